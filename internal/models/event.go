@@ -1,0 +1,79 @@
+package models
+
+import "time"
+
+// The event types that the existing agents send; any other is stored as it is.
+const (
+	TypeFile            = "file_operation"
+	TypeProcessCreation = "process_creation"
+	TypeHTTP            = "http_network_operation"
+	TypePacket          = "raw_network_operation"
+)
+
+// Where an event's timestamp comes from.
+const (
+	TimestampFromAgent   = "agent"    // the agent said it
+	TimestampFromReceipt = "received" // missing or unreadable: the time at which the backend got it
+)
+
+// Limits of the envelope, in bytes. PostgreSQL's varchar counts characters, so
+// what passes here passes there.
+const (
+	MaxEventTypeLen = 100
+	MaxSourceLen    = 100
+	MaxTimestampLen = 255
+)
+
+// Event is one thing that a program did. ID is unique in the database; Seq
+// numbers the events of one session 1, 2, 3 … in commit order and without gaps.
+// Times are UTC with microseconds.
+type Event struct {
+	ID              uint64    `gorm:"primaryKey;autoIncrement"`
+	SessionID       string    `gorm:"column:session_id;type:varchar(255);not null;uniqueIndex:idx_events_session_seq,priority:1;index:idx_events_session_time,priority:1;index:idx_events_unsent,priority:1,where:NOT is_sent"`
+	Seq             int64     `gorm:"column:seq;not null;uniqueIndex:idx_events_session_seq,priority:2;index:idx_events_session_time,priority:3;index:idx_events_unsent,priority:3"`
+	EventType       string    `gorm:"column:event_type;type:varchar(100);not null"`
+	Timestamp       time.Time `gorm:"not null;index:idx_events_session_time,priority:2;index:idx_events_unsent,priority:2"`
+	TimestampSource string    `gorm:"column:timestamp_source;type:varchar(16);not null;default:agent"`
+	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // what the agent sent, when it could not be read
+	Source          string    `gorm:"type:varchar(100);not null"`
+
+	// Data is what the agent sent, in a form that jsonb takes. When that form
+	// does not carry the whole value, DataRaw holds the bytes as they came.
+	// Read both through Payload.
+	Data    JSON   `gorm:"type:jsonb;not null"`
+	DataRaw []byte `gorm:"column:data_raw"`
+
+	// What people filter by, lifted from Data when the event comes in.
+	PID         *int64  `gorm:"column:pid"`
+	ProcessName *string `gorm:"column:process_name;type:text"`
+	Operation   *string `gorm:"column:operation;type:text"`
+	Target      *string `gorm:"column:target;type:text"` // path, URL, host:port or image
+
+	IsSent    bool      `gorm:"column:is_sent;not null;default:false"` // handed to a poller of the session
+	CreatedAt time.Time `gorm:"autoCreateTime"`
+	UpdatedAt time.Time `gorm:"autoUpdateTime"`
+
+	Session *Session `gorm:"foreignKey:SessionID;references:ID"`
+}
+
+// Payload gives the event's data as the agent sent it: the same JSON text, or a
+// text of the same value.
+func (e *Event) Payload() JSON {
+	if e.DataRaw != nil {
+		return e.DataRaw
+	}
+	return e.Data
+}
+
+// Incoming is an event that came in and has no session yet.
+type Incoming struct {
+	Event
+	SessionHint string // the session id that came with the event: often one that only the agent knows
+}
+
+// EventFilter selects unsent events of a session by their time, both ends
+// included; a zero time is no bound.
+type EventFilter struct {
+	Start, End time.Time
+	Limit      int
+}

@@ -1,0 +1,84 @@
+package models
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// UnassignedID is the session that always exists and takes the events that
+// belong to no other.
+const UnassignedID = "unassigned"
+
+// State is where a session is in its life; it follows from the session's times.
+type State string
+
+// A session is created, then active while an agent monitors for it, then ended.
+// An ended session can become active again.
+const (
+	StateCreated State = "created"
+	StateActive  State = "active"
+	StateEnded   State = "ended"
+)
+
+// Mode says what the agent monitors.
+type Mode int
+
+// The modes of the wire contract; zero means that the session was never started.
+const (
+	ModeAll   Mode = 1 // every process of the machine
+	ModePIDs  Mode = 2 // the chosen processes
+	ModeSpawn Mode = 3 // the uploaded file, which the agent starts
+)
+
+// Session is one look at one target file: what is asked of the agent, and the
+// owner of the events that come back.
+type Session struct {
+	ID                string     `gorm:"primaryKey;type:varchar(255)"`
+	FileName          string     `gorm:"column:file_name;type:text;not null"` // as the uploader named it: data, never a path
+	CreatedAt         time.Time  `gorm:"autoCreateTime"`
+	UpdatedAt         time.Time  `gorm:"autoUpdateTime"`
+	MonitoringStarted *time.Time `gorm:"column:monitoring_started"` // the latest start
+	MonitoringEnded   *time.Time `gorm:"column:monitoring_ended"`   // nil while active
+	IsActive          bool       `gorm:"column:is_active;not null;default:false"`
+	StartingSince     *time.Time `gorm:"column:starting_since"` // the agent was asked to start and has not answered; its first events may be faster
+
+	AgentID       *string `gorm:"column:agent_id;type:varchar(255);index:idx_sessions_agent"`
+	AgentFileName string  `gorm:"column:agent_file_name;type:text;not null;default:''"` // the agent's name for the file; empty until it is delivered
+	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not been told
+	Mode          Mode    `gorm:"column:mode;not null;default:0"`
+	ChosenPIDs    []int64 `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
+
+	FileSHA256    *string `gorm:"column:file_sha256;type:varchar(64);index:idx_sessions_file"`
+	FileSizeBytes int64   `gorm:"column:file_size_bytes;not null;default:0"`
+
+	EventCount int64 `gorm:"column:event_count;not null;default:0"` // also the newest event's seq
+
+	Agent      *Agent      `gorm:"foreignKey:AgentID;references:ID"`
+	TargetFile *TargetFile `gorm:"foreignKey:FileSHA256;references:SHA256"`
+	Events     []Event     `gorm:"foreignKey:SessionID"`
+}
+
+// State gives the session's state.
+func (s *Session) State() State {
+	switch {
+	case s.IsActive:
+		return StateActive
+	case s.MonitoringEnded != nil:
+		return StateEnded
+	default:
+		return StateCreated
+	}
+}
+
+// Delivered reports whether the agent has the target file.
+func (s *Session) Delivered() bool { return s.AgentFileName != "" }
+
+// maxIDLen is what the id columns hold.
+const maxIDLen = 255
+
+// ValidID reports whether id can be the id of anything: any other text names
+// nothing, and is not worth asking the database.
+func ValidID(id string) bool {
+	return id != "" && len(id) <= maxIDLen && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
+}
