@@ -1,0 +1,207 @@
+package jsonscan
+
+import (
+	"bytes"
+	"iter"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The functions here read text that Check has accepted; given any other text
+// they return something, never panic, and always end.
+
+// Kind is the first byte of a value, which tells what it is: one of
+// { [ " - 0…9 t f n. It is 0 for an empty text.
+func Kind(value []byte) byte {
+	value = trimLeft(value)
+	if len(value) == 0 {
+		return 0
+	}
+	return value[0]
+}
+
+// KindName names a value's kind in words, for error texts.
+func KindName(value []byte) string {
+	switch Kind(value) {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	case 0:
+		return "nothing"
+	default:
+		return "a number"
+	}
+}
+
+// Members gives the keys (decoded) and values (raw text) of an object in their
+// order, duplicates included; nothing for any other value. The slices share the
+// text's memory.
+func Members(object []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		rest := trimLeft(object)
+		if len(rest) == 0 || rest[0] != '{' {
+			return
+		}
+		for rest = trimLeft(rest[1:]); len(rest) > 0 && rest[0] == '"'; {
+			key, after := split(rest)
+			after = trimLeft(after)
+			if len(after) == 0 {
+				return
+			}
+			value, after := split(trimLeft(after[1:])) // past the colon
+			if !yield(Unquote(key), value) {
+				return
+			}
+			if rest = trimLeft(after); len(rest) > 0 {
+				rest = trimLeft(rest[1:]) // past the comma or the brace
+			}
+		}
+	}
+}
+
+// Elements gives the values (raw text) of an array in their order; nothing for
+// any other value. The slices share the text's memory.
+func Elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		rest := trimLeft(array)
+		if len(rest) == 0 || rest[0] != '[' {
+			return
+		}
+		for rest = trimLeft(rest[1:]); len(rest) > 0 && rest[0] != ']'; {
+			value, after := split(rest)
+			if len(value) == 0 || !yield(value) {
+				return
+			}
+			if rest = trimLeft(after); len(rest) > 0 && rest[0] == ',' {
+				rest = trimLeft(rest[1:])
+			}
+		}
+	}
+}
+
+// Get gives the raw value of a key, the last one if it is there twice, and nil
+// if it is not there or the value is no object.
+func Get(object []byte, key string) []byte {
+	var found []byte
+	for k, v := range Members(object) {
+		if k == key {
+			found = v
+		}
+	}
+	return found
+}
+
+// Unquote decodes a string literal. What no Go string holds (a lone surrogate)
+// becomes U+FFFD. It gives "" for anything but a string.
+func Unquote(literal []byte) string {
+	literal = bytes.TrimSpace(literal)
+	if len(literal) < 2 || literal[0] != '"' {
+		return ""
+	}
+	inner := literal[1 : len(literal)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner)
+	}
+	out := make([]byte, 0, len(inner))
+	for len(inner) > 0 {
+		if inner[0] != '\\' || len(inner) == 1 {
+			out = append(out, inner[0])
+			inner = inner[1:]
+			continue
+		}
+		c := inner[1]
+		inner = inner[2:]
+		switch c {
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			unit, ok := hex4(inner)
+			if !ok {
+				continue
+			}
+			inner = inner[4:]
+			if isHighSurrogate(unit) {
+				if low, ok := lowSurrogate(inner); ok {
+					unit = utf16.DecodeRune(unit, low)
+					inner = inner[6:]
+				}
+			}
+			out = utf8.AppendRune(out, unit) // U+FFFD for a lone surrogate
+		default:
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
+func trimLeft(text []byte) []byte {
+	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t' || text[0] == '\n' || text[0] == '\r') {
+		text = text[1:]
+	}
+	return text
+}
+
+// split cuts the first value off a text that starts with one.
+func split(text []byte) (value, rest []byte) {
+	depth := 0
+	for i := 0; i < len(text); {
+		switch text[i] {
+		case '"':
+			i += stringLen(text[i:])
+			if depth == 0 {
+				return text[:i], text[i:]
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return text[:i], text[i:]
+			}
+			if depth--; depth == 0 {
+				return text[:i+1], text[i+1:]
+			}
+		case ',', ':', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return text[:i], text[i:]
+			}
+		}
+		i++
+	}
+	return text, nil
+}
+
+// stringLen gives the length of the string literal that text starts with.
+func stringLen(text []byte) int {
+	for i := 1; i < len(text); {
+		j := bytes.IndexByte(text[i:], '"')
+		if j < 0 {
+			break
+		}
+		i += j
+		backslashes := 0
+		for text[i-1-backslashes] == '\\' {
+			backslashes++
+		}
+		i++
+		if backslashes%2 == 0 {
+			return i
+		}
+	}
+	return len(text)
+}
