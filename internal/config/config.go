@@ -1,0 +1,156 @@
+// Package config turns environment variables, and a .env file that fills in
+// what they leave unset, into one typed and checked Config.
+//
+// It is the only place that knows the names and defaults of the variables. It
+// opens nothing but the .env file and changes nothing: no database, no port, no
+// process environment.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// Config is everything that an operator can choose, checked. Each field names
+// its variable and default. Printing or logging a Config in any way never shows
+// the database password.
+type Config struct {
+	// Host is where the server listens, a host name or an IP address without
+	// brackets, in lower case. HOST, default 127.0.0.1.
+	Host string
+	// Port is where the server listens, 0 to 65535; 0 takes any free port.
+	// PORT, default 3003.
+	Port int
+	// Insecure allows a Host that other machines can reach, although nobody has
+	// to show a key. OSPULSE_INSECURE, default false.
+	Insecure bool
+
+	// DatabaseURL says where PostgreSQL is; when it is not set, the embedded
+	// SQLite database at SQLitePath is meant. DATABASE_URL, default unset.
+	DatabaseURL DatabaseURL
+	// DatabaseWait is how long the start retries a database that is not up yet,
+	// 0 to 10 minutes. DATABASE_WAIT, default 30s.
+	DatabaseWait time.Duration
+	// DatabasePoolSize is the most connections to open at once, 2 to 500.
+	// DATABASE_POOL_SIZE, default 16.
+	DatabasePoolSize int
+
+	// DataDir holds uploaded files, the spool and the embedded database.
+	// DATA_DIR, default data.
+	DataDir string
+	// MinFreeMB is the free space in DataDir, in MB of 2^20 bytes, below which
+	// the backend reports itself not ready; 0 to 1048576. MIN_FREE_MB, default 64.
+	MinFreeMB int
+
+	// AgentURL is the base URL of the default agent, http or https, without a
+	// trailing slash. AGENT_SERVICE_URL or else AGENT_URL, default
+	// http://localhost:7000.
+	AgentURL string
+	// AgentTimeout limits one operation on an agent, 100ms to 9s, so that whoever
+	// asked for it hears within 10 seconds. AGENT_TIMEOUT, default 8s.
+	AgentTimeout time.Duration
+	// AgentPollInterval is the time between two health checks of an agent, 1s to
+	// 10m. AGENT_POLL_INTERVAL, default 10s.
+	AgentPollInterval time.Duration
+
+	// MaxUploadMB limits an uploaded file, in MB of 2^20 bytes, 1 to 2048.
+	// MAX_UPLOAD_MB, default 100.
+	MaxUploadMB int
+	// MaxBodyMB limits any other request body, in MB of 2^20 bytes, 1 to 256.
+	// MAX_BODY_MB, default 16.
+	MaxBodyMB int
+
+	// CORSOrigins are the other web origins whose pages may call the API, each as
+	// a browser sends it: scheme://host or scheme://host:port. CORS_ORIGINS,
+	// comma-separated, default http://localhost:5173.
+	CORSOrigins []string
+	// AllowedHosts are the host names and IP addresses, without port and in lower
+	// case, under which clients may address this backend besides localhost and
+	// Host. ALLOWED_HOSTS, comma-separated, default none.
+	AllowedHosts []string
+
+	// LogFormat is "text" or "json". LOG_FORMAT, default text.
+	LogFormat string
+	// LogLevel is the least level that is logged. LOG_LEVEL (debug, info, warn or
+	// error), default info.
+	LogLevel slog.Level
+
+	// ShutdownTimeout limits the orderly part of a shutdown, 1s to 10s: the
+	// program is gone 10 seconds after it was told to. SHUTDOWN_TIMEOUT, default 9s.
+	ShutdownTimeout time.Duration
+}
+
+// Load reads every variable through getenv (os.Getenv outside of tests); one
+// that is unset, empty or blank there is taken from the file at dotenvPath, and
+// one that is in neither has its default. A file that does not exist is no
+// fault. The error, if any, is of type Faults and lists all that is wrong.
+func Load(getenv func(string) string, dotenvPath string) (Config, error) {
+	r := newReader(getenv, dotenvPath)
+	insecure := read(r, "OSPULSE_INSECURE", "false", boolean)
+	config := Config{
+		Host:     read(r, "HOST", "127.0.0.1", listenHost(insecure)),
+		Port:     read(r, "PORT", "3003", number(0, 65535)),
+		Insecure: insecure,
+
+		DatabaseURL:      read(r, "DATABASE_URL", "", databaseURL),
+		DatabaseWait:     read(r, "DATABASE_WAIT", "30s", duration(0, 10*time.Minute)),
+		DatabasePoolSize: read(r, "DATABASE_POOL_SIZE", "16", number(2, 500)),
+
+		DataDir:   read(r, "DATA_DIR", "data", text),
+		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<20)),
+
+		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
+		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),
+		AgentPollInterval: read(r, "AGENT_POLL_INTERVAL", "10s", duration(time.Second, 10*time.Minute)),
+
+		MaxUploadMB: read(r, "MAX_UPLOAD_MB", "100", number(1, 2048)),
+		MaxBodyMB:   read(r, "MAX_BODY_MB", "16", number(1, 256)),
+
+		CORSOrigins:  read(r, "CORS_ORIGINS", "http://localhost:5173", list(origin)),
+		AllowedHosts: read(r, "ALLOWED_HOSTS", "", list(host)),
+
+		LogFormat: read(r, "LOG_FORMAT", "text", oneOf("text", "json")),
+		LogLevel:  read(r, "LOG_LEVEL", "info", logLevel),
+
+		ShutdownTimeout: read(r, "SHUTDOWN_TIMEOUT", "9s", duration(time.Second, 10*time.Second)),
+	}
+	if len(r.faults) > 0 {
+		return Config{}, r.faults
+	}
+	return config, nil
+}
+
+// Addr is Host and Port as net.Listen takes them; IPv6 addresses get brackets.
+func (c Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// SQLitePath is the file of the embedded database, in DataDir.
+func (c Config) SQLitePath() string { return filepath.Join(c.DataDir, "ospulse.db") }
+
+// MaxUploadBytes is MaxUploadMB in bytes.
+func (c Config) MaxUploadBytes() int64 { return int64(c.MaxUploadMB) << 20 }
+
+// MaxBodyBytes is MaxBodyMB in bytes.
+func (c Config) MaxBodyBytes() int64 { return int64(c.MaxBodyMB) << 20 }
+
+// MinFreeBytes is MinFreeMB in bytes.
+func (c Config) MinFreeBytes() int64 { return int64(c.MinFreeMB) << 20 }
+
+// LogValue is a group with one attribute per field, for the start log.
+func (c Config) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for field, value := range reflect.ValueOf(c).Fields() {
+		attrs = append(attrs, slog.String(field.Name, fmt.Sprint(value.Interface())))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// String lists all fields as [Name=value ...].
+func (c Config) String() string { return c.LogValue().String() }
+
+// GoString is String, for %#v.
+func (c Config) GoString() string { return c.String() }

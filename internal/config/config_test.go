@@ -1,0 +1,334 @@
+package config_test
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/joho/godotenv"
+
+	"ospulse/internal/config"
+)
+
+// env is a process environment: env{"PORT": "1"}.get is its os.Getenv.
+type env map[string]string
+
+func (e env) get(name string) string { return e[name] }
+
+// load is Load without a .env file, of variables that must be sound.
+func load(t *testing.T, e env) config.Config {
+	t.Helper()
+	c, err := config.Load(e.get, "")
+	if err != nil {
+		t.Fatalf("Load(%v) = %v", e, err)
+	}
+	return c
+}
+
+// writeDotenv gives the path of a new .env file.
+func writeDotenv(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadDefaults(t *testing.T) {
+	want := config.Config{
+		Host:              "127.0.0.1",
+		Port:              3003,
+		DatabaseWait:      30 * time.Second,
+		DatabasePoolSize:  16,
+		DataDir:           "data",
+		MinFreeMB:         64,
+		AgentURL:          "http://localhost:7000",
+		AgentTimeout:      8 * time.Second,
+		AgentPollInterval: 10 * time.Second,
+		MaxUploadMB:       100,
+		MaxBodyMB:         16,
+		CORSOrigins:       []string{"http://localhost:5173"},
+		LogFormat:         "text",
+		LogLevel:          slog.LevelInfo,
+		ShutdownTimeout:   9 * time.Second,
+	}
+	for name, e := range map[string]env{
+		"nothing is set":        {},
+		"everything is empty":   {"HOST": "", "PORT": "", "DATABASE_URL": "", "CORS_ORIGINS": ""},
+		"everything is a blank": {"HOST": " ", "PORT": "\t", "DATABASE_URL": " ", "CORS_ORIGINS": " "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := load(t, e); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %v\nwant %v", got, want)
+			}
+		})
+	}
+}
+
+func TestDerivedValues(t *testing.T) {
+	c := load(t, env{"HOST": "::1", "PORT": "0", "DATA_DIR": "some/where", "MAX_UPLOAD_MB": "2048", "MAX_BODY_MB": "1", "MIN_FREE_MB": "1048576"})
+	got := []any{c.Addr(), c.SQLitePath(), c.MaxUploadBytes(), c.MaxBodyBytes(), c.MinFreeBytes()}
+	want := []any{"[::1]:0", filepath.Join("some", "where", "ospulse.db"), int64(2 << 30), int64(1 << 20), int64(1 << 40)}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestAccepted has per variable what is taken, and what becomes of it.
+func TestAccepted(t *testing.T) {
+	const insecure = "OSPULSE_INSECURE"
+	host := func(c config.Config) any { return c.Host }
+	database := func(c config.Config) any { return c.DatabaseURL.Reveal() }
+	agent := func(c config.Config) any { return c.AgentURL }
+	origins := func(c config.Config) any { return c.CORSOrigins }
+	const multiHost = "postgres://u:p@h1:5432,h2:5432/db?target_session_attrs=read-write"
+	for name, test := range map[string]struct {
+		env   env
+		field func(config.Config) any
+		want  any
+	}{
+		"host: another loopback address":      {env{"HOST": "127.9.9.9"}, host, "127.9.9.9"},
+		"host: IPv6 in its short form":        {env{"HOST": "0:0:0:0:0:0:0:1"}, host, "::1"},
+		"host: in lower case":                 {env{"HOST": "LocalHost"}, host, "localhost"},
+		"host: every address, if asked for":   {env{"HOST": "0.0.0.0", insecure: "true"}, host, "0.0.0.0"},
+		"host: a name, if asked for":          {env{"HOST": "vm_1.lab", insecure: "1"}, host, "vm_1.lab"},
+		"database: postgresql scheme":         {env{"DATABASE_URL": "postgresql://h/db"}, database, "postgresql://h/db"},
+		"database: several hosts":             {env{"DATABASE_URL": multiHost}, database, multiHost},
+		"database: encoded password":          {env{"DATABASE_URL": "postgres://u:%40%2F@h/db"}, database, "postgres://u:%40%2F@h/db"},
+		"database: blanks around are no part": {env{"DATABASE_URL": " postgres://h/db \r"}, database, "postgres://h/db"},
+		"agent: no slash at the end":          {env{"AGENT_SERVICE_URL": "HTTPS://Agent:7000/base//"}, agent, "https://agent:7000/base"},
+		"agent: alias":                        {env{"AGENT_URL": "http://a"}, agent, "http://a"},
+		"agent: alias is second":              {env{"AGENT_URL": "http://a", "AGENT_SERVICE_URL": "http://b"}, agent, "http://b"},
+		"origins: as a browser sends them":    {env{"CORS_ORIGINS": "HTTP://Lab:80, https://lab:443,,http://[::1]:5173,"}, origins, []string{"http://lab", "https://lab", "http://[::1]:5173"}},
+		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return c.AllowedHosts }, []string{"pulse.lab", "10.0.0.7", "::1"}},
+		"log level: in any case":              {env{"LOG_LEVEL": "WARN"}, func(c config.Config) any { return c.LogLevel }, slog.LevelWarn},
+		"log format":                          {env{"LOG_FORMAT": "json"}, func(c config.Config) any { return c.LogFormat }, "json"},
+		"duration: zero":                      {env{"DATABASE_WAIT": "0"}, func(c config.Config) any { return c.DatabaseWait }, time.Duration(0)},
+		"duration: upper end":                 {env{"SHUTDOWN_TIMEOUT": "10s"}, func(c config.Config) any { return c.ShutdownTimeout }, 10 * time.Second},
+		"number: upper end":                   {env{"PORT": "65535"}, func(c config.Config) any { return c.Port }, 65535},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.field(load(t, test.env)); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %#v, want %#v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestRefused has per variable what is not taken: one fault, which names the
+// variable, shows got and explains itself with the words in wants.
+func TestRefused(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	for outcome, test := range map[string]struct{ variable, value, got, wants string }{
+		"host: every address needs a word":   {"HOST", "0.0.0.0", `"0.0.0.0"`, "OSPULSE_INSECURE=true"},
+		"host: every IPv6 address, too":      {"HOST", "::", `"::"`, "no API keys"},
+		"host: a name may be anywhere":       {"HOST", "pulse.lab", `"pulse.lab"`, "OSPULSE_INSECURE=true"},
+		"host: with a port":                  {"HOST", "localhost:3003", `"localhost:3003"`, "without brackets or port"},
+		"host: in brackets":                  {"HOST", "[::1]", `"[::1]"`, "without brackets or port"},
+		"port: too large":                    {"PORT", "65536", `"65536"`, "a whole number from 0 to 65535"},
+		"port: below zero":                   {"PORT", "-1", `"-1"`, "from 0 to 65535"},
+		"port: no number":                    {"PORT", "http", `"http"`, "a whole number"},
+		"insecure: neither true nor false":   {"OSPULSE_INSECURE", "yes", `"yes"`, "true or false"},
+		"wait: no unit":                      {"DATABASE_WAIT", "30", `"30"`, "a duration with its unit"},
+		"wait: too long":                     {"DATABASE_WAIT", "11m", `"11m"`, "from 0s to 10m"},
+		"pool: too small":                    {"DATABASE_POOL_SIZE", "1", `"1"`, "from 2 to 500"},
+		"pool: too large":                    {"DATABASE_POOL_SIZE", "501", `"501"`, "from 2 to 500"},
+		"free: below zero":                   {"MIN_FREE_MB", "-1", `"-1"`, "from 0 to 1048576"},
+		"upload: zero":                       {"MAX_UPLOAD_MB", "0", `"0"`, "from 1 to 2048"},
+		"body: too large":                    {"MAX_BODY_MB", "257", `"257"`, "from 1 to 256"},
+		"agent: no scheme":                   {"AGENT_SERVICE_URL", "localhost:7000", `"localhost:7000"`, "http://localhost:7000"},
+		"agent: another scheme":              {"AGENT_SERVICE_URL", "ftp://a", `"ftp://a"`, "http or https"},
+		"agent: no host":                     {"AGENT_SERVICE_URL", "http:///x", `"http:///x"`, "a host"},
+		"agent: query":                       {"AGENT_SERVICE_URL", "http://a?", `"http://a?"`, "nothing after ?"},
+		"agent: fragment":                    {"AGENT_SERVICE_URL", "http://a#", `"http://a#"`, "nothing after ? or #"},
+		"agent: password":                    {"AGENT_SERVICE_URL", "http://u:p@a", `"http://***"`, "no user or password"},
+		"agent: port too large":              {"AGENT_SERVICE_URL", "http://a:70000", `"http://a:70000"`, "http://localhost:7000"},
+		"agent: the alias is named":          {"AGENT_URL", "no", `"no"`, "http://localhost:7000"},
+		"agent timeout: beyond the caller's": {"AGENT_TIMEOUT", "9.1s", `"9.1s"`, "from 100ms to 9s"},
+		"agent poll: too often":              {"AGENT_POLL_INTERVAL", "1ms", `"1ms"`, "from 1s to 10m"},
+		"shutdown: too long":                 {"SHUTDOWN_TIMEOUT", "11s", `"11s"`, "from 1s to 10s"},
+		"origins: all":                       {"CORS_ORIGINS", "*", `"*"`, "could start a sample"},
+		"origins: a path":                    {"CORS_ORIGINS", "http://a/", `"http://a/"`, "no slash"},
+		"origins: the second":                {"CORS_ORIGINS", "http://a,b", `"http://a,b"`, "as item 2 an origin"},
+		"origins: null":                      {"CORS_ORIGINS", "null", `"null"`, "an origin such as"},
+		"allowed hosts: a port":              {"ALLOWED_HOSTS", "a:1", `"a:1"`, "without brackets or port"},
+		"allowed hosts: a pattern":           {"ALLOWED_HOSTS", "*.lab", `"*.lab"`, "a host name"},
+		"log format: unknown":                {"LOG_FORMAT", "xml", `"xml"`, "one of text, json"},
+		"log level: unknown":                 {"LOG_LEVEL", "loud", `"loud"`, "one of debug, info, warn, error"},
+		"log level: not slog's INFO+1":       {"LOG_LEVEL", "INFO+1", `"INFO+1"`, "one of debug"},
+		"database: another scheme":           {"DATABASE_URL", "mysql://u:p@h/db", `"mysql://***"`, "embedded SQLite"},
+		"database: no URL":                   {"DATABASE_URL", "host=h password=p", `"***"`, "postgres://user:password@host:5432/database"},
+		"database: '@' in the password":      {"DATABASE_URL", "postgres://u:p@p@h/db", `"postgres://***"`, "%40 for @"},
+		"database: '/' in the password":      {"DATABASE_URL", "postgres://u:1/p@h/db", `"postgres://***"`, "%2F for /"},
+		"database: '%' in the password":      {"DATABASE_URL", "postgres://u:100%@h/db", `"postgres://***"`, "%25 for %"},
+		"database: no '@' but a password":    {"DATABASE_URL", "postgres://u:pw", `"postgres://***"`, "user:password@host"},
+		"database: port too large":           {"DATABASE_URL", "postgres://h:70000/db", `"postgres://***"`, "ports from 1 to 65535"},
+		"database: ports do not fit hosts":   {"DATABASE_URL", "postgres://h:1,i:2,j/db?port=1,2", `"postgres://***"`, "after the ? only options"},
+		"database: unknown sslmode":          {"DATABASE_URL", "postgres://h/db?sslmode=maybe", `"postgres://***"`, "after the ? only options"},
+		"database: unknown mode of pgx":      {"DATABASE_URL", "postgres://h/db?default_query_exec_mode=x", `"postgres://***"`, "after the ? only options"},
+		"database: missing certificate":      {"DATABASE_URL", "postgres://u:a?b@h/db?sslrootcert=/no/such/file", `"postgres://***"`, "files that exist"},
+		"a database URL in the wrong place":  {"LOG_FORMAT", "postgres://u:p@h/db", `"postgres://***"`, "one of text, json"},
+		"a long value is shortened":          {"LOG_FORMAT", long, `"` + long[:80] + `…"`, "one of text, json"},
+		"a line break does not break lines":  {"LOG_FORMAT", "a\nb", `"a\nb"`, "one of text, json"},
+	} {
+		t.Run(outcome, func(t *testing.T) {
+			_, err := config.Load(env{test.variable: test.value}.get, "")
+			var faults config.Faults
+			if !errors.As(err, &faults) || len(faults) != 1 {
+				t.Fatalf("got %v, want one fault", err)
+			}
+			fault := faults[0]
+			if fault.Name != test.variable || fault.Got != test.got || !strings.Contains(fault.Wants, test.wants) {
+				t.Errorf("got  %v\nwant %s: got %s, wants … %s …", fault, test.variable, test.got, test.wants)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %q", err)
+			}
+		})
+	}
+}
+
+func TestDatabaseURLBesidePGVariables(t *testing.T) {
+	t.Setenv("PGSSLMODE", "maybe")
+	_, err := config.Load(env{"DATABASE_URL": "postgres://h/db"}.get, "")
+	if err == nil || !strings.Contains(err.Error(), "PGSSLMODE") {
+		t.Errorf("got %v, want a fault that names PGSSLMODE", err)
+	}
+	load(t, env{"DATABASE_URL": "postgres://h/db?sslmode=disable"})
+}
+
+func TestFaultsAreCollected(t *testing.T) {
+	path := writeDotenv(t, "LOG_LEVEL=loud\nwhat is this\n")
+	_, err := config.Load(env{"PORT": "a", "HOST": "b:c"}.get, path)
+	want := path + `:2: got a line that cannot be understood, wants NAME=value, NAME='value' with both quotes, or # and a comment
+HOST: got "b:c", wants a host name or an IP address, without brackets or port
+PORT: got "a", wants a whole number from 0 to 65535
+LOG_LEVEL: got "loud", wants one of debug, info, warn, error`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%v", err, want)
+	}
+}
+
+func TestDotenv(t *testing.T) {
+	type fields struct {
+		port int
+		url  string
+	}
+	for outcome, test := range map[string]struct {
+		env     env
+		content string
+		want    fields
+	}{
+		"fills in what is unset":        {env{}, "PORT=1", fields{1, "http://localhost:7000"}},
+		"fills in what is empty":        {env{"PORT": ""}, "PORT=1\n", fields{1, "http://localhost:7000"}},
+		"the environment wins":          {env{"PORT": "2"}, "PORT=1\n", fields{2, "http://localhost:7000"}},
+		"empty values are unset":        {env{}, "PORT=\nAGENT_URL=''\n", fields{3003, "http://localhost:7000"}},
+		"Windows line endings":          {env{}, "# x\r\nPORT=1\r\nAGENT_URL=http://a\r\n", fields{1, "http://a"}},
+		"byte order mark":               {env{}, "\uFEFFPORT=1\n", fields{1, "http://localhost:7000"}},
+		"quotes, export and comments":   {env{}, "export PORT='1' # x\nAGENT_URL=\"http://a\"\n", fields{1, "http://a"}},
+		"alias in the environment wins": {env{"AGENT_URL": "http://a"}, "AGENT_SERVICE_URL=http://b\n", fields{3003, "http://a"}},
+		"alias in the file is second":   {env{}, "AGENT_URL=http://a\nAGENT_SERVICE_URL=http://b\n", fields{3003, "http://b"}},
+		"single quotes keep $ and #":    {env{}, "PORT=1\nAGENT_URL='http://a/$PORT' #\n", fields{1, "http://a/$PORT"}},
+		"nothing in it":                 {env{}, "", fields{3003, "http://localhost:7000"}},
+	} {
+		t.Run(outcome, func(t *testing.T) {
+			c, err := config.Load(test.env.get, writeDotenv(t, test.content))
+			if got := (fields{c.Port, c.AgentURL}); err != nil || got != test.want {
+				t.Errorf("got %v, %v; want %v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestDotenvLeavesTheEnvironmentAlone(t *testing.T) {
+	const name = "OSPULSE_TEST_ONLY_IN_DOTENV"
+	if _, err := config.Load(os.Getenv, writeDotenv(t, name+"=1\n")); err != nil {
+		t.Fatal(err)
+	}
+	if value, ok := os.LookupEnv(name); ok {
+		t.Errorf("%s=%s got into the process environment", name, value)
+	}
+}
+
+func TestDotenvRefused(t *testing.T) {
+	const secret = "hunter2"
+	for outcome, test := range map[string]struct{ content, line, got string }{
+		"no equals sign":        {"A=1\n\n# c\n" + secret + "\nB=1\n", ":4", "cannot be understood"},
+		"no equals sign at end": {"A=1\nB=2\n" + secret, ":3", "cannot be understood"},
+		"quote left open":       {"A='1\n2'\nB='" + secret + "\nC=1\n", ":3", "cannot be understood"},
+		"first line":            {"A B!=" + secret, ":1", "cannot be understood"},
+		"UTF-16":                {"\xff\xfeA\x00=\x001\x00", "", "another encoding"},
+		"UTF-16 without mark":   {"A\x00=\x001\x00", "", "another encoding"},
+	} {
+		t.Run(outcome, func(t *testing.T) {
+			path := writeDotenv(t, test.content)
+			_, err := config.Load(env{}.get, path)
+			if err == nil || !strings.HasPrefix(err.Error(), path+test.line+": got ") || !strings.Contains(err.Error(), test.got) {
+				t.Fatalf("got %v, want %s%s: … %s …", err, path, test.line, test.got)
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("shows a value: %v", err)
+			}
+		})
+	}
+	t.Run("directory", func(t *testing.T) {
+		dir := t.TempDir()
+		_, err := config.Load(env{}.get, dir)
+		if err == nil || !strings.HasPrefix(err.Error(), dir+": got an error") || strings.Count(err.Error(), dir) != 1 {
+			t.Errorf("got %v, want a fault of %s", err, dir)
+		}
+	})
+	t.Run("no file is no fault", func(t *testing.T) {
+		if _, err := config.Load(env{}.get, filepath.Join(t.TempDir(), "none")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestExample keeps .env.example complete and true: it has every variable that
+// Load asks for, and every value in it but DATABASE_URL is the default.
+func TestExample(t *testing.T) {
+	const path = "../../.env.example"
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	active, err := godotenv.UnmarshalBytes(content)
+	if want := (map[string]string{"PORT": "3003", "AGENT_SERVICE_URL": "http://localhost:7000"}); err != nil || !maps.Equal(active, want) {
+		t.Errorf("active: got %v, %v; want %v", active, err, want)
+	}
+
+	everyLine := regexp.MustCompile(`(?m)^# ([A-Z_]+=)`).ReplaceAll(content, []byte("$1"))
+	shown, err := godotenv.UnmarshalBytes(everyLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	defaults, err := config.Load(func(name string) string { asked[name] = true; return "" }, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := slices.Sorted(maps.Keys(shown)), slices.Sorted(maps.Keys(asked))
+	if !slices.Equal(got, want) {
+		t.Errorf("variables:\ngot  %v\nwant %v", got, want)
+	}
+	for name, value := range shown {
+		c := load(t, env{name: value})
+		if name == "DATABASE_URL" {
+			c.DatabaseURL = config.DatabaseURL{}
+		}
+		if !reflect.DeepEqual(c, defaults) {
+			t.Errorf("%s=%s is not the default", name, value)
+		}
+	}
+}
