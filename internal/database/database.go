@@ -1,0 +1,114 @@
+// Package database opens the database, sets it up and keeps its schema current.
+// It is the only place that chooses a dialect: above it, GORM speaks to SQLite
+// and PostgreSQL alike, and what still differs is a method of DB.
+//
+// It knows no query of the application.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+// Options says which database to open.
+type Options struct {
+	URL      string        // postgres:// or postgresql://; empty for SQLite
+	Path     string        // the SQLite file; its folder must exist
+	PoolSize int           // connections: all of PostgreSQL's, the readers of SQLite
+	Wait     time.Duration // how long to retry a PostgreSQL that cannot be reached
+	Log      *slog.Logger
+}
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	dialect dialect
+	write   *gorm.DB // on SQLite one connection: there is one writer at a time
+	read    *gorm.DB // on PostgreSQL the same pool as write
+}
+
+// dialect is what differs between the two databases.
+type dialect interface {
+	// name is also the folder of the dialect's migrations.
+	name() string
+	// lockSchema holds off other programs that want to migrate until tx ends.
+	lockSchema(tx *gorm.DB) error
+	// unavailable reports whether err means that the database cannot work now:
+	// away, overloaded, full. The same statement may succeed later.
+	unavailable(err error) bool
+}
+
+// Open opens the database and sees that it answers; the schema is left alone.
+// While a PostgreSQL cannot be reached, Open retries for o.Wait and says so in
+// the log. The error is fit to be shown to whoever started the program: it holds
+// no password.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if o.URL == "" {
+		return openSQLite(ctx, o)
+	}
+	return openPostgres(ctx, o)
+}
+
+// Dialect names the database: "sqlite" or "postgres".
+func (db *DB) Dialect() string { return db.dialect.name() }
+
+// Read gives a handle for queries that change nothing.
+func (db *DB) Read(ctx context.Context) *gorm.DB { return db.read.WithContext(ctx) }
+
+// Write runs fn in one transaction, committed when fn returns nil and rolled
+// back otherwise. On SQLite the transactions run one after the other.
+func (db *DB) Write(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return db.write.WithContext(ctx).Transaction(fn)
+}
+
+// Unavailable reports whether err means that the database cannot work now, so
+// that the same request may succeed later.
+func (db *DB) Unavailable(err error) bool {
+	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || db.dialect.unavailable(err)
+}
+
+// Ping sees that the database answers and that its schema is the one that this
+// program was made for.
+func (db *DB) Ping(ctx context.Context) error {
+	version, err := schemaVersion(db.Read(ctx))
+	if err != nil {
+		return err
+	}
+	if latest := latestMigration(db.Dialect()); version != latest {
+		return fmt.Errorf("the schema is at version %d, not %d", version, latest)
+	}
+	return nil
+}
+
+// Close closes every connection, once their queries have ended.
+func (db *DB) Close() error {
+	var errs []error
+	for _, g := range []*gorm.DB{db.read, db.write} {
+		if g == nil {
+			continue
+		}
+		pool, err := g.DB()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, pool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// open gives GORM over a pool of connections.
+func open(d gorm.Dialector) (*gorm.DB, error) {
+	return gorm.Open(d, &gorm.Config{
+		Logger:                 logger.Discard, // errors are returned, and logged once, above
+		NowFunc:                func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
+		SkipDefaultTransaction: true, // Write makes them
+		TranslateError:         true,
+	})
+}

@@ -1,0 +1,237 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/database"
+	"ospulse/internal/database/dbtest"
+	"ospulse/internal/models"
+)
+
+// schema gives the database's own description of tables, columns and indexes.
+func schema(t *testing.T, db *database.DB) string {
+	t.Helper()
+	query := "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+	if db.Dialect() == "postgres" {
+		query = `SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) FROM information_schema.columns WHERE table_schema = 'public'
+			UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+			UNION SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1`
+	}
+	var lines []string
+	if err := db.Read(t.Context()).Raw(query).Scan(&lines).Error; err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestSchemaHasWhatQueriesNeed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		got := strings.NewReplacer("`", "", `"`, "", "(NOT is_sent)", "NOT is_sent").Replace(schema(t, db))
+		for _, want := range []string{
+			"idx_events_session_seq", "(session_id, seq)",
+			"idx_events_session_time", "(session_id, timestamp, seq)",
+			"idx_events_unsent", "WHERE NOT is_sent",
+			"idx_events_time", "idx_sessions_live", "idx_processes_key",
+			"FOREIGN KEY (session_id) REFERENCES sessions(id)",
+			"FOREIGN KEY (agent_id) REFERENCES agents(id)",
+			"FOREIGN KEY (file_sha256) REFERENCES target_files(sha256)",
+		} {
+			if !strings.Contains(strings.ReplaceAll(got, ",session_id", ", session_id"), want) &&
+				!strings.Contains(strings.ReplaceAll(got, ",", ", "), want) {
+				t.Errorf("the schema lacks %q:\n%s", want, got)
+			}
+		}
+		if db.Dialect() == "postgres" && !strings.Contains(got, "events data jsonb NO") {
+			t.Error("events.data is not jsonb")
+		}
+	})
+}
+
+func TestMigrateAgainChangesNothing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		before := schema(t, db)
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after := schema(t, db); after != before {
+			t.Errorf("the schema changed from\n%s\nto\n%s", before, after)
+		}
+		if err := db.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestReplicasMayMigrateAtOnce(t *testing.T) {
+	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					db, err := database.Open(t.Context(), o)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer func() {
+						if err := db.Close(); err != nil {
+							t.Error(err)
+						}
+					}()
+					if err := db.Migrate(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			return tx.Exec("INSERT INTO schema_migrations (version, applied_at) VALUES (999, ?)", time.Now()).Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := schema(t, db)
+		if err := db.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "version 999, made by a newer OS-Pulse") {
+			t.Errorf("got %v, want a word about a newer schema", err)
+		}
+		if db.Ping(t.Context()) == nil {
+			t.Error("Ping is content with a newer schema")
+		}
+		if after := schema(t, db); after != before {
+			t.Error("the refused schema was changed")
+		}
+	})
+}
+
+// A schema that lacks a column of today and has one that only another version
+// knows is brought up to date without losing a row or that column.
+func TestOldDataKeepsOpening(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			for _, statement := range []string{
+				"ALTER TABLE sessions DROP COLUMN chosen_pids",
+				"ALTER TABLE sessions ADD COLUMN of_another_version varchar(10) DEFAULT 'kept'",
+				"INSERT INTO sessions (id, file_name, created_at, updated_at) SELECT 'old', 'x', created_at, updated_at FROM sessions",
+				"INSERT INTO events (session_id, seq, event_type, timestamp, source, data) SELECT id, 1, 'x', created_at, 'x', '{}' FROM sessions",
+			} {
+				if err := tx.Exec(statement).Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var kept string
+		var events int64
+		if err := db.Read(t.Context()).Raw("SELECT of_another_version FROM sessions WHERE id = 'old' AND chosen_pids IS NULL").Scan(&kept).Error; err != nil || kept != "kept" {
+			t.Errorf("got %q, %v", kept, err)
+		}
+		if err := db.Read(t.Context()).Model(&models.Event{}).Count(&events).Error; err != nil || events != 2 {
+			t.Errorf("%d events are left of 2, %v", events, err)
+		}
+	})
+}
+
+func TestForeignKeysAreReal(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			return tx.Create(&models.Event{SessionID: "nobody", Seq: 1, EventType: "x", Source: "x", Timestamp: time.Now()}).Error
+		})
+		if !errors.Is(err, gorm.ErrForeignKeyViolated) {
+			t.Errorf("an event of no session: got %v, want a foreign key violation", err)
+		}
+		err = db.Write(t.Context(), func(tx *gorm.DB) error {
+			return tx.Create(&models.Session{ID: models.UnassignedID}).Error
+		})
+		if !errors.Is(err, gorm.ErrDuplicatedKey) {
+			t.Errorf("a session twice: got %v, want a duplicated key", err)
+		}
+	})
+}
+
+func TestEverySQLiteConnectionHasThePragmas(t *testing.T) {
+	db := dbtest.Open(t, dbtest.SQLite(t))
+	want := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000"}
+	pool, err := db.Read(t.Context()).DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		conn, err := pool.Conn(t.Context()) // kept: each is another connection
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // closes with the pool
+		for name, value := range want {
+			var got string
+			if err := conn.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil || got != value {
+				t.Errorf("%s is %q, want %q (%v)", name, got, value, err)
+			}
+		}
+		if _, err := conn.ExecContext(t.Context(), "DELETE FROM sessions"); err == nil {
+			t.Error("a reader can write")
+		}
+	}
+}
+
+func TestSQLiteTakesAnyPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?c#d%20&e'ü.db")
+	o := dbtest.SQLite(t)
+	o.Path = path
+	dbtest.Open(t, o)
+	if found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.db")); err != nil || len(found) != 1 || found[0] != path {
+		t.Errorf("the file is %v, want %s", found, path)
+	}
+}
+
+func TestPostgresThatIsAwayIsWaitedFor(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close() //nolint:errcheck // now nothing listens there
+	o := dbtest.Postgres(t)
+	o.URL, o.Wait = "postgres://someone:secret@"+address+"/db", 50*time.Millisecond
+	_, err = database.Open(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "did not come up within 50ms") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	o.Wait = time.Hour
+	if _, err := database.Open(ctx, o); err == nil {
+		t.Error("a cancelled Open succeeded")
+	}
+}
+
+func TestPostgresThatRefusesIsNotWaitedFor(t *testing.T) {
+	o := dbtest.Postgres(t)
+	o.URL += "_not_there"
+	o.URL = strings.Replace(o.URL, "?sslmode=disable_not_there", "_not_there?sslmode=disable", 1)
+	o.Wait = time.Hour
+	if _, err := database.Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("got %v, want a word about a database that does not exist", err)
+	}
+}

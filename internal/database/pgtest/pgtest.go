@@ -1,0 +1,381 @@
+// Package pgtest starts a real PostgreSQL server from the binaries that are
+// installed on this machine, for tests and benchmarks.
+//
+// The server lives in a temporary folder, listens on a free loopback port only
+// and trusts every connection. It is gone when [Server.Close] returns; on Linux
+// it is also gone when the process that started it dies, however it dies (a
+// process that is killed leaves the temporary folder behind, never the server).
+//
+// PostgreSQL refuses to run as root: a process of root runs it as the user
+// "postgres", or "nobody" where that one is missing.
+//
+// The package knows nothing of the schema, of GORM or of the rest of OS-Pulse.
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	startTimeout = time.Minute              // for one start, recovery after an immediate stop included
+	stopTimeout  = 30 * time.Second         // then the server is killed
+	pollInterval = 20 * time.Millisecond    // between two attempts to connect while it starts
+	portAttempts = 5                        // free ports tried, as others may take one before the server does
+	logTailBytes = 4 << 10                  // of the server's log, in an error
+	superuser    = "postgres"               // role and first database that initdb makes
+	portTaken    = "Address already in use" // what the server logs then, under LC_ALL=C
+)
+
+// Options say how a server is set up. The zero value is what tests want.
+type Options struct {
+	// Settings are laid over the server's own, as in postgresql.conf.
+	Settings map[string]string
+	// Durable leaves fsync and full_page_writes on, as in production: for
+	// benchmarks. Without it both are off, which is as safe as long as the
+	// machine itself stays up: what was committed survives Stop and Restart.
+	Durable bool
+}
+
+// StopMode says how a server ends.
+type StopMode string
+
+const (
+	// Fast rolls back what is open, disconnects every client and shuts down in order.
+	Fast StopMode = "fast"
+	// Immediate ends at once, as after a crash: the next start recovers from the log.
+	// On Windows every stop is immediate.
+	Immediate StopMode = "immediate"
+)
+
+// Server is one PostgreSQL server. Its methods are safe for concurrent use.
+type Server struct {
+	bin      string // folder of the binaries
+	dir      string // temporary folder: data, log and socket
+	name     string // its cluster_name, by which it is told from another server on the port
+	settings map[string]string
+
+	port int // constant after Start
+
+	mu      sync.Mutex
+	running *process // nil when stopped
+}
+
+// Start runs initdb in a temporary folder and starts a server on a free
+// loopback port. It returns when a connection works. The context bounds the
+// start only; the server then runs until Close, or until this process ends.
+// The error of a failed start holds the end of the server's log.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	bin, err := BinDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := makeDir()
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for PostgreSQL: %w", err)
+	}
+	s := &Server{bin: bin, dir: dir, name: filepath.Base(dir), settings: map[string]string{}}
+	if !opts.Durable {
+		s.settings["fsync"] = "off"
+		s.settings["full_page_writes"] = "off"
+	}
+	for k, v := range opts.Settings {
+		s.settings[k] = v
+	}
+	if err := s.initdb(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	for range portAttempts {
+		if s.port, err = freePort(ctx); err != nil {
+			break
+		}
+		if err = s.Restart(ctx); !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// BinDir returns the folder with initdb and postgres: the newest that Debian's
+// packages installed, else the one on PATH. The error says what to install.
+func BinDir() (string, error) {
+	dirs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		return "", err
+	}
+	if dir := newestBinDir(dirs); dir != "" {
+		return dir, nil
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if dir := filepath.Dir(path); hasServer(dir) {
+			return dir, nil
+		}
+	}
+	return "", errors.New("no PostgreSQL server is installed: " +
+		"run scripts/install-deps.sh (Debian, Ubuntu), or install PostgreSQL 13 or newer and put the folder of its initdb and postgres on PATH")
+}
+
+// newestBinDir picks among folders named …/<major version>/bin; "" if none has a server in it.
+func newestBinDir(dirs []string) string {
+	best, bestVersion := "", -1.0
+	for _, dir := range dirs {
+		version, err := strconv.ParseFloat(filepath.Base(filepath.Dir(dir)), 64) // "9.6" has a dot
+		if err == nil && version > bestVersion && hasServer(dir) {
+			best, bestVersion = dir, version
+		}
+	}
+	return best
+}
+
+// hasServer reports whether dir holds the two binaries that Start needs.
+func hasServer(dir string) bool {
+	for _, name := range []string{"initdb", "postgres"} {
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// URL returns the connection string of a database of this server. The name
+// "postgres" is that of the database which every server has.
+func (s *Server) URL(database string) string {
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.User(superuser),
+		Host:     s.address(),
+		Path:     "/" + database,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// CreateDatabase makes an empty database. It fails if there is one of that name.
+func (s *Server) CreateDatabase(ctx context.Context, name string) error {
+	return s.exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+}
+
+// DropDatabase removes a database with all it holds and disconnects who still
+// uses it. One that is not there is no error. It needs PostgreSQL 13.
+func (s *Server) DropDatabase(ctx context.Context, name string) error {
+	return s.exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+}
+
+// Stop ends the server and keeps its data for Restart. A server that is not
+// running is no error. One that does not end within 30 s is killed, and that is
+// an error.
+func (s *Server) Stop(mode StopMode) error {
+	if mode != Fast && mode != Immediate {
+		return fmt.Errorf("stop PostgreSQL: mode %q is neither %q nor %q", mode, Fast, Immediate)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stop(mode)
+}
+
+// Restart starts a stopped server again, on the same port and data; one that
+// is running is stopped first (fast). It returns when a connection works.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.stop(Fast); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
+// Close ends the server and removes everything that it left on disk. Closing
+// twice is no error; nothing else works after it.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.stop(Immediate), os.RemoveAll(s.dir))
+}
+
+// LogTail returns the end of the server's log, for the report of a failed test.
+func (s *Server) LogTail() string {
+	log, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return err.Error()
+	}
+	if len(log) > logTailBytes {
+		log = log[len(log)-logTailBytes:]
+	}
+	return string(bytes.TrimSpace(log))
+}
+
+func (s *Server) address() string  { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) dataPath() string { return filepath.Join(s.dir, "data") }
+func (s *Server) logPath() string  { return filepath.Join(s.dir, "log") }
+
+// exec runs one statement on a connection of its own.
+func (s *Server) exec(ctx context.Context, sql string) error {
+	conn, err := pgx.Connect(ctx, s.URL(superuser))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// initdb makes the data folder.
+func (s *Server) initdb(ctx context.Context) error {
+	runtime.LockOSThread() // see process.run
+	defer runtime.UnlockOSThread()
+	cmd, err := s.command(ctx, "initdb",
+		"-D", s.dataPath(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+	if err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// errPortTaken means that another process listens on the server's port.
+var errPortTaken = errors.New("the port is taken")
+
+// start launches the server and waits until it answers. The caller holds mu.
+func (s *Server) start(ctx context.Context) error {
+	log, err := os.Create(s.logPath())
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the server has its own handle
+
+	cmd, err := s.command(context.WithoutCancel(ctx), "postgres", s.arguments()...)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	running, err := launch(cmd)
+	if err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	s.running = running
+	if err := s.await(ctx); err != nil {
+		stopped := s.stop(Immediate)
+		if strings.Contains(s.LogTail(), portTaken) {
+			err = errPortTaken
+		}
+		return errors.Join(fmt.Errorf("start PostgreSQL on %s: %w; its log ends:\n%s", s.address(), err, s.LogTail()), stopped)
+	}
+	return nil
+}
+
+// arguments are those of the postgres binary.
+func (s *Server) arguments() []string {
+	args := []string{"-D", s.dataPath(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.dir}
+	for k, v := range s.settings {
+		args = append(args, "-c", k+"="+v)
+	}
+	return append(args, "-c", "cluster_name="+s.name)
+}
+
+// await returns when the server takes connections, or says why it never will.
+func (s *Server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
+	defer cancel()
+	exited := s.running.exited
+	pingCtx, stopPing := context.WithCancel(ctx) // what else listens on the port may never answer
+	defer stopPing()
+	go func() {
+		select {
+		case <-exited:
+			stopPing()
+		case <-pingCtx.Done():
+		}
+	}()
+
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for {
+		err := s.ping(pingCtx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-pingCtx.Done():
+		}
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case pingCtx.Err() != nil:
+			return fmt.Errorf("it ended: %w", s.running.err)
+		}
+	}
+}
+
+// ping makes a connection and sees that the server on the port is this one.
+func (s *Server) ping(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.URL(superuser))
+	if err != nil {
+		return err
+	}
+	var name string
+	err = conn.QueryRow(ctx, "SHOW cluster_name").Scan(&name)
+	if err == nil && name != s.name {
+		err = fmt.Errorf("the server on the port is %q, not %q", name, s.name)
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// stop ends the server if it runs. The caller holds mu.
+func (s *Server) stop(mode StopMode) error {
+	running := s.running
+	s.running = nil
+	if running == nil {
+		return nil
+	}
+	return running.stop(mode, stopTimeout)
+}
+
+// command prepares one of PostgreSQL's binaries: run from the temporary folder,
+// as a user that PostgreSQL accepts, without the PG* and locale settings of the
+// caller, which would change where it listens and what its log says.
+func (s *Server) command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
+	cmd.Dir = s.dir
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "PG") && !strings.HasPrefix(kv, "LC_") && !strings.HasPrefix(kv, "LANG") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C")
+	attr, err := sysProcAttr()
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", name, err)
+	}
+	cmd.SysProcAttr = attr
+	return cmd, nil
+}
+
+// freePort returns a loopback port that nobody listens on right now.
+func freePort(ctx context.Context) (int, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
+}

@@ -1,0 +1,13 @@
+package pgtest
+
+import (
+	"os"
+	"syscall"
+)
+
+// signal ends the server at once in either mode: Windows has no signals.
+func (p *process) signal(StopMode) error { return p.cmd.Process.Kill() }
+
+func sysProcAttr() (*syscall.SysProcAttr, error) { return &syscall.SysProcAttr{}, nil }
+
+func makeDir() (string, error) { return os.MkdirTemp("", "ospulse-pgtest-") }

@@ -1,0 +1,161 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/migrator"
+	"gorm.io/gorm/schema"
+)
+
+// minPostgres is the oldest server that is supported, as server_version_num.
+const minPostgres = 12_00_00
+
+// schemaLock is the key of the advisory lock under which the schema changes: an
+// arbitrary number that no one else uses.
+const schemaLock = 0x6f73_7075_6c73_65
+
+type postgresDialect struct{}
+
+func (postgresDialect) name() string { return "postgres" }
+
+func (postgresDialect) lockSchema(tx *gorm.DB) error {
+	return tx.Exec("SELECT pg_advisory_xact_lock(?)", schemaLock).Error
+}
+
+func (postgresDialect) unavailable(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		// Classes of Appendix A of the PostgreSQL manual: connection exception,
+		// insufficient resources, operator intervention, system error; and the
+		// refusal of writes by a server that is now a standby.
+		return strings.HasPrefix(e.Code, "08") || strings.HasPrefix(e.Code, "53") ||
+			strings.HasPrefix(e.Code, "57") || strings.HasPrefix(e.Code, "58") || e.Code == "25006"
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) ||
+		strings.Contains(fmt.Sprint(err), "conn closed") // pgx has no value for it
+}
+
+func openPostgres(ctx context.Context, o Options) (*DB, error) {
+	config, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open PostgreSQL: %w", err) // pgx keeps the password out of it
+	}
+	config.RuntimeParams["timezone"] = "UTC"
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "ospulse"
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 5 * time.Second
+	}
+	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
+		c.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+		return nil
+	}))
+	pool.SetMaxOpenConns(o.PoolSize)
+	pool.SetMaxIdleConns(o.PoolSize) // a new connection costs more than most queries
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	g, err := func() (*gorm.DB, error) {
+		if err := waitForPostgres(ctx, pool, o); err != nil {
+			return nil, err
+		}
+		if err := checkPostgres(ctx, pool); err != nil {
+			return nil, err
+		}
+		return open(&postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)})
+	}()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close())
+	}
+	return &DB{dialect: postgresDialect{}, write: g, read: g}, nil
+}
+
+// waitForPostgres returns when the server answers, when it says something that
+// will not change by waiting (a wrong password), or when o.Wait is over.
+func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
+	deadline := time.Now().Add(o.Wait)
+	for attempt := 1; ; attempt++ {
+		err := pool.PingContext(ctx)
+		if err == nil || ctx.Err() != nil || !(postgresDialect{}).mayComeUp(err) {
+			return err
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			if o.Wait > 0 {
+				return fmt.Errorf("it did not come up within %s: %w", o.Wait, err)
+			}
+			return err
+		}
+		o.Log.Warn("waiting for PostgreSQL", "attempt", attempt, "left", left.Round(time.Second).String(), "error", err.Error())
+		timer := time.NewTimer(min(left, time.Second))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// mayComeUp reports whether a failed connection may succeed later: the server is
+// not there, or still starting. What the server itself refuses (no such
+// database, a wrong password) stays refused.
+func (d postgresDialect) mayComeUp(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return d.unavailable(e)
+	}
+	return d.unavailable(err)
+}
+
+// checkPostgres refuses servers on which the application would fail later.
+func checkPostgres(ctx context.Context, pool *sql.DB) error {
+	var (
+		version          int
+		name, dbEncoding string
+	)
+	err := pool.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding')`).
+		Scan(&version, &name, &dbEncoding)
+	switch {
+	case err != nil:
+		return err
+	case version < minPostgres:
+		return fmt.Errorf("the server is PostgreSQL %s; version 12 or newer is needed", name)
+	case dbEncoding != "UTF8":
+		return fmt.Errorf("the database's encoding is %s; UTF8 is needed (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)", dbEncoding)
+	}
+	return nil
+}
+
+// postgresDialector is GORM's PostgreSQL dialector with a migrator that adds
+// only.
+type postgresDialector struct{ *postgres.Dialector }
+
+func (d *postgresDialector) Migrator(db *gorm.DB) gorm.Migrator {
+	return postgresMigrator{postgres.Migrator{Migrator: migrator.Migrator{Config: migrator.Config{
+		DB: db, Dialector: d, CreateIndexAfterCreateTable: true,
+	}}}}
+}
+
+// postgresMigrator changes no column that is there: what a column becomes is
+// decided in a numbered migration, the same for everyone.
+type postgresMigrator struct{ postgres.Migrator }
+
+func (postgresMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }
+
+func (postgresMigrator) MigrateColumnUnique(any, *schema.Field, gorm.ColumnType) error { return nil }

@@ -1,0 +1,138 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"runtime"
+
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	"gorm.io/gorm/migrator"
+	"gorm.io/gorm/schema"
+	modernc "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// sqliteDriver is the name under which modernc.org/sqlite registers itself.
+const sqliteDriver = "sqlite"
+
+type sqliteDialect struct{}
+
+func (sqliteDialect) name() string { return "sqlite" }
+
+// lockSchema has nothing to do: the transaction began as a writer, and there is
+// only one.
+func (sqliteDialect) lockSchema(*gorm.DB) error { return nil }
+
+func (sqliteDialect) unavailable(err error) bool {
+	e, ok := errors.AsType[*modernc.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Code() & 0xff { // the primary result code
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+		sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
+		return true
+	}
+	return false
+}
+
+func openSQLite(ctx context.Context, o Options) (*DB, error) {
+	db := &DB{dialect: sqliteDialect{}}
+	// The writer opens first: it creates the file and turns it to WAL. Its
+	// transactions take the write lock when they begin, so that none fails when
+	// it first writes because another process was faster.
+	write, err := openSQLitePool(ctx, o.Path, 1, url.Values{"_txlock": {"immediate"}})
+	if err != nil {
+		return nil, err
+	}
+	db.write = write
+	if db.read, err = openSQLitePool(ctx, o.Path, max(o.PoolSize, runtime.NumCPU()), url.Values{"_query_only": {"true"}}); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// openSQLitePool opens connections that all have the same pragmas, as these are
+// part of the name.
+func openSQLitePool(ctx context.Context, path string, size int, options url.Values) (*gorm.DB, error) {
+	options["_pragma"] = []string{
+		"busy_timeout(5000)", // milliseconds
+		"journal_mode(WAL)",
+		"synchronous(FULL)", // a commit is on the disk when it returns
+		"foreign_keys(ON)",
+		"journal_size_limit(67108864)", // bytes the WAL keeps after a checkpoint
+		"cache_size(-8192)",            // KiB a connection
+	}
+	// Times are integers, microseconds since 1970: exact, ordered, cheap to read.
+	options["_time_integer_format"] = []string{"unix_micro"}
+	options["_inttotime"] = []string{"true"}
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(), RawQuery: options.Encode()}
+	pool, err := sql.Open(sqliteDriver, name.String())
+	if err != nil {
+		return nil, fmt.Errorf("open SQLite: %w", err)
+	}
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size)
+	g, err := func() (*gorm.DB, error) {
+		if err := pool.PingContext(ctx); err != nil {
+			return nil, err
+		}
+		return open(&sqliteDialector{&sqlite.Dialector{Conn: pool}})
+	}()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", path, err), pool.Close())
+	}
+	return g, nil
+}
+
+// sqliteDialector is GORM's SQLite dialector over modernc.org/sqlite.
+type sqliteDialector struct{ *sqlite.Dialector }
+
+// DataTypeOf keeps JSON as text: a column declared jsonb would have numeric
+// affinity and turn large numbers into floats.
+func (d *sqliteDialector) DataTypeOf(field *schema.Field) string {
+	if field.DataType == "jsonb" {
+		return "text"
+	}
+	return d.Dialector.DataTypeOf(field)
+}
+
+func (d *sqliteDialector) Migrator(db *gorm.DB) gorm.Migrator {
+	return sqliteMigrator{sqlite.Migrator{Migrator: migrator.Migrator{Config: migrator.Config{
+		DB: db, Dialector: d, CreateIndexAfterCreateTable: true,
+	}}}}
+}
+
+// Translate knows the error type of modernc.org/sqlite, which the embedded
+// dialector does not.
+func (d *sqliteDialector) Translate(err error) error {
+	e, ok := errors.AsType[*modernc.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+		return fmt.Errorf("%w: %w", gorm.ErrDuplicatedKey, err)
+	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return fmt.Errorf("%w: %w", gorm.ErrForeignKeyViolated, err)
+	}
+	return err
+}
+
+// sqliteMigrator creates tables, columns and indexes and changes nothing that is
+// there: on SQLite, GORM alters a column by building the table anew, which
+// empties the tables that refer to it.
+type sqliteMigrator struct{ sqlite.Migrator }
+
+func (sqliteMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }
+
+func (sqliteMigrator) MigrateColumnUnique(any, *schema.Field, gorm.ColumnType) error { return nil }
+
+func (sqliteMigrator) CreateConstraint(_ any, name string) error {
+	return fmt.Errorf("constraint %s is new: SQLite adds none to a table that exists; write a migration", name)
+}

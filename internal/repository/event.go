@@ -1,0 +1,134 @@
+package repository
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// insertBatch is how many events go into one INSERT: with their columns they
+// stay below the 32766 parameters that SQLite takes.
+const insertBatch = 500
+
+// Events keeps events.
+type Events struct{ db *database.DB }
+
+// NewEvents gives the events of db.
+func NewEvents(db *database.DB) *Events { return &Events{db} }
+
+// Append stores events, each with its SessionID set, all or none. It gives each
+// its ID, and its Seq: the sessions' counters are advanced in the same
+// transaction, under whose row locks no other append to the same session can
+// come between; so the numbers have no gaps and follow the order of commit. A
+// session that does not exist is not_found.
+func (r *Events) Append(ctx context.Context, events []models.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	counts := map[string]int64{}
+	for i := range events {
+		counts[events[i].SessionID]++
+	}
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		next := make(map[string]int64, len(counts))
+		for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
+			var last int64
+			result := tx.Raw("UPDATE sessions SET event_count = event_count + ? WHERE id = ? RETURNING event_count", counts[id], id).Scan(&last)
+			if result.Error != nil {
+				return result.Error
+			}
+			if result.RowsAffected == 0 {
+				return models.Errorf(models.CodeNotFound, "session %s does not exist", id)
+			}
+			next[id] = last - counts[id] + 1
+		}
+		for i := range events {
+			id := events[i].SessionID
+			events[i].Seq = next[id]
+			next[id]++
+		}
+		return tx.Omit(clause.Associations).CreateInBatches(events, insertBatch).Error
+	})
+	return translate(r.db, err, "the event")
+}
+
+// ClaimUnsent marks the newest unsent events of a session as sent, and gives
+// their IDs, newest first. Concurrent claims never get the same event. Its cost
+// depends on how many it claims, not on how many were sent before.
+func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error) {
+	ids := []uint64{}
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		query := tx.Model(&models.Event{}).
+			Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}). // nothing on SQLite, where transactions queue
+			Where("session_id = ? AND NOT is_sent", sessionID)
+		if !filter.Start.IsZero() {
+			query = query.Where("timestamp >= ?", filter.Start)
+		}
+		if !filter.End.IsZero() {
+			query = query.Where("timestamp <= ?", filter.End)
+		}
+		if err := query.Order("timestamp DESC, seq DESC").Limit(filter.Limit).Pluck("id", &ids).Error; err != nil {
+			return err
+		}
+		return setSent(tx, ids, true)
+	})
+	return ids, translate(r.db, err, "the event")
+}
+
+// Unclaim takes claims back: the events are unsent again.
+func (r *Events) Unclaim(ctx context.Context, ids []uint64) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error { return setSent(tx, ids, false) })
+	return translate(r.db, err, "the event")
+}
+
+func setSent(tx *gorm.DB, ids []uint64, sent bool) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return tx.Model(&models.Event{}).Where("id IN ?", ids).Update("is_sent", sent).Error
+}
+
+// ListByID gives the events of these IDs in the order of the IDs; those that do
+// not exist are left out.
+func (r *Events) ListByID(ctx context.Context, ids []uint64) ([]models.Event, error) {
+	var found []models.Event
+	if err := r.db.Read(ctx).Where("id IN ?", ids).Find(&found).Error; err != nil {
+		return nil, translate(r.db, err, "the event")
+	}
+	place := make(map[uint64]int, len(ids))
+	for i, id := range ids {
+		place[id] = i
+	}
+	slices.SortFunc(found, func(a, b models.Event) int { return place[a.ID] - place[b.ID] })
+	return found, nil
+}
+
+// ListBySeq gives up to limit events of a session with a Seq in (after, upTo], by
+// Seq.
+func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error) {
+	var events []models.Event
+	err := r.db.Read(ctx).Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo).
+		Order("seq").Limit(limit).Find(&events).Error
+	return events, translate(r.db, err, "the event")
+}
+
+// ListAll gives up to limit events of all sessions with an ID in (after, upTo],
+// by ID.
+func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error) {
+	var events []models.Event
+	err := r.db.Read(ctx).Where("id > ? AND id <= ?", after, upTo).Order("id").Limit(limit).Find(&events).Error
+	return events, translate(r.db, err, "the event")
+}
+
+// LastID gives the largest ID of any event, 0 when there is none.
+func (r *Events) LastID(ctx context.Context) (uint64, error) {
+	var last uint64
+	err := r.db.Read(ctx).Model(&models.Event{}).Select("COALESCE(MAX(id), 0)").Scan(&last).Error
+	return last, translate(r.db, err, "the event")
+}

@@ -1,0 +1,274 @@
+package repository_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ospulse/internal/database"
+	"ospulse/internal/database/dbtest"
+	"ospulse/internal/models"
+	"ospulse/internal/repository"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 123_456_000, time.UTC)
+
+func newEvent(sessionID string, at time.Time) models.Event {
+	return models.Event{
+		SessionID: sessionID, EventType: models.TypeFile, Source: "test", Data: models.JSON(`{}`),
+		Timestamp: at, TimestampSource: models.TimestampFromAgent,
+	}
+}
+
+// createSession makes a session with a file of its own.
+func createSession(t testing.TB, db *database.DB, id string) *models.Session {
+	t.Helper()
+	file := &models.TargetFile{SHA256: strings.Repeat("0", 64), SizeBytes: 1}
+	session := &models.Session{ID: id, FileName: "sample", FileSHA256: &file.SHA256}
+	if err := repository.NewSessions(db).Create(t.Context(), session, file); err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+func TestAppendGivesBackWhatWasStored(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "s")
+		pid, name, text := int64(-1), "プロセス", "yesterday"
+		want := newEvent("s", noon)
+		want.PID, want.ProcessName, want.TimestampText = &pid, &name, &text
+		want.Data, want.DataRaw = models.JSON(`{"a": 12345678901234567890}`), []byte("{\"a\" :\"\\u0000\xf0\x9f\x98\x80\"}")
+		batch := []models.Event{want, newEvent("s", noon), newEvent(models.UnassignedID, noon)}
+		if err := events.Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		if batch[0].Seq != 1 || batch[1].Seq != 2 || batch[2].Seq != 1 {
+			t.Errorf("seqs are %d, %d and %d, want 1, 2 and 1", batch[0].Seq, batch[1].Seq, batch[2].Seq)
+		}
+		found, err := events.ListByID(t.Context(), []uint64{batch[2].ID, batch[0].ID})
+		if err != nil || len(found) != 2 {
+			t.Fatalf("found %d, %v", len(found), err)
+		}
+		got := found[1]
+		if !got.Timestamp.Equal(noon) || got.Timestamp.Location() != time.UTC {
+			t.Errorf("the time is %v, want %v", got.Timestamp, noon)
+		}
+		if *got.PID != pid || *got.ProcessName != name || *got.TimestampText != text || got.Operation != nil {
+			t.Errorf("hot fields are %v %v %v %v", *got.PID, *got.ProcessName, *got.TimestampText, got.Operation)
+		}
+		if string(got.Data) != string(want.Data) || string(got.Payload()) != string(want.DataRaw) {
+			t.Errorf("data is %s, payload %s", got.Data, got.Payload())
+		}
+		if got.CreatedAt.IsZero() || got.UpdatedAt.IsZero() || got.IsSent {
+			t.Errorf("created %v, updated %v, sent %v", got.CreatedAt, got.UpdatedAt, got.IsSent)
+		}
+		session, err := repository.NewSessions(db).Get(t.Context(), "s")
+		if err != nil || session.EventCount != 2 {
+			t.Errorf("the session counts %d events, want 2 (%v)", session.EventCount, err)
+		}
+	})
+}
+
+func TestAppendToNoSessionStoresNothing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		err := events.Append(t.Context(), []models.Event{newEvent(models.UnassignedID, noon), newEvent("nobody", noon)})
+		if models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("got %v, want not_found", err)
+		}
+		if last, err := events.LastID(t.Context()); err != nil || last != 0 {
+			t.Errorf("last ID is %d, %v: something was stored", last, err)
+		}
+		session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID)
+		if err != nil || session.EventCount != 0 {
+			t.Errorf("the counter is at %d, %v", session.EventCount, err)
+		}
+	})
+}
+
+// Fifty writers, each appending to two sessions in either order, while others
+// give up in the middle: every session's seqs are 1…n, in the order of IDs.
+func TestConcurrentAppendsNumberWithoutGaps(t *testing.T) {
+	const writers, rounds = 50, 8
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "a")
+		createSession(t, db, "b")
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for round := range rounds {
+					first, second := "a", "b"
+					if (w+round)%2 == 0 {
+						first, second = second, first
+					}
+					batch := []models.Event{newEvent(first, noon), newEvent(second, noon), newEvent(first, noon)}
+					if err := events.Append(t.Context(), batch); err != nil {
+						t.Error(err)
+					}
+					gone, cancel := context.WithTimeout(t.Context(), time.Duration(round)*100*time.Microsecond)
+					_ = events.Append(gone, []models.Event{newEvent("a", noon)}) // may or may not be stored
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		for _, id := range []string{"a", "b"} {
+			session, err := repository.NewSessions(db).Get(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored, err := events.ListBySeq(t.Context(), id, 0, 1<<40, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int64(len(stored)) != session.EventCount || len(stored) < writers*rounds*3/2 {
+				t.Errorf("session %s has %d events and counts %d", id, len(stored), session.EventCount)
+			}
+			for i, event := range stored {
+				if event.Seq != int64(i+1) || i > 0 && event.ID <= stored[i-1].ID {
+					t.Fatalf("session %s: event %d has seq %d and ID %d", id, i, event.Seq, event.ID)
+				}
+			}
+		}
+	})
+}
+
+func TestClaimUnsent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "s")
+		batch := []models.Event{newEvent(models.UnassignedID, noon)}
+		for i := range 10 {
+			batch = append(batch, newEvent("s", noon.Add(time.Duration(i)*time.Second)))
+		}
+		if err := events.Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		claim := func(filter models.EventFilter) []uint64 {
+			t.Helper()
+			ids, err := events.ClaimUnsent(t.Context(), "s", filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ids
+		}
+		id := func(i int) uint64 { return batch[i+1].ID }
+		if got, want := claim(models.EventFilter{Limit: 2}), []uint64{id(9), id(8)}; !slices.Equal(got, want) {
+			t.Errorf("first claim is %v, want the newest %v", got, want)
+		}
+		span := models.EventFilter{Start: noon.Add(2 * time.Second), End: noon.Add(4 * time.Second), Limit: 100}
+		if got, want := claim(span), []uint64{id(4), id(3), id(2)}; !slices.Equal(got, want) {
+			t.Errorf("claim of a span is %v, want %v, both ends included", got, want)
+		}
+		if err := events.Unclaim(t.Context(), []uint64{id(3)}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := claim(models.EventFilter{Limit: 100}), []uint64{id(7), id(6), id(5), id(3), id(1), id(0)}; !slices.Equal(got, want) {
+			t.Errorf("the rest is %v, want %v", got, want)
+		}
+		if got := claim(models.EventFilter{Limit: 100}); got == nil || len(got) != 0 {
+			t.Errorf("nothing is left, yet a claim gives %v", got)
+		}
+	})
+}
+
+func TestConcurrentClaimsShareTheEvents(t *testing.T) {
+	const total, pollers, writers = 2000, 10, 5
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "s")
+		var (
+			wg       sync.WaitGroup
+			mu       sync.Mutex
+			claimed  = map[uint64]int{}
+			appended = make(chan struct{})
+		)
+		for range pollers {
+			wg.Go(func() {
+				for done := false; ; {
+					ids, err := events.ClaimUnsent(t.Context(), "s", models.EventFilter{Limit: 37})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					for _, id := range ids {
+						claimed[id]++
+					}
+					mu.Unlock()
+					if len(ids) == 0 && done {
+						return
+					}
+					select {
+					case <-appended:
+						done = true
+					default:
+					}
+				}
+			})
+		}
+		var appends sync.WaitGroup
+		for w := range writers {
+			appends.Go(func() {
+				for i := range total / writers / 20 {
+					batch := make([]models.Event, 20)
+					for j := range batch {
+						batch[j] = newEvent("s", noon.Add(time.Duration(w*7+i*3+j)*time.Millisecond))
+					}
+					if err := events.Append(t.Context(), batch); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		appends.Wait()
+		close(appended)
+		wg.Wait()
+		if len(claimed) != total {
+			t.Errorf("%d of %d events were claimed", len(claimed), total)
+		}
+		for id, times := range claimed {
+			if times != 1 {
+				t.Fatalf("event %d was claimed %d times", id, times)
+			}
+		}
+	})
+}
+
+func TestListAllGoesByID(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "s")
+		var batch []models.Event
+		for i := range 7 {
+			batch = append(batch, newEvent([]string{"s", models.UnassignedID}[i%2], noon))
+		}
+		if err := events.Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		upTo := batch[5].ID
+		var got []string
+		for after := uint64(0); ; {
+			page, err := events.ListAll(t.Context(), after, upTo, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, e := range page {
+				got = append(got, fmt.Sprint(e.ID))
+			}
+			after = page[len(page)-1].ID
+		}
+		if len(got) != 6 || !slices.IsSortedFunc(got, func(a, b string) int { return len(a) - len(b) }) {
+			t.Errorf("got %v, want six by ID", got)
+		}
+	})
+}

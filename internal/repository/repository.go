@@ -1,0 +1,41 @@
+// Package repository keeps and finds entities through GORM, one file per entity.
+// It turns database errors into the codes of internal/models, and knows no rule
+// of the application.
+package repository
+
+import (
+	"context"
+	"errors"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// retryLater is what a client reads when the database cannot work now.
+const retryLater = "the database is not available at the moment; try again"
+
+// translate turns an error of GORM or the database into a *models.Error. what
+// names the thing that was looked for. Errors of a cancelled context stay what
+// they are.
+func translate(db *database.DB, err error, what string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, gorm.ErrRecordNotFound):
+		return models.Wrap(err, models.CodeNotFound, "%s does not exist", what)
+	case errors.Is(err, gorm.ErrDuplicatedKey):
+		return models.Wrap(err, models.CodeConflict, "%s exists already", what)
+	case errors.Is(err, gorm.ErrForeignKeyViolated):
+		return models.Wrap(err, models.CodeConflict, "%s refers to something that does not exist", what)
+	case db.Unavailable(err):
+		return models.Wrap(err, models.CodeUnavailable, retryLater)
+	}
+	if _, ok := errors.AsType[*models.Error](err); ok {
+		return err
+	}
+	return models.Wrap(err, models.CodeInternal, "the database failed")
+}
