@@ -1,0 +1,229 @@
+package agentclient
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"html"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+const (
+	maxTextRunes = 300  // of an agent's text that is shown to a person
+	maxNameBytes = 1024 // of a file name
+)
+
+// Health is an agent's report on itself. What the agent left out is zero.
+type Health struct {
+	Status         string
+	Service        string
+	ActiveSessions int
+}
+
+func decodeHealth(body []byte) (Health, error) {
+	var report struct {
+		Status, Service json.RawMessage
+		ActiveSessions  json.RawMessage `json:"active_sessions"`
+	}
+	if err := json.Unmarshal(body, &report); err != nil {
+		return Health{}, err
+	}
+	return Health{
+		Status:         clean(textOf(report.Status)),
+		Service:        clean(textOf(report.Service)),
+		ActiveSessions: countOf(report.ActiveSessions),
+	}, nil
+}
+
+// countOf reads a count that agents give as a number, or as the list or the
+// object of what is counted.
+func countOf(raw json.RawMessage) int {
+	var list []json.RawMessage
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		return len(list)
+	}
+	if json.Unmarshal(raw, &object) == nil {
+		return len(object)
+	}
+	if n, ok := naturalOf(raw); ok {
+		return int(n)
+	}
+	return 0
+}
+
+// Process is a process on the agent's machine.
+type Process struct {
+	PID  int64  `json:"pid"`
+	Name string `json:"name"` // may be empty
+}
+
+func decodeProcesses(body []byte) ([]Process, error) {
+	if !json.Valid(body) {
+		return nil, errors.New("not JSON")
+	}
+	var wrapped struct{ Processes json.RawMessage }
+	if json.Unmarshal(body, &wrapped) == nil && wrapped.Processes != nil {
+		body = wrapped.Processes
+	}
+	// One entry at a time: a list of millions of empty entries costs no more
+	// memory than its text.
+	entries := json.NewDecoder(bytes.NewReader(body))
+	processes := []Process{}
+	switch token, _ := entries.Token(); token {
+	case nil:
+		return processes, nil
+	case json.Delim('['):
+	default:
+		return nil, errors.New("not a list")
+	}
+	for entries.More() {
+		var raw json.RawMessage
+		if err := entries.Decode(&raw); err != nil {
+			return nil, err
+		}
+		var entry struct{ PID, Name json.RawMessage }
+		_ = json.Unmarshal(raw, &entry) // what is no object has no pid
+		if pid, ok := naturalOf(entry.PID); ok {
+			processes = append(processes, Process{PID: pid, Name: textOf(entry.Name)})
+		}
+	}
+	slices.SortStableFunc(processes, func(a, b Process) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), cmp.Compare(a.PID, b.PID))
+	})
+	return processes, nil
+}
+
+// decodeUpload gives the name that the agent keeps the file under: the one that
+// it tells, else the end of the path that it tells, else the one that was sent.
+func decodeUpload(body []byte, sent string) (string, error) {
+	var told struct{ Filename, Path json.RawMessage }
+	_ = json.Unmarshal(body, &told) // whatever it says, the file was taken
+	path := textOf(told.Path)
+	name := cmp.Or(textOf(told.Filename), path[strings.LastIndexAny(path, `/\`)+1:])
+	if len(name) > maxNameBytes || strings.ContainsFunc(name, unicode.IsControl) {
+		return "", errors.New("the name is too long or has control characters")
+	}
+	return cmp.Or(name, sent), nil
+}
+
+// StartResult is what an agent tells when it has started to monitor.
+type StartResult struct {
+	MonitoringPID *int64 // nil when the agent tells none
+}
+
+func decodeStart(body []byte) StartResult {
+	var told struct{ MonitoringPID json.RawMessage }
+	_ = json.Unmarshal(body, &told) // whatever it says, monitoring was started
+	if pid, ok := naturalOf(told.MonitoringPID); ok {
+		return StartResult{MonitoringPID: &pid}
+	}
+	return StartResult{}
+}
+
+// textOf reads a JSON string. Anything else is "".
+func textOf(raw json.RawMessage) string {
+	var text string
+	_ = json.Unmarshal(raw, &text)
+	return text
+}
+
+// naturalOf reads an integer of at least 0, which may be in quotes.
+func naturalOf(raw json.RawMessage) (int64, bool) {
+	n, err := strconv.ParseInt(strings.Trim(string(raw), `" `), 10, 64)
+	return n, err == nil && n >= 0
+}
+
+// answer is what an agent said to one request.
+type answer struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+// complaint gives a refusal in words for a person. own means that the agent's
+// program chose them, not its web framework.
+func (a answer) complaint() (text string, own bool) {
+	standard := cmp.Or(http.StatusText(a.status), "status "+strconv.Itoa(a.status))
+	if a.status/100 == 3 {
+		return "it redirects elsewhere (" + standard + ")", false
+	}
+	var told struct{ Error, Message json.RawMessage }
+	if json.Unmarshal(a.body, &told) == nil {
+		text = cmp.Or(clean(textOf(told.Error)), clean(textOf(told.Message)))
+		own = text != "" && !strings.EqualFold(text, standard)
+	}
+	if a.status == http.StatusRequestEntityTooLarge {
+		if own {
+			return clean("the file is too large for the agent: " + text), true
+		}
+		return "the file is too large for the agent", false
+	}
+	if text == "" {
+		page := string(a.body)
+		if strings.Contains(a.contentType, "html") || strings.HasPrefix(strings.TrimSpace(page), "<") {
+			page = plainText(page)
+		}
+		text = cmp.Or(clean(page), standard)
+	}
+	return text, own
+}
+
+// plainText gives what a reader of an HTML page sees. It is no parser: what it
+// gives may hold remains of markup, so it must not be used as HTML.
+func plainText(page string) string {
+	var text strings.Builder
+	for page != "" {
+		before, tag, _ := strings.Cut(page, "<")
+		text.WriteString(before + " ")
+		end := ">"
+		switch {
+		case strings.HasPrefix(tag, "!--"):
+			end = "-->"
+		case hasTagName(tag, "script"):
+			end = "</script>"
+		case hasTagName(tag, "style"):
+			end = "</style>"
+		}
+		page = afterFold(tag, end)
+	}
+	return html.UnescapeString(text.String())
+}
+
+func hasTagName(tag, name string) bool {
+	return len(tag) > len(name) && strings.EqualFold(tag[:len(name)], name) && strings.ContainsRune(" \t\r\n/>", rune(tag[len(name)]))
+}
+
+// afterFold gives what follows the first end in text, without regard to case.
+func afterFold(text, end string) string {
+	for i := range len(text) - len(end) + 1 {
+		if strings.EqualFold(text[i:i+len(end)], end) {
+			return text[i+len(end):]
+		}
+	}
+	return ""
+}
+
+// clean makes text fit for one line of a message: white space collapsed,
+// nothing unprintable, maxTextRunes at most.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return -1
+	}, text)
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) > maxTextRunes {
+		return string(runes[:maxTextRunes-1]) + "…"
+	}
+	return string(runes)
+}

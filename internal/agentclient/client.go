@@ -1,0 +1,319 @@
+// Package agentclient is the backend's HTTP client for agents. It hides what
+// agents in the field differ in: how they spell their routes, what their
+// answers leave out, and what they answer instead of JSON.
+//
+// It knows nothing of sessions in the database or of what the dashboard wants:
+// it asks one agent one thing and says what came of it. Failures are
+// *models.Error: agent_failed for an agent that is down, refuses or talks
+// nonsense, agent_timeout for one that is too slow.
+package agentclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+const (
+	// longestCall bounds an operation that always makes some progress.
+	longestCall = 5 * time.Minute
+
+	maxAnswerBytes     = 4 << 20
+	maxLongAnswerBytes = 32 << 20
+
+	// sendBufferBytes keeps small what the kernel holds back. It would take
+	// megabytes at once, and a slow agent would seem silent while it reads them.
+	sendBufferBytes = 256 << 10
+)
+
+// Client talks to one agent. It is safe for concurrent use.
+//
+// An operation fails with agent_timeout when the agent has taken no byte of the
+// request for the client's timeout and has not answered in full either, and
+// after five minutes in any case. Only the answer to Processes may start within
+// the timeout and take as long again. Each operation has a timeout of its own;
+// to bound several together, bound their ctx: an error after ctx is done wraps
+// ctx.Err(), and is agent_timeout too when that is a passed deadline.
+type Client struct {
+	base      *url.URL // without userinfo
+	user      *url.Userinfo
+	timeout   time.Duration
+	transport *http.Transport
+
+	health, processes, upload, start, stop operation
+}
+
+// operation is one thing to ask of an agent.
+type operation struct {
+	verb   string  // completes "the agent refused to"
+	routes []route // the spellings that are in use, the usual one first
+	once   bool    // doing it twice does harm
+	long   bool    // the answer may be long
+
+	worked atomic.Int32 // index of the spelling that the agent took last
+}
+
+type route struct{ method, path string }
+
+// New gives a client for the agent at baseURL. timeout limits how long one
+// operation may go on without progress. Proxy settings of the environment are
+// ignored.
+func New(baseURL string, timeout time.Duration) *Client {
+	base, err := url.Parse(baseURL)
+	if err != nil || base.Host == "" {
+		base = &url.URL{Scheme: "malformed-url"} // what cannot be read may hold a password
+	}
+	user := base.User
+	base.User, base.RawQuery, base.Fragment = nil, "", ""
+	base.Path = strings.TrimRight(base.Path, "/")
+
+	dialer := &net.Dialer{Timeout: timeout}
+	return &Client{
+		health: operation{
+			verb:   "report its health",
+			routes: []route{{"GET", "/health"}},
+		},
+		processes: operation{
+			verb:   "list its processes",
+			routes: []route{{"POST", "/api/list-processes"}, {"GET", "/api/list-processes"}, {"GET", "/api/processes"}},
+			long:   true,
+		},
+		upload: operation{
+			verb:   "take the file",
+			routes: []route{{"POST", "/api/upload-file"}, {"POST", "/api/upload"}},
+		},
+		start: operation{
+			verb:   "start monitoring",
+			routes: []route{{"POST", "/api/start-monitor"}, {"POST", "/api/monitor/start"}},
+			once:   true,
+		},
+		stop: operation{
+			verb:   "stop monitoring",
+			routes: []route{{"POST", "/api/stop-monitor"}, {"POST", "/api/monitor/stop"}},
+		},
+		base:    base,
+		user:    user,
+		timeout: timeout,
+		transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dialer.DialContext(ctx, network, address)
+				if tcp, ok := conn.(*net.TCPConn); ok {
+					_ = tcp.SetWriteBuffer(sendBufferBytes) // it works without, less well
+				}
+				return conn, err
+			},
+			TLSHandshakeTimeout:   timeout,
+			IdleConnTimeout:       30 * time.Second,
+			ExpectContinueTimeout: min(time.Second, timeout/4),
+		},
+	}
+}
+
+// Health asks how the agent is.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	answer, err := c.call(ctx, &c.health, source{})
+	if err != nil {
+		return Health{}, err
+	}
+	health, err := decodeHealth(answer)
+	if err != nil {
+		return Health{}, c.failed(err, "gave a health report that cannot be read")
+	}
+	return health, nil
+}
+
+// Processes lists what runs on the agent's machine, sorted by name without
+// regard to case, then by pid. The list is nil only beside an error.
+func (c *Client) Processes(ctx context.Context) ([]Process, error) {
+	answer, err := c.call(ctx, &c.processes, jsonSource(struct{}{}))
+	if err != nil {
+		return nil, err
+	}
+	processes, err := decodeProcesses(answer)
+	if err != nil {
+		return nil, c.failed(err, "gave a process list that cannot be read")
+	}
+	return processes, nil
+}
+
+// StartRequest says what to monitor.
+type StartRequest struct {
+	SessionID string  `json:"sessionId"`
+	FileName  string  `json:"fileName"`            // as Upload returned it
+	Mode      int     `json:"mode"`                // 1 all processes, 2 Processes, 3 spawn FileName
+	Processes []int64 `json:"processes,omitempty"` // pids
+}
+
+// Start makes the agent monitor. It is sent once only. After an error that is
+// not a refusal the agent may have started all the same; Stop does no harm then.
+func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
+	answer, err := c.call(ctx, &c.start, jsonSource(r))
+	if err != nil {
+		return StartResult{}, err
+	}
+	return decodeStart(answer), nil
+}
+
+// Stop ends the monitoring of a session. A session that the agent does not know
+// is stopped already.
+func (c *Client) Stop(ctx context.Context, sessionID string) error {
+	_, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}))
+	if errors.Is(err, errNotThere) {
+		return nil
+	}
+	return err
+}
+
+// source is the body of a request. It is opened anew for each spelling, and
+// when a kept connection turns out to be dead. A body that takes time calls
+// progress whenever a part of it is taken.
+type source struct {
+	header    http.Header
+	sizeBytes int64
+	open      func(progress func()) (io.ReadCloser, error)
+}
+
+func jsonSource(value any) source {
+	text, _ := json.Marshal(value) // cannot fail for what is sent here
+	return source{
+		header:    http.Header{"Content-Type": {"application/json"}},
+		sizeBytes: int64(len(text)),
+		open:      func(func()) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
+	}
+}
+
+// errNotThere is the cause of a refusal that was a 404 on every spelling.
+var errNotThere = errors.New("404 on every route")
+
+// call asks for op and gives the body of the 2xx answer. A spelling that is
+// answered 404 or 405 may just not exist there: the next one is tried.
+func (c *Client) call(caller context.Context, op *operation, body source) ([]byte, error) {
+	ctx, end := context.WithTimeoutCause(caller, longestCall, c.timedOut("did not finish within %s", longestCall))
+	defer end()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	timer := time.AfterFunc(c.timeout, func() { giveUp(c.timedOut("did not answer within %s", c.timeout)) })
+	defer timer.Stop()
+	progress := func() { timer.Reset(c.timeout) }
+
+	var told string // the most informative complaint so far
+	toldMore, notThere := false, true
+	first := int(op.worked.Load())
+	for i := range op.routes {
+		n := (first + i) % len(op.routes)
+		answer, err := c.send(ctx, op, op.routes[n], body, progress)
+		switch {
+		case err != nil:
+			return nil, c.explain(caller, ctx, op, err)
+		case answer.status/100 == 2:
+			op.worked.Store(int32(n))
+			return answer.body, nil
+		}
+		absent := answer.status == http.StatusNotFound || answer.status == http.StatusMethodNotAllowed
+		notThere = notThere && answer.status == http.StatusNotFound
+		if text, more := answer.complaint(); told == "" || !absent || more && !toldMore {
+			told, toldMore = text, more
+		}
+		if !absent {
+			break
+		}
+	}
+	refused := models.Errorf(models.CodeAgentFailed, "the agent refused to %s: %s", op.verb, told)
+	if notThere {
+		refused.Err = errNotThere
+	}
+	return nil, refused
+}
+
+// send makes one request and reads the answer.
+func (c *Client) send(ctx context.Context, op *operation, to route, body source, progress func()) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, to.method, c.base.JoinPath(to.path).String(), nil)
+	if err != nil {
+		return answer{}, err
+	}
+	if to.method != http.MethodGet {
+		request.GetBody = func() (io.ReadCloser, error) { return body.open(progress) }
+		if request.Body, err = request.GetBody(); err != nil {
+			return answer{}, err
+		}
+		request.ContentLength = body.sizeBytes
+		request.Header = body.header.Clone()
+	}
+	if c.user != nil {
+		password, _ := c.user.Password()
+		request.SetBasicAuth(c.user.Username(), password)
+	}
+	if op.once {
+		// A kept connection may be dying, and then it would be unknown whether
+		// the agent got the request.
+		c.transport.CloseIdleConnections()
+	} else {
+		// Not sent: tells the transport to repeat it when a kept connection
+		// turns out to be dead.
+		request.Header["Idempotency-Key"] = []string{}
+	}
+
+	response, err := c.transport.RoundTrip(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	maxBytes := maxAnswerBytes
+	if op.long {
+		maxBytes = maxLongAnswerBytes
+		progress()
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, int64(maxBytes)+1))
+	if ok := response.StatusCode/100 == 2; ok && len(text) > maxBytes {
+		return answer{}, c.failed(nil, "gave an answer of more than %d MB", maxBytes>>20)
+	} else if err != nil && (ok || ctx.Err() != nil) {
+		return answer{}, err
+	}
+	return answer{response.StatusCode, response.Header.Get("Content-Type"), text}, nil
+}
+
+// explain turns what stopped send into the error that the caller gets.
+func (c *Client) explain(caller, ctx context.Context, op *operation, err error) error {
+	switch stopped := caller.Err(); {
+	case errors.Is(stopped, context.DeadlineExceeded):
+		timedOut := c.timedOut("did not answer in time")
+		timedOut.Err = stopped
+		return timedOut
+	case stopped != nil:
+		return fmt.Errorf("asking the agent to %s: %w", op.verb, stopped)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	if _, explained := errors.AsType[*models.Error](err); explained {
+		return err
+	}
+	reason := clean(err.Error())
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		reason = number.Error()
+	} else if lookup, ok := errors.AsType[*net.DNSError](err); ok {
+		reason = lookup.Err
+	} else if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		reason = "it closed the connection before it had answered"
+	}
+	return c.failed(err, "cannot be reached: %s", reason)
+}
+
+func (c *Client) failed(err error, format string, args ...any) *models.Error {
+	return models.Wrap(err, models.CodeAgentFailed, "the agent at %s %s", c.base, fmt.Sprintf(format, args...))
+}
+
+func (c *Client) timedOut(format string, args ...any) *models.Error {
+	return models.Errorf(models.CodeAgentTimeout, "the agent at %s %s", c.base, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,145 @@
+package filestore_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"ospulse/internal/filestore"
+	"ospulse/internal/models"
+)
+
+// listFiles gives the paths of all files under dir.
+func listFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func open(t *testing.T) (*filestore.Store, string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "a", "files")
+	store, err := filestore.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, dir
+}
+
+func TestSaveAndOpen(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "small": "MZ", "at the limit": strings.Repeat("x", 1000)} {
+		t.Run(name, func(t *testing.T) {
+			store, _ := open(t)
+			file, err := store.Save(strings.NewReader(content), 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file.SizeBytes != int64(len(content)) || len(file.SHA256) != 64 {
+				t.Errorf("got %+v", file)
+			}
+			r, err := store.Open(file.SHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			if err := errors.Join(err, r.Close()); err != nil || string(got) != content {
+				t.Errorf("read back %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestSameContentIsStoredOnce(t *testing.T) {
+	store, dir := open(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := store.Save(strings.NewReader("the same"), 1000); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if files := listFiles(t, dir); len(files) != 1 {
+		t.Errorf("found %q, want one file", files)
+	}
+}
+
+func TestWhatCannotBeSavedLeavesNothing(t *testing.T) {
+	store, dir := open(t)
+	if _, err := store.Save(bytes.NewReader(make([]byte, 1001)), 1000); models.ErrorCode(err) != models.CodeTooLarge {
+		t.Errorf("over the limit: got %v", err)
+	}
+	broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if _, err := store.Save(broken, 1000); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut upload: got %v", err)
+	}
+	if files := listFiles(t, dir); len(files) != 0 {
+		t.Errorf("left behind: %q", files)
+	}
+}
+
+func TestOpenTakesHashesOnly(t *testing.T) {
+	store, dir := open(t)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "secret"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", "../secret", strings.Repeat("A", 64), strings.Repeat("a", 64), strings.Repeat("a", 62) + "/."} {
+		if _, err := store.Open(name); models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("%q: got %v, want not_found", name, err)
+		}
+	}
+}
+
+func TestOldUnfinishedUploadsAreRemoved(t *testing.T) {
+	_, dir := open(t)
+	old, young := filepath.Join(dir, "upload-old"), filepath.Join(dir, "upload-young")
+	for _, name := range []string{old, young} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	yesterday := time.Now().Add(-25 * time.Hour)
+	if err := os.Chtimes(old, yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := filestore.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if files := listFiles(t, dir); len(files) != 1 || files[0] != young {
+		t.Errorf("left are %q, want the young one", files)
+	}
+}
+
+func TestFolderThatCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := filestore.Open(filepath.Join(file, "files")); err == nil {
+		t.Error("a folder inside a file was opened")
+	}
+}
+
+func TestFreeBytes(t *testing.T) {
+	store, _ := open(t)
+	if free, err := store.FreeBytes(); err != nil || free <= 0 {
+		t.Errorf("got %d, %v", free, err)
+	}
+}
