@@ -1,0 +1,264 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+	"ospulse/internal/wire"
+)
+
+// receipt is the time at which every test's request comes in.
+var receipt = time.Date(2026, 11, 22, 20, 0, 0, 123_456_789, time.UTC)
+
+// request is one recorded request of a real client.
+type request struct{ Method, Path, Body string }
+
+// fixtures gives the recorded requests that carry events.
+func fixtures(t testing.TB) []request {
+	t.Helper()
+	files, err := filepath.Glob("../../testdata/fixtures/*.jsonl")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("found the fixtures %v (%v), want 4 files", files, err)
+	}
+	var requests []request
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			var r request
+			if err := json.Unmarshal(line, &r); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if r.Method == "POST" {
+				requests = append(requests, r)
+			}
+		}
+	}
+	return requests
+}
+
+// decode reads a body as the path says.
+func decode(path string, body []byte) ([]models.Incoming, []wire.ItemError, error) {
+	switch path {
+	case "/api/http/events":
+		in, err := wire.HTTPFlow(body, receipt)
+		return []models.Incoming{in}, nil, err
+	case "/api/net/events":
+		return wire.Packets(body, receipt)
+	default:
+		in, err := wire.Event(body, receipt)
+		return []models.Incoming{in}, nil, err
+	}
+}
+
+// fixtureEvents gives every recorded event as the database would give it back.
+func fixtureEvents(t testing.TB) []models.Event {
+	t.Helper()
+	var events []models.Event
+	for _, r := range fixtures(t) {
+		incoming, faults, err := decode(r.Path, []byte(r.Body))
+		if err != nil || len(faults) > 0 {
+			t.Fatalf("%s refuses %.200s: %v %v", r.Path, r.Body, err, faults)
+		}
+		for _, in := range incoming {
+			e := in.Event
+			e.ID, e.SessionID, e.Seq, e.CreatedAt = uint64(len(events)+1), models.UnassignedID, int64(len(events)+1), receipt
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// sentData reads a body's events without the code under test.
+func sentData(path string, body []byte) ([][]byte, error) {
+	switch path {
+	case "/api/http/events":
+		return [][]byte{body}, nil
+	case "/api/net/events":
+		var batch struct{ Events []json.RawMessage }
+		err := json.Unmarshal(body, &batch)
+		var packets [][]byte
+		for _, item := range batch.Events {
+			if item[0] == '{' {
+				packets = append(packets, item)
+			}
+		}
+		return packets, err
+	default:
+		event := struct{ Data json.RawMessage }{json.RawMessage("null")}
+		err := json.Unmarshal(body, &event)
+		return [][]byte{event.Data}, err
+	}
+}
+
+// checkStorable says why a decoded event could not be stored and read back.
+func checkStorable(in *models.Incoming, sent []byte) error {
+	for name, s := range map[string]*string{
+		"event_type": &in.EventType, "source": &in.Source, "timestamp_text": in.TimestampText, "session hint": &in.SessionHint,
+		"process_name": in.ProcessName, "operation": in.Operation, "target": in.Target,
+	} {
+		if s != nil && (strings.ToValidUTF8(*s, "") != *s || strings.Contains(*s, "\x00") || len(*s) > 4096+len("[]:-9223372036854775808")) {
+			return fmt.Errorf("no text column takes the %s %.100q", name, *s)
+		}
+	}
+	if n := len(in.EventType); n == 0 || n > models.MaxEventTypeLen {
+		return fmt.Errorf("the event type is %d bytes long", n)
+	}
+	if y := in.Timestamp.Year(); y < 1 || y > 9999 || in.Timestamp.Location() != time.UTC || in.Timestamp.Nanosecond()%1000 != 0 {
+		return fmt.Errorf("no column takes the time %v", in.Timestamp)
+	}
+	if !bytes.Equal(in.Payload(), sent) {
+		return fmt.Errorf("the payload is %.200s, sent was %.200s", in.Payload(), sent)
+	}
+	if lossless, err := jsonscan.Check(in.Data); !lossless || err != nil || !json.Valid(in.Data) {
+		return fmt.Errorf("jsonb does not take %.200s (%v)", in.Data, err)
+	}
+	return nil
+}
+
+// contractField is a member of an event's data that the dashboard reads.
+type contractField struct {
+	path   string
+	kinds  string // that real clients' events have there: ", 0 (a number), n, {
+	always bool   // the dashboard fails on any other kind, so no event may have one
+}
+
+var processFields = []contractField{
+	{"metadata", "{", true}, {"metadata.processName", `"`, false}, {"metadata.processId", "0", false},
+	{"timestamp", `"n`, false}, {"operation", `"`, false}, {"filePath", `"n`, false},
+}
+
+// contract lists the fields by event type.
+var contract = map[string][]contractField{
+	models.TypeFile:              append(processFields, contractField{"content", `"n`, false}, contractField{"bytesTransferred", "0", false}),
+	models.TypeProcessCreation:   append(processFields, contractField{"args", `"n`, false}, contractField{"imagePath", `"n`, false}, contractField{"commandLine", `"n`, false}),
+	"process_creation_operation": append(processFields, contractField{"args", `"n`, false}, contractField{"imagePath", `"n`, false}, contractField{"commandLine", `"n`, false}),
+	models.TypeHTTP: {
+		{"metadata", "{", true}, {"metadata.processName", `"`, false}, {"metadata.processId", "0", false},
+		{"timestamp", `"`, false}, {"timestamp_ms", "0", true},
+		{"request", "{", true}, {"request.method", `"`, true}, {"request.body", "{", true}, {"request.body.content_b64", `"`, true},
+		{"response", "{", true}, {"response.body", "{", true}, {"response.body.content_b64", `"`, true},
+	},
+	models.TypePacket: {
+		{"metadata", "{", true}, {"metadata.processName", `"`, false}, {"metadata.processId", "0", false},
+		{"timestamp", `"`, true}, {"protocol", `"`, true}, {"dst", `"`, false}, {"length", "0", false}, {"info", `"`, false},
+	},
+}
+
+// checkView says what is wrong with an event as it is given out. real is for
+// events of real clients, which have the right kind in every field.
+func checkView(e *models.Event, real bool) error {
+	plain, shown := wire.AppendEvent(nil, e), wire.AppendDashboardEvent([]byte("before"), e, true)
+	shown, found := bytes.CutPrefix(shown, []byte("before"))
+	if !found || !json.Valid(plain) || !json.Valid(shown) {
+		return fmt.Errorf("not JSON: %.300s, %.300s", plain, shown)
+	}
+	for _, key := range []string{"id", "session_id", "seq", "event_type", "timestamp", "timestamp_source", "source", "created_at"} {
+		if a, b := jsonscan.Get(plain, key), jsonscan.Get(shown, key); a == nil || !bytes.Equal(a, b) && key != "event_type" {
+			return fmt.Errorf("%s is %s, to the dashboard %s", key, a, b)
+		}
+	}
+	sent, data := []byte(e.Payload()), jsonscan.Get(shown, "data")
+	if got := jsonscan.Get(plain, "data"); !bytes.Equal(got, bytes.TrimSpace(sent)) {
+		return fmt.Errorf("data is %.300s, sent was %.300s", got, sent)
+	}
+	fields, known := contract[e.EventType]
+	if !known {
+		if !bytes.Equal(plain, shown) {
+			return fmt.Errorf("the dashboard gets %.300s, all others %.300s", shown, plain)
+		}
+		return nil
+	}
+	replaceable := []string{"timestamp_ms"} // whose kind is not all that counts
+	for _, f := range fields {
+		value := data
+		for key := range strings.SplitSeq(f.path, ".") {
+			value = jsonscan.Get(value, key)
+		}
+		if value == nil || (real || f.always) && !strings.Contains(f.kinds, kind(value)) {
+			return fmt.Errorf("%s is %.100q in %.300s", f.path, value, data)
+		}
+		if f.always {
+			replaceable = append(replaceable, f.path)
+		}
+	}
+	if e.EventType == models.TypePacket {
+		if _, err := time.Parse(time.RFC3339, jsonscan.Unquote(jsonscan.Get(data, "timestamp"))); err != nil {
+			return err
+		}
+	}
+	switch kind(sent) {
+	case "{":
+		return checkKept(bytes.TrimSpace(sent), data, "", replaceable)
+	case "n":
+		return nil
+	default:
+		if value := jsonscan.Get(data, "value"); !bytes.Equal(value, bytes.TrimSpace(sent)) {
+			return fmt.Errorf("value is %.300s, sent was %.300s", value, sent)
+		}
+		return nil
+	}
+}
+
+func kind(value []byte) string {
+	k := jsonscan.Kind(value)
+	if k == '-' || '0' <= k && k <= '9' {
+		k = '0'
+	}
+	return string(rune(k))
+}
+
+type member struct {
+	key   string
+	value []byte
+}
+
+func members(object []byte) (list []member) {
+	for key, value := range jsonscan.Members(object) {
+		list = append(list, member{key, value})
+	}
+	return list
+}
+
+// checkKept says what a shown object lacks of the one that was sent. A member
+// that was sent is at its place with the same text. Only at a replaceable path
+// may it differ: an object may have got more members, null another value, and
+// anything else may have moved to a key behind.
+func checkKept(sent, shown []byte, path string, replaceable []string) error {
+	before, after := members(sent), members(shown)
+	if len(after) < len(before) {
+		return fmt.Errorf("%s%.300s has lost members of %.300s", path, shown, sent)
+	}
+	for i, m := range before {
+		got, at := after[i], path+m.key
+		if got.key == m.key && bytes.Equal(got.value, m.value) {
+			continue
+		}
+		var err error
+		switch moved := func(other member) bool {
+			return bytes.Equal(other.value, m.value) && (strings.HasPrefix(other.key, m.key+"_sent") || at == "timestamp" && strings.HasPrefix(other.key, "timestamp_epoch"))
+		}; {
+		case got.key != m.key || !slices.Contains(replaceable, at):
+			err = fmt.Errorf("%s was %.100q: %.100q, is %.100q: %.100q", path, m.key, m.value, got.key, got.value)
+		case kind(m.value) == "{" && kind(got.value) == "{":
+			err = checkKept(m.value, got.value, at+".", replaceable)
+		case kind(m.value) != "n" && !slices.ContainsFunc(after[len(before):], moved):
+			err = fmt.Errorf("%s was %.100q and is nowhere in %.300s", at, m.value, shown)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
