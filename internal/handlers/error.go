@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+)
+
+// retryAfter is what clients are told to wait, in seconds, when the same request
+// may succeed later.
+const retryAfter = "2"
+
+// statusClientGone is logged when there was no one left to answer; nginx's
+// number for it.
+const statusClientGone = 499
+
+// errorBody is every error answer. Existing clients read Error as a string.
+type errorBody struct {
+	Error string      `json:"error"`
+	Code  models.Code `json:"code"`
+}
+
+// statusOf maps each code to its HTTP status.
+func statusOf(code models.Code) int {
+	switch code {
+	case models.CodeInvalid:
+		return http.StatusBadRequest
+	case models.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case models.CodeForbidden:
+		return http.StatusForbidden
+	case models.CodeNotFound:
+		return http.StatusNotFound
+	case models.CodeMethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case models.CodeConflict:
+		return http.StatusConflict
+	case models.CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case models.CodeUnsupportedMedia:
+		return http.StatusUnsupportedMediaType
+	case models.CodeOverloaded:
+		return http.StatusTooManyRequests
+	case models.CodeAgentFailed:
+		return http.StatusBadGateway
+	case models.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	case models.CodeAgentTimeout:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// clientError gives the error as the client may see it, whatever layer it is
+// from.
+func clientError(c *echo.Context, err error) *models.Error {
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		return e
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return models.Wrap(err, models.CodeTooLarge, "the request's body is too large")
+	}
+	request := c.Request()
+	switch echo.StatusCode(err) {
+	case http.StatusNotFound:
+		return models.Wrap(err, models.CodeNotFound, "there is no %s", request.URL.Path)
+	case http.StatusMethodNotAllowed:
+		return models.Wrap(err, models.CodeMethodNotAllowed, "%s does not take %s", request.URL.Path, request.Method)
+	}
+	return models.Wrap(err, models.CodeInternal, "the request failed for a reason that is in the backend's log")
+}
+
+// handleError answers an error: the one place where codes become statuses.
+func handleError(log *slog.Logger) echo.HTTPErrorHandler {
+	return func(c *echo.Context, err error) {
+		if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Committed {
+			return // too late; the handler has cut the connection, or the answer stands
+		}
+		if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
+			_ = c.NoContent(statusClientGone) // no one reads it
+			return
+		}
+		e := clientError(c, err)
+		status := statusOf(e.Code)
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+			c.Response().Header().Set("Retry-After", retryAfter)
+		}
+		if status >= http.StatusInternalServerError {
+			log.Error("request failed", "id", requestID(c), "code", e.Code, "error", err)
+		}
+		if err := c.JSON(status, errorBody{e.Message, e.Code}); err != nil {
+			log.Debug("an error answer was not read", "id", requestID(c), "error", err)
+		}
+	}
+}

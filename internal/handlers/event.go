@@ -1,0 +1,226 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+	"ospulse/internal/wire"
+)
+
+// How many events a poll gives.
+const (
+	defaultPollLimit = 10
+	maxPollLimit     = 1000
+)
+
+const (
+	flushBytes  = 256 << 10 // of an answer are put together before they are sent
+	sendTimeout = 30 * time.Second
+)
+
+// EventService is what the event routes need; *service.Events implements it and
+// documents its contracts.
+type EventService interface {
+	Append(ctx context.Context, incoming []models.Incoming, sessionHint string) ([]models.Event, error)
+	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
+	Export(ctx context.Context, sessionID string) (service.Pages, error)
+}
+
+type eventHandler struct {
+	events       EventService
+	maxBodyBytes int64
+	dashboards   []string // the origins of old dashboards
+}
+
+// stored is the answer to one event.
+type stored struct {
+	Status    string `json:"status"`
+	ID        uint64 `json:"id"`
+	SessionID string `json:"session_id"`
+	Seq       int64  `json:"seq"`
+}
+
+// storedBatch is the answer to a batch: how many were stored, and what was wrong
+// with the others.
+type storedBatch struct {
+	Status string           `json:"status"`
+	Stored int              `json:"stored"`
+	Errors []wire.ItemError `json:"errors,omitempty"`
+}
+
+// postEvent takes one event of a controller.
+func (h *eventHandler) postEvent(c *echo.Context) error { return h.postOne(c, wire.Event) }
+
+// postHTTP takes one flow of the HTTP forwarder.
+func (h *eventHandler) postHTTP(c *echo.Context) error { return h.postOne(c, wire.HTTPFlow) }
+
+func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (models.Incoming, error)) error {
+	body, err := readBody(c, h.maxBodyBytes)
+	if err != nil {
+		return err
+	}
+	incoming, err := decode(body, time.Now())
+	if err != nil {
+		return err
+	}
+	events, err := h.events.Append(c.Request().Context(), []models.Incoming{incoming}, c.QueryParam("sessionId"))
+	if err != nil {
+		return err
+	}
+	e := &events[0]
+	return c.JSON(http.StatusOK, stored{"success", e.ID, e.SessionID, e.Seq})
+}
+
+// postPackets takes a batch of the network forwarder. A batch of which nothing
+// could be taken is an error, so that the forwarder notices.
+func (h *eventHandler) postPackets(c *echo.Context) error {
+	body, err := readBody(c, h.maxBodyBytes)
+	if err != nil {
+		return err
+	}
+	packets, faults, err := wire.Packets(body, time.Now())
+	if err != nil {
+		return err
+	}
+	if len(packets) == 0 && len(faults) > 0 {
+		return models.Errorf(models.CodeInvalid, "events[%d]: %s (%d packets, none could be taken)", faults[0].Index, faults[0].Error, len(faults))
+	}
+	if len(packets) > 0 {
+		if _, err := h.events.Append(c.Request().Context(), packets, c.QueryParam("sessionId")); err != nil {
+			return err
+		}
+	}
+	return c.JSON(http.StatusOK, storedBatch{"success", len(packets), faults})
+}
+
+// poll hands out the session's unsent events: an array, newest first.
+func (h *eventHandler) poll(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	var filter models.EventFilter
+	if filter.Limit, err = limitParam(c, defaultPollLimit, maxPollLimit); err != nil {
+		return err
+	}
+	if filter.Start, err = timeParam(c, "start"); err != nil {
+		return err
+	}
+	if filter.End, err = timeParam(c, "end"); err != nil {
+		return err
+	}
+	// The old dashboard looks for another name of one event type. A browser tells
+	// whose page it is; everyone else reads what the agent sent.
+	isDashboard := slices.Contains(h.dashboards, strings.ToLower(c.Request().Header.Get("Origin")))
+	answer := arrayWriter{c: c, element: func(out []byte, e *models.Event) []byte {
+		return wire.AppendDashboardEvent(out, e, isDashboard)
+	}}
+	return answer.finish(h.events.ClaimUnsent(c.Request().Context(), id, filter, answer.write))
+}
+
+// export sends every event as it came, of one session or of all, as a download.
+func (h *eventHandler) export(c *echo.Context) error {
+	id := c.QueryParam("sessionId")
+	name := "os-pulse-events.json"
+	if id != "" {
+		if err := checkSessionID(id); err != nil {
+			return err
+		}
+		name = "os-pulse-events-" + safeName(id) + ".json"
+	}
+	pages, err := h.events.Export(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	answer := arrayWriter{c: c, element: wire.AppendEvent, fileName: name}
+	return answer.finish(answer.write(pages))
+}
+
+// safeName keeps of an id what is harmless in a file name.
+func safeName(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, id)
+}
+
+// arrayWriter sends events as a JSON array while they are read. Nothing is sent
+// before the first flushBytes are there, so that an early error still gets its
+// status.
+type arrayWriter struct {
+	c        *echo.Context
+	element  func(out []byte, e *models.Event) []byte
+	fileName string // of a download
+	out      []byte
+	started  bool // the status is on its way
+}
+
+// write sends all pages and returns when they have left this program.
+func (w *arrayWriter) write(pages service.Pages) error {
+	w.out = append(w.out, '[')
+	separator := ""
+	for page, err := range pages {
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			w.out = w.element(append(w.out, separator...), &page[i])
+			separator = ",\n"
+			if len(w.out) >= flushBytes {
+				if err := w.send(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	w.out = append(w.out, "]\n"...)
+	return w.send()
+}
+
+// send passes on what was put together. A reader that takes nothing for
+// sendTimeout is given up.
+func (w *arrayWriter) send() error {
+	response := w.c.Response()
+	controller := http.NewResponseController(response)
+	if err := controller.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if !w.started {
+		w.started = true
+		header := response.Header()
+		header.Set("Content-Type", "application/json; charset=utf-8")
+		header.Set("X-Content-Type-Options", "nosniff")
+		if w.fileName != "" {
+			header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", w.fileName))
+		}
+		response.WriteHeader(http.StatusOK)
+	}
+	if _, err := response.Write(w.out); err != nil {
+		return err
+	}
+	w.out = w.out[:0]
+	return controller.Flush()
+}
+
+// finish gives err on to be answered. When a part of the array is out already,
+// it cuts the connection instead: half an array must not look like a whole one.
+func (w *arrayWriter) finish(err error) error {
+	if !w.started {
+		return err
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return http.NewResponseController(w.c.Response()).SetWriteDeadline(time.Time{}) // for the connection's next request
+}

@@ -1,0 +1,91 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+)
+
+// checkTimeout bounds one look at the database.
+const checkTimeout = 3 * time.Second
+
+// Checks are what readiness and health look at.
+type Checks struct {
+	Database  func(ctx context.Context) error // answers, and has the right schema
+	FreeBytes func() (int64, error)           // on the disk of the data folder
+	Agent     func(ctx context.Context) (*models.Agent, error)
+
+	MinFreeBytes    int64
+	DatabaseDialect string
+	Version         string
+}
+
+// readiness is the answer of /readyz: each check's name with "ok" or what is
+// wrong.
+type readiness struct {
+	Status string            `json:"status"`
+	Checks map[string]string `json:"checks"`
+}
+
+// live says that the program runs.
+func (k *Checks) live(c *echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// ready says whether requests will be served: 200, or 503 with what is wrong.
+func (k *Checks) ready(c *echo.Context) error {
+	answer := k.check(c.Request().Context())
+	status := http.StatusOK
+	if answer.Status != "ok" {
+		status = http.StatusServiceUnavailable
+		c.Response().Header().Set("Retry-After", retryAfter)
+	}
+	return c.JSON(status, answer)
+}
+
+func (k *Checks) check(ctx context.Context) readiness {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	answer := readiness{"ok", map[string]string{"database": "ok", "disk": "ok"}}
+	fail := func(check, text string) {
+		answer.Status, answer.Checks[check] = "unavailable", text
+	}
+	if err := k.Database(ctx); err != nil {
+		fail("database", "the database does not answer, or its schema is of another version; the log says more")
+	}
+	switch free, err := k.FreeBytes(); {
+	case err != nil:
+		fail("disk", "the free space in the data folder cannot be read")
+	case free < k.MinFreeBytes:
+		fail("disk", "the data folder's disk is nearly full")
+	}
+	return answer
+}
+
+// health is for people and for the controllers, which take any 200 for
+// connected.
+func (k *Checks) health(c *echo.Context) error {
+	type agent struct {
+		URL        string             `json:"url"`
+		Status     models.AgentStatus `json:"status"`
+		Error      string             `json:"error,omitempty"`
+		LastSeenAt *time.Time         `json:"lastSeenAt,omitempty"`
+	}
+	readiness := k.check(c.Request().Context())
+	answer := struct {
+		Status   string            `json:"status"`
+		Service  string            `json:"service"`
+		Version  string            `json:"version"`
+		Database string            `json:"database"`
+		Checks   map[string]string `json:"checks"`
+		Agent    *agent            `json:"agent,omitempty"`
+	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Checks, nil}
+	if a, err := k.Agent(c.Request().Context()); err == nil {
+		answer.Agent = &agent{a.URL, a.Status, a.LastError, a.LastSeenAt}
+	}
+	return c.JSON(http.StatusOK, answer)
+}

@@ -1,0 +1,130 @@
+package handlers
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
+
+	"ospulse/internal/models"
+)
+
+// requestID gives the id that the request's log line and answer header carry.
+func requestID(c *echo.Context) string {
+	return c.Response().Header().Get(echo.HeaderXRequestID)
+}
+
+// logRequests writes one line a request, without anything of its payload.
+func logRequests(log *slog.Logger) echo.MiddlewareFunc {
+	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+		HandleError:     true, // answer errors first, so that the line has their status
+		LogMethod:       true,
+		LogURIPath:      true,
+		LogStatus:       true,
+		LogLatency:      true,
+		LogRemoteIP:     true,
+		LogResponseSize: true,
+		LogValuesFunc: func(c *echo.Context, v middleware.RequestLoggerValues) error {
+			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+				slog.String("id", requestID(c)), slog.String("method", v.Method), slog.String("path", v.URIPath),
+				slog.Int("status", v.Status), slog.Duration("took", v.Latency),
+				slog.Int64("bytes", v.ResponseSize), slog.String("from", v.RemoteIP))
+			return nil
+		},
+	})
+}
+
+// cors lets the pages of the given origins read answers, errors too.
+func cors(origins []string) echo.MiddlewareFunc {
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		UnsafeAllowOriginFunc: func(_ *echo.Context, origin string) (string, bool, error) {
+			return origin, slices.Contains(origins, strings.ToLower(origin)), nil
+		},
+		AllowMethods:  []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete},
+		AllowHeaders:  []string{"Content-Type", "Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID"},
+		ExposeHeaders: []string{echo.HeaderXRequestID, "Retry-After", "Content-Disposition"},
+		MaxAge:        600,
+	})
+}
+
+// guardHost refuses requests that name another host: a web page whose name was
+// made to point here (DNS rebinding) is of the same origin as the backend to its
+// browser, but cannot hide that name. An IP address can only be pointed at, not
+// rebound, so when the backend listens beyond this machine any address will do.
+func guardHost(listenHost string, allowed []string) echo.MiddlewareFunc {
+	names := append([]string{"localhost", strings.ToLower(listenHost)}, allowed...)
+	beyond := !isLoopback(listenHost)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			host := hostname(c.Request().Host)
+			address, err := netip.ParseAddr(host)
+			isAddress := err == nil
+			if host == "" || slices.Contains(names, host) || isAddress && (beyond || address.IsLoopback()) {
+				return next(c)
+			}
+			return models.Errorf(models.CodeForbidden, "the host %.100q is not one of this backend's: add it to ALLOWED_HOSTS if it is", host)
+		}
+	}
+}
+
+// hostname cuts the port, the brackets and a final dot off a Host header.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// originGuard refuses what a page of another origin must not do, as its browser
+// tells by Sec-Fetch-Site and Origin. Programs send neither, and pass.
+type originGuard struct{ protection *http.CrossOriginProtection }
+
+// newOriginGuard trusts the given origins and the backend's own.
+func newOriginGuard(origins []string) (*originGuard, error) {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			return nil, err
+		}
+	}
+	return &originGuard{protection}, nil
+}
+
+// middleware guards requests whose method may change something.
+func (g *originGuard) middleware(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		if err := g.check(c.Request()); err != nil {
+			return err
+		}
+		return next(c)
+	}
+}
+
+// guardGet guards a GET that changes something, as if it were a POST.
+func (g *originGuard) guardGet(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		request := *c.Request()
+		request.Method = http.MethodPost
+		if err := g.check(&request); err != nil {
+			return err
+		}
+		return next(c)
+	}
+}
+
+func (g *originGuard) check(r *http.Request) error {
+	if err := g.protection.Check(r); err != nil {
+		return models.Wrap(err, models.CodeForbidden, "pages of the origin %.100q may not do this: add it to CORS_ORIGINS if they may", r.Header.Get("Origin"))
+	}
+	return nil
+}

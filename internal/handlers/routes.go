@@ -1,0 +1,62 @@
+// Package handlers is the HTTP face of the backend: routes, request and answer
+// types, guards, and the one place where errors become statuses. It holds no
+// rule of the application.
+package handlers
+
+import (
+	"log/slog"
+
+	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
+)
+
+// Options is what the routes need to know of the configuration.
+type Options struct {
+	ListenHost     string
+	AllowedHosts   []string // host names besides ListenHost and localhost
+	CORSOrigins    []string // pages of these origins may call
+	MaxBodyBytes   int64
+	MaxUploadBytes int64
+	Log            *slog.Logger
+}
+
+// New gives the router over the services.
+func New(events EventService, sessions SessionService, checks Checks, o Options) (*echo.Echo, error) {
+	origins, err := newOriginGuard(o.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
+	e := echo.New()
+	e.Logger = o.Log
+	e.HTTPErrorHandler = handleError(o.Log)
+	e.Pre(middleware.RemoveTrailingSlash())
+	e.Use(
+		middleware.RequestID(),
+		logRequests(o.Log),
+		middleware.Recover(),
+		cors(o.CORSOrigins),
+		guardHost(o.ListenHost, o.AllowedHosts),
+		origins.middleware,
+	)
+
+	e.GET("/healthz", checks.live)
+	e.GET("/readyz", checks.ready)
+	e.GET("/api/health", checks.health)
+	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
+
+	s := &sessionHandler{sessions, o.MaxBodyBytes, o.MaxUploadBytes}
+	e.POST("/api/create-session", s.create)
+	e.GET("/api/monitor-modes", s.listModes)
+	e.POST("/api/list-processes", s.listProcesses)
+	e.POST("/api/start-monitor", s.start)
+	e.POST("/api/monitor/stop", s.stop)
+
+	h := &eventHandler{events, o.MaxBodyBytes, o.CORSOrigins}
+	e.POST("/api/events", h.postEvent)
+	e.POST("/api/events/events", h.postEvent)
+	e.POST("/api/http/events", h.postHTTP)
+	e.POST("/api/net/events", h.postPackets)
+	e.GET("/api/events/export", h.export)
+	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
+	return e, nil
+}

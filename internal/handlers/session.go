@@ -1,0 +1,208 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/agentclient"
+	"ospulse/internal/models"
+)
+
+// multipartOverhead is what a multipart body may have around its file, in bytes.
+const multipartOverhead = 1 << 20
+
+// SessionService is what the session routes need; *service.Sessions implements
+// it and documents its contracts.
+type SessionService interface {
+	Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error)
+	ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error)
+	Start(ctx context.Context, id string, mode models.Mode, pids []int64) (*models.Session, error)
+	Stop(ctx context.Context, id string) (session *models.Session, warning, err error)
+}
+
+type sessionHandler struct {
+	sessions       SessionService
+	maxBodyBytes   int64
+	maxUploadBytes int64
+}
+
+// created is the answer to an upload.
+type created struct {
+	SessionID string       `json:"sessionId"`
+	FileName  string       `json:"fileName"`
+	SHA256    string       `json:"sha256"`
+	SizeBytes int64        `json:"sizeBytes"`
+	State     models.State `json:"state"`
+	Delivered bool         `json:"delivered"` // the agent has the file
+	Warning   string       `json:"warning,omitempty"`
+}
+
+// create takes the target file, streamed to disk, and makes a session for it.
+func (h *sessionHandler) create(c *echo.Context) error {
+	request := c.Request()
+	tooLarge := models.Errorf(models.CodeTooLarge, "the file is larger than the %d MB that are taken", h.maxUploadBytes>>20)
+	if request.ContentLength > h.maxUploadBytes+multipartOverhead {
+		drain(c, h.maxUploadBytes)
+		return tooLarge
+	}
+	request.Body = http.MaxBytesReader(c.Response(), request.Body, h.maxUploadBytes+multipartOverhead)
+	reader, err := request.MultipartReader()
+	if err != nil {
+		return models.Wrap(err, models.CodeUnsupportedMedia, "the Content-Type must be multipart/form-data with the file in a field named file")
+	}
+	part, err := filePart(reader)
+	if err != nil {
+		return err
+	}
+	session, pending, err := h.sessions.Create(request.Context(), fileName(part), part, h.maxUploadBytes)
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			err = tooLarge
+		}
+		if models.ErrorCode(err) == models.CodeTooLarge {
+			drain(c, h.maxUploadBytes)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = bodyError(err)
+		}
+		return err
+	}
+	answer := created{
+		SessionID: session.ID, FileName: session.FileName, SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes,
+		State: session.State(), Delivered: session.Delivered(),
+	}
+	if pending != nil {
+		answer.Warning = "delivery to the agent is pending, and will be tried again at start: " + clientError(c, pending).Message
+	}
+	return c.JSON(http.StatusOK, answer)
+}
+
+// filePart moves on to the part with the file.
+func filePart(reader *multipart.Reader) (*multipart.Part, error) {
+	for {
+		part, err := reader.NextPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, models.Errorf(models.CodeInvalid, "file is missing: the upload must have a field named file")
+		case err != nil:
+			return nil, bodyError(err)
+		case part.FormName() == "file":
+			return part, nil
+		}
+	}
+}
+
+// fileName gives the part's file name as the client wrote it, path and all.
+func fileName(part *multipart.Part) string {
+	if _, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition")); err == nil {
+		return params["filename"]
+	}
+	return part.FileName()
+}
+
+// monitorMode is one entry of the list of modes.
+type monitorMode struct {
+	ID   models.Mode `json:"id"`
+	Mode string      `json:"mode"`
+}
+
+// listModes gives the modes under the names that the dashboard shows.
+func (h *sessionHandler) listModes(c *echo.Context) error {
+	return c.JSON(http.StatusOK, []monitorMode{
+		{models.ModeAll, "All Processes"}, {models.ModePIDs, "Specific Processes"}, {models.ModeSpawn, "Spawn Uploaded"},
+	})
+}
+
+type sessionRequest struct {
+	SessionID *string `json:"sessionId"`
+}
+
+func (r sessionRequest) id() (string, error) {
+	if r.SessionID == nil || *r.SessionID == "" {
+		return "", models.Errorf(models.CodeInvalid, "sessionId is missing")
+	}
+	return *r.SessionID, checkSessionID(*r.SessionID)
+}
+
+// listProcesses gives what runs on the agent's machine.
+func (h *sessionHandler) listProcesses(c *echo.Context) error {
+	var request sessionRequest
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return err
+	}
+	id, err := request.id()
+	if err != nil {
+		return err
+	}
+	processes, err := h.sessions.ListProcesses(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, processes)
+}
+
+// monitored is the answer to a start or a stop.
+type monitored struct {
+	Message   string       `json:"message"`
+	SessionID string       `json:"sessionId"`
+	State     models.State `json:"state"`
+	Since     *time.Time   `json:"monitoringStarted,omitempty"`
+	Until     *time.Time   `json:"monitoringEnded,omitempty"`
+	Warning   string       `json:"warning,omitempty"`
+}
+
+func newMonitored(message string, s *models.Session) monitored {
+	return monitored{Message: message, SessionID: s.ID, State: s.State(), Since: s.MonitoringStarted, Until: s.MonitoringEnded}
+}
+
+// start makes the agent monitor.
+func (h *sessionHandler) start(c *echo.Context) error {
+	var request struct {
+		sessionRequest
+		Mode      *models.Mode `json:"mode"`
+		Processes []int64      `json:"processes"`
+	}
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return err
+	}
+	id, err := request.id()
+	if err != nil {
+		return err
+	}
+	if request.Mode == nil {
+		return models.Errorf(models.CodeInvalid, "mode is missing: 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file)")
+	}
+	session, err := h.sessions.Start(c.Request().Context(), id, *request.Mode, request.Processes)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newMonitored("monitoring started successfully", session))
+}
+
+// stop makes the agent stop.
+func (h *sessionHandler) stop(c *echo.Context) error {
+	var request sessionRequest
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return err
+	}
+	id, err := request.id()
+	if err != nil {
+		return err
+	}
+	session, warning, err := h.sessions.Stop(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	answer := newMonitored("monitoring stopped successfully", session)
+	if warning != nil {
+		answer.Warning = "the session has ended, but the agent could not be told and will be told again: " + clientError(c, warning).Message
+	}
+	return c.JSON(http.StatusOK, answer)
+}

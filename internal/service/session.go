@@ -1,0 +1,291 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ospulse/internal/agentclient"
+	"ospulse/internal/models"
+)
+
+// Limits of what a client may ask.
+const (
+	maxFileNameLen = 4096 // bytes
+	maxChosenPIDs  = 10_000
+)
+
+// answerWithin is how soon whoever starts or stops a session hears of it, unless
+// the agent is still taking in the file.
+const answerWithin = 9500 * time.Millisecond
+
+// SessionRepository keeps sessions; internal/repository implements it and
+// documents its contracts.
+type SessionRepository interface {
+	Create(ctx context.Context, session *models.Session, file *models.TargetFile) error
+	Get(ctx context.Context, id string) (*models.Session, error)
+	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
+	ListStopPending(ctx context.Context) ([]models.Session, error)
+}
+
+// FileStore keeps target files by their SHA-256.
+type FileStore interface {
+	Save(content io.Reader, maxBytes int64) (*models.TargetFile, error)
+	Open(sha256 string) (io.ReadCloser, error)
+}
+
+// Agent is what a session needs of its agent; *agentclient.Client implements it.
+type Agent interface {
+	Processes(ctx context.Context) ([]agentclient.Process, error)
+	Upload(ctx context.Context, name string, sizeBytes int64, open func() (io.ReadCloser, error)) (string, error)
+	Start(ctx context.Context, r agentclient.StartRequest) (agentclient.StartResult, error)
+	Stop(ctx context.Context, sessionID string) error
+}
+
+// Sessions leads sessions through their life: created with a file, active while
+// the agent monitors, ended. It is safe for concurrent use.
+type Sessions struct {
+	sessions SessionRepository
+	files    FileStore
+	agent    Agent
+	clock    Clock
+	log      *slog.Logger
+	locks    keyedLock // one start, stop or delivery at a time for each session
+}
+
+// NewSessions gives the service over its repositories and the default agent.
+func NewSessions(sessions SessionRepository, files FileStore, agent Agent, clock Clock, log *slog.Logger) *Sessions {
+	return &Sessions{sessions: sessions, files: files, agent: agent, clock: clock, log: log}
+}
+
+// Create stores a file of at most maxBytes, makes a session for it and sends the
+// file on to the agent. The session stands also when the agent cannot be
+// reached: pending then says why the file is not there yet, and Start delivers
+// it.
+func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error) {
+	if len(fileName) > maxFileNameLen {
+		return nil, nil, models.Errorf(models.CodeInvalid, "the file's name is %d bytes long; at most %d are taken", len(fileName), maxFileNameLen)
+	}
+	file, err := s.files.Save(content, maxBytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, nil, err
+	}
+	agentID := models.DefaultAgentID
+	session = &models.Session{
+		ID: id.String(), FileName: storedName(fileName), AgentID: &agentID,
+		FileSHA256: &file.SHA256, FileSizeBytes: file.SizeBytes,
+	}
+	ctx = context.WithoutCancel(ctx) // the file is here: nothing is left half done
+	if err := s.sessions.Create(ctx, session, file); err != nil {
+		return nil, nil, err
+	}
+	unlock, err := s.locks.lock(ctx, session.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	delivered, err := s.deliver(ctx, session)
+	if err != nil {
+		return session, err, nil
+	}
+	return delivered, nil, nil
+}
+
+// deliver sends the session's file to the agent and keeps the name that the
+// agent gives it.
+func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*models.Session, error) {
+	sha := *session.FileSHA256
+	name, err := s.agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(sha) })
+	if err != nil {
+		return nil, err
+	}
+	return s.sessions.Update(ctx, session.ID, func(session *models.Session) error {
+		session.AgentFileName = name
+		return nil
+	})
+}
+
+// ListProcesses gives what runs on the machine of the session's agent.
+func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error) {
+	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
+		return nil, err
+	}
+	return s.agent.Processes(ctx)
+}
+
+// Start makes the agent monitor for the session, in mode 2 the given processes.
+// The session becomes active when the agent has said yes, and only then; what
+// the agent sends before it says yes is the session's already. A session that is
+// active is a conflict.
+func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids []int64) (*models.Session, error) {
+	if err := checkMode(mode, pids); err != nil {
+		return nil, err
+	}
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	ctx = context.WithoutCancel(ctx) // the agent and the database must agree, whether or not anyone waits
+	begin := time.Now()
+	session, err := s.sessions.Get(ctx, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case session.FileSHA256 == nil:
+		return nil, models.Errorf(models.CodeConflict, "session %s has no file to monitor: it only keeps events that belong to no other", id)
+	case session.IsActive:
+		return nil, models.Errorf(models.CodeConflict, "session %s is being monitored already: stop it first", id)
+	case !session.Delivered():
+		if session, err = s.deliver(ctx, session); err != nil {
+			return nil, err
+		}
+	}
+	if mode != models.ModePIDs {
+		pids = nil
+	}
+	since := s.clock.now()
+	if _, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
+		session.StartingSince = &since
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	err = s.askToStart(ctx, begin, agentclient.StartRequest{SessionID: id, FileName: session.AgentFileName, Mode: int(mode), Processes: pids})
+	if err != nil {
+		return nil, s.notStarted(ctx, id, err)
+	}
+	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
+		session.IsActive, session.StartingSince, session.StopPending = true, nil, false
+		session.MonitoringStarted, session.MonitoringEnded = &since, nil
+		session.Mode, session.ChosenPIDs = mode, pids
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.agent.Stop(ctx, id)) // not half started: the agent stops again
+	}
+	return session, nil
+}
+
+func checkMode(mode models.Mode, pids []int64) error {
+	switch mode {
+	case models.ModeAll, models.ModeSpawn:
+		return nil
+	case models.ModePIDs:
+	default:
+		return models.Errorf(models.CodeInvalid, "mode must be 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file), not %d", mode)
+	}
+	switch {
+	case len(pids) == 0:
+		return models.Errorf(models.CodeInvalid, "processes is missing: mode 2 takes the pids of the processes to monitor")
+	case len(pids) > maxChosenPIDs:
+		return models.Errorf(models.CodeInvalid, "processes has %d pids; at most %d are taken", len(pids), maxChosenPIDs)
+	}
+	for i, pid := range pids {
+		if pid < 0 || pid > 1<<32-1 {
+			return models.Errorf(models.CodeInvalid, "processes[%d] is no pid: %d", i, pid)
+		}
+	}
+	return nil
+}
+
+// askToStart sends the start in what is left of the time that a caller waits.
+func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agentclient.StartRequest) error {
+	if left := answerWithin - time.Since(begin); left > 0 { // else the upload took long, and the client's own limit holds
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left)
+		defer cancel()
+	}
+	_, err := s.agent.Start(ctx, request)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = models.Wrap(err, models.CodeAgentTimeout, "the agent did not answer in time")
+	}
+	return err
+}
+
+// notStarted undoes the beginning of a start that failed. An agent that did not
+// answer may have started all the same, and is told to stop as soon as it
+// answers again.
+func (s *Sessions) notStarted(ctx context.Context, id string, cause error) error {
+	_, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
+		session.StartingSince = nil
+		session.StopPending = session.StopPending || models.ErrorCode(cause) == models.CodeAgentTimeout
+		return nil
+	})
+	if err != nil {
+		s.log.Error("a failed start could not be undone", "session", id, "error", err)
+	}
+	return cause
+}
+
+// Stop ends the session. It is idempotent. If the agent cannot be told, the
+// session ends all the same: warning says so, and RetryStops tells the agent
+// later.
+func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session, warning, err error) {
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	ctx = context.WithoutCancel(ctx)
+	session, err = s.sessions.Get(ctx, id)
+	if err != nil || !session.IsActive && !session.StopPending {
+		return session, nil, err
+	}
+	warning = s.agent.Stop(ctx, id)
+	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
+		if session.IsActive {
+			now := s.clock.now()
+			session.IsActive, session.MonitoringEnded = false, &now
+		}
+		session.StopPending = warning != nil
+		return nil
+	})
+	return session, warning, err
+}
+
+// RetryStops tells the agent about sessions that ended while it was away. It
+// gives up at the first failure, for the next call.
+func (s *Sessions) RetryStops(ctx context.Context) error {
+	pending, err := s.sessions.ListStopPending(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range pending {
+		if err := s.retryStop(ctx, pending[i].ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sessions) retryStop(ctx context.Context, id string) error {
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	session, err := s.sessions.Get(ctx, id) // anew: it may have been started meanwhile
+	if err != nil || !session.StopPending {
+		return err
+	}
+	if err := s.agent.Stop(ctx, id); err != nil {
+		return err
+	}
+	_, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
+		session.StopPending = false
+		return nil
+	})
+	if err == nil {
+		s.log.Info("the agent was told that the session has ended", "session", id)
+	}
+	return err
+}

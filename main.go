@@ -1,0 +1,217 @@
+// The OS-Pulse backend: it takes in what agents see programs do, keeps every
+// event, and gives them out again. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/agentclient"
+	"ospulse/internal/config"
+	"ospulse/internal/database"
+	"ospulse/internal/filestore"
+	"ospulse/internal/handlers"
+	"ospulse/internal/repository"
+	"ospulse/internal/service"
+)
+
+// version is set by release builds (-ldflags "-X main.version=…").
+var version = "" //nolint:gochecknoglobals // the linker needs a variable
+
+const usage = `OS-Pulse backend: keeps every event that agents see programs do.
+
+Usage: ospulse-backend [--help] [--version]
+
+It is configured by environment variables, also from a file .env in the working
+directory; .env.example lists them all. Without any it listens on
+http://127.0.0.1:3003 and keeps everything in the folder data.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "ospulse-backend:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // the deferred stop has just been called
+	}
+}
+
+// run is the whole program: it returns when ctx ends and everything is shut
+// down, or with the reason why it could not start. Log lines go to stdout.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("ospulse-backend", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	showVersion := flags.Bool("version", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := io.WriteString(stdout, usage)
+		return err
+	case err != nil:
+		return fmt.Errorf("%w; see --help", err)
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	case *showVersion:
+		_, err := fmt.Fprintln(stdout, buildVersion())
+		return err
+	}
+
+	cfg, err := config.Load(getenv, ".env")
+	if err != nil {
+		return fmt.Errorf("the configuration is wrong:\n%w", err)
+	}
+	log := newLogger(cfg, stdout)
+	log.Info("starting", "version", buildVersion(), "config", cfg)
+	if cfg.Insecure {
+		log.Warn("OSPULSE_INSECURE is set: anyone who can reach this backend can upload files, start samples and read events")
+	}
+
+	// The port comes first: a second backend by mistake must not touch the data.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
+	if err != nil {
+		return listenError(cfg, err)
+	}
+	defer listener.Close() //nolint:errcheck // closed by the server; here for the ways out before it
+
+	files, err := filestore.Open(filepath.Join(cfg.DataDir, "files"))
+	if err != nil {
+		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
+	}
+	db, err := database.Open(ctx, database.Options{
+		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
+	})
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	err = serve(ctx, cfg, log, listener, files, db)
+	if closeErr := db.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// serve wires the layers together and serves until ctx ends.
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener, files *filestore.Store, db *database.DB) error {
+	if err := db.Migrate(ctx); err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	var (
+		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout)
+		sessions = repository.NewSessions(db)
+
+		eventService   = service.NewEvents(repository.NewEvents(db), sessions, time.Now)
+		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
+		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
+	)
+	if err := agentWatch.Register(ctx); err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	router, err := handlers.New(eventService, sessionService, handlers.Checks{
+		Database: func(ctx context.Context) error {
+			err := db.Ping(ctx)
+			if err != nil {
+				log.Warn("the database check failed", "error", err)
+			}
+			return err
+		},
+		FreeBytes: files.FreeBytes, Agent: agentWatch.Get,
+		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
+	}, handlers.Options{
+		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
+		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+
+	watching, stopWatching := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { agentWatch.Run(watching) })
+	defer watch.Wait()
+	defer stopWatching()
+
+	log.Info("listening", "url", "http://"+listener.Addr().String(), "database", db.Dialect())
+	var server *http.Server
+	err = echo.StartConfig{
+		Listener: listener, HideBanner: true, HidePort: true, GracefulTimeout: cfg.ShutdownTimeout,
+		BeforeServeFunc: func(s *http.Server) error {
+			server = s
+			s.ReadTimeout = 0 // an upload may take long; what must not is its header
+			s.ReadHeaderTimeout = 10 * time.Second
+			s.IdleTimeout = 2 * time.Minute
+			return nil
+		},
+		OnShutdownError: func(err error) {
+			log.Warn("some requests did not finish in time and are cut", "error", err)
+			if err := server.Close(); err != nil {
+				log.Warn("close the server", "error", err)
+			}
+		},
+	}.Start(ctx, router)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// listenError says what to do about an address that cannot be listened on.
+func listenError(cfg config.Config, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d on %s is taken by another program: stop it, or set PORT", cfg.Port, cfg.Host)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("port %d on %s may not be used by this user: set PORT to one above 1023", cfg.Port, cfg.Host)
+	}
+	return fmt.Errorf("cannot listen on %s (HOST, PORT): %w", cfg.Addr(), err)
+}
+
+// ignoreInterrupt gives nil for an error that is there because the program was
+// told to end.
+func ignoreInterrupt(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// buildVersion gives the release's version, else the commit that was built.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return "dev-" + setting.Value[:min(len(setting.Value), 12)]
+			}
+		}
+	}
+	return "dev"
+}

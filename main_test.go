@@ -1,0 +1,338 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ospulse/internal/database/dbtest"
+)
+
+// runMain makes the test binary be the program: real processes for the tests of
+// signals and exit codes.
+const runMain = "OSPULSE_TEST_RUN_MAIN"
+
+// root is the repository's folder; tests run in folders of their own.
+var root string //nolint:gochecknoglobals // set by TestMain only
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runMain) != "" {
+		main()
+		return
+	}
+	var err error
+	if root, err = os.Getwd(); err != nil {
+		panic(err)
+	}
+	os.Exit(dbtest.Main(m))
+}
+
+// eachDatabase runs fn with the settings for each database.
+func eachDatabase(t *testing.T, fn func(t *testing.T, env map[string]string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { fn(t, map[string]string{}) })
+	t.Run("postgres", func(t *testing.T) { fn(t, map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL}) })
+}
+
+// backend is the program, running inside the test.
+type backend struct {
+	t    testing.TB
+	url  string
+	log  *logBuffer
+	stop func() // ends it as SIGTERM does, and fails the test if it does not end well
+}
+
+// startBackend runs the program on a free port with a data folder of its own,
+// unless env says otherwise.
+func startBackend(t testing.TB, env map[string]string) *backend {
+	t.Helper()
+	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
+	for name, value := range env {
+		settings[name] = value
+	}
+	t.Chdir(t.TempDir()) // where there is no .env
+	ctx, cancel := context.WithCancel(context.Background())
+	log := &logBuffer{listening: make(chan string, 1)}
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, nil, func(name string) string { return settings[name] }, log) }()
+	b := &backend{t: t, log: log}
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error("the backend ended with:", err)
+			}
+		case <-time.After(15 * time.Second):
+			t.Error("the backend does not end")
+		}
+		if t.Failed() {
+			t.Log("the backend's log:\n" + log.String())
+		}
+	})
+	t.Cleanup(b.stop)
+	select {
+	case b.url = <-log.listening:
+	case err := <-ended:
+		ended <- nil
+		t.Fatal("the backend did not start: ", err)
+	case <-time.After(60 * time.Second):
+		t.Fatal("the backend does not start")
+	}
+	return b
+}
+
+// logBuffer keeps log lines and tells when the program listens.
+type logBuffer struct {
+	mu        sync.Mutex
+	text      bytes.Buffer
+	listening chan string
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var line struct{ Msg, URL string }
+	if json.Unmarshal(p, &line) == nil && line.Msg == "listening" {
+		l.listening <- line.URL
+	}
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// answer is what came back: the status, the header and the whole body.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// send makes a request; header lines are "Name: value".
+func (b *backend) send(method, path, body string, header ...string) answer {
+	b.t.Helper()
+	a, err := b.trySend(method, path, body, header...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return a
+}
+
+// trySend is send for goroutines other than the test's.
+func (b *backend) trySend(method, path, body string, header ...string) (answer, error) {
+	request, err := http.NewRequestWithContext(context.Background(), method, b.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		if name == "Host" {
+			request.Host = value
+		}
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	text, err := io.ReadAll(response.Body)
+	return answer{response.StatusCode, response.Header, text}, errors.Join(err, response.Body.Close())
+}
+
+// decode reads the answer's JSON into v, and wants the status.
+func (b *backend) decode(a answer, status int, v any) {
+	b.t.Helper()
+	if a.status != status {
+		b.t.Fatalf("status %d, want %d: %s", a.status, status, a.body)
+	}
+	if err := json.Unmarshal(a.body, v); err != nil {
+		b.t.Fatalf("%v in %s", err, a.body)
+	}
+}
+
+// exported is an event of GET /api/events/export.
+type exported struct {
+	ID              uint64          `json:"id"`
+	SessionID       string          `json:"session_id"`
+	Seq             int64           `json:"seq"`
+	EventType       string          `json:"event_type"`
+	Timestamp       string          `json:"timestamp"`
+	TimestampSource string          `json:"timestamp_source"`
+	TimestampText   json.RawMessage `json:"timestamp_text"`
+	Source          string          `json:"source"`
+	Data            json.RawMessage `json:"data"`
+}
+
+// export gives all events of a session, or of all when it is "".
+func (b *backend) export(sessionID string) []exported {
+	b.t.Helper()
+	path := "/api/events/export"
+	if sessionID != "" {
+		path += "?sessionId=" + sessionID
+	}
+	var events []exported
+	b.decode(b.send("GET", path, ""), http.StatusOK, &events)
+	return events
+}
+
+// createSession uploads a file and gives the answer.
+func (b *backend) createSession(fileName, content string) map[string]any {
+	b.t.Helper()
+	var created map[string]any
+	b.decode(b.upload(fmt.Sprintf(`form-data; name="file"; filename="%s"`, fileName), content), http.StatusOK, &created)
+	return created
+}
+
+// upload sends one multipart part with the given Content-Disposition.
+func (b *backend) upload(disposition, content string) answer {
+	b.t.Helper()
+	const boundary = "ospulse-test-boundary"
+	body := "--" + boundary + "\r\nContent-Disposition: " + disposition + "\r\nContent-Type: application/octet-stream\r\n\r\n" +
+		content + "\r\n--" + boundary + "--\r\n"
+	return b.send("POST", "/api/create-session", body, "Content-Type: multipart/form-data; boundary="+boundary)
+}
+
+// startSession makes a session that a test agent monitors, and gives its id.
+func (b *backend) startSession() string {
+	b.t.Helper()
+	id := b.createSession("sample.exe", "MZ")["sessionId"].(string)
+	if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":1}`); a.status != http.StatusOK {
+		b.t.Fatalf("start: %d %s", a.status, a.body)
+	}
+	return id
+}
+
+// testAgent is an agent of the tests' own: it says yes to everything, unless a
+// test gives it another handler for a route.
+type testAgent struct {
+	*httptest.Server
+	mu       sync.Mutex
+	handlers map[string]http.HandlerFunc // by "METHOD /path"
+	requests []agentRequest
+}
+
+// agentRequest is what the backend asked of the agent.
+type agentRequest struct {
+	route string // "METHOD /path"
+	body  string
+}
+
+func newTestAgent(t testing.TB) *testAgent {
+	a := &testAgent{handlers: map[string]http.HandlerFunc{}}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(a.Close)
+	text := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, body) //nolint:errcheck // the backend may be gone
+		}
+	}
+	a.handle("POST /api/upload-file", text(200, `{"message":"ok","filename":"renamed_by_agent.exe","path":"C:\\samples\\renamed_by_agent.exe"}`))
+	a.handle("POST /api/list-processes", text(200, `[{"name":"zsh","pid":3},{"name":"Bash","pid":2},{"name":"ash","pid":1}]`))
+	a.handle("POST /api/start-monitor", text(200, `{"message":"started","sessionId":"x","monitoringPid":4711,"mode":1}`))
+	a.handle("POST /api/stop-monitor", text(200, `{"message":"stopped"}`))
+	a.handle("GET /health", text(200, `{"status":"healthy","service":"test-agent","active_sessions":0}`))
+	return a
+}
+
+// handle sets what a route does from now on; nil makes it a 404.
+func (a *testAgent) handle(route string, handler http.HandlerFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.handlers[route] = handler
+}
+
+func (a *testAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	route := r.Method + " " + r.URL.Path
+	a.mu.Lock()
+	if r.URL.Path != "/health" {
+		a.requests = append(a.requests, agentRequest{route, string(body)})
+	}
+	handler := a.handlers[route]
+	a.mu.Unlock()
+	if handler == nil {
+		http.NotFound(w, r)
+		return
+	}
+	handler(w, r)
+}
+
+// received gives the requests of a route so far.
+func (a *testAgent) received(route string) []agentRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var found []agentRequest
+	for _, r := range a.requests {
+		if r.route == route {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// fixture is one recorded request of a real client.
+type fixture struct {
+	Method, Path, Body string
+	Headers            map[string]string
+}
+
+// readFixtures gives the recorded requests of all real clients.
+func readFixtures(t testing.TB) map[string][]fixture {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root, "testdata", "fixtures", "*.jsonl"))
+	if err != nil || len(names) == 0 {
+		t.Fatal("no fixtures: ", err)
+	}
+	fixtures := map[string][]fixture{}
+	for _, name := range names {
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(file)
+		for {
+			line, err := lines.ReadBytes('\n')
+			if len(bytes.TrimSpace(line)) > 0 {
+				var f fixture
+				if err := json.Unmarshal(line, &f); err != nil {
+					t.Fatal(err)
+				}
+				fixtures[filepath.Base(name)] = append(fixtures[filepath.Base(name)], f)
+			}
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fixtures
+}
