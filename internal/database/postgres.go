@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,11 @@ func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
 	deadline := time.Now().Add(o.Wait)
 	for attempt := 1; ; attempt++ {
 		err := pool.PingContext(ctx)
-		if err == nil || ctx.Err() != nil || !(postgresDialect{}).mayComeUp(err) {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		err = &connectError{err}
+		if !(postgresDialect{}).unavailable(err) { // no such database, a wrong password: waiting does not help
 			return err
 		}
 		left := time.Until(deadline)
@@ -113,15 +118,21 @@ func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
 	}
 }
 
-// mayComeUp reports whether a failed connection may succeed later: the server is
-// not there, or still starting. What the server itself refuses (no such
-// database, a wrong password) stays refused.
-func (d postgresDialect) mayComeUp(err error) bool {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return d.unavailable(e)
+// connectError says on one line, and each thing once, why no connection could be
+// made; pgx has a line for every address and kind of connection that it tried.
+type connectError struct{ err error }
+
+func (e *connectError) Error() string {
+	var parts []string
+	for line := range strings.Lines(e.err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
 	}
-	return d.unavailable(err)
+	return strings.Join(parts, " ")
 }
+
+func (e *connectError) Unwrap() error { return e.err }
 
 // checkPostgres refuses servers on which the application would fail later.
 func checkPostgres(ctx context.Context, pool *sql.DB) error {

@@ -2,6 +2,7 @@ package jsonscan
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,13 +18,28 @@ func JSONB(value []byte) []byte {
 	if err := r.rewrite(0); err != nil {
 		return []byte("null")
 	}
+	r.blankDropped()
 	return r.out
 }
 
 // rewriter copies a value to out while it scans it.
 type rewriter struct {
 	scanner
-	out []byte
+	out     []byte
+	dropped [][2]int // spans of out: members that a later one of the same key replaces
+}
+
+// blankDropped turns the dropped members into white space. One may lie in
+// another; each byte is written once.
+func (r *rewriter) blankDropped() {
+	slices.SortFunc(r.dropped, func(a, b [2]int) int { return a[0] - b[0] })
+	done := 0
+	for _, span := range r.dropped {
+		for i := max(done, span[0]); i < span[1]; i++ {
+			r.out[i] = ' '
+		}
+		done = max(done, span[1])
+	}
 }
 
 func (r *rewriter) rewrite(depth int) error {
@@ -107,9 +123,7 @@ func (r *rewriter) rewriteObject(depth int) error {
 			return err
 		}
 		if earlier, ok := places[key]; ok {
-			for i := earlier[0]; i < earlier[1]; i++ {
-				r.out[i] = ' '
-			}
+			r.dropped = append(r.dropped, earlier)
 		}
 		places[key] = [2]int{start, len(r.out) + 1}
 		if r.space(); r.next() == '}' {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -108,6 +109,7 @@ func TestJSONB(t *testing.T) {
 		"lone surrogate":   {`["caf\udce9",{}]`, `["caf` + "\ufffd" + `",{}]`},
 		"duplicate keys":   {`{"a":1,"b":{"c":1,"c":2},"a":3}`, `{"b":{"c":2},"a":3}`},
 		"three duplicates": {`{"a":1,"a":2,"a":3}`, `{"a":3}`},
+		"one in another":   {`{"a":{"b":1,"b":2},"c":0,"a":{"b":3,"b":4}}`, `{"c":0,"a":{"b":4}}`},
 		"numbers":          {`[-0,1e999,1.50]`, `["-0","1e999",1.50]`},
 		"white space":      {" { \"a\" : [ 1 , \"\\u0000\" ] } ", `{"a":[1,"` + "\ufffd" + `"]}`},
 	}
@@ -199,6 +201,20 @@ func FuzzCheck(f *testing.F) {
 			t.Fatalf("%d keys in %q, encoding/json says %d", len(seen), text, len(object))
 		}
 	})
+}
+
+// The worst that a hostile sender can ask of JSONB: duplicates around
+// duplicates. Its cost must be that of the length, whatever the depth.
+func BenchmarkJSONB(b *testing.B) {
+	for _, levels := range []int{1, 100, 800} {
+		text := []byte(strings.Repeat(`{"a":`, levels) + `"` + strings.Repeat("x", 1<<20) + `"` + strings.Repeat(`,"a":1}`, levels))
+		b.Run(strconv.Itoa(levels)+"-levels", func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				jsonscan.JSONB(text)
+			}
+		})
+	}
 }
 
 func BenchmarkCheck(b *testing.B) {

@@ -27,10 +27,13 @@ const (
 // Event is one thing that a program did. ID is unique in the database; Seq
 // numbers the events of one session 1, 2, 3 … in commit order and without gaps.
 // Times are UTC with microseconds.
+//
+// Only the index of unsent events has seq after the time: with both alike, SQLite
+// would take the other one for a poll and walk over all that was sent.
 type Event struct {
 	ID              uint64    `gorm:"primaryKey;autoIncrement"`
 	SessionID       string    `gorm:"column:session_id;type:varchar(255);not null;uniqueIndex:idx_events_session_seq,priority:1;index:idx_events_session_time,priority:1;index:idx_events_unsent,priority:1,where:NOT is_sent"`
-	Seq             int64     `gorm:"column:seq;not null;uniqueIndex:idx_events_session_seq,priority:2;index:idx_events_session_time,priority:3;index:idx_events_unsent,priority:3"`
+	Seq             int64     `gorm:"column:seq;not null;uniqueIndex:idx_events_session_seq,priority:2;index:idx_events_unsent,priority:3"`
 	EventType       string    `gorm:"column:event_type;type:varchar(100);not null"`
 	Timestamp       time.Time `gorm:"not null;index:idx_events_session_time,priority:2;index:idx_events_unsent,priority:2"`
 	TimestampSource string    `gorm:"column:timestamp_source;type:varchar(16);not null;default:agent"`

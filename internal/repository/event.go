@@ -64,21 +64,27 @@ func (r *Events) Append(ctx context.Context, events []models.Event) error {
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error) {
 	ids := []uint64{}
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		query := tx.Model(&models.Event{}).
-			Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}). // nothing on SQLite, where transactions queue
-			Where("session_id = ? AND NOT is_sent", sessionID)
-		if !filter.Start.IsZero() {
-			query = query.Where("timestamp >= ?", filter.Start)
-		}
-		if !filter.End.IsZero() {
-			query = query.Where("timestamp <= ?", filter.End)
-		}
-		if err := query.Order("timestamp DESC, seq DESC").Limit(filter.Limit).Pluck("id", &ids).Error; err != nil {
+		// Nothing on SQLite, where transactions queue.
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
+		if err := unsent(tx, sessionID, filter).Clauses(locking).Pluck("id", &ids).Error; err != nil {
 			return err
 		}
 		return setSent(tx, ids, true)
 	})
 	return ids, translate(r.db, err, "the event")
+}
+
+// unsent selects a session's newest unsent events. The condition on is_sent is
+// written as in the index, or SQLite would not see that it applies.
+func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter) *gorm.DB {
+	query := tx.Model(&models.Event{}).Where("session_id = ? AND NOT is_sent", sessionID)
+	if !filter.Start.IsZero() {
+		query = query.Where("timestamp >= ?", filter.Start)
+	}
+	if !filter.End.IsZero() {
+		query = query.Where("timestamp <= ?", filter.End)
+	}
+	return query.Order("timestamp DESC, seq DESC").Limit(filter.Limit)
 }
 
 // Unclaim takes claims back: the events are unsent again.

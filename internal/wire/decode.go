@@ -94,6 +94,10 @@ func HTTPFlow(body []byte, now time.Time) (models.Incoming, error) {
 	return in, nil
 }
 
+// MaxBatch is how many events one batch may hold: a body of a few bytes an event
+// would else take a hundred times its size of memory.
+const MaxBatch = 10_000
+
 // ItemError says what is wrong with one item of a batch.
 type ItemError struct {
 	Index int    `json:"index"` // of the item in the batch, from 0
@@ -133,7 +137,9 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []ItemError, error)
 		index   = -1
 	)
 	for item := range jsonscan.Elements(events) {
-		index++
+		if index++; index >= MaxBatch {
+			return nil, nil, models.Errorf(models.CodeTooLarge, "events has more than the %d items that are taken at once", MaxBatch)
+		}
 		if jsonscan.Kind(item) != '{' {
 			faults = append(faults, ItemError{index, "a packet is a JSON object, not " + jsonscan.KindName(item)})
 			continue

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -38,11 +39,11 @@ func AppendEvent(out []byte, e *models.Event) []byte {
 
 // AppendDashboardEvent appends the event as AppendEvent does, and adds to its
 // data what the old dashboard reads and would go blank without. What the agent
-// sent stays as it is, to the byte, with two exceptions, both where the
-// dashboard would fail on it: null, which carries nothing, gives way to a
-// default, and a value of another kind moves to the same key with "_sent" added
-// (a packet's time to timestamp_epoch). Data that is no object is put under the
-// key value; other types of event have no additions.
+// sent stays as it is, to the byte, but for what the dashboard would throw on:
+// null, which carries nothing, gives way to a default, and a value of which no
+// use can be made moves to the same key with "_sent" added, a packet's time to
+// timestamp_epoch. Data that is no object is put under the key value; events of
+// other types have no additions.
 //
 // asOperation gives process_creation out as process_creation_operation, the name
 // that the old dashboard looks for, and the name that was sent as
@@ -252,19 +253,14 @@ func (f *field) appendValue(out []byte, sent map[string][]byte) []byte {
 		return append(base64.StdEncoding.AppendEncode(append(out, '"'), content), '"')
 	case f.must == text && !empty(sent[f.key]):
 		return append(out, quote(string(sent[f.key]))...)
-	case f.absent != "":
-		return append(out, f.absent...)
 	default:
-		return append(out, `""`...)
+		return append(out, cmp.Or(f.absent, `""`)...)
 	}
 }
 
 // freeKey gives a key that the agent did not send, for a value that moves.
 func (f *field) freeKey(sent map[string][]byte) string {
-	key := f.sentKey
-	if key == "" {
-		key = f.key + "_sent"
-	}
+	key := cmp.Or(f.sentKey, f.key+"_sent")
 	for sent[key] != nil {
 		key += "_sent"
 	}
