@@ -238,7 +238,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Another request, answered, tells that the server has the first one too.
-		if response, err := http.Get(p.url + "/healthz"); err != nil || response.Body.Close() != nil { //nolint:bodyclose // closed right there
+		if response, err := http.Get(p.url + "/healthz"); err != nil || response.Body.Close() != nil {
 			t.Fatal(err)
 		}
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -284,7 +284,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	if _, err := io.WriteString(conn, "POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
-	if response, err := http.Get(p.url + "/healthz"); err != nil || response.Body.Close() != nil { //nolint:bodyclose // closed right there
+	if response, err := http.Get(p.url + "/healthz"); err != nil || response.Body.Close() != nil {
 		t.Fatal(err)
 	}
 	endWith(t, p, syscall.SIGTERM)

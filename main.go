@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return listenError(cfg, err)
 	}
-	defer listener.Close() //nolint:errcheck // closed by the server; here for the ways out before it
+	defer listener.Close() // the server closes it; this is for the ways out before
 
 	files, err := filestore.Open(filepath.Join(cfg.DataDir, "files"))
 	if err != nil {
@@ -188,7 +188,7 @@ func listenError(cfg config.Config, err error) error {
 // told to end.
 func ignoreInterrupt(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // this is what the function is for
 	}
 	return err
 }

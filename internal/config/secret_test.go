@@ -129,13 +129,13 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, scheme, user, before, after, place, host, list, number, dotenv string) {
 		const secret = "hunter2"
 		if strings.Contains(user+scheme+place+host+list+number+dotenv, secret) {
-			t.Skip("said elsewhere, too")
+			return // said elsewhere, too
 		}
 		if err := os.WriteFile(path, []byte(dotenv), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		databaseURL := scheme + "://" + user + ":" + before + secret + after + "@" + place
-		c, err := config.Load(env{
+		_, err := config.Load(env{
 			"DATABASE_URL": databaseURL, "AGENT_SERVICE_URL": databaseURL, "HOST": host,
 			"CORS_ORIGINS": list, "ALLOWED_HOSTS": list, "LOG_LEVEL": list,
 			"PORT": number, "AGENT_TIMEOUT": number, "OSPULSE_INSECURE": number,
@@ -145,7 +145,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		hides(t, secret, err)
 
-		c, err = config.Load(env{"DATABASE_URL": databaseURL}.get, "")
+		c, err := config.Load(env{"DATABASE_URL": databaseURL}.get, "")
 		hides(t, secret, c, err, inside{c})
 		if err == nil && c.DatabaseURL.Reveal() != strings.TrimSpace(databaseURL) {
 			t.Errorf("%q became %q", databaseURL, c.DatabaseURL.Reveal())

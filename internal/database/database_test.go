@@ -182,7 +182,7 @@ func TestEverySQLiteConnectionHasThePragmas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() //nolint:errcheck // closes with the pool
+		defer conn.Close()
 		for name, value := range want {
 			var got string
 			if err := conn.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil || got != value {
@@ -211,7 +211,7 @@ func TestPostgresThatIsAwayIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	listener.Close() //nolint:errcheck // now nothing listens there
+	listener.Close()
 	o := dbtest.Postgres(t)
 	o.URL, o.Wait = "postgres://someone:secret@"+address+"/db", 50*time.Millisecond
 	_, err = database.Open(t.Context(), o)

@@ -1,0 +1,80 @@
+#!/bin/sh
+# Installs what the tests need and this machine lacks: a C compiler for Go's race
+# detector, a PostgreSQL server that the tests start themselves, make and git.
+#
+# On Debian and Ubuntu it installs Debian packages, as root or by a sudo that
+# asks no password. Elsewhere, or without those rights, it says what to install.
+# Where nothing is missing it does nothing. Exit code 1: something is missing.
+set -eu
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+has_postgres() {
+	for initdb in /usr/lib/postgresql/*/bin/initdb; do
+		if [ -x "$initdb" ]; then return 0; fi
+	done
+	has initdb && has postgres
+}
+
+# The headers that come without the compiler when recommended packages do not.
+has_libc_headers() {
+	echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1
+}
+
+missing() {
+	has gcc || echo gcc
+	if has apt-get; then
+		has_libc_headers || echo libc6-dev
+		[ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+	fi
+	has_postgres || echo postgresql
+	has make || echo make
+	has git || echo git
+}
+
+packages=$(missing | tr '\n' ' ')
+[ -n "$packages" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+	as_root='sudo -n'
+fi
+if ! has apt-get || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
+	echo "install-deps: the tests need these, please install them: $packages" >&2
+	case $packages in
+	*postgresql*) echo "install-deps: postgresql is the server, 13 or newer, with its initdb and postgres on PATH" >&2 ;;
+	esac
+	exit 1
+fi
+
+echo "install-deps: installing $packages" >&2
+exec </dev/null
+
+# Debian's package makes a database and starts it. The tests start their own, so
+# neither is wanted; a choice that was already made here is left alone.
+policy=/usr/sbin/policy-rc.d
+cluster=/etc/postgresql-common/createcluster.conf
+if ! has_postgres && [ ! -e "$cluster" ]; then
+	$as_root mkdir -p "${cluster%/*}"
+	echo 'create_main_cluster = false' | $as_root tee "$cluster" >/dev/null
+fi
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+	$as_root chmod 755 "$policy"
+	trap '$as_root rm -f "$policy"' EXIT
+	trap 'exit 1' HUP INT TERM
+fi
+
+apt_get() {
+	$as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -qq \
+		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" >/dev/null
+}
+apt_get update
+# shellcheck disable=SC2086 # one word per package
+apt_get install -y --no-install-recommends $packages
+
+left=$(missing | tr '\n' ' ')
+if [ -n "$left" ]; then
+	echo "install-deps: still missing: $left" >&2
+	exit 1
+fi
