@@ -27,6 +27,7 @@ import (
 	"ospulse/internal/database"
 	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
+	"ospulse/internal/ingest"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
 )
@@ -119,13 +120,14 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 		sessions = repository.NewSessions(db)
 
 		eventService   = service.NewEvents(repository.NewEvents(db), sessions, time.Now)
+		queue          = ingest.New(eventService.Append, ingest.DefaultLimits())
 		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	router, err := handlers.New(eventService, sessionService, handlers.Checks{
+	router, err := handlers.New(queue, eventService, sessionService, handlers.Checks{
 		Database: func(ctx context.Context) error {
 			err := db.Ping(ctx)
 			if err != nil {
@@ -143,11 +145,13 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 		return err
 	}
 
-	watching, stopWatching := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() { agentWatch.Run(watching) })
-	defer watch.Wait()
-	defer stopWatching()
+	// What runs beside the server ends after it: the queue may still be asked.
+	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { queue.Run(beside) })
+	running.Go(func() { agentWatch.Run(beside) })
+	defer running.Wait()
+	defer stopBeside()
 
 	log.Info("listening", "url", "http://"+listener.Addr().String(), "database", db.Dialect())
 	var server *http.Server

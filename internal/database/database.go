@@ -42,6 +42,8 @@ type dialect interface {
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.
 	unavailable(err error) bool
+	// bulk runs fn in a transaction of pool, the one that writes.
+	bulk(ctx context.Context, pool *sql.DB, fn func(Bulk) error) error
 }
 
 // Open opens the database and sees that it answers; the schema is left alone.

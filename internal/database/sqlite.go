@@ -20,15 +20,15 @@ import (
 // sqliteDriver is the name under which modernc.org/sqlite registers itself.
 const sqliteDriver = "sqlite"
 
-type sqliteDialect struct{}
+type sqliteDialect struct{ statements statements }
 
-func (sqliteDialect) name() string { return "sqlite" }
+func (*sqliteDialect) name() string { return "sqlite" }
 
 // lockSchema has nothing to do: the transaction began as a writer, and there is
 // only one.
-func (sqliteDialect) lockSchema(*gorm.DB) error { return nil }
+func (*sqliteDialect) lockSchema(*gorm.DB) error { return nil }
 
-func (sqliteDialect) unavailable(err error) bool {
+func (*sqliteDialect) unavailable(err error) bool {
 	e, ok := errors.AsType[*modernc.Error](err)
 	if !ok {
 		return false
@@ -42,7 +42,7 @@ func (sqliteDialect) unavailable(err error) bool {
 }
 
 func openSQLite(ctx context.Context, o Options) (*DB, error) {
-	db := &DB{dialect: sqliteDialect{}}
+	db := &DB{dialect: &sqliteDialect{}}
 	// The writer opens first: it creates the file and turns it to WAL. Its
 	// transactions take the write lock when they begin, so that none fails when
 	// it first writes because another process was faster.

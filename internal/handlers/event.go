@@ -27,15 +27,21 @@ const (
 	sendTimeout = 30 * time.Second
 )
 
-// EventService is what the event routes need; *service.Events implements it and
-// documents its contracts.
+// Ingest takes events in; *ingest.Queue implements it and documents its
+// contract.
+type Ingest interface {
+	Append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error)
+}
+
+// EventService gives events out; *service.Events implements it and documents its
+// contracts.
 type EventService interface {
-	Append(ctx context.Context, incoming []models.Incoming, sessionHint string) ([]models.Event, error)
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
 	Export(ctx context.Context, sessionID string) (service.Pages, error)
 }
 
 type eventHandler struct {
+	ingest       Ingest
 	events       EventService
 	maxBodyBytes int64
 	dashboards   []string // the origins of old dashboards
@@ -44,7 +50,6 @@ type eventHandler struct {
 // stored is the answer to one event.
 type stored struct {
 	Status    string `json:"status"`
-	ID        uint64 `json:"id"`
 	SessionID string `json:"session_id"`
 	Seq       int64  `json:"seq"`
 }
@@ -72,12 +77,12 @@ func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (
 	if err != nil {
 		return err
 	}
-	events, err := h.events.Append(c.Request().Context(), []models.Incoming{incoming}, c.QueryParam("sessionId"))
+	incoming.RequestHint = c.QueryParam("sessionId")
+	events, err := h.ingest.Append(c.Request().Context(), []models.Incoming{incoming})
 	if err != nil {
 		return err
 	}
-	e := &events[0]
-	return c.JSON(http.StatusOK, stored{"success", e.ID, e.SessionID, e.Seq})
+	return c.JSON(http.StatusOK, stored{"success", events[0].SessionID, events[0].Seq})
 }
 
 // postPackets takes a batch of the network forwarder. A batch of which nothing
@@ -94,8 +99,11 @@ func (h *eventHandler) postPackets(c *echo.Context) error {
 	if len(packets) == 0 && len(faults) > 0 {
 		return models.Errorf(models.CodeInvalid, "events[%d]: %s (%d packets, none could be taken)", faults[0].Index, faults[0].Error, len(faults))
 	}
+	for i := range packets {
+		packets[i].RequestHint = c.QueryParam("sessionId")
+	}
 	if len(packets) > 0 {
-		if _, err := h.events.Append(c.Request().Context(), packets, c.QueryParam("sessionId")); err != nil {
+		if _, err := h.ingest.Append(c.Request().Context(), packets); err != nil {
 			return err
 		}
 	}
@@ -213,14 +221,14 @@ func (w *arrayWriter) send() error {
 	return controller.Flush()
 }
 
-// finish gives err on to be answered. When a part of the array is out already,
-// it cuts the connection instead: half an array must not look like a whole one.
+// finish gives err on to be answered, or as errBrokenOff when a part of the
+// array is out already: half an array must not look like a whole one.
 func (w *arrayWriter) finish(err error) error {
 	if !w.started {
 		return err
 	}
 	if err != nil {
-		panic(http.ErrAbortHandler)
+		return fmt.Errorf("%w: %w", errBrokenOff, err)
 	}
 	return http.NewResponseController(w.c.Response()).SetWriteDeadline(time.Time{}) // for the connection's next request
 }

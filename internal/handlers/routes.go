@@ -21,7 +21,7 @@ type Options struct {
 }
 
 // New gives the router over the services.
-func New(events EventService, sessions SessionService, checks Checks, o Options) (*echo.Echo, error) {
+func New(ingest Ingest, events EventService, sessions SessionService, checks Checks, o Options) (*echo.Echo, error) {
 	origins, err := newOriginGuard(o.CORSOrigins)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,8 @@ func New(events EventService, sessions SessionService, checks Checks, o Options)
 	e.HTTPErrorHandler = handleError(o.Log)
 	e.Pre(middleware.RemoveTrailingSlash())
 	e.Use(
-		middleware.RequestID(),
+		cutBrokenOff,
+		setRequestID,
 		logRequests(o.Log),
 		middleware.Recover(),
 		cors(o.CORSOrigins),
@@ -51,7 +52,7 @@ func New(events EventService, sessions SessionService, checks Checks, o Options)
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	h := &eventHandler{events, o.MaxBodyBytes, o.CORSOrigins}
+	h := &eventHandler{ingest, events, o.MaxBodyBytes, o.CORSOrigins}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/http/events", h.postHTTP)

@@ -68,10 +68,12 @@ func (e *Event) Payload() JSON {
 	return e.Data
 }
 
-// Incoming is an event that came in and has no session yet.
+// Incoming is an event that came in and has no session yet. Two hints may have
+// come with it; each counts only if it is the ID of a session.
 type Incoming struct {
 	Event
-	SessionHint string // the session id that came with the event: often one that only the agent knows
+	RequestHint string // given with the whole request
+	SessionHint string // found in the event: often an ID that only the agent knows
 }
 
 // EventFilter selects unsent events of a session by their time, both ends

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"gorm.io/gorm"
@@ -12,51 +11,11 @@ import (
 	"ospulse/internal/models"
 )
 
-// insertBatch is how many events go into one INSERT: with their columns they
-// stay below the 32766 parameters that SQLite takes.
-const insertBatch = 500
-
 // Events keeps events.
 type Events struct{ db *database.DB }
 
 // NewEvents gives the events of db.
 func NewEvents(db *database.DB) *Events { return &Events{db} }
-
-// Append stores events, each with its SessionID set, all or none. It gives each
-// its ID, and its Seq: the sessions' counters are advanced in the same
-// transaction, under whose row locks no other append to the same session can
-// come between; so the numbers have no gaps and follow the order of commit. A
-// session that does not exist is not_found.
-func (r *Events) Append(ctx context.Context, events []models.Event) error {
-	if len(events) == 0 {
-		return nil
-	}
-	counts := map[string]int64{}
-	for i := range events {
-		counts[events[i].SessionID]++
-	}
-	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		next := make(map[string]int64, len(counts))
-		for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
-			var last int64
-			result := tx.Raw("UPDATE sessions SET event_count = event_count + ? WHERE id = ? RETURNING event_count", counts[id], id).Scan(&last)
-			if result.Error != nil {
-				return result.Error
-			}
-			if result.RowsAffected == 0 {
-				return models.Errorf(models.CodeNotFound, "session %s does not exist", id)
-			}
-			next[id] = last - counts[id] + 1
-		}
-		for i := range events {
-			id := events[i].SessionID
-			events[i].Seq = next[id]
-			next[id]++
-		}
-		return tx.Omit(clause.Associations).CreateInBatches(events, insertBatch).Error
-	})
-	return translate(r.db, err, "the event")
-}
 
 // ClaimUnsent marks the newest unsent events of a session as sent, and gives
 // their IDs, newest first. Concurrent claims never get the same event. Its cost

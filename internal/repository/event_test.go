@@ -24,6 +24,24 @@ func newEvent(sessionID string, at time.Time) models.Event {
 	}
 }
 
+// appendEvents stores events and gives them back with their IDs, which the
+// database assigns.
+func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.Event {
+	t.Helper()
+	events := repository.NewEvents(db)
+	if err := events.Append(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	for i := range batch {
+		stored, err := events.ListBySeq(t.Context(), batch[i].SessionID, batch[i].Seq-1, batch[i].Seq, 2)
+		if err != nil || len(stored) != 1 {
+			t.Fatalf("event %d is stored %d times, %v", i, len(stored), err)
+		}
+		batch[i].ID = stored[0].ID
+	}
+	return batch
+}
+
 // createSession makes a session with a file of its own.
 func createSession(t testing.TB, db *database.DB, id string) *models.Session {
 	t.Helper()
@@ -43,10 +61,7 @@ func TestAppendGivesBackWhatWasStored(t *testing.T) {
 		want := newEvent("s", noon)
 		want.PID, want.ProcessName, want.TimestampText = &pid, &name, &text
 		want.Data, want.DataRaw = models.JSON(`{"a": 12345678901234567890}`), []byte("{\"a\" :\"\\u0000\xf0\x9f\x98\x80\"}")
-		batch := []models.Event{want, newEvent("s", noon), newEvent(models.UnassignedID, noon)}
-		if err := events.Append(t.Context(), batch); err != nil {
-			t.Fatal(err)
-		}
+		batch := appendEvents(t, db, []models.Event{want, newEvent("s", noon), newEvent(models.UnassignedID, noon)})
 		if batch[0].Seq != 1 || batch[1].Seq != 2 || batch[2].Seq != 1 {
 			t.Errorf("seqs are %d, %d and %d, want 1, 2 and 1", batch[0].Seq, batch[1].Seq, batch[2].Seq)
 		}
@@ -147,9 +162,7 @@ func TestClaimUnsent(t *testing.T) {
 		for i := range 10 {
 			batch = append(batch, newEvent("s", noon.Add(time.Duration(i)*time.Second)))
 		}
-		if err := events.Append(t.Context(), batch); err != nil {
-			t.Fatal(err)
-		}
+		appendEvents(t, db, batch)
 		claim := func(filter models.EventFilter) []uint64 {
 			t.Helper()
 			ids, err := events.ClaimUnsent(t.Context(), "s", filter)
@@ -249,9 +262,7 @@ func TestListAllGoesByID(t *testing.T) {
 		for i := range 7 {
 			batch = append(batch, newEvent([]string{"s", models.UnassignedID}[i%2], noon))
 		}
-		if err := events.Append(t.Context(), batch); err != nil {
-			t.Fatal(err)
-		}
+		appendEvents(t, db, batch)
 		upTo := batch[5].ID
 		var got []string
 		for after := uint64(0); ; {

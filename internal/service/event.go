@@ -48,10 +48,10 @@ func NewEvents(events EventRepository, sessions SessionFinder, clock Clock) *Eve
 }
 
 // Append finds each event's session and stores the events, all or none; when it
-// returns they are committed. sessionHint, if it names a session, is theirs.
-// What comes back are the events as they were stored, in their order.
-func (s *Events) Append(ctx context.Context, incoming []models.Incoming, sessionHint string) ([]models.Event, error) {
-	if err := s.attribute(ctx, incoming, sessionHint); err != nil {
+// returns they are committed. What comes back are the events as they were
+// stored, in their order.
+func (s *Events) Append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error) {
+	if err := s.attribute(ctx, incoming); err != nil {
 		return nil, err
 	}
 	events := make([]models.Event, len(incoming))
@@ -65,8 +65,8 @@ func (s *Events) Append(ctx context.Context, incoming []models.Incoming, session
 // there is one; else the session that its agent works for, since agents name
 // sessions of their own or none; else the last one that ended, when the event
 // happened in its time; else the session that takes everything.
-func (s *Events) attribute(ctx context.Context, incoming []models.Incoming, sessionHint string) error {
-	known, err := s.knownSessions(ctx, incoming, sessionHint)
+func (s *Events) attribute(ctx context.Context, incoming []models.Incoming) error {
+	known, err := s.knownSessions(ctx, incoming)
 	if err != nil {
 		return err
 	}
@@ -74,8 +74,8 @@ func (s *Events) attribute(ctx context.Context, incoming []models.Incoming, sess
 	for i := range incoming {
 		in := &incoming[i]
 		switch {
-		case known[sessionHint]:
-			in.SessionID = sessionHint
+		case known[in.RequestHint]:
+			in.SessionID = in.RequestHint
 		case known[in.SessionHint]:
 			in.SessionID = in.SessionHint
 		default:
@@ -91,14 +91,13 @@ func (s *Events) attribute(ctx context.Context, incoming []models.Incoming, sess
 }
 
 // knownSessions gives those of the hints that name a session.
-func (s *Events) knownSessions(ctx context.Context, incoming []models.Incoming, sessionHint string) (map[string]bool, error) {
+func (s *Events) knownSessions(ctx context.Context, incoming []models.Incoming) (map[string]bool, error) {
 	hints := map[string]bool{}
-	if models.ValidID(sessionHint) {
-		hints[sessionHint] = true
-	}
 	for i := range incoming {
-		if hint := incoming[i].SessionHint; models.ValidID(hint) {
-			hints[hint] = true
+		for _, hint := range []string{incoming[i].RequestHint, incoming[i].SessionHint} {
+			if models.ValidID(hint) {
+				hints[hint] = true
+			}
 		}
 	}
 	known := map[string]bool{}

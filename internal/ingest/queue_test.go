@@ -1,0 +1,247 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ospulse/internal/ingest"
+	"ospulse/internal/models"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var limits = ingest.Limits{GroupEvents: 10, QueueEvents: 20, QueueBytes: 1 << 20, Commit: time.Minute}
+
+// store keeps groups, and lets a test hold up a commit.
+type store struct {
+	mu     sync.Mutex
+	groups [][]string
+	gate   chan struct{} // if not nil, each commit waits for a value
+	fails  func(names []string) error
+}
+
+func (s *store) append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error) {
+	if s.gate != nil {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	var names []string
+	var events []models.Event
+	for i := range incoming {
+		names = append(names, incoming[i].EventType)
+		events = append(events, incoming[i].Event)
+	}
+	if s.fails != nil {
+		if err := s.fails(names); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups = append(s.groups, names)
+	return events, nil
+}
+
+func batch(names ...string) []models.Incoming {
+	incoming := make([]models.Incoming, len(names))
+	for i, name := range names {
+		incoming[i].EventType = name
+	}
+	return incoming
+}
+
+// run starts the queue inside a synctest bubble and ends it with the test.
+func run(t *testing.T, s *store, limits ingest.Limits) *ingest.Queue {
+	q := ingest.New(s.append, limits)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { q.Run(ctx); close(done) }()
+	t.Cleanup(func() { stop(); <-done })
+	return q
+}
+
+func TestLoneRequestIsCommittedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{}
+		q := run(t, s, limits)
+		began := time.Now()
+		events, err := q.Append(t.Context(), batch("a", "b"))
+		if err != nil || len(events) != 2 || events[1].EventType != "b" {
+			t.Errorf("got %v, %v", events, err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it waited %s for company", took)
+		}
+	})
+}
+
+func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{gate: make(chan struct{})}
+		q := run(t, s, limits)
+		var wg sync.WaitGroup
+		send := func(name string) {
+			wg.Go(func() {
+				events, err := q.Append(t.Context(), batch(name, name+"'"))
+				if err != nil || len(events) != 2 || events[0].EventType != name {
+					t.Errorf("%s got %v, %v", name, events, err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range 8 { // the first is being committed while the others come
+			send(fmt.Sprint(i))
+		}
+		for range 3 {
+			s.gate <- struct{}{}
+		}
+		wg.Wait()
+		if got, want := fmt.Sprint(s.groups), "[[0 0'] [1 1' 2 2' 3 3' 4 4' 5 5'] [6 6' 7 7']]"; got != want {
+			t.Errorf("groups are %s, want %s", got, want)
+		}
+	})
+}
+
+func TestFullQueueIsOverloaded(t *testing.T) {
+	big := batch("big")
+	big[0].Data = make([]byte, 1<<20)
+	for name, tt := range map[string]struct{ first, second []models.Incoming }{
+		"by count": {batch(make([]string, 15)...), batch(make([]string, 6)...)},
+		"by bytes": {batch("small"), big},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &store{gate: make(chan struct{})}
+				q := run(t, s, limits)
+				var wg sync.WaitGroup
+				for range 2 { // one is being committed, one waits
+					wg.Go(func() {
+						if _, err := q.Append(t.Context(), tt.first); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+				}
+				if _, err := q.Append(t.Context(), tt.second); models.ErrorCode(err) != models.CodeOverloaded {
+					t.Errorf("got %v, want overloaded", err)
+				}
+				close(s.gate)
+				wg.Wait()
+				if _, err := q.Append(t.Context(), tt.second); err != nil {
+					t.Errorf("an empty queue refuses it: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestClientThatGivesUpCostsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{gate: make(chan struct{})}
+		q := run(t, s, limits)
+		ctx, giveUp := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := q.Append(ctx, batch("gone")); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := q.Append(t.Context(), batch("stays")); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		giveUp()
+		synctest.Wait()
+		close(s.gate)
+		wg.Wait()
+	})
+}
+
+func TestOneBadRequestCostsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := errors.New("bad row")
+		s := &store{gate: make(chan struct{}), fails: func(names []string) error {
+			for _, name := range names {
+				if name == "bad" {
+					return bad
+				}
+			}
+			return nil
+		}}
+		q := run(t, s, limits)
+		var wg sync.WaitGroup
+		for i, name := range []string{"a", "b", "c", "bad", "d", "e"} {
+			wg.Go(func() {
+				if _, err := q.Append(t.Context(), batch(name)); errors.Is(err, bad) != (name == "bad") {
+					t.Errorf("request %d, %s, got %v", i, name, err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(s.gate)
+		wg.Wait()
+	})
+}
+
+func TestUnavailableDatabaseIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		s := &store{gate: make(chan struct{}), fails: func([]string) error {
+			asked++
+			return models.Errorf(models.CodeUnavailable, "away")
+		}}
+		q := run(t, s, limits)
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				if _, err := q.Append(t.Context(), batch("x")); models.ErrorCode(err) != models.CodeUnavailable {
+					t.Errorf("got %v", err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(s.gate)
+		wg.Wait()
+		if asked != 2 { // the first request, then the group of the others
+			t.Errorf("it was asked %d times", asked)
+		}
+	})
+}
+
+func TestStopCommitsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{gate: make(chan struct{})}
+		q := ingest.New(s.append, limits)
+		ctx, stop := context.WithCancel(t.Context())
+		var running, waiting sync.WaitGroup
+		running.Go(func() { q.Run(ctx) })
+		for range 5 {
+			waiting.Go(func() {
+				if _, err := q.Append(t.Context(), batch("x")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		stop()
+		close(s.gate)
+		waiting.Wait()
+		running.Wait()
+		if _, err := q.Append(t.Context(), batch("late")); models.ErrorCode(err) != models.CodeUnavailable {
+			t.Errorf("a request after the end got %v", err)
+		}
+	})
+}
