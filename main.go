@@ -118,8 +118,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	var (
 		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout)
 		sessions = repository.NewSessions(db)
+		events   = repository.NewEvents(db)
 
-		eventService   = service.NewEvents(repository.NewEvents(db), sessions, time.Now)
+		eventService   = service.NewEvents(events, sessions, time.Now)
 		queue          = ingest.New(eventService.Append, ingest.DefaultLimits())
 		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
@@ -150,6 +151,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { agentWatch.Run(beside) })
+	running.Go(func() { service.ForgetKeys(beside, events, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()
 

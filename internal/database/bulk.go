@@ -18,9 +18,11 @@ import (
 // Bulk is a transaction for the few statements that run for every event, by the
 // fastest means that the database has and without GORM's share of the cost.
 type Bulk interface {
-	// QueryInt runs a statement, with ? for each argument, that gives one integer
-	// or, when found is false, no row.
-	QueryInt(ctx context.Context, statement string, args ...any) (value int64, found bool, err error)
+	// QueryRow runs a statement, with ? for each argument, and scans its row into
+	// dest; found is false when it gives none.
+	QueryRow(ctx context.Context, statement string, args []any, dest ...any) (found bool, err error)
+	// Exec runs a statement, with ? for each argument.
+	Exec(ctx context.Context, statement string, args ...any) error
 	// Insert adds n rows to a table; row gives the columns' values of row i, and
 	// may give the same slice again.
 	Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error
@@ -54,15 +56,25 @@ func (postgresDialect) bulk(ctx context.Context, pool *sql.DB, fn func(Bulk) err
 	})
 }
 
-func (b postgresBulk) QueryInt(ctx context.Context, statement string, args ...any) (value int64, found bool, err error) {
+func (b postgresBulk) QueryRow(ctx context.Context, statement string, args []any, dest ...any) (found bool, err error) {
+	err = b.tx.QueryRow(ctx, numbered(statement), args...).Scan(dest...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (b postgresBulk) Exec(ctx context.Context, statement string, args ...any) error {
+	_, err := b.tx.Exec(ctx, numbered(statement), args...)
+	return err
+}
+
+// numbered writes each ? as PostgreSQL does: $1, $2 …
+func numbered(statement string) string {
 	for n := 1; strings.Contains(statement, "?"); n++ {
 		statement = strings.Replace(statement, "?", "$"+strconv.Itoa(n), 1)
 	}
-	err = b.tx.QueryRow(ctx, statement, args...).Scan(&value)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, false, nil
-	}
-	return value, err == nil, err
+	return statement
 }
 
 func (b postgresBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {
@@ -153,16 +165,24 @@ func (d *sqliteDialect) bulk(ctx context.Context, pool *sql.DB, fn func(Bulk) er
 	return tx.Commit()
 }
 
-func (b sqliteBulk) QueryInt(ctx context.Context, text string, args ...any) (value int64, found bool, err error) {
+func (b sqliteBulk) QueryRow(ctx context.Context, text string, args []any, dest ...any) (found bool, err error) {
 	statement, err := b.statements.get(ctx, b.tx, text)
 	if err != nil {
-		return 0, false, err
+		return false, err
 	}
-	err = statement.QueryRowContext(ctx, args...).Scan(&value)
+	err = statement.QueryRowContext(ctx, args...).Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, false, nil
+		return false, nil
 	}
-	return value, err == nil, err
+	return err == nil, err
+}
+
+func (b sqliteBulk) Exec(ctx context.Context, text string, args ...any) error {
+	statement, err := b.statements.get(ctx, b.tx, text)
+	if err == nil {
+		_, err = statement.ExecContext(ctx, args...)
+	}
+	return err
 }
 
 func (b sqliteBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {

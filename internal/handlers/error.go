@@ -69,9 +69,9 @@ func clientError(c *echo.Context, err error) *models.Error {
 	request := c.Request()
 	switch echo.StatusCode(err) {
 	case http.StatusNotFound:
-		return models.Wrap(err, models.CodeNotFound, "there is no %s", request.URL.Path)
+		return models.Wrap(err, models.CodeNotFound, "there is no %.200s", request.URL.Path)
 	case http.StatusMethodNotAllowed:
-		return models.Wrap(err, models.CodeMethodNotAllowed, "%s does not take %s", request.URL.Path, request.Method)
+		return models.Wrap(err, models.CodeMethodNotAllowed, "%.200s does not take %.20s", request.URL.Path, request.Method)
 	}
 	return models.Wrap(err, models.CodeInternal, "the request failed for a reason that is in the backend's log")
 }
@@ -80,7 +80,10 @@ func clientError(c *echo.Context, err error) *models.Error {
 func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 	return func(c *echo.Context, err error) {
 		if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Committed {
-			return // too late; the handler has cut the connection, or the answer stands
+			if errors.Is(err, errBrokenOff) {
+				log.Warn("an answer broke off", "id", requestID(c), "error", err)
+			}
+			return // too late for another one
 		}
 		if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
 			_ = c.NoContent(statusClientGone) // no one reads it
@@ -94,6 +97,7 @@ func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 		if status >= http.StatusInternalServerError {
 			log.Error("request failed", "id", requestID(c), "code", e.Code, "error", err)
 		}
+		drain(c)
 		if err := c.JSON(status, errorBody{e.Message, e.Code}); err != nil {
 			log.Debug("an error answer was not read", "id", requestID(c), "error", err)
 		}

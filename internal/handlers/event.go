@@ -2,12 +2,15 @@ package handlers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/labstack/echo/v5"
 
@@ -30,7 +33,7 @@ const (
 // Ingest takes events in; *ingest.Queue implements it and documents its
 // contract.
 type Ingest interface {
-	Append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error)
+	Append(ctx context.Context, batch models.Batch) (models.Receipt, error)
 }
 
 // EventService gives events out; *service.Events implements it and documents its
@@ -54,12 +57,11 @@ type stored struct {
 	Seq       int64  `json:"seq"`
 }
 
-// storedBatch is the answer to a batch: how many were stored, and what was wrong
-// with the others.
+// storedBatch is the answer to a batch: how many were stored and under which
+// numbers, and what was wrong with the others.
 type storedBatch struct {
-	Status string           `json:"status"`
-	Stored int              `json:"stored"`
-	Errors []wire.ItemError `json:"errors,omitempty"`
+	Status string `json:"status"`
+	models.Receipt
 }
 
 // postEvent takes one event of a controller.
@@ -69,45 +71,83 @@ func (h *eventHandler) postEvent(c *echo.Context) error { return h.postOne(c, wi
 func (h *eventHandler) postHTTP(c *echo.Context) error { return h.postOne(c, wire.HTTPFlow) }
 
 func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (models.Incoming, error)) error {
-	body, err := readBody(c, h.maxBodyBytes)
+	receipt, err := h.post(c, []string{jsonType}, func(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
+		in, err := decode(body, now)
+		return []models.Incoming{in}, nil, err
+	})
 	if err != nil {
 		return err
 	}
-	incoming, err := decode(body, time.Now())
-	if err != nil {
-		return err
-	}
-	incoming.RequestHint = c.QueryParam("sessionId")
-	events, err := h.ingest.Append(c.Request().Context(), []models.Incoming{incoming})
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, stored{"success", events[0].SessionID, events[0].Seq})
+	return c.JSON(http.StatusOK, stored{"success", receipt.Ranges[0].SessionID, receipt.Ranges[0].First})
 }
 
-// postPackets takes a batch of the network forwarder. A batch of which nothing
-// could be taken is an error, so that the forwarder notices.
+// postPackets takes a batch of the network forwarder.
 func (h *eventHandler) postPackets(c *echo.Context) error {
-	body, err := readBody(c, h.maxBodyBytes)
+	return h.postMany(c, []string{jsonType}, wire.Packets)
+}
+
+// postBatch takes a batch of a new agent.
+func (h *eventHandler) postBatch(c *echo.Context) error {
+	return h.postMany(c, []string{jsonType, ndjsonType}, wire.Events)
+}
+
+func (h *eventHandler) postMany(c *echo.Context, types []string, decode decodeFunc) error {
+	receipt, err := h.post(c, types, decode)
 	if err != nil {
 		return err
 	}
-	packets, faults, err := wire.Packets(body, time.Now())
+	return c.JSON(http.StatusOK, storedBatch{"success", receipt})
+}
+
+// decodeFunc reads a body: what it holds, and what of it cannot be taken.
+type decodeFunc func(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error)
+
+// post reads a body and stores what it holds. A batch of which nothing can be
+// taken is an error, so that its sender notices.
+func (h *eventHandler) post(c *echo.Context, types []string, decode decodeFunc) (models.Receipt, error) {
+	key, err := idempotencyKey(c)
 	if err != nil {
-		return err
+		return models.Receipt{}, err
 	}
-	if len(packets) == 0 && len(faults) > 0 {
-		return models.Errorf(models.CodeInvalid, "events[%d]: %s (%d packets, none could be taken)", faults[0].Index, faults[0].Error, len(faults))
+	body, err := readBody(c, h.maxBodyBytes, types...)
+	if err != nil {
+		return models.Receipt{}, err
 	}
-	for i := range packets {
-		packets[i].RequestHint = c.QueryParam("sessionId")
+	events, faults, err := decode(body, time.Now())
+	switch {
+	case err != nil:
+		return models.Receipt{}, err
+	case len(events) == 0 && len(faults) > 0:
+		return models.Receipt{}, models.Errorf(models.CodeInvalid, "events[%d]: %s (%d items, none could be taken)", faults[0].Index, faults[0].Error, len(faults))
+	case len(events) == 0:
+		return models.Receipt{Ranges: []models.SeqRange{}}, nil
 	}
-	if len(packets) > 0 {
-		if _, err := h.ingest.Append(c.Request().Context(), packets); err != nil {
-			return err
-		}
+	hint := c.QueryParam("sessionId")
+	for i := range events {
+		events[i].RequestHint = hint
 	}
-	return c.JSON(http.StatusOK, storedBatch{"success", len(packets), faults})
+	batch := models.Batch{Events: events, Faults: faults, Key: key}
+	if key != "" {
+		batch.Digest = digest(c.Path(), hint, body)
+	}
+	return h.ingest.Append(c.Request().Context(), batch)
+}
+
+// idempotencyKey gives the request's Idempotency-Key, "" when it has none.
+func idempotencyKey(c *echo.Context) (string, error) {
+	key := c.Request().Header.Get("Idempotency-Key")
+	if key != "" && (!models.ValidID(key) || strings.IndexFunc(key, unicode.IsControl) >= 0) {
+		return "", models.Errorf(models.CodeInvalid, "the Idempotency-Key must be 1 to 255 bytes of text, not %.100q", key)
+	}
+	return key, nil
+}
+
+// digest tells two requests of the same key apart.
+func digest(path, hint string, body []byte) string {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%q %q ", path, hint)
+	hash.Write(body)
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 // poll hands out the session's unsent events: an array, newest first.

@@ -1,10 +1,14 @@
 package handlers
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,6 +17,38 @@ import (
 
 	"ospulse/internal/models"
 )
+
+// errBrokenOff is for an answer that began well and cannot be finished.
+var errBrokenOff = errors.New("the answer broke off")
+
+// cutBrokenOff cuts the connection of an answer that broke off, which is the
+// only way left to tell the client. It comes before the log, which has a line
+// for these too.
+func cutBrokenOff(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		err := next(c)
+		if errors.Is(err, errBrokenOff) {
+			panic(http.ErrAbortHandler)
+		}
+		return err
+	}
+}
+
+// harmlessRequestID is what a client may choose as the id of its request: it
+// goes to the log and back.
+var harmlessRequestID = regexp.MustCompile(`^[0-9A-Za-z._:/+=-]{1,100}$`)
+
+// setRequestID gives each request the id that its client chose, or one of ours.
+func setRequestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !harmlessRequestID.MatchString(id) {
+			id = rand.Text()
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
 
 // requestID gives the id that the request's log line and answer header carry.
 func requestID(c *echo.Context) string {
@@ -31,7 +67,7 @@ func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 		LogResponseSize: true,
 		LogValuesFunc: func(c *echo.Context, v middleware.RequestLoggerValues) error {
 			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-				slog.String("id", requestID(c)), slog.String("method", v.Method), slog.String("path", v.URIPath),
+				slog.String("id", requestID(c)), slog.String("method", v.Method), slog.String("path", fmt.Sprintf("%.300s", v.URIPath)),
 				slog.Int("status", v.Status), slog.Duration("took", v.Latency),
 				slog.Int64("bytes", v.ResponseSize), slog.String("from", v.RemoteIP))
 			return nil

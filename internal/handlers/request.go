@@ -8,10 +8,13 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/jsonscan"
@@ -19,45 +22,84 @@ import (
 	"ospulse/internal/wire"
 )
 
-// readBody reads a JSON body of at most maxBytes. A missing Content-Type is
-// taken for JSON, as half-broken agents mean it so.
-func readBody(c *echo.Context, maxBytes int64) ([]byte, error) {
+// drainTimeout is how long a refused client may go on sending.
+const drainTimeout = 5 * time.Second
+
+// The types of bodies.
+const (
+	jsonType   = "application/json"
+	ndjsonType = "application/x-ndjson"
+)
+
+// readBody reads a body of one of the given media types, which after
+// decompression has at most maxBytes. A missing Content-Type is taken for the
+// first of them, as half-broken agents mean it so.
+func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) {
 	request := c.Request()
 	if header := request.Header.Get("Content-Type"); header != "" {
 		mediaType, _, err := mime.ParseMediaType(header)
-		if err != nil || mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-			return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Type must be application/json, not %.100q", header)
+		if err != nil || !slices.Contains(types, mediaType) && !strings.HasSuffix(mediaType, "+json") {
+			return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Type must be %s, not %.100q", strings.Join(types, " or "), header)
 		}
-	}
-	if encoding := request.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Encoding %.100q is not taken here", encoding)
 	}
 	tooLarge := models.Errorf(models.CodeTooLarge, "the body is larger than the %d MB that are taken", maxBytes>>20)
 	if request.ContentLength > maxBytes {
 		return nil, tooLarge
 	}
+	content, err := decompress(request, http.MaxBytesReader(c.Response(), request.Body, maxBytes), maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
 	var body bytes.Buffer
 	if request.ContentLength > 0 {
-		body.Grow(int(request.ContentLength) + bytes.MinRead)
+		body.Grow(int(min(request.ContentLength, 64<<10)) + bytes.MinRead) // more only as it comes: a length is soon claimed
 	}
-	if _, err := body.ReadFrom(http.MaxBytesReader(c.Response(), request.Body, maxBytes)); err != nil {
+	if _, err := body.ReadFrom(io.LimitReader(content, maxBytes+1)); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, tooLarge
 		}
 		return nil, bodyError(err)
 	}
+	if int64(body.Len()) > maxBytes {
+		return nil, tooLarge
+	}
 	return body.Bytes(), nil
+}
+
+// decompress undoes the request's Content-Encoding, in little memory whatever
+// the body claims.
+func decompress(request *http.Request, body io.ReadCloser, maxBytes int64) (io.ReadCloser, error) {
+	switch encoding := request.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		return body, nil
+	case "gzip":
+		content, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, models.Wrap(err, models.CodeInvalid, "the body is not gzip, as its Content-Encoding says")
+		}
+		return content, nil
+	case "zstd":
+		content, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(uint64(maxBytes)), zstd.WithDecoderMaxWindow(8<<20)) // the window that RFC 8878 asks all to take
+		if err != nil {
+			return nil, models.Wrap(err, models.CodeInvalid, "the body is not zstd, as its Content-Encoding says")
+		}
+		return content.IOReadCloser(), nil
+	default:
+		return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Encoding must be gzip or zstd, not %.100q", encoding)
+	}
 }
 
 // bodyError is for a body that ended or stalled before it was whole.
 func bodyError(err error) error {
-	return models.Wrap(err, models.CodeInvalid, "the body ended before it was complete")
+	return models.Wrap(err, models.CodeInvalid, "the body ended before it was complete, or is not encoded as its header says")
 }
 
 // readJSON reads a JSON object into v. Unknown fields, wrong types and text
 // after the object are errors that name what is wrong.
 func readJSON(c *echo.Context, maxBytes int64, v any) error {
-	body, err := readBody(c, maxBytes)
+	body, err := readBody(c, maxBytes, jsonType)
 	if err != nil {
 		return err
 	}
@@ -74,7 +116,10 @@ func readJSON(c *echo.Context, maxBytes int64, v any) error {
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(v)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return models.Errorf(models.CodeInvalid, "%s must be %s, not %s", wrong.Field, typeName(wrong), wrong.Value)
+		return models.Errorf(models.CodeInvalid, "%s must be %s, not %.100s", wrong.Field, typeName(wrong), wrong.Value)
+	}
+	if fault, ok := errors.AsType[*models.Error](err); ok { // of a field that reads itself
+		return fault
 	}
 	if err != nil { // an unknown field: encoding/json has no type for it
 		return models.Errorf(models.CodeInvalid, "%.200s", strings.TrimPrefix(err.Error(), "json: "))
@@ -83,14 +128,10 @@ func readJSON(c *echo.Context, maxBytes int64, v any) error {
 }
 
 func typeName(wrong *json.UnmarshalTypeError) string {
-	switch kind := wrong.Type.Kind().String(); {
-	case strings.HasPrefix(kind, "int"):
-		return "a whole number"
-	case kind == "slice":
-		return "an array"
-	default:
+	if kind := wrong.Type.Kind().String(); !strings.HasPrefix(kind, "int") {
 		return "a " + kind
 	}
+	return "a whole number"
 }
 
 // sessionIDParam gives the session id of the path; one that cannot be an id is
@@ -139,11 +180,15 @@ func timeParam(c *echo.Context, name string) (time.Time, error) {
 	return time.Time{}, models.Errorf(models.CodeInvalid, "%s must be an RFC 3339 time such as 2026-11-22T18:57:39Z, not %.100q", name, text)
 }
 
-// drain reads what is left of a body that was refused, within bounds, so that a
-// client that is still sending gets to read why.
-func drain(c *echo.Context, maxBytes int64) {
-	controller := http.NewResponseController(c.Response())
-	if controller.SetReadDeadline(time.Now().Add(5*time.Second)) == nil {
-		_, _ = io.CopyN(io.Discard, c.Request().Body, maxBytes) // whatever it is, it is thrown away
+// drain reads what is left of the body of a refused request, for a few seconds,
+// so that a client that is still sending gets to read why. One that waits to be
+// told to send is not told to.
+func drain(c *echo.Context) {
+	request := c.Request()
+	if request.ContentLength == 0 || request.Header.Get("Expect") != "" {
+		return
+	}
+	if http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(drainTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, request.Body) // whatever it is, it is thrown away
 	}
 }

@@ -55,6 +55,7 @@ func New(ingest Ingest, events EventService, sessions SessionService, checks Che
 	h := &eventHandler{ingest, events, o.MaxBodyBytes, o.CORSOrigins}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
+	e.POST("/api/events/batch", h.postBatch)
 	e.POST("/api/http/events", h.postHTTP)
 	e.POST("/api/net/events", h.postPackets)
 	e.GET("/api/events/export", h.export)

@@ -2,11 +2,14 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v5"
@@ -46,13 +49,12 @@ type created struct {
 
 // create takes the target file, streamed to disk, and makes a session for it.
 func (h *sessionHandler) create(c *echo.Context) error {
-	request := c.Request()
-	tooLarge := models.Errorf(models.CodeTooLarge, "the file is larger than the %d MB that are taken", h.maxUploadBytes>>20)
-	if request.ContentLength > h.maxUploadBytes+multipartOverhead {
-		drain(c, h.maxUploadBytes)
-		return tooLarge
+	request := *c.Request()
+	limit := h.maxUploadBytes + multipartOverhead
+	if request.ContentLength > limit {
+		return uploadError(&http.MaxBytesError{Limit: limit})
 	}
-	request.Body = http.MaxBytesReader(c.Response(), request.Body, h.maxUploadBytes+multipartOverhead)
+	request.Body = http.MaxBytesReader(c.Response(), request.Body, limit)
 	reader, err := request.MultipartReader()
 	if err != nil {
 		return models.Wrap(err, models.CodeUnsupportedMedia, "the Content-Type must be multipart/form-data with the file in a field named file")
@@ -61,17 +63,8 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	session, pending, err := h.sessions.Create(request.Context(), fileName(part), part, h.maxUploadBytes)
+	session, pending, err := h.sessions.Create(request.Context(), fileName(part), upload{part}, h.maxUploadBytes)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			err = tooLarge
-		}
-		if models.ErrorCode(err) == models.CodeTooLarge {
-			drain(c, h.maxUploadBytes)
-		}
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = bodyError(err)
-		}
 		return err
 	}
 	answer := created{
@@ -92,11 +85,34 @@ func filePart(reader *multipart.Reader) (*multipart.Part, error) {
 		case errors.Is(err, io.EOF):
 			return nil, models.Errorf(models.CodeInvalid, "file is missing: the upload must have a field named file")
 		case err != nil:
-			return nil, bodyError(err)
+			return nil, uploadError(err)
 		case part.FormName() == "file":
 			return part, nil
 		}
 	}
+}
+
+// upload is a file that a client sends: whatever goes wrong while it is read is
+// the request's fault.
+type upload struct{ io.Reader }
+
+func (u upload) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = uploadError(err)
+	}
+	return n, err
+}
+
+// uploadError says what is wrong with a multipart body.
+func uploadError(err error) error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return models.Wrap(err, models.CodeTooLarge, "the upload is larger than the file of %d MB that is taken", (tooLarge.Limit-multipartOverhead)>>20)
+	}
+	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		return models.Wrap(err, models.CodeInvalid, "a part of the upload has a malformed header, such as a file name with a control character")
+	}
+	return bodyError(err)
 }
 
 // fileName gives the part's file name as the client wrote it, path and all.
@@ -129,6 +145,22 @@ func (r sessionRequest) id() (string, error) {
 		return "", models.Errorf(models.CodeInvalid, "sessionId is missing")
 	}
 	return *r.SessionID, checkSessionID(*r.SessionID)
+}
+
+// pids reads a list of process ids, in which encoding/json alone would take a
+// null for 0.
+type pids []int64
+
+func (p *pids) UnmarshalJSON(text []byte) error {
+	var numbers []*int64
+	if err := json.Unmarshal(text, &numbers); err != nil || slices.Contains(numbers, nil) {
+		return models.Errorf(models.CodeInvalid, "processes must be an array of whole numbers")
+	}
+	*p = nil
+	for _, number := range numbers {
+		*p = append(*p, *number)
+	}
+	return nil
 }
 
 // listProcesses gives what runs on the agent's machine.
@@ -165,14 +197,14 @@ func newMonitored(message string, s *models.Session) monitored {
 // start makes the agent monitor.
 func (h *sessionHandler) start(c *echo.Context) error {
 	var request struct {
-		sessionRequest
+		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
 		Mode      *models.Mode `json:"mode"`
-		Processes []int64      `json:"processes"`
+		Processes pids         `json:"processes"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
 	}
-	id, err := request.id()
+	id, err := sessionRequest{request.SessionID}.id()
 	if err != nil {
 		return err
 	}

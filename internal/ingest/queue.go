@@ -28,9 +28,9 @@ func DefaultLimits() Limits {
 	return Limits{GroupEvents: 1000, QueueEvents: 50_000, QueueBytes: 64 << 20, Commit: 30 * time.Second}
 }
 
-// AppendFunc stores events, all or none, and gives them back as they were
-// stored, in their order. The service's Append is one.
-type AppendFunc func(ctx context.Context, incoming []models.Incoming) ([]models.Event, error)
+// AppendFunc stores batches, all or none, and gives a receipt for each. The
+// service's Append is one.
+type AppendFunc func(ctx context.Context, batches []models.Batch) ([]models.Receipt, error)
 
 // Queue takes requests and commits them in groups. It is safe for concurrent
 // use; Run must be running.
@@ -48,11 +48,11 @@ type Queue struct {
 
 // request is one call of Append.
 type request struct {
-	incoming []models.Incoming
-	bytes    int64
-	done     chan struct{} // closed when stored and err are set
-	stored   []models.Event
-	err      error
+	batch   models.Batch
+	bytes   int64
+	done    chan struct{} // closed when receipt and err are set
+	receipt models.Receipt
+	err     error
 }
 
 // New gives a queue in front of store.
@@ -63,16 +63,16 @@ func New(store AppendFunc, limits Limits) *Queue {
 // Append stores the events of one request, all or none, and returns when they
 // are committed. A full queue is overloaded at once. When ctx ends first, Append
 // returns its error, and the events are stored or not; no other request suffers.
-func (q *Queue) Append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error) {
-	r := &request{incoming: incoming, bytes: sizeBytes(incoming), done: make(chan struct{})}
+func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt, error) {
+	r := &request{batch: batch, bytes: sizeBytes(batch.Events), done: make(chan struct{})}
 	if err := q.put(r); err != nil {
-		return nil, err
+		return models.Receipt{}, err
 	}
 	select {
 	case <-r.done:
-		return r.stored, r.err
+		return r.receipt, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return models.Receipt{}, ctx.Err()
 	}
 }
 
@@ -84,11 +84,11 @@ func (q *Queue) put(r *request) error {
 	switch {
 	case q.closed:
 		return models.Errorf(models.CodeUnavailable, "the backend is shutting down")
-	case len(q.waiting) > 0 && (q.events+len(r.incoming) > q.limits.QueueEvents || q.bytes+r.bytes > q.limits.QueueBytes):
+	case len(q.waiting) > 0 && (q.events+len(r.batch.Events) > q.limits.QueueEvents || q.bytes+r.bytes > q.limits.QueueBytes):
 		return models.Errorf(models.CodeOverloaded, "more events are coming in than can be stored; try again")
 	}
 	q.waiting = append(q.waiting, r)
-	q.events += len(r.incoming)
+	q.events += len(r.batch.Events)
 	q.bytes += r.bytes
 	select {
 	case q.wake <- struct{}{}:
@@ -123,7 +123,7 @@ func (q *Queue) take() []*request {
 	defer q.mu.Unlock()
 	n, events := 0, 0
 	for n < len(q.waiting) && events < q.limits.GroupEvents {
-		events += len(q.waiting[n].incoming)
+		events += len(q.waiting[n].batch.Events)
 		q.bytes -= q.waiting[n].bytes
 		n++
 	}
@@ -147,33 +147,30 @@ func (q *Queue) close() bool {
 // is in it is halved until the fault is alone, so that it costs no other request;
 // one that fails because the database is away would fail in parts, too.
 func (q *Queue) commit(group []*request) {
-	incoming := group[0].incoming
-	if len(group) > 1 {
-		incoming = nil
-		for _, r := range group {
-			incoming = append(incoming, r.incoming...)
-		}
+	batches := make([]models.Batch, len(group))
+	for i, r := range group {
+		batches[i] = r.batch
 	}
-	stored, err := q.storeGroup(incoming)
+	receipts, err := q.storeAll(batches)
 	if err != nil && len(group) > 1 && models.ErrorCode(err) != models.CodeUnavailable {
 		q.commit(group[:len(group)/2])
 		q.commit(group[len(group)/2:])
 		return
 	}
-	for _, r := range group {
+	for i, r := range group {
 		if r.err = err; err == nil {
-			r.stored, stored = stored[:len(r.incoming):len(r.incoming)], stored[len(r.incoming):]
+			r.receipt = receipts[i]
 		}
 		close(r.done)
 	}
 }
 
-// storeGroup gives the commit a context of its own: it belongs to no single
+// storeAll gives the commit a context of its own: it belongs to no single
 // request.
-func (q *Queue) storeGroup(incoming []models.Incoming) ([]models.Event, error) {
+func (q *Queue) storeAll(batches []models.Batch) ([]models.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
 	defer cancel()
-	return q.store(ctx, incoming)
+	return q.store(ctx, batches)
 }
 
 // sizeBytes is about what the events take of memory.

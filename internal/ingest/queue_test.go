@@ -27,7 +27,7 @@ type store struct {
 	fails  func(names []string) error
 }
 
-func (s *store) append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error) {
+func (s *store) append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
 	if s.gate != nil {
 		select {
 		case <-s.gate:
@@ -36,10 +36,12 @@ func (s *store) append(ctx context.Context, incoming []models.Incoming) ([]model
 		}
 	}
 	var names []string
-	var events []models.Event
-	for i := range incoming {
-		names = append(names, incoming[i].EventType)
-		events = append(events, incoming[i].Event)
+	receipts := make([]models.Receipt, len(batches))
+	for i, b := range batches {
+		for j := range b.Events {
+			names = append(names, b.Events[j].EventType)
+		}
+		receipts[i] = models.Receipt{Stored: len(b.Events), Ranges: []models.SeqRange{{SessionID: b.Events[0].EventType}}}
 	}
 	if s.fails != nil {
 		if err := s.fails(names); err != nil {
@@ -49,15 +51,15 @@ func (s *store) append(ctx context.Context, incoming []models.Incoming) ([]model
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.groups = append(s.groups, names)
-	return events, nil
+	return receipts, nil
 }
 
-func batch(names ...string) []models.Incoming {
+func batch(names ...string) models.Batch {
 	incoming := make([]models.Incoming, len(names))
 	for i, name := range names {
 		incoming[i].EventType = name
 	}
-	return incoming
+	return models.Batch{Events: incoming}
 }
 
 // run starts the queue inside a synctest bubble and ends it with the test.
@@ -75,9 +77,9 @@ func TestLoneRequestIsCommittedAtOnce(t *testing.T) {
 		s := &store{}
 		q := run(t, s, limits)
 		began := time.Now()
-		events, err := q.Append(t.Context(), batch("a", "b"))
-		if err != nil || len(events) != 2 || events[1].EventType != "b" {
-			t.Errorf("got %v, %v", events, err)
+		receipt, err := q.Append(t.Context(), batch("a", "b"))
+		if err != nil || receipt.Stored != 2 {
+			t.Errorf("got %v, %v", receipt, err)
 		}
 		if took := time.Since(began); took != 0 {
 			t.Errorf("it waited %s for company", took)
@@ -92,9 +94,9 @@ func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
 		var wg sync.WaitGroup
 		send := func(name string) {
 			wg.Go(func() {
-				events, err := q.Append(t.Context(), batch(name, name+"'"))
-				if err != nil || len(events) != 2 || events[0].EventType != name {
-					t.Errorf("%s got %v, %v", name, events, err)
+				receipt, err := q.Append(t.Context(), batch(name, name+"'"))
+				if err != nil || receipt.Stored != 2 || receipt.Ranges[0].SessionID != name {
+					t.Errorf("%s got %v, %v", name, receipt, err)
 				}
 			})
 			synctest.Wait()
@@ -114,8 +116,8 @@ func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
 
 func TestFullQueueIsOverloaded(t *testing.T) {
 	big := batch("big")
-	big[0].Data = make([]byte, 1<<20)
-	for name, tt := range map[string]struct{ first, second []models.Incoming }{
+	big.Events[0].Data = make([]byte, 1<<20)
+	for name, tt := range map[string]struct{ first, second models.Batch }{
 		"by count": {batch(make([]string, 15)...), batch(make([]string, 6)...)},
 		"by bytes": {batch("small"), big},
 	} {

@@ -27,7 +27,7 @@ func BenchmarkAppend(b *testing.B) {
 					for i := range batch {
 						batch[i] = event
 					}
-					if err := events.Append(b.Context(), batch); err != nil {
+					if _, err := appendBatch(b.Context(), events, batchOf(batch...)); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -28,7 +28,7 @@ func BenchmarkClaim(b *testing.B) {
 							next = next.Add(time.Millisecond)
 							batch[i] = newEvent("s", next)
 						}
-						if err := events.Append(b.Context(), batch); err != nil {
+						if _, err := appendBatch(b.Context(), events, batchOf(batch...)); err != nil {
 							b.Fatal(err)
 						}
 						n -= len(batch)

@@ -3,6 +3,7 @@ package repository_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -24,15 +25,34 @@ func newEvent(sessionID string, at time.Time) models.Event {
 	}
 }
 
-// appendEvents stores events and gives them back with their IDs, which the
-// database assigns.
+// batchOf makes a batch without a key.
+func batchOf(events ...models.Event) models.Batch {
+	incoming := make([]models.Incoming, len(events))
+	for i := range events {
+		incoming[i].Event = events[i]
+	}
+	return models.Batch{Events: incoming}
+}
+
+// appendBatch stores one batch.
+func appendBatch(ctx context.Context, events *repository.Events, batch models.Batch) (models.Receipt, error) {
+	receipts, err := events.Append(ctx, []models.Batch{batch})
+	if err != nil {
+		return models.Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// appendEvents stores events and gives them the numbers and IDs that they got.
 func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.Event {
 	t.Helper()
 	events := repository.NewEvents(db)
-	if err := events.Append(t.Context(), batch); err != nil {
+	b := batchOf(batch...)
+	if _, err := appendBatch(t.Context(), events, b); err != nil {
 		t.Fatal(err)
 	}
 	for i := range batch {
+		batch[i] = b.Events[i].Event
 		stored, err := events.ListBySeq(t.Context(), batch[i].SessionID, batch[i].Seq-1, batch[i].Seq, 2)
 		if err != nil || len(stored) != 1 {
 			t.Fatalf("event %d is stored %d times, %v", i, len(stored), err)
@@ -92,7 +112,7 @@ func TestAppendGivesBackWhatWasStored(t *testing.T) {
 func TestAppendToNoSessionStoresNothing(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		events := repository.NewEvents(db)
-		err := events.Append(t.Context(), []models.Event{newEvent(models.UnassignedID, noon), newEvent("nobody", noon)})
+		_, err := appendBatch(t.Context(), events, batchOf(newEvent(models.UnassignedID, noon), newEvent("nobody", noon)))
 		if models.ErrorCode(err) != models.CodeNotFound {
 			t.Errorf("got %v, want not_found", err)
 		}
@@ -122,12 +142,12 @@ func TestConcurrentAppendsNumberWithoutGaps(t *testing.T) {
 					if (w+round)%2 == 0 {
 						first, second = second, first
 					}
-					batch := []models.Event{newEvent(first, noon), newEvent(second, noon), newEvent(first, noon)}
-					if err := events.Append(t.Context(), batch); err != nil {
+					batch := batchOf(newEvent(first, noon), newEvent(second, noon), newEvent(first, noon))
+					if _, err := appendBatch(t.Context(), events, batch); err != nil {
 						t.Error(err)
 					}
 					gone, cancel := context.WithTimeout(t.Context(), time.Duration(round)*100*time.Microsecond)
-					_ = events.Append(gone, []models.Event{newEvent("a", noon)}) // may or may not be stored
+					_, _ = appendBatch(gone, events, batchOf(newEvent("a", noon))) // may or may not be stored
 					cancel()
 				}
 			})
@@ -234,7 +254,7 @@ func TestConcurrentClaimsShareTheEvents(t *testing.T) {
 					for j := range batch {
 						batch[j] = newEvent("s", noon.Add(time.Duration(w*7+i*3+j)*time.Millisecond))
 					}
-					if err := events.Append(t.Context(), batch); err != nil {
+					if _, err := appendBatch(t.Context(), events, batchOf(batch...)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -280,6 +300,89 @@ func TestListAllGoesByID(t *testing.T) {
 		}
 		if len(got) != 6 || !slices.IsSortedFunc(got, func(a, b string) int { return len(a) - len(b) }) {
 			t.Errorf("got %v, want six by ID", got)
+		}
+	})
+}
+
+func TestReceiptsTellTheNumbers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		createSession(t, db, "s")
+		faults := []models.ItemFault{{Index: 3, Error: "no event"}}
+		first, second := batchOf(newEvent("s", noon), newEvent(models.UnassignedID, noon), newEvent("s", noon)), batchOf(newEvent("s", noon))
+		first.Faults = faults
+		receipts, err := repository.NewEvents(db).Append(t.Context(), []models.Batch{first, second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []models.Receipt{
+			{Stored: 3, Ranges: []models.SeqRange{{SessionID: "s", First: 1, Last: 2}, {SessionID: models.UnassignedID, First: 1, Last: 1}}, Faults: faults},
+			{Stored: 1, Ranges: []models.SeqRange{{SessionID: "s", First: 3, Last: 3}}},
+		}
+		if !reflect.DeepEqual(receipts, want) {
+			t.Errorf("got %+v, want %+v", receipts, want)
+		}
+	})
+}
+
+func TestRepeatedKeyIsStoredOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		keyed := func(key, digest string, n int) models.Batch {
+			b := batchOf(slices.Repeat([]models.Event{newEvent(models.UnassignedID, noon)}, n)...)
+			b.Key, b.Digest = key, digest
+			return b
+		}
+		// In one group: the first of each key is stored, the others get its receipt.
+		receipts, err := events.Append(t.Context(), []models.Batch{keyed("b", "1", 2), keyed("a", "2", 1), keyed("b", "1", 2), keyed("", "", 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if receipts[0].Stored != 2 || !reflect.DeepEqual(receipts[0], receipts[2]) || receipts[1].Ranges[0].First != 3 || receipts[3].Ranges[0].Last != 4 {
+			t.Errorf("got %+v", receipts)
+		}
+		again, err := appendBatch(t.Context(), events, keyed("b", "1", 2))
+		if err != nil || !reflect.DeepEqual(again, receipts[0]) {
+			t.Errorf("the same again got %+v, %v; want %+v", again, err, receipts[0])
+		}
+		if _, err := events.Append(t.Context(), []models.Batch{keyed("", "", 1), keyed("b", "other", 2)}); models.ErrorCode(err) != models.CodeConflict {
+			t.Errorf("another request of the key got %v, want a conflict", err)
+		}
+		if session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID); err != nil || session.EventCount != 4 {
+			t.Errorf("%d events are stored, %v; want 4", session.EventCount, err)
+		}
+		// Forgotten, a key is new.
+		if err := events.DeleteKeys(t.Context(), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if receipt, err := appendBatch(t.Context(), events, keyed("b", "other", 1)); err != nil || receipt.Ranges[0].First != 5 {
+			t.Errorf("after it was forgotten the key got %+v, %v", receipt, err)
+		}
+	})
+}
+
+// Many at once with few keys, as replicas that are asked again and again.
+func TestConcurrentRepetitionsAreStoredOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		var wg sync.WaitGroup
+		for w := range 20 {
+			wg.Go(func() {
+				events := repository.NewEvents(db)
+				for round := range 10 {
+					var batches []models.Batch
+					for k := range 3 {
+						b := batchOf(newEvent(models.UnassignedID, noon))
+						b.Key, b.Digest = fmt.Sprint((w+round*k)%10), "same"
+						batches = append(batches, b)
+					}
+					if _, err := events.Append(t.Context(), batches); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID); err != nil || session.EventCount != 10 {
+			t.Errorf("%d events are stored of ten keys, %v", session.EventCount, err)
 		}
 	})
 }

@@ -18,7 +18,7 @@ const startGrace = time.Minute
 // EventRepository keeps events; internal/repository implements it and documents
 // its contracts.
 type EventRepository interface {
-	Append(ctx context.Context, events []models.Event) error
+	Append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error)
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
@@ -47,32 +47,27 @@ func NewEvents(events EventRepository, sessions SessionFinder, clock Clock) *Eve
 	return &Events{events, sessions, clock}
 }
 
-// Append finds each event's session and stores the events, all or none; when it
-// returns they are committed. What comes back are the events as they were
-// stored, in their order.
-func (s *Events) Append(ctx context.Context, incoming []models.Incoming) ([]models.Event, error) {
-	if err := s.attribute(ctx, incoming); err != nil {
+// Append finds each event's session and stores the batches, all or none; when it
+// returns they are committed. It gives a receipt for each batch. A batch whose
+// key was seen before is not stored again.
+func (s *Events) Append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
+	if err := s.attribute(ctx, batches); err != nil {
 		return nil, err
 	}
-	events := make([]models.Event, len(incoming))
-	for i := range incoming {
-		events[i] = incoming[i].Event
-	}
-	return events, s.events.Append(ctx, events)
+	return s.events.Append(ctx, batches)
 }
 
 // attribute sets the SessionID of each event: the session that it names, if
 // there is one; else the session that its agent works for, since agents name
 // sessions of their own or none; else the last one that ended, when the event
 // happened in its time; else the session that takes everything.
-func (s *Events) attribute(ctx context.Context, incoming []models.Incoming) error {
-	known, err := s.knownSessions(ctx, incoming)
+func (s *Events) attribute(ctx context.Context, batches []models.Batch) error {
+	known, err := s.knownSessions(ctx, batches)
 	if err != nil {
 		return err
 	}
 	var fallback func(*models.Event) string
-	for i := range incoming {
-		in := &incoming[i]
+	for in := range incoming(batches) {
 		switch {
 		case known[in.RequestHint]:
 			in.SessionID = in.RequestHint
@@ -90,11 +85,24 @@ func (s *Events) attribute(ctx context.Context, incoming []models.Incoming) erro
 	return nil
 }
 
+// incoming walks over the events of batches.
+func incoming(batches []models.Batch) iter.Seq[*models.Incoming] {
+	return func(yield func(*models.Incoming) bool) {
+		for _, batch := range batches {
+			for i := range batch.Events {
+				if !yield(&batch.Events[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // knownSessions gives those of the hints that name a session.
-func (s *Events) knownSessions(ctx context.Context, incoming []models.Incoming) (map[string]bool, error) {
+func (s *Events) knownSessions(ctx context.Context, batches []models.Batch) (map[string]bool, error) {
 	hints := map[string]bool{}
-	for i := range incoming {
-		for _, hint := range []string{incoming[i].RequestHint, incoming[i].SessionHint} {
+	for in := range incoming(batches) {
+		for _, hint := range []string{in.RequestHint, in.SessionHint} {
 			if models.ValidID(hint) {
 				hints[hint] = true
 			}

@@ -19,13 +19,17 @@ func storedName(name string) string {
 
 // uploadName makes, of an uploader's file name, one that names a file in any
 // folder: its last element (of a Windows path too) without control characters,
-// not too long, its extension kept. A name of which nothing is left becomes the
-// beginning of the hash.
+// with _ for what Windows takes in no name (a colon names a drive or a stream
+// there), not too long, its extension kept. A name of which nothing is left
+// becomes the beginning of the hash.
 func uploadName(fileName, sha256 string) string {
 	name := path.Base(strings.ReplaceAll(fileName, `\`, "/"))
 	name = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		switch {
+		case unicode.IsControl(r) || r == utf8.RuneError:
 			return -1
+		case strings.ContainsRune(`<>:"|?*`, r):
+			return '_'
 		}
 		return r
 	}, name)

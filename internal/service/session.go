@@ -20,8 +20,12 @@ const (
 )
 
 // answerWithin is how soon whoever starts or stops a session hears of it, unless
-// the agent is still taking in the file.
-const answerWithin = 9500 * time.Millisecond
+// the agent is still taking in the file. startQueue is how much of that a start
+// may spend on waiting for the session's start or stop before it.
+const (
+	answerWithin = 9500 * time.Millisecond
+	startQueue   = 1000 * time.Millisecond
+)
 
 // SessionRepository keeps sessions; internal/repository implements it and
 // documents its contracts.
@@ -129,13 +133,13 @@ func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids 
 	if err := checkMode(mode, pids); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.lock(ctx, id)
+	begin := time.Now()
+	unlock, err := s.queue(ctx, id, startQueue)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx) // the agent and the database must agree, whether or not anyone waits
-	begin := time.Now()
 	session, err := s.sessions.Get(ctx, id)
 	switch {
 	case err != nil:
@@ -212,12 +216,12 @@ func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agen
 }
 
 // notStarted undoes the beginning of a start that failed. An agent that did not
-// answer may have started all the same, and is told to stop as soon as it
-// answers again.
+// say no may have started all the same, and is told to stop as soon as it answers
+// again.
 func (s *Sessions) notStarted(ctx context.Context, id string, cause error) error {
 	_, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
 		session.StartingSince = nil
-		session.StopPending = session.StopPending || models.ErrorCode(cause) == models.CodeAgentTimeout
+		session.StopPending = session.StopPending || !refused(cause)
 		return nil
 	})
 	if err != nil {
@@ -226,11 +230,31 @@ func (s *Sessions) notStarted(ctx context.Context, id string, cause error) error
 	return cause
 }
 
+// refused reports whether the agent answered and said no: only then is there
+// nothing that went wrong on the way.
+func refused(err error) bool {
+	e, ok := errors.AsType[*models.Error](err)
+	return ok && e.Code == models.CodeAgentFailed && e.Err == nil
+}
+
+// queue waits until no other start or stop of the session is under way. When that
+// takes longer than patience, it is a conflict.
+func (s *Sessions) queue(ctx context.Context, id string, patience time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	unlock, err = s.locks.lock(ctx, id)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = models.Wrap(err, models.CodeConflict, "session %s is being started or stopped at the moment: try again", id)
+	}
+	return unlock, err
+}
+
 // Stop ends the session. It is idempotent. If the agent cannot be told, the
 // session ends all the same: warning says so, and RetryStops tells the agent
 // later.
 func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session, warning, err error) {
-	unlock, err := s.locks.lock(ctx, id)
+	deadline := time.Now().Add(answerWithin)
+	unlock, err := s.queue(ctx, id, answerWithin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,7 +264,9 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	if err != nil || !session.IsActive && !session.StopPending {
 		return session, nil, err
 	}
-	warning = s.agent.Stop(ctx, id)
+	asking, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	warning = s.agent.Stop(asking, id)
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
 		if session.IsActive {
 			now := s.clock.now()
@@ -252,19 +278,23 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	return session, warning, err
 }
 
-// RetryStops tells the agent about sessions that ended while it was away. It
-// gives up at the first failure, for the next call.
+// RetryStops tells the agent about sessions that ended while it was away. One
+// that it refuses to stop does not keep it from hearing of the others; an agent
+// that does not answer is left in peace until the next call.
 func (s *Sessions) RetryStops(ctx context.Context) error {
 	pending, err := s.sessions.ListStopPending(ctx)
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for i := range pending {
-		if err := s.retryStop(ctx, pending[i].ID); err != nil {
-			return err
+		err := s.retryStop(ctx, pending[i].ID)
+		failed = append(failed, err)
+		if err != nil && !refused(err) {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (s *Sessions) retryStop(ctx context.Context, id string) error {

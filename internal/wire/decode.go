@@ -33,16 +33,21 @@ const maxHotFieldLen = 4096
 // missing or cannot be read. The error is a *models.Error of code invalid that
 // names the field.
 func Event(body []byte, now time.Time) (models.Incoming, error) {
-	var in models.Incoming
 	lossless, err := check(body)
 	if err != nil {
-		return in, err
+		return models.Incoming{}, err
 	}
-	if jsonscan.Kind(body) != '{' {
-		return in, invalid("an event is a JSON object, not %s", jsonscan.KindName(body))
+	return event(body, lossless, now)
+}
+
+// event reads an event of a text that was checked.
+func event(text []byte, lossless bool, now time.Time) (models.Incoming, error) {
+	var in models.Incoming
+	if jsonscan.Kind(text) != '{' {
+		return in, invalid("an event is a JSON object, not %s", jsonscan.KindName(text))
 	}
 	var eventType, timestamp, source, data []byte
-	err = envelope(body, "an event has event_type, timestamp, source and data", map[string]*[]byte{
+	err := envelope(text, "an event has event_type, timestamp, source and data", map[string]*[]byte{
 		"event_type": &eventType, "timestamp": &timestamp, "source": &source, "data": &data,
 	})
 	if err != nil {
@@ -98,16 +103,64 @@ func HTTPFlow(body []byte, now time.Time) (models.Incoming, error) {
 // would else take a hundred times its size of memory.
 const MaxBatch = 10_000
 
-// ItemError says what is wrong with one item of a batch.
-type ItemError struct {
-	Index int    `json:"index"` // of the item in the batch, from 0
-	Error string `json:"error"`
+// batch collects what can be taken of the items of a batch.
+type batch struct {
+	events []models.Incoming
+	faults []models.ItemFault
+	n      int // items so far
+}
+
+// add takes an item, or notes why it cannot be taken. Only a batch that is too
+// long is an error.
+func (b *batch) add(in models.Incoming, err error) error {
+	index := b.n
+	if b.n++; b.n > MaxBatch {
+		return models.Errorf(models.CodeTooLarge, "the batch has more than the %d items that are taken at once", MaxBatch)
+	}
+	if err != nil {
+		b.faults = append(b.faults, models.ItemFault{Index: index, Error: err.Error()})
+		return nil
+	}
+	b.events = append(b.events, in)
+	return nil
+}
+
+// Events reads a batch of a new agent: events as Event reads them, in a JSON
+// array or one a line (NDJSON). Items that cannot be taken are reported by their
+// index and cost the others nothing; a malformed array is an error as a whole,
+// a malformed line is not.
+func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
+	var b batch
+	switch jsonscan.Kind(body) {
+	case 0:
+		return nil, nil, invalid("the body is empty: a JSON array of events, or one event a line, is expected")
+	case '[':
+		lossless, err := check(body)
+		if err != nil {
+			return nil, nil, err
+		}
+		for item := range jsonscan.Elements(body) {
+			if err := b.add(event(item, lossless, now)); err != nil {
+				return nil, nil, err
+			}
+		}
+	default:
+		for line := range bytes.Lines(body) {
+			if len(bytes.TrimSpace(line)) == 0 {
+				continue
+			}
+			if err := b.add(Event(line, now)); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return b.events, b.faults, nil
 }
 
 // Packets reads a batch of the network forwarder: {"events": […], "count": n}.
 // Items that are no packets are reported by their index and cost the others
 // nothing. The error is for a body that is no batch at all.
-func Packets(body []byte, now time.Time) ([]models.Incoming, []ItemError, error) {
+func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
 	lossless, err := check(body)
 	if err != nil {
 		return nil, nil, err
@@ -131,27 +184,26 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []ItemError, error)
 	if jsonscan.Kind(events) != '[' {
 		return nil, nil, invalid("events must be an array, not %s", jsonscan.KindName(events))
 	}
-	var (
-		packets []models.Incoming
-		faults  []ItemError
-		index   = -1
-	)
+	var b batch
 	for item := range jsonscan.Elements(events) {
-		if index++; index >= MaxBatch {
-			return nil, nil, models.Errorf(models.CodeTooLarge, "events has more than the %d items that are taken at once", MaxBatch)
+		if err := b.add(packet(item, lossless, now)); err != nil {
+			return nil, nil, err
 		}
-		if jsonscan.Kind(item) != '{' {
-			faults = append(faults, ItemError{index, "a packet is a JSON object, not " + jsonscan.KindName(item)})
-			continue
-		}
-		var in models.Incoming
-		in.EventType, in.Source = models.TypePacket, sourceNetwork
-		setEpochTime(&in.Event, jsonscan.Get(item, "timestamp"), time.Second, now)
-		setData(&in.Event, item, lossless)
-		in.SessionHint = setHotFields(&in.Event, item)
-		packets = append(packets, in)
 	}
-	return packets, faults, nil
+	return b.events, b.faults, nil
+}
+
+// packet reads a packet of a text that was checked.
+func packet(text []byte, lossless bool, now time.Time) (models.Incoming, error) {
+	var in models.Incoming
+	if jsonscan.Kind(text) != '{' {
+		return in, invalid("a packet is a JSON object, not %s", jsonscan.KindName(text))
+	}
+	in.EventType, in.Source = models.TypePacket, sourceNetwork
+	setEpochTime(&in.Event, jsonscan.Get(text, "timestamp"), time.Second, now)
+	setData(&in.Event, text, lossless)
+	in.SessionHint = setHotFields(&in.Event, text)
+	return in, nil
 }
 
 func invalid(format string, args ...any) error {

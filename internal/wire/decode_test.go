@@ -187,14 +187,14 @@ func TestPackets(t *testing.T) {
 	tests := map[string]struct {
 		body   string
 		want   []string // the payloads
-		faults []wire.ItemError
+		faults []models.ItemFault
 	}{
 		"none":              {`{"events":[]}`, nil, nil},
 		"null count":        {`{"count":null,"events":[{"a":1}]}`, []string{`{"a":1}`}, nil},
 		"count is off":      {`{"events":[{"a":1},{"a":2}],"count":7}`, []string{`{"a":1}`, `{"a":2}`}, nil},
 		"only one is lossy": {`{"events":[{"a":"\u0000"}, {"a":2}]}`, []string{`{"a":"\u0000"}`, `{"a":2}`}, nil},
 		"an empty packet":   {`{"events":[{}]}`, []string{`{}`}, nil},
-		"bad among the good": {`{"events":[5,{"a":1},null,[],{"a":2},"x"]}`, []string{`{"a":1}`, `{"a":2}`}, []wire.ItemError{
+		"bad among the good": {`{"events":[5,{"a":1},null,[],{"a":2},"x"]}`, []string{`{"a":1}`, `{"a":2}`}, []models.ItemFault{
 			{Index: 0, Error: "a packet is a JSON object, not a number"}, {Index: 2, Error: "a packet is a JSON object, not null"},
 			{Index: 3, Error: "a packet is a JSON object, not an array"}, {Index: 5, Error: "a packet is a JSON object, not a string"},
 		}},

@@ -49,7 +49,7 @@ func fixtures(t testing.TB) []request {
 }
 
 // decode reads a body as the path says.
-func decode(path string, body []byte) ([]models.Incoming, []wire.ItemError, error) {
+func decode(path string, body []byte) ([]models.Incoming, []models.ItemFault, error) {
 	switch path {
 	case "/api/http/events":
 		in, err := wire.HTTPFlow(body, receipt)
