@@ -129,14 +129,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 		return ignoreInterrupt(ctx, err)
 	}
 	router, err := handlers.New(queue, eventService, sessionService, handlers.Checks{
-		Database: func(ctx context.Context) error {
-			err := db.Ping(ctx)
-			if err != nil {
-				log.Warn("the database check failed", "error", err)
-			}
-			return err
-		},
-		FreeBytes: files.FreeBytes, Agent: agentWatch.Get,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,

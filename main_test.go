@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -36,14 +37,31 @@ func TestMain(m *testing.M) {
 	if root, err = os.Getwd(); err != nil {
 		panic(err)
 	}
-	os.Exit(dbtest.Main(m))
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "ospulse-test-") // a folder without a .env
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chdir(dir); err != nil {
+			panic(err)
+		}
+		return dbtest.Main(m)
+	}())
 }
 
 // eachDatabase runs fn with the settings for each database.
 func eachDatabase(t *testing.T, fn func(t *testing.T, env map[string]string)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { fn(t, map[string]string{}) })
-	t.Run("postgres", func(t *testing.T) { fn(t, map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL}) })
+	t.Parallel() // most of a test is waiting for disks
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		fn(t, map[string]string{})
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		fn(t, map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL})
+	})
 }
 
 // backend is the program, running inside the test.
@@ -62,7 +80,6 @@ func startBackend(t testing.TB, env map[string]string) *backend {
 	for name, value := range env {
 		settings[name] = value
 	}
-	t.Chdir(t.TempDir()) // where there is no .env
 	ctx, cancel := context.WithCancel(context.Background())
 	log := &logBuffer{listening: make(chan string, 1)}
 	ended := make(chan error, 1)
@@ -156,6 +173,57 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 	}
 	text, err := io.ReadAll(response.Body)
 	return answer{response.StatusCode, response.Header, text}, errors.Join(err, response.Body.Close())
+}
+
+// raw writes a request as it stands, all of it before it reads the answer, as
+// simple clients do; nothing follows it.
+func (b *backend) raw(request string) answer {
+	b.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close()
+	err = errors.Join(conn.SetDeadline(time.Now().Add(30*time.Second)), func() error { _, err := io.WriteString(conn, request); return err }(),
+		conn.(*net.TCPConn).CloseWrite())
+	if err != nil {
+		b.t.Fatal("the backend does not take the request: ", err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		b.t.Fatal("no answer: ", err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.t.Fatal("half an answer: ", err)
+	}
+	return answer{response.StatusCode, response.Header, text}
+}
+
+// wantError wants an error answer of this status and code, as JSON, whose text
+// has the words.
+func wantError(t testing.TB, a answer, status int, code, words string) {
+	t.Helper()
+	var e struct{ Error, Code string }
+	if err := json.Unmarshal(a.body, &e); err != nil || !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
+		t.Errorf("%d is no JSON (%v): %.300s", a.status, err, a.body)
+	}
+	if a.status != status || e.Code != code || e.Error == "" || !strings.Contains(e.Error, words) || len(e.Error) > 1000 {
+		t.Errorf("%d %.1100s, want %d, %s, %q", a.status, a.body, status, code, words)
+	}
+}
+
+// waitFor waits until something is so.
+func waitFor(t testing.TB, what string, isSo func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !isSo(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("this never came: ", what)
+		}
+	}
 }
 
 // decode reads the answer's JSON into v, and wants the status.

@@ -75,9 +75,13 @@ func (db *DB) Unavailable(err error) bool {
 	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || db.dialect.unavailable(err)
 }
 
-// Ping sees that the database answers and that its schema is the one that this
-// program was made for.
+// Ping sees that the database answers.
 func (db *DB) Ping(ctx context.Context) error {
+	return db.Read(ctx).Exec("SELECT 1").Error
+}
+
+// CheckSchema sees that the schema is the one that this program was made for.
+func (db *DB) CheckSchema(ctx context.Context) error {
 	version, err := schemaVersion(db.Read(ctx))
 	if err != nil {
 		return err

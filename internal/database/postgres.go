@@ -26,7 +26,7 @@ const minPostgres = 12_00_00
 
 // schemaLock is the key of the advisory lock under which the schema changes: an
 // arbitrary number that no one else uses.
-const schemaLock = 0x6f73_7075_6c73_65
+const schemaLock int64 = 0x6f73_7075_6c73_65
 
 type postgresDialect struct{}
 

@@ -145,7 +145,7 @@ func idempotencyKey(c *echo.Context) (string, error) {
 // digest tells two requests of the same key apart.
 func digest(path, hint string, body []byte) string {
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%q %q ", path, hint)
+	hash.Write(fmt.Appendf(nil, "%q %q ", path, hint))
 	hash.Write(body)
 	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -15,9 +17,11 @@ const checkTimeout = 3 * time.Second
 
 // Checks are what readiness and health look at.
 type Checks struct {
-	Database  func(ctx context.Context) error // answers, and has the right schema
-	FreeBytes func() (int64, error)           // on the disk of the data folder
-	Agent     func(ctx context.Context) (*models.Agent, error)
+	Database   func(ctx context.Context) error // answers
+	Migrations func(ctx context.Context) error // are those of this program
+	FreeBytes  func() (int64, error)           // on the disk of the data folder
+	Agent      func(ctx context.Context) (*models.Agent, error)
+	Log        *slog.Logger
 
 	MinFreeBytes    int64
 	DatabaseDialect string
@@ -50,18 +54,22 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{"ok", map[string]string{"database": "ok", "disk": "ok"}}
-	fail := func(check, text string) {
+	answer := readiness{"ok", map[string]string{"database": "ok", "migrations": "ok", "disk": "ok"}}
+	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
+		k.Log.Warn("not ready: "+text, "check", check, "error", err)
 	}
 	if err := k.Database(ctx); err != nil {
-		fail("database", "the database does not answer, or its schema is of another version; the log says more")
+		fail("database", "the database does not answer", err)
+	}
+	if err := k.Migrations(ctx); err != nil {
+		fail("migrations", "the database's schema cannot be read, or is of another version", err)
 	}
 	switch free, err := k.FreeBytes(); {
 	case err != nil:
-		fail("disk", "the free space in the data folder cannot be read")
+		fail("disk", "the free space in the data folder cannot be read", err)
 	case free < k.MinFreeBytes:
-		fail("disk", "the data folder's disk is nearly full")
+		fail("disk", "the data folder's disk is nearly full", fmt.Errorf("%d bytes are free, of %d wanted (MIN_FREE_MB)", free, k.MinFreeBytes))
 	}
 	return answer
 }

@@ -68,11 +68,11 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 }
 
 // decompress undoes the request's Content-Encoding, in little memory whatever
-// the body claims.
-func decompress(request *http.Request, body io.ReadCloser, maxBytes int64) (io.ReadCloser, error) {
-	switch encoding := request.Header.Get("Content-Encoding"); encoding {
+// the body claims. To close what it gives does not close the body.
+func decompress(request *http.Request, body io.Reader, maxBytes int64) (io.ReadCloser, error) {
+	switch encoding := strings.ToLower(request.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
-		return body, nil
+		return io.NopCloser(body), nil
 	case "gzip":
 		content, err := gzip.NewReader(body)
 		if err != nil {

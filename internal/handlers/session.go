@@ -98,7 +98,7 @@ type upload struct{ io.Reader }
 
 func (u upload) Read(p []byte) (int, error) {
 	n, err := u.Reader.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = uploadError(err)
 	}
 	return n, err

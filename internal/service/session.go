@@ -209,9 +209,6 @@ func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agen
 		defer cancel()
 	}
 	_, err := s.agent.Start(ctx, request)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = models.Wrap(err, models.CodeAgentTimeout, "the agent did not answer in time")
-	}
 	return err
 }
 

@@ -112,16 +112,16 @@ type batch struct {
 
 // add takes an item, or notes why it cannot be taken. Only a batch that is too
 // long is an error.
-func (b *batch) add(in models.Incoming, err error) error {
+func (b *batch) add(in models.Incoming, fault error) error {
 	index := b.n
 	if b.n++; b.n > MaxBatch {
 		return models.Errorf(models.CodeTooLarge, "the batch has more than the %d items that are taken at once", MaxBatch)
 	}
-	if err != nil {
-		b.faults = append(b.faults, models.ItemFault{Index: index, Error: err.Error()})
-		return nil
+	if fault == nil {
+		b.events = append(b.events, in)
+	} else {
+		b.faults = append(b.faults, models.ItemFault{Index: index, Error: fault.Error()})
 	}
-	b.events = append(b.events, in)
 	return nil
 }
 
