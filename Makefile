@@ -15,7 +15,7 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build test lint fmt fuzz clean
+.PHONY: help run build test torture lint fmt fuzz clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ build: ## Build ./ospulse-backend
 test: ## Run all tests with the race detector, first installing what they need
 	scripts/install-deps.sh
 	$(TESTCGO) $(GO) run tools/gotest/main.go -race -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+torture: ## Run the fault tests with 20 rounds of each fault
+	scripts/install-deps.sh
+	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|SlowClients' .
 
 lint: ## Check formatting, go vet and the rules in .golangci.yml
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \

@@ -318,7 +318,7 @@ func FuzzRequests(f *testing.F) {
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			if strings.Contains(err.Error(), "invalid header field value") {
-				t.Skip("no client sends this")
+				return // no client sends this
 			}
 			t.Fatal(err)
 		}

@@ -28,6 +28,7 @@ import (
 	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
 	"ospulse/internal/ingest"
+	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
 )
@@ -115,16 +116,24 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
+	pools, err := db.Pools()
+	if err != nil {
+		return err
+	}
 	var (
+		registry = metrics.NewRegistry(pools)
+		meter    = metrics.NewIngest(registry)
+
 		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout)
 		sessions = repository.NewSessions(db)
 		events   = repository.NewEvents(db)
 
 		eventService   = service.NewEvents(events, sessions, time.Now)
-		queue          = ingest.New(eventService.Append, ingest.DefaultLimits())
+		queue          = ingest.New(eventService.Append, ingest.DefaultLimits(), meter)
 		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
+	metrics.RegisterQueue(registry, queue.Depth)
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -133,7 +142,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
-		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), Log: log,
+		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(),
+		Refusals: meter, Metrics: metrics.Handler(registry), Log: log,
 	})
 	if err != nil {
 		return err
@@ -168,6 +178,13 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	}.Start(ctx, router)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
+	}
+	// A connection that was accepted just when the listener closed may have been
+	// unknown to the shutdown; by now all are known.
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := server.Shutdown(late); err != nil {
+		log.Warn("a late request did not finish in time and is cut", "error", err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ type Config struct {
 	// DATA_DIR, default data.
 	DataDir string
 	// MinFreeMB is the free space in DataDir, in MB of 2^20 bytes, below which
-	// the backend reports itself not ready; 0 to 1048576. MIN_FREE_MB, default 64.
+	// the backend reports itself not ready; 0 to 1073741824. MIN_FREE_MB, default 64.
 	MinFreeMB int
 
 	// AgentURL is the base URL of the default agent, http or https, without a
@@ -102,7 +102,7 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		DatabasePoolSize: read(r, "DATABASE_POOL_SIZE", "16", number(2, 500)),
 
 		DataDir:   read(r, "DATA_DIR", "data", text),
-		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<20)),
+		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),
 
 		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
 		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),

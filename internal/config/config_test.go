@@ -75,9 +75,9 @@ func TestLoadDefaults(t *testing.T) {
 }
 
 func TestDerivedValues(t *testing.T) {
-	c := load(t, env{"HOST": "::1", "PORT": "0", "DATA_DIR": "some/where", "MAX_UPLOAD_MB": "2048", "MAX_BODY_MB": "1", "MIN_FREE_MB": "1048576"})
+	c := load(t, env{"HOST": "::1", "PORT": "0", "DATA_DIR": "some/where", "MAX_UPLOAD_MB": "2048", "MAX_BODY_MB": "1", "MIN_FREE_MB": "1073741824"})
 	got := []any{c.Addr(), c.SQLitePath(), c.MaxUploadBytes(), c.MaxBodyBytes(), c.MinFreeBytes()}
-	want := []any{"[::1]:0", filepath.Join("some", "where", "ospulse.db"), int64(2 << 30), int64(1 << 20), int64(1 << 40)}
+	want := []any{"[::1]:0", filepath.Join("some", "where", "ospulse.db"), int64(2 << 30), int64(1 << 20), int64(1 << 50)}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -142,7 +142,7 @@ func TestRefused(t *testing.T) {
 		"wait: too long":                     {"DATABASE_WAIT", "11m", `"11m"`, "from 0s to 10m"},
 		"pool: too small":                    {"DATABASE_POOL_SIZE", "1", `"1"`, "from 2 to 500"},
 		"pool: too large":                    {"DATABASE_POOL_SIZE", "501", `"501"`, "from 2 to 500"},
-		"free: below zero":                   {"MIN_FREE_MB", "-1", `"-1"`, "from 0 to 1048576"},
+		"free: below zero":                   {"MIN_FREE_MB", "-1", `"-1"`, "from 0 to 1073741824"},
 		"upload: zero":                       {"MAX_UPLOAD_MB", "0", `"0"`, "from 1 to 2048"},
 		"body: too large":                    {"MAX_BODY_MB", "257", `"257"`, "from 1 to 256"},
 		"agent: no scheme":                   {"AGENT_SERVICE_URL", "localhost:7000", `"localhost:7000"`, "http://localhost:7000"},

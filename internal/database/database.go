@@ -75,6 +75,22 @@ func (db *DB) Unavailable(err error) bool {
 	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || db.dialect.unavailable(err)
 }
 
+// Pools gives the pools of connections, by what they are for.
+func (db *DB) Pools() (map[string]*sql.DB, error) {
+	pools := map[string]*sql.DB{}
+	for name, g := range map[string]*gorm.DB{"read": db.read, "write": db.write} {
+		if name == "read" && g == db.write {
+			continue
+		}
+		pool, err := g.DB()
+		if err != nil {
+			return nil, err
+		}
+		pools[name] = pool
+	}
+	return pools, nil
+}
+
 // Ping sees that the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.Read(ctx).Exec("SELECT 1").Error

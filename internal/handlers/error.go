@@ -94,7 +94,10 @@ func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 			c.Response().Header().Set("Retry-After", retryAfter)
 		}
-		if status >= http.StatusInternalServerError {
+		switch {
+		case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
+			log.Warn("the agent failed", "id", requestID(c), "code", e.Code, "error", err)
+		case status >= http.StatusInternalServerError:
 			log.Error("request failed", "id", requestID(c), "code", e.Code, "error", err)
 		}
 		drain(c)

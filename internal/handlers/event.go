@@ -43,8 +43,14 @@ type EventService interface {
 	Export(ctx context.Context, sessionID string) (service.Pages, error)
 }
 
+// RefusalMeter counts what was not stored; *metrics.Ingest is one.
+type RefusalMeter interface {
+	Refused(events int, reason string)
+}
+
 type eventHandler struct {
 	ingest       Ingest
+	refusals     RefusalMeter
 	events       EventService
 	maxBodyBytes int64
 	dashboards   []string // the origins of old dashboards
@@ -102,9 +108,19 @@ func (h *eventHandler) postMany(c *echo.Context, types []string, decode decodeFu
 // decodeFunc reads a body: what it holds, and what of it cannot be taken.
 type decodeFunc func(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error)
 
-// post reads a body and stores what it holds. A batch of which nothing can be
-// taken is an error, so that its sender notices.
+// post reads a body and stores what it holds, and counts what it cannot.
 func (h *eventHandler) post(c *echo.Context, types []string, decode decodeFunc) (models.Receipt, error) {
+	receipt, err := h.store(c, types, decode)
+	if err != nil {
+		h.refusals.Refused(1, string(clientError(c, err).Code))
+	}
+	h.refusals.Refused(len(receipt.Faults), string(models.CodeInvalid))
+	return receipt, err
+}
+
+// store is post without the counting. A batch of which nothing can be taken is
+// an error, so that its sender notices.
+func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc) (models.Receipt, error) {
 	key, err := idempotencyKey(c)
 	if err != nil {
 		return models.Receipt{}, err

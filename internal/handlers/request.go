@@ -51,20 +51,17 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 		return nil, err
 	}
 	defer content.Close()
-	var body bytes.Buffer
-	if request.ContentLength > 0 {
-		body.Grow(int(min(request.ContentLength, 64<<10)) + bytes.MinRead) // more only as it comes: a length is soon claimed
-	}
-	if _, err := body.ReadFrom(io.LimitReader(content, maxBytes+1)); err != nil {
+	body, err := io.ReadAll(io.LimitReader(content, maxBytes+1)) // grows as the body comes: a length is soon claimed
+	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, tooLarge
 		}
 		return nil, bodyError(err)
 	}
-	if int64(body.Len()) > maxBytes {
+	if int64(len(body)) > maxBytes {
 		return nil, tooLarge
 	}
-	return body.Bytes(), nil
+	return body, nil
 }
 
 // decompress undoes the request's Content-Encoding, in little memory whatever

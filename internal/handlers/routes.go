@@ -5,6 +5,7 @@ package handlers
 
 import (
 	"log/slog"
+	"net/http"
 
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
@@ -17,6 +18,8 @@ type Options struct {
 	CORSOrigins    []string // pages of these origins may call
 	MaxBodyBytes   int64
 	MaxUploadBytes int64
+	Refusals       RefusalMeter
+	Metrics        http.Handler // what /metrics serves
 	Log            *slog.Logger
 }
 
@@ -42,6 +45,7 @@ func New(ingest Ingest, events EventService, sessions SessionService, checks Che
 
 	e.GET("/healthz", checks.live)
 	e.GET("/readyz", checks.ready)
+	e.GET("/metrics", echo.WrapHandler(o.Metrics))
 	e.GET("/api/health", checks.health)
 	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
 
@@ -52,7 +56,7 @@ func New(ingest Ingest, events EventService, sessions SessionService, checks Che
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	h := &eventHandler{ingest, events, o.MaxBodyBytes, o.CORSOrigins}
+	h := &eventHandler{ingest, o.Refusals, events, o.MaxBodyBytes, o.CORSOrigins}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/events/batch", h.postBatch)

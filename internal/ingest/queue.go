@@ -32,11 +32,18 @@ func DefaultLimits() Limits {
 // service's Append is one.
 type AppendFunc func(ctx context.Context, batches []models.Batch) ([]models.Receipt, error)
 
+// Meter counts what goes through a queue; *metrics.Ingest is one.
+type Meter interface {
+	Accepted(events int)
+	Committed(events int, took time.Duration) // one group
+}
+
 // Queue takes requests and commits them in groups. It is safe for concurrent
 // use; Run must be running.
 type Queue struct {
 	store  AppendFunc
 	limits Limits
+	meter  Meter
 
 	mu      sync.Mutex
 	waiting []*request
@@ -56,8 +63,8 @@ type request struct {
 }
 
 // New gives a queue in front of store.
-func New(store AppendFunc, limits Limits) *Queue {
-	return &Queue{store: store, limits: limits, wake: make(chan struct{}, 1)}
+func New(store AppendFunc, limits Limits, meter Meter) *Queue {
+	return &Queue{store: store, limits: limits, meter: meter, wake: make(chan struct{}, 1)}
 }
 
 // Append stores the events of one request, all or none, and returns when they
@@ -68,12 +75,20 @@ func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt,
 	if err := q.put(r); err != nil {
 		return models.Receipt{}, err
 	}
+	q.meter.Accepted(len(batch.Events))
 	select {
 	case <-r.done:
 		return r.receipt, r.err
 	case <-ctx.Done():
 		return models.Receipt{}, ctx.Err()
 	}
+}
+
+// Depth gives what waits: events, and about their bytes of memory.
+func (q *Queue) Depth() (events int, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.events, q.bytes
 }
 
 // put adds a request. One that is larger than the queue is taken when nothing
@@ -151,17 +166,25 @@ func (q *Queue) commit(group []*request) {
 	for i, r := range group {
 		batches[i] = r.batch
 	}
+	began := time.Now()
 	receipts, err := q.storeAll(batches)
 	if err != nil && len(group) > 1 && models.ErrorCode(err) != models.CodeUnavailable {
 		q.commit(group[:len(group)/2])
 		q.commit(group[len(group)/2:])
 		return
 	}
+	stored := 0
 	for i, r := range group {
 		if r.err = err; err == nil {
 			r.receipt = receipts[i]
+			if !r.receipt.Repeated {
+				stored += r.receipt.Stored
+			}
 		}
 		close(r.done)
+	}
+	if err == nil {
+		q.meter.Committed(stored, time.Since(began))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,10 +22,11 @@ var limits = ingest.Limits{GroupEvents: 10, QueueEvents: 20, QueueBytes: 1 << 20
 
 // store keeps groups, and lets a test hold up a commit.
 type store struct {
-	mu     sync.Mutex
-	groups [][]string
-	gate   chan struct{} // if not nil, each commit waits for a value
-	fails  func(names []string) error
+	mu                  sync.Mutex
+	groups              [][]string
+	accepted, committed atomic.Int64
+	gate                chan struct{} // if not nil, each commit waits for a value
+	fails               func(names []string) error
 }
 
 func (s *store) append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
@@ -54,6 +56,10 @@ func (s *store) append(ctx context.Context, batches []models.Batch) ([]models.Re
 	return receipts, nil
 }
 
+func (s *store) Accepted(events int) { s.accepted.Add(int64(events)) }
+
+func (s *store) Committed(events int, _ time.Duration) { s.committed.Add(int64(events)) }
+
 func batch(names ...string) models.Batch {
 	incoming := make([]models.Incoming, len(names))
 	for i, name := range names {
@@ -64,7 +70,7 @@ func batch(names ...string) models.Batch {
 
 // run starts the queue inside a synctest bubble and ends it with the test.
 func run(t *testing.T, s *store, limits ingest.Limits) *ingest.Queue {
-	q := ingest.New(s.append, limits)
+	q := ingest.New(s.append, limits, s)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { q.Run(ctx); close(done) }()
@@ -108,6 +114,9 @@ func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
 			s.gate <- struct{}{}
 		}
 		wg.Wait()
+		if s.accepted.Load() != 16 || s.committed.Load() != 16 {
+			t.Errorf("%d events were counted as accepted and %d as committed, of 16", s.accepted.Load(), s.committed.Load())
+		}
 		if got, want := fmt.Sprint(s.groups), "[[0 0'] [1 1' 2 2' 3 3' 4 4' 5 5'] [6 6' 7 7']]"; got != want {
 			t.Errorf("groups are %s, want %s", got, want)
 		}
@@ -226,7 +235,7 @@ func TestUnavailableDatabaseIsAskedOnce(t *testing.T) {
 func TestStopCommitsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{gate: make(chan struct{})}
-		q := ingest.New(s.append, limits)
+		q := ingest.New(s.append, limits, s)
 		ctx, stop := context.WithCancel(t.Context())
 		var running, waiting sync.WaitGroup
 		running.Go(func() { q.Run(ctx) })

@@ -23,6 +23,8 @@ type Receipt struct {
 	Stored int         `json:"stored"` // events
 	Ranges []SeqRange  `json:"ranges"` // one for each session, in the order of their first event
 	Faults []ItemFault `json:"errors,omitempty"`
+
+	Repeated bool `json:"-"` // this is the receipt of an earlier batch with the same key
 }
 
 // SeqRange is the numbers that a batch's events got in one session.

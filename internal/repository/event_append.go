@@ -202,5 +202,6 @@ func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err erro
 	case digest != batch.Digest:
 		return r, models.Errorf(models.CodeConflict, "the Idempotency-Key was used for another request: take a new key for each")
 	}
+	r.Repeated = true
 	return r, json.Unmarshal([]byte(text), &r)
 }

@@ -337,10 +337,15 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !receipts[2].Repeated || receipts[0].Repeated {
+			t.Errorf("got %+v, want the third repeated", receipts)
+		}
+		receipts[2].Repeated = false
 		if receipts[0].Stored != 2 || !reflect.DeepEqual(receipts[0], receipts[2]) || receipts[1].Ranges[0].First != 3 || receipts[3].Ranges[0].Last != 4 {
 			t.Errorf("got %+v", receipts)
 		}
 		again, err := appendBatch(t.Context(), events, keyed("b", "1", 2))
+		again.Repeated = false
 		if err != nil || !reflect.DeepEqual(again, receipts[0]) {
 			t.Errorf("the same again got %+v, %v; want %+v", again, err, receipts[0])
 		}

@@ -73,10 +73,11 @@ func (r *Sessions) GetLastEnded(ctx context.Context, agentID string) (*models.Se
 	return &session, nil
 }
 
-// ListStopPending gives the sessions whose end the agent has not been told.
-func (r *Sessions) ListStopPending(ctx context.Context) ([]models.Session, error) {
+// ListStopPending gives the sessions whose end the agent has not been told, and
+// those that were being started before a time and never got further.
+func (r *Sessions) ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error) {
 	var sessions []models.Session
-	err := r.db.Read(ctx).Where("stop_pending").Order("id").Limit(1000).Find(&sessions).Error
+	err := r.db.Read(ctx).Where("stop_pending OR (starting_since < ? AND NOT is_active)", startingBefore).Order("id").Limit(1000).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 

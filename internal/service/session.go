@@ -33,7 +33,7 @@ type SessionRepository interface {
 	Create(ctx context.Context, session *models.Session, file *models.TargetFile) error
 	Get(ctx context.Context, id string) (*models.Session, error)
 	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
-	ListStopPending(ctx context.Context) ([]models.Session, error)
+	ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error)
 }
 
 // FileStore keeps target files by their SHA-256.
@@ -275,11 +275,13 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	return session, warning, err
 }
 
-// RetryStops tells the agent about sessions that ended while it was away. One
+// RetryStops tells the agent about sessions that ended while it was away, and
+// about those that were being started when a backend died: it may be monitoring
+// for them. One
 // that it refuses to stop does not keep it from hearing of the others; an agent
 // that does not answer is left in peace until the next call.
 func (s *Sessions) RetryStops(ctx context.Context) error {
-	pending, err := s.sessions.ListStopPending(ctx)
+	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-startGrace))
 	if err != nil {
 		return err
 	}
@@ -301,14 +303,14 @@ func (s *Sessions) retryStop(ctx context.Context, id string) error {
 	}
 	defer unlock()
 	session, err := s.sessions.Get(ctx, id) // anew: it may have been started meanwhile
-	if err != nil || !session.StopPending {
+	if err != nil || session.IsActive || !session.StopPending && session.StartingSince == nil {
 		return err
 	}
 	if err := s.agent.Stop(ctx, id); err != nil {
 		return err
 	}
 	_, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
-		session.StopPending = false
+		session.StopPending, session.StartingSince = false, nil
 		return nil
 	})
 	if err == nil {

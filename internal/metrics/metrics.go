@@ -1,0 +1,88 @@
+// Package metrics counts what the backend does, for Prometheus. It knows nothing
+// of the things that it counts: they tell it, or are asked through functions.
+package metrics
+
+import (
+	"database/sql"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Ingest counts events on their way in. It is safe for concurrent use.
+type Ingest struct {
+	accepted  prometheus.Counter
+	committed prometheus.Counter
+	refused   *prometheus.CounterVec
+	group     prometheus.Histogram
+	commit    prometheus.Histogram
+}
+
+// NewIngest gives the counters, registered with r.
+func NewIngest(r prometheus.Registerer) *Ingest {
+	m := &Ingest{
+		accepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_events_accepted_total", Help: "Events that were well formed and queued.",
+		}),
+		committed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_events_committed_total", Help: "Events that were committed to the database.",
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ospulse_events_refused_total", Help: "Events, or requests that held none that could be read, that were not stored, by the code of the error.",
+		}, []string{"reason"}),
+		group: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "ospulse_ingest_group_events", Help: "Events committed in one transaction.",
+			Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000},
+		}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "ospulse_ingest_commit_seconds", Help: "Time to commit one group.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14), // 0.5 ms to 4 s
+		}),
+	}
+	r.MustRegister(m.accepted, m.committed, m.refused, m.group, m.commit)
+	return m
+}
+
+// Accepted counts queued events.
+func (m *Ingest) Accepted(events int) { m.accepted.Add(float64(events)) }
+
+// Committed counts a group.
+func (m *Ingest) Committed(events int, took time.Duration) {
+	m.committed.Add(float64(events))
+	m.group.Observe(float64(events))
+	m.commit.Observe(took.Seconds())
+}
+
+// Refused counts events that were not stored, for a reason that is one of a few.
+func (m *Ingest) Refused(events int, reason string) {
+	m.refused.WithLabelValues(reason).Add(float64(events))
+}
+
+// RegisterQueue reports, whenever it is asked, what waits.
+func RegisterQueue(r prometheus.Registerer, depth func() (events int, bytes int64)) {
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ospulse_ingest_queue_events", Help: "Events that wait to be committed."},
+			func() float64 { events, _ := depth(); return float64(events) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ospulse_ingest_queue_bytes", Help: "About the memory that waiting events take."},
+			func() float64 { _, bytes := depth(); return float64(bytes) }),
+	)
+}
+
+// NewRegistry gives a registry that reports the Go runtime, the process and the
+// database's pools, by name.
+func NewRegistry(pools map[string]*sql.DB) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for name, pool := range pools {
+		r.MustRegister(collectors.NewDBStatsCollector(pool, name))
+	}
+	return r
+}
+
+// Handler serves the registry's figures.
+func Handler(r *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{Registry: r})
+}

@@ -1,0 +1,354 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ospulse/internal/database/dbtest"
+	"ospulse/internal/database/pgtest"
+)
+
+// rounds is how often each fault is made: a few in the suite, TORTURE_ROUNDS in
+// `make torture`.
+func rounds(t *testing.T, otherwise int) int {
+	t.Helper()
+	text := os.Getenv("TORTURE_ROUNDS")
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal("TORTURE_ROUNDS: ", err)
+	}
+	return n
+}
+
+// load sends numbered events from many clients until it is stopped, and keeps
+// what the backend said of each.
+type load struct {
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	acked  map[string]bool // answered 2xx
+	failed map[int]int     // other answers, by status; 0 is none
+	cut    []error         // requests that were sent and got no answer
+}
+
+// startLoad starts clients that send events named after round.
+func startLoad(url string, round, clients int) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{stop: stop, acked: map[string]bool{}, failed: map[int]int{}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 40 * time.Second}
+	for c := range clients {
+		l.wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				names := []string{fmt.Sprintf("%d-%d-%d", round, c, n)}
+				path, body := "/api/events", `{"event_type":"x","source":"`+names[0]+`","data":{"a":"\u0000"}}`
+				if n%4 == 3 { // a batch, which is all or nothing
+					names = append(names, names[0]+"+")
+					path, body = "/api/events/batch", `[{"event_type":"x","source":"`+names[0]+`"},{"event_type":"x","source":"`+names[1]+`"}]`
+				}
+				l.note(names, l.post(client, url+path, body))
+			}
+		})
+	}
+	return l
+}
+
+// answered is the outcome of one request: its status, or why there is none.
+type answered struct {
+	status int
+	err    error
+}
+
+func (l *load) post(client *http.Client, url, body string) answered {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return answered{err: err}
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return answered{err: err}
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return answered{response.StatusCode, errors.Join(err, response.Body.Close())}
+}
+
+func (l *load) note(names []string, a answered) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case a.err != nil && !errors.Is(a.err, syscall.ECONNREFUSED):
+		l.cut = append(l.cut, a.err)
+	case a.err == nil && a.status == http.StatusOK:
+		for _, name := range names {
+			l.acked[name] = true
+		}
+	default:
+		l.failed[a.status]++
+	}
+}
+
+// count gives how many events were acknowledged so far.
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
+// waitFor waits until n more events are acknowledged.
+func (l *load) waitFor(t *testing.T, n int) {
+	t.Helper()
+	n += l.count()
+	waitFor(t, "acknowledged events", func() bool { return l.count() >= n })
+}
+
+// end stops the clients and waits for their last answers.
+func (l *load) end() *load {
+	l.stop()
+	l.wg.Wait()
+	return l
+}
+
+// wantStored wants every acknowledged event in the database once, nothing twice,
+// and numbers without a gap.
+func wantStored(t *testing.T, b *backend, loads ...*load) {
+	t.Helper()
+	times := map[string]int{}
+	for i, e := range b.export("unassigned") {
+		times[e.Source]++
+		if e.Seq != int64(i+1) {
+			t.Fatalf("event %d has seq %d", i+1, e.Seq)
+		}
+		if times[e.Source] > 1 {
+			t.Errorf("%s is stored %d times", e.Source, times[e.Source])
+		}
+		if half := strings.TrimSuffix(e.Source, "+"); half != e.Source && times[half] == 0 {
+			t.Errorf("half of a batch is stored: %s", e.Source)
+		}
+	}
+	total := 0
+	for _, l := range loads {
+		for name := range l.acked {
+			if total++; times[name] != 1 {
+				t.Errorf("%s was acknowledged and is stored %d times", name, times[name])
+			}
+		}
+	}
+	t.Logf("%d events were acknowledged, %d are stored", total, len(times))
+}
+
+// kill -9 at any moment loses nothing that was acknowledged.
+func TestKilledBackendLosesNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"] = t.TempDir()
+		var loads []*load
+		for round := range rounds(t, 3) {
+			p := command(t, env)
+			p.start(t)
+			l := startLoad(p.url, round, 20)
+			l.waitFor(t, 20+rand.IntN(200))
+			if err := p.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			p.Wait() //nolint:errcheck // it says that it was killed
+			loads = append(loads, l.end())
+		}
+		wantStored(t, startBackend(t, env), loads...)
+	})
+}
+
+// A stop under load cuts no request: each is answered, or was never taken.
+func TestStopUnderLoadCutsNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"] = t.TempDir()
+		p := command(t, env)
+		p.start(t)
+		l := startLoad(p.url, 0, 20)
+		l.waitFor(t, 100)
+		endWith(t, p, syscall.SIGTERM)
+		l.end()
+		for _, err := range l.cut {
+			// A connection that the kernel took for the closing listener was never
+			// the program's.
+			if !errors.Is(err, syscall.ECONNRESET) {
+				t.Error("a request was cut: ", err)
+			}
+		}
+		delete(l.failed, 0) // refused connections
+		if len(l.failed) > 0 {
+			t.Errorf("answers other than 200: %v", l.failed)
+		}
+		wantStored(t, startBackend(t, env), l)
+	})
+}
+
+// A PostgreSQL that crashes under load loses nothing that was acknowledged, is
+// said to be away meanwhile, and is used again when it is back.
+func TestPostgresCrashLosesNothing(t *testing.T) {
+	server, err := pgtest.Start(t.Context(), pgtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.CreateDatabase(t.Context(), "ospulse"); err != nil {
+		t.Fatal(err)
+	}
+	b := startBackend(t, map[string]string{"DATABASE_URL": server.URL("ospulse")})
+	var loads []*load
+	for round := range rounds(t, 2) {
+		l := startLoad(b.url, round, 20)
+		l.waitFor(t, 100+rand.IntN(200))
+		if err := server.Stop(pgtest.Immediate); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "/readyz that says no", func() bool { return b.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
+		if a := b.send("GET", "/api/events/export", ""); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("a read meanwhile got %d %s", a.status, a.body)
+		}
+		if err := server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
+		l.waitFor(t, 50)
+		loads = append(loads, l.end())
+		for status := range l.failed {
+			if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
+				t.Errorf("answers while it was away: %v, want 503 or 429 only", l.failed)
+			}
+		}
+	}
+	// A commit whose answer the crash swallowed may have been made: stored is
+	// allowed to be more than acknowledged, never less.
+	wantStored(t, b, loads...)
+}
+
+// A full disk is a 503, corrupts nothing, and is over when there is room again.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Fatal("mounting a small disk needs root: ", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	b := startBackend(t, map[string]string{"DATA_DIR": dir})
+	stored, full := 0, 0
+	filler := strings.Repeat("x", 50_000)
+	for n := 0; full < 5 && n < 500; n++ {
+		switch a := b.send("POST", "/api/events", fmt.Sprintf(`{"event_type":"x","source":"%d","data":"%s"}`, n, filler)); a.status {
+		case http.StatusOK:
+			stored++
+		case http.StatusServiceUnavailable:
+			full++
+			if a.header.Get("Retry-After") == "" || !bytes.Contains(a.body, []byte(`"unavailable"`)) {
+				t.Errorf("a full disk is answered %s", a.body)
+			}
+		default:
+			t.Fatalf("a full disk is answered %d %s", a.status, a.body)
+		}
+	}
+	if full < 5 || stored < 10 {
+		t.Fatalf("%d stored and %d refused: the disk was not filled", stored, full)
+	}
+	if a := b.upload(`form-data; name="file"; filename="a"`, strings.Repeat("y", 3<<20)); a.status != http.StatusServiceUnavailable {
+		t.Errorf("an upload to a full disk is answered %d %s", a.status, a.body)
+	}
+	if n := len(b.export("")); n != stored {
+		t.Errorf("%d events are read from the full disk, want %d", n, stored)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK {
+		t.Errorf("with room again: %d %s", a.status, a.body)
+	}
+	events := b.export("")
+	if len(events) != stored+1 || events[stored].Seq != int64(stored+1) {
+		t.Errorf("%d events are stored in the end, want %d", len(events), stored+1)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "files", "upload-*")); err != nil || len(left) > 0 {
+		t.Errorf("the upload left %v, %v", left, err)
+	}
+	b.stop()
+	db := dbtest.SQLite(t)
+	db.Path = filepath.Join(dir, "ospulse.db")
+	var verdict string
+	if err := dbtest.Open(t, db).Read(t.Context()).Raw("PRAGMA integrity_check").Scan(&verdict).Error; err != nil || verdict != "ok" {
+		t.Errorf("the database is %q, %v", verdict, err)
+	}
+}
+
+// Clients that send a byte a second, two thousand of them, do not keep others
+// from being served.
+func TestSlowClientsStopNobody(t *testing.T) {
+	b := startBackend(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var slow sync.WaitGroup
+	const clients = 2000
+	connected := make(chan struct{}, clients)
+	for range clients {
+		slow.Go(func() {
+			reader, writer := io.Pipe()
+			go func() {
+				io.WriteString(writer, `{"event_type"`) //nolint:errcheck // ends with the request
+				connected <- struct{}{}
+				ticker := time.NewTicker(time.Second)
+				defer ticker.Stop()
+				for ctx.Err() == nil {
+					select {
+					case <-ticker.C:
+						io.WriteString(writer, " ") //nolint:errcheck // ends with the request
+					case <-ctx.Done():
+					}
+				}
+				writer.CloseWithError(context.Canceled)
+			}()
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/api/events", reader)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if response, err := http.DefaultClient.Do(request); err == nil {
+				response.Body.Close()
+			}
+		})
+	}
+	for range clients {
+		<-connected
+	}
+	for n := range 200 {
+		var s struct{ Seq int }
+		a := b.send("POST", "/api/events", `{"event_type":"x"}`)
+		if err := json.Unmarshal(a.body, &s); err != nil || a.status != http.StatusOK || s.Seq != n+1 {
+			t.Fatalf("event %d: %d %s", n+1, a.status, a.body)
+		}
+	}
+	stop()
+	slow.Wait()
+}
