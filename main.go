@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,8 +18,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/agentclient"
 	"ospulse/internal/config"
@@ -159,32 +156,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	defer stopBeside()
 
 	log.Info("listening", "url", "http://"+listener.Addr().String(), "database", db.Dialect())
-	var server *http.Server
-	err = echo.StartConfig{
-		Listener: listener, HideBanner: true, HidePort: true, GracefulTimeout: cfg.ShutdownTimeout,
-		BeforeServeFunc: func(s *http.Server) error {
-			server = s
-			s.ReadTimeout = 0 // an upload may take long; what must not is its header
-			s.ReadHeaderTimeout = 10 * time.Second
-			s.IdleTimeout = 2 * time.Minute
-			return nil
-		},
-		OnShutdownError: func(err error) {
-			log.Warn("some requests did not finish in time and are cut", "error", err)
-			if err := server.Close(); err != nil {
-				log.Warn("close the server", "error", err)
-			}
-		},
-	}.Start(ctx, router)
-	if err != nil {
+	if err := handlers.Serve(ctx, listener, router, cfg.ShutdownTimeout, log); err != nil {
 		return fmt.Errorf("serve: %w", err)
-	}
-	// A connection that was accepted just when the listener closed may have been
-	// unknown to the shutdown; by now all are known.
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := server.Shutdown(late); err != nil {
-		log.Warn("a late request did not finish in time and is cut", "error", err)
 	}
 	return nil
 }

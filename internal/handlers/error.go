@@ -94,11 +94,12 @@ func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 			c.Response().Header().Set("Retry-After", retryAfter)
 		}
-		switch {
-		case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
-			log.Warn("the agent failed", "id", requestID(c), "code", e.Code, "error", err)
-		case status >= http.StatusInternalServerError:
-			log.Error("request failed", "id", requestID(c), "code", e.Code, "error", err)
+		if status >= http.StatusInternalServerError {
+			level := slog.LevelError
+			if e.Code != models.CodeInternal { // the agent's or the database's fault
+				level = slog.LevelWarn
+			}
+			log.Log(c.Request().Context(), level, "request failed", "id", requestID(c), "code", e.Code, "error", err)
 		}
 		drain(c)
 		if err := c.JSON(status, errorBody{e.Message, e.Code}); err != nil {
