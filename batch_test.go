@@ -137,24 +137,26 @@ func TestDecompressionBombsAreRefused(t *testing.T) {
 		if a := b.send("POST", "/api/events/batch", body, "Content-Encoding: "+encoding); a.status != http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: got %d %s", encoding, a.status, a.body)
 		}
-		if grown := heap() - before; grown > 64<<20 {
-			t.Errorf("%s: the heap grew by %.0f MB", encoding, grown/(1<<20))
+		grown := (heap() - before) / (1 << 20)
+		t.Logf("%s: the heap grew by %.0f MB", encoding, grown)
+		if grown > 64 {
+			t.Error("that is too much")
 		}
 	}
 	endWith(t, p, syscall.SIGTERM)
 }
 
-// gzipBomb gives a gigabyte of spaces in a megabyte: one member of 64 MB,
-// sixteen times.
+// gzipBomb gives a gigabyte of spaces in a megabyte: one member of 4 MB, 256
+// times.
 func gzipBomb(t *testing.T) string {
 	t.Helper()
-	return strings.Repeat(gzipped(strings.Repeat(" ", 64<<20)), 16)
+	return strings.Repeat(gzipped(strings.Repeat(" ", 4<<20)), 256)
 }
 
 // zstdBomb is the same in zstd frames.
 func zstdBomb(t *testing.T) string {
 	t.Helper()
-	return strings.Repeat(zstandard(t, strings.Repeat(" ", 64<<20)), 16)
+	return strings.Repeat(zstandard(t, strings.Repeat(" ", 4<<20)), 256)
 }
 
 // The same request again gets the first answer and stores nothing, on every

@@ -51,17 +51,42 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 		return nil, err
 	}
 	defer content.Close()
-	body, err := io.ReadAll(io.LimitReader(content, maxBytes+1)) // grows as the body comes: a length is soon claimed
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge
-		}
-		return nil, bodyError(err)
-	}
-	if int64(len(body)) > maxBytes {
+	body, err := readAll(content, min(request.ContentLength, 64<<10), maxBytes) // a large length is soon claimed
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
 	}
+	if err != nil {
+		return nil, bodyError(err)
+	}
 	return body, nil
+}
+
+// readAll reads to the end of r, of which about expected bytes are expected.
+// More than maxBytes are an *http.MaxBytesError, found without having held much
+// more than that: what was read is put together at the end only.
+func readAll(r io.Reader, expected, maxBytes int64) ([]byte, error) {
+	var full [][]byte
+	part := make([]byte, 0, max(expected+1, 4<<10)) // one more: room to see the end
+	for size := int64(0); ; {
+		if len(part) == cap(part) {
+			full = append(full, part)
+			part = make([]byte, 0, min(2*cap(part), 1<<20))
+		}
+		n, err := r.Read(part[len(part):cap(part)])
+		part = part[:len(part)+n]
+		if size += int64(n); size > maxBytes {
+			return nil, &http.MaxBytesError{Limit: maxBytes}
+		}
+		switch {
+		case err == nil:
+		case !errors.Is(err, io.EOF):
+			return nil, err
+		case full == nil:
+			return part, nil
+		default:
+			return slices.Concat(append(full, part)...), nil
+		}
+	}
 }
 
 // decompress undoes the request's Content-Encoding, in little memory whatever
