@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -84,6 +85,9 @@ func (w *AgentWatch) check(ctx context.Context) *models.Agent {
 	agent := &models.Agent{ID: models.DefaultAgentID, Status: models.AgentUp}
 	if _, err := w.health.Health(ctx); err != nil {
 		agent.Status, agent.LastError = models.AgentDown, err.Error()
+		if e, ok := errors.AsType[*models.Error](err); ok {
+			agent.LastError = e.Message // clients read it
+		}
 	} else {
 		now := w.clock.now()
 		agent.LastSeenAt = &now
