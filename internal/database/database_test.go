@@ -235,3 +235,20 @@ func TestPostgresThatRefusesIsNotWaitedFor(t *testing.T) {
 		t.Errorf("got %v, want a word about a database that does not exist", err)
 	}
 }
+
+func TestJSONIsPackedByLZ4WhereTheServerHasIt(t *testing.T) {
+	db := dbtest.Open(t, dbtest.Postgres(t))
+	var packed []string
+	err := db.Read(t.Context()).Raw(`SELECT attcompression::text FROM pg_attribute, pg_settings
+		WHERE attrelid = 'events'::regclass AND attname IN ('data', 'data_raw')
+		AND name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)`).Scan(&packed).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range packed { // none on a server that has no lz4
+		if method != "l" {
+			t.Errorf("a JSON column is packed by %q, want lz4", method)
+		}
+	}
+	t.Logf("%d columns were looked at", len(packed))
+}

@@ -52,14 +52,21 @@ func (r *Sessions) ListExisting(ctx context.Context, ids []string) ([]string, er
 	return found, nil
 }
 
-// ListLive gives an agent's sessions that are active, or were asked to start
-// after the given time and are not active yet; the most recently started first.
-func (r *Sessions) ListLive(ctx context.Context, agentID string, startingAfter time.Time) ([]models.Session, error) {
-	var sessions []models.Session
-	err := r.db.Read(ctx).
+// GetLiveID gives the ID of an agent's session that is active, or was asked to
+// start after the given time and is not active yet; of several the most recently
+// started one, and not_found of none. It runs for every group of events.
+func (r *Sessions) GetLiveID(ctx context.Context, agentID string, startingAfter time.Time) (string, error) {
+	var ids []string
+	err := r.db.Read(ctx).Model(&models.Session{}).
 		Where("agent_id = ? AND (is_active OR starting_since > ?)", agentID, startingAfter).
-		Order("COALESCE(starting_since, monitoring_started) DESC, id").Find(&sessions).Error
-	return sessions, translate(r.db, err, "the session")
+		Order("COALESCE(starting_since, monitoring_started) DESC, id").Limit(1).Pluck("id", &ids).Error
+	if err == nil && len(ids) == 0 {
+		err = gorm.ErrRecordNotFound
+	}
+	if err != nil {
+		return "", translate(r.db, err, "a live session")
+	}
+	return ids[0], nil
 }
 
 // GetLastEnded gives the session of an agent that ended last, or not_found.

@@ -31,7 +31,7 @@ type EventRepository interface {
 type SessionFinder interface {
 	Get(ctx context.Context, id string) (*models.Session, error)
 	ListExisting(ctx context.Context, ids []string) ([]string, error)
-	ListLive(ctx context.Context, agentID string, startingAfter time.Time) ([]models.Session, error)
+	GetLiveID(ctx context.Context, agentID string, startingAfter time.Time) (string, error)
 	GetLastEnded(ctx context.Context, agentID string) (*models.Session, error)
 }
 
@@ -121,12 +121,12 @@ func (s *Events) knownSessions(ctx context.Context, batches []models.Batch) (map
 
 // sessionOfAgent gives the rule for an agent's events that name no session.
 func (s *Events) sessionOfAgent(ctx context.Context, agentID string) (func(*models.Event) string, error) {
-	live, err := s.sessions.ListLive(ctx, agentID, s.clock.now().Add(-startGrace))
-	if err != nil {
-		return nil, err
+	live, err := s.sessions.GetLiveID(ctx, agentID, s.clock.now().Add(-startGrace))
+	if err == nil {
+		return func(*models.Event) string { return live }, nil
 	}
-	if len(live) > 0 {
-		return func(*models.Event) string { return live[0].ID }, nil
+	if models.ErrorCode(err) != models.CodeNotFound {
+		return nil, err
 	}
 	ended, err := s.sessions.GetLastEnded(ctx, agentID)
 	if models.ErrorCode(err) == models.CodeNotFound {
