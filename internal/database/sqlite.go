@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
@@ -61,7 +62,7 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 // part of the name.
 func openSQLitePool(ctx context.Context, path string, size int, options url.Values) (*gorm.DB, error) {
 	options["_pragma"] = []string{
-		"busy_timeout(5000)", // milliseconds
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit is on the disk when it returns
 		"foreign_keys(ON)",
@@ -79,7 +80,7 @@ func openSQLitePool(ctx context.Context, path string, size int, options url.Valu
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	g, err := func() (*gorm.DB, error) {
-		if err := pool.PingContext(ctx); err != nil {
+		if err := connectSQLite(ctx, pool); err != nil {
 			return nil, err
 		}
 		return open(&sqliteDialector{&sqlite.Dialector{Conn: pool}})
@@ -88,6 +89,30 @@ func openSQLitePool(ctx context.Context, path string, size int, options url.Valu
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", path, err), pool.Close())
 	}
 	return g, nil
+}
+
+// busyTimeout is how long SQLite waits for a lock, and connectSQLite for what
+// SQLite does not wait for.
+const busyTimeout = 5 * time.Second
+
+// connectSQLite makes the first connection. While another program turns a new
+// file to WAL, SQLite says that it is busy without waiting.
+func connectSQLite(ctx context.Context, pool *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*busyTimeout)
+	defer cancel()
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := pool.PingContext(ctx)
+		if e, ok := errors.AsType[*modernc.Error](err); !ok || e.Code()&0xff != sqlite3.SQLITE_BUSY {
+			return err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // sqliteDialector is GORM's SQLite dialector over modernc.org/sqlite.
