@@ -173,18 +173,20 @@ func (q *Queue) commit(group []*request) {
 		q.commit(group[len(group)/2:])
 		return
 	}
-	stored := 0
+	if err == nil { // counted before anyone is answered, so that who has the answer finds it counted
+		stored := 0
+		for i := range receipts {
+			if !receipts[i].Repeated {
+				stored += receipts[i].Stored
+			}
+		}
+		q.meter.Committed(stored, time.Since(began))
+	}
 	for i, r := range group {
 		if r.err = err; err == nil {
 			r.receipt = receipts[i]
-			if !r.receipt.Repeated {
-				stored += r.receipt.Stored
-			}
 		}
 		close(r.done)
-	}
-	if err == nil {
-		q.meter.Committed(stored, time.Since(began))
 	}
 }
 
