@@ -9,11 +9,13 @@ CREATE INDEX IF NOT EXISTS idx_sessions_ended ON sessions (agent_id, monitoring_
 CREATE INDEX IF NOT EXISTS idx_sessions_stop_pending ON sessions (id) WHERE stop_pending;
 
 -- lz4 packs an HTTP flow several times faster than pglz. Only servers built with
--- it, from version 14 on, know it; the others keep their default.
+-- it, from version 14 on, know it; the others keep their default. EXECUTE,
+-- because a server that does not know the syntax would refuse the whole block
+-- before its exception handler is there.
 DO $$
 BEGIN
-    ALTER TABLE events ALTER COLUMN data SET COMPRESSION lz4;
-    ALTER TABLE events ALTER COLUMN data_raw SET COMPRESSION lz4;
+    EXECUTE 'ALTER TABLE events ALTER COLUMN data SET COMPRESSION lz4';
+    EXECUTE 'ALTER TABLE events ALTER COLUMN data_raw SET COMPRESSION lz4';
 EXCEPTION
     WHEN syntax_error OR feature_not_supported OR invalid_parameter_value THEN NULL;
 END
