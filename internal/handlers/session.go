@@ -147,6 +147,15 @@ func (r sessionRequest) id() (string, error) {
 	return *r.SessionID, checkSessionID(*r.SessionID)
 }
 
+// readSessionID reads a body that holds a session's id and nothing else.
+func (h *sessionHandler) readSessionID(c *echo.Context) (string, error) {
+	var request sessionRequest
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return "", err
+	}
+	return request.id()
+}
+
 // pids reads a list of process ids, in which encoding/json alone would take a
 // null for 0.
 type pids []int64
@@ -165,11 +174,7 @@ func (p *pids) UnmarshalJSON(text []byte) error {
 
 // listProcesses gives what runs on the agent's machine.
 func (h *sessionHandler) listProcesses(c *echo.Context) error {
-	var request sessionRequest
-	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
-		return err
-	}
-	id, err := request.id()
+	id, err := h.readSessionID(c)
 	if err != nil {
 		return err
 	}
@@ -220,11 +225,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 
 // stop makes the agent stop.
 func (h *sessionHandler) stop(c *echo.Context) error {
-	var request sessionRequest
-	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
-		return err
-	}
-	id, err := request.id()
+	id, err := h.readSessionID(c)
 	if err != nil {
 		return err
 	}
