@@ -6,7 +6,6 @@ CREATE INDEX IF NOT EXISTS idx_events_time ON events USING brin ("timestamp");
 -- live, and the last one that ended.
 CREATE INDEX IF NOT EXISTS idx_sessions_live ON sessions (agent_id) WHERE is_active OR starting_since IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_sessions_ended ON sessions (agent_id, monitoring_ended DESC) WHERE monitoring_ended IS NOT NULL;
-CREATE INDEX IF NOT EXISTS idx_sessions_stop_pending ON sessions (id) WHERE stop_pending;
 
 -- lz4 packs an HTTP flow several times faster than pglz. Only servers built with
 -- it, from version 14 on, know it; the others keep their default. EXECUTE,

@@ -5,7 +5,6 @@ CREATE INDEX IF NOT EXISTS idx_events_time ON events ("timestamp");
 -- live, and the last one that ended.
 CREATE INDEX IF NOT EXISTS idx_sessions_live ON sessions (agent_id) WHERE is_active OR starting_since IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_sessions_ended ON sessions (agent_id, monitoring_ended DESC) WHERE monitoring_ended IS NOT NULL;
-CREATE INDEX IF NOT EXISTS idx_sessions_stop_pending ON sessions (id) WHERE stop_pending;
 
 -- Times are microseconds since 1970.
 INSERT INTO sessions (id, file_name, created_at, updated_at)

@@ -172,12 +172,6 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return s.exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 }
 
-// DropDatabase removes a database with all it holds and disconnects who still
-// uses it. One that is not there is no error. It needs PostgreSQL 13.
-func (s *Server) DropDatabase(ctx context.Context, name string) error {
-	return s.exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
-}
-
 // Stop ends the server and keeps its data for Restart. A server that is not
 // running is no error. One that does not end within 30 s is killed, and that is
 // an error.

@@ -78,25 +78,6 @@ func TestServer(t *testing.T) {
 		}
 	})
 
-	t.Run("a dropped database is gone, even while in use", func(t *testing.T) {
-		if err := s.CreateDatabase(t.Context(), "dropped"); err != nil {
-			t.Fatal(err)
-		}
-		conn, err := pgx.Connect(t.Context(), s.URL("dropped"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close(context.Background()) }()
-		for range 2 { // the second time it is not there
-			if err := s.DropDatabase(t.Context(), "dropped"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got := query(t, s.URL("postgres"), "SELECT datname::text FROM pg_database WHERE datname = 'dropped'"); got != "" {
-			t.Error("the database is still there")
-		}
-	})
-
 	for _, mode := range []StopMode{Fast, Immediate} {
 		t.Run("a committed row outlives a stop: "+string(mode), func(t *testing.T) {
 			db := "stop_" + string(mode)
