@@ -371,7 +371,7 @@ func TestHealth(t *testing.T) {
 		if got := fmt.Sprint(get(t, b, "/healthz", 200)); got != "map[status:ok]" {
 			t.Error("/healthz says", got)
 		}
-		if got := fmt.Sprint(get(t, b, "/readyz", 200)); got != "map[checks:map[database:ok disk:ok migrations:ok] status:ok]" {
+		if got := fmt.Sprint(get(t, b, "/readyz", 200)); got != "map[checks:map[database:ok disk:ok migrations:ok spool:ok] status:ok]" {
 			t.Error("/readyz says", got)
 		}
 		database := "sqlite"

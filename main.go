@@ -28,6 +28,7 @@ import (
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
+	"ospulse/internal/spool"
 )
 
 // version is set by release builds (-ldflags "-X main.version=…").
@@ -92,13 +93,18 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
+	spooled, err := spool.Open(ctx, cfg.SpoolDir(), cfg.SpoolMaxBytes())
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	defer spooled.Close()
 	db, err := database.Open(ctx, database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
 	})
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	err = serve(ctx, cfg, log, listener, files, db)
+	err = serve(ctx, cfg, log, listener, files, spooled, db)
 	if closeErr := db.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
 	}
@@ -109,7 +115,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 }
 
 // serve wires the layers together and serves until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener, files *filestore.Store, db *database.DB) error {
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -126,16 +132,17 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 		events   = repository.NewEvents(db)
 
 		eventService   = service.NewEvents(events, sessions, time.Now)
-		queue          = ingest.New(eventService.Append, ingest.DefaultLimits(), meter)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, log)
 		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
+	metrics.RegisterSpool(registry, spooled.Backlog)
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
 	router, err := handlers.New(queue, eventService, sessionService, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Agent: agentWatch.Get, Log: log,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,

@@ -244,7 +244,9 @@ func TestFileNames(t *testing.T) {
 		}
 		b.stop()
 		slices.Sort(files)
-		there := slices.DeleteFunc(filesIn(t, around), func(name string) bool { return strings.HasPrefix(name, "data/ospulse.db") })
+		there := slices.DeleteFunc(filesIn(t, around), func(name string) bool {
+			return strings.HasPrefix(name, "data/ospulse.db") || strings.HasPrefix(name, "data/spool/")
+		})
 		if slices.Sort(there); !slices.Equal(there, files) {
 			t.Errorf("there are the files %q, want %q", there, files)
 		}
@@ -305,7 +307,9 @@ func TestUploadSizes(t *testing.T) {
 		wantError(t, b.raw(request), http.StatusBadRequest, "invalid", "name")
 	})
 	slices.Sort(files)
-	there := slices.DeleteFunc(filesIn(t, env["DATA_DIR"]), func(name string) bool { return strings.HasPrefix(name, "ospulse.db") })
+	there := slices.DeleteFunc(filesIn(t, env["DATA_DIR"]), func(name string) bool {
+		return strings.HasPrefix(name, "ospulse.db") || strings.HasPrefix(name, "spool/")
+	})
 	if slices.Sort(there); !slices.Equal(there, files) {
 		t.Errorf("there are the files %q, want %q", there, files)
 	}

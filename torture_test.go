@@ -44,12 +44,13 @@ func rounds(t *testing.T, otherwise int) int {
 // load sends numbered events from many clients until it is stopped, and keeps
 // what the backend said of each.
 type load struct {
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
-	mu     sync.Mutex
-	acked  map[string]bool // answered 2xx
-	failed map[int]int     // other answers, by status; 0 is none
-	cut    []error         // requests that were sent and got no answer
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	acked   map[string]bool // answered 200 or 202
+	failed  map[int]int     // other answers, by status; 0 is none
+	spooled int             // of acked, how many requests were answered 202
+	cut     []error         // requests that were sent and got no answer
 }
 
 // startLoad starts clients that send events named after round.
@@ -99,7 +100,10 @@ func (l *load) note(names []string, a answered) {
 	switch {
 	case a.err != nil && !errors.Is(a.err, syscall.ECONNREFUSED):
 		l.cut = append(l.cut, a.err)
-	case a.err == nil && a.status == http.StatusOK:
+	case a.err == nil && (a.status == http.StatusOK || a.status == http.StatusAccepted):
+		if a.status == http.StatusAccepted {
+			l.spooled++
+		}
 		for _, name := range names {
 			l.acked[name] = true
 		}
@@ -129,10 +133,17 @@ func (l *load) end() *load {
 	return l
 }
 
+// waitForDrain waits until nothing waits for the database any more.
+func waitForDrain(t *testing.T, b *backend) {
+	t.Helper()
+	waitFor(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
+}
+
 // wantStored wants every acknowledged event in the database once, nothing twice,
 // and numbers without a gap.
 func wantStored(t *testing.T, b *backend, loads ...*load) {
 	t.Helper()
+	waitForDrain(t, b)
 	times := map[string]int{}
 	for i, e := range b.export("unassigned") {
 		times[e.Source]++
@@ -202,9 +213,9 @@ func TestStopUnderLoadCutsNothing(t *testing.T) {
 	})
 }
 
-// A PostgreSQL that crashes under load loses nothing that was acknowledged, is
-// said to be away meanwhile, and is used again when it is back.
-func TestPostgresCrashLosesNothing(t *testing.T) {
+// startPostgres starts a server of the test's own, for it to stop.
+func startPostgres(t *testing.T) (server *pgtest.Server, url string) {
+	t.Helper()
 	server, err := pgtest.Start(t.Context(), pgtest.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +228,15 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 	if err := server.CreateDatabase(t.Context(), "ospulse"); err != nil {
 		t.Fatal(err)
 	}
-	b := startBackend(t, map[string]string{"DATABASE_URL": server.URL("ospulse")})
+	return server, server.URL("ospulse")
+}
+
+// A PostgreSQL that crashes under load loses nothing that was acknowledged, is
+// said to be away meanwhile, while events are taken, and is used again when it is
+// back.
+func TestPostgresCrashLosesNothing(t *testing.T) {
+	server, url := startPostgres(t)
+	b := startBackend(t, map[string]string{"DATABASE_URL": url})
 	var loads []*load
 	for round := range rounds(t, 2) {
 		l := startLoad(b.url, round, 20)
@@ -226,6 +245,10 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "/readyz that says no", func() bool { return b.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
+		l.waitFor(t, 100) // the spool takes them
+		if a := b.send("GET", "/readyz", ""); !bytes.Contains(a.body, []byte("events wait on this machine's disk")) {
+			t.Errorf("/readyz does not tell of the spool: %s", a.body)
+		}
 		if a := b.send("GET", "/api/events/export", ""); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 			t.Errorf("a read meanwhile got %d %s", a.status, a.body)
 		}
@@ -235,15 +258,98 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 		waitFor(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
 		l.waitFor(t, 50)
 		loads = append(loads, l.end())
-		for status := range l.failed {
-			if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
-				t.Errorf("answers while it was away: %v, want 503 or 429 only", l.failed)
+		if delete(l.failed, http.StatusTooManyRequests); len(l.failed) > 0 || len(l.cut) > 0 || l.spooled == 0 {
+			t.Errorf("while it was away %d requests were answered 202, others %v, %v, want 202 or 429 only", l.spooled, l.failed, l.cut)
+		}
+	}
+	wantStored(t, b, loads...)
+	metrics := string(b.send("GET", "/metrics", "").body)
+	for _, line := range []string{"ospulse_spool_events 0", "ospulse_spool_bytes 0", "ospulse_events_rejected_total 0"} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("the metrics do not say %q", line)
+		}
+	}
+}
+
+// A backend that is killed while it drains its spool stores every spooled event
+// once.
+func TestKilledWhileDrainingLosesNothing(t *testing.T) {
+	server, url := startPostgres(t)
+	env := map[string]string{"DATABASE_URL": url, "DATA_DIR": t.TempDir()}
+	var loads []*load
+	for round := range rounds(t, 3) {
+		p := command(t, env)
+		p.start(t)
+		l := startLoad(p.url, round, 20)
+		l.waitFor(t, 50)
+		if err := server.Stop(pgtest.Immediate); err != nil {
+			t.Fatal(err)
+		}
+		l.waitFor(t, 500+rand.IntN(2000))
+		l.end()
+		if err := server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select { // a drain takes some of this
+		case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
+		case <-t.Context().Done():
+		}
+		if err := p.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		p.Wait() //nolint:errcheck // it says that it was killed
+		if l.spooled == 0 {
+			t.Error("nothing was spooled")
+		}
+		loads = append(loads, l)
+	}
+	wantStored(t, startBackend(t, env), loads...)
+}
+
+// A spool that is full is a 503, and what it took is stored later.
+func TestFullSpool(t *testing.T) {
+	server, url := startPostgres(t)
+	b := startBackend(t, map[string]string{"DATABASE_URL": url, "SPOOL_MAX_MB": "1"})
+	if err := server.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	event := `{"event_type":"x","source":"%d","data":"` + strings.Repeat("x", 100_000) + `"}`
+	spooled := 0
+	for n := range 20 {
+		switch a := b.send("POST", "/api/events", fmt.Sprintf(event, n)); a.status {
+		case http.StatusAccepted:
+			if spooled++; string(a.body) != `{"status":"spooled"}`+"\n" {
+				t.Errorf("a spooled event is answered %s", a.body)
+			}
+		default:
+			if wantError(t, a, http.StatusServiceUnavailable, "unavailable", "full"); a.header.Get("Retry-After") == "" {
+				t.Error("it does not say when to try again")
 			}
 		}
 	}
-	// A commit whose answer the crash swallowed may have been made: stored is
-	// allowed to be more than acknowledged, never less.
-	wantStored(t, b, loads...)
+	if spooled < 5 || spooled > 10 {
+		t.Errorf("a spool of 1 MB took %d events of 100 KB", spooled)
+	}
+	a := b.send("POST", "/api/events/batch", `[{"event_type":"x","source":"last"},{"event_type":5}]`)
+	if a.status != http.StatusAccepted || !bytes.Contains(a.body, []byte(`"spooled":1`)) || !bytes.Contains(a.body, []byte(`"errors":[{"index":1`)) {
+		t.Errorf("a batch is answered %d %s", a.status, a.body)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waitForDrain(t, b)
+	events := b.export("")
+	if len(events) != spooled+1 {
+		t.Fatalf("%d events are stored, want %d", len(events), spooled+1)
+	}
+	for i, e := range events {
+		if want := fmt.Sprint(i); e.Seq != int64(i+1) || e.Source != want && i < spooled || i == spooled && e.Source != "last" {
+			t.Errorf("event %d is %s with seq %d: not in the order in which they came", i, e.Source, e.Seq)
+		}
+	}
+	if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK {
+		t.Errorf("after that: %d %s", a.status, a.body)
+	}
 }
 
 // A full disk is a 503, corrupts nothing, and is over when there is room again.
@@ -258,12 +364,14 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	b := startBackend(t, map[string]string{"DATA_DIR": dir})
-	stored, full := 0, 0
+	stored, spooled, full := 0, 0, 0
 	filler := strings.Repeat("x", 50_000)
 	for n := 0; full < 5 && n < 500; n++ {
 		switch a := b.send("POST", "/api/events", fmt.Sprintf(`{"event_type":"x","source":"%d","data":"%s"}`, n, filler)); a.status {
 		case http.StatusOK:
 			stored++
+		case http.StatusAccepted: // the spool found some room
+			spooled++
 		case http.StatusServiceUnavailable:
 			full++
 			if a.header.Get("Retry-After") == "" || !bytes.Contains(a.body, []byte(`"unavailable"`)) {
@@ -279,15 +387,17 @@ func TestFullDisk(t *testing.T) {
 	if a := b.upload(`form-data; name="file"; filename="a"`, strings.Repeat("y", 3<<20)); a.status != http.StatusServiceUnavailable {
 		t.Errorf("an upload to a full disk is answered %d %s", a.status, a.body)
 	}
-	if n := len(b.export("")); n != stored {
+	if n := len(b.export("")); n < stored || n > stored+spooled {
 		t.Errorf("%d events are read from the full disk, want %d", n, stored)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
+	waitForDrain(t, b)
 	if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK {
 		t.Errorf("with room again: %d %s", a.status, a.body)
 	}
+	stored += spooled
 	events := b.export("")
 	if len(events) != stored+1 || events[stored].Seq != int64(stored+1) {
 		t.Errorf("%d events are stored in the end, want %d", len(events), stored+1)

@@ -47,6 +47,11 @@ type Config struct {
 	// the backend reports itself not ready; 0 to 1073741824. MIN_FREE_MB, default 64.
 	MinFreeMB int
 
+	// SpoolMaxMB is how much is kept in DataDir, in MB of 2^20 bytes, of events that
+	// come in while the database is away, 0 to 1048576; with 0 they are refused.
+	// SPOOL_MAX_MB, default 512.
+	SpoolMaxMB int
+
 	// AgentURL is the base URL of the default agent, http or https, without a
 	// trailing slash. AGENT_SERVICE_URL or else AGENT_URL, default
 	// http://localhost:7000.
@@ -104,6 +109,8 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		DataDir:   read(r, "DATA_DIR", "data", text),
 		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),
 
+		SpoolMaxMB: read(r, "SPOOL_MAX_MB", "512", number(0, 1<<20)),
+
 		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
 		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),
 		AgentPollInterval: read(r, "AGENT_POLL_INTERVAL", "10s", duration(time.Second, 10*time.Minute)),
@@ -130,6 +137,12 @@ func (c Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.P
 
 // SQLitePath is the file of the embedded database, in DataDir.
 func (c Config) SQLitePath() string { return filepath.Join(c.DataDir, "ospulse.db") }
+
+// SpoolDir is the folder of events that wait for the database, in DataDir.
+func (c Config) SpoolDir() string { return filepath.Join(c.DataDir, "spool") }
+
+// SpoolMaxBytes is SpoolMaxMB in bytes.
+func (c Config) SpoolMaxBytes() int64 { return int64(c.SpoolMaxMB) << 20 }
 
 // MaxUploadBytes is MaxUploadMB in bytes.
 func (c Config) MaxUploadBytes() int64 { return int64(c.MaxUploadMB) << 20 }

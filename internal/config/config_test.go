@@ -51,6 +51,7 @@ func TestLoadDefaults(t *testing.T) {
 		DatabasePoolSize:  16,
 		DataDir:           "data",
 		MinFreeMB:         64,
+		SpoolMaxMB:        512,
 		AgentURL:          "http://localhost:7000",
 		AgentTimeout:      8 * time.Second,
 		AgentPollInterval: 10 * time.Second,

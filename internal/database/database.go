@@ -42,8 +42,11 @@ type dialect interface {
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.
 	unavailable(err error) bool
-	// bulk runs fn in a transaction of pool, the one that writes.
-	bulk(ctx context.Context, pool *sql.DB, fn func(Bulk) error) error
+	// bulk runs fn in a transaction of a connection, as the driver has it, of the
+	// pool that writes.
+	bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error
+	// closeStatements lets the connections be closed.
+	closeStatements() error
 }
 
 // Open opens the database and sees that it answers; the schema is left alone.
@@ -110,7 +113,7 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 
 // Close closes every connection, once their queries have ended.
 func (db *DB) Close() error {
-	var errs []error
+	errs := []error{db.dialect.closeStatements()}
 	for _, g := range []*gorm.DB{db.read, db.write} {
 		if g == nil {
 			continue

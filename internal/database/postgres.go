@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,15 +30,18 @@ const minPostgres = 12_00_00
 // arbitrary number that no one else uses.
 const schemaLock int64 = 0x6f73_7075_6c73_65
 
-type postgresDialect struct{}
+type postgresDialect struct{ texts sync.Map } // of bulk statements, numbered
 
-func (postgresDialect) name() string { return "postgres" }
+func (*postgresDialect) name() string { return "postgres" }
 
-func (postgresDialect) lockSchema(tx *gorm.DB) error {
+// closeStatements has nothing to do: they go with their connection.
+func (*postgresDialect) closeStatements() error { return nil }
+
+func (*postgresDialect) lockSchema(tx *gorm.DB) error {
 	return tx.Exec("SELECT pg_advisory_xact_lock(?)", schemaLock).Error
 }
 
-func (postgresDialect) unavailable(err error) bool {
+func (*postgresDialect) unavailable(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		// Classes of Appendix A of the PostgreSQL manual: connection exception,
 		// insufficient resources, operator intervention, system error; and the
@@ -87,7 +91,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close())
 	}
-	return &DB{dialect: postgresDialect{}, write: g, read: g}, nil
+	return &DB{dialect: &postgresDialect{}, write: g, read: g}, nil
 }
 
 // waitForPostgres returns when the server answers, when it says something that
@@ -100,7 +104,7 @@ func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
 			return err
 		}
 		err = &connectError{err}
-		if !(postgresDialect{}).unavailable(err) { // no such database, a wrong password: waiting does not help
+		if !(*postgresDialect)(nil).unavailable(err) { // no such database, a wrong password: waiting does not help
 			return err
 		}
 		left := time.Until(deadline)

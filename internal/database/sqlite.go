@@ -21,7 +21,7 @@ import (
 // sqliteDriver is the name under which modernc.org/sqlite registers itself.
 const sqliteDriver = "sqlite"
 
-type sqliteDialect struct{ statements statements }
+type sqliteDialect struct{ writer *sqliteBulk } // used by who has the connection
 
 func (*sqliteDialect) name() string { return "sqlite" }
 

@@ -56,17 +56,25 @@ type eventHandler struct {
 	dashboards   []string // the origins of old dashboards
 }
 
+// The statuses of answers: 200 for what is committed, 202 for what is on this
+// machine's disk until the database is back.
+const (
+	statusStored  = "success"
+	statusSpooled = "spooled"
+)
+
 // stored is the answer to one event.
 type stored struct {
 	Status    string `json:"status"`
-	SessionID string `json:"session_id"`
-	Seq       int64  `json:"seq"`
+	SessionID string `json:"session_id,omitempty"`
+	Seq       int64  `json:"seq,omitempty"`
 }
 
 // storedBatch is the answer to a batch: how many were stored and under which
 // numbers, and what was wrong with the others.
 type storedBatch struct {
-	Status string `json:"status"`
+	Status  string `json:"status"`
+	Spooled int    `json:"spooled,omitempty"`
 	models.Receipt
 }
 
@@ -84,7 +92,10 @@ func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, stored{"success", receipt.Ranges[0].SessionID, receipt.Ranges[0].First})
+	if receipt.Spooled > 0 {
+		return c.JSON(http.StatusAccepted, stored{Status: statusSpooled})
+	}
+	return c.JSON(http.StatusOK, stored{statusStored, receipt.Ranges[0].SessionID, receipt.Ranges[0].First})
 }
 
 // postPackets takes a batch of the network forwarder.
@@ -102,7 +113,10 @@ func (h *eventHandler) postMany(c *echo.Context, types []string, decode decodeFu
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, storedBatch{"success", receipt})
+	if receipt.Spooled > 0 {
+		return c.JSON(http.StatusAccepted, storedBatch{statusSpooled, receipt.Spooled, receipt})
+	}
+	return c.JSON(http.StatusOK, storedBatch{Status: statusStored, Receipt: receipt})
 }
 
 // decodeFunc reads a body: what it holds, and what of it cannot be taken.
@@ -114,7 +128,9 @@ func (h *eventHandler) post(c *echo.Context, types []string, decode decodeFunc) 
 	if err != nil {
 		h.refusals.Refused(1, string(clientError(c, err).Code))
 	}
-	h.refusals.Refused(len(receipt.Faults), string(models.CodeInvalid))
+	if len(receipt.Faults) > 0 {
+		h.refusals.Refused(len(receipt.Faults), string(models.CodeInvalid))
+	}
 	return receipt, err
 }
 

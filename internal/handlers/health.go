@@ -20,12 +20,19 @@ type Checks struct {
 	Database   func(ctx context.Context) error // answers
 	Migrations func(ctx context.Context) error // are those of this program
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
+	Spool      Spool
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Log        *slog.Logger
 
 	MinFreeBytes    int64
 	DatabaseDialect string
 	Version         string
+}
+
+// Spool is what keeps events while the database is away.
+type Spool interface {
+	Backlog() (events int, sizeBytes int64)
+	MaxBytes() int64
 }
 
 // readiness is the answer of /readyz: each check's name with "ok" or what is
@@ -54,7 +61,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{"ok", map[string]string{"database": "ok", "migrations": "ok", "disk": "ok"}}
+	answer := readiness{"ok", map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -70,6 +77,9 @@ func (k *Checks) check(ctx context.Context) readiness {
 		fail("disk", "the free space in the data folder cannot be read", err)
 	case free < k.MinFreeBytes:
 		fail("disk", "the data folder's disk is nearly full", fmt.Errorf("%d bytes are free, of %d wanted (MIN_FREE_MB)", free, k.MinFreeBytes))
+	}
+	if events, size := k.Spool.Backlog(); events > 0 { // they are safe, and requests are served
+		answer.Checks["spool"] = fmt.Sprintf("%d events wait on this machine's disk for the database (%.1f of %d MB)", events, float64(size)/(1<<20), k.Spool.MaxBytes()>>20)
 	}
 	return answer
 }

@@ -3,7 +3,6 @@ package handlers
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
@@ -55,24 +55,30 @@ func requestID(c *echo.Context) string {
 	return c.Response().Header().Get(echo.HeaderXRequestID)
 }
 
-// logRequests writes one line a request, without anything of its payload.
+// logRequests writes one line a request, without anything of its payload. It
+// answers errors, so that the line has their status.
 func logRequests(log *slog.Logger) echo.MiddlewareFunc {
-	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
-		HandleError:     true, // answer errors first, so that the line has their status
-		LogMethod:       true,
-		LogURIPath:      true,
-		LogStatus:       true,
-		LogLatency:      true,
-		LogRemoteIP:     true,
-		LogResponseSize: true,
-		LogValuesFunc: func(c *echo.Context, v middleware.RequestLoggerValues) error {
-			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-				slog.String("id", requestID(c)), slog.String("method", v.Method), slog.String("path", fmt.Sprintf("%.300s", v.URIPath)),
-				slog.Int("status", v.Status), slog.Duration("took", v.Latency),
-				slog.Int64("bytes", v.ResponseSize), slog.String("from", v.RemoteIP))
-			return nil
-		},
-	})
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			began := time.Now()
+			err := next(c)
+			if err != nil {
+				c.Echo().HTTPErrorHandler(c, err)
+			}
+			request := c.Request()
+			response, status := echo.ResolveResponseStatus(c.Response(), err)
+			var size int64
+			if response != nil {
+				size = response.Size
+			}
+			path := request.URL.Path
+			log.LogAttrs(request.Context(), slog.LevelInfo, "request",
+				slog.String("id", requestID(c)), slog.String("method", request.Method), slog.String("path", path[:min(len(path), 300)]),
+				slog.Int("status", status), slog.Duration("took", time.Since(began)),
+				slog.Int64("bytes", size), slog.String("from", c.RealIP()))
+			return err
+		}
+	}
 }
 
 // cors lets the pages of the given origins read answers, errors too.

@@ -36,7 +36,7 @@ const (
 // first of them, as half-broken agents mean it so.
 func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) {
 	request := c.Request()
-	if header := request.Header.Get("Content-Type"); header != "" {
+	if header := request.Header.Get("Content-Type"); header != "" && header != types[0] {
 		mediaType, _, err := mime.ParseMediaType(header)
 		if err != nil || !slices.Contains(types, mediaType) && !strings.HasSuffix(mediaType, "+json") {
 			return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Type must be %s, not %.100q", strings.Join(types, " or "), header)

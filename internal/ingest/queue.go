@@ -1,13 +1,17 @@
 // Package ingest commits in groups: events of requests that come in together
 // share one transaction, and every request is answered after its own is
 // committed. Groups form by themselves, of what came in while the one before was
-// being written; a lone request waits for nobody.
+// being written; a lone request waits for nobody. While the database is away,
+// groups go to a spool on this machine's disk and are stored from there, in their
+// order, when it is back.
 //
 // It knows nothing of HTTP, attribution or SQL.
 package ingest
 
 import (
 	"context"
+	"crypto/rand"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,33 +21,49 @@ import (
 // Limits bound a Queue.
 type Limits struct {
 	GroupEvents int           // a group takes no further request once it has as many; the last one may lead beyond
+	GroupBytes  int64         // likewise
 	QueueEvents int           // waiting events; a request that would lead beyond is refused
 	QueueBytes  int64         // waiting bytes, likewise
-	Commit      time.Duration // how long one commit may take
+	Commit      time.Duration // how long one commit may take before the group goes to the spool
 }
 
 // DefaultLimits suit a machine of any size: groups beyond a thousand events do
-// not get faster, and 64 MB is more than a second's work.
+// not get faster, and 64 MB is more than a second's work. The forwarders wait five
+// seconds for an answer.
 func DefaultLimits() Limits {
-	return Limits{GroupEvents: 1000, QueueEvents: 50_000, QueueBytes: 64 << 20, Commit: 30 * time.Second}
+	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: 64 << 20, Commit: 4 * time.Second}
 }
 
-// AppendFunc stores batches, all or none, and gives a receipt for each. The
-// service's Append is one.
-type AppendFunc func(ctx context.Context, batches []models.Batch) ([]models.Receipt, error)
+// Store keeps events; the service's Events is one.
+type Store interface {
+	// Append stores the batches of a group, all or none, and gives a receipt for
+	// each. Of a group whose mark was stored before it stores nothing, and
+	// returns models.ErrAlreadyStored.
+	Append(ctx context.Context, group models.Group) ([]models.Receipt, error)
+	// LastStored gives the number of the last batch of a writer that was stored.
+	LastStored(ctx context.Context, writer string) (int64, error)
+}
 
 // Meter counts what goes through a queue; *metrics.Ingest is one.
 type Meter interface {
 	Accepted(events int)
 	Committed(events int, took time.Duration) // one group
+	Spooled(events int)                       // one group, which is committed later
+	Rejected(events int)                      // that were spooled and cannot be stored
 }
 
 // Queue takes requests and commits them in groups. It is safe for concurrent
 // use; Run must be running.
 type Queue struct {
-	store  AppendFunc
+	store  Store
 	limits Limits
 	meter  Meter
+	log    *slog.Logger
+
+	// Every request that comes to be stored gets the next number of this writer,
+	// which is new with each start of the program.
+	writer string
+	number int64
 
 	mu      sync.Mutex
 	waiting []*request
@@ -51,6 +71,8 @@ type Queue struct {
 	bytes   int64 // of all that wait
 	closed  bool
 	wake    chan struct{} // holds a value when something was put into an idle queue
+
+	spool *spooling
 }
 
 // request is one call of Append.
@@ -62,13 +84,15 @@ type request struct {
 	err     error
 }
 
-// New gives a queue in front of store.
-func New(store AppendFunc, limits Limits, meter Meter) *Queue {
-	return &Queue{store: store, limits: limits, meter: meter, wake: make(chan struct{}, 1)}
+// New gives a queue in front of store, with a spool for when that is away.
+func New(store Store, spool Spool, limits Limits, meter Meter, log *slog.Logger) *Queue {
+	q := &Queue{store: store, limits: limits, meter: meter, log: log, writer: rand.Text(), wake: make(chan struct{}, 1)}
+	q.spool = newSpooling(q, spool)
+	return q
 }
 
 // Append stores the events of one request, all or none, and returns when they
-// are committed. A full queue is overloaded at once. When ctx ends first, Append
+// are committed or, if the receipt says so, spooled. A full queue is overloaded at once. When ctx ends first, Append
 // returns its error, and the events are stored or not; no other request suffers.
 func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt, error) {
 	r := &request{batch: batch, bytes: sizeBytes(batch.Events), done: make(chan struct{})}
@@ -113,12 +137,17 @@ func (q *Queue) put(r *request) error {
 }
 
 // Run commits until ctx ends and nothing waits any more. Requests that come
-// after that are refused.
+// after that are refused. What is in the spool then stays there.
 func (q *Queue) Run(ctx context.Context) {
+	var draining sync.WaitGroup
+	defer draining.Wait()
+	draining.Go(func() { q.spool.run(ctx) })
 	for {
 		group := q.take()
 		if len(group) > 0 {
-			q.commit(group)
+			first := q.number + 1
+			q.number += int64(len(group))
+			q.commit(group, first)
 			continue
 		}
 		select {
@@ -136,10 +165,10 @@ func (q *Queue) Run(ctx context.Context) {
 func (q *Queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, events := 0, 0
-	for n < len(q.waiting) && events < q.limits.GroupEvents {
+	n, events, bytes := 0, 0, int64(0)
+	for n < len(q.waiting) && events < q.limits.GroupEvents && bytes < q.limits.GroupBytes {
 		events += len(q.waiting[n].batch.Events)
-		q.bytes -= q.waiting[n].bytes
+		bytes += q.waiting[n].bytes
 		n++
 	}
 	group := q.waiting[:n:n]
@@ -147,6 +176,7 @@ func (q *Queue) take() []*request {
 		q.waiting = nil
 	}
 	q.events -= events
+	q.bytes -= bytes
 	return group
 }
 
@@ -158,31 +188,32 @@ func (q *Queue) close() bool {
 	return q.closed
 }
 
-// commit stores a group and answers its requests. A group that fails for what
-// is in it is halved until the fault is alone, so that it costs no other request;
-// one that fails because the database is away would fail in parts, too.
-func (q *Queue) commit(group []*request) {
-	batches := make([]models.Batch, len(group))
-	for i, r := range group {
-		batches[i] = r.batch
+// commit stores a group and answers its requests, whose numbers begin with first.
+// A group that fails for what is in it is halved until the fault is alone, so that
+// it costs no other request; one that fails because the database is away goes to
+// the spool.
+func (q *Queue) commit(requests []*request, first int64) {
+	group := models.Group{Batches: make([]models.Batch, len(requests)), Mark: models.Mark{Writer: q.writer, First: first}}
+	for i, r := range requests {
+		group.Batches[i] = r.batch
 	}
-	began := time.Now()
-	receipts, err := q.storeAll(batches)
-	if err != nil && len(group) > 1 && models.ErrorCode(err) != models.CodeUnavailable {
-		q.commit(group[:len(group)/2])
-		q.commit(group[len(group)/2:])
-		return
-	}
-	if err == nil { // counted before anyone is answered, so that who has the answer finds it counted
-		stored := 0
-		for i := range receipts {
-			if !receipts[i].Repeated {
-				stored += receipts[i].Stored
-			}
+	receipts, spooled, err := q.spool.instead(group)
+	if !spooled {
+		began := time.Now()
+		receipts, err = q.append(group)
+		switch {
+		case models.ErrorCode(err) == models.CodeUnavailable:
+			receipts, err = q.spool.begin(group, err)
+		case err != nil && len(requests) > 1:
+			half := len(requests) / 2
+			q.commit(requests[:half], first)
+			q.commit(requests[half:], first+int64(half))
+			return
+		case err == nil: // counted before anyone is answered, so that who has the answer finds it counted
+			q.meter.Committed(stored(receipts), time.Since(began))
 		}
-		q.meter.Committed(stored, time.Since(began))
 	}
-	for i, r := range group {
+	for i, r := range requests {
 		if r.err = err; err == nil {
 			r.receipt = receipts[i]
 		}
@@ -190,12 +221,22 @@ func (q *Queue) commit(group []*request) {
 	}
 }
 
-// storeAll gives the commit a context of its own: it belongs to no single
-// request.
-func (q *Queue) storeAll(batches []models.Batch) ([]models.Receipt, error) {
+// append gives the commit a context of its own: it belongs to no single request.
+func (q *Queue) append(group models.Group) ([]models.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
 	defer cancel()
-	return q.store(ctx, batches)
+	return q.store.Append(ctx, group)
+}
+
+// stored counts the events of batches that were not stored before.
+func stored(receipts []models.Receipt) int {
+	n := 0
+	for i := range receipts {
+		if !receipts[i].Repeated {
+			n += receipts[i].Stored
+		}
+	}
+	return n
 }
 
 // sizeBytes is about what the events take of memory.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var limits = ingest.Limits{GroupEvents: 10, QueueEvents: 20, QueueBytes: 1 << 20, Commit: time.Minute}
+var limits = ingest.Limits{GroupEvents: 10, GroupBytes: 1 << 20, QueueEvents: 20, QueueBytes: 1 << 20, Commit: time.Minute}
 
 // store keeps groups, and lets a test hold up a commit.
 type store struct {
@@ -29,7 +30,8 @@ type store struct {
 	fails               func(names []string) error
 }
 
-func (s *store) append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
+func (s *store) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
+	batches := group.Batches
 	if s.gate != nil {
 		select {
 		case <-s.gate:
@@ -56,9 +58,24 @@ func (s *store) append(ctx context.Context, batches []models.Batch) ([]models.Re
 	return receipts, nil
 }
 
+func (s *store) LastStored(context.Context, string) (int64, error) { return 0, nil }
+
+func (s *store) Spooled(int) {}
+
+func (s *store) Rejected(int) {}
+
 func (s *store) Accepted(events int) { s.accepted.Add(int64(events)) }
 
 func (s *store) Committed(events int, _ time.Duration) { s.committed.Add(int64(events)) }
+
+// noSpool takes nothing.
+type noSpool struct{ ingest.Spool }
+
+func (noSpool) Append(context.Context, models.Group) error {
+	return models.Errorf(models.CodeUnavailable, "there is no spool")
+}
+
+func (noSpool) Backlog() (int, int64) { return 0, 0 }
 
 func batch(names ...string) models.Batch {
 	incoming := make([]models.Incoming, len(names))
@@ -70,7 +87,7 @@ func batch(names ...string) models.Batch {
 
 // run starts the queue inside a synctest bubble and ends it with the test.
 func run(t *testing.T, s *store, limits ingest.Limits) *ingest.Queue {
-	q := ingest.New(s.append, limits, s)
+	q := ingest.New(s, noSpool{}, limits, s, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { q.Run(ctx); close(done) }()
@@ -235,7 +252,7 @@ func TestUnavailableDatabaseIsAskedOnce(t *testing.T) {
 func TestStopCommitsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{gate: make(chan struct{})}
-		q := ingest.New(s.append, limits, s)
+		q := ingest.New(s, noSpool{}, limits, s, slog.New(slog.DiscardHandler))
 		ctx, stop := context.WithCancel(t.Context())
 		var running, waiting sync.WaitGroup
 		running.Go(func() { q.Run(ctx) })

@@ -41,18 +41,12 @@ func (e *SyntaxError) Error() string {
 // \u0000, no lone surrogate, no duplicate key, no number or nesting beyond its
 // bounds. The error, if any, is a *SyntaxError.
 func Check(text []byte) (lossless bool, err error) {
-	s := scanner{text: text, lossless: true}
-	s.space()
-	if err := s.value(0); err != nil {
-		return false, err
-	}
-	s.space()
-	if s.pos < len(text) {
-		return false, s.fault("unexpected " + s.found() + " after the value")
-	}
-	return s.lossless, nil
+	s := NewScanner(text)
+	s.Value()
+	return s.lossless, s.End()
 }
 
+// scanner checks text from pos on, which is between 0 and its length.
 type scanner struct {
 	text     []byte
 	pos      int
@@ -133,6 +127,11 @@ func (s *scanner) literal(word string) error {
 }
 
 func (s *scanner) array(depth int) error {
+	return s.elements(func() error { return s.value(depth) })
+}
+
+// elements reads an array and has value read each of its values.
+func (s *scanner) elements(value func() error) error {
 	s.pos++ // [
 	s.space()
 	if s.next() == ']' {
@@ -140,7 +139,7 @@ func (s *scanner) array(depth int) error {
 		return nil
 	}
 	for {
-		if err := s.value(depth); err != nil {
+		if err := value(); err != nil {
 			return err
 		}
 		s.space()
@@ -158,6 +157,12 @@ func (s *scanner) array(depth int) error {
 }
 
 func (s *scanner) object(depth int) error {
+	return s.members(func([]byte) error { return s.value(depth) })
+}
+
+// members reads an object and has value read each of its values. The key is
+// decoded, and valid until value returns.
+func (s *scanner) members(value func(key []byte) error) error {
 	s.pos++ // {
 	s.space()
 	if s.next() == '}' {
@@ -174,11 +179,11 @@ func (s *scanner) object(depth int) error {
 		if err != nil {
 			return err
 		}
+		key := s.text[start+1 : s.pos-1]
+		if escaped {
+			key = []byte(Unquote(s.text[start:s.pos]))
+		}
 		if s.lossless {
-			key := s.text[start+1 : s.pos-1]
-			if escaped {
-				key = []byte(Unquote(s.text[start:s.pos]))
-			}
 			s.lossless = keys.add(key)
 		}
 		s.space()
@@ -187,7 +192,7 @@ func (s *scanner) object(depth int) error {
 		}
 		s.pos++
 		s.space()
-		if err := s.value(depth); err != nil {
+		if err := value(key); err != nil {
 			return err
 		}
 		s.space()

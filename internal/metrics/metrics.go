@@ -17,6 +17,8 @@ type Ingest struct {
 	accepted  prometheus.Counter
 	committed prometheus.Counter
 	refused   *prometheus.CounterVec
+	spooled   prometheus.Counter
+	rejected  prometheus.Counter
 	group     prometheus.Histogram
 	commit    prometheus.Histogram
 }
@@ -33,6 +35,12 @@ func NewIngest(r prometheus.Registerer) *Ingest {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ospulse_events_refused_total", Help: "Events, or requests that held none that could be read, that were not stored, by the code of the error.",
 		}, []string{"reason"}),
+		spooled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_events_spooled_total", Help: "Events that were put on this machine's disk because the database was away; they are committed later.",
+		}),
+		rejected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_events_rejected_total", Help: "Events that were spooled and that the database then did not take.",
+		}),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ospulse_ingest_group_events", Help: "Events committed in one transaction.",
 			Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000},
@@ -42,7 +50,7 @@ func NewIngest(r prometheus.Registerer) *Ingest {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14), // 0.5 ms to 4 s
 		}),
 	}
-	r.MustRegister(m.accepted, m.committed, m.refused, m.group, m.commit)
+	r.MustRegister(m.accepted, m.committed, m.refused, m.spooled, m.rejected, m.group, m.commit)
 	return m
 }
 
@@ -56,18 +64,35 @@ func (m *Ingest) Committed(events int, took time.Duration) {
 	m.commit.Observe(took.Seconds())
 }
 
+// Spooled counts events that were put on this machine's disk.
+func (m *Ingest) Spooled(events int) { m.spooled.Add(float64(events)) }
+
+// Rejected counts spooled events that cannot be stored.
+func (m *Ingest) Rejected(events int) { m.rejected.Add(float64(events)) }
+
 // Refused counts events that were not stored, for a reason that is one of a few.
 func (m *Ingest) Refused(events int, reason string) {
 	m.refused.WithLabelValues(reason).Add(float64(events))
 }
 
-// RegisterQueue reports, whenever it is asked, what waits.
-func RegisterQueue(r prometheus.Registerer, depth func() (events int, bytes int64)) {
+// RegisterQueue reports, whenever it is asked, what waits to be committed.
+func RegisterQueue(r prometheus.Registerer, depth func() (events int, sizeBytes int64)) {
+	registerDepth(r, depth, "ospulse_ingest_queue_events", "Events that wait to be committed.",
+		"ospulse_ingest_queue_bytes", "About the memory that waiting events take.")
+}
+
+// RegisterSpool reports, whenever it is asked, what waits for the database.
+func RegisterSpool(r prometheus.Registerer, backlog func() (events int, sizeBytes int64)) {
+	registerDepth(r, backlog, "ospulse_spool_events", "Events on this machine's disk that wait for the database.",
+		"ospulse_spool_bytes", "What they take of SPOOL_MAX_MB.")
+}
+
+func registerDepth(r prometheus.Registerer, depth func() (events int, sizeBytes int64), eventsName, eventsHelp, bytesName, bytesHelp string) {
 	r.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ospulse_ingest_queue_events", Help: "Events that wait to be committed."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: eventsName, Help: eventsHelp},
 			func() float64 { events, _ := depth(); return float64(events) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ospulse_ingest_queue_bytes", Help: "About the memory that waiting events take."},
-			func() float64 { _, bytes := depth(); return float64(bytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: bytesName, Help: bytesHelp},
+			func() float64 { _, size := depth(); return float64(size) }),
 	)
 }
 

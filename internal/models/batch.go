@@ -1,5 +1,10 @@
 package models
 
+import (
+	"errors"
+	"time"
+)
+
 // Batch is the events of one request, which are stored all or none.
 type Batch struct {
 	Events []Incoming
@@ -10,6 +15,54 @@ type Batch struct {
 	// whether it is the same request.
 	Key    string
 	Digest string
+}
+
+// Group is batches that are stored in one transaction.
+type Group struct {
+	Batches []Batch
+	Mark    Mark
+}
+
+// Mark numbers the batches of one writer: those of a group are First, First+1 …
+// It is stored with the group, so that a group whose commit was made, but not
+// heard of, is not stored again. The zero Mark is none.
+type Mark struct {
+	Writer string
+	First  int64
+}
+
+// ErrAlreadyStored is for a group of which the first batch, at least, was stored
+// before.
+var ErrAlreadyStored = errors.New("the group was stored before")
+
+// WriterMark is the number of the last batch of a writer that was stored.
+type WriterMark struct {
+	Writer    string    `gorm:"primaryKey;type:varchar(64)"`
+	Number    int64     `gorm:"not null"`
+	UpdatedAt time.Time `gorm:"not null"`
+}
+
+// Asking says which sessions may own the events that name none.
+type Asking struct {
+	AgentID       string
+	StartingAfter time.Time // a session that was asked to start later counts as live
+}
+
+// AttributeFunc sets the SessionID of every event.
+type AttributeFunc func([]Batch, Candidates)
+
+// Candidates are the sessions that the events of a group may belong to.
+type Candidates struct {
+	Known map[string]bool // those of the events' hints that are the ID of a session
+	Live  string          // the agent's session that is active or being started, the latest of several; "" if there is none
+	Ended *EndedSession   // the agent's session that ended last; nil if there is none
+}
+
+// EndedSession is when a session was monitored.
+type EndedSession struct {
+	ID      string
+	Started *time.Time
+	Ended   time.Time
 }
 
 // ItemFault says what is wrong with one item of a request.
@@ -25,6 +78,7 @@ type Receipt struct {
 	Faults []ItemFault `json:"errors,omitempty"`
 
 	Repeated bool `json:"-"` // this is the receipt of an earlier batch with the same key
+	Spooled  int  `json:"-"` // events that are on this machine's disk, to be stored when the database is back; they have no numbers yet
 }
 
 // SeqRange is the numbers that a batch's events got in one session.

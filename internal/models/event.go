@@ -74,6 +74,10 @@ type Incoming struct {
 	Event
 	RequestHint string // given with the whole request
 	SessionHint string // found in the event: often an ID that only the agent knows
+
+	// Processes is what the event tells of processes, beyond the PID and the
+	// ProcessName of the one that acted.
+	Processes []ProcessFact
 }
 
 // EventFilter selects unsent events of a session by their time, both ends

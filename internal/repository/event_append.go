@@ -22,7 +22,7 @@ var eventColumns = []string{ //nolint:gochecknoglobals // a constant
 }
 
 func eventRow(row []any, e *models.Event) []any {
-	return append(row[:0], e.SessionID, e.Seq, e.EventType, e.Timestamp, e.TimestampSource, orNil(e.TimestampText), e.Source, cmp.Or(string(e.Data), "null"), bytesOrNil(e.DataRaw),
+	return append(row[:0], e.SessionID, e.Seq, e.EventType, e.Timestamp, e.TimestampSource, orNil(e.TimestampText), e.Source, jsonOrNull(e.Data), bytesOrNil(e.DataRaw),
 		orNil(e.PID), orNil(e.ProcessName), orNil(e.Operation), orNil(e.Target), e.IsSent, e.CreatedAt, e.UpdatedAt)
 }
 
@@ -35,6 +35,14 @@ func orNil[T any](p *T) any {
 	return *p
 }
 
+// jsonOrNull stands in for data that is missing.
+func jsonOrNull(data models.JSON) models.JSON {
+	if len(data) == 0 {
+		return models.JSON("null")
+	}
+	return data
+}
+
 func bytesOrNil(b []byte) any {
 	if b == nil {
 		return nil
@@ -42,23 +50,29 @@ func bytesOrNil(b []byte) any {
 	return b
 }
 
-// Append stores the events of batches, each with its SessionID set, all or none
-// of all batches, and gives a receipt for each. It gives each event its Seq: the
-// sessions' counters are advanced in the same transaction, under whose row locks
-// no other append to the same session can come between; so the numbers have no
-// gaps and follow the order of commit. A session that does not exist is
+// Append stores the events of a group, all or none, and gives a receipt for each
+// batch. First it finds the sessions that the events may belong to, and has
+// attribute choose; with attribute nil each event has its SessionID set. It gives
+// each event its Seq: the sessions' counters are advanced in the same transaction,
+// under whose row locks no other append to the same session can come between; so
+// the numbers have no gaps and follow the order of commit. What the events tell of
+// processes is added to those of their session. A session that does not exist is
 // not_found.
 //
 // Of batches with the same key the first one is stored, and the others get its
 // receipt; a key that belongs to another request is a conflict, and nothing is
-// stored then.
-func (r *Events) Append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
+// stored then. A group whose mark was stored before is ErrAlreadyStored.
+func (r *Events) Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error) {
+	batches := group.Batches
 	receipts := make([]models.Receipt, len(batches))
 	err := r.db.Bulk(ctx, func(tx database.Bulk) error {
 		a := appending{ctx: ctx, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
-		repeated, err := a.claimKeys(batches)
+		candidates, repeated, err := a.begin(group, asking, attribute != nil)
 		if err != nil {
 			return err
+		}
+		if attribute != nil {
+			attribute(batches, candidates)
 		}
 		if err := a.insert(batches, repeated); err != nil {
 			return err
@@ -83,6 +97,17 @@ func (r *Events) Append(ctx context.Context, batches []models.Batch) ([]models.R
 	return receipts, translate(r.db, err, "the event")
 }
 
+// LastStored gives the number of the last batch of a writer that was stored, 0
+// when there is none.
+func (r *Events) LastStored(ctx context.Context, writer string) (int64, error) {
+	var numbers []int64
+	err := r.db.Read(ctx).Model(&models.WriterMark{}).Where("writer = ?", writer).Pluck("number", &numbers).Error
+	if err != nil || len(numbers) == 0 {
+		return 0, translate(r.db, err, "the mark")
+	}
+	return numbers[0], nil
+}
+
 // DeleteKeys forgets the idempotency keys from before a time.
 func (r *Events) DeleteKeys(ctx context.Context, before time.Time) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
@@ -98,9 +123,41 @@ type appending struct {
 	now time.Time
 }
 
-// claimKeys tells, for each batch, whether its key was there before. A key that
-// another transaction is just adding is waited for.
-func (a *appending) claimKeys(batches []models.Batch) (repeated []bool, err error) {
+// begin sets the group's mark, claims the batches' keys and finds the candidates,
+// all in one round trip.
+func (a *appending) begin(group models.Group, asking models.Asking, find bool) (candidates models.Candidates, repeated []bool, err error) {
+	var statements []database.Statement
+	marked := group.Mark.Writer == ""
+	if !marked {
+		statements = append(statements, a.markStatement(group, &marked))
+	}
+	claims, repeated := a.claimStatements(group.Batches)
+	statements = append(statements, claims...)
+	if find {
+		statements = append(statements, candidateStatements(group.Batches, asking, &candidates)...)
+	}
+	err = a.tx.Run(a.ctx, statements...)
+	if err == nil && !marked {
+		err = models.ErrAlreadyStored
+	}
+	return candidates, repeated, err
+}
+
+// markStatement sets marked when the mark is new.
+func (a *appending) markStatement(group models.Group, marked *bool) database.Statement {
+	last := group.Mark.First + int64(len(group.Batches)) - 1
+	return database.Statement{
+		Text: "INSERT INTO writer_marks (writer, number, updated_at) VALUES (?, ?, ?) ON CONFLICT (writer) " +
+			"DO UPDATE SET number = excluded.number, updated_at = excluded.updated_at WHERE writer_marks.number < ? RETURNING number",
+		Args: []any{group.Mark.Writer, last, a.now, group.Mark.First},
+		Dest: []any{new(int64)},
+		Row:  func() { *marked = true },
+	}
+}
+
+// claimStatements tell, for each batch, whether its key was there before. A key
+// that another transaction is just adding is waited for.
+func (a *appending) claimStatements(batches []models.Batch) (statements []database.Statement, repeated []bool) {
 	repeated = make([]bool, len(batches))
 	var keyed []int
 	for i := range batches {
@@ -112,54 +169,105 @@ func (a *appending) claimKeys(batches []models.Batch) (repeated []bool, err erro
 	// first.
 	slices.SortStableFunc(keyed, func(i, j int) int { return cmp.Compare(batches[i].Key, batches[j].Key) })
 	for _, i := range keyed {
-		var one int
-		added, err := a.tx.QueryRow(a.ctx, "INSERT INTO idempotency_keys (key, digest, receipt, created_at) VALUES (?, ?, '', ?) ON CONFLICT (key) DO NOTHING RETURNING 1",
-			[]any{batches[i].Key, batches[i].Digest, a.now}, &one)
-		if err != nil {
-			return nil, err
-		}
-		repeated[i] = !added
+		repeated[i] = true
+		statements = append(statements, database.Statement{
+			Text: "INSERT INTO idempotency_keys (key, digest, receipt, created_at) VALUES (?, ?, '', ?) ON CONFLICT (key) DO NOTHING RETURNING key",
+			Args: []any{batches[i].Key, batches[i].Digest, a.now},
+			Dest: []any{new(string)},
+			Row:  func() { repeated[i] = false },
+		})
 	}
-	return repeated, nil
+	return statements, repeated
+}
+
+// candidateStatements look for the sessions that the events may belong to.
+func candidateStatements(batches []models.Batch, asking models.Asking, found *models.Candidates) []database.Statement {
+	found.Known = map[string]bool{}
+	var id string
+	var ended models.EndedSession
+	statements := []database.Statement{{
+		// The first condition is that of the index.
+		Text: "SELECT id FROM sessions WHERE agent_id = ? AND (is_active OR starting_since IS NOT NULL) AND (is_active OR starting_since > ?) " +
+			"ORDER BY COALESCE(starting_since, monitoring_started) DESC, id LIMIT 1",
+		Args: []any{asking.AgentID, asking.StartingAfter},
+		Dest: []any{&id},
+		Row:  func() { found.Live = id },
+	}, {
+		Text: "SELECT id, monitoring_started, monitoring_ended FROM sessions WHERE agent_id = ? AND monitoring_ended IS NOT NULL " +
+			"ORDER BY monitoring_ended DESC LIMIT 1",
+		Args: []any{asking.AgentID},
+		Dest: []any{&ended.ID, &ended.Started, &ended.Ended},
+		Row:  func() { found.Ended = &ended },
+	}}
+	asked := map[string]bool{}
+	for i := range batches {
+		for j := range batches[i].Events {
+			in := &batches[i].Events[j]
+			for _, hint := range [...]string{in.RequestHint, in.SessionHint} {
+				if asked[hint] || !models.ValidID(hint) {
+					continue
+				}
+				asked[hint] = true
+				statements = append(statements, database.Statement{
+					Text: "SELECT id FROM sessions WHERE id = ?", Args: []any{hint}, Dest: []any{&id}, Row: func() { found.Known[id] = true },
+				})
+			}
+		}
+	}
+	return statements
 }
 
 // insert numbers the events of those batches that are not repeated, and stores
 // them.
 func (a *appending) insert(batches []models.Batch, repeated []bool) error {
-	var events []*models.Event
+	var incoming []*models.Incoming
 	counts := map[string]int64{}
 	for i := range batches {
 		if repeated[i] {
 			continue
 		}
 		for j := range batches[i].Events {
-			e := &batches[i].Events[j].Event
-			e.CreatedAt, e.UpdatedAt = a.now, a.now
-			counts[e.SessionID]++
-			events = append(events, e)
+			in := &batches[i].Events[j]
+			in.CreatedAt, in.UpdatedAt = a.now, a.now
+			counts[in.SessionID]++
+			incoming = append(incoming, in)
 		}
 	}
-	if len(events) == 0 {
+	if len(incoming) == 0 {
 		return nil
 	}
 	next := make(map[string]int64, len(counts))
+	var statements []database.Statement
+	var last int64
 	for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
-		var last int64
-		found, err := a.tx.QueryRow(a.ctx, "UPDATE sessions SET event_count = event_count + ? WHERE id = ? RETURNING event_count", []any{counts[id], id}, &last)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return models.Errorf(models.CodeNotFound, "session %s does not exist", id)
-		}
-		next[id] = last - counts[id] + 1
+		statements = append(statements, database.Statement{
+			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? RETURNING event_count",
+			Args: []any{counts[id], id},
+			Dest: []any{&last},
+			Row:  func() { next[id] = last - counts[id] + 1 },
+		})
 	}
-	for _, e := range events {
-		e.Seq = next[e.SessionID]
-		next[e.SessionID]++
+	seen := newSightings(incoming)
+	if err := a.tx.Run(a.ctx, append(statements, seen.readStatements()...)...); err != nil {
+		return err
+	}
+	for _, in := range incoming {
+		seq, ok := next[in.SessionID]
+		if !ok {
+			return models.Errorf(models.CodeNotFound, "session %s does not exist", in.SessionID)
+		}
+		in.Seq = seq
+		next[in.SessionID] = seq + 1
+	}
+	writes, err := seen.writeStatements()
+	if err != nil {
+		return err
+	}
+	if err := a.tx.Run(a.ctx, writes...); err != nil {
+		return err
 	}
 	row := make([]any, 0, len(eventColumns))
-	return a.tx.Insert(a.ctx, "events", eventColumns, len(events), func(i int) []any { return eventRow(row, events[i]) })
+	return a.tx.Insert(a.ctx, "events", eventColumns, len(incoming), func(i int) []any { return eventRow(row, &incoming[i].Event) })
 }
 
 // receipt sums up a batch that was stored. Its events of one session have
@@ -188,12 +296,15 @@ func (a *appending) keepReceipt(batch *models.Batch, r models.Receipt) error {
 	if err != nil {
 		return err
 	}
-	return a.tx.Exec(a.ctx, "UPDATE idempotency_keys SET receipt = ? WHERE key = ?", string(text), batch.Key)
+	return a.tx.Run(a.ctx, database.Statement{Text: "UPDATE idempotency_keys SET receipt = ? WHERE key = ?", Args: []any{string(text), batch.Key}})
 }
 
 func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err error) {
 	var digest, text string
-	found, err := a.tx.QueryRow(a.ctx, "SELECT digest, receipt FROM idempotency_keys WHERE key = ?", []any{batch.Key}, &digest, &text)
+	found := false
+	err = a.tx.Run(a.ctx, database.Statement{
+		Text: "SELECT digest, receipt FROM idempotency_keys WHERE key = ?", Args: []any{batch.Key}, Dest: []any{&digest, &text}, Row: func() { found = true },
+	})
 	switch {
 	case err != nil:
 		return r, err

@@ -34,9 +34,14 @@ func batchOf(events ...models.Event) models.Batch {
 	return models.Batch{Events: incoming}
 }
 
+// appendGroup stores batches whose events have their sessions.
+func appendGroup(ctx context.Context, events *repository.Events, batches ...models.Batch) ([]models.Receipt, error) {
+	return events.Append(ctx, models.Group{Batches: batches}, models.Asking{}, nil)
+}
+
 // appendBatch stores one batch.
 func appendBatch(ctx context.Context, events *repository.Events, batch models.Batch) (models.Receipt, error) {
-	receipts, err := events.Append(ctx, []models.Batch{batch})
+	receipts, err := appendGroup(ctx, events, batch)
 	if err != nil {
 		return models.Receipt{}, err
 	}
@@ -310,7 +315,7 @@ func TestReceiptsTellTheNumbers(t *testing.T) {
 		faults := []models.ItemFault{{Index: 3, Error: "no event"}}
 		first, second := batchOf(newEvent("s", noon), newEvent(models.UnassignedID, noon), newEvent("s", noon)), batchOf(newEvent("s", noon))
 		first.Faults = faults
-		receipts, err := repository.NewEvents(db).Append(t.Context(), []models.Batch{first, second})
+		receipts, err := appendGroup(t.Context(), repository.NewEvents(db), first, second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +338,7 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 			return b
 		}
 		// In one group: the first of each key is stored, the others get its receipt.
-		receipts, err := events.Append(t.Context(), []models.Batch{keyed("b", "1", 2), keyed("a", "2", 1), keyed("b", "1", 2), keyed("", "", 1)})
+		receipts, err := appendGroup(t.Context(), events, keyed("b", "1", 2), keyed("a", "2", 1), keyed("b", "1", 2), keyed("", "", 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +354,7 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(again, receipts[0]) {
 			t.Errorf("the same again got %+v, %v; want %+v", again, err, receipts[0])
 		}
-		if _, err := events.Append(t.Context(), []models.Batch{keyed("", "", 1), keyed("b", "other", 2)}); models.ErrorCode(err) != models.CodeConflict {
+		if _, err := appendGroup(t.Context(), events, keyed("", "", 1), keyed("b", "other", 2)); models.ErrorCode(err) != models.CodeConflict {
 			t.Errorf("another request of the key got %v, want a conflict", err)
 		}
 		if session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID); err != nil || session.EventCount != 4 {
@@ -379,7 +384,7 @@ func TestConcurrentRepetitionsAreStoredOnce(t *testing.T) {
 						b.Key, b.Digest = fmt.Sprint((w+round*k)%10), "same"
 						batches = append(batches, b)
 					}
-					if _, err := events.Append(t.Context(), batches); err != nil {
+					if _, err := appendGroup(t.Context(), events, batches...); err != nil {
 						t.Error(err)
 					}
 				}

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -35,47 +34,6 @@ func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) 
 	var session models.Session
 	if err := r.db.Read(ctx).Where("id = ?", id).Take(&session).Error; err != nil {
 		return nil, translate(r.db, err, "session "+id)
-	}
-	return &session, nil
-}
-
-// ListExisting gives those of the IDs that name a session.
-func (r *Sessions) ListExisting(ctx context.Context, ids []string) ([]string, error) {
-	var found []string
-	for chunk := range slices.Chunk(ids, 1000) {
-		var some []string
-		if err := r.db.Read(ctx).Model(&models.Session{}).Where("id IN ?", chunk).Pluck("id", &some).Error; err != nil {
-			return nil, translate(r.db, err, "the session")
-		}
-		found = append(found, some...)
-	}
-	return found, nil
-}
-
-// GetLiveID gives the ID of an agent's session that is active, or was asked to
-// start after the given time and is not active yet; of several the most recently
-// started one, and not_found of none. It runs for every group of events.
-func (r *Sessions) GetLiveID(ctx context.Context, agentID string, startingAfter time.Time) (string, error) {
-	var ids []string
-	err := r.db.Read(ctx).Model(&models.Session{}).
-		Where("agent_id = ? AND (is_active OR starting_since > ?)", agentID, startingAfter).
-		Order("COALESCE(starting_since, monitoring_started) DESC, id").Limit(1).Pluck("id", &ids).Error
-	if err == nil && len(ids) == 0 {
-		err = gorm.ErrRecordNotFound
-	}
-	if err != nil {
-		return "", translate(r.db, err, "a live session")
-	}
-	return ids[0], nil
-}
-
-// GetLastEnded gives the session of an agent that ended last, or not_found.
-func (r *Sessions) GetLastEnded(ctx context.Context, agentID string) (*models.Session, error) {
-	var session models.Session
-	err := r.db.Read(ctx).Where("agent_id = ? AND monitoring_ended IS NOT NULL", agentID).
-		Order("monitoring_ended DESC").Take(&session).Error
-	if err != nil {
-		return nil, translate(r.db, err, "an ended session")
 	}
 	return &session, nil
 }

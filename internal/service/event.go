@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"maps"
 	"slices"
 	"time"
 
@@ -18,7 +17,8 @@ const startGrace = time.Minute
 // EventRepository keeps events; internal/repository implements it and documents
 // its contracts.
 type EventRepository interface {
-	Append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error)
+	Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error)
+	LastStored(ctx context.Context, writer string) (int64, error)
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
@@ -27,12 +27,9 @@ type EventRepository interface {
 	LastID(ctx context.Context) (uint64, error)
 }
 
-// SessionFinder finds the sessions that events may belong to.
+// SessionFinder finds sessions.
 type SessionFinder interface {
 	Get(ctx context.Context, id string) (*models.Session, error)
-	ListExisting(ctx context.Context, ids []string) ([]string, error)
-	GetLiveID(ctx context.Context, agentID string, startingAfter time.Time) (string, error)
-	GetLastEnded(ctx context.Context, agentID string) (*models.Session, error)
 }
 
 // Events takes events in and gives them out. It is safe for concurrent use.
@@ -47,101 +44,48 @@ func NewEvents(events EventRepository, sessions SessionFinder, clock Clock) *Eve
 	return &Events{events, sessions, clock}
 }
 
-// Append finds each event's session and stores the batches, all or none; when it
-// returns they are committed. It gives a receipt for each batch. A batch whose
-// key was seen before is not stored again.
-func (s *Events) Append(ctx context.Context, batches []models.Batch) ([]models.Receipt, error) {
-	if err := s.attribute(ctx, batches); err != nil {
-		return nil, err
-	}
-	return s.events.Append(ctx, batches)
+// Append finds each event's session and stores the batches of a group, all or
+// none; when it returns they are committed. It gives a receipt for each batch. A
+// batch whose key was seen before is not stored again.
+func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
+	asking := models.Asking{AgentID: models.DefaultAgentID, StartingAfter: s.clock.now().Add(-startGrace)}
+	return s.events.Append(ctx, group, asking, attribute)
+}
+
+// LastStored gives the number of the last batch of a writer that was stored, 0
+// when there is none.
+func (s *Events) LastStored(ctx context.Context, writer string) (int64, error) {
+	return s.events.LastStored(ctx, writer)
 }
 
 // attribute sets the SessionID of each event: the session that it names, if
 // there is one; else the session that its agent works for, since agents name
 // sessions of their own or none; else the last one that ended, when the event
 // happened in its time; else the session that takes everything.
-func (s *Events) attribute(ctx context.Context, batches []models.Batch) error {
-	known, err := s.knownSessions(ctx, batches)
-	if err != nil {
-		return err
-	}
-	var fallback func(*models.Event) string
-	for in := range incoming(batches) {
-		switch {
-		case known[in.RequestHint]:
-			in.SessionID = in.RequestHint
-		case known[in.SessionHint]:
-			in.SessionID = in.SessionHint
-		default:
-			if fallback == nil {
-				if fallback, err = s.sessionOfAgent(ctx, models.DefaultAgentID); err != nil {
-					return err
-				}
-			}
-			in.SessionID = fallback(&in.Event)
-		}
-	}
-	return nil
-}
-
-// incoming walks over the events of batches.
-func incoming(batches []models.Batch) iter.Seq[*models.Incoming] {
-	return func(yield func(*models.Incoming) bool) {
-		for _, batch := range batches {
-			for i := range batch.Events {
-				if !yield(&batch.Events[i]) {
-					return
-				}
+func attribute(batches []models.Batch, candidates models.Candidates) {
+	for i := range batches {
+		for j := range batches[i].Events {
+			in := &batches[i].Events[j]
+			switch {
+			case candidates.Known[in.RequestHint]:
+				in.SessionID = in.RequestHint
+			case candidates.Known[in.SessionHint]:
+				in.SessionID = in.SessionHint
+			case candidates.Live != "":
+				in.SessionID = candidates.Live
+			case happenedIn(&in.Event, candidates.Ended):
+				in.SessionID = candidates.Ended.ID
+			default:
+				in.SessionID = models.UnassignedID
 			}
 		}
 	}
 }
 
-// knownSessions gives those of the hints that name a session.
-func (s *Events) knownSessions(ctx context.Context, batches []models.Batch) (map[string]bool, error) {
-	hints := map[string]bool{}
-	for in := range incoming(batches) {
-		for _, hint := range []string{in.RequestHint, in.SessionHint} {
-			if models.ValidID(hint) {
-				hints[hint] = true
-			}
-		}
-	}
-	known := map[string]bool{}
-	if len(hints) == 0 {
-		return known, nil
-	}
-	found, err := s.sessions.ListExisting(ctx, slices.Collect(maps.Keys(hints)))
-	for _, id := range found {
-		known[id] = true
-	}
-	return known, err
-}
-
-// sessionOfAgent gives the rule for an agent's events that name no session.
-func (s *Events) sessionOfAgent(ctx context.Context, agentID string) (func(*models.Event) string, error) {
-	live, err := s.sessions.GetLiveID(ctx, agentID, s.clock.now().Add(-startGrace))
-	if err == nil {
-		return func(*models.Event) string { return live }, nil
-	}
-	if models.ErrorCode(err) != models.CodeNotFound {
-		return nil, err
-	}
-	ended, err := s.sessions.GetLastEnded(ctx, agentID)
-	if models.ErrorCode(err) == models.CodeNotFound {
-		return func(*models.Event) string { return models.UnassignedID }, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return func(e *models.Event) string {
-		if e.TimestampSource == models.TimestampFromAgent && ended.MonitoringStarted != nil &&
-			!e.Timestamp.Before(*ended.MonitoringStarted) && !e.Timestamp.After(*ended.MonitoringEnded) {
-			return ended.ID
-		}
-		return models.UnassignedID
-	}, nil
+// happenedIn reports whether the event's own time lies within the session's.
+func happenedIn(e *models.Event, session *models.EndedSession) bool {
+	return session != nil && session.Started != nil && e.TimestampSource == models.TimestampFromAgent &&
+		!e.Timestamp.Before(*session.Started) && !e.Timestamp.After(session.Ended)
 }
 
 // claimTimeout bounds the database work of a claim, which goes on when the

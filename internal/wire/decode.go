@@ -5,9 +5,7 @@ package wire
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -24,79 +22,149 @@ const (
 	sourceUnknown = "unknown"
 )
 
-// maxHotFieldLen is how many bytes of a value are lifted into its column; the
-// whole value stays in data.
-const maxHotFieldLen = 4096
-
 // Event reads one controller event: {"event_type", "timestamp", "source",
 // "data"}. now is the time of receipt, used when the event's own time is
 // missing or cannot be read. The error is a *models.Error of code invalid that
 // names the field.
 func Event(body []byte, now time.Time) (models.Incoming, error) {
-	lossless, err := check(body)
-	if err != nil {
-		return models.Incoming{}, err
-	}
-	return event(body, lossless, now)
-}
-
-// event reads an event of a text that was checked.
-func event(text []byte, lossless bool, now time.Time) (models.Incoming, error) {
-	var in models.Incoming
-	if jsonscan.Kind(text) != '{' {
-		return in, invalid("an event is a JSON object, not %s", jsonscan.KindName(text))
-	}
-	var eventType, timestamp, source, data []byte
-	err := envelope(text, "an event has event_type, timestamp, source and data", map[string]*[]byte{
-		"event_type": &eventType, "timestamp": &timestamp, "source": &source, "data": &data,
-	})
-	if err != nil {
-		return in, err
-	}
-	if in.EventType, err = envelopeString("event_type", eventType, models.MaxEventTypeLen); err != nil {
-		return in, err
-	}
-	if in.EventType == "" {
-		return in, invalid("event_type is missing: it names what happened, such as %q", models.TypeFile)
-	}
-	if in.Source, err = envelopeString("source", source, models.MaxSourceLen); err != nil {
-		return in, err
-	}
-	if in.Source == "" {
-		in.Source = sourceUnknown
-	}
-	if err := setEnvelopeTime(&in.Event, timestamp, now); err != nil {
-		return in, err
-	}
-	if data == nil {
-		data = []byte("null")
-	}
-	setData(&in.Event, data, lossless)
-	in.SessionHint = setHotFields(&in.Event, data)
-	return in, nil
+	return one(body, now, readEvent)
 }
 
 // HTTPFlow reads one flow of the HTTP forwarder. The whole body is the event's
 // data.
 func HTTPFlow(body []byte, now time.Time) (models.Incoming, error) {
+	return one(body, now, readHTTPFlow)
+}
+
+// readFunc reads the event that the scanner is at. Its error is about what the
+// event says; malformed JSON is the scanner's.
+type readFunc func(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error
+
+// one reads a body that is one event.
+func one(body []byte, now time.Time, read readFunc) (models.Incoming, error) {
 	var in models.Incoming
-	lossless, err := check(body)
-	if err != nil {
+	if empty := len(bytes.TrimSpace(body)) == 0; empty {
+		return in, invalid("the body is empty: JSON is expected")
+	}
+	s := jsonscan.NewScanner(body)
+	fault := read(s, &in, now)
+	if err := end(s); err != nil {
 		return in, err
 	}
-	if jsonscan.Kind(body) != '{' {
-		return in, invalid("an HTTP flow is a JSON object, not %s", jsonscan.KindName(body))
+	return in, fault
+}
+
+// end ends the reading of a body, and says what is malformed in it.
+func end(s *jsonscan.Scanner) error {
+	err := s.End()
+	if syntax, ok := errors.AsType[*jsonscan.SyntaxError](err); ok {
+		return invalid("malformed JSON: %s", syntax.Error())
 	}
-	if request := jsonscan.Get(body, "request"); request == nil {
-		return in, invalid("request is missing: an HTTP flow has timestamp_ms, kind, request and, once answered, response")
-	} else if kind := jsonscan.Kind(request); kind != '{' && kind != 'n' {
-		return in, invalid("request must be an object, not %s", jsonscan.KindName(request))
+	return err
+}
+
+func readEvent(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
+	if s.Kind() != '{' {
+		return invalid("an event is a JSON object, not %s", jsonscan.KindName(s.Value()))
+	}
+	var eventType, timestamp, source, data []byte
+	var lossless bool
+	var lifted lifted
+	e := envelope{shape: "an event has event_type, timestamp, source and data"}
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "event_type":
+			e.set("event_type", &eventType, s.Value())
+		case "timestamp":
+			e.set("timestamp", &timestamp, s.Value())
+		case "source":
+			e.set("source", &source, s.Value())
+		case "data":
+			lossless = s.Lossless(func() { e.set("data", &data, lifted.read(s)) })
+		default:
+			e.unknown(key)
+			s.Value()
+		}
+	})
+	if e.fault != nil {
+		return e.fault
+	}
+	var err error
+	if in.EventType, err = envelopeString("event_type", eventType, models.MaxEventTypeLen); err != nil {
+		return err
+	}
+	if in.EventType == "" {
+		return invalid("event_type is missing: it names what happened, such as %q", models.TypeFile)
+	}
+	if in.Source, err = envelopeString("source", source, models.MaxSourceLen); err != nil {
+		return err
+	}
+	if in.Source == "" {
+		in.Source = sourceUnknown
+	}
+	if err := setEnvelopeTime(&in.Event, timestamp, now); err != nil {
+		return err
+	}
+	if data == nil {
+		data, lossless = []byte("null"), true
+	}
+	setData(&in.Event, data, lossless)
+	lifted.set(in)
+	return nil
+}
+
+func readHTTPFlow(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
+	if s.Kind() != '{' {
+		return invalid("an HTTP flow is a JSON object, not %s", jsonscan.KindName(s.Value()))
+	}
+	var timestamp, request, data []byte
+	var lifted lifted
+	lossless := s.Lossless(func() {
+		data = s.Object(func(key []byte) {
+			switch string(key) {
+			case "timestamp_ms":
+				timestamp = s.Value()
+			case "request":
+				request = lifted.member(s, key)
+			default:
+				lifted.member(s, key)
+			}
+		})
+	})
+	if request == nil {
+		return invalid("request is missing: an HTTP flow has timestamp_ms, kind, request and, once answered, response")
+	}
+	if kind := jsonscan.Kind(request); kind != '{' && kind != 'n' {
+		return invalid("request must be an object, not %s", jsonscan.KindName(request))
 	}
 	in.EventType, in.Source = models.TypeHTTP, sourceHTTP
-	setEpochTime(&in.Event, jsonscan.Get(body, "timestamp_ms"), time.Millisecond, now)
-	setData(&in.Event, body, lossless)
-	in.SessionHint = setHotFields(&in.Event, body)
-	return in, nil
+	setEpochTime(&in.Event, timestamp, time.Millisecond, now)
+	setData(&in.Event, data, lossless)
+	lifted.set(in)
+	return nil
+}
+
+// readPacket reads an item of a packet batch.
+func readPacket(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
+	if s.Kind() != '{' {
+		return invalid("a packet is a JSON object, not %s", jsonscan.KindName(s.Value()))
+	}
+	var timestamp, data []byte
+	var lifted lifted
+	lossless := s.Lossless(func() {
+		data = s.Object(func(key []byte) {
+			if string(key) == "timestamp" {
+				timestamp = s.Value()
+			} else {
+				lifted.member(s, key)
+			}
+		})
+	})
+	in.EventType, in.Source = models.TypePacket, sourceNetwork
+	setEpochTime(&in.Event, timestamp, time.Second, now)
+	setData(&in.Event, data, lossless)
+	lifted.set(in)
+	return nil
 }
 
 // MaxBatch is how many events one batch may hold: a body of a few bytes an event
@@ -105,24 +173,37 @@ const MaxBatch = 10_000
 
 // batch collects what can be taken of the items of a batch.
 type batch struct {
+	now    time.Time
 	events []models.Incoming
 	faults []models.ItemFault
 	n      int // items so far
 }
 
-// add takes an item, or notes why it cannot be taken. Only a batch that is too
-// long is an error.
-func (b *batch) add(in models.Incoming, fault error) error {
+// read takes an item, or notes why it cannot be taken.
+func (b *batch) read(s *jsonscan.Scanner, read readFunc) {
 	index := b.n
 	if b.n++; b.n > MaxBatch {
-		return models.Errorf(models.CodeTooLarge, "the batch has more than the %d items that are taken at once", MaxBatch)
+		s.Value()
+		return
 	}
-	if fault == nil {
-		b.events = append(b.events, in)
-	} else {
-		b.faults = append(b.faults, models.ItemFault{Index: index, Error: fault.Error()})
+	b.events = append(b.events, models.Incoming{})
+	if fault := read(s, &b.events[len(b.events)-1], b.now); fault != nil {
+		b.fail(index, fault)
 	}
-	return nil
+}
+
+// fail notes why the item that was just added cannot be taken.
+func (b *batch) fail(index int, fault error) {
+	b.events = b.events[:len(b.events)-1]
+	b.faults = append(b.faults, models.ItemFault{Index: index, Error: fault.Error()})
+}
+
+// result gives what was taken, unless the batch is too long.
+func (b *batch) result() ([]models.Incoming, []models.ItemFault, error) {
+	if b.n > MaxBatch {
+		return nil, nil, models.Errorf(models.CodeTooLarge, "the batch has more than the %d items that are taken at once", MaxBatch)
+	}
+	return b.events, b.faults, nil
 }
 
 // Events reads a batch of a new agent: events as Event reads them, in a JSON
@@ -130,48 +211,67 @@ func (b *batch) add(in models.Incoming, fault error) error {
 // index and cost the others nothing; a malformed array is an error as a whole,
 // a malformed line is not.
 func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
-	var b batch
+	b := batch{now: now}
 	switch jsonscan.Kind(body) {
 	case 0:
 		return nil, nil, invalid("the body is empty: a JSON array of events, or one event a line, is expected")
 	case '[':
-		lossless, err := check(body)
-		if err != nil {
+		s := jsonscan.NewScanner(body)
+		s.Array(func() { b.read(s, readEvent) })
+		if err := end(s); err != nil {
 			return nil, nil, err
-		}
-		for item := range jsonscan.Elements(body) {
-			if err := b.add(event(item, lossless, now)); err != nil {
-				return nil, nil, err
-			}
 		}
 	default:
 		for line := range bytes.Lines(body) {
 			if len(bytes.TrimSpace(line)) == 0 {
 				continue
 			}
-			if err := b.add(Event(line, now)); err != nil {
-				return nil, nil, err
+			index, before := b.n, len(b.events)
+			s := jsonscan.NewScanner(line)
+			b.read(s, readEvent)
+			if err := end(s); err != nil && b.n <= MaxBatch {
+				if len(b.events) == before { // it has a fault already; this one explains it
+					b.faults = b.faults[:len(b.faults)-1]
+					b.events = b.events[:before+1]
+				}
+				b.fail(index, err)
 			}
 		}
 	}
-	return b.events, b.faults, nil
+	return b.result()
 }
 
 // Packets reads a batch of the network forwarder: {"events": […], "count": n}.
 // Items that are no packets are reported by their index and cost the others
 // nothing. The error is for a body that is no batch at all.
 func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
-	lossless, err := check(body)
-	if err != nil {
-		return nil, nil, err
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, nil, invalid("the body is empty: JSON is expected")
 	}
-	if jsonscan.Kind(body) != '{' {
-		return nil, nil, invalid("a packet batch is a JSON object with an array events, not %s", jsonscan.KindName(body))
-	}
+	b := batch{now: now}
 	var events, count []byte
-	err = envelope(body, "a packet batch has events and count", map[string]*[]byte{"events": &events, "count": &count})
-	if err != nil {
+	e := envelope{shape: "a packet batch has events and count"}
+	s := jsonscan.NewScanner(body)
+	kind := s.Kind()
+	batch := s.Object(func(key []byte) {
+		switch string(key) {
+		case "events":
+			e.set("events", &events, s.Array(func() { b.read(s, readPacket) }))
+		case "count":
+			e.set("count", &count, s.Value())
+		default:
+			e.unknown(key)
+			s.Value()
+		}
+	})
+	if err := end(s); err != nil {
 		return nil, nil, err
+	}
+	switch {
+	case kind != '{':
+		return nil, nil, invalid("a packet batch is a JSON object with an array events, not %s", jsonscan.KindName(batch))
+	case e.fault != nil:
+		return nil, nil, e.fault
 	}
 	if !empty(count) {
 		if n, ok := integer(count); !ok || n < 0 {
@@ -184,57 +284,31 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault,
 	if jsonscan.Kind(events) != '[' {
 		return nil, nil, invalid("events must be an array, not %s", jsonscan.KindName(events))
 	}
-	var b batch
-	for item := range jsonscan.Elements(events) {
-		if err := b.add(packet(item, lossless, now)); err != nil {
-			return nil, nil, err
-		}
-	}
-	return b.events, b.faults, nil
-}
-
-// packet reads a packet of a text that was checked.
-func packet(text []byte, lossless bool, now time.Time) (models.Incoming, error) {
-	var in models.Incoming
-	if jsonscan.Kind(text) != '{' {
-		return in, invalid("a packet is a JSON object, not %s", jsonscan.KindName(text))
-	}
-	in.EventType, in.Source = models.TypePacket, sourceNetwork
-	setEpochTime(&in.Event, jsonscan.Get(text, "timestamp"), time.Second, now)
-	setData(&in.Event, text, lossless)
-	in.SessionHint = setHotFields(&in.Event, text)
-	return in, nil
+	return b.result()
 }
 
 func invalid(format string, args ...any) error {
 	return models.Errorf(models.CodeInvalid, format, args...)
 }
 
-func check(body []byte) (lossless bool, err error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return false, invalid("the body is empty: JSON is expected")
-	}
-	lossless, err = jsonscan.Check(body)
-	if syntax, ok := errors.AsType[*jsonscan.SyntaxError](err); ok {
-		return false, invalid("malformed JSON: %s", syntax.Error())
-	}
-	return lossless, err
+// envelope takes an object's members apart. It has no others than those that are
+// known: what nobody reads would be lost without a word.
+type envelope struct {
+	shape string // what the object is to have
+	fault error  // the first
 }
 
-// envelope takes an object's members apart. It has no others than fields: what
-// nobody reads would be lost without a word.
-func envelope(object []byte, shape string, fields map[string]*[]byte) error {
-	for key, value := range jsonscan.Members(object) {
-		field, ok := fields[key]
-		if !ok {
-			return invalid("unknown field %q: %s", cut(key, 100), shape)
-		}
-		if *field != nil {
-			return invalid("%s is there twice", key)
-		}
-		*field = value
+func (e *envelope) set(name string, field *[]byte, value []byte) {
+	if *field != nil && e.fault == nil {
+		e.fault = invalid("%s is there twice", name)
 	}
-	return nil
+	*field = value
+}
+
+func (e *envelope) unknown(key []byte) {
+	if e.fault == nil {
+		e.fault = invalid("unknown field %q: %s", cut(string(key), 100), e.shape)
+	}
 }
 
 // envelopeString reads a string of the envelope, which must fit its column;
@@ -271,99 +345,6 @@ func setData(e *models.Event, data []byte, lossless bool) {
 		return
 	}
 	e.Data, e.DataRaw = jsonscan.JSONB(data), data
-}
-
-// setHotFields lifts what people filter by, wherever a client puts it, and gives
-// the session id that came along.
-func setHotFields(e *models.Event, data []byte) (sessionHint string) {
-	var processName, operation, method, target, image, host string
-	var port []byte
-	process := func(key string, value []byte) {
-		switch key {
-		case "processId", "process_id", "pid":
-			if pid, ok := integer(value); ok && e.PID == nil {
-				e.PID = &pid
-			}
-		case "processName", "process_name":
-			setFirst(&processName, value)
-		}
-	}
-	for key, value := range jsonscan.Members(data) {
-		switch key {
-		case "metadata", "process_info":
-			for k, v := range jsonscan.Members(value) {
-				if k == "sessionId" {
-					setFirst(&sessionHint, v)
-				}
-				process(k, v)
-			}
-		case "operation":
-			setFirst(&operation, value)
-		case "filePath", "file_path", "path":
-			setFirst(&target, value)
-		case "imagePath", "image_path":
-			setFirst(&image, value)
-		case "request":
-			setFirst(&target, jsonscan.Get(value, "url"))
-			setFirst(&method, jsonscan.Get(value, "method"))
-		case "dst":
-			setFirst(&host, value)
-		case "dst_port":
-			port = value
-		default:
-			process(key, value)
-		}
-	}
-	e.ProcessName = optional(processName)
-	e.Operation = optional(cmp.Or(operation, method))
-	e.Target = optional(cmp.Or(target, image, hostPort(host, port)))
-	return sessionHint
-}
-
-// hostPort joins an address and a port as net.JoinHostPort does; the port may be
-// null or missing.
-func hostPort(host string, port []byte) string {
-	n, ok := integer(port)
-	switch {
-	case !ok || host == "":
-		return host
-	case strings.Contains(host, ":"):
-		return fmt.Sprintf("[%s]:%d", host, n)
-	default:
-		return fmt.Sprintf("%s:%d", host, n)
-	}
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-// setFirst takes a text where there is none yet: of a field's several names, one
-// that is null or empty must not hide the one that says something.
-func setFirst(field *string, value []byte) {
-	if *field == "" {
-		*field = hotText(value)
-	}
-}
-
-// hotText reads a string for a text column: without NUL, cut at
-// maxHotFieldLen; "" for anything but a string.
-func hotText(value []byte) string {
-	return cut(strings.ReplaceAll(jsonscan.Unquote(value), "\x00", string(utf8.RuneError)), maxHotFieldLen)
-}
-
-// cut shortens s to at most n bytes without splitting a character.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }
 
 // integer reads a whole number, also as a string of digits.

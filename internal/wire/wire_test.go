@@ -84,7 +84,7 @@ func fixtureEvents(t testing.TB) []models.Event {
 func sentData(path string, body []byte) ([][]byte, error) {
 	switch path {
 	case "/api/http/events":
-		return [][]byte{body}, nil
+		return [][]byte{bytes.TrimSpace(body)}, nil
 	case "/api/net/events":
 		var batch struct{ Events []json.RawMessage }
 		err := json.Unmarshal(body, &batch)

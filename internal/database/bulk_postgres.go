@@ -1,0 +1,171 @@
+package database
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"ospulse/internal/models"
+)
+
+// rollbackTimeout bounds a rollback; a connection that takes longer is dropped,
+// which rolls back as well.
+const rollbackTimeout = time.Second
+
+// postgresBulk inserts by COPY. Its transaction begins with the first
+// statements, in the same round trip.
+type postgresBulk struct {
+	dialect *postgresDialect
+	conn    *pgx.Conn
+}
+
+func (d *postgresDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
+	conn := driverConn.(*stdlib.Conn).Conn()
+	err := fn(postgresBulk{d, conn})
+	if err == nil && conn.PgConn().TxStatus() != 'I' { // idle: there was nothing to do
+		_, err = conn.Exec(ctx, "COMMIT")
+	}
+	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		if _, rollbackErr := conn.Exec(ctx, "ROLLBACK"); rollbackErr != nil {
+			return errors.Join(err, rollbackErr, conn.Close(ctx))
+		}
+	}
+	return err
+}
+
+func (b postgresBulk) Run(ctx context.Context, statements ...Statement) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	var batch pgx.Batch
+	if b.conn.PgConn().TxStatus() == 'I' {
+		batch.Queue("BEGIN")
+	}
+	for _, s := range statements {
+		queued := batch.Queue(b.dialect.numbered(s.Text), s.Args...)
+		if s.Dest == nil {
+			continue
+		}
+		queued.Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				if err := rows.Scan(s.Dest...); err != nil {
+					return err
+				}
+				s.Row()
+			}
+			return rows.Err()
+		})
+	}
+	return b.conn.SendBatch(ctx, &batch).Close()
+}
+
+func (b postgresBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {
+	rows := copyReader{n: n, row: row, buf: make([]byte, 0, 64<<10)}
+	text := "COPY " + table + " (" + strings.Join(columns, ",") + ") FROM STDIN BINARY"
+	tag, err := b.conn.PgConn().CopyFrom(ctx, &rows, text)
+	if err == nil && tag.RowsAffected() != int64(n) {
+		err = fmt.Errorf("COPY stored %d of %d rows", tag.RowsAffected(), n)
+	}
+	return err
+}
+
+// numbered writes each ? as PostgreSQL does: $1, $2 … Statements are few and come
+// again and again.
+func (d *postgresDialect) numbered(statement string) string {
+	if text, ok := d.texts.Load(statement); ok {
+		return text.(string)
+	}
+	text := statement
+	for n := 1; strings.Contains(text, "?"); n++ {
+		text = strings.Replace(text, "?", "$"+strconv.Itoa(n), 1)
+	}
+	d.texts.Store(statement, text)
+	return text
+}
+
+// copyReader gives rows in the binary format of COPY (the manual's chapter on
+// COPY, "Binary Format"), encoding them as they are read.
+type copyReader struct {
+	n    int
+	row  func(i int) []any
+	next int    // row to encode
+	buf  []byte // encoded and not read yet: buf[read:]
+	read int
+	done bool
+}
+
+// copyStart is the signature, no flags and no header extension; copyEnd takes the
+// place of a row's number of columns.
+const (
+	copyStart = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+	copyEnd   = "\xff\xff"
+)
+
+// postgresEpoch is the zero of PostgreSQL's timestamps.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+
+func (r *copyReader) Read(p []byte) (int, error) {
+	if r.read == len(r.buf) {
+		if r.done {
+			return 0, io.EOF
+		}
+		r.read, r.buf = 0, r.buf[:0]
+		if r.next == 0 {
+			r.buf = append(r.buf, copyStart...)
+		}
+		for ; r.next < r.n && len(r.buf) < len(p); r.next++ {
+			if err := r.encode(r.row(r.next)); err != nil {
+				return 0, err
+			}
+		}
+		if r.next == r.n {
+			r.done = true
+			r.buf = append(r.buf, copyEnd...)
+		}
+	}
+	n := copy(p, r.buf[r.read:])
+	r.read += n
+	return n, nil
+}
+
+func (r *copyReader) encode(values []any) error {
+	r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(len(values)))
+	for _, value := range values {
+		switch v := value.(type) {
+		case nil:
+			r.buf = binary.BigEndian.AppendUint32(r.buf, ^uint32(0))
+		case string:
+			r.buf = append(r.size(len(v)), v...)
+		case []byte:
+			r.buf = append(r.size(len(v)), v...)
+		case models.JSON:
+			const jsonbVersion = 1
+			r.buf = append(append(r.size(1+len(v)), jsonbVersion), v...)
+		case int64:
+			r.buf = binary.BigEndian.AppendUint64(r.size(8), uint64(v))
+		case bool:
+			r.buf = append(r.size(1), 0)
+			if v {
+				r.buf[len(r.buf)-1] = 1
+			}
+		case time.Time:
+			r.buf = binary.BigEndian.AppendUint64(r.size(8), uint64(v.UnixMicro()-postgresEpoch.UnixMicro()))
+		default:
+			return fmt.Errorf("a value of type %T cannot be copied", value)
+		}
+	}
+	return nil
+}
+
+// size begins a value of n bytes.
+func (r *copyReader) size(n int) []byte { return binary.BigEndian.AppendUint32(r.buf, uint32(n)) }

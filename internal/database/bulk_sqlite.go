@@ -1,0 +1,177 @@
+package database
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"ospulse/internal/models"
+)
+
+// insertSizes are how many rows go into one INSERT, each size a prepared
+// statement; their columns stay below the 32766 parameters that SQLite takes.
+var insertSizes = []int{64, 32, 16, 8, 4, 2, 1} //nolint:gochecknoglobals // a constant
+
+// sqliteBulk runs statements that stay prepared as long as the one writing
+// connection, and speaks to the driver itself: database/sql would check and
+// convert each of the many arguments. It gives the driver no context to watch:
+// that is a goroutine for every statement, and none of them waits for anything but
+// the disk.
+type sqliteBulk struct {
+	conn     driver.Conn
+	prepared map[string]driver.Stmt
+	args     []driver.NamedValue // of the statement that is about to run
+}
+
+func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
+	if conn := driverConn.(driver.Conn); d.writer == nil || d.writer.conn != conn {
+		d.writer = &sqliteBulk{conn: conn, prepared: map[string]driver.Stmt{}}
+	}
+	b := d.writer
+	err := ctx.Err()
+	if err == nil {
+		err = b.exec("BEGIN IMMEDIATE")
+	}
+	if err != nil {
+		return err
+	}
+	if err = fn(b); err == nil {
+		err = b.exec("COMMIT")
+	}
+	if err != nil {
+		// After some errors SQLite has rolled back by itself, and says that there
+		// is no transaction.
+		_ = b.exec("ROLLBACK")
+	}
+	return err
+}
+
+// closeStatements lets the connection be closed.
+func (d *sqliteDialect) closeStatements() error {
+	if d.writer == nil {
+		return nil
+	}
+	var errs []error
+	for _, statement := range d.writer.prepared {
+		errs = append(errs, statement.Close())
+	}
+	d.writer = nil
+	return errors.Join(errs...)
+}
+
+func (b *sqliteBulk) statement(text string) (driver.Stmt, error) {
+	if statement := b.prepared[text]; statement != nil {
+		return statement, nil
+	}
+	statement, err := b.conn.Prepare(text)
+	if err == nil {
+		b.prepared[text] = statement
+	}
+	return statement, err
+}
+
+// bind adds an argument to those of the next statement.
+func (b *sqliteBulk) bind(value any) {
+	if text, ok := value.(models.JSON); ok {
+		value = string(text)
+	}
+	b.args = append(b.args, driver.NamedValue{Ordinal: len(b.args) + 1, Value: value})
+}
+
+func (b *sqliteBulk) exec(text string) error {
+	statement, err := b.statement(text)
+	if err == nil {
+		_, err = statement.(driver.StmtExecContext).ExecContext(context.Background(), b.args)
+	}
+	b.args = b.args[:0]
+	return err
+}
+
+func (b *sqliteBulk) Run(_ context.Context, statements ...Statement) error {
+	for _, s := range statements {
+		for _, arg := range s.Args {
+			b.bind(arg)
+		}
+		if s.Dest == nil {
+			if err := b.exec(s.Text); err != nil {
+				return err
+			}
+		} else if err := b.query(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *sqliteBulk) query(s Statement) error {
+	statement, err := b.statement(s.Text)
+	if err != nil {
+		return err
+	}
+	rows, err := statement.(driver.StmtQueryContext).QueryContext(context.Background(), b.args)
+	b.args = b.args[:0]
+	if err != nil {
+		return err
+	}
+	values := make([]driver.Value, len(s.Dest))
+	for err = rows.Next(values); err == nil; err = rows.Next(values) {
+		for i, value := range values {
+			if err := scan(s.Dest[i], value); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+		}
+		s.Row()
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, rows.Close())
+}
+
+// scan sets what dest points at to a value of the driver. Only a pointer takes
+// NULL.
+func scan(dest any, value driver.Value) error {
+	target := reflect.ValueOf(dest).Elem()
+	if target.Kind() == reflect.Pointer {
+		if value == nil {
+			target.SetZero()
+			return nil
+		}
+		target.Set(reflect.New(target.Type().Elem()))
+		target = target.Elem()
+	}
+	v := reflect.ValueOf(value)
+	if value == nil || v.Type() != target.Type() {
+		return fmt.Errorf("a %T cannot be scanned into a %T", value, dest)
+	}
+	target.Set(v)
+	return nil
+}
+
+func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n int, row func(i int) []any) error {
+	for done := 0; done < n; {
+		size := insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n-done })]
+		for i := range size {
+			for _, value := range row(done + i) {
+				b.bind(value)
+			}
+		}
+		if err := b.exec(insertText(table, columns, size)); err != nil {
+			return err
+		}
+		done += size
+	}
+	return nil
+}
+
+// insertText gives an INSERT of n rows. Table and columns are constants of this
+// program.
+func insertText(table string, columns []string, n int) string {
+	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1)
+}

@@ -1,0 +1,346 @@
+// Package spool keeps groups of events on this machine's disk while the database
+// is away: a bounded queue in a file of its own, from which nothing is lost when
+// the program or the machine stops at any moment.
+//
+// It knows nothing of the database that the events are for.
+package spool
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	modernc "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"ospulse/internal/models"
+)
+
+// schema: groups wait in the order of their ids; rejected keeps what no database
+// takes, for a person to look at. Bodies are JSON, see record.
+const schema = `
+CREATE TABLE IF NOT EXISTS groups (
+	id INTEGER PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, first INTEGER NOT NULL, batches INTEGER NOT NULL, events INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rejected (
+	id INTEGER PRIMARY KEY, reason TEXT NOT NULL, rejected_at TEXT NOT NULL, body BLOB NOT NULL
+);
+PRAGMA user_version = 1; -- a write, which takes the lock`
+
+// Spool is an open spool. It is safe for concurrent use.
+type Spool struct {
+	db       *sql.DB
+	maxBytes int64
+
+	mu     sync.Mutex
+	events int
+	size   int64 // of the bodies, in bytes
+}
+
+// Open opens a spool in a folder, which it makes when it is not there. Several
+// programs may share the folder: each holds a file of its own until Close, and
+// takes over what is left in the files that nobody holds. The spool takes up to
+// maxBytes; with 0 it takes nothing, and gives only what was left.
+func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open the spool %s: %w", dir, err)
+	}
+	var own *Spool
+	for n := 1; n <= maxFiles; n++ {
+		path := filepath.Join(dir, strconv.Itoa(n)+".db")
+		if own != nil { // only those that are there
+			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		s, err := openFile(ctx, path)
+		switch {
+		case errors.Is(err, errHeld):
+			continue
+		case err == nil && own == nil:
+			own = s
+			own.maxBytes = maxBytes
+			continue
+		case err == nil:
+			err = errors.Join(own.takeOver(ctx, s), s.Close())
+		}
+		if err != nil {
+			err = fmt.Errorf("open the spool %s: %w", path, err)
+			if own != nil {
+				err = errors.Join(err, own.Close())
+			}
+			return nil, err
+		}
+	}
+	if own == nil {
+		return nil, fmt.Errorf("open the spool %s: %d other programs hold one there", dir, maxFiles)
+	}
+	return own, nil
+}
+
+// maxFiles is how many programs may share a folder.
+const maxFiles = 100
+
+// errHeld is for a file that another program holds.
+var errHeld = errors.New("another program holds it")
+
+// openFile opens one file, which it makes when it is not there.
+func openFile(ctx context.Context, path string) (*Spool, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would have others read it
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	options := url.Values{"_pragma": {
+		"auto_vacuum(INCREMENTAL)",
+		"locking_mode(EXCLUSIVE)",
+		"journal_mode(WAL)",
+		"synchronous(FULL)", // a commit is on the disk when it returns
+	}, "_txlock": {"immediate"}}
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(), RawQuery: options.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	s := &Spool{db: db}
+	if _, err = db.ExecContext(ctx, schema); err == nil {
+		err = db.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups").Scan(&s.events, &s.size)
+	}
+	if e, ok := errors.AsType[*modernc.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_BUSY {
+		err = errHeld
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// takeOver moves what another spool has to the end of this one. A group that is
+// in both when the program ends in between is stored once: its mark tells.
+func (s *Spool) takeOver(ctx context.Context, other *Spool) error {
+	for {
+		var (
+			id              int64
+			mark            models.Mark
+			batches, events int
+			body            []byte
+		)
+		err := other.db.QueryRowContext(ctx, "SELECT id, writer, first, batches, events, body FROM groups ORDER BY id LIMIT 1").
+			Scan(&id, &mark.Writer, &mark.First, &batches, &events, &body)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.add(ctx, mark, batches, events, body); err != nil {
+			return err
+		}
+		if err := other.Drop(ctx, id); err != nil {
+			return err
+		}
+	}
+}
+
+// Close gives the file back; what is in it stays.
+func (s *Spool) Close() error { return s.db.Close() }
+
+// Backlog gives what waits: events, and the bytes that they take of MaxBytes.
+func (s *Spool) Backlog() (events int, sizeBytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events, s.size
+}
+
+// MaxBytes is how much the spool takes.
+func (s *Spool) MaxBytes() int64 { return s.maxBytes }
+
+// Append adds a group. When it returns nil, the group is on the disk; a full spool
+// or disk is unavailable.
+func (s *Spool) Append(ctx context.Context, group models.Group) error {
+	if s.maxBytes == 0 {
+		return models.Errorf(models.CodeUnavailable, "the database is not available at the moment; try again")
+	}
+	body, events, err := encode(group.Batches)
+	if err != nil {
+		return err
+	}
+	if _, size := s.Backlog(); size+int64(len(body)) > s.maxBytes {
+		return models.Errorf(models.CodeUnavailable, "the database is away, and the %d MB kept for that are full; try again", s.maxBytes>>20)
+	}
+	if err := s.add(ctx, group.Mark, len(group.Batches), events, body); err != nil {
+		return models.Wrap(err, models.CodeUnavailable, "the database is away, and the events cannot be kept on this machine's disk; try again")
+	}
+	return nil
+}
+
+func (s *Spool) add(ctx context.Context, mark models.Mark, batches, events int, body []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.db.ExecContext(ctx, "INSERT INTO groups (writer, first, batches, events, body) VALUES (?, ?, ?, ?, ?)", mark.Writer, mark.First, batches, events, body)
+	if err == nil {
+		s.events += events
+		s.size += int64(len(body))
+	}
+	return err
+}
+
+// Oldest gives the groups that waited longest as one, with about maxEvents events,
+// and the ID of the last one. Their numbers follow one another. A spool that is
+// empty gives no batches.
+func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, lastID int64, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT id, writer, first, events, body FROM groups ORDER BY id LIMIT ?", maxEvents)
+	if err != nil {
+		return models.Group{}, 0, err
+	}
+	defer rows.Close()
+	for taken := 0; taken < maxEvents && rows.Next(); {
+		var (
+			id     int64
+			mark   models.Mark
+			events int
+			body   []byte
+		)
+		if err := rows.Scan(&id, &mark.Writer, &mark.First, &events, &body); err != nil {
+			return models.Group{}, 0, err
+		}
+		next := models.Mark{Writer: group.Mark.Writer, First: group.Mark.First + int64(len(group.Batches))}
+		if taken > 0 && (mark != next || taken+events > maxEvents) {
+			break
+		}
+		batches, err := decode(body)
+		if err != nil && taken > 0 {
+			break // it is the first one next time
+		}
+		if err != nil {
+			err = fmt.Errorf("group %d of the spool cannot be read and is set aside: %w", id, err)
+			return models.Group{}, 0, errors.Join(err, rows.Close(), s.setAside(ctx, id, err))
+		}
+		if taken == 0 {
+			group.Mark = mark
+		}
+		group.Batches = append(group.Batches, batches...)
+		taken += events
+		lastID = id
+	}
+	return group, lastID, rows.Err()
+}
+
+// setAside moves the oldest group to those that were rejected.
+func (s *Spool) setAside(ctx context.Context, id int64, reason error) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO rejected (reason, rejected_at, body) SELECT ?, ?, body FROM groups WHERE id = ?", reason.Error(), now(), id)
+	if err != nil {
+		return err
+	}
+	return s.Drop(ctx, id)
+}
+
+// Drop removes the groups up to an ID: they are stored.
+func (s *Spool) Drop(ctx context.Context, lastID int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var events int
+	var size int64
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := tx.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups WHERE id <= ?", lastID).Scan(&events, &size); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM groups WHERE id <= ?", lastID); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.events -= events
+	s.size -= size
+	if s.events == 0 {
+		// The disk gets its space back. It is no fault when that fails now.
+		_, _ = s.db.ExecContext(ctx, "PRAGMA incremental_vacuum")
+		_, _ = s.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	return nil
+}
+
+// Reject keeps a batch that no database takes, apart from those that wait.
+func (s *Spool) Reject(ctx context.Context, batch models.Batch, reason error) error {
+	body, _, err := encode([]models.Batch{batch})
+	if err != nil {
+		return err
+	}
+	_, err = s.db.ExecContext(ctx, "INSERT INTO rejected (reason, rejected_at, body) VALUES (?, ?, ?)", reason.Error(), now(), body)
+	return err
+}
+
+func now() string { return time.Now().UTC().Format(time.RFC3339) }
+
+// record is an event as the spool keeps it: its JSON as text, which keeps every
+// byte of it.
+type record struct {
+	models.Incoming
+	Data    string
+	DataRaw *string
+}
+
+// batchRecord is a batch as the spool keeps it.
+type batchRecord struct {
+	models.Batch
+	Events []record
+}
+
+func encode(batches []models.Batch) (body []byte, events int, err error) {
+	records := make([]batchRecord, len(batches))
+	for i := range batches {
+		records[i] = batchRecord{batches[i], make([]record, len(batches[i].Events))}
+		events += len(batches[i].Events)
+		for j, in := range batches[i].Events {
+			r := record{Incoming: in, Data: string(in.Data)}
+			if in.DataRaw != nil {
+				raw := string(in.DataRaw)
+				r.DataRaw = &raw
+			}
+			records[i].Events[j] = r
+		}
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false) // a page's markup would take six times its space
+	err = encoder.Encode(records)
+	return out.Bytes(), events, err
+}
+
+func decode(body []byte) ([]models.Batch, error) {
+	var records []batchRecord
+	if err := json.Unmarshal(body, &records); err != nil {
+		return nil, err
+	}
+	batches := make([]models.Batch, len(records))
+	for i := range records {
+		batches[i] = records[i].Batch
+		batches[i].Events = make([]models.Incoming, len(records[i].Events))
+		for j, r := range records[i].Events {
+			batches[i].Events[j] = r.Incoming
+			batches[i].Events[j].Data = models.JSON(r.Data)
+			if r.DataRaw != nil {
+				batches[i].Events[j].DataRaw = []byte(*r.DataRaw)
+			}
+		}
+	}
+	return batches, nil
+}

@@ -1,0 +1,187 @@
+package wire
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+)
+
+// maxHotFieldLen is how many bytes of a value are lifted into its column; the
+// whole value stays in data.
+const maxHotFieldLen = 4096
+
+// lifted is what people filter by, and what tells of processes, wherever in an
+// event's data a client puts it.
+type lifted struct {
+	pid                       *int64
+	name, operation, method   string
+	target, image, host, hint string
+	port, status              []byte
+	actor, child              models.ProcessFact // beyond pid and name
+	childPID                  *int64
+	commandLine               string
+}
+
+// read reads the data, and lifts from it.
+func (l *lifted) read(s *jsonscan.Scanner) []byte {
+	return s.Object(func(key []byte) { l.member(s, key) })
+}
+
+// member reads the value of a member of the data.
+func (l *lifted) member(s *jsonscan.Scanner, key []byte) []byte {
+	switch string(key) {
+	case "metadata", "process_info":
+		return s.Object(func(key []byte) {
+			if string(key) == "sessionId" {
+				setFirst(&l.hint, s.Value())
+			} else {
+				l.process(s, key)
+			}
+		})
+	case "operation":
+		return setFirst(&l.operation, s.Value())
+	case "filePath", "file_path", "path":
+		return setFirst(&l.target, s.Value())
+	case "imagePath", "image_path":
+		return setFirst(&l.image, s.Value())
+	case "commandLine", "command_line":
+		return setFirst(&l.commandLine, s.Value())
+	case "request":
+		return s.Object(func(key []byte) {
+			switch value := s.Value(); string(key) {
+			case "url":
+				setFirst(&l.target, value)
+			case "method":
+				setFirst(&l.method, value)
+			}
+		})
+	case "dst":
+		return setFirst(&l.host, s.Value())
+	case "dst_port":
+		l.port = s.Value()
+		return l.port
+	case "status":
+		l.status = s.Value()
+		return l.status
+	case "newProcessId", "new_process_id":
+		return setFirstInteger(&l.childPID, s.Value())
+	case "newProcessStartTime", "new_process_start_time":
+		return setFirstTime(&l.child.StartedAt, s.Value())
+	default:
+		return l.process(s, key)
+	}
+}
+
+// process reads a member that is about the process that acted.
+func (l *lifted) process(s *jsonscan.Scanner, key []byte) []byte {
+	switch value := s.Value(); string(key) {
+	case "processId", "process_id", "pid":
+		return setFirstInteger(&l.pid, value)
+	case "processName", "process_name":
+		return setFirst(&l.name, value)
+	case "processStartTime", "process_start_time":
+		return setFirstTime(&l.actor.StartedAt, value)
+	case "parentProcessId", "parent_process_id", "ppid":
+		return setFirstInteger(&l.actor.ParentPID, value)
+	default:
+		return value
+	}
+}
+
+// set sets what was lifted.
+func (l *lifted) set(in *models.Incoming) {
+	in.SessionHint = l.hint
+	in.PID = l.pid
+	texts := &[3]string{l.name, cmp.Or(l.operation, l.method), cmp.Or(l.target, l.image, hostPort(l.host, l.port))}
+	in.ProcessName, in.Operation, in.Target = optional(&texts[0]), optional(&texts[1]), optional(&texts[2])
+	if l.pid != nil && (!l.actor.StartedAt.IsZero() || l.actor.ParentPID != nil) {
+		l.actor.PID, l.actor.Name, l.actor.Acted = *l.pid, l.name, true
+		in.Processes = append(in.Processes, l.actor)
+	}
+	if l.childPID == nil || in.EventType != models.TypeProcessCreation {
+		return
+	}
+	if status, ok := integer(l.status); ok && status < 0 { // NTSTATUS: it was not created
+		return
+	}
+	if l.child.StartedAt.IsZero() {
+		l.child.StartedAt = in.Timestamp
+	}
+	l.child.PID, l.child.Image, l.child.CommandLine = *l.childPID, l.image, l.commandLine
+	if l.pid != nil {
+		l.child.ParentPID = l.pid
+		if !l.actor.StartedAt.IsZero() {
+			l.child.ParentStartedAt = &l.actor.StartedAt
+		}
+	}
+	in.Processes = append(in.Processes, l.child)
+}
+
+// hostPort joins an address and a port as net.JoinHostPort does; the port may be
+// null or missing.
+func hostPort(host string, port []byte) string {
+	n, ok := integer(port)
+	switch {
+	case !ok || host == "":
+		return host
+	case strings.Contains(host, ":"):
+		return fmt.Sprintf("[%s]:%d", host, n)
+	default:
+		return fmt.Sprintf("%s:%d", host, n)
+	}
+}
+
+func optional(s *string) *string {
+	if *s == "" {
+		return nil
+	}
+	return s
+}
+
+// setFirst takes a text where there is none yet: of a field's several names, one
+// that is null or empty must not hide the one that says something. It gives the
+// value back.
+func setFirst(field *string, value []byte) []byte {
+	if *field == "" {
+		*field = hotText(value)
+	}
+	return value
+}
+
+// setFirstInteger is setFirst for whole numbers.
+func setFirstInteger(field **int64, value []byte) []byte {
+	if n, ok := integer(value); ok && *field == nil {
+		*field = &n
+	}
+	return value
+}
+
+// setFirstTime is setFirst for RFC 3339 times.
+func setFirstTime(field *time.Time, value []byte) []byte {
+	if t, ok := ParseTime(jsonscan.Unquote(value)); ok && field.IsZero() {
+		*field = t
+	}
+	return value
+}
+
+// hotText reads a string for a text column: without NUL, cut at
+// maxHotFieldLen; "" for anything but a string.
+func hotText(value []byte) string {
+	return cut(strings.ReplaceAll(jsonscan.Unquote(value), "\x00", string(utf8.RuneError)), maxHotFieldLen)
+}
+
+// cut shortens s to at most n bytes without splitting a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
