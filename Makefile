@@ -5,6 +5,8 @@ FUZZTIME    ?= 30s
 TESTTIMEOUT ?= 8m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
+# Arguments for the benchmark, such as BENCHFLAGS='-db sqlite'; see -help.
+BENCHFLAGS  ?=
 
 # Everything but the tests is built without C, as the releases are. The race
 # detector of the tests needs it, and with it comes go-sqlite3, which GORM's
@@ -15,10 +17,10 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build test torture lint fmt fuzz clean
+.PHONY: help run build test torture bench lint fmt fuzz clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
 
 run: ## Start the backend on port 3003
 	$(NOCGO) $(GO) run main.go
@@ -32,7 +34,11 @@ test: ## Run all tests with the race detector, first installing what they need
 
 torture: ## Run the fault tests with 20 rounds of each fault
 	scripts/install-deps.sh
-	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|SlowClients' .
+	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|SlowClients' .
+
+bench: ## Measure the backend beside this machine's limits
+	scripts/install-deps.sh
+	$(NOCGO) $(GO) run ./bench $(BENCHFLAGS)
 
 lint: ## Check formatting, go vet and the rules in .golangci.yml
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ospulse/internal/models"
+	"ospulse/internal/wire"
+)
+
+// How many different requests there are of each kind. Of the compressed batches
+// each is there for a few seconds only: their times cannot be set when they are
+// sent.
+const (
+	variants       = 48
+	largeVariants  = 4
+	packedVariants = 400
+)
+
+const (
+	largeBatch = 1000 // events
+	smallBatch = 25
+)
+
+// bodies are the requests that the scenarios send, and the same events as rows
+// for the limits of the database.
+type bodies struct {
+	events, batches, packedBatches, flows, packets, manyPackets []request
+
+	eventRows, flowRows, packetRows [][]any
+}
+
+// newBodies makes them all; they are the same in every run, but for the times.
+func newBodies() (*bodies, error) {
+	g := newGenerator()
+	b := &bodies{}
+	for range variants {
+		event, flow := g.event(), g.flow()
+		b.events = append(b.events, newRequest(eventPath, "", event, isoTime))
+		b.flows = append(b.flows, newRequest(flowPath, "", flow, millisTime))
+		b.packets = append(b.packets, newRequest(packetPath, "", g.packets(smallBatch), secondsTime))
+		in, err := wire.HTTPFlow(flow, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		b.flowRows = append(b.flowRows, eventRow(&in.Event))
+	}
+	var batch, packets []byte
+	for range largeVariants {
+		batch, packets = g.batch(largeBatch), g.packets(largeBatch)
+		b.batches = append(b.batches, newRequest(batchPath, "", batch, isoTime))
+		b.manyPackets = append(b.manyPackets, newRequest(packetPath, "", packets, secondsTime))
+	}
+	var err error
+	if b.eventRows, err = rowsOf(wire.Events(batch, time.Now())); err != nil {
+		return nil, err
+	}
+	if b.packetRows, err = rowsOf(wire.Packets(packets, time.Now())); err != nil {
+		return nil, err
+	}
+	b.packedBatches, err = packed(b.batches)
+	return b, err
+}
+
+// packed gives compressed variants of batches, each later than the one before.
+func packed(batches []request) ([]request, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer encoder.Close()
+	var (
+		all  []request
+		last atomic.Int64
+	)
+	last.Store(time.Now().UnixMicro())
+	for i := range packedVariants {
+		batch := batches[i%len(batches)].clone()
+		batch.setTimes(&last)
+		_, body, _ := bytes.Cut(batch.bytes, []byte("\r\n\r\n"))
+		all = append(all, newRequest(batchPath, "Content-Encoding: zstd\r\n", encoder.EncodeAll(body, nil), isoTime))
+	}
+	return all, nil
+}
+
+func rowsOf(events []models.Incoming, faults []models.ItemFault, err error) ([][]any, error) {
+	if err != nil {
+		return nil, err
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("event %d: %s", faults[0].Index, faults[0].Error)
+	}
+	var rows [][]any
+	for i := range events {
+		rows = append(rows, eventRow(&events[i].Event))
+	}
+	return rows, nil
+}
+
+// generator writes what agents send, in the shape of testdata/fixtures.
+type generator struct {
+	rand  *rand.Rand
+	words []string
+}
+
+// newGenerator gives one that writes the same each time.
+func newGenerator() *generator {
+	g := &generator{rand: rand.New(rand.NewPCG(1, 2))}
+	g.words = g.newWords()
+	return g
+}
+
+// newWords gives a few hundred words that can nearly be read.
+func (g *generator) newWords() []string {
+	const consonants, vowels = "bcdfghjklmnprstvwz", "aeiou"
+	words := make([]string, 400)
+	for i := range words {
+		for range 1 + g.rand.IntN(4) {
+			words[i] += string(consonants[g.rand.IntN(len(consonants))]) + string(vowels[g.rand.IntN(len(vowels))])
+		}
+	}
+	return words
+}
+
+// word gives a word; as in any text, some come much more often than others.
+func (g *generator) word() string {
+	return g.words[int(float64(len(g.words))*g.rand.Float64()*g.rand.Float64())]
+}
+
+// event writes one event of a controller. The session in it is an invention of
+// the agent.
+func (g *generator) event() []byte {
+	content := make([]string, 4+g.rand.IntN(8))
+	for i := range content {
+		content[i] = fmt.Sprintf("%02X", g.rand.IntN(256))
+	}
+	return fmt.Appendf(nil, `{"event_type": "file_operation", "timestamp": %q, "source": "os-pulse-controller", "data": {"handle": "%#x", "filePath": "C:\\Users\\%s\\%s.dll", "bytesTransferred": %d, "content": %q, "timestamp": "2026-11-22T18:57:39.966Z", "operation": %q, "metadata": {"sessionId": "mws78o95-pb4w1knlzu%d", "processName": "%s.exe", "processId": %d}}}`,
+		isoTime.placeholder, 0x100+4*g.rand.IntN(200), g.word(), g.word(), len(content), strings.Join(content, " "),
+		[]string{"ReadFile", "WriteFile"}[g.rand.IntN(2)], g.rand.IntN(8), g.word(), 100+g.rand.IntN(900))
+}
+
+// batch writes n events as a JSON array.
+func (g *generator) batch(n int) []byte {
+	events := make([][]byte, n)
+	for i := range events {
+		events[i] = g.event()
+	}
+	return fmt.Appendf(nil, "[%s]", bytes.Join(events, []byte(",\n")))
+}
+
+// packets writes n packets as the network forwarder does.
+func (g *generator) packets(n int) []byte {
+	packets := make([][]byte, n)
+	for i := range packets {
+		from, to := 1024+g.rand.IntN(60000), []int{53, 80, 443, 8080}[g.rand.IntN(4)]
+		info := fmt.Sprintf("%d -> %d [ACK] Seq=%d Ack=%d Win=65536 Len=%d", from, to, g.rand.IntN(1e6), g.rand.IntN(1e6), g.rand.IntN(1400))
+		packets[i] = fmt.Appendf(nil, `{"timestamp": %s, "frame_number": %d, "protocol": "TCP", "src": "192.168.1.%d", "dst": "10.0.%d.%d", "src_port": %d, "dst_port": %d, "length": %d, "info": "% X", "info_raw": %q}`,
+			secondsTime.placeholder, i+1, g.rand.IntN(256), g.rand.IntN(256), g.rand.IntN(256), from, to, 54+g.rand.IntN(1400), info, info)
+	}
+	return fmt.Appendf(nil, `{"events": [%s], "count": %d}`, bytes.Join(packets, []byte(", ")), n)
+}
+
+// flow writes one HTTP flow of about 50 KB: a page that was answered.
+func (g *generator) flow() []byte {
+	const pageBytes = 48 << 10
+	path := "/" + g.word() + "/" + g.word()
+	var page strings.Builder
+	page.WriteString("<!doctype html>\n<html>\n<body>\n")
+	for page.Len() < pageBytes {
+		fmt.Fprintf(&page, "<div class=\"%s\" id=\"%s-%d\">\n  <a href=\"/%s/%s\">%s %s</a>\n  <p>", g.word(), g.word(), g.rand.IntN(1000), g.word(), g.word(), g.word(), g.word())
+		for range 20 + g.rand.IntN(60) {
+			page.WriteString(g.word() + " ")
+		}
+		page.WriteString("</p>\n</div>\n")
+	}
+	page.WriteString("</body>\n</html>\n")
+	return fmt.Appendf(nil, `{"timestamp_ms": %s, "kind": "response", "client": null, "server": {"ip": ["10.0.0.7", 443]}, "request": {"method": "GET", "scheme": "https", "host": "www.example.com", "port": 443, "path": %q, "url": "https://www.example.com%s", "http_version": "HTTP/1.1", "headers": {"Host": "www.example.com", "User-Agent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0", "Accept": "*/*"}, "body": {"type": "text", "content": "", "size": 0, "truncated": false}}, "response": {"status_code": 200, "reason": "OK", "http_version": "HTTP/1.1", "headers": {"content-type": "text/html; charset=utf-8", "content-length": "%d"}, "body": {"type": "text", "content": %s, "size": %d, "truncated": false}}}`,
+		millisTime.placeholder, path, path, page.Len(), strconv.Quote(page.String()), page.Len())
+}

@@ -1,0 +1,73 @@
+package main
+
+import "time"
+
+// ingestScenarios are those of taking events in. A single event is compared with
+// a server that only decodes it; batches and flows with the fastest way to get
+// the same rows into the same table.
+func ingestScenarios(b *bodies, dialect string) []scenario {
+	limits := newIngestLimits(b, dialect)
+	pick := func(onSQLite, onPostgres float64) float64 {
+		if dialect == sqlite {
+			return onSQLite
+		}
+		return onPostgres
+	}
+	single := func(connections int) load { return load{b.events, 1, connections} }
+	flows := load{b.flows, 1, 16}
+	return []scenario{
+		{
+			name: "single c=1", load: single(1),
+			against: []comparison{
+				{limit: bareLimit("bare decode c=1", single(1))},
+				{limit: limits.commit, byP50: true, max: 1},
+			},
+		},
+		{
+			name: "single c=16", load: single(16),
+			against: []comparison{
+				{limit: bareLimit("bare decode c=16", single(16))},
+				{limit: limits.commits},
+			},
+		},
+		{
+			name: "single c=64", load: single(64), maxP99: 12 * time.Millisecond,
+			against: []comparison{
+				{limit: bareLimit("bare decode c=64", single(64)), min: pick(0.55, 0.50)},
+				{limit: limits.smallGroups},
+			},
+		},
+		{
+			name: "single c=256", load: single(256), maxP99: 30 * time.Millisecond,
+			against: []comparison{{limit: bareLimit("bare decode c=256", single(256)), min: 0.65}},
+		},
+		{
+			name: "batch 1000 c=4", load: load{b.batches, largeBatch, 4},
+			against: []comparison{
+				{limit: limits.events, min: pick(0.70, 0.80)},
+				{limit: limits.twoWriters},
+			},
+		},
+		{
+			name: "batch 1000 zstd c=4", load: load{b.packedBatches, largeBatch, 4},
+			against: []comparison{{limit: limits.events, min: pick(0.70, 0.80)}},
+		},
+		{
+			name: "flows 50KB c=16", load: flows,
+			against: []comparison{
+				// 3000 and 1900 flows a second, on a machine that copies 100,000 rows.
+				{limit: limits.yardstick, min: pick(0.030, 0.019)},
+				{limit: limits.flows},
+				{limit: bareLimit("bare decode of flows", flows)},
+			},
+		},
+		{
+			name: "packets 25 c=16", load: load{b.packets, smallBatch, 16},
+			against: []comparison{{limit: limits.packets, min: pick(0, 0.60)}},
+		},
+		{
+			name: "packets 1000 c=4", load: load{b.manyPackets, largeBatch, 4},
+			against: []comparison{{limit: limits.packets}},
+		},
+	}
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ospulse/internal/database"
+	"ospulse/internal/database/pgtest"
+)
+
+// The databases, as database.DB names them.
+const (
+	sqlite   = "sqlite"
+	postgres = "postgres"
+)
+
+// lab is what all measurements share: a temporary folder and what runs in it.
+type lab struct {
+	time     time.Duration // of one measurement
+	progress io.Writer
+	dir      string
+	bodies   *bodies
+	binary   string // the backend
+	agent    *agent
+	bare     *process
+	server   *pgtest.Server // nil until a measurement needs it
+	stores   int            // so far
+}
+
+// openLab builds the backend and starts what every measurement needs.
+func openLab(ctx context.Context, measured time.Duration, progress io.Writer) (l *lab, err error) {
+	l = &lab{time: measured, progress: progress}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	if l.dir, err = os.MkdirTemp("", "ospulse-bench-"); err != nil {
+		return l, err
+	}
+	if l.bodies, err = newBodies(); err != nil {
+		return l, fmt.Errorf("make the events: %w", err)
+	}
+	if l.agent, err = startAgent(ctx); err != nil {
+		return l, fmt.Errorf("start the agent: %w", err)
+	}
+	l.say("building the backend")
+	if l.binary, err = buildBackend(ctx, l.dir); err != nil {
+		return l, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return l, err
+	}
+	l.bare, err = startProcess(ctx, l.dir, self, bareVariable+"=1")
+	return l, err
+}
+
+// close ends everything and removes the folder.
+func (l *lab) close() error {
+	var errs []error
+	if l.bare != nil {
+		errs = append(errs, l.bare.stop())
+	}
+	if l.agent != nil {
+		errs = append(errs, l.agent.close())
+	}
+	if l.server != nil {
+		errs = append(errs, l.server.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
+}
+
+// say tells what is being done.
+func (l *lab) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(l.progress, format+"\n", args...)
+}
+
+// store is an empty database, and a folder, for one measurement.
+type store struct {
+	dir     string
+	options database.Options
+	remove  func() error
+}
+
+func (l *lab) newStore(ctx context.Context, dialect string) (store, error) {
+	l.stores++
+	name := fmt.Sprintf("bench_%d", l.stores)
+	s := store{dir: filepath.Join(l.dir, name), options: database.Options{PoolSize: 16, Log: slog.New(slog.DiscardHandler)}}
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		return s, err
+	}
+	if dialect == sqlite {
+		s.options.Path = filepath.Join(s.dir, "ospulse.db") // where the backend has it
+		s.remove = func() error { return os.RemoveAll(s.dir) }
+		return s, nil
+	}
+	if l.server == nil {
+		var err error
+		if l.server, err = pgtest.Start(ctx, pgtest.Options{Durable: true}); err != nil {
+			return s, err
+		}
+	}
+	if err := l.server.CreateDatabase(ctx, name); err != nil {
+		return s, err
+	}
+	s.options.URL = l.server.URL(name)
+	s.remove = func() error {
+		return errors.Join(l.dropDatabase(context.WithoutCancel(ctx), name), os.RemoveAll(s.dir))
+	}
+	return s, nil
+}
+
+// dropDatabase also has the server write what it holds back, so that the next
+// measurement does not wait for it.
+func (l *lab) dropDatabase(ctx context.Context, name string) error {
+	conn, err := pgx.Connect(ctx, l.server.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "DROP DATABASE "+pgx.Identifier{name}.Sanitize())
+	return errors.Join(err, conn.Close(ctx))
+}

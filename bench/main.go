@@ -1,0 +1,143 @@
+// Command bench measures the backend beside the physical limits of the machine
+// that it runs on: what a bare HTTP server decodes, what the database stores of
+// the same rows by its fastest means. Scenario and limit run next to each other,
+// so that their ratio holds where absolute figures do not.
+//
+// scenario.go lists what is measured; ingest.go has the scenarios of taking
+// events in. A further group, such as queries or streams, is a further file.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+const help = `bench measures the backend beside the limits of this very machine.
+
+Usage: go run ./bench [flags]
+
+  -db NAME      sqlite, postgres or all (default)
+  -run REGEXP   the scenarios to run, by name; the limits that they are compared
+                with come along
+  -rounds N     each on fresh databases (3); a figure is the median of the rounds
+  -time D       of each measurement (3s), after a warm-up of 0.5s
+  -json FILE    write the figures there, too
+  -soak D       instead of all that: one mixed load on each database for that long
+
+After each scenario the events in the database are counted. Exit code 1: one was
+lost, a request failed, or a limit could not be measured; a goal that is not met
+is no failure.
+
+It keeps everything in a temporary folder, so TMPDIR chooses the disk that is
+measured. PostgreSQL must be installed; with -db sqlite only the scenario "flows"
+needs it, whose goal depends on how fast the machine is.
+`
+
+// warmUp comes before each measurement.
+const warmUp = 500 * time.Millisecond
+
+// options is what the flags say.
+type options struct {
+	databases []string
+	scenarios *regexp.Regexp
+	rounds    int
+	time      time.Duration
+	jsonPath  string
+	soak      time.Duration
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	var err error
+	if os.Getenv(bareVariable) != "" {
+		err = serveBare(ctx, os.Stdin, os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // whatever broke, broke by that
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the whole program. The tables go to stdout, progress to stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, err := io.WriteString(stdout, help)
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w; see -help", err)
+	}
+	l, err := openLab(ctx, o.time, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	if o.soak > 0 {
+		for _, dialect := range o.databases {
+			if err := l.soak(ctx, dialect, o.soak, stdout); err != nil {
+				return fmt.Errorf("%s: %w", dialect, err)
+			}
+		}
+		return nil
+	}
+	results, err := l.measureAll(ctx, o)
+	if err != nil {
+		return err
+	}
+	report := newReport(o, results, func(dialect string) []scenario { return scenarios(l, dialect) })
+	if o.jsonPath != "" {
+		if err := report.writeJSON(o.jsonPath); err != nil {
+			return err
+		}
+	}
+	return report.writeTables(stdout)
+}
+
+func parse(args []string) (options, error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	var o options
+	db := flags.String("db", "all", "")
+	scenarios := flags.String("run", "", "")
+	flags.IntVar(&o.rounds, "rounds", 3, "")
+	flags.DurationVar(&o.time, "time", 3*time.Second, "")
+	flags.StringVar(&o.jsonPath, "json", "", "")
+	flags.DurationVar(&o.soak, "soak", 0, "")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	if o.scenarios, err = regexp.Compile(*scenarios); err != nil {
+		return o, fmt.Errorf("-run: %w", err)
+	}
+	switch *db {
+	case sqlite, postgres:
+		o.databases = []string{*db}
+	case "all":
+		o.databases = []string{sqlite, postgres}
+	default:
+		return o, fmt.Errorf("-db is %q, not sqlite, postgres or all", *db)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.rounds < 1, o.time <= 0, o.soak < 0:
+		return o, errors.New("-rounds and -time must be positive, -soak not negative")
+	}
+	return o, nil
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ospulse/internal/database"
+)
+
+// measurement is what one run of a scenario gave; 0 is unknown. Processor time is
+// in microseconds an event.
+type measurement struct {
+	PerSecond   float64 `json:"events_per_second"`
+	P50Millis   float64 `json:"p50_ms"`
+	P99Millis   float64 `json:"p99_ms"`
+	BackendCPU  float64 `json:"backend_cpu_us,omitempty"`
+	DatabaseCPU float64 `json:"database_cpu_us,omitempty"`
+	LoadCPU     float64 `json:"load_cpu_us,omitempty"`
+	PeakMB      float64 `json:"peak_mb,omitempty"` // the backend's memory
+
+	Limits []compared `json:"-"` // as in scenario.against
+}
+
+// compared is a measurement beside a limit's: events a second, or milliseconds.
+type compared struct{ limit, ratio float64 }
+
+// results are the measurements of each round, by database and scenario.
+type results map[string]map[string][]measurement
+
+// measureAll runs the chosen scenarios and their limits, round after round.
+func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
+	all, isAny := results{}, false
+	for round := range o.rounds {
+		for _, dialect := range o.databases {
+			if all[dialect] == nil {
+				all[dialect] = map[string][]measurement{}
+			}
+			known := map[string]figures{}
+			for _, s := range scenarios(l, dialect) {
+				if !o.scenarios.MatchString(s.name) {
+					continue
+				}
+				isAny = true
+				where := fmt.Sprintf("round %d of %d, %s", round+1, o.rounds, dialect)
+				m, err := l.measureBoth(ctx, where, dialect, s, known)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", where, err)
+				}
+				all[dialect][s.name] = append(all[dialect][s.name], m)
+			}
+		}
+	}
+	if !isAny {
+		return nil, fmt.Errorf("no scenario has a name like %q", o.scenarios)
+	}
+	return all, nil
+}
+
+// measureBoth measures a scenario and right after it its limits, but for those
+// that this round knows.
+func (l *lab) measureBoth(ctx context.Context, where, dialect string, s scenario, known map[string]figures) (measurement, error) {
+	l.say("%s: %s", where, s.name)
+	m, err := l.measure(ctx, dialect, s)
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", s.name, err)
+	}
+	for _, c := range s.against {
+		f, ok := known[c.limit.name]
+		if !ok {
+			l.say("%s:   %s", where, c.limit.name)
+			if f, err = c.limit.measure(ctx, l); err != nil {
+				return m, fmt.Errorf("%s: %w", c.limit.name, err)
+			}
+			known[c.limit.name] = f
+		}
+		m.Limits = append(m.Limits, c.compare(m, f))
+	}
+	return m, nil
+}
+
+func (c *comparison) compare(m measurement, f figures) compared {
+	if c.byP50 {
+		return compared{f.p50Millis, m.P50Millis / f.p50Millis}
+	}
+	return compared{f.perSecond, m.PerSecond / f.perSecond}
+}
+
+// measure runs a scenario on a fresh database and backend, and sees afterwards
+// that every event that was acknowledged is there.
+func (l *lab) measure(ctx context.Context, dialect string, s scenario) (m measurement, err error) {
+	store, err := l.newStore(ctx, dialect)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, store.remove()) }()
+	backend, err := l.startBackend(ctx, store)
+	if err != nil {
+		return m, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%w; the backend's log ends:\n%s", err, backend.logTail()), backend.stop())
+		}
+	}()
+	if err := resetPeak(backend.pid()); err != nil {
+		return m, err
+	}
+	var used usage
+	t, err := l.send(ctx, s.load, backend.url, window{
+		warmUp: warmUp, length: l.time,
+		opened: func() { used = readUsage(backend.pid(), dialect) },
+		closed: func() { used = readUsage(backend.pid(), dialect).since(used) },
+	})
+	if err != nil {
+		return m, err
+	}
+	f := newFigures(t, l.time)
+	m = measurement{
+		PerSecond: f.perSecond, P50Millis: f.p50Millis, P99Millis: f.p99Millis,
+		BackendCPU: micros(used.backend) / t.counted, DatabaseCPU: micros(used.database) / t.counted, LoadCPU: micros(used.load) / t.counted,
+		PeakMB: float64(peakBytes(backend.pid())) / (1 << 20),
+	}
+	if err := backend.stop(); err != nil {
+		return m, err
+	}
+	return m, verify(ctx, store.options, t.acknowledged)
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// send runs a load against a server.
+func (l *lab) send(ctx context.Context, load load, url string, w window) (t *tally, err error) {
+	c, err := load.dial(ctx, url)
+	if err != nil {
+		return &tally{}, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	workers, err := c.workers(w.warmUp + w.length)
+	if err != nil {
+		return &tally{}, err
+	}
+	tallies, err := drive(ctx, w, workers)
+	return merge(tallies), err
+}
+
+// verify compares what was acknowledged with what a database holds: its events,
+// and the counts of its sessions. All belong to the session that was started.
+func verify(ctx context.Context, o database.Options, acknowledged int64) (err error) {
+	db, err := database.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	pools, err := db.Pools()
+	if err != nil {
+		return err
+	}
+	var rows, counted, attributed int64
+	err = pools["write"].QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM events),
+		(SELECT CAST(COALESCE(SUM(event_count), 0) AS bigint) FROM sessions),
+		(SELECT CAST(COALESCE(SUM(event_count), 0) AS bigint) FROM sessions WHERE id <> 'unassigned')`).Scan(&rows, &counted, &attributed)
+	if err == nil && (rows != acknowledged || counted != acknowledged || attributed != acknowledged) {
+		err = fmt.Errorf("EVENTS DO NOT ADD UP: %d were acknowledged, the database has %d, its sessions count %d, %d of them in the started session",
+			acknowledged, rows, counted, attributed)
+	}
+	return err
+}

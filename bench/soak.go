@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// soakLine is how often the soak reports.
+const soakLine = 30 * time.Second
+
+// spans is into how many equal parts the soak is divided. What the first holds
+// is still growing; the second is what the last is compared with.
+const spans = 10
+
+// soak has the backend take single events and packets at once for a long time,
+// and tells whether its memory grows.
+func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, stdout io.Writer) (err error) {
+	store, err := l.newStore(ctx, dialect)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.remove()) }()
+	_, err = fmt.Fprintf(stdout, "\n%s: single events c=64 and packets 25 c=4 at once for %s\n\n%8s  %9s  %14s  %11s  %8s  %10s\n",
+		dialect, length, "after", "events/s", "p99 ms, single", "resident MB", "heap MB", "goroutines")
+	if err != nil {
+		return err
+	}
+	backend, err := l.startBackend(ctx, store)
+	if err != nil {
+		return err
+	}
+	s := soaking{backend: backend, length: length, stdout: stdout}
+	err = s.run(ctx, load{l.bodies.events, 1, 64}, load{l.bodies.packets, smallBatch, 4})
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w; the backend's log ends:\n%s", err, backend.logTail()), backend.stop())
+	}
+	if err := backend.stop(); err != nil {
+		return err
+	}
+	return verify(ctx, store.options, s.acknowledged)
+}
+
+// soaking is a soak under way.
+type soaking struct {
+	backend      *process
+	length       time.Duration
+	stdout       io.Writer
+	acknowledged int64
+}
+
+func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
+	single, err := singles.dial(ctx, s.backend.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, single.close()) }()
+	packet, err := packets.dial(ctx, s.backend.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, packet.close()) }()
+
+	workers, err := single.workers(s.length)
+	if err != nil {
+		return err
+	}
+	more, err := packet.workers(s.length)
+	if err != nil {
+		return err
+	}
+	workers = append(workers, more...)
+	linesEach := max(1, int(s.length/spans/soakLine))
+	line := s.length / time.Duration(spans*linesEach)
+	var resident [spans]float64 // MB
+	for i := range spans * linesEach {
+		tallies, err := drive(ctx, window{length: line}, workers)
+		if err != nil {
+			return err
+		}
+		all := merge(tallies)
+		s.acknowledged += all.acknowledged
+		now := float64(residentBytes(s.backend.pid())) / (1 << 20)
+		resident[i/linesEach] += now / float64(linesEach)
+		heap, goroutines, err := s.runtimeFigures(ctx)
+		if err != nil {
+			return err
+		}
+		p99 := merge(tallies[:singles.connections]).latencies.percentile(0.99)
+		_, err = fmt.Fprintf(s.stdout, "%8s  %9.0f  %14.2f  %11.1f  %8.1f  %10.0f\n",
+			(line * time.Duration(i+1)).Round(time.Second), all.counted/line.Seconds(), millis(p99), now, heap/(1<<20), goroutines)
+		if err != nil {
+			return err
+		}
+		if err := s.backend.forgetLog(); err != nil { // it would fill the disk
+			return err
+		}
+	}
+	second, last := resident[1], resident[spans-1]
+	_, err = fmt.Fprintf(s.stdout, "\nresident memory: %.1f MB in the second of %d spans, %.1f MB in the last: %+.1f MB\n", second, spans, last, last-second)
+	return err
+}
+
+// metricLine is a line of /metrics without labels.
+var metricLine = regexp.MustCompile(`(?m)^(go_memstats_heap_inuse_bytes|go_goroutines) (\S+)$`)
+
+// runtimeFigures asks the backend for its heap in bytes and its goroutines.
+func (s *soaking) runtimeFigures(ctx context.Context) (heap, goroutines float64, err error) {
+	text, err := call(ctx, http.MethodGet, s.backend.url+"/metrics", "", http.NoBody)
+	if err != nil {
+		return 0, 0, err
+	}
+	found := map[string]float64{}
+	for _, match := range metricLine.FindAllSubmatch(text, -1) {
+		if found[string(match[1])], err = strconv.ParseFloat(string(match[2]), 64); err != nil {
+			return 0, 0, fmt.Errorf("/metrics says %s: %w", match[0], err)
+		}
+	}
+	return found["go_memstats_heap_inuse_bytes"], found["go_goroutines"], nil
+}

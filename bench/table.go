@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// writeTables prints a table for each database: a line for each scenario, and
+// one more for each further limit of it.
+func (r *report) writeTables(w io.Writer) error {
+	var text strings.Builder
+	for _, d := range r.Databases {
+		fmt.Fprintf(&text, "\n%s: medians of %d rounds of %gs on %d processors, %s, %s; CPU in µs an event\n\n",
+			d.Database, r.Rounds, r.Seconds, r.CPUs, r.System, r.Go)
+		fmt.Fprintln(&text, "scenario\tevents/s\tp50 ms\tp99 ms\tCPU backend\tdatabase\tload\tpeak MB\tlimit\tits events/s\tratio\tgoal\tmet")
+		for _, s := range d.Scenarios {
+			for _, cells := range s.lines() {
+				fmt.Fprintln(&text, strings.Join(cells, "\t"))
+			}
+		}
+	}
+	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(columns, text.String()); err != nil {
+		return err
+	}
+	return columns.Flush()
+}
+
+// lines gives the cells of a scenario's lines.
+func (s *scenarioReport) lines() [][]string {
+	first := []string{
+		s.Scenario, number("%8.0f", s.PerSecond), number("%6.2f", s.P50Millis), number("%6.2f", s.P99Millis),
+		number("%11.1f", s.BackendCPU), number("%8.1f", s.DatabaseCPU), number("%5.1f", s.LoadCPU), number("%7.0f", s.PeakMB),
+	}
+	further := make([]string, len(first))
+	goals := s.Goals
+	var lines [][]string
+	for i, l := range s.Limits {
+		cells := first
+		if i > 0 {
+			cells, goals = further, nil
+		}
+		if l.Goal != nil {
+			goals = append([]goalReport{*l.Goal}, goals...)
+		}
+		limit := number("%12.0f", l.PerSecond)
+		if l.P50Millis > 0 {
+			limit = fmt.Sprintf("p50 %5.2f ms", l.P50Millis)
+		}
+		goal, met := summary(goals)
+		lines = append(lines, append(cells[:len(cells):len(cells)], l.Limit, limit, fmt.Sprintf("%.3f", l.Ratio), goal, met))
+	}
+	return lines
+}
+
+// summary tells of several goals what they are and whether all are met.
+func summary(goals []goalReport) (goal, met string) {
+	var all, missed []string
+	for _, g := range goals {
+		all = append(all, g.Goal)
+		if !g.Met {
+			missed = append(missed, g.Goal)
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return "", ""
+	case len(missed) == 0:
+		return strings.Join(all, ", "), "yes"
+	}
+	return strings.Join(all, ", "), "no: " + strings.Join(missed, ", ")
+}
+
+// number formats a figure; 0 is unknown.
+func number(format string, value float64) string {
+	if value == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, value)
+}
