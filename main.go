@@ -104,7 +104,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	err = serve(ctx, cfg, log, listener, files, spooled, db)
+	requests := &delayedWriter{w: stdout}
+	defer requests.Flush()
+	err = serve(ctx, cfg, log, newLogger(cfg, requests), listener, files, spooled, db)
 	if closeErr := db.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
 	}
@@ -115,7 +117,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 }
 
 // serve wires the layers together and serves until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
+func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -147,7 +149,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, listener ne
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(),
-		Refusals: meter, Metrics: metrics.Handler(registry), Log: log,
+		Refusals: meter, Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {
 		return err
@@ -187,14 +189,6 @@ func ignoreInterrupt(ctx context.Context, err error) error {
 		return nil //nolint:nilerr // this is what the function is for
 	}
 	return err
-}
-
-func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // buildVersion gives the release's version, else the commit that was built.

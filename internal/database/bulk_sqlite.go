@@ -25,12 +25,13 @@ var insertSizes = []int{64, 32, 16, 8, 4, 2, 1} //nolint:gochecknoglobals // a c
 type sqliteBulk struct {
 	conn     driver.Conn
 	prepared map[string]driver.Stmt
+	inserts  map[insertKey]driver.Stmt
 	args     []driver.NamedValue // of the statement that is about to run
 }
 
 func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
 	if conn := driverConn.(driver.Conn); d.writer == nil || d.writer.conn != conn {
-		d.writer = &sqliteBulk{conn: conn, prepared: map[string]driver.Stmt{}}
+		d.writer = &sqliteBulk{conn: conn, prepared: map[string]driver.Stmt{}, inserts: map[insertKey]driver.Stmt{}}
 	}
 	b := d.writer
 	err := ctx.Err()
@@ -85,9 +86,15 @@ func (b *sqliteBulk) bind(value any) {
 
 func (b *sqliteBulk) exec(text string) error {
 	statement, err := b.statement(text)
-	if err == nil {
-		_, err = statement.(driver.StmtExecContext).ExecContext(context.Background(), b.args)
+	if err != nil {
+		b.args = b.args[:0]
+		return err
 	}
+	return b.execStatement(statement)
+}
+
+func (b *sqliteBulk) execStatement(statement driver.Stmt) error {
+	_, err := statement.(driver.StmtExecContext).ExecContext(context.Background(), b.args)
 	b.args = b.args[:0]
 	return err
 }
@@ -156,12 +163,16 @@ func scan(dest any, value driver.Value) error {
 func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n int, row func(i int) []any) error {
 	for done := 0; done < n; {
 		size := insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n-done })]
+		statement, err := b.insertStatement(table, columns, size)
+		if err != nil {
+			return err
+		}
 		for i := range size {
 			for _, value := range row(done + i) {
 				b.bind(value)
 			}
 		}
-		if err := b.exec(insertText(table, columns, size)); err != nil {
+		if err := b.execStatement(statement); err != nil {
 			return err
 		}
 		done += size
@@ -169,9 +180,21 @@ func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n
 	return nil
 }
 
-// insertText gives an INSERT of n rows. Table and columns are constants of this
-// program.
-func insertText(table string, columns []string, n int) string {
+// insertKey stands for an INSERT of n rows into a table, always the same columns.
+type insertKey struct {
+	table string
+	n     int
+}
+
+func (b *sqliteBulk) insertStatement(table string, columns []string, n int) (driver.Stmt, error) {
+	key := insertKey{table, n}
+	if statement := b.inserts[key]; statement != nil {
+		return statement, nil
+	}
 	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1)
+	statement, err := b.statement("INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1))
+	if err == nil {
+		b.inserts[key] = statement
+	}
+	return statement, err
 }

@@ -9,7 +9,9 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v5"
@@ -38,12 +40,21 @@ func cutBrokenOff(next echo.HandlerFunc) echo.HandlerFunc {
 // goes to the log and back.
 var harmlessRequestID = regexp.MustCompile(`^[0-9A-Za-z._:/+=-]{1,100}$`)
 
-// setRequestID gives each request the id that its client chose, or one of ours.
-func setRequestID(next echo.HandlerFunc) echo.HandlerFunc {
+// requestIDs makes ids for the requests of one run of the program: its own random
+// name and a number.
+type requestIDs struct {
+	run  string
+	last atomic.Uint64
+}
+
+func newRequestIDs() *requestIDs { return &requestIDs{run: rand.Text()[:12]} }
+
+// middleware gives each request the id that its client chose, or one of ours.
+func (ids *requestIDs) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
-		if !harmlessRequestID.MatchString(id) {
-			id = rand.Text()
+		if id == "" || !harmlessRequestID.MatchString(id) {
+			id = ids.run + "-" + strconv.FormatUint(ids.last.Add(1), 10)
 		}
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
 		return next(c)
@@ -104,9 +115,10 @@ func guardHost(listenHost string, allowed []string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
 			host := hostname(c.Request().Host)
-			address, err := netip.ParseAddr(host)
-			isAddress := err == nil
-			if host == "" || slices.Contains(names, host) || isAddress && (beyond || address.IsLoopback()) {
+			if host == "" || slices.Contains(names, host) {
+				return next(c)
+			}
+			if address, err := netip.ParseAddr(host); err == nil && (beyond || address.IsLoopback()) {
 				return next(c)
 			}
 			return models.Errorf(models.CodeForbidden, "the host %.100q is not one of this backend's: add it to ALLOWED_HOSTS if it is", host)

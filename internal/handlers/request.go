@@ -25,6 +25,10 @@ import (
 // drainTimeout is how long a refused client may go on sending.
 const drainTimeout = 5 * time.Second
 
+// smallBody is how many bytes of memory a request gets for the mere claim that it
+// has a body of that size.
+const smallBody = 64 << 10
+
 // The types of bodies.
 const (
 	jsonType   = "application/json"
@@ -46,12 +50,19 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 	if request.ContentLength > maxBytes {
 		return nil, tooLarge
 	}
+	if n := request.ContentLength; n >= 0 && n <= smallBody && request.Header.Get("Content-Encoding") == "" {
+		body := make([]byte, n)
+		if _, err := io.ReadFull(request.Body, body); err != nil {
+			return nil, bodyError(err)
+		}
+		return body, nil
+	}
 	content, err := decompress(request, http.MaxBytesReader(c.Response(), request.Body, maxBytes), maxBytes)
 	if err != nil {
 		return nil, err
 	}
 	defer content.Close()
-	body, err := readAll(content, min(request.ContentLength, 64<<10), maxBytes) // a large length is soon claimed
+	body, err := readAll(content, min(request.ContentLength, smallBody), maxBytes)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
 	}

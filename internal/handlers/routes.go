@@ -21,6 +21,7 @@ type Options struct {
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
 	Log            *slog.Logger
+	RequestLog     *slog.Logger // one line a request
 }
 
 // New gives the router over the services.
@@ -35,8 +36,8 @@ func New(ingest Ingest, events EventService, sessions SessionService, checks Che
 	e.Pre(middleware.RemoveTrailingSlash())
 	e.Use(
 		cutBrokenOff,
-		setRequestID,
-		logRequests(o.Log),
+		newRequestIDs().middleware,
+		logRequests(o.RequestLog),
 		middleware.Recover(),
 		cors(o.CORSOrigins),
 		guardHost(o.ListenHost, o.AllowedHosts),

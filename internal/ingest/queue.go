@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -148,6 +149,11 @@ func (q *Queue) Run(ctx context.Context) {
 			first := q.number + 1
 			q.number += int64(len(group))
 			q.commit(group, first)
+			if len(group) > 1 {
+				// Who was just answered, and who is about to come, go first: the
+				// next group is larger then. With one client nobody is waited for.
+				runtime.Gosched()
+			}
 			continue
 		}
 		select {

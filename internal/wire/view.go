@@ -272,3 +272,13 @@ func quote(s string) string {
 	text, _ := json.Marshal(s) // cannot fail
 	return string(text)
 }
+
+// AppendString appends a JSON string.
+func AppendString(out []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			return append(out, quote(s)...)
+		}
+	}
+	return append(append(append(out, '"'), s...), '"')
+}
