@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -46,10 +47,31 @@ http://127.0.0.1:3003 and keeps everything in the folder data.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	tuneMemory()
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "ospulse-backend:", err)
 		stop()
 		os.Exit(1) //nolint:gocritic // the deferred stop has just been called
+	}
+}
+
+// tuneMemory trades memory for time: events come and go, little stays, so the
+// collector may run less often than it would by itself, as long as the heap is
+// small. GOGC and GOMEMLIMIT win.
+func tuneMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(112 << 20)
+	}
+}
+
+// tuneProcessors makes up for the processor that Go counts as busy while SQLite
+// waits for the disk, which under load is always. GOMAXPROCS wins.
+func tuneProcessors(dialect string) {
+	if dialect == "sqlite" && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	}
 }
 
@@ -106,6 +128,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	requests := &delayedWriter{w: stdout}
 	defer requests.Flush()
+	tuneProcessors(db.Dialect())
 	err = serve(ctx, cfg, log, newLogger(cfg, requests), listener, files, spooled, db)
 	if closeErr := db.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))

@@ -106,14 +106,24 @@ func rowsOf(events []models.Incoming, faults []models.ItemFault, err error) ([][
 
 // generator writes what agents send, in the shape of testdata/fixtures.
 type generator struct {
-	rand  *rand.Rand
-	words []string
+	rand      *rand.Rand
+	words     []string
+	processes []monitored
+}
+
+// monitored is a process that an agent watches; each has an agent's session of its own.
+type monitored struct {
+	name, sessionID string
+	pid             int
 }
 
 // newGenerator gives one that writes the same each time.
 func newGenerator() *generator {
 	g := &generator{rand: rand.New(rand.NewPCG(1, 2))}
 	g.words = g.newWords()
+	for i := range 24 {
+		g.processes = append(g.processes, monitored{g.word() + ".exe", fmt.Sprintf("mws78o95-pb4w1knlz%02d", i), 100 + 4*i})
+	}
 	return g
 }
 
@@ -135,15 +145,16 @@ func (g *generator) word() string {
 }
 
 // event writes one event of a controller. The session in it is an invention of
-// the agent.
+// the agent. A few processes do most of the work.
 func (g *generator) event() []byte {
+	p := g.processes[int(float64(len(g.processes))*g.rand.Float64()*g.rand.Float64())]
 	content := make([]string, 4+g.rand.IntN(8))
 	for i := range content {
 		content[i] = fmt.Sprintf("%02X", g.rand.IntN(256))
 	}
-	return fmt.Appendf(nil, `{"event_type": "file_operation", "timestamp": %q, "source": "os-pulse-controller", "data": {"handle": "%#x", "filePath": "C:\\Users\\%s\\%s.dll", "bytesTransferred": %d, "content": %q, "timestamp": "2026-11-22T18:57:39.966Z", "operation": %q, "metadata": {"sessionId": "mws78o95-pb4w1knlzu%d", "processName": "%s.exe", "processId": %d}}}`,
+	return fmt.Appendf(nil, `{"event_type": "file_operation", "timestamp": %q, "source": "os-pulse-controller", "data": {"handle": "%#x", "filePath": "C:\\Users\\%s\\%s.dll", "bytesTransferred": %d, "content": %q, "timestamp": "2026-11-22T18:57:39.966Z", "operation": %q, "metadata": {"sessionId": %q, "processName": %q, "processId": %d}}}`,
 		isoTime.placeholder, 0x100+4*g.rand.IntN(200), g.word(), g.word(), len(content), strings.Join(content, " "),
-		[]string{"ReadFile", "WriteFile"}[g.rand.IntN(2)], g.rand.IntN(8), g.word(), 100+g.rand.IntN(900))
+		[]string{"ReadFile", "WriteFile"}[g.rand.IntN(2)], p.sessionID, p.name, p.pid)
 }
 
 // batch writes n events as a JSON array.

@@ -2,6 +2,8 @@ package database
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 )
@@ -25,13 +27,17 @@ type Bulk interface {
 	// Run runs statements in their order. PostgreSQL gets them together, in one
 	// round trip.
 	Run(ctx context.Context, statements ...Statement) error
+	// Finish runs statements, as Run does, and commits, all in one round trip.
+	// Nothing is to follow.
+	Finish(ctx context.Context, statements ...Statement) error
 	// Insert adds n rows to a table; row gives the columns' values of row i, and
-	// may give the same slice again.
+	// may give the same slice again. On PostgreSQL a few rows wait for the next
+	// statements, whose error may be theirs.
 	Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error
 }
 
-// Bulk runs fn in one transaction, committed when fn returns nil and rolled back
-// otherwise. Errors are translated as GORM's are.
+// Bulk runs fn in one transaction, committed by Finish or else when fn returns
+// nil, and rolled back otherwise. Errors are translated as GORM's are.
 func (db *DB) Bulk(ctx context.Context, fn func(Bulk) error) error {
 	pool, err := db.write.DB()
 	if err != nil {
@@ -46,4 +52,27 @@ func (db *DB) Bulk(ctx context.Context, fn func(Bulk) error) error {
 		return translator.Translate(err)
 	}
 	return err
+}
+
+// insertSizes are how many rows go into one INSERT, each size a prepared
+// statement; their columns stay below the 32766 parameters that SQLite takes, and
+// the 65535 of PostgreSQL.
+var insertSizes = []int{64, 32, 16, 8, 4, 2, 1} //nolint:gochecknoglobals // a constant
+
+// insertSize gives the largest of these that is not above n.
+func insertSize(n int) int {
+	return insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n })]
+}
+
+// insertKey stands for an INSERT of n rows into a table, always the same columns.
+type insertKey struct {
+	table string
+	n     int
+}
+
+// insertText gives an INSERT of n rows. Table and columns are constants of this
+// program.
+func insertText(table string, columns []string, n int) string {
+	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1)
 }

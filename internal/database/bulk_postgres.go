@@ -20,18 +20,24 @@ import (
 // which rolls back as well.
 const rollbackTimeout = time.Second
 
-// postgresBulk inserts by COPY. Its transaction begins with the first
+// copyFrom is from how many rows on COPY is faster than prepared statements, which
+// spare a round trip.
+const copyFrom = 100
+
+// postgresBulk inserts many rows by COPY. Its transaction begins with the first
 // statements, in the same round trip.
 type postgresBulk struct {
 	dialect *postgresDialect
 	conn    *pgx.Conn
+	waiting *pgx.Batch // to be sent before what comes next; nil if there is nothing
 }
 
 func (d *postgresDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
 	conn := driverConn.(*stdlib.Conn).Conn()
-	err := fn(postgresBulk{d, conn})
-	if err == nil && conn.PgConn().TxStatus() != 'I' { // idle: there was nothing to do
-		_, err = conn.Exec(ctx, "COMMIT")
+	b := &postgresBulk{dialect: d, conn: conn}
+	err := fn(b)
+	if err == nil && (b.waiting != nil || conn.PgConn().TxStatus() != 'I') { // it was not finished
+		err = b.Finish(ctx)
 	}
 	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
@@ -43,14 +49,8 @@ func (d *postgresDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk
 	return err
 }
 
-func (b postgresBulk) Run(ctx context.Context, statements ...Statement) error {
-	if len(statements) == 0 {
-		return nil
-	}
-	var batch pgx.Batch
-	if b.conn.PgConn().TxStatus() == 'I' {
-		batch.Queue("BEGIN")
-	}
+func (b *postgresBulk) Run(ctx context.Context, statements ...Statement) error {
+	batch := b.batch()
 	for _, s := range statements {
 		queued := batch.Queue(b.dialect.numbered(s.Text), s.Args...)
 		if s.Dest == nil {
@@ -66,10 +66,39 @@ func (b postgresBulk) Run(ctx context.Context, statements ...Statement) error {
 			return rows.Err()
 		})
 	}
-	return b.conn.SendBatch(ctx, &batch).Close()
+	return b.send(ctx)
 }
 
-func (b postgresBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {
+func (b *postgresBulk) Finish(ctx context.Context, statements ...Statement) error {
+	for _, s := range statements {
+		b.batch().Queue(b.dialect.numbered(s.Text), s.Args...)
+	}
+	b.batch().Queue("COMMIT")
+	return b.send(ctx)
+}
+
+// batch gives what is sent next, for more to be added.
+func (b *postgresBulk) batch() *pgx.Batch {
+	if b.waiting == nil {
+		b.waiting = &pgx.Batch{}
+		if b.conn.PgConn().TxStatus() == 'I' {
+			b.waiting.Queue("BEGIN")
+		}
+	}
+	return b.waiting
+}
+
+func (b *postgresBulk) send(ctx context.Context) error {
+	batch := b.waiting
+	b.waiting = nil
+	return b.conn.SendBatch(ctx, batch).Close()
+}
+
+func (b *postgresBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {
+	if n < copyFrom {
+		b.insert(table, columns, n, row)
+		return nil
+	}
 	rows := copyReader{n: n, row: row, buf: make([]byte, 0, 64<<10)}
 	text := "COPY " + table + " (" + strings.Join(columns, ",") + ") FROM STDIN BINARY"
 	tag, err := b.conn.PgConn().CopyFrom(ctx, &rows, text)
@@ -77,6 +106,30 @@ func (b postgresBulk) Insert(ctx context.Context, table string, columns []string
 		err = fmt.Errorf("COPY stored %d of %d rows", tag.RowsAffected(), n)
 	}
 	return err
+}
+
+// insert adds prepared statements to what is sent next.
+func (b *postgresBulk) insert(table string, columns []string, n int, row func(i int) []any) {
+	for done := 0; done < n; {
+		size := insertSize(n - done)
+		key := insertKey{table, size}
+		text, ok := b.dialect.texts.Load(key)
+		if !ok {
+			text = b.dialect.numbered(insertText(table, columns, size))
+			b.dialect.texts.Store(key, text)
+		}
+		args := make([]any, 0, size*len(columns))
+		for i := range size {
+			for _, value := range row(done + i) {
+				if json, ok := value.(models.JSON); ok {
+					value = []byte(json)
+				}
+				args = append(args, value)
+			}
+		}
+		b.batch().Queue(text.(string), args...)
+		done += size
+	}
 }
 
 // numbered writes each ? as PostgreSQL does: $1, $2 … Statements are few and come

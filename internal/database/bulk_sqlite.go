@@ -7,15 +7,9 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
-	"strings"
 
 	"ospulse/internal/models"
 )
-
-// insertSizes are how many rows go into one INSERT, each size a prepared
-// statement; their columns stay below the 32766 parameters that SQLite takes.
-var insertSizes = []int{64, 32, 16, 8, 4, 2, 1} //nolint:gochecknoglobals // a constant
 
 // sqliteBulk runs statements that stay prepared as long as the one writing
 // connection, and speaks to the driver itself: database/sql would check and
@@ -27,6 +21,7 @@ type sqliteBulk struct {
 	prepared map[string]driver.Stmt
 	inserts  map[insertKey]driver.Stmt
 	args     []driver.NamedValue // of the statement that is about to run
+	open     bool                // the transaction was not committed yet
 }
 
 func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
@@ -41,10 +36,11 @@ func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) 
 	if err != nil {
 		return err
 	}
-	if err = fn(b); err == nil {
-		err = b.exec("COMMIT")
+	b.open = true
+	if err = fn(b); err == nil && b.open {
+		err = b.Finish(ctx)
 	}
-	if err != nil {
+	if err != nil && b.open {
 		// After some errors SQLite has rolled back by itself, and says that there
 		// is no transaction.
 		_ = b.exec("ROLLBACK")
@@ -115,6 +111,15 @@ func (b *sqliteBulk) Run(_ context.Context, statements ...Statement) error {
 	return nil
 }
 
+func (b *sqliteBulk) Finish(ctx context.Context, statements ...Statement) error {
+	err := b.Run(ctx, statements...)
+	if err == nil {
+		err = b.exec("COMMIT")
+	}
+	b.open = err != nil
+	return err
+}
+
 func (b *sqliteBulk) query(s Statement) error {
 	statement, err := b.statement(s.Text)
 	if err != nil {
@@ -162,7 +167,7 @@ func scan(dest any, value driver.Value) error {
 
 func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n int, row func(i int) []any) error {
 	for done := 0; done < n; {
-		size := insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n-done })]
+		size := insertSize(n - done)
 		statement, err := b.insertStatement(table, columns, size)
 		if err != nil {
 			return err
@@ -180,19 +185,12 @@ func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n
 	return nil
 }
 
-// insertKey stands for an INSERT of n rows into a table, always the same columns.
-type insertKey struct {
-	table string
-	n     int
-}
-
 func (b *sqliteBulk) insertStatement(table string, columns []string, n int) (driver.Stmt, error) {
 	key := insertKey{table, n}
 	if statement := b.inserts[key]; statement != nil {
 		return statement, nil
 	}
-	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
-	statement, err := b.statement("INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1))
+	statement, err := b.statement(insertText(table, columns, n))
 	if err == nil {
 		b.inserts[key] = statement
 	}

@@ -74,16 +74,23 @@ func (r *Events) Append(ctx context.Context, group models.Group, asking models.A
 		if attribute != nil {
 			attribute(batches, candidates)
 		}
-		if err := a.insert(batches, repeated); err != nil {
+		writes, err := a.insert(batches, repeated)
+		if err != nil {
 			return err
 		}
 		for i := range batches {
 			if !repeated[i] {
 				receipts[i] = receipt(&batches[i])
-				if err := a.keepReceipt(&batches[i], receipts[i]); err != nil {
+				if writes, err = keepReceipt(writes, &batches[i], receipts[i]); err != nil {
 					return err
 				}
 			}
+		}
+		if !slices.Contains(repeated, true) {
+			return tx.Finish(ctx, writes...)
+		}
+		if err := tx.Run(ctx, writes...); err != nil {
+			return err
 		}
 		for i := range batches { // the first of a key may be among these batches
 			if repeated[i] {
@@ -218,8 +225,8 @@ func candidateStatements(batches []models.Batch, asking models.Asking, found *mo
 }
 
 // insert numbers the events of those batches that are not repeated, and stores
-// them.
-func (a *appending) insert(batches []models.Batch, repeated []bool) error {
+// them. What is still to be written of their processes it gives back.
+func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.Statement, error) {
 	var incoming []*models.Incoming
 	counts := map[string]int64{}
 	for i := range batches {
@@ -234,7 +241,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) error {
 		}
 	}
 	if len(incoming) == 0 {
-		return nil
+		return nil, nil
 	}
 	next := make(map[string]int64, len(counts))
 	var statements []database.Statement
@@ -249,25 +256,22 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) error {
 	}
 	seen := newSightings(incoming)
 	if err := a.tx.Run(a.ctx, append(statements, seen.readStatements()...)...); err != nil {
-		return err
+		return nil, err
 	}
 	for _, in := range incoming {
 		seq, ok := next[in.SessionID]
 		if !ok {
-			return models.Errorf(models.CodeNotFound, "session %s does not exist", in.SessionID)
+			return nil, models.Errorf(models.CodeNotFound, "session %s does not exist", in.SessionID)
 		}
 		in.Seq = seq
 		next[in.SessionID] = seq + 1
 	}
-	writes, err := seen.writeStatements()
-	if err != nil {
-		return err
-	}
-	if err := a.tx.Run(a.ctx, writes...); err != nil {
-		return err
-	}
 	row := make([]any, 0, len(eventColumns))
-	return a.tx.Insert(a.ctx, "events", eventColumns, len(incoming), func(i int) []any { return eventRow(row, &incoming[i].Event) })
+	err := a.tx.Insert(a.ctx, "events", eventColumns, len(incoming), func(i int) []any { return eventRow(row, &incoming[i].Event) })
+	if err != nil {
+		return nil, err
+	}
+	return seen.writeStatements()
 }
 
 // receipt sums up a batch that was stored. Its events of one session have
@@ -288,15 +292,13 @@ func receipt(batch *models.Batch) models.Receipt {
 	return r
 }
 
-func (a *appending) keepReceipt(batch *models.Batch, r models.Receipt) error {
+// keepReceipt adds to writes what keeps a receipt with its batch's key.
+func keepReceipt(writes []database.Statement, batch *models.Batch, r models.Receipt) ([]database.Statement, error) {
 	if batch.Key == "" {
-		return nil
+		return writes, nil
 	}
 	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return a.tx.Run(a.ctx, database.Statement{Text: "UPDATE idempotency_keys SET receipt = ? WHERE key = ?", Args: []any{string(text), batch.Key}})
+	return append(writes, database.Statement{Text: "UPDATE idempotency_keys SET receipt = ? WHERE key = ?", Args: []any{string(text), batch.Key}}), err
 }
 
 func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err error) {

@@ -9,9 +9,12 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxProcessesRead is how many processes of one pid are looked at, the latest
-// ones. More than one is rare.
-const maxProcessesRead = 64
+// How processes are read: those of pidsRead pids at once, of each one as good as
+// always; when pids were reused without end, the latest ones.
+const (
+	pidsRead         = 8
+	maxProcessesRead = 64 * pidsRead
+)
 
 // sightings is what a group of events tells of processes, an entry for each, and
 // the processes that are stored of the same pids.
@@ -44,7 +47,13 @@ type pidKey struct {
 type storedPID struct {
 	pidKey
 	processes []*models.Process
-	changed   []*models.Process
+	changed   []*changedProcess
+}
+
+// changedProcess is a process of which the group tells something new.
+type changedProcess struct {
+	*models.Process
+	renamed bool // more than the times and the counts
 }
 
 // newSightings collects what the events tell; their sessions are set.
@@ -108,28 +117,42 @@ func (s *sightings) add(e *models.Event, fact models.ProcessFact) {
 
 // readStatements read the processes that the group may be about.
 func (s *sightings) readStatements() []database.Statement {
-	statements := make([]database.Statement, 0, len(s.stored))
-	var (
-		p      models.Process
-		id     int64
-		known  int64
-		counts string
-	)
+	bySession := map[string][]*storedPID{}
 	for _, stored := range s.stored {
-		statements = append(statements, database.Statement{
-			Text: "SELECT id, started_at, CASE WHEN start_known THEN 1 ELSE 0 END, parent_pid, parent_started_at, name, image, command_line, first_seen, last_seen, event_counts " +
-				"FROM processes WHERE session_id = ? AND pid = ? ORDER BY started_at DESC LIMIT ?",
-			Args: []any{stored.sessionID, stored.pid, int64(maxProcessesRead)},
-			Dest: []any{&id, &p.StartedAt, &known, &p.ParentPID, &p.ParentStartedAt, &p.Name, &p.Image, &p.CommandLine, &p.FirstSeen, &p.LastSeen, &counts},
-			Row: func() {
-				read := p
-				read.ID, read.SessionID, read.PID, read.StartKnown = uint64(id), stored.sessionID, stored.pid, known != 0
-				_ = json.Unmarshal([]byte(counts), &read.EventCounts) // what writeStatements wrote
-				stored.processes = append(stored.processes, &read)
-			},
-		})
+		bySession[stored.sessionID] = append(bySession[stored.sessionID], stored)
+	}
+	var statements []database.Statement
+	for sessionID, pids := range bySession {
+		for some := range slices.Chunk(pids, pidsRead) {
+			statements = append(statements, s.readStatement(sessionID, some))
+		}
 	}
 	return statements
+}
+
+func (s *sightings) readStatement(sessionID string, pids []*storedPID) database.Statement {
+	args := []any{sessionID}
+	for i := range pidsRead { // one text for any number of them: the last one fills up
+		args = append(args, pids[min(i, len(pids)-1)].pid)
+	}
+	var (
+		p         models.Process
+		id, known int64
+		counts    string
+	)
+	return database.Statement{
+		Text: "SELECT id, pid, started_at, CASE WHEN start_known THEN 1 ELSE 0 END, parent_pid, parent_started_at, name, image, command_line, first_seen, last_seen, event_counts " +
+			"FROM processes WHERE session_id = ? AND pid IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY started_at DESC LIMIT ?",
+		Args: append(args, int64(maxProcessesRead)),
+		Dest: []any{&id, &p.PID, &p.StartedAt, &known, &p.ParentPID, &p.ParentStartedAt, &p.Name, &p.Image, &p.CommandLine, &p.FirstSeen, &p.LastSeen, &counts},
+		Row: func() {
+			read := p
+			read.ID, read.SessionID, read.StartKnown = uint64(id), sessionID, known != 0
+			_ = json.Unmarshal([]byte(counts), &read.EventCounts) // what writeStatements wrote
+			stored := s.stored[pidKey{sessionID, p.PID}]
+			stored.processes = append(stored.processes, &read)
+		},
+	}
 }
 
 // writeStatements store what the group adds to the processes that were read.
@@ -140,7 +163,7 @@ func (s *sightings) writeStatements() ([]database.Statement, error) {
 	var statements []database.Statement
 	for _, seen := range s.all {
 		for _, p := range seen.stored.changed {
-			statement, err := writeStatement(p)
+			statement, err := p.writeStatement()
 			if err != nil {
 				return nil, err
 			}
@@ -161,30 +184,43 @@ func (s *storedPID) learn(seen *sighting) {
 		}
 		s.processes = append(s.processes, p)
 	}
+	startedAt, info := p.StartedAt, p.ProcessInfo
 	p.Learn(seen.fact, seen.first, seen.last)
 	for eventType, n := range seen.counts {
 		p.Count(eventType, n)
 	}
-	if !slices.Contains(s.changed, p) {
-		s.changed = append(s.changed, p)
+	i := slices.IndexFunc(s.changed, func(c *changedProcess) bool { return c.Process == p })
+	if i < 0 {
+		i = len(s.changed)
+		s.changed = append(s.changed, &changedProcess{Process: p})
+	}
+	if !startedAt.Equal(p.StartedAt) || info != p.ProcessInfo || !seen.fact.StartedAt.IsZero() {
+		s.changed[i].renamed = true
 	}
 }
 
-func writeStatement(p *models.Process) (database.Statement, error) {
+func (p *changedProcess) writeStatement() (database.Statement, error) {
 	counts, err := json.Marshal(p.EventCounts)
 	if err != nil {
 		return database.Statement{}, err
 	}
-	args := []any{p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt), p.Name, p.Image, p.CommandLine, p.FirstSeen, p.LastSeen, string(counts)}
+	args := []any{p.FirstSeen, p.LastSeen, string(counts)}
+	if p.ID != 0 && !p.renamed { // the usual, which touches no index
+		return database.Statement{
+			Text: "UPDATE processes SET first_seen = ?, last_seen = ?, event_counts = ? WHERE id = ?",
+			Args: append(args, int64(p.ID)),
+		}, nil
+	}
+	args = append(args, p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt), p.Name, p.Image, p.CommandLine)
 	if p.ID != 0 {
 		return database.Statement{
-			Text: "UPDATE processes SET started_at = ?, start_known = ?, parent_pid = ?, parent_started_at = ?, name = ?, image = ?, command_line = ?, first_seen = ?, last_seen = ?, event_counts = ? WHERE id = ?",
+			Text: "UPDATE processes SET first_seen = ?, last_seen = ?, event_counts = ?, started_at = ?, start_known = ?, parent_pid = ?, parent_started_at = ?, name = ?, image = ?, command_line = ? WHERE id = ?",
 			Args: append(args, int64(p.ID)),
 		}, nil
 	}
 	return database.Statement{
 		// There is a conflict only if the pid had more processes than were read.
-		Text: "INSERT INTO processes (started_at, start_known, parent_pid, parent_started_at, name, image, command_line, first_seen, last_seen, event_counts, session_id, pid) " +
+		Text: "INSERT INTO processes (first_seen, last_seen, event_counts, started_at, start_known, parent_pid, parent_started_at, name, image, command_line, session_id, pid) " +
 			"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, pid, started_at) DO UPDATE SET last_seen = excluded.last_seen",
 		Args: append(args, p.SessionID, p.PID),
 	}, nil
