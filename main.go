@@ -71,7 +71,8 @@ func tuneMemory() {
 // waits for the disk, which under load is always. GOMAXPROCS wins.
 func tuneProcessors(dialect string) {
 	if dialect == "sqlite" && os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + 1)
+		runtime.SetDefaultGOMAXPROCS()
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
@@ -183,7 +184,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { agentWatch.Run(beside) })
-	running.Go(func() { service.ForgetKeys(beside, events, time.Now, log) })
+	running.Go(func() { service.Forget(beside, events, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()
 

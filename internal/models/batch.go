@@ -35,6 +35,11 @@ type Mark struct {
 // before.
 var ErrAlreadyStored = errors.New("the group was stored before")
 
+// MarkLifetime is how long a writer's mark is kept after its last group. What
+// waits in a spool for longer may be stored twice, if the commit before it went
+// there was made and not heard of.
+const MarkLifetime = 90 * 24 * time.Hour
+
 // WriterMark is the number of the last batch of a writer that was stored.
 type WriterMark struct {
 	Writer    string    `gorm:"primaryKey;type:varchar(64)"`

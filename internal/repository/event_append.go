@@ -123,6 +123,14 @@ func (r *Events) DeleteKeys(ctx context.Context, before time.Time) error {
 	return translate(r.db, err, "the key")
 }
 
+// DeleteMarks forgets the marks of writers that stored nothing since a time.
+func (r *Events) DeleteMarks(ctx context.Context, before time.Time) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Where("updated_at < ?", before).Delete(&models.WriterMark{}).Error
+	})
+	return translate(r.db, err, "the mark")
+}
+
 // appending is the work of one Append inside its transaction.
 type appending struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the call
