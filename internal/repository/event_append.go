@@ -214,22 +214,46 @@ func candidateStatements(batches []models.Batch, asking models.Asking, found *mo
 		Dest: []any{&ended.ID, &ended.Started, &ended.Ended},
 		Row:  func() { found.Ended = &ended },
 	}}
+	for some := range slices.Chunk(hints(batches), askedAtOnce) {
+		statements = append(statements, database.Statement{
+			Text: "SELECT id FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?)",
+			Args: filled(nil, some),
+			Dest: []any{&id},
+			Row:  func() { found.Known[id] = true },
+		})
+	}
+	return statements
+}
+
+// hints gives what may be the ID of a session, each once.
+func hints(batches []models.Batch) []string {
 	asked := map[string]bool{}
+	var hints []string
 	for i := range batches {
 		for j := range batches[i].Events {
 			in := &batches[i].Events[j]
 			for _, hint := range [...]string{in.RequestHint, in.SessionHint} {
-				if asked[hint] || !models.ValidID(hint) {
-					continue
+				if !asked[hint] && models.ValidID(hint) {
+					asked[hint] = true
+					hints = append(hints, hint)
 				}
-				asked[hint] = true
-				statements = append(statements, database.Statement{
-					Text: "SELECT id FROM sessions WHERE id = ?", Args: []any{hint}, Dest: []any{&id}, Row: func() { found.Known[id] = true },
-				})
 			}
 		}
 	}
-	return statements
+	return hints
+}
+
+// askedAtOnce is how many values one statement looks for: one text for any number
+// of them, which stays prepared.
+const askedAtOnce = 8
+
+// filled appends up to askedAtOnce values as that many arguments, the last one
+// standing in for those that are missing.
+func filled[T any](args []any, values []T) []any {
+	for i := range askedAtOnce {
+		args = append(args, values[min(i, len(values)-1)])
+	}
+	return args
 }
 
 // insert numbers the events of those batches that are not repeated, and stores

@@ -3,18 +3,16 @@ package repository
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"ospulse/internal/database"
 	"ospulse/internal/models"
 )
 
-// How processes are read: those of pidsRead pids at once, of each one as good as
-// always; when pids were reused without end, the latest ones.
-const (
-	pidsRead         = 8
-	maxProcessesRead = 64 * pidsRead
-)
+// maxProcessesRead is how many processes of a few pids are looked at, the latest
+// ones. More than one of a pid is rare.
+const maxProcessesRead = 512
 
 // sightings is what a group of events tells of processes, an entry for each, and
 // the processes that are stored of the same pids.
@@ -117,24 +115,20 @@ func (s *sightings) add(e *models.Event, fact models.ProcessFact) {
 
 // readStatements read the processes that the group may be about.
 func (s *sightings) readStatements() []database.Statement {
-	bySession := map[string][]*storedPID{}
-	for _, stored := range s.stored {
-		bySession[stored.sessionID] = append(bySession[stored.sessionID], stored)
+	bySession := map[string][]int64{}
+	for key := range s.stored {
+		bySession[key.sessionID] = append(bySession[key.sessionID], key.pid)
 	}
 	var statements []database.Statement
 	for sessionID, pids := range bySession {
-		for some := range slices.Chunk(pids, pidsRead) {
+		for some := range slices.Chunk(pids, askedAtOnce) {
 			statements = append(statements, s.readStatement(sessionID, some))
 		}
 	}
 	return statements
 }
 
-func (s *sightings) readStatement(sessionID string, pids []*storedPID) database.Statement {
-	args := []any{sessionID}
-	for i := range pidsRead { // one text for any number of them: the last one fills up
-		args = append(args, pids[min(i, len(pids)-1)].pid)
-	}
+func (s *sightings) readStatement(sessionID string, pids []int64) database.Statement {
 	var (
 		p         models.Process
 		id, known int64
@@ -143,7 +137,7 @@ func (s *sightings) readStatement(sessionID string, pids []*storedPID) database.
 	return database.Statement{
 		Text: "SELECT id, pid, started_at, CASE WHEN start_known THEN 1 ELSE 0 END, parent_pid, parent_started_at, name, image, command_line, first_seen, last_seen, event_counts " +
 			"FROM processes WHERE session_id = ? AND pid IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY started_at DESC LIMIT ?",
-		Args: append(args, int64(maxProcessesRead)),
+		Args: append(filled([]any{sessionID}, pids), int64(maxProcessesRead)),
 		Dest: []any{&id, &p.PID, &p.StartedAt, &known, &p.ParentPID, &p.ParentStartedAt, &p.Name, &p.Image, &p.CommandLine, &p.FirstSeen, &p.LastSeen, &counts},
 		Row: func() {
 			read := p
@@ -161,18 +155,37 @@ func (s *sightings) writeStatements() ([]database.Statement, error) {
 		seen.stored.learn(seen)
 	}
 	var statements []database.Statement
+	var usual []any // arguments of usualUpdate, one process after the other
 	for _, seen := range s.all {
 		for _, p := range seen.stored.changed {
-			statement, err := p.writeStatement()
+			counts, err := json.Marshal(p.EventCounts)
 			if err != nil {
 				return nil, err
 			}
-			statements = append(statements, statement)
+			if p.ID != 0 && !p.renamed {
+				usual = append(usual, int64(p.ID), p.FirstSeen, p.LastSeen, string(counts))
+			} else {
+				statements = append(statements, p.writeStatement(string(counts)))
+			}
 		}
 		seen.stored.changed = nil
 	}
+	for some := range slices.Chunk(usual, 4*len(usualUpdates)) {
+		statements = append(statements, database.Statement{Text: usualUpdates[len(some)/4-1], Args: some})
+	}
 	return statements, nil
 }
+
+// usualUpdates bring processes up to date of which nothing else is new: 1, 2, 3 …
+// of them in one statement.
+var usualUpdates = func() (texts [8]string) { //nolint:gochecknoglobals // a constant
+	for i := range texts {
+		texts[i] = "UPDATE processes SET first_seen = v.column2, last_seen = v.column3, event_counts = v.column4 FROM (VALUES " +
+			"(CAST(? AS bigint), CAST(? AS timestamptz), CAST(? AS timestamptz), CAST(? AS text))" + strings.Repeat(", (?, ?, ?, ?)", i) +
+			") AS v WHERE processes.id = v.column1"
+	}
+	return texts
+}()
 
 // learn finds the process that was seen, or adds it, and notes what is new.
 func (s *storedPID) learn(seen *sighting) {
@@ -199,29 +212,18 @@ func (s *storedPID) learn(seen *sighting) {
 	}
 }
 
-func (p *changedProcess) writeStatement() (database.Statement, error) {
-	counts, err := json.Marshal(p.EventCounts)
-	if err != nil {
-		return database.Statement{}, err
-	}
-	args := []any{p.FirstSeen, p.LastSeen, string(counts)}
-	if p.ID != 0 && !p.renamed { // the usual, which touches no index
-		return database.Statement{
-			Text: "UPDATE processes SET first_seen = ?, last_seen = ?, event_counts = ? WHERE id = ?",
-			Args: append(args, int64(p.ID)),
-		}, nil
-	}
-	args = append(args, p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt), p.Name, p.Image, p.CommandLine)
+func (p *changedProcess) writeStatement(counts string) database.Statement {
+	args := []any{p.FirstSeen, p.LastSeen, counts, p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt), p.Name, p.Image, p.CommandLine}
 	if p.ID != 0 {
 		return database.Statement{
 			Text: "UPDATE processes SET first_seen = ?, last_seen = ?, event_counts = ?, started_at = ?, start_known = ?, parent_pid = ?, parent_started_at = ?, name = ?, image = ?, command_line = ? WHERE id = ?",
 			Args: append(args, int64(p.ID)),
-		}, nil
+		}
 	}
 	return database.Statement{
 		// There is a conflict only if the pid had more processes than were read.
 		Text: "INSERT INTO processes (first_seen, last_seen, event_counts, started_at, start_known, parent_pid, parent_started_at, name, image, command_line, session_id, pid) " +
 			"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, pid, started_at) DO UPDATE SET last_seen = excluded.last_seen",
 		Args: append(args, p.SessionID, p.PID),
-	}, nil
+	}
 }
