@@ -93,8 +93,9 @@ func New(store Store, spool Spool, limits Limits, meter Meter, log *slog.Logger)
 }
 
 // Append stores the events of one request, all or none, and returns when they
-// are committed or, if the receipt says so, spooled. A full queue is overloaded at once. When ctx ends first, Append
-// returns its error, and the events are stored or not; no other request suffers.
+// are committed or, if the receipt says so, spooled. A full queue is overloaded at
+// once. When ctx ends first, Append returns its error, and the events are stored
+// or not; no other request suffers.
 func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt, error) {
 	r := &request{batch: batch, bytes: sizeBytes(batch.Events), done: make(chan struct{})}
 	if err := q.put(r); err != nil {

@@ -218,18 +218,18 @@ func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, 
 			return models.Group{}, 0, err
 		}
 		next := models.Mark{Writer: group.Mark.Writer, First: group.Mark.First + int64(len(group.Batches))}
-		if taken > 0 && (mark != next || taken+events > maxEvents) {
+		if lastID > 0 && (mark != next || taken+events > maxEvents) {
 			break
 		}
 		batches, err := decode(body)
-		if err != nil && taken > 0 {
+		if err != nil && lastID > 0 {
 			break // it is the first one next time
 		}
 		if err != nil {
 			err = fmt.Errorf("group %d of the spool cannot be read and is set aside: %w", id, err)
 			return models.Group{}, 0, errors.Join(err, rows.Close(), s.setAside(ctx, id, err))
 		}
-		if taken == 0 {
+		if lastID == 0 {
 			group.Mark = mark
 		}
 		group.Batches = append(group.Batches, batches...)
