@@ -26,6 +26,7 @@ import (
 	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
 	"ospulse/internal/ingest"
+	"ospulse/internal/logging"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
@@ -127,7 +128,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	requests := &delayedWriter{w: stdout}
+	requests := logging.NewDelayedWriter(stdout)
 	defer requests.Flush()
 	tuneProcessors(db.Dialect())
 	err = serve(ctx, cfg, log, newLogger(cfg, requests), listener, files, spooled, db)
@@ -213,6 +214,15 @@ func ignoreInterrupt(ctx context.Context, err error) error {
 		return nil //nolint:nilerr // this is what the function is for
 	}
 	return err
+}
+
+// newLogger gives a logger in the form that is configured.
+func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // buildVersion gives the release's version, else the commit that was built.

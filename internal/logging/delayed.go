@@ -1,22 +1,12 @@
-package main
+// Package logging makes the log cheap where it has a line for every request. It
+// knows nothing of what is logged.
+package logging
 
 import (
 	"io"
-	"log/slog"
 	"sync"
 	"time"
-
-	"ospulse/internal/config"
 )
-
-// newLogger gives a logger in the form that is configured.
-func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
 
 // How much of the log of requests is put together, and for how long.
 const (
@@ -24,9 +14,10 @@ const (
 	logDelay       = 100 * time.Millisecond
 )
 
-// delayedWriter passes lines on a few at a time: a line for each of ten thousand
-// requests a second would else cost a tenth of the time that these take.
-type delayedWriter struct {
+// DelayedWriter passes lines on a few at a time: a line for each of ten thousand
+// requests a second would else cost a tenth of the time that these take. It is safe
+// for concurrent use.
+type DelayedWriter struct {
 	w io.Writer
 
 	mu        sync.Mutex
@@ -34,8 +25,11 @@ type delayedWriter struct {
 	scheduled bool // to be flushed
 }
 
+// NewDelayedWriter gives a writer in front of w.
+func NewDelayedWriter(w io.Writer) *DelayedWriter { return &DelayedWriter{w: w} }
+
 // Write takes whole lines; it fails never.
-func (d *delayedWriter) Write(lines []byte) (int, error) {
+func (d *DelayedWriter) Write(lines []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, lines...)
@@ -49,14 +43,14 @@ func (d *delayedWriter) Write(lines []byte) (int, error) {
 }
 
 // Flush passes on what is there.
-func (d *delayedWriter) Flush() {
+func (d *DelayedWriter) Flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.scheduled = false
 	d.pass()
 }
 
-func (d *delayedWriter) pass() {
+func (d *DelayedWriter) pass() {
 	if len(d.lines) > 0 {
 		_, _ = d.w.Write(d.lines) // there is nowhere to complain of a log that cannot be written
 		d.lines = d.lines[:0]

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ func (p *pieces) want(t *testing.T, when string, want ...string) {
 	}
 }
 
-func write(t *testing.T, d *delayedWriter, lines string) {
+func write(t *testing.T, d *DelayedWriter, lines string) {
 	t.Helper()
 	if n, err := d.Write([]byte(lines)); n != len(lines) || err != nil {
 		t.Errorf("Write took %d of %d bytes, %v", n, len(lines), err)
@@ -43,7 +43,7 @@ func write(t *testing.T, d *delayedWriter, lines string) {
 func TestDelayedWriterPassesLinesOnAfterADelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pieces{}
-		d := &delayedWriter{w: p}
+		d := &DelayedWriter{w: p}
 		write(t, d, "1\n")
 		<-time.After(logDelay / 2)
 		write(t, d, "2\n3\n")
@@ -67,7 +67,7 @@ func TestDelayedWriterPassesOnAtOnceWhatIsMuch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pieces{}
-				d := &delayedWriter{w: p}
+				d := &DelayedWriter{w: p}
 				first, second, third := "1\n", strings.Repeat("2", logBufferBytes-4)+"\n", strings.Repeat("3", size-1)+"\n"
 				write(t, d, first)
 				write(t, d, second)
@@ -88,7 +88,7 @@ func TestDelayedWriterPassesOnAtOnceWhatIsMuch(t *testing.T) {
 func TestDelayedWriterFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pieces{}
-		d := &delayedWriter{w: p}
+		d := &DelayedWriter{w: p}
 		d.Flush()
 		p.want(t, "of nothing")
 		write(t, d, "1\n")
@@ -105,7 +105,7 @@ func TestDelayedWriterFlush(t *testing.T) {
 func TestDelayedWriterFailsNever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pieces{err: errors.New("the disk is full")}
-		d := &delayedWriter{w: p}
+		d := &DelayedWriter{w: p}
 		write(t, d, "1\n")
 		d.Flush()
 		write(t, d, "2\n")
@@ -117,7 +117,7 @@ func TestDelayedWriterFailsNever(t *testing.T) {
 func TestDelayedWriterLosesNothingOfSeveralAtOnce(t *testing.T) {
 	const writers, each = 8, 3000 // more than is put together
 	p := &pieces{}
-	d := &delayedWriter{w: p}
+	d := &DelayedWriter{w: p}
 	var writing sync.WaitGroup
 	for w := range writers {
 		writing.Go(func() {
