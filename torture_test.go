@@ -352,6 +352,39 @@ func TestFullSpool(t *testing.T) {
 	}
 }
 
+// A request that is repeated with its key while the database is away is stored
+// once; another request with that key was acknowledged too, and is stored.
+func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
+	server, url := startPostgres(t)
+	b := startBackend(t, map[string]string{"DATABASE_URL": url})
+	send := func(source string) answer {
+		return b.send("POST", "/api/events/batch", `[{"event_type":"x","source":"`+source+`"}]`, "Idempotency-Key: k")
+	}
+	if err := server.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{"a", "a", "b"} {
+		if a := send(source); a.status != http.StatusAccepted {
+			t.Errorf("%s got %d %s", source, a.status, a.body)
+		}
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waitForDrain(t, b)
+	if a := send("a"); a.status != http.StatusOK || !bytes.Contains(a.body, []byte(`"first_seq":1,"last_seq":1`)) {
+		t.Errorf("repeated once more: %d %s", a.status, a.body)
+	}
+	wantError(t, send("b"), http.StatusConflict, "conflict", "Idempotency-Key")
+	var sources []string
+	for _, e := range b.export("") {
+		sources = append(sources, e.Source)
+	}
+	if fmt.Sprint(sources) != "[a b]" {
+		t.Errorf("%v are stored, want a and b", sources)
+	}
+}
+
 // A full disk is a 503, corrupts nothing, and is over when there is room again.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
