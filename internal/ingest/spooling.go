@@ -70,7 +70,10 @@ func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, err
 	}
 	s.q.log.Warn("the database is away: events are kept on this machine's disk until it is back", "error", cause)
 	s.active = true
-	s.wake <- struct{}{} // it is empty: whoever drains has taken the last one
+	select {
+	case s.wake <- struct{}{}:
+	default: // whoever drains is going to look again
+	}
 	return receipts, nil
 }
 
@@ -113,6 +116,9 @@ func (s *spooling) drain(ctx context.Context) {
 		switch {
 		case err == nil && n == 0:
 			if s.end() {
+				if total == 0 { // it was drained with what came before
+					return
+				}
 				s.q.log.Info("the database has all events that were kept on this machine's disk", "events", total, "took", time.Since(began).String())
 				return
 			}
@@ -168,7 +174,16 @@ func (s *spooling) step(ctx context.Context, maxEvents int) (events int, err err
 	if err := s.store(ctx, group); err != nil {
 		return 0, err
 	}
-	return events, s.spool.Drop(context.WithoutCancel(ctx), lastID)
+	// Who sees the spool empty is not to find that it is still in use.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.spool.Drop(context.WithoutCancel(ctx), lastID); err != nil {
+		return 0, err
+	}
+	if left, _ := s.spool.Backlog(); left == 0 {
+		s.active = false
+	}
+	return events, nil
 }
 
 // store stores a group; like Queue.commit it halves one that fails for what is in
