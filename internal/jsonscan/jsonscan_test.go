@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -147,11 +148,25 @@ func TestWalk(t *testing.T) {
 		t.Errorf("Get gives %s for a missing key", got)
 	}
 	var elements []string
-	for v := range jsonscan.Elements([]byte(`[ 1, "a,b" ,{"c":[]}, [] ]`)) {
-		elements = append(elements, string(v))
+	s := jsonscan.NewScanner([]byte(`[ 1, "a,b" ,{"c":[]}, [] ]`))
+	s.Array(func() { elements = append(elements, string(s.Value())) })
+	if err := s.End(); err != nil {
+		t.Error(err)
 	}
 	if want := `1|"a,b"|{"c":[]}|[]`; strings.Join(elements, "|") != want {
 		t.Errorf("got %s, want %s", elements, want)
+	}
+}
+
+// walk reads a value by reading all that is in it.
+func walk(s *jsonscan.Scanner) {
+	switch s.Kind() {
+	case '{':
+		s.Object(func([]byte) { walk(s) })
+	case '[':
+		s.Array(func() { walk(s) })
+	default:
+		s.Value()
 	}
 }
 
@@ -170,8 +185,11 @@ func FuzzCheck(f *testing.F) {
 		for _, v := range jsonscan.Members(text) { // must end, whatever the text
 			_ = jsonscan.KindName(v)
 		}
-		for range jsonscan.Elements(text) {
-			continue
+		// Who goes along with a Scanner hears what Check says.
+		s := jsonscan.NewScanner(text)
+		walked := s.Lossless(func() { walk(s) })
+		if end := s.End(); fmt.Sprint(end) != fmt.Sprint(err) || err == nil && walked != lossless {
+			t.Fatalf("a walk over %q says %v, %v, Check %v, %v", text, walked, end, lossless, err)
 		}
 		if err != nil {
 			return

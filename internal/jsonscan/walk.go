@@ -66,26 +66,6 @@ func Members(object []byte) iter.Seq2[string, []byte] {
 	}
 }
 
-// Elements gives the values (raw text) of an array in their order; nothing for
-// any other value. The slices share the text's memory.
-func Elements(array []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		rest := trimLeft(array)
-		if len(rest) == 0 || rest[0] != '[' {
-			return
-		}
-		for rest = trimLeft(rest[1:]); len(rest) > 0 && rest[0] != ']'; {
-			value, after := split(rest)
-			if len(value) == 0 || !yield(value) {
-				return
-			}
-			if rest = trimLeft(after); len(rest) > 0 && rest[0] == ',' {
-				rest = trimLeft(rest[1:])
-			}
-		}
-	}
-}
-
 // Get gives the raw value of a key, the last one if it is there twice, and nil
 // if it is not there or the value is no object.
 func Get(object []byte, key string) []byte {
