@@ -52,6 +52,10 @@ type Event struct {
 	Operation   *string `gorm:"column:operation;type:text"`
 	Target      *string `gorm:"column:target;type:text"` // path, URL, host:port or image
 
+	// Preview is the beginning of long Data, so that a list need not read the whole;
+	// nil for short Data, and for events from before there were previews.
+	Preview *string `gorm:"type:text"`
+
 	IsSent    bool      `gorm:"column:is_sent;not null;default:false"` // handed to a poller of the session
 	CreatedAt time.Time `gorm:"autoCreateTime"`
 	UpdatedAt time.Time `gorm:"autoUpdateTime"`
@@ -66,6 +70,14 @@ func (e *Event) Payload() JSON {
 		return e.DataRaw
 	}
 	return e.Data
+}
+
+// EventPage is which of a session's events are listed: those with a Seq above
+// After and below Before, zero being no bound, in the order of Seq.
+type EventPage struct {
+	After, Before int64
+	Limit         int
+	Descending    bool
 }
 
 // Incoming is an event that came in and has no session yet. Two hints may have

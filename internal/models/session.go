@@ -54,6 +54,16 @@ type Session struct {
 
 	EventCount int64 `gorm:"column:event_count;not null;default:0"` // also the newest event's seq
 
+	// What people note of it.
+	Name  string   `gorm:"type:text;not null;default:''"`
+	Notes string   `gorm:"type:text;not null;default:''"`
+	Tags  []string `gorm:"type:text;serializer:json"`
+
+	// A session that is being deleted, or is not imported to its end, is not there
+	// for anyone: only what deletes or imports it sees it.
+	DeletingSince  *time.Time `gorm:"column:deleting_since"`
+	ImportingSince *time.Time `gorm:"column:importing_since"` // when the import last got further
+
 	Agent      *Agent      `gorm:"foreignKey:AgentID;references:ID"`
 	TargetFile *TargetFile `gorm:"foreignKey:FileSHA256;references:SHA256"`
 	Events     []Event     `gorm:"foreignKey:SessionID"`

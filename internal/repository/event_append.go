@@ -18,12 +18,12 @@ import (
 // database gives the IDs.
 var eventColumns = []string{ //nolint:gochecknoglobals // a constant
 	"session_id", "seq", "event_type", "timestamp", "timestamp_source", "timestamp_text", "source", "data", "data_raw",
-	"pid", "process_name", "operation", "target", "is_sent", "created_at", "updated_at",
+	"pid", "process_name", "operation", "target", "preview", "is_sent", "created_at", "updated_at",
 }
 
 func eventRow(row []any, e *models.Event) []any {
 	return append(row[:0], e.SessionID, e.Seq, e.EventType, e.Timestamp, e.TimestampSource, orNil(e.TimestampText), e.Source, jsonOrNull(e.Data), bytesOrNil(e.DataRaw),
-		orNil(e.PID), orNil(e.ProcessName), orNil(e.Operation), orNil(e.Target), e.IsSent, e.CreatedAt, e.UpdatedAt)
+		orNil(e.PID), orNil(e.ProcessName), orNil(e.Operation), orNil(e.Target), orNil(e.Preview), e.IsSent, e.CreatedAt, e.UpdatedAt)
 }
 
 // orNil gives what a pointer points at, without the reflection that a driver

@@ -148,7 +148,7 @@ func TestWhatGoesInComesOutEqual(t *testing.T) {
 			ID: 1<<64 - 1, SessionID: "s", Seq: 1<<63 - 1, EventType: models.TypeFile,
 			Timestamp: at, TimestampSource: models.TimestampFromReceipt, TimestampText: new(`"\u0000"`), Source: hard,
 			Data: models.JSON(`{"nul":"\u0000","lone":"\ud800","markup":"<a>&","line":"` + "\u2028" + `","n":12345678901234567890.10}`), DataRaw: []byte(` {"a":1, "a":2}` + "\n"),
-			PID: new(int64(-1 << 63)), ProcessName: new(hard), Operation: new("read"), Target: new(`C:\x`),
+			PID: new(int64(-1 << 63)), ProcessName: new(hard), Operation: new("read"), Target: new(`C:\x`), Preview: new(`{"nul`),
 			IsSent: true, CreatedAt: at.Add(time.Microsecond), UpdatedAt: at.Add(time.Hour),
 		},
 		RequestHint: hard, SessionHint: "session",

@@ -287,6 +287,12 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault,
 	return b.result()
 }
 
+// How much of an event's data lists show, in bytes.
+const (
+	previewFrom = 1024 // longer data has its preview stored
+	previewLen  = 256
+)
+
 func invalid(format string, args ...any) error {
 	return models.Errorf(models.CodeInvalid, format, args...)
 }
@@ -342,9 +348,13 @@ func setData(e *models.Event, data []byte, lossless bool) {
 	}
 	if lossless {
 		e.Data = data
-		return
+	} else {
+		e.Data, e.DataRaw = jsonscan.JSONB(data), data
 	}
-	e.Data, e.DataRaw = jsonscan.JSONB(data), data
+	if len(e.Data) > previewFrom {
+		preview := cut(string(e.Data[:previewLen+1]), previewLen)
+		e.Preview = &preview
+	}
 }
 
 // integer reads a whole number, also as a string of digits.

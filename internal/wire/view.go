@@ -37,6 +37,45 @@ func AppendEvent(out []byte, e *models.Event) []byte {
 	return append(append(out, payload(e)...), '}')
 }
 
+// AppendListedEvent appends the event as lists and streams give it, as JSON: what
+// people filter by, and the beginning of its data as text.
+func AppendListedEvent(out []byte, e *models.Event) []byte {
+	preview := e.Preview
+	isCut := preview != nil
+	if !isCut {
+		text := string(e.Data)
+		isCut = len(text) > previewLen
+		text = cut(text, previewLen)
+		preview = &text
+	}
+	head, _ := json.Marshal(listed{ // strings and integers: nothing that can fail
+		SessionID: e.SessionID, Seq: e.Seq, EventType: e.EventType,
+		Timestamp: FormatTime(e.Timestamp), TimestampSource: e.TimestampSource, TimestampText: e.TimestampText,
+		Source: e.Source, CreatedAt: FormatTime(e.CreatedAt),
+		PID: e.PID, ProcessName: e.ProcessName, Operation: e.Operation, Target: e.Target,
+		Preview: *preview, PreviewIsCut: isCut,
+	})
+	return append(out, head...)
+}
+
+// listed is an event in a list.
+type listed struct {
+	SessionID       string  `json:"session_id"`
+	Seq             int64   `json:"seq"`
+	EventType       string  `json:"event_type"`
+	Timestamp       string  `json:"timestamp"`
+	TimestampSource string  `json:"timestamp_source"`
+	TimestampText   *string `json:"timestamp_text,omitempty"`
+	Source          string  `json:"source"`
+	CreatedAt       string  `json:"created_at"`
+	PID             *int64  `json:"pid"`
+	ProcessName     *string `json:"process_name"`
+	Operation       *string `json:"operation"`
+	Target          *string `json:"target"`
+	Preview         string  `json:"preview"`
+	PreviewIsCut    bool    `json:"preview_is_cut"`
+}
+
 // AppendDashboardEvent appends the event as AppendEvent does, and adds to its
 // data what the old dashboard reads and would go blank without. What the agent
 // sent stays as it is, to the byte, but for what the dashboard would throw on:

@@ -1,0 +1,56 @@
+package handlers
+
+import (
+	"time"
+
+	"ospulse/internal/models"
+	"ospulse/internal/wire"
+)
+
+// sessionView is a session as lists, streams and its own page give it. Times are
+// RFC 3339, UTC, with microseconds.
+type sessionView struct {
+	ID                string       `json:"id"`
+	State             models.State `json:"state"`
+	Name              string       `json:"name"`
+	Notes             string       `json:"notes"`
+	Tags              []string     `json:"tags"`
+	FileName          string       `json:"file_name"`
+	FileSHA256        *string      `json:"file_sha256"` // null for a session without a file
+	FileSizeBytes     int64        `json:"file_size_bytes"`
+	AgentID           *string      `json:"agent_id"`
+	Delivered         bool         `json:"delivered"` // the agent has the file
+	Mode              models.Mode  `json:"mode"`      // 0 until it is started
+	ChosenPIDs        []int64      `json:"chosen_pids"`
+	EventCount        int64        `json:"event_count"` // also the newest event's seq
+	CreatedAt         string       `json:"created_at"`
+	UpdatedAt         string       `json:"updated_at"`
+	MonitoringStarted *string      `json:"monitoring_started"`
+	MonitoringEnded   *string      `json:"monitoring_ended"`
+}
+
+func newSessionView(s *models.Session) sessionView {
+	return sessionView{
+		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
+		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
+		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
+		EventCount: s.EventCount, CreatedAt: wire.FormatTime(s.CreatedAt), UpdatedAt: wire.FormatTime(s.UpdatedAt),
+		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
+	}
+}
+
+// orEmpty gives an empty list for nil: clients read arrays, never null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func optionalTime(t *time.Time) *string {
+	if t == nil {
+		return nil
+	}
+	text := wire.FormatTime(*t)
+	return &text
+}
