@@ -3,8 +3,6 @@ package jsonscan
 import (
 	"bytes"
 	"iter"
-	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // The functions here read text that Check has accepted; given any other text
@@ -89,44 +87,7 @@ func Unquote(literal []byte) string {
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner)
 	}
-	out := make([]byte, 0, len(inner))
-	for len(inner) > 0 {
-		if inner[0] != '\\' || len(inner) == 1 {
-			out = append(out, inner[0])
-			inner = inner[1:]
-			continue
-		}
-		c := inner[1]
-		inner = inner[2:]
-		switch c {
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'n':
-			out = append(out, '\n')
-		case 'r':
-			out = append(out, '\r')
-		case 't':
-			out = append(out, '\t')
-		case 'u':
-			unit, ok := hex4(inner)
-			if !ok {
-				continue
-			}
-			inner = inner[4:]
-			if isHighSurrogate(unit) {
-				if low, ok := lowSurrogate(inner); ok {
-					unit = utf16.DecodeRune(unit, low)
-					inner = inner[6:]
-				}
-			}
-			out = utf8.AppendRune(out, unit) // U+FFFD for a lone surrogate
-		default:
-			out = append(out, c)
-		}
-	}
-	return string(out)
+	return string(AppendUnquoted(make([]byte, 0, len(inner)), inner))
 }
 
 func trimLeft(text []byte) []byte {

@@ -2,12 +2,14 @@ package repository
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"ospulse/internal/database"
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
 
@@ -81,6 +83,42 @@ func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo in
 	err := r.db.Read(ctx).Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo).
 		Order("seq").Limit(limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
+}
+
+// listedColumns are those of an event in a list: Data has its beginning, at least,
+// if it has no Preview.
+const listedColumns = "session_id, seq, event_type, timestamp, timestamp_source, timestamp_text, source, " +
+	"pid, process_name, operation, target, preview, created_at, CASE WHEN preview IS NULL THEN data END AS data"
+
+// List gives a page of a session's events that a filter selects, without what is
+// long: of an event with a Preview Data is null, and DataRaw always.
+func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
+	query := filtered(r.db.Read(ctx), where).Select(listedColumns).Where("session_id = ?", sessionID)
+	if page.After > 0 {
+		query = query.Where("seq > ?", page.After)
+	}
+	if page.Before > 0 {
+		query = query.Where("seq < ?", page.Before)
+	}
+	var events []models.Event
+	err := query.Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
+	return events, translate(r.db, err, "the event")
+}
+
+// Count counts a session's events that a filter selects.
+func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error) {
+	var n int64
+	err := filtered(r.db.Read(ctx), where).Model(&models.Event{}).Where("session_id = ?", sessionID).Count(&n).Error
+	return n, translate(r.db, err, "the event")
+}
+
+// Get gives a session's event with its whole data, or not_found.
+func (r *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error) {
+	var event models.Event
+	if err := r.db.Read(ctx).Where("session_id = ? AND seq = ?", sessionID, seq).Take(&event).Error; err != nil {
+		return nil, translate(r.db, err, fmt.Sprintf("event %d of session %s", seq, sessionID))
+	}
+	return &event, nil
 }
 
 // ListAll gives up to limit events of all sessions with an ID in (after, upTo],

@@ -1,0 +1,164 @@
+package filter
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// Column is what a Field reads: one of an event's columns, or its data.
+type Column uint8
+
+// The columns that can be asked for.
+const (
+	Type Column = iota + 1
+	Operation
+	Process
+	Target
+	Source
+	PID
+	Seq
+	Time
+	Data
+)
+
+// columnNames are what the columns are called, the short name first.
+var columnNames = [...][]string{ //nolint:gochecknoglobals // a constant
+	Type: {"type", "event_type"}, Operation: {"operation", "op"}, Process: {"process", "process_name"},
+	Target: {"target"}, Source: {"source"}, PID: {"pid"}, Seq: {"seq"}, Time: {"time", "timestamp"}, Data: {"data"},
+}
+
+// String gives the column's short name.
+func (c Column) String() string { return columnNames[c][0] }
+
+// columnOf gives the column of a name, in whatever case.
+func columnOf(name string) (Column, bool) {
+	name = lower(name)
+	for column, names := range columnNames {
+		for _, n := range names {
+			if n == name {
+				return Column(column), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Field is what a test is about. Only Data has a Path, of at least one step.
+type Field struct {
+	Column Column
+	Path   []Step
+}
+
+// Step leads from a JSON value to one in it: from an object to the value of a key,
+// or from an array to an element.
+type Step struct {
+	Key   string
+	Index int // counted from 0; -1 when the step is a key
+}
+
+// String writes the field as the parser reads it.
+func (f Field) String() string {
+	var b strings.Builder
+	b.WriteString(f.Column.String())
+	for _, step := range f.Path {
+		switch {
+		case step.Index >= 0:
+			b.WriteString("[" + strconv.Itoa(step.Index) + "]")
+		case plainKey(step.Key):
+			b.WriteString("." + step.Key)
+		default:
+			b.WriteString("[" + quote(step.Key) + "]")
+		}
+	}
+	return b.String()
+}
+
+func plainKey(key string) bool {
+	for i := range len(key) {
+		if !isKeyByte(key[i]) {
+			return false
+		}
+	}
+	return key != ""
+}
+
+// text gives the value of a column of text.
+func (f Field) text(e *models.Event) (string, bool) {
+	switch f.Column {
+	case Type:
+		return e.EventType, true
+	case Source:
+		return e.Source, true
+	case Operation:
+		return deref(e.Operation)
+	case Process:
+		return deref(e.ProcessName)
+	case Target:
+		return deref(e.Target)
+	}
+	return "", false
+}
+
+// integer gives the value of a column of whole numbers.
+func (f Field) integer(e *models.Event) (int64, bool) {
+	if f.Column == PID {
+		return deref(e.PID)
+	}
+	return e.Seq, true
+}
+
+func deref[T any](p *T) (value T, ok bool) {
+	if p == nil {
+		return value, false
+	}
+	return *p, true
+}
+
+// isText tells columns of text.
+func (f Field) isText() bool { return f.Column <= Source }
+
+// isInteger tells columns of whole numbers.
+func (f Field) isInteger() bool { return f.Column == PID || f.Column == Seq }
+
+// Value is what a field is compared with. Kind tells which of the others is set.
+type Value struct {
+	Kind    Kind
+	Text    string // of String and Word; of a Number, a JSON number as it was written
+	Integer int64
+	Time    time.Time
+}
+
+// Kind is what a Value is.
+type Kind uint8
+
+// The kinds. A column of text is compared with String, one of whole numbers with
+// Integer, time with Instant; data with String, Number or Word.
+const (
+	String  Kind = iota // equal texts
+	Number              // a JSON number of this value, or a JSON string of this text
+	Word                // the JSON value true, false or null
+	Integer             // a whole number
+	Instant             // a point in time
+)
+
+// String writes the value as the parser reads it.
+func (v Value) String() string {
+	switch v.Kind {
+	case Integer:
+		return strconv.FormatInt(v.Integer, 10)
+	case Instant:
+		return v.Time.Format("2006-01-02T15:04:05.999999Z")
+	case Number, Word:
+		return v.Text
+	default:
+		return quote(v.Text)
+	}
+}
+
+// quote writes text as a string in double quotes.
+func quote(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

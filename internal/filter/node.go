@@ -1,0 +1,366 @@
+package filter
+
+import (
+	"strings"
+
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+)
+
+// Node is a condition on an event: And, Or, Not, or one of the tests Exists, In,
+// Order, Like and Text. Every one is true or false of every event: a test of
+// something that an event has not is false, and its Not is true.
+type Node interface {
+	// String writes the condition as the parser reads it.
+	String() string
+	match(e *models.Event) bool
+}
+
+// DataNode is a test that may need an event's data.
+type DataNode interface {
+	Node
+	// NeedsData reports whether it does.
+	NeedsData() bool
+	// MatchData is the part of the test that is about data: the whole of it, but
+	// for a Text, which looks at the target too.
+	MatchData(data []byte) bool
+}
+
+// And is true when all are; the empty And is always true.
+type And []Node
+
+// Or is true when one is.
+type Or []Node
+
+// Not is true when the other is not.
+type Not struct{ Node Node }
+
+// Exists is true of an event that has the field; null in data is a value.
+type Exists struct{ Field Field }
+
+// In is true when the field equals one of the values.
+type In struct {
+	Field  Field
+	Values []Value
+}
+
+// Order is true when the field is below or above a value. In data, only numbers
+// are compared, with a Number.
+type Order struct {
+	Field Field
+	Op    Op
+	Value Value
+}
+
+// Op is a comparison.
+type Op string
+
+// The comparisons.
+const (
+	Below   Op = "<"
+	AtMost  Op = "<="
+	Above   Op = ">"
+	AtLeast Op = ">="
+)
+
+// Like is true when the field is a text that the whole pattern matches. In data,
+// that is a string or a number, as jsonscan.AppendNumber writes it.
+type Like struct {
+	Field   Field
+	Pattern Pattern
+}
+
+// Text is true when the pattern matches anywhere in the target, or in a key, a
+// string, a number (as jsonscan.AppendNumber writes it) or one of the words true,
+// false and null of the data.
+type Text struct{ Pattern Pattern }
+
+func (n And) match(e *models.Event) bool {
+	for _, node := range n {
+		if !node.match(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n Or) match(e *models.Event) bool {
+	for _, node := range n {
+		if node.match(e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n Not) match(e *models.Event) bool { return !n.Node.match(e) }
+
+func (n Exists) match(e *models.Event) bool {
+	ok := true
+	switch {
+	case n.Field.Column == Data:
+		ok = n.MatchData(e.Data)
+	case n.Field.isText():
+		_, ok = n.Field.text(e)
+	case n.Field.isInteger():
+		_, ok = n.Field.integer(e)
+	}
+	return ok
+}
+
+// NeedsData implements DataNode.
+func (n Exists) NeedsData() bool { return n.Field.Column == Data }
+
+// MatchData implements DataNode.
+func (n Exists) MatchData(data []byte) bool { return n.Field.find(data) != nil }
+
+func (n In) match(e *models.Event) bool {
+	switch {
+	case n.Field.isText():
+		if text, ok := n.Field.text(e); ok {
+			for i := range n.Values {
+				if n.Values[i].Text == text {
+					return true
+				}
+			}
+		}
+	case n.Field.isInteger():
+		if number, ok := n.Field.integer(e); ok {
+			for i := range n.Values {
+				if n.Values[i].Integer == number {
+					return true
+				}
+			}
+		}
+	case n.Field.Column == Time:
+		for i := range n.Values {
+			if n.Values[i].Time.Equal(e.Timestamp) {
+				return true
+			}
+		}
+	default:
+		return n.MatchData(e.Data)
+	}
+	return false
+}
+
+// NeedsData implements DataNode.
+func (n In) NeedsData() bool { return n.Field.Column == Data }
+
+// MatchData implements DataNode.
+func (n In) MatchData(data []byte) bool {
+	found := n.Field.find(data)
+	if found == nil {
+		return false
+	}
+	switch kind := jsonscan.Kind(found); kind {
+	case '"':
+		var scratch [256]byte
+		text := unquoted(scratch[:0], found)
+		for i := range n.Values {
+			if n.Values[i].Kind != Word && n.Values[i].Text == string(text) {
+				return true
+			}
+		}
+	case '{', '[':
+	case 't', 'f', 'n':
+		for i := range n.Values {
+			if n.Values[i].Kind == Word && n.Values[i].Text == string(found) {
+				return true
+			}
+		}
+	default:
+		for i := range n.Values {
+			if n.Values[i].Kind == Number && jsonscan.CompareNumbers(found, []byte(n.Values[i].Text)) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (n Order) match(e *models.Event) bool {
+	switch n.Field.Column {
+	case Data:
+		return n.MatchData(e.Data)
+	case Time:
+		return n.Op.holds(e.Timestamp.Compare(n.Value.Time))
+	}
+	number, ok := n.Field.integer(e)
+	if !ok {
+		return false
+	}
+	switch {
+	case number < n.Value.Integer:
+		return n.Op.holds(-1)
+	case number > n.Value.Integer:
+		return n.Op.holds(1)
+	}
+	return n.Op.holds(0)
+}
+
+// holds reports whether a comparison's outcome, as of cmp.Compare, is what Op asks.
+func (op Op) holds(outcome int) bool {
+	switch op {
+	case Below:
+		return outcome < 0
+	case AtMost:
+		return outcome <= 0
+	case Above:
+		return outcome > 0
+	default:
+		return outcome >= 0
+	}
+}
+
+// NeedsData implements DataNode.
+func (n Order) NeedsData() bool { return n.Field.Column == Data }
+
+// MatchData implements DataNode.
+func (n Order) MatchData(data []byte) bool {
+	found := n.Field.find(data)
+	return isNumber(found) && n.Op.holds(jsonscan.CompareNumbers(found, []byte(n.Value.Text)))
+}
+
+func (n Like) match(e *models.Event) bool {
+	if n.Field.Column == Data {
+		return n.MatchData(e.Data)
+	}
+	text, ok := n.Field.text(e)
+	return ok && n.Pattern.matches(text)
+}
+
+// NeedsData implements DataNode.
+func (n Like) NeedsData() bool { return n.Field.Column == Data }
+
+// MatchData implements DataNode.
+func (n Like) MatchData(data []byte) bool {
+	found := n.Field.find(data)
+	if jsonscan.Kind(found) != '"' && !isNumber(found) {
+		return false
+	}
+	var scratch [512]byte
+	return n.Pattern.matches(viewOf(plain(scratch[:0], found)))
+}
+
+func (n Text) match(e *models.Event) bool {
+	return e.Target != nil && n.Pattern.within(*e.Target) || n.MatchData(e.Data)
+}
+
+// NeedsData implements DataNode.
+func (n Text) NeedsData() bool { return true }
+
+// MatchData implements DataNode.
+func (n Text) MatchData(data []byte) bool {
+	if len(data) == 0 {
+		data = []byte("null") // as it is stored
+	}
+	var scratch [512]byte
+	for token := range jsonscan.Tokens(data) {
+		if n.Pattern.within(viewOf(plain(scratch[:0], token))) {
+			return true
+		}
+	}
+	return false
+}
+
+// find goes along the path. An event without data has null, which has nothing in it.
+func (f Field) find(data []byte) []byte {
+	for i := range f.Path {
+		if step := &f.Path[i]; step.Index < 0 {
+			data = jsonscan.Find(data, step.Key)
+		} else {
+			data = jsonscan.Element(data, step.Index)
+		}
+		if data == nil {
+			return nil
+		}
+	}
+	return data
+}
+
+func isNumber(value []byte) bool {
+	kind := jsonscan.Kind(value)
+	return kind == '-' || '0' <= kind && kind <= '9'
+}
+
+// plain gives what a string, number or word says, in the bytes of the token itself
+// or of scratch.
+func plain(scratch, token []byte) []byte {
+	switch {
+	case token[0] == '"':
+		return unquoted(scratch, token)
+	case isNumber(token):
+		return jsonscan.AppendNumber(scratch, token)
+	}
+	return token
+}
+
+func (n And) String() string {
+	if len(n) == 0 {
+		return "*"
+	}
+	var b strings.Builder
+	for i, node := range n {
+		if i > 0 {
+			b.WriteString(" and ")
+		}
+		b.WriteString(inner(node, true))
+	}
+	return b.String()
+}
+
+func (n Or) String() string {
+	var b strings.Builder
+	for i, node := range n {
+		if i > 0 {
+			b.WriteString(" or ")
+		}
+		b.WriteString(inner(node, false))
+	}
+	return b.String()
+}
+
+func (n Not) String() string { return "not " + inner(n.Node, true) }
+
+// inner writes what is part of another condition, in parentheses where it must be.
+func inner(n Node, inAnd bool) string {
+	switch n := n.(type) {
+	case Or:
+		return "(" + n.String() + ")"
+	case And:
+		if len(n) > 0 && inAnd {
+			return "(" + n.String() + ")"
+		}
+	}
+	return n.String()
+}
+
+func (n Exists) String() string { return "exists " + n.Field.String() }
+
+func (n In) String() string {
+	if len(n.Values) == 1 {
+		return n.Field.String() + " = " + n.Values[0].String()
+	}
+	var b strings.Builder
+	b.WriteString(n.Field.String() + " in (")
+	for i, v := range n.Values {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(v.String())
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+func (n Order) String() string { return n.Field.String() + " " + string(n.Op) + " " + n.Value.String() }
+
+func (n Like) String() string { return n.Field.String() + " like " + quote(n.Pattern.String()) }
+
+func (n Text) String() string {
+	if text, ok := n.Pattern.literal(); ok {
+		return quote(text)
+	}
+	return n.Pattern.String()
+}

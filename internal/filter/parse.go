@@ -1,0 +1,780 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/wire"
+)
+
+// SyntaxError says where a filter is wrong. Column counts characters from 1, and
+// Length says how many of them are meant; it is 0 at the text's end.
+type SyntaxError struct {
+	Column, Length int
+	Text           string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("syntax error at column %d, length %d", e.Column, e.Length)
+}
+
+// parser goes over the text once, from left to right.
+//
+//	or    = and { ("or" | "||") and }
+//	and   = not { ["and" | "&&"] not }
+//	not   = { "not" | "!" } test
+//	test  = "(" or ")" | "exists" field | field comparison | text
+type parser struct {
+	text           string
+	pos            int // in bytes
+	nesting, tests int
+}
+
+func parse(text string) (Node, *SyntaxError) {
+	p := &parser{text: text}
+	for i, r := range text {
+		if r == 0 {
+			return nil, p.fault(i, i+1, "a NUL character: no event has one in its texts, where U+FFFD stands for it")
+		}
+		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
+			return nil, p.fault(i, i+1, "byte 0x%02x is not valid UTF-8", text[i])
+		}
+	}
+	node, err := p.or(p.test, true)
+	if err == nil && !p.atEnd() {
+		err = p.unexpected("and, or, or the end")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return node, nil
+}
+
+// fault makes an error about the text from one byte to another.
+func (p *parser) fault(from, to int, format string, args ...any) *SyntaxError {
+	return &SyntaxError{
+		Column: utf8.RuneCountInString(p.text[:from]) + 1,
+		Length: utf8.RuneCountInString(p.text[from:to]),
+		Text:   fmt.Sprintf(format, args...),
+	}
+}
+
+// unexpected makes an error about what comes next.
+func (p *parser) unexpected(wanted string) *SyntaxError {
+	p.space()
+	if p.pos == len(p.text) {
+		return p.fault(p.pos, p.pos, "expected %s, found the end", wanted)
+	}
+	end := p.pos + wordLen(p.text[p.pos:], "")
+	if end == p.pos {
+		_, size := utf8.DecodeRuneInString(p.text[p.pos:])
+		end += size
+	}
+	return p.fault(p.pos, end, "expected %s, found %s", wanted, shown(p.text[p.pos:end]))
+}
+
+// shown gives the beginning of a text, for an error.
+func shown(text string) string {
+	const most = 40
+	if utf8.RuneCountInString(text) > most {
+		text = string([]rune(text)[:most]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+func (p *parser) space() {
+	rest := strings.TrimLeft(p.text[p.pos:], " \t\r\n\u00a0")
+	p.pos = len(p.text) - len(rest)
+}
+
+func (p *parser) atEnd() bool {
+	p.space()
+	return p.pos == len(p.text)
+}
+
+// take goes past a symbol, if it is next.
+func (p *parser) take(symbol string) bool {
+	p.space()
+	if !strings.HasPrefix(p.text[p.pos:], symbol) {
+		return false
+	}
+	p.pos += len(symbol)
+	return true
+}
+
+// keyword gives the keyword that is next, in lower case, "" if none is.
+func (p *parser) keyword() string {
+	p.space()
+	rest := p.text[p.pos:]
+	n := 0
+	for n < len(rest) && isLetter(rest[n]) {
+		n++
+	}
+	if n == 0 || n < len(rest) && strings.IndexByte(" \t\r\n\u00a0()\"'", rest[n]) < 0 {
+		return ""
+	}
+	word := lower(rest[:n])
+	if slices.Contains(keywords, word) {
+		return word
+	}
+	return ""
+}
+
+// keywords are not fields, and not values unless they are quoted.
+var keywords = []string{"and", "or", "not", "exists", "in", "contains", "startswith", "endswith", "like"} //nolint:gochecknoglobals // a constant
+
+// takeKeyword goes past a keyword, if it is next.
+func (p *parser) takeKeyword(word string) bool {
+	if p.keyword() != word {
+		return false
+	}
+	p.pos += len(word)
+	return true
+}
+
+// nest counts a level of nesting; the caller takes it back.
+func (p *parser) nest(from int) *SyntaxError {
+	if p.nesting++; p.nesting > MaxNesting {
+		return p.fault(from, p.pos, "more than %d levels of parentheses and nots", MaxNesting)
+	}
+	return nil
+}
+
+// or reads conditions joined by or. test reads one; side by side they are joined
+// by and, if that is allowed.
+func (p *parser) or(test func() (Node, *SyntaxError), sideBySide bool) (Node, *SyntaxError) {
+	var nodes Or
+	for {
+		node, err := p.and(test, sideBySide)
+		if err != nil {
+			return nil, err
+		}
+		nodes = appendOr(nodes, node)
+		if !p.takeKeyword("or") && !p.take("||") {
+			break
+		}
+	}
+	if len(nodes) == 1 {
+		return nodes[0], nil
+	}
+	return nodes, nil
+}
+
+// appendOr adds a condition; values of the same field become one test.
+func appendOr(nodes Or, node Node) Or {
+	if next, ok := node.(In); ok && len(nodes) > 0 {
+		if last, ok := nodes[len(nodes)-1].(In); ok && last.Field.Column == next.Field.Column && slices.Equal(last.Field.Path, next.Field.Path) {
+			last.Values = append(last.Values, next.Values...)
+			nodes[len(nodes)-1] = last
+			return nodes
+		}
+	}
+	return append(nodes, node)
+}
+
+func (p *parser) and(test func() (Node, *SyntaxError), sideBySide bool) (Node, *SyntaxError) {
+	var nodes And
+	for {
+		node, err := p.not(test)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, node)
+		if p.takeKeyword("and") || p.take("&&") {
+			continue
+		}
+		if !sideBySide || p.atEnd() || p.text[p.pos] == ')' || p.text[p.pos] == ',' || p.keyword() == "or" || strings.HasPrefix(p.text[p.pos:], "||") {
+			break
+		}
+	}
+	if len(nodes) == 1 {
+		return nodes[0], nil
+	}
+	return nodes, nil
+}
+
+func (p *parser) not(test func() (Node, *SyntaxError)) (Node, *SyntaxError) {
+	p.space()
+	from := p.pos
+	if !p.takeKeyword("not") && !p.take("!") {
+		return test()
+	}
+	if err := p.nest(from); err != nil {
+		return nil, err
+	}
+	node, err := p.not(test)
+	p.nesting--
+	if err != nil {
+		return nil, err
+	}
+	return Not{node}, nil
+}
+
+// parenthesised reads what is in parentheses, the first of which was taken.
+func (p *parser) parenthesised(test func() (Node, *SyntaxError), sideBySide bool) (Node, *SyntaxError) {
+	from := p.pos - 1
+	if err := p.nest(from); err != nil {
+		return nil, err
+	}
+	node, err := p.or(test, sideBySide)
+	p.nesting--
+	if err != nil {
+		return nil, err
+	}
+	if !p.take(")") {
+		err := p.unexpected("and, or, or )")
+		err.Text += fmt.Sprintf(" (the parenthesis of column %d is open)", utf8.RuneCountInString(p.text[:from])+1)
+		return nil, err
+	}
+	return node, nil
+}
+
+// aTest is what is expected where a condition begins.
+const aTest = `a condition such as type = "file_operation", or a text`
+
+func (p *parser) test() (Node, *SyntaxError) {
+	switch {
+	case p.take("("):
+		return p.parenthesised(p.test, true)
+	case p.atEnd(), p.text[p.pos] == ')', p.text[p.pos] == ',':
+		return nil, p.unexpected(aTest)
+	case p.takeKeyword("exists"):
+		return p.exists()
+	case p.keyword() != "":
+		err := p.unexpected(aTest)
+		err.Text += "; a keyword is searched for in quotes"
+		return nil, err
+	case isQuote(p.text[p.pos]):
+		return p.quotedText()
+	}
+	from := p.pos
+	if name := fieldLen(p.text[from:]); name > 0 {
+		p.pos = from + name
+		if p.comparisonFollows(from) {
+			return p.fieldTest(from)
+		}
+		p.pos = from
+	}
+	return p.bareText()
+}
+
+// comparisonFollows reports whether what was read from a place on is a field, as a
+// comparison comes next. A colon with a slash after what is no field is that of a
+// URL or of a Windows path.
+func (p *parser) comparisonFollows(from int) bool {
+	name, end := p.text[from:p.pos], p.pos
+	defer func() { p.pos = end }()
+	if rest := p.text[end:]; strings.HasPrefix(rest, ":/") || strings.HasPrefix(rest, `:\`) {
+		_, known := columnOf(firstName(name))
+		return known
+	}
+	comparison, _ := p.comparison()
+	return comparison != ""
+}
+
+// firstName gives what stands before a field's path.
+func firstName(name string) string {
+	if i := strings.IndexAny(name, ".["); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// comparison takes a comparison, and a not before a word; it is "" if none is next.
+func (p *parser) comparison() (comparison string, negated bool) {
+	for _, symbol := range []string{"==", "=", ":", "!=", "<=", "<", ">=", ">"} {
+		if p.take(symbol) {
+			switch symbol {
+			case "==", ":":
+				return "=", false
+			case "!=":
+				return "=", true
+			}
+			return symbol, false
+		}
+	}
+	start := p.pos
+	negated = p.takeKeyword("not")
+	switch word := p.keyword(); word {
+	case "in", "contains", "startswith", "endswith", "like":
+		p.pos += len(word)
+		return word, negated
+	}
+	p.pos = start
+	return "", false
+}
+
+func (p *parser) exists() (Node, *SyntaxError) {
+	p.space()
+	from := p.pos
+	n := fieldLen(p.text[from:])
+	if n == 0 {
+		return nil, p.unexpected("a field after exists")
+	}
+	p.pos += n
+	field, err := p.field(from)
+	if err != nil {
+		return nil, err
+	}
+	return p.counted(from, Exists{field})
+}
+
+// counted counts a test.
+func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
+	if p.tests++; p.tests > MaxTests {
+		return nil, p.fault(from, p.pos, "more than %d conditions and values", MaxTests)
+	}
+	return node, nil
+}
+
+// quotedText reads a string that is searched for.
+func (p *parser) quotedText() (Node, *SyntaxError) {
+	from := p.pos
+	text, err := p.quoted()
+	switch {
+	case err != nil:
+		return nil, err
+	case text == "":
+		return nil, p.fault(from, p.pos, "an empty text is in every event; expected a text to search for")
+	}
+	end := p.pos
+	if comparison, _ := p.comparison(); comparison != "" {
+		return nil, p.fault(from, end, "a field is written without quotes, and a path as data.a.b or data[\"a b\"].c")
+	}
+	return p.counted(from, Text{literalPattern(text)})
+}
+
+// bareText reads a word that is searched for.
+func (p *parser) bareText() (Node, *SyntaxError) {
+	from := p.pos
+	n := wordLen(p.text[from:], "")
+	if n == 0 || strings.IndexByte(":=<>", p.text[from]) >= 0 {
+		return nil, p.unexpected(aTest)
+	}
+	p.pos += n
+	pattern, wild := parsePattern(p.text[from:p.pos])
+	if wild && len(pattern.Parts) == 1 && pattern.Parts[0] == AnyText {
+		return p.counted(from, And{})
+	}
+	return p.counted(from, Text{pattern})
+}
+
+// fieldTest reads a test of the field that was read from a place on.
+func (p *parser) fieldTest(from int) (Node, *SyntaxError) {
+	field, err := p.field(from)
+	if err != nil {
+		return nil, err
+	}
+	p.space()
+	at := p.pos
+	comparison, negated := p.comparison()
+	test := func() (Node, *SyntaxError) { return p.value(field, comparison, at) }
+	var node Node
+	switch {
+	case comparison == "in":
+		if !p.take("(") {
+			return nil, p.unexpected("( after in")
+		}
+		node, err = p.list(field, at)
+	case comparison == "=" && p.take("("):
+		node, err = p.parenthesised(test, false)
+	default:
+		node, err = test()
+	}
+	if err == nil && negated {
+		node = Not{node}
+	}
+	return node, err
+}
+
+// list reads the values of in, with the parenthesis that ends them.
+func (p *parser) list(field Field, at int) (Node, *SyntaxError) {
+	var nodes Or
+	for {
+		node, err := p.value(field, "in", at)
+		if err != nil {
+			return nil, err
+		}
+		nodes = appendOr(nodes, node)
+		if p.take(")") {
+			break
+		}
+		if !p.take(",") {
+			return nil, p.unexpected("a comma or )")
+		}
+	}
+	if len(nodes) == 1 {
+		return nodes[0], nil
+	}
+	return nodes, nil
+}
+
+// value reads one value and makes the test. at is the place of the comparison.
+func (p *parser) value(field Field, comparison string, at int) (Node, *SyntaxError) {
+	p.space()
+	if comparison == "=" && p.take("(") { // parentheses in field: (a or (b and c))
+		return p.parenthesised(func() (Node, *SyntaxError) { return p.value(field, comparison, at) }, false)
+	}
+	from := p.pos
+	if word := p.keyword(); word != "" {
+		return nil, p.fault(from, from+len(word), "expected a value, found the keyword %s; write %q for the text", word, word)
+	}
+	var text string
+	isQuoted := from < len(p.text) && isQuote(p.text[from])
+	if isQuoted {
+		var err *SyntaxError
+		if text, err = p.quoted(); err != nil {
+			return nil, err
+		}
+	} else {
+		stop := ""
+		if comparison == "in" {
+			stop = ","
+		}
+		n := wordLen(p.text[from:], stop)
+		if n == 0 {
+			return nil, p.unexpected("a value")
+		}
+		p.pos += n
+		text = p.text[from:p.pos]
+	}
+	t := test{p: p, field: field, comparison: comparison, at: at, from: from, text: text, quoted: isQuoted}
+	node, err := t.node()
+	if err != nil {
+		return nil, err
+	}
+	return p.counted(from, node)
+}
+
+// quoted reads a string. In double quotes \" is a quote and \\ a backslash, and a
+// backslash before anything else is one; in single quotes all is as it is written,
+// but that a quote is written twice.
+func (p *parser) quoted() (string, *SyntaxError) {
+	from, quote := p.pos, p.text[p.pos]
+	var b strings.Builder
+	for i := from + 1; i < len(p.text); i++ {
+		c := p.text[i]
+		next := byte(0)
+		if i+1 < len(p.text) {
+			next = p.text[i+1]
+		}
+		switch {
+		case quote == '"' && c == '\\' && (next == '"' || next == '\\'), quote == '\'' && c == '\'' && next == '\'':
+			b.WriteByte(next)
+			i++
+		case c == quote:
+			p.pos = i + 1
+			return b.String(), nil
+		default:
+			b.WriteByte(c)
+		}
+	}
+	hint := ""
+	if strings.HasSuffix(p.text, `\"`) {
+		hint = `; \" is a quote in the string: a backslash before the closing quote is written twice`
+	}
+	return "", p.fault(from, len(p.text), "the string that begins here does not end: expected %c%s", quote, hint)
+}
+
+// test is a comparison with one value, as it was written.
+type test struct {
+	p          *parser
+	field      Field
+	comparison string
+	at, from   int // the places of the comparison and of the value
+	text       string
+	quoted     bool
+}
+
+func (t *test) fault(format string, args ...any) *SyntaxError {
+	return t.p.fault(t.from, t.p.pos, format, args...)
+}
+
+func (t *test) node() (Node, *SyntaxError) {
+	texts := t.field.isText() || t.field.Column == Data
+	switch t.comparison {
+	case "=", "in":
+		pattern, wild := Pattern{}, false
+		if !t.quoted {
+			pattern, wild = parsePattern(t.text)
+		}
+		switch {
+		case wild && t.text == "*":
+			return Exists{t.field}, nil
+		case wild && !texts:
+			return nil, t.fault("%s takes no wildcards; expected %s", t.field, t.expected())
+		case wild:
+			return Like{t.field, pattern}, nil
+		}
+		if literal, ok := pattern.literal(); ok && !t.quoted && len(literal) < len(t.text) { // it has [*] or [?]
+			t.text, t.quoted = strings.NewReplacer("[*]", "*", "[?]", "?").Replace(t.text), true
+		}
+		value, err := t.value()
+		return In{t.field, []Value{value}}, err
+	case "<", "<=", ">", ">=":
+		if t.field.isText() {
+			return nil, t.p.fault(t.at, t.at+len(t.comparison), "%s is a text: expected =, !=, in, contains, startswith, endswith or like", t.field)
+		}
+		value, err := t.value()
+		if err == nil && t.field.Column == Data && value.Kind != Number {
+			err = t.fault("%s compares numbers in data; expected a number of up to 400 digits, found %s", t.comparison, shown(t.text))
+		}
+		return Order{t.field, Op(t.comparison), value}, err
+	}
+	if !texts {
+		return nil, t.p.fault(t.at, t.at+len(t.comparison), "%s is for texts: %s takes =, !=, <, <=, >, >= and in", t.comparison, t.field)
+	}
+	pattern := literalPattern(t.text)
+	switch t.comparison {
+	case "contains":
+		pattern = pattern.Anywhere()
+	case "startswith":
+		pattern.Parts = append(pattern.Parts, AnyText)
+	case "endswith":
+		pattern.Parts = append([]string{AnyText}, pattern.Parts...)
+	default:
+		pattern, _ = parsePattern(t.text)
+	}
+	return Like{t.field, pattern}, nil
+}
+
+// expected says what values the field takes.
+func (t *test) expected() string {
+	switch {
+	case t.field.isInteger():
+		return "a whole number"
+	case t.field.Column == Time:
+		return "a time such as 2026-11-22T18:57:39Z"
+	default:
+		return "a value"
+	}
+}
+
+func (t *test) value() (Value, *SyntaxError) {
+	switch {
+	case t.field.isInteger():
+		n, err := strconv.ParseInt(t.text, 10, 64)
+		if err != nil {
+			return Value{}, t.fault("%s is compared with %s, found %s", t.field, t.expected(), shown(t.text))
+		}
+		return Value{Kind: Integer, Integer: n}, nil
+	case t.field.Column == Time:
+		at, ok := parseTime(t.text)
+		if !ok {
+			return Value{}, t.fault("%s is compared with %s, found %s", t.field, t.expected(), shown(t.text))
+		}
+		return Value{Kind: Instant, Time: at}, nil
+	case t.field.Column == Data && !t.quoted:
+		return Value{Kind: wordKind(t.text), Text: t.text}, nil
+	}
+	return Value{Kind: String, Text: t.text}, nil
+}
+
+// parseTime reads a time; a day is its beginning.
+func parseTime(text string) (time.Time, bool) {
+	if len(text) == len("2006-01-02") {
+		text += "T00:00"
+	}
+	return wire.ParseTime(text)
+}
+
+// wordKind tells what an unquoted value is. A number that jsonb does not keep is
+// kept as a string, and so it is compared.
+func wordKind(text string) Kind {
+	switch kept, err := jsonscan.Check([]byte(text)); {
+	case text == "true" || text == "false" || text == "null":
+		return Word
+	case err == nil && kept && isNumber([]byte(text)):
+		return Number
+	}
+	return String
+}
+
+// field gives the field that was read from a place to the present one.
+func (p *parser) field(from int) (Field, *SyntaxError) {
+	name := firstName(p.text[from:p.pos])
+	column, known := columnOf(name)
+	nameEnd := from + len(name)
+	switch {
+	case !known:
+		return Field{}, p.fault(from, p.pos, "unknown field %s%s (fields: %s, data.…; a text with such characters is searched for in quotes)",
+			shown(p.text[from:p.pos]), nearest(name), fieldNames())
+	case column == Data && nameEnd == p.pos:
+		return Field{}, p.fault(from, p.pos, "data is compared by a path: expected data.a.b, data[\"a b\"] or data.list[0]")
+	case column != Data && nameEnd < p.pos:
+		return Field{}, p.fault(nameEnd, p.pos, "%s has nothing inside; paths are into data: data.a.b", name)
+	}
+	f := Field{Column: column}
+	end := p.pos
+	for p.pos = nameEnd; p.pos < end; {
+		start := p.pos
+		step, err := p.step()
+		if err != nil {
+			return Field{}, err
+		}
+		if f.Path = append(f.Path, step); len(f.Path) > MaxSteps {
+			return Field{}, p.fault(start, end, "a path of more than %d steps", MaxSteps)
+		}
+	}
+	return f, nil
+}
+
+// step reads one step of a path, which fieldLen has seen.
+func (p *parser) step() (Step, *SyntaxError) {
+	bracket := p.text[p.pos] == '['
+	p.pos++
+	var step Step
+	switch rest := p.text[p.pos:]; {
+	case rest != "" && isQuote(rest[0]):
+		key, err := p.quoted()
+		if err != nil {
+			return Step{}, err
+		}
+		step = Step{Key: key, Index: -1}
+	case bracket:
+		n := strings.IndexByte(rest, ']')
+		index, err := strconv.ParseUint(rest[:max(n, 0)], 10, 30)
+		if err != nil {
+			return Step{}, p.fault(p.pos, p.pos+max(n, 0), "expected a number of an element, from 0, or a key in quotes, found %s", shown(rest[:max(n, 0)]))
+		}
+		p.pos += n
+		step.Index = int(index)
+	default:
+		n := keyLen(rest)
+		p.pos += n
+		step = Step{Key: rest[:n], Index: -1}
+	}
+	if bracket && !p.take("]") {
+		return Step{}, p.unexpected("]")
+	}
+	return step, nil
+}
+
+// fieldLen gives the length of the field that a text begins with, known or not, 0
+// if it begins with none.
+func fieldLen(text string) int {
+	if text == "" || !isLetter(text[0]) && text[0] != '_' {
+		return 0
+	}
+	n := keyLen(text)
+	for n < len(text) {
+		rest, step := text[n+1:], 0
+		switch {
+		case text[n] == '.' && keyLen(rest) > 0:
+			step = keyLen(rest)
+		case text[n] == '.' && rest != "" && isQuote(rest[0]):
+			step = quotedLen(rest)
+		case text[n] == '[' && rest != "" && isQuote(rest[0]):
+			if step = quotedLen(rest); step > 0 && strings.HasPrefix(rest[step:], "]") {
+				step++
+			} else {
+				step = 0
+			}
+		case text[n] == '[':
+			step = strings.IndexByte(rest, ']') + 1
+		}
+		if step == 0 {
+			break
+		}
+		n += 1 + step
+	}
+	return n
+}
+
+// quotedLen gives the length of the string that a text begins with, 0 if it does
+// not end.
+func quotedLen(text string) int {
+	p := parser{text: text}
+	if _, err := p.quoted(); err != nil {
+		return 0
+	}
+	return p.pos
+}
+
+func keyLen(text string) int {
+	n := 0
+	for n < len(text) && isKeyByte(text[n]) {
+		n++
+	}
+	return n
+}
+
+func isKeyByte(c byte) bool { return isLetter(c) || '0' <= c && c <= '9' || c == '_' || c == '-' }
+
+func isLetter(c byte) bool { return 'a' <= fold(c) && fold(c) <= 'z' }
+
+func isQuote(c byte) bool { return c == '"' || c == '\'' }
+
+// wordLen gives the length of the unquoted value that a text begins with: up to
+// white space, a parenthesis, a double quote, && or ||, or what is in stop.
+func wordLen(text, stop string) int {
+	for i, r := range text {
+		switch r {
+		case ' ', '\t', '\r', '\n', '\u00a0', '(', ')', '"':
+			return i
+		case '&', '|':
+			if strings.HasPrefix(text[i+1:], string(r)) {
+				return i
+			}
+		default:
+			if stop != "" && strings.ContainsRune(stop, r) {
+				return i
+			}
+		}
+	}
+	return len(text)
+}
+
+// fieldNames lists the columns, for an error.
+func fieldNames() string {
+	var names []string
+	for column := Type; column < Data; column++ {
+		names = append(names, column.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// nearest suggests the field that a name may be meant for.
+func nearest(name string) string {
+	best, bestDistance := "", 3
+	for _, names := range columnNames {
+		for _, n := range names {
+			if d := distance(lower(name), n); d < bestDistance && d < len(n) {
+				best, bestDistance = n, d
+			}
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+// distance is that of Levenshtein, of short words.
+func distance(a, b string) int {
+	if len(a) > 2*len(b)+2 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

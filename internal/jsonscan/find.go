@@ -1,0 +1,139 @@
+package jsonscan
+
+import (
+	"bytes"
+	"iter"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Find gives the raw value of a key of an object, the first one if it is there
+// twice, and nil if it is not there or the value is no object. Unlike Get it makes
+// no string of any key, and stops where it found one.
+func Find(object []byte, key string) []byte {
+	rest := trimLeft(object)
+	if len(rest) == 0 || rest[0] != '{' {
+		return nil
+	}
+	for rest = trimLeft(rest[1:]); len(rest) > 0 && rest[0] == '"'; {
+		n := stringLen(rest)
+		literal := rest[:n]
+		if rest = trimLeft(rest[n:]); len(rest) == 0 {
+			return nil
+		}
+		value, after := split(trimLeft(rest[1:])) // past the colon
+		if literalIs(literal, key) {
+			return value
+		}
+		if rest = trimLeft(after); len(rest) > 0 {
+			rest = trimLeft(rest[1:]) // past the comma or the brace
+		}
+	}
+	return nil
+}
+
+// literalIs reports whether a string literal says text.
+func literalIs(literal []byte, text string) bool {
+	if len(literal) < 2 {
+		return false
+	}
+	inner := literal[1 : len(literal)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner) == text
+	}
+	return Unquote(literal) == text
+}
+
+// Element gives the raw value of an array's element, counted from 0, and nil if it
+// is not there or the value is no array.
+func Element(array []byte, index int) []byte {
+	rest := trimLeft(array)
+	if len(rest) == 0 || rest[0] != '[' {
+		return nil
+	}
+	for rest = trimLeft(rest[1:]); len(rest) > 0 && rest[0] != ']'; index-- {
+		value, after := split(rest)
+		if index == 0 {
+			return value
+		}
+		if rest = trimLeft(after); len(rest) > 0 {
+			rest = trimLeft(rest[1:]) // past the comma or the bracket
+		}
+	}
+	return nil
+}
+
+// Tokens gives the keys, strings, numbers and words of a value as they are written,
+// at whatever depth, in their order. Its cost is that of the length.
+func Tokens(value []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(value) > 0 {
+			n := 1
+			switch value[0] {
+			case '"':
+				n = stringLen(value)
+			case '{', '}', '[', ']', ',', ':', ' ', '\t', '\n', '\r':
+				value = value[1:]
+				continue
+			default:
+				for n < len(value) && !endsWord(value[n]) {
+					n++
+				}
+			}
+			if !yield(value[:n]) {
+				return
+			}
+			value = value[n:]
+		}
+	}
+}
+
+func endsWord(c byte) bool {
+	switch c {
+	case '"', '{', '}', '[', ']', ',', ':', ' ', '\t', '\n', '\r':
+		return true
+	}
+	return false
+}
+
+// AppendUnquoted appends what the inside of a string literal says, as Unquote
+// decodes it.
+func AppendUnquoted(out, inner []byte) []byte {
+	for len(inner) > 0 {
+		plain := bytes.IndexByte(inner, '\\')
+		if plain < 0 || plain == len(inner)-1 {
+			return append(out, inner...)
+		}
+		out = append(out, inner[:plain]...)
+		c := inner[plain+1]
+		inner = inner[plain+2:]
+		switch c {
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			unit, ok := hex4(inner)
+			if !ok {
+				continue
+			}
+			inner = inner[4:]
+			if isHighSurrogate(unit) {
+				if low, ok := lowSurrogate(inner); ok {
+					unit = utf16.DecodeRune(unit, low)
+					inner = inner[6:]
+				}
+			}
+			out = utf8.AppendRune(out, unit) // U+FFFD for a lone surrogate
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}

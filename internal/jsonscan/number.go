@@ -1,0 +1,144 @@
+package jsonscan
+
+import (
+	"bytes"
+	"cmp"
+)
+
+// decimal is a JSON number in parts: its value is 0.DIGITS × 10^exponent, with no
+// zero at either end of the digits; zero has no digits.
+type decimal struct {
+	negative   bool
+	whole      []byte // digits before the point
+	fraction   []byte // and after it
+	written    int    // the exponent as it is written
+	exponent   int
+	skip, take int // of whole and fraction together, which digits count
+}
+
+func parseDecimal(number []byte) (d decimal) {
+	if len(number) > 0 && number[0] == '-' {
+		d.negative = true
+		number = number[1:]
+	}
+	mantissa := number
+	if i := bytes.IndexAny(number, "eE"); i >= 0 {
+		mantissa = number[:i]
+		d.written = smallInt(number[i+1:])
+	}
+	d.whole = mantissa
+	if i := bytes.IndexByte(mantissa, '.'); i >= 0 {
+		d.whole, d.fraction = mantissa[:i], mantissa[i+1:]
+	}
+	n := len(d.whole) + len(d.fraction)
+	for d.skip < n && d.digit(d.skip) == '0' {
+		d.skip++
+	}
+	for d.take = n - d.skip; d.take > 0 && d.digit(d.skip+d.take-1) == '0'; {
+		d.take--
+	}
+	d.exponent = len(d.whole) - d.skip + d.written
+	if d.take == 0 {
+		d.negative, d.exponent = false, 0
+	}
+	return d
+}
+
+// digit gives a digit of whole and fraction together.
+func (d *decimal) digit(i int) byte {
+	if i < len(d.whole) {
+		return d.whole[i]
+	}
+	return d.fraction[i-len(d.whole)]
+}
+
+// smallInt reads an exponent; beyond a million it is all the same.
+func smallInt(text []byte) int {
+	n, negative := 0, false
+	for i, c := range text {
+		switch {
+		case i == 0 && (c == '-' || c == '+'):
+			negative = c == '-'
+		case n < 1_000_000:
+			n = n*10 + int(c-'0')
+		}
+	}
+	if negative {
+		return -n
+	}
+	return n
+}
+
+// CompareNumbers compares the values of two JSON numbers, exactly, as cmp.Compare
+// does.
+func CompareNumbers(a, b []byte) int {
+	x, y := parseDecimal(a), parseDecimal(b)
+	switch {
+	case x.sign() != y.sign():
+		return cmp.Compare(x.sign(), y.sign())
+	case x.negative:
+		return y.compare(&x)
+	default:
+		return x.compare(&y)
+	}
+}
+
+func (d *decimal) sign() int {
+	switch {
+	case d.negative:
+		return -1
+	case d.take == 0:
+		return 0
+	}
+	return 1
+}
+
+// compare compares without the signs.
+func (d *decimal) compare(other *decimal) int {
+	if d.exponent != other.exponent {
+		return cmp.Compare(d.exponent, other.exponent)
+	}
+	for i := range min(d.take, other.take) {
+		if a, b := d.digit(d.skip+i), other.digit(other.skip+i); a != b {
+			return cmp.Compare(a, b)
+		}
+	}
+	return cmp.Compare(d.take, other.take)
+}
+
+// AppendNumber writes a JSON number without an exponent, as PostgreSQL writes it as
+// text: the digits stay, trailing zeros of the fraction too, and the point moves.
+// The number is one that jsonb keeps; of any other the text is appended as it is.
+func AppendNumber(out, number []byte) []byte {
+	if bytes.IndexAny(number, "eE") < 0 || !jsonbNumber(number) {
+		return append(out, number...)
+	}
+	d := parseDecimal(number)
+	if d.negative {
+		out = append(out, '-')
+	}
+	n := len(d.whole) + len(d.fraction)
+	point := len(d.whole) + d.written // where it comes to be, in digits from the left
+	start := point - 1                // one digit before the point, at least
+	if d.take > 0 {
+		start = min(start, d.skip)
+	}
+	for i := start; i < point; i++ {
+		out = append(out, d.at(i, n))
+	}
+	if point < n {
+		out = append(out, '.')
+	}
+	for i := point; i < n; i++ {
+		out = append(out, d.at(i, n))
+	}
+	return out
+}
+
+// at gives the digit at a place, which may be left or right of those written.
+func (d *decimal) at(i, n int) byte {
+	if i < 0 || i >= n {
+		return '0'
+	}
+	return d.digit(i)
+}

@@ -1,0 +1,162 @@
+package repository
+
+import (
+	"strings"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/filter"
+)
+
+// filtered adds a filter's condition to a query of events.
+func filtered(tx *gorm.DB, where *filter.Filter) *gorm.DB {
+	if where == nil {
+		return tx
+	}
+	text, args := condition(tx.Name(), where)
+	return tx.Where(text, args...)
+}
+
+// condition gives a filter as a condition on the table events, with a ? for each
+// argument, for a database by the name that database.DB.Dialect gives it. Nothing
+// of what the filter's author wrote is in the text. Both databases select what
+// filter.Match does. The tests of columns that a filter asks for together are
+// written so that indexes apply; no statement fails for what an event holds.
+func condition(dialect string, where *filter.Filter) (text string, args []any) {
+	if where == nil {
+		return "TRUE", nil
+	}
+	c := compiler{tests: sqliteTests{}}
+	if dialect == "postgres" {
+		c.tests = postgresTests{}
+	}
+	c.node(where.Root())
+	return c.text.String(), c.args
+}
+
+// compiler writes a condition. It may be NULL where the filter is false: a NULL is
+// as good as false to all but NOT, before which it is made false.
+type compiler struct {
+	tests dataTests
+	text  strings.Builder
+	args  []any
+}
+
+// dataTests are the tests that each database has its own way of.
+type dataTests interface {
+	// like writes a test of a column of text, of which pattern matches the whole.
+	like(c *compiler, column string, pattern filter.Pattern)
+	// data writes the part of a test that looks into data.
+	data(c *compiler, test filter.DataNode)
+}
+
+// eventColumn names the columns.
+var eventColumn = map[filter.Column]string{ //nolint:gochecknoglobals // a constant
+	filter.Type: "event_type", filter.Operation: "operation", filter.Process: "process_name",
+	filter.Target: "target", filter.Source: "source", filter.PID: "pid", filter.Seq: "seq", filter.Time: "timestamp",
+}
+
+// write adds text, with an argument for each ? in it.
+func (c *compiler) write(text string, args ...any) {
+	c.text.WriteString(text)
+	c.args = append(c.args, args...)
+}
+
+func (c *compiler) node(n filter.Node) {
+	switch n := n.(type) {
+	case filter.And:
+		c.join(n, " AND ", "TRUE")
+	case filter.Or:
+		c.join(n, " OR ", "FALSE")
+	case filter.Not:
+		c.write("NOT COALESCE(")
+		c.node(n.Node)
+		c.write(", FALSE)")
+	case filter.Text:
+		c.write("(")
+		c.tests.like(c, "target", n.Pattern.Anywhere())
+		c.write(" OR ")
+		c.tests.data(c, n)
+		c.write(")")
+	case filter.DataNode:
+		if n.NeedsData() {
+			c.tests.data(c, n)
+		} else {
+			c.columnTest(n)
+		}
+	}
+}
+
+// join halves, so that many conditions do not nest deeply: SQLite allows 1000
+// levels.
+func (c *compiler) join(nodes []filter.Node, word, none string) {
+	switch half := len(nodes) / 2; len(nodes) {
+	case 0:
+		c.write(none)
+	case 1:
+		c.node(nodes[0])
+	default:
+		c.write("(")
+		c.join(nodes[:half], word, none)
+		c.write(word)
+		c.join(nodes[half:], word, none)
+		c.write(")")
+	}
+}
+
+// columnTest writes a test of a column.
+func (c *compiler) columnTest(n filter.Node) {
+	switch n := n.(type) {
+	case filter.Exists:
+		c.write(eventColumn[n.Field.Column] + " IS NOT NULL")
+	case filter.In:
+		args := make([]any, len(n.Values))
+		for i, v := range n.Values {
+			args[i] = argument(v)
+		}
+		if len(args) == 1 {
+			c.write(eventColumn[n.Field.Column]+" = ?", args...)
+		} else {
+			c.write(eventColumn[n.Field.Column]+" IN ("+placeholders(len(args))+")", args...)
+		}
+	case filter.Order:
+		c.write(eventColumn[n.Field.Column]+" "+string(n.Op)+" ?", argument(n.Value))
+	case filter.Like:
+		c.tests.like(c, eventColumn[n.Field.Column], n.Pattern)
+	}
+}
+
+// argument gives a value that a column is compared with.
+func argument(v filter.Value) any {
+	switch v.Kind {
+	case filter.Integer:
+		return v.Integer
+	case filter.Instant:
+		return v.Time
+	default:
+		return v.Text
+	}
+}
+
+func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
+
+// likePattern writes a pattern for LIKE, with a backslash before what is no
+// wildcard. escaped, if not nil, is what becomes of the literal parts first, which
+// may then be of another length.
+func likePattern(p filter.Pattern, escaped func(string) string) string {
+	var b strings.Builder
+	for _, part := range p.Parts {
+		switch {
+		case part == filter.AnyText, part == filter.AnyChar && escaped != nil:
+			b.WriteByte('%')
+		case part == filter.AnyChar:
+			b.WriteByte('_')
+		default:
+			if escaped != nil {
+				part = escaped(part)
+			}
+			b.WriteString(strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(part))
+		}
+	}
+	return b.String()
+}
