@@ -73,7 +73,12 @@ type Like struct {
 // Text is true when the pattern matches anywhere in the target, or in a key, a
 // string, a number (as jsonscan.AppendNumber writes it) or one of the words true,
 // false and null of the data.
-type Text struct{ Pattern Pattern }
+type Text struct {
+	Pattern Pattern
+	finder  *finder
+}
+
+func newText(p Pattern) Text { return Text{Pattern: p, finder: newFinder(p)} }
 
 func (n And) match(e *models.Event) bool {
 	for _, node := range n {
@@ -254,6 +259,9 @@ func (n Text) NeedsData() bool { return true }
 func (n Text) MatchData(data []byte) bool {
 	if len(data) == 0 {
 		data = []byte("null") // as it is stored
+	}
+	if !n.finder.maybe(data) {
+		return false
 	}
 	var scratch [512]byte
 	for token := range jsonscan.Tokens(data) {

@@ -346,7 +346,7 @@ func (p *parser) quotedText() (Node, *SyntaxError) {
 	if comparison, _ := p.comparison(); comparison != "" {
 		return nil, p.fault(from, end, "a field is written without quotes, and a path as data.a.b or data[\"a b\"].c")
 	}
-	return p.counted(from, Text{literalPattern(text)})
+	return p.counted(from, newText(literalPattern(text)))
 }
 
 // bareText reads a word that is searched for.
@@ -361,7 +361,7 @@ func (p *parser) bareText() (Node, *SyntaxError) {
 	if wild && len(pattern.Parts) == 1 && pattern.Parts[0] == AnyText {
 		return p.counted(from, And{})
 	}
-	return p.counted(from, Text{pattern})
+	return p.counted(from, newText(pattern))
 }
 
 // fieldTest reads a test of the field that was read from a place on.
