@@ -264,7 +264,7 @@ func (n Text) MatchData(data []byte) bool {
 		return false
 	}
 	var scratch [512]byte
-	for token := range jsonscan.Tokens(data) {
+	for token, rest := jsonscan.NextToken(data); token != nil; token, rest = jsonscan.NextToken(rest) {
 		if n.Pattern.within(viewOf(plain(scratch[:0], token))) {
 			return true
 		}

@@ -2,7 +2,6 @@ package jsonscan
 
 import (
 	"bytes"
-	"iter"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -41,7 +40,8 @@ func literalIs(literal []byte, text string) bool {
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner) == text
 	}
-	return Unquote(literal) == text
+	var scratch [128]byte
+	return string(AppendUnquoted(scratch[:0], inner)) == text
 }
 
 // Element gives the raw value of an array's element, counted from 0, and nil if it
@@ -63,29 +63,25 @@ func Element(array []byte, index int) []byte {
 	return nil
 }
 
-// Tokens gives the keys, strings, numbers and words of a value as they are written,
-// at whatever depth, in their order. Its cost is that of the length.
-func Tokens(value []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for len(value) > 0 {
-			n := 1
-			switch value[0] {
-			case '"':
-				n = stringLen(value)
-			case '{', '}', '[', ']', ',', ':', ' ', '\t', '\n', '\r':
-				value = value[1:]
-				continue
-			default:
-				for n < len(value) && !endsWord(value[n]) {
-					n++
-				}
-			}
-			if !yield(value[:n]) {
-				return
-			}
-			value = value[n:]
-		}
+// NextToken gives the first key, string, number or word of a value's text, at
+// whatever depth and as it is written, and the text after it. The token is nil when
+// there is none.
+func NextToken(text []byte) (token, rest []byte) {
+	for len(text) > 0 && text[0] != '"' && endsWord(text[0]) {
+		text = text[1:]
 	}
+	switch {
+	case len(text) == 0:
+		return nil, nil
+	case text[0] == '"':
+		n := stringLen(text)
+		return text[:n], text[n:]
+	}
+	n := 1
+	for n < len(text) && !endsWord(text[n]) {
+		n++
+	}
+	return text[:n], text[n:]
 }
 
 func endsWord(c byte) bool {
