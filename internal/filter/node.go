@@ -74,11 +74,24 @@ type Like struct {
 // string, a number (as jsonscan.AppendNumber writes it) or one of the words true,
 // false and null of the data.
 type Text struct {
-	Pattern Pattern
-	finder  *finder
+	Pattern  Pattern
+	literal  string // of a pattern without wildcards
+	anywhere Pattern
+	finder   *finder
 }
 
-func newText(p Pattern) Text { return Text{Pattern: p, finder: newFinder(p)} }
+func newText(p Pattern) Text {
+	literal, _ := p.literal()
+	return Text{Pattern: p, literal: literal, anywhere: p.Anywhere(), finder: newFinder(p)}
+}
+
+// within reports whether the pattern matches anywhere in a text.
+func (n *Text) within(text string) bool {
+	if n.literal != "" {
+		return indexFold(text, n.literal) >= 0
+	}
+	return n.anywhere.matches(text)
+}
 
 func (n And) match(e *models.Event) bool {
 	for _, node := range n {
@@ -249,7 +262,7 @@ func (n Like) MatchData(data []byte) bool {
 }
 
 func (n Text) match(e *models.Event) bool {
-	return e.Target != nil && n.Pattern.within(*e.Target) || n.MatchData(e.Data)
+	return e.Target != nil && n.within(*e.Target) || n.MatchData(e.Data)
 }
 
 // NeedsData implements DataNode.
@@ -265,7 +278,7 @@ func (n Text) MatchData(data []byte) bool {
 	}
 	var scratch [512]byte
 	for token, rest := jsonscan.NextToken(data); token != nil; token, rest = jsonscan.NextToken(rest) {
-		if n.Pattern.within(viewOf(plain(scratch[:0], token))) {
+		if n.within(viewOf(plain(scratch[:0], token))) {
 			return true
 		}
 	}

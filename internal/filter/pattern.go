@@ -144,14 +144,6 @@ func (p Pattern) match(part int, text string) int {
 	return -1
 }
 
-// within reports whether the pattern matches anywhere in the text.
-func (p Pattern) within(text string) bool {
-	if literal, ok := p.literal(); ok {
-		return indexFold(text, literal) >= 0
-	}
-	return p.Anywhere().matches(text)
-}
-
 // Anywhere gives the pattern that matches a whole text that this one matches a part
 // of.
 func (p Pattern) Anywhere() Pattern {
