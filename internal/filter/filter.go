@@ -20,6 +20,7 @@ const (
 	MaxLength  = 8 << 10 // bytes of text
 	MaxNesting = 100     // parentheses and NOTs in one another
 	MaxTests   = 500     // values that are compared with
+	MaxTexts   = 32      // texts that are searched for, each in all of data
 	MaxSteps   = 32      // of a path into data
 )
 
@@ -67,7 +68,8 @@ func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.match(e
 // lifted from it.
 func (f *Filter) NeedsData() bool { return f != nil && f.needsData }
 
-// String gives a text that Parse reads as the same filter: with every field by its
+// String gives a text that is read as the same filter, by Parse if it is within the
+// limits: with every field by its
 // short name, every comparison written one way, and no parenthesis too many.
 func (f *Filter) String() string {
 	if f == nil {

@@ -33,6 +33,7 @@ type parser struct {
 	text           string
 	pos            int // in bytes
 	nesting, tests int
+	texts          int
 }
 
 func parse(text string) (Node, *SyntaxError) {
@@ -328,6 +329,12 @@ func (p *parser) exists() (Node, *SyntaxError) {
 func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
 	if p.tests++; p.tests > MaxTests {
 		return nil, p.fault(from, p.pos, "more than %d conditions and values", MaxTests)
+	}
+	if _, ok := node.(Text); ok {
+		p.texts++
+	}
+	if p.texts > MaxTexts {
+		return nil, p.fault(from, p.pos, "more than %d texts to search for in all of data; ask a field where you can", MaxTexts)
 	}
 	return node, nil
 }

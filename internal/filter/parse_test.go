@@ -141,7 +141,8 @@ func TestParseFaults(t *testing.T) {
 		strings.Repeat("a", 8193):   `column 1, 0 long: the filter is 8193 bytes long; at most 8192 are taken`,
 		strings.Repeat("(", 101) + "a" + strings.Repeat(")", 101): `column 101, 1 long: more than 100 levels of parentheses and nots`,
 		strings.Repeat("!", 101) + "a":                            `column 101, 1 long: more than 100 levels`,
-		strings.Repeat("a ", 501):                                 `column 1001, 1 long: more than 500 conditions and values`,
+		strings.Repeat("* ", 501):                                 `column 1001, 1 long: more than 500 conditions and values`,
+		strings.Repeat("a ", 33):                                  `column 65, 1 long: more than 32 texts to search for in all of data`,
 		"pid in (1" + strings.Repeat(",1", 500) + ")":             `column 1009, 1 long: more than 500 conditions and values`,
 		"data" + strings.Repeat(".a", 33) + ": 1":                 `column 69, 2 long: a path of more than 32 steps`,
 		"type = " + strings.Repeat("x", 100) + " ) ":              `column 109, 1 long: expected and, or, or the end, found ")"`,
@@ -171,7 +172,7 @@ func TestParseIsFast(t *testing.T) {
 	for _, text := range []string{
 		strings.Repeat("(", 100) + "a" + strings.Repeat(")", 100),
 		strings.Repeat("!", 100) + "a",
-		strings.Repeat("a ", 500),
+		strings.Repeat("a ", 32), strings.Repeat("pid:1 ", 500),
 		"type: (" + strings.Repeat("a or ", 499) + "a)",
 		"data.a in (" + strings.Repeat("a,", 499) + "a)",
 		"data" + strings.Repeat(".a", 32) + ": x",

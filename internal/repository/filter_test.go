@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -338,5 +339,79 @@ func TestFilterMeansTheSameEverywhere(t *testing.T) {
 	}
 	if hit < asked/10 || hit > asked*9/10 {
 		t.Errorf("filters select %d of %d events: they say nothing", hit, asked)
+	}
+}
+
+// No filter that is read makes a statement fail, leaves its session or is taken for
+// SQL: those that try to, and those at the limits.
+func TestFilterCannotBreakAStatement(t *testing.T) {
+	dbs := openBoth(t)
+	events := storeBodies(t, dbs, "mine", []string{
+		`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"filePath":"' OR 1=1 --","a":{"b":["?","$1","' OR 1=1 --"]},"metadata":{"processName":"a","processId":1}}}`,
+		`{"event_type":"x","timestamp":"2026-11-22T12:00:00Z","source":"s","data":null}`,
+		`{"event_type":"deep","timestamp":"2026-11-22T12:00:00Z","source":"s","data":` + strings.Repeat(`{"a":`, 5000) + `1` + strings.Repeat(`}`, 5000) + `}`,
+		`{"event_type":"long","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"a":"` + strings.Repeat("a", 300_000) + `","filePath":"` + strings.Repeat("a", 5000) + `","n":1e400,"m":` + strings.Repeat("9", 400) + `}}`,
+		`{"event_type":"many","timestamp":"2026-11-22T12:00:00Z","source":"s","data":[` + strings.Repeat(`"\\u0000\"",{"a":-1.5e-7},`, 20_000) + `0]}`,
+	})
+	storeBodies(t, dbs, "other", []string{`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"filePath":"other"}}`})
+	filters := []string{
+		`target = "' OR 1=1 --"`, `target: "' OR '1'='1"`, `"' OR 1=1 --"`, `type = "x') OR (1=1"`, `data["' OR 1=1 --"] = 1`, `data["a}',''"]["b"] = "}'"`, `data["{"] = "\\"`, `data["\\"].b: *`,
+		`data.a.b[2] = "' OR 1=1 --"`, `data.a.b contains "?"`, `data.a.b[0] = "?" and data.a.b[1] = "$1"`, `"$1" or "@name" or "?"`, `not nothing`, `*`, `other`, `not other or other`, `a or *`,
+		`data.n > 1e399`, `data.m > 1e399`, `data.m = ` + strings.Repeat("9", 400), `data.a = 1e-400`, `data.n: 1*`, `"%_%"`, `data.a.b like "%"`, `time > 0001-01-01`, `time < 9999-12-31T23:59:59.999999Z`,
+		`pid = -9223372036854775808 or pid = 9223372036854775807 or seq < 9223372036854775807`,
+		`"a` + strings.Repeat("b", 8000) + `"`, `target: ` + strings.Repeat("*a", 4000) + "b", `data.a: ` + strings.Repeat("*a", 4000) + "b", strings.Repeat("*a", 4000) + "b", `data.a: ` + strings.Repeat("?", 8000), strings.Repeat("?a", 2000), strings.Repeat("*?", 4000),
+		"type: (" + strings.Repeat("a or ", 499) + "a)", "pid in (" + strings.Repeat("1,", 499) + "1)", "data.a in (" + strings.Repeat("a,", 499) + "1)",
+		strings.Repeat("type:a or ", 499) + "a", strings.Repeat("pid != 2 ", 499) + "op != a", strings.Repeat("a ", 32), strings.Repeat("x or ", 31) + "x", strings.Repeat("!", 100) + "a", strings.Repeat("(", 100) + "a" + strings.Repeat(")", 100),
+		strings.Repeat("data.a[0]:x or ", 499) + "x", strings.Repeat("(pid = 1 or not ", 50) + "pid = 1" + strings.Repeat(")", 50), "data" + strings.Repeat("[0]", 32) + " = 1", "data" + strings.Repeat(".a", 32) + ": *",
+	}
+	for n := range 12 {
+		filters = append(filters, strings.Repeat("data"+strings.Repeat("[0]", 32)+": "+strings.Repeat("1", n)+"1 or ", 60)+"x")
+	}
+	for _, text := range filters {
+		where, err := filter.Parse(text)
+		if err != nil {
+			t.Fatalf("%.60s is refused: %v", text, err)
+		}
+		start := time.Now()
+		checkAgreement(t, dbs, "mine", text, where, events)
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%.60s takes %v", text, took)
+		}
+		for _, db := range dbs {
+			if n, err := repository.NewEvents(db).Count(t.Context(), "mine", where); err != nil || n != int64(len(selected(where, events))) {
+				t.Errorf("%.60s counts %d, %v", text, n, err)
+			}
+		}
+	}
+}
+
+// Any text at all is refused, or selects the same everywhere.
+func TestAnyTextAsAFilter(t *testing.T) {
+	dbs := openBoth(t)
+	events := storeBodies(t, dbs, "s", []string{
+		`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"filePath":"C:\\a b.exe","a":"x","b":[1,{"c":null}],"metadata":{"processName":"p","processId":1}}}`,
+		`{"event_type":"b","timestamp":"2026-11-22T12:00:00Z","source":"s","data":"and or not"}`,
+	})
+	pieces := []string{"type", "pid", "target", "data", ".a", ".b", "[0]", "[1].c", `["`, `"]`, ":", "=", "!=", "<", ">=", " ", " ", " ", "(", ")", "and", "or", "not", "in", "like", "exists", "contains", "*", "?", `"`, `'`, `\\`, ",", "1", "a", "x", "C:", "null", "&&", "||", "!", "é", "\x01", "2026-11-22"}
+	read := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 30 {
+			text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 1, 9).Draw(rt, "pieces"), "")
+			if rapid.IntRange(0, 9).Draw(rt, "any") == 0 {
+				text = rapid.String().Draw(rt, "text")
+			}
+			where, err := filter.Parse(text)
+			if err != nil {
+				if models.ErrorCode(err) != models.CodeInvalid {
+					t.Fatalf("%q: %v", text, err)
+				}
+				continue
+			}
+			read++
+			checkAgreement(t, dbs, "s", text, where, events)
+		}
+	})
+	if read == 0 {
+		t.Error("no text is read as a filter")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/internal/database/dbtest"
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
 
@@ -16,32 +17,79 @@ import (
 // span of time: by any other it would walk over all that was sent.
 func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		for name, filter := range map[string]models.EventFilter{
+		for name, span := range map[string]models.EventFilter{
 			"newest": {Limit: 10},
 			"span":   {Limit: 10, Start: time.UnixMicro(5), End: time.UnixMicro(7)},
 		} {
-			query := db.Read(t.Context()).ToSQL(func(tx *gorm.DB) *gorm.DB {
-				return unsent(tx, "s", filter).Find(&[]models.Event{})
-			})
-			explain := "EXPLAIN QUERY PLAN "
-			if db.Dialect() == "postgres" {
-				explain = "EXPLAIN "
-			}
-			var plan []map[string]any
-			if err := db.Read(t.Context()).Raw(explain + query).Scan(&plan).Error; err != nil {
-				t.Fatal(err)
-			}
-			var steps []string
-			for _, step := range plan {
-				for column, text := range step {
-					if s, ok := text.(string); ok && (column == "detail" || column == "QUERY PLAN") {
-						steps = append(steps, s)
-					}
-				}
-			}
-			text := strings.Join(steps, "\n")
+			query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB { return unsent(tx, "s", span).Find(&[]models.Event{}) })
 			if !strings.Contains(text, "idx_events_unsent") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 				t.Errorf("%s: %s\n%s", name, query, text)
+			}
+		}
+	})
+}
+
+// plan gives a query and how the database goes about it.
+func plan(t *testing.T, db *database.DB, build func(tx *gorm.DB) *gorm.DB) (query, steps string) {
+	t.Helper()
+	query = db.Read(t.Context()).ToSQL(build)
+	explain := "EXPLAIN QUERY PLAN "
+	if db.Dialect() == "postgres" {
+		explain = "EXPLAIN "
+	}
+	var plan []map[string]any
+	if err := db.Read(t.Context()).Raw(explain + query).Scan(&plan).Error; err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, step := range plan {
+		for column, text := range step {
+			if s, ok := text.(string); ok && (column == "detail" || column == "QUERY PLAN") {
+				lines = append(lines, s)
+			}
+		}
+	}
+	return query, strings.Join(lines, "\n")
+}
+
+// What a filter asks of a column must be a condition that its index serves, in the
+// middle of whatever else is asked.
+func TestFilterGoesByTheIndexes(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		if db.Dialect() == "postgres" { // of an empty table it would read all
+			if err := db.Write(t.Context(), func(tx *gorm.DB) error {
+				return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, source, data, pid, process_name) " +
+					"SELECT 'unassigned', n, 'type' || n % 100, to_timestamp(n), 's', '{}', n % 100, 'p' || n % 100 FROM generate_series(1, 20000) n").Error
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Read(t.Context()).Exec("ANALYZE events").Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for text, want := range map[string]struct{ index, condition string }{
+			`type = type1`:                               {"idx_events_type", "event_type"},
+			`type: type1 and target: *x*`:                {"idx_events_type", "event_type"},
+			`word process = p7`:                          {"idx_events_process", "process_name"},
+			`process: (p7) and not (pid = 1 or type: x)`: {"idx_events_process", "process_name"},
+			`pid = 5 and data.a = 1`:                     {"idx_events_pid", "pid"},
+			`seq > 19990 and word`:                       {"idx_events_session_seq", "seq"},
+			`time > 1970-01-01T05:33:10Z and word`:       {"idx_events_", "timestamp"},
+		} {
+			where, err := filter.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
+				return filtered(tx, where).Where("session_id = ?", models.UnassignedID).Order("seq").Limit(10).Find(&[]models.Event{})
+			})
+			found := false
+			for line := range strings.Lines(steps) { // SQLite tells both on one line
+				found = found || strings.Contains(line, "Index Cond") && strings.Contains(line, want.condition) ||
+					strings.Contains(line, want.index) && strings.Contains(line, want.condition+"=?") || strings.Contains(line, want.condition+">?")
+			}
+			if !found || !strings.Contains(steps, want.index) {
+				t.Errorf("%s: %s\n%s", text, query, steps)
 			}
 		}
 	})
