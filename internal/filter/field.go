@@ -67,22 +67,13 @@ func (f Field) String() string {
 		switch {
 		case step.Index >= 0:
 			b.WriteString("[" + strconv.Itoa(step.Index) + "]")
-		case plainKey(step.Key):
+		case step.Key != "" && keyLen(step.Key) == len(step.Key):
 			b.WriteString("." + step.Key)
 		default:
 			b.WriteString("[" + quote(step.Key) + "]")
 		}
 	}
 	return b.String()
-}
-
-func plainKey(key string) bool {
-	for i := range len(key) {
-		if !isKeyByte(key[i]) {
-			return false
-		}
-	}
-	return key != ""
 }
 
 // text gives the value of a column of text.

@@ -35,7 +35,7 @@ type Filter struct {
 // error is a *models.Error of code invalid around a *SyntaxError.
 func Parse(text string) (*Filter, error) {
 	if strings.TrimSpace(text) == "" {
-		return nil, nil //nolint:nilnil // the nil filter is a filter: it selects all
+		return nil, nil
 	}
 	if len(text) > MaxLength {
 		return nil, invalid(&SyntaxError{Column: 1, Text: fmt.Sprintf("the filter is %d bytes long; at most %d are taken", len(text), MaxLength)})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"ospulse/internal/jsonscan"
@@ -703,15 +704,16 @@ func quotedLen(text string) int {
 	return p.pos
 }
 
+// keyLen gives the length of the key that a text begins with: letters, digits, _
+// and -.
 func keyLen(text string) int {
-	n := 0
-	for n < len(text) && isKeyByte(text[n]) {
-		n++
+	for i, r := range text {
+		if r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return i
+		}
 	}
-	return n
+	return len(text)
 }
-
-func isKeyByte(c byte) bool { return isLetter(c) || '0' <= c && c <= '9' || c == '_' || c == '-' }
 
 func isLetter(c byte) bool { return 'a' <= fold(c) && fold(c) <= 'z' }
 

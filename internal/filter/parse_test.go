@@ -47,7 +47,8 @@ func TestParse(t *testing.T) {
 		`exists pid`:                       `exists pid`,
 		`data.a.b: * type: *`:              `exists data.a.b and exists type`,
 		`data.x: (1 or "1" or true or "true" or 01 or -0 or 1e999)`: `data.x in (1, "1", true, "true", "01", "-0", "1e999")`,
-		`data.x>1.5e3`: `data.x > 1.5e3`,
+		`data.café.日本: é`:                            `data.café.日本 = "é"`,
+		`data.x>1.5e3`:                               `data.x > 1.5e3`,
 		`data["a b"]["c"].'d e'.f-g_1[0]['x''y']`:    `"data[" and "a b" and "][" and "c" and "].'d" and "e'.f-g_1[0]['x''y']"`,
 		`data["a b"]["c"].'d e'.f-g_1[0]['x''y']: 1`: `data["a b"].c["d e"].f-g_1[0]["x'y"] = 1`,
 		// texts and their wildcards
@@ -161,10 +162,18 @@ func TestParseFaults(t *testing.T) {
 		if got := fmt.Sprintf("column %d, %d long: %s", fault.Column, fault.Length, fault.Text); !strings.HasPrefix(got, want) {
 			t.Errorf("%.100q\ngives %s\nwant  %s", text, got, want)
 		}
-		if message := err.(*models.Error).Message; message != fmt.Sprintf("filter, column %d: %s", fault.Column, fault.Text) {
+		if message := message(err); message != fmt.Sprintf("filter, column %d: %s", fault.Column, fault.Text) {
 			t.Errorf("%.100q says %s", text, message)
 		}
 	}
+}
+
+// message gives what a client reads of an error.
+func message(err error) string {
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		return e.Message
+	}
+	return ""
 }
 
 // The worst that fits the limits is parsed, written and matched at once.

@@ -88,8 +88,9 @@ func textArray(path []filter.Step) string {
 func postgresText(c *compiler, pattern filter.Pattern) {
 	c.write(`(data::text COLLATE "C" ILIKE ? AND `, likePattern(pattern, jsonEscaped))
 	if literal, ok := plainText(pattern); ok {
-		c.write(`regexp_replace(replace(replace(data::text, '\\', chr(1)), '\"', chr(2)), ?, chr(3), 'g') COLLATE "C" ILIKE ?)`,
-			`\\(u[0-9a-f]{4}|[bfnrt])`, likePattern(filter.Pattern{Parts: []string{filter.AnyText, strings.NewReplacer(`\`, "\x01", `"`, "\x02").Replace(literal), filter.AnyText}}, nil))
+		marked := strings.NewReplacer(`\`, "\x01", `"`, "\x02").Replace(literal)
+		c.write(`regexp_replace(replace(replace(data::text, ?, chr(1)), ?, chr(2)), ?, chr(3), 'g') COLLATE "C" ILIKE ?)`,
+			`\\`, `\"`, `\\(u[0-9a-f]{4}|[bfnrt])`, likePattern(filter.Pattern{Parts: []string{filter.AnyText, marked, filter.AnyText}}, nil))
 		return
 	}
 	c.write(`EXISTS (SELECT 1 FROM regexp_matches(data::text, ?, 'g') AS found(token) `+

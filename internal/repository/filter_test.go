@@ -350,8 +350,8 @@ func TestFilterCannotBreakAStatement(t *testing.T) {
 		`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"filePath":"' OR 1=1 --","a":{"b":["?","$1","' OR 1=1 --"]},"metadata":{"processName":"a","processId":1}}}`,
 		`{"event_type":"x","timestamp":"2026-11-22T12:00:00Z","source":"s","data":null}`,
 		`{"event_type":"deep","timestamp":"2026-11-22T12:00:00Z","source":"s","data":` + strings.Repeat(`{"a":`, 5000) + `1` + strings.Repeat(`}`, 5000) + `}`,
-		`{"event_type":"long","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"a":"` + strings.Repeat("a", 300_000) + `","filePath":"` + strings.Repeat("a", 5000) + `","n":1e400,"m":` + strings.Repeat("9", 400) + `}}`,
-		`{"event_type":"many","timestamp":"2026-11-22T12:00:00Z","source":"s","data":[` + strings.Repeat(`"\\u0000\"",{"a":-1.5e-7},`, 20_000) + `0]}`,
+		`{"event_type":"long","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"a":"` + strings.Repeat("a", 30_000) + `","filePath":"` + strings.Repeat("a", 5000) + `","n":1e400,"m":` + strings.Repeat("9", 400) + `}}`,
+		`{"event_type":"many","timestamp":"2026-11-22T12:00:00Z","source":"s","data":[` + strings.Repeat(`"\\u0000\"",{"a":-1.5e-7},`, 2_000) + `0]}`,
 	})
 	storeBodies(t, dbs, "other", []string{`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{"filePath":"other"}}`})
 	filters := []string{
