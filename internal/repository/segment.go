@@ -1,0 +1,111 @@
+package repository
+
+import (
+	"context"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"ospulse/internal/database"
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+)
+
+// Segments keeps segments, and reads what they are made of.
+type Segments struct{ db *database.DB }
+
+// NewSegments gives the segments of db.
+func NewSegments(db *database.DB) *Segments { return &Segments{db} }
+
+// SessionsToSegment gives the sessions that have more events than their segments
+// are made of.
+func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
+	var sessions []models.Session
+	err := r.db.Read(ctx).Select("id, event_count").
+		Where("event_count >= ? AND deleting_since IS NULL AND importing_since IS NULL", models.SegmentEvents).
+		Where("event_count / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents).
+		Order("id").Find(&sessions).Error
+	return sessions, translate(r.db, err, "the session")
+}
+
+// Numbers gives the numbers of a session's segments, in their order.
+func (r *Segments) Numbers(ctx context.Context, sessionID string) ([]int64, error) {
+	var numbers []int64
+	err := r.db.Read(ctx).Model(&models.Segment{}).Where("session_id = ?", sessionID).Order("number").Pluck("number", &numbers).Error
+	return numbers, translate(r.db, err, "the segment")
+}
+
+// Create stores a segment, unless it is there: another backend makes the same.
+func (r *Segments) Create(ctx context.Context, segment *models.Segment) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).Create(segment).Error
+	})
+	return translate(r.db, err, "the segment")
+}
+
+// Each calls fn with each segment of a session that may have events in the span,
+// if that is not zero, in their order, until fn fails. The segment is valid until
+// fn returns.
+func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error {
+	query := r.db.Read(ctx).Model(&models.Segment{}).Select("number, first_time, last_time, columns").Where("session_id = ?", sessionID)
+	if span != (models.Span{}) {
+		query = query.Where("last_time >= ? AND first_time <= ?", span.From, span.To)
+	}
+	rows, err := query.Order("number").Rows()
+	if err != nil {
+		return translate(r.db, err, "the segment")
+	}
+	defer rows.Close()
+	for rows.Next() {
+		segment := models.Segment{SessionID: sessionID}
+		if err := rows.Scan(&segment.Number, &segment.FirstTime, &segment.LastTime, &segment.Columns); err != nil {
+			return translate(r.db, err, "the segment")
+		}
+		if err := fn(&segment); err != nil {
+			return err
+		}
+	}
+	return translate(r.db, rows.Err(), "the segment")
+}
+
+// EachHot calls fn with the hot fields and the Seq of each of a session's events
+// that has a Seq in (after, upTo], lies in the span, if that is not zero, and is
+// selected by a filter. Without a span they come in the order of Seq. The event is
+// valid until fn returns.
+func (r *Segments) EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error {
+	query := filtered(r.db.Read(ctx).Model(&models.Event{}), where).
+		Select("seq, timestamp, event_type, source, operation, process_name, target, pid").
+		Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo)
+	if span == (models.Span{}) {
+		query = query.Order("seq")
+	} else {
+		query = query.Where("timestamp >= ? AND timestamp <= ?", span.From, span.To)
+	}
+	rows, err := query.Rows()
+	if err != nil {
+		return translate(r.db, err, "the event")
+	}
+	defer rows.Close()
+	var e models.Event
+	for rows.Next() {
+		if err := rows.Scan(&e.Seq, &e.Timestamp, &e.EventType, &e.Source, &e.Operation, &e.ProcessName, &e.Target, &e.PID); err != nil {
+			return translate(r.db, err, "the event")
+		}
+		fn(&e)
+	}
+	return translate(r.db, rows.Err(), "the event")
+}
+
+// TimeSpan gives the times of a session's first and last event, by their own
+// times; false if it has none.
+func (r *Segments) TimeSpan(ctx context.Context, sessionID string) (models.Span, bool, error) {
+	var times [2][]time.Time
+	for i, order := range []string{"timestamp", "timestamp DESC"} {
+		err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ?", sessionID).Order(order).Limit(1).Pluck("timestamp", &times[i]).Error
+		if err != nil || len(times[i]) == 0 {
+			return models.Span{}, false, translate(r.db, err, "the event")
+		}
+	}
+	return models.Span{From: times[0][0], To: times[1][0]}, true, nil
+}

@@ -1,0 +1,247 @@
+// Package segment packs what people count events by, their hot fields, column by
+// column: a few bytes an event, read a hundred times faster than the rows that
+// they are from. It knows nothing of where segments are kept.
+package segment
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ospulse/internal/models"
+)
+
+// Columns are the hot fields of some events, in the order of their Seq.
+type Columns struct {
+	Micros    []int64 // the events' times, microseconds since 1970
+	Type      Texts
+	Source    Texts
+	Operation Texts
+	Process   Texts // process names
+	Target    Texts
+	PID       Numbers
+}
+
+// Texts is a column of texts: of event i it is Values[Index[i]]. Values[0] is nil,
+// for events that have none.
+type Texts struct {
+	Values []*string
+	Index  []uint32
+	places map[string]uint32 // while it is built
+}
+
+// Numbers is a column of numbers, as Texts is one of texts.
+type Numbers struct {
+	Values []*int64
+	Index  []uint32
+	places map[int64]uint32
+}
+
+// Len is the number of events.
+func (c *Columns) Len() int { return len(c.Micros) }
+
+// Append adds an event.
+func (c *Columns) Append(e *models.Event) {
+	c.Micros = append(c.Micros, e.Timestamp.UnixMicro())
+	c.Type.append(&e.EventType)
+	c.Source.append(&e.Source)
+	c.Operation.append(e.Operation)
+	c.Process.append(e.ProcessName)
+	c.Target.append(e.Target)
+	c.PID.append(e.PID)
+}
+
+func (t *Texts) append(value *string) {
+	if t.places == nil {
+		t.places, t.Values = map[string]uint32{}, []*string{nil}
+	}
+	place := uint32(0)
+	if value != nil {
+		var known bool
+		if place, known = t.places[*value]; !known {
+			text := *value
+			place = uint32(len(t.Values))
+			t.Values = append(t.Values, &text)
+			t.places[text] = place
+		}
+	}
+	t.Index = append(t.Index, place)
+}
+
+func (n *Numbers) append(value *int64) {
+	if n.places == nil {
+		n.places, n.Values = map[int64]uint32{}, []*int64{nil}
+	}
+	place := uint32(0)
+	if value != nil {
+		var known bool
+		if place, known = n.places[*value]; !known {
+			number := *value
+			place = uint32(len(n.Values))
+			n.Values = append(n.Values, &number)
+			n.places[number] = place
+		}
+	}
+	n.Index = append(n.Index, place)
+}
+
+// version begins every encoding.
+const version = 1
+
+// maxPlainBytes is the most that is packed: a hundred times what is usual. Texts of
+// a hostile length stay in their rows.
+const maxPlainBytes = 8 << 20
+
+// ErrTooLarge is for columns of which no segment can be made.
+var ErrTooLarge = errors.New("the events' hot fields are too large for a segment")
+
+//nolint:gochecknoglobals // both are safe for concurrent use, and costly to make
+var (
+	packer = sync.OnceValues(func() (*zstd.Encoder, error) {
+		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	})
+	unpacker = sync.OnceValues(func() (*zstd.Decoder, error) {
+		return zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxPlainBytes), zstd.WithDecoderLowmem(true))
+	})
+)
+
+// Encode packs the columns. The error may be ErrTooLarge.
+func Encode(c *Columns) ([]byte, error) {
+	encoder, err := packer()
+	if err != nil {
+		return nil, err
+	}
+	out := binary.AppendUvarint([]byte{version}, uint64(c.Len()))
+	last := int64(0)
+	for _, micros := range c.Micros {
+		out = binary.AppendVarint(out, micros-last)
+		last = micros
+	}
+	for _, texts := range c.texts() {
+		out = binary.AppendUvarint(out, uint64(len(texts.Values)))
+		for _, value := range texts.Values[min(1, len(texts.Values)):] {
+			out = append(binary.AppendUvarint(out, uint64(len(*value))), *value...)
+		}
+		out = appendIndex(out, texts.Index)
+	}
+	out = binary.AppendUvarint(out, uint64(len(c.PID.Values)))
+	for _, value := range c.PID.Values[min(1, len(c.PID.Values)):] {
+		out = binary.AppendVarint(out, *value)
+	}
+	if out = appendIndex(out, c.PID.Index); len(out) > maxPlainBytes {
+		return nil, ErrTooLarge
+	}
+	return encoder.EncodeAll(out, nil), nil
+}
+
+func (c *Columns) texts() []*Texts {
+	return []*Texts{&c.Type, &c.Source, &c.Operation, &c.Process, &c.Target}
+}
+
+func appendIndex(out []byte, index []uint32) []byte {
+	for _, place := range index {
+		out = binary.AppendUvarint(out, uint64(place))
+	}
+	return out
+}
+
+// errDamaged is for what Encode did not make.
+var errDamaged = errors.New("the segment is damaged")
+
+// Decode unpacks what Encode packed. Damaged bytes are an error, never a panic.
+func Decode(packed []byte) (*Columns, error) {
+	decoder, err := unpacker()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := decoder.DecodeAll(packed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if len(plain) == 0 || plain[0] != version {
+		return nil, errDamaged
+	}
+	r := reader{text: plain[1:]}
+	n := int(min(r.uvarint(), uint64(len(plain)))) // every event takes a byte at least
+	c := &Columns{Micros: make([]int64, n)}
+	last := int64(0)
+	for i := range c.Micros {
+		last += r.varint()
+		c.Micros[i] = last
+	}
+	for _, texts := range c.texts() {
+		values := int(min(r.uvarint(), uint64(len(plain))))
+		texts.Values = make([]*string, max(values, 1))
+		for i := 1; i < values; i++ {
+			text := r.string()
+			texts.Values[i] = &text
+		}
+		texts.Index = r.index(n, len(texts.Values))
+	}
+	values := int(min(r.uvarint(), uint64(len(plain))))
+	c.PID.Values = make([]*int64, max(values, 1))
+	for i := 1; i < values; i++ {
+		number := r.varint()
+		c.PID.Values[i] = &number
+	}
+	c.PID.Index = r.index(n, len(c.PID.Values))
+	if r.failed || len(r.text) > 0 {
+		return nil, errDamaged
+	}
+	return c, nil
+}
+
+// reader reads varints and texts; after a failure it gives zeros.
+type reader struct {
+	text   []byte
+	failed bool
+}
+
+func (r *reader) uvarint() uint64 {
+	value, n := binary.Uvarint(r.text)
+	r.skip(n)
+	return value
+}
+
+func (r *reader) varint() int64 {
+	value, n := binary.Varint(r.text)
+	r.skip(n)
+	return value
+}
+
+func (r *reader) skip(n int) {
+	if n <= 0 {
+		r.failed, r.text = true, nil
+		return
+	}
+	r.text = r.text[n:]
+}
+
+func (r *reader) string() string {
+	n := r.uvarint()
+	if n > uint64(len(r.text)) {
+		r.failed, r.text = true, nil
+		return ""
+	}
+	text := string(r.text[:n])
+	r.text = r.text[n:]
+	return text
+}
+
+// index reads n places of values.
+func (r *reader) index(n, values int) []uint32 {
+	index := make([]uint32, n)
+	for i := range index {
+		place := r.uvarint()
+		if place >= uint64(values) || place > math.MaxUint32 {
+			r.failed = true
+			return index
+		}
+		index[i] = uint32(place)
+	}
+	return index
+}

@@ -1,0 +1,403 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/segment"
+)
+
+// SegmentRepository keeps segments, and reads the events that they are made of;
+// internal/repository implements it and documents its contracts.
+type SegmentRepository interface {
+	SessionsToSegment(ctx context.Context) ([]models.Session, error)
+	Numbers(ctx context.Context, sessionID string) ([]int64, error)
+	Create(ctx context.Context, segment *models.Segment) error
+	Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error
+	EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error
+	TimeSpan(ctx context.Context, sessionID string) (models.Span, bool, error)
+}
+
+// Analysis counts the events of a session. It goes by segments where there are
+// some, and by the events themselves where not: the result is the same.
+type Analysis struct {
+	segments SegmentRepository
+	sessions SessionFinder
+	log      *slog.Logger
+}
+
+// NewAnalysis gives the service over its repositories.
+func NewAnalysis(segments SegmentRepository, sessions SessionFinder, log *slog.Logger) *Analysis {
+	return &Analysis{segments, sessions, log}
+}
+
+// MaxBuckets is how many buckets a histogram can have.
+const MaxBuckets = 1000
+
+// Histogram counts the events of a session that a filter selects by type, in at
+// most buckets buckets. A span with a zero end goes on to the session's first or
+// last event; without any event, or with an empty span, there is no bucket.
+func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*models.Histogram, error) {
+	session, err := a.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	h := &models.Histogram{Span: span, WidthMicros: 1}
+	if span.From.IsZero() || span.To.IsZero() {
+		whole, isAny, err := a.segments.TimeSpan(ctx, sessionID)
+		if err != nil || !isAny {
+			return h, err
+		}
+		if span.From.IsZero() {
+			h.Span.From = whole.From
+		}
+		if span.To.IsZero() {
+			h.Span.To = whole.To
+		}
+	}
+	from, to := h.Span.From.UnixMicro(), h.Span.To.UnixMicro()
+	if to < from {
+		return h, nil
+	}
+	width := (to-from)/int64(buckets) + 1
+	h.WidthMicros = width
+	h.Buckets = make([]map[string]int64, (to-from)/width+1)
+	types := typeNames{places: map[string]int{}}
+	counts := make([]int64, len(h.Buckets)*maxTypes) // bucket after bucket
+	err = a.each(ctx, session, where, h.Span, func(c *segment.Columns, selected func(int) bool) {
+		places := make([]int, len(c.Type.Values))
+		for i, name := range c.Type.Values[1:] {
+			places[i+1] = types.place(*name)
+		}
+		for i, micros := range c.Micros {
+			if micros >= from && micros <= to && selected(i) {
+				counts[int((micros-from)/width)*maxTypes+places[c.Type.Index[i]]]++
+			}
+		}
+	})
+	for i := range h.Buckets {
+		h.Buckets[i] = map[string]int64{}
+		for place, name := range types.names {
+			if n := counts[i*maxTypes+place]; n > 0 {
+				h.Buckets[i][name] += n // a type may be called as the others are
+			}
+		}
+	}
+	return h, err
+}
+
+// maxTypes bounds how many types a histogram tells apart; the last one is
+// models.OtherTypes, for all others.
+const maxTypes = 65
+
+// typeNames numbers types, as they come.
+type typeNames struct {
+	places map[string]int
+	names  []string
+}
+
+func (t *typeNames) place(name string) int {
+	place, known := t.places[name]
+	if known {
+		return place
+	}
+	if len(t.names) >= maxTypes-1 {
+		if name = models.OtherTypes; len(t.names) == maxTypes {
+			return maxTypes - 1
+		}
+	}
+	place = len(t.names)
+	t.names = append(t.names, name)
+	t.places[name] = place
+	return place
+}
+
+// facetFields are the fields that a facet can be of, and what gives their values.
+var facetFields = map[string]func(*segment.Columns) values{ //nolint:gochecknoglobals // a constant
+	"type":      func(c *segment.Columns) values { return valuesOf(&c.Type) },
+	"source":    func(c *segment.Columns) values { return valuesOf(&c.Source) },
+	"operation": func(c *segment.Columns) values { return valuesOf(&c.Operation) },
+	"process":   func(c *segment.Columns) values { return valuesOf(&c.Process) },
+	"target":    func(c *segment.Columns) values { return valuesOf(&c.Target) },
+	"host":      func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetHost) },
+	"extension": func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetExtension) },
+	"pid": func(c *segment.Columns) values {
+		v := values{texts: make([]string, len(c.PID.Values)), index: c.PID.Index}
+		for i, pid := range c.PID.Values[1:] {
+			v.texts[i+1] = strconv.FormatInt(*pid, 10)
+		}
+		return v
+	},
+}
+
+// values are a field's values: that of event i is texts[index[i]], "" if it has
+// none.
+type values struct {
+	texts []string
+	index []uint32
+}
+
+func valuesOf(column *segment.Texts) values {
+	v := values{texts: make([]string, len(column.Values)), index: column.Index}
+	for i, text := range column.Values[1:] {
+		v.texts[i+1] = *text
+	}
+	return v
+}
+
+// valuesOfTargets gives what a function makes of each event's type and target,
+// asked once for the same two.
+func valuesOfTargets(c *segment.Columns, of func(eventType, target string) string) values {
+	v := values{texts: []string{""}, index: make([]uint32, c.Len())}
+	known := map[[2]uint32]uint32{}
+	for i, target := range c.Target.Index {
+		if target == 0 {
+			continue
+		}
+		pair := [2]uint32{c.Type.Index[i], target}
+		place, ok := known[pair]
+		if !ok {
+			place = uint32(len(v.texts))
+			v.texts = append(v.texts, of(*c.Type.Values[pair[0]], *c.Target.Values[pair[1]]))
+			known[pair] = place
+		}
+		v.index[i] = place
+	}
+	return v
+}
+
+// FacetFields gives the names of the fields that a facet can be of.
+func FacetFields() []string {
+	fields := make([]string, 0, len(facetFields))
+	for field := range facetFields {
+		fields = append(fields, field)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// maxFacetValues is how many different values are counted; of further ones only
+// how many events have them.
+const maxFacetValues = 200_000
+
+// Facet counts the limit most frequent values of a field, one of FacetFields, in
+// the events of a session that a filter selects.
+func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*models.Facet, error) {
+	session, err := a.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	f := &models.Facet{Field: field}
+	counts := map[string]int64{}
+	err = a.each(ctx, session, where, models.Span{}, func(c *segment.Columns, selected func(int) bool) {
+		v := facetFields[field](c)
+		here := make([]int64, len(v.texts))
+		for i, place := range v.index {
+			if selected(i) {
+				here[place]++
+			}
+		}
+		for place, n := range here {
+			text := v.texts[place]
+			if _, known := counts[text]; n > 0 && !known && len(counts) >= maxFacetValues {
+				f.Others += n
+			} else if n > 0 {
+				counts[text] += n
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.None = counts[""]
+	delete(counts, "")
+	for value, n := range counts {
+		f.Values = append(f.Values, models.FacetValue{Value: value, Count: n})
+	}
+	slices.SortFunc(f.Values, func(a, b models.FacetValue) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
+	})
+	if len(f.Values) > limit {
+		for _, v := range f.Values[limit:] {
+			f.Others += v.Count
+		}
+		f.Values = f.Values[:limit]
+	}
+	return f, nil
+}
+
+// countFunc counts some events of a session: those of the columns that are
+// selected.
+type countFunc func(c *segment.Columns, selected func(int) bool)
+
+func all(int) bool { return true }
+
+// each gives count the hot fields of the session's events, in some order: those
+// that lie in the span, if it is not zero, and perhaps others, are selected if the
+// filter selects them.
+func (a *Analysis) each(ctx context.Context, session *models.Session, where *filter.Filter, span models.Span, count countFunc) error {
+	rows := func(after, upTo int64) error {
+		if after >= upTo {
+			return nil
+		}
+		c := &segment.Columns{}
+		err := a.segments.EachHot(ctx, session.ID, where, after, upTo, span, func(e *models.Event) {
+			if c.Append(e); c.Len() == models.SegmentEvents {
+				count(c, all)
+				c = &segment.Columns{}
+			}
+		})
+		if c.Len() > 0 {
+			count(c, all)
+		}
+		return err
+	}
+	if where.NeedsData() { // which no segment has
+		return rows(0, session.EventCount)
+	}
+	numbers, err := a.segments.Numbers(ctx, session.ID)
+	if err != nil {
+		return err
+	}
+	// Those that were made after the session was read, and meanwhile, do not count.
+	numbers = slices.DeleteFunc(numbers, func(n int64) bool { return (n+1)*models.SegmentEvents > session.EventCount })
+	var damaged []int64
+	err = a.segments.Each(ctx, session.ID, span, func(s *models.Segment) error {
+		if _, listed := slices.BinarySearch(numbers, s.Number); !listed {
+			return nil
+		}
+		c, err := segment.Decode(s.Columns)
+		if err != nil {
+			a.log.Warn("a segment is damaged; its events are read instead", "session", session.ID, "number", s.Number, "error", err)
+			damaged = append(damaged, s.Number)
+			return nil
+		}
+		count(c, selects(where, c, s.Number*models.SegmentEvents+1))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	after := int64(0)
+	for _, number := range numbers {
+		if slices.Contains(damaged, number) {
+			continue
+		}
+		if err := rows(after, number*models.SegmentEvents); err != nil {
+			return err
+		}
+		after = (number + 1) * models.SegmentEvents
+	}
+	return rows(after, session.EventCount)
+}
+
+// selects gives which events of a segment, whose first event has a Seq, a filter
+// selects.
+func selects(where *filter.Filter, c *segment.Columns, firstSeq int64) func(int) bool {
+	if where == nil {
+		return all
+	}
+	var e models.Event
+	return func(i int) bool {
+		e.Seq = firstSeq + int64(i)
+		e.Timestamp = time.UnixMicro(c.Micros[i]).UTC()
+		e.EventType, e.Source = *c.Type.Values[c.Type.Index[i]], *c.Source.Values[c.Source.Index[i]]
+		e.Operation, e.ProcessName = c.Operation.Values[c.Operation.Index[i]], c.Process.Values[c.Process.Index[i]]
+		e.Target, e.PID = c.Target.Values[c.Target.Index[i]], c.PID.Values[c.PID.Index[i]]
+		return where.Match(&e)
+	}
+}
+
+// segmentInterval is between two looks for events to make segments of.
+const segmentInterval = 2 * time.Second
+
+// Run makes segments of the events that are there and that come in, until ctx
+// ends. It rests as long as it works, so as not to be in the way.
+func (a *Analysis) Run(ctx context.Context) {
+	ticker := time.NewTicker(segmentInterval)
+	defer ticker.Stop()
+	given := map[string]int64{} // up to which number there is nothing left to be made
+	for {
+		if err := a.makeSegments(ctx, given); err != nil && ctx.Err() == nil {
+			level := slog.LevelError
+			if models.ErrorCode(err) == models.CodeUnavailable {
+				level = slog.LevelDebug // others say so
+			}
+			a.log.Log(ctx, level, "segments cannot be made; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// makeSegments makes all segments that can be made.
+func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) error {
+	sessions, err := a.segments.SessionsToSegment(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range sessions {
+		session := &sessions[i]
+		numbers, err := a.segments.Numbers(ctx, session.ID)
+		if err != nil {
+			return err
+		}
+		if len(numbers) == 0 {
+			delete(given, session.ID) // an ID may come again: a session that is deleted and imported
+		}
+		upTo := session.EventCount / models.SegmentEvents
+		for number := given[session.ID]; number < upTo; number++ {
+			if _, made := slices.BinarySearch(numbers, number); made {
+				continue
+			}
+			began := time.Now()
+			if err := a.makeSegment(ctx, session.ID, number); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Since(began)):
+			}
+		}
+		given[session.ID] = upTo
+	}
+	return nil
+}
+
+// makeSegment makes a segment, unless its events are too large for one, or one is
+// missing: then they are read, always.
+func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int64) error {
+	c := &segment.Columns{}
+	first := number * models.SegmentEvents
+	err := a.segments.EachHot(ctx, sessionID, nil, first, first+models.SegmentEvents, models.Span{}, c.Append)
+	if err != nil {
+		return err
+	}
+	if c.Len() != models.SegmentEvents {
+		a.log.Error("events are missing", "session", sessionID, "after_seq", first, "present", c.Len(), "expected", models.SegmentEvents)
+		return nil
+	}
+	packed, err := segment.Encode(c)
+	if errors.Is(err, segment.ErrTooLarge) {
+		a.log.Info("some events are counted without a segment", "session", sessionID, "after_seq", first, "reason", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.segments.Create(ctx, &models.Segment{
+		SessionID: sessionID, Number: number, Columns: packed,
+		FirstTime: time.UnixMicro(slices.Min(c.Micros)).UTC(), LastTime: time.UnixMicro(slices.Max(c.Micros)).UTC(),
+	})
+}
