@@ -160,6 +160,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 
 		eventService   = service.NewEvents(events, sessions, time.Now)
 		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, log)
+		analysis       = service.NewAnalysis(repository.NewSegments(db), sessions, log)
 		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
@@ -168,7 +169,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	router, err := handlers.New(queue, eventService, sessionService, handlers.Checks{
+	router, err := handlers.New(queue, eventService, sessionService, analysis, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
@@ -185,6 +186,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { agentWatch.Run(beside) })
+	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

@@ -40,6 +40,7 @@ type Ingest interface {
 // EventService gives events out; *service.Events implements it and documents its
 // contracts.
 type EventService interface {
+	EventReader
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
 	Export(ctx context.Context, sessionID string) (service.Pages, error)
 }
@@ -187,7 +188,7 @@ func (h *eventHandler) poll(c *echo.Context) error {
 		return err
 	}
 	var filter models.EventFilter
-	if filter.Limit, err = limitParam(c, defaultPollLimit, maxPollLimit); err != nil {
+	if filter.Limit, err = limitParam(c, "limit", defaultPollLimit, maxPollLimit); err != nil {
 		return err
 	}
 	if filter.Start, err = timeParam(c, "start"); err != nil {

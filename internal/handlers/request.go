@@ -184,15 +184,15 @@ func checkSessionID(id string) error {
 	return nil
 }
 
-// limitParam reads limit, 1 to maximum.
-func limitParam(c *echo.Context, otherwise, maximum int) (int, error) {
-	text := c.QueryParam("limit")
+// limitParam reads how many of something are wanted, 1 to maximum.
+func limitParam(c *echo.Context, name string, otherwise, maximum int) (int, error) {
+	text := c.QueryParam(name)
 	if text == "" {
 		return otherwise, nil
 	}
 	limit, err := strconv.Atoi(text)
 	if err != nil || limit < 1 || limit > maximum {
-		return 0, models.Errorf(models.CodeInvalid, "limit must be a whole number from 1 to %d, not %.100q", maximum, text)
+		return 0, models.Errorf(models.CodeInvalid, "%s must be a whole number from 1 to %d, not %.100q", name, maximum, text)
 	}
 	return limit, nil
 }

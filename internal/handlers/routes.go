@@ -25,7 +25,7 @@ type Options struct {
 }
 
 // New gives the router over the services.
-func New(ingest Ingest, events EventService, sessions SessionService, checks Checks, o Options) (*echo.Echo, error) {
+func New(ingest Ingest, events EventService, sessions SessionService, analyst Analyst, checks Checks, o Options) (*echo.Echo, error) {
 	origins, err := newOriginGuard(o.CORSOrigins)
 	if err != nil {
 		return nil, err
@@ -65,5 +65,11 @@ func New(ingest Ingest, events EventService, sessions SessionService, checks Che
 	e.POST("/api/net/events", h.postPackets)
 	e.GET("/api/events/export", h.export)
 	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
+
+	v := &sessionEventHandler{events, analyst}
+	e.GET("/api/sessions/:sessionId/events", v.list)
+	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
+	e.GET("/api/sessions/:sessionId/histogram", v.histogram)
+	e.GET("/api/sessions/:sessionId/facets", v.facet)
 	return e, nil
 }

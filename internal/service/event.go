@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
 
@@ -21,6 +22,9 @@ type EventRepository interface {
 	LastStored(ctx context.Context, writer string) (int64, error)
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
+	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
+	Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error)
+	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
 	ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error)
 	ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error)
@@ -86,6 +90,41 @@ func attribute(batches []models.Batch, candidates models.Candidates) {
 func happenedIn(e *models.Event, session *models.EndedSession) bool {
 	return session != nil && session.Started != nil && e.TimestampSource == models.TimestampFromAgent &&
 		!e.Timestamp.Before(*session.Started) && !e.Timestamp.After(session.Ended)
+}
+
+// List gives a page of a session's events that a filter selects, as they are
+// listed, and whether there are more.
+func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error) {
+	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
+		return nil, false, err
+	}
+	limit := page.Limit
+	page.Limit++
+	if events, err = s.events.List(ctx, sessionID, where, page); len(events) > limit {
+		return events[:limit], true, err
+	}
+	return events, false, err
+}
+
+// Count counts a session's events that a filter selects.
+func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error) {
+	session, err := s.sessions.Get(ctx, sessionID)
+	switch {
+	case err != nil:
+		return 0, err
+	case where == nil:
+		return session.EventCount, nil
+	default:
+		return s.events.Count(ctx, sessionID, where)
+	}
+}
+
+// Get gives one event of a session with its whole data.
+func (s *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error) {
+	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
+		return nil, err
+	}
+	return s.events.Get(ctx, sessionID, seq)
 }
 
 // claimTimeout bounds the database work of a claim, which goes on when the

@@ -1,0 +1,240 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+	"ospulse/internal/wire"
+)
+
+// How many of each a request gives.
+const (
+	defaultEvents, maxEvents           = 100, 1000
+	defaultBuckets                     = 100
+	defaultFacetValues, maxFacetValues = 20, 1000
+)
+
+// EventReader gives a session's events out; *service.Events implements it and
+// documents its contracts.
+type EventReader interface {
+	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
+	Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error)
+	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
+}
+
+// Analyst counts a session's events; *service.Analysis implements it and documents
+// its contracts.
+type Analyst interface {
+	Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*models.Histogram, error)
+	Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*models.Facet, error)
+}
+
+type sessionEventHandler struct {
+	events  EventReader
+	analyst Analyst
+}
+
+// list gives a page of events in the order of seq: {"events", "has_more"}, and
+// "count" if it is asked for.
+func (h *sessionEventHandler) list(c *echo.Context) error {
+	id, where, err := sessionAndFilter(c)
+	if err != nil {
+		return err
+	}
+	page, err := eventPage(c)
+	if err != nil {
+		return err
+	}
+	wantsCount, err := boolParam(c, "count")
+	if err != nil {
+		return err
+	}
+	events, more, err := h.events.List(c.Request().Context(), id, where, page)
+	if err != nil {
+		return err
+	}
+	answer := []byte(`{"events":[`)
+	for i := range events {
+		if i > 0 {
+			answer = append(answer, ',', '\n')
+		}
+		answer = wire.AppendListedEvent(answer, &events[i])
+	}
+	answer = strconv.AppendBool(append(answer, `],"has_more":`...), more)
+	if wantsCount {
+		n, err := h.events.Count(c.Request().Context(), id, where)
+		if err != nil {
+			return err
+		}
+		answer = strconv.AppendInt(append(answer, `,"count":`...), n, 10)
+	}
+	return c.JSONBlob(http.StatusOK, append(answer, "}\n"...))
+}
+
+// eventPage reads which events a list is to have. They go up from after, else down
+// from before, unless order says otherwise.
+func eventPage(c *echo.Context) (models.EventPage, error) {
+	var page models.EventPage
+	var err error
+	if page.Limit, err = limitParam(c, "limit", defaultEvents, maxEvents); err != nil {
+		return page, err
+	}
+	if page.After, err = seqParam(c, "after", 0); err != nil {
+		return page, err
+	}
+	if page.Before, err = seqParam(c, "before", 1); err != nil {
+		return page, err
+	}
+	switch order := c.QueryParam("order"); order {
+	case "":
+		page.Descending = page.Before > 0 && c.QueryParam("after") == ""
+	case "asc", "desc":
+		page.Descending = order == "desc"
+	default:
+		return page, models.Errorf(models.CodeInvalid, "order must be asc or desc, not %.100q", order)
+	}
+	return page, nil
+}
+
+// get gives one event whole.
+func (h *sessionEventHandler) get(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	seq, err := strconv.ParseInt(c.Param("seq"), 10, 64)
+	if err != nil || seq < 1 {
+		return models.Errorf(models.CodeNotFound, "session %s has no event %.100q: events are numbered 1, 2, 3 …", id, c.Param("seq"))
+	}
+	event, err := h.events.Get(c.Request().Context(), id, seq)
+	if err != nil {
+		return err
+	}
+	return c.JSONBlob(http.StatusOK, append(wire.AppendEvent(nil, event), '\n'))
+}
+
+// histogramAnswer is counts over time, for a timeline.
+type histogramAnswer struct {
+	From        string   `json:"from"` // "" if there is no event to go by
+	To          string   `json:"to"`
+	WidthMicros int64    `json:"width_micros"` // of a bucket
+	Types       []string `json:"types"`        // that are there
+	Buckets     []bucket `json:"buckets"`
+}
+
+type bucket struct {
+	Start  string           `json:"start"`
+	Counts map[string]int64 `json:"counts"` // by type; those that are not there are 0
+}
+
+// histogram counts events over time by type.
+func (h *sessionEventHandler) histogram(c *echo.Context) error {
+	id, where, err := sessionAndFilter(c)
+	if err != nil {
+		return err
+	}
+	buckets, err := limitParam(c, "buckets", defaultBuckets, service.MaxBuckets)
+	if err != nil {
+		return err
+	}
+	var span models.Span
+	if span.From, err = timeParam(c, "from"); err != nil {
+		return err
+	}
+	if span.To, err = timeParam(c, "to"); err != nil {
+		return err
+	}
+	counted, err := h.analyst.Histogram(c.Request().Context(), id, where, span, buckets)
+	if err != nil {
+		return err
+	}
+	answer := histogramAnswer{WidthMicros: counted.WidthMicros, Types: []string{}, Buckets: make([]bucket, len(counted.Buckets))}
+	if !counted.Span.From.IsZero() {
+		answer.From = wire.FormatTime(counted.Span.From)
+	}
+	if !counted.Span.To.IsZero() {
+		answer.To = wire.FormatTime(counted.Span.To)
+	}
+	for i, counts := range counted.Buckets {
+		start := time.UnixMicro(counted.Span.From.UnixMicro() + int64(i)*counted.WidthMicros)
+		answer.Buckets[i] = bucket{wire.FormatTime(start), counts}
+		for eventType := range counts {
+			if place, known := slices.BinarySearch(answer.Types, eventType); !known {
+				answer.Types = slices.Insert(answer.Types, place, eventType)
+			}
+		}
+	}
+	return c.JSON(http.StatusOK, answer)
+}
+
+// facetAnswer is the most frequent values of a field.
+type facetAnswer struct {
+	Field  string              `json:"field"`
+	Values []models.FacetValue `json:"values"`
+	Others int64               `json:"others"` // events with further values
+	None   int64               `json:"none"`   // events without a value
+}
+
+// facet counts the values of a field.
+func (h *sessionEventHandler) facet(c *echo.Context) error {
+	id, where, err := sessionAndFilter(c)
+	if err != nil {
+		return err
+	}
+	field := c.QueryParam("field")
+	if !slices.Contains(service.FacetFields(), field) {
+		return models.Errorf(models.CodeInvalid, "field must be one of %s, not %.100q", strings.Join(service.FacetFields(), ", "), field)
+	}
+	limit, err := limitParam(c, "limit", defaultFacetValues, maxFacetValues)
+	if err != nil {
+		return err
+	}
+	facet, err := h.analyst.Facet(c.Request().Context(), id, field, where, limit)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, facetAnswer{facet.Field, orEmpty(facet.Values), facet.Others, facet.None})
+}
+
+// sessionAndFilter reads what most requests about events have.
+func sessionAndFilter(c *echo.Context) (id string, where *filter.Filter, err error) {
+	if id, err = sessionIDParam(c); err != nil {
+		return "", nil, err
+	}
+	where, err = filter.Parse(c.QueryParam("filter"))
+	return id, where, err
+}
+
+// seqParam reads an event's number, at least minimum; 0 when it is not given.
+func seqParam(c *echo.Context, name string, minimum int64) (int64, error) {
+	text := c.QueryParam(name)
+	if text == "" {
+		return 0, nil
+	}
+	seq, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seq < minimum {
+		return 0, models.Errorf(models.CodeInvalid, "%s must be the seq of an event, a whole number from %d on, not %.100q", name, minimum, text)
+	}
+	return seq, nil
+}
+
+// boolParam reads true or false; false when it is not given.
+func boolParam(c *echo.Context, name string) (bool, error) {
+	switch text := c.QueryParam(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, models.Errorf(models.CodeInvalid, "%s must be true or false, not %.100q", name, text)
+	}
+}
