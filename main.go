@@ -169,7 +169,9 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	router, err := handlers.New(queue, eventService, sessionService, analysis, handlers.Checks{
+	router, err := handlers.New(handlers.Services{
+		Ingest: queue, Events: eventService, Sessions: sessionService, Analyst: analysis,
+	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{

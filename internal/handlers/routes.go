@@ -24,8 +24,16 @@ type Options struct {
 	RequestLog     *slog.Logger // one line a request
 }
 
+// Services is what the routes are for.
+type Services struct {
+	Ingest   Ingest
+	Events   EventService
+	Sessions SessionService
+	Analyst  Analyst
+}
+
 // New gives the router over the services.
-func New(ingest Ingest, events EventService, sessions SessionService, analyst Analyst, checks Checks, o Options) (*echo.Echo, error) {
+func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	origins, err := newOriginGuard(o.CORSOrigins)
 	if err != nil {
 		return nil, err
@@ -50,14 +58,14 @@ func New(ingest Ingest, events EventService, sessions SessionService, analyst An
 	e.GET("/api/health", checks.health)
 	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
 
-	s := &sessionHandler{sessions, o.MaxBodyBytes, o.MaxUploadBytes}
+	s := &sessionHandler{services.Sessions, o.MaxBodyBytes, o.MaxUploadBytes}
 	e.POST("/api/create-session", s.create)
 	e.GET("/api/monitor-modes", s.listModes)
 	e.POST("/api/list-processes", s.listProcesses)
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	h := &eventHandler{ingest, o.Refusals, events, o.MaxBodyBytes, o.CORSOrigins}
+	h := &eventHandler{services.Ingest, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/events/batch", h.postBatch)
@@ -66,7 +74,7 @@ func New(ingest Ingest, events EventService, sessions SessionService, analyst An
 	e.GET("/api/events/export", h.export)
 	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
 
-	v := &sessionEventHandler{events, analyst}
+	v := &sessionEventHandler{services.Events, services.Analyst}
 	e.GET("/api/sessions/:sessionId/events", v.list)
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
 	e.GET("/api/sessions/:sessionId/histogram", v.histogram)
