@@ -26,6 +26,7 @@ import (
 	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
 	"ospulse/internal/ingest"
+	"ospulse/internal/live"
 	"ospulse/internal/logging"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
@@ -158,10 +159,11 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		sessions = repository.NewSessions(db)
 		events   = repository.NewEvents(db)
 
+		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient})
 		eventService   = service.NewEvents(events, sessions, time.Now)
-		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, log)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, hub, log)
 		analysis       = service.NewAnalysis(repository.NewSegments(db), sessions, log)
-		sessionService = service.NewSessions(sessions, files, agent, time.Now, log)
+		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, time.Now, log)
 		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
@@ -170,14 +172,14 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		return ignoreInterrupt(ctx, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Analyst: analysis,
+		Ingest: queue, Events: eventService, Sessions: sessionService, Analyst: analysis, Live: hub,
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(),
-		Refusals: meter, Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
+		Refusals: meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {
 		return err
@@ -187,11 +189,15 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })
+	running.Go(func() { hub.Run(beside) })
 	running.Go(func() { agentWatch.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()
+
+	// Open streams would keep the server from ending.
+	defer context.AfterFunc(ctx, hub.Close)()
 
 	log.Info("listening", "url", "http://"+listener.Addr().String(), "database", db.Dialect())
 	if err := handlers.Serve(ctx, listener, router, cfg.ShutdownTimeout, log); err != nil {

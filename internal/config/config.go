@@ -70,6 +70,13 @@ type Config struct {
 	// MAX_BODY_MB, default 16.
 	MaxBodyMB int
 
+	// StreamsMax is how many live streams may be open at once, 1 to 1000000.
+	// STREAMS_MAX, default 4096.
+	StreamsMax int
+	// StreamsPerClient is how many of them one client, which is an IP address, may
+	// have, 1 to 1000000. STREAMS_PER_CLIENT, default 1024.
+	StreamsPerClient int
+
 	// CORSOrigins are the other web origins whose pages may call the API, each as
 	// a browser sends it: scheme://host or scheme://host:port. CORS_ORIGINS,
 	// comma-separated, default http://localhost:5173.
@@ -117,6 +124,9 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 
 		MaxUploadMB: read(r, "MAX_UPLOAD_MB", "100", number(1, 2048)),
 		MaxBodyMB:   read(r, "MAX_BODY_MB", "16", number(1, 256)),
+
+		StreamsMax:       read(r, "STREAMS_MAX", "4096", number(1, 1_000_000)),
+		StreamsPerClient: read(r, "STREAMS_PER_CLIENT", "1024", number(1, 1_000_000)),
 
 		CORSOrigins:  read(r, "CORS_ORIGINS", "http://localhost:5173", list(origin)),
 		AllowedHosts: read(r, "ALLOWED_HOSTS", "", list(host)),

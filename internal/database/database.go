@@ -45,6 +45,9 @@ type dialect interface {
 	// bulk runs fn in a transaction of a connection, as the driver has it, of the
 	// pool that writes.
 	bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error
+	// listen and notify do what DB.Listen and DB.Notify say.
+	listen(ctx context.Context, channel string, connected func(), heard func(payload string))
+	notify(tx *gorm.DB, channel string, payloads []string) error
 	// closeStatements lets the connections be closed.
 	closeStatements() error
 }

@@ -30,7 +30,10 @@ const minPostgres = 12_00_00
 // arbitrary number that no one else uses.
 const schemaLock int64 = 0x6f73_7075_6c73_65
 
-type postgresDialect struct{ texts sync.Map } // of bulk statements, numbered
+type postgresDialect struct {
+	config *pgx.ConnConfig // for a connection that is not of the pool
+	texts  sync.Map        // of bulk statements, numbered
+}
 
 func (*postgresDialect) name() string { return "postgres" }
 
@@ -91,7 +94,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close())
 	}
-	return &DB{dialect: &postgresDialect{}, write: g, read: g}, nil
+	return &DB{dialect: &postgresDialect{config: config}, write: g, read: g}, nil
 }
 
 // waitForPostgres returns when the server answers, when it says something that

@@ -20,6 +20,7 @@ type Options struct {
 	MaxUploadBytes int64
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
+	Streams        StreamMeter
 	Log            *slog.Logger
 	RequestLog     *slog.Logger // one line a request
 }
@@ -30,6 +31,7 @@ type Services struct {
 	Events   EventService
 	Sessions SessionService
 	Analyst  Analyst
+	Live     Live
 }
 
 // New gives the router over the services.
@@ -79,5 +81,9 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
 	e.GET("/api/sessions/:sessionId/histogram", v.histogram)
 	e.GET("/api/sessions/:sessionId/facets", v.facet)
+
+	l := &streamHandler{services.Live, o.Streams}
+	e.GET("/api/stream", l.streamSessions)
+	e.GET("/api/sessions/:sessionId/stream", l.streamEvents)
 	return e, nil
 }

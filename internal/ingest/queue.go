@@ -53,13 +53,21 @@ type Meter interface {
 	Rejected(events int)                      // that were spooled and cannot be stored
 }
 
+// Publisher is told of what was committed; *live.Hub is one.
+type Publisher interface {
+	// Published is told of a group's batches, in the order of commit, and of their
+	// receipts. It must not wait for anyone.
+	Published(batches []models.Batch, receipts []models.Receipt)
+}
+
 // Queue takes requests and commits them in groups. It is safe for concurrent
 // use; Run must be running.
 type Queue struct {
-	store  Store
-	limits Limits
-	meter  Meter
-	log    *slog.Logger
+	store     Store
+	limits    Limits
+	meter     Meter
+	publisher Publisher
+	log       *slog.Logger
 
 	// Every request that comes to be stored gets the next number of this writer,
 	// which is new with each start of the program.
@@ -86,8 +94,8 @@ type request struct {
 }
 
 // New gives a queue in front of store, with a spool for when that is away.
-func New(store Store, spool Spool, limits Limits, meter Meter, log *slog.Logger) *Queue {
-	q := &Queue{store: store, limits: limits, meter: meter, log: log, writer: rand.Text(), wake: make(chan struct{}, 1)}
+func New(store Store, spool Spool, limits Limits, meter Meter, publisher Publisher, log *slog.Logger) *Queue {
+	q := &Queue{store: store, limits: limits, meter: meter, publisher: publisher, log: log, writer: rand.Text(), wake: make(chan struct{}, 1)}
 	q.spool = newSpooling(q, spool)
 	return q
 }
@@ -216,8 +224,8 @@ func (q *Queue) commit(requests []*request, first int64) {
 			q.commit(requests[:half], first)
 			q.commit(requests[half:], first+int64(half))
 			return
-		case err == nil: // counted before anyone is answered, so that who has the answer finds it counted
-			q.meter.Committed(stored(receipts), time.Since(began))
+		case err == nil: // before anyone is answered, so that who has the answer finds it counted
+			q.committed(group, receipts, began)
 		}
 	}
 	for i, r := range requests {
@@ -226,6 +234,12 @@ func (q *Queue) commit(requests []*request, first int64) {
 		}
 		close(r.done)
 	}
+}
+
+// committed counts and publishes a group whose commit began at a time.
+func (q *Queue) committed(group models.Group, receipts []models.Receipt, began time.Time) {
+	q.meter.Committed(stored(receipts), time.Since(began))
+	q.publisher.Published(group.Batches, receipts)
 }
 
 // append gives the commit a context of its own: it belongs to no single request.

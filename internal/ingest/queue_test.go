@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,7 @@ var limits = ingest.Limits{GroupEvents: 10, GroupBytes: 1 << 20, QueueEvents: 20
 type store struct {
 	mu                  sync.Mutex
 	groups              [][]string
+	published           []string // what was committed, in its order
 	accepted, committed atomic.Int64
 	gate                chan struct{} // if not nil, each commit waits for a value
 	fails               func(names []string) error
@@ -68,6 +70,16 @@ func (s *store) Accepted(events int) { s.accepted.Add(int64(events)) }
 
 func (s *store) Committed(events int, _ time.Duration) { s.committed.Add(int64(events)) }
 
+func (s *store) Published(batches []models.Batch, _ []models.Receipt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range batches {
+		for i := range b.Events {
+			s.published = append(s.published, b.Events[i].EventType)
+		}
+	}
+}
+
 // noSpool takes nothing.
 type noSpool struct{ ingest.Spool }
 
@@ -87,7 +99,7 @@ func batch(names ...string) models.Batch {
 
 // run starts the queue inside a synctest bubble and ends it with the test.
 func run(t *testing.T, s *store, limits ingest.Limits) *ingest.Queue {
-	q := ingest.New(s, noSpool{}, limits, s, slog.New(slog.DiscardHandler))
+	q := ingest.New(s, noSpool{}, limits, s, s, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { q.Run(ctx); close(done) }()
@@ -136,6 +148,9 @@ func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
 		}
 		if got, want := fmt.Sprint(s.groups), "[[0 0'] [1 1' 2 2' 3 3' 4 4' 5 5'] [6 6' 7 7']]"; got != want {
 			t.Errorf("groups are %s, want %s", got, want)
+		}
+		if got, want := fmt.Sprint(s.published), fmt.Sprint(slices.Concat(s.groups...)); got != want {
+			t.Errorf("published are %s, want %s", got, want)
 		}
 	})
 }
@@ -221,6 +236,9 @@ func TestOneBadRequestCostsNoOther(t *testing.T) {
 		}
 		close(s.gate)
 		wg.Wait()
+		if got := fmt.Sprint(s.published); got != "[a b c d e]" {
+			t.Errorf("published are %s, want all but the bad one", got)
+		}
 	})
 }
 
@@ -252,7 +270,7 @@ func TestUnavailableDatabaseIsAskedOnce(t *testing.T) {
 func TestStopCommitsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{gate: make(chan struct{})}
-		q := ingest.New(s, noSpool{}, limits, s, slog.New(slog.DiscardHandler))
+		q := ingest.New(s, noSpool{}, limits, s, s, slog.New(slog.DiscardHandler))
 		ctx, stop := context.WithCancel(t.Context())
 		var running, waiting sync.WaitGroup
 		running.Go(func() { q.Run(ctx) })

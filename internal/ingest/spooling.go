@@ -196,7 +196,7 @@ func (s *spooling) store(ctx context.Context, group models.Group) error {
 	receipts, err := s.q.store.Append(ctx, group)
 	switch {
 	case err == nil:
-		s.q.meter.Committed(stored(receipts), time.Since(began))
+		s.q.committed(group, receipts, began)
 		return nil
 	case errors.Is(err, models.ErrAlreadyStored) || models.ErrorCode(err) == models.CodeUnavailable || ctx.Err() != nil:
 		return models.Wrap(err, models.CodeUnavailable, "the spool cannot be drained now")

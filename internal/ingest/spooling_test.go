@@ -31,6 +31,7 @@ type database struct {
 	mu     sync.Mutex
 	last   map[string]int64 // by writer
 	stored []string         // the batches' names in their order, with their keys
+	told   []string         // those that were published
 	asked  int              // how often it was to store something
 
 	accepted, committed, spooled, rejected int
@@ -109,6 +110,14 @@ func (d *database) Accepted(events int)                   { d.count(&d.accepted,
 func (d *database) Committed(events int, _ time.Duration) { d.count(&d.committed, events) }
 func (d *database) Spooled(events int)                    { d.count(&d.spooled, events) }
 func (d *database) Rejected(events int)                   { d.count(&d.rejected, events) }
+
+func (d *database) Published(batches []models.Batch, _ []models.Receipt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range batches {
+		d.told = append(d.told, name(b))
+	}
+}
 
 // set changes how the database answers.
 func (d *database) set(change func()) {
@@ -190,7 +199,7 @@ func openDisk(t *testing.T, maxBytes int64) *disk {
 // start runs a queue inside a synctest bubble until stop is called or the test
 // ends.
 func start(t *testing.T, db *database, kept ingest.Spool) (q *ingest.Queue, stop func()) {
-	q = ingest.New(db, kept, limits, db, slog.New(slog.DiscardHandler))
+	q = ingest.New(db, kept, limits, db, db, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { q.Run(ctx); close(done) }()
@@ -264,6 +273,9 @@ func TestSpooledIsStoredInOrderWhenTheDatabaseIsBack(t *testing.T) {
 		wantDrained(t, kept)
 		direct(t, q, batch("8"))
 		db.wantStored(t, "1", "2", "3", "4", "5", "6", "7", "8")
+		if !slices.Equal(db.told, db.stored) {
+			t.Errorf("%q were published, want what is stored", db.told)
+		}
 	})
 }
 

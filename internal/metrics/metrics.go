@@ -75,6 +75,42 @@ func (m *Ingest) Refused(events int, reason string) {
 	m.refused.WithLabelValues(reason).Add(float64(events))
 }
 
+// Streams counts what goes through live streams. It is safe for concurrent use.
+type Streams struct {
+	open    prometheus.Gauge
+	sent    prometheus.Counter
+	tooSlow prometheus.Counter
+}
+
+// NewStreams gives the counters, registered with r.
+func NewStreams(r prometheus.Registerer) *Streams {
+	m := &Streams{
+		open: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ospulse_streams_open", Help: "Live streams that are open.",
+		}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_stream_events_sent_total", Help: "Events that were sent on live streams, once for each stream.",
+		}),
+		tooSlow: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ospulse_streams_too_slow_total", Help: "Live streams that were cut off because the client took nothing.",
+		}),
+	}
+	r.MustRegister(m.open, m.sent, m.tooSlow)
+	return m
+}
+
+// Opened counts a stream.
+func (m *Streams) Opened() { m.open.Inc() }
+
+// Closed takes a stream back.
+func (m *Streams) Closed() { m.open.Dec() }
+
+// Sent counts events that were sent on a stream.
+func (m *Streams) Sent(events int) { m.sent.Add(float64(events)) }
+
+// TooSlow counts a stream that was cut off because its client took nothing.
+func (m *Streams) TooSlow() { m.tooSlow.Inc() }
+
 // RegisterQueue reports, whenever it is asked, what waits to be committed.
 func RegisterQueue(r prometheus.Registerer, depth func() (events int, sizeBytes int64)) {
 	registerDepth(r, depth, "ospulse_ingest_queue_events", "Events that wait to be committed.",

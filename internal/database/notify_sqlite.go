@@ -1,0 +1,12 @@
+package database
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+)
+
+// listen hears nothing: SQLite has no such thing.
+func (*sqliteDialect) listen(ctx context.Context, _ string, _ func(), _ func(string)) { <-ctx.Done() }
+
+func (*sqliteDialect) notify(*gorm.DB, string, []string) error { return nil }

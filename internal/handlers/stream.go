@@ -1,0 +1,342 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/live"
+	"ospulse/internal/models"
+)
+
+const (
+	heartbeat      = 15 * time.Second       // a stream that has nothing to say shows that often that it lives
+	sendInterval   = 20 * time.Millisecond  // between two messages with events, unless the first one is full
+	streamTimeout  = 10 * time.Second       // a client that takes nothing for so long is cut off
+	reconnectAfter = 2 * time.Second        // what clients are told
+	rereadAfter    = 500 * time.Millisecond // when the database could not be read
+	advanceEvents  = 10_000                 // a filter may leave out so many before the client is told how far the stream is
+	writeBytes     = 32 << 10               // are written at once: what is progress
+	listedAtOnce   = 100                    // sessions
+)
+
+// Live opens streams; *live.Hub implements it and documents its contracts.
+type Live interface {
+	Subscribe(ctx context.Context, asked live.Asked) (*live.Stream, error)
+	SubscribeSessions(ctx context.Context, client string) (*live.SessionStream, error)
+	Closed() bool
+}
+
+// StreamMeter counts what goes through streams; *metrics.Streams is one.
+type StreamMeter interface {
+	Opened()
+	Closed()
+	Sent(events int)
+	TooSlow() // a client that was cut off
+}
+
+type streamHandler struct {
+	live  Live
+	meter StreamMeter
+}
+
+// streamEvents sends a session's events as Server-Sent Events, for as long as the
+// client listens. Each message has the seq up to which the client then knows them
+// all as its id, the first one too, which tells of the session: so a client that
+// comes back with it misses nothing.
+func (h *streamHandler) streamEvents(c *echo.Context) error {
+	asked := live.Asked{Client: remoteHost(c.Request())}
+	var err error
+	if asked.SessionID, err = sessionIDParam(c); err != nil {
+		return err
+	}
+	if asked.After, err = streamStart(c); err != nil {
+		return err
+	}
+	if asked.Where, err = filter.Parse(c.QueryParam("filter")); err != nil {
+		return err
+	}
+	stream, err := h.live.Subscribe(c.Request().Context(), asked)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	h.meter.Opened()
+	defer h.meter.Closed()
+	out := newEventStream(c, stream.Done())
+	return h.finish(c, h.sendEvents(out, stream, asked.SessionID))
+}
+
+// sendEvents sends what the stream has to tell, to its end.
+func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessionID string) error {
+	begun, told := false, int64(0)
+	for !out.isDone() {
+		update, err := stream.Read()
+		switch {
+		case err != nil: // the database is away, and comes back
+			out.wait(nil, rereadAfter)
+			err = out.beat()
+		case update.Deleted:
+			return out.send(message{event: "deleted", data: deletedView(sessionID)})
+		case update.Session != nil:
+			m := message{event: "session", data: sessionJSON(update.Session)}
+			if !begun {
+				begun, told, m.id = true, update.Seq, strconv.FormatInt(update.Seq, 10)
+			}
+			err = out.send(m)
+		case len(update.Events) > 0:
+			told = update.Seq
+			err = out.send(message{id: strconv.FormatInt(told, 10), list: update.Events})
+			h.meter.Sent(len(update.Events))
+			if err == nil && !update.Full { // what comes meanwhile goes together
+				out.wait(nil, sendInterval)
+			}
+		case update.Seq-told >= advanceEvents || update.Seq > told && out.isQuiet():
+			// To browsers this is no message, but what they send as Last-Event-ID.
+			told = update.Seq
+			err = out.send(message{id: strconv.FormatInt(told, 10)})
+		case update.Changed != nil:
+			out.wait(update.Changed, heartbeat)
+			if update.Seq == told { // else a message without data does as well
+				err = out.beat()
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return h.goodbye(out)
+}
+
+// streamStart gives the seq after which a stream starts, nil for its live edge. A
+// browser that reconnects sends the id of the last message that it got, which is
+// newer than what the address says.
+func streamStart(c *echo.Context) (*int64, error) {
+	name, text := "Last-Event-ID", c.Request().Header.Get("Last-Event-ID")
+	if text == "" {
+		name, text = "after", c.QueryParam("after")
+	}
+	if text == "" {
+		return nil, nil
+	}
+	seq, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seq < 0 {
+		return nil, models.Errorf(models.CodeInvalid, "%s must be the seq of an event, or 0 for the beginning, not %.100q", name, text)
+	}
+	return &seq, nil
+}
+
+// remoteHost tells clients apart, by what they cannot choose.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// streamSessions sends what becomes of all sessions. Whoever lists the sessions when
+// it is told that the stream is ready, which it is upon each connection, misses
+// nothing.
+func (h *streamHandler) streamSessions(c *echo.Context) error {
+	stream, err := h.live.SubscribeSessions(c.Request().Context(), remoteHost(c.Request()))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	h.meter.Opened()
+	defer h.meter.Closed()
+	out := newEventStream(c, stream.Done())
+	return h.finish(c, h.sendSessions(out, stream))
+}
+
+func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStream) error {
+	if err := out.send(message{event: "ready", data: []byte("{}")}); err != nil {
+		return err
+	}
+	for !out.isDone() {
+		changes, changed := stream.Read(listedAtOnce)
+		if changed != nil {
+			out.wait(changed, heartbeat)
+			if err := out.beat(); err != nil {
+				return err
+			}
+			continue
+		}
+		messages := make([]message, len(changes))
+		for i, change := range changes {
+			if change.Session == nil {
+				messages[i] = message{event: "deleted", data: deletedView(change.ID)}
+			} else {
+				messages[i] = message{event: "session", data: sessionJSON(change.Session)}
+			}
+		}
+		if err := out.send(messages...); err != nil {
+			return err
+		}
+	}
+	return h.goodbye(out)
+}
+
+func sessionJSON(session *models.Session) []byte {
+	text, _ := json.Marshal(newSessionView(session)) // strings and numbers: nothing that can fail
+	return text
+}
+
+func deletedView(id string) []byte {
+	text, _ := json.Marshal(map[string]string{"id": id}) // cannot fail
+	return text
+}
+
+// goodbye tells a client that is still there why the stream ends.
+func (h *streamHandler) goodbye(out *eventStream) error {
+	if !h.live.Closed() {
+		return nil
+	}
+	return out.comment(" the backend is shutting down")
+}
+
+// finish gives what is left of an error: that a client has gone is none, and one
+// that was too slow is cut off.
+func (h *streamHandler) finish(c *echo.Context, err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	h.meter.TooSlow()
+	return fmt.Errorf("%w: %s took nothing of a stream for %s, and can come back", errBrokenOff, remoteHost(c.Request()), streamTimeout)
+}
+
+// message is one message of an event stream; what is empty is left out. Without
+// data it only tells the id. See section 9.2 of the HTML standard.
+type message struct {
+	event string   // the type
+	id    string   // what the client sends as Last-Event-ID when it comes back
+	data  []byte   // JSON, which has no line breaks
+	list  [][]byte // the elements of a JSON array, which is the data
+}
+
+func (m *message) append(out []byte) []byte {
+	if m.event != "" {
+		out = append(append(append(out, "event: "...), m.event...), '\n')
+	}
+	if m.id != "" {
+		out = append(append(append(out, "id: "...), m.id...), '\n')
+	}
+	switch {
+	case m.data != nil:
+		out = append(append(append(out, "data: "...), m.data...), '\n')
+	case m.list != nil:
+		out = append(out, "data: ["...)
+		for i, element := range m.list {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			out = append(out, element...)
+		}
+		out = append(out, "]\n"...)
+	}
+	return append(out, '\n')
+}
+
+// eventStream writes an answer of Server-Sent Events. Between two messages it holds
+// hardly any memory.
+type eventStream struct {
+	response   http.ResponseWriter
+	controller *http.ResponseController
+	done       <-chan struct{}
+	timer      *time.Timer
+	written    time.Time // when something was written last
+}
+
+// newEventStream begins the answer. It ends when done is closed.
+func newEventStream(c *echo.Context, done <-chan struct{}) *eventStream {
+	header := c.Response().Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx passes on what there is
+	header.Set("X-Content-Type-Options", "nosniff")
+	c.Response().WriteHeader(http.StatusOK)
+	timer := time.NewTimer(0)
+	timer.Stop()
+	return &eventStream{c.Response(), http.NewResponseController(c.Response()), done, timer, time.Time{}}
+}
+
+func (s *eventStream) isDone() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// isQuiet reports whether nothing was written for the time of a heartbeat.
+func (s *eventStream) isQuiet() bool { return time.Since(s.written) >= heartbeat }
+
+// outputs are what messages are put together in.
+var outputs = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // a pool
+
+// send writes messages. The first of the stream also tells how soon a client that
+// was cut off may come back.
+func (s *eventStream) send(messages ...message) error {
+	buffer := outputs.Get().(*[]byte)
+	defer outputs.Put(buffer)
+	out := (*buffer)[:0]
+	if s.written.IsZero() {
+		out = fmt.Appendf(out, "retry: %d\n", reconnectAfter.Milliseconds())
+	}
+	for i := range messages {
+		out = messages[i].append(out)
+	}
+	*buffer = out
+	return s.write(out)
+}
+
+func (s *eventStream) comment(text string) error { return s.write([]byte(":" + text + "\n\n")) }
+
+// write passes bytes on, and gives up a client that takes nothing of them for
+// streamTimeout.
+func (s *eventStream) write(out []byte) error {
+	for len(out) > 0 {
+		if err := s.controller.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
+			return err
+		}
+		n, err := s.response.Write(out[:min(len(out), writeBytes)])
+		if err != nil {
+			return err
+		}
+		out = out[n:]
+	}
+	s.written = time.Now()
+	return s.controller.Flush()
+}
+
+// beat writes a comment when nothing was written for the time of a heartbeat.
+func (s *eventStream) beat() error {
+	if s.isQuiet() && !s.isDone() {
+		return s.comment("")
+	}
+	return nil
+}
+
+// wait returns when changed is closed, the time is over, a heartbeat is due or the
+// stream is done.
+func (s *eventStream) wait(changed <-chan struct{}, most time.Duration) {
+	s.timer.Reset(min(most, time.Until(s.written.Add(heartbeat))))
+	defer s.timer.Stop()
+	select {
+	case <-changed:
+	case <-s.done:
+	case <-s.timer.C:
+	}
+}

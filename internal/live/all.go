@@ -1,0 +1,187 @@
+package live
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// Change is what became of a session: how it is now, or nil when it is gone.
+type Change struct {
+	ID      string
+	Session *models.Session
+}
+
+// SessionStream tells one client what becomes of all sessions. It is for one
+// goroutine.
+type SessionStream struct {
+	hub     *Hub
+	client  string
+	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
+	cancel  context.CancelFunc // of ctx
+	pending map[string]*models.Session
+	order   []string // the keys of pending, oldest change first
+}
+
+// allSessions is what the streams of all sessions share.
+type allSessions struct {
+	open *atomic.Int32
+
+	mu      *sync.Mutex
+	streams map[*SessionStream]struct{}
+	known   map[string]head // how each session was last told of; nil until they were read
+	read    chan struct{}   // closed when known is there
+	asked   chan struct{}   // holds a value when someone waits for that
+	changed chan struct{}   // closed when something is pending; nil when nobody waits
+	next    time.Time       // when the sessions are looked through again
+}
+
+// head is what tells whether a session has changed.
+type head struct {
+	eventCount int64
+	updatedAt  time.Time
+}
+
+func headOf(s *models.Session) head { return head{s.EventCount, s.UpdatedAt} }
+
+func newAllSessions() allSessions {
+	return allSessions{
+		open: &atomic.Int32{}, mu: &sync.Mutex{}, streams: map[*SessionStream]struct{}{},
+		read: make(chan struct{}), asked: make(chan struct{}, 1),
+	}
+}
+
+// watched reports whether anyone listens.
+func (a *allSessions) watched() bool { return a.open.Load() > 0 }
+
+// SubscribeSessions opens a stream of what becomes of all sessions, which lives
+// until ctx ends, the hub is closed or the caller closes it, which it must. A list
+// of sessions that is read from then on, and what the stream tells, miss nothing
+// between them. Too many streams are overloaded.
+func (h *Hub) SubscribeSessions(ctx context.Context, client string) (*SessionStream, error) {
+	if err := h.enter(client); err != nil {
+		return nil, err
+	}
+	s := &SessionStream{hub: h, client: client, pending: map[string]*models.Session{}}
+	s.ctx, s.cancel = h.context(ctx)
+	a := &h.all
+	a.mu.Lock()
+	a.streams[s] = struct{}{}
+	a.open.Store(int32(len(a.streams)))
+	read := a.read
+	if a.known == nil {
+		wake(a.asked)
+	}
+	a.mu.Unlock()
+	timeout := time.NewTimer(2 * readTimeout)
+	defer timeout.Stop()
+	var err error
+	select {
+	case <-read:
+		return s, nil
+	case <-s.ctx.Done():
+		err = s.ctx.Err()
+	case <-timeout.C:
+		err = models.Errorf(models.CodeUnavailable, "the sessions cannot be read at the moment")
+	}
+	s.Close()
+	return nil, err
+}
+
+// Done is closed when the stream is at its end, because the client has gone or the
+// hub is closed.
+func (s *SessionStream) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Close ends the stream.
+func (s *SessionStream) Close() {
+	s.cancel()
+	a := &s.hub.all
+	a.mu.Lock()
+	delete(a.streams, s)
+	a.open.Store(int32(len(a.streams)))
+	if len(a.streams) == 0 && a.known != nil {
+		a.known, a.read = nil, make(chan struct{})
+	}
+	a.mu.Unlock()
+	s.hub.leave(s.client)
+}
+
+// Read gives what has changed, each session once, up to max; when nothing has, it
+// gives a channel that is closed when something does.
+func (s *SessionStream) Read(max int) ([]Change, <-chan struct{}) {
+	a := &s.hub.all
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(s.order) == 0 {
+		if a.changed == nil {
+			a.changed = make(chan struct{})
+		}
+		return nil, a.changed
+	}
+	n := min(max, len(s.order))
+	changes := make([]Change, n)
+	for i, id := range s.order[:n] {
+		changes[i] = Change{id, s.pending[id]}
+		delete(s.pending, id)
+	}
+	s.order = slices.Clone(s.order[n:])
+	return changes, nil
+}
+
+// tell tells the streams how a session is, nil when it is gone, unless they know.
+func (a *allSessions) tell(id string, session *models.Session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before, known := a.known[id]
+	switch {
+	case a.known == nil: // who comes then lists it
+		return
+	case session == nil && !known:
+		return
+	case session == nil:
+		delete(a.known, id)
+	case known && before == headOf(session):
+		return
+	default:
+		a.known[id] = headOf(session)
+	}
+	for s := range a.streams {
+		if _, waits := s.pending[id]; !waits {
+			s.order = append(s.order, id)
+		}
+		s.pending[id] = session
+	}
+	if a.changed != nil {
+		close(a.changed)
+		a.changed = nil
+	}
+}
+
+// compare takes how all sessions are, and gives those that are not as the streams
+// know them. The first time it only keeps them.
+func (a *allSessions) compare(now map[string]head) (differing []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil {
+		if len(a.streams) > 0 {
+			a.known = now
+			close(a.read)
+		}
+		return nil
+	}
+	for id, is := range now {
+		if before, ok := a.known[id]; !ok || before != is {
+			differing = append(differing, id)
+		}
+	}
+	for id := range a.known {
+		if _, ok := now[id]; !ok {
+			differing = append(differing, id)
+		}
+	}
+	return differing
+}

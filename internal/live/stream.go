@@ -1,0 +1,241 @@
+package live
+
+import (
+	"context"
+	"time"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+)
+
+// Asked is what a client asks of a stream of events.
+type Asked struct {
+	Client    string // who asks, for the limits
+	SessionID string
+	After     *int64         // the seq after which it starts; nil starts with what comes from now on
+	Where     *filter.Filter // nil gives all events
+}
+
+// Update is what a stream has to tell: one of the following, or nothing.
+type Update struct {
+	Events  [][]byte        // as lists give them, as JSON, by seq; not to be changed
+	Full    bool            // of Events as many as are given at once: there may be more
+	Session *models.Session // as it is now; first of all, and when it has changed
+	Deleted bool            // the session is gone, and the stream at its end
+
+	// Seq is up to where the stream has been read: that of the last event, or a
+	// larger one when the filter left out what followed.
+	Seq int64
+	// Changed, if not nil, says that there is nothing, and is closed when there may
+	// be something.
+	Changed <-chan struct{}
+
+	sizeBytes int // of Events
+}
+
+// What is given at once.
+const (
+	maxUpdateEvents = 500
+	maxUpdateBytes  = 256 << 10 // and at most one event more
+	gatherTime      = 20 * time.Millisecond
+)
+
+// The bounds of one read of the database: rows, and how many events a filter looks
+// at. Both follow what the reads before gave and took.
+const (
+	minPage   = 16
+	minWindow = 1000
+	maxWindow = 200_000
+	readGoal  = 200 * time.Millisecond // a window that takes less than half of it grows, one that takes more shrinks
+)
+
+// Stream is one client's way through the events of a session. It is for one
+// goroutine.
+type Stream struct {
+	hub     *Hub
+	topic   *topic
+	client  string
+	where   *filter.Filter
+	whole   bool               // the filter needs the events' data
+	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
+	cancel  context.CancelFunc // of ctx
+	seq     int64
+	version int   // of the session that was told last
+	page    int   // rows of the next read of the database
+	window  int64 // events that it looks at with a filter
+}
+
+// Subscribe opens a stream, which lives until ctx ends, the hub is closed or the
+// caller closes it, which it must. A session that does not exist is not_found, a
+// start beyond its newest event invalid, too many streams are overloaded.
+func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
+	if err := h.enter(asked.Client); err != nil {
+		return nil, err
+	}
+	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, page: minPage, window: minWindow}
+	s.whole = s.where != nil && s.where.NeedsData()
+	s.ctx, s.cancel = h.context(ctx)
+	// Whatever is committed after this look comes through the topic.
+	if err := s.start(asked); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stream) start(asked Asked) error {
+	session, err := s.hub.sessions.Get(s.ctx, asked.SessionID)
+	if err != nil {
+		return err
+	}
+	s.topic.saw(session, false)
+	s.seq = session.EventCount
+	if asked.After == nil {
+		return nil
+	}
+	if *asked.After > session.EventCount {
+		return models.Errorf(models.CodeInvalid, "the stream cannot start after event %d: the newest of the session is %d", *asked.After, session.EventCount)
+	}
+	s.seq = *asked.After
+	return nil
+}
+
+// context gives one that ends with ctx or with the hub.
+func (h *Hub) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(h.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Done is closed when the stream is at its end, because the client has gone or the
+// hub is closed.
+func (s *Stream) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Close ends the stream.
+func (s *Stream) Close() {
+	s.cancel()
+	s.hub.part(s.topic)
+	s.hub.leave(s.client)
+}
+
+// Read gives what comes next, and waits for nothing but the database: when there
+// is nothing, Changed of the update tells when to ask again. After an error, which
+// is unavailable, the stream stands where it was.
+func (s *Stream) Read() (Update, error) {
+	if update, ok := s.state(); ok {
+		return update, nil
+	}
+	update := Update{Seq: s.seq}
+	began := time.Now()
+	for {
+		before := s.seq
+		if err := s.gather(&update); err != nil {
+			if update.Seq = s.seq; update.Events != nil {
+				return update, nil // what is wrong shows the next time
+			}
+			return update, models.Wrap(err, models.CodeUnavailable, "the events cannot be read at the moment")
+		}
+		update.Seq = s.seq
+		if s.seq == before || update.Full || time.Since(began) >= gatherTime {
+			return update, nil
+		}
+	}
+}
+
+// state gives what is to be told before any event, or that there is none.
+func (s *Stream) state() (update Update, ok bool) {
+	t := s.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.deleted:
+		return Update{Deleted: true, Seq: s.seq}, true
+	case s.version != t.version:
+		s.version = t.version
+		return Update{Session: t.session, Seq: s.seq}, true
+	case s.seq >= t.newest:
+		return Update{Changed: t.wait(), Seq: s.seq}, true
+	}
+	return Update{}, false
+}
+
+// gather adds the next events to an update, from the ring or else the database,
+// and moves the stream on. At the end of what there is it does nothing.
+func (s *Stream) gather(update *Update) error {
+	t := s.topic
+	t.mu.Lock()
+	run, gapEnd := t.run(s.seq, s.whole)
+	newest := t.newest
+	t.mu.Unlock()
+	if len(run) == 0 && s.seq < newest {
+		ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
+		defer cancel()
+		if s.whole || newest-s.seq > ringEvents/2 {
+			return s.replay(ctx, gapEnd, update)
+		}
+		var err error
+		if run, err = t.fill(ctx, s.seq, gapEnd); err != nil { // others near the end lack it as well
+			return err
+		}
+	}
+	for _, i := range run {
+		if update.full() {
+			break
+		}
+		if s.where == nil || s.where.Match(i.event) {
+			update.add(i.listed())
+		}
+		s.seq = i.event.Seq
+	}
+	return nil
+}
+
+func (u *Update) add(event []byte) {
+	u.Events = append(u.Events, event)
+	u.sizeBytes += len(event)
+}
+
+// full sets and gives Full.
+func (u *Update) full() bool {
+	u.Full = len(u.Events) >= maxUpdateEvents || u.sizeBytes >= maxUpdateBytes
+	return u.Full
+}
+
+// replay adds events that are long past, or whose data the filter needs: a page of
+// those up to upTo, of the database.
+func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
+	if s.where != nil {
+		upTo = min(upTo, s.seq+s.window)
+	}
+	began := time.Now()
+	events, err := s.hub.list(ctx, s.topic.sessionID, s.where, models.EventPage{After: s.seq, Before: upTo + 1, Limit: s.page})
+	switch took := time.Since(began); {
+	case err != nil || took > readGoal:
+		s.window = max(s.window/2, minWindow)
+	case took < readGoal/2:
+		s.window = min(2*s.window, maxWindow)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(events) == 0 && s.where == nil:
+		return errMissing
+	}
+	size := 0
+	for i := range events {
+		if update.full() { // the rest is read again
+			return nil
+		}
+		event := listed(&events[i])
+		size += len(event)
+		update.add(event)
+		s.seq = events[i].Seq
+	}
+	if s.where != nil && len(events) < s.page {
+		s.seq = upTo // nothing else is selected
+	}
+	if len(events) > 0 {
+		s.page = min(max(maxUpdateBytes*len(events)/size, minPage), maxUpdateEvents)
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// eventSource reads an event stream as section 9.2 of the HTML standard says.
+type eventSource struct {
+	lines *bufio.Reader
+	skip  bool // the line feed that follows a carriage return
+
+	retry       string // the reconnection time, if one was told
+	lastEventID string // what a browser would send when it reconnects
+	comments    int
+}
+
+// sseMessage is what a browser would dispatch.
+type sseMessage struct {
+	event, data, lastEventID string
+}
+
+func newEventSource(body io.Reader) *eventSource {
+	lines := bufio.NewReader(body)
+	if mark, err := lines.Peek(3); err == nil && string(mark) == "\ufeff" { // one byte order mark is ignored
+		lines.Discard(3) //nolint:errcheck // it was peeked
+	}
+	return &eventSource{lines: lines}
+}
+
+// line reads up to a carriage return, a line feed or both. A line that the end of
+// the stream cuts is no line.
+func (s *eventSource) line() (string, error) {
+	var line []byte
+	for {
+		b, err := s.lines.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if s.skip {
+			s.skip = false
+			if b == '\n' {
+				continue
+			}
+		}
+		switch b {
+		case '\r':
+			s.skip = true
+			return string(line), nil
+		case '\n':
+			return string(line), nil
+		}
+		line = append(line, b)
+	}
+}
+
+// next gives the next message. What is pending when the stream ends is thrown
+// away.
+func (s *eventSource) next() (sseMessage, error) {
+	var data strings.Builder
+	eventType, id := "", s.lastEventID
+	for {
+		line, err := s.line()
+		if err != nil {
+			return sseMessage{}, err
+		}
+		if line == "" { // dispatch
+			s.lastEventID = id
+			if data.Len() == 0 {
+				eventType = ""
+				continue
+			}
+			if eventType == "" {
+				eventType = "message"
+			}
+			return sseMessage{eventType, strings.TrimSuffix(data.String(), "\n"), id}, nil
+		}
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "":
+			s.comments++
+		case "event":
+			eventType = value
+		case "data":
+			data.WriteString(value + "\n")
+		case "id":
+			if !strings.Contains(value, "\x00") {
+				id = value
+			}
+		case "retry":
+			if strings.Trim(value, "0123456789") == "" {
+				s.retry = value
+			}
+		}
+	}
+}
+
+// stream is one connection to an event stream.
+type stream struct {
+	*eventSource
+	header http.Header
+	close  func()
+}
+
+// streamClient has a connection for each stream.
+var streamClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} //nolint:gochecknoglobals // as http.DefaultClient
+
+// openStream opens an event stream; one that is refused gives the answer. It is
+// closed when ctx ends.
+func openStream(ctx context.Context, url string, header ...string) (*stream, *answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		request.Header.Set(name, value)
+	}
+	response, err := streamClient.Do(request)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	closing := func() { cancel(); response.Body.Close() }
+	if response.StatusCode != http.StatusOK {
+		defer closing()
+		text, err := io.ReadAll(response.Body)
+		return nil, &answer{response.StatusCode, response.Header, text}, err
+	}
+	return &stream{newEventSource(response.Body), response.Header, closing}, nil, nil
+}
+
+// stream opens an event stream, for at most a minute.
+func (b *backend) stream(path string, header ...string) *stream {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	s, refused, err := openStream(ctx, b.url+path, header...)
+	if err != nil || refused != nil {
+		cancel()
+		b.t.Fatalf("no stream: %v, %v", refused, err)
+	}
+	b.t.Cleanup(func() { s.close(); cancel() })
+	return s
+}
+
+// want gives the next message, which must be of this type.
+func (s *stream) want(t testing.TB, event string) sseMessage {
+	t.Helper()
+	m, err := s.next()
+	if err != nil || m.event != event {
+		t.Fatalf("got %+v, %v, want a message of type %s", m, err, event)
+	}
+	return m
+}
+
+// streamed is an event of a stream.
+type streamed struct {
+	SessionID   string `json:"session_id"`
+	Seq         int64  `json:"seq"`
+	EventType   string `json:"event_type"`
+	Source      string `json:"source"`
+	ProcessName string `json:"process_name"`
+	Preview     string `json:"preview"`
+}
+
+// events gives the events of a message, whose id must be the seq of the last one.
+func (m *sseMessage) events() ([]streamed, error) {
+	var events []streamed
+	if err := json.Unmarshal([]byte(m.data), &events); err != nil || m.event != "message" || len(events) == 0 {
+		return nil, fmt.Errorf("%w: no events: %.300s %.300s", errors.Join(err, errBadStream), m.event, m.data)
+	}
+	if last := events[len(events)-1].Seq; m.lastEventID != strconv.FormatInt(last, 10) {
+		return nil, fmt.Errorf("%w: the id is %s, the last seq %d", errBadStream, m.lastEventID, last)
+	}
+	return events, nil
+}
+
+var errBadStream = errors.New("a bad message")
+
+// wantSeqs wants the next events of the stream to have the seqs first to last.
+func (s *stream) wantSeqs(t testing.TB, first, last int64) []streamed {
+	t.Helper()
+	var all []streamed
+	for seq := first; seq <= last; {
+		m, err := s.next()
+		if err != nil {
+			t.Fatalf("waiting for event %d: %v", seq, err)
+		}
+		if m.event == "session" {
+			continue
+		}
+		events, err := m.events()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			if e.Seq != seq {
+				t.Fatalf("got event %d, want %d", e.Seq, seq)
+			}
+			seq++
+		}
+		all = append(all, events...)
+	}
+	return all
+}
+
+// post stores events by their source names.
+func (b *backend) post(sources ...string) {
+	b.t.Helper()
+	if a := b.send("POST", "/api/events/batch", eventsNamed(sources...)); a.status != http.StatusOK {
+		b.t.Fatalf("%d %s", a.status, a.body)
+	}
+}
+
+func eventsNamed(sources ...string) string {
+	var body bytes.Buffer
+	for i, source := range sources {
+		body.WriteByte("[,"[min(i, 1)])
+		fmt.Fprintf(&body, `{"event_type":"x","source":%q,"data":{"n":%d}}`, source, i)
+	}
+	body.WriteByte(']')
+	return body.String()
+}
+
+func TestStreamReplaysAndGoesLive(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		b.post("a", "b", "c")
+		live, all := b.stream("/api/sessions/unassigned/stream"), b.stream("/api/sessions/unassigned/stream?after=0")
+		resumed := b.stream("/api/sessions/unassigned/stream?after=0", "Last-Event-ID: 2")
+		for s, id := range map[*stream]string{live: "3", all: "0", resumed: "2"} {
+			m := s.want(t, "session")
+			if m.lastEventID != id || !strings.Contains(m.data, `"id":"unassigned"`) || s.retry != "2000" {
+				t.Errorf("the stream begins with %+v, retry %s, want the session and id %s", m, s.retry, id)
+			}
+			for name, want := range map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
+				if got := s.header.Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+		}
+		b.post("d", "e")
+		if got := live.wantSeqs(t, 4, 5); got[0].Source != "d" || got[0].Preview != `{"n":0}` && got[0].Preview != `{"n": 0}` {
+			t.Errorf("got %+v", got)
+		}
+		all.wantSeqs(t, 1, 5)
+		resumed.wantSeqs(t, 3, 5)
+	})
+}
