@@ -8,11 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
 )
 
 // eventSource reads an event stream as section 9.2 of the HTML standard says.
@@ -110,6 +117,7 @@ func (s *eventSource) next() (sseMessage, error) {
 type stream struct {
 	*eventSource
 	header http.Header
+	body   io.Reader
 	close  func()
 }
 
@@ -140,7 +148,7 @@ func openStream(ctx context.Context, url string, header ...string) (*stream, *an
 		text, err := io.ReadAll(response.Body)
 		return nil, &answer{response.StatusCode, response.Header, text}, err
 	}
-	return &stream{newEventSource(response.Body), response.Header, closing}, nil, nil
+	return &stream{newEventSource(response.Body), response.Header, response.Body, closing}, nil, nil
 }
 
 // stream opens an event stream, for at most a minute.
@@ -258,5 +266,152 @@ func TestStreamReplaysAndGoesLive(t *testing.T) {
 		}
 		all.wantSeqs(t, 1, 5)
 		resumed.wantSeqs(t, 3, 5)
+	})
+}
+
+// cutReader follows a stream that is cut again and again, as a browser does, and
+// keeps the seqs of the events that it gets.
+type cutReader struct {
+	path string
+	urls []string // of backends that it connects to by turns
+	cuts int      // how often the stream is to be cut
+	cut  func()   // called after each
+	seqs []int64
+}
+
+// run reads until the stream has told of all events up to last.
+func (r *cutReader) run(ctx context.Context, last int64) error {
+	id := "0"
+	for n := 0; ; n++ {
+		seq, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || seq >= last {
+			return err
+		}
+		next, err := r.connect(ctx, r.urls[n%len(r.urls)]+r.path, id, n < r.cuts, last)
+		if err != nil {
+			return fmt.Errorf("connection %d, after event %s: %w", n, id, err)
+		}
+		id = next
+		if n < r.cuts {
+			r.cut()
+		}
+	}
+}
+
+// connect reads one connection, which may be cut at any byte or at any time, and
+// gives the id to come back with.
+func (r *cutReader) connect(ctx context.Context, url, id string, isCut bool, last int64) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, refused, err := openStream(ctx, url, "Last-Event-ID: "+id)
+	if err != nil || refused != nil {
+		return id, fmt.Errorf("no stream: %v, %w", refused, err)
+	}
+	defer s.close()
+	s.lastEventID = id
+	if isCut {
+		if rand.IntN(2) == 0 {
+			s.lines.Reset(io.LimitReader(s.body, rand.Int64N(200_000)))
+		}
+		timer := time.AfterFunc(rand.N(12*time.Millisecond), cancel)
+		defer timer.Stop()
+	}
+	for {
+		m, err := s.next()
+		if err != nil {
+			if isCut {
+				return s.lastEventID, nil
+			}
+			return s.lastEventID, err
+		}
+		if m.event == "message" {
+			events, err := m.events()
+			if err != nil {
+				return s.lastEventID, err
+			}
+			for _, e := range events {
+				r.seqs = append(r.seqs, e.Seq)
+			}
+		}
+		if seq, err := strconv.ParseInt(s.lastEventID, 10, 64); err != nil || seq >= last {
+			return s.lastEventID, err
+		}
+	}
+}
+
+// Readers that are cut a thousand times while many write see each event once, in
+// order.
+func TestCutStreamMissesNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		backends := []*backend{startBackend(t, env)}
+		if env["DATABASE_URL"] != "" {
+			backends = append(backends, startBackend(t, env))
+		}
+		var urls []string
+		for _, b := range backends {
+			urls = append(urls, b.url)
+		}
+		const cuts, batches, writers, each = 1000, 400, 4, 250
+		// Writing goes on as the cuts do, so that it lasts as long.
+		begin := make(chan struct{}, batches)
+		done := 0
+		all := &cutReader{path: "/api/sessions/unassigned/stream", urls: urls, cuts: cuts, cut: func() {
+			if done++; done%5 < 2 { // there are 400 batches for 1000 cuts
+				begin <- struct{}{}
+			}
+		}}
+		some := &cutReader{path: "/api/sessions/unassigned/stream?filter=" + url.QueryEscape(`type = "y"`), urls: urls, cuts: cuts, cut: func() {}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var running sync.WaitGroup
+		for w := range writers {
+			running.Go(func() {
+				for range batches / writers {
+					select {
+					case <-begin:
+					case <-ctx.Done():
+						return
+					}
+					var body bytes.Buffer
+					for i := range each {
+						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "xy"[i/100%2], w, i%10)
+					}
+					a, err := backends[w%len(backends)].trySend("POST", "/api/events/batch", body.String(), "Content-Type: application/x-ndjson")
+					if err != nil || a.status != http.StatusOK {
+						t.Errorf("a batch got %d %s, %v", a.status, a.body, err)
+						cancel()
+					}
+				}
+			})
+		}
+		for _, r := range []*cutReader{all, some} {
+			running.Go(func() {
+				if err := r.run(ctx, batches*each); err != nil {
+					t.Error(err)
+					cancel()
+				}
+			})
+		}
+		running.Wait()
+		if t.Failed() {
+			return
+		}
+		where, err := filter.Parse(`type = "y"`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var every, selected []int64
+		for _, e := range backends[0].export("unassigned") {
+			every = append(every, e.Seq)
+			if where.Match(&models.Event{EventType: e.EventType}) {
+				selected = append(selected, e.Seq)
+			}
+		}
+		if len(every) != batches*each || !slices.Equal(all.seqs, every) {
+			t.Errorf("of %d events the stream gave %d: not each once, in order", len(every), len(all.seqs))
+		}
+		if !slices.Equal(some.seqs, selected) {
+			t.Errorf("of the %d events that the filter selects the stream gave %d: not each once, in order", len(selected), len(some.seqs))
+		}
 	})
 }
