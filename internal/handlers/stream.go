@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -83,9 +84,13 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 	for !out.isDone() {
 		update, err := stream.Read()
 		switch {
-		case err != nil: // the database is away, and comes back
+		case models.ErrorCode(err) == models.CodeUnavailable: // and the stream stays
 			out.wait(nil, rereadAfter)
 			err = out.beat()
+		case err != nil && out.isDone():
+			return h.goodbye(out)
+		case err != nil:
+			return fmt.Errorf("%w: %w", errBrokenOff, err)
 		case update.Deleted:
 			return out.send(message{event: "deleted", data: deletedView(sessionID)})
 		case update.Session != nil:
@@ -209,7 +214,10 @@ func (h *streamHandler) goodbye(out *eventStream) error {
 // finish gives what is left of an error: that a client has gone is none, and one
 // that was too slow is cut off.
 func (h *streamHandler) finish(c *echo.Context, err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, errBrokenOff):
+		return err
+	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
 	}
 	h.meter.TooSlow()
@@ -223,29 +231,6 @@ type message struct {
 	id    string   // what the client sends as Last-Event-ID when it comes back
 	data  []byte   // JSON, which has no line breaks
 	list  [][]byte // the elements of a JSON array, which is the data
-}
-
-func (m *message) append(out []byte) []byte {
-	if m.event != "" {
-		out = append(append(append(out, "event: "...), m.event...), '\n')
-	}
-	if m.id != "" {
-		out = append(append(append(out, "id: "...), m.id...), '\n')
-	}
-	switch {
-	case m.data != nil:
-		out = append(append(append(out, "data: "...), m.data...), '\n')
-	case m.list != nil:
-		out = append(out, "data: ["...)
-		for i, element := range m.list {
-			if i > 0 {
-				out = append(out, ',')
-			}
-			out = append(out, element...)
-		}
-		out = append(out, "]\n"...)
-	}
-	return append(out, '\n')
 }
 
 // eventStream writes an answer of Server-Sent Events. Between two messages it holds
@@ -266,9 +251,13 @@ func newEventStream(c *echo.Context, done <-chan struct{}) *eventStream {
 	header.Set("X-Accel-Buffering", "no") // nginx passes on what there is
 	header.Set("X-Content-Type-Options", "nosniff")
 	c.Response().WriteHeader(http.StatusOK)
+	below := c.Response()
+	if response, err := echo.UnwrapResponse(below); err == nil {
+		below = response.ResponseWriter // Echo's Flush loses the error, by which a slow client is known
+	}
 	timer := time.NewTimer(0)
 	timer.Stop()
-	return &eventStream{c.Response(), http.NewResponseController(c.Response()), done, timer, time.Time{}}
+	return &eventStream{c.Response(), http.NewResponseController(below), done, timer, time.Time{}}
 }
 
 func (s *eventStream) isDone() bool {
@@ -290,35 +279,75 @@ var outputs = sync.Pool{New: func() any { return new([]byte) }} //nolint:gocheck
 // was cut off may come back.
 func (s *eventStream) send(messages ...message) error {
 	buffer := outputs.Get().(*[]byte)
-	defer outputs.Put(buffer)
+	defer func() {
+		if cap(*buffer) <= 4*writeBytes {
+			outputs.Put(buffer)
+		}
+	}()
 	out := (*buffer)[:0]
 	if s.written.IsZero() {
 		out = fmt.Appendf(out, "retry: %d\n", reconnectAfter.Milliseconds())
 	}
+	var err error
 	for i := range messages {
-		out = messages[i].append(out)
+		if out, err = s.append(out, &messages[i]); err != nil {
+			return err
+		}
 	}
 	*buffer = out
-	return s.write(out)
+	return s.flush(out)
 }
 
-func (s *eventStream) comment(text string) error { return s.write([]byte(":" + text + "\n\n")) }
+// append puts a message together, and writes what becomes too much to hold.
+func (s *eventStream) append(out []byte, m *message) ([]byte, error) {
+	if m.event != "" {
+		out = append(append(append(out, "event: "...), m.event...), '\n')
+	}
+	switch {
+	case m.data != nil:
+		out = append(append(append(out, "data: "...), m.data...), '\n')
+	case m.list != nil:
+		out = append(out, "data: "...)
+		for i, element := range m.list {
+			out = append(append(out, "[,"[min(i, 1)]), element...)
+			if len(out) >= writeBytes {
+				if err := s.write(out); err != nil {
+					return nil, err
+				}
+				out = out[:0]
+			}
+		}
+		out = append(out, "]\n"...)
+	}
+	if m.id != "" { // last: a careless client must not take it for said when the data is cut
+		out = append(append(append(out, "id: "...), m.id...), '\n')
+	}
+	return append(out, '\n'), nil
+}
+
+func (s *eventStream) comment(text string) error { return s.flush([]byte(":" + text + "\n\n")) }
+
+// flush writes the last of something, and sees it on its way.
+func (s *eventStream) flush(out []byte) error {
+	if err := s.write(out); err != nil {
+		return err
+	}
+	s.written = time.Now()
+	return s.controller.Flush()
+}
 
 // write passes bytes on, and gives up a client that takes nothing of them for
 // streamTimeout.
 func (s *eventStream) write(out []byte) error {
-	for len(out) > 0 {
+	for some := range slices.Chunk(out, writeBytes) {
 		if err := s.controller.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
 			return err
 		}
-		n, err := s.response.Write(out[:min(len(out), writeBytes)])
-		if err != nil {
+		if _, err := s.response.Write(some); err != nil {
 			return err
 		}
-		out = out[n:]
 	}
-	s.written = time.Now()
-	return s.controller.Flush()
+	return nil
 }
 
 // beat writes a comment when nothing was written for the time of a heartbeat.

@@ -43,10 +43,10 @@ type allSessions struct {
 // head is what tells whether a session has changed.
 type head struct {
 	eventCount int64
-	updatedAt  time.Time
+	updatedAt  int64 // microseconds
 }
 
-func headOf(s *models.Session) head { return head{s.EventCount, s.UpdatedAt} }
+func headOf(s *models.Session) head { return head{s.EventCount, s.UpdatedAt.UnixMicro()} }
 
 func newAllSessions() allSessions {
 	return allSessions{

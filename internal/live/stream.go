@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"ospulse/internal/filter"
@@ -19,7 +20,7 @@ type Asked struct {
 // Update is what a stream has to tell: one of the following, or nothing.
 type Update struct {
 	Events  [][]byte        // as lists give them, as JSON, by seq; not to be changed
-	Full    bool            // of Events as many as are given at once: there may be more
+	Full    bool            // there is more than Events, by all appearance
 	Session *models.Session // as it is now; first of all, and when it has changed
 	Deleted bool            // the session is gone, and the stream at its end
 
@@ -38,6 +39,9 @@ const (
 	maxUpdateEvents = 500
 	maxUpdateBytes  = 256 << 10 // and at most one event more
 	gatherTime      = 20 * time.Millisecond
+	// replayBytes is about how much is read from the database at once: unlike what
+	// is in a ring, each stream has its own.
+	replayBytes = 64 << 10
 )
 
 // The bounds of one read of the database: rows, and how many events a filter looks
@@ -56,9 +60,10 @@ type Stream struct {
 	topic   *topic
 	client  string
 	where   *filter.Filter
-	whole   bool               // the filter needs the events' data
-	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
-	cancel  context.CancelFunc // of ctx
+	match   func(*models.Event) bool // that of where
+	whole   bool                     // it needs the events' data
+	ctx     context.Context          //nolint:containedctx // of the request that the stream lives for
+	cancel  context.CancelFunc       // of ctx
 	seq     int64
 	version int   // of the session that was told last
 	page    int   // rows of the next read of the database
@@ -73,7 +78,9 @@ func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
 		return nil, err
 	}
 	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, page: minPage, window: minWindow}
-	s.whole = s.where != nil && s.where.NeedsData()
+	if s.where != nil {
+		s.match, s.whole = s.where.Match, s.where.NeedsData()
+	}
 	s.ctx, s.cancel = h.context(ctx)
 	// Whatever is committed after this look comes through the topic.
 	if err := s.start(asked); err != nil {
@@ -119,8 +126,8 @@ func (s *Stream) Close() {
 }
 
 // Read gives what comes next, and waits for nothing but the database: when there
-// is nothing, Changed of the update tells when to ask again. After an error, which
-// is unavailable, the stream stands where it was.
+// is nothing, Changed of the update tells when to ask again. After an error the
+// stream stands where it was; what may be over soon is unavailable.
 func (s *Stream) Read() (Update, error) {
 	if update, ok := s.state(); ok {
 		return update, nil
@@ -133,13 +140,21 @@ func (s *Stream) Read() (Update, error) {
 			if update.Seq = s.seq; update.Events != nil {
 				return update, nil // what is wrong shows the next time
 			}
-			return update, models.Wrap(err, models.CodeUnavailable, "the events cannot be read at the moment")
+			return update, s.fault(err)
 		}
 		update.Seq = s.seq
 		if s.seq == before || update.Full || time.Since(began) >= gatherTime {
 			return update, nil
 		}
 	}
+}
+
+// fault makes what may be over soon unavailable.
+func (s *Stream) fault(err error) error {
+	if errors.Is(err, errMissing) || errors.Is(err, context.DeadlineExceeded) {
+		return models.Wrap(err, models.CodeUnavailable, "the events cannot be read at the moment")
+	}
+	return err
 }
 
 // state gives what is to be told before any event, or that there is none.
@@ -182,7 +197,7 @@ func (s *Stream) gather(update *Update) error {
 		if update.full() {
 			break
 		}
-		if s.where == nil || s.where.Match(i.event) {
+		if s.match == nil || s.match(i.event) {
 			update.add(i.listed())
 		}
 		s.seq = i.event.Seq
@@ -221,21 +236,19 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	case len(events) == 0 && s.where == nil:
 		return errMissing
 	}
-	size := 0
-	for i := range events {
-		if update.full() { // the rest is read again
-			return nil
-		}
-		event := listed(&events[i])
-		size += len(event)
-		update.add(event)
-		s.seq = events[i].Seq
+	if len(events) == 0 {
+		s.seq = upTo
+		return nil
 	}
+	size := update.sizeBytes
+	for i := range events {
+		update.add(listed(&events[i]))
+	}
+	s.seq = events[len(events)-1].Seq
 	if s.where != nil && len(events) < s.page {
 		s.seq = upTo // nothing else is selected
 	}
-	if len(events) > 0 {
-		s.page = min(max(maxUpdateBytes*len(events)/size, minPage), maxUpdateEvents)
-	}
+	s.page = min(max(replayBytes*len(events)/(update.sizeBytes-size), minPage), maxUpdateEvents)
+	update.Full = true
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// What the rings keep of recent events. Bytes count an event's data and about
-// what it takes besides, in memory that the request which brought it had anyway.
+// What the rings keep of recent events. Bytes are those of an event's data twice,
+// as much of it may be in its listed form too, and about what it takes besides.
 const (
 	ringEvents   = 4096
 	ringBytes    = 8 << 20
@@ -44,7 +44,7 @@ func listed(e *models.Event) []byte {
 	return wire.AppendListedEvent(nil, e)
 }
 
-func (i *item) size() int64 { return itemBytes + int64(len(i.event.Data)+len(i.event.DataRaw)) }
+func (i *item) size() int64 { return itemBytes + 2*int64(len(i.event.Data)+len(i.event.DataRaw)) }
 
 // topic is what the streams of one session share.
 type topic struct {
