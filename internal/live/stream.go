@@ -222,8 +222,9 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	if s.where != nil {
 		upTo = min(upTo, s.seq+s.window)
 	}
+	limit := min(s.page, maxUpdateEvents-len(update.Events))
 	began := time.Now()
-	events, err := s.hub.list(ctx, s.topic.sessionID, s.where, models.EventPage{After: s.seq, Before: upTo + 1, Limit: s.page})
+	events, err := s.hub.list(ctx, s.topic.sessionID, s.where, models.EventPage{After: s.seq, Before: upTo + 1, Limit: limit})
 	switch took := time.Since(began); {
 	case err != nil || took > readGoal:
 		s.window = max(s.window/2, minWindow)
@@ -245,7 +246,7 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 		update.add(listed(&events[i]))
 	}
 	s.seq = events[len(events)-1].Seq
-	if s.where != nil && len(events) < s.page {
+	if s.where != nil && len(events) < limit {
 		s.seq = upTo // nothing else is selected
 	}
 	s.page = min(max(replayBytes*len(events)/(update.sizeBytes-size), minPage), maxUpdateEvents)

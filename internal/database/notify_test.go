@@ -1,0 +1,83 @@
+package database_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ospulse/internal/database"
+	"ospulse/internal/database/dbtest"
+)
+
+// listen gives what comes in on a channel: "connected", and each payload.
+func listen(t *testing.T, db *database.DB, channel string) <-chan string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan string, 100), make(chan struct{})
+	go func() {
+		defer close(ended)
+		db.Listen(ctx, channel, func() { heard <- "connected" }, func(payload string) { heard <- payload })
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return heard
+}
+
+func wantHeard(t *testing.T, heard <-chan string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		select {
+		case got := <-heard:
+			if got != w {
+				t.Fatalf("heard %.100q, want %.100q", got, w)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%.100q is not heard", w)
+		}
+	}
+}
+
+func TestNotifyIsHeard(t *testing.T) {
+	options := dbtest.Postgres(t)
+	here, there := dbtest.Open(t, options), dbtest.Open(t, options)
+	heard, other := listen(t, there, "a"), listen(t, there, "b")
+	wantHeard(t, heard, "connected")
+	wantHeard(t, other, "connected")
+	longest := strings.Repeat("x", database.MaxPayload)
+	for _, payloads := range [][]string{{"1", "it's 2"}, {longest}, nil} {
+		if err := here.Notify(t.Context(), "a", payloads...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantHeard(t, heard, "1", "it's 2", longest)
+	if len(other) > 0 {
+		t.Errorf("on another channel %q is heard", <-other)
+	}
+
+	// A connection that is lost is made anew, again and again.
+	for i := range 3 {
+		if err := here.Read(t.Context()).Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%(listening)' AND datname = current_database()").Error; err != nil {
+			t.Fatal(err)
+		}
+		wantHeard(t, heard, "connected")
+		wantHeard(t, other, "connected")
+		again := fmt.Sprint("again ", i)
+		if err := here.Notify(t.Context(), "a", again); err != nil {
+			t.Fatal(err)
+		}
+		wantHeard(t, heard, again)
+	}
+}
+
+// On SQLite nobody hears anything, and to say something is no fault.
+func TestNotifyOnSQLite(t *testing.T) {
+	db := dbtest.Open(t, dbtest.SQLite(t))
+	heard := listen(t, db, "a")
+	if err := db.Notify(t.Context(), "a", "1"); err != nil {
+		t.Error(err)
+	}
+	if len(heard) > 0 {
+		t.Errorf("%q is heard", <-heard)
+	}
+}
