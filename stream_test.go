@@ -8,9 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +22,11 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/internal/database"
+	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/repository"
 )
 
 // eventSource reads an event stream as section 9.2 of the HTML standard says.
@@ -117,16 +124,15 @@ func (s *eventSource) next() (sseMessage, error) {
 type stream struct {
 	*eventSource
 	header http.Header
-	body   io.Reader
 	close  func()
 }
 
 // streamClient has a connection for each stream.
 var streamClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} //nolint:gochecknoglobals // as http.DefaultClient
 
-// openStream opens an event stream; one that is refused gives the answer. It is
-// closed when ctx ends.
-func openStream(ctx context.Context, url string, header ...string) (*stream, *answer, error) {
+// openStream opens an event stream, of which at most so many bytes come through;
+// one that is refused gives the answer. It is closed when ctx ends.
+func openStream(ctx context.Context, url string, bytes int64, header ...string) (*stream, *answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -148,14 +154,14 @@ func openStream(ctx context.Context, url string, header ...string) (*stream, *an
 		text, err := io.ReadAll(response.Body)
 		return nil, &answer{response.StatusCode, response.Header, text}, err
 	}
-	return &stream{newEventSource(response.Body), response.Header, response.Body, closing}, nil, nil
+	return &stream{newEventSource(io.LimitReader(response.Body, bytes)), response.Header, closing}, nil, nil
 }
 
 // stream opens an event stream, for at most a minute.
 func (b *backend) stream(path string, header ...string) *stream {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	s, refused, err := openStream(ctx, b.url+path, header...)
+	s, refused, err := openStream(ctx, b.url+path, math.MaxInt64, header...)
 	if err != nil || refused != nil {
 		cancel()
 		b.t.Fatalf("no stream: %v, %v", refused, err)
@@ -303,16 +309,17 @@ func (r *cutReader) run(ctx context.Context, last int64) error {
 func (r *cutReader) connect(ctx context.Context, url, id string, isCut bool, last int64) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, refused, err := openStream(ctx, url, "Last-Event-ID: "+id)
+	bytes := int64(math.MaxInt64)
+	if isCut && rand.IntN(2) == 0 {
+		bytes = rand.Int64N(200_000)
+	}
+	s, refused, err := openStream(ctx, url, bytes, "Last-Event-ID: "+id)
 	if err != nil || refused != nil {
 		return id, fmt.Errorf("no stream: %v, %w", refused, err)
 	}
 	defer s.close()
 	s.lastEventID = id
 	if isCut {
-		if rand.IntN(2) == 0 {
-			s.lines.Reset(io.LimitReader(s.body, rand.Int64N(200_000)))
-		}
 		timer := time.AfterFunc(rand.N(12*time.Millisecond), cancel)
 		defer timer.Stop()
 	}
@@ -412,6 +419,224 @@ func TestCutStreamMissesNothing(t *testing.T) {
 		}
 		if !slices.Equal(some.seqs, selected) {
 			t.Errorf("of the %d events that the filter selects the stream gave %d: not each once, in order", len(selected), len(some.seqs))
+		}
+	})
+}
+
+// twoBackends gives two that share a database.
+func twoBackends(t *testing.T, env map[string]string) (here, there *backend) {
+	t.Helper()
+	if env["DATABASE_URL"] == "" {
+		env["DATA_DIR"] = t.TempDir()
+	}
+	return startBackend(t, env), startBackend(t, env)
+}
+
+// What is done on one backend is told on the streams of another: by a word, or,
+// where programs cannot speak through the database, by looking.
+func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent := newTestAgent(t)
+		env["AGENT_SERVICE_URL"] = agent.URL
+		here, there := twoBackends(t, env)
+		all := there.stream("/api/stream")
+		if m := all.want(t, "ready"); m.data != "{}" {
+			t.Errorf("ready says %q", m.data)
+		}
+		id := here.createSession("sample.exe", "MZ")["sessionId"].(string)
+		wantSession := func(s *stream, words string) {
+			t.Helper()
+			for {
+				if m := s.want(t, "session"); strings.Contains(m.data, `"id":"`+id+`"`) && strings.Contains(m.data, words) {
+					return
+				}
+			}
+		}
+		wantSession(all, `"state":"created"`)
+		one := there.stream("/api/sessions/" + id + "/stream")
+		wantSession(one, `"event_count":0`)
+		if a := here.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":1}`); a.status != http.StatusOK {
+			t.Fatalf("start: %d %s", a.status, a.body)
+		}
+		wantSession(one, `"state":"active"`)
+		wantSession(all, `"state":"active"`)
+		here.post("a", "b")
+		began := time.Now()
+		if got := one.wantSeqs(t, 1, 2); got[0].SessionID != id || got[1].Source != "b" {
+			t.Errorf("got %+v", got)
+		}
+		if took := time.Since(began); env["DATABASE_URL"] != "" && took > time.Second {
+			t.Errorf("it took %s: no word was heard", took)
+		}
+		wantSession(all, `"event_count":2`)
+		there.post("c")
+		one.wantSeqs(t, 3, 3)
+
+		// It is deleted, as by another program.
+		options := database.Options{URL: env["DATABASE_URL"], PoolSize: 2, Log: slog.New(slog.DiscardHandler)}
+		if options.URL == "" {
+			options.Path = filepath.Join(env["DATA_DIR"], "ospulse.db")
+		}
+		now := time.Now().UTC()
+		if _, err := repository.NewSessions(dbtest.Open(t, options)).Update(t.Context(), id, func(s *models.Session) error {
+			s.DeletingSince = &now
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*stream{one, all} {
+			for {
+				m, err := s.next()
+				if err != nil {
+					t.Fatal("waiting for the end of the session: ", err)
+				}
+				if m.event == "deleted" {
+					if m.data != `{"id":"`+id+`"}` {
+						t.Errorf("deleted says %s", m.data)
+					}
+					break
+				}
+			}
+		}
+		if m, err := one.next(); !errors.Is(err, io.EOF) {
+			t.Errorf("after that came %+v, %v, want the end", m, err)
+		}
+	})
+}
+
+// The connection on which a backend hears the others is made anew when it is lost.
+func TestStreamOutlivesItsListener(t *testing.T) {
+	t.Parallel()
+	options := dbtest.Postgres(t)
+	here, there := twoBackends(t, map[string]string{"DATABASE_URL": options.URL})
+	db := dbtest.Open(t, options)
+	s := there.stream("/api/sessions/unassigned/stream?after=0")
+	for i := range int64(20) {
+		if i%4 == 1 {
+			if err := db.Read(t.Context()).Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%(listening)' AND datname = current_database()").Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		here.post("a", "b")
+		s.wantSeqs(t, 2*i+1, 2*i+2)
+	}
+}
+
+func TestStreamRefusesBadRequests(t *testing.T) {
+	t.Parallel()
+	b := startBackend(t, map[string]string{"STREAMS_PER_CLIENT": "2"})
+	b.post("a", "b", "c")
+	for name, tt := range map[string]struct {
+		path, header, code, words string
+		status                    int
+	}{
+		"after is no number":      {"unassigned/stream?after=x", "", "invalid", "after must be", 400},
+		"after is negative":       {"unassigned/stream?after=-1", "", "invalid", "after must be", 400},
+		"after is too large":      {"unassigned/stream?after=9223372036854775808", "", "invalid", "after must be", 400},
+		"after is in the future":  {"unassigned/stream?after=4", "", "invalid", "newest of the session is 3", 400},
+		"the header is no number": {"unassigned/stream?after=1", "Last-Event-ID: 1.0", "invalid", "Last-Event-ID must be", 400},
+		"the header is from afar": {"unassigned/stream?after=1", "Last-Event-ID: 99", "invalid", "newest of the session is 3", 400},
+		"no such session":         {"none/stream", "", "not_found", "session none", 404},
+		"what cannot be an id":    {"%00/stream", "", "not_found", "does not exist", 404},
+		"another host":            {"unassigned/stream", "Host: evil.example", "forbidden", "evil.example", 403},
+	} {
+		var header []string
+		if tt.header != "" {
+			header = append(header, tt.header)
+		}
+		a := b.send("GET", "/api/sessions/"+tt.path, "", header...)
+		t.Run(name, func(t *testing.T) { wantError(t, a, tt.status, tt.code, tt.words) })
+	}
+	for _, path := range []string{"/api/stream", "/api/sessions/unassigned/stream"} {
+		wantError(t, b.send("POST", path, ""), http.StatusMethodNotAllowed, "method_not_allowed", "does not take POST")
+	}
+	one, two := b.stream("/api/stream"), b.stream("/api/sessions/unassigned/stream")
+	one.want(t, "ready")
+	two.want(t, "session")
+	a := b.send("GET", "/api/sessions/unassigned/stream", "")
+	if wantError(t, a, http.StatusTooManyRequests, "overloaded", "STREAMS_PER_CLIENT"); a.header.Get("Retry-After") == "" {
+		t.Error("it does not say when to try again")
+	}
+	wantMetric := func(line string) {
+		t.Helper()
+		waitFor(t, line, func() bool { return strings.Contains(string(b.send("GET", "/metrics", "").body), line+"\n") })
+	}
+	b.post("d")
+	two.wantSeqs(t, 4, 4)
+	wantMetric("ospulse_streams_open 2")
+	wantMetric("ospulse_stream_events_sent_total 1")
+	one.close()
+	two.close()
+	wantMetric("ospulse_streams_open 0")
+	wantMetric("ospulse_streams_too_slow_total 0")
+}
+
+// A client that reads nothing is cut off, and keeps no event from being stored or
+// from others.
+func TestSlowClientStopsNobody(t *testing.T) {
+	t.Parallel()
+	b := startBackend(t, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /api/sessions/unassigned/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	other := b.stream("/api/sessions/unassigned/stream?after=0")
+	var sources []string
+	for range 1000 {
+		sources = append(sources, strings.Repeat("x", 90))
+	}
+	posted := int64(0)
+	waitFor(t, "the end of the slow client", func() bool {
+		if posted < 60_000 { // more than the kernel keeps for it
+			b.post(sources...)
+			other.wantSeqs(t, posted+1, posted+1000)
+			posted += 1000
+			return false
+		}
+		return strings.Contains(string(b.send("GET", "/metrics", "").body), "ospulse_streams_too_slow_total 1\n")
+	})
+	b.post("last")
+	other.wantSeqs(t, posted+1, posted+1)
+	waitFor(t, "a word in the log", func() bool { return strings.Contains(b.log.String(), "took nothing of a stream for 10s") })
+}
+
+// Open streams do not hold up the end of the program, and are told of it.
+func TestStopEndsStreamsAtOnce(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		b.post("a")
+		var streams []*stream
+		for i := range 50 {
+			path := "/api/sessions/unassigned/stream"
+			if i%2 == 0 {
+				path = "/api/stream"
+			}
+			s := b.stream(path)
+			if _, err := s.next(); err != nil {
+				t.Fatal(err)
+			}
+			streams = append(streams, s)
+		}
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		for _, s := range streams {
+			for {
+				if _, err := s.next(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatal("a stream was cut: ", err)
+				}
+			}
+			if s.comments == 0 {
+				t.Error("a stream ended without a word")
+			}
 		}
 	})
 }
