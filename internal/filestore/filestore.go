@@ -55,18 +55,25 @@ func Open(dir string) (*Store, error) {
 	return &Store{dir}, nil
 }
 
-// Save reads content to its end, in constant memory, and keeps it; what is there
-// already is not stored again. When Save returns, the file is safely on the
-// disk. Content of more than maxBytes is too_large and leaves nothing behind; so
-// does an error of content, which is returned wrapped.
-func (s *Store) Save(content io.Reader, maxBytes int64) (file *models.TargetFile, err error) {
+// Upload is content that was received whole and is safely on the disk, though not
+// where it belongs yet. Who has it must call Discard in the end.
+type Upload struct {
+	File  *models.TargetFile
+	store *Store
+	temp  string
+}
+
+// Receive reads content to its end, in constant memory. Content of more than
+// maxBytes is too_large and leaves nothing behind; so does an error of content,
+// which is returned wrapped.
+func (s *Store) Receive(content io.Reader, maxBytes int64) (upload *Upload, err error) {
 	temp, err := os.CreateTemp(s.dir, "upload-*")
 	if err != nil {
 		return nil, storageError(err)
 	}
 	defer func() {
-		if removeErr := os.Remove(temp.Name()); err == nil && !errors.Is(removeErr, fs.ErrNotExist) {
-			err = removeErr // it was there already, and the copy stays
+		if err != nil {
+			_ = os.Remove(temp.Name()) // else Open removes it, some day
 		}
 	}()
 	hash := sha256.New()
@@ -88,23 +95,26 @@ func (s *Store) Save(content io.Reader, maxBytes int64) (file *models.TargetFile
 	case err != nil:
 		return nil, fmt.Errorf("read the file: %w", err)
 	}
-	file = &models.TargetFile{SHA256: hex.EncodeToString(hash.Sum(nil)), SizeBytes: size}
-	return file, s.place(temp.Name(), file)
+	file := &models.TargetFile{SHA256: hex.EncodeToString(hash.Sum(nil)), SizeBytes: size}
+	return &Upload{File: file, store: s, temp: temp.Name()}, nil
 }
 
-// place moves a finished upload to where its content belongs.
-func (s *Store) place(temp string, file *models.TargetFile) error {
-	name := s.path(file.SHA256)
-	if info, err := os.Stat(name); err == nil && info.Size() == file.SizeBytes {
+// Place moves the content to where it belongs; what is there already is not stored
+// again. When it returns, the file is safely on the disk. Where files are deleted
+// too, whoever places one must keep Delete of the same hash off until others can
+// know that the file is in use.
+func (u *Upload) Place() error {
+	name := u.store.path(u.File.SHA256)
+	if info, err := os.Stat(name); err == nil && info.Size() == u.File.SizeBytes {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return storageError(err)
 	}
-	if err := os.Rename(temp, name); err != nil {
+	if err := os.Rename(u.temp, name); err != nil {
 		return storageError(err)
 	}
-	for _, dir := range []string{filepath.Dir(name), s.dir} {
+	for _, dir := range []string{filepath.Dir(name), u.store.dir} {
 		if err := syncDir(dir); err != nil {
 			return storageError(err)
 		}
@@ -112,8 +122,39 @@ func (s *Store) place(temp string, file *models.TargetFile) error {
 	return nil
 }
 
+// Discard removes what Place has not moved.
+func (u *Upload) Discard() error {
+	if err := os.Remove(u.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return storageError(err)
+	}
+	return nil
+}
+
+// Save receives content and places it, for whoever has no Delete to fear.
+func (s *Store) Save(content io.Reader, maxBytes int64) (*models.TargetFile, error) {
+	upload, err := s.Receive(content, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(upload.Place(), upload.Discard()); err != nil {
+		return nil, err
+	}
+	return upload.File, nil
+}
+
+// Delete removes the file of a hash; one that is not there is no error.
+func (s *Store) Delete(sha256 string) error {
+	if !validSHA256.MatchString(sha256) {
+		return nil
+	}
+	if err := os.Remove(s.path(sha256)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return models.Wrap(err, models.CodeUnavailable, "the file cannot be deleted: the data folder is not writable, or the file is being read")
+	}
+	return nil
+}
+
 // Open opens the file of a hash; not_found when there is none.
-func (s *Store) Open(sha256 string) (io.ReadCloser, error) {
+func (s *Store) Open(sha256 string) (io.ReadSeekCloser, error) {
 	if !validSHA256.MatchString(sha256) {
 		return nil, models.Errorf(models.CodeNotFound, "there is no file with this hash")
 	}

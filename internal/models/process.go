@@ -121,3 +121,18 @@ func (p *Process) Count(eventType string, n int64) {
 	}
 	p.EventCounts[eventType] += n
 }
+
+// ProcessTree is the processes of a session, each beneath the one that started it.
+type ProcessTree struct {
+	Roots     []*ProcessNode // in the order of their start, as all children are
+	Total     int64          // processes of the session
+	Truncated bool           // the tree has the first ones only
+}
+
+// ProcessNode is a process in a tree. ParentID is the ID of the process that
+// started it, 0 when that is not known: mostly the node above.
+type ProcessNode struct {
+	*Process
+	ParentID uint64
+	Children []*ProcessNode
+}

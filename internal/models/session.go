@@ -81,6 +81,37 @@ func (s *Session) State() State {
 	}
 }
 
+// Hidden reports whether the session is there for nobody: it is being deleted, or
+// is not imported to its end.
+func (s *Session) Hidden() bool { return s.DeletingSince != nil || s.ImportingSince != nil }
+
+// SessionFilter selects sessions; what is zero selects all. Texts are parts of
+// what they look in, and A to Z are a to z.
+type SessionFilter struct {
+	State    State
+	AgentID  string
+	FileName string         // a part of it
+	SHA256   string         // lower-case hex: the beginning, or all of it
+	Tag      string         // one of the tags, as it is
+	Text     string         // a part of the name, the notes or the file name
+	From, To time.Time      // of CreatedAt, both included
+	After    *SessionCursor // those that follow it in the list
+	Limit    int
+}
+
+// SessionCursor is a place in the list of sessions, which has the newest first.
+type SessionCursor struct {
+	CreatedAt time.Time
+	ID        string
+}
+
+// SessionChange is what to change of a session's notes; what is nil stays.
+type SessionChange struct {
+	Name  *string
+	Notes *string
+	Tags  *[]string
+}
+
 // Delivered reports whether the agent has the target file.
 func (s *Session) Delivered() bool { return s.AgentFileName != "" }
 

@@ -56,8 +56,9 @@ func bytesOrNil(b []byte) any {
 // each event its Seq: the sessions' counters are advanced in the same transaction,
 // under whose row locks no other append to the same session can come between; so
 // the numbers have no gaps and follow the order of commit. What the events tell of
-// processes is added to those of their session. A session that does not exist is
-// not_found.
+// processes is added to those of their session. A session that does not exist, or
+// is being deleted, is not_found: even one that attribute has chosen, when it was
+// deleted in this moment.
 //
 // Of batches with the same key the first one is stored, and the others get its
 // receipt; a key that belongs to another request is a conflict, and nothing is
@@ -202,21 +203,21 @@ func candidateStatements(batches []models.Batch, asking models.Asking, found *mo
 	var ended models.EndedSession
 	statements := []database.Statement{{
 		// The first condition is that of the index.
-		Text: "SELECT id FROM sessions WHERE agent_id = ? AND (is_active OR starting_since IS NOT NULL) AND (is_active OR starting_since > ?) " +
-			"ORDER BY COALESCE(starting_since, monitoring_started) DESC, id LIMIT 1",
+		Text: "SELECT id FROM sessions WHERE agent_id = ? AND (is_active OR starting_since IS NOT NULL) AND (is_active OR starting_since > ?) AND " + visible +
+			" ORDER BY COALESCE(starting_since, monitoring_started) DESC, id LIMIT 1",
 		Args: []any{asking.AgentID, asking.StartingAfter},
 		Dest: []any{&id},
 		Row:  func() { found.Live = id },
 	}, {
-		Text: "SELECT id, monitoring_started, monitoring_ended FROM sessions WHERE agent_id = ? AND monitoring_ended IS NOT NULL " +
-			"ORDER BY monitoring_ended DESC LIMIT 1",
+		Text: "SELECT id, monitoring_started, monitoring_ended FROM sessions WHERE agent_id = ? AND monitoring_ended IS NOT NULL AND " + visible +
+			" ORDER BY monitoring_ended DESC LIMIT 1",
 		Args: []any{asking.AgentID},
 		Dest: []any{&ended.ID, &ended.Started, &ended.Ended},
 		Row:  func() { found.Ended = &ended },
 	}}
 	for some := range slices.Chunk(hints(batches), askedAtOnce) {
 		statements = append(statements, database.Statement{
-			Text: "SELECT id FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?)",
+			Text: "SELECT id FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?) AND " + visible,
 			Args: filled(nil, some),
 			Dest: []any{&id},
 			Row:  func() { found.Known[id] = true },
@@ -280,7 +281,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	var last int64
 	for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
 		statements = append(statements, database.Statement{
-			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? RETURNING event_count",
+			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? AND deleting_since IS NULL RETURNING event_count",
 			Args: []any{counts[id], id},
 			Dest: []any{&last},
 			Row:  func() { next[id] = last - counts[id] + 1 },

@@ -72,7 +72,7 @@ func createSession(t testing.TB, db *database.DB, id string) *models.Session {
 	t.Helper()
 	file := &models.TargetFile{SHA256: strings.Repeat("0", 64), SizeBytes: 1}
 	session := &models.Session{ID: id, FileName: "sample", FileSHA256: &file.SHA256}
-	if err := repository.NewSessions(db).Create(t.Context(), session, file); err != nil {
+	if err := repository.NewSessions(db).Create(t.Context(), session, file, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return session

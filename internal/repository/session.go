@@ -18,10 +18,16 @@ type Sessions struct{ db *database.DB }
 func NewSessions(db *database.DB) *Sessions { return &Sessions{db} }
 
 // Create stores a new session, and its target file if there is none of that hash
-// yet.
-func (r *Sessions) Create(ctx context.Context, session *models.Session, file *models.TargetFile) error {
+// yet. It calls place while it holds the file's row, so that nobody who deletes a
+// file that no session has can come between; the error of place undoes everything.
+func (r *Sessions) Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(file).Error; err != nil {
+		// An update, though of nothing, holds the row; DoNothing would not.
+		held := clause.OnConflict{Columns: []clause.Column{{Name: "sha256"}}, DoUpdates: clause.AssignmentColumns([]string{"size_bytes"})}
+		if err := tx.Clauses(held).Create(file).Error; err != nil {
+			return err
+		}
+		if err := place(); err != nil {
 			return err
 		}
 		return tx.Omit(clause.Associations).Create(session).Error
@@ -29,31 +35,54 @@ func (r *Sessions) Create(ctx context.Context, session *models.Session, file *mo
 	return translate(r.db, err, "the session")
 }
 
-// Get gives a session, or not_found.
+// visible is the condition of the sessions that are there for others than those
+// who delete or import them.
+const visible = "deleting_since IS NULL AND importing_since IS NULL"
+
+// Get gives a session, or not_found; hidden ones are not found.
 func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) {
 	var session models.Session
-	if err := r.db.Read(ctx).Where("id = ?", id).Take(&session).Error; err != nil {
+	if err := r.db.Read(ctx).Where("id = ? AND "+visible, id).Take(&session).Error; err != nil {
 		return nil, translate(r.db, err, "session "+id)
 	}
 	return &session, nil
 }
 
 // ListStopPending gives the sessions whose end the agent has not been told, and
-// those that were being started before a time and never got further.
+// those that were being started before a time and never got further; hidden ones
+// too, as the agent may be at work for them.
 func (r *Sessions) ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Where("stop_pending OR (starting_since < ? AND NOT is_active)", startingBefore).Order("id").Limit(1000).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 
+// IsStopPending reports whether the agent is still to be told of a session's end,
+// as ListStopPending means it. The session may be hidden, or not be there.
+func (r *Sessions) IsStopPending(ctx context.Context, id string) (bool, error) {
+	var n int64
+	err := r.db.Read(ctx).Model(&models.Session{}).Where("id = ? AND NOT is_active AND (stop_pending OR starting_since IS NOT NULL)", id).Count(&n).Error
+	return n > 0, translate(r.db, err, "session "+id)
+}
+
+// SetStopped notes that the agent was told of a session's end. A session that is
+// active, or not there, stays as it is.
+func (r *Sessions) SetStopped(ctx context.Context, id string) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Model(&models.Session{}).Where("id = ? AND NOT is_active", id).
+			Updates(map[string]any{"stop_pending": false, "starting_since": nil}).Error
+	})
+	return translate(r.db, err, "session "+id)
+}
+
 // Update changes one session in a transaction that holds its row: change gets
 // the session as it is and alters it; its error undoes everything. ID,
-// CreatedAt and EventCount stay what they are.
+// CreatedAt and EventCount stay what they are. A hidden session is not_found.
 func (r *Sessions) Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error) {
 	var session models.Session
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
-		if err := tx.Clauses(locking).Where("id = ?", id).Take(&session).Error; err != nil {
+		if err := tx.Clauses(locking).Where("id = ? AND "+visible, id).Take(&session).Error; err != nil {
 			return err
 		}
 		if err := change(&session); err != nil {

@@ -53,8 +53,18 @@ func NewEvents(events EventRepository, sessions SessionFinder, clock Clock) *Eve
 // batch whose key was seen before is not stored again.
 func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
 	asking := models.Asking{AgentID: models.DefaultAgentID, StartingAfter: s.clock.now().Add(-startGrace)}
-	return s.events.Append(ctx, group, asking, attribute)
+	for attempt := 1; ; attempt++ {
+		receipts, err := s.events.Append(ctx, group, asking, attribute)
+		if models.ErrorCode(err) != models.CodeNotFound || attempt == maxAttributions {
+			return receipts, err
+		}
+		// A session was deleted after it was chosen: the events belong elsewhere.
+	}
 }
+
+// maxAttributions is how often the events of a group are attributed when one of
+// their sessions is deleted each time.
+const maxAttributions = 10
 
 // LastStored gives the number of the last batch of a writer that was stored, 0
 // when there is none.

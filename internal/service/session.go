@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"ospulse/internal/agentclient"
+	"ospulse/internal/filestore"
 	"ospulse/internal/models"
 )
 
@@ -30,16 +31,19 @@ const (
 // SessionRepository keeps sessions; internal/repository implements it and
 // documents its contracts.
 type SessionRepository interface {
-	Create(ctx context.Context, session *models.Session, file *models.TargetFile) error
+	Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error
 	Get(ctx context.Context, id string) (*models.Session, error)
 	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
 	ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error)
+	IsStopPending(ctx context.Context, id string) (bool, error)
+	SetStopped(ctx context.Context, id string) error
 }
 
-// FileStore keeps target files by their SHA-256.
+// FileStore keeps target files by their SHA-256; *filestore.Store implements it
+// and documents its contracts.
 type FileStore interface {
-	Save(content io.Reader, maxBytes int64) (*models.TargetFile, error)
-	Open(sha256 string) (io.ReadCloser, error)
+	Receive(content io.Reader, maxBytes int64) (*filestore.Upload, error)
+	Open(sha256 string) (io.ReadSeekCloser, error)
 }
 
 // Agent is what a session needs of its agent; *agentclient.Client implements it.
@@ -74,10 +78,12 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	if len(fileName) > maxFileNameLen {
 		return nil, nil, models.Errorf(models.CodeInvalid, "the file's name is %d bytes long; at most %d are taken", len(fileName), maxFileNameLen)
 	}
-	file, err := s.files.Save(content, maxBytes)
+	upload, err := s.files.Receive(content, maxBytes)
 	if err != nil {
 		return nil, nil, err
 	}
+	defer s.discard(upload)
+	file := upload.File
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, nil, err
@@ -88,7 +94,7 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 		FileSHA256: &file.SHA256, FileSizeBytes: file.SizeBytes,
 	}
 	ctx = context.WithoutCancel(ctx) // the file is here: nothing is left half done
-	if err := s.sessions.Create(ctx, session, file); err != nil {
+	if err := s.sessions.Create(ctx, session, file, upload.Place); err != nil {
 		return nil, nil, err
 	}
 	unlock, err := s.locks.lock(ctx, session.ID)
@@ -101,6 +107,13 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 		return session, err, nil
 	}
 	return delivered, nil, nil
+}
+
+// discard removes what is left of an upload; nothing depends on it.
+func (s *Sessions) discard(upload *filestore.Upload) {
+	if err := upload.Discard(); err != nil {
+		s.log.Warn("the rest of an upload could not be removed", "error", err)
+	}
 }
 
 // deliver sends the session's file to the agent and keeps the name that the
@@ -302,17 +315,14 @@ func (s *Sessions) retryStop(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
-	session, err := s.sessions.Get(ctx, id) // anew: it may have been started meanwhile
-	if err != nil || session.IsActive || !session.StopPending && session.StartingSince == nil {
+	pending, err := s.sessions.IsStopPending(ctx, id) // anew: it may have been started meanwhile
+	if err != nil || !pending {
 		return err
 	}
 	if err := s.agent.Stop(ctx, id); err != nil {
 		return err
 	}
-	_, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
-		session.StopPending, session.StartingSince = false, nil
-		return nil
-	})
+	err = s.sessions.SetStopped(ctx, id)
 	if err == nil {
 		s.log.Info("the agent was told that the session has ended", "session", id)
 	}
