@@ -81,12 +81,8 @@ func (s *Session) State() State {
 	}
 }
 
-// Hidden reports whether the session is there for nobody: it is being deleted, or
-// is not imported to its end.
-func (s *Session) Hidden() bool { return s.DeletingSince != nil || s.ImportingSince != nil }
-
-// SessionFilter selects sessions; what is zero selects all. Texts are parts of
-// what they look in, and A to Z are a to z.
+// SessionFilter selects sessions; what is zero selects all. A part of a text is
+// found whether it has A to Z or a to z.
 type SessionFilter struct {
 	State    State
 	AgentID  string

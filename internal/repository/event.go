@@ -122,10 +122,10 @@ func (r *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.
 }
 
 // ListAll gives up to limit events of all sessions with an ID in (after, upTo],
-// by ID.
+// by ID; those of hidden sessions are left out.
 func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error) {
 	var events []models.Event
-	err := r.db.Read(ctx).Where("id > ? AND id <= ?", after, upTo).Order("id").Limit(limit).Find(&events).Error
+	err := r.db.Read(ctx).Where("id > ? AND id <= ? AND session_id NOT IN (SELECT id FROM sessions WHERE "+hidden+")", after, upTo).Order("id").Limit(limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
 }
 

@@ -67,7 +67,7 @@ func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.
 	return batch
 }
 
-// createSession makes a session with a file of its own.
+// createSession makes a session; all have the same file.
 func createSession(t testing.TB, db *database.DB, id string) *models.Session {
 	t.Helper()
 	file := &models.TargetFile{SHA256: strings.Repeat("0", 64), SizeBytes: 1}

@@ -39,6 +39,9 @@ func (r *Sessions) Create(ctx context.Context, session *models.Session, file *mo
 // who delete or import them.
 const visible = "deleting_since IS NULL AND importing_since IS NULL"
 
+// hidden is the condition of the others, as their index has it.
+const hidden = "(deleting_since IS NOT NULL OR importing_since IS NOT NULL)"
+
 // Get gives a session, or not_found; hidden ones are not found.
 func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) {
 	var session models.Session

@@ -1,0 +1,66 @@
+package repository
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// Processes keeps the processes that were seen in sessions. What events tell of
+// them Events.Append stores.
+type Processes struct{ db *database.DB }
+
+// NewProcesses gives the processes of db.
+func NewProcesses(db *database.DB) *Processes { return &Processes{db} }
+
+// List gives the first limit processes of a session in the order of their start,
+// and how many there are in all.
+func (r *Processes) List(ctx context.Context, sessionID string, limit int) (processes []models.Process, total int64, err error) {
+	err = r.db.Read(ctx).Where("session_id = ?", sessionID).Order("started_at, id").Limit(limit).Find(&processes).Error
+	if total = int64(len(processes)); err == nil && len(processes) == limit {
+		err = r.db.Read(ctx).Model(&models.Process{}).Where("session_id = ?", sessionID).Count(&total).Error
+	}
+	return processes, total, translate(r.db, err, "the process")
+}
+
+// addedAtOnce is how many processes Add adds in one transaction.
+const addedAtOnce = 50
+
+// Add adds processes of a session that an agent named when it was asked, by their
+// PID and Name, as seen at a time. One whose pid is known in the session is left
+// out. A session that is not there, or is being deleted, is not_found.
+func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error {
+	for some := range slices.Chunk(processes, addedAtOnce) {
+		err := r.db.Bulk(ctx, func(tx database.Bulk) error {
+			// Who appends events advances the counter: its row is held against that.
+			found := false
+			err := tx.Run(ctx, database.Statement{
+				Text: "UPDATE sessions SET event_count = event_count WHERE id = ? AND " + visible + " RETURNING id",
+				Args: []any{sessionID}, Dest: []any{new(string)}, Row: func() { found = true },
+			})
+			if err == nil && !found {
+				err = models.Errorf(models.CodeNotFound, "session %s does not exist", sessionID)
+			}
+			if err != nil {
+				return err
+			}
+			statements := make([]database.Statement, len(some))
+			for i, p := range some {
+				statements[i] = database.Statement{
+					Text: "INSERT INTO processes (session_id, pid, started_at, start_known, name, first_seen, last_seen, event_counts) " +
+						"SELECT CAST(? AS varchar(255)), CAST(? AS bigint), CAST(? AS timestamptz), CAST(? AS boolean), CAST(? AS text), CAST(? AS timestamptz), CAST(? AS timestamptz), '{}' " +
+						"WHERE NOT EXISTS (SELECT 1 FROM processes WHERE session_id = ? AND pid = ?)",
+					Args: []any{sessionID, p.PID, at, false, p.Name, at, at, sessionID, p.PID},
+				}
+			}
+			return tx.Finish(ctx, statements...)
+		})
+		if err != nil {
+			return translate(r.db, err, "the process")
+		}
+	}
+	return nil
+}

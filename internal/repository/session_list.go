@@ -1,0 +1,102 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// List gives up to filter.Limit sessions, newest first; those of the same moment
+// by ID, downwards. Hidden ones are left out.
+func (r *Sessions) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error) {
+	var sessions []models.Session
+	err := r.selected(ctx, filter).Find(&sessions).Error
+	return sessions, translate(r.db, err, "the session")
+}
+
+// selected is the query of List.
+func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *gorm.DB {
+	query := r.db.Read(ctx).Model(&models.Session{}).Where(visible)
+	switch filter.State {
+	case models.StateCreated:
+		query = query.Where("NOT is_active AND monitoring_ended IS NULL")
+	case models.StateActive:
+		query = query.Where("is_active")
+	case models.StateEnded:
+		query = query.Where("NOT is_active AND monitoring_ended IS NOT NULL")
+	}
+	if filter.AgentID != "" {
+		query = query.Where("agent_id = ?", filter.AgentID)
+	}
+	if filter.SHA256 != "" {
+		hash := inBytes(r.db, "file_sha256")
+		query = query.Where(hash+" >= ? AND "+hash+" < ?", filter.SHA256, filter.SHA256+"g") // g comes after the hex digits
+	}
+	if filter.FileName != "" {
+		query = query.Where(contains(r.db, "file_name"), lower(filter.FileName))
+	}
+	if filter.Text != "" {
+		text := lower(filter.Text)
+		query = query.Where("("+contains(r.db, "name")+" OR "+contains(r.db, "notes")+" OR "+contains(r.db, "file_name")+")", text, text, text)
+	}
+	if filter.Tag != "" {
+		// Within an element of the array a quote has a backslash before it: after [
+		// or a comma an element begins.
+		tag := string(jsonText(filter.Tag))
+		query = query.Where("("+position(r.db, "tags")+" OR "+position(r.db, "tags")+")", "["+tag, ","+tag)
+	}
+	if !filter.From.IsZero() {
+		query = query.Where("created_at >= ?", filter.From)
+	}
+	if !filter.To.IsZero() {
+		query = query.Where("created_at <= ?", filter.To)
+	}
+	if after := filter.After; after != nil {
+		query = query.Where("(created_at, id) < (?, ?)", after.CreatedAt, after.ID)
+	}
+	return query.Order("created_at DESC, id DESC").Limit(filter.Limit)
+}
+
+// contains is the condition that a column contains a text, given in lower case,
+// with A to Z in the column taken for a to z and all else as it is.
+func contains(db *database.DB, column string) string {
+	return position(db, "LOWER("+inBytes(db, column)+")")
+}
+
+// position is the condition that a text is a part of another.
+func position(db *database.DB, in string) string {
+	if db.Dialect() == "postgres" {
+		return "STRPOS(" + in + ", ?) > 0"
+	}
+	return "INSTR(" + in + ", ?) > 0"
+}
+
+// inBytes gives a column in the order of its bytes, as SQLite has every column:
+// what PostgreSQL takes for lower case and for less follows a language otherwise.
+func inBytes(db *database.DB, column string) string {
+	if db.Dialect() == "postgres" {
+		return "(" + column + ` COLLATE "C")`
+	}
+	return column
+}
+
+// lower makes A to Z small, and nothing else.
+func lower(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+}
+
+// jsonText gives a text as it stands in a column that GORM writes as JSON.
+func jsonText(text string) []byte {
+	out, _ := json.Marshal(text) // cannot fail
+	return out
+}

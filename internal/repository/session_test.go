@@ -1,0 +1,306 @@
+package repository_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/database"
+	"ospulse/internal/database/dbtest"
+	"ospulse/internal/models"
+	"ospulse/internal/repository"
+)
+
+func anyState(*models.Session) error { return nil }
+
+func TestHiddenSessionsAreNoCandidates(t *testing.T) {
+	hide := map[string]func(*models.Session){
+		"deleting":  func(s *models.Session) { s.DeletingSince = &noon },
+		"importing": func(s *models.Session) { s.ImportingSince = &noon },
+	}
+	lives := map[string]func(*models.Session){
+		"active":   func(s *models.Session) { s.IsActive, s.MonitoringStarted = true, &noon },
+		"starting": func(s *models.Session) { now := time.Now(); s.StartingSince = &now },
+		"ended":    func(s *models.Session) { s.MonitoringStarted, s.MonitoringEnded = &noon, &noon },
+	}
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		agent := models.DefaultAgentID
+		if err := repository.NewAgents(db).Register(t.Context(), &models.Agent{ID: agent, Status: models.AgentUnknown}); err != nil {
+			t.Fatal(err)
+		}
+		candidates := func(hint string) (got models.Candidates) {
+			t.Helper()
+			batch := batchOf(newEvent("", noon))
+			batch.Events[0].RequestHint = hint
+			asking := models.Asking{AgentID: agent, StartingAfter: time.Now().Add(-time.Minute)}
+			_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, asking, func(batches []models.Batch, c models.Candidates) {
+				got = c
+				batches[0].Events[0].SessionID = models.UnassignedID
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		sessions := repository.NewSessions(db)
+		for state, set := range lives {
+			id := "s-" + state
+			createSession(t, db, id)
+			if _, err := sessions.Update(t.Context(), id, func(s *models.Session) error { s.AgentID = &agent; set(s); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if got := candidates(id); !got.Known[id] || got.Live != id && (got.Ended == nil || got.Ended.ID != id) {
+				t.Fatalf("%s: it is no candidate before: %+v", state, got)
+			}
+			for name, hide := range hide {
+				if err := db.Write(t.Context(), func(tx *gorm.DB) error {
+					var s models.Session
+					hide(&s)
+					return tx.Model(&models.Session{ID: id}).Select("deleting_since", "importing_since").Updates(&s).Error
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if got := candidates(id); len(got.Known) > 0 || got.Live != "" || got.Ended != nil {
+					t.Errorf("%s, %s: %+v", state, name, got)
+				}
+				if _, err := sessions.Get(t.Context(), id); models.ErrorCode(err) != models.CodeNotFound {
+					t.Errorf("%s, %s: found, %v", state, name, err)
+				}
+				if _, err := sessions.Update(t.Context(), id, anyState); models.ErrorCode(err) != models.CodeNotFound {
+					t.Errorf("%s, %s: updated, %v", state, name, err)
+				}
+			}
+		}
+		if all, err := sessions.List(t.Context(), models.SessionFilter{Limit: 10}); err != nil || len(all) != 1 {
+			t.Errorf("%d sessions are listed, %v", len(all), err)
+		}
+		createSession(t, db, "gone")
+		appendEvents(t, db, []models.Event{newEvent("gone", noon)})
+		if err := sessions.Hide(t.Context(), "gone", noon, anyState); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := appendBatch(t.Context(), repository.NewEvents(db), batchOf(newEvent("gone", noon))); models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("an event of a deleted session was stored, %v", err)
+		}
+		events, err := repository.NewEvents(db).ListAll(t.Context(), 0, 1<<40, 100)
+		if err != nil || slices.ContainsFunc(events, func(e models.Event) bool { return e.SessionID == "gone" }) || len(events) != 9 {
+			t.Errorf("%d events of all sessions, %v", len(events), err)
+		}
+	})
+}
+
+// On PostgreSQL a session can be deleted between the moment in which it is chosen
+// for events and the one in which they are stored.
+func TestSessionDeletedWhileItIsChosen(t *testing.T) {
+	db := dbtest.Open(t, dbtest.Postgres(t))
+	createSession(t, db, "s")
+	batch := batchOf(newEvent("", noon))
+	batch.Events[0].RequestHint = "s"
+	_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, models.Asking{}, func(batches []models.Batch, c models.Candidates) {
+		if !c.Known["s"] {
+			t.Error("the session is not known")
+		}
+		batches[0].Events[0].SessionID = "s"
+		if err := repository.NewSessions(db).Hide(t.Context(), "s", noon, anyState); err != nil {
+			t.Error(err)
+		}
+	})
+	if models.ErrorCode(err) != models.CodeNotFound {
+		t.Errorf("the event was stored with it: %v", err)
+	}
+}
+
+func TestDeleteInSteps(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		sessions := repository.NewSessions(db)
+		createSession(t, db, "s")
+		createSession(t, db, "other")
+		var events []models.Event
+		for i := range 25 {
+			events = append(events, acted("s", int64(i), "p", noon), acted("other", 1, "p", noon))
+		}
+		appendEvents(t, db, events)
+		unlinked := []string{}
+		unlink := func(sha256 string) error { unlinked = append(unlinked, sha256); return nil }
+		finish := func() bool {
+			t.Helper()
+			done, err := sessions.FinishDelete(t.Context(), "s", noon.Add(-time.Hour), unlink)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done
+		}
+		if n, err := sessions.DeleteEvents(t.Context(), "s", 10); n != 0 || err != nil || finish() {
+			t.Errorf("of a session that is not deleted %d events went, %v", n, err)
+		}
+		check := errors.New("no")
+		if err := sessions.Hide(t.Context(), "s", noon, func(*models.Session) error { return check }); !errors.Is(err, check) {
+			t.Errorf("hidden against the check: %v", err)
+		}
+		if err := sessions.Hide(t.Context(), "s", noon, anyState); err != nil {
+			t.Fatal(err)
+		}
+		if err := sessions.Hide(t.Context(), "s", noon, anyState); models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("hidden twice: %v", err)
+		}
+		if ids, err := sessions.ListDeleting(t.Context(), "", 10); err != nil || !slices.Equal(ids, []string{"s"}) {
+			t.Errorf("to delete: %q, %v", ids, err)
+		}
+		if ids, err := sessions.ListDeleting(t.Context(), "s", 10); err != nil || len(ids) != 0 {
+			t.Errorf("to delete after it: %q, %v", ids, err)
+		}
+		for name, steps := range map[string]func(int) (int64, error){
+			"events":    func(limit int) (int64, error) { return sessions.DeleteEvents(t.Context(), "s", limit) },
+			"processes": func(limit int) (int64, error) { return sessions.DeleteProcesses(t.Context(), "s", limit) },
+		} {
+			if finish() {
+				t.Fatal("it went with its " + name)
+			}
+			var got []int64
+			for {
+				n, err := steps(10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n == 0 {
+					break
+				}
+				got = append(got, n)
+			}
+			if !slices.Equal(got, []int64{10, 10, 5}) {
+				t.Errorf("%s: steps of %v", name, got)
+			}
+		}
+		if !finish() || len(unlinked) != 0 { // the other session has the same file
+			t.Errorf("it did not go, or its file did: %q", unlinked)
+		}
+		if finish() {
+			t.Error("it went twice")
+		}
+		if n, err := repository.NewEvents(db).Count(t.Context(), "other", nil); n != 25 || err != nil {
+			t.Errorf("the other session has %d events, %v", n, err)
+		}
+		wantProcesses(t, db, "other", `1 p "" start 0 false parent - seen 0 to 0 map[file_operation:25]`)
+	})
+}
+
+// While a file is deleted and stored at the same time, its content is there
+// whenever its row is.
+func TestFileIsThereWithItsRow(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		sessions := repository.NewSessions(db)
+		var content struct {
+			sync.Mutex
+			there bool
+		}
+		set := func(there bool) error {
+			content.Lock()
+			defer content.Unlock()
+			content.there = there
+			return nil
+		}
+		file, size := "f", int64(1)
+		var clients sync.WaitGroup
+		for client := range 4 {
+			clients.Go(func() {
+				for round := range 25 {
+					id := fmt.Sprintf("%d-%d", client, round)
+					session := &models.Session{ID: id, FileSHA256: &file, FileSizeBytes: size}
+					if err := sessions.Create(t.Context(), session, &models.TargetFile{SHA256: file, SizeBytes: size}, func() error { return set(true) }); err != nil {
+						t.Error("create: ", err)
+						return
+					}
+					content.Lock()
+					if !content.there {
+						t.Error("there is a session whose file has no content")
+					}
+					content.Unlock()
+					if err := sessions.Hide(t.Context(), id, noon, anyState); err != nil {
+						t.Error("hide: ", err)
+					}
+					if done, err := sessions.FinishDelete(t.Context(), id, noon, func(string) error { return set(false) }); err != nil || !done {
+						t.Error("delete: ", done, err)
+					}
+				}
+			})
+		}
+		clients.Wait()
+		if content.there {
+			t.Error("the content of no session is left")
+		}
+		failed := errors.New("the disk is full")
+		err := sessions.Create(t.Context(), &models.Session{ID: "s", FileSHA256: &file}, &models.TargetFile{SHA256: file}, func() error { return failed })
+		if !errors.Is(err, failed) {
+			t.Errorf("place failed, and Create said %v", err)
+		}
+		if _, err := sessions.Get(t.Context(), "s"); models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("there is a session without its file: %v", err)
+		}
+	})
+}
+
+func TestStopPendingKeepsADeletedSession(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		sessions := repository.NewSessions(db)
+		createSession(t, db, "s")
+		if err := sessions.Hide(t.Context(), "s", noon, func(s *models.Session) error { s.StopPending = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		finish := func(giveUp time.Time) bool {
+			t.Helper()
+			done, err := sessions.FinishDelete(t.Context(), "s", giveUp, func(string) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done
+		}
+		if pending, err := sessions.ListStopPending(t.Context(), noon); err != nil || len(pending) != 1 {
+			t.Errorf("%d are pending, %v", len(pending), err)
+		}
+		if is, err := sessions.IsStopPending(t.Context(), "s"); !is || err != nil || finish(noon.Add(-time.Second)) {
+			t.Error("it went before the agent was told: ", is, err)
+		}
+		if err := sessions.SetStopped(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+		if is, err := sessions.IsStopPending(t.Context(), "s"); is || err != nil || !finish(noon.Add(-time.Second)) {
+			t.Error("it stays after the agent was told: ", is, err)
+		}
+	})
+}
+
+func TestAddProcesses(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		createSession(t, db, "s")
+		appendEvents(t, db, []models.Event{acted("s", 3, "known", noon)})
+		var listed []models.Process
+		for pid := range int64(120) {
+			listed = append(listed, models.Process{PID: pid, ProcessInfo: models.ProcessInfo{Name: fmt.Sprint("p", pid)}})
+		}
+		processes := repository.NewProcesses(db)
+		for range 2 {
+			if err := processes.Add(t.Context(), "s", noon.Add(time.Second), listed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		found, total, err := processes.List(t.Context(), "s", 1000)
+		if err != nil || len(found) != 120 || total != 120 || found[0].Name != "known" || found[119].Name != "p119" || found[119].StartKnown || found[119].EventCounts == nil {
+			t.Errorf("%d of %d, %v", len(found), total, err)
+		}
+		if found, total, err := processes.List(t.Context(), "s", 50); err != nil || len(found) != 50 || total != 120 {
+			t.Errorf("the first 50: %d of %d, %v", len(found), total, err)
+		}
+		appendEvents(t, db, []models.Event{acted("s", 7, "p7", noon.Add(3*time.Second))}) // it is that one
+		if _, total, err := processes.List(t.Context(), "s", 120); err != nil || total != 120 {
+			t.Errorf("then there are %d, %v", total, err)
+		}
+		if err := processes.Add(t.Context(), "nobody", noon, listed); models.ErrorCode(err) != models.CodeNotFound {
+			t.Errorf("of a session that is not there: %v", err)
+		}
+	})
+}

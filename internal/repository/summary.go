@@ -1,0 +1,61 @@
+package repository
+
+import (
+	"context"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// CountByType counts a session's events up to a Seq, by their type.
+func (r *Events) CountByType(ctx context.Context, sessionID string, upTo int64) (map[string]int64, error) {
+	var rows []struct {
+		EventType string
+		N         int64
+	}
+	err := r.db.Read(ctx).Model(&models.Event{}).Select("event_type, COUNT(*) AS n").
+		Where("session_id = ? AND seq <= ?", sessionID, upTo).Group("event_type").Scan(&rows).Error
+	counts := make(map[string]int64, len(rows))
+	for _, row := range rows {
+		counts[row.EventType] = row.N
+	}
+	return counts, translate(r.db, err, "the event")
+}
+
+// Span gives the times of a session's first and last event, by the events' own
+// times; nil when it has none.
+func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.Time, err error) {
+	end := func(order string) (*time.Time, error) {
+		var times []time.Time
+		err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ?", sessionID).Order(order).Limit(1).Pluck("timestamp", &times).Error
+		if err != nil || len(times) == 0 {
+			return nil, translate(r.db, err, "the event")
+		}
+		return &times[0], nil
+	}
+	if first, err = end("timestamp"); err != nil {
+		return nil, nil, err
+	}
+	last, err = end("timestamp DESC")
+	return first, last, err
+}
+
+// ListMissing gives up to limit spans of a session's numbers from 1 to upTo that
+// no event has.
+func (r *Events) ListMissing(ctx context.Context, sessionID string, upTo int64, limit int) ([]models.SeqSpan, error) {
+	var spans []models.SeqSpan
+	// One row more stands for the end of the numbers.
+	err := r.db.Read(ctx).Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, 0) OVER (ORDER BY seq) AS previous FROM "+
+		"(SELECT seq FROM events WHERE session_id = ? AND seq <= ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
+		"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", sessionID, upTo, upTo+1, limit).Scan(&spans).Error
+	return spans, translate(r.db, err, "the event")
+}
+
+// ListOfType gives up to limit events of a type of a session with a Seq below
+// before, the last one first, with their Data.
+func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error) {
+	var events []models.Event
+	err := r.db.Read(ctx).Select("seq, timestamp, data, data_raw").
+		Where("session_id = ? AND event_type = ? AND seq < ?", sessionID, eventType, before).Order("seq DESC").Limit(limit).Find(&events).Error
+	return events, translate(r.db, err, "the event")
+}
