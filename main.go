@@ -157,14 +157,17 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 
 		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout)
 		sessions = repository.NewSessions(db)
+		agents   = repository.NewAgents(db)
 		events   = repository.NewEvents(db)
 
 		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient})
 		eventService   = service.NewEvents(events, sessions, time.Now)
 		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, hub, log)
-		analysis       = service.NewAnalysis(repository.NewSegments(db), sessions, log)
-		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, time.Now, log)
-		agentWatch     = service.NewAgentWatch(repository.NewAgents(db), agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
+		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agent, time.Now, log)
+		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, processes, time.Now, log)
+		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
+		analysis       = service.NewAnalysis(repository.NewSegments(db), events, sessions, log)
+		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
 	metrics.RegisterSpool(registry, spooled.Backlog)
@@ -172,7 +175,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		return ignoreInterrupt(ctx, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Analyst: analysis, Live: hub,
+		Ingest: queue, Events: eventService, Sessions: sessionService, Archive: archive, Summaries: service.NewSummaries(events),
+		Processes: processes, Analyst: analysis, Live: hub,
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
@@ -191,6 +195,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { hub.Run(beside) })
 	running.Go(func() { agentWatch.Run(beside) })
+	running.Go(func() { archive.Run(beside) })
+	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, time.Now, log) })
 	defer running.Wait()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// listed is an event in a list.
-type listed struct {
+// listedEvent is an event in a list.
+type listedEvent struct {
 	SessionID    string  `json:"session_id"`
 	Seq          int64   `json:"seq"`
 	EventType    string  `json:"event_type"`
@@ -30,9 +30,9 @@ type listed struct {
 }
 
 type eventList struct {
-	Events  []listed `json:"events"`
-	HasMore bool     `json:"has_more"`
-	Count   *int64   `json:"count"`
+	Events  []listedEvent `json:"events"`
+	HasMore bool          `json:"has_more"`
+	Count   *int64        `json:"count"`
 }
 
 // sendEvents stores events in a session, a few thousand in a request.
@@ -46,8 +46,8 @@ func (b *backend) sendEvents(sessionID string, events []string) {
 	}
 }
 
-// list gives a page of a session's events.
-func (b *backend) list(sessionID, query string) eventList {
+// listEvents gives a page of a session's events.
+func (b *backend) listEvents(sessionID, query string) eventList {
 	b.t.Helper()
 	var list eventList
 	b.decode(b.send("GET", "/api/sessions/"+sessionID+"/events?"+query, ""), http.StatusOK, &list)
@@ -102,14 +102,14 @@ func TestEventsAreListedBySeq(t *testing.T) {
 			"order=desc&limit=3":              {[]int64{250, 249, 248}, true},
 			"after=100&order=desc&limit=1000": {between(250, 101, -1), false},
 		} {
-			if got := b.list(id, query); !slices.Equal(seqs(got), want.seqs) || got.HasMore != want.more || got.Count != nil {
+			if got := b.listEvents(id, query); !slices.Equal(seqs(got), want.seqs) || got.HasMore != want.more || got.Count != nil {
 				t.Errorf("%s: %v, more %t, want %v, %t", query, seqs(got), got.HasMore, want.seqs, want.more)
 			}
 		}
-		if got := b.list(id, "count=true&limit=1"); got.Count == nil || *got.Count != 250 || len(got.Events) != 1 {
+		if got := b.listEvents(id, "count=true&limit=1"); got.Count == nil || *got.Count != 250 || len(got.Events) != 1 {
 			t.Errorf("count is %v", got.Count)
 		}
-		e := b.list(id, "after=41&limit=1").Events[0]
+		e := b.listEvents(id, "after=41&limit=1").Events[0]
 		if e.SessionID != id || e.Seq != 42 || e.EventType != "file_operation" || e.Timestamp != "2026-11-22T12:59:18Z" || e.Source != "test" ||
 			*e.PID != 41%7 || *e.ProcessName != "a.exe" || *e.Operation != "ReadFile" || *e.Target != `C:\42.txt` ||
 			!strings.Contains(e.Preview, `C:\\42.txt`) || e.PreviewIsCut {
@@ -135,7 +135,7 @@ func TestLongDataIsListedByItsBeginning(t *testing.T) {
 			events = append(events, `{"event_type": "x", "data": `+data+`}`)
 		}
 		b.sendEvents(id, events)
-		list := b.list(id, "")
+		list := b.listEvents(id, "")
 		for i, e := range list.Events {
 			if isLong := len(datas[i]) > 256; len(e.Preview) > 256 || len(e.Preview) < 250 && isLong || e.PreviewIsCut != isLong || strings.ContainsRune(e.Preview, '\ufffd') && i != 2 {
 				t.Errorf("event %d has the preview %q (%d bytes), cut %t", i+1, e.Preview, len(e.Preview), e.PreviewIsCut)
@@ -328,7 +328,7 @@ func TestEventsAreCountedRight(t *testing.T) {
 			for _, filter := range []string{byFields, byData} {
 				wantHistogram(t, b, id, filter, ofFiles)
 				wantFacet(t, b, id, "process", filter, 5, ofFiles)
-				if got := b.list(id, "count=true&"+filter); *got.Count != int64(len(ofFiles)) {
+				if got := b.listEvents(id, "count=true&"+filter); *got.Count != int64(len(ofFiles)) {
 					t.Errorf("%s: %s counts %d, want %d", what, filter, *got.Count, len(ofFiles))
 				}
 			}

@@ -143,3 +143,48 @@ func TestFreeBytes(t *testing.T) {
 		t.Errorf("got %d, %v", free, err)
 	}
 }
+
+// What was received is in its place when it is placed, and nothing is left
+// otherwise; what was deleted can be placed again.
+func TestReceivePlaceDelete(t *testing.T) {
+	store, dir := open(t)
+	receive := func() *filestore.Upload {
+		t.Helper()
+		upload, err := store.Receive(strings.NewReader("the same"), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return upload
+	}
+	first, second, third := receive(), receive(), receive()
+	if _, err := store.Open(first.File.SHA256); models.ErrorCode(err) != models.CodeNotFound {
+		t.Errorf("it is there before it is placed: %v", err)
+	}
+	there := func() bool {
+		t.Helper()
+		r, err := store.Open(first.File.SHA256)
+		if err != nil {
+			return false
+		}
+		got, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || string(got) != "the same" {
+			t.Errorf("read back %q, %v", got, err)
+		}
+		return true
+	}
+	for _, step := range []struct {
+		do   func() error
+		want bool
+	}{
+		{first.Place, true}, {second.Place, true}, {first.Discard, true}, {first.Discard, true},
+		{func() error { return store.Delete(first.File.SHA256) }, false}, {func() error { return store.Delete(first.File.SHA256) }, false},
+		{second.Place, true}, {second.Discard, true}, {third.Discard, true}, {func() error { return store.Delete("../" + first.File.SHA256) }, true},
+	} {
+		if err := step.do(); err != nil || there() != step.want {
+			t.Fatalf("%v, there %v, want %v", err, there(), step.want)
+		}
+	}
+	if files := listFiles(t, dir); len(files) != 1 {
+		t.Errorf("found %q, want one file", files)
+	}
+}

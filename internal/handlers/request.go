@@ -197,6 +197,18 @@ func limitParam(c *echo.Context, name string, otherwise, maximum int) (int, erro
 	return limit, nil
 }
 
+// boolParam reads true or false; false when it is not given.
+func boolParam(c *echo.Context, name string) (bool, error) {
+	switch text := c.QueryParam(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, models.Errorf(models.CodeInvalid, "%s must be true or false, not %.100q", name, text)
+	}
+}
+
 // timeParam reads a time; the zero time when it is not given.
 func timeParam(c *echo.Context, name string) (time.Time, error) {
 	text := c.QueryParam(name)

@@ -27,11 +27,14 @@ type Options struct {
 
 // Services is what the routes are for.
 type Services struct {
-	Ingest   Ingest
-	Events   EventService
-	Sessions SessionService
-	Analyst  Analyst
-	Live     Live
+	Ingest    Ingest
+	Events    EventService
+	Sessions  SessionService
+	Archive   ArchiveService
+	Summaries Summarizer
+	Processes ProcessService
+	Analyst   Analyst
+	Live      Live
 }
 
 // New gives the router over the services.
@@ -66,6 +69,15 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/list-processes", s.listProcesses)
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
+
+	a := &archiveHandler{services.Archive, services.Summaries, services.Processes, o.MaxBodyBytes}
+	e.GET("/api/sessions", a.list)
+	e.GET("/api/sessions/:sessionId", a.get)
+	e.PATCH("/api/sessions/:sessionId", a.change)
+	e.DELETE("/api/sessions/:sessionId", a.delete)
+	e.GET("/api/sessions/:sessionId/file", a.file)
+	e.HEAD("/api/sessions/:sessionId/file", a.file)
+	e.GET("/api/sessions/:sessionId/processes", a.listProcesses)
 
 	h := &eventHandler{services.Ingest, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins}
 	e.POST("/api/events", h.postEvent)

@@ -226,15 +226,3 @@ func seqParam(c *echo.Context, name string, minimum int64) (int64, error) {
 	}
 	return seq, nil
 }
-
-// boolParam reads true or false; false when it is not given.
-func boolParam(c *echo.Context, name string) (bool, error) {
-	switch text := c.QueryParam(name); text {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, models.Errorf(models.CodeInvalid, "%s must be true or false, not %.100q", name, text)
-	}
-}

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -95,17 +94,4 @@ func (r *Segments) EachHot(ctx context.Context, sessionID string, where *filter.
 		fn(&e)
 	}
 	return translate(r.db, rows.Err(), "the event")
-}
-
-// TimeSpan gives the times of a session's first and last event, by their own
-// times; false if it has none.
-func (r *Segments) TimeSpan(ctx context.Context, sessionID string) (models.Span, bool, error) {
-	var times [2][]time.Time
-	for i, order := range []string{"timestamp", "timestamp DESC"} {
-		err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ?", sessionID).Order(order).Limit(1).Pluck("timestamp", &times[i]).Error
-		if err != nil || len(times[i]) == 0 {
-			return models.Span{}, false, translate(r.db, err, "the event")
-		}
-	}
-	return models.Span{From: times[0][0], To: times[1][0]}, true, nil
 }

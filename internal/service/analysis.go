@@ -22,20 +22,26 @@ type SegmentRepository interface {
 	Create(ctx context.Context, segment *models.Segment) error
 	Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error
 	EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error
-	TimeSpan(ctx context.Context, sessionID string) (models.Span, bool, error)
+}
+
+// SpanFinder tells when a session's first and last event happened; nil when there
+// is none.
+type SpanFinder interface {
+	Span(ctx context.Context, sessionID string) (first, last *time.Time, err error)
 }
 
 // Analysis counts the events of a session. It goes by segments where there are
 // some, and by the events themselves where not: the result is the same.
 type Analysis struct {
 	segments SegmentRepository
+	spans    SpanFinder
 	sessions SessionFinder
 	log      *slog.Logger
 }
 
 // NewAnalysis gives the service over its repositories.
-func NewAnalysis(segments SegmentRepository, sessions SessionFinder, log *slog.Logger) *Analysis {
-	return &Analysis{segments, sessions, log}
+func NewAnalysis(segments SegmentRepository, spans SpanFinder, sessions SessionFinder, log *slog.Logger) *Analysis {
+	return &Analysis{segments, spans, sessions, log}
 }
 
 // MaxBuckets is how many buckets a histogram can have.
@@ -51,15 +57,15 @@ func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filte
 	}
 	h := &models.Histogram{Span: span, WidthMicros: 1}
 	if span.From.IsZero() || span.To.IsZero() {
-		whole, isAny, err := a.segments.TimeSpan(ctx, sessionID)
-		if err != nil || !isAny {
+		first, last, err := a.spans.Span(ctx, sessionID)
+		if err != nil || first == nil || last == nil {
 			return h, err
 		}
 		if span.From.IsZero() {
-			h.Span.From = whole.From
+			h.Span.From = *first
 		}
 		if span.To.IsZero() {
-			h.Span.To = whole.To
+			h.Span.To = *last
 		}
 	}
 	from, to := h.Span.From.UnixMicro(), h.Span.To.UnixMicro()

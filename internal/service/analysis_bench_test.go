@@ -26,7 +26,7 @@ func BenchmarkAnalysis(b *testing.B) {
 			db := dbtest.Open(b, options(b))
 			sessions, events := repository.NewSessions(db), repository.NewEvents(db)
 			file := &models.TargetFile{SHA256: strings.Repeat("0", 64)}
-			if err := sessions.Create(b.Context(), &models.Session{ID: "s", FileSHA256: &file.SHA256}, file); err != nil {
+			if err := sessions.Create(b.Context(), &models.Session{ID: "s", FileSHA256: &file.SHA256}, file, func() error { return nil }); err != nil {
 				b.Fatal(err)
 			}
 			at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -47,7 +47,7 @@ func BenchmarkAnalysis(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			analysis := service.NewAnalysis(repository.NewSegments(db), sessions, slog.New(slog.DiscardHandler))
+			analysis := service.NewAnalysis(repository.NewSegments(db), events, sessions, slog.New(slog.DiscardHandler))
 			where, err := filter.Parse("type = " + models.TypeFile)
 			if err != nil {
 				b.Fatal(err)

@@ -23,8 +23,8 @@ type announced struct {
 	to SessionAnnouncer
 }
 
-func (a *announced) Create(ctx context.Context, session *models.Session, file *models.TargetFile) error {
-	err := a.SessionRepository.Create(ctx, session, file)
+func (a *announced) Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
+	err := a.SessionRepository.Create(ctx, session, file, place)
 	if err == nil {
 		a.to.SessionChanged(session.ID)
 	}

@@ -54,20 +54,27 @@ type Agent interface {
 	Stop(ctx context.Context, sessionID string) error
 }
 
+// StartListener hears of each session that an agent has begun to monitor for. It
+// must not keep the caller waiting. *Processes is one.
+type StartListener interface {
+	Started(session *models.Session)
+}
+
 // Sessions leads sessions through their life: created with a file, active while
 // the agent monitors, ended. It is safe for concurrent use.
 type Sessions struct {
 	sessions SessionRepository
 	files    FileStore
 	agent    Agent
+	started  StartListener
 	clock    Clock
 	log      *slog.Logger
 	locks    keyedLock // one start, stop or delivery at a time for each session
 }
 
 // NewSessions gives the service over its repositories and the default agent.
-func NewSessions(sessions SessionRepository, files FileStore, agent Agent, clock Clock, log *slog.Logger) *Sessions {
-	return &Sessions{sessions: sessions, files: files, agent: agent, clock: clock, log: log}
+func NewSessions(sessions SessionRepository, files FileStore, agent Agent, started StartListener, clock Clock, log *slog.Logger) *Sessions {
+	return &Sessions{sessions: sessions, files: files, agent: agent, started: started, clock: clock, log: log}
 }
 
 // Create stores a file of at most maxBytes, makes a session for it and sends the
@@ -189,6 +196,7 @@ func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids 
 	if err != nil {
 		return nil, errors.Join(err, s.agent.Stop(ctx, id)) // not half started: the agent stops again
 	}
+	s.started.Started(session)
 	return session, nil
 }
 

@@ -1,0 +1,332 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+	"ospulse/internal/wire"
+)
+
+// How many sessions a page has.
+const (
+	defaultSessionsLimit = 50
+	maxSessionsLimit     = 500
+)
+
+// ArchiveService keeps the sessions; *service.Archive implements it and documents
+// its contracts.
+type ArchiveService interface {
+	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error)
+	Get(ctx context.Context, id string) (*models.Session, *models.Agent, error)
+	Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error)
+	Delete(ctx context.Context, id string) error
+	OpenFile(ctx context.Context, id string) (*service.StoredFile, error)
+}
+
+// Summarizer sums sessions up; *service.Summaries implements it.
+type Summarizer interface {
+	Summary(ctx context.Context, session *models.Session) (models.SessionSummary, error)
+}
+
+// ProcessService gives the processes of sessions; *service.Processes implements
+// it.
+type ProcessService interface {
+	Tree(ctx context.Context, sessionID string) (models.ProcessTree, error)
+}
+
+type archiveHandler struct {
+	sessions     ArchiveService
+	summaries    Summarizer
+	processes    ProcessService
+	maxBodyBytes int64
+}
+
+// sessionPage is a page of the list of sessions.
+type sessionPage struct {
+	Sessions   []sessionView `json:"sessions"`
+	NextCursor *string       `json:"next_cursor"` // null at the end of the list
+}
+
+// list gives a page of the list of sessions, newest first.
+func (h *archiveHandler) list(c *echo.Context) error {
+	filter, err := sessionFilter(c)
+	if err != nil {
+		return err
+	}
+	sessions, next, err := h.sessions.List(c.Request().Context(), filter)
+	if err != nil {
+		return err
+	}
+	page := sessionPage{Sessions: make([]sessionView, len(sessions))}
+	for i := range sessions {
+		page.Sessions[i] = newSessionView(&sessions[i])
+	}
+	if next != nil {
+		text := encodeCursor(*next)
+		page.NextCursor = &text
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
+var hashPrefix = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
+
+// sessionFilter reads which sessions are asked for.
+func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
+	switch state := models.State(c.QueryParam("state")); state {
+	case "", models.StateCreated, models.StateActive, models.StateEnded:
+		filter.State = state
+	default:
+		return filter, models.Errorf(models.CodeInvalid, "state must be created, active or ended, not %.100q", state)
+	}
+	for name, text := range map[string]*string{"agent": &filter.AgentID, "file": &filter.FileName, "tag": &filter.Tag, "q": &filter.Text} {
+		if *text, err = textParam(c, name); err != nil {
+			return filter, err
+		}
+	}
+	filter.SHA256 = strings.ToLower(c.QueryParam("sha256"))
+	if filter.SHA256 != "" && !hashPrefix.MatchString(filter.SHA256) {
+		return filter, models.Errorf(models.CodeInvalid, "sha256 must be 4 to 64 hexadecimal digits, the beginning of the file's hash, not %.100q", filter.SHA256)
+	}
+	if filter.From, err = timeParam(c, "from"); err != nil {
+		return filter, err
+	}
+	if filter.To, err = timeParam(c, "to"); err != nil {
+		return filter, err
+	}
+	if filter.After, err = cursorParam(c); err != nil {
+		return filter, err
+	}
+	filter.Limit, err = limitParam(c, "limit", defaultSessionsLimit, maxSessionsLimit)
+	return filter, err
+}
+
+// maxTextParam is how many bytes a text to look for may have.
+const maxTextParam = 1000
+
+// textParam reads a text to look for, "" when it is not given.
+func textParam(c *echo.Context, name string) (string, error) {
+	text := c.QueryParam(name)
+	if len(text) > maxTextParam || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return "", models.Errorf(models.CodeInvalid, "%s must be a text of at most %d bytes, in UTF-8 and without NUL characters", name, maxTextParam)
+	}
+	return text, nil
+}
+
+// cursorCheckLen is how many bytes of a cursor are a check of the others.
+const cursorCheckLen = 6
+
+// encodeCursor writes a place in the list of sessions. What is in it is no secret,
+// but nothing for others to rely on.
+func encodeCursor(cursor models.SessionCursor) string {
+	text := strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(append(sum[:cursorCheckLen], text...))
+}
+
+// cursorParam reads a cursor that encodeCursor wrote; nil when none is given.
+func cursorParam(c *echo.Context) (*models.SessionCursor, error) {
+	text := c.QueryParam("cursor")
+	if text == "" {
+		return nil, nil // the list begins at its beginning
+	}
+	if raw, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil && len(raw) > cursorCheckLen {
+		micros, id, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")
+		n, err := strconv.ParseInt(micros, 10, 64)
+		cursor := models.SessionCursor{CreatedAt: time.UnixMicro(n).UTC(), ID: id}
+		if err == nil && models.ValidID(id) && encodeCursor(cursor) == text {
+			return &cursor, nil
+		}
+	}
+	return nil, models.Errorf(models.CodeInvalid, "cursor must be a next_cursor of this list, not %.100q", text)
+}
+
+// sessionDetails is a session on its own page.
+type sessionDetails struct {
+	sessionView
+	Agent        *agentView       `json:"agent"` // null for a session without one
+	EventCounts  map[string]int64 `json:"event_counts"`
+	FirstEventAt *string          `json:"first_event_at"`
+	LastEventAt  *string          `json:"last_event_at"`
+	Completeness completenessView `json:"completeness"`
+}
+
+type agentView struct {
+	ID         string             `json:"id"`
+	Name       string             `json:"name"`
+	Status     models.AgentStatus `json:"status"`
+	LastError  string             `json:"last_error"` // why it is down
+	LastSeenAt *string            `json:"last_seen_at"`
+}
+
+// completenessView says whether all that happened is there.
+type completenessView struct {
+	Complete bool       `json:"complete"` // nothing is missing, and nothing was reported lost
+	Expected int64      `json:"expected"` // events that the session was given
+	Present  int64      `json:"present"`  // of these
+	Missing  []seqSpan  `json:"missing"`  // the first 100 spans
+	Lost     int64      `json:"lost"`     // events that were reported lost before they came here
+	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
+}
+
+type seqSpan struct {
+	First int64 `json:"first_seq"`
+	Last  int64 `json:"last_seq"`
+}
+
+type lossView struct {
+	Seq       int64   `json:"seq"` // of the report
+	Timestamp string  `json:"timestamp"`
+	Count     int64   `json:"count"`
+	Reason    string  `json:"reason"`
+	From      *string `json:"from"`
+	To        *string `json:"to"`
+}
+
+// get gives a session with what its events come to.
+func (h *archiveHandler) get(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	session, agent, err := h.sessions.Get(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	summary, err := h.summaries.Summary(c.Request().Context(), session)
+	if err != nil {
+		return err
+	}
+	details := sessionDetails{
+		sessionView: newSessionView(session), EventCounts: orNoCounts(summary.EventCounts),
+		FirstEventAt: optionalTime(summary.FirstEventAt), LastEventAt: optionalTime(summary.LastEventAt),
+		Completeness: newCompletenessView(&summary.Completeness),
+	}
+	if agent != nil {
+		details.Agent = &agentView{agent.ID, agent.Name, agent.Status, agent.LastError, optionalTime(agent.LastSeenAt)}
+	}
+	return c.JSON(http.StatusOK, details)
+}
+
+// orNoCounts gives an empty object for nil, as orEmpty gives a list.
+func orNoCounts(counts map[string]int64) map[string]int64 {
+	if counts == nil {
+		return map[string]int64{}
+	}
+	return counts
+}
+
+func newCompletenessView(c *models.Completeness) completenessView {
+	view := completenessView{
+		Complete: c.Complete, Expected: c.Expected, Present: c.Present, Lost: c.Lost,
+		Missing: make([]seqSpan, len(c.Missing)), Losses: make([]lossView, len(c.Losses)),
+	}
+	for i, span := range c.Missing {
+		view.Missing[i] = seqSpan(span)
+	}
+	for i, loss := range c.Losses {
+		view.Losses[i] = lossView{
+			Seq: loss.Seq, Timestamp: wire.FormatTime(loss.Timestamp), Count: loss.Count, Reason: loss.Reason,
+			From: optionalTime(loss.From), To: optionalTime(loss.To),
+		}
+	}
+	return view
+}
+
+// optional is a member of a JSON object that may be missing, and may be null.
+type optional[T any] struct {
+	given bool
+	value T // null is its zero value
+}
+
+func (o *optional[T]) UnmarshalJSON(text []byte) error {
+	o.given = true
+	return json.Unmarshal(text, &o.value)
+}
+
+// orNil gives nil for what is missing: it stays as it is.
+func (o *optional[T]) orNil() *T {
+	if !o.given {
+		return nil
+	}
+	return &o.value
+}
+
+// tagList reads a list of texts, in which encoding/json alone would take a null
+// for "".
+type tagList []string
+
+func (l *tagList) UnmarshalJSON(text []byte) error {
+	var tags []*string
+	if json.Unmarshal(text, &tags) != nil {
+		return models.Errorf(models.CodeInvalid, "tags must be an array of texts, or null")
+	}
+	*l = nil
+	for _, tag := range tags {
+		if tag == nil {
+			return models.Errorf(models.CodeInvalid, "tags must be an array of texts, or null")
+		}
+		*l = append(*l, *tag)
+	}
+	return nil
+}
+
+// noteText reads a text; null is none.
+type noteText string
+
+func (n *noteText) UnmarshalJSON(text []byte) error {
+	var value *string
+	if json.Unmarshal(text, &value) != nil {
+		return models.Errorf(models.CodeInvalid, "name and notes must be texts, or null")
+	}
+	if *n = ""; value != nil {
+		*n = noteText(*value)
+	}
+	return nil
+}
+
+// change changes what people note of a session: what is given; null clears it.
+func (h *archiveHandler) change(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	var request struct {
+		Name  optional[noteText] `json:"name"`
+		Notes optional[noteText] `json:"notes"`
+		Tags  optional[tagList]  `json:"tags"`
+	}
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return err
+	}
+	session, err := h.sessions.Change(c.Request().Context(), id, models.SessionChange{
+		Name: (*string)(request.Name.orNil()), Notes: (*string)(request.Notes.orNil()), Tags: (*[]string)(request.Tags.orNil()),
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newSessionView(session))
+}
+
+// delete deletes a session; what it had is removed in the background.
+func (h *archiveHandler) delete(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	if err := h.sessions.Delete(c.Request().Context(), id); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusAccepted, map[string]string{"status": "deleting"})
+}

@@ -1,0 +1,71 @@
+package handlers
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+	"ospulse/internal/wire"
+)
+
+// processTree is a session's processes.
+type processTree struct {
+	Processes []processNode `json:"processes"` // those whose parent is not known, the others beneath them
+	Total     int64         `json:"total"`     // processes of the session
+	Truncated bool          `json:"truncated"` // only the first ones are here
+}
+
+// processNode is a process with those that it started. Beyond a depth of 500
+// processes stand at the last level, and parent_id says whose they are.
+type processNode struct {
+	ID          string           `json:"id"`
+	PID         int64            `json:"pid"`
+	ParentID    *string          `json:"parent_id"`
+	ParentPID   *int64           `json:"parent_pid"`
+	StartedAt   string           `json:"started_at"`
+	StartKnown  bool             `json:"start_known"` // else started_at is when it was first heard of
+	Name        string           `json:"name"`
+	Image       string           `json:"image"`
+	CommandLine string           `json:"command_line"`
+	FirstSeen   string           `json:"first_seen"`
+	LastSeen    string           `json:"last_seen"`
+	EventCount  int64            `json:"event_count"`
+	EventCounts map[string]int64 `json:"event_counts"`
+	Children    []processNode    `json:"children"`
+}
+
+// processes gives a session's processes as a tree.
+func (h *archiveHandler) listProcesses(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	tree, err := h.processes.Tree(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, processTree{newProcessNodes(tree.Roots), tree.Total, tree.Truncated})
+}
+
+func newProcessNodes(nodes []*models.ProcessNode) []processNode {
+	views := make([]processNode, len(nodes))
+	for i, n := range nodes {
+		views[i] = processNode{
+			ID: strconv.FormatUint(n.ID, 10), PID: n.PID, ParentPID: n.ParentPID,
+			StartedAt: wire.FormatTime(n.StartedAt), StartKnown: n.StartKnown,
+			Name: n.Name, Image: n.Image, CommandLine: n.CommandLine,
+			FirstSeen: wire.FormatTime(n.FirstSeen), LastSeen: wire.FormatTime(n.LastSeen),
+			EventCounts: orNoCounts(n.EventCounts), Children: newProcessNodes(n.Children),
+		}
+		if n.ParentID != 0 {
+			parent := strconv.FormatUint(n.ParentID, 10)
+			views[i].ParentID = &parent
+		}
+		for _, count := range n.EventCounts {
+			views[i].EventCount += count
+		}
+	}
+	return views
+}

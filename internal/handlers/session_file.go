@@ -1,0 +1,155 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+	"ospulse/internal/zipcrypto"
+)
+
+// filePassword is the password of the zips that samples are given out in: the
+// custom of the field, and no secret.
+const filePassword = "infected"
+
+// file gives a session's target file: in a zip that nothing opens by accident or,
+// with raw=true, as it is. Either way it is a download, of no type that a browser
+// would show or run.
+func (h *archiveHandler) file(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	raw, err := boolParam(c, "raw")
+	if err != nil {
+		return err
+	}
+	stored, err := h.sessions.OpenFile(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	defer stored.Content.Close()
+	if raw {
+		return sendRaw(c, stored)
+	}
+	return sendZip(c, stored)
+}
+
+// setDownload sets the header of an answer that is a file of this name and type,
+// to be saved and nothing else.
+func setDownload(header http.Header, name, contentType string) {
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Disposition", disposition(name))
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	header.Set("Cache-Control", "private, no-store")
+}
+
+// disposition writes a Content-Disposition after RFC 6266: the name in ASCII for
+// old clients, and as it is in the encoding of RFC 8187.
+func disposition(name string) string {
+	ascii := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' || r == '%' {
+			return '_'
+		}
+		return r
+	}, name)
+	// PathEscape leaves some characters as they are that RFC 8187 does not.
+	encoded := strings.NewReplacer("&", "%26", "+", "%2B", "=", "%3D", ":", "%3A", "@", "%40", "$", "%24").Replace(url.PathEscape(name))
+	return fmt.Sprintf(`attachment; filename="%s"; filename*=UTF-8''%s`, ascii, encoded)
+}
+
+// sendRaw sends the bytes as they are, or a range of them.
+func sendRaw(c *echo.Context, file *service.StoredFile) error {
+	writer := &patientWriter{ResponseWriter: c.Response(), controller: http.NewResponseController(c.Response())}
+	setDownload(writer.Header(), file.Name, "application/octet-stream")
+	writer.Header().Set("ETag", `"`+file.SHA256+`"`)
+	http.ServeContent(writer, c.Request(), "", time.Time{}, file.Content)
+	return writer.finish()
+}
+
+// sendZip sends the bytes in an encrypted zip.
+func sendZip(c *echo.Context, file *service.StoredFile) error {
+	if file.SizeBytes > zipcrypto.MaxSizeBytes {
+		return models.Errorf(models.CodeConflict, "the file is larger than the 4 GB that fit into a zip of this kind: add raw=true to get it as it is")
+	}
+	entry := zipcrypto.File{Name: file.Name, Modified: file.AddedAt, SizeBytes: file.SizeBytes}
+	isHead := c.Request().Method == http.MethodHead
+	if !isHead {
+		var err error
+		if entry.CRC32, err = checksum(file); err != nil {
+			return err
+		}
+	}
+	writer := &patientWriter{ResponseWriter: c.Response(), controller: http.NewResponseController(c.Response())}
+	setDownload(writer.Header(), file.Name+".zip", "application/zip")
+	writer.Header().Set("Content-Length", strconv.FormatInt(zipcrypto.ZipSizeBytes(entry), 10))
+	writer.WriteHeader(http.StatusOK)
+	if isHead {
+		return nil
+	}
+	if err := zipcrypto.Write(writer, entry, filePassword, file.Content); err != nil {
+		return fmt.Errorf("%w: %w", errBrokenOff, err)
+	}
+	return writer.finish()
+}
+
+// checksum gives the CRC-32 of a file, which in a zip comes before the content: it
+// is read once more for that.
+func checksum(file *service.StoredFile) (uint32, error) {
+	sum := crc32.NewIEEE()
+	size, err := io.Copy(sum, file.Content)
+	if err == nil && size != file.SizeBytes {
+		err = models.Errorf(models.CodeInternal, "the content of this file is damaged: %d of %d bytes are on this machine", size, file.SizeBytes)
+	}
+	if err == nil {
+		_, err = file.Content.Seek(0, io.SeekStart)
+	}
+	return sum.Sum32(), err
+}
+
+// patientWriter gives up a reader that takes nothing for sendTimeout, and no other
+// one, and keeps the first error.
+type patientWriter struct {
+	http.ResponseWriter
+	controller *http.ResponseController
+	err        error
+}
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	if w.err == nil {
+		w.err = w.setDeadline(time.Now().Add(sendTimeout))
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.err = err
+	return n, err
+}
+
+func (w *patientWriter) setDeadline(t time.Time) error {
+	if err := w.controller.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// finish readies the connection for its next request, or says that the answer
+// broke off.
+func (w *patientWriter) finish() error {
+	if w.err != nil {
+		return fmt.Errorf("%w: %w", errBrokenOff, w.err)
+	}
+	return w.setDeadline(time.Time{})
+}

@@ -1,0 +1,193 @@
+package service
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"ospulse/internal/models"
+)
+
+// Limits of what people may note of a session.
+const (
+	maxNameLen  = 200      // characters
+	maxNotesLen = 64 << 10 // bytes
+	maxTags     = 50
+	maxTagLen   = 100 // characters
+)
+
+// ArchiveRepository keeps sessions; internal/repository implements it and
+// documents its contracts.
+type ArchiveRepository interface {
+	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error)
+	Get(ctx context.Context, id string) (*models.Session, error)
+	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
+	Deleter
+}
+
+// AgentFinder finds agents.
+type AgentFinder interface {
+	Get(ctx context.Context, id string) (*models.Agent, error)
+}
+
+// ArchiveFiles gives and deletes target files; *filestore.Store implements it and
+// documents its contracts.
+type ArchiveFiles interface {
+	Open(sha256 string) (io.ReadSeekCloser, error)
+	Delete(sha256 string) error
+}
+
+// Archive is the sessions as they are kept: it lists and shows them, takes notes
+// of them, gives their files out, and deletes them. Sessions leads one through its
+// life. It is safe for concurrent use.
+type Archive struct {
+	sessions ArchiveRepository
+	agents   AgentFinder
+	files    ArchiveFiles
+	announce SessionAnnouncer
+	clock    Clock
+	log      *slog.Logger
+	wake     chan struct{} // holds a value when there is something to delete
+}
+
+// NewArchive gives the archive over its repositories. Run must run for what is
+// deleted to go away.
+func NewArchive(sessions ArchiveRepository, agents AgentFinder, files ArchiveFiles, announce SessionAnnouncer, clock Clock, log *slog.Logger) *Archive {
+	return &Archive{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
+}
+
+// List gives up to filter.Limit sessions, newest first, and where the list goes
+// on; nil at its end.
+func (a *Archive) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error) {
+	limit := filter.Limit
+	filter.Limit++ // to see whether more follow
+	sessions, err := a.sessions.List(ctx, filter)
+	if err != nil || len(sessions) <= limit {
+		return sessions, nil, err
+	}
+	sessions = sessions[:limit]
+	last := &sessions[limit-1]
+	return sessions, &models.SessionCursor{CreatedAt: last.CreatedAt, ID: last.ID}, nil
+}
+
+// Get gives a session and its agent, nil for a session without one.
+func (a *Archive) Get(ctx context.Context, id string) (*models.Session, *models.Agent, error) {
+	session, err := a.sessions.Get(ctx, id)
+	if err != nil || session.AgentID == nil {
+		return session, nil, err
+	}
+	agent, err := a.agents.Get(ctx, *session.AgentID)
+	if models.ErrorCode(err) == models.CodeNotFound {
+		return session, nil, nil
+	}
+	return session, agent, err
+}
+
+// Change changes what people note of a session, and gives it as it is then. Names
+// and tags lose the spaces around them, tags their duplicates.
+func (a *Archive) Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error) {
+	if err := tidy(&change); err != nil {
+		return nil, err
+	}
+	session, err := a.sessions.Update(ctx, id, func(session *models.Session) error {
+		if change.Name != nil {
+			session.Name = *change.Name
+		}
+		if change.Notes != nil {
+			session.Notes = *change.Notes
+		}
+		if change.Tags != nil {
+			session.Tags = *change.Tags
+		}
+		return nil
+	})
+	if err == nil {
+		a.announce.SessionChanged(id)
+	}
+	return session, err
+}
+
+// tidy checks a change and gives it the form in which it is stored.
+func tidy(change *models.SessionChange) error {
+	if change.Name != nil {
+		name := strings.TrimSpace(*change.Name)
+		if err := checkLabel("name", name, maxNameLen); err != nil {
+			return err
+		}
+		change.Name = &name
+	}
+	if notes := change.Notes; notes != nil {
+		switch {
+		case len(*notes) > maxNotesLen:
+			return models.Errorf(models.CodeInvalid, "notes has %d bytes; at most %d are taken", len(*notes), maxNotesLen)
+		case !utf8.ValidString(*notes) || strings.ContainsRune(*notes, 0):
+			return models.Errorf(models.CodeInvalid, "notes must be text without NUL characters")
+		}
+	}
+	if change.Tags != nil {
+		tags := []string{}
+		for _, tag := range *change.Tags {
+			tag = strings.TrimSpace(tag)
+			if tag == "" {
+				return models.Errorf(models.CodeInvalid, "tags must not have empty texts")
+			}
+			if err := checkLabel("a tag", tag, maxTagLen); err != nil {
+				return err
+			}
+			if !slices.Contains(tags, tag) {
+				tags = append(tags, tag)
+			}
+			if len(tags) > maxTags {
+				return models.Errorf(models.CodeInvalid, "tags has more than the %d that are taken", maxTags)
+			}
+		}
+		change.Tags = &tags
+	}
+	return nil
+}
+
+// checkLabel checks a text of one line.
+func checkLabel(what, text string, maxLen int) error {
+	switch n := utf8.RuneCountInString(text); {
+	case n > maxLen:
+		return models.Errorf(models.CodeInvalid, "%s has %d characters; at most %d are taken", what, n, maxLen)
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
+		return models.Errorf(models.CodeInvalid, "%s must be text without control characters", what)
+	}
+	return nil
+}
+
+// StoredFile is a session's target file, open to be read. Whoever has it closes
+// Content.
+type StoredFile struct {
+	Name      string // one that names a file in any folder
+	SHA256    string
+	SizeBytes int64
+	AddedAt   time.Time
+	Content   io.ReadSeekCloser
+}
+
+// OpenFile gives a session's target file; not_found when the session has none, or
+// when its content is not on this machine.
+func (a *Archive) OpenFile(ctx context.Context, id string) (*StoredFile, error) {
+	session, err := a.sessions.Get(ctx, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case session.FileSHA256 == nil:
+		return nil, models.Errorf(models.CodeNotFound, "session %s has no file", id)
+	}
+	content, err := a.files.Open(*session.FileSHA256)
+	if err != nil {
+		return nil, err
+	}
+	return &StoredFile{
+		Name: uploadName(session.FileName, *session.FileSHA256), SHA256: *session.FileSHA256,
+		SizeBytes: session.FileSizeBytes, AddedAt: session.CreatedAt, Content: content,
+	}, nil
+}

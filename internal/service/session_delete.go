@@ -1,0 +1,161 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// How a session is deleted: in steps that are so short that whoever stores events
+// meanwhile does not notice, with rests in between that are as long.
+const (
+	stepTime     = 6 * time.Millisecond // that one step should take
+	minStep      = 50                   // rows: a slow disk takes its time for few of them as well
+	maxStep      = 2000
+	shortestRest = 2 * time.Millisecond
+	longestRest  = 50 * time.Millisecond
+)
+
+const (
+	// deleteInterval is how often it is seen whether there is something to delete,
+	// besides when a session was deleted here.
+	deleteInterval = 30 * time.Second
+
+	// importPatience is after what time without progress an import is taken for
+	// dead.
+	importPatience = 15 * time.Minute
+
+	// stopPatience is how long the row of a deleted session waits for the agent to
+	// be told that it has ended.
+	stopPatience = 24 * time.Hour
+)
+
+// Deleter deletes sessions; internal/repository implements it and documents its
+// contracts.
+type Deleter interface {
+	Hide(ctx context.Context, id string, since time.Time, check func(*models.Session) error) error
+	HideDeadImports(ctx context.Context, before, since time.Time) error
+	ListDeleting(ctx context.Context, after string, limit int) ([]string, error)
+	DeleteEvents(ctx context.Context, id string, limit int) (int64, error)
+	DeleteProcesses(ctx context.Context, id string, limit int) (int64, error)
+	FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error)
+}
+
+// Delete deletes a session that is not monitored: from now on nobody finds it, and
+// Run removes what it had.
+func (a *Archive) Delete(ctx context.Context, id string) error {
+	if id == models.UnassignedID {
+		return models.Errorf(models.CodeConflict, "the session %s takes the events that belong to no other: it cannot be deleted", id)
+	}
+	now := a.clock.now()
+	err := a.sessions.Hide(ctx, id, now, func(session *models.Session) error {
+		switch since := session.StartingSince; {
+		case session.IsActive:
+			return models.Errorf(models.CodeConflict, "session %s is being monitored: stop it first", id)
+		case since != nil && since.After(now.Add(-startGrace)):
+			return models.Errorf(models.CodeConflict, "session %s is being started at the moment: try again", id)
+		case since != nil: // a start that was never finished: the agent may be at work
+			session.StartingSince, session.StopPending = nil, true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.announce.SessionChanged(id)
+	select {
+	case a.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+	return nil
+}
+
+// Run removes deleted sessions, those of an earlier run of the program too, and
+// what is left of imports that died, until ctx ends. Any number of programs may do
+// so on the same database.
+func (a *Archive) Run(ctx context.Context) {
+	ticker := time.NewTicker(deleteInterval)
+	defer ticker.Stop()
+	for {
+		now := a.clock.now()
+		err := errors.Join(a.sessions.HideDeadImports(ctx, now.Add(-importPatience), now), a.removeAll(ctx))
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("deleted sessions could not be removed; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		case <-ticker.C:
+		}
+	}
+}
+
+// removeAll removes what all deleted sessions had. One that fails does not keep
+// the others from going.
+func (a *Archive) removeAll(ctx context.Context) error {
+	var failed []error
+	for after := ""; ; {
+		ids, err := a.sessions.ListDeleting(ctx, after, 100)
+		if err != nil || len(ids) == 0 {
+			return errors.Join(append(failed, err)...)
+		}
+		for _, id := range ids {
+			if err := a.remove(ctx, id); err != nil {
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return errors.Join(failed...)
+			}
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+// remove removes what a deleted session had, and then the session.
+func (a *Archive) remove(ctx context.Context, id string) error {
+	began, removed := time.Now(), int64(0)
+	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses} {
+		n, err := inSteps(ctx, func(limit int) (int64, error) { return some(ctx, id, limit) })
+		if removed += n; err != nil {
+			return err
+		}
+	}
+	done, err := a.sessions.FinishDelete(ctx, id, a.clock.now().Add(-stopPatience), a.files.Delete)
+	if err != nil || !done {
+		return err
+	}
+	a.log.Info("a deleted session was removed", "session", id, "rows", removed, "took", time.Since(began).String())
+	return nil
+}
+
+// inSteps takes steps of as many rows as take about stepTime until there are none
+// left, and gives how many rows there were.
+func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total int64, err error) {
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	for limit := minStep; ; {
+		select {
+		case <-ctx.Done():
+			return total, ctx.Err()
+		case <-rest.C:
+		}
+		began := time.Now()
+		n, err := step(limit)
+		if total += n; err != nil || n == 0 {
+			return total, err
+		}
+		took := time.Since(began)
+		limit = nextStep(limit, took)
+		rest.Reset(min(max(took, shortestRest), longestRest))
+	}
+}
+
+// nextStep gives how many rows the step after one that took so long should have:
+// not many more at once, as the next ones may be larger.
+func nextStep(limit int, took time.Duration) int {
+	fitting := int(float64(limit) * float64(stepTime) / float64(max(took, time.Microsecond)))
+	return max(min(fitting, limit+limit/4, maxStep), minStep)
+}
