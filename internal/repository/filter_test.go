@@ -24,7 +24,7 @@ import (
 // way, in pieces and whole.
 var oddTexts = []string{
 	"a", "B", "foo", "FOO", "Foo bar", "new", "temp", "C:\\Windows\\new\\temp.exe", "\\\\server\\share", "\\", "\"", "/", "'", "%", "_", "*", "?", "a%b", "a_b", "a*b", "[*]",
-	"\n", "\t", "\r\n", "\b\f", "\x01", "\x1f", "\x7f", "\\n", "\\u0041", "n foo", "u0041", "0041", "é", "É", "ä", "straße", "İ", "ſ", "K", "日本語", "😀", "\ufffd", "\u2028", "\u00a0",
+	"n", "t", "u", "ew", "emp", " foo", "\n", "\t", "\r\n", "\b\f", "\x01", "\x1f", "\x7f", "\\n", "\\u0041", "n foo", "u0041", "0041", "é", "É", "ä", "straße", "İ", "ſ", "K", "日本語", "😀", "\ufffd", "\u2028", "\u00a0",
 	",", ", ", ": ", ":", "{", "}", "[", "]", "{}", "[]", "1, 2", "\"a\": 1", "a\": ", "null", "true", "false", "rue", "ul", "0", "1", "10", "1.5", "1.50", "15", "-1", "0.1", "e", "1e2", "100",
 	"$.a", "' OR 1=1 --", "'); DROP TABLE events; --", "?", "$1", "@x", "\\\" OR TRUE", "{a,b}", "NULL", "http://evil.example/a?b=c&d=%20", "10.0.0.5:443", "and", "or", "not",
 }
@@ -413,5 +413,30 @@ func TestAnyTextAsAFilter(t *testing.T) {
 	})
 	if read == 0 {
 		t.Error("no text is read as a filter")
+	}
+}
+
+// A text is found whatever way a client has of writing it, and nothing is found
+// that no value says.
+func TestTextIsFoundHoweverItIsWritten(t *testing.T) {
+	dbs := openBoth(t)
+	bodies := []string{}
+	for _, data := range []string{
+		`{"a":"café /b"}`, `{"a":"caf\u00e9 \/b"}`, `{"\u0063af\u00c9":1.50e1}`, `{"a":"C:\\new"}`, `{"a":"C:\new", "b":[1, 2]}`, `{"a":"x\u0000y\ud800"}`, `{"a":1,"a":"two"}`,
+	} {
+		bodies = append(bodies, `{"event_type":"x","timestamp":"2026-11-22T12:00:00Z","source":"s","data":`+data+`}`)
+	}
+	events := storeBodies(t, dbs, "s", bodies)
+	for text, want := range map[string][]int64{
+		`café`: {1, 2}, `CAFé`: {1, 2}, `cafÉ`: {3}, `é?/B`: {1, 2}, `u00e9`: {}, `/b`: {1, 2}, `"\/b"`: {}, `15.0`: {3}, `1.50`: {}, `e1`: {},
+		`new`: {4}, `ew`: {4, 5}, `\new`: {4}, `C:\n*`: {4}, `"1, 2"`: {}, `"a\": "`: {}, `"x�y"`: {6}, `y�`: {6}, `u0000`: {}, `two`: {7}, `1`: {3, 5},
+	} {
+		where, err := filter.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := checkAgreement(t, dbs, "s", text, where, events); !slices.Equal(got, want) {
+			t.Errorf("%s selects %v, want %v", text, got, want)
+		}
 	}
 }
