@@ -55,6 +55,7 @@ func TestParse(t *testing.T) {
 		`C:\Windows\* \\server\x 10.0.0.5:443 http://a.example/?b=c`: `c:\windows\* and "\\\\server\\x" and "10.0.0.5:443" and http://a.example/?b=c`,
 		`target: C:\Users\*\a[*]?`:                                   `target like "c:\\users\\*\\a[*]?"`,
 		`target: a[*]`:                                               `target = "a*"`,
+		`target: [**] [**]x`:                                         `target like "[**]" and [**]x`,
 		`target: "a*"`:                                               `target = "a*"`,
 		`target like "a*"`:                                           `target like "a*"`,
 		`target contains a*`:                                         `target like "*a[*]*"`,

@@ -67,8 +67,13 @@ func (p Pattern) String() string {
 	var b strings.Builder
 	for _, part := range p.Parts {
 		switch part {
-		case AnyText, AnyChar:
-			b.WriteString(part[1:])
+		case AnyText:
+			if strings.HasSuffix(b.String(), "[") {
+				b.WriteByte('*') // [**] is no character, as [*] would be
+			}
+			b.WriteByte('*')
+		case AnyChar:
+			b.WriteByte('?')
 		default:
 			b.WriteString(strings.NewReplacer("*", "[*]", "?", "[?]").Replace(part))
 		}

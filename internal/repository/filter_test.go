@@ -152,7 +152,7 @@ func bare(t *rapid.T, text string) string {
 		return quoted(text)
 	}
 	if rapid.Bool().Draw(t, "wild") {
-		return rapid.SampledFrom([]string{"*", "?", "**"}).Draw(t, "wildcard") + text + rapid.SampledFrom([]string{"*", "?", "", "*foo?", "?*"}).Draw(t, "wildcard")
+		return rapid.SampledFrom([]string{"*", "?", "**"}).Draw(t, "wildcard") + text + rapid.SampledFrom([]string{"*", "?", "", "*foo?", "?*", "[**]"}).Draw(t, "wildcard")
 	}
 	return text
 }
