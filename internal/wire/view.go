@@ -17,20 +17,6 @@ import (
 // agents send models.TypeProcessCreation.
 const typeProcessOperation = "process_creation_operation"
 
-// view is an event as it is given out, but for its data.
-type view struct {
-	ID                uint64  `json:"id"`
-	SessionID         string  `json:"session_id"`
-	Seq               int64   `json:"seq"`
-	EventType         string  `json:"event_type"`
-	OriginalEventType string  `json:"original_event_type,omitempty"` // when EventType is not what was sent
-	Timestamp         string  `json:"timestamp"`
-	TimestampSource   string  `json:"timestamp_source"`
-	TimestampText     *string `json:"timestamp_text,omitempty"`
-	Source            string  `json:"source"`
-	CreatedAt         string  `json:"created_at"`
-}
-
 // AppendEvent appends the event as JSON, its data as the agent sent it.
 func AppendEvent(out []byte, e *models.Event) []byte {
 	out = appendHead(out, e, e.EventType)
@@ -109,25 +95,30 @@ func AppendDashboardEvent(out []byte, e *models.Event, asOperation bool) []byte 
 	return append(appendObject(out, data, fields), '}')
 }
 
-// appendHead appends the event up to its data.
+// appendHead appends the event up to its data: of eventType, with the one that was
+// sent beside it if that is another.
 func appendHead(out []byte, e *models.Event, eventType string) []byte {
-	v := view{
-		ID:              e.ID,
-		SessionID:       e.SessionID,
-		Seq:             e.Seq,
-		EventType:       eventType,
-		Timestamp:       FormatTime(e.Timestamp),
-		TimestampSource: e.TimestampSource,
-		TimestampText:   e.TimestampText,
-		Source:          e.Source,
-		CreatedAt:       FormatTime(e.CreatedAt),
-	}
-	if eventType != e.EventType {
-		v.OriginalEventType = e.EventType
-	}
-	head, _ := json.Marshal(v) // strings and integers: nothing that can fail
-	out = append(out, head[:len(head)-1]...)
+	out = strconv.AppendUint(append(out, `{"id":`...), e.ID, 10)
+	out = appendEnvelope(append(out, ','), e, eventType)
 	return append(out, `,"data":`...)
+}
+
+// appendEnvelope appends the members of an event between its id and its data.
+func appendEnvelope(out []byte, e *models.Event, eventType string) []byte {
+	out = appendText(append(out, `"session_id":`...), e.SessionID)
+	out = strconv.AppendInt(append(out, `,"seq":`...), e.Seq, 10)
+	out = appendText(append(out, `,"event_type":`...), eventType)
+	if eventType != e.EventType && e.EventType != "" {
+		out = appendText(append(out, `,"original_event_type":`...), e.EventType)
+	}
+	out = AppendTime(append(out, `,"timestamp":"`...), e.Timestamp)
+	out = appendText(append(out, `","timestamp_source":`...), e.TimestampSource)
+	if e.TimestampText != nil {
+		out = appendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
+	}
+	out = appendText(append(out, `,"source":`...), e.Source)
+	out = AppendTime(append(out, `,"created_at":"`...), e.CreatedAt)
+	return append(out, '"')
 }
 
 func payload(e *models.Event) []byte {
