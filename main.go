@@ -167,6 +167,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, processes, time.Now, log)
 		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
 		analysis       = service.NewAnalysis(repository.NewSegments(db), events, sessions, log)
+		transfers      = repository.NewTransfers(db)
 		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
@@ -174,15 +175,22 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
+	imports, err := service.NewImports(transfers, sessions, files, cfg.ImportDir(), service.ImportLimits{
+		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
+	}, time.Now, log)
+	if err != nil {
+		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
+	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Archive: archive, Summaries: service.NewSummaries(events),
-		Processes: processes, Analyst: analysis, Live: hub,
+		Processes: processes, Analyst: analysis, Live: hub, Imports: imports,
+		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
-		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(),
+		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Refusals: meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {

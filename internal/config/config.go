@@ -77,6 +77,10 @@ type Config struct {
 	// have, 1 to 1000000. STREAMS_PER_CLIENT, default 1024.
 	StreamsPerClient int
 
+	// ImportMaxMB limits a bundle, as it is sent and as it is when decompressed, in
+	// MB of 2^20 bytes, 1 to 1048576. IMPORT_MAX_MB, default 4096.
+	ImportMaxMB int
+
 	// CORSOrigins are the other web origins whose pages may call the API, each as
 	// a browser sends it: scheme://host or scheme://host:port. CORS_ORIGINS,
 	// comma-separated, default http://localhost:5173.
@@ -124,6 +128,7 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 
 		MaxUploadMB: read(r, "MAX_UPLOAD_MB", "100", number(1, 2048)),
 		MaxBodyMB:   read(r, "MAX_BODY_MB", "16", number(1, 256)),
+		ImportMaxMB: read(r, "IMPORT_MAX_MB", "4096", number(1, 1<<20)),
 
 		StreamsMax:       read(r, "STREAMS_MAX", "4096", number(1, 1_000_000)),
 		StreamsPerClient: read(r, "STREAMS_PER_CLIENT", "1024", number(1, 1_000_000)),
@@ -156,6 +161,12 @@ func (c Config) SpoolMaxBytes() int64 { return int64(c.SpoolMaxMB) << 20 }
 
 // MaxUploadBytes is MaxUploadMB in bytes.
 func (c Config) MaxUploadBytes() int64 { return int64(c.MaxUploadMB) << 20 }
+
+// ImportDir is the folder of bundles that are being read, in DataDir.
+func (c Config) ImportDir() string { return filepath.Join(c.DataDir, "imports") }
+
+// ImportMaxBytes is ImportMaxMB in bytes.
+func (c Config) ImportMaxBytes() int64 { return int64(c.ImportMaxMB) << 20 }
 
 // MaxBodyBytes is MaxBodyMB in bytes.
 func (c Config) MaxBodyBytes() int64 { return int64(c.MaxBodyMB) << 20 }

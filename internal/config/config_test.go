@@ -59,10 +59,12 @@ func TestLoadDefaults(t *testing.T) {
 		MaxBodyMB:         16,
 		StreamsMax:        4096,
 		StreamsPerClient:  1024,
-		CORSOrigins:       []string{"http://localhost:5173"},
-		LogFormat:         "text",
-		LogLevel:          slog.LevelInfo,
-		ShutdownTimeout:   9 * time.Second,
+
+		ImportMaxMB:     4096,
+		CORSOrigins:     []string{"http://localhost:5173"},
+		LogFormat:       "text",
+		LogLevel:        slog.LevelInfo,
+		ShutdownTimeout: 9 * time.Second,
 	}
 	for name, e := range map[string]env{
 		"nothing is set":        {},

@@ -18,6 +18,7 @@ type Options struct {
 	CORSOrigins    []string // pages of these origins may call
 	MaxBodyBytes   int64
 	MaxUploadBytes int64
+	MaxImportBytes int64
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
 	Streams        StreamMeter
@@ -35,6 +36,8 @@ type Services struct {
 	Processes ProcessService
 	Analyst   Analyst
 	Live      Live
+	Exports   ExportService
+	Imports   ImportService
 }
 
 // New gives the router over the services.
@@ -97,5 +100,8 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	l := &streamHandler{services.Live, o.Streams}
 	e.GET("/api/stream", l.streamSessions)
 	e.GET("/api/sessions/:sessionId/stream", l.streamEvents)
+
+	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session)
+	e.POST("/api/sessions/import", (&importHandler{services.Imports, o.MaxImportBytes}).session)
 	return e, nil
 }

@@ -26,6 +26,12 @@ func eventRow(row []any, e *models.Event) []any {
 		orNil(e.PID), orNil(e.ProcessName), orNil(e.Operation), orNil(e.Target), orNil(e.Preview), e.IsSent, e.CreatedAt, e.UpdatedAt)
 }
 
+// insertEvents adds n events as they are.
+func insertEvents(ctx context.Context, tx database.Bulk, n int, event func(i int) *models.Event) error {
+	row := make([]any, 0, len(eventColumns))
+	return tx.Insert(ctx, "events", eventColumns, n, func(i int) []any { return eventRow(row, event(i)) })
+}
+
 // orNil gives what a pointer points at, without the reflection that a driver
 // would need for it.
 func orNil[T any](p *T) any {
@@ -299,9 +305,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 		in.Seq = seq
 		next[in.SessionID] = seq + 1
 	}
-	row := make([]any, 0, len(eventColumns))
-	err := a.tx.Insert(a.ctx, "events", eventColumns, len(incoming), func(i int) []any { return eventRow(row, &incoming[i].Event) })
-	if err != nil {
+	if err := insertEvents(a.ctx, a.tx, len(incoming), func(i int) *models.Event { return &incoming[i].Event }); err != nil {
 		return nil, err
 	}
 	return seen.writeStatements()

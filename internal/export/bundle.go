@@ -1,0 +1,285 @@
+package export
+
+import (
+	"encoding/json"
+	"math"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+	"ospulse/internal/wire"
+)
+
+// A bundle is a zip of these entries, and of no others. The manifest comes last:
+// what it counts is only known then.
+//
+//	session.json       the session
+//	events.ndjson      its events, one a line, by seq from 1 on
+//	processes.ndjson   its processes, one a line, by pid and start
+//	file/<sha256>      its target file, if that was asked for
+//	manifest.json      what the others must be, to the byte
+const (
+	sessionEntry   = "session.json"
+	eventsEntry    = "events.ndjson"
+	processesEntry = "processes.ndjson"
+	manifestEntry  = "manifest.json"
+	filePrefix     = "file/"
+)
+
+// What a manifest says of its format. A program reads the versions up to its own.
+const (
+	bundleFormat  = "ospulse-bundle"
+	bundleVersion = 1
+)
+
+// manifest proves that a bundle is whole.
+type manifest struct {
+	Format         string           `json:"format"`
+	Version        int              `json:"version"`
+	ProductVersion string           `json:"product_version"` // of the program that made it
+	CreatedAt      string           `json:"created_at"`
+	SessionID      string           `json:"session_id"`
+	Events         int64            `json:"events"`
+	Processes      int64            `json:"processes"`
+	Entries        map[string]entry `json:"entries"` // every one but the manifest
+}
+
+// entry is what an entry of the zip must be.
+type entry struct {
+	SizeBytes int64  `json:"size_bytes"`
+	SHA256    string `json:"sha256"`
+}
+
+// bundledSession is a session in a bundle: what it is, and nothing of the
+// installation that it comes from, such as its agent.
+type bundledSession struct {
+	ID                string       `json:"id"`
+	State             models.State `json:"state"`
+	Name              string       `json:"name"`
+	Notes             string       `json:"notes"`
+	Tags              []string     `json:"tags"`
+	FileName          string       `json:"file_name"`
+	FileSHA256        *string      `json:"file_sha256"`
+	FileSizeBytes     int64        `json:"file_size_bytes"`
+	Mode              models.Mode  `json:"mode"`
+	ChosenPIDs        []int64      `json:"chosen_pids"`
+	EventCount        int64        `json:"event_count"`
+	CreatedAt         bundledTime  `json:"created_at"`
+	UpdatedAt         bundledTime  `json:"updated_at"`
+	MonitoringStarted *bundledTime `json:"monitoring_started"`
+	MonitoringEnded   *bundledTime `json:"monitoring_ended"`
+}
+
+// bundledProcess is a process in a bundle.
+type bundledProcess struct {
+	PID             int64            `json:"pid"`
+	StartedAt       bundledTime      `json:"started_at"`
+	StartKnown      bool             `json:"start_known"`
+	ParentPID       *int64           `json:"parent_pid"`
+	ParentStartedAt *bundledTime     `json:"parent_started_at"`
+	Name            string           `json:"name"`
+	Image           string           `json:"image"`
+	CommandLine     string           `json:"command_line"`
+	FirstSeen       bundledTime      `json:"first_seen"`
+	LastSeen        bundledTime      `json:"last_seen"`
+	EventCounts     map[string]int64 `json:"event_counts"`
+}
+
+// bundledTime is a time as wire.FormatTime writes it.
+type bundledTime time.Time
+
+func (t bundledTime) MarshalJSON() ([]byte, error) {
+	return append(wire.AppendTime([]byte{'"'}, time.Time(t)), '"'), nil
+}
+
+func (t *bundledTime) UnmarshalJSON(text []byte) error {
+	written := jsonscan.Unquote(text)
+	read, ok := wire.ParseTime(written)
+	if !ok || wire.FormatTime(read) != written {
+		return invalid("%.100s is no time such as 2026-11-22T18:57:39.123456Z", text)
+	}
+	*t = bundledTime(read)
+	return nil
+}
+
+func (t *bundledTime) pointer() *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(time.Time(*t))
+}
+
+func bundledPointer(t *time.Time) *bundledTime {
+	if t == nil {
+		return nil
+	}
+	return new(bundledTime(*t))
+}
+
+func newBundledSession(s *models.Session) bundledSession {
+	return bundledSession{
+		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
+		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes, Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
+		EventCount: s.EventCount, CreatedAt: bundledTime(s.CreatedAt), UpdatedAt: bundledTime(s.UpdatedAt),
+		MonitoringStarted: bundledPointer(s.MonitoringStarted), MonitoringEnded: bundledPointer(s.MonitoringEnded),
+	}
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// Limits of what is read of a bundle, beyond those of the wire: generous, as what
+// was stored once is to be taken back.
+const (
+	maxTextLen    = 4096
+	maxNotesLen   = 1 << 20
+	maxTags       = 1000
+	maxChosenPIDs = 10_000
+	maxCounts     = 100 // types of events that a process has
+)
+
+// session gives the session that a bundle holds, or why there cannot be such a
+// one. One that was active when it was exported is active no more: what it is then
+// follows from its times and its events.
+func (b *bundledSession) session() (*models.Session, error) {
+	texts := []text{{"id", b.ID, 255}, {"name", b.Name, maxTextLen}, {"notes", b.Notes, maxNotesLen}, {"file_name", b.FileName, maxTextLen}}
+	for _, tag := range b.Tags {
+		texts = append(texts, text{"tags", tag, maxTextLen})
+	}
+	if err := checkTexts(texts); err != nil {
+		return nil, err
+	}
+	hasStarted, hasEnded := b.MonitoringStarted != nil, b.MonitoringEnded != nil
+	switch {
+	case !models.ValidID(b.ID):
+		return nil, invalid("id is none")
+	case len(b.Tags) > maxTags:
+		return nil, invalid("tags has %d of them; at most %d are taken", len(b.Tags), maxTags)
+	case b.FileSHA256 != nil && !validSHA256.MatchString(*b.FileSHA256):
+		return nil, invalid("file_sha256 is no SHA-256 in lower-case hex")
+	case b.FileSizeBytes < 0 || b.EventCount < 0:
+		return nil, invalid("file_size_bytes and event_count cannot be negative")
+	case b.Mode < 0 || b.Mode > models.ModeSpawn:
+		return nil, invalid("mode must be 0 to %d, not %d", models.ModeSpawn, b.Mode)
+	case len(b.ChosenPIDs) > maxChosenPIDs:
+		return nil, invalid("chosen_pids has %d pids; at most %d are taken", len(b.ChosenPIDs), maxChosenPIDs)
+	case b.State != models.StateCreated && b.State != models.StateActive && b.State != models.StateEnded:
+		return nil, invalid("state must be created, active or ended, not %.100q", b.State)
+	case hasEnded != (b.State == models.StateEnded), b.State == models.StateActive && !hasStarted:
+		return nil, invalid("state is %s, which monitoring_started and monitoring_ended contradict", b.State)
+	}
+	s := &models.Session{
+		ID: b.ID, Name: b.Name, Notes: b.Notes, Tags: b.Tags, FileName: b.FileName, FileSHA256: b.FileSHA256, FileSizeBytes: b.FileSizeBytes,
+		Mode: b.Mode, ChosenPIDs: b.ChosenPIDs, EventCount: b.EventCount, IsActive: b.State == models.StateActive,
+		CreatedAt: time.Time(b.CreatedAt), UpdatedAt: time.Time(b.UpdatedAt),
+		MonitoringStarted: b.MonitoringStarted.pointer(), MonitoringEnded: b.MonitoringEnded.pointer(),
+	}
+	return s, nil
+}
+
+func newBundledProcess(p *models.Process) bundledProcess {
+	counts := p.EventCounts
+	if counts == nil {
+		counts = map[string]int64{}
+	}
+	return bundledProcess{
+		PID: p.PID, StartedAt: bundledTime(p.StartedAt), StartKnown: p.StartKnown,
+		ParentPID: p.ParentPID, ParentStartedAt: bundledPointer(p.ParentStartedAt), Name: p.Name, Image: p.Image, CommandLine: p.CommandLine,
+		FirstSeen: bundledTime(p.FirstSeen), LastSeen: bundledTime(p.LastSeen), EventCounts: counts,
+	}
+}
+
+// process gives the process that a bundle holds, or why there cannot be such a
+// one.
+func (b *bundledProcess) process() (models.Process, error) {
+	texts := []text{{"name", b.Name, maxTextLen}, {"image", b.Image, maxTextLen}, {"command_line", b.CommandLine, maxTextLen}}
+	for eventType, n := range b.EventCounts {
+		texts = append(texts, text{"event_counts", eventType, models.MaxEventTypeLen})
+		if n < 0 {
+			return models.Process{}, invalid("event_counts cannot be negative")
+		}
+	}
+	if len(b.EventCounts) > maxCounts {
+		return models.Process{}, invalid("event_counts has %d types; at most %d are taken", len(b.EventCounts), maxCounts)
+	}
+	p := models.Process{
+		PID: b.PID, StartedAt: time.Time(b.StartedAt), StartKnown: b.StartKnown,
+		ProcessInfo: models.ProcessInfo{
+			ParentPID: b.ParentPID, ParentStartedAt: b.ParentStartedAt.pointer(), Name: b.Name, Image: b.Image, CommandLine: b.CommandLine,
+		},
+		FirstSeen: time.Time(b.FirstSeen), LastSeen: time.Time(b.LastSeen), EventCounts: b.EventCounts,
+	}
+	return p, checkTexts(texts)
+}
+
+// text is a value of a text column.
+type text struct {
+	name, value string
+	maxLen      int
+}
+
+func checkTexts(texts []text) error {
+	for _, t := range texts {
+		switch {
+		case len(t.value) > t.maxLen:
+			return invalid("%s is %d bytes long; at most %d are taken", t.name, len(t.value), t.maxLen)
+		case strings.ContainsRune(t.value, 0) || !utf8.ValidString(t.value):
+			return invalid("%s holds what no text column takes", t.name)
+		}
+	}
+	return nil
+}
+
+// decodeLoosely reads those members of a JSON object that v knows.
+func decodeLoosely(value []byte, v any) error {
+	if _, err := jsonscan.Check(value); err != nil {
+		return invalid("malformed JSON: %v", err)
+	}
+	if err := json.Unmarshal(value, v); err != nil {
+		return invalid("%.200s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+// decodeStrictly reads a JSON object that has no member twice and none that v does
+// not know.
+func decodeStrictly(value []byte, v any) error {
+	lossless, err := jsonscan.Check(value)
+	switch {
+	case err != nil:
+		return invalid("malformed JSON: %v", err)
+	case jsonscan.Kind(value) != '{':
+		return invalid("it must be an object, not %s", jsonscan.KindName(value))
+	case !lossless:
+		return invalid("it has a member twice, or a text or a number that cannot be stored")
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(value)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		if fault, ok := asFault(err); ok {
+			return fault
+		}
+		return invalid("%.200s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+var validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// sum adds sizes that are not negative, as far as numbers go.
+func sum(sizes []int64) int64 {
+	total := int64(0)
+	for _, size := range sizes {
+		if total += size; total < 0 {
+			return math.MaxInt64
+		}
+	}
+	return total
+}

@@ -1,0 +1,255 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/export"
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+	"ospulse/internal/wire"
+)
+
+// The trailers of an export that is whole. One that is not has none: its
+// connection is cut, which no client takes for the end, while most never look at
+// trailers.
+const (
+	trailerStatus = "X-Export-Status" // complete
+	trailerEvents = "X-Export-Events" // how many events were written
+
+	statusComplete = "complete"
+)
+
+// ExportService gives sessions out whole; *service.Exports implements it and
+// documents its contracts.
+type ExportService interface {
+	Session(ctx context.Context, id string) (*models.Session, error)
+	Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) service.Pages
+	WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error)
+}
+
+type exportHandler struct {
+	exports ExportService
+	version string
+}
+
+// session sends a session as a download, in a format that the client chooses.
+//
+// An export that is whole ends as HTTP has it, with the trailers X-Export-Status:
+// complete and X-Export-Events; in NDJSON, JSON and CSV nothing is added to the
+// events for it. When something fails after the beginning is out, the connection
+// is cut (curl ends with status 18, an HTTP library with an error), and the formats
+// of one value a line have {"error", "code"} as their last line, for whoever looks
+// at the file alone; a JSON array is not closed.
+func (h *exportHandler) session(c *echo.Context) error {
+	id, err := sessionIDParam(c)
+	if err != nil {
+		return err
+	}
+	name := c.QueryParam("format")
+	if name == export.FormatBundle {
+		return h.bundle(c, id)
+	}
+	format, err := export.FindFormat(name)
+	if err != nil {
+		return err
+	}
+	if c.QueryParam("file") != "" {
+		return models.Errorf(models.CodeInvalid, "file is for format=bundle only: the other formats hold events")
+	}
+	where, err := filter.Parse(c.QueryParam("filter"))
+	if err != nil {
+		return err
+	}
+	session, err := h.exports.Session(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	d := newDownload(c, session.ID, format.Extension, format.ContentType)
+	d.encoding = acceptedEncoding(c.Request().Header.Values("Accept-Encoding"))
+	return d.finish(h.writeEvents(c.Request().Context(), d, format, session, where))
+}
+
+// writeEvents writes the events that a filter selects.
+func (h *exportHandler) writeEvents(ctx context.Context, d *download, format export.Format, session *models.Session, where *filter.Filter) error {
+	encoder := format.New(h.version)
+	out := encoder.Begin(make([]byte, 0, flushBytes+flushBytes/4))
+	for page, err := range h.exports.Events(ctx, session, where, format.EventType) {
+		if err != nil {
+			if format.IsLines && d.started {
+				// What is out ends with a line's end, and so does what is not.
+				out = appendErrorLine(out, clientError(d.c, err))
+				_, writeErr := d.Write(out)
+				err = errors.Join(err, writeErr)
+			}
+			return err
+		}
+		for i := range page {
+			out = encoder.Event(out, &page[i])
+			d.events++
+			if len(out) >= flushBytes {
+				if _, err := d.Write(out); err != nil {
+					return err
+				}
+				out = out[:0]
+				if cap(out) > maxKeptBuffer { // of a huge event
+					out = make([]byte, 0, flushBytes+flushBytes/4)
+				}
+			}
+		}
+	}
+	_, err := d.Write(encoder.End(out))
+	return err
+}
+
+// maxKeptBuffer is how large a buffer may be that is used again.
+const maxKeptBuffer = 4 << 20
+
+// appendErrorLine appends an error as its answer would have it.
+func appendErrorLine(out []byte, e *models.Error) []byte {
+	out = wire.AppendText(append(out, `{"error":`...), e.Message)
+	out = wire.AppendText(append(out, `,"code":`...), string(e.Code))
+	return append(out, "}\n"...)
+}
+
+// bundle sends the whole session in one zip, with its target file if the client
+// asks for that: a sample does not travel by accident.
+func (h *exportHandler) bundle(c *echo.Context, id string) error {
+	if c.QueryParam("filter") != "" {
+		return models.Errorf(models.CodeInvalid, "filter is not for format=bundle: a bundle is the whole session")
+	}
+	withFile, err := boolParam(c, "file")
+	if err != nil {
+		return err
+	}
+	session, err := h.exports.Session(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	d := newDownload(c, session.ID, ".ospulse.zip", "application/zip")
+	d.events, err = h.exports.WriteBundle(c.Request().Context(), d, session, withFile)
+	return d.finish(err)
+}
+
+// download is an answer that is saved as a file while it is made. Nothing is sent
+// before the first Write, so that an early error still gets its status.
+type download struct {
+	c           *echo.Context
+	fileName    string
+	contentType string
+	encoding    string // gzip, zstd or "" for none
+	events      int64  // that it holds, for the trailer
+
+	started    bool           // the status is on its way
+	compressor io.WriteCloser // nil for none
+}
+
+func newDownload(c *echo.Context, sessionID, extension, contentType string) *download {
+	return &download{c: c, fileName: "os-pulse-" + safeName(sessionID) + extension, contentType: contentType}
+}
+
+// Write sends a part of the file.
+func (d *download) Write(p []byte) (int, error) {
+	if err := d.start(); err != nil {
+		return 0, err
+	}
+	if d.compressor != nil {
+		return d.compressor.Write(p)
+	}
+	return d.send(p)
+}
+
+func (d *download) start() error {
+	if d.started {
+		return nil
+	}
+	if d.encoding != "" {
+		compressor, err := newCompressor(d.encoding, sendFunc(d.send))
+		if err != nil {
+			return err
+		}
+		d.compressor = compressor
+	}
+	header := d.c.Response().Header()
+	header.Set("Content-Type", d.contentType)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.fileName))
+	header.Set("Cache-Control", "no-store")
+	header.Set("Trailer", trailerStatus+", "+trailerEvents)
+	if d.encoding != "" {
+		header.Set("Content-Encoding", d.encoding)
+	}
+	header.Add("Vary", "Accept-Encoding")
+	d.c.Response().WriteHeader(http.StatusOK)
+	d.started = true
+	return nil
+}
+
+// sendBytes are sent at a time: a reader has sendTimeout for so much.
+const sendBytes = 64 << 10
+
+// send passes on what is ready. A reader that takes nothing for sendTimeout is
+// given up.
+func (d *download) send(p []byte) (int, error) {
+	response := d.c.Response()
+	controller := http.NewResponseController(response)
+	sent := 0
+	for len(p) > 0 {
+		if err := controller.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return sent, err
+		}
+		n, err := response.Write(p[:min(len(p), sendBytes)])
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+		p = p[n:]
+	}
+	return sent, nil
+}
+
+// finish ends the download, or gives err on to be answered, as errBrokenOff when a
+// part of the file is out already: half a file must not look like a whole one.
+func (d *download) finish(err error) error {
+	if !d.started && err != nil {
+		return err
+	}
+	if d.compressor != nil { // a broken off one too: its last line is in there
+		err = errors.Join(err, d.compressor.Close())
+	}
+	controller := http.NewResponseController(d.c.Response())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBrokenOff, errors.Join(err, controller.Flush()))
+	}
+	header := d.c.Response().Header()
+	header.Set(trailerStatus, statusComplete)
+	header.Set(trailerEvents, strconv.FormatInt(d.events, 10))
+	if err := controller.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", errBrokenOff, err)
+	}
+	return controller.SetWriteDeadline(time.Time{}) // for the connection's next request
+}
+
+// sendFunc makes a writer of a function.
+type sendFunc func(p []byte) (int, error)
+
+func (f sendFunc) Write(p []byte) (int, error) { return f(p) }
+
+// newCompressor gives what compresses for w, fast and in little memory: the
+// network is to be saved, and the export must not wait for it.
+func newCompressor(encoding string, w io.Writer) (io.WriteCloser, error) {
+	if encoding == encodingGzip {
+		return gzip.NewWriterLevel(w, gzip.BestSpeed)
+	}
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+}

@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+)
+
+// ImportService takes bundles in; *service.Imports implements it and documents its
+// contract.
+type ImportService interface {
+	Import(ctx context.Context, content io.Reader, asCopy bool) (*models.Session, error)
+}
+
+type importHandler struct {
+	imports  ImportService
+	maxBytes int64
+}
+
+// The types of a bundle that is sent as the body itself, as browsers and tools name
+// them.
+const (
+	zipType      = "application/zip"
+	zipTypeOld   = "application/x-zip-compressed"
+	binaryType   = "application/octet-stream"
+	formDataType = "multipart/form-data"
+)
+
+// session takes a bundle, as the body or in a form's field named file, and answers
+// with the session that it became.
+func (h *importHandler) session(c *echo.Context) error {
+	asCopy, err := boolParam(c, "new_id")
+	if err != nil {
+		return err
+	}
+	request := *c.Request()
+	limit := h.maxBytes + multipartOverhead
+	if request.ContentLength > limit {
+		return h.tooLarge(nil)
+	}
+	request.Body = http.MaxBytesReader(c.Response(), request.Body, limit)
+	content, err := h.content(&request)
+	if err != nil {
+		return err
+	}
+	session, err := h.imports.Import(request.Context(), bundleUpload{content, h}, asCopy)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Location", "/api/sessions/"+session.ID)
+	return c.JSON(http.StatusCreated, newSessionView(session))
+}
+
+// content gives the bundle of a request.
+func (h *importHandler) content(request *http.Request) (io.Reader, error) {
+	header := request.Header.Get("Content-Type")
+	mediaType, _, err := mime.ParseMediaType(header)
+	switch {
+	case err == nil && (mediaType == zipType || mediaType == zipTypeOld || mediaType == binaryType):
+		if encoding := request.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+			return nil, models.Errorf(models.CodeUnsupportedMedia, "a bundle is compressed already: send it without a Content-Encoding")
+		}
+		return request.Body, nil
+	case err == nil && mediaType == formDataType:
+		reader, err := request.MultipartReader()
+		if err != nil {
+			return nil, models.Wrap(err, models.CodeInvalid, "the form has no boundary")
+		}
+		return filePart(reader)
+	default:
+		return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Type must be %s, or %s with the bundle in a field named file, not %.100q", zipType, formDataType, header)
+	}
+}
+
+func (h *importHandler) tooLarge(err error) error {
+	return models.Wrap(err, models.CodeTooLarge, "the bundle is larger than the %d MB that are taken: IMPORT_MAX_MB", h.maxBytes>>20)
+}
+
+// bundleUpload is a bundle that a client sends: whatever goes wrong while it is
+// read is the request's fault.
+type bundleUpload struct {
+	io.Reader
+	h *importHandler
+}
+
+func (u bundleUpload) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return n, u.h.tooLarge(err)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = uploadError(err)
+	}
+	return n, err
+}

@@ -1,0 +1,146 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// maxImportStep is how many rows one transaction of an import adds or deletes:
+// what comes in meanwhile waits for no longer than that takes.
+const maxImportStep = 1000
+
+// BeginImport makes the session that an import fills: with its ID and nothing else,
+// and hidden from everyone until FinishImport. A session of that ID, hidden or not,
+// is a conflict.
+func (r *Transfers) BeginImport(ctx context.Context, id string, now time.Time) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Omit(clause.Associations).Create(&models.Session{ID: id, ImportingSince: &now}).Error
+	})
+	return translate(r.db, err, "session "+id)
+}
+
+// importing is the condition of the row of a session that is imported, and that
+// no one has given up meanwhile.
+const importing = "id = ? AND importing_since IS NOT NULL AND deleting_since IS NULL"
+
+// AddEvents adds events to a session that is imported, as they are: their SessionID
+// and Seq are set. An import that was taken for dead and is being deleted is a
+// conflict.
+func (r *Transfers) AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error {
+	return r.addRows(ctx, sessionID, now, len(events), func(tx database.Bulk, from, to int) error {
+		some := events[from:to]
+		return insertEvents(ctx, tx, len(some), func(i int) *models.Event { return &some[i] })
+	})
+}
+
+// AddProcesses is AddEvents for processes.
+func (r *Transfers) AddProcesses(ctx context.Context, sessionID string, processes []models.Process, now time.Time) error {
+	rows := make([][]any, len(processes))
+	for i := range processes {
+		p := &processes[i]
+		counts, err := json.Marshal(p.EventCounts)
+		if err != nil {
+			return err
+		}
+		rows[i] = []any{p.SessionID, p.PID, p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt),
+			p.Name, p.Image, p.CommandLine, p.FirstSeen, p.LastSeen, string(counts)}
+	}
+	return r.addRows(ctx, sessionID, now, len(rows), func(tx database.Bulk, from, to int) error {
+		return tx.Insert(ctx, "processes", processColumns, to-from, func(i int) []any { return rows[from+i] })
+	})
+}
+
+// processColumns are the columns that AddProcesses fills; the database gives the
+// IDs.
+var processColumns = []string{ //nolint:gochecknoglobals // a constant
+	"session_id", "pid", "started_at", "start_known", "parent_pid", "parent_started_at",
+	"name", "image", "command_line", "first_seen", "last_seen", "event_counts",
+}
+
+// addRows adds n rows in steps, each a transaction that also notes that the import
+// got further.
+func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time, n int, add func(tx database.Bulk, from, to int) error) error {
+	for from := 0; from < n; from += maxImportStep {
+		err := r.db.Bulk(ctx, func(tx database.Bulk) error {
+			isThere := false
+			err := tx.Run(ctx, database.Statement{
+				Text: "UPDATE sessions SET importing_since = ? WHERE " + importing + " RETURNING id",
+				Args: []any{now, sessionID},
+				Dest: []any{new(string)},
+				Row:  func() { isThere = true },
+			})
+			switch {
+			case err != nil:
+				return err
+			case !isThere:
+				return errImportGone
+			}
+			return add(tx, from, min(from+maxImportStep, n))
+		})
+		if err != nil {
+			return translate(r.db, err, "the row of the bundle")
+		}
+	}
+	return nil
+}
+
+// errImportGone is for an import whose session is not there any more.
+var errImportGone = models.Errorf(models.CodeConflict, "the import took so long that it was taken for dead: send the bundle again") //nolint:gochecknoglobals // a constant
+
+// FinishImport gives the session, of which everything is there, its values, and
+// shows it to everyone. file, if not nil, is its target file, of which the row may
+// be there already.
+func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		if file != nil {
+			if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(file).Error; err != nil {
+				return err
+			}
+		}
+		done := tx.Model(&models.Session{}).Where(importing, session.ID).
+			Select("*").Omit("id", clause.Associations).UpdateColumns(session) // the times too are the session's own
+		if done.Error == nil && done.RowsAffected == 0 {
+			return errImportGone
+		}
+		return done.Error
+	})
+	return translate(r.db, err, "session "+session.ID)
+}
+
+// AbortImport deletes what an import has added, in steps, and then its session. It
+// touches no session that is not imported any more.
+func (r *Transfers) AbortImport(ctx context.Context, id string) error {
+	for _, step := range []func(tx *gorm.DB) *gorm.DB{
+		func(tx *gorm.DB) *gorm.DB { return deleteSome(tx, &models.Event{}, id) },
+		func(tx *gorm.DB) *gorm.DB { return deleteSome(tx, &models.Process{}, id) },
+		func(tx *gorm.DB) *gorm.DB {
+			return tx.Where("id = ? AND importing_since IS NOT NULL", id).Delete(&models.Session{})
+		},
+	} {
+		for deleted := int64(1); deleted > 0; {
+			err := r.db.Write(ctx, func(tx *gorm.DB) error {
+				done := step(tx)
+				deleted = done.RowsAffected
+				return done.Error
+			})
+			if err != nil {
+				return translate(r.db, err, "session "+id)
+			}
+		}
+	}
+	return nil
+}
+
+// deleteSome deletes up to maxImportStep rows of a session that is imported.
+func deleteSome(tx *gorm.DB, model any, sessionID string) *gorm.DB {
+	some := tx.Session(&gorm.Session{NewDB: true}).Model(model).Select("id").Limit(maxImportStep).
+		Where("session_id = ? AND EXISTS (SELECT 1 FROM sessions WHERE sessions.id = ? AND importing_since IS NOT NULL)", sessionID, sessionID)
+	return tx.Where("id IN (?)", some).Delete(model)
+}

@@ -1,0 +1,257 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ospulse/internal/export"
+	"ospulse/internal/models"
+)
+
+const (
+	// importAbortTimeout bounds how long the rest of a failed import is cleared
+	// away; what is left is found by the clean-up of dead imports.
+	importAbortTimeout = time.Minute
+
+	// maxImportFileAge is how old an upload must be to be taken for the rest of a
+	// crash; another backend may share the folder.
+	maxImportFileAge = 24 * time.Hour
+)
+
+// TransferWriter stores whole sessions; internal/repository implements it and
+// documents its contracts.
+type TransferWriter interface {
+	BeginImport(ctx context.Context, id string, now time.Time) error
+	AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error
+	AddProcesses(ctx context.Context, sessionID string, processes []models.Process, now time.Time) error
+	FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile) error
+	AbortImport(ctx context.Context, id string) error
+}
+
+// FileSaver keeps target files by their SHA-256.
+type FileSaver interface {
+	Save(content io.Reader, maxBytes int64) (*models.TargetFile, error)
+}
+
+// ImportLimits bound an import.
+type ImportLimits struct {
+	MaxBytes     int64 // of the bundle, and of what it becomes when it is decompressed
+	MaxLineBytes int   // of an event as a line of the bundle
+}
+
+// Imports takes bundles in. It is safe for concurrent use.
+type Imports struct {
+	transfers TransferWriter
+	sessions  SessionFinder
+	files     FileSaver
+	dir       string // of uploads that are being read
+	limits    ImportLimits
+	clock     Clock
+	log       *slog.Logger
+}
+
+// NewImports gives the service over its repositories. dir is a folder of its own
+// for uploads: it is made if it is not there, and cleared of what a crash left.
+func NewImports(transfers TransferWriter, sessions SessionFinder, files FileSaver, dir string, limits ImportLimits, clock Clock, log *slog.Logger) (*Imports, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "bundle-*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range left {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > maxImportFileAge {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
+	return &Imports{transfers, sessions, files, dir, limits, clock, log}, nil
+}
+
+// Import reads a bundle to its end, proves it, and only then stores it: the session
+// as it was where the bundle was made, or with asCopy under a new ID. Nothing of a
+// bundle that is refused, or that cannot be stored to its end, stays. A session of
+// the ID that is there is a conflict.
+//
+// What is of this installation only is not taken from a bundle: the session
+// belongs to no agent, so that nothing an agent sends later comes into it, and a
+// session that was active ended with its last event. Its events count as sent: an
+// old dashboard that polls shows what happens, not what happened elsewhere.
+func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*models.Session, error) {
+	upload, size, err := s.spool(content)
+	if err != nil {
+		return nil, err
+	}
+	defer s.discard(upload)
+	bundle, err := export.OpenBundle(upload, size, export.BundleLimits{MaxBytes: s.limits.MaxBytes, MaxLineBytes: s.limits.MaxLineBytes})
+	if err != nil {
+		return nil, err
+	}
+	if err := bundle.Verify(ctx.Err); err != nil {
+		return nil, err
+	}
+	id := bundle.Session.ID
+	if asCopy {
+		fresh, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		id = fresh.String()
+	}
+	if err := s.begin(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := s.store(ctx, bundle, id); err != nil {
+		s.abort(ctx, id)
+		return nil, err
+	}
+	return s.sessions.Get(context.WithoutCancel(ctx), id)
+}
+
+// begin makes the hidden session.
+func (s *Imports) begin(ctx context.Context, id string) error {
+	err := s.transfers.BeginImport(ctx, id, s.clock.now())
+	if models.ErrorCode(err) == models.CodeConflict {
+		return models.Wrap(err, models.CodeConflict, "session %s exists already, or is being imported or deleted: new_id=true imports a copy under another id", id)
+	}
+	return err
+}
+
+// store adds what a bundle holds to the hidden session, and shows it.
+func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) error {
+	var last time.Time // of an event
+	for events, err := range bundle.Events() {
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			events[i].SessionID, events[i].IsSent = id, true
+			if events[i].Timestamp.After(last) {
+				last = events[i].Timestamp
+			}
+		}
+		if err := s.transfers.AddEvents(ctx, id, events, s.clock.now()); err != nil {
+			return err
+		}
+	}
+	for processes, err := range bundle.ProcessPages() {
+		if err != nil {
+			return err
+		}
+		for i := range processes {
+			processes[i].SessionID = id
+		}
+		if err := s.transfers.AddProcesses(ctx, id, processes, s.clock.now()); err != nil {
+			return err
+		}
+	}
+	session := *bundle.Session
+	session.ID = id
+	endWith(&session, last)
+	file, err := s.saveFile(bundle)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // no one waits for it any more
+		return err
+	}
+	return s.transfers.FinishImport(context.WithoutCancel(ctx), &session, file)
+}
+
+// endWith ends a session that was active at its last event: no agent of this
+// installation monitors for it.
+func endWith(session *models.Session, last time.Time) {
+	if !session.IsActive {
+		return
+	}
+	end := *session.MonitoringStarted
+	if last.After(end) {
+		end = last
+	}
+	session.IsActive, session.MonitoringEnded = false, &end
+}
+
+// saveFile keeps the bundle's target file, and gives the session's, nil for none.
+// It comes last: a file that no session has is of no use.
+func (s *Imports) saveFile(bundle *export.Bundle) (*models.TargetFile, error) {
+	if bundle.Session.FileSHA256 == nil {
+		return nil, nil //nolint:nilnil // no file is no error
+	}
+	file := &models.TargetFile{SHA256: *bundle.Session.FileSHA256, SizeBytes: bundle.Session.FileSizeBytes}
+	content, err := bundle.File()
+	if err != nil || content == nil {
+		return file, err
+	}
+	defer content.Close()
+	saved, err := s.files.Save(content, s.limits.MaxBytes)
+	if err == nil && saved.SHA256 != file.SHA256 {
+		err = fmt.Errorf("the target file was %s when the bundle was proved, and is %s now", file.SHA256, saved.SHA256)
+	}
+	return file, err
+}
+
+// abort clears away what was stored, also when who asked for it is gone.
+func (s *Imports) abort(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importAbortTimeout)
+	defer cancel()
+	if err := s.transfers.AbortImport(ctx, id); err != nil {
+		s.log.Error("the rest of a failed import is still there; it is hidden, and will be deleted as that of a dead one", "session", id, "error", err)
+	}
+}
+
+// spool reads an upload to a file: a zip is read from its end.
+func (s *Imports) spool(content io.Reader) (upload *os.File, size int64, err error) {
+	upload, err = os.CreateTemp(s.dir, "bundle-*")
+	if err != nil {
+		return nil, 0, importStorageError(err)
+	}
+	reader := &readError{Reader: io.LimitReader(content, s.limits.MaxBytes+1)}
+	size, err = io.Copy(upload, reader)
+	switch {
+	case reader.err != nil:
+		err = reader.err
+	case err != nil:
+		err = importStorageError(err)
+	case size > s.limits.MaxBytes:
+		err = models.Errorf(models.CodeTooLarge, "the bundle is larger than the %d MB that are taken: IMPORT_MAX_MB", s.limits.MaxBytes>>20)
+	default:
+		return upload, size, nil
+	}
+	s.discard(upload)
+	return nil, 0, err
+}
+
+// readError remembers that it was the upload that failed, not the disk.
+type readError struct {
+	io.Reader
+	err error
+}
+
+func (r *readError) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+func (s *Imports) discard(upload *os.File) {
+	if err := errors.Join(upload.Close(), os.Remove(upload.Name())); err != nil {
+		s.log.Warn("an upload that was read could not be removed; it will be after a day, at a start", "error", err)
+	}
+}
+
+func importStorageError(err error) error {
+	return models.Wrap(err, models.CodeUnavailable, "the bundle cannot be stored: the data folder is full or not writable")
+}
