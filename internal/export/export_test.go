@@ -315,13 +315,13 @@ func TestHAR(t *testing.T) {
 		}
 	})
 	t.Run("a response that came before its request", func(t *testing.T) {
-		if e := readHAR(t, write(t, "har", flow(t, 1, 10, getAnswer), flow(t, 2, 0, getRequest))); len(e) != 1 {
-			t.Errorf("%d entries", len(e))
+		if e := readHAR(t, write(t, "har", flow(t, 1, 10, getAnswer), flow(t, 2, 0, getRequest))); len(e) != 1 || e[0].Seq != 1 || e[0].RequestSeq != 2 || *e[0].Time != 10 {
+			t.Errorf("%+v", e)
 		}
 	})
 	t.Run("the same request again, after the response", func(t *testing.T) {
 		e := readHAR(t, write(t, "har", flow(t, 1, 10, getAnswer), flow(t, 2, 20, getRequest), flow(t, 3, 30, getRequest), flow(t, 4, 50, getAnswer)))
-		if len(e) != 3 || e[1].RequestSeq != 2 || *e[1].Time != 30 || e[2].Seq != 3 || *e[2].Response.Status != 0 {
+		if len(e) != 3 || e[0].RequestSeq != 2 || *e[0].Time != 30 || e[1].Seq != 1 || e[2].Seq != 3 || *e[2].Response.Status != 0 {
 			t.Errorf("%+v", e)
 		}
 	})

@@ -12,11 +12,10 @@ import (
 	"ospulse/internal/wire"
 )
 
-// What of unanswered requests is kept until their response comes.
+// What of flows is kept until their other half comes.
 const (
-	maxPendingBytes  = 16 << 20
-	maxEarly         = 4096 // responses that came before their request
-	pendingOverhead  = 256  // of memory, besides the entry
+	maxWaitingBytes  = 16 << 20
+	waitingOverhead  = 512 // of memory, besides the data
 	harVersion       = "1.2"
 	harCreator       = "OS-Pulse"
 	commentNoAnswer  = "no response was captured"
@@ -24,41 +23,43 @@ const (
 )
 
 // har writes HTTP flows as an HTTP Archive 1.2
-// (http://www.softwareishard.com/blog/har-12-spec/). A response event becomes an
-// entry, as it carries its request too; a request event is only needed for its
-// time, unless no response comes: then it becomes an entry with the status 0. Both
-// are brought together by the id of the flow, if they have one, or else by what was
-// asked, the oldest first.
+// (http://www.softwareishard.com/blog/har-12-spec/). The event of a request and the
+// event of its response become one entry. They are brought together by the id of
+// the flow, if they have one, or else by what was asked: the oldest first, and no
+// response before its request; in which order the two came does not matter. A
+// response event carries its request too, and becomes an entry also without the
+// other; a request without a response becomes one of status 0.
 //
-// Requests without a response are kept until the end, as far as they fit into
-// maxPendingBytes: beyond that the oldest become entries at once, and should their
-// response come after all, it is one of its own. Entries are in the order in which
-// they became complete; readers sort them by startedDateTime, as the specification
-// asks them to.
+// What has no other half is kept until the end, as far as it fits into
+// maxWaitingBytes: beyond that the oldest become entries as they are, and should
+// their other half come after all, it is an entry of its own. Entries are in the
+// order in which they became complete; readers sort them by startedDateTime, as the
+// specification asks them to.
 type har struct {
 	version string
 	begun   bool
 	seed    maphash.Seed
 
-	pending map[uint64][]*pendingRequest // by flow, the oldest first
-	order   []*pendingRequest            // all of them, and some that were answered
-	bytes   int                          // of those that were not
-
-	early      map[uint64][]time.Time // of responses without a request
-	earlyOrder []uint64
+	waiting map[uint64]*unpaired // by flow
+	order   []*half              // all that wait, the oldest first, and some that do no more
+	bytes   int                  // of those that wait
 }
 
-// pendingRequest is a request whose response has not come.
-type pendingRequest struct {
-	key      uint64
-	seq      int64
-	at       time.Time
-	entry    []byte // as it is written if none comes
-	answered bool
+// unpaired is what waits of one flow, the oldest first.
+type unpaired struct{ requests, responses []*half }
+
+// half is an event that waits for the other half of its flow.
+type half struct {
+	key        uint64
+	event      models.Event
+	isResponse bool
+	isWritten  bool
 }
+
+func (h *half) size() int { return len(h.event.Payload()) + waitingOverhead }
 
 func newHAR(version string) Encoder {
-	return &har{version: version, seed: maphash.MakeSeed(), pending: map[uint64][]*pendingRequest{}, early: map[uint64][]time.Time{}}
+	return &har{version: version, seed: maphash.MakeSeed(), waiting: map[uint64]*unpaired{}}
 }
 
 func (h *har) Begin(out []byte) []byte {
@@ -79,21 +80,45 @@ func (h *har) Event(out []byte, e *models.Event) []byte {
 	if e.EventType != models.TypeHTTP || jsonscan.Kind(request) != '{' {
 		return out
 	}
-	key := h.flow(data, request)
-	if jsonscan.Kind(jsonscan.Get(data, "response")) == '{' {
-		return h.response(out, e, key)
-	}
-	if h.takeEarly(key, e.Timestamp) { // its response is written
+	mine := &half{key: h.flow(data, request), event: *e, isResponse: jsonscan.Kind(jsonscan.Get(data, "response")) == '{'}
+	other := h.otherOf(mine)
+	switch {
+	case other == nil:
+		h.wait(mine)
+		for h.bytes > maxWaitingBytes {
+			out = h.giveUpOldest(out)
+		}
 		return out
+	case mine.isResponse:
+		h.forget(other)
+		return h.entry(out, &mine.event, &other.event)
+	default:
+		h.forget(other)
+		return h.entry(out, &other.event, &mine.event)
 	}
-	p := &pendingRequest{key: key, seq: e.Seq, at: e.Timestamp, entry: appendEntry(nil, e, nil)}
-	h.pending[key] = append(h.pending[key], p)
-	h.order = append(h.order, p)
-	h.bytes += len(p.entry) + pendingOverhead
-	for h.bytes > maxPendingBytes {
-		out = h.giveUpOldest(out)
+}
+
+// otherOf gives the oldest half that goes with one; nil if there is none.
+func (h *har) otherOf(mine *half) *half {
+	waiting := h.waiting[mine.key]
+	if waiting == nil {
+		return nil
 	}
-	return out
+	at := mine.event.Timestamp
+	if mine.isResponse {
+		for _, request := range waiting.requests {
+			if !request.event.Timestamp.After(at) {
+				return request
+			}
+		}
+		return nil
+	}
+	for _, response := range waiting.responses {
+		if !response.event.Timestamp.Before(at) {
+			return response
+		}
+	}
+	return nil
 }
 
 // flow gives what a request and its response have in common.
@@ -115,98 +140,75 @@ func (h *har) flow(data, request []byte) uint64 {
 	return hash.Sum64()
 }
 
-func (h *har) response(out []byte, e *models.Event, key uint64) []byte {
-	waiting := h.pending[key]
-	i := slices.IndexFunc(waiting, func(p *pendingRequest) bool { return !p.at.After(e.Timestamp) })
-	if i < 0 {
-		h.addEarly(key, e.Timestamp)
-		return h.entry(out, appendEntry(nil, e, nil))
+// wait keeps a half. The event is kept with copies of what is not its own.
+func (h *har) wait(mine *half) {
+	mine.event.Data, mine.event.DataRaw = slices.Clone(mine.event.Payload()), nil
+	waiting := h.waiting[mine.key]
+	if waiting == nil {
+		waiting = &unpaired{}
+		h.waiting[mine.key] = waiting
 	}
-	p := waiting[i]
-	h.forget(p)
-	return h.entry(out, appendEntry(nil, e, p))
+	list := waiting.list(mine)
+	*list = append(*list, mine)
+	h.order = append(h.order, mine)
+	h.bytes += mine.size()
 }
 
-// entry appends an entry to the others.
-func (h *har) entry(out, entry []byte) []byte {
+// list gives the list that a half is in.
+func (u *unpaired) list(mine *half) *[]*half {
+	if mine.isResponse {
+		return &u.responses
+	}
+	return &u.requests
+}
+
+// giveUpOldest writes the oldest half that still waits, and drops it.
+func (h *har) giveUpOldest(out []byte) []byte {
+	oldest := h.order[0]
+	h.order = h.order[1:]
+	if oldest.isWritten {
+		return out
+	}
+	h.forget(oldest)
+	return h.entry(out, &oldest.event, nil)
+}
+
+// forget drops a half that is about to be written.
+func (h *har) forget(mine *half) {
+	waiting := h.waiting[mine.key]
+	list := waiting.list(mine)
+	i := slices.Index(*list, mine)
+	*list = slices.Delete(*list, i, i+1)
+	if len(waiting.requests) == 0 && len(waiting.responses) == 0 {
+		delete(h.waiting, mine.key)
+	}
+	h.bytes -= mine.size()
+	mine.isWritten = true
+	// What is written is not to fill the order of what is not.
+	if len(h.order) > 1024 && len(h.order) > 4*h.bytes/waitingOverhead {
+		h.order = slices.DeleteFunc(h.order, func(other *half) bool { return other.isWritten })
+	}
+}
+
+// entry appends the entry of an event to the others; request is the event of its
+// request, if that is another.
+func (h *har) entry(out []byte, e, request *models.Event) []byte {
 	if h.begun {
 		out = append(out, ',')
 	}
 	h.begun = true
-	return append(append(out, '\n'), entry...)
-}
-
-// giveUpOldest writes the oldest request that is kept, if no response came for it.
-func (h *har) giveUpOldest(out []byte) []byte {
-	p := h.order[0]
-	h.order = h.order[1:]
-	if p.answered {
-		return out
-	}
-	out = h.entry(out, p.entry)
-	h.forget(p)
-	return out
-}
-
-// forget drops a request that is written, or that needs not be.
-func (h *har) forget(p *pendingRequest) {
-	waiting := h.pending[p.key]
-	i := slices.Index(waiting, p)
-	if waiting = slices.Delete(waiting, i, i+1); len(waiting) == 0 {
-		delete(h.pending, p.key)
-	} else {
-		h.pending[p.key] = waiting
-	}
-	h.bytes -= len(p.entry) + pendingOverhead
-	p.answered, p.entry = true, nil
-	// What was answered is not to fill the order of those that were not.
-	for len(h.order) > 0 && h.order[0].answered {
-		h.order = h.order[1:]
-	}
-	if live := h.bytes / pendingOverhead; len(h.order) > 1024 && len(h.order) > 4*live {
-		h.order = slices.DeleteFunc(h.order, func(p *pendingRequest) bool { return p.answered })
-	}
-}
-
-func (h *har) addEarly(key uint64, at time.Time) {
-	h.early[key] = append(h.early[key], at)
-	h.earlyOrder = append(h.earlyOrder, key)
-	if len(h.earlyOrder) > maxEarly {
-		oldest := h.earlyOrder[0]
-		h.earlyOrder = h.earlyOrder[1:]
-		h.dropEarly(oldest, 0)
-	}
-}
-
-// takeEarly reports whether a request's response came before it.
-func (h *har) takeEarly(key uint64, at time.Time) bool {
-	i := slices.IndexFunc(h.early[key], func(response time.Time) bool { return !response.Before(at) })
-	if i < 0 {
-		return false
-	}
-	h.dropEarly(key, i)
-	place := slices.Index(h.earlyOrder, key)
-	h.earlyOrder = slices.Delete(h.earlyOrder, place, place+1)
-	return true
-}
-
-func (h *har) dropEarly(key uint64, i int) {
-	if left := slices.Delete(h.early[key], i, i+1); len(left) == 0 {
-		delete(h.early, key)
-	} else {
-		h.early[key] = left
-	}
+	return appendEntry(append(out, '\n'), e, request)
 }
 
 // appendEntry appends the entry of an event; request is the event of its request,
 // if that is another.
-func appendEntry(out []byte, e *models.Event, request *pendingRequest) []byte {
+func appendEntry(out []byte, e, request *models.Event) []byte {
 	data := e.Payload()
 	response := jsonscan.Get(data, "response")
 	isAnswered := jsonscan.Kind(response) == '{'
 	started, comment := e.Timestamp, ""
 	if request != nil {
-		started = request.at
+		started = request.Timestamp
 	}
 	spans := timingsOf(data)
 	switch {
@@ -214,7 +216,7 @@ func appendEntry(out []byte, e *models.Event, request *pendingRequest) []byte {
 		comment = commentNoAnswer
 	case spans.isKnown:
 	case request != nil:
-		spans.wait = float64(e.Timestamp.Sub(request.at).Microseconds()) / 1000
+		spans.wait = float64(e.Timestamp.Sub(request.Timestamp).Microseconds()) / 1000
 	default:
 		comment = commentNoRequest
 	}
@@ -236,7 +238,7 @@ func appendEntry(out []byte, e *models.Event, request *pendingRequest) []byte {
 	}
 	out = strconv.AppendInt(append(out, `,"_seq":`...), e.Seq, 10)
 	if request != nil {
-		out = strconv.AppendInt(append(out, `,"_requestSeq":`...), request.seq, 10)
+		out = strconv.AppendInt(append(out, `,"_requestSeq":`...), request.Seq, 10)
 	}
 	if e.PID != nil {
 		out = strconv.AppendInt(append(out, `,"_pid":`...), *e.PID, 10)

@@ -1,0 +1,160 @@
+package handlers
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+)
+
+// brokenExports gives events, and then fails.
+type brokenExports struct{ pages int }
+
+func (brokenExports) Session(context.Context, string) (*models.Session, error) {
+	return &models.Session{ID: "s/1"}, nil
+}
+
+var errAway = models.Wrap(errors.New("secret of the database"), models.CodeUnavailable, "the database is away")
+
+func (b brokenExports) Events(context.Context, *models.Session, *filter.Filter, string) service.Pages {
+	return func(yield func([]models.Event, error) bool) {
+		for range b.pages {
+			request := `{"request":{"url":"` + strings.Repeat("x", flushBytes) + `"}`
+			page := []models.Event{{EventType: models.TypeHTTP, Data: models.JSON(request + `}`)}, {EventType: models.TypeHTTP, Data: models.JSON(request + `,"response":{}}`)}}
+			if !yield(page, nil) {
+				return
+			}
+		}
+		yield(nil, errAway)
+	}
+}
+
+func (b brokenExports) WriteBundle(_ context.Context, w io.Writer, _ *models.Session, _ bool) (int64, error) {
+	for range b.pages {
+		if _, err := w.Write(bytes.Repeat([]byte("x"), flushBytes)); err != nil {
+			return 0, err
+		}
+	}
+	return 0, errAway
+}
+
+// brokenServer serves exports that fail after some pages.
+func brokenServer(t *testing.T, pages int) *httptest.Server {
+	e := echo.New()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	e.HTTPErrorHandler = handleError(log)
+	e.Use(cutBrokenOff)
+	h := &exportHandler{brokenExports{pages}, "1"}
+	e.GET("/api/sessions/:sessionId/export", func(c *echo.Context) error {
+		err := h.session(c)
+		if err != nil {
+			e.HTTPErrorHandler(c, err)
+		}
+		return err
+	})
+	server := httptest.NewUnstartedServer(e)
+	server.Config.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelInfo)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server
+}
+
+// In every coding a client sees that the export is cut, and can read why where
+// there are lines.
+func TestBrokenExportIsCut(t *testing.T) {
+	server := brokenServer(t, 4)
+	for _, format := range []string{"ndjson", "ecs", "json", "csv", "har", "bundle"} {
+		for _, encoding := range []string{"identity", "gzip", "zstd"} {
+			t.Run(format+"/"+encoding, func(t *testing.T) {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/sessions/s/export?format="+format, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Accept-Encoding", encoding)
+				response, err := http.DefaultClient.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				if response.StatusCode != http.StatusOK || response.Trailer == nil {
+					t.Errorf("%s, trailers %v", response.Status, response.Trailer)
+				}
+				body, err := io.ReadAll(response.Body)
+				if !errors.Is(err, io.ErrUnexpectedEOF) || response.Trailer.Get(trailerStatus) != "" {
+					t.Errorf("it ends with %v, trailers %v", err, response.Trailer)
+				}
+				text := decode(t, response.Header.Get("Content-Encoding"), body)
+				if format != "ndjson" && format != "ecs" {
+					if bytes.Contains(text, []byte("the database is away")) || format != "csv" && format != "bundle" && json.Valid(text) {
+						t.Errorf("what is out looks whole, or has an error in it: …%.100s", text[max(0, len(text)-100):])
+					}
+					return
+				}
+				lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+				if got := string(lines[len(lines)-1]); len(lines) != 9 || got != `{"error":"the database is away","code":"unavailable"}` {
+					t.Errorf("%d lines, the last is %.300s", len(lines), got)
+				}
+			})
+		}
+	}
+}
+
+func decode(t *testing.T, encoding string, body []byte) []byte {
+	t.Helper()
+	var content io.Reader = bytes.NewReader(body)
+	switch encoding {
+	case encodingGzip:
+		r, err := gzip.NewReader(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = r
+	case encodingZstd:
+		r, err := zstd.NewReader(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		content = r
+	}
+	text, err := io.ReadAll(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// A failure before anything is out has its status, and no sign of a download.
+func TestExportThatFailsAtOnce(t *testing.T) {
+	server := brokenServer(t, 0)
+	for _, format := range []string{"ndjson", "har", "bundle"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/sessions/s/export?format="+format, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Content-Disposition") != "" || response.Header.Get("Content-Encoding") != "" ||
+			!strings.Contains(string(body), "the database is away") || strings.Contains(string(body), "secret") {
+			t.Errorf("%s %v %s %v", response.Status, response.Header, body, err)
+		}
+	}
+}
