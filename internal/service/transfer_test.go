@@ -1,0 +1,237 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+)
+
+// store is a database of one session; it fails when it is told to.
+type store struct {
+	session   models.Session
+	gone      bool   // the session is deleted while it is exported
+	missing   int64  // how many of its events are
+	failAt    string // the step that fails
+	cancel    func() // called at that step instead, if not nil
+	steps     []string
+	wasClosed bool // the context of the last abort had ended
+}
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func (s *store) step(name string) error {
+	s.steps = append(s.steps, name)
+	if name != s.failAt {
+		return nil
+	}
+	if s.cancel != nil {
+		s.cancel()
+		return nil
+	}
+	return errFull
+}
+
+var errFull = models.Errorf(models.CodeUnavailable, "the database is full")
+
+func (s *store) Get(_ context.Context, id string) (*models.Session, error) {
+	if s.gone && len(s.steps) > 0 {
+		return nil, models.Errorf(models.CodeNotFound, "session %s does not exist", id)
+	}
+	session := s.session
+	return &session, nil
+}
+
+func (s *store) ReadEvents(ctx context.Context, _ string, _ *filter.Filter, events models.EventRange, limit, _ int) ([]models.Event, error) {
+	if err := errors.Join(ctx.Err(), s.step(fmt.Sprintf("read after %d", events.After))); err != nil {
+		return nil, err
+	}
+	var page []models.Event
+	for seq := events.After + 1; seq <= min(events.UpTo-s.missing, events.After+int64(limit)); seq++ {
+		page = append(page, models.Event{SessionID: s.session.ID, Seq: seq, EventType: "x", Source: "y", Timestamp: noon, TimestampSource: models.TimestampFromAgent, CreatedAt: noon, Data: models.JSON("1")})
+	}
+	return page, nil
+}
+
+func (s *store) ReadProcesses(context.Context, string, *models.Process, int) ([]models.Process, error) {
+	return nil, s.step("read processes")
+}
+
+func (s *store) BeginImport(context.Context, string, time.Time) error { return s.step("begin") }
+
+func (s *store) AddEvents(_ context.Context, _ string, events []models.Event, _ time.Time) error {
+	for i := range events {
+		if !events[i].IsSent {
+			return errors.New("an imported event would be polled")
+		}
+	}
+	return s.step(fmt.Sprintf("add %d", events[0].Seq))
+}
+
+func (s *store) AddProcesses(context.Context, string, []models.Process, time.Time) error {
+	return s.step("add processes")
+}
+
+func (s *store) FinishImport(context.Context, *models.Session, *models.TargetFile) error {
+	return s.step("finish")
+}
+
+func (s *store) AbortImport(ctx context.Context, _ string) error {
+	s.wasClosed = ctx.Err() != nil
+	return s.step("abort")
+}
+
+func (s *store) Open(string) (io.ReadCloser, error) { return nil, errors.New("no files") }
+
+func (s *store) Save(io.Reader, int64) (*models.TargetFile, error) { return nil, errors.New("no files") }
+
+func newStore(events int64) *store {
+	return &store{session: models.Session{ID: "s", EventCount: events, CreatedAt: noon, UpdatedAt: noon}}
+}
+
+func exportsOf(s *store) *service.Exports {
+	return service.NewExports(s, s, s, time.Now, "1")
+}
+
+func TestExportGivesAllOrFails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(s *store)
+		code   models.Code
+	}{
+		"all":                         {func(*store) {}, ""},
+		"the database fails":          {func(s *store) { s.failAt = "read after 64" }, models.CodeUnavailable},
+		"some are missing":            {func(s *store) { s.missing = 10 }, models.CodeConflict},
+		"all are missing":             {func(s *store) { s.missing = 5000 }, models.CodeConflict},
+		"the session is deleted":      {func(s *store) { s.gone = true }, models.CodeNotFound},
+		"it has none, and is deleted": {func(s *store) { s.session.EventCount, s.gone = 0, true }, models.CodeNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(5000)
+			tt.change(s)
+			last, failed := int64(0), error(nil)
+			for page, err := range exportsOf(s).Events(t.Context(), &s.session, nil, "") {
+				if failed != nil {
+					t.Fatal("it went on after an error")
+				}
+				failed = err
+				for i := range page {
+					if page[i].Seq != last+1 {
+						t.Fatalf("event %d comes after %d", page[i].Seq, last)
+					}
+					last = page[i].Seq
+				}
+			}
+			if models.ErrorCode(failed) != tt.code || failed == nil && last != 5000 {
+				t.Errorf("%d events, %v", last, failed)
+			}
+		})
+	}
+}
+
+// Who stops reading leaves no reader behind, and who is cut off is told.
+func TestExportThatIsNotRead(t *testing.T) {
+	s := newStore(1 << 40)
+	for range exportsOf(s).Events(t.Context(), &s.session, nil, "") {
+		break
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var failed error
+	for _, err := range exportsOf(s).Events(ctx, &s.session, nil, "") {
+		cancel()
+		failed = err
+	}
+	if !errors.Is(failed, context.Canceled) {
+		t.Errorf("a cut export ends with %v", failed)
+	}
+}
+
+// bundle writes a session of the store as a bundle.
+func bundle(t *testing.T, s *store) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := exportsOf(s).WriteBundle(t.Context(), &out, &s.session, false); err != nil {
+		t.Fatal(err)
+	}
+	s.steps = nil
+	return out.Bytes()
+}
+
+func importsOf(t *testing.T, s *store, dir string) *service.Imports {
+	t.Helper()
+	imports, err := service.NewImports(s, s, s, dir, service.ImportLimits{MaxBytes: 1 << 20, MaxLineBytes: 1 << 10}, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return imports
+}
+
+// An import that fails at any step is cleared away, also when its client is gone;
+// one that is refused touches nothing.
+func TestFailedImportIsClearedAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		failAt  string
+		goes    bool // the client does, at that step
+		content func(whole []byte) []byte
+		want    string // steps
+	}{
+		"whole":          {want: "begin, add 1, add 1001, add 2001, finish"},
+		"begin":          {failAt: "begin", want: "begin"},
+		"first events":   {failAt: "add 1", want: "begin, add 1, abort"},
+		"later events":   {failAt: "add 2001", want: "begin, add 1, add 1001, add 2001, abort"},
+		"finish":         {failAt: "finish", want: "begin, add 1, add 1001, add 2001, finish, abort"},
+		"client is gone": {failAt: "add 1001", goes: true, want: "begin, add 1, add 1001, add 2001, abort"},
+		"damaged":        {content: func(whole []byte) []byte { return whole[:len(whole)-1] }, want: ""},
+		"empty":          {content: func([]byte) []byte { return nil }, want: ""},
+		"too large":      {content: func([]byte) []byte { return make([]byte, 2<<20) }, want: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(2500)
+			content := bundle(t, s)
+			if tt.content != nil {
+				content = tt.content(content)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if s.failAt = tt.failAt; tt.goes {
+				s.cancel = cancel
+			}
+			dir := t.TempDir()
+			_, err := importsOf(t, s, dir).Import(ctx, bytes.NewReader(content), false)
+			if got := strings.Join(s.steps, ", "); got != tt.want || (err == nil) != (name == "whole") || s.wasClosed {
+				t.Errorf("%v; the steps are %s, want %s", err, got, tt.want)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("%d uploads are left, %v", len(left), err)
+			}
+		})
+	}
+}
+
+// A start removes uploads that a crash has left, and no others.
+func TestImportsClearOldUploads(t *testing.T) {
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{"bundle-old": 48 * time.Hour, "bundle-new": time.Hour, "mine": 48 * time.Hour} {
+		if err := os.WriteFile(dir+"/"+name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(dir+"/"+name, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	importsOf(t, newStore(0), dir)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "bundle-new" || left[1].Name() != "mine" {
+		t.Errorf("%v are left, %v", left, err)
+	}
+}
