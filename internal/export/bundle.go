@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/json"
 	"math"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -248,8 +249,8 @@ func decodeLoosely(value []byte, v any) error {
 	return nil
 }
 
-// decodeStrictly reads a JSON object that has no member twice and none that v does
-// not know.
+// decodeStrictly reads a JSON object that has exactly the members of the struct that
+// v points at, each once.
 func decodeStrictly(value []byte, v any) error {
 	lossless, err := jsonscan.Check(value)
 	switch {
@@ -260,9 +261,22 @@ func decodeStrictly(value []byte, v any) error {
 	case !lossless:
 		return invalid("it has a member twice, or a text or a number that cannot be stored")
 	}
-	decoder := json.NewDecoder(strings.NewReader(string(value)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(v); err != nil {
+	known := map[string]bool{}
+	for field := range reflect.TypeOf(v).Elem().Fields() {
+		known[field.Tag.Get("json")] = false
+	}
+	for name := range jsonscan.Members(value) { // encoding/json would take names in any case
+		if _, ok := known[name]; !ok {
+			return invalid("unknown field %.100q", name)
+		}
+		known[name] = true
+	}
+	for name, isThere := range known {
+		if !isThere {
+			return invalid("%s is missing", name)
+		}
+	}
+	if err := json.Unmarshal(value, v); err != nil {
 		if fault, ok := asFault(err); ok {
 			return fault
 		}

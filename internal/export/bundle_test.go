@@ -334,6 +334,8 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 		"member twice":          {edit("session.json", `"mode"`, `"id": "s", "mode"`), "a member twice"},
 		"invalid UTF-8":         {edit("session.json", "Näme", "N\xe4me"), "invalid UTF-8"},
 		"NUL in a text":         {edit("session.json", "Näme", `N\u0000`), "session.json"},
+		"member missing":        {edit("session.json", `"created_at"`, `"created_At"`), `unknown field "created_At"`},
+		"no member":             {edit("processes.ndjson", `"start_known":false,`, ``), "start_known is missing"},
 		"long name":             {edit("session.json", "Näme", long), "name is 5000 bytes long"},
 		"unknown state":         {edit("session.json", `"ended"`, `"dead"`), "state must be"},
 		"state and times":       {edit("session.json", `"ended"`, `"created"`), "contradict"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/labstack/echo/v5"
@@ -155,6 +157,50 @@ func TestExportThatFailsAtOnce(t *testing.T) {
 		if err != nil || response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Content-Disposition") != "" || response.Header.Get("Content-Encoding") != "" ||
 			!strings.Contains(string(body), "the database is away") || strings.Contains(string(body), "secret") {
 			t.Errorf("%s %v %s %v", response.Status, response.Header, body, err)
+		}
+	}
+}
+
+// stalledWriter takes what its deadlines allow, and notes them.
+type stalledWriter struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+	late     int // writes without a new deadline
+	largest  int
+}
+
+func (w *stalledWriter) SetWriteDeadline(deadline time.Time) error {
+	w.deadline = deadline
+	return nil
+}
+
+func (w *stalledWriter) Write(p []byte) (int, error) {
+	if left := time.Until(w.deadline); left <= 0 || left > sendTimeout {
+		w.late++
+	}
+	w.deadline = time.Time{}
+	w.largest = max(w.largest, len(p))
+	return len(p), nil
+}
+
+// A reader has sendTimeout for each part, and only for that; the connection's next
+// request has no deadline of this one's.
+func TestDownloadGivesUpOnStalledReaders(t *testing.T) {
+	for _, encoding := range []string{"", encodingGzip, encodingZstd} {
+		w := &stalledWriter{ResponseRecorder: httptest.NewRecorder()}
+		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), w)
+		d := newDownload(c, "s", ".x", "text/plain")
+		d.encoding = encoding
+		content := make([]byte, 1<<20)
+		if _, err := rand.Read(content); err != nil {
+			t.Fatal(err)
+		}
+		_, err := d.Write(content)
+		if err := d.finish(err); err != nil {
+			t.Fatal(err)
+		}
+		if w.late > 0 || w.largest > sendBytes || !w.deadline.IsZero() {
+			t.Errorf("%q: %d writes without a deadline, the largest of %d bytes, and %v at the end", encoding, w.late, w.largest, w.deadline)
 		}
 	}
 }

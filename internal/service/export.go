@@ -27,7 +27,7 @@ type TransferReader interface {
 
 // FileOpener opens target files by their SHA-256.
 type FileOpener interface {
-	Open(sha256 string) (io.ReadCloser, error)
+	Open(sha256 string) (io.ReadSeekCloser, error)
 }
 
 // Exports gives sessions out whole. It is safe for concurrent use.

@@ -91,9 +91,11 @@ func (s *store) AbortImport(ctx context.Context, _ string) error {
 	return s.step("abort")
 }
 
-func (s *store) Open(string) (io.ReadCloser, error) { return nil, errors.New("no files") }
+func (s *store) Open(string) (io.ReadSeekCloser, error) { return nil, errors.New("no files") }
 
-func (s *store) Save(io.Reader, int64) (*models.TargetFile, error) { return nil, errors.New("no files") }
+func (s *store) Save(io.Reader, int64) (*models.TargetFile, error) {
+	return nil, errors.New("no files")
+}
 
 func newStore(events int64) *store {
 	return &store{session: models.Session{ID: "s", EventCount: events, CreatedAt: noon, UpdatedAt: noon}}

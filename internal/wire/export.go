@@ -175,11 +175,9 @@ func (b *bundled) number(name string, value []byte) int64 {
 
 // time reads a time as FormatTime writes it.
 func (b *bundled) time(name string, value []byte) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, jsonscan.Unquote(value))
-	if err == nil {
-		if t = t.UTC(); FormatTime(t) == jsonscan.Unquote(value) {
-			return t
-		}
+	text := jsonscan.Unquote(value)
+	if t, ok := ParseTime(text); ok && FormatTime(t) == text {
+		return t
 	}
 	b.fail("%s must be a time such as 2026-11-22T18:57:39.123456Z, not %s", name, cut(string(value), 100))
 	return time.Time{}
