@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -30,20 +31,47 @@ func fillSession(t testing.TB, b *backend, id string, n int) {
 	}
 }
 
+// multiplySession makes a session have n events like its first, past the backend:
+// that is a hundred times as fast as to post them.
+func multiplySession(t testing.TB, env map[string]string, id string, n int) {
+	t.Helper()
+	options := dbtest.SQLite(t)
+	options.Path = filepath.Join(env["DATA_DIR"], "ospulse.db")
+	if url := env["DATABASE_URL"]; url != "" {
+		options.URL = url
+	}
+	pools, err := dbtest.Open(t, options).Pools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const columns = "event_type, timestamp, timestamp_source, source, data, pid, process_name, operation, target, is_sent, created_at, updated_at"
+	for _, statement := range []string{
+		fmt.Sprintf("INSERT INTO events (session_id, seq, %s) WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
+			"SELECT session_id, i, %s FROM events, n WHERE session_id = '%s' AND seq = 1", columns, n, columns, id),
+		fmt.Sprintf("UPDATE sessions SET event_count = %d WHERE id = '%s'", n, id),
+	} {
+		if _, err := pools["write"].ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkExport measures the export of a session over HTTP on loopback, from the
 // request to the last byte, and how much the heap grows for it. The number of
 // events is that of the benchmark: -benchtime 1000000x.
 func BenchmarkExport(b *testing.B) {
 	for _, database := range []string{"sqlite", "postgres"} {
 		b.Run(database, func(b *testing.B) {
-			env := map[string]string{"MAX_BODY_MB": "64"}
+			env := map[string]string{}
 			if database == "postgres" {
 				env["DATABASE_URL"] = dbtest.Postgres(b).URL
 			}
 			env["AGENT_SERVICE_URL"] = newTestAgent(b).URL
+			env["DATA_DIR"] = b.TempDir()
 			server := startBackend(b, env)
 			id := server.startSession()
-			fillSession(b, server, id, b.N)
+			fillSession(b, server, id, 1)
+			multiplySession(b, env, id, max(b.N, 2))
 			for _, format := range []string{"ndjson", "csv", "ecs", "bundle"} {
 				runtime.GC()
 				var before runtime.MemStats

@@ -293,9 +293,11 @@ func TestExportOfOddEvents(t *testing.T) {
 // connection is cut, there is no trailer, and the last line says why.
 func TestSessionExportThatBreaksOff(t *testing.T) {
 	server, url := startPostgres(t)
-	b := startBackend(t, map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATABASE_WAIT": "0s"})
+	env := map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}
+	b := startBackend(t, env)
 	id := b.startSession()
-	fillSession(t, b, id, 60_000)
+	fillSession(t, b, id, 1)
+	multiplySession(t, env, id, 60_000) // more than fits on the way
 	for i, query := range []string{"format=ndjson", "format=json"} {
 		if i > 0 {
 			if err := server.Restart(t.Context()); err != nil {
@@ -343,15 +345,17 @@ func TestSessionExportThatBreaksOff(t *testing.T) {
 // A large export takes as little memory as a small one. It runs alone: others
 // would be measured too.
 func TestExportTakesLittleMemory(t *testing.T) { //nolint:paralleltest // see above
-	for database, n := range map[string]int{"sqlite": 200_000, "postgres": 50_000} {
+	const n = 200_000
+	for _, database := range []string{"sqlite", "postgres"} {
 		t.Run(database, func(t *testing.T) {
-			env := map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL}
+			env := map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}
 			if database == "postgres" {
 				env["DATABASE_URL"] = dbtest.Postgres(t).URL
 			}
 			b := startBackend(t, env)
 			id := b.startSession()
-			fillSession(t, b, id, n)
+			fillSession(t, b, id, 1)
+			multiplySession(t, env, id, n)
 			for _, format := range []string{"ndjson", "bundle"} {
 				runtime.GC()
 				var before runtime.MemStats

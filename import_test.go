@@ -271,10 +271,11 @@ func TestImportOfAForm(t *testing.T) {
 // Ingest goes on while a large session is imported.
 func TestImportDoesNotBlockIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["AGENT_SERVICE_URL"] = newTestAgent(t).URL
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = newTestAgent(t).URL, t.TempDir()
 		b := startBackend(t, env)
 		id := b.startSession()
-		fillSession(t, b, id, 20_000)
+		fillSession(t, b, id, 1)
+		multiplySession(t, env, id, 20_000)
 		bundle := b.exportAs(t, id, "format=bundle").body
 		imported := make(chan int, 1)
 		go func() {
