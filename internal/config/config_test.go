@@ -151,6 +151,9 @@ func TestRefused(t *testing.T) {
 		"upload: zero":                       {"MAX_UPLOAD_MB", "0", `"0"`, "from 1 to 2048"},
 		"streams: none":                      {"STREAMS_MAX", "0", `"0"`, "from 1 to 1000000"},
 		"streams of a client: no number":     {"STREAMS_PER_CLIENT", "many", `"many"`, "from 1 to 1000000"},
+
+		"import: too large":                  {"IMPORT_MAX_MB", "1048577", `"1048577"`, "from 1 to 1048576"},
+		"import: nothing":                    {"IMPORT_MAX_MB", "0", `"0"`, "from 1 to 1048576"},
 		"body: too large":                    {"MAX_BODY_MB", "257", `"257"`, "from 1 to 256"},
 		"agent: no scheme":                   {"AGENT_SERVICE_URL", "localhost:7000", `"localhost:7000"`, "http://localhost:7000"},
 		"agent: another scheme":              {"AGENT_SERVICE_URL", "ftp://a", `"ftp://a"`, "http or https"},

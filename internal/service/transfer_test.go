@@ -25,6 +25,8 @@ type store struct {
 	failAt    string // the step that fails
 	cancel    func() // called at that step instead, if not nil
 	steps     []string
+	where     *filter.Filter // that events were read with
+	eventType string
 	wasClosed bool // the context of the last abort had ended
 }
 
@@ -52,7 +54,8 @@ func (s *store) Get(_ context.Context, id string) (*models.Session, error) {
 	return &session, nil
 }
 
-func (s *store) ReadEvents(ctx context.Context, _ string, _ *filter.Filter, events models.EventRange, limit, _ int) ([]models.Event, error) {
+func (s *store) ReadEvents(ctx context.Context, _ string, where *filter.Filter, events models.EventRange, limit, _ int) ([]models.Event, error) {
+	s.where, s.eventType = where, events.EventType
 	if err := errors.Join(ctx.Err(), s.step(fmt.Sprintf("read after %d", events.After))); err != nil {
 		return nil, err
 	}
@@ -235,5 +238,28 @@ func TestImportsClearOldUploads(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 2 || left[0].Name() != "bundle-new" || left[1].Name() != "mine" {
 		t.Errorf("%v are left, %v", left, err)
+	}
+}
+
+// What a filter or a type selects is not expected to be all of the session.
+func TestExportOfAPart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		where     *filter.Filter
+		eventType string
+	}{"filter": {&filter.Filter{}, ""}, "type": {nil, models.TypeHTTP}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(100)
+			s.missing = 90
+			n := 0
+			for page, err := range exportsOf(s).Events(t.Context(), &s.session, tt.where, tt.eventType) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += len(page)
+			}
+			if n != 10 || s.where != tt.where || s.eventType != tt.eventType {
+				t.Errorf("%d events of %v, %q", n, s.where, s.eventType)
+			}
+		})
 	}
 }
