@@ -175,7 +175,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	imports, err := service.NewImports(transfers, sessions, files, cfg.ImportDir(), service.ImportLimits{
+	imports, err := service.NewImports(transfers, sessions, files, hub, cfg.ImportDir(), service.ImportLimits{
 		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
 	}, time.Now, log)
 	if err != nil {

@@ -56,7 +56,8 @@ func Open(dir string) (*Store, error) {
 }
 
 // Upload is content that was received whole and is safely on the disk, though not
-// where it belongs yet. Who has it must call Discard in the end.
+// where it belongs yet. Who has it must call Discard in the end. Of a nil Upload
+// there is nothing to place or to discard.
 type Upload struct {
 	File  *models.TargetFile
 	store *Store
@@ -104,6 +105,9 @@ func (s *Store) Receive(content io.Reader, maxBytes int64) (upload *Upload, err 
 // too, whoever places one must keep Delete of the same hash off until others can
 // know that the file is in use.
 func (u *Upload) Place() error {
+	if u == nil {
+		return nil
+	}
 	name := u.store.path(u.File.SHA256)
 	if info, err := os.Stat(name); err == nil && info.Size() == u.File.SizeBytes {
 		return nil
@@ -124,22 +128,13 @@ func (u *Upload) Place() error {
 
 // Discard removes what Place has not moved.
 func (u *Upload) Discard() error {
+	if u == nil {
+		return nil
+	}
 	if err := os.Remove(u.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return storageError(err)
 	}
 	return nil
-}
-
-// Save receives content and places it, for whoever has no Delete to fear.
-func (s *Store) Save(content io.Reader, maxBytes int64) (*models.TargetFile, error) {
-	upload, err := s.Receive(content, maxBytes)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(upload.Place(), upload.Discard()); err != nil {
-		return nil, err
-	}
-	return upload.File, nil
 }
 
 // Delete removes the file of a hash; one that is not there is no error.

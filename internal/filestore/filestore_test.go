@@ -42,11 +42,20 @@ func open(t *testing.T) (*filestore.Store, string) {
 	return store, dir
 }
 
+// save receives content and puts it in its place.
+func save(store *filestore.Store, content io.Reader, maxBytes int64) (*models.TargetFile, error) {
+	upload, err := store.Receive(content, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return upload.File, errors.Join(upload.Place(), upload.Discard())
+}
+
 func TestSaveAndOpen(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "small": "MZ", "at the limit": strings.Repeat("x", 1000)} {
 		t.Run(name, func(t *testing.T) {
 			store, _ := open(t)
-			file, err := store.Save(strings.NewReader(content), 1000)
+			file, err := save(store, strings.NewReader(content), 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +79,7 @@ func TestSameContentIsStoredOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, err := store.Save(strings.NewReader("the same"), 1000); err != nil {
+			if _, err := save(store, strings.NewReader("the same"), 1000); err != nil {
 				t.Error(err)
 			}
 		})
@@ -83,11 +92,11 @@ func TestSameContentIsStoredOnce(t *testing.T) {
 
 func TestWhatCannotBeSavedLeavesNothing(t *testing.T) {
 	store, dir := open(t)
-	if _, err := store.Save(bytes.NewReader(make([]byte, 1001)), 1000); models.ErrorCode(err) != models.CodeTooLarge {
+	if _, err := save(store, bytes.NewReader(make([]byte, 1001)), 1000); models.ErrorCode(err) != models.CodeTooLarge {
 		t.Errorf("over the limit: got %v", err)
 	}
 	broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if _, err := store.Save(broken, 1000); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := save(store, broken, 1000); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut upload: got %v", err)
 	}
 	if files := listFiles(t, dir); len(files) != 0 {

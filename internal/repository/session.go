@@ -22,17 +22,22 @@ func NewSessions(db *database.DB) *Sessions { return &Sessions{db} }
 // file that no session has can come between; the error of place undoes everything.
 func (r *Sessions) Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		// An update, though of nothing, holds the row; DoNothing would not.
-		held := clause.OnConflict{Columns: []clause.Column{{Name: "sha256"}}, DoUpdates: clause.AssignmentColumns([]string{"size_bytes"})}
-		if err := tx.Clauses(held).Create(file).Error; err != nil {
-			return err
-		}
-		if err := place(); err != nil {
+		if err := holdFile(tx, file, place); err != nil {
 			return err
 		}
 		return tx.Omit(clause.Associations).Create(session).Error
 	})
 	return translate(r.db, err, "the session")
+}
+
+// holdFile adds a file's row, unless it is there, holds it, and calls place.
+func holdFile(tx *gorm.DB, file *models.TargetFile, place func() error) error {
+	// An update, though of nothing, holds the row; DoNothing would not.
+	held := clause.OnConflict{Columns: []clause.Column{{Name: "sha256"}}, DoUpdates: clause.AssignmentColumns([]string{"size_bytes"})}
+	if err := tx.Clauses(held).Create(file).Error; err != nil {
+		return err
+	}
+	return place()
 }
 
 // visible is the condition of the sessions that are there for others than those

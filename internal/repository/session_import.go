@@ -95,12 +95,12 @@ func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time
 var errImportGone = models.Errorf(models.CodeConflict, "the import took so long that it was taken for dead: send the bundle again") //nolint:gochecknoglobals // a constant
 
 // FinishImport gives the session, of which everything is there, its values, and
-// shows it to everyone. file, if not nil, is its target file, of which the row may
-// be there already.
-func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile) error {
+// shows it to everyone. file, if not nil, is its target file; place is called as
+// Sessions.Create does.
+func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		if file != nil {
-			if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(file).Error; err != nil {
+			if err := holdFile(tx, file, place); err != nil {
 				return err
 			}
 		}

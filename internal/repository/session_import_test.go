@@ -77,7 +77,7 @@ func TestImportStoresASessionAsItIs(t *testing.T) {
 			ID: "s", Name: "n", Notes: "o", Tags: []string{"t"}, FileName: "f", FileSHA256: &file.SHA256, FileSizeBytes: 5, Mode: models.ModePIDs, ChosenPIDs: []int64{7},
 			EventCount: 2500, CreatedAt: noon.Add(-time.Hour), UpdatedAt: noon.Add(-time.Minute), MonitoringStarted: &noon, MonitoringEnded: &later,
 		}
-		if err := transfers.FinishImport(t.Context(), session, file); err != nil {
+		if err := transfers.FinishImport(t.Context(), session, file, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		got, err := repository.NewSessions(db).Get(t.Context(), "s")
@@ -105,7 +105,7 @@ func TestImportStoresASessionAsItIs(t *testing.T) {
 		if err := transfers.AddEvents(t.Context(), "s", want[:1], later); models.ErrorCode(err) != models.CodeConflict {
 			t.Errorf("added to what is finished: %v", err)
 		}
-		if err := transfers.FinishImport(t.Context(), session, nil); models.ErrorCode(err) != models.CodeConflict {
+		if err := transfers.FinishImport(t.Context(), session, nil, nil); models.ErrorCode(err) != models.CodeConflict {
 			t.Errorf("finished twice: %v", err)
 		}
 		if err := transfers.AbortImport(t.Context(), "s"); err != nil || count(t, db, &models.Event{}) != 2500 || count(t, db, &models.Session{}, "id = ?", "s") != 1 {

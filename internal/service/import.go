@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"ospulse/internal/export"
+	"ospulse/internal/filestore"
 	"ospulse/internal/models"
 )
 
@@ -33,13 +34,13 @@ type TransferWriter interface {
 	BeginImport(ctx context.Context, id string, now time.Time) error
 	AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error
 	AddProcesses(ctx context.Context, sessionID string, processes []models.Process, now time.Time) error
-	FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile) error
+	FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error
 	AbortImport(ctx context.Context, id string) error
 }
 
-// FileSaver keeps target files by their SHA-256.
-type FileSaver interface {
-	Save(content io.Reader, maxBytes int64) (*models.TargetFile, error)
+// FileReceiver keeps target files by their SHA-256.
+type FileReceiver interface {
+	Receive(content io.Reader, maxBytes int64) (*filestore.Upload, error)
 }
 
 // ImportLimits bound an import.
@@ -52,7 +53,8 @@ type ImportLimits struct {
 type Imports struct {
 	transfers TransferWriter
 	sessions  SessionFinder
-	files     FileSaver
+	files     FileReceiver
+	announce  SessionAnnouncer
 	dir       string // of uploads that are being read
 	limits    ImportLimits
 	clock     Clock
@@ -61,7 +63,7 @@ type Imports struct {
 
 // NewImports gives the service over its repositories. dir is a folder of its own
 // for uploads: it is made if it is not there, and cleared of what a crash left.
-func NewImports(transfers TransferWriter, sessions SessionFinder, files FileSaver, dir string, limits ImportLimits, clock Clock, log *slog.Logger) (*Imports, error) {
+func NewImports(transfers TransferWriter, sessions SessionFinder, files FileReceiver, announce SessionAnnouncer, dir string, limits ImportLimits, clock Clock, log *slog.Logger) (*Imports, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func NewImports(transfers TransferWriter, sessions SessionFinder, files FileSave
 			}
 		}
 	}
-	return &Imports{transfers, sessions, files, dir, limits, clock, log}, nil
+	return &Imports{transfers, sessions, files, announce, dir, limits, clock, log}, nil
 }
 
 // Import reads a bundle to its end, proves it, and only then stores it: the session
@@ -116,6 +118,7 @@ func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*
 		s.abort(ctx, id)
 		return nil, err
 	}
+	s.announce.SessionChanged(id)
 	return s.sessions.Get(context.WithoutCancel(ctx), id)
 }
 
@@ -159,14 +162,15 @@ func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) e
 	session := *bundle.Session
 	session.ID = id
 	endWith(&session, last)
-	file, err := s.saveFile(bundle)
+	file, content, err := s.receiveFile(bundle)
 	if err != nil {
 		return err
 	}
+	defer s.discardFile(content)
 	if err := ctx.Err(); err != nil { // no one waits for it any more
 		return err
 	}
-	return s.transfers.FinishImport(context.WithoutCancel(ctx), &session, file)
+	return s.transfers.FinishImport(context.WithoutCancel(ctx), &session, file, content.Place)
 }
 
 // endWith ends a session that was active at its last event: no agent of this
@@ -182,23 +186,30 @@ func endWith(session *models.Session, last time.Time) {
 	session.IsActive, session.MonitoringEnded = false, &end
 }
 
-// saveFile keeps the bundle's target file, and gives the session's, nil for none.
-// It comes last: a file that no session has is of no use.
-func (s *Imports) saveFile(bundle *export.Bundle) (*models.TargetFile, error) {
+// receiveFile gives the session's target file and its content; nil for what it has
+// not, or the bundle has not.
+func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *filestore.Upload, error) {
 	if bundle.Session.FileSHA256 == nil {
-		return nil, nil //nolint:nilnil // no file is no error
+		return nil, nil, nil
 	}
 	file := &models.TargetFile{SHA256: *bundle.Session.FileSHA256, SizeBytes: bundle.Session.FileSizeBytes}
 	content, err := bundle.File()
 	if err != nil || content == nil {
-		return file, err
+		return file, nil, err
 	}
 	defer content.Close()
-	saved, err := s.files.Save(content, s.limits.MaxBytes)
-	if err == nil && saved.SHA256 != file.SHA256 {
-		err = fmt.Errorf("the target file was %s when the bundle was proved, and is %s now", file.SHA256, saved.SHA256)
+	upload, err := s.files.Receive(content, s.limits.MaxBytes)
+	if err == nil && upload.File.SHA256 != file.SHA256 {
+		s.discardFile(upload)
+		err = fmt.Errorf("the target file was %s when the bundle was proved, and is %s now", file.SHA256, upload.File.SHA256)
 	}
-	return file, err
+	return file, upload, err
+}
+
+func (s *Imports) discardFile(content *filestore.Upload) {
+	if err := content.Discard(); err != nil {
+		s.log.Warn("a target file that was read could not be removed; it will be after a day, at a start", "error", err)
+	}
 }
 
 // abort clears away what was stored, also when who asked for it is gone.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/internal/filestore"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
@@ -85,7 +86,7 @@ func (s *store) AddProcesses(context.Context, string, []models.Process, time.Tim
 	return s.step("add processes")
 }
 
-func (s *store) FinishImport(context.Context, *models.Session, *models.TargetFile) error {
+func (s *store) FinishImport(context.Context, *models.Session, *models.TargetFile, func() error) error {
 	return s.step("finish")
 }
 
@@ -94,9 +95,11 @@ func (s *store) AbortImport(ctx context.Context, _ string) error {
 	return s.step("abort")
 }
 
+func (*store) SessionChanged(string) {}
+
 func (s *store) Open(string) (io.ReadSeekCloser, error) { return nil, errors.New("no files") }
 
-func (s *store) Save(io.Reader, int64) (*models.TargetFile, error) {
+func (s *store) Receive(io.Reader, int64) (*filestore.Upload, error) {
 	return nil, errors.New("no files")
 }
 
@@ -174,7 +177,7 @@ func bundle(t *testing.T, s *store) []byte {
 
 func importsOf(t *testing.T, s *store, dir string) *service.Imports {
 	t.Helper()
-	imports, err := service.NewImports(s, s, s, dir, service.ImportLimits{MaxBytes: 1 << 20, MaxLineBytes: 1 << 10}, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	imports, err := service.NewImports(s, s, s, s, dir, service.ImportLimits{MaxBytes: 1 << 20, MaxLineBytes: 1 << 10}, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
