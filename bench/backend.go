@@ -29,45 +29,54 @@ func buildBackend(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// startBackend starts the backend on an empty database, with an active session,
-// so that events find their session as they do in real life.
-func (l *lab) startBackend(ctx context.Context, s store) (*process, error) {
+// withBackend starts the backend on a store, does something with it and stops it.
+// When that fails, the error has the end of the backend's log.
+func (l *lab) withBackend(ctx context.Context, s store, fn func(*process) error) error {
 	p, err := startProcess(ctx, s.dir, l.binary, "PORT=0", "DATA_DIR="+s.dir, "DATABASE_URL="+s.options.URL,
 		"LOG_FORMAT=json", "MIN_FREE_MB=0", "AGENT_SERVICE_URL="+l.agent.url)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := startSession(ctx, p.url); err != nil {
-		return nil, errors.Join(fmt.Errorf("start a session: %w", err), p.stop())
+	if err := fn(p); err != nil {
+		return errors.Join(fmt.Errorf("%w; the backend's log ends:\n%s", err, p.logTail()), p.stop())
 	}
-	return p, nil
+	return p.stop()
 }
 
-// startSession uploads a file and has the agent monitor.
-func startSession(ctx context.Context, url string) error {
+// startSession uploads a file, has the agent monitor, and gives the session's ID:
+// events find it as they do in real life.
+func startSession(ctx context.Context, url string) (id string, err error) {
+	id, err = uploadFile(ctx, url)
+	if err == nil {
+		request := fmt.Sprintf(`{"sessionId": %q, "mode": 1}`, id)
+		_, err = call(ctx, http.MethodPost, url+"/api/start-monitor", "application/json", bytes.NewBufferString(request))
+	}
+	if err != nil {
+		return "", fmt.Errorf("start a session: %w", err)
+	}
+	return id, nil
+}
+
+func uploadFile(ctx context.Context, url string) (sessionID string, err error) {
 	var form bytes.Buffer
 	parts := multipart.NewWriter(&form)
 	file, err := parts.CreateFormFile("file", "sample.exe")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := io.WriteString(file, "MZ"); err != nil {
-		return err
+		return "", err
 	}
 	if err := parts.Close(); err != nil {
-		return err
+		return "", err
 	}
 	text, err := call(ctx, http.MethodPost, url+"/api/create-session", parts.FormDataContentType(), &form)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var created struct{ SessionID string }
-	if err := json.Unmarshal(text, &created); err != nil {
-		return err
-	}
-	request := fmt.Sprintf(`{"sessionId": %q, "mode": 1}`, created.SessionID)
-	_, err = call(ctx, http.MethodPost, url+"/api/start-monitor", "application/json", bytes.NewBufferString(request))
-	return err
+	err = json.Unmarshal(text, &created)
+	return created.SessionID, err
 }
 
 // call makes a request and gives the body of its answer, which must be a 200.

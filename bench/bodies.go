@@ -91,17 +91,23 @@ func packed(batches []request) ([]request, error) {
 }
 
 func rowsOf(events []models.Incoming, faults []models.ItemFault, err error) ([][]any, error) {
-	if err != nil {
-		return nil, err
-	}
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("event %d: %s", faults[0].Index, faults[0].Error)
-	}
+	events, err = allOf(events, faults, err)
 	var rows [][]any
 	for i := range events {
 		rows = append(rows, eventRow(&events[i].Event))
 	}
-	return rows, nil
+	return rows, err
+}
+
+// allOf takes what a decoder gives; a fault is an error.
+func allOf(events []models.Incoming, faults []models.ItemFault, err error) ([]models.Incoming, error) {
+	if err == nil && len(faults) > 0 {
+		err = fmt.Errorf("event %d: %s", faults[0].Index, faults[0].Error)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
 }
 
 // generator writes what agents send, in the shape of testdata/fixtures.
@@ -152,18 +158,34 @@ func (g *generator) event() []byte {
 	for i := range content {
 		content[i] = fmt.Sprintf("%02X", g.rand.IntN(256))
 	}
-	return fmt.Appendf(nil, `{"event_type": "file_operation", "timestamp": %q, "source": "os-pulse-controller", "data": {"handle": "%#x", "filePath": "C:\\Users\\%s\\%s.dll", "bytesTransferred": %d, "content": %q, "timestamp": "2026-11-22T18:57:39.966Z", "operation": %q, "metadata": {"sessionId": %q, "processName": %q, "processId": %d}}}`,
-		isoTime.placeholder, 0x100+4*g.rand.IntN(200), g.word(), g.word(), len(content), strings.Join(content, " "),
+	return fmt.Appendf(nil, `{"event_type": "file_operation", "timestamp": %q, "source": "os-pulse-controller", "data": {"handle": "%#x", "filePath": "C:\\Users\\%s\\%s.%s", "bytesTransferred": %d, "content": %q, "timestamp": "2026-11-22T18:57:39.966Z", "operation": %q, "metadata": {"sessionId": %q, "processName": %q, "processId": %d}}}`,
+		isoTime.placeholder, 0x100+4*g.rand.IntN(200), g.word(), g.word(), g.extension(), len(content), strings.Join(content, " "),
 		[]string{"ReadFile", "WriteFile"}[g.rand.IntN(2)], p.sessionID, p.name, p.pid)
 }
 
+// extension gives that of a file; a few come much more often than others.
+func (g *generator) extension() string {
+	extensions := []string{"dll", "exe", "dat", "txt", "log", "ini", "tmp", "lnk", "xml", "json", "png", "db"}
+	return extensions[int(float64(len(extensions))*g.rand.Float64()*g.rand.Float64())]
+}
+
+// creation writes an event of a process that was started.
+func (g *generator) creation() []byte {
+	p := g.processes[g.rand.IntN(len(g.processes))]
+	image := `C:\\Program Files\\` + g.word() + `\\` + g.word() + ".exe"
+	return fmt.Appendf(nil, `{"event_type": "process_creation", "timestamp": %q, "source": "os-pulse-controller", "data": {"operation": "NtCreateUserProcess", "image_path": "%s", "command_line": "\"%s\" /%s %s", "current_directory": "C:\\Users\\%s", "process_handle": "%#x", "thread_handle": "%#x", "status": 0, "process_info": {}, "timestamp": "2026-11-22T18:57:39.966Z", "metadata": {"sessionId": %q, "processName": %q, "processId": %d}}}`,
+		isoTime.placeholder, image, image, g.word(), g.word(), g.word(), 0x100+4*g.rand.IntN(200), 0x100+4*g.rand.IntN(200), p.sessionID, p.name, p.pid)
+}
+
 // batch writes n events as a JSON array.
-func (g *generator) batch(n int) []byte {
-	events := make([][]byte, n)
-	for i := range events {
-		events[i] = g.event()
+func (g *generator) batch(n int) []byte { return jsonArray(n, g.event) }
+
+func jsonArray(n int, element func() []byte) []byte {
+	elements := make([][]byte, n)
+	for i := range elements {
+		elements[i] = element()
 	}
-	return fmt.Appendf(nil, "[%s]", bytes.Join(events, []byte(",\n")))
+	return fmt.Appendf(nil, "[%s]", bytes.Join(elements, []byte(",\n")))
 }
 
 // packets writes n packets as the network forwarder does.

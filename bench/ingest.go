@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // ingestScenarios are those of taking events in. A single event is compared with
 // a server that only decodes it; batches and flows with the fastest way to get
@@ -17,43 +20,43 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 	flows := load{b.flows, 1, 16}
 	return []scenario{
 		{
-			name: "single c=1", load: single(1),
+			name: "single c=1", unit: anEvent, measure: storing(single(1)),
 			against: []comparison{
 				{limit: bareLimit("bare decode c=1", single(1))},
 				{limit: limits.commit, byP50: true, max: 1},
 			},
 		},
 		{
-			name: "single c=16", load: single(16),
+			name: "single c=16", unit: anEvent, measure: storing(single(16)),
 			against: []comparison{
 				{limit: bareLimit("bare decode c=16", single(16))},
 				{limit: limits.commits},
 			},
 		},
 		{
-			name: "single c=64", load: single(64), maxP99: 12 * time.Millisecond,
+			name: "single c=64", unit: anEvent, measure: storing(single(64)), goals: goals{maxP99: 12 * time.Millisecond},
 			against: []comparison{
 				{limit: bareLimit("bare decode c=64", single(64)), min: pick(0.55, 0.50)},
 				{limit: limits.smallGroups},
 			},
 		},
 		{
-			name: "single c=256", load: single(256), maxP99: 30 * time.Millisecond,
+			name: "single c=256", unit: anEvent, measure: storing(single(256)), goals: goals{maxP99: 30 * time.Millisecond},
 			against: []comparison{{limit: bareLimit("bare decode c=256", single(256)), min: 0.65}},
 		},
 		{
-			name: "batch 1000 c=4", load: load{b.batches, largeBatch, 4},
+			name: "batch 1000 c=4", unit: anEvent, measure: storing(load{b.batches, largeBatch, 4}),
 			against: []comparison{
 				{limit: limits.events, min: pick(0.70, 0.80)},
 				{limit: limits.twoWriters},
 			},
 		},
 		{
-			name: "batch 1000 zstd c=4", load: load{b.packedBatches, largeBatch, 4},
+			name: "batch 1000 zstd c=4", unit: anEvent, measure: storing(load{b.packedBatches, largeBatch, 4}),
 			against: []comparison{{limit: limits.events, min: pick(0.70, 0.80)}},
 		},
 		{
-			name: "flows 50KB c=16", load: flows,
+			name: "flows 50KB c=16", unit: anEvent, measure: storing(flows),
 			against: []comparison{
 				// 3000 and 1900 flows a second, on a machine that copies 100,000 rows.
 				{limit: limits.yardstick, min: pick(0.030, 0.019)},
@@ -62,12 +65,37 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 			},
 		},
 		{
-			name: "packets 25 c=16", load: load{b.packets, smallBatch, 16},
+			name: "packets 25 c=16", unit: anEvent, measure: storing(load{b.packets, smallBatch, 16}),
 			against: []comparison{{limit: limits.packets, min: pick(0, 0.60)}},
 		},
 		{
-			name: "packets 1000 c=4", load: load{b.manyPackets, largeBatch, 4},
+			name: "packets 1000 c=4", unit: anEvent, measure: storing(load{b.manyPackets, largeBatch, 4}),
 			against: []comparison{{limit: limits.packets}},
 		},
+	}
+}
+
+// storing measures a load on a fresh database, and sees afterwards that every event
+// that was acknowledged is there.
+func storing(load load) func(context.Context, *lab, string) (measurement, error) {
+	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
+		return m, l.withStore(ctx, dialect, func(s store) error {
+			var acknowledged int64
+			err := l.withBackend(ctx, s, func(backend *process) error {
+				if _, err := startSession(ctx, backend.url); err != nil {
+					return err
+				}
+				m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
+					t, err := l.send(ctx, load, backend.url, w)
+					acknowledged = t.acknowledged
+					return t, err
+				})
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return verify(ctx, s.options, acknowledged)
+		})
 	}
 }

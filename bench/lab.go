@@ -25,6 +25,7 @@ const (
 // lab is what all measurements share: a temporary folder and what runs in it.
 type lab struct {
 	time     time.Duration // of one measurement
+	sizes    sizes
 	progress io.Writer
 	dir      string
 	bodies   *bodies
@@ -33,11 +34,13 @@ type lab struct {
 	bare     *process
 	server   *pgtest.Server // nil until a measurement needs it
 	stores   int            // so far
+	archives map[archiveKey]*archive
+	notes    map[string][]string // by database: what else there is to report
 }
 
 // openLab builds the backend and starts what every measurement needs.
-func openLab(ctx context.Context, measured time.Duration, progress io.Writer) (l *lab, err error) {
-	l = &lab{time: measured, progress: progress}
+func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err error) {
+	l = &lab{time: o.time, sizes: o.sizes, progress: progress, archives: map[archiveKey]*archive{}, notes: map[string][]string{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
@@ -66,7 +69,7 @@ func openLab(ctx context.Context, measured time.Duration, progress io.Writer) (l
 
 // close ends everything and removes the folder.
 func (l *lab) close() error {
-	var errs []error
+	errs := []error{l.removeArchives()}
 	if l.bare != nil {
 		errs = append(errs, l.bare.stop())
 	}
@@ -117,6 +120,16 @@ func (l *lab) newStore(ctx context.Context, dialect string) (store, error) {
 		return errors.Join(l.dropDatabase(context.WithoutCancel(ctx), name), os.RemoveAll(s.dir))
 	}
 	return s, nil
+}
+
+// withStore does something with an empty database, and removes that.
+func (l *lab) withStore(ctx context.Context, dialect string, fn func(store) error) (err error) {
+	s, err := l.newStore(ctx, dialect)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	return fn(s)
 }
 
 // dropDatabase also has the server write what it holds back, so that the next

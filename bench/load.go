@@ -2,14 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,6 +31,7 @@ type clients struct {
 	conns  []net.Conn
 	turn   atomic.Int64 // requests so far
 	micros atomic.Int64 // the time that the last event was given
+	pace   *pace        // nil: as fast as they are answered
 }
 
 // dial opens the connections.
@@ -60,7 +58,7 @@ func (c *clients) close() error {
 
 // workers gives one worker a connection. All of their work must be done within
 // the given time.
-func (c *clients) workers(within time.Duration) ([]worker, error) {
+func (c *clients) workers(ctx context.Context, within time.Duration) ([]worker, error) {
 	var workers []worker
 	for _, conn := range c.conns {
 		if err := conn.SetDeadline(time.Now().Add(within + answerTimeout)); err != nil {
@@ -73,7 +71,12 @@ func (c *clients) workers(within time.Duration) ([]worker, error) {
 		answers := bufio.NewReader(conn)
 		workers = append(workers, func() (int, error) {
 			request := &requests[c.turn.Add(1)%int64(len(requests))]
-			request.setTimes(&c.micros)
+			if c.pace != nil {
+				c.pace.wait(ctx)
+				request.setTime(time.Now().UnixMicro())
+			} else {
+				request.setTimes(&c.micros)
+			}
 			if _, err := conn.Write(request.bytes); err != nil {
 				return 0, fmt.Errorf("the connection broke: %w", err)
 			}
@@ -83,41 +86,15 @@ func (c *clients) workers(within time.Duration) ([]worker, error) {
 	return workers, nil
 }
 
-// readAnswer reads an answer up to its end. Any status but 200 is an error.
-func readAnswer(r *bufio.Reader) error {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
-	}
-	isOK := bytes.HasPrefix(line, []byte("HTTP/1.1 200 "))
-	status := ""
-	if !isOK {
-		status = string(bytes.TrimSpace(line))
-	}
-	length := -1
-	for {
-		if line, err = r.ReadSlice('\n'); err != nil {
-			return fmt.Errorf("half an answer: %w", err)
-		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			break
-		}
-		const name = "content-length:"
-		if len(line) > len(name) && bytes.EqualFold(line[:len(name)], []byte(name)) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):]))); err != nil {
-				return fmt.Errorf("the answer has the length %q", line)
-			}
-		}
-	}
-	if !isOK {
-		body, _ := io.ReadAll(io.LimitReader(r, int64(min(max(length, 0), 500)))) // what there is of it
-		return fmt.Errorf("the answer is %s: %s", status, body)
-	}
-	if length < 0 {
-		return errors.New("the answer has no Content-Length")
-	}
-	if _, err := r.Discard(length); err != nil {
-		return fmt.Errorf("half an answer: %w", err)
-	}
-	return nil
+// pace spaces requests evenly, however long the answers take, as long as a
+// connection is free.
+type pace struct {
+	began time.Time
+	every time.Duration
+	turn  atomic.Int64
+}
+
+// wait returns when it is time for the next request, or ctx ends.
+func (p *pace) wait(ctx context.Context) {
+	at(ctx, p.began.Add(time.Duration(p.turn.Add(1))*p.every), nil)
 }

@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -86,7 +88,7 @@ func TestLoadAgainstServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close() //nolint:errcheck // the test is over
-	workers, err := c.workers(time.Minute)
+	workers, err := c.workers(t.Context(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,4 +99,33 @@ func TestLoadAgainstServer(t *testing.T) {
 	if got := merge(tallies).acknowledged; got != 300 {
 		t.Errorf("%d events were acknowledged, want 300", got)
 	}
+}
+
+func TestPaceIsEvenWhateverTheAnswersTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pace{began: time.Now(), every: 5 * time.Millisecond}
+		var sent []time.Duration
+		var mu sync.Mutex
+		answers := []time.Duration{time.Millisecond, 12 * time.Millisecond, 3 * time.Millisecond}
+		work := func() (int, error) {
+			p.wait(t.Context())
+			mu.Lock()
+			sent = append(sent, time.Since(p.began))
+			n := len(sent)
+			mu.Unlock()
+			<-time.After(answers[n%len(answers)])
+			return 1, nil
+		}
+		if _, err := drive(t.Context(), window{length: time.Second}, []worker{work, work, work, work}); err != nil {
+			t.Fatal(err)
+		}
+		for i, at := range sent {
+			if want := time.Duration(i+1) * p.every; at != want {
+				t.Fatalf("request %d was sent after %s, want %s", i+1, at, want)
+			}
+		}
+		if len(sent) < 200 {
+			t.Errorf("%d were sent in a second, want 200", len(sent))
+		}
+	})
 }

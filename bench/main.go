@@ -1,10 +1,12 @@
 // Command bench measures the backend beside the physical limits of the machine
 // that it runs on: what a bare HTTP server decodes, what the database stores of
-// the same rows by its fastest means. Scenario and limit run next to each other,
-// so that their ratio holds where absolute figures do not.
+// the same rows by its fastest means, and how fast it gives them without HTTP.
+// Scenario and limit run next to each other, so that their ratio holds where
+// absolute figures do not.
 //
-// scenario.go lists what is measured; ingest.go has the scenarios of taking
-// events in. A further group, such as queries or streams, is a further file.
+// scenario.go lists what is measured. Each group of scenarios has a file: ingest.go
+// takes events in, query.go and export.go give out what archive.go has stored,
+// stream.go gives out what is just coming in.
 package main
 
 import (
@@ -29,12 +31,19 @@ Usage: go run ./bench [flags]
                 with come along
   -rounds N     each on fresh databases (3); a figure is the median of the rounds
   -time D       of each measurement (3s), after a warm-up of 0.5s
+  -events N     how many each of the ten sessions has that are queried (1000000)
+  -large=false  leave out the pages of a session of ten times as many
   -json FILE    write the figures there, too
   -soak D       instead of all that: one mixed load on each database for that long
 
-After each scenario the events in the database are counted. Exit code 1: one was
-lost, a request failed, or a limit could not be measured; a goal that is not met
-is no failure.
+After what is taken in the events in the database are counted, and every answer and
+every stream is compared with what was stored. Exit code 1: an event was lost, an
+answer was wrong, a request failed, or a limit could not be measured; a goal that is
+not met is no failure.
+
+What is queried (page, histogram, facet, text, export) is stored once for all rounds,
+which takes some minutes: -run leaves out what is not of interest, -events makes it
+smaller.
 
 It keeps everything in a temporary folder, so TMPDIR chooses the disk that is
 measured. PostgreSQL must be installed; with -db sqlite only the scenario "flows"
@@ -50,6 +59,7 @@ type options struct {
 	scenarios *regexp.Regexp
 	rounds    int
 	time      time.Duration
+	sizes     sizes
 	jsonPath  string
 	soak      time.Duration
 }
@@ -82,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return fmt.Errorf("%w; see -help", err)
 	}
-	l, err := openLab(ctx, o.time, stderr)
+	l, err := openLab(ctx, o, stderr)
 	if err != nil {
 		return err
 	}
@@ -99,7 +109,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	report := newReport(o, results, func(dialect string) []scenario { return scenarios(l, dialect) })
+	report := newReport(o, results, l.notes, func(dialect string) []scenario { return scenarios(l, dialect) })
 	if o.jsonPath != "" {
 		if err := report.writeJSON(o.jsonPath); err != nil {
 			return err
@@ -116,6 +126,8 @@ func parse(args []string) (options, error) {
 	scenarios := flags.String("run", "", "")
 	flags.IntVar(&o.rounds, "rounds", 3, "")
 	flags.DurationVar(&o.time, "time", 3*time.Second, "")
+	flags.IntVar(&o.sizes.events, "events", 1_000_000, "")
+	flags.BoolVar(&o.sizes.large, "large", true, "")
 	flags.StringVar(&o.jsonPath, "json", "", "")
 	flags.DurationVar(&o.soak, "soak", 0, "")
 	if err := flags.Parse(args); err != nil {
@@ -138,6 +150,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.rounds < 1, o.time <= 0, o.soak < 0:
 		return o, errors.New("-rounds and -time must be positive, -soak not negative")
+	case o.sizes.events < minEvents:
+		return o, fmt.Errorf("-events must be at least %d", minEvents)
 	}
 	return o, nil
 }

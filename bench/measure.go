@@ -10,46 +10,50 @@ import (
 )
 
 // measurement is what one run of a scenario gave; 0 is unknown. Processor time is
-// in microseconds an event.
+// in microseconds an event, or whatever the scenario counts.
 type measurement struct {
-	PerSecond   float64 `json:"events_per_second"`
+	PerSecond   float64 `json:"per_second"`
 	P50Millis   float64 `json:"p50_ms"`
 	P99Millis   float64 `json:"p99_ms"`
 	BackendCPU  float64 `json:"backend_cpu_us,omitempty"`
 	DatabaseCPU float64 `json:"database_cpu_us,omitempty"`
 	LoadCPU     float64 `json:"load_cpu_us,omitempty"`
 	PeakMB      float64 `json:"peak_mb,omitempty"` // the backend's memory
+	GrownMB     float64 `json:"grown_mb,omitempty"`
 
 	Limits []compared `json:"-"` // as in scenario.against
 }
 
-// compared is a measurement beside a limit's: events a second, or milliseconds.
+// compared is a measurement beside a limit's: a rate, or milliseconds.
 type compared struct{ limit, ratio float64 }
 
 // results are the measurements of each round, by database and scenario.
 type results map[string]map[string][]measurement
 
-// measureAll runs the chosen scenarios and their limits, round after round.
+// measureAll runs the chosen scenarios and their limits, round after round, on one
+// database after the other: what is stored for the queries is large, and not needed
+// on both at once.
 func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 	all, isAny := results{}, false
-	for round := range o.rounds {
-		for _, dialect := range o.databases {
-			if all[dialect] == nil {
-				all[dialect] = map[string][]measurement{}
-			}
+	for _, dialect := range o.databases {
+		all[dialect] = map[string][]measurement{}
+		for round := range o.rounds {
 			known := map[string]figures{}
 			for _, s := range scenarios(l, dialect) {
 				if !o.scenarios.MatchString(s.name) {
 					continue
 				}
 				isAny = true
-				where := fmt.Sprintf("round %d of %d, %s", round+1, o.rounds, dialect)
+				where := fmt.Sprintf("%s, round %d of %d", dialect, round+1, o.rounds)
 				m, err := l.measureBoth(ctx, where, dialect, s, known)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", where, err)
 				}
 				all[dialect][s.name] = append(all[dialect][s.name], m)
 			}
+		}
+		if err := l.removeArchives(); err != nil {
+			return nil, err
 		}
 	}
 	if !isAny {
@@ -62,7 +66,7 @@ func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 // that this round knows.
 func (l *lab) measureBoth(ctx context.Context, where, dialect string, s scenario, known map[string]figures) (measurement, error) {
 	l.say("%s: %s", where, s.name)
-	m, err := l.measure(ctx, dialect, s)
+	m, err := s.measure(ctx, l, dialect)
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -87,46 +91,30 @@ func (c *comparison) compare(m measurement, f figures) compared {
 	return compared{f.perSecond, m.PerSecond / f.perSecond}
 }
 
-// measure runs a scenario on a fresh database and backend, and sees afterwards
-// that every event that was acknowledged is there.
-func (l *lab) measure(ctx context.Context, dialect string, s scenario) (m measurement, err error) {
-	store, err := l.newStore(ctx, dialect)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, store.remove()) }()
-	backend, err := l.startBackend(ctx, store)
-	if err != nil {
-		return m, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%w; the backend's log ends:\n%s", err, backend.logTail()), backend.stop())
-		}
-	}()
+// observe does some work for the time of a measurement, and adds to what came of it
+// what it took.
+func (l *lab) observe(backend *process, dialect string, work func(window) (*tally, error)) (measurement, error) {
 	if err := resetPeak(backend.pid()); err != nil {
-		return m, err
+		return measurement{}, err
 	}
 	var used usage
-	t, err := l.send(ctx, s.load, backend.url, window{
+	t, err := work(window{
 		warmUp: warmUp, length: l.time,
 		opened: func() { used = readUsage(backend.pid(), dialect) },
 		closed: func() { used = readUsage(backend.pid(), dialect).since(used) },
 	})
 	if err != nil {
-		return m, err
+		return measurement{}, err
 	}
 	f := newFigures(t, l.time)
-	m = measurement{
+	return measurement{
 		PerSecond: f.perSecond, P50Millis: f.p50Millis, P99Millis: f.p99Millis,
 		BackendCPU: micros(used.backend) / t.counted, DatabaseCPU: micros(used.database) / t.counted, LoadCPU: micros(used.load) / t.counted,
-		PeakMB: float64(peakBytes(backend.pid())) / (1 << 20),
-	}
-	if err := backend.stop(); err != nil {
-		return m, err
-	}
-	return m, verify(ctx, store.options, t.acknowledged)
+		PeakMB: megabytes(peakBytes(backend.pid())),
+	}, nil
 }
+
+func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
@@ -137,7 +125,7 @@ func (l *lab) send(ctx context.Context, load load, url string, w window) (t *tal
 		return &tally{}, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	workers, err := c.workers(w.warmUp + w.length)
+	workers, err := c.workers(ctx, w.warmUp+w.length)
 	if err != nil {
 		return &tally{}, err
 	}

@@ -29,7 +29,7 @@ type process struct {
 // and returns when it has logged the JSON line {"msg": "listening", "url": …}.
 func startProcess(ctx context.Context, dir, path string, env ...string) (*process, error) {
 	name := filepath.Base(path)
-	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -21,18 +21,18 @@ import (
 // eventColumns are the columns that the backend fills, in the order of eventRow.
 var eventColumns = []string{
 	"session_id", "seq", "event_type", "timestamp", "timestamp_source", "timestamp_text", "source", "data", "data_raw",
-	"pid", "process_name", "operation", "target", "is_sent", "created_at", "updated_at",
+	"pid", "process_name", "operation", "target", "preview", "is_sent", "created_at", "updated_at",
 }
 
 // eventRow gives an event's row in the one session that every database has;
 // rowSource.row adds its number and times.
 func eventRow(e *models.Event) []any {
 	row := []any{models.UnassignedID, int64(0), e.EventType, time.Time{}, e.TimestampSource, nil, e.Source, string(e.Data), nil,
-		nil, nil, nil, nil, false, time.Time{}, time.Time{}}
+		nil, nil, nil, nil, nil, false, time.Time{}, time.Time{}}
 	if e.PID != nil {
 		row[9] = *e.PID
 	}
-	for i, text := range []*string{e.ProcessName, e.Operation, e.Target} {
+	for i, text := range []*string{e.ProcessName, e.Operation, e.Target, e.Preview} {
 		if text != nil {
 			row[10+i] = *text
 		}
@@ -53,7 +53,7 @@ func (s *rowSource) appendRow(dst []any) []any {
 	at := len(dst)
 	dst = append(dst, s.rows[seq%int64(len(s.rows))]...)
 	now := s.began.Add(time.Duration(seq) * eventSpacing * time.Microsecond)
-	dst[at+1], dst[at+3], dst[at+14], dst[at+15] = seq, now, now, now
+	dst[at+1], dst[at+3], dst[at+15], dst[at+16] = seq, now, now, now
 	return dst
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,10 +22,12 @@ type report struct {
 type databaseReport struct {
 	Database  string           `json:"database"`
 	Scenarios []scenarioReport `json:"scenarios"`
+	Notes     []string         `json:"notes,omitempty"`
 }
 
 type scenarioReport struct {
 	Scenario string `json:"scenario"`
+	Unit     unit   `json:"unit"` // of per_second
 	measurement
 	Goals  []goalReport  `json:"goals"` // those that concern no limit
 	Limits []limitReport `json:"limits"`
@@ -38,16 +41,16 @@ type goalReport struct {
 
 type limitReport struct {
 	Limit     string      `json:"limit"`
-	PerSecond float64     `json:"events_per_second,omitempty"`
+	PerSecond float64     `json:"per_second,omitempty"`
 	P50Millis float64     `json:"p50_ms,omitempty"` // when the latency is compared
 	Ratio     float64     `json:"ratio"`
 	Goal      *goalReport `json:"goal,omitempty"`
 }
 
-func newReport(o options, all results, list func(dialect string) []scenario) report {
+func newReport(o options, all results, notes map[string][]string, list func(dialect string) []scenario) report {
 	r := report{System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Seconds: o.time.Seconds()}
 	for _, dialect := range o.databases {
-		d := databaseReport{Database: dialect}
+		d := databaseReport{Database: dialect, Notes: notes[dialect]}
 		for _, s := range list(dialect) {
 			if rounds := all[dialect][s.name]; len(rounds) > 0 {
 				d.Scenarios = append(d.Scenarios, newScenarioReport(s, medians(rounds)))
@@ -59,13 +62,7 @@ func newReport(o options, all results, list func(dialect string) []scenario) rep
 }
 
 func newScenarioReport(s scenario, m measurement) scenarioReport {
-	r := scenarioReport{Scenario: s.name, measurement: m}
-	if s.maxP99 > 0 {
-		r.Goals = append(r.Goals, goalReport{fmt.Sprintf("p99 ≤ %s", s.maxP99), m.P99Millis <= millis(s.maxP99)})
-	}
-	if m.PeakMB > 0 {
-		r.Goals = append(r.Goals, goalReport{fmt.Sprintf("≤ %d MB", maxPeakMB), m.PeakMB <= maxPeakMB})
-	}
+	r := scenarioReport{Scenario: s.name, Unit: s.unit, measurement: m, Goals: s.goals.judge(m)}
 	for i, c := range s.against {
 		l := limitReport{Limit: c.limit.name, Ratio: m.Limits[i].ratio, Goal: c.goal(m.Limits[i].ratio)}
 		if c.byP50 {
@@ -76,6 +73,24 @@ func newScenarioReport(s scenario, m measurement) scenarioReport {
 		r.Limits = append(r.Limits, l)
 	}
 	return r
+}
+
+// judge gives the goals and whether a measurement meets them. No goal is set to what
+// is not known.
+func (g goals) judge(m measurement) []goalReport {
+	peak := cmp.Or(g.maxPeakMB, usualPeakMB)
+	var all []goalReport
+	add := func(isSet, isMet bool, format string, goal any) {
+		if isSet {
+			all = append(all, goalReport{fmt.Sprintf(format, goal), isMet})
+		}
+	}
+	add(g.maxP50 > 0, m.P50Millis <= millis(g.maxP50), "p50 ≤ %s", g.maxP50)
+	add(g.maxP99 > 0, m.P99Millis <= millis(g.maxP99), "p99 ≤ %s", g.maxP99)
+	add(g.minPerSecond > 0, m.PerSecond >= g.minPerSecond, "≥ %.0f/s", g.minPerSecond)
+	add(m.PeakMB > 0, m.PeakMB <= peak, "≤ %g MB", peak)
+	add(g.maxGrownMB > 0 && m.PeakMB > 0, m.GrownMB <= g.maxGrownMB, "grown ≤ %g MB", g.maxGrownMB)
+	return all
 }
 
 // goal judges a ratio; nil when there is no goal.
@@ -107,6 +122,7 @@ func medians(rounds []measurement) measurement {
 		DatabaseCPU: of(func(m measurement) float64 { return m.DatabaseCPU }),
 		LoadCPU:     of(func(m measurement) float64 { return m.LoadCPU }),
 		PeakMB:      of(func(m measurement) float64 { return m.PeakMB }),
+		GrownMB:     of(func(m measurement) float64 { return m.GrownMB }),
 	}
 	for i := range rounds[0].Limits {
 		m.Limits = append(m.Limits, compared{

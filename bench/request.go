@@ -79,6 +79,13 @@ func (r request) clone() request {
 	return r
 }
 
+// setTime gives all of the request's events the same time.
+func (r *request) setTime(micros int64) {
+	for _, at := range r.times {
+		r.form.write(r.bytes[at:at+len(r.form.placeholder)], micros)
+	}
+}
+
 // eventSpacing is the time from one event to the next, in microseconds.
 const eventSpacing = 10
 

@@ -70,3 +70,18 @@ func TestBodiesHaveRealSizes(t *testing.T) {
 		}
 	}
 }
+
+func TestEventsGetOneTime(t *testing.T) {
+	r := newRequest("/", "", newGenerator().batch(3), isoTime)
+	sent := time.Date(2026, 11, 24, 8, 32, 44, 123_456_000, time.UTC)
+	r.setTime(sent.UnixMicro())
+	events, err := allOf(wire.Events(body(r), time.Time{}))
+	if err != nil || len(events) != 3 {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	for i := range events {
+		if !events[i].Timestamp.Equal(sent) {
+			t.Errorf("event %d is of %s", i, events[i].Timestamp)
+		}
+	}
+}

@@ -9,13 +9,30 @@ import (
 // scenario is something that the backend does, and what it is compared with.
 type scenario struct {
 	name    string
-	load    load
-	maxP99  time.Duration // a goal; 0 is none
+	unit    unit
+	measure func(ctx context.Context, l *lab, dialect string) (measurement, error)
+	goals   goals
 	against []comparison
 }
 
-// maxPeakMB is a goal of every scenario: the backend's memory.
-const maxPeakMB = 150
+// unit is what a scenario counts; each has a table of its own.
+type unit string
+
+const (
+	anEvent  unit = "event"
+	aRequest unit = "request"
+)
+
+// goals are those that concern no limit; 0 is none.
+type goals struct {
+	maxP50, maxP99 time.Duration
+	minPerSecond   float64
+	maxPeakMB      float64 // of the backend's memory; 0 is usualPeakMB
+	maxGrownMB     float64
+}
+
+// usualPeakMB is a goal of every scenario that has no other.
+const usualPeakMB = 150
 
 // comparison is a scenario's ratio to a limit, and its goal.
 type comparison struct {
@@ -50,6 +67,8 @@ func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisec
 func scenarios(l *lab, dialect string) []scenario {
 	all := slices.Concat(
 		ingestScenarios(l.bodies, dialect),
+		queryScenarios(l, dialect),
+		exportScenarios(l, dialect),
 	)
 	for i := range all {
 		all[i].against = slices.DeleteFunc(all[i].against, func(c comparison) bool { return c.limit.measure == nil })

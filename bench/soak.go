@@ -31,16 +31,15 @@ func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, st
 	if err != nil {
 		return err
 	}
-	backend, err := l.startBackend(ctx, store)
+	s := soaking{length: length, stdout: stdout}
+	err = l.withBackend(ctx, store, func(backend *process) error {
+		s.backend = backend
+		if _, err := startSession(ctx, backend.url); err != nil {
+			return err
+		}
+		return s.run(ctx, load{l.bodies.events, 1, 64}, load{l.bodies.packets, smallBatch, 4})
+	})
 	if err != nil {
-		return err
-	}
-	s := soaking{backend: backend, length: length, stdout: stdout}
-	err = s.run(ctx, load{l.bodies.events, 1, 64}, load{l.bodies.packets, smallBatch, 4})
-	if err != nil {
-		return errors.Join(fmt.Errorf("%w; the backend's log ends:\n%s", err, backend.logTail()), backend.stop())
-	}
-	if err := backend.stop(); err != nil {
 		return err
 	}
 	return verify(ctx, store.options, s.acknowledged)
@@ -66,11 +65,11 @@ func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
 	}
 	defer func() { err = errors.Join(err, packet.close()) }()
 
-	workers, err := single.workers(s.length)
+	workers, err := single.workers(ctx, s.length)
 	if err != nil {
 		return err
 	}
-	more, err := packet.workers(s.length)
+	more, err := packet.workers(ctx, s.length)
 	if err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
 		}
 		all := merge(tallies)
 		s.acknowledged += all.acknowledged
-		now := float64(residentBytes(s.backend.pid())) / (1 << 20)
+		now := megabytes(residentBytes(s.backend.pid()))
 		resident[i/linesEach] += now / float64(linesEach)
 		heap, goroutines, err := s.runtimeFigures(ctx)
 		if err != nil {

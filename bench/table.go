@@ -7,18 +7,28 @@ import (
 	"text/tabwriter"
 )
 
-// writeTables prints a table for each database: a line for each scenario, and
-// one more for each further limit of it.
+// writeTables prints a table for each database and each unit: a line for each
+// scenario, and one more for each further limit of it.
 func (r *report) writeTables(w io.Writer) error {
 	var text strings.Builder
 	for _, d := range r.Databases {
-		fmt.Fprintf(&text, "\n%s: medians of %d rounds of %gs on %d processors, %s, %s; CPU in µs an event\n\n",
-			d.Database, r.Rounds, r.Seconds, r.CPUs, r.System, r.Go)
-		fmt.Fprintln(&text, "scenario\tevents/s\tp50 ms\tp99 ms\tCPU backend\tdatabase\tload\tpeak MB\tlimit\tits events/s\tratio\tgoal\tmet")
+		var counted unit
 		for _, s := range d.Scenarios {
+			if s.Unit != counted {
+				counted = s.Unit
+				fmt.Fprintf(&text, "\n%s: medians of %d rounds of %gs on %d processors, %s, %s; CPU in µs, each %s\n\n",
+					d.Database, r.Rounds, r.Seconds, r.CPUs, r.System, r.Go, counted)
+				fmt.Fprintf(&text, "scenario\t%ss/s\tp50 ms\tp99 ms\tCPU backend\tdatabase\tload\tpeak MB\tgrown MB\tlimit\tits %[1]ss/s\tratio\tgoal\tmet\n", counted)
+			}
 			for _, cells := range s.lines() {
 				fmt.Fprintln(&text, strings.Join(cells, "\t"))
 			}
+		}
+		for i, note := range d.Notes {
+			if i == 0 {
+				fmt.Fprintln(&text)
+			}
+			fmt.Fprintf(&text, "%s: %s\n", d.Database, note)
 		}
 	}
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -32,10 +42,14 @@ func (r *report) writeTables(w io.Writer) error {
 func (s *scenarioReport) lines() [][]string {
 	first := []string{
 		s.Scenario, number("%8.0f", s.PerSecond), number("%6.2f", s.P50Millis), number("%6.2f", s.P99Millis),
-		number("%11.1f", s.BackendCPU), number("%8.1f", s.DatabaseCPU), number("%5.1f", s.LoadCPU), number("%7.0f", s.PeakMB),
+		number("%11.1f", s.BackendCPU), number("%8.1f", s.DatabaseCPU), number("%5.1f", s.LoadCPU), number("%7.0f", s.PeakMB), number("%8.1f", s.GrownMB),
 	}
 	further := make([]string, len(first))
 	goals := s.Goals
+	if len(s.Limits) == 0 {
+		goal, met := summary(goals)
+		return [][]string{append(first, "", "", "", goal, met)}
+	}
 	var lines [][]string
 	for i, l := range s.Limits {
 		cells := first

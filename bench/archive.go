@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ospulse/internal/database"
+	"ospulse/internal/filestore"
+	"ospulse/internal/models"
+	"ospulse/internal/repository"
+)
+
+// sizes say how much there is to query.
+type sizes struct {
+	events int  // of a session
+	large  bool // a session of ten times as many is queried, too
+}
+
+const (
+	minEvents    = 10_000
+	sessionsEach = 10 // sessions of that size
+)
+
+// small and huge are the sizes that a page of a session is compared over.
+func (s sizes) small() int64 { return max(int64(s.events)/100, 2*pageSize) }
+func (s sizes) huge() int64  { return int64(s.events) * 10 }
+
+const (
+	loadGroup     = 10_000                 // events a transaction
+	maxBurst      = 32                     // events of a session that come in a row
+	loadSpacing   = 360 * time.Microsecond // from one event to the next, of whatever session
+	bytesAnEvent  = 2000                   // at most, with indexes and the database's own log
+	segmentsStuck = time.Minute            // without a new one
+)
+
+// archive is a store that is full: what is queried.
+type archive struct {
+	store    store
+	measured *contents
+	small    *contents // nil in that of a huge session
+}
+
+type archiveKey struct {
+	dialect string
+	isHuge  bool
+}
+
+// archive gives an archive, which it fills at the first time: with ten sessions of
+// which one is measured, and a small one; or with a huge one.
+func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
+	if a := l.archives[key]; a != nil {
+		return a, nil
+	}
+	s, err := l.newStore(ctx, key.dialect)
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{store: s}
+	l.archives[key] = a // to be removed, whatever happens
+	all := newSelections(key.dialect)
+	if key.isHuge {
+		a.measured = newContents(l.sizes.huge(), all.all)
+		return a, l.fill(ctx, key.dialect, a, a.measured)
+	}
+	a.measured = newContents(int64(l.sizes.events), all.list()...)
+	a.small = newContents(l.sizes.small(), all.all)
+	sessions := []*contents{a.measured, a.small}
+	for range sessionsEach - 1 {
+		sessions = append(sessions, newContents(int64(l.sizes.events)))
+	}
+	return a, l.fill(ctx, key.dialect, a, sessions...)
+}
+
+// removeArchives frees their disk.
+func (l *lab) removeArchives() error {
+	var errs []error
+	for key, a := range l.archives {
+		errs = append(errs, a.store.remove())
+		delete(l.archives, key)
+	}
+	return errors.Join(errs...)
+}
+
+// fill stores sessions and has the backend make what it makes of them.
+func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...*contents) error {
+	total := int64(0)
+	for _, c := range sessions {
+		total += c.events
+	}
+	if err := checkDisk(a.store.dir, total*bytesAnEvent); err != nil {
+		return err
+	}
+	l.say("%s: storing %d events in %d sessions", dialect, total, len(sessions))
+	began := time.Now()
+	if err := l.storeSessions(ctx, a.store, sessions); err != nil {
+		return fmt.Errorf("store %d events: %w", total, err)
+	}
+	took := time.Since(began)
+	if err := verify(ctx, a.store.options, total); err != nil {
+		return err
+	}
+	size, err := l.storeBytes(ctx, a.store)
+	if err != nil {
+		return err
+	}
+	l.note(dialect, "%d events in %d sessions, mixed, were stored in %s (%.0f/s, without HTTP) and take %.2f GB",
+		total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds(), float64(size)/(1<<30))
+	return l.withBackend(ctx, a.store, func(backend *process) error {
+		return l.awaitSegments(ctx, dialect, backend, a, sessions)
+	})
+}
+
+// note adds to what is reported of a database.
+func (l *lab) note(dialect, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	l.say("%s: %s", dialect, text)
+	l.notes[dialect] = append(l.notes[dialect], text)
+}
+
+// checkDisk sees that a folder's disk has room.
+func checkDisk(dir string, needed int64) error {
+	files, err := filestore.Open(filepath.Join(dir, "files"))
+	if err != nil {
+		return err
+	}
+	free, err := files.FreeBytes()
+	if err == nil && free < needed {
+		err = fmt.Errorf("the disk of %s has %d MB left, and up to %d MB may be needed: make -events smaller, or TMPDIR another disk", dir, free>>20, needed>>20)
+	}
+	return err
+}
+
+// storeSessions stores them, and has PostgreSQL tidy up as it does by itself after
+// a while.
+func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) (err error) {
+	db, err := database.Open(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.Migrate(ctx); err != nil {
+		return err
+	}
+	keep := repository.NewSessions(db)
+	for _, c := range sessions {
+		file := &models.TargetFile{SHA256: strings.Repeat("0", 64)}
+		if err := keep.Create(ctx, &models.Session{ID: c.id, FileName: "sample.exe", FileSHA256: &file.SHA256}, file, func() error { return nil }); err != nil {
+			return err
+		}
+	}
+	m, err := newMix()
+	if err != nil {
+		return err
+	}
+	if err := storeEvents(ctx, repository.NewEvents(db), m, sessions); err != nil {
+		return err
+	}
+	if db.Dialect() != postgres {
+		return nil
+	}
+	pools, err := db.Pools()
+	if err != nil {
+		return err
+	}
+	_, err = pools["write"].ExecContext(ctx, "VACUUM ANALYZE")
+	return err
+}
+
+// storeEvents stores the sessions' events as they come from several agents at once:
+// some of one session, then some of another.
+func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []*contents) error {
+	left := int64(0)
+	for _, c := range sessions {
+		left += c.events
+	}
+	at := time.Now().UTC().Add(-time.Duration(left) * loadSpacing).Truncate(time.Microsecond)
+	for left > 0 {
+		group := make([]models.Incoming, 0, min(left, loadGroup))
+		for len(group) < cap(group) {
+			c := someSession(m.rand, sessions, left)
+			for range min(1+m.rand.Int64N(maxBurst), c.events-c.noted, int64(cap(group)-len(group))) {
+				in := m.event(c.noted + 1)
+				at = at.Add(loadSpacing)
+				in.SessionID, in.Timestamp, in.TimestampSource = c.id, at, models.TimestampFromAgent
+				c.note(&in.Event)
+				group = append(group, in)
+				left--
+			}
+		}
+		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}, models.Asking{}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// someSession chooses one, by how much is left of each, which is left in all: so
+// they all end at about the same time.
+func someSession(random *rand.Rand, sessions []*contents, left int64) *contents {
+	n := random.Int64N(left)
+	for _, c := range sessions {
+		if n -= c.events - c.noted; n < 0 {
+			return c
+		}
+	}
+	panic("there is less left than was said")
+}
+
+// storeBytes gives the size of a database.
+func (l *lab) storeBytes(ctx context.Context, s store) (size int64, err error) {
+	if s.options.URL == "" {
+		info, err := os.Stat(s.options.Path)
+		if err != nil {
+			return 0, err
+		}
+		return info.Size(), nil
+	}
+	err = readDatabase(ctx, s, func(pool *sql.DB) error {
+		return pool.QueryRowContext(ctx, "SELECT pg_database_size(current_database())").Scan(&size)
+	})
+	return size, err
+}
+
+// readDatabase does something with connections for reading.
+func readDatabase(ctx context.Context, s store, fn func(*sql.DB) error) (err error) {
+	db, err := database.Open(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	pools, err := db.Pools()
+	if err != nil {
+		return err
+	}
+	if pool, ok := pools["read"]; ok {
+		return fn(pool)
+	}
+	return fn(pools["write"]) // the same on PostgreSQL
+}
+
+// awaitSegments returns when the backend has made the segments of all sessions; it
+// begins when it starts. A histogram that it is asked for before has to do without
+// most of them.
+func (l *lab) awaitSegments(ctx context.Context, dialect string, backend *process, a *archive, sessions []*contents) error {
+	began := time.Now()
+	wanted := 0
+	for _, c := range sessions {
+		wanted += int(c.events / models.SegmentEvents)
+	}
+	if a.small != nil {
+		client, err := dialGetter(ctx, backend.url, askTimeout)
+		if err != nil {
+			return err
+		}
+		defer client.close() //nolint:errcheck // it was only read from
+		path, check := askHistogram(newSelections(dialect).all)(a.measured, nil)
+		if err := client.ask(path, check); err != nil {
+			return err
+		}
+		l.note(dialect, "a histogram of %d events took %s before their segments were made", a.measured.events, time.Since(began).Round(time.Millisecond))
+	}
+	l.say("%s: waiting for %d segments", dialect, wanted)
+	err := readDatabase(ctx, a.store, func(pool *sql.DB) error {
+		made, progress := 0, time.Now()
+		for made < wanted && ctx.Err() == nil {
+			at(ctx, time.Now().Add(250*time.Millisecond), nil)
+			before := made
+			if err := pool.QueryRowContext(ctx, "SELECT COUNT(*) FROM segments").Scan(&made); err != nil {
+				return err
+			}
+			if made > before {
+				progress = time.Now()
+			} else if time.Since(progress) > segmentsStuck {
+				return fmt.Errorf("the backend has made %d of %d segments, and none for %s", made, wanted, segmentsStuck)
+			}
+		}
+		return ctx.Err()
+	})
+	if err == nil {
+		l.note(dialect, "%d segments were made in %s", wanted, time.Since(began).Round(time.Millisecond))
+	}
+	return err
+}
