@@ -69,6 +69,7 @@ func scenarios(l *lab, dialect string) []scenario {
 		ingestScenarios(l.bodies, dialect),
 		queryScenarios(l, dialect),
 		exportScenarios(l, dialect),
+		streamScenarios(),
 	)
 	for i := range all {
 		all[i].against = slices.DeleteFunc(all[i].against, func(c comparison) bool { return c.limit.measure == nil })

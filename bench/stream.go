@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	streamedEvents = 5000 // a second, that come in
+	streamPosters  = 32   // connections: one is free even if answers take long
+	openStreams    = 50
+	idleStreams    = 1000
+)
+
+// streamScenarios are those of seeing events as they come in.
+func streamScenarios() []scenario {
+	return []scenario{
+		{
+			name: fmt.Sprintf("stream %d events/s to %d", streamedEvents, openStreams), unit: anEvent, measure: delivering,
+			goals: goals{maxP99: 50 * time.Millisecond, minPerSecond: 0.98 * streamedEvents},
+		},
+		{
+			name: fmt.Sprintf("stream %d idle", idleStreams), unit: anEvent, measure: idling,
+			goals: goals{maxGrownMB: 60},
+		},
+	}
+}
+
+// delivering measures how long events take, from just before they are sent to the
+// backend until they are read from a stream, while they come in at an even rate.
+func delivering(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
+	err = l.withStreams(ctx, dialect, openStreams, nil, func(backend *process, s *streams) (acknowledged int64, err error) {
+		m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
+			opened := w.opened
+			w.opened = func() { opened(); s.countFrom(time.Now()) }
+			t, err := l.post(s.ctx, backend.url, w)
+			if err != nil {
+				return nil, err
+			}
+			acknowledged = t.acknowledged
+			if err := s.await(acknowledged); err != nil {
+				return nil, err
+			}
+			t.latencies = s.latencies()
+			return t, nil
+		})
+		if n := s.reconnected.Load(); err == nil && n > 0 {
+			l.note(dialect, "streams were cut off %d times, and caught up", n)
+		}
+		return acknowledged, err
+	})
+	return m, err
+}
+
+// post sends batches at an even rate.
+func (l *lab) post(ctx context.Context, url string, w window) (t *tally, err error) {
+	batches := make([]request, variants)
+	g := newGenerator()
+	for i := range batches {
+		batches[i] = newRequest(batchPath, "", g.batch(smallBatch), isoTime)
+	}
+	c, err := load{batches, smallBatch, streamPosters}.dial(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	c.pace = &pace{began: time.Now(), every: time.Second * smallBatch / streamedEvents}
+	workers, err := c.workers(ctx, w.warmUp+w.length)
+	if err != nil {
+		return nil, err
+	}
+	tallies, err := drive(ctx, w, workers)
+	return merge(tallies), err
+}
+
+// idling measures the memory of streams on which nothing happens. Then it sees that
+// they all live.
+func idling(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
+	var before int64
+	note := func(backend *process) { before = residentBytes(backend.pid()) }
+	err = l.withStreams(ctx, dialect, idleStreams, note, func(backend *process, s *streams) (int64, error) {
+		at(s.ctx, time.Now().Add(l.time), nil)
+		m = measurement{GrownMB: megabytes(residentBytes(backend.pid()) - before), PeakMB: megabytes(peakBytes(backend.pid()))}
+		event := bytes.ReplaceAll(newGenerator().event(), []byte(isoTime.placeholder), time.Now().UTC().AppendFormat(nil, time.RFC3339Nano))
+		if _, err := call(s.ctx, http.MethodPost, backend.url+eventPath, "application/json", bytes.NewReader(event)); err != nil {
+			return 0, err
+		}
+		return 1, s.await(1)
+	})
+	return m, err
+}
+
+// withStreams does something while streams of a new session are open, on a fresh
+// database, and sees afterwards that the events that it says were acknowledged are
+// there. before, if not nil, is called when no stream is open yet.
+func (l *lab) withStreams(ctx context.Context, dialect string, n int, before func(*process), fn func(*process, *streams) (acknowledged int64, err error)) error {
+	return l.withStore(ctx, dialect, func(s store) error {
+		var acknowledged int64
+		err := l.withBackend(ctx, s, func(backend *process) error {
+			sessionID, err := startSession(ctx, backend.url)
+			if err != nil {
+				return err
+			}
+			if before != nil {
+				before(backend)
+			}
+			open, err := followSession(ctx, backend.url, sessionID, n)
+			if err != nil {
+				return err
+			}
+			defer open.close()
+			acknowledged, err = fn(backend, open)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return verify(ctx, s.options, acknowledged)
+	})
+}
