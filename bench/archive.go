@@ -64,13 +64,13 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	}
 	a := &archive{store: s}
 	l.archives[key] = a // to be removed, whatever happens
-	all := newSelections(key.dialect)
 	if key.isHuge {
-		a.measured = newContents(l.sizes.huge(), all.all)
+		a.measured = newContents(l.sizes.huge())
 		return a, l.fill(ctx, key.dialect, a, a.measured)
 	}
+	all := newSelections(key.dialect)
 	a.measured = newContents(int64(l.sizes.events), all.list()...)
-	a.small = newContents(l.sizes.small(), all.all)
+	a.small = newContents(l.sizes.small())
 	sessions := []*contents{a.measured, a.small}
 	for range sessionsEach - 1 {
 		sessions = append(sessions, newContents(int64(l.sizes.events)))

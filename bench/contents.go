@@ -15,7 +15,7 @@ type contents struct {
 	events    int64 // that it is to have
 	noted     int64 // so far, also the last seq
 	selected  map[string]*selected
-	questions []selection // that are asked of it; of others nothing is known
+	questions []selection // what is known but for the pages of all events
 }
 
 // selected is what a filter selects of a session.

@@ -87,11 +87,7 @@ func (l *lab) selectOver(ctx context.Context, dialect string, countRows bool, s 
 		random := rand.New(rand.NewPCG(5, 6))
 		work := func() (int, error) {
 			args, want := s.args(a.measured, random)
-			rows, err := prepared.QueryContext(ctx, args...)
-			if err != nil {
-				return 0, err
-			}
-			n, err := readAll(rows)
+			n, err := readAll(ctx, prepared, args)
 			if err == nil && want >= 0 && n != want {
 				err = fmt.Errorf("%s gave %d rows, not %d", s.text, n, want)
 			}
@@ -107,8 +103,12 @@ func (l *lab) selectOver(ctx context.Context, dialect string, countRows bool, s 
 	return f, err
 }
 
-// readAll reads rows with all their values, and gives how many there were.
-func readAll(rows *sql.Rows) (n int, err error) {
+// readAll reads all that a SELECT gives, and tells how many rows that were.
+func readAll(ctx context.Context, prepared *sql.Stmt, args []any) (n int, err error) {
+	rows, err := prepared.QueryContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
 	defer rows.Close()
 	columns, err := rows.Columns()
 	if err != nil {
