@@ -395,7 +395,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 					}
 					var body bytes.Buffer
 					for i := range each {
-						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "xy"[i/100%2], w, i%10)
+						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/100%2], w, i%10) // the last one is selected
 					}
 					a, err := backends[w%len(backends)].trySend("POST", "/api/events/batch", body.String(), "Content-Type: application/x-ndjson")
 					if err != nil || a.status != http.StatusOK {

@@ -52,9 +52,10 @@ type streamHandler struct {
 }
 
 // streamEvents sends a session's events as Server-Sent Events, for as long as the
-// client listens. Each message has the seq up to which the client then knows them
-// all as its id, the first one too, which tells of the session: so a client that
-// comes back with it misses nothing.
+// client listens. The id of a message is the seq of its last event; the first
+// message, which tells of the session, has the one after which the stream starts,
+// and when a filter leaves out much, an id comes without a message. So a client that
+// comes back with the last id misses nothing.
 func (h *streamHandler) streamEvents(c *echo.Context) error {
 	asked := live.Asked{Client: remoteHost(c.Request())}
 	var err error
@@ -100,7 +101,7 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 			}
 			err = out.send(m)
 		case len(update.Events) > 0:
-			told = update.Seq
+			told = update.Last
 			err = out.send(message{id: strconv.FormatInt(told, 10), list: update.Events})
 			h.meter.Sent(len(update.Events))
 			if err == nil && !update.Full { // what comes meanwhile goes together

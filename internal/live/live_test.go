@@ -200,8 +200,8 @@ func readAll(t *testing.T, s *Stream) []int64 {
 			t.Fatal(err)
 		}
 		seqs = append(seqs, seqsOf(t, u)...)
-		if len(u.Events) > maxUpdateEvents || len(u.Events) > 0 && u.Seq < seqs[len(seqs)-1] {
-			t.Errorf("an update has %d events and seq %d", len(u.Events), u.Seq)
+		if len(u.Events) > maxUpdateEvents || len(u.Events) > 0 && (u.Last != seqs[len(seqs)-1] || u.Seq < u.Last) {
+			t.Errorf("an update has %d events, the last of them %d, and seq %d", len(u.Events), u.Last, u.Seq)
 		}
 		if u.Changed != nil {
 			return seqs

@@ -20,12 +20,13 @@ type Asked struct {
 // Update is what a stream has to tell: one of the following, or nothing.
 type Update struct {
 	Events  [][]byte        // as lists give them, as JSON, by seq; not to be changed
+	Last    int64           // the seq of the last of Events
 	Full    bool            // there is more than Events, by all appearance
 	Session *models.Session // as it is now; first of all, and when it has changed
 	Deleted bool            // the session is gone, and the stream at its end
 
-	// Seq is up to where the stream has been read: that of the last event, or a
-	// larger one when the filter left out what followed.
+	// Seq is up to where the stream has been read: Last, or a larger one when the
+	// filter left out what followed.
 	Seq int64
 	// Changed, if not nil, says that there is nothing, and is closed when there may
 	// be something.
@@ -198,15 +199,16 @@ func (s *Stream) gather(update *Update) error {
 			break
 		}
 		if s.match == nil || s.match(i.event) {
-			update.add(i.listed())
+			update.add(i.listed(), i.event.Seq)
 		}
 		s.seq = i.event.Seq
 	}
 	return nil
 }
 
-func (u *Update) add(event []byte) {
+func (u *Update) add(event []byte, seq int64) {
 	u.Events = append(u.Events, event)
+	u.Last = seq
 	u.sizeBytes += len(event)
 }
 
@@ -243,7 +245,7 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	}
 	size := update.sizeBytes
 	for i := range events {
-		update.add(listed(&events[i]))
+		update.add(listed(&events[i]), events[i].Seq)
 	}
 	s.seq = events[len(events)-1].Seq
 	if s.where != nil && len(events) < limit {
