@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		if err := os.Chdir(dir); err != nil {
 			panic(err)
 		}
-		return dbtest.Main(m)
+		return wantAllCovered(dbtest.Main(m))
 	}())
 }
 
@@ -172,7 +172,12 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 		return answer{}, err
 	}
 	text, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, text}, errors.Join(err, response.Body.Close())
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return answer{response.StatusCode, response.Header, text}, err
+	}
+	a := answer{response.StatusCode, response.Header, text}
+	checkContract(b.t, request, []byte(body), a)
+	return a, nil
 }
 
 // raw writes a request as it stands, all of it before it reads the answer, as
@@ -198,7 +203,12 @@ func (b *backend) raw(request string) answer {
 	if err != nil {
 		b.t.Fatal("half an answer: ", err)
 	}
-	return answer{response.StatusCode, response.Header, text}
+	a := answer{response.StatusCode, response.Header, text}
+	if sent, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request))); err == nil {
+		body, _ := io.ReadAll(sent.Body) // as much as was sent
+		checkContract(b.t, sent, body, a)
+	}
+	return a
 }
 
 // wantError wants an error answer of this status and code, as JSON, whose text

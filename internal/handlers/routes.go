@@ -103,5 +103,9 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 
 	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session)
 	e.POST("/api/sessions/import", (&importHandler{services.Imports, o.MaxImportBytes}).session)
+
+	d := newDocsHandler(checks.Version)
+	e.GET("/api/openapi.json", d.openAPI)
+	e.GET("/api/docs", d.page)
 	return e, nil
 }
