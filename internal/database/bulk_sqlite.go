@@ -2,11 +2,14 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
+
+	"gorm.io/gorm"
 
 	"ospulse/internal/models"
 )
@@ -48,17 +51,34 @@ func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) 
 	return err
 }
 
-// closeStatements lets the connection be closed.
-func (d *sqliteDialect) closeStatements() error {
-	if d.writer == nil {
-		return nil
+// transaction waits for the one connection as long as ctx lasts, and lets nothing
+// interrupt what it then does: an interrupted connection is thrown away, and the
+// statements that are prepared on it are never freed.
+func (*sqliteDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
+	return write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
+		return conn.WithContext(context.WithoutCancel(ctx)).Transaction(fn)
+	})
+}
+
+// closeStatements frees what is prepared on the connection that writes, if that is
+// still the one: to free statements of a connection that was closed is a crash.
+func (d *sqliteDialect) closeStatements(pool *sql.DB) error {
+	conn, err := pool.Conn(context.Background())
+	if err != nil {
+		return err
 	}
-	var errs []error
-	for _, statement := range d.writer.prepared {
-		errs = append(errs, statement.Close())
-	}
-	d.writer = nil
-	return errors.Join(errs...)
+	defer conn.Close()
+	return conn.Raw(func(driverConn any) error {
+		if d.writer == nil || d.writer.conn != driverConn.(driver.Conn) {
+			return nil
+		}
+		var errs []error
+		for _, statement := range d.writer.prepared {
+			errs = append(errs, statement.Close())
+		}
+		d.writer = nil
+		return errors.Join(errs...)
+	})
 }
 
 func (b *sqliteBulk) statement(text string) (driver.Stmt, error) {

@@ -48,8 +48,10 @@ type dialect interface {
 	// listen and notify do what DB.Listen and DB.Notify say.
 	listen(ctx context.Context, channel string, connected func(), heard func(payload string))
 	notify(tx *gorm.DB, channel string, payloads []string) error
-	// closeStatements lets the connections be closed.
-	closeStatements() error
+	// transaction does what DB.Write says.
+	transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error
+	// closeStatements lets the connections of the pool that writes be closed.
+	closeStatements(pool *sql.DB) error
 }
 
 // Open opens the database and sees that it answers; the schema is left alone.
@@ -70,9 +72,10 @@ func (db *DB) Dialect() string { return db.dialect.name() }
 func (db *DB) Read(ctx context.Context) *gorm.DB { return db.read.WithContext(ctx) }
 
 // Write runs fn in one transaction, committed when fn returns nil and rolled
-// back otherwise. On SQLite the transactions run one after the other.
+// back otherwise. On SQLite the transactions run one after the other, and once one
+// has begun it goes on when ctx ends.
 func (db *DB) Write(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.write.WithContext(ctx).Transaction(fn)
+	return db.dialect.transaction(ctx, db.write, fn)
 }
 
 // Unavailable reports whether err means that the database cannot work now, so
@@ -116,7 +119,12 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 
 // Close closes every connection, once their queries have ended.
 func (db *DB) Close() error {
-	errs := []error{db.dialect.closeStatements()}
+	var errs []error
+	if db.write != nil {
+		if pool, err := db.write.DB(); err == nil {
+			errs = append(errs, db.dialect.closeStatements(pool))
+		}
+	}
 	for _, g := range []*gorm.DB{db.read, db.write} {
 		if g == nil {
 			continue

@@ -253,3 +253,34 @@ func TestJSONIsPackedByLZ4WhereTheServerHasIt(t *testing.T) {
 	}
 	t.Logf("%d columns were looked at", len(packed))
 }
+
+// A caller who gives up in the middle of a transaction must not cost the writing
+// connection of SQLite, on which the bulk statements are prepared: freeing them
+// after it was closed crashed the program.
+func TestGivingUpInATransactionKeepsTheConnection(t *testing.T) {
+	db := dbtest.Open(t, dbtest.SQLite(t))
+	write := func(ctx context.Context, statement string) error {
+		return db.Write(ctx, func(tx *gorm.DB) error {
+			var n int64
+			return tx.Raw(statement).Scan(&n).Error
+		})
+	}
+	if err := write(t.Context(), "CREATE TEMP TABLE of_this_connection (n integer)"); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		if err := write(ctx, "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 50000) SELECT COUNT(*) FROM numbers"); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	if err := write(t.Context(), "SELECT n FROM of_this_connection"); err != nil {
+		t.Error("it is another connection: ", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := write(gone, "SELECT 1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a transaction of a caller who was gone gave %v", err)
+	}
+}

@@ -26,7 +26,7 @@ type schemaMigration struct {
 // transaction. Any number of programs may call it at once. A schema newer than
 // this program is refused and left alone.
 func (db *DB) Migrate(ctx context.Context) error {
-	return db.Write(ctx, func(tx *gorm.DB) error {
+	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error { // unlike Write, it can be interrupted
 		if err := db.dialect.lockSchema(tx); err != nil {
 			return fmt.Errorf("lock the schema: %w", err)
 		}

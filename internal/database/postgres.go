@@ -38,7 +38,11 @@ type postgresDialect struct {
 func (*postgresDialect) name() string { return "postgres" }
 
 // closeStatements has nothing to do: they go with their connection.
-func (*postgresDialect) closeStatements() error { return nil }
+func (*postgresDialect) closeStatements(*sql.DB) error { return nil }
+
+func (*postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
+	return write.WithContext(ctx).Transaction(fn)
+}
 
 func (*postgresDialect) lockSchema(tx *gorm.DB) error {
 	return tx.Exec("SELECT pg_advisory_xact_lock(?)", schemaLock).Error
