@@ -105,7 +105,7 @@ func eventPage(c *echo.Context) (models.EventPage, error) {
 	return page, nil
 }
 
-// get gives one event whole.
+// get gives one event whole, as exports do.
 func (h *sessionEventHandler) get(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -119,7 +119,7 @@ func (h *sessionEventHandler) get(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSONBlob(http.StatusOK, append(wire.AppendEvent(nil, event), '\n'))
+	return c.JSONBlob(http.StatusOK, append(wire.AppendExported(nil, event), '\n'))
 }
 
 // histogramAnswer is counts over time, for a timeline.

@@ -65,6 +65,14 @@ func (r *Sessions) DeleteProcesses(ctx context.Context, id string, limit int) (i
 	})
 }
 
+// DeleteSegments does with a session's segments what DeleteEvents does.
+func (r *Sessions) DeleteSegments(ctx context.Context, id string, limit int) (int64, error) {
+	return r.deleteSome(ctx, id, func(tx *gorm.DB) *gorm.DB {
+		some := tx.Model(&models.Segment{}).Select("number").Where("session_id = ?", id).Limit(limit)
+		return tx.Where("session_id = ? AND number IN (?)", id, some).Delete(&models.Segment{})
+	})
+}
+
 func (r *Sessions) deleteSome(ctx context.Context, id string, remove func(*gorm.DB) *gorm.DB) (n int64, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		session, err := holdDeleting(tx, id)
@@ -91,21 +99,21 @@ func holdDeleting(tx *gorm.DB, id string) (*models.Session, error) {
 	return &found[0], nil
 }
 
-// FinishDelete deletes a session that has no events and no processes any more, and
-// its target file if no other session has it: unlink, which removes the content,
-// is called while the file's row is held, so that nobody who stores the same
-// content can come between. It reports whether the session is gone by that: one
+// FinishDelete deletes a session that has no events, processes and segments any
+// more, and its target file if no other session has it: unlink, which removes the
+// content, is called while the file's row is held, so that nobody who stores the
+// same content can come between. It reports whether the session is gone by that: one
 // whose agent is still to be told of its end stays, unless it was deleted before
-// giveUp, and so does one that has events or processes again.
+// giveUp, and so does one that has something of these again.
 func (r *Sessions) FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		session, err := holdDeleting(tx, id)
 		if err != nil || session == nil || session.StopPending && session.DeletingSince.After(giveUp) {
 			return err
 		}
-		for _, left := range []any{&models.Event{}, &models.Process{}} {
-			var ids []uint64
-			if err := tx.Model(left).Where("session_id = ?", id).Limit(1).Pluck("id", &ids).Error; err != nil || len(ids) > 0 {
+		for _, left := range []any{&models.Event{}, &models.Process{}, &models.Segment{}} {
+			var found []string
+			if err := tx.Model(left).Where("session_id = ?", id).Limit(1).Pluck("session_id", &found).Error; err != nil || len(found) > 0 {
 				return err
 			}
 		}

@@ -135,6 +135,12 @@ func TestDeleteInSteps(t *testing.T) {
 			}
 			return done
 		}
+		for number := range int64(25) {
+			segment := &models.Segment{SessionID: "s", Number: number, FirstTime: noon, LastTime: noon, Columns: []byte("x")}
+			if err := repository.NewSegments(db).Create(t.Context(), segment); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if n, err := sessions.DeleteEvents(t.Context(), "s", 10); n != 0 || err != nil || finish() {
 			t.Errorf("of a session that is not deleted %d events went, %v", n, err)
 		}
@@ -157,6 +163,7 @@ func TestDeleteInSteps(t *testing.T) {
 		for name, steps := range map[string]func(int) (int64, error){
 			"events":    func(limit int) (int64, error) { return sessions.DeleteEvents(t.Context(), "s", limit) },
 			"processes": func(limit int) (int64, error) { return sessions.DeleteProcesses(t.Context(), "s", limit) },
+			"segments":  func(limit int) (int64, error) { return sessions.DeleteSegments(t.Context(), "s", limit) },
 		} {
 			if finish() {
 				t.Fatal("it went with its " + name)

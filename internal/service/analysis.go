@@ -391,6 +391,9 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 		return err
 	}
 	if c.Len() != models.SegmentEvents {
+		if _, err := a.sessions.Get(ctx, sessionID); err != nil {
+			return nil //nolint:nilerr // it is being deleted: there is nothing to be made
+		}
 		a.log.Error("events are missing", "session", sessionID, "after_seq", first, "present", c.Len(), "expected", models.SegmentEvents)
 		return nil
 	}

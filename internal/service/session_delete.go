@@ -40,6 +40,7 @@ type Deleter interface {
 	ListDeleting(ctx context.Context, after string, limit int) ([]string, error)
 	DeleteEvents(ctx context.Context, id string, limit int) (int64, error)
 	DeleteProcesses(ctx context.Context, id string, limit int) (int64, error)
+	DeleteSegments(ctx context.Context, id string, limit int) (int64, error)
 	FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error)
 }
 
@@ -117,7 +118,7 @@ func (a *Archive) removeAll(ctx context.Context) error {
 // remove removes what a deleted session had, and then the session.
 func (a *Archive) remove(ctx context.Context, id string) error {
 	began, removed := time.Now(), int64(0)
-	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses} {
+	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses, a.sessions.DeleteSegments} {
 		n, err := inSteps(ctx, func(limit int) (int64, error) { return some(ctx, id, limit) })
 		if removed += n; err != nil {
 			return err
