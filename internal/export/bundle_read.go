@@ -64,7 +64,7 @@ func OpenBundle(r io.ReaderAt, size int64, limits BundleLimits) (*Bundle, error)
 		return nil, models.Wrap(err, models.CodeInvalid, "this is no zip, or a damaged one, such as one that was not read to its end")
 	}
 	source.isOpen = true
-	archive.RegisterDecompressor(zip.Deflate, func(r io.Reader) io.ReadCloser { return flate.NewReader(r) })
+	archive.RegisterDecompressor(zip.Deflate, flate.NewReader)
 	b := &Bundle{files: map[string]*zip.File{}, limits: limits}
 	for _, file := range archive.File {
 		if err := b.add(file); err != nil {

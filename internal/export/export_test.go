@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"ospulse/internal/export"
 	"ospulse/internal/models"
@@ -135,7 +136,7 @@ func TestCSV(t *testing.T) {
 			if column < 2 || column == 4 {
 				continue
 			}
-			if cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(cell)[0]) {
+			if first, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 				t.Errorf("%q is a formula", cell)
 			}
 			// The reader makes \n of a quoted \r\n.

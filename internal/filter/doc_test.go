@@ -38,7 +38,7 @@ func TestReferenceIsTrue(t *testing.T) {
 			t.Errorf("%s: %v", example, err)
 		}
 	}
-	_, err = filter.Parse("a and proces: x")
+	_, err = filter.Parse("a and proces: x") //nolint:misspell // it is to be found
 	if fault := message(err); !strings.Contains(string(text), strings.SplitN(fault, " (", 2)[0]) {
 		t.Errorf("the reference shows another fault than %s", fault)
 	}

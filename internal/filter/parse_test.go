@@ -95,7 +95,7 @@ func TestParse(t *testing.T) {
 func TestParseFaults(t *testing.T) {
 	const aTest = `expected a condition such as type = "file_operation", or a text, found `
 	for text, want := range map[string]string{
-		`proces: x`:                 `column 1, 6 long: unknown field "proces"; did you mean process?`,
+		`proces: x`:                 `column 1, 6 long: unknown field "proces"; did you mean process?`, //nolint:misspell // it is to be found
 		`a and timestmp > 1`:        `column 7, 8 long: unknown field "timestmp"; did you mean timestamp?`,
 		`Prozess = x`:               `column 1, 7 long: unknown field "Prozess"; did you mean process? (fields: type, operation, process, target, source, pid, seq, time, data.…; a text with such characters is searched for in quotes)`,
 		`a.example:80`:              `column 1, 9 long: unknown field "a.example" (fields:`,

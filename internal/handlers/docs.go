@@ -305,10 +305,10 @@ func curl(operation *docsOperation) string {
 			query.Set(parameter.Name, parameter.Example.Value)
 		}
 	}
-	switch {
-	case operation.Method == http.MethodHead:
+	switch operation.Method {
+	case http.MethodHead:
 		return "curl -I localhost:3003" + path
-	case operation.Method == http.MethodPatch, operation.Method == http.MethodDelete:
+	case http.MethodPatch, http.MethodDelete:
 		flags = " -X " + operation.Method
 	}
 	for _, answer := range operation.Answers {

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -180,13 +181,20 @@ func (s *server) get(path string, header ...string) net.Conn {
 	return client
 }
 
+// opened is the beginning of an answer, and what is still to be read of it.
+type opened struct {
+	status int
+	header http.Header
+	body   io.Reader
+}
+
 // open gives the answer to a request.
-func (s *server) open(path string, header ...string) *http.Response {
+func (s *server) open(path string, header ...string) opened {
 	response, err := http.ReadResponse(bufio.NewReader(s.get(path, header...)), nil) //nolint:bodyclose // its connection is closed
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return response
+	return opened{response.StatusCode, response.Header, response.Body}
 }
 
 // reader reads the lines of a stream in the background.
@@ -233,7 +241,7 @@ func TestStreamShowsThatItLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
 		for path, first := range map[string]string{"/api/sessions/s/stream": "event: session", "/api/stream": "event: ready"} {
-			r := read(s.open(path).Body)
+			r := read(s.open(path).body)
 			if got := r.take(); !strings.HasPrefix(got, "retry: 2000\n"+first) {
 				t.Fatalf("%s begins with %q", path, got)
 			}
@@ -256,7 +264,7 @@ func TestStreamShowsThatItLives(t *testing.T) {
 func TestStreamSendsSeveralEventsAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
-		r := read(s.open("/api/sessions/s/stream").Body)
+		r := read(s.open("/api/sessions/s/stream").body)
 		r.take()
 		publish := func(n int) { s.hub.Published([]models.Batch{s.append(n)}, []models.Receipt{{Stored: n}}) }
 		seqs := func(text string) string {
@@ -302,7 +310,7 @@ func TestSlowClientIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
 		slow := s.get("/api/sessions/s/stream")
-		r := read(s.open("/api/sessions/s/stream").Body)
+		r := read(s.open("/api/sessions/s/stream").body)
 		r.take()
 		for range 20 {
 			s.hub.Published([]models.Batch{s.append(500)}, []models.Receipt{{Stored: 500}})
@@ -322,7 +330,7 @@ func TestSlowClientIsCutOff(t *testing.T) {
 		if rest, err := io.ReadAll(slow); err != nil || len(rest) > 0 {
 			t.Errorf("the slow client could still read %q, %v", rest, err)
 		}
-		again := read(s.open("/api/sessions/s/stream", "Last-Event-ID: 9999").Body)
+		again := read(s.open("/api/sessions/s/stream", "Last-Event-ID: 9999").body)
 		if got := again.take(); !strings.Contains(got, "id: 10000\n") {
 			t.Errorf("when it came back it got %.300q", got)
 		}
@@ -334,21 +342,21 @@ func TestTooManyStreams(t *testing.T) {
 		s := serve(t, live.Limits{Streams: 2, PerClient: plenty})
 		one := s.get("/api/sessions/s/stream")
 		r := read(one)
-		read(s.open("/api/stream").Body)
+		read(s.open("/api/stream").body)
 		synctest.Wait()
 		for _, path := range []string{"/api/sessions/s/stream", "/api/stream"} {
-			response := s.open(path) //nolint:bodyclose // its connection is closed
-			text, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" || !strings.Contains(string(text), "STREAMS_MAX") {
-				t.Errorf("%s got %d %s, %v", path, response.StatusCode, text, err)
+			response := s.open(path)
+			text, err := io.ReadAll(response.body)
+			if err != nil || response.status != http.StatusTooManyRequests || response.header.Get("Retry-After") == "" || !strings.Contains(string(text), "STREAMS_MAX") {
+				t.Errorf("%s got %d %s, %v", path, response.status, text, err)
 			}
 		}
 		one.Close()
 		if r.take(); !r.done {
 			t.Fatal("it does not end")
 		}
-		if response := s.open("/api/stream"); response.StatusCode != http.StatusOK { //nolint:bodyclose // its connection is closed
-			t.Errorf("when one had ended, another got %d", response.StatusCode)
+		if response := s.open("/api/stream"); response.status != http.StatusOK {
+			t.Errorf("when one had ended, another got %d", response.status)
 		}
 	})
 }
@@ -359,7 +367,7 @@ func TestStreamOutlivesTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
 		s.append(10)
-		r := read(s.open("/api/sessions/s/stream").Body)
+		r := read(s.open("/api/sessions/s/stream").body)
 		r.take()
 		s.append(10) // by another program, in whose place the poll tells
 		pass(2 * time.Second)
@@ -389,7 +397,7 @@ func TestStreamOutlivesTheDatabase(t *testing.T) {
 func TestStreamTellsOfItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
-		one, all := read(s.open("/api/sessions/s/stream").Body), read(s.open("/api/stream").Body)
+		one, all := read(s.open("/api/sessions/s/stream").body), read(s.open("/api/stream").body)
 		one.take()
 		all.take()
 		s.change(func() { s.session.IsActive, s.session.UpdatedAt = true, time.Now() })
@@ -413,8 +421,8 @@ func TestStreamTellsOfItsSession(t *testing.T) {
 				t.Errorf("the stream of the %s got %q, and its end is %v", name, got, r.done)
 			}
 		}
-		if response := s.open("/api/sessions/s/stream"); response.StatusCode != http.StatusNotFound { //nolint:bodyclose // its connection is closed
-			t.Errorf("a stream of a deleted session got %d", response.StatusCode)
+		if response := s.open("/api/sessions/s/stream"); response.status != http.StatusNotFound {
+			t.Errorf("a stream of a deleted session got %d", response.status)
 		}
 	})
 }
@@ -423,7 +431,7 @@ func TestStreamTellsOfItsSession(t *testing.T) {
 func TestListStreamCountsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
-		r := read(s.open("/api/stream").Body)
+		r := read(s.open("/api/stream").body)
 		r.take()
 		for range 50 {
 			s.hub.Published([]models.Batch{s.append(1)}, []models.Receipt{{Stored: 1, Ranges: []models.SeqRange{{SessionID: "s"}}}})
@@ -441,7 +449,7 @@ func TestListStreamCountsEvents(t *testing.T) {
 func TestStopEndsStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
-		readers := []*reader{read(s.open("/api/sessions/s/stream").Body), read(s.open("/api/stream").Body)}
+		readers := []*reader{read(s.open("/api/sessions/s/stream").body), read(s.open("/api/stream").body)}
 		for _, r := range readers {
 			r.take()
 		}
@@ -451,7 +459,7 @@ func TestStopEndsStreams(t *testing.T) {
 			t.Errorf("the stop took %s", took)
 		}
 		for _, r := range readers {
-			if got := r.take(); !strings.HasPrefix(got, ": the backend is shutting down\n\n") || r.err != io.EOF {
+			if got := r.take(); !strings.HasPrefix(got, ": the backend is shutting down\n\n") || !errors.Is(r.err, io.EOF) {
 				t.Errorf("a stream ended with %q, %v, want a word and a proper end", got, r.err)
 			}
 		}

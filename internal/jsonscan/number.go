@@ -110,7 +110,7 @@ func (d *decimal) compare(other *decimal) int {
 // text: the digits stay, trailing zeros of the fraction too, and the point moves.
 // The number is one that jsonb keeps; of any other the text is appended as it is.
 func AppendNumber(out, number []byte) []byte {
-	if bytes.IndexAny(number, "eE") < 0 || !jsonbNumber(number) {
+	if !bytes.ContainsAny(number, "eE") || !jsonbNumber(number) {
 		return append(out, number...)
 	}
 	d := parseDecimal(number)

@@ -110,9 +110,9 @@ func (s *SessionStream) Close() {
 	s.hub.leave(s.client)
 }
 
-// Read gives what has changed, each session once, up to max; when nothing has, it
+// Read gives what has changed, each session once, up to limit; when nothing has, it
 // gives a channel that is closed when something does.
-func (s *SessionStream) Read(max int) ([]Change, <-chan struct{}) {
+func (s *SessionStream) Read(limit int) ([]Change, <-chan struct{}) {
 	a := &s.hub.all
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -122,7 +122,7 @@ func (s *SessionStream) Read(max int) ([]Change, <-chan struct{}) {
 		}
 		return nil, a.changed
 	}
-	n := min(max, len(s.order))
+	n := min(limit, len(s.order))
 	changes := make([]Change, n)
 	for i, id := range s.order[:n] {
 		changes[i] = Change{id, s.pending[id]}

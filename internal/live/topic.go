@@ -223,7 +223,6 @@ func (t *topic) fill(ctx context.Context, after, gapEnd int64) ([]*item, error) 
 	}
 	for i := range events {
 		if events[i].Seq != after+1+int64(i) {
-			events = events[:i]
 			break
 		}
 		run = append(run, &item{event: &events[i]})

@@ -149,7 +149,10 @@ func TestExportGivesAllOrFails(t *testing.T) {
 // Who stops reading leaves no reader behind, and who is cut off is told.
 func TestExportThatIsNotRead(t *testing.T) {
 	s := newStore(1 << 40)
-	for range exportsOf(s).Events(t.Context(), &s.session, nil, "") {
+	for _, err := range exportsOf(s).Events(t.Context(), &s.session, nil, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	ctx, cancel := context.WithCancel(t.Context())

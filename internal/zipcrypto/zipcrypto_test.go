@@ -63,7 +63,7 @@ func unzip(t *testing.T, archive []byte) (*zip.File, string) {
 	}
 	check := byte(file.CRC32 >> 24)
 	if file.Flags&(1<<3) != 0 { // with a data descriptor it is the time's
-		check = byte(file.ModifiedTime >> 8) //nolint:staticcheck // the time as it is in the zip
+		check = byte(file.ModifiedTime >> 8)
 	}
 	return file, decrypt("infected", check, text)
 }
