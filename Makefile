@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 30s
-TESTTIMEOUT ?= 8m
+TESTTIMEOUT ?= 15m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
 # Arguments for the benchmark, such as BENCHFLAGS='-db sqlite'; see -help.

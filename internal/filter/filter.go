@@ -68,9 +68,42 @@ func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.match(e
 // lifted from it.
 func (f *Filter) NeedsData() bool { return f != nil && f.needsData }
 
+// Span gives a span of time in which all events that the filter selects lie, its
+// ends included; a zero end is no bound.
+func (f *Filter) Span() models.Span {
+	if f == nil {
+		return models.Span{}
+	}
+	return spanOf(f.root)
+}
+
+func spanOf(n Node) (span models.Span) {
+	switch n := n.(type) {
+	case And:
+		for _, node := range n {
+			other := spanOf(node)
+			if other.From.After(span.From) {
+				span.From = other.From
+			}
+			if span.To.IsZero() || !other.To.IsZero() && other.To.Before(span.To) {
+				span.To = other.To
+			}
+		}
+	case Order:
+		switch {
+		case n.Field.Column != Time:
+		case n.Op == Above || n.Op == AtLeast:
+			span.From = n.Value.Time
+		default:
+			span.To = n.Value.Time
+		}
+	}
+	return span
+}
+
 // String gives a text that is read as the same filter, by Parse if it is within the
-// limits: with every field by its
-// short name, every comparison written one way, and no parenthesis too many.
+// limits: with every field by its short name, every comparison written one way, and
+// no parenthesis too many.
 func (f *Filter) String() string {
 	if f == nil {
 		return ""

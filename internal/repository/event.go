@@ -93,23 +93,28 @@ const listedColumns = "session_id, seq, event_type, timestamp, timestamp_source,
 // List gives a page of a session's events that a filter selects, without what is
 // long: of an event with a Preview Data is null, and DataRaw always.
 func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
-	query := filtered(r.db.Read(ctx), where).Select(listedColumns).Where("session_id = ?", sessionID)
-	if page.After > 0 {
-		query = query.Where("seq > ?", page.After)
-	}
-	if page.Before > 0 {
-		query = query.Where("seq < ?", page.Before)
-	}
 	var events []models.Event
-	err := query.Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
+	err := between(filtered(r.db.Read(ctx), where), sessionID, page).Select(listedColumns).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
 }
 
-// Count counts a session's events that a filter selects.
-func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error) {
+// Count counts a session's events of a part that a filter selects.
+func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error) {
 	var n int64
-	err := filtered(r.db.Read(ctx), where).Model(&models.Event{}).Where("session_id = ?", sessionID).Count(&n).Error
+	err := between(filtered(r.db.Read(ctx), where), sessionID, part).Model(&models.Event{}).Count(&n).Error
 	return n, translate(r.db, err, "the event")
+}
+
+// between adds which session's events a query is about, and which of them.
+func between(query *gorm.DB, sessionID string, part models.EventPage) *gorm.DB {
+	query = query.Where("session_id = ?", sessionID)
+	if part.After > 0 {
+		query = query.Where("seq > ?", part.After)
+	}
+	if part.Before > 0 {
+		query = query.Where("seq < ?", part.Before)
+	}
+	return query
 }
 
 // Get gives a session's event with its whole data, or not_found.

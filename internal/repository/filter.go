@@ -26,9 +26,9 @@ func condition(dialect string, where *filter.Filter) (text string, args []any) {
 	if where == nil {
 		return "TRUE", nil
 	}
-	c := compiler{tests: sqliteTests{}}
+	c := compiler{tests: sqliteTests{}, timeColumn: sqliteTime}
 	if dialect == "postgres" {
-		c.tests = postgresTests{}
+		c = compiler{tests: postgresTests{}, timeColumn: "timestamp"}
 	}
 	c.node(where.Root())
 	return c.text.String(), c.args
@@ -37,9 +37,10 @@ func condition(dialect string, where *filter.Filter) (text string, args []any) {
 // compiler writes a condition. It may be NULL where the filter is false: a NULL is
 // as good as false to all but NOT, before which it is made false.
 type compiler struct {
-	tests dataTests
-	text  strings.Builder
-	args  []any
+	tests      dataTests
+	timeColumn string
+	text       strings.Builder
+	args       []any
 }
 
 // dataTests are the tests that each database has its own way of.
@@ -53,7 +54,15 @@ type dataTests interface {
 // eventColumn names the columns.
 var eventColumn = map[filter.Column]string{ //nolint:gochecknoglobals // a constant
 	filter.Type: "event_type", filter.Operation: "operation", filter.Process: "process_name",
-	filter.Target: "target", filter.Source: "source", filter.PID: "pid", filter.Seq: "seq", filter.Time: "timestamp",
+	filter.Target: "target", filter.Source: "source", filter.PID: "pid", filter.Seq: "seq",
+}
+
+// column names what a field reads.
+func (c *compiler) column(field filter.Field) string {
+	if field.Column == filter.Time {
+		return c.timeColumn
+	}
+	return eventColumn[field.Column]
 }
 
 // write adds text, with an argument for each ? in it.
@@ -108,21 +117,21 @@ func (c *compiler) join(nodes []filter.Node, word, none string) {
 func (c *compiler) columnTest(n filter.Node) {
 	switch n := n.(type) {
 	case filter.Exists:
-		c.write(eventColumn[n.Field.Column] + " IS NOT NULL")
+		c.write(c.column(n.Field) + " IS NOT NULL")
 	case filter.In:
 		args := make([]any, len(n.Values))
 		for i, v := range n.Values {
 			args[i] = argument(v)
 		}
 		if len(args) == 1 {
-			c.write(eventColumn[n.Field.Column]+" = ?", args...)
+			c.write(c.column(n.Field)+" = ?", args...)
 		} else {
-			c.write(eventColumn[n.Field.Column]+" IN ("+placeholders(len(args))+")", args...)
+			c.write(c.column(n.Field)+" IN ("+placeholders(len(args))+")", args...)
 		}
 	case filter.Order:
-		c.write(eventColumn[n.Field.Column]+" "+string(n.Op)+" ?", argument(n.Value))
+		c.write(c.column(n.Field)+" "+string(n.Op)+" ?", argument(n.Value))
 	case filter.Like:
-		c.tests.like(c, eventColumn[n.Field.Column], n.Pattern)
+		c.tests.like(c, c.column(n.Field), n.Pattern)
 	}
 }
 

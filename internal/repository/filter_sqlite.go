@@ -14,6 +14,12 @@ import (
 // longer.
 type sqliteTests struct{}
 
+// sqliteTime is the time without its index. SQLite knows nothing of how many events
+// there are in a span; it would take the index of times before any other, and sort
+// all that it finds by seq, for a page of a hundred. Who asks by time knows between
+// which numbers to look (service.Events).
+const sqliteTime = "+timestamp"
+
 // like is LIKE as it is: it ignores the case of the letters A to Z, and of no
 // others.
 func (sqliteTests) like(c *compiler, column string, pattern filter.Pattern) {

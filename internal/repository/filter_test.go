@@ -378,7 +378,7 @@ func TestFilterCannotBreakAStatement(t *testing.T) {
 			t.Errorf("%.60s takes %v", text, took)
 		}
 		for _, db := range dbs {
-			if n, err := repository.NewEvents(db).Count(t.Context(), "mine", where); err != nil || n != int64(len(selected(where, events))) {
+			if n, err := repository.NewEvents(db).Count(t.Context(), "mine", where, models.EventPage{}); err != nil || n != int64(len(selected(where, events))) {
 				t.Errorf("%.60s counts %d, %v", text, n, err)
 			}
 		}

@@ -189,7 +189,7 @@ func TestDeleteInSteps(t *testing.T) {
 		if finish() {
 			t.Error("it went twice")
 		}
-		if n, err := repository.NewEvents(db).Count(t.Context(), "other", nil); n != 25 || err != nil {
+		if n, err := repository.NewEvents(db).Count(t.Context(), "other", nil, models.EventPage{}); n != 25 || err != nil {
 			t.Errorf("the other session has %d events, %v", n, err)
 		}
 		wantProcesses(t, db, "other", `1 p "" start 0 false parent - seen 0 to 0 map[file_operation:25]`)

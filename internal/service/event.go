@@ -23,12 +23,18 @@ type EventRepository interface {
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
-	Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error)
+	Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
 	ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error)
 	ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error)
 	LastID(ctx context.Context) (uint64, error)
+}
+
+// SegmentLister tells of the times of a session's segments; *repository.Segments is
+// one.
+type SegmentLister interface {
+	ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error)
 }
 
 // SessionFinder finds sessions.
@@ -39,13 +45,14 @@ type SessionFinder interface {
 // Events takes events in and gives them out. It is safe for concurrent use.
 type Events struct {
 	events   EventRepository
+	segments SegmentLister
 	sessions SessionFinder
 	clock    Clock
 }
 
 // NewEvents gives the service over its repositories.
-func NewEvents(events EventRepository, sessions SessionFinder, clock Clock) *Events {
-	return &Events{events, sessions, clock}
+func NewEvents(events EventRepository, segments SegmentLister, sessions SessionFinder, clock Clock) *Events {
+	return &Events{events, segments, sessions, clock}
 }
 
 // Append finds each event's session and stores the batches of a group, all or
@@ -108,25 +115,100 @@ func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filte
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
 		return nil, false, err
 	}
-	limit := page.Limit
-	page.Limit++
-	if events, err = s.events.List(ctx, sessionID, where, page); len(events) > limit {
-		return events[:limit], true, err
+	parts, err := s.parts(ctx, sessionID, where)
+	if err != nil {
+		return nil, false, err
 	}
-	return events, false, err
+	if page.Descending {
+		slices.Reverse(parts)
+	}
+	limit := page.Limit + 1 // to see whether there are more
+	for _, part := range parts {
+		part = within(part, page)
+		if part.Limit = limit - len(events); part.Limit == 0 {
+			break
+		}
+		if part.Before > 0 && part.After >= part.Before-1 {
+			continue
+		}
+		some, err := s.events.List(ctx, sessionID, where, part)
+		if err != nil {
+			return nil, false, err
+		}
+		events = append(events, some...)
+	}
+	if len(events) == limit {
+		return events[:page.Limit], true, nil
+	}
+	return events, false, nil
 }
 
 // Count counts a session's events that a filter selects.
 func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error) {
 	session, err := s.sessions.Get(ctx, sessionID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
-	case where == nil:
-		return session.EventCount, nil
-	default:
-		return s.events.Count(ctx, sessionID, where)
 	}
+	if where == nil {
+		return session.EventCount, nil
+	}
+	parts, err := s.parts(ctx, sessionID, where)
+	if err != nil {
+		return 0, err
+	}
+	total := int64(0)
+	for _, part := range parts {
+		n, err := s.events.Count(ctx, sessionID, where, part)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// parts gives the parts of a session, in the order of Seq, in which all events lie
+// that a filter may select by their time: an event's time tells nothing of its Seq
+// by itself, but the segments know theirs. What has no segment is a part always.
+func (s *Events) parts(ctx context.Context, sessionID string, where *filter.Filter) ([]models.EventPage, error) {
+	span := where.Span()
+	if span == (models.Span{}) {
+		return []models.EventPage{{}}, nil
+	}
+	segments, err := s.segments.ListTimes(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	var parts []models.EventPage
+	done := int64(0) // the Seq up to which all is in parts, or is of no interest
+	for i := range segments {
+		segment := &segments[i]
+		if !span.From.IsZero() && segment.LastTime.Before(span.From) || !span.To.IsZero() && segment.FirstTime.After(span.To) {
+			first := segment.Number*models.SegmentEvents + 1
+			if first > done+1 {
+				parts = append(parts, models.EventPage{After: done, Before: first})
+			}
+			done = first - 1 + models.SegmentEvents
+		}
+	}
+	parts = append(parts, models.EventPage{After: done})
+	if len(parts) > maxParts { // the session's times jump to and fro
+		parts = []models.EventPage{{After: parts[0].After}}
+	}
+	return parts, nil
+}
+
+// maxParts bounds how many queries one list is made of.
+const maxParts = 16
+
+// within narrows a part to what a page asks for.
+func within(part, page models.EventPage) models.EventPage {
+	part.Descending = page.Descending
+	part.After = max(part.After, page.After)
+	if part.Before == 0 || page.Before > 0 && page.Before < part.Before {
+		part.Before = page.Before
+	}
+	return part
 }
 
 // Get gives one event of a session with its whole data.
