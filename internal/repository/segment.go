@@ -22,7 +22,7 @@ func NewSegments(db *database.DB) *Segments { return &Segments{db} }
 func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Select("id, event_count").
-		Where("event_count >= ? AND deleting_since IS NULL AND importing_since IS NULL", models.SegmentEvents).
+		Where("event_count >= ? AND "+visible, models.SegmentEvents).
 		Where("event_count / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents).
 		Order("id").Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")

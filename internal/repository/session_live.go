@@ -3,15 +3,8 @@ package repository
 import (
 	"context"
 
-	"gorm.io/gorm"
-
 	"ospulse/internal/models"
 )
-
-// present selects the sessions that are there for everyone.
-func present(tx *gorm.DB) *gorm.DB {
-	return tx.Where("deleting_since IS NULL AND importing_since IS NULL")
-}
 
 // headColumns are what tells whether a session has changed.
 const headColumns = "id, event_count, updated_at"
@@ -19,14 +12,14 @@ const headColumns = "id, event_count, updated_at"
 // ListByID gives the sessions of these IDs, those that are there, in no order.
 func (r *Sessions) ListByID(ctx context.Context, ids []string) ([]models.Session, error) {
 	var sessions []models.Session
-	err := present(r.db.Read(ctx)).Where("id IN ?", ids).Find(&sessions).Error
+	err := r.db.Read(ctx).Where("id IN ? AND "+visible, ids).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 
 // ListHeads is ListByID with ID, EventCount and UpdatedAt only.
 func (r *Sessions) ListHeads(ctx context.Context, ids []string) ([]models.Session, error) {
 	var heads []models.Session
-	err := present(r.db.Read(ctx)).Select(headColumns).Where("id IN ?", ids).Find(&heads).Error
+	err := r.db.Read(ctx).Select(headColumns).Where("id IN ? AND "+visible, ids).Find(&heads).Error
 	return heads, translate(r.db, err, "the session")
 }
 
@@ -34,6 +27,6 @@ func (r *Sessions) ListHeads(ctx context.Context, ids []string) ([]models.Sessio
 // ID, EventCount and UpdatedAt only.
 func (r *Sessions) ListHeadsAfter(ctx context.Context, after string, limit int) ([]models.Session, error) {
 	var heads []models.Session
-	err := present(r.db.Read(ctx)).Select(headColumns).Where("id > ?", after).Order("id").Limit(limit).Find(&heads).Error
+	err := r.db.Read(ctx).Select(headColumns).Where("id > ? AND "+visible, after).Order("id").Limit(limit).Find(&heads).Error
 	return heads, translate(r.db, err, "the session")
 }

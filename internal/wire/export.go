@@ -26,11 +26,7 @@ func AppendBundled(out []byte, e *models.Event) []byte {
 }
 
 func appendExported(out []byte, e *models.Event) []byte {
-	out = appendEnvelope(out, e, e.EventType)
-	out = appendNumberOrNull(append(out, `,"pid":`...), e.PID)
-	out = appendTextOrNull(append(out, `,"process_name":`...), e.ProcessName)
-	out = appendTextOrNull(append(out, `,"operation":`...), e.Operation)
-	out = appendTextOrNull(append(out, `,"target":`...), e.Target)
+	out = appendHot(appendEnvelope(out, e, e.EventType), e)
 	out = AppendOneLine(append(out, `,"data":`...), payload(e))
 	return append(out, '}')
 }

@@ -24,42 +24,24 @@ func AppendEvent(out []byte, e *models.Event) []byte {
 }
 
 // AppendListedEvent appends the event as lists and streams give it, as JSON: what
-// people filter by, and the beginning of its data as text.
+// people filter by, and the beginning of its data as text. Such an event has no ID:
+// a session and a seq name it.
 func AppendListedEvent(out []byte, e *models.Event) []byte {
-	preview := e.Preview
-	isCut := preview != nil
-	if !isCut {
-		text := string(e.Data)
-		isCut = len(text) > previewLen
-		text = cut(text, previewLen)
-		preview = &text
+	out = appendHot(appendEnvelope(append(out, '{'), e, e.EventType), e)
+	preview, isCut := string(e.Data[:min(len(e.Data), previewLen+1)]), len(e.Data) > previewLen
+	if e.Preview != nil {
+		preview, isCut = *e.Preview, true
 	}
-	head, _ := json.Marshal(listed{ // strings and integers: nothing that can fail
-		SessionID: e.SessionID, Seq: e.Seq, EventType: e.EventType,
-		Timestamp: FormatTime(e.Timestamp), TimestampSource: e.TimestampSource, TimestampText: e.TimestampText,
-		Source: e.Source, CreatedAt: FormatTime(e.CreatedAt),
-		PID: e.PID, ProcessName: e.ProcessName, Operation: e.Operation, Target: e.Target,
-		Preview: *preview, PreviewIsCut: isCut,
-	})
-	return append(out, head...)
+	out = appendText(append(out, `,"preview":`...), cut(preview, previewLen))
+	return append(strconv.AppendBool(append(out, `,"preview_is_cut":`...), isCut), '}')
 }
 
-// listed is an event in a list.
-type listed struct {
-	SessionID       string  `json:"session_id"`
-	Seq             int64   `json:"seq"`
-	EventType       string  `json:"event_type"`
-	Timestamp       string  `json:"timestamp"`
-	TimestampSource string  `json:"timestamp_source"`
-	TimestampText   *string `json:"timestamp_text,omitempty"`
-	Source          string  `json:"source"`
-	CreatedAt       string  `json:"created_at"`
-	PID             *int64  `json:"pid"`
-	ProcessName     *string `json:"process_name"`
-	Operation       *string `json:"operation"`
-	Target          *string `json:"target"`
-	Preview         string  `json:"preview"`
-	PreviewIsCut    bool    `json:"preview_is_cut"`
+// appendHot appends the members that are lifted from an event's data.
+func appendHot(out []byte, e *models.Event) []byte {
+	out = appendNumberOrNull(append(out, `,"pid":`...), e.PID)
+	out = appendTextOrNull(append(out, `,"process_name":`...), e.ProcessName)
+	out = appendTextOrNull(append(out, `,"operation":`...), e.Operation)
+	return appendTextOrNull(append(out, `,"target":`...), e.Target)
 }
 
 // AppendDashboardEvent appends the event as AppendEvent does, and adds to its
