@@ -34,7 +34,7 @@ test: ## Run all tests with the race detector, first installing what they need
 
 torture: ## Run the fault tests with 20 rounds of each fault
 	scripts/install-deps.sh
-	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients' .
+	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet' .
 
 bench: ## Measure the backend beside this machine's limits
 	scripts/install-deps.sh

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -18,7 +17,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"ospulse/internal/database/dbtest"
-	"ospulse/internal/database/pgtest"
 )
 
 // postFixtures makes a session of everything that real clients were recorded to
@@ -287,59 +285,6 @@ func TestExportOfOddEvents(t *testing.T) {
 			}
 		}
 	})
-}
-
-// An export whose database dies on the way cannot be taken for a whole one: the
-// connection is cut, there is no trailer, and the last line says why.
-func TestSessionExportThatBreaksOff(t *testing.T) {
-	server, url := startPostgres(t)
-	env := map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}
-	b := startBackend(t, env)
-	id := b.startSession()
-	fillSession(t, b, id, 1)
-	multiplySession(t, env, id, 60_000) // more than fits on the way
-	for i, query := range []string{"format=ndjson", "format=json"} {
-		if i > 0 {
-			if err := server.Restart(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			waitFor(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
-		}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/api/sessions/"+id+"/export?"+query, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Accept-Encoding", "identity")
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := bufio.NewReader(response.Body)
-		if _, err := body.Peek(1); err != nil { // it is on its way
-			t.Fatal(err)
-		}
-		if err := server.Stop(pgtest.Immediate); err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(body)
-		response.Body.Close()
-		if !errors.Is(err, io.ErrUnexpectedEOF) || response.Trailer.Get("X-Export-Status") != "" {
-			t.Errorf("%s ends with %v and %v", query, err, response.Trailer)
-		}
-		if strings.HasPrefix(query, "format=ndjson") {
-			lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
-			var last struct{ Error, Code string }
-			if err := json.Unmarshal(lines[len(lines)-1], &last); err != nil || last.Code != "unavailable" || last.Error == "" {
-				t.Errorf("%v in the last line %.300s", err, lines[len(lines)-1])
-			}
-			if bytes.Count(text, []byte(`"code":"unavailable"`)) != 1 {
-				t.Error("the last line is not the only one")
-			}
-		}
-		if strings.HasPrefix(query, "format=json") && json.Valid(text) {
-			t.Error("half an array looks whole")
-		}
-	}
 }
 
 // A large export takes as little memory as a small one. It runs alone: others

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -413,4 +414,19 @@ func readFixtures(t testing.TB) map[string][]fixture {
 		}
 	}
 	return fixtures
+}
+
+// rounds is how often each fault is made: a few in the suite, TORTURE_ROUNDS in
+// `make torture`.
+func rounds(t *testing.T, otherwise int) int {
+	t.Helper()
+	text := os.Getenv("TORTURE_ROUNDS")
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal("TORTURE_ROUNDS: ", err)
+	}
+	return n
 }
