@@ -139,7 +139,8 @@ func TestBadFilters(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
 		for filter, words := range map[string]string{
-			"pid = x": "column 7", "(a": "column 3", "proces = a": "did you mean process", "a and": "column 6", `"a`: "column 1", "data = 1": "column",
+			"pid = x": "column 7", "(a": "column 3", "a and": "column 6", `"a`: "column 1", "data = 1": "column",
+			"targe = a":                "did you mean target",
 			strings.Repeat("a ", 5000): "8192", strings.Repeat("(", 200) + "a" + strings.Repeat(")", 200): "column", "a\x00b": "NUL", "a\xff": "UTF-8",
 		} {
 			for _, path := range []string{"events?", "histogram?", "facets?field=type&", "export?", "stream?"} {
