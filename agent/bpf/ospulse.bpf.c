@@ -1,0 +1,1248 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The sensors: what the programs in scope do, written to a ring buffer.
+ *
+ * Arguments are read when a system call ends, not when it begins: the kernel has
+ * by then read them itself, so that their pages are there, which at the start they
+ * often are not; and the registers still hold them. Only what is gone at the end
+ * (the file behind a closed descriptor) is looked at at the start.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "event.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define MAX_SYSCALLS 512
+#define MAX_SESSIONS 64
+#define MAX_COMPONENTS 96
+#define MAX_PATH 4096
+#define MAX_DATA 16384
+#define MAX_CHUNKS 8 /* of MAX_DATA, of one call on a connection that speaks HTTP */
+#define MAX_ARGV 16384
+#define MAX_ADDR 128
+#define MAX_IOVECS 8
+#define MAX_MESSAGES 8
+#define BUFFER 65536
+#define PAGE 4096
+
+#define PF_KTHREAD 0x00200000
+#define SIGNAL_GROUP_EXIT 4
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define PROT_EXEC 4
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
+#define AT_FDCWD (-100)
+
+/* Settings, changed while the programs run. */
+volatile __u64 all_sessions; /* sessions that watch every process */
+volatile __u32 content_bytes = 256;
+volatile __u32 wakeup_bytes = 65536;
+volatile __u64 epoch; /* of the accounts of loss */
+
+/* proc.flags */
+#define PROC_EXCLUDED 1
+#define PROC_KNOWN 2
+
+/* What is known of a process, by its pid (tgid). */
+struct proc {
+	__u64 sessions; /* that watch it */
+	__u64 on_exec;  /* that watch it from its next exec on */
+	__u64 start, parent_start;
+	__u32 parent_pid, flags;
+};
+
+struct loss {
+	__u64 count, first, last, epoch;
+};
+
+struct buffer {
+	__u32 busy, off;
+	__u8 data[BUFFER];
+};
+
+/* A call that has begun and is noted for its end. */
+struct note {
+	__u64 flags;
+	__u32 op;
+};
+
+/* What close closes; a longer path is cut. */
+struct closing {
+	__u32 len;
+	__u8 data[764];
+};
+
+/* A call of SSL_read or SSL_write that has begun. */
+struct tls_call {
+	__u64 ssl, data, done; /* done: where the count will be, of the _ex functions */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 24);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct proc);
+} procs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SYSCALLS);
+	__type(key, __u32);
+	__type(value, struct syscall);
+} syscalls SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SYSCALLS);
+	__type(key, __u32);
+	__type(value, struct syscall);
+} syscalls_compat SEC(".maps");
+
+/* One for each CPU; an array of its own as per-CPU values end at 32 KiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct buffer);
+} buffers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SESSIONS);
+	__type(key, __u32);
+	__type(value, struct loss);
+} losses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct note);
+} notes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __u32);
+	__type(value, struct closing);
+} closings SEC(".maps");
+
+/* Does the connection of this struct sock speak HTTP? */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u32);
+} speaks_http SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct tls_call);
+} tls_calls SEC(".maps");
+
+/*
+ * n, at most max, in a way that neither clang can optimise away nor the verifier
+ * fail to see.
+ */
+#define BOUND(n, max)                                              \
+	asm volatile("if %[value] <= %[limit] goto +1\n"           \
+		     "%[value] = %[limit]\n"                        \
+		     : [value] "+r"(n)                             \
+		     : [limit] "i"(max))
+
+/* Counts an event that is lost, for every session that was to get it. */
+__noinline int lose(__u64 sessions)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	for (__u32 i = 0; i < MAX_SESSIONS; i++) {
+		struct loss *loss;
+		__u32 key = i;
+
+		if (!(sessions >> i & 1))
+			continue;
+		loss = bpf_map_lookup_elem(&losses, &key);
+		if (!loss)
+			return 0;
+		if (loss->epoch != epoch || !loss->count) {
+			loss->epoch = epoch;
+			loss->first = now;
+		}
+		loss->last = now;
+		loss->count++;
+	}
+	return 0;
+}
+
+/* The sessions that want to know of a process. */
+static __always_inline __u64 sessions_of(struct proc *proc)
+{
+	if (!proc)
+		return all_sessions;
+	if (proc->flags & PROC_EXCLUDED)
+		return 0;
+	return proc->sessions | all_sessions;
+}
+
+static __always_inline struct buffer *buffer_of_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&buffers, &cpu);
+}
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+/* Reads when a process began and who made it. */
+static __always_inline void know(struct proc *proc, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *parent = BPF_CORE_READ(leader, real_parent);
+
+	proc->start = BPF_CORE_READ(leader, start_boottime);
+	proc->parent_pid = BPF_CORE_READ(parent, tgid);
+	proc->parent_start = BPF_CORE_READ(parent, group_leader, start_boottime);
+	proc->flags |= PROC_KNOWN;
+}
+
+/*
+ * Takes this CPU's buffer and fills the header of an event of the current
+ * process. Programs at tracepoints do not preempt each other; if they ever do,
+ * the second event is counted as lost.
+ */
+static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, __u16 type)
+{
+	struct task_struct *task = current_task();
+	struct event_header *header;
+	struct buffer *buffer = buffer_of_cpu();
+	__u64 id = bpf_get_current_pid_tgid();
+	struct proc made = {};
+
+	if (!buffer)
+		return NULL;
+	if (buffer->busy) {
+		lose(sessions);
+		return NULL;
+	}
+	buffer->busy = 1;
+	buffer->off = sizeof(*header);
+	header = (struct event_header *)buffer->data;
+	header->time = bpf_ktime_get_boot_ns();
+	header->sessions = sessions;
+	header->pid = id >> 32;
+	header->tid = id;
+	header->uid = bpf_get_current_uid_gid();
+	header->cgroup = bpf_get_current_cgroup_id();
+	header->type = type;
+	header->op = 0;
+	header->flags = 0;
+	header->ret = 0;
+	bpf_get_current_comm(header->comm, sizeof(header->comm));
+	if (!proc || !(proc->flags & PROC_KNOWN)) {
+		__u32 pid = id >> 32;
+
+		if (proc)
+			made = *proc;
+		know(&made, task);
+		bpf_map_update_elem(&procs, &pid, &made, BPF_ANY);
+		proc = &made;
+	}
+	header->start = proc->start;
+	header->parent_pid = proc->parent_pid;
+	header->parent_start = proc->parent_start;
+	return buffer;
+}
+
+static __always_inline void end(struct buffer *buffer, bool urgent)
+{
+	struct event_header *header = (struct event_header *)buffer->data;
+	__u64 off = buffer->off, flags = BPF_RB_NO_WAKEUP;
+
+	BOUND(off, BUFFER);
+	if (urgent || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		flags = BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_output(&events, buffer->data, off, flags))
+		lose(header->sessions);
+	buffer->busy = 0;
+}
+
+/*
+ * Sections. Each writer is a function of its own, which the verifier checks once,
+ * and finds the buffer itself, as such functions take only numbers.
+ */
+static __always_inline struct section *section_at(struct buffer *buffer, __u32 off, __u8 type)
+{
+	struct section *section = (struct section *)&buffer->data[off];
+
+	section->type = type;
+	section->flags = 0;
+	section->len = 0;
+	return section;
+}
+
+#define ROOM(buffer, off, need)                                                      \
+	do {                                                                         \
+		if ((off) > BUFFER - sizeof(struct section) - (need)) {              \
+			((struct event_header *)(buffer)->data)->flags |= HEADER_TRUNCATED; \
+			return 0;                                                    \
+		}                                                                    \
+	} while (0)
+
+struct raw_qstr { /* struct qstr of all kernels */
+	__u32 hash, len;
+	const void *name;
+};
+
+/*
+ * Writes the path of (mount, dentry) as a section. Where the next component goes
+ * is kept in the buffer, not in a register: then the verifier cannot tell two
+ * rounds of the loop apart by it, and has a hundred states to check instead of
+ * thousands.
+ */
+__noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
+{
+	struct vfsmount *vfsmount = (struct vfsmount *)mount_address;
+	struct dentry *dentry = (struct dentry *)dentry_address;
+	struct inode *inode = (struct inode *)inode_address;
+	struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
+	struct dentry *root = BPF_CORE_READ(fs, root.dentry);
+	struct vfsmount *root_mount = BPF_CORE_READ(fs, root.mnt);
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
+	struct buffer *buffer = buffer_of_cpu();
+	volatile __u32 *next;
+	struct section *section;
+	struct file_section *head;
+	__u32 start;
+	__u8 flags = 0;
+
+	if (!buffer)
+		return 0;
+	start = buffer->off;
+	ROOM(buffer, start, MAX_PATH + 1024);
+	section = section_at(buffer, start, type);
+	start += sizeof(*section);
+	head = (struct file_section *)&buffer->data[start];
+	head->inode = BPF_CORE_READ(inode, i_ino);
+	head->mode = BPF_CORE_READ(inode, i_mode);
+	head->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	head->fmode = fmode;
+	head->pad = 0;
+	/* as d_unlinked: not in the hash, and not a root */
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+		flags |= SECTION_DELETED;
+
+	next = &buffer->off;
+	*next = start + sizeof(*head);
+	for (int i = 0; i < MAX_COMPONENTS; i++) {
+		struct dentry *parent;
+		struct raw_qstr name;
+		__u64 off, len;
+
+		if (dentry == root && vfsmount == root_mount)
+			goto out;
+		if (dentry == top) {
+			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
+
+			if (up == mount || !up)
+				goto out;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = up;
+			vfsmount = (void *)mount + bpf_core_field_offset(struct mount, mnt);
+			top = BPF_CORE_READ(vfsmount, mnt_root);
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (bpf_probe_read_kernel(&name, sizeof(name), (void *)dentry + bpf_core_field_offset(struct dentry, d_name))) {
+			flags |= SECTION_FAULT;
+			goto out;
+		}
+		if (parent == dentry) /* in no directory */
+			flags |= SECTION_NAME;
+		off = *next;
+		if (off > start + MAX_PATH)
+			break;
+		BOUND(off, BUFFER - 512);
+		len = name.len & 0xff;
+		buffer->data[off] = len;
+		if (bpf_probe_read_kernel(&buffer->data[off + 1], len, name.name)) {
+			flags |= SECTION_FAULT;
+			goto out;
+		}
+		*next = off + len + 1;
+		if (parent == dentry)
+			goto out;
+		dentry = parent;
+	}
+	flags |= SECTION_CUT;
+out:
+	section->flags = flags;
+	section->len = *next - start;
+	return 0;
+}
+
+static __always_inline void put_name(struct buffer *buffer, __u32 off, struct unix_sock *sock)
+{
+	struct unix_address *addr = sock ? BPF_CORE_READ(sock, addr) : NULL;
+	__u64 len = addr ? BPF_CORE_READ(addr, len) - 2 : 0;
+
+	if (off > BUFFER - 256)
+		return;
+	buffer->data[off] = 0;
+	BOUND(len, 108);
+	if (len == 0)
+		return;
+	if (!bpf_probe_read_kernel(&buffer->data[off + 1], len, (void *)addr + bpf_core_field_offset(struct unix_address, name) + 2))
+		buffer->data[off] = len;
+}
+
+__noinline int put_socket(__u64 sock_address, __u64 inode_address)
+{
+	struct sock *sock = (struct sock *)sock_address;
+	struct inode *inode = (struct inode *)inode_address;
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	struct socket_section *head;
+	__u32 off, start;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, 1024);
+	section = section_at(buffer, off, SECTION_SOCKET);
+	start = off + sizeof(*section);
+	head = (struct socket_section *)&buffer->data[start];
+	__builtin_memset(head, 0, sizeof(*head));
+	head->sock = (__u64)sock;
+	head->inode = BPF_CORE_READ(inode, i_ino);
+	head->family = BPF_CORE_READ(sock, __sk_common.skc_family);
+	head->type = BPF_CORE_READ(sock, sk_type);
+	head->protocol = BPF_CORE_READ(sock, sk_protocol);
+	off = start + sizeof(*head);
+	if (head->family == AF_INET || head->family == AF_INET6) {
+		head->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
+		head->remote_port = __builtin_bswap16(BPF_CORE_READ(sock, __sk_common.skc_dport));
+	}
+	if (head->family == AF_INET) {
+		BPF_CORE_READ_INTO(head->local, sock, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO(head->remote, sock, __sk_common.skc_daddr);
+	} else if (head->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&head->local, sock, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&head->remote, sock, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	} else if (head->family == AF_UNIX) {
+		struct unix_sock *unix_sock = (struct unix_sock *)sock;
+
+		put_name(buffer, off, unix_sock);
+		off += buffer->data[off] + 1;
+		if (off > BUFFER - 256)
+			return 0;
+		put_name(buffer, off, (struct unix_sock *)BPF_CORE_READ(unix_sock, peer));
+		off += buffer->data[off] + 1;
+	}
+	section->len = off - start;
+	buffer->off = off;
+	return 0;
+}
+
+static __always_inline int put_file(struct file *file, __u32 type)
+{
+	return put_path_section((__u64)BPF_CORE_READ(file, f_path.mnt), (__u64)BPF_CORE_READ(file, f_path.dentry),
+				(__u64)BPF_CORE_READ(file, f_inode), BPF_CORE_READ(file, f_mode), type);
+}
+
+static __always_inline struct file *file_of(int fd)
+{
+	struct fdtable *table = BPF_CORE_READ(current_task(), files, fdt);
+	struct file **files, *file = NULL;
+
+	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/* The socket behind a descriptor; NULL if it is none. */
+static __always_inline struct sock *sock_of(struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct socket *socket;
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* Writes what is behind a descriptor: a file, or a socket. */
+__noinline int put_fd(int fd, __u32 type)
+{
+	struct file *file = file_of(fd);
+	struct sock *sock;
+
+	if (!file) {
+		struct buffer *buffer = buffer_of_cpu();
+		__u32 off;
+
+		if (!buffer)
+			return 0;
+		off = buffer->off;
+		ROOM(buffer, off, 0);
+		section_at(buffer, off, type)->flags = SECTION_ABSENT;
+		buffer->off = off + sizeof(struct section);
+		return 0;
+	}
+	sock = sock_of(file);
+	if (sock)
+		return put_socket((__u64)sock, (__u64)BPF_CORE_READ(file, f_inode));
+	return put_file(file, type);
+}
+
+/* Writes the image that the process runs. */
+__noinline int put_image(void)
+{
+	struct file *file = BPF_CORE_READ(current_task(), mm, exe_file);
+
+	if (!file)
+		return 0;
+	return put_file(file, SECTION_FILE);
+}
+
+/* Writes the working directory. */
+__noinline int put_cwd(__u32 type)
+{
+	struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
+	struct dentry *dentry = BPF_CORE_READ(fs, pwd.dentry);
+
+	return put_path_section((__u64)BPF_CORE_READ(fs, pwd.mnt), (__u64)dentry, (__u64)BPF_CORE_READ(dentry, d_inode), 0, type);
+}
+
+/* Writes a path of the program's memory. Gives whether it is relative. */
+__noinline int put_string(__u64 address, __u32 kernel)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u32 off;
+	long len;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, MAX_PATH);
+	section = section_at(buffer, off, SECTION_PATH);
+	off += sizeof(*section);
+	if (kernel)
+		len = bpf_probe_read_kernel_str(&buffer->data[off], MAX_PATH, (void *)address);
+	else
+		len = bpf_probe_read_user_str(&buffer->data[off], MAX_PATH, (void *)address);
+	if (len < 0 || len > MAX_PATH) {
+		section->flags = SECTION_FAULT;
+		len = 0;
+	}
+	if (len == MAX_PATH)
+		section->flags = SECTION_CUT;
+	section->len = len;
+	buffer->off = off + len;
+	return len > 0 && buffer->data[off] != '/';
+}
+
+/* Writes a path, and what it is relative to. */
+static __always_inline void put_path(__u64 address, int dir)
+{
+	if (!put_string(address, 0))
+		return;
+	if (dir == AT_FDCWD)
+		put_cwd(SECTION_DIR);
+	else
+		put_fd(dir, SECTION_DIR);
+}
+
+/* Writes bytes of the program's memory; more of them than max are cut. */
+__noinline int put_bytes(__u64 address, __u64 len, __u32 max, __u32 type)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u64 n = len;
+	__u32 off;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, MAX_DATA);
+	section = section_at(buffer, off, type);
+	off += sizeof(*section);
+	if (n > max)
+		n = max;
+	BOUND(n, MAX_DATA);
+	if (len > n)
+		section->flags = SECTION_CUT;
+	if (n && bpf_probe_read_user(&buffer->data[off], n, (void *)address)) {
+		section->flags |= SECTION_FAULT;
+		n = 0;
+	}
+	section->len = n;
+	buffer->off = off + n;
+	return 0;
+}
+
+struct iovec {
+	__u64 base, len;
+};
+
+struct compat_iovec {
+	__u32 base, len;
+};
+
+/* Writes the bytes that an array of iovecs names. */
+__noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u32 compat)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u64 off, start;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, 2 * MAX_DATA);
+	section = section_at(buffer, off, SECTION_DATA);
+	start = off + sizeof(*section);
+	off = start;
+	if (max > MAX_DATA)
+		max = MAX_DATA;
+	if (left > max) {
+		left = max;
+		section->flags = SECTION_CUT;
+	}
+	for (__u32 i = 0; i < MAX_IOVECS; i++) {
+		struct iovec v;
+		__u64 n;
+
+		if (i >= count || !left)
+			break;
+		if (compat) {
+			struct compat_iovec c;
+
+			if (bpf_probe_read_user(&c, sizeof(c), (void *)(address + i * sizeof(c))))
+				break;
+			v.base = c.base;
+			v.len = c.len;
+		} else if (bpf_probe_read_user(&v, sizeof(v), (void *)(address + i * sizeof(v)))) {
+			break;
+		}
+		n = v.len > left ? left : v.len;
+		if (off > BUFFER - MAX_DATA)
+			break;
+		BOUND(off, BUFFER - MAX_DATA);
+		BOUND(n, MAX_DATA);
+		if (n && bpf_probe_read_user(&buffer->data[off], n, (void *)v.base)) {
+			section->flags |= SECTION_FAULT;
+			break;
+		}
+		off += n;
+		left -= n;
+	}
+	if (left)
+		section->flags |= SECTION_CUT;
+	section->len = off - start;
+	buffer->off = off;
+	return 0;
+}
+
+struct msghdr {
+	__u64 name;
+	__u32 name_len, pad;
+	__u64 iov, iov_count;
+};
+
+struct compat_msghdr {
+	__u32 name, name_len, iov, iov_count;
+};
+
+/* Writes address and bytes of a msghdr. */
+static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
+{
+	struct msghdr m = {};
+
+	if (compat) {
+		struct compat_msghdr c;
+
+		if (bpf_probe_read_user(&c, sizeof(c), (void *)address))
+			return;
+		m.name = c.name;
+		m.name_len = c.name_len;
+		m.iov = c.iov;
+		m.iov_count = c.iov_count;
+	} else if (bpf_probe_read_user(&m, sizeof(m), (void *)address)) {
+		return;
+	}
+	if (m.name && m.name_len)
+		put_bytes(m.name, m.name_len, MAX_ADDR, SECTION_ADDR);
+	if (ret > 0)
+		put_iovec(m.iov, m.iov_count, ret, max, compat);
+}
+
+/* Writes the messages of sendmmsg and recvmmsg, the first few. */
+__noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
+{
+	for (int i = 0; i < MAX_MESSAGES; i++) {
+		__u32 len = 0;
+
+		if (i >= count)
+			break;
+		if (bpf_probe_read_user(&len, sizeof(len), (void *)(address + (compat ? 28 : 56))))
+			break;
+		put_msghdr(address, len, max, compat);
+		address += compat ? 32 : 64;
+	}
+	return 0;
+}
+
+/* Writes a program's arguments, from the memory that the kernel made for them. */
+__noinline int put_argv(__u64 start, __u64 end)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u32 off, first;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, MAX_ARGV + 2 * PAGE);
+	section = section_at(buffer, off, SECTION_ARGV);
+	first = off + sizeof(*section);
+	off = first;
+	for (int i = 0; i < MAX_ARGV / PAGE + 1; i++) {
+		__u64 n = PAGE - (start & (PAGE - 1)); /* to the end of the page: the next may not be there */
+
+		if (start >= end)
+			break;
+		if (n > end - start)
+			n = end - start;
+		if (off > BUFFER - 2 * PAGE)
+			break;
+		BOUND(n, PAGE);
+		if (bpf_probe_read_user(&buffer->data[off], n, (void *)start)) {
+			section->flags = SECTION_FAULT;
+			break;
+		}
+		off += n;
+		start += n;
+	}
+	if (start < end)
+		section->flags |= SECTION_CUT;
+	section->len = off - first;
+	buffer->off = off;
+	return 0;
+}
+
+/* Writes the arguments of an exec that failed, from the program's own array. */
+__noinline int put_argv_array(__u64 array, __u32 compat)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u32 off, first;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, MAX_PATH * 2);
+	section = section_at(buffer, off, SECTION_ARGV);
+	first = off + sizeof(*section);
+	off = first;
+	for (int i = 0; i < 64; i++) {
+		__u64 arg = 0;
+		long n;
+
+		if (bpf_probe_read_user(&arg, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8))))
+			goto fault;
+		if (!arg)
+			goto out;
+		if (off > BUFFER - MAX_PATH)
+			break;
+		n = bpf_probe_read_user_str(&buffer->data[off], MAX_PATH, (void *)arg);
+		if (n < 0 || n > MAX_PATH)
+			goto fault;
+		off += n;
+	}
+	section->flags = SECTION_CUT;
+	goto out;
+fault:
+	section->flags = SECTION_FAULT;
+out:
+	section->len = off - first;
+	buffer->off = off;
+	return 0;
+}
+
+static __always_inline bool is_compat(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(task, thread_info.status) & 2; /* TS_COMPAT */
+#else
+	return BPF_CORE_READ(task, thread_info.flags) >> 22 & 1; /* TIF_32BIT */
+#endif
+}
+
+static __always_inline __s64 number_of(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#else
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool compat)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (compat) {
+		args[0] = (__u32)BPF_CORE_READ(regs, bx);
+		args[1] = (__u32)BPF_CORE_READ(regs, cx);
+		args[2] = (__u32)BPF_CORE_READ(regs, dx);
+		args[3] = (__u32)BPF_CORE_READ(regs, si);
+		args[4] = (__u32)BPF_CORE_READ(regs, di);
+		args[5] = (__u32)BPF_CORE_READ(regs, bp);
+		return;
+	}
+	args[0] = BPF_CORE_READ(regs, di);
+	args[1] = BPF_CORE_READ(regs, si);
+	args[2] = BPF_CORE_READ(regs, dx);
+	args[3] = BPF_CORE_READ(regs, r10);
+	args[4] = BPF_CORE_READ(regs, r8);
+	args[5] = BPF_CORE_READ(regs, r9);
+#else
+	args[0] = BPF_CORE_READ(regs, orig_x0);
+	args[1] = BPF_CORE_READ(regs, regs[1]);
+	args[2] = BPF_CORE_READ(regs, regs[2]);
+	args[3] = BPF_CORE_READ(regs, regs[3]);
+	args[4] = BPF_CORE_READ(regs, regs[4]);
+	args[5] = BPF_CORE_READ(regs, regs[5]);
+#endif
+}
+
+/* What there is to do for a call; NULL for nothing. */
+static __always_inline struct syscall *syscall_of(__s64 number, bool compat)
+{
+	struct syscall *call;
+	__u32 key = number;
+
+#if defined(__TARGET_ARCH_x86)
+	if (!compat)
+		key &= ~0x40000000; /* x32 */
+#endif
+	if (key >= MAX_SYSCALLS)
+		return NULL;
+	if (compat)
+		call = bpf_map_lookup_elem(&syscalls_compat, &key);
+	else
+		call = bpf_map_lookup_elem(&syscalls, &key);
+	return call && call->op ? call : NULL;
+}
+
+/* An argument by its index, which the verifier wants to see bounded. */
+static __always_inline __u64 arg(const __u64 *args, __s8 i)
+{
+	return args[i & 7];
+}
+
+/*
+ * The start of a call: the few for which something must be remembered.
+ */
+SEC("raw_tracepoint/sys_enter")
+int sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, tid = id;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	struct syscall *call;
+	__u64 args[8] = {};
+	bool compat;
+
+	if (!sessions_of(proc) && !(proc && proc->on_exec))
+		return 0;
+	compat = is_compat(current_task());
+	call = syscall_of(ctx->args[1], compat);
+	if (!call || !(call->flags & (CALL_ENTER | CALL_NOTE)))
+		return 0;
+	read_args(regs, args, compat);
+	if (call->flags & CALL_NOTE) {
+		struct note note = {.op = call->op, .flags = args[0]};
+
+		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
+		return 0;
+	}
+	struct buffer *buffer = buffer_of_cpu();
+
+	if (!buffer || buffer->busy)
+		return 0;
+	buffer->off = 0;
+	put_fd(arg(args, call->fd), SECTION_FILE);
+	/* the map takes the value from the buffer: len, data */
+	__u64 len = buffer->off;
+	struct closing *closing = (struct closing *)&buffer->data[BUFFER - sizeof(*closing)];
+
+	BOUND(len, sizeof(closing->data));
+	closing->len = len;
+	bpf_probe_read_kernel(closing->data, len, buffer->data);
+	bpf_map_update_elem(&closings, &tid, closing, BPF_ANY);
+	return 0;
+}
+
+/* Puts back what sys_enter kept of the descriptor that is closed now. */
+__noinline int put_closed(__u32 tid)
+{
+	struct closing *closing = bpf_map_lookup_elem(&closings, &tid);
+	struct buffer *buffer = buffer_of_cpu();
+	__u64 len;
+	__u32 off;
+
+	if (!closing || !buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, sizeof(*closing));
+	len = closing->len;
+	BOUND(len, sizeof(closing->data));
+	bpf_probe_read_kernel(&buffer->data[off], len, closing->data);
+	buffer->off = off + len;
+	if (len == sizeof(closing->data)) { /* cut */
+		struct section *section = (struct section *)&buffer->data[off];
+
+		section->len = len - sizeof(*section);
+		section->flags |= SECTION_CUT;
+	}
+	bpf_map_delete_elem(&closings, &tid);
+	return 0;
+}
+
+/* Whether bytes are how a request or an answer of HTTP/1 begins. */
+static __always_inline bool begins_http(__u64 address, __u64 len)
+{
+	__u32 word = 0;
+
+	if (len < 4 || bpf_probe_read_user(&word, sizeof(word), (void *)address))
+		return false;
+#define WORD(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
+	return word == WORD('G', 'E', 'T', ' ') || word == WORD('P', 'O', 'S', 'T') || word == WORD('P', 'U', 'T', ' ') ||
+	       word == WORD('H', 'E', 'A', 'D') || word == WORD('H', 'T', 'T', 'P') || word == WORD('D', 'E', 'L', 'E') ||
+	       word == WORD('O', 'P', 'T', 'I') || word == WORD('P', 'A', 'T', 'C') || word == WORD('C', 'O', 'N', 'N') ||
+	       word == WORD('T', 'R', 'A', 'C');
+}
+
+/*
+ * How many bytes of a call to keep: more on a TCP connection that speaks HTTP.
+ */
+static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64 ret, __u64 *sock, bool compat)
+{
+	struct file *file;
+	struct sock *s;
+	__u32 *known, speaks, family;
+	__u64 address = arg(args, call->data), len = ret;
+
+	*sock = 0;
+	if (call->fd < 0)
+		return content_bytes;
+	file = file_of(arg(args, call->fd));
+	if (!file)
+		return content_bytes;
+	s = sock_of(file);
+	if (!s)
+		return content_bytes;
+	family = BPF_CORE_READ(s, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(s, sk_type) != SOCK_STREAM)
+		return content_bytes > MAX_DATA / 8 ? content_bytes : MAX_DATA / 8; /* a datagram, whole: DNS */
+	*sock = (__u64)s;
+	known = bpf_map_lookup_elem(&speaks_http, sock);
+	if (known) {
+		speaks = *known;
+	} else {
+		if (call->flags & CALL_MSGHDR) {
+			struct msghdr m = {};
+
+			if (!compat && !bpf_probe_read_user(&m, sizeof(m), (void *)address))
+				address = m.iov;
+		}
+		if (call->flags & (CALL_MSGHDR | CALL_IOVEC)) {
+			struct iovec v = {};
+
+			if (!compat && !bpf_probe_read_user(&v, sizeof(v), (void *)address)) {
+				address = v.base;
+				if (v.len < len)
+					len = v.len;
+			}
+		}
+		speaks = begins_http(address, len);
+		bpf_map_update_elem(&speaks_http, sock, &speaks, BPF_ANY);
+	}
+	if (speaks)
+		return MAX_DATA;
+	*sock = 0;
+	return content_bytes;
+}
+
+/*
+ * The end of a call: everything that is reported of it.
+ */
+SEC("raw_tracepoint/sys_exit")
+int sys_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	__s64 ret = ctx->args[1];
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, tid = id;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc), sock = 0;
+	struct event_header *header;
+	struct syscall *call;
+	struct buffer *buffer;
+	__u64 args[8] = {};
+	__u32 flags, limit = 0;
+	bool compat;
+
+	if (!sessions)
+		return 0;
+	compat = is_compat(current_task());
+	call = syscall_of(number_of(regs), compat);
+	if (!call)
+		return 0;
+	flags = call->flags;
+	if (flags & CALL_NOTE)
+		bpf_map_delete_elem(&notes, &tid);
+	if (flags & CALL_FAILURE && ret >= 0)
+		return 0;
+	read_args(regs, args, compat);
+	if (flags & CALL_SOCKETCALL) {
+		__u32 inner[6] = {}, key = SOCKETCALL_BASE + args[0];
+
+		if (bpf_probe_read_user(inner, sizeof(inner), (void *)args[1]) || args[0] > 20)
+			return 0;
+		call = bpf_map_lookup_elem(&syscalls_compat, &key);
+		if (!call || !call->op)
+			return 0;
+		flags = call->flags;
+		for (int i = 0; i < 6; i++)
+			args[i] = inner[i];
+	}
+	if (flags & CALL_EXEC_MAP && (!(args[2] & PROT_EXEC) || (__s32)args[4] < 0))
+		return 0;
+	if (flags & CALL_DUP && args[1] != F_DUPFD && args[1] != F_DUPFD_CLOEXEC)
+		return 0;
+
+	buffer = begin(proc, sessions, EVENT_SYSCALL);
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->op = call->op;
+	header->ret = ret;
+	header->flags = compat ? HEADER_COMPAT : 0;
+	for (int i = 0; i < 6; i++)
+		header->args[i] = args[i];
+
+	if (flags & CALL_NEW_CONN) {
+		struct file *file = file_of(flags & CALL_RETURNS_FD ? (int)ret : (int)arg(args, call->fd));
+		__u64 s = file ? (__u64)sock_of(file) : 0;
+
+		if (s)
+			bpf_map_delete_elem(&speaks_http, &s);
+	}
+	if (flags & CALL_ENTER)
+		put_closed(tid);
+	else if (call->fd >= 0)
+		put_fd(arg(args, call->fd), SECTION_FILE);
+	if (flags & CALL_RETURNS_FD && ret >= 0)
+		put_fd(ret, SECTION_RESULT);
+	if (call->fd2 >= 0)
+		put_fd(arg(args, call->fd2), SECTION_RESULT);
+	if (call->path1 >= 0)
+		put_path(arg(args, call->path1), call->dir1 >= 0 ? (int)arg(args, call->dir1) : AT_FDCWD);
+	if (call->path2 >= 0)
+		put_path(arg(args, call->path2), call->dir2 >= 0 ? (int)arg(args, call->dir2) : AT_FDCWD);
+	if (flags & CALL_ARGV)
+		put_argv_array(arg(args, call->path1 + 1), compat);
+	if (call->addr >= 0) {
+		__u64 len = arg(args, call->addr_len);
+
+		if (flags & CALL_ADDR_PTR) {
+			__u32 got = 0;
+
+			if (ret < 0 || !len || bpf_probe_read_user(&got, sizeof(got), (void *)len))
+				got = 0;
+			len = got;
+		}
+		if (arg(args, call->addr) && len)
+			put_bytes(arg(args, call->addr), (__u32)len, MAX_ADDR, SECTION_ADDR);
+	}
+	if (call->data >= 0) {
+		limit = data_limit(call, args, ret, &sock, compat);
+		if (flags & CALL_MMSG)
+			put_messages(arg(args, call->data), ret, limit, compat);
+		else if (flags & CALL_MSGHDR)
+			put_msghdr(arg(args, call->data), ret, limit, compat);
+		else if (ret > 0 && limit && flags & CALL_IOVEC)
+			put_iovec(arg(args, call->data), arg(args, call->len), ret, limit, compat);
+		else if (ret > 0 && limit)
+			put_bytes(arg(args, call->data), ret, limit, SECTION_DATA);
+	}
+	end(buffer, flags & CALL_URGENT);
+
+	/* The rest of what went over a connection that speaks HTTP. */
+	if (!sock || ret <= MAX_DATA || flags & (CALL_MSGHDR | CALL_IOVEC))
+		return 0;
+	for (__u32 i = 1; i < MAX_CHUNKS; i++) {
+		if ((__u64)ret <= i * MAX_DATA)
+			break;
+		buffer->busy = 1;
+		buffer->off = sizeof(*header);
+		header->type = EVENT_MORE;
+		header->args[0] = sock;
+		header->args[1] = i * MAX_DATA;
+		put_bytes(arg(args, call->data) + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
+		end(buffer, false);
+	}
+	return 0;
+}
+
+SEC("raw_tracepoint/sched_process_fork")
+int process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	__u64 id = bpf_get_current_pid_tgid(), sessions;
+	__u32 pid = id >> 32, tid = id, child_pid;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	struct event_header *header;
+	struct buffer *buffer;
+	struct note *note;
+	struct proc made = {};
+
+	sessions = sessions_of(proc);
+	if (!proc && !sessions)
+		return 0;
+	if (BPF_CORE_READ(child, flags) & PF_KTHREAD)
+		return 0;
+	child_pid = BPF_CORE_READ(child, tgid);
+	if (child_pid != pid) {
+		if (proc) {
+			made.sessions = proc->sessions;
+			made.on_exec = proc->on_exec;
+			made.flags = proc->flags & PROC_EXCLUDED;
+		}
+		know(&made, child);
+		bpf_map_update_elem(&procs, &child_pid, &made, BPF_ANY);
+	}
+	if (!sessions)
+		return 0;
+	buffer = begin(proc, sessions, EVENT_FORK);
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->args[0] = child_pid;
+	header->args[1] = BPF_CORE_READ(child, pid);
+	header->args[2] = BPF_CORE_READ(child, start_boottime);
+	header->args[3] = 0;
+	note = bpf_map_lookup_elem(&notes, &tid);
+	if (note) {
+		header->op = note->op;
+		header->args[3] = note->flags;
+	}
+	end(buffer, false);
+	return 0;
+}
+
+SEC("raw_tracepoint/sched_process_exec")
+int process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	__u32 old_tid = ctx->args[1];
+	struct linux_binprm *bprm = (struct linux_binprm *)ctx->args[2];
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	struct event_header *header;
+	struct buffer *buffer;
+	struct section *section;
+	struct mm_struct *mm;
+	struct note *note;
+	__u64 sessions;
+	__u32 off;
+
+	if (proc && proc->on_exec) {
+		proc->sessions |= proc->on_exec;
+		proc->on_exec = 0;
+	}
+	sessions = sessions_of(proc);
+	if (!sessions)
+		return 0;
+	buffer = begin(proc, sessions, EVENT_EXEC);
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->args[0] = old_tid;
+	note = bpf_map_lookup_elem(&notes, &old_tid);
+	if (note) {
+		header->op = note->op;
+		bpf_map_delete_elem(&notes, &old_tid);
+	}
+	put_image();
+	put_string((__u64)BPF_CORE_READ(bprm, filename), 1);
+	put_string((__u64)BPF_CORE_READ(bprm, interp), 1);
+	put_cwd(SECTION_CWD);
+	mm = BPF_CORE_READ(task, mm);
+	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end));
+	off = buffer->off;
+	if (off <= BUFFER - 64) {
+		section = section_at(buffer, off, SECTION_COMM);
+		section->len = 16;
+		BPF_CORE_READ_INTO((char(*)[16]) & buffer->data[off + sizeof(*section)], task, group_leader, real_parent, comm);
+		buffer->off = off + sizeof(*section) + 16;
+	}
+	end(buffer, true);
+	return 0;
+}
+
+SEC("raw_tracepoint/sched_process_exit")
+int process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	__u64 id = bpf_get_current_pid_tgid(), sessions;
+	__u32 pid = id >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	struct signal_struct *signal;
+	struct event_header *header;
+	struct buffer *buffer;
+
+	if (!proc && !all_sessions)
+		return 0;
+	signal = BPF_CORE_READ(task, signal);
+	if (BPF_CORE_READ(signal, live.counter) > 0 || BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	sessions = sessions_of(proc);
+	if (sessions) {
+		buffer = begin(proc, sessions, EVENT_EXIT);
+		if (buffer) {
+			header = (struct event_header *)buffer->data;
+			if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+				header->ret = BPF_CORE_READ(signal, group_exit_code);
+			else
+				header->ret = BPF_CORE_READ(task, group_leader, exit_code);
+			end(buffer, true);
+		}
+	}
+	bpf_map_delete_elem(&procs, &pid);
+	return 0;
+}

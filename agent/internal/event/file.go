@@ -1,0 +1,96 @@
+package event
+
+import (
+	"strconv"
+	"time"
+)
+
+// Content is the first bytes that a call read or wrote.
+type Content struct {
+	Bytes []byte
+	Known bool // false: they were not looked at
+	Cut   bool // there were more
+	Fault bool // they could not be read
+}
+
+// append appends the value of content in the contract's words.
+func (c *Content) append(out []byte) []byte {
+	if c.Fault && len(c.Bytes) == 0 {
+		return append(out, `"<error reading data>"`...)
+	}
+	return append(AppendHex(append(out, '"'), c.Bytes), '"')
+}
+
+func (o *object) content(c *Content) {
+	if !c.Known {
+		return
+	}
+	o.key("content")
+	o.out = c.append(o.out)
+	o.flag("contentTruncated", c.Cut)
+}
+
+// File is a file_operation.
+type File struct {
+	Actor     Process
+	Result    Result
+	Time      time.Time
+	Operation string // ReadFile, WriteFile, OpenFile …
+	Handle    int    // descriptor; -1: none
+	Path      string // full; "": not known
+	Given     string // as the program gave it, when that differs
+	NewPath   string // of a rename or a link; where a copy goes
+	NewHandle int    // that dup made; -1: none
+	Transfer  bool   // it moves bytes: Result.Return of them
+	Content   Content
+	Flags     string // of open
+	Deleted   bool   // the file has no name any more
+	Inode     uint64 // 0: not known
+	Mode      uint32 // 0: not known
+}
+
+// Bytes gives how many bytes were moved.
+func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
+
+// AppendJSON appends the data of the event.
+func (f *File) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", f.Operation)
+	if f.Handle >= 0 {
+		o.key("handle")
+		o.out = append(o.out, `"0x`...)
+		o.out = strconv.AppendUint(o.out, uint64(f.Handle), 16)
+		o.out = append(o.out, '"')
+		o.number("fd", int64(f.Handle))
+	}
+	if f.Path == "" {
+		o.key("filePath")
+		o.out = append(o.out, "null"...)
+	} else {
+		o.text("filePath", f.Path)
+	}
+	o.some("givenPath", f.Given)
+	o.some("newFilePath", f.NewPath)
+	if f.NewHandle >= 0 {
+		o.number("newFd", int64(f.NewHandle))
+	}
+	if f.Transfer {
+		o.number("bytesTransferred", f.Bytes())
+	}
+	o.content(&f.Content)
+	o.some("flags", f.Flags)
+	o.flag("deleted", f.Deleted)
+	if f.Inode != 0 {
+		o.number("inode", int64(f.Inode))
+	}
+	if f.Mode != 0 {
+		o.key("fileMode")
+		o.out = append(o.out, '"')
+		o.out = strconv.AppendUint(append(o.out, '0'), uint64(f.Mode), 8)
+		o.out = append(o.out, '"')
+	}
+	o.result(&f.Result)
+	o.time("timestamp", f.Time)
+	o.metadata(&f.Actor)
+	return o.end()
+}

@@ -1,0 +1,139 @@
+package event
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Address is one end of a connection: a port of an internet address, or the name
+// of a unix socket.
+type Address struct {
+	Port netip.AddrPort
+	Unix string // an abstract one begins with @
+}
+
+// IsZero reports whether there is no address.
+func (a Address) IsZero() bool { return !a.Port.IsValid() && a.Unix == "" }
+
+// String gives host:port, or the name.
+func (a Address) String() string {
+	if a.Port.IsValid() {
+		return a.Port.String()
+	}
+	return a.Unix
+}
+
+// DNS is a message of the domain name system.
+type DNS struct {
+	ID        int
+	Response  bool
+	Code      string // NOERROR, NXDOMAIN …; of a response
+	Truncated bool
+	Questions []DNSRecord
+	Answers   []DNSRecord
+}
+
+// DNSRecord is a question, or a record of an answer.
+type DNSRecord struct {
+	Name, Type string
+	Data       string // "" of a question
+	TTL        uint32
+}
+
+// Network is a network_operation.
+type Network struct {
+	Actor     Process
+	Result    Result
+	Time      time.Time
+	Operation string // Connect, Accept, Send, Receive …
+	Handle    int    // descriptor; -1: none
+	NewHandle int    // that accept or socket made; -1: none
+	Protocol  string // tcp, udp, unix, netlink …
+	Local     Address
+	Remote    Address
+	Transfer  bool // it moves bytes: Result.Return of them
+	Messages  int  // of sendmmsg and recvmmsg; 0: of another call
+	Content   Content
+	DNS       []DNS
+}
+
+func (o *object) address(name string, a Address) {
+	switch {
+	case a.Port.IsValid():
+		o.text(name, a.Port.Addr().String())
+		o.number(name+"_port", int64(a.Port.Port()))
+	case a.Unix != "":
+		o.text(name, a.Unix)
+	}
+}
+
+func (o *object) records(name string, records []DNSRecord) {
+	o.key(name)
+	o.out = append(o.out, '[')
+	for i := range records {
+		if i > 0 {
+			o.out = append(o.out, ',')
+		}
+		r := &records[i]
+		o.out = append(o.out, '{')
+		o.text("name", r.Name)
+		o.text("type", r.Type)
+		if r.Data != "" {
+			o.text("data", r.Data)
+			o.number("ttl", int64(r.TTL))
+		}
+		o.out = append(o.out, '}')
+	}
+	o.out = append(o.out, ']')
+}
+
+// AppendJSON appends the data of the event. src and dst are as in the packet
+// shape, seen from the program: dst is the other end.
+func (n *Network) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", n.Operation)
+	o.some("protocol", n.Protocol)
+	o.address("src", n.Local)
+	o.address("dst", n.Remote)
+	if n.Handle >= 0 {
+		o.number("fd", int64(n.Handle))
+	}
+	if n.NewHandle >= 0 {
+		o.number("newFd", int64(n.NewHandle))
+	}
+	if n.Transfer {
+		o.number("bytesTransferred", max(n.Result.Return, 0))
+	}
+	o.positive("messages", int64(n.Messages))
+	o.content(&n.Content)
+	if len(n.DNS) > 0 {
+		o.key("dns")
+		o.out = append(o.out, '[')
+		for i := range n.DNS {
+			if i > 0 {
+				o.out = append(o.out, ',')
+			}
+			d := &n.DNS[i]
+			o.out = append(o.out, '{')
+			o.number("id", int64(d.ID))
+			o.key("response")
+			if d.Response {
+				o.out = append(o.out, "true"...)
+				o.text("code", d.Code)
+			} else {
+				o.out = append(o.out, "false"...)
+			}
+			o.flag("truncated", d.Truncated)
+			o.records("questions", d.Questions)
+			if d.Response {
+				o.records("answers", d.Answers)
+			}
+			o.out = append(o.out, '}')
+		}
+		o.out = append(o.out, ']')
+	}
+	o.result(&n.Result)
+	o.time("timestamp", n.Time)
+	o.metadata(&n.Actor)
+	return o.end()
+}

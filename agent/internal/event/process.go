@@ -1,0 +1,251 @@
+package event
+
+import "time"
+
+// Process says who acted: metadata in the contract.
+type Process struct {
+	PID       int
+	Name      string    // of the image, without its folder
+	StartTime time.Time // with PID it names the process for good
+	ParentPID int       // 0: not known
+	ThreadID  int       // 0: the process as a whole
+	UserID    int
+	CgroupID  uint64 // 0: not known
+}
+
+func (o *object) metadata(p *Process) {
+	o.object("metadata", func(o *object) {
+		o.text("processName", p.Name)
+		o.number("processId", int64(p.PID))
+		o.time("processStartTime", p.StartTime)
+		o.positive("parentProcessId", int64(p.ParentPID))
+		o.positive("threadId", int64(p.ThreadID))
+		o.number("userId", int64(p.UserID))
+		if p.CgroupID != 0 {
+			o.number("cgroupId", int64(p.CgroupID))
+		}
+	})
+}
+
+// Result is how a system call ended.
+type Result struct {
+	Syscall string    // openat, execve …; "" when the event comes of none
+	Args    [6]uint64 // as the program passed them
+	Return  int64     // negative: the errno, negated
+	Compat  bool      // a 32-bit call
+}
+
+// Failed reports whether the call failed.
+func (r *Result) Failed() bool { return r.Return < 0 && r.Return >= -4095 }
+
+func (o *object) result(r *Result) {
+	o.some("syscall", r.Syscall)
+	if r.Failed() {
+		o.number("status", r.Return)
+		o.text("error", Errno(r.Return))
+	} else {
+		o.number("status", 0)
+	}
+	if r.Syscall != "" {
+		o.number("returnValue", r.Return)
+	}
+	o.flag("compat32", r.Compat)
+}
+
+// Creation is a process_creation: a process began to run an image. Who acted is
+// then its parent, as in the contract; when the call failed, it is the process
+// that called.
+type Creation struct {
+	Actor            Process
+	Result           Result
+	Time             time.Time
+	New              Process // the process that runs the image; PID 0 when the call failed
+	ImagePath        string  // what runs, as the kernel found it
+	FilePath         string  // what was asked for: a script, a link; "" when it is the image
+	Interpreter      string  // what runs a script
+	Args             []string
+	ArgsCut          bool // there were more
+	CurrentDirectory string
+	Memory           bool // the image has no name in any file system: memfd, or deleted
+}
+
+// CommandLine gives the arguments as one text, quoted as a shell would need it.
+func (c *Creation) CommandLine() string {
+	var out []byte
+	for i, arg := range c.Args {
+		if i > 0 {
+			out = append(out, ' ')
+		}
+		out = appendQuoted(out, arg)
+	}
+	if c.ArgsCut {
+		out = append(out, " …"...)
+	}
+	return string(out)
+}
+
+// appendQuoted appends an argument, in quotes where a shell would take it apart.
+func appendQuoted(out []byte, arg string) []byte {
+	plain := arg != ""
+	for i := range len(arg) {
+		switch c := arg[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c >= 0x80:
+		case c == '-', c == '_', c == '.', c == '/', c == ':', c == '=', c == ',', c == '+', c == '@', c == '%':
+		default:
+			plain = false
+		}
+	}
+	if plain {
+		return append(out, arg...)
+	}
+	out = append(out, '\'')
+	for i := range len(arg) {
+		if arg[i] == '\'' {
+			out = append(out, `'\''`...)
+		} else {
+			out = append(out, arg[i])
+		}
+	}
+	return append(out, '\'')
+}
+
+// AppendJSON appends the data of the event.
+func (c *Creation) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", c.Result.Syscall)
+	o.text("imagePath", c.ImagePath)
+	o.some("filePath", c.FilePath)
+	o.some("interpreter", c.Interpreter)
+	o.text("commandLine", c.CommandLine())
+	o.texts("arguments", c.Args)
+	o.flag("argumentsTruncated", c.ArgsCut)
+	o.text("currentDirectory", c.CurrentDirectory)
+	if c.New.PID != 0 {
+		o.number("newProcessId", int64(c.New.PID))
+		o.time("newProcessStartTime", c.New.StartTime)
+		o.number("newUserId", int64(c.New.UserID))
+	}
+	o.flag("memoryImage", c.Memory)
+	o.result(&c.Result)
+	o.time("timestamp", c.Time)
+	o.metadata(&c.Actor)
+	return o.end()
+}
+
+// Fork is a process_fork or a thread_creation; who acted is the parent.
+type Fork struct {
+	Actor    Process
+	Result   Result
+	Time     time.Time
+	New      Process // PID 0 when the call failed
+	Flags    uint64  // of clone
+	IsThread bool
+}
+
+// AppendJSON appends the data of the event.
+func (f *Fork) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", f.Result.Syscall)
+	if f.New.PID != 0 {
+		if f.IsThread {
+			o.number("newThreadId", int64(f.New.ThreadID))
+		} else {
+			o.number("newProcessId", int64(f.New.PID))
+			o.time("newProcessStartTime", f.New.StartTime)
+		}
+	}
+	o.some("flags", CloneFlags(f.Flags))
+	o.result(&f.Result)
+	o.time("timestamp", f.Time)
+	o.metadata(&f.Actor)
+	return o.end()
+}
+
+// Exit is a process_exit.
+type Exit struct {
+	Actor  Process
+	Time   time.Time
+	Code   int // of exit
+	Signal int // that killed it; 0: it exited by itself
+	Core   bool
+}
+
+// AppendJSON appends the data of the event.
+func (e *Exit) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", "exit")
+	if e.Signal == 0 {
+		o.number("exitCode", int64(e.Code))
+	} else {
+		o.number("signal", int64(e.Signal))
+		o.text("signalName", SignalName(e.Signal))
+		o.flag("coreDumped", e.Core)
+	}
+	o.number("status", 0)
+	o.time("timestamp", e.Time)
+	o.metadata(&e.Actor)
+	return o.end()
+}
+
+// Operation is a process_operation: what a process does to itself, to another or
+// to the kernel that is neither of files nor of the network.
+type Operation struct {
+	Actor  Process
+	Result Result
+	Time   time.Time
+	Name   string // PtraceProcess, SetUserId, LoadModule, CreateMemoryFile …
+	Path   string // of the module or the namespace; the name of the memory
+	Target int    // the process that it is done to; 0: itself
+}
+
+// Arguments gives the arguments of the call.
+func (p *Operation) Arguments() []uint64 { return p.Result.Args[:argCount(p.Result.Syscall)] }
+
+// AppendJSON appends the data of the event.
+func (p *Operation) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", p.Name)
+	o.some("filePath", p.Path)
+	o.positive("targetProcessId", int64(p.Target))
+	o.key("arguments")
+	o.out = append(o.out, '[')
+	for i, arg := range p.Arguments() {
+		if i > 0 {
+			o.out = append(o.out, ',')
+		}
+		o.out = appendInt(o.out, arg)
+	}
+	o.out = append(o.out, ']')
+	o.result(&p.Result)
+	o.time("timestamp", p.Time)
+	o.metadata(&p.Actor)
+	return o.end()
+}
+
+// Lost is an events_lost: events that nobody will get.
+type Lost struct {
+	Count    uint64
+	Reason   string // ReasonOverrun …
+	From, To time.Time
+	CPU      int // -1: not of one CPU
+}
+
+// Reasons of loss.
+const (
+	ReasonOverrun   = "ring_buffer_overrun"
+	ReasonSpoolFull = "spool_full"
+	ReasonTooLarge  = "event_too_large"
+)
+
+// AppendJSON appends the data of the event.
+func (l *Lost) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.number("count", int64(l.Count))
+	o.text("reason", l.Reason)
+	o.time("from", l.From)
+	o.time("to", l.To)
+	if l.CPU >= 0 {
+		o.number("cpu", int64(l.CPU))
+	}
+	return o.end()
+}

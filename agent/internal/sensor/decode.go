@@ -1,0 +1,431 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bytes"
+	"cmp"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"ospulse/agent/internal/event"
+)
+
+// process is what is known of a running process.
+type process struct {
+	start       uint64 // CLOCK_BOOTTIME, ns
+	name        string
+	parentPID   int
+	parentStart uint64
+}
+
+// decoder makes events of records. It keeps what one record does not say: the
+// names of processes. It is used by one goroutine.
+type decoder struct {
+	boot      time.Time // when CLOCK_BOOTTIME was 0
+	processes map[uint32]*process
+	// nameOf tells the name of a process that was there before; "" if it is gone.
+	nameOf func(pid uint32) string
+	record record
+	http   *httpAssembler
+	// exits are the last ones: of two threads that end at the same moment, both
+	// may tell of the end of their process.
+	exits [256]exitOf
+}
+
+type exitOf struct {
+	pid   uint32
+	start uint64
+}
+
+func newDecoder(boot time.Time, nameOf func(pid uint32) string) *decoder {
+	return &decoder{boot: boot, processes: map[uint32]*process{}, nameOf: nameOf, http: newHTTPAssembler()}
+}
+
+func (d *decoder) wall(boottime uint64) time.Time {
+	return d.boot.Add(time.Duration(boottime))
+}
+
+// start gives a start time; the zero time if it is not known.
+func (d *decoder) start(boottime uint64) time.Time {
+	if boottime == 0 {
+		return time.Time{}
+	}
+	return d.wall(boottime)
+}
+
+// process finds who did what the record tells.
+func (d *decoder) process(r *record) *process {
+	p := d.processes[r.pid]
+	if p == nil || p.start != r.start {
+		p = &process{start: r.start, parentPID: int(r.parentPID), parentStart: r.parentStart}
+		if p.name = d.nameOf(r.pid); p.name == "" {
+			p.name = string(r.comm)
+		}
+		d.processes[r.pid] = p
+	}
+	return p
+}
+
+func (d *decoder) actor(r *record) event.Process {
+	p := d.process(r)
+	return event.Process{
+		PID:       int(r.pid),
+		Name:      p.name,
+		StartTime: d.start(r.start),
+		ParentPID: p.parentPID,
+		ThreadID:  int(r.tid),
+		UserID:    int(r.uid),
+		CgroupID:  r.cgroup,
+	}
+}
+
+func result(r *record, c *call) event.Result {
+	res := event.Result{Args: r.args, Return: r.ret, Compat: r.flags&headerCompat != 0}
+	if c != nil {
+		res.Syscall = c.name
+	}
+	return res
+}
+
+// decode makes the events of a record and gives them to emit. The record's
+// sessions are d.record.sessions.
+func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
+	r := &d.record
+	if err := r.parse(raw); err != nil {
+		return err
+	}
+	switch r.kind {
+	case recordSyscall:
+		if c := r.call(); c != nil {
+			d.syscall(r, c, emit)
+		}
+	case recordFork:
+		emit(d.fork(r))
+	case recordExec:
+		emit(d.exec(r))
+	case recordExit:
+		if e := d.exit(r); e != nil {
+			emit(e)
+		}
+	case recordMore:
+		d.http.more(d, r, emit)
+	case recordTLS:
+		d.http.tls(d, r, emit)
+	}
+	return nil
+}
+
+func (d *decoder) fork(r *record) *event.Event {
+	pid := uint32(r.args[0])
+	parent := d.process(r)
+	at := d.wall(r.time)
+	data := &event.Fork{
+		Actor:    d.actor(r),
+		Result:   event.Result{Syscall: "clone", Return: int64(r.args[1])},
+		Time:     at,
+		New:      event.Process{PID: int(pid), ThreadID: int(r.args[1]), StartTime: d.start(r.args[2]), ParentPID: int(r.pid)},
+		Flags:    r.args[3],
+		IsThread: pid == r.pid,
+	}
+	if c := r.call(); c != nil {
+		data.Result.Syscall = c.name
+		if c.name == "fork" || c.name == "vfork" {
+			data.Flags = 0
+		}
+	}
+	e := &event.Event{Type: event.TypeProcessFork, Time: at, Data: data}
+	if data.IsThread {
+		e.Type = event.TypeThreadCreation
+		data.New.StartTime = data.Actor.StartTime
+		return e
+	}
+	d.processes[pid] = &process{start: r.args[2], name: parent.name, parentPID: int(r.pid), parentStart: r.start}
+	data.New.Name = parent.name
+	return e
+}
+
+// args takes NUL-separated arguments apart.
+func args(s *section) []string {
+	body := s.body
+	if len(body) == 0 {
+		return nil
+	}
+	if body[len(body)-1] == 0 {
+		body = body[:len(body)-1]
+	}
+	return strings.Split(string(body), "\x00")
+}
+
+func (d *decoder) exec(r *record) *event.Event {
+	p := d.process(r)
+	at := d.wall(r.time)
+	image := r.file.info()
+	given, interpreter := cString(&r.paths[0]), cString(&r.paths[1])
+	data := &event.Creation{
+		Result:           event.Result{Syscall: "execve"},
+		Time:             at,
+		ImagePath:        image.path,
+		Args:             args(&r.argv),
+		ArgsCut:          r.argv.cut() || r.argv.fault(),
+		CurrentDirectory: r.cwd.info().path,
+		Memory:           image.deleted,
+	}
+	if c := r.call(); c != nil {
+		data.Result.Syscall = c.name
+	}
+	if given != image.path {
+		data.FilePath = join(data.CurrentDirectory, given)
+		if data.FilePath == image.path {
+			data.FilePath = ""
+		}
+	}
+	if interpreter != given {
+		data.Interpreter = interpreter
+	}
+	p.name = cmp.Or(path.Base(image.path), string(r.comm))
+	data.New = event.Process{
+		PID: int(r.pid), Name: p.name, StartTime: d.start(r.start), ParentPID: p.parentPID, UserID: int(r.uid),
+		ThreadID: int(r.tid),
+	}
+	data.Actor = event.Process{PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup}
+	if parent := d.processes[uint32(p.parentPID)]; parent != nil && parent.start == p.parentStart {
+		data.Actor.Name, data.Actor.ParentPID = parent.name, parent.parentPID
+	} else {
+		data.Actor.Name = string(untilNUL(r.parentComm.body))
+	}
+	return &event.Event{Type: event.TypeProcessCreation, Time: at, Data: data}
+}
+
+// exit ends a process; nil if that was told already.
+func (d *decoder) exit(r *record) *event.Event {
+	at := d.wall(r.time)
+	actor := d.actor(r)
+	actor.ThreadID = 0
+	if last := d.exits[r.pid%uint32(len(d.exits))]; last == (exitOf{r.pid, r.start}) {
+		return nil
+	}
+	d.exits[r.pid%uint32(len(d.exits))] = exitOf{r.pid, r.start}
+	data := &event.Exit{Actor: actor, Time: at, Signal: int(r.ret & 0x7f), Core: r.ret&0x80 != 0}
+	if data.Signal == 0 {
+		data.Code = int(r.ret >> 8 & 0xff)
+	}
+	delete(d.processes, r.pid)
+	return &event.Event{Type: event.TypeProcessExit, Time: at, Data: data}
+}
+
+func cString(s *section) string { return string(untilNUL(s.body)) }
+
+// join makes a path of one that a program gave and the directory that it is
+// relative to. The directory is as the kernel has it, without links, so that
+// leading ".." can be taken from it; one that comes later may follow a link, and
+// stays.
+func join(dir, given string) string {
+	if given == "" || given[0] == '/' || dir == "" {
+		return given
+	}
+	for {
+		switch {
+		case strings.HasPrefix(given, "./"):
+			given = strings.TrimLeft(given[2:], "/")
+			continue
+		case strings.HasPrefix(given, "../"):
+			dir = path.Dir(dir)
+			given = strings.TrimLeft(given[3:], "/")
+			continue
+		}
+		break
+	}
+	switch given {
+	case "", ".":
+		return dir
+	case "..":
+		return path.Dir(dir)
+	}
+	if dir == "/" {
+		return dir + given
+	}
+	return dir + "/" + given
+}
+
+// pathOf gives a path argument in full, and as the program gave it.
+func (r *record) pathOf(i int) (full, given string) {
+	if i >= r.pathCount {
+		return "", ""
+	}
+	given = cString(&r.paths[i])
+	if r.paths[i].cut() {
+		given += "…"
+	}
+	if !r.dirs[i].set {
+		return given, given
+	}
+	return join(r.dirs[i].info().path, given), given
+}
+
+func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
+	switch c.kind {
+	case kindNetwork, kindNetTransfer:
+		d.network(r, c, emit)
+	case kindExec:
+		emit(d.failedExec(r, c))
+	case kindFork:
+		at := d.wall(r.time)
+		data := &event.Fork{Actor: d.actor(r), Result: result(r, c), Time: at}
+		emit(&event.Event{Type: event.TypeProcessFork, Time: at, Data: data})
+	case kindProcess:
+		emit(d.operation(r, c))
+	default:
+		if r.socket.set && c.op != "CopyFile" && c.op != "DuplicateHandle" {
+			d.network(r, c, emit)
+			return
+		}
+		emit(d.file(r, c))
+	}
+}
+
+func (d *decoder) failedExec(r *record, c *call) *event.Event {
+	at := d.wall(r.time)
+	full, given := r.pathOf(0)
+	data := &event.Creation{Actor: d.actor(r), Result: result(r, c), Time: at, ImagePath: full, Args: args(&r.argv), ArgsCut: r.argv.cut()}
+	if given == "" && r.args[0] != 0 { // fexecve
+		data.ImagePath = r.dirs[0].info().path
+	}
+	return &event.Event{Type: event.TypeProcessCreation, Time: at, Data: data}
+}
+
+func (d *decoder) operation(r *record, c *call) *event.Event {
+	at := d.wall(r.time)
+	data := &event.Operation{Actor: d.actor(r), Result: result(r, c), Time: at, Name: c.op}
+	switch c.name {
+	case "ptrace":
+		data.Target = int(int32(r.args[1]))
+	case "process_vm_readv", "process_vm_writev":
+		data.Target = int(int32(r.args[0]))
+	case "memfd_create", "delete_module":
+		data.Path = cString(&r.paths[0])
+	case "finit_module", "setns":
+		data.Path = r.file.info().path
+	}
+	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
+}
+
+// content reads the first bytes of a call.
+func (r *record) content() (c event.Content) {
+	if len(r.messages) == 0 || !r.messages[0].data.set {
+		return c
+	}
+	s := &r.messages[0].data
+	return event.Content{Bytes: bytes.Clone(s.body), Known: true, Cut: s.cut(), Fault: s.fault()}
+}
+
+// fileEvent is an event and its data in one piece of memory.
+type fileEvent struct {
+	event event.Event
+	data  event.File
+}
+
+func (d *decoder) file(r *record, c *call) *event.Event {
+	made := &fileEvent{}
+	f := &made.data
+	f.Actor, f.Result, f.Time = d.actor(r), result(r, c), d.wall(r.time)
+	f.Operation, f.Handle, f.NewHandle = c.op, -1, -1
+	f.Transfer = c.kind == kindTransfer
+	made.event = event.Event{Type: event.TypeFile, Time: f.Time, Data: f}
+
+	if i := c.args[argFd]; i >= 0 {
+		f.Handle = int(int32(r.args[i]))
+		switch {
+		case r.file.set:
+			setFile(f, r.file.info())
+		case r.socket.set && (c.op == "DuplicateHandle" || c.op == "CopyFile"):
+			f.Path = socketPath(&r.socket)
+		}
+	}
+	if f.Transfer {
+		f.Content = r.content()
+	}
+	switch {
+	case c.flags&callReturnsFD != 0:
+		d.opened(f, r, c)
+	case c.op == "DuplicateHandle":
+		if r.ret >= 0 {
+			f.NewHandle = int(r.ret)
+		}
+	case c.op == "CopyFile":
+		f.NewHandle = int(int32(r.args[c.args[argFd2]]))
+		switch {
+		case r.result.set:
+			f.NewPath = r.result.info().path
+		case r.resultSocket.set:
+			f.NewPath = socketPath(&r.resultSocket)
+		case r.socket.set && r.file.set:
+			f.NewPath = socketPath(&r.socket)
+		}
+	case r.pathCount > 0:
+		full, given := r.pathOf(0)
+		if given == "" && r.dirs[0].set { // fchownat(fd, "", …)
+			full = r.dirs[0].info().path
+		}
+		f.Path = full
+		if given != full {
+			f.Given = given
+		}
+		if r.pathCount > 1 {
+			f.NewPath, given = r.pathOf(1)
+			if c.kind == kindSymlink {
+				f.NewPath = given
+			}
+		}
+		if c.name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
+			f.Operation = "DeleteDirectory"
+		}
+	case c.name == "close_range":
+		f.Handle = int(int32(r.args[0]))
+	}
+	return &made.event
+}
+
+// opened fills in what a call made that returns a descriptor.
+func (d *decoder) opened(f *event.File, r *record, c *call) {
+	full, given := r.pathOf(0)
+	if c.name == "io_uring_setup" {
+		if r.ret >= 0 {
+			f.Handle = int(r.ret)
+			setFile(f, r.result.info())
+		}
+		return
+	}
+	switch c.name {
+	case "open", "openat":
+		f.Flags = event.OpenFlags(r.args[c.args[argPath1]+1])
+	case "creat":
+		f.Flags = event.OpenFlags(0o1101)
+	}
+	if r.ret < 0 {
+		f.Path = full
+	} else {
+		f.Handle = int(r.ret)
+		info := r.result.info()
+		setFile(f, info)
+		if info.fmode&fileIsCreated != 0 {
+			f.Operation = "CreateFile"
+		}
+	}
+	if f.Path == "" {
+		f.Path = full
+	}
+	if given != f.Path {
+		f.Given = given
+	}
+}
+
+func setFile(f *event.File, info fileInfo) {
+	f.Path, f.Deleted, f.Inode, f.Mode = info.path, info.deleted, info.inode, info.mode
+}
+
+func socketPath(s *section) string {
+	return "socket:[" + strconv.FormatUint(s.socketInfo().inode, 10) + "]"
+}

@@ -1,0 +1,183 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"ospulse/agent/internal/event"
+)
+
+// networkEvent is an event and its data in one piece of memory.
+type networkEvent struct {
+	event event.Event
+	data  event.Network
+}
+
+// The operations of calls that work on files and on sockets.
+var socketOperation = map[string]string{
+	"ReadFile":  "Receive",
+	"WriteFile": "Send",
+	"CloseFile": "Close",
+}
+
+// dnsPort is where name servers listen.
+const dnsPort = 53
+
+func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
+	made := &networkEvent{}
+	n := &made.data
+	n.Actor, n.Result, n.Time = d.actor(r), result(r, c), d.wall(r.time)
+	n.Operation, n.Handle, n.NewHandle = c.op, -1, -1
+	if op := socketOperation[c.op]; op != "" {
+		n.Operation = op
+	}
+	n.Transfer = c.kind == kindTransfer || c.kind == kindNetTransfer
+	made.event = event.Event{Type: event.TypeNetwork, Time: n.Time, Data: n}
+
+	if i := c.args[argFd]; i >= 0 {
+		n.Handle = int(int32(r.args[i]))
+	}
+	var socket socketInfo
+	if r.socket.set {
+		socket = r.socket.socketInfo()
+	}
+	if c.flags&callReturnsFD != 0 && r.ret >= 0 {
+		n.NewHandle = int(r.ret)
+	}
+	if r.resultSocket.set {
+		socket = r.resultSocket.socketInfo()
+	}
+	n.Protocol, n.Local, n.Remote = socket.protocol, socket.local, socket.remote
+	if len(r.messages) > 0 && r.messages[0].addr.set {
+		addr := sockaddr(r.messages[0].addr.body)
+		switch {
+		case addr.IsZero():
+		case c.op == "Bind":
+			if n.Local.IsZero() || r.ret < 0 {
+				n.Local = addr
+			}
+		default:
+			n.Remote = addr
+		}
+	}
+	if n.Transfer {
+		n.Content = r.content()
+	}
+	if c.flags&callMessages != 0 && r.ret > 0 {
+		n.Messages = int(r.ret)
+	}
+	if n.Remote.Port.Port() == dnsPort || n.Local.Port.Port() == dnsPort {
+		for i := range r.messages {
+			if m, ok := dnsOf(r.messages[i].data.body, n.Protocol); ok {
+				n.DNS = append(n.DNS, m)
+			}
+		}
+	}
+	emit(&made.event)
+	if n.Transfer && socket.protocol == "tcp" {
+		d.http.plain(d, r, c, &socket, emit)
+	}
+}
+
+// dnsOf reads a DNS message; over TCP its length is before it.
+func dnsOf(body []byte, protocol string) (event.DNS, bool) {
+	if protocol == "tcp" {
+		if len(body) < 2 || int(binary.BigEndian.Uint16(body)) > len(body)-2 {
+			return event.DNS{}, false
+		}
+		body = body[2:]
+	}
+	var parser dnsmessage.Parser
+	header, err := parser.Start(body)
+	if err != nil {
+		return event.DNS{}, false
+	}
+	m := event.DNS{ID: int(header.ID), Response: header.Response, Truncated: header.Truncated}
+	if m.Response {
+		m.Code = rcode(header.RCode)
+	}
+	for {
+		q, err := parser.Question()
+		if err != nil {
+			break // the end, or a fault: what was read counts
+		}
+		m.Questions = append(m.Questions, event.DNSRecord{Name: name(q.Name), Type: typeName(q.Type)})
+	}
+	if parser.SkipAllQuestions() != nil {
+		return m, true
+	}
+	for {
+		a, err := parser.Answer()
+		if err != nil {
+			return m, true
+		}
+		m.Answers = append(m.Answers, event.DNSRecord{
+			Name: name(a.Header.Name), Type: typeName(a.Header.Type), TTL: a.Header.TTL, Data: dnsData(a.Body),
+		})
+	}
+}
+
+func name(n dnsmessage.Name) string {
+	s := n.String()
+	if len(s) > 1 {
+		s = strings.TrimSuffix(s, ".")
+	}
+	return s
+}
+
+func typeName(t dnsmessage.Type) string { return strings.TrimPrefix(t.String(), "Type") }
+
+func rcode(c dnsmessage.RCode) string {
+	switch c {
+	case dnsmessage.RCodeSuccess:
+		return "NOERROR"
+	case dnsmessage.RCodeFormatError:
+		return "FORMERR"
+	case dnsmessage.RCodeServerFailure:
+		return "SERVFAIL"
+	case dnsmessage.RCodeNameError:
+		return "NXDOMAIN"
+	case dnsmessage.RCodeNotImplemented:
+		return "NOTIMP"
+	case dnsmessage.RCodeRefused:
+		return "REFUSED"
+	default:
+		return fmt.Sprintf("RCODE%d", c)
+	}
+}
+
+func dnsData(body dnsmessage.ResourceBody) string {
+	switch b := body.(type) {
+	case *dnsmessage.AResource:
+		return netip.AddrFrom4(b.A).String()
+	case *dnsmessage.AAAAResource:
+		return netip.AddrFrom16(b.AAAA).String()
+	case *dnsmessage.CNAMEResource:
+		return name(b.CNAME)
+	case *dnsmessage.NSResource:
+		return name(b.NS)
+	case *dnsmessage.PTRResource:
+		return name(b.PTR)
+	case *dnsmessage.MXResource:
+		return fmt.Sprintf("%d %s", b.Pref, name(b.MX))
+	case *dnsmessage.SRVResource:
+		return fmt.Sprintf("%d %d %d %s", b.Priority, b.Weight, b.Port, name(b.Target))
+	case *dnsmessage.TXTResource:
+		return strings.Join(b.TXT, "")
+	case *dnsmessage.SOAResource:
+		return name(b.NS) + " " + name(b.MBox)
+	case *dnsmessage.UnknownResource:
+		var out bytes.Buffer
+		fmt.Fprintf(&out, "%x", b.Data)
+		return out.String()
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,389 @@
+//go:build linux
+
+package sensor
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strconv"
+
+	"ospulse/agent/internal/event"
+)
+
+// The layout of bpf/event.h.
+const (
+	recordSyscall = 1
+	recordFork    = 2
+	recordExec    = 3
+	recordExit    = 4
+	recordMore    = 5
+	recordTLS     = 6
+
+	headerCompat    = 1
+	headerTruncated = 2
+
+	headerSize = 136
+
+	sectionFile   = 1
+	sectionSocket = 2
+	sectionResult = 3
+	sectionPath   = 4
+	sectionDir    = 5
+	sectionData   = 6
+	sectionAddr   = 7
+	sectionArgv   = 8
+	sectionCwd    = 9
+	sectionComm   = 10
+
+	sectionCut     = 1
+	sectionFault   = 2
+	sectionDeleted = 4
+	sectionAbsent  = 8
+	sectionName    = 16
+
+	sectionHeadSize = 4
+	fileHeadSize    = 24
+	socketHeadSize  = 64
+)
+
+// Bits of an inode's mode, and of a file's.
+const (
+	modeType      = 0o170000
+	modeFIFO      = 0o010000
+	modeSocket    = 0o140000
+	fileIsCreated = 0x100000 // FMODE_CREATED
+)
+
+// section is a part of a record. Its body is the record's memory.
+type section struct {
+	flags uint8
+	body  []byte
+	set   bool
+}
+
+func (s *section) cut() bool   { return s.flags&sectionCut != 0 }
+func (s *section) fault() bool { return s.flags&sectionFault != 0 }
+
+// message is one of the messages of a call, with the address that it came from
+// or goes to.
+type message struct{ addr, data section }
+
+// record is what the kernel side says of one thing that happened, taken apart
+// but not yet understood. It refers to the bytes that it was read from.
+type record struct {
+	time        uint64
+	sessions    uint64
+	ret         int64
+	args        [6]uint64
+	start       uint64
+	parentStart uint64
+	cgroup      uint64
+	pid, tid    uint32
+	parentPID   uint32
+	uid         uint32
+	kind        uint16
+	op          uint16
+	flags       uint32
+	comm        []byte
+
+	file, result, cwd, argv, parentComm section
+	socket, resultSocket                section
+	paths                               [2]section
+	dirs                                [2]section
+	pathCount                           int
+	messages                            []message
+}
+
+var errShort = errors.New("record ends early")
+
+// parse reads a record.
+func (r *record) parse(raw []byte) error {
+	if len(raw) < headerSize {
+		return errShort
+	}
+	le := binary.LittleEndian
+	*r = record{messages: r.messages[:0]}
+	r.time = le.Uint64(raw[0:])
+	r.sessions = le.Uint64(raw[8:])
+	r.ret = int64(le.Uint64(raw[16:]))
+	for i := range r.args {
+		r.args[i] = le.Uint64(raw[24+8*i:])
+	}
+	r.start = le.Uint64(raw[72:])
+	r.parentStart = le.Uint64(raw[80:])
+	r.cgroup = le.Uint64(raw[88:])
+	r.pid = le.Uint32(raw[96:])
+	r.tid = le.Uint32(raw[100:])
+	r.parentPID = le.Uint32(raw[104:])
+	r.uid = le.Uint32(raw[108:])
+	r.kind = le.Uint16(raw[112:])
+	r.op = le.Uint16(raw[114:])
+	r.flags = le.Uint32(raw[116:])
+	r.comm = untilNUL(raw[120:136])
+	rest := raw[headerSize:]
+	for len(rest) > 0 {
+		if len(rest) < sectionHeadSize {
+			return errShort
+		}
+		kind, flags, size := rest[0], rest[1], int(le.Uint16(rest[2:]))
+		rest = rest[sectionHeadSize:]
+		if len(rest) < size {
+			return errShort
+		}
+		r.add(kind, section{flags: flags, body: rest[:size], set: true})
+		rest = rest[size:]
+	}
+	return nil
+}
+
+func (r *record) add(kind uint8, s section) {
+	switch kind {
+	case sectionFile:
+		r.file = s
+	case sectionSocket:
+		if r.socket.set || r.returnsOnly() {
+			r.resultSocket = s
+		} else {
+			r.socket = s
+		}
+	case sectionResult:
+		r.result = s
+	case sectionPath:
+		if r.pathCount < len(r.paths) {
+			r.paths[r.pathCount] = s
+			r.pathCount++
+		}
+	case sectionDir:
+		if r.pathCount > 0 {
+			r.dirs[r.pathCount-1] = s
+		}
+	case sectionData:
+		last := len(r.messages) - 1
+		if last < 0 || r.messages[last].data.set {
+			r.messages = append(r.messages, message{data: s})
+		} else {
+			r.messages[last].data = s
+		}
+	case sectionAddr:
+		r.messages = append(r.messages, message{addr: s})
+	case sectionArgv:
+		r.argv = s
+	case sectionCwd:
+		r.cwd = s
+	case sectionComm:
+		r.parentComm = s
+	}
+}
+
+// returnsOnly reports whether the only descriptor of the call is the one that it
+// returns.
+func (r *record) returnsOnly() bool {
+	c := r.call()
+	return c != nil && c.args[argFd] < 0 && c.flags&callReturnsFD != 0
+}
+
+// call gives the system call that the record is of; nil if there is none.
+func (r *record) call() *call {
+	if r.op == 0 || int(r.op) >= len(calls) {
+		return nil
+	}
+	return &calls[r.op]
+}
+
+func untilNUL(b []byte) []byte {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i]
+		}
+	}
+	return b
+}
+
+// fileInfo is what a file section says.
+type fileInfo struct {
+	path    string
+	inode   uint64
+	mode    uint32
+	fmode   uint32
+	deleted bool
+}
+
+// info reads a file section; a path that is cut begins with "…".
+func (s *section) info() (f fileInfo) {
+	if len(s.body) < fileHeadSize {
+		return f
+	}
+	le := binary.LittleEndian
+	f.inode = le.Uint64(s.body)
+	f.mode = le.Uint32(s.body[12:])
+	f.fmode = le.Uint32(s.body[16:])
+	f.deleted = s.flags&sectionDeleted != 0
+	components := s.body[fileHeadSize:]
+	if s.flags&sectionName != 0 {
+		f.path = f.pseudo(components)
+		return f
+	}
+	if len(components) == 0 && f.mode&modeType == modeFIFO {
+		f.path = "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
+		return f
+	}
+	// The components come last first: fill the path from its end.
+	var room [512]byte
+	out := room[:]
+	if need := len(components) + len("…"); need > len(out) {
+		out = make([]byte, need)
+	}
+	at := len(out)
+	for len(components) > 0 {
+		n := int(components[0])
+		if n >= len(components) {
+			break
+		}
+		at -= n
+		copy(out[at:], components[1:1+n])
+		at--
+		out[at] = '/'
+		components = components[1+n:]
+	}
+	if s.flags&(sectionCut|sectionFault) != 0 {
+		at -= len("…")
+		copy(out[at:], "…")
+	}
+	if at == len(out) {
+		f.path = "/"
+		return f
+	}
+	f.path = string(out[at:])
+	return f
+}
+
+// pseudo names a file that is in no directory, as /proc/PID/fd does.
+func (f *fileInfo) pseudo(components []byte) string {
+	name := ""
+	if len(components) > 0 && int(components[0]) < len(components) {
+		name = string(components[1 : 1+components[0]])
+	}
+	switch {
+	case f.mode&modeType == modeFIFO:
+		return "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
+	case len(name) > 0 && name[0] == '[':
+		return "anon_inode:" + name
+	default:
+		f.deleted = true
+		return "/" + name
+	}
+}
+
+// Address families.
+const (
+	familyUnix    = 1
+	familyInet    = 2
+	familyInet6   = 10
+	familyNetlink = 16
+	familyPacket  = 17
+)
+
+// socketInfo is what a socket section says.
+type socketInfo struct {
+	sock          uint64 // names the connection while it is open
+	inode         uint64
+	protocol      string
+	local, remote event.Address
+}
+
+func (s *section) socketInfo() (k socketInfo) {
+	if len(s.body) < socketHeadSize {
+		return k
+	}
+	le := binary.LittleEndian
+	k.sock = le.Uint64(s.body)
+	k.inode = le.Uint64(s.body[8:])
+	family, kind, protocol := le.Uint16(s.body[16:]), le.Uint16(s.body[18:]), le.Uint16(s.body[20:])
+	k.protocol = protocolName(family, kind, protocol)
+	switch family {
+	case familyInet, familyInet6:
+		k.local = inetAddress(family, s.body[32:48], le.Uint16(s.body[22:]))
+		k.remote = inetAddress(family, s.body[48:64], le.Uint16(s.body[24:]))
+	case familyUnix:
+		names := s.body[socketHeadSize:]
+		k.local.Unix, names = unixName(names)
+		k.remote.Unix, _ = unixName(names)
+	}
+	return k
+}
+
+func inetAddress(family uint16, raw []byte, port uint16) event.Address {
+	addr := netip.AddrFrom4([4]byte(raw[:4]))
+	if family == familyInet6 {
+		addr = netip.AddrFrom16([16]byte(raw[:16])).Unmap()
+	}
+	if port == 0 && addr.IsUnspecified() {
+		return event.Address{}
+	}
+	return event.Address{Port: netip.AddrPortFrom(addr, port)}
+}
+
+// unixName reads a name with its length before it, and gives what follows.
+func unixName(b []byte) (string, []byte) {
+	if len(b) == 0 || int(b[0]) >= len(b) {
+		return "", nil
+	}
+	n := int(b[0])
+	return socketName(b[1 : 1+n]), b[1+n:]
+}
+
+// socketName reads sun_path: an abstract name begins with NUL, which is written @.
+func socketName(path []byte) string {
+	if len(path) > 0 && path[0] == 0 {
+		return "@" + string(path[1:])
+	}
+	return string(untilNUL(path))
+}
+
+// sockaddr reads an address as a program gives it to the kernel, or gets it.
+func sockaddr(b []byte) event.Address {
+	if len(b) < 2 {
+		return event.Address{}
+	}
+	switch family := binary.LittleEndian.Uint16(b); {
+	case family == familyInet && len(b) >= 8:
+		return event.Address{Port: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:]))}
+	case family == familyInet6 && len(b) >= 24:
+		return event.Address{Port: netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])).Unmap(), binary.BigEndian.Uint16(b[2:]))}
+	case family == familyUnix:
+		return event.Address{Unix: socketName(b[2:])}
+	default:
+		return event.Address{}
+	}
+}
+
+func protocolName(family, kind, protocol uint16) string {
+	switch family {
+	case familyUnix:
+		return "unix"
+	case familyNetlink:
+		return "netlink"
+	case familyPacket:
+		return "packet"
+	case familyInet, familyInet6:
+	default:
+		return "family-" + strconv.Itoa(int(family))
+	}
+	switch {
+	case kind == 3:
+		return "raw"
+	case protocol == 6 || kind == 1 && protocol == 0:
+		return "tcp"
+	case protocol == 17 || kind == 2 && protocol == 0:
+		return "udp"
+	case protocol == 1 || protocol == 58:
+		return "icmp"
+	case protocol == 132:
+		return "sctp"
+	case protocol == 262:
+		return "mptcp"
+	default:
+		return "ip-" + strconv.Itoa(int(protocol))
+	}
+}

@@ -1,0 +1,236 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+)
+
+// proc is struct proc of the kernel side.
+type proc struct {
+	Sessions, OnExec   uint64
+	Start, ParentStart uint64
+	ParentPID, Flags   uint32
+}
+
+const procExcluded = 1
+
+// syscallEntry is struct syscall of the kernel side.
+type syscallEntry struct {
+	Op, Flags uint16
+	Args      callArgs
+	_         [2]int8
+}
+
+// fillCalls tells the kernel side what to do for which call.
+func fillCalls(objects *bpfObjects) error {
+	native := 0
+	if runtime.GOARCH == "arm64" {
+		native = 1
+	}
+	put := func(m *ebpf.Map, number, op int) error {
+		entry := syscallEntry{Op: uint16(op), Flags: calls[op].flags, Args: calls[op].args}
+		if err := m.Put(uint32(number), &entry); err != nil {
+			return fmt.Errorf("register %s: %w", calls[op].name, err)
+		}
+		return nil
+	}
+	for op := 1; op < len(calls); op++ {
+		numbers := calls[op].numbers
+		var err error
+		if numbers[native] >= 0 {
+			err = put(objects.Syscalls, numbers[native], op)
+		}
+		if runtime.GOARCH == "amd64" {
+			if numbers[2] >= 0 {
+				err = errors.Join(err, put(objects.SyscallsCompat, numbers[2], op))
+			}
+			if numbers[3] > 0 {
+				err = errors.Join(err, put(objects.SyscallsCompat, socketcallBase+numbers[3], op))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change changes what the kernel side knows of a process.
+func (s *Sensor) change(pid uint32, change func(*proc)) error {
+	var p proc
+	if err := s.objects.Procs.Lookup(pid, &p); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("look up process %d: %w", pid, err)
+	}
+	change(&p)
+	if err := s.objects.Procs.Put(pid, &p); err != nil {
+		return fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// tree does something with a process and all its descendants. One that is forked
+// meanwhile inherits what its parent has by then, or is found by the next round.
+func tree(pid int, do func(pid uint32) error) error {
+	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
+		return fmt.Errorf("there is no process %d: %w", pid, err)
+	}
+	done := map[int]bool{}
+	for {
+		fresh := 0
+		members, err := descendants(pid)
+		if err != nil {
+			return err
+		}
+		for _, member := range members {
+			if done[member] {
+				continue
+			}
+			done[member] = true
+			fresh++
+			if err := do(uint32(member)); err != nil {
+				return err
+			}
+		}
+		if fresh == 0 {
+			return nil
+		}
+	}
+}
+
+// descendants gives a process and all that came of it.
+func descendants(pid int) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	children := map[int][]int{}
+	for _, entry := range entries {
+		child, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if parent, ok := parentOf(child); ok {
+			children[parent] = append(children[parent], child)
+		}
+	}
+	members := []int{pid}
+	for i := 0; i < len(members); i++ {
+		members = append(members, children[members[i]]...)
+	}
+	return members, nil
+}
+
+// parentOf reads the parent of a process; false if it is gone.
+func parentOf(pid int) (int, bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	// pid (name) state parent …; a name may hold anything.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0, false
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	return parent, err == nil
+}
+
+// add puts a process and its descendants into a watch.
+func (s *Sensor) add(w *Watch, pid int) error {
+	bit := uint64(1) << w.slot
+	return tree(pid, func(pid uint32) error {
+		return s.change(pid, func(p *proc) {
+			if w.scope.OnExec {
+				p.OnExec |= bit
+			} else {
+				p.Sessions |= bit
+			}
+		})
+	})
+}
+
+// renew makes what the kernel side knows of processes true again, after a time
+// in which it was not told of their ends.
+func (s *Sensor) renew() error {
+	var (
+		pid  uint32
+		p    proc
+		pids []uint32
+	)
+	entries := s.objects.Procs.Iterate()
+	for entries.Next(&pid, &p) {
+		pids = append(pids, pid)
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("list watched processes: %w", err)
+	}
+	for _, pid := range pids {
+		if err := s.objects.Procs.Delete(pid); err != nil {
+			return fmt.Errorf("forget process %d: %w", pid, err)
+		}
+	}
+	alive := s.excluded[:0:0]
+	for _, pid := range s.excluded {
+		switch err := s.exclude(pid); {
+		case err == nil:
+			alive = append(alive, pid)
+		case !errors.Is(err, os.ErrNotExist):
+			return err
+		}
+	}
+	s.excluded = alive
+	return nil
+}
+
+// exclude hides a process and its descendants from all watches.
+func (s *Sensor) exclude(pid int) error {
+	return tree(pid, func(pid uint32) error {
+		return s.change(pid, func(p *proc) { p.Flags |= procExcluded })
+	})
+}
+
+// forget takes a watch out of all processes.
+func (s *Sensor) forget(slot int) error {
+	bit := uint64(1) << slot
+	var (
+		pid  uint32
+		p    proc
+		pids []uint32
+	)
+	entries := s.objects.Procs.Iterate()
+	for entries.Next(&pid, &p) {
+		if (p.Sessions|p.OnExec)&bit != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	// An iteration that the kernel's own changes cut short has seen most.
+	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("list watched processes: %w", err)
+	}
+	for _, pid := range pids {
+		var p proc
+		if err := s.objects.Procs.Lookup(pid, &p); err != nil {
+			continue // it ended
+		}
+		p.Sessions &^= bit
+		p.OnExec &^= bit
+		var err error
+		if p.Sessions|p.OnExec == 0 && p.Flags&procExcluded == 0 {
+			err = s.objects.Procs.Delete(pid)
+		} else {
+			err = s.objects.Procs.Update(pid, &p, ebpf.UpdateExist)
+		}
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget process %d: %w", pid, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,271 @@
+//go:build linux
+
+package trace
+
+import (
+	"strconv"
+
+	"ospulse/agent/internal/event"
+)
+
+// Colours, as SGR parameters.
+const (
+	dim    = "2"
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
+
+// text appends an event as a line much like strace's.
+func (p *printer) text(out []byte, e *event.Event) []byte {
+	t := line{out: out, color: p.color}
+	t.paint(dim, e.Time.Local().Format("15:04:05.000000"))
+	switch data := e.Data.(type) {
+	case *event.File:
+		t.who(&data.Actor)
+		t.call(data.Result.Syscall)
+		t.file(data)
+		t.result(&data.Result)
+	case *event.Network:
+		t.who(&data.Actor)
+		t.call(data.Result.Syscall)
+		t.network(data)
+		t.result(&data.Result)
+		t.dns(data.DNS)
+	case *event.Creation:
+		actor := &data.New
+		if actor.PID == 0 {
+			actor = &data.Actor
+		}
+		t.who(actor)
+		t.call(data.Result.Syscall)
+		t.comma()
+		t.quoted(data.ImagePath)
+		t.comma()
+		t.add("[")
+		for i, arg := range data.Args {
+			if i > 0 {
+				t.add(", ")
+			}
+			t.out = strconv.AppendQuote(t.out, arg)
+		}
+		if data.ArgsCut {
+			t.add("…")
+		}
+		t.add("]")
+		if data.Memory {
+			t.note("in memory")
+		}
+		if data.FilePath != "" {
+			t.note("of " + strconv.Quote(data.FilePath))
+		}
+		t.result(&data.Result)
+	case *event.Fork:
+		t.who(&data.Actor)
+		t.call(data.Result.Syscall)
+		if flags := event.CloneFlags(data.Flags); flags != "" {
+			t.comma()
+			t.add(flags)
+		}
+		t.result(&data.Result)
+	case *event.Exit:
+		t.who(&data.Actor)
+		if data.Signal != 0 {
+			t.paint(red, "+++ killed by "+event.SignalName(data.Signal)+" +++")
+		} else {
+			t.paint(dim, "+++ exited with "+strconv.Itoa(data.Code)+" +++")
+		}
+	case *event.Operation:
+		t.who(&data.Actor)
+		t.call(data.Result.Syscall)
+		t.operation(data)
+		t.result(&data.Result)
+	case *event.Lost:
+		t.add(" ")
+		t.paint(red, "!!! "+strconv.FormatUint(data.Count, 10)+" events lost !!!")
+	default:
+		t.add(" " + e.Type + " ")
+		t.out = data.AppendJSON(t.out)
+	}
+	return t.out
+}
+
+// line is a line that is being written.
+type line struct {
+	out   []byte
+	color bool
+	some  bool // an argument is there
+}
+
+func (t *line) add(s string) { t.out = append(t.out, s...) }
+
+func (t *line) paint(color, s string) {
+	if !t.color {
+		t.add(s)
+		return
+	}
+	t.add("\x1b[" + color + "m" + s + "\x1b[0m")
+}
+
+func (t *line) who(p *event.Process) {
+	t.add(" [")
+	t.paint(cyan, p.Name)
+	t.add(" ")
+	t.add(strconv.Itoa(p.PID))
+	if p.ThreadID != 0 && p.ThreadID != p.PID {
+		t.add("/" + strconv.Itoa(p.ThreadID))
+	}
+	t.add("] ")
+}
+
+func (t *line) call(name string) {
+	t.paint(bold, name)
+	t.add("(")
+	t.some = false
+}
+
+func (t *line) comma() {
+	if t.some {
+		t.add(", ")
+	}
+	t.some = true
+}
+
+func (t *line) quoted(s string) { t.paint(green, strconv.Quote(s)) }
+
+func (t *line) note(s string) {
+	t.add(" ")
+	t.paint(yellow, "/* "+s+" */")
+}
+
+// fd writes a descriptor and what is behind it, as strace -y does.
+func (t *line) fd(fd int, path string) {
+	t.add(strconv.Itoa(fd))
+	if path != "" {
+		t.add("<")
+		t.paint(green, escaped(path))
+		t.add(">")
+	}
+}
+
+// escaped makes a name fit for a terminal.
+func escaped(s string) string {
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
+}
+
+func (t *line) content(c *event.Content) {
+	switch {
+	case !c.Known:
+		t.add("…")
+		return
+	case c.Fault && len(c.Bytes) == 0:
+		t.add("?")
+		return
+	}
+	const shown = 64
+	b := c.Bytes
+	if len(b) > shown {
+		b = b[:shown]
+	}
+	t.out = strconv.AppendQuote(t.out, string(b))
+	if c.Cut || len(b) < len(c.Bytes) {
+		t.add("…")
+	}
+}
+
+func (t *line) file(f *event.File) {
+	byPath := f.Given != "" || f.Flags != "" || f.Handle < 0 || f.Operation == "OpenFile" || f.Operation == "CreateFile"
+	if byPath {
+		t.comma()
+		t.quoted(f.Path)
+	} else {
+		t.comma()
+		t.fd(f.Handle, f.Path)
+	}
+	if f.NewPath != "" {
+		t.comma()
+		t.quoted(f.NewPath)
+	}
+	if f.Flags != "" {
+		t.comma()
+		t.add(f.Flags)
+	}
+	if f.Transfer && f.NewPath == "" && !f.Result.Failed() {
+		t.comma()
+		t.content(&f.Content)
+	}
+	if f.Operation == "ChangeMode" {
+		i := 1
+		if f.Result.Syscall == "fchmodat" || f.Result.Syscall == "fchmodat2" {
+			i = 2
+		}
+		t.comma()
+		t.add("0" + strconv.FormatUint(f.Result.Args[i]&0o7777, 8))
+	}
+	if f.Operation == "CreateFile" {
+		t.note("created")
+	}
+}
+
+func (t *line) network(n *event.Network) {
+	if n.Handle >= 0 {
+		t.comma()
+		t.fd(n.Handle, n.Protocol)
+	} else if n.Protocol != "" {
+		t.comma()
+		t.add(n.Protocol)
+	}
+	if n.Transfer && !n.Result.Failed() {
+		t.comma()
+		t.content(&n.Content)
+	}
+	if !n.Local.IsZero() && n.Operation != "Connect" {
+		t.comma()
+		t.quoted(n.Local.String())
+	}
+	if !n.Remote.IsZero() {
+		t.add(" → ")
+		t.quoted(n.Remote.String())
+	}
+}
+
+func (t *line) dns(messages []event.DNS) {
+	for i := range messages {
+		m := &messages[i]
+		s := "DNS"
+		for _, q := range m.Questions {
+			s += " " + q.Type + " " + escaped(q.Name) + "?"
+		}
+		if m.Response {
+			s += " " + m.Code
+			for _, a := range m.Answers {
+				s += " " + a.Type + " " + escaped(a.Data)
+			}
+		}
+		t.note(s)
+	}
+}
+
+func (t *line) operation(p *event.Operation) {
+	if p.Path != "" {
+		t.comma()
+		t.quoted(p.Path)
+		return
+	}
+	for _, arg := range p.Arguments() {
+		t.comma()
+		t.add(strconv.FormatInt(int64(arg), 10))
+	}
+}
+
+func (t *line) result(r *event.Result) {
+	t.add(") = ")
+	if r.Failed() {
+		t.paint(red, "-1 "+event.Errno(r.Return))
+		return
+	}
+	t.add(strconv.FormatInt(r.Return, 10))
+}
