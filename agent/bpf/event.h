@@ -65,7 +65,7 @@ struct section {
  */
 struct file_section {
 	__u64 inode;
-	__u32 dev, mode, fmode, pad;
+	__u32 dev, mode, fmode, magic; /* magic: of the file system */
 };
 
 struct socket_section {

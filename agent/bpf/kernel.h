@@ -94,6 +94,7 @@ struct hlist_bl_node {
 
 struct super_block {
 	__u32 s_dev;
+	unsigned long s_magic;
 };
 
 struct inode {

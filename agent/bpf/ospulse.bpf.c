@@ -73,10 +73,15 @@ struct note {
 	__u32 op;
 };
 
-/* What close closes; a longer path is cut. */
+/* What close closes: the section of it, of some size. */
 struct closing {
 	__u32 len;
-	__u8 data[764];
+	__u8 data[508];
+};
+
+struct long_closing {
+	__u32 len;
+	__u8 data[MAX_PATH + 1020];
 };
 
 /* A call of SSL_read or SSL_write that has begun. */
@@ -138,6 +143,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct closing);
 } closings SEC(".maps");
+
+/* Those that do not fit there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, struct long_closing);
+} long_closings SEC(".maps");
 
 /* Does the connection of this struct sock speak HTTP? */
 struct {
@@ -344,7 +357,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	head->mode = BPF_CORE_READ(inode, i_mode);
 	head->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	head->fmode = fmode;
-	head->pad = 0;
+	head->magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	/* as d_unlinked: not in the hash, and not a root */
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
 		flags |= SECTION_DELETED;
@@ -893,42 +906,47 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!buffer || buffer->busy)
 		return 0;
-	buffer->off = 0;
+	/* The section goes behind its length: what the maps take as their value. */
+	buffer->off = sizeof(__u32);
 	put_fd(arg(args, call->fd), SECTION_FILE);
-	/* the map takes the value from the buffer: len, data */
-	__u64 len = buffer->off;
-	struct closing *closing = (struct closing *)&buffer->data[BUFFER - sizeof(*closing)];
-
-	BOUND(len, sizeof(closing->data));
-	closing->len = len;
-	bpf_probe_read_kernel(closing->data, len, buffer->data);
-	bpf_map_update_elem(&closings, &tid, closing, BPF_ANY);
+	*(__u32 *)buffer->data = buffer->off - sizeof(__u32);
+	if (buffer->off <= sizeof(struct closing))
+		bpf_map_update_elem(&closings, &tid, buffer->data, BPF_ANY);
+	else
+		bpf_map_update_elem(&long_closings, &tid, buffer->data, BPF_ANY);
 	return 0;
 }
 
 /* Puts back what sys_enter kept of the descriptor that is closed now. */
 __noinline int put_closed(__u32 tid)
 {
-	struct closing *closing = bpf_map_lookup_elem(&closings, &tid);
 	struct buffer *buffer = buffer_of_cpu();
+	struct closing *closing;
+	struct long_closing *long_closing;
 	__u64 len;
 	__u32 off;
 
-	if (!closing || !buffer)
+	if (!buffer)
 		return 0;
 	off = buffer->off;
-	ROOM(buffer, off, sizeof(*closing));
-	len = closing->len;
-	BOUND(len, sizeof(closing->data));
-	bpf_probe_read_kernel(&buffer->data[off], len, closing->data);
-	buffer->off = off + len;
-	if (len == sizeof(closing->data)) { /* cut */
-		struct section *section = (struct section *)&buffer->data[off];
-
-		section->len = len - sizeof(*section);
-		section->flags |= SECTION_CUT;
+	ROOM(buffer, off, sizeof(*long_closing));
+	closing = bpf_map_lookup_elem(&closings, &tid);
+	if (closing) {
+		len = closing->len;
+		BOUND(len, sizeof(closing->data));
+		bpf_probe_read_kernel(&buffer->data[off], len, closing->data);
+		buffer->off = off + len;
+		bpf_map_delete_elem(&closings, &tid);
+		return 0;
 	}
-	bpf_map_delete_elem(&closings, &tid);
+	long_closing = bpf_map_lookup_elem(&long_closings, &tid);
+	if (long_closing) {
+		len = long_closing->len;
+		BOUND(len, sizeof(long_closing->data));
+		bpf_probe_read_kernel(&buffer->data[off], len, long_closing->data);
+		buffer->off = off + len;
+		bpf_map_delete_elem(&long_closings, &tid);
+	}
 	return 0;
 }
 

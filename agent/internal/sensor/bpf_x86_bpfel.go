@@ -19,6 +19,7 @@ const (
 	bpfMapBuffers        = "buffers"
 	bpfMapClosings       = "closings"
 	bpfMapEvents         = "events"
+	bpfMapLongClosings   = "long_closings"
 	bpfMapLosses         = "losses"
 	bpfMapNotes          = "notes"
 	bpfMapProcs          = "procs"
@@ -93,6 +94,7 @@ type bpfMapSpecs struct {
 	Buffers        *ebpf.MapSpec `ebpf:"buffers"`
 	Closings       *ebpf.MapSpec `ebpf:"closings"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	LongClosings   *ebpf.MapSpec `ebpf:"long_closings"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Notes          *ebpf.MapSpec `ebpf:"notes"`
 	Procs          *ebpf.MapSpec `ebpf:"procs"`
@@ -135,6 +137,7 @@ type bpfMaps struct {
 	Buffers        *ebpf.Map `ebpf:"buffers"`
 	Closings       *ebpf.Map `ebpf:"closings"`
 	Events         *ebpf.Map `ebpf:"events"`
+	LongClosings   *ebpf.Map `ebpf:"long_closings"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Notes          *ebpf.Map `ebpf:"notes"`
 	Procs          *ebpf.Map `ebpf:"procs"`
@@ -149,6 +152,7 @@ func (m *bpfMaps) Close() error {
 		m.Buffers,
 		m.Closings,
 		m.Events,
+		m.LongClosings,
 		m.Losses,
 		m.Notes,
 		m.Procs,

@@ -55,6 +55,12 @@ const (
 	fileIsCreated = 0x100000 // FMODE_CREATED
 )
 
+// Magic numbers of file systems whose files have no name.
+const (
+	magicPidfs = 0x50494446
+	magicNsfs  = 0x6e736673
+)
+
 // section is a part of a record. Its body is the record's memory.
 type section struct {
 	flags uint8
@@ -220,12 +226,8 @@ func (s *section) info() (f fileInfo) {
 	f.fmode = le.Uint32(s.body[16:])
 	f.deleted = s.flags&sectionDeleted != 0
 	components := s.body[fileHeadSize:]
-	if s.flags&sectionName != 0 {
-		f.path = f.pseudo(components)
-		return f
-	}
-	if len(components) == 0 && f.mode&modeType == modeFIFO {
-		f.path = "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
+	if s.flags&sectionName != 0 || len(components) == 0 && f.mode&modeType == modeFIFO {
+		f.path = f.pseudo(components, le.Uint32(s.body[20:]))
 		return f
 	}
 	// The components come last first: fill the path from its end.
@@ -259,7 +261,7 @@ func (s *section) info() (f fileInfo) {
 }
 
 // pseudo names a file that is in no directory, as /proc/PID/fd does.
-func (f *fileInfo) pseudo(components []byte) string {
+func (f *fileInfo) pseudo(components []byte, magic uint32) string {
 	name := ""
 	if len(components) > 0 && int(components[0]) < len(components) {
 		name = string(components[1 : 1+components[0]])
@@ -269,6 +271,10 @@ func (f *fileInfo) pseudo(components []byte) string {
 		return "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
 	case len(name) > 0 && name[0] == '[':
 		return "anon_inode:" + name
+	case magic == magicPidfs:
+		return "anon_inode:[pidfd]"
+	case magic == magicNsfs:
+		return "namespace:[" + strconv.FormatUint(f.inode, 10) + "]"
 	default:
 		f.deleted = true
 		return "/" + name

@@ -1,0 +1,444 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"ospulse/agent/internal/event"
+)
+
+// The launcher is this test program, started with this variable: it waits until
+// it is watched, then becomes the program.
+const launcherVariable = "OSPULSE_TEST_LAUNCHER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(launcherVariable) != "" {
+		var one [1]byte
+		if n, _ := syscall.Read(3, one[:]); n == 1 {
+			syscall.Close(3)
+			os.Unsetenv(launcherVariable)
+			err := syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(126)
+	}
+	os.Exit(m.Run())
+}
+
+// needRoot skips where the kernel would not load the programs; where CI is root it
+// never does.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root")
+	}
+}
+
+func newSensor(t *testing.T, options Options) *Sensor {
+	t.Helper()
+	s, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// held starts a program that waits before its exec.
+func held(t *testing.T, dir string, argv ...string) (cmd *exec.Cmd, release func()) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold, end, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(self, argv...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), launcherVariable+"=1", "LC_ALL=C")
+	cmd.ExtraFiles = []*os.File{hold}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hold.Close()
+	t.Cleanup(func() {
+		end.Close()
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	return cmd, func() {
+		if _, err := end.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// step is one call, as both sides are compared: what it was, how it ended, and,
+// where strace says it, the path of its descriptor and the bytes that it moved.
+type step struct{ call, result, detail string }
+
+func (s step) String() string { return s.call + "(" + s.detail + ") = " + s.result }
+
+// TestSeesWhatStraceSees runs programs under strace and the sensor at once: every
+// call that one reports the other must report too, in the order of each thread.
+func TestSeesWhatStraceSees(t *testing.T) {
+	needRoot(t)
+	programs := build(t)
+	s := newSensor(t, Options{ContentBytes: MaxContent})
+	for name, argv := range map[string][]string{
+		"files":     {programs + "/files"},
+		"processes": {programs + "/processes"},
+		"sockets":   {programs + "/sockets"},
+		"shell":     {"/bin/sh", "-c", "cd /usr; cat bin/../share/zoneinfo/UTC | wc -c > $OLDPWD/out; mv $OLDPWD/out $OLDPWD/in; (exit 3)"},
+		"busybox":   {"/bin/busybox", "sh", "-c", "mkdir a; cd a; echo x > y; mv y z; ln -s z w; cat w; rm -r ../a; kill -9 $$"},
+		"python": {python(t), "-c", "import os,subprocess,socket,threading\n" +
+			"open('p','w').write('x'*3000)\n" +
+			"t=[threading.Thread(target=lambda: open('p').read()) for _ in range(4)]\n" +
+			"[x.start() for x in t]; [x.join() for x in t]\n" +
+			"subprocess.run(['/bin/echo','from python'],stdout=subprocess.DEVNULL)\n" +
+			"a,b=socket.socketpair(); a.send(b'pair'); b.recv(9)\n"},
+		"go": {programs + "/goprogram", "."},
+	} {
+		t.Run(name, func(t *testing.T) { compare(t, s, argv) })
+	}
+}
+
+// python gives the interpreter itself, not a shim of pyenv.
+func python(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("python3", "-c", "import sys,os; print(os.path.realpath(sys.executable))").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// build compiles the programs of testdata.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"files", "processes", "sockets", "many"} {
+		run(t, "gcc", "-w", "-O1", "-pthread", "-o", dir+"/"+name, "testdata/programs/"+name+".c")
+	}
+	run(t, "go", "build", "-o", dir+"/goprogram", "./testdata/programs/goprogram")
+	return dir
+}
+
+func run(t *testing.T, argv ...string) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", argv, err, out)
+	}
+}
+
+func compare(t *testing.T, s *Sensor, argv []string) {
+	dir := t.TempDir()
+	cmd, release := held(t, dir, argv...)
+	pid := cmd.Process.Pid
+
+	traced := filepath.Join(t.TempDir(), "strace")
+	strace := exec.Command("strace", "-f", "-y", "-xx", "-ttt", "-s", strconv.Itoa(MaxContent), "-e", "trace="+straceCalls(), "-o", traced, "-p", strconv.Itoa(pid))
+	said, err := strace.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := strace.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(said)
+	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, "attached") {
+		t.Fatalf("strace: %q, %v", line, err)
+	}
+	var events []*event.Event
+	w, err := s.Watch(Scope{PIDs: []int{pid}, OnExec: true}, func(e *event.Event) { events = append(events, e) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	_ = cmd.Wait()    // some programs fail on purpose
+	_ = strace.Wait() // it ends as its program does
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(traced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fromStrace(t, text, pid)
+	got := fromEvents(t, events)
+	if len(want) < 1 {
+		t.Fatal("strace saw nothing")
+	}
+	total := 0
+	for tid := range want {
+		if _, ok := got[tid]; !ok {
+			t.Errorf("thread %d is missing: %v", tid, want[tid])
+		}
+	}
+	for tid := range got {
+		total += len(got[tid])
+		if !slices.Equal(got[tid], want[tid]) {
+			i := 0
+			for i < len(got[tid]) && i < len(want[tid]) && got[tid][i] == want[tid][i] {
+				i++
+			}
+			context := func(steps []step) string {
+				var out strings.Builder
+				for j := max(0, i-2); j < min(len(steps), i+4); j++ {
+					line := steps[j].String()
+					if len(line) > 300 {
+						line = line[:300] + "…"
+					}
+					fmt.Fprintf(&out, "\n\t%3d %s", j, line)
+				}
+				return out.String()
+			}
+			t.Errorf("thread %d differs from call %d on (%d events, %d calls)\ngot:%s\nstrace:%s", tid, i,
+				len(got[tid]), len(want[tid]), context(got[tid]), context(want[tid]))
+		}
+	}
+	t.Logf("%d calls of %d threads are the same", total, len(got))
+}
+
+// straceCalls is every call that is reported, for strace's -e trace.
+func straceCalls() string {
+	var names []string
+	for _, c := range calls[1:] {
+		if c.numbers[0] >= 0 || c.numbers[1] >= 0 {
+			names = append(names, "?"+c.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+var (
+	straceLine       = regexp.MustCompile(`^(\d+)\s+[\d.]+ (.*)$`)
+	straceResumed    = regexp.MustCompile(`^<\.\.\. \w+ resumed>\s?`)
+	straceCall       = regexp.MustCompile(`^(\w+)\((.*)\)\s+= (0x[0-9a-f]+|-?\d+|\?)(?:<((?:\\x[0-9a-f]{2})*)>(?:\(deleted\))?)?\s*([A-Z_]*)`)
+	straceFD         = regexp.MustCompile(`^-?\d+(?:<((?:[^<>]|->)*)>)?(\(deleted\))?`)
+	straceHex        = regexp.MustCompile(`\\x([0-9a-f]{2})`)
+	straceUnfinished = regexp.MustCompile(` <(unfinished|pid changed to \d+) \.\.\.>$`)
+	straceSuperseded = regexp.MustCompile(`^\+\+\+ superseded by execve in pid (\d+)`)
+	straceExit       = regexp.MustCompile(`^\+\+\+ (exited with \d+|killed by \w+)`)
+)
+
+// unhex decodes what strace -xx writes.
+func unhex(s string) string {
+	return straceHex.ReplaceAllStringFunc(s, func(h string) string {
+		n, _ := strconv.ParseUint(h[2:], 16, 8)
+		return string([]byte{byte(n)})
+	})
+}
+
+// fromStrace reads strace's output from the exec of the launcher on.
+func fromStrace(t *testing.T, text []byte, first int) map[int][]step {
+	steps := map[int][]step{}
+	unfinished := map[int]string{}
+	begun := false
+	threads := map[int]bool{}
+	for raw := range bytes.Lines(text) {
+		m := straceLine.FindStringSubmatch(strings.TrimRight(string(raw), "\n"))
+		if m == nil {
+			t.Fatalf("strace says %q", raw)
+		}
+		tid, _ := strconv.Atoi(m[1])
+		line := m[2]
+		if loc := straceUnfinished.FindStringIndex(line); loc != nil {
+			unfinished[tid] = line[:loc[0]]
+			continue
+		}
+		if loc := straceResumed.FindStringIndex(line); loc != nil {
+			line = unfinished[tid] + line[loc[1]:]
+			delete(unfinished, tid)
+		}
+		if exit := straceExit.FindStringSubmatch(line); exit != nil {
+			if begun && !threads[tid] {
+				steps[tid] = append(steps[tid], step{"exit", exit[1], ""})
+			}
+			continue
+		}
+		if by := straceSuperseded.FindStringSubmatch(line); by != nil { // its execve is resumed under the first thread's number
+			thread, _ := strconv.Atoi(by[1])
+			unfinished[tid] = unfinished[thread]
+			continue
+		}
+		if strings.HasPrefix(line, "--- SIG") {
+			continue
+		}
+		call := straceCall.FindStringSubmatch(line)
+		if call == nil && begun {
+			t.Fatalf("strace says %q", line)
+		}
+		if !begun {
+			if call == nil || call[1] != "execve" || call[3] != "0" {
+				continue
+			}
+			begun = true
+			tid = first
+		}
+		if s, ok := stepOf(call); ok {
+			steps[tid] = append(steps[tid], s)
+		}
+		if (call[1] == "clone" || call[1] == "clone3") && strings.Contains(call[2], "CLONE_THREAD") {
+			n, _ := strconv.Atoi(call[3])
+			threads[n] = true
+		}
+	}
+	return steps
+}
+
+// stepOf reads a call of strace's; false for what the sensor leaves out.
+func stepOf(m []string) (step, bool) {
+	name, args, ret := m[1], m[2], m[3]
+	switch name {
+	case "mmap":
+		if !strings.Contains(args, "PROT_EXEC") || strings.Contains(args, "MAP_ANONYMOUS") {
+			return step{}, false
+		}
+		n, _ := strconv.ParseUint(strings.TrimPrefix(ret, "0x"), 16, 64)
+		ret = strconv.FormatUint(n, 10)
+		args = strings.Join(strings.Split(args, ", ")[4:], ", ")
+	case "fcntl":
+		if !strings.Contains(args, "F_DUPFD") {
+			return step{}, false
+		}
+	}
+	s := step{call: name, result: ret}
+	if ret == "-1" || ret == "?" {
+		s.result = m[5]
+	}
+	if s.result == "" { // it was killed in the call, which strace cannot see the end of
+		s.result = "ERESTARTSYS"
+	}
+	switch {
+	case name == "openat" || name == "open" || name == "creat":
+		s.detail = unhex(m[4]) // what the kernel opened
+	case name == "sendfile":
+		s.detail = detailOf(strings.SplitN(args, ", ", 2)[1])
+	case descriptorCall(name):
+		s.detail = detailOf(args)
+	}
+	if strings.HasPrefix(s.detail, "socket:[") {
+		s.detail = ""
+	}
+	if transferred(name) && ret != "-1" && ret != "?" && ret != "0" {
+		if i := strings.IndexByte(args, '"'); i >= 0 && strings.Count(args, `"`) == 2 {
+			s.detail += " " + unhex(args[i+1:strings.LastIndexByte(args, '"')])
+		}
+	}
+	return s, true
+}
+
+// detailOf gives what is behind the descriptor that arguments begin with.
+func detailOf(args string) string {
+	m := straceFD.FindStringSubmatch(args)
+	if m == nil {
+		return ""
+	}
+	path := unhex(m[1])
+	if strings.Contains(path, ":[") { // a pipe or a socket: the number says it all
+		if i := strings.Index(path, "->"); i >= 0 {
+			path = path[:i]
+		}
+	}
+	return path
+}
+
+func descriptorCall(name string) bool {
+	switch name {
+	case "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev2", "close", "dup", "dup2", "dup3",
+		"fchmod", "fchown", "ftruncate", "fchdir", "copy_file_range", "splice", "mmap", "fcntl":
+		return true
+	default:
+		return false
+	}
+}
+
+func transferred(name string) bool {
+	switch name {
+	case "read", "write", "pread64", "pwrite64":
+		return true
+	default:
+		return false
+	}
+}
+
+// fromEvents brings events into the same form.
+func fromEvents(t *testing.T, events []*event.Event) map[int][]step {
+	t.Helper()
+	steps := map[int][]step{}
+	add := func(p *event.Process, r *event.Result, detail string) {
+		result := strconv.FormatInt(r.Return, 10)
+		if r.Failed() {
+			result = event.Errno(r.Return)
+		}
+		tid := p.ThreadID
+		steps[tid] = append(steps[tid], step{r.Syscall, result, detail})
+	}
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.File:
+			detail := ""
+			name := d.Result.Syscall
+			switch {
+			case name == "openat" || name == "open" || name == "creat":
+				if !d.Result.Failed() {
+					detail = d.Path
+				}
+			case descriptorCall(name) || name == "sendfile":
+				detail = d.Path
+			}
+			if transferred(name) && d.Result.Return > 0 {
+				detail += " " + string(d.Content.Bytes)
+			}
+			add(&d.Actor, &d.Result, detail)
+		case *event.Network:
+			detail := ""
+			if transferred(d.Result.Syscall) && d.Result.Return > 0 {
+				detail += " " + string(d.Content.Bytes)
+			}
+			add(&d.Actor, &d.Result, detail)
+		case *event.Creation:
+			if d.Result.Failed() {
+				add(&d.Actor, &d.Result, "")
+			} else {
+				add(&event.Process{ThreadID: d.New.PID}, &d.Result, "")
+			}
+		case *event.Fork:
+			add(&d.Actor, &d.Result, "")
+		case *event.Operation:
+			add(&d.Actor, &d.Result, "")
+		case *event.Exit:
+			result := "exited with " + strconv.Itoa(d.Code)
+			if d.Signal != 0 {
+				result = "killed by " + event.SignalName(d.Signal)
+			}
+			steps[d.Actor.PID] = append(steps[d.Actor.PID], step{"exit", result, ""})
+		case *event.Lost:
+			t.Errorf("%d events lost", d.Count)
+		}
+	}
+	return steps
+}
