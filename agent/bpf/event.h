@@ -13,7 +13,13 @@ enum event_type {
 	EVENT_EXEC = 3,    /* args: tid before the exec */
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more of the data of the EVENT_SYSCALL before */
-	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes; op: 0 read, 1 written */
+	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
+};
+
+enum tls_op {
+	TLS_READ = 0,
+	TLS_WRITTEN = 1,
+	TLS_FREED = 2,
 };
 
 /* event_header.flags */

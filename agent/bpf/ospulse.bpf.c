@@ -454,8 +454,8 @@ __noinline int put_socket(__u64 sock_address, __u64 inode_address)
 		head->remote_port = __builtin_bswap16(BPF_CORE_READ(sock, __sk_common.skc_dport));
 	}
 	if (head->family == AF_INET) {
-		BPF_CORE_READ_INTO(head->local, sock, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO(head->remote, sock, __sk_common.skc_daddr);
+		BPF_CORE_READ_INTO((__be32 *)head->local, sock, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)head->remote, sock, __sk_common.skc_daddr);
 	} else if (head->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&head->local, sock, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&head->remote, sock, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
@@ -1262,5 +1262,169 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 		}
 	}
 	bpf_map_delete_elem(&procs, &pid);
+	return 0;
+}
+
+/*
+ * OpenSSL: SSL_read and SSL_write, before encryption and after decryption. These
+ * programs can be preempted, so they write into the ring itself, not into the
+ * buffer of the CPU.
+ */
+#if defined(__TARGET_ARCH_x86)
+#define PARM1(context) ((context)->di)
+#define PARM2(context) ((context)->si)
+#define PARM4(context) ((context)->cx)
+#define RESULT(context) ((context)->ax)
+#else
+#define PARM1(context) ((context)->regs[0])
+#define PARM2(context) ((context)->regs[1])
+#define PARM4(context) ((context)->regs[3])
+#define RESULT(context) ((context)->regs[0])
+#endif
+
+#define TLS_SMALL 1024
+
+struct tls_small {
+	struct event_header header;
+	struct section section;
+	__u8 data[TLS_SMALL];
+};
+
+struct tls_large {
+	struct event_header header;
+	struct section section;
+	__u8 data[MAX_DATA];
+};
+
+static __always_inline int tls_begin(__u64 ssl, __u64 data, __u64 done)
+{
+	struct tls_call call = {.ssl = ssl, .data = data, .done = done};
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32;
+
+	if (sessions_of(bpf_map_lookup_elem(&procs, &pid)))
+		bpf_map_update_elem(&tls_calls, &id, &call, BPF_ANY);
+	return 0;
+}
+
+static __always_inline void tls_header(struct event_header *header, struct proc *proc, __u64 sessions, __u16 op)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct proc made = {};
+
+	if (!proc || !(proc->flags & PROC_KNOWN)) {
+		know(&made, current_task());
+		proc = &made;
+	}
+	__builtin_memset(header, 0, sizeof(*header));
+	header->time = bpf_ktime_get_boot_ns();
+	header->sessions = sessions;
+	header->pid = id >> 32;
+	header->tid = id;
+	header->uid = bpf_get_current_uid_gid();
+	header->cgroup = bpf_get_current_cgroup_id();
+	header->type = EVENT_TLS;
+	header->op = op;
+	header->start = proc->start;
+	header->parent_pid = proc->parent_pid;
+	header->parent_start = proc->parent_start;
+	bpf_get_current_comm(header->comm, sizeof(header->comm));
+}
+
+#define TLS_EVENT(kind, size)                                                               \
+	do {                                                                                \
+		struct kind *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);       \
+		__u64 n = rest;                                                             \
+                                                                                            \
+		if (!event) {                                                               \
+			lose(sessions);                                                     \
+			return 0;                                                           \
+		}                                                                           \
+		tls_header(&event->header, proc, sessions, op);                             \
+		event->header.ret = len;                                                    \
+		event->header.args[0] = call->ssl;                                          \
+		event->header.args[1] = offset;                                             \
+		event->section.type = SECTION_DATA;                                         \
+		event->section.flags = 0;                                                   \
+		BOUND(n, size);                                                             \
+		if (bpf_probe_read_user(event->data, n, (void *)(call->data + offset))) {   \
+			event->section.flags = SECTION_FAULT;                               \
+			n = 0;                                                              \
+		}                                                                           \
+		event->section.len = n;                                                     \
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);                                \
+	} while (0)
+
+static __always_inline int tls_end(__s64 result, __u16 op)
+{
+	__u64 id = bpf_get_current_pid_tgid(), sessions, len = result;
+	__u32 pid = id >> 32;
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &id);
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+
+	if (!call)
+		return 0;
+	sessions = sessions_of(proc);
+	if (result <= 0 || !sessions)
+		goto out;
+	if (call->done && bpf_probe_read_user(&len, sizeof(len), (void *)call->done))
+		goto out;
+	for (__u32 i = 0; i < MAX_CHUNKS; i++) {
+		__u64 offset = i * MAX_DATA, rest = len - offset;
+
+		if (offset >= len)
+			break;
+		if (rest <= TLS_SMALL)
+			TLS_EVENT(tls_small, TLS_SMALL);
+		else
+			TLS_EVENT(tls_large, MAX_DATA);
+	}
+out:
+	bpf_map_delete_elem(&tls_calls, &id);
+	return 0;
+}
+
+SEC("uprobe/SSL_read")
+int tls_enter(struct pt_regs *ctx)
+{
+	return tls_begin(PARM1(ctx), PARM2(ctx), 0);
+}
+
+SEC("uprobe/SSL_read_ex")
+int tls_enter_ex(struct pt_regs *ctx)
+{
+	return tls_begin(PARM1(ctx), PARM2(ctx), PARM4(ctx));
+}
+
+SEC("uretprobe/SSL_read")
+int tls_read(struct pt_regs *ctx)
+{
+	return tls_end((__s32)RESULT(ctx), TLS_READ);
+}
+
+SEC("uretprobe/SSL_write")
+int tls_write(struct pt_regs *ctx)
+{
+	return tls_end((__s32)RESULT(ctx), TLS_WRITTEN);
+}
+
+SEC("uprobe/SSL_free")
+int tls_free(struct pt_regs *ctx)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc);
+	struct event_header *header;
+
+	if (!sessions)
+		return 0;
+	header = bpf_ringbuf_reserve(&events, sizeof(*header), 0);
+	if (!header) {
+		lose(sessions);
+		return 0;
+	}
+	tls_header(header, proc, sessions, TLS_FREED);
+	header->args[0] = PARM1(ctx);
+	bpf_ringbuf_submit(header, BPF_RB_NO_WAKEUP);
 	return 0;
 }

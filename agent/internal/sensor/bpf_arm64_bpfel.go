@@ -32,6 +32,11 @@ const (
 	bpfProgProcessFork   = "process_fork"
 	bpfProgSysEnter      = "sys_enter"
 	bpfProgSysExit       = "sys_exit"
+	bpfProgTlsEnter      = "tls_enter"
+	bpfProgTlsEnterEx    = "tls_enter_ex"
+	bpfProgTlsFree       = "tls_free"
+	bpfProgTlsRead       = "tls_read"
+	bpfProgTlsWrite      = "tls_write"
 	bpfVarAllSessions    = "all_sessions"
 	bpfVarContentBytes   = "content_bytes"
 	bpfVarEpoch          = "epoch"
@@ -85,6 +90,11 @@ type bpfProgramSpecs struct {
 	ProcessFork *ebpf.ProgramSpec `ebpf:"process_fork"`
 	SysEnter    *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit     *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	TlsEnter    *ebpf.ProgramSpec `ebpf:"tls_enter"`
+	TlsEnterEx  *ebpf.ProgramSpec `ebpf:"tls_enter_ex"`
+	TlsFree     *ebpf.ProgramSpec `ebpf:"tls_free"`
+	TlsRead     *ebpf.ProgramSpec `ebpf:"tls_read"`
+	TlsWrite    *ebpf.ProgramSpec `ebpf:"tls_write"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -182,6 +192,11 @@ type bpfPrograms struct {
 	ProcessFork *ebpf.Program `ebpf:"process_fork"`
 	SysEnter    *ebpf.Program `ebpf:"sys_enter"`
 	SysExit     *ebpf.Program `ebpf:"sys_exit"`
+	TlsEnter    *ebpf.Program `ebpf:"tls_enter"`
+	TlsEnterEx  *ebpf.Program `ebpf:"tls_enter_ex"`
+	TlsFree     *ebpf.Program `ebpf:"tls_free"`
+	TlsRead     *ebpf.Program `ebpf:"tls_read"`
+	TlsWrite    *ebpf.Program `ebpf:"tls_write"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -191,6 +206,11 @@ func (p *bpfPrograms) Close() error {
 		p.ProcessFork,
 		p.SysEnter,
 		p.SysExit,
+		p.TlsEnter,
+		p.TlsEnterEx,
+		p.TlsFree,
+		p.TlsRead,
+		p.TlsWrite,
 	)
 }
 

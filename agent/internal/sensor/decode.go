@@ -30,6 +30,8 @@ type decoder struct {
 	nameOf func(pid uint32) string
 	record record
 	http   *httpAssembler
+	// contentBytes is how many bytes of a transfer an event keeps.
+	contentBytes int
 	// exits are the last ones: of two threads that end at the same moment, both
 	// may tell of the end of their process.
 	exits [256]exitOf
@@ -40,8 +42,11 @@ type exitOf struct {
 	start uint64
 }
 
-func newDecoder(boot time.Time, nameOf func(pid uint32) string) *decoder {
-	return &decoder{boot: boot, processes: map[uint32]*process{}, nameOf: nameOf, http: newHTTPAssembler()}
+func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string) *decoder {
+	return &decoder{
+		boot: boot, contentBytes: contentBytes, nameOf: nameOf,
+		processes: map[uint32]*process{}, http: newHTTPAssembler(),
+	}
 }
 
 func (d *decoder) wall(boottime uint64) time.Time {
@@ -107,7 +112,7 @@ func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
 	case recordExec:
 		emit(d.exec(r))
 	case recordExit:
-		if e := d.exit(r); e != nil {
+		if e := d.exit(r, emit); e != nil {
 			emit(e)
 		}
 	case recordMore:
@@ -200,7 +205,7 @@ func (d *decoder) exec(r *record) *event.Event {
 }
 
 // exit ends a process; nil if that was told already.
-func (d *decoder) exit(r *record) *event.Event {
+func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 	at := d.wall(r.time)
 	actor := d.actor(r)
 	actor.ThreadID = 0
@@ -208,6 +213,7 @@ func (d *decoder) exit(r *record) *event.Event {
 		return nil
 	}
 	d.exits[r.pid%uint32(len(d.exits))] = exitOf{r.pid, r.start}
+	d.http.exited(actor, at, emit)
 	data := &event.Exit{Actor: actor, Time: at, Signal: int(r.ret & 0x7f), Core: r.ret&0x80 != 0}
 	if data.Signal == 0 {
 		data.Code = int(r.ret >> 8 & 0xff)
@@ -283,6 +289,14 @@ func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
 			return
 		}
 		emit(d.file(r, c))
+		if c.op == "CopyFile" && r.file.set && (r.socket.set || r.resultSocket.set) {
+			socket := &r.socket
+			if r.resultSocket.set {
+				socket = &r.resultSocket
+			}
+			info := socket.socketInfo()
+			d.http.copied(d, r, &info, emit)
+		}
 	}
 }
 
@@ -312,13 +326,20 @@ func (d *decoder) operation(r *record, c *call) *event.Event {
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
 
-// content reads the first bytes of a call.
-func (r *record) content() (c event.Content) {
+// content gives the first bytes of a call, as many as the settings say: of some,
+// more are there.
+func (d *decoder) content(r *record) (c event.Content) {
+	if d.contentBytes == 0 || r.ret < 0 {
+		return c
+	}
+	c.Known = true
 	if len(r.messages) == 0 || !r.messages[0].data.set {
 		return c
 	}
 	s := &r.messages[0].data
-	return event.Content{Bytes: bytes.Clone(s.body), Known: true, Cut: s.cut(), Fault: s.fault()}
+	n := min(len(s.body), d.contentBytes)
+	c.Bytes, c.Cut, c.Fault = bytes.Clone(s.body[:n]), s.cut() || n < len(s.body), s.fault()
+	return c
 }
 
 // fileEvent is an event and its data in one piece of memory.
@@ -345,7 +366,7 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 		}
 	}
 	if f.Transfer {
-		f.Content = r.content()
+		f.Content = d.content(r)
 	}
 	switch {
 	case c.flags&callReturnsFD != 0:

@@ -68,7 +68,7 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 		}
 	}
 	if n.Transfer {
-		n.Content = r.content()
+		n.Content = d.content(r)
 	}
 	if c.flags&callMessages != 0 && r.ret > 0 {
 		n.Messages = int(r.ret)
@@ -81,8 +81,15 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 		}
 	}
 	emit(&made.event)
-	if n.Transfer && socket.protocol == "tcp" {
-		d.http.plain(d, r, c, &socket, emit)
+	if socket.protocol == "tcp" {
+		switch {
+		case n.Transfer:
+			d.http.plain(d, r, c, &socket, emit)
+		case n.Operation == "Close":
+			d.http.closed(d, r, &socket, emit)
+		case n.Operation == "Connect":
+			d.http.remember(r.tid, &socket)
+		}
 	}
 }
 

@@ -138,6 +138,9 @@ func (r *record) parse(raw []byte) error {
 			return errShort
 		}
 		r.add(kind, section{flags: flags, body: rest[:size], set: true})
+		if r.kind == recordTLS { // of a fixed size: what follows is not used
+			break
+		}
 		rest = rest[size:]
 	}
 	return nil

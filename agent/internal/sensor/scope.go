@@ -105,18 +105,29 @@ func tree(pid int, do func(pid uint32) error) error {
 	}
 }
 
-// descendants gives a process and all that came of it.
-func descendants(pid int) ([]int, error) {
+// allProcesses lists the processes that there are.
+func allProcesses() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	children := map[int][]int{}
+	var pids []int
 	for _, entry := range entries {
-		child, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			pids = append(pids, pid)
 		}
+	}
+	return pids, nil
+}
+
+// descendants gives a process and all that came of it.
+func descendants(pid int) ([]int, error) {
+	pids, err := allProcesses()
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, child := range pids {
 		if parent, ok := parentOf(child); ok {
 			children[parent] = append(children[parent], child)
 		}
@@ -147,6 +158,9 @@ func parentOf(pid int) (int, bool) {
 func (s *Sensor) add(w *Watch, pid int) error {
 	bit := uint64(1) << w.slot
 	return tree(pid, func(pid uint32) error {
+		if s.tls != nil {
+			s.tls.mapped(int(pid))
+		}
 		return s.change(pid, func(p *proc) {
 			if w.scope.OnExec {
 				p.OnExec |= bit

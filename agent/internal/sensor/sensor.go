@@ -137,7 +137,7 @@ func (s *Sensor) start(cpus int) error {
 	if err != nil {
 		return err
 	}
-	s.decoder = newDecoder(boot, nameOfProcess)
+	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess)
 	if s.reader, err = ringbuf.NewReader(s.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
@@ -212,6 +212,15 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 	for _, pid := range scope.PIDs {
 		if err := s.add(w, pid); err != nil {
 			return nil, errors.Join(err, w.drop())
+		}
+	}
+	if s.tls != nil && scope.All {
+		pids, err := allProcesses()
+		if err != nil {
+			return nil, errors.Join(err, w.drop())
+		}
+		for _, pid := range pids {
+			s.tls.mapped(pid)
 		}
 	}
 	return w, nil
@@ -297,6 +306,9 @@ func (s *Sensor) attach() error {
 		}
 		s.links = append(s.links, l)
 	}
+	if s.options.TLS {
+		s.tls = newTLSProbes(&s.objects.bpfPrograms, s.log)
+	}
 	return nil
 }
 
@@ -306,6 +318,10 @@ func (s *Sensor) detach() error {
 		err = errors.Join(err, l.Close())
 	}
 	s.links = nil
+	if s.tls != nil {
+		err = errors.Join(err, s.tls.close())
+		s.tls = nil
+	}
 	return err
 }
 
@@ -373,6 +389,9 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 // give gives the events of a record to the watches that they are for.
 func (s *Sensor) give(raw []byte) {
 	err := s.decoder.decode(raw, func(e *event.Event) {
+		if s.tls != nil {
+			s.tls.notice(e)
+		}
 		for slot, bits := 0, s.decoder.record.sessions; bits != 0; slot, bits = slot+1, bits>>1 {
 			if w := s.watches[slot]; bits&1 != 0 && w != nil {
 				w.sink(e)

@@ -1,0 +1,214 @@
+package event
+
+import (
+	"encoding/base64"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxBody is how much of a body is kept, as the contract has it.
+const MaxBody = 100 << 10
+
+// Header is the headers of a message in their order; a name may come again.
+type Header []HeaderField
+
+// HeaderField is a header's name, as it was sent, and its value.
+type HeaderField struct{ Name, Value string }
+
+// Get gives a header's value, "" if it is not there.
+func (h Header) Get(name string) string {
+	for i := range h {
+		if strings.EqualFold(h[i].Name, name) {
+			return h[i].Value
+		}
+	}
+	return ""
+}
+
+// Body is the body of a message, without chunks.
+type Body struct {
+	Bytes     []byte // at most MaxBody
+	Size      int64  // all of it
+	Truncated bool   // some is not in Bytes
+	Encoding  string // that was undone (gzip, deflate); "" for none
+	Encoded   int64  // its size before
+}
+
+// Request is an HTTP request.
+type Request struct {
+	Method, Target, Version string
+	Header                  Header
+	Body                    Body
+}
+
+// Response is an HTTP response.
+type Response struct {
+	StatusCode      int
+	Reason, Version string
+	Header          Header
+	Body            Body
+}
+
+// HTTP is an http_network_operation: a request, or a response with the request
+// that it answers.
+type HTTP struct {
+	Actor    Process
+	Time     time.Time
+	TLS      bool
+	Serving  bool      // the process is the server
+	Server   Address   // zero when not known
+	Client   Address   // the same
+	Request  Request   // zero when it was not seen
+	Response *Response // nil: it is the request that this tells of
+}
+
+func (o *object) headers(h Header) {
+	o.object("headers", func(o *object) {
+		for i := range h {
+			value, again := h[i].Value, false
+			for j := range h {
+				if j != i && strings.EqualFold(h[j].Name, h[i].Name) {
+					if j < i {
+						again = true
+						break
+					}
+					value += ", " + h[j].Value
+				}
+			}
+			if !again { // a JSON object has a key once
+				if o.out[len(o.out)-1] != '{' {
+					o.out = append(o.out, ',')
+				}
+				o.out = append(AppendString(o.out, h[i].Name), ':')
+				o.out = AppendString(o.out, value)
+			}
+		}
+	})
+}
+
+func (o *object) body(b *Body) {
+	o.object("body", func(o *object) {
+		text := b.Bytes
+		if b.Truncated { // maybe within a character
+			for i := 0; i < utf8.UTFMax-1 && len(text) > 0; i++ {
+				if r, size := utf8.DecodeLastRune(text); r != utf8.RuneError || size != 1 {
+					break
+				}
+				text = text[:len(text)-1]
+			}
+		}
+		if utf8.Valid(text) {
+			o.text("type", "text")
+			o.text("content", string(text))
+		} else {
+			o.text("type", "binary")
+			o.key("content_b64")
+			o.out = append(base64.StdEncoding.AppendEncode(append(o.out, '"'), b.Bytes), '"')
+		}
+		o.number("size", b.Size)
+		o.key("truncated")
+		o.out = strconv.AppendBool(o.out, b.Truncated)
+		if b.Encoding != "" {
+			o.text("encoding", b.Encoding)
+			o.number("encoded_size", b.Encoded)
+		}
+	})
+}
+
+// URL gives the request's scheme, host, port and URL.
+func (h *HTTP) URL() (scheme, host string, port int, url string) {
+	scheme, port = "http", 80
+	if h.TLS {
+		scheme, port = "https", 443
+	}
+	standard := port
+	named := h.Request.Header.Get("Host")
+	if s, rest, ok := strings.Cut(h.Request.Target, "://"); ok { // to a proxy
+		scheme = s
+		named, _, _ = strings.Cut(rest, "/")
+	} else if h.Request.Method == "CONNECT" {
+		named = h.Request.Target
+	}
+	host = named
+	if name, p, err := net.SplitHostPort(named); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err == nil {
+			host, port = name, int(n)
+		}
+	} else if h.Server.Port.IsValid() {
+		port = int(h.Server.Port.Port())
+		if host == "" {
+			host = h.Server.Port.Addr().String()
+		}
+	}
+	host = strings.Trim(host, "[]")
+	switch {
+	case strings.Contains(h.Request.Target, "://"), h.Request.Method == "CONNECT":
+		return scheme, host, port, h.Request.Target
+	case port == standard && strings.Contains(host, ":"):
+		return scheme, host, port, scheme + "://[" + host + "]" + h.Request.Target
+	case port == standard:
+		return scheme, host, port, scheme + "://" + host + h.Request.Target
+	default:
+		return scheme, host, port, scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port)) + h.Request.Target
+	}
+}
+
+func (o *object) endpoint(name string, a Address) {
+	o.key(name)
+	if !a.Port.IsValid() {
+		o.out = append(o.out, "null"...)
+		return
+	}
+	o.out = append(o.out, '[')
+	o.out = AppendString(o.out, a.Port.Addr().String())
+	o.out = append(o.out, ',')
+	o.out = strconv.AppendUint(o.out, uint64(a.Port.Port()), 10)
+	o.out = append(o.out, ']')
+}
+
+// AppendJSON appends the data of the event, in the shape of an HTTP flow.
+func (h *HTTP) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.number("timestamp_ms", h.Time.UnixMilli())
+	if h.Response == nil {
+		o.text("kind", "request")
+	} else {
+		o.text("kind", "response")
+	}
+	o.endpoint("client", h.Client)
+	o.object("server", func(o *object) { o.endpoint("ip", h.Server) })
+	scheme, host, port, url := h.URL()
+	o.object("request", func(o *object) {
+		r := &h.Request
+		o.text("method", r.Method)
+		o.text("scheme", scheme)
+		o.text("host", host)
+		o.number("port", int64(port))
+		o.text("path", r.Target)
+		o.text("url", url)
+		o.text("http_version", r.Version)
+		o.headers(r.Header)
+		o.body(&r.Body)
+	})
+	if r := h.Response; r != nil {
+		o.object("response", func(o *object) {
+			o.number("status_code", int64(r.StatusCode))
+			o.text("reason", r.Reason)
+			o.text("http_version", r.Version)
+			o.headers(r.Header)
+			o.body(&r.Body)
+		})
+	}
+	o.flag("tls", h.TLS)
+	o.key("role")
+	if h.Serving {
+		o.out = append(o.out, `"server"`...)
+	} else {
+		o.out = append(o.out, `"client"`...)
+	}
+	o.metadata(&h.Actor)
+	return o.end()
+}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"ospulse/agent/internal/event"
+)
+
+// testServer answers on loopback; the flows of its clients are compared with what
+// it got and gave.
+func testServer(withTLS bool) *httptest.Server {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/gzip":
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Header().Set("Content-Type", "text/plain")
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, strings.Repeat("compressed ", 50))
+			_ = z.Close()
+		case "/big":
+			_, _ = io.WriteString(w, strings.Repeat("0123456789abcdef", 20_000))
+		case "/chunked":
+			for i := range 3 {
+				fmt.Fprintf(w, "piece %d\n", i)
+				w.(http.Flusher).Flush()
+			}
+		case "/echo":
+			_, _ = io.Copy(w, r.Body)
+		case "/none":
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "not here")
+		}
+	}))
+	if withTLS {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	return server
+}
+
+// TestHTTPFlows has curl and Python fetch over HTTP and over TLS.
+func TestHTTPFlows(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
+	for _, withTLS := range []bool{false, true} {
+		for client, argv := range map[string][]string{
+			"curl": {
+				"/usr/bin/curl", "-s", "-k", "--http1.1", "--compressed", "U/gzip", "U/big", "U/chunked", "U/none", "U/missing",
+				"--next", "-s", "-k", "--http1.1", "-d", "name=value", "U/echo",
+			},
+			"python": {python(t), "-c", `
+import http.client, ssl, sys
+from urllib.parse import urlsplit
+u = urlsplit('U/')
+c = http.client.HTTPSConnection(u.netloc, context=ssl._create_unverified_context()) if u.scheme == 'https' else http.client.HTTPConnection(u.netloc)
+for path in ('/gzip', '/big', '/chunked', '/none', '/missing'):
+    c.request('GET', path, headers={'Accept-Encoding': 'gzip'}); c.getresponse().read()
+c.request('POST', '/echo', body='name=value'); c.getresponse().read()
+`},
+		} {
+			t.Run(fmt.Sprintf("%s/tls=%v", client, withTLS), func(t *testing.T) {
+				server := testServer(withTLS)
+				defer server.Close()
+				checkFlows(t, s, argv, server.URL, withTLS)
+			})
+		}
+	}
+}
+
+func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool) {
+	command := make([]string, len(argv))
+	for i, arg := range argv {
+		command[i] = strings.ReplaceAll(arg, "U/", url+"/")
+	}
+	cmd, release := held(t, t.TempDir(), command...)
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+
+	var requests, responses []*event.HTTP
+	for _, e := range l.events {
+		if d, ok := e.Data.(*event.HTTP); ok {
+			if d.Response == nil {
+				requests = append(requests, d)
+			} else {
+				responses = append(responses, d)
+			}
+		}
+	}
+	want := []struct {
+		path, body string
+		size       int64
+		code       int
+	}{
+		{"/gzip", strings.Repeat("compressed ", 50), 550, 200},
+		{"/big", strings.Repeat("0123456789abcdef", 20_000)[:event.MaxBody], 320_000, 200},
+		{"/chunked", "piece 0\npiece 1\npiece 2\n", 24, 200},
+		{"/none", "", 0, 204},
+		{"/missing", "not here", 8, 404},
+		{"/echo", "name=value", 10, 200},
+	}
+	if len(requests) != len(want) || len(responses) != len(want) {
+		t.Fatalf("%d requests and %d responses; want %d of each", len(requests), len(responses), len(want))
+	}
+	address := netip.MustParseAddrPort(url[strings.LastIndexByte(url, '/')+1:])
+	for i, want := range want {
+		got := responses[i]
+		if requests[i].Request.Target != want.path || got.Request.Target != want.path {
+			t.Errorf("flow %d is of %q, answered %q; want %q", i, requests[i].Request.Target, got.Request.Target, want.path)
+		}
+		if _, _, _, u := got.URL(); u != url+want.path {
+			t.Errorf("%s: URL %s", want.path, u)
+		}
+		if got.TLS != withTLS || got.Serving || got.Server.Port != address || !got.Client.Port.Addr().IsLoopback() {
+			t.Errorf("%s: TLS %v, serving %v, from %s to %s", want.path, got.TLS, got.Serving, got.Client, got.Server)
+		}
+		body := got.Response.Body
+		if got.Response.StatusCode != want.code || string(body.Bytes) != want.body || body.Size != want.size ||
+			body.Truncated != (want.size > event.MaxBody) {
+			t.Errorf("%s: status %d, body of %d bytes, %d kept, truncated %v, begins %.40q",
+				want.path, got.Response.StatusCode, body.Size, len(body.Bytes), body.Truncated, body.Bytes)
+		}
+		if want.path == "/echo" && string(got.Request.Body.Bytes) != "name=value" {
+			t.Errorf("the request's body is %q", got.Request.Body.Bytes)
+		}
+		if json := got.AppendJSON(nil); !bytes.Contains(json, []byte(`"kind":"response"`)) {
+			t.Errorf("%s: %s", want.path, json)
+		}
+	}
+}
