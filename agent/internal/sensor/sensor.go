@@ -110,6 +110,7 @@ func New(options Options) (*Sensor, error) {
 	if err := spec.Variables["wakeup_bytes"].Set(wakeup); err != nil {
 		return nil, fmt.Errorf("set the wakeup size: %w", err)
 	}
+	multiPrograms(spec)
 	s := &Sensor{options: options, log: options.Log, flushed: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -313,16 +314,25 @@ func (s *Sensor) attach() error {
 }
 
 func (s *Sensor) detach() error {
-	var err error
-	for _, l := range s.links {
-		err = errors.Join(err, l.Close())
-	}
+	err := closeLinks(s.links)
 	s.links = nil
 	if s.tls != nil {
 		err = errors.Join(err, s.tls.close())
 		s.tls = nil
 	}
 	return err
+}
+
+// closeLinks closes links side by side: each waits for the kernel, and the waits
+// are the same.
+func closeLinks(links []link.Link) error {
+	errs := make([]error, len(links))
+	var all sync.WaitGroup
+	for i, l := range links {
+		all.Go(func() { errs[i] = l.Close() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // setAll tells the kernel which watches are about every process.

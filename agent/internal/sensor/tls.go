@@ -6,17 +6,18 @@ import (
 	"bufio"
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 
 	"ospulse/agent/internal/event"
@@ -84,10 +85,7 @@ func (p *tlsProbes) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	var err error
-	for _, l := range p.links {
-		err = errors.Join(err, l.Close())
-	}
+	err := closeLinks(p.links)
 	p.links = nil
 	return err
 }
@@ -157,62 +155,122 @@ func (p *tlsProbes) look(c candidate) {
 		return
 	}
 	p.seen[id] = true
-	if !holdsOpenSSL(path) {
+	symbols := opensslSymbols(path)
+	if len(symbols) == 0 {
 		return
 	}
-	if err := p.attach(path); err != nil {
+	if err := p.attach(path, symbols); err != nil {
 		p.log.Warn("TLS of a library cannot be read", "path", c.path, "error", err)
 	}
 }
 
-// holdsOpenSSL reports whether a file names SSL_write among its symbols.
-func holdsOpenSSL(path string) bool {
+// opensslSymbols lists the functions of OpenSSL that a file has: not those that
+// it only calls.
+func opensslSymbols(path string) []string {
 	file, err := elf.Open(path)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer file.Close()
-	const maxNames = 64 << 20
-	for _, name := range []string{".dynstr", ".strtab"} {
-		section := file.Section(name)
-		if section == nil || section.Size > maxNames {
-			continue
-		}
-		if names, err := section.Data(); err == nil && bytes.Contains(names, []byte("\x00SSL_write\x00")) {
-			return true
+	if !names(file, ".dynstr") && !names(file, ".strtab") {
+		return nil
+	}
+	dynamic, _ := file.DynamicSymbols() // no symbols is an error there
+	static, _ := file.Symbols()
+	var found []string
+	for _, symbol := range append(dynamic, static...) {
+		if symbol.Section != elf.SHN_UNDEF && strings.HasPrefix(symbol.Name, "SSL_") && !slices.Contains(found, symbol.Name) {
+			found = append(found, symbol.Name)
 		}
 	}
-	return false
+	return found
 }
 
-// attach puts probes into a file; a function that it only imports has none.
-func (p *tlsProbes) attach(path string) error {
+// names reports whether SSL_write is in a table of names: a quick look, as most
+// files have nothing of it.
+func names(file *elf.File, table string) bool {
+	const maxSize = 64 << 20
+	section := file.Section(table)
+	if section == nil || section.Size > maxSize {
+		return false
+	}
+	data, err := section.Data()
+	return err == nil && bytes.Contains(data, []byte("\x00SSL_write\x00"))
+}
+
+// attach puts probes into a file. A kernel that can (6.6) takes all the symbols of
+// a program at once, and is quick to take them out again.
+func (p *tlsProbes) attach(path string, has []string) error {
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	for symbol, programs := range map[string][2]*ebpf.Program{
-		"SSL_read":     {p.programs.TlsEnter, p.programs.TlsRead},
-		"SSL_read_ex":  {p.programs.TlsEnterEx, p.programs.TlsRead},
-		"SSL_write":    {p.programs.TlsEnter, p.programs.TlsWrite},
-		"SSL_write_ex": {p.programs.TlsEnterEx, p.programs.TlsWrite},
-		"SSL_free":     {p.programs.TlsFree, nil},
+	multi := features.HaveBPFLinkUprobeMulti() == nil
+	for _, probe := range []struct {
+		program *ebpf.Program
+		atEnd   bool
+		symbols []string
+	}{
+		{p.programs.TlsEnter, false, []string{"SSL_read", "SSL_write"}},
+		{p.programs.TlsEnterEx, false, []string{"SSL_read_ex", "SSL_write_ex"}},
+		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex"}},
+		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex"}},
+		{p.programs.TlsFree, false, []string{"SSL_free"}},
 	} {
-		l, err := executable.Uprobe(symbol, programs[0], nil)
-		switch {
-		case errors.Is(err, link.ErrNoSymbol), errors.Is(err, link.ErrNotSupported), errors.Is(err, ebpf.ErrNotSupported):
-			continue
-		case err != nil:
-			return fmt.Errorf("attach to %s: %w", symbol, err)
-		}
-		p.links = append(p.links, l)
-		if programs[1] == nil {
+		symbols := slices.DeleteFunc(probe.symbols, func(s string) bool { return !slices.Contains(has, s) })
+		if len(symbols) == 0 {
 			continue
 		}
-		if l, err = executable.Uretprobe(symbol, programs[1], nil); err != nil {
-			return fmt.Errorf("attach to the end of %s: %w", symbol, err)
+		var links []link.Link
+		if multi {
+			links, err = attachMulti(executable, probe.program, probe.atEnd, symbols)
+		} else {
+			links, err = attachEach(executable, probe.program, probe.atEnd, symbols)
 		}
-		p.links = append(p.links, l)
+		p.links = append(p.links, links...)
+		if err != nil {
+			return fmt.Errorf("attach to %v: %w", symbols, err)
+		}
 	}
 	return nil
+}
+
+func attachMulti(executable *link.Executable, program *ebpf.Program, atEnd bool, symbols []string) ([]link.Link, error) {
+	attach := executable.UprobeMulti
+	if atEnd {
+		attach = executable.UretprobeMulti
+	}
+	l, err := attach(symbols, program, nil)
+	if err != nil {
+		return nil, err
+	}
+	return []link.Link{l}, nil
+}
+
+func attachEach(executable *link.Executable, program *ebpf.Program, atEnd bool, symbols []string) ([]link.Link, error) {
+	attach := executable.Uprobe
+	if atEnd {
+		attach = executable.Uretprobe
+	}
+	var links []link.Link
+	for _, symbol := range symbols {
+		l, err := attach(symbol, program, nil)
+		if err != nil {
+			return links, err
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
+// multiPrograms prepares the programs for the way in which they will be attached.
+func multiPrograms(spec *ebpf.CollectionSpec) {
+	if features.HaveBPFLinkUprobeMulti() != nil {
+		return
+	}
+	for name, program := range spec.Programs {
+		if strings.HasPrefix(name, "tls_") {
+			program.AttachType = ebpf.AttachTraceUprobeMulti
+		}
+	}
 }
