@@ -46,6 +46,14 @@ volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
 volatile __u64 epoch; /* of the accounts of loss */
 
+/*
+ * For each number of a system call, of either table: is there anything to do at its
+ * start, at its end? Most calls are done with after a look at this.
+ */
+#define LOOK_ENTER 1
+#define LOOK_EXIT 2
+volatile const __u8 looks[MAX_SYSCALLS];
+
 /* proc.flags */
 #define PROC_EXCLUDED 1
 #define PROC_KNOWN 2
@@ -318,6 +326,10 @@ static __always_inline struct section *section_at(struct buffer *buffer, __u32 o
 		}                                                                    \
 	} while (0)
 
+struct raw_path { /* struct path of all kernels */
+	__u64 mnt, dentry;
+};
+
 struct raw_qstr { /* struct qstr of all kernels */
 	__u32 hash, len;
 	const void *name;
@@ -335,8 +347,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	struct dentry *dentry = (struct dentry *)dentry_address;
 	struct inode *inode = (struct inode *)inode_address;
 	struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
-	struct dentry *root = BPF_CORE_READ(fs, root.dentry);
-	struct vfsmount *root_mount = BPF_CORE_READ(fs, root.mnt);
+	struct raw_path root = {};
 	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
 	struct buffer *buffer = buffer_of_cpu();
@@ -346,18 +357,21 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	__u32 start;
 	__u8 flags = 0;
 
+	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+
 	if (!buffer)
 		return 0;
 	start = buffer->off;
 	ROOM(buffer, start, MAX_PATH + 1024);
+	bpf_probe_read_kernel(&root, sizeof(root), (void *)fs + bpf_core_field_offset(struct fs_struct, root));
 	section = section_at(buffer, start, type);
 	start += sizeof(*section);
 	head = (struct file_section *)&buffer->data[start];
 	head->inode = BPF_CORE_READ(inode, i_ino);
 	head->mode = BPF_CORE_READ(inode, i_mode);
-	head->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	head->dev = BPF_CORE_READ(sb, s_dev);
 	head->fmode = fmode;
-	head->magic = BPF_CORE_READ(inode, i_sb, s_magic);
+	head->magic = BPF_CORE_READ(sb, s_magic);
 	/* as d_unlinked: not in the hash, and not a root */
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
 		flags |= SECTION_DELETED;
@@ -369,7 +383,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 		struct raw_qstr name;
 		__u64 off, len;
 
-		if (dentry == root && vfsmount == root_mount)
+		if ((__u64)dentry == root.dentry && (__u64)vfsmount == root.mnt)
 			goto out;
 		if (dentry == top) {
 			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
@@ -476,8 +490,10 @@ __noinline int put_socket(__u64 sock_address, __u64 inode_address)
 
 static __always_inline int put_file(struct file *file, __u32 type)
 {
-	return put_path_section((__u64)BPF_CORE_READ(file, f_path.mnt), (__u64)BPF_CORE_READ(file, f_path.dentry),
-				(__u64)BPF_CORE_READ(file, f_inode), BPF_CORE_READ(file, f_mode), type);
+	struct raw_path path = {};
+
+	bpf_probe_read_kernel(&path, sizeof(path), (void *)file + bpf_core_field_offset(struct file, f_path));
+	return put_path_section(path.mnt, path.dentry, (__u64)BPF_CORE_READ(file, f_inode), BPF_CORE_READ(file, f_mode), type);
 }
 
 static __always_inline struct file *file_of(int fd)
@@ -504,7 +520,7 @@ static __always_inline struct sock *sock_of(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* Writes what is behind a descriptor: a file, or a socket. */
+/* Writes what is behind a descriptor: a file, or a socket. Gives whether it is one. */
 __noinline int put_fd(int fd, __u32 type)
 {
 	struct file *file = file_of(fd);
@@ -523,9 +539,12 @@ __noinline int put_fd(int fd, __u32 type)
 		return 0;
 	}
 	sock = sock_of(file);
-	if (sock)
-		return put_socket((__u64)sock, (__u64)BPF_CORE_READ(file, f_inode));
-	return put_file(file, type);
+	if (sock) {
+		put_socket((__u64)sock, (__u64)BPF_CORE_READ(file, f_inode));
+		return 1;
+	}
+	put_file(file, type);
+	return 0;
 }
 
 /* Writes the image that the process runs. */
@@ -813,7 +832,17 @@ static __always_inline bool is_compat(struct task_struct *task)
 #endif
 }
 
-static __always_inline __s64 number_of(struct pt_regs *regs)
+/* A call's place in the tables; the last is none's. */
+static __always_inline __u64 number_of(__u64 number)
+{
+#if defined(__TARGET_ARCH_x86)
+	number = (__u32)number & ~0x40000000; /* the same of x32 */
+#endif
+	BOUND(number, MAX_SYSCALLS - 1);
+	return number;
+}
+
+static __always_inline __s64 number_at(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
 	return BPF_CORE_READ(regs, orig_ax);
@@ -822,46 +851,51 @@ static __always_inline __s64 number_of(struct pt_regs *regs)
 #endif
 }
 
+#if defined(__TARGET_ARCH_x86)
+/* struct pt_regs of all kernels: programs see it through ptrace. */
+struct all_regs {
+	__u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+};
+#else
+struct all_regs {
+	__u64 regs[6];
+};
+#endif
+
 static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool compat)
 {
+	struct all_regs all;
+
+	if (bpf_probe_read_kernel(&all, sizeof(all), regs))
+		return;
 #if defined(__TARGET_ARCH_x86)
 	if (compat) {
-		args[0] = (__u32)BPF_CORE_READ(regs, bx);
-		args[1] = (__u32)BPF_CORE_READ(regs, cx);
-		args[2] = (__u32)BPF_CORE_READ(regs, dx);
-		args[3] = (__u32)BPF_CORE_READ(regs, si);
-		args[4] = (__u32)BPF_CORE_READ(regs, di);
-		args[5] = (__u32)BPF_CORE_READ(regs, bp);
+		args[0] = (__u32)all.bx;
+		args[1] = (__u32)all.cx;
+		args[2] = (__u32)all.dx;
+		args[3] = (__u32)all.si;
+		args[4] = (__u32)all.di;
+		args[5] = (__u32)all.bp;
 		return;
 	}
-	args[0] = BPF_CORE_READ(regs, di);
-	args[1] = BPF_CORE_READ(regs, si);
-	args[2] = BPF_CORE_READ(regs, dx);
-	args[3] = BPF_CORE_READ(regs, r10);
-	args[4] = BPF_CORE_READ(regs, r8);
-	args[5] = BPF_CORE_READ(regs, r9);
+	args[0] = all.di;
+	args[1] = all.si;
+	args[2] = all.dx;
+	args[3] = all.r10;
+	args[4] = all.r8;
+	args[5] = all.r9;
 #else
+	for (int i = 1; i < 6; i++)
+		args[i] = all.regs[i];
 	args[0] = BPF_CORE_READ(regs, orig_x0);
-	args[1] = BPF_CORE_READ(regs, regs[1]);
-	args[2] = BPF_CORE_READ(regs, regs[2]);
-	args[3] = BPF_CORE_READ(regs, regs[3]);
-	args[4] = BPF_CORE_READ(regs, regs[4]);
-	args[5] = BPF_CORE_READ(regs, regs[5]);
 #endif
 }
 
 /* What there is to do for a call; NULL for nothing. */
-static __always_inline struct syscall *syscall_of(__s64 number, bool compat)
+static __always_inline struct syscall *syscall_of(__u32 key, bool compat)
 {
 	struct syscall *call;
-	__u32 key = number;
 
-#if defined(__TARGET_ARCH_x86)
-	if (!compat)
-		key &= ~0x40000000; /* x32 */
-#endif
-	if (key >= MAX_SYSCALLS)
-		return NULL;
 	if (compat)
 		call = bpf_map_lookup_elem(&syscalls_compat, &key);
 	else
@@ -882,17 +916,22 @@ SEC("raw_tracepoint/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	__u64 id = bpf_get_current_pid_tgid();
-	__u32 pid = id >> 32, tid = id;
-	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 number = number_of(ctx->args[1]), id, args[8] = {};
 	struct syscall *call;
-	__u64 args[8] = {};
+	struct proc *proc;
+	__u32 pid, tid;
 	bool compat;
 
+	if (!(looks[number] & LOOK_ENTER))
+		return 0;
+	id = bpf_get_current_pid_tgid();
+	pid = id >> 32;
+	tid = id;
+	proc = bpf_map_lookup_elem(&procs, &pid);
 	if (!sessions_of(proc) && !(proc && proc->on_exec))
 		return 0;
 	compat = is_compat(current_task());
-	call = syscall_of(ctx->args[1], compat);
+	call = syscall_of(number, compat);
 	if (!call || !(call->flags & (CALL_ENTER | CALL_NOTE)))
 		return 0;
 	read_args(regs, args, compat);
@@ -974,9 +1013,6 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 	__u32 *known, speaks, family;
 	__u64 address = arg(args, call->data), len = ret;
 
-	*sock = 0;
-	if (call->fd < 0)
-		return content_bytes;
 	file = file_of(arg(args, call->fd));
 	if (!file)
 		return content_bytes;
@@ -1023,21 +1059,25 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	__s64 ret = ctx->args[1];
-	__u64 id = bpf_get_current_pid_tgid();
-	__u32 pid = id >> 32, tid = id;
-	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
-	__u64 sessions = sessions_of(proc), sock = 0;
+	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, args[8] = {};
+	__u32 pid, tid, flags, limit = 0;
 	struct event_header *header;
 	struct syscall *call;
 	struct buffer *buffer;
-	__u64 args[8] = {};
-	__u32 flags, limit = 0;
-	bool compat;
+	struct proc *proc;
+	bool compat, is_socket = false;
 
+	if (!(looks[number] & LOOK_EXIT))
+		return 0;
+	id = bpf_get_current_pid_tgid();
+	pid = id >> 32;
+	tid = id;
+	proc = bpf_map_lookup_elem(&procs, &pid);
+	sessions = sessions_of(proc);
 	if (!sessions)
 		return 0;
 	compat = is_compat(current_task());
-	call = syscall_of(number_of(regs), compat);
+	call = syscall_of(number, compat);
 	if (!call)
 		return 0;
 	flags = call->flags;
@@ -1083,7 +1123,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (flags & CALL_ENTER)
 		put_closed(tid);
 	else if (call->fd >= 0)
-		put_fd(arg(args, call->fd), SECTION_FILE);
+		is_socket = put_fd(arg(args, call->fd), SECTION_FILE);
 	if (flags & CALL_RETURNS_FD && ret >= 0)
 		put_fd(ret, SECTION_RESULT);
 	if (call->fd2 >= 0)
@@ -1108,7 +1148,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 			put_bytes(arg(args, call->addr), (__u32)len, MAX_ADDR, SECTION_ADDR);
 	}
 	if (call->data >= 0) {
-		limit = data_limit(call, args, ret, &sock, compat);
+		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (flags & CALL_MMSG)
 			put_messages(arg(args, call->data), ret, limit, compat);
 		else if (flags & CALL_MSGHDR)

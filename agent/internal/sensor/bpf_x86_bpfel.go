@@ -40,6 +40,7 @@ const (
 	bpfVarAllSessions    = "all_sessions"
 	bpfVarContentBytes   = "content_bytes"
 	bpfVarEpoch          = "epoch"
+	bpfVarLooks          = "looks"
 	bpfVarWakeupBytes    = "wakeup_bytes"
 )
 
@@ -121,6 +122,7 @@ type bpfVariableSpecs struct {
 	AllSessions  *ebpf.VariableSpec `ebpf:"all_sessions"`
 	ContentBytes *ebpf.VariableSpec `ebpf:"content_bytes"`
 	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
+	Looks        *ebpf.VariableSpec `ebpf:"looks"`
 	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
@@ -180,6 +182,7 @@ type bpfVariables struct {
 	AllSessions  *ebpf.Variable `ebpf:"all_sessions"`
 	ContentBytes *ebpf.Variable `ebpf:"content_bytes"`
 	Epoch        *ebpf.Variable `ebpf:"epoch"`
+	Looks        *ebpf.Variable `ebpf:"looks"`
 	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 

@@ -63,6 +63,35 @@ func fillCalls(objects *bpfObjects) error {
 	return nil
 }
 
+// lookEnter and lookExit say that there is something to do for a call at its
+// start, at its end.
+const (
+	lookEnter = 1
+	lookExit  = 2
+)
+
+// looksOf makes the table that tells the kernel side at a glance which calls it
+// has to look at.
+func looksOf() (looks [512]uint8) {
+	native := 0
+	if runtime.GOARCH == "arm64" {
+		native = 1
+	}
+	for op := 1; op < len(calls); op++ {
+		look := uint8(lookExit)
+		if calls[op].flags&(callAtEnter|callNoted) != 0 {
+			look |= lookEnter
+		}
+		if n := calls[op].numbers[native]; n >= 0 {
+			looks[n] |= look
+		}
+		if n := calls[op].numbers[2]; n >= 0 && runtime.GOARCH == "amd64" {
+			looks[n] |= look
+		}
+	}
+	return looks
+}
+
 // change changes what the kernel side knows of a process.
 func (s *Sensor) change(pid uint32, change func(*proc)) error {
 	var p proc

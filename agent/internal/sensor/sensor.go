@@ -110,6 +110,9 @@ func New(options Options) (*Sensor, error) {
 	if err := spec.Variables["wakeup_bytes"].Set(wakeup); err != nil {
 		return nil, fmt.Errorf("set the wakeup size: %w", err)
 	}
+	if err := spec.Variables["looks"].Set(looksOf()); err != nil {
+		return nil, fmt.Errorf("set the table of calls: %w", err)
+	}
 	multiPrograms(spec)
 	s := &Sensor{options: options, log: options.Log, flushed: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
