@@ -103,6 +103,7 @@ struct syscall {
 #define CALL_URGENT 2048  /* do not wait for more */
 #define CALL_MMSG 4096    /* data is an array of msghdr, of which ret were moved */
 #define CALL_SOCKETCALL 8192 /* the first argument says which call, the second where its arguments are */
+#define CALL_CLONE3 16384 /* the first argument points to the flags */
 
 /* Where socketcall's calls are in the table of 32-bit calls. */
 #define SOCKETCALL_BASE 480

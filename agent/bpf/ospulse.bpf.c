@@ -23,7 +23,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_ARGV 16384
 #define MAX_ADDR 128
 #define MAX_IOVECS 8
-#define MAX_MESSAGES 8
+#define MAX_MESSAGES 16
 #define BUFFER 65536
 #define PAGE 4096
 
@@ -730,9 +730,11 @@ static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u3
 		put_iovec(m.iov, m.iov_count, ret, max, compat);
 }
 
-/* Writes the messages of sendmmsg and recvmmsg, the first few. */
+/* Writes the messages of sendmmsg and recvmmsg, the first few. Gives their size. */
 __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 {
+	__u32 size = 0;
+
 	for (int i = 0; i < MAX_MESSAGES; i++) {
 		__u32 len = 0;
 
@@ -742,8 +744,9 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 			break;
 		put_msghdr(address, len, max, compat);
 		address += compat ? 32 : 64;
+		size += len;
 	}
-	return 0;
+	return size;
 }
 
 /* Writes a program's arguments, from the memory that the kernel made for them. */
@@ -938,6 +941,8 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (call->flags & CALL_NOTE) {
 		struct note note = {.op = call->op, .flags = args[0]};
 
+		if (call->flags & CALL_CLONE3 && bpf_probe_read_user(&note.flags, sizeof(note.flags), (void *)args[0]))
+			note.flags = 0;
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
 		return 0;
 	}
@@ -1150,7 +1155,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (call->data >= 0) {
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (flags & CALL_MMSG)
-			put_messages(arg(args, call->data), ret, limit, compat);
+			header->args[5] = (__u32)put_messages(arg(args, call->data), ret, limit, compat);
 		else if (flags & CALL_MSGHDR)
 			put_msghdr(arg(args, call->data), ret, limit, compat);
 		else if (ret > 0 && limit && flags & CALL_IOVEC)

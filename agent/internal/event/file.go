@@ -40,6 +40,7 @@ type File struct {
 	Path      string // full; "": not known
 	Given     string // as the program gave it, when that differs
 	NewPath   string // of a rename or a link; where a copy goes
+	Target    string // what a symbolic link says
 	NewHandle int    // that dup made; -1: none
 	Transfer  bool   // it moves bytes: Result.Return of them
 	Content   Content
@@ -71,6 +72,7 @@ func (f *File) AppendJSON(out []byte) []byte {
 	}
 	o.some("givenPath", f.Given)
 	o.some("newFilePath", f.NewPath)
+	o.some("linkTarget", f.Target)
 	if f.NewHandle >= 0 {
 		o.number("newFd", int64(f.NewHandle))
 	}

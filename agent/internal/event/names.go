@@ -110,24 +110,19 @@ func OpenFlags(flags uint64) string {
 	})
 }
 
-// argCount gives how many arguments a call has.
+// argCount gives how many arguments a call has, from the first, that are numbers.
 func argCount(syscall string) int {
 	switch syscall {
-	case "setuid", "setgid", "setfsuid", "setfsgid", "unshare":
+	case "setuid", "setgid", "setfsuid", "setfsgid", "setuid32", "setgid32", "setfsuid32", "setfsgid32",
+		"unshare", "setgroups", "setgroups32", "bpf", "process_vm_readv", "process_vm_writev":
 		return 1
-	case "setreuid", "setregid", "setgroups", "capset", "setns", "delete_module", "memfd_create":
+	case "setreuid", "setregid", "setreuid32", "setregid32", "setns":
 		return 2
-	case "setresuid", "setresgid", "init_module", "finit_module", "bpf":
+	case "setresuid", "setresgid", "setresuid32", "setresgid32":
 		return 3
 	case "ptrace":
 		return 4
-	case "process_vm_readv", "process_vm_writev":
-		return 6
 	default:
 		return 0
 	}
-}
-
-func appendInt(out []byte, arg uint64) []byte {
-	return strconv.AppendInt(out, int64(arg), 10)
 }

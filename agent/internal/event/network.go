@@ -51,9 +51,10 @@ type Network struct {
 	Protocol  string // tcp, udp, unix, netlink …
 	Local     Address
 	Remote    Address
-	Transfer  bool // it moves bytes: Result.Return of them
-	Messages  int  // of sendmmsg and recvmmsg; 0: of another call
-	Content   Content
+	Transfer  bool // it moves bytes
+	Bytes     int64
+	Messages  int     // of sendmmsg and recvmmsg; 0: of another call
+	Content   Content // of the first message
 	DNS       []DNS
 }
 
@@ -102,7 +103,7 @@ func (n *Network) AppendJSON(out []byte) []byte {
 		o.number("newFd", int64(n.NewHandle))
 	}
 	if n.Transfer {
-		o.number("bytesTransferred", max(n.Result.Return, 0))
+		o.number("bytesTransferred", n.Bytes)
 	}
 	o.positive("messages", int64(n.Messages))
 	o.content(&n.Content)

@@ -1,6 +1,10 @@
 package event
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Process says who acted: metadata in the contract.
 type Process struct {
@@ -198,8 +202,18 @@ type Operation struct {
 	Target int    // the process that it is done to; 0: itself
 }
 
-// Arguments gives the arguments of the call.
-func (p *Operation) Arguments() []uint64 { return p.Result.Args[:argCount(p.Result.Syscall)] }
+// Arguments gives the arguments of the call that are numbers: those of the set*id
+// family, of ptrace and the like; none of a call whose arguments point to memory.
+func (p *Operation) Arguments() []int64 {
+	args := make([]int64, argCount(p.Result.Syscall))
+	for i := range args {
+		args[i] = int64(p.Result.Args[i])
+		if strings.HasPrefix(p.Name, "Set") { // -1: leave it
+			args[i] = int64(int32(p.Result.Args[i]))
+		}
+	}
+	return args
+}
 
 // AppendJSON appends the data of the event.
 func (p *Operation) AppendJSON(out []byte) []byte {
@@ -207,15 +221,17 @@ func (p *Operation) AppendJSON(out []byte) []byte {
 	o.text("operation", p.Name)
 	o.some("filePath", p.Path)
 	o.positive("targetProcessId", int64(p.Target))
-	o.key("arguments")
-	o.out = append(o.out, '[')
-	for i, arg := range p.Arguments() {
-		if i > 0 {
-			o.out = append(o.out, ',')
+	if arguments := p.Arguments(); len(arguments) > 0 {
+		o.key("arguments")
+		o.out = append(o.out, '[')
+		for i, arg := range arguments {
+			if i > 0 {
+				o.out = append(o.out, ',')
+			}
+			o.out = strconv.AppendInt(o.out, arg, 10)
 		}
-		o.out = appendInt(o.out, arg)
+		o.out = append(o.out, ']')
 	}
-	o.out = append(o.out, ']')
 	o.result(&p.Result)
 	o.time("timestamp", p.Time)
 	o.metadata(&p.Actor)

@@ -32,6 +32,7 @@ const (
 	callUrgent
 	callMessages
 	callSocketcall
+	callClone3
 )
 
 // socketcallBase is where the calls of socketcall are in the table of 32-bit calls.
@@ -167,7 +168,7 @@ var calls = [...]call{
 	add("fork", numbers{57, -1, 2, 0}, kindFork, "", callNoted|callFailures),
 	add("vfork", numbers{58, -1, 190, 0}, kindFork, "", callNoted|callFailures),
 	add("clone", numbers{56, 220, 120, 0}, kindFork, "", callNoted|callFailures),
-	add("clone3", numbers{435, 435, 435, 0}, kindFork, "", callNoted|callFailures),
+	add("clone3", numbers{435, 435, 435, 0}, kindFork, "", callNoted|callFailures|callClone3),
 	add("ptrace", numbers{101, 117, 26, 0}, kindProcess, "PtraceProcess", 0),
 	add("setuid", numbers{105, 146, 23, 0}, kindProcess, "SetUserId", 0),
 	add("setreuid", numbers{113, 145, 70, 0}, kindProcess, "SetUserId", 0),

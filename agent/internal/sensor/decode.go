@@ -365,7 +365,7 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 			f.Path = socketPath(&r.socket)
 		}
 	}
-	if f.Transfer {
+	if c.args[argData] >= 0 {
 		f.Content = d.content(r)
 	}
 	switch {
@@ -395,9 +395,10 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 			f.Given = given
 		}
 		if r.pathCount > 1 {
-			f.NewPath, given = r.pathOf(1)
 			if c.kind == kindSymlink {
-				f.NewPath = given
+				_, f.Target = r.pathOf(1)
+			} else {
+				f.NewPath, _ = r.pathOf(1)
 			}
 		}
 		if c.name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR

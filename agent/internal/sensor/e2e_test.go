@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,11 @@ func python(t *testing.T) string {
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"files", "processes", "sockets", "many"} {
+	names := []string{"files", "processes", "sockets", "many"}
+	if runtime.GOARCH == "amd64" {
+		names = append(names, "compat")
+	}
+	for _, name := range names {
 		run(t, "gcc", "-w", "-O1", "-pthread", "-o", dir+"/"+name, "testdata/programs/"+name+".c")
 	}
 	run(t, "go", "build", "-o", dir+"/goprogram", "./testdata/programs/goprogram")

@@ -70,8 +70,10 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	if n.Transfer {
 		n.Content = d.content(r)
 	}
+	n.Bytes = max(r.ret, 0)
 	if c.flags&callMessages != 0 && r.ret > 0 {
-		n.Messages = int(r.ret)
+		n.Messages, n.Bytes = int(r.ret), int64(r.args[5])
+		n.Content.Cut = n.Content.Cut || n.Messages > 1
 	}
 	if n.Remote.Port.Port() == dnsPort || n.Local.Port.Port() == dnsPort {
 		for i := range r.messages {

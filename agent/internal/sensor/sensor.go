@@ -77,6 +77,8 @@ type Sensor struct {
 	polled   time.Time
 	epoch    uint64
 
+	tap func(raw []byte) // of tests: sees every record first
+
 	flushed chan struct{} // gets one value for each Flush
 	done    chan struct{}
 }
@@ -401,6 +403,9 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 
 // give gives the events of a record to the watches that they are for.
 func (s *Sensor) give(raw []byte) {
+	if s.tap != nil {
+		s.tap(raw)
+	}
 	err := s.decoder.decode(raw, func(e *event.Event) {
 		if s.tls != nil {
 			s.tls.notice(e)

@@ -161,6 +161,9 @@ func (t *line) content(c *event.Content) {
 	case !c.Known:
 		t.add("…")
 		return
+	case len(c.Bytes) == 0 && !c.Fault:
+		t.add(`""`)
+		return
 	case c.Fault && len(c.Bytes) == 0:
 		t.add("?")
 		return
@@ -177,17 +180,23 @@ func (t *line) content(c *event.Content) {
 }
 
 func (t *line) file(f *event.File) {
-	byPath := f.Given != "" || f.Flags != "" || f.Handle < 0 || f.Operation == "OpenFile" || f.Operation == "CreateFile"
-	if byPath {
-		t.comma()
-		t.quoted(f.Path)
-	} else {
-		t.comma()
+	byFD := f.Given == "" && f.Flags == "" && f.Handle >= 0 || f.Operation == "CloseFile"
+	t.comma()
+	switch {
+	case byFD:
 		t.fd(f.Handle, f.Path)
+	case f.Path == "" && f.Result.Failed():
+		t.quoted(f.Given)
+	default:
+		t.quoted(f.Path)
 	}
 	if f.NewPath != "" {
 		t.comma()
 		t.quoted(f.NewPath)
+	}
+	if f.Target != "" {
+		t.add(" → ")
+		t.quoted(f.Target)
 	}
 	if f.Flags != "" {
 		t.comma()
@@ -257,7 +266,7 @@ func (t *line) operation(p *event.Operation) {
 	}
 	for _, arg := range p.Arguments() {
 		t.comma()
-		t.add(strconv.FormatInt(int64(arg), 10))
+		t.add(strconv.FormatInt(arg, 10))
 	}
 }
 

@@ -1,0 +1,351 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ospulse/agent/internal/event"
+)
+
+var update = flag.Bool("update", false, "record testdata/records anew; needs root")
+
+// recordedBoot is when the machine of the recorded bytes began.
+var recordedBoot = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+
+func recordedDecoder() *decoder {
+	return newDecoder(recordedBoot, 32, func(uint32) string { return "" })
+}
+
+// TestRecord records what the kernel side says of the programs of testdata, and
+// what is made of it; only with -update.
+func TestRecord(t *testing.T) {
+	if !*update {
+		return
+	}
+	needRoot(t)
+	programs := build(t)
+	server := testServer(false)
+	defer server.Close()
+	for name, argv := range map[string][]string{
+		"files":     {programs + "/files"},
+		"processes": {programs + "/processes"},
+		"sockets":   {programs + "/sockets"},
+		"http":      {"/usr/bin/curl", "-s", server.URL + "/chunked", server.URL + "/gzip", server.URL + "/missing"},
+	} {
+		s := newSensor(t, Options{ContentBytes: 32, TLS: true})
+		var raw bytes.Buffer
+		s.tap = func(record []byte) {
+			raw.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(record))))
+			raw.Write(record)
+		}
+		cmd, release := held(t, t.TempDir(), argv...)
+		w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(*event.Event) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		_ = cmd.Wait() // some programs fail on purpose
+		closeWatch(t, w)
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(raw.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		write(t, "testdata/records/"+name+".gz", packed.Bytes())
+		write(t, "testdata/records/"+name+".ndjson", decodeAll(t, raw.Bytes()))
+	}
+}
+
+func write(t *testing.T, name string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// records takes a recording apart.
+func records(raw []byte) [][]byte {
+	var all [][]byte
+	for len(raw) >= 4 {
+		n := binary.LittleEndian.Uint32(raw)
+		all = append(all, raw[4:4+n])
+		raw = raw[4+n:]
+	}
+	return all
+}
+
+func decodeAll(t testing.TB, raw []byte) []byte {
+	t.Helper()
+	d := recordedDecoder()
+	var out []byte
+	for _, record := range records(raw) {
+		if err := d.decode(record, func(e *event.Event) { out = append(e.AppendJSON(out), '\n') }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func recording(t testing.TB, path string) []byte {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	z, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func recordings(t testing.TB) []string {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/records/*.gz")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	return paths
+}
+
+// TestDecodeRecorded decodes recorded bytes, without a kernel.
+func TestDecodeRecorded(t *testing.T) {
+	for _, path := range recordings(t) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			got := bytes.Split(decodeAll(t, recording(t, path)), []byte("\n"))
+			text, err := os.ReadFile(strings.TrimSuffix(path, ".gz") + ".ndjson")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := bytes.Split(text, []byte("\n"))
+			for i := range min(len(got), len(want)) {
+				if !bytes.Equal(got[i], want[i]) {
+					t.Fatalf("event %d:\n got %s\nwant %s", i, got[i], want[i])
+				}
+				if len(got[i]) > 0 && !json.Valid(got[i]) {
+					t.Errorf("event %d is no JSON: %s", i, got[i])
+				}
+			}
+			if len(got) != len(want) {
+				t.Errorf("%d events, want %d", len(got), len(want))
+			}
+		})
+	}
+}
+
+// TestDecodingIsQuick bounds what an event costs in memory: the reader has to keep
+// up with the kernel.
+func TestDecodingIsQuick(t *testing.T) {
+	all := records(recording(t, "testdata/records/files.gz"))
+	d := recordedDecoder()
+	var out []byte
+	allocs := testing.AllocsPerRun(10, func() {
+		for _, record := range all {
+			if err := d.decode(record, func(e *event.Event) { out = e.AppendJSON(out[:0]) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if per := allocs / float64(len(all)); per > 6 {
+		t.Errorf("%.1f allocations an event", per)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	all := records(recording(b, "testdata/records/files.gz"))
+	d := recordedDecoder()
+	var out []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, record := range all {
+			if err := d.decode(record, func(e *event.Event) { out = e.AppendJSON(out[:0]) }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*len(all))/b.Elapsed().Seconds(), "events/s")
+}
+
+// FuzzDecode decodes any bytes: whatever comes, the events are JSON.
+func FuzzDecode(f *testing.F) {
+	for _, path := range recordings(f) {
+		all := records(recording(f, path))
+		for i := 0; i < len(all); i += 7 {
+			f.Add(all[i], all[len(all)-1-i])
+		}
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		d := recordedDecoder()
+		for _, raw := range [][]byte{one, two} {
+			_ = d.decode(raw, func(e *event.Event) {
+				if text := e.AppendJSON(nil); !json.Valid(text) {
+					t.Errorf("no JSON: %s", text)
+				}
+			})
+		}
+	})
+}
+
+func TestJoin(t *testing.T) {
+	for _, test := range []struct{ dir, given, want string }{
+		{"/a/b", "c", "/a/b/c"},
+		{"/", "c", "/c"},
+		{"/a/b", "/c", "/c"},
+		{"/a/b", ".", "/a/b"},
+		{"/a/b", "./c", "/a/b/c"},
+		{"/a/b", ".//c", "/a/b/c"},
+		{"/a/b", "..", "/a"},
+		{"/a/b", "../../../c", "/c"},
+		{"/a/b", "../c", "/a/c"},
+		{"/a/b", "link/../c", "/a/b/link/../c"}, // where link leads is not known
+		{"/a/b", "", ""},
+		{"", "c", "c"},
+	} {
+		if got := join(test.dir, test.given); got != test.want {
+			t.Errorf("join(%q, %q) = %q, want %q", test.dir, test.given, got, test.want)
+		}
+	}
+}
+
+// flows feeds a dialogue to an assembler, in pieces, and gives what comes out.
+func flows(pieces ...string) []*event.HTTP {
+	d := recordedDecoder()
+	var out []*event.HTTP
+	for _, piece := range pieces {
+		written, data := piece[0] == '>', piece[1:]
+		r := &record{ret: int64(len(data)), args: [6]uint64{0x1000}, kind: recordTLS, pid: 7}
+		if written {
+			r.op = tlsWritten
+		}
+		if data == "" {
+			r.op = tlsFreed
+		} else {
+			r.messages = []message{{data: section{body: []byte(data), set: true}}}
+		}
+		d.http.tls(d, r, func(e *event.Event) { out = append(out, e.Data.(*event.HTTP)) })
+	}
+	return out
+}
+
+func TestHTTPDialogues(t *testing.T) {
+	const get = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+	for _, test := range []struct {
+		name   string
+		pieces []string
+		want   []string // method target → code body
+	}{
+		{"length", []string{">" + get, "<HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"}, []string{"GET /x", "GET /x 200 abc"}},
+		{
+			"pipelined", []string{">" + get + "HEAD /y HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na" +
+				"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"},
+			[]string{"GET /x", "HEAD /y", "GET /x 200 a", "HEAD /y 200 "},
+		},
+		{
+			"continue", []string{">POST / HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n", "<HTTP/1.1 100 Continue\r\n\r\n",
+				">body", "<HTTP/1.1 204 No Content\r\n\r\n"},
+			[]string{"POST / (body)", "POST / (body) 204 "},
+		},
+		{
+			"chunks in pieces", []string{">" + get, "<HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3", "<\r\nab", "<c\r\n2;x=y\r\nde\r",
+				"<\n0\r\nTrailer: t\r\n", "<\r\n"},
+			[]string{"GET /x", "GET /x 200 abcde"},
+		},
+		{"until the end", []string{">" + get, "<HTTP/1.0 200 OK\r\n\r\nabc", "<def", ">"}, []string{"GET /x", "GET /x 200 abcdef"}},
+		{"cut short", []string{">" + get, "<HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", ">"}, []string{"GET /x", "GET /x 200 abc…"}},
+		{
+			"serving", []string{"<" + get, ">HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"},
+			[]string{"serving GET /x", "serving GET /x 404 "},
+		},
+		{
+			"upgrade", []string{">" + get, "<HTTP/1.1 101 Switching Protocols\r\n\r\n", ">GET is no request here", "<\x81\x05hello"},
+			[]string{"GET /x", "GET /x 101 "},
+		},
+		{"an answer alone", []string{"<HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}, []string{"  200 a"}},
+		{"no HTTP", []string{">hello", "<GETAWAY"}, nil},
+		{"bad chunk", []string{">" + get, "<HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}, []string{"GET /x", "GET /x 200 …"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, f := range flows(test.pieces...) {
+				line := f.Request.Method + " " + f.Request.Target
+				if f.Serving {
+					line = "serving " + line
+				}
+				if b := f.Request.Body; len(b.Bytes) > 0 {
+					line += " (" + string(b.Bytes) + ")"
+				}
+				if r := f.Response; r != nil {
+					line += " " + strconv.Itoa(r.StatusCode) + " " + string(r.Body.Bytes)
+					if r.Body.Truncated {
+						line += "…"
+					}
+				}
+				got = append(got, line)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+// FuzzHTTP feeds a dialogue whole and byte by byte: what comes out is the same.
+func FuzzHTTP(f *testing.F) {
+	f.Add("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+	f.Add("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.0 500 No\r\n\r\nrest")
+	f.Add("HEAD / HTTP/1.1\n\n", "HTTP/1.1 200 OK\nContent-Encoding: gzip\nContent-Length: 9\n\n")
+	f.Fuzz(func(t *testing.T, request, response string) {
+		if len(request) < 4 || len(response) < 4 {
+			return
+		}
+		text := func(fs []*event.HTTP) (out []byte) {
+			for _, f := range fs {
+				out = append(f.AppendJSON(out), '\n')
+				if !json.Valid(f.AppendJSON(nil)) {
+					t.Errorf("no JSON: %s", f.AppendJSON(nil))
+				}
+			}
+			return out
+		}
+		whole := text(flows(">"+request, "<"+response, ">"))
+		pieces := []string{">" + request[:4], "<" + response[:4]}
+		if !beginsHTTP([]byte(request)) || !beginsHTTP([]byte(response)) {
+			return
+		}
+		pieces = pieces[:1]
+		for i := 4; i < len(request); i++ {
+			pieces = append(pieces, ">"+request[i:i+1])
+		}
+		pieces = append(pieces, "<"+response[:4])
+		for i := 4; i < len(response); i++ {
+			pieces = append(pieces, "<"+response[i:i+1])
+		}
+		if split := text(flows(append(pieces, ">")...)); !bytes.Equal(whole, split) {
+			t.Errorf("whole:\n%s\nin pieces:\n%s", whole, split)
+		}
+	})
+}
