@@ -30,6 +30,8 @@ type decoder struct {
 	nameOf func(pid uint32) string
 	record record
 	http   *httpAssembler
+	// dnsSockets are those that were used for DNS.
+	dnsSockets map[uint64]bool
 	// contentBytes is how many bytes of a transfer an event keeps.
 	contentBytes int
 	// exits are the last ones: of two threads that end at the same moment, both
@@ -45,7 +47,7 @@ type exitOf struct {
 func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string) *decoder {
 	return &decoder{
 		boot: boot, contentBytes: contentBytes, nameOf: nameOf,
-		processes: map[uint32]*process{}, http: newHTTPAssembler(),
+		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]bool{},
 	}
 }
 

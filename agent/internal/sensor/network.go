@@ -75,7 +75,7 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 		n.Messages, n.Bytes = int(r.ret), int64(r.args[5])
 		n.Content.Cut = n.Content.Cut || n.Messages > 1
 	}
-	if n.Remote.Port.Port() == dnsPort || n.Local.Port.Port() == dnsPort {
+	if n.Transfer && d.speaksDNS(&socket, n.Local, n.Remote) {
 		for i := range r.messages {
 			if m, ok := dnsOf(r.messages[i].data.body, n.Protocol); ok {
 				n.DNS = append(n.DNS, m)
@@ -93,6 +93,27 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 			d.http.remember(r.tid, &socket)
 		}
 	}
+}
+
+// maxDNSSockets bounds how many sockets are remembered.
+const maxDNSSockets = 1024
+
+// speaksDNS reports whether what goes through a socket is DNS: one of its ends is
+// the port of name servers, or it was when the socket was used last, as an answer
+// may be taken without asking where it came from.
+func (d *decoder) speaksDNS(socket *socketInfo, local, remote event.Address) bool {
+	if local.Port.Port() == dnsPort || remote.Port.Port() == dnsPort {
+		if len(d.dnsSockets) >= maxDNSSockets {
+			clear(d.dnsSockets)
+		}
+		d.dnsSockets[socket.sock] = true
+		return true
+	}
+	if remote.IsZero() {
+		return d.dnsSockets[socket.sock]
+	}
+	delete(d.dnsSockets, socket.sock) // another socket, or another use
+	return false
 }
 
 // dnsOf reads a DNS message; over TCP its length is before it.

@@ -82,6 +82,9 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 		t.call(data.Result.Syscall)
 		t.operation(data)
 		t.result(&data.Result)
+	case *event.HTTP:
+		t.who(&data.Actor)
+		t.http(data)
 	case *event.Lost:
 		t.add(" ")
 		t.paint(red, "!!! "+strconv.FormatUint(data.Count, 10)+" events lost !!!")
@@ -111,7 +114,7 @@ func (t *line) paint(color, s string) {
 
 func (t *line) who(p *event.Process) {
 	t.add(" [")
-	t.paint(cyan, p.Name)
+	t.paint(cyan, escaped(p.Name))
 	t.add(" ")
 	t.add(strconv.Itoa(p.PID))
 	if p.ThreadID != 0 && p.ThreadID != p.PID {
@@ -255,6 +258,32 @@ func (t *line) dns(messages []event.DNS) {
 			}
 		}
 		t.note(s)
+	}
+}
+
+func (t *line) http(h *event.HTTP) {
+	_, _, _, url := h.URL()
+	arrow := "→ "
+	if h.Serving != (h.Response != nil) {
+		arrow = "← "
+	}
+	t.paint(yellow, "HTTP "+arrow)
+	t.paint(bold, escaped(h.Request.Method))
+	t.add(" ")
+	t.paint(green, escaped(url))
+	body := &h.Request.Body
+	if r := h.Response; r != nil {
+		body = &r.Body
+		t.add(" = ")
+		color := green
+		if r.StatusCode >= 400 {
+			color = red
+		}
+		t.paint(color, strconv.Itoa(r.StatusCode))
+		t.add(" " + escaped(r.Reason))
+	}
+	if body.Size > 0 {
+		t.add(", " + strconv.FormatInt(body.Size, 10) + " bytes")
 	}
 }
 

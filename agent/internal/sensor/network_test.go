@@ -1,0 +1,116 @@
+//go:build linux
+
+package sensor
+
+import (
+	"reflect"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"ospulse/agent/internal/event"
+)
+
+// answer makes a DNS answer.
+func answer(t testing.TB) []byte {
+	t.Helper()
+	host := dnsmessage.MustNewName("www.example.org.")
+	alias := dnsmessage.MustNewName("example.org.")
+	header := func(name dnsmessage.Name) dnsmessage.ResourceHeader {
+		return dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 60}
+	}
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 99, Response: true},
+		Questions: []dnsmessage.Question{{Name: host, Type: dnsmessage.TypeAAAA, Class: dnsmessage.ClassINET}},
+		Answers: []dnsmessage.Resource{
+			{Header: header(host), Body: &dnsmessage.CNAMEResource{CNAME: alias}},
+			{Header: header(alias), Body: &dnsmessage.AAAAResource{AAAA: [16]byte{0x20, 1, 13: 0, 14: 0, 15: 7}}},
+			{Header: header(alias), Body: &dnsmessage.MXResource{Pref: 5, MX: host}},
+		},
+	}
+	raw, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestDNS(t *testing.T) {
+	want := event.DNS{
+		ID: 99, Response: true, Code: "NOERROR",
+		Questions: []event.DNSRecord{{Name: "www.example.org", Type: "AAAA"}},
+		Answers: []event.DNSRecord{
+			{Name: "www.example.org", Type: "CNAME", Data: "example.org", TTL: 60},
+			{Name: "example.org", Type: "AAAA", Data: "2001::7", TTL: 60},
+			{Name: "example.org", Type: "MX", Data: "5 www.example.org", TTL: 60},
+		},
+	}
+	raw := answer(t)
+	if got, ok := dnsOf(raw, "udp"); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	framed := append([]byte{0, byte(len(raw))}, raw...)
+	if got, ok := dnsOf(framed, "tcp"); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("over TCP: got %+v, want %+v", got, want)
+	}
+	if got, ok := dnsOf(raw[:len(raw)-8], "udp"); !ok || len(got.Answers) != 2 {
+		t.Errorf("of a message that is cut: %+v", got)
+	}
+	if _, ok := dnsOf([]byte("no DNS"), "udp"); ok {
+		t.Error("six bytes were taken for a message")
+	}
+}
+
+// TestDNSIsSeen has a program ask a name server, and one answer.
+func TestDNSIsSeen(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{ContentBytes: 8}) // the event keeps less than the message
+	cmd, release := held(t, t.TempDir(), "/usr/bin/unshare", "-n", python(t), "-c", `
+import fcntl, socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(s, 0x8914, struct.pack('16sh', b'lo', 1))   # lo is up
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); server.bind(('127.0.0.1', 53))
+query = struct.pack('>6H', 7, 256, 1, 0, 0, 0) + b'\x04host\x04test\x00' + struct.pack('>2H', 1, 1)
+s.sendto(query, ('127.0.0.1', 53))
+got, peer = server.recvfrom(512)
+server.sendto(got[:2] + struct.pack('>5H', 0x8183, 1, 0, 0, 0) + got[12:], peer)
+s.recv(512)
+`)
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	var got []string
+	for _, e := range l.events {
+		if d, ok := e.Data.(*event.Network); ok {
+			for _, m := range d.DNS {
+				got = append(got, d.Operation+" "+m.Questions[0].Type+" "+m.Questions[0].Name+" "+m.Code)
+				if len(d.Content.Bytes) > 8 {
+					t.Errorf("the event keeps %d bytes of the content", len(d.Content.Bytes))
+				}
+			}
+		}
+	}
+	want := []string{"Send A host.test ", "Receive A host.test ", "Send A host.test NXDOMAIN", "Receive A host.test NXDOMAIN"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func FuzzDNS(f *testing.F) {
+	f.Add(answer(f), true)
+	f.Add(append([]byte{0, 12}, answer(f)[:12]...), false)
+	f.Fuzz(func(t *testing.T, raw []byte, udp bool) {
+		protocol := "tcp"
+		if udp {
+			protocol = "udp"
+		}
+		dnsOf(raw, protocol)
+	})
+}
