@@ -17,18 +17,25 @@ type Process struct {
 	CgroupID  uint64 // 0: not known
 }
 
-func (o *object) metadata(p *Process) {
-	o.object("metadata", func(o *object) {
-		o.text("processName", p.Name)
-		o.number("processId", int64(p.PID))
-		o.time("processStartTime", p.StartTime)
-		o.positive("parentProcessId", int64(p.ParentPID))
-		o.positive("threadId", int64(p.ThreadID))
-		o.number("userId", int64(p.UserID))
-		if p.CgroupID != 0 {
-			o.number("cgroupId", int64(p.CgroupID))
-		}
-	})
+// AppendJSON appends the process as metadata has it.
+func (p *Process) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.process(p)
+	return o.end()
+}
+
+func (o *object) metadata(p *Process) { o.object("metadata", func(o *object) { o.process(p) }) }
+
+func (o *object) process(p *Process) {
+	o.text("processName", p.Name)
+	o.number("processId", int64(p.PID))
+	o.time("processStartTime", p.StartTime)
+	o.positive("parentProcessId", int64(p.ParentPID))
+	o.positive("threadId", int64(p.ThreadID))
+	o.number("userId", int64(p.UserID))
+	if p.CgroupID != 0 {
+		o.number("cgroupId", int64(p.CgroupID))
+	}
 }
 
 // Result is how a system call ended.

@@ -183,14 +183,20 @@ func parentOf(pid int) (int, bool) {
 	return parent, err == nil
 }
 
-// add puts a process and its descendants into a watch.
+// add puts a process and its descendants into a watch. One that is excluded only
+// because its parent is, as what the agent spawns, is watched when it is named.
 func (s *Sensor) add(w *Watch, pid int) error {
 	bit := uint64(1) << w.slot
+	var named proc
+	if err := s.objects.Procs.Lookup(uint32(pid), &named); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("look up process %d: %w", pid, err)
+	}
 	return tree(pid, func(pid uint32) error {
 		if s.tls != nil {
 			s.tls.mapped(int(pid))
 		}
 		return s.change(pid, func(p *proc) {
+			p.Flags &^= named.Flags & procExcluded
 			if w.scope.OnExec {
 				p.OnExec |= bit
 			} else {
@@ -233,10 +239,15 @@ func (s *Sensor) renew() error {
 	return nil
 }
 
-// exclude hides a process and its descendants from all watches.
-func (s *Sensor) exclude(pid int) error {
-	return tree(pid, func(pid uint32) error {
-		return s.change(pid, func(p *proc) { p.Flags |= procExcluded })
+// exclude hides a process and its descendants from all watches, but those
+// descendants that a watch is about.
+func (s *Sensor) exclude(root int) error {
+	return tree(root, func(pid uint32) error {
+		return s.change(pid, func(p *proc) {
+			if int(pid) == root || p.Sessions|p.OnExec == 0 {
+				p.Flags |= procExcluded
+			}
+		})
 	})
 }
 

@@ -1,0 +1,190 @@
+//go:build linux
+
+// Package procfs reads processes from /proc: who there is, what it is, and who
+// owns a socket. Its Sensor tells of processes that come and go where nothing
+// better works. It must not know sessions or how events travel.
+package procfs
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone is the cause when a process has ended, or never was.
+var ErrGone = errors.New("there is no such process")
+
+// ticksPerSecond is USER_HZ, the unit of times in /proc: 100 on every
+// architecture that Go knows.
+const ticksPerSecond = 100
+
+// Process is what the kernel says of a process.
+type Process struct {
+	PID       int
+	Name      string // of its image, in full where /proc has it, else the first 15 bytes
+	ParentPID int
+	Start     time.Time // with PID it names the process for good; 10 ms exact
+	kernel    bool      // a thread of the kernel
+	zombie    bool
+}
+
+// Read reads one process. Its error is ErrGone when there is none.
+func Read(pid int) (Process, error) {
+	text, err := os.ReadFile(path(pid, "stat"))
+	if err != nil {
+		return Process{}, gone(pid, err)
+	}
+	p, err := parseStat(text)
+	if err != nil {
+		return Process{}, fmt.Errorf("process %d: %w", pid, err)
+	}
+	if len(p.Name) >= 15 { // the kernel cuts there
+		if args := Args(pid); len(args) > 0 {
+			if name := base(args[0]); strings.HasPrefix(name, p.Name) {
+				p.Name = name
+			}
+		}
+	}
+	return p, nil
+}
+
+// parseStat reads /proc/PID/stat: pid (name) state parent … The name may hold
+// anything, so it ends at the last parenthesis.
+func parseStat(text []byte) (Process, error) {
+	opening, closing := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if opening < 0 || closing < opening {
+		return Process{}, errors.New("its stat has no name")
+	}
+	fields := strings.Fields(string(text[closing+1:]))
+	if len(fields) < 20 {
+		return Process{}, errors.New("its stat is too short")
+	}
+	pid, err1 := strconv.Atoi(strings.TrimSpace(string(text[:opening])))
+	parent, err2 := strconv.Atoi(fields[1])
+	flags, err3 := strconv.ParseUint(fields[6], 10, 64)
+	ticks, err4 := strconv.ParseInt(fields[19], 10, 64)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return Process{}, fmt.Errorf("read its stat: %w", err)
+	}
+	const kernelThread = 0x00200000 // PF_KTHREAD
+	return Process{
+		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent,
+		Start:  bootTime().Add(time.Duration(ticks) * (time.Second / ticksPerSecond)),
+		kernel: flags&kernelThread != 0,
+		zombie: fields[0] == "Z" || fields[0] == "X",
+	}, nil
+}
+
+// bootTime is when the machine started, by today's clock. It is read once, so
+// that a process keeps its start time.
+var bootTime = sync.OnceValue(func() time.Time { //nolint:gochecknoglobals // a constant of the machine
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(since.Nano())).Round(0)
+})
+
+// List gives all processes but the kernel's threads, by name without regard to
+// case, then by pid. What ends meanwhile is left out.
+func List() ([]Process, error) {
+	pids, err := PIDs()
+	if err != nil {
+		return nil, err
+	}
+	processes := make([]Process, 0, len(pids))
+	for _, pid := range pids {
+		if p, err := Read(pid); err == nil && !p.kernel && !p.zombie {
+			processes = append(processes, p)
+		}
+	}
+	slices.SortFunc(processes, func(a, b Process) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), cmp.Compare(a.PID, b.PID))
+	})
+	return processes, nil
+}
+
+// PIDs lists what runs, in order.
+func PIDs() ([]int, error) {
+	folder, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	defer folder.Close()
+	names, err := folder.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	pids := make([]int, 0, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// Exe gives the path of the image, "" when it may not be read. deleted says that
+// no file system has it under that name any more.
+func Exe(pid int) (name string, deleted bool) {
+	target, err := os.Readlink(path(pid, "exe"))
+	if err != nil {
+		return "", false
+	}
+	return strings.CutSuffix(target, " (deleted)")
+}
+
+// Args gives the arguments, as the process shows them; nil when it is gone.
+func Args(pid int) []string {
+	text, err := os.ReadFile(path(pid, "cmdline"))
+	if err != nil || len(text) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+}
+
+// CurrentDirectory gives the working directory, "" when it may not be read.
+func CurrentDirectory(pid int) string {
+	target, err := os.Readlink(path(pid, "cwd"))
+	if err != nil {
+		return ""
+	}
+	return target
+}
+
+// UserID gives the effective user, -1 when the process is gone.
+func UserID(pid int) int {
+	info, err := os.Stat(path(pid, ""))
+	if err != nil {
+		return -1
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return -1
+	}
+	return int(stat.Uid)
+}
+
+func path(pid int, file string) string { return "/proc/" + strconv.Itoa(pid) + "/" + file }
+
+func base(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
+// gone tells a process that is not there from one that cannot be read.
+func gone(pid int, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
+	return fmt.Errorf("read process %d: %w", pid, err)
+}

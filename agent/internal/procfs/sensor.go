@@ -1,0 +1,239 @@
+//go:build linux
+
+package procfs
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"ospulse/agent/internal/event"
+)
+
+// DefaultInterval is how often the Sensor looks: what lives shorter is not seen.
+const DefaultInterval = 100 * time.Millisecond
+
+// Scope says whom a watch is about.
+type Scope struct {
+	All     bool
+	PIDs    []int // and their descendants, from now on
+	Exclude []int // and their descendants, unless these are among PIDs
+}
+
+// Sensor tells which processes begin and end by looking at /proc again and
+// again. It needs no rights, and sees neither how a process ended nor one that
+// begins and ends between two looks.
+type Sensor struct {
+	interval time.Duration
+	log      *slog.Logger
+}
+
+// NewSensor makes a Sensor that looks every interval.
+func NewSensor(interval time.Duration, log *slog.Logger) *Sensor {
+	return &Sensor{interval, log}
+}
+
+// Watch tells sink what begins and ends in the scope, from one goroutine, until
+// Close. What runs already is not told of until it ends.
+func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
+	w := &Watch{
+		scope: scope, sink: sink, log: s.log, self: slices.Clone(scope.PIDs),
+		known: map[int]*member{}, stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, pid := range scope.PIDs {
+		if _, err := Read(pid); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.look(false); err != nil {
+		return nil, err
+	}
+	go w.run(s.interval)
+	return w, nil
+}
+
+// Watch is one watch of a Sensor.
+type Watch struct {
+	scope Scope
+	sink  func(*event.Event)
+	log   *slog.Logger
+	once  sync.Once
+	stop  chan struct{}
+	done  chan struct{}
+
+	mu    sync.Mutex // of what follows
+	self  []int      // named processes, by pid
+	known map[int]*member
+}
+
+// member is a process that runs.
+type member struct {
+	Process
+	watched, excluded bool
+	image             string
+	userID            int
+}
+
+func (m *member) actor() event.Process {
+	return event.Process{PID: m.PID, Name: m.Name, StartTime: m.Start, ParentPID: m.ParentPID, UserID: m.userID}
+}
+
+// Add adds a process and its descendants.
+func (w *Watch) Add(pid int) error {
+	if _, err := Read(pid); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.self = append(w.self, pid)
+	for _, m := range w.known { // their place is looked up anew
+		m.watched = false
+	}
+	w.place()
+	return nil
+}
+
+// Close ends the watch after a last look.
+func (w *Watch) Close() error {
+	w.once.Do(func() { close(w.stop) })
+	<-w.done
+	return nil
+}
+
+func (w *Watch) run(interval time.Duration) {
+	defer close(w.done)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for last := false; !last; {
+		select {
+		case <-ticker.C:
+		case <-w.stop:
+			last = true
+		}
+		if err := w.look(true); err != nil {
+			w.log.Warn("processes cannot be listed", "error", err)
+		}
+	}
+}
+
+// look compares what runs with what is known.
+func (w *Watch) look(tell bool) error {
+	pids, err := PIDs()
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	alive := make(map[int]Process, len(pids))
+	for _, pid := range pids {
+		if p, err := Read(pid); err == nil && !p.kernel && !p.zombie {
+			alive[pid] = p
+		}
+	}
+	for _, pid := range slices.Sorted(maps.Keys(w.known)) {
+		m := w.known[pid]
+		if p, ok := alive[pid]; ok && p.Start.Equal(m.Start) {
+			m.ParentPID = p.ParentPID // an orphan gets another, but stays where it is
+			continue
+		}
+		delete(w.known, pid)
+		w.self = slices.DeleteFunc(w.self, func(named int) bool { return named == pid })
+		if tell && m.watched {
+			w.sink(&event.Event{Type: event.TypeProcessExit, Time: now, Data: &exited{actor: m.actor(), time: now}})
+		}
+	}
+	fresh := map[int]bool{}
+	for pid, p := range alive {
+		if w.known[pid] == nil {
+			w.known[pid] = &member{Process: p}
+			fresh[pid] = true
+		}
+	}
+	w.place()
+	for _, pid := range pids {
+		m := w.known[pid]
+		if m == nil || !m.watched {
+			continue
+		}
+		image, deleted := Exe(pid)
+		begun := fresh[pid] || image != "" && m.image != "" && image != m.image
+		if image != "" {
+			m.image = image
+		}
+		if name := alive[pid].Name; name != "" {
+			m.Name = name
+		}
+		m.userID = UserID(pid)
+		if tell && begun {
+			w.begun(m, deleted, fresh[pid], now)
+		}
+	}
+	return nil
+}
+
+// place says of each new process whether it is watched: as it is named, else as
+// its parent is. Parents come first, whatever their pids.
+func (w *Watch) place() {
+	placed := make(map[int]bool, len(w.known))
+	var visit func(pid, depth int)
+	visit = func(pid, depth int) {
+		m := w.known[pid]
+		if m == nil || placed[pid] || depth > len(w.known) {
+			return
+		}
+		placed[pid] = true
+		visit(m.ParentPID, depth+1)
+		parent := w.known[m.ParentPID]
+		switch {
+		case slices.Contains(w.self, pid):
+			m.watched, m.excluded = true, false
+		case slices.Contains(w.scope.Exclude, pid):
+			m.watched, m.excluded = false, true
+		case m.watched || m.excluded:
+		case parent != nil && (parent.watched || parent.excluded):
+			m.watched, m.excluded = parent.watched, parent.excluded
+		default:
+			m.watched = w.scope.All
+		}
+	}
+	for pid := range w.known {
+		visit(pid, 0)
+	}
+}
+
+// begun tells of a process that runs an image it did not run before.
+func (w *Watch) begun(m *member, deleted, fresh bool, now time.Time) {
+	began := now
+	actor := m.actor()
+	if fresh {
+		began = m.Start
+		if parent := w.known[m.ParentPID]; parent != nil {
+			actor = parent.actor()
+			actor.UserID = UserID(parent.PID)
+		} else {
+			actor = event.Process{PID: m.ParentPID, UserID: -1}
+		}
+	}
+	w.sink(&event.Event{Type: event.TypeProcessCreation, Time: began, Data: &event.Creation{
+		Actor: actor, Time: began, New: m.actor(), ImagePath: m.image, Args: Args(m.PID),
+		CurrentDirectory: CurrentDirectory(m.PID), Memory: deleted,
+	}})
+}
+
+// exited is the data of a process_exit of which only the time is known.
+type exited struct {
+	actor event.Process
+	time  time.Time
+}
+
+// AppendJSON appends the data of an exit without the code that nobody saw.
+func (e *exited) AppendJSON(out []byte) []byte {
+	out = append(out, `{"operation":"exit","status":0,"exitCodeKnown":false,"timestamp":"`...)
+	out = event.AppendTime(out, e.time)
+	out = append(out, `","metadata":`...)
+	out = e.actor.AppendJSON(out)
+	return append(out, '}')
+}
