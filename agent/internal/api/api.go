@@ -1,0 +1,359 @@
+//go:build linux
+
+// Package api is the agent's HTTP service, the agent side of the wire contract.
+// It must not know how sessions are run: it asks a Monitor.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/procfs"
+)
+
+const (
+	maxBodyBytes = 1 << 20  // of JSON
+	maxFormBytes = 64 << 10 // of an upload's form around its file
+	maxIDBytes   = 200
+
+	requestTime = 2 * time.Minute
+	uploadTime  = 15 * time.Minute
+)
+
+// Service is the name that /health tells.
+const Service = "os-pulse-agent"
+
+// Monitor runs sessions.
+type Monitor interface {
+	Start(ctx context.Context, r monitor.Request) (pid int, err error)
+	Stop(ctx context.Context, id string) (known bool, err error)
+	Sessions() int
+}
+
+// Options are the settings of the service.
+type Options struct {
+	Monitor        Monitor
+	Uploads        *Uploads
+	MaxUploadBytes int64
+	Health         func() map[string]any // what /health tells besides
+	Guard          Guard
+	Log            *slog.Logger
+}
+
+type service struct{ Options }
+
+// New gives the handler of every route.
+func New(options Options) http.Handler {
+	s := service{options}
+	mux := http.NewServeMux()
+	handle := func(pattern string, limit time.Duration, h func(http.ResponseWriter, *http.Request) error) {
+		timed := s.handler(limit, h)
+		mux.Handle(pattern, timed)
+		mux.Handle(pattern+"/{$}", timed)
+	}
+	for _, path := range []string{"/api/upload-file", "/api/upload"} {
+		handle("POST "+path, uploadTime, s.upload)
+	}
+	for _, path := range []string{"/api/list-processes", "/api/processes"} {
+		handle("POST "+path, requestTime, s.processes)
+		handle("GET "+path, requestTime, s.processes)
+	}
+	for _, path := range []string{"/api/start-monitor", "/api/monitor/start"} {
+		handle("POST "+path, requestTime, s.start)
+	}
+	for _, path := range []string{"/api/stop-monitor", "/api/monitor/stop"} {
+		handle("POST "+path, requestTime, s.stop)
+	}
+	for _, path := range []string{"/health", "/api/health"} {
+		handle("GET "+path, requestTime, s.health)
+	}
+	return s.Guard.wrap(plainErrors(mux))
+}
+
+// failure is an error that the asker is told.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(status int, format string, args ...any) error {
+	return &failure{status, fmt.Sprintf(format, args...)}
+}
+
+// handler gives a request its time, and answers its error.
+func (s service) handler(limit time.Duration, h func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		control := http.NewResponseController(w)
+		// Without deadlines, as in tests on a recorder, the context is what bounds.
+		_ = control.SetReadDeadline(began.Add(limit))
+		_ = control.SetWriteDeadline(began.Add(limit + time.Minute))
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		err := h(w, r.WithContext(ctx))
+		if err == nil {
+			return
+		}
+		var told *failure
+		if !errors.As(err, &told) {
+			s.Log.Error("a request failed", "path", r.URL.Path, "error", err)
+			told = &failure{http.StatusInternalServerError, "the agent failed: " + err.Error()}
+		}
+		answer(w, told.status, map[string]string{"error": told.text})
+	})
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // a client that is gone is told nothing
+}
+
+func (s service) upload(w http.ResponseWriter, r *http.Request) error {
+	form, err := r.MultipartReader()
+	if err != nil {
+		return fail(http.StatusBadRequest, "no file: send multipart/form-data with the field file")
+	}
+	limit := s.MaxUploadBytes
+	tooLarge := fail(http.StatusRequestEntityTooLarge, "the file is larger than %d MB", limit>>20)
+	if r.ContentLength > limit+maxFormBytes {
+		drain(r.Body, limit)
+		return tooLarge
+	}
+	for range 100 {
+		part, err := form.NextRawPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return fail(http.StatusBadRequest, "no file: the form has no field file")
+		case err != nil:
+			return fail(http.StatusBadRequest, "the form breaks off or is malformed")
+		}
+		if part.FormName() != "file" {
+			if n, err := io.Copy(io.Discard, io.LimitReader(part, maxFormBytes+1)); err != nil || n > maxFormBytes {
+				return fail(http.StatusBadRequest, "a field of the form breaks off or is too long")
+			}
+			continue
+		}
+		name := part.FileName()
+		if name == "" {
+			return fail(http.StatusBadRequest, "no file was selected: the field file has no file name")
+		}
+		body := &readErrors{Reader: part}
+		saved, sum, err := s.Uploads.Save(name, body, limit)
+		switch {
+		case errors.Is(err, errTooLarge):
+			drain(r.Body, limit)
+			return tooLarge
+		case body.err != nil:
+			return fail(http.StatusBadRequest, "the file breaks off")
+		case err != nil:
+			return err
+		}
+		s.Log.Info("file uploaded", "name", saved, "sha256", sum)
+		answer(w, http.StatusOK, map[string]any{
+			"message": "file uploaded successfully", "filename": saved,
+			"path": filepath.Join(s.Uploads.folder, saved), "sha256": sum,
+		})
+		return nil
+	}
+	return fail(http.StatusBadRequest, "no file among the first 100 fields of the form")
+}
+
+// readErrors remembers that reading failed: then the client is at fault, not the disk.
+type readErrors struct {
+	io.Reader
+	err error
+}
+
+func (r *readErrors) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// drain reads on for a while, so that a client that is still sending gets to
+// read why it may stop.
+func drain(body io.Reader, limit int64) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // it is not wanted
+}
+
+// process is a process as the contract has it.
+type process struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+func (s service) processes(w http.ResponseWriter, _ *http.Request) error {
+	list, err := procfs.List()
+	if err != nil {
+		return err
+	}
+	told := make([]process, len(list))
+	for i := range list {
+		told[i] = process{list[i].PID, strings.ToValidUTF8(list[i].Name, "\uFFFD")}
+	}
+	answer(w, http.StatusOK, told)
+	return nil
+}
+
+func (s service) start(w http.ResponseWriter, r *http.Request) error {
+	var asked struct {
+		SessionID string   `json:"sessionId"`
+		FileName  string   `json:"fileName"`
+		Mode      *number  `json:"mode"`
+		Processes []number `json:"processes"`
+	}
+	if err := decode(w, r, &asked); err != nil {
+		return err
+	}
+	if err := checkID(asked.SessionID); err != nil {
+		return err
+	}
+	if asked.Mode == nil {
+		return fail(http.StatusBadRequest, "mode is missing: 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
+	}
+	if len(asked.Processes) > 1000 {
+		return fail(http.StatusBadRequest, "processes has %d pids: up to 1000 can be monitored", len(asked.Processes))
+	}
+	request := monitor.Request{SessionID: asked.SessionID, FileName: asked.FileName, Mode: int(*asked.Mode)}
+	for _, pid := range asked.Processes {
+		request.PIDs = append(request.PIDs, int(pid))
+	}
+	pid, err := s.Monitor.Start(r.Context(), request)
+	switch {
+	case errors.Is(err, monitor.ErrRefused):
+		return fail(http.StatusBadRequest, "%s", err)
+	case err != nil:
+		return err
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"message": "monitoring started successfully", "sessionId": asked.SessionID, "monitoringPid": pid, "mode": request.Mode,
+	})
+	return nil
+}
+
+func (s service) stop(w http.ResponseWriter, r *http.Request) error {
+	var asked struct {
+		SessionID string `json:"sessionId"`
+	}
+	if err := decode(w, r, &asked); err != nil {
+		return err
+	}
+	if err := checkID(asked.SessionID); err != nil {
+		return err
+	}
+	known, err := s.Monitor.Stop(r.Context(), asked.SessionID)
+	if err != nil {
+		return err
+	}
+	message := "monitoring stopped successfully"
+	if !known {
+		message = "monitoring was not running"
+	}
+	answer(w, http.StatusOK, map[string]any{"message": message, "sessionId": asked.SessionID})
+	return nil
+}
+
+func (s service) health(w http.ResponseWriter, r *http.Request) error {
+	told := map[string]any{}
+	if s.Guard.knows(r) { // without the key, no more than the contract has
+		told = s.Health()
+	}
+	told["status"], told["service"], told["active_sessions"] = "healthy", Service, s.Monitor.Sessions()
+	answer(w, http.StatusOK, told)
+	return nil
+}
+
+func checkID(id string) error {
+	switch {
+	case id == "":
+		return fail(http.StatusBadRequest, "sessionId is missing")
+	case len(id) > maxIDBytes, strings.ContainsFunc(id, unicode.IsControl):
+		return fail(http.StatusBadRequest, "sessionId must be up to %d bytes without control characters", maxIDBytes)
+	}
+	return nil
+}
+
+// number is an integer that some clients send in quotes.
+type number int
+
+// UnmarshalJSON reads 3 and "3".
+func (n *number) UnmarshalJSON(text []byte) error {
+	value, err := strconv.ParseInt(strings.Trim(string(text), `"`), 10, 32)
+	if err != nil {
+		return &failure{http.StatusBadRequest, fmt.Sprintf("mode and processes must be integers, not %.50s", text)}
+	}
+	*n = number(value)
+	return nil
+}
+
+// decode reads a body that is one JSON object.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err != nil {
+		if errors.As(err, new(*http.MaxBytesError)) {
+			return fail(http.StatusRequestEntityTooLarge, "the body is larger than 1 MB")
+		}
+		return fail(http.StatusBadRequest, "the body breaks off")
+	}
+	err = json.Unmarshal(body, into)
+	var own *failure
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil && strings.TrimSpace(string(body)) == "null":
+		return fail(http.StatusBadRequest, "the body must be a JSON object")
+	case err == nil:
+		return nil
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &kind) && kind.Field != "":
+		return fail(http.StatusBadRequest, "%s must not be a JSON %s", kind.Field, kind.Value)
+	default:
+		return fail(http.StatusBadRequest, "the body must be a JSON object")
+	}
+}
+
+// Serve serves on the listener until ctx ends and what was asked before is
+// answered, for shutdown at most.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shutdown time.Duration, log *slog.Logger) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
+	defer cancel()
+	err := server.Shutdown(last)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
+	}
+	<-ended
+	return err
+}

@@ -1,0 +1,412 @@
+//go:build linux
+
+// Package monitor runs sessions: it chooses what a session is about, has it
+// watched from before its first instruction, and hands on its events. It must not
+// know HTTP, nor how events are seen, how a program is confined, or how events
+// get to the backend: those are the interfaces that it declares.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
+)
+
+// The modes of the wire contract.
+const (
+	ModeAll   = 1 // the whole machine
+	ModePIDs  = 2 // chosen processes and what comes of them
+	ModeSpawn = 3 // the uploaded file and what comes of it
+)
+
+// maxSessions is how many there may be at once; the sensor has room for 64.
+const maxSessions = 32
+
+// ErrRefused is the cause of every error that is the asker's: the text says why.
+var ErrRefused = errors.New("refused")
+
+type refusal struct{ text string }
+
+func (r *refusal) Error() string        { return r.text }
+func (r *refusal) Is(target error) bool { return target == ErrRefused }
+
+func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+
+// Scope says whom a watch is about.
+type Scope struct {
+	All     bool
+	PIDs    []int // and their descendants, from now on
+	OnExec  bool  // begin with their next exec: what a launcher does is left out
+	Exclude []int // and their descendants, but those that PIDs names
+}
+
+// Watch is a watch that stands.
+type Watch interface {
+	// Close ends it, after sink has had all that happened before.
+	Close() error
+}
+
+// Sensor sees what programs do.
+type Sensor interface {
+	// Watch reports what is in scope to sink, from one goroutine at a time, until
+	// the watch is closed. sink must not block for long.
+	Watch(scope Scope, sink func(*event.Event)) (Watch, error)
+}
+
+// Spawner starts files, confined.
+type Spawner interface {
+	// Start starts the file but holds it before its first instruction. The context
+	// is for starting only.
+	Start(ctx context.Context, path string) (Spawned, error)
+}
+
+// Spawned is a program that was started.
+type Spawned interface {
+	PID() int
+	Release() error // lets it run
+	Stop() error    // ends it and all that came of it, and waits; also a second time
+	Done() <-chan struct{}
+	Ending() Ending // once Done is closed
+	// OnExec says that a launcher, not the program, stands held.
+	OnExec() bool
+}
+
+// Files finds uploaded files.
+type Files interface {
+	// Find gives the path and the SHA-256 of the file that was kept under the name.
+	Find(name string) (path, sha256 string, err error)
+}
+
+// Options are the settings of a Monitor.
+type Options struct {
+	Sensor       Sensor
+	SensorName   string // ebpf or procfs
+	SensorLimits string // what it does not see; "" for nothing
+	Spawner      Spawner
+	SpawnFault   string // why nothing can be spawned, when Spawner is nil
+	Files        Files
+	// Exclude gives the processes that are never reported; it is asked at each start.
+	Exclude func() []int
+	// Deliver takes the events of a session.
+	Deliver func(sessionID string, e *event.Event)
+	Version string
+	Log     *slog.Logger
+}
+
+// Monitor runs sessions. Its methods may be called at any time.
+type Monitor struct {
+	options Options
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*session
+	starting map[string]chan struct{} // closed when the start or stop of that id is over
+}
+
+// New makes a Monitor.
+func New(options Options) *Monitor {
+	return &Monitor{options: options, sessions: map[string]*session{}, starting: map[string]chan struct{}{}}
+}
+
+// Request asks for a session.
+type Request struct {
+	SessionID string
+	FileName  string
+	Mode      int
+	PIDs      []int
+}
+
+// session is one that runs.
+type session struct {
+	request Request
+	pid     int // of what was spawned, else the first chosen, else 0
+	watch   Watch
+	spawned Spawned       // nil but in mode 3
+	done    chan struct{} // closed when the wait for spawned is over
+}
+
+// same reports whether the request is what runs already: a repeated question.
+func (s *session) same(r Request) bool {
+	if s.spawned != nil {
+		select {
+		case <-s.spawned.Done():
+			return false
+		default:
+		}
+	}
+	return s.request.Mode == r.Mode && s.request.FileName == r.FileName && slices.Equal(s.request.PIDs, r.PIDs)
+}
+
+// Start starts a session and gives the pid that it is about: of the spawned file,
+// or the first of the chosen; 0 for the whole machine. A session of that id that
+// asked for something else is stopped first. What is wrong with the request is
+// ErrRefused.
+func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
+	path, sha, err := m.check(&r)
+	if err != nil {
+		return 0, err
+	}
+	release, err := m.claim(ctx, r.SessionID)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	if old := m.get(r.SessionID); old != nil {
+		if old.same(r) {
+			return old.pid, nil
+		}
+		if err := m.end(r.SessionID, old); err != nil {
+			return 0, err
+		}
+	}
+	m.mu.Lock()
+	full, closed := len(m.sessions)+len(m.starting) > maxSessions, m.closed
+	m.mu.Unlock()
+	switch {
+	case closed:
+		return 0, errors.New("the agent is shutting down")
+	case full:
+		return 0, refuse("%d sessions run already: stop one first", maxSessions)
+	}
+	s, err := m.begin(ctx, r, path, sha)
+	if err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	m.sessions[r.SessionID] = s
+	m.mu.Unlock()
+	m.options.Log.Info("monitoring started", "session", r.SessionID, "mode", r.Mode, "pid", s.pid, "file", r.FileName)
+	return s.pid, nil
+}
+
+// check refuses what cannot be started, and finds the file.
+func (m *Monitor) check(r *Request) (path, sha string, err error) {
+	switch r.Mode {
+	case ModeAll:
+		r.PIDs = nil
+	case ModePIDs:
+		if len(r.PIDs) == 0 {
+			return "", "", refuse("mode 2 needs processes: the pids to monitor")
+		}
+		excluded := m.options.Exclude()
+		for _, pid := range r.PIDs {
+			switch _, err := procfs.Read(pid); {
+			case pid < 1 || errors.Is(err, procfs.ErrGone):
+				return "", "", refuse("there is no process %d", pid)
+			case err != nil:
+				return "", "", err
+			case slices.Contains(excluded, pid):
+				return "", "", refuse("process %d is OS-Pulse's own (the agent, its backend or its database) and is never monitored", pid)
+			}
+		}
+	case ModeSpawn:
+		r.PIDs = nil
+		if m.options.Spawner == nil {
+			return "", "", refuse("this agent cannot spawn files: %s", m.options.SpawnFault)
+		}
+		if path, sha, err = m.options.Files.Find(r.FileName); err != nil {
+			return "", "", refuse("%s", err)
+		}
+	default:
+		return "", "", refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
+	}
+	return path, sha, nil
+}
+
+// claim waits until nobody else starts or stops the session.
+func (m *Monitor) claim(ctx context.Context, id string) (release func(), err error) {
+	for {
+		m.mu.Lock()
+		busy, taken := m.starting[id]
+		if !taken {
+			mine := make(chan struct{})
+			m.starting[id] = mine
+			m.mu.Unlock()
+			return func() {
+				m.mu.Lock()
+				delete(m.starting, id)
+				m.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		m.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for session %s: %w", id, context.Cause(ctx))
+		}
+	}
+}
+
+func (m *Monitor) get(id string) *session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sessions[id]
+}
+
+// begin has the session watched, its session_start first, and lets what it
+// spawned run.
+func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *session, err error) {
+	s := &session{request: r, done: make(chan struct{})}
+	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs}
+	name := ""
+	switch r.Mode {
+	case ModePIDs:
+		s.pid = r.PIDs[0]
+		if p, err := procfs.Read(s.pid); err == nil {
+			name = p.Name
+		}
+	case ModeSpawn:
+		if s.spawned, err = m.options.Spawner.Start(ctx, path); err != nil {
+			return nil, fmt.Errorf("spawn %s: %w", r.FileName, err)
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, s.spawned.Stop())
+			}
+		}()
+		s.pid, name = s.spawned.PID(), r.FileName
+		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
+	}
+	began := time.Now()
+	start := &started{
+		SessionID: r.SessionID, ProcessName: name, ProcessID: s.pid, Timestamp: eventTime(began),
+		Platform: "linux", Arch: arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
+		Sensor: m.options.SensorName, Limits: m.options.SensorLimits, Version: m.options.Version,
+	}
+	// Nothing may come before session_start, nor session_start without a watch.
+	var first sync.Once
+	gate := make(chan struct{})
+	sink := func(e *event.Event) {
+		first.Do(func() { <-gate })
+		m.options.Deliver(r.SessionID, e)
+	}
+	if s.watch, scope.Exclude, err = m.watch(scope, sink); err != nil {
+		close(gate)
+		return nil, err
+	}
+	start.Excluded = scope.Exclude
+	m.options.Deliver(r.SessionID, &event.Event{Type: typeStart, Time: began, Data: start})
+	close(gate)
+	if s.spawned == nil {
+		close(s.done)
+		return s, nil
+	}
+	if err := s.spawned.Release(); err != nil {
+		return nil, errors.Join(fmt.Errorf("run %s: %w", r.FileName, err), s.watch.Close())
+	}
+	go m.wait(s, began)
+	return s, nil
+}
+
+// watch sets up a watch. Who is excluded may end between being found and being
+// excluded, so it is tried again.
+func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded []int, err error) {
+	for range 3 {
+		scope.Exclude = m.options.Exclude()
+		if w, err = m.options.Sensor.Watch(scope, sink); err == nil {
+			return w, scope.Exclude, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	return nil, nil, fmt.Errorf("watch: %w", err)
+}
+
+// wait tells the end of what was spawned. The session stays until it is stopped.
+func (m *Monitor) wait(s *session, began time.Time) {
+	defer close(s.done)
+	<-s.spawned.Done()
+	// What it did comes before its end.
+	if err := s.watch.Close(); err != nil {
+		m.options.Log.Error("the watch could not be ended", "session", s.request.SessionID, "error", err)
+	}
+	now := time.Now()
+	ending := s.spawned.Ending()
+	if ending.Seconds == 0 {
+		ending.Seconds = now.Sub(began).Seconds()
+	}
+	m.options.Deliver(s.request.SessionID, &event.Event{Type: typeEnd, Time: now, Data: &ended{
+		SessionID: s.request.SessionID, Mode: s.request.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: ending,
+	}})
+	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
+}
+
+// Stop ends a session: what was spawned with all that came of it, and the watch.
+// When it returns, all events of the session have been handed on. known is false
+// when there is no such session.
+func (m *Monitor) Stop(ctx context.Context, id string) (known bool, err error) {
+	release, err := m.claim(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	s := m.get(id)
+	if s == nil {
+		return false, nil
+	}
+	return true, m.end(id, s)
+}
+
+// end ends a session that the caller has claimed.
+func (m *Monitor) end(id string, s *session) error {
+	var err error
+	if s.spawned != nil {
+		if err = s.spawned.Stop(); err != nil {
+			// It stays, so that a second stop can try again.
+			return fmt.Errorf("stop what session %s spawned: %w", id, err)
+		}
+		<-s.done
+	} else {
+		err = s.watch.Close()
+		now := time.Now()
+		m.options.Deliver(id, &event.Event{Type: typeEnd, Time: now, Data: &ended{
+			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: Ending{Reason: "stopped"},
+		}})
+	}
+	m.mu.Lock()
+	delete(m.sessions, id)
+	m.mu.Unlock()
+	m.options.Log.Info("monitoring stopped", "session", id)
+	if err != nil {
+		return fmt.Errorf("end the watch of session %s: %w", id, err)
+	}
+	return nil
+}
+
+// Sessions gives the number of sessions that were started and not stopped.
+func (m *Monitor) Sessions() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.sessions)
+}
+
+// Close stops all sessions; none can be started afterwards.
+func (m *Monitor) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	var ids []string
+	for id := range m.sessions {
+		ids = append(ids, id)
+	}
+	for id := range m.starting {
+		ids = append(ids, id)
+	}
+	m.mu.Unlock()
+	slices.Sort(ids)
+	var errs []error
+	for _, id := range slices.Compact(ids) {
+		_, err := m.Stop(context.Background(), id)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
