@@ -6,8 +6,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"ospulse/agent/internal/trace"
 )
@@ -19,15 +20,16 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	command := ""
 	if len(args) > 0 {
-		command, args = args[0], args[1:]
+		command = args[0]
 	}
 	switch command {
 	case "trace":
-		return trace.Run(ctx, args, os.Stdout, os.Stderr, os.Getenv)
+		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
 	case trace.LaunchCommand:
-		return trace.Launch(args, os.Stderr)
+		return trace.Launch(args[1:], os.Stderr)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
-		return 2
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr)
 	}
 }

@@ -1,0 +1,80 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
+)
+
+// capability is something that an agent can do, or not on this machine.
+type capability struct {
+	Name      string `json:"name"`
+	Supported bool   `json:"supported"`
+	Reason    string `json:"reason,omitempty"` // why not
+	Remedy    string `json:"remedy,omitempty"` // what to do about it
+}
+
+// capabilities says what this machine supports, given why there is no eBPF
+// sensor and why nothing can be spawned.
+func capabilities(sensorFault error, spawnFault string) []capability {
+	list := []capability{{Name: "process list", Supported: true}, {Name: "process start and stop", Supported: true}}
+	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: sensorFault == nil}
+	if sensorFault != nil {
+		full.Reason, full.Remedy = sensorReason(sensorFault)
+	}
+	spawn := capability{Name: "spawning files in a sandbox (mode 3)", Supported: spawnFault == ""}
+	if spawnFault != "" {
+		spawn.Reason, spawn.Remedy = spawnFault, "install bubblewrap, and run as root for all limits"
+	}
+	others := capability{Name: "database of other users left out", Supported: os.Geteuid() == 0}
+	if !others.Supported {
+		others.Reason, others.Remedy = "the sockets of other users' processes cannot be seen", "run as root"
+	}
+	return append(list, full, spawn, others)
+}
+
+// sensorReason says in words why eBPF cannot be used, and what to do.
+func sensorReason(err error) (reason, remedy string) {
+	release := kernelRelease()
+	var major, minor int
+	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // else 0.0, which is too old as well
+	switch {
+	case major < 5 || major == 5 && minor < 8:
+		return "the kernel " + release + " is too old", "run Linux 5.8 or newer"
+	case os.Geteuid() != 0:
+		return "it needs root (or the capabilities BPF, PERFMON, SYS_PTRACE and SYS_RESOURCE)", "run as root: sudo ospulse-agent"
+	}
+	if _, statErr := os.Stat("/sys/kernel/btf/vmlinux"); statErr != nil {
+		return "the kernel has no BTF (/sys/kernel/btf/vmlinux)", "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as all big distributions have it"
+	}
+	return err.Error(), "in a container, run it privileged and with --pid=host; with a locked-down kernel (kernel_lockdown(7)), lift the lockdown"
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "?"
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// writeTable writes the capabilities for a person.
+func writeTable(w io.Writer, list []capability, user int) error {
+	fmt.Fprintf(w, "Linux %s, user %d\n\n", kernelRelease(), user)
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "WHAT\tSUPPORTED\tWHY NOT\tWHAT TO DO")
+	for _, c := range list {
+		yes := "yes"
+		if !c.Supported {
+			yes = "no"
+		}
+		fmt.Fprintln(table, strings.TrimRight(strings.Join([]string{c.Name, yes, c.Reason, c.Remedy}, "\t"), "\t"))
+	}
+	return table.Flush()
+}

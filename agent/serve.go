@@ -1,0 +1,160 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"ospulse/agent/internal/api"
+	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/monitor"
+)
+
+// version is set by release builds (-ldflags "-X main.version=…").
+var version = "" //nolint:gochecknoglobals // the linker needs a variable
+
+// shutdownTime is how long requests may take to end when the agent does.
+const shutdownTime = 10 * time.Second
+
+// serve is the agent without a command: the service, or what tells about it. It
+// gives the exit code.
+func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	cfg, err := config.Load(args, getenv)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		err = config.Help(stdout, getenv)
+	case err == nil && cfg.Version:
+		_, err = fmt.Fprintln(stdout, buildVersion())
+	case err != nil:
+		fmt.Fprintf(stderr, "ospulse-agent: the configuration is wrong:\n%v\n", err)
+		return 2
+	case cfg.Check:
+		err = check(cfg, stdout)
+	default:
+		err = service(ctx, cfg, stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "ospulse-agent:", err)
+		return 1
+	}
+	return 0
+}
+
+// service runs the agent until ctx ends.
+func service(ctx context.Context, cfg config.Config, stdout io.Writer) (err error) {
+	began := time.Now()
+	log := newLogger(cfg, stdout)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
+	if err != nil {
+		return listenError(cfg, err)
+	}
+	defer listener.Close() // the server closes it; this is for the ways out before
+
+	uploads, err := api.OpenUploads(filepath.Join(cfg.DataDir, "uploads"))
+	if err != nil {
+		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+	}
+	defer uploads.Close()
+	events, err := newDelivery(cfg, log)
+	if err != nil {
+		return err
+	}
+	eyes := newEyes(cfg, log)
+	defer eyes.close()
+	spawner, spawnFault := newSpawner(cfg, log)
+
+	sessions := monitor.New(monitor.Options{
+		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
+		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
+		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: events.add,
+		Version: buildVersion(), Log: log,
+	})
+	handler := api.New(api.Options{
+		Monitor: sessions, Uploads: uploads, MaxUploadBytes: int64(cfg.MaxUploadMB) << 20,
+		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey},
+		Health: func() map[string]any {
+			return map[string]any{
+				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, spawnFault),
+				"delivery": events.status(),
+			}
+		},
+		Log: log,
+	})
+
+	// Delivery ends last: what sessions tell at their end is sent still.
+	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { events.run(beside) })
+	defer running.Wait()
+	defer stopBeside()
+
+	for _, c := range capabilities(eyes.fault, spawnFault) {
+		if !c.Supported {
+			log.Warn("limited: "+c.Name+" is missing", "because", c.Reason, "todo", c.Remedy)
+		}
+	}
+	if cfg.APIKey == "" && !api.IsLoopback(cfg.Host) {
+		log.Warn("--allow-remote is set: anyone who can reach this agent can run files on this machine")
+	}
+	log.Info("ready", "url", "http://"+listener.Addr().String(), "backend", cfg.Backend.String(), "sensor", eyes.name,
+		"version", buildVersion(), "after", time.Since(began).Round(time.Millisecond))
+	err = api.Serve(ctx, listener, handler, shutdownTime, log)
+	if closeErr := sessions.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("stop the sessions: %w", closeErr))
+	}
+	log.Info("stopped")
+	return err
+}
+
+func listenError(cfg config.Config, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d on %s is taken by another program: stop it, or set --port", cfg.Port, cfg.Host)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("port %d on %s may not be used by this user: set --port to one above 1023", cfg.Port, cfg.Host)
+	}
+	return fmt.Errorf("cannot listen on %s (--host, --port): %w", cfg.Addr(), err)
+}
+
+func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// buildVersion gives the release's version, else the commit that was built.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return "dev-" + setting.Value[:min(len(setting.Value), 12)]
+			}
+		}
+	}
+	return "dev"
+}
+
+// check writes what this machine supports.
+func check(cfg config.Config, w io.Writer) error {
+	eyes := newEyes(cfg, slog.New(slog.DiscardHandler))
+	defer eyes.close()
+	_, spawnFault := newSpawner(cfg, slog.New(slog.DiscardHandler))
+	return writeTable(w, capabilities(eyes.fault, spawnFault), os.Geteuid())
+}

@@ -1,0 +1,65 @@
+//go:build linux
+
+package main
+
+import (
+	"log/slog"
+
+	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/sensor"
+)
+
+// eyes are the best sensor that this machine has.
+type eyes struct {
+	sensor monitor.Sensor
+	name   string // ebpf or procfs
+	fault  error  // why it is not eBPF
+	close  func()
+}
+
+func newEyes(cfg config.Config, log *slog.Logger) eyes {
+	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Log: log})
+	if err != nil {
+		return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log)}, "procfs", err, func() {}}
+	}
+	return eyes{bpfSensor{s}, "ebpf", nil, func() {
+		if err := s.Close(); err != nil {
+			log.Warn("the sensor could not be closed", "error", err)
+		}
+	}}
+}
+
+func (e eyes) limits() string {
+	if e.fault == nil {
+		return ""
+	}
+	return "only starts and ends of processes that live longer than the interval of looking"
+}
+
+type bpfSensor struct{ *sensor.Sensor }
+
+func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
+	w, err := s.Sensor.Watch(sensor.Scope{All: scope.All, PIDs: scope.PIDs, OnExec: scope.OnExec, Exclude: scope.Exclude}, sink)
+	if err != nil {
+		return nil, err // not a nil *Watch in an interface
+	}
+	return w, nil
+}
+
+type procSensor struct{ *procfs.Sensor }
+
+func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
+	w, err := s.Sensor.Watch(procfs.Scope{All: scope.All, PIDs: scope.PIDs, Exclude: scope.Exclude}, sink)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// newSpawner gives what starts files in a sandbox, or why there is none.
+func newSpawner(config.Config, *slog.Logger) (monitor.Spawner, string) {
+	return nil, "this build has no sandbox"
+}
