@@ -29,6 +29,9 @@ var version = "" //nolint:gochecknoglobals // the linker needs a variable
 // shutdownTime is how long requests may take to end when the agent does.
 const shutdownTime = 10 * time.Second
 
+// excludeInterval is how long a backend that restarts may be reported.
+const excludeInterval = 3 * time.Second
+
 // serve is the agent without a command: the service, or what tells about it. It
 // gives the exit code.
 func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
@@ -54,7 +57,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 }
 
 // service runs the agent until ctx ends.
-func service(ctx context.Context, cfg config.Config, stdout io.Writer) (err error) {
+func service(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	began := time.Now()
 	log := newLogger(cfg, stdout)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
@@ -62,7 +65,13 @@ func service(ctx context.Context, cfg config.Config, stdout io.Writer) (err erro
 		return listenError(cfg, err)
 	}
 	defer listener.Close() // the server closes it; this is for the ways out before
+	spawner, spawnFault := newSpawner(cfg, log)
+	return serveOn(ctx, cfg, log, listener, newEyes(cfg, log), spawner, spawnFault, began)
+}
 
+// serveOn wires the parts together and serves until ctx ends.
+func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener, eyes eyes, spawner monitor.Spawner, spawnFault string, began time.Time) error {
+	defer eyes.close()
 	uploads, err := api.OpenUploads(filepath.Join(cfg.DataDir, "uploads"))
 	if err != nil {
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
@@ -72,9 +81,6 @@ func service(ctx context.Context, cfg config.Config, stdout io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	eyes := newEyes(cfg, log)
-	defer eyes.close()
-	spawner, spawnFault := newSpawner(cfg, log)
 
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
@@ -98,6 +104,7 @@ func service(ctx context.Context, cfg config.Config, stdout io.Writer) (err erro
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { events.run(beside) })
+	running.Go(func() { sessions.Run(beside, excludeInterval) })
 	defer running.Wait()
 	defer stopBeside()
 

@@ -23,7 +23,7 @@ type eyes struct {
 func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Log: log})
 	if err != nil {
-		return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log)}, "procfs", err, func() {}}
+		return procEyes(cfg, log, err)
 	}
 	return eyes{bpfSensor{s}, "ebpf", nil, func() {
 		if err := s.Close(); err != nil {
@@ -32,8 +32,13 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	}}
 }
 
+// procEyes looks at /proc, because of fault.
+func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
+	return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log)}, "procfs", fault, func() {}}
+}
+
 func (e eyes) limits() string {
-	if e.fault == nil {
+	if e.name == "ebpf" {
 		return ""
 	}
 	return "only starts and ends of processes that live longer than the interval of looking"
@@ -49,6 +54,15 @@ func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.
 	return w, nil
 }
 
+// Exclude has a watch of nothing carry the exclusion: it holds for all.
+func (s bpfSensor) Exclude(pids []int) error {
+	w, err := s.Sensor.Watch(sensor.Scope{Exclude: pids}, func(*event.Event) {})
+	if err != nil {
+		return err
+	}
+	return w.Close()
+}
+
 type procSensor struct{ *procfs.Sensor }
 
 func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
@@ -58,6 +72,9 @@ func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor
 	}
 	return w, nil
 }
+
+// Exclude does nothing: a restart is a start and an end, and no more follows.
+func (procSensor) Exclude([]int) error { return nil }
 
 // newSpawner gives what starts files in a sandbox, or why there is none.
 func newSpawner(config.Config, *slog.Logger) (monitor.Spawner, string) {

@@ -59,6 +59,8 @@ type Sensor interface {
 	// Watch reports what is in scope to sink, from one goroutine at a time, until
 	// the watch is closed. sink must not block for long.
 	Watch(scope Scope, sink func(*event.Event)) (Watch, error)
+	// Exclude excludes more processes, from all watches.
+	Exclude(pids []int) error
 }
 
 // Spawner starts files, confined.
@@ -209,11 +211,11 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 		}
 	case ModeSpawn:
 		r.PIDs = nil
-		if m.options.Spawner == nil {
-			return "", "", refuse("this agent cannot spawn files: %s", m.options.SpawnFault)
-		}
 		if path, sha, err = m.options.Files.Find(r.FileName); err != nil {
 			return "", "", refuse("%s", err)
+		}
+		if m.options.Spawner == nil {
+			return "", "", refuse("this agent cannot spawn files: %s", m.options.SpawnFault)
 		}
 	default:
 		return "", "", refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
@@ -339,6 +341,33 @@ func (m *Monitor) wait(s *session, began time.Time) {
 		SessionID: s.request.SessionID, Mode: s.request.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: ending,
 	}})
 	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
+}
+
+// Run looks every now and then whether the backend or its database is another
+// process by now, as after a restart, until ctx ends: unexcluded, they would be
+// reported to themselves without end.
+func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var before []int
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if m.Sessions() == 0 {
+			before = nil
+			continue
+		}
+		now := m.options.Exclude()
+		if before != nil && !slices.Equal(now, before) {
+			if err := m.options.Sensor.Exclude(now); err != nil && !errors.Is(err, os.ErrNotExist) {
+				m.options.Log.Warn("the backend's processes could not be excluded", "error", err)
+			}
+		}
+		before = now
+	}
 }
 
 // Stop ends a session: what was spawned with all that came of it, and the watch.

@@ -1,0 +1,339 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ospulse/agent/internal/api"
+	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/trace"
+)
+
+// TestMain is the agent itself when it is asked to be.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == trace.LaunchCommand || os.Getenv("OSPULSE_TEST_AGENT") != "" {
+		os.Exit(run(context.Background(), os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// launcher spawns files without a sandbox, held in the same way: the tests' own
+// programs only.
+type launcher struct{}
+
+type launched struct {
+	cmd  *exec.Cmd
+	hold *os.File
+	done chan struct{}
+}
+
+func (launcher) Start(_ context.Context, path string) (monitor.Spawned, error) {
+	hold, release, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer hold.Close()
+	cmd := exec.Command("/proc/self/exe", trace.LaunchCommand, "/bin/sh", "sh", path)
+	cmd.ExtraFiles = []*os.File{hold}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	l := &launched{cmd, release, make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // its state is read
+		close(l.done)
+	}()
+	return l, nil
+}
+
+func (l *launched) PID() int              { return l.cmd.Process.Pid }
+func (l *launched) OnExec() bool          { return true }
+func (l *launched) Done() <-chan struct{} { return l.done }
+func (l *launched) Release() error {
+	_, err := l.hold.Write([]byte{1})
+	l.hold.Close()
+	return err
+}
+
+func (l *launched) Stop() error {
+	_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL) // it may have ended
+	<-l.done
+	return nil
+}
+
+func (l *launched) Ending() monitor.Ending {
+	return monitor.Ending{ExitCode: l.cmd.ProcessState.ExitCode(), Reason: "exited"}
+}
+
+// build builds the backend.
+func buildBackend(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "ospulse-backend")
+	cmd := exec.Command("go", "build", "-o", binary, "main.go")
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the backend: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// start runs a program until the test ends, and waits until it is there.
+func start(t *testing.T, url string, env []string, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s ended: %v", name, err)
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, &log)
+		}
+	})
+	eventually(t, name+" is ready", func() bool {
+		response, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return cmd
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
+	t.Helper()
+	request, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", kind)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, _ := io.ReadAll(response.Body)
+	if response.StatusCode/100 != 2 {
+		t.Fatalf("%s %s: %s %s", method, url, response.Status, text)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		t.Fatalf("%s %s: %v in %s", method, url, err, text)
+	}
+}
+
+func callJSON(t *testing.T, url string, body, into any) {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(t, "POST", url, "application/json", bytes.NewReader(text), into)
+}
+
+type told struct {
+	Type string          `json:"event_type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// events gives all events of a session, oldest first.
+func events(t *testing.T, backend, session string) []told {
+	t.Helper()
+	var all []told
+	call(t, "GET", backend+"/api/events/export?sessionId="+session, "", nil, &all)
+	return all
+}
+
+func upload(t *testing.T, backend, name, content string) (session string) {
+	t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	part, err := form.CreateFormFile("file", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(part, content) //nolint:errcheck // into memory
+	form.Close()
+	var made struct{ SessionID string }
+	call(t, "POST", backend+"/api/create-session", form.FormDataContentType(), &body, &made)
+	return made.SessionID
+}
+
+// TestWithTheBackend: upload, start, events in the session, stop, with the real
+// backend and the agent beside it.
+func TestWithTheBackend(t *testing.T) {
+	for _, kind := range []string{"procfs", "ebpf"} {
+		t.Run(kind, func(t *testing.T) {
+			if kind == "ebpf" && os.Geteuid() != 0 {
+				t.Skip("eBPF needs root")
+			}
+			backendPort, agentPort := freePort(t), freePort(t)
+			backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
+			start(t, backend+"/api/health", []string{
+				fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
+			}, buildBackend(t))
+
+			cfg, err := config.Load([]string{"--backend", backend, "--data", t.TempDir(), "--poll", "50ms"}, func(string) string { return "" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := slog.New(slog.NewTextHandler(t.Output(), nil))
+			eyes := newEyes(cfg, log)
+			if kind == "procfs" {
+				eyes.close()
+				eyes = procEyes(cfg, log, nil)
+			} else if eyes.fault != nil {
+				t.Fatal(eyes.fault)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", agentPort))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, launcher{}, "", time.Now()) }()
+			defer func() {
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}()
+
+			session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
+			var answer map[string]any
+			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+			var all []told
+			eventually(t, "session_end is in the session", func() bool {
+				all = events(t, backend, session)
+				return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+			})
+			callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+			if n := len(events(t, backend, session)); n != len(all) {
+				t.Errorf("%d events after the stop, %d before", n, len(all))
+			}
+			slices.SortStableFunc(all, func(a, b told) int { return rank(a) - rank(b) })
+			first, last := all[0], all[len(all)-1]
+			if first.Type != "session_start" || !strings.Contains(string(first.Data), `"fileName":"My_Tool_v2.sh"`) || !strings.Contains(string(first.Data), session) {
+				t.Errorf("first: %s %s", first.Type, first.Data)
+			}
+			if last.Type != "session_end" || !strings.Contains(string(last.Data), `"exitCode":3`) {
+				t.Errorf("last: %s %s", last.Type, last.Data)
+			}
+			sleeps, files := 0, 0
+			for _, e := range all {
+				switch {
+				case e.Type == "process_creation" && strings.Contains(string(e.Data), "sleep"):
+					sleeps++
+				case e.Type == "file_operation" && strings.Contains(string(e.Data), "/etc/hostname"):
+					files++
+				}
+			}
+			if sleeps < 2 || kind == "ebpf" && files == 0 {
+				t.Errorf("%d starts of sleep, %d events of /etc/hostname, in %d events: %s", sleeps, files, len(all), all)
+			}
+
+			// A second session, of the whole machine, is started and stopped beside; an idle
+			// machine stays quiet: what events cost makes no events.
+			second := upload(t, backend, "x.sh", "true")
+			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 1}, &answer)
+			cat := exec.Command("/bin/cat", "/etc/passwd")
+			if err := cat.Run(); err != nil {
+				t.Fatal(err)
+			}
+			callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
+			eventually(t, "the end of the second session", func() bool {
+				all = events(t, backend, second)
+				return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+			})
+			for _, e := range all {
+				if e.Type != "session_start" && strings.Contains(string(e.Data), `"processName":"ospulse-backend"`) {
+					t.Fatalf("the backend is reported: %s", e.Data)
+				}
+			}
+		})
+	}
+}
+
+// rank puts the ends of a session where they belong: the export's order is by
+// time, and what the kernel stamps is not what Go's clock says.
+func rank(e told) int {
+	switch e.Type {
+	case "session_start":
+		return -1
+	case "session_end":
+		return 1
+	}
+	return 0
+}
+
+// TestTheProgram starts the agent as a process: ready within a second, and it
+// ends when it is told to.
+func TestTheProgram(t *testing.T) {
+	port := freePort(t)
+	url := fmt.Sprintf("http://127.0.0.1:%d/health", port)
+	began := time.Now()
+	start(t, url, []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", fmt.Sprint(port), "--data", t.TempDir(), "--backend", "http://127.0.0.1:9")
+	t.Logf("ready after %s", time.Since(began))
+	var health struct{ Status, Service, Sensor string }
+	call(t, "GET", url, "", nil, &health)
+	if health.Status != "healthy" || health.Service != api.Service || health.Sensor == "" {
+		t.Errorf("health: %+v", health)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	var out, errors bytes.Buffer
+	if code := serve(context.Background(), []string{"--check"}, func(string) string { return "" }, &out, &errors); code != 0 || errors.Len() > 0 {
+		t.Fatalf("code %d: %s", code, &errors)
+	}
+	for _, want := range []string{"process list", "eBPF", "sandbox", "WHAT TO DO"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
