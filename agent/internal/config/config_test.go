@@ -1,0 +1,51 @@
+package config
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLoad(t *testing.T) {
+	env := map[string]string{"PORT": "7001", "SPAWN_TIMEOUT": "30s", "BACKEND_URL": "https://b.example/x/", "TRACE_TLS": "false"}
+	c, err := Load([]string{"--port=7002", "--data", "/d"}, func(name string) string { return env[name] })
+	if err != nil || c.Addr() != "127.0.0.1:7002" || c.SpawnTimeout != 30*time.Second || c.Backend.String() != "https://b.example/x" || c.TLS || c.DataDir != "/d" || c.MaxUploadMB != 100 || c.SpawnNetwork != "none" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	env := map[string]string{"PORT": "x", "RING_MB": "3", "BACKEND_URL": "b:1", "AGENT_API_KEY": "short", "POLL_INTERVAL": "1"}
+	_, err := Load([]string{"--host", "0.0.0.0", "--spawn-network", "all", "--tls=maybe", "--content", "-1", "--allowed-hosts", "*"}, func(name string) string { return env[name] })
+	for _, want := range []string{"PORT:", "RING_MB:", "BACKEND_URL:", "AGENT_API_KEY:", "POLL_INTERVAL:", "--spawn-network:", "--tls:", "--content:", "--allowed-hosts:", "--host 0.0.0.0: others"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	none := func(string) string { return "" }
+	for _, args := range [][]string{{"--nothing"}, {"watch"}, {"--port"}} {
+		if _, err := Load(args, none); err == nil || !strings.Contains(err.Error(), "--help") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{{"--host", "0.0.0.0", "--allow-remote"}, {"--host", "::", "--key", "0123456789abcdef"}, {"--host", "::1"}} {
+		if _, err := Load(args, none); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	none := func(string) string { return "" }
+	var out bytes.Buffer
+	if err := Help(&out, none); err != nil {
+		t.Fatal(err)
+	}
+	all := settings(none)
+	for i := range all {
+		if !strings.Contains(out.String(), "--"+all[i].flag) || !strings.Contains(out.String(), all[i].variable) {
+			t.Errorf("--help lacks %s", all[i].flag)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+//go:build linux
+
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"ospulse/agent/internal/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is all that a Monitor asks, and a diary of what it asked for.
+type world struct {
+	mu      sync.Mutex
+	diary   []string
+	spawned *program
+	fault   error // of Watch
+}
+
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.diary = append(w.diary, fmt.Sprintf(format, args...))
+}
+
+func (w *world) Exclude([]int) error { return nil }
+
+func (w *world) Watch(scope Scope, sink func(*event.Event)) (Watch, error) {
+	w.note("watch %v %v", scope.All, scope.PIDs)
+	if w.fault != nil {
+		return nil, w.fault
+	}
+	go sink(&event.Event{Type: "early", Data: &ended{}}) // sinks are called from the sensor's goroutine
+	return watch{w}, nil
+}
+
+type watch struct{ *world }
+
+func (w watch) Close() error {
+	w.note("unwatch")
+	return nil
+}
+
+func (w *world) Find(name string) (path, sum string, err error) {
+	if name != "x" {
+		return "", "", errors.New("there is no uploaded file " + name)
+	}
+	return "/uploads/x", "aa", nil
+}
+
+func (w *world) Start(_ context.Context, path string) (Spawned, error) {
+	w.note("spawn %s", path)
+	w.spawned = &program{world: w, done: make(chan struct{})}
+	return w.spawned, nil
+}
+
+type program struct {
+	*world
+	once sync.Once
+	done chan struct{}
+}
+
+func (p *program) PID() int              { return 77 }
+func (p *program) OnExec() bool          { return true }
+func (p *program) Done() <-chan struct{} { return p.done }
+func (p *program) Ending() Ending        { return Ending{ExitCode: 3, Reason: "exited"} }
+func (p *program) Release() error {
+	p.note("release")
+	return nil
+}
+
+func (p *program) Stop() error {
+	p.note("stop")
+	p.end()
+	return nil
+}
+
+func (p *program) end() { p.once.Do(func() { close(p.done) }) }
+
+func newMonitor(w *world) *Monitor {
+	return New(Options{
+		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func() []int { return []int{os.Getpid()} }, Log: slog.New(slog.DiscardHandler),
+		Deliver: func(session string, e *event.Event) { w.note("%s gets %s", session, e.Type) },
+	})
+}
+
+func (w *world) without(noise string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.diary), func(line string) bool { return strings.Contains(line, noise) })
+}
+
+func TestSpawn(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	request := Request{SessionID: "s", Mode: ModeSpawn, FileName: "x"}
+	for range 2 { // asked twice, started once
+		if pid, err := m.Start(t.Context(), request); err != nil || pid != 77 {
+			t.Fatal(pid, err)
+		}
+	}
+	w.spawned.end()
+	<-m.get("s").done
+	if m.Sessions() != 1 {
+		t.Error("the session did not stay")
+	}
+	for i := range 2 {
+		if known, err := m.Stop(t.Context(), "s"); err != nil || known != (i == 0) {
+			t.Error(i, known, err)
+		}
+	}
+	want := []string{"spawn /uploads/x", "watch false [77]", "s gets session_start", "release", "unwatch", "s gets session_end", "stop"}
+	if got := w.without("early"); !slices.Equal(got, want) {
+		t.Errorf("diary: %q", got)
+	}
+	if i, j := slices.Index(w.diary, "s gets session_start"), slices.Index(w.diary, "s gets early"); j >= 0 && j < i {
+		t.Error("an event came before session_start")
+	}
+}
+
+func TestSpawnThatCannotBeWatched(t *testing.T) {
+	w := &world{fault: errors.New("no")}
+	m := newMonitor(w)
+	if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModeSpawn, FileName: "x"}); !errors.Is(err, w.fault) {
+		t.Error(err)
+	}
+	if want := []string{"spawn /uploads/x", "watch false [77]", "stop"}; !slices.Equal(w.diary, want) {
+		t.Errorf("diary: %q", w.diary)
+	}
+	if m.Sessions() != 0 {
+		t.Error("half a session is there")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	m := newMonitor(&world{})
+	for want, r := range map[string]Request{
+		"mode must be":           {SessionID: "s", Mode: 4},
+		"needs processes":        {SessionID: "s", Mode: ModePIDs},
+		"no process 1073741824":  {SessionID: "s", Mode: ModePIDs, PIDs: []int{1 << 30}},
+		"there is no process -1": {SessionID: "s", Mode: ModePIDs, PIDs: []int{-1}},
+		"OS-Pulse's own":         {SessionID: "s", Mode: ModePIDs, PIDs: []int{os.Getpid()}},
+		"no uploaded file y":     {SessionID: "s", Mode: ModeSpawn, FileName: "y"},
+	} {
+		if _, err := m.Start(t.Context(), r); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	var running sync.WaitGroup
+	for i := range 20 {
+		running.Go(func() {
+			id := fmt.Sprint("s", i%5)
+			if _, err := m.Start(t.Context(), Request{SessionID: id, Mode: ModeAll}); err != nil {
+				t.Error(err)
+			}
+			if _, err := m.Stop(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	if _, err := m.Start(t.Context(), Request{SessionID: "last", Mode: ModeAll}); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := m.Start(t.Context(), Request{SessionID: "later", Mode: ModeAll}); err == nil {
+		t.Error("started after Close")
+	}
+	starts, ends := len(w.without("gets session_end")), len(w.without("gets session_start"))
+	if starts != ends || m.Sessions() != 0 {
+		t.Errorf("%d lines without ends, %d without starts, %d sessions", starts, ends, m.Sessions())
+	}
+}
+
+func TestEventsAreJSON(t *testing.T) {
+	for _, data := range []event.Data{
+		&started{SessionID: "a\xff", Excluded: []int{1}}, &ended{Ending: Ending{Reason: "x", Detail: make(chan int)}}, &ended{Ending: Ending{Detail: map[string]int{"a": 1}}},
+	} {
+		if text := data.AppendJSON(nil); !json.Valid(text) {
+			t.Errorf("%s", text)
+		}
+	}
+}

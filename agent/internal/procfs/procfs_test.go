@@ -1,0 +1,204 @@
+//go:build linux
+
+package procfs
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ospulse/agent/internal/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// idle starts a copy of cat under the name, which waits until the test ends.
+func idle(t *testing.T, name string) *exec.Cmd {
+	t.Helper()
+	image, err := os.ReadFile("/bin/cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, image, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() }) // a test may have ended it
+	return cmd
+}
+
+func TestReadHostileNames(t *testing.T) {
+	for _, name := range []string{"a) S 1 (b", "new\nline", "a name that is longer than fifteen", "Ünï", ")", "\xff\xfe"} {
+		cmd := idle(t, name)
+		p, err := Read(cmd.Process.Pid)
+		if err != nil || p.Name != name || p.PID != cmd.Process.Pid || p.ParentPID != os.Getpid() {
+			t.Errorf("%q: %+v, %v", name, p, err)
+		}
+		if age := time.Since(p.Start); age < -time.Second || age > time.Minute {
+			t.Errorf("%q began %s ago", name, age)
+		}
+		if exe, deleted := Exe(p.PID); exe != cmd.Path || deleted {
+			t.Errorf("%q: image %q", name, exe)
+		}
+		if args := Args(p.PID); !slices.Equal(args, cmd.Args) {
+			t.Errorf("%q: arguments %q", name, args)
+		}
+	}
+	if _, err := Read(1 << 30); !errors.Is(err, ErrGone) {
+		t.Errorf("nobody: %v", err)
+	}
+}
+
+func TestList(t *testing.T) {
+	idle(t, "AAA-first")
+	idle(t, "aaa-second")
+	list, err := List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(list, func(a, b Process) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) }) {
+		t.Errorf("not sorted: %v", list)
+	}
+	for _, want := range []string{"AAA-first", "aaa-second"} {
+		if !slices.ContainsFunc(list, func(p Process) bool { return p.Name == want }) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+}
+
+func TestListeners(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if pids := Listeners(uint16(l.Addr().(*net.TCPAddr).Port)); !slices.Equal(pids, []int{os.Getpid()}) {
+		t.Errorf("listeners: %v", pids)
+	}
+	if pids := Listeners(1); len(pids) != 0 {
+		t.Errorf("listeners of port 1: %v", pids)
+	}
+}
+
+// journal keeps events.
+type journal struct {
+	mu     sync.Mutex
+	events []*event.Event
+}
+
+func (j *journal) add(e *event.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, e)
+}
+
+// await waits until the kind of event of a process is there, and gives its data.
+func (j *journal) await(t *testing.T, kind, name string) event.Data {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+		if d := j.find(kind, name); d != nil {
+			return d
+		}
+	}
+	t.Fatalf("no %s of %s", kind, name)
+	return nil
+}
+
+func (j *journal) find(kind, name string) event.Data {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.events {
+		switch d := e.Data.(type) {
+		case *event.Creation:
+			if e.Type == kind && d.New.Name == name {
+				return d
+			}
+		case *exited:
+			if e.Type == kind && d.actor.Name == name {
+				return d
+			}
+		}
+	}
+	return nil
+}
+
+func TestSensor(t *testing.T) {
+	s := NewSensor(10*time.Millisecond, slog.New(slog.DiscardHandler))
+	shell := exec.Command("/bin/sh", "-c", "while read x; do /bin/sleep 0.2; done")
+	in, err := shell.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = shell.Wait() }) // it has ended well or not
+	before := idle(t, "excluded-one")
+
+	var all, tree journal
+	wholeMachine, err := s.Watch(Scope{All: true, Exclude: []int{before.Process.Pid}}, all.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shellOnly, err := s.Watch(Scope{PIDs: []int{shell.Process.Pid}}, tree.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := idle(t, "other")
+	io.WriteString(in, "\n") //nolint:errcheck // what follows tells
+	created, ok := tree.await(t, event.TypeProcessCreation, "sleep").(*event.Creation)
+	if !ok || created.Actor.PID != shell.Process.Pid || created.New.ParentPID != shell.Process.Pid || created.CommandLine() != "/bin/sleep 0.2" {
+		t.Errorf("created: %+v", created)
+	}
+	tree.await(t, event.TypeProcessExit, "sleep")
+	all.await(t, event.TypeProcessCreation, "other")
+	_ = other.Process.Kill() // the test's cleanup waits
+	_, _ = other.Process.Wait()
+	_ = before.Process.Kill()
+	_, _ = before.Process.Wait()
+	all.await(t, event.TypeProcessExit, "other")
+	for range 2 { // a second time does nothing
+		if err := errors.Join(wholeMachine.Close(), shellOnly.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tree.find(event.TypeProcessCreation, "other") != nil {
+		t.Error("the shell's watch tells of another process")
+	}
+	if all.find(event.TypeProcessExit, "excluded-one") != nil {
+		t.Error("an excluded process is told of")
+	}
+	if _, err := s.Watch(Scope{PIDs: []int{1 << 30}}, all.add); !errors.Is(err, ErrGone) {
+		t.Errorf("watch of nobody: %v", err)
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("1 (a) b) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 25 1 1"))
+	f.Add([]byte(") ("))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if p, err := parseStat(text); err == nil && !strings.Contains(string(text), "("+p.Name+")") {
+			t.Errorf("name %q of %q", p.Name, text)
+		}
+		parseConnection(string(text))
+	})
+}
