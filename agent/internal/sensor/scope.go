@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -190,6 +191,9 @@ func (s *Sensor) add(w *Watch, pid int) error {
 	var named proc
 	if err := s.objects.Procs.Lookup(uint32(pid), &named); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("look up process %d: %w", pid, err)
+	}
+	if slices.Contains(s.excluded, pid) {
+		named.Flags = 0 // itself excluded: that counts
 	}
 	return tree(pid, func(pid uint32) error {
 		if s.tls != nil {

@@ -244,3 +244,42 @@ func TestLossIsCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedChildOfTheExcluded: what the agent, which is excluded, spawns is
+// watched when it is named, and stays so when the agent is excluded once more.
+func TestNamedChildOfTheExcluded(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	mark := dir + "/mark"
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSensor(t, Options{})
+	var all, own log
+	first, err := s.Watch(Scope{All: true, Exclude: []int{os.Getpid()}}, all.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, release := held(t, dir, "/bin/sh", "-c", "cat "+mark+"; true")
+	second, err := s.Watch(Scope{PIDs: []int{child.Process.Pid}}, own.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := s.Watch(Scope{Exclude: []int{os.Getpid()}}, func(*event.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := child.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, third)
+	closeWatch(t, second)
+	closeWatch(t, first)
+	if !own.opens(mark) || !all.opens(mark) {
+		t.Error("what was named was not reported")
+	}
+	if all.pids(t)[os.Getpid()] {
+		t.Error("the excluded program was reported")
+	}
+}
