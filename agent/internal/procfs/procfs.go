@@ -34,9 +34,10 @@ type Process struct {
 	PID       int
 	Name      string // of its image, in full where /proc has it, else the first 15 bytes
 	ParentPID int
+	Session   int       // of setsid
 	Start     time.Time // with PID it names the process for good; 10 ms exact
+	Zombie    bool      // it has ended, and was not waited for
 	kernel    bool      // a thread of the kernel
-	zombie    bool
 }
 
 // Read reads one process. Its error is ErrGone when there is none.
@@ -72,17 +73,18 @@ func parseStat(text []byte) (Process, error) {
 	}
 	pid, err1 := strconv.Atoi(strings.TrimSpace(string(text[:opening])))
 	parent, err2 := strconv.Atoi(fields[1])
-	flags, err3 := strconv.ParseUint(fields[6], 10, 64)
-	ticks, err4 := strconv.ParseInt(fields[19], 10, 64)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	session, err3 := strconv.Atoi(fields[3])
+	flags, err4 := strconv.ParseUint(fields[6], 10, 64)
+	ticks, err5 := strconv.ParseInt(fields[19], 10, 64)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return Process{}, fmt.Errorf("read its stat: %w", err)
 	}
 	const kernelThread = 0x00200000 // PF_KTHREAD
 	return Process{
-		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent,
+		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent, Session: session,
 		Start:  bootTime().Add(time.Duration(ticks) * (time.Second / ticksPerSecond)),
 		kernel: flags&kernelThread != 0,
-		zombie: fields[0] == "Z" || fields[0] == "X",
+		Zombie: fields[0] == "Z" || fields[0] == "X",
 	}, nil
 }
 
@@ -105,7 +107,7 @@ func List() ([]Process, error) {
 	}
 	processes := make([]Process, 0, len(pids))
 	for _, pid := range pids {
-		if p, err := Read(pid); err == nil && !p.kernel && !p.zombie {
+		if p, err := Read(pid); err == nil && !p.kernel && !p.Zombie {
 			processes = append(processes, p)
 		}
 	}
@@ -134,6 +136,34 @@ func PIDs() ([]int, error) {
 	}
 	slices.Sort(pids)
 	return pids, nil
+}
+
+// Descendants gives a process and all that descend from it through living parents,
+// parents before children.
+func Descendants(of int) ([]int, error) {
+	all, err := List()
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, p := range all {
+		children[p.ParentPID] = append(children[p.ParentPID], p.PID)
+	}
+	found := []int{of}
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	return found, nil
+}
+
+// PIDNamespace names the namespace that a process's pid is of; "" when the process
+// is gone or may not be asked.
+func PIDNamespace(pid int) string {
+	target, err := os.Readlink(path(pid, "ns/pid"))
+	if err != nil {
+		return ""
+	}
+	return target
 }
 
 // Exe gives the path of the image, "" when it may not be read. deleted says that

@@ -129,7 +129,7 @@ func (w *Watch) look(tell bool) error {
 	now := time.Now()
 	alive := make(map[int]Process, len(pids))
 	for _, pid := range pids {
-		if p, err := Read(pid); err == nil && !p.kernel && !p.zombie {
+		if p, err := Read(pid); err == nil && !p.kernel && !p.Zombie {
 			alive[pid] = p
 		}
 	}
