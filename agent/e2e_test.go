@@ -23,7 +23,6 @@ import (
 
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
-	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/trace"
 )
 
@@ -35,56 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// launcher spawns files without a sandbox, held in the same way: the tests' own
-// programs only.
-type launcher struct{}
-
-type launched struct {
-	cmd  *exec.Cmd
-	hold *os.File
-	done chan struct{}
-}
-
-func (launcher) Start(_ context.Context, path string) (monitor.Spawned, error) {
-	hold, release, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer hold.Close()
-	cmd := exec.Command("/proc/self/exe", trace.LaunchCommand, "/bin/sh", "sh", path)
-	cmd.ExtraFiles = []*os.File{hold}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	l := &launched{cmd, release, make(chan struct{})}
-	go func() {
-		_ = cmd.Wait() // its state is read
-		close(l.done)
-	}()
-	return l, nil
-}
-
-func (l *launched) PID() int              { return l.cmd.Process.Pid }
-func (l *launched) OnExec() bool          { return true }
-func (l *launched) Done() <-chan struct{} { return l.done }
-func (l *launched) Release() error {
-	_, err := l.hold.Write([]byte{1})
-	l.hold.Close()
-	return err
-}
-
-func (l *launched) Stop() error {
-	_ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL) // it may have ended
-	<-l.done
-	return nil
-}
-
-func (l *launched) Ending() monitor.Ending {
-	return monitor.Ending{ExitCode: l.cmd.ProcessState.ExitCode(), Reason: "exited"}
-}
-
-// build builds the backend.
+// buildBackend builds the backend.
 func buildBackend(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "ospulse-backend")
@@ -230,13 +180,17 @@ func TestWithTheBackend(t *testing.T) {
 			} else if eyes.fault != nil {
 				t.Fatal(eyes.fault)
 			}
+			spawner, fault := newSpawner(cfg, log)
+			if fault != "" {
+				t.Fatal(fault)
+			}
 			ctx, cancel := context.WithCancel(context.Background())
 			listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", agentPort))
 			if err != nil {
 				t.Fatal(err)
 			}
 			ended := make(chan error)
-			go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, launcher{}, "", time.Now()) }()
+			go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, spawner, "", time.Now()) }()
 			defer func() {
 				cancel()
 				if err := <-ended; err != nil {

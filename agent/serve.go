@@ -20,6 +20,7 @@ import (
 
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/delivery"
 	"ospulse/agent/internal/monitor"
 )
 
@@ -77,15 +78,18 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 	defer uploads.Close()
-	events, err := newDelivery(cfg, log)
+	sender, err := delivery.Open(delivery.Options{
+		Backend: cfg.Backend.String(), Key: cfg.BackendKey,
+		SpoolDir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: events.add,
+		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Send,
 		Version: buildVersion(), Log: log,
 	})
 	handler := api.New(api.Options{
@@ -94,7 +98,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Health: func() map[string]any {
 			return map[string]any{
 				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, spawnFault),
-				"delivery": events.status(),
+				"delivery": sender.Counts(),
 			}
 		},
 		Log: log,
@@ -103,7 +107,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	// Delivery ends last: what sessions tell at their end is sent still.
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	running.Go(func() { events.run(beside) })
+	running.Go(func() { sender.Run(beside) })
 	running.Go(func() { sessions.Run(beside, excludeInterval) })
 	defer running.Wait()
 	defer stopBeside()

@@ -75,8 +75,3 @@ func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor
 
 // Exclude does nothing: a restart is a start and an end, and no more follows.
 func (procSensor) Exclude([]int) error { return nil }
-
-// newSpawner gives what starts files in a sandbox, or why there is none.
-func newSpawner(config.Config, *slog.Logger) (monitor.Spawner, string) {
-	return nil, "this build has no sandbox"
-}

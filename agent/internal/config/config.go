@@ -37,8 +37,12 @@ type Config struct {
 	TLS          bool
 	PollInterval time.Duration
 
-	SpawnTimeout time.Duration
-	SpawnNetwork string
+	SpawnTimeout   time.Duration
+	SpawnNetwork   string
+	SpawnMemoryMB  int
+	SpawnDiskMB    int
+	SpawnProcesses int
+	SpawnCPUs      int
 
 	LogFormat string
 	Check     bool
@@ -71,6 +75,10 @@ func settings(getenv func(string) string) []setting {
 		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(func(c *Config) *time.Duration { return &c.PollInterval }, 50*time.Millisecond, 10*time.Second)},
 		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "how `long` a spawned file may run, 1s to 24h", duration(func(c *Config) *time.Duration { return &c.SpawnTimeout }, time.Second, 24*time.Hour)},
 		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(func(c *Config) *string { return &c.SpawnNetwork }, "none", "host", "nat")},
+		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory it may use, in `MB`", integer(func(c *Config) *int { return &c.SpawnMemoryMB }, 16, 1<<20)},
+		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much it may write, in `MB`, which are of memory", integer(func(c *Config) *int { return &c.SpawnDiskMB }, 1, 1<<20)},
+		{"spawn-processes", "SPAWN_PROCESSES", "512", "how `many` processes and threads it may have", integer(func(c *Config) *int { return &c.SpawnProcesses }, 8, 1<<20)},
+		{"spawn-cpus", "SPAWN_CPUS", "1", "how `many` processors it may keep busy", integer(func(c *Config) *int { return &c.SpawnCPUs }, 1, 1024)},
 		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
 	}
 }

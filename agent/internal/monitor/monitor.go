@@ -38,6 +38,9 @@ type refusal struct{ text string }
 func (r *refusal) Error() string        { return r.text }
 func (r *refusal) Is(target error) bool { return target == ErrRefused }
 
+// Refused makes an error the asker's.
+func Refused(err error) error { return &refusal{err.Error()} }
+
 func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
 
 // Scope says whom a watch is about.
