@@ -3,12 +3,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/ptrace"
 	"ospulse/agent/internal/sensor"
 )
 
@@ -34,14 +36,14 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 
 // procEyes looks at /proc, because of fault.
 func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
-	return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log)}, "procfs", fault, func() {}}
+	return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log), cfg.ContentBytes}, "procfs", fault, func() {}}
 }
 
 func (e eyes) limits() string {
 	if e.name == "ebpf" {
 		return ""
 	}
-	return "only starts and ends of processes that live longer than the interval of looking"
+	return "of what is spawned, processes, files and connections, at a cost (ptrace); of all else only starts and ends of processes that live longer than the interval of looking"
 }
 
 type bpfSensor struct{ *sensor.Sensor }
@@ -63,9 +65,21 @@ func (s bpfSensor) Exclude(pids []int) error {
 	return w.Close()
 }
 
-type procSensor struct{ *procfs.Sensor }
+// procSensor watches a program that was spawned, and is held, through ptrace; all
+// else by looking at /proc.
+type procSensor struct {
+	*procfs.Sensor
+	contentBytes int
+}
 
 func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
+	if scope.OnExec && len(scope.PIDs) == 1 {
+		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, sink)
+		if err != nil {
+			return nil, fmt.Errorf("watch the program through ptrace: %w", err)
+		}
+		return w, nil
+	}
 	w, err := s.Sensor.Watch(procfs.Scope{All: scope.All, PIDs: scope.PIDs, Exclude: scope.Exclude}, sink)
 	if err != nil {
 		return nil, err

@@ -162,3 +162,22 @@ func CheckCgroup() error {
 	c.remove()
 	return nil
 }
+
+// RemoveStale removes the cgroups that an agent which was killed has left behind;
+// one that is in use cannot be removed.
+func RemoveStale() {
+	self := filepath.Join(cgroupRoot, own(""))
+	parents := []string{self, filepath.Dir(self), cgroupRoot}
+	for _, controller := range []string{"memory", "pids", "cpu"} {
+		parents = append(parents, filepath.Join(cgroupRoot, controller, own(controller)))
+	}
+	for _, parent := range parents {
+		left, err := filepath.Glob(filepath.Join(parent, "ospulse-*"))
+		if err != nil {
+			continue
+		}
+		for _, dir := range left {
+			_ = os.Remove(dir) // no harm if it stays
+		}
+	}
+}

@@ -77,7 +77,7 @@ type Child struct {
 	release  *os.File
 	slirp    *exec.Cmd
 	runDir   string
-	timer    *time.Timer
+	timer    atomic.Pointer[time.Timer]
 	timedOut atomic.Bool
 	killed   atomic.Bool
 	done     chan struct{}
@@ -436,11 +436,11 @@ func writeFile(to string, f file) error {
 
 // Release lets the program run, for as long as it may.
 func (c *Child) Release() error {
-	c.timer = time.AfterFunc(c.options.Limits.Timeout, func() {
+	c.timer.Store(time.AfterFunc(c.options.Limits.Timeout, func() {
 		c.timedOut.Store(true)
 		_ = c.Kill() // what is left is told to who asks next
-	})
-	_, err := c.release.Write([]byte("\n"))
+	}))
+	_, err := c.release.WriteString("\n")
 	return errors.Join(err, c.release.Close())
 }
 
@@ -515,8 +515,8 @@ func (c *Child) rest() []int {
 // error if something is left.
 func (c *Child) Kill() error {
 	c.killed.Store(true)
-	if c.timer != nil {
-		c.timer.Stop()
+	if timer := c.timer.Load(); timer != nil {
+		timer.Stop()
 	}
 	c.release.Close() // one that is held gives up
 	deadline := time.Now().Add(killTimeout)

@@ -1,0 +1,470 @@
+//go:build linux && (amd64 || arm64)
+
+// Package ptrace watches the tree of one held program without any rights, by
+// stopping it at each system call. It is many times slower than the eBPF sensor,
+// and the fallback where that is not to be had. It needs Linux 5.3.
+package ptrace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
+)
+
+const (
+	getSyscallInfo = 0x420e // PTRACE_GET_SYSCALL_INFO
+	eventStop      = 128    // PTRACE_EVENT_STOP
+	options        = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
+	maxPath        = 4096
+)
+
+// syscallInfo is struct ptrace_syscall_info. At entry values are the number and
+// the arguments, at exit the result and whether it is an error.
+type syscallInfo struct {
+	Op     uint8 // 1 entry, 2 exit
+	_      [3]uint8
+	Arch   uint32
+	_      [2]uint64 // instruction and stack pointer
+	Values [8]uint64
+}
+
+// thread is one thread that is traced.
+type thread struct {
+	process *process
+	inCall  bool
+	number  uint64 // of the call that it is in, native
+	compat  bool
+	args    [6]uint64
+	paths   [2]string // read at entry: the call may change what they say
+	forked  bool      // it has been told already
+}
+
+// process is what its threads have in common.
+type process struct {
+	event.Process
+	quiet bool // until it has become the program
+}
+
+// Watch is a tree that is being watched.
+type Watch struct {
+	sink         func(*event.Event)
+	contentBytes int
+	threads      map[int]*thread // the tracing goroutine's own
+
+	mu   sync.Mutex
+	pids map[int]bool // processes, for Close
+	done chan struct{}
+}
+
+// Start begins to watch the process, which is held and has one thread, and all
+// that descends from it; what it does before it becomes another program is its
+// holder's, and not told. sink is called from one goroutine. All of it is killed
+// when the watch ends.
+func Start(pid, contentBytes int, sink func(*event.Event)) (*Watch, error) {
+	w := &Watch{sink: sink, contentBytes: contentBytes, threads: map[int]*thread{}, pids: map[int]bool{}, done: make(chan struct{})}
+	started := make(chan error)
+	go w.run(pid, started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close kills what is left of the tree and waits for its end.
+func (w *Watch) Close() error {
+	for {
+		w.mu.Lock()
+		for pid := range w.pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		w.mu.Unlock()
+		select {
+		case <-w.done:
+			return nil
+		case <-time.After(20 * time.Millisecond): // one may just have been born
+		}
+	}
+}
+
+// Done is closed when nothing is left of the tree.
+func (w *Watch) Done() <-chan struct{} { return w.done }
+
+func ptrace(request, tid int, address, data uintptr) error {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), address, data, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// run traces: all of ptrace must come from one thread of ours.
+func (w *Watch) run(pid int, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(w.done)
+	if err := ptrace(unix.PTRACE_SEIZE, pid, 0, options); err != nil {
+		started <- fmt.Errorf("ptrace: %w", err)
+		return
+	}
+	// From now on it stops at each call, the one that it is in too.
+	if err := ptrace(unix.PTRACE_INTERRUPT, pid, 0, 0); err != nil {
+		started <- fmt.Errorf("ptrace: %w", err)
+		return
+	}
+	w.thread(pid).process.quiet = true
+	started <- nil
+	for {
+		var status unix.WaitStatus
+		// Only what this thread traces: other children have others who wait.
+		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil { // ECHILD: none is left
+			return
+		}
+		w.stopped(tid, status)
+	}
+}
+
+// stopped handles what wait told of a thread, and lets it go on.
+func (w *Watch) stopped(tid int, status unix.WaitStatus) {
+	if status.Exited() || status.Signaled() {
+		w.ended(tid, status)
+		return
+	}
+	t := w.thread(tid)
+	signal := status.StopSignal()
+	resume, with := unix.PTRACE_SYSCALL, 0
+	switch trap := int(status) >> 16; {
+	case signal == unix.SIGTRAP|0x80:
+		w.syscall(tid, t)
+	case trap == eventStop:
+		if signal == unix.SIGSTOP || signal == unix.SIGTSTP || signal == unix.SIGTTIN || signal == unix.SIGTTOU {
+			resume = unix.PTRACE_LISTEN // it stays stopped until it is told to go on
+		}
+	case trap == unix.PTRACE_EVENT_FORK || trap == unix.PTRACE_EVENT_VFORK || trap == unix.PTRACE_EVENT_CLONE:
+		w.forked(tid, t)
+	case trap == unix.PTRACE_EVENT_EXEC:
+		w.executed(tid)
+	case trap == 0:
+		with = int(signal) // one of its own: passed on
+	}
+	_ = ptrace(resume, tid, 0, uintptr(with)) // ESRCH: it was killed meanwhile, which wait will tell
+}
+
+// thread gives what is known of a thread; a new one may be seen before its parent
+// tells of it.
+func (w *Watch) thread(tid int) *thread {
+	if t := w.threads[tid]; t != nil {
+		return t
+	}
+	tgid := threadGroup(tid)
+	t := &thread{}
+	if leader := w.threads[tgid]; leader != nil {
+		t.process = leader.process
+	} else {
+		t.process = &process{Process: describe(tgid)}
+		w.mu.Lock()
+		w.pids[tgid] = true
+		w.mu.Unlock()
+	}
+	w.threads[tid] = t
+	return t
+}
+
+// threadGroup gives the process that a thread belongs to.
+func threadGroup(tid int) int {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
+				if tgid, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+					return tgid
+				}
+			}
+		}
+	}
+	return tid
+}
+
+func describe(pid int) event.Process {
+	p := event.Process{PID: pid}
+	if stat, err := procfs.Read(pid); err == nil {
+		p.Name, p.StartTime, p.ParentPID = stat.Name, stat.Start, stat.ParentPID
+	}
+	p.UserID = max(procfs.UserID(pid), 0)
+	return p
+}
+
+func (w *Watch) send(kind string, at time.Time, data event.Data) {
+	w.sink(&event.Event{Type: kind, Time: at, Data: data})
+}
+
+func (w *Watch) ended(tid int, status unix.WaitStatus) {
+	t := w.threads[tid]
+	delete(w.threads, tid)
+	if t == nil || t.process.PID != tid {
+		return
+	}
+	w.mu.Lock()
+	delete(w.pids, tid)
+	w.mu.Unlock()
+	if t.process.quiet {
+		return
+	}
+	now := time.Now()
+	exit := &event.Exit{Actor: t.process.Process, Time: now}
+	if status.Signaled() {
+		exit.Signal, exit.Core = int(status.Signal()), status.CoreDump()
+	} else {
+		exit.Code = status.ExitStatus()
+	}
+	w.send(event.TypeProcessExit, now, exit)
+}
+
+func (w *Watch) forked(tid int, t *thread) {
+	var message uintptr
+	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&message))) != nil {
+		return
+	}
+	child := w.thread(int(message))
+	t.forked = true
+	if t.process.quiet {
+		return
+	}
+	now := time.Now()
+	fork := &event.Fork{Actor: w.actor(tid, t), Time: now, New: child.process.Process, IsThread: child.process == t.process,
+		Result: event.Result{Syscall: "clone", Args: t.args, Return: int64(message)}}
+	if fork.IsThread {
+		fork.New.ThreadID = int(message)
+		w.send(event.TypeThreadCreation, now, fork)
+		return
+	}
+	w.send(event.TypeProcessFork, now, fork)
+}
+
+// executed is for a process that has become another program. Its other threads are
+// gone, and the one that did it, whichever it was, now has the process's number.
+func (w *Watch) executed(tid int) {
+	var former uintptr
+	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&former))) != nil {
+		return
+	}
+	t := w.threads[tid]
+	if by := w.threads[int(former)]; by != nil {
+		by.process = t.process
+		t = by
+	}
+	for other, known := range w.threads {
+		if known.process == t.process {
+			delete(w.threads, other)
+		}
+	}
+	w.threads[tid] = t
+	p := t.process
+	p.quiet = false
+	start, parent := p.StartTime, p.ParentPID
+	p.Process = describe(tid)
+	if !start.IsZero() {
+		p.StartTime, p.ParentPID = start, parent
+	}
+	now := time.Now()
+	image, _ := procfs.Exe(tid)
+	c := &event.Creation{
+		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image, Args: procfs.Args(tid),
+		CurrentDirectory: procfs.CurrentDirectory(tid), Result: event.Result{Syscall: "execve", Args: t.args},
+	}
+	if t.paths[0] != "" && t.paths[0] != c.ImagePath {
+		c.FilePath = t.paths[0]
+	}
+	c.Memory = strings.HasPrefix(c.ImagePath, "/memfd:") || strings.HasSuffix(c.ImagePath, " (deleted)")
+	w.send(event.TypeProcessCreation, now, c)
+}
+
+// parent says who a process's parent is.
+func (w *Watch) parent(p *process) event.Process {
+	if t := w.threads[p.ParentPID]; t != nil {
+		return t.process.Process
+	}
+	return describe(p.ParentPID)
+}
+
+func (w *Watch) actor(tid int, t *thread) event.Process {
+	p := t.process.Process
+	p.ThreadID = tid
+	return p
+}
+
+// syscall handles the stop before or after a call.
+func (w *Watch) syscall(tid int, t *thread) {
+	var info syscallInfo
+	if ptrace(getSyscallInfo, tid, unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info))) != nil {
+		return
+	}
+	switch info.Op {
+	case 1:
+		*t = thread{process: t.process, inCall: true, number: info.Values[0], args: [6]uint64(info.Values[1:7])}
+		if info.Arch != nativeArch {
+			native, ok := compat[t.number]
+			t.number, t.compat, t.inCall = native, true, ok
+		}
+		if c, ok := calls[t.number]; ok && t.inCall && !(t.process.quiet && c.operation != "") {
+			t.paths = [2]string{w.path(tid, t, c.dir, c.path), w.path(tid, t, c.dir2, c.path2)}
+		}
+	case 2:
+		if c, ok := calls[t.number]; ok && t.inCall && !t.process.quiet {
+			w.report(tid, t, c, int64(info.Values[0]))
+		}
+		t.inCall = false
+	}
+}
+
+// report tells of a call that has returned.
+func (w *Watch) report(tid int, t *thread, c call, result int64) {
+	now := time.Now()
+	actor := w.actor(tid, t)
+	r := event.Result{Syscall: c.name, Args: t.args, Return: result, Compat: t.compat}
+	switch {
+	case c.operation == "": // exec; that of a good one was told
+		if r.Failed() {
+			w.send(event.TypeProcessCreation, now, &event.Creation{Actor: actor, Time: now, Result: r, ImagePath: t.paths[0], CurrentDirectory: procfs.CurrentDirectory(tid)})
+		}
+		return
+	case c.fd < 0 && c.path < 0:
+		w.send(event.TypeProcess, now, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.operation})
+		return
+	}
+	target, fd := t.paths[0], -1
+	if c.fd >= 0 {
+		fd = int(int32(t.args[c.fd]))
+		target, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+	}
+	var content event.Content
+	transfer := c.operation == "ReadFile" || c.operation == "WriteFile" || c.operation == "Send" || c.operation == "Receive"
+	if c.data >= 0 && w.contentBytes > 0 && result > 0 {
+		content.Known = true
+		content.Bytes = read(tid, t.args[c.data], int(min(result, int64(w.contentBytes))))
+		content.Cut = int64(len(content.Bytes)) < result
+		content.Fault = len(content.Bytes) == 0
+	}
+	if c.address >= 0 || strings.HasPrefix(target, "socket:") || c.operation == "Receive" || c.operation == "Listen" {
+		operation := map[string]string{"ReadFile": "Receive", "WriteFile": "Send"}[c.operation]
+		if operation == "" {
+			operation = c.operation
+		}
+		n := &event.Network{Actor: actor, Time: now, Result: r, Operation: operation, Handle: fd, NewHandle: -1, Transfer: transfer, Content: content}
+		if transfer {
+			n.Bytes = max(result, 0)
+		}
+		if c.name == "accept" || c.name == "accept4" {
+			n.NewHandle = int(result)
+		}
+		if c.address >= 0 && t.args[c.address] != 0 {
+			a := address(read(tid, t.args[c.address], int(min(t.args[c.address+1], 128))))
+			if n.Remote = a; c.name == "bind" {
+				n.Local, n.Remote = a, event.Address{}
+			}
+		}
+		w.send(event.TypeNetwork, now, n)
+		return
+	}
+	if c.operation == "CopyFile" {
+		transfer = true
+		t.paths[1], _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[2])))
+	}
+	f := &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: fd, NewHandle: -1, Path: target, NewPath: t.paths[1], Transfer: transfer, Content: content}
+	if c.flags >= 0 {
+		f.Flags = event.OpenFlags(t.args[c.flags])
+	}
+	if c.operation == "OpenFile" && result >= 0 {
+		f.Handle = int(result)
+	}
+	w.send(event.TypeFile, now, f)
+}
+
+// path reads a path argument and makes it whole.
+func (w *Watch) path(tid int, t *thread, dir, argument int) string {
+	if argument < 0 {
+		return ""
+	}
+	given := text(tid, t.args[argument])
+	if given == "" || given[0] == '/' {
+		return given
+	}
+	base := procfs.CurrentDirectory(tid)
+	if dir >= 0 && int32(t.args[dir]) != unix.AT_FDCWD {
+		base, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[dir])))
+	}
+	return path.Join(base, given)
+}
+
+// read reads memory of a thread, less if not all is there.
+func read(tid int, from uint64, size int) []byte {
+	if size <= 0 {
+		return nil
+	}
+	buffer := make([]byte, size)
+	n, err := unix.ProcessVMReadv(tid, []unix.Iovec{{Base: &buffer[0], Len: uint64(size)}}, []unix.RemoteIovec{{Base: uintptr(from), Len: size}}, 0)
+	if err != nil {
+		return nil
+	}
+	return buffer[:n]
+}
+
+// text reads a string, page by page: what follows it may not be there.
+func text(tid int, from uint64) string {
+	var all []byte
+	for len(all) < maxPath {
+		at := from + uint64(len(all))
+		part := read(tid, at, min(int(4096-at%4096), maxPath-len(all)))
+		if len(part) == 0 {
+			break
+		}
+		for i, c := range part {
+			if c == 0 {
+				return string(append(all, part[:i]...))
+			}
+		}
+		all = append(all, part...)
+	}
+	return string(all)
+}
+
+// address reads a struct sockaddr.
+func address(b []byte) event.Address {
+	if len(b) < 2 {
+		return event.Address{}
+	}
+	switch binary.NativeEndian.Uint16(b) {
+	case unix.AF_INET:
+		if len(b) >= 8 {
+			return event.Address{Port: netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:]))}
+		}
+	case unix.AF_INET6:
+		if len(b) >= 24 {
+			return event.Address{Port: netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])), binary.BigEndian.Uint16(b[2:]))}
+		}
+	case unix.AF_UNIX:
+		name := b[2:]
+		if len(name) > 0 && name[0] == 0 {
+			return event.Address{Unix: "@" + string(name[1:])}
+		}
+		whole, _, _ := strings.Cut(string(name), "\x00")
+		return event.Address{Unix: whole}
+	}
+	return event.Address{}
+}

@@ -1,0 +1,259 @@
+//go:build linux && (amd64 || arm64)
+
+package ptrace
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ospulse/agent/internal/event"
+)
+
+const role = "OSPULSE_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(role) == "threads" {
+		threads()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// threads writes from many threads, and then becomes another program from one
+// that is not the first.
+func threads() {
+	done := make(chan bool)
+	for range 8 {
+		go func() {
+			runtime.LockOSThread()
+			for range 50 {
+				if err := os.WriteFile(os.Getenv("OUT"), []byte("x"), 0o600); err != nil {
+					panic(err)
+				}
+			}
+			done <- true
+		}()
+	}
+	for range 8 {
+		<-done
+	}
+	go func() {
+		runtime.LockOSThread()
+		panic(syscall.Exec("/bin/sh", []string{"sh", "-c", "echo last > $OUT"}, os.Environ()))
+	}()
+	select {}
+}
+
+type seen struct {
+	kind string
+	data map[string]any
+}
+
+// trace runs a program, held until it is watched, and gives what it did.
+func trace(t *testing.T, env []string, argv ...string) []seen {
+	t.Helper()
+	var all []seen
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `read -r _; exec "$@"`, "sh"}, argv...)...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = os.Stderr
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Start(cmd.Process.Pid, 256, func(e *event.Event) {
+		var decoded struct{ Data map[string]any }
+		if err := json.Unmarshal(e.AppendJSON(nil), &decoded); err != nil {
+			t.Error(err)
+		}
+		all = append(all, seen{e.Type, decoded.Data})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(hold, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.Done():
+	case <-time.After(60 * time.Second):
+		t.Error("it hangs")
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // whatever it exits with is in the events
+	return all
+}
+
+// has reports whether an event of the kind has all of these, in the order in which
+// they are given.
+func has(t *testing.T, all []seen, from int, kind string, pairs ...any) int {
+	t.Helper()
+next:
+	for i := from; i < len(all); i++ {
+		if all[i].kind != kind {
+			continue
+		}
+		for j := 0; j < len(pairs); j += 2 {
+			if fmt.Sprint(all[i].data[pairs[j].(string)]) != fmt.Sprint(pairs[j+1]) {
+				continue next
+			}
+		}
+		return i
+	}
+	t.Errorf("there is no %s with %v after event %d of %d", kind, pairs, from, len(all))
+	return from
+}
+
+func TestFilesAndProcesses(t *testing.T) {
+	dir := t.TempDir()
+	all := trace(t, []string{"DIR=" + dir}, "/bin/sh", "-c", `cd $DIR; echo hello > a; mv a b; head -n 1 b >/dev/null; cat b > c; mkdir d; rm b; /bin/true & wait; exit 7`)
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	at := has(t, all, 0, event.TypeProcessCreation, "commandLine", `/bin/sh -c 'cd $DIR; echo hello > a; mv a b; head -n 1 b >/dev/null; cat b > c; mkdir d; rm b; /bin/true & wait; exit 7'`)
+	if at != 0 {
+		t.Errorf("the first event is %v", all[0])
+	}
+	at = has(t, all, at, event.TypeFile, "operation", "ChangeDirectory", "filePath", dir)
+	at = has(t, all, at, event.TypeFile, "operation", "OpenFile", "filePath", a)
+	at = has(t, all, at, event.TypeFile, "operation", "WriteFile", "filePath", a, "content", "68 65 6C 6C 6F 0A", "bytesTransferred", 6)
+	at = has(t, all, at, event.TypeProcessFork)
+	at = has(t, all, at, event.TypeProcessCreation, "commandLine", "mv a b")
+	at = has(t, all, at, event.TypeFile, "operation", "RenameFile", "filePath", a, "newFilePath", b, "status", 0)
+	at = has(t, all, at, event.TypeFile, "operation", "ReadFile", "filePath", b, "content", "68 65 6C 6C 6F 0A")
+	at = has(t, all, at, event.TypeFile, "filePath", b, "operation", "CopyFile", "newFilePath", filepath.Join(dir, "c"))
+	at = has(t, all, at, event.TypeFile, "operation", "CreateDirectory", "filePath", filepath.Join(dir, "d"))
+	at = has(t, all, at, event.TypeFile, "operation", "DeleteFile", "filePath", b)
+	at = has(t, all, at, event.TypeProcessExit, "exitCode", 0)
+	at = has(t, all, at, event.TypeProcessExit, "exitCode", 7)
+	if at != len(all)-1 {
+		t.Error("something comes after the end")
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	defer listener.Close()
+	port := listener.Addr().(*net.TCPAddr).Port
+	all := trace(t, nil, "/bin/bash", "-c", fmt.Sprintf("exec 9<>/dev/tcp/127.0.0.1/%d; echo GET >&9", port))
+	at := has(t, all, 0, event.TypeNetwork, "operation", "Connect", "dst", "127.0.0.1", "dst_port", port)
+	has(t, all, at, event.TypeNetwork, "operation", "Send", "content", "47 45 54 0A")
+}
+
+func TestThreadsAndExecOfOne(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	all := trace(t, []string{role + "=threads", "OUT=" + out}, exe)
+	writes := 0
+	for _, e := range all {
+		if e.kind == event.TypeFile && e.data["operation"] == "WriteFile" && e.data["content"] == "78" && e.data["filePath"] == out {
+			writes++
+		}
+	}
+	if writes != 400 {
+		t.Errorf("%d writes of 400", writes)
+	}
+	at := has(t, all, 0, event.TypeThreadCreation)
+	at = has(t, all, at, event.TypeProcessCreation, "commandLine", "sh -c 'echo last > $OUT'")
+	at = has(t, all, at, event.TypeFile, "operation", "WriteFile", "filePath", out, "content", "6C 61 73 74 0A")
+	has(t, all, at, event.TypeProcessExit, "exitCode", 0)
+	if text, _ := os.ReadFile(out); string(text) != "last\n" {
+		t.Errorf("it wrote %q", text)
+	}
+}
+
+func TestSignalsArePassedOn(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	all := trace(t, []string{"OUT=" + out}, "/bin/sh", "-c", `trap 'echo got > $OUT' USR1; kill -USR1 $$; { sleep 0.1; kill -CONT $$; } & kill -STOP $$; kill -9 $$`)
+	if text, _ := os.ReadFile(out); string(text) != "got\n" {
+		t.Errorf("the handler did not run: %q", text)
+	}
+	has(t, all, 0, event.TypeProcessExit, "signalName", "SIGKILL")
+}
+
+func TestAFailedExec(t *testing.T) {
+	all := trace(t, nil, "/bin/sh", "-c", "/no/such/program; true")
+	has(t, all, 0, event.TypeProcessCreation, "imagePath", "/no/such/program", "error", "ENOENT")
+}
+
+func TestCloseKillsAll(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", `read -r _; exec "$@"`, "sh", "/bin/sh", "-c", "trap '' TERM; sleep 1000 & setsid sleep 1000 & while :; do :; done")
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	running := make(chan bool, 1)
+	w, err := Start(cmd.Process.Pid, 0, func(e *event.Event) {
+		if e.Type == event.TypeProcessCreation && strings.Contains(string(e.AppendJSON(nil)), "sleep 1000\"") {
+			select {
+			case running <- true:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(hold, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-running
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait()
+	if len(w.pids) > 0 {
+		t.Errorf("left: %v", w.pids)
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for want, b := range map[string][]byte{
+		"1.2.3.4:80": {2, 0, 0, 80, 1, 2, 3, 4},
+		"[::1]:80":   append([]byte{10, 0, 0, 80, 0, 0, 0, 0}, net.IPv6loopback...),
+		"/run/x":     []byte("\x01\x00/run/x\x00\x00"),
+		"@abc":       []byte("\x01\x00\x00abc"),
+		"":           {2},
+	} {
+		if got := address(b).String(); got != want {
+			t.Errorf("%q is %q", want, got)
+		}
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	f.Add([]byte{2, 0, 0, 80, 1, 2, 3, 4})
+	f.Fuzz(func(t *testing.T, b []byte) { _ = address(b).String() })
+}

@@ -1,0 +1,104 @@
+//go:build linux
+
+package ptrace
+
+import "golang.org/x/sys/unix"
+
+// at says where the path arguments of a call are: the number of the descriptor
+// argument, or none, and that of the path.
+type call struct {
+	name      string // of the system call
+	operation string // of the event
+	dir, path int    // arguments; -1: none
+	dir2      int    // of the second path
+	path2     int
+	fd        int // the argument that is a descriptor; -1: none
+	data      int // the argument that is a buffer whose length is in the next one; -1: none
+	address   int // the argument that is a socket address whose length is in the next one; -1: none
+	flags     int // of open; -1: none
+}
+
+func plain(name, operation string) call {
+	return call{name, operation, -1, -1, -1, -1, -1, -1, -1, -1}
+}
+
+func onPath(name, operation string, dir, path int) call {
+	c := plain(name, operation)
+	c.dir, c.path = dir, path
+	return c
+}
+
+func onPaths(name, operation string, dir, path, dir2, path2 int) call {
+	c := onPath(name, operation, dir, path)
+	c.dir2, c.path2 = dir2, path2
+	return c
+}
+
+func onFD(name, operation string, data int) call {
+	c := plain(name, operation)
+	c.fd, c.data = 0, data
+	return c
+}
+
+func onSocket(name, operation string, data, address int) call {
+	c := onFD(name, operation, data)
+	c.address = address
+	return c
+}
+
+func withFlags(c call, flags int) call {
+	c.flags = flags
+	return c
+}
+
+// calls are what is reported, by the native numbers.
+//
+//nolint:gochecknoglobals // a table of constants
+var calls = merge(map[uint64]call{
+	unix.SYS_OPENAT:          withFlags(onPath("openat", "OpenFile", 0, 1), 2),
+	unix.SYS_OPENAT2:         onPath("openat2", "OpenFile", 0, 1),
+	unix.SYS_READ:            onFD("read", "ReadFile", 1),
+	unix.SYS_PREAD64:         onFD("pread64", "ReadFile", 1),
+	unix.SYS_READV:           onFD("readv", "ReadFile", -1),
+	unix.SYS_WRITE:           onFD("write", "WriteFile", 1),
+	unix.SYS_PWRITE64:        onFD("pwrite64", "WriteFile", 1),
+	unix.SYS_WRITEV:          onFD("writev", "WriteFile", -1),
+	unix.SYS_COPY_FILE_RANGE: onFD("copy_file_range", "CopyFile", -1),
+	unix.SYS_FTRUNCATE:       onFD("ftruncate", "TruncateFile", -1),
+	unix.SYS_TRUNCATE:        onPath("truncate", "TruncateFile", -1, 0),
+	unix.SYS_FCHMOD:          onFD("fchmod", "ChangeMode", -1),
+	unix.SYS_FCHMODAT:        onPath("fchmodat", "ChangeMode", 0, 1),
+	unix.SYS_FCHOWNAT:        onPath("fchownat", "ChangeOwner", 0, 1),
+	unix.SYS_UNLINKAT:        onPath("unlinkat", "DeleteFile", 0, 1),
+	unix.SYS_MKDIRAT:         onPath("mkdirat", "CreateDirectory", 0, 1),
+	unix.SYS_MKNODAT:         onPath("mknodat", "CreateNode", 0, 1),
+	unix.SYS_RENAMEAT2:       onPaths("renameat2", "RenameFile", 0, 1, 2, 3),
+	unix.SYS_LINKAT:          onPaths("linkat", "LinkFile", 0, 1, 2, 3),
+	unix.SYS_SYMLINKAT:       onPath("symlinkat", "CreateSymbolicLink", 1, 2),
+	unix.SYS_CHDIR:           onPath("chdir", "ChangeDirectory", -1, 0),
+	unix.SYS_EXECVE:          onPath("execve", "", -1, 0),
+	unix.SYS_EXECVEAT:        onPath("execveat", "", 0, 1),
+	unix.SYS_CONNECT:         onSocket("connect", "Connect", -1, 1),
+	unix.SYS_BIND:            onSocket("bind", "Bind", -1, 1),
+	unix.SYS_LISTEN:          onFD("listen", "Listen", -1),
+	unix.SYS_ACCEPT:          onFD("accept", "Accept", -1),
+	unix.SYS_ACCEPT4:         onFD("accept4", "Accept", -1),
+	unix.SYS_SENDTO:          onSocket("sendto", "Send", 1, 4),
+	unix.SYS_RECVFROM:        onFD("recvfrom", "Receive", 1),
+	unix.SYS_SENDMSG:         onFD("sendmsg", "Send", -1),
+	unix.SYS_RECVMSG:         onFD("recvmsg", "Receive", -1),
+
+	unix.SYS_MEMFD_CREATE: plain("memfd_create", "CreateMemoryFile"),
+	unix.SYS_PTRACE:       plain("ptrace", "PtraceProcess"),
+	unix.SYS_SETUID:       plain("setuid", "SetUserId"),
+	unix.SYS_SETRESUID:    plain("setresuid", "SetUserId"),
+	unix.SYS_INIT_MODULE:  plain("init_module", "LoadModule"),
+	unix.SYS_FINIT_MODULE: plain("finit_module", "LoadModule"),
+}, callsHere)
+
+func merge(a, b map[uint64]call) map[uint64]call {
+	for n, c := range b {
+		a[n] = c
+	}
+	return a
+}

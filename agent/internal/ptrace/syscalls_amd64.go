@@ -1,0 +1,37 @@
+//go:build linux
+
+package ptrace
+
+import "golang.org/x/sys/unix"
+
+// nativeArch is what PTRACE_GET_SYSCALL_INFO says of calls with native numbers.
+const nativeArch = unix.AUDIT_ARCH_X86_64
+
+// callsHere are the calls that newer architectures do without.
+//
+//nolint:gochecknoglobals // a table of constants
+var callsHere = map[uint64]call{
+	unix.SYS_OPEN:     withFlags(onPath("open", "OpenFile", -1, 0), 1),
+	unix.SYS_CREAT:    onPath("creat", "OpenFile", -1, 0),
+	unix.SYS_UNLINK:   onPath("unlink", "DeleteFile", -1, 0),
+	unix.SYS_RMDIR:    onPath("rmdir", "DeleteFile", -1, 0),
+	unix.SYS_MKDIR:    onPath("mkdir", "CreateDirectory", -1, 0),
+	unix.SYS_MKNOD:    onPath("mknod", "CreateNode", -1, 0),
+	unix.SYS_RENAME:   onPaths("rename", "RenameFile", -1, 0, -1, 1),
+	unix.SYS_RENAMEAT: onPaths("renameat", "RenameFile", 0, 1, 2, 3),
+	unix.SYS_LINK:     onPaths("link", "LinkFile", -1, 0, -1, 1),
+	unix.SYS_SYMLINK:  onPath("symlink", "CreateSymbolicLink", -1, 1),
+	unix.SYS_CHMOD:    onPath("chmod", "ChangeMode", -1, 0),
+	unix.SYS_CHOWN:    onPath("chown", "ChangeOwner", -1, 0),
+	unix.SYS_LCHOWN:   onPath("lchown", "ChangeOwner", -1, 0),
+}
+
+// compat gives the native number of a 32-bit call whose arguments are alike; the
+// others of 32-bit programs are not reported.
+//
+//nolint:gochecknoglobals // a table of constants
+var compat = map[uint64]uint64{
+	3: unix.SYS_READ, 4: unix.SYS_WRITE, 5: unix.SYS_OPEN, 8: unix.SYS_CREAT, 9: unix.SYS_LINK, 10: unix.SYS_UNLINK, 11: unix.SYS_EXECVE,
+	15: unix.SYS_CHMOD, 38: unix.SYS_RENAME, 39: unix.SYS_MKDIR, 40: unix.SYS_RMDIR, 83: unix.SYS_SYMLINK, 295: unix.SYS_OPENAT,
+	301: unix.SYS_UNLINKAT, 353: unix.SYS_RENAMEAT2, 361: unix.SYS_BIND, 362: unix.SYS_CONNECT, 369: unix.SYS_SENDTO, 371: unix.SYS_RECVFROM,
+}
