@@ -66,15 +66,15 @@ func kernelRelease() string {
 
 // writeTable writes the capabilities for a person.
 func writeTable(w io.Writer, list []capability, user int) error {
-	fmt.Fprintf(w, "Linux %s, user %d\n\n", kernelRelease(), user)
+	_, _ = fmt.Fprintf(w, "Linux %s, user %d\n\n", kernelRelease(), user)
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "WHAT\tSUPPORTED\tWHY NOT\tWHAT TO DO")
+	_, _ = fmt.Fprintln(table, "WHAT\tSUPPORTED\tWHY NOT\tWHAT TO DO")
 	for _, c := range list {
 		yes := "yes"
 		if !c.Supported {
 			yes = "no"
 		}
-		fmt.Fprintln(table, strings.TrimRight(strings.Join([]string{c.Name, yes, c.Reason, c.Remedy}, "\t"), "\t"))
+		_, _ = fmt.Fprintln(table, strings.TrimRight(strings.Join([]string{c.Name, yes, c.Reason, c.Remedy}, "\t"), "\t"))
 	}
 	return table.Flush()
 }

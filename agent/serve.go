@@ -43,7 +43,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 	case err == nil && cfg.Version:
 		_, err = fmt.Fprintln(stdout, buildVersion())
 	case err != nil:
-		fmt.Fprintf(stderr, "ospulse-agent: the configuration is wrong:\n%v\n", err)
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent: the configuration is wrong:\n%v\n", err)
 		return 2
 	case cfg.Check:
 		err = check(cfg, stdout)
@@ -51,7 +51,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		err = service(ctx, cfg, stdout)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "ospulse-agent:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent:", err)
 		return 1
 	}
 	return 0

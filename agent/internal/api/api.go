@@ -354,6 +354,6 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shu
 	if err != nil {
 		err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
 	}
-	<-ended
+	<-ended //nolint:errcheck // that it was closed, which is known
 	return err
 }

@@ -60,7 +60,7 @@ func (g Guard) ourName(host string) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if host == "" || host == "localhost" || host == strings.ToLower(g.ListenHost) || slices.Contains(g.AllowedHosts, host) {
+	if host == "" || host == "localhost" || strings.EqualFold(host, g.ListenHost) || slices.Contains(g.AllowedHosts, host) {
 		return true
 	}
 	address, err := netip.ParseAddr(host)

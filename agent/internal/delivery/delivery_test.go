@@ -102,7 +102,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no", status)
 		return
 	}
-	fmt.Fprintln(w, `{"status":"success"}`)
+	_, _ = fmt.Fprintln(w, `{"status":"success"}`)
 }
 
 // until waits until ok, which is asked after each request.

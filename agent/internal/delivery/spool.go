@@ -70,7 +70,7 @@ func openSpool(dir string, maxBytes int64) (*spool, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("another agent uses %s: %w", dir, err)
 	}
 	s := &spool{dir: dir, maxBytes: maxBytes, lock: lock, syncedAt: time.Now()}
@@ -254,11 +254,11 @@ func (s *spool) writeCursor(at cursor) error {
 func (s *spool) dropFirst() error {
 	first := s.segments[0]
 	if s.reading != nil {
-		s.reading.Close()
+		_ = s.reading.Close()
 		s.reading = nil
 	}
 	if len(s.segments) == 1 && s.writing != nil {
-		s.writing.Close()
+		_ = s.writing.Close()
 		s.writing = nil
 	}
 	if err := s.writeCursor(cursor{first.number, first.sizeBytes}); err != nil {

@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/base64"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -129,7 +130,7 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	if s, rest, ok := strings.Cut(h.Request.Target, "://"); ok { // to a proxy
 		scheme = s
 		named, _, _ = strings.Cut(rest, "/")
-	} else if h.Request.Method == "CONNECT" {
+	} else if h.Request.Method == http.MethodConnect {
 		named = h.Request.Target
 	}
 	host = named
@@ -145,7 +146,7 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	}
 	host = strings.Trim(host, "[]")
 	switch {
-	case strings.Contains(h.Request.Target, "://"), h.Request.Method == "CONNECT":
+	case strings.Contains(h.Request.Target, "://"), h.Request.Method == http.MethodConnect:
 		return scheme, host, port, h.Request.Target
 	case port == standard && strings.Contains(host, ":"):
 		return scheme, host, port, scheme + "://[" + host + "]" + h.Request.Target

@@ -322,7 +322,7 @@ func (w *Watch) syscall(tid int, t *thread) {
 			native, ok := compat[t.number]
 			t.number, t.compat, t.inCall = native, true, ok
 		}
-		if c, ok := calls[t.number]; ok && t.inCall && !(t.process.quiet && c.operation != "") {
+		if c, ok := calls[t.number]; ok && t.inCall && (!t.process.quiet || c.operation == "") {
 			t.paths = [2]string{w.path(tid, t, c.dir, c.path), w.path(tid, t, c.dir2, c.path2)}
 		}
 	case 2:

@@ -146,7 +146,7 @@ func spawnSandboxed(ctx context.Context, bwrap string, p *Program, o Options) (c
 	var ours []*os.File
 	defer func() {
 		for _, f := range ours {
-			f.Close()
+			_ = f.Close()
 		}
 	}()
 	var faults []error
@@ -166,11 +166,11 @@ func spawnSandboxed(ctx context.Context, bwrap string, p *Program, o Options) (c
 		c.cmd.SysProcAttr = Unprivileged()
 	}
 	err = c.cmd.Start()
-	holdR.Close()
-	readyW.Close()
-	infoW.Close()
+	_ = holdR.Close()
+	_ = readyW.Close()
+	_ = infoW.Close()
 	if err != nil {
-		holdW.Close()
+		_ = holdW.Close()
 		return nil, fmt.Errorf("bubblewrap: %w", err)
 	}
 	ended := make(chan error, 1)
@@ -181,9 +181,9 @@ func spawnSandboxed(ctx context.Context, bwrap string, p *Program, o Options) (c
 		deadline = at
 	}
 	if err := c.prepare(infoR, readyR, deadline); err != nil {
-		holdW.Close()
+		_ = holdW.Close()
 		_ = c.cmd.Process.Kill() // die-with-parent takes the rest along
-		<-ended
+		<-ended                  //nolint:errcheck // its status is read elsewhere
 		if c.cgroup != nil {
 			c.cgroup.remove()
 		}
@@ -245,27 +245,27 @@ func (c *Child) startNAT(deadline time.Time) error {
 	// bubblewrap's network belongs to the outer of two user namespaces.
 	netns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.PID))
 	if err != nil {
-		readyW.Close()
+		_ = readyW.Close()
 		return err
 	}
 	defer netns.Close()
 	owner, err := unix.IoctlRetInt(int(netns.Fd()), unix.NS_GET_USERNS)
 	if err != nil {
-		readyW.Close()
+		_ = readyW.Close()
 		return fmt.Errorf("the owner of the sandbox's network: %w", err)
 	}
 	userns := os.NewFile(uintptr(owner), "userns")
 	defer userns.Close()
 	var out limitedBuffer
-	c.slirp = exec.Command(slirp, "--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3",
-		"--netns-type=path", "--userns-path=/proc/self/fd/4", "/proc/self/fd/5", "tap0") //nolint:noctx // it ends by Kill
+	c.slirp = exec.Command(slirp, "--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3", //nolint:noctx // it ends by Kill
+		"--netns-type=path", "--userns-path=/proc/self/fd/4", "/proc/self/fd/5", "tap0")
 	c.slirp.ExtraFiles = []*os.File{readyW, userns, netns}
 	c.slirp.Stderr = &out
 	if sys := c.cmd.SysProcAttr; sys != nil {
 		c.slirp.SysProcAttr = &syscall.SysProcAttr{Credential: sys.Credential}
 	}
 	err = c.slirp.Start()
-	readyW.Close()
+	_ = readyW.Close()
 	if err != nil {
 		c.slirp = nil
 		return err
@@ -353,7 +353,7 @@ func memfd(name string, content []byte) (*os.File, error) {
 	}
 	file := os.NewFile(uintptr(fd), name)
 	if _, err := file.Write(content); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	_, err = file.Seek(0, io.SeekStart)
@@ -391,10 +391,10 @@ func spawnBare(p *Program, o Options) (*Child, error) {
 	c.cmd.ExtraFiles = []*os.File{holdR, readyW}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = c.cmd.Start()
-	holdR.Close()
-	readyW.Close()
+	_ = holdR.Close()
+	_ = readyW.Close()
 	if err != nil {
-		holdW.Close()
+		_ = holdW.Close()
 		return fail(err)
 	}
 	_ = readyR.SetReadDeadline(time.Now().Add(setupTimeout))
@@ -406,9 +406,9 @@ func spawnBare(p *Program, o Options) (*Child, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.cmd.Wait() }()
 	if err != nil || len(tree) < 2 {
-		holdW.Close()
+		_ = holdW.Close()
 		_ = c.cmd.Process.Kill()
-		<-ended
+		<-ended //nolint:errcheck // its status is read elsewhere
 		return fail(fmt.Errorf("the program did not get to its start: %w", err))
 	}
 	c.PID = tree[len(tree)-1]
@@ -461,7 +461,7 @@ func (c *Child) TimedOut() bool { return c.timedOut.Load() }
 // the program's children go on when it has ended, and are waited for as far as
 // they can be found.
 func (c *Child) reap(ended chan error) {
-	<-ended
+	<-ended //nolint:errcheck // its status is read elsewhere
 	if c.init == 0 {
 		for !c.killed.Load() && len(c.rest()) > 0 {
 			time.Sleep(100 * time.Millisecond)
@@ -518,7 +518,7 @@ func (c *Child) Kill() error {
 	if timer := c.timer.Load(); timer != nil {
 		timer.Stop()
 	}
-	c.release.Close() // one that is held gives up
+	_ = c.release.Close() // one that is held gives up
 	deadline := time.Now().Add(killTimeout)
 	for {
 		if c.cgroup != nil {

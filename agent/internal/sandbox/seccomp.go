@@ -106,11 +106,11 @@ func filterFile() (*os.File, error) {
 	}
 	file := os.NewFile(uintptr(fd), "seccomp")
 	if _, err := file.Write(text); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	if _, err := file.Seek(0, 0); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	return file, nil

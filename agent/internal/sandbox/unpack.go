@@ -47,7 +47,7 @@ type file struct {
 // Close gives up the content.
 func (p *Program) Close() {
 	for _, f := range p.files {
-		f.content.Close()
+		_ = f.content.Close()
 	}
 }
 
@@ -64,12 +64,12 @@ func Load(samplePath, name, entryPoint string, arguments []string, scratchDir st
 	u := &unpacker{program: p, scratchDir: scratchDir, leftBytes: maxBytes}
 	isArchive, err := u.unpack(sample)
 	if err != nil {
-		sample.Close()
+		_ = sample.Close()
 		p.Close()
 		return nil, err
 	}
 	if isArchive {
-		sample.Close()
+		_ = sample.Close()
 	} else {
 		p.files = []file{{name, sample, 0o755}}
 		entryPoint = name

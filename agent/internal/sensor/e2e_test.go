@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		var one [1]byte
 		if n, _ := syscall.Read(3, one[:]); n == 1 {
 			syscall.Close(3)
-			os.Unsetenv(launcherVariable)
+			_ = os.Unsetenv(launcherVariable)
 			err := syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -297,7 +297,7 @@ func fromStrace(t *testing.T, text []byte, first int) map[int][]step {
 			t.Fatalf("strace says %q", line)
 		}
 		if !begun {
-			if call == nil || call[1] != "execve" || call[3] != "0" {
+			if len(call) < 4 || call[1] != "execve" || call[3] != "0" {
 				continue
 			}
 			begun = true

@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -281,7 +282,7 @@ func (c *connection) response(m *httpMessage) {
 	c.tell(request, &event.Response{
 		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
 	})
-	if code == 101 || request.Method == "CONNECT" && code/100 == 2 {
+	if code == 101 || request.Method == http.MethodConnect && code/100 == 2 {
 		c.read.state, c.written.state = opaque, opaque
 	}
 }

@@ -31,7 +31,7 @@ func testServer(withTLS bool) *httptest.Server {
 			_, _ = io.WriteString(w, strings.Repeat("0123456789abcdef", 20_000))
 		case "/chunked":
 			for i := range 3 {
-				fmt.Fprintf(w, "piece %d\n", i)
+				_, _ = fmt.Fprintf(w, "piece %d\n", i)
 				w.(http.Flusher).Flush()
 			}
 		case "/echo":

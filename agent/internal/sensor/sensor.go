@@ -260,7 +260,7 @@ func (w *Watch) drop() error {
 	s.watches[w.slot] = nil
 	err := s.setAll()
 	err = errors.Join(err, s.forget(w.slot))
-	for _, other := range s.watches {
+	for _, other := range &s.watches {
 		if other != nil {
 			return err
 		}
@@ -343,7 +343,7 @@ func closeLinks(links []link.Link) error {
 // setAll tells the kernel which watches are about every process.
 func (s *Sensor) setAll() error {
 	var all uint64
-	for slot, w := range s.watches {
+	for slot, w := range &s.watches {
 		if w != nil && w.scope.All {
 			all |= 1 << slot
 		}
@@ -434,7 +434,7 @@ func (s *Sensor) losses(slot int) ([]loss, error) {
 
 // tellLosses reports events that did not fit into the ring.
 func (s *Sensor) tellLosses(now time.Time) {
-	for slot, w := range s.watches {
+	for slot, w := range &s.watches {
 		if w == nil {
 			continue
 		}

@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -57,7 +56,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.output, "o", "", "write events to `file` instead of standard output")
 	flags.BoolVar(&s.tls, "tls", true, "read what goes through OpenSSL")
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
+		_, _ = fmt.Fprintln(stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -86,12 +85,12 @@ func Run(ctx context.Context, args []string, stdout, stderr *os.File, getenv fun
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintln(stderr, "ospulse-agent trace:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent trace:", err)
 		return exitUsage
 	}
 	code, err := run(ctx, s, stdout, stderr, getenv)
 	if err != nil {
-		fmt.Fprintln(stderr, "ospulse-agent trace:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent trace:", err)
 	}
 	return code
 }
@@ -126,7 +125,7 @@ func run(ctx context.Context, s settings, stdout, stderr *os.File, getenv func(s
 		err = fmt.Errorf("write events: %w", flushErr)
 	}
 	for _, l := range p.lost {
-		fmt.Fprintf(stderr, "ospulse-agent trace: %d events lost on CPU %d from %s to %s (%s)\n",
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent trace: %d events lost on CPU %d from %s to %s (%s)\n",
 			l.Count, l.CPU, l.From.Format("15:04:05.000000"), l.To.Format("15:04:05.000000"), l.Reason)
 	}
 	return code, err
@@ -164,11 +163,11 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 	if err := cmd.Start(); err != nil {
 		return exitFailed, fmt.Errorf("start the command: %w", err)
 	}
-	hold.Close()
+	_ = hold.Close()
 	p.live[cmd.Process.Pid] = true
 	watch, err := sensors.Watch(sensor.Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, p.print)
 	if err != nil {
-		release.Close() // the launcher gives up
+		_ = release.Close() // the launcher gives up
 		return exitFailed, errors.Join(fmt.Errorf("watch the command: %w", err), cmd.Wait())
 	}
 	// The terminal sends these to the command too: it decides what they mean.
@@ -230,12 +229,12 @@ func Launch(args []string, stderr io.Writer) int {
 	var one [1]byte
 	n, err := syscall.Read(held, one[:])
 	if n != 1 || len(args) < 2 {
-		fmt.Fprintln(stderr, "ospulse-agent: this command is the agent's own:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent: this command is the agent's own:", err)
 		return exitFailed
 	}
-	syscall.Close(held)
+	_ = syscall.Close(held)
 	err = syscall.Exec(args[0], args[1:], os.Environ())
-	fmt.Fprintf(stderr, "ospulse-agent trace: run %s: %v\n", args[0], err)
+	_, _ = fmt.Fprintf(stderr, "ospulse-agent trace: run %s: %v\n", args[0], err)
 	if errors.Is(err, os.ErrNotExist) {
 		return exitMissing
 	}
@@ -244,7 +243,6 @@ func Launch(args []string, stderr io.Writer) int {
 
 // printer writes events as they come.
 type printer struct {
-	mu     sync.Mutex
 	out    *bufio.Writer
 	ndjson bool
 	color  bool
