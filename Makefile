@@ -22,11 +22,12 @@ GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
 
-run: ## Start the backend on port 3003
-	$(NOCGO) $(GO) run main.go
+run: ## Start the backend on port 3003, and on Linux the agent beside it
+	GO="$(GO)" scripts/run.sh
 
-build: ## Build ./ospulse-backend
+build: ## Build ./ospulse-backend and ./ospulse-agent
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-backend main.go
+	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-agent ./agent
 
 test: ## Run all tests with the race detector, first installing what they need
 	scripts/install-deps.sh

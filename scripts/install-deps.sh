@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs what the tests need and this machine lacks: a C compiler for Go's race
-# detector, a PostgreSQL server that the tests start themselves, make and git.
+# detector, a PostgreSQL server that the tests start themselves, make and git; on
+# Linux, for the agent, bubblewrap, and the programs whose doings the tests compare
+# with what strace says of them; in CI also what compiles the eBPF programs.
 #
 # On Debian and Ubuntu it installs Debian packages, as root or by a sudo that
 # asks no password. Elsewhere, or without those rights, it says what to install.
@@ -30,6 +32,17 @@ missing() {
 	has_postgres || echo postgresql
 	has make || echo make
 	has git || echo git
+	if [ "$(uname -s)" = Linux ]; then
+		has bwrap || echo bubblewrap
+		for program in strace python3 busybox curl; do
+			has "$program" || echo "$program"
+		done
+		if [ -n "${CI:-}" ]; then
+			has clang || echo clang
+			has llvm-strip || echo llvm
+			[ -e /usr/include/bpf/bpf_helpers.h ] || echo libbpf-dev
+		fi
+	fi
 }
 
 packages=$(missing | tr '\n' ' ')
