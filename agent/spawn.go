@@ -40,11 +40,11 @@ type spawner struct {
 	options sandbox.Options
 }
 
-func (s *spawner) Start(ctx context.Context, path string) (monitor.Spawned, error) {
+func (s *spawner) Start(ctx context.Context, path string, command monitor.Command) (monitor.Spawned, error) {
 	if err := os.MkdirAll(s.dataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be used: %w", err)
 	}
-	program, err := sandbox.Load(path, filepath.Base(path), "", nil, s.dataDir, s.options.Limits.DiskBytes)
+	program, err := sandbox.Load(path, filepath.Base(path), command.EntryPoint, command.Arguments, s.dataDir, s.options.Limits.DiskBytes)
 	if errors.Is(err, sandbox.ErrProgram) {
 		return nil, monitor.Refused(err)
 	}

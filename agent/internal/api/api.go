@@ -223,6 +223,10 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		FileName  string   `json:"fileName"`
 		Mode      *number  `json:"mode"`
 		Processes []number `json:"processes"`
+
+		// Ours, beyond the contract: of the file that is spawned.
+		EntryPoint string   `json:"entryPoint"`
+		Arguments  []string `json:"arguments"`
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
@@ -236,7 +240,15 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	if len(asked.Processes) > 1000 {
 		return fail(http.StatusBadRequest, "processes has %d pids: up to 1000 can be monitored", len(asked.Processes))
 	}
-	request := monitor.Request{SessionID: asked.SessionID, FileName: asked.FileName, Mode: int(*asked.Mode)}
+	for _, text := range append(asked.Arguments, asked.EntryPoint) {
+		if strings.ContainsRune(text, 0) {
+			return fail(http.StatusBadRequest, "arguments and entryPoint must have no NUL")
+		}
+	}
+	request := monitor.Request{
+		SessionID: asked.SessionID, FileName: asked.FileName, Mode: int(*asked.Mode),
+		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments},
+	}
 	for _, pid := range asked.Processes {
 		request.PIDs = append(request.PIDs, int(pid))
 	}

@@ -70,7 +70,7 @@ type Sensor interface {
 type Spawner interface {
 	// Start starts the file but holds it before its first instruction. The context
 	// is for starting only.
-	Start(ctx context.Context, path string) (Spawned, error)
+	Start(ctx context.Context, path string, command Command) (Spawned, error)
 }
 
 // Spawned is a program that was started.
@@ -127,6 +127,13 @@ type Request struct {
 	FileName  string
 	Mode      int
 	PIDs      []int
+	Command
+}
+
+// Command says how a file is run.
+type Command struct {
+	EntryPoint string // of an archive: the path of what is run; "" for the only file that can be
+	Arguments  []string
 }
 
 // session is one that runs.
@@ -147,7 +154,8 @@ func (s *session) same(r Request) bool {
 		default:
 		}
 	}
-	return s.request.Mode == r.Mode && s.request.FileName == r.FileName && slices.Equal(s.request.PIDs, r.PIDs)
+	return s.request.Mode == r.Mode && s.request.FileName == r.FileName && slices.Equal(s.request.PIDs, r.PIDs) &&
+		s.request.EntryPoint == r.EntryPoint && slices.Equal(s.request.Arguments, r.Arguments)
 }
 
 // Start starts a session and gives the pid that it is about: of the spawned file,
@@ -270,7 +278,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 			name = p.Name
 		}
 	case ModeSpawn:
-		if s.spawned, err = m.options.Spawner.Start(ctx, path); err != nil {
+		if s.spawned, err = m.options.Spawner.Start(ctx, path, r.Command); err != nil {
 			return nil, fmt.Errorf("spawn %s: %w", r.FileName, err)
 		}
 		defer func() {

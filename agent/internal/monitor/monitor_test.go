@@ -60,7 +60,7 @@ func (w *world) Find(name string) (path, sum string, err error) {
 	return "/uploads/x", "aa", nil
 }
 
-func (w *world) Start(_ context.Context, path string) (Spawned, error) {
+func (w *world) Start(_ context.Context, path string, _ Command) (Spawned, error) {
 	w.note("spawn %s", path)
 	w.spawned = &program{world: w, done: make(chan struct{})}
 	return w.spawned, nil
