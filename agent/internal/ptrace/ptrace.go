@@ -110,10 +110,26 @@ func ptrace(request, tid int, address, data uintptr) error {
 	return nil
 }
 
-// run traces: all of ptrace must come from one thread of ours.
+// run traces on a thread that has no children of its own: to wait for what it
+// traces would be to wait for them as well, and to take their ends from whoever
+// started them. As the thread is locked, it gets none later.
 func (w *Watch) run(pid int, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", unix.Gettid())); err == nil && len(children) > 0 {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			w.run(pid, started)
+		}()
+		<-ended // until then this thread cannot be the other's
+		return
+	}
+	w.trace(pid, started)
+}
+
+// trace is run on its thread: all of ptrace must come from one.
+func (w *Watch) trace(pid int, started chan<- error) {
 	defer close(w.done)
 	if err := ptrace(unix.PTRACE_SEIZE, pid, 0, options); err != nil {
 		started <- fmt.Errorf("ptrace: %w", err)
@@ -136,7 +152,9 @@ func (w *Watch) run(pid int, started chan<- error) {
 		if err != nil { // ECHILD: none is left
 			return
 		}
-		w.stopped(tid, status)
+		if w.stopped(tid, status); len(w.threads) == 0 {
+			return
+		}
 	}
 }
 
