@@ -7,9 +7,12 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,4 +150,71 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 			t.Errorf("%s: %s", want.path, json)
 		}
 	}
+}
+
+// TestTLSElsewhere reads TLS of an OpenSSL that is not where distributions have
+// theirs: linked into the program, and a library of its own.
+func TestTLSElsewhere(t *testing.T) {
+	needRoot(t)
+	server := testServer(true)
+	defer server.Close()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	run(t, "gcc", "-w", "-static", "-o", dir+"/static", "testdata/programs/tls.c", "-lssl", "-lcrypto")
+	run(t, "gcc", "-w", "-o", dir+"/dynamic", "testdata/programs/tls.c", "-lssl", "-lcrypto")
+	libraries, err := filepath.Glob("/usr/lib/*/libssl.so.?")
+	if err != nil || len(libraries) == 0 {
+		t.Fatalf("no libssl: %v", err)
+	}
+	run(t, "cp", libraries[0], dir)
+	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
+	for name, argv := range map[string][]string{
+		"linked in": {dir + "/static", port},
+		"its own":   {"/usr/bin/env", "LD_LIBRARY_PATH=" + dir, dir + "/dynamic", port},
+		// Nothing tells of it before it runs: it waits, as long as a program takes
+		// that has something to do first.
+		"in its own /":  {"/usr/sbin/chroot", chroot(t, dir), "/static", port, "300"},
+		"the machine's": {dir + "/dynamic", port},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd, release := held(t, t.TempDir(), argv...)
+			var l log
+			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Expect(argv[0])
+			release()
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			closeWatch(t, w)
+			var got []string
+			for _, e := range l.events {
+				if d, ok := e.Data.(*event.HTTP); ok {
+					_, _, _, url := d.URL()
+					line := d.Request.Method + " " + url
+					if d.Response != nil {
+						line += " = " + string(d.Response.Body.Bytes)
+					}
+					got = append(got, line)
+				}
+			}
+			url := "https://static.test:" + port + "/missing"
+			if want := []string{"GET " + url, "GET " + url + " = not here"}; !slices.Equal(got, want) {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+		})
+	}
+}
+
+// chroot makes a root folder with the statically linked program in it.
+func chroot(t *testing.T, dir string) string {
+	t.Helper()
+	root := t.TempDir()
+	run(t, "cp", dir+"/static", root)
+	return root
 }

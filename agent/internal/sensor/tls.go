@@ -90,6 +90,17 @@ func (p *tlsProbes) close() error {
 	return err
 }
 
+// Expect tells that a program is about to run: if OpenSSL is linked into it, its
+// TLS can be read from the first byte, where one that is found when it runs may
+// have begun. It is called after Watch.
+func (s *Sensor) Expect(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tls != nil {
+		s.tls.look(candidate{path: path})
+	}
+}
+
 // notice looks out for files that begin to run.
 func (p *tlsProbes) notice(e *event.Event) {
 	var c candidate
@@ -105,6 +116,12 @@ func (p *tlsProbes) notice(e *event.Event) {
 		}
 		c = candidate{d.New.PID, d.ImagePath}
 	default:
+		return
+	}
+	// A library whose name says it is looked at before anything else: the process
+	// is on its way to its first use.
+	if strings.Contains(filepath.Base(c.path), "ssl") {
+		p.look(c)
 		return
 	}
 	select {

@@ -170,6 +170,7 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 		_ = release.Close() // the launcher gives up
 		return exitFailed, errors.Join(fmt.Errorf("watch the command: %w", err), cmd.Wait())
 	}
+	sensors.Expect(path)
 	// The terminal sends these to the command too: it decides what they mean.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
