@@ -25,6 +25,7 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	if err != nil {
 		return nil, err.Error()
 	}
+	sandbox.RemoveStale()
 	return &spawner{dataDir, sandbox.Options{
 		Limits: sandbox.Limits{
 			MemoryBytes: int64(cfg.SpawnMemoryMB) << 20, Processes: cfg.SpawnProcesses, DiskBytes: int64(cfg.SpawnDiskMB) << 20,

@@ -37,6 +37,7 @@ missing() {
 		for program in strace python3 busybox curl; do
 			has "$program" || echo "$program"
 		done
+		[ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 		if [ -n "${CI:-}" ]; then
 			has clang || echo clang
 			has llvm-strip || echo llvm
