@@ -8,6 +8,7 @@ const (
 	TypeProcessCreation = "process_creation"
 	TypeHTTP            = "http_network_operation"
 	TypePacket          = "raw_network_operation"
+	TypeNetwork         = "network_operation" // a call on a socket, of our own agent
 )
 
 // Where an event's timestamp comes from.

@@ -12,7 +12,8 @@ import (
 const maxExtensionLen = 16
 
 // TargetHost gives the host that an event's target names, in lower case: of a URL,
-// or of the host:port of a packet. It is "" if the target is something else.
+// or of the host:port of a packet or a connection. It is "" if the target is
+// something else.
 func TargetHost(eventType, target string) string {
 	switch {
 	case strings.Contains(target, "://"):
@@ -21,14 +22,19 @@ func TargetHost(eventType, target string) string {
 			return ""
 		}
 		return strings.ToLower(u.Hostname())
-	case eventType == TypePacket:
-		if host, _, err := net.SplitHostPort(target); err == nil {
-			return strings.ToLower(host)
-		}
-		return strings.ToLower(target)
-	default:
+	case !isAddress(eventType, target):
 		return ""
 	}
+	if host, _, err := net.SplitHostPort(target); err == nil {
+		target = host
+	}
+	return strings.ToLower(target)
+}
+
+// isAddress reports whether a target is one of the network, with or without a
+// port; sockets of this machine have paths and, in Linux, names that begin with @.
+func isAddress(eventType, target string) bool {
+	return eventType == TypePacket || eventType == TypeNetwork && !strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "@")
 }
 
 // TargetExtension gives the extension of the file that an event's target names,
@@ -36,7 +42,7 @@ func TargetHost(eventType, target string) string {
 // path. It is "" if there is none.
 func TargetExtension(eventType, target string) string {
 	switch {
-	case eventType == TypePacket:
+	case isAddress(eventType, target):
 		return ""
 	case strings.Contains(target, "://"):
 		u, err := url.Parse(target)
