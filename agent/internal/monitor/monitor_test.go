@@ -42,13 +42,18 @@ func (w *world) Watch(scope Scope, sink func(*event.Event)) (Watch, error) {
 	if w.fault != nil {
 		return nil, w.fault
 	}
-	go sink(&event.Event{Type: "early", Data: &ended{}}) // sinks are called from the sensor's goroutine
-	return watch{w}, nil
+	seen := &watch{world: w}
+	seen.sinking.Go(func() { sink(&event.Event{Type: "early", Data: &ended{}}) }) // sinks are called from the sensor's goroutine
+	return seen, nil
 }
 
-type watch struct{ *world }
+type watch struct {
+	*world
+	sinking sync.WaitGroup
+}
 
-func (w watch) Close() error {
+func (w *watch) Close() error {
+	w.sinking.Wait()
 	w.note("unwatch")
 	return nil
 }
@@ -125,8 +130,9 @@ func TestSpawn(t *testing.T) {
 	if got := w.without("early"); !slices.Equal(got, want) {
 		t.Errorf("diary: %q", got)
 	}
-	if i, j := slices.Index(w.diary, "s gets session_start"), slices.Index(w.diary, "s gets early"); j >= 0 && j < i {
-		t.Error("an event came before session_start")
+	first, early, unwatch := slices.Index(w.diary, "s gets session_start"), slices.Index(w.diary, "s gets early"), slices.Index(w.diary, "unwatch")
+	if first >= early || early >= unwatch {
+		t.Errorf("not start, event, end: %q", w.diary)
 	}
 }
 
