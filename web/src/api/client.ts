@@ -1,0 +1,80 @@
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+type Schemas = components["schemas"];
+export type Session = Schemas["Session"];
+export type SessionDetail = Schemas["SessionDetail"];
+export type ListedEvent = Schemas["ListedEvent"];
+export type FullEvent = Schemas["ExportedEvent"];
+export type ProcessNode = Schemas["ProcessNode"];
+export type Histogram = Schemas["Histogram"];
+export type Facet = Schemas["Facet"];
+export type Health = Schemas["Health"];
+export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
+
+/** The one error of every call: what the backend said, or that it could not be reached. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly code: ErrorCode,
+    readonly status: number,
+  ) {
+    super(message);
+    this.name = "ApiError";
+  }
+}
+
+/** Typed by the OpenAPI document. Use it through call. */
+export const api = createClient<paths>({
+  baseUrl: globalThis.location?.origin,
+  fetch: (request) => globalThis.fetch(request),
+});
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/**
+ * Gives what an API call answered, or throws an ApiError:
+ * `const session = await call(api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal }))`.
+ */
+export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
+  let answer: Answer<T>;
+  try {
+    answer = await pending;
+  } catch (error) {
+    throw asApiError(error);
+  }
+  if (!answer.response.ok) throw errorFrom(answer.error, answer.response.status);
+  return answer.data as T;
+}
+
+/** The error of an answer that is not a success. */
+export function errorFrom(body: unknown, status: number): ApiError {
+  if (isErrorBody(body)) return new ApiError(body.error, body.code, status);
+  return new ApiError(`The backend answered ${status} without saying why.`, "internal", status);
+}
+
+/** What a failed fetch threw, as an ApiError; an aborted one stays what it is. */
+export function asApiError(error: unknown): unknown {
+  if (error instanceof DOMException && error.name === "AbortError") return error;
+  if (error instanceof ApiError) return error;
+  return new ApiError("The backend cannot be reached. It is tried again by itself.", "unreachable", 0);
+}
+
+function isErrorBody(body: unknown): body is Schemas["Error"] {
+  return (
+    typeof body === "object" &&
+    body !== null &&
+    "error" in body &&
+    typeof body.error === "string" &&
+    "code" in body
+  );
+}
+
+/** The words for a person, of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

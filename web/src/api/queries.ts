@@ -1,0 +1,63 @@
+import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { ApiError, api, call, type Session, type SessionDetail } from "./client";
+
+/** Makes the one client of the page: what can heal is tried again, what cannot is told at once. */
+export function newQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: 10_000,
+        refetchOnWindowFocus: false,
+        retry: (failures, error) =>
+          failures < 3 &&
+          error instanceof ApiError &&
+          (error.code === "unreachable" || error.status >= 500 || error.status === 429),
+        retryDelay: (failures) => Math.min(500 * 2 ** failures, 4000),
+      },
+    },
+  });
+}
+
+/** The names of what is cached. All that hangs on a session begins with its key. */
+export const keys = {
+  sessions: (search: SessionSearch) => ["sessions", search] as const,
+  session: (sessionId: string) => ["session", sessionId] as const,
+  of: (sessionId: string, what: string, ...rest: unknown[]) => ["session", sessionId, what, ...rest] as const,
+};
+
+/** What the list of sessions is searched by; blank is all. */
+export interface SessionSearch {
+  q?: string;
+  state?: Session["state"];
+  tag?: string;
+  sha256?: string;
+}
+
+/** The sessions, newest first, a page at a time. */
+export function useSessions(search: SessionSearch) {
+  return useInfiniteQuery({
+    queryKey: keys.sessions(search),
+    initialPageParam: undefined as string | undefined,
+    queryFn: ({ pageParam, signal }) =>
+      call(
+        api.GET("/api/sessions", { params: { query: { ...search, limit: 100, cursor: pageParam } }, signal }),
+      ),
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** A session with its counts and completeness; asked again every few seconds while events may come. */
+export function useSession(sessionId: string) {
+  return useQuery({
+    queryKey: keys.session(sessionId),
+    queryFn: ({ signal }) =>
+      call(api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal })),
+    refetchInterval: (query) => (isLive(query.state.data) ? 3000 : 15_000),
+  });
+}
+
+/** Whether events may come; to the session of what nobody asked for, at any time. */
+export function isLive(session: Pick<SessionDetail, "state" | "id"> | undefined): boolean {
+  return session?.state === "active" || session?.id === "unassigned";
+}

@@ -1,0 +1,84 @@
+import { Activity, Settings2 } from "lucide-react";
+import { Link } from "wouter";
+import { useConnection } from "@/api/health";
+import { useShortcut } from "@/hooks/shortcuts";
+import { changeSettings, useSettings } from "@/lib/settings";
+import { zoneName } from "@/lib/time";
+import { Button } from "./ui/button";
+import { Menu, MenuCheck, MenuLabel, MenuLine, MenuLink } from "./ui/menu";
+import { Tip } from "./ui/tip";
+
+const themes = { system: "As the system", light: "Light", dark: "Dark" } as const;
+
+export function AppHeader() {
+  const { theme, zone } = useSettings();
+  useShortcut("t", "Change the theme", "Everywhere", () =>
+    changeSettings({ theme: isDark() ? "light" : "dark" }),
+  );
+  useShortcut("u", "Times in UTC or here", "Everywhere", () =>
+    changeSettings({ zone: zone === "utc" ? "local" : "utc" }),
+  );
+  return (
+    <header className="flex h-11 shrink-0 items-center gap-3 border-b border-line bg-surface px-3">
+      <Link href="/" className="flex items-center gap-2 rounded font-semibold">
+        <Activity size={18} className="text-accent" aria-hidden />
+        OS-Pulse
+      </Link>
+      <div className="flex-1" />
+      <AgentStatus />
+      <Menu
+        trigger={
+          <Button look="ghost" size="small" aria-label="Settings">
+            <Settings2 size={16} />
+            <span className="hidden sm:inline">{zoneName(zone)}</span>
+          </Button>
+        }
+      >
+        <MenuLabel>Times</MenuLabel>
+        <MenuCheck checked={zone === "local"} onChange={() => changeSettings({ zone: "local" })}>
+          Here ({zoneName("local")})
+        </MenuCheck>
+        <MenuCheck checked={zone === "utc"} onChange={() => changeSettings({ zone: "utc" })}>
+          UTC
+        </MenuCheck>
+        <MenuLine />
+        <MenuLabel>Theme</MenuLabel>
+        {(Object.keys(themes) as (keyof typeof themes)[]).map((name) => (
+          <MenuCheck key={name} checked={theme === name} onChange={() => changeSettings({ theme: name })}>
+            {themes[name]}
+          </MenuCheck>
+        ))}
+        <MenuLine />
+        <MenuLink href="/api/docs">The API</MenuLink>
+      </Menu>
+    </header>
+  );
+}
+
+function isDark(): boolean {
+  return (
+    getComputedStyle(document.documentElement).colorScheme === "dark" ||
+    (document.documentElement.dataset.theme === undefined &&
+      matchMedia("(prefers-color-scheme: dark)").matches)
+  );
+}
+
+/** Whether the agent is there, with what it said in a tip. */
+function AgentStatus() {
+  const { health, lostSince } = useConnection();
+  const agent = health?.agent;
+  if (!agent || lostSince !== undefined) return null;
+  const up = agent.status === "up";
+  const text = up ? "Agent is up" : agent.status === "down" ? "Agent is away" : "Agent not asked yet";
+  return (
+    <Tip text={agent.error ? `${agent.url}: ${agent.error}` : agent.url}>
+      <button type="button" className="flex items-center gap-1.5 rounded px-1.5 text-xs text-muted">
+        <span
+          className={`size-2 rounded-full ${up ? "bg-good" : agent.status === "down" ? "bg-bad" : "bg-line-strong"}`}
+          aria-hidden
+        />
+        {text}
+      </button>
+    </Tip>
+  );
+}

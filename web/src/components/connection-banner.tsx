@@ -1,0 +1,26 @@
+import { CloudOff, HardDriveDownload } from "lucide-react";
+import { useConnection } from "@/api/health";
+
+/** Says what is wrong with the backend, for as long as it is. */
+export function ConnectionBanner() {
+  const { health, lostSince } = useConnection();
+  if (lostSince !== undefined) {
+    return (
+      <p role="alert" className="flex items-center gap-2 bg-bad-soft px-4 py-1.5 text-bad">
+        <CloudOff size={16} aria-hidden />
+        <span>
+          The backend cannot be reached since {new Date(lostSince).toLocaleTimeString()}. What is on screen
+          stays; it goes on without a gap when the backend is back.
+        </span>
+      </p>
+    );
+  }
+  const faults = Object.entries(health?.checks ?? {}).filter(([, state]) => state !== "ok");
+  if (faults.length === 0) return null;
+  return (
+    <p role="alert" className="flex items-center gap-2 bg-warn-soft px-4 py-1.5 text-warn">
+      <HardDriveDownload size={16} aria-hidden />
+      <span>{faults.map(([check, state]) => `${check}: ${state}`).join(" · ")}</span>
+    </p>
+  );
+}

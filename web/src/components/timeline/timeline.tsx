@@ -1,0 +1,3 @@
+export function Timeline(_: { sessionId: string }) {
+  return <div className="h-2" />;
+}

@@ -1,0 +1,43 @@
+import { CircleAlert, LoaderCircle } from "lucide-react";
+import type { ReactNode } from "react";
+import { messageOf } from "@/api/client";
+import { Button } from "./button";
+
+interface Props {
+  icon?: ReactNode;
+  title: ReactNode;
+  /** What to do next. */
+  children?: ReactNode;
+}
+
+/** There is nothing here, and what to do about it. */
+export function EmptyState({ icon, title, children }: Props) {
+  return (
+    <div className="flex flex-col items-center justify-center gap-2 px-6 py-12 text-center">
+      {icon && <div className="text-muted">{icon}</div>}
+      <p className="text-base font-medium">{title}</p>
+      {children && <div className="max-w-prose text-muted">{children}</div>}
+    </div>
+  );
+}
+
+/** It failed: what the backend said, and a way to try again. */
+export function ErrorState({ error, retry }: { error: unknown; retry?: () => void }) {
+  return (
+    <div role="alert" className="flex flex-col items-center justify-center gap-3 px-6 py-12 text-center">
+      <CircleAlert className="text-bad" size={28} aria-hidden />
+      <p className="max-w-prose break-words">{messageOf(error)}</p>
+      {retry && <Button onClick={retry}>Try again</Button>}
+    </div>
+  );
+}
+
+/** It is on its way. */
+export function LoadingState({ label = "Loading" }: { label?: string }) {
+  return (
+    <div role="status" className="flex items-center justify-center gap-2 px-6 py-12 text-muted">
+      <LoaderCircle size={16} className="animate-spin motion-reduce:animate-none" aria-hidden />
+      <span>{label}…</span>
+    </div>
+  );
+}

@@ -1,0 +1,45 @@
+import { X } from "lucide-react";
+import { Toast as Radix } from "radix-ui";
+import { createContext, type ReactNode, useCallback, useContext, useState } from "react";
+
+interface Note {
+  id: number;
+  text: ReactNode;
+  bad: boolean;
+}
+
+type Tell = (text: ReactNode, options?: { bad?: boolean }) => void;
+const Context = createContext<Tell>(() => {});
+
+/** Gives the function that tells the reader what came of something. */
+export const useTell = () => useContext(Context);
+
+let nextID = 1;
+
+export function ToastProvider({ children }: { children: ReactNode }) {
+  const [notes, setNotes] = useState<Note[]>([]);
+  const tell = useCallback<Tell>((text, options) => {
+    setNotes((now) => [...now.slice(-3), { id: nextID++, text, bad: options?.bad ?? false }]);
+  }, []);
+  return (
+    <Context value={tell}>
+      <Radix.Provider swipeDirection="right" duration={6000}>
+        {children}
+        {notes.map((note) => (
+          <Radix.Root
+            key={note.id}
+            duration={note.bad ? 15_000 : 6000}
+            onOpenChange={(open) => !open && setNotes((now) => now.filter((other) => other.id !== note.id))}
+            className={`flex items-start gap-2 rounded-md border bg-raised px-3 py-2 shadow-lg ${note.bad ? "border-bad" : "border-line"}`}
+          >
+            <Radix.Description className="min-w-0 flex-1 break-words">{note.text}</Radix.Description>
+            <Radix.Close aria-label="Dismiss" className="text-muted hover:text-ink">
+              <X size={16} />
+            </Radix.Close>
+          </Radix.Root>
+        ))}
+        <Radix.Viewport className="fixed right-2 bottom-2 z-50 flex w-96 max-w-[calc(100vw-1rem)] flex-col gap-2" />
+      </Radix.Provider>
+    </Context>
+  );
+}

@@ -1,0 +1,31 @@
+/** Reads the spaced or unspaced hex that agents send as content; undefined for what is none. */
+export function bytesFromHex(text: string): Uint8Array | undefined {
+  const digits = text.replaceAll(/\s+/g, "");
+  if (digits.length % 2 !== 0 || /[^0-9a-fA-F]/.test(digits)) return undefined;
+  const bytes = new Uint8Array(digits.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
+}
+
+/** Reads base64; undefined for what is none. */
+export function bytesFromBase64(text: string): Uint8Array | undefined {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The place of a run of bytes at or after from; -1 if there is none. */
+export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from = 0): number {
+  if (wanted.length === 0) return -1;
+  outer: for (
+    let i = bytes.indexOf(wanted[0] as number, from);
+    i >= 0;
+    i = bytes.indexOf(wanted[0] as number, i + 1)
+  ) {
+    for (let j = 1; j < wanted.length; j++) if (bytes[i + j] !== wanted[j]) continue outer;
+    return i;
+  }
+  return -1;
+}

@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { addCondition, and, dataPath, equals, notEquals, quote } from "./filter";
+
+test("values are quoted so that nothing in them is read", () => {
+  expect(quote("it's a*b\\")).toBe("'it''s a*b\\'");
+  expect(equals("pid", 4)).toBe("pid = 4");
+  expect(equals("process", null)).toBe("not exists process");
+  expect(notEquals("type", "a")).toBe("not type = 'a'");
+});
+
+test("filters are joined so that each keeps its meaning", () => {
+  expect(and("", undefined, "pid = 4")).toBe("pid = 4");
+  expect(and("a or b", "pid = 4")).toBe("(a or b) and pid = 4");
+  expect(and("a || b", "c")).toBe("(a || b) and c");
+  expect(addCondition("pid = 4", "pid = 4")).toBe("pid = 4");
+  expect(addCondition("type = x and pid = 4", "pid = 4")).toBe("type = x and pid = 4");
+});
+
+test("paths name any key", () => {
+  expect(dataPath(["request", "headers", "user agent", 0, 'a"b'])).toBe(
+    'data.request.headers["user agent"][0]["a\\"b"]',
+  );
+});

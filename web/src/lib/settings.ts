@@ -1,0 +1,68 @@
+import { useSyncExternalStore } from "react";
+
+/** What a reader chooses once, kept in this browser. */
+export interface Settings {
+  theme: "system" | "light" | "dark";
+  zone: "local" | "utc";
+}
+
+const key = "ospulse.settings";
+const defaults: Settings = { theme: "system", zone: "local" };
+const listeners = new Set<() => void>();
+let current = load();
+
+function load(): Settings {
+  const stored = readStored<Partial<Settings>>(key) ?? {};
+  return {
+    theme: stored.theme === "light" || stored.theme === "dark" ? stored.theme : defaults.theme,
+    zone: stored.zone === "utc" ? "utc" : defaults.zone,
+  };
+}
+
+/** Reads what was stored under a name; undefined when there is nothing that can be read. */
+export function readStored<T>(name: string): T | undefined {
+  try {
+    const text = localStorage.getItem(name);
+    return text === null ? undefined : (JSON.parse(text) as T);
+  } catch {
+    return undefined; // storage is refused, or somebody else wrote there
+  }
+}
+
+/** Stores a value under a name, if this browser lets us. */
+export function writeStored(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // Private windows refuse; the choice then lives as long as the page.
+  }
+}
+
+function apply(): void {
+  if (current.theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = current.theme;
+}
+apply();
+
+export function changeSettings(change: Partial<Settings>): void {
+  current = { ...current, ...change };
+  writeStored(key, current);
+  apply();
+  for (const listener of listeners) listener();
+}
+
+globalThis.addEventListener?.("storage", (event) => {
+  if (event.key !== key) return;
+  current = load();
+  apply();
+  for (const listener of listeners) listener();
+});
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function useSettings(): Settings {
+  return useSyncExternalStore(subscribe, () => current);
+}

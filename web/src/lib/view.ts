@@ -1,0 +1,93 @@
+import { useMemo } from "react";
+import { useSearchParams } from "wouter";
+import { and } from "./filter";
+
+/** What of a session is looked at. It is all in the address, so that it can be shared. */
+export interface View {
+  /** What the reader wrote. */
+  filter: string;
+  /** A span of time, by the times of the API, both included; undefined for all. */
+  span?: { from: string; to: string };
+  /** A process: its pid and, where the pid is used twice, its own time. */
+  process?: { pid: number; name: string; from?: string; to?: string };
+  /** The event whose details are open. */
+  seq?: number;
+}
+
+const parameters = ["filter", "from", "to", "pid", "process", "pid_from", "pid_to", "seq"] as const;
+
+export function readView(params: URLSearchParams): View {
+  const view: View = { filter: params.get("filter") ?? "" };
+  const [from, to] = [params.get("from"), params.get("to")];
+  if (from && to) view.span = { from, to };
+  const pid = wholeNumber(params.get("pid"));
+  if (pid !== undefined) {
+    view.process = {
+      pid,
+      name: params.get("process") ?? "",
+      from: params.get("pid_from") ?? undefined,
+      to: params.get("pid_to") ?? undefined,
+    };
+  }
+  view.seq = wholeNumber(params.get("seq"));
+  return view;
+}
+
+/** Writes the view into the parameters of an address; others stay. */
+export function writeView(params: URLSearchParams, view: View): URLSearchParams {
+  const next = new URLSearchParams(params);
+  for (const name of parameters) next.delete(name);
+  const set = (name: (typeof parameters)[number], value: string | number | undefined) => {
+    if (value !== undefined && value !== "") next.set(name, String(value));
+  };
+  set("filter", view.filter);
+  set("from", view.span?.from);
+  set("to", view.span?.to);
+  set("pid", view.process?.pid);
+  set("process", view.process?.name);
+  set("pid_from", view.process?.from);
+  set("pid_to", view.process?.to);
+  set("seq", view.seq);
+  return next;
+}
+
+/** The filter of the chosen process alone; "" when none is. */
+export function processFilter(process: View["process"]): string {
+  if (!process) return "";
+  return and(
+    `pid = ${process.pid}`,
+    process.from && `time >= ${process.from}`,
+    process.to && `time <= ${process.to}`,
+  );
+}
+
+/** One filter of all that the view selects by; without its span when that is asked for. */
+export function viewFilter(view: View, parts: { span: boolean } = { span: true }): string {
+  const span = parts.span && view.span ? `time >= ${view.span.from} and time <= ${view.span.to}` : "";
+  return and(view.filter, processFilter(view.process), span);
+}
+
+function wholeNumber(text: string | null): number | undefined {
+  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+export interface ViewState {
+  view: View;
+  /** All of the view as one filter: what lists, streams and exports take. */
+  filter: string;
+  /** Changes parts of the view. Replaces the address; with push, adds to the history. */
+  change: (change: Partial<View>, options?: { push?: boolean }) => void;
+}
+
+export function useView(): ViewState {
+  const [params, setParams] = useSearchParams();
+  return useMemo(() => {
+    const view = readView(params);
+    return {
+      view,
+      filter: viewFilter(view),
+      change: (change, options) =>
+        setParams((now) => writeView(now, { ...readView(now), ...change }), { replace: !options?.push }),
+    };
+  }, [params, setParams]);
+}

@@ -1,0 +1,25 @@
+import "./app.css";
+import { QueryClientProvider } from "@tanstack/react-query";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { newQueryClient } from "./api/queries";
+import { App } from "./app";
+import { TipProvider } from "./components/ui/tip";
+import { ToastProvider } from "./components/ui/toast";
+import { ShortcutProvider } from "./hooks/shortcuts";
+
+const root = document.getElementById("root");
+if (!root) throw new Error("the page has no place for the dashboard");
+createRoot(root).render(
+  <StrictMode>
+    <QueryClientProvider client={newQueryClient()}>
+      <ShortcutProvider>
+        <TipProvider>
+          <ToastProvider>
+            <App />
+          </ToastProvider>
+        </TipProvider>
+      </ShortcutProvider>
+    </QueryClientProvider>
+  </StrictMode>,
+);

@@ -1,0 +1,5 @@
+import { EmptyState } from "@/components/ui/state";
+
+export default function EventsView() {
+  return <EmptyState title="Events" />;
+}

@@ -1,0 +1,64 @@
+import { ArrowLeftRight, FileText, GitBranch, Globe, List } from "lucide-react";
+import { Link, useLocation, useSearch } from "wouter";
+import { useShortcut } from "@/hooks/shortcuts";
+
+export const viewNames = ["events", "processes", "files", "http", "network"] as const;
+export type ViewName = (typeof viewNames)[number];
+
+const tabs: Record<ViewName, { label: string; icon: typeof List }> = {
+  events: { label: "Events", icon: List },
+  processes: { label: "Processes", icon: GitBranch },
+  files: { label: "Files", icon: FileText },
+  http: { label: "HTTP", icon: Globe },
+  network: { label: "Network", icon: ArrowLeftRight },
+};
+
+/** The address of a view of a session, with what is selected there. */
+export function viewPath(sessionId: string, view: ViewName, search = ""): string {
+  return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
+}
+
+/** The views of a session. What is selected in one is selected in all. */
+export function ViewTabs({ sessionId, current }: { sessionId: string; current: ViewName }) {
+  const search = useSearch();
+  return (
+    <nav aria-label="Views" className="flex gap-0.5 overflow-x-auto">
+      {viewNames.map((name, index) => (
+        <Tab
+          key={name}
+          name={name}
+          shortcut={String(index + 1)}
+          href={viewPath(sessionId, name, search)}
+          isCurrent={name === current}
+        />
+      ))}
+    </nav>
+  );
+}
+
+function Tab({
+  name,
+  shortcut,
+  href,
+  isCurrent,
+}: {
+  name: ViewName;
+  shortcut: string;
+  href: string;
+  isCurrent: boolean;
+}) {
+  const { label, icon: Icon } = tabs[name];
+  const [, navigate] = useLocation();
+  useShortcut(shortcut, label, "Views", () => navigate(href));
+  return (
+    <Link
+      href={href}
+      aria-current={isCurrent ? "page" : undefined}
+      title={`${label} (${shortcut})`}
+      className={`flex h-8 items-center gap-1.5 rounded-md px-2.5 ${isCurrent ? "bg-selected font-medium text-accent" : "text-muted hover:bg-hover hover:text-ink"}`}
+    >
+      <Icon size={15} aria-hidden />
+      <span className={isCurrent ? "" : "max-sm:sr-only"}>{label}</span>
+    </Link>
+  );
+}
