@@ -13,7 +13,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
   },
   server: {
-    proxy: { "/api": "http://localhost:3003", "/healthz": "http://localhost:3003" },
+    proxy: { "/api": process.env.BACKEND ?? "http://localhost:3003" },
   },
   test: {
     environment: "happy-dom",
