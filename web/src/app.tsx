@@ -6,6 +6,9 @@ import { CatchErrors } from "./components/catch-errors";
 import { ConnectionBanner } from "./components/connection-banner";
 import { ShortcutSheet } from "./components/shortcut-sheet";
 import { EmptyState, LoadingState } from "./components/ui/state";
+import { DropZone } from "./components/upload/drop-zone";
+import { UploadList } from "./components/upload/upload-list";
+import { UploadProvider } from "./hooks/uploads";
 import { SessionsPage } from "./pages/sessions-page";
 
 const SessionPage = lazy(() => import("./pages/session-page"));
@@ -13,37 +16,41 @@ const SessionPage = lazy(() => import("./pages/session-page"));
 export function App() {
   useConnectionWatch();
   return (
-    <div className="flex h-full min-w-0 flex-col">
-      <a
-        href="#main"
-        className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-raised focus:p-2"
-      >
-        Skip to the content
-      </a>
-      <AppHeader />
-      <ConnectionBanner />
-      <main id="main" className="flex min-h-0 flex-1 flex-col">
-        <CatchErrors>
-          <Suspense fallback={<LoadingState />}>
-            <Switch>
-              <Route path="/">
-                <SessionsPage />
-              </Route>
-              <Route path="/sessions/:sessionId/:view?">
-                {(params) => <SessionPage key={params.sessionId} {...params} />}
-              </Route>
-              <Route>
-                <EmptyState title="There is no such page">
-                  <Link href="/" className="text-accent underline">
-                    Go to the sessions
-                  </Link>
-                </EmptyState>
-              </Route>
-            </Switch>
-          </Suspense>
-        </CatchErrors>
-      </main>
-      <ShortcutSheet />
-    </div>
+    <UploadProvider>
+      <div className="flex h-full min-w-0 flex-col">
+        <a
+          href="#main"
+          className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-raised focus:p-2"
+        >
+          Skip to the content
+        </a>
+        <AppHeader />
+        <ConnectionBanner />
+        <main id="main" className="flex min-h-0 flex-1 flex-col">
+          <CatchErrors>
+            <Suspense fallback={<LoadingState />}>
+              <Switch>
+                <Route path="/">
+                  <SessionsPage />
+                </Route>
+                <Route path="/sessions/:sessionId/:view?">
+                  {(params) => <SessionPage key={params.sessionId} {...params} />}
+                </Route>
+                <Route>
+                  <EmptyState title="There is no such page">
+                    <Link href="/" className="text-accent underline">
+                      Go to the sessions
+                    </Link>
+                  </EmptyState>
+                </Route>
+              </Switch>
+            </Suspense>
+          </CatchErrors>
+        </main>
+        <ShortcutSheet />
+        <UploadList />
+        <DropZone />
+      </div>
+    </UploadProvider>
   );
 }

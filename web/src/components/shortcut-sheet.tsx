@@ -1,5 +1,6 @@
 import { useState } from "react";
 import { type Shortcut, useShortcut, useShortcuts } from "@/hooks/shortcuts";
+import { groupBy } from "@/lib/group";
 import { Dialog } from "./ui/dialog";
 
 /** The keys that do something here, on "?". */
@@ -7,7 +8,7 @@ export function ShortcutSheet() {
   const [open, setOpen] = useState(false);
   const shortcuts = useShortcuts();
   useShortcut("?", "Show the keys", "Everywhere", () => setOpen(true));
-  const groups = Map.groupBy(uniqueByKey(shortcuts), (shortcut) => shortcut.group);
+  const groups = groupBy(uniqueByKey(shortcuts), (shortcut) => shortcut.group);
   return (
     <Dialog open={open} onClose={() => setOpen(false)} title="Keys">
       <div className="grid gap-4 sm:grid-cols-2">

@@ -1,23 +1,62 @@
-import { Link } from "wouter";
-import { useSessions } from "@/api/queries";
-import { SafeText } from "@/components/safe-text";
+import { FileUp, FolderOpen, Inbox, SearchX } from "lucide-react";
+import { useCallback, useState } from "react";
+import { type SessionSearch, useSessions } from "@/api/queries";
+import { SearchBar } from "@/components/session-list/search-bar";
+import { SessionTable } from "@/components/session-list/session-table";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { FileButton } from "@/components/upload/file-button";
+import { useSessionsStream } from "@/hooks/sessions-stream";
+import { useUploads } from "@/hooks/uploads";
 
 export function SessionsPage() {
-  const sessions = useSessions({});
-  if (sessions.isPending) return <LoadingState label="Loading the sessions" />;
-  if (sessions.isError) return <ErrorState error={sessions.error} retry={() => void sessions.refetch()} />;
-  const all = sessions.data.pages.flatMap((page) => page.sessions);
-  if (all.length === 0) return <EmptyState title="No sessions yet">Drop a file here to make one.</EmptyState>;
+  const [search, setSearch] = useState<SessionSearch>({});
+  const { send } = useUploads();
+  useSessionsStream();
   return (
-    <ul className="overflow-auto p-4">
-      {all.map((session) => (
-        <li key={session.id}>
-          <Link href={`/sessions/${encodeURIComponent(session.id)}`} className="text-accent">
-            <SafeText text={session.name || session.file_name || session.id} />
-          </Link>
-        </li>
-      ))}
-    </ul>
+    <>
+      <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
+        <h1 className="mr-2 text-base font-semibold">Sessions</h1>
+        <SearchBar search={search} onChange={setSearch} />
+        <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
+          <FolderOpen size={15} aria-hidden /> Import
+        </FileButton>
+        <FileButton look="primary" onFiles={(files) => send(files, "target")}>
+          <FileUp size={15} aria-hidden /> Upload a file
+        </FileButton>
+      </div>
+      <List search={search} />
+    </>
   );
+}
+
+function List({ search }: { search: SessionSearch }) {
+  const { data, error, isPending, refetch, hasNextPage, fetchNextPage, isFetchingNextPage } =
+    useSessions(search);
+  const onEnd = useCallback(() => {
+    if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  if (isPending) return <LoadingState label="Loading the sessions" />;
+  if (!data) return <ErrorState error={error} retry={() => void refetch()} />;
+  const isSearching = Object.values(search).some((value) => value !== undefined);
+  const all = data.pages.flatMap((page) => page.sessions);
+  // The session of what nobody asked for is of interest once there is something in it.
+  const sessions = all.filter((session) => session.id !== "unassigned" || session.event_count > 0);
+  if (sessions.length === 0 && isSearching) {
+    return (
+      <EmptyState icon={<SearchX size={28} />} title="No session is like that">
+        Names, notes and file names are searched for the text, and hashes from their beginning on.
+      </EmptyState>
+    );
+  }
+  if (sessions.length === 0) {
+    return (
+      <EmptyState icon={<Inbox size={28} />} title="No sessions yet">
+        <p>
+          Drop a file anywhere on this page to make one. It is stored, and not run until you press Start. A
+          bundle of another OS-Pulse can be imported.
+        </p>
+      </EmptyState>
+    );
+  }
+  return <SessionTable sessions={sessions} onEnd={onEnd} />;
 }

@@ -1,13 +1,155 @@
-import { useSession } from "@/api/queries";
+import { ChevronLeft, CircleDashed, CloudOff, Radio, RefreshCw } from "lucide-react";
+import { type ReactNode, useEffect, useState } from "react";
+import { Link, useLocation } from "wouter";
+import type { SessionDetail } from "@/api/client";
+import { useConnection } from "@/api/health";
+import { isLive, useSession } from "@/api/queries";
+import { CopyButton } from "@/components/copy-button";
+import { MonitorButton } from "@/components/monitor/monitor-button";
 import { SafeText } from "@/components/safe-text";
+import { SessionMenu } from "@/components/session-list/session-menu";
+import { StateBadge } from "@/components/state-badge";
+import { useSessionStream } from "@/hooks/session-stream";
+import { useShortcut } from "@/hooks/shortcuts";
+import { formatBytes } from "@/lib/number";
+import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
+import { plainText } from "@/lib/text";
+import { formatDuration } from "@/lib/time";
+import { Completeness } from "./completeness";
+import { ExportMenu } from "./export-menu";
 
+/** What the session is, whether it is complete, and what can be done with it. */
 export function SessionHeader({ sessionId }: { sessionId: string }) {
   const { data: session } = useSession(sessionId);
+  const [, navigate] = useLocation();
+  useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
+  const title = session ? sessionTitle(session) : sessionId;
+  useEffect(() => {
+    document.title = `${plainText(title, 80)} · OS-Pulse`;
+    return () => {
+      document.title = "OS-Pulse";
+    };
+  }, [title]);
+  if (!session) return null;
   return (
-    <header className="border-b border-line bg-surface px-3 py-2">
-      <h1 className="text-base font-semibold">
-        <SafeText text={session?.name || session?.file_name || sessionId} />
-      </h1>
+    <header className="flex flex-wrap items-center gap-x-4 gap-y-1 border-b border-line bg-surface px-3 py-2">
+      <div className="flex min-w-0 flex-1 basis-80 flex-col">
+        <div className="flex min-w-0 items-center gap-2">
+          <Link
+            href="/"
+            aria-label="All sessions"
+            className="rounded p-0.5 text-muted hover:bg-hover hover:text-ink"
+          >
+            <ChevronLeft size={18} />
+          </Link>
+          <h1 className="min-w-0 truncate text-base font-semibold">
+            <SafeText text={title} limit={200} />
+          </h1>
+          <StateBadge state={session.state} />
+          <StreamMark session={session} />
+        </div>
+        <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
+          <Fact label="Completeness">
+            <Completeness completeness={session.completeness} />
+          </Fact>
+          <FileFacts session={session} />
+          <Fact label="Mode">{modeNames[session.mode]}</Fact>
+          <Fact label="Monitored">
+            <Duration session={session} />
+          </Fact>
+          <AgentFact session={session} />
+        </dl>
+      </div>
+      <div className="flex items-center gap-2">
+        <ExportMenu session={session} />
+        <MonitorButton session={session} />
+        <SessionMenu session={session} onDeleted={() => navigate("/")} />
+      </div>
     </header>
+  );
+}
+
+function Fact({ label, children }: { label: string; children: ReactNode }) {
+  return (
+    <div className="flex min-w-0 items-center">
+      <dt className="sr-only">{label}</dt>
+      <dd className="flex min-w-0 items-center">{children}</dd>
+    </div>
+  );
+}
+
+function FileFacts({ session }: { session: SessionDetail }) {
+  if (!session.file_sha256) return null;
+  return (
+    <Fact label="File">
+      {session.name && (
+        <>
+          <SafeText text={session.file_name} limit={80} className="truncate" />
+          <span className="px-1">·</span>
+        </>
+      )}
+      <span className="whitespace-nowrap">{formatBytes(session.file_size_bytes)}</span>
+      <span className="px-1 max-sm:hidden">·</span>
+      <code className="font-mono text-2xs max-sm:hidden" title={session.file_sha256}>
+        {session.file_sha256.slice(0, 16)}…
+      </code>
+      <CopyButton text={session.file_sha256} label="Copy the SHA-256" />
+    </Fact>
+  );
+}
+
+function Duration({ session }: { session: SessionDetail }) {
+  const [now, setNow] = useState(Date.now());
+  const ticking = session.state === "active";
+  useEffect(() => {
+    if (!ticking) return;
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [ticking]);
+  const micros = monitoredMicros(session, now);
+  return (
+    <span className="tabular-nums">
+      {micros === undefined ? "Not monitored yet" : formatDuration(micros)}
+    </span>
+  );
+}
+
+/** The state of the session's agent; of the one agent there is, from the health that is asked often. */
+function AgentFact({ session }: { session: SessionDetail }) {
+  const { health } = useConnection();
+  if (!session.agent) return null;
+  const status =
+    session.agent.id === "default" ? (health?.agent?.status ?? session.agent.status) : session.agent.status;
+  if (status !== "down") return null;
+  return (
+    <Fact label="Agent">
+      <span className="flex items-center gap-1 text-bad">
+        <CloudOff size={13} aria-hidden /> The agent is away
+      </span>
+    </Fact>
+  );
+}
+
+/** How events come in: only where they may come, and where it is worth a word. */
+function StreamMark({ session }: { session: SessionDetail }) {
+  const { state } = useSessionStream();
+  if (state === "lost") {
+    return (
+      <span className="flex items-center gap-1 text-xs text-bad">
+        <CloudOff size={13} aria-hidden /> Not connected
+      </span>
+    );
+  }
+  if (!isLive(session)) return null;
+  const [Icon, text] =
+    state === "live"
+      ? ([Radio, "Live"] as const)
+      : state === "polling"
+        ? ([RefreshCw, "Live, asked every second: many tabs are open"] as const)
+        : ([CircleDashed, "Connecting"] as const);
+  return (
+    <span className="flex items-center gap-1 text-xs whitespace-nowrap text-accent" title={text}>
+      <Icon size={13} aria-hidden /> {state === "connecting" ? "Connecting" : "Live"}
+    </span>
   );
 }

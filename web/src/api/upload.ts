@@ -1,0 +1,52 @@
+import { ApiError, errorFrom } from "./client";
+import type { components } from "./schema";
+
+export type CreatedSession = components["schemas"]["CreatedSession"];
+type Session = components["schemas"]["Session"];
+
+interface Options {
+  /** Is told how much of the file is on its way, from 0 to 1. */
+  onProgress: (part: number) => void;
+  signal: AbortSignal;
+}
+
+/** Uploads a target file, which makes a session for it. */
+export function uploadTarget(file: File, options: Options): Promise<CreatedSession> {
+  return send("/api/create-session", file, options);
+}
+
+/** Uploads the bundle of a session that was exported. */
+export function importBundle(file: File, options: Options): Promise<Session> {
+  return send("/api/sessions/import", file, options);
+}
+
+/** Sends a form with the file. fetch does not tell of progress, so this is the older way. */
+function send<T>(path: string, file: File, { onProgress, signal }: Options): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.responseType = "text";
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.onload = () => {
+      const body = parse(request.responseText);
+      if (request.status >= 200 && request.status < 300) resolve(body as T);
+      else reject(errorFrom(body, request.status));
+    };
+    request.onerror = () =>
+      reject(new ApiError("The connection was lost while the file was sent.", "unreachable", 0));
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    if (signal.aborted) return reject(new DOMException("cancelled", "AbortError"));
+    const form = new FormData();
+    form.append("file", file);
+    request.send(form);
+  });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,123 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Play, TriangleAlert } from "lucide-react";
+import { useState } from "react";
+import { api, call, messageOf, type Session } from "@/api/client";
+import { useConnection } from "@/api/health";
+import { keys } from "@/api/queries";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { Dialog } from "@/components/ui/dialog";
+import { ProcessPicker } from "./process-picker";
+
+type Mode = 1 | 2 | 3;
+
+const modes: { mode: Mode; title: string; text: string }[] = [
+  {
+    mode: 3,
+    title: "The uploaded file",
+    text: "The agent starts it, confined, and watches it and all that it starts.",
+  },
+  {
+    mode: 2,
+    title: "Chosen processes",
+    text: "What runs already on the agent's machine, and all that it starts.",
+  },
+  { mode: 1, title: "All processes", text: "Everything on the agent's machine. Expect many events." },
+];
+
+/** Chooses what the agent is to monitor, and starts it. */
+export function StartDialog({ session, onClose }: { session: Session; onClose: () => void }) {
+  const hasFile = session.file_sha256 !== null;
+  const [mode, setMode] = useState<Mode>(() => firstMode(session));
+  const [pids, setPIDs] = useState<ReadonlySet<number>>(() => new Set(session.chosen_pids));
+  const { health } = useConnection();
+  const queries = useQueryClient();
+  const start = useMutation({
+    mutationFn: () =>
+      call(
+        api.POST("/api/start-monitor", {
+          body: { sessionId: session.id, mode, ...(mode === 2 && { processes: [...pids] }) },
+        }),
+      ),
+    onSuccess: () => {
+      void queries.invalidateQueries({ queryKey: keys.session(session.id), exact: true });
+      void queries.invalidateQueries({ queryKey: ["sessions"] });
+      onClose();
+    },
+  });
+  const agent = health?.agent;
+  return (
+    <Dialog
+      open
+      onClose={onClose}
+      title="Start monitoring"
+      footer={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button
+            look="primary"
+            disabled={start.isPending || (mode === 2 && pids.size === 0)}
+            onClick={() => start.mutate()}
+          >
+            <Play size={14} aria-hidden />
+            {start.isPending ? "Starting…" : "Start"}
+          </Button>
+        </>
+      }
+    >
+      <div className="flex flex-col gap-3">
+        {agent?.status === "down" && (
+          <p className="flex gap-2 rounded-md bg-warn-soft px-3 py-2 text-warn">
+            <TriangleAlert size={16} className="mt-0.5 shrink-0" aria-hidden />
+            <span>
+              The agent at <SafeText text={agent.url} /> is away{agent.error ? `: ${agent.error}` : ""}. Start
+              it on the machine to be watched, then try.
+            </span>
+          </p>
+        )}
+        <div role="radiogroup" aria-label="What to monitor" className="flex flex-col gap-2">
+          {modes.map((choice) => (
+            <label
+              key={choice.mode}
+              className={`flex gap-3 rounded-md border p-3 ${mode === choice.mode ? "border-accent bg-selected" : "border-line"} ${choice.mode === 3 && !hasFile ? "opacity-50" : "cursor-pointer"}`}
+            >
+              <input
+                type="radio"
+                name="mode"
+                checked={mode === choice.mode}
+                disabled={choice.mode === 3 && !hasFile}
+                onChange={() => setMode(choice.mode)}
+                className="mt-0.5 accent-(--color-accent)"
+              />
+              <span className="min-w-0">
+                <span className="block font-medium">
+                  {choice.title}
+                  {choice.mode === 3 && hasFile && (
+                    <>
+                      : <SafeText text={session.file_name} limit={120} className="break-all" />
+                    </>
+                  )}
+                </span>
+                <span className="block text-xs text-muted">
+                  {choice.mode === 3 && !hasFile ? "This session has no file." : choice.text}
+                </span>
+              </span>
+            </label>
+          ))}
+        </div>
+        {mode === 2 && <ProcessPicker sessionId={session.id} chosen={pids} onChange={setPIDs} />}
+        {start.isError && (
+          <p role="alert" className="break-words text-bad">
+            {messageOf(start.error)}
+          </p>
+        )}
+      </div>
+    </Dialog>
+  );
+}
+
+/** The mode of the last start, else the file if there is one. */
+function firstMode(session: Session): Mode {
+  if (session.mode !== 0) return session.mode;
+  return session.file_sha256 === null ? 1 : 3;
+}

@@ -1,0 +1,103 @@
+import { ShieldAlert, ShieldCheck } from "lucide-react";
+import { Popover } from "radix-ui";
+import type { SessionDetail } from "@/api/client";
+import { SafeText } from "@/components/safe-text";
+import { formatCount, plural } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { formatClock } from "@/lib/time";
+import { useView } from "@/lib/view";
+
+type State = SessionDetail["completeness"];
+
+/** Whether everything that happened is here; if not, what is missing, and when. */
+export function Completeness({ completeness }: { completeness: State }) {
+  const { complete, expected, present } = completeness;
+  const Icon = complete ? ShieldCheck : ShieldAlert;
+  return (
+    <Popover.Root>
+      <Popover.Trigger
+        className={`inline-flex items-center gap-1.5 rounded px-1 hover:bg-hover ${complete ? "text-good" : "text-bad"}`}
+      >
+        <Icon size={15} aria-hidden />
+        <span className="tabular-nums">
+          {formatCount(present)} of {plural(expected, "event")}, {summary(completeness)}
+        </span>
+      </Popover.Trigger>
+      <Popover.Portal>
+        <Popover.Content
+          align="start"
+          sideOffset={4}
+          collisionPadding={8}
+          className="z-50 max-h-[60vh] w-96 max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised p-3 shadow-lg"
+        >
+          <Details completeness={completeness} />
+        </Popover.Content>
+      </Popover.Portal>
+    </Popover.Root>
+  );
+}
+
+export function summary({ complete, expected, present, lost }: State): string {
+  if (complete) return "none lost";
+  const faults = [];
+  if (present < expected) faults.push(`${formatCount(expected - present)} missing here`);
+  if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
+  return faults.join(", ") || "not complete";
+}
+
+function Details({ completeness }: { completeness: State }) {
+  const { zone } = useSettings();
+  const { change } = useView();
+  if (completeness.complete) {
+    return (
+      <p>
+        Every number from 1 to {formatCount(completeness.expected)} is stored, and no agent reported a loss.
+        What is not here was not seen.
+      </p>
+    );
+  }
+  return (
+    <div className="flex flex-col gap-3">
+      {completeness.missing.length > 0 && (
+        <section>
+          <h3 className="font-medium">Not stored here</h3>
+          <ul className="text-xs text-muted">
+            {completeness.missing.map((span) => (
+              <li key={span.first_seq}>
+                {formatCount(span.first_seq)} to {formatCount(span.last_seq)}
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {completeness.losses.length > 0 && (
+        <section>
+          <h3 className="font-medium">Lost before they came here</h3>
+          <p className="text-xs text-muted">As the agent reported it, newest first.</p>
+          <ul className="mt-1 flex flex-col gap-0.5">
+            {completeness.losses.map((loss) => (
+              <li key={loss.seq}>
+                <button
+                  type="button"
+                  className="w-full rounded px-1 text-left text-xs hover:bg-hover"
+                  onClick={() => change({ seq: loss.seq }, { push: true })}
+                >
+                  <span className="font-medium tabular-nums">{formatCount(loss.count)}</span>{" "}
+                  {loss.from && loss.to
+                    ? `from ${formatClock(loss.from, zone)} to ${formatClock(loss.to, zone)}`
+                    : `reported ${formatClock(loss.timestamp, zone)}`}
+                  {loss.reason && (
+                    <>
+                      {" · "}
+                      <SafeText text={loss.reason.replaceAll("_", " ")} limit={80} />
+                    </>
+                  )}
+                </button>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+    </div>
+  );
+}

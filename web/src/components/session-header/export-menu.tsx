@@ -1,0 +1,51 @@
+import { Download } from "lucide-react";
+import type { Session } from "@/api/client";
+import { Button } from "@/components/ui/button";
+import { Menu, MenuLabel, MenuLine, MenuLink } from "@/components/ui/menu";
+import { sessionPath } from "@/lib/session";
+import { useView } from "@/lib/view";
+
+const formats = [
+  ["ndjson", "NDJSON, an event a line"],
+  ["json", "JSON, one array"],
+  ["csv", "CSV, for spreadsheets"],
+  ["har", "HAR, the HTTP flows"],
+  ["ecs", "Elastic Common Schema"],
+] as const;
+
+/** Downloads what is on screen in any format that the API has. */
+export function ExportMenu({ session }: { session: Session }) {
+  const { filter } = useView();
+  const path = (query: string) =>
+    sessionPath(
+      session.id,
+      `/export?${query}${filter === "" ? "" : `&filter=${encodeURIComponent(filter)}`}`,
+    );
+  return (
+    <Menu
+      trigger={
+        <Button>
+          <Download size={14} aria-hidden />
+          <span className="max-sm:sr-only">Export</span>
+        </Button>
+      }
+    >
+      <MenuLabel>{filter === "" ? "All events" : "The events on screen"}</MenuLabel>
+      {formats.map(([format, label]) => (
+        <MenuLink key={format} href={path(`format=${format}`)} download>
+          {label}
+        </MenuLink>
+      ))}
+      <MenuLine />
+      <MenuLabel>The session, to import elsewhere</MenuLabel>
+      <MenuLink href={sessionPath(session.id, "/export?format=bundle")} download>
+        Bundle
+      </MenuLink>
+      {session.file_sha256 && (
+        <MenuLink href={sessionPath(session.id, "/export?format=bundle&file=true")} download>
+          Bundle with the file in it
+        </MenuLink>
+      )}
+    </Menu>
+  );
+}

@@ -1,0 +1,57 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { api, call, messageOf, type Session } from "@/api/client";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { Dialog } from "@/components/ui/dialog";
+import { useTell } from "@/components/ui/toast";
+import { plural } from "@/lib/number";
+import { sessionTitle } from "@/lib/session";
+
+interface Props {
+  session: Session;
+  onClose: () => void;
+  onDeleted?: () => void;
+}
+
+/** Asks before a session is deleted, as it cannot be brought back. */
+export function DeleteDialog({ session, onClose, onDeleted }: Props) {
+  const queries = useQueryClient();
+  const tell = useTell();
+  const remove = useMutation({
+    mutationFn: () =>
+      call(api.DELETE("/api/sessions/{sessionId}", { params: { path: { sessionId: session.id } } })),
+    onSuccess: () => {
+      tell("The session is deleted.");
+      void queries.invalidateQueries({ queryKey: ["sessions"] });
+      onClose();
+      onDeleted?.();
+    },
+  });
+  return (
+    <Dialog
+      open
+      onClose={onClose}
+      title="Delete this session?"
+      footer={
+        <>
+          <Button onClick={onClose}>Keep it</Button>
+          <Button look="danger" disabled={remove.isPending} onClick={() => remove.mutate()}>
+            Delete
+          </Button>
+        </>
+      }
+    >
+      <p>
+        <SafeText text={sessionTitle(session)} limit={200} className="font-medium break-all" /> with its{" "}
+        {plural(session.event_count, "event")}
+        {session.file_sha256 ? ", and its file if no other session has it," : ""} will be gone for good. An
+        export as a bundle could be imported again.
+      </p>
+      {remove.isError && (
+        <p role="alert" className="mt-2 text-bad">
+          {messageOf(remove.error)}
+        </p>
+      )}
+    </Dialog>
+  );
+}

@@ -1,0 +1,68 @@
+import { Search } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import type { SessionSearch } from "@/api/queries";
+import { Input, inputClass } from "@/components/ui/field";
+import { useShortcut } from "@/hooks/shortcuts";
+import { stateNames } from "@/lib/session";
+
+interface Props {
+  search: SessionSearch;
+  onChange: (search: SessionSearch) => void;
+}
+
+/** Searches the sessions by text, hash and state, a moment after the last key. */
+export function SearchBar({ search, onChange }: Props) {
+  const [text, setText] = useState(search.sha256 ?? search.q ?? "");
+  const input = useRef<HTMLInputElement>(null);
+  useShortcut("/", "Search", "Sessions", () => input.current?.focus());
+  const latest = useRef({ search, onChange });
+  useEffect(() => {
+    latest.current = { search, onChange };
+  });
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      const { search: now, onChange: tell } = latest.current;
+      const next = { ...now, ...searchOf(text) };
+      if (next.q !== now.q || next.sha256 !== now.sha256) tell(next);
+    }, 200);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return (
+    <search className="flex min-w-0 flex-1 flex-wrap gap-2">
+      <span className="relative min-w-48 flex-1">
+        <Search size={14} className="pointer-events-none absolute top-2.5 left-2.5 text-muted" aria-hidden />
+        <Input
+          ref={input}
+          type="search"
+          aria-label="Search sessions"
+          placeholder="Name, notes, file or SHA-256"
+          value={text}
+          onChange={(event) => setText(event.target.value)}
+          className="w-full pl-8"
+        />
+      </span>
+      <select
+        aria-label="State"
+        value={search.state ?? ""}
+        onChange={(event) =>
+          onChange({ ...search, state: (event.target.value || undefined) as SessionSearch["state"] })
+        }
+        className={`${inputClass} h-8`}
+      >
+        <option value="">Any state</option>
+        {Object.entries(stateNames).map(([state, name]) => (
+          <option key={state} value={state}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </search>
+  );
+}
+
+/** What a text searches by: a long run of hex is the beginning of a hash. */
+export function searchOf(text: string): Pick<SessionSearch, "q" | "sha256"> {
+  const wanted = text.trim();
+  if (/^[0-9a-f]{12,64}$/i.test(wanted)) return { q: undefined, sha256: wanted.toLowerCase() };
+  return { q: wanted || undefined, sha256: undefined };
+}

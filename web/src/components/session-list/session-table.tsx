@@ -1,0 +1,165 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useRef, useState } from "react";
+import { Link, useLocation } from "wouter";
+import type { Session } from "@/api/client";
+import { SafeText } from "@/components/safe-text";
+import { StateBadge } from "@/components/state-badge";
+import { useShortcut } from "@/hooks/shortcuts";
+import { formatBytes, formatCount } from "@/lib/number";
+import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
+import { useSettings } from "@/lib/settings";
+import { formatAgo, formatDateTime, formatDuration } from "@/lib/time";
+import { SessionMenu } from "./session-menu";
+
+const rowHeight = 52;
+// State, name and file, mode, events, monitored, made, menu. Lesser ones go where there is no room.
+const columns =
+  "grid grid-cols-[6rem_minmax(0,1fr)_5rem_2rem] md:grid-cols-[6.5rem_minmax(0,1fr)_9rem_6rem_7rem_9rem_2rem] items-center gap-3 px-4";
+
+interface Props {
+  sessions: Session[];
+  /** Is called when the end of the list comes into sight. */
+  onEnd: () => void;
+}
+
+export function SessionTable({ sessions, onEnd }: Props) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [chosen, setChosen] = useState(-1);
+  const [, navigate] = useLocation();
+  const rows = useVirtualizer({
+    count: sessions.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 6,
+    initialRect: { width: 800, height: 800 },
+  });
+  const items = rows.getVirtualItems();
+  const last = items.at(-1)?.index ?? -1;
+  useEffect(() => {
+    if (last >= sessions.length - 10) onEnd();
+  }, [last, sessions.length, onEnd]);
+
+  const move = (step: number) => {
+    const next = Math.min(sessions.length - 1, Math.max(0, chosen + step));
+    setChosen(next);
+    rows.scrollToIndex(next);
+  };
+  useShortcut("j", "Next session", "Sessions", () => move(1));
+  useShortcut("k", "Previous session", "Sessions", () => move(-1));
+  useShortcut("Enter", "Open the session", "Sessions", () => {
+    const session = sessions[chosen];
+    if (session) navigate(`/sessions/${encodeURIComponent(session.id)}`);
+  });
+
+  return (
+    <div ref={scroller} className="min-h-0 flex-1 overflow-y-auto">
+      <div role="table" aria-label="Sessions" aria-rowcount={sessions.length + 1}>
+        <div
+          role="row"
+          aria-rowindex={1}
+          className={`${columns} sticky top-0 z-10 h-8 border-b border-line bg-page text-2xs font-semibold tracking-wide text-muted uppercase`}
+        >
+          <span role="columnheader">State</span>
+          <span role="columnheader">Session</span>
+          <span role="columnheader" className="hidden md:block">
+            Mode
+          </span>
+          <span role="columnheader" className="text-right">
+            Events
+          </span>
+          <span role="columnheader" className="hidden text-right md:block">
+            Monitored
+          </span>
+          <span role="columnheader" className="hidden md:block">
+            Made
+          </span>
+          <span role="columnheader" className="sr-only">
+            More
+          </span>
+        </div>
+        <div role="rowgroup" className="relative" style={{ height: rows.getTotalSize() }}>
+          {items.map((item) => {
+            const session = sessions[item.index];
+            return (
+              session && (
+                <div
+                  key={session.id}
+                  role="row"
+                  aria-rowindex={item.index + 2}
+                  aria-selected={item.index === chosen}
+                  style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
+                  className={`${columns} absolute inset-x-0 border-b border-line ${item.index === chosen ? "bg-selected" : "bg-surface hover:bg-hover"}`}
+                >
+                  <Cells session={session} />
+                </div>
+              )
+            );
+          })}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function Cells({ session }: { session: Session }) {
+  const { zone } = useSettings();
+  const monitored = monitoredMicros(session);
+  return (
+    <>
+      <span role="cell">
+        <StateBadge state={session.state} />
+      </span>
+      <span role="cell" className="min-w-0">
+        <span className="flex items-center gap-2">
+          <Link
+            href={`/sessions/${encodeURIComponent(session.id)}`}
+            className="min-w-0 truncate font-medium before:absolute before:inset-0 hover:text-accent"
+          >
+            <SafeText text={sessionTitle(session)} limit={200} />
+          </Link>
+          {session.tags.slice(0, 4).map((tag) => (
+            <span
+              key={tag}
+              className="max-w-32 shrink truncate rounded-full border border-line px-1.5 text-2xs text-muted max-sm:hidden"
+            >
+              <SafeText text={tag} limit={100} />
+            </span>
+          ))}
+        </span>
+        <span className="block truncate text-xs text-muted">{about(session)}</span>
+      </span>
+      <span role="cell" className="hidden truncate text-muted md:block">
+        {modeNames[session.mode]}
+      </span>
+      <span role="cell" className="text-right font-mono text-xs tabular-nums">
+        {formatCount(session.event_count)}
+      </span>
+      <span role="cell" className="hidden text-right text-xs text-muted tabular-nums md:block">
+        {monitored === undefined ? "–" : formatDuration(monitored)}
+      </span>
+      <span
+        role="cell"
+        className="hidden text-xs text-muted md:block"
+        title={formatDateTime(session.created_at, zone)}
+      >
+        {formatAgo(session.created_at, zone)}
+      </span>
+      <span role="cell" className="relative z-1">
+        <SessionMenu session={session} />
+      </span>
+    </>
+  );
+}
+
+function about(session: Session) {
+  if (session.id === "unassigned") return "What came when nothing was monitored";
+  if (!session.file_sha256)
+    return session.file_name ? <SafeText text={session.file_name} limit={200} /> : "No file";
+  const details = `${formatBytes(session.file_size_bytes)} · ${session.file_sha256.slice(0, 12)}…`;
+  if (!session.name) return details;
+  return (
+    <>
+      <SafeText text={session.file_name} limit={200} /> · {details}
+    </>
+  );
+}

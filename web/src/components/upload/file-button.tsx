@@ -1,0 +1,33 @@
+import { type ReactNode, useRef } from "react";
+import { Button } from "@/components/ui/button";
+
+interface Props {
+  onFiles: (files: File[]) => void;
+  accept?: string;
+  look?: "primary" | "plain";
+  children: ReactNode;
+}
+
+/** A button that lets the reader choose files. */
+export function FileButton({ onFiles, accept, look, children }: Props) {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <Button look={look} onClick={() => input.current?.click()}>
+        {children}
+      </Button>
+      <input
+        ref={input}
+        type="file"
+        multiple
+        hidden
+        accept={accept}
+        onChange={(event) => {
+          const files = [...(event.currentTarget.files ?? [])];
+          event.currentTarget.value = "";
+          if (files.length > 0) onFiles(files);
+        }}
+      />
+    </>
+  );
+}

@@ -1,0 +1,107 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { createContext, type ReactNode, useCallback, useContext, useMemo, useRef, useState } from "react";
+import { useLocation } from "wouter";
+import { messageOf } from "@/api/client";
+import { importBundle, uploadTarget } from "@/api/upload";
+
+/** A file on its way, or what became of it. */
+export interface Upload {
+  id: number;
+  name: string;
+  sizeBytes: number;
+  kind: "target" | "bundle";
+  state: "sending" | "done" | "failed";
+  /** How much is sent, from 0 to 1; at 1 the backend stores it and hands it to the agent. */
+  progress: number;
+  sessionId?: string;
+  sha256?: string;
+  /** What the backend warns of, such as that the agent is away. */
+  warning?: string;
+  error?: string;
+}
+
+interface Uploads {
+  list: readonly Upload[];
+  /** Sends files. A single one that arrives is opened. */
+  send: (files: readonly File[], kind: Upload["kind"]) => void;
+  /** Stops one that is on its way, or takes it off the list. */
+  dismiss: (id: number) => void;
+}
+
+const Context = createContext<Uploads | undefined>(undefined);
+
+export function useUploads(): Uploads {
+  const uploads = useContext(Context);
+  if (!uploads) throw new Error("useUploads is for what stands within an UploadProvider");
+  return uploads;
+}
+
+let nextID = 1;
+
+export function UploadProvider({ children }: { children: ReactNode }) {
+  const [list, setList] = useState<readonly Upload[]>([]);
+  const running = useRef(new Map<number, AbortController>());
+  const queries = useQueryClient();
+  const [, navigate] = useLocation();
+
+  const send = useCallback(
+    (files: readonly File[], kind: Upload["kind"]) => {
+      const change = (id: number, part: Partial<Upload>) =>
+        setList((now) => now.map((upload) => (upload.id === id ? { ...upload, ...part } : upload)));
+      const one = async (id: number, file: File) => {
+        const ending = new AbortController();
+        running.current.set(id, ending);
+        const options = { signal: ending.signal, onProgress: (progress: number) => change(id, { progress }) };
+        try {
+          const done =
+            kind === "target"
+              ? await uploadTarget(file, options)
+              : await importBundle(file, options).then((session) => ({
+                  sessionId: session.id,
+                  sha256: session.file_sha256 ?? undefined,
+                  warning: undefined,
+                }));
+          change(id, {
+            state: "done",
+            progress: 1,
+            sessionId: done.sessionId,
+            sha256: done.sha256,
+            warning: done.warning,
+          });
+          void queries.invalidateQueries({ queryKey: ["sessions"] });
+          if (files.length === 1) navigate(`/sessions/${encodeURIComponent(done.sessionId)}`);
+        } catch (error) {
+          if (ending.signal.aborted) return;
+          change(id, { state: "failed", error: messageOf(error) });
+        } finally {
+          running.current.delete(id);
+        }
+      };
+      const added = files.map((file) => ({ id: nextID++, file }));
+      setList((now) => [
+        ...now,
+        ...added.map(
+          ({ id, file }): Upload => ({
+            id,
+            name: file.name,
+            sizeBytes: file.size,
+            kind,
+            state: "sending",
+            progress: 0,
+          }),
+        ),
+      ]);
+      // One after the other: side by side they would only share the same line.
+      void added.reduce((before, { id, file }) => before.then(() => one(id, file)), Promise.resolve());
+    },
+    [queries, navigate],
+  );
+
+  const dismiss = useCallback((id: number) => {
+    running.current.get(id)?.abort();
+    setList((now) => now.filter((upload) => upload.id !== id));
+  }, []);
+
+  const value = useMemo(() => ({ list, send, dismiss }), [list, send, dismiss]);
+  return <Context value={value}>{children}</Context>;
+}
