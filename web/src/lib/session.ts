@@ -8,7 +8,7 @@ export function sessionTitle(session: Pick<Session, "id" | "name" | "file_name">
 }
 
 export const modeNames: Record<number, string> = {
-  0: "Not started",
+  0: "–",
   1: "All processes",
   2: "Chosen processes",
   3: "Uploaded file",

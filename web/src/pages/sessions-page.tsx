@@ -15,7 +15,7 @@ export function SessionsPage() {
   return (
     <>
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
-        <h1 className="mr-2 text-base font-semibold">Sessions</h1>
+        <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Sessions</h1>
         <SearchBar search={search} onChange={setSearch} />
         <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
           <FolderOpen size={15} aria-hidden /> Import

@@ -53,10 +53,12 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             <Completeness completeness={session.completeness} />
           </Fact>
           <FileFacts session={session} />
-          <Fact label="Mode">{modeNames[session.mode]}</Fact>
-          <Fact label="Monitored">
-            <Duration session={session} />
-          </Fact>
+          {session.mode !== 0 && <Fact label="Mode">{modeNames[session.mode]}</Fact>}
+          {session.monitoring_started && (
+            <Fact label="Monitored">
+              <Duration session={session} />
+            </Fact>
+          )}
           <AgentFact session={session} />
         </dl>
       </div>
@@ -107,11 +109,7 @@ function Duration({ session }: { session: SessionDetail }) {
     return () => clearInterval(timer);
   }, [ticking]);
   const micros = monitoredMicros(session, now);
-  return (
-    <span className="tabular-nums">
-      {micros === undefined ? "Not monitored yet" : formatDuration(micros)}
-    </span>
-  );
+  return <span className="tabular-nums">{formatDuration(micros ?? 0)}</span>;
 }
 
 /** The state of the session's agent; of the one agent there is, from the health that is asked often. */

@@ -28,8 +28,8 @@ export function SearchBar({ search, onChange }: Props) {
     return () => clearTimeout(timer);
   }, [text]);
   return (
-    <search className="flex min-w-0 flex-1 flex-wrap gap-2">
-      <span className="relative min-w-48 flex-1">
+    <search className="flex min-w-0 flex-1 basis-full gap-2 max-sm:order-last sm:basis-64">
+      <span className="relative min-w-0 flex-1">
         <Search size={14} className="pointer-events-none absolute top-2.5 left-2.5 text-muted" aria-hidden />
         <Input
           ref={input}
