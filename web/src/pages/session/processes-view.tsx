@@ -1,5 +1,75 @@
-import { EmptyState } from "@/components/ui/state";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { GitBranch, SearchX } from "lucide-react";
+import { useMemo, useState } from "react";
+import { api, call } from "@/api/client";
+import { isLive, keys, useSession } from "@/api/queries";
+import { ProcessDetail } from "@/components/process-tree/process-detail";
+import { ProcessTree } from "@/components/process-tree/process-tree";
+import { everyNode, isSelected, rowsOf } from "@/components/process-tree/rows";
+import { Input } from "@/components/ui/field";
+import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { useSessionStream } from "@/hooks/session-stream";
+import { plural } from "@/lib/number";
+import { useView } from "@/lib/view";
+
+const nothing = new Set<string>();
 
 export default function ProcessesView() {
-  return <EmptyState title="Processes" />;
+  const { sessionId } = useSessionStream();
+  const { data: session } = useSession(sessionId);
+  const { view } = useView();
+  const [search, setSearch] = useState("");
+  const live = isLive(session);
+  const tree = useQuery({
+    queryKey: keys.of(sessionId, "processes"),
+    queryFn: ({ signal }) =>
+      call(api.GET("/api/sessions/{sessionId}/processes", { params: { path: { sessionId } }, signal })),
+    refetchInterval: live ? 3000 : false,
+    placeholderData: keepPreviousData,
+  });
+  const roots = tree.data?.processes;
+  const chosen = useMemo(() => {
+    if (!roots || !view.process) return undefined;
+    for (const node of everyNode(roots)) if (isSelected(node, view.process)) return node;
+  }, [roots, view.process]);
+  if (tree.isPending) return <LoadingState label="Loading the processes" />;
+  if (!tree.data || !roots) return <ErrorState error={tree.error} retry={() => void tree.refetch()} />;
+  if (roots.length === 0) {
+    return (
+      <EmptyState icon={<GitBranch size={28} />} title="No processes yet">
+        They appear once events tell of them: press Start, or wait for the agent.
+      </EmptyState>
+    );
+  }
+  return (
+    <>
+      <div className="flex items-center gap-3 border-b border-line px-3 py-1.5">
+        <Input
+          type="search"
+          aria-label="Search processes"
+          placeholder="Name, pid, image or command line"
+          value={search}
+          onChange={(event) => setSearch(event.target.value)}
+          className="w-72 max-w-full"
+        />
+        <span className="text-xs text-muted">
+          {plural(tree.data.total, "process", "processes")}
+          {tree.data.truncated && ", of which the first 10,000 are shown"}
+        </span>
+      </div>
+      {search !== "" && rowsOf(roots, nothing, search).length === 0 ? (
+        <EmptyState icon={<SearchX size={28} />} title="No process is like that" />
+      ) : (
+        <ProcessTree
+          sessionId={sessionId}
+          roots={roots}
+          search={search}
+          live={live}
+          from={session?.first_event_at ?? roots[0]?.first_seen ?? ""}
+          to={session?.last_event_at ?? roots[0]?.last_seen ?? ""}
+        />
+      )}
+      {chosen && <ProcessDetail sessionId={sessionId} node={chosen} />}
+    </>
+  );
 }

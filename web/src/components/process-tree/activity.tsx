@@ -1,0 +1,74 @@
+import { useQuery } from "@tanstack/react-query";
+import { api, call, type ProcessNode } from "@/api/client";
+import { keys } from "@/api/queries";
+import { toMicros } from "@/lib/time";
+import { processFilter } from "@/lib/view";
+import { selectionOf } from "./rows";
+
+const buckets = 48;
+const height = 18;
+
+interface Props {
+  sessionId: string;
+  node: ProcessNode;
+  reused: ReadonlySet<number>;
+  /** The time of the whole session, from left to right. */
+  from: string;
+  to: string;
+  live: boolean;
+}
+
+/** When a process did how much, over the time of the session: its life as a line, its events as bars. */
+export function Activity({ sessionId, node, reused, from, to, live }: Props) {
+  const filter = processFilter(selectionOf(node, reused));
+  const histogram = useQuery({
+    // While it is live the end moves on and on: what is there is kept until the count has changed.
+    queryKey: keys.of(sessionId, "activity", node.id, node.event_count, live ? "" : to),
+    queryFn: ({ signal }) =>
+      call(
+        api.GET("/api/sessions/{sessionId}/histogram", {
+          params: { path: { sessionId }, query: { buckets, from, to, filter } },
+          signal,
+        }),
+      ),
+    enabled: node.event_count > 0,
+    staleTime: Number.POSITIVE_INFINITY,
+    placeholderData: (old) => old,
+  });
+  const bars =
+    histogram.data?.buckets.map((bucket) => Object.values(bucket.counts).reduce((sum, n) => sum + n, 0)) ??
+    [];
+  const most = Math.max(1, ...bars);
+  const [start, length] = [toMicros(from), Math.max(1, toMicros(to) - toMicros(from))];
+  const x = (time: string) => Math.min(100, Math.max(0, ((toMicros(time) - start) / length) * 100));
+  const [first, last] = [x(node.first_seen), x(node.last_seen)];
+  return (
+    <svg
+      viewBox={`0 0 100 ${height}`}
+      preserveAspectRatio="none"
+      className="h-[18px] w-full text-process"
+      aria-hidden
+    >
+      <rect
+        x={first}
+        y={height - 2}
+        width={Math.max(0.6, last - first)}
+        height={2}
+        className="fill-line-strong"
+      />
+      {bars.map((count, index) =>
+        count === 0 ? null : (
+          <rect
+            key={index}
+            x={(index * 100) / bars.length}
+            // The root, as a burst of thousands would flatten all else.
+            y={(height - 3) * (1 - Math.sqrt(count / most))}
+            width={(100 / bars.length) * 0.8}
+            height={Math.max(1, (height - 3) * Math.sqrt(count / most))}
+            fill="currentColor"
+          />
+        ),
+      )}
+    </svg>
+  );
+}

@@ -1,0 +1,86 @@
+import { X } from "lucide-react";
+import type { ReactNode } from "react";
+import { Link } from "wouter";
+import type { ProcessNode } from "@/api/client";
+import { CopyButton } from "@/components/copy-button";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { equals } from "@/lib/filter";
+import { typeLabel } from "@/lib/kind";
+import { formatCount } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { formatClock, formatDuration, toMicros } from "@/lib/time";
+import { useView, writeView } from "@/lib/view";
+import { viewPath } from "@/pages/session/view-tabs";
+
+/** The chosen process: what it ran as, and ways to what it did. */
+export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {
+  const { zone } = useSettings();
+  const { view, change } = useView();
+  const eventsOf = (type: string) =>
+    viewPath(
+      sessionId,
+      "events",
+      writeView(new URLSearchParams(), { ...view, filter: equals("type", type), seq: undefined }).toString(),
+    );
+  return (
+    <section
+      aria-label="Chosen process"
+      className="max-h-[45%] shrink-0 overflow-y-auto border-t border-line-strong bg-surface px-3 py-2"
+    >
+      <div className="flex items-center gap-2">
+        <h2 className="min-w-0 truncate font-semibold">
+          <SafeText text={node.name || node.image || "(not named)"} limit={200} />
+        </h2>
+        <span className="font-mono text-xs text-muted">{node.pid}</span>
+        <span className="flex-1" />
+        <Button
+          look="ghost"
+          size="smallIcon"
+          aria-label="Show all processes again"
+          onClick={() => change({ process: undefined })}
+        >
+          <X size={14} />
+        </Button>
+      </div>
+      <dl className="mt-1 grid grid-cols-[6.5rem_minmax(0,1fr)] gap-x-3 gap-y-1">
+        <Row label="Command line" copy={node.command_line}>
+          <SafeText
+            text={node.command_line || "not told"}
+            limit={4000}
+            className="font-mono text-xs break-all"
+          />
+        </Row>
+        <Row label="Image" copy={node.image}>
+          <SafeText text={node.image || "not told"} limit={2000} className="font-mono text-xs break-all" />
+        </Row>
+        <Row label="Parent">{node.parent_pid === null ? "not known" : String(node.parent_pid)}</Row>
+        <Row label={node.start_known ? "Started" : "First heard of"}>
+          {formatClock(node.started_at, zone)}, last seen {formatClock(node.last_seen, zone)} (
+          {formatDuration(toMicros(node.last_seen) - toMicros(node.started_at))})
+        </Row>
+        <Row label="Events">
+          <span className="flex flex-wrap gap-x-3">
+            {Object.entries(node.event_counts).map(([type, count]) => (
+              <Link key={type} href={eventsOf(type)} className="text-accent hover:underline">
+                {formatCount(count)} <SafeText text={typeLabel(type)} limit={60} />
+              </Link>
+            ))}
+          </span>
+        </Row>
+      </dl>
+    </section>
+  );
+}
+
+function Row({ label, copy, children }: { label: string; copy?: string; children: ReactNode }) {
+  return (
+    <>
+      <dt className="text-xs leading-5 text-muted">{label}</dt>
+      <dd className="flex min-w-0 items-start gap-1">
+        <span className="min-w-0">{children}</span>
+        {copy && <CopyButton text={copy} label={`Copy the ${label.toLowerCase()}`} />}
+      </dd>
+    </>
+  );
+}

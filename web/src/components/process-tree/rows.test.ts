@@ -1,0 +1,53 @@
+import { expect, test } from "vitest";
+import type { ProcessNode } from "@/api/client";
+import { isSelected, reusedPIDs, rowsOf, selectionOf } from "./rows";
+
+function node(id: string, pid: number, children: ProcessNode[] = []): ProcessNode {
+  return {
+    id,
+    pid,
+    parent_id: null,
+    parent_pid: null,
+    started_at: "2026-01-01T00:00:00Z",
+    start_known: true,
+    name: `p${id}`,
+    image: "",
+    command_line: "",
+    first_seen: `2026-01-01T00:00:0${id}Z`,
+    last_seen: "2026-01-01T00:00:09Z",
+    event_count: 0,
+    event_counts: {},
+    children,
+  };
+}
+
+const tree = [node("1", 10, [node("2", 20, [node("3", 30)]), node("4", 40)]), node("5", 20)];
+const names = (rows: ReturnType<typeof rowsOf>) => rows.map((row) => "  ".repeat(row.depth) + row.node.name);
+
+test("rows go down the tree, past what is closed", () => {
+  expect(names(rowsOf(tree, new Set()))).toEqual(["p1", "  p2", "    p3", "  p4", "p5"]);
+  expect(names(rowsOf(tree, new Set(["2"])))).toEqual(["p1", "  p2", "  p4", "p5"]);
+});
+
+test("a search shows where its finds hang, also below what is closed", () => {
+  expect(names(rowsOf(tree, new Set(["1"]), "P3"))).toEqual(["p1", "  p2", "    p3"]);
+  expect(names(rowsOf(tree, new Set(), "40"))).toEqual(["p1", "  p4"]);
+});
+
+test("a reused pid is told apart by its time", () => {
+  const reused = reusedPIDs(tree);
+  expect([...reused]).toEqual([20]);
+  const second = tree[1] as ProcessNode;
+  const selection = selectionOf(second, reused);
+  expect(selection.from).toBe(second.first_seen);
+  expect(isSelected(second, selection)).toBe(true);
+  expect(isSelected(tree[0]?.children[0] as ProcessNode, selection)).toBe(false);
+  expect(selectionOf(tree[0] as ProcessNode, reused)).toEqual({ pid: 10, name: "p1" });
+});
+
+test("ten thousand levels are no recursion", () => {
+  let deep = node("0", 0);
+  for (let i = 1; i < 10_000; i++) deep = node(String(i), i, [deep]);
+  expect(rowsOf([deep], new Set())).toHaveLength(10_000);
+  expect(rowsOf([deep], new Set(), "p0")).toHaveLength(10_000);
+});

@@ -1,0 +1,78 @@
+import type { ProcessNode } from "@/api/client";
+import type { View } from "@/lib/view";
+
+/** A process as a row of the tree on screen. */
+export interface ProcessRow {
+  node: ProcessNode;
+  depth: number;
+  isOpen: boolean;
+}
+
+/**
+ * The rows of a tree from the top down, without what hangs on a closed node. A search
+ * keeps what it finds, with all ancestors, whether open or closed.
+ */
+export function rowsOf(
+  roots: readonly ProcessNode[],
+  closed: ReadonlySet<string>,
+  search = "",
+): ProcessRow[] {
+  const wanted = search.trim().toLowerCase();
+  const kept = wanted === "" ? undefined : found(roots, wanted);
+  const rows: ProcessRow[] = [];
+  const waiting = roots.toReversed().map((node) => ({ node, depth: 0 }));
+  for (let next = waiting.pop(); next; next = waiting.pop()) {
+    const { node, depth } = next;
+    if (kept && !kept.has(node.id)) continue;
+    const isOpen = kept !== undefined || !closed.has(node.id);
+    rows.push({ node, depth, isOpen });
+    if (isOpen)
+      for (const child of node.children.toReversed()) waiting.push({ node: child, depth: depth + 1 });
+  }
+  return rows;
+}
+
+/** The ids of the nodes that have a text in them, and of all above those. */
+function found(roots: readonly ProcessNode[], wanted: string): Set<string> {
+  const kept = new Set<string>();
+  const parents = new Map<string, ProcessNode>();
+  for (const node of everyNode(roots)) {
+    for (const child of node.children) parents.set(child.id, node);
+    const text = `${node.pid} ${node.name} ${node.image} ${node.command_line}`.toLowerCase();
+    if (!text.includes(wanted)) continue;
+    for (let at: ProcessNode | undefined = node; at && !kept.has(at.id); at = parents.get(at.id))
+      kept.add(at.id);
+  }
+  return kept;
+}
+
+/** All nodes, parents before children. */
+export function* everyNode(roots: readonly ProcessNode[]): Generator<ProcessNode> {
+  const waiting = roots.toReversed();
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    yield node;
+    for (const child of node.children.toReversed()) waiting.push(child);
+  }
+}
+
+/** Pids that more than one process of the tree had. */
+export function reusedPIDs(roots: readonly ProcessNode[]): Set<number> {
+  const seen = new Set<number>();
+  const reused = new Set<number>();
+  for (const { pid } of everyNode(roots)) (seen.has(pid) ? reused : seen).add(pid);
+  return reused;
+}
+
+/** The selection of a process: by its time too, if its pid is not its own. */
+export function selectionOf(node: ProcessNode, reused: ReadonlySet<number>): NonNullable<View["process"]> {
+  const selection = { pid: node.pid, name: node.name };
+  return reused.has(node.pid) ? { ...selection, from: node.first_seen, to: node.last_seen } : selection;
+}
+
+export function isSelected(node: ProcessNode, process: View["process"]): boolean {
+  return (
+    process !== undefined &&
+    process.pid === node.pid &&
+    (process.from === undefined || process.from === node.first_seen)
+  );
+}
