@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ import (
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
 	"ospulse/internal/spool"
+	"ospulse/web"
 )
 
 // version is set by release builds (-ldflags "-X main.version=…").
@@ -192,7 +194,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
-		Refusals: meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
+		Dashboard: web.Files(),
+		Refusals:  meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {
 		return err
@@ -214,11 +217,24 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	// Open streams would keep the server from ending.
 	defer context.AfterFunc(ctx, hub.Close)()
 
-	log.Info("listening", "url", "http://"+listener.Addr().String(), "database", db.Dialect())
+	log.Info("listening", "url", "http://"+listener.Addr().String(), "dashboard", dashboardURL(listener.Addr()), "database", db.Dialect())
 	if err := handlers.Serve(ctx, listener, router, cfg.ShutdownTimeout, log); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// dashboardURL gives where a browser on this machine finds the dashboard of a backend
+// that listens on an address.
+func dashboardURL(listening net.Addr) string {
+	host, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return "http://" + listening.String() + "/"
+	}
+	if slices.Contains([]string{"127.0.0.1", "::1", "0.0.0.0", "::"}, host) {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/"
 }
 
 // listenError says what to do about an address that cannot be listened on.

@@ -4,6 +4,7 @@
 package handlers
 
 import (
+	"io/fs"
 	"log/slog"
 	"net/http"
 
@@ -22,6 +23,7 @@ type Options struct {
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
 	Streams        StreamMeter
+	Dashboard      fs.FS // its files; nil serves none
 	Log            *slog.Logger
 	RequestLog     *slog.Logger // one line a request
 }
@@ -107,5 +109,16 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	d := newDocsHandler(checks.Version)
 	e.GET("/api/openapi.json", d.openAPI)
 	e.GET("/api/docs", d.page)
+
+	if o.Dashboard == nil {
+		return e, nil
+	}
+	w, err := newDashboardHandler(o.Dashboard)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range w.paths() {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, w.serve)
+	}
 	return e, nil
 }

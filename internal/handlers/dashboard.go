@@ -1,0 +1,202 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/labstack/echo/v5"
+)
+
+// dashboardPolicy is what the dashboard's pages may do. What they show comes from
+// malware: if some of it ever became markup, there would be no script for it to run,
+// nowhere to send anything to, and nothing to be framed by. Styles may be inline, as
+// CodeMirror makes style elements and the rows of long lists stand where their style
+// attributes say; a style loads nothing but what img-src and font-src allow. Images
+// may be data: and blob:, for those that a program fetched and a reader looks at.
+const dashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; " +
+	"img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// How long browsers keep a file: what is under assets is named by its content, of
+// anything else they ask each time whether it is still the same.
+const (
+	cacheForever = "public, max-age=31536000, immutable"
+	cacheNever   = "no-cache"
+)
+
+const (
+	indexName    = "index.html"
+	assetsFolder = "assets/"
+)
+
+// dashboardTypes are the types of the dashboard's files. They do not come from the
+// machine, whose registry may call a script text/plain, which nosniff would then stop.
+var dashboardTypes = map[string]string{ //nolint:gochecknoglobals // a constant
+	".css":         "text/css; charset=utf-8",
+	".html":        "text/html; charset=utf-8",
+	".ico":         "image/x-icon",
+	".js":          "text/javascript; charset=utf-8",
+	".json":        jsonType,
+	".map":         jsonType,
+	".png":         "image/png",
+	".svg":         "image/svg+xml",
+	".txt":         "text/plain; charset=utf-8",
+	".wasm":        "application/wasm",
+	".webmanifest": "application/manifest+json",
+	".webp":        "image/webp",
+	".woff2":       "font/woff2",
+}
+
+// packedTypes are the extensions of files that are compressed already.
+var packedTypes = []string{".ico", ".png", ".webp", ".woff2"} //nolint:gochecknoglobals // a constant
+
+// dashboardHandler serves the dashboard's files, which are part of the program. It
+// is no part of the API, and its paths are not in the API's description.
+type dashboardHandler struct{ files map[string]*dashboardFile } // by their path
+
+// newDashboardHandler serves the files of a folder that has an index.html.
+func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
+	h := &dashboardHandler{map[string]*dashboardFile{}}
+	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(folder, name)
+		if err != nil {
+			return err
+		}
+		mediaType, ok := dashboardTypes[path.Ext(name)]
+		if !ok {
+			return fmt.Errorf("no type is known for %s", name)
+		}
+		h.files[name] = newDashboardFile(name, mediaType, content)
+		return nil
+	})
+	if err == nil && h.files[indexName] == nil {
+		err = errors.New("there is no " + indexName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the dashboard (web/dist) is not as it is built: %w", err)
+	}
+	return h, nil
+}
+
+// paths gives the routes at which there are files or pages of the dashboard.
+func (h *dashboardHandler) paths() []string {
+	paths := []string{"/", "/sessions", "/sessions/*", "/" + assetsFolder + "*"}
+	for name := range h.files {
+		if !strings.HasPrefix(name, assetsFolder) {
+			paths = append(paths, "/"+name)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// serve gives the file of the path or, where that is one of the dashboard's pages,
+// which its script draws, index.html.
+func (h *dashboardHandler) serve(c *echo.Context) error {
+	name := strings.TrimPrefix(c.Request().URL.Path, "/")
+	file := h.files[name]
+	if file == nil && !strings.HasPrefix(name, assetsFolder) {
+		file = h.files[indexName]
+	}
+	if file == nil {
+		return echo.ErrNotFound
+	}
+	return file.serve(c)
+}
+
+// dashboardFile is a file in the codings in which it is sent.
+type dashboardFile struct {
+	mediaType, cacheControl, etag string
+	content                       []byte
+	packed                        map[string]func() []byte // by coding: made once, when it is first asked for
+}
+
+func newDashboardFile(name, mediaType string, content []byte) *dashboardFile {
+	hash := sha256.Sum256(content)
+	f := &dashboardFile{
+		mediaType: mediaType, cacheControl: cacheNever, content: content,
+		etag: base64.RawURLEncoding.EncodeToString(hash[:12]),
+	}
+	if strings.HasPrefix(name, assetsFolder) {
+		f.cacheControl = cacheForever
+	}
+	if !slices.Contains(packedTypes, path.Ext(name)) {
+		f.packed = map[string]func() []byte{
+			encodingGzip: sync.OnceValue(func() []byte { return gzipped(content) }),
+			encodingZstd: sync.OnceValue(func() []byte { return zstandard(content) }),
+		}
+	}
+	return f
+}
+
+func (f *dashboardFile) serve(c *echo.Context) error {
+	request, header := c.Request(), c.Response().Header()
+	content, etag := f.content, f.etag
+	if f.packed != nil {
+		header.Set("Vary", "Accept-Encoding")
+		if encoding := acceptedEncoding(request.Header.Values("Accept-Encoding")); encoding != "" {
+			header.Set("Content-Encoding", encoding)
+			content, etag = f.packed[encoding](), etag+"-"+encoding
+		}
+	}
+	etag = `"` + etag + `"`
+	header.Set("ETag", etag)
+	header.Set("Cache-Control", f.cacheControl)
+	header.Set("Content-Security-Policy", dashboardPolicy)
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	if isOneOf(request.Header.Values("If-None-Match"), etag) {
+		header.Del("Content-Encoding")
+		return c.NoContent(http.StatusNotModified)
+	}
+	header.Set("Content-Length", strconv.Itoa(len(content)))
+	if request.Method == http.MethodHead {
+		header.Set("Content-Type", f.mediaType)
+		return c.NoContent(http.StatusOK)
+	}
+	return c.Blob(http.StatusOK, f.mediaType, content)
+}
+
+// isOneOf reports whether If-None-Match names an entity tag (RFC 9110, 13.1.2): a
+// cache between may have made it a weak one.
+func isOneOf(headers []string, etag string) bool {
+	for item := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		if item = strings.TrimSpace(item); item == "*" || strings.TrimPrefix(item, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// gzipped compresses a file as much as gzip can: it is done once.
+func gzipped(content []byte) []byte {
+	var out bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // a level that there is
+	_, _ = w.Write(content)                                 // to memory, as all here: nothing that can fail
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// zstandard compresses a file well, and as fast as a page should open. The window is
+// one that all browsers take (RFC 9659).
+func zstandard(content []byte) []byte {
+	w, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20)) // options that there are
+	return w.EncodeAll(content, nil)
+}

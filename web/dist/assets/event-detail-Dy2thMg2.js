@@ -1,1 +1,0 @@
-import{y as e}from"./index-DHn0l5kD.js";var t=e();function n({seq:e}){return(0,t.jsx)(`aside`,{children:e})}export{n as default};

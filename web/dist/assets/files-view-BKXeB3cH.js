@@ -1,1 +1,0 @@
-import{i as e,y as t}from"./index-DHn0l5kD.js";var n=t();function r(){return(0,n.jsx)(e,{title:`Files`})}export{r as default};
