@@ -39,13 +39,8 @@ type parser struct {
 
 func parse(text string) (Node, *SyntaxError) {
 	p := &parser{text: text}
-	for i, r := range text {
-		if r == 0 {
-			return nil, p.fault(i, i+1, "a NUL character: no event has one in its texts, where U+FFFD stands for it")
-		}
-		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
-			return nil, p.fault(i, i+1, "byte 0x%02x is not valid UTF-8", text[i])
-		}
+	if err := p.checkText(); err != nil {
+		return nil, err
 	}
 	node, err := p.or(p.test, true)
 	if err == nil && !p.atEnd() {
@@ -55,6 +50,19 @@ func parse(text string) (Node, *SyntaxError) {
 		return nil, err
 	}
 	return node, nil
+}
+
+// checkText sees that the text has only what events can have.
+func (p *parser) checkText() *SyntaxError {
+	for i, r := range p.text {
+		if r == 0 {
+			return p.fault(i, i+1, "a NUL character: no event has one in its texts, where U+FFFD stands for it")
+		}
+		if _, size := utf8.DecodeRuneInString(p.text[i:]); r == utf8.RuneError && size == 1 {
+			return p.fault(i, i+1, "byte 0x%02x is not valid UTF-8", p.text[i])
+		}
+	}
+	return nil
 }
 
 // fault makes an error about the text from one byte to another.

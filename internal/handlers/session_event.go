@@ -27,6 +27,7 @@ const (
 // documents its contracts.
 type EventReader interface {
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
+	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
 	Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 }
@@ -44,7 +45,7 @@ type sessionEventHandler struct {
 }
 
 // list gives a page of events in the order of seq: {"events", "has_more"}, and
-// "count" if it is asked for.
+// "count" if it is asked for. Only for fields of their data that is read.
 func (h *sessionEventHandler) list(c *echo.Context) error {
 	id, where, err := sessionAndFilter(c)
 	if err != nil {
@@ -58,7 +59,15 @@ func (h *sessionEventHandler) list(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	events, more, err := h.events.List(c.Request().Context(), id, where, page)
+	fields, err := filter.ParsePaths(c.QueryParam("fields"))
+	if err != nil {
+		return err
+	}
+	read := h.events.List
+	if fields != nil {
+		read = h.events.ListWhole
+	}
+	events, more, err := read(c.Request().Context(), id, where, page)
 	if err != nil {
 		return err
 	}
@@ -67,7 +76,7 @@ func (h *sessionEventHandler) list(c *echo.Context) error {
 		if i > 0 {
 			answer = append(answer, ',', '\n')
 		}
-		answer = wire.AppendListedEvent(answer, &events[i])
+		answer = fields.Append(wire.AppendListedEvent(answer, &events[i]), &events[i])
 	}
 	answer = strconv.AppendBool(append(answer, `],"has_more":`...), more)
 	if wantsCount {

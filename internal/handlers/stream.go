@@ -68,6 +68,9 @@ func (h *streamHandler) streamEvents(c *echo.Context) error {
 	if asked.Where, err = filter.Parse(c.QueryParam("filter")); err != nil {
 		return err
 	}
+	if asked.Fields, err = filter.ParsePaths(c.QueryParam("fields")); err != nil {
+		return err
+	}
 	stream, err := h.live.Subscribe(c.Request().Context(), asked)
 	if err != nil {
 		return err

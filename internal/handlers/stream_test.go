@@ -79,6 +79,11 @@ func (s *store) List(_ context.Context, _ string, _ *filter.Filter, page models.
 	return found, nil
 }
 
+func (s *store) ListWhole(ctx context.Context, id string, where *filter.Filter, page models.EventPage, _ int) ([]models.Event, bool, error) {
+	events, err := s.List(ctx, id, where, page)
+	return events, false, err
+}
+
 func (s *store) Listen(ctx context.Context, _ string, _ func(), _ func(string)) { <-ctx.Done() }
 
 func (s *store) Notify(context.Context, string, ...string) error { return nil }

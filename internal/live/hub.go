@@ -30,10 +30,11 @@ type Sessions interface {
 }
 
 // Events lists events; *repository.Events implements it and documents its
-// contract. An event that is listed has all below it committed: seq follows the
+// contracts. An event that is listed has all below it committed: seq follows the
 // order of commit.
 type Events interface {
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
+	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error)
 }
 
 // Bus carries words between the programs that share a database; *database.DB
@@ -230,15 +231,32 @@ func (h *Hub) gone(t *topic) {
 	t.close(true)
 }
 
-// list reads a page of events, when few others read.
-func (h *Hub) list(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
+// read has a page of events be read when few others read.
+func (h *Hub) read(ctx context.Context, page func()) error {
 	select {
 	case h.reading <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	defer func() { <-h.reading }()
-	return h.events.List(ctx, sessionID, where, page)
+	page()
+	return nil
+}
+
+// list reads a page of events.
+func (h *Hub) list(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, err error) {
+	if wait := h.read(ctx, func() { events, err = h.events.List(ctx, sessionID, where, page) }); wait != nil {
+		return nil, wait
+	}
+	return events, err
+}
+
+// listWhole reads a page of events with their whole data.
+func (h *Hub) listWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, isCut bool, err error) {
+	if wait := h.read(ctx, func() { events, isCut, err = h.events.ListWhole(ctx, sessionID, where, page, replayDataBytes) }); wait != nil {
+		return nil, false, wait
+	}
+	return events, isCut, err
 }
 
 // idSet collects the IDs of sessions until someone takes them.

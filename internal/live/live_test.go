@@ -87,11 +87,21 @@ func (db *database) List(_ context.Context, id string, where *filter.Filter, pag
 		if where != nil && !db.selects(&e) {
 			continue
 		}
+		e.DataRaw = []byte("no list has it")
 		if found = append(found, e); len(found) == page.Limit {
 			break
 		}
 	}
 	return found, nil
+}
+
+// ListWhole reads one event at a time: each page is cut.
+func (db *database) ListWhole(ctx context.Context, id string, where *filter.Filter, page models.EventPage, _ int) ([]models.Event, bool, error) {
+	found, err := db.List(ctx, id, where, page)
+	for i := range found {
+		found[i].DataRaw = nil
+	}
+	return found[:min(1, len(found))], len(found) > 1, err
 }
 
 func (db *database) Listen(ctx context.Context, _ string, connected func(), heard func(string)) {
@@ -120,16 +130,23 @@ func (db *database) Notify(_ context.Context, _ string, payloads ...string) erro
 
 // append commits n events; the caller has a hub publish them, or not.
 func (db *database) append(id string, n int) models.Batch {
+	return db.appendOf(id, n, func(int64) models.JSON { return models.JSON("{}") })
+}
+
+// appendData is append of events whose data has their seq as n.
+func (db *database) appendData(id string, n int) models.Batch {
+	return db.appendOf(id, n, func(seq int64) models.JSON { return models.JSON(fmt.Sprintf(`{"n":%d}`, seq)) })
+}
+
+func (db *database) appendOf(id string, n int, data func(seq int64) models.JSON) models.Batch {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	batch := models.Batch{Events: make([]models.Incoming, n)}
 	for i := range n {
 		db.sessions[id].EventCount++
 		seq := db.sessions[id].EventCount
-		batch.Events[i].Event = models.Event{SessionID: id, Seq: seq, EventType: string("xy"[seq%2]), Data: models.JSON("{}")}
-		stored := batch.Events[i].Event
-		stored.DataRaw = []byte("no list has it")
-		db.events[id] = append(db.events[id], stored)
+		batch.Events[i].Event = models.Event{SessionID: id, Seq: seq, EventType: string("xy"[seq%2]), Data: data(seq)}
+		db.events[id] = append(db.events[id], batch.Events[i].Event)
 	}
 	return batch
 }
@@ -245,6 +262,66 @@ func TestStreamReadsFromTheRing(t *testing.T) {
 		defer all.topic.mu.Unlock()
 		if first, again := all.topic.ring[0].listed(), some.topic.ring[0].listed(); &first[0] != &again[0] {
 			t.Error("an event is written twice")
+		}
+	})
+}
+
+// Who wants fields of the data gets them from the ring and from the database, and
+// everybody else what they got before.
+func TestStreamGivesFields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := newDatabase("s")
+		db.selects = odd
+		h := start(t, db)
+		fields, err := filter.ParsePaths("data.n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := int64(0)
+		asked := Asked{Client: "c", SessionID: "s", After: &after, Fields: fields}
+		s, err := h.Subscribe(t.Context(), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		asked.Where = &filter.Filter{}
+		some, err := h.Subscribe(t.Context(), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer some.Close()
+		some.match = odd
+		plain := subscribe(t, h, "s", 0)
+		db.appendData("s", 10)          // of another program's, which is in no ring
+		batch := db.appendData("s", 10) // of this one's
+		h.Published([]models.Batch{batch}, receiptOf(batch))
+		for name, want := range map[*Stream]struct {
+			events int
+			fields bool
+		}{s: {20, true}, some: {10, true}, plain: {20, false}} {
+			events := 0
+			for {
+				u, err := name.Read()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, event := range u.Events {
+					var e struct {
+						Seq    int64
+						Fields map[string]int64
+					}
+					if err := json.Unmarshal(event, &e); err != nil || (e.Fields != nil) != want.fields || want.fields && e.Fields["data.n"] != e.Seq {
+						t.Errorf("%v, %s", err, event)
+					}
+					events++
+				}
+				if u.Changed != nil {
+					break
+				}
+			}
+			if events != want.events || name.seq != 20 {
+				t.Errorf("a stream gave %d events up to %d, want %d", events, name.seq, want.events)
+			}
 		}
 	})
 }

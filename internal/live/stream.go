@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"ospulse/internal/filter"
@@ -15,6 +16,7 @@ type Asked struct {
 	SessionID string
 	After     *int64         // the seq after which it starts; nil starts with what comes from now on
 	Where     *filter.Filter // nil gives all events
+	Fields    *filter.Paths  // of their data, to be given with them
 }
 
 // Update is what a stream has to tell: one of the following, or nothing.
@@ -43,6 +45,9 @@ const (
 	// replayBytes is about how much is read from the database at once: unlike what
 	// is in a ring, each stream has its own.
 	replayBytes = 64 << 10
+	// replayDataBytes is about how much data the events of one read have, when it is
+	// needed.
+	replayDataBytes = 4 << 20
 )
 
 // The bounds of one read of the database: rows, and how many events a filter looks
@@ -62,9 +67,10 @@ type Stream struct {
 	client  string
 	where   *filter.Filter
 	match   func(*models.Event) bool // that of where
-	whole   bool                     // it needs the events' data
-	ctx     context.Context          //nolint:containedctx // of the request that the stream lives for
-	cancel  context.CancelFunc       // of ctx
+	fields  *filter.Paths
+	whole   bool               // it needs the events' data
+	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
+	cancel  context.CancelFunc // of ctx
 	seq     int64
 	version int   // of the session that was told last
 	page    int   // rows of the next read of the database
@@ -78,9 +84,9 @@ func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
 	if err := h.enter(asked.Client); err != nil {
 		return nil, err
 	}
-	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, page: minPage, window: minWindow}
+	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, fields: asked.Fields, whole: asked.Fields != nil, page: minPage, window: minWindow}
 	if s.where != nil {
-		s.match, s.whole = s.where.Match, s.where.NeedsData()
+		s.match, s.whole = s.where.Match, s.whole || s.where.NeedsData()
 	}
 	s.ctx, s.cancel = h.context(ctx)
 	// Whatever is committed after this look comes through the topic.
@@ -199,11 +205,19 @@ func (s *Stream) gather(update *Update) error {
 			break
 		}
 		if s.match == nil || s.match(i.event) {
-			update.add(i.listed(), i.event.Seq)
+			update.add(s.listed(i), i.event.Seq)
 		}
 		s.seq = i.event.Seq
 	}
 	return nil
+}
+
+// listed gives an event of the ring as this stream lists it.
+func (s *Stream) listed(i *item) []byte {
+	if s.fields == nil {
+		return i.listed() // as all others do
+	}
+	return s.fields.Append(slices.Clone(i.listed()), i.event)
 }
 
 func (u *Update) add(event []byte, seq int64) {
@@ -226,7 +240,7 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	}
 	limit := min(s.page, maxUpdateEvents-len(update.Events))
 	began := time.Now()
-	events, err := s.hub.list(ctx, s.topic.sessionID, s.where, models.EventPage{After: s.seq, Before: upTo + 1, Limit: limit})
+	events, isCut, err := s.read(ctx, models.EventPage{After: s.seq, Before: upTo + 1, Limit: limit})
 	switch took := time.Since(began); {
 	case err != nil || took > readGoal:
 		s.window = max(s.window/2, minWindow)
@@ -245,13 +259,23 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	}
 	size := update.sizeBytes
 	for i := range events {
-		update.add(listed(&events[i]), events[i].Seq)
+		update.add(s.fields.Append(listed(&events[i]), &events[i]), events[i].Seq)
 	}
 	s.seq = events[len(events)-1].Seq
-	if s.where != nil && len(events) < limit {
+	if s.where != nil && len(events) < limit && !isCut {
 		s.seq = upTo // nothing else is selected
 	}
 	s.page = min(max(replayBytes*len(events)/(update.sizeBytes-size), minPage), maxUpdateEvents)
 	update.Full = true
 	return nil
+}
+
+// read reads a page of the database, with the events' data if fields of it are
+// asked for.
+func (s *Stream) read(ctx context.Context, page models.EventPage) (events []models.Event, isCut bool, err error) {
+	if s.fields != nil {
+		return s.hub.listWhole(ctx, s.topic.sessionID, s.where, page)
+	}
+	events, err = s.hub.list(ctx, s.topic.sessionID, s.where, page)
+	return events, false, err
 }

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -96,6 +97,34 @@ func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filte
 	var events []models.Event
 	err := between(filtered(r.db.Read(ctx), where), sessionID, page).Select(listedColumns).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
+}
+
+// ListWhole gives a page as List does, of events with their whole data. It ends
+// early, isCut, with the event by which its data has maxBytes: what of the page
+// comes after it was not read.
+func (r *Events) ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error) {
+	query := between(filtered(r.db.Read(ctx), where), sessionID, page).Model(&models.Event{}).Select("preview, " + exportedColumns)
+	rows, err := query.Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Rows()
+	if err != nil {
+		return nil, false, translate(r.db, err, "the event")
+	}
+	defer rows.Close()
+	var row exportedRow
+	var preview sql.NullString
+	dest := append([]any{&preview}, row.dest()...)
+	for size := 0; rows.Next(); {
+		if size >= maxBytes {
+			return events, true, nil
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, false, translate(r.db, err, "the event")
+		}
+		e := row.take(sessionID)
+		e.Preview = textOrNil(preview)
+		events = append(events, e)
+		size += len(e.Data) + len(e.DataRaw)
+	}
+	return events, false, translate(r.db, rows.Err(), "the event")
 }
 
 // Count counts a session's events of a part that a filter selects.

@@ -23,6 +23,7 @@ type EventRepository interface {
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
+	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error)
 	Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
@@ -112,6 +113,31 @@ func happenedIn(e *models.Event, session *models.EndedSession) bool {
 // List gives a page of a session's events that a filter selects, as they are
 // listed, and whether there are more.
 func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error) {
+	return s.list(ctx, sessionID, where, page, func(part models.EventPage) ([]models.Event, bool, error) {
+		events, err := s.events.List(ctx, sessionID, where, part)
+		return events, false, err
+	})
+}
+
+// wholePageBytes is about how much data the events of a page have together.
+const wholePageBytes = 8 << 20
+
+// ListWhole gives a page as List does, of events with their whole data. It may be
+// shorter than what was asked for although there are more, when that is large.
+func (s *Events) ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error) {
+	size := 0
+	return s.list(ctx, sessionID, where, page, func(part models.EventPage) ([]models.Event, bool, error) {
+		events, isCut, err := s.events.ListWhole(ctx, sessionID, where, part, max(wholePageBytes-size, 1))
+		for i := range events {
+			size += len(events[i].Data) + len(events[i].DataRaw)
+		}
+		return events, isCut, err
+	})
+}
+
+// list puts a page together of what read gives of its parts, up to one that is cut.
+func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage,
+	read func(part models.EventPage) (events []models.Event, isCut bool, err error)) (events []models.Event, more bool, err error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
 		return nil, false, err
 	}
@@ -131,11 +157,13 @@ func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filte
 		if part.Before > 0 && part.After >= part.Before-1 {
 			continue
 		}
-		some, err := s.events.List(ctx, sessionID, where, part)
+		some, isCut, err := read(part)
 		if err != nil {
 			return nil, false, err
 		}
-		events = append(events, some...)
+		if events = append(events, some...); isCut {
+			return events, true, nil
+		}
 	}
 	if len(events) == limit {
 		return events[:page.Limit], true, nil
