@@ -165,6 +165,9 @@ export interface paths {
          * @description A page of events as lists show them: what people filter by, and the beginning of
          *     their data. Without `order` they go up from `after`, or down from `before` if only
          *     that is given. There is no total unless `count=true` asks for one.
+         *
+         *     With `fields` a page may have fewer events than `limit` although `has_more` is
+         *     true, when their data is large: it ends after some 8 MB of it.
          */
         get: operations["listEvents"];
         put?: never;
@@ -1313,6 +1316,19 @@ export interface components {
             preview: string;
             /** @description Whether there is more of it. */
             preview_is_cut: boolean;
+            /**
+             * @description What its data has at the paths that `fields` asked for, by the path as it was
+             *     written there: the JSON value that was sent. Where there is nothing, nothing is
+             *     here.
+             */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /**
+             * @description Those of the paths whose value is longer than 1024 bytes of JSON. A text is cut,
+             *     anything else is not in `fields`. The event by itself has the whole.
+             */
+            fields_cut?: string[];
         } & (components["schemas"]["EventBase"] & components["schemas"]["HotFields"]);
         /**
          * @description A page of events.
@@ -2074,6 +2090,12 @@ export interface components {
          * @example type = "file_operation" and target contains "temp"
          */
         Filter: string;
+        /**
+         * @description Up to 24 paths into the events' data, as filters write them, with commas between.
+         *     Each event then has `fields`, with what is at these paths.
+         * @example data.request.method,data.response.status_code
+         */
+        Fields: string;
         /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
         IntoSession: string;
         /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
@@ -2527,6 +2549,12 @@ export interface operations {
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
+                /**
+                 * @description Up to 24 paths into the events' data, as filters write them, with commas between.
+                 *     Each event then has `fields`, with what is at these paths.
+                 * @example data.request.method,data.response.status_code
+                 */
+                fields?: components["parameters"]["Fields"];
                 /** @description Also count all events that the filter selects. */
                 count?: boolean;
             };
@@ -2703,6 +2731,12 @@ export interface operations {
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
+                /**
+                 * @description Up to 24 paths into the events' data, as filters write them, with commas between.
+                 *     Each event then has `fields`, with what is at these paths.
+                 * @example data.request.method,data.response.status_code
+                 */
+                fields?: components["parameters"]["Fields"];
             };
             header?: {
                 /** @description The id of the last message that was received. */

@@ -1,0 +1,90 @@
+import { useCallback, useEffect, useRef, useState } from "react";
+import { api, call, type ListedEvent } from "@/api/client";
+import { isLive, useSession } from "@/api/queries";
+
+const pageSize = 500;
+const liveMillis = 2000;
+
+interface State {
+  key: string;
+  events: readonly ListedEvent[];
+  after: number;
+  hasMore: boolean;
+  error?: unknown;
+}
+
+export interface TypedEvents extends Pick<State, "events" | "hasMore" | "error"> {
+  /** No answer came yet. */
+  isPending: boolean;
+  /** Gets the next page, unless one is on its way. */
+  fetchMore: () => void;
+}
+
+/**
+ * The events that a filter selects, in their order, with fields of their data: as many
+ * pages as were asked for, and while the session is live, what comes at the end.
+ */
+export function useTypedEvents(sessionId: string, filter: string, fields: string): TypedEvents {
+  const { data: session } = useSession(sessionId);
+  const key = `${sessionId}\n${filter}\n${fields}`;
+  const [state, setState] = useState<State>({ key, events: [], after: 0, hasMore: true });
+  const current = useRef<State>(state);
+  const running = useRef<{ key: string; ending: AbortController }>(undefined);
+
+  const fetchMore = useCallback(() => {
+    if (running.current?.key === key) return;
+    running.current?.ending.abort();
+    const ending = new AbortController();
+    running.current = { key, ending };
+    const before =
+      current.current.key === key ? current.current : { key, events: [], after: 0, hasMore: true };
+    const query = { after: before.after, limit: pageSize, filter, fields };
+    call(
+      api.GET("/api/sessions/{sessionId}/events", {
+        params: { path: { sessionId }, query },
+        signal: ending.signal,
+      }),
+    )
+      .then((page): State => {
+        const last = page.events.at(-1);
+        return {
+          key,
+          events: last ? [...before.events, ...page.events] : before.events,
+          after: last?.seq ?? before.after,
+          hasMore: page.has_more,
+        };
+      })
+      .catch((error: unknown): State => ({ ...before, error }))
+      .then((next) => {
+        if (ending.signal.aborted) return;
+        running.current = undefined;
+        current.current = next;
+        setState(next);
+      });
+  }, [sessionId, filter, fields, key]);
+
+  useEffect(() => {
+    fetchMore();
+    return () => {
+      running.current?.ending.abort();
+      running.current = undefined;
+    };
+  }, [fetchMore]);
+
+  const isAtEnd = state.key === key && !state.hasMore;
+  const follows = isLive(session) && (isAtEnd || state.error !== undefined);
+  useEffect(() => {
+    if (!follows) return;
+    const timer = setInterval(fetchMore, liveMillis);
+    return () => clearInterval(timer);
+  }, [follows, fetchMore]);
+
+  // What was asked before stays on screen until the answer is there.
+  return {
+    events: state.events,
+    hasMore: state.key !== key || state.hasMore,
+    error: state.error,
+    isPending: state.events.length === 0 && state.hasMore && state.error === undefined,
+    fetchMore,
+  };
+}
