@@ -18,6 +18,9 @@ const views: Record<ViewName, React.LazyExoticComponent<() => React.ReactNode>> 
   network: lazy(() => import("./session/network-view")),
 };
 
+/** Views that show the details of what is open in their own way. */
+const ownDetail: ReadonlySet<ViewName> = new Set(["http"]);
+
 const EventDetail = lazy(() => import("@/components/event-detail/event-detail"));
 
 /** One session: what it is, its timeline, and a view of its events. */
@@ -66,7 +69,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
             </Suspense>
           </CatchErrors>
         </section>
-        {shown.seq !== undefined && (
+        {shown.seq !== undefined && !ownDetail.has(view) && (
           <CatchErrors key={shown.seq}>
             <Suspense fallback={<LoadingState />}>
               <EventDetail sessionId={sessionId} seq={shown.seq} />

@@ -1,5 +1,69 @@
-import { EmptyState } from "@/components/ui/state";
+import { Download, Globe } from "lucide-react";
+import { useMemo } from "react";
+import { FlowDetail } from "@/components/http/flow-detail";
+import { FlowTable } from "@/components/http/flow-table";
+import { flowFields, pairFlows } from "@/components/http/flows";
+import { buttonClass } from "@/components/ui/button";
+import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { useSessionStream } from "@/hooks/session-stream";
+import { useTypedEvents } from "@/hooks/typed-events";
+import { and, equals } from "@/lib/filter";
+import { plural } from "@/lib/number";
+import { sessionPath } from "@/lib/session";
+import { useView } from "@/lib/view";
 
-export default function HttpView() {
-  return <EmptyState title="Http" />;
+export default function HTTPView() {
+  const { sessionId } = useSessionStream();
+  const { view, filter, change } = useView();
+  const wanted = and(equals("type", "http_network_operation"), filter);
+  const { events, hasMore, error, isPending, fetchMore } = useTypedEvents(sessionId, wanted, flowFields);
+  const flows = useMemo(() => pairFlows(events), [events]);
+  const chosen = flows.find(
+    (flow) => view.seq !== undefined && (flow.requestSeq === view.seq || flow.responseSeq === view.seq),
+  );
+  if (isPending) return <LoadingState label="Loading the requests" />;
+  if (error !== undefined && flows.length === 0) return <ErrorState error={error} retry={fetchMore} />;
+  if (flows.length === 0) {
+    return (
+      <EmptyState
+        icon={<Globe size={28} />}
+        title={filter === "" ? "No HTTP requests" : "No HTTP request is like that"}
+      >
+        {filter === ""
+          ? "None was seen so far. The agent sees plain HTTP, and what programs send through OpenSSL."
+          : "Change the filter, or clear the chosen process and span."}
+      </EmptyState>
+    );
+  }
+  return (
+    <>
+      <div className="flex items-center gap-3 border-b border-line px-3 py-1">
+        <span className="flex-1 text-xs text-muted">
+          {plural(flows.length, "request")}
+          {hasMore && " so far; more are loaded as you scroll"}
+        </span>
+        <a
+          href={sessionPath(sessionId, `/export?format=har&filter=${encodeURIComponent(wanted)}`)}
+          download
+          className={buttonClass({ size: "small" })}
+        >
+          <Download size={13} aria-hidden /> HAR
+        </a>
+      </div>
+      <div className="flex min-h-0 flex-1">
+        <FlowTable
+          flows={flows}
+          chosen={view.seq}
+          narrow={chosen !== undefined}
+          onChoose={(flow) => change({ seq: flow?.seq })}
+          onEnd={hasMore ? fetchMore : nothing}
+        />
+        {chosen && (
+          <FlowDetail sessionId={sessionId} flow={chosen} onClose={() => change({ seq: undefined })} />
+        )}
+      </div>
+    </>
+  );
 }
+
+const nothing = () => {};

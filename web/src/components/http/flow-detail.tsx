@@ -1,0 +1,163 @@
+import { useQuery } from "@tanstack/react-query";
+import { X } from "lucide-react";
+import { type ReactNode, useState } from "react";
+import { Link } from "wouter";
+import { api, call } from "@/api/client";
+import { keys } from "@/api/queries";
+import { CopyButton } from "@/components/copy-button";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { ErrorState, LoadingState } from "@/components/ui/state";
+import { formatDuration } from "@/lib/time";
+import { useView, writeView } from "@/lib/view";
+import { viewPath } from "@/pages/session/view-tabs";
+import { BodyView } from "./body-view";
+import { curlCommand } from "./curl";
+import { curlOf, type Exchange, queryOf, readExchange } from "./exchange";
+import type { Flow } from "./flows";
+import { Pairs } from "./pairs";
+
+const tabs = ["Headers", "Query", "Request", "Response"] as const;
+type Tab = (typeof tabs)[number];
+
+/** All that is known of one request and its response. */
+export function FlowDetail({
+  sessionId,
+  flow,
+  onClose,
+}: {
+  sessionId: string;
+  flow: Flow;
+  onClose: () => void;
+}) {
+  const [chosen, setChosen] = useState<Tab>("Headers");
+  const event = useQuery({
+    queryKey: keys.of(sessionId, "event", flow.seq),
+    queryFn: ({ signal }) =>
+      call(
+        api.GET("/api/sessions/{sessionId}/events/{seq}", {
+          params: { path: { sessionId, seq: flow.seq } },
+          signal,
+        }),
+      ),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+  const exchange = event.data && readExchange(event.data.data);
+  const query = exchange ? queryOf(exchange.url) : [];
+  const has: Record<Tab, boolean> = {
+    Headers: true,
+    Query: query.length > 0,
+    Request: exchange?.request.body !== undefined,
+    Response: exchange?.response?.body !== undefined,
+  };
+  const tab = has[chosen] ? chosen : "Headers";
+  return (
+    <aside
+      aria-label="Request"
+      className="flex w-1/2 max-w-3xl min-w-80 flex-col border-l border-line-strong bg-surface max-md:fixed max-md:inset-0 max-md:z-30 max-md:w-full max-md:max-w-none"
+    >
+      <header className="flex items-center gap-2 border-b border-line px-3 py-1.5">
+        <h2 className="min-w-0 flex-1 truncate font-mono text-xs">
+          <span className="font-semibold">
+            <SafeText text={flow.method} limit={40} />
+          </span>{" "}
+          <SafeText text={flow.url} limit={300} />
+        </h2>
+        {exchange && (
+          <CopyButton text={() => curlCommand(curlOf(exchange))} label="Copy as a command for curl" />
+        )}
+        <Button look="ghost" size="smallIcon" aria-label="Close" onClick={onClose}>
+          <X size={14} />
+        </Button>
+      </header>
+      <div role="tablist" aria-label="Parts" className="flex gap-0.5 border-b border-line px-2 py-1">
+        {tabs.map((name) => (
+          <Button
+            key={name}
+            role="tab"
+            size="small"
+            look={name === tab ? "plain" : "ghost"}
+            aria-selected={name === tab}
+            disabled={!has[name]}
+            onClick={() => setChosen(name)}
+          >
+            {name === "Query" && query.length > 0 ? `Query (${query.length})` : name}
+          </Button>
+        ))}
+      </div>
+      <div role="tabpanel" aria-label={tab} className="min-h-0 flex-1 overflow-y-auto p-3">
+        {event.isPending && <LoadingState />}
+        {event.isError && <ErrorState error={event.error} retry={() => void event.refetch()} />}
+        {event.data && !exchange && (
+          <p className="text-muted">This event tells of no request. Look at it as an event.</p>
+        )}
+        {exchange && tab === "Headers" && <Headers sessionId={sessionId} flow={flow} exchange={exchange} />}
+        {tab === "Query" && <Pairs pairs={query} />}
+        {tab === "Request" && exchange?.request.body && (
+          <BodyView key="request" body={exchange.request.body} name={fileOf(flow, "request")} />
+        )}
+        {tab === "Response" && exchange?.response?.body && (
+          <BodyView key="response" body={exchange.response.body} name={fileOf(flow, "response")} />
+        )}
+      </div>
+    </aside>
+  );
+}
+
+/** A name for a saved body: the last part of the path, never with an end that runs. */
+function fileOf(flow: Flow, what: string): string {
+  const last = flow.path.split(/[?#]/)[0]?.split("/").pop();
+  return `${last || flow.host || "body"}.${what}-${flow.seq}.bin`;
+}
+
+function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow; exchange: Exchange }) {
+  const { view } = useView();
+  const asEvent = (seq: number) =>
+    viewPath(sessionId, "events", writeView(new URLSearchParams(), { ...view, seq }).toString());
+  const { response } = exchange;
+  const facts: [string, string][] = [
+    ["URL", exchange.url],
+    ["Method", exchange.method],
+    ["Status", response ? `${response.status} ${response.reason}`.trim() : "no response was seen"],
+    ["Version", [exchange.request.version, response?.version].filter(Boolean).join(" → ")],
+    ["Server", exchange.server],
+    ["Process", flow.pid === null ? "" : `${flow.process ?? ""} (${flow.pid})`],
+    ["Took", flow.micros === undefined ? "" : formatDuration(flow.micros)],
+  ];
+  return (
+    <div className="flex flex-col gap-4">
+      <Section title="In short">
+        <Pairs pairs={facts.filter(([, value]) => value !== "")} />
+        <p className="mt-1.5 flex gap-3 text-xs">
+          {flow.requestSeq !== undefined && (
+            <Link href={asEvent(flow.requestSeq)} className="text-accent hover:underline">
+              Event {flow.requestSeq} (request)
+            </Link>
+          )}
+          {flow.responseSeq !== undefined && (
+            <Link href={asEvent(flow.responseSeq)} className="text-accent hover:underline">
+              Event {flow.responseSeq} (response)
+            </Link>
+          )}
+        </p>
+      </Section>
+      {response && (
+        <Section title="Response headers">
+          <Pairs pairs={response.headers} />
+        </Section>
+      )}
+      <Section title="Request headers">
+        <Pairs pairs={exchange.request.headers} />
+      </Section>
+    </div>
+  );
+}
+
+function Section({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section>
+      <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">{title}</h3>
+      {children}
+    </section>
+  );
+}
