@@ -21,7 +21,10 @@ test("times are shown in UTC, and what is no time as it is", () => {
 
 test.each([
   [350, "350 µs"],
+  [1000, "1.00 ms"],
   [12_400, "12.4 ms"],
+  [999_499, "999 ms"],
+  [999_900, "1.00 s"],
   [3_200_000, "3.20 s"],
   [245e6, "4 min 05 s"],
   [7380e6, "2 h 03 min"],

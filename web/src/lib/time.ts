@@ -64,7 +64,7 @@ export function formatDuration(micros: number): string {
   if (!Number.isFinite(micros)) return "";
   if (micros < 0) return `−${formatDuration(-micros)}`;
   if (micros < 1000) return `${Math.round(micros)} µs`;
-  if (micros < 1e6) return `${(micros / 1e3).toPrecision(3)} ms`;
+  if (micros < 999_500) return `${threeDigits(micros / 1e3)} ms`;
   if (micros < 60e6) return `${(micros / 1e6).toFixed(2)} s`;
   const seconds = Math.round(micros / 1e6);
   const two = (n: number) => String(n).padStart(2, "0");
@@ -72,6 +72,11 @@ export function formatDuration(micros: number): string {
   const minutes = Math.floor(seconds / 60);
   if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
   return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+}
+
+/** 1.23, 12.3, 123: for numbers from 1 to 999. */
+function threeDigits(n: number): string {
+  return n.toFixed(n < 9.995 ? 2 : n < 99.95 ? 1 : 0);
 }
 
 /** How long ago it was, roughly, for lists: just now, 5 min ago, 3 h ago, else the date. */

@@ -99,7 +99,7 @@ export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
                 style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
                 className={`${grid} absolute inset-x-0 cursor-pointer border-b border-line text-xs -outline-offset-2 ${selected ? "bg-selected" : "bg-surface hover:bg-hover"}`}
               >
-                <Cells flow={flow} more={more} />
+                <Cells flow={flow} more={more} narrow={narrow} />
               </div>
             );
           })}
@@ -109,7 +109,7 @@ export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
   );
 }
 
-function Cells({ flow, more }: { flow: Flow; more: string }) {
+function Cells({ flow, more, narrow }: { flow: Flow; more: string; narrow: boolean }) {
   const { zone } = useSettings();
   return (
     <>
@@ -126,6 +126,7 @@ function Cells({ flow, more }: { flow: Flow; more: string }) {
         <SafeText text={flow.host} limit={200} />
       </span>
       <span role="gridcell" className="truncate font-mono">
+        <SafeText text={flow.host} limit={200} className={`text-muted ${narrow ? "" : "md:hidden"}`} />
         <SafeText text={flow.path} limit={400} />
       </span>
       <span role="gridcell" className={`${more} truncate text-muted`}>
