@@ -263,6 +263,69 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions/{sessionId}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List files by what was done with them
+         * @description The `file_operation` events that the filter selects, by their target. A copy counts
+         *     for both files, as a read of one and a write of the other.
+         *
+         *     The first request looks at all events; what it found is kept, and later ones add
+         *     what came since. Up to 100,000 paths are told apart; `others` has the events of
+         *     further ones. A page goes on where the last one ended also when the counts change
+         *     meanwhile: what then moves before that place is not in it.
+         */
+        get: operations["listFiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{sessionId}/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List network conversations
+         * @description The `raw_network_operation` events (packets) and `network_operation` events (calls)
+         *     that the filter selects, by their two ends and the process. Packets that have ports
+         *     on both ends belong together whatever protocol each of them is said to be, but ICMP.
+         *
+         *     It is made, kept and paged through as the files of a session are, of up to 20,000
+         *     conversations.
+         */
+        get: operations["listConversations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{sessionId}/stream": {
         parameters: {
             query?: never;
@@ -1462,6 +1525,314 @@ export interface components {
              */
             count: number;
         };
+        /**
+         * @description A page of files.
+         * @example {
+         *       "files": [
+         *         {
+         *           "path": "C:\\Users\\me\\a.txt",
+         *           "reads": 2,
+         *           "writes": 1,
+         *           "creates": 0,
+         *           "renames": 1,
+         *           "deletes": 0,
+         *           "others": 0,
+         *           "failed": 0,
+         *           "bytes_read": 8192,
+         *           "bytes_written": 4096,
+         *           "processes": [
+         *             {
+         *               "pid": 4188,
+         *               "name": "invoice.exe",
+         *               "count": 4
+         *             }
+         *           ],
+         *           "process_count": 1,
+         *           "first_at": "2026-11-22T18:57:39.967551Z",
+         *           "last_at": "2026-11-22T18:57:41.102003Z",
+         *           "first_seq": 1,
+         *           "last_seq": 212,
+         *           "renamed_to": "C:\\Users\\me\\a.txt.locked"
+         *         }
+         *       ],
+         *       "total": 1,
+         *       "others": 0,
+         *       "without_path": 0,
+         *       "truncated": false,
+         *       "seq": 5120,
+         *       "next_cursor": null
+         *     }
+         */
+        FileList: {
+            /** @description In the order that was asked for. */
+            files: components["schemas"]["FileSummary"][];
+            /**
+             * Format: int64
+             * @description Paths that are selected.
+             */
+            total: number;
+            /**
+             * Format: int64
+             * @description Events of paths beyond those that are told apart.
+             */
+            others: number;
+            /**
+             * Format: int64
+             * @description Events that tell no path.
+             */
+            without_path: number;
+            /** @description Whether some paths, or some of their processes, are left out. */
+            truncated: boolean;
+            /**
+             * Format: int64
+             * @description The event up to which this was counted.
+             */
+            seq: number;
+            /** @description Gives the next page; null at the end. */
+            next_cursor: string | null;
+        };
+        /** @description What was done with a file. */
+        FileSummary: {
+            /** @description The events' target. */
+            path: string;
+            /**
+             * Format: int64
+             * @description Events by kind: each is one of these six.
+             */
+            reads: number;
+            /**
+             * Format: int64
+             * @description Writes.
+             */
+            writes: number;
+            /**
+             * Format: int64
+             * @description Calls that create it, or would if it were not there.
+             */
+            creates: number;
+            /**
+             * Format: int64
+             * @description Renames of it.
+             */
+            renames: number;
+            /**
+             * Format: int64
+             * @description Deletions of it.
+             */
+            deletes: number;
+            /**
+             * Format: int64
+             * @description Everything else: opened, closed, its mode changed …
+             */
+            others: number;
+            /**
+             * Format: int64
+             * @description Those of the events that failed, where the agent tells.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description What was read. Sizes that cannot be, which some agents send, count as 0.
+             */
+            bytes_read: number;
+            /**
+             * Format: int64
+             * @description What was written, likewise.
+             */
+            bytes_written: number;
+            /** @description Those with the most events. */
+            processes: components["schemas"]["ProcessCount"][];
+            /**
+             * Format: int64
+             * @description How many processes there are.
+             */
+            process_count: number;
+            /** @description The earliest event. */
+            first_at: components["schemas"]["Time"];
+            /** @description The latest event. */
+            last_at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description The smallest seq.
+             */
+            first_seq: number;
+            /**
+             * Format: int64
+             * @description The largest seq.
+             */
+            last_seq: number;
+            /** @description Where the last rename moved it, if that is known. */
+            renamed_to: string | null;
+        };
+        /** @description How many of some events a process did. */
+        ProcessCount: {
+            /**
+             * Format: int64
+             * @description Its pid.
+             */
+            pid: number | null;
+            /** @description May be empty. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Events.
+             */
+            count: number;
+        };
+        /**
+         * @description A page of conversations.
+         * @example {
+         *       "conversations": [
+         *         {
+         *           "id": "q0ZlV4cJbGzsE8aP",
+         *           "protocol": "tcp",
+         *           "names": [
+         *             "TCP",
+         *             "TLSv1.3"
+         *           ],
+         *           "local": {
+         *             "host": "10.0.2.15",
+         *             "port": 49712
+         *           },
+         *           "remote": {
+         *             "host": "192.0.2.7",
+         *             "port": 443
+         *           },
+         *           "hosts": [
+         *             "c2.example"
+         *           ],
+         *           "pid": null,
+         *           "process_name": "",
+         *           "packets": 12,
+         *           "packet_bytes": 5120,
+         *           "calls": 0,
+         *           "call_bytes": 0,
+         *           "sent_bytes": 1024,
+         *           "received_bytes": 4096,
+         *           "first_at": "2026-11-22T18:57:39.967551Z",
+         *           "last_at": "2026-11-22T18:57:41.102003Z",
+         *           "first_seq": 1,
+         *           "last_seq": 212,
+         *           "filter": "type = raw_network_operation and data.src = \"10.0.2.15\""
+         *         }
+         *       ],
+         *       "total": 1,
+         *       "others": 0,
+         *       "without_address": 3,
+         *       "truncated": false,
+         *       "seq": 5120,
+         *       "next_cursor": null
+         *     }
+         */
+        ConversationList: {
+            /** @description In the order that was asked for. */
+            conversations: components["schemas"]["Conversation"][];
+            /**
+             * Format: int64
+             * @description Conversations.
+             */
+            total: number;
+            /**
+             * Format: int64
+             * @description Events of conversations beyond those that are told apart, or whose addresses are none.
+             */
+            others: number;
+            /**
+             * Format: int64
+             * @description Events that have no address, such as of ARP.
+             */
+            without_address: number;
+            /** @description Whether some conversations are left out. */
+            truncated: boolean;
+            /**
+             * Format: int64
+             * @description The event up to which this was counted.
+             */
+            seq: number;
+            /** @description Gives the next page; null at the end. */
+            next_cursor: string | null;
+        };
+        /**
+         * @description Packets, or calls of one process, between two ends. Which end of packets is the
+         *     watched machine's is a guess: the private address, else the larger port.
+         */
+        Conversation: {
+            /** @description The same for the same ends and process. */
+            id: string;
+            /** @description tcp, udp, icmp, unix …, or empty if nothing tells. */
+            protocol: string;
+            /** @description The protocols that its events name. */
+            names: string[];
+            /** @description This machine's end. */
+            local: components["schemas"]["ConversationEnd"];
+            /** @description The other end. */
+            remote: components["schemas"]["ConversationEnd"];
+            /** @description Names for which answers in this session gave the remote address. */
+            hosts: string[];
+            /**
+             * Format: int64
+             * @description The process, if its events tell.
+             */
+            pid: number | null;
+            /** @description Its last name, or empty. */
+            process_name: string;
+            /**
+             * Format: int64
+             * @description Packets.
+             */
+            packets: number;
+            /**
+             * Format: int64
+             * @description Their length.
+             */
+            packet_bytes: number;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description What they moved.
+             */
+            call_bytes: number;
+            /**
+             * Format: int64
+             * @description Of both, what went to the remote end.
+             */
+            sent_bytes: number;
+            /**
+             * Format: int64
+             * @description What came from it.
+             */
+            received_bytes: number;
+            /** @description The earliest event. */
+            first_at: components["schemas"]["Time"];
+            /** @description The latest event. */
+            last_at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description The smallest seq.
+             */
+            first_seq: number;
+            /**
+             * Format: int64
+             * @description The largest seq.
+             */
+            last_seq: number;
+            /** @description A filter that selects exactly its events. */
+            filter: string;
+        };
+        /** @description One end of a conversation. */
+        ConversationEnd: {
+            /** @description An address, or the name of a Unix socket. */
+            host: string | null;
+            /**
+             * Format: int64
+             * @description The port.
+             */
+            port: number | null;
+        };
         /** @description The data of a stream's `message`. */
         EventsMessage: components["schemas"]["ListedEvent"][];
         /** @description The data of a stream's `deleted`. */
@@ -2090,6 +2461,8 @@ export interface components {
          * @example type = "file_operation" and target contains "temp"
          */
         Filter: string;
+        /** @description The `next_cursor` of the page before, of the same sort. */
+        RollupCursor: string;
         /**
          * @description Up to 24 paths into the events' data, as filters write them, with commas between.
          *     Each event then has `fields`, with what is at these paths.
@@ -2709,6 +3082,105 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Facet"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listFiles: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @example type = "file_operation" and target contains "temp"
+                 */
+                filter?: components["parameters"]["Filter"];
+                /**
+                 * @description Those whose path contains this text; A to Z count as a to z.
+                 * @example temp
+                 */
+                q?: string;
+                /** @description The largest first; paths from A to Z, by their bytes. */
+                sort?: "events" | "path" | "bytes_read" | "bytes_written" | "last";
+                /**
+                 * @description How many to give.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the page before, of the same sort. */
+                cursor?: components["parameters"]["RollupCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of files. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listConversations: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @example type = "file_operation" and target contains "temp"
+                 */
+                filter?: components["parameters"]["Filter"];
+                /** @description The largest first. */
+                sort?: "bytes" | "packets" | "last";
+                /**
+                 * @description How many to give.
+                 * @example 50
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the page before, of the same sort. */
+                cursor?: components["parameters"]["RollupCursor"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of conversations. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationList"];
                 };
             };
             400: components["responses"]["Invalid"];

@@ -1,0 +1,100 @@
+import { X } from "lucide-react";
+import { Link } from "wouter";
+import type { components } from "@/api/schema";
+import { CopyButton } from "@/components/copy-button";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { and, equals } from "@/lib/filter";
+import { formatCount, plural } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { formatClock } from "@/lib/time";
+import { useView, writeView } from "@/lib/view";
+import { viewPath } from "@/pages/session/view-tabs";
+import { FileContent } from "./file-content";
+
+export type FileSummary = components["schemas"]["FileSummary"];
+
+/** One file: who did what with it, and what was read and written. */
+export function FileDetail({
+  sessionId,
+  file,
+  onClose,
+}: {
+  sessionId: string;
+  file: FileSummary;
+  onClose: () => void;
+}) {
+  const { zone } = useSettings();
+  const { view, filter, change } = useView();
+  const mine = and(filter, equals("target", file.path));
+  const events = viewPath(
+    sessionId,
+    "events",
+    writeView(new URLSearchParams(), {
+      ...view,
+      filter: and(view.filter, equals("target", file.path)),
+      seq: undefined,
+    }).toString(),
+  );
+  return (
+    <aside
+      aria-label="File"
+      className="flex w-1/2 max-w-3xl min-w-80 flex-col border-l border-line-strong bg-surface max-md:fixed max-md:inset-0 max-md:z-30 max-md:w-full max-md:max-w-none"
+    >
+      <header className="flex items-center gap-1 border-b border-line px-3 py-1.5">
+        <h2 className="min-w-0 flex-1 font-mono text-xs break-all">
+          <SafeText text={file.path} limit={1000} />
+        </h2>
+        <CopyButton text={file.path} label="Copy the path" />
+        <Button look="ghost" size="smallIcon" aria-label="Close" onClick={onClose}>
+          <X size={14} />
+        </Button>
+      </header>
+      <div className="flex min-h-0 flex-1 flex-col gap-4 overflow-y-auto p-3">
+        <section className="text-xs text-muted">
+          <p>
+            First {formatClock(file.first_at, zone)}, last {formatClock(file.last_at, zone)}
+            {file.failed > 0 && `; ${plural(file.failed, "call")} failed`}
+          </p>
+          {file.renamed_to !== null && (
+            <p className="break-all">
+              Renamed to <SafeText text={file.renamed_to} limit={1000} className="font-mono text-ink" />
+            </p>
+          )}
+          <p className="mt-1">
+            <Link href={events} className="text-accent hover:underline">
+              Its events
+            </Link>
+          </p>
+        </section>
+        <section>
+          <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">
+            {plural(file.process_count, "process", "processes")}
+          </h3>
+          <ul className="flex flex-wrap gap-1">
+            {file.processes.map((process) => (
+              <li key={`${process.pid} ${process.name}`}>
+                <Button
+                  size="small"
+                  disabled={process.pid === null}
+                  title="Show only what this process did"
+                  onClick={() =>
+                    process.pid !== null && change({ process: { pid: process.pid, name: process.name } })
+                  }
+                >
+                  <SafeText text={process.name || "(not named)"} limit={60} />
+                  <span className="font-mono text-2xs text-muted">{process.pid}</span>
+                  <span className="text-muted tabular-nums">{formatCount(process.count)}</span>
+                </Button>
+              </li>
+            ))}
+          </ul>
+        </section>
+        <section>
+          <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">Content</h3>
+          <FileContent sessionId={sessionId} path={file.path} filter={mine} />
+        </section>
+      </div>
+    </aside>
+  );
+}

@@ -1,0 +1,31 @@
+import { ArrowDown, ArrowUp } from "lucide-react";
+
+interface Props {
+  label: string;
+  active: boolean;
+  /** How it sorts when it is the one that does. */
+  descending: boolean;
+  onSort: () => void;
+  className?: string;
+}
+
+/** The header of a column by which a list can be sorted. */
+export function SortHeader({ label, active, descending, onSort, className = "" }: Props) {
+  const Icon = descending ? ArrowDown : ArrowUp;
+  return (
+    <span
+      role="columnheader"
+      aria-sort={active ? (descending ? "descending" : "ascending") : "none"}
+      className={className}
+    >
+      <button
+        type="button"
+        onClick={onSort}
+        className={`inline-flex w-full items-center gap-0.5 rounded uppercase hover:text-ink ${className.includes("justify-end") ? "justify-end" : ""} ${active ? "text-ink" : ""}`}
+      >
+        {label}
+        {active && <Icon size={11} aria-hidden />}
+      </button>
+    </span>
+  );
+}
