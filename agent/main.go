@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 )
 
@@ -25,6 +26,8 @@ func run(ctx context.Context, args []string) int {
 	switch command {
 	case "trace":
 		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
+	case sandbox.LaunchCommand:
+		return sandbox.Launch(args[1:], os.Stderr)
 	case trace.LaunchCommand:
 		return trace.Launch(args[1:], os.Stderr)
 	default:

@@ -8,108 +8,149 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// cgroup is the kernel's account of a sandbox: one folder in the unified hierarchy
-// (version 2), or one in each of version 1's that there are. The files are the
-// kernel's documented interface (cgroups(7)), a handful of writes.
-type cgroup struct {
-	dirs  []string
-	kill  string // the file that kills all of it, "" with version 1
-	lacks []string
-}
-
 const cgroupRoot = "/sys/fs/cgroup"
 
-// newCgroup makes one for the limits. It fails when this user may not, or when
-// neither memory nor processes would be limited.
-func newCgroup(name string, l Limits) (*cgroup, error) {
-	if _, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers")); err == nil {
-		return newUnified(name, l)
-	}
-	return newLegacy(name, l)
+// cgroup is the kernel's account of a sandbox: a folder of version 2, or one in each
+// hierarchy of version 1, by the files of cgroups(7). A nil one has no effect.
+type cgroup struct {
+	dirs    map[string]string // by controller; "" is the one of version 2
+	unified bool
 }
 
-// own gives the cgroup that this program is in, of a hierarchy of version 1, or of
-// version 2 for "".
-func own(controller string) string {
+// newCgroup makes one of this name below root, the file system's place, and tells
+// what it does not limit and why; "" if it limits all.
+func newCgroup(root, name string, l limits) (c *cgroup, lacks string) {
+	c = &cgroup{dirs: map[string]string{}}
+	var err error
+	if _, statErr := os.Stat(filepath.Join(root, "cgroup.controllers")); statErr == nil {
+		c.unified = true
+		err = c.makeUnified(root, name, l)
+	} else {
+		err = c.makeLegacy(root, name, l)
+	}
+	var less []string
+	if !c.controls("memory") {
+		less = append(less, "memory is limited for each process, and looked at for all together every 100 ms")
+	}
+	if !c.controls("pids") {
+		less = append(less, "processes are limited by user")
+	}
+	if !c.controls("cpu") {
+		less = append(less, "processors are not limited, only the time of each process")
+	}
+	if len(less) == 0 {
+		return c, ""
+	}
+	why := "the cgroup has no controller for it"
+	if err != nil {
+		why, _, _ = strings.Cut(err.Error(), "\n")
+	}
+	return c, strings.Join(less, ", ") + ": " + why
+}
+
+// own gives the cgroup of version 2 that this program is in.
+func own() string {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return "/"
 	}
 	for line := range strings.Lines(string(text)) {
-		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && f[1] == controller {
-			return f[2]
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return filepath.Clean("/" + path)
 		}
 	}
 	return "/"
 }
 
-func newUnified(name string, l Limits) (*cgroup, error) {
-	// A cgroup with processes in it passes no controllers on, so it goes beside
-	// this program's own, or into the whole that systemd has delegated.
+func (c *cgroup) makeUnified(root, name string, l limits) error {
 	var faults []error
-	self := filepath.Join(cgroupRoot, own(""))
-	for _, parent := range []string{self, filepath.Dir(self), cgroupRoot} {
-		if !strings.HasPrefix(parent, cgroupRoot) {
+	// One with processes in it passes no controllers on to others within: then it is
+	// made beside this program's own, or at the top, where that does not hold.
+	self := filepath.Join(root, own())
+	for _, parent := range slices.Compact([]string{self, filepath.Dir(self), root}) {
+		if len(parent) < len(root) {
 			continue
 		}
 		for _, controller := range []string{"+memory", "+pids", "+cpu"} {
-			_ = write(filepath.Join(parent, "cgroup.subtree_control"), controller) // what is not passed on shows below
+			_ = write(filepath.Join(parent, "cgroup.subtree_control"), controller) // what is missing shows below
 		}
 		dir := filepath.Join(parent, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		c := &cgroup{dirs: []string{dir}, kill: filepath.Join(dir, "cgroup.kill")}
-		err := errors.Join(
-			write(filepath.Join(dir, "memory.max"), strconv.FormatInt(l.MemoryBytes, 10)),
-			write(filepath.Join(dir, "pids.max"), strconv.Itoa(l.Processes)))
-		if err != nil {
-			faults = append(faults, err)
-			c.remove()
-			continue
+		err := c.set(dir, l)
+		if err == nil {
+			c.dirs[""] = dir
+			return nil
 		}
-		_ = write(filepath.Join(dir, "memory.swap.max"), "0") // where there is no swap, there is no such file
-		_ = write(filepath.Join(dir, "memory.oom.group"), "0")
-		if write(filepath.Join(dir, "cpu.max"), fmt.Sprintf("%d 100000", int64(l.CPUs*100000))) != nil {
-			c.lacks = append(c.lacks, "cpu")
-		}
-		return c, nil
+		faults = append(faults, err, os.Remove(dir))
+		c.dirs = map[string]string{}
 	}
-	return nil, errors.Join(faults...)
+	return errors.Join(faults...)
 }
 
-func newLegacy(name string, l Limits) (*cgroup, error) {
-	c := &cgroup{}
-	limit := func(controller string, files ...string) error {
-		dir := filepath.Join(cgroupRoot, controller, own(controller), name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		c.dirs = append(c.dirs, dir)
-		for i := 0; i < len(files); i += 2 {
-			if err := write(filepath.Join(dir, files[i]), files[i+1]); err != nil {
-				return err
+// set writes the limits of version 2. Without memory it is of no use.
+func (c *cgroup) set(dir string, l limits) error {
+	if err := write(filepath.Join(dir, "memory.max"), strconv.FormatInt(l.memoryBytes()+l.diskBytes(), 10)); err != nil {
+		return err
+	}
+	c.dirs["memory"] = dir
+	_ = write(filepath.Join(dir, "memory.swap.max"), "0") // there is no such file where there is no swap
+	if write(filepath.Join(dir, "pids.max"), strconv.Itoa(l.Processes)) == nil {
+		c.dirs["pids"] = dir
+	}
+	if write(filepath.Join(dir, "cpu.max"), fmt.Sprintf("%d %d", l.cpuQuota(), cpuPeriod)) == nil {
+		c.dirs["cpu"] = dir
+	}
+	return nil
+}
+
+const cpuPeriod = 100_000 // microseconds
+
+func (c *cgroup) makeLegacy(root, name string, l limits) error {
+	memory := strconv.FormatInt(l.memoryBytes()+l.diskBytes(), 10)
+	var faults []error
+	for _, want := range []struct {
+		controller string
+		files      [][2]string
+	}{
+		{"memory", [][2]string{{"memory.limit_in_bytes", memory}}},
+		{"pids", [][2]string{{"pids.max", strconv.Itoa(l.Processes)}}},
+		{"cpu", [][2]string{{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod)}, {"cpu.cfs_quota_us", strconv.Itoa(l.cpuQuota())}}},
+	} {
+		dir := filepath.Join(root, want.controller, name)
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			for _, file := range want.files {
+				err = errors.Join(err, write(filepath.Join(dir, file[0]), file[1]))
+			}
+			if err != nil {
+				err = errors.Join(err, os.Remove(dir))
 			}
 		}
-		return nil
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		c.dirs[want.controller] = dir
 	}
-	err := errors.Join(
-		limit("memory", "memory.limit_in_bytes", strconv.FormatInt(l.MemoryBytes, 10)),
-		limit("pids", "pids.max", strconv.Itoa(l.Processes)))
-	if err != nil {
-		c.remove()
-		return nil, err
+	if dir := c.dirs["memory"]; dir != "" {
+		_ = write(filepath.Join(dir, "memory.memsw.limit_in_bytes"), memory) // where swap is accounted for
 	}
-	if limit("cpu", "cpu.cfs_period_us", "100000", "cpu.cfs_quota_us", strconv.FormatInt(int64(l.CPUs*100000), 10)) != nil {
-		c.lacks = append(c.lacks, "cpu")
+	// Version 2 beside it has no limits, but can kill.
+	dir := filepath.Join(root, "unified", name)
+	if err := os.Mkdir(dir, 0o755); err == nil {
+		c.dirs[""] = dir
 	}
-	return c, nil
+	return errors.Join(faults...)
 }
 
 func write(path, text string) error {
@@ -121,63 +162,131 @@ func write(path, text string) error {
 	return errors.Join(err, file.Close())
 }
 
-// add puts processes into it.
-func (c *cgroup) add(pids ...int) error {
+func (c *cgroup) controls(controller string) bool { return c != nil && c.dirs[controller] != "" }
+
+// each does it once for each folder.
+func (c *cgroup) each(do func(dir string) error) error {
+	if c == nil {
+		return nil
+	}
+	done := map[string]bool{}
+	var faults []error
 	for _, dir := range c.dirs {
-		for _, pid := range pids {
-			if err := write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
-				return err
-			}
+		if !done[dir] {
+			done[dir] = true
+			faults = append(faults, do(dir))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
-// killAll kills what is in it, if the kernel can do that at once.
-func (c *cgroup) killAll() {
-	if c.kill != "" {
-		_ = write(c.kill, "1") // before Linux 5.14 the end of the namespace does it alone
-	}
+// add puts a process into it; what comes of it follows.
+func (c *cgroup) add(pid int) error {
+	return c.each(func(dir string) error { return write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)) })
 }
 
-// remove takes it away, once nothing is in it any more.
-func (c *cgroup) remove() {
-	for _, dir := range c.dirs {
-		for range 50 {
-			err := os.Remove(dir)
-			if err == nil || errors.Is(err, fs.ErrNotExist) {
-				break
+// members lists the processes that are in it.
+func (c *cgroup) members() []int {
+	found := map[int]bool{}
+	_ = c.each(func(dir string) error { // one that cannot be read has none
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for _, field := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+				found[pid] = true
 			}
-			time.Sleep(10 * time.Millisecond) // the kernel lets go of the dead a little later
 		}
-	}
-}
-
-// CheckCgroup tells why no cgroup can be made, nil if one can.
-func CheckCgroup() error {
-	c, err := newCgroup(fmt.Sprintf("ospulse-check-%d", os.Getpid()), Limits{MemoryBytes: 64 << 20, Processes: 16, CPUs: 1})
-	if err != nil {
 		return err
+	})
+	pids := make([]int, 0, len(found))
+	for pid := range found {
+		pids = append(pids, pid)
 	}
-	c.remove()
-	return nil
+	return pids
 }
 
-// RemoveStale removes the cgroups that an agent which was killed has left behind;
-// one that is in use cannot be removed.
-func RemoveStale() {
-	self := filepath.Join(cgroupRoot, own(""))
-	parents := []string{self, filepath.Dir(self), cgroupRoot}
-	for _, controller := range []string{"memory", "pids", "cpu"} {
-		parents = append(parents, filepath.Join(cgroupRoot, controller, own(controller)))
+// kill ends all that is in it, at once, from Linux 5.14 on.
+func (c *cgroup) kill() {
+	if c != nil && c.dirs[""] != "" {
+		_ = write(filepath.Join(c.dirs[""], "cgroup.kill"), "1") // else the namespace's end does it
 	}
-	for _, parent := range parents {
-		left, err := filepath.Glob(filepath.Join(parent, "ospulse-*"))
+}
+
+// hit names the limits that something in it ran into.
+func (c *cgroup) hit() []string {
+	if c == nil {
+		return nil
+	}
+	var names []string
+	for _, look := range []struct{ limit, controller, file, key string }{
+		{"memory", "memory", "memory.events", "oom_kill"}, // version 2
+		{"memory", "memory", "memory.oom_control", "oom_kill"},
+		{"processes", "pids", "pids.events", "max"},
+	} {
+		dir := c.dirs[look.controller]
+		if dir == "" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, look.file))
 		if err != nil {
 			continue
 		}
-		for _, dir := range left {
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) == 2 && f[0] == look.key && f[1] != "0" {
+				names = append(names, look.limit)
+			}
+		}
+	}
+	return names
+}
+
+// remove takes it away, once nothing is in it any more.
+func (c *cgroup) remove() error {
+	return c.each(func(dir string) error {
+		var err error
+		for range 100 {
+			if err = os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond) // the kernel lets go of the dead a little later
+		}
+		return err
+	})
+}
+
+// RemoveStale removes what an agent which was killed has left behind: cgroups, and
+// folders of samples that had no sandbox. What is in use stays: the kernel does not
+// remove a cgroup then, and a folder is kept while its user runs anything.
+func RemoveStale() {
+	self := filepath.Join(cgroupRoot, own())
+	parents := []string{self, filepath.Dir(self), cgroupRoot}
+	for _, controller := range []string{"memory", "pids", "cpu", "unified"} {
+		parents = append(parents, filepath.Join(cgroupRoot, controller))
+	}
+	for _, parent := range parents {
+		for _, dir := range glob(filepath.Join(parent, "ospulse-*")) {
 			_ = os.Remove(dir) // no harm if it stays
 		}
 	}
+	for _, dir := range glob(filepath.Join(os.TempDir(), sampleFolder+"*")) {
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute { // one may be about to start
+			continue
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || owner.Uid < firstUser || owner.Uid >= firstUser+users {
+			continue
+		}
+		if len(processes(func(pid int) bool { return userOf(pid) == int(owner.Uid) })) == 0 {
+			_ = os.RemoveAll(dir) // no harm if it stays
+		}
+	}
+}
+
+// glob lists what there is; a pattern of the package's own is never malformed.
+func glob(pattern string) []string {
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil
+	}
+	return found
 }

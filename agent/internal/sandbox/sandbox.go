@@ -3,11 +3,18 @@
 // Package sandbox runs a program that nobody trusts, so that it can be watched and
 // can do no harm: in namespaces of its own, as a user that owns nothing, with a
 // read-only root, a filter of system calls, limits, and an end. bubblewrap makes the
-// namespaces. It knows nothing of events.
+// namespaces.
+//
+// Two processes of the agent's own program go into the sandbox first. One is its
+// process 1: it reaps what is orphaned, tells how the program ended, and with it all
+// the rest ends. The other is the one that is watched: it takes the uploaded file
+// apart (no archive is ever read outside of the sandbox), waits until it is released
+// and then becomes the program. Both are LaunchCommand.
+//
+// The package knows nothing of events.
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,567 +22,811 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"ospulse/agent/internal/procfs"
 )
 
-// Limits are what a sandbox may use.
-type Limits struct {
-	MemoryBytes int64
-	Processes   int // and threads
-	DiskBytes   int64
-	CPUs        float64
-	Timeout     time.Duration
+// Network is what a program can reach.
+type Network string
+
+// The networks.
+const (
+	NetworkNone Network = "none" // a loopback of its own
+	NetworkHost Network = "host" // all that this machine can, its own services too
+	NetworkNAT  Network = "nat"  // what this machine can but not its loopback, by slirp4netns
+)
+
+// Options say how a file is run. What is zero has a default.
+type Options struct {
+	Network Network       // NetworkNone
+	Timeout time.Duration // from Release on, 10 minutes
+
+	// MemoryMB is what its processes may use, DiskMB what it may write, to folders
+	// that lie in memory too. 1024 and 512.
+	MemoryMB, DiskMB int
+	Processes        int     // and threads, 256
+	CPUs             float64 // 1
+
+	Entry string   // of an archive: the path inside that is run; "" is the only one that can be
+	Args  []string // without the program's name
+
+	// Unconfined runs it without bubblewrap, on machines that have none: with a user
+	// of its own if the agent is root, but in this machine's root and network.
+	Unconfined bool
+	Log        *slog.Logger // slog.Default
 }
 
-// Options say how programs are run.
-type Options struct {
-	Limits  Limits
-	Network string // none, host or nat
-	Off     bool   // run them as this user, without any sandbox
-	DataDir string // the agent's own folder, absolute, which no sample sees
-	Log     *slog.Logger
-}
+// ErrProgram is for a file that cannot be run because of what it is: the fault is
+// in the file or in Entry, not in this machine.
+var ErrProgram = errors.New("cannot be run")
 
 const (
-	setupTimeout = 20 * time.Second
-	killTimeout  = 10 * time.Second
+	setupTimeout = 30 * time.Second
+	stopTimeout  = 10 * time.Second
+	pollInterval = 100 * time.Millisecond
 
-	inside = 1000 // the user and group in the sandbox
-
-	// The users that samples are run as by root; systemd's UIDS-GIDS keeps this
-	// range free. Each sandbox has one of its own, so that none can touch another's.
-	firstUser, users = 1_900_000_000, 10_000
-
-	workDir = "/tmp/sample"
+	// maxArgsBytes is what goes into one message, with room for the rest.
+	maxArgsBytes = 64 << 10
 )
 
-//nolint:gochecknoglobals // numbers the sandboxes of this program
-var nextUser atomic.Uint32
-
-// Child is a program that was spawned. It waits before its first instruction until
-// Release.
-type Child struct {
-	PID int // of the program, as this machine sees it
-
-	options  Options
-	cmd      *exec.Cmd
-	init     int // process 1 of its namespace, 0 without a sandbox
-	ns       string
-	cgroup   *cgroup
-	release  *os.File
-	slirp    *exec.Cmd
-	runDir   string
-	timer    atomic.Pointer[time.Timer]
-	timedOut atomic.Bool
-	killed   atomic.Bool
-	done     chan struct{}
-	note     []string
+func (o Options) withDefaults() (Options, error) {
+	if o.Network == "" {
+		o.Network = NetworkNone
+	}
+	switch {
+	case o.Network != NetworkNone && o.Network != NetworkHost && o.Network != NetworkNAT:
+		return o, fmt.Errorf("network %q: none, host or nat", o.Network)
+	case o.Unconfined && o.Network == NetworkNAT:
+		return o, errors.New("network nat: there is none without a sandbox")
+	case o.Timeout < 0 || o.MemoryMB < 0 || o.DiskMB < 0 || o.Processes < 0 || o.CPUs < 0:
+		return o, errors.New("a limit of the sandbox is negative")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Minute
+	}
+	if o.MemoryMB == 0 {
+		o.MemoryMB = 1024
+	}
+	if o.DiskMB == 0 {
+		o.DiskMB = 512
+	}
+	if o.Processes == 0 {
+		o.Processes = 256
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 1
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	size := 0
+	for _, arg := range o.Args {
+		if strings.ContainsRune(arg, 0) {
+			return o, errors.New("an argument has a zero byte in it")
+		}
+		size += len(arg) + 1
+	}
+	if size > maxArgsBytes {
+		return o, fmt.Errorf("arguments of %d bytes: %d are passed on", size, maxArgsBytes)
+	}
+	return o, nil
 }
 
-// Notes tells what of the limits or the network is not as it was asked for.
-func (c *Child) Notes() []string { return c.note }
+// Reason is why a program ended.
+type Reason string
 
-// Find gives the path of bubblewrap.
-func Find() (string, error) { return exec.LookPath("bwrap") }
+// The reasons.
+const (
+	ReasonExited  Reason = "exited"  // by itself, or by a signal that was not the sandbox's
+	ReasonStopped Reason = "stopped" // by Stop
+	ReasonTimeout Reason = "timeout" // its time was up
+	ReasonLimit   Reason = "limit"   // it used more than it may: see Limits
+)
 
-// Spawn starts the program, and holds it. What it prints goes nowhere.
-func Spawn(ctx context.Context, p *Program, o Options) (*Child, error) {
-	if o.Off {
-		return spawnBare(p, o)
-	}
-	bwrap, err := Find()
+// Result is how a program ended.
+type Result struct {
+	Reason   Reason
+	ExitCode int            // -1 if a signal ended it, or if it ended with its sandbox
+	Signal   syscall.Signal // 0 if none did
+	Limits   []string       // those it ran into, survived or not: memory, processes, cpu, disk
+	Duration time.Duration  // from Release to the end of the tree
+
+	Output      []byte // the end of what it printed, 64 KiB at most
+	OutputBytes int64  // of all that it printed
+	Left        []int  // processes that could not be ended: only those stuck in the kernel
+}
+
+// Process is a program that was started. Its methods may be called at any time.
+type Process struct {
+	options Options
+	notes   []string
+	entry   string
+
+	cmd       *exec.Cmd // bubblewrap, or process 1 itself
+	ended     chan struct{}
+	init      *os.Process // of the namespace; by pidfd
+	initPID   int
+	pid       int
+	namespace string // of pids; "" if it has none of its own
+	user      int    // that nothing else runs as; 0 if there is none
+	cgroup    *cgroup
+	nat       *exec.Cmd
+	natEnded  chan struct{}
+	natSaid   *tail
+	folder    string // to remove
+	output    *tail
+	control   *net.UnixConn // to the held program
+	reports   *net.UnixConn // from process 1
+
+	mu       sync.Mutex
+	released time.Time
+	reason   Reason
+	limits   map[string]bool
+	status   *syscall.WaitStatus
+	result   Result
+
+	letting     sync.Mutex // held while it is released
+	releaseOnce sync.Once
+	releaseErr  error
+	stopOnce    sync.Once
+	stop        chan struct{} // asks for the end
+	done        chan struct{}
+}
+
+// Start makes a sandbox, puts the file into it, and starts it up to where its first
+// instruction would be: then PID can be watched, and Release lets it run. An error
+// that is the file's wraps ErrProgram. ctx is for the start only.
+func Start(ctx context.Context, file string, o Options) (*Process, error) {
+	o, err := o.withDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("bubblewrap is not installed, without which no sandbox is made: %w", err)
-	}
-	return spawnSandboxed(ctx, bwrap, p, o)
-}
-
-// holdScript sets the limits that the kernel has for each process, and for the
-// user's processes in this user namespace; says that it is there, waits, and
-// becomes the program. To set them from outside would take a right that not every
-// root has. The units are those of the standard's ulimit; processes are -u to bash
-// and -p to dash.
-func holdScript(l Limits) string {
-	limits := fmt.Sprintf("ulimit -c 0 && ulimit -n 1024 && ulimit -d %d && ulimit -f %d && ulimit -t %d && ulimit -l 64",
-		l.MemoryBytes>>10, l.DiskBytes>>9, int(l.Timeout/time.Second)+1)
-	if l.Processes > 0 {
-		limits += fmt.Sprintf(" && { ulimit -u %d 2>/dev/null || ulimit -p %d; }", l.Processes, l.Processes)
-	}
-	return limits + ` || exit 125; echo >&4; read -r _ <&3 || exit 125; exec 3<&- 4>&-; exec "$@" >/dev/null 2>&1`
-}
-
-func spawnSandboxed(ctx context.Context, bwrap string, p *Program, o Options) (c *Child, err error) {
-	c = &Child{options: o, done: make(chan struct{})}
-	seccomp, err := filterFile()
-	if err != nil {
-		return nil, fmt.Errorf("the system call filter: %w", err)
-	}
-	defer seccomp.Close()
-	holdR, holdW, err1 := os.Pipe()
-	readyR, readyW, err2 := os.Pipe()
-	infoR, infoW, err3 := os.Pipe()
-	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	c.release = holdW
-	defer readyR.Close()
-	defer infoR.Close()
-
-	var errOut limitedBuffer
-	c.cmd = exec.Command(bwrap, append([]string{"--args", "5", "--", "/bin/sh", "-c", holdScript(o.Limits), "sh"}, p.argv...)...) //nolint:noctx // it ends by Kill, which makes sure
-	c.cmd.Stderr = &errOut
-	c.cmd.Env = []string{}
-	c.cmd.Dir = "/"
-	c.cmd.ExtraFiles = []*os.File{holdR, readyW, nil, infoW, seccomp} // 3 …
-	pass := func(f *os.File) string {
-		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, f)
-		return strconv.Itoa(2 + len(c.cmd.ExtraFiles))
+	upload, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("open the file: %w", err)
 	}
-	var ours []*os.File
+	defer upload.Close()
+	if info, err := upload.Stat(); err != nil {
+		return nil, fmt.Errorf("open the file: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is not a regular file", filepath.Base(file), ErrProgram)
+	}
+	p := &Process{
+		options: o, ended: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{}),
+		limits: map[string]bool{},
+	}
+	if err := p.start(ctx, upload, filepath.Base(file)); err != nil {
+		return nil, err
+	}
+	go p.supervise()
+	return p, nil
+}
+
+// PID is the held program's, in the agent's pid namespace; it stays that of the
+// program.
+func (p *Process) PID() int { return p.pid }
+
+// Entry is the path of what is run, as the program sees it.
+func (p *Process) Entry() string { return p.entry }
+
+// Notes tells which limits this machine cannot set as they were asked for, and what
+// of an archive was left out.
+func (p *Process) Notes() []string { return p.notes }
+
+// Done is closed when all of the tree has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Result is what there is to say once Done is closed.
+func (p *Process) Result() Result {
+	select {
+	case <-p.done:
+	default:
+		return Result{ExitCode: -1}
+	}
+	return p.result
+}
+
+// Release lets the program run, and returns when it has been executed. The error
+// says why it could not be, if so; the tree has then ended or is about to.
+func (p *Process) Release() error {
+	p.releaseOnce.Do(func() { p.releaseErr = p.letGo() })
+	return p.releaseErr
+}
+
+func (p *Process) letGo() error {
+	p.letting.Lock()
+	defer p.letting.Unlock()
+	p.mu.Lock()
+	p.released = time.Now()
+	p.mu.Unlock()
+	if err := send(p.control, message{Op: opGo}); err != nil {
+		return fmt.Errorf("release the program: %w", err)
+	}
+	if err := p.control.SetReadDeadline(time.Now().Add(setupTimeout)); err != nil {
+		return fmt.Errorf("release the program: %w", err)
+	}
+	// The socket closes when it executes the program.
+	m, _, err := receive(p.control)
+	switch {
+	case errors.Is(err, errClosed), errors.Is(err, net.ErrClosed): // or it was stopped
+		return nil
+	case err != nil:
+		return fmt.Errorf("release the program: %w", err)
+	}
+	if err := m.failure(); err != nil {
+		return fmt.Errorf("%s: %w", p.entry, err)
+	}
+	return nil
+}
+
+// Stop ends the whole tree, and returns when it has ended.
+func (p *Process) Stop() {
+	p.end(ReasonStopped)
+	<-p.done
+}
+
+func (p *Process) end(why Reason) {
+	p.stopOnce.Do(func() {
+		p.mu.Lock()
+		p.reason = why
+		p.mu.Unlock()
+		close(p.stop)
+	})
+}
+
+func (p *Process) start(ctx context.Context, upload *os.File, name string) (err error) {
+	var closers []*os.File
 	defer func() {
-		for _, f := range ours {
+		for _, f := range closers {
 			_ = f.Close()
 		}
 	}()
-	var faults []error
-	text := func(name, content string) *os.File {
-		f, err := memfd(name, []byte(content))
-		ours, faults = append(ours, f), append(faults, err)
-		return f
+	pair := func() (*net.UnixConn, *os.File, error) {
+		ours, theirs, err := socketPair()
+		closers = append(closers, theirs)
+		return ours, theirs, err
 	}
-	args := arguments(p, o, pass, text)
-	argsFile := text("arguments", strings.Join(args, "\x00")+"\x00")
-	if err := errors.Join(faults...); err != nil {
-		return nil, err
-	}
-	c.cmd.ExtraFiles[2] = argsFile
-	if os.Getuid() == 0 {
-		// As root's own user the sample would own what root owns.
-		c.cmd.SysProcAttr = Unprivileged()
-	}
-	err = c.cmd.Start()
-	_ = holdR.Close()
-	_ = readyW.Close()
-	_ = infoW.Close()
+	reports, reportsFD, err := pair()
 	if err != nil {
-		_ = holdW.Close()
-		return nil, fmt.Errorf("bubblewrap: %w", err)
+		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.cmd.Wait() }()
+	p.reports = reports
+	control, controlFD, err := pair()
+	if err != nil {
+		_ = reports.Close()
+		return err
+	}
+	p.control = control
+	self, err := program()
+	if err != nil {
+		p.closeSockets()
+		return err
+	}
+	closers = append(closers, self)
+	p.output, err = newTail()
+	if err != nil {
+		p.closeSockets()
+		return err
+	}
+	files := []*os.File{fdReports - 3: reportsFD, fdControl - 3: controlFD, fdUpload - 3: upload, fdProgram - 3: self}
+	credential, note := newCredential()
+	if note != "" {
+		p.notes = append(p.notes, note)
+	}
+	if credential != nil && credential.Uid != nobody { // which others run as
+		p.user = int(credential.Uid)
+	}
+	order := order{Name: name, Entry: p.options.Entry, Args: p.options.Args, Limits: limitsOf(p.options)}
+	if p.options.Unconfined {
+		err = p.command(files, credential, &order)
+	} else {
+		var extra []*os.File
+		extra, err = p.bubblewrap(files)
+		closers = append(closers, extra...)
+		order.Dir, order.Env = homeDir, environment(homeDir)
+	}
+	if err != nil {
+		p.closeSockets()
+		p.output.close()
+		return errors.Join(err, p.removeFolder())
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.output.w, p.output.w
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Setsid: p.options.Unconfined}
+	err = run(p.cmd, p.ended)
+	p.output.started()
+	for _, f := range closers { // else their ends would not be seen
+		_ = f.Close()
+	}
+	closers = nil
+	if err != nil {
+		p.closeSockets()
+		p.output.close()
+		return errors.Join(fmt.Errorf("start the sandbox: %w", err), p.removeFolder())
+	}
+	if err := p.prepare(ctx, order); err != nil {
+		said := p.abandon()
+		if said != "" && !errors.Is(err, ErrProgram) {
+			err = fmt.Errorf("%w (%s)", err, said)
+		}
+		return err
+	}
+	return nil
+}
 
+// prepare brings the program to where it is held, with its limits set.
+func (p *Process) prepare(ctx context.Context, o order) error {
 	deadline := time.Now().Add(setupTimeout)
 	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
 		deadline = at
 	}
-	if err := c.prepare(infoR, readyR, deadline); err != nil {
-		_ = holdW.Close()
-		_ = c.cmd.Process.Kill() // die-with-parent takes the rest along
-		<-ended                  //nolint:errcheck // its status is read elsewhere
-		if c.cgroup != nil {
-			c.cgroup.remove()
+	for _, c := range []*net.UnixConn{p.reports, p.control} {
+		if err := c.SetDeadline(deadline); err != nil {
+			return fmt.Errorf("make the sandbox: %w", err)
 		}
-		return nil, fmt.Errorf("the sandbox could not be made: %w: %s", err, strings.TrimSpace(errOut.String()))
 	}
-	go c.reap(ended)
-	return c, nil
-}
-
-// prepare waits until the program is held, and sets its limits.
-func (c *Child) prepare(infoR, readyR *os.File, deadline time.Time) error {
-	_ = infoR.SetReadDeadline(deadline) // pipes can do that
-	_ = readyR.SetReadDeadline(deadline)
-	var info struct {
-		ChildPID int `json:"child-pid"`
+	stopWatching := context.AfterFunc(ctx, func() {
+		_ = p.reports.SetDeadline(time.Unix(1, 0))
+		_ = p.control.SetDeadline(time.Unix(1, 0))
+	})
+	defer stopWatching()
+	if _, pid, err := receive(p.reports); err != nil {
+		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
+	} else if p.init, err = os.FindProcess(pid); err != nil {
+		return fmt.Errorf("make the sandbox: find its process 1: %w", err)
+	} else {
+		p.initPID = pid
 	}
-	if err := json.NewDecoder(infoR).Decode(&info); err != nil || info.ChildPID <= 1 {
-		return fmt.Errorf("bubblewrap did not tell its child: %w", err)
-	}
-	c.init = info.ChildPID
-	if _, err := readyR.Read(make([]byte, 1)); err != nil {
-		return fmt.Errorf("the program did not get to its start: %w", err)
-	}
-	tree, err := procfs.Descendants(c.init)
-	if err != nil || len(tree) < 2 {
-		return fmt.Errorf("the held program is not to be found: %w", err)
-	}
-	c.PID = tree[len(tree)-1]
-	if c.ns = procfs.PIDNamespace(c.init); c.ns == "" || c.ns == procfs.PIDNamespace(os.Getpid()) {
-		return errors.New("the sandbox's processes cannot be told from others")
-	}
-	c.cgroup, err = newCgroup("ospulse-"+rand.Text()[:12], c.options.Limits)
-	if err == nil {
-		err = c.cgroup.add(c.cmd.Process.Pid, c.init, c.PID)
-	}
+	_, pid, err := receive(p.control)
 	if err != nil {
-		c.options.Log.Debug("no cgroup", "error", err)
-		c.note = append(c.note, "memory is limited for each process, not for all together, and processors not at all: no cgroup can be made")
-	} else if len(c.cgroup.lacks) > 0 {
-		c.note = append(c.note, "processors are not limited: the cgroup has no cpu controller")
+		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
 	}
-	if c.options.Network == "nat" {
-		return c.startNAT(deadline)
+	p.pid = pid
+	if !p.options.Unconfined {
+		ours, err1 := pidNamespace(os.Getpid())
+		theirs, err2 := pidNamespace(p.pid)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("make the sandbox: %w", err)
+		}
+		if ours == theirs {
+			return errors.New("make the sandbox: it has no pid namespace of its own")
+		}
+		p.namespace = theirs
+	}
+	if err := p.limit(); err != nil {
+		return err
+	}
+	if p.options.Network == NetworkNAT {
+		if err := p.startNAT(deadline); err != nil {
+			return err
+		}
+	}
+	if err := send(p.control, message{Op: opPrepare, Order: &o}); err != nil {
+		return fmt.Errorf("prepare the file: %w", err)
+	}
+	m, _, err := receive(p.control)
+	if errors.Is(err, errClosed) && ctx.Err() == nil {
+		return fmt.Errorf("%w: what takes it apart was ended by its limits (%d MB of memory)", ErrProgram, p.options.MemoryMB)
+	} else if err != nil {
+		return fmt.Errorf("prepare the file: %w", errors.Join(ctx.Err(), err))
+	}
+	if err := m.failure(); err != nil {
+		return err
+	}
+	p.entry = m.Entry
+	p.notes = append(p.notes, m.Notes...)
+	for _, c := range []*net.UnixConn{p.reports, p.control} {
+		if err := c.SetDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("make the sandbox: %w", err)
+		}
+	}
+	if !stopWatching() {
+		return fmt.Errorf("make the sandbox: %w", ctx.Err())
 	}
 	return nil
 }
 
-// startNAT connects the sandbox's network to the outside by user-mode networking.
-func (c *Child) startNAT(deadline time.Time) error {
-	slirp, err := exec.LookPath("slirp4netns")
-	if err != nil {
-		return fmt.Errorf("SPAWN_NETWORK=nat needs slirp4netns, please install it: %w", err)
+// limit sets the limits that are set from outside.
+func (p *Process) limit() error {
+	name := "ospulse-" + strings.ToLower(rand.Text()[:12])
+	c, lacks := newCgroup(cgroupRoot, name, limitsOf(p.options))
+	p.cgroup = c
+	if err := c.add(p.pid); err != nil {
+		return fmt.Errorf("limit the sandbox: %w", err)
 	}
-	readyR, readyW, err := os.Pipe()
-	if err != nil {
-		return err
+	if lacks != "" {
+		p.notes = append(p.notes, lacks)
 	}
-	defer readyR.Close()
-	// bubblewrap's network belongs to the outer of two user namespaces.
-	netns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.PID))
-	if err != nil {
-		_ = readyW.Close()
-		return err
-	}
-	defer netns.Close()
-	owner, err := unix.IoctlRetInt(int(netns.Fd()), unix.NS_GET_USERNS)
-	if err != nil {
-		_ = readyW.Close()
-		return fmt.Errorf("the owner of the sandbox's network: %w", err)
-	}
-	userns := os.NewFile(uintptr(owner), "userns")
-	defer userns.Close()
-	var out limitedBuffer
-	c.slirp = exec.Command(slirp, "--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=3", //nolint:noctx // it ends by Kill
-		"--netns-type=path", "--userns-path=/proc/self/fd/4", "/proc/self/fd/5", "tap0")
-	c.slirp.ExtraFiles = []*os.File{readyW, userns, netns}
-	c.slirp.Stderr = &out
-	if sys := c.cmd.SysProcAttr; sys != nil {
-		c.slirp.SysProcAttr = &syscall.SysProcAttr{Credential: sys.Credential}
-	}
-	err = c.slirp.Start()
-	_ = readyW.Close()
-	if err != nil {
-		c.slirp = nil
-		return err
-	}
-	_ = readyR.SetReadDeadline(deadline)
-	if _, err := readyR.Read(make([]byte, 1)); err != nil {
-		_ = c.slirp.Process.Kill()
-		_ = c.slirp.Wait()
-		return fmt.Errorf("slirp4netns did not come up: %w: %s", err, strings.TrimSpace(out.String()))
+	if p.namespace != "" {
+		for _, dir := range []string{homeDir, "/tmp", "/dev/shm"} {
+			if err := limitInodes(p.pid, dir, inodes(p.options.DiskMB)); err != nil {
+				p.options.Log.Debug("the number of files cannot be limited", "folder", dir, "error", err)
+				if c.controls("memory") {
+					break // they are memory too
+				}
+				p.notes = append(p.notes, "the number of empty files is not limited: that takes root, or a memory cgroup")
+				break
+			}
+		}
 	}
 	return nil
 }
 
-// arguments gives bubblewrap's. pass makes it inherit a file, text makes one.
-func arguments(p *Program, o Options, pass func(*os.File) string, text func(name, content string) *os.File) []string {
-	args := []string{
-		"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-		"--uid", strconv.Itoa(inside), "--gid", strconv.Itoa(inside), "--hostname", "desktop",
-		"--disable-userns", "--new-session", "--die-with-parent", "--info-fd", "6", "--seccomp", "7",
-		"--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "--setenv", "HOME", "/tmp",
-		"--setenv", "USER", "user", "--setenv", "LOGNAME", "user", "--setenv", "LANG", "C.UTF-8", "--setenv", "SHELL", "/bin/sh",
-	}
-	if o.Network != "host" {
-		args = append(args, "--unshare-net")
-	}
-	// The root is made of what programs need, not of all that is here.
-	args = append(args, "--ro-bind", "/usr", "/usr")
-	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
-		if target, err := os.Readlink(dir); err == nil {
-			args = append(args, "--symlink", target, dir)
-		} else if _, err := os.Stat(dir); err == nil {
-			args = append(args, "--ro-bind", dir, dir)
-		}
-	}
-	for _, name := range []string{
-		"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld-musl-x86_64.path", "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs",
-		"nsswitch.conf", "gai.conf", "host.conf", "services", "protocols", "localtime", "timezone", "os-release", "debian_version", "mime.types", "terminfo", "profile", "bash.bashrc", "inputrc",
-	} {
-		args = append(args, "--ro-bind-try", "/etc/"+name, "/etc/"+name)
-	}
-	args = append(args,
-		"--perms", "0444", "--ro-bind-data", pass(text("passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")), "/etc/passwd",
-		"--perms", "0444", "--ro-bind-data", pass(text("group", "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n")), "/etc/group",
-		"--perms", "0444", "--ro-bind-data", pass(text("hosts", "127.0.0.1 localhost desktop\n::1 localhost\n")), "/etc/hosts")
-	switch o.Network {
-	case "host":
-		args = append(args, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
-	case "nat": // slirp4netns answers there
-		args = append(args, "--perms", "0444", "--ro-bind-data", pass(text("resolv.conf", "nameserver 10.0.2.3\n")), "/etc/resolv.conf")
-	}
-	// No program of the agent, should it lie in the root's parts.
-	if exe, err := os.Executable(); err == nil && strings.HasPrefix(exe, "/usr/") {
-		args = append(args, "--ro-bind", "/dev/null", exe)
-	}
-	if strings.HasPrefix(o.DataDir, "/usr/") {
-		args = append(args, "--size", "4096", "--tmpfs", o.DataDir, "--remount-ro", o.DataDir)
-	}
-	// What can be written has a size: /dev is a file system without one, so it is
-	// made read-only.
-	size := strconv.FormatInt(o.Limits.DiskBytes, 10)
-	args = append(args, "--proc", "/proc", "--dev", "/dev",
-		"--perms", "1777", "--size", strconv.FormatInt(min(o.Limits.DiskBytes, 16<<20), 10), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
-		"--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--symlink", "/tmp", "/home/user", "--dir", "/var", "--symlink", "/tmp", "/var/tmp",
-		"--perms", "0755", "--dir", workDir)
-	made := map[string]bool{".": true}
-	for _, f := range p.files {
-		var dirs []string
-		for dir := path.Dir(f.name); !made[dir]; dir = path.Dir(dir) {
-			made[dir] = true
-			dirs = append([]string{dir}, dirs...)
-		}
-		for _, dir := range dirs {
-			args = append(args, "--perms", "0755", "--dir", workDir+"/"+dir)
-		}
-		args = append(args, "--perms", fmt.Sprintf("%#o", f.perm), "--file", pass(f.content), workDir+"/"+f.name)
-	}
-	args = append(args, "--remount-ro", "/", "--chdir", workDir)
-	return args
+// abandon ends what did not get to its start, and gives what it complained of.
+func (p *Process) abandon() string {
+	p.killAll()
+	<-p.ended
+	p.cleanUp()
+	return strings.TrimSpace(string(p.output.last(1000)))
 }
 
-func memfd(name string, content []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("a file in memory: %w", err)
-	}
-	file := os.NewFile(uintptr(fd), name)
-	if _, err := file.Write(content); err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	_, err = file.Seek(0, io.SeekStart)
-	return file, err
-}
-
-// spawnBare runs the program as this user, with limits, in a session of its own.
-func spawnBare(p *Program, o Options) (*Child, error) {
-	c := &Child{options: o, done: make(chan struct{})}
-	c.note = append(c.note, "there is no sandbox: the program has the rights of the agent's user (SPAWN_SANDBOX=false)")
-	var err error
-	if c.runDir, err = os.MkdirTemp(o.DataDir, "run-"); err != nil {
-		return nil, err
-	}
-	fail := func(err error) (*Child, error) { return nil, errors.Join(err, os.RemoveAll(c.runDir)) }
-	for _, f := range p.files {
-		if err := writeFile(filepath.Join(c.runDir, f.name), f); err != nil {
-			return fail(err)
+// supervise is there from the start to the end.
+func (p *Process) supervise() {
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		m, _, err := receive(p.reports)
+		if err == nil && m.Op == opExited {
+			p.mu.Lock()
+			status := syscall.WaitStatus(m.Status)
+			p.status = &status
+			p.mu.Unlock()
+		}
+	}()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	running, stop := true, p.stop
+	for running {
+		select {
+		case <-p.ended:
+			p.letting.Lock() // Release hears why, if it was not executed
+			running = false
+			p.letting.Unlock()
+		case <-stop:
+			p.killAll()
+			select {
+			case <-p.ended:
+			case <-time.After(stopTimeout): // it is stuck in the kernel
+			}
+			running = false
+		case <-tick.C:
+			p.check()
 		}
 	}
-	holdR, holdW, err1 := os.Pipe()
-	readyR, readyW, err2 := os.Pipe()
-	if err := errors.Join(err1, err2); err != nil {
-		return fail(err)
-	}
-	defer readyR.Close()
-	c.release = holdW
-	limits := o.Limits
-	limits.Processes = 0 // those of this user that are no sample's would count
-	// A process between: who waits for a process that is traced by another thread of
-	// this program would take the tracer's stops from it.
-	c.cmd = exec.Command("/bin/sh", append([]string{"-c", `"$@"; exit $?`, "sh", "/bin/sh", "-c", holdScript(limits), "sh"}, p.argv...)...) //nolint:noctx // it ends by Kill
-	c.cmd.Dir = c.runDir
-	c.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + c.runDir, "LANG=C.UTF-8"}
-	c.cmd.ExtraFiles = []*os.File{holdR, readyW}
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = c.cmd.Start()
-	_ = holdR.Close()
-	_ = readyW.Close()
-	if err != nil {
-		_ = holdW.Close()
-		return fail(err)
-	}
-	_ = readyR.SetReadDeadline(time.Now().Add(setupTimeout))
-	_, err = readyR.Read(make([]byte, 1))
-	var tree []int
-	if err == nil {
-		tree, err = procfs.Descendants(c.cmd.Process.Pid)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.cmd.Wait() }()
-	if err != nil || len(tree) < 2 {
-		_ = holdW.Close()
-		_ = c.cmd.Process.Kill()
-		<-ended //nolint:errcheck // its status is read elsewhere
-		return fail(fmt.Errorf("the program did not get to its start: %w", err))
-	}
-	c.PID = tree[len(tree)-1]
-	if c.cgroup, err = newCgroup("ospulse-"+rand.Text()[:12], o.Limits); err == nil {
-		err = c.cgroup.add(c.cmd.Process.Pid, c.PID)
-	}
-	if err != nil {
-		c.note = append(c.note, "what leaves the program's process tree may outlive it: no cgroup can be made")
-	}
-	go c.reap(ended)
-	return c, nil
+	left := p.killAll()
+	_ = p.reports.SetReadDeadline(time.Now().Add(time.Second)) // it closed with process 1
+	<-exited
+	p.check()
+	p.cleanUp()
+	p.finish(left)
+	close(p.done)
 }
 
-func writeFile(to string, f file) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
+// check looks at the limits that are not the kernel's to keep.
+func (p *Process) check() {
+	p.mu.Lock()
+	released := p.released
+	p.mu.Unlock()
+	for _, name := range p.cgroup.hit() {
+		p.hit(name)
 	}
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, f.perm)
-	if err != nil {
-		return err
+	if !released.IsZero() && time.Since(released) > p.options.Timeout {
+		p.end(ReasonTimeout)
 	}
-	_, err = io.Copy(out, io.NewSectionReader(f.content, 0, 1<<62))
-	return errors.Join(err, out.Close())
+	if p.cgroup.controls("memory") && p.cgroup.controls("pids") {
+		return
+	}
+	members := p.members()
+	if len(members) >= p.options.Processes {
+		p.hit("processes")
+	}
+	if p.cgroup.controls("memory") {
+		return
+	}
+	if used := memoryOf(members); used > int64(p.options.MemoryMB+p.options.DiskMB)<<20 {
+		p.hit("memory")
+		p.end(ReasonLimit)
+	}
 }
 
-// Release lets the program run, for as long as it may.
-func (c *Child) Release() error {
-	c.timer.Store(time.AfterFunc(c.options.Limits.Timeout, func() {
-		c.timedOut.Store(true)
-		_ = c.Kill() // what is left is told to who asks next
-	}))
-	_, err := c.release.WriteString("\n")
-	return errors.Join(err, c.release.Close())
+func (p *Process) hit(limit string) {
+	p.mu.Lock()
+	p.limits[limit] = true
+	p.mu.Unlock()
 }
 
-// Done is closed when all of it has ended.
-func (c *Child) Done() <-chan struct{} { return c.done }
+// members lists the tree's processes, zombies left out. Process 1 is one of them
+// in a namespace.
+func (p *Process) members() []int {
+	switch {
+	case p.namespace != "":
+		return processes(func(pid int) bool {
+			ns, err := pidNamespace(pid)
+			return err == nil && ns == p.namespace
+		})
+	case p.user != 0:
+		return processes(func(pid int) bool { return userOf(pid) == p.user })
+	}
+	first := p.initPID
+	if first == 0 {
+		first = p.cmd.Process.Pid
+	}
+	inside := descendants(first)
+	inside[first] = true
+	for _, pid := range p.cgroup.members() {
+		inside[pid] = true
+	}
+	return processes(func(pid int) bool { return inside[pid] })
+}
 
-// ExitCode gives that of the program, once all of it has ended; 128 and the number
-// of the signal that ended it, if one did.
-func (c *Child) ExitCode() int { return c.cmd.ProcessState.ExitCode() }
-
-// Killed reports whether Kill was called.
-func (c *Child) Killed() bool { return c.killed.Load() }
-
-// TimedOut reports whether it was ended because its time was up.
-func (c *Child) TimedOut() bool { return c.timedOut.Load() }
-
-// reap waits for the end. In a sandbox that of process 1 is that of all. Without,
-// the program's children go on when it has ended, and are waited for as far as
-// they can be found.
-func (c *Child) reap(ended chan error) {
-	<-ended //nolint:errcheck // its status is read elsewhere
-	if c.init == 0 {
-		for !c.killed.Load() && len(c.rest()) > 0 {
-			time.Sleep(100 * time.Millisecond)
+// killAll ends the tree, and returns what is left of it after stopTimeout.
+func (p *Process) killAll() []int {
+	_ = p.control.Close() // one that is held gives up
+	deadline := time.Now().Add(stopTimeout)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		p.cgroup.kill()
+		if p.init != nil && p.namespace != "" {
+			_ = p.init.Kill() // all of the namespace ends with it
 		}
-	}
-	if c.slirp != nil {
-		_ = c.slirp.Process.Kill()
-		_ = c.slirp.Wait()
-	}
-	close(c.done)
-}
-
-// rest lists what is left of it.
-func (c *Child) rest() []int {
-	if c.init != 0 {
-		pids, err := procfs.PIDs()
-		if err != nil {
-			return nil
-		}
-		var left []int
-		for _, pid := range pids {
-			if p, err := procfs.Read(pid); err == nil && !p.Zombie && procfs.PIDNamespace(pid) == c.ns {
-				left = append(left, pid)
+		if p.namespace == "" && p.user != 0 {
+			if err := killUser(p.user); err != nil {
+				p.options.Log.Warn("the sample is killed process by process", "error", err)
 			}
 		}
-		return left
-	}
-	all, err := procfs.List()
-	if err != nil {
-		return nil
-	}
-	grouped := map[int]bool{}
-	if c.cgroup != nil && len(c.cgroup.dirs) > 0 {
-		text, _ := os.ReadFile(filepath.Join(c.cgroup.dirs[0], "cgroup.procs"))
-		for _, field := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(field); err == nil {
-				grouped[pid] = true
-			}
+		select {
+		case <-p.ended:
+		default:
+			_ = p.cmd.Process.Kill()
 		}
-	}
-	var left []int
-	for _, p := range all {
-		if p.Session == c.cmd.Process.Pid || grouped[p.PID] {
-			left = append(left, p.PID)
-		}
-	}
-	return left
-}
-
-// Kill ends all of it, whatever it does, and returns when that is so. It is an
-// error if something is left.
-func (c *Child) Kill() error {
-	c.killed.Store(true)
-	if timer := c.timer.Load(); timer != nil {
-		timer.Stop()
-	}
-	_ = c.release.Close() // one that is held gives up
-	deadline := time.Now().Add(killTimeout)
-	for {
-		if c.cgroup != nil {
-			c.cgroup.killAll()
-		}
-		left := c.rest()
-		if c.init != 0 { // the kernel ends the namespace with it, before it is gone itself
-			for _, pid := range left {
-				if pid == c.init {
-					_ = unix.Kill(pid, unix.SIGKILL)
+		left := p.members()
+		if p.namespace == "" {
+			// One that is stopped makes no more of itself while the others are killed.
+			for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+				for _, pid := range left {
+					_ = syscall.Kill(pid, signal)
 				}
 			}
-			if len(left) > 0 {
-				_ = c.cmd.Process.Kill()
-			}
-		} else {
-			for _, pid := range left {
-				_ = unix.Kill(pid, unix.SIGKILL)
-			}
 		}
-		if len(left) == 0 {
-			break
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d processes of the sample are still there: %v", len(left), left)
+		time.Sleep(wait)
+	}
+}
+
+func (p *Process) cleanUp() {
+	p.endNAT()
+	p.closeSockets()
+	p.output.close()
+	for _, name := range p.cgroup.hit() {
+		p.hit(name)
+	}
+	if err := errors.Join(p.cgroup.remove(), p.removeFolder()); err != nil {
+		p.options.Log.Warn("the sandbox left something behind", "error", err)
+	}
+	if p.init != nil {
+		_ = p.init.Release() // it is gone
+	}
+}
+
+func (p *Process) closeSockets() {
+	_ = p.reports.Close()
+	_ = p.control.Close()
+}
+
+func (p *Process) removeFolder() error {
+	if p.folder == "" {
+		return nil
+	}
+	return os.RemoveAll(p.folder)
+}
+
+func (p *Process) finish(left []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := Result{Reason: p.reason, ExitCode: -1, Left: left}
+	r.Output, r.OutputBytes = p.output.last(tailBytes), p.output.total()
+	if !p.released.IsZero() {
+		r.Duration = time.Since(p.released)
+	}
+	if s := p.status; s != nil && s.Signaled() {
+		r.Signal = s.Signal()
+		switch r.Signal {
+		case syscall.SIGXCPU:
+			p.limits["cpu"] = true
+		case syscall.SIGXFSZ:
+			p.limits["disk"] = true
 		}
-		time.Sleep(5 * time.Millisecond)
+	} else if s != nil {
+		r.ExitCode = s.ExitStatus()
 	}
-	select {
-	case <-c.done:
-	case <-time.After(time.Until(deadline)):
-		return errors.New("the sandbox does not end")
+	for _, name := range []string{"memory", "processes", "cpu", "disk"} {
+		if p.limits[name] {
+			r.Limits = append(r.Limits, name)
+		}
 	}
-	if c.cgroup != nil {
-		c.cgroup.remove()
+	if r.Reason == "" {
+		r.Reason = ReasonExited
+		if p.limits["memory"] && r.Signal == syscall.SIGKILL || r.Signal == syscall.SIGXCPU || r.Signal == syscall.SIGXFSZ {
+			r.Reason = ReasonLimit
+		}
 	}
-	if c.runDir != "" {
-		return os.RemoveAll(c.runDir)
+	p.result = r
+}
+
+// The users that samples are run as by root; systemd's UIDS-GIDS.md has this range
+// unused. Each sandbox has one of its own, so that none can touch another's.
+const firstUser, users = 1_900_000_000, 1_000_000
+
+// sampleFolder begins the names of the folders of samples that have no sandbox.
+const sampleFolder = "ospulse-sample-"
+
+// newCredential gives a user that owns nothing, if this program may change to one.
+func newCredential() (*syscall.Credential, string) {
+	if os.Geteuid() != 0 {
+		return nil, ""
+	}
+	n, err := rand.Int(rand.Reader, big.NewInt(users))
+	if err != nil {
+		n = new(big.Int) // it does not fail
+	}
+	id := uint32(firstUser + n.Int64())
+	if !mapped(id) {
+		return &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{}},
+			"samples share the user nobody: this machine (a container) has no others"
+	}
+	return &syscall.Credential{Uid: id, Gid: id, Groups: []uint32{}}, ""
+}
+
+const nobody = 65534
+
+// mapped reports whether there is such a user in this user namespace.
+func mapped(id uint32) bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		first, err1 := strconv.ParseUint(f[0], 10, 32)
+		count, err2 := strconv.ParseUint(f[2], 10, 32)
+		if err1 == nil && err2 == nil && uint64(id) >= first && uint64(id) < first+count {
+			return true
+		}
+	}
+	return false
+}
+
+// command makes the one of a program without a sandbox.
+func (p *Process) command(files []*os.File, credential *syscall.Credential, o *order) error {
+	dir, err := os.MkdirTemp("", sampleFolder)
+	if err != nil {
+		return fmt.Errorf("make a folder for the file: %w", err)
+	}
+	p.folder = dir
+	if credential != nil {
+		if err := os.Chown(dir, int(credential.Uid), int(credential.Gid)); err != nil {
+			return fmt.Errorf("make a folder for the file: %w", err)
+		}
+	}
+	o.Dir, o.Env, o.NoUserLimit = dir, environment(dir), credential == nil
+	p.notes = append(p.notes, "there is no sandbox: the program sees this machine's files and network, and what it writes is limited by file only")
+	p.cmd = exec.Command(programPath, LaunchCommand, roleInit) //nolint:noctx // killAll ends it
+	p.cmd.Dir, p.cmd.Env, p.cmd.ExtraFiles = "/", []string{}, files
+	return nil
+}
+
+// run starts a command, and closes ended when it has. The kernel ends what dies with
+// its parent when the parent's *thread* ends: it has one of its own until then, that
+// nothing else can end.
+func run(cmd *exec.Cmd, ended chan struct{}) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is not how the program did
+			close(ended)
+		}
+	}()
+	return <-started
+}
+
+// killUser kills all processes of a user, at once: none can fork meanwhile.
+func killUser(user int) error {
+	self, err := program()
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	cmd := exec.Command("/proc/self/fd/3", LaunchCommand, roleKill) //nolint:noctx // it does one thing and ends
+	cmd.Env, cmd.ExtraFiles = []string{}, []*os.File{self}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user), Groups: []uint32{}}}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("kill what user %d runs: %w", user, err)
 	}
 	return nil
 }
 
-// limitedBuffer keeps the beginning of what a program complains about.
-type limitedBuffer struct{ text bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := 4096 - b.text.Len(); room > 0 {
-		b.text.Write(p[:min(room, len(p))])
+func environment(home string) []string {
+	return []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME=" + home, "PWD=" + home,
+		"USER=user", "LOGNAME=user", "SHELL=/bin/sh", "LANG=C.UTF-8", "TMPDIR=/tmp",
 	}
-	return len(p), nil
 }
 
-func (b *limitedBuffer) String() string { return b.text.String() }
+// errClosed is for a socket whose other end is gone.
+var errClosed = errors.New("it has ended")
 
-// Unprivileged gives the attributes by which root starts a process as a user that
-// owns nothing.
-func Unprivileged() *syscall.SysProcAttr {
-	user := firstUser + nextUser.Add(1)%users
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{}}}
+func send(c *net.UnixConn, m message) error {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = c.Write(text)
+	return err
+}
+
+// receive gives the next message, and the pid of who sent it, which the kernel
+// tells.
+func receive(c *net.UnixConn) (m message, pid int, err error) {
+	text, oob := make([]byte, maxMessageBytes), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	n, oobn, flags, _, err := c.ReadMsgUnix(text, oob)
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || err == nil && n == 0:
+		return m, 0, errClosed
+	case err != nil:
+		return m, 0, err
+	case flags&unix.MSG_TRUNC != 0:
+		return m, 0, errors.New("a message from the sandbox is too long")
+	}
+	controls, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err == nil && len(controls) != 1 {
+		err = errors.New("a message from the sandbox has no sender")
+	}
+	if err != nil {
+		return m, 0, err
+	}
+	sender, err := unix.ParseUnixCredentials(&controls[0])
+	if err != nil {
+		return m, 0, err
+	}
+	if err := json.Unmarshal(text[:n], &m); err != nil {
+		return m, 0, fmt.Errorf("a message from the sandbox: %w", err)
+	}
+	return m, int(sender.Pid), nil
+}
+
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
+	defer ours.Close()
+	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		_ = theirs.Close()
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	c, err := net.FileConn(ours)
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	return c.(*net.UnixConn), theirs, nil
 }

@@ -1,0 +1,440 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const script = "#!/bin/sh\necho it ran \"$@\"\n"
+
+// packed is a file of an archive.
+type packed struct {
+	name, content string
+	mode          fs.FileMode
+	link          string // makes it a link
+}
+
+func zipped(t testing.TB, files ...packed) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range files {
+		h := &zip.FileHeader{Name: f.name, Method: zip.Deflate}
+		h.SetMode(f.mode)
+		content := f.content
+		if f.link != "" {
+			h.SetMode(fs.ModeSymlink | 0o777)
+			content = f.link
+		}
+		e, err := w.CreateHeader(h)
+		if err == nil {
+			_, err = e.Write([]byte(content))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func tarred(t testing.TB, files ...packed) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, f := range files {
+		h := &tar.Header{Name: f.name, Size: int64(len(f.content)), Mode: int64(f.mode.Perm())}
+		switch {
+		case f.link != "":
+			h.Typeflag, h.Linkname = tar.TypeSymlink, f.link
+		case f.mode&fs.ModeDevice != 0:
+			h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, 8, 0
+		case f.mode&fs.ModeNamedPipe != 0:
+			h.Typeflag = tar.TypeFifo
+		case f.mode&fs.ModeDir != 0:
+			h.Typeflag = tar.TypeDir
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(f.content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func gzipped(t testing.TB, content []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func golden(t testing.TB, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// elfOf gives the headers of a program that does not exist.
+func elfOf(machine, kind uint16) []byte {
+	h := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
+	for _, v := range []uint16{kind, machine} {
+		h = binary.LittleEndian.AppendUint16(h, v)
+	}
+	h = binary.LittleEndian.AppendUint32(h, 1)
+	for range 3 { // entry, program headers, section headers
+		h = binary.LittleEndian.AppendUint64(h, 0)
+	}
+	h = binary.LittleEndian.AppendUint32(h, 0)
+	for _, v := range []uint16{64, 56, 0, 64, 0, 0} {
+		h = binary.LittleEndian.AppendUint16(h, v)
+	}
+	return append(h, make([]byte, 64)...)
+}
+
+// foreign is an architecture that this machine is not.
+func foreign() uint16 {
+	if runtime.GOARCH == "arm64" {
+		return 62 // x86-64
+	}
+	return 183 // aarch64
+}
+
+func TestLoad(t *testing.T) {
+	run := packed{name: "run.sh", content: script, mode: 0o755}
+	data := packed{name: "data/readme.txt", content: "read me", mode: 0o644}
+	lib := packed{name: "lib.so", content: string(elfOf(map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH], 3)), mode: 0o755}
+	unmarked := packed{name: "run.sh", content: script, mode: 0o644}
+	many := make([]packed, 0, maxEntries+1)
+	for i := range maxEntries + 1 {
+		many = append(many, packed{name: fmt.Sprintf("f%d", i), mode: 0o644})
+	}
+	for name, test := range map[string]struct {
+		file  []byte
+		name  string
+		entry string
+		disk  int
+		run   string   // the path below the folder; "" for an error
+		files []string // that are there
+		fault string
+		notes int
+	}{
+		"a script":               {file: []byte(script), run: "up", files: []string{"up"}},
+		"a script without #!":    {file: []byte("echo it ran\n"), run: "up", files: []string{"up"}},
+		"named as it is":         {file: []byte(script), entry: "up", run: "up", files: []string{"up"}},
+		"named, and no archive":  {file: []byte(script), entry: "x", fault: "not an archive"},
+		"a name with a space":    {file: []byte(script), name: "my file.sh", run: "my file.sh", files: []string{"my file.sh"}},
+		"zip":                    {file: zipped(t, data, run), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip without modes":      {file: zipped(t, data, unmarked), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, entry named":       {file: zipped(t, run, packed{name: "bin/b", content: script, mode: 0o644}), entry: "bin/b", run: "bin/b", files: []string{"bin/b", "run.sh"}},
+		"zip, as on Windows":     {file: zipped(t, packed{name: `bin\b`, content: script, mode: 0o755}), entry: `bin\b`, run: "bin/b", files: []string{"bin/b"}},
+		"zip, entry in full":     {file: zipped(t, run), entry: "./run.sh", run: "run.sh", files: []string{"run.sh"}},
+		"zip, entry missing":     {file: zipped(t, run), entry: "other", fault: `no file "other"`},
+		"zip, entry is a folder": {file: zipped(t, run, data), entry: "data", fault: "not a file"},
+		"zip, entry leads out":   {file: zipped(t, run), entry: "../../bin/sh", fault: "no file"},
+		"zip, entry is text":     {file: zipped(t, run, data), entry: "data/readme.txt", run: "data/readme.txt", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, ambiguous":         {file: zipped(t, run, packed{name: "a.sh", content: script, mode: 0o755}), fault: "2 files in it can be, one has to be named: a.sh, run.sh"},
+		"zip, a library beside":  {file: zipped(t, run, lib), run: "run.sh", files: []string{"lib.so", "run.sh"}},
+		"zip, one is marked":     {file: zipped(t, run, packed{name: "a.sh", content: script, mode: 0o644}), run: "run.sh", files: []string{"a.sh", "run.sh"}},
+		"zip, nothing to run":    {file: zipped(t, data), fault: "no file in it is a program"},
+		"zip, empty":             {file: []byte("PK\x05\x06" + strings.Repeat("\x00", 18)), fault: "an empty zip archive"},
+		"zip, cut off":           {file: zipped(t, run, data)[:60], fault: "damaged"},
+		"zip, twice":             {file: zipped(t, run, run), fault: "twice"},
+		"zip, file and folder":   {file: zipped(t, packed{name: "a", content: "x", mode: 0o644}, packed{name: "a/b", content: "x", mode: 0o644}), fault: "damaged"},
+		"zip, leads out":         {file: zipped(t, run, packed{name: "../../../../tmp/evil", content: script, mode: 0o755}), fault: "leads out"},
+		"zip, leads out late":    {file: zipped(t, packed{name: "a/../../evil", content: script, mode: 0o755}), fault: "leads out"},
+		"zip, absolute":          {file: zipped(t, packed{name: "/etc/evil", content: script, mode: 0o755}), run: "etc/evil", files: []string{"etc/evil"}},
+		"zip, links":             {file: zipped(t, run, packed{name: "l", link: "run.sh"}, packed{name: "out", link: "/etc"}, packed{name: "d/up", link: "../.."}), run: "run.sh", files: []string{"l", "run.sh"}, notes: 1},
+		"zip, through a link":    {file: zipped(t, packed{name: "out", link: "/tmp"}, packed{name: "out/evil", content: script, mode: 0o755}), run: "out/evil", files: []string{"out/evil"}, notes: 1},
+		"zip, a link in between": {file: zipped(t, packed{name: "d/e/f", content: "x", mode: 0o644}, packed{name: "d/e/up", link: ".."}, packed{name: "d/e/up/../../evil", content: script, mode: 0o755}), run: "d/evil", files: []string{"d/e/f", "d/e/up", "d/evil"}},
+		"zip, a link as entry":   {file: zipped(t, run, packed{name: "l", link: "run.sh"}), entry: "l", run: "l", files: []string{"l", "run.sh"}},
+		"zip, setuid":            {file: zipped(t, packed{name: "s", content: script, mode: fs.ModeSetuid | 0o777}), run: "s", files: []string{"s"}},
+		"zip, too many":          {file: zipped(t, many...), fault: "more than 10000"},
+		"zip bomb":               {file: zipped(t, run, packed{name: "zeros", content: strings.Repeat("\x00", 3<<20), mode: 0o644}), disk: 2, fault: "larger than the disk"},
+		"encrypted":              {file: golden(t, "zipcrypto.zip"), run: "run.sh", files: []string{"readme.txt", "run.sh"}},
+		"encrypted, stored":      {file: golden(t, "zipcrypto-stored.zip"), run: "run.sh", files: []string{"run.sh"}},
+		"encrypted, streamed":    {file: golden(t, "zipcrypto-streamed.zip"), run: "-", files: []string{"-"}},
+		"encrypted, AES 256":     {file: golden(t, "aes256.zip"), run: "run.sh", files: []string{"readme.txt", "run.sh"}},
+		"encrypted, AES 128":     {file: golden(t, "aes128-stored.zip"), run: "run.sh", files: []string{"run.sh"}},
+		"another password":       {file: golden(t, "zipcrypto-other.zip"), fault: `password is not "infected"`},
+		"another password, AES":  {file: golden(t, "aes256-other.zip"), fault: `password is not "infected"`},
+		"another compression":    {file: golden(t, "lzma.zip"), fault: "compressed by method 14"},
+		"tar":                    {file: tarred(t, data, run), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"tar.gz":                 {file: gzipped(t, tarred(t, packed{name: "./d/", mode: fs.ModeDir | 0o700}, packed{name: "./d/run.sh", content: script, mode: 0o755})), run: "d/run.sh", files: []string{"d/run.sh"}},
+		"tar.bz2":                {file: golden(t, "tar.bz2"), run: "run.sh", files: []string{"readme.txt", "run.sh"}},
+		"tar, leads out":         {file: tarred(t, packed{name: "../evil", content: script, mode: 0o755}), fault: "leads out"},
+		"tar, links and devices": {file: tarred(t, run, packed{name: "out", link: "../../etc/passwd"}, packed{name: "sda", mode: fs.ModeDevice | 0o666}, packed{name: "p", mode: fs.ModeNamedPipe | 0o666}), run: "run.sh", files: []string{"run.sh"}, notes: 1},
+		"tar, cut off":           {file: tarred(t, run, data)[:1100], fault: "damaged"},
+		"tar.gz bomb":            {file: gzipped(t, tarred(t, run, packed{name: "zeros", content: strings.Repeat("\x00", 3<<20), mode: 0o644})), disk: 2, fault: "larger than the disk"},
+		"gzip of no tar":         {file: gzipped(t, []byte(script)), fault: "the tar archive is damaged"},
+		"empty":                  {file: nil, fault: "an empty file"},
+		"PDF":                    {file: []byte("%PDF-1.7\n%\xe2\xe3\n"), fault: "up cannot be run: it is a PDF document"},
+		"Windows":                {file: append([]byte("MZ\x90\x00\x03"), make([]byte, 100)...), fault: "a program for Windows"},
+		"7-Zip":                  {file: golden(t, "sevenzip.7z"), fault: "7-Zip archive (zip and tar can be opened)"},
+		"PNG":                    {file: []byte("\x89PNG\r\n\x1a\n\x00\x00"), fault: "a PNG image"},
+		"noise":                  {file: []byte("\x00\x01\x02\x03\xff\xfe"), fault: "data of an unknown kind"},
+		"another architecture":   {file: elfOf(foreign(), 2), fault: "and this machine is " + runtime.GOARCH},
+		"a library":              {file: []byte(lib.content), fault: "a shared library"},
+		"an object file":         {file: elfOf(map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH], 1), fault: "an object file"},
+		"no such interpreter":    {file: []byte("#! /usr/bin/python9 -u\n"), fault: `interpreter "/usr/bin/python9" is not`},
+		"lines of Windows":       {file: []byte("#!/bin/sh\r\necho\r\n"), fault: "lines end as on Windows"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			outer := t.TempDir()
+			dir := filepath.Join(outer, "a", "home")
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "up")
+			if err := os.WriteFile(path, test.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			upload, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer upload.Close()
+			o := order{Name: "up", Entry: test.entry, Args: []string{"x"}, Dir: dir, Limits: limits{DiskMB: 64}}
+			if test.name != "" {
+				o.Name = test.name
+			}
+			if test.disk != 0 {
+				o.Limits.DiskMB = test.disk
+			}
+			l, err := load(upload, o)
+			for p := range below(t, outer) {
+				if !strings.HasPrefix(p, "a/home/") {
+					t.Errorf("%s is outside", p)
+				}
+			}
+			if test.run == "" {
+				if !errors.Is(err, ErrProgram) || !strings.Contains(err.Error(), test.fault) || test.fault == "" {
+					t.Fatalf("error %v, want %q", err, test.fault)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := filepath.Join(dir, test.run); l.path != want || !slices.Contains(l.argv, want) || l.argv[len(l.argv)-1] != "x" {
+				t.Errorf("it runs %q: %q", l.path, l.argv)
+			}
+			if len(l.notes) != test.notes {
+				t.Errorf("notes: %q", l.notes)
+			}
+			found := below(t, dir)
+			if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, test.files) {
+				t.Errorf("there are %q, want %q", got, test.files)
+			}
+			for p, info := range found {
+				if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 {
+					t.Errorf("%s has mode %v", p, info.Mode())
+				}
+			}
+			if info, err := os.Stat(l.path); err != nil || info.Mode().Perm()&0o755 != 0o755 {
+				t.Errorf("its mode is %v (%v)", info.Mode(), err)
+			}
+		})
+	}
+}
+
+// below lists what is in a folder, but for folders.
+func below(t testing.TB, dir string) map[string]fs.FileInfo {
+	t.Helper()
+	found := map[string]fs.FileInfo{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		found[rel] = info
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestArchivesInTheSandbox goes all the way.
+func TestArchivesInTheSandbox(t *testing.T) {
+	needsBwrap(t)
+	start := func(t *testing.T, content []byte, o Options) (*Process, error) {
+		t.Helper()
+		p, err := Start(t.Context(), sample(t, string(content)), o)
+		if err == nil {
+			t.Cleanup(func() { p.Stop(); nothingLeft(t, p) })
+		}
+		return p, err
+	}
+	t.Run("runs", func(t *testing.T) {
+		for name, content := range map[string][]byte{"AES": golden(t, "aes256.zip"), "ZipCrypto": golden(t, "zipcrypto.zip"), "tar.bz2": golden(t, "tar.bz2")} {
+			o := small()
+			o.Args = []string{"well"}
+			p, err := start(t, content, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Entry() != "/home/user/run.sh" {
+				t.Errorf("%s: it runs %s", name, p.Entry())
+			}
+			if err := p.Release(); err != nil {
+				t.Fatal(err)
+			}
+			wait(t, p)
+			if r := p.Result(); string(r.Output) != "infected ran well\n" || r.ExitCode != 0 {
+				t.Errorf("%s: %d, %q", name, r.ExitCode, r.Output)
+			}
+		}
+	})
+	for name, test := range map[string]struct {
+		content []byte
+		disk    int
+		fault   string
+	}{
+		"a bomb of 100 MB": {bomb(t, 100<<20), 32, "larger than the disk"},
+		"a PDF":            {[]byte("%PDF-1.4\n"), 32, "sample cannot be run: it is a PDF document"},
+		"ambiguous":        {zipped(t, packed{name: "a", content: script, mode: 0o755}, packed{name: "b", content: script, mode: 0o755}), 32, "one has to be named: a, b"},
+		"an odd program":   {append([]byte("\x7fELF\x02\x01\x01"), bytes.Repeat([]byte{0xff}, 100)...), 32, "/home/user/sample: cannot be run: to execute it: exec format error"},
+		"a directory bomb": {zipped(t, packed{name: strings.Repeat("d/", 500) + "x", content: script, mode: 0o755}), 32, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := small()
+			o.DiskMB = test.disk
+			at := time.Now()
+			p, err := start(t, test.content, o)
+			if err == nil {
+				err = p.Release() // the kernel decides
+			}
+			if err == nil && test.fault == "" {
+				return
+			}
+			if !errors.Is(err, ErrProgram) || !strings.Contains(err.Error(), test.fault) {
+				t.Errorf("error %v", err)
+			}
+			if took := time.Since(at); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	t.Run("what cannot be executed leaves nothing", func(t *testing.T) {
+		if left, _ := filepath.Glob(cgroupRoot + "/*/ospulse-*"); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+// bomb is an archive of zeros.
+func bomb(t testing.TB, size int64) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	e, err := w.Create("zeros")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for zeros := make([]byte, 1<<20); size > 0; size -= int64(len(zeros)) {
+		if _, err := e.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(script), "")
+	f.Add(zipped(f, packed{name: "run.sh", content: script, mode: 0o755}, packed{name: "l", link: "run.sh"}), "l")
+	f.Add(zipped(f, packed{name: "../evil", content: script, mode: 0o755}, packed{name: "out", link: "/tmp"}), "../evil")
+	f.Add(tarred(f, packed{name: "run.sh", content: script, mode: 0o755}, packed{name: "l", link: "../.."}, packed{name: "l/x", content: "x", mode: 0o644}), "run.sh")
+	f.Add(gzipped(f, tarred(f, packed{name: "run.sh", content: script, mode: 0o755})), "")
+	f.Add(elfOf(62, 2), "")
+	files, err := filepath.Glob("testdata/*.*")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("%v: %v", files, err)
+	}
+	for _, name := range files {
+		f.Add(golden(f, filepath.Base(name)), "run.sh")
+	}
+	f.Fuzz(func(t *testing.T, content []byte, entry string) {
+		outer, err := os.MkdirTemp("/dev/shm", "fuzz-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(outer)
+		dir := filepath.Join(outer, "home")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := memfd("upload", content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fd.Close()
+		l, err := load(fd, order{Name: "up", Entry: entry, Dir: dir, Limits: limits{DiskMB: 1}})
+		total := int64(0)
+		for p, info := range below(t, outer) {
+			if !strings.HasPrefix(p, "home/") {
+				t.Fatalf("%s is outside", p)
+			}
+			if mode := info.Mode(); !mode.IsRegular() && mode.Type() != fs.ModeSymlink || mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+				t.Fatalf("%s is %v", p, mode)
+			}
+			if info.Mode().IsRegular() {
+				total += info.Size()
+			}
+			if target, err := filepath.EvalSymlinks(filepath.Join(outer, p)); err == nil && !strings.HasPrefix(target, dir) {
+				t.Fatalf("%s leads to %s", p, target)
+			}
+		}
+		if total > 1<<20+1 {
+			t.Fatalf("it wrote %d bytes", total)
+		}
+		var errno syscall.Errno
+		switch {
+		case err != nil && !errors.Is(err, ErrProgram) && !errors.As(err, &errno):
+			t.Fatalf("an error that is nobody's fault: %v", err)
+		case err == nil && !strings.HasPrefix(l.path, dir+"/"):
+			t.Fatalf("it runs %s", l.path)
+		}
+	})
+}

@@ -1,0 +1,100 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// TestFilter runs the program for all architectures, as the kernel would.
+func TestFilter(t *testing.T) {
+	var raw []bpf.RawInstruction
+	compiled := filter(tables)
+	for _, in := range compiled {
+		raw = append(raw, bpf.RawInstruction{Op: in.Code, Jt: in.Jt, Jf: in.Jf, K: in.K})
+	}
+	if n := len(compiled.bytes()); n != 8*len(raw) || len(raw) > 4096 {
+		t.Fatalf("%d bytes for %d instructions", n, len(raw))
+	}
+	instructions, ok := bpf.Disassemble(raw)
+	if !ok {
+		t.Fatal("it has instructions that are none")
+	}
+	vm, err := bpf.NewVM(instructions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(arch, number uint32, args ...uint64) uint32 {
+		t.Helper()
+		// The virtual machine loads as networks do, the kernel as its processor does.
+		data := make([]byte, 64)
+		binary.BigEndian.PutUint32(data[dataNumber:], number)
+		binary.BigEndian.PutUint32(data[dataArch:], arch)
+		for i, a := range args {
+			binary.BigEndian.PutUint32(data[dataArg0+8*i:], uint32(a))
+			binary.BigEndian.PutUint32(data[dataArg0+8*i+4:], uint32(a>>32))
+		}
+		got, err := vm.Run(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uint32(got)
+	}
+	for _, table := range tables {
+		denied, missing := map[uint32]bool{}, map[uint32]bool{}
+		for _, n := range table.denied {
+			denied[n] = true
+		}
+		for _, n := range table.missing {
+			missing[n] = true
+		}
+		if len(denied) != len(table.denied) || len(missing) != len(table.missing) {
+			t.Errorf("architecture %#x: a call is named twice", table.arch)
+		}
+		for n := range uint32(newest + 1000) {
+			args := []uint64{0, 0}
+			want := allow
+			switch {
+			case n > newest || missing[n]:
+				want = noCall
+			case denied[n]:
+				want = noPerm
+			case n == table.socket:
+				want = noFamily // AF_UNSPEC
+			}
+			if got := answer(table.arch, n, args...); got != want {
+				t.Errorf("architecture %#x, call %d: %#x, want %#x", table.arch, n, got, want)
+			}
+		}
+		for _, test := range []struct {
+			name   string
+			number uint32
+			args   []uint64
+			want   uint32
+		}{
+			{"clone of a thread", table.clone, []uint64{unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND}, allow},
+			{"clone of a user namespace", table.clone, []uint64{unix.CLONE_NEWUSER}, noPerm},
+			{"clone of a time", table.clone, []uint64{unix.CLONE_NEWCGROUP | uint64(unix.SIGCHLD)}, noPerm},
+			{"TIOCSTI", table.ioctl, []uint64{0, unix.TIOCSTI}, noPerm},
+			{"TIOCSTI with more", table.ioctl, []uint64{0, 7<<32 | unix.TIOCSTI}, noPerm},
+			{"TCGETS", table.ioctl, []uint64{0, unix.TCGETS}, allow},
+			{"personality", table.personality, []uint64{0x0400000}, noPerm},
+			{"personality asked for", table.personality, []uint64{0xffffffff}, allow},
+			{"AF_INET6", table.socket, []uint64{unix.AF_INET6}, allow},
+			{"AF_VSOCK", table.socket, []uint64{unix.AF_VSOCK}, noFamily},
+			{"x32", 0x40000000 + 39, nil, noCall},
+			{"a negative number", 0xffffffff, nil, noCall},
+		} {
+			if got := answer(table.arch, test.number, test.args...); got != test.want {
+				t.Errorf("architecture %#x, %s: %#x, want %#x", table.arch, test.name, got, test.want)
+			}
+		}
+	}
+	if got := answer(0xdead, 39); got != noPerm {
+		t.Errorf("an architecture without rules: %#x", got)
+	}
+}

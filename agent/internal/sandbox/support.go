@@ -1,0 +1,118 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Feature is whether something works here, and why not, or how.
+type Feature struct {
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// Support is what of the package works on this machine.
+type Support struct {
+	Sandbox Feature  `json:"sandbox"`         // a program was run in one
+	NAT     Feature  `json:"nat"`             // NetworkNAT
+	Limits  Feature  `json:"limits"`          // all that Options name are kept by the kernel
+	Notes   []string `json:"notes,omitempty"` // what is less than it should be
+}
+
+// Check says what of this works on this machine, and why not. It runs a program that
+// does nothing, which takes some 50 ms.
+func Check() Support {
+	var s Support
+	s.Sandbox.Detail, s.Notes = "", nil
+	version, err := trial(&s)
+	if err != nil {
+		s.Sandbox.Detail = err.Error()
+		if hint := usernsHint(); hint != "" && !errors.Is(err, errNoBubblewrap) {
+			s.Sandbox.Detail += "; " + hint
+		}
+		s.Limits.Detail = "there is no sandbox"
+	} else {
+		s.Sandbox = Feature{true, version}
+		s.Limits = Feature{len(s.Notes) == 0, strings.Join(s.Notes, "; ")}
+		if s.Limits.OK {
+			s.Limits.Detail = "memory, processes and processors by cgroup, disk by the size of its file systems"
+		}
+	}
+	path, err := exec.LookPath("slirp4netns")
+	switch {
+	case err != nil:
+		s.NAT.Detail = errNoSlirp.Error()
+	case !s.Sandbox.OK:
+		s.NAT.Detail = "there is no sandbox"
+	default:
+		s.NAT = Feature{true, path}
+		if err := checkTun(os.Geteuid() == 0); err != nil {
+			s.NAT = Feature{false, err.Error()}
+		}
+	}
+	return s
+}
+
+// trial runs /bin/true in a sandbox.
+func trial(s *Support) (version string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	path, err := exec.LookPath("bwrap")
+	if err != nil {
+		return "", errNoBubblewrap
+	}
+	said, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
+	}
+	dir, err := os.MkdirTemp("", "ospulse-check-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // it is in the folder for temporary files
+	file := filepath.Join(dir, "check")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 42\n"), 0o600); err != nil {
+		return "", err
+	}
+	p, err := Start(ctx, file, Options{Timeout: 10 * time.Second, MemoryMB: 256, DiskMB: 16, Processes: 32})
+	if err != nil {
+		return "", err
+	}
+	defer p.Stop()
+	s.Notes = p.Notes()
+	if err := p.Release(); err != nil {
+		return "", err
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		return "", errors.New("what is run in the sandbox does not end")
+	}
+	if r := p.Result(); r.ExitCode != 42 {
+		return "", fmt.Errorf("what is run in the sandbox does not end as it should: %s, exit code %d, signal %v", r.Reason, r.ExitCode, r.Signal)
+	}
+	return strings.TrimSpace(string(said)), nil
+}
+
+// usernsHint is the setting that forbids user namespaces here, if one does.
+func usernsHint() string {
+	for _, setting := range []struct{ file, bad, hint string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "user namespaces are switched off: sysctl user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "user namespaces are switched off: sysctl kernel.unprivileged_userns_clone=1"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "AppArmor keeps bwrap from user namespaces: it needs a profile that allows userns, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
+	} {
+		text, err := os.ReadFile(setting.file)
+		if err == nil && strings.TrimSpace(string(text)) == setting.bad {
+			return setting.hint
+		}
+	}
+	return ""
+}
