@@ -42,10 +42,10 @@ type entry struct {
 	executable bool
 }
 
-// load puts an uploaded file into o.Dir: as it is, or what is in it, if it is an
+// load puts an uploaded file into dir: as it is, or what is in it, if it is an
 // archive (zip, tar, tar.gz, tar.bz2).
-func load(upload *os.File, o order) (*loaded, error) {
-	root, err := os.OpenRoot(o.Dir)
+func load(upload *os.File, dir string, o order) (*loaded, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func prepare(root *os.Root, o order, name string) (*loaded, error) {
 	if err := file.Chmod(info.Mode().Perm() | 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	l := &loaded{path: filepath.Join(o.Dir, name)}
+	l := &loaded{path: filepath.Join(root.Name(), name)}
 	if k == kindText {
 		l.argv = []string{"/bin/sh"}
 	}

@@ -227,14 +227,14 @@ func TestLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer upload.Close()
-			o := order{Name: "up", Entry: test.entry, Args: []string{"x"}, Dir: dir, Limits: limits{DiskMB: 64}}
+			o := order{Name: "up", Entry: test.entry, Args: []string{"x"}, Limits: limits{DiskMB: 64}}
 			if test.name != "" {
 				o.Name = test.name
 			}
 			if test.disk != 0 {
 				o.Limits.DiskMB = test.disk
 			}
-			l, err := load(upload, o)
+			l, err := load(upload, dir, o)
 			for p := range below(t, outer) {
 				if !strings.HasPrefix(p, "a/home/") {
 					t.Errorf("%s is outside", p)
@@ -410,7 +410,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer fd.Close()
-		l, err := load(fd, order{Name: "up", Entry: entry, Dir: dir, Limits: limits{DiskMB: 1}})
+		l, err := load(fd, dir, order{Name: "up", Entry: entry, Limits: limits{DiskMB: 1}})
 		total := int64(0)
 		for p, info := range below(t, outer) {
 			if !strings.HasPrefix(p, "home/") {

@@ -168,6 +168,13 @@ func program() (*os.File, error) {
 	return file2, nil
 }
 
+func environment() []string {
+	return []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME=" + homeDir, "PWD=" + homeDir,
+		"USER=user", "LOGNAME=user", "SHELL=/bin/sh", "LANG=C.UTF-8", "TMPDIR=/tmp",
+	}
+}
+
 func memfd(name string, content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -253,9 +252,8 @@ func (c *cgroup) remove() error {
 	})
 }
 
-// RemoveStale removes what an agent which was killed has left behind: cgroups, and
-// folders of samples that had no sandbox. What is in use stays: the kernel does not
-// remove a cgroup then, and a folder is kept while its user runs anything.
+// RemoveStale removes the cgroups that an agent which was killed has left behind;
+// the kernel keeps those that are in use.
 func RemoveStale() {
 	self := filepath.Join(cgroupRoot, own())
 	parents := []string{self, filepath.Dir(self), cgroupRoot}
@@ -265,19 +263,6 @@ func RemoveStale() {
 	for _, parent := range parents {
 		for _, dir := range glob(filepath.Join(parent, "ospulse-*")) {
 			_ = os.Remove(dir) // no harm if it stays
-		}
-	}
-	for _, dir := range glob(filepath.Join(os.TempDir(), sampleFolder+"*")) {
-		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute { // one may be about to start
-			continue
-		}
-		owner, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || owner.Uid < firstUser || owner.Uid >= firstUser+users {
-			continue
-		}
-		if len(processes(func(pid int) bool { return userOf(pid) == int(owner.Uid) })) == 0 {
-			_ = os.RemoveAll(dir) // no harm if it stays
 		}
 	}
 }

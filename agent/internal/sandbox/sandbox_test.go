@@ -22,11 +22,13 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/procfs"
 )
 
 // The test's program is the agent: it has LaunchCommand, and these.
 const (
-	asAgent = "test-agent" // start a file in a sandbox, print its pid and the tree's, and wait
+	asAgent = "test-agent" // start a file in a sandbox, print the pid of its process 1, and wait
 	asCheck = "test-check" // start, release, and print the result
 )
 
@@ -36,14 +38,14 @@ func TestMain(m *testing.M) {
 		case LaunchCommand:
 			os.Exit(Launch(os.Args[2:], os.Stderr))
 		case asAgent, asCheck:
-			os.Exit(beAgent(os.Args[1], os.Args[2], len(os.Args) > 3))
+			os.Exit(beAgent(os.Args[1], os.Args[2]))
 		}
 	}
 	goleak.VerifyTestMain(m)
 }
 
-func beAgent(as, file string, unconfined bool) int {
-	p, err := Start(context.Background(), file, Options{Unconfined: unconfined, MemoryMB: 128, DiskMB: 32, Processes: 40, Timeout: time.Minute})
+func beAgent(as, file string) int {
+	p, err := Start(context.Background(), file, Options{MemoryMB: 128, DiskMB: 32, Processes: 40, Timeout: time.Minute})
 	if err != nil {
 		fmt.Println("start:", err)
 		return 1
@@ -53,7 +55,7 @@ func beAgent(as, file string, unconfined bool) int {
 		return 1
 	}
 	if as == asAgent {
-		fmt.Println(p.PID(), p.initPID)
+		fmt.Println(p.init.Pid)
 		<-p.Done()
 		return 0
 	}
@@ -122,9 +124,15 @@ func nothingLeft(t *testing.T, p *Process) {
 	if left := p.members(); len(left) > 0 {
 		t.Errorf("of the sample is left: %v", left)
 	}
-	if p.user != 0 {
-		if left := processes(func(pid int) bool { return userOf(pid) == p.user }); len(left) > 0 {
-			t.Errorf("of the sample's user is left: %v", left)
+	if c := p.cmd.SysProcAttr.Credential; c != nil && c.Uid != nobody {
+		all, err := procfs.List()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, process := range all {
+			if procfs.UserID(process.PID) == int(c.Uid) {
+				t.Errorf("of the sample's user is left: %+v", process)
+			}
 		}
 	}
 	for _, dir := range p.cgroup.dirs {
@@ -336,7 +344,7 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 	if os.Geteuid() == 0 {
-		if user := userOf(p.PID()); user < firstUser || user >= firstUser+users {
+		if user := procfs.UserID(p.PID()); user < firstUser || user >= firstUser+users {
 			t.Errorf("root's sample is run as user %d", user)
 		}
 	}
@@ -544,7 +552,7 @@ while True: time.sleep(1000)
 			t.Fatal(err)
 		}
 	}
-	if gone(p.PID()) {
+	if err := syscall.Kill(p.PID(), 0); err != nil {
 		t.Fatal("it does not")
 	}
 	stops(t, p)
@@ -728,7 +736,7 @@ os._exit(5)
 	until(t, "the daemon runs alone", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/daemon", p.initPID))
+		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/daemon", p.init.Pid))
 		return p.status != nil && err == nil
 	})
 	if isDone(p) {
@@ -878,58 +886,35 @@ func outside(t *testing.T) string {
 // TestAgentIsKilled: what it has started does not outlive it.
 func TestAgentIsKilled(t *testing.T) {
 	needsBwrap(t)
-	for name, args := range map[string][]string{"in a sandbox": nil, "without": {"unconfined"}} {
-		t.Run(name, func(t *testing.T) {
-			// No &: a background shell would be one more in the tree that leaves it.
-			file := sample(t, "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sleep 1000 </dev/null >/dev/null 2>&1 &\nwhile :; do sleep 1; done\n")
-			agent := exec.Command(testProgram(t), append([]string{asAgent, file}, args...)...)
-			out, err := agent.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			temp := t.TempDir()
-			for _, dir := range []string{temp, filepath.Dir(temp)} { // the sample's user goes through
-				if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it is to be read
-					t.Fatal(err)
-				}
-			}
-			agent.Env = append(os.Environ(), "TMPDIR="+temp)
-			if err := agent.Start(); err != nil {
-				t.Fatal(err)
-			}
-			var pid, first int
-			if _, err := fmt.Fscan(out, &pid, &first); err != nil {
-				t.Fatal(err)
-			}
-			var tree map[int]bool
-			until(t, "it has children", func() bool { tree = descendants(first); return len(tree) >= 3 })
-			if err := agent.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = agent.Wait()
-			until(t, "all of it has ended", func() bool {
-				return len(processes(func(pid int) bool { return pid == first || tree[pid] })) == 0
-			})
-			t.Setenv("TMPDIR", temp)
-			RemoveStale()
-			folders := glob(temp + "/*")
-			if want := len(args); len(folders) != want {
-				t.Errorf("at once there are the folders %v", folders)
-			}
-			old := time.Now().Add(-time.Hour)
-			for _, dir := range folders {
-				if err := os.Chtimes(dir, old, old); err != nil {
-					t.Fatal(err)
-				}
-			}
-			RemoveStale()
-			if left := glob(temp + "/*"); os.Geteuid() == 0 && len(left) > 0 {
-				t.Errorf("later there are the folders %v", left)
-			}
-			if left, _ := filepath.Glob(cgroupRoot + "/*/ospulse-*"); len(left) > 0 {
-				t.Errorf("left: %v", left)
-			}
-		})
+	// No &: a background shell would be one more in the tree that leaves it.
+	file := sample(t, "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sleep 1000 </dev/null >/dev/null 2>&1 &\nwhile :; do sleep 1; done\n")
+	agent := exec.Command(testProgram(t), asAgent, file)
+	out, err := agent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var first int
+	if _, err := fmt.Fscan(out, &first); err != nil {
+		t.Fatal(err)
+	}
+	var tree []int
+	until(t, "it has children", func() bool {
+		tree, err = procfs.Descendants(first)
+		return err == nil && len(tree) >= 4
+	})
+	if err := agent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Wait()
+	until(t, "all of it has ended", func() bool {
+		return !slices.ContainsFunc(tree, func(pid int) bool { p, err := procfs.Read(pid); return err == nil && !p.Zombie })
+	})
+	RemoveStale()
+	if left, _ := filepath.Glob(cgroupRoot + "/*/ospulse-*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 
@@ -963,7 +948,7 @@ func TestWithoutRoot(t *testing.T) {
 	if err := os.WriteFile(program, content, 0o755); err != nil { //nolint:gosec // it is to be run
 		t.Fatal(err)
 	}
-	run := func(text string, args ...string) string {
+	run := func(text string) string {
 		t.Helper()
 		file := filepath.Join(dir, "sample")
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // it is to be read
@@ -971,7 +956,7 @@ func TestWithoutRoot(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, program, append([]string{asCheck, file}, args...)...)
+		cmd := exec.CommandContext(ctx, program, asCheck, file)
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1_899_999_999, Gid: 1_899_999_999, Groups: []uint32{}}}
 		out, err := cmd.CombinedOutput()
@@ -994,37 +979,6 @@ func TestWithoutRoot(t *testing.T) {
 				t.Errorf("it does not tell that it has no cgroup: %s", got)
 			}
 		})
-	}
-	t.Run("without a sandbox", func(t *testing.T) {
-		if got := run("id -u; (setsid sleep 0.3; echo later) & exit 6\n", "unconfined"); !strings.HasPrefix(got, "exited exit=6 ") || !strings.HasSuffix(got, "\n1899999999\nlater\n") {
-			t.Errorf("got %s", got)
-		}
-	})
-}
-
-func TestUnconfined(t *testing.T) {
-	o := small()
-	o.Unconfined = true
-	p, err := Start(t.Context(), sample(t, "#!/bin/sh\ntrap '' TERM HUP INT\nid -u; pwd\n(setsid sh -c 'trap \"\" TERM; (setsid sleep 1000 &) ; sleep 1000' &)\nwhile :; do sleep 1000 & wait; done\n"), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Stop()
-	if len(p.Notes()) == 0 || !strings.Contains(p.Notes()[0], "no sandbox") {
-		t.Errorf("notes: %q", p.Notes())
-	}
-	if err := p.Release(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "all of it runs", func() bool { return len(p.members()) >= 6 })
-	folder := p.folder
-	stops(t, p)
-	r := p.Result()
-	if user, dir, _ := strings.Cut(string(r.Output), "\n"); strings.TrimSpace(dir) != folder || os.Geteuid() == 0 && user != strconv.Itoa(p.user) {
-		t.Errorf("it is user %s in %s", user, dir)
-	}
-	if _, err := os.Stat(folder); !os.IsNotExist(err) {
-		t.Errorf("its folder is left: %v", err)
 	}
 }
 
@@ -1051,11 +1005,10 @@ func TestCheck(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for name, o := range map[string]Options{
-		"network":             {Network: "lan"},
-		"nat without sandbox": {Network: NetworkNAT, Unconfined: true},
-		"negative":            {MemoryMB: -1},
-		"zero byte":           {Args: []string{"a\x00b"}},
-		"too many arguments":  {Args: []string{strings.Repeat("x", maxArgsBytes+1)}},
+		"network":            {Network: "lan"},
+		"negative":           {MemoryMB: -1},
+		"zero byte":          {Args: []string{"a\x00b"}},
+		"too many arguments": {Args: []string{strings.Repeat("x", maxArgsBytes+1)}},
 	} {
 		if _, err := Start(t.Context(), "/dev/null", o); err == nil || errors.Is(err, ErrProgram) {
 			t.Errorf("%s: error %v", name, err)

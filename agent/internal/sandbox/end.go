@@ -1,0 +1,200 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"ospulse/agent/internal/procfs"
+)
+
+// supervise is there from the start to the end.
+func (p *Process) supervise() {
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		m, _, err := receive(p.reports)
+		if err == nil && m.Op == opExited {
+			p.mu.Lock()
+			status := syscall.WaitStatus(m.Status)
+			p.status = &status
+			p.mu.Unlock()
+		}
+	}()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	running, stop := true, p.stop
+	for running {
+		select {
+		case <-p.ended:
+			p.letting.Lock() // Release hears why, if it was not executed
+			running = false
+			p.letting.Unlock()
+		case <-stop:
+			p.killAll()
+			select {
+			case <-p.ended:
+			case <-time.After(stopTimeout): // it is stuck in the kernel
+			}
+			running = false
+		case <-tick.C:
+			p.check()
+		}
+	}
+	left := p.killAll()
+	_ = p.reports.SetReadDeadline(time.Now().Add(time.Second)) // it closed with process 1
+	<-exited
+	p.check()
+	p.cleanUp()
+	p.finish(left)
+	close(p.done)
+}
+
+// check looks at the limits that are not the kernel's to keep.
+func (p *Process) check() {
+	p.mu.Lock()
+	released := p.released
+	p.mu.Unlock()
+	for _, name := range p.cgroup.hit() {
+		p.hit(name)
+	}
+	if !released.IsZero() && time.Since(released) > p.options.Timeout {
+		p.end(ReasonTimeout)
+	}
+	if p.cgroup.controls("memory") && p.cgroup.controls("pids") {
+		return
+	}
+	members := p.members()
+	if len(members) >= p.options.Processes {
+		p.hit("processes")
+	}
+	if p.cgroup.controls("memory") {
+		return
+	}
+	if used := memoryOf(members); used > int64(p.options.MemoryMB+p.options.DiskMB)<<20 {
+		p.hit("memory")
+		p.end(ReasonLimit)
+	}
+}
+
+func (p *Process) hit(limit string) {
+	p.mu.Lock()
+	p.limits[limit] = true
+	p.mu.Unlock()
+}
+
+// members lists the tree's processes, process 1 among them, without the dead.
+func (p *Process) members() []int {
+	if p.namespace == "" {
+		return nil // nothing of it is known yet
+	}
+	pids, err := procfs.PIDs()
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		if procfs.PIDNamespace(pid) != p.namespace {
+			return true
+		}
+		process, err := procfs.Read(pid)
+		return err != nil || process.Zombie
+	})
+}
+
+// killAll ends the tree, and returns what is left of it after stopTimeout.
+func (p *Process) killAll() []int {
+	_ = p.control.Close() // one that is held gives up
+	deadline := time.Now().Add(stopTimeout)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		p.cgroup.kill()
+		if p.init != nil {
+			_ = p.init.Kill() // all of the namespace ends with it
+		}
+		select {
+		case <-p.ended:
+		default:
+			_ = p.cmd.Process.Kill()
+		}
+		if left := p.members(); len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+		time.Sleep(wait)
+	}
+}
+
+func (p *Process) cleanUp() {
+	p.endNAT()
+	p.closeSockets()
+	p.output.close()
+	for _, name := range p.cgroup.hit() {
+		p.hit(name)
+	}
+	if err := p.cgroup.remove(); err != nil {
+		p.options.Log.Warn("the sandbox left its cgroup behind", "error", err)
+	}
+	if p.init != nil {
+		_ = p.init.Release() // it is gone
+	}
+}
+
+func (p *Process) closeSockets() {
+	_ = p.reports.Close()
+	_ = p.control.Close()
+}
+
+func (p *Process) finish(left []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := Result{Reason: p.reason, ExitCode: -1, Left: left}
+	r.Output, r.OutputBytes = p.output.last(tailBytes), p.output.total()
+	if !p.released.IsZero() {
+		r.Duration = time.Since(p.released)
+	}
+	if s := p.status; s != nil && s.Signaled() {
+		r.Signal = s.Signal()
+		switch r.Signal {
+		case syscall.SIGXCPU:
+			p.limits["cpu"] = true
+		case syscall.SIGXFSZ:
+			p.limits["disk"] = true
+		}
+	} else if s != nil {
+		r.ExitCode = s.ExitStatus()
+	}
+	for _, name := range []string{"memory", "processes", "cpu", "disk"} {
+		if p.limits[name] {
+			r.Limits = append(r.Limits, name)
+		}
+	}
+	if r.Reason == "" {
+		r.Reason = ReasonExited
+		if p.limits["memory"] && r.Signal == syscall.SIGKILL || r.Signal == syscall.SIGXCPU || r.Signal == syscall.SIGXFSZ {
+			r.Reason = ReasonLimit
+		}
+	}
+	p.result = r
+}
+
+// memoryOf adds up what processes use: what several share counts in parts.
+func memoryOf(pids []int) int64 {
+	var total int64
+	for _, pid := range pids {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == "Pss:" {
+				if kb, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+					total += kb << 10
+				}
+			}
+		}
+	}
+	return total
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// LaunchCommand is the agent's hidden command that runs inside of sandboxes.
+const LaunchCommand = "sandbox-launch"
+
+const (
+	roleInit = "init" // process 1
+	roleHeld = "held" // what becomes the program
+)
+
+// The descriptors that come with it.
+const (
+	fdReports = 3 + iota // process 1's socket
+	fdControl            // the held program's socket
+	fdUpload             // the uploaded file
+	fdProgram            // the agent's program
+	fdFirstFree
+)
+
+// programPath is the agent's program where its folder is not to be seen.
+const programPath = "/proc/self/fd/6"
+
+// Launch is LaunchCommand. It returns only when it fails, or as process 1.
+func Launch(args []string, stderr io.Writer) int {
+	var err error
+	switch {
+	case len(args) == 1 && args[0] == roleInit:
+		err = runInit()
+	case len(args) == 1 && args[0] == roleHeld:
+		err = runHeld()
+	default:
+		err = errors.New("this command is the agent's own")
+	}
+	switch {
+	case errors.Is(err, io.EOF): // the agent has given up
+		return 1
+	case err != nil:
+		fmt.Fprintln(stderr, "ospulse-agent: sandbox:", err)
+		return 1
+	}
+	return 0
+}
+
+// inherited gives the sockets that came along, and sees to it that nothing goes on
+// from here by accident.
+func inherited(fd int) (*net.UnixConn, error) {
+	for fd := 3; fd < 256; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	file := os.NewFile(uintptr(fd), "socket")
+	defer file.Close()
+	c, err := net.FileConn(file)
+	if err != nil {
+		return nil, err
+	}
+	unixConn, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.New("it is not a socket of the agent's")
+	}
+	return unixConn, nil
+}
+
+// runInit is process 1 of the sandbox.
+func runInit() error {
+	reports, err := inherited(fdReports)
+	if err != nil {
+		return err
+	}
+	control, upload, self := os.NewFile(fdControl, "control"), os.NewFile(fdUpload, "upload"), os.NewFile(fdProgram, "program")
+	held, err := os.StartProcess(programPath, []string{"sandbox", LaunchCommand, roleHeld}, &os.ProcAttr{
+		Env:   []string{},
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, nil, control, upload, self},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start the held program: %w", err)
+	}
+	program := held.Pid
+	_ = control.Close()
+	_ = upload.Close()
+	_ = self.Close()
+	// What is ignored would be inherited; and who ignores the end of children is not
+	// told of it.
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if s != syscall.SIGCHLD {
+			signal.Ignore(s)
+		}
+	}
+	// From here on the program's user cannot look into this process, nor trace it.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := send(reports, message{Op: opHere}); err != nil {
+		return err
+	}
+	go func() {
+		// The agent's end closes with the agent.
+		_, _ = reports.Read(make([]byte, 1))
+		os.Exit(1)
+	}()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil: // there are no more
+			return nil
+		case pid == program:
+			program = 0
+			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // else the agent is gone: see above
+		}
+	}
+}
+
+// runHeld takes the file apart, waits, and becomes the program.
+func runHeld() error {
+	runtime.LockOSThread()
+	control, err := inherited(fdControl)
+	if err != nil {
+		return err
+	}
+	upload := os.NewFile(fdUpload, "upload")
+	_ = unix.Close(fdProgram)
+	if err := send(control, message{Op: opHere}); err != nil {
+		return err
+	}
+	m, err := hear(control, opPrepare)
+	if err != nil {
+		return err
+	}
+	if m.Order == nil {
+		return errors.New("there is no order")
+	}
+	o := *m.Order
+	c, err := load(upload, homeDir, o)
+	_ = upload.Close()
+	if err != nil {
+		return tell(control, err)
+	}
+	if err := send(control, message{Op: opReady, Entry: c.path, Notes: c.notes}); err != nil {
+		return err
+	}
+	if _, err := hear(control, opGo); err != nil {
+		return err
+	}
+	return tell(control, become(control, c, o))
+}

@@ -1,0 +1,168 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is said between the agent and what is inside.
+const (
+	opHere    = "here"    // both: it runs
+	opPrepare = "prepare" // agent: limits are set, take the file apart
+	opReady   = "ready"   // held program: it only waits for opGo
+	opGo      = "go"      // agent: become the program
+	opFault   = "fault"   // held program: it cannot
+	opExited  = "exited"  // process 1: the program has ended
+)
+
+const maxMessageBytes = 160 << 10 // what a socket takes at least
+
+type message struct {
+	Op      string   `json:"op"`
+	Order   *order   `json:"order,omitempty"`
+	Entry   string   `json:"entry,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
+	Fault   string   `json:"fault,omitempty"`
+	Program bool     `json:"program,omitempty"` // the fault is the file's
+	Errno   int      `json:"errno,omitempty"`   // that executing it ended in
+	Status  uint32   `json:"status,omitempty"`
+}
+
+// failure is what a message tells of one.
+func (m message) failure() error {
+	switch {
+	case m.Op != opFault:
+		return nil
+	case m.Errno != 0:
+		return fmt.Errorf("%w: to execute it: %w", ErrProgram, syscall.Errno(m.Errno))
+	case m.Program:
+		return programError(m.Fault)
+	}
+	return errors.New(m.Fault)
+}
+
+// programError is an ErrProgram that has crossed the sandbox's border.
+type programError string
+
+func (e programError) Error() string { return string(e) }
+func (programError) Unwrap() error   { return ErrProgram }
+
+// order says what is to be run, and how.
+type order struct {
+	Name   string // of the uploaded file
+	Entry  string
+	Args   []string
+	Limits limits
+}
+
+// limits are Options', with their defaults.
+type limits struct {
+	MemoryMB, DiskMB, Processes int
+	CPUs                        float64
+	Timeout                     time.Duration
+}
+
+func limitsOf(o Options) limits {
+	return limits{MemoryMB: o.MemoryMB, DiskMB: o.DiskMB, Processes: o.Processes, CPUs: o.CPUs, Timeout: o.Timeout}
+}
+
+func (l limits) memoryBytes() int64 { return int64(l.MemoryMB) << 20 }
+func (l limits) diskBytes() int64   { return int64(l.DiskMB) << 20 }
+func (l limits) cpuQuota() int      { return max(1000, int(l.CPUs*cpuPeriod)) }
+
+// errClosed is for a socket whose other end is gone.
+var errClosed = errors.New("it has ended")
+
+func send(c *net.UnixConn, m message) error {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = c.Write(text)
+	return err
+}
+
+// receive gives the next message, and the pid of who sent it, which the kernel
+// tells.
+func receive(c *net.UnixConn) (m message, pid int, err error) {
+	text, oob := make([]byte, maxMessageBytes), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	n, oobn, flags, _, err := c.ReadMsgUnix(text, oob)
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || err == nil && n == 0:
+		return m, 0, errClosed
+	case err != nil:
+		return m, 0, err
+	case flags&unix.MSG_TRUNC != 0:
+		return m, 0, errors.New("a message from the sandbox is too long")
+	}
+	controls, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err == nil && len(controls) != 1 {
+		err = errors.New("a message from the sandbox has no sender")
+	}
+	if err != nil {
+		return m, 0, err
+	}
+	sender, err := unix.ParseUnixCredentials(&controls[0])
+	if err != nil {
+		return m, 0, err
+	}
+	if err := json.Unmarshal(text[:n], &m); err != nil {
+		return m, 0, fmt.Errorf("a message from the sandbox: %w", err)
+	}
+	return m, int(sender.Pid), nil
+}
+
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
+	defer ours.Close()
+	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		_ = theirs.Close()
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	c, err := net.FileConn(ours)
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	return c.(*net.UnixConn), theirs, nil
+}
+
+// hear gives the agent's next message, which has to be op.
+func hear(c *net.UnixConn, op string) (m message, err error) {
+	text := make([]byte, maxMessageBytes)
+	n, err := c.Read(text)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text[:n], &m); err != nil {
+		return m, fmt.Errorf("what the agent says: %w", err)
+	}
+	if m.Op != op {
+		return m, fmt.Errorf("%q was said, not %q", m.Op, op)
+	}
+	return m, nil
+}
+
+// tell tells the agent of a failure, which is what it is.
+func tell(c *net.UnixConn, fault error) error {
+	m := message{Op: opFault, Fault: strings.ToValidUTF8(fault.Error(), "?"), Program: errors.Is(fault, ErrProgram)}
+	if len(m.Fault) > 4000 {
+		m.Fault = strings.ToValidUTF8(m.Fault[:4000], "") + " …"
+	}
+	return errors.Join(fault, send(c, m))
+}

@@ -1,0 +1,230 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/procfs"
+)
+
+func (p *Process) start(ctx context.Context, upload *os.File, name string) (err error) {
+	var closers []*os.File
+	defer func() {
+		for _, f := range closers {
+			_ = f.Close()
+		}
+	}()
+	pair := func() (*net.UnixConn, *os.File, error) {
+		ours, theirs, err := socketPair()
+		closers = append(closers, theirs)
+		return ours, theirs, err
+	}
+	reports, reportsFD, err := pair()
+	if err != nil {
+		return err
+	}
+	p.reports = reports
+	control, controlFD, err := pair()
+	if err != nil {
+		_ = reports.Close()
+		return err
+	}
+	p.control = control
+	self, err := program()
+	if err != nil {
+		p.closeSockets()
+		return err
+	}
+	closers = append(closers, self)
+	p.output, err = newTail()
+	if err != nil {
+		p.closeSockets()
+		return err
+	}
+	files := []*os.File{fdReports - 3: reportsFD, fdControl - 3: controlFD, fdUpload - 3: upload, fdProgram - 3: self}
+	credential, note := newCredential()
+	if note != "" {
+		p.notes = append(p.notes, note)
+	}
+	extra, err := p.bubblewrap(files)
+	closers = append(closers, extra...)
+	if err != nil {
+		p.closeSockets()
+		p.output.close()
+		return err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.output.w, p.output.w
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	err = run(p.cmd, p.ended)
+	p.output.started()
+	for _, f := range closers { // else their ends would not be seen
+		_ = f.Close()
+	}
+	closers = nil
+	if err != nil {
+		p.closeSockets()
+		p.output.close()
+		return fmt.Errorf("start the sandbox: %w", err)
+	}
+	if err := p.prepare(ctx, order{name, p.options.Entry, p.options.Args, limitsOf(p.options)}); err != nil {
+		said := p.abandon()
+		if said != "" && !errors.Is(err, ErrProgram) {
+			err = fmt.Errorf("%w (%s)", err, said)
+		}
+		return err
+	}
+	return nil
+}
+
+// prepare brings the program to where it is held, with its limits set.
+func (p *Process) prepare(ctx context.Context, o order) error {
+	deadline := time.Now().Add(setupTimeout)
+	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
+		deadline = at
+	}
+	for _, c := range []*net.UnixConn{p.reports, p.control} {
+		if err := c.SetDeadline(deadline); err != nil {
+			return fmt.Errorf("make the sandbox: %w", err)
+		}
+	}
+	stopWatching := context.AfterFunc(ctx, func() {
+		_ = p.reports.SetDeadline(time.Unix(1, 0))
+		_ = p.control.SetDeadline(time.Unix(1, 0))
+	})
+	defer stopWatching()
+	if _, pid, err := receive(p.reports); err != nil {
+		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
+	} else if p.init, err = os.FindProcess(pid); err != nil {
+		return fmt.Errorf("make the sandbox: find its process 1: %w", err)
+	}
+	_, pid, err := receive(p.control)
+	if err != nil {
+		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
+	}
+	p.pid = pid
+	p.namespace = procfs.PIDNamespace(p.pid)
+	if p.namespace == "" || p.namespace == procfs.PIDNamespace(os.Getpid()) {
+		return errors.New("make the sandbox: its processes cannot be told from others")
+	}
+	if err := p.limit(); err != nil {
+		return err
+	}
+	if p.options.Network == NetworkNAT {
+		if err := p.startNAT(deadline); err != nil {
+			return err
+		}
+	}
+	if err := send(p.control, message{Op: opPrepare, Order: &o}); err != nil {
+		return fmt.Errorf("prepare the file: %w", err)
+	}
+	m, _, err := receive(p.control)
+	if errors.Is(err, errClosed) && ctx.Err() == nil {
+		return fmt.Errorf("%w: what takes it apart was ended by its limits (%d MB of memory)", ErrProgram, p.options.MemoryMB)
+	} else if err != nil {
+		return fmt.Errorf("prepare the file: %w", errors.Join(ctx.Err(), err))
+	}
+	if err := m.failure(); err != nil {
+		return err
+	}
+	p.entry = m.Entry
+	p.notes = append(p.notes, m.Notes...)
+	for _, c := range []*net.UnixConn{p.reports, p.control} {
+		if err := c.SetDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("make the sandbox: %w", err)
+		}
+	}
+	if !stopWatching() {
+		return fmt.Errorf("make the sandbox: %w", ctx.Err())
+	}
+	return nil
+}
+
+// limit sets the limits that are set from outside.
+func (p *Process) limit() error {
+	name := "ospulse-" + strings.ToLower(rand.Text()[:12])
+	c, lacks := newCgroup(cgroupRoot, name, limitsOf(p.options))
+	p.cgroup = c
+	if err := c.add(p.pid); err != nil {
+		return fmt.Errorf("limit the sandbox: %w", err)
+	}
+	if lacks != "" {
+		p.notes = append(p.notes, lacks)
+	}
+	p.limitFiles()
+	return nil
+}
+
+// limitFiles limits the number of files in each folder that can be written.
+func (p *Process) limitFiles() {
+	for _, dir := range []string{homeDir, "/tmp", "/dev/shm"} {
+		err := limitInodes(p.pid, dir, inodes(p.options.DiskMB))
+		if err == nil {
+			continue
+		}
+		p.options.Log.Debug("the number of files cannot be limited", "folder", dir, "error", err)
+		if !p.cgroup.controls("memory") { // else they count as that
+			p.notes = append(p.notes, "the number of empty files is not limited: that takes root, or a memory cgroup")
+		}
+		return
+	}
+}
+
+// inodes is how many files there may be in each folder that can be written.
+func inodes(diskMB int) int { return max(4096, 64*diskMB) }
+
+// limitInodes limits the number of files of a tmpfs in a sandbox: bubblewrap limits
+// their size only, and each takes some kilobyte of the kernel's memory.
+func limitInodes(pid int, dir string, n int) error {
+	fs, err := unix.Fspick(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/root"+dir, unix.FSPICK_CLOEXEC|unix.FSPICK_NO_AUTOMOUNT)
+	if err != nil {
+		return fmt.Errorf("fspick: %w", err)
+	}
+	defer unix.Close(fs) //nolint:errcheck // nothing was written
+	if err := unix.FsconfigSetString(fs, "nr_inodes", strconv.Itoa(n)); err != nil {
+		return fmt.Errorf("fsconfig: %w", err)
+	}
+	if err := unix.FsconfigReconfigure(fs); err != nil {
+		return fmt.Errorf("fsconfig: %w", err)
+	}
+	return nil
+}
+
+// abandon ends what did not get to its start, and gives what it complained of.
+func (p *Process) abandon() string {
+	p.killAll()
+	<-p.ended
+	p.cleanUp()
+	return strings.TrimSpace(string(p.output.last(1000)))
+}
+
+// run starts a command, and closes ended when it has. The kernel ends what dies with
+// its parent when the parent's *thread* ends: it has one of its own until then, that
+// nothing else can end.
+func run(cmd *exec.Cmd, ended chan struct{}) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is not how the program did
+			close(ended)
+		}
+	}()
+	return <-started
+}
