@@ -21,7 +21,7 @@ type capability struct {
 }
 
 // capabilities says what this machine supports, given why there is no eBPF
-// sensor and why nothing can be spawned.
+// sensor, and why nothing can be spawned: "why; what to do about it".
 func capabilities(sensorFault error, spawnFault string) []capability {
 	list := []capability{{Name: "process list", Supported: true}, {Name: "process start and stop", Supported: true}}
 	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: sensorFault == nil}
@@ -30,7 +30,7 @@ func capabilities(sensorFault error, spawnFault string) []capability {
 	}
 	spawn := capability{Name: "spawning files in a sandbox (mode 3)", Supported: spawnFault == ""}
 	if spawnFault != "" {
-		spawn.Reason, spawn.Remedy = spawnFault, "install bubblewrap, and run as root for all limits"
+		spawn.Reason, spawn.Remedy, _ = strings.Cut(spawnFault, "; ")
 	}
 	others := capability{Name: "database of other users left out", Supported: os.Geteuid() == 0}
 	if !others.Supported {

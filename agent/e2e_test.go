@@ -156,50 +156,64 @@ func upload(t *testing.T, backend, name, content string) (session string) {
 	return made.SessionID
 }
 
+// together is a backend and an agent beside it.
+type together struct {
+	backend, agent string // URLs
+	backendPID     int
+}
+
+// startBoth starts the real backend, and the agent beside it, with a kind of sensor,
+// until the test ends.
+func startBoth(t *testing.T, kind string) together {
+	t.Helper()
+	if kind == "ebpf" && os.Geteuid() != 0 {
+		t.Skip("eBPF needs root")
+	}
+	backendPort, agentPort := freePort(t), freePort(t)
+	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
+	backendProcess := start(t, backend+"/api/health", []string{
+		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
+	}, buildBackend(t))
+
+	cfg, err := config.Load([]string{"--backend", backend, "--data", t.TempDir(), "--poll", "50ms"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	eyes := newEyes(cfg, log)
+	if kind == "procfs" {
+		eyes.close()
+		eyes = procEyes(cfg, log, nil)
+	} else if eyes.fault != nil {
+		t.Fatal(eyes.fault)
+	}
+	spawner, fault := newSpawner(cfg, log)
+	if fault != "" {
+		t.Fatal(fault)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", agentPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, spawner, "", time.Now()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return together{backend, agent, backendProcess.Process.Pid}
+}
+
 // TestWithTheBackend: upload, start, events in the session, stop, with the real
 // backend and the agent beside it.
 func TestWithTheBackend(t *testing.T) {
 	for _, kind := range []string{"procfs", "ebpf"} {
 		t.Run(kind, func(t *testing.T) {
-			if kind == "ebpf" && os.Geteuid() != 0 {
-				t.Skip("eBPF needs root")
-			}
-			backendPort, agentPort := freePort(t), freePort(t)
-			backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
-			backendProcess := start(t, backend+"/api/health", []string{
-				fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
-			}, buildBackend(t))
-
-			cfg, err := config.Load([]string{"--backend", backend, "--data", t.TempDir(), "--poll", "50ms"}, func(string) string { return "" })
-			if err != nil {
-				t.Fatal(err)
-			}
-			log := slog.New(slog.NewTextHandler(t.Output(), nil))
-			eyes := newEyes(cfg, log)
-			if kind == "procfs" {
-				eyes.close()
-				eyes = procEyes(cfg, log, nil)
-			} else if eyes.fault != nil {
-				t.Fatal(eyes.fault)
-			}
-			spawner, fault := newSpawner(cfg, log)
-			if fault != "" {
-				t.Fatal(fault)
-			}
-			ctx, cancel := context.WithCancel(context.Background())
-			listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", agentPort))
-			if err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error)
-			go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, spawner, "", time.Now()) }()
-			defer func() {
-				cancel()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			}()
-
+			both := startBoth(t, kind)
+			backend, agent := both.backend, both.agent
 			session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
 			var answer map[string]any
 			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
@@ -255,10 +269,50 @@ func TestWithTheBackend(t *testing.T) {
 				t.Error("the second session has no end")
 			}
 			for _, e := range all {
-				for _, own := range []int{backendProcess.Process.Pid, os.Getpid()} {
+				for _, own := range []int{both.backendPID, os.Getpid()} {
 					if strings.Contains(string(e.Data), fmt.Sprintf(`"processId":%d,"processStartTime"`, own)) {
 						t.Fatalf("OS-Pulse reports itself: %s", e.Data)
 					}
+				}
+			}
+		})
+	}
+}
+
+// TestEndings: how a sample and all that came of it ended, and that one which puts
+// itself into the background goes on being watched.
+func TestEndings(t *testing.T) {
+	const daemon = `#!/bin/sh
+echo begins
+setsid sh -c 'setsid sh -c "sleep 1; cat /etc/hosts >/dev/null; sleep 0.2; echo later" &' &
+exit 3
+`
+	for _, kind := range []string{"procfs", "ebpf"} {
+		t.Run(kind, func(t *testing.T) {
+			backend := startBoth(t, kind).backend
+			for name, test := range map[string]struct{ text, want string }{
+				"daemon":  {daemon, `"exitCode":3,"reason":"exited","sandbox":{"output":"begins\nlater\n","outputBytes":13}`},
+				"signal":  {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"output":"","outputBytes":0}`},
+				"139":     {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"output":"\udcff","outputBytes":1}`},
+				"too big": {"exec /usr/bin/python3 -c 'import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.truncate(os.open(\"/tmp/x\", os.O_CREAT | os.O_WRONLY), 1 << 40)'", `"exitCode":-1,"signal":25,"reason":"disk","sandbox":{"limits":["disk"]`},
+			} {
+				session := upload(t, backend, "sample.sh", test.text)
+				var answer map[string]any
+				callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+				var all []told
+				eventually(t, name+" ends", func() bool {
+					all = events(t, backend, session)
+					return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+				})
+				callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+				has := func(kind, text string) bool {
+					return slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), text) })
+				}
+				if !has("session_end", test.want) {
+					t.Errorf("%s: no end with %s in %s", name, test.want, all)
+				}
+				if name == "daemon" && (!has("process_creation", "cat") || !has("file_operation", "/etc/hosts")) {
+					t.Errorf("what the daemon did is not in %s", all)
 				}
 			}
 		})

@@ -5,25 +5,36 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os/exec"
+	"path/filepath"
 
 	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/sandbox"
 )
 
-// newSpawner gives what starts files in a sandbox, or says why there is none.
+// newSpawner gives what starts files in a sandbox, or says why there is none and,
+// after "; ", what to do about it.
 func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
-	if _, err := exec.LookPath("bwrap"); err != nil {
-		return nil, "bubblewrap (bwrap) is not installed"
+	dataDir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, err.Error()
 	}
 	sandbox.RemoveStale()
+	network, support := sandbox.Network(cfg.SpawnNetwork), sandbox.Check()
+	switch {
+	case !support.Sandbox.OK:
+		return nil, support.Sandbox.Detail
+	case network == sandbox.NetworkNAT && !support.NAT.OK:
+		return nil, support.NAT.Detail
+	case !support.Limits.OK:
+		log.Warn("not all limits of what is spawned can be kept on this machine", "why", support.Limits.Detail)
+	}
 	return spawner{sandbox.Options{
-		Network: sandbox.Network(cfg.SpawnNetwork), Timeout: cfg.SpawnTimeout,
+		Network: network, Timeout: cfg.SpawnTimeout,
 		MemoryMB: cfg.SpawnMemoryMB, Processes: cfg.SpawnProcesses, DiskMB: cfg.SpawnDiskMB, CPUs: float64(cfg.SpawnCPUs),
-		Log: log,
+		DataDir: dataDir, Log: log,
 	}}, ""
 }
 
@@ -34,13 +45,18 @@ func (s spawner) Start(ctx context.Context, path string, command monitor.Command
 	o := s.options
 	o.Entry, o.Args = command.EntryPoint, command.Arguments
 	p, err := sandbox.Start(ctx, path, o)
-	if errors.Is(err, sandbox.ErrProgram) {
-		return nil, monitor.Refused(err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	return spawned{p}, nil
+}
+
+// refused makes an error the asker's if it is the file's.
+func refused(err error) error {
+	if errors.Is(err, sandbox.ErrProgram) {
+		return monitor.Refused(err)
+	}
+	return err
 }
 
 // spawned is a sandbox with a program in it.
@@ -49,20 +65,29 @@ type spawned struct{ *sandbox.Process }
 // OnExec is so: the sandbox's launcher holds the place of the program.
 func (spawned) OnExec() bool { return true }
 
-func (s spawned) Stop() error {
-	s.Process.Stop()
-	if left := s.Result().Left; len(left) > 0 {
-		return fmt.Errorf("%d processes of the sample are still there: %v", len(left), left)
-	}
-	return nil
+// Release lets it run; only the kernel knows of some files that it cannot.
+func (s spawned) Release() error { return refused(s.Process.Release()) }
+
+// sandboxDetail is what session_end tells of the sandbox.
+type sandboxDetail struct {
+	Notes       []string `json:"notes,omitempty"`  // limits that this machine does not keep as asked for
+	Limits      []string `json:"limits,omitempty"` // those it ran into, survived or not
+	Output      printed  `json:"output"`           // the end of what it printed
+	OutputBytes int64    `json:"outputBytes"`      // of all that it printed
+}
+
+// printed is text as events have it.
+type printed string
+
+// MarshalJSON keeps bytes that are no UTF-8.
+func (p printed) MarshalJSON() ([]byte, error) { //nolint:unparam // json.Marshaler has the error
+	return event.AppendString(nil, string(p)), nil
 }
 
 func (s spawned) Ending() monitor.Ending {
 	r := s.Result()
-	ending := monitor.Ending{Reason: string(r.Reason), ExitCode: r.ExitCode, Signal: int(r.Signal), Seconds: r.Duration.Seconds()}
-	if r.Reason == sandbox.ReasonExited && r.Signal != 0 {
-		ending.Reason = "killed"
+	return monitor.Ending{
+		Reason: string(r.Reason), ExitCode: r.ExitCode, Signal: int(r.Signal), Seconds: r.Duration.Seconds(),
+		Detail: sandboxDetail{Notes: s.Notes(), Limits: r.Limits, Output: printed(r.Output), OutputBytes: r.OutputBytes},
 	}
-	ending.Detail = map[string]any{"notes": s.Notes(), "limits": r.Limits, "output": string(r.Output), "outputBytes": r.OutputBytes}
-	return ending
 }

@@ -3,12 +3,14 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +24,7 @@ const (
 )
 
 // errNoBubblewrap tells what is missing.
-var errNoBubblewrap = errors.New("bubblewrap (bwrap) is not installed, without which no sandbox is made: apt install bubblewrap")
+var errNoBubblewrap = errors.New("bubblewrap (bwrap) is not installed, without which no sandbox is made; apt install bubblewrap")
 
 // etc is what programs need of /etc: nothing that is secret, nor about people.
 var etc = []string{ //nolint:gochecknoglobals // a table of constants
@@ -31,6 +33,10 @@ var etc = []string{ //nolint:gochecknoglobals // a table of constants
 	"nsswitch.conf", "gai.conf", "host.conf", "services", "protocols", "localtime", "timezone",
 	"os-release", "debian_version", "mime.types", "terminfo", "profile", "bash.bashrc", "inputrc", "fonts",
 }
+
+// systemDirs are the folders of this machine's that sandboxes have, as links where
+// they are.
+var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} //nolint:gochecknoglobals // a table of constants
 
 // bubblewrap makes the command of a program in a sandbox. files come first; what is
 // returned is to be closed when it has started.
@@ -71,8 +77,7 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 		args = append(args, "--disable-userns") // else the filter alone forbids them
 	}
 	// The root is made of what programs need, not of all that is here.
-	args = append(args, "--ro-bind", "/usr", "/usr")
-	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+	for _, dir := range systemDirs {
 		if target, err := os.Readlink(dir); err == nil {
 			args = append(args, "--symlink", target, dir)
 		} else if _, err := os.Stat(dir); err == nil {
@@ -98,9 +103,7 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 		text("/etc/resolv.conf", "nameserver 10.0.2.3\n")
 	case NetworkNone:
 	}
-	for _, dir := range agentFolders() {
-		args = append(args, "--perms", "0700", "--size", "4096", "--tmpfs", dir, "--remount-ro", dir)
-	}
+	args = append(args, hideAgent(o.DataDir)...)
 	// What can be written has a size, all of it together DiskMB. /dev is a file system
 	// without one, so it is made read-only.
 	size := func(parts int) string { return strconv.FormatInt(int64(o.DiskMB)<<20/8*int64(parts), 10) }
@@ -112,27 +115,28 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 		"--remount-ro", "/", "--chdir", homeDir)
 }
 
-// agentFolders are those of the agent's that lie in the parts of the root that
-// sandboxes have: its program's own, unless that is one for programs in general.
-func agentFolders() []string {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil
+// hideAgent covers the agent's program and its folder, should they lie in the parts
+// of the root that sandboxes have.
+func hideAgent(dataDir string) []string {
+	var args []string
+	if exe, err := os.Executable(); err == nil && shown(exe) {
+		args = append(args, "--ro-bind", "/dev/null", exe)
 	}
-	dir := filepath.Dir(exe)
-	if !strings.HasPrefix(dir, "/usr/") {
-		return nil
+	if dir, err := filepath.EvalSymlinks(dataDir); err == nil && shown(dir) { // else there is none yet
+		args = append(args, "--perms", "0700", "--size", "4096", "--tmpfs", dir, "--remount-ro", dir)
 	}
-	switch filepath.Base(dir) {
-	case "bin", "sbin", "lib", "libexec", "lib64":
-		return nil
-	}
-	return []string{dir}
+	return args
+}
+
+// shown reports whether sandboxes have a path of this machine's.
+func shown(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return slices.Contains(systemDirs, "/"+first)
 }
 
 // disablesUserns tells whether bubblewrap can (0.8.0 and newer).
 var disablesUserns = sync.OnceValue(func() bool { //nolint:gochecknoglobals // what is installed does not change
-	help, err := exec.Command("bwrap", "--help").Output() //nolint:noctx // it only prints
+	help, err := exec.CommandContext(context.Background(), "bwrap", "--help").Output() // which ends by itself
 	return err == nil && strings.Contains(string(help), "--disable-userns")
 })
 

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -252,26 +254,44 @@ func (c *cgroup) remove() error {
 	})
 }
 
-// RemoveStale removes the cgroups that an agent which was killed has left behind;
-// the kernel keeps those that are in use.
-func RemoveStale() {
+// cgroupName gives a new name, which tells whose it is.
+func cgroupName() string {
+	return fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), strings.ToLower(rand.Text()[:12]))
+}
+
+const cgroupPrefix = "ospulse-"
+
+// cgroups lists the folders of the sandboxes of all agents, by the agent's pid.
+func cgroups() map[int][]string {
 	self := filepath.Join(cgroupRoot, own())
 	parents := []string{self, filepath.Dir(self), cgroupRoot}
 	for _, controller := range []string{"memory", "pids", "cpu", "unified"} {
 		parents = append(parents, filepath.Join(cgroupRoot, controller))
 	}
+	found := map[int][]string{}
 	for _, parent := range parents {
-		for _, dir := range glob(filepath.Join(parent, "ospulse-*")) {
-			_ = os.Remove(dir) // no harm if it stays
+		entries, err := os.ReadDir(parent)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			var pid int
+			if n, err := fmt.Sscanf(e.Name(), cgroupPrefix+"%d-", &pid); err == nil && n == 1 {
+				found[pid] = append(found[pid], filepath.Join(parent, e.Name()))
+			}
 		}
 	}
+	return found
 }
 
-// glob lists what there is; a pattern of the package's own is never malformed.
-func glob(pattern string) []string {
-	found, err := filepath.Glob(pattern)
-	if err != nil {
-		return nil
+// RemoveStale removes the cgroups that agents which were killed have left behind.
+func RemoveStale() {
+	for pid, dirs := range cgroups() {
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			continue
+		}
+		for _, dir := range dirs {
+			_ = os.Remove(dir) // the kernel keeps one that is in use
+		}
 	}
-	return found
 }

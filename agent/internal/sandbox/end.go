@@ -49,7 +49,6 @@ func (p *Process) supervise() {
 	left := p.killAll()
 	_ = p.reports.SetReadDeadline(time.Now().Add(time.Second)) // it closed with process 1
 	<-exited
-	p.check()
 	p.cleanUp()
 	p.finish(left)
 	close(p.done)
@@ -78,7 +77,7 @@ func (p *Process) check() {
 	}
 	if used := memoryOf(members); used > int64(p.options.MemoryMB+p.options.DiskMB)<<20 {
 		p.hit("memory")
-		p.end(ReasonLimit)
+		p.end(ReasonMemory)
 	}
 }
 
@@ -147,6 +146,7 @@ func (p *Process) closeSockets() {
 	_ = p.control.Close()
 }
 
+// finish sums up, once all has ended.
 func (p *Process) finish(left []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,29 +155,37 @@ func (p *Process) finish(left []int) {
 	if !p.released.IsZero() {
 		r.Duration = time.Since(p.released)
 	}
+	byItself := ReasonExited
 	if s := p.status; s != nil && s.Signaled() {
-		r.Signal = s.Signal()
-		switch r.Signal {
-		case syscall.SIGXCPU:
-			p.limits["cpu"] = true
-		case syscall.SIGXFSZ:
-			p.limits["disk"] = true
-		}
+		r.Signal, byItself = s.Signal(), p.killedBy(s.Signal())
 	} else if s != nil {
 		r.ExitCode = s.ExitStatus()
+	}
+	if r.Reason == "" {
+		r.Reason = byItself
 	}
 	for _, name := range []string{"memory", "processes", "cpu", "disk"} {
 		if p.limits[name] {
 			r.Limits = append(r.Limits, name)
 		}
 	}
-	if r.Reason == "" {
-		r.Reason = ReasonExited
-		if p.limits["memory"] && r.Signal == syscall.SIGKILL || r.Signal == syscall.SIGXCPU || r.Signal == syscall.SIGXFSZ {
-			r.Reason = ReasonLimit
-		}
-	}
 	p.result = r
+}
+
+// killedBy gives the reason that a signal stands for, and notes the limit if it is
+// one's.
+func (p *Process) killedBy(signal syscall.Signal) Reason {
+	switch {
+	case signal == syscall.SIGXCPU:
+		p.limits["cpu"] = true
+		return ReasonCPU
+	case signal == syscall.SIGXFSZ:
+		p.limits["disk"] = true
+		return ReasonDisk
+	case signal == syscall.SIGKILL && p.limits["memory"]:
+		return ReasonMemory
+	}
+	return ReasonKilled
 }
 
 // memoryOf adds up what processes use: what several share counts in parts.

@@ -29,7 +29,6 @@ const (
 	fdControl            // the held program's socket
 	fdUpload             // the uploaded file
 	fdProgram            // the agent's program
-	fdFirstFree
 )
 
 // programPath is the agent's program where its folder is not to be seen.
@@ -50,7 +49,7 @@ func Launch(args []string, stderr io.Writer) int {
 	case errors.Is(err, io.EOF): // the agent has given up
 		return 1
 	case err != nil:
-		fmt.Fprintln(stderr, "ospulse-agent: sandbox:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent: sandbox:", err)
 		return 1
 	}
 	return 0
@@ -118,8 +117,10 @@ func runInit() error {
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
-		case err != nil: // there are no more
+		case errors.Is(err, syscall.ECHILD): // there are no more
 			return nil
+		case err != nil:
+			return fmt.Errorf("wait for the program: %w", err)
 		case pid == program:
 			program = 0
 			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // else the agent is gone: see above

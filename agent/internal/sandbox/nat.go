@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errNoSlirp = errors.New("network nat needs slirp4netns, which is not installed: apt install slirp4netns")
+const tunDevice = "/dev/net/tun"
+
+var errNoSlirp = errors.New("network nat needs slirp4netns, which is not installed; apt install slirp4netns")
 
 // startNAT connects the sandbox's network to the outside by user-mode networking.
 func (p *Process) startNAT(deadline time.Time) error {
@@ -22,7 +24,7 @@ func (p *Process) startNAT(deadline time.Time) error {
 	if err != nil {
 		return errNoSlirp
 	}
-	if err := checkTun(p.cmd.SysProcAttr.Credential != nil); err != nil {
+	if err := checkTun(tunDevice, p.cmd.SysProcAttr.Credential != nil); err != nil {
 		return err
 	}
 	netns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", p.pid))
@@ -81,14 +83,13 @@ func (p *Process) endNAT() {
 
 // checkTun says why slirp4netns cannot use the device that it needs. As another user
 // it can only if all can, as udev has it; containers often do not.
-func checkTun(asOther bool) error {
-	const device = "/dev/net/tun"
+func checkTun(device string, asOther bool) error {
 	info, err := os.Stat(device)
 	switch {
 	case err != nil:
-		return fmt.Errorf("network nat: slirp4netns needs %s: %w: modprobe tun", device, err)
+		return fmt.Errorf("network nat: slirp4netns needs %s: %w; modprobe tun", device, err)
 	case asOther && info.Mode()&0o006 != 0o006 || !asOther && unix.Access(device, unix.R_OK|unix.W_OK) != nil:
-		return fmt.Errorf("network nat: slirp4netns, which is not run as root, may not use %s: chmod 666 %s", device, device)
+		return fmt.Errorf("network nat: slirp4netns, which is not run as root, may not use %s; chmod 666 %s", device, device)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,13 +51,14 @@ type Options struct {
 	Processes        int     // and threads, 256
 	CPUs             float64 // 1
 
-	Entry string       // of an archive: the path inside that is run; "" is the only one that can be
-	Args  []string     // without the program's name
-	Log   *slog.Logger // slog.Default
+	Entry   string       // of an archive: the path inside that is run; "" is the only one that can be
+	Args    []string     // without the program's name
+	DataDir string       // the agent's own, which no sample sees; "" if there is none
+	Log     *slog.Logger // slog.Default
 }
 
-// ErrProgram is for a file that cannot be run because of what it is: the fault is
-// in the file or in Entry, not in this machine.
+// ErrProgram is for what cannot be run because of what it is: the fault is in the
+// file, Entry or Args, not in this machine.
 var ErrProgram = errors.New("cannot be run")
 
 const (
@@ -64,7 +66,7 @@ const (
 	stopTimeout  = 10 * time.Second
 	pollInterval = 100 * time.Millisecond
 
-	// maxArgsBytes is what goes into one message, with room for the rest.
+	// maxArgsBytes of JSON go into one message, with room for the rest.
 	maxArgsBytes = 64 << 10
 )
 
@@ -96,17 +98,23 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	size := 0
+	return o, o.checkArgs()
+}
+
+func (o Options) checkArgs() error {
 	for _, arg := range o.Args {
 		if strings.ContainsRune(arg, 0) {
-			return o, errors.New("an argument has a zero byte in it")
+			return fmt.Errorf("it %w: an argument has a zero byte in it", ErrProgram)
 		}
-		size += len(arg) + 1
 	}
-	if size > maxArgsBytes {
-		return o, fmt.Errorf("arguments of %d bytes: %d are passed on", size, maxArgsBytes)
+	text, err := json.Marshal(append([]string{o.Entry}, o.Args...))
+	if err != nil {
+		return fmt.Errorf("the arguments: %w", err)
 	}
-	return o, nil
+	if len(text) > maxArgsBytes {
+		return fmt.Errorf("it %w: its arguments have %d bytes, %d are passed on", ErrProgram, len(text), maxArgsBytes)
+	}
+	return nil
 }
 
 // Reason is why a program ended.
@@ -114,10 +122,13 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonExited  Reason = "exited"  // by itself, or by a signal that was not the sandbox's
+	ReasonExited  Reason = "exited"  // by itself
+	ReasonKilled  Reason = "killed"  // by a signal that was not the sandbox's
 	ReasonStopped Reason = "stopped" // by Stop
 	ReasonTimeout Reason = "timeout" // its time was up
-	ReasonLimit   Reason = "limit"   // it used more than it may: see Limits
+	ReasonMemory  Reason = "memory"  // it used more memory than it may
+	ReasonCPU     Reason = "cpu"     // one process used more time of a processor
+	ReasonDisk    Reason = "disk"    // it made a file larger
 )
 
 // Result is how a program ended.
@@ -253,10 +264,19 @@ func (p *Process) letGo() error {
 	return nil
 }
 
-// Stop ends the whole tree, and returns when it has ended.
-func (p *Process) Stop() {
+// Stop ends the whole tree, and returns when it has ended. It is an error if
+// something is left, which only what is stuck in the kernel can be; a second Stop
+// looks again.
+func (p *Process) Stop() error {
 	p.end(ReasonStopped)
 	<-p.done
+	if len(p.result.Left) == 0 {
+		return nil
+	}
+	if left := p.members(); len(left) > 0 {
+		return fmt.Errorf("%d processes of the sample are still there: %v", len(left), left)
+	}
+	return nil
 }
 
 func (p *Process) end(why Reason) {

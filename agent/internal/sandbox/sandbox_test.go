@@ -47,43 +47,51 @@ func TestMain(m *testing.M) {
 func beAgent(as, file string) int {
 	p, err := Start(context.Background(), file, Options{MemoryMB: 128, DiskMB: 32, Processes: 40, Timeout: time.Minute})
 	if err != nil {
-		fmt.Println("start:", err)
+		_, _ = fmt.Fprintln(os.Stdout, "start:", err)
 		return 1
 	}
 	if err := p.Release(); err != nil {
-		fmt.Println("release:", err)
+		_, _ = fmt.Fprintln(os.Stdout, "release:", err)
 		return 1
 	}
 	if as == asAgent {
-		fmt.Println(p.init.Pid)
+		_, _ = fmt.Fprintln(os.Stdout, p.init.Pid)
 		<-p.Done()
 		return 0
 	}
 	<-p.Done()
 	r := p.Result()
-	fmt.Printf("%s exit=%d signal=%d limits=%v left=%v\nnotes=%q\n%s", r.Reason, r.ExitCode, r.Signal, r.Limits, r.Left, p.Notes(), r.Output)
+	_, _ = fmt.Fprintf(os.Stdout, "%s exit=%d signal=%d limits=%v left=%v\nnotes=%q\n%s", r.Reason, r.ExitCode, r.Signal, r.Limits, r.Left, p.Notes(), r.Output)
 	return 0
+}
+
+// needs skips where another user lacks something. Root's machine has to have it.
+func needs(t *testing.T, ok bool, what string) {
+	t.Helper()
+	switch {
+	case ok:
+	case os.Geteuid() == 0:
+		t.Fatalf("%s is missing: scripts/install-deps.sh", what)
+	default:
+		t.Skip(what + " is missing")
+	}
 }
 
 func needsBwrap(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("bwrap"); err != nil {
-		t.Skip("bubblewrap is not installed")
-	}
+	_, err := exec.LookPath("bwrap")
+	needs(t, err == nil, "bubblewrap")
 }
 
 func needsRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root")
-	}
+	needs(t, os.Geteuid() == 0, "root")
 }
 
 func needsPython(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat("/usr/bin/python3"); err != nil {
-		t.Skip("/usr/bin/python3 is not installed")
-	}
+	_, err := os.Stat("/usr/bin/python3")
+	needs(t, err == nil, "/usr/bin/python3")
 }
 
 // sample writes a file that is to be run.
@@ -109,7 +117,9 @@ func held(t *testing.T, text string, o Options) *Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.Stop()
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
 		nothingLeft(t, p)
 	})
 	return p
@@ -205,7 +215,9 @@ func says(t *testing.T, p *Process, text string) {
 func stops(t *testing.T, p *Process) {
 	t.Helper()
 	at := time.Now()
-	p.Stop()
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
 	if took := time.Since(at); took > 5*time.Second {
 		t.Errorf("to stop took %v", took)
 	}
@@ -242,7 +254,9 @@ func TestHeldUntilReleased(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 	stops(t, p)
-	p.Stop()
+	if err := p.Stop(); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
 }
 
 func TestNeverReleased(t *testing.T) {
@@ -285,7 +299,11 @@ func TestResults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := ended(t, test.text, small())
-			if r.Reason != ReasonExited || r.ExitCode != test.code || r.Signal != test.signal || string(r.Output) != test.output {
+			want := ReasonExited
+			if test.signal != 0 {
+				want = ReasonKilled
+			}
+			if r.Reason != want || r.ExitCode != test.code || r.Signal != test.signal || string(r.Output) != test.output {
 				t.Errorf("got %s, code %d, signal %v, output %q", r.Reason, r.ExitCode, r.Signal, r.Output)
 			}
 			if len(r.Limits) > 0 || r.OutputBytes != int64(len(r.Output)) || r.Duration <= 0 {
@@ -611,7 +629,7 @@ f = os.open('/home/user/sparse', os.O_CREAT | os.O_WRONLY)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 os.ftruncate(f, 1 << 40)
 `, small())
-	if r.Reason != ReasonLimit || r.Signal != syscall.SIGXFSZ || !slices.Equal(r.Limits, []string{"disk"}) {
+	if r.Reason != ReasonDisk || r.Signal != syscall.SIGXFSZ || !slices.Equal(r.Limits, []string{"disk"}) {
 		t.Errorf("%s %v %v: %s", r.Reason, r.Signal, r.Limits, r.Output)
 	}
 }
@@ -645,8 +663,9 @@ time.sleep(100)
 			most = max(most, memoryOf(p.members()))
 			return slices.Contains(p.cgroup.hit(), "memory") || isDone(p)
 		})
-		stopped := p
-		stopped.Stop()
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
 		if r := p.Result(); !slices.Contains(r.Limits, "memory") || most > 320<<20 {
 			t.Errorf("%s %v; it used %d MB", r.Reason, r.Limits, most>>20)
 		}
@@ -657,7 +676,7 @@ m = mmap.mmap(-1, 1 << 30)
 for i in range(0, 1 << 30, 4096): m[i] = 1
 print('has it')
 `, small())
-		if r.Reason != ReasonLimit || !slices.Equal(r.Limits, []string{"memory"}) || len(r.Output) > 0 {
+		if r.Reason != ReasonMemory || !slices.Equal(r.Limits, []string{"memory"}) || len(r.Output) > 0 {
 			t.Errorf("%s %v %v: %s", r.Reason, r.Signal, r.Limits, r.Output)
 		}
 	})
@@ -677,9 +696,7 @@ func TestEatsProcessors(t *testing.T) {
 	o := small()
 	o.CPUs = 0.5
 	p := released(t, python+"import multiprocessing\nfor i in range(3): multiprocessing.Process(target=lambda: [None for _ in iter(int, 1)]).start()\nwhile True: pass\n", o)
-	if !p.cgroup.controls("cpu") {
-		t.Skip("the cgroup cannot limit processors here")
-	}
+	needs(t, p.cgroup.controls("cpu"), "a cgroup with the controller cpu")
 	used := func() time.Duration {
 		text, err := os.ReadFile(filepath.Join(p.cgroup.dirs["cpu"], "cpu.stat"))
 		if err != nil {
@@ -687,9 +704,14 @@ func TestEatsProcessors(t *testing.T) {
 		}
 		var total time.Duration
 		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) == 2 && f[0] == "throttled_time" {
+			if f := strings.Fields(line); len(f) == 2 {
 				n, _ := strconv.ParseInt(f[1], 10, 64)
-				total = time.Duration(n)
+				switch f[0] {
+				case "throttled_time": // of version 1
+					total = time.Duration(n)
+				case "throttled_usec":
+					total = time.Duration(n) * time.Microsecond
+				}
 			}
 		}
 		return total
@@ -816,21 +838,15 @@ func TestNetworkHost(t *testing.T) {
 	}
 }
 
+// TestNetworkNAT: where it can work it does; where not, Start and Check say why, and
+// what to do about it.
 func TestNetworkNAT(t *testing.T) {
 	needsPython(t)
 	o := small()
 	o.Network = NetworkNAT
-	if _, err := exec.LookPath("slirp4netns"); err != nil {
-		if _, err := Start(t.Context(), sample(t, "true\n"), o); !errors.Is(err, errNoSlirp) {
-			t.Errorf("without slirp4netns: %v", err)
-		}
-		t.Skip("slirp4netns is not installed")
-	}
-	if err := checkTun(os.Geteuid() == 0); err != nil {
-		if _, startErr := Start(t.Context(), sample(t, "true\n"), o); startErr == nil || startErr.Error() != err.Error() {
-			t.Errorf("it starts, or does not tell why: %v", startErr)
-		}
-		t.Skip(err)
+	if err := checkTun(tunDevice, os.Geteuid() == 0); err != nil {
+		noNAT(t, o, err.Error())
+		return
 	}
 	port, abstract := service(t)
 	// Something beyond the loopback: an address of this machine's own.
@@ -845,6 +861,67 @@ print(reach(socket.AF_INET, %s) if %s else 'hello')
 `, port, port, abstract, lan, lan), o)
 	if want := "['lo', 'tap0']\nECONNREFUSED\nTrue\nECONNREFUSED\nnameserver 10.0.2.3\nhello\n"; string(r.Output) != want {
 		t.Errorf("got %q", r.Output)
+	}
+}
+
+// noNAT checks that there is none, and that it is told why.
+func noNAT(t *testing.T, o Options, why string) {
+	t.Helper()
+	p, err := Start(t.Context(), sample(t, "true\n"), o)
+	if err == nil {
+		t.Fatalf("it starts: %v", p.Stop())
+	}
+	if errors.Is(err, ErrProgram) || err.Error() != why {
+		t.Errorf("Start says %q, not %q", err, why)
+	}
+	if nat := Check().NAT; nat.OK || nat.Detail != why {
+		t.Errorf("Check says %+v, not %q", nat, why)
+	}
+}
+
+func TestNoSlirp(t *testing.T) {
+	needsBwrap(t)
+	bwrap, err := exec.LookPath("bwrap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} { // the sample's user goes through
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // as it says
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(bwrap, filepath.Join(dir, "bwrap")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	o := small()
+	o.Network = NetworkNAT
+	noNAT(t, o, "network nat needs slirp4netns, which is not installed; apt install slirp4netns")
+}
+
+func TestCheckTun(t *testing.T) {
+	dir := t.TempDir()
+	device := filepath.Join(dir, "tun")
+	if err := checkTun(device, true); err == nil || !strings.HasSuffix(err.Error(), "no such file or directory; modprobe tun") {
+		t.Errorf("without one: %v", err)
+	}
+	for mode, want := range map[os.FileMode]string{
+		0o600: "network nat: slirp4netns, which is not run as root, may not use " + device + "; chmod 666 " + device,
+		0o666: "<nil>",
+	} {
+		if err := os.WriteFile(device, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(device, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkTun(device, true); fmt.Sprint(err) != want {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+	if err := checkTun(device, false); err != nil {
+		t.Errorf("as oneself: %v", err)
 	}
 }
 
@@ -912,8 +989,11 @@ func TestAgentIsKilled(t *testing.T) {
 	until(t, "all of it has ended", func() bool {
 		return !slices.ContainsFunc(tree, func(pid int) bool { p, err := procfs.Read(pid); return err == nil && !p.Zombie })
 	})
+	if left := cgroups()[agent.Process.Pid]; os.Geteuid() == 0 && len(left) == 0 {
+		t.Error("it has no cgroup, so that nothing is stale")
+	}
 	RemoveStale()
-	if left, _ := filepath.Glob(cgroupRoot + "/*/ospulse-*"); len(left) > 0 {
+	if left := cgroups()[agent.Process.Pid]; len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -967,7 +1047,7 @@ func TestWithoutRoot(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ text, begin, end string }{
 		"runs":          {"id -u; exit 7\n", "exited exit=7 signal=0 limits=[] left=[]\n", "\n1000\n"},
-		"shared memory": {python + "m = mmap.mmap(-1, 1 << 30)\nfor i in range(0, 1 << 30, 4096): m[i] = 1\n", "limit exit=-1 signal=0 limits=[memory] left=[]\n", "\n"},
+		"shared memory": {python + "m = mmap.mmap(-1, 1 << 30)\nfor i in range(0, 1 << 30, 4096): m[i] = 1\n", "memory exit=-1 signal=0 limits=[memory] left=[]\n", "\n"},
 		"forks":         {python + "n = 0\ntry:\n  while True:\n    if os.fork() == 0: time.sleep(1000)\n    n += 1\nexcept OSError as e: print(errno.errorcode[e.errno], n < 40 + 16)\nos.kill(-1, 9)\n", "exited exit=0 signal=0 limits=[] left=[]\n", "\nEAGAIN True\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1004,13 +1084,18 @@ func TestCheck(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for name, o := range map[string]Options{
-		"network":            {Network: "lan"},
-		"negative":           {MemoryMB: -1},
-		"zero byte":          {Args: []string{"a\x00b"}},
-		"too many arguments": {Args: []string{strings.Repeat("x", maxArgsBytes+1)}},
+	for name, test := range map[string]struct {
+		o       Options
+		program bool // the fault is of what is to be run
+	}{
+		"network":            {Options{Network: "lan"}, false},
+		"negative":           {Options{MemoryMB: -1}, false},
+		"zero byte":          {Options{Args: []string{"a\x00b"}}, true},
+		"too many arguments": {Options{Args: []string{strings.Repeat("x", maxArgsBytes+1)}}, true},
+		"in JSON they are":   {Options{Args: []string{strings.Repeat("<", maxArgsBytes/2)}}, true},
+		"a long entry":       {Options{Entry: strings.Repeat("x", maxArgsBytes+1)}, true},
 	} {
-		if _, err := Start(t.Context(), "/dev/null", o); err == nil || errors.Is(err, ErrProgram) {
+		if _, err := Start(t.Context(), "/dev/null", test.o); err == nil || errors.Is(err, ErrProgram) != test.program {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -1029,6 +1114,43 @@ func TestManyAtOnce(t *testing.T) {
 				t.Errorf("%s, %d, %v: %s", r.Reason, r.ExitCode, r.Signal, r.Output)
 			}
 		})
+	}
+}
+
+// TestAgentIsHidden: neither its program nor its folder is seen, where the rest of
+// the place is.
+func TestAgentIsHidden(t *testing.T) {
+	needsBwrap(t)
+	needsRoot(t)
+	dir, err := os.MkdirTemp("/usr/local", "ospulse-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // that it can be read is the point
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(dir, "neighbor"), filepath.Join(data, "secret")} {
+		if err := os.WriteFile(name, []byte("x"), 0o644); err != nil { //nolint:gosec // as above
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above
+		t.Fatal(err)
+	}
+	o := small()
+	o.DataDir = data
+	r := ended(t, fmt.Sprintf("ls %s; ls %s 2>/dev/null; cat %[2]s/secret 2>/dev/null; echo end", dir, data), o)
+	if want := "data\nneighbor\nend\n"; string(r.Output) != want {
+		t.Errorf("got %q", r.Output)
+	}
+	if !shown("/usr/local/bin/ospulse-agent") || !shown("/lib/x") || shown("/opt/ospulse-agent") || shown("/var/lib/ospulse-agent") {
+		t.Error("what sandboxes show is mistaken")
 	}
 }
 
@@ -1053,7 +1175,9 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		at = time.Now()
-		p.Stop()
+		if err := p.Stop(); err != nil {
+			b.Fatal(err)
+		}
 		stops = append(stops, time.Since(at))
 	}
 	slices.Sort(starts)

@@ -4,7 +4,6 @@ package sandbox
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -21,72 +20,72 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-func (p *Process) start(ctx context.Context, upload *os.File, name string) (err error) {
-	var closers []*os.File
+// start makes the sandbox, and holds the program in it.
+func (p *Process) start(ctx context.Context, upload *os.File, name string) error {
+	if err := p.launch(upload); err != nil {
+		return err
+	}
+	err := p.prepare(ctx, order{name, p.options.Entry, p.options.Args, limitsOf(p.options)})
+	if err == nil {
+		return nil
+	}
+	if said := p.abandon(); said != "" && !errors.Is(err, ErrProgram) {
+		err = fmt.Errorf("%w (%s)", err, said)
+	}
+	return err
+}
+
+// launch starts bubblewrap, with what goes into the sandbox.
+func (p *Process) launch(upload *os.File) (err error) {
+	var theirs []*os.File
 	defer func() {
-		for _, f := range closers {
+		for _, f := range theirs { // else their ends would not be seen
 			_ = f.Close()
 		}
 	}()
-	pair := func() (*net.UnixConn, *os.File, error) {
-		ours, theirs, err := socketPair()
-		closers = append(closers, theirs)
-		return ours, theirs, err
-	}
-	reports, reportsFD, err := pair()
-	if err != nil {
+	var reports, control *os.File
+	if p.reports, reports, err = socketPair(); err != nil {
 		return err
 	}
-	p.reports = reports
-	control, controlFD, err := pair()
-	if err != nil {
-		_ = reports.Close()
+	theirs = append(theirs, reports)
+	defer func() {
+		if err != nil {
+			_ = p.reports.Close()
+		}
+	}()
+	if p.control, control, err = socketPair(); err != nil {
 		return err
 	}
-	p.control = control
+	theirs = append(theirs, control)
+	defer func() {
+		if err != nil {
+			_ = p.control.Close()
+		}
+	}()
 	self, err := program()
 	if err != nil {
-		p.closeSockets()
 		return err
 	}
-	closers = append(closers, self)
-	p.output, err = newTail()
+	theirs = append(theirs, self)
+	extra, err := p.bubblewrap([]*os.File{fdReports - 3: reports, fdControl - 3: control, fdUpload - 3: upload, fdProgram - 3: self})
+	theirs = append(theirs, extra...)
 	if err != nil {
-		p.closeSockets()
 		return err
 	}
-	files := []*os.File{fdReports - 3: reportsFD, fdControl - 3: controlFD, fdUpload - 3: upload, fdProgram - 3: self}
 	credential, note := newCredential()
 	if note != "" {
 		p.notes = append(p.notes, note)
 	}
-	extra, err := p.bubblewrap(files)
-	closers = append(closers, extra...)
-	if err != nil {
-		p.closeSockets()
-		p.output.close()
+	if p.output, err = newTail(); err != nil {
 		return err
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.output.w, p.output.w
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	err = run(p.cmd, p.ended)
-	p.output.started()
-	for _, f := range closers { // else their ends would not be seen
-		_ = f.Close()
-	}
-	closers = nil
-	if err != nil {
-		p.closeSockets()
+	if err = run(p.cmd, p.ended); err != nil {
 		p.output.close()
 		return fmt.Errorf("start the sandbox: %w", err)
 	}
-	if err := p.prepare(ctx, order{name, p.options.Entry, p.options.Args, limitsOf(p.options)}); err != nil {
-		said := p.abandon()
-		if said != "" && !errors.Is(err, ErrProgram) {
-			err = fmt.Errorf("%w (%s)", err, said)
-		}
-		return err
-	}
+	p.output.started()
 	return nil
 }
 
@@ -155,8 +154,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 
 // limit sets the limits that are set from outside.
 func (p *Process) limit() error {
-	name := "ospulse-" + strings.ToLower(rand.Text()[:12])
-	c, lacks := newCgroup(cgroupRoot, name, limitsOf(p.options))
+	c, lacks := newCgroup(cgroupRoot, cgroupName(), limitsOf(p.options))
 	p.cgroup = c
 	if err := c.add(p.pid); err != nil {
 		return fmt.Errorf("limit the sandbox: %w", err)

@@ -15,23 +15,22 @@ import (
 
 // Feature is whether something works here, and why not, or how.
 type Feature struct {
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
+	OK     bool
+	Detail string // why not; and after "; " what to do about it
 }
 
 // Support is what of the package works on this machine.
 type Support struct {
-	Sandbox Feature  `json:"sandbox"`         // a program was run in one
-	NAT     Feature  `json:"nat"`             // NetworkNAT
-	Limits  Feature  `json:"limits"`          // all that Options name are kept by the kernel
-	Notes   []string `json:"notes,omitempty"` // what is less than it should be
+	Sandbox Feature  // a program was run in one
+	NAT     Feature  // NetworkNAT
+	Limits  Feature  // all that Options name are kept by the kernel
+	Notes   []string // what is less than it should be
 }
 
 // Check says what of this works on this machine, and why not. It runs a program that
 // does nothing, which takes some 50 ms.
 func Check() Support {
 	var s Support
-	s.Sandbox.Detail, s.Notes = "", nil
 	version, err := trial(&s)
 	if err != nil {
 		s.Sandbox.Detail = err.Error()
@@ -54,14 +53,14 @@ func Check() Support {
 		s.NAT.Detail = "there is no sandbox"
 	default:
 		s.NAT = Feature{true, path}
-		if err := checkTun(os.Geteuid() == 0); err != nil {
+		if err := checkTun(tunDevice, os.Geteuid() == 0); err != nil {
 			s.NAT = Feature{false, err.Error()}
 		}
 	}
 	return s
 }
 
-// trial runs /bin/true in a sandbox.
+// trial runs a script in a sandbox, and gives the version of bubblewrap.
 func trial(s *Support) (version string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
@@ -86,7 +85,7 @@ func trial(s *Support) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer p.Stop()
+	defer func() { err = errors.Join(err, p.Stop()) }()
 	s.Notes = p.Notes()
 	if err := p.Release(); err != nil {
 		return "", err

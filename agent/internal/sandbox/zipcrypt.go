@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"archive/zip"
+	"bytes"
 	"compress/flate"
 	"crypto/aes"
 	"crypto/cipher"
@@ -42,7 +43,7 @@ func decrypt(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	// of the time if that comes after.
 	check := byte(f.CRC32 >> 24)
 	if f.Flags&8 != 0 {
-		check = byte(f.ModifiedTime >> 8) //nolint:staticcheck // the field as it is in the file
+		check = byte(f.ModifiedTime >> 8) // as it is in the file
 	}
 	if header[11] != check {
 		return nil, 0, errPassword
@@ -98,7 +99,7 @@ func decryptAES(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if string(key[2*keySize:]) != string(salt[saltSize:]) {
+	if !bytes.Equal(key[2*keySize:], salt[saltSize:]) {
 		return nil, 0, errPassword
 	}
 	block, err := aes.NewCipher(key[:keySize])
