@@ -80,6 +80,7 @@ func runInit() error {
 	if err != nil {
 		return err
 	}
+	syscall.Umask(0o022) // the agent's may be stricter
 	control, upload, self := os.NewFile(fdControl, "control"), os.NewFile(fdUpload, "upload"), os.NewFile(fdProgram, "program")
 	held, err := os.StartProcess(programPath, []string{"sandbox", LaunchCommand, roleHeld}, &os.ProcAttr{
 		Env:   []string{},

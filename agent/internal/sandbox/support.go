@@ -21,17 +21,16 @@ type Feature struct {
 
 // Support is what of the package works on this machine.
 type Support struct {
-	Sandbox Feature  // a program was run in one
-	NAT     Feature  // NetworkNAT
-	Limits  Feature  // all that Options name are kept by the kernel
-	Notes   []string // what is less than it should be
+	Sandbox Feature // a program was run in one
+	NAT     Feature // NetworkNAT
+	Limits  Feature // all that Options name are kept by the kernel
 }
 
 // Check says what of this works on this machine, and why not. It runs a program that
 // does nothing, which takes some 50 ms.
 func Check() Support {
 	var s Support
-	version, err := trial(&s)
+	version, notes, err := trial()
 	if err != nil {
 		s.Sandbox.Detail = err.Error()
 		if hint := usernsHint(); hint != "" && !errors.Is(err, errNoBubblewrap) {
@@ -40,7 +39,7 @@ func Check() Support {
 		s.Limits.Detail = "there is no sandbox"
 	} else {
 		s.Sandbox = Feature{true, version}
-		s.Limits = Feature{len(s.Notes) == 0, strings.Join(s.Notes, "; ")}
+		s.Limits = Feature{len(notes) == 0, strings.Join(notes, ", ")}
 		if s.Limits.OK {
 			s.Limits.Detail = "memory, processes and processors by cgroup, disk by the size of its file systems"
 		}
@@ -60,45 +59,45 @@ func Check() Support {
 	return s
 }
 
-// trial runs a script in a sandbox, and gives the version of bubblewrap.
-func trial(s *Support) (version string, err error) {
+// trial runs a script in a sandbox, and gives the version of bubblewrap, and what
+// is less than it should be.
+func trial() (version string, notes []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	path, err := exec.LookPath("bwrap")
 	if err != nil {
-		return "", errNoBubblewrap
+		return "", nil, errNoBubblewrap
 	}
 	said, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", path, err)
+		return "", nil, fmt.Errorf("%s --version: %w", path, err)
 	}
 	dir, err := os.MkdirTemp("", "ospulse-check-")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is in the folder for temporary files
 	file := filepath.Join(dir, "check")
 	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 42\n"), 0o600); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	p, err := Start(ctx, file, Options{Timeout: 10 * time.Second, MemoryMB: 256, DiskMB: 16, Processes: 32})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, p.Stop()) }()
-	s.Notes = p.Notes()
 	if err := p.Release(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
-		return "", errors.New("what is run in the sandbox does not end")
+		return "", nil, errors.New("what is run in the sandbox does not end")
 	}
 	if r := p.Result(); r.ExitCode != 42 {
-		return "", fmt.Errorf("what is run in the sandbox does not end as it should: %s, exit code %d, signal %v", r.Reason, r.ExitCode, r.Signal)
+		return "", nil, fmt.Errorf("what is run in the sandbox does not end as it should: %s, exit code %d, signal %v", r.Reason, r.ExitCode, r.Signal)
 	}
-	return strings.TrimSpace(string(said)), nil
+	return strings.TrimSpace(string(said)), p.Notes(), nil
 }
 
 // usernsHint is the setting that forbids user namespaces here, if one does.
