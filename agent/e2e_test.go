@@ -169,11 +169,17 @@ func startBoth(t *testing.T, kind string) together {
 	if kind == "ebpf" && os.Geteuid() != 0 {
 		t.Skip("eBPF needs root")
 	}
-	backendPort, agentPort := freePort(t), freePort(t)
-	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
+	binary := buildBackend(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // at once: nothing else gets the port
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() }) // a second time, if it was served
+	backendPort := freePort(t)
+	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), "http://"+listener.Addr().String()
 	backendProcess := start(t, backend+"/api/health", []string{
 		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
-	}, buildBackend(t))
+	}, binary)
 
 	cfg, err := config.Load([]string{"--backend", backend, "--data", t.TempDir(), "--poll", "50ms"}, func(string) string { return "" })
 	if err != nil {
@@ -192,10 +198,6 @@ func startBoth(t *testing.T, kind string) together {
 		t.Fatal(fault)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", agentPort))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ended := make(chan error)
 	go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, spawner, "", time.Now()) }()
 	t.Cleanup(func() {
@@ -291,12 +293,12 @@ exit 3
 		t.Run(kind, func(t *testing.T) {
 			backend := startBoth(t, kind).backend
 			for name, test := range map[string]struct{ text, want string }{
-				"daemon":  {daemon, `"exitCode":3,"reason":"exited","sandbox":{"output":"begins\nlater\n","outputBytes":13}`},
-				"signal":  {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"output":"","outputBytes":0}`},
-				"139":     {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"output":"\udcff","outputBytes":1}`},
-				"too big": {"exec /usr/bin/python3 -c 'import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.truncate(os.open(\"/tmp/x\", os.O_CREAT | os.O_WRONLY), 1 << 40)'", `"exitCode":-1,"signal":25,"reason":"disk","sandbox":{"limits":["disk"]`},
+				"daemon": {daemon, `"exitCode":3,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"begins\nlater\n","outputBytes":13}`},
+				"signal": {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"entry":"/home/user/NAME","output":"","outputBytes":0}`},
+				"139":    {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"\udcff","outputBytes":1}`},
+				"disk":   {"exec /usr/bin/python3 -c 'import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.truncate(os.open(\"/tmp/x\", os.O_CREAT | os.O_WRONLY), 1 << 40)'", `"exitCode":-1,"signal":25,"reason":"disk","sandbox":{"entry":"/home/user/NAME","limits":["disk"]`},
 			} {
-				session := upload(t, backend, "sample.sh", test.text)
+				session := upload(t, backend, name+".sh", test.text)
 				var answer map[string]any
 				callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
 				var all []told
@@ -308,8 +310,8 @@ exit 3
 				has := func(kind, text string) bool {
 					return slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), text) })
 				}
-				if !has("session_end", test.want) {
-					t.Errorf("%s: no end with %s in %s", name, test.want, all)
+				if want := strings.ReplaceAll(test.want, "NAME", name+".sh"); !has("session_end", want) {
+					t.Errorf("%s: no end with %s in %s", name, want, all)
 				}
 				if name == "daemon" && (!has("process_creation", "cat") || !has("file_operation", "/etc/hosts")) {
 					t.Errorf("what the daemon did is not in %s", all)

@@ -70,6 +70,7 @@ func (s spawned) Release() error { return refused(s.Process.Release()) }
 
 // sandboxDetail is what session_end tells of the sandbox.
 type sandboxDetail struct {
+	Entry       string   `json:"entry"`            // the path of what was run, as it saw it
 	Notes       []string `json:"notes,omitempty"`  // limits that this machine does not keep as asked for
 	Limits      []string `json:"limits,omitempty"` // those it ran into, survived or not
 	Output      printed  `json:"output"`           // the end of what it printed
@@ -88,6 +89,6 @@ func (s spawned) Ending() monitor.Ending {
 	r := s.Result()
 	return monitor.Ending{
 		Reason: string(r.Reason), ExitCode: r.ExitCode, Signal: int(r.Signal), Seconds: r.Duration.Seconds(),
-		Detail: sandboxDetail{Notes: s.Notes(), Limits: r.Limits, Output: printed(r.Output), OutputBytes: r.OutputBytes},
+		Detail: sandboxDetail{Entry: s.Entry(), Notes: s.Notes(), Limits: r.Limits, Output: printed(r.Output), OutputBytes: r.OutputBytes},
 	}
 }
