@@ -261,10 +261,13 @@ func TestWithTheBackend(t *testing.T) {
 			eventually(t, "all events are delivered", func() bool {
 				var health struct {
 					Sessions int `json:"active_sessions"`
-					Delivery struct{ Waiting int }
+					Delivery struct {
+						Queued  int `json:"queued_events"`
+						Spooled int `json:"spooled_events"`
+					}
 				}
 				call(t, "GET", agent+"/health", "", nil, &health)
-				return health.Sessions == 0 && health.Delivery.Waiting == 0
+				return health.Sessions == 0 && health.Delivery.Queued+health.Delivery.Spooled == 0
 			})
 			all = events(t, backend, second)
 			if !slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" }) {

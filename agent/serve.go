@@ -78,9 +78,9 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 	defer uploads.Close()
-	sender, err := delivery.Open(delivery.Options{
+	sender, err := delivery.New(delivery.Options{
 		Backend: cfg.Backend.String(), Key: cfg.BackendKey,
-		SpoolDir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
+		Dir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
@@ -89,7 +89,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Send,
+		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add,
 		Version: buildVersion(), Log: log,
 	})
 	handler := api.New(api.Options{
@@ -98,7 +98,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Health: func() map[string]any {
 			return map[string]any{
 				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, spawnFault),
-				"delivery": sender.Counts(),
+				"delivery": sender.Status(),
 			}
 		},
 		Log: log,

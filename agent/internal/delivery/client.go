@@ -13,208 +13,222 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 const (
 	requestTimeout = 30 * time.Second
-	oldBackendFor  = time.Minute // until the batch route is tried again
+	dialTimeout    = 5 * time.Second
+	maxAnswer      = 4 << 20
 	maxRetryAfter  = time.Minute
+
+	// askAgainAfter is when a backend that did not know the batch route, or zstd, is
+	// asked for it again: it may have been replaced by a newer one.
+	askAgainAfter = time.Minute
 )
 
-// outcome is what came of a request.
-type outcome int
+// verdict is what a backend's answer means for the events that were sent.
+type verdict int
 
 const (
-	taken     outcome = iota
-	refused           // for good, for what it says
-	tooLarge          // for good, for its size
-	absent            // there is no such route
-	later             // try again
-	unlimited = 256 << 20
+	taken    verdict = iota // stored, or kept to be stored; without those that are refused one by one
+	refused                 // for good, for what they say
+	conflict                // the key was used for something else, or is in use
+	tooLarge                // as one request
+	noRoute                 // there is no such route
+	badType                 // it does not read this type or encoding
+	failed                  // it did not work: try again; it may be these events' fault
+	away                    // nothing works there now: try again
 )
 
-// client sends batches to one backend.
+// answer is what a backend said.
+type answer struct {
+	verdict verdict
+	after   time.Duration // that it wants to be left alone
+	faults  []fault       // of single events
+	said    string        // why it is not taken, in the backend's words
+	err     error         // the same with more about it
+}
+
+// fault is an event of a batch that the backend will not take.
+type fault struct {
+	Index int    `json:"index"`
+	Error string `json:"error"`
+}
+
+// client speaks to one backend. It is safe for concurrent use.
 type client struct {
 	base, key string
 	http      *http.Client
-	decoder   *zstd.Decoder
-	encoder   *zstd.Encoder
+	own       bool
 
-	oldUntil time.Time // the backend has no batch route, as far as is known
+	mu          sync.Mutex
+	singleUntil time.Time // there is no batch route, as far as is known
+	plainUntil  time.Time // it does not read zstd, as far as is known
 }
 
-func newClient(base, key string) (*client, error) {
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(unlimited))
+func newClient(base, key string, use *http.Client) (*client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("the backend's URL must be like http://127.0.0.1:3003, not %q", base)
+	}
+	c := &client{base: strings.TrimRight(base, "/"), key: key}
+	if use == nil {
+		c.own = true
+		use = &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSHandshakeTimeout: dialTimeout,
+			ForceAttemptHTTP2:   true,
+			DisableCompression:  true,
+			MaxIdleConnsPerHost: maxInFlight,
+			IdleConnTimeout:     30 * time.Second,
+		}}
+	}
+	copied := *use
+	// A redirect turns a POST into a GET, and may send the key elsewhere.
+	copied.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http = &copied
+	return c, nil
+}
+
+func (c *client) close() {
+	if c.own {
+		c.http.CloseIdleConnections()
+	}
+}
+
+// ways tells how this backend takes events, as far as is known.
+func (c *client) ways() (single, plain bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	return now.Before(c.singleUntil), now.Before(c.plainUntil)
+}
+
+func (c *client) useSingle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.singleUntil = time.Now().Add(askAgainAfter)
+}
+
+func (c *client) usePlain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plainUntil = time.Now().Add(askAgainAfter)
+}
+
+// batch sends events, one a line.
+func (c *client) batch(ctx context.Context, key, session string, body []byte, isZstd bool) answer {
+	encoding := ""
+	if isZstd {
+		encoding = "zstd"
+	}
+	a, text := c.post(ctx, "/api/events/batch", key, session, "application/x-ndjson", encoding, body)
+	if a.verdict != taken {
+		return a
+	}
+	var told *struct {
+		Errors []fault `json:"errors"`
+	}
+	if err := json.Unmarshal(text, &told); err != nil || told == nil {
+		// Something that answers everything with a page is no backend.
+		return answer{verdict: failed, err: fmt.Errorf("the backend's answer to a batch is not what a backend answers: %.200q", text)}
+	}
+	a.faults = told.Errors
+	return a
+}
+
+// single sends one event, as old backends take it.
+func (c *client) single(ctx context.Context, key, session string, event []byte) answer {
+	a, _ := c.post(ctx, "/api/events", key, session, "application/json", "", event)
+	return a
+}
+
+func (c *client) post(ctx context.Context, path, key, session, contentType, encoding string, body []byte) (answer, []byte) {
+	target := c.base + path
+	if session != "" {
+		target += "?sessionId=" + url.QueryEscape(session)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
-	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, err
-	}
-	return &client{base: base, key: key, decoder: decoder, encoder: encoder, http: &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
-}
-
-// result is what the backend made of a batch.
-type result struct {
-	lost     int           // events that it will not take
-	reason   string        // why
-	retry    bool          // nothing is known yet: send it again
-	after    time.Duration // that it wants to be left alone
-	err      error         // what to tell people
-	progress int           // events that were taken one by one before it failed
-}
-
-// send sends a batch. from is how many of its events were taken one by one in an
-// earlier try.
-func (c *client) send(ctx context.Context, b *batch, from int) result {
-	if from == 0 && time.Now().After(c.oldUntil) {
-		r, known := c.sendBatch(ctx, b.Key, b.Session, b.Count, b.body)
-		if known {
-			return r
-		}
-		c.oldUntil = time.Now().Add(oldBackendFor)
-	}
-	return c.sendSingly(ctx, b, from)
-}
-
-// sendBatch uses the batch route; known is false if the backend has none. A batch
-// that is too large for it goes in halves, whose keys follow from the whole's, so
-// that they are the same each time.
-func (c *client) sendBatch(ctx context.Context, key, session string, count int, body []byte) (r result, known bool) {
-	what, after, text, err := c.post(ctx, "/api/events/batch", session, key, "application/x-ndjson", "zstd", body)
-	switch what {
-	case taken:
-		var told struct {
-			Errors []struct {
-				Index int    `json:"index"`
-				Error string `json:"error"`
-			} `json:"errors"`
-		}
-		if json.Unmarshal(text, &told) == nil && len(told.Errors) > 0 {
-			return result{lost: len(told.Errors), reason: "refused", err: fmt.Errorf("%d events were refused, the first: %s", len(told.Errors), told.Errors[0].Error)}, true
-		}
-		return result{}, true
-	case absent:
-		return result{}, false
-	case later:
-		return result{retry: true, after: after, err: err}, true
-	case tooLarge:
-		if count > 1 {
-			return c.sendHalves(ctx, key, session, body)
-		}
-		return result{lost: count, reason: "event_too_large", err: err}, true
-	default:
-		return result{lost: count, reason: "refused", err: err}, true
-	}
-}
-
-func (c *client) sendHalves(ctx context.Context, key, session string, body []byte) (result, bool) {
-	plain, err := c.decoder.DecodeAll(body, nil)
-	lines := bytes.SplitAfter(bytes.TrimSuffix(plain, []byte("\n")), []byte("\n"))
-	if err != nil || len(lines) < 2 {
-		return result{lost: len(lines), reason: "event_too_large", err: err}, true
-	}
-	var whole result
-	for i, half := range [][][]byte{lines[:len(lines)/2], lines[len(lines)/2:]} {
-		text := bytes.Join(half, nil)
-		r, known := c.sendBatch(ctx, key+"-"+strconv.Itoa(i), session, len(half), c.encoder.EncodeAll(text, nil))
-		if !known || r.retry {
-			return r, known
-		}
-		whole.lost += r.lost
-		if r.err != nil {
-			whole.reason, whole.err = r.reason, r.err
-		}
-	}
-	return whole, true
-}
-
-// sendSingly sends the events one by one, as old backends take them.
-func (c *client) sendSingly(ctx context.Context, b *batch, from int) result {
-	plain, err := c.decoder.DecodeAll(b.body, nil)
-	if err != nil {
-		return result{lost: b.Count - from, reason: "refused", err: fmt.Errorf("a batch cannot be read back: %w", err)}
-	}
-	r := result{progress: from}
-	for i, line := range bytes.Split(bytes.TrimSuffix(plain, []byte("\n")), []byte("\n")) {
-		if i < from {
-			continue
-		}
-		what, after, _, err := c.post(ctx, "/api/events", b.Session, "", "application/json", "", line)
-		switch what {
-		case taken:
-		case later, absent: // without any route it is no backend, or none yet
-			r.retry, r.after, r.err = true, after, err
-			return r
-		default:
-			r.lost++
-			r.reason, r.err = "refused", err
-		}
-		r.progress++
-	}
-	return r
-}
-
-// post makes one request.
-func (c *client) post(ctx context.Context, path, session, key, contentType, encoding string, body []byte) (outcome, time.Duration, []byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path+"?sessionId="+url.QueryEscape(session), bytes.NewReader(body))
-	if err != nil {
-		return later, 0, nil, err
+		return answer{verdict: failed, err: err}, nil
 	}
 	request.Header.Set("Content-Type", contentType)
-	request.Header.Set("User-Agent", "ospulse-agent")
+	request.Header.Set("User-Agent", "os-pulse-agent")
+	request.Header.Set("Idempotency-Key", key)
 	if encoding != "" {
 		request.Header.Set("Content-Encoding", encoding)
-	}
-	if key != "" {
-		request.Header.Set("Idempotency-Key", key)
 	}
 	if c.key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return later, 0, nil, err
+		v := failed
+		if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+			v = away
+		}
+		return answer{verdict: v, err: err}, nil
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	if err != nil {
-		return later, 0, nil, err
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil { // whatever it was, it is known by its key
+		return answer{verdict: failed, err: fmt.Errorf("read the backend's answer: %w", err)}, nil
 	}
-	told := errors.New("the backend answered " + response.Status + ": " + string(text[:min(len(text), 300)]))
-	switch code := response.StatusCode; {
-	case code/100 == 2:
-		return taken, 0, text, nil
-	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
-		return absent, 0, text, told
-	case code == http.StatusRequestEntityTooLarge:
-		return tooLarge, 0, text, told
-	// A wrong key is the operator's to mend: nothing is lost until then.
-	case code/100 == 5, code/100 == 3, code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests:
-		return later, retryAfter(response.Header.Get("Retry-After")), text, told
-	default:
-		return refused, 0, text, told
+	a := answer{verdict: judge(response.StatusCode), after: retryAfter(response.Header.Get("Retry-After"), time.Now())}
+	if a.verdict != taken {
+		a.said = message(text)
+		a.err = fmt.Errorf("the backend answered %s: %s", response.Status, a.said)
 	}
+	return a, text
 }
 
-// retryAfter reads the header of that name, RFC 9110 section 10.2.3.
-func retryAfter(text string) time.Duration {
-	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
-		return min(time.Duration(min(seconds, 3600))*time.Second, maxRetryAfter)
+// judge tells what a status means. What is not known to be for good is tried
+// again: nothing is lost by that but time.
+func judge(status int) verdict {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return refused
+	case http.StatusConflict:
+		return conflict
+	case http.StatusRequestEntityTooLarge:
+		return tooLarge
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return noRoute
+	case http.StatusUnsupportedMediaType:
+		return badType
+	case http.StatusUnauthorized, http.StatusForbidden, // the operator's to mend
+		http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return away
 	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(time.Until(at), 0), maxRetryAfter)
+	if status/100 == 2 {
+		return taken
 	}
-	return 0
+	return failed
+}
+
+// message gives the error that an answer has, or the beginning of its text.
+func message(text []byte) string {
+	var told struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(text, &told) == nil && told.Error != "" {
+		return told.Error
+	}
+	return strings.TrimSpace(string(text[:min(len(text), 200)]))
+}
+
+// retryAfter reads the header of that name: seconds or a time, RFC 9110 section
+// 10.2.3.
+func retryAfter(text string, now time.Time) time.Duration {
+	wait := time.Duration(0)
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
 }

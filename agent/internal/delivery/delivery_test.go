@@ -3,433 +3,632 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
-	"go.uber.org/goleak"
 
 	"ospulse/agent/internal/event"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// backend is one that can be away, that knows keys, and that fails as it is told.
-type backend struct {
-	mu       sync.Mutex
-	seen     map[string]bool
-	got      map[string][]int // of each session the n of its events
-	lost     []map[string]any // the data of events_lost
-	requests int
-	fail     func(r *http.Request, n int) (status int, header string) // 0 takes it
-	takes    bool                                                     // though it fails: the answer is what is lost
-	arrived  chan struct{}
-}
-
-func newBackend(t *testing.T) (*backend, string) {
-	t.Helper()
-	b := &backend{seen: map[string]bool{}, got: map[string][]int{}, arrived: make(chan struct{}, 1)}
-	server := httptest.NewServer(b)
-	t.Cleanup(server.Close)
-	return b, server.URL
-}
-
-func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	if r.Header.Get("Content-Encoding") == "zstd" {
-		d, _ := zstd.NewReader(nil)
-		defer d.Close()
-		if body, err = d.DecodeAll(body, nil); err != nil {
-			http.Error(w, err.Error(), 400)
-			return
+// Whatever goes wrong on the way, each event arrives once and in order, and a
+// request that is repeated has the key that it had.
+func TestFaults(t *testing.T) {
+	faults := []string{"drop", "500", "lost answer", "", "503", "cut answer", "slow", "502", "page", "spooled", "408"}
+	s := newSink(t)
+	s.fault = func(q request) string { return faults[q.n%len(faults)] }
+	d := newDelivery(t, options(t, s.url))
+	stop := run(t, d)
+	const n = 5000
+	for i := range n {
+		for _, session := range []string{"a", "b", "c"} {
+			d.Add(session, numbered(i))
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer func() {
-		select {
-		case b.arrived <- struct{}{}:
-		default:
-		}
-	}()
-	b.requests++
-	status, header := 0, ""
-	if b.fail != nil {
-		status, header = b.fail(r, b.requests)
+	for _, session := range []string{"a", "b", "c"} {
+		s.want(session, n)
 	}
-	if status == 0 || b.takes {
-		key := r.Header.Get("Idempotency-Key")
-		if key == "" || !b.seen[key] {
-			b.seen[key] = true
-			for line := range bytes.Lines(body) {
-				var e struct {
-					Type string `json:"event_type"`
-					Data map[string]any
+	s.set(nil)
+	stop()
+	if status := wantSum(t, d); status.Delivered != 3*n || status.Lost != 0 {
+		t.Errorf("%+v", status)
+	}
+	for _, q := range s.asked() {
+		if q.auth != "Bearer secret" || q.path != "/api/events/batch" || q.encoding != "zstd" {
+			t.Fatalf("a request was %+v", q)
+		}
+	}
+}
+
+// What the backend refuses is counted and reported, once, and costs the events
+// beside it nothing.
+func TestRefusals(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault    func(request) string
+		itemFail func(session string, n int) string
+		n        int
+		want     []int // numbers that arrive
+		reason   string
+		lost     int
+	}{
+		"single events": {
+			itemFail: func(_ string, n int) string {
+				if n == 3 || n == 7 {
+					return "data is wrong"
 				}
-				if err := json.Unmarshal(line, &e); err != nil {
-					http.Error(w, err.Error(), 400)
-					return
+				return ""
+			},
+			n: 10, want: []int{0, 1, 2, 4, 5, 6, 8, 9}, reason: "refused: data is wrong", lost: 2,
+		},
+		"400 once, which is mended by asking again": {
+			fault: func(q request) string {
+				if q.n == 0 {
+					return "400"
 				}
-				if e.Type == "events_lost" {
-					b.lost = append(b.lost, e.Data)
-					continue
+				return ""
+			},
+			n: 5, want: []int{0, 1, 2, 3, 4},
+		},
+		"400 for good": {
+			fault: func(q request) string {
+				if q.n < 3 { // the batch and its halves; the report is taken
+					return "400"
 				}
-				session := r.URL.Query().Get("sessionId")
-				b.got[session] = append(b.got[session], int(e.Data["n"].(float64)))
+				return ""
+			},
+			n: 2, want: []int{}, reason: "refused: told to answer 400", lost: 2,
+		},
+		"413 by size": {
+			fault: func(q request) string {
+				if q.bytes > 2000 {
+					return "413"
+				}
+				return ""
+			},
+			n: 300, want: upTo(300),
+		},
+		"415 for zstd": {
+			fault: func(q request) string {
+				if q.encoding != "" {
+					return "415"
+				}
+				return ""
+			},
+			n: 300, want: upTo(300),
+		},
+		"415 for batches": {
+			fault: func(q request) string {
+				if strings.HasSuffix(q.path, "/batch") {
+					return "415"
+				}
+				return ""
+			},
+			n: 30, want: upTo(30),
+		},
+		"404 for batches": {fault: noBatches("404"), n: 30, want: upTo(30)},
+		"405 for batches": {fault: noBatches("405"), n: 30, want: upTo(30)},
+		"401 for a time":  {fault: firstOnly("401"), n: 30, want: upTo(30)},
+		"403 for a time":  {fault: firstOnly("403"), n: 30, want: upTo(30)},
+		"429 for a time":  {fault: firstOnly("retry after"), n: 30, want: upTo(30)},
+		"307 for a time":  {fault: firstOnly("307"), n: 30, want: upTo(30)},
+		"no route at all, for a time": {
+			fault: func(q request) string {
+				if q.n < 4 {
+					return "404"
+				}
+				return ""
+			},
+			n: 30, want: upTo(30),
+		},
+		"409 for a time": {fault: firstOnly("409"), n: 30, want: upTo(30)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t)
+			s.fault, s.itemFail = test.fault, test.itemFail
+			d := newDelivery(t, options(t, s.url))
+			run(t, d)
+			for i := range test.n {
+				d.Add("a", numbered(i))
 			}
-		}
-	}
-	if status != 0 {
-		if header != "" {
-			w.Header().Set("Retry-After", header)
-		}
-		http.Error(w, "no", status)
-		return
-	}
-	_, _ = fmt.Fprintln(w, `{"status":"success"}`)
-}
-
-// until waits until ok, which is asked after each request.
-func (b *backend) until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for {
-		b.mu.Lock()
-		done := ok()
-		b.mu.Unlock()
-		if done {
-			return
-		}
-		select {
-		case <-b.arrived:
-		case <-deadline:
-			t.Fatal("not in time: ", what)
-		}
+			s.wait("all of it", func() bool {
+				return len(s.got["a"]) >= len(test.want) && (test.lost == 0 || len(s.reports["a"]) > 0)
+			})
+			got := slices.DeleteFunc(s.has("a"), func(n int) bool { return n < 0 })
+			if !slices.Equal(got, test.want) {
+				t.Errorf("%v arrived, not %v", got, test.want)
+			}
+			lost := 0
+			for _, r := range s.told("a") {
+				lost += r.Count
+				if r.Reason != test.reason || !r.From.Equal(numbered(0).Time) || !r.To.Equal(numbered(test.n-1).Time) {
+					t.Errorf("the report is %+v", r)
+				}
+			}
+			if status := d.Status(); lost != test.lost || status.Lost != int64(lost) {
+				t.Errorf("%d lost are reported, not %d; the status is %+v", lost, test.lost, status)
+			}
+		})
 	}
 }
 
-// check wants 0 … n-1 of a session, in order, each once.
-func (b *backend) check(t *testing.T, session string, n int) {
-	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	got := b.got[session]
-	for i, v := range got {
-		if v != i {
-			t.Fatalf("session %s: event %d is number %d", session, v, i)
+func upTo(n int) []int {
+	var numbers []int
+	for i := range n {
+		numbers = append(numbers, i)
+	}
+	return numbers
+}
+
+func noBatches(status string) func(request) string {
+	return func(q request) string {
+		switch {
+		case strings.HasSuffix(q.path, "/batch"):
+			return status
+		case q.n == 7:
+			return "lost answer"
+		case q.n == 11:
+			return "500"
 		}
-	}
-	if len(got) != n {
-		t.Fatalf("session %s has %d events, want %d", session, len(got), n)
+		return ""
 	}
 }
 
-// text is data that is written already.
-type text string
-
-func (t text) AppendJSON(out []byte) []byte { return append(out, t...) }
-
-func number(n, padding int) *event.Event {
-	data := text(fmt.Sprintf(`{"n":%d}`, n))
-	if padding > 0 {
-		data = text(fmt.Sprintf(`{"n":%d,"padding":%q}`, n, strings.Repeat(fmt.Sprintf("%x", n*2654435761), padding/8)))
-	}
-	return &event.Event{Type: "file_operation", Time: time.Unix(int64(n), 0), Data: data}
-}
-
-func open(t *testing.T, url, dir string, maxBytes int64) *Sender {
-	t.Helper()
-	s, err := Open(Options{Backend: url, Key: "k", SpoolDir: dir, SpoolMaxBytes: maxBytes, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.client.http.CloseIdleConnections)
-	return s
-}
-
-// run gives the function that stops it.
-func run(s *Sender) func() {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
-	return func() { cancel(); <-done }
-}
-
-func TestInOrderEachOnce(t *testing.T) {
-	b, url := newBackend(t)
-	// Of three requests one is taken and not answered well, one is refused for now.
-	b.takes = true
-	b.fail = func(r *http.Request, n int) (int, string) {
-		if got := r.Header.Get("Authorization"); got != "Bearer k" {
-			return 400, ""
+func firstOnly(fault string) func(request) string {
+	return func(q request) string {
+		if q.n == 0 {
+			return fault
 		}
-		return map[int]int{1: 503, 2: 500}[n%3], ""
+		return ""
 	}
-	s := open(t, url, t.TempDir(), 64<<20)
-	stop := run(s)
-	for i := range 10_000 {
-		s.Send("a", number(i, 0))
-		s.Send("b", number(i, 0))
+}
+
+// Reports of loss that are refused themselves end there.
+func TestRefusedReportsDoNotLoop(t *testing.T) {
+	s := newSink(t)
+	s.fault = func(q request) string {
+		if q.session == "a" {
+			return "400"
+		}
+		return ""
 	}
-	b.until(t, "all are there", func() bool { return len(b.got["a"])+len(b.got["b"]) >= 20_000 })
+	d := newDelivery(t, options(t, s.url))
+	stop := run(t, d)
+	for i := range 8 {
+		d.Add("a", numbered(i))
+	}
+	// The batch, its parts down to single events, then the report, and then no more.
+	s.wait("the refusals", func() bool { return len(s.requests) == 1+2+4+8+1 })
+	for i := range 100 {
+		d.Add("b", numbered(i))
+	}
+	s.want("b", 100)
 	stop()
-	b.check(t, "a", 10_000)
-	b.check(t, "b", 10_000)
-	if c := s.Counts(); c.Accepted != 20_000 || c.Lost != 0 {
-		t.Errorf("%+v", c)
+	if status := wantSum(t, d); status.Lost != 9 || status.Reports != 1 {
+		t.Errorf("%+v", status)
+	}
+	for _, q := range s.asked()[16:] {
+		if q.session != "b" {
+			t.Errorf("after the report came %+v", q)
+		}
 	}
 }
 
-func TestStopDelivers(t *testing.T) {
-	b, url := newBackend(t)
-	s := open(t, url, t.TempDir(), 64<<20)
-	stop := run(s)
-	for i := range 5000 {
-		s.Send("a", number(i, 0))
+// A session that the backend chokes on does not stop the others, and gets its
+// events in when the backend can take them.
+func TestPoisonedSession(t *testing.T) {
+	for _, fault := range []string{"500", "drop", "409"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t)
+			s.fault = func(q request) string {
+				if q.session == "bad" && (fault != "409" || q.again < 2) {
+					return fault
+				}
+				return ""
+			}
+			d := newDelivery(t, options(t, s.url))
+			stop := run(t, d)
+			for i := range 3000 {
+				d.Add("bad", numbered(i))
+				d.Add("good", numbered(i))
+			}
+			s.want("good", 3000)
+			s.set(nil)
+			s.want("bad", 3000)
+			stop()
+			if status := wantSum(t, d); status.Lost != 0 || status.Delivered != 6000 {
+				t.Errorf("%+v", status)
+			}
+		})
 	}
-	stop()
-	b.check(t, "a", 5000)
 }
 
-func TestFlush(t *testing.T) {
-	b, url := newBackend(t)
-	s := open(t, url, t.TempDir(), 64<<20)
-	defer run(s)()
-	for i := range 3000 {
-		s.Send("a", number(i, 0))
-	}
-	s.Flush(t.Context())
-	b.check(t, "a", 3000)
-}
-
-// The backend is away, the agent is killed and started again, also while it
-// drains: nothing is lost, nothing is there twice.
-func TestSpoolOutlivesTheAgent(t *testing.T) {
-	b, url := newBackend(t)
-	dir := t.TempDir()
-	b.fail = func(*http.Request, int) (int, string) { return 503, "" }
+// What cannot be delivered goes to disk, and the next run delivers it before what
+// is new; the request that was answered, but not heard of, is known by its key.
+func TestRestarts(t *testing.T) {
+	s := newSink(t)
+	s.fault = func(q request) string { return "lost answer" }
+	o := options(t, s.url)
+	o.FlushTimeout = 50 * time.Millisecond
 	n := 0
 	for range 3 {
-		s := open(t, url, dir, 64<<20)
-		stop := run(s)
-		for range 4000 {
-			s.Send("a", number(n, 0))
+		d := newDelivery(t, o)
+		stop := run(t, d)
+		requests := len(s.asked())
+		for range 2500 {
+			d.Add("a", numbered(n))
+			d.Add("b", numbered(n))
 			n++
 		}
-		b.until(t, "it has noticed", func() bool { return b.requests > 0 })
-		s.Flush(t.Context())
+		s.wait("a request", func() bool { return len(s.requests) > requests })
 		stop()
-	}
-	// A crash: what was appended is there, the end may be half a record.
-	files, err := filepath.Glob(filepath.Join(dir, "*.spool"))
-	if err != nil || len(files) == 0 {
-		t.Fatal("no spool: ", err)
-	}
-	file, err := os.OpenFile(files[len(files)-1], os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := file.Write([]byte{200, 1, 0, 0, 7, 7}); err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
-	// Every request is taken, and the agent hears of every third only; so the one
-	// that is stopped has batches that the backend has.
-	b.mu.Lock()
-	b.takes, b.fail = true, func(_ *http.Request, n int) (int, string) { return map[int]int{1: 500, 2: 502}[n%3], "" }
-	before := b.requests
-	b.mu.Unlock()
-	stop := run(open(t, url, dir, 64<<20))
-	b.until(t, "some are drained", func() bool { return b.requests > before })
-	stop()
-	b.mu.Lock()
-	b.fail = nil
-	b.mu.Unlock()
-	s := open(t, url, dir, 64<<20)
-	stop = run(s)
-	for range 100 {
-		s.Send("a", number(n, 0))
-		n++
-	}
-	b.until(t, "all are there", func() bool { return len(b.got["a"]) >= n })
-	stop()
-	b.check(t, "a", n)
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.spool")); len(left) > 0 {
-		t.Errorf("the spool is not empty: %q", left)
-	}
-}
-
-func TestFullSpoolIsCounted(t *testing.T) {
-	b, url := newBackend(t)
-	b.fail = func(*http.Request, int) (int, string) { return 503, "" }
-	s := open(t, url, t.TempDir(), 50_000)
-	stop := run(s)
-	const n = 40_000
-	for i := range n {
-		s.Send("a", number(i, 64))
-	}
-	s.Flush(t.Context())
-	b.until(t, "it has noticed", func() bool { return b.requests > 1 })
-	if c := s.Counts(); c.Lost == 0 || c.SpoolBytes > 50_000+maxMemoryBytes {
-		t.Fatalf("nothing was dropped: %+v", c)
-	}
-	b.mu.Lock()
-	b.fail = nil
-	b.mu.Unlock()
-	b.until(t, "the loss is told", func() bool { return len(b.lost) > 0 })
-	stop()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	lost := 0
-	for _, data := range b.lost {
-		lost += int(data["count"].(float64))
-		if data["reason"] != "spool_full" || data["from"] == "" || data["to"] == "" {
-			t.Errorf("it is told as %v", data)
+		if status := wantSum(t, d); status.SpooledEvents != int64(2*n) || status.QueuedEvents != 0 || status.Lost != 0 {
+			t.Errorf("%+v", status)
 		}
 	}
-	if got := len(b.got["a"]); got+lost != n || lost == 0 {
-		t.Errorf("%d came and %d are told lost, of %d", got, lost, n)
+	s.set(nil)
+	d := newDelivery(t, o)
+	if status := d.Status(); status.Unclean || status.Inherited != int64(2*n) {
+		t.Errorf("%+v", status)
 	}
-	if c := s.Counts(); c.Lost != int64(lost) {
-		t.Errorf("counted as lost: %d, told: %d", c.Lost, lost)
-	}
-}
-
-func TestWhatTheBackendRefuses(t *testing.T) {
-	b, url := newBackend(t)
-	b.fail = func(_ *http.Request, n int) (int, string) {
-		if n == 1 {
-			return 400, ""
-		}
-		return 0, ""
-	}
-	s := open(t, url, t.TempDir(), 1<<20)
-	stop := run(s)
-	for i := range 7 {
-		s.Send("a", number(i, 0))
-	}
-	b.until(t, "the loss is told", func() bool { return len(b.lost) > 0 })
+	stop := run(t, d)
+	d.Add("a", numbered(n))
+	s.want("a", n+1)
+	s.want("b", n)
 	stop()
-	if got := b.lost[0]; got["count"] != 7.0 || got["reason"] != "refused" || got["from"] != "1970-01-01T00:00:00.000000Z" || got["to"] != "1970-01-01T00:00:06.000000Z" {
-		t.Errorf("told as %v", got)
+	if status := wantSum(t, d); status.SpooledEvents != 0 || status.SpooledBytes != 0 {
+		t.Errorf("%+v", status)
 	}
+	wantFiles(t, o.Dir, "lock")
 }
 
-func TestTooLarge(t *testing.T) {
-	b, url := newBackend(t)
-	b.fail = func(r *http.Request, _ int) (int, string) {
-		if r.ContentLength > 3000 { // as a proxy before it may have it
-			return 413, ""
+// A full spool keeps what is older, and each span of loss is reported in its place
+// with the exact count.
+func TestFullSpool(t *testing.T) {
+	s := newSink(t)
+	s.fault = func(request) string { return "503" }
+	o := options(t, s.url)
+	o.SpoolMaxBytes, o.QueueMaxBytes = 30_000, 100_000
+	d := newDelivery(t, o)
+	stop := run(t, d)
+	n := 0
+	for span := range 2 {
+		requests := len(s.asked())
+		full := func() int64 { return d.Status().LostByReason[event.ReasonSpoolFull] }
+		for before := full(); full() < before+1000; n++ {
+			d.Add("a", numbered(n))
 		}
-		return 0, ""
-	}
-	s := open(t, url, t.TempDir(), 1<<20)
-	stop := run(s)
-	huge := number(-1, 0)
-	huge.Data = text(`{"x":"` + strings.Repeat("x", maxEventBytes) + `"}`)
-	s.Send("a", huge)
-	for i := range 1000 {
-		s.Send("a", number(i, 8))
-	}
-	b.until(t, "all are there", func() bool { return len(b.got["a"]) >= 1000 && len(b.lost) > 0 })
-	stop()
-	b.check(t, "a", 1000)
-	if got := b.lost[0]; got["count"] != 1.0 || got["reason"] != "event_too_large" {
-		t.Errorf("told as %v", got)
-	}
-}
-
-func TestAnOldBackend(t *testing.T) {
-	for _, status := range []int{404, 405} {
-		b, url := newBackend(t)
-		down := true
-		b.fail = func(r *http.Request, n int) (int, string) {
-			switch {
-			case strings.HasSuffix(r.URL.Path, "/batch"):
-				return status, ""
-			case down && n == 6: // in the middle of a batch
-				down = false
-				return 503, "0"
+		// A loss of the sensor's, which there is no room to report either.
+		d.Add("a", &event.Event{Type: event.TypeLost, Time: numbered(n).Time, Data: &event.Lost{Count: 5, Reason: event.ReasonOverrun, From: numbered(n).Time, To: numbered(n).Time}})
+		s.wait("that it is away", func() bool { return len(s.requests) > requests })
+		if status := wantSum(t, d); status.SpooledBytes > o.SpoolMaxBytes || status.QueuedBytes > o.QueueMaxBytes+1000 || !status.Away {
+			t.Fatalf("%+v", status)
+		}
+		s.set(nil)
+		s.waitReports(d, "a")
+		s.wait("the sensor's report", func() bool {
+			n := 0
+			for _, r := range s.reports["a"] {
+				if r.Reason == event.ReasonOverrun && r.Count == 5 {
+					n++
+				}
 			}
-			return 0, ""
-		}
-		s := open(t, url, t.TempDir(), 1<<20)
-		stop := run(s)
-		for i := range 10 {
-			s.Send("a", number(i, 0))
-		}
-		b.until(t, "all are there", func() bool { return len(b.got["a"]) >= 10 })
-		stop()
-		b.check(t, "a", 10)
+			return n == span+1
+		})
+		s.set(func(request) string { return "503" })
 	}
+	s.set(nil)
+	d.Add("a", numbered(n))
+	s.wait("the last event", func() bool { return s.got["a"][len(s.got["a"])-1] == n })
+	stop()
+	lost, next := 0, 0
+	for _, got := range s.has("a") {
+		switch {
+		case got == -5: // the sensor's
+		case got < 0:
+			next -= got
+			lost -= got
+		case got != next:
+			t.Fatalf("number %d follows where %d should", got, next)
+		default:
+			next++
+		}
+	}
+	status := wantSum(t, d)
+	if int64(lost) != status.Lost || next != n+1 {
+		t.Errorf("%d are reported lost, %d accounted for of %d: %+v", lost, next, n+1, status)
+	}
+	for _, r := range s.told("a") {
+		if r.Reason == event.ReasonOverrun || len(status.LostByReason) > 1 { // a machine as busy as that mixes them
+			continue
+		}
+		if span := r.To.Sub(r.From)/time.Millisecond + 1; r.Reason != event.ReasonSpoolFull || int(span) != r.Count {
+			t.Errorf("%+v spans %d", r, span)
+		}
+	}
+}
+
+// The loss of the last moments is in the spool, which was full.
+func TestLossAtTheEnd(t *testing.T) {
+	s := newSink(t)
+	s.fault = func(request) string { return "503" }
+	o := options(t, s.url)
+	o.SpoolMaxBytes, o.QueueMaxBytes, o.FlushTimeout = 20_000, 50_000, time.Millisecond
+	d := newDelivery(t, o)
+	stop := run(t, d)
+	n := 0
+	for ; d.Status().LostByReason[event.ReasonSpoolFull] < 100; n++ {
+		d.Add("a", numbered(n))
+	}
+	stop()
+	before := wantSum(t, d)
+	d.Add("a", numbered(n)) // too late
+	if status := wantSum(t, d); status.Lost != before.Lost+1 || status.LostByReason[ReasonStopped] != 1 {
+		t.Errorf("%+v", status)
+	}
+	s.set(nil)
+	run(t, newDelivery(t, o))
+	var kept, lost int
+	s.wait("the reports", func() bool {
+		kept, lost = len(s.got["a"])-len(s.reports["a"]), 0
+		for _, r := range s.reports["a"] {
+			lost += r.Count
+		}
+		return int64(lost) >= before.Lost
+	})
+	if int64(lost) != before.Lost || kept+lost != n {
+		t.Errorf("%d arrived and %d are reported lost, of %d", kept, lost, n)
+	}
+}
+
+// An event that is too large for any backend is lost, and reported.
+func TestTooLargeAnEvent(t *testing.T) {
+	s := newSink(t)
+	d := newDelivery(t, options(t, s.url))
+	stop := run(t, d)
+	d.Add("a", numbered(0))
+	huge := numbered(1)
+	huge.Data = text(`"` + strings.Repeat("x", maxEventBytes) + `"`)
+	d.Add("a", huge)
+	large := numbered(2)
+	large.Data = text(`{"n":2,` + "\n" + `"x":"` + strings.Repeat("x", maxBatchBytes) + `"}`)
+	d.Add("a", large)
+	d.Add("a", numbered(3))
+	s.wait("all", func() bool { return len(s.got["a"]) == 4 })
+	stop()
+	if got := s.has("a"); !slices.Equal(got, []int{0, -1, 2, 3}) {
+		t.Errorf("%v arrived", got)
+	}
+	if r := s.told("a")[0]; r.Reason != event.ReasonTooLarge || r.Count != 1 || !r.From.Equal(huge.Time) {
+		t.Errorf("the report is %+v", r)
+	}
+	wantSum(t, d)
+}
+
+// transport is a backend without a network, for tests of time.
+type transport func(*http.Request) (int, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, err := f(r)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: http.Header{"Retry-After": {"7"}}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+}
+
+func TestTiming(t *testing.T) {
+	o := Options{Backend: "http://backend", SpoolMaxBytes: 1 << 20, FlushTimeout: time.Second}
+	for name, test := range map[string]struct {
+		answer func(n int) (int, error, time.Duration) // the n-th request's, which takes so long
+		adds   []time.Duration                         // when events are added
+		want   []time.Duration                         // when requests come
+	}{
+		"an idle one waits 20 ms for company": {
+			answer: func(int) (int, error, time.Duration) { return 200, nil, 0 },
+			adds:   []time.Duration{0, 15 * time.Millisecond, 30 * time.Millisecond}, want: []time.Duration{20 * time.Millisecond, 50 * time.Millisecond},
+		},
+		"a busy one waits 200 ms": {
+			answer: func(int) (int, error, time.Duration) { return 200, nil, 400 * time.Millisecond },
+			adds:   []time.Duration{0, 100 * time.Millisecond, 299 * time.Millisecond, 301 * time.Millisecond},
+			want:   []time.Duration{20 * time.Millisecond, 420 * time.Millisecond, 820 * time.Millisecond},
+		},
+		"Retry-After is kept to": {
+			answer: func(n int) (int, error, time.Duration) {
+				if n == 0 {
+					return 429, nil, 0
+				}
+				return 200, nil, 0
+			},
+			adds: []time.Duration{0}, want: []time.Duration{20 * time.Millisecond, 7020 * time.Millisecond},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var got []time.Duration
+				o := o
+				o.Dir = t.TempDir()
+				o.Client = &http.Client{Transport: transport(func(*http.Request) (int, error) {
+					n := len(got)
+					got = append(got, time.Since(start))
+					status, err, wait := test.answer(n)
+					<-time.After(wait)
+					return status, err
+				})}
+				d := newDelivery(t, o)
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { defer close(done); d.Run(ctx) }()
+				for i, at := range test.adds {
+					<-time.After(time.Until(start.Add(at)))
+					d.Add("a", numbered(i))
+				}
+				<-time.After(20 * time.Second)
+				cancel()
+				<-done
+				if !slices.Equal(got, test.want) {
+					t.Errorf("requests came at %v, not %v", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// Tries of a backend that is away come ever more seldom, and for ever.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries []time.Time
+		d := newDelivery(t, Options{Backend: "http://backend", Dir: t.TempDir(), SpoolMaxBytes: 1 << 20, FlushTimeout: time.Second, Client: &http.Client{Transport: transport(func(*http.Request) (int, error) {
+			tries = append(tries, time.Now())
+			return 500, nil
+		})}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.Run(ctx) }()
+		d.Add("a", numbered(0))
+		<-time.After(1500 * time.Millisecond)
+		if s := d.Status(); s.SpooledEvents != 1 || s.QueuedEvents != 0 || !s.Away || s.LastError == "" {
+			t.Errorf("after 1.5 s: %+v", s)
+		}
+		<-time.After(10 * time.Minute)
+		cancel()
+		<-done
+		for i := 1; i+1 < len(tries); i++ { // the last one is the end's
+			wait, least := tries[i].Sub(tries[i-1]), min(50*time.Millisecond<<min(i-1, 10), 5*time.Second)
+			if least = max(least, 7*time.Second); wait < least || wait > max(2*least, 10*time.Second) {
+				t.Errorf("try %d came after %v", i, wait)
+			}
+		}
+		if len(tries) < 60 {
+			t.Errorf("%d tries in 10 minutes", len(tries))
+		}
+	})
+}
+
+func TestOptions(t *testing.T) {
+	good := Options{Backend: "http://127.0.0.1:3003", Dir: t.TempDir()}
+	for name, change := range map[string]func(*Options){
+		"no backend":   func(o *Options) { o.Backend = "" },
+		"no URL":       func(o *Options) { o.Backend = "127.0.0.1:3003" },
+		"other scheme": func(o *Options) { o.Backend = "ftp://127.0.0.1" },
+		"no folder":    func(o *Options) { o.Dir = "" },
+		"negative":     func(o *Options) { o.SpoolMaxBytes = -1 },
+		"a file":       func(o *Options) { o.Dir = "/proc/version" },
+	} {
+		o := good
+		change(&o)
+		if d, err := New(o); err == nil {
+			t.Errorf("%s: taken as %+v", name, d.Status())
+		}
+	}
+	d := newDelivery(t, good)
+	if _, err := New(good); err == nil {
+		t.Error("two agents use one spool")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.Run(ctx)
+	run(t, newDelivery(t, good))
 }
 
 func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]time.Duration{"": 0, "2": 2 * time.Second, "-1": 0, "x": 0, "99999999": maxRetryAfter, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
-		if got := retryAfter(text); got != want {
-			t.Errorf("retryAfter(%q) = %v, want %v", text, got, want)
+	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"": 0, "2": 2 * time.Second, "-1": 0, "x": 0, "99999": maxRetryAfter,
+		"Tue, 24 Nov 2026 10:00:05 GMT": 5 * time.Second, "Mon, 02 Jan 2006 15:04:05 GMT": 0,
+	} {
+		if got := retryAfter(header, now); got != want {
+			t.Errorf("%q: %v, not %v", header, got, want)
 		}
 	}
 }
 
-func TestOneAgentASpool(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	s, err := openSpool(dir, 1000)
-	if err != nil {
+// A run that was killed is told of by the next one.
+func TestUnclean(t *testing.T) {
+	o := options(t, "http://127.0.0.1:1")
+	if err := os.WriteFile(filepath.Join(o.Dir, "lock"), []byte("in use\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openSpool(dir, 1000); err == nil {
-		t.Error("two agents have one spool")
+	d := newDelivery(t, o)
+	if !d.Status().Unclean {
+		t.Error("a run that was killed is not noticed")
 	}
-	if err := s.close(); err != nil {
-		t.Fatal(err)
+	run(t, d)()
+	d = newDelivery(t, o)
+	if d.Status().Unclean {
+		t.Error("a run that ended well is taken for killed")
 	}
+	run(t, d)()
 }
 
-// Whatever is on the disk, reading it ends, and gives whole batches only.
-func FuzzReadRecord(f *testing.F) {
-	dir := f.TempDir()
-	s, err := openSpool(dir, 1<<20)
-	if err != nil {
-		f.Fatal(err)
+// written is a write like those that a sensor sees.
+func written(n int) *event.Event {
+	at := time.Unix(1_700_000_000, int64(n)*10_000)
+	return &event.Event{Type: event.TypeFile, Time: at, Data: &event.File{
+		Actor: event.Process{PID: 4242, Name: "python3"}, Result: event.Result{Syscall: "write", Return: int64(n)}, Time: at,
+		Operation: "WriteFile", Handle: 3, NewHandle: -1, Path: "/home/user/documents/report-" + strconv.Itoa(n) + ".txt", Transfer: true,
+	}}
+}
+
+// BenchmarkAdd adds 100,000 writes of files, and counts until the last one is
+// delivered, or on disk.
+func BenchmarkAdd(b *testing.B) {
+	events := make([]*event.Event, 100_000)
+	for i := range events {
+		events[i] = written(i)
 	}
-	if err := s.append(&batch{head{Key: "k", Session: "s", Count: 1}, []byte("body")}, false); err != nil {
-		f.Fatal(err)
-	}
-	text, err := os.ReadFile(s.path(1))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(text)
-	f.Add(text[:len(text)-1])
-	f.Fuzz(func(t *testing.T, text []byte) {
-		b, size, err := readRecord(bytes.NewReader(text))
-		if err != nil {
-			if !errors.Is(err, errRecord) {
-				t.Fatal(err)
+	for _, name := range []string{"delivered", "spooled"} {
+		b.Run(name, func(b *testing.B) {
+			status := http.StatusOK
+			if name == "spooled" {
+				status = http.StatusServiceUnavailable
 			}
-			return
+			url := newServer(b, status)
+			worst := time.Duration(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				d, err := New(Options{Backend: url, Dir: b.TempDir(), SpoolMaxBytes: 256 << 20, FlushTimeout: 30 * time.Second})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				done := make(chan struct{})
+				go func() { defer close(done); d.Run(ctx) }()
+				for _, e := range events {
+					start := time.Now()
+					d.Add("session", e)
+					worst = max(worst, time.Since(start))
+				}
+				cancel()
+				<-done
+				if s := d.Status(); s.Lost > 0 || s.Delivered+s.SpooledEvents != int64(len(events)) {
+					b.Fatalf("%+v", s)
+				}
+			}
+			total := float64(len(events) * b.N)
+			b.ReportMetric(total/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(worst.Microseconds()), "worst-Add-µs")
+		})
+	}
+}
+
+// BenchmarkEncode is what Add does of it.
+func BenchmarkEncode(b *testing.B) {
+	e := written(1)
+	batch := batch{raw: make([]byte, 0, 2*maxBatchBytes)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if batch.add(e); batch.isFull() {
+			batch.raw, batch.count = batch.raw[:0], 0
 		}
-		if int(size) > len(text) || b == nil {
-			t.Fatalf("%d bytes of %d", size, len(text))
-		}
-	})
+	}
 }

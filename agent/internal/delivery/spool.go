@@ -3,283 +3,440 @@
 package delivery
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-const (
-	segmentBytes   = 8 << 20
-	maxRecordBytes = 64 << 20
-	recordHeader   = 8 // length and CRC-32C, little endian
-	syncInterval   = time.Second
-)
-
 var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // a table of constants
-	errFull    = errors.New("the spool is full")
-	errRecord  = errors.New("a record of the spool is damaged")
+	errFull   = errors.New("the spool is full")
+	errClosed = errors.New("the spool is closed")
 )
 
-// spool is batches on the disk, first in first out: append-only files of records,
-// each with a checksum, and a file that says how far they are done. The files are
-// removed when all of them is done. What was appended outlives the program, kill
-// -9 too; a machine that loses its power may lose the last second, as the files
-// are synced once a second and when one is full. It is not safe for concurrent
-// use.
+// lossReserve is what the spool takes beyond its limit of reports of loss: that
+// there was no room must not be lost for want of room.
+const lossReserve = 256 << 10
+
+// syncInterval is how much a power cut can cost of what was spooled.
+const syncInterval = time.Second
+
+// spool keeps batches in files until they are delivered. Records are appended to
+// the newest segment and marked when they are done with; a segment without live
+// records is deleted. A run never appends to a segment of an earlier one.
+//
+// What append has written survives the end of the program, kill -9 too, as the
+// kernel has it. It survives a power cut after the next sync: within a second, and
+// when a segment is full. A mark that a power cut undoes makes a batch be sent
+// again, with its old key.
+//
+// Its methods are safe for concurrent use.
 type spool struct {
-	dir       string
-	maxBytes  int64
-	lock      *os.File
-	segments  []segment // oldest first; the last one is appended to
-	writing   *os.File  // the last segment's, nil when there is none
-	reading   *os.File  // the first segment's
-	readAt    int64     // where the oldest batch begins
-	nextAt    int64     // where it ends, 0 when it was not read
-	sizeBytes int64
-	syncedAt  time.Time
-	damaged   int // places where something could not be read
+	dir      string
+	maxBytes int64
+	segBytes int64
+	lock     *os.File
+	unclean  bool // the earlier run did not end by close
+
+	mu       sync.Mutex
+	segments map[uint32]*segment
+	newest   uint32
+	active   *os.File // the newest segment, nil when there is none to append to
+	dirty    bool     // something was appended since the last sync
+	renamed  bool     // files came since the last sync
+	first    uint64   // events that were ever appended
+	bytes    int64    // of all files
+	events   int64    // in live records
+	closed   bool
 }
 
 type segment struct {
-	number    uint64
-	sizeBytes int64
+	size int64
+	live int // records
 }
 
-type cursor struct {
-	Segment uint64 `json:"segment"`
-	Offset  int64  `json:"offset"`
+// ref is where a record is.
+type ref struct {
+	segment, offset, size, count uint32
 }
 
-// openSpool takes over what an earlier run left in dir. One program at a time.
-func openSpool(dir string, maxBytes int64) (*spool, error) {
+// leftover is a record of an earlier run.
+type leftover struct {
+	session string
+	ref     ref
+}
+
+// openSpool opens the spool in dir, which it makes when it is not there. It gives
+// what earlier runs left, in order, and what of it was lost.
+func openSpool(dir string, maxBytes int64) (*spool, []leftover, []damage, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, nil, nil, fmt.Errorf("make the spool's folder: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, fmt.Errorf("open the spool: %w", err)
 	}
+	s := &spool{dir: dir, maxBytes: maxBytes, segBytes: min(max(maxBytes/16, 64<<10), 4<<20), lock: lock, segments: map[uint32]*segment{}}
+	var left []leftover
+	var damages []damage
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("another agent uses %s: %w", dir, err)
+		return nil, nil, nil, errors.Join(fmt.Errorf("another agent uses the spool %s: %w", dir, err), lock.Close())
 	}
-	s := &spool{dir: dir, maxBytes: maxBytes, lock: lock, syncedAt: time.Now()}
-	names, err := filepath.Glob(filepath.Join(dir, "*.spool"))
+	info, err := lock.Stat()
+	if err == nil {
+		s.unclean = info.Size() > 0
+		_, err = lock.WriteAt([]byte("in use\n"), 0)
+		if errors.Is(err, syscall.ENOSPC) {
+			err = nil // it only tells the next run less
+		}
+	}
+	if err == nil {
+		left, damages, err = s.load()
+	}
+	if err == nil {
+		var old []leftover
+		var oldDamages []damage
+		old, oldDamages, err = s.takeOld()
+		left, damages = append(left, old...), append(damages, oldDamages...)
+	}
+	if err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("open the spool %s: %w", dir, err), lock.Close())
+	}
+	return s, left, damages, nil
+}
+
+const segmentSuffix = ".segment"
+
+func (s *spool) path(number uint32) string {
+	return filepath.Join(s.dir, fmt.Sprintf("%010d%s", number, segmentSuffix))
+}
+
+// load finds what earlier runs left.
+func (s *spool) load() ([]leftover, []damage, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	var numbers []uint32
+	firsts := map[uint32]*uint64{}
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), segmentSuffix)
+		number, err := strconv.ParseUint(name, 10, 32)
+		if !ok || err != nil {
+			continue
+		}
+		s.newest = max(s.newest, uint32(number))
+		first, err := s.segmentFirst(uint32(number))
+		if err != nil {
+			return nil, nil, err
+		}
+		numbers, firsts[uint32(number)] = append(numbers, uint32(number)), first
+	}
+	slices.Sort(numbers)
+	var left []leftover
+	var damages []damage
+	for _, number := range numbers {
+		records, broken, err := s.loadSegment(number, firsts[number], firsts[number+1])
+		if err != nil {
+			return nil, nil, err
+		}
+		left, damages = append(left, records...), append(damages, broken...)
+	}
+	return left, damages, nil
+}
+
+// segmentFirst gives how many events were before a segment; nil if its header is
+// damaged.
+func (s *spool) segmentFirst(number uint32) (*uint64, error) {
+	file, err := os.Open(s.path(number))
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	var at cursor
-	if text, err := os.ReadFile(filepath.Join(dir, "cursor")); err == nil {
-		_ = json.Unmarshal(text, &at) // a damaged one sends again what the backend knows by its keys
+	defer file.Close()
+	first, err := readSegmentHeader(file)
+	if errors.Is(err, errForeign) {
+		return nil, nil //nolint:nilnil // that it is not known is no error
 	}
-	for _, name := range names {
-		var number uint64
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := fmt.Sscanf(filepath.Base(name), "%016x.spool", &number); err != nil {
-			continue
-		}
-		if number < at.Segment {
-			if err := os.Remove(name); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		s.segments = append(s.segments, segment{number, info.Size()})
-		s.sizeBytes += info.Size()
-	}
-	if len(s.segments) > 0 && s.segments[0].number == at.Segment {
-		s.readAt = min(max(at.Offset, 0), s.segments[0].sizeBytes)
-	}
-	return s, nil
+	return &first, err
 }
 
-func (s *spool) path(number uint64) string {
-	return filepath.Join(s.dir, fmt.Sprintf("%016x.spool", number))
+// loadSegment finds what is left in one segment. Damaged parts are mended, so
+// that they are found, and told of, once.
+func (s *spool) loadSegment(number uint32, first, next *uint64) ([]leftover, []damage, error) {
+	file, err := os.OpenFile(s.path(number), os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	seg := &segment{size: info.Size()}
+	if seg.size > 1<<32-1 {
+		return nil, nil, fmt.Errorf("%s is too large to be a segment", file.Name())
+	}
+	if first != nil {
+		s.first = max(s.first, *first)
+	}
+	var left []leftover
+	var damages []damage
+	err = scan(file, seg.size, first, next, func(offset int64, r record) {
+		s.first = max(s.first, r.first+uint64(r.count))
+		if r.done {
+			return
+		}
+		seg.live++
+		s.events += int64(r.count)
+		left = append(left, leftover{r.session, ref{number, uint32(offset), uint32(r.size()), r.count}})
+	}, func(d damage) {
+		s.first = max(s.first, d.first+d.count)
+		if d.to.IsZero() {
+			d.to = info.ModTime()
+		}
+		damages = append(damages, d)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range damages {
+		if err := mend(file, seg, d); err != nil {
+			return nil, nil, err
+		}
+	}
+	if seg.live == 0 {
+		return nil, damages, os.Remove(file.Name())
+	}
+	s.segments[number] = seg
+	s.bytes += seg.size
+	return left, damages, nil
 }
 
-// append adds a batch; errFull if it would be too much, unless it must.
-func (s *spool) append(b *batch, must bool) error {
-	head, err := json.Marshal(b.head)
+// mend cuts off a damaged end, and makes of another damaged part a record that is
+// done with.
+func mend(file *os.File, seg *segment, d damage) error {
+	if d.end == seg.size {
+		seg.size = d.offset
+		return file.Truncate(d.offset)
+	}
+	if d.end-d.offset < recordHeader {
+		return nil // too short for that: it is found again, of no events
+	}
+	payload := d.end - d.offset - recordHeader
+	r := record{payload: uint32(payload), count: uint32(min(d.count, 1<<32-1)), first: d.first, from: d.from, to: d.to, done: true}
+	_, err := file.WriteAt(r.appendHeader(nil), d.offset)
+	return err
+}
+
+// append adds a batch. errFull is for one that is beyond the limit, or for which
+// the disk has no room; must lets it use the reserve.
+func (s *spool) append(b *batch, payload []byte, must bool) (ref, error) {
+	limit := s.maxBytes
+	if must {
+		limit += lossReserve
+	}
+	return s.appendWithin(b, payload, limit)
+}
+
+func (s *spool) appendWithin(b *batch, payload []byte, limit int64) (ref, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ref{}, errClosed
+	}
+	r := record{
+		key: b.key, session: b.session[:min(len(b.session), 0xffff)], payload: uint32(len(payload)), checksum: crc32.Checksum(payload, castagnoli),
+		count: uint32(b.count), from: b.from, to: b.to,
+	}
+	if s.bytes+r.size()+segmentHeader > limit || r.payload > maxPayload {
+		return ref{}, errFull
+	}
+	if s.active != nil && s.segments[s.newest].size >= s.segBytes {
+		s.endSegment()
+	}
+	if s.active == nil {
+		if err := s.newSegment(); err != nil {
+			return ref{}, full(err)
+		}
+	}
+	seg := s.segments[s.newest]
+	r.first = s.first
+	out := append(r.appendHeader(make([]byte, 0, r.size())), payload...)
+	if _, err := s.active.WriteAt(out, seg.size); err != nil {
+		// Half a record is none. If it cannot even be cut off, the next goes to
+		// another file, and the next run cuts it.
+		if cutErr := s.active.Truncate(seg.size); cutErr != nil {
+			s.endSegment()
+		}
+		return ref{}, full(err)
+	}
+	at := ref{s.newest, uint32(seg.size), uint32(len(out)), r.count}
+	seg.size += int64(len(out))
+	seg.live++
+	s.bytes += int64(len(out))
+	s.events += int64(r.count)
+	s.first += uint64(r.count)
+	s.dirty = true
+	return at, nil
+}
+
+// full makes errFull of a disk that takes nothing, whatever the reason: the spool
+// is no place for events then.
+func full(err error) error { return fmt.Errorf("%w: %w", errFull, err) }
+
+func (s *spool) newSegment() error {
+	file, err := os.OpenFile(s.path(s.newest+1), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	payload := append(append(head, '\n'), b.body...)
-	size := int64(recordHeader + len(payload))
-	if s.sizeBytes+size > s.maxBytes && !must {
-		return errFull
+	if _, err = file.Write(appendSegmentHeader(nil, s.first)); err != nil {
+		return errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
-	if s.writing == nil || s.segments[len(s.segments)-1].sizeBytes >= segmentBytes {
-		if err := s.nextSegment(); err != nil {
-			return err
-		}
-	}
-	record := make([]byte, recordHeader, size)
-	binary.LittleEndian.PutUint32(record, uint32(len(payload)))
-	binary.LittleEndian.PutUint32(record[4:], crc32.Checksum(payload, castagnoli))
-	last := &s.segments[len(s.segments)-1]
-	if _, err := s.writing.WriteAt(append(record, payload...), last.sizeBytes); err != nil {
-		return errors.Join(err, s.writing.Truncate(last.sizeBytes)) // half a record is none
-	}
-	last.sizeBytes += size
-	s.sizeBytes += size
-	if time.Since(s.syncedAt) >= syncInterval {
-		s.syncedAt = time.Now()
-		return s.writing.Sync()
-	}
+	s.newest++
+	s.active = file
+	s.segments[s.newest] = &segment{size: segmentHeader}
+	s.bytes += segmentHeader
+	s.renamed = true
 	return nil
 }
 
-// nextSegment begins a file. A run never appends to one of an earlier run, whose
-// end may be half a record.
-func (s *spool) nextSegment() error {
-	if s.writing != nil {
-		if err := errors.Join(s.writing.Sync(), s.writing.Close()); err != nil {
-			return err
-		}
-		s.writing = nil
+// endSegment ends the newest segment. A sync that fails is the disk's fault, and
+// leaves what a power cut would.
+func (s *spool) endSegment() {
+	if s.dirty {
+		_ = s.active.Sync()
+		s.dirty = false
 	}
-	number := uint64(1)
-	if len(s.segments) > 0 {
-		number = s.segments[len(s.segments)-1].number + 1
-	} else if text, err := os.ReadFile(filepath.Join(s.dir, "cursor")); err == nil {
-		var at cursor
-		if json.Unmarshal(text, &at) == nil {
-			number = at.Segment + 1 // never a number that the cursor may be beyond
-		}
+	_ = s.active.Close()
+	s.active = nil
+	s.drop(s.newest)
+}
+
+// drop deletes a segment once nothing of it is needed any more. One that cannot
+// be deleted now is by the next run.
+func (s *spool) drop(number uint32) {
+	seg := s.segments[number]
+	if seg.live > 0 {
+		return
 	}
-	file, err := os.OpenFile(s.path(number), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if s.active != nil && number == s.newest {
+		_ = s.active.Close()
+		s.active, s.dirty = nil, false
+	}
+	delete(s.segments, number)
+	s.bytes -= seg.size
+	_ = os.Remove(s.path(number))
+}
+
+// read gives the batch of a record; errDamaged if it is not what was written.
+func (s *spool) read(at ref) (*batch, error) {
+	file, err := os.Open(s.path(at.segment))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the spool: %w", err)
+	}
+	defer file.Close()
+	text := make([]byte, at.size)
+	if n, err := file.ReadAt(text, int64(at.offset)); n < len(text) {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	r, err := parseRecord(text)
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{key: r.key, session: r.session, count: int(r.count), from: r.from, to: r.to, spooled: true, ref: at}
+	payload := text[min(r.headerLen(), len(text)):]
+	if r.size() != int64(at.size) || crc32.Checksum(payload, castagnoli) != r.checksum {
+		return b, errDamaged
+	}
+	b.packed = payload
+	return b, nil
+}
+
+// done marks a record as done with. A mark that cannot be made costs a repetition
+// at most, after the next start, which the backend knows by its key.
+func (s *spool) done(at ref) error {
+	err := s.mark(at)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seg := s.segments[at.segment]; seg != nil {
+		seg.live--
+		s.events -= int64(at.count)
+		s.drop(at.segment)
+	}
+	return err
+}
+
+func (s *spool) mark(at ref) error {
+	file, err := os.OpenFile(s.path(at.segment), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	s.writing = file
-	s.segments = append(s.segments, segment{number: number})
-	return nil
+	_, err = file.WriteAt([]byte{1}, int64(at.offset)+doneAt)
+	return errors.Join(err, file.Close())
 }
 
-func (s *spool) empty() bool { return s.sizeBytes == 0 && len(s.segments) == 0 }
-
-// peek gives the oldest batch, nil when there is none. What is damaged is counted
-// and skipped, to the next file.
-func (s *spool) peek() (*batch, error) {
-	for len(s.segments) > 0 {
-		if s.readAt >= s.segments[0].sizeBytes {
-			if err := s.dropFirst(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if s.reading == nil {
-			file, err := os.Open(s.path(s.segments[0].number))
-			if err != nil {
-				return nil, err
-			}
-			s.reading = file
-		}
-		b, size, err := readRecord(io.NewSectionReader(s.reading, s.readAt, s.segments[0].sizeBytes-s.readAt))
-		if err == nil {
-			s.nextAt = s.readAt + size
-			return b, nil
-		}
-		s.damaged++
-		s.readAt = s.segments[0].sizeBytes
-		if len(s.segments) == 1 && s.writing != nil { // go on in a file that is whole
-			if err := s.nextSegment(); err != nil {
-				return nil, err
-			}
-		}
+// sync brings what was appended to the disk itself. It may take long; append does
+// not wait for it.
+func (s *spool) sync() error {
+	s.mu.Lock()
+	file, dirty, renamed := s.active, s.dirty, s.renamed
+	s.dirty, s.renamed = false, false
+	s.mu.Unlock()
+	if !dirty || file == nil {
+		return nil
 	}
-	return nil, nil //nolint:nilnil // none is no error here
+	err := file.Sync()
+	if errors.Is(err, os.ErrClosed) { // it was full, and synced, or it is not needed any more
+		err = nil
+	}
+	if err == nil && renamed {
+		err = syncDir(s.dir)
+	}
+	return err
 }
 
-// readRecord reads one batch and tells how long its record is.
-func readRecord(r io.Reader) (*batch, int64, error) {
-	var header [recordHeader]byte
-	if _, err := io.ReadFull(r, header[:]); err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", errRecord, err)
-	}
-	size := binary.LittleEndian.Uint32(header[:])
-	if size > maxRecordBytes {
-		return nil, 0, errRecord
-	}
-	payload, err := io.ReadAll(io.LimitReader(r, int64(size))) // grows with what is there, not with what is claimed
-	if err != nil || len(payload) != int(size) || crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(header[4:]) {
-		return nil, 0, errRecord
-	}
-	b := &batch{}
-	at := slices.Index(payload, '\n')
-	if at < 0 || json.Unmarshal(payload[:at], &b.head) != nil {
-		return nil, 0, errRecord
-	}
-	b.body = payload[at+1:]
-	return b, recordHeader + int64(size), nil
-}
-
-// done removes the batch that peek gave.
-func (s *spool) done() error {
-	s.readAt, s.nextAt = s.nextAt, 0
-	if s.readAt >= s.segments[0].sizeBytes {
-		return s.dropFirst()
-	}
-	return s.writeCursor(cursor{s.segments[0].number, s.readAt})
-}
-
-// writeCursor is atomic: the file is replaced.
-func (s *spool) writeCursor(at cursor) error {
-	text, err := json.Marshal(at)
+// syncDir makes the names of files survive a power cut.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.dir, "cursor")
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// dropFirst removes the oldest file, all of which is done.
-func (s *spool) dropFirst() error {
-	first := s.segments[0]
-	if s.reading != nil {
-		_ = s.reading.Close()
-		s.reading = nil
-	}
-	if len(s.segments) == 1 && s.writing != nil {
-		_ = s.writing.Close()
-		s.writing = nil
-	}
-	if err := s.writeCursor(cursor{first.number, first.sizeBytes}); err != nil {
-		return err
-	}
-	if err := os.Remove(s.path(first.number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	s.segments = s.segments[1:]
-	s.sizeBytes -= first.sizeBytes
-	s.readAt = 0
-	return nil
+// backlog gives the events that wait, and the bytes that the files take.
+func (s *spool) backlog() (events, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events, s.bytes
 }
 
+// close ends the use of the spool; what is in it stays.
 func (s *spool) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	var err error
-	if s.writing != nil {
-		err = errors.Join(s.writing.Sync(), s.writing.Close())
+	if s.active != nil {
+		if s.dirty {
+			err = s.active.Sync()
+		}
+		err = errors.Join(err, s.active.Close())
+		s.active = nil
 	}
-	if s.reading != nil {
-		err = errors.Join(err, s.reading.Close())
-	}
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, s.lock.Truncate(0), s.lock.Close())
 }

@@ -247,7 +247,7 @@ func (p *Operation) AppendJSON(out []byte) []byte {
 
 // Lost is an events_lost: events that nobody will get.
 type Lost struct {
-	Count    uint64
+	Count    uint64 // 0: not known
 	Reason   string // ReasonOverrun …
 	From, To time.Time
 	CPU      int // -1: not of one CPU
@@ -263,7 +263,7 @@ const (
 // AppendJSON appends the data of the event.
 func (l *Lost) AppendJSON(out []byte) []byte {
 	o := begin(out)
-	o.number("count", int64(l.Count))
+	o.positive("count", int64(l.Count))
 	o.text("reason", l.Reason)
 	o.time("from", l.From)
 	o.time("to", l.To)
