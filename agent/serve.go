@@ -21,6 +21,7 @@ import (
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
+	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 )
 
@@ -32,6 +33,9 @@ const shutdownTime = 10 * time.Second
 
 // excludeInterval is how long a backend that restarts may be reported.
 const excludeInterval = 3 * time.Second
+
+// sensorLag is how old an event may be when it comes to delivery.
+const sensorLag = time.Second
 
 // serve is the agent without a command: the service, or what tells about it. It
 // gives the exit code.
@@ -86,10 +90,18 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 
+	notes, left, faults, err := journal.Open(filepath.Join(cfg.DataDir, "sessions"))
+	if err != nil {
+		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+	}
+	for _, fault := range faults {
+		log.Error("a session that ran when the agent was killed is not known any more", "error", fault)
+	}
+
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add,
+		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add, Settle: sender.Settle, Journal: notes,
 		Version: buildVersion(), Log: log,
 	})
 	handler := api.New(api.Options{
@@ -109,8 +121,20 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	var running sync.WaitGroup
 	running.Go(func() { sender.Run(beside) })
 	running.Go(func() { sessions.Run(beside, excludeInterval) })
-	defer running.Wait()
-	defer stopBeside()
+	running.Go(sessions.Recover(left))
+	running.Go(func() {
+		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) { log.Error("a kill of the agent may be told of inexactly", "error", err) })
+	})
+	inOrder := false
+	defer func() {
+		stopBeside()
+		running.Wait()
+		if inOrder {
+			if err := notes.Clear(); err != nil {
+				log.Error("the next run will take sessions for cut off that were not", "error", err)
+			}
+		}
+	}()
 
 	for _, c := range capabilities(eyes.fault, spawnFault) {
 		if !c.Supported {
@@ -123,7 +147,9 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	log.Info("ready", "url", "http://"+listener.Addr().String(), "backend", cfg.Backend.String(), "sensor", eyes.name,
 		"version", buildVersion(), "after", time.Since(began).Round(time.Millisecond))
 	err = api.Serve(ctx, listener, handler, shutdownTime, log)
-	if closeErr := sessions.Close(); closeErr != nil {
+	closeErr := sessions.Close()
+	inOrder = closeErr == nil
+	if closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("stop the sessions: %w", closeErr))
 	}
 	log.Info("stopped")

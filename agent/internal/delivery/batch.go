@@ -28,6 +28,7 @@ type batch struct {
 	count        int
 	from, to     time.Time // of the events
 	opened       time.Time
+	since        time.Time // opened, or before, when it has a report of what was lost before
 
 	packing sync.Mutex
 	raw     []byte // NDJSON, nil once it is packed

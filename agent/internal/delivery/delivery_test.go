@@ -310,6 +310,7 @@ func TestFullSpool(t *testing.T) {
 		// A loss of the sensor's, which there is no room to report either.
 		d.Add("a", &event.Event{Type: event.TypeLost, Time: numbered(n).Time, Data: &event.Lost{Count: 5, Reason: event.ReasonOverrun, From: numbered(n).Time, To: numbered(n).Time}})
 		s.wait("that it is away", func() bool { return len(s.requests) > requests })
+		waitStatus(t, d, func(s Status) bool { return s.Away }) // it has read the answer
 		if status := wantSum(t, d); status.SpooledBytes > o.SpoolMaxBytes || status.QueuedBytes > o.QueueMaxBytes+1000 || !status.Away {
 			t.Fatalf("%+v", status)
 		}

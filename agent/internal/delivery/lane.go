@@ -55,9 +55,13 @@ func (l *lane) unsafeSince() time.Time {
 		}
 	}
 	if b := l.firstInMemory(); b != nil {
-		note(b.opened)
-	} else if l.open != nil {
-		note(l.open.opened)
+		note(b.since)
+	}
+	for _, b := range l.memory {
+		note(b.since)
+	}
+	if l.open != nil {
+		note(l.open.since)
 	}
 	for _, lost := range l.losses {
 		note(lost.to)

@@ -28,19 +28,23 @@ func (d *Delivery) Add(sessionID string, e *event.Event) {
 	if len(l.losses) > 0 {
 		d.tell(l)
 	}
-	if !d.append(l, e) {
+	if !d.append(l, e, time.Time{}) {
 		d.lose(l, loss{event.ReasonTooLarge, 1, e.Time, e.Time})
 	}
 }
 
 // append adds an event to the lane's open batch; it is false for one that is too
-// large.
-func (d *Delivery) append(l *lane, e *event.Event) bool {
+// large. since is when what the event tells of was added, if that was before.
+func (d *Delivery) append(l *lane, e *event.Event, since time.Time) bool {
 	b := l.open
 	if b == nil {
 		b = &batch{key: rand.Text(), session: l.session, opened: time.Now(), raw: d.codec.buffer()}
+		b.since = b.opened
 		l.open = b
 		poke(d.wake)
+	}
+	if !since.IsZero() && since.Before(b.since) {
+		b.since = since
 	}
 	n := b.add(e)
 	b.size += n
@@ -133,7 +137,7 @@ func (d *Delivery) tell(l *lane) {
 	l.losses = nil
 	for _, each := range lost {
 		d.status.Reports++
-		d.append(l, each.event())
+		d.append(l, each.event(), each.to)
 	}
 	if len(lost) > 0 {
 		d.log.Error("events are lost", "session", l.session, "losses", fmt.Sprintf("%+v", lost))

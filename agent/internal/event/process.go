@@ -258,6 +258,7 @@ const (
 	ReasonOverrun   = "ring_buffer_overrun"
 	ReasonSpoolFull = "spool_full"
 	ReasonTooLarge  = "event_too_large"
+	ReasonKilled    = "agent_killed" // with what it had in memory; how much is not known
 )
 
 // AppendJSON appends the data of the event.

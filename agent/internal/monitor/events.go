@@ -18,7 +18,7 @@ const (
 
 // Ending is how a spawned program and all that came of it ended.
 type Ending struct {
-	ExitCode int     `json:"exitCode"`
+	ExitCode int     `json:"exitCode"`          // -1: not known
 	Signal   int     `json:"signal,omitempty"`  // that killed the program; 0: it exited by itself
 	Reason   string  `json:"reason"`            // exited, killed, timeout, stopped …
 	Detail   any     `json:"sandbox,omitempty"` // what else the sandbox tells

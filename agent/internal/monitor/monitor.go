@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/procfs"
 )
 
@@ -29,6 +30,9 @@ const (
 
 // maxSessions is how many there may be at once; the sensor has room for 64.
 const maxSessions = 32
+
+// settleTime is how long the end of a session waits to be safe.
+const settleTime = 5 * time.Second
 
 // ErrRefused is the cause of every error that is the asker's: the text says why.
 var ErrRefused = errors.New("refused")
@@ -90,6 +94,13 @@ type Files interface {
 	Find(name string) (path, sha256 string, err error)
 }
 
+// Journal remembers on disk which sessions run, for the next run of the agent, in
+// case this one is killed.
+type Journal interface {
+	Begin(r journal.Record) error // replaces a record of the same session
+	End(sessionID string) error
+}
+
 // Options are the settings of a Monitor.
 type Options struct {
 	Sensor       Sensor
@@ -102,6 +113,10 @@ type Options struct {
 	Exclude func() []int
 	// Deliver takes the events of a session.
 	Deliver func(sessionID string, e *event.Event)
+	// Settle waits until what was delivered of a session would survive the agent;
+	// false if ctx ended before.
+	Settle  func(ctx context.Context, sessionID string) bool
+	Journal Journal
 	Version string
 	Log     *slog.Logger
 }
@@ -290,6 +305,14 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
 	}
 	began := time.Now()
+	if err := m.options.Journal.Begin(journal.Record{SessionID: r.SessionID, Mode: r.Mode, ProcessID: s.pid, Began: began}); err != nil {
+		return nil, fmt.Errorf("note that session %s runs: %w", r.SessionID, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.options.Journal.End(r.SessionID))
+		}
+	}()
 	start := &started{
 		SessionID: r.SessionID, ProcessName: name, ProcessID: s.pid, Timestamp: eventTime(began),
 		Platform: "linux", Arch: arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
@@ -351,6 +374,7 @@ func (m *Monitor) wait(s *session, began time.Time) {
 	m.options.Deliver(s.request.SessionID, &event.Event{Type: typeEnd, Time: now, Data: &ended{
 		SessionID: s.request.SessionID, Mode: s.request.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: ending,
 	}})
+	m.forget(s.request.SessionID)
 	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
 }
 
@@ -412,6 +436,7 @@ func (m *Monitor) end(id string, s *session) error {
 		m.options.Deliver(id, &event.Event{Type: typeEnd, Time: now, Data: &ended{
 			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: Ending{Reason: "stopped"},
 		}})
+		m.forget(id)
 	}
 	m.mu.Lock()
 	delete(m.sessions, id)
@@ -421,6 +446,51 @@ func (m *Monitor) end(id string, s *session) error {
 		return fmt.Errorf("end the watch of session %s: %w", id, err)
 	}
 	return nil
+}
+
+// forget takes a session whose session_end was delivered out of the journal, once
+// that would survive the agent. If it would not by settleTime, as a full spool
+// takes nothing, or when the agent ends, the session stays there until all of that
+// is in order: the next run would rather tell of an end twice than of none.
+func (m *Monitor) forget(id string) {
+	m.mu.Lock()
+	closed := m.closed
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	if closed || !m.options.Settle(ctx, id) {
+		return
+	}
+	if err := m.options.Journal.End(id); err != nil {
+		m.options.Log.Error("a session that ended cannot be taken out of the journal", "session", id, "error", err)
+	}
+}
+
+// Recover tells of sessions that a run of the agent which was killed has left:
+// what they are missing, and their end. Nobody can start one of them before that
+// is safe. The function that it gives waits for that; it is called once delivery
+// runs.
+func (m *Monitor) Recover(left []journal.Record) (settle func()) {
+	var releases []func()
+	now := time.Now()
+	for _, r := range left {
+		release, _ := m.claim(context.Background(), r.SessionID) // it fails only when its context ends
+		releases = append(releases, release)
+		m.options.Deliver(r.SessionID, &event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
+			Reason: event.ReasonKilled, From: r.Alive, To: now, CPU: -1,
+		}})
+		m.options.Deliver(r.SessionID, &event.Event{Type: typeEnd, Time: now, Data: &ended{
+			SessionID: r.SessionID, Mode: r.Mode, Timestamp: eventTime(now), ProcessID: r.ProcessID,
+			Ending: Ending{Reason: "agent_restarted", ExitCode: -1, Seconds: r.Alive.Sub(r.Began).Seconds()},
+		}})
+		m.options.Log.Warn("the agent was killed while a session ran; the session is ended", "session", r.SessionID, "mode", r.Mode, "seen until", r.Alive)
+	}
+	return func() {
+		for i, r := range left {
+			m.forget(r.SessionID)
+			releases[i]()
+		}
+	}
 }
 
 // Sessions gives the number of sessions that were started and not stopped.

@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/journal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,6 +30,33 @@ type world struct {
 	diary   []string
 	spawned *program
 	fault   error // of Watch
+
+	unsettled bool
+	running   map[string]journal.Record
+}
+
+func (w *world) Begin(r journal.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running == nil {
+		w.running = map[string]journal.Record{}
+	}
+	w.running[r.SessionID] = r
+	return nil
+}
+
+func (w *world) End(id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.running, id)
+	return nil
+}
+
+// journaled gives the sessions that the next run of the agent would end.
+func (w *world) journaled() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.running))
 }
 
 func (w *world) note(format string, args ...any) {
@@ -98,6 +128,7 @@ func newMonitor(w *world) *Monitor {
 	return New(Options{
 		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func() []int { return []int{os.Getpid()} }, Log: slog.New(slog.DiscardHandler),
 		Deliver: func(session string, e *event.Event) { w.note("%s gets %s", session, e.Type) },
+		Settle:  func(context.Context, string) bool { return !w.unsettled }, Journal: w,
 	})
 }
 
@@ -204,5 +235,74 @@ func TestEventsAreJSON(t *testing.T) {
 		if text := data.AppendJSON(nil); !json.Valid(text) {
 			t.Errorf("%s", text)
 		}
+	}
+}
+
+// The journal has a session from before its first event until its end is safe.
+func TestJournal(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	for _, r := range []Request{{SessionID: "all", Mode: ModeAll}, {SessionID: "file", Mode: ModeSpawn, FileName: "x"}, {SessionID: "unsafe", Mode: ModeAll}} {
+		if _, err := m.Start(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.journaled(); !slices.Equal(got, []string{"all", "file", "unsafe"}) {
+		t.Errorf("run: %v", got)
+	}
+	w.fault = errors.New("no")
+	if _, err := m.Start(t.Context(), Request{SessionID: "failed", Mode: ModeSpawn, FileName: "x"}); err == nil {
+		t.Error("started without a watch")
+	}
+	for _, id := range []string{"all", "file"} {
+		if _, err := m.Stop(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.unsettled = true
+	if _, err := m.Stop(t.Context(), "unsafe"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.journaled(); !slices.Equal(got, []string{"unsafe"}) {
+		t.Errorf("are left: %v", got)
+	}
+}
+
+// What a killed run left is told of, once, before the session can be started.
+func TestRecover(t *testing.T) {
+	w := &world{running: map[string]journal.Record{"a": {}}}
+	m := newMonitor(w)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var told []string
+	m.options.Deliver = func(session string, e *event.Event) {
+		if lost, ok := e.Data.(*event.Lost); ok {
+			if !lost.From.Equal(at.Add(time.Second)) || lost.To.Before(lost.From) || lost.Reason != "agent_killed" || lost.Count != 0 {
+				t.Errorf("lost: %+v", lost)
+			}
+		}
+		if end, ok := e.Data.(*ended); ok && (end.Reason != "agent_restarted" || end.Mode != ModeSpawn || end.ProcessID != 7 || end.Seconds != 1) {
+			t.Errorf("ended: %+v", end)
+		}
+		told = append(told, session+" "+e.Type)
+	}
+	settle := m.Recover([]journal.Record{{SessionID: "a", Mode: ModeSpawn, ProcessID: 7, Began: at, Alive: at.Add(time.Second)}})
+	if want := []string{"a events_lost", "a session_end"}; !slices.Equal(told, want) {
+		t.Errorf("%v, not %v", told, want)
+	}
+	m.options.Deliver = func(string, *event.Event) {}
+	early, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.Start(early, Request{SessionID: "a", Mode: ModeAll}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a start before it is safe: %v", err)
+	}
+	settle()
+	if got := w.journaled(); len(got) > 0 {
+		t.Errorf("are left: %v", got)
+	}
+	if _, err := m.Start(t.Context(), Request{SessionID: "a", Mode: ModeAll}); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,65 @@
+//go:build linux
+
+package delivery
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// What has settled is with the backend or on disk, and only that is.
+func TestSettle(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault     string
+		spool     int64
+		delivered bool
+		spooled   bool
+	}{
+		"a backend that takes it":  {"", 0, true, false},
+		"a backend that is away":   {"503", 1 << 20, false, true},
+		"nobody that takes it":     {"503", 0, false, false},
+		"one that takes it not":    {"400", 0, false, false}, // but the report of that
+		"one that takes it slowly": {"slow", 0, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t)
+			s.fault = func(q request) string {
+				if q.again > 0 || q.n > 0 && test.fault == "400" {
+					return map[bool]string{true: "", false: "503"}[test.fault == "400"]
+				}
+				return test.fault
+			}
+			o := options(t, s.url)
+			o.SpoolMaxBytes = test.spool
+			d := newDelivery(t, o)
+			run(t, d)
+			before := time.Now()
+			if !d.Settle(t.Context(), "a") || d.SafeUntil().Before(before) {
+				t.Error("nothing does not settle")
+			}
+			d.Add("a", numbered(1))
+			added := time.Now()
+			patience := 20 * time.Second
+			want := test.delivered || test.spooled || test.fault == "400"
+			if !want {
+				patience = 1500 * time.Millisecond
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if got := d.Settle(ctx, "a"); got != want {
+				t.Errorf("settled: %t", got)
+			}
+			if safe := d.SafeUntil(); safe.After(added) != want || safe.Before(before) {
+				t.Errorf("it is safe until %s, was added before %s", safe, added)
+			}
+			if status := d.Status(); (status.Delivered == 1) != (test.delivered || test.fault == "400") || (status.SpooledEvents == 1) != test.spooled {
+				t.Errorf("%+v", status)
+			}
+			if !d.Settle(t.Context(), "another") {
+				t.Error("another session does not settle")
+			}
+		})
+	}
+}

@@ -1,0 +1,196 @@
+//go:build linux
+
+// Package journal remembers on disk which sessions run, so that the next run of
+// the agent can tell of those that were cut off when this one was killed. It knows
+// nothing of what a session is.
+package journal
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// aliveInterval is how often the journal notes that the agent runs.
+const aliveInterval = time.Second
+
+const (
+	recordSuffix = ".json"
+	aliveName    = "alive" // its modification time is what it says
+)
+
+// Record is a session that runs, or ran when the agent was killed.
+type Record struct {
+	SessionID string    `json:"session_id"`
+	Mode      int       `json:"mode"`
+	ProcessID int       `json:"process_id"` // 0: none
+	Began     time.Time `json:"began"`
+	// Alive is until when nothing of it can be missing. Open finds it, for what was
+	// left, and keeps it, as the next run may be killed too.
+	Alive time.Time `json:"alive,omitzero"`
+}
+
+// Journal keeps a file for each session that runs, in a folder of its own. Its
+// methods may be called at any time, those of one session one after the other.
+type Journal struct {
+	dir string
+}
+
+// Open gives the journal in dir, which it makes if need be, and what runs that
+// were killed left in it, the oldest first. A record that cannot be read is
+// removed, and told of in faults: the session that it was of is not known.
+func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, nil, fmt.Errorf("make the journal's folder: %w", err)
+	}
+	j = &Journal{dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("read the journal: %w", err)
+	}
+	var alive time.Time
+	if info, err := os.Stat(j.path(aliveName)); err == nil {
+		alive = info.ModTime().UTC()
+	}
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), recordSuffix) {
+			continue
+		}
+		r, err := j.read(entry.Name())
+		if err != nil {
+			faults = append(faults, errors.Join(err, os.Remove(j.path(entry.Name()))))
+			continue
+		}
+		if r.Alive.IsZero() {
+			r.Alive = r.Began
+			if alive.After(r.Began) {
+				r.Alive = alive
+			}
+			if err := j.Begin(r); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+		left = append(left, r)
+	}
+	slices.SortFunc(left, func(a, b Record) int { return a.Began.Compare(b.Began) })
+	return j, left, faults, j.note(time.Now())
+}
+
+func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
+
+// name is the file of a session: its id may have any characters.
+func name(sessionID string) string {
+	sum := sha256.Sum256([]byte(sessionID))
+	return hex.EncodeToString(sum[:16]) + recordSuffix
+}
+
+func (j *Journal) read(file string) (Record, error) {
+	text, err := os.ReadFile(j.path(file))
+	if err != nil {
+		return Record{}, fmt.Errorf("read the journal: %w", err)
+	}
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Record{}, fmt.Errorf("read the journal's %s: %w", file, err)
+	}
+	if name(r.SessionID) != file || r.Began.IsZero() {
+		return Record{}, fmt.Errorf("the journal's %s is of no session", file)
+	}
+	return r, nil
+}
+
+// Begin notes that a session runs. When it returns, the note survives a power cut.
+func (j *Journal) Begin(r Record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	path := j.path(name(r.SessionID))
+	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncDir(j.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// End notes that a session runs no more, if it did.
+func (j *Journal) End(sessionID string) error {
+	if err := os.Remove(j.path(name(sessionID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// Clear notes that no session runs.
+func (j *Journal) Clear() error {
+	names, err := filepath.Glob(j.path("*" + recordSuffix))
+	for _, path := range names {
+		if removeErr := os.Remove(path); !errors.Is(removeErr, fs.ErrNotExist) {
+			err = errors.Join(err, removeErr)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("clear the journal: %w", err)
+	}
+	return nil
+}
+
+// Run notes every second that the agent runs, until ctx ends: by the time until
+// which safe says that nothing can be missing. fault is told when it cannot.
+func (j *Journal) Run(ctx context.Context, safe func() time.Time, fault func(error)) {
+	ticker := time.NewTicker(aliveInterval)
+	defer ticker.Stop()
+	for failing := false; ; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		err := j.note(safe())
+		if err != nil && !failing {
+			fault(err)
+		}
+		failing = err != nil
+	}
+}
+
+func (j *Journal) note(at time.Time) error {
+	path := j.path(aliveName)
+	err := os.Chtimes(path, at, at)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.WriteFile(path, nil, 0o600); err == nil {
+			err = os.Chtimes(path, at, at)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("note in the journal that the agent runs: %w", err)
+	}
+	return nil
+}
