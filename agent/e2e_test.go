@@ -70,6 +70,9 @@ func start(t *testing.T, url string, env []string, name string, args ...string) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if cmd.ProcessState != nil { // killed
+			return
+		}
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s ended: %v", name, err)

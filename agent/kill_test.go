@@ -1,0 +1,291 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// busyScript writes one file after the other, for ever.
+const busyScript = `i=0
+while :; do
+	echo $i >n$i
+	i=$((i+1))
+	[ $((i%1000)) = 0 ] && sleep 0.1
+done
+`
+
+// kill is kill -9.
+func kill(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it says that it was killed
+}
+
+// TestKilledAgent kills the agent, with kill -9, while a sample is busy and the
+// backend is away, which was killed before. All that had left the agent's memory
+// arrives, once; the sample is dead and nothing of it is left; and the session says
+// that it was cut off, and since when something is missing.
+func TestKilledAgent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root")
+	}
+	backendPort, agentPort := freePort(t), freePort(t)
+	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
+	program, backendData, data := buildBackend(t), t.TempDir(), t.TempDir()
+	startBackend := func() *exec.Cmd {
+		return start(t, backend+"/api/health", []string{
+			fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
+		}, program)
+	}
+	startAgent := func() *exec.Cmd {
+		return start(t, agent+"/health", []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", fmt.Sprint(agentPort), "--data", data, "--backend", backend)
+	}
+	type status struct {
+		Sessions int `json:"active_sessions"`
+		Delivery struct {
+			Delivered, Lost int
+			Queued          int `json:"queued_events"`
+			Spooled         int `json:"spooled_events"`
+		}
+	}
+	health := func() (s status) {
+		call(t, "GET", agent+"/health", "", nil, &s)
+		return s
+	}
+
+	backendProcess, agentProcess := startBackend(), startAgent()
+	session := upload(t, backend, "busy.sh", busyScript)
+	var answer map[string]any
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+	eventually(t, "events are delivered", func() bool { return health().Delivery.Delivered > 5000 })
+	began := events(t, backend, session)
+	sample := sampleOf(t, began)
+	kill(t, backendProcess)
+	eventually(t, "events are in the spool", func() bool { return health().Delivery.Spooled > 5000 })
+	before := health()
+	kill(t, agentProcess)
+	killed := time.Now()
+
+	eventually(t, "the sample is dead", func() bool { return len(processesOf(t, sample.user)) == 0 })
+	startBackend()
+	startAgent()
+	eventually(t, "all is delivered", func() bool {
+		s := health()
+		return s.Delivery.Delivered > 0 && s.Delivery.Queued+s.Delivery.Spooled == 0
+	})
+	all := events(t, backend, session)
+
+	// What was safe is there, each once, with no hole before the end.
+	if safe := before.Delivery.Delivered + before.Delivery.Spooled; before.Delivery.Lost > 0 || len(all) < safe {
+		t.Errorf("%d events of %d that were safe; %d were lost before", len(all), safe, before.Delivery.Lost)
+	}
+	files := openedFiles(all)
+	for i, n := range files {
+		if n != i {
+			t.Fatalf("file %d of %d is number %d", i, len(files), n)
+		}
+	}
+	t.Logf("%d events, %d files", len(all), len(files))
+	if len(files) < 1000 {
+		t.Errorf("%d files", len(files))
+	}
+
+	// The session has its end, once, and the gap.
+	var ends, lost []told
+	for _, e := range all {
+		switch e.Type {
+		case "session_end":
+			ends = append(ends, e)
+		case "events_lost":
+			lost = append(lost, e)
+		}
+	}
+	if len(ends) != 1 || !strings.Contains(string(ends[0].Data), `"reason":"agent_restarted"`) || !strings.Contains(string(ends[0].Data), session) {
+		t.Errorf("session_end: %s", ends)
+	}
+	if len(lost) != 1 {
+		t.Fatalf("events_lost: %s", lost)
+	}
+	var gap struct {
+		Reason   string
+		From, To time.Time
+	}
+	if err := json.Unmarshal(lost[0].Data, &gap); err != nil {
+		t.Fatal(err)
+	}
+	// The spool takes what is older than a second, and the agent notes each second
+	// how far that is.
+	if gap.Reason != "agent_killed" || gap.From.Before(killed.Add(-10*time.Second)) || gap.From.After(killed) || gap.To.Before(killed) {
+		t.Errorf("the gap is %+v, the agent was killed at %s", gap, killed)
+	}
+	if last := lastTime(t, all); last.Before(gap.From) {
+		t.Errorf("the last event is of %s, the gap begins at %s", last, gap.From)
+	}
+	var details struct {
+		Completeness struct {
+			Complete bool
+			Losses   []struct{ Reason string }
+		}
+	}
+	call(t, "GET", backend+"/api/sessions/"+session, "", nil, &details)
+	if c := details.Completeness; c.Complete || len(c.Losses) != 1 || c.Losses[0].Reason != "agent_killed" {
+		t.Errorf("the backend says %+v", c)
+	}
+
+	// Nothing is left.
+	eventually(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
+	eventually(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
+	if got := list(t, filepath.Join(data, "spool")); !slices.Equal(got, []string{"lock"}) {
+		t.Errorf("the spool has %q", got)
+	}
+	if got := list(t, data); !slices.Equal(got, []string{"sessions", "spool", "uploads"}) {
+		t.Errorf("the data folder has %q", got)
+	}
+	if s := health(); s.Sessions != 0 || s.Delivery.Lost != 0 {
+		t.Errorf("the agent says %+v", s)
+	}
+
+	// The session can be stopped, and the file be run again.
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+	second := upload(t, backend, "busy.sh", "exit 0")
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 3}, &answer)
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
+}
+
+// sample is what a spawned program is known by.
+type sample struct {
+	user   int
+	cgroup string // its name, "" if it has none
+}
+
+// sampleOf finds what session_start tells of.
+func sampleOf(t *testing.T, all []told) (s sample) {
+	t.Helper()
+	i := slices.IndexFunc(all, func(e told) bool { return e.Type == "session_start" })
+	if i < 0 {
+		t.Fatal("no session_start")
+	}
+	var data struct {
+		PID int `json:"processId"`
+	}
+	if err := json.Unmarshal(all[i].Data, &data); err != nil {
+		t.Fatal(err)
+	}
+	s.user = userOf(fmt.Sprint(data.PID))
+	if s.user < 1_900_000_000 {
+		t.Fatalf("the sample is user %d", s.user)
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", data.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cgroup = regexp.MustCompile(`ospulse-[A-Z0-9]+`).FindString(string(text))
+	if s.cgroup == "" || len(cgroups(t, s.cgroup)) == 0 {
+		t.Fatalf("the sample has no cgroup of its own: %s", text)
+	}
+	return s
+}
+
+// userOf gives the user of a process, -1 when it is gone.
+func userOf(pid string) int {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return -1
+	}
+	_, rest, _ := strings.Cut(string(text), "\nUid:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return -1
+	}
+	user, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return -1
+	}
+	return user
+}
+
+// processesOf gives the processes of a user.
+func processesOf(t *testing.T, user int) (pids []string) {
+	t.Helper()
+	for _, name := range list(t, "/proc") {
+		if _, err := strconv.Atoi(name); err == nil && userOf(name) == user {
+			pids = append(pids, name)
+		}
+	}
+	return pids
+}
+
+// cgroups gives the cgroups of a name, in all hierarchies.
+func cgroups(t *testing.T, name string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && entry.Name() == name {
+			paths = append(paths, path)
+		}
+		return nil // others come and go meanwhile
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func list(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// openedFiles gives the numbers of the files that busyScript created, sorted.
+func openedFiles(all []told) (numbers []int) {
+	path := regexp.MustCompile(`"operation":"(?:Create|Open)File".*"filePath":"[^"]*/n(\d+)"`)
+	for _, e := range all {
+		if e.Type != "file_operation" {
+			continue
+		}
+		if m := path.FindSubmatch(e.Data); m != nil {
+			n, _ := strconv.Atoi(string(m[1])) // it has digits only
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// lastTime gives the time of the last event that a program caused.
+func lastTime(t *testing.T, all []told) (last time.Time) {
+	t.Helper()
+	for _, e := range all {
+		if e.Type != "file_operation" {
+			continue
+		}
+		var data struct{ Timestamp time.Time }
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		if data.Timestamp.After(last) {
+			last = data.Timestamp
+		}
+	}
+	return last
+}
