@@ -162,14 +162,6 @@ type sessionDetails struct {
 	Completeness completenessView `json:"completeness"`
 }
 
-type agentView struct {
-	ID         string             `json:"id"`
-	Name       string             `json:"name"`
-	Status     models.AgentStatus `json:"status"`
-	LastError  string             `json:"last_error"` // why it is down
-	LastSeenAt *string            `json:"last_seen_at"`
-}
-
 // completenessView says whether all that happened is there.
 type completenessView struct {
 	Complete bool       `json:"complete"` // nothing is missing, and nothing was reported lost
@@ -214,7 +206,8 @@ func (h *archiveHandler) get(c *echo.Context) error {
 		Completeness: newCompletenessView(&summary.Completeness),
 	}
 	if agent != nil {
-		details.Agent = &agentView{agent.ID, agent.Name, agent.Status, agent.LastError, optionalTime(agent.LastSeenAt)}
+		view := newAgentView(agent)
+		details.Agent = &view
 	}
 	return c.JSON(http.StatusOK, details)
 }

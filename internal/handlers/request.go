@@ -132,6 +132,15 @@ func bodyError(err error) error {
 // readJSON reads a JSON object into v. Unknown fields, wrong types and text
 // after the object are errors that name what is wrong.
 func readJSON(c *echo.Context, maxBytes int64, v any) error {
+	return decodeJSON(c, maxBytes, v, true)
+}
+
+// readOpenJSON is readJSON for what others may add members to.
+func readOpenJSON(c *echo.Context, maxBytes int64, v any) error {
+	return decodeJSON(c, maxBytes, v, false)
+}
+
+func decodeJSON(c *echo.Context, maxBytes int64, v any, closed bool) error {
 	body, err := readBody(c, maxBytes, jsonType)
 	if err != nil {
 		return err
@@ -146,7 +155,9 @@ func readJSON(c *echo.Context, maxBytes int64, v any) error {
 		return models.Errorf(models.CodeInvalid, "the body must be a JSON object, not %s", jsonscan.KindName(body))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
+	if closed {
+		decoder.DisallowUnknownFields()
+	}
 	err = decoder.Decode(v)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return models.Errorf(models.CodeInvalid, "%s must be %s, not %.100s", wrong.Field, typeName(wrong), wrong.Value)

@@ -33,6 +33,7 @@ type Services struct {
 	Ingest    Ingest
 	Events    EventService
 	Sessions  SessionService
+	Agents    AgentService
 	Archive   ArchiveService
 	Summaries Summarizer
 	Processes ProcessService
@@ -74,6 +75,10 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/list-processes", s.listProcesses)
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
+
+	g := &agentHandler{services.Agents}
+	e.GET("/api/agents", g.list)
+	e.POST("/api/agents/heartbeat", g.heartbeat)
 
 	a := &archiveHandler{services.Archive, services.Summaries, services.Processes, o.MaxBodyBytes}
 	e.GET("/api/sessions", a.list)

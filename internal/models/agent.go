@@ -5,7 +5,10 @@ import "time"
 // DefaultAgentID is the agent at AGENT_SERVICE_URL.
 const DefaultAgentID = "default"
 
-// AgentStatus is what the last health check said.
+// MaxAgents is how many agents are kept.
+const MaxAgents = 100
+
+// AgentStatus is what the last health check said, or the last heartbeat.
 type AgentStatus string
 
 // An agent is unknown until it was asked for the first time.
@@ -23,7 +26,34 @@ type Agent struct {
 	URL        string      `gorm:"column:url;type:text;not null"`
 	Status     AgentStatus `gorm:"type:varchar(16);not null;default:unknown"`
 	LastError  string      `gorm:"column:last_error;type:text;not null;default:''"` // why it is down
-	LastSeenAt *time.Time  `gorm:"column:last_seen_at"`                             // the last answer
+	LastSeenAt *time.Time  `gorm:"column:last_seen_at"`                             // the last answer or heartbeat
 	CreatedAt  time.Time   `gorm:"autoCreateTime"`
 	UpdatedAt  time.Time   `gorm:"autoUpdateTime"`
+
+	// What it says of itself, in its heartbeats; an agent that sends none leaves it
+	// empty.
+	HeartbeatAt  *time.Time    `gorm:"column:heartbeat_at"` // the last one
+	Version      string        `gorm:"type:text;not null;default:''"`
+	Platform     string        `gorm:"type:text;not null;default:''"`
+	Arch         string        `gorm:"type:text;not null;default:''"`
+	Sensor       string        `gorm:"type:text;not null;default:''"`
+	Capabilities []Capability  `gorm:"type:text;serializer:json"`
+	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"` // that run there, by its own account
+	Delivery     AgentDelivery `gorm:"type:text;serializer:json"`
+}
+
+// Capability is something that an agent can do, or cannot on its machine.
+type Capability struct {
+	Name      string `json:"name"`
+	Supported bool   `json:"supported"`
+	Reason    string `json:"reason"` // why it cannot
+	Remedy    string `json:"remedy"` // what to do about it
+}
+
+// AgentDelivery counts what became of an agent's events since it was started.
+type AgentDelivery struct {
+	Delivered int64 `json:"delivered"`
+	Lost      int64 `json:"lost"`
+	Queued    int64 `json:"queued_events"`  // in its memory
+	Spooled   int64 `json:"spooled_events"` // on its disk
 }

@@ -16,15 +16,54 @@ type Agents struct{ db *database.DB }
 // NewAgents gives the agents of db.
 func NewAgents(db *database.DB) *Agents { return &Agents{db} }
 
-// Register stores an agent, or the new name and URL of one that is there.
+// Register stores an agent, or the new URL of one that is there.
 func (r *Agents) Register(ctx context.Context, agent *models.Agent) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Clauses(clause.OnConflict{
 			Columns:   []clause.Column{{Name: "id"}},
-			DoUpdates: clause.AssignmentColumns([]string{"name", "url", "updated_at"}),
+			DoUpdates: clause.AssignmentColumns([]string{"url", "updated_at"}),
 		}).Create(agent).Error
 	})
 	return translate(r.db, err, "the agent")
+}
+
+// heartbeatColumns are what a heartbeat says of an agent.
+var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
+	"name", "url", "last_seen_at", "heartbeat_at", "version", "platform", "arch", "sensor", "capabilities", "session_ids", "delivery", "updated_at",
+}
+
+// Heartbeat stores what an agent says of itself. One that is new is a conflict if
+// there are maxAgents already.
+func (r *Agents) Heartbeat(ctx context.Context, agent *models.Agent, maxAgents int) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		known := tx.Model(&models.Agent{ID: agent.ID}).Select(heartbeatColumns).Updates(agent)
+		if known.Error != nil || known.RowsAffected > 0 {
+			return known.Error
+		}
+		// New agents queue behind a row that is always there, so that the count holds.
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
+		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
+			return err
+		}
+		var count int64
+		if err := tx.Model(&models.Agent{}).Count(&count).Error; err != nil {
+			return err
+		}
+		if count >= int64(maxAgents) {
+			return models.Errorf(models.CodeConflict, "%d agents are known already, and no more are kept", count)
+		}
+		return tx.Clauses(clause.OnConflict{
+			Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns(heartbeatColumns),
+		}).Create(agent).Error
+	})
+	return translate(r.db, err, "the agent")
+}
+
+// List gives up to limit agents by name.
+func (r *Agents) List(ctx context.Context, limit int) ([]models.Agent, error) {
+	var agents []models.Agent
+	err := r.db.Read(ctx).Order("name, id").Limit(limit).Find(&agents).Error
+	return agents, translate(r.db, err, "the agent")
 }
 
 // Get gives an agent, or not_found.

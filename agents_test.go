@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+type knownAgent struct {
+	ID, Name, URL, Status, Version, Platform, Arch, Sensor string
+	LastError                                              string  `json:"last_error"`
+	LastSeenAt                                             *string `json:"last_seen_at"`
+	HeartbeatAt                                            *string `json:"heartbeat_at"`
+	Capabilities                                           []map[string]any
+	Sessions                                               []string
+	Delivery                                               map[string]int
+}
+
+// agents gives the list of agents by their names.
+func (b *backend) agents() map[string]knownAgent {
+	b.t.Helper()
+	var list struct{ Agents []knownAgent }
+	b.decode(b.send("GET", "/api/agents", ""), http.StatusOK, &list)
+	byName := map[string]knownAgent{}
+	for _, a := range list.Agents {
+		byName[a.Name] = a
+	}
+	if len(byName) < len(list.Agents) {
+		b.t.Errorf("some agents have one name: %+v", list.Agents)
+	}
+	return byName
+}
+
+func (b *backend) heartbeat(body string) answer {
+	b.t.Helper()
+	return b.send("POST", "/api/agents/heartbeat", body)
+}
+
+// An agent that says that it is there is known, as the default agent if it is at
+// its URL, however that is written; nothing is asked of a URL that a heartbeat
+// names.
+func TestAgentsRegister(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent, stranger := newTestAgent(t), newTestAgent(t)
+		stranger.handle("GET /health", func(http.ResponseWriter, *http.Request) { t.Error("the backend called the URL of a heartbeat") })
+		env["AGENT_SERVICE_URL"] = agent.URL + "/"
+		env["AGENT_POLL_INTERVAL"], env["DATA_DIR"] = "1s", t.TempDir()
+		b := startBackend(t, env)
+		if got := b.agents(); len(got) != 1 || got["default"].ID != "default" || got["default"].HeartbeatAt != nil || len(got["default"].Capabilities) != 0 {
+			t.Errorf("before: %+v", got)
+		}
+
+		own := strings.Replace(agent.URL, "127.0.0.1", "LOCALHOST", 1)
+		for _, says := range []struct{ url, name, id string }{{own, "build-7", "default"}, {own + "/", "build-8", "default"}, {stranger.URL, "other", ""}, {own + "/x", "deeper", ""}} {
+			var told struct {
+				ID       string
+				Interval int `json:"interval_seconds"`
+			}
+			b.decode(b.heartbeat(fmt.Sprintf(`{"name":%q,"url":%q,"version":"1.2","platform":"linux","arch":"x64","sensor":"ebpf",
+				"capabilities":[{"name":"a","supported":false,"reason":"b","remedy":"c"}],"sessions":["s1","s2"],
+				"delivery":{"delivered":5,"lost":1,"queued_events":2,"spooled_events":3,"more":0},"later":true}`, says.name, says.url)), http.StatusOK, &told)
+			if told.ID == "" || says.id != "" && told.ID != says.id || says.id == "" && told.ID == "default" || told.Interval != 10 {
+				t.Errorf("%s: %+v", says.name, told)
+			}
+		}
+		waitFor(t, "the default agent is up", func() bool { return b.agents()["build-8"].Status == "up" })
+		all := b.agents()
+		if names := slices.Sorted(maps.Keys(all)); !slices.Equal(names, []string{"build-8", "deeper", "other"}) {
+			t.Fatalf("%q are known", names)
+		}
+		for name, a := range all {
+			if a.Version != "1.2" || a.Platform != "linux" || a.Arch != "x64" || a.Sensor != "ebpf" || a.HeartbeatAt == nil || a.LastSeenAt == nil || a.Status != "up" ||
+				!slices.Equal(a.Sessions, []string{"s1", "s2"}) || a.Delivery["spooled_events"] != 3 || a.Delivery["lost"] != 1 ||
+				len(a.Capabilities) != 1 || a.Capabilities[0]["remedy"] != "c" || a.Capabilities[0]["supported"] != false {
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+		if url := all["build-8"].URL; url != own+"/" {
+			t.Errorf("the default agent is at %s", url)
+		}
+
+		// The next heartbeat replaces all; silence is told of.
+		b.decode(b.heartbeat(`{"name":"other","url":"http://192.0.2.7"}`), http.StatusOK, &struct{}{})
+		if a := b.agents()["other"]; a.Version != "" || a.URL != "http://192.0.2.7" || len(a.Sessions)+len(a.Capabilities) > 0 || a.ID != all["other"].ID {
+			t.Errorf("%+v", a)
+		}
+		if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE agents SET heartbeat_at = '2026-01-01 00:00:00+00:00' WHERE name = 'other'"); err != nil {
+			t.Fatal(err)
+		}
+		if a := b.agents()["other"]; a.Status != "down" || !strings.Contains(a.LastError, "not been heard of for ") {
+			t.Errorf("after a long silence: %+v", a)
+		}
+		if a := b.agents()["build-8"]; a.Status != "up" || a.LastError != "" {
+			t.Errorf("the default agent: %+v", a)
+		}
+	})
+}
+
+func TestAgentsAreRefused(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		long := strings.Repeat("x", 201)
+		for _, tt := range []struct{ body, words string }{
+			{``, "empty"},
+			{`[]`, "must be a JSON object"},
+			{`{"url":"http://a"}`, "name is missing"},
+			{`{"name":" ","url":"http://a"}`, "name is missing"},
+			{`{"name":"` + long + `","url":"http://a"}`, "name must have"},
+			{`{"name":"a\u0000","url":"http://a"}`, "name must have"},
+			{`{"name":1,"url":"http://a"}`, "name must be a string"},
+			{`{"name":"a"}`, "url must be"},
+			{`{"name":"a","url":"a:7000"}`, "url must be"},
+			{`{"name":"a","url":"file:///etc/passwd"}`, "url must be"},
+			{`{"name":"a","url":"javascript://x"}`, "url must be"},
+			{`{"name":"a","url":"http://user:secret@a"}`, "url must be"},
+			{`{"name":"a","url":"http://a?b"}`, "url must be"},
+			{`{"name":"a","url":"http://a","version":"\u0007"}`, "version must have"},
+			{`{"name":"a","url":"http://a","capabilities":[{"supported":true}]}`, "capabilities must have"},
+			{`{"name":"a","url":"http://a","capabilities":{}}`, "capabilities must be"},
+			{`{"name":"a","url":"http://a","capabilities":[` + strings.Repeat(`{"name":"x"},`, 50) + `{"name":"x"}]}`, "capabilities has 51 entries"},
+			{`{"name":"a","url":"http://a","sessions":[""]}`, "sessions must have"},
+			{`{"name":"a","url":"http://a","sessions":[` + strings.Repeat(`"x",`, 1000) + `"x"]}`, "sessions has 1001 entries"},
+			{`{"name":"a","url":"http://a","delivery":{"lost":-1}}`, "delivery must have"},
+			{`{"name":"a","url":"http://a","delivery":{"lost":1e30}}`, "delivery.lost must be a whole number"},
+		} {
+			wantError(t, b.heartbeat(tt.body), http.StatusBadRequest, "invalid", tt.words)
+		}
+		wantError(t, b.heartbeat(`{"name":"`+strings.Repeat("x", 1<<20)+`"}`), http.StatusRequestEntityTooLarge, "too_large", "1 MB")
+		wantError(t, b.send("POST", "/api/agents/heartbeat", `{}`, "Content-Type: text/plain"), http.StatusUnsupportedMediaType, "unsupported_media", "application/json")
+		if got := b.agents(); len(got) != 1 {
+			t.Errorf("what was refused is known: %+v", got)
+		}
+		for i := range 99 {
+			b.decode(b.heartbeat(fmt.Sprintf(`{"name":"m%d","url":"http://m%d"}`, i, i)), http.StatusOK, &struct{}{})
+		}
+		wantError(t, b.heartbeat(`{"name":"one more","url":"http://m"}`), http.StatusConflict, "conflict", "100 agents")
+		b.decode(b.heartbeat(`{"name":"m7","url":"http://m"}`), http.StatusOK, &struct{}{})
+		if got := b.agents(); len(got) != 100 || got["m7"].URL != "http://m" {
+			t.Errorf("%d agents, %+v", len(got), got["m7"])
+		}
+	})
+}

@@ -1,0 +1,98 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+)
+
+// maxHeartbeatBytes is what a heartbeat may have.
+const maxHeartbeatBytes = 1 << 20
+
+// AgentService knows the agents; *service.Agents implements it and documents its
+// contracts.
+type AgentService interface {
+	Heartbeat(ctx context.Context, agent models.Agent) (id string, err error)
+	List(ctx context.Context) ([]models.Agent, error)
+}
+
+type agentHandler struct{ agents AgentService }
+
+// heartbeat keeps what an agent says of itself. Members that are not known here
+// are those of a newer agent.
+func (h *agentHandler) heartbeat(c *echo.Context) error {
+	var said struct {
+		Name         string               `json:"name"`
+		URL          string               `json:"url"`
+		Version      string               `json:"version"`
+		Platform     string               `json:"platform"`
+		Arch         string               `json:"arch"`
+		Sensor       string               `json:"sensor"`
+		Capabilities []models.Capability  `json:"capabilities"`
+		Sessions     []string             `json:"sessions"`
+		Delivery     models.AgentDelivery `json:"delivery"`
+	}
+	if err := readOpenJSON(c, maxHeartbeatBytes, &said); err != nil {
+		return err
+	}
+	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
+		Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
+		Capabilities: said.Capabilities, SessionIDs: said.Sessions, Delivery: said.Delivery,
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, struct {
+		ID              string `json:"id"`
+		IntervalSeconds int    `json:"interval_seconds"`
+	}{id, int(service.HeartbeatInterval / time.Second)})
+}
+
+// listedAgent is an agent in the list of agents.
+type listedAgent struct {
+	agentView
+	URL          string               `json:"url"`
+	HeartbeatAt  *string              `json:"heartbeat_at"` // null for one that sends none
+	Version      string               `json:"version"`
+	Platform     string               `json:"platform"`
+	Arch         string               `json:"arch"`
+	Sensor       string               `json:"sensor"`
+	Capabilities []models.Capability  `json:"capabilities"`
+	Sessions     []string             `json:"sessions"`
+	Delivery     models.AgentDelivery `json:"delivery"`
+}
+
+// list gives all agents.
+func (h *agentHandler) list(c *echo.Context) error {
+	agents, err := h.agents.List(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	listed := make([]listedAgent, len(agents))
+	for i := range agents {
+		a := &agents[i]
+		listed[i] = listedAgent{
+			agentView: newAgentView(a), URL: a.URL, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
+			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
+		}
+	}
+	return c.JSON(http.StatusOK, map[string][]listedAgent{"agents": listed})
+}
+
+// agentView is an agent beside a session.
+type agentView struct {
+	ID         string             `json:"id"`
+	Name       string             `json:"name"`
+	Status     models.AgentStatus `json:"status"`
+	LastError  string             `json:"last_error"` // why it is down
+	LastSeenAt *string            `json:"last_seen_at"`
+}
+
+func newAgentView(a *models.Agent) agentView {
+	return agentView{a.ID, a.Name, a.Status, a.LastError, optionalTime(a.LastSeenAt)}
+}
