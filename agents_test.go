@@ -143,3 +143,31 @@ func TestAgentsAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// An agent that wants a key gets it with every question, and the log does not.
+func TestAgentThatWantsAKey(t *testing.T) {
+	const key = "a-key-of-the-agent"
+	agent := newTestAgent(t)
+	for route, handler := range maps.Clone(agent.handlers) {
+		agent.handle(route, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-API-Key") != key || r.Header.Get("Authorization") != "Bearer "+key {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			handler(w, r)
+		})
+	}
+	env := map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_API_KEY": key}
+	b := startBackend(t, env)
+	id := b.startSession()
+	b.mustStop(id)
+	b.decode(b.send("POST", "/api/list-processes", `{"sessionId":"`+id+`"}`), http.StatusOK, &[]any{})
+	waitFor(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
+	if strings.Contains(b.log.String(), key) {
+		t.Error("the log has the key")
+	}
+	delete(env, "AGENT_API_KEY")
+	without := startBackend(t, env)
+	id = without.create("sample.exe")
+	wantError(t, without.start(id), http.StatusBadGateway, "agent_failed", "Unauthorized")
+}

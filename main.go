@@ -157,7 +157,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		registry = metrics.NewRegistry(pools)
 		meter    = metrics.NewIngest(registry)
 
-		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout)
+		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
 		sessions = repository.NewSessions(db)
 		agents   = repository.NewAgents(db)
 		events   = repository.NewEvents(db)

@@ -49,6 +49,7 @@ const (
 type Client struct {
 	base      *url.URL // without userinfo
 	user      *url.Userinfo
+	key       string // "" for none
 	timeout   time.Duration
 	transport *http.Transport
 
@@ -119,6 +120,13 @@ func New(baseURL string, timeout time.Duration) *Client {
 			ExpectContinueTimeout: min(time.Second, timeout/4),
 		},
 	}
+}
+
+// WithKey has c send a key to the agent with all that it asks, unless it is "". It
+// is called before c is used, and gives c.
+func (c *Client) WithKey(key string) *Client {
+	c.key = key
+	return c
 }
 
 // Health asks how the agent is.
@@ -250,6 +258,10 @@ func (c *Client) send(ctx context.Context, op *operation, to route, body source,
 		}
 		request.ContentLength = body.sizeBytes
 		request.Header = body.header.Clone()
+	}
+	if c.key != "" {
+		request.Header.Set("X-API-Key", c.key)
+		request.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	if c.user != nil {
 		password, _ := c.user.Password()

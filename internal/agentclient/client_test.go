@@ -412,6 +412,30 @@ func TestLoginIsSent(t *testing.T) {
 	}
 }
 
+func TestKeyIsSent(t *testing.T) {
+	for name, call := range operations {
+		for _, tt := range []struct{ key, user, apiKey, authorization string }{
+			{"", "", "", ""},
+			{"s3cret", "", "s3cret", "Bearer s3cret"},
+			{"s3cret", "admin:p@", "s3cret", "Basic YWRtaW46cA=="},
+		} {
+			asked := 0
+			a := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				if key, authorization := r.Header.Get("X-API-Key"), r.Header.Get("Authorization"); key != tt.apiKey || authorization != tt.authorization {
+					t.Errorf("%s: %s came with %q, %q", name, r.URL, key, authorization)
+				}
+				saysJSON(401, `{"error":"no"}`)(w, r)
+			}))
+			err := call(New(strings.Replace(a.URL, "://", "://"+tt.user, 1), patience).WithKey(tt.key), t.Context())
+			if err == nil || strings.Contains(err.Error(), "s3cret") || asked == 0 {
+				t.Errorf("%s: %v after %d requests", name, err, asked)
+			}
+			a.Close()
+		}
+	}
+}
+
 func TestProxyIsIgnored(t *testing.T) {
 	if New("http://localhost:7000", patience).transport.Proxy != nil {
 		t.Error("a proxy may be used")

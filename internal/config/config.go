@@ -18,7 +18,7 @@ import (
 
 // Config is everything that an operator can choose, checked. Each field names
 // its variable and default. Printing or logging a Config in any way never shows
-// the database password.
+// the database password, or a key.
 type Config struct {
 	// Host is where the server listens, a host name or an IP address without
 	// brackets, in lower case. HOST, default 127.0.0.1.
@@ -56,6 +56,9 @@ type Config struct {
 	// trailing slash. AGENT_SERVICE_URL or else AGENT_URL, default
 	// http://localhost:7000.
 	AgentURL string
+	// AgentKey is the key that the default agent asks for. AGENT_API_KEY, default
+	// none.
+	AgentKey Secret
 	// AgentTimeout limits one operation on an agent, 100ms to 9s, so that whoever
 	// asked for it hears within 10 seconds. AGENT_TIMEOUT, default 8s.
 	AgentTimeout time.Duration
@@ -123,6 +126,7 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		SpoolMaxMB: read(r, "SPOOL_MAX_MB", "512", number(0, 1<<20)),
 
 		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
+		AgentKey:          read(r, "AGENT_API_KEY", "", key),
 		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),
 		AgentPollInterval: read(r, "AGENT_POLL_INTERVAL", "10s", duration(time.Second, 10*time.Minute)),
 

@@ -42,7 +42,7 @@ func read[T any](r *reader, name, fallback string, parse func(string) (T, error)
 	}
 	parsed, err := parse(value)
 	if err != nil {
-		r.faults = append(r.faults, Fault{Name: found, Got: quote(value, name == "DATABASE_URL"), Wants: err.Error()})
+		r.faults = append(r.faults, Fault{Name: found, Got: quote(value, name == "DATABASE_URL" || name == "AGENT_API_KEY"), Wants: err.Error()})
 	}
 	return parsed
 }

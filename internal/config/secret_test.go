@@ -103,6 +103,26 @@ func TestPasswordIsHiddenInFaults(t *testing.T) {
 	}
 }
 
+func TestKeyIsHidden(t *testing.T) {
+	const secret = "hunter2-hunter2"
+	c := load(t, env{"AGENT_API_KEY": " " + secret + "\n"})
+	if got := c.AgentKey.Reveal(); got != secret {
+		t.Errorf("Reveal() = %s", got)
+	}
+	hides(t, secret, c, &c, c.AgentKey, inside{c}, struct{ Public config.Config }{c})
+	if got := load(t, env{}).AgentKey; got.Reveal() != "" || got.String() != "" || c.AgentKey.String() != "***" {
+		t.Errorf("no key is %q, shown as %q; a key is shown as %q", got.Reveal(), got, c.AgentKey)
+	}
+	for _, value := range []string{secret + " " + secret, secret + "\r\nX: y" + secret, "\u00e9" + secret, strings.Repeat(secret, 100)} {
+		_, err := config.Load(env{"AGENT_API_KEY": value}.get, "")
+		if err == nil {
+			t.Errorf("%q is taken", value)
+			continue
+		}
+		hides(t, secret, err)
+	}
+}
+
 func TestDatabaseURLIsShown(t *testing.T) {
 	for value, want := range map[string]string{
 		"":                                "",
