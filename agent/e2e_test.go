@@ -219,6 +219,16 @@ func TestWithTheBackend(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			both := startBoth(t, kind)
 			backend, agent := both.backend, both.agent
+			eventually(t, "the backend knows the agent", func() bool {
+				var list struct {
+					Agents []struct {
+						ID, Sensor   string
+						Capabilities []capability
+					}
+				}
+				call(t, "GET", backend+"/api/agents", "", nil, &list)
+				return len(list.Agents) == 1 && list.Agents[0].ID == "default" && list.Agents[0].Sensor == kind && len(list.Agents[0].Capabilities) > 3
+			})
 			session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
 			var answer map[string]any
 			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)

@@ -21,6 +21,7 @@ import (
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
+	"ospulse/agent/internal/heartbeat"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 )
@@ -124,6 +125,11 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	running.Go(sessions.Recover(left))
 	running.Go(func() {
 		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) { log.Error("a kill of the agent may be told of inexactly", "error", err) })
+	})
+	running.Go(func() {
+		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Report: func() heartbeat.Report {
+			return report(cfg, listener.Addr(), eyes, spawnFault, sessions, sender)
+		}})
 	})
 	inOrder := false
 	defer func() {

@@ -74,8 +74,8 @@ func (t eventTime) MarshalJSON() ([]byte, error) {
 	return append(event.AppendTime([]byte{'"'}, time.Time(t)), '"'), nil
 }
 
-// arch gives the name that the old agents have for the architecture.
-func arch() string {
+// Arch gives the name that the old agents have for the architecture.
+func Arch() string {
 	if runtime.GOARCH == "amd64" {
 		return "x64"
 	}

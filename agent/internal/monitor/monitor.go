@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -315,7 +316,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	}()
 	start := &started{
 		SessionID: r.SessionID, ProcessName: name, ProcessID: s.pid, Timestamp: eventTime(began),
-		Platform: "linux", Arch: arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
+		Platform: "linux", Arch: Arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
 		Sensor: m.options.SensorName, Limits: m.options.SensorLimits, Version: m.options.Version,
 	}
 	// Nothing may come before session_start, nor session_start without a watch.
@@ -494,10 +495,13 @@ func (m *Monitor) Recover(left []journal.Record) (settle func()) {
 }
 
 // Sessions gives the number of sessions that were started and not stopped.
-func (m *Monitor) Sessions() int {
+func (m *Monitor) Sessions() int { return len(m.SessionIDs()) }
+
+// SessionIDs gives the sessions that were started and not stopped, in no order.
+func (m *Monitor) SessionIDs() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.sessions)
+	return slices.AppendSeq(make([]string, 0, len(m.sessions)), maps.Keys(m.sessions))
 }
 
 // Close stops all sessions; none can be started afterwards.

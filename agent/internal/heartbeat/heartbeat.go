@@ -1,0 +1,177 @@
+//go:build linux
+
+// Package heartbeat tells a backend that the agent is there. It knows nothing of
+// what the agent does: what it says is handed in.
+package heartbeat
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	requestTimeout = 5 * time.Second
+	usualInterval  = 10 * time.Second // when the backend asks for none
+	maxInterval    = 5 * time.Minute
+	absentInterval = 10 * time.Minute // until a backend without this route is asked again
+	firstBackoff   = time.Second
+	maxBackoff     = time.Minute
+	maxAnswerBytes = 64 << 10
+	maxTextBytes   = 1000 // of a capability's reason and remedy
+)
+
+// Report is what the agent says of itself.
+type Report struct {
+	Name         string       `json:"name"` // of the machine
+	URL          string       `json:"url"`  // where the agent listens
+	Version      string       `json:"version"`
+	Platform     string       `json:"platform"`
+	Arch         string       `json:"arch"`
+	Sensor       string       `json:"sensor"`
+	Capabilities []Capability `json:"capabilities"`
+	Sessions     []string     `json:"sessions"` // that run
+	Delivery     Delivery     `json:"delivery"`
+}
+
+// Capability is something that the agent can do, or not on this machine.
+type Capability struct {
+	Name      string `json:"name"`
+	Supported bool   `json:"supported"`
+	Reason    string `json:"reason"`
+	Remedy    string `json:"remedy"`
+}
+
+// Delivery is what became of events.
+type Delivery struct {
+	Delivered int64 `json:"delivered"`
+	Lost      int64 `json:"lost"`
+	Queued    int64 `json:"queued_events"`
+	Spooled   int64 `json:"spooled_events"`
+}
+
+// Options say whom to tell what.
+type Options struct {
+	Backend string // base URL
+	Key     string // sent as Authorization: Bearer, unless empty
+	Report  func() Report
+	Log     *slog.Logger
+	Client  *http.Client // nil: one of its own
+}
+
+// Run tells the backend at once, and then as often as it asks for, until ctx ends.
+// A backend without this route is none to complain of.
+func Run(ctx context.Context, o Options) {
+	if o.Client == nil {
+		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true}
+		defer transport.CloseIdleConnections()
+		o.Client = &http.Client{Transport: transport}
+	}
+	client := *o.Client
+	// A redirect may send the key elsewhere.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	o.Client = &client
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	backoff := time.Duration(0)
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		interval, err := o.beat(ctx)
+		switch {
+		case err == nil:
+			if backoff > 0 {
+				o.Log.Info("the backend takes heartbeats again")
+			}
+			backoff = 0
+		case errors.Is(err, errAbsent):
+			backoff, interval = 0, absentInterval
+		case ctx.Err() != nil:
+			return
+		default:
+			if backoff == 0 {
+				o.Log.Warn("the backend does not take heartbeats; they are tried again", "error", err)
+			}
+			backoff = min(max(2*backoff, firstBackoff), maxBackoff)
+			interval = backoff
+		}
+		timer.Reset(interval)
+	}
+}
+
+var errAbsent = errors.New("the backend has no route for heartbeats")
+
+// beat sends one, and gives when the next is wanted.
+func (o *Options) beat(ctx context.Context) (time.Duration, error) {
+	report := o.Report()
+	for i := range report.Capabilities {
+		c := &report.Capabilities[i]
+		c.Reason, c.Remedy = oneLine(c.Reason), oneLine(c.Remedy)
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
+		return 0, fmt.Errorf("write a heartbeat: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(o.Backend, "/")+"/api/agents/heartbeat", bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("send a heartbeat: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "os-pulse-agent")
+	if o.Key != "" {
+		request.Header.Set("Authorization", "Bearer "+o.Key)
+	}
+	response, err := o.Client.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("send a heartbeat: %w", err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	switch {
+	case response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusMethodNotAllowed:
+		return 0, errAbsent
+	case err != nil:
+		return 0, fmt.Errorf("read the answer to a heartbeat: %w", err)
+	case response.StatusCode/100 != 2:
+		return 0, fmt.Errorf("the backend answered %s: %.200s", response.Status, text)
+	}
+	var told struct {
+		Seconds float64 `json:"interval_seconds"`
+	}
+	if err := json.Unmarshal(text, &told); err != nil {
+		return 0, fmt.Errorf("the answer to a heartbeat is not what a backend answers: %.100q", text)
+	}
+	if told.Seconds <= 0 {
+		return usualInterval, nil
+	}
+	seconds := min(max(told.Seconds, 1), maxInterval.Seconds())
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+// oneLine makes a text, which may be what a kernel said, fit for a line.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if len(text) > maxTextBytes {
+		text = strings.ToValidUTF8(text[:maxTextBytes], "") + "…"
+	}
+	return text
+}

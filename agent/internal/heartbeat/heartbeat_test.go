@@ -1,0 +1,127 @@
+//go:build linux
+
+package heartbeat
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+)
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+func answer(status int, body string) *http.Response {
+	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Location": {"http://elsewhere"}}, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+// When heartbeats are sent, and what is said of those that fail.
+func TestWhen(t *testing.T) {
+	const s = time.Second
+	ok := func() (*http.Response, error) { return answer(200, `{"id":"x","interval_seconds":10}`), nil }
+	says := func(status int, body string) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return answer(status, body), nil }
+	}
+	fails := func() (*http.Response, error) { return nil, errors.New("no route to host") }
+	for name, tt := range map[string]struct {
+		answers []func() (*http.Response, error) // the last one again and again
+		within  time.Duration
+		want    []time.Duration
+		logged  []string
+	}{
+		"as asked":              {answers: []func() (*http.Response, error){ok}, within: 25 * s, want: []time.Duration{0, 10 * s, 20 * s}},
+		"asked for less":        {answers: []func() (*http.Response, error){says(200, `{"interval_seconds":0.001}`)}, within: 2 * s, want: []time.Duration{0, s, 2 * s}},
+		"asked for much":        {answers: []func() (*http.Response, error){says(201, `{"interval_seconds":1e300}`)}, within: 400 * s, want: []time.Duration{0, 300 * s}},
+		"asked for nothing":     {answers: []func() (*http.Response, error){says(200, `{}`)}, within: 15 * s, want: []time.Duration{0, 10 * s}},
+		"no such route":         {answers: []func() (*http.Response, error){says(404, ""), says(405, ""), ok}, within: 1211 * s, want: []time.Duration{0, 600 * s, 1200 * s, 1210 * s}},
+		"away, and back":        {answers: []func() (*http.Response, error){fails, says(503, ""), ok}, within: 14 * s, want: []time.Duration{0, s, 3 * s, 13 * s}, logged: []string{"does not take", "again"}},
+		"away for long":         {answers: []func() (*http.Response, error){fails}, within: 250 * s, want: []time.Duration{0, s, 3 * s, 7 * s, 15 * s, 31 * s, 63 * s, 123 * s, 183 * s, 243 * s}, logged: []string{"no route to host"}},
+		"something else":        {answers: []func() (*http.Response, error){says(200, "<html>")}, within: s, want: []time.Duration{0, s}, logged: []string{"not what a backend answers"}},
+		"sent elsewhere":        {answers: []func() (*http.Response, error){says(307, "")}, within: s / 2, want: []time.Duration{0}, logged: []string{"answered Temporary Redirect"}},
+		"one that hangs for 5s": {answers: []func() (*http.Response, error){nil}, within: 12 * s, want: []time.Duration{0, 6 * s}, logged: []string{"deadline exceeded"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				var asked []time.Duration
+				var log bytes.Buffer
+				client := &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+					asked = append(asked, time.Since(began))
+					if r.URL.String() != "http://backend/x/api/agents/heartbeat" || r.Method != "POST" || r.Header.Get("Authorization") != "Bearer k" {
+						t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
+					}
+					next := tt.answers[min(len(asked), len(tt.answers))-1]
+					if next == nil {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					}
+					return next()
+				})}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					Run(ctx, Options{Backend: "http://backend/x/", Key: "k", Report: func() Report { return Report{Name: "n"} }, Client: client, Log: slog.New(slog.NewTextHandler(&log, nil))})
+				}()
+				<-time.After(tt.within)
+				synctest.Wait()
+				cancel()
+				<-done
+				if !slices.Equal(asked, tt.want) {
+					t.Errorf("asked at %v, not %v", asked, tt.want)
+				}
+				lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+				if len(tt.logged) == 0 && log.Len() > 0 || len(tt.logged) > 0 && len(lines) != len(tt.logged) {
+					t.Fatalf("logged:\n%s", &log)
+				}
+				for i, want := range tt.logged {
+					if !strings.Contains(lines[i], want) {
+						t.Errorf("logged %s, not %s", lines[i], want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// What is said is taken by a backend whatever the kernel said.
+func TestReport(t *testing.T) {
+	var body []byte
+	o := Options{Backend: "http://backend", Client: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		var err error
+		body, err = io.ReadAll(r.Body)
+		if r.Header.Get("Authorization") != "" {
+			t.Error("there is no key")
+		}
+		return answer(200, "{}"), err
+	})}, Report: func() Report {
+		return Report{
+			Name: "vm", URL: "http://127.0.0.1:7000", Version: "1", Platform: "linux", Arch: "x64", Sensor: "procfs", Sessions: []string{"s"},
+			Capabilities: []Capability{{Name: "eBPF", Reason: "line 1\n\xff" + strings.Repeat("é", 900), Remedy: "x"}}, Delivery: Delivery{1, 2, 3, 4},
+		}
+	}}
+	if interval, err := o.beat(t.Context()); err != nil || interval != usualInterval {
+		t.Fatal(interval, err)
+	}
+	text := string(body)
+	i, j := strings.Index(text, `"reason":"`), strings.Index(text, `","remedy"`)
+	if reason := text[i+10 : j]; !strings.HasPrefix(reason, "line 1 ?éé") || len(reason) > maxTextBytes+3 || !utf8.ValidString(reason) {
+		t.Errorf("the reason is %q", reason)
+	}
+	const want = `{"name":"vm","url":"http://127.0.0.1:7000","version":"1","platform":"linux","arch":"x64","sensor":"procfs","capabilities":[{"name":"eBPF","supported":false,` +
+		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4}}`
+	if text = text[:i+10] + text[j:]; text != want || !json.Valid(body) {
+		t.Errorf("sent %s", text)
+	}
+}
