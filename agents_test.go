@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -170,4 +174,100 @@ func TestAgentThatWantsAKey(t *testing.T) {
 	without := startBackend(t, env)
 	id = without.create("sample.exe")
 	wantError(t, without.start(id), http.StatusBadGateway, "agent_failed", "Unauthorized")
+}
+
+// The product's way over the Python agent's answers: upload, start in mode 3,
+// events in the session, stop; whichever spellings of the routes it has.
+func TestPythonAgent(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "testdata", "agent", "python_agent.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type exchange struct {
+		Routes          []string
+		Request, Answer json.RawMessage
+		File            *string
+		Status          int
+	}
+	var exchanges []exchange
+	for line := range bytes.Lines(text) {
+		var e exchange
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		exchanges = append(exchanges, e)
+	}
+	event := readFixtures(t)["controller_events.jsonl"][0]
+	for name, has := range map[string]func(i, n int) bool{
+		"all spellings":  func(int, int) bool { return true },
+		"the first ones": func(i, _ int) bool { return i == 0 },
+		"the last ones":  func(i, n int) bool { return i == n-1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			agent := newTestAgent(t)
+			answers := map[string][]exchange{}
+			for route := range agent.handlers {
+				agent.handle(route, nil)
+			}
+			for _, e := range exchanges {
+				for i, route := range e.Routes {
+					if has(i, len(e.Routes)) {
+						answers[route] = append(answers[route], e)
+					}
+				}
+			}
+			for route, known := range answers {
+				agent.handle(route, func(w http.ResponseWriter, r *http.Request) {
+					asked := agent.received(route)
+					best := known[0]
+					for _, e := range known { // the answer to what asks for the same mode
+						if e.Status == http.StatusOK && e.Request != nil && len(asked) > 0 && sameMode(asked[len(asked)-1].body, string(e.Request)) {
+							best = e
+						}
+					}
+					say(best.Status, "application/json", string(best.Answer))(w, r)
+				})
+			}
+			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_POLL_INTERVAL": "1s"})
+			waitFor(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
+			created := b.createSession("My Tool (v2).exe", "MZ")
+			id := created["sessionId"].(string)
+			if created["delivered"] != true {
+				t.Errorf("the upload: %v", created)
+			}
+			var processes []struct {
+				PID  int
+				Name string
+			}
+			b.decode(b.send("POST", "/api/list-processes", `{"sessionId":"`+id+`"}`), http.StatusOK, &processes)
+			if len(processes) != 2 || processes[0].Name != "explorer.exe" || processes[0].PID != 4120 {
+				t.Errorf("the processes: %+v", processes)
+			}
+			var started map[string]any
+			b.decode(b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`), http.StatusOK, &started)
+			if started["message"] != "monitoring started successfully" {
+				t.Errorf("the start: %v", started)
+			}
+			asked := append(agent.received(agentStart), agent.received("POST /api/monitor/start")...)
+			if last := asked[len(asked)-1].body; !sameJSON(t, []byte(last), fmt.Appendf(nil, `{"sessionId":%q,"fileName":"My_Tool_v2.exe","mode":3}`, id)) {
+				t.Errorf("the agent was asked to start %s", last)
+			}
+			if a := b.send(event.Method, event.Path, event.Body); a.status != http.StatusOK {
+				t.Errorf("the event: %d %s", a.status, a.body)
+			}
+			if got := b.export(id); len(got) != 1 || got[0].Source != "os-pulse-controller" {
+				t.Errorf("the session has %+v", got)
+			}
+			if stopped := b.mustStop(id); stopped["message"] != "monitoring stopped successfully" || stopped["warning"] != nil {
+				t.Errorf("the stop: %v", stopped)
+			}
+		})
+	}
+}
+
+// sameMode reports whether two requests ask for the same mode.
+func sameMode(a, b string) bool {
+	var x, y struct{ Mode json.RawMessage }
+	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && bytes.Equal(x.Mode, y.Mode)
 }
