@@ -62,7 +62,7 @@ func child(backend, dir string) error {
 		if s.Lost > 0 {
 			return fmt.Errorf("events are lost: %+v", s)
 		}
-		fmt.Fprintln(out, n+1-int(s.QueuedEvents))
+		_, _ = fmt.Fprintln(out, n+1-int(s.QueuedEvents))
 		if err := out.Flush(); err != nil {
 			return err
 		}
@@ -172,8 +172,9 @@ func (b *realBackend) start(port string) {
 		b.url = l.URL
 		return true
 	})
+	log := b.process.lines
 	go func() {
-		for range b.process.lines { // its log
+		for range log {
 		}
 	}()
 }
@@ -197,7 +198,7 @@ func (b *realBackend) session() string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	fmt.Fprintln(file, "#!/bin/sh")
+	_, _ = fmt.Fprintln(file, "#!/bin/sh")
 	if err := form.Close(); err != nil {
 		b.t.Fatal(err)
 	}

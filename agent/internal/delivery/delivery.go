@@ -16,8 +16,8 @@
 // the memory is used up, goes to the spool on disk, oldest first. So:
 //
 //   - An event is in memory only for a second at most, plus what the disk takes.
-//     That much can be lost when the agent is killed; the next run then says so in
-//     its log and Status (Unclean).
+//     That much can be lost when the agent is killed. SafeUntil says up to when
+//     nothing could be, Settle waits for that, and Status tells the next run (Unclean).
 //   - What is in the spool survives kill -9, and a power cut from a second later on.
 //
 // A batch keeps its Idempotency-Key for good, on disk too, so the backend stores

@@ -116,6 +116,7 @@ func TestRefusals(t *testing.T) {
 		"404 for batches": {fault: noBatches("404"), n: 30, want: upTo(30)},
 		"405 for batches": {fault: noBatches("405"), n: 30, want: upTo(30)},
 		"401 for a time":  {fault: firstOnly("401"), n: 30, want: upTo(30)},
+		"402 for a time":  {fault: firstOnly("402"), n: 30, want: upTo(30)},
 		"403 for a time":  {fault: firstOnly("403"), n: 30, want: upTo(30)},
 		"429 for a time":  {fault: firstOnly("retry after"), n: 30, want: upTo(30)},
 		"307 for a time":  {fault: firstOnly("307"), n: 30, want: upTo(30)},
@@ -416,38 +417,35 @@ func TestTooLargeAnEvent(t *testing.T) {
 }
 
 // transport is a backend without a network, for tests of time.
-type transport func(*http.Request) (int, error)
+type transport func(*http.Request) (status int)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	status, err := f(r)
-	if err != nil {
-		return nil, err
-	}
+	status := f(r)
 	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: http.Header{"Retry-After": {"7"}}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 }
 
 func TestTiming(t *testing.T) {
 	o := Options{Backend: "http://backend", SpoolMaxBytes: 1 << 20, FlushTimeout: time.Second}
 	for name, test := range map[string]struct {
-		answer func(n int) (int, error, time.Duration) // the n-th request's, which takes so long
-		adds   []time.Duration                         // when events are added
-		want   []time.Duration                         // when requests come
+		answer func(n int) (status int, took time.Duration) // the n-th request's
+		adds   []time.Duration                              // when events are added
+		want   []time.Duration                              // when requests come
 	}{
 		"an idle one waits 20 ms for company": {
-			answer: func(int) (int, error, time.Duration) { return 200, nil, 0 },
+			answer: func(int) (int, time.Duration) { return 200, 0 },
 			adds:   []time.Duration{0, 15 * time.Millisecond, 30 * time.Millisecond}, want: []time.Duration{20 * time.Millisecond, 50 * time.Millisecond},
 		},
 		"a busy one waits 200 ms": {
-			answer: func(int) (int, error, time.Duration) { return 200, nil, 400 * time.Millisecond },
+			answer: func(int) (int, time.Duration) { return 200, 400 * time.Millisecond },
 			adds:   []time.Duration{0, 100 * time.Millisecond, 299 * time.Millisecond, 301 * time.Millisecond},
 			want:   []time.Duration{20 * time.Millisecond, 420 * time.Millisecond, 820 * time.Millisecond},
 		},
 		"Retry-After is kept to": {
-			answer: func(n int) (int, error, time.Duration) {
+			answer: func(n int) (int, time.Duration) {
 				if n == 0 {
-					return 429, nil, 0
+					return 429, 0
 				}
-				return 200, nil, 0
+				return 200, 0
 			},
 			adds: []time.Duration{0}, want: []time.Duration{20 * time.Millisecond, 7020 * time.Millisecond},
 		},
@@ -458,12 +456,12 @@ func TestTiming(t *testing.T) {
 				var got []time.Duration
 				o := o
 				o.Dir = t.TempDir()
-				o.Client = &http.Client{Transport: transport(func(*http.Request) (int, error) {
+				o.Client = &http.Client{Transport: transport(func(*http.Request) int {
 					n := len(got)
 					got = append(got, time.Since(start))
-					status, err, wait := test.answer(n)
-					<-time.After(wait)
-					return status, err
+					status, took := test.answer(n)
+					<-time.After(took)
+					return status
 				})}
 				d := newDelivery(t, o)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -484,13 +482,45 @@ func TestTiming(t *testing.T) {
 	}
 }
 
+// A backend that had no batch route, or did not read zstd, is asked for it again
+// after a minute: it may be a newer one by then.
+func TestAsksAgain(t *testing.T) {
+	for status, without := range map[int]string{404: "/api/events", 405: "/api/events", 501: "/api/events", 415: "/api/events/batch"} {
+		synctest.Test(t, func(t *testing.T) {
+			const with = "/api/events/batch zstd"
+			var asked []string
+			isNew := false
+			d := newDelivery(t, Options{Backend: "http://backend", Dir: t.TempDir(), Client: &http.Client{Transport: transport(func(r *http.Request) int {
+				way := strings.TrimSpace(r.URL.Path + " " + r.Header.Get("Content-Encoding"))
+				asked = append(asked, way)
+				if way == with && !isNew {
+					return status
+				}
+				return 200
+			})}})
+			stop := run(t, d)
+			for i, want := range [][]string{{with, without}, {without}, {with}} {
+				asked, isNew = nil, i == 2
+				d.Add("a", numbered(i))
+				<-time.After(31 * time.Second)
+				synctest.Wait()
+				if !slices.Equal(asked, want) {
+					t.Errorf("%d: event %d went %q, not %q", status, i, asked, want)
+				}
+			}
+			stop()
+			wantSum(t, d)
+		})
+	}
+}
+
 // Tries of a backend that is away come ever more seldom, and for ever.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries []time.Time
-		d := newDelivery(t, Options{Backend: "http://backend", Dir: t.TempDir(), SpoolMaxBytes: 1 << 20, FlushTimeout: time.Second, Client: &http.Client{Transport: transport(func(*http.Request) (int, error) {
+		d := newDelivery(t, Options{Backend: "http://backend", Dir: t.TempDir(), SpoolMaxBytes: 1 << 20, FlushTimeout: time.Second, Client: &http.Client{Transport: transport(func(*http.Request) int {
 			tries = append(tries, time.Now())
-			return 500, nil
+			return 500
 		})}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

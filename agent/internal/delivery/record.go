@@ -71,12 +71,10 @@ func (r *record) size() int64 { return int64(r.headerLen()) + int64(r.payload) }
 func (r *record) appendHeader(out []byte) []byte {
 	start := len(out)
 	out = append(out, recordMagic...)
-	out = append(out, 0, 0, 0, 0) // the checksum
-	out = append(out, 0)
+	out = append(out, 0, 0, 0, 0, 0, byte(len(r.key))) // the checksum comes last
 	if r.done {
-		out[len(out)-1] = 1
+		out[start+doneAt] = 1
 	}
-	out = append(out, byte(len(r.key)))
 	out = binary.LittleEndian.AppendUint16(out, uint16(len(r.session)))
 	out = binary.LittleEndian.AppendUint32(out, r.payload)
 	out = binary.LittleEndian.AppendUint32(out, r.checksum)

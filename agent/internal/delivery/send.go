@@ -78,9 +78,8 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 	for len(b.parts) > 0 {
 		p := b.parts[0]
 		single, plain := d.client.ways()
-		var a answer
 		if single && p.to-p.from > 1 {
-			d.splitAll(b)
+			b.split()
 			continue
 		}
 		body, isZstd, err := d.body(b, p, plain || single)
@@ -88,12 +87,7 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 			d.settle(l, b, p, answer{verdict: refused, said: err.Error(), err: err})
 			continue
 		}
-		if single {
-			// By this route it is another request, which needs another key.
-			a = d.client.single(ctx, p.key+".single", b.session, bytes.TrimSuffix(body, []byte("\n")))
-		} else {
-			a = d.client.batch(ctx, p.key, b.session, body, isZstd)
-		}
+		a := d.ask(ctx, b, p, body, isZstd, single)
 		if ctx.Err() != nil && a.verdict != taken {
 			return
 		}
@@ -122,6 +116,15 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 	d.finish(l, b)
 }
 
+// ask sends a part of a batch, which is one event if it goes by itself.
+func (d *Delivery) ask(ctx context.Context, b *batch, p part, body []byte, isZstd, single bool) answer {
+	if single {
+		// By this route it is another request, which needs another key.
+		return d.client.single(ctx, p.key+".single", b.session, bytes.TrimSuffix(body, []byte("\n")))
+	}
+	return d.client.batch(ctx, p.key, b.session, body, isZstd)
+}
+
 // halve puts two halves in the place of the batch's first part. Their keys follow
 // from its key, so that they are the same whenever it is halved.
 func (b *batch) halve() {
@@ -130,8 +133,8 @@ func (b *batch) halve() {
 	b.parts = append([]part{{p.key + ".0", p.from, middle}, {p.key + ".1", middle, p.to}}, b.parts[1:]...)
 }
 
-// splitAll makes a part of each event in the batch's first part.
-func (d *Delivery) splitAll(b *batch) {
+// split makes a part of each event in the batch's first part.
+func (b *batch) split() {
 	p := b.parts[0]
 	parts := make([]part, 0, p.to-p.from+len(b.parts)-1)
 	for i := p.from; i < p.to; i++ {

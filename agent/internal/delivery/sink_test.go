@@ -110,7 +110,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 
 	if status, err := strconv.Atoi(fault); err == nil {
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"error":"told to answer %d"}`, status)
+		_, _ = fmt.Fprintf(w, `{"error":"told to answer %d"}`, status)
 		return
 	}
 	switch fault {
@@ -121,7 +121,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	case "page":
-		fmt.Fprint(w, "<html>welcome</html>")
+		_, _ = fmt.Fprint(w, "<html>welcome</html>")
 		return
 	}
 	text := s.store(q, raw)
@@ -130,14 +130,14 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case "cut answer":
 		w.Header().Set("Content-Length", "1000")
-		fmt.Fprint(w, text[:1])
+		_, _ = fmt.Fprint(w, text[:1])
 		panic(http.ErrAbortHandler)
 	case "slow":
 		<-time.After(30 * time.Millisecond)
 	case "spooled":
 		w.WriteHeader(http.StatusAccepted)
 	}
-	fmt.Fprint(w, text)
+	_, _ = fmt.Fprint(w, text)
 }
 
 // store does what the backend does with a request, once for each key.

@@ -22,7 +22,7 @@ import (
 func newServer(b *testing.B, status int) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
-		fmt.Fprint(w, `{"status":"success"}`)
+		_, _ = fmt.Fprint(w, `{"status":"success"}`)
 	}))
 	b.Cleanup(server.Close)
 	return server.URL

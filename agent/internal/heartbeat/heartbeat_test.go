@@ -29,27 +29,27 @@ func answer(status int, body string) *http.Response {
 // When heartbeats are sent, and what is said of those that fail.
 func TestWhen(t *testing.T) {
 	const s = time.Second
-	ok := func() (*http.Response, error) { return answer(200, `{"id":"x","interval_seconds":10}`), nil }
-	says := func(status int, body string) func() (*http.Response, error) {
-		return func() (*http.Response, error) { return answer(status, body), nil }
+	type said struct {
+		status int // 0: it cannot be reached; -1: it says nothing
+		body   string
 	}
-	fails := func() (*http.Response, error) { return nil, errors.New("no route to host") }
+	ok, fails, hangs := said{200, `{"id":"x","interval_seconds":10}`}, said{}, said{-1, ""}
 	for name, tt := range map[string]struct {
-		answers []func() (*http.Response, error) // the last one again and again
+		answers []said // the last one again and again
 		within  time.Duration
 		want    []time.Duration
 		logged  []string
 	}{
-		"as asked":              {answers: []func() (*http.Response, error){ok}, within: 25 * s, want: []time.Duration{0, 10 * s, 20 * s}},
-		"asked for less":        {answers: []func() (*http.Response, error){says(200, `{"interval_seconds":0.001}`)}, within: 2 * s, want: []time.Duration{0, s, 2 * s}},
-		"asked for much":        {answers: []func() (*http.Response, error){says(201, `{"interval_seconds":1e300}`)}, within: 400 * s, want: []time.Duration{0, 300 * s}},
-		"asked for nothing":     {answers: []func() (*http.Response, error){says(200, `{}`)}, within: 15 * s, want: []time.Duration{0, 10 * s}},
-		"no such route":         {answers: []func() (*http.Response, error){says(404, ""), says(405, ""), ok}, within: 1211 * s, want: []time.Duration{0, 600 * s, 1200 * s, 1210 * s}},
-		"away, and back":        {answers: []func() (*http.Response, error){fails, says(503, ""), ok}, within: 14 * s, want: []time.Duration{0, s, 3 * s, 13 * s}, logged: []string{"does not take", "again"}},
-		"away for long":         {answers: []func() (*http.Response, error){fails}, within: 250 * s, want: []time.Duration{0, s, 3 * s, 7 * s, 15 * s, 31 * s, 63 * s, 123 * s, 183 * s, 243 * s}, logged: []string{"no route to host"}},
-		"something else":        {answers: []func() (*http.Response, error){says(200, "<html>")}, within: s, want: []time.Duration{0, s}, logged: []string{"not what a backend answers"}},
-		"sent elsewhere":        {answers: []func() (*http.Response, error){says(307, "")}, within: s / 2, want: []time.Duration{0}, logged: []string{"answered Temporary Redirect"}},
-		"one that hangs for 5s": {answers: []func() (*http.Response, error){nil}, within: 12 * s, want: []time.Duration{0, 6 * s}, logged: []string{"deadline exceeded"}},
+		"as asked":              {answers: []said{ok}, within: 25 * s, want: []time.Duration{0, 10 * s, 20 * s}},
+		"asked for less":        {answers: []said{{200, `{"interval_seconds":0.001}`}}, within: 2 * s, want: []time.Duration{0, s, 2 * s}},
+		"asked for much":        {answers: []said{{201, `{"interval_seconds":1e300}`}}, within: 400 * s, want: []time.Duration{0, 300 * s}},
+		"asked for nothing":     {answers: []said{{200, `{}`}}, within: 15 * s, want: []time.Duration{0, 10 * s}},
+		"no such route":         {answers: []said{{404, ""}, {405, ""}, ok}, within: 1211 * s, want: []time.Duration{0, 600 * s, 1200 * s, 1210 * s}},
+		"away, and back":        {answers: []said{fails, {503, ""}, ok}, within: 14 * s, want: []time.Duration{0, s, 3 * s, 13 * s}, logged: []string{"does not take", "again"}},
+		"away for long":         {answers: []said{fails}, within: 250 * s, want: []time.Duration{0, s, 3 * s, 7 * s, 15 * s, 31 * s, 63 * s, 123 * s, 183 * s, 243 * s}, logged: []string{"no route to host"}},
+		"something else":        {answers: []said{{200, "<html>"}}, within: s, want: []time.Duration{0, s}, logged: []string{"not what a backend answers"}},
+		"sent elsewhere":        {answers: []said{{307, ""}}, within: s / 2, want: []time.Duration{0}, logged: []string{"answered Temporary Redirect"}},
+		"one that hangs for 5s": {answers: []said{hangs}, within: 12 * s, want: []time.Duration{0, 6 * s}, logged: []string{"deadline exceeded"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -62,11 +62,14 @@ func TestWhen(t *testing.T) {
 						t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 					}
 					next := tt.answers[min(len(asked), len(tt.answers))-1]
-					if next == nil {
+					switch next.status {
+					case 0:
+						return nil, errors.New("no route to host")
+					case -1:
 						<-r.Context().Done()
 						return nil, r.Context().Err()
 					}
-					return next()
+					return answer(next.status, next.body), nil
 				})}
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan struct{})
