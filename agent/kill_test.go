@@ -193,7 +193,7 @@ func sampleOf(t *testing.T, all []told) (s sample) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cgroup = regexp.MustCompile(`ospulse-[A-Z0-9]+`).FindString(string(text))
+	s.cgroup = regexp.MustCompile(`ospulse-\d+-[a-z0-9]+`).FindString(string(text))
 	if s.cgroup == "" || len(cgroups(t, s.cgroup)) == 0 {
 		t.Fatalf("the sample has no cgroup of its own: %s", text)
 	}
