@@ -1,5 +1,76 @@
-import { EmptyState } from "@/components/ui/state";
+import { ArrowLeftRight } from "lucide-react";
+import { useCallback, useState } from "react";
+import { api, call } from "@/api/client";
+import { type ConversationSort, ConversationTable } from "@/components/network/conversation-table";
+import { PacketList } from "@/components/network/packet-list";
+import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { useRollup } from "@/hooks/rollup";
+import { useSessionStream } from "@/hooks/session-stream";
+import { plural } from "@/lib/number";
+import { useView } from "@/lib/view";
 
 export default function NetworkView() {
-  return <EmptyState title="Network" />;
+  const { sessionId } = useSessionStream();
+  const { filter } = useView();
+  const [sort, setSort] = useState<ConversationSort>("bytes");
+  const [chosenID, setChosenID] = useState<string>();
+  const conversations = useRollup(sessionId, "conversations", { filter, sort }, (cursor, signal) =>
+    call(
+      api.GET("/api/sessions/{sessionId}/conversations", {
+        params: { path: { sessionId }, query: { filter: filter || undefined, sort, cursor } },
+        signal,
+      }),
+    ),
+  );
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = conversations;
+  const onEnd = useCallback(() => {
+    if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  if (conversations.isPending) return <LoadingState label="Looking through the network events" />;
+  if (!conversations.data)
+    return <ErrorState error={conversations.error} retry={() => void conversations.refetch()} />;
+  const all = conversations.data.pages.flatMap((page) => page.conversations);
+  const newest = conversations.data.pages.at(-1);
+  const chosen = all.find((conversation) => conversation.id === chosenID);
+  if (all.length === 0) {
+    return (
+      <EmptyState
+        icon={<ArrowLeftRight size={28} />}
+        title={filter === "" ? "No conversations" : "No conversation is like that"}
+      >
+        {filter === ""
+          ? "Nothing was sent or received so far. A sample in the sandbox has no network unless the agent's SPAWN_NETWORK says so."
+          : "Change the filter, or clear the chosen process and span."}
+      </EmptyState>
+    );
+  }
+  return (
+    <>
+      <p className="border-b border-line px-3 py-1.5 text-xs text-muted">
+        {plural(newest?.total ?? 0, "conversation")}
+        {newest &&
+          newest.others > 0 &&
+          `; ${plural(newest.others, "event")} of further ones are not told apart`}
+        {newest &&
+          newest.without_address > 0 &&
+          `; ${plural(newest.without_address, "event")} without an address`}
+      </p>
+      <ConversationTable
+        conversations={all}
+        sort={sort}
+        chosen={chosen?.id}
+        onSort={setSort}
+        onChoose={setChosenID}
+        onEnd={onEnd}
+      />
+      {chosen && (
+        <PacketList
+          key={chosen.id}
+          sessionId={sessionId}
+          conversation={chosen}
+          onClose={() => setChosenID(undefined)}
+        />
+      )}
+    </>
+  );
 }

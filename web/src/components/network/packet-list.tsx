@@ -1,0 +1,181 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { X } from "lucide-react";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { Link } from "wouter";
+import { HexView } from "@/components/hex-view";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { ErrorState, LoadingState } from "@/components/ui/state";
+import { useTypedEvents } from "@/hooks/typed-events";
+import { and } from "@/lib/filter";
+import { formatBytes } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { formatClock } from "@/lib/time";
+import { useView, writeView } from "@/lib/view";
+import { viewPath } from "@/pages/session/view-tabs";
+import { type Conversation, endText } from "./conversation-table";
+import { type PacketRow, packetFields, packetRow } from "./packets";
+
+const rowHeight = 24;
+const columns =
+  "grid items-center gap-3 px-3 grid-cols-[6.5rem_4.5rem_minmax(0,1fr)] md:grid-cols-[4.5rem_8rem_6rem_minmax(0,1fr)_minmax(0,1fr)_4.5rem_minmax(0,2fr)]";
+
+interface Props {
+  sessionId: string;
+  conversation: Conversation;
+  onClose: () => void;
+}
+
+/** The packets and calls of a conversation, with the bytes of the one that is chosen. */
+export function PacketList({ sessionId, conversation, onClose }: Props) {
+  const { view, filter } = useView();
+  const { events, hasMore, error, isPending, fetchMore } = useTypedEvents(
+    sessionId,
+    and(conversation.filter, filter),
+    packetFields,
+  );
+  const rows = useMemo(() => events.map(packetRow), [events]);
+  const [chosen, setChosen] = useState<number>();
+  const row = rows.find((candidate) => candidate.seq === chosen);
+  const asEvents = viewPath(
+    sessionId,
+    "events",
+    writeView(new URLSearchParams(), {
+      ...view,
+      filter: and(view.filter, conversation.filter),
+      seq: undefined,
+    }).toString(),
+  );
+  return (
+    <section
+      aria-label="Packets"
+      className="flex h-1/2 min-h-48 flex-col border-t border-line-strong bg-surface"
+    >
+      <header className="flex items-center gap-3 border-b border-line px-3 py-1">
+        <h2 className="min-w-0 flex-1 truncate text-xs font-medium">
+          <SafeText
+            text={`${endText(conversation.local)} ↔ ${endText(conversation.remote)}`}
+            limit={300}
+            className="font-mono"
+          />
+        </h2>
+        <Link href={asEvents} className="text-xs text-accent hover:underline">
+          Its events
+        </Link>
+        <Button look="ghost" size="smallIcon" aria-label="Close the conversation" onClick={onClose}>
+          <X size={14} />
+        </Button>
+      </header>
+      {isPending && <LoadingState label="Loading the packets" />}
+      {error !== undefined && rows.length === 0 && <ErrorState error={error} retry={fetchMore} />}
+      <div className="flex min-h-0 flex-1">
+        <Rows rows={rows} chosen={chosen} onChoose={setChosen} onEnd={hasMore ? fetchMore : undefined} />
+        {row && <Bytes row={row} onClose={() => setChosen(undefined)} />}
+      </div>
+    </section>
+  );
+}
+
+interface RowsProps {
+  rows: readonly PacketRow[];
+  chosen?: number;
+  onChoose: (seq: number) => void;
+  onEnd?: () => void;
+}
+
+function Rows({ rows, chosen, onChoose, onEnd }: RowsProps) {
+  const { zone } = useSettings();
+  const scroller = useRef<HTMLDivElement>(null);
+  const visible = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 12,
+    initialRect: { width: 800, height: 300 },
+  });
+  const items = visible.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (last >= rows.length - 50) onEnd?.();
+  }, [last, rows.length, onEnd]);
+  return (
+    <div ref={scroller} className="min-w-0 flex-1 overflow-auto">
+      <div
+        role="grid"
+        aria-label="Packets and calls"
+        aria-rowcount={rows.length}
+        className="relative"
+        style={{ height: visible.getTotalSize() }}
+      >
+        {items.map((item) => {
+          const row = rows[item.index];
+          if (!row) return null;
+          const selected = row.seq === chosen;
+          return (
+            <div
+              key={row.seq}
+              role="row"
+              aria-rowindex={item.index + 1}
+              aria-selected={selected}
+              tabIndex={0}
+              onClick={() => onChoose(row.seq)}
+              onKeyDown={(event) => event.key === "Enter" && onChoose(row.seq)}
+              style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
+              className={`${columns} absolute inset-x-0 cursor-pointer text-xs -outline-offset-2 ${selected ? "bg-selected" : "hover:bg-hover"}`}
+            >
+              <span role="gridcell" className="hidden text-right font-mono text-muted md:block">
+                {row.seq}
+              </span>
+              <span role="gridcell" className="font-mono text-muted">
+                {formatClock(row.timestamp, zone)}
+              </span>
+              <span role="gridcell" className="truncate font-medium">
+                <SafeText text={row.what} limit={40} />
+              </span>
+              <span role="gridcell" className="hidden truncate font-mono md:block">
+                <SafeText text={row.from} limit={120} />
+              </span>
+              <span role="gridcell" className="hidden truncate font-mono md:block">
+                <SafeText text={row.to} limit={120} />
+              </span>
+              <span role="gridcell" className="hidden text-right tabular-nums md:block">
+                {row.bytes === undefined ? "–" : formatBytes(row.bytes)}
+              </span>
+              <span role="gridcell" className="truncate text-muted">
+                <SafeText text={row.info} limit={300} />
+              </span>
+            </div>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+function Bytes({ row, onClose }: { row: PacketRow; onClose: () => void }) {
+  const { change } = useView();
+  return (
+    <aside
+      aria-label="Bytes"
+      className="w-[34rem] max-w-1/2 overflow-y-auto border-l border-line p-2 max-md:fixed max-md:inset-0 max-md:z-30 max-md:w-full max-md:max-w-none max-md:bg-surface"
+    >
+      <div className="mb-1 flex items-center gap-2 text-xs">
+        <span className="flex-1 font-medium">Event {row.seq}</span>
+        <Button size="small" look="ghost" onClick={() => change({ seq: row.seq }, { push: true })}>
+          All of it
+        </Button>
+        <Button look="ghost" size="smallIcon" aria-label="Close" onClick={onClose}>
+          <X size={14} />
+        </Button>
+      </div>
+      <p className="mb-2 text-xs break-all text-muted">
+        <SafeText text={row.info} limit={2000} />
+      </p>
+      {row.content ? (
+        <HexView bytes={row.content} />
+      ) : (
+        <p className="text-xs text-muted">Its bytes were not captured.</p>
+      )}
+    </aside>
+  );
+}
