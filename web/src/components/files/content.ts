@@ -2,7 +2,7 @@ import type { ListedEvent } from "@/api/client";
 import { bytesFromHex } from "@/lib/bytes";
 
 /** What of each file event is asked for to put contents together. */
-export const contentFields = "data.content,data.bytesTransferred,data.handle,data.offset,data.position";
+export const contentFields = "data.content,data.bytesTransferred,data.handle";
 
 /** Bytes that were seen, or a number of them that were not, in their order. */
 export type Piece = { bytes: Uint8Array } | { missing: number };

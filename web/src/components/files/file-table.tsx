@@ -9,8 +9,8 @@ import { formatClock } from "@/lib/time";
 import type { FileSummary } from "./file-detail";
 
 const rowHeight = 28;
-const narrowColumns = "grid items-center gap-3 px-3 grid-cols-[minmax(0,1fr)_4rem]";
-const wideColumns = `${narrowColumns} md:grid-cols-[minmax(0,1fr)_3.5rem_3.5rem_3.5rem_3.5rem_3.5rem_3.5rem_5rem_5rem_9rem_6.5rem]`;
+const narrowColumns = "grid items-center gap-3 px-3 grid-cols-[minmax(0,1fr)_4.5rem]";
+const wideColumns = `${narrowColumns} md:grid-cols-[minmax(0,1fr)_4.5rem_3.5rem_3.5rem_3.5rem_3.5rem_3.5rem_5rem_5rem_9rem_6.5rem]`;
 
 export type FileSort = "events" | "path" | "bytes_read" | "bytes_written" | "last";
 

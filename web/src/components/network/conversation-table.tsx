@@ -13,7 +13,7 @@ export type ConversationSort = "bytes" | "packets" | "last";
 
 const rowHeight = 28;
 const columns =
-  "grid items-center gap-3 px-3 grid-cols-[3.5rem_minmax(0,1fr)_4.5rem] md:grid-cols-[3.5rem_minmax(0,1.4fr)_minmax(0,1fr)_8rem_4.5rem_4.5rem_5rem_5rem_5rem_7rem]";
+  "grid items-center gap-3 px-3 grid-cols-[4rem_minmax(0,1fr)_4.5rem] md:grid-cols-[4rem_minmax(0,1.4fr)_minmax(0,1fr)_8rem_4.5rem_4.5rem_5rem_5rem_5rem_7rem]";
 
 interface Props {
   conversations: readonly Conversation[];
@@ -65,7 +65,7 @@ export function ConversationTable({ conversations, sort, chosen, onSort, onChoos
           aria-rowindex={1}
           className={`${columns} sticky top-0 z-10 h-8 border-b border-line bg-page text-2xs font-semibold tracking-wide text-muted uppercase`}
         >
-          <span role="columnheader">Protocol</span>
+          <span role="columnheader">Proto</span>
           <span role="columnheader">Peer</span>
           <span role="columnheader" className="hidden md:block">
             Here

@@ -42,6 +42,14 @@ test("a call has its peer, its bytes and its failure", () => {
   expect([...(row.content ?? [])]).toEqual([0, 255]);
 });
 
+test("what a call received came from the other end", () => {
+  const received = {
+    ...event("network_operation", { src: "10.0.0.1", src_port: 5, dst: "192.0.2.7", dst_port: 53 }),
+    operation: "Receive",
+  };
+  expect(packetRow(received)).toMatchObject({ from: "192.0.2.7:53", to: "10.0.0.1:5" });
+});
+
 test("nonsense is no row's end", () => {
   expect(
     packetRow(

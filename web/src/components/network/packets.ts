@@ -42,12 +42,15 @@ export function packetRow(event: ListedEvent): PacketRow {
   const end = (host: unknown, port: unknown) =>
     [text(host), number(port)].filter((part) => part !== "" && part !== undefined).join(":");
   const content = bytesFromHex(text(field("content")));
+  const ends = [end(field("src"), field("src_port")), end(field("dst"), field("dst_port"))];
+  // The dst of a call is the other end, also of what is received.
+  if (!isPacket && /^(receive|recv|accept)/i.test(event.operation ?? "")) ends.reverse();
   return {
     seq: event.seq,
     timestamp: event.timestamp,
     what: isPacket ? text(field("protocol")) || "packet" : (event.operation ?? "call"),
-    from: isPacket ? end(field("src"), field("src_port")) : "",
-    to: isPacket ? end(field("dst"), field("dst_port")) : (event.target ?? ""),
+    from: ends[0] ?? "",
+    to: ends[1] || (isPacket ? "" : (event.target ?? "")),
     bytes: number(field(isPacket ? "length" : "bytesTransferred")),
     info: isPacket ? infoOf(field) : [text(field("error")), dnsText(field("dns"))].filter(Boolean).join(" "),
     content: content && content.length > 0 ? content : undefined,

@@ -24,7 +24,7 @@ export function SortHeader({ label, active, descending, onSort, className = "" }
         className={`inline-flex w-full items-center gap-0.5 rounded uppercase hover:text-ink ${className.includes("justify-end") ? "justify-end" : ""} ${active ? "text-ink" : ""}`}
       >
         {label}
-        {active && <Icon size={11} aria-hidden />}
+        {active && <Icon size={11} className="shrink-0" aria-hidden />}
       </button>
     </span>
   );
