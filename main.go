@@ -185,8 +185,9 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, cfg.AgentURL, time.Now), Archive: archive, Summaries: service.NewSummaries(events),
-		Processes: processes, Analyst: analysis, Live: hub, Imports: imports,
+		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, cfg.AgentURL, time.Now),
+		Archive: archive, Summaries: service.NewSummaries(events), Processes: processes, Analyst: analysis,
+		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,

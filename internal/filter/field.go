@@ -70,7 +70,7 @@ func (f Field) String() string {
 		case step.Key != "" && keyLen(step.Key) == len(step.Key):
 			b.WriteString("." + step.Key)
 		default:
-			b.WriteString("[" + quote(step.Key) + "]")
+			b.WriteString("[" + Quote(step.Key) + "]")
 		}
 	}
 	return b.String()
@@ -145,11 +145,11 @@ func (v Value) String() string {
 	case Number, Word:
 		return v.Text
 	default:
-		return quote(v.Text)
+		return Quote(v.Text)
 	}
 }
 
-// quote writes text as a string in double quotes.
-func quote(text string) string {
+// Quote writes text as a string in double quotes.
+func Quote(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

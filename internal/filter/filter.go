@@ -47,6 +47,12 @@ func Parse(text string) (*Filter, error) {
 	return &Filter{root: root, needsData: needsData(root)}, nil
 }
 
+// TargetContains gives the filter that selects the events with a text in their
+// target; the case of A to Z does not matter.
+func TargetContains(text string) *Filter {
+	return &Filter{root: Like{Field{Column: Target}, literalPattern(text).Anywhere()}}
+}
+
 // ParseNode reads what a Node's String has written, which may be longer than the
 // text that it was parsed from.
 func ParseNode(text string) (Node, error) {

@@ -377,11 +377,11 @@ func (n In) String() string {
 
 func (n Order) String() string { return n.Field.String() + " " + string(n.Op) + " " + n.Value.String() }
 
-func (n Like) String() string { return n.Field.String() + " like " + quote(n.Pattern.String()) }
+func (n Like) String() string { return n.Field.String() + " like " + Quote(n.Pattern.String()) }
 
 func (n Text) String() string {
 	if text, ok := n.Pattern.literal(); ok {
-		return quote(text)
+		return Quote(text)
 	}
 	return n.Pattern.String()
 }

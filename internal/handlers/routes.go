@@ -38,6 +38,7 @@ type Services struct {
 	Summaries Summarizer
 	Processes ProcessService
 	Analyst   Analyst
+	Rollups   RollupService
 	Live      Live
 	Exports   ExportService
 	Imports   ImportService
@@ -103,6 +104,10 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
 	e.GET("/api/sessions/:sessionId/histogram", v.histogram)
 	e.GET("/api/sessions/:sessionId/facets", v.facet)
+
+	u := &rollupHandler{services.Rollups}
+	e.GET("/api/sessions/:sessionId/files", u.listFiles)
+	e.GET("/api/sessions/:sessionId/conversations", u.listConversations)
 
 	l := &streamHandler{services.Live, o.Streams}
 	e.GET("/api/stream", l.streamSessions)

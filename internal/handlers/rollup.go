@@ -1,0 +1,277 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/rollup"
+	"ospulse/internal/wire"
+)
+
+const (
+	defaultGroups, maxGroups = 200, 1000
+	maxPathText              = 1000 // bytes that are searched for in paths
+)
+
+// RollupService sums up sessions; *service.Rollups implements it and documents its
+// contracts.
+type RollupService interface {
+	Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort rollup.FileSort, after *rollup.Position, limit int) (page rollup.FilePage, seq int64, err error)
+	Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort rollup.ConversationSort, after *rollup.Position, limit int) (page rollup.ConversationPage, seq int64, err error)
+}
+
+type rollupHandler struct{ rollups RollupService }
+
+// fileList is a page of files.
+type fileList struct {
+	Files       []fileView `json:"files"`
+	Total       int        `json:"total"`
+	Others      int64      `json:"others"`
+	WithoutPath int64      `json:"without_path"`
+	Truncated   bool       `json:"truncated"`
+	Seq         int64      `json:"seq"`
+	NextCursor  *string    `json:"next_cursor"`
+}
+
+type fileView struct {
+	Path         string         `json:"path"`
+	Reads        int64          `json:"reads"`
+	Writes       int64          `json:"writes"`
+	Creates      int64          `json:"creates"`
+	Renames      int64          `json:"renames"`
+	Deletes      int64          `json:"deletes"`
+	Others       int64          `json:"others"`
+	Failed       int64          `json:"failed"`
+	BytesRead    int64          `json:"bytes_read"`
+	BytesWritten int64          `json:"bytes_written"`
+	Processes    []processCount `json:"processes"`
+	ProcessCount int            `json:"process_count"`
+	spanView
+	RenamedTo *string `json:"renamed_to"`
+}
+
+type processCount struct {
+	PID   *int64 `json:"pid"`
+	Name  string `json:"name"`
+	Count int64  `json:"count"`
+}
+
+// spanView is when something was seen.
+type spanView struct {
+	FirstAt  string `json:"first_at"`
+	LastAt   string `json:"last_at"`
+	FirstSeq int64  `json:"first_seq"`
+	LastSeq  int64  `json:"last_seq"`
+}
+
+func newSpanView(s *rollup.Seen) spanView {
+	return spanView{wire.FormatTime(time.UnixMicro(s.FirstMicros)), wire.FormatTime(time.UnixMicro(s.LastMicros)), s.FirstSeq, s.LastSeq}
+}
+
+// listFiles gives what was done with each file.
+func (h *rollupHandler) listFiles(c *echo.Context) error {
+	asked, err := rollupParams(c, rollup.FileSorts())
+	if err != nil {
+		return err
+	}
+	selected, err := pathParam(c)
+	if err != nil {
+		return err
+	}
+	page, seq, err := h.rollups.Files(c.Request().Context(), asked.sessionID, asked.where, selected, asked.sort, asked.after, asked.limit)
+	if err != nil {
+		return err
+	}
+	list := fileList{
+		Files: make([]fileView, len(page.Files)), Total: page.Total, Others: page.Others, WithoutPath: page.WithoutPath,
+		Truncated: page.Truncated, Seq: seq, NextCursor: rollupCursor(string(asked.sort), page.Next),
+	}
+	for i := range page.Files {
+		list.Files[i] = newFileView(&page.Files[i])
+	}
+	return c.JSON(http.StatusOK, list)
+}
+
+func newFileView(f *rollup.File) fileView {
+	view := fileView{
+		Path: f.Path, Reads: f.Reads, Writes: f.Writes, Creates: f.Creates, Renames: f.Renames, Deletes: f.Deletes, Others: f.Others, Failed: f.Failed,
+		BytesRead: f.BytesRead, BytesWritten: f.BytesWritten, ProcessCount: f.ProcessCount,
+		Processes: make([]processCount, len(f.Processes)), spanView: newSpanView(&f.Seen),
+	}
+	for i, p := range f.Processes {
+		view.Processes[i] = processCount(p)
+	}
+	if f.RenamedTo != "" {
+		view.RenamedTo = &f.RenamedTo
+	}
+	return view
+}
+
+// conversationList is a page of conversations.
+type conversationList struct {
+	Conversations  []conversationView `json:"conversations"`
+	Total          int                `json:"total"`
+	Others         int64              `json:"others"`
+	WithoutAddress int64              `json:"without_address"`
+	Truncated      bool               `json:"truncated"`
+	Seq            int64              `json:"seq"`
+	NextCursor     *string            `json:"next_cursor"`
+}
+
+type conversationView struct {
+	ID            string   `json:"id"`
+	Protocol      string   `json:"protocol"`
+	Names         []string `json:"names"`
+	Local         endView  `json:"local"`
+	Remote        endView  `json:"remote"`
+	Hosts         []string `json:"hosts"`
+	PID           *int64   `json:"pid"`
+	ProcessName   string   `json:"process_name"`
+	Packets       int64    `json:"packets"`
+	PacketBytes   int64    `json:"packet_bytes"`
+	Calls         int64    `json:"calls"`
+	CallBytes     int64    `json:"call_bytes"`
+	SentBytes     int64    `json:"sent_bytes"`
+	ReceivedBytes int64    `json:"received_bytes"`
+	spanView
+	Filter string `json:"filter"`
+}
+
+type endView struct {
+	Host *string `json:"host"`
+	Port *int64  `json:"port"`
+}
+
+func newEndView(end rollup.End) (view endView) {
+	if end.Host != "" {
+		view.Host = &end.Host
+	}
+	if end.Port >= 0 {
+		view.Port = &end.Port
+	}
+	return view
+}
+
+// listConversations gives who spoke with whom.
+func (h *rollupHandler) listConversations(c *echo.Context) error {
+	asked, err := rollupParams(c, rollup.ConversationSorts())
+	if err != nil {
+		return err
+	}
+	page, seq, err := h.rollups.Conversations(c.Request().Context(), asked.sessionID, asked.where, asked.sort, asked.after, asked.limit)
+	if err != nil {
+		return err
+	}
+	list := conversationList{
+		Conversations: make([]conversationView, len(page.Conversations)), Total: page.Total, Others: page.Others,
+		WithoutAddress: page.WithoutAddress, Truncated: page.Truncated, Seq: seq, NextCursor: rollupCursor(string(asked.sort), page.Next),
+	}
+	for i := range page.Conversations {
+		list.Conversations[i] = newConversationView(&page.Conversations[i])
+	}
+	return c.JSON(http.StatusOK, list)
+}
+
+func newConversationView(c *rollup.Conversation) conversationView {
+	return conversationView{
+		ID: c.ID, Protocol: c.Protocol, Names: orEmpty(c.Names), Local: newEndView(c.Local), Remote: newEndView(c.Remote), Hosts: orEmpty(c.Hosts),
+		PID: c.PID, ProcessName: c.Process, Packets: c.Packets, PacketBytes: c.PacketBytes, Calls: c.Calls, CallBytes: c.CallBytes,
+		SentBytes: c.SentBytes, ReceivedBytes: c.ReceivedBytes, spanView: newSpanView(&c.Seen), Filter: c.Filter,
+	}
+}
+
+// rollupAsked is what requests for rollups have in common.
+type rollupAsked[Sort ~string] struct {
+	sessionID string
+	where     *filter.Filter
+	sort      Sort
+	after     *rollup.Position
+	limit     int
+}
+
+// rollupParams reads what is asked of a rollup that has these sorts, the usual one
+// first.
+func rollupParams[Sort ~string](c *echo.Context, sorts []Sort) (asked rollupAsked[Sort], err error) {
+	if asked.sessionID, asked.where, err = sessionAndFilter(c); err != nil {
+		return asked, err
+	}
+	if asked.limit, err = limitParam(c, "limit", defaultGroups, maxGroups); err != nil {
+		return asked, err
+	}
+	asked.sort = sorts[0]
+	if text := c.QueryParam("sort"); text != "" {
+		if asked.sort = Sort(text); !slices.Contains(sorts, asked.sort) {
+			return asked, models.Errorf(models.CodeInvalid, "sort must be one of %s, not %.100q", joined(sorts), text)
+		}
+	}
+	asked.after, err = rollupCursorParam(c, string(asked.sort))
+	return asked, err
+}
+
+func joined[Text ~string](texts []Text) string {
+	var b strings.Builder
+	for i, text := range texts {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(text))
+	}
+	return b.String()
+}
+
+// pathParam reads which paths are wanted; nil for all.
+func pathParam(c *echo.Context) (selected func(path string) bool, err error) {
+	text := c.QueryParam("q")
+	switch {
+	case text == "":
+		return nil, nil
+	case len(text) > maxPathText:
+		return nil, models.Errorf(models.CodeInvalid, "q is %d bytes long; at most %d are taken", len(text), maxPathText)
+	}
+	where := filter.TargetContains(text)
+	var e models.Event
+	return func(path string) bool {
+		e.Target = &path
+		return where.Match(&e)
+	}, nil
+}
+
+// rollupCursor writes a place in a sorted list, as encodeCursor does; nil for none.
+func rollupCursor(sort string, at *rollup.Position) *string {
+	if at == nil {
+		return nil
+	}
+	text := sort + " " + strconv.FormatInt(at.Number, 10) + " " + at.Name
+	sum := sha256.Sum256([]byte(text))
+	cursor := base64.RawURLEncoding.EncodeToString(append(sum[:cursorCheckLen], text...))
+	return &cursor
+}
+
+// rollupCursorParam reads a cursor that rollupCursor wrote for the same sort; nil
+// when none is given.
+func rollupCursorParam(c *echo.Context, sort string) (*rollup.Position, error) {
+	text := c.QueryParam("cursor")
+	if text == "" {
+		return nil, nil // the list begins at its beginning
+	}
+	if raw, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil && len(raw) > cursorCheckLen {
+		_, rest, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")
+		number, name, _ := strings.Cut(rest, " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		at := &rollup.Position{Number: n, Name: name}
+		if again := rollupCursor(sort, at); err == nil && *again == text {
+			return at, nil
+		}
+	}
+	return nil, models.Errorf(models.CodeInvalid, "cursor must be a next_cursor of this list, sorted by %s, not %.100q", sort, text)
+}

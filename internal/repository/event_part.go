@@ -1,0 +1,99 @@
+package repository
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"ospulse/internal/database"
+	"ospulse/internal/filter"
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+)
+
+// partColumns are those that EachPart reads of every event.
+const partColumns = "seq, timestamp, event_type, operation, process_name, target, pid"
+
+// EachPart calls fn with the hot fields of each event of a part that a filter
+// selects, in the order of Seq, and with the values of the part's keys in its Data as
+// JSON, nil for those that are not there. Both are valid until fn returns, but the
+// event's texts for as long as they are kept. The part should be small: it is read
+// in one statement.
+func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, fn func(e *models.Event, values [][]byte)) error {
+	members := membersOf(r.db, part.Keys)
+	query := filtered(r.db.Read(ctx).Model(&models.Event{}), where).
+		Where("session_id = ? AND seq > ? AND seq <= ? AND event_type IN ?", sessionID, part.After, part.UpTo, part.Types)
+	rows, err := members.selected(query).Order("seq").Rows()
+	if err != nil {
+		return translate(r.db, err, "the event")
+	}
+	defer rows.Close()
+	var e models.Event
+	dest := append([]any{&e.Seq, &e.Timestamp, &e.EventType, &e.Operation, &e.ProcessName, &e.Target, &e.PID}, members.dest...)
+	for rows.Next() {
+		e.Operation, e.ProcessName, e.Target, e.PID = nil, nil, nil, nil // who keeps one keeps it alone
+		if err := rows.Scan(dest...); err != nil {
+			return translate(r.db, err, "the event")
+		}
+		fn(&e, members.read())
+	}
+	return translate(r.db, rows.Err(), "the event")
+}
+
+// members reads some members of data: those of a row after the other.
+type members struct {
+	columns string // after partColumns
+	args    []any
+	dest    []any
+	read    func() [][]byte
+}
+
+func (m *members) selected(query *gorm.DB) *gorm.DB {
+	return query.Select(partColumns+m.columns, m.args...)
+}
+
+// membersOf has PostgreSQL take the members out of jsonb, so that nothing else of
+// data is written as text and sent. Of SQLite, whose own JSON functions read numbers
+// as floats, and which runs in this process, it takes all of data.
+func membersOf(db *database.DB, keys []string) *members {
+	values := make([][]byte, len(keys))
+	if db.Dialect() == "postgres" {
+		m := &members{columns: strings.Repeat(", data->?::text", len(keys))}
+		raw := make([]sql.RawBytes, len(keys))
+		for i, key := range keys {
+			m.args = append(m.args, key)
+			m.dest = append(m.dest, &raw[i])
+		}
+		m.read = func() [][]byte {
+			for i := range raw {
+				values[i] = raw[i]
+			}
+			return values
+		}
+		return m
+	}
+	var data sql.RawBytes
+	var tree jsonscan.Tree
+	for i, key := range keys {
+		tree.Key(key).Want(i)
+	}
+	return &members{columns: ", data", dest: []any{&data}, read: func() [][]byte {
+		clear(values)
+		tree.Pick(data, values)
+		return values
+	}}
+}
+
+// FirstID gives the ID of a session's first event, 0 when it has none. It tells a
+// session from another one of the same ID that was there before: IDs of events are
+// never given twice.
+func (r *Events) FirstID(ctx context.Context, sessionID string) (uint64, error) {
+	var ids []uint64
+	err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ? AND seq = 1", sessionID).Pluck("id", &ids).Error
+	if err != nil || len(ids) == 0 {
+		return 0, translate(r.db, err, "the event")
+	}
+	return ids[0], nil
+}

@@ -1,0 +1,457 @@
+package rollup
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
+)
+
+// End is one end of a conversation.
+type End struct {
+	Host string // an address, or the name of a Unix socket; "" if there is none
+	Port int64  // -1 if there is none
+}
+
+// Conversation is packets, or calls of one process, between the same two ends.
+// Packets do not tell which end is this machine's: Local is then the one that looks
+// more like it.
+type Conversation struct {
+	ID            string // the same for the same conversation, always
+	Protocol      string // tcp, udp, icmp, unix …; "" if nothing tells
+	Names         []string
+	Local, Remote End
+	PID           *int64
+	Process       string // by its last name
+
+	Packets, PacketBytes     int64
+	Calls, CallBytes         int64
+	SentBytes, ReceivedBytes int64 // by Local, of what has a direction
+	Seen
+
+	// Only in pages: names that name servers gave for Remote, and the filter that
+	// selects exactly these events.
+	Hosts  []string // set by NameHosts
+	Filter string
+
+	key conversationKey
+}
+
+// conversationKey is what events of a conversation have in common. Each part of it
+// follows from one event, whatever came before, so that a filter can say the same.
+type conversationKey struct {
+	packets bool
+	// protocol is that of the calls. Of packets it is the name that their capture
+	// gives, but "" for all that have ports on both sides and are not ICMP: the name
+	// is that of the innermost layer, another one for each packet of a connection.
+	protocol      string
+	hasProtocol   bool
+	local, remote End
+	pid           int64
+	hasPID        bool
+}
+
+// Conversations sums up raw_network_operation and network_operation events. It is for
+// one goroutine.
+type Conversations struct {
+	limits Limits
+	bytes  int64
+
+	places        map[conversationKey]int
+	conversations []Conversation
+	hosts         hosts
+
+	others         int64
+	withoutAddress int64
+	truncated      bool
+}
+
+// NewConversations gives an empty rollup.
+func NewConversations(limits Limits) *Conversations {
+	return &Conversations{limits: limits, places: map[conversationKey]int{}, hosts: hosts{}}
+}
+
+// ConversationTypes are the types of the events that Conversations sums up.
+func ConversationTypes() []string { return []string{models.TypePacket, models.TypeNetwork} }
+
+// The members of data that Conversations reads, in the order of ConversationKeys.
+const (
+	netProtocol = iota
+	netSource
+	netSourcePort
+	netDestination
+	netDestinationPort
+	netLength
+	netMoved
+	netInfo
+	netDNS
+)
+
+// ConversationKeys are the members of data that Conversations reads.
+func ConversationKeys() []string {
+	return []string{"protocol", "src", "src_port", "dst", "dst_port", "length", "bytesTransferred", "info_raw", "dns"}
+}
+
+// Bytes gives how much memory the rollup takes, about.
+func (d *Conversations) Bytes() int64 { return d.bytes }
+
+// Limits of what tells conversations apart. What is longer is one of the others.
+const (
+	maxHostLen     = 512
+	maxProtocolLen = 64
+	maxNames       = 16 // of protocols, of one conversation
+)
+
+// Add adds an event, with the values of ConversationKeys as JSON, nil for those that
+// are not there. Events are added in the order of Seq. Their texts are kept, the
+// values not.
+func (d *Conversations) Add(e *models.Event, values [][]byte) {
+	d.addHosts(e, values)
+	key, isSent, fault := keyOf(e, values)
+	switch {
+	case fault:
+		d.others++
+		return
+	case key.local.Host == "" && key.remote.Host == "":
+		d.withoutAddress++
+		return
+	}
+	c := d.conversation(key)
+	if c == nil {
+		d.others++
+		d.truncated = true
+		return
+	}
+	c.Seen.add(e)
+	if name := deref(e.ProcessName); name != "" && name != c.Process {
+		d.bytes += int64(len(name) - len(c.Process))
+		c.Process = name
+	}
+	if name := text(values[netProtocol], maxProtocolLen); name != "" && len(c.Names) < maxNames && !slices.Contains(c.Names, name) {
+		c.Names = append(c.Names, name)
+		d.bytes += nameBytes
+	}
+	if key.packets {
+		size := moved(values[netLength])
+		c.Packets++
+		c.PacketBytes += size
+		switch {
+		case key.local == key.remote: // of a loop nobody can tell
+		case isSent:
+			c.SentBytes += size
+		default:
+			c.ReceivedBytes += size
+		}
+		return
+	}
+	size := moved(values[netMoved])
+	c.Calls++
+	c.CallBytes += size
+	switch directionOf(deref(e.Operation)) {
+	case sending:
+		c.SentBytes += size
+	case receiving:
+		c.ReceivedBytes += size
+	}
+}
+
+func (d *Conversations) conversation(key conversationKey) *Conversation {
+	if place, known := d.places[key]; known {
+		return &d.conversations[place]
+	}
+	if len(d.conversations) >= d.limits.Groups || d.bytes >= d.limits.Bytes {
+		return nil
+	}
+	c := Conversation{ID: key.id(), Local: key.local, Remote: key.remote, key: key}
+	if key.hasPID {
+		pid := key.pid
+		c.PID = &pid
+	}
+	d.places[key] = len(d.conversations)
+	d.conversations = append(d.conversations, c)
+	d.bytes += conversationBytes + int64(len(key.local.Host)+len(key.remote.Host)+len(key.protocol))
+	return &d.conversations[len(d.conversations)-1]
+}
+
+// keyOf gives the conversation of an event and, of a packet, whether its local end
+// has sent it. fault is for what cannot be told apart from others by a filter.
+func keyOf(e *models.Event, values [][]byte) (key conversationKey, isSent, fault bool) {
+	source, ok1 := endOf(values[netSource], values[netSourcePort])
+	destination, ok2 := endOf(values[netDestination], values[netDestinationPort])
+	protocol, hasProtocol, ok3 := nameOf(values[netProtocol], maxProtocolLen)
+	if !ok1 || !ok2 || !ok3 {
+		return key, false, true
+	}
+	key = conversationKey{packets: e.EventType == models.TypePacket, protocol: protocol, hasProtocol: hasProtocol, local: source, remote: destination}
+	if e.PID != nil {
+		key.pid, key.hasPID = *e.PID, true
+	}
+	if !key.packets {
+		return key, false, false
+	}
+	if source.Port >= 0 && destination.Port >= 0 && !isICMP(protocol) {
+		key.protocol, key.hasProtocol = "", true
+	}
+	if isSent = isLocal(source, destination); !isSent {
+		key.local, key.remote = destination, source
+	}
+	return key, isSent, false
+}
+
+// endOf reads an address and a port.
+func endOf(host, port []byte) (End, bool) {
+	name, _, ok := nameOf(host, maxHostLen)
+	number, portOK := portOf(port)
+	return End{name, number}, ok && portOK
+}
+
+// nameOf reads a string; it is "" for what is missing, null or empty, and not has.
+func nameOf(value []byte, maxLen int) (name string, has, ok bool) {
+	switch jsonscan.Kind(value) {
+	case 0, 'n':
+		return "", false, true
+	case '"':
+		if string(value) == `""` {
+			return "", false, true
+		}
+		name = text(value, maxLen)
+		return name, true, name != ""
+	}
+	return "", false, false
+}
+
+// portOf reads a port as a filter compares it: any way to write the number, or the
+// text of it. It is -1 for null and for what is missing.
+func portOf(value []byte) (port int64, ok bool) {
+	switch kind := jsonscan.Kind(value); {
+	case kind == 0 || kind == 'n':
+		return -1, true
+	case kind == '"':
+		s := text(value, 10)
+		n, err := strconv.ParseInt(s, 10, 64)
+		return n, err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
+	case '0' <= kind && kind <= '9' || kind == '-':
+		f, err := strconv.ParseFloat(string(value), 64)
+		if err != nil || !(f >= 0 && f <= math.MaxInt32) {
+			return 0, false
+		}
+		n := int64(f)
+		return n, jsonscan.CompareNumbers(value, strconv.AppendInt(nil, n, 10)) == 0
+	}
+	return 0, false
+}
+
+func isICMP(protocol string) bool { return slices.Contains(icmpNames, protocol) }
+
+// icmpNames are the protocols whose packets have the ports of the packet that they
+// are about.
+var icmpNames = []string{"ICMP", "ICMPv6"} //nolint:gochecknoglobals // a constant
+
+// isLocal guesses that the first of two ends is the one of the machine that was
+// watched: an address of a private network rather than one of the internet, and any
+// of these rather than a group's; else the one with the larger port, as clients have.
+func isLocal(end, other End) bool {
+	return cmp.Or(
+		cmp.Compare(remoteness(end.Host), remoteness(other.Host)),
+		cmp.Compare(other.Port, end.Port),
+		cmp.Compare(end.Host, other.Host),
+	) <= 0
+}
+
+func remoteness(host string) int {
+	switch address, err := netip.ParseAddr(host); {
+	case err != nil:
+		return 1
+	case address.IsMulticast() || host == "255.255.255.255":
+		return 2
+	case address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified():
+		return 0
+	}
+	return 1
+}
+
+type direction uint8
+
+const (
+	neither direction = iota
+	sending
+	receiving
+)
+
+func directionOf(operation string) direction {
+	switch name := strings.ToLower(operation); {
+	case strings.HasPrefix(name, "send"), strings.HasPrefix(name, "write"):
+		return sending
+	case strings.HasPrefix(name, "recv"), strings.HasPrefix(name, "receive"), strings.HasPrefix(name, "read"):
+		return receiving
+	}
+	return neither
+}
+
+// id is short and follows from the key alone.
+func (k *conversationKey) id() string {
+	hash := sha256.Sum256(fmt.Appendf(nil, "%t %q %t %q %d %q %d %d %t", k.packets, k.protocol, k.hasProtocol, k.local.Host, k.local.Port, k.remote.Host, k.remote.Port, k.pid, k.hasPID))
+	return base64.RawURLEncoding.EncodeToString(hash[:12])
+}
+
+// filter writes the filter that selects exactly the events of the conversation.
+func (k *conversationKey) filter() string {
+	var b strings.Builder
+	if k.packets {
+		b.WriteString("type = " + models.TypePacket)
+		forth, back := ends(k.local, k.remote), ends(k.remote, k.local)
+		if forth == back {
+			b.WriteString(" and " + forth)
+		} else {
+			b.WriteString(" and (" + forth + " or " + back + ")")
+		}
+	} else {
+		b.WriteString("type = " + models.TypeNetwork + " and " + ends(k.local, k.remote))
+	}
+	switch {
+	case k.packets && k.protocol == "" && k.hasProtocol:
+		b.WriteString(" and not data.protocol in (" + filter.Quote(icmpNames[0]) + ", " + filter.Quote(icmpNames[1]) + ")")
+	case k.hasProtocol:
+		b.WriteString(" and data.protocol = " + filter.Quote(k.protocol))
+	default:
+		b.WriteString(" and " + without("data.protocol"))
+	}
+	if k.hasPID {
+		b.WriteString(" and pid = " + strconv.FormatInt(k.pid, 10))
+	} else {
+		b.WriteString(" and not exists pid")
+	}
+	return b.String()
+}
+
+func ends(source, destination End) string {
+	return host("data.src", source.Host) + " and " + port("data.src_port", source.Port) + " and " +
+		host("data.dst", destination.Host) + " and " + port("data.dst_port", destination.Port)
+}
+
+func host(field, name string) string {
+	if name == "" {
+		return without(field)
+	}
+	return field + " = " + filter.Quote(name)
+}
+
+func port(field string, n int64) string {
+	if n < 0 {
+		return "(not exists " + field + " or " + field + " = null)"
+	}
+	return field + " = " + strconv.FormatInt(n, 10)
+}
+
+func without(field string) string {
+	return "(not exists " + field + ` or ` + field + ` in (null, ""))`
+}
+
+// protocol names the transport of a conversation, as far as it is known.
+func (c *Conversation) protocol() string {
+	switch {
+	case !c.key.packets || c.key.protocol != "" || !c.key.hasProtocol:
+		return strings.ToLower(c.key.protocol)
+	case slices.ContainsFunc(c.Names, isTCP):
+		return "tcp"
+	case slices.ContainsFunc(c.Names, isUDP):
+		return "udp"
+	}
+	return ""
+}
+
+// overTCP and overUDP are what the names of protocols begin with that go over these,
+// as Wireshark writes them. DNS goes over both, and so it is nearly always UDP when
+// no packet of its connection says TCP.
+var ( //nolint:gochecknoglobals // constants
+	overTCP = []string{
+		"TCP", "TLS", "SSL", "HTTP", "FTP", "SMTP", "SSH", "IMAP", "POP", "TELNET", "SMB", "NBSS", "TPKT", "COTP", "RDP", "LDAP",
+		"MySQL", "PGSQL", "TDS", "IRC", "WebSocket", "Socks", "BGP", "RTSP", "MQTT", "AMQP", "Git", "X11", "IPP", "XMPP", "Redis", "Mongo", "VNC",
+	}
+	overUDP = []string{
+		"UDP", "QUIC", "DNS", "MDNS", "LLMNR", "NTP", "SNMP", "DHCP", "BOOTP", "SSDP", "NBNS", "NBDS", "BROWSER", "TFTP", "Syslog", "RADIUS",
+		"DTLS", "STUN", "RTP", "RTCP", "WireGuard", "ISAKMP", "CLDAP", "GTP", "VXLAN", "OpenVPN", "uTP", "BT-DHT", "HTTP3", "HTTP/3", "CoAP",
+	}
+)
+
+func isTCP(name string) bool { return !isUDP(name) && hasPrefixOf(name, overTCP) }
+
+func isUDP(name string) bool { return hasPrefixOf(name, overUDP) }
+
+func hasPrefixOf(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// ConversationSort is what conversations are sorted by: the largest first.
+type ConversationSort string
+
+// The sorts.
+const (
+	ConversationsByBytes   ConversationSort = "bytes"   // of packets and calls
+	ConversationsByPackets ConversationSort = "packets" // and calls
+	ConversationsByLast    ConversationSort = "last"    // seen
+)
+
+// ConversationSorts are all of them, the usual one first.
+func ConversationSorts() []ConversationSort {
+	return []ConversationSort{ConversationsByBytes, ConversationsByPackets, ConversationsByLast}
+}
+
+func (s ConversationSort) position(c *Conversation) Position {
+	at := Position{Name: c.ID}
+	switch s {
+	case ConversationsByPackets:
+		at.Number = c.Packets + c.Calls
+	case ConversationsByLast:
+		at.Number = c.LastMicros
+	case ConversationsByBytes:
+		at.Number = c.PacketBytes + c.CallBytes
+	}
+	return at
+}
+
+// ConversationPage is a page of conversations, and what there is besides.
+type ConversationPage struct {
+	Conversations  []Conversation
+	Next           *Position // where the next page begins, nil if there is none
+	Total          int
+	Others         int64 // events of conversations beyond the limits, or that cannot be told apart
+	WithoutAddress int64 // events
+	Truncated      bool  // some conversations are left out
+}
+
+// Page gives up to limit conversations that come after a position in the order of
+// sort, without the names of hosts.
+func (d *Conversations) Page(sort ConversationSort, after *Position, limit int) ConversationPage {
+	places, total := first(len(d.conversations), func(int) bool { return true },
+		func(i int) Position { return sort.position(&d.conversations[i]) }, after, limit+1)
+	page := ConversationPage{Total: total, Others: d.others, WithoutAddress: d.withoutAddress, Truncated: d.truncated}
+	if len(places) > limit {
+		places = places[:limit]
+		next := sort.position(&d.conversations[places[limit-1]])
+		page.Next = &next
+	}
+	for _, place := range places {
+		c := d.conversations[place]
+		c.Protocol, c.Filter, c.Names = c.protocol(), c.key.filter(), slices.Clone(c.Names)
+		page.Conversations = append(page.Conversations, c)
+	}
+	return page
+}
+
+// NameHosts sets Hosts of conversations, which may be another rollup's, by the names
+// that events of this rollup tell.
+func (d *Conversations) NameHosts(conversations []Conversation) {
+	for i := range conversations {
+		conversations[i].Hosts = slices.Clone(d.hosts.of(conversations[i].Remote.Host))
+	}
+}

@@ -1,0 +1,299 @@
+package rollup
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"ospulse/internal/models"
+)
+
+// File is what was done with one path.
+type File struct {
+	Path string
+	// How many events there are of each kind; each is one of them.
+	Reads, Writes, Creates, Renames, Deletes, Others int64
+	Failed                                           int64 // of these events, as far as agents tell
+	BytesRead, BytesWritten                          int64
+	RenamedTo                                        string // by the last rename that tells; "" if none does
+	Seen
+
+	// The processes with the most events, and how many there are. Only in pages.
+	Processes    []ProcessCount
+	ProcessCount int
+
+	processes []uint32 // places in the table
+}
+
+// events gives how many events there are.
+func (f *File) events() int64 {
+	return f.Reads + f.Writes + f.Creates + f.Renames + f.Deletes + f.Others
+}
+
+// Files sums up file_operation events by path. It is for one goroutine.
+type Files struct {
+	limits Limits
+	bytes  int64
+
+	places map[string]uint32 // in files, by path
+	files  []File
+
+	processes     []processKey
+	processPlaces map[processKey]uint32
+	pairs         map[[2]uint32]int64 // events, by file and process
+
+	others      int64
+	withoutPath int64
+	truncated   bool
+}
+
+// NewFiles gives an empty rollup.
+func NewFiles(limits Limits) *Files {
+	return &Files{limits: limits, places: map[string]uint32{}, processPlaces: map[processKey]uint32{}, pairs: map[[2]uint32]int64{}}
+}
+
+// FileTypes are the types of the events that Files sums up.
+func FileTypes() []string { return []string{models.TypeFile} }
+
+// The members of data that Files reads, in the order of FileKeys.
+const (
+	fileSize = iota
+	fileSizeOther
+	fileNewPath
+	fileFlags
+	fileStatus
+)
+
+// FileKeys are the members of data that Files reads.
+func FileKeys() []string {
+	return []string{"bytesTransferred", "bytes_transferred", "newFilePath", "flags", "status"}
+}
+
+// Bytes gives how much memory the rollup takes, about.
+func (d *Files) Bytes() int64 { return d.bytes }
+
+// maxPathLen is how much of a path is kept; the target of an event is no longer.
+const maxPathLen = 4096
+
+// Add adds an event, with the values of FileKeys as JSON, nil for those that are not
+// there. Events are added in the order of Seq. Their texts are kept, the values not.
+func (d *Files) Add(e *models.Event, values [][]byte) {
+	path := deref(e.Target)
+	if path == "" {
+		d.withoutPath++
+		return
+	}
+	size := values[fileSize]
+	if size == nil {
+		size = values[fileSizeOther]
+	}
+	action := actionOf(deref(e.Operation), values[fileFlags])
+	hasFailed := failed(values[fileStatus])
+	newPath := ""
+	if !hasFailed {
+		newPath = text(values[fileNewPath], maxPathLen)
+	}
+	d.add(e, path, action, moved(size), hasFailed, newPath)
+	// What is copied or linked to is a file that something was done with, too.
+	switch {
+	case newPath == "" || newPath == path:
+	case action == actionCopy:
+		d.add(e, newPath, actionWrite, moved(size), false, "")
+	case action == actionLink:
+		d.add(e, newPath, actionCreate, 0, false, "")
+	}
+}
+
+func (d *Files) add(e *models.Event, path string, action action, size int64, hasFailed bool, newPath string) {
+	place, known := d.places[path]
+	if !known {
+		if len(d.files) >= d.limits.Groups || d.bytes >= d.limits.Bytes {
+			d.others++
+			d.truncated = true
+			return
+		}
+		place = uint32(len(d.files))
+		d.files = append(d.files, File{Path: path})
+		d.places[path] = place
+		d.bytes += fileBytes + int64(len(path))
+	}
+	f := &d.files[place]
+	f.Seen.add(e)
+	switch action {
+	case actionRead, actionCopy:
+		f.Reads++
+		f.BytesRead += size
+	case actionWrite:
+		f.Writes++
+		f.BytesWritten += size
+	case actionCreate:
+		f.Creates++
+	case actionRename:
+		f.Renames++
+		if newPath != "" {
+			d.bytes += int64(len(newPath) - len(f.RenamedTo))
+			f.RenamedTo = newPath
+		}
+	case actionDelete:
+		f.Deletes++
+	default:
+		f.Others++
+	}
+	if hasFailed {
+		f.Failed++
+	}
+	d.addProcess(f, place, e)
+}
+
+// addProcess counts the event for its process, unless there are too many.
+func (d *Files) addProcess(f *File, file uint32, e *models.Event) {
+	key := processOf(e)
+	process, known := d.processPlaces[key]
+	if !known {
+		if d.bytes >= d.limits.Bytes {
+			d.truncated = true
+			return
+		}
+		process = uint32(len(d.processes))
+		d.processes = append(d.processes, key)
+		d.processPlaces[key] = process
+		d.bytes += processBytes + int64(len(key.name))
+	}
+	pair := [2]uint32{file, process}
+	count := d.pairs[pair]
+	if count == 0 {
+		if d.bytes >= d.limits.Bytes {
+			d.truncated = true
+			return
+		}
+		f.processes = append(f.processes, process)
+		d.bytes += pairBytes
+	}
+	d.pairs[pair] = count + 1
+}
+
+// action is what an operation does with a file.
+type action uint8
+
+const (
+	actionOther action = iota
+	actionRead
+	actionWrite
+	actionCreate
+	actionRename
+	actionDelete
+	actionCopy // reads it, and writes another one
+	actionLink // makes another name of it
+)
+
+// actions are what operations begin with, less what Windows puts in front of its
+// system calls. The first that fits counts.
+var actions = []struct { //nolint:gochecknoglobals // a constant
+	prefix string
+	action action
+}{
+	{"readdir", actionOther}, {"readlink", actionOther}, {"read", actionRead}, {"write", actionWrite},
+	{"createfilemapping", actionOther}, {"createsection", actionOther}, {"createhardlink", actionLink},
+	{"create", actionCreate}, {"symlink", actionCreate},
+	{"rename", actionRename}, {"move", actionRename}, {"replace", actionRename},
+	{"delete", actionDelete}, {"remove", actionDelete}, {"unlink", actionDelete},
+	{"copy", actionCopy}, {"link", actionLink},
+}
+
+// actionOf tells what an operation does, by its name: that of our agent (ReadFile,
+// OpenFile, RenameFile …) or of a controller on Windows (ReadFile, NtCreateFile,
+// MoveFileExW …). Our agent's OpenFile creates if its flags say so, as creat does;
+// whether the file was there before, nobody tells.
+func actionOf(operation string, flags []byte) action {
+	name := strings.ToLower(operation)
+	if rest, ok := strings.CutPrefix(name, "nt"); ok {
+		name = rest
+	} else if rest, ok := strings.CutPrefix(name, "zw"); ok {
+		name = rest
+	}
+	for i := range actions {
+		if strings.HasPrefix(name, actions[i].prefix) {
+			return actions[i].action
+		}
+	}
+	if name == "openfile" && strings.Contains(text(flags, 256), "O_CREAT") {
+		return actionCreate
+	}
+	return actionOther
+}
+
+// FileSort is what files are sorted by: the largest first, but paths from A to Z.
+type FileSort string
+
+// The sorts.
+const (
+	FilesByPath         FileSort = "path"
+	FilesByEvents       FileSort = "events"
+	FilesByBytesRead    FileSort = "bytes_read"
+	FilesByBytesWritten FileSort = "bytes_written"
+	FilesByLast         FileSort = "last" // seen
+)
+
+// FileSorts are all of them, the usual one first.
+func FileSorts() []FileSort {
+	return []FileSort{FilesByEvents, FilesByPath, FilesByBytesRead, FilesByBytesWritten, FilesByLast}
+}
+
+func (s FileSort) position(f *File) Position {
+	at := Position{Name: f.Path}
+	switch s {
+	case FilesByBytesRead:
+		at.Number = f.BytesRead
+	case FilesByBytesWritten:
+		at.Number = f.BytesWritten
+	case FilesByLast:
+		at.Number = f.LastMicros
+	case FilesByEvents:
+		at.Number = f.events()
+	case FilesByPath:
+	}
+	return at
+}
+
+// FilePage is a page of files, and what there is besides.
+type FilePage struct {
+	Files       []File
+	Next        *Position // where the next page begins, nil if there is none
+	Total       int       // paths that are selected
+	Others      int64     // events with paths beyond the limits
+	WithoutPath int64     // events
+	Truncated   bool      // some paths, or some of their processes, are left out
+}
+
+// maxProcesses is how many processes are given of a file.
+const maxProcesses = 10
+
+// Page gives up to limit files that come after a position in the order of sort; all
+// if selected is nil.
+func (d *Files) Page(selected func(path string) bool, sort FileSort, after *Position, limit int) FilePage {
+	places, total := first(len(d.files),
+		func(i int) bool { return selected == nil || selected(d.files[i].Path) },
+		func(i int) Position { return sort.position(&d.files[i]) }, after, limit+1)
+	page := FilePage{Total: total, Others: d.others, WithoutPath: d.withoutPath, Truncated: d.truncated}
+	if len(places) > limit {
+		places = places[:limit]
+		next := sort.position(&d.files[places[limit-1]])
+		page.Next = &next
+	}
+	for _, place := range places {
+		f := d.files[place]
+		f.Processes, f.ProcessCount, f.processes = d.processesOf(uint32(place)), len(f.processes), nil
+		page.Files = append(page.Files, f)
+	}
+	return page
+}
+
+// processesOf gives the processes with the most events of a file.
+func (d *Files) processesOf(file uint32) []ProcessCount {
+	var counts []ProcessCount
+	for _, process := range d.files[file].processes {
+		counts = append(counts, d.processes[process].count(d.pairs[[2]uint32{file, process}]))
+	}
+	slices.SortStableFunc(counts, func(a, b ProcessCount) int { return cmp.Compare(b.Count, a.Count) })
+	return counts[:min(len(counts), maxProcesses)]
+}
