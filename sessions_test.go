@@ -497,6 +497,8 @@ func TestListProcesses(t *testing.T) {
 		"null is none":                  {`null`, `[]`},
 		"none":                          {`[]`, `[]`},
 		"no name":                       {`[{"pid":7,"name":null}]`, `[{"pid":7,"name":""}]`},
+		"of our own agent": {`[{"pid":7,"name":"a","parentPid":1,"commandLine":"a 'b c'","user":"root","startTime":"2026-11-22T18:57:39.960000Z"}]`,
+			`[{"pid":7,"name":"a","parent_pid":1,"command_line":"a 'b c'","user":"root","started_at":"2026-11-22T18:57:39.960000Z"}]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent.handle(agentList, say(200, "application/json", test.answer))

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -57,11 +59,22 @@ func countOf(raw json.RawMessage) int {
 	return 0
 }
 
-// Process is a process on the agent's machine.
+// Process is a process on the agent's machine. All but the pid may be zero: the
+// agents in the field tell no more than the name.
 type Process struct {
-	PID  int64  `json:"pid"`
-	Name string `json:"name"` // may be empty
+	PID         int64
+	Name        string
+	ParentPID   *int64
+	CommandLine string // at most maxCommandLine bytes
+	User        string
+	StartedAt   time.Time // UTC, microseconds
 }
+
+// What is taken over of a process.
+const (
+	maxCommandLine = 1 << 10 // bytes
+	maxUserName    = 256
+)
 
 func decodeProcesses(body []byte) ([]Process, error) {
 	if !json.Valid(body) {
@@ -87,16 +100,43 @@ func decodeProcesses(body []byte) ([]Process, error) {
 		if err := entries.Decode(&raw); err != nil {
 			return nil, err
 		}
-		var entry struct{ PID, Name json.RawMessage }
-		_ = json.Unmarshal(raw, &entry) // what is no object has no pid
-		if pid, ok := naturalOf(entry.PID); ok {
-			processes = append(processes, Process{PID: pid, Name: textOf(entry.Name)})
+		if p, ok := decodeProcess(raw); ok {
+			processes = append(processes, p)
 		}
 	}
 	slices.SortStableFunc(processes, func(a, b Process) int {
 		return cmp.Or(cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), cmp.Compare(a.PID, b.PID))
 	})
 	return processes, nil
+}
+
+// decodeProcess reads an entry of a list; one without a pid is none.
+func decodeProcess(raw json.RawMessage) (Process, bool) {
+	var entry struct{ PID, Name, ParentPID, CommandLine, User, StartTime json.RawMessage }
+	_ = json.Unmarshal(raw, &entry) // what is no object has no pid
+	pid, ok := naturalOf(entry.PID)
+	if !ok {
+		return Process{}, false
+	}
+	p := Process{PID: pid, Name: textOf(entry.Name), CommandLine: cut(textOf(entry.CommandLine), maxCommandLine), User: cut(textOf(entry.User), maxUserName)}
+	if parent, ok := naturalOf(entry.ParentPID); ok {
+		p.ParentPID = &parent
+	}
+	if at, err := time.Parse(time.RFC3339, textOf(entry.StartTime)); err == nil && at.Year() > 0 && at.UTC().Year() <= 9999 {
+		p.StartedAt = at.UTC().Truncate(time.Microsecond)
+	}
+	return p, true
+}
+
+// cut shortens a text to at most n bytes without splitting a character.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }
 
 // decodeUpload gives the name that the agent keeps the file under: the one that

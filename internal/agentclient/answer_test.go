@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -14,17 +15,20 @@ func TestDecodeProcesses(t *testing.T) {
 		body string
 		want []Process // nil is an error
 	}{
-		"sorted":             {`[{"name":"b","pid":1},{"name":"A","pid":9},{"name":"a","pid":2},{"name":"Ä","pid":3}]`, []Process{{2, "a"}, {9, "A"}, {1, "b"}, {3, "Ä"}}},
+		"sorted":             {`[{"name":"b","pid":1},{"name":"A","pid":9},{"name":"a","pid":2},{"name":"Ä","pid":3}]`, []Process{{PID: 2, Name: "a"}, {PID: 9, Name: "A"}, {PID: 1, Name: "b"}, {PID: 3, Name: "Ä"}}},
 		"empty":              {`[]`, []Process{}},
 		"null":               {` null `, []Process{}},
-		"wrapped":            {`{"count":1,"processes":[{"pid":1,"name":"a"}]}`, []Process{{1, "a"}}},
+		"wrapped":            {`{"count":1,"processes":[{"pid":1,"name":"a"}]}`, []Process{{PID: 1, Name: "a"}}},
 		"wrapped null":       {`{"processes":null}`, []Process{}},
-		"quoted pids":        {`[{"pid":"12","name":"a"},{"pid":" 13 ","name":"b"}]`, []Process{{12, "a"}, {13, "b"}}},
-		"no name":            {`[{"pid":1},{"pid":2,"name":null},{"pid":3,"name":7}]`, []Process{{1, ""}, {2, ""}, {3, ""}}},
-		"no usable pid":      {`[{"name":"a"},{"pid":null},{"pid":-1},{"pid":1.5},{"pid":"x"},{"pid":""},{"pid":[1]},{"pid":99999999999999999999},{"pid":0,"name":"idle"}]`, []Process{{0, "idle"}}},
-		"entries of no sort": {`[1,"a",null,[],{},{"pid":5,"name":"x"}]`, []Process{{5, "x"}}},
-		"more in an entry":   {`[{"pid":5,"name":"x","user":{"id":1},"args":[1,2]}]`, []Process{{5, "x"}}},
-		"big pid":            {`[{"pid":1099511627776,"name":"x"}]`, []Process{{1 << 40, "x"}}},
+		"quoted pids":        {`[{"pid":"12","name":"a"},{"pid":" 13 ","name":"b"}]`, []Process{{PID: 12, Name: "a"}, {PID: 13, Name: "b"}}},
+		"no name":            {`[{"pid":1},{"pid":2,"name":null},{"pid":3,"name":7}]`, []Process{{PID: 1, Name: ""}, {PID: 2, Name: ""}, {PID: 3, Name: ""}}},
+		"no usable pid":      {`[{"name":"a"},{"pid":null},{"pid":-1},{"pid":1.5},{"pid":"x"},{"pid":""},{"pid":[1]},{"pid":99999999999999999999},{"pid":0,"name":"idle"}]`, []Process{{PID: 0, Name: "idle"}}},
+		"all that there is":  {`[{"pid":5,"name":"x","parentPid":1,"commandLine":"x -y","user":"root","startTime":"2026-11-22T19:57:39.9675512+01:00"}]`, []Process{{PID: 5, Name: "x", ParentPID: new(int64(1)), CommandLine: "x -y", User: "root", StartedAt: time.Date(2026, 11, 22, 18, 57, 39, 967551000, time.UTC)}}},
+		"of no use":          {`[{"pid":5,"parentPid":-1,"commandLine":["x"],"user":0,"startTime":"yesterday"},{"pid":6,"parentPid":null,"startTime":"0000-01-01T00:00:00Z"},{"pid":7,"startTime":"9999-12-31T23:59:59-01:00"}]`, []Process{{PID: 5}, {PID: 6}, {PID: 7}}},
+		"too long":           {`[{"pid":5,"commandLine":"x` + strings.Repeat("é", 600) + `","user":"` + strings.Repeat("u", 300) + `"}]`, []Process{{PID: 5, CommandLine: "x" + strings.Repeat("é", 511), User: strings.Repeat("u", 256)}}},
+		"entries of no sort": {`[1,"a",null,[],{},{"pid":5,"name":"x"}]`, []Process{{PID: 5, Name: "x"}}},
+		"more in an entry":   {`[{"pid":5,"name":"x","user":{"id":1},"args":[1,2]}]`, []Process{{PID: 5, Name: "x"}}},
+		"big pid":            {`[{"pid":1099511627776,"name":"x"}]`, []Process{{PID: 1 << 40, Name: "x"}}},
 		"nothing":            {``, nil},
 		"cut off":            {`[{"pid":5,"name":"x"},`, nil},
 		"more than a list":   {`[] []`, nil},
@@ -98,7 +102,9 @@ func FuzzAnswers(f *testing.F) {
 		if err == nil && (processes == nil || len(processes) > len(body)/len(`{"pid":1}`)) {
 			t.Errorf("%d processes from %d bytes", len(processes), len(body))
 		}
-		if slices.ContainsFunc(processes, func(p Process) bool { return p.PID < 0 || !utf8.ValidString(p.Name) }) {
+		if slices.ContainsFunc(processes, func(p Process) bool {
+			return p.PID < 0 || p.ParentPID != nil && *p.ParentPID < 0 || !utf8.ValidString(p.Name+p.CommandLine+p.User) || len(p.CommandLine) > maxCommandLine || len(p.User) > maxUserName
+		}) {
 			t.Errorf("got %v", processes)
 		}
 		if !slices.IsSortedFunc(processes, func(a, b Process) int {

@@ -16,6 +16,7 @@ import (
 
 	"ospulse/internal/agentclient"
 	"ospulse/internal/models"
+	"ospulse/internal/wire"
 )
 
 // multipartOverhead is what a multipart body may have around its file, in bytes.
@@ -182,7 +183,30 @@ func (h *sessionHandler) listProcesses(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, processes)
+	views := make([]agentProcess, len(processes))
+	for i := range processes {
+		views[i] = newAgentProcess(&processes[i])
+	}
+	return c.JSON(http.StatusOK, views)
+}
+
+// agentProcess is a process on the agent's machine. What the agent does not tell is
+// left out.
+type agentProcess struct {
+	PID         int64  `json:"pid"`
+	Name        string `json:"name"`
+	ParentPID   *int64 `json:"parent_pid,omitempty"`
+	CommandLine string `json:"command_line,omitempty"`
+	User        string `json:"user,omitempty"`
+	StartedAt   string `json:"started_at,omitempty"`
+}
+
+func newAgentProcess(p *agentclient.Process) agentProcess {
+	view := agentProcess{PID: p.PID, Name: p.Name, ParentPID: p.ParentPID, CommandLine: p.CommandLine, User: p.User}
+	if !p.StartedAt.IsZero() {
+		view.StartedAt = wire.FormatTime(p.StartedAt)
+	}
+	return view
 }
 
 // monitored is the answer to a start or a stop.

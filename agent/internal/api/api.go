@@ -13,12 +13,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
+	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
 )
@@ -198,11 +201,19 @@ func drain(body io.Reader, limit int64) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // it is not wanted
 }
 
-// process is a process as the contract has it.
+// process is a process: as the contract has it, and what a person needs to tell it
+// from others of its name. What is not known is left out.
 type process struct {
-	PID  int    `json:"pid"`
-	Name string `json:"name"`
+	PID         int    `json:"pid"`
+	Name        string `json:"name"`
+	ParentPID   int    `json:"parentPid"`
+	CommandLine string `json:"commandLine,omitempty"`
+	User        string `json:"user,omitempty"` // its number, if it has no name here
+	StartTime   string `json:"startTime"`
 }
+
+// maxCommandLine is how many bytes of a command line are told.
+const maxCommandLine = 1024
 
 func (s service) processes(w http.ResponseWriter, _ *http.Request) error {
 	list, err := procfs.List()
@@ -210,11 +221,48 @@ func (s service) processes(w http.ResponseWriter, _ *http.Request) error {
 		return err
 	}
 	told := make([]process, len(list))
-	for i := range list {
-		told[i] = process{list[i].PID, strings.ToValidUTF8(list[i].Name, "\uFFFD")}
+	users := userNames{}
+	for i, p := range list {
+		told[i] = process{
+			PID: p.PID, Name: strings.ToValidUTF8(p.Name, "\uFFFD"), ParentPID: p.ParentPID, CommandLine: commandLine(p.PID),
+			User: users.of(procfs.UserID(p.PID)), StartTime: string(event.AppendTime(nil, p.Start)),
+		}
 	}
 	answer(w, http.StatusOK, told)
 	return nil
+}
+
+// commandLine gives the beginning of a process's command line, as its events tell it.
+func commandLine(pid int) string {
+	args, isCut := procfs.FirstArgs(pid, maxCommandLine)
+	creation := event.Creation{Args: args, ArgsCut: isCut}
+	text := strings.ToValidUTF8(creation.CommandLine(), "\uFFFD")
+	if len(text) <= maxCommandLine {
+		return text
+	}
+	text = text[:maxCommandLine]
+	for !utf8.ValidString(text[max(len(text)-utf8.UTFMax, 0):]) { // a character was cut
+		text = text[:len(text)-1]
+	}
+	return text
+}
+
+// userNames are the names of users that were looked up, by their number.
+type userNames map[int]string
+
+func (n userNames) of(id int) string {
+	if id < 0 { // the process is gone
+		return ""
+	}
+	name, known := n[id]
+	if !known {
+		name = strconv.Itoa(id)
+		if found, err := user.LookupId(name); err == nil {
+			name = strings.ToValidUTF8(found.Username, "\uFFFD")
+		}
+		n[id] = name
+	}
+	return name
 }
 
 func (s service) start(w http.ResponseWriter, r *http.Request) error {

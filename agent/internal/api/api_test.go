@@ -14,10 +14,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -279,5 +283,80 @@ func TestServeEndsInTime(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// The list tells of a process what a person needs to know it by, and no more than is
+// bearable.
+func TestProcessesAreDescribed(t *testing.T) {
+	h, _ := newService(t, Guard{})
+	long := strings.Repeat("é", 1000)
+	cmd := exec.Command("/bin/sh", "-c", "read line # "+long, "it's", "\xff")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = cmd.Wait() }() // its end tells nothing
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		PID         int       `json:"pid"`
+		Name        string    `json:"name"`
+		ParentPID   int       `json:"parentPid"`
+		CommandLine string    `json:"commandLine"`
+		User        string    `json:"user"`
+		StartTime   time.Time `json:"startTime"`
+	}
+	if err := json.Unmarshal(ask(h, "POST", "/api/list-processes", "{}").Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, p := range list {
+		switch p.PID {
+		case cmd.Process.Pid:
+			found++
+			if p.Name != "sh" || p.ParentPID != os.Getpid() || !strings.HasPrefix(p.CommandLine, "/bin/sh -c 'read line # é") || len(p.CommandLine) < 1020 {
+				t.Errorf("%+v", p)
+			}
+			fallthrough
+		case os.Getpid():
+			found++
+			if age := time.Since(p.StartTime); p.User != me.Username || age < -time.Second || age > time.Hour || len(p.CommandLine) > 1024 || !utf8.ValidString(p.CommandLine) {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d of the processes are listed", found)
+	}
+}
+
+func TestCommandLinesAreCut(t *testing.T) {
+	for name, args := range map[string][]string{
+		"quotes": {strings.Repeat("'", 400)}, "many": slices.Repeat([]string{"x y"}, 400), "wide": {"x" + strings.Repeat("😀", 300)}, "no UTF-8": {strings.Repeat("\xffx", 400)},
+	} {
+		cmd := exec.Command("/bin/cat")
+		cmd.Args = append(cmd.Args[:1], "-")
+		cmd.Args = append(cmd.Args, args...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line := commandLine(cmd.Process.Pid); len(line) > maxCommandLine || len(line) < 900 || !utf8.ValidString(line) || !strings.HasPrefix(line, "/bin/cat - ") {
+			t.Errorf("%s: %d bytes: %q", name, len(line), line)
+		}
+		in.Close()
+		_ = cmd.Wait() // it found no such file
+	}
+	if line := commandLine(-1); line != "" {
+		t.Errorf("of none: %q", line)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -183,6 +184,24 @@ func Args(pid int) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+}
+
+// FirstArgs gives the arguments that lie in the first maxBytes of them all, and
+// whether there is more; nil when the process is gone.
+func FirstArgs(pid, maxBytes int) (args []string, isCut bool) {
+	file, err := os.Open(path(pid, "cmdline"))
+	if err != nil {
+		return nil, false
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, int64(maxBytes)+1))
+	if err != nil || len(text) == 0 {
+		return nil, false
+	}
+	if isCut = len(text) > maxBytes; isCut {
+		text = text[:maxBytes]
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), isCut
 }
 
 // CurrentDirectory gives the working directory, "" when it may not be read.
