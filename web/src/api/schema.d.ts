@@ -522,6 +522,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The agents
+         * @description The default agent, which the backend calls, and all that send heartbeats, by name. At most 100.
+         */
+        get: operations["listAgents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/heartbeat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * An agent says that it is there
+         * @description The first one registers the agent. An agent whose `url` is that of
+         *     `AGENT_SERVICE_URL` is the default agent; any other is known by its `name`, so
+         *     that names must differ. The backend shows the URL and never calls it. The 101st
+         *     agent is a 409.
+         */
+        post: operations["postHeartbeat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/events": {
         parameters: {
             query?: never;
@@ -1044,6 +1087,131 @@ export interface components {
             last_error: string;
             /** @description When it last answered. */
             last_seen_at: components["schemas"]["Time"] | null;
+        };
+        /** @description The agents, by name. */
+        AgentList: {
+            /** @description All of them. */
+            agents: components["schemas"]["ListedAgent"][];
+        };
+        /** @description An agent, with what it last said of itself. One that sends no heartbeats has empty texts and lists. */
+        ListedAgent: {
+            /** @description Names it; that of the default agent is `default`. */
+            id: string;
+            /** @description What people call it. */
+            name: string;
+            /** @description How the default agent was when it was last asked; another is down when it was silent for 30 seconds. */
+            status: components["schemas"]["AgentStatus"];
+            /** @description Why it is down; empty when it is not. */
+            last_error: string;
+            /** @description When it last answered or sent a heartbeat. */
+            last_seen_at: components["schemas"]["Time"] | null;
+            /** @description Where it listens. */
+            url: string;
+            /** @description When its last heartbeat came. */
+            heartbeat_at: components["schemas"]["Time"] | null;
+            /** @description Of its program. */
+            version: string;
+            /**
+             * @description Its operating system.
+             * @example linux
+             */
+            platform: string;
+            /**
+             * @description Its processor.
+             * @example x64
+             */
+            arch: string;
+            /**
+             * @description How it sees what programs do.
+             * @example ebpf
+             */
+            sensor: string;
+            /** @description What it can do on its machine and what not. */
+            capabilities: components["schemas"]["Capability"][];
+            /** @description The sessions that run there. */
+            sessions: string[];
+            /** @description What became of its events. */
+            delivery: components["schemas"]["AgentDelivery"];
+        };
+        /** @description Something that an agent can do, or cannot on its machine. */
+        Capability: {
+            /** @description What it is. */
+            name: string;
+            /** @description Whether it can. */
+            supported: boolean;
+            /** @description Why it cannot. */
+            reason?: string;
+            /** @description What to do about it. */
+            remedy?: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description How many events an agent sent, lost and keeps, since it was started. */
+        AgentDelivery: {
+            /**
+             * Format: int64
+             * @description That a backend took.
+             */
+            delivered?: number;
+            /**
+             * Format: int64
+             * @description That are gone, and reported in their sessions.
+             */
+            lost?: number;
+            /**
+             * Format: int64
+             * @description In its memory.
+             */
+            queued_events?: number;
+            /**
+             * Format: int64
+             * @description On its disk.
+             */
+            spooled_events?: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description What an agent says of itself. Other members are ignored. */
+        Heartbeat: {
+            /**
+             * @description What people call it, such as its machine's name.
+             * @example build-7
+             */
+            name: string;
+            /**
+             * @description Where it listens.
+             * @example http://192.0.2.7:7000
+             */
+            url: string;
+            /** @description Of its program. */
+            version?: string;
+            /** @description Its operating system. */
+            platform?: string;
+            /** @description Its processor. */
+            arch?: string;
+            /** @description How it sees what programs do. */
+            sensor?: string;
+            /** @description What it can do on its machine and what not. */
+            capabilities?: components["schemas"]["Capability"][] | null;
+            /** @description The sessions that run there. */
+            sessions?: string[] | null;
+            /** @description What became of its events. */
+            delivery?: components["schemas"]["AgentDelivery"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * @description What the backend asks of the agent.
+         * @example {
+         *       "id": "default",
+         *       "interval_seconds": 10
+         *     }
+         */
+        HeartbeatResult: {
+            /** @description The id that the agent has here. */
+            id: string;
+            /** @description When to send the next heartbeat. */
+            interval_seconds: number;
         };
         /**
          * @description What the last look at the agent said; unknown before the first.
@@ -2167,6 +2335,17 @@ export interface components {
             pid: number;
             /** @description May be empty. */
             name: string;
+            /**
+             * Format: int64
+             * @description The process that it is a child of, if the agent tells.
+             */
+            parent_pid?: number;
+            /** @description The beginning of its command line, if the agent tells. */
+            command_line?: string;
+            /** @description Whose it is, if the agent tells. */
+            user?: string;
+            /** @description When it began, if the agent tells. */
+            started_at?: components["schemas"]["Time"];
         };
         /**
          * @description The program runs.
@@ -3446,7 +3625,11 @@ export interface operations {
                      *       },
                      *       {
                      *         "pid": 912,
-                     *         "name": "svchost.exe"
+                     *         "name": "sshd",
+                     *         "parent_pid": 1,
+                     *         "command_line": "/usr/sbin/sshd -D",
+                     *         "user": "root",
+                     *         "started_at": "2026-11-22T18:57:39.960000Z"
                      *       }
                      *     ]
                      */
@@ -3525,6 +3708,62 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAgents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All that are known. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentList"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postHeartbeat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Heartbeat"];
+            };
+        };
+        responses: {
+            /** @description It is kept. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeartbeatResult"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];

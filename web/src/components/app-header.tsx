@@ -1,12 +1,11 @@
 import { Activity, Settings2 } from "lucide-react";
 import { Link } from "wouter";
-import { useConnection } from "@/api/health";
 import { useShortcut } from "@/hooks/shortcuts";
 import { changeSettings, useSettings } from "@/lib/settings";
 import { zoneName } from "@/lib/time";
+import { AgentStatus } from "./agent-status";
 import { Button } from "./ui/button";
 import { Menu, MenuCheck, MenuLabel, MenuLine, MenuLink } from "./ui/menu";
-import { Tip } from "./ui/tip";
 
 const themes = { system: "As the system", light: "Light", dark: "Dark" } as const;
 
@@ -60,25 +59,5 @@ function isDark(): boolean {
     getComputedStyle(document.documentElement).colorScheme === "dark" ||
     (document.documentElement.dataset.theme === undefined &&
       matchMedia("(prefers-color-scheme: dark)").matches)
-  );
-}
-
-/** Whether the agent is there, with what it said in a tip. */
-function AgentStatus() {
-  const { health, lostSince } = useConnection();
-  const agent = health?.agent;
-  if (!agent || lostSince !== undefined) return null;
-  const up = agent.status === "up";
-  const text = up ? "Agent is up" : agent.status === "down" ? "Agent is away" : "Agent not asked yet";
-  return (
-    <Tip text={agent.error ? `${agent.url}: ${agent.error}` : agent.url}>
-      <button type="button" className="flex items-center gap-1.5 rounded px-1.5 text-xs text-muted">
-        <span
-          className={`size-2 rounded-full ${up ? "bg-good" : agent.status === "down" ? "bg-bad" : "bg-line-strong"}`}
-          aria-hidden
-        />
-        {text}
-      </button>
-    </Tip>
   );
 }

@@ -1,0 +1,114 @@
+import { useQuery } from "@tanstack/react-query";
+import { CircleAlert } from "lucide-react";
+import { Popover } from "radix-ui";
+import { api, call } from "@/api/client";
+import { useConnection } from "@/api/health";
+import type { components } from "@/api/schema";
+import { useSettings } from "@/lib/settings";
+import { formatAgo } from "@/lib/time";
+import { SafeText } from "./safe-text";
+
+type Agent = components["schemas"]["ListedAgent"];
+type Status = Agent["status"];
+
+const words: Record<Status, string> = {
+  up: "Agent is up",
+  down: "Agent is away",
+  unknown: "Agent not asked yet",
+};
+const dots: Record<Status, string> = { up: "bg-good", down: "bg-bad", unknown: "bg-line-strong" };
+
+/** Whether the agent is there; on a press, which agents there are, and what they cannot see. */
+export function AgentStatus() {
+  const { health, lostSince } = useConnection();
+  const agent = health?.agent;
+  if (!agent || lostSince !== undefined) return null;
+  return (
+    <Popover.Root>
+      <Popover.Trigger className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover">
+        <Dot status={agent.status} />
+        {words[agent.status]}
+      </Popover.Trigger>
+      <Popover.Portal>
+        <Popover.Content
+          align="end"
+          sideOffset={4}
+          collisionPadding={8}
+          aria-label="Agents"
+          className="z-50 max-h-[70vh] w-96 max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised shadow-lg"
+        >
+          <Agents fallback={agent} />
+        </Popover.Content>
+      </Popover.Portal>
+    </Popover.Root>
+  );
+}
+
+function Dot({ status }: { status: Status }) {
+  return <span className={`size-2 shrink-0 rounded-full ${dots[status]}`} aria-hidden />;
+}
+
+function Agents({ fallback }: { fallback: { url: string; error?: string } }) {
+  const agents = useQuery({
+    queryKey: ["agents"],
+    queryFn: ({ signal }) => call(api.GET("/api/agents", { signal })),
+    refetchInterval: 5000,
+  });
+  if (!agents.data) return <p className="p-3 text-xs text-muted">{fallback.error ?? fallback.url}</p>;
+  return (
+    <ul>
+      {agents.data.agents.map((agent) => (
+        <li key={agent.id} className="border-b border-line p-3 last:border-0">
+          <AgentCard agent={agent} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function AgentCard({ agent }: { agent: Agent }) {
+  const { zone } = useSettings();
+  const limited = agent.capabilities.filter((capability) => !capability.supported);
+  const about = [agent.platform, agent.arch, agent.sensor, agent.version].filter((part) => part !== "");
+  return (
+    <>
+      <p className="flex items-center gap-2">
+        <Dot status={agent.status} />
+        <SafeText text={agent.name} limit={80} className="font-medium" />
+        <span className="min-w-0 flex-1 truncate text-right font-mono text-2xs text-muted">
+          <SafeText text={agent.url} limit={200} />
+        </span>
+      </p>
+      <p className="mt-1 text-xs text-muted">
+        <SafeText text={about.join(" · ")} limit={200} />
+        {agent.last_seen_at && `${about.length > 0 ? ", " : ""}seen ${formatAgo(agent.last_seen_at, zone)}`}
+      </p>
+      {agent.last_error !== "" && (
+        <p className="mt-1 text-xs break-words text-bad">
+          <SafeText text={agent.last_error} />
+        </p>
+      )}
+      {limited.length > 0 && (
+        <ul className="mt-2 flex flex-col gap-1.5 text-xs">
+          {limited.map((capability) => (
+            <li key={capability.name} className="flex gap-1.5">
+              <CircleAlert size={14} className="mt-px shrink-0 text-warn" aria-hidden />
+              <span>
+                <span className="font-medium">
+                  No <SafeText text={capability.name} limit={80} />
+                </span>
+                {": "}
+                <SafeText text={capability.reason ?? "it cannot say why"} limit={400} />
+                {capability.remedy && (
+                  <span className="block text-muted">
+                    <SafeText text={capability.remedy} limit={400} />
+                  </span>
+                )}
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
