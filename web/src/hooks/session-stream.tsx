@@ -15,6 +15,8 @@ interface SessionStream {
   /** Set once the session was deleted, here or elsewhere. */
   deleted: boolean;
   subscribe: (listener: EventListener) => () => void;
+  /** The seq up to which listeners were told; what is newer comes through subscribe. */
+  position: () => number;
 }
 
 const Context = createContext<SessionStream | undefined>(undefined);
@@ -103,6 +105,7 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
         listeners.current.add(listener);
         return () => listeners.current.delete(listener);
       },
+      position: () => start.current,
     }),
     [sessionId, filter, state, deleted],
   );

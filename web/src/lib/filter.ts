@@ -1,3 +1,5 @@
+import { cutText } from "./text";
+
 /** Builds texts of the backend's filter language; docs/filter.md has all of it. */
 
 /** A value in quotes in which nothing is a wildcard or an escape. */
@@ -43,4 +45,31 @@ export function dataPath(steps: readonly (string | number)[]): string {
     else path += `[${JSON.stringify(step)}]`;
   }
   return path;
+}
+
+// Longer texts would make a filter that is refused, and an address that nobody can share.
+const longest = 1000;
+
+/**
+ * The condition that a field has a value, or with isNot that it has not. A text too
+ * long for a filter is compared by its beginning. A number can be
+ * given as it is written, so that none of its digits is lost.
+ */
+export function condition(
+  field: string,
+  value: string | number | boolean | null | { number: string },
+  isNot = false,
+): string {
+  if (typeof value === "string" && value.length > longest) {
+    const start = `${field} startswith ${quote(asFound(cutText(value, longest).text))}`;
+    return isNot ? `not ${start}` : start;
+  }
+  if (typeof value === "object" && value !== null) return `${isNot ? "not " : ""}${field} = ${value.number}`;
+  const given = typeof value === "string" ? asFound(value) : value;
+  return isNot ? notEquals(field, given) : equals(field, given);
+}
+
+/** A NUL and half of a surrogate pair are found as U+FFFD. */
+function asFound(text: string): string {
+  return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

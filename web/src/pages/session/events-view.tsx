@@ -1,5 +1,100 @@
-import { EmptyState } from "@/components/ui/state";
+import { ListX, Radio } from "lucide-react";
+import { useState } from "react";
+import { messageOf } from "@/api/client";
+import { type FeedStart, useEventFeed } from "@/api/event-feed";
+import { isLive, useSession } from "@/api/queries";
+import { narrowColumns, useColumns } from "@/components/event-table/columns";
+import { EventTable } from "@/components/event-table/event-table";
+import { TableBar } from "@/components/event-table/table-bar";
+import { Button } from "@/components/ui/button";
+import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { useIsNarrow } from "@/hooks/media";
+import { useSessionStream } from "@/hooks/session-stream";
+import { useView } from "@/lib/view";
 
+/** All events of the session that the view selects, newest last. */
 export default function EventsView() {
-  return <EmptyState title="Events" />;
+  const { sessionId } = useSessionStream();
+  const { view, filter, change } = useView();
+  const { data: session } = useSession(sessionId);
+  const canFollow = isLive(session);
+  const [wantsFollow, setWantsFollow] = useState(view.seq === undefined);
+  const isFollowing = canFollow && wantsFollow;
+  const isNarrow = useIsNarrow();
+  const columnState = useColumns();
+  const start: FeedStart = view.seq ?? (isFollowing ? "last" : "first");
+  const current = useEventFeed(sessionId, filter, start);
+  const { feed, state, isStale } = useLastLoaded(current);
+
+  if (current.state.error !== undefined && current.state.isPending)
+    return <ErrorState error={current.state.error} retry={() => current.feed.retry()} />;
+  const isEmpty = state.total === 0 && !state.isPending;
+  return (
+    <>
+      {state.error !== undefined && (
+        <p role="alert" className="bg-bad-soft px-3 py-1 text-xs text-bad">
+          {messageOf(state.error)}
+        </p>
+      )}
+      {isEmpty && <NoEvents isFiltered={filter !== ""} isLive={canFollow} />}
+      {state.isPending && <LoadingState label="Loading events" />}
+      <div
+        className={
+          isEmpty || state.isPending
+            ? "hidden"
+            : `flex min-h-0 flex-1 flex-col ${isStale ? "opacity-60" : ""}`
+        }
+        aria-busy={isStale}
+      >
+        <EventTable
+          feed={feed}
+          state={state}
+          columns={isNarrow ? narrowColumns : columnState.shown}
+          columnState={columnState}
+          isNarrow={isNarrow}
+          isFollowing={isFollowing}
+          canFollow={canFollow}
+          follow={setWantsFollow}
+          openSeq={view.seq}
+          open={(seq) => change({ seq })}
+        />
+      </div>
+      <TableBar
+        state={state}
+        isFiltered={filter !== ""}
+        isFollowing={canFollow ? isFollowing : undefined}
+        onFollow={() => setWantsFollow(!isFollowing)}
+        columns={isNarrow ? undefined : columnState}
+      />
+    </>
+  );
+}
+
+/** What was shown last, until the rows of a new filter are there. */
+function useLastLoaded(current: ReturnType<typeof useEventFeed>) {
+  const [last, setLast] = useState(current);
+  const isReady = !current.state.isPending;
+  if (isReady && last.state !== current.state) setLast(current);
+  return isReady ? { ...current, isStale: false } : { ...last, isStale: last.feed !== current.feed };
+}
+
+function NoEvents({ isFiltered, isLive }: { isFiltered: boolean; isLive: boolean }) {
+  const { change } = useView();
+  if (isFiltered) {
+    return (
+      <EmptyState icon={<ListX size={28} />} title="No event is selected">
+        <p className="mb-3">The filter, the span of time or the process leaves all of them out.</p>
+        <Button onClick={() => change({ filter: "", span: undefined, process: undefined })}>
+          Show all events
+        </Button>
+      </EmptyState>
+    );
+  }
+  return (
+    <EmptyState icon={<Radio size={28} />} title="No events yet">
+      {isLive
+        ? "They appear here as the agent reports them."
+        : "Start monitoring above, and they appear here."}
+    </EmptyState>
+  );
 }

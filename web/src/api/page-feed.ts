@@ -1,0 +1,187 @@
+import type { ListedEvent } from "./client";
+import type { EventFeed, FeedRow, LoadPage } from "./event-feed";
+import { FeedStore, isAbort } from "./feed-store";
+
+const pageSize = 200;
+const maxPages = 200; // 40,000 rows
+const maxRequests = 3;
+const ahead = 60; // rows loaded before they come into sight
+const pumpMillis = 50; // while the scroll bar is dragged, not every place on the way is asked for
+const retryMillis = 2000;
+
+/** Slots of a page: an event, null for one that is not stored, undefined for one not known yet. */
+type Page = (ListedEvent | null | undefined)[];
+
+/**
+ * All events of a session: row i is seq i + 1, whichever of them are stored. Any row
+ * can be asked for at once; pages that were not looked at for the longest are dropped.
+ */
+export class PageFeed implements EventFeed {
+  private pages = new Map<number, Page>(); // the one used last is the last one
+  private wanted: number[] = [];
+  private requests = new Map<number, AbortController>();
+  private pumpedAt = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private error: unknown;
+  private hasLoaded = false;
+  private store = new FeedStore(() => ({
+    total: this.total,
+    count: this.total,
+    shift: 0,
+    isPending: !this.hasLoaded && this.total > 0,
+    error: this.error,
+  }));
+  subscribe = this.store.subscribe;
+  getState = this.store.getState;
+
+  constructor(
+    private readonly load: LoadPage,
+    private total: number,
+  ) {
+    this.store.changed();
+  }
+
+  row(index: number): FeedRow {
+    const slot = this.pages.get(Math.floor(index / pageSize))?.[index % pageSize];
+    return slot === null ? { missing: index + 1 } : slot;
+  }
+
+  indexOf(seq: number): number | undefined {
+    return seq >= 1 && seq <= this.total ? seq - 1 : undefined;
+  }
+
+  find(_seq: number): void {} // every seq has its row
+
+  show(from: number, to: number): void {
+    const first = Math.max(0, Math.floor((from - ahead) / pageSize));
+    const last = Math.floor((Math.min(to + ahead, this.total) - 1) / pageSize);
+    const middle = (from + to) / 2 / pageSize - 0.5;
+    this.wanted = [];
+    for (let page = first; page <= last; page++) {
+      this.touch(page);
+      if (this.lacks(page)) this.wanted.push(page);
+    }
+    this.wanted.sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle));
+    for (const [page, request] of this.requests) {
+      if (page < first || page > last) {
+        request.abort();
+        this.requests.delete(page);
+      }
+    }
+    this.pumpSoon();
+  }
+
+  receive = (events: readonly ListedEvent[], upTo: number): void => {
+    for (const event of events) this.put(event);
+    const last = events.at(-1)?.seq ?? 0;
+    if (upTo <= this.total && last <= this.total && events.length === 0) return;
+    this.total = Math.max(this.total, upTo, last);
+    if (events.length > 0) this.hasLoaded = true;
+    this.evict();
+    this.store.changedSoon();
+  };
+
+  retry(): void {
+    this.error = undefined;
+    this.store.changed();
+    this.pump();
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.store.close();
+    for (const request of this.requests.values()) request.abort();
+    this.requests.clear();
+  }
+
+  private lacks(page: number): boolean {
+    const slots = this.pages.get(page);
+    const length = Math.min(pageSize, this.total - page * pageSize);
+    if (!slots) return length > 0;
+    for (let i = 0; i < length; i++) if (slots[i] === undefined) return true;
+    return false;
+  }
+
+  private pumpSoon(): void {
+    if (this.wanted.length === 0 || this.timer !== undefined) return;
+    const wait = this.pumpedAt + pumpMillis - performance.now();
+    if (wait <= 0) this.pump();
+    else this.timer = setTimeout(() => this.pump(), wait);
+  }
+
+  private pump(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.pumpedAt = performance.now();
+    for (const page of this.wanted) {
+      if (this.requests.size >= maxRequests) break;
+      if (!this.requests.has(page) && this.lacks(page)) void this.fetch(page);
+    }
+  }
+
+  private async fetch(page: number): Promise<void> {
+    const request = new AbortController();
+    this.requests.set(page, request);
+    const before = this.total;
+    try {
+      const { events, has_more } = await this.load(
+        { after: page * pageSize, limit: pageSize },
+        request.signal,
+      );
+      if (request.signal.aborted) return;
+      this.requests.delete(page);
+      this.fill(page, events, has_more, before);
+      this.hasLoaded = true;
+      this.error = undefined;
+      this.evict();
+      this.store.changed();
+      this.pump();
+    } catch (error) {
+      if (request.signal.aborted || isAbort(error)) return;
+      this.requests.delete(page);
+      this.error = error;
+      this.store.changed();
+      this.timer ??= setTimeout(() => this.pump(), retryMillis);
+    }
+  }
+
+  /** Puts what was answered into a page; what had to be there and is not is missing. */
+  private fill(page: number, events: readonly ListedEvent[], hasMore: boolean, before: number): void {
+    const first = page * pageSize + 1;
+    for (const event of events) if (event.seq < first + pageSize) this.put(event);
+    const last = events.at(-1)?.seq ?? 0;
+    this.total = Math.max(this.total, last);
+    const known = hasMore ? last : Math.max(last, before);
+    const slots = this.slotsOf(page);
+    for (let i = 0; i < pageSize && first + i <= known; i++) slots[i] ??= null;
+  }
+
+  private put(event: ListedEvent): void {
+    const index = event.seq - 1;
+    this.slotsOf(Math.floor(index / pageSize))[index % pageSize] = event;
+  }
+
+  private slotsOf(page: number): Page {
+    let slots = this.pages.get(page);
+    if (!slots) {
+      slots = new Array<undefined>(pageSize).fill(undefined);
+      this.pages.set(page, slots);
+    }
+    return slots;
+  }
+
+  private touch(page: number): void {
+    const slots = this.pages.get(page);
+    if (!slots) return;
+    this.pages.delete(page);
+    this.pages.set(page, slots);
+  }
+
+  private evict(): void {
+    for (const page of this.pages.keys()) {
+      if (this.pages.size <= maxPages) return;
+      this.pages.delete(page);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+import { useCallback, useMemo, useState } from "react";
+import { readStored, writeStored } from "@/lib/settings";
+
+export const columnIds = [
+  "seq",
+  "time",
+  "delta",
+  "type",
+  "process",
+  "pid",
+  "operation",
+  "target",
+  "preview",
+  "source",
+] as const;
+export type ColumnId = (typeof columnIds)[number];
+
+interface ColumnInfo {
+  label: string;
+  /** For whoever wonders what the label means. */
+  hint: string;
+  width: number;
+  align?: "right";
+}
+
+export const columnInfo: Record<ColumnId, ColumnInfo> = {
+  seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
+  time: { label: "Time", hint: "When it happened", width: 122 },
+  delta: { label: "Δ", hint: "Since the event above", width: 76, align: "right" },
+  type: { label: "Type", hint: "Type of event", width: 152 },
+  process: { label: "Process", hint: "Name of the process", width: 120 },
+  pid: { label: "PID", hint: "Number of the process", width: 64, align: "right" },
+  operation: { label: "Operation", hint: "What it did", width: 112 },
+  target: { label: "Target", hint: "What it acted on", width: 330 },
+  preview: { label: "Data", hint: "The beginning of its data", width: 280 },
+  source: { label: "Source", hint: "Who reported it", width: 140 },
+};
+
+export interface Column {
+  id: ColumnId;
+  width: number;
+  isShown: boolean;
+}
+
+export const minWidth = 36;
+export const maxWidth = 1600;
+const storeName = "ospulse.events.columns";
+
+export const defaultColumns: readonly Column[] = columnIds.map((id) => ({
+  id,
+  width: columnInfo[id].width,
+  isShown: id !== "source",
+}));
+
+/** Reads what was stored: what is no column is passed over, what is missing comes last. */
+export function readColumns(stored: unknown): readonly Column[] {
+  if (!Array.isArray(stored)) return defaultColumns;
+  const columns: Column[] = [];
+  for (const entry of stored as unknown[]) {
+    const { id, width, isShown } = (entry ?? {}) as Partial<Record<keyof Column, unknown>>;
+    if (!isColumnId(id) || columns.some((column) => column.id === id)) continue;
+    columns.push({
+      id,
+      width: typeof width === "number" ? clampWidth(width) : columnInfo[id].width,
+      isShown: isShown !== false,
+    });
+  }
+  for (const column of defaultColumns)
+    if (!columns.some((other) => other.id === column.id)) columns.push(column);
+  return columns.some((column) => column.isShown) ? columns : defaultColumns;
+}
+
+function isColumnId(id: unknown): id is ColumnId {
+  return (columnIds as readonly unknown[]).includes(id);
+}
+
+export function clampWidth(width: number): number {
+  return Math.round(Math.max(minWidth, Math.min(width, maxWidth))) || minWidth;
+}
+
+/** Puts a column before another one. */
+export function moveBefore(columns: readonly Column[], id: ColumnId, before: ColumnId): readonly Column[] {
+  const moved = columns.find((column) => column.id === id);
+  if (!moved || id === before) return columns;
+  const rest = columns.filter((column) => column.id !== id);
+  const at = rest.findIndex((column) => column.id === before);
+  return rest.toSpliced(at, 0, moved);
+}
+
+/** Puts a column one place further among those that are shown. */
+export function moveBy(columns: readonly Column[], id: ColumnId, by: -1 | 1): readonly Column[] {
+  const shown = columns.filter((column) => column.isShown);
+  const at = shown.findIndex((column) => column.id === id);
+  const other = shown[at + by];
+  if (!other) return columns;
+  return by < 0 ? moveBefore(columns, id, other.id) : moveBefore(columns, other.id, id);
+}
+
+export interface ColumnState {
+  all: readonly Column[];
+  shown: readonly Column[];
+  change: (next: (columns: readonly Column[]) => readonly Column[]) => void;
+  reset: () => void;
+}
+
+/** The columns of this reader, remembered in this browser. */
+export function useColumns(): ColumnState {
+  const [all, setAll] = useState(() => readColumns(readStored(storeName)));
+  const change = useCallback<ColumnState["change"]>((next) => {
+    setAll((now) => {
+      const columns = next(now);
+      const kept = columns.some((column) => column.isShown) ? columns : now;
+      writeStored(storeName, kept);
+      return kept;
+    });
+  }, []);
+  return useMemo(
+    () => ({
+      all,
+      shown: all.filter((column) => column.isShown),
+      change,
+      reset: () => change(() => defaultColumns),
+    }),
+    [all, change],
+  );
+}
+
+/** What fits a telephone, whatever was chosen for a desk. */
+export const narrowColumns: readonly Column[] = [
+  { id: "time", width: 62, isShown: true },
+  { id: "type", width: 30, isShown: true },
+  { id: "process", width: 78, isShown: true },
+  { id: "operation", width: 76, isShown: true },
+  { id: "target", width: 120, isShown: true },
+];
+
+/** The widths as grid-template-columns; the last column takes what is left. */
+export function gridTemplate(columns: readonly Column[]): string {
+  return columns
+    .map(({ width }, index) => (index === columns.length - 1 ? `minmax(${width}px, 1fr)` : `${width}px`))
+    .join(" ");
+}

@@ -1,0 +1,156 @@
+import { memo } from "react";
+import type { ListedEvent } from "@/api/client";
+import type { FeedRow } from "@/api/event-feed";
+import { SafeText } from "@/components/safe-text";
+import { kindOf, typeLabel } from "@/lib/kind";
+import { plainText } from "@/lib/text";
+import { formatClock, formatDuration, toMicros } from "@/lib/time";
+import { type Column, type ColumnId, columnInfo } from "./columns";
+import { KindBadge } from "./kind-badge";
+import { fieldValue } from "./value";
+
+export const rowHeight = 26;
+const cellLimit = 300;
+
+interface Props {
+  index: number;
+  row: FeedRow;
+  /** The time of the event above; undefined when that is not known. */
+  previousTime: string | undefined;
+  columns: readonly Column[];
+  zone: "utc" | "local";
+  isNarrow: boolean;
+  isCurrent: boolean;
+  isOpen: boolean;
+  /** The column that the keys are at, in the current row. */
+  currentColumn: ColumnId | undefined;
+  idPrefix: string;
+}
+
+/** One row of the table. Clicks are taken by the table, by data-column and data-value. */
+export const EventRow = memo(function EventRow(props: Props) {
+  const { index, row, columns, isCurrent, isOpen, idPrefix } = props;
+  const isEvent = row !== undefined && !("missing" in row);
+  const isLoss = isEvent && kindOf(row.event_type).kind === "loss";
+  return (
+    // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names the row that is active
+    <div
+      role="row"
+      id={`${idPrefix}-${index}`}
+      aria-rowindex={index + 2}
+      aria-selected={isOpen}
+      data-index={index}
+      className={`grid cursor-default contain-strict border-b border-line/60 ${
+        isOpen ? "bg-selected" : isLoss ? "bg-bad-soft" : isCurrent ? "bg-hover" : "hover:bg-hover"
+      } ${isCurrent ? "shadow-[inset_2px_0_0_var(--color-accent)]" : ""}`}
+      style={{ height: rowHeight, lineHeight: `${rowHeight - 1}px`, gridTemplateColumns: "var(--columns)" }}
+    >
+      {isEvent ? (
+        columns.map((column, at) => (
+          <Cell key={column.id} column={column.id} at={at} event={row} {...props} />
+        ))
+      ) : (
+        // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names what is active in it
+        <div role="gridcell" className="col-span-full truncate px-2 text-muted" aria-colindex={1}>
+          {row ? `${row.missing} is not stored: it was lost on its way, or removed` : "…"}
+        </div>
+      )}
+    </div>
+  );
+});
+
+function Cell({
+  column,
+  at,
+  event,
+  isCurrent,
+  currentColumn,
+  ...props
+}: Props & { column: ColumnId; at: number; event: ListedEvent }) {
+  const isAt = isCurrent && currentColumn === column;
+  return (
+    // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names what is active in it
+    <div
+      role="gridcell"
+      id={isAt ? `${props.idPrefix}-${props.index}-${column}` : undefined}
+      aria-colindex={at + 1}
+      data-column={column}
+      className={`flex min-w-0 items-center gap-1.5 overflow-hidden px-2 whitespace-nowrap ${
+        columnInfo[column].align === "right" ? "justify-end" : ""
+      } ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
+    >
+      <CellContent {...props} column={column} event={event} />
+    </div>
+  );
+}
+
+function CellContent({
+  column,
+  event,
+  zone,
+  isNarrow,
+  previousTime,
+}: Pick<Props, "zone" | "isNarrow" | "previousTime"> & { column: ColumnId; event: ListedEvent }) {
+  switch (column) {
+    case "seq":
+      return <span className="font-mono text-xs text-muted tabular-nums">{event.seq}</span>;
+    case "time":
+      return <Time event={event} zone={zone} isNarrow={isNarrow} />;
+    case "delta":
+      return (
+        <span className="font-mono text-xs text-muted tabular-nums">
+          {previousTime === undefined
+            ? ""
+            : formatDuration(toMicros(event.timestamp) - toMicros(previousTime))}
+        </span>
+      );
+    case "type":
+      return (
+        <>
+          <KindBadge type={event.event_type} />
+          {isNarrow ? (
+            <span className="sr-only">{typeLabel(plainText(event.event_type, 60))}</span>
+          ) : (
+            <Value text={typeLabel(event.event_type)} className={kindOf(event.event_type).text} />
+          )}
+        </>
+      );
+    case "preview":
+      return (
+        <span className="truncate font-mono text-xs text-muted">
+          <SafeText text={event.preview} limit={cellLimit} />
+        </span>
+      );
+    default: {
+      const value = fieldValue(event, column)?.value ?? null;
+      if (value === null) return <span className="text-muted">–</span>;
+      const isMono = column === "target" || column === "pid";
+      return <Value text={String(value)} className={isMono ? "font-mono text-xs" : ""} />;
+    }
+  }
+}
+
+function Time({ event, zone, isNarrow }: { event: ListedEvent; zone: "utc" | "local"; isNarrow: boolean }) {
+  const text = formatClock(event.timestamp, zone);
+  const isReceived = event.timestamp_source === "received";
+  return (
+    <span
+      className={`font-mono text-xs tabular-nums ${isReceived ? "text-warn" : ""}`}
+      title={isReceived ? "The agent told no time; this is when it was received" : undefined}
+    >
+      {isNarrow ? text.slice(0, 8) : text}
+      {isReceived && <span className="sr-only"> (received)</span>}
+    </span>
+  );
+}
+
+function Value({ text, className = "" }: { text: string; className?: string }) {
+  return (
+    <span
+      data-value
+      className={`min-w-0 cursor-pointer truncate decoration-dotted underline-offset-2 hover:underline ${className}`}
+    >
+      <SafeText text={text} limit={cellLimit} />
+    </span>
+  );
+}

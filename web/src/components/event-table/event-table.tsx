@@ -1,0 +1,219 @@
+import { ArrowDown } from "lucide-react";
+import { type MouseEvent, useCallback, useId, useLayoutEffect, useRef, useState } from "react";
+import type { EventFeed, FeedState } from "@/api/event-feed";
+import { Button } from "@/components/ui/button";
+import { formatCount } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { type Column, type ColumnId, type ColumnState, gridTemplate } from "./columns";
+import { EventRow, rowHeight } from "./event-row";
+import { HeaderRow } from "./header-row";
+import { useGridKeys } from "./use-grid-keys";
+import { useLongScroll } from "./use-long-scroll";
+import { type Asked, ValueMenu } from "./value-menu";
+
+const headHeight = 28;
+const around = 12; // rows drawn above and below those in sight
+
+export interface EventTableProps {
+  feed: EventFeed;
+  state: FeedState;
+  columns: readonly Column[];
+  columnState: ColumnState;
+  isNarrow: boolean;
+  /** Whether the last row is kept in sight; undefined where there is nothing to follow. */
+  isFollowing: boolean;
+  canFollow: boolean;
+  follow: (isFollowing: boolean) => void;
+  /** The event whose details are shown. */
+  openSeq: number | undefined;
+  open: (seq: number | undefined) => void;
+}
+
+/** Any number of events as a grid: only what is in sight is drawn, and asked for. */
+export function EventTable(props: EventTableProps) {
+  const { feed, state, columns, columnState, isNarrow, isFollowing, canFollow, follow, openSeq, open } =
+    props;
+  const { zone } = useSettings();
+  const scroller = useRef<HTMLDivElement>(null);
+  const idPrefix = useId();
+  const [asked, setAsked] = useState<Asked>();
+  const { scroll, put } = useLongScroll({
+    scroller,
+    rows: state.total,
+    rowHeight,
+    headHeight,
+    onScroll: (moved, isUp) => {
+      if (isUp && isFollowing) follow(false);
+      else if (!isUp && !isFollowing && canFollow && moved.position >= moved.end - 1) follow(true);
+    },
+  });
+  const ask = useCallback(
+    (index: number, column: ColumnId, at?: { x: number; y: number }) => {
+      const row = feed.row(index);
+      if (!row || "missing" in row) return;
+      const cell = document.getElementById(`${idPrefix}-${index}-${column}`)?.getBoundingClientRect();
+      setAsked({ event: row, column, x: at?.x ?? cell?.left ?? 0, y: at?.y ?? cell?.bottom ?? 0 });
+    },
+    [feed, idPrefix],
+  );
+  const cursor = useGridKeys({ ...props, scroll, put, ask });
+  useRowsInPlace({ ...props, scroll, put });
+  const newCount = useNewCount(state, isFollowing || !canFollow);
+
+  const { from, to } = scroll.range(around);
+  const rows = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+  const template = gridTemplate(columns);
+  const width = columns.reduce((sum, column) => sum + column.width, 0);
+  const at = cursor.index;
+  const isDrawn = at !== undefined && at >= from && at < to;
+
+  const click = (event: MouseEvent, isContext: boolean) => {
+    const target = event.target as HTMLElement;
+    const index = Number(target.closest<HTMLElement>("[data-index]")?.dataset.index ?? Number.NaN);
+    if (Number.isNaN(index)) return;
+    const column = target.closest<HTMLElement>("[data-column]")?.dataset.column as ColumnId | undefined;
+    cursor.set(index, column);
+    if (column && (isContext || target.closest("[data-value]"))) {
+      event.preventDefault();
+      ask(index, column, { x: event.clientX, y: event.clientY });
+    } else if (!isContext && !hasSelection()) {
+      const row = feed.row(index);
+      if (row && !("missing" in row)) open(row.seq);
+    }
+  };
+
+  return (
+    <div className="relative flex min-h-0 flex-1 flex-col">
+      <div
+        ref={scroller}
+        role="grid"
+        aria-label="Events"
+        aria-rowcount={state.total + 1}
+        aria-colcount={columns.length}
+        aria-activedescendant={
+          isDrawn ? `${idPrefix}-${at}${cursor.column ? `-${cursor.column}` : ""}` : undefined
+        }
+        tabIndex={0}
+        onKeyDown={cursor.onKeyDown}
+        onClick={(event) => click(event, false)}
+        onContextMenu={(event) => click(event, true)}
+        className="min-h-0 flex-1 overflow-auto overscroll-contain -outline-offset-2 [overflow-anchor:none]"
+        style={{ "--columns": template } as React.CSSProperties}
+      >
+        <div role="rowgroup" style={{ minWidth: width }} className="sticky top-0 z-10">
+          <HeaderRow
+            columns={columns}
+            state={columnState}
+            isFixed={isNarrow}
+            preview={(next) => scroller.current?.style.setProperty("--columns", next)}
+          />
+        </div>
+        <div role="rowgroup" className="relative" style={{ height: scroll.height, minWidth: width }}>
+          <div
+            role="presentation"
+            className="absolute inset-x-0 top-0"
+            style={{ transform: `translateY(${from * rowHeight + scroll.base}px)` }}
+          >
+            {rows.map((index) => {
+              const row = feed.row(index);
+              const previous = feed.row(index - 1);
+              const seq = row && ("missing" in row ? row.missing : row.seq);
+              return (
+                <EventRow
+                  key={index}
+                  index={index}
+                  row={row}
+                  previousTime={previous && !("missing" in previous) ? previous.timestamp : undefined}
+                  columns={columns}
+                  zone={zone}
+                  isNarrow={isNarrow}
+                  isCurrent={index === at}
+                  isOpen={openSeq !== undefined && seq === openSeq}
+                  currentColumn={index === at ? cursor.column : undefined}
+                  idPrefix={idPrefix}
+                />
+              );
+            })}
+          </div>
+        </div>
+      </div>
+      {newCount > 0 && (
+        <Button
+          look="primary"
+          size="small"
+          className="absolute bottom-3 left-1/2 -translate-x-1/2 rounded-full shadow-lg"
+          onClick={() => follow(true)}
+        >
+          <ArrowDown size={14} aria-hidden />
+          {formatCount(newCount)} new
+        </Button>
+      )}
+      <ValueMenu
+        asked={asked}
+        onClose={() => {
+          setAsked(undefined);
+          scroller.current?.focus({ preventScroll: true });
+        }}
+        onOpen={open}
+      />
+    </div>
+  );
+}
+
+/** Keeps the rows where they are as the feed renumbers them, at the edge when following, and tells the feed. */
+function useRowsInPlace({
+  feed,
+  state,
+  scroll,
+  put,
+  isFollowing,
+  openSeq,
+}: EventTableProps & Pick<ReturnType<typeof useLongScroll>, "scroll" | "put">) {
+  const seen = useRef<{ feed: EventFeed; shift: number }>(undefined);
+  const revealed = useRef<number>(undefined);
+  useLayoutEffect(() => {
+    if (seen.current?.feed !== feed) {
+      seen.current = { feed, shift: 0 };
+      revealed.current = undefined;
+      put(scroll.moveTo(0));
+    }
+    const by = state.shift - seen.current.shift;
+    seen.current.shift = state.shift;
+    if (by !== 0) put(scroll.moveTo(scroll.position + by * rowHeight));
+    if (isFollowing) put(scroll.moveTo(scroll.end));
+  }, [feed, state, scroll, put, isFollowing]);
+
+  // The event whose details are open comes into sight, once, however it was opened.
+  useLayoutEffect(() => {
+    if (openSeq === undefined || revealed.current === openSeq) {
+      revealed.current = openSeq;
+      return;
+    }
+    const index = feed.indexOf(openSeq);
+    if (index !== undefined) {
+      revealed.current = openSeq;
+      put(scroll.reveal(index, "middle"));
+    } else if (!state.isPending) {
+      revealed.current = openSeq; // asked for once: the filter may leave it out
+      feed.find(openSeq);
+    }
+  }, [feed, state, scroll, put, openSeq]);
+
+  const { from, to } = scroll.range();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: other rows may be lacking once it has more
+  useLayoutEffect(() => feed.show(from, to), [feed, from, to, state.total, state.shift]);
+}
+
+/** How many rows came since the reader left the edge. */
+function useNewCount(state: FeedState, isAtEdge: boolean): number {
+  const [left, setLeft] = useState<number>();
+  const count = state.count;
+  if (isAtEdge && left !== undefined) setLeft(undefined);
+  if (!isAtEdge && left === undefined && count !== undefined) setLeft(count);
+  return left === undefined || count === undefined ? 0 : Math.max(0, count - left);
+}
+
+/** Whoever marks text to copy it does not want to open anything. */
+function hasSelection(): boolean {
+  return document.getSelection()?.isCollapsed === false;
+}

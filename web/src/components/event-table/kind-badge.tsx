@@ -1,0 +1,24 @@
+import { type Kind, kindOf } from "@/lib/kind";
+
+const letters: Record<Kind, string> = {
+  file: "F",
+  process: "P",
+  http: "H",
+  network: "N",
+  packet: "K",
+  loss: "!",
+  other: "·",
+};
+
+/** A letter in the color of the event's kind; its name stands beside it, or is in the title. */
+export function KindBadge({ type }: { type: string }) {
+  const { kind, text } = kindOf(type);
+  return (
+    <span
+      aria-hidden
+      className={`grid size-4 shrink-0 place-items-center rounded-xs bg-current/15 font-mono text-2xs leading-none font-semibold ${text}`}
+    >
+      {letters[kind]}
+    </span>
+  );
+}

@@ -1,0 +1,65 @@
+import { ArrowDownToLine, Columns3 } from "lucide-react";
+import type { FeedState } from "@/api/event-feed";
+import { Button } from "@/components/ui/button";
+import { Menu, MenuCheck, MenuItem, MenuLine } from "@/components/ui/menu";
+import { plural } from "@/lib/number";
+import { type ColumnState, columnInfo } from "./columns";
+import { setColumn } from "./header-row";
+
+interface Props {
+  state: FeedState;
+  isFiltered: boolean;
+  /** Undefined for a session that is not live: there is nothing to follow. */
+  isFollowing: boolean | undefined;
+  onFollow: () => void;
+  columns: ColumnState | undefined;
+}
+
+/** Below the table: how many events it has, following, and the choice of columns. */
+export function TableBar({ state, isFiltered, isFollowing, onFollow, columns }: Props) {
+  return (
+    <div className="flex h-8 shrink-0 items-center gap-2 border-t border-line bg-surface px-2 text-xs text-muted">
+      <p aria-live="off" className="min-w-0 flex-1 truncate tabular-nums">
+        {state.count === undefined
+          ? "Counting…"
+          : `${plural(state.count, "event")}${isFiltered ? " selected" : ""}`}
+      </p>
+      {isFollowing !== undefined && (
+        <Button
+          look="ghost"
+          size="small"
+          aria-pressed={isFollowing}
+          onClick={onFollow}
+          title="Stay at the newest event (f)"
+          className={isFollowing ? "bg-selected text-accent" : ""}
+        >
+          <ArrowDownToLine size={14} aria-hidden />
+          {isFollowing ? "Following" : "Follow"}
+        </Button>
+      )}
+      {columns && (
+        <Menu
+          trigger={
+            <Button look="ghost" size="small">
+              <Columns3 size={14} aria-hidden />
+              Columns
+            </Button>
+          }
+        >
+          {columns.all.map(({ id, isShown }) => (
+            <MenuCheck
+              key={id}
+              checked={isShown}
+              onChange={(checked) => columns.change((all) => setColumn(all, id, { isShown: checked }))}
+            >
+              {columnInfo[id].label}
+              <span className="text-muted">{columnInfo[id].hint}</span>
+            </MenuCheck>
+          ))}
+          <MenuLine />
+          <MenuItem onSelect={columns.reset}>Reset the columns</MenuItem>
+        </Menu>
+      )}
+    </div>
+  );
+}

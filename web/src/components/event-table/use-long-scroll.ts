@@ -1,0 +1,81 @@
+import { type RefObject, useCallback, useEffect, useLayoutEffect, useReducer, useRef, useState } from "react";
+import { flushSync } from "react-dom";
+import { LongScroll } from "./long-scroll";
+
+const restMillis = 150;
+
+interface Options {
+  scroller: RefObject<HTMLElement | null>;
+  rows: number;
+  rowHeight: number;
+  /** Of what stays at the top of the scroller. */
+  headHeight: number;
+  /** The reader scrolled, not this page. */
+  onScroll: (scroll: LongScroll, isUp: boolean) => void;
+}
+
+/** Ties a LongScroll to a scroller. It is drawn anew when other rows come into sight. */
+export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll }: Options) {
+  const [scroll] = useState(() => new LongScroll(rowHeight));
+  const [viewport, setViewport] = useState(600);
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const latest = useRef(onScroll);
+  const drawn = useRef({ from: -1, base: 0 });
+
+  const put = useCallback(
+    (top: number | undefined) => {
+      const element = scroller.current;
+      if (top === undefined || !element) return;
+      if (Math.abs(element.scrollTop - top) >= 1) element.scrollTop = top;
+      redraw();
+    },
+    [scroller],
+  );
+
+  useLayoutEffect(() => {
+    latest.current = onScroll;
+  });
+
+  // Before the browser paints: the height has changed by then, and the scroller must stand for it.
+  useLayoutEffect(() => {
+    const element = scroller.current;
+    const top = scroll.resize(rows, viewport);
+    if (element && Math.abs(element.scrollTop - top) >= 1) element.scrollTop = top;
+    redraw();
+  }, [scroll, scroller, rows, viewport]);
+
+  useLayoutEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    const measure = () => setViewport(Math.max(rowHeight, element.clientHeight - headHeight));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [scroller, rowHeight, headHeight]);
+
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    let timer: ReturnType<typeof setTimeout>;
+    const scrolled = () => {
+      const before = scroll.position;
+      put(scroll.scrolled(element.scrollTop));
+      clearTimeout(timer);
+      timer = setTimeout(() => put(scroll.settle()), restMillis);
+      if (scroll.position === before) return;
+      latest.current(scroll, scroll.position < before);
+      const { from } = scroll.range();
+      if (from === drawn.current.from && scroll.base === drawn.current.base) return;
+      drawn.current = { from, base: scroll.base };
+      flushSync(redraw);
+    };
+    element.addEventListener("scroll", scrolled, { passive: true });
+    return () => {
+      clearTimeout(timer);
+      element.removeEventListener("scroll", scrolled);
+    };
+  }, [scroll, scroller, put]);
+
+  return { scroll, put };
+}

@@ -1,0 +1,122 @@
+import { DropdownMenu as Radix } from "radix-ui";
+import { useEffect, useState } from "react";
+import type { ListedEvent } from "@/api/client";
+import { copyText } from "@/components/copy-button";
+import { SafeText } from "@/components/safe-text";
+import { MenuItem, MenuLine } from "@/components/ui/menu";
+import { useTell } from "@/components/ui/toast";
+import { addCondition } from "@/lib/filter";
+import { fromMicros, toMicros } from "@/lib/time";
+import { useView } from "@/lib/view";
+import type { ColumnId } from "./columns";
+import { fieldCondition, fieldValue } from "./value";
+
+/** A value of the table that was asked about, and where on screen it is. */
+export interface Asked {
+  event: ListedEvent;
+  column: ColumnId;
+  x: number;
+  y: number;
+}
+
+interface Props {
+  asked: Asked | undefined;
+  onClose: () => void;
+  onOpen: (seq: number) => void;
+}
+
+/** What can be done with a value: filter for it or against it, copy it. */
+export function ValueMenu({ asked, onClose, onOpen }: Props) {
+  // What was asked last stays drawn while the menu closes.
+  const [last, setLast] = useState<Asked>();
+  useEffect(() => {
+    if (asked) setLast(asked);
+  }, [asked]);
+  const shown = asked ?? last;
+  return (
+    <Radix.Root open={asked !== undefined} onOpenChange={(open) => !open && onClose()}>
+      <Radix.Trigger
+        aria-hidden
+        tabIndex={-1}
+        className="pointer-events-none fixed size-0"
+        style={{ left: shown?.x ?? 0, top: shown?.y ?? 0 }}
+      />
+      <Radix.Portal>
+        <Radix.Content
+          align="start"
+          sideOffset={2}
+          collisionPadding={8}
+          aria-label="Value"
+          onCloseAutoFocus={(event) => event.preventDefault()}
+          className="z-50 max-w-96 min-w-48 overflow-y-auto rounded-md border border-line bg-raised p-1 shadow-lg"
+        >
+          {shown && <Items asked={shown} onOpen={onOpen} />}
+        </Radix.Content>
+      </Radix.Portal>
+    </Radix.Root>
+  );
+}
+
+function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void }) {
+  const { event, column } = asked;
+  const { view, change } = useView();
+  const tell = useTell();
+  const value = fieldValue(event, column);
+  const copy = (text: string) => void copyText(text).then(() => tell("Copied"));
+  return (
+    <>
+      <MenuItem onSelect={() => onOpen(event.seq)}>Show details</MenuItem>
+      <MenuLine />
+      {value && (
+        <>
+          <p className="truncate px-2 py-1 font-mono text-xs text-muted">
+            {value.field} ={" "}
+            {value.value === null ? "none" : <SafeText text={String(value.value)} limit={80} />}
+          </p>
+          <MenuItem
+            onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, false)) })}
+          >
+            Filter for it
+          </MenuItem>
+          <MenuItem
+            onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, true)) })}
+          >
+            Filter against it
+          </MenuItem>
+          {value.value !== null && <MenuItem onSelect={() => copy(String(value.value))}>Copy</MenuItem>}
+        </>
+      )}
+      {(column === "process" || column === "pid") && event.pid !== null && (
+        <MenuItem
+          onSelect={() => change({ process: { pid: event.pid ?? 0, name: event.process_name ?? "" } })}
+        >
+          Only this process
+        </MenuItem>
+      )}
+      {(column === "time" || column === "delta") && (
+        <>
+          <MenuItem onSelect={() => change({ span: around(event.timestamp) })}>1 s before and after</MenuItem>
+          <MenuItem
+            onSelect={() => change({ filter: addCondition(view.filter, `time >= ${event.timestamp}`) })}
+          >
+            From here on
+          </MenuItem>
+          <MenuItem
+            onSelect={() => change({ filter: addCondition(view.filter, `time <= ${event.timestamp}`) })}
+          >
+            Up to here
+          </MenuItem>
+          <MenuItem onSelect={() => copy(event.timestamp)}>Copy</MenuItem>
+        </>
+      )}
+      {column === "seq" && <MenuItem onSelect={() => copy(String(event.seq))}>Copy</MenuItem>}
+      {column === "preview" && <MenuItem onSelect={() => copy(event.preview)}>Copy the beginning</MenuItem>}
+    </>
+  );
+}
+
+/** A second on both sides of a time. */
+export function around(time: string): { from: string; to: string } {
+  const micros = toMicros(time);
+  return { from: fromMicros(micros - 1e6), to: fromMicros(micros + 1e6) };
+}
