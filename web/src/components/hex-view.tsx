@@ -1,27 +1,39 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 
-const perRow = 16;
 const rowHeight = 18;
+// Browsers cap the height of an element; more bytes than this are to be downloaded.
+const maxRows = 600_000;
+
+export interface ByteSpan {
+  from: number;
+  to: number;
+}
 
 interface Props {
   bytes: Uint8Array;
-  /** Bytes to point out, from inclusive to exclusive. */
-  marked?: { from: number; to: number };
+  /** Bytes to point out, from inclusive to exclusive. They are brought into sight. */
+  marked?: ByteSpan;
   /** Of the first byte, where these are a part of something. */
   offset?: number;
   className?: string;
 }
 
 /** Bytes as people read them: offset, hex, and what of it is ASCII. Only what is in sight is drawn. */
-export function HexView({ bytes, marked, offset = 0, className = "" }: Props) {
+export function HexView({ bytes, marked, offset = 0, className = "max-h-80" }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
+  const perRow = useBytesPerRow(scroller);
+  const count = Math.min(Math.ceil(bytes.length / perRow), maxRows);
   const rows = useVirtualizer({
-    count: Math.ceil(bytes.length / perRow),
+    count,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowHeight,
     overscan: 8,
   });
+  const markedFrom = marked?.from;
+  useEffect(() => {
+    if (markedFrom !== undefined) rows.scrollToIndex(Math.floor(markedFrom / perRow), { align: "auto" });
+  }, [rows, markedFrom, perRow]);
   return (
     <div
       ref={scroller}
@@ -29,58 +41,76 @@ export function HexView({ bytes, marked, offset = 0, className = "" }: Props) {
       tabIndex={0}
       role="group"
       aria-label={`${bytes.length} bytes in hex`}
-      className={`max-h-80 overflow-auto rounded border border-line bg-sunken font-mono text-2xs ${className}`}
+      className={`overflow-auto rounded border border-line bg-sunken py-1 font-mono text-2xs ${className}`}
     >
       <div className="relative min-w-max" style={{ height: rows.getTotalSize() }}>
         {rows.getVirtualItems().map((row) => (
           <div
             key={row.key}
-            className="absolute left-0 flex gap-4 px-2 whitespace-pre"
+            className="absolute left-0 flex gap-3 px-2 whitespace-pre"
             style={{ top: row.start, height: rowHeight, lineHeight: `${rowHeight}px` }}
           >
-            <Row bytes={bytes} from={row.index * perRow} offset={offset} marked={marked} />
+            <Row bytes={bytes} from={row.index * perRow} perRow={perRow} offset={offset} marked={marked} />
           </div>
         ))}
       </div>
+      {bytes.length > maxRows * perRow && (
+        <p className="px-2 py-1 font-sans text-muted">More is there than can be shown here. Download it.</p>
+      )}
     </div>
   );
 }
 
-function Row({
-  bytes,
-  from,
-  offset,
-  marked,
-}: {
+/** 16 bytes in a row where they fit, 8 on a telephone. */
+function useBytesPerRow(scroller: React.RefObject<HTMLElement | null>): 8 | 16 {
+  const [perRow, setPerRow] = useState<8 | 16>(16);
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setPerRow(element.clientWidth < 520 ? 8 : 16));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [scroller]);
+  return perRow;
+}
+
+interface RowProps {
   bytes: Uint8Array;
   from: number;
+  perRow: number;
   offset: number;
-  marked: Props["marked"];
-}) {
+  marked: ByteSpan | undefined;
+}
+
+function Row({ bytes, from, perRow, offset, marked }: RowProps) {
   const part = bytes.subarray(from, from + perRow);
-  const isMarked = (i: number) => marked !== undefined && from + i >= marked.from && from + i < marked.to;
-  const cell = (i: number, text: string) => (
-    <span key={i} className={isMarked(i) ? "bg-warn-soft text-warn" : undefined}>
-      {text}
-    </span>
-  );
+  const hex = Array.from({ length: perRow }, (_, i) => {
+    const byte = part[i];
+    const gap = i === perRow - 1 ? "" : i % 8 === 7 ? "  " : " ";
+    return `${byte === undefined ? "  " : byte.toString(16).padStart(2, "0")}${gap}`;
+  });
+  const ascii = Array.from(part, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·"));
+  const inRow = marked && { from: marked.from - from, to: marked.to - from };
   return (
     <>
       <span className="text-muted select-none">{(offset + from).toString(16).padStart(8, "0")}</span>
-      <span>
-        {Array.from({ length: perRow }, (_, i) => {
-          const byte = part[i];
-          return cell(
-            i,
-            `${byte === undefined ? "  " : byte.toString(16).padStart(2, "0")}${i === 7 ? "  " : " "}`,
-          );
-        })}
-      </span>
+      <Parts texts={hex} marked={inRow} />
       <span className="text-muted">
-        {Array.from(part, (byte, i) =>
-          cell(i, byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·"),
-        )}
+        <Parts texts={ascii} marked={inRow} />
       </span>
     </>
+  );
+}
+
+/** Texts of bytes: what is before the marked ones, these, and the rest. */
+function Parts({ texts, marked }: { texts: string[]; marked: ByteSpan | undefined }) {
+  if (!marked || marked.to <= 0 || marked.from >= texts.length) return <span>{texts.join("")}</span>;
+  const from = Math.max(0, marked.from);
+  return (
+    <span>
+      {texts.slice(0, from).join("")}
+      <mark className="bg-warn text-page">{texts.slice(from, marked.to).join("")}</mark>
+      {texts.slice(marked.to).join("")}
+    </span>
   );
 }

@@ -70,7 +70,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
           </CatchErrors>
         </section>
         {shown.seq !== undefined && !ownDetail.has(view) && (
-          <CatchErrors key={shown.seq}>
+          <CatchErrors>
             <Suspense fallback={<LoadingState />}>
               <EventDetail sessionId={sessionId} seq={shown.seq} />
             </Suspense>

@@ -30,7 +30,7 @@ export const columnInfo: Record<ColumnId, ColumnInfo> = {
   type: { label: "Type", hint: "Type of event", width: 152 },
   process: { label: "Process", hint: "Name of the process", width: 120 },
   pid: { label: "PID", hint: "Number of the process", width: 64, align: "right" },
-  operation: { label: "Operation", hint: "What it did", width: 112 },
+  operation: { label: "Operation", hint: "What it did", width: 124 },
   target: { label: "Target", hint: "What it acted on", width: 330 },
   preview: { label: "Data", hint: "The beginning of its data", width: 280 },
   source: { label: "Source", hint: "Who reported it", width: 140 },

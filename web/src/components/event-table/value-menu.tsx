@@ -1,9 +1,9 @@
-import { DropdownMenu as Radix } from "radix-ui";
 import { useEffect, useState } from "react";
 import type { ListedEvent } from "@/api/client";
 import { copyText } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { MenuItem, MenuLine } from "@/components/ui/menu";
+import { PointMenu } from "@/components/ui/point-menu";
 import { useTell } from "@/components/ui/toast";
 import { addCondition } from "@/lib/filter";
 import { fromMicros, toMicros } from "@/lib/time";
@@ -34,26 +34,9 @@ export function ValueMenu({ asked, onClose, onOpen }: Props) {
   }, [asked]);
   const shown = asked ?? last;
   return (
-    <Radix.Root open={asked !== undefined} onOpenChange={(open) => !open && onClose()}>
-      <Radix.Trigger
-        aria-hidden
-        tabIndex={-1}
-        className="pointer-events-none fixed size-0"
-        style={{ left: shown?.x ?? 0, top: shown?.y ?? 0 }}
-      />
-      <Radix.Portal>
-        <Radix.Content
-          align="start"
-          sideOffset={2}
-          collisionPadding={8}
-          aria-label="Value"
-          onCloseAutoFocus={(event) => event.preventDefault()}
-          className="z-50 max-w-96 min-w-48 overflow-y-auto rounded-md border border-line bg-raised p-1 shadow-lg"
-        >
-          {shown && <Items asked={shown} onOpen={onOpen} />}
-        </Radix.Content>
-      </Radix.Portal>
-    </Radix.Root>
+    <PointMenu at={asked} label="Value" onClose={onClose}>
+      {shown && <Items asked={shown} onOpen={onOpen} />}
+    </PointMenu>
   );
 }
 

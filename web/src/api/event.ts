@@ -1,0 +1,68 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { type JsonValue, jsonEntries, jsonRoot } from "@/lib/json";
+import { api, call, type FullEvent } from "./client";
+import { keys } from "./queries";
+
+/** An event as it was sent, to the last digit: its text, what is lifted from it, and where its data is. */
+export interface EventText {
+  text: string;
+  fields: Omit<FullEvent, "data">;
+  data: JsonValue | undefined;
+}
+
+/** One event, whole. What was shown stays until the next one is there. */
+export function useEvent(sessionId: string, seq: number) {
+  const query = useQuery({
+    queryKey: keys.of(sessionId, "event", seq),
+    queryFn: ({ signal }) =>
+      call(
+        api.GET("/api/sessions/{sessionId}/events/{seq}", {
+          params: { path: { sessionId, seq } },
+          parseAs: "text",
+          signal,
+        }),
+      ),
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 30_000, // it can be 10 MB
+    placeholderData: keepPreviousData,
+  });
+  const text = query.data;
+  const event = useMemo(() => (text === undefined ? undefined : readEvent(text)), [text]);
+  return { ...query, event };
+}
+
+/** Reads all of an event but its data, which may be long and holds numbers that would be rounded. */
+export function readEvent(text: string): EventText {
+  const fields: Record<string, unknown> = {};
+  let data: JsonValue | undefined;
+  for (const { key, value } of jsonEntries(text, jsonRoot(text)).entries) {
+    if (key === "data") data = value;
+    else fields[key] = JSON.parse(text.slice(value.from, value.to));
+  }
+  return { text, fields: fields as Omit<FullEvent, "data">, data };
+}
+
+/** How many events a filter selects. */
+export function useEventCount(sessionId: string, filter: string) {
+  return useQuery({
+    queryKey: keys.of(sessionId, "count", filter),
+    queryFn: async ({ signal }) => {
+      const query = { filter, limit: 1, count: true };
+      const page = await call(
+        api.GET("/api/sessions/{sessionId}/events", { params: { path: { sessionId }, query }, signal }),
+      );
+      return page.count ?? 0;
+    },
+  });
+}
+
+/** The event next to a seq, of those a filter selects; undefined at the ends. */
+export async function neighbour(sessionId: string, seq: number, by: -1 | 1, filter: string) {
+  const side = by > 0 ? { after: seq } : { before: seq, order: "desc" as const };
+  const query = { ...side, limit: 1, filter: filter || undefined };
+  const page = await call(
+    api.GET("/api/sessions/{sessionId}/events", { params: { path: { sessionId }, query } }),
+  );
+  return page.events[0];
+}

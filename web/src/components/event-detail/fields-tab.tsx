@@ -1,0 +1,140 @@
+import { Minus, Plus } from "lucide-react";
+import { type ReactNode, useMemo } from "react";
+import type { EventText } from "@/api/event";
+import { CopyButton } from "@/components/copy-button";
+import { jsonCondition } from "@/components/json-tree/rows";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { addCondition, condition } from "@/lib/filter";
+import { jsonPlain } from "@/lib/json";
+import { kindOf } from "@/lib/kind";
+import { formatDateTime } from "@/lib/time";
+import { useView } from "@/lib/view";
+import { dataFields } from "./fields";
+
+const shownLimit = 2000;
+
+/** What is lifted from the event, and what of its data is worth a line. */
+export function FieldsTab({ event }: { event: EventText }) {
+  const { fields, text, data } = event;
+  const rest = useMemo(
+    () => (data ? dataFields(fields.event_type, text, data) : []),
+    [fields.event_type, text, data],
+  );
+  const lifted = [
+    ["type", fields.event_type],
+    ["operation", fields.operation],
+    ["target", fields.target],
+    ["process", fields.process_name],
+    ["pid", fields.pid],
+    ["source", fields.source],
+  ] as const;
+  return (
+    <div className="min-h-0 flex-1 overflow-y-auto pb-3">
+      <Section title="Event">
+        {lifted.map(([field, value]) => (
+          <Field
+            key={field}
+            label={field}
+            copied={value === null ? undefined : String(value)}
+            conditionOf={(isNot) => condition(field, value, isNot)}
+          >
+            {value === null ? (
+              <span className="text-muted">none</span>
+            ) : (
+              <span className={field === "type" ? kindOf(fields.event_type).text : ""}>
+                <SafeText text={String(value)} limit={shownLimit} />
+              </span>
+            )}
+          </Field>
+        ))}
+        {fields.timestamp_source === "received" && (
+          <Field label="time sent" copied={fields.timestamp_text}>
+            <SafeText text={fields.timestamp_text ?? "none"} limit={200} />
+            <span className="ml-2 text-muted">no time; the one above is of its receipt</span>
+          </Field>
+        )}
+        <Field label="stored" copied={fields.created_at}>
+          {formatDateTime(fields.created_at, "utc")} UTC
+        </Field>
+      </Section>
+      {rest.length > 0 && (
+        <Section title="Data">
+          {rest.map((field) => (
+            <Field
+              key={field.steps.join("\0")}
+              label={<SafeText text={field.label} limit={80} />}
+              copied={() => jsonPlain(text, field.value)}
+              conditionOf={(isNot) => jsonCondition(text, field.steps, field.value, isNot)}
+            >
+              <span
+                className={
+                  field.label === "error" ? "text-bad" : field.value.kind === "null" ? "text-muted" : ""
+                }
+              >
+                <SafeText text={field.text} limit={shownLimit} />
+              </span>
+              {field.meaning && <span className="ml-2 text-muted">{field.meaning}</span>}
+            </Field>
+          ))}
+        </Section>
+      )}
+    </div>
+  );
+}
+
+function Section({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section className="px-3 pt-3">
+      <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">{title}</h3>
+      <dl>{children}</dl>
+    </section>
+  );
+}
+
+interface FieldProps {
+  label: ReactNode;
+  /** What is copied; undefined where there is nothing. */
+  copied?: string | (() => string);
+  conditionOf?: (isNot: boolean) => string;
+  children: ReactNode;
+}
+
+function Field({ label, copied, conditionOf, children }: FieldProps) {
+  const { view, change } = useView();
+  const filter = (isNot: boolean) =>
+    conditionOf && change({ filter: addCondition(view.filter, conditionOf(isNot)) });
+  return (
+    <div className="group grid min-h-7 grid-cols-[7.5rem_minmax(0,1fr)_auto] items-start border-b border-line/60 hover:bg-hover">
+      <dt className="truncate py-1 pr-2 text-xs leading-5 text-muted">{label}</dt>
+      <dd className="max-h-40 overflow-y-auto py-1 font-mono text-xs leading-5 break-all whitespace-pre-wrap">
+        {children}
+      </dd>
+      <dd className="flex opacity-60 group-focus-within:opacity-100 group-hover:opacity-100">
+        {conditionOf && (
+          <>
+            <Button
+              look="ghost"
+              size="smallIcon"
+              aria-label="Filter for it"
+              title="Filter for it"
+              onClick={() => filter(false)}
+            >
+              <Plus size={14} />
+            </Button>
+            <Button
+              look="ghost"
+              size="smallIcon"
+              aria-label="Filter against it"
+              title="Filter against it"
+              onClick={() => filter(true)}
+            >
+              <Minus size={14} />
+            </Button>
+          </>
+        )}
+        {copied !== undefined && <CopyButton text={copied} />}
+      </dd>
+    </div>
+  );
+}

@@ -1,0 +1,150 @@
+import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
+import { kindOf } from "@/lib/kind";
+import { isContainer } from "../json-tree/rows";
+
+/** A value of the data that is worth a line of its own. */
+export interface DataField {
+  label: string;
+  steps: (string | number)[];
+  value: JsonValue;
+  /** What it says, at most 4,000 characters. */
+  text: string;
+  /** What the value means, such as a status by name. */
+  meaning?: string;
+}
+
+// What is looked at first, by kind, in the order that tells the story.
+const firstOf: Record<string, string[]> = {
+  file: [
+    "filePath",
+    "givenPath",
+    "newFilePath",
+    "newPath",
+    "linkTarget",
+    "bytesTransferred",
+    "offset",
+    "flags",
+    "error",
+    "status",
+  ],
+  process: [
+    "imagePath",
+    "commandLine",
+    "currentDirectory",
+    "interpreter",
+    "newProcessId",
+    "parentProcessId",
+    "exitCode",
+    "signalName",
+    "error",
+    "status",
+  ],
+  http: [
+    "request.method",
+    "request.url",
+    "request.http_version",
+    "response.status_code",
+    "response.reason",
+    "request.body.size",
+    "response.body.size",
+    "response.headers.Content-Type",
+    "request.headers.User-Agent",
+    "tls",
+    "role",
+  ],
+  network: [
+    "protocol",
+    "localAddress",
+    "localPort",
+    "remoteAddress",
+    "remotePort",
+    "local",
+    "local_port",
+    "remote",
+    "remote_port",
+    "bytesTransferred",
+    "error",
+    "status",
+  ],
+  packet: ["protocol", "src", "src_port", "dst", "dst_port", "length", "info_raw", "frame_number"],
+  loss: ["count", "reason", "from", "to", "cpu"],
+};
+
+// Shown in tabs of their own, or in the fields above.
+const elsewhere = new Set(["content", "metadata", "info"]);
+const maxFields = 60;
+const maxText = 4000;
+
+/** The values of the data, those of the kind first, then what else stands at its top. */
+export function dataFields(eventType: string, text: string, data: JsonValue): DataField[] {
+  const fields: DataField[] = [];
+  const seen = new Set<string>();
+  const add = (steps: (string | number)[], value: JsonValue | undefined) => {
+    const name = steps.join(".");
+    if (!value || isContainer(value) || seen.has(name) || fields.length >= maxFields) return;
+    seen.add(name);
+    const said =
+      value.kind === "string" ? jsonString(text, value, maxText) : text.slice(value.from, value.to);
+    fields.push({ label: labelOf(steps), steps, value, text: said, meaning: meaningOf(steps, said) });
+  };
+  for (const path of firstOf[kindOf(eventType).kind] ?? []) {
+    const steps = path.split(".");
+    add(steps, jsonAt(text, data, steps));
+  }
+  for (const { key, value } of jsonEntries(text, data, 200).entries)
+    if (!elsewhere.has(String(key))) add([key], value);
+  for (const { key, value } of entriesAt(text, data, "metadata")) add(["metadata", key], value);
+  return fields;
+}
+
+function entriesAt(text: string, data: JsonValue, key: string) {
+  const inner = jsonAt(text, data, [key]);
+  return inner ? jsonEntries(text, inner, 50).entries : [];
+}
+
+/** request.http_version → request http version; bytesTransferred → bytes transferred. */
+function labelOf(steps: readonly (string | number)[]): string {
+  const shown = steps[0] === "metadata" ? steps.slice(1) : steps;
+  return shown
+    .map((step) =>
+      String(step)
+        .replaceAll(/([a-z0-9])([A-Z])/g, "$1 $2")
+        .replaceAll(/[_-]/g, " ")
+        .toLowerCase(),
+    )
+    .join(" · ");
+}
+
+// NTSTATUS codes that programs under observation meet; from ntstatus.h.
+const ntStatus: Record<string, string> = {
+  "0": "success",
+  "259": "pending",
+  "-2147483643": "BUFFER_OVERFLOW",
+  "-2147483642": "NO_MORE_FILES",
+  "-1073741820": "INFO_LENGTH_MISMATCH",
+  "-1073741819": "ACCESS_VIOLATION",
+  "-1073741816": "INVALID_HANDLE",
+  "-1073741811": "INVALID_PARAMETER",
+  "-1073741809": "NO_SUCH_FILE",
+  "-1073741807": "END_OF_FILE",
+  "-1073741790": "ACCESS_DENIED",
+  "-1073741789": "BUFFER_TOO_SMALL",
+  "-1073741772": "OBJECT_NAME_NOT_FOUND",
+  "-1073741771": "OBJECT_NAME_COLLISION",
+  "-1073741766": "OBJECT_PATH_NOT_FOUND",
+  "-1073741757": "SHARING_VIOLATION",
+  "-1073741670": "INSUFFICIENT_RESOURCES",
+  "-1073741637": "NOT_SUPPORTED",
+  "-1073741515": "DLL_NOT_FOUND",
+};
+
+function meaningOf(steps: readonly (string | number)[], said: string): string | undefined {
+  const name = steps.at(-1);
+  if (name === "status" && /^-?\d{1,10}$/.test(said)) {
+    const hex = Number(said) < -4096 ? `0x${(Number(said) >>> 0).toString(16).toUpperCase()}` : "";
+    return [hex, ntStatus[said]].filter(Boolean).join(" ") || undefined;
+  }
+  if (name === "bytesTransferred" && /^\d{10}$/.test(said) && Number(said) > 0x7fffffff)
+    return `${Number(said) - 2 ** 32} as a signed number`;
+  return undefined;
+}

@@ -1,0 +1,47 @@
+import { DropdownMenu as Radix } from "radix-ui";
+import { type ReactNode, useEffect, useState } from "react";
+
+export interface Point {
+  x: number;
+  y: number;
+}
+
+interface Props {
+  /** Where on screen it opens; undefined while it is closed. */
+  at: Point | undefined;
+  label: string;
+  onClose: () => void;
+  children: ReactNode;
+}
+
+/** A menu at a point, for lists whose rows are too many to have a menu each. */
+export function PointMenu({ at, label, onClose, children }: Props) {
+  // It stays where it was while it closes.
+  const [last, setLast] = useState<Point>({ x: 0, y: 0 });
+  useEffect(() => {
+    if (at) setLast(at);
+  }, [at]);
+  const { x, y } = at ?? last;
+  return (
+    <Radix.Root open={at !== undefined} onOpenChange={(open) => !open && onClose()}>
+      <Radix.Trigger
+        aria-hidden
+        tabIndex={-1}
+        className="pointer-events-none fixed size-0"
+        style={{ left: x, top: y }}
+      />
+      <Radix.Portal>
+        <Radix.Content
+          align="start"
+          sideOffset={2}
+          collisionPadding={8}
+          aria-label={label}
+          onCloseAutoFocus={(event) => event.preventDefault()}
+          className="z-50 max-h-[70vh] max-w-96 min-w-48 overflow-y-auto rounded-md border border-line bg-raised p-1 shadow-lg"
+        >
+          {children}
+        </Radix.Content>
+      </Radix.Portal>
+    </Radix.Root>
+  );
+}
