@@ -145,6 +145,7 @@ export class KeysetFeed implements EventFeed {
       this.ask(`seq ${start}`, { before: start + 1, order: "desc", limit: pageSize }, (events, hasMore) => {
         if (events.length === 0) return this.begin("first");
         this.put(events.toReversed(), Math.max(0, this.guessIndex(start) - events.length), !hasMore, false);
+        this.wantLast();
       });
   }
 

@@ -67,7 +67,7 @@ function useBytesPerRow(scroller: React.RefObject<HTMLElement | null>): 8 | 16 {
   useEffect(() => {
     const element = scroller.current;
     if (!element) return;
-    const observer = new ResizeObserver(() => setPerRow(element.clientWidth < 520 ? 8 : 16));
+    const observer = new ResizeObserver(() => setPerRow(element.clientWidth < 525 ? 8 : 16));
     observer.observe(element);
     return () => observer.disconnect();
   }, [scroller]);
@@ -106,10 +106,13 @@ function Row({ bytes, from, perRow, offset, marked }: RowProps) {
 function Parts({ texts, marked }: { texts: string[]; marked: ByteSpan | undefined }) {
   if (!marked || marked.to <= 0 || marked.from >= texts.length) return <span>{texts.join("")}</span>;
   const from = Math.max(0, marked.from);
+  const shown = texts.slice(from, marked.to).join("");
+  const gap = shown.length > 1 ? shown.length - shown.trimEnd().length : 0;
   return (
     <span>
       {texts.slice(0, from).join("")}
-      <mark className="bg-warn text-page">{texts.slice(from, marked.to).join("")}</mark>
+      <mark className="bg-warn text-page">{shown.slice(0, shown.length - gap)}</mark>
+      {" ".repeat(gap)}
       {texts.slice(marked.to).join("")}
     </span>
   );

@@ -12,7 +12,8 @@ import { formatDateTime } from "@/lib/time";
 import { useView } from "@/lib/view";
 import { dataFields } from "./fields";
 
-const shownLimit = 2000;
+// The rest of a longer one is in the JSON and the content.
+const shownLimit = 600;
 
 /** What is lifted from the event, and what of its data is worth a line. */
 export function FieldsTab({ event }: { event: EventText }) {
@@ -107,9 +108,7 @@ function Field({ label, copied, conditionOf, children }: FieldProps) {
   return (
     <div className="group grid min-h-7 grid-cols-[7.5rem_minmax(0,1fr)_auto] items-start border-b border-line/60 hover:bg-hover">
       <dt className="truncate py-1 pr-2 text-xs leading-5 text-muted">{label}</dt>
-      <dd className="max-h-40 overflow-y-auto py-1 font-mono text-xs leading-5 break-all whitespace-pre-wrap">
-        {children}
-      </dd>
+      <dd className="py-1 font-mono text-xs leading-5 break-all whitespace-pre-wrap">{children}</dd>
       <dd className="flex opacity-60 group-focus-within:opacity-100 group-hover:opacity-100">
         {conditionOf && (
           <>

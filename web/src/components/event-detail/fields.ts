@@ -7,7 +7,7 @@ export interface DataField {
   label: string;
   steps: (string | number)[];
   value: JsonValue;
-  /** What it says, at most 4,000 characters. */
+  /** What it says, at most 1,000 characters. */
   text: string;
   /** What the value means, such as a status by name. */
   meaning?: string;
@@ -73,7 +73,7 @@ const firstOf: Record<string, string[]> = {
 // Shown in tabs of their own, or in the fields above.
 const elsewhere = new Set(["content", "metadata", "info"]);
 const maxFields = 60;
-const maxText = 4000;
+const maxText = 1000;
 
 /** The values of the data, those of the kind first, then what else stands at its top. */
 export function dataFields(eventType: string, text: string, data: JsonValue): DataField[] {

@@ -3,7 +3,7 @@ import { useIsNarrow } from "@/hooks/media";
 import { readStored, writeStored } from "@/lib/settings";
 
 const storeName = "ospulse.detail.width";
-const usual = 480;
+const usual = 560;
 const least = 320;
 
 /** A pane at the right whose width the reader chooses; on narrow screens a sheet over all. */

@@ -111,7 +111,7 @@ function CellContent({
           {isNarrow ? (
             <span className="sr-only">{typeLabel(plainText(event.event_type, 60))}</span>
           ) : (
-            <Value text={typeLabel(event.event_type)} className={kindOf(event.event_type).text} />
+            <Value text={shortType(event.event_type)} className={kindOf(event.event_type).text} />
           )}
         </>
       );
@@ -128,6 +128,11 @@ function CellContent({
       return <Value text={String(value)} className={isMono ? "font-mono text-xs" : ""} />;
     }
   }
+}
+
+/** Most types end in "operation", which tells nothing that the column does not. */
+function shortType(eventType: string): string {
+  return typeLabel(eventType).replace(/ operation$/, "");
 }
 
 function Time({ event, zone, isNarrow }: { event: ListedEvent; zone: "utc" | "local"; isNarrow: boolean }) {

@@ -1,5 +1,7 @@
 // Browsers cap the height of an element, at some 16 to 33 million pixels.
 const maxHeight = 8_000_000;
+// So many pixels at both ends are scrolled as they are: a wheel must reach the very first row.
+const edge = 20_000;
 
 /**
  * Scrolls through rows whose height together is more than a browser can hold. A short
@@ -54,7 +56,7 @@ export class LongScroll {
     if (!this.isScaled) {
       this.position = top;
     } else if (Math.abs(step) > 3 * this.viewport) {
-      this.position = (top / this.topEnd) * this.end;
+      this.position = this.clamp(mapped(top, this.topEnd, this.end));
     } else {
       this.position = this.clamp(this.position + step);
       const isStuck = (top <= 0 && this.position > 0) || (top >= this.topEnd && this.position < this.end);
@@ -85,7 +87,7 @@ export class LongScroll {
 
   /** Where the scroller must stand for its part of the whole to be that of the position. */
   settle(): number {
-    this.top = this.isScaled ? Math.round((this.position / this.end) * this.topEnd) : this.position;
+    this.top = this.isScaled ? Math.round(mapped(this.position, this.end, this.topEnd)) : this.position;
     this.base = this.top - this.position;
     return this.top;
   }
@@ -101,4 +103,11 @@ export class LongScroll {
   private clamp(position: number): number {
     return Math.max(0, Math.min(position, this.end));
   }
+}
+
+/** A place on a line of one length, on a line of another: the same near the ends, its part between them. */
+function mapped(place: number, length: number, onto: number): number {
+  if (place <= edge) return place;
+  if (place >= length - edge) return onto - (length - place);
+  return edge + ((place - edge) / (length - 2 * edge)) * (onto - 2 * edge);
 }
