@@ -5,7 +5,7 @@ import { SafeText } from "@/components/safe-text";
 import { kindOf, typeLabel } from "@/lib/kind";
 import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
-import { type Column, type ColumnId, columnInfo } from "./columns";
+import type { Column, ColumnId } from "./columns";
 import { KindBadge } from "./kind-badge";
 import { fieldValue } from "./value";
 
@@ -27,7 +27,7 @@ interface Props {
   idPrefix: string;
 }
 
-/** One row of the table. Clicks are taken by the table, by data-column and data-value. */
+/** One row of the table. Clicks are taken by the table, by data-column. */
 export const EventRow = memo(function EventRow(props: Props) {
   const { index, row, columns, isCurrent, isOpen, idPrefix } = props;
   const isEvent = row !== undefined && !("missing" in row);
@@ -75,14 +75,29 @@ function Cell({
       id={isAt ? `${props.idPrefix}-${props.index}-${column}` : undefined}
       aria-colindex={at + 1}
       data-column={column}
-      className={`flex min-w-0 items-center gap-1.5 overflow-hidden px-2 whitespace-nowrap ${
-        columnInfo[column].align === "right" ? "justify-end" : ""
-      } ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
+      className={`${cellClass[column]} ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
     >
       <CellContent {...props} column={column} event={event} />
     </div>
   );
 }
+
+// As few elements as can be: at each frame of a fast scroll, hundreds of cells are new.
+const number = "truncate px-2 text-right font-mono text-xs text-muted tabular-nums";
+const cellClass: Record<ColumnId, string> = {
+  seq: number,
+  time: "truncate px-2 font-mono text-xs tabular-nums",
+  delta: number,
+  type: "flex min-w-0 items-center gap-1.5 overflow-hidden px-2 whitespace-nowrap",
+  process: "truncate px-2",
+  pid: "truncate px-2 text-right font-mono text-xs tabular-nums",
+  operation: "truncate px-2",
+  target: "truncate px-2 font-mono text-xs",
+  preview: "truncate px-2 font-mono text-xs text-muted",
+  source: "truncate px-2",
+};
+// A value is a bdi; the table's menu opens on it.
+const valueClass = "cursor-pointer decoration-dotted underline-offset-2 hover:underline";
 
 function CellContent({
   column,
@@ -93,17 +108,13 @@ function CellContent({
 }: Pick<Props, "zone" | "isNarrow" | "previousTime"> & { column: ColumnId; event: ListedEvent }) {
   switch (column) {
     case "seq":
-      return <span className="font-mono text-xs text-muted tabular-nums">{event.seq}</span>;
+      return event.seq;
     case "time":
       return <Time event={event} zone={zone} isNarrow={isNarrow} />;
     case "delta":
-      return (
-        <span className="font-mono text-xs text-muted tabular-nums">
-          {previousTime === undefined
-            ? ""
-            : formatDuration(toMicros(event.timestamp) - toMicros(previousTime))}
-        </span>
-      );
+      return previousTime === undefined
+        ? null
+        : formatDuration(toMicros(event.timestamp) - toMicros(previousTime));
     case "type":
       return (
         <>
@@ -111,21 +122,20 @@ function CellContent({
           {isNarrow ? (
             <span className="sr-only">{typeLabel(plainText(event.event_type, 60))}</span>
           ) : (
-            <Value text={shortType(event.event_type)} className={kindOf(event.event_type).text} />
+            <SafeText
+              text={shortType(event.event_type)}
+              limit={cellLimit}
+              className={`min-w-0 truncate ${valueClass} ${kindOf(event.event_type).text}`}
+            />
           )}
         </>
       );
     case "preview":
-      return (
-        <span className="truncate font-mono text-xs text-muted">
-          <SafeText text={event.preview} limit={cellLimit} />
-        </span>
-      );
+      return <SafeText text={event.preview} limit={cellLimit} />;
     default: {
       const value = fieldValue(event, column)?.value ?? null;
       if (value === null) return <span className="text-muted">–</span>;
-      const isMono = column === "target" || column === "pid";
-      return <Value text={String(value)} className={isMono ? "font-mono text-xs" : ""} />;
+      return <SafeText text={String(value)} limit={cellLimit} className={valueClass} />;
     }
   }
 }
@@ -136,26 +146,13 @@ function shortType(eventType: string): string {
 }
 
 function Time({ event, zone, isNarrow }: { event: ListedEvent; zone: "utc" | "local"; isNarrow: boolean }) {
-  const text = formatClock(event.timestamp, zone);
-  const isReceived = event.timestamp_source === "received";
+  const clock = formatClock(event.timestamp, zone);
+  const text = isNarrow ? clock.slice(0, 8) : clock;
+  if (event.timestamp_source === "agent") return text;
   return (
-    <span
-      className={`font-mono text-xs tabular-nums ${isReceived ? "text-warn" : ""}`}
-      title={isReceived ? "The agent told no time; this is when it was received" : undefined}
-    >
-      {isNarrow ? text.slice(0, 8) : text}
-      {isReceived && <span className="sr-only"> (received)</span>}
-    </span>
-  );
-}
-
-function Value({ text, className = "" }: { text: string; className?: string }) {
-  return (
-    <span
-      data-value
-      className={`min-w-0 cursor-pointer truncate decoration-dotted underline-offset-2 hover:underline ${className}`}
-    >
-      <SafeText text={text} limit={cellLimit} />
+    <span className="text-warn" title="The agent told no time; this is when it was received">
+      {text}
+      <span className="sr-only"> (received)</span>
     </span>
   );
 }

@@ -73,7 +73,7 @@ export function EventTable(props: EventTableProps) {
     if (Number.isNaN(index)) return;
     const column = target.closest<HTMLElement>("[data-column]")?.dataset.column as ColumnId | undefined;
     cursor.set(index, column);
-    if (column && (isContext || target.closest("[data-value]"))) {
+    if (column && (isContext || isValue(target, column))) {
       event.preventDefault();
       ask(index, column, { x: event.clientX, y: event.clientY });
     } else if (!isContext && !hasSelection()) {
@@ -211,6 +211,11 @@ function useNewCount(state: FeedState, isAtEdge: boolean): number {
   if (isAtEdge && left !== undefined) setLeft(undefined);
   if (!isAtEdge && left === undefined && count !== undefined) setLeft(count);
   return left === undefined || count === undefined ? 0 : Math.max(0, count - left);
+}
+
+/** Whether it is the text of a value, which has a menu, and not the room around it. */
+function isValue(target: HTMLElement, column: ColumnId): boolean {
+  return column !== "preview" && target.closest("bdi") !== null;
 }
 
 /** Whoever marks text to copy it does not want to open anything. */
