@@ -1,13 +1,73 @@
+import { Link2 } from "lucide-react";
+import { useRef } from "react";
+import { copyText } from "@/components/copy-button";
+import { Button } from "@/components/ui/button";
+import { useTell } from "@/components/ui/toast";
+import { useShortcut } from "@/hooks/shortcuts";
+import { and } from "@/lib/filter";
 import { useView } from "@/lib/view";
+import { FilterField, focusIn } from "./filter-field";
+import { FilterHelp } from "./filter-help";
+import { FilterMenu } from "./filter-menu";
+import { useDraft } from "./use-draft";
+import { ViewChips } from "./view-chips";
 
-export function FilterBar(_: { sessionId: string }) {
+/** What the view is selected by: the filter, and beside it the process and the span. */
+export function FilterBar({ sessionId }: { sessionId: string }) {
   const { view, change } = useView();
+  const draft = useDraft(sessionId);
+  const tell = useTell();
+  const bar = useRef<HTMLDivElement>(null);
+  const focus = () => focusIn(bar.current);
+  useShortcut("/", "Write a filter", "Filter", focus);
+
+  const share = async () => {
+    try {
+      await copyText(location.href);
+      tell("The link to this view is copied");
+    } catch {
+      tell("This browser does not let the page copy. Take the address from its bar.", { bad: true });
+    }
+  };
+
   return (
-    <input
-      aria-label="Filter"
-      defaultValue={view.filter}
-      onKeyDown={(event) => event.key === "Enter" && change({ filter: event.currentTarget.value })}
-      className="h-8 min-w-48 flex-1 rounded-md border border-line bg-page px-2 font-mono"
-    />
+    <div
+      ref={bar}
+      role="search"
+      className="flex min-w-0 flex-[1_1_22rem] flex-wrap items-center gap-x-1 gap-y-1.5"
+    >
+      <div className="flex min-w-0 flex-[1_1_18rem] items-center gap-0.5">
+        <FilterField
+          sessionId={sessionId}
+          draft={draft}
+          before={
+            <FilterMenu
+              draft={draft.text}
+              onChoose={(filter) => {
+                draft.run(filter);
+                focus();
+              }}
+            />
+          }
+        />
+        <FilterHelp
+          onInsert={(example) => {
+            draft.put(and(draft.text, example));
+            // The popover gives the focus back first.
+            setTimeout(focus);
+          }}
+        />
+        <Button
+          look="ghost"
+          size="icon"
+          aria-label="Copy the link to this view"
+          title="Copy the link to this view"
+          onClick={() => void share()}
+        >
+          <Link2 size={16} />
+        </Button>
+      </div>
+      <ViewChips view={view} onClear={change} />
+    </div>
   );
 }

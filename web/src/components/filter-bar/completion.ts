@@ -1,0 +1,191 @@
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { api, call, type SessionDetail } from "@/api/client";
+import { keys } from "@/api/queries";
+import {
+  type FieldInfo,
+  fieldInfo,
+  fields,
+  operatorsOf,
+  type Place,
+  pathsOf,
+  placeAt,
+  typeClause,
+  writeValue,
+} from "@/lib/filter-language";
+import { formatShort } from "@/lib/number";
+import { plainText } from "@/lib/text";
+
+/** One thing that can be put in at the cursor. */
+export interface Suggestion {
+  /** What is shown: never with a hidden character. */
+  label: string;
+  detail: string;
+  insert: string;
+  kind: "field" | "operator" | "value" | "path" | "joint";
+}
+
+export interface Suggestions {
+  /** Where what is replaced begins; it ends at the cursor. */
+  from: number;
+  items: Suggestion[];
+}
+
+const most = 50;
+
+/** Gives what can stand at a place of the filter; what it asks the backend for is kept. */
+export async function suggest(
+  text: string,
+  cursor: number,
+  source: SuggestionSource,
+): Promise<Suggestions | undefined> {
+  const place = placeAt(text, cursor);
+  const items = await itemsFor(place, text, source);
+  return items.length === 0 ? undefined : { from: place.from, items };
+}
+
+async function itemsFor(place: Place, text: string, source: SuggestionSource): Promise<Suggestion[]> {
+  switch (place.wants) {
+    case "condition":
+      return /^data[.[]/i.test(place.typed)
+        ? matching(pathItems(await source.paths(typeClause(text)?.types)), place.typed)
+        : matching(fields.map(fieldItem), place.typed);
+    case "comparison":
+      return matching(
+        operatorsOf(place.field).map(({ text: operator, about }) => ({
+          label: operator,
+          detail: about,
+          insert: operator.endsWith("in") ? `${operator} (` : `${operator} `,
+          kind: "operator" as const,
+        })),
+        place.typed,
+      );
+    case "value":
+      return matching(await valueItems(place.field, place.comparison, source), place.typed);
+    case "joint":
+      return ["and", "or"].map((word) => ({ label: word, detail: "", insert: `${word} `, kind: "joint" }));
+  }
+}
+
+function fieldItem(field: FieldInfo): Suggestion {
+  const insert = field.type === "data" ? field.name : `${field.name} `;
+  return { label: field.name, detail: field.about, insert, kind: "field" };
+}
+
+function pathItems(paths: readonly { path: string; type: string }[]): Suggestion[] {
+  return paths.map(({ path, type }) => ({
+    label: plainText(path, 200),
+    detail: type,
+    insert: `${path} `,
+    kind: "path" as const,
+  }));
+}
+
+async function valueItems(
+  field: string,
+  comparison: string,
+  source: SuggestionSource,
+): Promise<Suggestion[]> {
+  const facet = facetFor(field, comparison);
+  if (!facet) return [];
+  return (await source.values(facet)).map(({ value, count }) => ({
+    label: plainText(value, 120),
+    detail: formatShort(count),
+    insert: writeValue(field, facet === "extension" ? `.${value.replace(/^\./, "")}` : value),
+    kind: "value" as const,
+  }));
+}
+
+type FacetField = "type" | "operation" | "process" | "source" | "pid" | "target" | "host" | "extension";
+
+/** The counts that know values of a field; of a target's parts, hosts and extensions. */
+function facetFor(field: string, comparison: string): FacetField | undefined {
+  const name = fieldInfo(field)?.name;
+  if (name === "target") {
+    if (comparison.endsWith("contains")) return "host";
+    return comparison.endsWith("endswith") ? "extension" : "target";
+  }
+  return (["type", "operation", "process", "source", "pid"] as const).find((known) => known === name);
+}
+
+/** What begins with what was typed, then what has it anywhere. */
+function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
+  const wanted = typed.toLowerCase();
+  if (wanted === "") return items.slice(0, most);
+  const starts: Suggestion[] = [];
+  const has: Suggestion[] = [];
+  for (const item of items) {
+    const label = item.label.toLowerCase();
+    if (label.startsWith(wanted)) starts.push(item);
+    else if (label.includes(wanted)) has.push(item);
+  }
+  return [...starts, ...has].slice(0, most);
+}
+
+export interface SuggestionSource {
+  values: (field: FacetField) => Promise<readonly { value: string; count: number }[]>;
+  /** Paths in the data of events of these types, of the most frequent ones without. */
+  paths: (types?: readonly string[]) => Promise<readonly { path: string; type: string }[]>;
+}
+
+/** Asks the backend about the session on screen, and each thing once in half a minute. */
+export function useSuggestionSource(sessionId: string): SuggestionSource {
+  const queries = useQueryClient();
+  return useMemo(
+    () => ({
+      values: (field) =>
+        queries
+          .fetchQuery({
+            queryKey: keys.of(sessionId, "facet", field, "", 200),
+            staleTime: 30_000,
+            queryFn: ({ signal }) =>
+              call(
+                api.GET("/api/sessions/{sessionId}/facets", {
+                  params: { path: { sessionId }, query: { field, limit: 200 } },
+                  signal,
+                }),
+              ),
+          })
+          .then((facet) => facet.values)
+          .catch(() => []),
+      paths: async (types) => {
+        const counts = queries.getQueryData<SessionDetail>(keys.session(sessionId))?.event_counts ?? {};
+        const frequent = Object.entries(counts).sort((a, b) => b[1] - a[1]);
+        const asked = types ?? frequent.slice(0, 6).map(([type]) => type);
+        const found = await Promise.all(
+          asked.slice(0, 6).map((type) => pathsOfType(queries, sessionId, type).catch(() => [])),
+        );
+        return [...new Map(found.flat().map((entry) => [entry.path, entry])).values()];
+      },
+    }),
+    [queries, sessionId],
+  );
+}
+
+/** The paths of one event of a type; a short one stands for all where there is one. */
+function pathsOfType(queries: QueryClient, sessionId: string, type: string) {
+  return queries.fetchQuery({
+    queryKey: keys.of(sessionId, "paths", type),
+    staleTime: 300_000,
+    queryFn: async ({ signal }) => {
+      const page = await call(
+        api.GET("/api/sessions/{sessionId}/events", {
+          params: {
+            path: { sessionId },
+            query: { filter: `type = ${writeValue("type", type)}`, limit: 10 },
+          },
+          signal,
+        }),
+      );
+      const shortest = page.events.find((event) => !event.preview_is_cut) ?? page.events[0];
+      if (!shortest) return [];
+      const whole = await call(
+        api.GET("/api/sessions/{sessionId}/events/{seq}", {
+          params: { path: { sessionId, seq: shortest.seq } },
+          signal,
+        }),
+      );
+      return pathsOf(whole.data);
+    },
+  });
+}

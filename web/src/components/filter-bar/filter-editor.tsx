@@ -1,0 +1,204 @@
+import "./filter-editor.css";
+import {
+  acceptCompletion,
+  autocompletion,
+  type CompletionContext,
+  startCompletion,
+} from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { Compartment, EditorState, Prec, Transaction } from "@codemirror/state";
+import {
+  Decoration,
+  EditorView,
+  highlightSpecialChars,
+  keymap,
+  placeholder,
+  ViewPlugin,
+  type ViewUpdate,
+} from "@codemirror/view";
+import { useEffect, useRef } from "react";
+import { type Fault, tokenize } from "@/lib/filter-language";
+import { plainText } from "@/lib/text";
+import { type SuggestionSource, suggest } from "./completion";
+
+export interface FilterInputProps {
+  text: string;
+  /** Goes up whenever the text was changed by anything but typing here. */
+  revision: number;
+  fault: Fault | undefined;
+  /** Attributes of the field itself: its name, whether it is valid, what describes it. */
+  attributes: Record<string, string>;
+  onChange: (text: string) => void;
+  onRun: () => void;
+  onRestore: () => void;
+  /** Asks for an older (1) or newer (-1) filter; false when there is none to walk to. */
+  onWalk: (step: 1 | -1) => boolean;
+  source: SuggestionSource;
+}
+
+interface Props extends FilterInputProps {
+  /** Where the plain field's cursor was, if it had the focus. */
+  start: { from: number; to: number } | undefined;
+}
+
+/** The editor of the filter's one line. Loaded when the page has time for it. */
+export default function FilterEditor(props: Props) {
+  const place = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView>(null);
+  const latest = useRef(props);
+  const { revision, fault, attributes } = props;
+  useEffect(() => {
+    latest.current = props;
+  });
+
+  useEffect(() => {
+    if (!place.current) return;
+    const { start, text } = latest.current;
+    const editor = new EditorView({
+      parent: place.current,
+      state: EditorState.create({
+        doc: text,
+        selection: start && {
+          anchor: Math.min(start.from, text.length),
+          head: Math.min(start.to, text.length),
+        },
+        extensions: extensions(latest),
+      }),
+    });
+    view.current = editor;
+    if (start) editor.focus();
+    return () => editor.destroy();
+  }, []);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is typed comes back as text, later than it was typed
+  useEffect(() => {
+    const { text } = latest.current;
+    const editor = view.current;
+    if (!editor || editor.state.doc.toString() === text) return;
+    editor.dispatch({
+      changes: { from: 0, to: editor.state.doc.length, insert: text },
+      selection: { anchor: text.length },
+    });
+  }, [revision]);
+
+  useEffect(() => {
+    view.current?.dispatch({ effects: marks.reconfigure(faultMark(fault)) });
+  }, [fault]);
+
+  const described = JSON.stringify(attributes);
+  useEffect(() => {
+    view.current?.dispatch({
+      effects: fieldAttributes.reconfigure(EditorView.contentAttributes.of(JSON.parse(described))),
+    });
+  }, [described]);
+
+  return <div ref={place} className="filter-editor h-full min-w-0 flex-1 overflow-hidden" />;
+}
+
+const marks = new Compartment();
+const fieldAttributes = new Compartment();
+
+function extensions(latest: { current: Props }) {
+  const run = (act: (props: Props) => unknown) => () => act(latest.current) !== false;
+  const walk = (step: 1 | -1) => () => latest.current.onWalk(step);
+  return [
+    // A separator that no text has: so a line break is a mark in the one line, and is kept.
+    EditorState.lineSeparator.of("\u{10fffe}\u{10fffe}"),
+    history(),
+    autocompletion({
+      override: [(context) => complete(context, latest.current.source)],
+      icons: false,
+      closeOnBlur: true,
+      activateOnCompletion: (completion) => completion.type !== "value",
+    }),
+    keymap.of([
+      { key: "Tab", run: acceptCompletion },
+      { key: "Enter", run: run((props) => props.onRun()) },
+      { key: "Escape", run: run((props) => props.onRestore()) },
+      { key: "ArrowUp", run: walk(1) },
+      { key: "ArrowDown", run: walk(-1) },
+      { key: "Alt-ArrowDown", run: startCompletion },
+    ]),
+    keymap.of([...historyKeymap, ...defaultKeymap]),
+    placeholder("Filter: type = …, process: curl, or a text"),
+    highlightSpecialChars({
+      specialChars:
+        /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|\u034f/gu,
+      render: (code) => {
+        const mark = document.createElement("span");
+        mark.className = "filter-hidden";
+        mark.textContent = plainText(String.fromCodePoint(code));
+        mark.title = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+        return mark;
+      },
+    }),
+    colors,
+    marks.of([]),
+    fieldAttributes.of([]),
+    EditorView.updateListener.of((update) => {
+      if (update.docChanged && isTyped(update)) latest.current.onChange(update.state.doc.toString());
+    }),
+    Prec.lowest(EditorView.contentAttributes.of({ spellcheck: "false", autocapitalize: "off" })),
+  ];
+}
+
+/** Whether a person changed the text, and not this component. */
+function isTyped(update: ViewUpdate): boolean {
+  return update.transactions.some(
+    (transaction) => transaction.annotation(Transaction.userEvent) !== undefined,
+  );
+}
+
+async function complete(context: CompletionContext, source: SuggestionSource) {
+  const text = context.state.doc.toString();
+  const found = await suggest(text, context.pos, source);
+  if (!found || context.aborted) return null;
+  const typed = text.slice(found.from, context.pos);
+  // Between two conditions nobody wants to be asked, nor before a single letter is there.
+  if (!context.explicit && typed === "" && found.items[0]?.kind === "joint") return null;
+  if (!context.explicit && text === "") return null;
+  if (found.items.length === 1 && found.items[0]?.insert.trim() === typed) return null;
+  return {
+    from: found.from,
+    filter: false,
+    options: found.items.map((item) => ({
+      label: item.insert,
+      displayLabel: item.label,
+      detail: item.detail,
+      type: item.kind,
+      apply: item.insert,
+    })),
+  };
+}
+
+const colors = ViewPlugin.fromClass(
+  class {
+    decorations;
+    constructor(view: EditorView) {
+      this.decorations = colorsOf(view);
+    }
+    update(update: ViewUpdate) {
+      if (update.docChanged) this.decorations = colorsOf(update.view);
+    }
+  },
+  { decorations: (plugin) => plugin.decorations },
+);
+
+function colorsOf(view: EditorView) {
+  return Decoration.set(
+    tokenize(view.state.doc.toString()).map((token) =>
+      Decoration.mark({ class: `filter-${token.kind}` }).range(token.from, token.to),
+    ),
+  );
+}
+
+/** Underlines a fault; one at the end marks the last character. */
+function faultMark(fault: Fault | undefined) {
+  if (!fault) return [];
+  return EditorView.decorations.of((view) => {
+    const to = Math.min(Math.max(fault.to, fault.from), view.state.doc.length);
+    const from = fault.from < to ? fault.from : to - 1;
+    if (from < 0) return Decoration.none;
+    return Decoration.set(Decoration.mark({ class: "filter-fault" }).range(from, to));
+  });
+}

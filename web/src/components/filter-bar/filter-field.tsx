@@ -1,0 +1,152 @@
+import { CornerDownLeft, X } from "lucide-react";
+import { lazy, type ReactNode, Suspense, useEffect, useId, useRef, useState } from "react";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { useSuggestionSource } from "./completion";
+import type { FilterInputProps } from "./filter-editor";
+import type { Draft } from "./use-draft";
+
+const FilterEditor = lazy(() => import("./filter-editor"));
+
+/** The field that the filter is written in, with what is wrong with it below. */
+export function FilterField({
+  sessionId,
+  draft,
+  before,
+}: {
+  sessionId: string;
+  draft: Draft;
+  before: ReactNode;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const problem = useId();
+  const source = useSuggestionSource(sessionId);
+  const attributes: Record<string, string> = {
+    "aria-label": "Filter",
+    ...(draft.fault ? { "aria-invalid": "true", "aria-describedby": problem } : {}),
+  };
+  const props: FilterInputProps = {
+    text: draft.text,
+    revision: draft.revision,
+    fault: draft.fault,
+    attributes,
+    source,
+    onChange: draft.type,
+    onRun: () => draft.run(),
+    onRestore: draft.restore,
+    onWalk: draft.walk,
+  };
+  return (
+    <div
+      ref={box}
+      role="group"
+      className={`relative flex h-8 min-w-0 flex-1 items-center rounded-md border bg-page font-mono text-sm focus-within:outline-2 focus-within:outline-accent ${draft.fault ? "border-bad" : "border-line"}`}
+      onBlur={(event) => {
+        // Going to another window is no sign that the filter is ready.
+        if (document.hasFocus() && !event.currentTarget.contains(event.relatedTarget)) draft.run();
+      }}
+    >
+      {before}
+      <Field {...props} />
+      {draft.isNew ? (
+        <Button
+          look="ghost"
+          size="small"
+          className="mr-0.5 h-6 font-sans text-accent"
+          title="Run the filter (Enter)"
+          onClick={() => draft.run()}
+        >
+          <CornerDownLeft size={13} aria-hidden /> Run
+        </Button>
+      ) : (
+        draft.text !== "" && (
+          <Button
+            look="ghost"
+            size="smallIcon"
+            className="mr-0.5 size-6! text-muted"
+            aria-label="Clear the filter"
+            title="Clear the filter"
+            onClick={() => {
+              draft.run("");
+              focusIn(box.current);
+            }}
+          >
+            <X size={14} />
+          </Button>
+        )
+      )}
+      <div role="status" id={problem} className="contents">
+        {draft.fault && (
+          <p className="absolute top-full -left-px z-20 mt-1 max-w-full rounded-md border border-bad bg-bad-soft px-2 py-1 font-sans text-xs break-words text-bad shadow-lg">
+            <SafeText text={`Column ${columnOf(draft)}: ${draft.fault.text}`} limit={500} />
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function columnOf({ text, fault }: Draft): number {
+  return [...text.slice(0, fault?.from ?? 0)].length + 1;
+}
+
+/** Puts the cursor into the field, whichever of the two it is. */
+export function focusIn(box: HTMLElement | null): void {
+  box?.querySelector<HTMLElement>(".cm-content, textarea")?.focus();
+}
+
+/** A plain field first, so that the page is there at once; then the editor, with what was typed. */
+function Field(props: FilterInputProps) {
+  const [wanted, setWanted] = useState(false);
+  const plain = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setWanted(true), 400);
+    return () => clearTimeout(timer);
+  }, []);
+  const fallback = <PlainField {...props} ref={plain} onFocus={() => setWanted(true)} />;
+  if (!wanted) return fallback;
+  return (
+    <Suspense fallback={fallback}>
+      <Editor {...props} plain={plain} />
+    </Suspense>
+  );
+}
+
+function Editor({
+  plain,
+  ...props
+}: FilterInputProps & { plain: React.RefObject<HTMLTextAreaElement | null> }) {
+  const field = plain.current;
+  const start =
+    field && document.activeElement === field
+      ? { from: field.selectionStart, to: field.selectionEnd }
+      : undefined;
+  return <FilterEditor {...props} start={start} />;
+}
+
+function PlainField({
+  ref,
+  onFocus,
+  ...props
+}: FilterInputProps & { ref: React.Ref<HTMLTextAreaElement>; onFocus: () => void }) {
+  return (
+    <textarea
+      ref={ref}
+      rows={1}
+      spellCheck={false}
+      {...props.attributes}
+      value={props.text}
+      placeholder="Filter: type = …, process: curl, or a text"
+      className="h-full min-w-0 flex-1 resize-none overflow-hidden bg-transparent leading-[1.875rem] whitespace-pre outline-none placeholder:text-muted"
+      onFocus={onFocus}
+      onChange={(event) => props.onChange(event.target.value)}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") props.onRun();
+        else if (event.key === "Escape") props.onRestore();
+        else if (event.key === "ArrowUp" && props.onWalk(1)) event.preventDefault();
+        else if (event.key === "ArrowDown" && props.onWalk(-1)) event.preventDefault();
+        if (event.key === "Enter") event.preventDefault();
+      }}
+    />
+  );
+}

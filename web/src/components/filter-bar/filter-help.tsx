@@ -1,0 +1,64 @@
+import { CircleQuestionMark } from "lucide-react";
+import { Popover } from "radix-ui";
+import { useState } from "react";
+import { Button } from "@/components/ui/button";
+
+const examples: readonly (readonly [filter: string, about: string])[] = [
+  ["invoice", "has this text anywhere"],
+  ["type = http_network_operation", "one type of event"],
+  ["process: curl and not operation: ReadFile", "and, or, not, ( )"],
+  ["target contains .ssh", "a part of the path, URL or address"],
+  ["target: /tmp/*.sh", "a pattern: * any text, ? one character"],
+  ["operation in (WriteFile, RenameFile, DeleteFile)", "one of several"],
+  ["pid in (102, 4711)", "processes by number"],
+  ["data.request.method = POST", "whatever the agent sent, by its path"],
+  ["data.response.status_code >= 400", "numbers in it are compared"],
+  ["exists data.content and data.bytesTransferred > 1e6", "events that have a field"],
+];
+
+/** The filter language by ten examples, each put into the filter by a click. */
+export function FilterHelp({ onInsert }: { onInsert: (example: string) => void }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <Popover.Root open={open} onOpenChange={setOpen}>
+      <Popover.Trigger asChild>
+        <Button look="ghost" size="icon" aria-label="How filters are written" title="How filters are written">
+          <CircleQuestionMark size={16} />
+        </Button>
+      </Popover.Trigger>
+      <Popover.Portal>
+        <Popover.Content
+          align="end"
+          sideOffset={4}
+          collisionPadding={8}
+          aria-label="How filters are written"
+          className="z-50 max-h-(--radix-popover-content-available-height) w-[34rem] max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised p-2 shadow-lg"
+        >
+          <p className="px-2 pb-1.5 text-xs text-muted">Click an example to put it into the filter.</p>
+          <ul>
+            {examples.map(([filter, about]) => (
+              <li key={filter}>
+                <button
+                  type="button"
+                  className="grid w-full items-baseline gap-x-3 rounded px-2 py-1 text-left hover:bg-hover sm:grid-cols-[1fr_auto]"
+                  onClick={() => {
+                    setOpen(false);
+                    onInsert(filter);
+                  }}
+                >
+                  <code className="font-mono text-xs break-words text-accent">{filter}</code>
+                  <span className="text-xs text-muted">{about}</span>
+                </button>
+              </li>
+            ))}
+          </ul>
+          <p className="border-t border-line px-2 pt-2 text-xs text-muted">
+            A value with spaces or signs stands in quotes: <code className="font-mono">'it''s a b'</code>. In
+            them nothing is a pattern. <kbd className="font-mono">Tab</kbd> takes a suggestion,{" "}
+            <kbd className="font-mono">↑</kbd> in an empty filter the one before.
+          </p>
+        </Popover.Content>
+      </Popover.Portal>
+    </Popover.Root>
+  );
+}

@@ -1,0 +1,59 @@
+import { ChevronDown, History } from "lucide-react";
+import { useState } from "react";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { Menu, MenuItem, MenuLabel, MenuLine } from "@/components/ui/menu";
+import { forgetRecent, useFilters } from "./filter-store";
+import { SavedFilters } from "./saved-filters";
+
+/** The filters that were used last, and those with a name. */
+export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filter: string) => void }) {
+  const { recent, saved } = useFilters();
+  const [isEditing, setEditing] = useState(false);
+  return (
+    <>
+      <Menu
+        align="start"
+        trigger={
+          <Button
+            look="ghost"
+            size="smallIcon"
+            className="h-full! w-10! gap-0.5! rounded-r-none text-muted"
+            aria-label="Recent and saved filters"
+            title="Recent and saved filters"
+          >
+            <History size={14} />
+            <ChevronDown size={11} />
+          </Button>
+        }
+      >
+        {saved.length > 0 && <MenuLabel>Saved</MenuLabel>}
+        {saved.map((entry) => (
+          <MenuItem key={entry.name} onSelect={() => onChoose(entry.filter)}>
+            <SafeText text={entry.name} limit={80} className="truncate" />
+          </MenuItem>
+        ))}
+        <MenuItem onSelect={() => setEditing(true)}>
+          {draft.trim() === "" ? "Saved filters…" : "Save this filter…"}
+        </MenuItem>
+        <MenuLine />
+        <MenuLabel>Recent</MenuLabel>
+        {recent.length === 0 && (
+          <p className="px-2 py-1.5 text-xs text-muted">Filters that you run appear here.</p>
+        )}
+        {recent.map((filter) => (
+          <MenuItem key={filter} onSelect={() => onChoose(filter)}>
+            <SafeText text={filter} limit={120} className="truncate font-mono text-xs" />
+          </MenuItem>
+        ))}
+        {recent.length > 0 && (
+          <>
+            <MenuLine />
+            <MenuItem onSelect={forgetRecent}>Forget the recent ones</MenuItem>
+          </>
+        )}
+      </Menu>
+      {isEditing && <SavedFilters draft={draft} onClose={() => setEditing(false)} onChoose={onChoose} />}
+    </>
+  );
+}

@@ -1,0 +1,113 @@
+import { Trash2 } from "lucide-react";
+import { type FormEvent, useState } from "react";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { Dialog } from "@/components/ui/dialog";
+import { plainText } from "@/lib/text";
+import { deleteFilter, renameFilter, type SavedFilter, saveFilter, useFilters } from "./filter-store";
+
+const field =
+  "h-8 w-full min-w-0 rounded-md border border-line bg-page px-2 placeholder:text-muted aria-invalid:border-bad";
+
+interface Props {
+  draft: string;
+  onClose: () => void;
+  onChoose: (filter: string) => void;
+}
+
+/** Saves the filter under a name; renames and deletes those that have one. */
+export function SavedFilters({ draft, onClose, onChoose }: Props) {
+  const { saved } = useFilters();
+  const [name, setName] = useState("");
+  const isTaken = saved.some((entry) => entry.name === name.trim());
+  const save = (event: FormEvent) => {
+    event.preventDefault();
+    if (name.trim() === "") return;
+    saveFilter(name.trim(), draft);
+    onClose();
+  };
+  return (
+    <Dialog open onClose={onClose} title="Saved filters" description="They are kept in this browser.">
+      {draft.trim() !== "" && (
+        <form onSubmit={save} className="mb-4 space-y-2">
+          <label className="block">
+            <span className="mb-1 block text-xs text-muted">
+              A name for <SafeText text={draft} limit={200} className="font-mono text-ink" />
+            </span>
+            <span className="flex gap-2">
+              <input
+                className={field}
+                value={name}
+                maxLength={80}
+                onChange={(event) => setName(event.target.value)}
+              />
+              <Button look="primary" type="submit" disabled={name.trim() === ""}>
+                {isTaken ? "Replace" : "Save"}
+              </Button>
+            </span>
+          </label>
+        </form>
+      )}
+      {saved.length === 0 ? (
+        <p className="text-muted">
+          {draft.trim() === "" ? "None yet. Write a filter first, then save it here." : "None yet."}
+        </p>
+      ) : (
+        <ul className="space-y-2">
+          {saved.map((entry) => (
+            <Entry
+              key={entry.name}
+              entry={entry}
+              onChoose={() => {
+                onClose();
+                onChoose(entry.filter);
+              }}
+            />
+          ))}
+        </ul>
+      )}
+    </Dialog>
+  );
+}
+
+function Entry({ entry, onChoose }: { entry: SavedFilter; onChoose: () => void }) {
+  const [name, setName] = useState(entry.name);
+  const [isTaken, setTaken] = useState(false);
+  const rename = () => {
+    const isDone = renameFilter(entry.name, name.trim());
+    setTaken(!isDone && name.trim() !== "");
+    if (!isDone && name.trim() === "") setName(entry.name);
+  };
+  const shown = plainText(entry.name, 80);
+  return (
+    <li className="flex items-start gap-1.5">
+      <div className="min-w-0 flex-1">
+        <input
+          aria-label={`Name of ${shown}`}
+          aria-invalid={isTaken}
+          className={field}
+          value={name}
+          maxLength={80}
+          onChange={(event) => setName(event.target.value)}
+          onBlur={rename}
+          onKeyDown={(event) => event.key === "Enter" && rename()}
+        />
+        <p className={`mt-0.5 truncate px-2 text-xs ${isTaken ? "text-bad" : "font-mono text-muted"}`}>
+          {isTaken ? "Another one has this name" : <SafeText text={entry.filter} limit={200} />}
+        </p>
+      </div>
+      <Button onClick={onChoose} aria-label={`Use ${shown}`}>
+        Use
+      </Button>
+      <Button
+        look="ghost"
+        size="icon"
+        aria-label={`Delete ${shown}`}
+        title="Delete"
+        onClick={() => deleteFilter(entry.name)}
+      >
+        <Trash2 size={15} />
+      </Button>
+    </li>
+  );
+}

@@ -1,0 +1,123 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { ApiError, api, call } from "@/api/client";
+import { keys } from "@/api/queries";
+import { type Fault, faultOf } from "@/lib/filter-language";
+import { useView } from "@/lib/view";
+import { recentFilters, rememberFilter } from "./filter-store";
+
+const checkMillis = 250;
+
+export interface Draft {
+  text: string;
+  revision: number;
+  /** Whether the view still shows another filter. */
+  isNew: boolean;
+  /** What is wrong with it; what merely is not there yet counts once it was to be run. */
+  fault: Fault | undefined;
+  type: (text: string) => void;
+  /** Puts another text there, without running it. */
+  put: (text: string) => void;
+  /** Has the view show it, unless something is wrong with it. */
+  run: (text?: string) => void;
+  restore: () => void;
+  walk: (step: 1 | -1) => boolean;
+}
+
+/** The filter as it is being written: the view keeps the last one that was run. */
+export function useDraft(sessionId: string): Draft {
+  const { view, change } = useView();
+  const queries = useQueryClient();
+  const [draft, setDraft] = useState({ text: view.filter, revision: 0 });
+  const [applied, setApplied] = useState(view.filter);
+  const [attempted, setAttempted] = useState<string>();
+  const walked = useRef<{ at: number; text: string }>(undefined);
+  const newest = useRef(draft.text);
+
+  const put = (text: string) => {
+    newest.current = text;
+    setDraft((now) => ({ text, revision: now.revision + 1 }));
+  };
+  // The filter was changed elsewhere: by a click on a value, or in the history of the browser.
+  if (applied !== view.filter) {
+    setApplied(view.filter);
+    setDraft((now) => ({ text: view.filter, revision: now.revision + 1 }));
+  }
+  useEffect(() => {
+    newest.current = view.filter;
+  }, [view.filter]);
+
+  const check = (text: string) => ({
+    queryKey: keys.of(sessionId, "check", text),
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 60_000,
+    queryFn: ({ signal }: { signal: AbortSignal }) => findFault(sessionId, text, signal),
+  });
+  const settled = useSettled(draft.text);
+  const checked = useQuery({ ...check(settled), enabled: settled !== "" });
+  const fault = settled === draft.text && settled !== "" ? (checked.data ?? undefined) : undefined;
+
+  return {
+    text: draft.text,
+    revision: draft.revision,
+    isNew: draft.text !== view.filter,
+    fault: fault && (!fault.isUnfinished || attempted === draft.text) ? fault : undefined,
+    type: (text) => {
+      walked.current = undefined;
+      newest.current = text;
+      setDraft((now) => ({ ...now, text }));
+    },
+    put,
+    run: async (given) => {
+      const text = given ?? newest.current;
+      if (given !== undefined) put(given);
+      setAttempted(text);
+      if (text === view.filter) return;
+      const found = text.trim() === "" ? null : await queries.fetchQuery(check(text)).catch(() => null);
+      if (found || newest.current !== text) return;
+      rememberFilter(text);
+      change({ filter: text }, { push: true });
+    },
+    restore: () => {
+      setAttempted(undefined);
+      put(view.filter);
+    },
+    walk: (step) => {
+      const recent = recentFilters();
+      const isWalking = walked.current !== undefined && walked.current.text === newest.current;
+      if (newest.current !== "" && !isWalking) return false;
+      const at = (isWalking ? (walked.current?.at ?? -1) : -1) + step;
+      if (at >= recent.length || at < -1) return false;
+      const text = recent[at] ?? "";
+      put(text);
+      walked.current = { at, text };
+      return true;
+    },
+  };
+}
+
+/** Asks the backend about a filter alone: no event comes after the last possible seq. */
+async function findFault(sessionId: string, filter: string, signal: AbortSignal): Promise<Fault | null> {
+  try {
+    await call(
+      api.GET("/api/sessions/{sessionId}/events", {
+        params: { path: { sessionId }, query: { after: Number.MAX_SAFE_INTEGER, limit: 1, filter } },
+        signal,
+      }),
+    );
+    return null;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 400) throw error;
+    return faultOf(error.message, filter) ?? { from: 0, to: 0, text: error.message, isUnfinished: false };
+  }
+}
+
+/** The text once it has not changed for a moment. */
+function useSettled(text: string): string {
+  const [settled, setSettled] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(text), checkMillis);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return settled;
+}

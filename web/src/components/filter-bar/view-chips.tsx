@@ -1,0 +1,80 @@
+import { Clock, GitBranch, X } from "lucide-react";
+import type { ReactNode } from "react";
+import { SafeText } from "@/components/safe-text";
+import { Button } from "@/components/ui/button";
+import { useSettings } from "@/lib/settings";
+import { plainText } from "@/lib/text";
+import { formatClock, formatDuration, toMicros } from "@/lib/time";
+import type { View } from "@/lib/view";
+
+/** What the view is selected by beside its filter, each with a way to drop it. */
+export function ViewChips({ view, onClear }: { view: View; onClear: (change: Partial<View>) => void }) {
+  const { zone } = useSettings();
+  const { process, span } = view;
+  if (!process && !span) return null;
+  const duration = span ? toMicros(span.to) - toMicros(span.from) : 0;
+  return (
+    <div className="flex min-w-0 flex-wrap items-center gap-1">
+      {process && (
+        <Chip
+          icon={<GitBranch size={13} aria-hidden />}
+          label={`Show all processes again, not only ${plainText(process.name, 60) || process.pid}`}
+          onClear={() => onClear({ process: undefined })}
+        >
+          {process.name && <SafeText text={process.name} limit={60} className="truncate" />}
+          <span className="text-muted tabular-nums">{process.pid}</span>
+        </Chip>
+      )}
+      {span && (
+        <Chip
+          icon={<Clock size={13} aria-hidden />}
+          label="Show the whole time again"
+          onClear={() => onClear({ span: undefined })}
+        >
+          <span className="truncate tabular-nums">
+            {shortClock(span.from, duration, zone)} – {shortClock(span.to, duration, zone)}
+          </span>
+          <span className="text-muted max-sm:hidden">{formatDuration(duration)}</span>
+        </Chip>
+      )}
+      <Button
+        look="ghost"
+        size="small"
+        className="text-muted"
+        onClick={() => onClear({ filter: "", process: undefined, span: undefined })}
+      >
+        Clear all
+      </Button>
+    </div>
+  );
+}
+
+/** As many places after the second as a span of this length needs. */
+function shortClock(time: string, duration: number, zone: "local" | "utc"): string {
+  return formatClock(time, zone).slice(0, duration > 10e6 ? -7 : duration > 10e3 ? -3 : undefined);
+}
+
+interface ChipProps {
+  icon: ReactNode;
+  label: string;
+  onClear: () => void;
+  children: ReactNode;
+}
+
+function Chip({ icon, label, onClear, children }: ChipProps) {
+  return (
+    <span className="flex h-7 min-w-0 items-center gap-1.5 rounded-md border border-line bg-selected pl-2 text-xs">
+      {icon}
+      {children}
+      <button
+        type="button"
+        aria-label={label}
+        title={label}
+        onClick={onClear}
+        className="grid h-full w-6 shrink-0 place-items-center rounded-r-md text-muted hover:bg-hover hover:text-ink"
+      >
+        <X size={13} />
+      </button>
+    </span>
+  );
+}
