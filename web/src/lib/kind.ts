@@ -51,6 +51,11 @@ export function kindOf(eventType: string): KindInfo {
   return kinds[byType[eventType] ?? "other"];
 }
 
+/** The types of a kind that agents are known to send; none for "other". */
+export function typesOf(kind: Kind): string[] {
+  return Object.keys(byType).filter((type) => byType[type] === kind);
+}
+
 /** file_operation → file operation: for people. */
 export function typeLabel(eventType: string): string {
   return eventType.replaceAll("_", " ");

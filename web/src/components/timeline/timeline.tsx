@@ -1,3 +1,183 @@
-export function Timeline(_: { sessionId: string }) {
-  return <div className="h-2" />;
+import { ChevronDown, ChevronRight, Maximize2, ZoomIn } from "lucide-react";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { messageOf, type SessionDetail } from "@/api/client";
+import { useSession } from "@/api/queries";
+import { Button } from "@/components/ui/button";
+import { useShortcut } from "@/hooks/shortcuts";
+import { plural } from "@/lib/number";
+import { readStored, useSettings, writeStored } from "@/lib/settings";
+import { formatDuration, toMicros } from "@/lib/time";
+import { useView, viewFilter } from "@/lib/view";
+import { type Range, sumOf } from "./bars";
+import { clock } from "./clock";
+import { plotHeight } from "./draw";
+import { Legend } from "./legend";
+import { Plot } from "./plot";
+import { rangeOfSpan, spanOfRange } from "./range";
+import { useHistogram } from "./use-histogram";
+
+const key = "ospulse.timeline";
+
+/** When events of a session happened, by kind; a span of it selects in all views. */
+export function Timeline({ sessionId }: { sessionId: string }) {
+  const { data: session } = useSession(sessionId);
+  const [isOpen, setOpen] = useState(() => readStored(key) !== "closed");
+  const toggle = () => {
+    writeStored(key, isOpen ? "closed" : "open");
+    setOpen(!isOpen);
+  };
+  useShortcut("T", "Show or hide the timeline", "Views", toggle);
+  if (!session) return null;
+  return (
+    <section aria-label="Timeline" className="border-b border-line bg-surface px-3 pt-1">
+      {session.event_count === 0 || session.first_event_at === null ? (
+        <p className="pb-1 text-xs text-muted">No events yet</p>
+      ) : (
+        <Counts session={session} isOpen={isOpen} onToggle={toggle} />
+      )}
+    </section>
+  );
+}
+
+interface CountsProps {
+  session: SessionDetail;
+  isOpen: boolean;
+  onToggle: () => void;
+}
+
+function Counts({ session, isOpen, onToggle }: CountsProps) {
+  const { view, change } = useView();
+  const { zone } = useSettings();
+  const [zoom, setZoom] = useState<Range>();
+  const head = useRef<HTMLDivElement>(null);
+  const width = useWidth(head);
+  const losses = useMemo(() => lossMarks(session), [session]);
+  const span = useMemo(() => rangeOfSpan(view.span), [view.span]);
+
+  const sessionId = session.id;
+  const filter = viewFilter(view, { span: false });
+  // Steps, so that not every pixel of a window's size is a new question.
+  const buckets = Math.min(400, Math.max(40, Math.floor(width / 80) * 20));
+  const range = useResting(zoom);
+  const isDrawn = isOpen && width > 0;
+  const main = useHistogram({ sessionId, filter, buckets, range, enabled: isDrawn });
+  const total = useHistogram({ sessionId, filter: "", buckets, range, enabled: isDrawn && filter !== "" });
+  // What the bars come to is known when they are all of the view.
+  const isPart = span !== undefined || zoom !== undefined || !isOpen;
+  const part = useHistogram({ sessionId, filter, buckets: 1, range: span, enabled: isPart });
+  const counted = isPart ? part.bars : main.bars;
+  const sums = counted && sumOf(counted);
+  const count = sums?.reduce((sum, n) => sum + n, 0);
+
+  const all = (filter === "" ? undefined : total.bars) ?? main.bars;
+  const known = useMemo(() => wholeOf(session), [session]);
+  const whole = zoom === undefined ? (all?.range ?? known) : known;
+  const shown = zoom ?? whole;
+  const times = `${clock(shown.from, 1e6, zone)} – ${clock(shown.to, 1e6, zone)}, ${formatDuration(shown.to - shown.from)}`;
+  return (
+    <>
+      <div ref={head} className="flex h-6 items-center gap-2">
+        <Button
+          look="ghost"
+          size="smallIcon"
+          className="-ml-1.5 size-6! text-muted"
+          aria-expanded={isOpen}
+          aria-label="Timeline"
+          title={`${isOpen ? "Hide" : "Show"} the timeline (T)`}
+          onClick={onToggle}
+        >
+          {isOpen ? <ChevronDown size={15} /> : <ChevronRight size={15} />}
+        </Button>
+        <Legend session={session} sums={sums} />
+        <div className="flex-1" />
+        {span && isOpen && (
+          <Button look="ghost" size="small" className="h-6! shrink-0" onClick={() => setZoom(span)}>
+            <ZoomIn size={13} aria-hidden /> <span className="max-sm:sr-only">Zoom to the span</span>
+          </Button>
+        )}
+        {zoom && isOpen && (
+          <Button look="ghost" size="small" className="h-6! shrink-0" onClick={() => setZoom(undefined)}>
+            <Maximize2 size={13} aria-hidden /> <span className="max-sm:sr-only">Whole session</span>
+          </Button>
+        )}
+        <p className="shrink-0 text-xs text-muted tabular-nums max-md:hidden">
+          {(!zoom || span) && count !== undefined && (
+            <span className="text-ink">{plural(count, "event")}</span>
+          )}
+          {zoom ? ` Zoomed to ${times}` : !span && ` ${times}`}
+        </p>
+      </div>
+      {isOpen && (
+        <div className="pt-0.5" style={{ minHeight: plotHeight + 2 }}>
+          {main.error && !main.bars ? (
+            <p role="alert" className="py-4 text-xs text-bad">
+              The timeline cannot be drawn: {messageOf(main.error)}
+            </p>
+          ) : (
+            all && (
+              <Plot
+                width={width}
+                shown={shown}
+                whole={whole}
+                span={span}
+                bars={main.bars}
+                total={filter === "" ? undefined : total.bars}
+                losses={losses}
+                count={count}
+                onSpan={(next, options) => change({ span: next && spanOfRange(next) }, options)}
+                onZoom={setZoom}
+              />
+            )
+          )}
+        </div>
+      )}
+    </>
+  );
+}
+
+/** A report of events that were lost, and when. */
+export interface LossMark extends Range {
+  seq: number;
+  count: number;
+  reason: string;
+}
+
+function lossMarks({ completeness }: SessionDetail): LossMark[] {
+  return completeness.losses.map(({ seq, count, reason, from, to, timestamp }) => ({
+    seq,
+    count,
+    reason,
+    from: toMicros(from ?? to ?? timestamp),
+    to: toMicros(to ?? from ?? timestamp),
+  }));
+}
+
+function wholeOf({ first_event_at, last_event_at }: SessionDetail): Range {
+  return { from: toMicros(first_event_at ?? ""), to: toMicros(last_event_at ?? "") };
+}
+
+/** The width of an element, kept as it changes. */
+function useWidth(element: React.RefObject<HTMLElement | null>): number {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    if (!element.current) return;
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.floor(entry?.contentRect.width ?? 0)));
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, [element]);
+  return width;
+}
+
+/** A value once it has not changed for a moment; none at once. */
+function useResting<T>(value: T | undefined): T | undefined {
+  const [resting, setResting] = useState(value);
+  useEffect(() => {
+    if (value === undefined) {
+      setResting(undefined);
+      return;
+    }
+    const timer = setTimeout(() => setResting(value), 120);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return resting;
 }

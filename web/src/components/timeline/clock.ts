@@ -1,0 +1,19 @@
+import type { Settings } from "@/lib/settings";
+import { formatClock, formatDateTime, fromMicros } from "@/lib/time";
+
+type Zone = Settings["zone"];
+
+/** A time of day with as many places as times that are a step apart need. */
+export function clock(micros: number, step: number, zone: Zone): string {
+  const time = fromMicros(micros);
+  if (step >= 86_400e6) return formatDateTime(time, zone).slice(0, 10);
+  const text = formatClock(time, zone);
+  if (step >= 60e6) return text.slice(0, 5);
+  if (step >= 1e6) return text.slice(0, 8);
+  return step >= 1e3 ? text.slice(0, 12) : text;
+}
+
+/** How far the zone is before UTC at a time, in microseconds. */
+export function zoneOffset(micros: number, zone: Zone): number {
+  return zone === "utc" ? 0 : -new Date(micros / 1000).getTimezoneOffset() * 60e6;
+}

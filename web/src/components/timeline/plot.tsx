@@ -1,0 +1,156 @@
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
+import { plural } from "@/lib/number";
+import { useSettings } from "@/lib/settings";
+import { formatDuration } from "@/lib/time";
+import type { Bars, Range } from "./bars";
+import { clock } from "./clock";
+import { axisHeight, plotHeight } from "./draw";
+import { PlotCanvas } from "./plot-canvas";
+import { spanByKey, zoomRange } from "./range";
+import { Readout } from "./readout";
+import type { LossMark } from "./timeline";
+import { useBrush } from "./use-brush";
+
+interface Props {
+  width: number;
+  shown: Range;
+  whole: Range;
+  span: Range | undefined;
+  bars: Bars | undefined;
+  total: Bars | undefined;
+  losses: readonly LossMark[];
+  /** How many events the view has, in the span if there is one. */
+  count: number | undefined;
+  onSpan: (span: Range | undefined, options?: { push: boolean }) => void;
+  onZoom: (range: Range | undefined) => void;
+}
+
+const keyMillis = 200;
+
+/** The bars with the span above them: by pointer, wheel and keys. */
+export function Plot({ width, shown, whole, span, bars, total, losses, count, onSpan, onZoom }: Props) {
+  const plot = useRef<HTMLDivElement>(null);
+  const { zone } = useSettings();
+  const [keyed, setKeyed] = useState<Range>();
+  const brush = useBrush({
+    plot,
+    shown,
+    whole,
+    span,
+    onSpan: (next) => onSpan(next, { push: true }),
+    onZoom,
+  });
+  const drawn = brush.draft ?? keyed ?? span;
+
+  const commit = useRef(onSpan);
+  useEffect(() => {
+    commit.current = onSpan;
+  });
+  // Keys that repeat change the view once, when they rest.
+  useEffect(() => {
+    if (!keyed) return;
+    const timer = setTimeout(() => {
+      commit.current(keyed);
+      setKeyed(undefined);
+    }, keyMillis);
+    return () => clearTimeout(timer);
+  }, [keyed]);
+
+  const press = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const middle = drawn ? (drawn.from + drawn.to) / 2 : (shown.from + shown.to) / 2;
+    const next = spanByKey(event.key, event.shiftKey, drawn, shown);
+    if (next) setKeyed(next);
+    else if (event.key === "Escape") {
+      setKeyed(undefined);
+      if (drawn) onSpan(undefined);
+      else onZoom(undefined);
+    } else if (event.key === "+" || event.key === "=") onZoom(zoomRange(shown, middle, 0.7, whole));
+    else if (event.key === "-") onZoom(zoomRange(shown, middle, 1 / 0.7, whole));
+    else if (event.key === "0") onZoom(undefined);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  const x = (micros: number) => ((micros - shown.from) / Math.max(1, shown.to - shown.from)) * width;
+  const { pointer } = brush;
+  const reach = ((shown.to - shown.from) / Math.max(1, width)) * 4;
+  const atPointer = pointer
+    ? losses.filter((loss) => loss.from - reach <= pointer.at && pointer.at <= loss.to + reach)
+    : [];
+  const range = drawn ?? shown;
+  const text = `${clock(range.from, 1e5, zone)} to ${clock(range.to, 1e5, zone)}, ${formatDuration(range.to - range.from)}${count === undefined || keyed || brush.draft ? "" : `, ${plural(count, "event")}`}${losses.length > 0 ? `. Events were lost in ${plural(losses.length, "place")}` : ""}`;
+  return (
+    <div className="relative" style={{ width, height: plotHeight }}>
+      <div
+        ref={plot}
+        role="slider"
+        tabIndex={0}
+        aria-label="Span of time"
+        aria-valuemin={0}
+        aria-valuemax={1000}
+        aria-valuenow={
+          drawn
+            ? Math.round(
+                Math.min(1000, Math.max(0, (x((drawn.from + drawn.to) / 2) / Math.max(1, width)) * 1000)),
+              )
+            : 0
+        }
+        aria-valuetext={drawn ? text : `Everything, ${text}`}
+        title=""
+        className={`relative h-full touch-pan-y overflow-hidden rounded-xs select-none ${pointer?.isAtEdge ? "cursor-ew-resize" : "cursor-crosshair"}`}
+        onKeyDown={press}
+        {...brush.handlers}
+      >
+        <PlotCanvas width={width} range={shown} bars={bars} total={total} losses={losses} />
+        {drawn && <SpanOverlay from={x(drawn.from)} to={x(drawn.to)} width={width} />}
+        {pointer && (
+          <div
+            className="pointer-events-none absolute top-0 w-px bg-muted"
+            style={{ left: pointer.x, height: plotHeight - axisHeight }}
+          />
+        )}
+      </div>
+      {pointer && (
+        <Readout at={pointer.at} x={pointer.x} width={width} bars={bars} total={total} losses={atPointer} />
+      )}
+    </div>
+  );
+}
+
+/** Dims what is outside of the span. Its edges can be seen to be taken hold of. */
+function SpanOverlay({ from, to, width }: { from: number; to: number; width: number }) {
+  const left = Math.min(Math.max(from, 0), width);
+  const right = Math.min(Math.max(to, left), width);
+  const tall = plotHeight - axisHeight;
+  const edge = "pointer-events-none absolute top-0 w-px bg-accent";
+  const grip =
+    "absolute top-1/2 left-1/2 h-4 w-1.5 -translate-x-1/2 -translate-y-1/2 rounded-full border border-surface bg-accent";
+  return (
+    <>
+      <div
+        className="pointer-events-none absolute top-0 left-0 bg-surface/70"
+        style={{ width: left, height: tall }}
+      />
+      <div
+        className="pointer-events-none absolute top-0 right-0 bg-surface/70"
+        style={{ width: width - right, height: tall }}
+      />
+      <div
+        className="pointer-events-none absolute top-0 min-w-0.5 border-accent border-t-2 bg-accent/8"
+        style={{ left, width: right - left, height: tall }}
+      />
+      {from >= 0 && from <= width && (
+        <div className={edge} style={{ left, height: tall }}>
+          <div className={grip} />
+        </div>
+      )}
+      {to >= 0 && to <= width && (
+        <div className={edge} style={{ left: right - 1, height: tall }}>
+          <div className={grip} />
+        </div>
+      )}
+    </>
+  );
+}

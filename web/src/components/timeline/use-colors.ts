@@ -1,0 +1,47 @@
+import { type RefObject, useEffect, useState } from "react";
+import { kinds } from "@/lib/kind";
+import { useSettings } from "@/lib/settings";
+import { stackOrder } from "./bars";
+
+export interface Colors {
+  /** In the order of stackOrder. */
+  kinds: string[];
+  faint: string;
+  muted: string;
+  line: string;
+  loss: string;
+}
+
+/** The theme's colors as a canvas takes them; read again when the theme changes. */
+export function useColors(element: RefObject<HTMLElement | null>): Colors | undefined {
+  const { theme } = useSettings();
+  const [colors, setColors] = useState<Colors>();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes what the document's styles come to
+  useEffect(() => {
+    const read = () => element.current && setColors(readColors(element.current));
+    read();
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    system.addEventListener("change", read);
+    return () => system.removeEventListener("change", read);
+  }, [element, theme]);
+  return colors;
+}
+
+function readColors(element: HTMLElement): Colors {
+  // A custom property gives its light-dark() as it is written; a color that is used, what it comes to.
+  const probe = document.createElement("span");
+  element.append(probe);
+  const read = (name: string) => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const colors = {
+    kinds: stackOrder.map((kind) => read(kinds[kind].color)),
+    faint: read("--color-line"),
+    muted: read("--color-muted"),
+    line: read("--color-line"),
+    loss: read("--color-loss"),
+  };
+  probe.remove();
+  return colors;
+}
