@@ -33,7 +33,6 @@ export const EventRow = memo(function EventRow(props: Props) {
   const isEvent = row !== undefined && !("missing" in row);
   const isLoss = isEvent && kindOf(row.event_type).kind === "loss";
   return (
-    // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names the row that is active
     <div
       role="row"
       id={`${idPrefix}-${index}`}
@@ -50,7 +49,6 @@ export const EventRow = memo(function EventRow(props: Props) {
           <Cell key={column.id} column={column.id} at={at} event={row} {...props} />
         ))
       ) : (
-        // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names what is active in it
         <div role="gridcell" className="col-span-full truncate px-2 text-muted" aria-colindex={1}>
           {row ? `${row.missing} is not stored: it was lost on its way, or removed` : "…"}
         </div>
@@ -69,7 +67,6 @@ function Cell({
 }: Props & { column: ColumnId; at: number; event: ListedEvent }) {
   const isAt = isCurrent && currentColumn === column;
   return (
-    // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names what is active in it
     <div
       role="gridcell"
       id={isAt ? `${props.idPrefix}-${props.index}-${column}` : undefined}

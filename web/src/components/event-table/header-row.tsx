@@ -28,7 +28,6 @@ interface Props {
 export function HeaderRow({ columns, state, isFixed, preview }: Props) {
   const [over, setOver] = useState<ColumnId>();
   return (
-    // biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus and names what is active in it
     <div
       role="row"
       aria-rowindex={1}
@@ -36,7 +35,6 @@ export function HeaderRow({ columns, state, isFixed, preview }: Props) {
       style={{ gridTemplateColumns: "var(--columns)" }}
     >
       {columns.map((column, at) => (
-        // biome-ignore lint/a11y/useFocusableInteractive: the button in it has the focus
         <div
           key={column.id}
           role="columnheader"

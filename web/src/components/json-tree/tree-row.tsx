@@ -32,7 +32,6 @@ export function JsonTreeRow({ id, text, row, index, top, isCurrent }: Props) {
   const isList = isContainer(row.value) && !row.isMore;
   const Chevron = row.isOpen ? ChevronDown : ChevronRight;
   return (
-    // biome-ignore lint/a11y/useFocusableInteractive: the tree has the focus and names what is active in it
     <div
       id={id}
       role="treeitem"

@@ -1,5 +1,6 @@
 import type { SessionDetail } from "@/api/client";
 import { typeClause, withTypes } from "@/lib/filter-language";
+import { groupBy } from "@/lib/group";
 import { type Kind, kindOf, kinds, typesOf } from "@/lib/kind";
 import { formatCount, formatShort } from "@/lib/number";
 import { useView } from "@/lib/view";
@@ -21,7 +22,7 @@ export const kindLabel = (kind: Kind) => (kind === "loss" ? "Loss reports" : kin
 /** The kinds that the session has, with how many the view shows; a click shows a kind alone, or it too. */
 export function Legend({ session, sums }: { session: SessionDetail; sums: readonly number[] | undefined }) {
   const { view, change } = useView();
-  const present = Map.groupBy(Object.entries(session.event_counts), ([type]) => kindOf(type).kind);
+  const present = groupBy(Object.entries(session.event_counts), ([type]) => kindOf(type).kind);
   const chosen = typeClause(view.filter)?.types;
   return (
     <div
