@@ -1,3 +1,5 @@
+import { ApiError } from "./client";
+
 /**
  * One stream of Server-Sent Events that stays: it comes back by itself where it was,
  * and gives way to asking now and then when this browser has no connection to spare.
@@ -6,11 +8,11 @@
  * part in a queue for four of them, so that the other two are there for requests:
  * the fifth tab polls until one of the four is closed.
  */
-export type StreamState = "connecting" | "live" | "polling" | "lost";
+export type StreamState = "connecting" | "live" | "polling" | "lost" | "refused";
 
 export interface StreamOptions {
-  /** The address; after is the id of the last message, undefined before the first. */
-  url: (after: string | undefined) => string;
+  /** The address, from where the reader stands by then. */
+  url: () => string;
   /** What to do with the data of a message, by its event type ("message" is the unnamed one). */
   on: Record<string, (data: unknown) => void>;
   /** Is told the id of each message after its data was handled. */
@@ -31,22 +33,27 @@ export function openStream(options: StreamOptions): () => void {
   const { signal } = ending;
   void (async () => {
     options.onState("connecting");
-    while (!signal.aborted) {
+    let refused = false;
+    while (!signal.aborted && !refused) {
       const release = await takeSlot(signal);
-      if (release) await stream(options, signal).finally(release);
-      else await pollFor(options, signal, slotMillis);
+      refused = release
+        ? await stream(options, signal).finally(release)
+        : await pollFor(options, signal, slotMillis);
     }
+    if (refused && !signal.aborted) options.onState("refused");
   })();
   return () => ending.abort();
 }
 
-/** Streams until the signal, or until the page is hidden where the slots cannot be shared. */
-async function stream(options: StreamOptions, signal: AbortSignal): Promise<void> {
-  let last: string | undefined;
+/**
+ * Streams until the signal, until the page is hidden where the slots cannot be shared, or
+ * until it is refused for good: it tells that by true.
+ */
+async function stream(options: StreamOptions, signal: AbortSignal): Promise<boolean> {
   let wait = retryMillis.first;
   while (!signal.aborted && maySpare()) {
     await new Promise<void>((done) => {
-      const source = new EventSource(options.url(last));
+      const source = new EventSource(options.url());
       const end = () => {
         source.close();
         signal.removeEventListener("abort", end);
@@ -71,31 +78,42 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<void
         source.addEventListener(type, (event) => {
           const message = event as MessageEvent<string>;
           if (handle && message.data !== "") handle(JSON.parse(message.data));
-          if (message.lastEventId !== "") {
-            last = message.lastEventId;
-            options.onId?.(last);
-          }
+          if (message.lastEventId !== "") options.onId?.(message.lastEventId);
         });
       for (const [type, handle] of Object.entries(options.on)) listen(type, handle);
       if (!options.on.message) listen("message");
     });
-    if (signal.aborted || !maySpare()) return;
+    if (signal.aborted || !maySpare()) return false;
+    // A browser does not say why it was not connected; asking does.
+    try {
+      await options.poll(signal);
+    } catch (error) {
+      if (isRefusal(error)) return true;
+    }
     await sleep(wait, signal);
     wait = Math.min(wait * 2, retryMillis.most);
   }
+  return false;
 }
 
-async function pollFor(options: StreamOptions, signal: AbortSignal, millis: number): Promise<void> {
+/** A filter that cannot be read, or a session that is not there, will not do at the next try either. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 400 || error.status === 404);
+}
+
+async function pollFor(options: StreamOptions, signal: AbortSignal, millis: number): Promise<boolean> {
   const until = Date.now() + millis;
   while (!signal.aborted && (Date.now() < until || !maySpare())) {
     try {
       await options.poll(signal);
       if (!signal.aborted) options.onState("polling");
-    } catch {
+    } catch (error) {
+      if (isRefusal(error)) return true;
       if (!signal.aborted) options.onState("lost");
     }
     await sleep(pollMillis, signal);
   }
+  return false;
 }
 
 /** Web Locks are there on localhost and HTTPS only; elsewhere, what is hidden gives way. */

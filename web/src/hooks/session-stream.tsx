@@ -57,8 +57,7 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
     };
     const query = filter === "" ? "" : `&filter=${encodeURIComponent(filter)}`;
     return openStream({
-      url: (last) =>
-        `/api/sessions/${encodeURIComponent(sessionId)}/stream?after=${last ?? position}${query}`,
+      url: () => `/api/sessions/${encodeURIComponent(sessionId)}/stream?after=${position}${query}`,
       on: {
         message: (data) => {
           received = data as ListedEvent[];
