@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -36,6 +37,7 @@ const programPath = "/proc/self/fd/6"
 
 // Launch is LaunchCommand. It returns only when it fails, or as process 1.
 func Launch(args []string, stderr io.Writer) int {
+	nameThreads("sandbox")
 	var err error
 	switch {
 	case len(args) == 1 && args[0] == roleInit:
@@ -53,6 +55,15 @@ func Launch(args []string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// nameThreads names this process where it is seen before it becomes the program; it
+// was run by a descriptor, and would be called by that one's number.
+func nameThreads(name string) {
+	files, _ := filepath.Glob("/proc/self/task/*/comm")
+	for _, file := range files {
+		_ = os.WriteFile(file, []byte(name), 0) // a name only
+	}
 }
 
 // inherited gives the sockets that came along, and sees to it that nothing goes on

@@ -1,4 +1,5 @@
 import { CircleAlert, CircleCheck, TriangleAlert, X } from "lucide-react";
+import { useEffect, useRef } from "react";
 import { Link } from "wouter";
 import { CopyButton } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
@@ -23,7 +24,20 @@ export function UploadList() {
   );
 }
 
+// What went well is in the list of sessions, and need not stand in the way.
+const goodMillis = 8000;
+
 function Card({ upload, dismiss }: { upload: Upload; dismiss: () => void }) {
+  const latest = useRef(dismiss);
+  useEffect(() => {
+    latest.current = dismiss;
+  });
+  const isGood = upload.state === "done" && upload.warning === undefined;
+  useEffect(() => {
+    if (!isGood) return;
+    const timer = setTimeout(() => latest.current(), goodMillis);
+    return () => clearTimeout(timer);
+  }, [isGood]);
   return (
     <article className="rounded-md border border-line bg-raised p-3 shadow-lg">
       <div className="flex items-start gap-2">
@@ -61,7 +75,7 @@ function Card({ upload, dismiss }: { upload: Upload; dismiss: () => void }) {
       )}
       {upload.sha256 && (
         <p className="mt-1 flex items-center gap-1 text-xs text-muted">
-          SHA-256
+          <span className="whitespace-nowrap">SHA-256</span>
           <code className="min-w-0 truncate font-mono text-2xs">{upload.sha256}</code>
           <CopyButton text={upload.sha256} label="Copy the SHA-256" />
         </p>
