@@ -26,6 +26,11 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
+// softMemoryLimit is what Go's memory is kept to while little of it is in use: the
+// collector then runs before the garbage of a busy moment adds up. The ring buffer,
+// which is mapped twice, is not in it.
+const softMemoryLimit = 32 << 20
+
 // version is set by release builds (-ldflags "-X main.version=…").
 var version = "" //nolint:gochecknoglobals // the linker needs a variable
 
@@ -65,6 +70,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 // service runs the agent until ctx ends.
 func service(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	began := time.Now()
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
 	log := newLogger(cfg, stdout)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
 	if err != nil {
