@@ -17,10 +17,10 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build test torture bench lint fmt fuzz clean
+.PHONY: help run build test torture bench bench-agent lint fmt fuzz clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 run: ## Start the backend on port 3003, and on Linux the agent beside it
 	GO="$(GO)" scripts/run.sh
@@ -40,6 +40,10 @@ torture: ## Run the fault tests with 20 rounds of each fault
 bench: ## Measure the backend beside this machine's limits
 	scripts/install-deps.sh
 	$(NOCGO) $(GO) run ./bench $(BENCHFLAGS)
+
+bench-agent: ## Measure the agent of Linux, as root: what it costs, what it loses
+	scripts/install-deps.sh
+	$(NOCGO) $(GO) run ./agent/bench $(BENCHFLAGS)
 
 lint: ## Check formatting, go vet and the rules in .golangci.yml
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
