@@ -62,7 +62,8 @@ func scenarios() []scenario {
 }
 
 // measureAll runs the chosen scenarios, round after round, and gives their samples
-// in the order of the measurements. A build is run once before, so that all find
+// in the order of the measurements. Each round begins with another one, so that none
+// always comes after the same; the first is run once before all, so that all find
 // their files in memory.
 func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[string][][]sample, error) {
 	samples := map[string][][]sample{}
@@ -81,7 +82,9 @@ func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[st
 			}
 		}
 		for round := range rounds {
-			for i, m := range s.measurements {
+			for turn := range s.measurements {
+				i := (round + turn) % len(s.measurements)
+				m := s.measurements[i]
 				got, err := m.run(ctx, l)
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", s.name, m.name, err)
