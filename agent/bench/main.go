@@ -99,19 +99,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	samples, err := l.measureAll(ctx, scenarios(), o)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx) // whatever broke, broke by that
-		}
-		return err
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx) // whatever broke, broke by that
 	}
+	// What was measured before something broke is worth telling.
 	r := newReport(o, scenarios(), samples)
 	if o.jsonPath != "" {
-		if err := r.writeJSON(o.jsonPath); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.writeJSON(o.jsonPath))
 	}
-	return r.writeTable(stdout)
+	return errors.Join(err, r.writeTable(stdout))
 }
 
 func parse(args []string) (options, error) {

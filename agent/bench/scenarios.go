@@ -62,7 +62,8 @@ func scenarios() []scenario {
 }
 
 // measureAll runs the chosen scenarios, round after round, and gives their samples
-// in the order of the measurements. Each round begins with another one, so that none
+// in the order of the measurements; beside an error those of the scenarios before
+// it. Each round begins with another one, so that none
 // always comes after the same; the first is run once before all, so that all find
 // their files in memory.
 func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[string][][]sample, error) {
@@ -78,7 +79,7 @@ func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[st
 		} else {
 			l.say("%s: warm-up", s.name)
 			if _, err := s.measurements[0].run(ctx, l); err != nil {
-				return nil, fmt.Errorf("%s: %w", s.name, err)
+				return samples, fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 		for round := range rounds {
@@ -87,7 +88,7 @@ func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[st
 				m := s.measurements[i]
 				got, err := m.run(ctx, l)
 				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", s.name, m.name, err)
+					return samples, fmt.Errorf("%s, %s: %w", s.name, m.name, err)
 				}
 				l.say("%s, round %d of %d: %s: %.4g %s %s", s.name, round+1, rounds, m.name, got.Value, m.unit, got.Faults)
 				of[i] = append(of[i], got)
