@@ -25,7 +25,7 @@ interface ColumnInfo {
 
 export const columnInfo: Record<ColumnId, ColumnInfo> = {
   seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
-  time: { label: "Time", hint: "When it happened", width: 122 },
+  time: { label: "Time", hint: "When it happened", width: 130 },
   delta: { label: "Δ", hint: "Since the event above", width: 76, align: "right" },
   type: { label: "Type", hint: "Type of event", width: 144 },
   process: { label: "Process", hint: "Name of the process", width: 120 },

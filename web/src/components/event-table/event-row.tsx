@@ -80,18 +80,18 @@ function Cell({
 }
 
 // As few elements as can be: at each frame of a fast scroll, hundreds of cells are new.
-const number = "truncate px-2 text-right font-mono text-xs text-muted tabular-nums";
+const number = "truncate px-2 text-right font-mono text-xs/[25px] text-muted tabular-nums";
 const cellClass: Record<ColumnId, string> = {
   seq: number,
-  time: "truncate px-2 font-mono text-xs tabular-nums",
+  time: "truncate px-2 font-mono text-xs/[25px] tabular-nums",
   delta: number,
   type: "flex min-w-0 items-center gap-1.5 overflow-hidden px-2 whitespace-nowrap",
-  process: "truncate px-2",
-  pid: "truncate px-2 text-right font-mono text-xs tabular-nums",
-  operation: "truncate px-2",
-  target: "truncate px-2 font-mono text-xs",
-  preview: "truncate px-2 font-mono text-xs text-muted",
-  source: "truncate px-2",
+  process: "truncate px-2 leading-[25px]",
+  pid: "truncate px-2 text-right font-mono text-xs/[25px] tabular-nums",
+  operation: "truncate px-2 leading-[25px]",
+  target: "truncate px-2 font-mono text-xs/[25px]",
+  preview: "truncate px-2 font-mono text-xs/[25px] text-muted",
+  source: "truncate px-2 leading-[25px]",
 };
 // A value is a bdi; the table's menu opens on it.
 const valueClass = "cursor-pointer decoration-dotted underline-offset-2 hover:underline";

@@ -62,6 +62,8 @@ export function EventTable(props: EventTableProps) {
 
   const { from, to } = scroll.range(around);
   const rows = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+  // Rows that leave are drawn again as those that come: their elements are there already.
+  const pool = scroll.pageRows + 2 * around + 2;
   const template = gridTemplate(columns);
   const width = columns.reduce((sum, column) => sum + column.width, 0);
   const at = cursor.index;
@@ -120,7 +122,7 @@ export function EventTable(props: EventTableProps) {
               const seq = row && ("missing" in row ? row.missing : row.seq);
               return (
                 <EventRow
-                  key={index}
+                  key={index % pool}
                   index={index}
                   row={row}
                   previousTime={previous && !("missing" in previous) ? previous.timestamp : undefined}

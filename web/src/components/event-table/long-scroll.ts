@@ -44,6 +44,7 @@ export class LongScroll {
 
   /** Takes the sizes, and gives where the scroller must stand for the position to stay. */
   resize(rows: number, viewport: number): number {
+    if (rows === this.rows && viewport === this.viewport) return this.top;
     this.rows = rows;
     this.viewport = viewport;
     return this.moveTo(this.position);
@@ -64,6 +65,13 @@ export class LongScroll {
     }
     this.base = this.top - this.position;
     return undefined;
+  }
+
+  /** The scroller was put somewhere, and stands here: a browser lets it not go beyond what it holds. */
+  placed(top: number): void {
+    this.top = top;
+    if (!this.isScaled) this.position = top;
+    this.base = top - this.position;
   }
 
   /** Goes to a position; gives where the scroller must stand. */

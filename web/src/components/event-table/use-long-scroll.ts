@@ -21,28 +21,27 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const latest = useRef(onScroll);
   const drawn = useRef({ from: -1, base: 0 });
+  // While drawing, so that the height is there by the time the scroller is put where it must be.
+  const wantedTop = scroll.resize(rows, viewport);
 
   const put = useCallback(
     (top: number | undefined) => {
       const element = scroller.current;
       if (top === undefined || !element) return;
       if (Math.abs(element.scrollTop - top) >= 1) element.scrollTop = top;
+      // In a hidden scroller nothing can be put anywhere.
+      if (element.clientHeight > 0) scroll.placed(element.scrollTop);
       redraw();
     },
-    [scroller],
+    [scroll, scroller],
   );
 
   useLayoutEffect(() => {
     latest.current = onScroll;
   });
 
-  // Before the browser paints: the height has changed by then, and the scroller must stand for it.
-  useLayoutEffect(() => {
-    const element = scroller.current;
-    const top = scroll.resize(rows, viewport);
-    if (element && Math.abs(element.scrollTop - top) >= 1) element.scrollTop = top;
-    redraw();
-  }, [scroll, scroller, rows, viewport]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only what changes the height moves the scroller
+  useLayoutEffect(() => put(wantedTop), [put, rows, viewport]);
 
   useLayoutEffect(() => {
     const element = scroller.current;
