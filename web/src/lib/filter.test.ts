@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { addCondition, and, dataPath, equals, notEquals, quote } from "./filter";
+import { addCondition, and, condition, dataPath, equals, notEquals, quote } from "./filter";
 
 test("values are quoted so that nothing in them is read", () => {
   expect(quote("it's a*b\\")).toBe("'it''s a*b\\'");
@@ -20,4 +20,12 @@ test("paths name any key", () => {
   expect(dataPath(["request", "headers", "user agent", 0, 'a"b'])).toBe(
     'data.request.headers["user agent"][0]["a\\"b"]',
   );
+});
+
+test("a condition can be written for any value", () => {
+  expect(condition("pid", 4)).toBe("pid = 4");
+  expect(condition("target", null, true)).toBe("exists target");
+  expect(condition("target", "a\0\udce9'", true)).toBe("not target = 'a\ufffd\ufffd'''");
+  expect(condition("data.n", { number: "12345678901234567890" })).toBe("data.n = 12345678901234567890");
+  expect(condition("target", "x".repeat(5000), true)).toBe(`not target startswith '${"x".repeat(1000)}'`);
 });

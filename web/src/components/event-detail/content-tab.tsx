@@ -44,7 +44,7 @@ export function ContentTab({ event }: { event: EventText }) {
               key={name}
               size="small"
               aria-pressed={asText === (name === "Text")}
-              className={`first-of-type:rounded-r-none last-of-type:-ml-px last-of-type:rounded-l-none ${asText === (name === "Text") ? "bg-selected text-accent" : ""}`}
+              className={`first-of-type:rounded-r-none last-of-type:-ml-px last-of-type:rounded-l-none ${asText === (name === "Text") ? "bg-selected! text-accent!" : ""}`}
               onClick={() => setLooksText(name === "Text")}
             >
               {name}

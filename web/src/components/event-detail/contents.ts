@@ -29,7 +29,8 @@ export function contentsOf(text: string, data: JsonValue): Content[] {
   const rank = (content: Content) =>
     (content.encoding === "text" ? 0 : 2) +
     (likely.test(content.label) ? 1 : 0) +
-    (content.label.startsWith("response") ? 0.5 : 0);
+    (content.label.startsWith("response") ? 0.5 : 0) -
+    (content.label.startsWith("metadata.") ? 1 : 0);
   const length = (content: Content) => content.value.to - content.value.from;
   return found.sort((a, b) => rank(b) - rank(a) || length(b) - length(a)).slice(0, maxContents);
 }

@@ -161,7 +161,7 @@ function DetailTabs({ sessionId, event }: { sessionId: string; event: EventText 
           <Tabs.Trigger
             key={name}
             value={name}
-            className="-mb-px h-8 border-b-2 border-transparent px-2.5 text-muted hover:text-ink data-[state=active]:border-accent data-[state=active]:font-medium data-[state=active]:text-accent"
+            className="-mb-px h-8 -outline-offset-2 border-b-2 border-transparent px-2.5 text-muted hover:text-ink data-[state=active]:border-accent data-[state=active]:font-medium data-[state=active]:text-accent"
           >
             {name}
           </Tabs.Trigger>

@@ -107,7 +107,7 @@ function Field({ label, copied, conditionOf, children }: FieldProps) {
     conditionOf && change({ filter: addCondition(view.filter, conditionOf(isNot)) });
   return (
     <div className="group grid min-h-7 grid-cols-[7.5rem_minmax(0,1fr)_auto] items-start border-b border-line/60 hover:bg-hover">
-      <dt className="truncate py-1 pr-2 text-xs leading-5 text-muted">{label}</dt>
+      <dt className="py-1 pr-2 text-xs leading-5 break-words text-muted">{label}</dt>
       <dd className="py-1 font-mono text-xs leading-5 break-all whitespace-pre-wrap">{children}</dd>
       <dd className="flex opacity-60 group-focus-within:opacity-100 group-hover:opacity-100">
         {conditionOf && (

@@ -127,10 +127,10 @@ export function useColumns(): ColumnState {
 
 /** What fits a telephone, whatever was chosen for a desk. */
 export const narrowColumns: readonly Column[] = [
-  { id: "time", width: 62, isShown: true },
+  { id: "time", width: 76, isShown: true },
   { id: "type", width: 30, isShown: true },
-  { id: "process", width: 78, isShown: true },
-  { id: "operation", width: 76, isShown: true },
+  { id: "process", width: 74, isShown: true },
+  { id: "operation", width: 84, isShown: true },
   { id: "target", width: 120, isShown: true },
 ];
 

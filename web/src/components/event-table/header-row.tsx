@@ -54,7 +54,9 @@ export function HeaderRow({ columns, state, isFixed, preview }: Props) {
           }}
         >
           {isFixed ? (
-            <span className="truncate px-2">{columnInfo[column.id].label}</span>
+            <span className={column.id === "type" ? "sr-only" : "truncate px-2"}>
+              {columnInfo[column.id].label}
+            </span>
           ) : (
             <>
               <ColumnMenu column={column} state={state} />

@@ -31,7 +31,7 @@ export function TableBar({ state, isFiltered, isFollowing, onFollow, columns }: 
           aria-pressed={isFollowing}
           onClick={onFollow}
           title="Stay at the newest event (f)"
-          className={isFollowing ? "bg-selected text-accent" : ""}
+          className={isFollowing ? "bg-selected! text-accent!" : ""}
         >
           <ArrowDownToLine size={14} aria-hidden />
           {isFollowing ? "Following" : "Follow"}
