@@ -1,12 +1,10 @@
 import { CornerDownLeft, X } from "lucide-react";
-import { lazy, type ReactNode, Suspense, useEffect, useId, useRef, useState } from "react";
+import { type ComponentType, type ReactNode, type Ref, useEffect, useId, useRef, useState } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { useSuggestionSource } from "./completion";
 import type { FilterInputProps } from "./filter-editor";
 import type { Draft } from "./use-draft";
-
-const FilterEditor = lazy(() => import("./filter-editor"));
 
 /** The field that the filter is written in, with what is wrong with it below. */
 export function FilterField({
@@ -20,6 +18,10 @@ export function FilterField({
 }) {
   const box = useRef<HTMLDivElement>(null);
   const problem = useId();
+  const latest = useRef(draft);
+  useEffect(() => {
+    latest.current = draft;
+  });
   const source = useSuggestionSource(sessionId);
   const attributes: Record<string, string> = {
     "aria-label": "Filter",
@@ -41,9 +43,11 @@ export function FilterField({
       ref={box}
       role="group"
       className={`relative flex h-8 min-w-0 flex-1 items-center rounded-md border bg-page font-mono text-sm focus-within:outline-2 focus-within:outline-accent ${draft.fault ? "border-bad" : "border-line"}`}
-      onBlur={(event) => {
-        // Going to another window is no sign that the filter is ready.
-        if (document.hasFocus() && !event.currentTarget.contains(event.relatedTarget)) draft.run();
+      onBlur={() => {
+        // Later, as the focus may go on within; and another window is no sign that the filter is ready.
+        setTimeout(() => {
+          if (document.hasFocus() && !box.current?.contains(document.activeElement)) latest.current.run();
+        });
       }}
     >
       {before}
@@ -95,40 +99,42 @@ export function focusIn(box: HTMLElement | null): void {
   box?.querySelector<HTMLElement>(".cm-content, textarea")?.focus();
 }
 
-/** A plain field first, so that the page is there at once; then the editor, with what was typed. */
+interface Loaded {
+  Editor: ComponentType<FilterInputProps & { start: Start }>;
+  start: Start;
+}
+type Start = { from: number; to: number } | undefined;
+
+/**
+ * A plain field first, so that the page is there at once; then the editor, with what was
+ * typed and the cursor where it was. If it cannot be loaded, the plain field stays.
+ */
 function Field(props: FilterInputProps) {
-  const [wanted, setWanted] = useState(false);
+  const [loaded, setLoaded] = useState<Loaded>();
   const plain = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
-    const timer = setTimeout(() => setWanted(true), 400);
-    return () => clearTimeout(timer);
+    let isGone = false;
+    const timer = setTimeout(() => {
+      import("./filter-editor").then(
+        ({ default: Editor }) => {
+          const field = plain.current;
+          const hasFocus = field !== null && document.activeElement === field;
+          const start = hasFocus ? { from: field.selectionStart, to: field.selectionEnd } : undefined;
+          if (!isGone) setLoaded({ Editor, start });
+        },
+        () => {},
+      );
+    }, 300);
+    return () => {
+      isGone = true;
+      clearTimeout(timer);
+    };
   }, []);
-  const fallback = <PlainField {...props} ref={plain} onFocus={() => setWanted(true)} />;
-  if (!wanted) return fallback;
-  return (
-    <Suspense fallback={fallback}>
-      <Editor {...props} plain={plain} />
-    </Suspense>
-  );
+  if (!loaded) return <PlainField {...props} ref={plain} />;
+  return <loaded.Editor {...props} start={loaded.start} />;
 }
 
-function Editor({
-  plain,
-  ...props
-}: FilterInputProps & { plain: React.RefObject<HTMLTextAreaElement | null> }) {
-  const field = plain.current;
-  const start =
-    field && document.activeElement === field
-      ? { from: field.selectionStart, to: field.selectionEnd }
-      : undefined;
-  return <FilterEditor {...props} start={start} />;
-}
-
-function PlainField({
-  ref,
-  onFocus,
-  ...props
-}: FilterInputProps & { ref: React.Ref<HTMLTextAreaElement>; onFocus: () => void }) {
+function PlainField({ ref, ...props }: FilterInputProps & { ref: Ref<HTMLTextAreaElement> }) {
   return (
     <textarea
       ref={ref}
@@ -138,7 +144,6 @@ function PlainField({
       value={props.text}
       placeholder="Filter: type = …, process: curl, or a text"
       className="h-full min-w-0 flex-1 resize-none overflow-hidden bg-transparent leading-[1.875rem] whitespace-pre outline-none placeholder:text-muted"
-      onFocus={onFocus}
       onChange={(event) => props.onChange(event.target.value)}
       onKeyDown={(event) => {
         if (event.key === "Enter") props.onRun();

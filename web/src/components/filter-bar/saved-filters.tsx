@@ -1,5 +1,5 @@
 import { Trash2 } from "lucide-react";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useEffect, useRef, useState } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
@@ -19,6 +19,12 @@ interface Props {
 export function SavedFilters({ draft, onClose, onChoose }: Props) {
   const { saved } = useFilters();
   const [name, setName] = useState("");
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // The dialog first puts the focus on its button to close.
+    const timer = setTimeout(() => input.current?.focus());
+    return () => clearTimeout(timer);
+  }, []);
   const isTaken = saved.some((entry) => entry.name === name.trim());
   const save = (event: FormEvent) => {
     event.preventDefault();
@@ -36,6 +42,7 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
             </span>
             <span className="flex gap-2">
               <input
+                ref={input}
                 className={field}
                 value={name}
                 maxLength={80}
@@ -49,9 +56,9 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
         </form>
       )}
       {saved.length === 0 ? (
-        <p className="text-muted">
-          {draft.trim() === "" ? "None yet. Write a filter first, then save it here." : "None yet."}
-        </p>
+        draft.trim() === "" && (
+          <p className="text-muted">None yet. Write a filter first, then save it here.</p>
+        )
       ) : (
         <ul className="space-y-2">
           {saved.map((entry) => (
