@@ -15,12 +15,14 @@ import { Legend } from "./legend";
 import { Plot } from "./plot";
 import { rangeOfSpan, spanOfRange } from "./range";
 import { useHistogram } from "./use-histogram";
+import { useLateEvents } from "./use-late-events";
 
 const key = "ospulse.timeline";
 
 /** When events of a session happened, by kind; a span of it selects in all views. */
 export function Timeline({ sessionId }: { sessionId: string }) {
   const { data: session } = useSession(sessionId);
+  useLateEvents(sessionId);
   const [isOpen, setOpen] = useState(() => readStored(key) !== "closed");
   const toggle = () => {
     writeStored(key, isOpen ? "closed" : "open");
