@@ -1,8 +1,12 @@
 // Command goprogram is what the tests of the sensors run: files and processes
-// from many threads.
+// from many threads, and fetches over HTTP and TLS. Its arguments are a folder and
+// the servers.
 package main
 
 import (
+	"crypto/tls"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +33,17 @@ func main() {
 	all.Wait()
 	if out, err := exec.Command("/bin/echo", "from go").Output(); err != nil || string(out) != "from go\n" {
 		os.Exit(1)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	for _, url := range os.Args[2:] {
+		response, err := (&http.Client{Transport: transport}).Get(url + "/chunked")
+		if err != nil {
+			os.Exit(1)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			os.Exit(1)
+		}
+		response.Body.Close()
 	}
 	os.Exit(5)
 }
