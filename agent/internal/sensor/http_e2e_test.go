@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,32 +154,64 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 	}
 }
 
-// TestTLSElsewhere reads TLS of an OpenSSL that is not where distributions have
-// theirs: linked into the program, and a library of its own.
-func TestTLSElsewhere(t *testing.T) {
-	needRoot(t)
-	server := testServer(true)
-	defer server.Close()
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
+// tlsPrograms builds the OpenSSL client: with OpenSSL linked in, and with a library
+// of its own beside it.
+func tlsPrograms(t *testing.T) (dir, library string) {
+	t.Helper()
+	dir = t.TempDir()
 	run(t, "gcc", "-w", "-static", "-o", dir+"/static", "testdata/programs/tls.c", "-lssl", "-lcrypto")
 	run(t, "gcc", "-w", "-o", dir+"/dynamic", "testdata/programs/tls.c", "-lssl", "-lcrypto")
 	libraries, err := filepath.Glob("/usr/lib/*/libssl.so.?")
 	if err != nil || len(libraries) == 0 {
 		t.Fatalf("no libssl: %v", err)
 	}
-	run(t, "cp", libraries[0], dir)
+	return dir, libraries[0]
+}
+
+// copied gives a folder with a copy of a file.
+func copied(t *testing.T, file string) string {
+	t.Helper()
+	dir := t.TempDir()
+	run(t, "cp", file, dir)
+	return dir
+}
+
+func tlsPort(t *testing.T, server *httptest.Server) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// TestTLSElsewhere reads TLS of an OpenSSL that is not where distributions have
+// theirs. Where nothing tells of it before it runs, the program waits before its
+// first use, as long as one does that has something to do first.
+func TestTLSElsewhere(t *testing.T) {
+	needRoot(t)
+	server := testServer(true)
+	defer server.Close()
+	port := tlsPort(t, server)
+	dir, library := tlsPrograms(t)
+	own, deleted, root, gone := copied(t, library), copied(t, library), copied(t, dir+"/static"), copied(t, dir+"/static")
+	memory := `import os, sys
+fd = os.memfd_create('x')
+os.write(fd, open(sys.argv[1], 'rb').read())
+os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
 	for name, argv := range map[string][]string{
-		"linked in": {dir + "/static", port},
-		"its own":   {"/usr/bin/env", "LD_LIBRARY_PATH=" + dir, dir + "/dynamic", port},
-		// Nothing tells of it before it runs: it waits, as long as a program takes
-		// that has something to do first.
-		"in its own /":  {"/usr/sbin/chroot", chroot(t, dir), "/static", port, "300"},
-		"the machine's": {dir + "/dynamic", port},
+		"the machine's":        {dir + "/dynamic", port},
+		"linked in":            {dir + "/static", port},
+		"its own":              {"/usr/bin/env", "LD_LIBRARY_PATH=" + own, dir + "/dynamic", port, "300"},
+		"its own, deleted":     {"/usr/bin/env", "LD_LIBRARY_PATH=" + deleted, dir + "/dynamic", port, "300", deleted + "/" + filepath.Base(library)},
+		"linked in, deleted":   {"/usr/bin/env", gone + "/static", port, "300", gone + "/static"},
+		"linked in, in memory": {python(t), "-c", memory, dir + "/static", port, "300"},
+		"in its own /":         {"/usr/sbin/chroot", root, "/static", port, "300"},
+		"in its own mounts": {
+			"/usr/bin/unshare", "--mount", "sh", "-c",
+			`mount -t tmpfs none "$0" && cp "$1" "$0/hidden" && exec "$0/hidden" "$2" 300`, t.TempDir(), dir + "/static", port,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd, release := held(t, t.TempDir(), argv...)
@@ -192,29 +226,104 @@ func TestTLSElsewhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			closeWatch(t, w)
-			var got []string
-			for _, e := range l.events {
-				if d, ok := e.Data.(*event.HTTP); ok {
-					_, _, _, url := d.URL()
-					line := d.Request.Method + " " + url
-					if d.Response != nil {
-						line += " = " + string(d.Response.Body.Bytes)
-					}
-					got = append(got, line)
-				}
-			}
-			url := "https://static.test:" + port + "/missing"
-			if want := []string{"GET " + url, "GET " + url + " = not here"}; !slices.Equal(got, want) {
-				t.Errorf("got  %q\nwant %q", got, want)
-			}
+			checkMissing(t, &l, port)
 		})
 	}
 }
 
-// chroot makes a root folder with the statically linked program in it.
-func chroot(t *testing.T, dir string) string {
+// checkMissing wants the one fetch of the OpenSSL client.
+func checkMissing(t *testing.T, l *log, port string) {
 	t.Helper()
-	root := t.TempDir()
-	run(t, "cp", dir+"/static", root)
-	return root
+	var got []string
+	for _, e := range l.events {
+		if d, ok := e.Data.(*event.HTTP); ok {
+			_, _, _, url := d.URL()
+			line := d.Request.Method + " " + url
+			if d.Response != nil {
+				line += " = " + string(d.Response.Body.Bytes)
+			}
+			got = append(got, line)
+		}
+	}
+	url := "https://static.test:" + port + "/missing"
+	if want := []string{"GET " + url, "GET " + url + " = not here"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestTLSOfTheHeld has programs that a launcher holds in a mount namespace of their
+// own, as the sandbox does: their TLS is read from the first byte.
+func TestTLSOfTheHeld(t *testing.T) {
+	needRoot(t)
+	server := testServer(true)
+	defer server.Close()
+	port := tlsPort(t, server)
+	dir, library := tlsPrograms(t)
+	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
+	for name, program := range map[string]string{
+		"linked in": `exec ./static "$0"`,
+		"its own":   `LD_LIBRARY_PATH=lib exec ./dynamic "$0"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			hold, end, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end.Close()
+			cmd := exec.Command("/usr/bin/unshare", "--mount", "sh", "-c", `mount -t tmpfs none "$1" && cd "$1" && mkdir lib && `+
+				`cp "$2"/* . && cp "$3" lib && mkfifo pipe && echo ready && read -r _ <&3; `+program, port, t.TempDir(), dir, library)
+			cmd.ExtraFiles = []*os.File{hold}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			hold.Close()
+			if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+				t.Fatal(err)
+			}
+			var l log
+			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := end.WriteString("\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			closeWatch(t, w)
+			checkMissing(t, &l, port)
+		})
+	}
+}
+
+// TestTLSOfAFileWrittenAnew: a file that was looked at is looked at again when it
+// has become another.
+func TestTLSOfAFileWrittenAnew(t *testing.T) {
+	needRoot(t)
+	server := testServer(true)
+	defer server.Close()
+	port := tlsPort(t, server)
+	dir, _ := tlsPrograms(t)
+	program := copied(t, "/bin/true") + "/true"
+	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
+	cmd, release := held(t, t.TempDir(), program, port)
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Expect(program)
+	run(t, "sh", "-c", `cat "$0" > "$1"`, dir+"/static", program)
+	s.Expect(program)
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	checkMissing(t, &l, port)
 }

@@ -177,8 +177,21 @@ type Watch struct {
 }
 
 // Watch starts to report what is in scope. Events go to sink, from one goroutine
-// at a time; it must not block for long, nor call the Sensor.
+// at a time; it must not block for long, nor call the Sensor. When it returns, the
+// TLS of what a process of OnExec that is held in a sandbox has in its folder can
+// be read.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
+	w, probes, err := s.watch(scope, sink)
+	if err != nil || probes == nil || !scope.OnExec {
+		return w, err
+	}
+	for _, pid := range scope.PIDs {
+		probes.expect(pid)
+	}
+	return w, nil
+}
+
+func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink}
@@ -189,47 +202,47 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 		}
 	}
 	if w.slot < 0 {
-		return nil, fmt.Errorf("there are %d watches already, as many as there can be", maxWatches)
+		return nil, nil, fmt.Errorf("there are %d watches already, as many as there can be", maxWatches)
 	}
 	// A fork during the last Close may have kept a bit of the watch that had it.
 	if err := s.forget(w.slot); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.attach(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, pid := range scope.Exclude {
 		if err := s.exclude(pid); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	s.excluded = append(s.excluded, scope.Exclude...)
 	counts, err := s.losses(w.slot)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for cpu := range counts {
 		s.lost[w.slot][cpu] = counts[cpu].Count
 	}
 	s.watches[w.slot] = w
 	if err := s.setAll(); err != nil {
-		return nil, errors.Join(err, w.drop())
+		return nil, nil, errors.Join(err, w.drop())
 	}
 	for _, pid := range scope.PIDs {
 		if err := s.add(w, pid); err != nil {
-			return nil, errors.Join(err, w.drop())
+			return nil, nil, errors.Join(err, w.drop())
 		}
 	}
 	if s.tls != nil && scope.All {
 		pids, err := allProcesses()
 		if err != nil {
-			return nil, errors.Join(err, w.drop())
+			return nil, nil, errors.Join(err, w.drop())
 		}
 		for _, pid := range pids {
 			s.tls.mapped(pid)
 		}
 	}
-	return w, nil
+	return w, s.tls, nil
 }
 
 // Add adds a process and its descendants.

@@ -1,4 +1,7 @@
-/* What the tests of the sensors run: an OpenSSL client, to be linked statically. */
+/*
+ * What the tests of the sensors run: an OpenSSL client. Its arguments are the port,
+ * how many milliseconds it waits first, and what it deletes before that.
+ */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
@@ -15,6 +18,8 @@ int main(int argc, char **argv)
 	char answer[4096];
 	size_t n;
 
+	if (argc > 3)
+		unlink(argv[3]);
 	if (argc > 2)
 		usleep(atoi(argv[2]) * 1000);
 	if (argc < 2 || connect(fd, (void *)&to, sizeof to) || !SSL_set_fd(ssl, fd) || SSL_connect(ssl) != 1)
