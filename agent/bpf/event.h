@@ -10,7 +10,7 @@
 enum event_type {
 	EVENT_SYSCALL = 1, /* op: index into the table of system calls */
 	EVENT_FORK = 2,    /* args: child pid, child tid, child start, clone flags */
-	EVENT_EXEC = 3,    /* args: tid before the exec */
+	EVENT_EXEC = 3,    /* args: tid before the exec, effective user */
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more of the data of the EVENT_SYSCALL before */
 	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */

@@ -158,7 +158,6 @@ struct signal_struct {
 };
 
 struct cred {
-	kuid_t uid;
 	kuid_t euid;
 };
 
@@ -175,7 +174,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct files_struct *files;
 	struct fs_struct *fs;
-	const struct cred *real_cred;
+	const struct cred *cred;
 	char comm[16];
 };
 

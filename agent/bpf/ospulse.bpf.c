@@ -1256,6 +1256,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	header = (struct event_header *)buffer->data;
 	header->args[0] = old_tid;
+	header->args[1] = BPF_CORE_READ(task, cred, euid.val);
 	note = bpf_map_lookup_elem(&notes, &old_tid);
 	if (note) {
 		header->op = note->op;

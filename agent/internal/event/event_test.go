@@ -64,10 +64,22 @@ func TestAppendJSON(t *testing.T) {
 	const metadata = `"metadata":{"processName":"cat","processId":7,"processStartTime":"2026-11-24T09:00:00.123456Z",` +
 		`"parentProcessId":1,"threadId":8,"userId":1000,"cgroupId":5}`
 	const stamp = `"timestamp":"2026-11-24T09:00:00.123456Z"`
+	contained := actor
+	contained.ContainerID = "c0ffee"
 	for _, test := range []struct {
 		event Event
 		want  string
 	}{
+		{
+			Event{TypeProcessCreation, at, &Creation{
+				Actor: contained, Result: Result{Syscall: "execve"}, Time: at, New: Process{PID: 9, StartTime: at, UserID: 1000}, ImagePath: "/bin/su",
+				Args: []string{"su"}, CurrentDirectory: "/", Cgroup: "/docker/c0ffee", SetUserID: true,
+			}},
+			`{"event_type":"process_creation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","imagePath":"/bin/su",` +
+				`"commandLine":"su","arguments":["su"],"currentDirectory":"/","newProcessId":9,"newProcessStartTime":"2026-11-24T09:00:00.123456Z",` +
+				`"newUserId":1000,"effectiveUserId":0,"cgroup":"/docker/c0ffee","syscall":"execve","status":0,"returnValue":0,` + stamp + `,` +
+				strings.Replace(metadata, `}`, `,"containerId":"c0ffee"}`, 1) + `}}`,
+		},
 		{
 			Event{TypeFile, at, &File{
 				Actor: actor, Result: Result{Syscall: "read", Return: 3}, Time: at, Operation: "ReadFile", Handle: 27, NewHandle: -1,

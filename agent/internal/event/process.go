@@ -15,6 +15,8 @@ type Process struct {
 	ThreadID  int       // 0: the process as a whole
 	UserID    int
 	CgroupID  uint64 // 0: not known
+	// ContainerID is the container that it is in, as its engine names it; "" outside.
+	ContainerID string
 }
 
 // AppendJSON appends the process as metadata has it.
@@ -36,6 +38,7 @@ func (o *object) process(p *Process) {
 	if p.CgroupID != 0 {
 		o.number("cgroupId", int64(p.CgroupID))
 	}
+	o.some("containerId", p.ContainerID)
 }
 
 // Result is how a system call ended.
@@ -77,6 +80,9 @@ type Creation struct {
 	Args             []string
 	ArgsCut          bool // there were more
 	CurrentDirectory string
+	Cgroup           string // its path; "": not known
+	SetUserID        bool   // it runs with the rights of EffectiveUserID, not of New.UserID
+	EffectiveUserID  int
 	Memory           bool // the image has no name in any file system: memfd, or deleted
 }
 
@@ -135,7 +141,11 @@ func (c *Creation) AppendJSON(out []byte) []byte {
 		o.number("newProcessId", int64(c.New.PID))
 		o.time("newProcessStartTime", c.New.StartTime)
 		o.number("newUserId", int64(c.New.UserID))
+		if c.SetUserID {
+			o.number("effectiveUserId", int64(c.EffectiveUserID))
+		}
 	}
+	o.some("cgroup", c.Cgroup)
 	o.flag("memoryImage", c.Memory)
 	o.result(&c.Result)
 	o.time("timestamp", c.Time)

@@ -19,6 +19,8 @@ type process struct {
 	name        string
 	parentPID   int
 	parentStart uint64
+	cgroupID    uint64 // that cgroup is of
+	cgroup      cgroup
 }
 
 // decoder makes events of records. It keeps what one record does not say: the
@@ -27,9 +29,10 @@ type decoder struct {
 	boot      time.Time // when CLOCK_BOOTTIME was 0
 	processes map[uint32]*process
 	// nameOf tells the name of a process that was there before; "" if it is gone.
-	nameOf func(pid uint32) string
-	record record
-	http   *httpAssembler
+	nameOf  func(pid uint32) string
+	cgroups *cgroups
+	record  record
+	http    *httpAssembler
 	// dnsSockets are those that were used for DNS.
 	dnsSockets map[uint64]bool
 	// contentBytes is how many bytes of a transfer an event keeps.
@@ -44,9 +47,9 @@ type exitOf struct {
 	start uint64
 }
 
-func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string) *decoder {
+func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
-		boot: boot, contentBytes: contentBytes, nameOf: nameOf,
+		boot: boot, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
 		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]bool{},
 	}
 }
@@ -73,19 +76,23 @@ func (d *decoder) process(r *record) *process {
 		}
 		d.processes[r.pid] = p
 	}
+	if p.cgroupID != r.cgroup {
+		p.cgroupID, p.cgroup = r.cgroup, d.cgroups.of(r.cgroup, r.pid, p.cgroup)
+	}
 	return p
 }
 
 func (d *decoder) actor(r *record) event.Process {
 	p := d.process(r)
 	return event.Process{
-		PID:       int(r.pid),
-		Name:      p.name,
-		StartTime: d.start(r.start),
-		ParentPID: p.parentPID,
-		ThreadID:  int(r.tid),
-		UserID:    int(r.uid),
-		CgroupID:  r.cgroup,
+		PID:         int(r.pid),
+		Name:        p.name,
+		StartTime:   d.start(r.start),
+		ParentPID:   p.parentPID,
+		ThreadID:    int(r.tid),
+		UserID:      int(r.uid),
+		CgroupID:    r.cgroup,
+		ContainerID: p.cgroup.container,
 	}
 }
 
@@ -149,7 +156,7 @@ func (d *decoder) fork(r *record) *event.Event {
 		data.New.StartTime = data.Actor.StartTime
 		return e
 	}
-	d.processes[pid] = &process{start: r.args[2], name: parent.name, parentPID: int(r.pid), parentStart: r.start}
+	d.processes[pid] = &process{start: r.args[2], name: parent.name, parentPID: int(r.pid), parentStart: r.start, cgroupID: parent.cgroupID, cgroup: parent.cgroup}
 	data.New.Name = parent.name
 	return e
 }
@@ -168,6 +175,9 @@ func args(s *section) []string {
 
 func (d *decoder) exec(r *record) *event.Event {
 	p := d.process(r)
+	if d.cgroups.version1 { // an engine puts a process there before it runs what is in the container
+		p.cgroup = d.cgroups.of(r.cgroup, r.pid, p.cgroup)
+	}
 	at := d.wall(r.time)
 	image := r.file.info()
 	given, interpreter := cString(&r.paths[0]), cString(&r.paths[1])
@@ -178,7 +188,10 @@ func (d *decoder) exec(r *record) *event.Event {
 		Args:             args(&r.argv),
 		ArgsCut:          r.argv.cut() || r.argv.fault(),
 		CurrentDirectory: r.cwd.info().path,
+		SetUserID:        uint32(r.args[1]) != r.uid,
+		EffectiveUserID:  int(uint32(r.args[1])),
 		Memory:           image.deleted,
+		Cgroup:           p.cgroup.path,
 	}
 	if c := r.call(); c != nil {
 		data.Result.Syscall = c.name
@@ -197,7 +210,7 @@ func (d *decoder) exec(r *record) *event.Event {
 		PID: int(r.pid), Name: p.name, StartTime: d.start(r.start), ParentPID: p.parentPID, UserID: int(r.uid),
 		ThreadID: int(r.tid),
 	}
-	data.Actor = event.Process{PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup}
+	data.Actor = event.Process{PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup, ContainerID: p.cgroup.container}
 	if parent := d.processes[uint32(p.parentPID)]; parent != nil && parent.start == p.parentStart {
 		data.Actor.Name, data.Actor.ParentPID = parent.name, parent.parentPID
 	} else {

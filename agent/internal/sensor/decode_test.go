@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "record testdata/records anew; needs roo
 var recordedBoot = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 
 func recordedDecoder() *decoder {
-	return newDecoder(recordedBoot, 32, func(uint32) string { return "" })
+	return newDecoder(recordedBoot, 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
 }
 
 // TestRecord records what the kernel side says of the programs of testdata, and

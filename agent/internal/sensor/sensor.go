@@ -143,8 +143,9 @@ func (s *Sensor) start(cpus int) error {
 	if err != nil {
 		return err
 	}
-	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess)
+	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess, newCgroups())
 	if s.reader, err = ringbuf.NewReader(s.objects.Events); err != nil {
+		s.decoder.cgroups.close()
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	return nil
@@ -301,6 +302,7 @@ func (s *Sensor) Close() error {
 	s.mu.Unlock()
 	err = errors.Join(err, s.reader.Close())
 	<-s.done
+	s.decoder.cgroups.close()
 	return errors.Join(err, s.objects.Close())
 }
 

@@ -1,0 +1,134 @@
+//go:build linux
+
+package sensor
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ospulse/agent/internal/event"
+)
+
+// watched runs a program to its end and gives what it did.
+func watched(t *testing.T, s *Sensor, dir string, argv ...string) (events []*event.Event, cmd *exec.Cmd) {
+	t.Helper()
+	cmd, release := held(t, dir, argv...)
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	_ = cmd.Wait() // some programs fail on purpose
+	closeWatch(t, w)
+	return l.events, cmd
+}
+
+// TestOperations runs what a program does to itself, to others and to the kernel,
+// each harmless as what it asks for is not there: all is told by its name.
+func TestOperations(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{})
+	dir := t.TempDir()
+	programs := build(t)
+	events, _ := watched(t, s, dir, programs+"/processes")
+	var got []string
+	for _, e := range events {
+		d, ok := e.Data.(*event.Operation)
+		if !ok {
+			continue
+		}
+		line := d.Name + " " + d.Path
+		if arguments := d.Arguments(); len(arguments) > 0 && d.Name != "PtraceProcess" {
+			for _, a := range arguments {
+				line += " " + strconv.FormatInt(a, 10)
+			}
+		}
+		if d.Target != 0 {
+			line += " of " + strconv.Itoa(d.Target)
+		}
+		switch {
+		case strings.Contains(d.Name, "Module") && d.Result.Failed():
+			line += " = failed" // as this kernel has it: some have no modules
+		case d.Result.Failed():
+			line += " = " + event.Errno(d.Result.Return)
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"CreateMemoryFile hidden",
+		"SetGroupId  12345", "SetUserId  -1 12345 -1", "SetUserId  12345 = EPERM", "SetUserId  0",
+		"PtraceProcess  of 4194304 = ESRCH",
+		"LoadModule /dev/null = failed", "LoadModule  = failed", "UnloadModule no such module = failed",
+		"UnshareNamespace  67108864", "EnterNamespace /dev/null 0 0 = EINVAL",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestImages tells what runs: a file, one that is only in memory, a script, what
+// needs another user's rights.
+func TestImages(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{})
+	dir := t.TempDir()
+	programs := build(t)
+	run(t, "cp", "/bin/true", dir+"/as-root")
+	run(t, "chmod", "4755", dir+"/as-root")
+	run(t, "chmod", "755", dir, filepath.Dir(dir))
+	script := dir + "/script.sh"
+	run(t, "sh", "-c", `printf '#!/bin/sh\ntrue\n' > "$0"; chmod +x "$0"`, script)
+	creations := func(argv ...string) (all []*event.Creation) {
+		events, _ := watched(t, s, dir, argv...)
+		for _, e := range events {
+			if d, ok := e.Data.(*event.Creation); ok && !d.Result.Failed() {
+				all = append(all, d)
+			}
+		}
+		return all
+	}
+	memory := false
+	for _, d := range creations(programs + "/processes") {
+		if d.Memory {
+			memory = true
+			if d.ImagePath != "/memfd:hidden" || d.CommandLine() != "'from memory' hi" || d.CurrentDirectory != dir {
+				t.Errorf("the image in memory is %q, run as %q in %s", d.ImagePath, d.CommandLine(), d.CurrentDirectory)
+			}
+		}
+	}
+	if !memory {
+		t.Error("the image that is only in memory is missing")
+	}
+	if all := creations(script, "argument"); len(all) != 1 || all[0].FilePath != script || all[0].Interpreter != "/bin/sh" ||
+		!strings.HasSuffix(all[0].ImagePath, "/dash") || !slices.Equal(all[0].Args, []string{"/bin/sh", script, "argument"}) {
+		t.Errorf("of a script: %+v", all)
+	}
+	all := creations("/usr/bin/setpriv", "--reuid", "12345", "--clear-groups", dir+"/as-root")
+	if len(all) != 2 || all[1].New.UserID != 12345 || all[1].EffectiveUserID != 0 || all[0].SetUserID || !all[1].SetUserID {
+		t.Errorf("of a program with another's rights: %+v", all)
+	}
+}
+
+// TestMappedAndRings: a file that is mapped to be run is told, and so is the use of
+// an io_uring, whose operations are no calls.
+func TestMappedAndRings(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{})
+	programs := build(t)
+	events, _ := watched(t, s, t.TempDir(), programs+"/files")
+	var got []string
+	for _, e := range events {
+		if d, ok := e.Data.(*event.File); ok && (d.Operation == "MapFile" && d.Path == programs+"/files" || strings.Contains(d.Operation, "IoUring")) {
+			got = append(got, d.Operation+" "+d.Path)
+		}
+	}
+	want := []string{"MapFile " + programs + "/files", "SetupIoUring anon_inode:[io_uring]", "EnterIoUring anon_inode:[io_uring]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
