@@ -181,7 +181,7 @@ func python(t *testing.T) string {
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	names := []string{"files", "processes", "sockets", "many"}
+	names := []string{"files", "processes", "sockets", "many", "storm"}
 	if runtime.GOARCH == "amd64" {
 		names = append(names, "compat")
 	}

@@ -1,0 +1,236 @@
+//go:build linux
+
+package sensor
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ospulse/agent/internal/event"
+)
+
+// born names a process for good.
+type born struct {
+	pid   int
+	start time.Time
+}
+
+// TestStorm has thousands of processes that end at once, some after they made
+// others: each is told once when it begins, once when it ends, and once for what it
+// runs.
+func TestStorm(t *testing.T) {
+	needRoot(t)
+	const each = 1000 // of two threads; of ten, two have a child, and three run an image
+	const processes, images = 2*each + 2*2*each/10, 2 * 3 * each / 10
+	s := newSensor(t, Options{})
+	events, cmd := watched(t, s, t.TempDir(), build(t)+"/storm", strconv.Itoa(each))
+	if !cmd.ProcessState.Success() {
+		t.Fatal(cmd.ProcessState)
+	}
+	begun, ended, ran := map[born]int{}, map[born]int{}, map[born]int{}
+	codes := 0
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.Fork:
+			if !d.IsThread {
+				begun[born{d.New.PID, d.New.StartTime}]++
+			}
+		case *event.Creation:
+			ran[born{d.New.PID, d.New.StartTime}]++
+		case *event.Exit:
+			ended[born{d.Actor.PID, d.Actor.StartTime}]++
+			codes += d.Code
+		case *event.Lost:
+			t.Errorf("%d events lost", d.Count)
+		}
+	}
+	if len(begun) != processes || len(ended) != processes+1 || len(ran) != images+1 { // and the program itself
+		t.Errorf("%d began, %d ended, %d ran an image; want %d, %d, %d", len(begun), len(ended), len(ran), processes, processes+1, images+1)
+	}
+	for p, n := range begun {
+		if n != 1 || ended[p] != 1 {
+			t.Errorf("process %d began %d times and ended %d times", p.pid, n, ended[p])
+		}
+	}
+	for p, n := range ran {
+		if n != 1 || ended[p] != 1 {
+			t.Errorf("process %d ran %d images and ended %d times", p.pid, n, ended[p])
+		}
+	}
+	want := 0
+	for i := range each {
+		switch i % 10 {
+		case 5:
+			want += 2 * 2 * (i % 7)
+		case 6:
+			want += 2 * (i%7 + 7)
+		case 8, 9:
+			want += 2 * 7
+		default:
+			want += 2 * (i % 7)
+		}
+	}
+	if codes != want {
+		t.Errorf("the exit codes come to %d, want %d", codes, want)
+	}
+}
+
+// TestNoFeedback watches the machine with a sink that does, for each event, what
+// the agent and the backend do: it sends it over loopback, to a process that writes
+// it to a file. What is told of a program is what it did, and of the two nothing.
+func TestNoFeedback(t *testing.T) {
+	needRoot(t)
+	programs := build(t)
+	s := newSensor(t, Options{ContentBytes: 256})
+	dir := t.TempDir()
+	backend := exec.Command(python(t), "-c", `
+import socket, sys
+server = socket.create_server(('127.0.0.1', 0))
+print(server.getsockname()[1], flush=True)
+c = server.accept()[0]
+while data := c.recv(65536):
+    with open(sys.argv[1], 'ab') as f:
+        f.write(data)
+    c.sendall(b'.')
+`, dir+"/stored")
+	out, err := backend.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var line [16]byte
+	n, err := out.Read(line[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", "127.0.0.1:"+strings.TrimSpace(string(line[:n])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writes = 300
+	cmd, release := held(t, dir, programs+"/many", strconv.Itoa(writes))
+	program := cmd.Process.Pid
+	var mu sync.Mutex // the sink is the sensor's goroutine
+	counts := map[int]int{}
+	w, err := s.Watch(Scope{All: true, Exclude: []int{os.Getpid(), backend.Process.Pid}}, func(e *event.Event) {
+		var pid int
+		switch d := e.Data.(type) {
+		case *event.File:
+			pid = d.Actor.PID
+		case *event.Network:
+			pid = d.Actor.PID
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if counts[pid]++; pid != os.Getpid() && pid != backend.Process.Pid && pid != program {
+			return // others of this machine go on as they do
+		}
+		var answer [1]byte
+		_, err := conn.Write(e.AppendJSON(nil))
+		if err == nil {
+			_, err = conn.Read(answer[:])
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Add(program); err != nil { // named: watched though its parent is not
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // the more is told, the more there would be to tell
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeWatch(t, w)
+	_ = conn.Close()
+	if err := backend.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if stored, err := os.Stat(dir + "/stored"); err != nil || stored.Size() == 0 {
+		t.Fatalf("nothing was stored: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if counts[os.Getpid()] > 0 || counts[backend.Process.Pid] > 0 {
+		t.Errorf("%d events of the agent and %d of the backend", counts[os.Getpid()], counts[backend.Process.Pid])
+	}
+	if got := counts[program]; got < writes || got > writes+100 {
+		t.Errorf("%d events of a program that writes %d times", got, writes)
+	}
+}
+
+// TestLossIsCounted lets the ring overrun from both ends of the machine: what came
+// and what is told to be lost are together all that was done, to the event.
+func TestLossIsCounted(t *testing.T) {
+	needRoot(t)
+	programs := build(t)
+	const calls = 100_000
+	dir := t.TempDir()
+	command := func(writes int) []string {
+		return []string{"/bin/sh", "-c", "$0 $1 & $0 $1 & wait", programs + "/many", strconv.Itoa(writes)}
+	}
+	all, _ := watched(t, newSensor(t, Options{}), dir, command(0)...)
+	s := newSensor(t, Options{ContentBytes: 256, RingBytes: 1 << 16})
+	cmd, release := held(t, dir, command(calls)...)
+	var told, got uint64
+	var lost []*event.Lost
+	ended := make(chan struct{})
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(e *event.Event) {
+		if d, ok := e.Data.(*event.Lost); ok {
+			told += d.Count
+			lost = append(lost, d)
+			return
+		}
+		if got++; got == 100 {
+			<-ended // the reader sticks while the program goes on
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	close(ended)
+	closeWatch(t, w)
+	t.Logf("%d events came, %d were lost in %d pieces", got, told, len(lost))
+	if told == 0 {
+		t.Fatal("nothing was lost: the test shows nothing")
+	}
+	if done := uint64(len(all) + 2*calls); got+told != done {
+		t.Errorf("%d came and %d were lost, of %d", got, told, done)
+	}
+	var cpus []int
+	for _, d := range lost {
+		if d.From.After(d.To) || d.From.Before(begin.Add(-time.Second)) || d.To.After(time.Now()) {
+			t.Errorf("the span of a loss is %s to %s, of a run from %s on", d.From, d.To, begin)
+		}
+		if !slices.Contains(cpus, d.CPU) {
+			cpus = append(cpus, d.CPU)
+		}
+	}
+	online, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("lost on CPUs %v of %s", cpus, strings.TrimSpace(string(online)))
+}
