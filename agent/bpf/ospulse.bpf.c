@@ -1207,7 +1207,8 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 			made.flags = proc->flags & PROC_EXCLUDED;
 		}
 		know(&made, child);
-		bpf_map_update_elem(&procs, &child_pid, &made, BPF_ANY);
+		if (bpf_map_update_elem(&procs, &child_pid, &made, BPF_ANY))
+			lose(sessions | made.on_exec); /* nothing of it will be seen */
 	}
 	if (!sessions)
 		return 0;
