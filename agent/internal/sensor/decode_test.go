@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -251,6 +252,23 @@ func flows(pieces ...string) []*event.HTTP {
 	return out
 }
 
+// gzipped and chunked code a body as a server does.
+func gzipped(body string) string {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, _ = io.WriteString(z, body) // into memory
+	_ = z.Close()
+	return out.String()
+}
+
+func chunked(body string, size int) string {
+	var out strings.Builder
+	for piece := range slices.Chunk([]byte(body), size) {
+		fmt.Fprintf(&out, "%x\r\n%s\r\n", len(piece), piece)
+	}
+	return out.String() + "0\r\n\r\n"
+}
+
 func TestHTTPDialogues(t *testing.T) {
 	const get = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 	for _, test := range []struct {
@@ -283,6 +301,39 @@ func TestHTTPDialogues(t *testing.T) {
 		{
 			"upgrade", []string{">" + get, "<HTTP/1.1 101 Switching Protocols\r\n\r\n", ">GET is no request here", "<\x81\x05hello"},
 			[]string{"GET /x", "GET /x 101 "},
+		},
+		{
+			"tunnel", []string{">CONNECT h:443 HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 Connection established\r\n\r\n", ">\x16\x03\x01", "<\x16\x03\x03",
+				">GET /inside HTTP/1.1\r\n\r\n"}, // what is plain inside is told too
+			[]string{"CONNECT h:443", "CONNECT h:443 200 ", "GET /inside"},
+		},
+		{
+			"tunnel refused", []string{">CONNECT h:443 HTTP/1.1\r\n\r\n", "<HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno", ">" + get, "<HTTP/1.1 204 N\r\n\r\n"},
+			[]string{"CONNECT h:443", "CONNECT h:443 407 no", "GET /x", "GET /x 204 "},
+		},
+		{
+			"not modified, then kept alive", []string{">" + get, "<HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n", ">" + get,
+				"<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+			[]string{"GET /x", "GET /x 304 ", "GET /x", "GET /x 200 ok"},
+		},
+		{
+			"hints", []string{">" + get, "<HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" +
+				"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"},
+			[]string{"GET /x", "GET /x 200 a"},
+		},
+		{
+			"pipelined bodies", []string{">POST /1 HTTP/1.1\r\nContent-Length: 3\r\n\r\nonePOST /2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n" + get,
+				"<HTTP/1.1 201 C\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n2\r\n0\r\n\r\nHTTP/1.1 404 N\r\n\r\ngone", ">"},
+			[]string{"POST /1 (one)", "POST /2 (two)", "GET /x", "POST /1 (one) 201 ", "POST /2 (two) 202 2", "GET /x 404 gone"},
+		},
+		{
+			"chunks of gzip", []string{">" + get, "<HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n" +
+				chunked(gzipped("some text"), 7)},
+			[]string{"GET /x", "GET /x 200 some text"},
+		},
+		{
+			"an answer before its request is whole", []string{">POST /x HTTP/1.1\r\nContent-Length: 4\r\n\r\nha", "<HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", ">"},
+			[]string{"POST /x (ha) 413 ", "POST /x (ha)"},
 		},
 		{"an answer alone", []string{"<HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}, []string{"  200 a"}},
 		{"no HTTP", []string{">hello", "<GETAWAY"}, nil},

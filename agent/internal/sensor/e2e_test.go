@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -66,6 +67,27 @@ func newSensor(t *testing.T, options Options) *Sensor {
 // held starts a program that waits before its exec.
 func held(t *testing.T, dir string, argv ...string) (cmd *exec.Cmd, release func()) {
 	t.Helper()
+	cmd, release = launcher(t, argv...)
+	cmd.Dir = dir
+	start(t, cmd)
+	return cmd, release
+}
+
+// heldWithOutput is held, with what the program prints.
+func heldWithOutput(t *testing.T, argv ...string) (cmd *exec.Cmd, release func(), out io.Reader) {
+	t.Helper()
+	cmd, release = launcher(t, argv...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	return cmd, release, out
+}
+
+// launcher makes the command of a program that waits before its exec.
+func launcher(t *testing.T, argv ...string) (cmd *exec.Cmd, release func()) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -75,25 +97,29 @@ func held(t *testing.T, dir string, argv ...string) (cmd *exec.Cmd, release func
 		t.Fatal(err)
 	}
 	cmd = exec.Command(self, argv...)
-	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), launcherVariable+"=1", "LC_ALL=C")
 	cmd.ExtraFiles = []*os.File{hold}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	hold.Close()
-	t.Cleanup(func() {
-		end.Close()
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
+	t.Cleanup(func() { end.Close() })
 	return cmd, func() {
 		if _, err := end.Write([]byte{1}); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// start starts a launcher, and ends it with the test.
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.ExtraFiles[0].Close()
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
 }
 
 // step is one call, as both sides are compared: what it was, how it ended, and,

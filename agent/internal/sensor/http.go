@@ -4,6 +4,7 @@ package sensor
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,6 +45,8 @@ type connection struct {
 	read    stream
 	written stream
 	pending []event.Request
+	// early says that the request that is being read is answered already.
+	early bool
 	// Of the event that is being fed:
 	actor event.Process
 	at    time.Time
@@ -259,13 +262,27 @@ func (h *httpAssembler) end(key connectionKey, conn *connection) {
 
 // request takes a request that is complete.
 func (c *connection) request(m *httpMessage) {
-	r := event.Request{
-		Method: m.first[0], Target: m.first[1], Version: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
-	}
-	if len(c.pending) < maxPending {
+	r := requestOf(m)
+	if len(c.pending) < maxPending && !c.early {
 		c.pending = append(c.pending, r)
 	}
+	c.early = false
 	c.tell(r, nil)
+}
+
+func requestOf(m *httpMessage) event.Request {
+	return event.Request{
+		Method: m.first[0], Target: m.first[1], Version: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
+	}
+}
+
+// unfinished gives the request that is being read; nil if there is none, or it is
+// answered.
+func (c *connection) unfinished() *httpMessage {
+	if c.early {
+		return nil
+	}
+	return c.stream(!c.serving).message
 }
 
 // response takes a response that is complete.
@@ -278,6 +295,11 @@ func (c *connection) response(m *httpMessage) {
 	if len(c.pending) > 0 {
 		request = c.pending[0]
 		c.pending = c.pending[1:]
+	} else if m := c.unfinished(); m != nil { // some do not wait for all of it
+		request = requestOf(m)
+		request.Body.Truncated = true
+		request.Body.Bytes = slices.Clone(request.Body.Bytes)
+		c.early = true
 	}
 	c.tell(request, &event.Response{
 		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
@@ -289,10 +311,13 @@ func (c *connection) response(m *httpMessage) {
 
 // answered gives the method of the request that the next response answers.
 func (c *connection) answered() string {
-	if len(c.pending) == 0 {
-		return ""
+	if len(c.pending) > 0 {
+		return c.pending[0].Method
 	}
-	return c.pending[0].Method
+	if m := c.unfinished(); m != nil {
+		return m.first[0]
+	}
+	return ""
 }
 
 func (c *connection) tell(request event.Request, response *event.Response) {

@@ -5,6 +5,8 @@ package sensor
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -152,6 +154,88 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 			t.Errorf("%s: %s", want.path, json)
 		}
 	}
+}
+
+// TestHTTPServing watches a server: its flows are those of its clients, from the
+// other side.
+func TestHTTPServing(t *testing.T) {
+	needRoot(t)
+	const server = `
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *args): pass
+    def answer(self, body):
+        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)
+    def do_GET(self): self.answer(b'x' * 200000)
+    def do_POST(self): self.answer(self.rfile.read(int(self.headers['Content-Length'])).upper())
+s = http.server.HTTPServer(('127.0.0.1', 0), Handler)
+if len(sys.argv) > 1:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+    s.socket = context.wrap_socket(s.socket, server_side=True)
+print('%06d' % s.server_address[1], flush=True)
+s.handle_request()`
+	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
+	for scheme, arguments := range map[string][]string{"http": nil, "https": {certificate(t)}} {
+		t.Run(scheme, func(t *testing.T) {
+			cmd, release, out := heldWithOutput(t, append([]string{python(t), "-c", server}, arguments...)...)
+			var l log
+			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+			port := make([]byte, 6)
+			if _, err := io.ReadFull(out, port); err != nil {
+				t.Fatal(err)
+			}
+			address := scheme + "://127.0.0.1:" + strings.TrimLeft(string(port), "0")
+			run(t, "curl", "-sk", "--http1.1", "-o", "/dev/null", address+"/first", "--next", "-sk", "--http1.1", "-d", "abc", address+"/second")
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			closeWatch(t, w)
+			var got []string
+			for _, e := range l.events {
+				if d, ok := e.Data.(*event.HTTP); ok {
+					_, _, _, url := d.URL()
+					line := fmt.Sprintf("serving %v, TLS %v: %s %s %s", d.Serving, d.TLS, d.Request.Method, url, d.Request.Body.Bytes)
+					if r := d.Response; r != nil {
+						line += fmt.Sprintf(" = %d, %d of %d bytes", r.StatusCode, len(r.Body.Bytes), r.Body.Size)
+					}
+					got = append(got, line)
+				}
+			}
+			side := fmt.Sprintf("serving true, TLS %v: ", scheme == "https")
+			want := []string{
+				side + "GET " + address + "/first ", side + "GET " + address + "/first  = 200, 102400 of 200000 bytes",
+				side + "POST " + address + "/second abc", side + "POST " + address + "/second abc = 200, 3 of 3 bytes",
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+		})
+	}
+}
+
+// certificate writes a server's certificate with its key.
+func certificate(t *testing.T) string {
+	t.Helper()
+	server := testServer(true)
+	defer server.Close()
+	pair := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})...)
+	path := t.TempDir() + "/pair.pem"
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // tlsPrograms builds the OpenSSL client: with OpenSSL linked in, and with a library
