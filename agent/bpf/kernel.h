@@ -223,6 +223,26 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct io_cqe {
+	int fd;
+};
+
+struct io_kiocb {
+	struct file *file; /* in a union with the data of the operation, which begins with it */
+	__u8 opcode;
+	__u32 flags;
+	struct io_cqe cqe;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct io_open {
+	int dfd;
+	struct filename *filename;
+};
+
 #pragma clang attribute pop
 
 #endif

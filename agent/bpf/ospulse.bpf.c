@@ -45,6 +45,7 @@ volatile __u64 all_sessions; /* sessions that watch every process */
 volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
 volatile __u64 epoch; /* of the accounts of loss */
+volatile const __u32 uring_op; /* of an operation of an io_uring, among the calls */
 
 /*
  * For each number of a system call, of either table: is there anything to do at its
@@ -1179,6 +1180,63 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		put_bytes(arg(args, call->data) + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
 		end(buffer, false);
 	}
+	return 0;
+}
+
+/*
+ * What goes through an io_uring is no system call. Its operations are told when
+ * they are handed in; how they end is not known. Kernels before 6.3 have no such
+ * tracepoint, and only the calls for the ring itself are told.
+ */
+#define URING_FIXED_FILE 1 /* the descriptor is of the ring's own table */
+#define URING_OPENAT 18
+#define URING_OPENAT2 28
+
+/* The operations on a descriptor, by their numbers. */
+#define URING_ON_FD                                                                                                           \
+	(1ULL << 1 | 1ULL << 2 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 8 | 1ULL << 9 | 1ULL << 10 | 1ULL << 13 | \
+	 1ULL << 16 | 1ULL << 17 | 1ULL << 22 | 1ULL << 23 | 1ULL << 24 | 1ULL << 26 | 1ULL << 27 | 1ULL << 30 | 1ULL << 33 |      \
+	 1ULL << 34 | 1ULL << 41 | 1ULL << 43 | 1ULL << 46 | 1ULL << 47 | 1ULL << 48 | 1ULL << 49 | 1ULL << 55 | 1ULL << 56 |      \
+	 1ULL << 57 | 1ULL << 58 | 1ULL << 59 | 1ULL << 60 | 1ULL << 61)
+
+SEC("raw_tracepoint/io_uring_submit_req")
+int uring_submit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *req = (struct io_kiocb *)ctx->args[0];
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc), opcode;
+	struct event_header *header;
+	struct buffer *buffer;
+
+	if (!sessions || !bpf_core_field_exists(req->opcode) || !bpf_core_field_exists(req->cqe.fd))
+		return 0;
+	buffer = begin(proc, sessions, EVENT_SYSCALL);
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	opcode = BPF_CORE_READ(req, opcode);
+	header->op = uring_op;
+	header->args[0] = opcode;
+	header->args[1] = -1;
+	if (opcode < 64 && URING_ON_FD >> opcode & 1 && !(BPF_CORE_READ(req, flags) & URING_FIXED_FILE)) {
+		int fd = BPF_CORE_READ(req, cqe.fd);
+
+		header->args[1] = (__s64)fd;
+		put_fd(fd, SECTION_FILE);
+	}
+	if ((opcode == URING_OPENAT || opcode == URING_OPENAT2) && bpf_core_field_exists(struct io_open, filename)) {
+		struct io_open *open = (void *)req + bpf_core_field_offset(struct io_kiocb, file);
+		int dir = BPF_CORE_READ(open, dfd);
+
+		if (put_string((__u64)BPF_CORE_READ(open, filename, name), 1)) {
+			if (dir == AT_FDCWD)
+				put_cwd(SECTION_DIR);
+			else
+				put_fd(dir, SECTION_DIR);
+		}
+	}
+	end(buffer, false);
 	return 0;
 }
 

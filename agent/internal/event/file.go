@@ -45,6 +45,7 @@ type File struct {
 	Transfer  bool   // it moves bytes: Result.Return of them
 	Content   Content
 	Flags     string // of open
+	Ring      string // the operation that an io_uring was given; how it ends is not known
 	Deleted   bool   // the file has no name any more
 	Inode     uint64 // 0: not known
 	Mode      uint32 // 0: not known
@@ -57,6 +58,7 @@ func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
 func (f *File) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", f.Operation)
+	o.some("ioUringOperation", f.Ring)
 	if f.Handle >= 0 {
 		o.key("handle")
 		o.out = append(o.out, `"0x`...)

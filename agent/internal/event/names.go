@@ -110,6 +110,23 @@ func OpenFlags(flags uint64) string {
 	})
 }
 
+// UringOperation names an operation of an io_uring, as the kernel does.
+func UringOperation(n uint64) string {
+	names := [...]string{
+		"NOP", "READV", "WRITEV", "FSYNC", "READ_FIXED", "WRITE_FIXED", "POLL_ADD", "POLL_REMOVE", "SYNC_FILE_RANGE", "SENDMSG",
+		"RECVMSG", "TIMEOUT", "TIMEOUT_REMOVE", "ACCEPT", "ASYNC_CANCEL", "LINK_TIMEOUT", "CONNECT", "FALLOCATE", "OPENAT", "CLOSE",
+		"FILES_UPDATE", "STATX", "READ", "WRITE", "FADVISE", "MADVISE", "SEND", "RECV", "OPENAT2", "EPOLL_CTL", "SPLICE",
+		"PROVIDE_BUFFERS", "REMOVE_BUFFERS", "TEE", "SHUTDOWN", "RENAMEAT", "UNLINKAT", "MKDIRAT", "SYMLINKAT", "LINKAT", "MSG_RING",
+		"FSETXATTR", "SETXATTR", "FGETXATTR", "GETXATTR", "SOCKET", "URING_CMD", "SEND_ZC", "SENDMSG_ZC", "READ_MULTISHOT", "WAITID",
+		"FUTEX_WAIT", "FUTEX_WAKE", "FUTEX_WAITV", "FIXED_FD_INSTALL", "FTRUNCATE", "BIND", "LISTEN", "RECV_ZC", "EPOLL_WAIT",
+		"READV_FIXED", "WRITEV_FIXED", "PIPE",
+	}
+	if n < uint64(len(names)) {
+		return names[n]
+	}
+	return "operation " + strconv.FormatUint(n, 10)
+}
+
 // argCount gives how many arguments a call has, from the first, that are numbers.
 func argCount(syscall string) int {
 	switch syscall {

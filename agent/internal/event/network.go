@@ -46,6 +46,7 @@ type Network struct {
 	Result    Result
 	Time      time.Time
 	Operation string // Connect, Accept, Send, Receive …
+	Ring      string // as File's
 	Handle    int    // descriptor; -1: none
 	NewHandle int    // that accept or socket made; -1: none
 	Protocol  string // tcp, udp, unix, netlink …
@@ -93,6 +94,7 @@ func (o *object) records(name string, records []DNSRecord) {
 func (n *Network) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", n.Operation)
+	o.some("ioUringOperation", n.Ring)
 	o.some("protocol", n.Protocol)
 	o.address("src", n.Local)
 	o.address("dst", n.Remote)

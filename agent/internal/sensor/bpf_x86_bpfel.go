@@ -37,10 +37,12 @@ const (
 	bpfProgTlsFree       = "tls_free"
 	bpfProgTlsRead       = "tls_read"
 	bpfProgTlsWrite      = "tls_write"
+	bpfProgUringSubmit   = "uring_submit"
 	bpfVarAllSessions    = "all_sessions"
 	bpfVarContentBytes   = "content_bytes"
 	bpfVarEpoch          = "epoch"
 	bpfVarLooks          = "looks"
+	bpfVarUringOp        = "uring_op"
 	bpfVarWakeupBytes    = "wakeup_bytes"
 )
 
@@ -96,6 +98,7 @@ type bpfProgramSpecs struct {
 	TlsFree     *ebpf.ProgramSpec `ebpf:"tls_free"`
 	TlsRead     *ebpf.ProgramSpec `ebpf:"tls_read"`
 	TlsWrite    *ebpf.ProgramSpec `ebpf:"tls_write"`
+	UringSubmit *ebpf.ProgramSpec `ebpf:"uring_submit"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -123,6 +126,7 @@ type bpfVariableSpecs struct {
 	ContentBytes *ebpf.VariableSpec `ebpf:"content_bytes"`
 	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
 	Looks        *ebpf.VariableSpec `ebpf:"looks"`
+	UringOp      *ebpf.VariableSpec `ebpf:"uring_op"`
 	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
@@ -183,6 +187,7 @@ type bpfVariables struct {
 	ContentBytes *ebpf.Variable `ebpf:"content_bytes"`
 	Epoch        *ebpf.Variable `ebpf:"epoch"`
 	Looks        *ebpf.Variable `ebpf:"looks"`
+	UringOp      *ebpf.Variable `ebpf:"uring_op"`
 	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
@@ -200,6 +205,7 @@ type bpfPrograms struct {
 	TlsFree     *ebpf.Program `ebpf:"tls_free"`
 	TlsRead     *ebpf.Program `ebpf:"tls_read"`
 	TlsWrite    *ebpf.Program `ebpf:"tls_write"`
+	UringSubmit *ebpf.Program `ebpf:"uring_submit"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -214,6 +220,7 @@ func (p *bpfPrograms) Close() error {
 		p.TlsFree,
 		p.TlsRead,
 		p.TlsWrite,
+		p.UringSubmit,
 	)
 }
 

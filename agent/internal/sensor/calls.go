@@ -2,6 +2,8 @@
 
 package sensor
 
+import "slices"
+
 // kind is what is made of a call.
 type kind uint8
 
@@ -86,6 +88,14 @@ func add(name string, n numbers, k kind, op string, flags uint16, args ...argume
 		c.args[a.argument] = a.index
 	}
 	return c
+}
+
+// uringName names the operations of an io_uring among the calls.
+const uringName = "io_uring"
+
+// uringOp gives their index.
+func uringOp() uint32 {
+	return uint32(slices.IndexFunc(calls[:], func(c call) bool { return c.name == uringName }))
 }
 
 // calls is every system call that is reported; an event names its call by the
@@ -216,4 +226,6 @@ var calls = [...]call{
 	add("recvmmsg_time64", numbers{-1, 417, 417, 0}, kindNetTransfer, "Receive", callMessages, argFd.is(0), argData.is(1)),
 	add("send", numbers{-1, -1, -1, 9}, kindNetTransfer, "Send", 0, argFd.is(0), argData.is(1), argLen.is(2)),
 	add("recv", numbers{-1, -1, -1, 10}, kindNetTransfer, "Receive", 0, argFd.is(0), argData.is(1), argLen.is(2)),
+	// Not a call: an operation that a ring is given, its number and its descriptor.
+	add(uringName, numbers{-1, -1, -1, 0}, kindFile, "SubmitIoUring", 0, argFd.is(1), argPath1.is(2)),
 }

@@ -98,7 +98,7 @@ func (d *decoder) actor(r *record) event.Process {
 
 func result(r *record, c *call) event.Result {
 	res := event.Result{Args: r.args, Return: r.ret, Compat: r.flags&headerCompat != 0}
-	if c != nil {
+	if c != nil && c.name != uringName {
 		res.Syscall = c.name
 	}
 	return res
@@ -382,6 +382,12 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 	}
 	if c.args[argData] >= 0 {
 		f.Content = d.content(r)
+	}
+	if c.name == uringName {
+		f.Ring = event.UringOperation(r.args[0])
+		if r.pathCount == 0 {
+			return &made.event
+		}
 	}
 	switch {
 	case c.flags&callReturnsFD != 0:

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -26,6 +27,13 @@ import (
 // The launcher is this test program, started with this variable: it waits until
 // it is watched, then becomes the program.
 const launcherVariable = "OSPULSE_TEST_LAUNCHER"
+
+// compiled are the programs of testdata.
+var compiled struct {
+	once  sync.Once
+	dir   string
+	built bool
+}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(launcherVariable) != "" {
@@ -38,7 +46,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(126)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if compiled.dir != "" {
+		_ = os.RemoveAll(compiled.dir)
+	}
+	os.Exit(code)
 }
 
 // needRoot skips where the kernel would not load the programs; where CI is root it
@@ -203,19 +215,28 @@ func python(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build compiles the programs of testdata.
+// build gives the folder of the programs of testdata, which are compiled once.
 func build(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	names := []string{"files", "processes", "sockets", "many", "storm"}
-	if runtime.GOARCH == "amd64" {
-		names = append(names, "compat")
+	compiled.once.Do(func() {
+		var err error
+		if compiled.dir, err = os.MkdirTemp("", "sensor-programs"); err != nil {
+			t.Fatal(err)
+		}
+		names := []string{"files", "processes", "sockets", "many", "storm", "uring"}
+		if runtime.GOARCH == "amd64" {
+			names = append(names, "compat")
+		}
+		for _, name := range names {
+			run(t, "gcc", "-w", "-O1", "-pthread", "-o", compiled.dir+"/"+name, "testdata/programs/"+name+".c")
+		}
+		run(t, "go", "build", "-o", compiled.dir+"/goprogram", "./testdata/programs/goprogram")
+		compiled.built = true
+	})
+	if !compiled.built {
+		t.Fatal("the programs could not be compiled")
 	}
-	for _, name := range names {
-		run(t, "gcc", "-w", "-O1", "-pthread", "-o", dir+"/"+name, "testdata/programs/"+name+".c")
-	}
-	run(t, "go", "build", "-o", dir+"/goprogram", "./testdata/programs/goprogram")
-	return dir
+	return compiled.dir
 }
 
 func run(t *testing.T, argv ...string) {

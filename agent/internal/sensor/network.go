@@ -38,6 +38,9 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	if op := socketOperation[c.op]; op != "" {
 		n.Operation = op
 	}
+	if c.name == uringName {
+		n.Ring = event.UringOperation(r.args[0])
+	}
 	n.Transfer = c.kind == kindTransfer || c.kind == kindNetTransfer
 	made.event = event.Event{Type: event.TypeNetwork, Time: n.Time, Data: n}
 

@@ -132,3 +132,32 @@ func TestMappedAndRings(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestOperationsOfRings: what a program does through an io_uring is told, though it
+// makes no call for it.
+func TestOperationsOfRings(t *testing.T) {
+	needRoot(t)
+	s := newSensor(t, Options{})
+	dir := t.TempDir()
+	events, cmd := watched(t, s, dir, build(t)+"/uring")
+	if !cmd.ProcessState.Success() {
+		t.Fatal(cmd.ProcessState)
+	}
+	var got []string
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.File:
+			if d.Operation == "SubmitIoUring" {
+				got = append(got, d.Ring+" "+d.Path)
+			}
+		case *event.Network:
+			if d.Operation == "SubmitIoUring" {
+				got = append(got, d.Ring+" "+d.Protocol)
+			}
+		}
+	}
+	want := []string{"OPENAT " + dir + "/by ring", "WRITE " + dir + "/by ring", "READ " + dir + "/by ring", "CONNECT tcp", "NOP "}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

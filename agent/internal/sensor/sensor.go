@@ -115,6 +115,9 @@ func New(options Options) (*Sensor, error) {
 	if err := spec.Variables["looks"].Set(looksOf()); err != nil {
 		return nil, fmt.Errorf("set the table of calls: %w", err)
 	}
+	if err := spec.Variables["uring_op"].Set(uringOp()); err != nil {
+		return nil, fmt.Errorf("set the table of calls: %w", err)
+	}
 	multiPrograms(spec)
 	s := &Sensor{options: options, log: options.Log, flushed: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
@@ -306,6 +309,9 @@ func (s *Sensor) Close() error {
 	return errors.Join(err, s.objects.Close())
 }
 
+// uringTracepoint is of Linux 6.3 and newer, built with io_uring.
+const uringTracepoint = "io_uring_submit_req"
+
 // attach lets the programs run.
 func (s *Sensor) attach() error {
 	if len(s.links) > 0 {
@@ -320,8 +326,12 @@ func (s *Sensor) attach() error {
 		"sched_process_exit": s.objects.ProcessExit,
 		"sys_enter":          s.objects.SysEnter,
 		"sys_exit":           s.objects.SysExit,
+		uringTracepoint:      s.objects.UringSubmit,
 	} {
 		l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: name, Program: program})
+		if name == uringTracepoint && errors.Is(err, os.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("attach to %s: %w", name, err), s.detach())
 		}

@@ -25,11 +25,19 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 	switch data := e.Data.(type) {
 	case *event.File:
 		t.who(&data.Actor)
+		if data.Ring != "" {
+			t.ring(data.Ring, func() { t.file(data) })
+			break
+		}
 		t.call(data.Result.Syscall)
 		t.file(data)
 		t.result(&data.Result)
 	case *event.Network:
 		t.who(&data.Actor)
+		if data.Ring != "" {
+			t.ring(data.Ring, func() { t.network(data) })
+			break
+		}
 		t.call(data.Result.Syscall)
 		t.network(data)
 		t.result(&data.Result)
@@ -182,8 +190,21 @@ func (t *line) content(c *event.Content) {
 	}
 }
 
+// ring writes the operation that an io_uring was given: it is no call, and how it
+// ends is not known.
+func (t *line) ring(operation string, arguments func()) {
+	t.call("io_uring")
+	t.comma()
+	t.add(operation)
+	arguments()
+	t.add(") = ?")
+}
+
 func (t *line) file(f *event.File) {
 	byFD := f.Given == "" && f.Flags == "" && f.Handle >= 0 || f.Operation == "CloseFile"
+	if f.Ring != "" && f.Path == "" {
+		return
+	}
 	t.comma()
 	switch {
 	case byFD:

@@ -179,6 +179,9 @@ func TestLines(t *testing.T) {
 			&event.Operation{Actor: who, Result: event.Result{Syscall: "setresuid", Args: [6]uint64{0xffffffff, 0, 5}}, Name: "SetUserId"},
 			`[a\x1bb 7/8] setresuid(-1, 0, 5) = 0`,
 		},
+		{&event.File{Actor: who, Ring: "NOP", Handle: -1, NewHandle: -1}, `[a\x1bb 7/8] io_uring(NOP) = ?`},
+		{&event.File{Actor: who, Ring: "WRITE", Path: "/f", Handle: 4, NewHandle: -1}, `[a\x1bb 7/8] io_uring(WRITE, 4</f>) = ?`},
+		{&event.Network{Actor: who, Ring: "CONNECT", Protocol: "tcp", Handle: 5, NewHandle: -1}, `[a\x1bb 7/8] io_uring(CONNECT, 5<tcp>) = ?`},
 		{&event.Exit{Actor: event.Process{PID: 7, Name: "x"}, Signal: 9}, `[x 7] +++ killed by SIGKILL +++`},
 		{&event.Lost{Count: 12}, `!!! 12 events lost !!!`},
 	} {
