@@ -357,13 +357,19 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	actor := w.actor(tid, t)
 	r := event.Result{Syscall: c.name, Args: t.args, Return: result, Compat: t.compat}
 	switch {
+	case c.name == "io_uring_setup":
+		ring, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, result))
+		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: int(max(result, -1)), NewHandle: -1, Path: ring})
+		return
 	case c.operation == "": // exec; that of a good one was told
 		if r.Failed() {
 			w.send(event.TypeProcessCreation, now, &event.Creation{Actor: actor, Time: now, Result: r, ImagePath: t.paths[0], CurrentDirectory: procfs.CurrentDirectory(tid)})
 		}
 		return
 	case c.fd < 0 && c.path < 0:
-		w.send(event.TypeProcess, now, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.operation})
+		w.send(event.TypeProcess, now, operation(tid, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.operation}))
+		return
+	case c.operation == "MapFile" && (t.args[2]&unix.PROT_EXEC == 0 || int32(t.args[4]) < 0):
 		return
 	}
 	target, fd := t.paths[0], -1
@@ -402,16 +408,36 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	}
 	if c.operation == "CopyFile" {
 		transfer = true
-		t.paths[1], _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[2])))
+		t.paths[1], _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[c.fd2])))
 	}
 	f := &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: fd, NewHandle: -1, Path: target, NewPath: t.paths[1], Transfer: transfer, Content: content}
 	if c.flags >= 0 {
 		f.Flags = event.OpenFlags(t.args[c.flags])
 	}
-	if c.operation == "OpenFile" && result >= 0 {
+	switch {
+	case c.operation == "OpenFile" && result >= 0:
 		f.Handle = int(result)
+	case c.operation == "SymlinkFile":
+		f.Target = text(tid, t.args[0])
+	case c.name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
+		f.Operation = "DeleteDirectory"
 	}
 	w.send(event.TypeFile, now, f)
+}
+
+// operation adds what it is done to.
+func operation(tid int, o *event.Operation) *event.Operation {
+	switch o.Result.Syscall {
+	case "ptrace":
+		o.Target = int(int32(o.Result.Args[1]))
+	case "process_vm_readv", "process_vm_writev":
+		o.Target = int(int32(o.Result.Args[0]))
+	case "memfd_create", "delete_module":
+		o.Path = text(tid, o.Result.Args[0])
+	case "finit_module", "setns":
+		o.Path, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(o.Result.Args[0])))
+	}
+	return o
 }
 
 // path reads a path argument and makes it whole.

@@ -145,6 +145,36 @@ func TestFilesAndProcesses(t *testing.T) {
 	}
 }
 
+// TestOperations runs the programs of the eBPF sensor's tests, which tells the same
+// by the same names.
+func TestOperations(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"processes", "files"} {
+		build := exec.Command("gcc", "-w", "-pthread", "-o", filepath.Join(dir, name), "../sensor/testdata/programs/"+name+".c")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	all := trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec ./processes`, dir)
+	at := has(t, all, 0, event.TypeProcess, "operation", "CreateMemoryFile", "filePath", "hidden")
+	at = has(t, all, at, event.TypeProcessCreation, "commandLine", "'from memory' hi", "memoryImage", true)
+	at = has(t, all, at, event.TypeProcess, "operation", "SetGroupId", "arguments", "[12345]")
+	at = has(t, all, at, event.TypeProcess, "operation", "SetUserId", "arguments", "[-1 12345 -1]")
+	at = has(t, all, at, event.TypeProcess, "operation", "PtraceProcess", "targetProcessId", float64(1<<22), "error", "ESRCH")
+	at = has(t, all, at, event.TypeProcess, "operation", "LoadModule")
+	at = has(t, all, at, event.TypeProcess, "operation", "UnloadModule", "filePath", "no such module")
+	at = has(t, all, at, event.TypeProcess, "operation", "UnshareNamespace")
+	has(t, all, at, event.TypeProcess, "operation", "EnterNamespace")
+
+	all = trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec ./files`, dir)
+	at = has(t, all, 0, event.TypeFile, "operation", "SymlinkFile", "filePath", dir+"/dir/soft", "linkTarget", "/nowhere/at all")
+	at = has(t, all, at, event.TypeFile, "operation", "DeleteDirectory", "filePath", dir+"/dir/sub2")
+	at = has(t, all, at, event.TypeFile, "operation", "CopyFile", "syscall", "sendfile", "filePath", dir+"/files", "newFilePath", dir+"/dir/target")
+	at = has(t, all, at, event.TypeFile, "operation", "MapFile", "filePath", dir+"/files")
+	at = has(t, all, at, event.TypeFile, "operation", "SetupIoUring", "filePath", "anon_inode:[io_uring]")
+	has(t, all, at, event.TypeFile, "operation", "EnterIoUring")
+}
+
 func TestNetwork(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

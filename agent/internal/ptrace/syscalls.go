@@ -13,13 +13,14 @@ type call struct {
 	dir2      int    // of the second path
 	path2     int
 	fd        int // the argument that is a descriptor; -1: none
+	fd2       int // where a copy goes
 	data      int // the argument that is a buffer whose length is in the next one; -1: none
 	address   int // the argument that is a socket address whose length is in the next one; -1: none
 	flags     int // of open; -1: none
 }
 
 func plain(name, operation string) call {
-	return call{name, operation, -1, -1, -1, -1, -1, -1, -1, -1}
+	return call{name, operation, -1, -1, -1, -1, -1, -1, -1, -1, -1}
 }
 
 func onPath(name, operation string, dir, path int) call {
@@ -37,6 +38,20 @@ func onPaths(name, operation string, dir, path, dir2, path2 int) call {
 func onFD(name, operation string, data int) call {
 	c := plain(name, operation)
 	c.fd, c.data = 0, data
+	return c
+}
+
+// onFDs is a copy from a descriptor to another.
+func onFDs(name string, from, to int) call {
+	c := plain(name, "CopyFile")
+	c.fd, c.fd2 = from, to
+	return c
+}
+
+// mapping is reported only of a file, to be run.
+func mapping() call {
+	c := plain("mmap", "MapFile")
+	c.fd = 4
 	return c
 }
 
@@ -63,18 +78,35 @@ var calls = merge(map[uint64]call{
 	unix.SYS_WRITE:           onFD("write", "WriteFile", 1),
 	unix.SYS_PWRITE64:        onFD("pwrite64", "WriteFile", 1),
 	unix.SYS_WRITEV:          onFD("writev", "WriteFile", -1),
-	unix.SYS_COPY_FILE_RANGE: onFD("copy_file_range", "CopyFile", -1),
+	unix.SYS_PREADV:          onFD("preadv", "ReadFile", -1),
+	unix.SYS_PREADV2:         onFD("preadv2", "ReadFile", -1),
+	unix.SYS_PWRITEV:         onFD("pwritev", "WriteFile", -1),
+	unix.SYS_PWRITEV2:        onFD("pwritev2", "WriteFile", -1),
+	unix.SYS_SENDFILE:        onFDs("sendfile", 1, 0),
+	unix.SYS_SPLICE:          onFDs("splice", 0, 2),
+	unix.SYS_COPY_FILE_RANGE: onFDs("copy_file_range", 0, 2),
 	unix.SYS_FTRUNCATE:       onFD("ftruncate", "TruncateFile", -1),
 	unix.SYS_TRUNCATE:        onPath("truncate", "TruncateFile", -1, 0),
 	unix.SYS_FCHMOD:          onFD("fchmod", "ChangeMode", -1),
 	unix.SYS_FCHMODAT:        onPath("fchmodat", "ChangeMode", 0, 1),
+	unix.SYS_FCHMODAT2:       onPath("fchmodat2", "ChangeMode", 0, 1),
+	unix.SYS_FCHOWN:          onFD("fchown", "ChangeOwner", -1),
+	unix.SYS_UTIMENSAT:       onPath("utimensat", "SetFileTime", 0, 1),
+	unix.SYS_FCHDIR:          onFD("fchdir", "ChangeDirectory", -1),
+	unix.SYS_CHROOT:          onPath("chroot", "ChangeRoot", -1, 0),
+	unix.SYS_PIVOT_ROOT:      onPaths("pivot_root", "ChangeRoot", -1, 0, -1, 1),
+	unix.SYS_MOUNT:           onPath("mount", "MountFile", -1, 1),
+	unix.SYS_UMOUNT2:         onPath("umount2", "UnmountFile", -1, 0),
+	unix.SYS_MMAP:            mapping(),
+	unix.SYS_IO_URING_SETUP:  plain("io_uring_setup", "SetupIoUring"),
+	unix.SYS_IO_URING_ENTER:  onFD("io_uring_enter", "EnterIoUring", -1),
 	unix.SYS_FCHOWNAT:        onPath("fchownat", "ChangeOwner", 0, 1),
 	unix.SYS_UNLINKAT:        onPath("unlinkat", "DeleteFile", 0, 1),
 	unix.SYS_MKDIRAT:         onPath("mkdirat", "CreateDirectory", 0, 1),
 	unix.SYS_MKNODAT:         onPath("mknodat", "CreateNode", 0, 1),
 	unix.SYS_RENAMEAT2:       onPaths("renameat2", "RenameFile", 0, 1, 2, 3),
 	unix.SYS_LINKAT:          onPaths("linkat", "LinkFile", 0, 1, 2, 3),
-	unix.SYS_SYMLINKAT:       onPath("symlinkat", "CreateSymbolicLink", 1, 2),
+	unix.SYS_SYMLINKAT:       onPath("symlinkat", "SymlinkFile", 1, 2),
 	unix.SYS_CHDIR:           onPath("chdir", "ChangeDirectory", -1, 0),
 	unix.SYS_EXECVE:          onPath("execve", "", -1, 0),
 	unix.SYS_EXECVEAT:        onPath("execveat", "", 0, 1),
@@ -87,13 +119,29 @@ var calls = merge(map[uint64]call{
 	unix.SYS_RECVFROM:        onFD("recvfrom", "Receive", 1),
 	unix.SYS_SENDMSG:         onFD("sendmsg", "Send", -1),
 	unix.SYS_RECVMSG:         onFD("recvmsg", "Receive", -1),
+	unix.SYS_SENDMMSG:        onFD("sendmmsg", "Send", -1),
+	unix.SYS_RECVMMSG:        onFD("recvmmsg", "Receive", -1),
 
-	unix.SYS_MEMFD_CREATE: plain("memfd_create", "CreateMemoryFile"),
-	unix.SYS_PTRACE:       plain("ptrace", "PtraceProcess"),
-	unix.SYS_SETUID:       plain("setuid", "SetUserId"),
-	unix.SYS_SETRESUID:    plain("setresuid", "SetUserId"),
-	unix.SYS_INIT_MODULE:  plain("init_module", "LoadModule"),
-	unix.SYS_FINIT_MODULE: plain("finit_module", "LoadModule"),
+	unix.SYS_MEMFD_CREATE:      plain("memfd_create", "CreateMemoryFile"),
+	unix.SYS_PTRACE:            plain("ptrace", "PtraceProcess"),
+	unix.SYS_PROCESS_VM_READV:  plain("process_vm_readv", "ReadProcessMemory"),
+	unix.SYS_PROCESS_VM_WRITEV: plain("process_vm_writev", "WriteProcessMemory"),
+	unix.SYS_SETUID:            plain("setuid", "SetUserId"),
+	unix.SYS_SETREUID:          plain("setreuid", "SetUserId"),
+	unix.SYS_SETRESUID:         plain("setresuid", "SetUserId"),
+	unix.SYS_SETFSUID:          plain("setfsuid", "SetUserId"),
+	unix.SYS_SETGID:            plain("setgid", "SetGroupId"),
+	unix.SYS_SETREGID:          plain("setregid", "SetGroupId"),
+	unix.SYS_SETRESGID:         plain("setresgid", "SetGroupId"),
+	unix.SYS_SETFSGID:          plain("setfsgid", "SetGroupId"),
+	unix.SYS_SETGROUPS:         plain("setgroups", "SetGroupId"),
+	unix.SYS_CAPSET:            plain("capset", "SetCapabilities"),
+	unix.SYS_INIT_MODULE:       plain("init_module", "LoadModule"),
+	unix.SYS_FINIT_MODULE:      plain("finit_module", "LoadModule"),
+	unix.SYS_DELETE_MODULE:     plain("delete_module", "UnloadModule"),
+	unix.SYS_UNSHARE:           plain("unshare", "UnshareNamespace"),
+	unix.SYS_SETNS:             plain("setns", "EnterNamespace"),
+	unix.SYS_BPF:               plain("bpf", "LoadBpf"),
 }, callsHere)
 
 func merge(a, b map[uint64]call) map[uint64]call {
