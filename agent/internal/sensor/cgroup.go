@@ -108,7 +108,7 @@ func (c *cgroups) path(id uint64) string {
 	if err != nil {
 		return ""
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return ""

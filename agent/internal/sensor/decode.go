@@ -188,8 +188,8 @@ func (d *decoder) exec(r *record) *event.Event {
 		Args:             args(&r.argv),
 		ArgsCut:          r.argv.cut() || r.argv.fault(),
 		CurrentDirectory: r.cwd.info().path,
-		SetUserID:        uint32(r.args[1]) != r.uid,
-		EffectiveUserID:  int(uint32(r.args[1])),
+		SetUserID:        r.args[1] != uint64(r.uid),
+		EffectiveUserID:  int(r.args[1]),
 		Memory:           image.deleted,
 		Cgroup:           p.cgroup.path,
 	}

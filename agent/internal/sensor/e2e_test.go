@@ -463,8 +463,8 @@ func straceAddress(args string) string {
 	case m != nil:
 		return net.JoinHostPort(unhex(m[2]), m[1])
 	case strings.Contains(args, "sun_path="):
-		abstract, path, _ := strings.Cut(args, "sun_path=")
-		abstract, path, _ = strings.Cut(path, `"`)
+		_, path, _ := strings.Cut(args, "sun_path=")
+		abstract, path, _ := strings.Cut(path, `"`) // @ of an abstract name
 		path, _, _ = strings.Cut(path, `"`)
 		return abstract + unhex(path)
 	default:

@@ -31,11 +31,11 @@ func opensslOffsets(raw io.ReaderAt) (offsets map[string]uint64, err error) {
 	}()
 	var magic [len(elf.ELFMAG)]byte
 	if _, err := raw.ReadAt(magic[:], 0); err != nil || string(magic[:]) != elf.ELFMAG {
-		return nil, nil //nolint:nilerr // a file that is shorter is no program either
+		return nil, nil // a file that is shorter is no program either
 	}
 	file, err := elf.NewFile(raw)
 	if err != nil || file.Class != elf.ELFCLASS64 || file.Machine != machine() {
-		return nil, nil //nolint:nilerr // the kernel would not run it, or it is of another processor
+		return nil, nil // the kernel would not run it, or it is of another processor
 	}
 	offsets = map[string]uint64{}
 	for _, section := range file.Sections {
