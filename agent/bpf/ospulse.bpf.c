@@ -1054,6 +1054,9 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 	if (speaks)
 		return MAX_DATA;
 	*sock = 0;
+	if (content_bytes < MAX_DATA / 8 &&
+	    (BPF_CORE_READ(s, __sk_common.skc_dport) == __builtin_bswap16(53) || BPF_CORE_READ(s, __sk_common.skc_num) == 53))
+		return MAX_DATA / 8;
 	return content_bytes;
 }
 

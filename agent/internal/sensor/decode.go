@@ -33,8 +33,9 @@ type decoder struct {
 	cgroups *cgroups
 	record  record
 	http    *httpAssembler
-	// dnsSockets are those that were used for DNS.
-	dnsSockets map[uint64]bool
+	// dnsSockets are those that were used for DNS, with the size of the message that
+	// comes next, of TCP where that came by itself.
+	dnsSockets map[uint64]int64
 	// contentBytes is how many bytes of a transfer an event keeps.
 	contentBytes int
 	// exits are the last ones: of two threads that end at the same moment, both
@@ -50,7 +51,7 @@ type exitOf struct {
 func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
 		boot: boot, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
-		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]bool{},
+		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
 

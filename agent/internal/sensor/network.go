@@ -79,11 +79,7 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 		n.Content.Cut = n.Content.Cut || n.Messages > 1
 	}
 	if n.Transfer && d.speaksDNS(&socket, n.Local, n.Remote) {
-		for i := range r.messages {
-			if m, ok := dnsOf(r.messages[i].data.body, n.Protocol); ok {
-				n.DNS = append(n.DNS, m)
-			}
-		}
+		n.DNS = d.dns(r, n, socket.sock)
 	}
 	emit(&made.event)
 	if socket.protocol == "tcp" {
@@ -105,28 +101,56 @@ const maxDNSSockets = 1024
 // the port of name servers, or it was when the socket was used last, as an answer
 // may be taken without asking where it came from.
 func (d *decoder) speaksDNS(socket *socketInfo, local, remote event.Address) bool {
+	_, known := d.dnsSockets[socket.sock]
 	if local.Port.Port() == dnsPort || remote.Port.Port() == dnsPort {
 		if len(d.dnsSockets) >= maxDNSSockets {
 			clear(d.dnsSockets)
 		}
-		d.dnsSockets[socket.sock] = true
+		if !known {
+			d.dnsSockets[socket.sock] = 0
+		}
 		return true
 	}
 	if remote.IsZero() {
-		return d.dnsSockets[socket.sock]
+		return known
 	}
 	delete(d.dnsSockets, socket.sock) // another socket, or another use
 	return false
 }
 
-// dnsOf reads a DNS message; over TCP its length is before it.
-func dnsOf(body []byte, protocol string) (event.DNS, bool) {
-	if protocol == "tcp" {
-		if len(body) < 2 || int(binary.BigEndian.Uint16(body)) > len(body)-2 {
-			return event.DNS{}, false
+// dns reads the messages of a transfer. Over TCP a message has its length before
+// it, which many read by itself first.
+func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS) {
+	for i := range r.messages {
+		body := r.messages[i].data.body
+		if n.Protocol == "tcp" {
+			announced := d.dnsSockets[sock]
+			d.dnsSockets[sock] = 0
+			switch {
+			case announced > 0 && n.Bytes == announced:
+			case len(body) < 2:
+				continue
+			default:
+				size := int64(binary.BigEndian.Uint16(body))
+				if n.Bytes == 2 {
+					d.dnsSockets[sock] = size
+					continue
+				}
+				if n.Bytes < 2+size {
+					continue
+				}
+				body = body[2:min(len(body), 2+int(size))]
+			}
 		}
-		body = body[2:]
+		if m, ok := dnsOf(body); ok {
+			all = append(all, m)
+		}
 	}
+	return all
+}
+
+// dnsOf reads a DNS message, as much as there is of it.
+func dnsOf(body []byte) (event.DNS, bool) {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(body)
 	if err != nil {

@@ -46,18 +46,42 @@ func TestDNS(t *testing.T) {
 		},
 	}
 	raw := answer(t)
-	if got, ok := dnsOf(raw, "udp"); !ok || !reflect.DeepEqual(got, want) {
+	if got, ok := dnsOf(raw); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	framed := append([]byte{0, byte(len(raw))}, raw...)
-	if got, ok := dnsOf(framed, "tcp"); !ok || !reflect.DeepEqual(got, want) {
-		t.Errorf("over TCP: got %+v, want %+v", got, want)
-	}
-	if got, ok := dnsOf(raw[:len(raw)-8], "udp"); !ok || len(got.Answers) != 2 {
+	if got, ok := dnsOf(raw[:len(raw)-8]); !ok || len(got.Answers) != 2 {
 		t.Errorf("of a message that is cut: %+v", got)
 	}
-	if _, ok := dnsOf([]byte("no DNS"), "udp"); ok {
+	if _, ok := dnsOf([]byte("no DNS")); ok {
 		t.Error("six bytes were taken for a message")
+	}
+}
+
+// TestDNSOverTCP feeds what a connection moves, in the pieces in which programs do.
+func TestDNSOverTCP(t *testing.T) {
+	raw := answer(t)
+	size := string([]byte{0, byte(len(raw))})
+	for name, test := range map[string]struct {
+		pieces []string
+		want   int
+	}{
+		"whole":               {[]string{size + string(raw)}, 1},
+		"its length first":    {[]string{size, string(raw)}, 1},
+		"two, one after each": {[]string{size, string(raw), size, string(raw)}, 2},
+		"whole, then apart":   {[]string{size + string(raw), size, string(raw)}, 2},
+		"a part":              {[]string{size + string(raw[:20]), string(raw[20:])}, 0},
+		"another length":      {[]string{size, string(raw[:20]), string(raw[20:])}, 0},
+		"a byte":              {[]string{"\x00"}, 0},
+	} {
+		d := recordedDecoder()
+		got := 0
+		for _, piece := range test.pieces {
+			r := &record{messages: []message{{data: section{body: []byte(piece), set: true}}}}
+			got += len(d.dns(r, &event.Network{Protocol: "tcp", Bytes: int64(len(piece))}, 1))
+		}
+		if got != test.want {
+			t.Errorf("%s: %d messages, want %d", name, got, test.want)
+		}
 	}
 }
 
@@ -75,6 +99,13 @@ s.sendto(query, ('127.0.0.1', 53))
 got, peer = server.recvfrom(512)
 server.sendto(got[:2] + struct.pack('>5H', 0x8183, 1, 0, 0, 0) + got[12:], peer)
 s.recv(512)
+server = socket.create_server(('127.0.0.1', 53))
+c = socket.create_connection(('127.0.0.1', 53))
+c.sendall(struct.pack('>H', len(query)) + query)
+a = server.accept()[0]
+a.recv(512)
+a.sendall(struct.pack('>H', len(query)) + got[:2] + struct.pack('>5H', 0x8182, 1, 0, 0, 0) + got[12:])
+c.recv(2); c.recv(512)
 `)
 	var l log
 	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
@@ -97,20 +128,25 @@ s.recv(512)
 			}
 		}
 	}
-	want := []string{"Send A host.test ", "Receive A host.test ", "Send A host.test NXDOMAIN", "Receive A host.test NXDOMAIN"}
+	want := []string{"Send A host.test ", "Receive A host.test ", "Send A host.test NXDOMAIN", "Receive A host.test NXDOMAIN",
+		"Send A host.test ", "Receive A host.test ", "Send A host.test SERVFAIL", "Receive A host.test SERVFAIL"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 
 func FuzzDNS(f *testing.F) {
-	f.Add(answer(f), true)
-	f.Add(append([]byte{0, 12}, answer(f)[:12]...), false)
-	f.Fuzz(func(t *testing.T, raw []byte, udp bool) {
+	f.Add([]byte{0, 12}, answer(f), true)
+	f.Add([]byte(nil), append([]byte{0, 12}, answer(f)[:12]...), false)
+	f.Fuzz(func(_ *testing.T, one, two []byte, udp bool) {
+		d := recordedDecoder()
 		protocol := "tcp"
 		if udp {
 			protocol = "udp"
 		}
-		dnsOf(raw, protocol)
+		for _, piece := range [][]byte{one, two} {
+			r := &record{messages: []message{{data: section{body: piece, set: true}}}}
+			d.dns(r, &event.Network{Protocol: protocol, Bytes: int64(len(piece))}, 1)
+		}
 	})
 }
