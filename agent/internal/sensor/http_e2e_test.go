@@ -275,7 +275,7 @@ func tlsPort(t *testing.T, server *httptest.Server) string {
 func TestTLSElsewhere(t *testing.T) {
 	needRoot(t)
 	server := testServer(true)
-	defer server.Close()
+	t.Cleanup(server.Close)
 	port := tlsPort(t, server)
 	dir, library := tlsPrograms(t)
 	own, deleted, root, gone := copied(t, library), copied(t, library), copied(t, dir+"/static"), copied(t, dir+"/static")
@@ -287,17 +287,18 @@ os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 	for name, argv := range map[string][]string{
 		"the machine's":        {dir + "/dynamic", port},
 		"linked in":            {dir + "/static", port},
-		"its own":              {"/usr/bin/env", "LD_LIBRARY_PATH=" + own, dir + "/dynamic", port, "300"},
-		"its own, deleted":     {"/usr/bin/env", "LD_LIBRARY_PATH=" + deleted, dir + "/dynamic", port, "300", deleted + "/" + filepath.Base(library)},
-		"linked in, deleted":   {"/usr/bin/env", gone + "/static", port, "300", gone + "/static"},
-		"linked in, in memory": {python(t), "-c", memory, dir + "/static", port, "300"},
-		"in its own /":         {"/usr/sbin/chroot", root, "/static", port, "300"},
+		"its own":              {"/usr/bin/env", "LD_LIBRARY_PATH=" + own, dir + "/dynamic", port, "1000"},
+		"its own, deleted":     {"/usr/bin/env", "LD_LIBRARY_PATH=" + deleted, dir + "/dynamic", port, "1000", deleted + "/" + filepath.Base(library)},
+		"linked in, deleted":   {"/usr/bin/env", gone + "/static", port, "1000", gone + "/static"},
+		"linked in, in memory": {python(t), "-c", memory, dir + "/static", port, "1000"},
+		"in its own /":         {"/usr/sbin/chroot", root, "/static", port, "1000"},
 		"in its own mounts": {
 			"/usr/bin/unshare", "--mount", "sh", "-c",
-			`mount -t tmpfs none "$0" && cp "$1" "$0/hidden" && exec "$0/hidden" "$2" 300`, t.TempDir(), dir + "/static", port,
+			`mount -t tmpfs none "$0" && cp "$1" "$0/hidden" && exec "$0/hidden" "$2" 1000`, t.TempDir(), dir + "/static", port,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cmd, release := held(t, t.TempDir(), argv...)
 			var l log
 			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
