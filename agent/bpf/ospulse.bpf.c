@@ -643,9 +643,14 @@ struct compat_iovec {
 	__u32 base, len;
 };
 
-/* Writes the bytes that an array of iovecs names. */
-__noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u32 compat)
+/*
+ * Writes the bytes that an array of iovecs names, left of them. shape: 1 of a 32-bit
+ * program, and twice how many times MAX_DATA of them come before.
+ */
+__noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u32 shape)
 {
+	__u64 skip = (__u64)(shape >> 1) * MAX_DATA;
+	bool compat = shape & 1;
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
 	__u64 off, start;
@@ -679,6 +684,13 @@ __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u3
 		} else if (bpf_probe_read_user(&v, sizeof(v), (void *)(address + i * sizeof(v)))) {
 			break;
 		}
+		if (v.len <= skip) {
+			skip -= v.len;
+			continue;
+		}
+		v.base += skip;
+		v.len -= skip;
+		skip = 0;
 		n = v.len > left ? left : v.len;
 		if (off > BUFFER - MAX_DATA)
 			break;
@@ -708,23 +720,29 @@ struct compat_msghdr {
 	__u32 name, name_len, iov, iov_count;
 };
 
+/* Reads a msghdr; gives whether it could. */
+static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 compat)
+{
+	struct compat_msghdr c;
+
+	if (!compat)
+		return !bpf_probe_read_user(m, sizeof(*m), (void *)address);
+	if (bpf_probe_read_user(&c, sizeof(c), (void *)address))
+		return false;
+	m->name = c.name;
+	m->name_len = c.name_len;
+	m->iov = c.iov;
+	m->iov_count = c.iov_count;
+	return true;
+}
+
 /* Writes address and bytes of a msghdr. */
 static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
 {
 	struct msghdr m = {};
 
-	if (compat) {
-		struct compat_msghdr c;
-
-		if (bpf_probe_read_user(&c, sizeof(c), (void *)address))
-			return;
-		m.name = c.name;
-		m.name_len = c.name_len;
-		m.iov = c.iov;
-		m.iov_count = c.iov_count;
-	} else if (bpf_probe_read_user(&m, sizeof(m), (void *)address)) {
+	if (!read_msghdr(&m, address, compat))
 		return;
-	}
 	if (m.name && m.name_len)
 		put_bytes(m.name, m.name_len, MAX_ADDR, SECTION_ADDR);
 	if (ret > 0)
@@ -1061,6 +1079,44 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 }
 
 /*
+ * The rest of what went over a connection that speaks HTTP, in events behind that of
+ * the call, whose header is in the buffer still.
+ */
+static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 ret, __u64 sock, bool compat)
+{
+	__u64 data = arg(args, call->data), count = 0;
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+	struct msghdr m = {};
+
+	if (!buffer)
+		return;
+	header = (struct event_header *)buffer->data;
+	if (call->flags & CALL_MSGHDR) {
+		if (!read_msghdr(&m, data, compat))
+			return;
+		data = m.iov;
+		count = m.iov_count;
+	} else if (call->flags & CALL_IOVEC) {
+		count = arg(args, call->len);
+	}
+	for (__u32 i = 1; i < MAX_CHUNKS; i++) {
+		if ((__u64)ret <= i * MAX_DATA)
+			break;
+		buffer->busy = 1;
+		buffer->off = sizeof(*header);
+		header->type = EVENT_MORE;
+		header->args[0] = sock;
+		header->args[1] = i * MAX_DATA;
+		if (call->flags & (CALL_MSGHDR | CALL_IOVEC))
+			put_iovec(data, count, ret - i * MAX_DATA, MAX_DATA, i << 1 | compat);
+		else
+			put_bytes(data + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
+		end(buffer, false);
+	}
+}
+
+/*
  * The end of a call: everything that is reported of it.
  */
 SEC("raw_tracepoint/sys_exit")
@@ -1169,20 +1225,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	end(buffer, flags & CALL_URGENT);
 
-	/* The rest of what went over a connection that speaks HTTP. */
-	if (!sock || ret <= MAX_DATA || flags & (CALL_MSGHDR | CALL_IOVEC))
-		return 0;
-	for (__u32 i = 1; i < MAX_CHUNKS; i++) {
-		if ((__u64)ret <= i * MAX_DATA)
-			break;
-		buffer->busy = 1;
-		buffer->off = sizeof(*header);
-		header->type = EVENT_MORE;
-		header->args[0] = sock;
-		header->args[1] = i * MAX_DATA;
-		put_bytes(arg(args, call->data) + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
-		end(buffer, false);
-	}
+	if (sock && ret > MAX_DATA && !(flags & CALL_MMSG))
+		put_more(call, args, ret, sock, compat);
 	return 0;
 }
 

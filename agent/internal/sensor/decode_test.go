@@ -236,6 +236,7 @@ func TestJoin(t *testing.T) {
 func flows(pieces ...string) []*event.HTTP {
 	d := recordedDecoder()
 	var out []*event.HTTP
+	emit := func(e *event.Event) { out = append(out, e.Data.(*event.HTTP)) }
 	for _, piece := range pieces {
 		written, data := piece[0] == '>', piece[1:]
 		r := &record{ret: int64(len(data)), args: [6]uint64{0x1000}, kind: recordTLS, pid: 7}
@@ -244,12 +245,70 @@ func flows(pieces ...string) []*event.HTTP {
 		}
 		if data == "" {
 			r.op = tlsFreed
-		} else {
-			r.messages = []message{{data: section{body: []byte(data), set: true}}}
+			d.http.tls(d, r, emit)
 		}
-		d.http.tls(d, r, func(e *event.Event) { out = append(out, e.Data.(*event.HTTP)) })
+		for part := range slices.Chunk([]byte(data), chunkSize) { // as the kernel side gives it
+			r.messages = []message{{data: section{body: part, set: true}}}
+			d.http.tls(d, r, emit)
+			r.args[1] += chunkSize
+		}
 	}
 	return out
+}
+
+// TestPiecesOfCalls: what a call moved comes in pieces. Where one is missing or
+// short, the body is truncated by that much, and what follows it is read as before.
+func TestPiecesOfCalls(t *testing.T) {
+	const bodySize = 3*chunkSize + 100
+	call := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(bodySize) + "\r\n\r\n" + strings.Repeat("b", bodySize)
+	pieces := slices.Collect(slices.Chunk([]byte(call), chunkSize))
+	for name, test := range map[string]struct {
+		drop, cut int // -1: none
+		kept      int
+	}{
+		"all there":        {-1, -1, bodySize},
+		"the second lost":  {1, -1, bodySize - chunkSize},
+		"the last lost":    {3, -1, bodySize - len(pieces[3])},
+		"the second short": {-1, 1, bodySize - 10},
+		"the last short":   {-1, 3, bodySize - 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var bodies []event.Body
+			s := &stream{answerTo: func() string { return "GET" }, done: func(m *httpMessage) { bodies = append(bodies, m.body) }}
+			for range 2 {
+				for i, piece := range pieces {
+					if i == test.cut {
+						piece = piece[:len(piece)-10]
+					}
+					if i != test.drop {
+						s.piece(int64(i*chunkSize), int64(len(call)), piece)
+					}
+				}
+			}
+			s.end()
+			if len(bodies) != 2 {
+				t.Fatalf("%d messages", len(bodies))
+			}
+			for _, body := range bodies {
+				if body.Size != bodySize || len(body.Bytes) != test.kept || body.Truncated != (test.kept < bodySize) {
+					t.Errorf("a body of %d bytes, %d kept, truncated %v", body.Size, len(body.Bytes), body.Truncated)
+				}
+			}
+		})
+	}
+	t.Run("too large", func(t *testing.T) {
+		var body event.Body
+		s := &stream{answerTo: func() string { return "GET" }, done: func(m *httpMessage) { body = m.body }}
+		const size = 1 << 20
+		head := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(size) + "\r\n\r\n"
+		all := []byte(head + strings.Repeat("b", size))
+		for i := range maxChunks {
+			s.piece(int64(i*chunkSize), int64(len(all)), all[i*chunkSize:(i+1)*chunkSize])
+		}
+		if body.Size != size || len(body.Bytes) != event.MaxBody || !body.Truncated {
+			t.Errorf("a body of %d bytes, %d kept, truncated %v", body.Size, len(body.Bytes), body.Truncated)
+		}
+	})
 }
 
 // gzipped and chunked code a body as a server does.
@@ -370,7 +429,7 @@ func FuzzHTTP(f *testing.F) {
 	f.Add("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.0 500 No\r\n\r\nrest")
 	f.Add("HEAD / HTTP/1.1\n\n", "HTTP/1.1 200 OK\nContent-Encoding: gzip\nContent-Length: 9\n\n")
 	f.Fuzz(func(t *testing.T, request, response string) {
-		if len(request) < 4 || len(response) < 4 {
+		if len(request) < 4 || len(response) < 4 || len(request) > chunkSize || len(response) > chunkSize {
 			return
 		}
 		text := func(fs []*event.HTTP) (out []byte) {

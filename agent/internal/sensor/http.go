@@ -149,12 +149,7 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 	}
 	conn.socket = *socket
 	conn.with(d.actor(r), d.wall(r.time), emit)
-	s := conn.stream(written)
-	s.feed(data)
-	missing := r.ret - int64(len(data))
-	if missing > 0 && (len(data) < chunkSize || c.flags&(callIovec|callMsghdr) != 0) {
-		s.gap(missing) // else it comes in records of its own
-	}
+	conn.stream(written).piece(0, r.ret, data)
 }
 
 // peeks reports whether a call leaves the data for the next one.
@@ -177,11 +172,7 @@ func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
 		return
 	}
 	conn.with(d.actor(r), d.wall(r.time), emit)
-	s := conn.stream(c.op == "Send" || c.op == "WriteFile")
-	s.feed(r.messages[0].data.body)
-	if r.args[1] == (maxChunks-1)*chunkSize {
-		s.gap(r.ret - maxChunks*chunkSize)
-	}
+	conn.stream(c.op == "Send" || c.op == "WriteFile").piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
 }
 
 // copied takes bytes that the kernel copied into a connection: sendfile.
@@ -215,11 +206,7 @@ func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 		conn.socket = h.lastSocket[r.tid]
 	}
 	conn.with(d.actor(r), d.wall(r.time), emit)
-	s := conn.stream(r.op == tlsWritten)
-	s.feed(data)
-	if r.args[1] == (maxChunks-1)*chunkSize {
-		s.gap(r.ret - maxChunks*chunkSize)
-	}
+	conn.stream(r.op == tlsWritten).piece(int64(r.args[1]), r.ret, data)
 }
 
 // remember notes the connection that a thread uses.

@@ -48,6 +48,7 @@ type stream struct {
 	state   streamState
 	head    []byte // a part of a head, or of a line
 	left    int64  // of the body or the chunk
+	due     int64  // of the call whose pieces come
 	message *httpMessage
 	// answerTo gives the method that a response answers; nil for requests.
 	answerTo func() string
@@ -93,6 +94,32 @@ func (s *stream) feed(b []byte) {
 	}
 }
 
+// piece reads a piece of what a call moved: data, of which there may be less than
+// there was, from offset on, of total bytes. A call's pieces are chunkSize long, and
+// at most maxChunks; one that does not come was lost.
+func (s *stream) piece(offset, total int64, data []byte) {
+	if offset == 0 {
+		s.gap(s.due)
+		s.due = total
+	}
+	size := min(chunkSize, total-offset)
+	if size < 0 || int64(len(data)) > size {
+		s.lose() // no kernel says this
+		return
+	}
+	if missed := s.due - (total - offset); missed > 0 {
+		s.gap(missed)
+	} else if missed < 0 { // its beginning was lost
+		s.gap(offset)
+	}
+	s.feed(data)
+	s.gap(size - int64(len(data)))
+	if s.due = total - offset - size; offset == (maxChunks-1)*chunkSize {
+		s.gap(s.due)
+		s.due = 0
+	}
+}
+
 // gap tells that n bytes came that nobody saw.
 func (s *stream) gap(n int64) {
 	for n > 0 {
@@ -124,6 +151,8 @@ func (s *stream) lose() {
 
 // end tells that the connection ended.
 func (s *stream) end() {
+	s.gap(s.due)
+	s.due = 0
 	if s.message != nil {
 		if s.state != inRest {
 			s.message.body.Truncated = true

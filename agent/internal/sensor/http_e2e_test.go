@@ -219,6 +219,57 @@ s.handle_request()`
 	}
 }
 
+// TestHTTPInVectors has bodies sent in vectors, as many servers and clients do: they
+// are whole too.
+func TestHTTPInVectors(t *testing.T) {
+	needRoot(t)
+	server := testServer(false)
+	defer server.Close()
+	s := newSensor(t, Options{ContentBytes: 64})
+	cmd, release := held(t, t.TempDir(), python(t), "-c", `
+import os, socket, sys
+host, port = sys.argv[1].split(':')
+body = bytes(i % 251 for i in range(70000))
+head = b'POST /missing HTTP/1.1\r\nHost: h\r\nContent-Length: 70000\r\n\r\n'
+c = socket.create_connection((host, int(port)))
+for send in (lambda v: c.sendmsg(v), lambda v: os.writev(c.fileno(), v)):
+    assert send([head, body[:5], b'', body[5:40000], body[40000:]]) == len(head) + 70000
+    answer = b''
+    while not answer.endswith(b'not here'):
+        piece = c.recv(100000)
+        assert piece
+        answer += piece
+`, server.Listener.Addr().String())
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	want := make([]byte, 70_000)
+	for i := range want {
+		want[i] = byte(i % 251)
+	}
+	flows := 0
+	for _, e := range l.events {
+		d, ok := e.Data.(*event.HTTP)
+		if !ok {
+			continue
+		}
+		flows++
+		if body := d.Request.Body; body.Truncated || !bytes.Equal(body.Bytes, want) {
+			t.Errorf("a body of %d bytes, %d kept, truncated %v", body.Size, len(body.Bytes), body.Truncated)
+		}
+	}
+	if flows != 4 {
+		t.Errorf("%d flows, want two requests and two answers", flows)
+	}
+}
+
 // certificate writes a server's certificate with its key.
 func certificate(t *testing.T) string {
 	t.Helper()
