@@ -21,12 +21,17 @@ type capability struct {
 }
 
 // capabilities says what this machine supports, given why there is no eBPF
-// sensor, and why nothing can be spawned: "why; what to do about it".
-func capabilities(sensorFault error, spawnFault string) []capability {
+// sensor, why there are no packets and why nothing can be spawned: "why; what to do
+// about it".
+func capabilities(sensorFault, packetFault error, spawnFault string) []capability {
 	list := []capability{{Name: "process list", Supported: true}, {Name: "process start and stop", Supported: true}}
 	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: sensorFault == nil}
 	if sensorFault != nil {
 		full.Reason, full.Remedy = sensorReason(sensorFault)
+	}
+	packets := capability{Name: "packets", Supported: packetFault == nil}
+	if packetFault != nil {
+		packets.Reason, packets.Remedy = packetReason(packetFault)
 	}
 	spawn := capability{Name: "spawning files in a sandbox (mode 3)", Supported: spawnFault == ""}
 	if spawnFault != "" {
@@ -36,7 +41,7 @@ func capabilities(sensorFault error, spawnFault string) []capability {
 	if !others.Supported {
 		others.Reason, others.Remedy = "the sockets of other users' processes cannot be seen", "run as root"
 	}
-	return append(list, full, spawn, others)
+	return append(list, full, packets, spawn, others)
 }
 
 // sensorReason says in words why eBPF cannot be used, and what to do.

@@ -27,7 +27,7 @@ func report(cfg config.Config, listens net.Addr, eyes eyes, spawnFault string, s
 			Delivered: status.Delivered, Lost: status.Lost, Queued: status.QueuedEvents, Spooled: status.SpooledEvents,
 		},
 	}
-	for _, c := range capabilities(eyes.fault, spawnFault) {
+	for _, c := range capabilities(eyes.fault, eyes.packetFault, spawnFault) {
 		r.Capabilities = append(r.Capabilities, heartbeat.Capability(c))
 	}
 	return r

@@ -118,7 +118,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey},
 		Health: func() map[string]any {
 			return map[string]any{
-				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, spawnFault),
+				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, eyes.packetFault, spawnFault),
 				"delivery": sender.Status(),
 			}
 		},
@@ -150,7 +150,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		}
 	}()
 
-	for _, c := range capabilities(eyes.fault, spawnFault) {
+	for _, c := range capabilities(eyes.fault, eyes.packetFault, spawnFault) {
 		if !c.Supported {
 			log.Warn("limited: "+c.Name+" is missing", "because", c.Reason, "todo", c.Remedy)
 		}
@@ -207,5 +207,5 @@ func check(cfg config.Config, w io.Writer) error {
 	eyes := newEyes(cfg, slog.New(slog.DiscardHandler))
 	defer eyes.close()
 	_, spawnFault := newSpawner(cfg, slog.New(slog.DiscardHandler))
-	return writeTable(w, capabilities(eyes.fault, spawnFault), os.Geteuid())
+	return writeTable(w, capabilities(eyes.fault, eyes.packetFault, spawnFault), os.Geteuid())
 }

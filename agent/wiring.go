@@ -19,6 +19,8 @@ type eyes struct {
 	sensor monitor.Sensor
 	name   string // ebpf or procfs
 	fault  error  // why it is not eBPF
+	// packetFault is why no packets are captured.
+	packetFault error
 	close  func()
 }
 
@@ -27,7 +29,8 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	if err != nil {
 		return procEyes(cfg, log, err)
 	}
-	return eyes{bpfSensor{s}, "ebpf", nil, func() {
+	both, packetFault := withPackets(bpfSensor{s}, cfg, log)
+	return eyes{both, "ebpf", nil, packetFault, func() {
 		if err := s.Close(); err != nil {
 			log.Warn("the sensor could not be closed", "error", err)
 		}
@@ -36,7 +39,8 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 
 // procEyes looks at /proc, because of fault.
 func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
-	return eyes{procSensor{procfs.NewSensor(cfg.PollInterval, log), cfg.ContentBytes}, "procfs", fault, func() {}}
+	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, log), cfg.ContentBytes}, cfg, log)
+	return eyes{both, "procfs", fault, packetFault, func() {}}
 }
 
 func (e eyes) limits() string {

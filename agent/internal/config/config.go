@@ -35,6 +35,7 @@ type Config struct {
 	ContentBytes int
 	RingMB       int
 	TLS          bool
+	Packets      bool
 	PollInterval time.Duration
 
 	SpawnTimeout   time.Duration
@@ -72,6 +73,7 @@ func settings(getenv func(string) string) []setting {
 		{"content", "CONTENT_BYTES", "256", "how many `bytes` of what is read and written an event keeps", integer(func(c *Config) *int { return &c.ContentBytes }, 0, 16384)},
 		{"ring", "RING_MB", "16", "`MB` of the buffer between kernel and agent, a power of two", (*Config).setRing},
 		{"tls", "TRACE_TLS", "true", "read what goes through OpenSSL", boolean(func(c *Config) *bool { return &c.TLS })},
+		{"packets", "PACKETS", "true", "capture the packets of what is watched", boolean(func(c *Config) *bool { return &c.Packets })},
 		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(func(c *Config) *time.Duration { return &c.PollInterval }, 50*time.Millisecond, 10*time.Second)},
 		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "how `long` a spawned file may run, 1s to 24h", duration(func(c *Config) *time.Duration { return &c.SpawnTimeout }, time.Second, 24*time.Hour)},
 		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(func(c *Config) *string { return &c.SpawnNetwork }, "none", "host", "nat")},

@@ -8,9 +8,9 @@ import (
 )
 
 func TestLoad(t *testing.T) {
-	env := map[string]string{"PORT": "7001", "SPAWN_TIMEOUT": "30s", "BACKEND_URL": "https://b.example/x/", "TRACE_TLS": "false"}
+	env := map[string]string{"PORT": "7001", "SPAWN_TIMEOUT": "30s", "BACKEND_URL": "https://b.example/x/", "TRACE_TLS": "false", "PACKETS": "false"}
 	c, err := Load([]string{"--port=7002", "--data", "/d"}, func(name string) string { return env[name] })
-	if err != nil || c.Addr() != "127.0.0.1:7002" || c.SpawnTimeout != 30*time.Second || c.Backend.String() != "https://b.example/x" || c.TLS || c.DataDir != "/d" || c.MaxUploadMB != 100 || c.SpawnNetwork != "none" {
+	if err != nil || c.Addr() != "127.0.0.1:7002" || c.SpawnTimeout != 30*time.Second || c.Backend.String() != "https://b.example/x" || c.TLS || c.Packets || c.DataDir != "/d" || c.MaxUploadMB != 100 || c.SpawnNetwork != "none" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

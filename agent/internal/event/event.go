@@ -19,6 +19,7 @@ const (
 	TypeProcess         = "process_operation" // ptrace, set*id, modules, memfd, namespaces
 	TypeNetwork         = "network_operation"
 	TypeHTTP            = "http_network_operation"
+	TypePacket          = "raw_network_operation"
 	TypeLost            = "events_lost"
 )
 

@@ -89,6 +89,37 @@ func (o *object) records(name string, records []DNSRecord) {
 	o.out = append(o.out, ']')
 }
 
+// dns writes messages, if there are any.
+func (o *object) dns(messages []DNS) {
+	if len(messages) == 0 {
+		return
+	}
+	o.key("dns")
+	o.out = append(o.out, '[')
+	for i := range messages {
+		if i > 0 {
+			o.out = append(o.out, ',')
+		}
+		d := &messages[i]
+		o.out = append(o.out, '{')
+		o.number("id", int64(d.ID))
+		o.key("response")
+		if d.Response {
+			o.out = append(o.out, "true"...)
+			o.text("code", d.Code)
+		} else {
+			o.out = append(o.out, "false"...)
+		}
+		o.flag("truncated", d.Truncated)
+		o.records("questions", d.Questions)
+		if d.Response {
+			o.records("answers", d.Answers)
+		}
+		o.out = append(o.out, '}')
+	}
+	o.out = append(o.out, ']')
+}
+
 // AppendJSON appends the data of the event. src and dst are as in the packet
 // shape, seen from the program: dst is the other end.
 func (n *Network) AppendJSON(out []byte) []byte {
@@ -109,32 +140,7 @@ func (n *Network) AppendJSON(out []byte) []byte {
 	}
 	o.positive("messages", int64(n.Messages))
 	o.content(&n.Content)
-	if len(n.DNS) > 0 {
-		o.key("dns")
-		o.out = append(o.out, '[')
-		for i := range n.DNS {
-			if i > 0 {
-				o.out = append(o.out, ',')
-			}
-			d := &n.DNS[i]
-			o.out = append(o.out, '{')
-			o.number("id", int64(d.ID))
-			o.key("response")
-			if d.Response {
-				o.out = append(o.out, "true"...)
-				o.text("code", d.Code)
-			} else {
-				o.out = append(o.out, "false"...)
-			}
-			o.flag("truncated", d.Truncated)
-			o.records("questions", d.Questions)
-			if d.Response {
-				o.records("answers", d.Answers)
-			}
-			o.out = append(o.out, '}')
-		}
-		o.out = append(o.out, ']')
-	}
+	o.dns(n.DNS)
 	o.result(&n.Result)
 	o.time("timestamp", n.Time)
 	o.metadata(&n.Actor)

@@ -269,6 +269,12 @@ const (
 	ReasonSpoolFull = "spool_full"
 	ReasonTooLarge  = "event_too_large"
 	ReasonKilled    = "agent_killed" // with what it had in memory; how much is not known
+	// ReasonPackets counts packets of the network that nobody looked at, whoever's
+	// they were.
+	ReasonPackets = "packet_capture_overrun"
+	// ReasonHeld counts packets that were given up before it was known whose they
+	// were.
+	ReasonHeld = "packet_attribution_overrun"
 )
 
 // AppendJSON appends the data of the event.

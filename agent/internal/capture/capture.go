@@ -1,0 +1,412 @@
+//go:build linux
+
+// Package capture sees the packets of programs on the network, through packet
+// sockets: it takes all that a network namespace sends and gets, finds out whose
+// each packet is, and gives out those of the processes that a watch is about. It
+// learns who has which socket from the events of a sensor, whatever that is, and
+// from /proc. It must not know eBPF, HTTP, sessions, or where events go.
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
+)
+
+const (
+	// RingBytes is the size of the buffer between kernel and agent, of each watch
+	// and namespace, unless set.
+	RingBytes = 4 << 20
+	// snapBytes is how much of a packet is looked at: headers, and what names the
+	// servers that are asked for.
+	snapBytes = 2048
+	// pollInterval is how often losses are looked for, and what is held is looked
+	// through at least.
+	pollInterval = 50 * time.Millisecond
+	// heldInterval is the same while packets are held.
+	heldInterval = 10 * time.Millisecond
+)
+
+// Options are the settings of a Watch.
+type Options struct {
+	ContentBytes int // of a packet's payload that an event keeps
+	RingBytes    int
+	Log          *slog.Logger
+}
+
+// Scope says whose packets a watch is about.
+type Scope struct {
+	All  bool  // of every process whose sockets are known
+	PIDs []int // and their descendants
+	// Own says that the first of PIDs was started in a network namespace of its
+	// own: if it is, all packets there are of it, or of what came of it.
+	Own bool
+	// Exclude are processes whose packets are never given: none to or from a TCP
+	// port that they listen on, and none of sockets that nobody else used.
+	Exclude []int
+}
+
+// Available says why packets cannot be captured; nil when they can.
+func Available() error {
+	r, err := openRing("", 2*blockBytes, snapBytes)
+	if err != nil {
+		return err
+	}
+	return r.close()
+}
+
+// space is a network namespace that is captured.
+type space struct {
+	ring      *ring
+	index     int // from 1
+	inode     uint64
+	pid       int  // that is in it: by whom /proc shows its sockets
+	own       bool // all in it is the root's
+	host      bool // it is the agent's own namespace
+	decoder   decoder
+	names     map[int]string    // of interfaces
+	fragments map[fragment]ends // of packets whose first part was seen
+	places    map[ends]place
+	checked   time.Time // when losses were looked for
+}
+
+// place is the interface that a flow's packets are taken from: on a bridge, a bond
+// or a VLAN each passes several.
+type place struct {
+	ifindex int
+	last    time.Time
+}
+
+// placeTime is how long a flow must have been silent on its interface before it is
+// taken from another.
+const placeTime = time.Second
+
+// maxRemembered bounds the fragments and places of a namespace.
+const maxRemembered = 4096
+
+// Watch is a capture that stands. Its methods may be called at any time.
+type Watch struct {
+	options Options
+	scope   Scope
+	sink    func(*event.Event)
+	log     *slog.Logger
+	spaces  []*space
+	root    *owner // of whom are the packets of a namespace of its own
+
+	stop    context.CancelFunc
+	look    chan struct{} // there is something to look up
+	running sync.WaitGroup
+	closing chan struct{} // closed when the watch ends
+	once    sync.Once
+
+	mu       sync.Mutex // of all below; held while sink is called
+	number   uint64
+	owners   owners
+	known    map[int]*owner // processes, by pid
+	held     held
+	excluded endpoints
+	ended    bool // nothing more goes to sink
+}
+
+// Open begins to collect packets. sink gets them, and the events that go through
+// Sensed, from one goroutine at a time, once Begin is called; it must not block for
+// long. The error's cause is os.ErrNotExist when a process is gone.
+func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error) {
+	if options.RingBytes == 0 {
+		options.RingBytes = RingBytes
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	scope.PIDs = slices.Clone(scope.PIDs)
+	w := &Watch{
+		options: options, scope: scope, sink: sink, log: options.Log,
+		look: make(chan struct{}, 1), closing: make(chan struct{}),
+		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(),
+	}
+	if err := w.open(); err != nil {
+		return nil, errors.Join(err, w.closeRings())
+	}
+	w.excluded = endpointsOf(scope.Exclude)
+	return w, nil
+}
+
+// open opens the namespaces that the scope is about: the agent's own, or those of
+// the chosen processes.
+func (w *Watch) open() error {
+	self, err := procfs.NetworkNamespace(os.Getpid())
+	if err != nil {
+		return fmt.Errorf("find the network namespace: %w", err)
+	}
+	pids := w.scope.PIDs
+	if w.scope.All {
+		pids = []int{os.Getpid()}
+	}
+	for _, pid := range pids {
+		inode, err := procfs.NetworkNamespace(pid)
+		if errors.Is(err, procfs.ErrGone) {
+			return fmt.Errorf("process %d: %w", pid, os.ErrNotExist)
+		}
+		if err != nil {
+			return fmt.Errorf("find the network namespace of process %d: %w", pid, err)
+		}
+		if slices.ContainsFunc(w.spaces, func(s *space) bool { return s.inode == inode }) {
+			continue
+		}
+		s := &space{
+			index: len(w.spaces) + 1, inode: inode, pid: pid, host: inode == self, own: w.scope.Own && inode != self,
+			names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(),
+		}
+		path := procfs.NetworkNamespacePath(pid)
+		if s.host {
+			path, s.pid = "", os.Getpid()
+		}
+		if s.ring, err = openRing(path, w.options.RingBytes, snapBytes); err != nil {
+			return err
+		}
+		w.spaces = append(w.spaces, s)
+		if s.own {
+			w.root = w.fromProc(pid)
+		}
+	}
+	return nil
+}
+
+// Begin gives out packets, those first that were collected since Open.
+func (w *Watch) Begin() {
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	for _, s := range w.spaces {
+		w.running.Go(func() { w.read(s) })
+	}
+	w.running.Go(func() { w.resolve(ctx) })
+	w.askLook()
+}
+
+// read reads a namespace's packets until the watch ends, and then those that had
+// come before.
+func (w *Watch) read(s *space) {
+	give := func(f *frame) { w.packet(s, f) }
+	ending := false
+	for wait := time.Duration(0); ; wait = w.tick(s, false) {
+		deadline := time.Now().Add(wait)
+		for {
+			more, err := s.ring.read(deadline, give)
+			if err != nil {
+				w.log.Error("packets cannot be read any more", "error", err)
+				return
+			}
+			if !more || !time.Now().Before(deadline) {
+				break
+			}
+		}
+		select {
+		case <-w.closing:
+			if ending {
+				return
+			}
+			// A block that is not full comes after its time, and one that was
+			// just begun after twice that.
+			ending = true
+			w.drain(s, time.Now().Add(3*retireTime), give)
+		default:
+		}
+	}
+}
+
+// drain reads until no packet can be there that was sent before.
+func (w *Watch) drain(s *space, until time.Time, give func(*frame)) {
+	for {
+		more, err := s.ring.read(until, give)
+		if err != nil || !more && !time.Now().Before(until) {
+			return
+		}
+	}
+}
+
+// tick does what has to be done every now and then, and gives the time until the
+// next.
+func (w *Watch) tick(s *space, last bool) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	w.settle(now, last)
+	if last || now.Sub(s.checked) >= pollInterval {
+		w.tellLosses(s, now)
+	}
+	if w.held.empty() {
+		return pollInterval
+	}
+	return heldInterval
+}
+
+// tellLosses reports packets that found no room.
+func (w *Watch) tellLosses(s *space, now time.Time) {
+	lost, err := s.ring.drops()
+	if err != nil {
+		w.log.Error("the packets that were lost are not known", "error", err)
+	}
+	if lost > 0 {
+		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
+			Count: lost, Reason: event.ReasonPackets, From: s.checked, To: now, CPU: -1,
+		}})
+	}
+	if w.held.lost > 0 {
+		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
+			Count: w.held.lost, Reason: event.ReasonHeld, From: w.held.lostFrom, To: w.held.lostTo, CPU: -1,
+		}})
+		w.held.lost = 0
+	}
+	s.checked = now
+}
+
+func (w *Watch) give(e *event.Event) {
+	if !w.ended {
+		w.sink(e)
+	}
+}
+
+// Close ends the watch, after it has given out what had happened before. The
+// sensor whose events go through Sensed should have been closed first.
+func (w *Watch) Close() error {
+	var err error
+	w.once.Do(func() {
+		close(w.closing)
+		if w.stop != nil {
+			w.stop()
+			w.running.Wait()
+			for _, s := range w.spaces {
+				w.tick(s, true)
+			}
+		}
+		w.mu.Lock()
+		w.ended = true
+		w.mu.Unlock()
+		err = w.closeRings()
+	})
+	return err
+}
+
+func (w *Watch) closeRings() error {
+	var errs []error
+	for _, s := range w.spaces {
+		errs = append(errs, s.ring.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Exclude excludes more processes.
+func (w *Watch) Exclude(pids []int) {
+	more := endpointsOf(pids)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.scope.Exclude = append(slices.Clone(w.scope.Exclude), pids...)
+	w.excluded = w.excluded.with(more)
+}
+
+// packet does with a packet what is to be done: it is given out, held until it is
+// known whose it is, or left.
+func (w *Watch) packet(s *space, f *frame) {
+	p := s.decoder.decode(f)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.excluded.has(p.ends, s.host) || w.excluded.has(p.about, s.host) {
+		return
+	}
+	if p.fragment != (fragment{}) && p.offset == 0 {
+		if len(s.fragments) >= maxRemembered {
+			clear(s.fragments)
+		}
+		s.fragments[p.fragment] = p.ends
+	}
+	now := time.Now()
+	q := question{
+		space: s, ends: p.ends, fragment: p.fragment, inside: p.offset > 0, time: f.time,
+		begins: p.tcp != nil && p.tcp.SYN && !p.tcp.ACK,
+	}
+	if p.about.protocol != 0 {
+		q.ends, q.returned = p.about, true
+	}
+	use, out := w.owner(&q, now)
+	if use != nil && w.held.dirty {
+		w.settle(now, false) // what is held of this flow comes first
+	}
+	if use == nil && !s.own && w.held.isForeign(&q, now) {
+		return
+	}
+	if s.isCopy(f, p) {
+		return
+	}
+	e := describe(f, p, w.options.ContentBytes)
+	e.Interface = s.interfaceName(f.ifindex)
+	if use == nil {
+		w.hold(&q, e, now)
+		return
+	}
+	if p.tcp != nil && (p.tcp.FIN || p.tcp.RST) {
+		use.finished = true
+	}
+	w.emit(e, use.owner, out)
+}
+
+// isCopy reports whether the packet is seen on another interface as well, where
+// its flow is taken from.
+func (s *space) isCopy(f *frame, p *packet) bool {
+	if f.ifindex == loopback || !p.from.IsValid() {
+		return false
+	}
+	at, ok := s.places[p.ends]
+	if ok && at.ifindex != f.ifindex && f.time.Sub(at.last) < placeTime {
+		return true
+	}
+	if !ok && len(s.places) >= maxRemembered {
+		clear(s.places)
+	}
+	s.places[p.ends] = place{f.ifindex, f.time}
+	return false
+}
+
+func (s *space) interfaceName(index int) string {
+	name, ok := s.names[index]
+	if !ok {
+		name = s.ring.interfaceName(index)
+		s.names[index] = name
+	}
+	return name
+}
+
+// emit gives out a packet.
+func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
+	w.number++
+	e.Number, e.Actor = w.number, by.Process
+	e.Direction = event.DirectionIn
+	if out {
+		e.Direction = event.DirectionOut
+	}
+	w.give(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
+}
+
+// owner gives who a packet is of, if that is known.
+func (w *Watch) owner(q *question, now time.Time) (by *use, out bool) {
+	e := q.ends
+	if q.inside {
+		first, ok := q.space.fragments[q.fragment]
+		if !ok {
+			return nil, false
+		}
+		e = first
+	}
+	if !e.from.IsValid() {
+		return nil, false
+	}
+	by, out = w.owners.find(q.space.index, e, q.time, now, q.begins)
+	return by, out != q.returned
+}

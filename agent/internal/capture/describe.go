@@ -1,0 +1,266 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"ospulse/agent/internal/event"
+)
+
+// Ports of protocols that are read further.
+const (
+	portDNS  = 53
+	portMDNS = 5353
+)
+
+// describe makes the event of a packet, but for whose it is.
+func describe(f *frame, p *packet, contentBytes int) *event.Packet {
+	e := &event.Packet{
+		Time: f.time, Source: p.from.Addr(), Destination: p.to.Addr(), SourcePort: -1, DestPort: -1,
+		Length: f.length, VLAN: p.vlan, Payload: p.payloadLength, Direction: event.DirectionIn,
+	}
+	if f.outgoing {
+		e.Direction = event.DirectionOut
+	}
+	if p.hasPorts {
+		e.SourcePort, e.DestPort = int(p.from.Port()), int(p.to.Port())
+	} else if p.about.protocol != 0 && p.about.protocol != protoICMP { // as tshark has them
+		e.SourcePort, e.DestPort = int(p.about.from.Port()), int(p.about.to.Port())
+	}
+	if contentBytes > 0 {
+		kept := p.payload[:min(len(p.payload), contentBytes)]
+		e.Content = event.Content{Bytes: bytes.Clone(kept), Known: true, Cut: p.payloadLength > len(kept)}
+	}
+	switch {
+	case p.arp != nil:
+		e.Protocol, e.Info = "ARP", arpInfo(p.arp)
+	case !p.from.IsValid():
+		e.Protocol = etherName(p.etherType)
+		e.Info = "Ethertype " + e.Protocol
+	case p.offset > 0:
+		e.Protocol = ipName(p)
+		e.Info = fmt.Sprintf("Fragmented IP protocol (proto=%d, off=%d, ID=%04x)", p.protocol, p.offset, p.fragment.id)
+	case p.tcp != nil:
+		e.TCP = &event.TCPHeader{Flags: tcpFlags(p.tcp), Sequence: p.tcp.Seq, Ack: p.tcp.Ack, Window: int(p.tcp.Window)}
+		e.Protocol, e.Info = "TCP", tcpInfo(p, e.TCP)
+		stream(e, p)
+	case p.protocol == protoUDP && p.hasPorts:
+		e.Protocol = "UDP"
+		e.Info = strconv.Itoa(e.SourcePort) + " → " + strconv.Itoa(e.DestPort) + " Len=" + strconv.Itoa(p.payloadLength)
+		if name := nameService(p); name != "" {
+			names(e, name, p.payload)
+		}
+	case p.protocol == protoICMP:
+		e.Protocol, e.Info = "ICMP", p.icmp
+		if p.from.Addr().Is6() {
+			e.Protocol = "ICMPv6"
+		}
+	default:
+		e.Protocol = layers.IPProtocol(p.protocol).String()
+		e.Info = "IP protocol " + strconv.Itoa(int(p.protocol))
+	}
+	return e
+}
+
+func etherName(etherType uint16) string {
+	switch layers.EthernetType(etherType) {
+	case layers.EthernetTypeLinkLayerDiscovery:
+		return "LLDP"
+	case layers.EthernetTypeIPv4: // of which not even the addresses can be read
+		return "IPv4"
+	case layers.EthernetTypeIPv6:
+		return "IPv6"
+	case layers.EthernetTypeARP:
+		return "ARP"
+	default:
+		return fmt.Sprintf("0x%04x", etherType)
+	}
+}
+
+func ipName(p *packet) string {
+	if p.from.Addr().Is6() {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+func arpInfo(a *layers.ARP) string {
+	from, to := netip.AddrFrom4([4]byte(a.SourceProtAddress)), netip.AddrFrom4([4]byte(a.DstProtAddress))
+	if a.Operation == layers.ARPReply {
+		mac := strings.ReplaceAll(fmt.Sprintf("% x", a.SourceHwAddress), " ", ":")
+		return from.String() + " is at " + mac
+	}
+	return "Who has " + to.String() + "? Tell " + from.String()
+}
+
+func tcpFlags(t *layers.TCP) string {
+	var out strings.Builder
+	for _, flag := range [...]struct {
+		set  bool
+		name string
+	}{{t.FIN, "FIN"}, {t.SYN, "SYN"}, {t.RST, "RST"}, {t.PSH, "PSH"}, {t.ACK, "ACK"}, {t.URG, "URG"}, {t.ECE, "ECE"}, {t.CWR, "CWR"}} {
+		if flag.set {
+			if out.Len() > 0 {
+				out.WriteString(", ")
+			}
+			out.WriteString(flag.name)
+		}
+	}
+	return out.String()
+}
+
+// tcpInfo is as tshark's, with the numbers that are on the wire.
+func tcpInfo(p *packet, h *event.TCPHeader) string {
+	out := make([]byte, 0, 96)
+	number := func(name string, n uint64) { out = strconv.AppendUint(append(out, name...), n, 10) }
+	number("", uint64(p.from.Port()))
+	number(" → ", uint64(p.to.Port()))
+	out = append(append(append(out, " ["...), h.Flags...), ']')
+	number(" Seq=", uint64(h.Sequence))
+	if p.tcp.ACK {
+		number(" Ack=", uint64(h.Ack))
+	}
+	number(" Win=", uint64(h.Window))
+	number(" Len=", uint64(max(p.payloadLength, 0)))
+	for i := range p.tcp.Options {
+		option := &p.tcp.Options[i]
+		data := option.OptionData
+		switch {
+		case option.OptionType == layers.TCPOptionKindMSS && len(data) == 2:
+			number(" MSS=", uint64(binary.BigEndian.Uint16(data)))
+		case option.OptionType == layers.TCPOptionKindSACKPermitted:
+			out = append(out, " SACK_PERM"...)
+		case option.OptionType == layers.TCPOptionKindTimestamps && len(data) == 8:
+			number(" TSval=", uint64(binary.BigEndian.Uint32(data)))
+			number(" TSecr=", uint64(binary.BigEndian.Uint32(data[4:])))
+		case option.OptionType == layers.TCPOptionKindWindowScale && len(data) == 1:
+			number(" WS=", 1<<min(data[0], 14))
+		}
+	}
+	return string(out)
+}
+
+// stream reads what a TCP segment carries, if it begins there.
+func stream(e *event.Packet, p *packet) {
+	b := p.payload
+	switch {
+	case len(b) == 0:
+	case nameService(p) != "" && len(b) > 2 && int(binary.BigEndian.Uint16(b)) <= len(b)-2:
+		names(e, "DNS", b[2:])
+	case isTLS(b):
+		e.Protocol = "TLS"
+		e.Info, e.ServerName = records(b)
+	case isHTTP(b):
+		line, _, _ := bytes.Cut(b[:min(len(b), 1024)], []byte("\r\n"))
+		e.Protocol, e.Info = "HTTP", string(line)
+	case bytes.HasPrefix(b, []byte("SSH-")):
+		line, _, _ := bytes.Cut(b[:min(len(b), 255)], []byte("\r\n"))
+		e.Protocol, e.Info = "SSH", "Protocol ("+string(line)+")"
+	}
+}
+
+func isHTTP(b []byte) bool {
+	if bytes.HasPrefix(b, []byte("HTTP/1.")) {
+		return true
+	}
+	for _, method := range [...]string{"GET ", "POST ", "PUT ", "HEAD ", "DELETE ", "OPTIONS ", "PATCH ", "CONNECT ", "TRACE "} {
+		if len(b) > len(method) && string(b[:len(method)]) == method {
+			return true
+		}
+	}
+	return false
+}
+
+// nameService says what the ports say of names.
+func nameService(p *packet) string {
+	switch from, to := p.from.Port(), p.to.Port(); {
+	case from == portDNS || to == portDNS:
+		return "DNS"
+	case from == portMDNS || to == portMDNS:
+		return "MDNS"
+	default:
+		return ""
+	}
+}
+
+// names reads a DNS message. What is none stays what it is without.
+func names(e *event.Packet, protocol string, b []byte) {
+	var (
+		d   layers.DNS
+		err = errors.New("not read")
+	)
+	guarded(func() { err = d.DecodeFromBytes(b, cut{}) })
+	if err != nil {
+		return
+	}
+	m := event.DNS{ID: int(d.ID), Response: d.QR, Truncated: d.TC}
+	info := "Standard query"
+	if d.QR {
+		m.Code = responseCode(d.ResponseCode)
+		info = "Standard query response"
+	}
+	info += fmt.Sprintf(" 0x%04x", d.ID)
+	for i := range d.Questions {
+		q := &d.Questions[i]
+		m.Questions = append(m.Questions, event.DNSRecord{Name: rootless(q.Name), Type: typeName(q.Type)})
+		info += " " + typeName(q.Type) + " " + rootless(q.Name)
+	}
+	for i := range d.Answers {
+		r := &d.Answers[i]
+		record := event.DNSRecord{Name: rootless(r.Name), Type: typeName(r.Type), TTL: r.TTL, Data: recordData(r)}
+		m.Answers = append(m.Answers, record)
+		info += " " + record.Type + " " + record.Data
+	}
+	e.Protocol, e.Info, e.DNS = protocol, info, []event.DNS{m}
+}
+
+// rootless writes the name of the root as a dot.
+func rootless(name []byte) string {
+	if len(name) == 0 {
+		return "."
+	}
+	return string(name)
+}
+
+func typeName(t layers.DNSType) string {
+	if name := t.String(); name != "Unknown" {
+		return name
+	}
+	return "TYPE" + strconv.Itoa(int(t))
+}
+
+func responseCode(c layers.DNSResponseCode) string {
+	codes := [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"}
+	if int(c) < len(codes) {
+		return codes[c]
+	}
+	return "RCODE" + strconv.Itoa(int(c))
+}
+
+func recordData(r *layers.DNSResourceRecord) string {
+	switch r.Type {
+	case layers.DNSTypeA, layers.DNSTypeAAAA:
+		return r.IP.String()
+	case layers.DNSTypeCNAME:
+		return rootless(r.CNAME)
+	case layers.DNSTypeNS:
+		return rootless(r.NS)
+	case layers.DNSTypePTR:
+		return rootless(r.PTR)
+	case layers.DNSTypeTXT:
+		return string(bytes.Join(r.TXTs, nil))
+	case layers.DNSTypeMX:
+		return strconv.Itoa(int(r.MX.Preference)) + " " + rootless(r.MX.Name)
+	case layers.DNSTypeSRV:
+		return fmt.Sprintf("%d %d %d %s", r.SRV.Priority, r.SRV.Weight, r.SRV.Port, rootless(r.SRV.Name))
+	default:
+		return fmt.Sprintf("%x", r.Data)
+	}
+}

@@ -1,0 +1,183 @@
+//go:build linux
+
+package capture
+
+import (
+	"net/netip"
+	"time"
+
+	"ospulse/agent/internal/event"
+)
+
+const (
+	// heldTime is how long a packet may wait for its owner to show.
+	heldTime = 250 * time.Millisecond
+	// heldBytes is how much memory packets may take that wait.
+	heldBytes = 1 << 20
+	// claimTime is how old a claim must be to be settled: all packets before it
+	// have been read by then, and all events.
+	claimTime = 60 * time.Millisecond
+	// foreignTime is how long a flow that had no owner is believed to have none.
+	foreignTime = 5 * time.Second
+	maxForeign  = 4096
+)
+
+// question is what has to be known of a packet to say whose it is.
+type question struct {
+	space    *space
+	ends     ends
+	fragment fragment
+	inside   bool // it is a later part of a packet, and has no ports
+	begins   bool // it begins a TCP connection
+	returned bool // it is an error of ICMP: ends are those of the packet that it is about
+	time     time.Time
+}
+
+// waiting is a packet that is held.
+type waiting struct {
+	question
+	event *event.Packet
+	since time.Time
+	bytes int
+}
+
+// claim says that a process tried to connect, but had no port any more when its
+// event was made, as it was refused: the last SYN before is its.
+type claim struct {
+	owner  *owner
+	space  int
+	remote netip.AddrPort
+	time   time.Time
+	since  time.Time
+}
+
+// held are the packets that wait for their owner, oldest first.
+type held struct {
+	queue            []waiting
+	bytes            int
+	dirty            bool // an owner is known that was not before
+	claims           []claim
+	lost             uint64 // that waited while there was no more room
+	lostFrom, lostTo time.Time
+	foreign          map[ends]time.Time
+	looked           time.Time // when the last look at /proc began that is over
+}
+
+func newHeld() held { return held{foreign: map[ends]time.Time{}} }
+
+func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 }
+
+// isForeign reports whether the flow was looked up, and found to be nobody's that
+// is watched.
+func (h *held) isForeign(q *question, now time.Time) bool {
+	at, ok := h.foreign[q.ends]
+	return ok && now.Sub(at) < foreignTime && !q.begins
+}
+
+func (h *held) setForeign(e ends, now time.Time) {
+	if len(h.foreign) >= maxForeign {
+		clear(h.foreign)
+	}
+	h.foreign[e], h.foreign[e.reversed()] = now, now
+}
+
+// hold keeps a packet until its owner shows.
+func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
+	const overhead = 600 // of an event and of its place in the queue
+	item := waiting{*q, e, now, overhead + len(e.Info) + len(e.Content.Bytes)}
+	h := &w.held
+	for len(h.queue) > 0 && h.bytes+item.bytes > heldBytes {
+		w.giveUp(&h.queue[0], true)
+		h.queue = h.queue[1:]
+	}
+	h.queue = append(h.queue, item)
+	h.bytes += item.bytes
+	w.askLook()
+}
+
+// giveUp lets a packet go whose owner did not show: in a namespace of its own it
+// is the root's. early says that it had time left, but no room.
+func (w *Watch) giveUp(item *waiting, early bool) {
+	h := &w.held
+	h.bytes -= item.bytes
+	switch {
+	case item.space.own:
+		w.emit(item.event, w.root, item.event.Direction == event.DirectionOut)
+	case early:
+		if h.lost == 0 {
+			h.lostFrom = item.time
+		}
+		h.lost++
+		h.lostTo = item.time
+	case h.looked.After(item.since):
+		h.setForeign(item.ends, time.Now())
+	}
+}
+
+// settle gives out what is held and has an owner by now, and lets go what waited
+// for too long; with last, of all.
+func (w *Watch) settle(now time.Time, last bool) {
+	h := &w.held
+	if len(h.queue) == 0 {
+		h.dirty = false
+	}
+	w.settleClaims(now, last)
+	if h.dirty || last {
+		h.dirty = false
+		rest := h.queue[:0]
+		for i := range h.queue {
+			item := &h.queue[i]
+			if use, out := w.owner(&item.question, now); use != nil {
+				h.bytes -= item.bytes
+				w.emit(item.event, use.owner, out)
+				continue
+			}
+			rest = append(rest, *item)
+		}
+		clear(h.queue[len(rest):])
+		h.queue = rest
+	}
+	n := 0
+	for n < len(h.queue) && (last || now.Sub(h.queue[n].since) >= heldTime) {
+		w.giveUp(&h.queue[n], false)
+		n++
+	}
+	clear(h.queue[:n])
+	h.queue = h.queue[n:]
+}
+
+// settleClaims finds the connections that were claimed by where they went.
+func (w *Watch) settleClaims(now time.Time, last bool) {
+	h := &w.held
+	ripe := 0
+	for ripe < len(h.claims) && (last || now.Sub(h.claims[ripe].since) >= claimTime) {
+		ripe++
+	}
+	if ripe == 0 {
+		return
+	}
+	type target struct {
+		space  int
+		remote netip.AddrPort
+	}
+	tries := map[target][]*waiting{}
+	for i := range h.queue {
+		if item := &h.queue[i]; item.begins {
+			to := target{item.space.index, item.ends.to}
+			tries[to] = append(tries[to], item)
+		}
+	}
+	for _, c := range h.claims[:ripe] {
+		open := tries[target{c.space, c.remote}]
+		for i := len(open) - 1; i >= 0; i-- {
+			if open[i] == nil || open[i].time.After(c.time) {
+				continue
+			}
+			e := open[i].ends
+			w.owners.put(socket{c.space, protoTCP, e.from, e.to}, c.owner, c.time, now)
+			h.dirty, open[i] = true, nil
+			break
+		}
+	}
+	h.claims = append(h.claims[:0], h.claims[ripe:]...)
+}

@@ -1,0 +1,369 @@
+//go:build linux
+
+package capture
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
+)
+
+// Sensed takes an event of the sensor on its way to the sink: it tells whose
+// sockets are.
+func (w *Watch) Sensed(e *event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch data := e.Data.(type) {
+	case *event.Network:
+		w.learn(data)
+	case *event.Fork:
+		w.know(&data.Actor)
+		if data.New.PID != 0 && !data.IsThread {
+			w.know(&data.New)
+		}
+	case *event.Creation:
+		if data.New.PID != 0 {
+			w.know(&data.New)
+		}
+	case *event.Exit:
+		if o := w.known[data.Actor.PID]; o != nil {
+			o.ended = data.Time
+			delete(w.known, data.Actor.PID)
+			w.scope.PIDs = slices.DeleteFunc(w.scope.PIDs, func(pid int) bool { return pid == data.Actor.PID })
+		}
+	}
+	w.give(e)
+}
+
+// know gives the process as an owner, the same as long as it has its name.
+func (w *Watch) know(p *event.Process) *owner {
+	o := w.known[p.PID]
+	if o != nil && o.Name == p.Name && o.StartTime.Equal(p.StartTime) {
+		return o
+	}
+	next := &owner{Process: *p}
+	next.ThreadID = 0 // a packet is of the process as a whole
+	if o != nil && next.Name == "" {
+		next.Name = o.Name
+	}
+	w.known[p.PID] = next
+	if w.root != nil && w.root.PID == p.PID {
+		w.root = next
+	}
+	return next
+}
+
+// fromProc makes an owner of what /proc says. It has no start time: the sensor's
+// is more exact, and there must not be two.
+func (w *Watch) fromProc(pid int) *owner {
+	if o := w.known[pid]; o != nil {
+		return o
+	}
+	o := &owner{Process: event.Process{PID: pid, UserID: procfs.UserID(pid)}}
+	if p, err := procfs.Read(pid); err == nil {
+		o.Name = p.Name
+	}
+	return o
+}
+
+// spaceOf gives the captured namespace that a process is in, or elsewhere. One
+// that ended before it was looked at is taken to have been in the first.
+func (w *Watch) spaceOf(o *owner) int {
+	if o.namespace == 0 {
+		inode, err := procfs.NetworkNamespace(o.PID)
+		if err != nil {
+			inode = w.spaces[0].inode
+		}
+		o.namespace = inode
+	}
+	for _, s := range w.spaces {
+		if s.inode == o.namespace {
+			return s.index
+		}
+	}
+	return elsewhere
+}
+
+// protocols are those whose packets have owners, by their names in events.
+var protocols = map[string]uint8{"tcp": protoTCP, "mptcp": protoTCP, "udp": protoUDP, "sctp": protoSCTP, "icmp": protoICMP, "raw": protoRaw} //nolint:gochecknoglobals // a constant
+
+// learn takes from a call on a socket whose it is.
+func (w *Watch) learn(n *event.Network) {
+	protocol, ok := protocols[n.Protocol]
+	if !ok {
+		return
+	}
+	o := w.know(&n.Actor)
+	s := socket{w.spaceOf(o), protocol, n.Local.Port, n.Remote.Port}
+	switch {
+	case protocol == protoRaw:
+		s = rawSocket(s, &n.Content)
+	case protocol == protoICMP:
+		s.remote = netip.AddrPort{} // the identifier says it all
+	case n.Operation == "Connect" && s.local.Port() == 0 && s.remote.Port() != 0 && protocol == protoTCP:
+		w.held.claims = append(w.held.claims, claim{o, s.space, s.remote, n.Time, time.Now()})
+		return
+	case s.remote.Port() == 0 || s.local.Addr().IsUnspecified():
+		s.remote = netip.AddrPort{} // it is open to all
+	}
+	if n.Operation == "Close" {
+		w.owners.close(s, n.Time)
+		return
+	}
+	w.use(s, o, n.Time)
+}
+
+// use says who uses a socket.
+func (w *Watch) use(s socket, o *owner, at time.Time) {
+	switch {
+	case s.protocol != protoRaw && s.local.Port() == 0:
+		return
+	case s.protocol == protoRaw && !s.remote.IsValid():
+		return
+	case s.space == elsewhere && (!s.remote.IsValid() || s.remote.Addr().IsLoopback()):
+		return // nothing of it passes here, or it cannot be told from what is here
+	}
+	if w.owners.put(s, o, at, time.Now()) {
+		w.held.dirty = true
+	}
+}
+
+// rawSocket names a socket whose program builds its packets: by the identifier of
+// the echo that it sends, if it is one, else by where it sends to.
+func rawSocket(s socket, content *event.Content) socket {
+	const echo4, echo6 = 8, 128
+	if b := content.Bytes; len(b) >= 8 && (b[0] == echo4 || b[0] == echo6) && b[1] == 0 {
+		id := binary.BigEndian.Uint16(b[4:])
+		any := netip.IPv4Unspecified()
+		if s.remote.Addr().Is6() {
+			any = netip.IPv6Unspecified()
+		}
+		return socket{s.space, protoICMP, netip.AddrPortFrom(any, id), netip.AddrPort{}}
+	}
+	return socket{s.space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(s.remote.Addr(), 0)}
+}
+
+const (
+	// lookDelay lets the sensor's events come first, which cost nothing.
+	lookDelay = 30 * time.Millisecond
+	// lookRest is the least time between two looks; lookShare bounds the part of
+	// the time that is spent on them.
+	lookRest  = 100 * time.Millisecond
+	lookShare = 20
+)
+
+// askLook has /proc looked at soon.
+func (w *Watch) askLook() {
+	select {
+	case w.look <- struct{}{}:
+	default:
+	}
+}
+
+// resolve looks up in /proc whose sockets are, when packets are held that nobody
+// showed to be the owner of: of connections from before the watch, of such as are
+// not made by system calls.
+func (w *Watch) resolve(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for wait := time.Duration(0); ; {
+		select {
+		case <-w.look:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		w.lookUp(began)
+		wait = max(lookRest, lookShare*time.Since(began)) + lookDelay
+	}
+}
+
+// lookUp learns from /proc who has which socket.
+func (w *Watch) lookUp(began time.Time) {
+	pids := w.candidates()
+	byInode := map[uint64]procfs.Socket{}
+	spaceOf := map[uint64]int{}
+	for _, s := range w.spaces {
+		sockets, err := procfs.Sockets(s.pid)
+		if err != nil {
+			continue // its process ended: what is new in there is not known
+		}
+		for _, found := range sockets {
+			byInode[found.Inode], spaceOf[found.Inode] = found, s.index
+		}
+	}
+	type pair struct {
+		pid   int
+		inode uint64
+	}
+	var pairs []pair
+	for _, pid := range pids {
+		for inode := range procfs.SocketInodes(pid) {
+			if _, ok := byInode[inode]; ok {
+				pairs = append(pairs, pair{pid, inode})
+			}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range pairs {
+		found := byInode[p.inode]
+		s := socket{spaceOf[p.inode], protocols[found.Protocol], found.Local, found.Remote}
+		if s.remote.Port() == 0 || s.local.Addr().IsUnspecified() {
+			s.remote = netip.AddrPort{}
+		}
+		if u := w.owners.sockets[s]; u != nil && u.closed.IsZero() && !u.finished && u.owner.ended.IsZero() {
+			continue // the sensor knows better who uses it
+		}
+		w.use(s, w.fromProc(p.pid), began)
+	}
+	w.held.looked = began
+}
+
+// candidates are the processes that the watch is about.
+func (w *Watch) candidates() []int {
+	w.mu.Lock()
+	known, exclude, named := maps.Clone(w.known), w.scope.Exclude, slices.Clone(w.scope.PIDs)
+	w.mu.Unlock()
+	if w.scope.All {
+		return everyone(exclude, known)
+	}
+	var pids []int
+	for pid, o := range known {
+		if p, err := procfs.Read(pid); err == nil && o.is(&p) {
+			pids = append(pids, pid)
+		}
+	}
+	for _, pid := range named {
+		if members, err := procfs.Descendants(pid); err == nil {
+			pids = append(pids, members...)
+		}
+	}
+	return pids
+}
+
+// is reports whether the process is this one, and not a later one of its pid.
+// What /proc says of starts is 10 ms exact.
+func (o *owner) is(p *procfs.Process) bool {
+	return o.StartTime.IsZero() || o.StartTime.Sub(p.Start).Abs() < time.Second
+}
+
+// everyone lists all processes but those that are excluded and what came of them,
+// unless they are known to be watched.
+func everyone(exclude []int, known map[int]*owner) []int {
+	all, err := procfs.List()
+	if err != nil {
+		return nil
+	}
+	hidden := map[int]bool{}
+	for _, pid := range exclude {
+		if members, err := procfs.Descendants(pid); err == nil {
+			for _, member := range members {
+				hidden[member] = true
+			}
+		}
+	}
+	var pids []int
+	for i := range all {
+		p := &all[i]
+		if o := known[p.PID]; !hidden[p.PID] || o != nil && o.is(p) {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+// endpoints are the TCP ports that nobody's packets are told of.
+type endpoints struct {
+	ports   map[uint16]bool         // on every address of this machine
+	exact   map[netip.AddrPort]bool // on one
+	machine map[netip.Addr]bool     // addresses of this machine
+}
+
+// endpointsOf finds the ports that processes listen on.
+func endpointsOf(pids []int) endpoints {
+	e := endpoints{map[uint16]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}}
+	sockets, err := procfs.Sockets(os.Getpid())
+	if err != nil {
+		return e
+	}
+	listening := map[uint64]netip.AddrPort{}
+	for _, s := range sockets {
+		if s.Listening {
+			listening[s.Inode] = s.Local
+		}
+	}
+	for _, pid := range pids {
+		for inode := range procfs.SocketInodes(pid) {
+			switch local, ok := listening[inode]; {
+			case !ok:
+			case local.Addr().IsUnspecified():
+				e.ports[local.Port()] = true
+			default:
+				e.exact[local] = true
+			}
+		}
+	}
+	if addresses, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addresses {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				e.machine[prefix.Addr().Unmap()] = true
+			}
+		}
+	}
+	return e
+}
+
+// with gives the endpoints of both.
+func (e endpoints) with(more endpoints) endpoints {
+	for port := range e.ports {
+		more.ports[port] = true
+	}
+	for a := range e.exact {
+		more.exact[a] = true
+	}
+	for a := range e.machine {
+		more.machine[a] = true
+	}
+	return more
+}
+
+// has reports whether an end of the packet is one of them. Loopback is the
+// agent's only in the agent's namespace, the host.
+func (e *endpoints) has(p ends, host bool) bool {
+	if p.protocol != protoTCP {
+		return false
+	}
+	for _, end := range [...]netip.AddrPort{p.from, p.to} {
+		loopback := end.Addr().IsLoopback()
+		switch {
+		case loopback && !host:
+		case e.exact[end]:
+			return true
+		case e.ports[end.Port()] && (loopback || e.machine[end.Addr()]):
+			return true
+		}
+	}
+	return false
+}
+
+// IsForbidden reports whether packets cannot be captured for lack of rights.
+func IsForbidden(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }

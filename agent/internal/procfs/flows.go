@@ -1,0 +1,65 @@
+//go:build linux
+
+package procfs
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Socket is a TCP or UDP socket.
+type Socket struct {
+	Protocol      string // tcp or udp
+	Local, Remote netip.AddrPort
+	Listening     bool
+	Inode         uint64
+}
+
+// Sockets gives the sockets of the network namespace that the process is in.
+func Sockets(pid int) ([]Socket, error) {
+	var all []Socket
+	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		text, err := os.ReadFile(path(pid, "net/"+file))
+		switch {
+		case err == nil:
+		case file == "tcp":
+			return nil, gone(pid, err)
+		default:
+			continue // a kernel without IPv6 has none
+		}
+		for line := range strings.Lines(string(text)) {
+			if c, ok := parseConnection(line); ok {
+				all = append(all, Socket{strings.TrimSuffix(file, "6"), unmapped(c.local), unmapped(c.remote), c.listening, c.inode})
+			}
+		}
+	}
+	return all, nil
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// SocketInodes gives the inodes of a process's sockets; none if it may not be
+// looked at.
+func SocketInodes(pid int) map[uint64]bool { return socketsOf(pid) }
+
+// NetworkNamespace names the network namespace that a process is in.
+func NetworkNamespace(pid int) (uint64, error) {
+	info, err := os.Stat(NetworkNamespacePath(pid))
+	if err != nil {
+		return 0, gone(pid, err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, fmt.Errorf("process %d: its network namespace has no number", pid)
+	}
+	return stat.Ino, nil
+}
+
+// NetworkNamespacePath gives the file that is the network namespace.
+func NetworkNamespacePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }

@@ -1,0 +1,424 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/monitor"
+)
+
+// talker talks over TCP and UDP to the server of its argument, asks for a name,
+// and knocks at a closed port; then it says the ports that it had.
+const talker = `
+import socket, sys
+sys.stdin.readline()
+port = int(sys.argv[1])
+ports = []
+t = socket.create_connection(("127.0.0.1", port))
+ports.append(t.getsockname()[1])
+for i in range(5):
+    t.sendall(b"tcp %d" % i)
+    t.recv(100)
+t.close()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(5):
+    u.sendto(b"udp %d" % i, ("127.0.0.1", port))
+    u.recvfrom(100)
+ports.append(u.getsockname()[1])
+u.close()
+d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+d.sendto(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01", ("127.0.5.3", 53))
+ports.append(d.getsockname()[1])
+d.close()
+r = socket.socket()
+r.settimeout(5)
+try:
+    r.connect(("127.0.0.1", 9))
+except OSError:
+    pass
+print(*ports, flush=True)
+sys.stdin.readline()
+`
+
+// echo answers what comes over TCP and UDP on one port, and gives the port.
+func echo(t *testing.T) int {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil { // another has that one
+			l.Close()
+			continue
+		}
+		t.Cleanup(func() { l.Close(); u.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					io.Copy(c, c) //nolint:errcheck // the other end decides when it ends
+				}()
+			}
+		}()
+		go func() {
+			b := make([]byte, 100)
+			for {
+				n, from, err := u.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				u.WriteTo(b[:n], from) //nolint:errcheck // who asked may be gone
+			}
+		}()
+		return l.Addr().(*net.TCPAddr).Port
+	}
+	t.Fatal("no port is free for TCP and UDP")
+	return 0
+}
+
+// talk is a talker that runs.
+type talk struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	ports []int
+}
+
+func startTalk(t *testing.T, port int) *talk {
+	t.Helper()
+	cmd := exec.Command("python3", "-c", talker, fmt.Sprint(port))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &talk{cmd: cmd, in: in, out: bufio.NewReader(out)}
+}
+
+func (k *talk) speak(t *testing.T) {
+	t.Helper()
+	if _, err := io.WriteString(k.in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := k.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text := range strings.FieldsSeq(line) {
+		var port int
+		if _, err := fmt.Sscan(text, &port); err != nil {
+			t.Fatal(err)
+		}
+		k.ports = append(k.ports, port)
+	}
+}
+
+// packetShape is what the tests look at of a packet.
+type packetShape struct {
+	Timestamp float64
+	Frame     int `json:"frame_number"`
+	Protocol  string
+	Src, Dst  string
+	SrcPort   int `json:"src_port"`
+	DstPort   int `json:"dst_port"`
+	Length    int
+	Info      string
+	Text      string `json:"info_raw"`
+	Direction string
+	Content   string
+	Payload   int `json:"payloadLength"`
+	DNS       []struct{ Questions []struct{ Name string } }
+	Metadata  struct {
+		Name  string `json:"processName"`
+		PID   int    `json:"processId"`
+		Start string `json:"processStartTime"`
+	}
+}
+
+// gather is a sink that keeps packets.
+type gather struct {
+	mu      sync.Mutex
+	packets []packetShape
+	lost    uint64
+}
+
+func (g *gather) sink(t *testing.T) func(*event.Event) {
+	busy := false
+	return func(e *event.Event) {
+		if busy {
+			t.Error("the sink is called from two goroutines at once")
+		}
+		busy = true
+		defer func() { busy = false }()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		switch data := e.Data.(type) {
+		case *event.Packet:
+			var p packetShape
+			if err := json.Unmarshal(data.AppendJSON(nil), &p); err != nil {
+				t.Error(err)
+			}
+			g.packets = append(g.packets, p)
+		case *event.Lost:
+			g.lost += data.Count
+		}
+	}
+}
+
+func packetEyes(t *testing.T, kind string) eyes {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("capturing packets needs root")
+	}
+	cfg, err := config.Load(nil, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	e := newEyes(cfg, log)
+	if kind == "procfs" {
+		e.close()
+		e = procEyes(cfg, log, nil)
+	}
+	t.Cleanup(e.close)
+	if e.fault != nil || e.packetFault != nil {
+		t.Fatal(e.fault, e.packetFault)
+	}
+	return e
+}
+
+// TestPacketsOfTheWatched runs two programs that do the same at the same time, and
+// watches one: its packets are there, all of them, and none of the other's.
+func TestPacketsOfTheWatched(t *testing.T) {
+	e := packetEyes(t, "ebpf")
+	names, err := net.ListenPacket("udp", "127.0.5.3:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer names.Close()
+	port := echo(t)
+	watched, other := startTalk(t, port), startTalk(t, port)
+	var got gather
+	w, err := e.sensor.Watch(monitor.Scope{PIDs: []int{watched.cmd.Process.Pid}}, got.sink(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	both.Go(func() { other.speak(t) })
+	watched.speak(t)
+	both.Wait()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	tcp, udp, dns := watched.ports[0], watched.ports[1], watched.ports[2]
+	count := map[string]int{}
+	for i, p := range got.packets {
+		if p.Metadata.PID != watched.cmd.Process.Pid || p.Metadata.Start == "" || !strings.HasPrefix(p.Metadata.Name, "python3") {
+			t.Errorf("of another: %+v", p)
+		}
+		if p.Frame != i+1 {
+			t.Errorf("number %d after %d", p.Frame, i)
+		}
+		mine, theirs, direction := p.SrcPort, p.DstPort, "out"
+		if p.SrcPort == port || p.SrcPort == 9 || p.SrcPort == 53 {
+			mine, theirs, direction = theirs, mine, "in"
+		}
+		if p.Direction != direction {
+			t.Errorf("not %s: %+v", direction, p)
+		}
+		switch {
+		case slices.Contains(other.ports, mine):
+			t.Errorf("of the other: %+v", p)
+		case theirs == 9:
+			count["knock "+direction]++
+		case mine == tcp && theirs == port:
+			count["tcp "+direction]++
+			if p.Payload > 0 {
+				count["tcp data "+direction]++
+			}
+			for _, flag := range []string{"SYN", "FIN"} {
+				if strings.Contains(p.Text, flag) {
+					count["tcp "+flag+" "+direction]++
+				}
+			}
+		case mine == udp && theirs == port:
+			count["udp "+direction]++
+			if want := fmt.Sprintf("75 64 70 20 3%d", (count["udp "+direction]-1)%5); p.Content != want || p.Length != 14+20+8+5 {
+				t.Errorf("content %s, not %s, of %+v", p.Content, want, p)
+			}
+		case mine == dns && p.Protocol == "DNS" && p.Dst == "127.0.5.3" && len(p.DNS) == 1 && p.DNS[0].Questions[0].Name == "example.org":
+			count["dns "+direction]++
+		default:
+			t.Errorf("of no flow: %+v", p)
+		}
+	}
+	want := map[string]int{
+		"tcp SYN out": 1, "tcp SYN in": 1, "tcp FIN out": 1, "tcp FIN in": 1, "tcp data out": 5, "tcp data in": 5,
+		"udp out": 5, "udp in": 5, "dns out": 1, "knock out": 1, "knock in": 1,
+	}
+	for what, n := range want {
+		if count[what] != n {
+			t.Errorf("%s: %d, not %d", what, count[what], n)
+		}
+	}
+	if got.lost > 0 {
+		t.Errorf("%d lost", got.lost)
+	}
+	if !slices.IsSortedFunc(got.packets, func(a, b packetShape) int {
+		if a.SrcPort != b.SrcPort {
+			return 0
+		}
+		return cmp.Compare(a.Timestamp, b.Timestamp)
+	}) {
+		t.Error("the packets of a flow are not in their order")
+	}
+}
+
+// TestPacketsOfAll watches the whole machine but for a server and who else is
+// excluded: nothing to or from the server is told of, whoever's it is.
+func TestPacketsOfAll(t *testing.T) {
+	e := packetEyes(t, "ebpf")
+	port, free := echo(t), freePort(t) // of this process, which is excluded
+	visible := exec.Command("python3", "-c", "import socket, sys\n"+
+		"l = socket.create_server((\"127.0.0.1\", int(sys.argv[1])))\nprint(flush=True)\n"+
+		"c, _ = l.accept()\nc.sendall(b\"seen\")\nc.recv(1)", fmt.Sprint(free))
+	out, err := visible.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := visible.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	hidden, own := startTalk(t, port), echo(t)
+	var got gather
+	w, err := e.sensor.Watch(monitor.Scope{All: true, PIDs: []int{visible.Process.Pid}, Exclude: []int{os.Getpid(), hidden.cmd.Process.Pid}}, got.sink(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden.speak(t)
+	for _, p := range []int{own, free} { // this process talks to itself, then to what is watched
+		c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("seen")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	if err := visible.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, p := range got.packets {
+		for _, end := range []int{p.SrcPort, p.DstPort} {
+			switch {
+			case end == port || end == own || slices.Contains(hidden.ports, end):
+				t.Errorf("excluded: %+v", p)
+			case end == free:
+				seen++
+				if p.Metadata.PID != visible.Process.Pid {
+					t.Errorf("not of the server: %+v", p)
+				}
+			}
+		}
+	}
+	if seen < 8 { // two handshakes, data both ways, an end
+		t.Errorf("%d packets of the server that is watched", seen)
+	}
+}
+
+// TestPacketsFromBefore watches a program whose connection stood before: there is
+// no call that tells whose it is, and /proc does. The same without eBPF.
+func TestPacketsFromBefore(t *testing.T) {
+	for _, kind := range []string{"ebpf", "procfs"} {
+		t.Run(kind, func(t *testing.T) {
+			e := packetEyes(t, kind)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			k := exec.Command("python3", "-c", "import socket, sys, time\n"+
+				"c = socket.create_connection((\"127.0.0.1\", int(sys.argv[1])))\nsys.stdin.readline()", fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+			in, err := k.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Start(); err != nil {
+				t.Fatal(err)
+			}
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			var got gather
+			w, err := e.sensor.Watch(monitor.Scope{PIDs: []int{k.Process.Pid}}, got.sink(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the packet and its answer are told of", func() bool {
+				got.mu.Lock()
+				defer got.mu.Unlock()
+				return len(got.packets) >= 2
+			})
+			in.Close()
+			if err := k.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if p := got.packets[0]; p.Metadata.PID != k.Process.Pid || p.Content != "68 65 6C 6C 6F" || p.Direction != "in" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
