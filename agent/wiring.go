@@ -21,7 +21,7 @@ type eyes struct {
 	fault  error  // why it is not eBPF
 	// packetFault is why no packets are captured.
 	packetFault error
-	close  func()
+	close       func()
 }
 
 func newEyes(cfg config.Config, log *slog.Logger) eyes {

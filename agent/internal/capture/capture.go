@@ -259,13 +259,18 @@ func (w *Watch) tellLosses(s *space, now time.Time) {
 			Count: lost, Reason: event.ReasonPackets, From: s.checked, To: now, CPU: -1,
 		}})
 	}
+	w.tellHeldLosses(now)
+	s.checked = now
+}
+
+// tellHeldLosses reports packets that waited for their owner, and had no room.
+func (w *Watch) tellHeldLosses(now time.Time) {
 	if w.held.lost > 0 {
 		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
 			Count: w.held.lost, Reason: event.ReasonHeld, From: w.held.lostFrom, To: w.held.lostTo, CPU: -1,
 		}})
 		w.held.lost = 0
 	}
-	s.checked = now
 }
 
 func (w *Watch) give(e *event.Event) {

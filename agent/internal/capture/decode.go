@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/gopacket/gopacket/layers"
 )
@@ -27,6 +28,19 @@ type ends struct {
 }
 
 func (e ends) reversed() ends { return ends{e.protocol, e.to, e.from} }
+
+// frame is a packet as the kernel gives it; data is the ring's memory.
+type frame struct {
+	time      time.Time
+	data      []byte // from the link layer's header on, maybe cut
+	network   int    // where in data the network layer begins
+	length    int    // on the wire
+	etherType uint16
+	linkType  uint16 // ARPHRD_…
+	ifindex   int
+	outgoing  bool
+	vlan      int // that the kernel took out of the header; 0: none
+}
 
 // packet is what a frame holds. It lives until the next one is decoded.
 type packet struct {

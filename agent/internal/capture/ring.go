@@ -25,19 +25,6 @@ const (
 	loopback = 1
 )
 
-// frame is a packet as the ring has it; data is the ring's memory.
-type frame struct {
-	time      time.Time
-	data      []byte // from the link layer's header on, maybe cut
-	network   int    // where in data the network layer begins
-	length    int    // on the wire
-	etherType uint16
-	linkType  uint16 // ARPHRD_…
-	ifindex   int
-	outgoing  bool
-	vlan      int // that the kernel took out of the header; 0: none
-}
-
 // ring is a packet socket and the memory that it shares with the kernel
 // (TPACKET_V3 of packet(7) and Documentation/networking/packet_mmap.rst). A
 // goroutine may read it, while others ask for the names of interfaces.

@@ -1,0 +1,219 @@
+//go:build linux
+
+package capture
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ospulse/agent/internal/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// apart is a program in a network namespace of its own, which waits for a line.
+type apart struct {
+	cmd *exec.Cmd
+	go1 func()
+	out *bufio.Reader
+}
+
+func startApart(t *testing.T, python string, args ...string) *apart {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace needs root")
+	}
+	script := "ip link set lo up; exec python3 -c 'import socket, sys\nprint(flush=True)\nsys.stdin.readline()\n'\"$0\" \"$@\""
+	cmd := exec.Command("unshare", append([]string{"--net", "sh", "-c", script, python}, args...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	a := &apart{cmd, func() {
+		if _, err := in.Write([]byte("go\n")); err != nil {
+			t.Error(err)
+		}
+	}, bufio.NewReader(out)}
+	if _, err := a.out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// seen is a sink.
+type seen struct {
+	packets []*event.Packet
+	lost    map[string]uint64
+	slow    time.Duration
+}
+
+func (s *seen) sink(e *event.Event) {
+	switch data := e.Data.(type) {
+	case *event.Packet:
+		s.packets = append(s.packets, data)
+		if s.slow > 0 {
+			<-time.After(s.slow)
+		}
+	case *event.Lost:
+		if s.lost == nil {
+			s.lost = map[string]uint64{}
+		}
+		if data.From.IsZero() || data.To.Before(data.From) {
+			panic(fmt.Sprint("a loss without a span: ", data))
+		}
+		s.lost[data.Reason] += data.Count
+	}
+}
+
+func watch(t *testing.T, a *apart, options Options, s *seen) {
+	t.Helper()
+	options.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	w, err := Open(options, Scope{PIDs: []int{a.cmd.Process.Pid}, Own: true}, s.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Begin()
+	a.go1()
+	if _, err := a.out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second does nothing
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNamespaceOfItsOwn: all packets of a namespace of its own are the program's,
+// without one event of a sensor.
+func TestNamespaceOfItsOwn(t *testing.T) {
+	a := startApart(t, `
+l = socket.create_server(("::1", 8080), family=socket.AF_INET6)
+c = socket.create_connection(("::1", 8080))
+s, _ = l.accept()
+c.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+s.recv(100)
+c.close(); s.recv(1); s.close()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.sendto(b"to nobody", ("127.0.0.1", 7))
+u.sendto(b"x" * 60000, ("127.0.0.1", 8))
+print(flush=True)
+`)
+	var s seen
+	watch(t, a, Options{ContentBytes: 4}, &s)
+	var all []string
+	for _, p := range s.packets {
+		all = append(all, p.Protocol+" "+p.Info)
+		if p.Actor.PID != a.cmd.Process.Pid || !strings.HasPrefix(p.Actor.Name, "python3") || p.Interface != "lo" {
+			t.Errorf("%+v", p)
+		}
+	}
+	text := strings.Join(all, "\n")
+	for _, want := range []string{"[SYN]", "[SYN, ACK]", "HTTP GET /x HTTP/1.1\n", "[FIN, ACK]", "7 Len=9\n", "ICMP Destination unreachable", "8 Len=60000\n"} {
+		if n := strings.Count(text, want); n == 0 {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	for _, p := range s.packets {
+		if p.Protocol == "HTTP" && (string(p.Content.Bytes) != "GET " || !p.Content.Cut || p.Payload != 19 || p.SourcePort == 8080) {
+			t.Errorf("%+v", p)
+		}
+		if p.Protocol == "ICMP" && p.DestPort != 7 && p.DestPort != 8 {
+			t.Errorf("%+v", p)
+		}
+	}
+	if len(s.lost) > 0 {
+		t.Error(s.lost)
+	}
+}
+
+// TestLossIsCounted: of a burst that the smallest ring cannot take, what came and
+// what was lost is what was sent.
+func TestLossIsCounted(t *testing.T) {
+	const sent = 30000
+	a := startApart(t, fmt.Sprintf(`
+r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+r.bind(("127.0.0.1", 0))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(%d):
+    u.sendto(b"x" * 1000, r.getsockname())
+print(flush=True)
+`, sent))
+	s := seen{slow: 20 * time.Microsecond}
+	watch(t, a, Options{RingBytes: 2 * blockBytes}, &s)
+	lost := s.lost[event.ReasonPackets]
+	if n := uint64(len(s.packets)) + lost; n != sent || len(s.lost) != 1 {
+		t.Errorf("%d came and %v were lost: %d, not %d", len(s.packets), s.lost, n, sent)
+	}
+	if lost == 0 || len(s.packets) == 0 {
+		t.Errorf("%d came and %d were lost: nothing was tested", len(s.packets), lost)
+	}
+}
+
+// TestManyWatches opens and closes watches while packets come, from many
+// goroutines.
+func TestManyWatches(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a packet socket needs root")
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 3 {
+				w, err := Open(Options{}, Scope{All: true, Exclude: []int{os.Getpid()}}, func(*event.Event) {})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				w.Begin()
+				w.Exclude([]int{os.Getppid()})
+				w.Sensed(&event.Event{Type: event.TypeNetwork, Data: &event.Network{Actor: event.Process{PID: os.Getpid()}, Protocol: "udp"}})
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestOpenFaults(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a packet socket needs root")
+	}
+	if _, err := Open(Options{}, Scope{PIDs: []int{1 << 30}}, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a process that is not there: %v", err)
+	}
+	w, err := Open(Options{}, Scope{PIDs: []int{os.Getpid()}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil { // that never began
+		t.Error(err)
+	}
+	if _, err := openRing("/proc/self/ns/mnt", RingBytes, snapBytes); err == nil {
+		t.Error("entered what is no network namespace")
+	}
+}
