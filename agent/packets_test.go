@@ -422,3 +422,69 @@ func TestPacketsFromBefore(t *testing.T) {
 		})
 	}
 }
+
+// TestPacketsWithTheBackend spawns a program that talks in its sandbox: its packets
+// are in the session, of its process. Then the whole machine is watched while
+// the agent tells the backend: that itself is never told.
+func TestPacketsWithTheBackend(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("capturing packets needs root")
+	}
+	backendPort, agentPort := freePort(t), freePort(t)
+	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
+	start(t, backend+"/api/health", []string{
+		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
+	}, buildBackend(t))
+	start(t, agent+"/health", []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", fmt.Sprint(agentPort), "--data", t.TempDir(), "--backend", backend)
+
+	session := upload(t, backend, "talk.sh", "#!/bin/bash\nexec 3<>/dev/udp/127.0.0.1/3003\necho in the sandbox >&3\n")
+	var answer map[string]any
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+	eventually(t, "session_end is in the session", func() bool {
+		return slices.ContainsFunc(events(t, backend, session), func(e told) bool { return e.Type == "session_end" })
+	})
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+	var page struct {
+		Events []struct {
+			Type    string `json:"event_type"`
+			PID     int    `json:"pid"`
+			Name    string `json:"process_name"`
+			Target  string `json:"target"`
+			Preview string `json:"preview"`
+		}
+	}
+	call(t, "GET", backend+"/api/sessions/"+session+"/events?limit=1000", "", nil, &page)
+	data, refused := 0, 0
+	for _, e := range page.Events {
+		if e.Type != "raw_network_operation" {
+			continue
+		}
+		if e.Name != "bash" || e.PID == 0 {
+			t.Errorf("of another: %+v", e)
+		}
+		switch {
+		case e.Target == "127.0.0.1:3003" && strings.Contains(e.Preview, `"info_raw":"`) && strings.Contains(e.Preview, " → 3003 Len=15"):
+			data++
+		case strings.Contains(e.Preview, `"protocol":"ICMP"`):
+			refused++
+		}
+	}
+	if data != 1 || refused != 1 {
+		t.Errorf("%d packets with the data, %d that refuse it, in %d events", data, refused, len(page.Events))
+	}
+
+	whole := upload(t, backend, "x.sh", "true")
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": whole, "mode": 1}, &answer)
+	for range 20 { // while the agent tells the backend of what else runs
+		call(t, "GET", backend+"/api/health", "", nil, &answer)
+		call(t, "GET", agent+"/health", "", nil, &answer)
+	}
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": whole}, &answer)
+	for _, e := range events(t, backend, whole) {
+		for _, port := range []int{backendPort, agentPort} {
+			if e.Type == "raw_network_operation" && strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, port)) {
+				t.Fatalf("OS-Pulse reports itself: %s", e.Data)
+			}
+		}
+	}
+}

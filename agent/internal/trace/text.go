@@ -3,6 +3,7 @@
 package trace
 
 import (
+	"net/netip"
 	"strconv"
 
 	"ospulse/agent/internal/event"
@@ -93,6 +94,9 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 	case *event.HTTP:
 		t.who(&data.Actor)
 		t.http(data)
+	case *event.Packet:
+		t.who(&data.Actor)
+		t.packet(data)
 	case *event.Lost:
 		t.add(" ")
 		t.paint(red, "!!! "+strconv.FormatUint(data.Count, 10)+" events lost !!!")
@@ -305,6 +309,32 @@ func (t *line) http(h *event.HTTP) {
 	}
 	if body.Size > 0 {
 		t.add(", " + strconv.FormatInt(body.Size, 10) + " bytes")
+	}
+}
+
+func (t *line) packet(p *event.Packet) {
+	arrow := "→ "
+	if p.Direction == event.DirectionIn {
+		arrow = "← "
+	}
+	t.paint(yellow, p.Protocol+" "+arrow)
+	t.paint(green, host(p.Source, p.SourcePort)+" → "+host(p.Destination, p.DestPort))
+	t.add(" " + escaped(p.Info) + ", " + strconv.Itoa(p.Length) + " bytes")
+	if p.Payload > 0 {
+		t.add(" ")
+		t.content(&p.Content)
+	}
+}
+
+// host writes an end of a packet.
+func host(a netip.Addr, port int) string {
+	switch {
+	case !a.IsValid():
+		return "?"
+	case port < 0:
+		return a.String()
+	default:
+		return netip.AddrPortFrom(a, uint16(port)).String()
 	}
 }
 

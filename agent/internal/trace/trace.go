@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/term"
 
+	"ospulse/agent/internal/capture"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/sensor"
 )
@@ -43,6 +44,7 @@ type settings struct {
 	ringMiB int
 	output  string
 	tls     bool
+	packets bool
 	command []string
 }
 
@@ -55,6 +57,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.ringMiB, "ring", 16, "`MiB` of the buffer between kernel and agent, a power of two")
 	flags.StringVar(&s.output, "o", "", "write events to `file` instead of standard output")
 	flags.BoolVar(&s.tls, "tls", true, "read what goes through OpenSSL")
+	flags.BoolVar(&s.packets, "packets", false, "capture the command's packets too")
 	flags.Usage = func() {
 		_, _ = fmt.Fprintln(stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
 		flags.PrintDefaults()
@@ -125,8 +128,12 @@ func run(ctx context.Context, s settings, stdout, stderr *os.File, getenv func(s
 		err = fmt.Errorf("write events: %w", flushErr)
 	}
 	for _, l := range p.lost {
-		_, _ = fmt.Fprintf(stderr, "ospulse-agent trace: %d events lost on CPU %d from %s to %s (%s)\n",
-			l.Count, l.CPU, l.From.Format("15:04:05.000000"), l.To.Format("15:04:05.000000"), l.Reason)
+		where := ""
+		if l.CPU >= 0 {
+			where = fmt.Sprintf(" on CPU %d", l.CPU)
+		}
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent trace: %d events lost%s from %s to %s (%s)\n",
+			l.Count, where, l.From.Format("15:04:05.000000"), l.To.Format("15:04:05.000000"), l.Reason)
 	}
 	return code, err
 }
@@ -165,7 +172,7 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 	}
 	_ = hold.Close()
 	p.live[cmd.Process.Pid] = true
-	watch, err := sensors.Watch(sensor.Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, p.print)
+	end, err := watchBoth(sensors, s, cmd.Process.Pid, p)
 	if err != nil {
 		_ = release.Close() // the launcher gives up
 		return exitFailed, errors.Join(fmt.Errorf("watch the command: %w", err), cmd.Wait())
@@ -202,13 +209,36 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 			gone = nil
 		}
 	}
-	if err := watch.Close(); err != nil {
+	if err := end(); err != nil {
 		return exitFailed, err
 	}
 	if exit := (*exec.ExitError)(nil); waitErr != nil && !errors.As(waitErr, &exit) {
 		return exitFailed, fmt.Errorf("wait for the command: %w", waitErr)
 	}
 	return exitCode(cmd.ProcessState), nil
+}
+
+// watchBoth watches the calls of a process, and its packets if they are asked for;
+// end ends that, once all has been printed.
+func watchBoth(sensors *sensor.Sensor, s settings, pid int, p *printer) (end func() error, err error) {
+	scope := sensor.Scope{PIDs: []int{pid}, OnExec: true}
+	if !s.packets {
+		calls, err := sensors.Watch(scope, p.print)
+		if err != nil {
+			return nil, err
+		}
+		return calls.Close, nil
+	}
+	packets, err := capture.Open(capture.Options{ContentBytes: s.content}, capture.Scope{PIDs: []int{pid}}, p.print)
+	if err != nil {
+		return nil, err
+	}
+	calls, err := sensors.Watch(scope, packets.Sensed)
+	if err != nil {
+		return nil, errors.Join(err, packets.Close())
+	}
+	packets.Begin()
+	return func() error { return errors.Join(calls.Close(), packets.Close()) }, nil
 }
 
 func launchFailed(state *os.ProcessState) bool {
