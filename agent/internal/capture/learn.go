@@ -145,11 +145,11 @@ func rawSocket(s socket, content *event.Content) socket {
 	const echo4, echo6 = 8, 128
 	if b := content.Bytes; len(b) >= 8 && (b[0] == echo4 || b[0] == echo6) && b[1] == 0 {
 		id := binary.BigEndian.Uint16(b[4:])
-		any := netip.IPv4Unspecified()
+		local := netip.IPv4Unspecified()
 		if s.remote.Addr().Is6() {
-			any = netip.IPv6Unspecified()
+			local = netip.IPv6Unspecified()
 		}
-		return socket{s.space, protoICMP, netip.AddrPortFrom(any, id), netip.AddrPort{}}
+		return socket{s.space, protoICMP, netip.AddrPortFrom(local, id), netip.AddrPort{}}
 	}
 	return socket{s.space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(s.remote.Addr(), 0)}
 }

@@ -83,7 +83,7 @@ func openSocket(namespace string) (int, error) {
 			err = fmt.Errorf("open the network namespace %s: %w", namespace, err)
 			return
 		}
-		defer unix.Close(ns)
+		defer unix.Close(ns) //nolint:errcheck // it was only read
 		if err = unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
 			err = fmt.Errorf("enter the network namespace %s: %w", namespace, err)
 			return
