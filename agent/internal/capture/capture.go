@@ -24,10 +24,12 @@ import (
 const (
 	// RingBytes is the size of the buffer between kernel and agent, of each watch
 	// and namespace, unless set.
-	RingBytes = 4 << 20
-	// snapBytes is how much of a packet is looked at: headers, and what names the
-	// servers that are asked for.
-	snapBytes = 2048
+	RingBytes = 8 << 20
+	// snapBytes is how much of a packet is looked at, at least: headers, and what
+	// names the servers that are asked for. Of a longer one fewer find room.
+	snapBytes = 1024
+	// headerBytes is how much of a packet headers may take where contents are kept.
+	headerBytes = 128
 	// pollInterval is how often losses are looked for, and what is held is looked
 	// through at least.
 	pollInterval = 50 * time.Millisecond
@@ -169,7 +171,7 @@ func (w *Watch) open() error {
 		if s.host {
 			path, s.pid = "", os.Getpid()
 		}
-		if s.ring, err = openRing(path, w.options.RingBytes, snapBytes); err != nil {
+		if s.ring, err = openRing(path, w.options.RingBytes, max(snapBytes, headerBytes+w.options.ContentBytes)); err != nil {
 			return err
 		}
 		w.spaces = append(w.spaces, s)

@@ -159,24 +159,24 @@ func (d *decoder) version4(body []byte, length int) {
 // version6 reads an IPv6 packet, over its extension headers (RFC 8200).
 func (d *decoder) version6(body []byte, length int) {
 	p := &d.packet
-	const headerBytes = 40
+	const fixedBytes = 40
 	// The lengths of jumbograms, as loopback has them, may have no option that
 	// says them: the header is read and the rest done here.
-	if len(body) < headerBytes || body[0]>>4 != 6 {
+	if len(body) < fixedBytes || body[0]>>4 != 6 {
 		return
 	}
-	header := [headerBytes]byte(body)
+	header := [fixedBytes]byte(body)
 	next := header[6]
 	header[6] = uint8(layers.IPProtocolNoNextHeader)
 	if d.ip6.DecodeFromBytes(header[:], cut{}) != nil {
 		return
 	}
 	p.from, p.to = address(d.ip6.SrcIP), address(d.ip6.DstIP)
-	length -= headerBytes
+	length -= fixedBytes
 	if said := int(binary.BigEndian.Uint16(body[4:])); said != 0 {
 		length = said
 	}
-	body = body[headerBytes:]
+	body = body[fixedBytes:]
 	if len(body) > length {
 		body = body[:max(length, 0)]
 	}
@@ -241,12 +241,12 @@ func (d *decoder) transport(body []byte, length int) {
 		p.tcp, p.payload = &d.tcp, d.tcp.Payload
 		p.payloadLength -= int(d.tcp.DataOffset) * 4
 	case protoUDP:
-		const headerBytes = 8
+		const udpBytes = 8
 		if !d.ports(body) || d.udp.DecodeFromBytes(body, cut{}) != nil {
 			return
 		}
-		p.payload = body[headerBytes:]
-		p.payloadLength -= headerBytes
+		p.payload = body[udpBytes:]
+		p.payloadLength -= udpBytes
 	case protoSCTP:
 		d.ports(body)
 	case protoICMP:

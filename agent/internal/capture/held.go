@@ -57,15 +57,83 @@ type held struct {
 	bytes            int
 	dirty            bool // an owner is known that was not before
 	claims           []claim
-	lost             uint64 // that waited while there was no more room
+	evicted          map[ends]*eviction
+	lost             uint64 // that were evicted, and had an owner
 	lostFrom, lostTo time.Time
 	foreign          map[ends]time.Time
 	looked           time.Time // when the last look at /proc began that is over
 }
 
-func newHeld() held { return held{foreign: map[ends]time.Time{}} }
+// eviction counts the packets of a flow that had to go before their time, as there
+// was no room: if its owner shows after all, they are lost.
+type eviction struct {
+	question
+	count    uint64
+	from, to time.Time
+	since    time.Time
+}
 
-func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 }
+func newHeld() held {
+	return held{evicted: map[ends]*eviction{}, foreign: map[ends]time.Time{}}
+}
+
+func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
+
+// lose counts what was evicted as lost.
+func (h *held) lose(e *eviction) {
+	if h.lost == 0 || e.from.Before(h.lostFrom) {
+		h.lostFrom = e.from
+	}
+	if h.lost == 0 || e.to.After(h.lostTo) {
+		h.lostTo = e.to
+	}
+	h.lost += e.count
+}
+
+// evict takes a packet out before its time.
+func (h *held) evict(item *waiting) {
+	e := h.evicted[item.ends]
+	if e == nil {
+		if len(h.evicted) >= maxForeign {
+			for _, other := range h.evicted { // whose they are is not known any more
+				h.lose(other)
+			}
+			clear(h.evicted)
+		}
+		e = &eviction{question: item.question, from: item.time, since: item.since}
+		h.evicted[item.ends] = e
+	}
+	e.count++
+	e.to, e.since = item.time, item.since
+}
+
+// settleEvicted finds out whether what was evicted is lost, or was nobody's.
+func (w *Watch) settleEvicted(now time.Time, last bool) {
+	for flow, e := range w.held.evicted {
+		use, _ := w.owner(&e.question, now)
+		if use != nil {
+			w.held.lose(e)
+		}
+		if use != nil || last || now.Sub(e.since) >= heldTime {
+			delete(w.held.evicted, flow)
+		}
+	}
+}
+
+// judge takes the flows of which /proc was asked after they were held, and did not
+// know the owner, for foreign: more of them need not be held.
+func (w *Watch) judge(now time.Time) {
+	h := &w.held
+	for i := range h.queue {
+		item := &h.queue[i]
+		if item.since.After(h.looked) {
+			return
+		}
+		if use, _ := w.owner(&item.question, now); use == nil && !item.space.own {
+			h.setForeign(item.ends, now)
+		}
+	}
+}
 
 // isForeign reports whether the flow was looked up, and found to be nobody's that
 // is watched.
@@ -104,13 +172,7 @@ func (w *Watch) giveUp(item *waiting, early bool) {
 	case item.space.own:
 		w.emit(item.event, w.root, item.event.Direction == event.DirectionOut)
 	case early:
-		if h.lost == 0 {
-			h.lostFrom = item.time
-		}
-		h.lost++
-		h.lostTo = item.time
-	case h.looked.After(item.since):
-		h.setForeign(item.ends, time.Now())
+		h.evict(item)
 	}
 }
 
@@ -122,6 +184,7 @@ func (w *Watch) settle(now time.Time, last bool) {
 		h.dirty = false
 	}
 	w.settleClaims(now, last)
+	w.settleEvicted(now, last)
 	if h.dirty || last {
 		h.dirty = false
 		rest := h.queue[:0]

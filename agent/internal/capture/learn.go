@@ -159,7 +159,7 @@ const (
 	lookDelay = 30 * time.Millisecond
 	// lookRest is the least time between two looks; lookShare bounds the part of
 	// the time that is spent on them.
-	lookRest  = 100 * time.Millisecond
+	lookRest  = 50 * time.Millisecond
 	lookShare = 20
 )
 
@@ -235,7 +235,24 @@ func (w *Watch) lookUp(began time.Time) {
 		}
 		w.use(s, w.fromProc(p.pid), began)
 	}
+	w.forgetEnded(began)
 	w.held.looked = began
+	w.judge(time.Now())
+}
+
+// forgetEnded forgets the processes that are gone, of whose end the sensor did not
+// tell: its events can be lost.
+func (w *Watch) forgetEnded(began time.Time) {
+	pids, err := procfs.PIDs()
+	if err != nil {
+		return
+	}
+	for pid, o := range w.known {
+		if _, alive := slices.BinarySearch(pids, pid); !alive && began.Sub(o.StartTime) > time.Second {
+			o.ended = began
+			delete(w.known, pid)
+		}
+	}
 }
 
 // candidates are the processes that the watch is about.
@@ -275,9 +292,13 @@ func everyone(exclude []int, known map[int]*owner) []int {
 	}
 	hidden := map[int]bool{}
 	for _, pid := range exclude {
-		if members, err := procfs.Descendants(pid); err == nil {
-			for _, member := range members {
-				hidden[member] = true
+		hidden[pid] = true
+	}
+	for more := true; more; {
+		more = false
+		for i := range all {
+			if p := &all[i]; hidden[p.ParentPID] && !hidden[p.PID] {
+				hidden[p.PID], more = true, true
 			}
 		}
 	}

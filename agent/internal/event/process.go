@@ -272,8 +272,8 @@ const (
 	// ReasonPackets counts packets of the network that nobody looked at, whoever's
 	// they were.
 	ReasonPackets = "packet_capture_overrun"
-	// ReasonHeld counts packets that were given up before it was known whose they
-	// were.
+	// ReasonHeld counts packets of the watched that were given up before it was
+	// known that they are.
 	ReasonHeld = "packet_attribution_overrun"
 )
 
