@@ -424,8 +424,8 @@ func TestPacketsFromBefore(t *testing.T) {
 }
 
 // TestPacketsWithTheBackend spawns a program that talks in its sandbox: its packets
-// are in the session, of its process. Then the whole machine is watched while
-// the agent tells the backend: that itself is never told.
+// are in the session, of its process. Then this process is watched while it talks
+// to the agent and to the backend: that is never told, and what else it says is.
 func TestPacketsWithTheBackend(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("capturing packets needs root")
@@ -473,18 +473,37 @@ func TestPacketsWithTheBackend(t *testing.T) {
 		t.Errorf("%d packets with the data, %d that refuse it, in %d events", data, refused, len(page.Events))
 	}
 
-	whole := upload(t, backend, "x.sh", "true")
-	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": whole, "mode": 1}, &answer)
-	for range 20 { // while the agent tells the backend of what else runs
+	second := upload(t, backend, "x.sh", "true")
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 2, "processes": []int{os.Getpid()}}, &answer)
+	for range 20 {
 		call(t, "GET", backend+"/api/health", "", nil, &answer)
 		call(t, "GET", agent+"/health", "", nil, &answer)
 	}
-	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": whole}, &answer)
-	for _, e := range events(t, backend, whole) {
-		for _, port := range []int{backendPort, agentPort} {
-			if e.Type == "raw_network_operation" && strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, port)) {
+	port := echo(t)
+	c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
+	eventually(t, "session_end is in the session", func() bool {
+		return slices.ContainsFunc(events(t, backend, second), func(e told) bool { return e.Type == "session_end" })
+	})
+	told := 0
+	for _, e := range events(t, backend, second) {
+		if e.Type != "raw_network_operation" {
+			continue
+		}
+		if strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, port)) {
+			told++
+		}
+		for _, own := range []int{backendPort, agentPort} {
+			if strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, own)) {
 				t.Fatalf("OS-Pulse reports itself: %s", e.Data)
 			}
 		}
+	}
+	if told < 4 {
+		t.Errorf("%d packets of what is no part of OS-Pulse", told)
 	}
 }

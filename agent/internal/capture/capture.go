@@ -176,7 +176,7 @@ func (w *Watch) open() error {
 		}
 		w.spaces = append(w.spaces, s)
 		if s.own {
-			w.root = w.fromProc(pid)
+			w.root = fromProc(pid)
 		}
 	}
 	return nil
@@ -343,7 +343,7 @@ func (w *Watch) packet(s *space, f *frame) {
 		q.ends, q.returned = p.about, true
 	}
 	use, out := w.owner(&q, now)
-	if use != nil && w.held.dirty {
+	if use != nil && w.held.dirty && w.held.flows[q.ends.flow()] > 0 {
 		w.settle(now, false) // what is held of this flow comes first
 	}
 	if use == nil && !s.own && w.held.isForeign(&q, now) {

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -197,6 +199,50 @@ func TestManyWatches(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestTheAgentStaysWhereItIs: what enters another namespace is never the thread that
+// /proc shows, else the agent would look for its backend in there.
+func TestTheAgentStaysWhereItIs(t *testing.T) {
+	a := startApart(t, "print(flush=True)")
+	before, err := procfs.NetworkNamespace(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 25 {
+				r, err := openRing(procfs.NetworkNamespacePath(a.cmd.Process.Pid), 2*blockBytes, snapBytes)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := r.close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if after, err := procfs.NetworkNamespace(os.Getpid()); err != nil || after != before {
+		t.Errorf("the agent went from namespace %d to %d, %v", before, after, err)
+	}
+	first := make(chan bool, 1000)
+	for range 1000 { // some of them begin on the first thread
+		onOwnThread(func() {
+			if unix.Gettid() == os.Getpid() {
+				first <- true
+			}
+		})
+	}
+	if len(first) > 0 {
+		t.Error("on the first thread")
+	}
+	a.go1()
+	if err := a.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestOpenFaults(t *testing.T) {

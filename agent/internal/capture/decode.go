@@ -42,6 +42,14 @@ type frame struct {
 	vlan      int // that the kernel took out of the header; 0: none
 }
 
+// flow gives the same for both directions.
+func (e ends) flow() ends {
+	if e.from.Compare(e.to) > 0 {
+		return e.reversed()
+	}
+	return e
+}
+
 // packet is what a frame holds. It lives until the next one is decoded.
 type packet struct {
 	ends

@@ -55,7 +55,8 @@ type claim struct {
 type held struct {
 	queue            []waiting
 	bytes            int
-	dirty            bool // an owner is known that was not before
+	flows            map[ends]int // how many are in the queue, of either direction
+	dirty            bool         // an owner is known that was not before
 	claims           []claim
 	evicted          map[ends]*eviction
 	lost             uint64 // that were evicted, and had an owner
@@ -74,10 +75,19 @@ type eviction struct {
 }
 
 func newHeld() held {
-	return held{evicted: map[ends]*eviction{}, foreign: map[ends]time.Time{}}
+	return held{flows: map[ends]int{}, evicted: map[ends]*eviction{}, foreign: map[ends]time.Time{}}
 }
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
+
+// leave is told that a packet leaves the queue.
+func (h *held) leave(item *waiting) {
+	h.bytes -= item.bytes
+	flow := item.ends.flow()
+	if h.flows[flow]--; h.flows[flow] == 0 {
+		delete(h.flows, flow)
+	}
+}
 
 // lose counts what was evicted as lost.
 func (h *held) lose(e *eviction) {
@@ -160,6 +170,7 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 	}
 	h.queue = append(h.queue, item)
 	h.bytes += item.bytes
+	h.flows[item.ends.flow()]++
 	w.askLook()
 }
 
@@ -167,7 +178,7 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 // is the root's. early says that it had time left, but no room.
 func (w *Watch) giveUp(item *waiting, early bool) {
 	h := &w.held
-	h.bytes -= item.bytes
+	h.leave(item)
 	switch {
 	case item.space.own:
 		w.emit(item.event, w.root, item.event.Direction == event.DirectionOut)
@@ -191,7 +202,7 @@ func (w *Watch) settle(now time.Time, last bool) {
 		for i := range h.queue {
 			item := &h.queue[i]
 			if use, out := w.owner(&item.question, now); use != nil {
-				h.bytes -= item.bytes
+				h.leave(item)
 				w.emit(item.event, use.owner, out)
 				continue
 			}

@@ -66,10 +66,7 @@ func (w *Watch) know(p *event.Process) *owner {
 
 // fromProc makes an owner of what /proc says. It has no start time: the sensor's
 // is more exact, and there must not be two.
-func (w *Watch) fromProc(pid int) *owner {
-	if o := w.known[pid]; o != nil {
-		return o
-	}
+func fromProc(pid int) *owner {
 	o := &owner{Process: event.Process{PID: pid, UserID: procfs.UserID(pid)}}
 	if p, err := procfs.Read(pid); err == nil {
 		o.Name = p.Name
@@ -210,68 +207,104 @@ func (w *Watch) lookUp(began time.Time) {
 			byInode[found.Inode], spaceOf[found.Inode] = found, s.index
 		}
 	}
-	type pair struct {
-		pid   int
-		inode uint64
+	type holder struct {
+		owner   *owner
+		sockets []uint64
 	}
-	var pairs []pair
+	var holders []holder
 	for _, pid := range pids {
+		var h holder
 		for inode := range procfs.SocketInodes(pid) {
 			if _, ok := byInode[inode]; ok {
-				pairs = append(pairs, pair{pid, inode})
+				h.sockets = append(h.sockets, inode)
 			}
 		}
+		if len(h.sockets) > 0 {
+			h.owner = fromProc(pid)
+			holders = append(holders, h)
+		}
 	}
+	alive, aliveErr := procfs.PIDs()
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, p := range pairs {
-		found := byInode[p.inode]
-		s := socket{spaceOf[p.inode], protocols[found.Protocol], found.Local, found.Remote}
-		if s.remote.Port() == 0 || s.local.Addr().IsUnspecified() {
-			s.remote = netip.AddrPort{}
+	for _, h := range holders {
+		if o := w.known[h.owner.PID]; o != nil {
+			h.owner = o
 		}
-		if u := w.owners.sockets[s]; u != nil && u.closed.IsZero() && !u.finished && u.owner.ended.IsZero() {
-			continue // the sensor knows better who uses it
+		for _, inode := range h.sockets {
+			w.found(byInode[inode], spaceOf[inode], h.owner, began)
 		}
-		w.use(s, w.fromProc(p.pid), began)
 	}
-	w.forgetEnded(began)
+	if aliveErr == nil {
+		w.forgetEnded(alive, began)
+	}
 	w.held.looked = began
 	w.judge(time.Now())
 }
 
+// found learns of a socket that /proc tells of.
+func (w *Watch) found(in procfs.Socket, space int, o *owner, at time.Time) {
+	s := socket{space, protocols[in.Protocol], in.Local, in.Remote}
+	if s.remote.Port() == 0 || s.local.Addr().IsUnspecified() {
+		s.remote = netip.AddrPort{}
+	}
+	if u := w.owners.sockets[s]; u != nil && u.closed.IsZero() && !u.finished && u.owner.ended.IsZero() {
+		return // the sensor knows better who uses it
+	}
+	w.use(s, o, at)
+}
+
 // forgetEnded forgets the processes that are gone, of whose end the sensor did not
 // tell: its events can be lost.
-func (w *Watch) forgetEnded(began time.Time) {
-	pids, err := procfs.PIDs()
-	if err != nil {
-		return
-	}
+func (w *Watch) forgetEnded(alive []int, began time.Time) {
 	for pid, o := range w.known {
-		if _, alive := slices.BinarySearch(pids, pid); !alive && began.Sub(o.StartTime) > time.Second {
+		if _, ok := slices.BinarySearch(alive, pid); !ok && began.Sub(o.StartTime) > time.Second {
 			o.ended = began
 			delete(w.known, pid)
 		}
 	}
 }
 
-// candidates are the processes that the watch is about.
+// candidates are the processes that the watch is about: those that the sensor told
+// of and those that are named, with what came of them, or everyone, but for those
+// that are excluded.
 func (w *Watch) candidates() []int {
 	w.mu.Lock()
-	known, exclude, named := maps.Clone(w.known), w.scope.Exclude, slices.Clone(w.scope.PIDs)
+	known, excluded, named := maps.Clone(w.known), w.scope.Exclude, slices.Clone(w.scope.PIDs)
 	w.mu.Unlock()
-	if w.scope.All {
-		return everyone(exclude, known)
+	all, err := procfs.List()
+	if err != nil {
+		return nil
+	}
+	byPID := make(map[int]*procfs.Process, len(all))
+	for i := range all {
+		byPID[all[i].PID] = &all[i]
+	}
+	verdicts := map[int]bool{}
+	var watched func(pid int) bool
+	watched = func(pid int) bool {
+		verdict, ok := verdicts[pid]
+		if ok {
+			return verdict
+		}
+		verdicts[pid] = w.scope.All // should the parents go round
+		p, o := byPID[pid], known[pid]
+		switch {
+		case p == nil:
+			return w.scope.All
+		case slices.Contains(named, pid), o != nil && o.is(p):
+			verdict = true
+		case !slices.Contains(excluded, pid):
+			verdict = watched(p.ParentPID)
+		}
+		verdicts[pid] = verdict
+		return verdict
 	}
 	var pids []int
-	for pid, o := range known {
-		if p, err := procfs.Read(pid); err == nil && o.is(&p) {
-			pids = append(pids, pid)
-		}
-	}
-	for _, pid := range named {
-		if members, err := procfs.Descendants(pid); err == nil {
-			pids = append(pids, members...)
+	for i := range all {
+		if watched(all[i].PID) {
+			pids = append(pids, all[i].PID)
 		}
 	}
 	return pids
@@ -281,35 +314,6 @@ func (w *Watch) candidates() []int {
 // What /proc says of starts is 10 ms exact.
 func (o *owner) is(p *procfs.Process) bool {
 	return o.StartTime.IsZero() || o.StartTime.Sub(p.Start).Abs() < time.Second
-}
-
-// everyone lists all processes but those that are excluded and what came of them,
-// unless they are known to be watched.
-func everyone(exclude []int, known map[int]*owner) []int {
-	all, err := procfs.List()
-	if err != nil {
-		return nil
-	}
-	hidden := map[int]bool{}
-	for _, pid := range exclude {
-		hidden[pid] = true
-	}
-	for more := true; more; {
-		more = false
-		for i := range all {
-			if p := &all[i]; hidden[p.ParentPID] && !hidden[p.PID] {
-				hidden[p.PID], more = true, true
-			}
-		}
-	}
-	var pids []int
-	for i := range all {
-		p := &all[i]
-		if o := known[p.PID]; !hidden[p.PID] || o != nil && o.is(p) {
-			pids = append(pids, p.PID)
-		}
-	}
-	return pids
 }
 
 // endpoints are the TCP ports that nobody's packets are told of.

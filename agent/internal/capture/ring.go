@@ -71,13 +71,10 @@ func openSocket(namespace string) (int, error) {
 		return open()
 	}
 	var (
-		fd   = -1
-		err  error
-		done = make(chan struct{})
+		fd  = -1
+		err error
 	)
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	onOwnThread(func() {
 		var ns int
 		if ns, err = unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 			err = fmt.Errorf("open the network namespace %s: %w", namespace, err)
@@ -89,9 +86,26 @@ func openSocket(namespace string) (int, error) {
 			return
 		}
 		fd, err = open()
+	})
+	return fd, err
+}
+
+// onOwnThread does something on a thread that is thrown away afterwards. It is never
+// the process's first: that one stays, and is what /proc shows of the process, its
+// network too.
+func onOwnThread(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			onOwnThread(do) // cannot be on this one, which is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		do() // and the thread ends with the goroutine, as it is not unlocked
 	}()
 	<-done
-	return fd, err
 }
 
 // setUp makes the ring, then lets packets in: none comes past the filter.
