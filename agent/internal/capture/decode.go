@@ -19,6 +19,9 @@ const (
 	protoRaw    = 255 // of a socket that builds its packets itself
 )
 
+// loopback is the index of the loopback interface in every namespace.
+const loopback = 1
+
 // ends are the two ends of a packet, and what of the network they use; a port is 0
 // where there is none. ICMP is one protocol for both versions of IP, and the
 // identifier of an echo is the port of its asker.

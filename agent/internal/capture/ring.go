@@ -21,8 +21,6 @@ const (
 	blockBytes = 64 << 10
 	// retireTime is how long a packet may wait for others to fill its block.
 	retireTime = 10 * time.Millisecond
-	// loopback is the index of the loopback interface in every namespace.
-	loopback = 1
 )
 
 // ring is a packet socket and the memory that it shares with the kernel
