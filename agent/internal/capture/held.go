@@ -12,6 +12,8 @@ import (
 const (
 	// heldTime is how long a packet may wait for its owner to show.
 	heldTime = 250 * time.Millisecond
+	// heldMax is the same while the sensor is behind with its events.
+	heldMax = 10 * time.Second
 	// heldBytes is how much memory packets may take that wait.
 	heldBytes = 1 << 20
 	// claimTime is how old a claim must be to be settled: all packets before it
@@ -62,6 +64,8 @@ type held struct {
 	lost             uint64 // that were evicted, and had an owner
 	lostFrom, lostTo time.Time
 	foreign          map[ends]time.Time
+	heard            time.Time // when the sensor's last event came
+	newest           time.Time // of what time its newest event is
 	looked           time.Time // when the last look at /proc began that is over
 }
 
@@ -79,6 +83,15 @@ func newHeld() held {
 }
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
+
+// isOver reports whether nobody will claim what was held since then, and happened
+// at that time. A busy sensor's events may come late: what happened later has to be
+// told of first.
+func (h *held) isOver(since, at, now time.Time) bool {
+	waited := now.Sub(since)
+	behind := now.Sub(h.heard) < heldTime && h.newest.Before(at)
+	return waited >= heldMax || waited >= heldTime && !behind
+}
 
 // leave is told that a packet leaves the queue.
 func (h *held) leave(item *waiting) {
@@ -124,7 +137,7 @@ func (w *Watch) settleEvicted(now time.Time, last bool) {
 		if use != nil {
 			w.held.lose(e)
 		}
-		if use != nil || last || now.Sub(e.since) >= heldTime {
+		if use != nil || last || w.held.isOver(e.since, e.to, now) {
 			delete(w.held.evicted, flow)
 		}
 	}
@@ -212,7 +225,7 @@ func (w *Watch) settle(now time.Time, last bool) {
 		h.queue = rest
 	}
 	n := 0
-	for n < len(h.queue) && (last || now.Sub(h.queue[n].since) >= heldTime) {
+	for n < len(h.queue) && (last || h.isOver(h.queue[n].since, h.queue[n].time, now)) {
 		w.giveUp(&h.queue[n], false)
 		n++
 	}

@@ -24,6 +24,10 @@ import (
 func (w *Watch) Sensed(e *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.held.heard = time.Now()
+	if e.Time.After(w.held.newest) {
+		w.held.newest = e.Time
+	}
 	switch data := e.Data.(type) {
 	case *event.Network:
 		w.learn(data)

@@ -288,6 +288,27 @@ func TestOwners(t *testing.T) {
 				t.Errorf("%d came, %d lost", n, r.lost)
 			}
 		},
+		"a sensor that is behind is waited for": func(t *testing.T, r *rig) {
+			began := time.Now()
+			r.sees(segment(t, here, there, nil, syn))
+			for range 10 { // of what was before
+				r.later(heldTime / 2)
+				r.Sensed(&event.Event{Time: began.Add(-time.Second), Data: &event.Lost{}})
+			}
+			n := &event.Network{Actor: event.Process{PID: noOne, Name: "a"}, Operation: "Connect", Protocol: "tcp", Time: began}
+			n.Local.Port, n.Remote.Port = netip.MustParseAddrPort(here), netip.MustParseAddrPort(there)
+			r.Sensed(&event.Event{Time: began, Data: n})
+			r.later(heldInterval)
+			r.expects(t, "a out 1000 → 80 [SYN]")
+			r.sees(segment(t, "10.0.0.9:9", there, nil, syn))
+			for range 10 { // it has caught up
+				r.later(heldTime / 2)
+				r.Sensed(&event.Event{Time: time.Now(), Data: &event.Lost{}})
+			}
+			if !r.held.empty() {
+				t.Error("held for ever")
+			}
+		},
 		"a flow that nobody has does not wait twice": func(t *testing.T, r *rig) {
 			for i := range 10000 {
 				r.sees(segment(t, here, there, nil, ack))
