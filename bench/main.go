@@ -41,7 +41,7 @@ every stream is compared with what was stored. Exit code 1: an event was lost, a
 answer was wrong, a request failed, or a limit could not be measured; a goal that is
 not met is no failure.
 
-What is queried (page, histogram, facet, text, export) is stored once for all rounds,
+What is queried (page, histogram, facet, files, conversations, text, export) is stored once for all rounds,
 which takes some minutes: -run leaves out what is not of interest, -events makes it
 smaller.
 

@@ -23,7 +23,7 @@ type question func(c *contents, random *rand.Rand) (path string, check func(answ
 // queryScenarios are those of looking at a session, one request after the other.
 func queryScenarios(l *lab, dialect string) []scenario {
 	all := newSelections(dialect)
-	return slices.Concat(pageScenarios(l, dialect, &all), countScenarios(dialect, &all), textScenarios(dialect, &all))
+	return slices.Concat(pageScenarios(l, dialect, &all), countScenarios(dialect, &all), rollupScenarios(), textScenarios(dialect, &all))
 }
 
 // pageScenarios are pages of events, compared with the same SELECT without HTTP, and
@@ -85,6 +85,15 @@ func countScenarios(dialect string, all *selections) []scenario {
 		}
 	}
 	return scenarios
+}
+
+// rollupScenarios ask for what is summed up once and then kept. The first request of
+// each takes as long as a scan: it is in the slowest ones, not in the median.
+func rollupScenarios() []scenario {
+	rollup := func(name string) scenario {
+		return scenario{name: name, unit: aRequest, measure: asking(false, askRollup(name)), goals: goals{maxP50: 100 * time.Millisecond}}
+	}
+	return []scenario{rollup("files"), rollup("conversations")}
 }
 
 // textScenarios look for a word in all events: there is no page to be filled early.
@@ -252,6 +261,25 @@ func checkHistogram(answer []byte, counts map[string]int64) error {
 	}
 	if !maps.Equal(sum, counts) {
 		return fmt.Errorf("WRONG ANSWER: the histogram counts %v, not %v", sum, counts)
+	}
+	return nil
+}
+
+// askRollup asks for the files or the conversations of a session.
+func askRollup(name string) question {
+	return func(c *contents, _ *rand.Rand) (string, func([]byte) error) {
+		return fmt.Sprintf("/api/sessions/%s/%s", c.id, name), func(answer []byte) error { return checkRollup(answer, c.events) }
+	}
+}
+
+// checkRollup sees that a rollup is of all events, and of some at least.
+func checkRollup(answer []byte, events int64) error {
+	var got struct{ Seq, Total int64 }
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return err
+	}
+	if got.Seq != events || got.Total == 0 {
+		return fmt.Errorf("WRONG ANSWER: the rollup is of the events up to %d, not %d, and has %d entries", got.Seq, events, got.Total)
 	}
 	return nil
 }

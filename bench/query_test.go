@@ -79,6 +79,14 @@ func TestCheckFacet(t *testing.T) {
 	}
 }
 
+func TestCheckRollup(t *testing.T) {
+	for name, c := range map[string]struct{ answer, fault string }{
+		"right": {`{"files":[],"total":3,"seq":10}`, ""}, "not all": {`{"total":3,"seq":9}`, "up to 9, not 10"}, "nothing": {`{"total":0,"seq":10}`, "0 entries"}, "no JSON": {`x`, "invalid character"},
+	} {
+		checkFault(t, name, checkRollup([]byte(c.answer), 10), c.fault)
+	}
+}
+
 func TestNamesOfScenariosAreUnique(t *testing.T) {
 	bodies, err := newBodies()
 	if err != nil {

@@ -112,7 +112,8 @@ func (p *Paths) Append(listed []byte, e *models.Event) []byte {
 	}
 	var values [MaxPaths][]byte
 	p.tree.Pick(e.Payload(), values[:])
-	out := append(listed[:len(listed)-1], `,"fields":{`...)
+	out := listed[:len(listed)-1]
+	out = append(out, `,"fields":{`...)
 	var cut []string
 	first := true
 	for i, name := range p.names {

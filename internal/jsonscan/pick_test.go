@@ -1,6 +1,7 @@
 package jsonscan_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func FuzzPick(f *testing.F) {
 		a := jsonscan.Get(text, "a")
 		b := jsonscan.Get(a, "b")
 		for i, want := range [][]byte{a, b, jsonscan.Element(b, 1)} {
-			if string(values[i]) != string(want) {
+			if !bytes.Equal(values[i], want) {
 				t.Errorf("value %d of %s is %s, want %s", i, text, values[i], want)
 			}
 		}

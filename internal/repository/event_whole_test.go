@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func TestListWhole(t *testing.T) {
 			}
 			for i := range found {
 				sent := batch[found[i].Seq-1]
-				if string(found[i].DataRaw) != string(sent.DataRaw) || !sameValue(t, found[i].Data, sent.Data) || (found[i].Preview == nil) != (sent.Preview == nil) || found[i].Preview != nil && *found[i].Preview != *listed[i].Preview || !found[i].CreatedAt.Equal(listed[i].CreatedAt) {
+				if !bytes.Equal(found[i].DataRaw, sent.DataRaw) || !sameValue(t, found[i].Data, sent.Data) || (found[i].Preview == nil) != (sent.Preview == nil) || found[i].Preview != nil && *found[i].Preview != *listed[i].Preview || !found[i].CreatedAt.Equal(listed[i].CreatedAt) {
 					t.Errorf("%s: event %d is %+v", name, found[i].Seq, found[i])
 				}
 			}

@@ -131,7 +131,7 @@ func (d *Conversations) Add(e *models.Event, values [][]byte) {
 		d.truncated = true
 		return
 	}
-	c.Seen.add(e)
+	c.see(e)
 	if name := deref(e.ProcessName); name != "" && name != c.Process {
 		d.bytes += int64(len(name) - len(c.Process))
 		c.Process = name

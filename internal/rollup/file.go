@@ -118,7 +118,7 @@ func (d *Files) add(e *models.Event, path string, action action, size int64, has
 		d.bytes += fileBytes + int64(len(path))
 	}
 	f := &d.files[place]
-	f.Seen.add(e)
+	f.see(e)
 	switch action {
 	case actionRead, actionCopy:
 		f.Reads++

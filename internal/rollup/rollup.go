@@ -48,7 +48,7 @@ type Seen struct {
 	FirstSeq, LastSeq       int64
 }
 
-func (s *Seen) add(e *models.Event) {
+func (s *Seen) see(e *models.Event) {
 	micros := e.Timestamp.UnixMicro()
 	if s.FirstSeq == 0 {
 		*s = Seen{micros, micros, e.Seq, e.Seq}

@@ -525,7 +525,7 @@ func TestHostsOfAnswers(t *testing.T) {
 		"the second message": {[]models.Event{call(`[{"response":false},{"response":true,"questions":[{"name":"example.com"}],"answers":[{"type":"A","data":"192.0.2.1"}]}]`)}, []string{"example.com"}},
 		"nonsense":           {[]models.Event{call(`{"response":true}`), call(`[1,null,{"response":true,"answers":5}]`), call(`[{"response":true,"answers":[1,{"type":"A"},{"type":"A","data":1}]}]`)}, nil},
 	} {
-		events := append(tt.events, eventsOf(t, models.TypePacket, packet("TCP", "10.0.0.5", 5000, "192.0.2.1", 443, 1))...)
+		events := slices.Concat(tt.events, eventsOf(t, models.TypePacket, packet("TCP", "10.0.0.5", 5000, "192.0.2.1", 443, 1)))
 		d := conversationsOf(roomy, events)
 		found := false
 		page := d.Page(rollup.ConversationsByBytes, nil, 100)
@@ -554,8 +554,10 @@ func must[T any](value T, err error) T {
 func TestLimitsOfConversations(t *testing.T) {
 	var datas []string
 	for i := range 2000 {
-		datas = append(datas, packet(fmt.Sprint("P", i%100), fmt.Sprintf("10.0.%d.%d", i/250, i%250), 1, "192.0.2.1", 2, 10))
-		datas = append(datas, fmt.Sprintf(`{"protocol":"DNS","src":"10.0.0.1","src_port":53,"dst":"10.0.0.5","dst_port":4000,"info_raw":"Standard query response 0x1 A n%d.example A 10.%d.%d.1"}`, i, i/250, i%250))
+		datas = append(datas,
+			packet(fmt.Sprint("P", i%100), fmt.Sprintf("10.0.%d.%d", i/250, i%250), 1, "192.0.2.1", 2, 10),
+			fmt.Sprintf(`{"protocol":"DNS","src":"10.0.0.1","src_port":53,"dst":"10.0.0.5","dst_port":4000,"info_raw":"Standard query response 0x1 A n%d.example A 10.%d.%d.1"}`, i, i/250, i%250),
+		)
 	}
 	events := eventsOf(t, models.TypePacket, datas...)
 	for name, limits := range map[string]rollup.Limits{"groups": {Groups: 10, Bytes: 1 << 30}, "bytes": {Groups: 1 << 20, Bytes: 50_000}} {
