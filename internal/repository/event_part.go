@@ -23,9 +23,8 @@ const partColumns = "seq, timestamp, event_type, operation, process_name, target
 // in one statement.
 func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, fn func(e *models.Event, values [][]byte)) error {
 	members := membersOf(r.db, part.Keys)
-	query := filtered(r.db.Read(ctx).Model(&models.Event{}), where).
-		Where("session_id = ? AND seq > ? AND seq <= ? AND event_type IN ?", sessionID, part.After, part.UpTo, part.Types)
-	rows, err := members.selected(query).Order("seq").Rows()
+	query := inPart(filtered(r.db.Read(ctx).Model(&models.Event{}), where), sessionID, part)
+	rows, err := members.selected(query).Rows()
 	if err != nil {
 		return translate(r.db, err, "the event")
 	}
@@ -40,6 +39,11 @@ func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.F
 		fn(&e, members.read())
 	}
 	return translate(r.db, rows.Err(), "the event")
+}
+
+// inPart adds which events a part has, in their order.
+func inPart(query *gorm.DB, sessionID string, part models.EventPart) *gorm.DB {
+	return query.Where("session_id = ? AND seq > ? AND seq <= ? AND event_type IN ?", sessionID, part.After, part.UpTo, part.Types).Order("seq")
 }
 
 // members reads some members of data: those of a row after the other.

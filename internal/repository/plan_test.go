@@ -52,6 +52,38 @@ func plan(t *testing.T, db *database.DB, build func(tx *gorm.DB) *gorm.DB) (quer
 	return query, strings.Join(lines, "\n")
 }
 
+// A part is found by its bounds: whatever else is asked, nothing outside of it is
+// walked over.
+func TestPartGoesByItsBounds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		if db.Dialect() == "postgres" { // of an empty table it would read all
+			if err := db.Write(t.Context(), func(tx *gorm.DB) error {
+				return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, source, data, pid) " +
+					"SELECT 'unassigned', n, 'type' || n % 10, to_timestamp(n), 's', '{}', n % 100 FROM generate_series(1, 50000) n").Error
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Read(t.Context()).Exec("ANALYZE events").Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, text := range []string{"", "word", "pid = 5", "process: x and time > 1970-01-01T00:00:10Z"} {
+			where, err := filter.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, types := range [][]string{{"type1"}, {"type1", "type2"}} {
+				query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
+					return inPart(filtered(tx, where), models.UnassignedID, models.EventPart{Types: types, After: 20000, UpTo: 28192}).Find(&[]models.Event{})
+				})
+				if !strings.Contains(steps, "seq>? AND seq<?") && !strings.Contains(steps, "seq > 20000) AND (seq <= 28192)") {
+					t.Errorf("%s: %s\n%s", text, query, steps)
+				}
+			}
+		}
+	})
+}
+
 // What a filter asks of a column must be a condition that its index serves, in the
 // middle of whatever else is asked.
 func TestFilterGoesByTheIndexes(t *testing.T) {
