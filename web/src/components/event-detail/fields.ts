@@ -71,7 +71,9 @@ const firstOf: Record<string, string[]> = {
 };
 
 // Shown in tabs of their own, or in the fields above.
-const elsewhere = new Set(["content", "metadata", "info"]);
+const elsewhere = new Set(["content", "metadata", "info", "operation"]);
+// The agent's own number of the session, and what the event's fields say already.
+const known = new Set(["sessionId", "processName", "processId"]);
 const maxFields = 60;
 const maxText = 1000;
 
@@ -93,7 +95,8 @@ export function dataFields(eventType: string, text: string, data: JsonValue): Da
   }
   for (const { key, value } of jsonEntries(text, data, 200).entries)
     if (!elsewhere.has(String(key))) add([key], value);
-  for (const { key, value } of entriesAt(text, data, "metadata")) add(["metadata", key], value);
+  for (const { key, value } of entriesAt(text, data, "metadata"))
+    if (!known.has(String(key))) add(["metadata", key], value);
   return fields;
 }
 

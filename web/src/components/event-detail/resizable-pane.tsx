@@ -38,14 +38,18 @@ export function ResizablePane({ label, children }: { label: string; children: Re
         aria-valuemin={least}
         aria-valuemax={most()}
         className="absolute inset-y-0 -left-1 z-20 w-2 cursor-col-resize touch-none hover:bg-accent/40"
+        // Otherwise the browser drags what is marked on the page.
+        onMouseDown={(event) => event.preventDefault()}
         onPointerDown={(event) => {
-          event.preventDefault();
           event.currentTarget.setPointerCapture(event.pointerId);
           drag.current = { x: event.clientX, width };
         }}
         onPointerMove={(event) => drag.current && setWidth(clamp(widthAt(event.clientX)))}
+        onPointerCancel={() => {
+          drag.current = undefined;
+        }}
         onPointerUp={(event) => {
-          keep(widthAt(event.clientX));
+          if (drag.current) keep(widthAt(event.clientX));
           drag.current = undefined;
         }}
         onDoubleClick={() => keep(usual)}

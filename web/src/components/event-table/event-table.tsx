@@ -150,14 +150,7 @@ export function EventTable(props: EventTableProps) {
           {formatCount(newCount)} new
         </Button>
       )}
-      <ValueMenu
-        asked={asked}
-        onClose={() => {
-          setAsked(undefined);
-          scroller.current?.focus({ preventScroll: true });
-        }}
-        onOpen={open}
-      />
+      <ValueMenu asked={asked} onClose={() => setAsked(undefined)} focusAfter={scroller} onOpen={open} />
     </div>
   );
 }

@@ -1,5 +1,6 @@
 import { useRef, useState } from "react";
-import { Menu, MenuItem } from "@/components/ui/menu";
+import { MenuItem } from "@/components/ui/menu";
+import { type Point, PointMenu } from "@/components/ui/point-menu";
 import {
   type Column,
   type ColumnId,
@@ -27,6 +28,8 @@ interface Props {
 /** The names of the columns: drag to order, drag the edge to size, click for a menu of both. */
 export function HeaderRow({ columns, state, isFixed, preview }: Props) {
   const [over, setOver] = useState<ColumnId>();
+  const [asked, setAsked] = useState<{ id: ColumnId; point: Point }>();
+  const asker = useRef<HTMLButtonElement>(null);
   return (
     <div
       role="row"
@@ -59,60 +62,71 @@ export function HeaderRow({ columns, state, isFixed, preview }: Props) {
             </span>
           ) : (
             <>
-              <ColumnMenu column={column} state={state} />
+              <ColumnName
+                column={column}
+                ask={(button) => {
+                  const { left: x, bottom: y } = button.getBoundingClientRect();
+                  asker.current = button;
+                  setAsked({ id: column.id, point: { x, y } });
+                }}
+              />
               <ResizeHandle column={column} columns={columns} state={state} preview={preview} />
             </>
           )}
         </div>
       ))}
+      <PointMenu at={asked?.point} label="Column" onClose={() => setAsked(undefined)} focusAfter={asker}>
+        {asked && <ColumnItems id={asked.id} state={state} />}
+      </PointMenu>
     </div>
   );
 }
 
-function ColumnMenu({ column, state }: { column: Column; state: ColumnState }) {
+interface NameProps {
+  column: Column;
+  ask: (button: HTMLButtonElement) => void;
+}
+
+/** The name of a column. It opens on a click, not when pressed, as it can be dragged. */
+function ColumnName({ column, ask }: NameProps) {
   const { label, hint, align } = columnInfo[column.id];
-  const at = state.shown.findIndex((other) => other.id === column.id);
   return (
-    <Menu
-      align="start"
-      trigger={
-        <button
-          type="button"
-          draggable
-          title={hint}
-          onDragStart={(event) => {
-            event.dataTransfer.setData(dragType, column.id);
-            event.dataTransfer.effectAllowed = "move";
-          }}
-          className={`h-full min-w-0 flex-1 truncate px-2 hover:text-ink ${align === "right" ? "text-right" : "text-left"}`}
-        >
-          {label}
-        </button>
-      }
+    <button
+      type="button"
+      draggable
+      title={hint}
+      aria-haspopup="menu"
+      onClick={(event) => ask(event.currentTarget)}
+      onDragStart={(event) => {
+        event.dataTransfer.setData(dragType, column.id);
+        event.dataTransfer.effectAllowed = "move";
+      }}
+      className={`h-full min-w-0 flex-1 truncate px-2 hover:text-ink ${align === "right" ? "text-right" : "text-left"}`}
     >
-      <MenuItem disabled={at === 0} onSelect={() => state.change((all) => moveBy(all, column.id, -1))}>
+      {label}
+    </button>
+  );
+}
+
+function ColumnItems({ id, state }: { id: ColumnId; state: ColumnState }) {
+  const at = state.shown.findIndex((other) => other.id === id);
+  const set = (change: Partial<Column>) => state.change((all) => setColumn(all, id, change));
+  return (
+    <>
+      <MenuItem disabled={at === 0} onSelect={() => state.change((all) => moveBy(all, id, -1))}>
         Move left
       </MenuItem>
       <MenuItem
         disabled={at === state.shown.length - 1}
-        onSelect={() => state.change((all) => moveBy(all, column.id, 1))}
+        onSelect={() => state.change((all) => moveBy(all, id, 1))}
       >
         Move right
       </MenuItem>
-      <MenuItem
-        onSelect={() =>
-          state.change((all) => setColumn(all, column.id, { width: columnInfo[column.id].width }))
-        }
-      >
-        Usual width
-      </MenuItem>
-      <MenuItem
-        disabled={state.shown.length === 1}
-        onSelect={() => state.change((all) => setColumn(all, column.id, { isShown: false }))}
-      >
+      <MenuItem onSelect={() => set({ width: columnInfo[id].width })}>Usual width</MenuItem>
+      <MenuItem disabled={state.shown.length === 1} onSelect={() => set({ isShown: false })}>
         Hide
       </MenuItem>
-    </Menu>
+    </>
   );
 }
 
@@ -132,6 +146,8 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
       aria-valuemin={minWidth}
       aria-valuemax={maxWidth}
       className="absolute inset-y-0 right-0 z-10 w-2 cursor-col-resize touch-none border-r border-line hover:border-accent"
+      // Otherwise the browser drags what is marked on the page.
+      onMouseDown={(event) => event.preventDefault()}
       onPointerDown={(event) => {
         event.currentTarget.setPointerCapture(event.pointerId);
         const cell = event.currentTarget.parentElement;
@@ -140,6 +156,10 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
       onPointerMove={(event) => {
         if (drag.current)
           preview(gridTemplate(setColumn(columns, column.id, { width: widthAt(event.clientX) })));
+      }}
+      onPointerCancel={() => {
+        drag.current = undefined;
+        preview(gridTemplate(columns));
       }}
       onPointerUp={(event) => {
         if (drag.current) keep(widthAt(event.clientX));

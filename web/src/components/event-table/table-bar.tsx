@@ -9,6 +9,8 @@ import { setColumn } from "./header-row";
 interface Props {
   state: FeedState;
   isFiltered: boolean;
+  /** Whether the rows shown are those of the filter before. */
+  isStale: boolean;
   /** Undefined for a session that is not live: there is nothing to follow. */
   isFollowing: boolean | undefined;
   onFollow: () => void;
@@ -16,11 +18,11 @@ interface Props {
 }
 
 /** Below the table: how many events it has, following, and the choice of columns. */
-export function TableBar({ state, isFiltered, isFollowing, onFollow, columns }: Props) {
+export function TableBar({ state, isFiltered, isStale, isFollowing, onFollow, columns }: Props) {
   return (
     <div className="flex h-8 shrink-0 items-center gap-2 border-t border-line bg-surface px-2 text-xs text-muted">
       <p aria-live="off" className="min-w-0 flex-1 truncate tabular-nums">
-        {state.count === undefined
+        {isStale || state.count === undefined
           ? "Counting…"
           : `${plural(state.count, "event")}${isFiltered ? " selected" : ""}`}
       </p>

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { type RefObject, useEffect, useState } from "react";
 import type { ListedEvent } from "@/api/client";
 import { copyText } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
@@ -22,11 +22,12 @@ export interface Asked {
 interface Props {
   asked: Asked | undefined;
   onClose: () => void;
+  focusAfter: RefObject<HTMLElement | null>;
   onOpen: (seq: number) => void;
 }
 
 /** What can be done with a value: filter for it or against it, copy it. */
-export function ValueMenu({ asked, onClose, onOpen }: Props) {
+export function ValueMenu({ asked, onClose, focusAfter, onOpen }: Props) {
   // What was asked last stays drawn while the menu closes.
   const [last, setLast] = useState<Asked>();
   useEffect(() => {
@@ -34,7 +35,7 @@ export function ValueMenu({ asked, onClose, onOpen }: Props) {
   }, [asked]);
   const shown = asked ?? last;
   return (
-    <PointMenu at={asked} label="Value" onClose={onClose}>
+    <PointMenu at={asked} label="Value" onClose={onClose} focusAfter={focusAfter}>
       {shown && <Items asked={shown} onOpen={onOpen} />}
     </PointMenu>
   );

@@ -109,14 +109,7 @@ export function JsonTree({ text, data }: Props) {
           })}
         </div>
       </div>
-      <PointMenu
-        at={asked?.point}
-        label="Value"
-        onClose={() => {
-          setAsked(undefined);
-          scroller.current?.focus({ preventScroll: true });
-        }}
-      >
+      <PointMenu at={asked?.point} label="Value" onClose={() => setAsked(undefined)} focusAfter={scroller}>
         {asked && <RowMenu text={text} row={asked.row} />}
       </PointMenu>
     </>

@@ -1,5 +1,5 @@
 import { DropdownMenu as Radix } from "radix-ui";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, type RefObject, useEffect, useState } from "react";
 
 export interface Point {
   x: number;
@@ -11,11 +11,13 @@ interface Props {
   at: Point | undefined;
   label: string;
   onClose: () => void;
+  /** What has the focus once it is closed. */
+  focusAfter: RefObject<HTMLElement | null>;
   children: ReactNode;
 }
 
 /** A menu at a point, for lists whose rows are too many to have a menu each. */
-export function PointMenu({ at, label, onClose, children }: Props) {
+export function PointMenu({ at, label, onClose, focusAfter, children }: Props) {
   // It stays where it was while it closes.
   const [last, setLast] = useState<Point>({ x: 0, y: 0 });
   useEffect(() => {
@@ -36,7 +38,10 @@ export function PointMenu({ at, label, onClose, children }: Props) {
           sideOffset={2}
           collisionPadding={8}
           aria-label={label}
-          onCloseAutoFocus={(event) => event.preventDefault()}
+          onCloseAutoFocus={(event) => {
+            event.preventDefault();
+            focusAfter.current?.focus({ preventScroll: true });
+          }}
           className="z-50 max-h-[70vh] max-w-96 min-w-48 overflow-y-auto rounded-md border border-line bg-raised p-1 shadow-lg"
         >
           {children}

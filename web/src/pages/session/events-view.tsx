@@ -62,6 +62,7 @@ export default function EventsView() {
       <TableBar
         state={state}
         isFiltered={filter !== ""}
+        isStale={isStale}
         isFollowing={canFollow ? isFollowing : undefined}
         onFollow={() => setWantsFollow(!isFollowing)}
         columns={isNarrow ? undefined : columnState}
