@@ -1,4 +1,10 @@
-import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import {
+  keepPreviousData,
+  QueryClient,
+  queryOptions,
+  useInfiniteQuery,
+  useQuery,
+} from "@tanstack/react-query";
 import { ApiError, api, call, type Session, type SessionDetail } from "./client";
 
 /** Makes the one client of the page: what can heal is tried again, what cannot is told at once. */
@@ -47,12 +53,19 @@ export function useSessions(search: SessionSearch) {
   });
 }
 
-/** A session with its counts and completeness; asked again every few seconds while events may come. */
-export function useSession(sessionId: string) {
-  return useQuery({
+/** A session with its counts and completeness. */
+export function sessionQuery(sessionId: string) {
+  return queryOptions({
     queryKey: keys.session(sessionId),
     queryFn: ({ signal }) =>
       call(api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal })),
+  });
+}
+
+/** The same, asked again every few seconds while events may come. */
+export function useSession(sessionId: string) {
+  return useQuery({
+    ...sessionQuery(sessionId),
     refetchInterval: (query) => (isLive(query.state.data) ? 3000 : 15_000),
   });
 }

@@ -1,14 +1,17 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
 import { api, call, type ListedEvent, type Session, type SessionDetail } from "@/api/client";
-import { keys } from "@/api/queries";
+import { keys, sessionQuery } from "@/api/queries";
 import { openStream, type StreamState } from "@/api/stream";
+import { sessionPath } from "@/lib/session";
 
 /** Takes events as they come, by seq, each once; upTo is how far the stream is, filtered or not. */
 export type EventListener = (events: readonly ListedEvent[], upTo: number) => void;
 
 interface SessionStream {
   sessionId: string;
+  /** The session as the stream told it last; undefined until it has. */
+  session: Session | undefined;
   /** The filter that the stream's events are selected by. */
   filter: string;
   state: StreamState;
@@ -31,8 +34,6 @@ export function useSessionStream(): SessionStream {
 interface Props {
   sessionId: string;
   filter: string;
-  /** The seq after which the stream begins. */
-  after: number;
   children: ReactNode;
 }
 
@@ -40,24 +41,29 @@ interface Props {
  * Opens the one stream of the page, for the session and the filter. Changes of the
  * session go into the query cache; events to whoever subscribes.
  */
-export function SessionStreamProvider({ sessionId, filter, after, children }: Props) {
+export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const queries = useQueryClient();
   const [state, setState] = useState<StreamState>("connecting");
   const [deleted, setDeleted] = useState(false);
   const listeners = useRef(new Set<EventListener>());
-  const start = useRef(after);
+  const [session, setSession] = useState<Session>();
+  // The seq up to which all was told; undefined until the stream has said where it begins.
+  const position = useRef<number>(undefined);
 
   useEffect(() => {
-    let position = start.current;
     let received: ListedEvent[] = [];
     const tell = (events: readonly ListedEvent[], upTo: number) => {
-      position = upTo;
-      start.current = upTo;
+      position.current = upTo;
       for (const listener of listeners.current) listener(events, upTo);
     };
-    const query = filter === "" ? "" : `&filter=${encodeURIComponent(filter)}`;
+    const url = () => {
+      const query = new URLSearchParams();
+      if (position.current !== undefined) query.set("after", String(position.current));
+      if (filter !== "") query.set("filter", filter);
+      return sessionPath(sessionId, `/stream?${query}`);
+    };
     return openStream({
-      url: () => `/api/sessions/${encodeURIComponent(sessionId)}/stream?after=${position}${query}`,
+      url,
       on: {
         message: (data) => {
           received = data as ListedEvent[];
@@ -66,17 +72,20 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
         deleted: () => setDeleted(true),
       },
       onId: (id) => {
-        tell(received, Math.max(position, Number(id)));
+        tell(received, Math.max(position.current ?? 0, Number(id)));
         received = [];
       },
       onState: setState,
       poll: async (signal) => {
+        const now = await queries.fetchQuery({ ...sessionQuery(sessionId), staleTime: 0 });
+        setSession(now);
+        if (position.current === undefined) tell([], now.event_count);
         for (;;) {
           const page = await call(
             api.GET("/api/sessions/{sessionId}/events", {
               params: {
                 path: { sessionId },
-                query: { after: position, limit: 1000, filter: filter || undefined },
+                query: { after: position.current, limit: 1000, filter: filter || undefined },
               },
               signal,
             }),
@@ -85,11 +94,11 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
           if (last) tell(page.events, last.seq);
           if (!page.has_more) break;
         }
-        await queries.invalidateQueries({ queryKey: keys.session(sessionId), exact: true });
       },
     });
 
     function updateSession(session: Session) {
+      setSession(session);
       queries.setQueryData<SessionDetail>(keys.session(sessionId), (old) => old && { ...old, ...session });
     }
   }, [sessionId, filter, queries]);
@@ -97,6 +106,7 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
   const value = useMemo<SessionStream>(
     () => ({
       sessionId,
+      session,
       filter,
       state,
       deleted,
@@ -104,9 +114,9 @@ export function SessionStreamProvider({ sessionId, filter, after, children }: Pr
         listeners.current.add(listener);
         return () => listeners.current.delete(listener);
       },
-      position: () => start.current,
+      position: () => position.current ?? 0,
     }),
-    [sessionId, filter, state, deleted],
+    [sessionId, session, filter, state, deleted],
   );
   return <Context value={value}>{children}</Context>;
 }

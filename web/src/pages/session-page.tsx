@@ -1,4 +1,4 @@
-import { lazy, Suspense, useRef } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { Link, Redirect } from "wouter";
 import { useSession } from "@/api/queries";
 import { CatchErrors } from "@/components/catch-errors";
@@ -10,12 +10,19 @@ import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream"
 import { useView } from "@/lib/view";
 import { type ViewName, ViewTabs, viewNames } from "./session/view-tabs";
 
+const loaders = {
+  events: () => import("./session/events-view"),
+  processes: () => import("./session/processes-view"),
+  files: () => import("./session/files-view"),
+  http: () => import("./session/http-view"),
+  network: () => import("./session/network-view"),
+};
 const views: Record<ViewName, React.LazyExoticComponent<() => React.ReactNode>> = {
-  events: lazy(() => import("./session/events-view")),
-  processes: lazy(() => import("./session/processes-view")),
-  files: lazy(() => import("./session/files-view")),
-  http: lazy(() => import("./session/http-view")),
-  network: lazy(() => import("./session/network-view")),
+  events: lazy(loaders.events),
+  processes: lazy(loaders.processes),
+  files: lazy(loaders.files),
+  http: lazy(loaders.http),
+  network: lazy(loaders.network),
 };
 
 /** Views that show the details of what is open in their own way. */
@@ -25,25 +32,24 @@ const EventDetail = lazy(() => import("@/components/event-detail/event-detail"))
 
 /** One session: what it is, its timeline, and a view of its events. */
 export default function SessionPage({ sessionId, view = "events" }: { sessionId: string; view?: string }) {
-  const session = useSession(sessionId);
   const { filter } = useView();
-  // The stream begins where the session stood when the page was opened.
-  const after = useRef<number>(undefined);
-  if (session.isPending) return <LoadingState label="Loading the session" />;
-  if (!session.data) return <ErrorState error={session.error} retry={() => void session.refetch()} />;
-  after.current ??= session.data.event_count;
   if (!isViewName(view)) return <Redirect to={`/sessions/${encodeURIComponent(sessionId)}`} replace />;
   return (
-    <SessionStreamProvider sessionId={sessionId} filter={filter} after={after.current}>
+    <SessionStreamProvider sessionId={sessionId} filter={filter}>
       <Content sessionId={sessionId} view={view} />
     </SessionStreamProvider>
   );
 }
 
 function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
-  const { deleted } = useSessionStream();
+  const { deleted, session, state } = useSessionStream();
+  const details = useSession(sessionId);
   const { view: shown } = useView();
   const View = views[view];
+  useEffect(() => {
+    // While the session is asked for.
+    void loaders[view]();
+  }, [view]);
   if (deleted) {
     return (
       <EmptyState title="This session was deleted">
@@ -52,6 +58,11 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
         </Link>
       </EmptyState>
     );
+  }
+  // The stream says first how the session is, long before all of it is counted.
+  if (!session && !(state === "refused" && details.data)) {
+    if (details.isError) return <ErrorState error={details.error} retry={() => void details.refetch()} />;
+    return <LoadingState label="Loading the session" />;
   }
   return (
     <div className="flex min-h-0 flex-1 flex-col">

@@ -1,7 +1,7 @@
 import { ChevronLeft, CircleDashed, CloudOff, Radio, RefreshCw } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { Link, useLocation } from "wouter";
-import type { SessionDetail } from "@/api/client";
+import type { Session, SessionDetail } from "@/api/client";
 import { useConnection } from "@/api/health";
 import { isLive, useSession } from "@/api/queries";
 import { CopyButton } from "@/components/copy-button";
@@ -11,7 +11,7 @@ import { SessionMenu } from "@/components/session-list/session-menu";
 import { StateBadge } from "@/components/state-badge";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useShortcut } from "@/hooks/shortcuts";
-import { formatBytes } from "@/lib/number";
+import { formatBytes, plural } from "@/lib/number";
 import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
 import { formatDuration } from "@/lib/time";
@@ -20,7 +20,9 @@ import { ExportMenu } from "./export-menu";
 
 /** What the session is, whether it is complete, and what can be done with it. */
 export function SessionHeader({ sessionId }: { sessionId: string }) {
-  const { data: session } = useSession(sessionId);
+  const { data: details } = useSession(sessionId);
+  const { session: told } = useSessionStream();
+  const session = told ?? details;
   const [, navigate] = useLocation();
   useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
   const title = session ? sessionTitle(session) : sessionId;
@@ -50,7 +52,11 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
         </div>
         <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
           <Fact label="Completeness">
-            <Completeness completeness={session.completeness} />
+            {details ? (
+              <Completeness completeness={details.completeness} />
+            ) : (
+              <span className="px-1">{plural(session.event_count, "event")}</span>
+            )}
           </Fact>
           <FileFacts session={session} />
           {session.mode !== 0 && <Fact label="Mode">{modeNames[session.mode]}</Fact>}
@@ -59,7 +65,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
               <Duration session={session} />
             </Fact>
           )}
-          <AgentFact session={session} />
+          {details && <AgentFact session={details} />}
         </dl>
       </div>
       <div className="flex items-center gap-2">
@@ -80,7 +86,7 @@ function Fact({ label, children }: { label: string; children: ReactNode }) {
   );
 }
 
-function FileFacts({ session }: { session: SessionDetail }) {
+function FileFacts({ session }: { session: Session }) {
   if (!session.file_sha256) return null;
   return (
     <Fact label="File">
@@ -100,7 +106,7 @@ function FileFacts({ session }: { session: SessionDetail }) {
   );
 }
 
-function Duration({ session }: { session: SessionDetail }) {
+function Duration({ session }: { session: Session }) {
   const [now, setNow] = useState(Date.now());
   const ticking = session.state === "active";
   useEffect(() => {
@@ -129,7 +135,7 @@ function AgentFact({ session }: { session: SessionDetail }) {
 }
 
 /** How events come in: only where they may come, and where it is worth a word. */
-function StreamMark({ session }: { session: SessionDetail }) {
+function StreamMark({ session }: { session: Session }) {
   const { state } = useSessionStream();
   if (state === "lost") {
     return (

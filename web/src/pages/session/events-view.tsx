@@ -2,7 +2,7 @@ import { ListX, Radio } from "lucide-react";
 import { useState } from "react";
 import { messageOf } from "@/api/client";
 import { type FeedStart, useEventFeed } from "@/api/event-feed";
-import { isLive, useSession } from "@/api/queries";
+import { isLive } from "@/api/queries";
 import { narrowColumns, useColumns } from "@/components/event-table/columns";
 import { EventTable } from "@/components/event-table/event-table";
 import { TableBar } from "@/components/event-table/table-bar";
@@ -14,9 +14,8 @@ import { useView } from "@/lib/view";
 
 /** All events of the session that the view selects, newest last. */
 export default function EventsView() {
-  const { sessionId } = useSessionStream();
+  const { sessionId, session } = useSessionStream();
   const { view, filter, change } = useView();
-  const { data: session } = useSession(sessionId);
   const canFollow = isLive(session);
   const [wantsFollow, setWantsFollow] = useState(view.seq === undefined);
   const isFollowing = canFollow && wantsFollow;
