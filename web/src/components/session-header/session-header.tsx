@@ -16,6 +16,7 @@ import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
 import { formatDuration } from "@/lib/time";
 import { Completeness } from "./completeness";
+import { Ending } from "./ending";
 import { ExportMenu } from "./export-menu";
 
 /** What the session is, whether it is complete, and what can be done with it. */
@@ -63,6 +64,11 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
           {session.monitoring_started && (
             <Fact label="Monitored">
               <Duration session={session} />
+            </Fact>
+          )}
+          {session.mode === 3 && (
+            <Fact label="Ending">
+              <Ending session={session} />
             </Fact>
           )}
           {details && <AgentFact session={details} />}
