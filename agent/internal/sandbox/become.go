@@ -31,6 +31,7 @@ func become(control *net.UnixConn, c *loaded, o order) error {
 	if err != nil {
 		return fmt.Errorf("limit the program: %w", err)
 	}
+	stopIgnoring()
 	file, err := control.File()
 	if err != nil {
 		return err
@@ -46,6 +47,22 @@ func become(control *net.UnixConn, c *loaded, o order) error {
 	becomeBare(path, argv, env, limits, []byte(`{"op":"fault","errno":`+errnoBlank+`}`), file.Fd())
 	return nil
 }
+
+// stopIgnoring has signals that are ignored do what they do by default: what an agent
+// that was started by nohup ignores, the program would too.
+func stopIgnoring() {
+	for s := uintptr(1); s <= 64; s++ {
+		var action [4]uintptr // a struct sigaction of the kernel, of which the handler is first
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+		if errno != 0 || action[0] != sigIgnore {
+			continue
+		}
+		action = [4]uintptr{}
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	}
+}
+
+const sigIgnore = 1 // SIG_IGN
 
 // resourceLimit is one for prlimit(2).
 type resourceLimit struct {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -280,6 +281,8 @@ func TestStartIsGivenUp(t *testing.T) {
 }
 
 func TestResults(t *testing.T) {
+	signal.Ignore(syscall.SIGHUP) // as what nohup starts does
+	t.Cleanup(func() { signal.Reset(syscall.SIGHUP) })
 	for name, test := range map[string]struct {
 		text   string
 		code   int
