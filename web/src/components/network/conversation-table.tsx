@@ -1,9 +1,7 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef } from "react";
 import type { components } from "@/api/schema";
 import { SafeText } from "@/components/safe-text";
+import { Grid } from "@/components/ui/grid";
 import { SortHeader } from "@/components/ui/sort-header";
-import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, formatShort } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
@@ -11,7 +9,6 @@ import { formatClock } from "@/lib/time";
 export type Conversation = components["schemas"]["Conversation"];
 export type ConversationSort = "bytes" | "packets" | "last";
 
-const rowHeight = 28;
 const columns =
   "grid items-center gap-3 px-3 grid-cols-[4rem_minmax(0,1fr)_4.5rem] md:grid-cols-[4rem_minmax(0,1.4fr)_minmax(0,1fr)_8rem_4.5rem_4.5rem_5rem_5rem_5rem_7rem]";
 
@@ -26,29 +23,7 @@ interface Props {
 
 /** Who talked with whom: one row for two ends and a process. */
 export function ConversationTable({ conversations, sort, chosen, onSort, onChoose, onEnd }: Props) {
-  const scroller = useRef<HTMLDivElement>(null);
-  const rows = useVirtualizer({
-    count: conversations.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowHeight,
-    overscan: 12,
-    initialRect: { width: 800, height: 400 },
-  });
-  const items = rows.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
-  useEffect(() => {
-    if (last >= conversations.length - 50) onEnd();
-  }, [last, conversations.length, onEnd]);
-  const index = conversations.findIndex((conversation) => conversation.id === chosen);
-  const move = (step: number) => {
-    const next = Math.min(conversations.length - 1, Math.max(0, index + step));
-    rows.scrollToIndex(next);
-    onChoose(conversations[next]?.id);
-  };
-  useShortcut("j", "Next conversation", "Network", () => move(1));
-  useShortcut("k", "Previous conversation", "Network", () => move(-1));
-  useShortcut("Escape", "Close the conversation", "Network", () => onChoose(undefined));
-  const header = (by: ConversationSort, label: string, className: string) => (
+  const sorted = (by: ConversationSort, label: string, className: string) => (
     <SortHeader
       label={label}
       active={sort === by}
@@ -57,65 +32,44 @@ export function ConversationTable({ conversations, sort, chosen, onSort, onChoos
       className={className}
     />
   );
+  const wide = "hidden md:block";
   return (
-    <div ref={scroller} className="min-h-24 min-w-0 flex-1 overflow-auto">
-      <div role="grid" aria-label="Conversations" aria-rowcount={conversations.length + 1}>
-        <div
-          role="row"
-          aria-rowindex={1}
-          className={`${columns} sticky top-0 z-10 h-8 border-b border-line bg-page text-2xs font-semibold tracking-wide text-muted uppercase`}
-        >
+    <Grid
+      label="Conversations"
+      one="conversation"
+      className="min-h-24"
+      rows={conversations}
+      keyOf={(conversation) => conversation.id}
+      columns={columns}
+      chosen={chosen}
+      onChoose={(conversation) => onChoose(conversation?.id)}
+      onEnd={onEnd}
+      header={
+        <>
           <span role="columnheader">Proto</span>
           <span role="columnheader">Peer</span>
-          <span role="columnheader" className="hidden md:block">
+          <span role="columnheader" className={wide}>
             Here
           </span>
-          <span role="columnheader" className="hidden md:block">
+          <span role="columnheader" className={wide}>
             Process
           </span>
-          {header("packets", "Packets", "hidden justify-end md:block")}
-          <span role="columnheader" className="hidden text-right md:block">
+          {sorted("packets", "Packets", `${wide} justify-end`)}
+          <span role="columnheader" className={`${wide} text-right`}>
             Calls
           </span>
-          {header("bytes", "Bytes", "justify-end")}
-          <span role="columnheader" className="hidden text-right md:block">
+          {sorted("bytes", "Bytes", "justify-end")}
+          <span role="columnheader" className={`${wide} text-right`}>
             Sent
           </span>
-          <span role="columnheader" className="hidden text-right md:block">
+          <span role="columnheader" className={`${wide} text-right`}>
             Received
           </span>
-          {header("last", "Last", "hidden md:block")}
-        </div>
-        <div role="rowgroup" className="relative" style={{ height: rows.getTotalSize() }}>
-          {items.map((item) => {
-            const conversation = conversations[item.index];
-            if (!conversation) return null;
-            const selected = conversation.id === chosen;
-            return (
-              <div
-                key={conversation.id}
-                role="row"
-                aria-rowindex={item.index + 2}
-                aria-selected={selected}
-                tabIndex={selected || (index < 0 && item.index === 0) ? 0 : -1}
-                onClick={() => onChoose(selected ? undefined : conversation.id)}
-                onKeyDown={(event) => {
-                  if (event.key === "Enter") onChoose(conversation.id);
-                  else if (event.key === "ArrowDown") move(1);
-                  else if (event.key === "ArrowUp") move(-1);
-                  else return;
-                  event.preventDefault();
-                }}
-                style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
-                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line text-xs -outline-offset-2 ${selected ? "bg-selected" : "bg-surface hover:bg-hover"}`}
-              >
-                <Cells conversation={conversation} />
-              </div>
-            );
-          })}
-        </div>
-      </div>
-    </div>
+          {sorted("last", "Last", wide)}
+        </>
+      }
+      cells={(conversation) => <Cells conversation={conversation} />}
+    />
   );
 }
 

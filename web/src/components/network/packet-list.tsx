@@ -1,10 +1,10 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
 import { X } from "lucide-react";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useMemo, useState } from "react";
 import { Link } from "wouter";
 import { HexView } from "@/components/hex-view";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { Grid } from "@/components/ui/grid";
 import { ErrorState, LoadingState } from "@/components/ui/state";
 import { useTypedEvents } from "@/hooks/typed-events";
 import { and } from "@/lib/filter";
@@ -16,7 +16,6 @@ import { viewPath } from "@/pages/session/view-tabs";
 import { type Conversation, endText } from "./conversation-table";
 import { type PacketRow, packetFields, packetRow } from "./packets";
 
-const rowHeight = 24;
 const columns =
   "grid items-center gap-3 px-3 grid-cols-[6.5rem_4.5rem_minmax(0,1fr)] md:grid-cols-[4.5rem_8rem_6rem_minmax(0,1fr)_minmax(0,1fr)_4.5rem_minmax(0,2fr)]";
 
@@ -69,86 +68,52 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
       {isPending && <LoadingState label="Loading the packets" />}
       {error !== undefined && rows.length === 0 && <ErrorState error={error} retry={fetchMore} />}
       <div className="flex min-h-0 flex-1">
-        <Rows rows={rows} chosen={chosen} onChoose={setChosen} onEnd={hasMore ? fetchMore : undefined} />
+        <Grid
+          label="Packets and calls"
+          one="packet"
+          rows={rows}
+          keyOf={(each) => each.seq}
+          rowHeight={24}
+          columns={columns}
+          chosen={chosen}
+          onChoose={(each) =>
+            each ? setChosen(each.seq) : chosen === undefined ? onClose() : setChosen(undefined)
+          }
+          onEnd={hasMore ? fetchMore : undefined}
+          cells={(each) => <Cells row={each} />}
+        />
         {row && <Bytes row={row} onClose={() => setChosen(undefined)} />}
       </div>
     </section>
   );
 }
 
-interface RowsProps {
-  rows: readonly PacketRow[];
-  chosen?: number;
-  onChoose: (seq: number) => void;
-  onEnd?: () => void;
-}
-
-function Rows({ rows, chosen, onChoose, onEnd }: RowsProps) {
+function Cells({ row }: { row: PacketRow }) {
   const { zone } = useSettings();
-  const scroller = useRef<HTMLDivElement>(null);
-  const visible = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowHeight,
-    overscan: 12,
-    initialRect: { width: 800, height: 300 },
-  });
-  const items = visible.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
-  useEffect(() => {
-    if (last >= rows.length - 50) onEnd?.();
-  }, [last, rows.length, onEnd]);
   return (
-    <div ref={scroller} className="min-w-0 flex-1 overflow-auto">
-      <div
-        role="grid"
-        aria-label="Packets and calls"
-        aria-rowcount={rows.length}
-        className="relative"
-        style={{ height: visible.getTotalSize() }}
-      >
-        {items.map((item) => {
-          const row = rows[item.index];
-          if (!row) return null;
-          const selected = row.seq === chosen;
-          return (
-            <div
-              key={row.seq}
-              role="row"
-              aria-rowindex={item.index + 1}
-              aria-selected={selected}
-              tabIndex={0}
-              onClick={() => onChoose(row.seq)}
-              onKeyDown={(event) => event.key === "Enter" && onChoose(row.seq)}
-              style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
-              className={`${columns} absolute inset-x-0 cursor-pointer text-xs -outline-offset-2 ${selected ? "bg-selected" : "hover:bg-hover"}`}
-            >
-              <span role="gridcell" className="hidden text-right font-mono text-muted md:block">
-                {row.seq}
-              </span>
-              <span role="gridcell" className="font-mono text-muted">
-                {formatClock(row.timestamp, zone)}
-              </span>
-              <span role="gridcell" className="truncate font-medium">
-                <SafeText text={row.what} limit={40} />
-              </span>
-              <span role="gridcell" className="hidden truncate font-mono md:block">
-                <SafeText text={row.from} limit={120} />
-              </span>
-              <span role="gridcell" className="hidden truncate font-mono md:block">
-                <SafeText text={row.to} limit={120} />
-              </span>
-              <span role="gridcell" className="hidden text-right tabular-nums md:block">
-                {row.bytes === undefined ? "–" : formatBytes(row.bytes)}
-              </span>
-              <span role="gridcell" className="truncate text-muted">
-                <SafeText text={row.info} limit={300} />
-              </span>
-            </div>
-          );
-        })}
-      </div>
-    </div>
+    <>
+      <span role="gridcell" className="hidden text-right font-mono text-muted md:block">
+        {row.seq}
+      </span>
+      <span role="gridcell" className="font-mono text-muted">
+        {formatClock(row.timestamp, zone)}
+      </span>
+      <span role="gridcell" className="truncate font-medium">
+        <SafeText text={row.what} limit={40} />
+      </span>
+      <span role="gridcell" className="hidden truncate font-mono md:block">
+        <SafeText text={row.from} limit={120} />
+      </span>
+      <span role="gridcell" className="hidden truncate font-mono md:block">
+        <SafeText text={row.to} limit={120} />
+      </span>
+      <span role="gridcell" className="hidden text-right tabular-nums md:block">
+        {row.bytes === undefined ? "–" : formatBytes(row.bytes)}
+      </span>
+      <span role="gridcell" className="truncate text-muted">
+        <SafeText text={row.info} limit={300} />
+      </span>
+    </>
   );
 }
 

@@ -53,7 +53,7 @@ export default function HTTPView() {
       <div className="flex min-h-0 flex-1">
         <FlowTable
           flows={flows}
-          chosen={view.seq}
+          chosen={chosen}
           narrow={chosen !== undefined}
           onChoose={(flow) => change({ seq: flow?.seq })}
           onEnd={hasMore ? fetchMore : nothing}
