@@ -4,7 +4,6 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { newQueryClient } from "./api/queries";
 import { App } from "./app";
-import { TipProvider } from "./components/ui/tip";
 import { ToastProvider } from "./components/ui/toast";
 import { ShortcutProvider } from "./hooks/shortcuts";
 
@@ -14,11 +13,9 @@ createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={newQueryClient()}>
       <ShortcutProvider>
-        <TipProvider>
-          <ToastProvider>
-            <App />
-          </ToastProvider>
-        </TipProvider>
+        <ToastProvider>
+          <App />
+        </ToastProvider>
       </ShortcutProvider>
     </QueryClientProvider>
   </StrictMode>,

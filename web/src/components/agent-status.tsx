@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { CircleAlert } from "lucide-react";
-import { Popover } from "radix-ui";
 import { api, call } from "@/api/client";
 import { useConnection } from "@/api/health";
 import type { components } from "@/api/schema";
 import { useSettings } from "@/lib/settings";
 import { formatAgo } from "@/lib/time";
 import { SafeText } from "./safe-text";
+import { Panel } from "./ui/panel";
 
 type Agent = components["schemas"]["ListedAgent"];
 type Status = Agent["status"];
@@ -24,23 +24,22 @@ export function AgentStatus() {
   const agent = health?.agent;
   if (!agent || lostSince !== undefined) return null;
   return (
-    <Popover.Root>
-      <Popover.Trigger className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover">
-        <Dot status={agent.status} />
-        {words[agent.status]}
-      </Popover.Trigger>
-      <Popover.Portal>
-        <Popover.Content
-          align="end"
-          sideOffset={4}
-          collisionPadding={8}
-          aria-label="Agents"
-          className="z-50 max-h-[70vh] w-96 max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised shadow-lg"
+    <Panel
+      label="Agents"
+      align="end"
+      className="w-96"
+      trigger={
+        <button
+          type="button"
+          className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover"
         >
-          <Agents fallback={agent} />
-        </Popover.Content>
-      </Popover.Portal>
-    </Popover.Root>
+          <Dot status={agent.status} />
+          {words[agent.status]}
+        </button>
+      }
+    >
+      <Agents fallback={agent} />
+    </Panel>
   );
 }
 

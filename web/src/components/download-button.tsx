@@ -1,5 +1,5 @@
 import { Download } from "lucide-react";
-import { safeFileName } from "@/lib/text";
+import { download } from "@/lib/download";
 import { Button } from "./ui/button";
 
 /** Saves bytes as a file that nothing opens by itself, whatever its name says. */
@@ -12,17 +12,14 @@ export function DownloadButton({
   name: string;
   label?: string;
 }) {
-  const save = () => {
-    const url = URL.createObjectURL(new Blob([bytes() as BlobPart], { type: "application/octet-stream" }));
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = safeFileName(name);
-    link.click();
-    // The download has its own hold on the bytes by then.
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  };
   return (
-    <Button look="ghost" size="smallIcon" aria-label={label} title={label} onClick={save}>
+    <Button
+      look="ghost"
+      size="smallIcon"
+      aria-label={label}
+      title={label}
+      onClick={() => download(name, bytes() as BlobPart)}
+    >
       <Download size={14} />
     </Button>
   );

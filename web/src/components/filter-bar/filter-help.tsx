@@ -1,7 +1,7 @@
 import { CircleQuestionMark } from "lucide-react";
-import { Popover } from "radix-ui";
 import { useState } from "react";
 import { Button } from "@/components/ui/button";
+import { Panel } from "@/components/ui/panel";
 
 const examples: readonly (readonly [filter: string, about: string])[] = [
   ["invoice", "has this text anywhere"],
@@ -20,45 +20,41 @@ const examples: readonly (readonly [filter: string, about: string])[] = [
 export function FilterHelp({ onInsert }: { onInsert: (example: string) => void }) {
   const [open, setOpen] = useState(false);
   return (
-    <Popover.Root open={open} onOpenChange={setOpen}>
-      <Popover.Trigger asChild>
+    <Panel
+      open={open}
+      onOpenChange={setOpen}
+      label="How filters are written"
+      align="end"
+      className="w-[34rem] p-2"
+      trigger={
         <Button look="ghost" size="icon" aria-label="How filters are written" title="How filters are written">
           <CircleQuestionMark size={16} />
         </Button>
-      </Popover.Trigger>
-      <Popover.Portal>
-        <Popover.Content
-          align="end"
-          sideOffset={4}
-          collisionPadding={8}
-          aria-label="How filters are written"
-          className="z-50 max-h-(--radix-popover-content-available-height) w-[34rem] max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised p-2 shadow-lg"
-        >
-          <p className="px-2 pb-1.5 text-xs text-muted">Click an example to put it into the filter.</p>
-          <ul>
-            {examples.map(([filter, about]) => (
-              <li key={filter}>
-                <button
-                  type="button"
-                  className="grid w-full items-baseline gap-x-3 rounded px-2 py-1 text-left hover:bg-hover sm:grid-cols-[1fr_auto]"
-                  onClick={() => {
-                    setOpen(false);
-                    onInsert(filter);
-                  }}
-                >
-                  <code className="font-mono text-xs break-words text-accent">{filter}</code>
-                  <span className="text-xs text-muted">{about}</span>
-                </button>
-              </li>
-            ))}
-          </ul>
-          <p className="border-t border-line px-2 pt-2 text-xs text-muted">
-            A value with spaces or signs stands in quotes: <code className="font-mono">'it''s a b'</code>. In
-            them nothing is a pattern. <kbd className="font-mono">Tab</kbd> takes a suggestion,{" "}
-            <kbd className="font-mono">↑</kbd> in an empty filter the one before.
-          </p>
-        </Popover.Content>
-      </Popover.Portal>
-    </Popover.Root>
+      }
+    >
+      <p className="px-2 pb-1.5 text-xs text-muted">Click an example to put it into the filter.</p>
+      <ul>
+        {examples.map(([filter, about]) => (
+          <li key={filter}>
+            <button
+              type="button"
+              className="grid w-full items-baseline gap-x-3 rounded px-2 py-1 text-left hover:bg-hover sm:grid-cols-[1fr_auto]"
+              onClick={() => {
+                setOpen(false);
+                onInsert(filter);
+              }}
+            >
+              <code className="font-mono text-xs break-words text-accent">{filter}</code>
+              <span className="text-xs text-muted">{about}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      <p className="border-t border-line px-2 pt-2 text-xs text-muted">
+        A value with spaces or signs stands in quotes: <code className="font-mono">'it''s a b'</code>. In them
+        nothing is a pattern. <kbd className="font-mono">Tab</kbd> takes a suggestion,{" "}
+        <kbd className="font-mono">↑</kbd> in an empty filter the one before.
+      </p>
+    </Panel>
   );
 }

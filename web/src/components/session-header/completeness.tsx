@@ -1,7 +1,7 @@
 import { ShieldAlert, ShieldCheck } from "lucide-react";
-import { Popover } from "radix-ui";
 import type { SessionDetail } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
+import { Panel } from "@/components/ui/panel";
 import { formatCount, plural } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
@@ -14,26 +14,22 @@ export function Completeness({ completeness }: { completeness: State }) {
   const { complete, expected, present } = completeness;
   const Icon = complete ? ShieldCheck : ShieldAlert;
   return (
-    <Popover.Root>
-      <Popover.Trigger
-        className={`inline-flex items-center gap-1.5 rounded px-1 hover:bg-hover ${complete ? "text-good" : "text-bad"}`}
-      >
-        <Icon size={15} aria-hidden />
-        <span className="tabular-nums">
-          {formatCount(present)} of {plural(expected, "event")}, {summary(completeness)}
-        </span>
-      </Popover.Trigger>
-      <Popover.Portal>
-        <Popover.Content
-          align="start"
-          sideOffset={4}
-          collisionPadding={8}
-          className="z-50 max-h-[60vh] w-96 max-w-[calc(100vw-1rem)] overflow-y-auto rounded-md border border-line bg-raised p-3 shadow-lg"
+    <Panel
+      label="Completeness"
+      trigger={
+        <button
+          type="button"
+          className={`inline-flex items-center gap-1.5 rounded px-1 hover:bg-hover ${complete ? "text-good" : "text-bad"}`}
         >
-          <Details completeness={completeness} />
-        </Popover.Content>
-      </Popover.Portal>
-    </Popover.Root>
+          <Icon size={15} aria-hidden />
+          <span className="tabular-nums">
+            {formatCount(present)} of {plural(expected, "event")}, {summary(completeness)}
+          </span>
+        </button>
+      }
+    >
+      <Details completeness={completeness} />
+    </Panel>
   );
 }
 
