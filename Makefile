@@ -5,8 +5,14 @@ FUZZTIME    ?= 30s
 TESTTIMEOUT ?= 15m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
-# Arguments for the benchmark, such as BENCHFLAGS='-db sqlite'; see -help.
+# Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite'; see -help, and
+# --help of that of the dashboard.
 BENCHFLAGS  ?=
+
+# The dashboard is built and tested with Node.js: scripts/install-deps.sh puts one
+# there where that of the machine is too old.
+export PATH := $(CURDIR)/web/.node/node_modules/.bin:$(PATH)
+MODULES = web/node_modules/.package-lock.json
 
 # Everything but the tests is built without C, as the releases are. The race
 # detector of the tests needs it, and with it comes go-sqlite3, which GORM's
@@ -17,7 +23,7 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build test torture bench bench-agent lint fmt fuzz clean
+.PHONY: help run build web web-dev web-types test test-go test-web torture bench bench-agent bench-web screenshots lint fmt fuzz clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -29,9 +35,29 @@ build: ## Build ./ospulse-backend and ./ospulse-agent
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-backend main.go
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-agent ./agent
 
-test: ## Run all tests with the race detector, first installing what they need
+web: $(MODULES) ## Build the dashboard into web/dist, which is committed
+	cd web && npm run build
+
+web-dev: $(MODULES) ## Serve the dashboard as it is edited, for the backend at BACKEND
+	cd web && npm run dev
+
+web-types: $(MODULES) ## Generate the dashboard's types from the API's document
+	cd web && npm run types
+
+# npm writes this file when all modules are there.
+$(MODULES): web/package-lock.json
+	scripts/install-deps.sh
+	cd web && npm ci
+
+test: test-go test-web ## Run all tests, first installing what they need
+
+test-go: ## Run the tests in Go, with the race detector
 	scripts/install-deps.sh
 	$(TESTCGO) $(GO) run tools/gotest/main.go -race -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
+	scripts/install-deps.sh
+	cd web && npm run check && npm test && npm run e2e
 
 torture: ## Run the fault tests with 20 rounds of each fault
 	scripts/install-deps.sh
@@ -45,15 +71,25 @@ bench-agent: ## Measure the agent of Linux, as root: what it costs, what it lose
 	scripts/install-deps.sh
 	$(NOCGO) $(GO) run ./agent/bench $(BENCHFLAGS)
 
-lint: ## Check formatting, go vet and the rules in .golangci.yml
+bench-web: $(MODULES) ## Measure the dashboard in a browser, beside its goals
+	scripts/install-deps.sh
+	cd web && npm run --silent bench -- $(BENCHFLAGS)
+
+screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screenshots
+	scripts/install-deps.sh
+	cd web && npm run --silent screenshots
+
+lint: $(MODULES) ## Check formatting, types, go vet and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
 	$(NOCGO) $(GO) vet ./...
 	$(NOCGO) $(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(NOCGO) $(GO) -C tools tool golangci-lint run ./...
+	cd web && npm run check
 
-fmt: ## Format the Go code
+fmt: $(MODULES) ## Format the code
 	@$(GOFILES) -exec $(GOFMT) -l -w {} +
+	cd web && npm run fix
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@targets=$$($(NOCGO) $(GO) test -list '^Fuzz' ./...) || { echo "$$targets"; exit 1; }; \

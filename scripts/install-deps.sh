@@ -1,13 +1,18 @@
 #!/bin/sh
 # Installs what the tests need and this machine lacks: a C compiler for Go's race
-# detector, a PostgreSQL server that the tests start themselves, make and git; on
-# Linux, for the agent, bubblewrap, and the programs whose doings the tests compare
-# with what strace says of them; in CI also what compiles the eBPF programs.
+# detector, a PostgreSQL server that the tests start themselves, make and git; for
+# the dashboard Node.js with npm, and Chromium; on Linux, for the agent, bubblewrap,
+# and the programs whose doings the tests compare with what strace says of them; in
+# CI also what compiles the eBPF programs.
 #
 # On Debian and Ubuntu it installs Debian packages, as root or by a sudo that
 # asks no password. Elsewhere, or without those rights, it says what to install.
 # Where nothing is missing it does nothing. Exit code 1: something is missing.
+#
+# A Node.js that is older than the dashboard's build needs is left alone: a newer
+# one is put beside it, into web/.node, where the Makefile finds it.
 set -eu
+cd "$(dirname "$0")/.."
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -23,6 +28,15 @@ has_libc_headers() {
 	echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1
 }
 
+has_browser() {
+	[ -n "${CHROMIUM:-}" ] || has chromium || has google-chrome
+}
+
+# Whether Node.js is as new as web/package.json wants it.
+has_new_node() {
+	node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)' 2>/dev/null
+}
+
 missing() {
 	has gcc || echo gcc
 	if has apt-get; then
@@ -32,6 +46,9 @@ missing() {
 	has_postgres || echo postgresql
 	has make || echo make
 	has git || echo git
+	has node || echo nodejs
+	has npm || echo npm
+	has_browser || echo chromium
 	if [ "$(uname -s)" = Linux ]; then
 		has bwrap || echo bubblewrap
 		for program in strace python3 busybox curl; do
@@ -46,49 +63,67 @@ missing() {
 	fi
 }
 
-packages=$(missing | tr '\n' ' ')
-[ -n "$packages" ] || exit 0
+install_packages() { # package...
+	as_root=
+	if [ "$(id -u)" != 0 ]; then
+		as_root='sudo -n'
+	fi
+	if ! has apt-get || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
+		echo "install-deps: the tests need these, please install them: $*" >&2
+		case " $* " in
+		*' postgresql '*) echo "install-deps: postgresql is the server, 13 or newer, with its initdb and postgres on PATH" >&2 ;;
+		esac
+		case " $* " in
+		*' chromium '*) echo "install-deps: another browser of its kind will do too: set CHROMIUM to its path" >&2 ;;
+		esac
+		exit 1
+	fi
 
-as_root=
-if [ "$(id -u)" != 0 ]; then
-	as_root='sudo -n'
-fi
-if ! has apt-get || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
-	echo "install-deps: the tests need these, please install them: $packages" >&2
-	case $packages in
-	*postgresql*) echo "install-deps: postgresql is the server, 13 or newer, with its initdb and postgres on PATH" >&2 ;;
-	esac
-	exit 1
-fi
+	echo "install-deps: installing $*" >&2
+	exec </dev/null
 
-echo "install-deps: installing $packages" >&2
-exec </dev/null
+	# Debian's package makes a database and starts it. The tests start their own, so
+	# neither is wanted; a choice that was already made here is left alone.
+	policy=/usr/sbin/policy-rc.d
+	cluster=/etc/postgresql-common/createcluster.conf
+	if ! has_postgres && [ ! -e "$cluster" ]; then
+		$as_root mkdir -p "${cluster%/*}"
+		echo 'create_main_cluster = false' | $as_root tee "$cluster" >/dev/null
+	fi
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+		$as_root chmod 755 "$policy"
+		trap '$as_root rm -f "$policy"' EXIT
+		trap 'exit 1' HUP INT TERM
+	fi
 
-# Debian's package makes a database and starts it. The tests start their own, so
-# neither is wanted; a choice that was already made here is left alone.
-policy=/usr/sbin/policy-rc.d
-cluster=/etc/postgresql-common/createcluster.conf
-if ! has_postgres && [ ! -e "$cluster" ]; then
-	$as_root mkdir -p "${cluster%/*}"
-	echo 'create_main_cluster = false' | $as_root tee "$cluster" >/dev/null
-fi
-if [ ! -e "$policy" ]; then
-	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
-	$as_root chmod 755 "$policy"
-	trap '$as_root rm -f "$policy"' EXIT
-	trap 'exit 1' HUP INT TERM
-fi
+	apt_get update
+	apt_get install -y --no-install-recommends "$@"
+
+	left=$(missing | tr '\n' ' ')
+	if [ -n "$left" ]; then
+		echo "install-deps: still missing: $left" >&2
+		exit 1
+	fi
+}
 
 apt_get() {
 	$as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -qq \
 		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" >/dev/null
 }
-apt_get update
-# shellcheck disable=SC2086 # one word per package
-apt_get install -y --no-install-recommends $packages
 
-left=$(missing | tr '\n' ' ')
-if [ -n "$left" ]; then
-	echo "install-deps: still missing: $left" >&2
-	exit 1
-fi
+# npm's package node brings the program for this system, and nothing is compiled.
+install_node() {
+	echo "install-deps: Node.js $(node --version) is too old for the dashboard's build, putting version 20 into web/.node" >&2
+	mkdir -p web/.node
+	if ! npm install --prefix web/.node --no-save --no-audit --no-fund --loglevel=error node@20 >&2 || ! has_new_node; then
+		echo "install-deps: that failed. Please install Node.js 20.19 or newer" >&2
+		exit 1
+	fi
+}
+
+PATH=$PWD/web/.node/node_modules/.bin:$PATH
+packages=$(missing | tr '\n' ' ')
+# shellcheck disable=SC2086 # one word per package
+[ -z "$packages" ] || install_packages $packages
+has_new_node || install_node

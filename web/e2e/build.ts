@@ -1,0 +1,29 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const web = new URL("..", import.meta.url).pathname;
+const repository = join(web, "..");
+
+/** The programs that are tested and measured: paths of what was built just now. */
+export interface Programs {
+  backend: string;
+  agent: string;
+}
+
+/** Builds the dashboard into dist, then the backend that has it in it, and the agent beside it. */
+export async function buildPrograms(): Promise<{ programs: Programs; remove: () => Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), "ospulse-web-"));
+  const programs = { backend: join(folder, "ospulse-backend"), agent: join(folder, "ospulse-agent") };
+  await run("npm", ["run", "build"], { cwd: web });
+  // As the releases are, but for stripping: that would compile everything once more.
+  const env = { ...process.env, CGO_ENABLED: "0" };
+  const go = (out: string, what: string) =>
+    run("go", ["build", "-buildvcs=false", "-o", out, what], { cwd: repository, env });
+  await go(programs.backend, "main.go");
+  await go(programs.agent, "./agent");
+  return { programs, remove: () => rm(folder, { recursive: true, force: true }) };
+}

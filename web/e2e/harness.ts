@@ -1,0 +1,227 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Browser, chromium } from "playwright-core";
+import type { Programs } from "./build";
+
+/** Waits until something is so, and gives it. Asks often, as nothing here is worth a sleep. */
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false> | T | undefined | false,
+  millis = 20_000,
+): Promise<T> {
+  const deadline = Date.now() + millis;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined && answer !== false) return answer;
+    if (Date.now() > deadline) throw new Error(`this never came: ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+/** A port that nobody listens on now. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === "string") throw new Error("there is no port");
+  return address.port;
+}
+
+/** The children that run, ended with this process whatever becomes of it. */
+const children = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
+/** The command that runs a program which the kernel ends when this process is gone, even by a SIGKILL. */
+function mortal(program: string, args: string[]): [string, string[]] {
+  return process.platform === "linux"
+    ? ["setpriv", ["--pdeathsig", "KILL", program, ...args]]
+    : [program, args];
+}
+
+/** A program that listens, with what it printed. */
+class Service {
+  private child: ChildProcess | undefined;
+  log = "";
+
+  constructor(
+    private readonly program: string,
+    private readonly args: string[],
+    private readonly env: Record<string, string>,
+    private readonly ready: string,
+  ) {}
+
+  async start(): Promise<void> {
+    // Nothing of what the developer has set for a backend of their own.
+    const { PATH, HOME } = process.env;
+    const child = spawn(...mortal(this.program, this.args), {
+      env: { PATH, HOME, ...this.env },
+      cwd: tmpdir(),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    children.add(child);
+    child.once("exit", () => children.delete(child));
+    const keep = (chunk: Buffer) => {
+      this.log = (this.log + chunk.toString()).slice(-100_000);
+    };
+    child.stdout.on("data", keep);
+    child.stderr.on("data", keep);
+    this.child = child;
+    await until(`${this.program} listens:\n${this.log}`, async () => {
+      if (child.exitCode !== null) throw new Error(`${this.program} ended:\n${this.log}`);
+      const answer = await fetch(this.ready).catch(() => undefined);
+      return answer?.ok;
+    });
+  }
+
+  /** Ends it with a signal, and waits until it is gone. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    const child = this.child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((done) => child.once("exit", done));
+    child.kill(signal);
+    const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    await ended;
+    clearTimeout(late);
+  }
+
+  get pid(): number {
+    return this.child?.pid ?? 0;
+  }
+}
+
+/** What a batch of events was answered with. */
+interface BatchAnswer {
+  accepted: number;
+  errors?: unknown[];
+}
+
+/** An event as agents post it. */
+export interface PostedEvent {
+  event_type: string;
+  timestamp: string;
+  source: string;
+  data: unknown;
+}
+
+/** A backend of a test's own, and on request the agent beside it. */
+export class Backend {
+  private agent: Service | undefined;
+
+  private constructor(
+    readonly url: string,
+    private readonly programs: Programs,
+    private readonly service: Service,
+    private readonly agentPort: number,
+    private readonly folder: string,
+  ) {}
+
+  static async start(programs: Programs): Promise<Backend> {
+    const folder = await mkdtemp(join(tmpdir(), "ospulse-e2e-"));
+    const [port, agentPort] = [await freePort(), await freePort()];
+    const url = `http://127.0.0.1:${port}`;
+    const service = new Service(
+      programs.backend,
+      [],
+      {
+        PORT: String(port),
+        DATA_DIR: join(folder, "data"),
+        MIN_FREE_MB: "0",
+        AGENT_SERVICE_URL: `http://127.0.0.1:${agentPort}`,
+        AGENT_POLL_INTERVAL: "1s",
+      },
+      `${url}/api/health`,
+    );
+    const backend = new Backend(url, programs, service, agentPort, folder);
+    await service.start();
+    return backend;
+  }
+
+  /** Starts the agent for Linux, and waits until the backend knows of it. */
+  async startAgent(): Promise<void> {
+    const agentURL = `http://127.0.0.1:${this.agentPort}`;
+    this.agent = new Service(
+      this.programs.agent,
+      ["--backend", this.url, "--port", String(this.agentPort), "--data", join(this.folder, "agent")],
+      {},
+      `${agentURL}/health`,
+    );
+    await this.agent.start();
+    await until("the backend knows of the agent", async () => {
+      const health = await this.get<{ agent?: { status: string } }>("/api/health");
+      return health.agent?.status === "up";
+    });
+  }
+
+  /** Ends the backend without a warning, as a crash does. */
+  kill = () => this.service.end("SIGKILL");
+  /** Starts the backend once more, on the same port and the same data. */
+  restart = () => this.service.start();
+
+  get pid(): number {
+    return this.service.pid;
+  }
+
+  async remove(): Promise<void> {
+    await this.agent?.end("SIGTERM");
+    await this.service.end("SIGTERM");
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async get<T>(path: string): Promise<T> {
+    return this.answer(await fetch(this.url + path));
+  }
+
+  async post<T>(path: string, body: unknown): Promise<T> {
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    return this.answer(
+      await fetch(this.url + path, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: text,
+      }),
+    );
+  }
+
+  private async answer<T>(response: Response): Promise<T> {
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${response.status} ${response.url}: ${text.slice(0, 500)}`);
+    return JSON.parse(text) as T;
+  }
+
+  /** Makes a session by uploading a file. */
+  async createSession(fileName: string, content: string): Promise<string> {
+    const form = new FormData();
+    form.append("file", new Blob([content]), fileName);
+    const response = await fetch(`${this.url}/api/create-session`, { method: "POST", body: form });
+    return (await this.answer<{ sessionId: string }>(response)).sessionId;
+  }
+
+  /** Stores events in a session. Each of them has to be taken. */
+  async postEvents(sessionId: string, events: readonly PostedEvent[]): Promise<void> {
+    for (let i = 0; i < events.length; i += 5000) {
+      const path = `/api/events/batch?sessionId=${encodeURIComponent(sessionId)}`;
+      const { errors } = await this.post<BatchAnswer>(path, events.slice(i, i + 5000));
+      if (errors?.length) throw new Error(`events are refused: ${JSON.stringify(errors).slice(0, 500)}`);
+    }
+  }
+}
+
+/** Debian's Chromium, or the one that CHROMIUM names. */
+export function launchBrowser(args: string[] = []): Promise<Browser> {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--disable-background-networking",
+      ...args,
+    ],
+  });
+}

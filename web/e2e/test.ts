@@ -1,0 +1,66 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { BrowserContext, BrowserContextOptions, Page } from "playwright-core";
+import { test as base, expect, inject } from "vitest";
+import { Backend, launchBrowser } from "./harness";
+import { Faults } from "./watch";
+
+export { expect };
+
+export const desk = { width: 1440, height: 900 };
+export const telephone = { width: 390, height: 844 };
+
+/** Where a page is pictured when its test fails. */
+const failures = new URL("failures", import.meta.url).pathname;
+
+/** Opens a window of its own: nothing stored, and nothing shared with other windows. */
+export type OpenWindow = (
+  options?: BrowserContextOptions,
+) => Promise<{ context: BrowserContext; faults: Faults }>;
+
+/**
+ * A backend and a browser for each file; for each test a page, with its faults. A test
+ * fails when a page that it opened has a fault.
+ */
+export const test = base
+  // biome-ignore lint/correctness/noEmptyPattern: Vitest reads the names of what a fixture needs
+  .extend("backend", { scope: "file" }, async ({}, { onCleanup }) => {
+    const backend = await Backend.start(inject("programs"));
+    onCleanup(() => backend.remove());
+    return backend;
+  })
+  // biome-ignore lint/correctness/noEmptyPattern: see above
+  .extend("browser", { scope: "file" }, async ({}, { onCleanup }) => {
+    const browser = await launchBrowser();
+    onCleanup(() => browser.close());
+    return browser;
+  })
+  .extend("openWindow", async ({ backend, browser, task }, { onCleanup }): Promise<OpenWindow> => {
+    const opened: { context: BrowserContext; faults: Faults }[] = [];
+    onCleanup(async () => {
+      const found: string[] = [];
+      for (const { context, faults } of opened) {
+        found.push(...faults.list());
+        if (task.result?.state === "fail" || found.length > 0) await picture(context.pages(), task.name);
+        await context.close();
+      }
+      expect(found, "faults of the page").toEqual([]);
+    });
+    return async (options) => {
+      const context = await browser.newContext({ viewport: desk, baseURL: backend.url, ...options });
+      const faults = await Faults.watch(context, backend.url);
+      context.setDefaultTimeout(20_000);
+      opened.push({ context, faults });
+      return { context, faults };
+    };
+  })
+  .extend("window", ({ openWindow }) => openWindow())
+  .extend("page", ({ window }) => window.context.newPage())
+  .extend("faults", ({ window }) => window.faults);
+
+async function picture(pages: Page[], name: string): Promise<void> {
+  await mkdir(failures, { recursive: true });
+  const file = name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 80);
+  for (const [index, page] of pages.entries())
+    await page.screenshot({ path: join(failures, `${file}-${index}.png`) }).catch(() => {});
+}
