@@ -1,0 +1,185 @@
+import type { Page } from "playwright-core";
+import { hostileEvents, payloads } from "./hostile";
+import { openView, rows, viewPath, views } from "./pages";
+import { expect, test } from "./test";
+
+const began = new Date("2026-11-20T10:00:00Z");
+const { events, large } = hostileEvents(began);
+let session: string;
+
+test.beforeAll(async ({ backend }) => {
+  session = await backend.createSession(`${payloads.image}${payloads.rightToLeft}`, "MZ harmless");
+  await backend.postEvents(session, events);
+  for (const event of large) await backend.postEvents(session, [event]);
+  const tags = [payloads.script.slice(0, 50), payloads.rightToLeft];
+  await fetch(`${backend.url}/api/sessions/${session}`, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ name: `${payloads.script}\u202E`, tags, notes: payloads.svg }),
+  });
+});
+
+/**
+ * What the page is made of: addresses that are not the dashboard's own, elements that
+ * only an event can have brought, and characters that hide, in text or in attributes.
+ */
+function inspect(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const found: string[] = [];
+    const hides =
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are looked for
+      /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2069\uD800-\uDFFF\uFEFF\u{E0000}-\u{E007F}]/u;
+    const own = /^(\/|#|blob:|$)/;
+    const addresses = [
+      "href",
+      "src",
+      "srcset",
+      "action",
+      "formaction",
+      "data",
+      "poster",
+      "xlink:href",
+      "ping",
+    ];
+    for (const element of document.querySelectorAll("*")) {
+      const name = element.localName;
+      if (
+        /^(iframe|object|embed|base|form|meta|script|link|frame|portal)$/.test(name) &&
+        !element.closest("head")
+      )
+        if (name !== "form" || element.hasAttribute("action")) found.push(`<${name}>`);
+      for (const attribute of element.attributes) {
+        if (attribute.name.startsWith("on")) found.push(`<${name} ${attribute.name}>`);
+        if (addresses.includes(attribute.name) && !element.closest("head") && !own.test(attribute.value))
+          found.push(`<${name} ${attribute.name}=${attribute.value.slice(0, 100)}>`);
+        if (hides.test(attribute.value))
+          found.push(
+            `hidden in <${name} ${attribute.name}=${JSON.stringify(attribute.value.slice(0, 100))}>`,
+          );
+        if (attribute.value.length > 20_000) found.push(`<${name} ${attribute.name}> is long`);
+      }
+    }
+    for (const image of document.images) if (!image.src.startsWith("blob:")) found.push(`image ${image.src}`);
+    const texts = document.createTreeWalker(document, NodeFilter.SHOW_TEXT);
+    for (let node = texts.nextNode(); node; node = texts.nextNode()) {
+      const text = node.nodeValue ?? "";
+      if (hides.test(text)) found.push(`hidden: ${JSON.stringify(text.slice(0, 100))}`);
+    }
+    if (hides.test(document.title)) found.push(`title ${JSON.stringify(document.title)}`);
+    return [...new Set(found)];
+  });
+}
+
+async function expectHarmless(page: Page, where: string): Promise<void> {
+  expect(await inspect(page), where).toEqual([]);
+}
+
+for (const view of views) {
+  test(`nothing of an event runs or hides in ${view}`, async ({ page }) => {
+    const found = await openView(page, session, view);
+    await page.getByText("⟨202E⟩").first().waitFor();
+    await expectHarmless(page, view);
+    // To the end, a sight at a time, as the rows in between are drawn only when they are seen.
+    const table = page.getByRole(view === "processes" ? "treegrid" : "grid").first();
+    const count = Number(await table.getAttribute("aria-rowcount"));
+    let last = 0;
+    await found.first().hover();
+    while (last < count) {
+      const before = last;
+      await page.mouse.wheel(0, 500);
+      await expect
+        .poll(async () => {
+          const shown = await found.last().getAttribute("aria-rowindex");
+          last = Math.max(last, Number(shown));
+          return last > before || last >= count;
+        })
+        .toBe(true);
+      await expectHarmless(page, `${view}, row ${last}`);
+    }
+  });
+}
+
+test("nothing of an event runs or hides in its details", async ({ page }) => {
+  await openView(page, session, "events", "?seq=1");
+  for (let seq = 1; seq <= events.length; seq++) {
+    const details = page.getByRole("complementary", { name: `Event ${seq}`, exact: true });
+    const tabs = details.getByRole("tab");
+    await tabs.first().waitFor();
+    // All parts of one event of each payload and type would take minutes: each event shows one of them.
+    const tab = tabs.nth(seq % 5);
+    await tab.click();
+    await details.getByRole("tabpanel").waitFor();
+    await expectHarmless(page, `event ${seq}, ${await tab.textContent()}`);
+    if (seq < events.length) await details.getByRole("button", { name: "Next event" }).click();
+  }
+});
+
+test("nothing of a request runs or hides in its parts", async ({ page }) => {
+  const flows = await openView(page, session, "http");
+  const count =
+    Number(await page.getByRole("grid", { name: "HTTP requests" }).getAttribute("aria-rowcount")) - 1;
+  expect(count).toBeGreaterThanOrEqual(Object.keys(payloads).length);
+  const details = page.getByRole("complementary", { name: "Request" });
+  for (let i = 0; i < count; i++) {
+    await flows.nth(i).click();
+    await details.getByText("Request headers").waitFor();
+    for (const name of ["Query", "Request", "Response", "Headers"]) {
+      const tab = details.getByRole("tab", { name: new RegExp(`^${name}`) });
+      if (!(await tab.isEnabled())) continue;
+      await tab.click();
+      await details.getByRole("tabpanel").waitFor();
+      await expectHarmless(page, `flow ${i}, ${name}`);
+    }
+  }
+});
+
+test("nothing runs or hides in the details of a process, a file and a conversation", async ({ page }) => {
+  for (const view of ["processes", "files", "network"] as const) {
+    const found = await openView(page, session, view);
+    for (let i = 0; i < Math.min(12, await found.count()); i++) {
+      await found.nth(i).click();
+      await expect.poll(() => found.nth(i).getAttribute("aria-selected")).toBe("true");
+      await expectHarmless(page, `${view}, row ${i}`);
+      if (view === "processes") await found.nth(i).click();
+    }
+  }
+});
+
+test("events of 10 MB do not stop the page", async ({ page }) => {
+  for (const [index] of large.entries()) {
+    const seq = events.length + index + 1;
+    await page.goto(viewPath(session, "events", `?seq=${seq}`));
+    const details = page.getByRole("complementary", { name: `Event ${seq}`, exact: true });
+    for (const name of ["Fields", "JSON", "Content", "Raw", "Related"]) {
+      await details.getByRole("tab", { name }).click();
+      await details.getByRole("tabpanel", { name }).waitFor();
+      const began = Date.now();
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done))));
+      expect(Date.now() - began, `${name} of event ${seq}`).toBeLessThan(2000);
+      const elements = await page.evaluate(() => document.querySelectorAll("*").length);
+      expect(elements, `elements with ${name} of event ${seq}`).toBeLessThan(5000);
+    }
+  }
+});
+
+test("nothing of a session runs or hides in the list, its menu and its dialogs", async ({ page }) => {
+  await page.goto("/");
+  const table = page.getByRole("table", { name: "Sessions" });
+  await table.getByText("⟨202E⟩").first().waitFor();
+  await expectHarmless(page, "the list");
+  await table
+    .getByRole("button", { name: /^More of/ })
+    .first()
+    .click();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  await page.getByRole("dialog").waitFor();
+  await expectHarmless(page, "the question");
+  await page.getByRole("button", { name: "Keep it" }).click();
+  await openView(page, session, "events");
+  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByRole("dialog").waitFor();
+  await expectHarmless(page, "the start");
+  await page.keyboard.press("Escape");
+  await rows(page, "events").first().waitFor();
+  expect(await page.title()).not.toMatch(/\u202E/);
+});

@@ -1,0 +1,42 @@
+import type { Locator, Page } from "playwright-core";
+
+export const views = ["events", "processes", "files", "http", "network"] as const;
+export type ViewName = (typeof views)[number];
+
+export function viewPath(sessionId: string, view: ViewName, search = ""): string {
+  return `/sessions/${sessionId}${view === "events" ? "" : `/${view}`}${search}`;
+}
+
+/** The rows of a view's table that hold something; its head is none. */
+export function rows(page: Page, view: ViewName): Locator {
+  const region = page.getByRole("region", { name: view, exact: true });
+  return region.getByRole("row").filter({ has: page.getByRole("gridcell") });
+}
+
+/** Opens a view of a session, and waits for its first row. */
+export async function openView(page: Page, sessionId: string, view: ViewName, search = ""): Promise<Locator> {
+  await page.goto(viewPath(sessionId, view, search));
+  const found = rows(page, view);
+  await found.first().waitFor();
+  return found;
+}
+
+/** The field of the filter, once it is the editor and not the plain one before it. */
+export async function filterField(page: Page): Promise<Locator> {
+  await page.locator(".cm-content").waitFor();
+  return page.getByRole("textbox", { name: "Filter", exact: true });
+}
+
+/** Puts a filter in place of what is there, and runs it. */
+export async function runFilter(page: Page, filter: string): Promise<void> {
+  const field = await filterField(page);
+  await field.click();
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.insertText(filter);
+  await page.keyboard.press("Enter");
+}
+
+/** What the backend says that a filter selects. */
+export function countText(page: Page): Locator {
+  return page.getByRole("region", { name: "events", exact: true }).getByText(/^[\d,]+ events?( selected)?$/);
+}

@@ -1,0 +1,205 @@
+import { readFile } from "node:fs/promises";
+import type { PostedEvent } from "./harness";
+import { countText, filterField, openView, rows, runFilter, views } from "./pages";
+import { storyEvents } from "./story";
+import { expect, test } from "./test";
+
+const began = new Date("2026-11-20T10:00:00Z");
+const story = storyEvents(began);
+let session: string;
+
+test.beforeAll(async ({ backend }) => {
+  session = await backend.createSession("invoice.sh", "#!/bin/sh\necho harmless\n");
+  await backend.postEvents(session, story);
+});
+
+const operationOf = (event: PostedEvent) => (event.data as { operation?: string }).operation;
+const count = (is: (event: PostedEvent) => boolean) => story.filter(is).length.toLocaleString("en");
+
+test("each view opens with its rows, by its tab and by its address", async ({ page }) => {
+  await openView(page, session, "events");
+  const first: Record<(typeof views)[number], RegExp> = {
+    events: /session.start/i,
+    processes: /invoice\.sh.*4188/,
+    files: /\/(etc|usr|tmp|home|proc|dev)\//,
+    http: /(GET|POST|PUT).*example/,
+    network: /93\.184\.216\.\d/,
+  };
+  for (const view of views) {
+    await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: view }).click();
+    await rows(page, view).filter({ hasText: first[view] }).first().waitFor();
+    const address = page.url();
+    await page.reload();
+    await rows(page, view).filter({ hasText: first[view] }).first().waitFor();
+    expect(page.url()).toBe(address);
+  }
+});
+
+test("a filter selects, and is in the address", async ({ page }) => {
+  await openView(page, session, "events");
+  await countText(page)
+    .getByText(`${story.length.toLocaleString("en")} events`)
+    .waitFor();
+  await runFilter(page, "operation = DeleteFile");
+  const deletions = count((event) => operationOf(event) === "DeleteFile");
+  await page.getByText(`${deletions} events selected`).waitFor();
+  for (const text of await rows(page, "events").allInnerTexts()) expect(text).toContain("DeleteFile");
+  await page.reload();
+  await page.getByText(`${deletions} events selected`).waitFor();
+  await expect.poll(async () => (await filterField(page)).textContent()).toBe("operation = DeleteFile");
+});
+
+test("what is wrong with a filter is told, and what was selected stays", async ({ page, faults }) => {
+  faults.allow(/status of 400.*filter=/);
+  await openView(page, session, "events");
+  await runFilter(page, "operation = (");
+  const field = await filterField(page);
+  await expect.poll(() => field.getAttribute("aria-invalid")).toBe("true");
+  await page.getByText(/^Column \d+: /).waitFor();
+  await rows(page, "events").first().waitFor();
+  expect(new URL(page.url()).searchParams.get("filter")).toBeNull();
+});
+
+test("a span of the timeline selects", async ({ page }) => {
+  await openView(page, session, "events");
+  const plot = page.getByRole("slider", { name: "Span of time" });
+  const box = await plot.boundingBox();
+  if (!box) throw new Error("the timeline is not drawn");
+  const y = box.y + box.height / 3;
+  await page.mouse.move(box.x + box.width * 0.5, y);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.6, y, { steps: 5 });
+  await page.mouse.move(box.x + box.width * 0.75, y, { steps: 5 });
+  await page.mouse.up();
+  await expect.poll(() => new URL(page.url()).searchParams.get("to")).not.toBeNull();
+  const params = new URL(page.url()).searchParams;
+  const [from, to] = [new Date(params.get("from") ?? ""), new Date(params.get("to") ?? "")];
+  const seconds = (time: Date) => (time.getTime() - began.getTime()) / 1000;
+  expect(seconds(from)).toBeGreaterThan(250);
+  expect(seconds(to)).toBeGreaterThan(seconds(from) + 100);
+  const selected = count(({ timestamp }) => new Date(timestamp) >= from && new Date(timestamp) <= to);
+  await expect
+    .poll(async () => Number(((await countText(page).textContent()) ?? "").replace(/\D/g, "")))
+    .toBeCloseTo(Number(selected.replace(",", "")), -1);
+  await page.getByRole("button", { name: "Show the whole time again" }).click();
+  await countText(page)
+    .getByText(`${story.length.toLocaleString("en")} events`)
+    .waitFor();
+});
+
+test("an event is opened, in all its parts", async ({ page }) => {
+  await openView(page, session, "events", "?filter=operation%20%3D%20WriteFile");
+  await rows(page, "events").first().click();
+  const seq = new URL(page.url()).searchParams.get("seq");
+  const details = page.getByRole("complementary", { name: `Event ${seq}` });
+  await details.getByText("WriteFile").first().waitFor();
+  await details.getByRole("tab", { name: "JSON" }).click();
+  await details.getByText("filePath").first().waitFor();
+  await details.getByRole("tab", { name: "Content" }).click();
+  await details
+    .getByText(/line \d+ of \//)
+    .first()
+    .waitFor();
+  await details.getByRole("tab", { name: "Raw" }).click();
+  await details.getByText('"event_type"').first().waitFor();
+  await details.getByRole("tab", { name: "Related" }).click();
+  await details
+    .getByText(/process|target/i)
+    .first()
+    .waitFor();
+  await page.reload();
+  await details.getByRole("tab", { name: "Related" }).waitFor();
+  await details.getByRole("button", { name: "Close the details" }).click();
+  await details.waitFor({ state: "detached" });
+});
+
+test("a value of a row becomes a filter", async ({ page }) => {
+  await openView(page, session, "events");
+  await rows(page, "events").getByText("invoice.sh").first().click();
+  await page.getByRole("menuitem", { name: "Filter for it" }).click();
+  await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toMatch(/process.*invoice\.sh/);
+  await page.getByText(/events selected/).waitFor();
+});
+
+test("a chosen process filters every view", async ({ page }) => {
+  const tree = await openView(page, session, "processes");
+  await tree.filter({ hasText: "4192" }).first().click();
+  expect(new URL(page.url()).searchParams.get("pid")).toBe("4192");
+  await page.keyboard.press("1");
+  const own = count(
+    (event) => (event.data as { metadata?: { processId?: number } }).metadata?.processId === 4192,
+  );
+  await page.getByText(`${own} events selected`).waitFor();
+});
+
+test("the export holds what is on screen, in every format", async ({ page }) => {
+  await openView(page, session, "events", "?filter=operation%20%3D%20DeleteFile");
+  const wanted = story.filter((event) => operationOf(event) === "DeleteFile");
+  const save = async (name: RegExp) => {
+    await page.getByRole("button", { name: "Export" }).click();
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("menuitem", { name }).click(),
+    ]);
+    return readFile(await download.path(), "utf8");
+  };
+  const timesOf = (events: { timestamp: string }[]) =>
+    events.map((event) => new Date(event.timestamp).getTime()).sort();
+  const lines = (await save(/^NDJSON/)).trimEnd().split("\n");
+  const ndjson: PostedEvent[] = lines.map((line) => JSON.parse(line));
+  expect(timesOf(ndjson)).toEqual(timesOf(wanted));
+  expect(new Set(ndjson.map(operationOf))).toEqual(new Set(["DeleteFile"]));
+  expect(timesOf(JSON.parse(await save(/^JSON/)))).toEqual(timesOf(wanted));
+  expect((await save(/^CSV/)).trimEnd().split("\n")).toHaveLength(wanted.length + 1);
+  expect((await save(/^Elastic/)).trimEnd().split("\n")).toHaveLength(wanted.length);
+  await runFilter(page, "");
+  const har = JSON.parse(await save(/^HAR/));
+  expect(har.log.entries).toHaveLength(
+    story.filter(
+      (event) =>
+        event.event_type === "http_network_operation" && (event.data as { kind: string }).kind === "request",
+    ).length,
+  );
+});
+
+test("all that is done often is done by keys", async ({ page }) => {
+  await openView(page, session, "events");
+  await page.keyboard.press("?");
+  const sheet = page.getByRole("dialog");
+  await sheet.getByText("Write a filter").waitFor();
+  await page.keyboard.press("Escape");
+  await sheet.waitFor({ state: "detached" });
+  for (const [index, view] of views.entries()) {
+    await page.keyboard.press(String(index + 1));
+    await rows(page, view).first().waitFor();
+  }
+  await page.keyboard.press("1");
+  await rows(page, "events").first().waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("k");
+  await page.keyboard.press("o");
+  await expect.poll(() => new URL(page.url()).searchParams.get("seq")).toBe("1");
+  await page.keyboard.press("j");
+  await expect.poll(() => new URL(page.url()).searchParams.get("seq")).toBe("2");
+  await page.keyboard.press("Escape");
+  await expect.poll(() => new URL(page.url()).searchParams.get("seq")).toBeNull();
+  await filterField(page);
+  await page.keyboard.press("/");
+  await page.keyboard.type("operation = RenameFile");
+  await page.keyboard.press("Enter");
+  await page.getByText(`${count((event) => operationOf(event) === "RenameFile")} events selected`).waitFor();
+});
+
+test("a view of another kind opens by keys too", async ({ page }) => {
+  await openView(page, session, "http");
+  await page.keyboard.press("j");
+  await page.getByRole("complementary", { name: "Request" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("complementary", { name: "Request" }).waitFor({ state: "detached" });
+  await page.keyboard.press("g");
+  await page.getByRole("table", { name: "Sessions" }).waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await rows(page, "events").first().waitFor();
+});
