@@ -48,7 +48,9 @@ const byType: Record<string, Kind> = {
 };
 
 export function kindOf(eventType: string): KindInfo {
-  return kinds[byType[eventType] ?? "other"];
+  // An event may call itself __proto__ or constructor.
+  const kind = Object.hasOwn(byType, eventType) ? byType[eventType] : undefined;
+  return kinds[kind ?? "other"];
 }
 
 /** The types of a kind that agents are known to send; none for "other". */
