@@ -49,6 +49,21 @@ test("a filter selects, and is in the address", async ({ page }) => {
   await expect.poll(async () => (await filterField(page)).textContent()).toBe("operation = DeleteFile");
 });
 
+test("a filter is taken from the address as it was written", async ({ page }) => {
+  const filter = "target contains '%2F+a&b=c#d%41 100%'";
+  await openView(page, session, "events");
+  await runFilter(page, filter);
+  await page.getByText("No event is selected").waitFor();
+  const shown = async () => (await filterField(page)).textContent();
+  expect(await shown()).toBe(filter);
+  await page.reload();
+  await expect.poll(shown).toBe(filter);
+  await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: "Files" }).click();
+  await page.getByText("No file is like that").waitFor();
+  await expect.poll(shown).toBe(filter);
+  expect(new URL(page.url()).searchParams.get("filter")).toBe(filter);
+});
+
 test("what is wrong with a filter is told, and what was selected stays", async ({ page, faults }) => {
   faults.allow(/status of 400.*filter=/);
   await openView(page, session, "events");

@@ -2,10 +2,12 @@ import "./app.css";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { Router } from "wouter";
 import { newQueryClient } from "./api/queries";
 import { App } from "./app";
 import { ToastProvider } from "./components/ui/toast";
 import { ShortcutProvider } from "./hooks/shortcuts";
+import { useRawSearch } from "./lib/search";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("the page has no place for the dashboard");
@@ -14,7 +16,9 @@ createRoot(root).render(
     <QueryClientProvider client={newQueryClient()}>
       <ShortcutProvider>
         <ToastProvider>
-          <App />
+          <Router searchHook={useRawSearch}>
+            <App />
+          </Router>
         </ToastProvider>
       </ShortcutProvider>
     </QueryClientProvider>
