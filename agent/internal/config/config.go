@@ -71,7 +71,7 @@ func settings(getenv func(string) string) []setting {
 		{"max-upload", "MAX_UPLOAD_MB", "100", "the largest file that is taken, in `MB`", integer(func(c *Config) *int { return &c.MaxUploadMB }, 1, 10000)},
 		{"spool", "SPOOL_MB", "512", "how many `MB` of events are kept while the backend is away", integer(func(c *Config) *int { return &c.SpoolMB }, 1, 1<<20)},
 		{"content", "CONTENT_BYTES", "256", "how many `bytes` of what is read and written an event keeps", integer(func(c *Config) *int { return &c.ContentBytes }, 0, 16384)},
-		{"ring", "RING_MB", "16", "`MB` of the buffer between kernel and agent, a power of two", (*Config).setRing},
+		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", (*Config).setRing},
 		{"tls", "TRACE_TLS", "true", "read what goes through OpenSSL", boolean(func(c *Config) *bool { return &c.TLS })},
 		{"packets", "PACKETS", "true", "capture the packets of what is watched", boolean(func(c *Config) *bool { return &c.Packets })},
 		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(func(c *Config) *time.Duration { return &c.PollInterval }, 50*time.Millisecond, 10*time.Second)},
