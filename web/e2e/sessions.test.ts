@@ -1,4 +1,7 @@
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { openView, rows } from "./pages";
+import { storyEvents } from "./story";
 import { expect, test } from "./test";
 
 test("a file is dropped anywhere, and becomes a session", async ({ page, backend }) => {
@@ -23,4 +26,102 @@ test("a file is dropped anywhere, and becomes a session", async ({ page, backend
   const { sessions } = await backend.get<{ sessions: { id: string; file_name: string }[] }>("/api/sessions");
   const made = sessions.find((session) => session.file_name === "dropped.exe");
   expect(new URL(page.url()).pathname).toBe(`/sessions/${made?.id}`);
+});
+
+test("a file is chosen by the button, and its way is shown", async ({ page, backend }) => {
+  await page.goto("/");
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  const choosing = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Upload a file" }).click();
+  const chooser = await choosing;
+  // As slow as a line to another country: 4 MB take more than a second.
+  const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 3_000_000 };
+  await network.send("Network.emulateNetworkConditions", slow);
+  const content = Buffer.alloc(4_000_000, "MZ");
+  await chooser.setFiles({ name: "chosen.exe", mimeType: "application/octet-stream", buffer: content });
+  const upload = page.getByRole("region", { name: "Uploads" });
+  await upload.getByRole("progressbar", { name: "Upload" }).waitFor();
+  await upload.getByText(/^[1-9]\d? % of 3\.8 MB$/).waitFor();
+  await page.getByRole("heading", { name: "chosen.exe" }).waitFor();
+  const id = new URL(page.url()).pathname.split("/").pop();
+  const made = await backend.get<{ file_sha256: string }>(`/api/sessions/${id}`);
+  expect(made.file_sha256).toBe(createHash("sha256").update(content).digest("hex"));
+});
+
+test("a session is named, tagged, found, exported, deleted and imported again", async ({
+  page,
+  faults,
+  backend,
+}) => {
+  const story = storyEvents(new Date("2026-11-20T10:00:00Z")).slice(0, 700);
+  const session = await backend.createSession("kept.sh", "true");
+  await backend.postEvents(session, story);
+  await openView(page, session, "events");
+  const menu = () => page.getByRole("button", { name: /^More of/ }).click();
+  await menu();
+  await page.getByRole("menuitem", { name: "Name, tags and notes" }).click();
+  await page.getByRole("textbox", { name: "Name" }).fill("The invoice case");
+  await page.getByRole("textbox", { name: "Tags" }).fill("urgent, mail");
+  await page.getByRole("textbox", { name: "Notes" }).fill("It came by mail.");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "The invoice case" }).waitFor();
+
+  await menu();
+  const downloading = page.waitForEvent("download");
+  await page.getByRole("menuitem", { name: "Export as a bundle" }).click();
+  const download = await downloading;
+  expect(download.suggestedFilename()).toMatch(/\.zip$/);
+  const bundle = await readFile(await download.path());
+
+  await menu();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("The session is deleted.", { exact: true }).waitFor();
+  expect(new URL(page.url()).pathname).toBe("/");
+  expect((await fetch(`${backend.url}/api/sessions/${session}`)).status).toBe(404);
+
+  // Its ID is free once what it had is gone, which takes a moment.
+  faults.allow(/status of 409.*sessions\/import/);
+  const heading = page.getByRole("heading", { name: "The invoice case" });
+  const uploads = page.getByRole("region", { name: "Uploads" });
+  await expect
+    .poll(
+      async () => {
+        const choosing = page.waitForEvent("filechooser");
+        await page.getByRole("button", { name: "Import" }).click();
+        await (await choosing).setFiles({ name: "case.zip", mimeType: "application/zip", buffer: bundle });
+        await uploads.getByText(/, (imported|not stored)$/).waitFor();
+        if (await uploads.getByText(/, imported$/).isVisible()) {
+          await heading.waitFor();
+          return true;
+        }
+        await uploads.getByText(/being imported or deleted/).waitFor();
+        await uploads.getByRole("button", { name: "Dismiss" }).click();
+        return false;
+      },
+      { timeout: 20_000, interval: 500 },
+    )
+    .toBe(true);
+  await page.getByText(`${story.length} of ${story.length} events`).waitFor();
+  await rows(page, "events").first().waitFor();
+
+  await page.goto("/");
+  const search = page.getByRole("searchbox", { name: "Search sessions" });
+  const table = page.getByRole("table", { name: "Sessions" });
+  await search.fill("invoice ca");
+  await expect.poll(() => table.getByRole("row").count()).toBe(2);
+  await table.getByRole("row", { name: /The invoice case.*urgent.*mail/ }).waitFor();
+  await search.fill("no such thing");
+  await page.getByText("No session is like that").waitFor();
+});
+
+test("a list that is open learns of what others do", async ({ page, backend }) => {
+  await page.goto("/");
+  await page.getByRole("heading", { name: "Sessions" }).waitFor();
+  const session = await backend.createSession("from-elsewhere.sh", "true");
+  const row = page.getByRole("row", { name: /from-elsewhere\.sh/ });
+  await row.waitFor();
+  await fetch(`${backend.url}/api/sessions/${session}`, { method: "DELETE" });
+  await row.waitFor({ state: "detached" });
 });

@@ -1,0 +1,264 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { onTestFinished } from "vitest";
+import { openView, rows, runFilter, viewPath, views } from "./pages";
+import { expect, test } from "./test";
+
+// The whole of it: the backend, the agent for Linux, and programs that it sees.
+test.beforeAll(({ backend }) => backend.startAgent());
+
+/** What the agent sees of reads and writes it sees by eBPF, for which it has to be root. */
+const isRoot = process.getuid?.() === 0;
+
+const sample = `#!/bin/sh
+i=0
+while [ $i -lt 600 ]; do
+  i=$((i+1))
+  echo "line $i" >> notes.txt
+  cat /etc/hostname > /dev/null
+  sleep 0.05
+done
+`;
+
+/** A program that runs until the test ends. */
+function runs(command: string): ChildProcess {
+  const child = spawn("/bin/sh", ["-c", command], { stdio: "ignore" });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
+}
+
+interface Detail {
+  state: string;
+  event_count: number;
+  completeness: { complete: boolean };
+}
+
+test("an uploaded file is started, watched and stopped", async ({ page, backend }) => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Agent is up" }).waitFor();
+  const choosing = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Upload a file" }).click();
+  await (await choosing).setFiles({ name: "sample.sh", mimeType: "text/x-sh", buffer: Buffer.from(sample) });
+  await page.getByRole("heading", { name: "sample.sh" }).waitFor();
+  const session = new URL(page.url()).pathname.split("/").pop() ?? "";
+  await page.getByText("No events yet").first().waitFor();
+
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  const dialog = page.getByRole("dialog", { name: "Start monitoring" });
+  expect(await dialog.getByRole("radio", { name: /The uploaded file/ }).isChecked()).toBe(true);
+  await dialog.getByRole("button", { name: "Start" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await page
+    .getByRole("banner")
+    .or(page.getByRole("main"))
+    .getByText("Active", { exact: true })
+    .first()
+    .waitFor();
+
+  // Rows come, and the table stays at the newest until the reader scrolls up.
+  await rows(page, "events")
+    .getByText(/sample\.sh|sleep/)
+    .first()
+    .waitFor();
+  const follow = page.getByRole("button", { name: "Following" });
+  await follow.waitFor();
+  const grid = page.getByRole("grid", { name: "Events" });
+  const total = async () => Number(await grid.getAttribute("aria-rowcount"));
+  await expect.poll(total).toBeGreaterThan(60);
+  await rows(page, "events").first().hover();
+  await page.mouse.wheel(0, -300);
+  const fresh = page.getByRole("button", { name: /^[\d,]+ new$/ });
+  await fresh.waitFor();
+  const firstRow = await rows(page, "events").first().getAttribute("aria-rowindex");
+  const before = await total();
+  await expect.poll(total).toBeGreaterThan(before);
+  expect(await rows(page, "events").first().getAttribute("aria-rowindex")).toBe(firstRow);
+  await fresh.click();
+  await follow.waitFor();
+  await expect
+    .poll(async () => Number(await rows(page, "events").last().getAttribute("aria-rowindex")))
+    .toBeGreaterThan(before);
+
+  // A filter selects among those that come, too.
+  await runFilter(page, "type = process_creation");
+  await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toBe("type = process_creation");
+  await expect
+    .poll(async () =>
+      (await rows(page, "events").allTextContents()).every(
+        (text) => text.includes("process creation") || text.includes("sleep") || text.includes("cat"),
+      ),
+    )
+    .toBe(true);
+  const some = await total();
+  await expect.poll(total).toBeGreaterThan(some);
+
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("Ended", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Start again" }).waitFor();
+  for (const view of isRoot
+    ? (["events", "processes", "files"] as const)
+    : (["events", "processes"] as const))
+    await openView(page, session, view);
+  const detail = await backend.get<Detail>(`/api/sessions/${session}`);
+  expect(detail).toMatchObject({ state: "ended", completeness: { complete: true } });
+  const count = detail.event_count.toLocaleString("en");
+  await page.getByRole("button", { name: `${count} of ${count} events, none lost` }).waitFor();
+});
+
+test("chosen processes are watched", async ({ page, backend }) => {
+  const child = runs("while :; do cat /etc/hosts > /dev/null; sleep 0.1; done");
+  const session = await backend.createSession("nothing.bin", "nothing");
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: "Start", exact: true }).waitFor();
+  await page.keyboard.press("s");
+  const dialog = page.getByRole("dialog", { name: "Start monitoring" });
+  await dialog.getByRole("radio", { name: /Chosen processes/ }).check();
+  await dialog.getByRole("searchbox", { name: "Search processes" }).fill(String(child.pid));
+  expect(await dialog.getByRole("button", { name: "Start" }).isDisabled()).toBe(true);
+  await dialog.getByRole("checkbox", { name: new RegExp(`\\b${child.pid}\\b`) }).check();
+  await dialog.getByText(/^1 process chosen of \d+/).waitFor();
+  await dialog.getByRole("button", { name: "Start" }).click();
+  await rows(page, "events").getByText("cat").first().waitFor();
+  await page.goto(viewPath(session, "processes"));
+  await rows(page, "processes")
+    .filter({ hasText: String(child.pid) })
+    .first()
+    .waitFor();
+  await page.keyboard.press("s");
+  await page.getByText("Ended", { exact: true }).waitFor();
+});
+
+test("all processes are watched", async ({ page, backend }) => {
+  const session = await backend.createSession("nothing.bin", "nothing");
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  const dialog = page.getByRole("dialog", { name: "Start monitoring" });
+  await dialog.getByRole("radio", { name: /All processes/ }).check();
+  await dialog.getByRole("button", { name: "Start" }).click();
+  await dialog.waitFor({ state: "detached" });
+  runs("while :; do /usr/bin/env ospulse-mark=1 true; sleep 0.1; done");
+  await runFilter(page, "data.commandLine contains ospulse-mark");
+  await rows(page, "events").first().waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("Ended", { exact: true }).waitFor();
+});
+
+test("seven tabs at once all get events, and their requests are answered", async ({ window, backend }) => {
+  const sessions = [await backend.createSession("one.bin", "1"), await backend.createSession("two.bin", "2")];
+  const sleeping = runs("exec sleep 600");
+  for (const sessionId of sessions)
+    await backend.post("/api/start-monitor", { sessionId, mode: 2, processes: [sleeping.pid] });
+  const pages = [];
+  for (let i = 0; i < 7; i++) {
+    const page = await window.context.newPage();
+    await page.goto(viewPath(sessions[i % 2] ?? "", "events"));
+    await page.getByRole("button", { name: "Following" }).waitFor();
+    pages.push(page);
+  }
+  for (const round of [1, 2, 3]) {
+    const name = `/tmp/round-${round}`;
+    for (const session of sessions) await backend.postEvents(session, [written(name)]);
+    const began = Date.now();
+    await Promise.all(pages.map((page) => rows(page, "events").getByText(name, { exact: true }).waitFor()));
+    expect(Date.now() - began, `round ${round}`).toBeLessThan(10_000);
+  }
+  for (const page of pages) {
+    const began = Date.now();
+    await page.keyboard.press("3");
+    await rows(page, "files").getByText("/tmp/round-1", { exact: true }).waitFor();
+    expect(Date.now() - began).toBeLessThan(5000);
+  }
+  for (const sessionId of sessions) await backend.post("/api/monitor/stop", { sessionId });
+  for (const page of pages) await page.getByText("Ended", { exact: true }).waitFor();
+});
+
+test("a backend that is killed and comes back leaves no gap", async ({ page, faults, backend }) => {
+  // While it is away, the browser says so for every request.
+  faults.allow(/^console: Failed to load resource: net::ERR_/);
+  faults.allow(/^console: .*net::ERR_INCOMPLETE_CHUNKED_ENCODING/);
+  const session = await backend.createSession("killed.bin", "k");
+  const sleeping = runs("exec sleep 600");
+  await backend.post("/api/start-monitor", { sessionId: session, mode: 2, processes: [sleeping.pid] });
+  await page.goto(viewPath(session, "events"));
+  let sent = 0;
+  const send = async (upTo: number) => {
+    while (sent < upTo) {
+      const events = Array.from({ length: 20 }, (_, i) => written(`/tmp/file-${sent + i + 1}`));
+      await backend.postEvents(session, events);
+      sent += events.length;
+    }
+  };
+  await send(200);
+  await rows(page, "events").getByText("/tmp/file-200", { exact: true }).waitFor();
+
+  await backend.kill();
+  const killed = Date.now();
+  const banner = page.getByRole("alert").filter({ hasText: "cannot be reached" });
+  await banner.waitFor();
+  expect(Date.now() - killed).toBeLessThan(5000);
+  await rows(page, "events").getByText("/tmp/file-200", { exact: true }).waitFor();
+
+  await backend.restart();
+  await send(300);
+  await banner.waitFor({ state: "detached" });
+  await rows(page, "events").getByText("/tmp/file-300", { exact: true }).waitFor();
+  await send(400);
+  await rows(page, "events").getByText("/tmp/file-400", { exact: true }).waitFor();
+
+  // The agent's own events are among them: every number is there, and every file.
+  const { event_count } = await backend.get<Detail>(`/api/sessions/${session}`);
+  const seen = new Map<number, string>();
+  await page.getByRole("grid", { name: "Events" }).focus();
+  await page.keyboard.press("Home");
+  await rows(page, "events")
+    .filter({ has: page.getByRole("gridcell", { name: "1", exact: true }) })
+    .first()
+    .waitFor();
+  await rows(page, "events").first().hover();
+  await expect
+    .poll(
+      async () => {
+        for (const row of await rows(page, "events").all()) {
+          const cells = await row.getByRole("gridcell").allTextContents();
+          if (cells.length > 1) seen.set(Number(cells[0]), cells.join(" "));
+        }
+        await page.mouse.wheel(0, 600);
+        return seen.size;
+      },
+      { timeout: 30_000 },
+    )
+    .toBe(event_count);
+  expect([...seen.keys()].sort((a, b) => a - b)).toEqual(
+    Array.from({ length: event_count }, (_, i) => i + 1),
+  );
+  const text = [...seen.values()].join("\n");
+  for (let i = 1; i <= 400; i++) expect(text).toMatch(new RegExp(`/tmp/file-${i}\\b`));
+  await backend.post("/api/monitor/stop", { sessionId: session });
+});
+
+function written(filePath: string) {
+  const metadata = { processName: "writer", processId: 4711 };
+  return {
+    event_type: "file_operation",
+    timestamp: new Date().toISOString(),
+    source: "os-pulse-agent",
+    data: { operation: "WriteFile", filePath, bytesTransferred: 1, metadata },
+  };
+}
+
+test("every view of a session that is live stays as it is read", async ({ page, backend }) => {
+  // The session of what nobody asked for: events may come to it at any time.
+  await backend.postEvents(
+    "unassigned",
+    Array.from({ length: 300 }, (_, i) => written(`/tmp/old-${i}`)),
+  );
+  for (const view of views.filter((name) => name === "events" || name === "files")) {
+    await page.goto(viewPath("unassigned", view));
+    await rows(page, view).first().waitFor();
+    const name = `/tmp/new-in-${view}`;
+    await backend.postEvents(
+      "unassigned",
+      Array.from({ length: 5 }, () => written(name)),
+    );
+    await rows(page, view).getByText(name).first().waitFor();
+  }
+});
