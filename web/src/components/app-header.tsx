@@ -27,7 +27,7 @@ export function AppHeader() {
       <AgentStatus />
       <Menu
         trigger={
-          <Button look="ghost" size="small" aria-label="Settings">
+          <Button look="ghost" size="small" aria-label={`Settings, ${zoneName(zone)}`}>
             <Settings2 size={16} />
             <span className="hidden sm:inline">{zoneName(zone)}</span>
           </Button>

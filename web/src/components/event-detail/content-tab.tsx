@@ -27,12 +27,13 @@ export function ContentTab({ event }: { event: EventText }) {
       <div className="flex flex-wrap items-center gap-2 text-xs">
         <select
           aria-label="Content"
-          value={chosen.label}
-          onChange={(change) => setLabel(change.target.value)}
+          // By its place: a label may hide what an attribute would carry along.
+          value={contents.indexOf(chosen)}
+          onChange={(change) => setLabel(contents[Number(change.target.value)]?.label)}
           className="h-7 max-w-60 min-w-0 flex-1 rounded-md border border-line bg-surface px-1.5"
         >
-          {contents.map((content) => (
-            <option key={content.label} value={content.label}>
+          {contents.map((content, index) => (
+            <option key={content.label} value={index}>
               {plainText(content.label, 80)}
             </option>
           ))}

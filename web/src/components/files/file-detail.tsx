@@ -62,7 +62,7 @@ export function FileDetail({
             </p>
           )}
           <p className="mt-1">
-            <Link href={events} className="text-accent hover:underline">
+            <Link href={events} className="inline-flex min-h-6 items-center text-accent hover:underline">
               Its events
             </Link>
           </p>

@@ -81,7 +81,7 @@ export function FilterField({
       )}
       <div role="status" id={problem} className="contents">
         {draft.fault && (
-          <p className="absolute top-full -left-px z-20 mt-1 max-w-full rounded-md border border-bad bg-bad-soft px-2 py-1 font-sans text-xs break-words text-bad shadow-lg">
+          <p className="pointer-events-none absolute top-full -left-px z-20 mt-1 max-w-full rounded-md border border-bad bg-bad-soft px-2 py-1 font-sans text-xs break-words text-bad shadow-lg">
             <SafeText text={`Column ${columnOf(draft)}: ${draft.fault.text}`} limit={500} />
           </p>
         )}

@@ -130,12 +130,18 @@ function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow;
         <Pairs pairs={facts.filter(([, value]) => value !== "")} />
         <p className="mt-1.5 flex gap-3 text-xs">
           {flow.requestSeq !== undefined && (
-            <Link href={asEvent(flow.requestSeq)} className="text-accent hover:underline">
+            <Link
+              href={asEvent(flow.requestSeq)}
+              className="inline-flex min-h-6 items-center text-accent hover:underline"
+            >
               Event {flow.requestSeq} (request)
             </Link>
           )}
           {flow.responseSeq !== undefined && (
-            <Link href={asEvent(flow.responseSeq)} className="text-accent hover:underline">
+            <Link
+              href={asEvent(flow.responseSeq)}
+              className="inline-flex min-h-6 items-center text-accent hover:underline"
+            >
               Event {flow.responseSeq} (response)
             </Link>
           )}

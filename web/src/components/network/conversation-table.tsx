@@ -4,6 +4,7 @@ import { Grid } from "@/components/ui/grid";
 import { SortHeader } from "@/components/ui/sort-header";
 import { formatBytes, formatShort } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
+import { plainText } from "@/lib/text";
 import { formatClock } from "@/lib/time";
 
 export type Conversation = components["schemas"]["Conversation"];
@@ -89,7 +90,7 @@ function Cells({ conversation }: { conversation: Conversation }) {
   const { zone } = useSettings();
   return (
     <>
-      <span role="gridcell" className="truncate font-medium" title={conversation.names.join(", ")}>
+      <span role="gridcell" className="truncate font-medium" title={plainText(conversation.names.join(", "))}>
         <SafeText text={conversation.protocol || conversation.names[0] || "–"} limit={30} />
       </span>
       <span role="gridcell" className="truncate font-mono">

@@ -58,7 +58,10 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
             className="font-mono"
           />
         </h2>
-        <Link href={asEvents} className="text-xs text-accent hover:underline">
+        <Link
+          href={asEvents}
+          className="inline-flex min-h-6 items-center text-xs text-accent hover:underline"
+        >
           Its events
         </Link>
         <Button look="ghost" size="smallIcon" aria-label="Close the conversation" onClick={onClose}>

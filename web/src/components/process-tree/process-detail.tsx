@@ -62,7 +62,11 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         <Row label="Events">
           <span className="flex flex-wrap gap-x-3">
             {Object.entries(node.event_counts).map(([type, count]) => (
-              <Link key={type} href={eventsOf(type)} className="text-accent hover:underline">
+              <Link
+                key={type}
+                href={eventsOf(type)}
+                className="inline-flex min-h-6 items-center gap-1 text-accent hover:underline"
+              >
                 {formatCount(count)} <SafeText text={typeLabel(type)} limit={60} />
               </Link>
             ))}
