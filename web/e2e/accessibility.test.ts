@@ -66,7 +66,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       for (const view of views) {
         const rows = await openView(page, session, view);
         await check(view);
-        await rows.nth(view === "processes" ? 1 : 0).click();
+        await rows.nth(view === "processes" ? 1 : 0).click({ position: { x: 24, y: 12 } });
         await page
           .getByRole("complementary")
           .or(rows.and(page.locator("[aria-selected=true]")))

@@ -50,8 +50,13 @@ async function pictureAll(
 ) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
-  const picture = (name: string) => page.screenshot({ path: join(folder, `${name}-${suffix}.png`) });
-  const still = () => page.waitForLoadState("networkidle").catch(() => {}); // a live stream never rests
+  const picture = async (name: string) => {
+    await until(
+      "nothing is loading",
+      async () => (await page.getByText(/^(Loading|Looking|Asking|Counting)/).count()) === 0,
+    );
+    await page.screenshot({ path: join(folder, `${name}-${suffix}.png`) });
+  };
   await page.goto("/");
   await page.getByRole("row", { name: /invoice/ }).waitFor();
   await picture("sessions");
@@ -61,13 +66,13 @@ async function pictureAll(
     await page.locator(".cm-content").waitFor();
     await page.getByRole("slider", { name: "Span of time" }).waitFor();
     await picture(view);
-    await rows.nth(chosen[view] ?? 5).click();
+    // At its beginning: what a value is clicked for is a menu.
+    await rows.nth(chosen[view] ?? 5).click({ position: { x: 24, y: 12 } });
     await until(
       `the details in ${view}`,
       async () =>
         (await page.getByRole("complementary").or(page.locator("[aria-selected=true]")).count()) > 0,
     );
-    await still();
     await picture(`${view}-chosen`);
   }
   await openView(page, live, "events");
@@ -90,7 +95,7 @@ while :; do
   echo "a line of notes" >> notes.txt
   cp notes.txt copy.txt; mv copy.txt kept.txt; rm kept.txt
   curl -s "http://127.0.0.1:${port}/v1/status?round=$RANDOM" > answer.json
-  python3 -c 'import json; print(json.load(open("answer.json")))' > /dev/null
+  /usr/bin/python3 -c 'import json; print(json.load(open("answer.json")))' > /dev/null
   sleep 0.2
 done`;
   const child = spawn("/bin/bash", ["-c", script], { stdio: "ignore" });

@@ -1,0 +1,57 @@
+import type { Page } from "playwright-core";
+
+/** How long frames took, in milliseconds. */
+export interface Frames {
+  count: number;
+  p50: number;
+  p95: number;
+  longest: number;
+  /** The longest time that the main thread was busy without a pause, of those over 50 ms. */
+  longestTask: number;
+}
+
+interface Recorder {
+  ospulseFrames: { deltas: number[]; tasks: number[] };
+}
+
+/**
+ * Has a page note the times between its frames. A headless browser draws 60 times a
+ * second by a timer, so a frame that takes its time shows as a longer time to the next.
+ */
+export async function recordFrames(page: Page): Promise<void> {
+  await page.evaluate(() => {
+    const recorder = { deltas: [] as number[], tasks: [] as number[] };
+    (globalThis as unknown as Recorder).ospulseFrames = recorder;
+    let last = performance.now();
+    const tick = () => {
+      const now = performance.now();
+      recorder.deltas.push(now - last);
+      last = now;
+      requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) recorder.tasks.push(entry.duration);
+    }).observe({ type: "longtask" });
+  });
+}
+
+/** What was noted since the last time that it was taken. */
+export async function takeFrames(page: Page): Promise<Frames> {
+  const { deltas, tasks } = await page.evaluate(() => {
+    const recorder = (globalThis as unknown as Recorder).ospulseFrames;
+    const taken = { deltas: [...recorder.deltas], tasks: [...recorder.tasks] };
+    recorder.deltas.length = 0;
+    recorder.tasks.length = 0;
+    return taken;
+  });
+  deltas.sort((a, b) => a - b);
+  const at = (part: number) => deltas[Math.min(deltas.length - 1, Math.floor(deltas.length * part))] ?? 0;
+  return {
+    count: deltas.length,
+    p50: at(0.5),
+    p95: at(0.95),
+    longest: at(1),
+    longestTask: Math.max(0, ...tasks),
+  };
+}

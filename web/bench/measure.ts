@@ -1,0 +1,207 @@
+import { readFile } from "node:fs/promises";
+import type { Browser, CDPSession, Page } from "playwright-core";
+import type { Programs } from "../e2e/build";
+import { Backend, until } from "../e2e/harness";
+import { openView, rows, viewPath } from "../e2e/pages";
+import { type Frames, recordFrames, takeFrames } from "./frames";
+import { fill, pour } from "./load";
+
+const size = { width: 1440, height: 900 };
+
+async function freshPage(browser: Browser, baseURL: string): Promise<Page> {
+  const context = await browser.newContext({ viewport: size, baseURL });
+  return context.newPage();
+}
+
+/** From the start of the backend's process until the first row of the first view is there, in milliseconds. */
+export async function coldStart(browser: Browser, backend: Backend): Promise<number> {
+  await backend.kill();
+  const page = await freshPage(browser, backend.url);
+  const began = performance.now();
+  // The browser asks before the backend listens, and goes on asking.
+  const started = backend.restart();
+  await until("the page", () =>
+    page.goto("/").then(
+      () => true,
+      () => false,
+    ),
+  );
+  await page.getByRole("row", { name: /first\.sh/ }).waitFor();
+  const millis = performance.now() - began;
+  await started;
+  await page.context().close();
+  return millis;
+}
+
+/** The bytes of JavaScript that come over the line for a page, compressed as they are served. */
+export async function scriptBytes(browser: Browser, backend: Backend, path: string): Promise<number> {
+  const page = await freshPage(browser, backend.url);
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  const scripts = new Set<string>();
+  let bytes = 0;
+  network.on(
+    "Network.responseReceived",
+    ({ requestId, type }) => type === "Script" && scripts.add(requestId),
+  );
+  network.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+    if (scripts.has(requestId)) bytes += encodedDataLength;
+  });
+  await page.goto(path);
+  await page.getByRole("row").nth(1).waitFor();
+  await page.context().close();
+  return bytes;
+}
+
+/** What a page showed and used while events poured in. */
+export interface Live {
+  frames: Frames;
+  stored: number;
+  seconds: number;
+  /** How many events the page had counted when the last was stored, and a moment later. */
+  behind: number;
+  /** Memory of the tab's process and of its scripts, in MB: after start-up, the most, and at the end. */
+  process: { first: number; most: number; last: number };
+  heap: { first: number; last: number };
+}
+
+/** Follows a live session that gets so many events a second, after ten seconds of start-up. */
+export async function watchLive(
+  browser: Browser,
+  backend: Backend,
+  perSecond: number,
+  minutes: number,
+): Promise<Live> {
+  const page = await freshPage(browser, backend.url);
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Performance.enable");
+  await page.goto(viewPath("unassigned", "events"));
+  const stop = pour(backend, "unassigned", perSecond);
+  await rows(page, "events").first().waitFor();
+  await page.getByRole("button", { name: "Following" }).waitFor();
+  await pause(10_000);
+  const pid = await rendererPID(browser);
+  await recordFrames(page);
+  const began = Date.now();
+  const heap = { first: await heapMB(devtools), last: 0 };
+  const first = await residentMB(pid);
+  const process = { first, most: first, last: first };
+  const all: Frames[] = [];
+  await takeFrames(page); // the collection of garbage above is ours
+  while (Date.now() - began < minutes * 60_000) {
+    await pause(Math.min(5000, minutes * 60_000));
+    all.push(await takeFrames(page));
+    process.last = await residentMB(pid);
+    process.most = Math.max(process.most, process.last);
+  }
+  const seconds = (Date.now() - began) / 1000;
+  const stored = await stop();
+  const grid = page.getByRole("grid", { name: "Events" });
+  const behind = stored - (Number(await grid.getAttribute("aria-rowcount")) - 1);
+  heap.last = await heapMB(devtools);
+  await page.context().close();
+  return { frames: together(all), stored, seconds, behind, process, heap };
+}
+
+function together(all: Frames[]): Frames {
+  const most = (of: (frames: Frames) => number) => Math.max(...all.map(of));
+  const mean = (of: (frames: Frames) => number) =>
+    all.reduce((sum, frames) => sum + of(frames), 0) / all.length;
+  return {
+    count: all.reduce((sum, frames) => sum + frames.count, 0),
+    p50: mean((frames) => frames.p50),
+    p95: mean((frames) => frames.p95),
+    longest: most((frames) => frames.longest),
+    longestTask: most((frames) => frames.longestTask),
+  };
+}
+
+/** Makes a session of many events. */
+export async function makeLarge(
+  backend: Backend,
+  count: number,
+  tell: (done: number) => void,
+): Promise<string> {
+  const session = await backend.createSession("large.bin", "large");
+  await fill(backend, session, count, tell);
+  return session;
+}
+
+/** From the click on a session in the list until its first rows and its timeline are drawn, in milliseconds. */
+export async function openLarge(browser: Browser, backend: Backend): Promise<number> {
+  const page = await freshPage(browser, backend.url);
+  await page.goto("/");
+  await page.getByRole("link", { name: "large.bin" }).waitFor();
+  const millis = await page.evaluate(async () => {
+    const link = [...document.querySelectorAll("a")].find((a) => a.textContent?.includes("large.bin"));
+    const began = performance.now();
+    link?.click();
+    for (;;) {
+      await new Promise(requestAnimationFrame);
+      const row = document.querySelector('[role=grid][aria-label=Events] [role=gridcell][aria-colindex="2"]');
+      const bars = document.querySelector('[role=slider][aria-label="Span of time"] canvas');
+      if (row && bars) return performance.now() - began;
+      if (performance.now() - began > 30_000) throw new Error("the session does not open");
+    }
+  });
+  await page.context().close();
+  return millis;
+}
+
+/** Scrolls through a large session by the wheel: from its beginning, its middle, and up from its end. */
+export async function scrollLarge(browser: Browser, backend: Backend, session: string): Promise<Frames> {
+  const page = await freshPage(browser, backend.url);
+  await openView(page, session, "events");
+  const grid = page.getByRole("grid", { name: "Events" });
+  await grid.hover();
+  await grid.focus();
+  await pause(1000); // what is loaded when the page has time for it
+  await recordFrames(page);
+  const all: Frames[] = [];
+  for (const [key, by] of [
+    ["Home", 240],
+    ["Home", 2400],
+    ["End", -240],
+    ["End", -24_000],
+  ] as const) {
+    await page.keyboard.press(key);
+    await pause(300);
+    await takeFrames(page);
+    const until = Date.now() + 3000;
+    while (Date.now() < until) await page.mouse.wheel(0, by);
+    all.push(await takeFrames(page));
+  }
+  await page.context().close();
+  return { ...together(all), p95: Math.max(...all.map((frames) => frames.p95)) };
+}
+
+const pause = (millis: number) => new Promise((done) => setTimeout(done, millis));
+
+/** The scripts' memory that is in use, once what is not is given back. */
+async function heapMB(devtools: CDPSession): Promise<number> {
+  await devtools.send("HeapProfiler.collectGarbage");
+  const { metrics } = await devtools.send("Performance.getMetrics");
+  return (metrics.find((metric) => metric.name === "JSHeapUsedSize")?.value ?? 0) / 2 ** 20;
+}
+
+/** The process of the one page that is open: of those that draw pages the one that was busiest. */
+async function rendererPID(browser: Browser): Promise<number> {
+  const devtools = await browser.newBrowserCDPSession();
+  const { processInfo } = await devtools.send("SystemInfo.getProcessInfo");
+  const renderers = processInfo
+    .filter((info) => info.type === "renderer")
+    .sort((a, b) => b.cpuTime - a.cpuTime);
+  await devtools.detach();
+  return renderers[0]?.id ?? 0;
+}
+
+async function residentMB(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
+
+export async function startBackend(programs: Programs): Promise<Backend> {
+  const backend = await Backend.start(programs);
+  await backend.createSession("first.sh", "true");
+  return backend;
+}
