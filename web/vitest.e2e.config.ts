@@ -7,7 +7,7 @@ export default defineConfig({
     globalSetup: ["e2e/setup.ts"],
     // A browser, a backend and an agent each: more side by side would only measure the machine.
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
     passWithNoTests: false,
     allowOnly: false,
