@@ -116,7 +116,9 @@ apt_get() {
 install_node() {
 	echo "install-deps: Node.js $(node --version) is too old for the dashboard's build, putting version 20 into web/.node" >&2
 	mkdir -p web/.node
-	if ! npm install --prefix web/.node --no-save --no-audit --no-fund --loglevel=error node@20 >&2 || ! has_new_node; then
+	npm install --prefix web/.node --no-save --no-audit --no-fund --loglevel=error node@20 >&2 || true
+	hash -r # the shell keeps where it found the old one
+	if ! has_new_node; then
 		echo "install-deps: that failed. Please install Node.js 20.19 or newer" >&2
 		exit 1
 	fi
