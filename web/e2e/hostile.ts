@@ -84,10 +84,10 @@ export function hostileEvents(began: Date): { events: PostedEvent[]; large: Post
       },
     ];
     const ends = {
-      localAddress: "10.0.0.5",
-      localPort: 5000 + i,
-      remoteAddress: `10.6.6.${i}`,
-      remotePort: 53,
+      src: "10.0.0.5",
+      src_port: 5000 + i,
+      dst: `10.6.6.${i}`,
+      dst_port: 53,
     };
     return [
       event("process_creation", {
@@ -128,10 +128,10 @@ export function hostileEvents(began: Date): { events: PostedEvent[]; large: Post
       event("network_operation", {
         operation: "Connect",
         protocol: bad,
-        localAddress: bad,
-        localPort: i,
-        remoteAddress: bad,
-        remotePort: i,
+        src: bad,
+        src_port: i,
+        dst: bad,
+        dst_port: i,
         metadata,
       }),
       event(

@@ -207,10 +207,10 @@ export function storyEvents(began: Date): PostedEvent[] {
     const name = hosts[i % hosts.length];
     const peer = `93.184.216.${1 + (i % 8)}`;
     const ends = {
-      localAddress: "10.0.0.5",
-      localPort: 50_000 + i,
-      remoteAddress: "10.0.0.1",
-      remotePort: 53,
+      src: "10.0.0.5",
+      src_port: 50_000 + i,
+      dst: "10.0.0.1",
+      dst_port: 53,
     };
     const questions = [{ name, type: "A" }];
     const answers = [{ name, type: "A", data: peer, ttl: 60 }];
@@ -231,10 +231,10 @@ export function storyEvents(began: Date): PostedEvent[] {
     const connect = {
       operation: "Connect",
       protocol: "tcp",
-      localAddress: "10.0.0.5",
-      localPort: 40_001 + (i % 8),
-      remoteAddress: peer,
-      remotePort: 443,
+      src: "10.0.0.5",
+      src_port: 40_001 + (i % 8),
+      dst: peer,
+      dst_port: 443,
       status: 0,
     };
     add(seconds, "network_operation", { ...ask, metadata: metadata(pid) });
