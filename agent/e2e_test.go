@@ -309,6 +309,7 @@ exit 3
 		t.Run(kind, func(t *testing.T) {
 			backend := startBoth(t, kind).backend
 			for name, test := range map[string]struct{ text, want string }{
+				"given":  {"echo $# \"$2\"", `"exitCode":0,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"2 a b\n"`},
 				"daemon": {daemon, `"exitCode":3,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"begins\nlater\n","outputBytes":13}`},
 				"signal": {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"entry":"/home/user/NAME","output":"","outputBytes":0}`},
 				"139":    {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"\udcff","outputBytes":1}`},
@@ -316,7 +317,11 @@ exit 3
 			} {
 				session := upload(t, backend, name+".sh", test.text)
 				var answer map[string]any
-				callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+				ask := map[string]any{"sessionId": session, "mode": 3}
+				if name == "given" {
+					ask["arguments"] = []string{"-v", "a b"}
+				}
+				callJSON(t, backend+"/api/start-monitor", ask, &answer)
 				var all []told
 				eventually(t, name+" ends", func() bool {
 					all = events(t, backend, session)

@@ -162,6 +162,10 @@ type StartRequest struct {
 	FileName  string  `json:"fileName"`            // as Upload returned it
 	Mode      int     `json:"mode"`                // 1 all processes, 2 Processes, 3 spawn FileName
 	Processes []int64 `json:"processes,omitempty"` // pids
+
+	// Beyond the wire contract, for our own agent; others do not look at them.
+	EntryPoint string   `json:"entryPoint,omitempty"`
+	Arguments  []string `json:"arguments,omitempty"`
 }
 
 // Start makes the agent monitor. It is sent once only. After an error that is

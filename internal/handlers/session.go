@@ -27,7 +27,7 @@ const multipartOverhead = 1 << 20
 type SessionService interface {
 	Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error)
 	ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error)
-	Start(ctx context.Context, id string, mode models.Mode, pids []int64) (*models.Session, error)
+	Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error)
 	Stop(ctx context.Context, id string) (session *models.Session, warning, err error)
 }
 
@@ -229,6 +229,9 @@ func (h *sessionHandler) start(c *echo.Context) error {
 		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
 		Mode      *models.Mode `json:"mode"`
 		Processes pids         `json:"processes"`
+
+		EntryPoint string   `json:"entryPoint"`
+		Arguments  []string `json:"arguments"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
@@ -240,7 +243,9 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	if request.Mode == nil {
 		return models.Errorf(models.CodeInvalid, "mode is missing: 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file)")
 	}
-	session, err := h.sessions.Start(c.Request().Context(), id, *request.Mode, request.Processes)
+	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
+		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
+	})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,17 @@ const (
 	ModeSpawn Mode = 3 // the uploaded file, which the agent starts
 )
 
+// Monitoring is what an agent is asked to monitor.
+type Monitoring struct {
+	Mode Mode
+	PIDs []int64 // of ModePIDs
+
+	// Of ModeSpawn, for agents that know them: of an archive, the path of what is run,
+	// "" for the only file that can be; and what it is given.
+	EntryPoint string
+	Arguments  []string
+}
+
 // Session is one look at one target file: what is asked of the agent, and the
 // owner of the events that come back.
 type Session struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -149,8 +151,8 @@ func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agent
 // The session becomes active when the agent has said yes, and only then; what
 // the agent sends before it says yes is the session's already. A session that is
 // active is a conflict.
-func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids []int64) (*models.Session, error) {
-	if err := checkMode(mode, pids); err != nil {
+func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error) {
+	if err := checkMonitoring(&what); err != nil {
 		return nil, err
 	}
 	begin := time.Now()
@@ -173,8 +175,8 @@ func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids 
 			return nil, err
 		}
 	}
-	if mode != models.ModePIDs {
-		pids = nil
+	if what.Mode != models.ModePIDs {
+		what.PIDs = nil
 	}
 	since := s.clock.now()
 	if _, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
@@ -183,14 +185,16 @@ func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids 
 	}); err != nil {
 		return nil, err
 	}
-	err = s.askToStart(ctx, begin, agentclient.StartRequest{SessionID: id, FileName: session.AgentFileName, Mode: int(mode), Processes: pids})
+	err = s.askToStart(ctx, begin, agentclient.StartRequest{
+		SessionID: id, FileName: session.AgentFileName, Mode: int(what.Mode), Processes: what.PIDs, EntryPoint: what.EntryPoint, Arguments: what.Arguments,
+	})
 	if err != nil {
 		return nil, s.notStarted(ctx, id, err)
 	}
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
 		session.IsActive, session.StartingSince, session.StopPending = true, nil, false
 		session.MonitoringStarted, session.MonitoringEnded = &since, nil
-		session.Mode, session.ChosenPIDs = mode, pids
+		session.Mode, session.ChosenPIDs = what.Mode, what.PIDs
 		return nil
 	})
 	if err != nil {
@@ -200,14 +204,47 @@ func (s *Sessions) Start(ctx context.Context, id string, mode models.Mode, pids 
 	return session, nil
 }
 
-func checkMode(mode models.Mode, pids []int64) error {
-	switch mode {
-	case models.ModeAll, models.ModeSpawn:
-		return nil
-	case models.ModePIDs:
+func checkMonitoring(what *models.Monitoring) error {
+	switch what.Mode {
+	case models.ModeSpawn:
+		return checkCommand(what.EntryPoint, what.Arguments)
+	case models.ModeAll, models.ModePIDs:
 	default:
-		return models.Errorf(models.CodeInvalid, "mode must be 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file), not %d", mode)
+		return models.Errorf(models.CodeInvalid, "mode must be 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file), not %d", what.Mode)
 	}
+	if what.EntryPoint != "" || len(what.Arguments) > 0 {
+		return models.Errorf(models.CodeInvalid, "entryPoint and arguments are for mode 3, which starts the uploaded file, not for mode %d", what.Mode)
+	}
+	if what.Mode == models.ModeAll {
+		return nil
+	}
+	return checkPIDs(what.PIDs)
+}
+
+// Limits of a command, which Linux has too: of what it takes as a path, and of all
+// arguments together.
+const (
+	maxEntryPointLen = 4096
+	maxArgumentsLen  = 128 << 10
+)
+
+func checkCommand(entryPoint string, arguments []string) error {
+	length := 0
+	for _, argument := range arguments {
+		length += len(argument) + 1
+	}
+	switch {
+	case len(entryPoint) > maxEntryPointLen:
+		return models.Errorf(models.CodeInvalid, "entryPoint has %d bytes; at most %d are taken", len(entryPoint), maxEntryPointLen)
+	case length > maxArgumentsLen:
+		return models.Errorf(models.CodeInvalid, "arguments have %d bytes together; at most %d are taken", length, maxArgumentsLen)
+	case strings.ContainsRune(entryPoint, 0) || slices.ContainsFunc(arguments, func(argument string) bool { return strings.ContainsRune(argument, 0) }):
+		return models.Errorf(models.CodeInvalid, "entryPoint and arguments must have no NUL character")
+	}
+	return nil
+}
+
+func checkPIDs(pids []int64) error {
 	switch {
 	case len(pids) == 0:
 		return models.Errorf(models.CodeInvalid, "processes is missing: mode 2 takes the pids of the processes to monitor")

@@ -2253,6 +2253,10 @@ export interface components {
             mode: components["schemas"]["Mode"];
             /** @description The pids, for mode 2. */
             processes?: number[] | null;
+            /** @description For mode 3, of an archive: the path of what is run; without it the archive must have one file that can be. For agents that know it, as OS-Pulse's for Linux. */
+            entryPoint?: string;
+            /** @description For mode 3: what the program is given, at most 128 KB together. For agents that know it. */
+            arguments?: string[] | null;
         };
         /**
          * @description How the session is after a start or a stop.

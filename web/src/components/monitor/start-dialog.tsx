@@ -7,6 +7,8 @@ import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
+import { Field, Input } from "@/components/ui/field";
+import { splitWords } from "@/lib/words";
 import { ProcessPicker } from "./process-picker";
 
 type Mode = 1 | 2 | 3;
@@ -30,13 +32,22 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const hasFile = session.file_sha256 !== null;
   const [mode, setMode] = useState<Mode>(() => firstMode(session));
   const [pids, setPIDs] = useState<ReadonlySet<number>>(() => new Set(session.chosen_pids));
+  const [commandLine, setCommandLine] = useState("");
+  const [entryPoint, setEntryPoint] = useState("");
+  const words = splitWords(commandLine);
   const { health } = useConnection();
   const queries = useQueryClient();
   const start = useMutation({
     mutationFn: () =>
       call(
         api.POST("/api/start-monitor", {
-          body: { sessionId: session.id, mode, ...(mode === 2 && { processes: [...pids] }) },
+          body: {
+            sessionId: session.id,
+            mode,
+            ...(mode === 2 && { processes: [...pids] }),
+            ...(mode === 3 && words && words.length > 0 && { arguments: words }),
+            ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
+          },
         }),
       ),
     onSuccess: () => {
@@ -56,7 +67,9 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           <Button onClick={onClose}>Cancel</Button>
           <Button
             look="primary"
-            disabled={start.isPending || (mode === 2 && pids.size === 0)}
+            disabled={
+              start.isPending || (mode === 2 && pids.size === 0) || (mode === 3 && words === undefined)
+            }
             onClick={() => start.mutate()}
           >
             <Play size={14} aria-hidden />
@@ -105,6 +118,35 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
             </label>
           ))}
         </div>
+        {mode === 3 && isArchive(session.file_name) && (
+          <Field
+            label="What to run in the archive"
+            hint="Its path there. It may be left out if only one file can be run."
+          >
+            <Input
+              value={entryPoint}
+              placeholder="bin/setup.sh"
+              onChange={(event) => setEntryPoint(event.target.value)}
+            />
+          </Field>
+        )}
+        {mode === 3 && (
+          <Field
+            label="Arguments"
+            hint={
+              words === undefined
+                ? "A quote is not closed."
+                : "As for a shell, with quotes; nothing is expanded."
+            }
+          >
+            <Input
+              value={commandLine}
+              aria-invalid={words === undefined}
+              onChange={(event) => setCommandLine(event.target.value)}
+              className="font-mono"
+            />
+          </Field>
+        )}
         {mode === 2 && <ProcessPicker sessionId={session.id} chosen={pids} onChange={setPIDs} />}
         {start.isError && (
           <p role="alert" className="break-words text-bad">
@@ -114,6 +156,11 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
       </div>
     </Dialog>
   );
+}
+
+/** Whether the name is that of an archive which our agent takes apart. */
+function isArchive(fileName: string): boolean {
+  return /\.(zip|tar|tgz|tbz2?|tar\.(gz|bz2))$/i.test(fileName);
 }
 
 /** The mode of the last start, else the file if there is one. */
