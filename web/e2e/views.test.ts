@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { PostedEvent } from "./harness";
 import { countText, filterField, openView, rows, runFilter, views } from "./pages";
 import { storyEvents } from "./story";
-import { expect, test } from "./test";
+import { expect, telephone, test } from "./test";
 
 const began = new Date("2026-11-20T10:00:00Z");
 const story = storyEvents(began);
@@ -134,6 +134,14 @@ test("a value of a row becomes a filter", async ({ page }) => {
   await page.getByRole("menuitem", { name: "Filter for it" }).click();
   await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toMatch(/process.*invoice\.sh/);
   await page.getByText(/events selected/).waitFor();
+});
+
+test("on a telephone a touch anywhere opens the event", async ({ openWindow }) => {
+  const { context } = await openWindow({ viewport: telephone, hasTouch: true });
+  const page = await context.newPage();
+  const found = await openView(page, session, "events", "?filter=operation%20%3D%20ReadFile");
+  await found.getByText("ReadFile").first().tap();
+  await page.getByRole("complementary", { name: /^Event \d+$/ }).waitFor();
 });
 
 test("a chosen process filters every view", async ({ page }) => {

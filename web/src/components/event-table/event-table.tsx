@@ -75,7 +75,8 @@ export function EventTable(props: EventTableProps) {
     if (Number.isNaN(index)) return;
     const column = target.closest<HTMLElement>("[data-column]")?.dataset.column as ColumnId | undefined;
     cursor.set(index, column);
-    if (column && (isContext || isValue(target, column))) {
+    // On a telephone there is little beside the values: a touch opens the event, a long one asks.
+    if (column && (isContext || (!isNarrow && isValue(target, column)))) {
       event.preventDefault();
       ask(index, column, { x: event.clientX, y: event.clientY });
     } else if (!isContext && !hasSelection()) {
