@@ -96,7 +96,7 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
           await heading.waitFor();
           return true;
         }
-        await uploads.getByText(/being imported or deleted/).waitFor();
+        await uploads.getByText(/is here already, or is just being deleted/).waitFor();
         await uploads.getByRole("button", { name: "Dismiss" }).click();
         return false;
       },
@@ -106,12 +106,29 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
   await page.getByText(`${story.length} of ${story.length} events`).waitFor();
   await rows(page, "events").first().waitFor();
 
+  // A second time it is a copy, if that is wanted.
+  const first = new URL(page.url()).pathname;
+  await page.getByRole("link", { name: "All sessions" }).click();
+  const choosing = page.waitForEvent("filechooser");
+  await page.getByRole("button", { name: "Import" }).click();
+  await (await choosing).setFiles({ name: "again.zip", mimeType: "application/zip", buffer: bundle });
+  await uploads.getByRole("button", { name: "Import as a copy" }).click();
+  await heading.waitFor();
+  expect(new URL(page.url()).pathname).not.toBe(first);
+  const { sessions } = await backend.get<{ sessions: { id: string; name: string; event_count: number }[] }>(
+    "/api/sessions?q=invoice+case",
+  );
+  expect(sessions.map(({ event_count }) => event_count)).toEqual([story.length, story.length]);
+
   await page.goto("/");
   const search = page.getByRole("searchbox", { name: "Search sessions" });
   const table = page.getByRole("table", { name: "Sessions" });
   await search.fill("invoice ca");
-  await expect.poll(() => table.getByRole("row").count()).toBe(2);
-  await table.getByRole("row", { name: /The invoice case.*urgent.*mail/ }).waitFor();
+  await expect.poll(() => table.getByRole("row").count()).toBe(3);
+  await table
+    .getByRole("row", { name: /The invoice case.*urgent.*mail/ })
+    .first()
+    .waitFor();
   await search.fill("no such thing");
   await page.getByText("No session is like that").waitFor();
 });

@@ -15,9 +15,9 @@ export function uploadTarget(file: File, options: Options): Promise<CreatedSessi
   return send("/api/create-session", file, options);
 }
 
-/** Uploads the bundle of a session that was exported. */
-export function importBundle(file: File, options: Options): Promise<Session> {
-  return send("/api/sessions/import", file, options);
+/** Uploads the bundle of a session that was exported; as a copy, it gets an ID of its own. */
+export function importBundle(file: File, asCopy: boolean, options: Options): Promise<Session> {
+  return send(`/api/sessions/import${asCopy ? "?new_id=true" : ""}`, file, options);
 }
 
 /** Sends a form with the file. fetch does not tell of progress, so this is the older way. */

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useCallback, useContext, useMemo, useRef, useState } from "react";
 import { useLocation } from "wouter";
-import { messageOf } from "@/api/client";
+import { ApiError, messageOf } from "@/api/client";
 import { importBundle, uploadTarget } from "@/api/upload";
 
 /** A file on its way, or what became of it. */
@@ -9,7 +9,8 @@ export interface Upload {
   id: number;
   name: string;
   sizeBytes: number;
-  kind: "target" | "bundle";
+  /** A copy is a bundle whose session is here already. */
+  kind: "target" | "bundle" | "copy";
   state: "sending" | "done" | "failed";
   /** How much is sent, from 0 to 1; at 1 the backend stores it and hands it to the agent. */
   progress: number;
@@ -18,6 +19,8 @@ export interface Upload {
   /** What the backend warns of, such as that the agent is away. */
   warning?: string;
   error?: string;
+  /** Imports the bundle all the same, where what stands against it is that its session is here already. */
+  importCopy?: () => void;
 }
 
 interface Uploads {
@@ -44,8 +47,13 @@ export function UploadProvider({ children }: { children: ReactNode }) {
   const queries = useQueryClient();
   const [, navigate] = useLocation();
 
+  const dismiss = useCallback((id: number) => {
+    running.current.get(id)?.abort();
+    setList((now) => now.filter((upload) => upload.id !== id));
+  }, []);
+
   const send = useCallback(
-    (files: readonly File[], kind: Upload["kind"]) => {
+    function send(files: readonly File[], kind: Upload["kind"]) {
       const change = (id: number, part: Partial<Upload>) =>
         setList((now) => now.map((upload) => (upload.id === id ? { ...upload, ...part } : upload)));
       const one = async (id: number, file: File) => {
@@ -56,7 +64,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
           const done =
             kind === "target"
               ? await uploadTarget(file, options)
-              : await importBundle(file, options).then((session) => ({
+              : await importBundle(file, kind === "copy", options).then((session) => ({
                   sessionId: session.id,
                   sha256: session.file_sha256 ?? undefined,
                   warning: undefined,
@@ -72,7 +80,17 @@ export function UploadProvider({ children }: { children: ReactNode }) {
           if (files.length === 1) navigate(`/sessions/${encodeURIComponent(done.sessionId)}`);
         } catch (error) {
           if (ending.signal.aborted) return;
-          change(id, { state: "failed", error: messageOf(error) });
+          const isHere = kind === "bundle" && error instanceof ApiError && error.code === "conflict";
+          change(id, {
+            state: "failed",
+            error: isHere ? "Its session is here already, or is just being deleted." : messageOf(error),
+            importCopy: isHere
+              ? () => {
+                  dismiss(id);
+                  send([file], "copy");
+                }
+              : undefined,
+          });
         } finally {
           running.current.delete(id);
         }
@@ -94,13 +112,8 @@ export function UploadProvider({ children }: { children: ReactNode }) {
       // One after the other: side by side they would only share the same line.
       void added.reduce((before, { id, file }) => before.then(() => one(id, file)), Promise.resolve());
     },
-    [queries, navigate],
+    [queries, navigate, dismiss],
   );
-
-  const dismiss = useCallback((id: number) => {
-    running.current.get(id)?.abort();
-    setList((now) => now.filter((upload) => upload.id !== id));
-  }, []);
 
   const value = useMemo(() => ({ list, send, dismiss }), [list, send, dismiss]);
   return <Context value={value}>{children}</Context>;

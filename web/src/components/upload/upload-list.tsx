@@ -87,6 +87,11 @@ function Card({ upload, dismiss }: { upload: Upload; dismiss: () => void }) {
         </p>
       )}
       {upload.error && <p className="mt-1 text-xs break-words text-bad">{upload.error}</p>}
+      {upload.importCopy && (
+        <Button size="small" className="mt-2" onClick={upload.importCopy}>
+          Import as a copy
+        </Button>
+      )}
     </article>
   );
 }
