@@ -84,14 +84,14 @@ export async function watchLive(
   await recordFrames(page);
   const began = Date.now();
   const heap = { first: await heapMB(devtools), last: 0 };
-  const first = await residentMB(pid);
+  const first = await privateMB(pid);
   const process = { first, most: first, last: first };
   const all: Frames[] = [];
   await takeFrames(page); // the collection of garbage above is ours
   while (Date.now() - began < minutes * 60_000) {
     await pause(Math.min(5000, minutes * 60_000));
     all.push(await takeFrames(page));
-    process.last = await residentMB(pid);
+    process.last = await privateMB(pid);
     process.most = Math.max(process.most, process.last);
   }
   const seconds = (Date.now() - began) / 1000;
@@ -195,9 +195,11 @@ async function rendererPID(browser: Browser): Promise<number> {
   return renderers[0]?.id ?? 0;
 }
 
-async function residentMB(pid: number): Promise<number> {
+/** The memory that is the process's alone, as Chromium's task manager counts it: without the program itself. */
+async function privateMB(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+  const kB = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);
+  return (kB("RssAnon") + kB("VmSwap")) / 1024;
 }
 
 export async function startBackend(programs: Programs): Promise<Backend> {
