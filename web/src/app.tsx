@@ -1,20 +1,26 @@
-import { lazy, Suspense } from "react";
+import { useEffect } from "react";
 import { Link, Route, Switch } from "wouter";
 import { useConnectionWatch } from "./api/health";
 import { AppHeader } from "./components/app-header";
 import { CatchErrors } from "./components/catch-errors";
 import { ConnectionBanner } from "./components/connection-banner";
+import { defer } from "./components/defer";
 import { ShortcutSheet } from "./components/shortcut-sheet";
-import { EmptyState, LoadingState } from "./components/ui/state";
+import { EmptyState } from "./components/ui/state";
 import { DropZone } from "./components/upload/drop-zone";
 import { UploadList } from "./components/upload/upload-list";
 import { UploadProvider } from "./hooks/uploads";
 import { SessionsPage } from "./pages/sessions-page";
 
-const SessionPage = lazy(() => import("./pages/session-page"));
+const SessionPage = defer(() => import("./pages/session-page"));
 
 export function App() {
   useConnectionWatch();
+  useEffect(() => {
+    // What is most likely to be opened next, once there is nothing else to do.
+    const timer = setTimeout(() => void SessionPage.load().catch(() => {}), 500);
+    return () => clearTimeout(timer);
+  }, []);
   return (
     <UploadProvider>
       <div className="flex h-full min-w-0 flex-col">
@@ -28,23 +34,21 @@ export function App() {
         <ConnectionBanner />
         <main id="main" className="flex min-h-0 flex-1 flex-col">
           <CatchErrors>
-            <Suspense fallback={<LoadingState />}>
-              <Switch>
-                <Route path="/">
-                  <SessionsPage />
-                </Route>
-                <Route path="/sessions/:sessionId/:view?">
-                  {(params) => <SessionPage key={params.sessionId} {...params} />}
-                </Route>
-                <Route>
-                  <EmptyState title="There is no such page">
-                    <Link href="/" className="text-accent underline">
-                      Go to the sessions
-                    </Link>
-                  </EmptyState>
-                </Route>
-              </Switch>
-            </Suspense>
+            <Switch>
+              <Route path="/">
+                <SessionsPage />
+              </Route>
+              <Route path="/sessions/:sessionId/:view?">
+                {(params) => <SessionPage key={params.sessionId} {...params} />}
+              </Route>
+              <Route>
+                <EmptyState title="There is no such page">
+                  <Link href="/" className="text-accent underline">
+                    Go to the sessions
+                  </Link>
+                </EmptyState>
+              </Route>
+            </Switch>
           </CatchErrors>
         </main>
         <ShortcutSheet />

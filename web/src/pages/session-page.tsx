@@ -1,7 +1,8 @@
-import { lazy, Suspense, useEffect } from "react";
+import { useEffect } from "react";
 import { Link, Redirect } from "wouter";
 import { useSession } from "@/api/queries";
 import { CatchErrors } from "@/components/catch-errors";
+import { defer } from "@/components/defer";
 import { FilterBar } from "@/components/filter-bar/filter-bar";
 import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
@@ -10,25 +11,18 @@ import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream"
 import { useView } from "@/lib/view";
 import { type ViewName, ViewTabs, viewNames } from "./session/view-tabs";
 
-const loaders = {
-  events: () => import("./session/events-view"),
-  processes: () => import("./session/processes-view"),
-  files: () => import("./session/files-view"),
-  http: () => import("./session/http-view"),
-  network: () => import("./session/network-view"),
-};
-const views: Record<ViewName, React.LazyExoticComponent<() => React.ReactNode>> = {
-  events: lazy(loaders.events),
-  processes: lazy(loaders.processes),
-  files: lazy(loaders.files),
-  http: lazy(loaders.http),
-  network: lazy(loaders.network),
-};
+const views = {
+  events: defer(() => import("./session/events-view")),
+  processes: defer(() => import("./session/processes-view")),
+  files: defer(() => import("./session/files-view")),
+  http: defer(() => import("./session/http-view")),
+  network: defer(() => import("./session/network-view")),
+} satisfies Record<ViewName, unknown>;
 
 /** Views that show the details of what is open in their own way. */
 const ownDetail: ReadonlySet<ViewName> = new Set(["http"]);
 
-const EventDetail = lazy(() => import("@/components/event-detail/event-detail"));
+const EventDetail = defer(() => import("@/components/event-detail/event-detail"));
 
 /** One session: what it is, its timeline, and a view of its events. */
 export default function SessionPage({ sessionId, view = "events" }: { sessionId: string; view?: string }) {
@@ -48,7 +42,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
   const View = views[view];
   useEffect(() => {
     // While the session is asked for.
-    void loaders[view]();
+    void views[view].load().catch(() => {}); // told where it is drawn
   }, [view]);
   if (deleted) {
     return (
@@ -75,16 +69,12 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
       <div className="flex min-h-0 flex-1">
         <section aria-label={view} className="flex min-w-0 flex-1 flex-col">
           <CatchErrors key={view}>
-            <Suspense fallback={<LoadingState />}>
-              <View />
-            </Suspense>
+            <View />
           </CatchErrors>
         </section>
         {shown.seq !== undefined && !ownDetail.has(view) && (
           <CatchErrors>
-            <Suspense fallback={<LoadingState />}>
-              <EventDetail sessionId={sessionId} seq={shown.seq} />
-            </Suspense>
+            <EventDetail sessionId={sessionId} seq={shown.seq} />
           </CatchErrors>
         )}
       </div>
