@@ -23,8 +23,8 @@ export async function recordFrames(page: Page): Promise<void> {
     const recorder = { deltas: [] as number[], tasks: [] as number[] };
     (globalThis as unknown as Recorder).ospulseFrames = recorder;
     let last = performance.now();
-    const tick = () => {
-      const now = performance.now();
+    // The time of the frame, not that at which the callback had its turn.
+    const tick = (now: number) => {
       recorder.deltas.push(now - last);
       last = now;
       requestAnimationFrame(tick);
