@@ -7,7 +7,7 @@ const pageSize = 200;
 const growBy = 500;
 const ahead = 300; // rows loaded before they come into sight
 const near = 3000; // farther from what is there, a new place is sought
-const maxRows = 40_000;
+const maxRows = 10_000;
 const seekMillis = 60; // while the scroll bar is dragged, not every place on the way is asked for
 const retryMillis = 2000;
 

@@ -3,7 +3,7 @@ import type { EventFeed, FeedRow, LoadPage } from "./event-feed";
 import { FeedStore, isAbort } from "./feed-store";
 
 const pageSize = 200;
-const maxPages = 200; // 40,000 rows
+const maxPages = 50; // 10,000 rows
 const maxRequests = 3;
 const ahead = 60; // rows loaded before they come into sight
 const pumpMillis = 50; // while the scroll bar is dragged, not every place on the way is asked for
