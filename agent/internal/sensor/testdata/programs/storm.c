@@ -2,11 +2,13 @@
  * What the tests of the sensors run: very many processes that end at once. Two
  * threads make argv[1] of them each. Of ten, five only end; one forks before it
  * ends; one forks, and its child runs an image; one is made by vfork; two run an
- * image. The exit code of each is its number modulo 7.
+ * image. The exit code of each is its number modulo 7. It ends when all of them have,
+ * those too whose parent did not wait.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,8 +53,11 @@ int main(int argc, char **argv)
 	arguments = argv;
 	if (argc < 2)
 		return 7; /* run as an image */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pthread_create(&other, NULL, many, NULL);
 	many(NULL);
 	pthread_join(other, NULL);
+	while (wait(NULL) > 0)
+		;
 	return 0;
 }
