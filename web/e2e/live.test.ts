@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import type { Locator } from "playwright-core";
 import { onTestFinished } from "vitest";
 import { openView, rows, runFilter, viewPath, views } from "./pages";
 import { expect, test } from "./test";
@@ -30,6 +31,17 @@ interface Detail {
   state: string;
   event_count: number;
   completeness: { complete: boolean };
+}
+
+/** Waits until a scroller stands still: a browser moves what a wheel asks for in many steps. */
+async function scrolledOut(scroller: Locator): Promise<void> {
+  await scroller.evaluate(async (element) => {
+    let still = 0;
+    for (let before = -1; still < 10; before = element.scrollTop) {
+      still = element.scrollTop === before ? still + 1 : 0;
+      await new Promise(requestAnimationFrame);
+    }
+  });
 }
 
 test("an uploaded file is started, watched and stopped", async ({ page, backend }) => {
@@ -68,6 +80,7 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
   await page.mouse.wheel(0, -300);
   const fresh = page.getByRole("button", { name: /^[\d,]+ new$/ });
   await fresh.waitFor();
+  await scrolledOut(grid);
   const firstRow = await rows(page, "events").first().getAttribute("aria-rowindex");
   const before = await total();
   await expect.poll(total).toBeGreaterThan(before);
