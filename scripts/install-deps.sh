@@ -9,6 +9,8 @@
 # asks no password. Elsewhere, or without those rights, it says what to install.
 # Where nothing is missing it does nothing. Exit code 1: something is missing.
 #
+# With the argument run it is about what running needs, not testing: bubblewrap.
+#
 # A Node.js that is older than the dashboard's build needs is left alone: a newer
 # one is put beside it, into web/.node, where the Makefile finds it.
 set -eu
@@ -38,6 +40,10 @@ has_new_node() {
 }
 
 missing() {
+	if [ "$purpose" = run ]; then
+		has bwrap || echo bubblewrap
+		return
+	fi
 	has gcc || echo gcc
 	if has apt-get; then
 		has_libc_headers || echo libc6-dev
@@ -69,7 +75,7 @@ install_packages() { # package...
 		as_root='sudo -n'
 	fi
 	if ! has apt-get || { [ -n "$as_root" ] && ! $as_root true 2>/dev/null; }; then
-		echo "install-deps: the tests need these, please install them: $*" >&2
+		echo "install-deps: to $purpose needs these, please install them: $*" >&2
 		case " $* " in
 		*' postgresql '*) echo "install-deps: postgresql is the server, 13 or newer, with its initdb and postgres on PATH" >&2 ;;
 		esac
@@ -86,7 +92,7 @@ install_packages() { # package...
 	# neither is wanted; a choice that was already made here is left alone.
 	policy=/usr/sbin/policy-rc.d
 	cluster=/etc/postgresql-common/createcluster.conf
-	if ! has_postgres && [ ! -e "$cluster" ]; then
+	if [ "$purpose" = test ] && ! has_postgres && [ ! -e "$cluster" ]; then
 		$as_root mkdir -p "${cluster%/*}"
 		echo 'create_main_cluster = false' | $as_root tee "$cluster" >/dev/null
 	fi
@@ -124,8 +130,9 @@ install_node() {
 	fi
 }
 
+purpose=${1:-test}
 PATH=$PWD/web/.node/node_modules/.bin:$PATH
 packages=$(missing | tr '\n' ' ')
 # shellcheck disable=SC2086 # one word per package
 [ -z "$packages" ] || install_packages $packages
-has_new_node || install_node
+[ "$purpose" = run ] || has_new_node || install_node

@@ -15,6 +15,9 @@ if [ "$(uname -s)" != Linux ] || [ "${AGENT:-yes}" = no ]; then
 	exec $GO run main.go
 fi
 
+# Without bubblewrap all goes but running samples; the agent says so too.
+scripts/install-deps.sh run || true
+
 built=$(mktemp -d)
 backend= agent= status=0
 finish() {

@@ -18,7 +18,8 @@ export interface Programs {
 export async function buildPrograms(): Promise<{ programs: Programs; remove: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "ospulse-web-"));
   const programs = { backend: join(folder, "ospulse-backend"), agent: join(folder, "ospulse-agent") };
-  await run("npm", ["run", "build"], { cwd: web });
+  // As it is shipped, not as Vitest, which says that this is a test, would have it.
+  await run("npm", ["run", "build"], { cwd: web, env: { ...process.env, NODE_ENV: "production" } });
   // As the releases are, but for stripping: that would compile everything once more.
   const env = { ...process.env, CGO_ENABLED: "0" };
   const go = (out: string, what: string) =>
