@@ -343,11 +343,15 @@ func TestCommandLinesAreCut(t *testing.T) {
 		cmd := exec.Command("/bin/cat")
 		cmd.Args = append(cmd.Args[:1], "-")
 		cmd.Args = append(cmd.Args, args...)
-		in, err := cmd.StdinPipe()
-		if err != nil {
+		in, err1 := cmd.StdinPipe()
+		out, err2 := cmd.StdoutPipe()
+		if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
+		// It runs once it answers; within execve a process has no command line.
+		_, err1 = io.WriteString(in, "x")
+		_, err2 = io.ReadFull(out, make([]byte, 1))
+		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
 		if line := commandLine(cmd.Process.Pid); len(line) > maxCommandLine || len(line) < 900 || !utf8.ValidString(line) || !strings.HasPrefix(line, "/bin/cat - ") {
