@@ -35,14 +35,18 @@ func idle(t *testing.T, name string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { in.Close(); _ = cmd.Wait() }) // a test may have ended it
+	// It runs once it answers; within execve a process has no arguments.
+	_, err1 = io.WriteString(in, "x")
+	_, err2 = io.ReadFull(out, make([]byte, 1))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
 	return cmd
 }
 
