@@ -675,7 +675,8 @@ time.sleep(100)
 		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}
-		if r := p.Result(); !slices.Contains(r.Limits, "memory") || most > 320<<20 {
+		// What nine processes share of Python counts nine times in what they use.
+		if r := p.Result(); !slices.Contains(r.Limits, "memory") || most > 256<<20+9*(16<<20) {
 			t.Errorf("%s %v; it used %d MB", r.Reason, r.Limits, most>>20)
 		}
 	})
