@@ -15,17 +15,3 @@ export function bytesFromBase64(text: string): Uint8Array | undefined {
     return undefined;
   }
 }
-
-/** The place of a run of bytes at or after from; -1 if there is none. */
-export function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from = 0): number {
-  if (wanted.length === 0) return -1;
-  outer: for (
-    let i = bytes.indexOf(wanted[0] as number, from);
-    i >= 0;
-    i = bytes.indexOf(wanted[0] as number, i + 1)
-  ) {
-    for (let j = 1; j < wanted.length; j++) if (bytes[i + j] !== wanted[j]) continue outer;
-    return i;
-  }
-  return -1;
-}
