@@ -52,8 +52,7 @@ function inspect(page: Page): Promise<string[]> {
         if (attribute.name.startsWith("on")) found.push(`<${name} ${attribute.name}>`);
         if (addresses.includes(attribute.name) && !element.closest("head") && !own.test(attribute.value))
           found.push(`<${name} ${attribute.name}=${attribute.value.slice(0, 100)}>`);
-        // The value of an option is not shown: what is shown is its text.
-        if (hides.test(attribute.value) && name !== "option")
+        if (hides.test(attribute.value))
           found.push(
             `hidden in <${name} ${attribute.name}=${JSON.stringify(attribute.value.slice(0, 100))}>`,
           );
