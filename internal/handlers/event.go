@@ -144,7 +144,8 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	if err != nil {
 		return models.Receipt{}, err
 	}
-	events, faults, err := decode(body, time.Now())
+	now := time.Now()
+	events, faults, err := decode(body, now)
 	switch {
 	case err != nil:
 		return models.Receipt{}, err
@@ -157,7 +158,7 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	for i := range events {
 		events[i].RequestHint = hint
 	}
-	batch := models.Batch{Events: events, Faults: faults, Key: key}
+	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now, AgentID: models.DefaultAgentID}
 	if key != "" {
 		batch.Digest = digest(c.Path(), hint, body)
 	}

@@ -15,6 +15,12 @@ type Batch struct {
 	// whether it is the same request.
 	Key    string
 	Digest string
+
+	// ReceivedAt is when the request came in, and AgentID the agent that sent it.
+	// Both decide the session of an event that names none, however late the event
+	// is stored and whichever backend stores it.
+	ReceivedAt time.Time
+	AgentID    string
 }
 
 // Group is batches that are stored in one transaction.
