@@ -2,7 +2,8 @@ package models
 
 import "time"
 
-// DefaultAgentID is the agent at AGENT_SERVICE_URL.
+// DefaultAgentID is the first agent that an operator configured: the one at
+// AGENT_SERVICE_URL of every backend that names no other.
 const DefaultAgentID = "default"
 
 // MaxAgents is how many agents are kept.
@@ -27,12 +28,18 @@ type Agent struct {
 	Status     AgentStatus `gorm:"type:varchar(16);not null;default:unknown"`
 	LastError  string      `gorm:"column:last_error;type:text;not null;default:''"` // why it is down
 	LastSeenAt *time.Time  `gorm:"column:last_seen_at"`                             // the last answer or heartbeat
-	CreatedAt  time.Time   `gorm:"autoCreateTime"`
-	UpdatedAt  time.Time   `gorm:"autoUpdateTime"`
+	// ServiceURL is the AGENT_SERVICE_URL of the backends that have this agent as
+	// their own. Only an operator sets it, and backends call no other URL. It is ""
+	// for an agent that is known by its heartbeats only.
+	ServiceURL string `gorm:"column:service_url;type:text;not null;default:''"`
+
+	CreatedAt time.Time `gorm:"autoCreateTime"`
+	UpdatedAt time.Time `gorm:"autoUpdateTime"`
 
 	// What it says of itself, in its heartbeats; an agent that sends none leaves it
 	// empty.
-	HeartbeatAt  *time.Time    `gorm:"column:heartbeat_at"` // the last one
+	HeartbeatAt  *time.Time    `gorm:"column:heartbeat_at"`                  // the last one
+	Address      string        `gorm:"type:varchar(64);not null;default:''"` // the IP address that it came from
 	Version      string        `gorm:"type:text;not null;default:''"`
 	Platform     string        `gorm:"type:text;not null;default:''"`
 	Arch         string        `gorm:"type:text;not null;default:''"`

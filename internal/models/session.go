@@ -52,7 +52,12 @@ type Session struct {
 	MonitoringStarted *time.Time `gorm:"column:monitoring_started"` // the latest start
 	MonitoringEnded   *time.Time `gorm:"column:monitoring_ended"`   // nil while active
 	IsActive          bool       `gorm:"column:is_active;not null;default:false"`
-	StartingSince     *time.Time `gorm:"column:starting_since"` // the agent was asked to start and has not answered; its first events may be faster
+	StartingSince     *time.Time `gorm:"column:starting_since"`                       // the agent was asked to start and has not answered; its first events may be faster
+	StartedAfterSeq   int64      `gorm:"column:started_after_seq;not null;default:0"` // EventCount when the agent was asked to start: later events may tell of this start's end
+	MonitoringPID     *int64     `gorm:"column:monitoring_pid"`                       // what the agent started or attached to; nil when it did not tell
+	End               SessionEnd `gorm:"embedded;embeddedPrefix:end_"`                // how the latest monitoring ended; zero while active
+	UnlistedSince     *time.Time `gorm:"column:unlisted_since"`                       // the first heartbeat of its agent that did not list the session, while active
+	AgentSilentSince  *time.Time `gorm:"column:agent_silent_since"`                   // the agent was heard of last, if that is too long ago, while active
 
 	AgentID       *string `gorm:"column:agent_id;type:varchar(255);index:idx_sessions_agent"`
 	AgentFileName string  `gorm:"column:agent_file_name;type:text;not null;default:''"` // the agent's name for the file; empty until it is delivered
@@ -92,6 +97,30 @@ func (s *Session) State() State {
 	}
 }
 
+// EndReason is why a session ended.
+type EndReason string
+
+// The reasons for which a session ends. One that ended before reasons were kept has
+// none.
+const (
+	EndExited    EndReason = "exited"     // its program ended by itself
+	EndSignal    EndReason = "signal"     // a signal ended its program
+	EndTimeout   EndReason = "timeout"    // its program ran for as long as the agent lets it
+	EndStopped   EndReason = "stopped"    // a user stopped it
+	EndAgentLost EndReason = "agent_lost" // its agent no longer works for it
+)
+
+// OfProgram reports whether the program ended, not only the monitoring.
+func (r EndReason) OfProgram() bool { return r == EndExited || r == EndSignal || r == EndTimeout }
+
+// SessionEnd is how a session ended; MonitoringEnded says when.
+type SessionEnd struct {
+	Reason   EndReason `gorm:"type:varchar(16);not null;default:''"`
+	ExitCode *int64    // of the program; nil when it has none, or nobody knows it
+	Signal   *int64    // that ended the program
+	Text     string    `gorm:"type:text;not null;default:''"` // for people
+}
+
 // SessionFilter selects sessions; what is zero selects all. A part of a text is
 // found whether it has A to Z or a to z.
 type SessionFilter struct {
@@ -117,6 +146,12 @@ type SessionChange struct {
 	Name  *string
 	Notes *string
 	Tags  *[]string
+}
+
+// Ended makes an active session one that ended.
+func (s *Session) Ended(at time.Time, end SessionEnd) {
+	s.IsActive, s.MonitoringEnded, s.End = false, &at, end
+	s.UnlistedSince, s.AgentSilentSince = nil, nil
 }
 
 // Delivered reports whether the agent has the target file.

@@ -69,14 +69,14 @@ type Sessions struct {
 	files    FileStore
 	agent    Agent
 	started  StartListener
+	working  *Operations
 	clock    Clock
 	log      *slog.Logger
-	locks    keyedLock // one start, stop or delivery at a time for each session
 }
 
 // NewSessions gives the service over its repositories and the default agent.
-func NewSessions(sessions SessionRepository, files FileStore, agent Agent, started StartListener, clock Clock, log *slog.Logger) *Sessions {
-	return &Sessions{sessions: sessions, files: files, agent: agent, started: started, clock: clock, log: log}
+func NewSessions(sessions SessionRepository, files FileStore, agent Agent, started StartListener, working *Operations, clock Clock, log *slog.Logger) *Sessions {
+	return &Sessions{sessions, files, agent, started, working, clock, log}
 }
 
 // Create stores a file of at most maxBytes, makes a session for it and sends the
@@ -106,11 +106,11 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	if err := s.sessions.Create(ctx, session, file, upload.Place); err != nil {
 		return nil, nil, err
 	}
-	unlock, err := s.locks.lock(ctx, session.ID)
+	end, err := s.working.begin(ctx, session.ID, answerWithin)
 	if err != nil {
-		return nil, nil, err
+		return session, err, nil
 	}
-	defer unlock()
+	defer end()
 	delivered, err := s.deliver(ctx, session)
 	if err != nil {
 		return session, err, nil
@@ -156,11 +156,11 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 		return nil, err
 	}
 	begin := time.Now()
-	unlock, err := s.queue(ctx, id, startQueue)
+	end, err := s.working.begin(ctx, id, startQueue)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer end()
 	ctx = context.WithoutCancel(ctx) // the agent and the database must agree, whether or not anyone waits
 	session, err := s.sessions.Get(ctx, id)
 	switch {
@@ -180,28 +180,40 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	}
 	since := s.clock.now()
 	if _, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
-		session.StartingSince = &since
+		session.StartingSince, session.StartedAfterSeq = &since, session.EventCount
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	err = s.askToStart(ctx, begin, agentclient.StartRequest{
+	result, err := s.askToStart(ctx, begin, agentclient.StartRequest{
 		SessionID: id, FileName: session.AgentFileName, Mode: int(what.Mode), Processes: what.PIDs, EntryPoint: what.EntryPoint, Arguments: what.Arguments,
 	})
 	if err != nil {
-		return nil, s.notStarted(ctx, id, err)
+		return nil, s.notStarted(ctx, id, since, err)
 	}
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
+		if !sameTime(session.StartingSince, &since) {
+			return models.Errorf(models.CodeConflict, "session %s was started or stopped by another backend meanwhile", id)
+		}
 		session.IsActive, session.StartingSince, session.StopPending = true, nil, false
 		session.MonitoringStarted, session.MonitoringEnded = &since, nil
-		session.Mode, session.ChosenPIDs = what.Mode, what.PIDs
+		session.Mode, session.ChosenPIDs, session.MonitoringPID = what.Mode, what.PIDs, result.MonitoringPID
+		session.End, session.UnlistedSince, session.AgentSilentSince = models.SessionEnd{}, nil, nil
 		return nil
 	})
-	if err != nil {
+	switch {
+	case models.ErrorCode(err) == models.CodeConflict:
+		return nil, s.notStarted(ctx, id, since, err)
+	case err != nil:
 		return nil, errors.Join(err, s.agent.Stop(ctx, id)) // not half started: the agent stops again
 	}
 	s.started.Started(session)
 	return session, nil
+}
+
+// sameTime reports whether two times are the same, or both are missing.
+func sameTime(a, b *time.Time) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Equal(*b)
 }
 
 func checkMonitoring(what *models.Monitoring) error {
@@ -260,21 +272,23 @@ func checkPIDs(pids []int64) error {
 }
 
 // askToStart sends the start in what is left of the time that a caller waits.
-func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agentclient.StartRequest) error {
+func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agentclient.StartRequest) (agentclient.StartResult, error) {
 	if left := answerWithin - time.Since(begin); left > 0 { // else the upload took long, and the client's own limit holds
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
 	}
-	_, err := s.agent.Start(ctx, request)
-	return err
+	return s.agent.Start(ctx, request)
 }
 
 // notStarted undoes the beginning of a start that failed. An agent that did not
-// say no may have started all the same, and is told to stop as soon as it answers
-// again.
-func (s *Sessions) notStarted(ctx context.Context, id string, cause error) error {
+// refuse it may have started all the same, and is told to stop as soon as it answers
+// again: unless another start of the session has come between.
+func (s *Sessions) notStarted(ctx context.Context, id string, since time.Time, cause error) error {
 	_, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
+		if session.IsActive || session.StartingSince != nil && !session.StartingSince.Equal(since) {
+			return nil
+		}
 		session.StartingSince = nil
 		session.StopPending = session.StopPending || !refused(cause)
 		return nil
@@ -292,28 +306,16 @@ func refused(err error) bool {
 	return ok && e.Code == models.CodeAgentFailed && e.Err == nil
 }
 
-// queue waits until no other start or stop of the session is under way. When that
-// takes longer than patience, it is a conflict.
-func (s *Sessions) queue(ctx context.Context, id string, patience time.Duration) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	unlock, err = s.locks.lock(ctx, id)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = models.Wrap(err, models.CodeConflict, "session %s is being started or stopped at the moment: try again", id)
-	}
-	return unlock, err
-}
-
 // Stop ends the session. It is idempotent. If the agent cannot be told, the
 // session ends all the same: warning says so, and RetryStops tells the agent
 // later.
 func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session, warning, err error) {
 	deadline := time.Now().Add(answerWithin)
-	unlock, err := s.queue(ctx, id, answerWithin)
+	end, err := s.working.begin(ctx, id, answerWithin)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer unlock()
+	defer end()
 	ctx = context.WithoutCancel(ctx)
 	session, err = s.sessions.Get(ctx, id)
 	if err != nil || !session.IsActive && !session.StopPending {
@@ -322,10 +324,13 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	asking, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	warning = s.agent.Stop(asking, id)
+	started := session.MonitoringStarted
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
+		if !sameTime(session.MonitoringStarted, started) {
+			return nil // another backend has started it anew
+		}
 		if session.IsActive {
-			now := s.clock.now()
-			session.IsActive, session.MonitoringEnded = false, &now
+			session.Ended(s.clock.now(), models.SessionEnd{Reason: models.EndStopped, Text: "a user stopped it"})
 		}
 		session.StopPending = warning != nil
 		return nil
@@ -335,9 +340,8 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 
 // RetryStops tells the agent about sessions that ended while it was away, and
 // about those that were being started when a backend died: it may be monitoring
-// for them. One
-// that it refuses to stop does not keep it from hearing of the others; an agent
-// that does not answer is left in peace until the next call.
+// for them. One that it refuses to stop does not keep it from hearing of the others;
+// an agent that does not answer is left in peace until the next call.
 func (s *Sessions) RetryStops(ctx context.Context) error {
 	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-startGrace))
 	if err != nil {
@@ -354,12 +358,19 @@ func (s *Sessions) RetryStops(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// retryQueue is how long a stop that is pending waits for another operation on its
+// session, which may make it unnecessary; later it is tried again.
+const retryQueue = 100 * time.Millisecond
+
 func (s *Sessions) retryStop(ctx context.Context, id string) error {
-	unlock, err := s.locks.lock(ctx, id)
+	end, err := s.working.begin(ctx, id, retryQueue)
+	if models.ErrorCode(err) == models.CodeConflict {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer end()
 	pending, err := s.sessions.IsStopPending(ctx, id) // anew: it may have been started meanwhile
 	if err != nil || !pending {
 		return err
