@@ -371,7 +371,10 @@ func TestHealth(t *testing.T) {
 		if got := fmt.Sprint(get(t, b, "/healthz", 200)); got != "map[status:ok]" {
 			t.Error("/healthz says", got)
 		}
-		if got := fmt.Sprint(get(t, b, "/readyz", 200)); got != "map[checks:map[database:ok disk:ok migrations:ok spool:ok] status:ok]" {
+		ready := get(t, b, "/readyz", 200)
+		checks, _ := ready["checks"].(map[string]any)
+		delete(checks, "durability") // depends on this machine: see durability_test.go
+		if got := fmt.Sprint(checks); ready["status"] != "ok" || got != "map[database:ok disk:ok migrations:ok spool:ok]" {
 			t.Error("/readyz says", got)
 		}
 		database := "sqlite"

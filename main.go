@@ -127,6 +127,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	defer spooled.Close()
 	db, err := database.Open(ctx, database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
+		Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
 	})
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
@@ -187,11 +188,11 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, cfg.AgentURL, time.Now),
-		Archive: archive, Summaries: service.NewSummaries(events), Processes: processes, Analyst: analysis,
+		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
 		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
 	}, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Agent: agentWatch.Get, Log: log,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
@@ -208,6 +209,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { hub.Run(beside) })
+	running.Go(func() { db.WatchDurability(beside, log) })
 	running.Go(func() { agentWatch.Run(beside) })
 	running.Go(func() { archive.Run(beside) })
 	running.Go(func() { processes.Run(beside) })

@@ -77,7 +77,7 @@ type backend struct {
 // unless env says otherwise.
 func startBackend(t testing.TB, env map[string]string) *backend {
 	t.Helper()
-	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
+	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
 	for name, value := range env {
 		settings[name] = value
 	}

@@ -487,7 +487,7 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 		one.wantSeqs(t, 3, 3)
 
 		// It is deleted, as by another program.
-		options := database.Options{URL: env["DATABASE_URL"], PoolSize: 2, Log: slog.New(slog.DiscardHandler)}
+		options := database.Options{URL: env["DATABASE_URL"], PoolSize: 2, AllowWeak: true, Log: slog.New(slog.DiscardHandler)}
 		if options.URL == "" {
 			options.Path = filepath.Join(env["DATA_DIR"], "ospulse.db")
 		}

@@ -40,6 +40,13 @@ type Config struct {
 	// DATABASE_POOL_SIZE, default 16.
 	DatabasePoolSize int
 
+	// DatabaseSync is PostgreSQL's synchronous_commit for every transaction that
+	// writes: local, remote_write, on or remote_apply. DATABASE_SYNC, default on.
+	DatabaseSync string
+	// DatabaseAllowWeak takes a PostgreSQL that runs with fsync = off, which can lose
+	// every event in a crash of its machine. DATABASE_ALLOW_WEAK, default false.
+	DatabaseAllowWeak bool
+
 	// DataDir holds uploaded files, the spool and the embedded database.
 	// DATA_DIR, default data.
 	DataDir string
@@ -119,6 +126,9 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		DatabaseURL:      read(r, "DATABASE_URL", "", databaseURL),
 		DatabaseWait:     read(r, "DATABASE_WAIT", "30s", duration(0, 10*time.Minute)),
 		DatabasePoolSize: read(r, "DATABASE_POOL_SIZE", "16", number(2, 500)),
+
+		DatabaseSync:      read(r, "DATABASE_SYNC", "on", oneOf("local", "remote_write", "on", "remote_apply")),
+		DatabaseAllowWeak: read(r, "DATABASE_ALLOW_WEAK", "false", boolean),
 
 		DataDir:   read(r, "DATA_DIR", "data", text),
 		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+
+	"ospulse/internal/models"
 )
 
 // Statement is one SQL statement with a ? for each argument. The rows of its
@@ -30,6 +32,8 @@ type Bulk interface {
 	// Finish runs statements, as Run does, and commits, all in one round trip.
 	// Nothing is to follow.
 	Finish(ctx context.Context, statements ...Statement) error
+	// Durability tells what the commit will survive. It is known after the first Run.
+	Durability() models.Durability
 	// Insert adds n rows to a table; row gives the columns' values of row i, and
 	// may give the same slice again. On PostgreSQL a few rows wait for the next
 	// statements, whose error may be theirs.

@@ -30,6 +30,9 @@ type postgresBulk struct {
 	dialect *postgresDialect
 	conn    *pgx.Conn
 	waiting *pgx.Batch // to be sent before what comes next; nil if there is nothing
+
+	settings   syncSettings // read when the transaction began
+	durability models.Durability
 }
 
 func (d *postgresDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
@@ -83,6 +86,7 @@ func (b *postgresBulk) batch() *pgx.Batch {
 		b.waiting = &pgx.Batch{}
 		if b.conn.PgConn().TxStatus() == 'I' {
 			b.waiting.Queue("BEGIN")
+			b.waiting.Queue(beginDurable, b.dialect.sync).QueryRow(func(row pgx.Row) error { return row.Scan(b.settings.dest()...) })
 		}
 	}
 	return b.waiting
@@ -91,8 +95,14 @@ func (b *postgresBulk) batch() *pgx.Batch {
 func (b *postgresBulk) send(ctx context.Context) error {
 	batch := b.waiting
 	b.waiting = nil
-	return b.conn.SendBatch(ctx, batch).Close()
+	err := b.conn.SendBatch(ctx, batch).Close() // runs what each statement has for its result
+	if err == nil && b.durability == "" {
+		b.durability, err = b.dialect.note(&b.settings)
+	}
+	return err
 }
+
+func (b *postgresBulk) Durability() models.Durability { return b.durability }
 
 func (b *postgresBulk) Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error {
 	if n < copyFrom {

@@ -25,11 +25,13 @@ type sqliteBulk struct {
 	inserts  map[insertKey]driver.Stmt
 	args     []driver.NamedValue // of the statement that is about to run
 	open     bool                // the transaction was not committed yet
+
+	durability models.Durability
 }
 
 func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error {
 	if conn := driverConn.(driver.Conn); d.writer == nil || d.writer.conn != conn {
-		d.writer = &sqliteBulk{conn: conn, prepared: map[string]driver.Stmt{}, inserts: map[insertKey]driver.Stmt{}}
+		d.writer = &sqliteBulk{durability: d.commits, conn: conn, prepared: map[string]driver.Stmt{}, inserts: map[insertKey]driver.Stmt{}}
 	}
 	b := d.writer
 	err := ctx.Err()
@@ -130,6 +132,8 @@ func (b *sqliteBulk) Run(_ context.Context, statements ...Statement) error {
 	}
 	return nil
 }
+
+func (b *sqliteBulk) Durability() models.Durability { return b.durability }
 
 func (b *sqliteBulk) Finish(ctx context.Context, statements ...Statement) error {
 	err := b.Run(ctx, statements...)

@@ -15,6 +15,8 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"ospulse/internal/models"
 )
 
 // Options says which database to open.
@@ -23,7 +25,13 @@ type Options struct {
 	Path     string        // the SQLite file; its folder must exist
 	PoolSize int           // connections: all of PostgreSQL's, the readers of SQLite
 	Wait     time.Duration // how long to retry a PostgreSQL that cannot be reached
-	Log      *slog.Logger
+	// Sync is PostgreSQL's synchronous_commit for every transaction that writes: local,
+	// remote_write, on or remote_apply; "" is on. SQLite always syncs.
+	Sync string
+	// AllowWeak takes a PostgreSQL that runs with fsync = off. Without it, Open
+	// refuses such a server, and transactions that write to it fail as unavailable.
+	AllowWeak bool
+	Log       *slog.Logger
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -50,6 +58,12 @@ type dialect interface {
 	notify(tx *gorm.DB, channel string, payloads []string) error
 	// transaction does what DB.Write says.
 	transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error
+	// durability and checkDurability do what DB.Durability and DB.CheckDurability say.
+	durability() models.Durability
+	checkDurability(ctx context.Context, write *gorm.DB) error
+	// makeDurable sees to it, in a transaction that has just begun, that its commit
+	// is as durable as was asked for.
+	makeDurable(tx *gorm.DB) error
 	// closeStatements lets the connections of the pool that writes be closed.
 	closeStatements(pool *sql.DB) error
 }
@@ -81,7 +95,7 @@ func (db *DB) Write(ctx context.Context, fn func(tx *gorm.DB) error) error {
 // Unavailable reports whether err means that the database cannot work now, so
 // that the same request may succeed later.
 func (db *DB) Unavailable(err error) bool {
-	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || db.dialect.unavailable(err)
+	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errWeak) || db.dialect.unavailable(err)
 }
 
 // Pools gives the pools of connections, by what they are for.

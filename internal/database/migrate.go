@@ -27,6 +27,9 @@ type schemaMigration struct {
 // this program is refused and left alone.
 func (db *DB) Migrate(ctx context.Context) error {
 	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error { // unlike Write, it can be interrupted
+		if err := db.dialect.makeDurable(tx); err != nil {
+			return fmt.Errorf("migrate the schema: %w", err)
+		}
 		if err := db.dialect.lockSchema(tx); err != nil {
 			return fmt.Errorf("lock the schema: %w", err)
 		}

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +35,11 @@ const schemaLock int64 = 0x6f73_7075_6c73_65
 type postgresDialect struct {
 	config *pgx.ConnConfig // for a connection that is not of the pool
 	texts  sync.Map        // of bulk statements, numbered
+
+	sync      string // synchronous_commit of every transaction that writes
+	allowWeak bool
+	seen      durability
+	unlogged  atomic.Value // string: a table of ours whose rows a crash removes; "" for none
 }
 
 func (*postgresDialect) name() string { return "postgres" }
@@ -40,8 +47,13 @@ func (*postgresDialect) name() string { return "postgres" }
 // closeStatements has nothing to do: they go with their connection.
 func (*postgresDialect) closeStatements(*sql.DB) error { return nil }
 
-func (*postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
-	return write.WithContext(ctx).Transaction(fn)
+func (d *postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
+	return write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := d.makeDurable(tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 func (*postgresDialect) lockSchema(tx *gorm.DB) error {
@@ -86,6 +98,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	pool.SetMaxOpenConns(o.PoolSize)
 	pool.SetMaxIdleConns(o.PoolSize) // a new connection costs more than most queries
 	pool.SetConnMaxIdleTime(5 * time.Minute)
+	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
 	g, err := func() (*gorm.DB, error) {
 		if err := waitForPostgres(ctx, pool, o); err != nil {
 			return nil, err
@@ -93,12 +106,15 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 		if err := checkPostgres(ctx, pool); err != nil {
 			return nil, err
 		}
+		if err := d.check(ctx, pool); err != nil {
+			return nil, err
+		}
 		return open(&postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)})
 	}()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close())
 	}
-	return &DB{dialect: &postgresDialect{config: config}, write: g, read: g}, nil
+	return &DB{dialect: d, write: g, read: g}, nil
 }
 
 // waitForPostgres returns when the server answers, when it says something that

@@ -16,12 +16,18 @@ import (
 	"gorm.io/gorm/schema"
 	modernc "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"ospulse/internal/durable"
+	"ospulse/internal/models"
 )
 
 // sqliteDriver is the name under which modernc.org/sqlite registers itself.
 const sqliteDriver = "sqlite"
 
-type sqliteDialect struct{ writer *sqliteBulk } // used by who has the connection
+type sqliteDialect struct {
+	writer  *sqliteBulk       // used by who has the connection
+	commits models.Durability // what a commit survives
+}
 
 func (*sqliteDialect) name() string { return "sqlite" }
 
@@ -43,7 +49,8 @@ func (*sqliteDialect) unavailable(err error) bool {
 }
 
 func openSQLite(ctx context.Context, o Options) (*DB, error) {
-	db := &DB{dialect: &sqliteDialect{}}
+	dialect := &sqliteDialect{}
+	db := &DB{dialect: dialect}
 	// The writer opens first: it creates the file and turns it to WAL. Its
 	// transactions take the write lock when they begin, so that none fails when
 	// it first writes because another process was faster.
@@ -52,6 +59,15 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	db.write = write
+	pool, err := write.DB()
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	weakness, err := durable.RecoverWAL(ctx, pool)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
+	}
+	dialect.commits = sqliteDurability(weakness)
 	if db.read, err = openSQLitePool(ctx, o.Path, max(o.PoolSize, runtime.NumCPU()), url.Values{"_query_only": {"true"}}); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -17,6 +17,3 @@ func freeBytes(dir string) (int64, error) {
 	}
 	return int64(min(free, math.MaxInt64)), nil
 }
-
-// syncDir has nothing to do: NTFS logs renames.
-func syncDir(string) error { return nil }

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"time"
 
+	"ospulse/internal/durable"
 	"ospulse/internal/models"
 )
 
@@ -31,7 +32,7 @@ type Store struct{ dir string }
 // Open makes the folder if it is not there, sees that it can be written to, and
 // removes what uploads left that a crash cut off.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	probe, err := os.CreateTemp(dir, "probe-*")
@@ -109,17 +110,17 @@ func (u *Upload) Place() error {
 		return nil
 	}
 	name := u.store.path(u.File.SHA256)
-	if info, err := os.Stat(name); err == nil && info.Size() == u.File.SizeBytes {
-		return nil
-	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return storageError(err)
 	}
-	if err := os.Rename(u.temp, name); err != nil {
-		return storageError(err)
+	if info, err := os.Stat(name); err != nil || info.Size() != u.File.SizeBytes {
+		if err := os.Rename(u.temp, name); err != nil {
+			return storageError(err)
+		}
 	}
+	// Another upload may have moved the file and not synced its entry yet.
 	for _, dir := range []string{filepath.Dir(name), u.store.dir} {
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return storageError(err)
 		}
 	}

@@ -170,6 +170,8 @@ type completenessView struct {
 	Missing  []seqSpan  `json:"missing"`  // the first 100 spans
 	Lost     int64      `json:"lost"`     // events that were reported lost before they came here
 	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
+
+	Durability models.Durability `json:"durability"` // the worst that its events had when they were committed
 }
 
 type seqSpan struct {
@@ -222,7 +224,7 @@ func orNoCounts(counts map[string]int64) map[string]int64 {
 
 func newCompletenessView(c *models.Completeness) completenessView {
 	view := completenessView{
-		Complete: c.Complete, Expected: c.Expected, Present: c.Present, Lost: c.Lost,
+		Complete: c.Complete, Expected: c.Expected, Present: c.Present, Lost: c.Lost, Durability: c.Durability,
 		Missing: make([]seqSpan, len(c.Missing)), Losses: make([]lossView, len(c.Losses)),
 	}
 	for i, span := range c.Missing {

@@ -21,6 +21,7 @@ type Checks struct {
 	Migrations func(ctx context.Context) error // are those of this program
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
 	Spool      Spool
+	Durability func(ctx context.Context) (models.Durability, error) // of a commit now
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Log        *slog.Logger
 
@@ -33,13 +34,15 @@ type Checks struct {
 type Spool interface {
 	Backlog() (events int, sizeBytes int64)
 	MaxBytes() int64
+	Weakness() string
 }
 
 // readiness is the answer of /readyz: each check's name with "ok" or what is
 // wrong.
 type readiness struct {
-	Status string            `json:"status"`
-	Checks map[string]string `json:"checks"`
+	Status     string            `json:"status"`
+	Durability models.Durability `json:"durability"`
+	Checks     map[string]string `json:"checks"`
 }
 
 // live says that the program runs.
@@ -61,7 +64,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{"ok", map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "durability": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -81,7 +84,23 @@ func (k *Checks) check(ctx context.Context) readiness {
 	if events, size := k.Spool.Backlog(); events > 0 { // they are safe, and requests are served
 		answer.Checks["spool"] = fmt.Sprintf("%d events wait on this machine's disk for the database (%.1f of %d MB)", events, float64(size)/(1<<20), k.Spool.MaxBytes()>>20)
 	}
+	k.checkDurability(ctx, &answer, fail)
 	return answer
+}
+
+// checkDurability tells what a commit survives. A weak one does not keep requests
+// from being served, unless it is not allowed.
+func (k *Checks) checkDurability(ctx context.Context, answer *readiness, fail func(check, text string, err error)) {
+	durability, err := k.Durability(ctx)
+	answer.Durability = durability
+	switch weakness := k.Spool.Weakness(); {
+	case durability.Weak() && err != nil:
+		fail("durability", string(durability)+": events wait on this machine's disk until that is changed, or allowed by DATABASE_ALLOW_WEAK", err)
+	case durability.Weak():
+		answer.Checks["durability"] = string(durability)
+	case weakness != "":
+		answer.Checks["durability"] = "weak: the spool " + weakness
+	}
 }
 
 // health is for people and for the controllers, which take any 200 for
@@ -95,13 +114,14 @@ func (k *Checks) health(c *echo.Context) error {
 	}
 	readiness := k.check(c.Request().Context())
 	answer := struct {
-		Status   string            `json:"status"`
-		Service  string            `json:"service"`
-		Version  string            `json:"version"`
-		Database string            `json:"database"`
-		Checks   map[string]string `json:"checks"`
-		Agent    *agent            `json:"agent,omitempty"`
-	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Checks, nil}
+		Status     string            `json:"status"`
+		Service    string            `json:"service"`
+		Version    string            `json:"version"`
+		Database   string            `json:"database"`
+		Durability models.Durability `json:"durability"`
+		Checks     map[string]string `json:"checks"`
+		Agent      *agent            `json:"agent,omitempty"`
+	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, nil}
 	if a, err := k.Agent(c.Request().Context()); err == nil {
 		answer.Agent = &agent{a.URL, a.Status, a.LastError, a.LastSeenAt}
 	}

@@ -70,6 +70,10 @@ type Session struct {
 
 	EventCount int64 `gorm:"column:event_count;not null;default:0"` // also the newest event's seq
 
+	// Durability is the worst that its events had when they were committed; "" while
+	// it has none, and for events of a version that did not note it.
+	Durability Durability `gorm:"type:text;not null;default:''"`
+
 	// What people note of it.
 	Name  string   `gorm:"type:text;not null;default:''"`
 	Notes string   `gorm:"type:text;not null;default:''"`

@@ -24,6 +24,10 @@ type Completeness struct {
 	Missing  []SeqSpan // those that are not, the first MaxMissing spans
 	Lost     int64     // events that were reported lost, in all reports
 	Losses   []Loss    // the newest MaxLosses reports, newest first
+
+	// Durability is the worst that the events had when they were committed; of a
+	// session without events, what its first one would have.
+	Durability Durability
 }
 
 // Limits of what a Completeness lists.

@@ -283,14 +283,21 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 		return nil, nil
 	}
 	next := make(map[string]int64, len(counts))
-	var statements []database.Statement
+	var statements, weaker []database.Statement
 	var last int64
+	var durability string
 	for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
 		statements = append(statements, database.Statement{
-			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? AND deleting_since IS NULL RETURNING event_count",
+			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? AND deleting_since IS NULL RETURNING event_count, durability",
 			Args: []any{counts[id], id},
-			Dest: []any{&last},
-			Row:  func() { next[id] = last - counts[id] + 1 },
+			Dest: []any{&last, &durability},
+			Row: func() {
+				next[id] = last - counts[id] + 1
+				if durability == "" && last > counts[id] { // an older version has stored some
+					durability = string(models.DurabilityUnknown)
+				}
+				weaker = noteDurability(weaker, a.tx, id, durability)
+			},
 		})
 	}
 	seen := newSightings(incoming)
@@ -308,7 +315,17 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	if err := insertEvents(a.ctx, a.tx, len(incoming), func(i int) *models.Event { return &incoming[i].Event }); err != nil {
 		return nil, err
 	}
-	return seen.writeStatements()
+	writes, err := seen.writeStatements()
+	return append(writes, weaker...), err
+}
+
+// noteDurability adds to writes what notes the durability of this transaction in a
+// session that has had a better one.
+func noteDurability(writes []database.Statement, tx database.Bulk, sessionID, had string) []database.Statement {
+	if now := tx.Durability(); now.WorseThan(models.Durability(had)) {
+		writes = append(writes, database.Statement{Text: "UPDATE sessions SET durability = ? WHERE id = ?", Args: []any{string(now), sessionID}})
+	}
+	return writes
 }
 
 // receipt sums up a batch that was stored. Its events of one session have

@@ -70,10 +70,11 @@ func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time
 	for from := 0; from < n; from += maxImportStep {
 		err := r.db.Bulk(ctx, func(tx database.Bulk) error {
 			isThere := false
+			var had string
 			err := tx.Run(ctx, database.Statement{
-				Text: "UPDATE sessions SET importing_since = ? WHERE " + importing + " RETURNING id",
+				Text: "UPDATE sessions SET importing_since = ? WHERE " + importing + " RETURNING durability",
 				Args: []any{now, sessionID},
-				Dest: []any{new(string)},
+				Dest: []any{&had},
 				Row:  func() { isThere = true },
 			})
 			switch {
@@ -81,6 +82,9 @@ func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time
 				return err
 			case !isThere:
 				return errImportGone
+			}
+			if err := tx.Run(ctx, noteDurability(nil, tx, sessionID, had)...); err != nil {
+				return err
 			}
 			return add(tx, from, min(from+maxImportStep, n))
 		})
@@ -105,7 +109,7 @@ func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, f
 			}
 		}
 		done := tx.Model(&models.Session{}).Where(importing, session.ID).
-			Select("*").Omit("id", clause.Associations).UpdateColumns(session) // the times too are the session's own
+			Select("*").Omit("id", "durability", clause.Associations).UpdateColumns(session) // the times too are the session's own
 		if done.Error == nil && done.RowsAffected == 0 {
 			return errImportGone
 		}

@@ -27,10 +27,16 @@ type SummaryRepository interface {
 }
 
 // Summaries sums sessions up. It is safe for concurrent use.
-type Summaries struct{ events SummaryRepository }
+type Summaries struct {
+	events     SummaryRepository
+	durability func() models.Durability // of a commit now
+}
 
-// NewSummaries gives the service over its repository.
-func NewSummaries(events SummaryRepository) *Summaries { return &Summaries{events} }
+// NewSummaries returns the service over its repository. durability tells what a
+// commit survives now.
+func NewSummaries(events SummaryRepository, durability func() models.Durability) *Summaries {
+	return &Summaries{events, durability}
+}
 
 // Summary says what the events come to that the session had when it was read.
 // Events that are stored meanwhile do not make it incomplete.
@@ -43,6 +49,12 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	}
 	c := &summary.Completeness
 	c.Expected = session.EventCount
+	switch c.Durability = session.Durability; {
+	case c.Durability == "" && c.Expected > 0:
+		c.Durability = models.DurabilityUnknown
+	case c.Durability == "":
+		c.Durability = s.durability()
+	}
 	for _, n := range summary.EventCounts {
 		c.Present += n
 	}

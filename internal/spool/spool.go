@@ -23,6 +23,7 @@ import (
 	modernc "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"ospulse/internal/durable"
 	"ospulse/internal/models"
 )
 
@@ -42,6 +43,8 @@ type Spool struct {
 	db       *sql.DB
 	maxBytes int64
 
+	weakness string // why what is in it may not survive a power loss; "" for a disk
+
 	mu     sync.Mutex
 	events int
 	size   int64 // of the bodies, in bytes
@@ -52,7 +55,7 @@ type Spool struct {
 // takes over what is left in the files that nobody holds. The spool takes up to
 // maxBytes; with 0 it takes nothing, and gives only what was left.
 func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the spool %s: %w", dir, err)
 	}
 	var own *Spool
@@ -117,6 +120,9 @@ func openFile(ctx context.Context, path string) (*Spool, error) {
 	db.SetMaxOpenConns(1)
 	s := &Spool{db: db}
 	if _, err = db.ExecContext(ctx, schema); err == nil {
+		s.weakness, err = durable.RecoverWAL(ctx, db)
+	}
+	if err == nil {
 		err = db.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups").Scan(&s.events, &s.size)
 	}
 	if e, ok := errors.AsType[*modernc.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_BUSY {
@@ -164,6 +170,9 @@ func (s *Spool) Backlog() (events int, sizeBytes int64) {
 	defer s.mu.Unlock()
 	return s.events, s.size
 }
+
+// Weakness says why what is in the spool may not survive a power loss; "" is a disk.
+func (s *Spool) Weakness() string { return s.weakness }
 
 // MaxBytes is how much the spool takes.
 func (s *Spool) MaxBytes() int64 { return s.maxBytes }

@@ -95,6 +95,7 @@ func Postgres(t testing.TB) database.Options {
 
 func options(o database.Options) database.Options {
 	o.PoolSize = 16
+	o.AllowWeak = true // pgtest's servers do not sync, for speed
 	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	return o
 }

@@ -1,0 +1,72 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// durabilityInterval is the time between two checks of WatchDurability.
+const durabilityInterval = time.Minute
+
+// errWeak is the error of a transaction whose commit would promise more than the
+// server keeps.
+var errWeak = errors.New("the PostgreSQL server runs with fsync = off, and a crash of its machine can lose or destroy every event: set fsync = on, or allow it with DATABASE_ALLOW_WEAK=true")
+
+// durability is what commits survived when it was last seen. It is safe for
+// concurrent use.
+type durability struct{ seen atomic.Value }
+
+func (d *durability) get() models.Durability {
+	seen, _ := d.seen.Load().(models.Durability)
+	return seen
+}
+
+func (d *durability) set(seen models.Durability) { d.seen.Store(seen) }
+
+// Durability tells what a commit survives, by the latest transaction or
+// CheckDurability.
+func (db *DB) Durability() models.Durability { return db.dialect.durability() }
+
+// CheckDurability reads again what a commit survives. It returns an error if the
+// database cannot tell, or if it is weak and that is not allowed.
+func (db *DB) CheckDurability(ctx context.Context) (models.Durability, error) {
+	err := db.dialect.checkDurability(ctx, db.write)
+	return db.Durability(), err
+}
+
+// WatchDurability checks the durability every minute until ctx ends, and logs when
+// it becomes worse or better. Open has checked it before.
+func (db *DB) WatchDurability(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(durabilityInterval)
+	defer tick.Stop()
+	last := db.Durability()
+	logDurability(log, last)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		checking, cancel := context.WithTimeout(ctx, durabilityInterval/2)
+		now, err := db.CheckDurability(checking)
+		cancel()
+		if err != nil && !errors.Is(err, errWeak) || now == last { // a database that is away says nothing new
+			continue
+		}
+		logDurability(log, now)
+		last = now
+	}
+}
+
+func logDurability(log *slog.Logger, d models.Durability) {
+	if d.Weak() {
+		log.Warn("the database may lose acknowledged events when its machine crashes or loses power", "durability", string(d))
+		return
+	}
+	log.Info("what a commit survives", "durability", string(d))
+}
