@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -116,7 +115,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	defer listener.Close() // the server closes it; this is for the ways out before
 
-	files, err := filestore.Open(filepath.Join(cfg.DataDir, "files"))
+	files, err := openFiles(cfg)
 	if err != nil {
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
@@ -145,6 +144,25 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	return err
 }
 
+// openFiles opens the storage of target files.
+func openFiles(cfg config.Config) (*filestore.Store, error) {
+	if cfg.FilesURL.Bucket == "" {
+		return filestore.Open(cfg.FilesDir())
+	}
+	return filestore.OpenBucket(cfg.FilesDir(), filestore.Bucket{
+		Endpoint: cfg.FilesURL.Endpoint, Region: cfg.FilesURL.Region, Name: cfg.FilesURL.Bucket, Prefix: cfg.FilesURL.Prefix,
+		AccessKey: cfg.FilesAccessKey.Reveal(), SecretKey: cfg.FilesSecretKey.Reveal(),
+	})
+}
+
+// mayOwnFiles reports whether the storage of target files can only be this
+// database's: beside PostgreSQL, an embedded database from before may have files in
+// the data folder.
+func mayOwnFiles(cfg config.Config) bool {
+	_, err := os.Stat(cfg.SQLitePath())
+	return cfg.FilesURL.Bucket != "" || cfg.DatabaseURL.Reveal() == "" || errors.Is(err, fs.ErrNotExist)
+}
+
 // serve wires the layers together and serves until ctx ends.
 func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
@@ -171,6 +189,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agent, time.Now, log)
 		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, processes, operations, time.Now, log)
 		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
+		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		transfers      = repository.NewTransfers(db)
 		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
@@ -192,8 +211,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
 	}, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Spool: spooled, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
-		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), Version: buildVersion(),
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
+		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
@@ -212,6 +231,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	running.Go(func() { db.WatchDurability(beside, log) })
 	running.Go(func() { agentWatch.Run(beside) })
 	running.Go(func() { archive.Run(beside) })
+	running.Go(func() { fileSweep.Run(beside) })
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, time.Now, log) })

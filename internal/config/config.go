@@ -54,6 +54,15 @@ type Config struct {
 	// the backend reports itself not ready; 0 to 1073741824. MIN_FREE_MB, default 64.
 	MinFreeMB int
 
+	// FilesURL says where target files are: a bucket, or the folder files in DataDir
+	// when it is not set. FILES_URL, default unset. Without the options endpoint and
+	// region, AWS_ENDPOINT_URL and AWS_REGION count.
+	FilesURL FilesURL
+	// FilesAccessKey and FilesSecretKey are the keys of the bucket.
+	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, default none; a bucket needs both.
+	FilesAccessKey Secret
+	FilesSecretKey Secret
+
 	// SpoolMaxMB is how much is kept in DataDir, in MB of 2^20 bytes, of events that
 	// come in while the database is away, 0 to 1048576; with 0 they are refused.
 	// SPOOL_MAX_MB, default 512.
@@ -133,6 +142,10 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		DataDir:   read(r, "DATA_DIR", "data", text),
 		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),
 
+		FilesURL:       r.filesURL(),
+		FilesAccessKey: read(r, "AWS_ACCESS_KEY_ID", "", key),
+		FilesSecretKey: read(r, "AWS_SECRET_ACCESS_KEY", "", key),
+
 		SpoolMaxMB: read(r, "SPOOL_MAX_MB", "512", number(0, 1<<20)),
 
 		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
@@ -155,6 +168,10 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 
 		ShutdownTimeout: read(r, "SHUTDOWN_TIMEOUT", "9s", duration(time.Second, 10*time.Second)),
 	}
+	if config.FilesURL.Bucket != "" && len(r.faults) == 0 {
+		r.require("AWS_ACCESS_KEY_ID", config.FilesAccessKey)
+		r.require("AWS_SECRET_ACCESS_KEY", config.FilesSecretKey)
+	}
 	if len(r.faults) > 0 {
 		return Config{}, r.faults
 	}
@@ -166,6 +183,9 @@ func (c Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.P
 
 // SQLitePath is the file of the embedded database, in DataDir.
 func (c Config) SQLitePath() string { return filepath.Join(c.DataDir, "ospulse.db") }
+
+// FilesDir is the folder of target files, or of their uploads, in DataDir.
+func (c Config) FilesDir() string { return filepath.Join(c.DataDir, "files") }
 
 // SpoolDir is the folder of events that wait for the database, in DataDir.
 func (c Config) SpoolDir() string { return filepath.Join(c.DataDir, "spool") }

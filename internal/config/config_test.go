@@ -23,6 +23,13 @@ type env map[string]string
 
 func (e env) get(name string) string { return e[name] }
 
+// with returns e and the variables of others.
+func (e env) with(others env) env {
+	all := maps.Clone(e)
+	maps.Copy(all, others)
+	return all
+}
+
 // load is Load without a .env file, of variables that must be sound.
 func load(t *testing.T, e env) config.Config {
 	t.Helper()
@@ -96,6 +103,8 @@ func TestAccepted(t *testing.T) {
 	database := func(c config.Config) any { return c.DatabaseURL.Reveal() }
 	agent := func(c config.Config) any { return c.AgentURL }
 	origins := func(c config.Config) any { return c.CORSOrigins }
+	files := func(c config.Config) any { return c.FilesURL }
+	bucketKeys := env{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+cret"}
 	const multiHost = "postgres://u:p@h1:5432,h2:5432/db?target_session_attrs=read-write"
 	for name, test := range map[string]struct {
 		env   env
@@ -116,6 +125,10 @@ func TestAccepted(t *testing.T) {
 		"agent: alias is second":              {env{"AGENT_URL": "http://a", "AGENT_SERVICE_URL": "http://b"}, agent, "http://b"},
 		"origins: as a browser sends them":    {env{"CORS_ORIGINS": "HTTP://Lab:80, https://lab:443,,http://[::1]:5173,"}, origins, []string{"http://lab", "https://lab", "http://[::1]:5173"}},
 		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return c.AllowedHosts }, []string{"pulse.lab", "10.0.0.7", "::1"}},
+		"files: the data folder":              {env{"FILES_URL": "file://", "AWS_ENDPOINT_URL": "anything"}, files, config.FilesURL{}},
+		"files: a bucket of Amazon":           {env{"FILES_URL": "s3://bucket", "AWS_REGION": "eu-central-1"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Endpoint: "https://s3.eu-central-1.amazonaws.com", Region: "eu-central-1"}},
+		"files: another service":              {env{"FILES_URL": "s3://bucket/a/b/", "AWS_ENDPOINT_URL": "http://s3:9000/"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Prefix: "a/b", Endpoint: "http://s3:9000", Region: "us-east-1"}},
+		"files: the options win":              {env{"FILES_URL": "s3://bucket?region=here&endpoint=http://127.0.0.1:9000", "AWS_REGION": "there", "AWS_ENDPOINT_URL": "anything"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Endpoint: "http://127.0.0.1:9000", Region: "here"}},
 		"log level: in any case":              {env{"LOG_LEVEL": "WARN"}, func(c config.Config) any { return c.LogLevel }, slog.LevelWarn},
 		"log format":                          {env{"LOG_FORMAT": "json"}, func(c config.Config) any { return c.LogFormat }, "json"},
 		"duration: zero":                      {env{"DATABASE_WAIT": "0"}, func(c config.Config) any { return c.DatabaseWait }, time.Duration(0)},
@@ -174,6 +187,14 @@ func TestRefused(t *testing.T) {
 		"origins: null":                      {"CORS_ORIGINS", "null", `"null"`, "an origin such as"},
 		"allowed hosts: a port":              {"ALLOWED_HOSTS", "a:1", `"a:1"`, "without brackets or port"},
 		"allowed hosts: a pattern":           {"ALLOWED_HOSTS", "*.lab", `"*.lab"`, "a host name"},
+		"files: no scheme":                   {"FILES_URL", "bucket", `"bucket"`, "s3://bucket/prefix"},
+		"files: a folder":                    {"FILES_URL", "file:///tmp", `"file:///tmp"`, "for the data folder"},
+		"files: keys in the URL":             {"FILES_URL", "s3://id:secret@bucket", `"s3://***"`, "AWS_SECRET_ACCESS_KEY"},
+		"files: no bucket":                   {"FILES_URL", "s3:///prefix", `"s3:///prefix"`, "s3://bucket/prefix"},
+		"files: a prefix that leads out":     {"FILES_URL", "s3://bucket/a/../b", `"s3://bucket/a/../b"`, "s3://bucket/prefix"},
+		"files: an unknown option":           {"FILES_URL", "s3://bucket?secret=x", `"s3://bucket?secret=x"`, "the options endpoint"},
+		"files: an endpoint with a path":     {"FILES_URL", "s3://bucket?endpoint=http://s3/x", `"s3://bucket?endpoint=http://s3/x"`, "the options endpoint"},
+		"files: a key with a blank":          {"AWS_SECRET_ACCESS_KEY", "hun ter2", `"***"`, "without blanks"},
 		"log format: unknown":                {"LOG_FORMAT", "xml", `"xml"`, "one of text, json"},
 		"log level: unknown":                 {"LOG_LEVEL", "loud", `"loud"`, "one of debug, info, warn, error"},
 		"log level: not slog's INFO+1":       {"LOG_LEVEL", "INFO+1", `"INFO+1"`, "one of debug"},
@@ -216,6 +237,21 @@ func TestDatabaseURLBesidePGVariables(t *testing.T) {
 		t.Errorf("got %v, want a fault that names PGSSLMODE", err)
 	}
 	load(t, env{"DATABASE_URL": "postgres://h/db?sslmode=disable"})
+}
+
+func TestBucketNeedsKeys(t *testing.T) {
+	_, err := config.Load(env{"FILES_URL": "s3://bucket", "AWS_ACCESS_KEY_ID": "id"}.get, "")
+	if err == nil || !strings.HasPrefix(err.Error(), "AWS_SECRET_ACCESS_KEY: ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want a fault of the key that is missing", err)
+	}
+	_, err = config.Load(env{"FILES_URL": "s3://bucket", "AWS_ENDPOINT_URL": "s3:9000"}.get, "")
+	if err == nil || !strings.HasPrefix(err.Error(), "AWS_ENDPOINT_URL: ") {
+		t.Errorf("got %v, want a fault of the endpoint", err)
+	}
+	c := load(t, env{"FILES_URL": "s3://bucket/a", "AWS_ACCESS_KEY_ID": "hunter1", "AWS_SECRET_ACCESS_KEY": "hunter2"})
+	if shown := c.String(); strings.Contains(shown, "hunter") || !strings.Contains(shown, "s3://bucket/a?endpoint=") {
+		t.Errorf("shows %s", shown)
+	}
 }
 
 func TestFaultsAreCollected(t *testing.T) {

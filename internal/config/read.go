@@ -42,9 +42,14 @@ func read[T any](r *reader, name, fallback string, parse func(string) (T, error)
 	}
 	parsed, err := parse(value)
 	if err != nil {
-		r.faults = append(r.faults, Fault{Name: found, Got: quote(value, name == "DATABASE_URL" || name == "AGENT_API_KEY"), Wants: err.Error()})
+		r.faults = append(r.faults, Fault{Name: found, Got: quote(value, isSecret(name)), Wants: err.Error()})
 	}
 	return parsed
+}
+
+// isSecret reports whether a fault must not show the value of a variable.
+func isSecret(name string) bool {
+	return slices.Contains([]string{"DATABASE_URL", "AGENT_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
 }
 
 // lookup gives the first of names that has a value, and that value without the

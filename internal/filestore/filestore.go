@@ -1,15 +1,17 @@
-// Package filestore keeps uploaded files in a folder under the SHA-256 of their
-// content, each once. It never runs a file and never uses a name that came from
-// outside as a path.
+// Package filestore keeps uploaded files under the SHA-256 of their content, each
+// once: in a folder, or in a bucket that several backends share. It never runs a
+// file and never uses a name that came from outside as a path or key.
 package filestore
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,19 +21,43 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxTempAge is how old an unfinished upload must be to be taken for the rest of
-// a crash; another replica may be writing a younger one.
-const maxTempAge = 24 * time.Hour
-
 var validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Store is a folder of files. It is safe for concurrent use, also by several
-// processes.
-type Store struct{ dir string }
+// Store keeps files. It is safe for concurrent use, also by several processes.
+type Store struct {
+	folder  folder  // holds uploads that are being received
+	objects objects // where placed files are: folder, or a bucket
+	shown   string
+}
 
-// Open makes the folder if it is not there, sees that it can be written to, and
-// removes what uploads left that a crash cut off.
+// objects holds placed files. Errors that wrap fs.ErrNotExist mean that there is
+// no such file; every other error means that the storage failed.
+type objects interface {
+	// stat returns the size of a file.
+	stat(ctx context.Context, sha256 string) (sizeBytes int64, err error)
+	// put stores the content of the file at path, all of it or nothing, unless it is
+	// there already. It may move the file. When it returns nil, the content is durable.
+	put(ctx context.Context, sha256, path string, sizeBytes int64) error
+	open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
+	// remove removes a file. Removing a file that is not there is no error.
+	remove(ctx context.Context, sha256 string) error
+	// list yields all files in the order of their SHA-256.
+	list(ctx context.Context) iter.Seq2[Object, error]
+	// readNote and writeNote keep a short text beside the files.
+	readNote(ctx context.Context, name string) (string, error)
+	writeNote(ctx context.Context, name, text string) error
+}
+
+// Object is a placed file, as List yields it.
+type Object struct {
+	SHA256   string
+	PlacedAt time.Time
+}
+
+// Open opens a store in a folder. It creates the folder if needed and checks that
+// it is writable.
 func Open(dir string) (*Store, error) {
+	f := folder{dir}
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -42,23 +68,33 @@ func Open(dir string) (*Store, error) {
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(dir, "upload-*"))
+	return &Store{folder: f, objects: f, shown: "folder"}, nil
+}
+
+// OpenBucket opens a store in a bucket. It does not contact the bucket. The folder
+// holds uploads while they are received; files that Open has placed there earlier
+// are served, and MoveToBucket moves them.
+func OpenBucket(dir string, b Bucket) (*Store, error) {
+	s, err := Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range left {
-		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > maxTempAge {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-		}
+	if s.objects, err = newBucket(b); err != nil {
+		return nil, err
 	}
-	return &Store{dir}, nil
+	s.shown = "s3://" + b.Name
+	if b.Prefix != "" {
+		s.shown += "/" + b.Prefix
+	}
+	return s, nil
 }
 
-// Upload is content that was received whole and is safely on the disk, though not
-// where it belongs yet. Who has it must call Discard in the end. Of a nil Upload
-// there is nothing to place or to discard.
+// String names the storage: "folder", or the bucket as s3://name/prefix.
+func (s *Store) String() string { return s.shown }
+
+// Upload is content that was received completely and is durable in the folder, but
+// not placed yet. Its owner must call Discard in the end. The methods of a nil
+// Upload do nothing.
 type Upload struct {
 	File  *models.TargetFile
 	store *Store
@@ -66,16 +102,16 @@ type Upload struct {
 }
 
 // Receive reads content to its end, in constant memory. Content of more than
-// maxBytes is too_large and leaves nothing behind; so does an error of content,
-// which is returned wrapped.
+// maxBytes is too_large and leaves nothing behind. An error of content is returned
+// wrapped, and leaves nothing behind either.
 func (s *Store) Receive(content io.Reader, maxBytes int64) (upload *Upload, err error) {
-	temp, err := os.CreateTemp(s.dir, "upload-*")
+	temp, err := os.CreateTemp(s.folder.dir, uploadPattern)
 	if err != nil {
-		return nil, storageError(err)
+		return nil, folderError(err)
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(temp.Name()) // else Open removes it, some day
+			_ = os.Remove(temp.Name()) // else RemoveOldUploads does it
 		}
 	}()
 	hash := sha256.New()
@@ -93,7 +129,7 @@ func (s *Store) Receive(content io.Reader, maxBytes int64) (upload *Upload, err 
 	}
 	switch {
 	case disk.err != nil:
-		return nil, storageError(disk.err)
+		return nil, folderError(disk.err)
 	case err != nil:
 		return nil, fmt.Errorf("read the file: %w", err)
 	}
@@ -101,30 +137,24 @@ func (s *Store) Receive(content io.Reader, maxBytes int64) (upload *Upload, err 
 	return &Upload{File: file, store: s, temp: temp.Name()}, nil
 }
 
-// Place moves the content to where it belongs; what is there already is not stored
-// again. When it returns, the file is safely on the disk. Where files are deleted
-// too, whoever places one must keep Delete of the same hash off until others can
-// know that the file is in use.
-func (u *Upload) Place() error {
+// Send stores the content in the bucket, which may take long, so that Place only
+// has to check that it is still there. It does nothing for a store in a folder,
+// where Place is fast.
+func (u *Upload) Send(ctx context.Context) error {
+	if u == nil || !u.store.inBucket() {
+		return nil
+	}
+	return u.Place(ctx)
+}
+
+// Place stores the content under its SHA-256, unless it is there already. When it
+// returns nil, the file is durable. The caller must keep Delete of the same file
+// off until others can see that the file is in use.
+func (u *Upload) Place(ctx context.Context) error {
 	if u == nil {
 		return nil
 	}
-	name := u.store.path(u.File.SHA256)
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return storageError(err)
-	}
-	if info, err := os.Stat(name); err != nil || info.Size() != u.File.SizeBytes {
-		if err := os.Rename(u.temp, name); err != nil {
-			return storageError(err)
-		}
-	}
-	// Another upload may have moved the file and not synced its entry yet.
-	for _, dir := range []string{filepath.Dir(name), u.store.dir} {
-		if err := durable.SyncDir(dir); err != nil {
-			return storageError(err)
-		}
-	}
-	return nil
+	return u.store.error(u.store.objects.put(ctx, u.File.SHA256, u.temp, u.File.SizeBytes))
 }
 
 // Discard removes what Place has not moved.
@@ -133,41 +163,183 @@ func (u *Upload) Discard() error {
 		return nil
 	}
 	if err := os.Remove(u.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return storageError(err)
+		return folderError(err)
 	}
 	return nil
 }
 
-// Delete removes the file of a hash; one that is not there is no error.
-func (s *Store) Delete(sha256 string) error {
+// Delete removes a file. Deleting a file that is not there is no error.
+func (s *Store) Delete(ctx context.Context, sha256 string) error {
 	if !validSHA256.MatchString(sha256) {
 		return nil
 	}
-	if err := os.Remove(s.path(sha256)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return models.Wrap(err, models.CodeUnavailable, "the file cannot be deleted: the data folder is not writable, or the file is being read")
+	err := s.objects.remove(ctx, sha256)
+	if err == nil && s.inBucket() {
+		err = s.folder.remove(ctx, sha256)
+	}
+	if err != nil {
+		return models.Wrap(err, models.CodeUnavailable, "the file cannot be deleted: its storage does not answer or is not writable, or the file is being read")
 	}
 	return nil
 }
 
-// Open opens the file of a hash; not_found when there is none.
-func (s *Store) Open(sha256 string) (io.ReadSeekCloser, error) {
+// Open opens a file; not_found when there is none.
+func (s *Store) Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error) {
 	if !validSHA256.MatchString(sha256) {
 		return nil, models.Errorf(models.CodeNotFound, "there is no file with this hash")
 	}
-	file, err := os.Open(s.path(sha256))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, models.Wrap(err, models.CodeNotFound, "the content of this file is not on this machine")
+	file, err := s.objects.open(ctx, sha256)
+	if errors.Is(err, fs.ErrNotExist) && s.inBucket() {
+		file, err = s.folder.open(ctx, sha256)
 	}
-	if err != nil {
-		return nil, storageError(err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.inBucket():
+		return nil, models.Wrap(err, models.CodeNotFound, "the content of this file is not in the storage of files")
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, models.Wrap(err, models.CodeNotFound, "the content of this file is not on this machine")
+	case err != nil:
+		return nil, s.error(err)
 	}
 	return file, nil
 }
 
-// FreeBytes gives the space that is left on the folder's disk.
-func (s *Store) FreeBytes() (int64, error) { return freeBytes(s.dir) }
+// Has reports whether a file is there.
+func (s *Store) Has(ctx context.Context, sha256 string) (bool, error) {
+	_, err := s.objects.stat(ctx, sha256)
+	if errors.Is(err, fs.ErrNotExist) && s.inBucket() {
+		_, err = s.folder.stat(ctx, sha256)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, s.error(err)
+}
 
-func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256[:2], sha256) }
+// List yields all placed files in the order of their SHA-256. It ends with the
+// first error.
+func (s *Store) List(ctx context.Context) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for object, err := range s.objects.list(ctx) {
+			if !yield(object, s.error(err)) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// ownerNote names the note that says whose files these are.
+const ownerNote = "owner"
+
+// Claim makes owner the owner of a storage that has none yet, and reports whether
+// owner is the owner. Files that an owner does not know may be another owner's.
+func (s *Store) Claim(ctx context.Context, owner string) (bool, error) {
+	found, err := s.objects.readNote(ctx, ownerNote)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && found == "" {
+		found, err = owner, s.objects.writeNote(ctx, ownerNote, owner)
+	}
+	return found == owner && err == nil, s.error(err)
+}
+
+// MoveToBucket moves the files that are still in the folder to the bucket, as far as
+// isKnown reports true for them, and returns how many it moved. It does nothing for
+// a store in a folder. A file whose content does not match its name stays where it
+// is, with an error; the others are moved all the same.
+func (s *Store) MoveToBucket(ctx context.Context, isKnown func(ctx context.Context, sha256 string) (bool, error)) (moved int, err error) {
+	if !s.inBucket() {
+		return 0, nil
+	}
+	var failed []error
+	for object, err := range s.folder.list(ctx) {
+		known := false
+		if err == nil {
+			known, err = isKnown(ctx, object.SHA256)
+		}
+		if known {
+			err = s.move(ctx, object.SHA256)
+		}
+		switch {
+		case known && err == nil:
+			moved++
+		case err == nil:
+		case errors.Is(err, fs.ErrNotExist): // another backend that shares the folder was faster
+		case len(failed) < maxMoveErrors:
+			failed = append(failed, err)
+		}
+	}
+	return moved, errors.Join(failed...)
+}
+
+// maxMoveErrors is how many errors of one move are reported.
+const maxMoveErrors = 10
+
+func (s *Store) move(ctx context.Context, sha256 string) error {
+	path := s.folder.path(sha256)
+	content, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	found, size, err := hashOf(content)
+	if err := errors.Join(err, content.Close()); err != nil {
+		return err
+	}
+	if found != sha256 {
+		return fmt.Errorf("the file %s is damaged: its content has the SHA-256 %s", path, found)
+	}
+	upload := Upload{File: &models.TargetFile{SHA256: sha256, SizeBytes: size}, store: s, temp: path}
+	if err := upload.Place(ctx); err != nil {
+		return err
+	}
+	return s.folder.remove(ctx, sha256)
+}
+
+func hashOf(content io.Reader) (hexSHA256 string, size int64, err error) {
+	hash := sha256.New()
+	size, err = io.Copy(hash, content)
+	return hex.EncodeToString(hash.Sum(nil)), size, err
+}
+
+// uploadPattern is how os.CreateTemp names uploads that are being received.
+const uploadPattern = "upload-*"
+
+// RemoveOldUploads removes what crashed uploads have left: temporary files that
+// nobody has written to since a time.
+func (s *Store) RemoveOldUploads(before time.Time) (removed int, err error) {
+	left, err := filepath.Glob(filepath.Join(s.folder.dir, uploadPattern))
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range left {
+		info, err := os.Stat(name)
+		if err != nil || !info.ModTime().Before(before) {
+			continue // it is in use, or its owner has just removed it
+		}
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// FreeBytes returns the free space on the folder's disk.
+func (s *Store) FreeBytes() (int64, error) { return freeBytes(s.folder.dir) }
+
+func (s *Store) inBucket() bool { return s.objects != objects(s.folder) }
+
+// error gives an error of the storage its code and message.
+func (s *Store) error(err error) error {
+	switch {
+	case err == nil || models.ErrorCode(err) == models.CodeTooLarge:
+		return err
+	case s.inBucket():
+		return models.Wrap(err, models.CodeUnavailable, "the storage of files (FILES_URL) does not answer or refuses; try again")
+	}
+	return folderError(err)
+}
+
+func folderError(err error) error {
+	return models.Wrap(err, models.CodeUnavailable, "the file cannot be stored: the data folder is full or not writable")
+}
 
 // writer remembers whether it was the disk that failed, not the reader.
 type writer struct {
@@ -179,8 +351,4 @@ func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
 	w.err = err
 	return n, err
-}
-
-func storageError(err error) error {
-	return models.Wrap(err, models.CodeUnavailable, "the file cannot be stored: the data folder is full or not writable")
 }

@@ -20,6 +20,7 @@ type Checks struct {
 	Database   func(ctx context.Context) error // answers
 	Migrations func(ctx context.Context) error // are those of this program
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
+	Files      func() models.FileCheck         // of the last comparison of files and rows
 	Spool      Spool
 	Durability func(ctx context.Context) (models.Durability, error) // of a commit now
 	Agent      func(ctx context.Context) (*models.Agent, error)
@@ -27,6 +28,7 @@ type Checks struct {
 
 	MinFreeBytes    int64
 	DatabaseDialect string
+	FileStorage     string // where target files are, without secrets
 	Version         string
 }
 
@@ -112,6 +114,12 @@ func (k *Checks) health(c *echo.Context) error {
 		Error      string             `json:"error,omitempty"`
 		LastSeenAt *time.Time         `json:"lastSeenAt,omitempty"`
 	}
+	type files struct {
+		Storage   string     `json:"storage"`
+		Missing   int        `json:"missing"`
+		CheckedAt *time.Time `json:"checkedAt,omitempty"`
+		Error     string     `json:"error,omitempty"`
+	}
 	readiness := k.check(c.Request().Context())
 	answer := struct {
 		Status     string            `json:"status"`
@@ -120,8 +128,12 @@ func (k *Checks) health(c *echo.Context) error {
 		Database   string            `json:"database"`
 		Durability models.Durability `json:"durability"`
 		Checks     map[string]string `json:"checks"`
+		Files      files             `json:"files"`
 		Agent      *agent            `json:"agent,omitempty"`
-	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, nil}
+	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, files{Storage: k.FileStorage}, nil}
+	if last := k.Files(); !last.CheckedAt.IsZero() {
+		answer.Files.CheckedAt, answer.Files.Missing, answer.Files.Error = &last.CheckedAt, last.Missing, last.Error
+	}
 	if a, err := k.Agent(c.Request().Context()); err == nil {
 		answer.Agent = &agent{a.URL, a.Status, a.LastError, a.LastSeenAt}
 	}

@@ -33,7 +33,11 @@ func (r *Sessions) Create(ctx context.Context, session *models.Session, file *mo
 // holdFile adds a file's row, unless it is there, holds it, and calls place.
 func holdFile(tx *gorm.DB, file *models.TargetFile, place func() error) error {
 	// An update, though of nothing, holds the row; DoNothing would not.
-	held := clause.OnConflict{Columns: []clause.Column{{Name: "sha256"}}, DoUpdates: clause.AssignmentColumns([]string{"size_bytes"})}
+	updated := []string{"size_bytes"}
+	if !file.NoContent {
+		updated = append(updated, "no_content")
+	}
+	held := clause.OnConflict{Columns: []clause.Column{{Name: "sha256"}}, DoUpdates: clause.AssignmentColumns(updated)}
 	if err := tx.Clauses(held).Create(file).Error; err != nil {
 		return err
 	}

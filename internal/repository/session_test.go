@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -236,7 +237,20 @@ func TestFileIsThereWithItsRow(t *testing.T) {
 				}
 			})
 		}
+		// Sweeps come between, and what they remove is placed again.
+		sweeping, stopSweeping := context.WithCancel(t.Context())
+		var sweeps sync.WaitGroup
+		sweeps.Go(func() {
+			rows := repository.NewTargetFiles(db)
+			for sweeping.Err() == nil {
+				if _, err := rows.DeleteOrphan(t.Context(), file, func(string) error { return set(false) }); err != nil {
+					t.Error("sweep: ", err)
+				}
+			}
+		})
 		clients.Wait()
+		stopSweeping()
+		sweeps.Wait()
 		if content.there {
 			t.Error("the content of no session is left")
 		}

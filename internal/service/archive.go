@@ -38,8 +38,8 @@ type AgentFinder interface {
 // ArchiveFiles gives and deletes target files; *filestore.Store implements it and
 // documents its contracts.
 type ArchiveFiles interface {
-	Open(sha256 string) (io.ReadSeekCloser, error)
-	Delete(sha256 string) error
+	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
+	Delete(ctx context.Context, sha256 string) error
 }
 
 // Archive is the sessions as they are kept: it lists and shows them, takes notes
@@ -182,7 +182,7 @@ func (a *Archive) OpenFile(ctx context.Context, id string) (*StoredFile, error) 
 	case session.FileSHA256 == nil:
 		return nil, models.Errorf(models.CodeNotFound, "session %s has no file", id)
 	}
-	content, err := a.files.Open(*session.FileSHA256)
+	content, err := a.files.Open(ctx, *session.FileSHA256)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type TransferReader interface {
 
 // FileOpener opens target files by their SHA-256.
 type FileOpener interface {
-	Open(sha256 string) (io.ReadSeekCloser, error)
+	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 }
 
 // Exports gives sessions out whole. It is safe for concurrent use.
@@ -125,7 +125,7 @@ func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.
 		if session.FileSHA256 == nil {
 			return 0, models.Errorf(models.CodeNotFound, "session %s has no target file", session.ID)
 		}
-		file, err := s.files.Open(*session.FileSHA256)
+		file, err := s.files.Open(ctx, *session.FileSHA256)
 		if err != nil {
 			return 0, err
 		}

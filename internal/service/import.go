@@ -167,10 +167,14 @@ func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) e
 		return err
 	}
 	defer s.discardFile(content)
+	if err := content.Send(ctx); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil { // no one waits for it any more
 		return err
 	}
-	return s.transfers.FinishImport(context.WithoutCancel(ctx), &session, file, content.Place)
+	ctx = context.WithoutCancel(ctx)
+	return s.transfers.FinishImport(ctx, &session, file, func() error { return content.Place(ctx) })
 }
 
 // endWith ends a session that was active at its last event: no agent of this
@@ -195,6 +199,7 @@ func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *files
 	file := &models.TargetFile{SHA256: *bundle.Session.FileSHA256, SizeBytes: bundle.Session.FileSizeBytes}
 	content, err := bundle.File()
 	if err != nil || content == nil {
+		file.NoContent = true
 		return file, nil, err
 	}
 	defer content.Close()

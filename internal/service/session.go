@@ -45,7 +45,7 @@ type SessionRepository interface {
 // and documents its contracts.
 type FileStore interface {
 	Receive(content io.Reader, maxBytes int64) (*filestore.Upload, error)
-	Open(sha256 string) (io.ReadSeekCloser, error)
+	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 }
 
 // Agent is what a session needs of its agent; *agentclient.Client implements it.
@@ -92,6 +92,9 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 		return nil, nil, err
 	}
 	defer s.discard(upload)
+	if err := upload.Send(ctx); err != nil {
+		return nil, nil, err
+	}
 	file := upload.File
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -103,7 +106,7 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 		FileSHA256: &file.SHA256, FileSizeBytes: file.SizeBytes,
 	}
 	ctx = context.WithoutCancel(ctx) // the file is here: nothing is left half done
-	if err := s.sessions.Create(ctx, session, file, upload.Place); err != nil {
+	if err := s.sessions.Create(ctx, session, file, func() error { return upload.Place(ctx) }); err != nil {
 		return nil, nil, err
 	}
 	end, err := s.working.begin(ctx, session.ID, answerWithin)
@@ -129,7 +132,7 @@ func (s *Sessions) discard(upload *filestore.Upload) {
 // agent gives it.
 func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*models.Session, error) {
 	sha := *session.FileSHA256
-	name, err := s.agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(sha) })
+	name, err := s.agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(ctx, sha) })
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (a *Archive) remove(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	done, err := a.sessions.FinishDelete(ctx, id, a.clock.now().Add(-stopPatience), a.files.Delete)
+	done, err := a.sessions.FinishDelete(ctx, id, a.clock.now().Add(-stopPatience), func(sha256 string) error { return a.files.Delete(ctx, sha256) })
 	if err != nil || !done {
 		return err
 	}

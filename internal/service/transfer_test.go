@@ -97,7 +97,9 @@ func (s *store) AbortImport(ctx context.Context, _ string) error {
 
 func (*store) SessionChanged(string) {}
 
-func (s *store) Open(string) (io.ReadSeekCloser, error) { return nil, errors.New("no files") }
+func (s *store) Open(context.Context, string) (io.ReadSeekCloser, error) {
+	return nil, errors.New("no files")
+}
 
 func (s *store) Receive(io.Reader, int64) (*filestore.Upload, error) {
 	return nil, errors.New("no files")
