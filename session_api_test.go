@@ -262,7 +262,7 @@ func TestSessionDetails(t *testing.T) {
 
 		// Reports of lost events, well and badly formed.
 		for _, data := range []string{
-			`{"count":41,"reason":"ring buffer full","from":"2026-11-22T12:00:01Z","to":"2026-11-22T12:00:02.5Z"}`,
+			`{"count":41.0,"reason":"ring buffer full","from":"2026-11-22T12:00:01Z","to":"2026-11-22T12:00:02.5Z"}`,
 			`{"count":-5}`, `{"count":1.5,"reason":7,"from":"never"}`, `[]`, `null`, `{"count":"many"}`,
 		} {
 			post(`{"event_type":"events_lost","timestamp":"2026-11-22T12:00:04Z","data":` + data + `}`)

@@ -548,7 +548,7 @@ func TestStart(t *testing.T) {
 		id := b.create("a.exe")
 		for i, test := range []struct{ asked, passedOn string }{
 			{`"mode":1`, `"mode":1`},
-			{`"mode":2,"processes":[4294967295,0,7]`, `"mode":2,"processes":[4294967295,0,7]`},
+			{`"mode":2,"processes":[4294967295.0,0,7e0]`, `"mode":2,"processes":[4294967295,0,7]`},
 			{`"mode":3`, `"mode":3`},
 			{`"mode":1,"processes":[7]`, `"mode":1`},
 			{`"mode":3,"processes":null`, `"mode":3`},

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"ospulse/internal/jsonscan"
 )
 
 const (
@@ -173,10 +175,10 @@ func textOf(raw json.RawMessage) string {
 	return text
 }
 
-// naturalOf reads an integer of at least 0, which may be in quotes.
+// naturalOf reads a whole number of at least 0, which may be in quotes.
 func naturalOf(raw json.RawMessage) (int64, bool) {
-	n, err := strconv.ParseInt(strings.Trim(string(raw), `" `), 10, 64)
-	return n, err == nil && n >= 0
+	n, ok := jsonscan.Integer(raw)
+	return n, ok && n >= 0
 }
 
 // answer is what an agent said to one request.

@@ -22,6 +22,7 @@ func TestDecodeProcesses(t *testing.T) {
 		"wrapped null":       {`{"processes":null}`, []Process{}},
 		"quoted pids":        {`[{"pid":"12","name":"a"},{"pid":" 13 ","name":"b"}]`, []Process{{PID: 12, Name: "a"}, {PID: 13, Name: "b"}}},
 		"no name":            {`[{"pid":1},{"pid":2,"name":null},{"pid":3,"name":7}]`, []Process{{PID: 1, Name: ""}, {PID: 2, Name: ""}, {PID: 3, Name: ""}}},
+		"whole pids":         {`[{"pid":12.0,"parentPid":1e0},{"pid":1.3e1}]`, []Process{{PID: 12, ParentPID: new(int64(1))}, {PID: 13}}},
 		"no usable pid":      {`[{"name":"a"},{"pid":null},{"pid":-1},{"pid":1.5},{"pid":"x"},{"pid":""},{"pid":[1]},{"pid":99999999999999999999},{"pid":0,"name":"idle"}]`, []Process{{PID: 0, Name: "idle"}}},
 		"all that there is":  {`[{"pid":5,"name":"x","parentPid":1,"commandLine":"x -y","user":"root","startTime":"2026-11-22T19:57:39.9675512+01:00"}]`, []Process{{PID: 5, Name: "x", ParentPID: new(int64(1)), CommandLine: "x -y", User: "root", StartedAt: time.Date(2026, 11, 22, 18, 57, 39, 967551000, time.UTC)}}},
 		"of no use":          {`[{"pid":5,"parentPid":-1,"commandLine":["x"],"user":0,"startTime":"yesterday"},{"pid":6,"parentPid":null,"startTime":"0000-01-01T00:00:00Z"},{"pid":7,"startTime":"9999-12-31T23:59:59-01:00"}]`, []Process{{PID: 5}, {PID: 6}, {PID: 7}}},

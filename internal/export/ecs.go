@@ -242,13 +242,13 @@ func (d *ecsDocument) setProcess(data []byte) {
 		Name: baseName(image), Executable: image, CommandLine: plain(first(data, "commandLine", "command_line", "args")),
 		WorkingDirectory: plain(first(data, "currentDirectory", "current_directory")), Parent: d.Process,
 	}
-	if pid, ok := whole(first(data, "newProcessId", "new_process_id")); ok {
+	if pid, ok := jsonscan.Integer(first(data, "newProcessId", "new_process_id")); ok {
 		child.PID = &pid
 	}
 	if start, ok := wire.ParseTime(plain(first(data, "newProcessStartTime", "new_process_start_time"))); ok {
 		child.Start = wire.FormatTime(start)
 	}
-	if status, ok := whole(first(data, "status")); ok { // NTSTATUS: negative if it was not created
+	if status, ok := jsonscan.Integer(first(data, "status")); ok { // NTSTATUS: negative if it was not created
 		d.Event.Outcome = "success"
 		if status < 0 {
 			d.Event.Outcome = "failure"
@@ -274,7 +274,7 @@ func (d *ecsDocument) setHTTP(data []byte) {
 	}
 	if jsonscan.Kind(response) == '{' {
 		answer := &ecsMessage{MIMEType: mediaType(headers(response)), Body: newECSBody(response)}
-		if status, ok := whole(first(response, "status_code", "status")); ok {
+		if status, ok := jsonscan.Integer(first(response, "status_code", "status")); ok {
 			answer.StatusCode = &status
 			d.Event.Outcome = "success"
 			if status >= 400 {
@@ -352,7 +352,7 @@ func (d *ecsDocument) setPacket(data []byte) {
 	default:
 		d.Network.Protocol = protocol
 	}
-	if length, ok := whole(first(data, "length")); ok && length >= 0 {
+	if length, ok := jsonscan.Integer(first(data, "length")); ok && length >= 0 {
 		d.Network.Bytes = &length
 	}
 	if d.Source != nil {
@@ -364,7 +364,7 @@ func (d *ecsDocument) setPacket(data []byte) {
 // newECSEndpoint gives an end of a connection; nil if nothing of it is known.
 func newECSEndpoint(data []byte, host, port string) *ecsEndpoint {
 	address := plain(first(data, host))
-	n, hasPort := whole(first(data, port))
+	n, hasPort := jsonscan.Integer(first(data, port))
 	if address == "" && !hasPort {
 		return nil
 	}

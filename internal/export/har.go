@@ -324,7 +324,7 @@ func appendRequest(out, request []byte) []byte {
 
 func appendResponse(out, response []byte) []byte {
 	fields := headers(response)
-	status, _ := whole(first(response, "status_code", "status", "statusCode"))
+	status, _ := jsonscan.Integer(first(response, "status_code", "status", "statusCode"))
 	out = strconv.AppendInt(append(out, `{"status":`...), status, 10)
 	out = wire.AppendText(append(out, `,"statusText":`...), plain(first(response, "reason", "statusText")))
 	out = wire.AppendText(append(out, `,"httpVersion":`...), plain(first(response, "http_version", "httpVersion")))
@@ -362,7 +362,7 @@ type body struct {
 
 func bodyOf(sent []byte) body {
 	b := body{size: -1}
-	if size, ok := whole(jsonscan.Get(sent, "size")); ok && size >= 0 {
+	if size, ok := jsonscan.Integer(jsonscan.Get(sent, "size")); ok && size >= 0 {
 		b.size = size
 	}
 	b.truncated = jsonscan.Kind(jsonscan.Get(sent, "truncated")) == 't'

@@ -33,12 +33,6 @@ func plain(value []byte) string {
 	}
 }
 
-// whole gives a whole number, also one that was sent as a string.
-func whole(value []byte) (int64, bool) {
-	n, err := strconv.ParseInt(strings.TrimSpace(plain(value)), 10, 64)
-	return n, err == nil
-}
-
 // elements gives the values of an array.
 func elements(array []byte) [][]byte {
 	if jsonscan.Kind(array) != '[' {
@@ -108,7 +102,7 @@ func requestURL(request []byte) string {
 	if host == "" {
 		return plain(first(request, "path"))
 	}
-	if port, ok := whole(first(request, "port")); ok {
+	if port, ok := jsonscan.Integer(first(request, "port")); ok {
 		host = joinHostPort(host, port)
 	}
 	scheme := plain(first(request, "scheme"))
@@ -132,7 +126,7 @@ func serverAddress(data []byte) (ip string, port int64) {
 	if parts := elements(sent); len(parts) > 0 {
 		ip = plain(parts[0])
 		if len(parts) > 1 {
-			port, _ = whole(parts[1])
+			port, _ = jsonscan.Integer(parts[1])
 		}
 	} else {
 		ip = plain(sent)

@@ -9,12 +9,13 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/agentclient"
+	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
 )
@@ -157,18 +158,23 @@ func (h *sessionHandler) readSessionID(c *echo.Context) (string, error) {
 	return request.id()
 }
 
-// pids reads a list of process ids, in which encoding/json alone would take a
-// null for 0.
+// pids reads a list of process ids. encoding/json alone would read null as 0, and
+// refuse 4.0.
 type pids []int64
 
 func (p *pids) UnmarshalJSON(text []byte) error {
-	var numbers []*int64
-	if err := json.Unmarshal(text, &numbers); err != nil || slices.Contains(numbers, nil) {
-		return models.Errorf(models.CodeInvalid, "processes must be an array of whole numbers")
-	}
+	var numbers []json.RawMessage
+	err := json.Unmarshal(text, &numbers)
 	*p = nil
 	for _, number := range numbers {
-		*p = append(*p, *number)
+		pid, ok := jsonscan.Integer(number)
+		if !ok || jsonscan.Kind(number) == '"' {
+			err = strconv.ErrSyntax
+		}
+		*p = append(*p, pid)
+	}
+	if err != nil {
+		return models.Errorf(models.CodeInvalid, "processes must be an array of whole numbers")
 	}
 	return nil
 }

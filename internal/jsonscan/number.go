@@ -3,7 +3,46 @@ package jsonscan
 import (
 	"bytes"
 	"cmp"
+	"strconv"
+	"strings"
 )
+
+// Integer returns the value of a whole JSON number, however it is written: 4, 4.0
+// and 4e0 are the same. It also reads a string of decimal digits. ok is false for
+// any other value, and for a number that an int64 cannot hold.
+func Integer(value []byte) (n int64, ok bool) {
+	switch kind := Kind(value); {
+	case kind == '"':
+		n, err := strconv.ParseInt(strings.TrimSpace(Unquote(value)), 10, 64)
+		return n, err == nil
+	case kind != '-' && (kind < '0' || kind > '9'):
+		return 0, false
+	}
+	value = bytes.TrimSpace(value)
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		return n, true
+	}
+	d := parseDecimal(value)
+	if d.take == 0 {
+		return 0, true
+	}
+	if d.exponent < d.take || d.exponent > len("9223372036854775807") {
+		return 0, false
+	}
+	digits := make([]byte, 0, 20)
+	if d.negative {
+		digits = append(digits, '-')
+	}
+	for i := range d.exponent {
+		if i < d.take {
+			digits = append(digits, d.digit(d.skip+i))
+		} else {
+			digits = append(digits, '0')
+		}
+	}
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	return n, err == nil
+}
 
 // decimal is a JSON number in parts: its value is 0.DIGITS × 10^exponent, with no
 // zero at either end of the digits; zero has no digits.

@@ -188,18 +188,18 @@ func keyOf(e *models.Event, values [][]byte) (key conversationKey, isSent, fault
 	source, ok1 := endOf(values[netSource], values[netSourcePort])
 	destination, ok2 := endOf(values[netDestination], values[netDestinationPort])
 	protocol, hasProtocol, ok3 := nameOf(values[netProtocol], maxProtocolLen)
+	key = conversationKey{packets: e.EventType == models.TypePacket, protocol: protocol, hasProtocol: hasProtocol, local: source, remote: destination}
+	if key.packets && source.Port >= 0 && destination.Port >= 0 && !isICMP(protocol) { // its protocol, whatever that is, does not matter
+		key.protocol, key.hasProtocol, ok3 = "", true, true
+	}
 	if !ok1 || !ok2 || !ok3 {
 		return key, false, true
 	}
-	key = conversationKey{packets: e.EventType == models.TypePacket, protocol: protocol, hasProtocol: hasProtocol, local: source, remote: destination}
 	if e.PID != nil {
 		key.pid, key.hasPID = *e.PID, true
 	}
 	if !key.packets {
 		return key, false, false
-	}
-	if source.Port >= 0 && destination.Port >= 0 && !isICMP(protocol) {
-		key.protocol, key.hasProtocol = "", true
 	}
 	if isSent = isLocal(source, destination); !isSent {
 		key.local, key.remote = destination, source
@@ -239,15 +239,10 @@ func portOf(value []byte) (port int64, ok bool) {
 		s := text(value, 10)
 		n, err := strconv.ParseInt(s, 10, 64)
 		return n, err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
-	case '0' <= kind && kind <= '9' || kind == '-':
-		f, err := strconv.ParseFloat(string(value), 64)
-		if err != nil || !(f >= 0 && f <= math.MaxInt32) {
-			return 0, false
-		}
-		n := int64(f)
-		return n, jsonscan.CompareNumbers(value, strconv.AppendInt(nil, n, 10)) == 0
+	default:
+		n, ok := jsonscan.Integer(value)
+		return n, ok && n >= 0 && n <= math.MaxInt32
 	}
-	return 0, false
 }
 
 func isICMP(protocol string) bool { return slices.Contains(icmpNames, protocol) }

@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strconv"
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
@@ -110,17 +109,18 @@ const maxMoved = math.MaxInt32
 
 // moved reads how many bytes a call moved, or a packet has; 0 for what is no size.
 func moved(value []byte) int64 {
-	n, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || !(n >= 0 && n <= maxMoved) {
+	n, ok := jsonscan.Integer(value)
+	if !ok || n < 0 || n > maxMoved || jsonscan.Kind(value) == '"' {
 		return 0
 	}
-	return int64(n)
+	return n
 }
 
 // failed reports whether a status is an error: a negative one, of Linux or of
 // Windows.
 func failed(status []byte) bool {
-	return jsonscan.Kind(status) == '-'
+	n, ok := jsonscan.Integer(status)
+	return ok && n < 0
 }
 
 // text gives what a string says, at most maxLen bytes of it; "" for anything else.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
 )
@@ -94,8 +95,7 @@ func readLoss(e *models.Event) models.Loss {
 	loss := models.Loss{Seq: e.Seq, Timestamp: e.Timestamp, Count: 1}
 	var data map[string]json.RawMessage
 	_ = json.Unmarshal(e.Payload(), &data) // what is no object tells nothing more
-	var count int64
-	if json.Unmarshal(data["count"], &count) == nil && count > 0 {
+	if count, ok := jsonscan.Integer(data["count"]); ok && count > 0 {
 		loss.Count = count
 	}
 	_ = json.Unmarshal(data["reason"], &loss.Reason)

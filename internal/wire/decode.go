@@ -6,7 +6,6 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -274,7 +273,7 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault,
 		return nil, nil, e.fault
 	}
 	if !empty(count) {
-		if n, ok := integer(count); !ok || n < 0 {
+		if n, ok := jsonscan.Integer(count); !ok || n < 0 {
 			return nil, nil, invalid("count must be a whole number that is not negative, not %s", cut(string(count), 100))
 		}
 	}
@@ -355,14 +354,4 @@ func setData(e *models.Event, data []byte, lossless bool) {
 		preview := cut(string(e.Data[:previewLen+1]), previewLen)
 		e.Preview = &preview
 	}
-}
-
-// integer reads a whole number, also as a string of digits.
-func integer(value []byte) (int64, bool) {
-	text := string(value)
-	if jsonscan.Kind(value) == '"' {
-		text = jsonscan.Unquote(value)
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	return n, err == nil
 }

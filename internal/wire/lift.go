@@ -106,7 +106,7 @@ func (l *lifted) set(in *models.Incoming) {
 	if l.childPID == nil || in.EventType != models.TypeProcessCreation {
 		return
 	}
-	if status, ok := integer(l.status); ok && status < 0 { // NTSTATUS: it was not created
+	if status, ok := jsonscan.Integer(l.status); ok && status < 0 { // NTSTATUS: it was not created
 		return
 	}
 	if l.child.StartedAt.IsZero() {
@@ -125,7 +125,7 @@ func (l *lifted) set(in *models.Incoming) {
 // hostPort joins an address and a port as net.JoinHostPort does; the port may be
 // null or missing.
 func hostPort(host string, port []byte) string {
-	n, ok := integer(port)
+	n, ok := jsonscan.Integer(port)
 	switch {
 	case !ok || host == "":
 		return host
@@ -155,7 +155,7 @@ func setFirst(field *string, value []byte) []byte {
 
 // setFirstInteger is setFirst for whole numbers.
 func setFirstInteger(field **int64, value []byte) []byte {
-	if n, ok := integer(value); ok && *field == nil {
+	if n, ok := jsonscan.Integer(value); ok && *field == nil {
 		*field = &n
 	}
 	return value
