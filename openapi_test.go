@@ -290,6 +290,7 @@ func (o *operation) checkRequest(request *http.Request, body []byte, a answer) e
 	if o.bodies == nil || len(body) > maxCheckedBody {
 		return nil
 	}
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // a byte order mark is overlooked
 	if encoding := request.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil
 	}

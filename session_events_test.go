@@ -388,10 +388,15 @@ func TestCountsOfNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
+		var session struct {
+			CreatedAt string `json:"created_at"`
+		}
+		b.decode(b.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &session)
+		created := session.CreatedAt
 		for path, want := range map[string]string{
 			"events":            `{"events":[],"has_more":false}`,
 			"events?count=true": `{"events":[],"has_more":false,"count":0}`,
-			"histogram":         `{"from":"","to":"","width_micros":1,"types":[],"buckets":[]}`,
+			"histogram":         `{"from":"` + created + `","to":"` + created + `","width_micros":1,"types":[],"buckets":[]}`,
 			"histogram?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": `{"from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z","width_micros":1,"types":[],"buckets":[]}`,
 			"facets?field=type": `{"field":"type","values":[],"others":0,"none":0}`,
 		} {

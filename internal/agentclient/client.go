@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 )
 
@@ -297,7 +298,7 @@ func (c *Client) send(ctx context.Context, op *operation, to route, body source,
 	} else if err != nil && (ok || ctx.Err() != nil) {
 		return answer{}, err
 	}
-	return answer{response.StatusCode, response.Header.Get("Content-Type"), text}, nil
+	return answer{response.StatusCode, response.Header.Get("Content-Type"), jsonscan.TrimBOM(text)}, nil
 }
 
 // explain turns what stopped send into the error that the caller gets.

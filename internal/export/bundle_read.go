@@ -18,6 +18,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
+	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
 )
@@ -340,6 +341,9 @@ func readLines[T any](b *Bundle, name string, maxLine int, n int64, read func(li
 				return
 			}
 			var value T
+			if number == 1 {
+				line = jsonscan.TrimBOM(line)
+			}
 			if err == nil {
 				value, err = read(line)
 			}
@@ -391,7 +395,7 @@ func (b *Bundle) readSmall(name string) ([]byte, error) {
 	if err == nil && len(text) > maxSmallEntry {
 		err = invalid("the entry %s is larger than %d MB, which none is", name, maxSmallEntry>>20)
 	}
-	return text, err
+	return jsonscan.TrimBOM(text), err
 }
 
 // open gives an entry's content. It ends with an error as soon as it is longer than

@@ -258,6 +258,36 @@ func without(name string) func(list []part) []part {
 	}
 }
 
+// TestBundleWithByteOrderMarks holds that an editor's byte order marks do not make a
+// bundle unreadable.
+func TestBundleWithByteOrderMarks(t *testing.T) {
+	list := parts(t, bundleOf(t))
+	for i := range list {
+		if strings.HasSuffix(list[i].name, "json") {
+			list[i].content = "\ufeff" + list[i].content
+		}
+	}
+	content := pack(t, list)
+	if err := read(content, limits); err == nil {
+		t.Error("an entry is not what the manifest says, and was taken")
+	}
+	list = parts(t, bundleOf(t))
+	for i := range list {
+		if strings.HasSuffix(list[i].name, "json") && list[i].name != "manifest.json" {
+			list[i].content = "\ufeff" + list[i].content
+		}
+	}
+	list = resealed(t, list, nil)
+	for i := range list {
+		if list[i].name == "manifest.json" {
+			list[i].content = "\ufeff" + list[i].content
+		}
+	}
+	if err := read(pack(t, list), limits); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHostileBundlesAreRefused(t *testing.T) {
 	regular := func(name string) part { return part{name: name, content: "x", mode: 0o644} }
 	changed := func(change func(p *part)) func(t *testing.T) []byte {

@@ -37,7 +37,7 @@ const (
 
 // readBody reads a body of one of the given media types, which after
 // decompression has at most maxBytes. A missing Content-Type is taken for the
-// first of them, as half-broken agents mean it so.
+// first of them, as half-broken agents mean it so. A byte order mark is left out.
 func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) {
 	request := c.Request()
 	if header := request.Header.Get("Content-Type"); header != "" && header != types[0] {
@@ -55,7 +55,7 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 		if _, err := io.ReadFull(request.Body, body); err != nil {
 			return nil, bodyError(err)
 		}
-		return body, nil
+		return jsonscan.TrimBOM(body), nil
 	}
 	content, err := decompress(request, http.MaxBytesReader(c.Response(), request.Body, maxBytes), maxBytes)
 	if err != nil {
@@ -69,7 +69,7 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 	if err != nil {
 		return nil, bodyError(err)
 	}
-	return body, nil
+	return jsonscan.TrimBOM(body), nil
 }
 
 // readAll reads to the end of r, of which about expected bytes are expected.

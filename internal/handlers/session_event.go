@@ -133,7 +133,7 @@ func (h *sessionEventHandler) get(c *echo.Context) error {
 
 // histogramAnswer is counts over time, for a timeline.
 type histogramAnswer struct {
-	From        string   `json:"from"` // "" if there is no event to go by
+	From        string   `json:"from"` // the session's creation if there is no event to go by
 	To          string   `json:"to"`
 	WidthMicros int64    `json:"width_micros"` // of a bucket
 	Types       []string `json:"types"`        // that are there
@@ -166,12 +166,9 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	answer := histogramAnswer{WidthMicros: counted.WidthMicros, Types: []string{}, Buckets: make([]bucket, len(counted.Buckets))}
-	if !counted.Span.From.IsZero() {
-		answer.From = wire.FormatTime(counted.Span.From)
-	}
-	if !counted.Span.To.IsZero() {
-		answer.To = wire.FormatTime(counted.Span.To)
+	answer := histogramAnswer{
+		From: wire.FormatTime(counted.Span.From), To: wire.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros,
+		Types: []string{}, Buckets: make([]bucket, len(counted.Buckets)),
 	}
 	for i, counts := range counted.Buckets {
 		start := time.UnixMicro(counted.Span.From.UnixMicro() + int64(i)*counted.WidthMicros)

@@ -36,6 +36,10 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%s at byte %d", e.Text, e.Offset)
 }
 
+// TrimBOM returns text without a byte order mark at its beginning, which RFC 8259
+// (8.1) lets parsers ignore and which Check refuses.
+func TrimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
+
 // Check reads text as one JSON value (RFC 8259), with white space around it
 // allowed. lossless reports whether jsonb would carry the whole value: no
 // \u0000, no lone surrogate, no duplicate key, no number or nesting beyond its

@@ -38,7 +38,7 @@ type Event struct {
 	EventType       string    `gorm:"column:event_type;type:varchar(100);not null"`
 	Timestamp       time.Time `gorm:"not null;index:idx_events_session_time,priority:2;index:idx_events_unsent,priority:2"`
 	TimestampSource string    `gorm:"column:timestamp_source;type:varchar(16);not null;default:agent"`
-	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // what the agent sent, when it could not be read
+	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // what the agent sent, as JSON, if Timestamp does not read so
 	Source          string    `gorm:"type:varchar(100);not null"`
 
 	// Data is what the agent sent, in a form that jsonb takes. When that form

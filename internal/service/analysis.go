@@ -49,7 +49,8 @@ const MaxBuckets = 1000
 
 // Histogram counts the events of a session that a filter selects by type, in at
 // most buckets buckets. A span with a zero end goes on to the session's first or
-// last event; without any event, or with an empty span, there is no bucket.
+// last event, or to the creation of a session that has none; without any event to go
+// by, or with an empty span, there is no bucket.
 func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*models.Histogram, error) {
 	session, err := a.sessions.Get(ctx, sessionID)
 	if err != nil {
@@ -58,14 +59,21 @@ func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filte
 	h := &models.Histogram{Span: span, WidthMicros: 1}
 	if span.From.IsZero() || span.To.IsZero() {
 		first, last, err := a.spans.Span(ctx, sessionID)
-		if err != nil || first == nil || last == nil {
-			return h, err
+		if err != nil {
+			return nil, err
+		}
+		isEmpty := first == nil || last == nil
+		if isEmpty {
+			first, last = &session.CreatedAt, &session.CreatedAt
 		}
 		if span.From.IsZero() {
 			h.Span.From = *first
 		}
 		if span.To.IsZero() {
 			h.Span.To = *last
+		}
+		if isEmpty {
+			return h, nil
 		}
 	}
 	from, to := h.Span.From.UnixMicro(), h.Span.To.UnixMicro()

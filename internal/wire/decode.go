@@ -222,6 +222,7 @@ func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, 
 		}
 	default:
 		for line := range bytes.Lines(body) {
+			line = jsonscan.TrimBOM(line) // of a file that was appended to another
 			if len(bytes.TrimSpace(line)) == 0 {
 				continue
 			}
@@ -329,10 +330,25 @@ func envelopeString(name string, value []byte, maxLen int) (string, error) {
 	if len(s) > maxLen {
 		return "", invalid("%s is %d bytes long; at most %d are taken", name, len(s), maxLen)
 	}
-	if i := strings.IndexFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }); i >= 0 {
+	if i := strangeAt(s, value); i >= 0 {
 		return "", invalid("%s holds a character at byte %d that no name has (a control character or a broken surrogate)", name, i)
 	}
 	return s, nil
+}
+
+// strangeAt returns where a string holds a character that no name has: a control
+// character, or the U+FFFD that stands for a lone surrogate of its JSON text. It
+// returns -1 for none. U+FFFD that was sent is a character like others.
+func strangeAt(s string, value []byte) int {
+	isControl := func(r rune) bool { return r < 0x20 || r == 0x7f }
+	i := strings.IndexFunc(s, func(r rune) bool { return isControl(r) || r == utf8.RuneError })
+	if i < 0 {
+		return -1
+	}
+	if lossless, _ := jsonscan.Check(value); !lossless {
+		return i
+	}
+	return strings.IndexFunc(s, isControl)
 }
 
 // empty reports whether a value is missing or null.

@@ -66,7 +66,7 @@ func TestEvent(t *testing.T) {
 		"data is a huge number":   {`{"event_type":"x","data":1e400}`, want{"x", "unknown", received, "received", "", "1e400"}},
 		"data that jsonb refuses": {`{"event_type":"x","data":{"a":"\u0000\udce9","a":-0}}`, want{"x", "unknown", received, "received", "", `{"a":"\u0000\udce9","a":-0}`}},
 		"timestamp unreadable":    {`{"event_type":"x","timestamp":"yesterday\u0000"}`, want{"x", "unknown", received, "received", `"yesterday\u0000"`, "null"}},
-		"timestamp a number":      {`{"event_type":"x","timestamp":1795374137.9}`, want{"x", "unknown", received, "received", "1795374137.9", "null"}},
+		"timestamp a number":      {`{"event_type":"x","timestamp":1795374137.9}`, want{"x", "unknown", "2026-11-22T19:02:17.900000Z", "agent", "1795374137.9", "null"}},
 		"timestamp beyond years":  {`{"event_type":"x","timestamp":"9999-12-31T23:59:59-01:00"}`, want{"x", "unknown", received, "received", `"9999-12-31T23:59:59-01:00"`, "null"}},
 	}
 	for name, tt := range tests {
@@ -118,6 +118,8 @@ func TestRefused(t *testing.T) {
 		"event: type with NUL":            {events, `{"event_type":"a\u0000"}`, "event_type holds a character at byte 1"},
 		"event: type with a newline":      {events, `{"event_type":"ab\n"}`, "event_type holds a character at byte 2"},
 		"event: type, lone surrogate":     {events, `{"event_type":"\udce9"}`, "event_type holds a character at byte 0"},
+		"event: source, both":             {events, `{"event_type":"x","source":"\ufffd\ud800"}`, "source holds a character at byte 0"},
+		"event: source, U+FFFD and NUL":   {events, `{"event_type":"x","source":"\ufffd\u0001"}`, "source holds a character at byte 3"},
 		"event: source is an object":      {events, `{"event_type":"x","source":{}}`, "source must be a string, not an object"},
 		"event: long source":              {events, `{"event_type":"x","source":"` + strings.Repeat("x", 101) + `"}`, "source is 101 bytes long"},
 		"event: long timestamp":           {events, `{"event_type":"x","timestamp":"` + strings.Repeat("0", 300) + `"}`, "timestamp is 302 bytes long; at most 255"},

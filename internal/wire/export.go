@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
@@ -147,7 +146,7 @@ func (b *bundled) text(name string, value []byte, minLen, maxLen int) string {
 // name reads a string as the envelope of an event that comes in has it.
 func (b *bundled) name(name string, value []byte, maxLen int) string {
 	s := b.text(name, value, 1, maxLen)
-	if i := strings.IndexFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }); i >= 0 {
+	if i := strangeAt(s, value); i >= 0 {
 		b.fail("%s holds a character at byte %d that no name has", name, i)
 	}
 	return s

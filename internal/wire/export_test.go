@@ -107,6 +107,25 @@ func TestBundledReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
+// TestReplacementCharacter holds that U+FFFD is a character like others: it is what a
+// name becomes that was no UTF-8.
+func TestReplacementCharacter(t *testing.T) {
+	for _, body := range []string{"{\"event_type\":\"t\ufffd\",\"source\":\"host-caf\ufffd\"}", `{"event_type":"t\ufffd","source":"host-caf\uFFFD"}`} {
+		in, err := wire.Event([]byte(body), receipt)
+		if err != nil {
+			t.Fatal(body, err)
+		}
+		e := in.Event
+		e.SessionID, e.Seq, e.CreatedAt, e.UpdatedAt = "s", 1, receipt.Truncate(time.Microsecond), receipt.Truncate(time.Microsecond)
+		if e.EventType != "t\ufffd" || e.Source != "host-caf\ufffd" {
+			t.Errorf("%s is %q of %q", body, e.EventType, e.Source)
+		}
+		if back, err := wire.Bundled(wire.AppendBundled(nil, &e)); err != nil || back.Source != e.Source || back.EventType != e.EventType {
+			t.Errorf("from a bundle: %q of %q, %v", back.EventType, back.Source, err)
+		}
+	}
+}
+
 func TestBundledRefuses(t *testing.T) {
 	valid := `{"session_id":"s","seq":1,"event_type":"x","timestamp":"2026-11-22T18:57:39Z","timestamp_source":"agent","source":"y","created_at":"2026-11-22T18:57:39.000001Z","pid":null,"process_name":null,"operation":null,"target":null,"data":{}}`
 	if _, err := wire.Bundled([]byte(valid)); err != nil {
@@ -128,6 +147,7 @@ func TestBundledRefuses(t *testing.T) {
 		"long type":               {`"event_type":"x"`, `"event_type":"` + long + `"`, "event_type is 4097 bytes long"},
 		"NUL in the source":       {`"y"`, `"\u0000"`, "source holds a NUL"},
 		"control in the source":   {`"y"`, `"\n"`, "source holds a character"},
+		"lone surrogate":          {`"y"`, `"a\udce9"`, "source holds a character at byte 1"},
 		"no time":                 {`"2026-11-22T18:57:39Z"`, `"today"`, "timestamp must be a time"},
 		"time of another form":    {`"2026-11-22T18:57:39Z"`, `"2026-11-22T18:57:39.000Z"`, "timestamp must be a time"},
 		"time of another zone":    {`"2026-11-22T18:57:39Z"`, `"2026-11-22T18:57:39+00:00"`, "timestamp must be a time"},

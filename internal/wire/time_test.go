@@ -34,7 +34,14 @@ func TestParseTime(t *testing.T) {
 		"five digits of year":     {"10000-01-01T00:00:00Z", refused},
 		"date only":               {"2026-11-22", refused},
 		"no such day":             {"2026-02-30T00:00:00Z", refused},
-		"leap second":             {"2016-12-31T23:59:60Z", refused},
+		"leap second":             {"2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"},
+		"leap second, fraction":   {"2016-12-31T23:59:60.5Z", "2016-12-31T23:59:59.500000Z"},
+		"leap second elsewhere":   {"2017-01-01T05:29:60+05:30", "2016-12-31T23:59:59Z"},
+		"leap second, no zone":    {"2016-12-31 23:59:60", "2016-12-31T23:59:59Z"},
+		"last leap second":        {"9999-12-31T23:59:60Z", "9999-12-31T23:59:59Z"},
+		"second 60 at noon":       {"2016-12-31T12:00:60Z", refused},
+		"second 60 of a zone":     {"2016-12-31T23:59:60+05:30", refused},
+		"second 61":               {"2016-12-31T23:59:61Z", refused},
 		"epoch":                   {"1795374137", refused},
 		"words":                   {"yesterday", refused},
 		"empty":                   {"", refused},
@@ -71,6 +78,64 @@ func TestFormatTime(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestEnvelopeTime holds that a time which an event is sent with can be had back:
+// either timestamp reads so, or timestamp_text has what was sent.
+func TestEnvelopeTime(t *testing.T) {
+	received := wire.FormatTime(receipt)
+	for sent, want := range map[string]string{ // the text is kept unless it is the one wanted
+		`"2026-11-28T12:00:00Z"`:           "2026-11-28T12:00:00Z",
+		`"2026-11-28T12:00:00.123456Z"`:    "2026-11-28T12:00:00.123456Z",
+		`"2026-11-28T12:00:00.000000Z"`:    "2026-11-28T12:00:00Z",
+		`"2026-11-28T12:00:00.123Z"`:       "2026-11-28T12:00:00.123000Z",
+		`"2026-11-28T12:00:00.123456789Z"`: "2026-11-28T12:00:00.123456Z",
+		`"2026-11-28T12:00:00.123456000Z"`: "2026-11-28T12:00:00.123456Z",
+		`"2026-11-28T14:00:00+05:30"`:      "2026-11-28T08:30:00Z",
+		`"2026-11-28T12:00:00+00:00"`:      "2026-11-28T12:00:00Z",
+		`"2026-11-28T12:00:00"`:            "2026-11-28T12:00:00Z",
+		`"2026-11-28 12:00:00z"`:           "2026-11-28T12:00:00Z",
+		`"2026-11-28T12:00:00\u005a"`:      "2026-11-28T12:00:00Z",
+		`"2026-11-28T23:59:60Z"`:           "2026-11-28T23:59:59Z",
+		`"2026-11-28T12:00:60Z"`:           received,
+		`1764331200`:                       "2025-11-28T12:00:00Z",
+		`1764331200.123456789`:             "2025-11-28T12:00:00.123457Z",
+		`1764331200123`:                    "2025-11-28T12:00:00.123000Z",
+		`1764331200123.0`:                  "2025-11-28T12:00:00.123000Z",
+		`1764331200123.4567`:               "2025-11-28T12:00:00.123457Z",
+		`1764331200123456`:                 "2025-11-28T12:00:00.123456Z",
+		`1.764331200123456e15`:             "2025-11-28T12:00:00.123456Z",
+		`1764331200123456.7`:               "2025-11-28T12:00:00.123456Z",
+		`1764331200123456789`:              "2025-11-28T12:00:00.123456Z",
+		`1764331200123456000`:              "2025-11-28T12:00:00.123456Z",
+		`"1764331200123"`:                  "2025-11-28T12:00:00.123000Z",
+		`0`:                                "1970-01-01T00:00:00Z",
+		`-1`:                               "1969-12-31T23:59:59Z",
+		`-1764331200123456789`:             "1914-02-03T11:59:59.876543Z",
+		`1e19`:                             received,
+		`1e400`:                            received,
+		`-1e19`:                            received,
+		`"0x10"`:                           received,
+		`"1_0"`:                            received,
+		`"NaN"`:                            received,
+		`"Infinity"`:                       received,
+		`"yesterday\u0000"`:                received,
+		`""`:                               received,
+		`true`:                             received,
+		`{"$date":1764331200123}`:          received,
+	} {
+		in, err := wire.Event([]byte(`{"event_type":"x","timestamp":`+sent+`}`), receipt)
+		if err != nil {
+			t.Fatal(sent, err)
+		}
+		got, text := wire.FormatTime(in.Timestamp), deref(in.TimestampText)
+		if got != want || (in.TimestampSource == models.TimestampFromAgent) != (want != received) {
+			t.Errorf("%s is %s (%s), want %s", sent, got, in.TimestampSource, want)
+		}
+		if readsSo := sent == `"`+want+`"`; readsSo && text != "" || !readsSo && text != sent {
+			t.Errorf("%s comes back as %s and %q", sent, got, text)
+		}
 	}
 }
 
