@@ -49,7 +49,17 @@ type Options struct {
 	// benchmarks. Without it both are off, which is as safe as long as the
 	// machine itself stays up: what was committed survives Stop and Restart.
 	Durable bool
+	// Parent is the folder in which the server's own folder is made; by default that
+	// of temporary files. The user that PostgreSQL runs as must be able to enter it.
+	Parent string
+	// Primary, if not nil, is a running server: the new one is its streaming standby,
+	// under the name ApplicationName of its WAL receiver.
+	Primary *Server
 }
+
+// ApplicationName is the name under which a standby connects to its primary, for
+// synchronous_standby_names.
+const ApplicationName = "standby"
 
 // StopMode says how a server ends.
 type StopMode string
@@ -84,7 +94,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := makeDir()
+	dir, err := makeDir(opts.Parent)
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for PostgreSQL: %w", err)
 	}
@@ -96,7 +106,12 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	for k, v := range opts.Settings {
 		s.settings[k] = v
 	}
-	if err := s.initdb(ctx); err != nil {
+	if opts.Primary != nil {
+		err = s.basebackup(ctx, opts.Primary)
+	} else {
+		err = s.initdb(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for range portAttempts {
@@ -160,7 +175,7 @@ func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
 		User:     url.User(superuser),
-		Host:     s.address(),
+		Host:     s.Address(),
 		Path:     "/" + database,
 		RawQuery: "sslmode=disable",
 	}
@@ -169,7 +184,7 @@ func (s *Server) URL(database string) string {
 
 // CreateDatabase makes an empty database. It fails if there is one of that name.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
-	return s.exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	return s.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 }
 
 // Stop ends the server and keeps its data for Restart. A server that is not
@@ -195,6 +210,20 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
+// Promote makes a standby a primary, and returns when it takes writes.
+func (s *Server) Promote(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.URL(superuser))
+	if err != nil {
+		return err
+	}
+	var promoted bool
+	err = conn.QueryRow(ctx, "SELECT pg_promote(true, $1)", int(startTimeout/time.Second)).Scan(&promoted)
+	if err == nil && !promoted {
+		err = fmt.Errorf("it is no primary after %v", startTimeout)
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
 // Close ends the server and removes everything that it left on disk. Closing
 // twice is no error; nothing else works after it.
 func (s *Server) Close() error {
@@ -215,12 +244,14 @@ func (s *Server) LogTail() string {
 	return string(bytes.TrimSpace(log))
 }
 
-func (s *Server) address() string  { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+// Address returns the host and port on which the server listens.
+func (s *Server) Address() string  { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 func (s *Server) dataPath() string { return filepath.Join(s.dir, "data") }
 func (s *Server) logPath() string  { return filepath.Join(s.dir, "log") }
 
-// exec runs one statement on a connection of its own.
-func (s *Server) exec(ctx context.Context, sql string) error {
+// Exec runs one statement as a superuser, in the database that every server has, on
+// a connection of its own.
+func (s *Server) Exec(ctx context.Context, sql string) error {
 	conn, err := pgx.Connect(ctx, s.URL(superuser))
 	if err != nil {
 		return err
@@ -231,15 +262,25 @@ func (s *Server) exec(ctx context.Context, sql string) error {
 
 // initdb makes the data folder.
 func (s *Server) initdb(ctx context.Context) error {
+	return s.run(ctx, "initdb", "-D", s.dataPath(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+}
+
+// basebackup makes the data folder of a standby of primary.
+func (s *Server) basebackup(ctx context.Context, primary *Server) error {
+	return s.run(ctx, "pg_basebackup", "-D", s.dataPath(), "-d", primary.URL(superuser)+"&application_name="+ApplicationName,
+		"--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+}
+
+// run runs one of PostgreSQL's binaries to its end.
+func (s *Server) run(ctx context.Context, name string, args ...string) error {
 	runtime.LockOSThread() // see process.run
 	defer runtime.UnlockOSThread()
-	cmd, err := s.command(ctx, "initdb",
-		"-D", s.dataPath(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+	cmd, err := s.command(ctx, name, args...)
 	if err != nil {
 		return err
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(out))
+		return fmt.Errorf("%s: %w\n%s", name, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -270,7 +311,7 @@ func (s *Server) start(ctx context.Context) error {
 		if strings.Contains(s.LogTail(), portTaken) {
 			err = errPortTaken
 		}
-		return errors.Join(fmt.Errorf("start PostgreSQL on %s: %w; its log ends:\n%s", s.address(), err, s.LogTail()), stopped)
+		return errors.Join(fmt.Errorf("start PostgreSQL on %s: %w; its log ends:\n%s", s.Address(), err, s.LogTail()), stopped)
 	}
 	return nil
 }

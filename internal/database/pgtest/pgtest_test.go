@@ -91,7 +91,7 @@ func TestServer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if listens(t, s.address()) {
+			if listens(t, s.Address()) {
 				t.Fatal("the server still takes connections")
 			}
 			if err := s.Restart(t.Context()); err != nil {
@@ -119,7 +119,7 @@ func TestServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var config net.ListenConfig
-		l, err := config.Listen(t.Context(), "tcp4", s.address())
+		l, err := config.Listen(t.Context(), "tcp4", s.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,8 +136,8 @@ func TestServer(t *testing.T) {
 	})
 
 	t.Run("an unknown stop mode is refused", func(t *testing.T) {
-		if err := s.Stop("smart"); err == nil || !listens(t, s.address()) {
-			t.Errorf("error %v, still up: %v", err, listens(t, s.address()))
+		if err := s.Stop("smart"); err == nil || !listens(t, s.Address()) {
+			t.Errorf("error %v, still up: %v", err, listens(t, s.Address()))
 		}
 	})
 }
@@ -152,7 +152,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if listens(t, s.address()) {
+	if listens(t, s.Address()) {
 		t.Error("the server still takes connections")
 	}
 	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
@@ -246,4 +246,31 @@ func listens(t *testing.T, address string) bool {
 		t.Error(err)
 	}
 	return true
+}
+
+// TestStandby fails over: the standby has what was committed synchronously, and
+// takes writes once it is promoted.
+func TestStandby(t *testing.T) {
+	primary := start(t, Options{})
+	standby := start(t, Options{Primary: primary})
+	for _, sql := range []string{
+		"ALTER SYSTEM SET synchronous_standby_names = '" + ApplicationName + "'", "SELECT pg_reload_conf()",
+		"CREATE TABLE t (n int)", "INSERT INTO t VALUES (1)",
+	} {
+		if err := primary.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := primary.Stop(Immediate); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, standby.URL("postgres"), "SELECT pg_is_in_recovery()::text"); got != "true" {
+		t.Errorf("the standby is in recovery: %s", got)
+	}
+	if err := standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, standby.URL("postgres"), "INSERT INTO t VALUES (2) RETURNING (SELECT count(*) FROM t)::text"); got != "1" {
+		t.Errorf("the promoted standby has %s rows", got)
+	}
 }

@@ -29,7 +29,7 @@ func child() {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	_, _ = fmt.Fprintf(os.Stdout, "%s\t%s\n", s.address(), s.dir)
+	_, _ = fmt.Fprintf(os.Stdout, "%s\t%s\n", s.Address(), s.dir)
 	select {}
 }
 

@@ -58,13 +58,16 @@ func credential() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no other user to run it as: %w", failed)
 }
 
-// makeDir makes the temporary folder, owned by the user that PostgreSQL runs as.
-func makeDir() (string, error) {
+// makeDir makes the server's folder in parent, or where temporary files go, owned by
+// the user that PostgreSQL runs as.
+func makeDir(parent string) (string, error) {
 	credential, err := credential()
 	if err != nil {
 		return "", err
 	}
-	parent := os.TempDir()
+	if parent == "" {
+		parent = os.TempDir()
+	}
 	if credential != nil {
 		if parent, err = reachable(parent, "/tmp", "/var/tmp"); err != nil {
 			return "", err

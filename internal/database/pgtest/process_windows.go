@@ -10,4 +10,4 @@ func (p *process) signal(StopMode) error { return p.cmd.Process.Kill() }
 
 func sysProcAttr() (*syscall.SysProcAttr, error) { return &syscall.SysProcAttr{}, nil }
 
-func makeDir() (string, error) { return os.MkdirTemp("", "ospulse-pgtest-") }
+func makeDir(parent string) (string, error) { return os.MkdirTemp(parent, "ospulse-pgtest-") }
