@@ -17,6 +17,9 @@ type Rule string
 const (
 	// Lost is an acknowledged event that is not in the log.
 	Lost Rule = "lost"
+	// Announced is an acknowledged event that is not in the log, whose loss was
+	// announced: no violation.
+	Announced Rule = "lost as announced"
 	// Duplicated is an event that is in the log more than once.
 	Duplicated Rule = "duplicated"
 	// Invented is an event that is in the log of a session to which nobody sent it,
@@ -131,9 +134,11 @@ func (c *checker) appends() {
 		case a.Outcome == Refused && there > 0:
 			c.report(Invented, there, "%s was refused and is stored", a.Names[0])
 		case (a.Outcome == Stored || a.Outcome == Spooled) && missing > 0:
-			if !c.h.MayLose {
-				c.report(Lost, missing, "%d of the %d events from %s, which was answered %s, are not stored", missing, len(a.Names), a.Names[0], a.Outcome)
+			rule := Lost
+			if c.h.MayLose {
+				rule = Announced
 			}
+			c.report(rule, missing, "%d of the %d events from %s, which was answered %s, are not stored", missing, len(a.Names), a.Names[0], a.Outcome)
 		case there > 0 && !whole:
 			c.report(Torn, there, "of the batch %s the log has %s", strings.Join(a.Names, " "), c.places(a.Names))
 		case a.Outcome == Stored && !c.h.MayLose && (a.First != first || a.Last != last):

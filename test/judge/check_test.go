@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 		"two polls that got the same":                   {History{Appends: []Append{stored(1, 2, 1, "a")}, Polls: []Poll{{10, true, log("a")}, {10, true, log("a")}}, Final: log("a")}, HandedTwice},
 		"an event that no poll got":                     {History{Appends: []Append{stored(1, 2, 1, "a")}, Polls: []Poll{{10, true, nil}}, Final: log("a")}, NeverHanded},
 		"an event that a lost answer had":               {History{Appends: []Append{stored(1, 2, 1, "a")}, Polls: []Poll{{10, false, nil}, {10, true, nil}}, Final: log("a")}, ""},
-		"a loss that was announced":                     {History{Appends: []Append{stored(1, 2, 1, "a"), stored(3, 4, 2, "b")}, Final: log("a"), MayLose: true}, ""},
+		"a loss that was announced":                     {History{Appends: []Append{stored(1, 2, 1, "a"), stored(3, 4, 2, "b")}, Final: log("a"), MayLose: true}, Announced},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.history.Session = "s"

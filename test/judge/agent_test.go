@@ -1,0 +1,165 @@
+//go:build linux
+
+package judge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// busySample writes one file after the other, for ever.
+const busySample = `i=0
+while :; do
+	echo $i >n$i
+	i=$((i+1))
+	[ $((i%20)) = 0 ] && sleep 0.1
+done
+`
+
+// newAgent gives the default agent of a set-up, which runs only while killAgent does.
+func newAgent(w *world) *backend {
+	port := freePort(w.t)
+	return &backend{
+		index: -1, program: buildPrograms(w.t).agent, port: port, health: "/health", log: filepath.Join(w.dir, "log-agent"),
+		env: []string{"PATH=" + os.Getenv("PATH")},
+	}
+}
+
+// killAgent kills an agent whose sample is busy, starts it again, and checks what
+// arrived: everything up to some moment, each event once, and from then on the gap
+// is reported.
+func killAgent(w *world, r *rand.Rand) (err error) {
+	a := w.agent
+	data := filepath.Join(w.dir, "agent")
+	a.args = []string{"--port", strconv.Itoa(a.port), "--data", data, "--backend", w.backends[0].url()}
+	if err := a.start(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.end(syscall.SIGTERM), os.RemoveAll(data)) }()
+	s := w.upload("busy.sh", busySample)
+	if err := w.call(w.backends[0], "/api/start-monitor", `{"sessionId":"`+s.id+`","mode":3}`); err != nil {
+		return err
+	}
+	hold(r, time.Second, 4*time.Second)
+	if err := a.end(os.Kill); err != nil {
+		return err
+	}
+	if err := a.start(); err != nil {
+		return err
+	}
+	if err := w.awaitDelivered(); err != nil {
+		return err
+	}
+	if err := w.awaitDrained(); err != nil { // an agent takes 202 for delivered
+		return err
+	}
+	return errors.Join(w.judgeAgent(s), w.call(w.backends[0], "/api/monitor/stop", `{"sessionId":"`+s.id+`"}`))
+}
+
+// call makes a request that must succeed.
+func (w *world) call(b *backend, path, body string) error {
+	response, err := w.http.Post(b.url()+path, "application/json", bytes.NewBufferString(body))
+	if err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s was answered %d %s", path, response.StatusCode, answer)
+	}
+	return err
+}
+
+// awaitDelivered returns when the agent has sent all that it had kept.
+func (w *world) awaitDelivered() error {
+	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
+		var status struct {
+			Delivery struct {
+				Delivered int
+				Queued    int `json:"queued_events"`
+				Spooled   int `json:"spooled_events"`
+			}
+		}
+		response, err := w.http.Get(w.agent.url() + "/health")
+		if err == nil {
+			err = errors.Join(json.NewDecoder(response.Body).Decode(&status), response.Body.Close())
+		}
+		if d := status.Delivery; err == nil && d.Delivered > 0 && d.Queued+d.Spooled == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the agent does not deliver: %+v, %w; its log ends:\n%s", status, err, w.agent.logTail())
+		}
+	}
+}
+
+// opened gives the number of the file that an event tells the sample to have opened,
+// -1 if it tells of something else.
+func opened(data json.RawMessage) int {
+	var call struct{ Operation, FilePath string }
+	if json.Unmarshal(data, &call) != nil || call.Operation != "CreateFile" && call.Operation != "OpenFile" {
+		return -1
+	}
+	name, isSample := strings.CutPrefix(filepath.Base(call.FilePath), "n")
+	n, err := strconv.Atoi(name)
+	if err != nil || !isSample {
+		return -1
+	}
+	return n
+}
+
+// judgeAgent checks the log of a session whose agent was killed.
+func (w *world) judgeAgent(s *session) error {
+	response, err := w.http.Get(w.backends[0].url() + "/api/events/export?sessionId=" + s.id)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var all []struct {
+		Seq  int64           `json:"seq"`
+		Type string          `json:"event_type"`
+		Data json.RawMessage `json:"data"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&all); err != nil {
+		return err
+	}
+	types := map[string]int{}
+	var files []int
+	for i, e := range all {
+		types[e.Type]++
+		if e.Seq != int64(i+1) {
+			w.found = append(w.found, Violation{Gap, 1, fmt.Sprintf("%s: event %d has seq %d", s.id, i+1, e.Seq)})
+		}
+		if n := opened(e.Data); n >= 0 {
+			files = append(files, n)
+		}
+	}
+	slices.Sort(files)
+	for i, n := range files {
+		if n != i {
+			rule := Lost
+			if i > 0 && files[i-1] == n {
+				rule = Duplicated
+			}
+			w.found = append(w.found, Violation{rule, 1, fmt.Sprintf("%s: file %d of %d is number %d", s.id, i, len(files), n)})
+			break
+		}
+	}
+	if len(files) == 0 || types["session_end"] != 1 || types["events_lost"] == 0 {
+		w.found = append(w.found, Violation{Lost, 1, fmt.Sprintf("%s: the gap after the kill is not told of, or told of twice: %d files, %v", s.id, len(files), types)})
+	}
+	w.acked += len(all)
+	return nil
+}

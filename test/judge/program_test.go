@@ -1,0 +1,259 @@
+//go:build linux
+
+package judge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// built are the programs under test, built once for all tests of the package.
+type built struct {
+	once           sync.Once
+	dir            string
+	backend, agent string
+	err            error
+}
+
+var programs built //nolint:gochecknoglobals // removed by TestMain
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programs.dir != "" {
+		if err := os.RemoveAll(programs.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// buildPrograms builds the backend and the agent. The backend differs from the one
+// that is shipped in two things, both off by default: its wall clock can be set
+// (see clockSource), and the planted bugs are there (package plant).
+func buildPrograms(t testing.TB) *built {
+	t.Helper()
+	programs.once.Do(func() { programs.err = programs.build() })
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return &programs
+}
+
+func (b *built) build() (err error) {
+	if b.dir, err = os.MkdirTemp("", "ospulse-judge-build-"); err != nil {
+		return err
+	}
+	overlay, err := clockOverlay(b.dir)
+	if err != nil {
+		return err
+	}
+	b.backend, b.agent = filepath.Join(b.dir, "backend"), filepath.Join(b.dir, "agent")
+	for _, args := range [][]string{
+		{"-tags", "planted", "-overlay", overlay, "-o", b.backend, "."},
+		{"-o", b.agent, "./agent"},
+	} {
+		cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
+		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	return nil
+}
+
+// clockVariable names the file whose first 8 bytes are the seconds by which the wall
+// clock of a backend is wrong.
+const clockVariable = "OSPULSE_JUDGE_CLOCK"
+
+// clockSource is added to Go's package time. The monotonic clock is left alone, as
+// it is when an administrator or NTP sets the clock of a machine.
+const clockSource = `package time
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+var stepped struct {
+	once    sync.Once
+	seconds *int64
+}
+
+func step() int64 {
+	stepped.once.Do(func() {
+		name, _ := syscall.Getenv("` + clockVariable + `")
+		file, err := syscall.Open(name, syscall.O_RDONLY, 0)
+		if err != nil {
+			return
+		}
+		page, err := syscall.Mmap(file, 0, 8, syscall.PROT_READ, syscall.MAP_SHARED)
+		if err != nil {
+			return
+		}
+		stepped.seconds = (*int64)(unsafe.Pointer(&page[0]))
+	})
+	if stepped.seconds == nil {
+		return 0
+	}
+	return atomic.LoadInt64(stepped.seconds)
+}
+`
+
+// clockOverlay writes an overlay for go build that puts clockSource into time.Now.
+func clockOverlay(dir string) (string, error) {
+	const call = "sec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	original := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
+	text, err := os.ReadFile(original)
+	if err != nil {
+		return "", err
+	}
+	if bytes.Count(text, []byte(call)) != 1 {
+		return "", fmt.Errorf("time.Now of %s is not as the judge knows it: adapt clockOverlay", runtime.Version())
+	}
+	changed := bytes.Replace(text, []byte(call), []byte(strings.Replace(call, "\n", "\n\tsec += step()\n", 1)), 1)
+	files := map[string][]byte{"time.go": changed, "step.go": []byte(clockSource)}
+	replace := map[string]string{}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(filepath.Dir(original), name)] = path
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, overlay, 0o600)
+}
+
+// backend is one backend, or an agent: a process that can be killed, and started
+// again with the same data and address.
+type backend struct {
+	index   int
+	program string
+	args    []string
+	port    int
+	health  string // the path that is answered once it is there
+	env     []string
+	log     string // path
+
+	mu      sync.Mutex
+	process *os.Process
+	exited  chan struct{}
+}
+
+func (b *backend) url() string { return "http://127.0.0.1:" + strconv.Itoa(b.port) }
+
+// startTimeout is generous: the machine may be busy.
+const startTimeout = 30 * time.Second
+
+// start starts the process and waits until it answers.
+func (b *backend) start() error {
+	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(b.program, b.args...)
+	cmd.Dir = filepath.Dir(b.log) // a folder without a .env
+	cmd.Env = b.env
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	exited, started := make(chan struct{}), make(chan error)
+	go func() {
+		runtime.LockOSThread() // the death signal comes when the thread that forked ends
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it says that it was killed
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.process, b.exited = cmd.Process, exited
+	b.mu.Unlock()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	for deadline := time.Now().Add(startTimeout); ; {
+		response, err := client.Get(b.url() + b.health)
+		if err == nil {
+			response.Body.Close()
+			return nil
+		}
+		select {
+		case <-exited:
+			return fmt.Errorf("%s ended; its log ends:\n%s", b.log, b.logTail())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not answer: %w; its log ends:\n%s", b.log, err, b.logTail())
+		}
+	}
+}
+
+// signal sends a signal to the process.
+func (b *backend) signal(s os.Signal) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.process.Signal(s)
+}
+
+// end sends a signal that ends the process, and waits for its end.
+func (b *backend) end(s os.Signal) error {
+	if err := b.signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-b.exited:
+		return nil
+	case <-time.After(startTimeout):
+		return fmt.Errorf("%s does not end; its log ends:\n%s", b.log, b.logTail())
+	}
+}
+
+// logTail gives the end of the log.
+func (b *backend) logTail() string {
+	text, err := os.ReadFile(b.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(len(text)-2000, 0):])
+}
+
+// freePort gives a port that nobody listens on.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

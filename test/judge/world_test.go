@@ -1,0 +1,377 @@
+//go:build linux
+
+package judge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// setup is what the judge runs against.
+type setup struct {
+	name     string
+	backends int
+	postgres bool
+	standby  bool
+	sync     bool
+}
+
+func setups() []setup {
+	return []setup{
+		{name: "sqlite", backends: 1},
+		{name: "postgres", backends: 1, postgres: true},
+		{name: "three-sync", backends: 3, postgres: true, standby: true, sync: true},
+		{name: "three-async", backends: 3, postgres: true, standby: true},
+	}
+}
+
+// world is a running set-up.
+type world struct {
+	t        testing.TB
+	setup    setup
+	seed     uint64
+	dir      string // everything that the set-up writes
+	isMount  bool   // dir/data and dir/pg are small disks of their own
+	backends []*backend
+	pg       *postgres // nil on SQLite
+	clock    *int64    // seconds by which the backends' clocks are wrong
+	http     *http.Client
+	big      string // a session with many events
+	agent    *backend
+
+	sessions int         // of each round
+	found    []Violation // by the fault itself, in this round
+	acked    int         // events that were acknowledged to others than the clients, in this round
+}
+
+// Sizes of the disks that are filled.
+const dataDisk, databaseDisk = "size=192m", "size=1536m"
+
+// startWorld starts a set-up whose backends have further settings.
+func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
+	t.Helper()
+	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10}
+	var err error
+	if w.dir, err = os.MkdirTemp("", "ospulse-judge-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(w.dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(w.dir, 0o755); err != nil { // for the user that PostgreSQL runs as
+		t.Fatal(err)
+	}
+	w.isMount = os.Geteuid() == 0
+	for name, size := range map[string]string{"data": dataDisk, "pg": databaseDisk} {
+		w.disk(name, size)
+	}
+	w.openClock()
+	if s.postgres {
+		w.pg = startPostgres(t, filepath.Join(w.dir, "pg"), s.backends, s.standby, s.sync)
+	}
+	w.agent = newAgent(w)
+	for i := range s.backends {
+		w.addBackend(i, env)
+	}
+	t.Cleanup(func() {
+		for _, b := range w.backends {
+			if err := b.end(os.Kill); err != nil {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Logf("the log of backend %d of %s ends:\n%s", b.index, s.name, b.logTail())
+			}
+		}
+	})
+	w.fillBig()
+	return w
+}
+
+// disk makes a folder, on a small disk if this user may.
+func (w *world) disk(name, size string) {
+	path := filepath.Join(w.dir, name)
+	if err := os.Mkdir(path, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if !w.isMount {
+		return
+	}
+	if err := unix.Mount("tmpfs", path, "tmpfs", 0, size+",mode=0755"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+// openClock makes the file by which the backends' clocks are set.
+func (w *world) openClock() {
+	file, err := os.Create(filepath.Join(w.dir, "clock"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer file.Close()
+	if err := file.Truncate(8); err != nil {
+		w.t.Fatal(err)
+	}
+	page, err := unix.Mmap(int(file.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := unix.Munmap(page); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.clock = (*int64)(unsafe.Pointer(&page[0]))
+}
+
+// setClock makes the backends' clocks wrong by d.
+func (w *world) setClock(d time.Duration) { atomic.StoreInt64(w.clock, int64(d/time.Second)) }
+
+func (w *world) addBackend(i int, env []string) {
+	dir := filepath.Join(w.dir, "data", fmt.Sprint(i))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	b := &backend{index: i, program: buildPrograms(w.t).backend, port: freePort(w.t), health: "/healthz", log: filepath.Join(w.dir, fmt.Sprint("log", i))}
+	b.env = append([]string{
+		fmt.Sprint("PORT=", b.port), "DATA_DIR=" + dir, "AGENT_SERVICE_URL=" + w.agent.url(), "MIN_FREE_MB=0", "DATABASE_POOL_SIZE=6",
+		"DATABASE_WAIT=60s", "LOG_LEVEL=warn", clockVariable + "=" + filepath.Join(w.dir, "clock"), "PATH=" + os.Getenv("PATH"),
+	}, env...)
+	if w.pg != nil {
+		b.env = append(b.env, "DATABASE_URL="+w.pg.url(i))
+	}
+	if err := b.start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.backends = append(w.backends, b)
+}
+
+// bigEvents is how many events the session has that heavy readers read.
+const bigEvents = 20_000
+
+// fillBig makes a session that takes long to read.
+func (w *world) fillBig() {
+	w.big = w.createSession().id
+	for range bigEvents / 2000 {
+		body := []byte{'['}
+		for i := range 2000 {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = appendEvent(body, "big")
+		}
+		response, err := w.http.Post(w.backends[0].url()+"/api/events/batch?sessionId="+w.big, "application/json", bytes.NewReader(append(body, ']')))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
+			w.t.Fatalf("the big session was answered %d", response.StatusCode)
+		}
+	}
+}
+
+// createSession uploads a file, which creates a session.
+func (w *world) createSession() *session { return w.upload("sample.exe", "MZ") }
+
+// upload creates a session for a file.
+func (w *world) upload(name, content string) *session {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	part, err := form.CreateFormFile("file", name)
+	if err == nil {
+		_, err = io.WriteString(part, content)
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	text := body.Bytes()
+	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
+		response, err := w.http.Post(w.backends[0].url()+"/api/create-session", form.FormDataContentType(), bytes.NewReader(text))
+		if err == nil {
+			var created struct{ SessionID string }
+			answer, readErr := io.ReadAll(response.Body)
+			err = errors.Join(readErr, response.Body.Close(), json.Unmarshal(answer, &created))
+			if err == nil && created.SessionID != "" {
+				s := &session{id: created.SessionID, backends: w.backends, http: w.http, settled: make(chan struct{})}
+				s.length.Store(-1)
+				return s
+			}
+			err = errors.Join(err, fmt.Errorf("%d %s", response.StatusCode, answer))
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatal("no session can be created: ", err)
+		}
+	}
+}
+
+// awaitDrained returns when every backend is ready and nothing waits in a spool.
+func (w *world) awaitDrained() error {
+	for _, b := range w.backends {
+		for deadline := time.Now().Add(startTimeout); ; <-time.After(20 * time.Millisecond) {
+			response, err := w.http.Get(b.url() + "/readyz")
+			if err == nil {
+				var answer []byte
+				answer, err = io.ReadAll(response.Body)
+				response.Body.Close()
+				if response.StatusCode == http.StatusOK && bytes.Contains(answer, []byte(`"spool":"ok"`)) {
+					break
+				}
+				err = errors.Join(err, fmt.Errorf("%d %s", response.StatusCode, answer))
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("backend %d is not ready: %w", b.index, err)
+			}
+		}
+	}
+	return nil
+}
+
+// result is what one round showed.
+type result struct {
+	fault      string
+	seed       uint64
+	histories  int
+	acked      int // events
+	outage     time.Duration
+	violations []Violation
+}
+
+// roundSeed makes the seed of a round, of its set-up and number.
+func roundSeed(seed uint64, setup string, round int) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, seed, setup, round) // it never fails
+	return h.Sum64()
+}
+
+// round runs clients on new sessions, injects a fault, waits until everything works
+// again, and checks the histories.
+func (w *world) round(number int, f fault) result {
+	seed := roundSeed(w.seed, w.setup.name, number)
+	r := rand.New(rand.NewPCG(seed, 0))
+	acks := &outage{last: time.Now()}
+	sessions := make([]*session, w.sessions)
+	for i := range sessions {
+		sessions[i] = w.createSession()
+	}
+	began := time.Now()
+	writing, stopWriting := context.WithCancel(context.Background())
+	defer stopWriting()
+	reading, stopReading := context.WithCancel(context.Background())
+	defer stopReading()
+	giveUp, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	var writers, readers, streamers sync.WaitGroup
+	for _, s := range sessions {
+		s.began, s.acks = began, acks
+		s.history.Session = s.id
+		s.history.MayLose = f.mayLose
+		for i := range 3 {
+			own := rand.New(rand.NewPCG(seed, r.Uint64()))
+			writers.Go(func() { s.writer(writing, giveUp, own, fmt.Sprint("w", i), i > 0) })
+		}
+		own := rand.New(rand.NewPCG(seed, r.Uint64()))
+		readers.Go(func() { s.reader(reading, own) })
+		for range 2 {
+			own := rand.New(rand.NewPCG(seed, r.Uint64()))
+			readers.Go(func() { s.poller(reading, own) })
+		}
+		streaming := rand.New(rand.NewPCG(seed, r.Uint64()))
+		streamers.Go(func() {
+			if last := s.streamer(giveUp, streaming); last != s.length.Load() && !f.mayLose {
+				s.fault("the stream came to %d of %d", last, s.length.Load())
+			}
+		})
+	}
+	res := result{fault: f.name, seed: seed, histories: len(sessions)}
+	pause(giveUp, r, 300*time.Millisecond)
+	err := f.inject(w, r)
+	if err == nil {
+		err = w.awaitDrained()
+	}
+	pause(giveUp, r, 100*time.Millisecond)
+	stopWriting()
+	writers.Wait()
+	if err == nil {
+		err = w.awaitDrained() // what was written meanwhile may be in a spool
+	}
+	stopReading()
+	readers.Wait()
+	if err != nil {
+		w.t.Fatalf("%s, round %d, %s: %v", w.setup.name, number, f.name, err)
+	}
+	for _, s := range sessions {
+		w.finish(s, giveUp)
+	}
+	if f.mayLose { // a stream that is beyond the end of the log gets nothing more
+		cancel()
+	}
+	streamers.Wait()
+	for _, s := range sessions {
+		for _, a := range s.history.Appends {
+			if a.Outcome == Stored || a.Outcome == Spooled {
+				res.acked += len(a.Names)
+			}
+		}
+		res.violations = append(res.violations, Check(&s.history)...)
+		for _, text := range s.faults {
+			res.violations = append(res.violations, Violation{Rule: "wrong answer", Events: 1, Text: text})
+		}
+	}
+	res.outage = acks.longest
+	res.acked += w.acked
+	res.violations = append(res.violations, w.found...)
+	w.acked, w.found = 0, nil
+	return res
+}
+
+// finish takes the final log of a session, and the events that no poll got yet.
+func (w *world) finish(s *session, ctx context.Context) { //nolint:revive // the session is what it is about
+	for ok := false; !ok; {
+		if s.history.Final, ok = s.exportArray(ctx, w.backends[len(s.id)%len(w.backends)]); !ok && ctx.Err() != nil {
+			w.t.Fatalf("%s: session %s cannot be exported: %v", w.setup.name, s.id, s.faults)
+		}
+	}
+	for got := -1; got != 0 && ctx.Err() == nil; {
+		got = s.poll(ctx, 0, 1000)
+	}
+	s.length.Store(int64(len(s.history.Final)))
+	close(s.settled)
+}
+
+// summary joins the texts of violations, a few of them.
+func summary(violations []Violation) string {
+	var text strings.Builder
+	for i, v := range violations {
+		if i == 12 {
+			fmt.Fprintf(&text, "… and %d more", len(violations)-i)
+			break
+		}
+		fmt.Fprintln(&text, v)
+	}
+	return text.String()
+}
