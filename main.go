@@ -183,11 +183,13 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		segments = repository.NewSegments(db)
 
 		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient})
-		eventService   = service.NewEvents(events, segments, sessions, time.Now)
-		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, hub, log)
+		announced      = service.Announced(sessions, hub)
 		operations     = service.NewOperations(repository.NewLeases(db), log)
+		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
+		eventService   = service.NewEvents(events, segments, sessions, time.Now)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, ingest.Publishers{hub, ends}, log)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agent, time.Now, log)
-		sessionService = service.NewSessions(service.Announced(sessions, hub), files, agent, processes, operations, time.Now, log)
+		sessionService = service.NewSessions(announced, files, agent, processes, operations, time.Now, log)
 		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
@@ -206,7 +208,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, cfg.AgentURL, time.Now),
+		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, ends, cfg.AgentURL, time.Now),
 		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
 		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
@@ -230,6 +232,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	running.Go(func() { hub.Run(beside) })
 	running.Go(func() { db.WatchDurability(beside, log) })
 	running.Go(func() { agentWatch.Run(beside) })
+	running.Go(func() { ends.Run(beside) })
 	running.Go(func() { archive.Run(beside) })
 	running.Go(func() { fileSweep.Run(beside) })
 	running.Go(func() { processes.Run(beside) })

@@ -237,6 +237,17 @@ func TestWithTheBackend(t *testing.T) {
 				all = events(t, backend, session)
 				return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
 			})
+			eventually(t, "the session has ended as its program", func() bool {
+				var ended struct {
+					State string
+					End   *struct {
+						Reason   string
+						ExitCode int
+					}
+				}
+				call(t, "GET", backend+"/api/sessions/"+session, "", nil, &ended)
+				return ended.State == "ended" && ended.End != nil && ended.End.Reason == "exited" && ended.End.ExitCode == 3
+			})
 			callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
 			if n := len(events(t, backend, session)); n != len(all) {
 				t.Errorf("%d events after the stop, %d before", n, len(all))

@@ -79,8 +79,15 @@ type Config struct {
 	// asked for it hears within 10 seconds. AGENT_TIMEOUT, default 8s.
 	AgentTimeout time.Duration
 	// AgentPollInterval is the time between two health checks of an agent, 1s to
-	// 10m. AGENT_POLL_INTERVAL, default 10s.
+	// 10m, and at most half of AgentLostAfter. AGENT_POLL_INTERVAL, default 10s.
 	AgentPollInterval time.Duration
+	// AgentLostAfter is for how long an agent may be silent until its active sessions
+	// say so, 1s to 24h. AGENT_LOST_AFTER, default 2m, or three times
+	// AGENT_POLL_INTERVAL if that is more.
+	AgentLostAfter time.Duration
+	// SessionLostAfter is for how long the heartbeats of an agent may leave out an
+	// active session until it ends, 1s to 24h. SESSION_LOST_AFTER, default 30s.
+	SessionLostAfter time.Duration
 
 	// MaxUploadMB limits an uploaded file, in MB of 2^20 bytes, 1 to 2048.
 	// MAX_UPLOAD_MB, default 100.
@@ -152,6 +159,7 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		AgentKey:          read(r, "AGENT_API_KEY", "", key),
 		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),
 		AgentPollInterval: read(r, "AGENT_POLL_INTERVAL", "10s", duration(time.Second, 10*time.Minute)),
+		SessionLostAfter:  read(r, "SESSION_LOST_AFTER", "30s", duration(time.Second, 24*time.Hour)),
 
 		MaxUploadMB: read(r, "MAX_UPLOAD_MB", "100", number(1, 2048)),
 		MaxBodyMB:   read(r, "MAX_BODY_MB", "16", number(1, 256)),
@@ -172,6 +180,9 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		r.require("AWS_ACCESS_KEY_ID", config.FilesAccessKey)
 		r.require("AWS_SECRET_ACCESS_KEY", config.FilesSecretKey)
 	}
+	lostAfter := max(2*time.Minute, 3*config.AgentPollInterval)
+	config.AgentLostAfter = read(r, "AGENT_LOST_AFTER", lostAfter.String(), duration(time.Second, 24*time.Hour))
+	config.AgentPollInterval = min(config.AgentPollInterval, config.AgentLostAfter/2)
 	if len(r.faults) > 0 {
 		return Config{}, r.faults
 	}

@@ -63,6 +63,8 @@ func TestLoadDefaults(t *testing.T) {
 		AgentURL:          "http://localhost:7000",
 		AgentTimeout:      8 * time.Second,
 		AgentPollInterval: 10 * time.Second,
+		AgentLostAfter:    2 * time.Minute,
+		SessionLostAfter:  30 * time.Second,
 		MaxUploadMB:       100,
 		MaxBodyMB:         16,
 		StreamsMax:        4096,
@@ -133,6 +135,8 @@ func TestAccepted(t *testing.T) {
 		"log format":                          {env{"LOG_FORMAT": "json"}, func(c config.Config) any { return c.LogFormat }, "json"},
 		"duration: zero":                      {env{"DATABASE_WAIT": "0"}, func(c config.Config) any { return c.DatabaseWait }, time.Duration(0)},
 		"duration: upper end":                 {env{"SHUTDOWN_TIMEOUT": "10s"}, func(c config.Config) any { return c.ShutdownTimeout }, 10 * time.Second},
+		"agent lost: with slow polls":         {env{"AGENT_POLL_INTERVAL": "5m"}, func(c config.Config) any { return c.AgentLostAfter }, 15 * time.Minute},
+		"agent lost: polled in time":          {env{"AGENT_LOST_AFTER": "6s"}, func(c config.Config) any { return c.AgentPollInterval }, 3 * time.Second},
 		"number: upper end":                   {env{"PORT": "65535"}, func(c config.Config) any { return c.Port }, 65535},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +184,8 @@ func TestRefused(t *testing.T) {
 		"agent: the alias is named":          {"AGENT_URL", "no", `"no"`, "http://localhost:7000"},
 		"agent timeout: beyond the caller's": {"AGENT_TIMEOUT", "9.1s", `"9.1s"`, "from 100ms to 9s"},
 		"agent poll: too often":              {"AGENT_POLL_INTERVAL", "1ms", `"1ms"`, "from 1s to 10m"},
+		"agent lost: at once":                {"AGENT_LOST_AFTER", "0s", `"0s"`, "from 1s to 24h"},
+		"session lost: no unit":              {"SESSION_LOST_AFTER", "30", `"30"`, "from 1s to 24h"},
 		"shutdown: too long":                 {"SHUTDOWN_TIMEOUT", "11s", `"11s"`, "from 1s to 10s"},
 		"origins: all":                       {"CORS_ORIGINS", "*", `"*"`, "could start a sample"},
 		"origins: a path":                    {"CORS_ORIGINS", "http://a/", `"http://a/"`, "no slash"},

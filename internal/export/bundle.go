@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,9 +32,10 @@ const (
 )
 
 // What a manifest says of its format. A program reads the versions up to its own.
+// Version 2 tells how the session ended.
 const (
 	bundleFormat  = "ospulse-bundle"
-	bundleVersion = 1
+	bundleVersion = 2
 )
 
 // manifest proves that a bundle is whole.
@@ -72,6 +74,15 @@ type bundledSession struct {
 	UpdatedAt         bundledTime  `json:"updated_at"`
 	MonitoringStarted *bundledTime `json:"monitoring_started"`
 	MonitoringEnded   *bundledTime `json:"monitoring_ended"`
+	End               *bundledEnd  `json:"end"` // nil when nobody knows it, and before version 2
+}
+
+// bundledEnd is how a session ended.
+type bundledEnd struct {
+	Reason   models.EndReason `json:"reason"`
+	ExitCode *int64           `json:"exitCode"`
+	Signal   *int64           `json:"signal"`
+	Text     string           `json:"text"`
 }
 
 // bundledProcess is a process in a bundle.
@@ -121,11 +132,15 @@ func bundledPointer(t *time.Time) *bundledTime {
 }
 
 func newBundledSession(s *models.Session) bundledSession {
+	var end *bundledEnd
+	if s.End.Reason != "" {
+		end = &bundledEnd{s.End.Reason, s.End.ExitCode, s.End.Signal, s.End.Text}
+	}
 	return bundledSession{
 		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes, Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, CreatedAt: bundledTime(s.CreatedAt), UpdatedAt: bundledTime(s.UpdatedAt),
-		MonitoringStarted: bundledPointer(s.MonitoringStarted), MonitoringEnded: bundledPointer(s.MonitoringEnded),
+		MonitoringStarted: bundledPointer(s.MonitoringStarted), MonitoringEnded: bundledPointer(s.MonitoringEnded), End: end,
 	}
 }
 
@@ -154,6 +169,11 @@ func (b *bundledSession) session() (*models.Session, error) {
 	for _, tag := range b.Tags {
 		texts = append(texts, text{"tags", tag, maxTextLen})
 	}
+	var end models.SessionEnd
+	if b.End != nil {
+		end = models.SessionEnd{Reason: b.End.Reason, ExitCode: b.End.ExitCode, Signal: b.End.Signal, Text: b.End.Text}
+		texts = append(texts, text{"end.text", end.Text, maxTextLen})
+	}
 	if err := checkTexts(texts); err != nil {
 		return nil, err
 	}
@@ -175,12 +195,14 @@ func (b *bundledSession) session() (*models.Session, error) {
 		return nil, invalid("state must be created, active or ended, not %.100q", b.State)
 	case hasEnded != (b.State == models.StateEnded), b.State == models.StateActive && !hasStarted:
 		return nil, invalid("state is %s, which monitoring_started and monitoring_ended contradict", b.State)
+	case b.End != nil && (!hasEnded || end.Reason != models.EndStopped && end.Reason != models.EndAgentLost && !end.Reason.OfProgram()):
+		return nil, invalid("end.reason must be one of those for which sessions end, of a session that has ended, not %.100q", end.Reason)
 	}
 	s := &models.Session{
 		ID: b.ID, Name: b.Name, Notes: b.Notes, Tags: b.Tags, FileName: b.FileName, FileSHA256: b.FileSHA256, FileSizeBytes: b.FileSizeBytes,
 		Mode: b.Mode, ChosenPIDs: b.ChosenPIDs, EventCount: b.EventCount, IsActive: b.State == models.StateActive,
 		CreatedAt: time.Time(b.CreatedAt), UpdatedAt: time.Time(b.UpdatedAt),
-		MonitoringStarted: b.MonitoringStarted.pointer(), MonitoringEnded: b.MonitoringEnded.pointer(),
+		MonitoringStarted: b.MonitoringStarted.pointer(), MonitoringEnded: b.MonitoringEnded.pointer(), End: end,
 	}
 	return s, nil
 }
@@ -250,8 +272,8 @@ func decodeLoosely(value []byte, v any) error {
 }
 
 // decodeStrictly reads a JSON object that has exactly the members of the struct that
-// v points at, each once.
-func decodeStrictly(value []byte, v any) error {
+// v points at, each once. Those that are optional may be missing.
+func decodeStrictly(value []byte, v any, optional ...string) error {
 	lossless, err := jsonscan.Check(value)
 	switch {
 	case err != nil:
@@ -272,7 +294,7 @@ func decodeStrictly(value []byte, v any) error {
 		known[name] = true
 	}
 	for name, isThere := range known {
-		if !isThere {
+		if !isThere && !slices.Contains(optional, name) {
 			return invalid("%s is missing", name)
 		}
 	}

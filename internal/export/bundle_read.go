@@ -214,7 +214,11 @@ func (b *Bundle) readSession() error {
 		return err
 	}
 	var read bundledSession
-	if err := decodeStrictly(text, &read); err != nil {
+	var optional []string
+	if b.manifest.Version < 2 {
+		optional = []string{"end"}
+	}
+	if err := decodeStrictly(text, &read, optional...); err != nil {
 		return inEntry(sessionEntry, err)
 	}
 	session, err := read.session()

@@ -43,6 +43,7 @@ func exampleSession() (*models.Session, []models.Process) {
 	session := &models.Session{
 		ID: "s", Name: "Näme", Notes: "a\nb", Tags: []string{"x", "ü"}, FileName: `C:\a "b".exe`, FileSHA256: &sha, FileSizeBytes: int64(len(sample)),
 		Mode: models.ModePIDs, ChosenPIDs: []int64{4, 5}, EventCount: 3, CreatedAt: noon, UpdatedAt: noon.Add(time.Second), MonitoringStarted: &started, MonitoringEnded: &ended,
+		End: models.SessionEnd{Reason: models.EndSignal, Signal: &parent, Text: "a"},
 	}
 	processes := []models.Process{
 		{PID: 4, StartedAt: noon, FirstSeen: noon, LastSeen: ended, EventCounts: map[string]int64{"x": 2}},
@@ -136,6 +137,23 @@ func collect[T any](t *testing.T, pages iter.Seq2[[]T, error]) []T {
 		all = append(all, page...)
 	}
 	return all
+}
+
+// A bundle of version 1 does not tell how its session ended, and is read all the same.
+func TestBundleOfVersion1(t *testing.T) {
+	const end = ",\n  \"end\": {\n    \"reason\": \"signal\",\n    \"exitCode\": null,\n    \"signal\": 1,\n    \"text\": \"a\"\n  }"
+	list := parts(t, edit("session.json", end, "")(t))
+	if err := read(pack(t, list), limits); err == nil || !strings.Contains(err.Error(), "end is missing") {
+		t.Errorf("of version 2: %v", err)
+	}
+	content := pack(t, resealed(t, list, func(m map[string]any) { m["version"] = 1 }))
+	bundle, err := export.OpenBundle(bytes.NewReader(content), int64(len(content)), limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bundle.Verify(func() error { return nil }); err != nil || bundle.Session.End != (models.SessionEnd{}) {
+		t.Errorf("%v, %+v", err, bundle.Session.End)
+	}
 }
 
 // part is an entry of a zip that a test makes.
@@ -343,9 +361,11 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 		"longer than it says":   {changed(func(p *part) { p.content += strings.Repeat(" ", 100_000) }), "larger than the"},
 		"shorter than it says":  {changed(func(p *part) { p.content = "" }), "the entry events.ndjson"},
 		"another format":        {sealed(func(m map[string]any) { m["format"] = "zip" }), "another kind of file"},
-		"later version":         {sealed(func(m map[string]any) { m["version"] = 2; m["new"] = true }), "made by a newer OS-Pulse"},
+		"later version":         {sealed(func(m map[string]any) { m["version"] = 3; m["new"] = true }), "made by a newer OS-Pulse"},
 		"version 0":             {sealed(func(m map[string]any) { m["version"] = 0 }), "version must be 1 or more"},
 		"version of no number":  {sealed(func(m map[string]any) { m["version"] = "1" }), "manifest.json"},
+		"unknown end":           {edit("session.json", `"reason": "signal"`, `"reason": "x"`), "end.reason must be"},
+		"end of no text":        {edit("session.json", `"text": "a"`, `"text": "\u0000"`), ""},
 		"unknown member":        {sealed(func(m map[string]any) { m["new"] = true }), `unknown field "new"`},
 		"too few events":        {sealed(func(m map[string]any) { m["events"] = 2 }), "counts 3 events"},
 		"negative count":        {sealed(func(m map[string]any) { m["processes"] = -1 }), "cannot be negative"},

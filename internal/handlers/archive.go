@@ -171,7 +171,8 @@ type completenessView struct {
 	Lost     int64      `json:"lost"`     // events that were reported lost before they came here
 	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
 
-	Durability models.Durability `json:"durability"` // the worst that its events had when they were committed
+	Durability       models.Durability `json:"durability"`         // the worst that its events had when they were committed
+	AgentSilentSince *string           `json:"agent_silent_since"` // what happened since then may be missing
 }
 
 type seqSpan struct {
@@ -207,6 +208,7 @@ func (h *archiveHandler) get(c *echo.Context) error {
 		FirstEventAt: optionalTime(summary.FirstEventAt), LastEventAt: optionalTime(summary.LastEventAt),
 		Completeness: newCompletenessView(&summary.Completeness),
 	}
+	details.Completeness.AgentSilentSince = details.AgentSilentSince
 	if agent != nil {
 		view := newAgentView(agent)
 		details.Agent = &view

@@ -10,23 +10,42 @@ import (
 // sessionView is a session as lists, streams and its own page give it. Times are
 // RFC 3339, UTC, with microseconds.
 type sessionView struct {
-	ID                string       `json:"id"`
-	State             models.State `json:"state"`
-	Name              string       `json:"name"`
-	Notes             string       `json:"notes"`
-	Tags              []string     `json:"tags"`
-	FileName          string       `json:"file_name"`
-	FileSHA256        *string      `json:"file_sha256"` // null for a session without a file
-	FileSizeBytes     int64        `json:"file_size_bytes"`
-	AgentID           *string      `json:"agent_id"`
-	Delivered         bool         `json:"delivered"` // the agent has the file
-	Mode              models.Mode  `json:"mode"`      // 0 until it is started
-	ChosenPIDs        []int64      `json:"chosen_pids"`
-	EventCount        int64        `json:"event_count"` // also the newest event's seq
-	CreatedAt         string       `json:"created_at"`
-	UpdatedAt         string       `json:"updated_at"`
-	MonitoringStarted *string      `json:"monitoring_started"`
-	MonitoringEnded   *string      `json:"monitoring_ended"`
+	ID                string          `json:"id"`
+	State             models.State    `json:"state"`
+	Name              string          `json:"name"`
+	Notes             string          `json:"notes"`
+	Tags              []string        `json:"tags"`
+	FileName          string          `json:"file_name"`
+	FileSHA256        *string         `json:"file_sha256"` // null for a session without a file
+	FileSizeBytes     int64           `json:"file_size_bytes"`
+	AgentID           *string         `json:"agent_id"`
+	Delivered         bool            `json:"delivered"` // the agent has the file
+	Mode              models.Mode     `json:"mode"`      // 0 until it is started
+	ChosenPIDs        []int64         `json:"chosen_pids"`
+	EventCount        int64           `json:"event_count"` // also the newest event's seq
+	CreatedAt         string          `json:"created_at"`
+	UpdatedAt         string          `json:"updated_at"`
+	MonitoringStarted *string         `json:"monitoring_started"`
+	MonitoringEnded   *string         `json:"monitoring_ended"`
+	End               *sessionEndView `json:"end"`                // null until it has ended, and when nobody knows how
+	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent for too long
+}
+
+// sessionEndView is how a session ended.
+type sessionEndView struct {
+	Reason   models.EndReason `json:"reason"`
+	At       string           `json:"at"`
+	ExitCode *int64           `json:"exitCode"` // null when there is none, or nobody knows it
+	Signal   *int64           `json:"signal"`   // null when none ended the program
+	Text     string           `json:"text"`
+}
+
+// newSessionEndView gives nil for a session of which nobody knows how it ended.
+func newSessionEndView(s *models.Session) *sessionEndView {
+	if s.End.Reason == "" || s.MonitoringEnded == nil {
+		return nil
+	}
+	return &sessionEndView{s.End.Reason, wire.FormatTime(*s.MonitoringEnded), s.End.ExitCode, s.End.Signal, s.End.Text}
 }
 
 func newSessionView(s *models.Session) sessionView {
@@ -36,6 +55,7 @@ func newSessionView(s *models.Session) sessionView {
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, CreatedAt: wire.FormatTime(s.CreatedAt), UpdatedAt: wire.FormatTime(s.UpdatedAt),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
+		End: newSessionEndView(s), AgentSilentSince: optionalTime(s.AgentSilentSince),
 	}
 }
 

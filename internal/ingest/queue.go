@@ -60,6 +60,16 @@ type Publisher interface {
 	Published(batches []models.Batch, receipts []models.Receipt)
 }
 
+// Publishers is several publishers that are told of the same.
+type Publishers []Publisher
+
+// Published tells all of them.
+func (all Publishers) Published(batches []models.Batch, receipts []models.Receipt) {
+	for _, p := range all {
+		p.Published(batches, receipts)
+	}
+}
+
 // Queue takes requests and commits them in groups. It is safe for concurrent
 // use; Run must be running.
 type Queue struct {

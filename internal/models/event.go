@@ -9,6 +9,8 @@ const (
 	TypeHTTP            = "http_network_operation"
 	TypePacket          = "raw_network_operation"
 	TypeNetwork         = "network_operation" // a call on a socket, of our own agent
+	TypeSessionStart    = "session_start"
+	TypeSessionEnd      = "session_end" // of our own agent
 )
 
 // Where an event's timestamp comes from.

@@ -60,6 +60,14 @@ func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) 
 	return &session, nil
 }
 
+// ListActive gives the active sessions, up to 1000 of them.
+func (r *Sessions) ListActive(ctx context.Context) ([]models.Session, error) {
+	var sessions []models.Session
+	// The first condition is that of the index.
+	err := r.db.Read(ctx).Where("(is_active OR starting_since IS NOT NULL) AND is_active AND " + visible).Order("id").Limit(1000).Find(&sessions).Error
+	return sessions, translate(r.db, err, "the session")
+}
+
 // ListStopPending gives the sessions whose end the agent has not been told, and
 // those that were being started before a time and never got further; hidden ones
 // too, as the agent may be at work for them.

@@ -59,3 +59,24 @@ func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, be
 		Where("session_id = ? AND event_type = ? AND seq < ?", sessionID, eventType, before).Order("seq DESC").Limit(limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
 }
+
+// ListEnds gives up to limit events session_end of a session with a Seq above after,
+// the last one first, with their Data. It ends early with the one by which their Data
+// has maxBytes.
+func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) (events []models.Event, err error) {
+	rows, err := r.db.Read(ctx).Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
+		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC").Limit(limit).Rows()
+	if err != nil {
+		return nil, translate(r.db, err, "the event")
+	}
+	defer rows.Close()
+	for size := 0; size < maxBytes && rows.Next(); {
+		var e models.Event
+		if err := r.db.Read(ctx).ScanRows(rows, &e); err != nil {
+			return nil, translate(r.db, err, "the event")
+		}
+		events = append(events, e)
+		size += len(e.Data) + len(e.DataRaw)
+	}
+	return events, translate(r.db, rows.Err(), "the event")
+}

@@ -131,17 +131,23 @@ type AgentRegistry interface {
 	List(ctx context.Context, limit int) ([]models.Agent, error)
 }
 
+// HeartbeatListener is told of each heartbeat that was kept; *Ends is one.
+type HeartbeatListener interface {
+	Heard(ctx context.Context, agent *models.Agent) error
+}
+
 // Agents knows the agents that say that they are there. It never calls the URL of
 // one: only the operator says whom the backend calls.
 type Agents struct {
 	agents     AgentRegistry
+	listener   HeartbeatListener
 	defaultURL string
 	clock      Clock
 }
 
 // NewAgents gives the service; the agent at defaultURL is the default one.
-func NewAgents(agents AgentRegistry, defaultURL string, clock Clock) *Agents {
-	return &Agents{agents, comparableURL(defaultURL), clock}
+func NewAgents(agents AgentRegistry, listener HeartbeatListener, defaultURL string, clock Clock) *Agents {
+	return &Agents{agents, listener, comparableURL(defaultURL), clock}
 }
 
 // Heartbeat keeps what an agent says of itself, and gives the id that it has here.
@@ -158,7 +164,10 @@ func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, 
 	}
 	now := s.clock.now()
 	agent.HeartbeatAt, agent.LastSeenAt, agent.Status = &now, &now, models.AgentUnknown
-	return agent.ID, s.agents.Heartbeat(ctx, &agent, models.MaxAgents)
+	if err := s.agents.Heartbeat(ctx, &agent, models.MaxAgents); err != nil {
+		return "", err
+	}
+	return agent.ID, s.listener.Heard(ctx, &agent)
 }
 
 // List gives all agents by name, each with its status as it is now: of the default

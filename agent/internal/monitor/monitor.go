@@ -159,6 +159,7 @@ type session struct {
 	watch   Watch
 	spawned Spawned       // nil but in mode 3
 	done    chan struct{} // closed when the wait for spawned is over
+	isOver  bool          // what was spawned has ended, and that was told
 }
 
 // same reports whether the request is what runs already: a repeated question.
@@ -210,7 +211,9 @@ func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 		return 0, err
 	}
 	m.mu.Lock()
-	m.sessions[r.SessionID] = s
+	if !s.isOver {
+		m.sessions[r.SessionID] = s
+	}
 	m.mu.Unlock()
 	m.options.Log.Info("monitoring started", "session", r.SessionID, "mode", r.Mode, "pid", s.pid, "file", r.FileName)
 	return s.pid, nil
@@ -359,7 +362,7 @@ func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded
 	return nil, nil, fmt.Errorf("watch: %w", err)
 }
 
-// wait tells the end of what was spawned. The session stays until it is stopped.
+// wait tells the end of what was spawned, and with it the session ends.
 func (m *Monitor) wait(s *session, began time.Time) {
 	defer close(s.done)
 	<-s.spawned.Done()
@@ -376,6 +379,12 @@ func (m *Monitor) wait(s *session, began time.Time) {
 		SessionID: s.request.SessionID, Mode: s.request.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: ending,
 	}})
 	m.forget(s.request.SessionID)
+	m.mu.Lock()
+	s.isOver = true
+	if m.sessions[s.request.SessionID] == s {
+		delete(m.sessions, s.request.SessionID)
+	}
+	m.mu.Unlock()
 	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
 }
 
@@ -494,10 +503,10 @@ func (m *Monitor) Recover(left []journal.Record) (settle func()) {
 	}
 }
 
-// Sessions gives the number of sessions that were started and not stopped.
+// Sessions gives the number of sessions that run.
 func (m *Monitor) Sessions() int { return len(m.SessionIDs()) }
 
-// SessionIDs gives the sessions that were started and not stopped, in no order.
+// SessionIDs gives the sessions that run, in no order.
 func (m *Monitor) SessionIDs() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

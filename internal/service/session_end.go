@@ -1,0 +1,453 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+const (
+	// endSweep is how often active sessions are looked at. It finds what was missed:
+	// the end that an earlier run of the program stored and did not get to, and agents
+	// that are silent.
+	endSweep = 2 * time.Second
+	// endQueue is how long the end of a session waits for another operation on it at a
+	// time, and endRetry when it is tried again.
+	endQueue = 100 * time.Millisecond
+	endRetry = 250 * time.Millisecond
+	// How many of a session's last session_end events are looked at, and of how much
+	// data together.
+	maxEndEvents = 20
+	maxEndBytes  = 1 << 20
+)
+
+// EndPatience is what active sessions are given.
+type EndPatience struct {
+	Unlisted time.Duration // until one ends that its agent's heartbeats do not list
+	Silent   time.Duration // until one says that its agent is silent
+}
+
+// ActiveLister lists active sessions; *repository.Sessions implements it.
+type ActiveLister interface {
+	ListActive(ctx context.Context) ([]models.Session, error)
+}
+
+// SessionUpdater changes sessions.
+type SessionUpdater interface {
+	Get(ctx context.Context, id string) (*models.Session, error)
+	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
+}
+
+// EndEvents lists events by which agents tell of a session's life; *repository.Events
+// implements it and documents its contracts.
+type EndEvents interface {
+	ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) ([]models.Event, error)
+	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
+}
+
+// AgentLister lists agents.
+type AgentLister interface {
+	List(ctx context.Context, limit int) ([]models.Agent, error)
+}
+
+// Ends ends sessions that nobody stops: when the agent says that the program has
+// ended, and when the agent no longer works for them. It notes which agents are
+// silent. Any number of backends may do so on one database. It is safe for concurrent
+// use.
+type Ends struct {
+	active   ActiveLister
+	sessions SessionUpdater
+	events   EndEvents
+	agents   AgentLister
+	working  *Operations
+	patience EndPatience
+	clock    Clock
+	log      *slog.Logger
+
+	watchedSince, lastSweep time.Time // of Run: since when silence would have been noticed
+
+	mu   sync.Mutex
+	told map[string]bool // sessions that got a session_end
+	wake chan struct{}   // holds a value when one was added
+}
+
+// NewEnds gives the service over its repositories. Run must run for sessions to end.
+func NewEnds(active ActiveLister, sessions SessionUpdater, events EndEvents, agents AgentLister, working *Operations, patience EndPatience, clock Clock, log *slog.Logger) *Ends {
+	return &Ends{
+		active: active, sessions: sessions, events: events, agents: agents, working: working, patience: patience, clock: clock, log: log,
+		told: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// Published is told of batches that have been committed, and of their receipts. It
+// never waits.
+func (s *Ends) Published(batches []models.Batch, receipts []models.Receipt) {
+	for i := range batches {
+		if receipts[i].Repeated {
+			continue
+		}
+		for j := range batches[i].Events {
+			if e := &batches[i].Events[j]; e.EventType == models.TypeSessionEnd {
+				s.look(e.SessionID)
+			}
+		}
+	}
+}
+
+// look has Run look whether a session has ended.
+func (s *Ends) look(id string) {
+	s.mu.Lock()
+	s.told[id] = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run ends sessions until ctx ends.
+func (s *Ends) Run(ctx context.Context) {
+	ticker := time.NewTicker(endSweep)
+	defer ticker.Stop()
+	for {
+		var retry <-chan time.Time
+		if s.endTold(ctx) {
+			retry = time.After(endRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-retry:
+		case <-ticker.C:
+			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("active sessions could not be looked at; it is tried again", "error", err)
+			}
+		}
+	}
+}
+
+// endTold ends the sessions that got a session_end, and reports whether some could
+// not be ended yet.
+func (s *Ends) endTold(ctx context.Context) (again bool) {
+	s.mu.Lock()
+	ids := s.told
+	s.told = map[string]bool{}
+	s.mu.Unlock()
+	for id := range ids {
+		err := s.endOne(ctx, id, s.byEvent)
+		if err == nil || models.ErrorCode(err) == models.CodeNotFound {
+			continue
+		}
+		if models.ErrorCode(err) != models.CodeConflict && ctx.Err() == nil {
+			s.log.Warn("a session could not be ended; it is tried again", "session", id, "error", err)
+		}
+		s.mu.Lock()
+		s.told[id] = true
+		s.mu.Unlock()
+		again = true
+	}
+	return again
+}
+
+// endOne changes a session as how says, which gets it as it is and gives nil when
+// there is nothing to change. A session that is being started or stopped is a
+// conflict.
+func (s *Ends) endOne(ctx context.Context, id string, how func(context.Context, *models.Session) (func(*models.Session), error)) error {
+	end, err := s.working.begin(ctx, id, endQueue)
+	if err != nil {
+		return err
+	}
+	defer end()
+	session, err := s.sessions.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	change, err := how(ctx, session)
+	if err != nil || change == nil {
+		return err
+	}
+	session, err = s.sessions.Update(ctx, id, func(now *models.Session) error {
+		if !sameTime(now.MonitoringStarted, session.MonitoringStarted) || now.IsActive != session.IsActive {
+			return models.Errorf(models.CodeConflict, "session %s was started or stopped meanwhile", id)
+		}
+		change(now)
+		return nil
+	})
+	if err == nil {
+		s.log.Info("the session has ended", "session", id, "reason", session.End.Reason, "because", session.End.Text)
+	}
+	return err
+}
+
+// byEvent ends an active session as its agent told. One that was stopped, or whose
+// agent seemed lost, gets the end of its program if that came first.
+func (s *Ends) byEvent(ctx context.Context, session *models.Session) (func(*models.Session), error) {
+	switch reason := session.End.Reason; {
+	case session.IsActive:
+	case session.MonitoringEnded == nil || reason == "" || reason.OfProgram():
+		return nil, nil
+	}
+	told, err := s.endEvent(ctx, session)
+	switch {
+	case err != nil || told == nil:
+		return nil, err
+	case session.IsActive:
+		return func(session *models.Session) { session.Ended(told.at, told.end) }, nil
+	case told.end.Reason.OfProgram():
+		at := told.at
+		if at.After(*session.MonitoringEnded) {
+			at = *session.MonitoringEnded
+		}
+		return func(session *models.Session) { session.Ended(at, told.end) }, nil
+	}
+	return nil, nil
+}
+
+// unlisted ends a session that its agent has not listed for too long. The agent is
+// told to stop it all the same: it may have lost only its list.
+func (s *Ends) unlisted(_ context.Context, session *models.Session) (func(*models.Session), error) {
+	if !session.IsActive || session.UnlistedSince == nil {
+		return nil, nil
+	}
+	return func(session *models.Session) {
+		session.Ended(*session.UnlistedSince, models.SessionEnd{Reason: models.EndAgentLost, Text: "the agent no longer lists the session, as after a restart"})
+		session.StopPending = true
+	}, nil
+}
+
+// sweep looks at all active sessions.
+func (s *Ends) sweep(ctx context.Context) error {
+	now := s.clock.now()
+	if now.Sub(s.lastSweep) > 10*endSweep {
+		s.watchedSince = now // nobody may have listened to the agents before
+	}
+	active, err := s.active.ListActive(ctx)
+	if err != nil || len(active) == 0 {
+		return err
+	}
+	agents, err := s.agents.List(ctx, models.MaxAgents)
+	if err != nil {
+		return err
+	}
+	s.lastSweep = now
+	var failed []error
+	for i := range active {
+		session := &active[i]
+		if session.MonitoringStarted == nil {
+			continue // no start left one like this
+		}
+		told, err := s.endEvent(ctx, session)
+		if err == nil && told != nil {
+			s.look(session.ID)
+			continue
+		}
+		var agent models.Agent // of a session without one, an agent that was never heard of
+		if n := slices.IndexFunc(agents, func(a models.Agent) bool { return session.AgentID != nil && a.ID == *session.AgentID }); n >= 0 {
+			agent = agents[n]
+		}
+		failed = append(failed, err, s.noteSilence(ctx, session, &agent, now))
+	}
+	return errors.Join(failed...)
+}
+
+// Heard is told of each heartbeat. It notes which active sessions of the agent the
+// heartbeat does not list, and ends those that are not listed for too long. An agent
+// without lists tells nothing by that.
+func (s *Ends) Heard(ctx context.Context, agent *models.Agent) error {
+	if agent.SessionIDs == nil {
+		return nil
+	}
+	active, err := s.active.ListActive(ctx)
+	failed := []error{err}
+	for i := range active {
+		session := &active[i]
+		if session.AgentID != nil && *session.AgentID == agent.ID && session.MonitoringStarted != nil {
+			failed = append(failed, s.noteListing(ctx, session, agent))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (s *Ends) noteListing(ctx context.Context, session *models.Session, agent *models.Agent) error {
+	isListed := slices.Contains(agent.SessionIDs, session.ID)
+	switch {
+	case isListed && session.UnlistedSince != nil:
+		return s.note(ctx, session, func(session *models.Session) { session.UnlistedSince = nil })
+	case !isListed && session.UnlistedSince == nil:
+		return s.note(ctx, session, func(session *models.Session) { session.UnlistedSince = agent.HeartbeatAt })
+	case !isListed && agent.HeartbeatAt.Sub(*session.UnlistedSince) >= s.patience.Unlisted:
+		err := s.endOne(ctx, session.ID, s.unlisted)
+		if models.ErrorCode(err) == models.CodeConflict { // the next heartbeat tells anew
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// noteSilence notes since when a session's agent is silent, and that it is back.
+func (s *Ends) noteSilence(ctx context.Context, session *models.Session, agent *models.Agent, now time.Time) error {
+	heard := *session.MonitoringStarted // it said yes
+	if agent.LastSeenAt != nil && agent.LastSeenAt.After(heard) {
+		heard = *agent.LastSeenAt
+	}
+	isSilent := min(now.Sub(heard), now.Sub(s.watchedSince)) >= s.patience.Silent
+	switch since := session.AgentSilentSince; {
+	case isSilent && since == nil:
+		return s.note(ctx, session, func(session *models.Session) { session.AgentSilentSince = &heard })
+	case since != nil && heard.After(*since):
+		return s.note(ctx, session, func(session *models.Session) { session.AgentSilentSince = nil })
+	}
+	return nil
+}
+
+// note changes an active session if it is still the same.
+func (s *Ends) note(ctx context.Context, session *models.Session, change func(*models.Session)) error {
+	_, err := s.sessions.Update(ctx, session.ID, func(now *models.Session) error {
+		if now.IsActive && sameTime(now.MonitoringStarted, session.MonitoringStarted) {
+			change(now)
+		}
+		return nil
+	})
+	if models.ErrorCode(err) == models.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// toldEnd is an end that an agent told.
+type toldEnd struct {
+	at  time.Time
+	end models.SessionEnd
+}
+
+// endEvent gives the end of the latest monitoring of a session as its events tell
+// it, nil when they do not. Of several the first one counts, and before all one that
+// tells of the program.
+func (s *Ends) endEvent(ctx context.Context, session *models.Session) (found *toldEnd, err error) {
+	events, err := s.events.ListEnds(ctx, session.ID, session.StartedAfterSeq, maxEndEvents, maxEndBytes)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range slices.Backward(events) { // oldest first
+		data := readEnd(&e)
+		isOf, err := s.isOfLatest(ctx, session, &e, data)
+		if err != nil {
+			return nil, err
+		}
+		told := &toldEnd{endTime(session, &e, data), data.end()}
+		if isOf && (found == nil || told.end.Reason.OfProgram() && !found.end.Reason.OfProgram()) {
+			found = told
+		}
+	}
+	return found, nil
+}
+
+// isOfLatest reports whether a session_end is about the session's latest monitoring:
+// agents repeat events, and bring them late. The clock of the agent may differ from
+// the backend's, so seq and pid decide, and the time only where these say nothing.
+func (s *Ends) isOfLatest(ctx context.Context, session *models.Session, e *models.Event, data endData) (bool, error) {
+	isItsPID := data.ProcessID != 0 && session.MonitoringPID != nil && data.ProcessID == *session.MonitoringPID
+	switch {
+	case data.SessionID != session.ID && data.SessionID != "":
+		return false, nil
+	case isItsPID:
+		return true, nil
+	case data.SessionID == "": // nobody knows whose it is
+		return false, nil
+	case data.ProcessID != 0:
+		starts, err := s.events.ListOfType(ctx, session.ID, models.TypeSessionStart, e.Seq, 1)
+		if err != nil {
+			return false, err
+		}
+		if len(starts) > 0 && starts[0].Seq <= session.StartedAfterSeq && readEnd(&starts[0]).ProcessID == data.ProcessID {
+			return false, nil // an earlier monitoring began with that process
+		}
+	}
+	return !e.Timestamp.Before(*session.MonitoringStarted), nil
+}
+
+// endTime gives when a monitoring ended, by a session_end: within the time in which it
+// can have been.
+func endTime(session *models.Session, e *models.Event, data endData) time.Time {
+	started, at := *session.MonitoringStarted, e.Timestamp
+	if at.Before(started) && data.Seconds > 0 && data.Seconds < math.MaxInt32 { // the agent's clock is slow
+		at = started.Add(time.Duration(data.Seconds * float64(time.Second))).Truncate(time.Microsecond)
+	}
+	if at.After(e.CreatedAt) {
+		at = e.CreatedAt
+	}
+	if at.Before(started) {
+		at = started
+	}
+	return at
+}
+
+// endData is what a session_end tells. What cannot be read is missing.
+type endData struct {
+	SessionID string
+	ProcessID int64
+	Reason    string
+	ExitCode  *int64
+	Signal    *int64
+	Seconds   float64
+}
+
+// readEnd reads the data of a session_end, or what a session_start has of it.
+func readEnd(e *models.Event) (d endData) {
+	var data map[string]json.RawMessage
+	_ = json.Unmarshal(e.Payload(), &data) // what is no object tells nothing
+	for name, into := range map[string]any{"sessionId": &d.SessionID, "processId": &d.ProcessID, "reason": &d.Reason, "durationSeconds": &d.Seconds} {
+		_ = json.Unmarshal(data[name], into) // the same
+	}
+	for name, into := range map[string]**int64{"exitCode": &d.ExitCode, "signal": &d.Signal} {
+		if n := int64(0); json.Unmarshal(data[name], &n) == nil && string(data[name]) != "null" {
+			*into = &n
+		}
+	}
+	return d
+}
+
+// ofLimits are the reasons of our agent for the end of a program that went beyond a
+// limit.
+var ofLimits = map[string]string{ //nolint:gochecknoglobals // a constant
+	"memory": "it used more memory than it may", "cpu": "it used more time of a processor than it may", "disk": "it wrote a larger file than it may",
+}
+
+// end gives the end that a session_end tells of.
+func (d endData) end() models.SessionEnd {
+	if d.ExitCode != nil && *d.ExitCode == -1 { // not known
+		d.ExitCode = nil
+	}
+	if d.Signal != nil && *d.Signal == 0 {
+		d.Signal = nil
+	}
+	end := models.SessionEnd{ExitCode: d.ExitCode, Signal: d.Signal}
+	limit, isLimit := ofLimits[d.Reason]
+	switch {
+	case d.Reason == "stopped": // by the agent itself: the end of a stop from here is stored before
+		end.Reason, end.Text = models.EndAgentLost, "the agent ended the session by itself, as when it is shut down"
+	case d.Reason == "agent_restarted":
+		end.Reason, end.Text = models.EndAgentLost, "the agent was killed while the session ran, and restarted"
+	case d.Reason == "timeout":
+		end.Reason, end.Text = models.EndTimeout, "the program ran for as long as the agent lets it"
+	case isLimit:
+		end.Reason, end.Text = models.EndSignal, "the agent ended the program: "+limit
+	case d.Signal != nil:
+		end.Reason, end.Text = models.EndSignal, fmt.Sprintf("signal %d ended the program", *d.Signal)
+	case d.ExitCode != nil:
+		end.Reason, end.Text = models.EndExited, fmt.Sprintf("the program exited with code %d", *d.ExitCode)
+	default:
+		end.Reason, end.Text = models.EndExited, "the program ended"
+	}
+	return end
+}
