@@ -182,7 +182,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		events   = repository.NewEvents(db)
 		segments = repository.NewSegments(db)
 
-		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient})
+		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders()})
 		announced      = service.Announced(sessions, hub)
 		operations     = service.NewOperations(repository.NewLeases(db), log)
 		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
@@ -194,6 +194,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		transfers      = repository.NewTransfers(db)
+		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
 		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
@@ -211,7 +212,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, ends, cfg.AgentURL, time.Now),
 		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
 		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
-		Exports: service.NewExports(transfers, sessions, files, time.Now, buildVersion()),
+		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
+		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: buildVersion(),

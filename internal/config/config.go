@@ -36,8 +36,8 @@ type Config struct {
 	// DatabaseWait is how long the start retries a database that is not up yet,
 	// 0 to 10 minutes. DATABASE_WAIT, default 30s.
 	DatabaseWait time.Duration
-	// DatabasePoolSize is the most connections to open at once, 2 to 500.
-	// DATABASE_POOL_SIZE, default 16.
+	// DatabasePoolSize is the most connections to open at once, besides those that
+	// ingest has for itself, 2 to 500. DATABASE_POOL_SIZE, default 16.
 	DatabasePoolSize int
 
 	// DatabaseSync is PostgreSQL's synchronous_commit for every transaction that
@@ -46,6 +46,15 @@ type Config struct {
 	// DatabaseAllowWeak takes a PostgreSQL that runs with fsync = off, which can lose
 	// every event in a crash of its machine. DATABASE_ALLOW_WEAK, default false.
 	DatabaseAllowWeak bool
+
+	// ReadsMax is how many heavy reads (searches, counts, histograms, pages of an
+	// export) run at once, 0 to 500; 0 is half of DatabasePoolSize, but not more than
+	// there are processors, or 2. READS_MAX, default 0.
+	ReadsMax int
+	// ReadTimeout limits one heavy read, 1s to 10m. READ_TIMEOUT, default 30s.
+	ReadTimeout time.Duration
+	// ExportsMax is how many exports run at once, 1 to 1000. EXPORTS_MAX, default 4.
+	ExportsMax int
 
 	// DataDir holds uploaded files, the spool and the embedded database.
 	// DATA_DIR, default data.
@@ -146,6 +155,10 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		DatabaseSync:      read(r, "DATABASE_SYNC", "on", oneOf("local", "remote_write", "on", "remote_apply")),
 		DatabaseAllowWeak: read(r, "DATABASE_ALLOW_WEAK", "false", boolean),
 
+		ReadsMax:    read(r, "READS_MAX", "0", number(0, 500)),
+		ReadTimeout: read(r, "READ_TIMEOUT", "30s", duration(time.Second, 10*time.Minute)),
+		ExportsMax:  read(r, "EXPORTS_MAX", "4", number(1, 1000)),
+
 		DataDir:   read(r, "DATA_DIR", "data", text),
 		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),
 
@@ -191,6 +204,20 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 
 // Addr is Host and Port as net.Listen takes them; IPv6 addresses get brackets.
 func (c Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// HeavyReads is how many heavy reads run at once on a machine with so many
+// processors: at most half of the connections, so that the others stay free for what
+// is quick.
+func (c Config) HeavyReads(processors int) int {
+	half := max(c.DatabasePoolSize/2, 1)
+	if c.ReadsMax > 0 {
+		return min(c.ReadsMax, half)
+	}
+	return min(half, max(processors, 2))
+}
+
+// StreamReaders is how many live streams read the database at once.
+func (c Config) StreamReaders() int { return max(c.DatabasePoolSize/4, 1) }
 
 // SQLitePath is the file of the embedded database, in DataDir.
 func (c Config) SQLitePath() string { return filepath.Join(c.DataDir, "ospulse.db") }

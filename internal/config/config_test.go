@@ -57,6 +57,8 @@ func TestLoadDefaults(t *testing.T) {
 		DatabaseWait:      30 * time.Second,
 		DatabasePoolSize:  16,
 		DatabaseSync:      "on",
+		ReadTimeout:       30 * time.Second,
+		ExportsMax:        4,
 		DataDir:           "data",
 		MinFreeMB:         64,
 		SpoolMaxMB:        512,
@@ -95,6 +97,30 @@ func TestDerivedValues(t *testing.T) {
 	want := []any{"[::1]:0", filepath.Join("some", "where", "ospulse.db"), int64(2 << 30), int64(1 << 20), int64(1 << 50)}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Heavy reads and streams never take all connections, if there are enough for that.
+func TestReadsOfAPool(t *testing.T) {
+	for name, tt := range map[string]struct {
+		env            env
+		processors     int
+		reads, streams int
+	}{
+		"default, two processors":  {env{}, 2, 2, 4},
+		"default, one processor":   {env{}, 1, 2, 4},
+		"default, many processors": {env{}, 64, 8, 4},
+		"a small pool":             {env{"DATABASE_POOL_SIZE": "4"}, 64, 2, 1},
+		"the smallest pool":        {env{"DATABASE_POOL_SIZE": "2"}, 64, 1, 1},
+		"as asked for":             {env{"READS_MAX": "5"}, 2, 5, 4},
+		"more than the pool has":   {env{"READS_MAX": "100"}, 2, 8, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := load(t, tt.env)
+			if reads, streams := c.HeavyReads(tt.processors), c.StreamReaders(); reads != tt.reads || streams != tt.streams {
+				t.Errorf("%d reads and %d streams, want %d and %d", reads, streams, tt.reads, tt.streams)
+			}
+		})
 	}
 }
 
@@ -166,6 +192,9 @@ func TestRefused(t *testing.T) {
 		"pool: too small":                  {"DATABASE_POOL_SIZE", "1", `"1"`, "from 2 to 500"},
 		"sync: off":                        {"DATABASE_SYNC", "off", `"off"`, "one of local, remote_write, on, remote_apply"},
 		"pool: too large":                  {"DATABASE_POOL_SIZE", "501", `"501"`, "from 2 to 500"},
+		"reads: too many":                  {"READS_MAX", "501", `"501"`, "from 0 to 500"},
+		"read: too short":                  {"READ_TIMEOUT", "10ms", `"10ms"`, "from 1s to 10m"},
+		"exports: none":                    {"EXPORTS_MAX", "0", `"0"`, "from 1 to 1000"},
 		"free: below zero":                 {"MIN_FREE_MB", "-1", `"-1"`, "from 0 to 1073741824"},
 		"upload: zero":                     {"MAX_UPLOAD_MB", "0", `"0"`, "from 1 to 2048"},
 		"streams: none":                    {"STREAMS_MAX", "0", `"0"`, "from 1 to 1000000"},

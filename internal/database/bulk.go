@@ -41,9 +41,24 @@ type Bulk interface {
 }
 
 // Bulk runs fn in one transaction, committed by Finish or else when fn returns
-// nil, and rolled back otherwise. Errors are translated as GORM's are.
+// nil, and rolled back otherwise. Errors are translated as GORM's are. Bulk is for
+// ingest: on PostgreSQL it has connections of its own, and on SQLite it waits for at
+// most one transaction of Write.
 func (db *DB) Bulk(ctx context.Context, fn func(Bulk) error) error {
-	pool, err := db.write.DB()
+	return db.bulk(ctx, db.ingest, fn)
+}
+
+// BulkBeside is Bulk for all that is not ingest: it takes its turn with Write.
+func (db *DB) BulkBeside(ctx context.Context, fn func(Bulk) error) error {
+	if err := db.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer db.leaveTurn()
+	return db.bulk(ctx, db.write, fn)
+}
+
+func (db *DB) bulk(ctx context.Context, g *gorm.DB, fn func(Bulk) error) error {
+	pool, err := g.DB()
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 type Options struct {
 	URL      string        // postgres:// or postgresql://; empty for SQLite
 	Path     string        // the SQLite file; its folder must exist
-	PoolSize int           // connections: all of PostgreSQL's, the readers of SQLite
+	PoolSize int           // connections besides those of ingest: all others of PostgreSQL, the readers of SQLite
 	Wait     time.Duration // how long to retry a PostgreSQL that cannot be reached
 	// Sync is PostgreSQL's synchronous_commit for every transaction that writes: local,
 	// remote_write, on or remote_apply; "" is on. SQLite always syncs.
@@ -39,7 +39,18 @@ type DB struct {
 	dialect dialect
 	write   *gorm.DB // on SQLite one connection: there is one writer at a time
 	read    *gorm.DB // on PostgreSQL the same pool as write
+	ingest  *gorm.DB // for Bulk; on SQLite the same pool as write
+
+	// turn holds a value while something other than ingest uses the one connection
+	// of SQLite or waits for it; nil on PostgreSQL. A connection that becomes free
+	// goes to any of those that wait: with the turn, ingest competes with at most
+	// one transaction, however many others there are.
+	turn chan struct{}
 }
+
+// ingestConnections is how many connections PostgreSQL has for ingest alone: for
+// the writer, for the drain of the spool, and to see whether the database answers.
+const ingestConnections = 3
 
 // dialect is what differs between the two databases.
 type dialect interface {
@@ -87,9 +98,41 @@ func (db *DB) Read(ctx context.Context) *gorm.DB { return db.read.WithContext(ct
 
 // Write runs fn in one transaction, committed when fn returns nil and rolled
 // back otherwise. On SQLite the transactions run one after the other, and once one
-// has begun it goes on when ctx ends.
+// has begun it goes on when ctx ends; events that come in wait for it, so it must be
+// short.
 func (db *DB) Write(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	if err := db.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer db.leaveTurn()
 	return db.dialect.transaction(ctx, db.write, fn)
+}
+
+func (db *DB) takeTurn(ctx context.Context) error {
+	if db.turn == nil {
+		return nil
+	}
+	select {
+	case db.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (db *DB) leaveTurn() {
+	if db.turn != nil {
+		<-db.turn
+	}
+}
+
+// ReadForIngest gives a handle for the few queries of ingest and of health checks.
+// They wait for none of the connections that Read uses on PostgreSQL.
+func (db *DB) ReadForIngest(ctx context.Context) *gorm.DB {
+	if db.ingest != db.write {
+		return db.ingest.WithContext(ctx)
+	}
+	return db.Read(ctx)
 }
 
 // Unavailable reports whether err means that the database cannot work now, so
@@ -101,8 +144,8 @@ func (db *DB) Unavailable(err error) bool {
 // Pools gives the pools of connections, by what they are for.
 func (db *DB) Pools() (map[string]*sql.DB, error) {
 	pools := map[string]*sql.DB{}
-	for name, g := range map[string]*gorm.DB{"read": db.read, "write": db.write} {
-		if name == "read" && g == db.write {
+	for name, g := range map[string]*gorm.DB{"read": db.read, "write": db.write, "ingest": db.ingest} {
+		if name != "write" && g == db.write {
 			continue
 		}
 		pool, err := g.DB()
@@ -116,12 +159,12 @@ func (db *DB) Pools() (map[string]*sql.DB, error) {
 
 // Ping sees that the database answers.
 func (db *DB) Ping(ctx context.Context) error {
-	return db.Read(ctx).Exec("SELECT 1").Error
+	return db.ReadForIngest(ctx).Exec("SELECT 1").Error
 }
 
 // CheckSchema sees that the schema is the one that this program was made for.
 func (db *DB) CheckSchema(ctx context.Context) error {
-	version, err := schemaVersion(db.Read(ctx))
+	version, err := schemaVersion(db.ReadForIngest(ctx))
 	if err != nil {
 		return err
 	}
@@ -139,8 +182,8 @@ func (db *DB) Close() error {
 			errs = append(errs, db.dialect.closeStatements(pool))
 		}
 	}
-	for _, g := range []*gorm.DB{db.read, db.write} {
-		if g == nil {
+	for i, g := range []*gorm.DB{db.read, db.write, db.ingest} {
+		if g == nil || i != 1 && g == db.write {
 			continue
 		}
 		pool, err := g.DB()

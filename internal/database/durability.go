@@ -35,7 +35,7 @@ func (db *DB) Durability() models.Durability { return db.dialect.durability() }
 // CheckDurability reads again what a commit survives. It returns an error if the
 // database cannot tell, or if it is weak and that is not allowed.
 func (db *DB) CheckDurability(ctx context.Context) (models.Durability, error) {
-	err := db.dialect.checkDurability(ctx, db.write)
+	err := db.dialect.checkDurability(ctx, db.ingest)
 	return db.Durability(), err
 }
 

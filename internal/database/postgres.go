@@ -91,30 +91,45 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 5 * time.Second
 	}
+	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
+	db := &DB{dialect: d}
+	pool, ingest := postgresPool(config, o.PoolSize), postgresPool(config, ingestConnections)
+	err = func() (err error) {
+		if err := waitForPostgres(ctx, pool, o); err != nil {
+			return err
+		}
+		if err := checkPostgres(ctx, pool); err != nil {
+			return err
+		}
+		if err := d.check(ctx, pool); err != nil {
+			return err
+		}
+		if db.write, err = openPostgresPool(pool); err != nil {
+			return err
+		}
+		db.read = db.write
+		db.ingest, err = openPostgresPool(ingest)
+		return err
+	}()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close(), ingest.Close())
+	}
+	return db, nil
+}
+
+func postgresPool(config *pgx.ConnConfig, size int) *sql.DB {
 	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
 		c.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}))
-	pool.SetMaxOpenConns(o.PoolSize)
-	pool.SetMaxIdleConns(o.PoolSize) // a new connection costs more than most queries
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size) // a new connection costs more than most queries
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
-	g, err := func() (*gorm.DB, error) {
-		if err := waitForPostgres(ctx, pool, o); err != nil {
-			return nil, err
-		}
-		if err := checkPostgres(ctx, pool); err != nil {
-			return nil, err
-		}
-		if err := d.check(ctx, pool); err != nil {
-			return nil, err
-		}
-		return open(&postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)})
-	}()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the PostgreSQL database %q on %s: %w", config.Database, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), err), pool.Close())
-	}
-	return &DB{dialect: d, write: g, read: g}, nil
+	return pool
+}
+
+func openPostgresPool(pool *sql.DB) (*gorm.DB, error) {
+	return open(&postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)})
 }
 
 // waitForPostgres returns when the server answers, when it says something that

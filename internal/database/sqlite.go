@@ -50,15 +50,15 @@ func (*sqliteDialect) unavailable(err error) bool {
 
 func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	dialect := &sqliteDialect{}
-	db := &DB{dialect: dialect}
+	db := &DB{dialect: dialect, turn: make(chan struct{}, 1)}
 	// The writer opens first: it creates the file and turns it to WAL. Its
 	// transactions take the write lock when they begin, so that none fails when
 	// it first writes because another process was faster.
-	write, err := openSQLitePool(ctx, o.Path, 1, url.Values{"_txlock": {"immediate"}})
+	write, err := openSQLitePool(ctx, o.Path, 1, url.Values{"_txlock": {"immediate"}}, openPool)
 	if err != nil {
 		return nil, err
 	}
-	db.write = write
+	db.write, db.ingest = write, write
 	pool, err := write.DB()
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -68,7 +68,7 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
 	}
 	dialect.commits = sqliteDurability(weakness)
-	if db.read, err = openSQLitePool(ctx, o.Path, max(o.PoolSize, runtime.NumCPU()), url.Values{"_query_only": {"true"}}); err != nil {
+	if db.read, err = openSQLitePool(ctx, o.Path, max(o.PoolSize, runtime.NumCPU()), url.Values{"_query_only": {"true"}}, openInterruptiblePool); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -76,7 +76,7 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 
 // openSQLitePool opens connections that all have the same pragmas, as these are
 // part of the name.
-func openSQLitePool(ctx context.Context, path string, size int, options url.Values) (*gorm.DB, error) {
+func openSQLitePool(ctx context.Context, path string, size int, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
@@ -89,7 +89,7 @@ func openSQLitePool(ctx context.Context, path string, size int, options url.Valu
 	options["_time_integer_format"] = []string{"unix_micro"}
 	options["_inttotime"] = []string{"true"}
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(), RawQuery: options.Encode()}
-	pool, err := sql.Open(sqliteDriver, name.String())
+	pool, err := openPool(name.String())
 	if err != nil {
 		return nil, fmt.Errorf("open SQLite: %w", err)
 	}
@@ -106,6 +106,8 @@ func openSQLitePool(ctx context.Context, path string, size int, options url.Valu
 	}
 	return g, nil
 }
+
+func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name) }
 
 // busyTimeout is how long SQLite waits for a lock, and connectSQLite for what
 // SQLite does not wait for.

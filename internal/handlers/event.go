@@ -42,7 +42,6 @@ type Ingest interface {
 type EventService interface {
 	EventReader
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
-	Export(ctx context.Context, sessionID string) (service.Pages, error)
 }
 
 // RefusalMeter counts what was not stored; *metrics.Ingest is one.
@@ -56,6 +55,7 @@ type eventHandler struct {
 	events       EventService
 	maxBodyBytes int64
 	dashboards   []string // the origins of old dashboards
+	exports      ExportService
 }
 
 // The statuses of answers: 200 for what is committed, 202 for what is on this
@@ -217,7 +217,7 @@ func (h *eventHandler) export(c *echo.Context) error {
 		}
 		name = "os-pulse-events-" + safeName(id) + ".json"
 	}
-	pages, err := h.events.Export(c.Request().Context(), id)
+	pages, err := h.exports.All(c.Request().Context(), id)
 	if err != nil {
 		return err
 	}

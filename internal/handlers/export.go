@@ -35,6 +35,7 @@ const (
 type ExportService interface {
 	Session(ctx context.Context, id string) (*models.Session, error)
 	Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) service.Pages
+	All(ctx context.Context, sessionID string) (service.Pages, error)
 	WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error)
 }
 

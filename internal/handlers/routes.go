@@ -42,6 +42,9 @@ type Services struct {
 	Live      Live
 	Exports   ExportService
 	Imports   ImportService
+
+	Reads         ReadLimiter
+	ExportsAtOnce Gate
 }
 
 // New gives the router over the services.
@@ -64,6 +67,12 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 		origins.middleware,
 	)
 
+	// Routes that may read much: always, or when they are asked for a part that no
+	// index finds. Exports take their turns among them page by page.
+	heavy, exporting := limitReads(services.Reads), enter(services.ExportsAtOnce)
+	heavySearch := limitReads(services.Reads, "state", "agent", "file", "sha256", "tag", "q")
+	heavyList := limitReads(services.Reads, "filter", "count", "fields")
+
 	e.GET("/healthz", checks.live)
 	e.GET("/readyz", checks.ready)
 	e.GET("/metrics", echo.WrapHandler(o.Metrics))
@@ -82,38 +91,38 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/agents/heartbeat", g.heartbeat)
 
 	a := &archiveHandler{services.Archive, services.Summaries, services.Processes, o.MaxBodyBytes}
-	e.GET("/api/sessions", a.list)
-	e.GET("/api/sessions/:sessionId", a.get)
+	e.GET("/api/sessions", a.list, heavySearch)
+	e.GET("/api/sessions/:sessionId", a.get, heavy)
 	e.PATCH("/api/sessions/:sessionId", a.change)
 	e.DELETE("/api/sessions/:sessionId", a.delete)
 	e.GET("/api/sessions/:sessionId/file", a.file)
 	e.HEAD("/api/sessions/:sessionId/file", a.file)
-	e.GET("/api/sessions/:sessionId/processes", a.listProcesses)
+	e.GET("/api/sessions/:sessionId/processes", a.listProcesses, heavy)
 
-	h := &eventHandler{services.Ingest, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins}
+	h := &eventHandler{services.Ingest, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins, services.Exports}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/events/batch", h.postBatch)
 	e.POST("/api/http/events", h.postHTTP)
 	e.POST("/api/net/events", h.postPackets)
-	e.GET("/api/events/export", h.export)
+	e.GET("/api/events/export", h.export, exporting)
 	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
 
 	v := &sessionEventHandler{services.Events, services.Analyst}
-	e.GET("/api/sessions/:sessionId/events", v.list)
+	e.GET("/api/sessions/:sessionId/events", v.list, heavyList)
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
-	e.GET("/api/sessions/:sessionId/histogram", v.histogram)
-	e.GET("/api/sessions/:sessionId/facets", v.facet)
+	e.GET("/api/sessions/:sessionId/histogram", v.histogram, heavy)
+	e.GET("/api/sessions/:sessionId/facets", v.facet, heavy)
 
 	u := &rollupHandler{services.Rollups}
-	e.GET("/api/sessions/:sessionId/files", u.listFiles)
-	e.GET("/api/sessions/:sessionId/conversations", u.listConversations)
+	e.GET("/api/sessions/:sessionId/files", u.listFiles, heavy)
+	e.GET("/api/sessions/:sessionId/conversations", u.listConversations, heavy)
 
 	l := &streamHandler{services.Live, o.Streams}
 	e.GET("/api/stream", l.streamSessions)
 	e.GET("/api/sessions/:sessionId/stream", l.streamEvents)
 
-	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session)
+	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session, exporting)
 	e.POST("/api/sessions/import", (&importHandler{services.Imports, o.MaxImportBytes}).session)
 
 	d := newDocsHandler(checks.Version)

@@ -9,6 +9,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"slices"
@@ -49,6 +50,7 @@ type Bus interface {
 type Limits struct {
 	Streams   int // in all
 	PerClient int
+	Readers   int // that read the database at once, for all streams; 0 is maxReaders
 }
 
 const (
@@ -60,9 +62,9 @@ const (
 	countInterval = time.Second
 	// readTimeout bounds one read of the database.
 	readTimeout = 5 * time.Second
-	// readers is how many streams may read the database at once: many that come
-	// back together must not take it from those who write.
-	readers = 4
+	// maxReaders is how many streams may read the database at once: many that come
+	// back together must not take its connections from other requests.
+	maxReaders = 4
 )
 
 // Hub knows all streams. It is safe for concurrent use; Run must be running for
@@ -97,7 +99,7 @@ func New(sessions Sessions, events Events, bus Bus, limits Limits) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Hub{
 		sessions: sessions, events: events, bus: bus, limits: limits,
-		reading: make(chan struct{}, readers), ctx: ctx, cancel: cancel,
+		reading: make(chan struct{}, min(cmp.Or(limits.Readers, maxReaders), maxReaders)), ctx: ctx, cancel: cancel,
 		topics: map[string]*topic{}, clients: map[string]int{},
 		all: newAllSessions(), stale: newIDSet(), counted: newIDSet(),
 		name: rand.Text(), notices: newNotices(), missed: make(chan struct{}, 1),

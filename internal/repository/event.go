@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -22,23 +23,67 @@ func NewEvents(db *database.DB) *Events { return &Events{db} }
 
 // ClaimUnsent marks the newest unsent events of a session as sent, and gives
 // their IDs, newest first. Concurrent claims never get the same event. Its cost
-// depends on how many it claims, not on how many were sent before.
+// depends on how many it claims, not on how many were sent before. After an error
+// the IDs are those that were claimed before it.
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error) {
 	ids := []uint64{}
-	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		// Nothing on SQLite, where transactions queue.
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
-		if err := unsent(tx, sessionID, filter).Clauses(locking).Pluck("id", &ids).Error; err != nil {
-			return err
+	var last *models.Event // of those that were claimed
+	step := firstSentStep
+	for len(ids) < filter.Limit {
+		var some []models.Event
+		limit := min(step, filter.Limit-len(ids))
+		began := time.Now()
+		err := r.db.Write(ctx, func(tx *gorm.DB) error {
+			// Nothing on SQLite, where transactions queue.
+			locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
+			query := unsent(tx, sessionID, filter, last).Limit(limit).Clauses(locking).Select("id, timestamp, seq")
+			if err := query.Find(&some).Error; err != nil || len(some) == 0 {
+				return err
+			}
+			return setSent(tx, idsOf(some), true)
+		})
+		if err != nil {
+			return ids, translate(r.db, err, "the event")
 		}
-		return setSent(tx, ids, true)
-	})
-	return ids, translate(r.db, err, "the event")
+		ids = append(ids, idsOf(some)...)
+		if len(some) < limit {
+			break
+		}
+		last = &some[len(some)-1]
+		step = nextSentStep(step, time.Since(began))
+	}
+	return ids, nil
 }
 
-// unsent selects a session's newest unsent events. The condition on is_sent is
-// written as in the index, or SQLite would not see that it applies.
-func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter) *gorm.DB {
+// Events are marked as sent in steps, each a transaction, of as many as take about
+// sentStepTime: SQLite writes the whole event anew, and events that come in wait for
+// that.
+const (
+	firstSentStep = 10
+	maxSentStep   = 200
+	sentStepTime  = 10 * time.Millisecond
+)
+
+// nextSentStep gives how many events the step after one that took so long has.
+func nextSentStep(step int, took time.Duration) int {
+	if took < sentStepTime {
+		return min(2*step, maxSentStep)
+	}
+	return max(step/2, 1)
+}
+
+func idsOf(events []models.Event) []uint64 {
+	ids := make([]uint64, len(events))
+	for i := range events {
+		ids[i] = events[i].ID
+	}
+	return ids
+}
+
+// unsent selects a session's newest unsent events, those that are older than last
+// if it is not nil. The condition on is_sent is written as in the index, or SQLite
+// would not see that it applies.
+func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter, last *models.Event) *gorm.DB {
 	query := tx.Model(&models.Event{}).Where("session_id = ? AND NOT is_sent", sessionID)
 	if !filter.Start.IsZero() {
 		query = query.Where("timestamp >= ?", filter.Start)
@@ -46,19 +91,27 @@ func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter) *gorm.DB {
 	if !filter.End.IsZero() {
 		query = query.Where("timestamp <= ?", filter.End)
 	}
-	return query.Order("timestamp DESC, seq DESC").Limit(filter.Limit)
+	if last != nil {
+		query = query.Where("(timestamp, seq) < (?, ?)", last.Timestamp, last.Seq)
+	}
+	return query.Order("timestamp DESC, seq DESC")
 }
 
 // Unclaim takes claims back: the events are unsent again.
 func (r *Events) Unclaim(ctx context.Context, ids []uint64) error {
-	err := r.db.Write(ctx, func(tx *gorm.DB) error { return setSent(tx, ids, false) })
-	return translate(r.db, err, "the event")
+	for step := firstSentStep; len(ids) > 0; {
+		some := ids[:min(step, len(ids))]
+		began := time.Now()
+		if err := r.db.Write(ctx, func(tx *gorm.DB) error { return setSent(tx, some, false) }); err != nil {
+			return translate(r.db, err, "the event")
+		}
+		ids = ids[len(some):]
+		step = nextSentStep(step, time.Since(began))
+	}
+	return nil
 }
 
 func setSent(tx *gorm.DB, ids []uint64, sent bool) error {
-	if len(ids) == 0 {
-		return nil
-	}
 	return tx.Model(&models.Event{}).Where("id IN ?", ids).Update("is_sent", sent).Error
 }
 

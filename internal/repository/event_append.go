@@ -115,19 +115,31 @@ func (r *Events) Append(ctx context.Context, group models.Group, asking models.A
 // when there is none.
 func (r *Events) LastStored(ctx context.Context, writer string) (int64, error) {
 	var numbers []int64
-	err := r.db.Read(ctx).Model(&models.WriterMark{}).Where("writer = ?", writer).Pluck("number", &numbers).Error
+	err := r.db.ReadForIngest(ctx).Model(&models.WriterMark{}).Where("writer = ?", writer).Pluck("number", &numbers).Error
 	if err != nil || len(numbers) == 0 {
 		return 0, translate(r.db, err, "the mark")
 	}
 	return numbers[0], nil
 }
 
+// keysAtOnce is how many keys one transaction deletes: events that come in wait for
+// it on SQLite.
+const keysAtOnce = 500
+
 // DeleteKeys forgets the idempotency keys from before a time.
 func (r *Events) DeleteKeys(ctx context.Context, before time.Time) error {
-	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		return tx.Where("created_at < ?", before).Delete(&models.IdempotencyKey{}).Error
-	})
-	return translate(r.db, err, "the key")
+	for deleted := int64(keysAtOnce); deleted == keysAtOnce; {
+		err := r.db.Write(ctx, func(tx *gorm.DB) error {
+			some := tx.Model(&models.IdempotencyKey{}).Select("key").Where("created_at < ?", before).Limit(keysAtOnce)
+			done := tx.Where("key IN (?)", some).Delete(&models.IdempotencyKey{})
+			deleted = done.RowsAffected
+			return done.Error
+		})
+		if err != nil {
+			return translate(r.db, err, "the key")
+		}
+	}
+	return nil
 }
 
 // DeleteMarks forgets the marks of writers that stored nothing since a time.

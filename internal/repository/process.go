@@ -34,7 +34,7 @@ const addedAtOnce = 50
 // out. A session that is not there, or is being deleted, is not_found.
 func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error {
 	for some := range slices.Chunk(processes, addedAtOnce) {
-		err := r.db.Bulk(ctx, func(tx database.Bulk) error {
+		err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {
 			// Who appends events advances the counter: its row is held against that.
 			found := false
 			err := tx.Run(ctx, database.Statement{

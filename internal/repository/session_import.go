@@ -12,9 +12,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxImportStep is how many rows one transaction of an import adds or deletes:
-// what comes in meanwhile waits for no longer than that takes.
-const maxImportStep = 1000
+// maxImportStep is how many rows one transaction of an import adds or deletes, and
+// maxImportStepBytes about how much data they have: what comes in meanwhile waits for
+// no longer than that takes.
+const (
+	maxImportStep      = 1000
+	maxImportStepBytes = 4 << 20
+)
 
 // BeginImport makes the session that an import fills: with its ID and nothing else,
 // and hidden from everyone until FinishImport. A session of that ID, hidden or not,
@@ -34,7 +38,8 @@ const importing = "id = ? AND importing_since IS NOT NULL AND deleting_since IS 
 // and Seq are set. An import that was taken for dead and is being deleted is a
 // conflict.
 func (r *Transfers) AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error {
-	return r.addRows(ctx, sessionID, now, len(events), func(tx database.Bulk, from, to int) error {
+	size := func(i int) int { return len(events[i].Data) + len(events[i].DataRaw) }
+	return r.addRows(ctx, sessionID, now, len(events), size, func(tx database.Bulk, from, to int) error {
 		some := events[from:to]
 		return insertEvents(ctx, tx, len(some), func(i int) *models.Event { return &some[i] })
 	})
@@ -52,7 +57,8 @@ func (r *Transfers) AddProcesses(ctx context.Context, sessionID string, processe
 		rows[i] = []any{p.SessionID, p.PID, p.StartedAt, p.StartKnown, orNil(p.ParentPID), orNil(p.ParentStartedAt),
 			p.Name, p.Image, p.CommandLine, p.FirstSeen, p.LastSeen, string(counts)}
 	}
-	return r.addRows(ctx, sessionID, now, len(rows), func(tx database.Bulk, from, to int) error {
+	size := func(i int) int { return len(processes[i].CommandLine) }
+	return r.addRows(ctx, sessionID, now, len(rows), size, func(tx database.Bulk, from, to int) error {
 		return tx.Insert(ctx, "processes", processColumns, to-from, func(i int) []any { return rows[from+i] })
 	})
 }
@@ -64,11 +70,14 @@ var processColumns = []string{ //nolint:gochecknoglobals // a constant
 	"name", "image", "command_line", "first_seen", "last_seen", "event_counts",
 }
 
-// addRows adds n rows in steps, each a transaction that also notes that the import
-// got further.
-func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time, n int, add func(tx database.Bulk, from, to int) error) error {
-	for from := 0; from < n; from += maxImportStep {
-		err := r.db.Bulk(ctx, func(tx database.Bulk) error {
+// addRows adds n rows of some size in bytes in steps, each a transaction that also
+// notes that the import got further.
+func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time, n int, size func(i int) int, add func(tx database.Bulk, from, to int) error) error {
+	for from, to := 0, 0; from < n; from = to {
+		for bytes := 0; to < n && to-from < maxImportStep && bytes < maxImportStepBytes; to++ {
+			bytes += size(to)
+		}
+		err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {
 			isThere := false
 			var had string
 			err := tx.Run(ctx, database.Statement{
@@ -86,7 +95,7 @@ func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time
 			if err := tx.Run(ctx, noteDurability(nil, tx, sessionID, had)...); err != nil {
 				return err
 			}
-			return add(tx, from, min(from+maxImportStep, n))
+			return add(tx, from, to)
 		})
 		if err != nil {
 			return translate(r.db, err, "the row of the bundle")

@@ -27,9 +27,6 @@ type EventRepository interface {
 	Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
-	ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error)
-	ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error)
-	LastID(ctx context.Context) (uint64, error)
 }
 
 // SegmentLister tells of the times of a session's segments; *repository.Segments is
@@ -265,10 +262,10 @@ func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
 	ids, err := s.events.ClaimUnsent(claiming, sessionID, filter)
-	if err != nil {
-		return err
+	if err == nil {
+		err = deliver(s.claimedPages(ctx, ids))
 	}
-	if err = deliver(s.claimedPages(ctx, ids)); err == nil {
+	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
@@ -286,59 +283,6 @@ func (s *Events) claimedPages(ctx context.Context, ids []uint64) Pages {
 			if events, err := s.events.ListByID(ctx, some); !yield(events, err) || err != nil {
 				return
 			}
-		}
-	}
-}
-
-// Export gives every event that is stored now, oldest first: of one session by
-// Seq or, when sessionID is empty, of all by ID. A session that does not exist
-// is not_found.
-func (s *Events) Export(ctx context.Context, sessionID string) (Pages, error) {
-	if sessionID == "" {
-		after := uint64(0)
-		upTo, err := s.events.LastID(ctx)
-		return pages(func(limit int) ([]models.Event, error) {
-			events, err := s.events.ListAll(ctx, after, upTo, limit)
-			if len(events) > 0 {
-				after = events[len(events)-1].ID
-			}
-			return events, err
-		}), err
-	}
-	session, err := s.sessions.Get(ctx, sessionID)
-	if err != nil {
-		return nil, err
-	}
-	after := int64(0)
-	return pages(func(limit int) ([]models.Event, error) {
-		events, err := s.events.ListBySeq(ctx, sessionID, after, session.EventCount, limit)
-		if len(events) > 0 {
-			after = events[len(events)-1].Seq
-		}
-		return events, err
-	}), nil
-}
-
-// pageBytes is about how much event data a walk over all events has in memory.
-const pageBytes = 4 << 20
-
-// pages walks over what next gives until it gives nothing. The size of the
-// events of one page decides how many go into the following one.
-func pages(next func(limit int) ([]models.Event, error)) Pages {
-	return func(yield func([]models.Event, error) bool) {
-		for limit := 16; ; {
-			events, err := next(limit)
-			if err == nil && len(events) == 0 {
-				return
-			}
-			if !yield(events, err) || err != nil {
-				return
-			}
-			size := 1
-			for i := range events {
-				size += len(events[i].Data) + len(events[i].DataRaw)
-			}
-			limit = min(max(pageBytes*len(events)/size, 16), 1000)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"ospulse/internal/export"
 	"ospulse/internal/filter"
@@ -30,18 +31,29 @@ type FileOpener interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 }
 
-// Exports gives sessions out whole. It is safe for concurrent use.
+// EventLister lists events in their order; internal/repository implements it and
+// documents its contracts.
+type EventLister interface {
+	ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error)
+	ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error)
+	LastID(ctx context.Context) (uint64, error)
+}
+
+// Exports gives sessions out whole. Each page that it reads takes its turn among the
+// heavy reads. It is safe for concurrent use.
 type Exports struct {
 	transfers TransferReader
+	events    EventLister
 	sessions  SessionFinder
 	files     FileOpener
+	reads     *Reads
 	clock     Clock
 	version   string // of this program
 }
 
 // NewExports gives the service over its repositories.
-func NewExports(transfers TransferReader, sessions SessionFinder, files FileOpener, clock Clock, version string) *Exports {
-	return &Exports{transfers, sessions, files, clock, version}
+func NewExports(transfers TransferReader, events EventLister, sessions SessionFinder, files FileOpener, reads *Reads, clock Clock, version string) *Exports {
+	return &Exports{transfers, events, sessions, files, reads, clock, version}
 }
 
 // Session gives a session, or not_found. What it has at this moment is what Events
@@ -79,23 +91,35 @@ func (s *Exports) Events(ctx context.Context, session *models.Session, where *fi
 
 // read sends the events of a session, page by page.
 func (s *Exports) read(ctx context.Context, session *models.Session, where *filter.Filter, eventType string, pages chan<- []models.Event) error {
-	events := models.EventRange{UpTo: session.EventCount, EventType: eventType}
-	total := int64(0)
-	for limit := 64; ; {
-		page, err := s.transfers.ReadEvents(ctx, session.ID, where, events, limit, exportPageBytes)
+	events := models.EventRange{EventType: eventType}
+	total, limit, window := int64(0), 64, firstWindow
+	for events.After < session.EventCount {
+		events.UpTo = min(events.After+window, session.EventCount)
+		var page []models.Event
+		began := time.Now()
+		err := s.reads.Page(ctx, func(ctx context.Context) (err error) {
+			began = time.Now()
+			page, err = s.transfers.ReadEvents(ctx, session.ID, where, events, limit, exportPageBytes)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 {
-			break
-		}
+		window = nextWindow(window, time.Since(began))
 		size := 1
 		for i := range page {
 			size += len(page[i].Data) + len(page[i].DataRaw)
 		}
+		if len(page) < limit && size <= exportPageBytes { // the range has no more
+			events.After = events.UpTo
+		} else {
+			events.After = page[len(page)-1].Seq
+		}
+		if len(page) == 0 {
+			continue
+		}
 		// More than fits is not asked for: PostgreSQL sends all that it is asked for.
 		limit = min(max(exportPageBytes*len(page)/size, 16), exportPageEvents)
-		events.After = page[len(page)-1].Seq
 		total += int64(len(page))
 		select {
 		case pages <- page:
@@ -108,6 +132,26 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 	}
 	_, err := s.sessions.Get(ctx, session.ID) // what a filter selects cannot be counted, but is whole if the session is
 	return err
+}
+
+// An export reads at most a window of events at once, of which a filter may select
+// none: each read is as short as the others that it runs beside.
+const (
+	firstWindow = int64(10_000)
+	minWindow   = int64(1000)
+	maxWindow   = int64(1_000_000)
+	windowTime  = 200 * time.Millisecond
+)
+
+// nextWindow gives the window after one that took so long.
+func nextWindow(window int64, took time.Duration) int64 {
+	switch {
+	case took < windowTime/2:
+		return min(2*window, maxWindow)
+	case took > windowTime:
+		return max(window/2, minWindow)
+	}
+	return window
 }
 
 // bundlePage is how many processes are read at once.
@@ -141,11 +185,71 @@ func (s *Exports) processes(ctx context.Context, sessionID string) iter.Seq2[[]m
 	return func(yield func([]models.Process, error) bool) {
 		var last *models.Process
 		for {
-			page, err := s.transfers.ReadProcesses(ctx, sessionID, last, bundlePage)
+			var page []models.Process
+			err := s.reads.Page(ctx, func(ctx context.Context) (err error) {
+				page, err = s.transfers.ReadProcesses(ctx, sessionID, last, bundlePage)
+				return err
+			})
 			if err == nil && len(page) == 0 || !yield(page, err) || err != nil {
 				return
 			}
 			last = &page[len(page)-1]
+		}
+	}
+}
+
+// All gives every event that is stored now, oldest first: of one session by Seq or,
+// when sessionID is empty, of all by ID. A session that does not exist is not_found.
+func (s *Exports) All(ctx context.Context, sessionID string) (Pages, error) {
+	if sessionID == "" {
+		after := uint64(0)
+		upTo, err := s.events.LastID(ctx)
+		return s.pages(ctx, func(ctx context.Context, limit int) ([]models.Event, error) {
+			events, err := s.events.ListAll(ctx, after, upTo, limit)
+			if len(events) > 0 {
+				after = events[len(events)-1].ID
+			}
+			return events, err
+		}), err
+	}
+	session, err := s.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	after := int64(0)
+	return s.pages(ctx, func(ctx context.Context, limit int) ([]models.Event, error) {
+		events, err := s.events.ListBySeq(ctx, sessionID, after, session.EventCount, limit)
+		if len(events) > 0 {
+			after = events[len(events)-1].Seq
+		}
+		return events, err
+	}), nil
+}
+
+// pageBytes is about how much event data a walk over all events has in memory.
+const pageBytes = 4 << 20
+
+// pages walks over what next gives until it gives nothing. The size of the
+// events of one page decides how many go into the following one.
+func (s *Exports) pages(ctx context.Context, next func(ctx context.Context, limit int) ([]models.Event, error)) Pages {
+	return func(yield func([]models.Event, error) bool) {
+		for limit := 16; ; {
+			var events []models.Event
+			err := s.reads.Page(ctx, func(ctx context.Context) (err error) {
+				events, err = next(ctx, limit)
+				return err
+			})
+			if err == nil && len(events) == 0 {
+				return
+			}
+			if !yield(events, err) || err != nil {
+				return
+			}
+			size := 1
+			for i := range events {
+				size += len(events[i].Data) + len(events[i].DataRaw)
+			}
+			limit = min(max(pageBytes*len(events)/size, 16), 1000)
 		}
 	}
 }

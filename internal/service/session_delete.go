@@ -11,8 +11,10 @@ import (
 // How a session is deleted: in steps that are so short that whoever stores events
 // meanwhile does not notice, with rests in between that are as long.
 const (
-	stepTime     = 6 * time.Millisecond // that one step should take
-	minStep      = 50                   // rows: a slow disk takes its time for few of them as well
+	firstStep    = 8                      // rows: nobody knows yet how large they are
+	stepTime     = 6 * time.Millisecond   // that one step should take
+	minStep      = 50                     // rows: a slow disk takes its time for few of them as well,
+	longStep     = 200 * time.Millisecond // unless a step takes so long: then its rows are large
 	maxStep      = 2000
 	shortestRest = 2 * time.Millisecond
 	longestRest  = 50 * time.Millisecond
@@ -137,7 +139,7 @@ func (a *Archive) remove(ctx context.Context, id string) error {
 func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total int64, err error) {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	for limit := minStep; ; {
+	for limit := firstStep; ; {
 		select {
 		case <-ctx.Done():
 			return total, ctx.Err()
@@ -158,5 +160,8 @@ func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total in
 // not many more at once, as the next ones may be larger.
 func nextStep(limit int, took time.Duration) int {
 	fitting := int(float64(limit) * float64(stepTime) / float64(max(took, time.Microsecond)))
-	return max(min(fitting, limit+limit/4, maxStep), minStep)
+	if took >= longStep {
+		return max(fitting, 1)
+	}
+	return max(min(fitting, limit+limit/4+1, maxStep), min(limit+limit/4+1, minStep))
 }

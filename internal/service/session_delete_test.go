@@ -15,7 +15,7 @@ func TestStepsFitTheirTime(t *testing.T) {
 		const rows = 20_000
 		left, resting, longest, worst := rows, time.Time{}, 0, time.Duration(0)
 		step := func(limit int) (int64, error) {
-			if limit < minStep || limit > maxStep {
+			if limit < firstStep || limit > maxStep {
 				t.Fatalf("a step of %d", limit)
 			}
 			if !resting.IsZero() && time.Since(resting) < shortestRest {

@@ -48,7 +48,7 @@ func (s *store) step(name string) error {
 var errFull = models.Errorf(models.CodeUnavailable, "the database is full")
 
 func (s *store) Get(_ context.Context, id string) (*models.Session, error) {
-	if s.gone && len(s.steps) > 0 {
+	if s.gone && (len(s.steps) > 0 || s.session.EventCount == 0) {
 		return nil, models.Errorf(models.CodeNotFound, "session %s does not exist", id)
 	}
 	session := s.session
@@ -61,7 +61,7 @@ func (s *store) ReadEvents(ctx context.Context, _ string, where *filter.Filter, 
 		return nil, err
 	}
 	var page []models.Event
-	for seq := events.After + 1; seq <= min(events.UpTo-s.missing, events.After+int64(limit)); seq++ {
+	for seq := events.After + 1; seq <= min(events.UpTo, s.session.EventCount-s.missing, events.After+int64(limit)); seq++ {
 		page = append(page, models.Event{SessionID: s.session.ID, Seq: seq, EventType: "x", Source: "y", Timestamp: noon, TimestampSource: models.TimestampFromAgent, CreatedAt: noon, Data: models.JSON("1")})
 	}
 	return page, nil
@@ -110,7 +110,7 @@ func newStore(events int64) *store {
 }
 
 func exportsOf(s *store) *service.Exports {
-	return service.NewExports(s, s, s, time.Now, "1")
+	return service.NewExports(s, nil, s, s, service.NewReads(1, time.Minute), time.Now, "1")
 }
 
 func TestExportGivesAllOrFails(t *testing.T) {
