@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // rollbackTimeout bounds a rollback; a connection that takes longer is dropped,
@@ -87,6 +88,9 @@ func (b *postgresBulk) batch() *pgx.Batch {
 		if b.conn.PgConn().TxStatus() == 'I' {
 			b.waiting.Queue("BEGIN")
 			b.waiting.Queue(beginDurable, b.dialect.sync).QueryRow(func(row pgx.Row) error { return row.Scan(b.settings.dest()...) })
+			if plant.Is("acknowledge before the commit is durable") {
+				b.waiting.Queue("SET LOCAL synchronous_commit = off")
+			}
 		}
 	}
 	return b.waiting

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // Limits bound a Queue.
@@ -256,7 +257,11 @@ func (q *Queue) committed(group models.Group, receipts []models.Receipt, began t
 func (q *Queue) append(group models.Group) ([]models.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
 	defer cancel()
-	return q.store.Append(ctx, group)
+	receipts, err := q.store.Append(ctx, group)
+	if plant.Is("publish before the commit") {
+		q.publisher.Published(group.Batches, receipts)
+	}
+	return receipts, err
 }
 
 // stored counts the events of batches that were not stored before.

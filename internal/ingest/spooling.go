@@ -3,10 +3,12 @@ package ingest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // Spool keeps groups on this machine's disk; *spool.Spool implements it and
@@ -170,6 +172,12 @@ func (s *spooling) step(ctx context.Context, maxEvents int) (events int, err err
 	if before := min(last+1-group.Mark.First, int64(len(group.Batches))); before > 0 {
 		group.Batches = group.Batches[before:]
 		group.Mark.First += before
+	}
+	if plant.Is("lose a spooled group") {
+		group.Batches = nil
+	}
+	if plant.Is("reorder the drain") {
+		slices.Reverse(group.Batches)
 	}
 	if err := s.store(ctx, group); err != nil {
 		return 0, err

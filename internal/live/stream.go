@@ -8,6 +8,7 @@ import (
 
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // Asked is what a client asks of a stream of events.
@@ -111,6 +112,9 @@ func (s *Stream) start(asked Asked) error {
 		return models.Errorf(models.CodeInvalid, "the stream cannot start after event %d: the newest of the session is %d", *asked.After, session.EventCount)
 	}
 	s.seq = *asked.After
+	if plant.Is("drop an event when a stream resumes") {
+		s.seq = min(s.seq+1, session.EventCount)
+	}
 	return nil
 }
 

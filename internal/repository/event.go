@@ -13,6 +13,7 @@ import (
 	"ospulse/internal/database"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // Events keeps events.
@@ -37,7 +38,7 @@ func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 			// Nothing on SQLite, where transactions queue.
 			locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
 			query := unsent(tx, sessionID, filter, last).Limit(limit).Clauses(locking).Select("id, timestamp, seq")
-			if err := query.Find(&some).Error; err != nil || len(some) == 0 {
+			if err := query.Find(&some).Error; err != nil || len(some) == 0 || plant.Is("hand an event out twice") {
 				return err
 			}
 			return setSent(tx, idsOf(some), true)
@@ -149,6 +150,9 @@ const listedColumns = "session_id, seq, event_type, timestamp, timestamp_source,
 func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
 	var events []models.Event
 	err := between(filtered(r.db.Read(ctx), where), sessionID, page).Select(listedColumns).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
+	if plant.Is("read past a hole") && len(events) > 1 {
+		events = events[1:]
+	}
 	return events, translate(r.db, err, "the event")
 }
 

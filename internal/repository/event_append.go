@@ -12,6 +12,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // eventColumns are the columns that Append fills, in the order of eventRow; the
@@ -161,7 +162,7 @@ type appending struct {
 // all in one round trip.
 func (a *appending) begin(group models.Group, asking models.Asking, find bool) (candidates models.Candidates, repeated []bool, err error) {
 	var statements []database.Statement
-	marked := group.Mark.Writer == ""
+	marked := group.Mark.Writer == "" || plant.Is("ignore the mark")
 	if !marked {
 		statements = append(statements, a.markStatement(group, &marked))
 	}
@@ -195,7 +196,7 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 	repeated = make([]bool, len(batches))
 	var keyed []int
 	for i := range batches {
-		if batches[i].Key != "" {
+		if batches[i].Key != "" && !plant.Is("ignore the idempotency key") {
 			keyed = append(keyed, i)
 		}
 	}
@@ -285,6 +286,9 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 			continue
 		}
 		for j := range batches[i].Events {
+			if j > 0 && plant.Is("store half of a batch") {
+				break
+			}
 			in := &batches[i].Events[j]
 			in.CreatedAt, in.UpdatedAt = a.now, a.now
 			counts[in.SessionID]++
@@ -299,6 +303,9 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	var last int64
 	var durability string
 	for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
+		if plant.Is("skip a seq") {
+			counts[id]++
+		}
 		statements = append(statements, database.Statement{
 			Text: "UPDATE sessions SET event_count = event_count + ? WHERE id = ? AND deleting_since IS NULL RETURNING event_count, durability",
 			Args: []any{counts[id], id},

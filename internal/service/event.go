@@ -9,6 +9,7 @@ import (
 
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/plant"
 )
 
 // startGrace is how long a session whose agent was asked to start, and has not
@@ -86,7 +87,7 @@ func attribute(batches []models.Batch, candidates models.Candidates) {
 		for j := range batches[i].Events {
 			in := &batches[i].Events[j]
 			switch {
-			case candidates.Known[in.RequestHint]:
+			case candidates.Known[in.RequestHint] && !plant.Is("put an event elsewhere"):
 				in.SessionID = in.RequestHint
 			case candidates.Known[in.SessionHint]:
 				in.SessionID = in.SessionHint
@@ -175,6 +176,9 @@ func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filt
 		return 0, err
 	}
 	if where == nil {
+		if plant.Is("count from a cache") {
+			session.EventCount--
+		}
 		return session.EventCount, nil
 	}
 	parts, err := s.parts(ctx, sessionID, where)

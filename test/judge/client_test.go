@@ -74,7 +74,12 @@ const requestTimeout = 8 * time.Second
 
 // do sends a request and reads the whole answer. status is 0 if there is none.
 func (s *session) do(ctx context.Context, method, url, body string, header ...string) (status int, answer []byte, trailer http.Header) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	return s.doWithin(ctx, requestTimeout, method, url, body, header...)
+}
+
+// doWithin is do for a client with less patience, or more.
+func (s *session) doWithin(ctx context.Context, timeout time.Duration, method, url, body string, header ...string) (status int, answer []byte, trailer http.Header) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -151,7 +156,11 @@ func (s *session) append(until context.Context, r *rand.Rand, name string, keyed
 	a.Call = s.now()
 	for {
 		asked[home.index] = true
-		status, answer, _ := s.do(context.WithoutCancel(until), http.MethodPost, home.url()+path+"?sessionId="+s.id, string(body), header...)
+		timeout := requestTimeout
+		if r.IntN(8) == 0 { // one that does not wait for the answer
+			timeout = time.Duration(1+r.IntN(300)) * time.Millisecond
+		}
+		status, answer, _ := s.doWithin(context.WithoutCancel(until), timeout, http.MethodPost, home.url()+path+"?sessionId="+s.id, string(body), header...)
 		a.Return = s.now()
 		switch {
 		case status == http.StatusOK:
@@ -425,8 +434,10 @@ func (s *session) stream(ctx context.Context, b *backend, last int64, byHeader b
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(response.Body) // it is for the report
-		s.failed(response.StatusCode, text)
+		text, _ := io.ReadAll(response.Body)                              // it is for the report
+		if !s.mayLose() || response.StatusCode != http.StatusBadRequest { // a log that lost its end has no such seq
+			s.failed(response.StatusCode, text)
+		}
 		return last
 	}
 	var event, data, id string
@@ -469,4 +480,22 @@ func (s *session) message(b *backend, last int64, data, id string) int64 {
 		s.fault("a message that ends with seq %d has the id %q", newest, id)
 	}
 	return some[len(some)-1].Seq
+}
+
+// durability asks what the session's events survive.
+func (s *session) durability() (string, error) {
+	status, answer, _ := s.do(context.Background(), http.MethodGet, s.backends[0].url()+"/api/sessions/"+s.id, "")
+	var details struct {
+		Completeness struct{ Durability string }
+	}
+	if err := json.Unmarshal(answer, &details); err != nil || status != http.StatusOK {
+		return "", fmt.Errorf("%d %s: %w", status, answer, err)
+	}
+	return details.Completeness.Durability, nil
+}
+
+func (s *session) mayLose() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.history.MayLose
 }

@@ -27,15 +27,15 @@ import (
 
 // fault is something that goes wrong. inject makes it so, waits, and mends it.
 type fault struct {
-	name    string
-	inject  func(w *world, r *rand.Rand) error
-	mayLose bool
+	name         string
+	inject       func(w *world, r *rand.Rand) error
+	needsStandby bool
 }
 
 // faults gives those that can happen to a set-up, and that this user may inject.
 func faults(s setup) []fault {
 	if s.standby && !s.sync {
-		return []fault{{name: "failover, asynchronous", inject: failover, mayLose: true}}
+		return []fault{{name: "failover, asynchronous", inject: failoverAsync, needsStandby: true}}
 	}
 	all := []fault{
 		{name: "backend: kill -9", inject: killBackend},
@@ -67,6 +67,7 @@ func faults(s setup) []fault {
 		fault{name: "network: delayed", inject: network_(delayed)},
 		fault{name: "network: half-open", inject: network_(halfOpen)},
 		fault{name: "network: answers lost", inject: network_(mute)},
+		fault{name: "network: commits unheard", inject: network_(unheard)},
 		fault{name: "network: reset", inject: resetNetwork},
 		fault{name: "backend: kill -9 while it drains", inject: killDraining},
 	)
@@ -75,7 +76,7 @@ func faults(s setup) []fault {
 			fault{name: "database: EIO from fsync", inject: failDatabaseSync})
 	}
 	if s.standby {
-		all = append(all, fault{name: "failover, synchronous", inject: failover}, fault{name: "standby away", inject: standbyAway})
+		all = append(all, fault{name: "failover, synchronous", inject: failover, needsStandby: true}, fault{name: "standby away", inject: standbyAway, needsStandby: true})
 	}
 	return all
 }
@@ -137,6 +138,9 @@ func clockBack(w *world, r *rand.Rand) error {
 
 // heavyReaders take all connections that readers may have.
 func heavyReaders(w *world, r *rand.Rand) error {
+	if w.big == "" {
+		w.fillBig()
+	}
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
 	defer stop()
 	var readers sync.WaitGroup
@@ -465,4 +469,19 @@ func standbyAway(w *world, r *rand.Rand) error {
 		return err
 	}
 	return w.pg.awaitStandby(context.Background())
+}
+
+// failoverAsync fails over to a standby that may lack the last commits. A session of
+// which the backend says that it is replicated must not lose any.
+func failoverAsync(w *world, r *rand.Rand) error {
+	for _, s := range w.running {
+		durability, err := s.durability()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.history.MayLose = durability != "replicated"
+		s.mu.Unlock()
+	}
+	return failover(w, r)
 }

@@ -31,7 +31,8 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // TestTorture injects faults into each set-up while clients use it, and checks what
-// they saw. By default it injects every kind of fault once. `make torture` sets
+// they saw. By default it injects every kind of fault once, and on several backends
+// half of those that have nothing to do with that. `make torture` sets
 // TORTURE_FAULTS, the number of faults in all. TORTURE_SEED repeats a run, and with
 // TORTURE_SETUP and TORTURE_ROUND one round of it, as far as timing allows.
 func TestTorture(t *testing.T) {
@@ -48,6 +49,11 @@ func TestTorture(t *testing.T) {
 				kinds := faults(s)
 				if only := os.Getenv("TORTURE_FAULT"); only != "" {
 					kinds = slices.DeleteFunc(kinds, func(f fault) bool { return !strings.Contains(f.name, only) })
+				}
+				if total == 0 && s.backends > 1 { // half of what one backend got as well, to keep it short
+					kinds = slices.DeleteFunc(kinds, func(f fault) bool {
+						return !f.needsStandby && (roundSeed(seed, f.name, 0))%2 == 0
+					})
 				}
 				rounds := len(kinds)
 				if total > 0 {

@@ -169,7 +169,7 @@ type backend struct {
 func (b *backend) url() string { return "http://127.0.0.1:" + strconv.Itoa(b.port) }
 
 // startTimeout is generous: the machine may be busy.
-const startTimeout = 30 * time.Second
+const startTimeout = 90 * time.Second
 
 // start starts the process and waits until it answers.
 func (b *backend) start() error {

@@ -3,6 +3,7 @@
 package judge
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ const (
 	halfOpen         // connections stay, and nothing comes through
 	mute             // what the backend sends comes through, the answers do not
 	delayed          // everything takes longer
+	unheard          // a connection is reset instead of the answer to COMMIT
 )
 
 // proxy is the network between a backend and one PostgreSQL server.
@@ -140,6 +142,12 @@ func (p *proxy) forward(to, from *net.TCPConn, isAnswer bool) {
 				break
 			}
 			<-changed
+		}
+		if state, _ := p.get(); state == unheard && isAnswer && bytes.Contains(buffer[:n], []byte("COMMIT\x00")) {
+			_ = to.SetLinger(0)
+			_ = to.Close()
+			_ = from.Close()
+			return
 		}
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,12 +55,14 @@ type world struct {
 	pg       *postgres // nil on SQLite
 	clock    *int64    // seconds by which the backends' clocks are wrong
 	http     *http.Client
-	big      string // a session with many events
+	big      string // a session with many events, "" until it is needed
 	agent    *backend
 
-	sessions int         // of each round
-	found    []Violation // by the fault itself, in this round
-	acked    int         // events that were acknowledged to others than the clients, in this round
+	sessions int           // of each round
+	running  []*session    // of this round
+	patience time.Duration // for a stream to come to the end
+	found    []Violation   // by the fault itself, in this round
+	acked    int           // events that were acknowledged to others than the clients, in this round
 }
 
 // Sizes of the disks that are filled.
@@ -68,7 +71,7 @@ const dataDisk, databaseDisk = "size=192m", "size=1536m"
 // startWorld starts a set-up whose backends have further settings.
 func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 	t.Helper()
-	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10}
+	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10, patience: startTimeout}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "ospulse-judge-"); err != nil {
 		t.Fatal(err)
@@ -103,7 +106,6 @@ func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 			}
 		}
 	})
-	w.fillBig()
 	return w
 }
 
@@ -275,6 +277,7 @@ func (w *world) round(number int, f fault) result {
 	r := rand.New(rand.NewPCG(seed, 0))
 	acks := &outage{last: time.Now()}
 	sessions := make([]*session, w.sessions)
+	w.running = sessions
 	for i := range sessions {
 		sessions[i] = w.createSession()
 	}
@@ -283,13 +286,14 @@ func (w *world) round(number int, f fault) result {
 	defer stopWriting()
 	reading, stopReading := context.WithCancel(context.Background())
 	defer stopReading()
-	giveUp, cancel := context.WithTimeout(context.Background(), startTimeout)
+	giveUp, cancel := context.WithTimeout(context.Background(), 4*startTimeout)
 	defer cancel()
+	streaming, stopStreaming := context.WithCancel(context.Background())
+	defer stopStreaming()
 	var writers, readers, streamers sync.WaitGroup
 	for _, s := range sessions {
 		s.began, s.acks = began, acks
 		s.history.Session = s.id
-		s.history.MayLose = f.mayLose
 		for i := range 3 {
 			own := rand.New(rand.NewPCG(seed, r.Uint64()))
 			writers.Go(func() { s.writer(writing, giveUp, own, fmt.Sprint("w", i), i > 0) })
@@ -300,9 +304,9 @@ func (w *world) round(number int, f fault) result {
 			own := rand.New(rand.NewPCG(seed, r.Uint64()))
 			readers.Go(func() { s.poller(reading, own) })
 		}
-		streaming := rand.New(rand.NewPCG(seed, r.Uint64()))
+		own = rand.New(rand.NewPCG(seed, r.Uint64()))
 		streamers.Go(func() {
-			if last := s.streamer(giveUp, streaming); last != s.length.Load() && !f.mayLose {
+			if last := s.streamer(streaming, own); last != s.length.Load() && !s.mayLose() {
 				s.fault("the stream came to %d of %d", last, s.length.Load())
 			}
 		})
@@ -322,14 +326,15 @@ func (w *world) round(number int, f fault) result {
 	stopReading()
 	readers.Wait()
 	if err != nil {
-		w.t.Fatalf("%s, round %d, %s: %v", w.setup.name, number, f.name, err)
+		w.t.Fatalf("%s, round %d, %s: %v\n%s", w.setup.name, number, f.name, err, w.activity())
 	}
 	for _, s := range sessions {
 		w.finish(s, giveUp)
 	}
-	if f.mayLose { // a stream that is beyond the end of the log gets nothing more
-		cancel()
+	if sessions[0].history.MayLose { // a stream that is beyond the end of the log gets nothing more
+		stopStreaming()
 	}
+	defer time.AfterFunc(w.patience, stopStreaming).Stop()
 	streamers.Wait()
 	for _, s := range sessions {
 		for _, a := range s.history.Appends {
@@ -347,6 +352,27 @@ func (w *world) round(number int, f fault) result {
 	res.violations = append(res.violations, w.found...)
 	w.acked, w.found = 0, nil
 	return res
+}
+
+// activity tells what PostgreSQL does, for the report of a round that does not end.
+func (w *world) activity() string {
+	if w.pg == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := w.pg.connect(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT concat_ws(' ', pid, usename, application_name, state, wait_event_type, wait_event, pg_blocking_pids(pid)::text, now() - query_start, left(query, 100))
+		FROM pg_stat_activity WHERE backend_type IN ('client backend', 'walsender') ORDER BY query_start`)
+	if err != nil {
+		return err.Error()
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return strings.Join(lines, "\n") + fmt.Sprint("\n", err)
 }
 
 // finish takes the final log of a session, and the events that no poll got yet.

@@ -1,0 +1,57 @@
+//go:build linux
+
+package judge
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPlantedBugs shows that the judge finds a bug of each kind in the real backend.
+func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		bug     string // as the backend knows it, see package plant
+		setup   string
+		fault   string // during which it shows
+		want    Rule
+		spoolMB string
+	}{
+		{"acknowledge before the commit is durable", "postgres", "database: immediate stop", Lost, "64"},
+		{"lose a spooled group", "postgres", "database: fast stop", Lost, "64"},
+		{"ignore the mark", "postgres", "network: commits unheard", Duplicated, "64"},
+		{"ignore the idempotency key", "postgres", "network: delayed", Duplicated, "64"},
+		{"reorder the drain", "postgres", "database: fast stop", Reordered, "64"},
+		{"publish before the commit", "postgres", "network: reset", Renumbered, "0"},
+		{"skip a seq", "sqlite", "backend: SIGTERM", Gap, "64"},
+		{"store half of a batch", "sqlite", "backend: SIGTERM", Lost, "64"},
+		{"put an event elsewhere", "sqlite", "backend: SIGTERM", Lost, "64"},
+		{"hand an event out twice", "sqlite", "backend: SIGTERM", HandedTwice, "64"},
+		{"read past a hole", "sqlite", "backend: SIGTERM", Hole, "64"},
+		{"count from a cache", "sqlite", "backend: SIGTERM", Stale, "64"},
+		{"drop an event when a stream resumes", "sqlite", "backend: SIGTERM", Hole, "64"},
+	} {
+		t.Run(strings.ReplaceAll(c.bug, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			all := setups()
+			s := all[slices.IndexFunc(all, func(s setup) bool { return s.name == c.setup })]
+			kinds := faults(s)
+			f := kinds[slices.IndexFunc(kinds, func(f fault) bool { return f.name == c.fault })]
+			// Without a spool a commit that failed is not repeated.
+			w := startWorld(t, s, uint64(time.Now().UnixNano()), "OSPULSE_PLANT="+c.bug, "SPOOL_MAX_MB="+c.spoolMB)
+			w.patience = 5 * time.Second
+			var found []Violation
+			for n := range 8 {
+				r := w.round(n, f)
+				found = append(found, r.violations...)
+				if slices.ContainsFunc(found, func(v Violation) bool { return v.Rule == c.want }) {
+					t.Logf("found in round %d:\n%s", n, summary(r.violations))
+					return
+				}
+			}
+			t.Errorf("not found; others: %s", summary(found))
+		})
+	}
+}
