@@ -122,9 +122,11 @@ type logBuffer struct {
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var line struct{ Msg, URL string }
-	if json.Unmarshal(p, &line) == nil && line.Msg == "listening" {
-		l.listening <- line.URL
+	for text := range bytes.Lines(p) {
+		var line struct{ Msg, URL string }
+		if json.Unmarshal(text, &line) == nil && line.Msg == "listening" {
+			l.listening <- line.URL
+		}
 	}
 	return l.text.Write(p)
 }

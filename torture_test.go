@@ -118,7 +118,7 @@ func (l *load) end() *load {
 }
 
 // waitForDrain waits until nothing waits for the database any more.
-func waitForDrain(t *testing.T, b *backend) {
+func waitForDrain(t testing.TB, b *backend) {
 	t.Helper()
 	waitFor(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
 }
