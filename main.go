@@ -198,7 +198,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
-	metrics.RegisterSpool(registry, spooled.Backlog)
+	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
 	if err := agentWatch.Register(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -215,7 +215,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,

@@ -61,6 +61,11 @@ type dialect interface {
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.
 	unavailable(err error) bool
+	// badContent does what DB.BadContent says.
+	badContent(err error) bool
+	// reason does what DB.Reason says; it gives "" for an error that is not the
+	// database's own.
+	reason(err error) string
 	// bulk runs fn in a transaction of a connection, as the driver has it, of the
 	// pool that writes.
 	bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error

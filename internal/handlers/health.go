@@ -22,6 +22,7 @@ type Checks struct {
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
 	Files      func() models.FileCheck         // of the last comparison of files and rows
 	Spool      Spool
+	WaitsFor   func() string                                        // why the database does not store what is in the spool; "" if it does
 	Durability func(ctx context.Context) (models.Durability, error) // of a commit now
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Log        *slog.Logger
@@ -32,9 +33,10 @@ type Checks struct {
 	Version         string
 }
 
-// Spool is what keeps events while the database is away.
+// Spool is what keeps events that the database does not store now, or refuses.
 type Spool interface {
 	Backlog() (events int, sizeBytes int64)
+	SetAsideEvents() int
 	MaxBytes() int64
 	Weakness() string
 }
@@ -66,7 +68,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "durability": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -85,6 +87,12 @@ func (k *Checks) check(ctx context.Context) readiness {
 	}
 	if events, size := k.Spool.Backlog(); events > 0 { // they are safe, and requests are served
 		answer.Checks["spool"] = fmt.Sprintf("%d events wait on this machine's disk for the database (%.1f of %d MB)", events, float64(size)/(1<<20), k.Spool.MaxBytes()>>20)
+		if why := k.WaitsFor(); why != "" {
+			answer.Checks["spool"] += ": " + why
+		}
+	}
+	if events := k.Spool.SetAsideEvents(); events > 0 {
+		answer.Checks["set_aside"] = fmt.Sprintf("%d acknowledged events are set aside on this machine's disk, as the database refuses them: see ospulse-backend spool list", events)
 	}
 	k.checkDurability(ctx, &answer, fail)
 	return answer

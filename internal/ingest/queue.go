@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +41,13 @@ func DefaultLimits() Limits {
 type Store interface {
 	// Append stores the batches of a group, all or none, and gives a receipt for
 	// each. Of a group whose mark was stored before it stores nothing, and
-	// returns models.ErrAlreadyStored.
+	// returns models.ErrAlreadyStored. An event that can never be stored makes the
+	// group invalid, and a key of another request makes it a conflict; every other
+	// error may go away.
 	Append(ctx context.Context, group models.Group) ([]models.Receipt, error)
+	// Try does what Append does, and undoes it. The events have the sessions that
+	// they would be stored in.
+	Try(ctx context.Context, group models.Group) error
 	// LastStored gives the number of the last batch of a writer that was stored.
 	LastStored(ctx context.Context, writer string) (int64, error)
 }
@@ -51,7 +57,7 @@ type Meter interface {
 	Accepted(events int)
 	Committed(events int, took time.Duration) // one group
 	Spooled(events int)                       // one group, which is committed later
-	Rejected(events int)                      // that were spooled and cannot be stored
+	Rejected(events int)                      // that were spooled, cannot be stored, and are set aside
 }
 
 // Publisher is told of what was committed; *live.Hub is one.
@@ -216,8 +222,8 @@ func (q *Queue) close() bool {
 
 // commit stores a group and answers its requests, whose numbers begin with first.
 // A group that fails for what is in it is halved until the fault is alone, so that
-// it costs no other request; one that fails because the database is away goes to
-// the spool.
+// it costs no other request. With any other error the database is to blame, and the
+// group goes to the spool.
 func (q *Queue) commit(requests []*request, first int64) {
 	group := models.Group{Batches: make([]models.Batch, len(requests)), Mark: models.Mark{Writer: q.writer, First: first}}
 	for i, r := range requests {
@@ -225,18 +231,18 @@ func (q *Queue) commit(requests []*request, first int64) {
 	}
 	receipts, spooled, err := q.spool.instead(group)
 	if !spooled {
-		began := time.Now()
 		receipts, err = q.append(group)
-		switch {
-		case models.ErrorCode(err) == models.CodeUnavailable:
-			receipts, err = q.spool.begin(group, err)
-		case err != nil && len(requests) > 1:
+		if err != nil && len(requests) > 1 && isOfRequest(err) {
 			half := len(requests) / 2
 			q.commit(requests[:half], first)
 			q.commit(requests[half:], first+int64(half))
 			return
-		case err == nil: // before anyone is answered, so that who has the answer finds it counted
-			q.committed(group, receipts, began)
+		}
+		if models.ErrorCode(err) == models.CodeInvalid {
+			receipts, err = q.appendRest(group)
+		}
+		if err != nil && !isOfRequest(err) {
+			receipts, err = q.spool.begin(group, err)
 		}
 	}
 	for i, r := range requests {
@@ -247,19 +253,54 @@ func (q *Queue) commit(requests []*request, first int64) {
 	}
 }
 
+// isOfRequest reports whether an error of Store.Append is about what a request holds.
+func isOfRequest(err error) bool {
+	code := models.ErrorCode(err)
+	return code == models.CodeInvalid || code == models.CodeConflict
+}
+
+// appendRest stores the one batch of a group without the events that can never be
+// stored, which become faults of its items.
+func (q *Queue) appendRest(group models.Group) ([]models.Receipt, error) {
+	batch := group.Batches[0]
+	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
+	defer cancel()
+	refused, _, err := isolate(ctx, q.store, group)
+	if err != nil {
+		return nil, err
+	}
+	rest := batch
+	rest.Faults = withFaults(batch.Faults, refused)
+	rest.Events = slices.Clone(batch.Events)
+	for _, r := range slices.Backward(refused) {
+		rest.Events = slices.Delete(rest.Events, r.Index, r.Index+1)
+	}
+	if len(rest.Events) == 0 {
+		return nil, models.Errorf(models.CodeInvalid, "events[%d]: %s (%d items, none could be taken)", rest.Faults[0].Index, rest.Faults[0].Error, len(rest.Faults))
+	}
+	group.Batches = []models.Batch{rest}
+	return q.append(group)
+}
+
 // committed counts and publishes a group whose commit began at a time.
 func (q *Queue) committed(group models.Group, receipts []models.Receipt, began time.Time) {
 	q.meter.Committed(stored(receipts), time.Since(began))
 	q.publisher.Published(group.Batches, receipts)
 }
 
-// append gives the commit a context of its own: it belongs to no single request.
+// append stores a group, counts and publishes it. It gives the commit a context of
+// its own: it belongs to no single request. The requests are answered later, so a
+// client that has its answer finds it counted.
 func (q *Queue) append(group models.Group) ([]models.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
 	defer cancel()
+	began := time.Now()
 	receipts, err := q.store.Append(ctx, group)
 	if plant.Is("publish before the commit") {
 		q.publisher.Published(group.Batches, receipts)
+	}
+	if err == nil {
+		q.committed(group, receipts, began)
 	}
 	return receipts, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,7 @@ type store struct {
 	accepted, committed atomic.Int64
 	gate                chan struct{} // if not nil, each commit waits for a value
 	fails               func(names []string) error
+	faults              []models.ItemFault // of the last batch that was stored
 }
 
 func (s *store) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
@@ -57,7 +59,21 @@ func (s *store) Append(ctx context.Context, group models.Group) ([]models.Receip
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.groups = append(s.groups, names)
+	s.faults = batches[len(batches)-1].Faults
 	return receipts, nil
+}
+
+func (s *store) Try(_ context.Context, group models.Group) error {
+	var names []string
+	for _, b := range group.Batches {
+		for i := range b.Events {
+			names = append(names, b.Events[i].EventType)
+		}
+	}
+	if s.fails == nil {
+		return nil
+	}
+	return s.fails(names)
 }
 
 func (s *store) LastStored(context.Context, string) (int64, error) { return 0, nil }
@@ -213,22 +229,24 @@ func TestClientThatGivesUpCostsNobodyElse(t *testing.T) {
 	})
 }
 
+// refusing makes a database refuse events whose type begins with "bad".
+func refusing(names []string) error {
+	for _, name := range names {
+		if strings.HasPrefix(name, "bad") {
+			return models.Errorf(models.CodeInvalid, "no %s here", name)
+		}
+	}
+	return nil
+}
+
 func TestOneBadRequestCostsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := errors.New("bad row")
-		s := &store{gate: make(chan struct{}), fails: func(names []string) error {
-			for _, name := range names {
-				if name == "bad" {
-					return bad
-				}
-			}
-			return nil
-		}}
+		s := &store{gate: make(chan struct{}), fails: refusing}
 		q := run(t, s, limits)
 		var wg sync.WaitGroup
 		for i, name := range []string{"a", "b", "c", "bad", "d", "e"} {
 			wg.Go(func() {
-				if _, err := q.Append(t.Context(), batch(name)); errors.Is(err, bad) != (name == "bad") {
+				if _, err := q.Append(t.Context(), batch(name)); (models.ErrorCode(err) == models.CodeInvalid) != (name == "bad") {
 					t.Errorf("request %d, %s, got %v", i, name, err)
 				}
 			})
@@ -238,6 +256,55 @@ func TestOneBadRequestCostsNoOther(t *testing.T) {
 		wg.Wait()
 		if got := fmt.Sprint(s.published); got != "[a b c d e]" {
 			t.Errorf("published are %s, want all but the bad one", got)
+		}
+	})
+}
+
+// An event that cannot be stored costs no other event of its request, and is named
+// by its place in the request.
+func TestBadEventCostsNoOther(t *testing.T) {
+	for name, tt := range map[string]struct {
+		names  []string
+		faults []models.ItemFault // of items that were not even read
+		stored string
+		want   []models.ItemFault
+	}{
+		"the first":         {[]string{"bad", "a", "b"}, nil, "[a b]", []models.ItemFault{{Index: 0, Error: "no bad here"}}},
+		"two":               {[]string{"a", "bad1", "b", "c", "bad2"}, nil, "[a b c]", []models.ItemFault{{Index: 1, Error: "no bad1 here"}, {Index: 4, Error: "no bad2 here"}}},
+		"after other fault": {[]string{"a", "bad", "b"}, []models.ItemFault{{Index: 0, Error: "x"}, {Index: 3, Error: "y"}}, "[a b]", []models.ItemFault{{Index: 0, Error: "x"}, {Index: 2, Error: "no bad here"}, {Index: 3, Error: "y"}}},
+		"all":               {[]string{"bad1", "bad2"}, []models.ItemFault{{Index: 0, Error: "x"}}, "[]", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &store{fails: refusing}
+				b := batch(tt.names...)
+				b.Faults = tt.faults
+				receipt, err := run(t, s, limits).Append(t.Context(), b)
+				if tt.want == nil {
+					if models.ErrorCode(err) != models.CodeInvalid || !strings.HasPrefix(err.Error(), "events[0]: x") {
+						t.Errorf("got %v", err)
+					}
+				} else if err != nil || len(s.groups) != 1 || receipt.Stored != len(tt.names)-len(tt.want)+len(tt.faults) {
+					t.Errorf("got %+v, %v", receipt, err)
+				}
+				if got := fmt.Sprint(s.published); got != tt.stored {
+					t.Errorf("published are %s, want %s", got, tt.stored)
+				}
+				if tt.want != nil && !slices.Equal(s.faults, tt.want) {
+					t.Errorf("the faults are %v, want %v", s.faults, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A database that refuses whatever is sent is at fault itself: the events wait for
+// it, and no request is to blame.
+func TestDatabaseThatRefusesEverythingCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{fails: func([]string) error { return models.Errorf(models.CodeInvalid, "a rule refuses it") }}
+		if _, err := run(t, s, limits).Append(t.Context(), batch("a", "b")); models.ErrorCode(err) != models.CodeUnavailable {
+			t.Errorf("without a spool it got %v, want unavailable", err)
 		}
 	})
 }

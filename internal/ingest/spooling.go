@@ -17,7 +17,7 @@ type Spool interface {
 	Append(ctx context.Context, group models.Group) error
 	Oldest(ctx context.Context, maxEvents int) (group models.Group, lastID int64, err error)
 	Drop(ctx context.Context, lastID int64) error
-	Reject(ctx context.Context, batch models.Batch, reason error) error
+	SetAside(ctx context.Context, mark models.Mark, reported models.Batch, refused []models.Refused) error
 	Backlog() (events int, sizeBytes int64)
 }
 
@@ -38,6 +38,7 @@ type spooling struct {
 
 	mu     sync.Mutex
 	active bool
+	why    string        // the database did not store what waits, for people; "" if it was not asked yet
 	wake   chan struct{} // holds a value when it has become active
 }
 
@@ -61,8 +62,8 @@ func (s *spooling) instead(group models.Group) (receipts []models.Receipt, spool
 	return receipts, true, err
 }
 
-// begin puts the first group into the spool, as the database is away, which is
-// the cause.
+// begin puts the first group into the spool, as the database does not store it for
+// a cause that may go away.
 func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,8 +71,8 @@ func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, err
 	if err != nil {
 		return nil, errors.Join(err, cause)
 	}
-	s.q.log.Warn("the database is away: events are kept on this machine's disk until it is back", "error", cause)
-	s.active = true
+	s.q.log.Warn("events are kept on this machine's disk until the database stores them", "reason", message(cause), "error", cause)
+	s.active, s.why = true, message(cause)
 	select {
 	case s.wake <- struct{}{}:
 	default: // whoever drains is going to look again
@@ -110,26 +111,25 @@ func (s *spooling) run(ctx context.Context) {
 // drain stores what is in the spool, oldest first, until the spool is empty or ctx
 // ends.
 func (s *spooling) drain(ctx context.Context) {
-	began, total := time.Now(), 0
+	began := time.Now()
+	var total drained
 	retry, events := firstRetry, drainEvents
 	for ctx.Err() == nil {
 		n, err := s.step(ctx, events)
-		total += n
+		total.add(n)
 		switch {
-		case err == nil && n == 0:
+		case err == nil && n == (drained{}):
 			if s.end() {
-				if total == 0 { // it was drained with what came before
-					return
-				}
-				s.q.log.Info("the database has all events that were kept on this machine's disk", "events", total, "took", time.Since(began).String())
+				s.logEnd(total, time.Since(began))
 				return
 			}
 		case err == nil:
 			retry, events = firstRetry, drainEvents
+			s.waitsFor(nil)
+		case ctx.Err() != nil:
+			return
 		default:
-			if models.ErrorCode(err) != models.CodeUnavailable {
-				s.q.log.Error("the spool cannot be drained; it is tried again", "error", err)
-			}
+			s.waitsFor(err)
 			events = max(events/2, 1) // it may have been too much for the time that it has
 			select {
 			case <-ctx.Done():
@@ -140,6 +140,48 @@ func (s *spooling) drain(ctx context.Context) {
 	}
 }
 
+// drained counts events that left the spool.
+type drained struct{ events, setAside int }
+
+func (d *drained) add(more drained) {
+	d.events += more.events
+	d.setAside += more.setAside
+}
+
+func (s *spooling) logEnd(total drained, took time.Duration) {
+	switch {
+	case total.setAside > 0:
+		s.q.log.Error("the spool is empty, but the database has refused some of its events: they are set aside (ospulse-backend spool list)",
+			"stored", total.events-total.setAside, "set_aside", total.setAside, "took", took.String())
+	case total.events > 0: // else it was drained with what came before
+		s.q.log.Info("the database has all events that were kept on this machine's disk", "events", total.events, "took", took.String())
+	}
+}
+
+// waitsFor notes why the spool waits, nil when it does not, and logs each new
+// reason.
+func (s *spooling) waitsFor(err error) {
+	why := ""
+	if err != nil && !errors.Is(err, models.ErrAlreadyStored) {
+		why = message(err)
+	}
+	s.mu.Lock()
+	isNew := why != "" && why != s.why
+	s.why = why
+	s.mu.Unlock()
+	if isNew {
+		s.q.log.Warn("the spool waits", "reason", why, "error", err)
+	}
+}
+
+// WaitsFor says for people why the database does not store what is in the spool, ""
+// when it does, or when nothing is there.
+func (q *Queue) WaitsFor() string {
+	q.spool.mu.Lock()
+	defer q.spool.mu.Unlock()
+	return q.spool.why
+}
+
 // end ends the spooling if the spool is empty.
 func (s *spooling) end() bool {
 	s.mu.Lock()
@@ -147,27 +189,27 @@ func (s *spooling) end() bool {
 	if events, _ := s.spool.Backlog(); events > 0 {
 		return false
 	}
-	s.active = false
+	s.active, s.why = false, ""
 	return true
 }
 
-// step stores the oldest groups of the spool, about so many events, and tells how
-// many are done with. A part of them may have been stored before: by a commit of
-// which no answer came, or by a run of the program that ended before it could drop
-// them.
-func (s *spooling) step(ctx context.Context, maxEvents int) (events int, err error) {
+// step stores the oldest groups of the spool, about so many events, and tells what
+// it is done with. A part of them may have been stored before: by a commit of which
+// no answer came, or by a run of the program that ended before it could drop them.
+func (s *spooling) step(ctx context.Context, maxEvents int) (done drained, err error) {
 	group, lastID, err := s.spool.Oldest(ctx, maxEvents)
-	if err != nil || len(group.Batches) == 0 {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	last, err := s.q.store.LastStored(ctx, group.Mark.Writer)
 	if err != nil {
-		return 0, err
+		return drained{}, models.Wrap(err, models.CodeInternal, "the spool on this machine's disk cannot be read")
+	}
+	if len(group.Batches) == 0 {
+		return drained{}, nil
+	}
+	last, err := s.lastStored(ctx, group.Mark.Writer)
+	if err != nil {
+		return drained{}, err
 	}
 	for _, batch := range group.Batches {
-		events += len(batch.Events)
+		done.events += len(batch.Events)
 	}
 	if before := min(last+1-group.Mark.First, int64(len(group.Batches))); before > 0 {
 		group.Batches = group.Batches[before:]
@@ -179,50 +221,82 @@ func (s *spooling) step(ctx context.Context, maxEvents int) (events int, err err
 	if plant.Is("reorder the drain") {
 		slices.Reverse(group.Batches)
 	}
-	if err := s.store(ctx, group); err != nil {
-		return 0, err
+	group.Late = true
+	if done.setAside, err = s.store(ctx, group); err != nil {
+		return drained{setAside: done.setAside}, err
 	}
 	// Who sees the spool empty is not to find that it is still in use.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.spool.Drop(context.WithoutCancel(ctx), lastID); err != nil {
-		return 0, err
+		return drained{}, err
 	}
 	if left, _ := s.spool.Backlog(); left == 0 {
-		s.active = false
+		s.active, s.why = false, ""
 	}
-	return events, nil
+	return done, nil
+}
+
+func (s *spooling) lastStored(ctx context.Context, writer string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	return s.q.store.LastStored(ctx, writer)
 }
 
 // store stores a group; like Queue.commit it halves one that fails for what is in
-// it. What no database takes was acknowledged, and is kept.
-func (s *spooling) store(ctx context.Context, group models.Group) error {
+// it. Its requests were acknowledged, so every event is stored, or is set aside and
+// leaves a report in its place. It tells how many are set aside.
+func (s *spooling) store(ctx context.Context, group models.Group) (setAside int, err error) {
 	if len(group.Batches) == 0 {
-		return nil
+		return 0, nil
 	}
-	began := time.Now()
-	receipts, err := s.q.store.Append(ctx, group)
+	err = s.append(ctx, group)
 	switch {
-	case err == nil:
-		s.q.committed(group, receipts, began)
-		return nil
-	case errors.Is(err, models.ErrAlreadyStored) || models.ErrorCode(err) == models.CodeUnavailable || ctx.Err() != nil:
-		return models.Wrap(err, models.CodeUnavailable, "the spool cannot be drained now")
+	case err == nil || !isOfRequest(err):
+		return 0, err
 	case len(group.Batches) > 1:
 		half := len(group.Batches) / 2
-		if err := s.store(ctx, models.Group{Batches: group.Batches[:half], Mark: group.Mark}); err != nil {
-			return err
+		rest := group
+		group.Batches = group.Batches[:half]
+		rest.Batches, rest.Mark.First = rest.Batches[half:], rest.Mark.First+int64(half)
+		if setAside, err = s.store(ctx, group); err != nil {
+			return setAside, err
 		}
-		group.Mark.First += int64(half)
-		group.Batches = group.Batches[half:]
-		return s.store(ctx, group)
-	case models.ErrorCode(err) == models.CodeConflict && group.Batches[0].Key != "":
+		more, err := s.store(ctx, rest)
+		return setAside + more, err
+	case models.ErrorCode(err) == models.CodeConflict:
+		if group.Batches[0].Key == "" {
+			return 0, models.Wrap(err, models.CodeInternal, "the backend does not know this error; its log has it")
+		}
 		// Its key belongs to another request. Its sender was told that the events
 		// are taken, so they are.
 		group.Batches[0].Key = ""
 		return s.store(ctx, group)
 	}
-	s.q.log.Error("events that were acknowledged cannot be stored: they stay in the table rejected of the spool", "events", len(group.Batches[0].Events), "error", err)
-	s.q.meter.Rejected(len(group.Batches[0].Events))
-	return s.spool.Reject(ctx, group.Batches[0], err)
+	refused, reported, err := isolate(ctx, s.q.store, group)
+	if err != nil {
+		return 0, err
+	}
+	if len(refused) > 0 {
+		if err := s.spool.SetAside(context.WithoutCancel(ctx), group.Mark, reported, refused); err != nil {
+			return 0, models.Wrap(err, models.CodeInternal, "the spool on this machine's disk cannot be written")
+		}
+		s.q.log.Error("the database refuses events that were acknowledged: they are set aside in the spool, and reported in their sessions",
+			"events", len(refused), "reason", refused[0].Reason)
+		s.q.meter.Rejected(len(refused))
+		group.Batches = []models.Batch{reported}
+	}
+	return len(refused), s.append(ctx, group)
+}
+
+// append stores a group, counts and publishes it.
+func (s *spooling) append(ctx context.Context, group models.Group) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	began := time.Now()
+	receipts, err := s.q.store.Append(ctx, group)
+	if err == nil {
+		s.q.committed(group, receipts, began)
+	}
+	return err
 }

@@ -31,6 +31,7 @@ type database struct {
 	mu     sync.Mutex
 	last   map[string]int64 // by writer
 	stored []string         // the batches' names in their order, with their keys
+	events []string         // their events' types
 	told   []string         // those that were published
 	asked  int              // how often it was to store something
 
@@ -82,10 +83,31 @@ func (d *database) Append(ctx context.Context, group models.Group) ([]models.Rec
 	}
 	d.last[group.Mark.Writer] = group.Mark.First + int64(len(group.Batches)) - 1
 	d.stored = append(d.stored, names...)
+	for _, b := range group.Batches {
+		for i := range b.Events {
+			d.events = append(d.events, b.Events[i].EventType)
+		}
+	}
 	if d.lose != nil && d.lose() {
 		return nil, away()
 	}
 	return receipts, nil
+}
+
+func (d *database) Try(_ context.Context, group models.Group) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away {
+		return away()
+	}
+	for _, b := range group.Batches {
+		if d.fails != nil {
+			if err := d.fails(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (d *database) LastStored(_ context.Context, writer string) (int64, error) {
@@ -169,9 +191,11 @@ type disk struct {
 	dropFails int      // so often
 }
 
-func (d *disk) Reject(ctx context.Context, b models.Batch, reason error) error {
-	d.rejected = append(d.rejected, fmt.Sprintf("%s: %s", name(b), reason))
-	return d.Spool.Reject(ctx, b, reason)
+func (d *disk) SetAside(ctx context.Context, mark models.Mark, reported models.Batch, refused []models.Refused) error {
+	for _, r := range refused {
+		d.rejected = append(d.rejected, fmt.Sprintf("%s: %s", r.Event.EventType, r.Reason))
+	}
+	return d.Spool.SetAside(ctx, mark, reported, refused)
 }
 
 func (d *disk) Drop(ctx context.Context, lastID int64) error {
@@ -438,34 +462,81 @@ func TestNextRunStoresWhatSeveralLeft(t *testing.T) {
 	})
 }
 
-func TestSpooledThatCannotBeStoredIsRejected(t *testing.T) {
-	for name, names := range map[string][]string{
-		"alone":         {"bad"},
-		"the first":     {"bad", "2", "3"},
-		"in the middle": {"1", "2", "bad", "4", "5"},
-		"the last":      {"1", "2", "bad"},
+// An event that the database refuses is set aside, and its report is stored in its
+// place; the others are stored, in their order.
+func TestSpooledThatIsRefusedIsSetAside(t *testing.T) {
+	for name, batches := range map[string][][]string{
+		"alone":         {{"bad"}},
+		"the first":     {{"bad", "good"}, {"2"}, {"3"}},
+		"in the middle": {{"1"}, {"2"}, {"a", "b", "bad", "c"}, {"4"}, {"5"}},
+		"the last":      {{"1"}, {"2"}, {"a", "bad"}},
+		"many":          {{"bad"}, {"2"}, {"bad", "bad", "a", "bad"}, {"bad", "bad"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, kept := &database{away: true, fails: func(b models.Batch) error {
-					if b.Events[0].EventType == "bad" {
-						return errors.New("bad row")
+					for i := range b.Events {
+						if b.Events[i].EventType == "bad" {
+							return models.Errorf(models.CodeInvalid, "bad row")
+						}
 					}
 					return nil
 				}}, openDisk(t, 1<<20)
 				q, _ := start(t, db, kept)
-				for _, name := range names {
-					spooled(t, q, batch(name, name))
+				bad := 0
+				var want []string
+				for _, names := range batches {
+					spooled(t, q, batch(names...))
+					for _, name := range names {
+						if name == "bad" {
+							bad++
+							name = models.TypeEventsLost
+						}
+						want = append(want, name)
+					}
 				}
 				db.setAway(false)
 				wantDrained(t, kept)
 				direct(t, q, batch("last"))
-				db.wantStored(t, append(slices.DeleteFunc(names, func(name string) bool { return name == "bad" }), "last")...)
-				if got := strings.Join(kept.rejected, ", "); got != "bad: bad row" {
-					t.Errorf("rejected are %s", got)
+				if got := fmt.Sprint(db.events); got != fmt.Sprint(append(want, "last")) {
+					t.Errorf("stored are %s, want %s", got, want)
 				}
-				if db.rejected != 2 {
-					t.Errorf("%d events are counted as rejected, want 2", db.rejected)
+				if got := strings.Join(kept.rejected, ", "); got != strings.Repeat(", bad: bad row", bad)[2:] || kept.SetAsideEvents() != bad || db.rejected != bad {
+					t.Errorf("set aside are %s, %d of them; %d are counted", got, kept.SetAsideEvents(), db.rejected)
+				}
+			})
+		})
+	}
+}
+
+// A fault that may go away costs no event: the spool waits for it, in its order, and
+// says why.
+func TestSpoolWaitsForEveryOtherFault(t *testing.T) {
+	for name, fault := range map[string]error{
+		"of the database":           models.Errorf(models.CodeInternal, "the role lacks a privilege"),
+		"unknown":                   errors.New("a bug"),
+		"a session that is deleted": models.Errorf(models.CodeNotFound, "session s does not exist"),
+		"of all values":             models.Errorf(models.CodeInvalid, "a column is missing"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db, kept := &database{fails: func(models.Batch) error { return fault }}, openDisk(t, 1<<20)
+				q, _ := start(t, db, kept)
+				spooled(t, q, batch("1"), batch("2", "3"), batch("4"))
+				pass(time.Hour)
+				if events, _ := kept.Backlog(); events != 4 || kept.SetAsideEvents() != 0 {
+					t.Errorf("%d events wait, %d are set aside; want 4 and 0", events, kept.SetAsideEvents())
+				}
+				why := q.WaitsFor()
+				if e, ok := errors.AsType[*models.Error](fault); why == "" || ok && !strings.Contains(why, e.Message) {
+					t.Errorf("it waits for %q", why)
+				}
+				db.set(func() { db.fails = nil })
+				wantDrained(t, kept)
+				direct(t, q, batch("5"))
+				db.wantStored(t, "1", "2", "4", "5")
+				if why := q.WaitsFor(); why != "" || db.rejected != 0 {
+					t.Errorf("in the end it waits for %q, and %d are rejected", why, db.rejected)
 				}
 			})
 		})

@@ -39,7 +39,7 @@ func NewIngest(r prometheus.Registerer) *Ingest {
 			Name: "ospulse_events_spooled_total", Help: "Events that were put on this machine's disk because the database was away; they are committed later.",
 		}),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ospulse_events_rejected_total", Help: "Events that were spooled and that the database then did not take.",
+			Name: "ospulse_events_rejected_total", Help: "Events that were spooled, and then set aside because the database refuses them.",
 		}),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ospulse_ingest_group_events", Help: "Events committed in one transaction.",
@@ -117,8 +117,12 @@ func RegisterQueue(r prometheus.Registerer, depth func() (events int, sizeBytes 
 		"ospulse_ingest_queue_bytes", "About the memory that waiting events take.")
 }
 
-// RegisterSpool reports, whenever it is asked, what waits for the database.
-func RegisterSpool(r prometheus.Registerer, backlog func() (events int, sizeBytes int64)) {
+// RegisterSpool reports, whenever it is asked, what waits for the database, and what
+// is set aside.
+func RegisterSpool(r prometheus.Registerer, backlog func() (events int, sizeBytes int64), setAside func() int) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ospulse_spool_set_aside_events", Help: "Acknowledged events on this machine's disk that the database refuses.",
+	}, func() float64 { return float64(setAside()) }))
 	registerDepth(r, backlog, "ospulse_spool_events", "Events on this machine's disk that wait for the database.",
 		"ospulse_spool_bytes", "What they take of SPOOL_MAX_MB.")
 }

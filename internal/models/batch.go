@@ -27,6 +27,7 @@ type Batch struct {
 type Group struct {
 	Batches []Batch
 	Mark    Mark
+	Late    bool // it waited in a spool: its sessions are those of its moments of receipt
 }
 
 // Mark numbers the batches of one writer: those of a group are First, First+1 …

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -70,46 +71,82 @@ func bytesOrNil(b []byte) any {
 // Of batches with the same key the first one is stored, and the others get its
 // receipt; a key that belongs to another request is a conflict, and nothing is
 // stored then. A group whose mark was stored before is ErrAlreadyStored.
+//
+// An event that the database will never take makes the group invalid. Every other
+// error may go away.
 func (r *Events) Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error) {
-	batches := group.Batches
-	receipts := make([]models.Receipt, len(batches))
+	receipts := make([]models.Receipt, len(group.Batches))
+	err := r.db.Bulk(ctx, func(tx database.Bulk) error { return r.append(ctx, tx, group, asking, attribute, receipts, false) })
+	return receipts, r.translateAppend(err)
+}
+
+// Try does what Append does, and then undoes it. It returns the error that Append
+// would return, unless only the commit fails.
+func (r *Events) Try(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) error {
 	err := r.db.Bulk(ctx, func(tx database.Bulk) error {
-		a := appending{ctx: ctx, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
-		candidates, repeated, err := a.begin(group, asking, attribute != nil)
-		if err != nil {
-			return err
-		}
-		if attribute != nil {
-			attribute(batches, candidates)
-		}
-		writes, err := a.insert(batches, repeated)
-		if err != nil {
-			return err
-		}
-		for i := range batches {
-			if !repeated[i] {
-				receipts[i] = receipt(&batches[i])
-				if writes, err = keepReceipt(writes, &batches[i], receipts[i]); err != nil {
-					return err
-				}
-			}
-		}
-		if !slices.Contains(repeated, true) {
-			return tx.Finish(ctx, writes...)
-		}
-		if err := tx.Run(ctx, writes...); err != nil {
-			return err
-		}
-		for i := range batches { // the first of a key may be among these batches
-			if repeated[i] {
-				if receipts[i], err = a.keptReceipt(&batches[i]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return r.append(ctx, tx, group, asking, attribute, make([]models.Receipt, len(group.Batches)), true)
 	})
-	return receipts, translate(r.db, err, "the event")
+	if errors.Is(err, errUndo) {
+		return nil
+	}
+	return r.translateAppend(err)
+}
+
+// errUndo makes a transaction end without a commit.
+var errUndo = errors.New("the transaction was only tried") //nolint:gochecknoglobals // a constant
+
+// translateAppend is translate for the values of events. A row that is missing is a
+// session that was deleted in this moment.
+func (r *Events) translateAppend(err error) error {
+	switch {
+	case errors.Is(err, gorm.ErrForeignKeyViolated):
+		return models.Wrap(err, models.CodeNotFound, "the session does not exist")
+	case err != nil && r.db.BadContent(err):
+		return models.Wrap(err, models.CodeInvalid, "%s", r.db.Reason(err))
+	}
+	return translate(r.db, err, "the event")
+}
+
+// append fills receipts. With undo it returns errUndo at the end.
+func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Group, asking models.Asking, attribute models.AttributeFunc, receipts []models.Receipt, undo bool) error {
+	batches := group.Batches
+	a := appending{ctx: ctx, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
+	candidates, repeated, err := a.begin(group, asking, attribute != nil)
+	if err != nil {
+		return err
+	}
+	if attribute != nil {
+		attribute(batches, candidates)
+	}
+	writes, err := a.insert(batches, repeated)
+	if err != nil {
+		return err
+	}
+	for i := range batches {
+		if !repeated[i] {
+			receipts[i] = receipt(&batches[i])
+			if writes, err = keepReceipt(writes, &batches[i], receipts[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if !undo && !slices.Contains(repeated, true) {
+		return tx.Finish(ctx, writes...)
+	}
+	if err := tx.Run(ctx, writes...); err != nil {
+		return err
+	}
+	if undo {
+		return errUndo
+	}
+	for i := range batches { // the first of a key may be among these batches
+		if repeated[i] {
+			if receipts[i], err = a.keptReceipt(&batches[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // LastStored gives the number of the last batch of a writer that was stored, 0

@@ -13,12 +13,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// retryLater is what a client reads when the database cannot work now.
-const retryLater = "the database is not available at the moment; try again"
-
 // translate turns an error of GORM or the database into a *models.Error. what
-// names the thing that was looked for. Errors of a cancelled context stay what
-// they are.
+// names the thing that was looked for. The message says why the database failed.
+// Errors of a cancelled context stay what they are.
 func translate(db *database.DB, err error, what string) error {
 	switch {
 	case err == nil:
@@ -32,10 +29,12 @@ func translate(db *database.DB, err error, what string) error {
 	case errors.Is(err, gorm.ErrForeignKeyViolated):
 		return models.Wrap(err, models.CodeConflict, "%s refers to something that does not exist", what)
 	case db.Unavailable(err):
-		return models.Wrap(err, models.CodeUnavailable, retryLater)
+		return models.Wrap(err, models.CodeUnavailable, "%s", db.Reason(err))
+	case db.BadContent(err):
+		return models.Wrap(err, models.CodeInvalid, "%s", db.Reason(err))
 	}
 	if _, ok := errors.AsType[*models.Error](err); ok {
 		return err
 	}
-	return models.Wrap(err, models.CodeInternal, "the database failed")
+	return models.Wrap(err, models.CodeInternal, "the database failed: %s", db.Reason(err))
 }

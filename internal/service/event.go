@@ -20,6 +20,7 @@ const startGrace = time.Minute
 // its contracts.
 type EventRepository interface {
 	Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error)
+	Try(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) error
 	LastStored(ctx context.Context, writer string) (int64, error)
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
@@ -66,6 +67,12 @@ func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Recei
 		}
 		// A session was deleted after it was chosen: the events belong elsewhere.
 	}
+}
+
+// Try does what Append does, and then undoes it. The events have the sessions that
+// were found for them.
+func (s *Events) Try(ctx context.Context, group models.Group) error {
+	return s.events.Try(ctx, group, models.Asking{AgentID: models.DefaultAgentID, StartingAfter: s.clock.now().Add(-startGrace)}, attribute)
 }
 
 // maxAttributions is how often the events of a group are attributed when one of

@@ -27,8 +27,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// schema: groups wait in the order of their ids; rejected keeps what no database
-// takes, for a person to look at. Bodies are JSON, see record.
+// schema: groups wait in the order of their ids. rejected keeps what is set aside: a
+// body of batches that have so many events together, or that cannot be read. token
+// names a row in whatever file it is. Bodies are JSON, see record.
 const schema = `
 CREATE TABLE IF NOT EXISTS groups (
 	id INTEGER PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, first INTEGER NOT NULL, batches INTEGER NOT NULL, events INTEGER NOT NULL, body BLOB NOT NULL
@@ -38,6 +39,14 @@ CREATE TABLE IF NOT EXISTS rejected (
 );
 PRAGMA user_version = 1; -- a write, which takes the lock`
 
+// setAsideSchema adds to a file of an older version what rejected had not.
+const setAsideSchema = `
+ALTER TABLE rejected ADD COLUMN events INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE rejected ADD COLUMN token TEXT;
+UPDATE rejected SET token = hex(randomblob(16)), events = CASE WHEN json_valid(CAST(body AS TEXT)) THEN
+	(SELECT COALESCE(SUM(json_array_length(batch.value, '$.Events')), 0) FROM json_each(CAST(body AS TEXT)) AS batch) ELSE 1 END;
+CREATE UNIQUE INDEX rejected_token ON rejected (token);`
+
 // Spool is an open spool. It is safe for concurrent use.
 type Spool struct {
 	db       *sql.DB
@@ -45,9 +54,10 @@ type Spool struct {
 
 	weakness string // why what is in it may not survive a power loss; "" for a disk
 
-	mu     sync.Mutex
-	events int
-	size   int64 // of the bodies, in bytes
+	mu       sync.Mutex
+	events   int
+	size     int64 // of the bodies, in bytes
+	setAside int   // events
 }
 
 // Open opens a spool in a folder, which it makes when it is not there. Several
@@ -68,7 +78,7 @@ func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
 		}
 		s, err := openFile(ctx, path)
 		switch {
-		case errors.Is(err, errHeld):
+		case errors.Is(err, ErrHeld):
 			continue
 		case err == nil && own == nil:
 			own = s
@@ -94,8 +104,8 @@ func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
 // maxFiles is how many programs may share a folder.
 const maxFiles = 100
 
-// errHeld is for a file that another program holds.
-var errHeld = errors.New("another program holds it")
+// ErrHeld is for a file that another program holds.
+var ErrHeld = errors.New("another program holds it") //nolint:gochecknoglobals // a constant
 
 // openFile opens one file, which it makes when it is not there.
 func openFile(ctx context.Context, path string) (*Spool, error) {
@@ -123,10 +133,10 @@ func openFile(ctx context.Context, path string) (*Spool, error) {
 		s.weakness, err = durable.RecoverWAL(ctx, db)
 	}
 	if err == nil {
-		err = db.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups").Scan(&s.events, &s.size)
+		err = s.load(ctx)
 	}
 	if e, ok := errors.AsType[*modernc.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_BUSY {
-		err = errHeld
+		err = ErrHeld
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -134,9 +144,38 @@ func openFile(ctx context.Context, path string) (*Spool, error) {
 	return s, nil
 }
 
-// takeOver moves what another spool has to the end of this one. A group that is
-// in both when the program ends in between is stored once: its mark tells.
+// load brings the file's schema up to date and counts what is in it.
+func (s *Spool) load(ctx context.Context) error {
+	var isCurrent bool
+	err := s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pragma_table_info('rejected') WHERE name = 'token')").Scan(&isCurrent)
+	if err == nil && !isCurrent {
+		err = s.write(ctx, func(tx *sql.Tx) error { _, err := tx.ExecContext(ctx, setAsideSchema); return err })
+	}
+	return errors.Join(err,
+		s.db.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups").Scan(&s.events, &s.size),
+		s.countSetAside(ctx))
+}
+
+// write runs fn in a transaction.
+func (s *Spool) write(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// takeOver moves what another spool has to the end of this one. What is in both when
+// the program ends in between counts once: the mark of a group and the token of what
+// is set aside tell.
 func (s *Spool) takeOver(ctx context.Context, other *Spool) error {
+	if err := s.takeOverSetAside(ctx, other); err != nil {
+		return err
+	}
 	for {
 		var (
 			id              int64
@@ -177,6 +216,13 @@ func (s *Spool) Weakness() string { return s.weakness }
 // MaxBytes is how much the spool takes.
 func (s *Spool) MaxBytes() int64 { return s.maxBytes }
 
+// SetAsideEvents gives how many events are set aside.
+func (s *Spool) SetAsideEvents() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.setAside
+}
+
 // Append adds a group. When it returns nil, the group is on the disk; a full spool
 // or disk is unavailable.
 func (s *Spool) Append(ctx context.Context, group models.Group) error {
@@ -188,10 +234,10 @@ func (s *Spool) Append(ctx context.Context, group models.Group) error {
 		return err
 	}
 	if _, size := s.Backlog(); size+int64(len(body)) > s.maxBytes {
-		return models.Errorf(models.CodeUnavailable, "the database is away, and the %d MB kept for that are full; try again", s.maxBytes>>20)
+		return models.Errorf(models.CodeUnavailable, "the database does not store events at the moment, and the %d MB kept for that are full; try again", s.maxBytes>>20)
 	}
 	if err := s.add(ctx, group.Mark, len(group.Batches), events, body); err != nil {
-		return models.Wrap(err, models.CodeUnavailable, "the database is away, and the events cannot be kept on this machine's disk; try again")
+		return models.Wrap(err, models.CodeUnavailable, "the database does not store events at the moment, and they cannot be kept on this machine's disk; try again")
 	}
 	return nil
 }
@@ -235,8 +281,10 @@ func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, 
 			break // it is the first one next time
 		}
 		if err != nil {
-			err = fmt.Errorf("group %d of the spool cannot be read and is set aside: %w", id, err)
-			return models.Group{}, 0, errors.Join(err, rows.Close(), s.setAside(ctx, id, err))
+			if err := errors.Join(rows.Close(), s.setAsideGroup(ctx, id, err)); err != nil {
+				return models.Group{}, 0, err
+			}
+			return s.Oldest(ctx, maxEvents)
 		}
 		if lastID == 0 {
 			group.Mark = mark
@@ -248,33 +296,20 @@ func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, 
 	return group, lastID, rows.Err()
 }
 
-// setAside moves the oldest group to those that were rejected.
-func (s *Spool) setAside(ctx context.Context, id int64, reason error) error {
-	_, err := s.db.ExecContext(ctx, "INSERT INTO rejected (reason, rejected_at, body) SELECT ?, ?, body FROM groups WHERE id = ?", reason.Error(), now(), id)
-	if err != nil {
-		return err
-	}
-	return s.Drop(ctx, id)
-}
-
 // Drop removes the groups up to an ID: they are stored.
 func (s *Spool) Drop(ctx context.Context, lastID int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var events int
 	var size int64
-	tx, err := s.db.BeginTx(ctx, nil)
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups WHERE id <= ?", lastID).Scan(&events, &size); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM groups WHERE id <= ?", lastID)
+		return err
+	})
 	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := tx.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(body)), 0) FROM groups WHERE id <= ?", lastID).Scan(&events, &size); err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM groups WHERE id <= ?", lastID); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
 		return err
 	}
 	s.events -= events
@@ -285,16 +320,6 @@ func (s *Spool) Drop(ctx context.Context, lastID int64) error {
 		_, _ = s.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	return nil
-}
-
-// Reject keeps a batch that no database takes, apart from those that wait.
-func (s *Spool) Reject(ctx context.Context, batch models.Batch, reason error) error {
-	body, _, err := encode([]models.Batch{batch})
-	if err != nil {
-		return err
-	}
-	_, err = s.db.ExecContext(ctx, "INSERT INTO rejected (reason, rejected_at, body) VALUES (?, ?, ?)", reason.Error(), now(), body)
-	return err
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }

@@ -3,7 +3,6 @@ package spool_test
 import (
 	"bytes"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -160,7 +159,7 @@ func TestWhatGoesInComesOutEqual(t *testing.T) {
 	empty := models.Incoming{Event: models.Event{
 		PID: new(int64(0)), ProcessName: new(""), Operation: new(""), Target: new(""), TimestampText: new(""), Data: models.JSON("null"), DataRaw: []byte{},
 	}, Processes: []models.ProcessFact{}}
-	batch := models.Batch{Events: []models.Incoming{full}, Faults: []models.ItemFault{{Index: 0, Error: hard}, {Index: 7}}, Key: hard, Digest: "d"}
+	batch := models.Batch{Events: []models.Incoming{full}, Faults: []models.ItemFault{{Index: 0, Error: hard}, {Index: 7}}, Key: hard, Digest: "d", ReceivedAt: time.Date(2026, 11, 28, 1, 2, 3, 4000, time.UTC), AgentID: hard}
 	everyFieldSet(t, reflect.ValueOf(batch))
 
 	for name, batches := range map[string][]models.Batch{
@@ -428,11 +427,10 @@ func TestTakingOverHasNoLimit(t *testing.T) {
 func TestUnreadableGroupIsSetAside(t *testing.T) {
 	for name, tt := range map[string]struct {
 		spoiled string
-		before  []string // what comes out before the error
-		after   []string
+		want    []string
 	}{
-		"the oldest":     {"id = 1", nil, []string{"w2:b,c"}},
-		"between others": {"id = 2", []string{"w1:a"}, []string{"w3:c"}},
+		"the oldest":     {"id = 1", []string{"w1:events_lost,b,c"}},
+		"between others": {"id = 2", []string{"w1:a", "w2:events_lost,c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -451,24 +449,10 @@ func TestUnreadableGroupIsSetAside(t *testing.T) {
 			}
 
 			s = open(t, dir, plenty)
-			var before []string
-			for {
-				g, lastID, err := s.Oldest(t.Context(), 10)
-				if err != nil {
-					break
-				}
-				if len(g.Batches) == 0 {
-					t.Fatal("it is not reported")
-				}
-				before = append(before, text(g))
-				if err := s.Drop(t.Context(), lastID); err != nil {
-					t.Fatal(err)
-				}
+			wantDrained(t, s, 10, tt.want...)
+			if n := s.SetAsideEvents(); n != 1 {
+				t.Errorf("%d events are set aside, want 1", n)
 			}
-			if !slices.Equal(before, tt.before) {
-				t.Errorf("before it come %q, want %q", before, tt.before)
-			}
-			wantDrained(t, s, 10, tt.after...)
 			closeSpool(t, s)
 			if reasons, bodies := rejected(t, path); !slices.Equal(bodies, []string{"garbage"}) || reasons[0] == "" {
 				t.Errorf("rejected holds %q, for %q", bodies, reasons)
@@ -477,21 +461,95 @@ func TestUnreadableGroupIsSetAside(t *testing.T) {
 	}
 }
 
-func TestRejectKeepsTheBatch(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, plenty)
-	add(t, s, group("w", 1, 1, "waits"))
-	events, size := s.Backlog()
-	if err := s.Reject(t.Context(), group("w", 2, 1, "never-stored").Batches[0], errors.New("the reason")); err != nil {
+// setAside sets the event of that place in a group of batches of two events aside.
+func setAside(t *testing.T, s *spool.Spool, mark models.Mark, index int) {
+	t.Helper()
+	lost := group("", 0, 2, "kept").Batches[0]
+	refused := models.Refused{Index: index, Event: lost.Events[index], Reason: "the reason"}
+	refused.Event.EventType, refused.Event.SessionID = "refused", "s"
+	lost.Events[index] = refused.Report(time.Now())
+	if err := s.SetAside(t.Context(), mark, lost, []models.Refused{refused}); err != nil {
 		t.Fatal(err)
 	}
-	wantBacklog(t, s, events, size)
-	closeSpool(t, s)
-	reasons, bodies := rejected(t, filepath.Join(dir, "1.db"))
-	if !slices.Equal(reasons, []string{"the reason"}) || len(bodies) != 1 || !strings.Contains(bodies[0], "never-stored") {
-		t.Errorf("rejected holds %q, for %q", bodies, reasons)
+}
+
+func TestSetAsideKeepsTheEventAndItsPlace(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, plenty)
+	add(t, s, group("w", 1, 2, "a", "b", "c"))
+	add(t, s, group("w", 4, 2, "d"))
+	setAside(t, s, models.Mark{Writer: "w", First: 2}, 1)
+	setAside(t, s, models.Mark{Writer: "w", First: 4}, 0)
+	for range 2 {
+		if events, _ := s.Backlog(); events != 8 || s.SetAsideEvents() != 2 {
+			t.Errorf("%d events wait, %d are set aside", events, s.SetAsideEvents())
+		}
+		kept, err := s.ListSetAside(t.Context())
+		if err != nil || len(kept) != 2 {
+			t.Fatalf("set aside are %+v, %v", kept, err)
+		}
+		for _, k := range kept {
+			if k.Reason != "the reason" || k.Count != 1 || len(k.Events) != 1 || k.Events[0].EventType != "refused" || time.Since(k.At) > time.Hour {
+				t.Errorf("set aside is %+v", k)
+			}
+		}
+		closeSpool(t, s)
+		s = open(t, dir, plenty)
 	}
-	wantDrained(t, open(t, dir, plenty), 10, "w1:waits")
+	// Stored again, they come behind the others, each under a mark of its own.
+	for id := range int64(2) {
+		if err := s.Retry(t.Context(), id+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if events, _ := s.Backlog(); events != 10 || s.SetAsideEvents() != 0 {
+		t.Errorf("%d events wait, %d are set aside", events, s.SetAsideEvents())
+	}
+	if err := s.Retry(t.Context(), 1); err == nil {
+		t.Error("what is not there is stored again")
+	}
+	got := drain(t, s, 10)
+	if len(got) != 3 || got[0] != "w1:a,kept,c,events_lost" || !strings.HasPrefix(got[1], "retry-") || !strings.HasSuffix(got[2], "1:refused") || got[1] == got[2] {
+		t.Errorf("what comes out is %q", got)
+	}
+}
+
+// What an older version set aside is counted, listed and stored again, whichever
+// file it is in.
+func TestSetAsideOfAnOlderVersion(t *testing.T) {
+	dir := t.TempDir()
+	holder := open(t, dir, plenty)
+	other := open(t, dir, plenty)
+	add(t, other, group("w", 1, 3, "old"))
+	closeSpool(t, other)
+	db := file(t, filepath.Join(dir, "2.db"))
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE old (id INTEGER PRIMARY KEY, reason TEXT NOT NULL, rejected_at TEXT NOT NULL, body BLOB NOT NULL);
+		INSERT INTO old (reason, rejected_at, body) SELECT 'the reason', '2026-01-02T03:04:05Z', body FROM groups;
+		INSERT INTO old (reason, rejected_at, body) VALUES ('unreadable', '2026-01-02T03:04:05Z', CAST('garbage' AS BLOB));
+		DELETE FROM groups; DROP TABLE rejected; ALTER TABLE old RENAME TO rejected`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closeSpool(t, holder)
+	s := open(t, dir, plenty)
+	if n := s.SetAsideEvents(); n != 4 {
+		t.Errorf("%d events are set aside, want 3 and what cannot be read", n)
+	}
+	kept, err := s.ListSetAside(t.Context())
+	if err != nil || len(kept) != 2 || len(kept[0].Events) != 3 || kept[0].At.Year() != 2026 || kept[1].Events != nil {
+		t.Fatalf("set aside are %+v, %v", kept, err)
+	}
+	if err := s.Retry(t.Context(), kept[1].ID); err == nil {
+		t.Error("what cannot be read is stored again")
+	}
+	if err := s.Retry(t.Context(), kept[0].ID); err != nil {
+		t.Error(err)
+	}
+	if got := drain(t, s, 10); len(got) != 1 || !strings.HasSuffix(got[0], "1:old") {
+		t.Errorf("what comes out is %q", got)
+	}
 }
 
 func TestOnlyTheOwnerReadsTheFiles(t *testing.T) {

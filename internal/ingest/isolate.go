@@ -1,0 +1,96 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// isolate finds the events for whose content the one batch of a group is invalid. It
+// also gives the batch with a report in the place of each of them.
+//
+// An event counts as refused only if the batch can be stored with the report in its
+// place. If the database does not take that either, the event is not to blame, and
+// isolate returns an error that may go away.
+func isolate(ctx context.Context, store Store, group models.Group) (refused []models.Refused, reported models.Batch, err error) {
+	batch := group.Batches[0]
+	try := func(events []models.Incoming) error {
+		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		tried := batch
+		tried.Key, tried.Events = "", events
+		return store.Try(ctx, models.Group{Batches: []models.Batch{tried}, Mark: group.Mark, Late: group.Late})
+	}
+	var search func(from, to int) error
+	search = func(from, to int) error {
+		events := slices.Clone(batch.Events[from:to])
+		err := try(events)
+		switch {
+		case models.ErrorCode(err) != models.CodeInvalid:
+			return err
+		case len(events) == 1:
+			refused = append(refused, models.Refused{Index: from, Event: events[0], Reason: message(err)})
+			return nil
+		}
+		middle, found := (from+to)/2, len(refused)
+		if err := errors.Join(search(from, middle), search(middle, to)); err != nil {
+			return err
+		}
+		if len(refused) == found { // each half can be stored, but not both: they are refused together
+			for i := range events {
+				refused = append(refused, models.Refused{Index: from + i, Event: events[i], Reason: message(err)})
+			}
+		}
+		return nil
+	}
+	if err := search(0, len(batch.Events)); err != nil || len(refused) == 0 {
+		return nil, batch, err
+	}
+	reported = withReports(batch, refused)
+	if err = try(slices.Clone(reported.Events)); models.ErrorCode(err) == models.CodeInvalid {
+		err = models.Wrap(err, models.CodeInternal, "the database refuses every event: %s", message(err))
+	}
+	return refused, reported, err
+}
+
+// withReports gives the batch with a report in the place of each refused event.
+func withReports(batch models.Batch, refused []models.Refused) models.Batch {
+	at := batch.ReceivedAt
+	if at.IsZero() {
+		at = time.Now()
+	}
+	batch.Events = slices.Clone(batch.Events)
+	for i := range refused {
+		batch.Events[refused[i].Index] = refused[i].Report(at)
+	}
+	return batch
+}
+
+// withFaults adds refused events to the faults of a batch's items. Faults are in the
+// order of the items, and the events are the items that have none.
+func withFaults(faults []models.ItemFault, refused []models.Refused) []models.ItemFault {
+	all := slices.Clone(faults)
+	for _, r := range refused {
+		index := r.Index
+		for _, fault := range faults {
+			if fault.Index <= index {
+				index++
+			}
+		}
+		all = append(all, models.ItemFault{Index: index, Error: r.Reason})
+	}
+	slices.SortFunc(all, func(a, b models.ItemFault) int { return cmp.Compare(a.Index, b.Index) })
+	return all
+}
+
+// message gives what people may read of an error.
+func message(err error) string {
+	if e, ok := errors.AsType[*models.Error](err); ok {
+		return e.Message
+	}
+	return "the backend does not know this error; its log has it"
+}
