@@ -232,7 +232,7 @@ func waitFor(t testing.TB, what string, isSo func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !isSo(); <-tick.C {
+	for deadline := time.Now().Add(60 * time.Second); !isSo(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("this never came: ", what)
 		}

@@ -14,8 +14,9 @@ import (
 // also gives the batch with a report in the place of each of them.
 //
 // An event counts as refused only if the batch can be stored with the report in its
-// place. If the database does not take that either, the event is not to blame, and
-// isolate returns an error that may go away.
+// place, and with harmless values in the event's own columns. If the database does
+// not take those either, its schema is to blame and not the event, and isolate
+// returns an error that may go away.
 func isolate(ctx context.Context, store Store, group models.Group) (refused []models.Refused, reported models.Batch, err error) {
 	batch := group.Batches[0]
 	try := func(events []models.Incoming) error {
@@ -50,24 +51,46 @@ func isolate(ctx context.Context, store Store, group models.Group) (refused []mo
 	if err := search(0, len(batch.Events)); err != nil || len(refused) == 0 {
 		return nil, batch, err
 	}
-	reported = withReports(batch, refused)
-	if err = try(slices.Clone(reported.Events)); models.ErrorCode(err) == models.CodeInvalid {
+	at := batch.ReceivedAt
+	if at.IsZero() {
+		at = time.Now()
+	}
+	reported = batch
+	harmless := slices.Clone(batch.Events)
+	reported.Events = slices.Clone(batch.Events)
+	for i := range refused {
+		r := &refused[i]
+		reported.Events[r.Index] = r.Report(at)
+		harmless[r.Index] = withColumnsOf(r.Report(at), &r.Event)
+	}
+	err = errors.Join(try(harmless), try(slices.Clone(reported.Events)))
+	if models.ErrorCode(err) == models.CodeInvalid {
 		err = models.Wrap(err, models.CodeInternal, "the database refuses every event: %s", message(err))
 	}
 	return refused, reported, err
 }
 
-// withReports gives the batch with a report in the place of each refused event.
-func withReports(batch models.Batch, refused []models.Refused) models.Batch {
-	at := batch.ReceivedAt
-	if at.IsZero() {
-		at = time.Now()
+// withColumnsOf gives in with harmless values in the columns that the other event has
+// values in.
+func withColumnsOf(in models.Incoming, other *models.Incoming) models.Incoming {
+	pid, text := int64(1), "x"
+	set := func(column **string, has *string) {
+		if has != nil {
+			*column = &text
+		}
 	}
-	batch.Events = slices.Clone(batch.Events)
-	for i := range refused {
-		batch.Events[refused[i].Index] = refused[i].Report(at)
+	if other.PID != nil {
+		in.PID = &pid
 	}
-	return batch
+	set(&in.ProcessName, other.ProcessName)
+	set(&in.Operation, other.Operation)
+	set(&in.Target, other.Target)
+	set(&in.Preview, other.Preview)
+	set(&in.TimestampText, other.TimestampText)
+	if other.DataRaw != nil {
+		in.DataRaw = []byte("1")
+	}
+	return in
 }
 
 // withFaults adds refused events to the faults of a batch's items. Faults are in the
