@@ -49,7 +49,8 @@ $(MODULES): web/package-lock.json
 	scripts/install-deps.sh
 	cd web && npm ci
 
-test: test-go test-web ## Run all tests, first installing what they need
+test: ## Run all tests, first installing what they need
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-web test-go
 
 test-go: ## Run the tests in Go, with the race detector
 	scripts/install-deps.sh
@@ -57,7 +58,7 @@ test-go: ## Run the tests in Go, with the race detector
 
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	scripts/install-deps.sh
-	cd web && npm run check && npm test && npm run e2e
+	cd web && status=0; for kind in check test e2e; do npm run $$kind || status=1; done; exit $$status
 
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
 	scripts/install-deps.sh

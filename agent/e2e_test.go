@@ -169,9 +169,6 @@ type together struct {
 // until the test ends.
 func startBoth(t *testing.T, kind string) together {
 	t.Helper()
-	if kind == "ebpf" && os.Geteuid() != 0 {
-		t.Skip("eBPF needs root")
-	}
 	binary := buildBackend(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // at once: nothing else gets the port
 	if err != nil {
@@ -214,142 +211,140 @@ func startBoth(t *testing.T, kind string) together {
 
 // TestWithTheBackend: upload, start, events in the session, stop, with the real
 // backend and the agent beside it.
-func TestWithTheBackend(t *testing.T) {
-	for _, kind := range []string{"procfs", "ebpf"} {
-		t.Run(kind, func(t *testing.T) {
-			both := startBoth(t, kind)
-			backend, agent := both.backend, both.agent
-			eventually(t, "the backend knows the agent", func() bool {
-				var list struct {
-					Agents []struct {
-						ID, Sensor   string
-						Capabilities []capability
-					}
-				}
-				call(t, "GET", backend+"/api/agents", "", nil, &list)
-				return len(list.Agents) == 1 && list.Agents[0].ID == "default" && list.Agents[0].Sensor == kind && len(list.Agents[0].Capabilities) > 3
-			})
-			session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
-			var answer map[string]any
-			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
-			var all []told
-			eventually(t, "session_end is in the session", func() bool {
-				all = events(t, backend, session)
-				return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
-			})
-			eventually(t, "the session has ended as its program", func() bool {
-				var ended struct {
-					State string
-					End   *struct {
-						Reason   string
-						ExitCode int
-					}
-				}
-				call(t, "GET", backend+"/api/sessions/"+session, "", nil, &ended)
-				return ended.State == "ended" && ended.End != nil && ended.End.Reason == "exited" && ended.End.ExitCode == 3
-			})
-			callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
-			if n := len(events(t, backend, session)); n != len(all) {
-				t.Errorf("%d events after the stop, %d before", n, len(all))
-			}
-			slices.SortStableFunc(all, func(a, b told) int { return rank(a) - rank(b) })
-			first, last := all[0], all[len(all)-1]
-			if first.Type != "session_start" || !strings.Contains(string(first.Data), `"fileName":"My_Tool_v2.sh"`) || !strings.Contains(string(first.Data), session) {
-				t.Errorf("first: %s %s", first.Type, first.Data)
-			}
-			if last.Type != "session_end" || !strings.Contains(string(last.Data), `"exitCode":3`) {
-				t.Errorf("last: %s %s", last.Type, last.Data)
-			}
-			sleeps, files := 0, 0
-			for _, e := range all {
-				switch {
-				case e.Type == "process_creation" && strings.Contains(string(e.Data), "sleep"):
-					sleeps++
-				case e.Type == "file_operation" && strings.Contains(string(e.Data), "/etc/hostname"):
-					files++
-				}
-			}
-			if sleeps < 2 || kind == "ebpf" && files == 0 {
-				t.Errorf("%d starts of sleep, %d events of /etc/hostname, in %d events: %s", sleeps, files, len(all), all)
-			}
+func TestWithTheBackend(t *testing.T)       { testWithTheBackend(t, "procfs") }
+func TestWithTheBackendAsRoot(t *testing.T) { testWithTheBackend(t, "ebpf") }
 
-			// A second session, of the whole machine: OS-Pulse itself is not in it.
-			second := upload(t, backend, "x.sh", "true")
-			callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 1}, &answer)
-			cat := exec.Command("/bin/cat", "/etc/passwd")
-			if err := cat.Run(); err != nil {
-				t.Fatal(err)
+func testWithTheBackend(t *testing.T, kind string) {
+	both := startBoth(t, kind)
+	backend, agent := both.backend, both.agent
+	eventually(t, "the backend knows the agent", func() bool {
+		var list struct {
+			Agents []struct {
+				ID, Sensor   string
+				Capabilities []capability
 			}
-			callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
-			// Other programs may keep the machine busy: all that was seen has to arrive first.
-			eventually(t, "all events are delivered", func() bool {
-				var health struct {
-					Sessions int `json:"active_sessions"`
-					Delivery struct {
-						Queued  int `json:"queued_events"`
-						Spooled int `json:"spooled_events"`
-					}
-				}
-				call(t, "GET", agent+"/health", "", nil, &health)
-				return health.Sessions == 0 && health.Delivery.Queued+health.Delivery.Spooled == 0
-			})
-			all = events(t, backend, second)
-			if !slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" }) {
-				t.Error("the second session has no end")
+		}
+		call(t, "GET", backend+"/api/agents", "", nil, &list)
+		return len(list.Agents) == 1 && list.Agents[0].ID == "default" && list.Agents[0].Sensor == kind && len(list.Agents[0].Capabilities) > 3
+	})
+	session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
+	var answer map[string]any
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
+	var all []told
+	eventually(t, "session_end is in the session", func() bool {
+		all = events(t, backend, session)
+		return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+	})
+	eventually(t, "the session has ended as its program", func() bool {
+		var ended struct {
+			State string
+			End   *struct {
+				Reason   string
+				ExitCode int
 			}
-			for _, e := range all {
-				for _, own := range []int{both.backendPID, os.Getpid()} {
-					if strings.Contains(string(e.Data), fmt.Sprintf(`"processId":%d,"processStartTime"`, own)) {
-						t.Fatalf("OS-Pulse reports itself: %s", e.Data)
-					}
-				}
+		}
+		call(t, "GET", backend+"/api/sessions/"+session, "", nil, &ended)
+		return ended.State == "ended" && ended.End != nil && ended.End.Reason == "exited" && ended.End.ExitCode == 3
+	})
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+	if n := len(events(t, backend, session)); n != len(all) {
+		t.Errorf("%d events after the stop, %d before", n, len(all))
+	}
+	slices.SortStableFunc(all, func(a, b told) int { return rank(a) - rank(b) })
+	first, last := all[0], all[len(all)-1]
+	if first.Type != "session_start" || !strings.Contains(string(first.Data), `"fileName":"My_Tool_v2.sh"`) || !strings.Contains(string(first.Data), session) {
+		t.Errorf("first: %s %s", first.Type, first.Data)
+	}
+	if last.Type != "session_end" || !strings.Contains(string(last.Data), `"exitCode":3`) {
+		t.Errorf("last: %s %s", last.Type, last.Data)
+	}
+	sleeps, files := 0, 0
+	for _, e := range all {
+		switch {
+		case e.Type == "process_creation" && strings.Contains(string(e.Data), "sleep"):
+			sleeps++
+		case e.Type == "file_operation" && strings.Contains(string(e.Data), "/etc/hostname"):
+			files++
+		}
+	}
+	if sleeps < 2 || kind == "ebpf" && files == 0 {
+		t.Errorf("%d starts of sleep, %d events of /etc/hostname, in %d events: %s", sleeps, files, len(all), all)
+	}
+
+	// A second session, of the whole machine: OS-Pulse itself is not in it.
+	second := upload(t, backend, "x.sh", "true")
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 1}, &answer)
+	cat := exec.Command("/bin/cat", "/etc/passwd")
+	if err := cat.Run(); err != nil {
+		t.Fatal(err)
+	}
+	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
+	// Other programs may keep the machine busy: all that was seen has to arrive first.
+	eventually(t, "all events are delivered", func() bool {
+		var health struct {
+			Sessions int `json:"active_sessions"`
+			Delivery struct {
+				Queued  int `json:"queued_events"`
+				Spooled int `json:"spooled_events"`
 			}
-		})
+		}
+		call(t, "GET", agent+"/health", "", nil, &health)
+		return health.Sessions == 0 && health.Delivery.Queued+health.Delivery.Spooled == 0
+	})
+	all = events(t, backend, second)
+	if !slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" }) {
+		t.Error("the second session has no end")
+	}
+	for _, e := range all {
+		for _, own := range []int{both.backendPID, os.Getpid()} {
+			if strings.Contains(string(e.Data), fmt.Sprintf(`"processId":%d,"processStartTime"`, own)) {
+				t.Fatalf("OS-Pulse reports itself: %s", e.Data)
+			}
+		}
 	}
 }
 
 // TestEndings: how a sample and all that came of it ended, and that one which puts
 // itself into the background goes on being watched.
-func TestEndings(t *testing.T) {
+func TestEndings(t *testing.T)       { testEndings(t, "procfs") }
+func TestEndingsAsRoot(t *testing.T) { testEndings(t, "ebpf") }
+
+func testEndings(t *testing.T, kind string) {
 	const daemon = `#!/bin/sh
 echo begins
 setsid sh -c 'setsid sh -c "sleep 1; cat /etc/hosts >/dev/null; sleep 0.2; echo later" &' &
 exit 3
 `
-	for _, kind := range []string{"procfs", "ebpf"} {
-		t.Run(kind, func(t *testing.T) {
-			backend := startBoth(t, kind).backend
-			for name, test := range map[string]struct{ text, want string }{
-				"given":  {"echo $# \"$2\"", `"exitCode":0,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"2 a b\n"`},
-				"daemon": {daemon, `"exitCode":3,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"begins\nlater\n","outputBytes":13}`},
-				"signal": {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"entry":"/home/user/NAME","output":"","outputBytes":0}`},
-				"139":    {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"\udcff","outputBytes":1}`},
-				"disk":   {"exec /usr/bin/python3 -c 'import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.truncate(os.open(\"/tmp/x\", os.O_CREAT | os.O_WRONLY), 1 << 40)'", `"exitCode":-1,"signal":25,"reason":"disk","sandbox":{"entry":"/home/user/NAME","limits":["disk"]`},
-			} {
-				session := upload(t, backend, name+".sh", test.text)
-				var answer map[string]any
-				ask := map[string]any{"sessionId": session, "mode": 3}
-				if name == "given" {
-					ask["arguments"] = []string{"-v", "a b"}
-				}
-				callJSON(t, backend+"/api/start-monitor", ask, &answer)
-				var all []told
-				eventually(t, name+" ends", func() bool {
-					all = events(t, backend, session)
-					return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
-				})
-				callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
-				has := func(kind, text string) bool {
-					return slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), text) })
-				}
-				if want := strings.ReplaceAll(test.want, "NAME", name+".sh"); !has("session_end", want) {
-					t.Errorf("%s: no end with %s in %s", name, want, all)
-				}
-				if name == "daemon" && (!has("process_creation", "cat") || !has("file_operation", "/etc/hosts")) {
-					t.Errorf("what the daemon did is not in %s", all)
-				}
-			}
+	backend := startBoth(t, kind).backend
+	for name, test := range map[string]struct{ text, want string }{
+		"given":  {"echo $# \"$2\"", `"exitCode":0,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"2 a b\n"`},
+		"daemon": {daemon, `"exitCode":3,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"begins\nlater\n","outputBytes":13}`},
+		"signal": {"kill -SEGV $$", `"exitCode":-1,"signal":11,"reason":"killed","sandbox":{"entry":"/home/user/NAME","output":"","outputBytes":0}`},
+		"139":    {"printf '\\377'; exit 139", `"exitCode":139,"reason":"exited","sandbox":{"entry":"/home/user/NAME","output":"\udcff","outputBytes":1}`},
+		"disk":   {"exec /usr/bin/python3 -c 'import os, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.truncate(os.open(\"/tmp/x\", os.O_CREAT | os.O_WRONLY), 1 << 40)'", `"exitCode":-1,"signal":25,"reason":"disk","sandbox":{"entry":"/home/user/NAME","limits":["disk"]`},
+	} {
+		session := upload(t, backend, name+".sh", test.text)
+		var answer map[string]any
+		ask := map[string]any{"sessionId": session, "mode": 3}
+		if name == "given" {
+			ask["arguments"] = []string{"-v", "a b"}
+		}
+		callJSON(t, backend+"/api/start-monitor", ask, &answer)
+		var all []told
+		eventually(t, name+" ends", func() bool {
+			all = events(t, backend, session)
+			return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
 		})
+		callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
+		has := func(kind, text string) bool {
+			return slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), text) })
+		}
+		if want := strings.ReplaceAll(test.want, "NAME", name+".sh"); !has("session_end", want) {
+			t.Errorf("%s: no end with %s in %s", name, want, all)
+		}
+		if name == "daemon" && (!has("process_creation", "cat") || !has("file_operation", "/etc/hosts")) {
+			t.Errorf("what the daemon did is not in %s", all)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ospulse/agent/internal/sandbox"
 )
 
 // busyScript writes one file after the other, for ever.
@@ -35,14 +37,12 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	_ = cmd.Wait() // it says that it was killed
 }
 
-// TestKilledAgent kills the agent, with kill -9, while a sample is busy and the
+// TestKilledAgentAsRoot kills the agent, with kill -9, while a sample is busy and the
 // backend is away, which was killed before. All that had left the agent's memory
 // arrives, once; the sample is dead and nothing of it is left; and the session says
-// that it was cut off, and since when something is missing.
-func TestKilledAgent(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("eBPF needs root")
-	}
+// that it was cut off, and since when something is missing. Where the machine is so
+// busy that the ring overruns, the session's losses account for each missing event.
+func TestKilledAgentAsRoot(t *testing.T) {
 	backendPort, agentPort := freePort(t), freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
 	program, backendData, data := buildBackend(t), t.TempDir(), t.TempDir()
@@ -68,12 +68,11 @@ func TestKilledAgent(t *testing.T) {
 	}
 
 	backendProcess, agentProcess := startBackend(), startAgent()
-	session := upload(t, backend, "busy.sh", busyScript)
+	began, session := time.Now(), upload(t, backend, "busy.sh", busyScript)
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
 	eventually(t, "events are delivered", func() bool { return health().Delivery.Delivered > 5000 })
-	began := events(t, backend, session)
-	sample := sampleOf(t, began)
+	sample := sampleOf(t, events(t, backend, session))
 	kill(t, backendProcess)
 	eventually(t, "events are in the spool", func() bool { return health().Delivery.Spooled > 5000 })
 	before := health()
@@ -90,19 +89,17 @@ func TestKilledAgent(t *testing.T) {
 	all := events(t, backend, session)
 
 	// What was safe is there, each once, with no hole before the end.
-	if safe := before.Delivery.Delivered + before.Delivery.Spooled; before.Delivery.Lost > 0 || len(all) < safe {
-		t.Errorf("%d events of %d that were safe; %d were lost before", len(all), safe, before.Delivery.Lost)
+	if safe := before.Delivery.Delivered + before.Delivery.Spooled; len(all) < safe {
+		t.Errorf("%d events of %d that were safe", len(all), safe)
 	}
 	files := openedFiles(all)
-	for i, n := range files {
-		if n != i {
-			t.Fatalf("file %d of %d is number %d", i, len(files), n)
-		}
+	if len(files) == 0 {
+		t.Fatal("no file")
 	}
-	t.Logf("%d events, %d files", len(all), len(files))
-	if len(files) < 1000 {
-		t.Errorf("%d files", len(files))
+	if same := slices.Compact(slices.Clone(files)); len(same) != len(files) {
+		t.Errorf("%d files were told %d times", len(same), len(files))
 	}
+	missing := files[len(files)-1] + 1 - len(files)
 
 	// The session has its end, once, and the gap.
 	var ends, lost []told
@@ -114,26 +111,38 @@ func TestKilledAgent(t *testing.T) {
 			lost = append(lost, e)
 		}
 	}
+	t.Logf("%d events, %d files, %d missing, losses: %s", len(all), len(files), missing, lost)
 	if len(ends) != 1 || !strings.Contains(string(ends[0].Data), `"reason":"agent_restarted"`) || !strings.Contains(string(ends[0].Data), session) {
 		t.Errorf("session_end: %s", ends)
 	}
-	if len(lost) != 1 {
-		t.Fatalf("events_lost: %s", lost)
-	}
-	var gap struct {
+	type loss struct {
 		Reason   string
+		Count    int
 		From, To time.Time
 	}
-	if err := json.Unmarshal(lost[0].Data, &gap); err != nil {
-		t.Fatal(err)
+	var gaps []loss
+	reasons, counted := map[string]bool{}, 0
+	for _, e := range lost {
+		var l loss
+		if err := json.Unmarshal(e.Data, &l); err != nil {
+			t.Fatal(err)
+		}
+		reasons[l.Reason] = true
+		if l.Reason == "agent_killed" {
+			gaps = append(gaps, l)
+		} else {
+			counted += l.Count
+		}
 	}
-	// The spool takes what is older than a second, and the agent notes each second
-	// how far that is.
-	if gap.Reason != "agent_killed" || gap.From.Before(killed.Add(-10*time.Second)) || gap.From.After(killed) || gap.To.Before(killed) {
-		t.Errorf("the gap is %+v, the agent was killed at %s", gap, killed)
+	if missing > counted {
+		t.Errorf("%d files are missing, and %d events are told to be lost: %s", missing, counted, lost)
 	}
-	if last := lastTime(t, all); last.Before(gap.From) {
-		t.Errorf("the last event is of %s, the gap begins at %s", last, gap.From)
+	if len(gaps) != 1 || gaps[0].From.Before(began) || gaps[0].From.After(killed) || gaps[0].To.Before(killed) {
+		t.Fatalf("the gaps are %+v, the agent was killed at %s", gaps, killed)
+	}
+	// The sample is never idle for that long, whatever else the machine does.
+	if last := lastTime(t, all); last.Before(gaps[0].From.Add(-10 * time.Second)) {
+		t.Errorf("the last event is of %s, the gap begins at %s", last, gaps[0].From)
 	}
 	var details struct {
 		Completeness struct {
@@ -142,16 +151,17 @@ func TestKilledAgent(t *testing.T) {
 		}
 	}
 	call(t, "GET", backend+"/api/sessions/"+session, "", nil, &details)
-	if c := details.Completeness; c.Complete || len(c.Losses) != 1 || c.Losses[0].Reason != "agent_killed" {
-		t.Errorf("the backend says %+v", c)
+	for _, l := range details.Completeness.Losses {
+		delete(reasons, l.Reason)
+	}
+	if details.Completeness.Complete || len(reasons) > 0 {
+		t.Errorf("the backend says %+v, and nothing of %v", details.Completeness, reasons)
 	}
 
 	// Nothing is left.
 	eventually(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
 	eventually(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
-	if got := list(t, filepath.Join(data, "spool")); !slices.Equal(got, []string{"lock"}) {
-		t.Errorf("the spool has %q", got)
-	}
+	eventually(t, "the spool is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "spool")), []string{"lock"}) })
 	if got := list(t, data); !slices.Equal(got, []string{"sessions", "spool", "uploads"}) {
 		t.Errorf("the data folder has %q", got)
 	}
@@ -194,7 +204,7 @@ func sampleOf(t *testing.T, all []told) (s sample) {
 		t.Fatal(err)
 	}
 	s.cgroup = regexp.MustCompile(`ospulse-\d+-[a-z0-9]+`).FindString(string(text))
-	if s.cgroup == "" || len(cgroups(t, s.cgroup)) == 0 {
+	if limits := sandbox.Check().Limits; limits.OK && len(cgroups(t, s.cgroup)) == 0 {
 		t.Fatalf("the sample has no cgroup of its own: %s", text)
 	}
 	return s

@@ -200,9 +200,6 @@ func (g *gather) sink(t *testing.T) func(*event.Event) {
 
 func packetEyes(t *testing.T, kind string) eyes {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("capturing packets needs root")
-	}
 	cfg, err := config.Load(nil, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
@@ -220,9 +217,9 @@ func packetEyes(t *testing.T, kind string) eyes {
 	return e
 }
 
-// TestPacketsOfTheWatched runs two programs that do the same at the same time, and
+// TestPacketsOfTheWatchedAsRoot runs two programs that do the same at the same time, and
 // watches one: its packets are there, all of them, and none of the other's.
-func TestPacketsOfTheWatched(t *testing.T) {
+func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
 	names, err := net.ListenPacket("udp", "127.0.5.3:53")
 	if err != nil {
@@ -308,9 +305,9 @@ func TestPacketsOfTheWatched(t *testing.T) {
 	}
 }
 
-// TestPacketsOfAll watches the whole machine but for a server and who else is
+// TestPacketsOfAllAsRoot watches the whole machine but for a server and who else is
 // excluded: nothing to or from the server is told of, whoever's it is.
-func TestPacketsOfAll(t *testing.T) {
+func TestPacketsOfAllAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
 	port, free := echo(t), freePort(t) // of this process, which is excluded
 	visible := exec.Command("python3", "-c", "import socket, sys\n"+
@@ -371,9 +368,9 @@ func TestPacketsOfAll(t *testing.T) {
 	}
 }
 
-// TestPacketsFromBefore watches a program whose connection stood before: there is
+// TestPacketsFromBeforeAsRoot watches a program whose connection stood before: there is
 // no call that tells whose it is, and /proc does. The same without eBPF.
-func TestPacketsFromBefore(t *testing.T) {
+func TestPacketsFromBeforeAsRoot(t *testing.T) {
 	for _, kind := range []string{"ebpf", "procfs"} {
 		t.Run(kind, func(t *testing.T) {
 			e := packetEyes(t, kind)
@@ -423,13 +420,10 @@ func TestPacketsFromBefore(t *testing.T) {
 	}
 }
 
-// TestPacketsWithTheBackend spawns a program that talks in its sandbox: its packets
+// TestPacketsWithTheBackendAsRoot spawns a program that talks in its sandbox: its packets
 // are in the session, of its process. Then this process is watched while it talks
 // to the agent and to the backend: that is never told, and what else it says is.
-func TestPacketsWithTheBackend(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("capturing packets needs root")
-	}
+func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	backendPort, agentPort := freePort(t), freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
 	start(t, backend+"/api/health", []string{

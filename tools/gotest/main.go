@@ -6,7 +6,13 @@
 //
 // It exits 1 unless every test that exists was run and passed: a skipped test,
 // one that began and never ended, and a run without any test are failures too.
-// It knows nothing of this project and imports the standard library only.
+//
+// A test whose name ends in AsRoot needs root. For another user it leaves these out,
+// and one more line says how many they are:
+//
+//	52 tests need root and were not run
+//
+// It knows nothing else of this project and imports the standard library only.
 package main
 
 import (
@@ -27,14 +33,43 @@ import (
 func main() {
 	// Ctrl-C reaches go test as well: what it still has to say is printed.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Geteuid() == 0, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 		os.Exit(1)
 	}
 }
 
+// asRoot matches the names of tests that need root.
+const asRoot = "AsRoot$"
+
 // run runs go test and reports on w. The error says why the run is no success.
-func run(args []string, w io.Writer) error {
+func run(args []string, isRoot bool, w io.Writer) error {
+	if isRoot {
+		return runTests(args, w)
+	}
+	n, err := countRootTests(args)
+	err = errors.Join(err, runTests(append([]string{"-skip", asRoot}, args...), w))
+	_, _ = fmt.Fprintf(w, "%d tests need root and were not run\n", n)
+	return err
+}
+
+// countRootTests counts the tests of the packages in args that need root.
+func countRootTests(args []string) (n int, err error) {
+	cmd := exec.CommandContext(context.Background(), "go", append([]string{"test", "-vet=off", "-list", asRoot}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, fmt.Errorf("list the tests that need root: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "Test") {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func runTests(args []string, w io.Writer) error {
 	cmd := exec.CommandContext(context.Background(), "go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -47,6 +49,29 @@ func TestReport(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, c.err)
 			}
 		})
+	}
+}
+
+// TestRun runs a package with tests for everybody and tests for root.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod":    "module p\n",
+		"p_test.go": "package p\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"AsRoot\", func(*testing.T) {}) }\nfunc TestBAsRoot(t *testing.T) {}\nfunc TestAsRootC(t *testing.T) {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	for isRoot, want := range map[bool]string{
+		true:  "\n4 passed, 0 failed, 0 skipped\n",
+		false: "\n3 passed, 0 failed, 0 skipped\n1 tests need root and were not run\n",
+	} {
+		var out strings.Builder
+		if err := run([]string{"./..."}, isRoot, &out); err != nil || !strings.HasSuffix(out.String(), want) {
+			t.Errorf("root %v: %v, it says\n%s\nand does not end with%s", isRoot, err, out.String(), want)
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -32,9 +31,6 @@ type apart struct {
 
 func startApart(t *testing.T, python string, args ...string) *apart {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
 	script := "ip link set lo up; exec python3 -c 'import socket, sys\nprint(flush=True)\nsys.stdin.readline()\n'\"$0\" \"$@\""
 	cmd := exec.Command("unshare", append([]string{"--net", "sh", "-c", script, python}, args...)...)
 	in, err := cmd.StdinPipe()
@@ -65,15 +61,15 @@ func startApart(t *testing.T, python string, args ...string) *apart {
 type seen struct {
 	packets []*event.Packet
 	lost    map[string]uint64
-	slow    time.Duration
+	stick   chan struct{} // unless nil, the first packet waits until it is closed
 }
 
 func (s *seen) sink(e *event.Event) {
 	switch data := e.Data.(type) {
 	case *event.Packet:
 		s.packets = append(s.packets, data)
-		if s.slow > 0 {
-			<-time.After(s.slow)
+		if s.stick != nil {
+			<-s.stick
 		}
 	case *event.Lost:
 		if s.lost == nil {
@@ -101,6 +97,9 @@ func watch(t *testing.T, a *apart, options Options, s *seen) {
 	if err := a.cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	if s.stick != nil {
+		close(s.stick)
+	}
 	for range 2 { // the second does nothing
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
@@ -108,9 +107,9 @@ func watch(t *testing.T, a *apart, options Options, s *seen) {
 	}
 }
 
-// TestNamespaceOfItsOwn: all packets of a namespace of its own are the program's,
+// TestNamespaceOfItsOwnAsRoot: all packets of a namespace of its own are the program's,
 // without one event of a sensor.
-func TestNamespaceOfItsOwn(t *testing.T) {
+func TestNamespaceOfItsOwnAsRoot(t *testing.T) {
 	a := startApart(t, `
 l = socket.create_server(("::1", 8080), family=socket.AF_INET6)
 c = socket.create_connection(("::1", 8080))
@@ -151,9 +150,9 @@ print(flush=True)
 	}
 }
 
-// TestLossIsCounted: of a burst that the smallest ring cannot take, what came and
+// TestLossIsCountedAsRoot: of a burst that the smallest ring cannot take, what came and
 // what was lost is what was sent.
-func TestLossIsCounted(t *testing.T) {
+func TestLossIsCountedAsRoot(t *testing.T) {
 	const sent = 30000
 	a := startApart(t, fmt.Sprintf(`
 r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -163,7 +162,7 @@ for i in range(%d):
     u.sendto(b"x" * 1000, r.getsockname())
 print(flush=True)
 `, sent))
-	s := seen{slow: 20 * time.Microsecond}
+	s := seen{stick: make(chan struct{})} // the reader sticks while the program goes on
 	watch(t, a, Options{RingBytes: 2 * blockBytes}, &s)
 	lost := s.lost[event.ReasonPackets]
 	if n := uint64(len(s.packets)) + lost; n != sent || len(s.lost) != 1 {
@@ -174,12 +173,9 @@ print(flush=True)
 	}
 }
 
-// TestManyWatches opens and closes watches while packets come, from many
+// TestManyWatchesAsRoot opens and closes watches while packets come, from many
 // goroutines.
-func TestManyWatches(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a packet socket needs root")
-	}
+func TestManyWatchesAsRoot(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -201,9 +197,9 @@ func TestManyWatches(t *testing.T) {
 	all.Wait()
 }
 
-// TestTheAgentStaysWhereItIs: what enters another namespace is never the thread that
+// TestTheAgentStaysWhereItIsAsRoot: what enters another namespace is never the thread that
 // /proc shows, else the agent would look for its backend in there.
-func TestTheAgentStaysWhereItIs(t *testing.T) {
+func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 	a := startApart(t, "print(flush=True)")
 	before, err := procfs.NetworkNamespace(os.Getpid())
 	if err != nil {
@@ -245,10 +241,7 @@ func TestTheAgentStaysWhereItIs(t *testing.T) {
 	}
 }
 
-func TestOpenFaults(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a packet socket needs root")
-	}
+func TestOpenFaultsAsRoot(t *testing.T) {
 	if _, err := Open(Options{}, Scope{PIDs: []int{1 << 30}}, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a process that is not there: %v", err)
 	}

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const script = "#!/bin/sh\necho it ran \"$@\"\n"
@@ -338,7 +337,6 @@ func TestArchivesInTheSandbox(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := small()
 			o.DiskMB = test.disk
-			at := time.Now()
 			p, err := start(t, test.content, o)
 			if err == nil {
 				err = p.Release() // the kernel decides
@@ -348,9 +346,6 @@ func TestArchivesInTheSandbox(t *testing.T) {
 			}
 			if !errors.Is(err, ErrProgram) || !strings.Contains(err.Error(), test.fault) {
 				t.Errorf("error %v", err)
-			}
-			if took := time.Since(at); took > 20*time.Second {
-				t.Errorf("it took %v", took)
 			}
 		})
 	}

@@ -11,10 +11,9 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// TestWatchedFromItsFirstInstruction: what the sensor sees begins with the program's
+// TestWatchedFromItsFirstInstructionAsRoot: what the sensor sees begins with the program's
 // exec, of the pid that was held, and the sandbox does nothing more in its place.
-func TestWatchedFromItsFirstInstruction(t *testing.T) {
-	needsRoot(t)
+func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 	sensors, err := sensor.New(sensor.Options{})
 	if err != nil {
 		t.Fatal(err)

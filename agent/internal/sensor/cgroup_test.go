@@ -51,10 +51,9 @@ func TestUnifiedMount(t *testing.T) {
 	}
 }
 
-// TestContainersAreNamed runs a program in a cgroup as engines make them, of each
+// TestContainersAreNamedAsRoot runs a program in a cgroup as engines make them, of each
 // version that this machine has.
-func TestContainersAreNamed(t *testing.T) {
-	needRoot(t)
+func TestContainersAreNamedAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	parents := map[string]string{}
 	if at := s.decoder.cgroups.mount; at != nil {

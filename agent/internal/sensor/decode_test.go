@@ -30,13 +30,12 @@ func recordedDecoder() *decoder {
 	return newDecoder(recordedBoot, 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
 }
 
-// TestRecord records what the kernel side says of the programs of testdata, and
+// TestRecordAsRoot records what the kernel side says of the programs of testdata, and
 // what is made of it; only with -update.
-func TestRecord(t *testing.T) {
+func TestRecordAsRoot(t *testing.T) {
 	if !*update {
 		return
 	}
-	needRoot(t)
 	programs := build(t)
 	server := testServer(false)
 	defer server.Close()

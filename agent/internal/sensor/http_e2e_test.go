@@ -58,9 +58,8 @@ func testServer(withTLS bool) *httptest.Server {
 	return server
 }
 
-// TestHTTPFlows has curl and Python fetch over HTTP and over TLS.
-func TestHTTPFlows(t *testing.T) {
-	needRoot(t)
+// TestHTTPFlowsAsRoot has curl and Python fetch over HTTP and over TLS.
+func TestHTTPFlowsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
 	for _, withTLS := range []bool{false, true} {
 		for client, argv := range map[string][]string{
@@ -156,10 +155,9 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 	}
 }
 
-// TestHTTPServing watches a server: its flows are those of its clients, from the
+// TestHTTPServingAsRoot watches a server: its flows are those of its clients, from the
 // other side.
-func TestHTTPServing(t *testing.T) {
-	needRoot(t)
+func TestHTTPServingAsRoot(t *testing.T) {
 	const server = `
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -219,10 +217,9 @@ s.handle_request()`
 	}
 }
 
-// TestHTTPInVectors has bodies sent in vectors, as many servers and clients do: they
+// TestHTTPInVectorsAsRoot has bodies sent in vectors, as many servers and clients do: they
 // are whole too.
-func TestHTTPInVectors(t *testing.T) {
-	needRoot(t)
+func TestHTTPInVectorsAsRoot(t *testing.T) {
 	server := testServer(false)
 	defer server.Close()
 	s := newSensor(t, Options{ContentBytes: 64})
@@ -320,11 +317,10 @@ func tlsPort(t *testing.T, server *httptest.Server) string {
 	return port
 }
 
-// TestTLSElsewhere reads TLS of an OpenSSL that is not where distributions have
+// TestTLSElsewhereAsRoot reads TLS of an OpenSSL that is not where distributions have
 // theirs. Where nothing tells of it before it runs, the program waits before its
 // first use, as long as one does that has something to do first.
-func TestTLSElsewhere(t *testing.T) {
-	needRoot(t)
+func TestTLSElsewhereAsRoot(t *testing.T) {
 	server := testServer(true)
 	t.Cleanup(server.Close)
 	port := tlsPort(t, server)
@@ -387,10 +383,9 @@ func checkMissing(t *testing.T, l *log, port string) {
 	}
 }
 
-// TestTLSOfTheHeld has programs that a launcher holds in a mount namespace of their
+// TestTLSOfTheHeldAsRoot has programs that a launcher holds in a mount namespace of their
 // own, as the sandbox does: their TLS is read from the first byte.
-func TestTLSOfTheHeld(t *testing.T) {
-	needRoot(t)
+func TestTLSOfTheHeldAsRoot(t *testing.T) {
 	server := testServer(true)
 	defer server.Close()
 	port := tlsPort(t, server)
@@ -437,10 +432,9 @@ func TestTLSOfTheHeld(t *testing.T) {
 	}
 }
 
-// TestTLSOfAFileWrittenAnew: a file that was looked at is looked at again when it
+// TestTLSOfAFileWrittenAnewAsRoot: a file that was looked at is looked at again when it
 // has become another.
-func TestTLSOfAFileWrittenAnew(t *testing.T) {
-	needRoot(t)
+func TestTLSOfAFileWrittenAnewAsRoot(t *testing.T) {
 	server := testServer(true)
 	defer server.Close()
 	port := tlsPort(t, server)

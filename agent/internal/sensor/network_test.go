@@ -85,9 +85,8 @@ func TestDNSOverTCP(t *testing.T) {
 	}
 }
 
-// TestDNSIsSeen has a program ask a name server, and one answer.
-func TestDNSIsSeen(t *testing.T) {
-	needRoot(t)
+// TestDNSIsSeenAsRoot has a program ask a name server, and one answer.
+func TestDNSIsSeenAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 8}) // the event keeps less than the message
 	cmd, release := held(t, t.TempDir(), "/usr/bin/unshare", "-n", python(t), "-c", `
 import fcntl, socket, struct

@@ -28,10 +28,9 @@ func watched(t *testing.T, s *Sensor, dir string, argv ...string) (events []*eve
 	return l.events, cmd
 }
 
-// TestOperations runs what a program does to itself, to others and to the kernel,
+// TestOperationsAsRoot runs what a program does to itself, to others and to the kernel,
 // each harmless as what it asks for is not there: all is told by its name.
-func TestOperations(t *testing.T) {
-	needRoot(t)
+func TestOperationsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
 	programs := build(t)
@@ -71,10 +70,9 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestImages tells what runs: a file, one that is only in memory, a script, what
+// TestImagesAsRoot tells what runs: a file, one that is only in memory, a script, what
 // needs another user's rights.
-func TestImages(t *testing.T) {
-	needRoot(t)
+func TestImagesAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
 	programs := build(t)
@@ -114,10 +112,9 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// TestMappedAndRings: a file that is mapped to be run is told, and so is the use of
+// TestMappedAndRingsAsRoot: a file that is mapped to be run is told, and so is the use of
 // an io_uring, whose operations are no calls.
-func TestMappedAndRings(t *testing.T) {
-	needRoot(t)
+func TestMappedAndRingsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	programs := build(t)
 	events, _ := watched(t, s, t.TempDir(), programs+"/files")
@@ -133,10 +130,9 @@ func TestMappedAndRings(t *testing.T) {
 	}
 }
 
-// TestOperationsOfRings: what a program does through an io_uring is told, though it
+// TestOperationsOfRingsAsRoot: what a program does through an io_uring is told, though it
 // makes no call for it.
-func TestOperationsOfRings(t *testing.T) {
-	needRoot(t)
+func TestOperationsOfRingsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
 	events, cmd := watched(t, s, dir, build(t)+"/uring")

@@ -57,10 +57,9 @@ func closeWatch(t *testing.T, w *Watch) {
 	}
 }
 
-// TestWatchesAreApart has several watches at once: each gets its own processes and
+// TestWatchesAreApartAsRoot has several watches at once: each gets its own processes and
 // their descendants, and nothing else.
-func TestWatchesAreApart(t *testing.T) {
-	needRoot(t)
+func TestWatchesAreApartAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 16})
 	const command = "cat /etc/hostname; (cat /etc/passwd; true) | wc -l"
 	dir := t.TempDir()
@@ -114,10 +113,9 @@ func TestWatchesAreApart(t *testing.T) {
 	}
 }
 
-// TestEveryProcessButTheExcluded watches the machine: what is excluded is not
+// TestEveryProcessButTheExcludedAsRoot watches the machine: what is excluded is not
 // reported, nor what it starts.
-func TestEveryProcessButTheExcluded(t *testing.T) {
-	needRoot(t)
+func TestEveryProcessButTheExcludedAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	marks := []string{dir + "/child", dir + "/hidden"}
 	for _, mark := range marks {
@@ -160,9 +158,8 @@ func TestEveryProcessButTheExcluded(t *testing.T) {
 	}
 }
 
-// TestAllSeesWhatIsThere watches the machine without an exclusion.
-func TestAllSeesWhatIsThere(t *testing.T) {
-	needRoot(t)
+// TestAllSeesWhatIsThereAsRoot watches the machine without an exclusion.
+func TestAllSeesWhatIsThereAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	var all log
 	w, err := s.Watch(Scope{All: true}, all.add)
@@ -196,10 +193,9 @@ func TestAllSeesWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestNamedChildOfTheExcluded: what the agent, which is excluded, spawns is
+// TestNamedChildOfTheExcludedAsRoot: what the agent, which is excluded, spawns is
 // watched when it is named, and stays so when the agent is excluded once more.
-func TestNamedChildOfTheExcluded(t *testing.T) {
-	needRoot(t)
+func TestNamedChildOfTheExcludedAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	mark := dir + "/mark"
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {

@@ -22,11 +22,10 @@ type born struct {
 	start time.Time
 }
 
-// TestStorm has thousands of processes that end at once, some after they made
+// TestStormAsRoot has thousands of processes that end at once, some after they made
 // others: each is told once when it begins, once when it ends, and once for what it
 // runs.
-func TestStorm(t *testing.T) {
-	needRoot(t)
+func TestStormAsRoot(t *testing.T) {
 	const each = 1000 // of two threads; of ten, two have a child, and three run an image
 	const processes, images = 2*each + 2*2*each/10, 2 * 3 * each / 10
 	s := newSensor(t, Options{})
@@ -82,11 +81,10 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// TestNoFeedback watches the machine with a sink that does, for each event, what
+// TestNoFeedbackAsRoot watches the machine with a sink that does, for each event, what
 // the agent and the backend do: it sends it over loopback, to a process that writes
 // it to a file. What is told of a program is what it did, and of the two nothing.
-func TestNoFeedback(t *testing.T) {
-	needRoot(t)
+func TestNoFeedbackAsRoot(t *testing.T) {
 	programs := build(t)
 	s := newSensor(t, Options{ContentBytes: 256})
 	dir := t.TempDir()
@@ -176,10 +174,9 @@ while data := c.recv(65536):
 	}
 }
 
-// TestLossIsCounted lets the ring overrun from both ends of the machine: what came
+// TestLossIsCountedAsRoot lets the ring overrun from both ends of the machine: what came
 // and what is told to be lost are together all that was done, to the event.
-func TestLossIsCounted(t *testing.T) {
-	needRoot(t)
+func TestLossIsCountedAsRoot(t *testing.T) {
 	programs := build(t)
 	const calls = 100_000
 	dir := t.TempDir()

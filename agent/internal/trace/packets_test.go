@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// TestPackets: there are packets when they are asked for, and in both formats.
-func TestPackets(t *testing.T) {
-	needRoot(t)
+// TestPacketsAsRoot: there are packets when they are asked for, and in both formats.
+func TestPacketsAsRoot(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

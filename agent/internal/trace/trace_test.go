@@ -52,15 +52,7 @@ func agent(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errors.String(), code
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("eBPF needs root")
-	}
-}
-
-func TestExitCodes(t *testing.T) {
-	needRoot(t)
+func TestExitCodesAsRoot(t *testing.T) {
 	notExecutable := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(notExecutable, []byte("#!/nowhere/interpreter\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -91,9 +83,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestNDJSON traces a shell whose child goes on when it has ended.
-func TestNDJSON(t *testing.T) {
-	needRoot(t)
+// TestNDJSONAsRoot traces a shell whose child goes on when it has ended.
+func TestNDJSONAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	stdout, stderr, code := agent(t, "trace", "--format", "ndjson", "--content", "4", "-o", out, "sh", "-c",
@@ -137,8 +128,7 @@ func TestNDJSON(t *testing.T) {
 	}
 }
 
-func TestText(t *testing.T) {
-	needRoot(t)
+func TestTextAsRoot(t *testing.T) {
 	stdout, _, code := agent(t, "trace", "cat", "/etc/hostname", "/nowhere")
 	if code != 1 {
 		t.Errorf("code %d", code)
