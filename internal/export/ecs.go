@@ -2,12 +2,7 @@ package export
 
 import (
 	"encoding/json"
-	"net/netip"
-	"net/url"
-	"strconv"
-	"strings"
 
-	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
 )
@@ -16,12 +11,9 @@ import (
 // (https://www.elastic.co/docs/reference/ecs) whose fields and values are written.
 const ecsVersion = "8.17.0"
 
-// typeEventsLost is the type of what agents report about events that they lost.
-const typeEventsLost = "events_lost"
-
 // ecs writes one document of the Elastic Common Schema a line. What the schema has
 // a field for is in that field; the whole event is under ospulse beside it, its
-// data as the agent sent it.
+// data as the agent sent it, but for keys that it has twice.
 type ecs struct{}
 
 func (ecs) Begin(out []byte) []byte { return out }
@@ -34,14 +26,21 @@ func (ecs) Event(out []byte, e *models.Event) []byte {
 	out = wire.AppendText(append(out, `,"ospulse":{"session_id":`...), e.SessionID)
 	out = wire.AppendText(append(out, `,"event_type":`...), e.EventType)
 	out = wire.AppendText(append(out, `,"timestamp_source":`...), e.TimestampSource)
+	if e.TimestampText != nil {
+		out = wire.AppendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
+	}
 	if e.Target != nil {
 		out = wire.AppendText(append(out, `,"target":`...), *e.Target)
 	}
-	data := e.Payload()
-	if len(data) == 0 {
-		data = models.JSON("null")
+	out = append(out, `,"data":`...)
+	switch data := e.Payload(); {
+	case len(data) == 0:
+		out = append(out, "null"...)
+	case e.DataRaw != nil: // only such data may have a key twice
+		out = appendUnique(out, data)
+	default:
+		out = wire.AppendOneLine(out, data)
 	}
-	out = wire.AppendOneLine(append(out, `,"data":`...), data)
 	return append(out, "}}\n"...)
 }
 
@@ -49,20 +48,30 @@ type ecsDocument struct {
 	Timestamp   string            `json:"@timestamp"`
 	ECS         ecsVersionField   `json:"ecs"`
 	Event       ecsEvent          `json:"event"`
+	Host        *ecsHost          `json:"host,omitempty"`
 	Process     *ecsProcess       `json:"process,omitempty"`
+	User        *ecsUser          `json:"user,omitempty"`
+	Container   *ecsID            `json:"container,omitempty"`
 	File        *ecsFile          `json:"file,omitempty"`
+	Registry    *ecsRegistry      `json:"registry,omitempty"`
 	URL         *ecsURL           `json:"url,omitempty"`
 	HTTP        *ecsHTTP          `json:"http,omitempty"`
 	UserAgent   *ecsUserAgent     `json:"user_agent,omitempty"`
 	Source      *ecsEndpoint      `json:"source,omitempty"`
 	Destination *ecsEndpoint      `json:"destination,omitempty"`
 	Network     *ecsNetwork       `json:"network,omitempty"`
+	DNS         *ecsDNS           `json:"dns,omitempty"`
+	TLS         *ecsTLS           `json:"tls,omitempty"`
 	Message     string            `json:"message,omitempty"`
 	Labels      map[string]string `json:"labels"`
 }
 
 type ecsVersionField struct {
 	Version string `json:"version"`
+}
+
+type ecsID struct {
+	ID string `json:"id"`
 }
 
 type ecsEvent struct {
@@ -79,20 +88,52 @@ type ecsEvent struct {
 	Created  string   `json:"created"`
 }
 
+type ecsHost struct {
+	OS ecsOS `json:"os"`
+}
+
+type ecsOS struct {
+	Type string `json:"type"`
+}
+
+type ecsUser struct {
+	ID        string `json:"id"`
+	Effective *ecsID `json:"effective,omitempty"`
+}
+
+type ecsThread struct {
+	ID int64 `json:"id"`
+}
+
 type ecsProcess struct {
 	PID              *int64      `json:"pid,omitempty"`
+	EntityID         string      `json:"entity_id,omitempty"`
 	Name             string      `json:"name,omitempty"`
 	Executable       string      `json:"executable,omitempty"`
 	CommandLine      string      `json:"command_line,omitempty"`
+	Args             []string    `json:"args,omitempty"`
+	ArgsCount        int         `json:"args_count,omitempty"`
 	WorkingDirectory string      `json:"working_directory,omitempty"`
 	Start            string      `json:"start,omitempty"`
+	End              string      `json:"end,omitempty"`
+	ExitCode         *int64      `json:"exit_code,omitempty"`
+	Thread           *ecsThread  `json:"thread,omitempty"`
 	Parent           *ecsProcess `json:"parent,omitempty"`
 }
 
 type ecsFile struct {
-	Path      string `json:"path"`
-	Name      string `json:"name,omitempty"`
-	Extension string `json:"extension,omitempty"`
+	Path       string `json:"path"`
+	Name       string `json:"name,omitempty"`
+	Directory  string `json:"directory,omitempty"`
+	Extension  string `json:"extension,omitempty"`
+	TargetPath string `json:"target_path,omitempty"`
+	Inode      string `json:"inode,omitempty"`
+	Mode       string `json:"mode,omitempty"`
+}
+
+type ecsRegistry struct {
+	Path  string `json:"path,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 type ecsURL struct {
@@ -134,258 +175,42 @@ type ecsEndpoint struct {
 	IP      string `json:"ip,omitempty"`
 	Domain  string `json:"domain,omitempty"`
 	Port    *int64 `json:"port,omitempty"`
+	Bytes   *int64 `json:"bytes,omitempty"`
 }
 
 type ecsNetwork struct {
 	Protocol  string `json:"protocol,omitempty"`
 	Transport string `json:"transport,omitempty"`
 	Type      string `json:"type,omitempty"`
+	Direction string `json:"direction,omitempty"`
 	Bytes     *int64 `json:"bytes,omitempty"`
 }
 
-func newECSDocument(e *models.Event) *ecsDocument {
-	d := &ecsDocument{
-		Timestamp: wire.FormatTime(e.Timestamp),
-		ECS:       ecsVersionField{ecsVersion},
-		Event: ecsEvent{
-			Kind: "event", Action: e.EventType, Module: "ospulse", Dataset: "ospulse." + datasetOf(e.EventType), Provider: e.Source,
-			ID: e.SessionID + "/" + strconv.FormatInt(e.Seq, 10), Sequence: e.Seq, Created: wire.FormatTime(e.CreatedAt),
-		},
-		Labels: map[string]string{"session_id": e.SessionID},
-	}
-	if e.Operation != nil {
-		d.Event.Action = *e.Operation
-	}
-	if e.PID != nil || e.ProcessName != nil {
-		d.Process = &ecsProcess{PID: e.PID, Name: textOf(e.ProcessName)}
-	}
-	data := e.Payload()
-	switch e.EventType {
-	case models.TypeFile:
-		d.setFile(e, data)
-	case models.TypeProcessCreation:
-		d.setProcess(data)
-	case models.TypeHTTP:
-		d.setHTTP(data)
-	case models.TypePacket:
-		d.setPacket(data)
-	case "registry_operation":
-		d.Event.Category, d.Event.Type = []string{"registry"}, []string{accessType(d.Event.Action)}
-	case "session_start":
-		d.Event.Category, d.Event.Type = []string{"session"}, []string{"start"}
-	case typeEventsLost: // something of the pipeline is wrong, not of what it watches
-		d.Event.Kind = "pipeline_error"
-	}
-	return d
+type ecsDNS struct {
+	Type         string           `json:"type,omitempty"`
+	ID           string           `json:"id,omitempty"`
+	ResponseCode string           `json:"response_code,omitempty"`
+	Question     *ecsDNSQuestion  `json:"question,omitempty"`
+	Answers      []ecsDNSResource `json:"answers,omitempty"`
+	ResolvedIP   []string         `json:"resolved_ip,omitempty"`
 }
 
-// datasetOf makes of an event type a part of a dataset's name.
-func datasetOf(eventType string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '_':
-			return r
-		case 'A' <= r && r <= 'Z':
-			return r + ('a' - 'A')
-		default:
-			return '_'
-		}
-	}, eventType)
+type ecsDNSQuestion struct {
+	Name string `json:"name"`
+	Type string `json:"type,omitempty"`
 }
 
-func textOf(text *string) string {
-	if text == nil {
-		return ""
-	}
-	return *text
+type ecsDNSResource struct {
+	Name string `json:"name,omitempty"`
+	Type string `json:"type,omitempty"`
+	Data string `json:"data,omitempty"`
+	TTL  *int64 `json:"ttl,omitempty"`
 }
 
-// accessType gives the type that the schema has for what an operation does to a
-// file or a key. An operation that opens what is there or creates it, as
-// NtCreateFile does, may have done either; the schema's "creation" is taken.
-func accessType(operation string) string {
-	operation = strings.ToLower(operation)
-	for _, rule := range [...]struct {
-		eventType string
-		words     []string
-	}{
-		{"deletion", []string{"delete", "unlink", "remove", "rmdir"}},
-		{"creation", []string{"create", "mkdir", "mknod"}},
-		{"change", []string{"write", "set", "rename", "move", "truncate", "append", "chmod", "chown", "link"}},
-	} {
-		for _, word := range rule.words {
-			if strings.Contains(operation, word) {
-				return rule.eventType
-			}
-		}
-	}
-	return "access"
+type ecsTLS struct {
+	Client ecsTLSClient `json:"client"`
 }
 
-func (d *ecsDocument) setFile(e *models.Event, data []byte) {
-	d.Event.Category, d.Event.Type = []string{"file"}, []string{accessType(textOf(e.Operation))}
-	name := plain(first(data, "filePath", "file_path", "path"))
-	if name == "" {
-		name = textOf(e.Target)
-	}
-	if name != "" {
-		d.File = &ecsFile{Path: name, Name: baseName(name), Extension: extension(name)}
-	}
-}
-
-// setProcess describes the process that was created; the one that created it is its
-// parent.
-func (d *ecsDocument) setProcess(data []byte) {
-	d.Event.Category, d.Event.Type = []string{"process"}, []string{"start"}
-	image := plain(first(data, "imagePath", "image_path", "filePath"))
-	child := &ecsProcess{
-		Name: baseName(image), Executable: image, CommandLine: plain(first(data, "commandLine", "command_line", "args")),
-		WorkingDirectory: plain(first(data, "currentDirectory", "current_directory")), Parent: d.Process,
-	}
-	if pid, ok := jsonscan.Integer(first(data, "newProcessId", "new_process_id")); ok {
-		child.PID = &pid
-	}
-	if start, ok := wire.ParseTime(plain(first(data, "newProcessStartTime", "new_process_start_time"))); ok {
-		child.Start = wire.FormatTime(start)
-	}
-	if status, ok := jsonscan.Integer(first(data, "status")); ok { // NTSTATUS: negative if it was not created
-		d.Event.Outcome = "success"
-		if status < 0 {
-			d.Event.Outcome = "failure"
-		}
-	}
-	d.Process = child
-}
-
-func (d *ecsDocument) setHTTP(data []byte) {
-	d.Event.Category, d.Event.Type = []string{"network", "web"}, []string{"connection", "access"}
-	request, response := jsonscan.Get(data, "request"), jsonscan.Get(data, "response")
-	address := requestURL(request)
-	d.URL = newECSURL(address)
-	fields := headers(request)
-	d.HTTP = &ecsHTTP{
-		Version: strings.TrimPrefix(plain(first(request, "http_version")), "HTTP/"),
-		Request: ecsMessage{
-			Method: plain(first(request, "method")), MIMEType: mediaType(fields), Referrer: headerText(fields, "Referer"), Body: newECSBody(request),
-		},
-	}
-	if agent := headerText(fields, "User-Agent"); agent != "" {
-		d.UserAgent = &ecsUserAgent{agent}
-	}
-	if jsonscan.Kind(response) == '{' {
-		answer := &ecsMessage{MIMEType: mediaType(headers(response)), Body: newECSBody(response)}
-		if status, ok := jsonscan.Integer(first(response, "status_code", "status")); ok {
-			answer.StatusCode = &status
-			d.Event.Outcome = "success"
-			if status >= 400 {
-				d.Event.Outcome = "failure"
-			}
-		}
-		d.HTTP.Response = answer
-	}
-	d.Network = &ecsNetwork{Protocol: "http", Transport: "tcp"}
-	if d.HTTP.Version == "3" || d.HTTP.Version == "3.0" {
-		d.Network.Transport = "udp"
-	}
-	ip, port := serverAddress(data)
-	d.Network.Type = networkType(ip)
-	host := d.URL.Domain
-	if host == "" && ip == "" {
-		return
-	}
-	d.Destination = &ecsEndpoint{Address: host, IP: ip, Port: d.URL.Port}
-	if host == "" {
-		d.Destination.Address = ip
-	} else if _, err := netip.ParseAddr(host); err != nil {
-		d.Destination.Domain = host
-	} else if ip == "" {
-		d.Destination.IP = host
-	}
-	if port > 0 {
-		d.Destination.Port = &port
-	}
-}
-
-func newECSURL(address string) *ecsURL {
-	u := &ecsURL{Original: address}
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return u
-	}
-	if parsed.IsAbs() {
-		u.Full = address
-	}
-	u.Scheme, u.Domain, u.Path, u.Query, u.Fragment = parsed.Scheme, parsed.Hostname(), parsed.Path, parsed.RawQuery, parsed.Fragment
-	u.Extension = extension(parsed.Path)
-	if port, err := strconv.ParseInt(parsed.Port(), 10, 64); err == nil {
-		u.Port = &port
-	}
-	return u
-}
-
-func mediaType(fields []header) string {
-	text, _, _ := strings.Cut(headerText(fields, "Content-Type"), ";")
-	return strings.TrimSpace(text)
-}
-
-func newECSBody(message []byte) *ecsBody {
-	if b := bodyOf(jsonscan.Get(message, "body")); b.size >= 0 {
-		return &ecsBody{b.size}
-	}
-	return nil
-}
-
-func (d *ecsDocument) setPacket(data []byte) {
-	d.Event.Category, d.Event.Type = []string{"network"}, []string{"connection"}
-	protocol := strings.ToLower(plain(first(data, "protocol")))
-	d.Event.Action = protocol
-	if protocol == "" {
-		d.Event.Action = models.TypePacket
-	}
-	d.Source, d.Destination = newECSEndpoint(data, "src", "src_port"), newECSEndpoint(data, "dst", "dst_port")
-	d.Network = &ecsNetwork{}
-	switch protocol {
-	case "tcp", "udp", "icmp", "igmp", "sctp":
-		d.Network.Transport = protocol
-	case "icmpv6":
-		d.Network.Transport = "ipv6-icmp"
-	default:
-		d.Network.Protocol = protocol
-	}
-	if length, ok := jsonscan.Integer(first(data, "length")); ok && length >= 0 {
-		d.Network.Bytes = &length
-	}
-	if d.Source != nil {
-		d.Network.Type = networkType(d.Source.IP)
-	}
-	d.Message = plain(first(data, "info_raw"))
-}
-
-// newECSEndpoint gives an end of a connection; nil if nothing of it is known.
-func newECSEndpoint(data []byte, host, port string) *ecsEndpoint {
-	address := plain(first(data, host))
-	n, hasPort := jsonscan.Integer(first(data, port))
-	if address == "" && !hasPort {
-		return nil
-	}
-	end := &ecsEndpoint{Address: address}
-	if _, err := netip.ParseAddr(address); err == nil {
-		end.IP = address
-	}
-	if hasPort {
-		end.Port = &n
-	}
-	return end
-}
-
-func networkType(ip string) string {
-	address, err := netip.ParseAddr(ip)
-	switch {
-	case err != nil:
-		return ""
-	case address.Unmap().Is4():
-		return "ipv4"
-	default:
-		return "ipv6"
-	}
+type ecsTLSClient struct {
+	ServerName string `json:"server_name"`
 }
