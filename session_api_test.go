@@ -763,6 +763,7 @@ func TestSessionFile(t *testing.T) {
 		content := "MZ\x00\xff" + strings.Repeat("<script>alert(1)</script>", 10_000)
 		for stored, want := range map[string]string{
 			"sample.exe": "sample.exe", "../../etc/пароль.html": "пароль.html", "": storedAs(content)[9:][:16] + ".bin",
+			"CON.exe": "_CON.exe", "trailing.exe.": "trailing.exe", "lpt¹.txt . ": "_lpt¹.txt",
 			"a;b, c'(d)é.exe": "a;b, c'(d)é.exe", "100%22.exe": "100%22.exe",
 		} {
 			id := b.createNamed(stored, content)

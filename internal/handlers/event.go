@@ -225,14 +225,19 @@ func (h *eventHandler) export(c *echo.Context) error {
 	return answer.finish(answer.write(pages))
 }
 
-// safeName keeps of an id what is harmless in a file name.
+// maxSafeName is how many bytes of an id go into a file name.
+const maxSafeName = 128
+
+// safeName keeps of an id what is harmless in a file name. Something must stand before
+// it: an id may be the name of a device of Windows.
 func safeName(id string) string {
-	return strings.Map(func(r rune) rune {
+	name := strings.Map(func(r rune) rune {
 		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
 			return r
 		}
 		return '_'
 	}, id)
+	return name[:min(len(name), maxSafeName)]
 }
 
 // arrayWriter sends events as a JSON array while they are read. Nothing is sent

@@ -17,10 +17,11 @@ func storedName(name string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(name, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// uploadName makes, of an uploader's file name, one that names a file in any
-// folder: its last element (of a Windows path too) without control characters,
-// with _ for what Windows takes in no name (a colon names a drive or a stream
-// there), not too long, its extension kept. A name of which nothing is left
+// uploadName makes, of an uploader's file name, one that names a file in any folder
+// of Windows or of any other system: its last element (of a Windows path too) without
+// control characters, without blanks and dots at the end, with _ for what Windows
+// takes in no name (a colon names a drive or a stream there) and before what it takes
+// for a device, not too long, its extension kept. A name of which nothing is left
 // becomes the beginning of the hash.
 func uploadName(fileName, sha256 string) string {
 	name := path.Base(strings.ReplaceAll(fileName, `\`, "/"))
@@ -33,9 +34,12 @@ func uploadName(fileName, sha256 string) string {
 		}
 		return r
 	}, name)
-	name = strings.TrimSpace(name)
+	name = trimEnd(strings.TrimSpace(name))
 	if strings.Trim(name, "./ ") == "" {
 		return sha256[:16] + ".bin"
+	}
+	if isDevice(name) {
+		name = "_" + name
 	}
 	if len(name) <= maxUploadNameLen {
 		return name
@@ -48,5 +52,26 @@ func uploadName(fileName, sha256 string) string {
 	for !utf8.RuneStart(name[cut]) {
 		cut--
 	}
-	return name[:cut] + extension
+	return trimEnd(name[:cut] + extension)
+}
+
+// trimEnd leaves out what Windows leaves out at the end of a name.
+func trimEnd(name string) string {
+	return strings.TrimRightFunc(name, func(r rune) bool { return r == '.' || unicode.IsSpace(r) })
+}
+
+// isDevice reports whether Windows takes a name for that of a device, which it does
+// with any extension, in any case and with the superscript digits of Latin-1
+// (https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file).
+func isDevice(name string) bool {
+	base, _, _ := strings.Cut(name, ".")
+	switch base = strings.ToUpper(strings.TrimSpace(base)); base {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$":
+		return true
+	}
+	number, ok := strings.CutPrefix(base, "COM")
+	if !ok {
+		number, ok = strings.CutPrefix(base, "LPT")
+	}
+	return ok && utf8.RuneCountInString(number) == 1 && strings.Contains("0123456789¹²³", number)
 }

@@ -29,4 +29,9 @@ test.each([
   ["a<b>:c", "a_b__c"],
   ["...", "file"],
   ["", "file"],
+  ["CON.exe", "_CON.exe"],
+  ["com¹", "_com¹"],
+  ["NUL .txt", "_NUL .txt"],
+  ["console.log", "console.log"],
+  ["trailing.exe. .", "trailing.exe"],
 ])("%j is saved as %s", (name, safe) => expect(safeFileName(name)).toBe(safe));

@@ -57,12 +57,16 @@ export function cutText(text: string, limit: number): { text: string; isCut: boo
   return { text: text.slice(0, end), isCut: true };
 }
 
-/** A name that a file can have anywhere: no path, no control, no right-to-left, not too long. */
+/** The names of devices of Windows, which no file can have there, with any extension. */
+const device = /^(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9¹²³]) *(\.|$)/i;
+
+/** A name that a file can have anywhere: no path, no control, no right-to-left, no device, not too long. */
 export function safeFileName(name: string): string {
   const last = name.split(/[/\\]/).pop() ?? "";
   const clean = last
     .replace(hiddenRun, "_")
     .replace(/[<>:"|?*]/g, "_")
-    .replace(/^\.+|[. ]+$/g, "");
-  return cutText(clean, 120).text || "file";
+    .replace(/^[. ]+/, "")
+    .replace(device, "_$&");
+  return cutText(clean, 120).text.replace(/[. ]+$/, "") || "file";
 }
