@@ -139,3 +139,20 @@ func TestHistogramOfYears(t *testing.T) {
 		}
 	})
 }
+
+// TestCSVForExcel holds that excel=true is for CSV alone.
+func TestCSVForExcel(t *testing.T) {
+	b := startBackend(t, nil)
+	id := b.createSession("a", "a")["sessionId"].(string)
+	const head = "seq,timestamp,"
+	if a := b.exportAs(t, id, "format=csv&excel=true"); !strings.HasPrefix(string(a.body), "\ufeff"+head) {
+		t.Errorf("%.100q", a.body)
+	}
+	if a := b.exportAs(t, id, "format=csv&excel=false"); !strings.HasPrefix(string(a.body), head) {
+		t.Errorf("%.100q", a.body)
+	}
+	for _, query := range []string{"format=json&excel=true", "excel=true", "format=bundle&excel=true"} {
+		wantError(t, b.send("GET", "/api/sessions/"+id+"/export?"+query, ""), http.StatusBadRequest, "invalid", "excel")
+	}
+	wantError(t, b.send("GET", "/api/sessions/"+id+"/export?format=csv&excel=1", ""), http.StatusBadRequest, "invalid", "excel")
+}

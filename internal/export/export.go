@@ -37,9 +37,19 @@ type Format struct {
 var formats = []Format{ //nolint:gochecknoglobals // a constant
 	{Name: "ndjson", ContentType: "application/x-ndjson", Extension: ".ndjson", IsLines: true, New: func(string) Encoder { return ndjson{} }},
 	{Name: "json", ContentType: "application/json; charset=utf-8", Extension: ".json", New: func(string) Encoder { return &jsonArray{} }},
-	{Name: "csv", ContentType: "text/csv; charset=utf-8; header=present", Extension: ".csv", New: func(string) Encoder { return csv{} }},
+	{Name: FormatCSV, ContentType: "text/csv; charset=utf-8; header=present", Extension: ".csv", New: func(string) Encoder { return csv{} }},
 	{Name: "har", ContentType: "application/json; charset=utf-8", Extension: ".har", EventType: models.TypeHTTP, New: newHAR},
 	{Name: "ecs", ContentType: "application/x-ndjson", Extension: ".ecs.ndjson", IsLines: true, New: func(string) Encoder { return ecs{} }},
+}
+
+// FormatCSV is the name of the format that can be written for Excel.
+const FormatCSV = "csv"
+
+// ForExcel returns the format of CSV as Excel reads it: with a byte order mark, and
+// with cells no longer than Excel takes.
+func ForExcel(format Format) Format {
+	format.New = func(string) Encoder { return csv{forExcel: true} }
+	return format
 }
 
 // FormatBundle is the name of the format that is no Format: a bundle is written by

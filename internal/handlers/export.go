@@ -68,6 +68,16 @@ func (h *exportHandler) session(c *echo.Context) error {
 	if c.QueryParam("file") != "" {
 		return models.Errorf(models.CodeInvalid, "file is for format=bundle only: the other formats hold events")
 	}
+	forExcel, err := boolParam(c, "excel")
+	if err != nil {
+		return err
+	}
+	if forExcel {
+		if format.Name != export.FormatCSV {
+			return models.Errorf(models.CodeInvalid, "excel is for format=csv only")
+		}
+		format = export.ForExcel(format)
+	}
 	where, err := filter.Parse(c.QueryParam("filter"))
 	if err != nil {
 		return err
@@ -128,6 +138,9 @@ func appendErrorLine(out []byte, e *models.Error) []byte {
 func (h *exportHandler) bundle(c *echo.Context, id string) error {
 	if c.QueryParam("filter") != "" {
 		return models.Errorf(models.CodeInvalid, "filter is not for format=bundle: a bundle is the whole session")
+	}
+	if c.QueryParam("excel") != "" {
+		return models.Errorf(models.CodeInvalid, "excel is for format=csv only")
 	}
 	withFile, err := boolParam(c, "file")
 	if err != nil {
