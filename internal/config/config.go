@@ -78,7 +78,7 @@ type Config struct {
 	SpoolMaxMB int
 
 	// AgentURL is the base URL of the default agent, http or https, without a
-	// trailing slash. AGENT_SERVICE_URL or else AGENT_URL, default
+	// trailing slash. AGENT_SERVICE_URL or AGENT_URL, which must not differ, default
 	// http://localhost:7000.
 	AgentURL string
 	// AgentKey is the key that the default agent asks for. AGENT_API_KEY, default

@@ -150,7 +150,6 @@ func TestAccepted(t *testing.T) {
 		"database: blanks around are no part": {env{"DATABASE_URL": " postgres://h/db \r"}, database, "postgres://h/db"},
 		"agent: no slash at the end":          {env{"AGENT_SERVICE_URL": "HTTPS://Agent:7000/base//"}, agent, "https://agent:7000/base"},
 		"agent: alias":                        {env{"AGENT_URL": "http://a"}, agent, "http://a"},
-		"agent: alias is second":              {env{"AGENT_URL": "http://a", "AGENT_SERVICE_URL": "http://b"}, agent, "http://b"},
 		"origins: as a browser sends them":    {env{"CORS_ORIGINS": "HTTP://Lab:80, https://lab:443,,http://[::1]:5173,"}, origins, []string{"http://lab", "https://lab", "http://[::1]:5173"}},
 		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return c.AllowedHosts }, []string{"pulse.lab", "10.0.0.7", "::1"}},
 		"files: the data folder":              {env{"FILES_URL": "file://", "AWS_ENDPOINT_URL": "anything"}, files, config.FilesURL{}},
@@ -301,6 +300,48 @@ LOG_LEVEL: got "loud", wants one of debug, info, warn, error`
 	}
 }
 
+// template gives .env.example.
+func template(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestTwoAgents holds that a setting under two names with two values is refused, with
+// both names.
+func TestTwoAgents(t *testing.T) {
+	for name, load := range map[string]func() (config.Config, error){
+		"environment": func() (config.Config, error) {
+			return config.Load(env{"AGENT_SERVICE_URL": "http://a", "AGENT_URL": "http://b"}.get, writeDotenv(t, ""))
+		},
+		"file": func() (config.Config, error) {
+			return config.Load(env{}.get, writeDotenv(t, "AGENT_URL=http://b\nAGENT_SERVICE_URL=http://a\n"))
+		},
+	} {
+		if _, err := load(); err == nil || !strings.Contains(err.Error(), "AGENT_SERVICE_URL and AGENT_URL") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestBackslashesInDotenv holds that a value in double quotes reads as in a shell.
+func TestBackslashesInDotenv(t *testing.T) {
+	for text, want := range map[string]string{
+		`"C:\new\readme"`: `C:\new\readme`, `"C:\Users\x"`: `C:\Users\x`, `"a\\b"`: `a\b`, `"say \"hi\""`: `say "hi"`, `"pa\$s"`: `pa$s`, `"\d+\."`: `\d+\.`,
+		`'C:\new'`: `C:\new`, `C:\new\readme`: `C:\new\readme`, `"\\\\server\share"`: `\\server\share`, `"C:\dir" # "C:\new"`: `C:\dir`, `"${PORT}\n"`: `1\n`, `"é\ü"`: `é\ü`, `"C:\data\\"`: `C:\data\`, `"\""`: `"`, `"\\$PORT"`: `\1`, `"a\	b"`: "a\\\tb",
+	} {
+		for _, before := range []string{"", "export ", "  "} {
+			c, err := config.Load(env{}.get, writeDotenv(t, "PORT=1\n# A=\"\\n\n"+before+"DATA_DIR="+text+"\nHOST=\"localhost\"\n"))
+			if err != nil || c.DataDir != want || c.Host != "localhost" {
+				t.Errorf("%s%s is read as %q (host %q, %v), want %q", before, text, c.DataDir, c.Host, err, want)
+			}
+		}
+	}
+}
+
 func TestDotenv(t *testing.T) {
 	type fields struct {
 		port int
@@ -319,7 +360,9 @@ func TestDotenv(t *testing.T) {
 		"byte order mark":               {env{}, "\uFEFFPORT=1\n", fields{1, "http://localhost:7000"}},
 		"quotes, export and comments":   {env{}, "export PORT='1' # x\nAGENT_URL=\"http://a\"\n", fields{1, "http://a"}},
 		"alias in the environment wins": {env{"AGENT_URL": "http://a"}, "AGENT_SERVICE_URL=http://b\n", fields{3003, "http://a"}},
-		"alias in the file is second":   {env{}, "AGENT_URL=http://a\nAGENT_SERVICE_URL=http://b\n", fields{3003, "http://b"}},
+		"alias alone":                   {env{}, "AGENT_URL=http://a\n", fields{3003, "http://a"}},
+		"alias with the same value":     {env{}, "AGENT_URL=http://a\nAGENT_SERVICE_URL=http://a\n", fields{3003, "http://a"}},
+		"the template and an alias":     {env{}, template(t) + "\nAGENT_URL=http://a\n", fields{3003, "http://a"}},
 		"single quotes keep $ and #":    {env{}, "PORT=1\nAGENT_URL='http://a/$PORT' #\n", fields{1, "http://a/$PORT"}},
 		"nothing in it":                 {env{}, "", fields{3003, "http://localhost:7000"}},
 	} {
@@ -387,7 +430,7 @@ func TestExample(t *testing.T) {
 	}
 
 	active, err := godotenv.UnmarshalBytes(content)
-	if want := (map[string]string{"PORT": "3003", "AGENT_SERVICE_URL": "http://localhost:7000"}); err != nil || !maps.Equal(active, want) {
+	if want := (map[string]string{"PORT": "3003"}); err != nil || !maps.Equal(active, want) {
 		t.Errorf("active: got %v, %v; want %v", active, err, want)
 	}
 

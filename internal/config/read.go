@@ -34,8 +34,16 @@ func newReader(getenv func(string) string, dotenvPath string) *reader {
 // has one, or else of the fallback; an empty fallback means the zero T. The text
 // of an error from parse says what the variable takes: it becomes the Wants of a
 // fault, and must not quote the value.
+//
+// A name and an alias that one source gives different values for are a fault.
 func read[T any](r *reader, name, fallback string, parse func(string) (T, error), aliases ...string) T {
-	found, value := r.lookup(append([]string{name}, aliases...))
+	names := append([]string{name}, aliases...)
+	found, value := r.lookup(names)
+	for _, other := range r.others(names, found, value) {
+		r.faults = append(r.faults, Fault{
+			Name: found + " and " + other, Got: "different values for the same setting", Wants: "one of them, or the same value in both",
+		})
+	}
 	value = cmp.Or(value, fallback)
 	if value == "" {
 		return *new(T)
@@ -65,6 +73,23 @@ func (r *reader) lookup(names []string) (name, value string) {
 		}
 	}
 	return names[0], ""
+}
+
+// others gives those of names that have another value in the source in which name
+// has value.
+func (r *reader) others(names []string, name, value string) (others []string) {
+	for _, source := range r.sources {
+		if value == "" || strings.TrimSpace(source(name)) != value {
+			continue
+		}
+		for _, other := range names {
+			if different := strings.TrimSpace(source(other)); different != "" && different != value {
+				others = append(others, other)
+			}
+		}
+		break
+	}
+	return others
 }
 
 func text(value string) (string, error) { return value, nil }
