@@ -139,3 +139,130 @@ func TestStartThatWasTakenOver(t *testing.T) {
 		}
 	})
 }
+
+// Two backends with different agents have each its own: the last one that starts does
+// not take the default agent over. Any of them serves the sessions of both.
+func TestTwoBackendsWithTheirAgents(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		if env["DATABASE_URL"] == "" {
+			env["DATA_DIR"] = t.TempDir()
+		}
+		start := func(agent *testAgent) *backend {
+			env["AGENT_SERVICE_URL"] = agent.URL
+			return startBackend(t, env)
+		}
+		one, two := newTestAgent(t), newTestAgent(t)
+		a, b := start(one), start(two)
+		agentOf := func(b *backend, id string) string {
+			t.Helper()
+			var session struct {
+				AgentID string `json:"agent_id"`
+			}
+			b.decode(b.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &session)
+			return session.AgentID
+		}
+		urls := func(b *backend) (own string, byID map[string]string) {
+			t.Helper()
+			var health struct{ Agent struct{ URL string } }
+			b.decode(b.send("GET", "/api/health", ""), http.StatusOK, &health)
+			byID = map[string]string{}
+			for _, agent := range b.agents() {
+				byID[agent.ID] = agent.URL
+			}
+			return health.Agent.URL, byID
+		}
+		ofA, ofB := a.create("a"), b.create("b")
+		second := agentOf(b, ofB)
+		if agentOf(b, ofA) != "default" || second == "default" || len(one.received(agentUpload)) != 1 || len(two.received(agentUpload)) != 1 {
+			t.Errorf("the agents are %q and %q", agentOf(b, ofA), second)
+		}
+		check := func() {
+			t.Helper()
+			ownA, all := urls(a)
+			ownB, _ := urls(b)
+			if ownA != one.URL || ownB != two.URL || len(all) != 2 || all["default"] != one.URL || all[second] != two.URL {
+				t.Errorf("A has %s, B has %s, and all are %v", ownA, ownB, all)
+			}
+		}
+		check()
+		b.stop()
+		b = start(two) // again the last one
+		check()
+		for _, crossed := range []struct {
+			by    *backend
+			id    string
+			agent *testAgent
+			other *testAgent
+		}{{a, ofB, two, one}, {b, ofA, one, two}} {
+			crossed.by.mustStart(crossed.id)
+			crossed.by.mustStop(crossed.id)
+			if n := len(crossed.agent.received(agentStart)); n != 1 || crossed.agent.stopsOf(crossed.id) != 1 || crossed.other.stopsOf(crossed.id) != 0 {
+				t.Errorf("the session's agent was told to start %d times", n)
+			}
+		}
+
+		// A heartbeat makes nobody an agent that is called, and finds its agent's row
+		// through any backend.
+		stranger := newTestAgent(t)
+		var told struct{ ID string }
+		a.decode(a.heartbeat(`{"name":"second","url":"`+two.URL+`"}`), http.StatusOK, &told)
+		if told.ID != second {
+			t.Errorf("B's agent is %s to A", told.ID)
+		}
+		b.decode(b.heartbeat(`{"name":"stranger","url":"`+stranger.URL+`"}`), http.StatusOK, &told)
+		if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE sessions SET agent_id = '"+told.ID+"' WHERE id = '"+ofB+"'"); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, a.start(ofB), http.StatusConflict, "conflict", "AGENT_SERVICE_URL")
+		if len(stranger.requests) > 0 {
+			t.Error("the URL of a heartbeat was called")
+		}
+
+		// When no backend runs that has the default agent, it may move.
+		a.stop()
+		b.stop()
+		moved := newTestAgent(t)
+		if own, all := urls(start(moved)); own != moved.URL || all["default"] != moved.URL || all[second] != two.URL {
+			t.Errorf("then it is at %s, of %v", own, all)
+		}
+	})
+}
+
+// Of backends with the same agent one asks it how it is; when that one ends, another
+// one does.
+func TestOneBackendAsksTheAgent(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent := newTestAgent(t)
+		asked := make(chan string, 1000)
+		healthy := agent.handlers["GET /health"]
+		agent.handle("GET /health", func(w http.ResponseWriter, r *http.Request) {
+			asked <- r.Host
+			healthy(w, r)
+		})
+		if env["DATABASE_URL"] == "" {
+			env["DATA_DIR"] = t.TempDir()
+		}
+		env["AGENT_POLL_INTERVAL"], env["AGENT_SERVICE_URL"] = "1s", agent.URL
+		first := startBackend(t, env)
+		address := <-asked // by the name that its backend has for it
+		env["AGENT_SERVICE_URL"] = strings.Replace(agent.URL, "127.0.0.1", "localhost", 1)
+		second := startBackend(t, env)
+		for range 3 {
+			if host := <-asked; host != address {
+				t.Errorf("it is asked as %s too", host)
+			}
+		}
+		if got := second.agents(); len(got) != 1 || got["default"].Status != "up" {
+			t.Errorf("the other backend knows %+v", got)
+		}
+		first.stop()
+		waitFor(t, "the other backend asks it", func() bool {
+			select {
+			case host := <-asked:
+				return host != address
+			default:
+				return false
+			}
+		})
+	})
+}

@@ -176,32 +176,39 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		registry = metrics.NewRegistry(pools)
 		meter    = metrics.NewIngest(registry)
 
-		agent    = agentclient.New(cfg.AgentURL, cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
-		sessions = repository.NewSessions(db)
-		agents   = repository.NewAgents(db)
-		events   = repository.NewEvents(db)
-		segments = repository.NewSegments(db)
+		sessions  = repository.NewSessions(db)
+		agents    = repository.NewAgents(db)
+		events    = repository.NewEvents(db)
+		segments  = repository.NewSegments(db)
+		leases    = repository.NewLeases(db)
+		transfers = repository.NewTransfers(db)
 
+		agent      = agentclient.New(cfg.AgentURL, cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
+		agentWatch = service.NewAgentWatch(agents, leases, agent, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
+	)
+	agentID, err := agentWatch.Register(ctx)
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
+	var (
 		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders()})
 		announced      = service.Announced(sessions, hub)
-		operations     = service.NewOperations(repository.NewLeases(db), log)
+		operations     = service.NewOperations(leases, log)
 		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
+		senders        = service.NewSenders(agents, agentID, log)
 		eventService   = service.NewEvents(events, segments, sessions, time.Now)
 		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, ingest.Publishers{hub, ends}, log)
-		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agent, time.Now, log)
-		sessionService = service.NewSessions(announced, files, agent, processes, operations, time.Now, log)
+		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
+		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
+		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
 		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
-		transfers      = repository.NewTransfers(db)
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
-		agentWatch     = service.NewAgentWatch(agents, agent, sessionService, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
 	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
-	if err := agentWatch.Register(ctx); err != nil {
-		return ignoreInterrupt(ctx, err)
-	}
 	imports, err := service.NewImports(transfers, sessions, files, hub, cfg.ImportDir(), service.ImportLimits{
 		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
 	}, time.Now, log)
@@ -209,7 +216,7 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, ends, cfg.AgentURL, time.Now),
+		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Senders: senders,
 		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
 		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
@@ -233,7 +240,8 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	running.Go(func() { queue.Run(beside) })
 	running.Go(func() { hub.Run(beside) })
 	running.Go(func() { db.WatchDurability(beside, log) })
-	running.Go(func() { agentWatch.Run(beside) })
+	running.Go(func() { agentWatch.Run(beside, sessionService) })
+	running.Go(func() { senders.Run(beside) })
 	running.Go(func() { ends.Run(beside) })
 	running.Go(func() { archive.Run(beside) })
 	running.Go(func() { fileSweep.Run(beside) })

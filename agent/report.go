@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
+	"unicode"
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
@@ -14,12 +16,18 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
+// agentName gives the name by which backends know the agent: that of its machine.
+func agentName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" || strings.ContainsFunc(host, unicode.IsControl) { // no header takes such a name
+		return "linux"
+	}
+	return host
+}
+
 // report is what heartbeats tell a backend.
 func report(cfg config.Config, listens net.Addr, eyes eyes, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "linux"
-	}
+	host := agentName()
 	status := sender.Status()
 	r := heartbeat.Report{
 		Name: host, URL: "http://" + reachable(cfg.Host, host, listens), Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,

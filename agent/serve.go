@@ -92,7 +92,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	}
 	defer uploads.Close()
 	sender, err := delivery.New(delivery.Options{
-		Backend: cfg.Backend.String(), Key: cfg.BackendKey,
+		Backend: cfg.Backend.String(), Key: cfg.BackendKey, Agent: agentName(),
 		Dir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		return err
 	}
 	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
-		Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
+		Address: remoteAddress(c.Request()).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
 		Capabilities: said.Capabilities, SessionIDs: said.Sessions, Delivery: said.Delivery,
 	})
 	if err != nil {

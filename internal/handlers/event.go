@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,12 @@ type Ingest interface {
 	Append(ctx context.Context, batch models.Batch) (models.Receipt, error)
 }
 
+// Senders tells which agent sent a request; *service.Senders implements it and
+// documents its contract.
+type Senders interface {
+	Find(name string, address netip.Addr) (agentID string)
+}
+
 // EventService gives events out; *service.Events implements it and documents its
 // contracts.
 type EventService interface {
@@ -51,6 +58,7 @@ type RefusalMeter interface {
 
 type eventHandler struct {
 	ingest       Ingest
+	senders      Senders
 	refusals     RefusalMeter
 	events       EventService
 	maxBodyBytes int64
@@ -158,11 +166,27 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	for i := range events {
 		events[i].RequestHint = hint
 	}
-	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now, AgentID: models.DefaultAgentID}
+	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now, AgentID: h.sender(c.Request())}
 	if key != "" {
 		batch.Digest = digest(c.Path(), hint, body)
 	}
 	return h.ingest.Append(c.Request().Context(), batch)
+}
+
+// agentHeader has the name of the agent that sends events, as in its heartbeats.
+const agentHeader = "X-OSPulse-Agent"
+
+// sender gives the ID of the agent that sent a request. The address is that of the
+// connection: a header that a client writes says nothing of where it is.
+func (h *eventHandler) sender(r *http.Request) string {
+	return h.senders.Find(r.Header.Get(agentHeader), remoteAddress(r))
+}
+
+// remoteAddress gives the IP address at the other end of the connection, the zero
+// address when there is none.
+func remoteAddress(r *http.Request) netip.Addr {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return from.Addr().Unmap()
 }
 
 // idempotencyKey gives the request's Idempotency-Key, "" when it has none.

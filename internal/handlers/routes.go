@@ -34,6 +34,7 @@ type Services struct {
 	Events    EventService
 	Sessions  SessionService
 	Agents    AgentService
+	Senders   Senders
 	Archive   ArchiveService
 	Summaries Summarizer
 	Processes ProcessService
@@ -99,7 +100,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.HEAD("/api/sessions/:sessionId/file", a.file)
 	e.GET("/api/sessions/:sessionId/processes", a.listProcesses, heavy)
 
-	h := &eventHandler{services.Ingest, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins, services.Exports}
+	h := &eventHandler{services.Ingest, services.Senders, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins, services.Exports}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/events/batch", h.postBatch)

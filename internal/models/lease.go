@@ -7,3 +7,6 @@ type Lease struct {
 	Holder string `gorm:"type:varchar(64);not null"`
 	Until  int64  `gorm:"not null"` // microseconds since 1970, by the database's clock
 }
+
+// AgentLease names the lease of the backend that asks an agent how it is.
+func AgentLease(agentID string) string { return "agent:" + agentID }

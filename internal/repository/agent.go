@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -16,20 +17,45 @@ type Agents struct{ db *database.DB }
 // NewAgents gives the agents of db.
 func NewAgents(db *database.DB) *Agents { return &Agents{db} }
 
-// Register stores an agent, or the new URL of one that is there.
-func (r *Agents) Register(ctx context.Context, agent *models.Agent) error {
-	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		return tx.Clauses(clause.OnConflict{
+// Register makes the agent known that an operator configured for a backend, and gives
+// a holder the lease by AgentLease on it, unless another one has it. choose gives the
+// agent of all that operators configured before; isFree says that no running backend
+// has the default agent as its own. Backends that register at once take turns.
+func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duration, choose func(known []models.Agent, isFree bool) models.Agent) (id string, err error) {
+	err = r.db.Write(ctx, func(tx *gorm.DB) error {
+		first := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, Status: models.AgentUnknown}
+		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&first).Error; err != nil {
+			return err
+		}
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
+		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
+			return err
+		}
+		var known []models.Agent
+		if err := tx.Where("service_url <> ''").Order("id").Find(&known).Error; err != nil {
+			return err
+		}
+		var held int64
+		if err := tx.Model(&models.Lease{}).Where("name = ? AND until > "+nowMicros(r.db), models.AgentLease(models.DefaultAgentID)).Count(&held).Error; err != nil {
+			return err
+		}
+		agent := choose(known, held == 0)
+		id = agent.ID
+		if err := tx.Clauses(clause.OnConflict{
 			Columns:   []clause.Column{{Name: "id"}},
-			DoUpdates: clause.AssignmentColumns([]string{"url", "updated_at"}),
-		}).Create(agent).Error
+			DoUpdates: clause.AssignmentColumns([]string{"url", "service_url", "updated_at"}),
+		}).Create(&agent).Error; err != nil {
+			return err
+		}
+		_, err := takeLease(tx, r.db, models.AgentLease(id), holder, lasts)
+		return err
 	})
-	return translate(r.db, err, "the agent")
+	return id, translate(r.db, err, "the agent")
 }
 
 // heartbeatColumns are what a heartbeat says of an agent.
 var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
-	"name", "url", "last_seen_at", "heartbeat_at", "version", "platform", "arch", "sensor", "capabilities", "session_ids", "delivery", "updated_at",
+	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "session_ids", "delivery", "updated_at",
 }
 
 // Heartbeat stores what an agent says of itself. One that is new is a conflict if

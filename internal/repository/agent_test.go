@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 
 	"ospulse/internal/database"
 	"ospulse/internal/database/dbtest"
@@ -17,7 +18,10 @@ func TestHeartbeat(t *testing.T) {
 		agents := repository.NewAgents(db)
 		register := func(url string) {
 			t.Helper()
-			if err := agents.Register(t.Context(), &models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, URL: url, Status: models.AgentUnknown}); err != nil {
+			_, err := agents.Register(t.Context(), "holder", time.Hour, func([]models.Agent, bool) models.Agent {
+				return models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, URL: url, ServiceURL: url, Status: models.AgentUnknown}
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -26,7 +30,7 @@ func TestHeartbeat(t *testing.T) {
 			t.Fatal(err)
 		}
 		said := models.Agent{
-			ID: models.DefaultAgentID, Name: "vm", URL: "http://b", Status: models.AgentUnknown, LastSeenAt: &noon, HeartbeatAt: &noon, Version: "1", Platform: "linux",
+			ID: models.DefaultAgentID, Name: "vm", URL: "http://b", Status: models.AgentUnknown, LastSeenAt: &noon, HeartbeatAt: &noon, Address: "192.0.2.1", Version: "1", Platform: "linux",
 			Arch: "x64", Sensor: "ebpf", Capabilities: []models.Capability{{Name: "a", Reason: "b", Remedy: "c"}}, SessionIDs: []string{"s"},
 			Delivery: models.AgentDelivery{Delivered: 1, Lost: 2, Queued: 3, Spooled: 4},
 		}
@@ -41,6 +45,7 @@ func TestHeartbeat(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := said
+		want.ServiceURL = "http://c"
 		want.Status, want.URL, want.CreatedAt, want.UpdatedAt = models.AgentUp, "http://c", got.CreatedAt, got.UpdatedAt
 		if !got.HeartbeatAt.Equal(noon) || !got.LastSeenAt.Equal(noon) {
 			t.Errorf("the times are %v, %v", got.HeartbeatAt, got.LastSeenAt)

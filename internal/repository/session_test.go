@@ -31,7 +31,9 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 	}
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		agent := models.DefaultAgentID
-		if err := repository.NewAgents(db).Register(t.Context(), &models.Agent{ID: agent, Status: models.AgentUnknown}); err != nil {
+		if _, err := repository.NewAgents(db).Register(t.Context(), "holder", 0, func([]models.Agent, bool) models.Agent {
+			return models.Agent{ID: agent, Status: models.AgentUnknown}
+		}); err != nil {
 			t.Fatal(err)
 		}
 		candidates := func(hint string) (got models.Candidates) {

@@ -3,12 +3,15 @@ package service
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -18,9 +21,10 @@ import (
 	"ospulse/internal/models"
 )
 
-// AgentRepository keeps agents.
+// AgentRepository keeps agents; *repository.Agents implements it and documents its
+// contracts.
 type AgentRepository interface {
-	Register(ctx context.Context, agent *models.Agent) error
+	Register(ctx context.Context, holder string, lasts time.Duration, choose func(known []models.Agent, isFree bool) models.Agent) (id string, err error)
 	Get(ctx context.Context, id string) (*models.Agent, error)
 	SetStatus(ctx context.Context, agent *models.Agent) error
 }
@@ -30,54 +34,91 @@ type HealthChecker interface {
 	Health(ctx context.Context) (agentclient.Health, error)
 }
 
-// StopRetrier tells an agent of ended sessions that it missed; *Sessions
-// implements it.
+// StopRetrier tells agents of ended sessions that they missed; *Sessions implements
+// it.
 type StopRetrier interface {
 	RetryStops(ctx context.Context) error
 }
 
-// AgentWatch keeps the default agent's status current, and catches up with it
-// when it comes back.
+// AgentWatch keeps the status of this backend's own agent current: the one that its
+// operator configured. Of several backends with the same agent one at a time asks it
+// and stores the outcome: the one that has the lease on it.
 type AgentWatch struct {
 	agents   AgentRepository
+	leases   LeaseRepository
 	health   HealthChecker
-	stops    StopRetrier
 	url      string
 	interval time.Duration
 	clock    Clock
 	log      *slog.Logger
+
+	holder string // of the lease
+	id     string // of the agent, once it is registered
 }
 
 // NewAgentWatch gives a watch over the agent at url, asked once an interval.
-func NewAgentWatch(agents AgentRepository, health HealthChecker, stops StopRetrier, url string, interval time.Duration, clock Clock, log *slog.Logger) *AgentWatch {
-	return &AgentWatch{agents, health, stops, url, interval, clock, log}
+func NewAgentWatch(agents AgentRepository, leases LeaseRepository, health HealthChecker, url string, interval time.Duration, clock Clock, log *slog.Logger) *AgentWatch {
+	return &AgentWatch{agents: agents, leases: leases, health: health, url: url, interval: interval, clock: clock, log: log, holder: rand.Text()}
 }
 
-// Register makes the default agent known; sessions refer to it.
-func (w *AgentWatch) Register(ctx context.Context) error {
-	return w.agents.Register(ctx, &models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, URL: w.url, Status: models.AgentUnknown})
+// leaseLasts is for how long the watch has the lease after each look at the agent.
+func (w *AgentWatch) leaseLasts() time.Duration { return 2*w.interval + 10*time.Second }
+
+// Register makes the agent known, and gives its ID; sessions refer to it. It is called
+// before Get and Run.
+func (w *AgentWatch) Register(ctx context.Context) (id string, err error) {
+	w.id, err = w.agents.Register(ctx, w.holder, w.leaseLasts(), func(known []models.Agent, isFree bool) models.Agent { return chooseAgent(w.url, known, isFree) })
+	return w.id, err
 }
 
-// Get gives the default agent with its last status.
-func (w *AgentWatch) Get(ctx context.Context) (*models.Agent, error) {
-	return w.agents.Get(ctx, models.DefaultAgentID)
+// chooseAgent gives the agent at a URL: the one that is known there; else the default
+// one, if no running backend has it as its own, as it may have moved; else a new one.
+func chooseAgent(serviceURL string, known []models.Agent, isFree bool) models.Agent {
+	agent := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, URL: serviceURL, ServiceURL: serviceURL, Status: models.AgentUnknown}
+	if same := agentAt(serviceURL, known); same != nil {
+		agent.ID = same.ID
+	} else if !isFree && slices.ContainsFunc(known, func(a models.Agent) bool { return a.ID == models.DefaultAgentID }) {
+		agent.ID = hashedID("url " + comparableURL(serviceURL))
+		agent.Name = serviceURL
+	}
+	return agent
 }
 
-// Run asks until ctx ends.
-func (w *AgentWatch) Run(ctx context.Context) {
+// agentAt gives the agent that an operator configured at a URL, nil if there is none.
+func agentAt(serviceURL string, agents []models.Agent) *models.Agent {
+	for i := range agents {
+		if a := &agents[i]; a.ServiceURL != "" && comparableURL(a.ServiceURL) == comparableURL(serviceURL) {
+			return a
+		}
+	}
+	return nil
+}
+
+// hashedID gives the ID of an agent that has none of its own.
+func hashedID(of string) string {
+	sum := sha256.Sum256([]byte(of))
+	return "agent-" + hex.EncodeToString(sum[:8])
+}
+
+// Get gives the agent with its last status.
+func (w *AgentWatch) Get(ctx context.Context) (*models.Agent, error) { return w.agents.Get(ctx, w.id) }
+
+// Run asks the agent until ctx ends, and has stops retried.
+func (w *AgentWatch) Run(ctx context.Context, stops StopRetrier) {
 	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
+	defer w.release(ctx)
 	last := models.AgentUnknown
 	for {
 		status := w.check(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if status.Status != last {
+		if status != nil && status.Status != last {
 			w.log.Info("agent is "+string(status.Status), "url", w.url, "error", status.LastError)
 			last = status.Status
 		}
-		if err := w.stops.RetryStops(ctx); err != nil && ctx.Err() == nil {
+		if err := stops.RetryStops(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("the agent could not be told of ended sessions", "error", err)
 		}
 		select {
@@ -88,9 +129,25 @@ func (w *AgentWatch) Run(ctx context.Context) {
 	}
 }
 
-// check asks once and keeps the outcome.
+func (w *AgentWatch) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseCall)
+	defer cancel()
+	if err := w.leases.Release(ctx, models.AgentLease(w.id), w.holder); err != nil {
+		w.log.Warn("the lease on the agent could not be released; it ends by itself", "error", err)
+	}
+}
+
+// check asks once and keeps the outcome, which it gives. It gives nil when another
+// backend does so.
 func (w *AgentWatch) check(ctx context.Context) *models.Agent {
-	agent := &models.Agent{ID: models.DefaultAgentID, Status: models.AgentUp}
+	taken, err := w.leases.Take(ctx, models.AgentLease(w.id), w.holder, w.leaseLasts())
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("the agent's status could not be kept", "error", err)
+	}
+	if err != nil || !taken {
+		return nil
+	}
+	agent := &models.Agent{ID: w.id, Status: models.AgentUp}
 	if _, err := w.health.Health(ctx); err != nil {
 		agent.Status, agent.LastError = models.AgentDown, err.Error()
 		if e, ok := errors.AsType[*models.Error](err); ok {
@@ -131,7 +188,8 @@ type AgentRegistry interface {
 	List(ctx context.Context, limit int) ([]models.Agent, error)
 }
 
-// HeartbeatListener is told of each heartbeat that was kept; *Ends is one.
+// HeartbeatListener is told of each heartbeat that was kept; *Ends and *Senders are
+// some.
 type HeartbeatListener interface {
 	Heard(ctx context.Context, agent *models.Agent) error
 }
@@ -139,49 +197,77 @@ type HeartbeatListener interface {
 // Agents knows the agents that say that they are there. It never calls the URL of
 // one: only the operator says whom the backend calls.
 type Agents struct {
-	agents     AgentRegistry
-	listener   HeartbeatListener
-	defaultURL string
-	clock      Clock
+	agents      AgentRegistry
+	listeners   []HeartbeatListener
+	silentAfter time.Duration
+	clock       Clock
 }
 
-// NewAgents gives the service; the agent at defaultURL is the default one.
-func NewAgents(agents AgentRegistry, listener HeartbeatListener, defaultURL string, clock Clock) *Agents {
-	return &Agents{agents, listener, comparableURL(defaultURL), clock}
+// NewAgents gives the service. An agent that was not heard of for silentAfter is down.
+func NewAgents(agents AgentRegistry, listeners []HeartbeatListener, silentAfter time.Duration, clock Clock) *Agents {
+	return &Agents{agents, listeners, silentAfter, clock}
 }
 
 // Heartbeat keeps what an agent says of itself, and gives the id that it has here.
-// The one whose URL is the default agent's is that; any other is known by its
-// name.
+// The one whose URL an operator configured is that; any other is known by its name. A
+// URL of the loopback is one of the machine that the heartbeat came from: agent.Address.
 func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, err error) {
 	if err := checkAgent(&agent); err != nil {
 		return "", err
 	}
-	agent.ID = models.DefaultAgentID
-	if comparableURL(agent.URL) != s.defaultURL {
-		sum := sha256.Sum256([]byte(agent.Name))
-		agent.ID = "agent-" + hex.EncodeToString(sum[:8])
+	known, err := s.agents.List(ctx, models.MaxAgents)
+	if err != nil {
+		return "", err
+	}
+	if same := agentAt(urlFrom(agent.URL, agent.Address), known); same != nil {
+		agent.ID = same.ID
+	} else {
+		agent.ID = hashedID(agent.Name)
 	}
 	now := s.clock.now()
 	agent.HeartbeatAt, agent.LastSeenAt, agent.Status = &now, &now, models.AgentUnknown
 	if err := s.agents.Heartbeat(ctx, &agent, models.MaxAgents); err != nil {
 		return "", err
 	}
-	return agent.ID, s.listener.Heard(ctx, &agent)
+	for _, listener := range s.listeners {
+		err = errors.Join(err, listener.Heard(ctx, &agent))
+	}
+	return agent.ID, err
 }
 
-// List gives all agents by name, each with its status as it is now: of the default
-// agent what the last health check said, of others what their silence says.
+// urlFrom gives a URL as the backend would call it that came from an address: the
+// loopback of another machine is that machine.
+func urlFrom(text, from string) string {
+	u, err := url.Parse(text)
+	address, addressErr := netip.ParseAddr(from)
+	if err != nil || addressErr != nil || address.IsLoopback() || !isLoopback(u.Hostname()) {
+		return text
+	}
+	u.Host = net.JoinHostPort(from, cmp.Or(u.Port(), impliedPorts[u.Scheme]))
+	return u.String()
+}
+
+// List gives all agents by name, each with its status as it is now: of those that an
+// operator configured what the last health check said, of others what their silence
+// says.
 func (s *Agents) List(ctx context.Context) ([]models.Agent, error) {
 	agents, err := s.agents.List(ctx, models.MaxAgents)
 	now := s.clock.now()
 	for i := range agents {
 		a := &agents[i]
-		if a.ID == models.DefaultAgentID || a.HeartbeatAt == nil {
+		heard, patience := a.HeartbeatAt, HeartbeatPatience
+		switch {
+		case a.ServiceURL == "":
+			a.Status, a.LastError = models.AgentUp, ""
+		case a.Status == models.AgentUp: // as long as there is a backend to ask it
+			heard, patience = a.LastSeenAt, s.silentAfter
+		default:
 			continue
 		}
-		a.Status, a.LastError = models.AgentUp, ""
-		if silent := now.Sub(*a.HeartbeatAt); silent > HeartbeatPatience {
+		if heard == nil {
+			continue
+		}
+		if silent := now.Sub(*heard); silent > patience {
 			a.Status, a.LastError = models.AgentDown, "it has not been heard of for "+silent.Round(time.Second).String()
 		}
 	}
@@ -235,10 +321,17 @@ func comparableURL(text string) string {
 		return text
 	}
 	host := strings.ToLower(u.Hostname())
-	if address, err := netip.ParseAddr(host); err == nil && address.Unmap().IsLoopback() {
+	if isLoopback(host) {
 		host = "localhost"
 	}
 	scheme := strings.ToLower(u.Scheme)
-	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[scheme])
-	return scheme + "://" + host + ":" + port + strings.TrimRight(u.Path, "/")
+	return scheme + "://" + host + ":" + cmp.Or(u.Port(), impliedPorts[scheme]) + strings.TrimRight(u.Path, "/")
+}
+
+var impliedPorts = map[string]string{"http": "80", "https": "443"} //nolint:gochecknoglobals // a constant
+
+// isLoopback reports whether a host is this machine's loopback.
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }

@@ -26,27 +26,21 @@ type ProcessRepository interface {
 	Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error
 }
 
-// ProcessLister asks an agent for what runs on its machine; *agentclient.Client
-// implements it.
-type ProcessLister interface {
-	Processes(ctx context.Context) ([]agentclient.Process, error)
-}
-
 // Processes gives the processes of sessions, and asks agents for those that run
 // when monitoring starts. It is safe for concurrent use.
 type Processes struct {
 	processes ProcessRepository
 	sessions  SessionFinder
-	agent     ProcessLister
+	agents    AgentCaller
 	clock     Clock
 	log       *slog.Logger
 	asked     chan models.Session // of which the agent is to be asked
 }
 
-// NewProcesses gives the service over its repositories and the default agent. Run
+// NewProcesses gives the service over its repositories and the agents. Run
 // must run for agents to be asked.
-func NewProcesses(processes ProcessRepository, sessions SessionFinder, agent ProcessLister, clock Clock, log *slog.Logger) *Processes {
-	return &Processes{processes, sessions, agent, clock, log, make(chan models.Session, maxAsked)}
+func NewProcesses(processes ProcessRepository, sessions SessionFinder, agents AgentCaller, clock Clock, log *slog.Logger) *Processes {
+	return &Processes{processes, sessions, agents, clock, log, make(chan models.Session, maxAsked)}
 }
 
 // Tree gives a session's processes.
@@ -229,7 +223,11 @@ func (s *Processes) Run(ctx context.Context) {
 func (s *Processes) ask(ctx context.Context, session *models.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	running, err := s.agent.Processes(ctx)
+	agent, err := s.agents.For(ctx, session.AgentID)
+	if err != nil {
+		return err
+	}
+	running, err := agent.Processes(ctx)
 	if err != nil {
 		return err
 	}

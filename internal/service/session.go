@@ -67,16 +67,16 @@ type StartListener interface {
 type Sessions struct {
 	sessions SessionRepository
 	files    FileStore
-	agent    Agent
+	agents   AgentCaller
 	started  StartListener
 	working  *Operations
 	clock    Clock
 	log      *slog.Logger
 }
 
-// NewSessions gives the service over its repositories and the default agent.
-func NewSessions(sessions SessionRepository, files FileStore, agent Agent, started StartListener, working *Operations, clock Clock, log *slog.Logger) *Sessions {
-	return &Sessions{sessions, files, agent, started, working, clock, log}
+// NewSessions gives the service over its repositories and the agents.
+func NewSessions(sessions SessionRepository, files FileStore, agents AgentCaller, started StartListener, working *Operations, clock Clock, log *slog.Logger) *Sessions {
+	return &Sessions{sessions, files, agents, started, working, clock, log}
 }
 
 // Create stores a file of at most maxBytes, makes a session for it and sends the
@@ -100,7 +100,7 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	if err != nil {
 		return nil, nil, err
 	}
-	agentID := models.DefaultAgentID
+	agentID := s.agents.Own()
 	session = &models.Session{
 		ID: id.String(), FileName: storedName(fileName), AgentID: &agentID,
 		FileSHA256: &file.SHA256, FileSizeBytes: file.SizeBytes,
@@ -131,8 +131,12 @@ func (s *Sessions) discard(upload *filestore.Upload) {
 // deliver sends the session's file to the agent and keeps the name that the
 // agent gives it.
 func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*models.Session, error) {
+	agent, err := s.agents.For(ctx, session.AgentID)
+	if err != nil {
+		return nil, err
+	}
 	sha := *session.FileSHA256
-	name, err := s.agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(ctx, sha) })
+	name, err := agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(ctx, sha) })
 	if err != nil {
 		return nil, err
 	}
@@ -144,10 +148,15 @@ func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*model
 
 // ListProcesses gives what runs on the machine of the session's agent.
 func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error) {
-	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
+	session, err := s.sessions.Get(ctx, sessionID)
+	if err != nil {
 		return nil, err
 	}
-	return s.agent.Processes(ctx)
+	agent, err := s.agents.For(ctx, session.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	return agent.Processes(ctx)
 }
 
 // Start makes the agent monitor for the session, in mode 2 the given processes.
@@ -181,14 +190,22 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	if what.Mode != models.ModePIDs {
 		what.PIDs = nil
 	}
+	agent, err := s.agents.For(ctx, session.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	own := s.agents.Own()
 	since := s.clock.now()
 	if _, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
 		session.StartingSince, session.StartedAfterSeq = &since, session.EventCount
+		if session.AgentID == nil { // it was imported
+			session.AgentID = &own
+		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	result, err := s.askToStart(ctx, begin, agentclient.StartRequest{
+	result, err := askToStart(ctx, agent, begin, agentclient.StartRequest{
 		SessionID: id, FileName: session.AgentFileName, Mode: int(what.Mode), Processes: what.PIDs, EntryPoint: what.EntryPoint, Arguments: what.Arguments,
 	})
 	if err != nil {
@@ -208,7 +225,7 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	case models.ErrorCode(err) == models.CodeConflict:
 		return nil, s.notStarted(ctx, id, since, err)
 	case err != nil:
-		return nil, errors.Join(err, s.agent.Stop(ctx, id)) // not half started: the agent stops again
+		return nil, errors.Join(err, agent.Stop(ctx, id)) // not half started: the agent stops again
 	}
 	s.started.Started(session)
 	return session, nil
@@ -275,13 +292,13 @@ func checkPIDs(pids []int64) error {
 }
 
 // askToStart sends the start in what is left of the time that a caller waits.
-func (s *Sessions) askToStart(ctx context.Context, begin time.Time, request agentclient.StartRequest) (agentclient.StartResult, error) {
+func askToStart(ctx context.Context, agent Agent, begin time.Time, request agentclient.StartRequest) (agentclient.StartResult, error) {
 	if left := answerWithin - time.Since(begin); left > 0 { // else the upload took long, and the client's own limit holds
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
 	}
-	return s.agent.Start(ctx, request)
+	return agent.Start(ctx, request)
 }
 
 // notStarted undoes the beginning of a start that failed. An agent that did not
@@ -326,7 +343,7 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	}
 	asking, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	warning = s.agent.Stop(asking, id)
+	warning = s.tellStop(asking, session)
 	started := session.MonitoringStarted
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
 		if !sameTime(session.MonitoringStarted, started) {
@@ -341,22 +358,38 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	return session, warning, err
 }
 
-// RetryStops tells the agent about sessions that ended while it was away, and
-// about those that were being started when a backend died: it may be monitoring
-// for them. One that it refuses to stop does not keep it from hearing of the others;
-// an agent that does not answer is left in peace until the next call.
+// tellStop tells the agent of a session that it ends.
+func (s *Sessions) tellStop(ctx context.Context, session *models.Session) error {
+	agent, err := s.agents.For(ctx, session.AgentID)
+	if err != nil {
+		return err
+	}
+	return agent.Stop(ctx, session.ID)
+}
+
+// RetryStops tells agents about sessions that ended while they were away, and about
+// those that were being started when a backend died: the agent may be monitoring for
+// them. One that it refuses to stop does not keep it from hearing of the others; an
+// agent that does not answer is left in peace until the next call.
 func (s *Sessions) RetryStops(ctx context.Context) error {
 	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-startGrace))
 	if err != nil {
 		return err
 	}
 	var failed []error
+	silent := map[string]bool{}
 	for i := range pending {
-		err := s.retryStop(ctx, pending[i].ID)
-		failed = append(failed, err)
-		if err != nil && !refused(err) {
-			break
+		session := &pending[i]
+		agentID := s.agents.Own()
+		if session.AgentID != nil {
+			agentID = *session.AgentID
 		}
+		if silent[agentID] {
+			continue
+		}
+		err := s.retryStop(ctx, session)
+		failed = append(failed, err)
+		silent[agentID] = err != nil && !refused(err)
 	}
 	return errors.Join(failed...)
 }
@@ -365,7 +398,8 @@ func (s *Sessions) RetryStops(ctx context.Context) error {
 // session, which may make it unnecessary; later it is tried again.
 const retryQueue = 100 * time.Millisecond
 
-func (s *Sessions) retryStop(ctx context.Context, id string) error {
+func (s *Sessions) retryStop(ctx context.Context, session *models.Session) error {
+	id := session.ID
 	end, err := s.working.begin(ctx, id, retryQueue)
 	if models.ErrorCode(err) == models.CodeConflict {
 		return nil
@@ -378,7 +412,7 @@ func (s *Sessions) retryStop(ctx context.Context, id string) error {
 	if err != nil || !pending {
 		return err
 	}
-	if err := s.agent.Stop(ctx, id); err != nil {
+	if err := s.tellStop(ctx, session); err != nil {
 		return err
 	}
 	err = s.sessions.SetStopped(ctx, id)

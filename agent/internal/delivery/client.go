@@ -61,6 +61,7 @@ type fault struct {
 // client speaks to one backend. It is safe for concurrent use.
 type client struct {
 	base, key string
+	agent     string // its name, "" for none
 	http      *http.Client
 	own       bool
 
@@ -69,12 +70,12 @@ type client struct {
 	plainUntil  time.Time // it does not read zstd, as far as is known
 }
 
-func newClient(base, key string, use *http.Client) (*client, error) {
+func newClient(base, key, agent string, use *http.Client) (*client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the backend's URL must be like http://127.0.0.1:3003, not %q", base)
 	}
-	c := &client{base: strings.TrimRight(base, "/"), key: key}
+	c := &client{base: strings.TrimRight(base, "/"), key: key, agent: agent}
 	if use == nil {
 		c.own = true
 		use = &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
@@ -159,6 +160,9 @@ func (c *client) post(ctx context.Context, path, key, session, contentType, enco
 	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("User-Agent", "os-pulse-agent")
 	request.Header.Set("Idempotency-Key", key)
+	if c.agent != "" {
+		request.Header.Set("X-OSPulse-Agent", c.agent)
+	}
 	if encoding != "" {
 		request.Header.Set("Content-Encoding", encoding)
 	}

@@ -62,6 +62,7 @@ const (
 type Options struct {
 	Backend       string        // base URL
 	Key           string        // sent as Authorization: Bearer, unless empty
+	Agent         string        // this agent's name in its heartbeats, sent as X-OSPulse-Agent, unless empty
 	Dir           string        // of the spool; this agent's own
 	SpoolMaxBytes int64         // of the files in Dir; 0: nothing is kept there
 	QueueMaxBytes int64         // of events in memory, as NDJSON; 0: DefaultQueueMaxBytes
@@ -133,7 +134,7 @@ func New(o Options) (*Delivery, error) {
 	if o.Dir == "" || o.SpoolMaxBytes < 0 || o.QueueMaxBytes < 0 || o.FlushTimeout < 0 {
 		return nil, errors.New("delivery needs a folder for its spool, and limits that are not negative")
 	}
-	client, err := newClient(o.Backend, o.Key, o.Client)
+	client, err := newClient(o.Backend, o.Key, o.Agent, o.Client)
 	if err != nil {
 		return nil, err
 	}

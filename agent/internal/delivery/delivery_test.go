@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("%+v", status)
 	}
 	for _, q := range s.asked() {
-		if q.auth != "Bearer secret" || q.path != "/api/events/batch" || q.encoding != "zstd" {
+		if q.auth != "Bearer secret" || q.agent != "vm7" || q.path != "/api/events/batch" || q.encoding != "zstd" {
 			t.Fatalf("a request was %+v", q)
 		}
 	}

@@ -55,10 +55,10 @@ type answered struct {
 }
 
 type request struct {
-	path, key, session, auth, encoding string
-	n                                  int // of the request, from 0
-	again                              int // how often the key came before
-	bytes, events                      int
+	path, key, session, auth, agent, encoding string
+	n                                         int // of the request, from 0
+	again                                     int // how often the key came before
+	bytes, events                             int
 }
 
 type report struct {
@@ -76,7 +76,7 @@ func newSink(t *testing.T) *sink {
 }
 
 func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
-	q := request{path: r.URL.Path, key: r.Header.Get("Idempotency-Key"), session: r.URL.Query().Get("sessionId"), auth: r.Header.Get("Authorization"), encoding: r.Header.Get("Content-Encoding")}
+	q := request{path: r.URL.Path, key: r.Header.Get("Idempotency-Key"), session: r.URL.Query().Get("sessionId"), auth: r.Header.Get("Authorization"), agent: r.Header.Get("X-OSPulse-Agent"), encoding: r.Header.Get("Content-Encoding")}
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -289,7 +289,7 @@ func numbered(n int) *event.Event {
 }
 
 func options(t *testing.T, url string) Options {
-	return Options{Backend: url, Key: "secret", Dir: t.TempDir(), SpoolMaxBytes: 64 << 20, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	return Options{Backend: url, Key: "secret", Agent: "vm7", Dir: t.TempDir(), SpoolMaxBytes: 64 << 20, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
 }
 
 // testLog keeps a log for a test that fails.
