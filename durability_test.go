@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -76,13 +78,58 @@ func (b *backend) postEvent(status int) {
 // The embedded database syncs; only its folder can make it weak.
 func TestDurabilityOfSQLite(t *testing.T) {
 	t.Parallel()
-	want := "disk"
-	if why := durable.Weakness(t.TempDir()); why != "" { // /tmp is in memory on some machines
-		want = "weak: the data folder " + why
+	dirs := map[string]string{"temporary folder": t.TempDir()}
+	if dir, err := os.MkdirTemp("/dev/shm", "ospulse-test-"); err == nil { // in memory, where it exists
+		t.Cleanup(func() {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		dirs["shared memory"] = dir
 	}
-	b := startBackend(t, map[string]string{"DATABASE_ALLOW_WEAK": ""})
-	b.postEvent(http.StatusOK)
-	wantDurability(t, b, want, want)
+	for name, dir := range dirs {
+		t.Run(name, func(t *testing.T) {
+			want, check := "disk", "ok"
+			if why := durable.Weakness(dir); why != "" { // of both on some machines
+				want = "weak: the data folder " + why
+				check = want
+			}
+			b := startBackend(t, map[string]string{"DATABASE_ALLOW_WEAK": "", "DATA_DIR": filepath.Join(dir, "data")})
+			b.postEvent(http.StatusOK)
+			wantDurability(t, b, want, want)
+			var ready struct{ Checks map[string]string }
+			if b.decode(b.send("GET", "/readyz", ""), http.StatusOK, &ready); ready.Checks["durability"] != check {
+				t.Errorf("/readyz says %v", ready.Checks)
+			}
+			b.stop()
+		})
+	}
+}
+
+// PostgreSQL syncs, but a spool in memory does not.
+func TestDurabilityOfASpoolInMemory(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/dev/shm", "ospulse-test-")
+	if err != nil { // this machine has none
+		dir = t.TempDir()
+	}
+	_, url := startDurablePostgres(t, nil)
+	check := "ok"
+	if why := durable.Weakness(dir); why != "" {
+		check = "weak: the spool " + why
+	}
+	b := startBackend(t, map[string]string{"DATABASE_ALLOW_WEAK": "", "DATABASE_URL": url, "DATA_DIR": dir})
+	t.Cleanup(func() {
+		b.stop()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	wantDurability(t, b, "disk", "disk")
+	var ready struct{ Checks map[string]string }
+	if b.decode(b.send("GET", "/readyz", ""), http.StatusOK, &ready); ready.Checks["durability"] != check {
+		t.Errorf("/readyz says %v, want %s", ready.Checks, check)
+	}
 }
 
 // A server that does not sync is refused; allowed, the sessions say so forever.

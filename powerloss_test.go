@@ -218,7 +218,7 @@ func (w *writers) run(url string, round int, stop func() bool) {
 				case n%4 == 3:
 					status = w.send(client, url+"/api/events/batch", "ack-b-"+name, `[{"event_type":"x","source":"`+name+`"},{"event_type":"x","source":"`+name+`+"}]`, "application/json")
 				default: // of some pages
-					status = w.send(client, url+"/api/events", "ack-e-"+name, `{"event_type":"x","source":"`+name+`","data":"`+strings.Repeat(name, 3000)+`"}`, "application/json")
+					status = w.send(client, url+"/api/events", "ack-e-"+name, `{"event_type":"x","source":"`+name+`","data":"`+strings.Repeat(name, 1000)+`"}`, "application/json")
 				}
 				switch status {
 				case http.StatusOK, http.StatusAccepted:
@@ -376,7 +376,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 
 // cutsOrFaults is how many there are of them: some in the suite, 1000 in `make
 // torture`.
-func cutsOrFaults(t *testing.T) int { return rounds(t, 1) * max(50*min(rounds(t, 0), 1), 30) }
+func cutsOrFaults(t *testing.T) int { return max(50*rounds(t, 0), 30) }
 
 // fails reports whether a test fails.
 func fails(t *testing.T, test func(t testing.TB)) bool {

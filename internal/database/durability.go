@@ -32,10 +32,14 @@ func (d *durability) set(seen models.Durability) { d.seen.Store(seen) }
 // CheckDurability.
 func (db *DB) Durability() models.Durability { return db.dialect.durability() }
 
-// CheckDurability reads again what a commit survives. It returns an error if the
-// database cannot tell, or if it is weak and that is not allowed.
+// CheckDurability reads again what a commit survives; of a database that does not
+// answer it returns what was last seen. The error says that the database is weak,
+// and that this is not allowed.
 func (db *DB) CheckDurability(ctx context.Context) (models.Durability, error) {
 	err := db.dialect.checkDurability(ctx, db.ingest)
+	if !errors.Is(err, errWeak) {
+		err = nil
+	}
 	return db.Durability(), err
 }
 
@@ -53,12 +57,11 @@ func (db *DB) WatchDurability(ctx context.Context, log *slog.Logger) {
 			return
 		}
 		checking, cancel := context.WithTimeout(ctx, durabilityInterval/2)
-		now, err := db.CheckDurability(checking)
+		now, _ := db.CheckDurability(checking) // the log tells of a weak database, allowed or not
 		cancel()
-		if err != nil && !errors.Is(err, errWeak) || now == last { // a database that is away says nothing new
-			continue
+		if now != last {
+			logDurability(log, now)
 		}
-		logDurability(log, now)
 		last = now
 	}
 }

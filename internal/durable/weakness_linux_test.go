@@ -1,0 +1,40 @@
+package durable_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"ospulse/internal/durable"
+)
+
+// Weakness agrees with what this machine has mounted.
+func TestWeakness(t *testing.T) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{} // a later mount at a place hides the one before
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		switch dir := fields[1]; fields[2] {
+		case "tmpfs":
+			want[dir] = "is in memory (tmpfs)"
+		case "ext4", "xfs", "btrfs", "overlay":
+			want[dir] = ""
+		default:
+			delete(want, dir)
+		}
+	}
+	for dir, why := range want {
+		if _, err := os.Stat(dir); err != nil { // this user cannot look at it
+			continue
+		}
+		if got := durable.Weakness(dir); got != why {
+			t.Errorf("%s: got %q, want %q", dir, got, why)
+		}
+	}
+	if got := durable.Weakness("/not/there"); got != "" {
+		t.Errorf("a folder that is not there: %q", got)
+	}
+}
