@@ -23,7 +23,7 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build web web-dev web-types test test-go test-web torture bench bench-agent bench-web screenshots lint fmt fuzz clean
+.PHONY: help run build web web-dev web-types test test-go test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -60,9 +60,12 @@ test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	scripts/install-deps.sh
 	cd web && status=0; for kind in check test e2e; do npm run $$kind || status=1; done; exit $$status
 
+model: ## Check the model of the delivery in every order of its steps (docs/model)
+	docs/model/check.sh
+
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
 	scripts/install-deps.sh
-	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -parallel 4 -count 1 -v -run TestTorture ./test/judge
+	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -count 1 -v -run TestTorture ./test/judge
 	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' .
 
 bench: ## Measure the backend beside this machine's limits

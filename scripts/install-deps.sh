@@ -3,7 +3,7 @@
 # detector, a PostgreSQL server that the tests start themselves, make and git; for
 # the dashboard Node.js with npm, and Chromium; on Linux, for the agent, bubblewrap,
 # and the programs whose doings the tests compare with what strace says of them; in
-# CI also what compiles the eBPF programs.
+# CI also what compiles the eBPF programs and checks the model of the delivery.
 #
 # On Debian and Ubuntu it installs Debian packages, as root or by a sudo that
 # asks no password. Elsewhere, or without those rights, it says what to install.
@@ -64,6 +64,7 @@ missing() {
 		if [ -n "${CI:-}" ]; then
 			has clang || echo clang
 			has llvm-strip || echo llvm
+			has spin || echo spin
 			[ -e /usr/include/bpf/bpf_helpers.h ] || echo libbpf-dev
 		fi
 	fi

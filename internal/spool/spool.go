@@ -169,35 +169,53 @@ func (s *Spool) write(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// takeOver moves what another spool has to the end of this one. What is in both when
-// the program ends in between counts once: the mark of a group and the token of what
-// is set aside tell.
+// takeOver moves what another spool has to the end of this one. The groups come in
+// one transaction and are dropped from the other file afterwards: a crash leaves all
+// of them in one file or in both, and never some of a writer's here and some there.
+// Two programs that then drain the files side by side store each group once, as the
+// mark tells; of a divided writer, the mark of the later groups would hide the earlier
+// ones. What is set aside counts once by its token.
 func (s *Spool) takeOver(ctx context.Context, other *Spool) error {
 	if err := s.takeOverSetAside(ctx, other); err != nil {
 		return err
 	}
-	for {
+	var lastID int64
+	events, size := other.Backlog()
+	if err := s.write(ctx, func(tx *sql.Tx) (err error) {
+		lastID, err = copyGroups(ctx, tx, other.db)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.events += events
+	s.size += size
+	s.mu.Unlock()
+	return other.Drop(ctx, lastID)
+}
+
+// copyGroups adds the groups of another file, and returns the ID of the last one
+// there.
+func copyGroups(ctx context.Context, to *sql.Tx, from *sql.DB) (lastID int64, err error) {
+	rows, err := from.QueryContext(ctx, "SELECT id, writer, first, batches, events, body FROM groups ORDER BY id")
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
 		var (
-			id              int64
 			mark            models.Mark
 			batches, events int
 			body            []byte
 		)
-		err := other.db.QueryRowContext(ctx, "SELECT id, writer, first, batches, events, body FROM groups ORDER BY id LIMIT 1").
-			Scan(&id, &mark.Writer, &mark.First, &batches, &events, &body)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
+		if err := rows.Scan(&lastID, &mark.Writer, &mark.First, &batches, &events, &body); err != nil {
+			return 0, err
 		}
-		if err != nil {
-			return err
-		}
-		if err := s.add(ctx, mark, batches, events, body); err != nil {
-			return err
-		}
-		if err := other.Drop(ctx, id); err != nil {
-			return err
+		if _, err := to.ExecContext(ctx, insertGroup, mark.Writer, mark.First, batches, events, body); err != nil {
+			return 0, err
 		}
 	}
+	return lastID, rows.Err()
 }
 
 // Close gives the file back; what is in it stays.
@@ -242,10 +260,12 @@ func (s *Spool) Append(ctx context.Context, group models.Group) error {
 	return nil
 }
 
+const insertGroup = "INSERT INTO groups (writer, first, batches, events, body) VALUES (?, ?, ?, ?, ?)"
+
 func (s *Spool) add(ctx context.Context, mark models.Mark, batches, events int, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.db.ExecContext(ctx, "INSERT INTO groups (writer, first, batches, events, body) VALUES (?, ?, ?, ?, ?)", mark.Writer, mark.First, batches, events, body)
+	_, err := s.db.ExecContext(ctx, insertGroup, mark.Writer, mark.First, batches, events, body)
 	if err == nil {
 		s.events += events
 		s.size += int64(len(body))

@@ -413,6 +413,56 @@ func TestSpoolsShareAFolder(t *testing.T) {
 	wantDrained(t, second, 10, "second1:b")
 }
 
+// A program that ends while it takes a spool over leaves all groups of a writer
+// together: if two programs drained some each, the mark of the later ones would hide
+// the earlier ones.
+func TestTakingOverThatIsCutDividesNoWriter(t *testing.T) {
+	for name, tt := range map[string]struct {
+		file, trigger string
+		want          [2][]string // in each file
+	}{
+		"in the middle":  {"1.db", "BEFORE INSERT ON groups WHEN NEW.first = 2", [2][]string{{}, {"w1:a,b,c"}}},
+		"before it ends": {"2.db", "BEFORE DELETE ON groups", [2][]string{{"w1:a,b,c"}, {"w1:a,b,c"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			first, second := open(t, dir, plenty), open(t, dir, plenty)
+			for i, name := range []string{"a", "b", "c"} {
+				add(t, second, group("w", int64(i+1), 1, name))
+			}
+			closeSpool(t, first)
+			closeSpool(t, second)
+			change := func(statement string) {
+				t.Helper()
+				db := file(t, filepath.Join(dir, tt.file))
+				if _, err := db.ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			change("CREATE TRIGGER cut " + tt.trigger + " BEGIN SELECT RAISE(ABORT, 'cut'); END")
+			if s, err := spool.Open(t.Context(), dir, plenty); err == nil {
+				closeSpool(t, s)
+				t.Fatal("nothing was cut")
+			}
+			change("DROP TRIGGER cut")
+			for n, want := range tt.want {
+				alone := t.TempDir()
+				content, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.db", n+1)))
+				if err == nil {
+					err = os.WriteFile(filepath.Join(alone, "1.db"), content, 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantDrained(t, open(t, alone, plenty), 10, want...)
+			}
+		})
+	}
+}
+
 // More may be left over than one spool takes: all of it was acknowledged.
 func TestTakingOverHasNoLimit(t *testing.T) {
 	dir := t.TempDir()
