@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,7 +94,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
 	db := &DB{dialect: d}
-	pool, ingest := postgresPool(config, o.PoolSize), postgresPool(config, ingestConnections)
+	pool, ingest := postgresPool(config, o.PoolSize), postgresPool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
 	err = func() (err error) {
 		if err := waitForPostgres(ctx, pool, o); err != nil {
 			return err
@@ -117,11 +118,43 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
-func postgresPool(config *pgx.ConnConfig, size int) *sql.DB {
-	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
+// lockTimeout ends a transaction of ingest that waits for another one, of which the
+// program has given up waiting long before.
+const lockTimeout = 10 * time.Second
+
+// uncancelled is the configuration of connections on which refuseCancel holds.
+func uncancelled(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	config.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	return config
+}
+
+// refuseCancel keeps pgx from cancelling, in the server, what a closed connection
+// was doing. A COMMIT that waits for a synchronous standby must not be cancelled:
+// the server would make the transaction visible although only this server has it,
+// and after a failover the seqs that a reader saw would belong to other events.
+func refuseCancel(_ context.Context, config *pgx.ConnConfig) error {
+	var connected atomic.Bool
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if connected.Load() { // pgx dials again only to cancel
+			return nil, errors.New("commits are not cancelled")
+		}
+		return dial(ctx, network, address)
+	}
+	config.AfterConnect = func(context.Context, *pgconn.PgConn) error {
+		connected.Store(true)
+		return nil
+	}
+	return nil
+}
+
+func postgresPool(config *pgx.ConnConfig, size int, options ...stdlib.OptionOpenDB) *sql.DB {
+	options = append(options, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
 		c.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}))
+	pool := stdlib.OpenDB(*config, options...)
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size) // a new connection costs more than most queries
 	pool.SetConnMaxIdleTime(5 * time.Minute)

@@ -150,14 +150,19 @@ func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Grou
 }
 
 // LastStored gives the number of the last batch of a writer that was stored, 0
-// when there is none.
-func (r *Events) LastStored(ctx context.Context, writer string) (int64, error) {
-	var numbers []int64
-	err := r.db.ReadForIngest(ctx).Model(&models.WriterMark{}).Where("writer = ?", writer).Pluck("number", &numbers).Error
-	if err != nil || len(numbers) == 0 {
-		return 0, translate(r.db, err, "the mark")
-	}
-	return numbers[0], nil
+// when there is none. What it tells of is as durable as what Append has stored: it
+// commits as well, which waits for a synchronous standby to have all that came
+// before. A commit that was cut off by a crash of the server may be there without.
+func (r *Events) LastStored(ctx context.Context, writer string) (number int64, err error) {
+	err = r.db.Bulk(ctx, func(tx database.Bulk) error {
+		return tx.Run(ctx, database.Statement{
+			Text: "UPDATE writer_marks SET updated_at = ? WHERE writer = ? RETURNING number",
+			Args: []any{time.Now().UTC().Truncate(time.Microsecond), writer},
+			Dest: []any{&number},
+			Row:  func() {},
+		})
+	})
+	return number, translate(r.db, err, "the mark")
 }
 
 // keysAtOnce is how many keys one transaction deletes: events that come in wait for

@@ -76,7 +76,8 @@ func faults(s setup) []fault {
 			fault{name: "database: EIO from fsync", inject: failDatabaseSync})
 	}
 	if s.standby {
-		all = append(all, fault{name: "failover, synchronous", inject: failover, needsStandby: true}, fault{name: "standby away", inject: standbyAway, needsStandby: true})
+		all = append(all, fault{name: "failover, synchronous", inject: failover, needsStandby: true}, fault{name: "standby away", inject: standbyAway, needsStandby: true},
+			fault{name: "standby away, then failover", inject: failoverToLate, needsStandby: true})
 	}
 	return all
 }
@@ -482,6 +483,24 @@ func failoverAsync(w *world, r *rand.Rand) error {
 		s.mu.Lock()
 		s.history.MayLose = durability != "replicated"
 		s.mu.Unlock()
+	}
+	return failover(w, r)
+}
+
+// failoverToLate fails over to a standby that was away for a while: nothing may have
+// been acknowledged, or seen, that only the primary had.
+func failoverToLate(w *world, r *rand.Rand) error {
+	ctx := context.Background()
+	standby := w.pg.servers[1-w.pg.primary]
+	if err := standby.Stop(pgtest.Immediate); err != nil {
+		return err
+	}
+	hold(r, 2*time.Second, 7*time.Second)
+	if err := w.pg.serving().Stop(pgtest.Immediate); err != nil {
+		return err
+	}
+	if err := standby.Restart(ctx); err != nil {
+		return err
 	}
 	return failover(w, r)
 }

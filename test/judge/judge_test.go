@@ -33,11 +33,16 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // TestTorture injects faults into each set-up while clients use it, and checks what
 // they saw. By default it injects every kind of fault once, and on several backends
 // half of those that have nothing to do with that. `make torture` sets
-// TORTURE_FAULTS, the number of faults in all. TORTURE_SEED repeats a run, and with
-// TORTURE_SETUP and TORTURE_ROUND one round of it, as far as timing allows.
+// TORTURE_FAULTS, the number of faults in all; TORTURE_MINUTES ends it sooner.
+// TORTURE_SEED repeats a run, and with TORTURE_SETUP and TORTURE_ROUND one round of
+// it, as far as timing allows.
 func TestTorture(t *testing.T) {
 	seed := number(t, "TORTURE_SEED", uint64(time.Now().UnixNano()))
 	total := int(number(t, "TORTURE_FAULTS", 0))
+	var end time.Time // none
+	if minutes := number(t, "TORTURE_MINUTES", 0); minutes > 0 {
+		end = time.Now().Add(time.Duration(minutes) * time.Minute)
+	}
 	var report report
 	t.Run("setups", func(t *testing.T) {
 		for _, s := range setups() {
@@ -64,7 +69,7 @@ func TestTorture(t *testing.T) {
 					rounds = first + 1
 				}
 				w := startWorld(t, s, seed)
-				for n := first; n < rounds; n++ {
+				for n := first; n < rounds && (end.IsZero() || time.Now().Before(end)); n++ {
 					r := w.round(n, kinds[n%len(kinds)])
 					report.add(s.name, &r)
 					if broken := slices.DeleteFunc(r.violations, func(v Violation) bool { return v.Rule == Announced }); len(broken) > 0 {
@@ -83,11 +88,11 @@ func (s setup) share() int {
 	case s.standby && !s.sync:
 		return 2
 	case s.standby:
-		return 33
+		return 20
 	case s.postgres:
-		return 35
+		return 40
 	}
-	return 30
+	return 38
 }
 
 // row is the report of one kind of fault in one set-up.
