@@ -232,7 +232,7 @@ func (w *world) mendDatabase() error {
 		}
 		cancel()
 		if err != nil {
-			if err := s.Restart(context.Background()); err != nil {
+			if err := errors.Join(s.Stop(pgtest.Immediate), s.Restart(context.Background())); err != nil {
 				return err
 			}
 		}

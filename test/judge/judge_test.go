@@ -73,7 +73,7 @@ func TestTorture(t *testing.T) {
 					r := w.round(n, kinds[n%len(kinds)])
 					report.add(s.name, &r)
 					if broken := slices.DeleteFunc(r.violations, func(v Violation) bool { return v.Rule == Announced }); len(broken) > 0 {
-						t.Errorf("%s, round %d (TORTURE_SEED=%d TORTURE_SETUP=%q TORTURE_ROUND=%d):\n%s", r.fault, n, seed, s.name, n, summary(broken))
+						t.Errorf("%s, round %d (TORTURE_SEED=%d TORTURE_FAULTS=%d TORTURE_SETUP=%s TORTURE_ROUND=%d):\n%s", r.fault, n, seed, total, s.name, n, summary(broken))
 					}
 				}
 			})

@@ -294,19 +294,19 @@ func (w *world) round(number int, f fault) result {
 	for _, s := range sessions {
 		s.began, s.acks = began, acks
 		s.history.Session = s.id
+		own := func() *rand.Rand { return rand.New(rand.NewPCG(seed, r.Uint64())) }
 		for i := range 3 {
-			own := rand.New(rand.NewPCG(seed, r.Uint64()))
-			writers.Go(func() { s.writer(writing, giveUp, own, fmt.Sprint("w", i), i > 0) })
+			writer := own()
+			writers.Go(func() { s.writer(writing, giveUp, writer, fmt.Sprint("w", i), i > 0) })
 		}
-		own := rand.New(rand.NewPCG(seed, r.Uint64()))
-		readers.Go(func() { s.reader(reading, own) })
+		reader, streamer := own(), own()
+		readers.Go(func() { s.reader(reading, reader) })
 		for range 2 {
-			own := rand.New(rand.NewPCG(seed, r.Uint64()))
-			readers.Go(func() { s.poller(reading, own) })
+			poller := own()
+			readers.Go(func() { s.poller(reading, poller) })
 		}
-		own = rand.New(rand.NewPCG(seed, r.Uint64()))
 		streamers.Go(func() {
-			if last := s.streamer(streaming, own); last != s.length.Load() && !s.mayLose() {
+			if last := s.streamer(streaming, streamer); last != s.length.Load() && !s.mayLose() {
 				s.fault("the stream came to %d of %d", last, s.length.Load())
 			}
 		})
