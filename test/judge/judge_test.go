@@ -68,19 +68,28 @@ func TestTorture(t *testing.T) {
 				if os.Getenv("TORTURE_ROUND") != "" {
 					rounds = first + 1
 				}
-				w := startWorld(t, s, seed)
-				for n := first; n < rounds && (end.IsZero() || time.Now().Before(end)); n++ {
-					r := w.round(n, kinds[n%len(kinds)])
-					report.add(s.name, &r)
-					if broken := slices.DeleteFunc(r.violations, func(v Violation) bool { return v.Rule == Announced }); len(broken) > 0 {
-						t.Errorf("%s, round %d (TORTURE_SEED=%d TORTURE_FAULTS=%d TORTURE_SETUP=%s TORTURE_ROUND=%d):\n%s", r.fault, n, seed, total, s.name, n, summary(broken))
-					}
+				over := func(n int) bool { return n >= rounds || !end.IsZero() && time.Now().After(end) }
+				for n := first; !over(n); n += roundsOfWorld {
+					t.Run(fmt.Sprint("from ", n), func(t *testing.T) {
+						w := startWorld(t, s, seed)
+						for i := n; i < n+roundsOfWorld && !over(i); i++ {
+							r := w.round(i, kinds[i%len(kinds)])
+							report.add(s.name, &r)
+							if broken := slices.DeleteFunc(r.violations, func(v Violation) bool { return v.Rule == Announced }); len(broken) > 0 {
+								t.Errorf("%s, round %d (TORTURE_SEED=%d TORTURE_FAULTS=%d TORTURE_SETUP=%s TORTURE_ROUND=%d):\n%s", r.fault, i, seed, total, s.name, i, summary(broken))
+							}
+						}
+					})
 				}
 			})
 		}
 	})
 	t.Logf("TORTURE_SEED=%d\n%s", seed, report.String())
 }
+
+// roundsOfWorld is after how many rounds a set-up begins anew: what the rounds leave
+// behind would fill its small disks.
+const roundsOfWorld = 50
 
 // share is the part of all faults, in percent, that a set-up gets.
 func (s setup) share() int {
