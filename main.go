@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -20,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	physical "github.com/pbnjay/memory"
+
 	"ospulse/internal/agentclient"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
@@ -28,6 +31,7 @@ import (
 	"ospulse/internal/ingest"
 	"ospulse/internal/live"
 	"ospulse/internal/logging"
+	"ospulse/internal/memory"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
@@ -50,7 +54,7 @@ http://127.0.0.1:3003 and keeps everything in the folder data.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	tuneMemory()
+	tuneMemory(planMemory(os.Getenv))
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "ospulse-backend:", err)
 		stop()
@@ -58,15 +62,27 @@ func main() {
 	}
 }
 
+// planMemory divides the memory that this program may use.
+func planMemory(getenv func(string) string) memory.Budget {
+	goMemLimit := int64(0)
+	if getenv("GOMEMLIMIT") != "" {
+		goMemLimit = debug.SetMemoryLimit(-1) // as the runtime read it
+	}
+	if goMemLimit == math.MaxInt64 { // off
+		goMemLimit = 0
+	}
+	return memory.Divide(memory.Detect(os.DirFS("/"), goMemLimit, int64(min(physical.TotalMemory(), math.MaxInt64))))
+}
+
 // tuneMemory trades memory for time: events come and go, little stays, so the
-// collector may run less often than it would by itself, as long as the heap is
-// small. GOGC and GOMEMLIMIT win.
-func tuneMemory() {
+// collector may run less often than it would by itself, as long as there is memory.
+// GOGC and GOMEMLIMIT win.
+func tuneMemory(budget memory.Budget) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(112 << 20)
+		debug.SetMemoryLimit(budget.Heap())
 	}
 }
 
@@ -104,6 +120,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	log := newLogger(cfg, stdout)
 	log.Info("starting", "version", buildVersion(), "config", cfg)
+	budget := planMemory(getenv)
+	log.Info("memory", "limit_mb", budget.Limit.Bytes>>20, "source", budget.Limit.Source, "planned_mb", budget.Total>>20)
 	if cfg.Insecure {
 		log.Warn("OSPULSE_INSECURE is set: anyone who can reach this backend can upload files, start samples and read events")
 	}
@@ -126,7 +144,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	defer spooled.Close()
 	db, err := database.Open(ctx, database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
-		Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
+		CacheBytes: budget.Caches, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
 	})
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
@@ -134,7 +152,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	requests := logging.NewDelayedWriter(stdout)
 	defer requests.Flush()
 	tuneProcessors(db.Dialect())
-	err = serve(ctx, cfg, log, newLogger(cfg, requests), listener, files, spooled, db)
+	err = serve(ctx, cfg, budget, log, newLogger(cfg, requests), listener, files, spooled, db)
 	if closeErr := db.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
 	}
@@ -164,7 +182,7 @@ func mayOwnFiles(cfg config.Config) bool {
 }
 
 // serve wires the layers together and serves until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
+func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -192,25 +210,28 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	}
 	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
 	var (
-		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders()})
+		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders(), RingBytes: budget.Rings})
 		announced      = service.Announced(sessions, hub)
 		operations     = service.NewOperations(leases, log)
 		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
 		senders        = service.NewSenders(agents, agentID, log)
 		eventService   = service.NewEvents(events, segments, sessions, time.Now)
-		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(), meter, ingest.Publishers{hub, ends}, log)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(budget.Queue), meter, ingest.Publishers{hub, ends}, log)
 		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
 		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
+		rollups        = service.NewRollups(events, sessions, budget.Rollups)
+		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
 	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
 	imports, err := service.NewImports(transfers, sessions, files, hub, cfg.ImportDir(), service.ImportLimits{
 		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
+		AtOnce: int(budget.Imports / (4 * cfg.MaxBodyBytes())), // a line, and the events of a page, which may be one of that size
 	}, time.Now, log)
 	if err != nil {
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
@@ -218,15 +239,26 @@ func serve(ctx context.Context, cfg config.Config, log, requestLog *slog.Logger,
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Senders: senders,
 		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
-		Rollups: service.NewRollups(events, sessions), Live: hub, Imports: imports,
+		Rollups: rollups, Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
+		Memory: func() handlers.Memory {
+			_, queued := queue.Depth()
+			return handlers.Memory{LimitBytes: budget.Limit.Bytes, Source: budget.Limit.Source, PlannedBytes: budget.Total, Parts: map[string]handlers.MemoryPart{
+				"queue":   {LimitBytes: budget.Queue, UsedBytes: &queued},
+				"rings":   {LimitBytes: budget.Rings, UsedBytes: new(hub.RingBytes())},
+				"rollups": {LimitBytes: budget.Rollups, UsedBytes: new(rollups.Bytes())},
+				"bodies":  {LimitBytes: bodies.Limit(), UsedBytes: new(bodies.Used())},
+				"imports": {LimitBytes: budget.Imports},
+				"caches":  {LimitBytes: budget.Caches},
+			}}
+		},
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: buildVersion(),
 	}, handlers.Options{
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
-		MaxBodyBytes: cfg.MaxBodyBytes(), MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
+		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
 		Refusals:  meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
 	})

@@ -21,10 +21,11 @@ import (
 
 // Options says which database to open.
 type Options struct {
-	URL      string        // postgres:// or postgresql://; empty for SQLite
-	Path     string        // the SQLite file; its folder must exist
-	PoolSize int           // connections besides those of ingest: all others of PostgreSQL, the readers of SQLite
-	Wait     time.Duration // how long to retry a PostgreSQL that cannot be reached
+	URL        string        // postgres:// or postgresql://; empty for SQLite
+	Path       string        // the SQLite file; its folder must exist
+	PoolSize   int           // connections besides those of ingest: all others of PostgreSQL, the readers of SQLite
+	CacheBytes int64         // that SQLite may take for all connections; 0 is 8 MB for each
+	Wait       time.Duration // how long to retry a PostgreSQL that cannot be reached
 	// Sync is PostgreSQL's synchronous_commit for every transaction that writes: local,
 	// remote_write, on or remote_apply; "" is on. SQLite always syncs.
 	Sync string

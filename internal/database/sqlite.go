@@ -51,10 +51,15 @@ func (*sqliteDialect) unavailable(err error) bool {
 func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	dialect := &sqliteDialect{}
 	db := &DB{dialect: dialect, turn: make(chan struct{}, 1)}
+	readers := max(o.PoolSize, runtime.NumCPU())
+	cacheKiB := int64(maxCacheKiB)
+	if o.CacheBytes > 0 {
+		cacheKiB = min(max(o.CacheBytes>>10/int64(readers+1), minCacheKiB), maxCacheKiB)
+	}
 	// The writer opens first: it creates the file and turns it to WAL. Its
 	// transactions take the write lock when they begin, so that none fails when
 	// it first writes because another process was faster.
-	write, err := openSQLitePool(ctx, o.Path, 1, url.Values{"_txlock": {"immediate"}}, openPool)
+	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, url.Values{"_txlock": {"immediate"}}, openPool)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +73,7 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
 	}
 	dialect.commits = sqliteDurability(weakness)
-	if db.read, err = openSQLitePool(ctx, o.Path, max(o.PoolSize, runtime.NumCPU()), url.Values{"_query_only": {"true"}}, openInterruptiblePool); err != nil {
+	if db.read, err = openSQLitePool(ctx, o.Path, readers, cacheKiB, url.Values{"_query_only": {"true"}}, openInterruptiblePool); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -76,14 +81,14 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 
 // openSQLitePool opens connections that all have the same pragmas, as these are
 // part of the name.
-func openSQLitePool(ctx context.Context, path string, size int, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
+func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit is on the disk when it returns
 		"foreign_keys(ON)",
-		"journal_size_limit(67108864)", // bytes the WAL keeps after a checkpoint
-		"cache_size(-8192)",            // KiB a connection
+		"journal_size_limit(67108864)",           // bytes the WAL keeps after a checkpoint
+		fmt.Sprintf("cache_size(-%d)", cacheKiB), // a connection
 	}
 	// Times are integers, microseconds since 1970: exact, ordered, cheap to read.
 	options["_time_integer_format"] = []string{"unix_micro"}
@@ -106,6 +111,12 @@ func openSQLitePool(ctx context.Context, path string, size int, options url.Valu
 	}
 	return g, nil
 }
+
+// What a connection may keep of the database in memory.
+const (
+	minCacheKiB = 512
+	maxCacheKiB = 8192
+)
 
 func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name) }
 

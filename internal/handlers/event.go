@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,6 +163,7 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	case len(events) == 0:
 		return models.Receipt{Ranges: []models.SeqRange{}}, nil
 	}
+	letGo(body, events)
 	hint := c.QueryParam("sessionId")
 	for i := range events {
 		events[i].RequestHint = hint
@@ -187,6 +189,21 @@ func (h *eventHandler) sender(r *http.Request) string {
 func remoteAddress(r *http.Request) netip.Addr {
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return from.Addr().Unmap()
+}
+
+// letGo copies the data of events that are a small part of their body, which they
+// would keep in memory otherwise.
+func letGo(body []byte, events []models.Incoming) {
+	size := smallBody
+	for i := range events {
+		size += len(events[i].Data) + len(events[i].DataRaw)
+	}
+	if len(body) < 2*size {
+		return
+	}
+	for i := range events {
+		events[i].Data, events[i].DataRaw = bytes.Clone(events[i].Data), bytes.Clone(events[i].DataRaw)
+	}
 }
 
 // idempotencyKey gives the request's Idempotency-Key, "" when it has none.

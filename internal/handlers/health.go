@@ -25,6 +25,7 @@ type Checks struct {
 	WaitsFor   func() string                                        // why the database does not store what is in the spool; "" if it does
 	Durability func(ctx context.Context) (models.Durability, error) // of a commit now
 	Agent      func(ctx context.Context) (*models.Agent, error)
+	Memory     func() Memory
 	Log        *slog.Logger
 
 	MinFreeBytes    int64
@@ -39,6 +40,21 @@ type Spool interface {
 	SetAsideEvents() int
 	MaxBytes() int64
 	Weakness() string
+}
+
+// Memory is how much memory this program may use, where that is from ("cgroup",
+// "machine" or "GOMEMLIMIT"), and how it is divided.
+type Memory struct {
+	LimitBytes   int64                 `json:"limit_bytes"`
+	Source       string                `json:"source"`
+	PlannedBytes int64                 `json:"planned_bytes"` // of the limit, for this program
+	Parts        map[string]MemoryPart `json:"parts"`
+}
+
+// MemoryPart is how much of it a part may use, and uses; nil if that is not known.
+type MemoryPart struct {
+	LimitBytes int64  `json:"limit_bytes"`
+	UsedBytes  *int64 `json:"used_bytes,omitempty"`
 }
 
 // readiness is the answer of /readyz: each check's name with "ok" or what is
@@ -137,8 +153,9 @@ func (k *Checks) health(c *echo.Context) error {
 		Durability models.Durability `json:"durability"`
 		Checks     map[string]string `json:"checks"`
 		Files      files             `json:"files"`
+		Memory     Memory            `json:"memory"`
 		Agent      *agent            `json:"agent,omitempty"`
-	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, files{Storage: k.FileStorage}, nil}
+	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, files{Storage: k.FileStorage}, k.Memory(), nil}
 	if last := k.Files(); !last.CheckedAt.IsZero() {
 		answer.Files.CheckedAt, answer.Files.Missing, answer.Files.Error = &last.CheckedAt, last.Missing, last.Error
 	}

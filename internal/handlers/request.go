@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -25,9 +26,14 @@ import (
 // drainTimeout is how long a refused client may go on sending.
 const drainTimeout = 5 * time.Second
 
-// smallBody is how many bytes of memory a request gets for the mere claim that it
-// has a body of that size.
-const smallBody = 64 << 10
+// tinyBody is how many bytes of memory a request gets for the mere claim that it has
+// a body of that size. A body of up to smallBody gets all of its memory when it has
+// sent as much as that. A larger one is read in parts of up to maxPart.
+const (
+	tinyBody  = 4 << 10
+	smallBody = 64 << 10
+	maxPart   = 1 << 20
+)
 
 // The types of bodies.
 const (
@@ -50,21 +56,25 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 	if request.ContentLength > maxBytes {
 		return nil, tooLarge
 	}
-	if n := request.ContentLength; n >= 0 && n <= smallBody && request.Header.Get("Content-Encoding") == "" {
+	if n := request.ContentLength; n >= 0 && n <= tinyBody && request.Header.Get("Content-Encoding") == "" {
 		body := make([]byte, n)
 		if _, err := io.ReadFull(request.Body, body); err != nil {
 			return nil, bodyError(err)
 		}
 		return jsonscan.TrimBOM(body), nil
 	}
-	content, err := decompress(request, http.MaxBytesReader(c.Response(), request.Body, maxBytes), maxBytes)
+	claim := claimOf(c)
+	content, err := decompress(request, http.MaxBytesReader(c.Response(), request.Body, maxBytes), maxBytes, claim.take)
 	if err != nil {
 		return nil, err
 	}
 	defer content.Close()
-	body, err := readAll(content, min(request.ContentLength, smallBody), maxBytes)
+	body, err := readAll(content, request.ContentLength, maxBytes, claim)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
+	}
+	if models.ErrorCode(err) == models.CodeOverloaded {
+		return nil, err
 	}
 	if err != nil {
 		return nil, bodyError(err)
@@ -74,14 +84,27 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 
 // readAll reads to the end of r, of which about expected bytes are expected.
 // More than maxBytes are an *http.MaxBytesError, found without having held much
-// more than that: what was read is put together at the end only.
-func readAll(r io.Reader, expected, maxBytes int64) ([]byte, error) {
+// more than that: what was read is put together at the end only. It claims what it
+// holds beyond tinyBody before it has it.
+func readAll(r io.Reader, expected, maxBytes int64, claim *bodyClaim) ([]byte, error) {
 	var full [][]byte
-	part := make([]byte, 0, max(expected+1, 4<<10)) // one more: room to see the end
+	part := make([]byte, 0, tinyBody)
 	for size := int64(0); ; {
 		if len(part) == cap(part) {
-			full = append(full, part)
-			part = make([]byte, 0, min(2*cap(part), 1<<20))
+			next := min(2*cap(part), maxPart)
+			isRest := full == nil && expected >= int64(cap(part)) && expected <= smallBody
+			if isRest {
+				next = int(expected) + 1 // one more: room to see the end
+			}
+			if err := claim.take(next); err != nil {
+				return nil, err
+			}
+			if isRest {
+				part = append(make([]byte, 0, next), part...)
+			} else {
+				full = append(full, part)
+				part = make([]byte, 0, next)
+			}
 		}
 		n, err := r.Read(part[len(part):cap(part)])
 		part = part[:len(part)+n]
@@ -95,26 +118,45 @@ func readAll(r io.Reader, expected, maxBytes int64) ([]byte, error) {
 		case full == nil:
 			return part, nil
 		default:
-			return slices.Concat(append(full, part)...), nil
+			parts := claim.size
+			if err := claim.take(int(size)); err != nil {
+				return nil, err
+			}
+			body := slices.Concat(append(full, part)...)
+			claim.giveBack(parts)
+			return body, nil
 		}
 	}
 }
 
-// decompress undoes the request's Content-Encoding, in little memory whatever
-// the body claims. To close what it gives does not close the body.
-func decompress(request *http.Request, body io.Reader, maxBytes int64) (io.ReadCloser, error) {
+// decompress undoes the request's Content-Encoding, and claims the memory that it
+// takes for that. To close what it gives does not close the body.
+func decompress(request *http.Request, body io.Reader, maxBytes int64, claim func(n int) error) (io.ReadCloser, error) {
 	switch encoding := strings.ToLower(request.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 		return io.NopCloser(body), nil
 	case "gzip":
+		if err := claim(gzipBytes); err != nil {
+			return nil, err
+		}
 		content, err := gzip.NewReader(body)
 		if err != nil {
 			return nil, models.Wrap(err, models.CodeInvalid, "the body is not gzip, as its Content-Encoding says")
 		}
 		return content, nil
 	case "zstd":
-		content, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(uint64(maxBytes)), zstd.WithDecoderMaxWindow(8<<20)) // the window that RFC 8878 asks all to take
+		buffered := bufio.NewReaderSize(body, zstd.HeaderMaxSize)
+		start, _ := buffered.Peek(zstd.HeaderMaxSize) // a shorter body has no larger window
+		var header zstd.Header
+		window := uint64(0)
+		if header.Decode(start) == nil {
+			window = min(max(header.WindowSize, header.FrameContentSize), maxWindow)
+		}
+		if err := claim(int(window) + gzipBytes); err != nil {
+			return nil, err
+		}
+		content, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(uint64(maxBytes)), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, models.Wrap(err, models.CodeInvalid, "the body is not zstd, as its Content-Encoding says")
 		}
@@ -123,6 +165,13 @@ func decompress(request *http.Request, body io.Reader, maxBytes int64) (io.ReadC
 		return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Encoding must be gzip or zstd, not %.100q", encoding)
 	}
 }
+
+// gzipBytes is about what a decoder takes by itself, and maxWindow the zstd window that
+// RFC 8878 asks all to take.
+const (
+	gzipBytes = 64 << 10
+	maxWindow = 8 << 20
+)
 
 // bodyError is for a body that ended or stalled before it was whole.
 func bodyError(err error) error {

@@ -4,6 +4,7 @@
 package handlers
 
 import (
+	"cmp"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -18,6 +19,7 @@ type Options struct {
 	AllowedHosts   []string // host names besides ListenHost and localhost
 	CORSOrigins    []string // pages of these origins may call
 	MaxBodyBytes   int64
+	Bodies         *Bodies // nil is the least that one body needs
 	MaxUploadBytes int64
 	MaxImportBytes int64
 	Refusals       RefusalMeter
@@ -66,6 +68,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 		cors(o.CORSOrigins),
 		guardHost(o.ListenHost, o.AllowedHosts),
 		origins.middleware,
+		cmp.Or(o.Bodies, NewBodies(0, o.MaxBodyBytes)).middleware,
 	)
 
 	// Routes that may read much: always, or when they are asked for a part that no

@@ -30,11 +30,11 @@ type Limits struct {
 	Commit      time.Duration // how long one commit may take before the group goes to the spool
 }
 
-// DefaultLimits suit a machine of any size: groups beyond a thousand events do
-// not get faster, and 64 MB is more than a second's work. The forwarders wait five
-// seconds for an answer.
-func DefaultLimits() Limits {
-	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: 64 << 20, Commit: 4 * time.Second}
+// DefaultLimits suit a machine of any size, with so many bytes for the queue: groups
+// beyond a thousand events do not get faster, and the forwarders wait five seconds for
+// an answer.
+func DefaultLimits(queueBytes int64) Limits {
+	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: queueBytes, Commit: 4 * time.Second}
 }
 
 // Store keeps events; the service's Events is one.

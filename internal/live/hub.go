@@ -50,7 +50,8 @@ type Bus interface {
 type Limits struct {
 	Streams   int // in all
 	PerClient int
-	Readers   int // that read the database at once, for all streams; 0 is maxReaders
+	Readers   int   // that read the database at once, for all streams; 0 is maxReaders
+	RingBytes int64 // recent events of all sessions that have streams; 0 is allRingBytes
 }
 
 const (
@@ -96,6 +97,7 @@ type Hub struct {
 
 // New gives a hub over its repositories and the bus to other programs.
 func New(sessions Sessions, events Events, bus Bus, limits Limits) *Hub {
+	limits.RingBytes = cmp.Or(limits.RingBytes, allRingBytes)
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Hub{
 		sessions: sessions, events: events, bus: bus, limits: limits,
@@ -105,6 +107,9 @@ func New(sessions Sessions, events Events, bus Bus, limits Limits) *Hub {
 		name: rand.Text(), notices: newNotices(), missed: make(chan struct{}, 1),
 	}
 }
+
+// RingBytes gives about what the recent events of all sessions take of memory.
+func (h *Hub) RingBytes() int64 { return h.ringBytes.Load() }
 
 // Close ends all streams, and refuses new ones: they would keep the program from
 // ending.

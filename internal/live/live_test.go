@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -650,4 +652,29 @@ func TestStreamsMissNothingInAnyOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An event in a ring keeps nothing of the request that it came with, and an event that
+// the ring will not keep is not copied.
+func TestRingHoldsEventsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := newDatabase("s")
+		h := start(t, db)
+		s := subscribe(t, h, "s", 0)
+		var freed atomic.Bool
+		func() {
+			body := make([]byte, 16<<20)
+			copy(body, `"small"`)
+			runtime.AddCleanup(&body[0], func(freed *atomic.Bool) { freed.Store(true) }, &freed)
+			batch := db.append("s", 1)
+			batch.Events[0].Data = body[:7]
+			h.Published([]models.Batch{batch}, receiptOf(batch))
+		}()
+		if n := len(s.topic.ring); n != 1 || string(s.topic.ring[0].event.Data) != `"small"` || h.RingBytes() > 2*itemBytes {
+			t.Errorf("the ring has %d events, %d bytes", n, h.RingBytes())
+		}
+		for !freed.Load() {
+			runtime.GC()
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -16,9 +17,17 @@ import (
 const (
 	ringEvents   = 4096
 	ringBytes    = 8 << 20
-	allRingBytes = 32 << 20 // of all topics
+	allRingBytes = 32 << 20 // of all topics, unless Limits say otherwise
 	itemBytes    = 1024
 )
+
+// copyOf gives an event with data of its own: it keeps nothing of the request that it
+// came with.
+func copyOf(e *models.Event) *models.Event {
+	own := *e
+	own.Data, own.DataRaw = bytes.Clone(e.Data), bytes.Clone(e.DataRaw)
+	return &own
+}
 
 // item is an event in a ring.
 type item struct {
@@ -72,8 +81,13 @@ func newTopic(h *Hub, sessionID string) *topic {
 func (t *topic) publish(events []models.Incoming) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range events {
-		t.add(&item{event: &events[i].Event, whole: true})
+	first, size := len(events), int64(0) // of those that fit
+	for first > 0 && size <= ringBytes && len(events)-first < ringEvents {
+		first--
+		size += (&item{event: &events[first].Event}).size()
+	}
+	for i := first; i < len(events); i++ {
+		t.add(&item{event: copyOf(&events[i].Event), whole: true})
 	}
 	t.newest = max(t.newest, events[len(events)-1].Seq)
 	t.trim()
@@ -162,7 +176,7 @@ func (t *topic) add(i *item) {
 // the lock.
 func (t *topic) trim() {
 	n := 0
-	for n < len(t.ring) && (len(t.ring)-n > ringEvents || t.bytes > ringBytes || t.hub.ringBytes.Load() > allRingBytes) {
+	for n < len(t.ring) && (len(t.ring)-n > ringEvents || t.bytes > ringBytes || t.hub.ringBytes.Load() > t.hub.limits.RingBytes) {
 		size := t.ring[n].size()
 		t.bytes -= size
 		t.hub.ringBytes.Add(-size)

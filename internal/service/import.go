@@ -23,6 +23,9 @@ const (
 	// away; what is left is found by the clean-up of dead imports.
 	importAbortTimeout = time.Minute
 
+	// importPlacePatience is how long a bundle that was received waits for the others.
+	importPlacePatience = time.Minute
+
 	// maxImportFileAge is how old an upload must be to be taken for the rest of a
 	// crash; another backend may share the folder.
 	maxImportFileAge = 24 * time.Hour
@@ -47,6 +50,7 @@ type FileReceiver interface {
 type ImportLimits struct {
 	MaxBytes     int64 // of the bundle, and of what it becomes when it is decompressed
 	MaxLineBytes int   // of an event as a line of the bundle
+	AtOnce       int   // bundles that are proved and stored
 }
 
 // Imports takes bundles in. It is safe for concurrent use.
@@ -57,6 +61,7 @@ type Imports struct {
 	announce  SessionAnnouncer
 	dir       string // of uploads that are being read
 	limits    ImportLimits
+	running   *Gate
 	clock     Clock
 	log       *slog.Logger
 }
@@ -78,7 +83,8 @@ func NewImports(transfers TransferWriter, sessions SessionFinder, files FileRece
 			}
 		}
 	}
-	return &Imports{transfers, sessions, files, announce, dir, limits, clock, log}, nil
+	running := NewGate(max(limits.AtOnce, 1), importPlacePatience, "as many bundles are being imported as there is memory for")
+	return &Imports{transfers, sessions, files, announce, dir, limits, running, clock, log}, nil
 }
 
 // Import reads a bundle to its end, proves it, and only then stores it: the session
@@ -96,6 +102,11 @@ func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*
 		return nil, err
 	}
 	defer s.discard(upload)
+	leave, err := s.running.Enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	bundle, err := export.OpenBundle(upload, size, export.BundleLimits{MaxBytes: s.limits.MaxBytes, MaxLineBytes: s.limits.MaxLineBytes})
 	if err != nil {
 		return nil, err

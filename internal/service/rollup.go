@@ -21,9 +21,8 @@ type PartReader interface {
 const (
 	maxRollupFiles         = 100_000
 	maxRollupConversations = 20_000
-	maxRollupBytes         = 32 << 20 // of one
+	maxRollupBytes         = 32 << 20 // of one, or half of what all may take
 	maxRollups             = 16       // that are kept
-	maxRollupsBytes        = 64 << 20 // of all that are kept
 	rollupScans            = 2        // at a time: others have to read, too
 )
 
@@ -43,15 +42,32 @@ type Rollups struct {
 	events   PartReader
 	sessions SessionFinder
 	scanning chan struct{} // holds a value for each scan
+	maxBytes int64         // of all that are kept
 
 	mu    sync.Mutex
 	kept  map[rollupKey]*keptRollup
 	clock int64 // counts uses
 }
 
-// NewRollups gives the service over its repositories.
-func NewRollups(events PartReader, sessions SessionFinder) *Rollups {
-	return &Rollups{events: events, sessions: sessions, scanning: make(chan struct{}, rollupScans), kept: map[rollupKey]*keptRollup{}}
+// NewRollups gives the service over its repositories. What it keeps takes about
+// maxBytes at most.
+func NewRollups(events PartReader, sessions SessionFinder, maxBytes int64) *Rollups {
+	return &Rollups{events: events, sessions: sessions, scanning: make(chan struct{}, rollupScans), maxBytes: maxBytes, kept: map[rollupKey]*keptRollup{}}
+}
+
+// Bytes gives about what the rollups that are kept take of memory.
+func (s *Rollups) Bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes()
+}
+
+// bytes is Bytes for a caller who holds the mutex.
+func (s *Rollups) bytes() (total int64) {
+	for _, kept := range s.kept {
+		total += kept.bytes
+	}
+	return total
 }
 
 // rollupKind is what events are summed up by.
@@ -133,7 +149,7 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 		return err
 	}
 	if kept.rollup == nil || kept.firstID != firstID {
-		kept.rollup, kept.seq, kept.firstID = newRollup(kind), 0, firstID
+		kept.rollup, kept.seq, kept.firstID = s.newRollup(kind), 0, firstID
 	}
 	err = s.advance(ctx, key, kept, where, session.EventCount)
 	s.keep(key, kept)
@@ -144,11 +160,12 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 	return nil
 }
 
-func newRollup(kind rollupKind) summing {
+func (s *Rollups) newRollup(kind rollupKind) summing {
+	bytes := min(maxRollupBytes, s.maxBytes/2)
 	if kind == byFile {
-		return rollup.NewFiles(rollup.Limits{Groups: maxRollupFiles, Bytes: maxRollupBytes})
+		return rollup.NewFiles(rollup.Limits{Groups: maxRollupFiles, Bytes: bytes})
 	}
-	return rollup.NewConversations(rollup.Limits{Groups: maxRollupConversations, Bytes: maxRollupBytes})
+	return rollup.NewConversations(rollup.Limits{Groups: maxRollupConversations, Bytes: bytes})
 }
 
 // advance adds the events up to a Seq to a rollup. What was added stays when ctx
@@ -220,14 +237,12 @@ func (s *Rollups) keep(key rollupKey, kept *keptRollup) {
 func (s *Rollups) trim(key rollupKey) {
 	for {
 		var oldest rollupKey
-		total := int64(0)
 		for other, kept := range s.kept {
-			total += kept.bytes
 			if other != key && (oldest == rollupKey{} || kept.used < s.kept[oldest].used) {
 				oldest = other
 			}
 		}
-		if len(s.kept) <= maxRollups && total <= maxRollupsBytes || oldest == (rollupKey{}) {
+		if len(s.kept) <= maxRollups && s.bytes() <= s.maxBytes || oldest == (rollupKey{}) {
 			return
 		}
 		delete(s.kept, oldest)

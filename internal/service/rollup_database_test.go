@@ -122,7 +122,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 			}
 			return a
 		}
-		kept := service.NewRollups(events, sessions)
+		kept := service.NewRollups(events, sessions, 64<<20)
 		all := rollupEvents(t, random)
 		for rest := all; len(rest) > 0; {
 			n := min(1+random.IntN(400), len(rest))
@@ -133,7 +133,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 			ask(kept, filters[random.IntN(len(filters))])
 		}
 		for _, where := range filters {
-			got, want := ask(kept, where), ask(service.NewRollups(events, sessions), where)
+			got, want := ask(kept, where), ask(service.NewRollups(events, sessions, 64<<20), where)
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("filter %q: made bit by bit\n%+v\nat once\n%+v", where, got, want)
 			}
@@ -183,7 +183,7 @@ func BenchmarkRollups(b *testing.B) {
 			for range 100 {
 				appendMixed(b, events, random, 10_000)
 			}
-			warm := service.NewRollups(events, sessions)
+			warm := service.NewRollups(events, sessions, 64<<20)
 			all := func(s *service.Rollups, files, conversations bool) {
 				if files {
 					if _, _, err := s.Files(b.Context(), "s", nil, nil, rollup.FilesByEvents, nil, 200); err != nil {
@@ -199,12 +199,12 @@ func BenchmarkRollups(b *testing.B) {
 			all(warm, true, true)
 			b.Run("files/first", func(b *testing.B) {
 				for b.Loop() {
-					all(service.NewRollups(events, sessions), true, false)
+					all(service.NewRollups(events, sessions, 64<<20), true, false)
 				}
 			})
 			b.Run("conversations/first", func(b *testing.B) {
 				for b.Loop() {
-					all(service.NewRollups(events, sessions), false, true)
+					all(service.NewRollups(events, sessions, 64<<20), false, true)
 				}
 			})
 			b.Run("files/kept", func(b *testing.B) {

@@ -68,7 +68,7 @@ func (p *parts) total(ctx context.Context, s *Rollups, id string, where *filter.
 func TestRollupIsMadeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &parts{count: 20_000, firstID: 1, read: func(context.Context, int) error { <-time.After(time.Second); return nil }}
-		s := NewRollups(p, p)
+		s := NewRollups(p, p, 64<<20)
 		var asking sync.WaitGroup
 		for range 10 {
 			asking.Go(func() {
@@ -100,7 +100,7 @@ func TestRollupGoesOnAfterCancel(t *testing.T) {
 		}
 		return nil
 	}}
-	s := NewRollups(p, p)
+	s := NewRollups(p, p, 64<<20)
 	if _, _, err := p.total(ctx, s, "s", nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -118,7 +118,7 @@ func TestRollupAfterAFailure(t *testing.T) {
 		}
 		return nil
 	}}
-	s := NewRollups(p, p)
+	s := NewRollups(p, p, 64<<20)
 	if _, _, err := p.total(t.Context(), s, "s", nil); !errors.Is(err, away) {
 		t.Error(err)
 	}
@@ -130,7 +130,7 @@ func TestRollupAfterAFailure(t *testing.T) {
 // A session that was deleted and imported again has the same ID, and other events.
 func TestRollupOfAnotherSession(t *testing.T) {
 	p := &parts{count: 500, firstID: 1}
-	s := NewRollups(p, p)
+	s := NewRollups(p, p, 64<<20)
 	for _, firstID := range []uint64{1, 2} {
 		p.firstID = firstID
 		if total, seq, err := p.total(t.Context(), s, "s", nil); total != p.count || seq != p.count || err != nil {
@@ -146,7 +146,7 @@ func TestRollupOfAnotherSession(t *testing.T) {
 
 func TestRollupsAreForgotten(t *testing.T) {
 	p := &parts{count: 1000, firstID: 1}
-	s := NewRollups(p, p)
+	s := NewRollups(p, p, 64<<20)
 	for i := range 40 {
 		where, err := filter.Parse(fmt.Sprint("seq > ", i))
 		if err != nil {
@@ -165,7 +165,7 @@ func TestRollupsAreForgotten(t *testing.T) {
 		t.Errorf("%d are kept, after %d reads", len(s.kept), len(p.reads))
 	}
 	for _, kept := range s.kept {
-		kept.bytes = maxRollupsBytes / 3
+		kept.bytes = 64 << 20 / 3
 	}
 	if _, _, err := p.total(t.Context(), s, "always", nil); err != nil || len(s.kept) > 4 || s.kept[rollupKey{byFile, "always", ""}] == nil {
 		t.Errorf("%d are kept, %v", len(s.kept), err)
@@ -188,7 +188,7 @@ func TestFewRollupsAreMadeAtATime(t *testing.T) {
 			p.mu.Unlock()
 			return nil
 		}
-		s := NewRollups(p, p)
+		s := NewRollups(p, p, 64<<20)
 		var asking sync.WaitGroup
 		for i := range 8 {
 			asking.Go(func() {
