@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -136,6 +137,65 @@ func TestStartThatWasTakenOver(t *testing.T) {
 		second.decode(second.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &session)
 		if session.State != "active" || session.Mode != 1 || agent.stopsOf(id) != 0 {
 			t.Errorf("then the session is %+v, and the agent was told to stop %d times", session, agent.stopsOf(id))
+		}
+	})
+}
+
+// A stop whose lease is over does not end what another backend has started since.
+func TestStopThatWasTakenOver(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent := newTestAgent(t)
+		env["AGENT_SERVICE_URL"] = agent.URL
+		first, second := twoBackends(t, env)
+		id := first.startSession()
+		asked, release := make(chan struct{}), make(chan struct{})
+		quick := agent.handlers[agentStop]
+		agent.handle(agentStop, func(w http.ResponseWriter, _ *http.Request) {
+			agent.handle(agentStop, quick)
+			close(asked)
+			<-release
+			io.WriteString(w, "{}") //nolint:errcheck // the backend would see it
+		})
+		var late sync.WaitGroup
+		late.Go(func() {
+			a, err := first.trySend("POST", "/api/monitor/stop", `{"sessionId":"`+id+`"}`)
+			if err != nil || a.status != http.StatusConflict || !strings.Contains(string(a.body), "another backend") {
+				t.Errorf("the stop that was taken over: %v %d %s", err, a.status, a.body)
+			}
+		})
+		<-asked
+		if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE leases SET until = 0"); err != nil {
+			t.Fatal(err)
+		}
+		second.mustStop(id)
+		second.mustStart(id)
+		close(release)
+		late.Wait()
+		if e := second.ending(id); e.State != "active" || e.End != nil {
+			t.Errorf("then the session is %+v", e)
+		}
+	})
+}
+
+// A backend that died in an operation holds the session up until its lease is over.
+func TestLeaseOfADeadBackend(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent := newTestAgent(t)
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = agent.URL, t.TempDir()
+		b := startBackend(t, env)
+		id, db := b.create("sample.exe"), openDatabase(t, env)
+		if _, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO leases (name, holder, until) VALUES ('session:%s', 'dead', %d)", id, time.Now().Add(time.Hour).UnixMicro())); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, b.start(id), http.StatusConflict, "conflict", "at the moment")
+		if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE leases SET until = %d WHERE holder = 'dead'", time.Now().Add(-time.Minute).UnixMicro())); err != nil {
+			t.Fatal(err)
+		}
+		b.mustStart(id)
+		b.mustStop(id)
+		var left int
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM leases WHERE name LIKE 'session:%'").Scan(&left); err != nil || left > 0 {
+			t.Errorf("%d leases are left, %v", left, err)
 		}
 	})
 }

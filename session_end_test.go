@@ -259,6 +259,10 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 		if b.ending(other).State != "active" {
 			t.Error("the listed one ended too")
 		}
+		waitFor(t, "the agent is told again, as it lists what has ended", func() bool {
+			beat(`,"sessions":["` + id + `","` + other + `"]`)
+			return agent.stopsOf(id) == 2
+		})
 		b.tellEnd(id, e.Started, `,"processId":4711,"exitCode":6,"reason":"exited"`) // it came late
 		waitFor(t, "the program's end is told", func() bool { e := b.ending(id); return e.End.Reason == "exited" && *e.End.ExitCode == 6 })
 		if a := b.send("DELETE", "/api/sessions/"+id, ""); a.status != http.StatusAccepted {

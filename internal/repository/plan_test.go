@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,33 @@ func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
 			if !strings.Contains(text, "idx_events_unsent") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 				t.Errorf("%s: %s\n%s", name, query, text)
 			}
+		}
+	})
+}
+
+// Active sessions are looked at every few seconds, and each for its end: neither may
+// walk over all sessions, or all events of one.
+func TestEndsGoByIndexes(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB { return lastEnds(tx, "s", 3).Limit(20).Find(&[]models.Event{}) })
+		if !strings.Contains(text, "idx_events_type") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
+			t.Errorf("%s\n%s", query, text)
+		}
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			sessions := make([]models.Session, 5000)
+			for i := range sessions {
+				sessions[i].ID = fmt.Sprint(i)
+			}
+			if err := tx.CreateInBatches(sessions, 500).Error; err != nil {
+				return err
+			}
+			return tx.Exec("ANALYZE").Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if query, text = plan(t, db, func(tx *gorm.DB) *gorm.DB { return active(tx).Find(&[]models.Session{}) }); !strings.Contains(text, "idx_sessions_live") {
+			t.Errorf("%s\n%s", query, text)
 		}
 	})
 }

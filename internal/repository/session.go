@@ -63,9 +63,13 @@ func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) 
 // ListActive gives the active sessions, up to 1000 of them.
 func (r *Sessions) ListActive(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
-	// The first condition is that of the index.
-	err := r.db.Read(ctx).Where("(is_active OR starting_since IS NOT NULL) AND is_active AND " + visible).Order("id").Limit(1000).Find(&sessions).Error
+	err := active(r.db.Read(ctx)).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
+}
+
+// active selects the active sessions. The first condition is that of the index.
+func active(tx *gorm.DB) *gorm.DB {
+	return tx.Where("(is_active OR starting_since IS NOT NULL) AND is_active AND " + visible).Order("agent_id, id").Limit(1000)
 }
 
 // ListStopPending gives the sessions whose end the agent has not been told, and

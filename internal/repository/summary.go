@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"gorm.io/gorm"
+
 	"ospulse/internal/models"
 )
 
@@ -64,8 +66,7 @@ func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, be
 // the last one first, with their Data. It ends early with the one by which their Data
 // has maxBytes.
 func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) (events []models.Event, err error) {
-	rows, err := r.db.Read(ctx).Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
-		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC").Limit(limit).Rows()
+	rows, err := lastEnds(r.db.Read(ctx), sessionID, after).Limit(limit).Rows()
 	if err != nil {
 		return nil, translate(r.db, err, "the event")
 	}
@@ -79,4 +80,10 @@ func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, li
 		size += len(e.Data) + len(e.DataRaw)
 	}
 	return events, translate(r.db, rows.Err(), "the event")
+}
+
+// lastEnds selects the events session_end of a session, the last one first.
+func lastEnds(tx *gorm.DB, sessionID string, after int64) *gorm.DB {
+	return tx.Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
+		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC")
 }

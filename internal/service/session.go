@@ -347,7 +347,7 @@ func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session
 	started := session.MonitoringStarted
 	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
 		if !sameTime(session.MonitoringStarted, started) {
-			return nil // another backend has started it anew
+			return models.Errorf(models.CodeConflict, "session %s was started again by another backend meanwhile", id)
 		}
 		if session.IsActive {
 			session.Ended(s.clock.now(), models.SessionEnd{Reason: models.EndStopped, Text: "a user stopped it"})

@@ -35,9 +35,10 @@ type EndPatience struct {
 	Silent   time.Duration // until one says that its agent is silent
 }
 
-// ActiveLister lists active sessions; *repository.Sessions implements it.
+// ActiveLister lists sessions by what they are at; *repository.Sessions implements it.
 type ActiveLister interface {
 	ListActive(ctx context.Context) ([]models.Session, error)
+	ListByID(ctx context.Context, ids []string) ([]models.Session, error)
 }
 
 // SessionUpdater changes sessions.
@@ -260,19 +261,49 @@ func (s *Ends) sweep(ctx context.Context) error {
 }
 
 // Heard is told of each heartbeat. It notes which active sessions of the agent the
-// heartbeat does not list, and ends those that are not listed for too long. An agent
-// without lists tells nothing by that.
+// heartbeat does not list, and ends those that are not listed for too long. One that is
+// listed although it ended long ago is to be stopped. An agent without lists tells
+// nothing by that.
 func (s *Ends) Heard(ctx context.Context, agent *models.Agent) error {
 	if agent.SessionIDs == nil {
 		return nil
 	}
 	active, err := s.active.ListActive(ctx)
-	failed := []error{err}
+	if err != nil {
+		return err
+	}
+	var failed []error
+	others := slices.Clone(agent.SessionIDs)
 	for i := range active {
 		session := &active[i]
+		others = slices.DeleteFunc(others, func(id string) bool { return id == session.ID })
 		if session.AgentID != nil && *session.AgentID == agent.ID && session.MonitoringStarted != nil {
 			failed = append(failed, s.noteListing(ctx, session, agent))
 		}
+	}
+	if len(others) > 0 {
+		failed = append(failed, s.stopEnded(ctx, others, agent))
+	}
+	return errors.Join(failed...)
+}
+
+// stopEnded has the agent told to stop those of the sessions that it lists which ended
+// long ago: an older version of our agent keeps them until then, and has room for few.
+func (s *Ends) stopEnded(ctx context.Context, listed []string, agent *models.Agent) error {
+	sessions, err := s.active.ListByID(ctx, listed)
+	failed := []error{err}
+	for i := range sessions {
+		session := &sessions[i]
+		isOver := session.MonitoringEnded != nil && session.StartingSince == nil && !session.StopPending &&
+			agent.HeartbeatAt.Sub(*session.MonitoringEnded) >= s.patience.Unlisted
+		if !isOver || session.AgentID == nil || *session.AgentID != agent.ID {
+			continue
+		}
+		_, err := s.sessions.Update(ctx, session.ID, func(now *models.Session) error {
+			now.StopPending = now.StopPending || sameTime(now.MonitoringEnded, session.MonitoringEnded) && now.StartingSince == nil
+			return nil
+		})
+		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
 }
