@@ -263,8 +263,11 @@ func TestImportOfAForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := b.send("POST", "/api/sessions/import?new_id=true", form.String(), "Content-Type: "+w.FormDataContentType())
-	if a.status != http.StatusCreated || !strings.HasPrefix(a.header.Get("Location"), "/api/sessions/") {
-		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	if a.status != http.StatusCreated || !strings.HasPrefix(a.header.Get("Location"), "./") {
+		t.Fatalf("%d %v %s", a.status, a.header, a.body)
+	}
+	if made := b.send("GET", "/api/sessions"+strings.TrimPrefix(a.header.Get("Location"), "."), ""); made.status != http.StatusOK {
+		t.Errorf("%s is %d", a.header.Get("Location"), made.status)
 	}
 }
 

@@ -106,12 +106,13 @@ func (h *dashboardHandler) paths() []string {
 }
 
 // serve gives the file of the path or, where that is one of the dashboard's pages,
-// which its script draws, index.html.
+// which its script draws, index.html. That page names its files relative to the
+// folder that the dashboard is served from, whatever path a proxy has for it.
 func (h *dashboardHandler) serve(c *echo.Context) error {
 	name := strings.TrimPrefix(c.Request().URL.Path, "/")
 	file := h.files[name]
 	if file == nil && !strings.HasPrefix(name, assetsFolder) {
-		file = h.files[indexName]
+		file = h.files[indexName].below(strings.Count(c.Request().URL.EscapedPath(), "/") - 1)
 	}
 	if file == nil {
 		return echo.ErrNotFound
@@ -142,6 +143,16 @@ func newDashboardFile(name, mediaType string, content []byte) *dashboardFile {
 		}
 	}
 	return f
+}
+
+// below gives a page for a path that is some folders below the page's own: the
+// addresses in it that begin with "./" lead as far up.
+func (f *dashboardFile) below(depth int) *dashboardFile {
+	if depth <= 0 {
+		return f
+	}
+	up := []byte(`="` + strings.Repeat("../", depth))
+	return newDashboardFile(indexName, f.mediaType, bytes.ReplaceAll(f.content, []byte(`="./`), up))
 }
 
 func (f *dashboardFile) serve(c *echo.Context) error {

@@ -51,6 +51,28 @@ func ask(t *testing.T, router http.Handler, method, path string, header ...strin
 	return recorder
 }
 
+// TestDashboardUnderAnyPath holds that a page names its files relative to the folder of
+// the dashboard, at whatever depth it is asked for: a proxy may serve it anywhere.
+func TestDashboardUnderAnyPath(t *testing.T) {
+	router, err := dashboard(t, fstest.MapFS{"index.html": {Data: []byte(`<link href="./favicon.svg"><script src="./assets/a.js"></script>`)}, "favicon.svg": {Data: []byte("<svg/>")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, up := range map[string]string{
+		"/": "./", "/?x=/a/b": "./", "/index.html": "./", "/sessions": "./", "/sessions/": "../", "/sessions/x": "../", "/sessions/x/": "../../", "/sessions/x/files": "../../",
+		"/sessions/a%2Fb": "../", "/sessions/a%2Fb/http?y=z": "../../", "/sessions/x/y/z": "../../../",
+	} {
+		want := `<link href="` + up + `favicon.svg"><script src="` + up + `assets/a.js"></script>`
+		a := ask(t, router, http.MethodGet, path)
+		if got := a.Body.String(); a.Code != http.StatusOK || got != want {
+			t.Errorf("%s: %d %s, want %s", path, a.Code, got, want)
+		}
+		if again := ask(t, router, http.MethodGet, path, "If-None-Match: "+a.Header().Get("ETag")); again.Code != http.StatusNotModified {
+			t.Errorf("%s is sent again", path)
+		}
+	}
+}
+
 func TestDashboardServesItsFiles(t *testing.T) {
 	router, err := dashboard(t, built())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 
 	"github.com/labstack/echo/v5"
 
@@ -53,7 +54,7 @@ func (h *importHandler) session(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set("Location", "/api/sessions/"+session.ID)
+	c.Response().Header().Set("Location", "./"+url.PathEscape(session.ID)) // relative: a proxy may serve the API under any path
 	return c.JSON(http.StatusCreated, newSessionView(session))
 }
 

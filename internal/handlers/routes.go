@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
@@ -59,7 +60,10 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e := echo.New()
 	e.Logger = o.Log
 	e.HTTPErrorHandler = handleError(o.Log)
-	e.Pre(middleware.RemoveTrailingSlash())
+	e.Pre(middleware.RemoveTrailingSlashWithConfig(middleware.RemoveTrailingSlashConfig{
+		// A page of the dashboard names its files relative to what the browser asked for.
+		Skipper: func(c *echo.Context) bool { return strings.HasPrefix(c.Request().URL.Path, "/sessions/") },
+	}))
 	e.Use(
 		cutBrokenOff,
 		newRequestIDs().middleware,

@@ -7,6 +7,7 @@ import { newQueryClient } from "./api/queries";
 import { App } from "./app";
 import { ToastProvider } from "./components/ui/toast";
 import { ShortcutProvider } from "./hooks/shortcuts";
+import { basePath } from "./lib/base";
 import { useRawSearch } from "./lib/search";
 
 const root = document.getElementById("root");
@@ -16,7 +17,7 @@ createRoot(root).render(
     <QueryClientProvider client={newQueryClient()}>
       <ShortcutProvider>
         <ToastProvider>
-          <Router searchHook={useRawSearch}>
+          <Router base={basePath} searchHook={useRawSearch}>
             <App />
           </Router>
         </ToastProvider>

@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { basePath } from "@/lib/base";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -26,7 +27,7 @@ export class ApiError extends Error {
 
 /** Typed by the OpenAPI document. Use it through call. */
 export const api = createClient<paths>({
-  baseUrl: globalThis.location?.origin,
+  baseUrl: globalThis.location?.origin + basePath,
   fetch: (request) => globalThis.fetch(request),
 });
 

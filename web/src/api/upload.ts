@@ -1,3 +1,4 @@
+import { basePath } from "@/lib/base";
 import { ApiError, errorFrom } from "./client";
 import type { components } from "./schema";
 
@@ -24,7 +25,7 @@ export function importBundle(file: File, asCopy: boolean, options: Options): Pro
 function send<T>(path: string, file: File, { onProgress, signal }: Options): Promise<T> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", path);
+    request.open("POST", basePath + path);
     request.responseType = "text";
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {

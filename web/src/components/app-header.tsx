@@ -1,6 +1,7 @@
 import { Activity, Settings2 } from "lucide-react";
 import { Link } from "wouter";
 import { useShortcut } from "@/hooks/shortcuts";
+import { basePath } from "@/lib/base";
 import { changeSettings, useSettings } from "@/lib/settings";
 import { zoneName } from "@/lib/time";
 import { AgentStatus } from "./agent-status";
@@ -48,7 +49,7 @@ export function AppHeader() {
           </MenuCheck>
         ))}
         <MenuLine />
-        <MenuLink href="/api/docs">The API</MenuLink>
+        <MenuLink href={`${basePath}/api/docs`}>The API</MenuLink>
       </Menu>
     </header>
   );

@@ -2,6 +2,7 @@ import { type InfiniteData, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import type { Session } from "@/api/client";
 import { openStream } from "@/api/stream";
+import { basePath } from "@/lib/base";
 
 interface Page {
   sessions: Session[];
@@ -16,7 +17,7 @@ export function useSessionsStream(): void {
     const refetch = () => queries.invalidateQueries(lists);
     const lastChange = new Map<string, string>();
     return openStream({
-      url: () => "/api/stream",
+      url: () => `${basePath}/api/stream`,
       on: {
         ready: () => void refetch(),
         session: (data) => {

@@ -1,4 +1,5 @@
 import type { Session } from "@/api/client";
+import { basePath } from "./base";
 import { toMicros } from "./time";
 
 /** What people call a session: its name, else its file, else its ID. */
@@ -32,5 +33,5 @@ export const stateNames: Record<Session["state"], string> = {
 
 /** Where the API has something of a session. */
 export function sessionPath(sessionId: string, rest = ""): string {
-  return `/api/sessions/${encodeURIComponent(sessionId)}${rest}`;
+  return `${basePath}/api/sessions/${encodeURIComponent(sessionId)}${rest}`;
 }
