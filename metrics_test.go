@@ -10,7 +10,7 @@ func TestMetrics(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
 		b.send("POST", "/api/events", `{"event_type":"x"}`)
-		b.send("POST", "/api/events", `{"event_type":""}`)
+		b.send("POST", "/api/events", `{"event_type":null}`)
 		b.send("POST", "/api/net/events", `{"events":[{},{},1]}`)
 		for range 2 {
 			b.send("POST", "/api/events/batch", `[{"event_type":"x"},{"event_type":"y"}]`, "Idempotency-Key: k")

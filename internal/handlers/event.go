@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +62,7 @@ type eventHandler struct {
 	refusals     RefusalMeter
 	events       EventService
 	maxBodyBytes int64
-	dashboards   []string // the origins of old dashboards
+	dashboards   *oldDashboards
 	exports      ExportService
 }
 
@@ -230,9 +229,7 @@ func (h *eventHandler) poll(c *echo.Context) error {
 		return err
 	}
 	var filter models.EventFilter
-	if filter.Limit, err = limitParam(c, "limit", defaultPollLimit, maxPollLimit); err != nil {
-		return err
-	}
+	filter.Limit = pollLimit(c.QueryParam("limit"))
 	if filter.Start, err = timeParam(c, "start"); err != nil {
 		return err
 	}
@@ -241,16 +238,33 @@ func (h *eventHandler) poll(c *echo.Context) error {
 	}
 	// The old dashboard looks for another name of one event type. A browser tells
 	// whose page it is; everyone else reads what the agent sent.
-	isDashboard := slices.Contains(h.dashboards, strings.ToLower(c.Request().Header.Get("Origin")))
+	isDashboard := h.dashboards.origin(c.Request()) != ""
 	answer := arrayWriter{c: c, element: func(out []byte, e *models.Event) []byte {
 		return wire.AppendDashboardEvent(out, e, isDashboard)
 	}}
 	return answer.finish(h.events.ClaimUnsent(c.Request().Context(), id, filter, answer.write))
 }
 
-// export sends every event as it came, of one session or of all, as a download.
+// pollLimit reads how many events a poll wants as the old backend did: what is no
+// number above 0 is the default, and what is too much is the most.
+func pollLimit(text string) int {
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 {
+		return defaultPollLimit
+	}
+	return min(limit, maxPollLimit)
+}
+
+// export sends every event as it came, of one session or of all, as a download. The
+// old dashboard names no session: it gets the one that it started last.
 func (h *eventHandler) export(c *echo.Context) error {
 	id := c.QueryParam("sessionId")
+	if origin := h.dashboards.origin(c.Request()); id == "" && origin != "" {
+		var err error
+		if id, err = h.startedLast(c.Request().Context(), origin); err != nil {
+			return err
+		}
+	}
 	name := "os-pulse-events.json"
 	if id != "" {
 		if err := checkSessionID(id); err != nil {
@@ -264,6 +278,25 @@ func (h *eventHandler) export(c *echo.Context) error {
 	}
 	answer := arrayWriter{c: c, element: wire.AppendEvent, fileName: name}
 	return answer.finish(answer.write(pages))
+}
+
+// startedLast gives the session that the pages of an origin started last. After a
+// restart of the backend, and when that session was deleted, it is the one that anybody
+// started last; without any it is the one for events that belong to none.
+func (h *eventHandler) startedLast(ctx context.Context, origin string) (string, error) {
+	if id := h.dashboards.lastStarted(origin); id != "" {
+		if _, err := h.exports.Session(ctx, id); models.ErrorCode(err) != models.CodeNotFound {
+			return id, err
+		}
+	}
+	session, err := h.exports.LastStarted(ctx)
+	switch {
+	case models.ErrorCode(err) == models.CodeNotFound:
+		return models.UnassignedID, nil
+	case err != nil:
+		return "", err
+	}
+	return session.ID, nil
 }
 
 // maxSafeName is how many bytes of an id go into a file name.

@@ -37,6 +37,7 @@ type ExportService interface {
 	Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) service.Pages
 	All(ctx context.Context, sessionID string) (service.Pages, error)
 	WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error)
+	LastStarted(ctx context.Context) (*models.Session, error)
 }
 
 type exportHandler struct {

@@ -54,6 +54,8 @@ func (b brokenExports) WriteBundle(_ context.Context, w io.Writer, _ *models.Ses
 	return 0, errAway
 }
 
+func (brokenExports) LastStarted(context.Context) (*models.Session, error) { return nil, errAway }
+
 func (brokenExports) All(context.Context, string) (service.Pages, error) { return nil, errAway }
 
 // brokenServer serves exports that fail after some pages.

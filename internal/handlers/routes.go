@@ -87,7 +87,8 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/health", checks.health)
 	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
 
-	s := &sessionHandler{services.Sessions, o.MaxBodyBytes, o.MaxUploadBytes}
+	dashboards := newOldDashboards(o.CORSOrigins)
+	s := &sessionHandler{services.Sessions, o.MaxBodyBytes, o.MaxUploadBytes, dashboards}
 	e.POST("/api/create-session", s.create)
 	e.GET("/api/monitor-modes", s.listModes)
 	e.POST("/api/list-processes", s.listProcesses)
@@ -107,7 +108,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.HEAD("/api/sessions/:sessionId/file", a.file)
 	e.GET("/api/sessions/:sessionId/processes", a.listProcesses, heavy)
 
-	h := &eventHandler{services.Ingest, services.Senders, o.Refusals, services.Events, o.MaxBodyBytes, o.CORSOrigins, services.Exports}
+	h := &eventHandler{services.Ingest, services.Senders, o.Refusals, services.Events, o.MaxBodyBytes, dashboards, services.Exports}
 	e.POST("/api/events", h.postEvent)
 	e.POST("/api/events/events", h.postEvent)
 	e.POST("/api/events/batch", h.postBatch)

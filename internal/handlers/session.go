@@ -36,6 +36,7 @@ type sessionHandler struct {
 	sessions       SessionService
 	maxBodyBytes   int64
 	maxUploadBytes int64
+	dashboards     *oldDashboards
 }
 
 // created is the answer to an upload.
@@ -255,6 +256,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	h.dashboards.setStarted(c.Request(), session.ID)
 	return c.JSON(http.StatusOK, newMonitored("monitoring started successfully", session))
 }
 

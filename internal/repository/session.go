@@ -60,6 +60,17 @@ func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) 
 	return &session, nil
 }
 
+// LastStarted gives the session whose monitoring began last, of those that have an
+// agent: an imported one has none. It is not_found if none was started.
+func (r *Sessions) LastStarted(ctx context.Context) (*models.Session, error) {
+	var session models.Session
+	err := r.db.Read(ctx).Where("monitoring_started IS NOT NULL AND agent_id IS NOT NULL AND " + visible).Order("monitoring_started DESC, id DESC").Take(&session).Error
+	if err != nil {
+		return nil, translate(r.db, err, "a session that was started")
+	}
+	return &session, nil
+}
+
 // ListActive gives the active sessions, up to 1000 of them.
 func (r *Sessions) ListActive(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session

@@ -26,6 +26,13 @@ type TransferReader interface {
 	ReadProcesses(ctx context.Context, sessionID string, after *models.Process, limit int) ([]models.Process, error)
 }
 
+// StartedFinder finds sessions, also by when they were started; internal/repository
+// implements it and documents its contracts.
+type StartedFinder interface {
+	SessionFinder
+	LastStarted(ctx context.Context) (*models.Session, error)
+}
+
 // FileOpener opens target files by their SHA-256.
 type FileOpener interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
@@ -44,7 +51,7 @@ type EventLister interface {
 type Exports struct {
 	transfers TransferReader
 	events    EventLister
-	sessions  SessionFinder
+	sessions  StartedFinder
 	files     FileOpener
 	reads     *Reads
 	clock     Clock
@@ -52,7 +59,7 @@ type Exports struct {
 }
 
 // NewExports gives the service over its repositories.
-func NewExports(transfers TransferReader, events EventLister, sessions SessionFinder, files FileOpener, reads *Reads, clock Clock, version string) *Exports {
+func NewExports(transfers TransferReader, events EventLister, sessions StartedFinder, files FileOpener, reads *Reads, clock Clock, version string) *Exports {
 	return &Exports{transfers, events, sessions, files, reads, clock, version}
 }
 
@@ -60,6 +67,11 @@ func NewExports(transfers TransferReader, events EventLister, sessions SessionFi
 // gives of it: an export of a session that is active has an end.
 func (s *Exports) Session(ctx context.Context, id string) (*models.Session, error) {
 	return s.sessions.Get(ctx, id)
+}
+
+// LastStarted gives the session whose monitoring began last, or not_found.
+func (s *Exports) LastStarted(ctx context.Context) (*models.Session, error) {
+	return s.sessions.LastStarted(ctx)
 }
 
 // Events gives the session's events that a filter selects, of one type if

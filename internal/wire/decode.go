@@ -21,6 +21,9 @@ const (
 	sourceUnknown = "unknown"
 )
 
+// typeUnknown is the type of an event whose agent sent an empty one.
+const typeUnknown = "unknown"
+
 // Event reads one controller event: {"event_type", "timestamp", "source",
 // "data"}. now is the time of receipt, used when the event's own time is
 // missing or cannot be read. The error is a *models.Error of code invalid that
@@ -92,7 +95,11 @@ func readEvent(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
 	if in.EventType, err = envelopeString("event_type", eventType, models.MaxEventTypeLen); err != nil {
 		return err
 	}
-	if in.EventType == "" {
+	switch {
+	case in.EventType != "":
+	case jsonscan.Kind(eventType) == '"': // old agents send it empty
+		in.EventType = typeUnknown
+	default:
 		return invalid("event_type is missing: it names what happened, such as %q", models.TypeFile)
 	}
 	if in.Source, err = envelopeString("source", source, models.MaxSourceLen); err != nil {

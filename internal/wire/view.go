@@ -54,10 +54,12 @@ func appendHot(out []byte, e *models.Event) []byte {
 //
 // asOperation gives process_creation out as process_creation_operation, the name
 // that the old dashboard looks for, and the name that was sent as
-// original_event_type. It is for that dashboard alone, which its CORS origin
-// gives away; everybody else gets the type that was sent.
+// original_event_type. A path of a process that is neither a text nor null, which that
+// dashboard cannot take apart, is then a text, and what was sent moves to the key with
+// "_sent". It is for that dashboard alone, which its CORS origin gives away; everybody
+// else gets what was sent.
 func AppendDashboardEvent(out []byte, e *models.Event, asOperation bool) []byte {
-	fields := dashboardFields(e)
+	fields := dashboardFields(e, asOperation)
 	if fields == nil {
 		return AppendEvent(out, e)
 	}
@@ -150,8 +152,14 @@ func (n need) takes(value []byte) bool {
 }
 
 // dashboardFields gives what the dashboard reads of an event's data; nil for a
-// type of which it reads nothing.
-func dashboardFields(e *models.Event) []field {
+// type of which it reads nothing. asOperation is AppendDashboardEvent's.
+func dashboardFields(e *models.Event, asOperation bool) []field {
+	path := func(key string) need {
+		if kind := jsonscan.Kind(jsonscan.Get(e.Payload(), key)); asOperation && kind != 'n' && kind != '"' {
+			return text
+		}
+		return anything
+	}
 	var (
 		at       = quote(FormatTime(e.Timestamp))
 		metadata = field{key: "metadata", aliases: []string{"process_info"}, must: object, members: []field{
@@ -175,8 +183,8 @@ func dashboardFields(e *models.Event) []field {
 			metadata,
 			{key: "timestamp", absent: at},
 			{key: "operation"},
-			{key: "filePath", aliases: []string{"imagePath", "image_path"}},
-			{key: "imagePath", aliases: []string{"image_path", "filePath"}},
+			{key: "filePath", aliases: []string{"imagePath", "image_path"}, must: path("filePath")},
+			{key: "imagePath", aliases: []string{"image_path", "filePath"}, must: path("imagePath")},
 			{key: "args", aliases: []string{"commandLine", "command_line"}},
 			{key: "commandLine", aliases: []string{"command_line", "args"}},
 		}

@@ -104,6 +104,14 @@ func TestDashboardData(t *testing.T) {
 			process, `{"imagePath":"a","commandLine":null}`,
 			`{"imagePath":"a","commandLine":null,` + metadata + `,"timestamp":` + at + `,"operation":"","filePath":"a","args":""}`,
 		},
+		"process creation, paths of other kinds": {
+			process, `{"imagePath":["a"],"filePath":5}`,
+			`{"imagePath":"[\"a\"]","filePath":"5",` + metadata + `,"timestamp":` + at + `,"operation":"","filePath_sent":5,"imagePath_sent":["a"],"args":"","commandLine":""}`,
+		},
+		"process creation, a path of another kind": {
+			operation, `{"imagePath":{"a":1}}`,
+			`{"imagePath":"{\"a\":1}",` + metadata + `,"timestamp":` + at + `,"operation":"","filePath":"","imagePath_sent":{"a":1},"args":"","commandLine":""}`,
+		},
 		"process creation, older controller": {
 			process, `{"image_path":"a","command_line":"b"}`,
 			`{"image_path":"a","command_line":"b",` + metadata + `,"timestamp":` + at + `,"operation":"","filePath":"a","imagePath":"a","args":"b","commandLine":"b"}`,

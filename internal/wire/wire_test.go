@@ -202,6 +202,14 @@ func checkView(e *models.Event, recorded bool) error {
 			replaceable = append(replaceable, f.path)
 		}
 	}
+	for _, key := range []string{"filePath", "imagePath"} { // of a process: texts, or null
+		if k := kind(jsonscan.Get(sent, key)); e.EventType != models.TypeFile && k != `"` && k != "n" {
+			replaceable = append(replaceable, key)
+		}
+		if k := kind(jsonscan.Get(data, key)); strings.HasPrefix(e.EventType, models.TypeProcessCreation) && k != `"` && k != "n" {
+			return fmt.Errorf("%s is not a text in %.300s", key, data)
+		}
+	}
 	if e.EventType == models.TypePacket {
 		if _, err := time.Parse(time.RFC3339, jsonscan.Unquote(jsonscan.Get(data, "timestamp"))); err != nil {
 			return err
