@@ -66,7 +66,7 @@ model: ## Check the model of the delivery in every order of its steps (docs/mode
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
 	scripts/install-deps.sh
 	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -parallel 4 -count 1 -v -run TestTorture ./test/judge
-	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 30m -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' .
+	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' .
 
 bench: ## Measure the backend beside this machine's limits
 	scripts/install-deps.sh
