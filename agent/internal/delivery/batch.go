@@ -45,6 +45,12 @@ type batch struct {
 	parts     []part // what is still to be sent; nil: all
 	lines     [][]byte
 	conflicts int // that were answered
+	divided   bool
+	taken     bool // some of its parts were
+	broken    int  // how often the backend choked on the first part, without another answer since brokenSince
+	unsure    bool // whether the first part is stored, as a try had no answer
+
+	brokenSince time.Time
 }
 
 // part is some events of a batch, under a key of their own.

@@ -40,7 +40,9 @@ const (
 	noRoute                 // there is no such route
 	badType                 // it does not read this type or encoding
 	failed                  // it did not work: try again; it may be these events' fault
+	broke                   // the backend chokes: the same, and if it goes on it is these events' fault
 	away                    // nothing works there now: try again
+	aside                   // no answer: the event was set aside
 )
 
 // answer is what a backend said.
@@ -148,6 +150,25 @@ func (c *client) single(ctx context.Context, key, session string, event []byte) 
 	return a
 }
 
+// isReady asks whether the backend works. One without these routes does not say so.
+func (c *client) isReady(ctx context.Context) bool {
+	for _, path := range []string{"/readyz", "/healthz"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+		if err != nil {
+			return false
+		}
+		response, err := c.http.Do(request)
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusNotFound {
+			return response.StatusCode == http.StatusOK
+		}
+	}
+	return false
+}
+
 func (c *client) post(ctx context.Context, path, key, session, contentType, encoding string, body []byte) (answer, []byte) {
 	target := c.base + path
 	if session != "" {
@@ -205,8 +226,11 @@ func judge(status int) verdict {
 	case http.StatusUnsupportedMediaType:
 		return badType
 	case http.StatusUnauthorized, http.StatusForbidden, // the operator's to mend
-		http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		http.StatusTooManyRequests, http.StatusServiceUnavailable,
+		http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy's, of a backend that is not there
 		return away
+	case http.StatusInternalServerError:
+		return broke
 	}
 	if status/100 == 2 {
 		return taken

@@ -21,7 +21,7 @@
 //   - What is in the spool survives kill -9, and a power cut from a second later on.
 //
 // A batch keeps its Idempotency-Key for good, on disk too, so the backend stores
-// it once, however often it is sent, within the 24 hours that it remembers keys.
+// it once, however often it is sent, as long as it remembers the key: 90 days.
 // Backends without keys get events at least once.
 //
 // # Loss
@@ -36,6 +36,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -151,6 +153,12 @@ func New(o Options) (*Delivery, error) {
 		wake: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1), freed: make(chan struct{}),
 		lanes: map[string]*lane{}, status: Status{LostByReason: map[string]int64{}, Unclean: spool.unclean},
 	}
+	if len(left) == 0 { // of batches that were never spooled
+		files, _ := filepath.Glob(filepath.Join(o.Dir, divisionPrefix+"*"))
+		for _, file := range files {
+			_ = os.Remove(file)
+		}
+	}
 	for _, l := range left {
 		lane := d.lane(l.session)
 		lane.disk = append(lane.disk, l.ref)
@@ -207,7 +215,11 @@ func (d *Delivery) Status() Status {
 		for _, b := range l.memory {
 			s.QueuedEvents += int64(b.count)
 		}
-		if l.head != nil && !l.head.spooled {
+		switch {
+		case l.head == nil:
+		case l.head.spooled: // the spool has it whole until all of it is settled
+			s.SpooledEvents -= int64(l.head.settled)
+		default:
 			s.QueuedEvents += int64(l.head.left())
 		}
 	}

@@ -10,12 +10,13 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Reasons of loss that are delivery's own, beside those of package event. A
-// refusal is followed by what the backend said of it.
+// Reasons of loss that are delivery's own, beside those of package event. What
+// the backend said follows ReasonRefused and ReasonSetAside.
 const (
 	ReasonQueueFull = "queue_full"    // the disk did not take events as fast as they came
 	ReasonRefused   = "refused"       // by the backend, for good
 	ReasonDamaged   = "spool_damaged" // on the disk; ": …" when the count is not known
+	ReasonSetAside  = "set_aside"     // by the agent, as the backend fails for it again and again; it is kept on disk
 	ReasonStopped   = "agent_stopped" // they came after the end
 )
 
@@ -65,12 +66,12 @@ func shortReason(reason string) string {
 	return short
 }
 
-// refusal is the reason of events that the backend will not take.
-func refusal(text string) string {
+// reasonOf adds to a reason what the backend said of events that it does not take.
+func reasonOf(reason, text string) string {
 	if text = strings.TrimSpace(strings.ToValidUTF8(text, "?")); text == "" {
-		return ReasonRefused
+		return reason
 	}
-	return ReasonRefused + ": " + strings.ToValidUTF8(text[:min(len(text), 200)], "")
+	return reason + ": " + strings.ToValidUTF8(text[:min(len(text), 200)], "")
 }
 
 // isReport reports whether an event's text is an events_lost. To tell of the loss

@@ -61,6 +61,8 @@ func (d *Delivery) takeHead(l *lane) *batch {
 			l.retry.fail(time.Now(), 0)
 			return nil
 		}
+		b.unsure = true // an earlier run may have sent it
+		d.status.Inherited -= int64(d.recall(b))
 		l.head = b
 	case len(l.memory) > 0:
 		l.head = l.memory[0]
@@ -72,7 +74,7 @@ func (d *Delivery) takeHead(l *lane) *batch {
 // deliver sends a batch, in parts if need be, until all of it is delivered or
 // lost, or something is to be tried again.
 func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
-	if b.parts == nil {
+	if b.parts == nil { // a divided batch of which nothing is left has none, but is not nil
 		b.parts = []part{{b.key, 0, b.count}}
 	}
 	for len(b.parts) > 0 {
@@ -101,7 +103,9 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 		case a.verdict == badType && !single:
 			d.client.useSingle()
 		case (a.verdict == tooLarge || a.verdict == refused) && p.to-p.from > 1:
-			b.halve()
+			d.divide(b, a.said)
+		case a.verdict == broke && d.isPoisoned(ctx, b):
+			d.giveUp(l, b, p, a)
 		case a.verdict == taken, a.verdict == tooLarge, a.verdict == refused, a.verdict == badType,
 			a.verdict == conflict && b.conflicts == maxConflicts:
 			d.settle(l, b, p, a)
@@ -109,11 +113,35 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 			if a.verdict == conflict {
 				b.conflicts++
 			}
+			if a.verdict != broke {
+				b.broken = 0
+			}
+			b.unsure = b.unsure || a.verdict == failed
 			d.putOff(l, a)
 			return
 		}
 	}
 	d.finish(l, b)
+}
+
+// giveUp halves the batch's first part, which the backend chokes on, and sets aside
+// what is one event.
+func (d *Delivery) giveUp(l *lane, b *batch, p part, a answer) {
+	b.broken = 0
+	d.mu.Lock()
+	l.retry = retry{}
+	d.mu.Unlock()
+	if p.to-p.from > 1 {
+		d.log.Warn("the backend fails for a batch again and again; it is sent in halves", "session", l.session, "events", p.to-p.from, "error", a.err)
+		d.divide(b, "")
+		return
+	}
+	a.verdict = aside
+	if err := d.setAside(b, p, a.said); err != nil {
+		a.verdict = refused
+		d.log.Error("an event cannot be set aside; it is lost", "session", l.session, "error", err)
+	}
+	d.settle(l, b, p, a)
 }
 
 // ask sends a part of a batch, which is one event if it goes by itself.
@@ -125,12 +153,20 @@ func (d *Delivery) ask(ctx context.Context, b *batch, p part, body []byte, isZst
 	return d.client.batch(ctx, p.key, b.session, body, isZstd)
 }
 
-// halve puts two halves in the place of the batch's first part. Their keys follow
-// from its key, so that they are the same whenever it is halved.
-func (b *batch) halve() {
+// cut cuts the batch's first part at lines within it. The keys of the new parts follow
+// from what they hold, so that they are the same whenever it is cut there.
+func (b *batch) cut(at ...int) {
 	p := b.parts[0]
-	middle := (p.from + p.to) / 2
-	b.parts = append([]part{{p.key + ".0", p.from, middle}, {p.key + ".1", middle, p.to}}, b.parts[1:]...)
+	var parts []part
+	from := p.from
+	for _, to := range append(at, p.to) {
+		if to > from {
+			parts = append(parts, part{fmt.Sprintf("%s.%d-%d", b.key, from, to), from, to})
+			from = to
+		}
+	}
+	b.parts = append(parts, b.parts[1:]...)
+	b.divided, b.unsure = true, false
 }
 
 // split makes a part of each event in the batch's first part.
@@ -167,6 +203,9 @@ func (d *Delivery) body(b *batch, p part, plain bool) (body []byte, isZstd bool,
 // settle ends the batch's first part, which was taken, or is lost for good.
 func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	b.parts = b.parts[1:]
+	b.broken, b.unsure = 0, false
+	b.taken = b.taken || a.verdict == taken
+	d.remember(b)
 	n := p.to - p.from
 	var lost []loss
 	reports := 0 // of the events that are lost
@@ -186,18 +225,20 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	case a.verdict == taken:
 		for _, f := range a.faults {
 			if f.Index >= 0 && f.Index < n {
-				lose(refusal(f.Error), p.from+f.Index)
+				lose(reasonOf(ReasonRefused, f.Error), p.from+f.Index)
 			}
 		}
 	case a.verdict == tooLarge && n == 1:
 		lose(event.ReasonTooLarge, p.from)
+	case a.verdict == aside:
+		lose(reasonOf(ReasonSetAside, a.said), p.from)
 	default:
 		for i := p.from; i < p.to; i++ {
-			lose(refusal(a.said), i)
+			lose(reasonOf(ReasonRefused, a.said), i)
 		}
 	}
 	if len(lost)+reports > 0 {
-		d.log.Error("the backend refuses events", "session", l.session, "events", len(lost)+reports, "error", a.err, "faults", fmt.Sprintf("%.300v", a.faults))
+		d.log.Error("the backend does not take events, and nobody will get them", "session", l.session, "events", len(lost)+reports, "error", a.err, "faults", fmt.Sprintf("%.300v", a.faults))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -207,7 +248,9 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	}
 	d.count(ReasonRefused, int64(reports))
 	d.status.Delivered += int64(n - len(lost) - reports)
-	d.status.LastContact = time.Now()
+	if a.verdict != aside { // which is no sign that the backend is well
+		d.status.LastContact = time.Now()
+	}
 	if d.gate.fails > 0 || l.retry.fails > 0 {
 		d.log.Info("the backend takes events again", "session", l.session)
 	}
@@ -224,6 +267,7 @@ func (d *Delivery) finish(l *lane, b *batch) {
 	}
 	spooled, at := b.spooled, b.ref
 	d.mu.Unlock()
+	defer d.forget(b) // after the mark: a batch that is sent again needs it
 	if spooled {
 		d.markDone(at)
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,8 @@ type sink struct {
 	requests []request
 	fault    func(r request) string // the name of a fault, see serve; "" for none
 	itemFail func(session string, n int) string
+	chokes   func(r request, raw []byte) string // a status and what is said, for what a request holds; "" for none
+	sick     bool                               // /readyz says so
 }
 
 type answered struct {
@@ -59,6 +62,7 @@ type request struct {
 	n                                         int // of the request, from 0
 	again                                     int // how often the key came before
 	bytes, events                             int
+	chokes                                    bool
 }
 
 type report struct {
@@ -76,6 +80,14 @@ func newSink(t *testing.T) *sink {
 }
 
 func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sick || r.URL.Path != "/readyz" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return
+	}
 	q := request{path: r.URL.Path, key: r.Header.Get("Idempotency-Key"), session: r.URL.Query().Get("sessionId"), auth: r.Header.Get("Authorization"), agent: r.Header.Get("X-OSPulse-Agent"), encoding: r.Header.Get("Content-Encoding")}
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -100,6 +112,11 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 			q.again++
 		}
 	}
+	choke := ""
+	if s.chokes != nil {
+		choke = s.chokes(q, raw)
+		q.chokes = choke != ""
+	}
 	s.requests = append(s.requests, q)
 	fault := ""
 	if s.fault != nil {
@@ -108,6 +125,15 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	defer s.tell()
 
+	if status, said, _ := strings.Cut(choke, " "); choke != "" {
+		code, err := strconv.Atoi(status)
+		if err != nil {
+			s.t.Error(err)
+		}
+		w.WriteHeader(code)
+		_, _ = fmt.Fprintf(w, `{"error":%q}`, said)
+		return
+	}
 	if status, err := strconv.Atoi(fault); err == nil {
 		w.WriteHeader(status)
 		_, _ = fmt.Fprintf(w, `{"error":"told to answer %d"}`, status)

@@ -180,6 +180,7 @@ func (d *Delivery) drop(l *lane, b *batch) {
 		l.memory = l.memory[1:]
 	}
 	b.finished = true
+	d.forget(b)
 	d.release(b.size)
 	n, reports := b.left(), 0
 	if err == nil {
