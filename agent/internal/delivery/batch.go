@@ -39,6 +39,7 @@ type batch struct {
 	settled  int  // events that are delivered or lost
 	spooled  bool // it is at ref
 	ref      ref
+	kept     int // bytes that it takes in memory until the spool is synced
 	finished bool
 
 	// Of the one goroutine that sends it:

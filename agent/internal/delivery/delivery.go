@@ -16,9 +16,12 @@
 // the memory is used up, goes to the spool on disk, oldest first. So:
 //
 //   - An event is in memory only for a second at most, plus what the disk takes.
-//     That much can be lost when the agent is killed. SafeUntil says up to when
-//     nothing could be, Settle waits for that, and Status tells the next run (Unclean).
-//   - What is in the spool survives kill -9, and a power cut from a second later on.
+//     That much can be lost when the agent is killed, and a second more when the
+//     machine is. SafeUntil says up to when nothing could be, Settle waits for that,
+//     and Status tells the next run (Unclean).
+//   - What is in the spool survives kill -9, and a power cut once the spool is synced,
+//     every second. Until then it is in memory too: what a sync fails for is appended
+//     to another file.
 //
 // A batch keeps its Idempotency-Key for good, on disk too, so the backend stores
 // it once, however often it is sent, as long as it remembers the key: 90 days.
@@ -103,9 +106,11 @@ type Delivery struct {
 	flush    time.Duration
 	useSpool bool
 
-	wake    chan struct{}  // to look for what is to be sealed or sent
-	wakeOut chan struct{}  // to look for what is to be spooled
-	sends   sync.WaitGroup // lanes in flight
+	wake    chan struct{} // to look for what is to be sealed or sent
+	wakeOut chan struct{} // to look for what is to be spooled
+
+	wakeSync chan struct{}  // to sync the spool now
+	sends    sync.WaitGroup // lanes in flight
 
 	mu        sync.Mutex
 	lanes     map[string]*lane
@@ -150,7 +155,7 @@ func New(o Options) (*Delivery, error) {
 	}
 	d := &Delivery{
 		log: o.Log, client: client, codec: codec, spool: spool, maxQueue: int(o.QueueMaxBytes), flush: o.FlushTimeout, useSpool: o.SpoolMaxBytes > 0,
-		wake: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1), freed: make(chan struct{}),
+		wake: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1), freed: make(chan struct{}), wakeSync: make(chan struct{}, 1),
 		lanes: map[string]*lane{}, status: Status{LostByReason: map[string]int64{}, Unclean: spool.unclean},
 	}
 	if len(left) == 0 { // of batches that were never spooled

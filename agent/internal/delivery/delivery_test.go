@@ -277,6 +277,7 @@ func TestRestarts(t *testing.T) {
 		}
 	}
 	s.set(nil)
+	o.FlushTimeout = time.Minute // so that the last answer is heard of
 	d := newDelivery(t, o)
 	if status := d.Status(); status.Unclean || status.Inherited != int64(2*n) {
 		t.Errorf("%+v", status)

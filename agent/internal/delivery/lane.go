@@ -16,6 +16,11 @@ type lane struct {
 	memory  []*batch
 	open    *batch
 	losses  losses // not told of yet
+
+	// unsynced are in the spool, but a power cut would take them: they are kept in
+	// memory until the spool is synced.
+	unsynced []*batch
+
 	sending bool
 	retry   retry
 	gaveUp  bool // while closing
@@ -63,6 +68,9 @@ func (l *lane) unsafeSince() time.Time {
 	if l.open != nil {
 		note(l.open.since)
 	}
+	for _, b := range l.unsynced {
+		note(b.since)
+	}
 	for _, lost := range l.losses {
 		note(lost.to)
 	}
@@ -70,7 +78,7 @@ func (l *lane) unsafeSince() time.Time {
 }
 
 func (l *lane) isEmpty() bool {
-	return !l.isReady() && !l.sending && l.open == nil && len(l.losses) == 0
+	return !l.isReady() && !l.sending && l.open == nil && len(l.losses) == 0 && len(l.unsynced) == 0
 }
 
 // firstInMemory gives the oldest batch that is not on disk. What is before it

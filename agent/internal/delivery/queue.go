@@ -52,6 +52,7 @@ func (d *Delivery) append(l *lane, e *event.Event, since time.Time) bool {
 	if b.isFull() {
 		d.seal(l)
 		poke(d.wake)
+		poke(d.wakeOut) // it is to be spooled in time, whether or not another comes
 	}
 	if d.queued > d.maxQueue/2 {
 		poke(d.wakeOut)

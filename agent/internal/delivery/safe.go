@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// SafeUntil gives a time: what was added before it would survive the agent now,
-// as it is with the backend, on disk, or lost and reported.
+// SafeUntil gives a time: what was added before it would survive the agent and a
+// power cut now, as it is with the backend, synced to disk, or lost and reported.
 func (d *Delivery) SafeUntil() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,6 +40,10 @@ func (d *Delivery) takeHead(l *lane) *batch {
 	case len(l.disk) > 0:
 		at := l.disk[0]
 		l.disk = l.disk[1:]
+		if i := slices.IndexFunc(l.unsynced, func(b *batch) bool { return b.ref == at }); i >= 0 {
+			l.head = l.unsynced[i]
+			return l.head
+		}
 		d.mu.Unlock()
 		b, err := d.spool.read(at)
 		d.mu.Lock()
@@ -266,6 +271,7 @@ func (d *Delivery) finish(l *lane, b *batch) {
 		d.release(b.size)
 	}
 	spooled, at := b.spooled, b.ref
+	d.forgetUnsynced(l, at)
 	d.mu.Unlock()
 	defer d.forget(b) // after the mark: a batch that is sent again needs it
 	if spooled {

@@ -34,9 +34,12 @@ const syncInterval = time.Second
 // records is deleted. A run never appends to a segment of an earlier one.
 //
 // What append has written survives the end of the program, kill -9 too, as the
-// kernel has it. It survives a power cut after the next sync: within a second, and
-// when a segment is full. A mark that a power cut undoes makes a batch be sent
-// again, with its old key.
+// kernel has it. It survives a power cut after the next sync that does not fail. A
+// mark that a power cut undoes makes a batch be sent again, with its old key.
+//
+// After a sync that failed the kernel may have dropped what it could not write, and a
+// later one that succeeds proves nothing. Such a segment gets no more records, and
+// what was appended to it since it was last synced is to be appended again.
 //
 // Its methods are safe for concurrent use.
 type spool struct {
@@ -50,17 +53,27 @@ type spool struct {
 	segments map[uint32]*segment
 	newest   uint32
 	active   *os.File // the newest segment, nil when there is none to append to
-	dirty    bool     // something was appended since the last sync
+	ended    []ended  // segments that get no more records, and are not synced yet
+	dirty    bool     // something was appended to active since the last sync
 	renamed  bool     // files came since the last sync
 	first    uint64   // events that were ever appended
 	bytes    int64    // of all files
 	events   int64    // in live records
 	closed   bool
+
+	fsync func(*os.File) error // (*os.File).Sync, but for tests
+}
+
+// ended is a segment that gets no more records.
+type ended struct {
+	number uint32
+	file   *os.File
 }
 
 type segment struct {
-	size int64
-	live int // records
+	size  int64
+	live  int  // records
+	isBad bool // a sync of it failed
 }
 
 // ref is where a record is.
@@ -84,7 +97,7 @@ func openSpool(dir string, maxBytes int64) (*spool, []leftover, []damage, error)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("open the spool: %w", err)
 	}
-	s := &spool{dir: dir, maxBytes: maxBytes, segBytes: min(max(maxBytes/16, 64<<10), 4<<20), lock: lock, segments: map[uint32]*segment{}}
+	s := &spool{dir: dir, maxBytes: maxBytes, segBytes: min(max(maxBytes/16, 64<<10), 4<<20), lock: lock, segments: map[uint32]*segment{}, fsync: (*os.File).Sync}
 	var left []leftover
 	var damages []damage
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
@@ -308,15 +321,14 @@ func (s *spool) newSegment() error {
 	return nil
 }
 
-// endSegment ends the newest segment. A sync that fails is the disk's fault, and
-// leaves what a power cut would.
+// endSegment ends the newest segment. The next sync syncs it.
 func (s *spool) endSegment() {
 	if s.dirty {
-		_ = s.active.Sync()
-		s.dirty = false
+		s.ended = append(s.ended, ended{s.newest, s.active})
+	} else {
+		_ = s.active.Close()
 	}
-	_ = s.active.Close()
-	s.active = nil
+	s.active, s.dirty = nil, false
 	s.drop(s.newest)
 }
 
@@ -386,33 +398,60 @@ func (s *spool) mark(at ref) error {
 	return errors.Join(err, file.Close())
 }
 
-// sync brings what was appended to the disk itself. It may take long; append does
-// not wait for it.
+// sync brings what was appended to the disk itself. It may take long; append does not
+// wait for it. A segment of which it fails is bad from then on.
 func (s *spool) sync() error {
 	s.mu.Lock()
-	file, dirty, renamed := s.active, s.dirty, s.renamed
-	s.dirty, s.renamed = false, false
+	files, renamed := s.ended, s.renamed
+	if s.dirty && s.active != nil {
+		files = append(files, ended{s.newest, s.active})
+	}
+	s.ended, s.dirty, s.renamed = nil, false, false
+	active := s.active
 	s.mu.Unlock()
-	if !dirty || file == nil {
-		return nil
+	faults := make([]error, len(files))
+	for i, f := range files {
+		if err := s.fsync(f.file); !errors.Is(err, os.ErrClosed) { // then nothing of it is needed any more
+			faults[i] = err
+		}
 	}
-	err := file.Sync()
-	if errors.Is(err, os.ErrClosed) { // it was full, and synced, or it is not needed any more
-		err = nil
+	var dirFault error
+	if renamed && len(files) > 0 {
+		dirFault = s.syncDir()
 	}
-	if err == nil && renamed {
-		err = syncDir(s.dir)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, f := range files {
+		isBad := faults[i] != nil || dirFault != nil
+		if seg := s.segments[f.number]; seg != nil && isBad {
+			seg.isBad = true
+		}
+		switch {
+		case f.file != active:
+			_ = f.file.Close()
+		case isBad && s.active == active:
+			_ = active.Close()
+			s.active, s.dirty = nil, false
+		}
 	}
-	return err
+	return errors.Join(append(faults, dirFault)...)
 }
 
-// syncDir makes the names of files survive a power cut.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
+// isBad reports whether a sync of a segment failed.
+func (s *spool) isBad(number uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := s.segments[number]
+	return seg != nil && seg.isBad
+}
+
+// syncDir makes the names of the segments survive a power cut.
+func (s *spool) syncDir() error {
+	dir, err := os.Open(s.dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(s.fsync(dir), dir.Close())
 }
 
 // backlog gives the events that wait, and the bytes that the files take.
@@ -422,21 +461,24 @@ func (s *spool) backlog() (events, bytes int64) {
 	return s.events, s.bytes
 }
 
-// close ends the use of the spool; what is in it stays.
-func (s *spool) close() error {
+// close ends the use of the spool; what is in it stays. isSafe says that all of it was
+// synced.
+func (s *spool) close(isSafe bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
 	}
 	s.closed = true
-	var err error
 	if s.active != nil {
-		if s.dirty {
-			err = s.active.Sync()
-		}
-		err = errors.Join(err, s.active.Close())
+		_ = s.active.Close()
 		s.active = nil
 	}
-	return errors.Join(err, s.lock.Truncate(0), s.lock.Close())
+	for _, f := range s.ended {
+		_ = f.file.Close()
+	}
+	if !isSafe { // the next run tells that something may be missing
+		return s.lock.Close()
+	}
+	return errors.Join(s.lock.Truncate(0), s.lock.Close())
 }

@@ -66,7 +66,10 @@ func fill(t testing.TB, dir string, records int) []ref {
 		}
 		refs = append(refs, at)
 	}
-	if err := s.close(); err != nil {
+	if err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(true); err != nil {
 		t.Fatal(err)
 	}
 	return refs
@@ -207,7 +210,7 @@ func TestDamageIsMended(t *testing.T) {
 		if len(left) != 4 || len(damages) != want {
 			t.Errorf("run %d: %d records, and the damages %+v", i, len(left), damages)
 		}
-		if err := s.close(); err != nil {
+		if err := s.close(true); err != nil {
 			t.Fatal(err)
 		}
 	}

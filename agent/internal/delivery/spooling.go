@@ -3,11 +3,16 @@
 package delivery
 
 import (
+	"cmp"
 	"maps"
+	"slices"
 	"time"
 
 	"ospulse/agent/internal/event"
 )
+
+// endTries is how often the spool is synced at the end until all of it is.
+const endTries = 4
 
 // spoolOld writes to disk what is in memory for too long, or is too much there,
 // until ended is closed.
@@ -100,8 +105,92 @@ func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 		l.memory = l.memory[1:]
 		l.disk = append(l.disk, at)
 	}
-	d.release(b.size)
+	b.kept = len(b.packed)
+	l.unsynced = append(l.unsynced, b)
+	d.release(b.size - b.kept)
+	if d.queued > d.maxQueue/2 {
+		poke(d.wakeSync)
+	}
 	return true
+}
+
+// forgetUnsynced ends keeping a batch in memory: it is synced, or not needed.
+func (d *Delivery) forgetUnsynced(l *lane, at ref) {
+	for i, b := range l.unsynced {
+		if b.ref == at {
+			l.unsynced = slices.Delete(l.unsynced, i, i+1)
+			d.release(b.kept)
+			return
+		}
+	}
+}
+
+// syncOnce syncs the spool. What it could not sync it appends again, and reports
+// whether all that is in the spool is safe now.
+func (d *Delivery) syncOnce() bool {
+	type spooled struct {
+		lane *lane
+		b    *batch
+		at   ref
+	}
+	unsynced := func() (all []spooled) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, l := range d.lanes {
+			for _, b := range l.unsynced {
+				all = append(all, spooled{l, b, b.ref})
+			}
+		}
+		return all
+	}
+	before := unsynced()
+	if err := d.spool.sync(); err != nil {
+		d.mu.Lock()
+		d.note(err)
+		d.mu.Unlock()
+		d.log.Error("the spool cannot be synced; what is not synced is written again", "error", err)
+	}
+	d.mu.Lock()
+	for _, each := range before {
+		if each.b.ref == each.at && !d.spool.isBad(each.at.segment) {
+			d.forgetUnsynced(each.lane, each.at)
+		}
+	}
+	poke(d.wake) // lanes may be empty
+	d.mu.Unlock()
+	left := unsynced()
+	slices.SortFunc(left, func(a, b spooled) int {
+		return cmp.Or(cmp.Compare(a.at.segment, b.at.segment), cmp.Compare(a.at.offset, b.at.offset))
+	})
+	for _, each := range left {
+		if d.spool.isBad(each.at.segment) {
+			d.spoolAgain(each.lane, each.b)
+		}
+	}
+	return len(left) == 0
+}
+
+// spoolAgain appends a batch again, whose record a failed sync may have cost.
+func (d *Delivery) spoolAgain(l *lane, b *batch) {
+	at, err := d.spool.append(b, d.codec.pack(b), true)
+	d.mu.Lock()
+	if err != nil {
+		d.note(err)
+		d.mu.Unlock()
+		return // it stays in memory, until the next sync
+	}
+	old := b.ref
+	if b.finished || !slices.Contains(l.unsynced, b) { // it was delivered meanwhile
+		d.mu.Unlock()
+		d.markDone(at)
+		return
+	}
+	b.ref = at
+	if i := slices.Index(l.disk, old); i >= 0 {
+		l.disk[i] = at
+	}
+	d.mu.Unlock()
+	d.markDone(old)
 }
 
 // markDone notes on disk that a batch is delivered, or lost.
@@ -126,15 +215,11 @@ func (d *Delivery) syncSpool(ended <-chan struct{}) {
 	for {
 		select {
 		case <-ticker.C:
+		case <-d.wakeSync:
 		case <-ended:
 			return
 		}
-		if err := d.spool.sync(); err != nil {
-			d.mu.Lock()
-			d.note(err)
-			d.mu.Unlock()
-			d.log.Warn("the spool is not synced: a power cut may cost more of it", "error", err)
-		}
+		d.syncOnce()
 	}
 }
 
@@ -164,7 +249,11 @@ func (d *Delivery) end() {
 	for _, l := range lanes {
 		d.endLosses(l)
 	}
-	if err := d.spool.close(); err != nil {
+	isSafe := false
+	for try := 0; try < endTries && !isSafe; try++ { // one to sync, others if that fails
+		isSafe = d.syncOnce()
+	}
+	if err := d.spool.close(isSafe); err != nil {
 		d.log.Error("the spool is not closed well", "error", err)
 	}
 }

@@ -1,0 +1,126 @@
+//go:build linux
+
+package delivery
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// disk fails syncs, and knows what a power cut would leave of the spool's files: their
+// content at the last sync, of those whose syncs never failed.
+type disk struct {
+	mu    sync.Mutex
+	fails func(n int, path string) bool // of the n-th sync, from 0
+	n     int
+	files map[string][]byte
+	bad   map[string]bool
+}
+
+func (k *disk) fsync(file *os.File) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n, path := k.n, file.Name()
+	k.n++
+	if k.fails(n, path) {
+		k.bad[path] = true
+		return &os.PathError{Op: "sync", Path: path, Err: syscall.EIO}
+	}
+	content, err := os.ReadFile(path)
+	if err == nil && !k.bad[path] {
+		k.files[path] = content
+	}
+	return file.Sync()
+}
+
+// cut gives a folder with what a power cut leaves. A record's mark may or may not
+// survive one; here it does.
+func (k *disk) cut(t *testing.T) string {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	dir := t.TempDir()
+	for path, content := range k.files {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || !strings.HasSuffix(path, segmentSuffix) {
+			continue // it was not needed any more
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// After a sync that failed, one that succeeds proves nothing: what the kernel could
+// not write it may have dropped. What SafeUntil calls safe survives a power cut, and
+// nothing is called safe while all syncs fail.
+func TestSyncFails(t *testing.T) {
+	for name, fails := range map[string]func(n int, path string) bool{
+		"once":             func(n int, _ string) bool { return n == 0 },
+		"every third time": func(n int, _ string) bool { return n%3 == 0 },
+		"of the folder":    func(n int, path string) bool { return n < 4 && !strings.HasSuffix(path, segmentSuffix) },
+		"five times":       func(n int, _ string) bool { return n < 5 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSink(t)
+			s.set(func(request) string { return "503" })
+			o := options(t, s.url)
+			o.SpoolMaxBytes, o.FlushTimeout = 1<<20, time.Millisecond // of segments of 64 KB
+			d := newDelivery(t, o)
+			k := &disk{fails: fails, files: map[string][]byte{}, bad: map[string]bool{}}
+			d.spool.fsync = k.fsync
+			stop := run(t, d)
+			const n = 3000
+			for i := range n {
+				d.Add("a", numbered(i))
+			}
+			if !d.Settle(t.Context(), "a") {
+				t.Fatal("it does not settle")
+			}
+			o.Dir = k.cut(t)
+			stop()
+			wantSum(t, d)
+
+			s.set(nil)
+			o.FlushTimeout = time.Minute
+			next := newDelivery(t, o)
+			stop = run(t, next)
+			s.want("a", n)
+			stop()
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		t.Parallel()
+		s := newSink(t)
+		s.set(func(request) string { return "503" })
+		o := options(t, s.url)
+		o.FlushTimeout = time.Millisecond
+		d := newDelivery(t, o)
+		k := &disk{fails: func(int, string) bool { return true }, files: map[string][]byte{}, bad: map[string]bool{}}
+		d.spool.fsync = k.fsync
+		stop := run(t, d)
+		before := time.Now()
+		d.Add("a", numbered(0))
+		after := time.Now()
+		for tries := 0; tries < 4; {
+			k.mu.Lock()
+			tries = k.n
+			k.mu.Unlock()
+			if safe := d.SafeUntil(); safe.After(after) || safe.Before(before) {
+				t.Fatalf("it is safe until %s, was added before %s", safe, after)
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		stop()
+		if next := newDelivery(t, o); !next.Status().Unclean {
+			t.Error("the next run does not know that something may be missing")
+		}
+	})
+}
