@@ -47,3 +47,16 @@ type Loss struct {
 	Reason    string
 	From, To  *time.Time // nil when they are not told
 }
+
+// SessionTotals is what the events of a session with a Seq up to Seq come to. Events
+// never change, so it is true for good; what comes after Seq is counted when it is
+// asked for.
+type SessionTotals struct {
+	SessionID   string           `gorm:"primaryKey;column:session_id;type:varchar(255)"`
+	Seq         int64            `gorm:"not null"`
+	EventCounts map[string]int64 `gorm:"column:event_counts;type:text;serializer:json"` // by type
+	Missing     []SeqSpan        `gorm:"type:text;serializer:json"`                     // the first MaxMissing spans
+	Lost        int64            `gorm:"not null"`                                      // events that were reported lost, in all reports
+
+	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
+}

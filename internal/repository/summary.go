@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"ospulse/internal/models"
 )
 
-// CountByType counts a session's events up to a Seq, by their type.
-func (r *Events) CountByType(ctx context.Context, sessionID string, upTo int64) (map[string]int64, error) {
+// CountByType counts a session's events with a Seq in (after, upTo], by their type.
+func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
 	var rows []struct {
 		EventType string
 		N         int64
 	}
 	err := r.db.Read(ctx).Model(&models.Event{}).Select("event_type, COUNT(*) AS n").
-		Where("session_id = ? AND seq <= ?", sessionID, upTo).Group("event_type").Scan(&rows).Error
+		Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo).Group("event_type").Scan(&rows).Error
 	counts := make(map[string]int64, len(rows))
 	for _, row := range rows {
 		counts[row.EventType] = row.N
@@ -42,14 +43,14 @@ func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.
 	return first, last, err
 }
 
-// ListMissing gives up to limit spans of a session's numbers from 1 to upTo that
+// ListMissing gives up to limit spans of a session's numbers in (after, upTo] that
 // no event has.
-func (r *Events) ListMissing(ctx context.Context, sessionID string, upTo int64, limit int) ([]models.SeqSpan, error) {
+func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error) {
 	var spans []models.SeqSpan
 	// One row more stands for the end of the numbers.
-	err := r.db.Read(ctx).Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, 0) OVER (ORDER BY seq) AS previous FROM "+
-		"(SELECT seq FROM events WHERE session_id = ? AND seq <= ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
-		"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", sessionID, upTo, upTo+1, limit).Scan(&spans).Error
+	err := r.db.Read(ctx).Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+
+		"(SELECT seq FROM events WHERE session_id = ? AND seq > ? AND seq <= ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
+		"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", after, sessionID, after, upTo, upTo+1, limit).Scan(&spans).Error
 	return spans, translate(r.db, err, "the event")
 }
 
@@ -86,4 +87,27 @@ func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, li
 func lastEnds(tx *gorm.DB, sessionID string, after int64) *gorm.DB {
 	return tx.Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
 		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC")
+}
+
+// Totals gives what is kept of a session's totals; those of no event if nothing is.
+func (r *Events) Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error) {
+	var kept []models.SessionTotals
+	err := r.db.Read(ctx).Where("session_id = ?", sessionID).Find(&kept).Error
+	if err != nil || len(kept) == 0 {
+		return &models.SessionTotals{SessionID: sessionID}, translate(r.db, err, "the totals")
+	}
+	return &kept[0], nil
+}
+
+// SaveTotals keeps a session's totals, unless later ones are kept. A session that is
+// gone is a conflict.
+func (r *Events) SaveTotals(ctx context.Context, totals *models.SessionTotals) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{
+			Columns:   []clause.Column{{Name: "session_id"}},
+			Where:     clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "session_totals.seq < excluded.seq"}}},
+			DoUpdates: clause.AssignmentColumns([]string{"seq", "event_counts", "missing", "lost"}),
+		}).Create(totals).Error
+	})
+	return translate(r.db, err, "the totals")
 }

@@ -21,9 +21,11 @@ const maxReasonLen = 1000
 // SummaryRepository reads what a session's events come to; internal/repository
 // implements it and documents its contracts.
 type SummaryRepository interface {
-	CountByType(ctx context.Context, sessionID string, upTo int64) (map[string]int64, error)
+	Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error)
+	SaveTotals(ctx context.Context, totals *models.SessionTotals) error
+	CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error)
 	Span(ctx context.Context, sessionID string) (first, last *time.Time, err error)
-	ListMissing(ctx context.Context, sessionID string, upTo int64, limit int) ([]models.SeqSpan, error)
+	ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error)
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
 }
 
@@ -42,9 +44,11 @@ func NewSummaries(events SummaryRepository, durability func() models.Durability)
 // Summary says what the events come to that the session had when it was read.
 // Events that are stored meanwhile do not make it incomplete.
 func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summary models.SessionSummary, err error) {
-	if summary.EventCounts, err = s.events.CountByType(ctx, session.ID, session.EventCount); err != nil {
+	totals, err := s.totals(ctx, session)
+	if err != nil {
 		return summary, err
 	}
+	summary.EventCounts = totals.EventCounts
 	if summary.FirstEventAt, summary.LastEventAt, err = s.events.Span(ctx, session.ID); err != nil {
 		return summary, err
 	}
@@ -56,14 +60,7 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	case c.Durability == "":
 		c.Durability = s.durability()
 	}
-	for _, n := range summary.EventCounts {
-		c.Present += n
-	}
-	if c.Present != c.Expected {
-		if c.Missing, err = s.events.ListMissing(ctx, session.ID, c.Expected, models.MaxMissing); err != nil {
-			return summary, err
-		}
-	}
+	c.Present, c.Missing, c.Lost = sum(totals.EventCounts), totals.Missing, totals.Lost
 	if summary.EventCounts[models.TypeEventsLost] > 0 {
 		err = s.addLosses(ctx, session, c)
 	}
@@ -71,22 +68,103 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	return summary, err
 }
 
-// addLosses adds what was reported lost.
-func (s *Summaries) addLosses(ctx context.Context, session *models.Session, c *models.Completeness) error {
-	for before := session.EventCount + 1; ; {
-		reports, err := s.events.ListOfType(ctx, session.ID, models.TypeEventsLost, before, lossPage)
-		if err != nil || len(reports) == 0 {
+const (
+	// totalsStep is how many new events make it worth to keep a session's totals.
+	totalsStep = models.SegmentEvents
+	// totalsWindow is how many events are counted at once.
+	totalsWindow = 50_000
+)
+
+// totals gives the totals of a session up to its EventCount. Those that are kept are
+// added to, and kept again when much was added: no event is counted at every request.
+func (s *Summaries) totals(ctx context.Context, session *models.Session) (*models.SessionTotals, error) {
+	t, err := s.events.Totals(ctx, session.ID)
+	if err != nil {
+		return nil, err
+	}
+	if t.EventCounts == nil || t.Seq > session.EventCount { // nothing is kept, or of another session that had this ID
+		t = &models.SessionTotals{SessionID: session.ID, EventCounts: map[string]int64{}}
+	}
+	for kept := t.Seq; t.Seq < session.EventCount; {
+		if err := s.add(ctx, t, min(t.Seq+totalsWindow, session.EventCount)); err != nil {
+			return nil, err
+		}
+		if t.Seq-kept < totalsStep {
+			continue
+		}
+		if err := s.events.SaveTotals(ctx, t); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted just now
+			return nil, err
+		}
+		kept = t.Seq
+	}
+	return t, nil
+}
+
+// add adds the events up to a Seq to totals.
+func (s *Summaries) add(ctx context.Context, t *models.SessionTotals, upTo int64) error {
+	counts, err := s.events.CountByType(ctx, t.SessionID, t.Seq, upTo)
+	if err != nil {
+		return err
+	}
+	for eventType, n := range counts {
+		t.EventCounts[eventType] += n
+	}
+	if sum(counts) != upTo-t.Seq {
+		spans, err := s.events.ListMissing(ctx, t.SessionID, t.Seq, upTo, models.MaxMissing+1)
+		if err != nil {
 			return err
 		}
-		for i := range reports {
-			loss := readLoss(&reports[i])
-			c.Lost += min(loss.Count, math.MaxInt64-c.Lost)
-			if len(c.Losses) < models.MaxLosses {
-				c.Losses = append(c.Losses, loss)
+		for _, span := range spans {
+			if last := len(t.Missing) - 1; last >= 0 && t.Missing[last].Last+1 == span.First {
+				t.Missing[last].Last = span.Last
+			} else {
+				t.Missing = append(t.Missing, span)
 			}
+		}
+		t.Missing = t.Missing[:min(len(t.Missing), models.MaxMissing)]
+	}
+	if counts[models.TypeEventsLost] > 0 {
+		lost, err := s.lost(ctx, t.SessionID, t.Seq, upTo)
+		if err != nil {
+			return err
+		}
+		t.Lost += min(lost, math.MaxInt64-t.Lost)
+	}
+	t.Seq = upTo
+	return nil
+}
+
+func sum(counts map[string]int64) (total int64) {
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
+
+// lost sums up what the reports with a Seq in (after, upTo] say.
+func (s *Summaries) lost(ctx context.Context, sessionID string, after, upTo int64) (total int64, err error) {
+	for before := upTo + 1; ; {
+		reports, err := s.events.ListOfType(ctx, sessionID, models.TypeEventsLost, before, lossPage)
+		if err != nil || len(reports) == 0 {
+			return total, err
+		}
+		for i := range reports {
+			if reports[i].Seq <= after {
+				return total, nil
+			}
+			total += min(readLoss(&reports[i]).Count, math.MaxInt64-total)
 		}
 		before = reports[len(reports)-1].Seq
 	}
+}
+
+// addLosses adds the newest reports of lost events.
+func (s *Summaries) addLosses(ctx context.Context, session *models.Session, c *models.Completeness) error {
+	reports, err := s.events.ListOfType(ctx, session.ID, models.TypeEventsLost, session.EventCount+1, models.MaxLosses)
+	for i := range reports {
+		c.Losses = append(c.Losses, readLoss(&reports[i]))
+	}
+	return err
 }
 
 // readLoss reads a report of lost events. A count that cannot be read is 1: that
