@@ -365,6 +365,11 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	if err := a.tx.Run(a.ctx, append(statements, seen.readStatements()...)...); err != nil {
 		return nil, err
 	}
+	if more := seen.readUnreadStatements(); len(more) > 0 {
+		if err := a.tx.Run(a.ctx, more...); err != nil {
+			return nil, err
+		}
+	}
 	for _, in := range incoming {
 		seq, ok := next[in.SessionID]
 		if !ok {

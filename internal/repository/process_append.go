@@ -11,7 +11,8 @@ import (
 )
 
 // maxProcessesRead is how many processes of a few pids are looked at, the latest
-// ones. More than one of a pid is rare.
+// ones. More than one of a pid is rare; of those that were not read, the ones whose
+// start an event tells are looked up.
 const maxProcessesRead = 512
 
 // sightings is what a group of events tells of processes, an entry for each, and
@@ -46,6 +47,9 @@ type storedPID struct {
 	pidKey
 	processes []*models.Process
 	changed   []*changedProcess
+	// unreadUpTo, if not zero, is the latest start that a process may have which was
+	// not read.
+	unreadUpTo time.Time
 }
 
 // changedProcess is a process of which the group tells something new.
@@ -129,6 +133,34 @@ func (s *sightings) readStatements() []database.Statement {
 }
 
 func (s *sightings) readStatement(sessionID string, pids []int64) database.Statement {
+	read := 0
+	return s.read(sessionID, "pid IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY started_at DESC LIMIT ?",
+		append(filled([]any{sessionID}, pids), int64(maxProcessesRead)), func(p *models.Process) {
+			if read++; read < maxProcessesRead {
+				return
+			}
+			for _, pid := range pids {
+				s.stored[pidKey{sessionID, pid}].unreadUpTo = p.StartedAt
+			}
+		})
+}
+
+// readUnreadStatements read the processes that readStatements left out and whose
+// start an event tells.
+func (s *sightings) readUnreadStatements() []database.Statement {
+	var statements []database.Statement
+	for _, seen := range s.all {
+		if start := seen.fact.StartedAt; !start.IsZero() && !start.After(seen.stored.unreadUpTo) {
+			args := []any{seen.stored.sessionID, seen.stored.pid, start}
+			statements = append(statements, s.read(seen.stored.sessionID, "pid = ? AND started_at = ?", args, func(*models.Process) {}))
+		}
+	}
+	return statements
+}
+
+// read reads the processes of a session that a condition selects, and calls after
+// with each. One that was read before is left out.
+func (s *sightings) read(sessionID, condition string, args []any, after func(*models.Process)) database.Statement {
 	var (
 		p         models.Process
 		id, known int64
@@ -136,15 +168,18 @@ func (s *sightings) readStatement(sessionID string, pids []int64) database.State
 	)
 	return database.Statement{
 		Text: "SELECT id, pid, started_at, CASE WHEN start_known THEN 1 ELSE 0 END, parent_pid, parent_started_at, name, image, command_line, first_seen, last_seen, event_counts " +
-			"FROM processes WHERE session_id = ? AND pid IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY started_at DESC LIMIT ?",
-		Args: append(filled([]any{sessionID}, pids), int64(maxProcessesRead)),
+			"FROM processes WHERE session_id = ? AND " + condition,
+		Args: args,
 		Dest: []any{&id, &p.PID, &p.StartedAt, &known, &p.ParentPID, &p.ParentStartedAt, &p.Name, &p.Image, &p.CommandLine, &p.FirstSeen, &p.LastSeen, &counts},
 		Row: func() {
 			read := p
 			read.ID, read.SessionID, read.StartKnown = uint64(id), sessionID, known != 0
 			_ = json.Unmarshal([]byte(counts), &read.EventCounts) // what writeStatements wrote
 			stored := s.stored[pidKey{sessionID, p.PID}]
-			stored.processes = append(stored.processes, &read)
+			if !slices.ContainsFunc(stored.processes, func(other *models.Process) bool { return other.ID == read.ID }) {
+				stored.processes = append(stored.processes, &read)
+			}
+			after(&read)
 		},
 	}
 }
@@ -192,6 +227,9 @@ func (s *storedPID) learn(seen *sighting) {
 	p := models.FindProcess(s.processes, seen.fact, seen.first)
 	if p == nil {
 		p = &models.Process{SessionID: s.sessionID, PID: s.pid, StartedAt: seen.first, FirstSeen: seen.first, LastSeen: seen.last}
+		if !p.StartedAt.After(s.unreadUpTo) { // a start that no other process has
+			p.StartedAt = s.unreadUpTo.Add(time.Microsecond)
+		}
 		for slices.ContainsFunc(s.processes, func(other *models.Process) bool { return other.StartedAt.Equal(p.StartedAt) }) {
 			p.StartedAt = p.StartedAt.Add(time.Microsecond) // the start is part of the key
 		}
@@ -221,9 +259,8 @@ func (p *changedProcess) writeStatement(counts string) database.Statement {
 		}
 	}
 	return database.Statement{
-		// There is a conflict only if the pid had more processes than were read.
 		Text: "INSERT INTO processes (first_seen, last_seen, event_counts, started_at, start_known, parent_pid, parent_started_at, name, image, command_line, session_id, pid) " +
-			"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id, pid, started_at) DO UPDATE SET last_seen = excluded.last_seen",
+			"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		Args: append(args, p.SessionID, p.PID),
 	}
 }

@@ -182,3 +182,62 @@ func TestMarkedGroupIsStoredOnce(t *testing.T) {
 		}
 	})
 }
+
+// Every event counts for a process, however many processes a pid had, whether or not
+// an event tells when its process started, and however many pids a group has.
+func TestEveryEventCountsForAProcess(t *testing.T) {
+	for name, event := range map[string]func(round, i int) models.Incoming{
+		"names without end": func(round, i int) models.Incoming {
+			return acting(4, fmt.Sprintf("%d-%d", round, i), time.Time{})
+		},
+		"the same names again": func(_, i int) models.Incoming { return acting(4, fmt.Sprint(i), time.Time{}) },
+		"starts, the same again": func(_, i int) models.Incoming {
+			return acting(4, "a", noon.Add(time.Duration(i)*time.Second))
+		},
+		"starts, backwards": func(round, i int) models.Incoming {
+			return acting(int64(i%3), "a", noon.Add(-time.Duration(round*700+i)*time.Second))
+		},
+		"many pids": func(_, i int) models.Incoming { return acting(int64(i), "a", time.Time{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, db *database.DB) {
+				createSession(t, db, "s")
+				const rounds, each = 3, 700
+				for round := range rounds {
+					batch := models.Batch{}
+					for i := range each {
+						batch.Events = append(batch.Events, event(round, i))
+					}
+					if _, err := appendBatch(t.Context(), repository.NewEvents(db), batch); err != nil {
+						t.Fatal(err)
+					}
+				}
+				processes, _, err := repository.NewProcesses(db).List(t.Context(), "s", 10_000)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total := int64(0)
+				for i := range processes {
+					for _, n := range processes[i].EventCounts {
+						total += n
+					}
+				}
+				if total != rounds*each {
+					t.Errorf("%d processes have %d events, want %d", len(processes), total, rounds*each)
+				}
+				if name == "starts, the same again" && len(processes) != each {
+					t.Errorf("there are %d processes, want %d", len(processes), each)
+				}
+			})
+		})
+	}
+}
+
+// acting is an event of a process, which tells when that started if it is not zero.
+func acting(pid int64, name string, startedAt time.Time) models.Incoming {
+	in := models.Incoming{Event: acted("s", pid, name, noon)}
+	if !startedAt.IsZero() {
+		in.Processes = []models.ProcessFact{{PID: pid, StartedAt: startedAt, Acted: true, ProcessInfo: models.ProcessInfo{Name: name}}}
+	}
+	return in
+}
