@@ -232,10 +232,10 @@ func nameOf(value []byte, maxLen int) (name string, has, ok bool) {
 // portOf reads a port as a filter compares it: any way to write the number, or the
 // text of it. It is -1 for null and for what is missing.
 func portOf(value []byte) (port int64, ok bool) {
-	switch kind := jsonscan.Kind(value); {
-	case kind == 0 || kind == 'n':
+	switch jsonscan.Kind(value) {
+	case 0, 'n':
 		return -1, true
-	case kind == '"':
+	case '"':
 		s := text(value, 10)
 		n, err := strconv.ParseInt(s, 10, 64)
 		return n, err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
