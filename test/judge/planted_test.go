@@ -43,7 +43,7 @@ func TestPlantedBugs(t *testing.T) {
 			w := startWorld(t, s, uint64(time.Now().UnixNano()), "OSPULSE_PLANT="+c.bug, "SPOOL_MAX_MB="+c.spoolMB)
 			w.patience = 5 * time.Second
 			var found []Violation
-			for n := range 8 {
+			for n := range 40 { // some bugs show only in the moment of a commit
 				r := w.round(n, f)
 				found = append(found, r.violations...)
 				if slices.ContainsFunc(found, func(v Violation) bool { return v.Rule == c.want }) {
