@@ -27,6 +27,11 @@ const (
 	MaxTimestampLen = 255
 )
 
+// MaxProcessNameLen is how many bytes of a process's name are kept outside of data:
+// with the ID of a session it must fit an entry of an index, which has up to 2,704
+// bytes on PostgreSQL.
+const MaxProcessNameLen = 1024
+
 // Event is one thing that a program did. ID is unique in the database; Seq
 // numbers the events of one session 1, 2, 3 … in commit order and without gaps.
 // Times are UTC with microseconds.

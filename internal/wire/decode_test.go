@@ -260,7 +260,7 @@ func TestHotFields(t *testing.T) {
 		"pid past 64 bit":         {"/api/events", event(`{"pid":92233720368547758070}`), want{}},
 		"data is null":            {"/api/events", event(`null`), want{}},
 		"NUL and lone surrogates": {"/api/events", event(`{"processName":"a\u0000b\udce9","filePath":"\ud800c","metadata":{"sessionId":"\u0000"}}`), want{process: "a\ufffdb\ufffd", target: "\ufffdc", hint: "\ufffd"}},
-		"300 KB of ASCII":         {"/api/events", event(`{"processName":"` + strings.Repeat("x", 300<<10) + `"}`), want{process: strings.Repeat("x", 4096)}},
+		"300 KB of ASCII":         {"/api/events", event(`{"processName":"` + strings.Repeat("x", 300<<10) + `"}`), want{process: strings.Repeat("x", 1024)}},
 		"300 KB, 3 bytes each":    {"/api/events", event(`{"filePath":"` + strings.Repeat("日", 100<<10) + `"}`), want{target: strings.Repeat("日", 1365)}},
 		"300 KB of session id":    {"/api/events", event(`{"metadata":{"sessionId":"` + strings.Repeat("x", 300<<10) + `"}}`), want{hint: strings.Repeat("x", 4096)}},
 		"HTTP": {

@@ -96,6 +96,9 @@ func Bundled(line []byte) (models.Event, error) {
 		e.PID = &pid
 	}
 	e.ProcessName = b.optionalText("process_name", values[9], maxHotFieldLen)
+	if e.ProcessName != nil { // another database, or an older version, kept more of it
+		*e.ProcessName = cut(*e.ProcessName, models.MaxProcessNameLen)
+	}
 	e.Operation = b.optionalText("operation", values[10], maxHotFieldLen)
 	e.Target = b.optionalText("target", values[11], maxHotFieldLen)
 	if *data == nil {

@@ -97,6 +97,7 @@ func (l *lifted) process(s *jsonscan.Scanner, key []byte) []byte {
 func (l *lifted) set(in *models.Incoming) {
 	in.SessionHint = l.hint
 	in.PID = l.pid
+	l.name = cut(l.name, models.MaxProcessNameLen)
 	texts := &[3]string{l.name, cmp.Or(l.operation, l.method), cmp.Or(l.target, l.image, hostPort(l.host, l.port))}
 	in.ProcessName, in.Operation, in.Target = optional(&texts[0]), optional(&texts[1]), optional(&texts[2])
 	if l.pid != nil && (!l.actor.StartedAt.IsZero() || l.actor.ParentPID != nil) {
