@@ -279,7 +279,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { fileSweep.Run(beside) })
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
-	running.Go(func() { service.Forget(beside, events, time.Now, log) })
+	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()
 

@@ -194,7 +194,7 @@ func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []
 				left--
 			}
 		}
-		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}, models.Asking{}, nil); err != nil {
+		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}, nil); err != nil {
 			return err
 		}
 	}

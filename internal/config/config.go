@@ -77,6 +77,10 @@ type Config struct {
 	// SPOOL_MAX_MB, default 512.
 	SpoolMaxMB int
 
+	// IdempotencyKeep is how long an Idempotency-Key is kept at least, 1h to 87600h.
+	// IDEMPOTENCY_KEEP, default 2160h, which is 90 days.
+	IdempotencyKeep time.Duration
+
 	// AgentURL is the base URL of the default agent, http or https, without a
 	// trailing slash. AGENT_SERVICE_URL or AGENT_URL, which must not differ, default
 	// http://localhost:7000.
@@ -167,6 +171,8 @@ func Load(getenv func(string) string, dotenvPath string) (Config, error) {
 		FilesSecretKey: read(r, "AWS_SECRET_ACCESS_KEY", "", key),
 
 		SpoolMaxMB: read(r, "SPOOL_MAX_MB", "512", number(0, 1<<20)),
+
+		IdempotencyKeep: read(r, "IDEMPOTENCY_KEEP", "2160h", duration(time.Hour, 87600*time.Hour)),
 
 		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
 		AgentKey:          read(r, "AGENT_API_KEY", "", key),

@@ -62,6 +62,7 @@ func TestLoadDefaults(t *testing.T) {
 		DataDir:           "data",
 		MinFreeMB:         64,
 		SpoolMaxMB:        512,
+		IdempotencyKeep:   90 * 24 * time.Hour,
 		AgentURL:          "http://localhost:7000",
 		AgentTimeout:      8 * time.Second,
 		AgentPollInterval: 10 * time.Second,
@@ -199,6 +200,8 @@ func TestRefused(t *testing.T) {
 		"streams: none":                    {"STREAMS_MAX", "0", `"0"`, "from 1 to 1000000"},
 		"streams of a client: no number":   {"STREAMS_PER_CLIENT", "many", `"many"`, "from 1 to 1000000"},
 
+		"keep: too short":                    {"IDEMPOTENCY_KEEP", "59m", `"59m"`, "from 1h"},
+		"keep: no unit":                      {"IDEMPOTENCY_KEEP", "90", `"90"`, "a duration with its unit"},
 		"import: too large":                  {"IMPORT_MAX_MB", "1048577", `"1048577"`, "from 1 to 1048576"},
 		"import: nothing":                    {"IMPORT_MAX_MB", "0", `"0"`, "from 1 to 1048576"},
 		"body: too large":                    {"MAX_BODY_MB", "257", `"257"`, "from 1 to 256"},

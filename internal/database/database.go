@@ -78,6 +78,8 @@ type dialect interface {
 	// durability and checkDurability do what DB.Durability and DB.CheckDurability say.
 	durability() models.Durability
 	checkDurability(ctx context.Context, write *gorm.DB) error
+	// time does what DB.Time says.
+	time(local time.Time) time.Time
 	// makeDurable sees to it, in a transaction that has just begun, that its commit
 	// is as durable as was asked for.
 	makeDurable(tx *gorm.DB) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -18,13 +19,17 @@ import (
 // A process takes up a changed configuration between two commands, so a commit may
 // follow the change by at most one transaction.
 const beginDurable = `SELECT set_config('synchronous_commit', $1, true), current_setting('fsync'), current_setting('full_page_writes'),
-	COALESCE(current_setting('data_sync_retry', true), 'off'), current_setting('synchronous_standby_names')`
+	COALESCE(current_setting('data_sync_retry', true), 'off'), current_setting('synchronous_standby_names'), clock_timestamp()`
 
 // syncSettings is the answer to beginDurable, in its order.
-type syncSettings struct{ level, fsync, fullPageWrites, dataSyncRetry, standbys string }
+type syncSettings struct {
+	level, fsync, fullPageWrites, dataSyncRetry, standbys string
+
+	now time.Time // by the server's clock
+}
 
 func (s *syncSettings) dest() []any {
-	return []any{&s.level, &s.fsync, &s.fullPageWrites, &s.dataSyncRetry, &s.standbys}
+	return []any{&s.level, &s.fsync, &s.fullPageWrites, &s.dataSyncRetry, &s.standbys, &s.now}
 }
 
 // durability tells what a commit with these settings survives.
@@ -45,6 +50,7 @@ func (s *syncSettings) durability() models.Durability {
 // note keeps what a transaction with these settings survives, and gives it. Without
 // allowWeak a server that does not sync is an error.
 func (d *postgresDialect) note(s *syncSettings) (models.Durability, error) {
+	d.clock.set(s.now)
 	now := s.durability()
 	if unlogged, _ := d.unlogged.Load().(string); unlogged != "" && !now.Weak() {
 		now = models.WeakDurability("table " + unlogged + " is unlogged")

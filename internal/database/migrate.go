@@ -43,7 +43,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 		if latest := latestMigration(db.Dialect()); version > latest {
 			return fmt.Errorf("the database's schema is version %d, made by a newer OS-Pulse; this one knows versions up to %d: upgrade it, or use another database", version, latest)
 		}
-		if err := tx.AutoMigrate(&models.Agent{}, &models.Installation{}, &models.TargetFile{}, &models.Session{}, &models.Event{}, &models.Process{}, &models.Segment{}, &models.SessionTotals{}, &models.IdempotencyKey{}, &models.WriterMark{}, &models.Lease{}); err != nil {
+		if err := tx.AutoMigrate(&models.Agent{}, &models.Installation{}, &models.TargetFile{}, &models.Session{}, &models.SessionRun{}, &models.Event{}, &models.Process{}, &models.Segment{}, &models.SessionTotals{}, &models.IdempotencyKey{}, &models.WriterMark{}, &models.Lease{}); err != nil {
 			return fmt.Errorf("migrate the schema: %w", err)
 		}
 		return applyMigrations(tx, db.Dialect(), version)

@@ -40,6 +40,7 @@ type postgresDialect struct {
 	sync      string // synchronous_commit of every transaction that writes
 	allowWeak bool
 	seen      durability
+	clock     clock
 	unlogged  atomic.Value // string: a table of ours whose rows a crash removes; "" for none
 }
 

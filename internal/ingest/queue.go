@@ -50,6 +50,8 @@ type Store interface {
 	Try(ctx context.Context, group models.Group) error
 	// LastStored gives the number of the last batch of a writer that was stored.
 	LastStored(ctx context.Context, writer string) (int64, error)
+	// Time gives a time of this program by the clock that several programs share.
+	Time(local time.Time) time.Time
 }
 
 // Meter counts what goes through a queue; *metrics.Ingest is one.

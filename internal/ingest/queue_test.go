@@ -76,6 +76,8 @@ func (s *store) Try(_ context.Context, group models.Group) error {
 	return s.fails(names)
 }
 
+func (*store) Time(local time.Time) time.Time { return local }
+
 func (s *store) LastStored(context.Context, string) (int64, error) { return 0, nil }
 
 func (s *store) Spooled(int) {}

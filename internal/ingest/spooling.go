@@ -83,6 +83,11 @@ func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, err
 // put writes a group to the disk. It must not take long, or be given up: the
 // requests are waiting.
 func (s *spooling) put(group models.Group) ([]models.Receipt, error) {
+	for i := range group.Batches {
+		if received := &group.Batches[i].ReceivedAt; !received.IsZero() {
+			*received = s.q.store.Time(*received)
+		}
+	}
 	if err := s.spool.Append(context.Background(), group); err != nil {
 		return nil, err
 	}
@@ -107,6 +112,10 @@ func (s *spooling) run(ctx context.Context) {
 		}
 	}
 }
+
+// Drain stores what is in the spool of a queue that does not run. It returns when the
+// spool is empty, or ctx ends.
+func (q *Queue) Drain(ctx context.Context) { q.spool.drain(ctx) }
 
 // drain stores what is in the spool, oldest first, until the spool is empty or ctx
 // ends.

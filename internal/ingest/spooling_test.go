@@ -110,6 +110,8 @@ func (d *database) Try(_ context.Context, group models.Group) error {
 	return nil
 }
 
+func (*database) Time(local time.Time) time.Time { return local }
+
 func (d *database) LastStored(_ context.Context, writer string) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

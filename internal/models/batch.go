@@ -11,13 +11,12 @@ type Batch struct {
 	Faults []ItemFault // items of the request that could not be taken
 
 	// Key, if not empty, was chosen by the client for this request: a batch whose
-	// key was seen in the last KeyLifetime is not stored again. Digest tells
-	// whether it is the same request.
+	// key was seen is not stored again. Digest tells whether it is the same request.
 	Key    string
 	Digest string
 
-	// ReceivedAt is when the request came in, and AgentID the agent that sent it.
-	// Both decide the session of an event that names none, however late the event
+	// ReceivedAt is when the request came in, in a spool by the clock of the database,
+	// and AgentID the agent that sent it. Both decide the session of an event that names none, however late the event
 	// is stored and whichever backend stores it.
 	ReceivedAt time.Time
 	AgentID    string
@@ -42,22 +41,12 @@ type Mark struct {
 // before.
 var ErrAlreadyStored = errors.New("the group was stored before")
 
-// MarkLifetime is how long a writer's mark is kept after its last group. What
-// waits in a spool for longer may be stored twice, if the commit before it went
-// there was made and not heard of.
-const MarkLifetime = 90 * 24 * time.Hour
-
-// WriterMark is the number of the last batch of a writer that was stored.
+// WriterMark is the number of the last batch of a writer that was stored. It is kept
+// for good: a spool may come back after any time.
 type WriterMark struct {
 	Writer    string    `gorm:"primaryKey;type:varchar(64)"`
 	Number    int64     `gorm:"not null"`
 	UpdatedAt time.Time `gorm:"not null"`
-}
-
-// Asking says which sessions may own the events that name none.
-type Asking struct {
-	AgentID       string
-	StartingAfter time.Time // a session that was asked to start later counts as live
 }
 
 // AttributeFunc sets the SessionID of every event.
@@ -65,16 +54,19 @@ type AttributeFunc func([]Batch, Candidates)
 
 // Candidates are the sessions that the events of a group may belong to.
 type Candidates struct {
-	Known map[string]bool // those of the events' hints that are the ID of a session
-	Live  string          // the agent's session that is active or being started, the latest of several; "" if there is none
-	Ended *EndedSession   // the agent's session that ended last; nil if there is none
+	Known map[string]bool         // those of the events' hints that are the ID of a session
+	Runs  map[string][]SessionRun // by agent, in the order of their start: all that last at At of a batch, and the last that ended before
+	Now   time.Time               // by the clock of the database
+	Late  bool                    // the group waited in a spool
 }
 
-// EndedSession is when a session was monitored.
-type EndedSession struct {
-	ID      string
-	Started *time.Time
-	Ended   time.Time
+// At gives the moment as of which a batch is attributed: that of its receipt, if it
+// had to wait, else now.
+func (c *Candidates) At(batch *Batch) time.Time {
+	if c.Late && !batch.ReceivedAt.IsZero() { // older versions kept none
+		return batch.ReceivedAt
+	}
+	return c.Now
 }
 
 // ItemFault says what is wrong with one item of a request.

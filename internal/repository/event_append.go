@@ -74,17 +74,17 @@ func bytesOrNil(b []byte) any {
 //
 // An event that the database will never take makes the group invalid. Every other
 // error may go away.
-func (r *Events) Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error) {
+func (r *Events) Append(ctx context.Context, group models.Group, attribute models.AttributeFunc) ([]models.Receipt, error) {
 	receipts := make([]models.Receipt, len(group.Batches))
-	err := r.db.Bulk(ctx, func(tx database.Bulk) error { return r.append(ctx, tx, group, asking, attribute, receipts, false) })
+	err := r.db.Bulk(ctx, func(tx database.Bulk) error { return r.append(ctx, tx, group, attribute, receipts, false) })
 	return receipts, r.translateAppend(err)
 }
 
 // Try does what Append does, and then undoes it. It returns the error that Append
 // would return, unless only the commit fails.
-func (r *Events) Try(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) error {
+func (r *Events) Try(ctx context.Context, group models.Group, attribute models.AttributeFunc) error {
 	err := r.db.Bulk(ctx, func(tx database.Bulk) error {
-		return r.append(ctx, tx, group, asking, attribute, make([]models.Receipt, len(group.Batches)), true)
+		return r.append(ctx, tx, group, attribute, make([]models.Receipt, len(group.Batches)), true)
 	})
 	if errors.Is(err, errUndo) {
 		return nil
@@ -108,10 +108,10 @@ func (r *Events) translateAppend(err error) error {
 }
 
 // append fills receipts. With undo it returns errUndo at the end.
-func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Group, asking models.Asking, attribute models.AttributeFunc, receipts []models.Receipt, undo bool) error {
+func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Group, attribute models.AttributeFunc, receipts []models.Receipt, undo bool) error {
 	batches := group.Batches
-	a := appending{ctx: ctx, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
-	candidates, repeated, err := a.begin(group, asking, attribute != nil)
+	a := appending{ctx: ctx, db: r.db, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
+	candidates, repeated, err := a.begin(group, attribute != nil)
 	if err != nil {
 		return err
 	}
@@ -165,44 +165,20 @@ func (r *Events) LastStored(ctx context.Context, writer string) (number int64, e
 	return number, translate(r.db, err, "the mark")
 }
 
-// keysAtOnce is how many keys one transaction deletes: events that come in wait for
-// it on SQLite.
-const keysAtOnce = 500
-
-// DeleteKeys forgets the idempotency keys from before a time.
-func (r *Events) DeleteKeys(ctx context.Context, before time.Time) error {
-	for deleted := int64(keysAtOnce); deleted == keysAtOnce; {
-		err := r.db.Write(ctx, func(tx *gorm.DB) error {
-			some := tx.Model(&models.IdempotencyKey{}).Select("key").Where("created_at < ?", before).Limit(keysAtOnce)
-			done := tx.Where("key IN (?)", some).Delete(&models.IdempotencyKey{})
-			deleted = done.RowsAffected
-			return done.Error
-		})
-		if err != nil {
-			return translate(r.db, err, "the key")
-		}
-	}
-	return nil
-}
-
-// DeleteMarks forgets the marks of writers that stored nothing since a time.
-func (r *Events) DeleteMarks(ctx context.Context, before time.Time) error {
-	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		return tx.Where("updated_at < ?", before).Delete(&models.WriterMark{}).Error
-	})
-	return translate(r.db, err, "the mark")
-}
+// Time gives a time of this program by the clock of the database.
+func (r *Events) Time(local time.Time) time.Time { return r.db.Time(local) }
 
 // appending is the work of one Append inside its transaction.
 type appending struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the call
+	db  *database.DB
 	tx  database.Bulk
 	now time.Time
 }
 
 // begin sets the group's mark, claims the batches' keys and finds the candidates,
 // all in one round trip.
-func (a *appending) begin(group models.Group, asking models.Asking, find bool) (candidates models.Candidates, repeated []bool, err error) {
+func (a *appending) begin(group models.Group, find bool) (candidates models.Candidates, repeated []bool, err error) {
 	var statements []database.Statement
 	marked := group.Mark.Writer == "" || plant.Is("ignore the mark")
 	if !marked {
@@ -211,7 +187,8 @@ func (a *appending) begin(group models.Group, asking models.Asking, find bool) (
 	claims, repeated := a.claimStatements(group.Batches)
 	statements = append(statements, claims...)
 	if find {
-		statements = append(statements, candidateStatements(group.Batches, asking, &candidates)...)
+		candidates.Now, candidates.Late = a.db.Time(time.Now()), group.Late
+		statements = append(statements, candidateStatements(group.Batches, &candidates)...)
 	}
 	err = a.tx.Run(a.ctx, statements...)
 	if err == nil && !marked {
@@ -258,24 +235,25 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 }
 
 // candidateStatements look for the sessions that the events may belong to.
-func candidateStatements(batches []models.Batch, asking models.Asking, found *models.Candidates) []database.Statement {
-	found.Known = map[string]bool{}
+func candidateStatements(batches []models.Batch, found *models.Candidates) []database.Statement {
+	found.Known, found.Runs = map[string]bool{}, map[string][]models.SessionRun{}
 	var id string
-	var ended models.EndedSession
-	statements := []database.Statement{{
-		// The first condition is that of the index.
-		Text: "SELECT id FROM sessions WHERE agent_id = ? AND (is_active OR starting_since IS NOT NULL) AND (is_active OR starting_since > ?) AND " + visible +
-			" ORDER BY COALESCE(starting_since, monitoring_started) DESC, id LIMIT 1",
-		Args: []any{asking.AgentID, asking.StartingAfter},
-		Dest: []any{&id},
-		Row:  func() { found.Live = id },
-	}, {
-		Text: "SELECT id, monitoring_started, monitoring_ended FROM sessions WHERE agent_id = ? AND monitoring_ended IS NOT NULL AND " + visible +
-			" ORDER BY monitoring_ended DESC LIMIT 1",
-		Args: []any{asking.AgentID},
-		Dest: []any{&ended.ID, &ended.Started, &ended.Ended},
-		Row:  func() { found.Ended = &ended },
-	}}
+	var statements []database.Statement
+	for agentID, span := range spans(batches, found) {
+		var run models.SessionRun
+		add := func() {
+			read := run
+			if !found.Late && read.StartedAt.After(found.Now) { // it has begun, whatever the clocks say
+				read.StartedAt = found.Now
+			}
+			found.Runs[agentID] = append(found.Runs[agentID], read)
+		}
+		const runs = "SELECT session_id, started_at, session_runs.ended_at FROM session_runs JOIN sessions ON sessions.id = session_id WHERE session_runs.agent_id = ? AND " + visible
+		dest := []any{&run.SessionID, &run.StartedAt, &run.EndedAt}
+		statements = append(statements,
+			database.Statement{Text: runs + " AND ended_at <= ? ORDER BY ended_at DESC LIMIT 1", Args: []any{agentID, span.From}, Dest: dest, Row: add},
+			database.Statement{Text: runs + " AND ended_at > ? AND started_at <= ? ORDER BY started_at, session_runs.id", Args: []any{agentID, span.From, span.To}, Dest: dest, Row: add})
+	}
 	for some := range slices.Chunk(hints(batches), askedAtOnce) {
 		statements = append(statements, database.Statement{
 			Text: "SELECT id FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?) AND " + visible,
@@ -285,6 +263,31 @@ func candidateStatements(batches []models.Batch, asking models.Asking, found *mo
 		})
 	}
 	return statements
+}
+
+// endOfTime is after every start of a run.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+
+// spans gives, for each agent, the time in which its batches were received. What did
+// not have to wait belongs to what runs now, also to a run that, by a clock that has
+// been set back, is still to begin.
+func spans(batches []models.Batch, found *models.Candidates) map[string]models.Span {
+	spans := map[string]models.Span{}
+	for i := range batches {
+		agentID := cmp.Or(batches[i].AgentID, models.DefaultAgentID)
+		span, at := spans[agentID], found.At(&batches[i])
+		if span.From.IsZero() || at.Before(span.From) {
+			span.From = at
+		}
+		if at.After(span.To) {
+			span.To = at
+		}
+		if !found.Late {
+			span.To = endOfTime
+		}
+		spans[agentID] = span
+	}
+	return spans
 }
 
 // hints gives what may be the ID of a session, each once.
@@ -417,8 +420,14 @@ func keepReceipt(writes []database.Statement, batch *models.Batch, r models.Rece
 	if batch.Key == "" {
 		return writes, nil
 	}
+	sessionID := ""
+	if len(r.Ranges) > 0 {
+		sessionID = r.Ranges[0].SessionID
+	}
 	text, err := json.Marshal(r)
-	return append(writes, database.Statement{Text: "UPDATE idempotency_keys SET receipt = ? WHERE key = ?", Args: []any{string(text), batch.Key}}), err
+	return append(writes, database.Statement{
+		Text: "UPDATE idempotency_keys SET receipt = ?, session_id = ? WHERE key = ?", Args: []any{string(text), sessionID, batch.Key},
+	}), err
 }
 
 func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err error) {

@@ -36,7 +36,7 @@ func batchOf(events ...models.Event) models.Batch {
 
 // appendGroup stores batches whose events have their sessions.
 func appendGroup(ctx context.Context, events *repository.Events, batches ...models.Batch) ([]models.Receipt, error) {
-	return events.Append(ctx, models.Group{Batches: batches}, models.Asking{}, nil)
+	return events.Append(ctx, models.Group{Batches: batches}, nil)
 }
 
 // appendBatch stores one batch.
@@ -360,12 +360,53 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 		if session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID); err != nil || session.EventCount != 4 {
 			t.Errorf("%d events are stored, %v; want 4", session.EventCount, err)
 		}
-		// Forgotten, a key is new.
+	})
+}
+
+// Old keys are deleted, but for the newest of each session: an agent that was away for
+// long repeats what it sent last.
+func TestOldKeysAreDeletedButTheNewest(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		const kept = 64
+		want := map[string]bool{} // whether it is to be there
+		for session, n := range map[string]int{"many": kept + 600, "few": 3, models.UnassignedID: kept + 1} {
+			if session != models.UnassignedID {
+				createSession(t, db, session)
+			}
+			for i := range n {
+				b := batchOf(newEvent(session, noon))
+				b.Key, b.Digest = fmt.Sprint(session, " ", i), "d"
+				if _, err := appendBatch(t.Context(), events, b); err != nil {
+					t.Fatal(err)
+				}
+				want[b.Key] = i >= n-kept
+			}
+		}
+		if err := events.DeleteKeys(t.Context(), time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		var all int64
+		if err := db.Read(t.Context()).Model(&models.IdempotencyKey{}).Count(&all).Error; err != nil || all != int64(len(want)) {
+			t.Errorf("%d of %d keys are left that are not old, %v", all, len(want), err)
+		}
 		if err := events.DeleteKeys(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if receipt, err := appendBatch(t.Context(), events, keyed("b", "other", 1)); err != nil || receipt.Ranges[0].First != 5 {
-			t.Errorf("after it was forgotten the key got %+v, %v", receipt, err)
+		var left []string
+		if err := db.Read(t.Context()).Model(&models.IdempotencyKey{}).Pluck("key", &left).Error; err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range left {
+			if !want[key] {
+				t.Errorf("key %s is left", key)
+			}
+			delete(want, key)
+		}
+		for key, isKept := range want {
+			if isKept {
+				t.Errorf("key %s is deleted", key)
+			}
 		}
 	})
 }

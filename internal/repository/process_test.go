@@ -136,7 +136,7 @@ func TestMarkedGroupIsStoredOnce(t *testing.T) {
 			for range batches {
 				group.Batches = append(group.Batches, batchOf(newEvent("s", noon), acted("s", 4, "a", noon)))
 			}
-			_, err := events.Append(t.Context(), group, models.Asking{}, nil)
+			_, err := events.Append(t.Context(), group, nil)
 			return err
 		}
 		stored := func() int {
@@ -169,17 +169,6 @@ func TestMarkedGroupIsStoredOnce(t *testing.T) {
 			t.Errorf("the writer has %d, %v, want 9", last, err)
 		}
 		wantProcesses(t, db, "s", `4 a "" start 0 false parent - seen 0 to 0 map[file_operation:6]`)
-		for _, forget := range []struct {
-			before time.Time
-			left   int64
-		}{{time.Now().Add(-time.Hour), 9}, {time.Now().Add(time.Hour), 0}} {
-			if err := events.DeleteMarks(t.Context(), forget.before); err != nil {
-				t.Fatal(err)
-			}
-			if last, err := events.LastStored(t.Context(), "w"); last != forget.left || err != nil {
-				t.Errorf("with marks from before %s forgotten, the writer has %d, %v, want %d", forget.before, last, err, forget.left)
-			}
-		}
 	})
 }
 

@@ -27,7 +27,7 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 	lives := map[string]func(*models.Session){
 		"active":   func(s *models.Session) { s.IsActive, s.MonitoringStarted = true, &noon },
 		"starting": func(s *models.Session) { now := time.Now(); s.StartingSince = &now },
-		"ended":    func(s *models.Session) { s.MonitoringStarted, s.MonitoringEnded = &noon, &noon },
+		"ended":    func(s *models.Session) { s.IsActive = true }, // and ends then
 	}
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		agent := models.DefaultAgentID
@@ -40,8 +40,7 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 			t.Helper()
 			batch := batchOf(newEvent("", noon))
 			batch.Events[0].RequestHint = hint
-			asking := models.Asking{AgentID: agent, StartingAfter: time.Now().Add(-time.Minute)}
-			_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, asking, func(batches []models.Batch, c models.Candidates) {
+			_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, func(batches []models.Batch, c models.Candidates) {
 				got = c
 				batches[0].Events[0].SessionID = models.UnassignedID
 			})
@@ -57,7 +56,12 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 			if _, err := sessions.Update(t.Context(), id, func(s *models.Session) error { s.AgentID = &agent; set(s); return nil }); err != nil {
 				t.Fatal(err)
 			}
-			if got := candidates(id); !got.Known[id] || got.Live != id && (got.Ended == nil || got.Ended.ID != id) {
+			if state == "ended" {
+				if _, err := sessions.Update(t.Context(), id, func(s *models.Session) error { s.IsActive = false; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := candidates(id); !got.Known[id] || !slices.ContainsFunc(got.Runs[agent], func(run models.SessionRun) bool { return run.SessionID == id }) {
 				t.Fatalf("%s: it is no candidate before: %+v", state, got)
 			}
 			for name, hide := range hide {
@@ -68,7 +72,7 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 				}); err != nil {
 					t.Fatal(err)
 				}
-				if got := candidates(id); len(got.Known) > 0 || got.Live != "" || got.Ended != nil {
+				if got := candidates(id); len(got.Known) > 0 || slices.ContainsFunc(got.Runs[agent], func(run models.SessionRun) bool { return run.SessionID == id }) {
 					t.Errorf("%s, %s: %+v", state, name, got)
 				}
 				if _, err := sessions.Get(t.Context(), id); models.ErrorCode(err) != models.CodeNotFound {
@@ -104,7 +108,7 @@ func TestSessionDeletedWhileItIsChosen(t *testing.T) {
 	createSession(t, db, "s")
 	batch := batchOf(newEvent("", noon))
 	batch.Events[0].RequestHint = "s"
-	_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, models.Asking{}, func(batches []models.Batch, c models.Candidates) {
+	_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, func(batches []models.Batch, c models.Candidates) {
 		if !c.Known["s"] {
 			t.Error("the session is not known")
 		}

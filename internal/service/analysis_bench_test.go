@@ -43,7 +43,7 @@ func BenchmarkAnalysis(b *testing.B) {
 						Data: models.JSON(fmt.Sprintf(`{"filePath": %q, "operation": %q, "content": %q}`, target, operation, strings.Repeat("AB ", 80))),
 					}
 				}
-				if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, models.Asking{}, nil); err != nil {
+				if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -12,16 +13,13 @@ import (
 	"ospulse/internal/plant"
 )
 
-// startGrace is how long a session whose agent was asked to start, and has not
-// answered, already gets events. A start that takes longer has failed.
-const startGrace = time.Minute
-
 // EventRepository keeps events; internal/repository implements it and documents
 // its contracts.
 type EventRepository interface {
-	Append(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) ([]models.Receipt, error)
-	Try(ctx context.Context, group models.Group, asking models.Asking, attribute models.AttributeFunc) error
+	Append(ctx context.Context, group models.Group, attribute models.AttributeFunc) ([]models.Receipt, error)
+	Try(ctx context.Context, group models.Group, attribute models.AttributeFunc) error
 	LastStored(ctx context.Context, writer string) (int64, error)
+	Time(local time.Time) time.Time
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
 	Unclaim(ctx context.Context, ids []uint64) error
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
@@ -59,9 +57,8 @@ func NewEvents(events EventRepository, segments SegmentLister, sessions SessionF
 // none; when it returns they are committed. It gives a receipt for each batch. A
 // batch whose key was seen before is not stored again.
 func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
-	asking := models.Asking{AgentID: models.DefaultAgentID, StartingAfter: s.clock.now().Add(-startGrace)}
 	for attempt := 1; ; attempt++ {
-		receipts, err := s.events.Append(ctx, group, asking, attribute)
+		receipts, err := s.events.Append(ctx, group, attribute)
 		if models.ErrorCode(err) != models.CodeNotFound || attempt == maxAttributions {
 			return receipts, err
 		}
@@ -72,7 +69,7 @@ func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Recei
 // Try does what Append does, and then undoes it. The events have the sessions that
 // were found for them.
 func (s *Events) Try(ctx context.Context, group models.Group) error {
-	return s.events.Try(ctx, group, models.Asking{AgentID: models.DefaultAgentID, StartingAfter: s.clock.now().Add(-startGrace)}, attribute)
+	return s.events.Try(ctx, group, attribute)
 }
 
 // maxAttributions is how often the events of a group are attributed when one of
@@ -85,12 +82,16 @@ func (s *Events) LastStored(ctx context.Context, writer string) (int64, error) {
 	return s.events.LastStored(ctx, writer)
 }
 
-// attribute sets the SessionID of each event: the session that it names, if
-// there is one; else the session that its agent works for, since agents name
-// sessions of their own or none; else the last one that ended, when the event
-// happened in its time; else the session that takes everything.
+// Time gives a time of this program by the clock of the database.
+func (s *Events) Time(local time.Time) time.Time { return s.events.Time(local) }
+
+// attribute sets the SessionID of each event: the session that it names, if there is
+// one; else the session that its agent worked for when the event was received, since
+// agents name sessions of their own or none; else the last one that had ended then,
+// when the event happened in its time; else the session that takes everything.
 func attribute(batches []models.Batch, candidates models.Candidates) {
 	for i := range batches {
+		live, ended := runsAt(candidates.Runs[cmp.Or(batches[i].AgentID, models.DefaultAgentID)], candidates.At(&batches[i]))
 		for j := range batches[i].Events {
 			in := &batches[i].Events[j]
 			switch {
@@ -98,10 +99,10 @@ func attribute(batches []models.Batch, candidates models.Candidates) {
 				in.SessionID = in.RequestHint
 			case candidates.Known[in.SessionHint]:
 				in.SessionID = in.SessionHint
-			case candidates.Live != "":
-				in.SessionID = candidates.Live
-			case happenedIn(&in.Event, candidates.Ended):
-				in.SessionID = candidates.Ended.ID
+			case live != nil:
+				in.SessionID = live.SessionID
+			case happenedIn(&in.Event, ended):
+				in.SessionID = ended.SessionID
 			default:
 				in.SessionID = models.UnassignedID
 			}
@@ -109,10 +110,24 @@ func attribute(batches []models.Batch, candidates models.Candidates) {
 	}
 }
 
-// happenedIn reports whether the event's own time lies within the session's.
-func happenedIn(e *models.Event, session *models.EndedSession) bool {
-	return session != nil && session.Started != nil && e.TimestampSource == models.TimestampFromAgent &&
-		!e.Timestamp.Before(*session.Started) && !e.Timestamp.After(session.Ended)
+// runsAt gives the run that lasts at a time, the latest of several, and the last that
+// has ended by then. runs are in the order of their start.
+func runsAt(runs []models.SessionRun, at time.Time) (live, ended *models.SessionRun) {
+	for i := range runs {
+		switch run := &runs[i]; {
+		case run.StartedAt.After(at):
+		case run.EndedAt.After(at):
+			live = run
+		case ended == nil || run.EndedAt.After(ended.EndedAt):
+			ended = run
+		}
+	}
+	return live, ended
+}
+
+// happenedIn reports whether the event's own time lies within the run.
+func happenedIn(e *models.Event, run *models.SessionRun) bool {
+	return run != nil && e.TimestampSource == models.TimestampFromAgent && !e.Timestamp.Before(run.StartedAt) && !e.Timestamp.After(run.EndedAt)
 }
 
 // List gives a page of a session's events that a filter selects, as they are

@@ -126,7 +126,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 		all := rollupEvents(t, random)
 		for rest := all; len(rest) > 0; {
 			n := min(1+random.IntN(400), len(rest))
-			if _, err := events.Append(t.Context(), models.Group{Batches: []models.Batch{{Events: rest[:n]}}}, models.Asking{}, nil); err != nil {
+			if _, err := events.Append(t.Context(), models.Group{Batches: []models.Batch{{Events: rest[:n]}}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			rest = rest[n:]
@@ -253,7 +253,7 @@ func appendMixed(b *testing.B, events *repository.Events, random *rand.Rand, n i
 		in.SessionID = "s"
 		batch.Events[i] = in
 	}
-	if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, models.Asking{}, nil); err != nil {
+	if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, nil); err != nil {
 		b.Fatal(err)
 	}
 }

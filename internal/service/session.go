@@ -372,7 +372,7 @@ func (s *Sessions) tellStop(ctx context.Context, session *models.Session) error 
 // them. One that it refuses to stop does not keep it from hearing of the others; an
 // agent that does not answer is left in peace until the next call.
 func (s *Sessions) RetryStops(ctx context.Context) error {
-	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-startGrace))
+	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-models.StartGrace))
 	if err != nil {
 		return err
 	}
