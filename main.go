@@ -45,6 +45,7 @@ var version = "" //nolint:gochecknoglobals // the linker needs a variable
 const usage = `OS-Pulse backend: keeps every event that agents see programs do.
 
 Usage: ospulse-backend [--help] [--version]
+       ospulse-backend spool list | export | retry [ID …] | drain DIR
 
 It is configured by environment variables, also from a file .env in the working
 directory; .env.example lists them all. Without any it listens on
@@ -107,7 +108,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0:
+	case flags.NArg() > 0 && flags.Arg(0) != "spool":
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, buildVersion())
@@ -117,6 +118,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	cfg, err := config.Load(getenv, ".env")
 	if err != nil {
 		return fmt.Errorf("the configuration is wrong:\n%w", err)
+	}
+	if flags.NArg() > 0 {
+		return runSpool(ctx, flags.Args()[1:], cfg, stdout)
 	}
 	log := newLogger(cfg, stdout)
 	log.Info("starting", "version", buildVersion(), "config", cfg)
@@ -142,10 +146,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return ignoreInterrupt(ctx, err)
 	}
 	defer spooled.Close()
-	db, err := database.Open(ctx, database.Options{
-		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
-		CacheBytes: budget.Caches, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
-	})
+	db, err := connect(ctx, cfg, budget.Caches, log)
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -160,6 +161,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		log.Info("stopped")
 	}
 	return err
+}
+
+// connect opens the database.
+func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog.Logger) (*database.DB, error) {
+	return database.Open(ctx, database.Options{
+		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
+		CacheBytes: cacheBytes, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
+	})
 }
 
 // openFiles opens the storage of target files.
