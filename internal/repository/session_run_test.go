@@ -23,7 +23,9 @@ func TestSessionRuns(t *testing.T) {
 	const open, grace, ended = "open", "a minute", "ended"
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		agent := models.DefaultAgentID
-		if err := repository.NewAgents(db).Register(t.Context(), &models.Agent{ID: agent, Status: models.AgentUnknown}); err != nil {
+		if _, err := repository.NewAgents(db).Register(t.Context(), "holder", 0, func([]models.Agent, bool) models.Agent {
+			return models.Agent{ID: agent, Status: models.AgentUnknown}
+		}); err != nil {
 			t.Fatal(err)
 		}
 		sessions := repository.NewSessions(db)
