@@ -26,29 +26,7 @@ func isolate(ctx context.Context, store Store, group models.Group) (refused []mo
 		tried.Key, tried.Events = "", events
 		return store.Try(ctx, models.Group{Batches: []models.Batch{tried}, Mark: group.Mark, Late: group.Late})
 	}
-	var search func(from, to int) error
-	search = func(from, to int) error {
-		events := slices.Clone(batch.Events[from:to])
-		err := try(events)
-		switch {
-		case models.ErrorCode(err) != models.CodeInvalid:
-			return err
-		case len(events) == 1:
-			refused = append(refused, models.Refused{Index: from, Event: events[0], Reason: message(err)})
-			return nil
-		}
-		middle, found := (from+to)/2, len(refused)
-		if err := errors.Join(search(from, middle), search(middle, to)); err != nil {
-			return err
-		}
-		if len(refused) == found { // each half can be stored, but not both: they are refused together
-			for i := range events {
-				refused = append(refused, models.Refused{Index: from + i, Event: events[i], Reason: message(err)})
-			}
-		}
-		return nil
-	}
-	if err := search(0, len(batch.Events)); err != nil || len(refused) == 0 {
+	if refused, err = searchRefused(batch.Events, try); err != nil || len(refused) == 0 {
 		return nil, batch, err
 	}
 	at := batch.ReceivedAt
@@ -67,7 +45,44 @@ func isolate(ctx context.Context, store Store, group models.Group) (refused []mo
 	if models.ErrorCode(err) == models.CodeInvalid {
 		err = models.Wrap(err, models.CodeInternal, "the database refuses every event: %s", message(err))
 	}
+	if err != nil {
+		return nil, batch, err
+	}
+	// Somebody may have repaired the database between the search and these attempts.
+	again, err := searchRefused(batch.Events, try)
+	if err == nil && !slices.EqualFunc(refused, again, func(a, b models.Refused) bool { return a.Index == b.Index }) {
+		err = models.Errorf(models.CodeUnavailable, "the database was changed just now")
+	}
 	return refused, reported, err
+}
+
+// searchRefused gives the events for whose content try is invalid: it halves those
+// that are refused until each is alone.
+func searchRefused(events []models.Incoming, try func([]models.Incoming) error) (refused []models.Refused, err error) {
+	var search func(from, to int) error
+	search = func(from, to int) error {
+		some := slices.Clone(events[from:to])
+		err := try(some)
+		switch {
+		case models.ErrorCode(err) != models.CodeInvalid:
+			return err
+		case len(some) == 1:
+			refused = append(refused, models.Refused{Index: from, Event: some[0], Reason: message(err)})
+			return nil
+		}
+		middle, found := (from+to)/2, len(refused)
+		if err := errors.Join(search(from, middle), search(middle, to)); err != nil {
+			return err
+		}
+		if len(refused) == found { // each half can be stored, but not both: they are refused together
+			for i := range some {
+				refused = append(refused, models.Refused{Index: from + i, Event: some[i], Reason: message(err)})
+			}
+		}
+		return nil
+	}
+	err = search(0, len(events))
+	return refused, err
 }
 
 // withColumnsOf gives in with harmless values in the columns that the other event has

@@ -511,6 +511,29 @@ func TestSpooledThatIsRefusedIsSetAside(t *testing.T) {
 	}
 }
 
+// A database that is repaired while the bad event is searched for costs no event.
+func TestRepairDuringTheSearchCostsNoEvent(t *testing.T) {
+	for after := range 12 { // attempts
+		synctest.Test(t, func(t *testing.T) {
+			attempts := 0
+			db, kept := &database{away: true, fails: func(models.Batch) error {
+				if attempts++; attempts <= after {
+					return models.Errorf(models.CodeInvalid, "a column is missing")
+				}
+				return nil
+			}}, openDisk(t, 1<<20)
+			q, _ := start(t, db, kept)
+			spooled(t, q, batch("1", "2", "3"), batch("4"))
+			db.setAway(false)
+			wantDrained(t, kept)
+			direct(t, q, batch("5"))
+			if got := fmt.Sprint(db.events); got != "[1 2 3 4 5]" || kept.SetAsideEvents() != 0 {
+				t.Errorf("repaired after %d attempts: %s, %d are set aside", after, got, kept.SetAsideEvents())
+			}
+		})
+	}
+}
+
 // A fault that may go away costs no event: the spool waits for it, in its order, and
 // says why.
 func TestSpoolWaitsForEveryOtherFault(t *testing.T) {
