@@ -471,7 +471,7 @@ func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Lo
 	if files, err := spool.Files(dir); err != nil || len(files) == 0 {
 		return errors.Join(fmt.Errorf("there is no spool in %s", dir), err)
 	}
-	db, err := connect(ctx, cfg, log)
+	db, err := connect(ctx, cfg, 0, log)
 	if err != nil {
 		return err
 	}
@@ -484,7 +484,7 @@ func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Lo
 		return err
 	}
 	events := service.NewEvents(repository.NewEvents(db), repository.NewSegments(db), repository.NewSessions(db), time.Now)
-	queue := ingest.New(events, spooled, ingest.DefaultLimits(), metrics.NewIngest(metrics.NewRegistry(nil)), ingest.Publishers{}, log)
+	queue := ingest.New(events, spooled, ingest.DefaultLimits(0), metrics.NewIngest(metrics.NewRegistry(nil)), ingest.Publishers{}, log)
 	done := make(chan struct{})
 	go func() { queue.Drain(ctx); close(done) }()
 	tick := time.NewTicker(drainProgress)
