@@ -6,10 +6,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
-	"time"
-
-	"gorm.io/gorm"
 
 	"ospulse/internal/database"
 	"ospulse/internal/database/dbtest"
@@ -39,17 +37,19 @@ func (c *counting) ListOfType(ctx context.Context, sessionID, eventType string, 
 // each hundredth reports a loss of two.
 func grow(t testing.TB, db *database.DB, sessionID string, n int64) {
 	t.Helper()
-	err := db.Write(t.Context(), func(tx *gorm.DB) error {
-		return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, timestamp_source, source, data, is_sent, created_at, updated_at) "+
-			"WITH RECURSIVE n(i) AS (SELECT event_count + 1 FROM sessions WHERE id = ? UNION ALL SELECT i + 1 FROM n WHERE i < ?) "+
-			"SELECT s.id, i, CASE WHEN i % 100 = 0 THEN 'events_lost' WHEN i % 2 = 0 THEN 'a' ELSE 'b' END, s.created_at, 'agent', 'x', '{\"count\":2}', ?, s.created_at, s.created_at FROM n, sessions s WHERE s.id = ?",
-			sessionID, n, true, sessionID).Error
+	exec(t, db, "INSERT INTO events (session_id, seq, event_type, timestamp, timestamp_source, source, data, is_sent, created_at, updated_at) "+
+		"WITH RECURSIVE n(i) AS (SELECT event_count + 1 FROM sessions WHERE id = ? UNION ALL SELECT i + 1 FROM n WHERE i < CAST(? AS bigint)) "+
+		"SELECT s.id, i, CASE WHEN i % 100 = 0 THEN 'events_lost' WHEN i % 2 = 0 THEN 'a' ELSE 'b' END, s.created_at, 'agent', 'x', '{\"count\":2}', (1 = 1), s.created_at, s.created_at FROM n, sessions s WHERE s.id = ?",
+		sessionID, n, sessionID)
+	exec(t, db, "UPDATE sessions SET event_count = ? WHERE id = ?", n, sessionID)
+}
+
+// exec runs a statement past the repositories.
+func exec(t testing.TB, db *database.DB, text string, args ...any) {
+	t.Helper()
+	err := db.BulkBeside(t.Context(), func(tx database.Bulk) error {
+		return tx.Run(t.Context(), database.Statement{Text: text, Args: args})
 	})
-	if err == nil {
-		err = db.Write(t.Context(), func(tx *gorm.DB) error {
-			return tx.Exec("UPDATE sessions SET event_count = ? WHERE id = ?", n, sessionID).Error
-		})
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,10 +57,8 @@ func grow(t testing.TB, db *database.DB, sessionID string, n int64) {
 
 func newSession(t testing.TB, db *database.DB, id string) {
 	t.Helper()
-	err := db.Write(t.Context(), func(tx *gorm.DB) error {
-		return tx.Create(&models.Session{ID: id, CreatedAt: time.Now(), UpdatedAt: time.Now()}).Error
-	})
-	if err != nil {
+	file := &models.TargetFile{SHA256: strings.Repeat("a", 64)}
+	if err := repository.NewSessions(db).Create(t.Context(), &models.Session{ID: id, FileSHA256: &file.SHA256}, file, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -74,12 +72,7 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 		durability := func() models.Durability { return "" }
 		const size, gap = 60_000, 55_000
 		grow(t, db, "s", size)
-		err := db.Write(t.Context(), func(tx *gorm.DB) error {
-			return tx.Exec("DELETE FROM events WHERE session_id = 's' AND (seq BETWEEN 49999 AND 50003 OR seq = ?)", gap+1).Error
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		exec(t, db, "DELETE FROM events WHERE session_id = 's' AND (seq BETWEEN 49999 AND 50003 OR seq = ?)", int64(gap+1))
 		missing := int64(6)
 		for i := range int64(10) {
 			n := size + (i+1)*1000
@@ -131,10 +124,7 @@ func TestTotalsGoWithTheirSession(t *testing.T) {
 		if got, err := events.Totals(t.Context(), "s"); err != nil || !reflect.DeepEqual(got, totals) {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		err := db.Write(t.Context(), func(tx *gorm.DB) error { return tx.Exec("DELETE FROM sessions WHERE id = 's'").Error })
-		if err != nil {
-			t.Fatal(err)
-		}
+		exec(t, db, "DELETE FROM sessions WHERE id = 's'")
 		if got, err := events.Totals(t.Context(), "s"); err != nil || got.Seq != 0 || got.EventCounts != nil {
 			t.Errorf("after the session: %+v, %v", got, err)
 		}
