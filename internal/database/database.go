@@ -9,7 +9,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -32,15 +32,19 @@ type Options struct {
 	// AllowWeak takes a PostgreSQL that runs with fsync = off. Without it, Open
 	// refuses such a server, and transactions that write to it fail as unavailable.
 	AllowWeak bool
-	Log       *slog.Logger
+	// Migrations are the numbered files, in a folder for each dialect; nil means those
+	// of this program.
+	Migrations fs.FS
+	Log        *slog.Logger
 }
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	dialect dialect
-	write   *gorm.DB // on SQLite one connection: there is one writer at a time
-	read    *gorm.DB // on PostgreSQL the same pool as write
-	ingest  *gorm.DB // for Bulk; on SQLite the same pool as write
+	dialect    dialect
+	migrations fs.FS    // nil for those of this program
+	write      *gorm.DB // on SQLite one connection: there is one writer at a time
+	read       *gorm.DB // on PostgreSQL the same pool as write
+	ingest     *gorm.DB // for Bulk; on SQLite the same pool as write
 
 	// turn holds a value while something other than ingest uses the one connection
 	// of SQLite or waits for it; nil on PostgreSQL. A connection that becomes free
@@ -57,8 +61,18 @@ const ingestConnections = 3
 type dialect interface {
 	// name is also the folder of the dialect's migrations.
 	name() string
-	// lockSchema holds off other programs that want to migrate until tx ends.
+	// tryLockMigration locks other programs that migrate out, until unlockMigration or
+	// until the connection ends, and reports whether it did. It does not wait.
+	tryLockMigration(conn *gorm.DB) (bool, error)
+	unlockMigration(conn *gorm.DB) error
+	// lockSchema locks out programs that know no other lock, until tx ends.
 	lockSchema(tx *gorm.DB) error
+	// leaveIndexes gives tx for an AutoMigrate that adds no index to a table that
+	// exists already and may be large; buildIndexes adds these outside transactions.
+	leaveIndexes(tx *gorm.DB) *gorm.DB
+	buildIndexes(conn *gorm.DB, tables []any) error
+	// dropInvalidIndex drops an index whose concurrent build was interrupted.
+	dropInvalidIndex(conn *gorm.DB, name string) error
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.
 	unavailable(err error) bool
@@ -92,10 +106,16 @@ type dialect interface {
 // the log. The error is fit to be shown to whoever started the program: it holds
 // no password.
 func Open(ctx context.Context, o Options) (*DB, error) {
+	open := openPostgres
 	if o.URL == "" {
-		return openSQLite(ctx, o)
+		open = openSQLite
 	}
-	return openPostgres(ctx, o)
+	db, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	db.migrations = o.Migrations
+	return db, nil
 }
 
 // Dialect names the database: "sqlite" or "postgres".
@@ -168,18 +188,6 @@ func (db *DB) Pools() (map[string]*sql.DB, error) {
 // Ping sees that the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.ReadForIngest(ctx).Exec("SELECT 1").Error
-}
-
-// CheckSchema sees that the schema is the one that this program was made for.
-func (db *DB) CheckSchema(ctx context.Context) error {
-	version, err := schemaVersion(db.ReadForIngest(ctx))
-	if err != nil {
-		return err
-	}
-	if latest := latestMigration(db.Dialect()); version != latest {
-		return fmt.Errorf("the schema is at version %d, not %d", version, latest)
-	}
-	return nil
 }
 
 // Close closes every connection, once their queries have ended.

@@ -2,9 +2,11 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,81 +21,265 @@ import (
 type schemaMigration struct {
 	Version   int       `gorm:"primaryKey;autoIncrement:false"`
 	AppliedAt time.Time `gorm:"column:applied_at;not null"`
+	// CompatibleWith is the oldest version whose program works with the schema as this
+	// migration leaves it. 0 stands for Version: an older program has applied it.
+	CompatibleWith int `gorm:"column:compatible_with;not null;default:0"`
 }
 
-// Migrate brings the schema up to date: GORM's AutoMigrate for tables and
-// columns, then the numbered SQL that was not applied yet, all in one
-// transaction. Any number of programs may call it at once. A schema newer than
-// this program is refused and left alone.
-func (db *DB) Migrate(ctx context.Context) error {
-	return db.write.WithContext(ctx).Transaction(func(tx *gorm.DB) error { // unlike Write, it can be interrupted
-		if err := db.dialect.makeDurable(tx); err != nil {
-			return fmt.Errorf("migrate the schema: %w", err)
-		}
-		if err := db.dialect.lockSchema(tx); err != nil {
-			return fmt.Errorf("lock the schema: %w", err)
-		}
-		if err := tx.AutoMigrate(&schemaMigration{}); err != nil {
-			return fmt.Errorf("migrate the schema: %w", err)
-		}
-		version, err := schemaVersion(tx)
-		if err != nil {
-			return err
-		}
-		if latest := latestMigration(db.Dialect()); version > latest {
-			return fmt.Errorf("the database's schema is version %d, made by a newer OS-Pulse; this one knows versions up to %d: upgrade it, or use another database", version, latest)
-		}
-		if err := tx.AutoMigrate(&models.Agent{}, &models.Installation{}, &models.TargetFile{}, &models.Session{}, &models.SessionRun{}, &models.Event{}, &models.Process{}, &models.Segment{}, &models.SessionTotals{}, &models.IdempotencyKey{}, &models.WriterMark{}, &models.Lease{}); err != nil {
-			return fmt.Errorf("migrate the schema: %w", err)
-		}
-		return applyMigrations(tx, db.Dialect(), version)
-	})
+// schemaState is what a database says of its schema.
+type schemaState struct {
+	Version        int // of the newest migration that was applied, 0 for none
+	CompatibleWith int // the oldest version whose program works with it
 }
 
-// schemaVersion gives the number of the newest migration that was applied, 0 for
-// none.
-func schemaVersion(tx *gorm.DB) (int, error) {
-	var version int
-	if err := tx.Model(&schemaMigration{}).Select("COALESCE(MAX(version), 0)").Scan(&version).Error; err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	return version, nil
-}
-
-func applyMigrations(tx *gorm.DB, dialect string, version int) error {
-	for i, name := range migrationNames(dialect) {
-		number := i + 1
-		if number <= version {
-			continue
-		}
-		text, err := migrations.Files.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		if err := tx.Exec(string(text)).Error; err != nil {
-			return fmt.Errorf("apply migration %s: %w", name, err)
-		}
-		if err := tx.Create(&schemaMigration{Version: number, AppliedAt: tx.NowFunc()}).Error; err != nil {
-			return fmt.Errorf("note migration %s: %w", name, err)
-		}
+// check returns nil if a program of a version works with the schema.
+func (s schemaState) check(latest int) error {
+	if s.Version > latest && s.CompatibleWith > latest {
+		return fmt.Errorf("the database's schema is version %d, made by a newer OS-Pulse, and works with programs from version %d on; this one has version %d: upgrade it, or use another database", s.Version, s.CompatibleWith, latest)
 	}
 	return nil
 }
 
-func latestMigration(dialect string) int { return len(migrationNames(dialect)) }
+// lockRetry is how often a program asks again for the lock of the schema. It asks
+// instead of waiting in the server: a statement that waits keeps a snapshot, and
+// CREATE INDEX CONCURRENTLY waits for all snapshots.
+const lockRetry = 100 * time.Millisecond
 
-// migrationNames gives the files of a dialect in their order. They are part of
-// the program: it panics if they are not numbered 0001, 0002 … without gaps.
-func migrationNames(dialect string) []string {
-	names, err := fs.Glob(migrations.Files, path.Join(dialect, "*.sql"))
-	if err != nil || len(names) == 0 {
-		panic("database: no migrations for " + dialect)
-	}
-	for i, name := range names {
-		number, _, _ := strings.Cut(path.Base(name), "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			panic("database: migration " + name + " is out of order")
+// Migrate brings the schema up to date. GORM's AutoMigrate for tables and columns and
+// the numbered SQL that was not applied yet run in transactions; on PostgreSQL,
+// indexes on tables that exist already are built concurrently, so that others write
+// meanwhile. Any number of programs may call it at once; one that ends in between is
+// continued by the next. A newer schema is left alone; it is an error unless it
+// declares that this program works with it.
+func (db *DB) Migrate(ctx context.Context) error {
+	return db.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
+		conn = conn.Session(&gorm.Session{NewDB: true}) // else each statement would build on the one before
+		if err := db.lockMigration(ctx, conn); err != nil {
+			return fmt.Errorf("lock the schema: %w", err)
+		}
+		return errors.Join(db.migrate(conn), db.dialect.unlockMigration(conn.WithContext(context.WithoutCancel(ctx))))
+	})
+}
+
+// lockMigration waits until no other program migrates.
+func (db *DB) lockMigration(ctx context.Context, conn *gorm.DB) error {
+	for {
+		locked, err := db.dialect.tryLockMigration(conn)
+		if err != nil || locked {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockRetry):
 		}
 	}
-	return names
+}
+
+// migrate does what Migrate says, with the lock held.
+func (db *DB) migrate(conn *gorm.DB) error {
+	all := db.loadMigrations()
+	for isFirst := true; ; isFirst = false {
+		var state schemaState
+		err := conn.Transaction(func(tx *gorm.DB) (err error) {
+			if err := db.dialect.makeDurable(tx); err != nil {
+				return fmt.Errorf("migrate the schema: %w", err)
+			}
+			if state, err = db.prepare(tx, isFirst, len(all)); err != nil {
+				return err
+			}
+			for state.Version < len(all) && all[state.Version].concurrent == nil {
+				if err := all[state.Version].apply(tx); err != nil {
+					return err
+				}
+				state.Version++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if state.Version > len(all) {
+			return nil
+		}
+		if isFirst {
+			if err := db.dialect.buildIndexes(conn, tables()); err != nil {
+				return fmt.Errorf("build the indexes of tables: %w", err)
+			}
+		}
+		if state.Version == len(all) {
+			return nil
+		}
+		if err := db.applyConcurrently(conn, all[state.Version]); err != nil {
+			return err
+		}
+	}
+}
+
+// prepare locks older programs out, which know no other lock, and reads the state of
+// the schema. The first time it brings tables and columns up to date, unless the
+// schema is a newer one.
+func (db *DB) prepare(tx *gorm.DB, isFirst bool, latest int) (schemaState, error) {
+	if err := db.dialect.lockSchema(tx); err != nil {
+		return schemaState{}, fmt.Errorf("lock the schema: %w", err)
+	}
+	if isFirst {
+		if err := tx.AutoMigrate(&schemaMigration{}); err != nil {
+			return schemaState{}, fmt.Errorf("migrate the schema: %w", err)
+		}
+	}
+	state, err := readSchemaState(tx)
+	if err != nil {
+		return state, err
+	}
+	if err := state.check(latest); err != nil || !isFirst || state.Version > latest {
+		return state, err
+	}
+	if err := db.dialect.leaveIndexes(tx).AutoMigrate(tables()...); err != nil {
+		return state, fmt.Errorf("migrate the schema: %w", err)
+	}
+	return state, nil
+}
+
+// tables lists the models that have a table.
+func tables() []any {
+	return []any{
+		&models.Agent{},
+		&models.Installation{},
+		&models.TargetFile{},
+		&models.Session{},
+		&models.SessionRun{},
+		&models.Event{},
+		&models.Process{},
+		&models.Segment{},
+		&models.SessionTotals{},
+		&models.IdempotencyKey{},
+		&models.WriterMark{},
+		&models.Lease{},
+	}
+}
+
+// readSchemaState also reads a table that an older program has made.
+func readSchemaState(tx *gorm.DB) (state schemaState, err error) {
+	columns := "COALESCE(MAX(version), 0) AS version, COALESCE(MAX(version), 0) AS compatible_with"
+	if tx.Migrator().HasColumn(&schemaMigration{}, "compatible_with") {
+		columns = "COALESCE(MAX(version), 0) AS version, COALESCE(MAX(CASE WHEN compatible_with = 0 THEN version ELSE compatible_with END), 0) AS compatible_with"
+	}
+	if err := tx.Model(&schemaMigration{}).Select(columns).Scan(&state).Error; err != nil {
+		return state, fmt.Errorf("read the schema's version: %w", err)
+	}
+	return state, nil
+}
+
+// CheckSchema checks that this program works with the schema.
+func (db *DB) CheckSchema(ctx context.Context) error {
+	state, err := readSchemaState(db.ReadForIngest(ctx))
+	if err != nil {
+		return err
+	}
+	latest := len(db.loadMigrations())
+	if state.Version < latest {
+		return fmt.Errorf("the schema is at version %d, not %d", state.Version, latest)
+	}
+	return state.check(latest)
+}
+
+// migration is one numbered file.
+type migration struct {
+	name           string
+	version        int
+	compatibleWith int
+	text           string
+	concurrent     []concurrentIndex // not nil: what the text does, outside a transaction
+}
+
+// concurrentIndex is an index that is built while others write.
+type concurrentIndex struct{ name, statement string }
+
+var (
+	compatibleHeader  = regexp.MustCompile(`(?m)^-- compatible: (\d+)$`)
+	concurrentIndexes = regexp.MustCompile(`(?m)^CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+) ON [^;]+;$`)
+)
+
+// parseMigration reads a file. It panics on one that is out of order or that cannot
+// be understood: files are part of the program.
+func parseMigration(name, text string, version int) migration {
+	m := migration{name: name, version: version, compatibleWith: version, text: text}
+	number, _, _ := strings.Cut(path.Base(name), "_")
+	if n, err := strconv.Atoi(number); err != nil || n != version {
+		panic("database: migration " + name + " is out of order")
+	}
+	if header := compatibleHeader.FindStringSubmatch(text); header != nil {
+		n, err := strconv.Atoi(header[1])
+		if err != nil || n < 1 || n > version {
+			panic("database: migration " + name + " is compatible with no version that there was")
+		}
+		m.compatibleWith = n
+	}
+	if !strings.Contains(text, "CONCURRENTLY") {
+		return m
+	}
+	rest := text
+	for _, found := range concurrentIndexes.FindAllStringSubmatch(text, -1) {
+		m.concurrent = append(m.concurrent, concurrentIndex{found[1], found[0]})
+		rest = strings.Replace(rest, found[0], "", 1)
+	}
+	for line := range strings.Lines(rest) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
+			panic("database: migration " + name + " builds indexes concurrently, and may do nothing else: " + line)
+		}
+	}
+	return m
+}
+
+// loadMigrations gives the files of the dialect in their order.
+func (db *DB) loadMigrations() []migration {
+	files := db.migrations
+	if files == nil {
+		files = migrations.Files
+	}
+	names, err := fs.Glob(files, path.Join(db.Dialect(), "*.sql"))
+	if err != nil || len(names) == 0 {
+		panic("database: no migrations for " + db.Dialect())
+	}
+	all := make([]migration, len(names))
+	for i, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			panic("database: " + err.Error())
+		}
+		all[i] = parseMigration(name, string(text), i+1)
+	}
+	return all
+}
+
+func (m *migration) apply(tx *gorm.DB) error {
+	if err := tx.Exec(m.text).Error; err != nil {
+		return fmt.Errorf("apply migration %s: %w", m.name, err)
+	}
+	return m.note(tx)
+}
+
+func (m *migration) note(tx *gorm.DB) error {
+	applied := schemaMigration{Version: m.version, AppliedAt: tx.NowFunc(), CompatibleWith: m.compatibleWith}
+	if err := tx.Create(&applied).Error; err != nil {
+		return fmt.Errorf("note migration %s: %w", m.name, err)
+	}
+	return nil
+}
+
+// applyConcurrently applies a migration outside a transaction. Each of its indexes is
+// complete, or is built anew by the next program that migrates.
+func (db *DB) applyConcurrently(conn *gorm.DB, m migration) error {
+	for _, index := range m.concurrent {
+		if err := db.dialect.dropInvalidIndex(conn, index.name); err != nil {
+			return fmt.Errorf("drop the index %s, whose build was interrupted: %w", index.name, err)
+		}
+		if err := conn.Exec(index.statement).Error; err != nil {
+			return fmt.Errorf("apply migration %s: %w", m.name, err)
+		}
+	}
+	return conn.Transaction(func(tx *gorm.DB) error {
+		return errors.Join(db.dialect.makeDurable(tx), m.note(tx))
+	})
 }

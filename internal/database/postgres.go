@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"gorm.io/gorm/migrator"
 	"gorm.io/gorm/schema"
 )
@@ -56,6 +57,80 @@ func (d *postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn fu
 		}
 		return fn(tx)
 	})
+}
+
+// migrationLock is the key of the advisory lock that a program holds from the
+// beginning of its migrations to their end. It is not schemaLock: while one program
+// builds an index, an older one may wait for schemaLock in a transaction, and the
+// build would wait for that transaction.
+const migrationLock = schemaLock + 1
+
+func (*postgresDialect) tryLockMigration(conn *gorm.DB) (locked bool, err error) {
+	err = conn.Raw("SELECT pg_try_advisory_lock(?)", migrationLock).Scan(&locked).Error
+	return locked, err
+}
+
+func (*postgresDialect) unlockMigration(conn *gorm.DB) error {
+	return conn.Exec("SELECT pg_advisory_unlock(?)", migrationLock).Error
+}
+
+func (*postgresDialect) dropInvalidIndex(conn *gorm.DB, name string) error {
+	var invalid int64
+	err := conn.Raw("SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(?) AND NOT indisvalid", name).Scan(&invalid).Error
+	if err != nil || invalid == 0 {
+		return err
+	}
+	return conn.Exec("DROP INDEX CONCURRENTLY IF EXISTS ?", clause.Column{Name: name}).Error
+}
+
+// keepIndexes is the setting of a transaction whose value is the tables that get no
+// index by it.
+const keepIndexes = "ospulse:keep_indexes"
+
+func (*postgresDialect) leaveIndexes(tx *gorm.DB) *gorm.DB {
+	existing := map[string]bool{}
+	for _, table := range tables() {
+		if tx.Migrator().HasTable(table) {
+			existing[tableName(tx, table)] = true
+		}
+	}
+	return tx.Set(keepIndexes, existing)
+}
+
+func tableName(tx *gorm.DB, model any) string {
+	stmt := &gorm.Statement{DB: tx}
+	if err := stmt.Parse(model); err != nil {
+		return ""
+	}
+	return stmt.Schema.Table
+}
+
+// buildIndexes builds the indexes of the models that are missing or whose build was
+// interrupted.
+func (d *postgresDialect) buildIndexes(conn *gorm.DB, tables []any) error {
+	for _, table := range tables {
+		stmt := &gorm.Statement{DB: conn}
+		if err := stmt.Parse(table); err != nil {
+			return err
+		}
+		for _, index := range stmt.Schema.ParseIndexes() {
+			if err := d.dropInvalidIndex(conn, index.Name); err != nil {
+				return err
+			}
+			if conn.Migrator().HasIndex(table, index.Name) {
+				continue
+			}
+			statement := "CREATE " + index.Class + " INDEX CONCURRENTLY IF NOT EXISTS ? ON ? ?"
+			if index.Where != "" {
+				statement += " WHERE " + index.Where
+			}
+			columns := conn.Migrator().(migrator.BuildIndexOptionsInterface).BuildIndexOptions(index.Fields, stmt)
+			if err := conn.Exec(statement, clause.Column{Name: index.Name}, clause.Table{Name: stmt.Schema.Table}, columns).Error; err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (*postgresDialect) lockSchema(tx *gorm.DB) error {
@@ -246,5 +321,13 @@ func (d *postgresDialector) Migrator(db *gorm.DB) gorm.Migrator {
 type postgresMigrator struct{ postgres.Migrator }
 
 func (postgresMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }
+
+// CreateIndex leaves the tables of the setting keepIndexes alone.
+func (m postgresMigrator) CreateIndex(value any, name string) error {
+	if found, ok := m.DB.Get(keepIndexes); ok && found.(map[string]bool)[tableName(m.DB, value)] {
+		return nil
+	}
+	return m.Migrator.CreateIndex(value, name)
+}
 
 func (postgresMigrator) MigrateColumnUnique(any, *schema.Field, gorm.ColumnType) error { return nil }

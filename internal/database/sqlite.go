@@ -31,6 +31,19 @@ type sqliteDialect struct {
 
 func (*sqliteDialect) name() string { return "sqlite" }
 
+// tryLockMigration has nothing to do: the connection is the only one that writes here,
+// and other programs wait at the beginning of a transaction.
+func (*sqliteDialect) tryLockMigration(*gorm.DB) (bool, error) { return true, nil }
+
+func (*sqliteDialect) unlockMigration(*gorm.DB) error { return nil }
+
+// leaveIndexes leaves none: there is one writer, and it waits in any case.
+func (*sqliteDialect) leaveIndexes(tx *gorm.DB) *gorm.DB { return tx }
+
+func (*sqliteDialect) buildIndexes(*gorm.DB, []any) error { return nil }
+
+func (*sqliteDialect) dropInvalidIndex(*gorm.DB, string) error { return nil }
+
 // lockSchema has nothing to do: the transaction began as a writer, and there is
 // only one.
 func (*sqliteDialect) lockSchema(*gorm.DB) error { return nil }
