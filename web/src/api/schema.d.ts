@@ -400,9 +400,11 @@ export interface paths {
          *     - `ndjson`: one event a line
          *     - `json`: one array of events
          *     - `csv`: RFC 4180 with a header row; a cell that a spreadsheet would take for a
-         *       formula, and one that begins with an apostrophe, has an apostrophe in front
+         *       formula, and one that begins with an apostrophe, has an apostrophe in front. With
+         *       `excel=true` it begins with a byte order mark, and a cell of more than the 32,767
+         *       characters that Excel takes is cut and ends with `… (cut for Excel)`
          *     - `har`: HTTP Archive 1.2 of the HTTP flows, requests and responses paired
-         *     - `ecs`: Elastic Common Schema, one event a line
+         *     - `ecs`: Elastic Common Schema 8.17, one document a line; the whole event is under `ospulse`, of keys that it has twice the last one
          *     - `bundle`: a zip of the whole session, which `POST /api/sessions/import` reads
          *       back; with its target file if `file=true`
          *
@@ -531,7 +533,7 @@ export interface paths {
         };
         /**
          * The agents
-         * @description The default agent, which the backend calls, and all that send heartbeats, by name. At most 100.
+         * @description The agents that operators configured, and all that send heartbeats, by name. At most 100.
          */
         get: operations["listAgents"];
         put?: never;
@@ -553,9 +555,10 @@ export interface paths {
         put?: never;
         /**
          * An agent says that it is there
-         * @description The first one registers the agent. An agent whose `url` is that of
-         *     `AGENT_SERVICE_URL` is the default agent; any other is known by its `name`, so
-         *     that names must differ. The backend shows the URL and never calls it. The 101st
+         * @description The first one registers the agent. An agent whose `url` is the `AGENT_SERVICE_URL`
+         *     of a backend is that backend's own; any other is known by its `name`, so that
+         *     names must differ. An active session that `sessions` leaves out for
+         *     `SESSION_LOST_AFTER` ends. The backend shows the URL and never calls it. The 101st
          *     agent is a 409.
          */
         post: operations["postHeartbeat"];
@@ -687,7 +690,8 @@ export interface paths {
          * @description Gives each event once: what was given is marked as sent, and two who ask at the same
          *     time never get the same. The newest come first. `data` has what existing dashboards
          *     need added; what the agent sent is not altered. A page of another origin needs to be
-         *     in `CORS_ORIGINS`, as for a POST.
+         *     in `CORS_ORIGINS`, as for a POST. `start` and `end` work together and each alone: with
+         *     `end` alone, all unsent events up to then are given.
          */
         get: operations["pollEvents"];
         put?: never;
@@ -708,7 +712,9 @@ export interface paths {
         /**
          * Download every event
          * @description As they were sent, oldest first, of one session or of all, as one JSON array. If the
-         *     database fails after the beginning is out, the connection is cut.
+         *     database fails after the beginning is out, the connection is cut. A page of an origin
+         *     in `CORS_ORIGINS`, which is an old dashboard, gets without `sessionId` those of the
+         *     session that it started last.
          */
         get: operations["exportAllEvents"];
         put?: never;
@@ -931,6 +937,41 @@ export interface components {
             monitoring_started: components["schemas"]["Time"] | null;
             /** @description Null while it is active. */
             monitoring_ended: components["schemas"]["Time"] | null;
+            /** @description How it ended; null until then, and when nobody knows. */
+            end: components["schemas"]["SessionEnd"] | null;
+            /** @description When the agent of an active session was heard of last, if that is longer ago than AGENT_LOST_AFTER; else null. */
+            agent_silent_since: components["schemas"]["Time"] | null;
+        };
+        /**
+         * @description How a session ended.
+         * @example {
+         *       "reason": "exited",
+         *       "at": "2026-11-22T19:06:41.730155Z",
+         *       "exitCode": 3,
+         *       "signal": null,
+         *       "text": "the program exited with code 3"
+         *     }
+         */
+        SessionEnd: {
+            /**
+             * @description Exited: its program ended by itself. Signal: a signal ended the program. Timeout: the program ran for as long as the agent lets it. Stopped: a user stopped it. Agent_lost: its agent no longer works for it.
+             * @enum {string}
+             */
+            reason: "exited" | "signal" | "timeout" | "stopped" | "agent_lost";
+            /** @description When: the program's end, if that is known. */
+            at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description Of the program; null when it has none, or nobody knows it.
+             */
+            exitCode: number | null;
+            /**
+             * Format: int64
+             * @description Number of the signal that ended the program; null when none did.
+             */
+            signal: number | null;
+            /** @description The same for people. */
+            text: string;
         };
         /**
          * @description A session.
@@ -954,7 +995,15 @@ export interface components {
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
-         *       "monitoring_ended": "2026-11-22T19:06:41.730155Z"
+         *       "monitoring_ended": "2026-11-22T19:06:41.730155Z",
+         *       "end": {
+         *         "reason": "exited",
+         *         "at": "2026-11-22T19:06:41.730155Z",
+         *         "exitCode": 3,
+         *         "signal": null,
+         *         "text": "the program exited with code 3"
+         *       },
+         *       "agent_silent_since": null
          *     }
          */
         Session: components["schemas"]["SessionBase"];
@@ -982,7 +1031,15 @@ export interface components {
          *           "created_at": "2026-11-22T18:56:02.114873Z",
          *           "updated_at": "2026-11-22T19:06:41.730155Z",
          *           "monitoring_started": "2026-11-22T18:57:39.901120Z",
-         *           "monitoring_ended": "2026-11-22T19:06:41.730155Z"
+         *           "monitoring_ended": "2026-11-22T19:06:41.730155Z",
+         *           "end": {
+         *             "reason": "exited",
+         *             "at": "2026-11-22T19:06:41.730155Z",
+         *             "exitCode": 3,
+         *             "signal": null,
+         *             "text": "the program exited with code 3"
+         *           },
+         *           "agent_silent_since": null
          *         }
          *       ],
          *       "next_cursor": null
@@ -1017,6 +1074,14 @@ export interface components {
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
          *       "monitoring_ended": "2026-11-22T19:06:41.730155Z",
+         *       "end": {
+         *         "reason": "exited",
+         *         "at": "2026-11-22T19:06:41.730155Z",
+         *         "exitCode": 3,
+         *         "signal": null,
+         *         "text": "the program exited with code 3"
+         *       },
+         *       "agent_silent_since": null,
          *       "agent": {
          *         "id": "default",
          *         "name": "default",
@@ -1037,7 +1102,9 @@ export interface components {
          *         "present": 18342,
          *         "missing": [],
          *         "lost": 0,
-         *         "losses": []
+         *         "losses": [],
+         *         "durability": "disk",
+         *         "agent_silent_since": null
          *       }
          *     }
          */
@@ -1095,11 +1162,11 @@ export interface components {
         };
         /** @description An agent, with what it last said of itself. One that sends no heartbeats has empty texts and lists. */
         ListedAgent: {
-            /** @description Names it; that of the default agent is `default`. */
+            /** @description Names it; that of the first agent that an operator configured is `default`. */
             id: string;
             /** @description What people call it. */
             name: string;
-            /** @description How the default agent was when it was last asked; another is down when it was silent for 30 seconds. */
+            /** @description How an agent that an operator configured was when it was last asked; another is down when it was silent for 30 seconds. */
             status: components["schemas"]["AgentStatus"];
             /** @description Why it is down; empty when it is not. */
             last_error: string;
@@ -1251,6 +1318,10 @@ export interface components {
             lost: number;
             /** @description The newest 100 reports, newest first. */
             losses: components["schemas"]["Loss"][];
+            /** @description The worst that its events had when they were committed; without events that of a commit now. */
+            durability: components["schemas"]["Durability"];
+            /** @description As in the session: what happened since then may be missing. */
+            agent_silent_since: components["schemas"]["Time"] | null;
         };
         /** @description From one seq to another, both included. */
         SeqSpan: {
@@ -1404,7 +1475,7 @@ export interface components {
              * @enum {string}
              */
             timestamp_source: "agent" | "received";
-            /** @description What the agent sent as the time, as JSON, if it could not be read. */
+            /** @description What the agent sent as the time, as JSON, unless `timestamp` is that same text: it has more digits, an offset or another form, it is a number, or it cannot be read. */
             timestamp_text?: string;
             /** @description Who reported it, by its own name. */
             source: string;
@@ -1623,10 +1694,10 @@ export interface components {
          *     }
          */
         Histogram: {
-            /** @description Empty if there is no event to go by. */
-            from: components["schemas"]["Time"] | "";
-            /** @description Empty if there is no event to go by. */
-            to: components["schemas"]["Time"] | "";
+            /** @description As asked for, else the time of the first event, else that of the session's creation. */
+            from: components["schemas"]["Time"];
+            /** @description As asked for, else the time of the last event, else that of the session's creation. */
+            to: components["schemas"]["Time"];
             /**
              * Format: int64
              * @description How long a bucket is, in microseconds.
@@ -2042,9 +2113,9 @@ export interface components {
          *     }
          */
         NewEvent: {
-            /** @description What happened. */
+            /** @description What happened. An empty one is stored as `unknown`. */
             event_type: string;
-            /** @description When: an RFC 3339 time. One that is missing or cannot be read is taken from this backend's clock. */
+            /** @description When: an RFC 3339 time, or a number since 1970. A number below 1e11 is seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds; a string may hold the number. 23:59:60 of UTC is the second before 00:00:00. Times are kept to the microsecond, and what was sent stays in `timestamp_text`. A time that is missing or cannot be read is taken from this backend's clock. */
             timestamp?: unknown;
             /**
              * @description Who reports it.
@@ -2377,24 +2448,40 @@ export interface components {
             migrations: string;
             /** @description Whether the data folder has MIN_FREE_MB of space. */
             disk: string;
-            /** @description How many events wait for the database. */
+            /** @description How many events wait on this machine's disk for the database, and why it does not store them. Requests are served meanwhile. */
             spool: string;
+            /** @description How many acknowledged events the database refuses for what is in them. They are kept: see `ospulse-backend spool list`. */
+            set_aside: string;
+            /** @description Whether the database and the spool keep what they commit in a crash or power loss; else `weak: ` and the reason. Without DATABASE_ALLOW_WEAK, `fsync = off` is also a 503. */
+            durability: string;
         };
+        /**
+         * @description What a committed event survives: `disk`, a crash or power loss of the database's machine; `replicated`, also its loss, as a synchronous standby has the event; `unknown`, stored by a version that did not note it; otherwise `weak: ` and the reason.
+         * @example disk
+         * @example replicated
+         * @example weak: fsync is off
+         */
+        Durability: string;
         /**
          * @description Whether requests will be served.
          * @example {
          *       "status": "ok",
+         *       "durability": "disk",
          *       "checks": {
          *         "database": "ok",
          *         "migrations": "ok",
          *         "disk": "ok",
-         *         "spool": "ok"
+         *         "spool": "ok",
+         *         "set_aside": "ok",
+         *         "durability": "ok"
          *       }
          *     }
          */
         Readiness: {
             /** @description Ok, or a 503. */
             status: components["schemas"]["HealthStatus"];
+            /** @description Of a commit now. */
+            durability: components["schemas"]["Durability"];
             /** @description What was looked at. */
             checks: components["schemas"]["HealthChecks"];
         };
@@ -2405,11 +2492,48 @@ export interface components {
          *       "service": "os-pulse-backend",
          *       "version": "1.4.0",
          *       "database": "sqlite",
+         *       "durability": "disk",
          *       "checks": {
          *         "database": "ok",
          *         "migrations": "ok",
          *         "disk": "ok",
-         *         "spool": "ok"
+         *         "spool": "ok",
+         *         "set_aside": "ok",
+         *         "durability": "ok"
+         *       },
+         *       "files": {
+         *         "storage": "folder",
+         *         "missing": 0,
+         *         "checkedAt": "2026-11-22T19:00:12.000413Z"
+         *       },
+         *       "memory": {
+         *         "limit_bytes": 536870912,
+         *         "source": "cgroup",
+         *         "planned_bytes": 429496730,
+         *         "parts": {
+         *           "queue": {
+         *             "limit_bytes": 53687091,
+         *             "used_bytes": 0
+         *           },
+         *           "rings": {
+         *             "limit_bytes": 26843545,
+         *             "used_bytes": 1048576
+         *           },
+         *           "rollups": {
+         *             "limit_bytes": 26843545,
+         *             "used_bytes": 0
+         *           },
+         *           "bodies": {
+         *             "limit_bytes": 53687091,
+         *             "used_bytes": 65536
+         *           },
+         *           "imports": {
+         *             "limit_bytes": 53687091
+         *           },
+         *           "caches": {
+         *             "limit_bytes": 53687091
+         *           }
+         *         }
          *       },
          *       "agent": {
          *         "url": "http://localhost:7000",
@@ -2433,10 +2557,53 @@ export interface components {
              * @enum {string}
              */
             database: "sqlite" | "postgres";
+            /** @description Of a commit now. */
+            durability: components["schemas"]["Durability"];
             /** @description What was looked at. */
             checks: components["schemas"]["HealthChecks"];
+            /** @description The storage of target files. */
+            files: components["schemas"]["HealthFiles"];
+            /** @description The memory of the backend. */
+            memory: components["schemas"]["HealthMemory"];
             /** @description Left out when the database cannot tell. */
             agent?: components["schemas"]["HealthAgent"];
+        };
+        /** @description Where target files are, and the result of the last check of them, which runs at the start and every hour. */
+        HealthFiles: {
+            /** @description `folder` for the data folder, or the bucket as `s3://name/prefix`. */
+            storage: string;
+            /** @description How many target files should be stored and are not. */
+            missing: number;
+            /**
+             * Format: date-time
+             * @description When the check began. Left out before the first one has ended.
+             */
+            checkedAt?: string;
+            /** @description Why the check is incomplete. */
+            error?: string;
+        };
+        /** @description How much memory the backend may use, and how it divides that. Everything else is for itself and its garbage. */
+        HealthMemory: {
+            /** @description The limit that was found. */
+            limit_bytes: number;
+            /**
+             * @description Whose limit that is.
+             * @enum {string}
+             */
+            source: "cgroup" | "machine" | "GOMEMLIMIT";
+            /** @description What of it the backend plans with. */
+            planned_bytes: number;
+            /** @description The parts: events that wait (`queue`), recent events for streams (`rings`), sums over sessions (`rollups`), requests that are being read or answered (`bodies`), bundles that are being read (`imports`), and the embedded database's (`caches`). */
+            parts: {
+                [key: string]: components["schemas"]["HealthMemoryPart"];
+            };
+        };
+        /** @description One part. */
+        HealthMemoryPart: {
+            /** @description What it may use. */
+            limit_bytes: number;
+            /** @description What it uses now. Left out when that is not known. */
+            used_bytes?: number;
         };
         /** @description How the agent was when it was last asked. */
         HealthAgent: {
@@ -2599,7 +2766,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The database is away, or the backend is shutting down. `unavailable`. */
+        /** @description The database is away, a read took too long, or the backend is shutting down. `unavailable`. */
         Unavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2654,8 +2821,10 @@ export interface components {
         Fields: string;
         /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
         IntoSession: string;
-        /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
         IdempotencyKey: string;
+        /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+        FromAgent: string;
         /** @description How the body is compressed. */
         ContentEncoding: "identity" | "gzip" | "zstd";
     };
@@ -2734,6 +2903,7 @@ export interface operations {
             };
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -2768,7 +2938,7 @@ export interface operations {
             201: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
-                    /** @description Where it is. */
+                    /** @description Where it is, relative to this request. */
                     Location: string;
                     [name: string]: unknown;
                 };
@@ -2781,6 +2951,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -2812,6 +2983,7 @@ export interface operations {
             };
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3079,6 +3251,7 @@ export interface operations {
             };
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3139,6 +3312,7 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3222,6 +3396,7 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3270,6 +3445,7 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3322,6 +3498,7 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3369,6 +3546,7 @@ export interface operations {
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3480,6 +3658,8 @@ export interface operations {
                 format?: components["schemas"]["ExportFormat"];
                 /** @description With the target file; for `bundle` only. */
                 file?: boolean;
+                /** @description As Excel reads it; for `csv` only. */
+                excel?: boolean;
                 /**
                  * @description Only events that this filter selects, at most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
@@ -3521,6 +3701,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3782,8 +3963,10 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
             cookie?: never;
@@ -3831,8 +4014,10 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
             cookie?: never;
@@ -3880,8 +4065,10 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
                 /** @description How the body is compressed. */
                 "Content-Encoding"?: components["parameters"]["ContentEncoding"];
             };
@@ -3932,8 +4119,10 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
             cookie?: never;
@@ -3981,8 +4170,10 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 24 hours, gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
             cookie?: never;
@@ -4027,10 +4218,10 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description How many to give.
+                 * @description How many to give, at most 1000: more are taken for 1000, and what is no number above 0 for 10.
                  * @example 50
                  */
-                limit?: number;
+                limit?: string;
                 /** @description Events of then or later. */
                 start?: components["schemas"]["TimeParameter"];
                 /** @description Events of then or earlier. */
@@ -4091,6 +4282,7 @@ export interface operations {
             };
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
