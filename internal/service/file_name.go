@@ -69,9 +69,9 @@ func isDevice(name string) bool {
 	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$":
 		return true
 	}
-	number, ok := strings.CutPrefix(base, "COM")
+	port, ok := strings.CutPrefix(base, "COM")
 	if !ok {
-		number, ok = strings.CutPrefix(base, "LPT")
+		port, ok = strings.CutPrefix(base, "LPT")
 	}
-	return ok && utf8.RuneCountInString(number) == 1 && strings.Contains("0123456789¹²³", number)
+	return ok && utf8.RuneCountInString(port) == 1 && strings.ContainsAny(port, "0123456789¹²³")
 }
