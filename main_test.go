@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"ospulse/internal/database/dbtest"
+	"ospulse/internal/database/pgtest"
 )
 
 // runMain makes the test binary be the program: real processes for the tests of
@@ -237,6 +238,30 @@ func waitFor(t testing.TB, what string, isSo func() bool) {
 			t.Fatal("this never came: ", what)
 		}
 	}
+}
+
+// waitForDrain waits until nothing waits for the database any more.
+func waitForDrain(t testing.TB, b *backend) {
+	t.Helper()
+	waitFor(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
+}
+
+// startPostgres starts a server of the test's own, for it to stop.
+func startPostgres(t *testing.T) (server *pgtest.Server, url string) {
+	t.Helper()
+	server, err := pgtest.Start(t.Context(), pgtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.CreateDatabase(t.Context(), "ospulse"); err != nil {
+		t.Fatal(err)
+	}
+	return server, server.URL("ospulse")
 }
 
 // decode reads the answer's JSON into v, and wants the status.
