@@ -49,7 +49,7 @@ func TestMalformedBodies(t *testing.T) {
 			"two values":          {good + good, "malformed JSON"},
 			"text after it":       {good + " x", "malformed JSON"},
 			"NUL after it":        {good + "\x00", "malformed JSON"},
-			"a BOM":               {"\ufeff" + good, "malformed JSON"},
+			"two BOMs":            {"\ufeff\ufeff" + good, "malformed JSON"}, // one is overlooked, see TestByteOrderMark
 			"UTF-16":              {"{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", "malformed JSON"},
 			"invalid UTF-8":       {half + ",\"\xff\":1}", "malformed JSON"},
 			"a raw line break":    {half + ",\"a\nb\":1}", "malformed JSON"},
