@@ -95,9 +95,9 @@ func start(t *testing.T, url string, env []string, name string, args ...string) 
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !is(); <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !is(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 60 s: %s", what)
+			t.Fatalf("not within 5 minutes: %s", what)
 		}
 	}
 }
@@ -174,8 +174,8 @@ func upload(t *testing.T, backend, name, content string) (session string) {
 
 // together is a backend and an agent beside it.
 type together struct {
-	backend, agent string // URLs
-	backendPID     int
+	backend    string // URL
+	backendPID int
 }
 
 // startBoth starts the real backend, and the agent beside it, with a kind of sensor,
@@ -219,7 +219,7 @@ func startBoth(t *testing.T, kind string) together {
 			t.Error(err)
 		}
 	})
-	return together{backend, agent, backendProcess.Process.Pid}
+	return together{backend, backendProcess.Process.Pid}
 }
 
 // TestWithTheBackend: upload, start, events in the session, stop, with the real
@@ -229,7 +229,7 @@ func TestWithTheBackendAsRoot(t *testing.T) { testWithTheBackend(t, "ebpf") }
 
 func testWithTheBackend(t *testing.T, kind string) {
 	both := startBoth(t, kind)
-	backend, agent := both.backend, both.agent
+	backend := both.backend
 	eventually(t, "the backend knows the agent", func() bool {
 		var list struct {
 			Agents []struct {
@@ -292,23 +292,14 @@ func testWithTheBackend(t *testing.T, kind string) {
 		t.Fatal(err)
 	}
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
-	// Other programs may keep the machine busy: all that was seen has to arrive first.
-	eventually(t, "all events are delivered", func() bool {
-		var health struct {
-			Sessions int `json:"active_sessions"`
-			Delivery struct {
-				Queued  int `json:"queued_events"`
-				Spooled int `json:"spooled_events"`
-			}
-		}
-		call(t, "GET", agent+"/health", "", nil, &health)
-		return health.Sessions == 0 && health.Delivery.Queued+health.Delivery.Spooled == 0
+	// The end comes after all that other programs did on a machine that may be busy. A
+	// page of it alone is small, however many events there are.
+	eventually(t, "the end of the second session is delivered", func() bool {
+		var page struct{ Events []json.RawMessage }
+		call(t, "GET", backend+"/api/sessions/"+second+"/events?filter=type%3Dsession_end", "", nil, &page)
+		return len(page.Events) == 1
 	})
-	all = events(t, backend, second)
-	if !slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" }) {
-		t.Error("the second session has no end")
-	}
-	for _, e := range all {
+	for _, e := range events(t, backend, second) {
 		for _, own := range []int{both.backendPID, os.Getpid()} {
 			if strings.Contains(string(e.Data), fmt.Sprintf(`"processId":%d,"processStartTime"`, own)) {
 				t.Fatalf("OS-Pulse reports itself: %s", e.Data)

@@ -218,7 +218,8 @@ func packetEyes(t *testing.T, kind string) eyes {
 }
 
 // TestPacketsOfTheWatchedAsRoot runs two programs that do the same at the same time, and
-// watches one: its packets are there, all of them, and none of the other's.
+// watches one: its packets are there, all of them, and none of the other's. TCP may
+// send a segment again when the machine is busy: it counts once, by its number.
 func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
 	names, err := net.ListenPacket("udp", "127.0.5.3:53")
@@ -242,7 +243,7 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	}
 
 	tcp, udp, dns := watched.ports[0], watched.ports[1], watched.ports[2]
-	count := map[string]int{}
+	count, segments := map[string]int{}, map[string]bool{}
 	for i, p := range got.packets {
 		if p.Metadata.PID != watched.cmd.Process.Pid || p.Metadata.Start == "" || !strings.HasPrefix(p.Metadata.Name, "python3") {
 			t.Errorf("of another: %+v", p)
@@ -257,19 +258,27 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 		if p.Direction != direction {
 			t.Errorf("not %s: %+v", direction, p)
 		}
+		segment := func(what string) {
+			_, numbers, _ := strings.Cut(p.Text, " Seq=")
+			number, _, _ := strings.Cut(numbers, " ")
+			what += " " + direction
+			if key := what + " " + number; !segments[key] {
+				segments[key] = true
+				count[what]++
+			}
+		}
 		switch {
 		case slices.Contains(other.ports, mine):
 			t.Errorf("of the other: %+v", p)
 		case theirs == 9:
-			count["knock "+direction]++
+			segment("knock")
 		case mine == tcp && theirs == port:
-			count["tcp "+direction]++
 			if p.Payload > 0 {
-				count["tcp data "+direction]++
+				segment("tcp data")
 			}
 			for _, flag := range []string{"SYN", "FIN"} {
 				if strings.Contains(p.Text, flag) {
-					count["tcp "+flag+" "+direction]++
+					segment("tcp " + flag)
 				}
 			}
 		case mine == udp && theirs == port:
@@ -401,10 +410,13 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			if _, err := c.Write([]byte("hello")); err != nil {
 				t.Fatal(err)
 			}
+			// The last packet of the handshake may come before.
+			hello := func(p packetShape) bool { return p.Content == "68 65 6C 6C 6F" && p.Direction == "in" }
 			eventually(t, "the packet and its answer are told of", func() bool {
 				got.mu.Lock()
 				defer got.mu.Unlock()
-				return len(got.packets) >= 2
+				i := slices.IndexFunc(got.packets, hello)
+				return i >= 0 && slices.ContainsFunc(got.packets[i:], func(p packetShape) bool { return p.Direction == "out" })
 			})
 			in.Close()
 			if err := k.Wait(); err != nil {
@@ -413,8 +425,10 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			if err := w.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if p := got.packets[0]; p.Metadata.PID != k.Process.Pid || p.Content != "68 65 6C 6C 6F" || p.Direction != "in" {
-				t.Errorf("%+v", p)
+			for _, p := range got.packets {
+				if p.Metadata.PID != k.Process.Pid {
+					t.Errorf("of another: %+v", p)
+				}
 			}
 		})
 	}
