@@ -94,7 +94,7 @@ func startBackend(t testing.TB, env map[string]string) *backend {
 			if err != nil {
 				t.Error("the backend ended with:", err)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Error("the backend does not end")
 		}
 		if t.Failed() {
@@ -193,7 +193,7 @@ func (b *backend) raw(request string) answer {
 		b.t.Fatal(err)
 	}
 	defer conn.Close()
-	err = errors.Join(conn.SetDeadline(time.Now().Add(30*time.Second)), func() error { _, err := io.WriteString(conn, request); return err }(),
+	err = errors.Join(conn.SetDeadline(time.Now().Add(2*time.Minute)), func() error { _, err := io.WriteString(conn, request); return err }(),
 		conn.(*net.TCPConn).CloseWrite())
 	if err != nil {
 		b.t.Fatal("the backend does not take the request: ", err)
@@ -233,7 +233,7 @@ func waitFor(t testing.TB, what string, isSo func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(60 * time.Second); !isSo(); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); !isSo(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("this never came: ", what)
 		}

@@ -715,7 +715,7 @@ func TestDocsPage(t *testing.T) {
 func TestOpenAPIStreams(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		for path, wanted := range map[string][]string{
 			"/api/stream": {"ready", "session"},

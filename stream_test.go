@@ -157,10 +157,10 @@ func openStream(ctx context.Context, url string, bytes int64, header ...string) 
 	return &stream{newEventSource(io.LimitReader(response.Body, bytes)), response.Header, closing}, nil, nil
 }
 
-// stream opens an event stream, for at most a minute.
+// stream opens an event stream, for at most five minutes.
 func (b *backend) stream(path string, header ...string) *stream {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	s, refused, err := openStream(ctx, b.url+path, math.MaxInt64, header...)
 	if err != nil || refused != nil {
 		cancel()
@@ -475,16 +475,25 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 		wantSession(one, `"state":"active"`)
 		wantSession(all, `"state":"active"`)
 		here.post("a", "b")
-		began := time.Now()
 		if got := one.wantSeqs(t, 1, 2); got[0].SessionID != id || got[1].Source != "b" {
 			t.Errorf("got %+v", got)
-		}
-		if took := time.Since(began); env["DATABASE_URL"] != "" && took > time.Second {
-			t.Errorf("it took %s: no word was heard", took)
 		}
 		wantSession(all, `"event_count":2`)
 		there.post("c")
 		one.wantSeqs(t, 3, 3)
+		if env["DATABASE_URL"] != "" {
+			// A backend that hears no word finds events when it polls, every two
+			// seconds: so far apart are two finds. A word brings one earlier.
+			seq, last := int64(3), time.Time{}
+			waitFor(t, "an event is there earlier than by polling", func() bool {
+				found := last
+				here.post("d")
+				seq++
+				one.wantSeqs(t, seq, seq)
+				last = time.Now()
+				return !found.IsZero() && last.Sub(found) < time.Second
+			})
+		}
 
 		// It is deleted, as by another program.
 		options := database.Options{URL: env["DATABASE_URL"], PoolSize: 2, AllowWeak: true, Log: slog.New(slog.DiscardHandler)}
@@ -631,10 +640,9 @@ func TestStopEndsStreamsAtOnce(t *testing.T) {
 			}
 			streams = append(streams, s)
 		}
-		began := time.Now()
 		b.stop()
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("the stop took %s", took)
+		if strings.Contains(b.log.String(), "did not finish in time") {
+			t.Error("the stop waited until its time was over")
 		}
 		for _, s := range streams {
 			for {

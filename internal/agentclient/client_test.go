@@ -23,7 +23,7 @@ import (
 // TestMain fails when a goroutine of a client outlives the tests.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for tick := time.NewTicker(10 * time.Millisecond); code == 0; <-tick.C {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is a timeout that no test waits for.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // agent is a fake agent: it answers the routes that it has, written "POST /path",
 // and 404 to all else, and remembers what it was asked.

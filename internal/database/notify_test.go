@@ -32,7 +32,7 @@ func wantHeard(t *testing.T, heard <-chan string, want ...string) {
 			if got != w {
 				t.Fatalf("heard %.100q, want %.100q", got, w)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("%.100q is not heard", w)
 		}
 	}

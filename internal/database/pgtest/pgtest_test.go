@@ -237,7 +237,7 @@ func TestNewestBinDir(t *testing.T) {
 // listens reports whether a TCP connection to address works.
 func listens(t *testing.T, address string) bool {
 	t.Helper()
-	dialer := net.Dialer{Timeout: time.Second}
+	dialer := net.Dialer{Timeout: time.Minute}
 	conn, err := dialer.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		return false

@@ -72,7 +72,7 @@ func TestServerDiesWithItsParent(t *testing.T) {
 
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
-	limit := time.After(15 * time.Second)
+	limit := time.After(60 * time.Second)
 	pidFile := filepath.Join(dir, "data", "postmaster.pid") // the server's last act is to remove it
 	for {
 		_, err := os.Stat(pidFile)
