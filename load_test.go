@@ -29,7 +29,7 @@ type load struct {
 func startLoad(url string, round, clients int) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{stop: stop, acked: map[string]bool{}, failed: map[int]int{}}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 40 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Minute}
 	for c := range clients {
 		l.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {

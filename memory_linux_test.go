@@ -44,7 +44,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		p.start(t)
 		event := `{"event_type":"large","data":"` + strings.Repeat("x", 1<<20) + `"}`
 		large := []byte("[" + event + strings.Repeat(","+event, 14) + "]")
-		ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer stop()
 		var mu sync.Mutex
 		outcomes := map[string]int{}
