@@ -143,7 +143,8 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	defer func() {
 		stopBeside()
 		running.Wait()
-		if inOrder {
+		ended := time.Now()
+		if inOrder && !sender.SafeUntil().Before(ended) { // else the next run tells what may be lost
 			if err := notes.Clear(); err != nil {
 				log.Error("the next run will take sessions for cut off that were not", "error", err)
 			}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"ospulse/agent/internal/durable"
 )
 
 // maxNameBytes leaves room in a file name (255 bytes) for a number.
@@ -35,7 +37,7 @@ type Uploads struct {
 
 // OpenUploads makes the folder if need be, and removes what a crash left half done.
 func OpenUploads(folder string) (*Uploads, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := durable.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for uploads: %w", err)
 	}
 	root, err := os.OpenRoot(folder)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"ospulse/agent/internal/durable"
 )
 
 var (
@@ -90,7 +92,7 @@ type leftover struct {
 // openSpool opens the spool in dir, which it makes when it is not there. It gives
 // what earlier runs left, in order, and what of it was lost.
 func openSpool(dir string, maxBytes int64) (*spool, []leftover, []damage, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, nil, fmt.Errorf("make the spool's folder: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -402,11 +404,12 @@ func (s *spool) mark(at ref) error {
 // wait for it. A segment of which it fails is bad from then on.
 func (s *spool) sync() error {
 	s.mu.Lock()
-	files, renamed := s.ended, s.renamed
+	files := s.ended
 	if s.dirty && s.active != nil {
 		files = append(files, ended{s.newest, s.active})
 	}
-	s.ended, s.dirty, s.renamed = nil, false, false
+	renamed := s.renamed && len(files) > 0
+	s.ended, s.dirty, s.renamed = nil, false, s.renamed && !renamed
 	active := s.active
 	s.mu.Unlock()
 	faults := make([]error, len(files))
@@ -416,7 +419,7 @@ func (s *spool) sync() error {
 		}
 	}
 	var dirFault error
-	if renamed && len(files) > 0 {
+	if renamed {
 		dirFault = s.syncDir()
 	}
 	s.mu.Lock()

@@ -124,3 +124,32 @@ func TestSyncFails(t *testing.T) {
 		}
 	})
 }
+
+// A segment whose first record did not fit on the disk has no data to sync. Its name is
+// synced with the first record that does fit.
+func TestNameOfAnEmptySegmentIsSynced(t *testing.T) {
+	s, _, _, err := openSpool(t.TempDir(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synced := map[string]bool{}
+	s.fsync = func(file *os.File) error {
+		synced[file.Name()] = true
+		return nil
+	}
+	if err := s.newSegment(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.append(&batch{key: "k", count: 1}, []byte("x"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sync(); err != nil || !synced[s.dir] || !synced[s.path(s.newest)] {
+		t.Errorf("%v, only these were synced: %v", err, synced)
+	}
+	if err := s.close(true); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ospulse/agent/internal/durable"
 )
 
 // aliveInterval is how often the journal notes that the agent runs.
@@ -49,7 +51,7 @@ type Journal struct {
 // were killed left in it, the oldest first. A record that cannot be read is
 // removed, and told of in faults: the session that it was of is not known.
 func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
 	j = &Journal{dir}
@@ -75,9 +77,9 @@ func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
 			if alive.After(r.Began) {
 				r.Alive = alive
 			}
-			if err := j.Begin(r); err != nil {
-				return nil, nil, nil, err
-			}
+		}
+		if err := j.Begin(r); err != nil { // again, as the sync of the run before may have failed
+			return nil, nil, nil, err
 		}
 		left = append(left, r)
 	}
@@ -124,20 +126,12 @@ func (j *Journal) Begin(r Record) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = syncDir(j.dir)
+		err = durable.SyncDir(j.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // End notes that a session runs no more, if it did.

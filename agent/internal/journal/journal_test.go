@@ -71,6 +71,24 @@ func TestSurvives(t *testing.T) {
 	}
 }
 
+// A run writes what it finds again: the sync of the run that wrote it may have failed,
+// and what it wrote may be in the page cache only.
+func TestWrittenAgain(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	if err := j.Begin(Record{SessionID: "a", Began: time.Now(), Alive: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(j.path(name("a")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	if after, err := os.Stat(j.path(name("a"))); err != nil || os.SameFile(before, after) {
+		t.Errorf("the file is as it was, %v", err)
+	}
+}
+
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	for file, text := range map[string]string{
