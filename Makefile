@@ -67,6 +67,7 @@ torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULT
 	scripts/install-deps.sh
 	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -parallel 4 -count 1 -v -run TestTorture ./test/judge
 	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' .
+	[ $$(id -u) != 0 ] || TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test -race -parallel 4 -timeout 1h -count 1 -v -run FailedSync ./agent
 
 bench: ## Measure the backend beside this machine's limits
 	scripts/install-deps.sh

@@ -102,7 +102,7 @@ func (d *Disk) Apply(op Op) error {
 	case SyncEnd:
 		d.sync(d.syncs[op.Sync], op.Failed)
 		delete(d.syncs, op.Sync)
-	case Answer:
+	case Answer, SetTime:
 	}
 	return nil
 }

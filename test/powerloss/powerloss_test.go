@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ospulse/test/powerloss"
 )
@@ -44,6 +45,9 @@ func TestParse(t *testing.T) {
 		line(`8 <... write resumed>) = 15`) +
 		line(`7 renameat(AT_FDCWD<%/%>, "%/r/d/f%", AT_FDCWD<%/%>, "%/r/d/g%") = 0`) +
 		line(`7 unlinkat(AT_FDCWD<%/%>, "%/r/d/g%", 0) = 0`) +
+		line(`7 1700000000.000005 pwrite64(3<%/r/t%>, "%x%", 1, 0 <unfinished ...>`) +
+		line(`8 1700000001.000000 utimensat(AT_FDCWD<%/%>, "%/r/t%", [{tv_sec=1, tv_nsec=2} /* 1970 */, {tv_sec=3, tv_nsec=4} /* 1970 */], 0) = 0`) +
+		line(`7 1700000002.000000 <... pwrite64 resumed>) = 1`) +
 		line(`7 pwrite64(3<%/r/d/g (deleted)%>, "%x%", 1, 0) = 1`) +
 		line(`8 pwrite64(3<%/r/d/f%>, "%x%", 1, 0 <unfinished ...>`) +
 		"8 +++ killed by SIGKILL +++\n7 fsync(3<"
@@ -64,6 +68,8 @@ func TestParse(t *testing.T) {
 		{Kind: powerloss.Truncate, Path: "/r/d/f", Offset: 1},
 		{Kind: powerloss.Rename, Path: "/r/d/f", To: "/r/d/g"},
 		{Kind: powerloss.Remove, Path: "/r/d/g"},
+		{Kind: powerloss.SetTime, Path: "/r/t", Time: time.Unix(3, 4)},
+		{Kind: powerloss.Write, Path: "/r/t", Data: []byte("x"), Time: time.Unix(1700000000, 5000)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

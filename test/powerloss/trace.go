@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // StraceArguments are the arguments of strace, before the program's own, for a log
@@ -20,9 +21,9 @@ import (
 // after it.
 func StraceArguments(log string) []string {
 	return []string{
-		"-D", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "67108864", "-e", "signal=none", "-o", log,
+		"-D", "-f", "--seccomp-bpf", "-y", "-xx", "-ttt", "-s", "67108864", "-e", "signal=none", "-o", log,
 		"-e", "trace=open,openat,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,sync_file_range," +
-			"copy_file_range,sendfile,splice,lseek,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat",
+			"copy_file_range,sendfile,splice,lseek,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,utimensat",
 	}
 }
 
@@ -40,6 +41,7 @@ const (
 	Remove                // Path, a file or a folder
 	Rename                // Path to To
 	Answer                // Data is the beginning of an HTTP answer that is being sent
+	SetTime               // the modification time of Path to Time
 )
 
 // Op is one operation of the program.
@@ -50,6 +52,7 @@ type Op struct {
 	Data     []byte
 	Sync     int
 	Failed   bool
+	Time     time.Time // of a Write when it began, if the log has times
 }
 
 // Parse reads a log of strace, made with StraceArguments. It gives the operations
@@ -57,7 +60,7 @@ type Op struct {
 // HTTP answers, when they began to be sent. A call under root that it does not know
 // is an error.
 func Parse(log io.Reader, root string) ([]Op, error) {
-	p := &parser{root: root, begun: map[string]string{}, syncs: map[string]int{}, offsets: map[string]int64{}}
+	p := &parser{root: root, begun: map[string]string{}, syncs: map[string]int{}, offsets: map[string]int64{}, times: map[string]time.Time{}}
 	lines := bufio.NewReaderSize(log, 1<<20)
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
@@ -79,12 +82,17 @@ type parser struct {
 	begun   map[string]string // by thread: the text of the call that has not ended
 	syncs   map[string]int    // by thread: the sync that has not ended
 	nextID  int
-	offsets map[string]int64 // by file descriptor: where write writes
+	offsets map[string]int64     // by file descriptor: where write writes
+	times   map[string]time.Time // by thread: when its last call began
 }
 
 func (p *parser) line(line string) error {
 	thread, text, _ := strings.Cut(line, " ")
 	text = strings.TrimLeft(text, " ")
+	at, text, err := cutTime(text)
+	if err != nil {
+		return err
+	}
 	switch {
 	case strings.HasPrefix(text, "+++"):
 		return nil
@@ -97,6 +105,7 @@ func (p *parser) line(line string) error {
 		delete(p.begun, thread)
 		return p.end(thread, text)
 	}
+	p.times[thread] = at
 	whole := !strings.HasSuffix(text, " <unfinished ...>")
 	text = strings.TrimSuffix(text, " <unfinished ...>")
 	if err := p.begin(thread, text); err != nil {
@@ -162,9 +171,11 @@ func (p *parser) end(thread, text string) error {
 	}
 	switch name {
 	case "write", "pwrite64", "ftruncate", "lseek":
-		return p.onFile(name, arguments, result)
+		return p.onFile(name, arguments, result, p.times[thread])
 	case "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir":
 		return p.onName(name, arguments)
+	case "utimensat":
+		return p.onTime(arguments)
 	}
 	if strings.Contains(arguments, encode(p.root)) {
 		return errors.New("a call that the model does not know")
@@ -191,7 +202,7 @@ func (p *parser) opened(arguments, result string) error {
 	return nil
 }
 
-func (p *parser) onFile(name, arguments, result string) error {
+func (p *parser) onFile(name, arguments, result string, began time.Time) error {
 	path, err := fdPath(arguments)
 	if err != nil || !p.isOurs(path) {
 		return err
@@ -214,7 +225,7 @@ func (p *parser) onFile(name, arguments, result string) error {
 		p.offsets[fd] = returned
 		return nil
 	default:
-		op.Kind = Write
+		op.Kind, op.Time = Write, began
 		if op.Data, err = quoted(arguments, 0); err != nil || int64(len(op.Data)) < returned {
 			return fmt.Errorf("%d bytes were written, and the log has %d: %w", returned, len(op.Data), err)
 		}
@@ -248,6 +259,35 @@ func (p *parser) onName(name, arguments string) error {
 	}
 	p.ops = append(p.ops, op)
 	return nil
+}
+
+func (p *parser) onTime(arguments string) error {
+	path, err := quoted(arguments, 0)
+	if err != nil || !p.isOurs(string(path)) {
+		return err
+	}
+	var seconds, nanoseconds int64
+	at := max(strings.LastIndex(arguments, "{tv_sec="), 0)
+	if _, err := fmt.Sscanf(arguments[at:], "{tv_sec=%d, tv_nsec=%d}", &seconds, &nanoseconds); err != nil {
+		return fmt.Errorf("read a time: %w", err)
+	}
+	p.ops = append(p.ops, Op{Kind: SetTime, Path: filepath.Clean(string(path)), Time: time.Unix(seconds, nanoseconds)})
+	return nil
+}
+
+// cutTime cuts off when a call began, in seconds, if the line begins with that.
+func cutTime(text string) (time.Time, string, error) {
+	first, rest, _ := strings.Cut(text, " ")
+	seconds, fraction, ok := strings.Cut(first, ".")
+	if !ok || strings.Trim(seconds+fraction, "0123456789") != "" {
+		return time.Time{}, text, nil
+	}
+	s, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}, "", err
+	}
+	micros, err := strconv.ParseInt(fraction, 10, 64)
+	return time.Unix(s, micros*1000), rest, err
 }
 
 // isOurs reports whether path is root or lies below it, and was not deleted.
