@@ -392,7 +392,7 @@ func TestFailedSyncOfTheAgentAsRoot(t *testing.T) {
 				}
 				inject := fmt.Sprintf("fsync,fdatasync:error=EIO:when=%d+%d", 4+random.IntN(spread), step)
 				if n%3 == 2 {
-					inject, notes = "", 5
+					inject, notes = "", 8
 				}
 				r.run(inject, notes, signal)
 				t.Logf("run %d %s: session %q, %d failures", n, inject, r.runs[n].session, r.failures())
