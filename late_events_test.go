@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"ospulse/internal/database/pgtest"
@@ -39,7 +41,7 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the database", func() bool { return other.send("GET", "/readyz", "").status == http.StatusOK })
+	waitForConnections(t, other)
 	if a := other.send("POST", "/api/monitor/stop", `{"sessionId":"`+a+`"}`); a.status != http.StatusOK {
 		t.Fatalf("stop: %d %s", a.status, a.body)
 	}
@@ -59,4 +61,23 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	if inB := len(again.export(next)); inB != 2 {
 		t.Errorf("the active session has %d of 2 events", inB)
 	}
+}
+
+// waitForConnections waits until the backend has no connection left to a PostgreSQL
+// that has ended: all that it uses at once answer.
+func waitForConnections(t *testing.T, b *backend) {
+	t.Helper()
+	waitFor(t, "connections to the new server", func() bool {
+		var failed atomic.Bool
+		var reading sync.WaitGroup
+		for range 40 { // more than it has connections
+			reading.Go(func() {
+				if a, err := b.trySend("GET", "/api/sessions", ""); err != nil || a.status != http.StatusOK {
+					failed.Store(true)
+				}
+			})
+		}
+		reading.Wait()
+		return !failed.Load()
+	})
 }
