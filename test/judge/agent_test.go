@@ -62,7 +62,7 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 	if err := w.awaitDelivered(); err != nil {
 		return err
 	}
-	if err := w.awaitDrained(); err != nil { // an agent takes 202 for delivered
+	if err := w.awaitDrained(drainPatience); err != nil { // an agent takes 202 for delivered
 		return err
 	}
 	return errors.Join(w.judgeAgent(s), w.call(w.backends[0], "/api/monitor/stop", `{"sessionId":"`+s.id+`"}`))
