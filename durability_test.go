@@ -38,19 +38,7 @@ func wantDurability(t *testing.T, b *backend, now, session string) {
 // startDurablePostgres starts a server that syncs, unless settings say otherwise.
 func startDurablePostgres(t *testing.T, settings map[string]string) (server *pgtest.Server, url string) {
 	t.Helper()
-	server, err := pgtest.Start(t.Context(), pgtest.Options{Durable: true, Settings: settings})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := server.CreateDatabase(t.Context(), "ospulse"); err != nil {
-		t.Fatal(err)
-	}
-	return server, server.URL("ospulse")
+	return startPostgresWith(t, pgtest.Options{Durable: true, Settings: settings})
 }
 
 // onPostgres runs statements, each on its own.

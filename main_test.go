@@ -249,7 +249,12 @@ func waitForDrain(t testing.TB, b *backend) {
 // startPostgres starts a server of the test's own, for it to stop.
 func startPostgres(t *testing.T) (server *pgtest.Server, url string) {
 	t.Helper()
-	server, err := pgtest.Start(t.Context(), pgtest.Options{})
+	return startPostgresWith(t, pgtest.Options{})
+}
+
+func startPostgresWith(t *testing.T, options pgtest.Options) (server *pgtest.Server, url string) {
+	t.Helper()
+	server, err := pgtest.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

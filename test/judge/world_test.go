@@ -322,7 +322,9 @@ func (w *world) round(number int, f fault) result {
 	if err == nil {
 		// A slow database may store as much as comes in and no more. The spool must be
 		// empty when nobody writes.
-		_ = w.awaitDrained(startTimeout)
+		if busy := w.awaitDrained(startTimeout); busy != nil {
+			w.t.Logf("%s, round %d, %s: a spool is in use as long as clients write: %v", w.setup.name, number, f.name, busy)
+		}
 	}
 	pause(giveUp, r, 100*time.Millisecond)
 	stopWriting()
