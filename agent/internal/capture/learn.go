@@ -37,9 +37,7 @@ func (w *Watch) Sensed(e *event.Event) {
 			w.know(&data.New)
 		}
 	case *event.Creation:
-		if data.New.PID != 0 {
-			w.know(&data.New)
-		}
+		w.know(&data.New)
 	case *event.Exit:
 		if o := w.known[data.Actor.PID]; o != nil {
 			o.ended = data.Time

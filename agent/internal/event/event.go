@@ -12,11 +12,11 @@ const Source = "os-pulse-agent"
 // knows; the others are named in its style.
 const (
 	TypeFile            = "file_operation"
-	TypeProcessCreation = "process_creation" // a program began: exec
+	TypeProcessCreation = "process_creation" // an image began to run: an exec that succeeded
 	TypeProcessFork     = "process_fork"     // a process was copied
 	TypeThreadCreation  = "thread_creation"
 	TypeProcessExit     = "process_exit"
-	TypeProcess         = "process_operation" // ptrace, set*id, modules, memfd, namespaces
+	TypeProcess         = "process_operation" // ptrace, set*id, modules, memfd, namespaces, failed execs
 	TypeNetwork         = "network_operation"
 	TypeHTTP            = "http_network_operation"
 	TypePacket          = "raw_network_operation"

@@ -107,6 +107,14 @@ func TestAppendJSON(t *testing.T) {
 				`"status":0,"returnValue":0,` + stamp + `,` + metadata + `}}`,
 		},
 		{
+			Event{TypeProcess, at, &FailedExec{
+				Actor: actor, Result: Result{Syscall: "execveat", Return: -2}, Time: at, Path: "/opt/ls", Given: "ls", Args: []string{"ls", "a b"},
+			}},
+			`{"event_type":"process_operation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","filePath":"/opt/ls",` +
+				`"givenPath":"ls","commandLine":"ls 'a b'","arguments":["ls","a b"],"syscall":"execveat","status":-2,"error":"ENOENT",` +
+				`"returnValue":-2,` + stamp + `,` + metadata + `}}`,
+		},
+		{
 			Event{TypeProcessExit, at, &Exit{Actor: actor, Time: at, Signal: 11, Core: true}},
 			`{"event_type":"process_exit",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"exit","signal":11,"signalName":"SIGSEGV",` +
 				`"coreDumped":true,"status":0,` + stamp + `,` + metadata + `}}`,

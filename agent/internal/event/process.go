@@ -66,14 +66,13 @@ func (o *object) result(r *Result) {
 	o.flag("compat32", r.Compat)
 }
 
-// Creation is a process_creation: a process began to run an image. Who acted is
-// then its parent, as in the contract; when the call failed, it is the process
-// that called.
+// Creation is a process_creation: a process began to run an image. Actor is its
+// parent, as in the contract.
 type Creation struct {
 	Actor            Process
 	Result           Result
 	Time             time.Time
-	New              Process // the process that runs the image; PID 0 when the call failed
+	New              Process // the process that runs the image
 	ImagePath        string  // what runs, as the kernel found it
 	FilePath         string  // what was asked for: a script, a link; "" when it is the image
 	Interpreter      string  // what runs a script
@@ -87,15 +86,17 @@ type Creation struct {
 }
 
 // CommandLine gives the arguments as one text, quoted as a shell would need it.
-func (c *Creation) CommandLine() string {
+func (c *Creation) CommandLine() string { return commandLine(c.Args, c.ArgsCut) }
+
+func commandLine(args []string, isCut bool) string {
 	var out []byte
-	for i, arg := range c.Args {
+	for i, arg := range args {
 		if i > 0 {
 			out = append(out, ' ')
 		}
 		out = appendQuoted(out, arg)
 	}
-	if c.ArgsCut {
+	if isCut {
 		out = append(out, " …"...)
 	}
 	return string(out)
@@ -133,23 +134,50 @@ func (c *Creation) AppendJSON(out []byte) []byte {
 	o.text("imagePath", c.ImagePath)
 	o.some("filePath", c.FilePath)
 	o.some("interpreter", c.Interpreter)
-	o.text("commandLine", c.CommandLine())
-	o.texts("arguments", c.Args)
-	o.flag("argumentsTruncated", c.ArgsCut)
+	o.arguments(c.Args, c.ArgsCut)
 	o.text("currentDirectory", c.CurrentDirectory)
-	if c.New.PID != 0 {
-		o.number("newProcessId", int64(c.New.PID))
-		o.time("newProcessStartTime", c.New.StartTime)
-		o.number("newUserId", int64(c.New.UserID))
-		if c.SetUserID {
-			o.number("effectiveUserId", int64(c.EffectiveUserID))
-		}
+	o.number("newProcessId", int64(c.New.PID))
+	o.time("newProcessStartTime", c.New.StartTime)
+	o.number("newUserId", int64(c.New.UserID))
+	if c.SetUserID {
+		o.number("effectiveUserId", int64(c.EffectiveUserID))
 	}
 	o.some("cgroup", c.Cgroup)
 	o.flag("memoryImage", c.Memory)
 	o.result(&c.Result)
 	o.time("timestamp", c.Time)
 	o.metadata(&c.Actor)
+	return o.end()
+}
+
+func (o *object) arguments(args []string, isCut bool) {
+	o.text("commandLine", commandLine(args, isCut))
+	o.texts("arguments", args)
+	o.flag("argumentsTruncated", isCut)
+}
+
+// FailedExec is the process_operation of an exec that failed: the process goes on
+// with the image that it had. A shell that looks for a command in PATH makes many.
+type FailedExec struct {
+	Actor   Process
+	Result  Result
+	Time    time.Time
+	Path    string // of what was to run, in full
+	Given   string // as the program gave it, when that differs
+	Args    []string
+	ArgsCut bool // there were more
+}
+
+// AppendJSON appends the data of the event.
+func (f *FailedExec) AppendJSON(out []byte) []byte {
+	o := begin(out)
+	o.text("operation", "execve") // of execveat too: its name is syscall
+	o.text("filePath", f.Path)
+	o.some("givenPath", f.Given)
+	o.arguments(f.Args, f.ArgsCut)
+	o.result(&f.Result)
+	o.time("timestamp", f.Time)
+	o.metadata(&f.Actor)
 	return o.end()
 }
 

@@ -363,7 +363,8 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 		return
 	case c.operation == "": // exec; that of a good one was told
 		if r.Failed() {
-			w.send(event.TypeProcessCreation, now, &event.Creation{Actor: actor, Time: now, Result: r, ImagePath: t.paths[0], CurrentDirectory: procfs.CurrentDirectory(tid)})
+			args, isCut := w.argv(tid, t, c)
+			w.send(event.TypeProcess, now, &event.FailedExec{Actor: actor, Time: now, Result: r, Path: t.paths[0], Args: args, ArgsCut: isCut})
 		}
 		return
 	case c.fd < 0 && c.path < 0:
@@ -454,6 +455,30 @@ func (w *Watch) path(tid int, t *thread, dir, argument int) string {
 		base, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[dir])))
 	}
 	return path.Join(base, given)
+}
+
+// maxArgs is how many arguments of a failed exec are read.
+const maxArgs = 64
+
+// argv reads the arguments of an exec, which follow its path, and whether there
+// were more.
+func (w *Watch) argv(tid int, t *thread, c call) (args []string, isCut bool) {
+	size := 8
+	if t.compat {
+		size = 4
+	}
+	for at := t.args[c.path+1]; len(args) < maxArgs; at += uint64(size) {
+		pointer := make([]byte, 8)
+		if copy(pointer, read(tid, at, size)) < size {
+			return args, true
+		}
+		from := binary.NativeEndian.Uint64(pointer)
+		if from == 0 {
+			return args, false
+		}
+		args = append(args, text(tid, from))
+	}
+	return args, true
 }
 
 // read reads memory of a thread, less if not all is there.

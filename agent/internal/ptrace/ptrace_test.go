@@ -230,8 +230,13 @@ func TestSignalsArePassedOn(t *testing.T) {
 }
 
 func TestAFailedExec(t *testing.T) {
-	all := trace(t, nil, "/bin/sh", "-c", "/no/such/program; true")
-	has(t, all, 0, event.TypeProcessCreation, "imagePath", "/no/such/program", "error", "ENOENT")
+	all := trace(t, nil, "/bin/sh", "-c", "/no/such/program 'an argument'; true")
+	has(t, all, 0, event.TypeProcess, "operation", "execve", "filePath", "/no/such/program", "error", "ENOENT", "status", -2, "commandLine", "/no/such/program 'an argument'")
+	for _, e := range all {
+		if e.kind == event.TypeProcessCreation && e.data["status"] != 0.0 {
+			t.Errorf("a process was created by a failed exec: %v", e.data)
+		}
+	}
 }
 
 func TestCloseKillsAll(t *testing.T) {

@@ -319,11 +319,14 @@ func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
 func (d *decoder) failedExec(r *record, c *call) *event.Event {
 	at := d.wall(r.time)
 	full, given := r.pathOf(0)
-	data := &event.Creation{Actor: d.actor(r), Result: result(r, c), Time: at, ImagePath: full, Args: args(&r.argv), ArgsCut: r.argv.cut()}
+	data := &event.FailedExec{Actor: d.actor(r), Result: result(r, c), Time: at, Path: full, Args: args(&r.argv), ArgsCut: r.argv.cut()}
 	if given == "" && r.args[0] != 0 { // fexecve
-		data.ImagePath = r.dirs[0].info().path
+		data.Path = r.dirs[0].info().path
 	}
-	return &event.Event{Type: event.TypeProcessCreation, Time: at, Data: data}
+	if given != data.Path {
+		data.Given = given
+	}
+	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
 
 func (d *decoder) operation(r *record, c *call) *event.Event {

@@ -553,11 +553,9 @@ func fromEvents(t *testing.T, events []*event.Event) map[int][]step {
 			}
 			add(&d.Actor, &d.Result, detail)
 		case *event.Creation:
-			if d.Result.Failed() {
-				add(&d.Actor, &d.Result, "")
-			} else {
-				add(&event.Process{ThreadID: d.New.PID}, &d.Result, "")
-			}
+			add(&event.Process{ThreadID: d.New.PID}, &d.Result, "")
+		case *event.FailedExec:
+			add(&d.Actor, &d.Result, "")
 		case *event.Fork:
 			add(&d.Actor, &d.Result, "")
 		case *event.Operation:

@@ -84,7 +84,7 @@ func TestImagesAsRoot(t *testing.T) {
 	creations := func(argv ...string) (all []*event.Creation) {
 		events, _ := watched(t, s, dir, argv...)
 		for _, e := range events {
-			if d, ok := e.Data.(*event.Creation); ok && !d.Result.Failed() {
+			if d, ok := e.Data.(*event.Creation); ok {
 				all = append(all, d)
 			}
 		}
@@ -109,6 +109,33 @@ func TestImagesAsRoot(t *testing.T) {
 	all := creations("/usr/bin/setpriv", "--reuid", "12345", "--clear-groups", dir+"/as-root")
 	if len(all) != 2 || all[1].New.UserID != 12345 || all[1].EffectiveUserID != 0 || all[0].SetUserID || !all[1].SetUserID {
 		t.Errorf("of a program with another's rights: %+v", all)
+	}
+}
+
+// TestFailedExecsAsRoot looks for a command in a PATH of folders that do not have it:
+// one image begins to run, and what failed before created no process.
+func TestFailedExecsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	dir := t.TempDir()
+	events, _ := watched(t, s, dir, "/usr/bin/env", "PATH=/none:/also none:"+dir+":/bin", "true", "an argument")
+	var failed, created []string
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.Creation:
+			created = append(created, filepath.Base(d.ImagePath))
+		case *event.FailedExec:
+			failed = append(failed, e.Type+" "+d.Path+" "+event.Errno(d.Result.Return)+" "+strings.Join(d.Args, ","))
+		}
+	}
+	if want := []string{"env", "true"}; !slices.Equal(created, want) {
+		t.Errorf("created %q, want %q", created, want)
+	}
+	var want []string
+	for _, folder := range []string{"/none", "/also none", dir} {
+		want = append(want, "process_operation "+folder+"/true ENOENT true,an argument")
+	}
+	if !slices.Equal(failed, want) {
+		t.Errorf("failed  %q\nwant %q", failed, want)
 	}
 }
 

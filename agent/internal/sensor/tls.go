@@ -188,9 +188,7 @@ func (p *tlsProbes) notice(e *event.Event) {
 		}
 		p.add(c)
 	case *event.Creation:
-		if !d.Result.Failed() {
-			p.add(candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
-		}
+		p.add(candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
 	}
 }
 

@@ -44,32 +44,18 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 		t.result(&data.Result)
 		t.dns(data.DNS)
 	case *event.Creation:
-		actor := &data.New
-		if actor.PID == 0 {
-			actor = &data.Actor
-		}
-		t.who(actor)
-		t.call(data.Result.Syscall)
-		t.comma()
-		t.quoted(data.ImagePath)
-		t.comma()
-		t.add("[")
-		for i, arg := range data.Args {
-			if i > 0 {
-				t.add(", ")
-			}
-			t.out = strconv.AppendQuote(t.out, arg)
-		}
-		if data.ArgsCut {
-			t.add("…")
-		}
-		t.add("]")
+		t.who(&data.New)
+		t.exec(data.Result.Syscall, data.ImagePath, data.Args, data.ArgsCut)
 		if data.Memory {
 			t.note("in memory")
 		}
 		if data.FilePath != "" {
 			t.note("of " + strconv.Quote(data.FilePath))
 		}
+		t.result(&data.Result)
+	case *event.FailedExec:
+		t.who(&data.Actor)
+		t.exec(data.Result.Syscall, data.Path, data.Args, data.ArgsCut)
 		t.result(&data.Result)
 	case *event.Fork:
 		t.who(&data.Actor)
@@ -245,6 +231,24 @@ func (t *line) file(f *event.File) {
 	if f.Operation == "CreateFile" {
 		t.note("created")
 	}
+}
+
+func (t *line) exec(name, path string, args []string, isCut bool) {
+	t.call(name)
+	t.comma()
+	t.quoted(path)
+	t.comma()
+	t.add("[")
+	for i, arg := range args {
+		if i > 0 {
+			t.add(", ")
+		}
+		t.out = strconv.AppendQuote(t.out, arg)
+	}
+	if isCut {
+		t.add("…")
+	}
+	t.add("]")
 }
 
 func (t *line) network(n *event.Network) {
