@@ -659,15 +659,19 @@ func TestFailedStart(t *testing.T) {
 	for name, test := range map[string]struct {
 		id      string
 		handler http.HandlerFunc
+		status  int
+		code    string
 		words   string
 	}{
-		"refused in JSON":            {refused, say(400, "application/json", `{"error":"no such process: 4711"}`), "no such process: 4711"},
-		"refused in HTML":            {refused, say(500, "text/html", "<html><h1>Internal &amp; broken</h1></html>"), "Internal & broken"},
-		"not found on all spellings": {notFound, say(404, "text/html", "<h1>Not Found</h1>"), "Not Found"},
+		"refused in JSON":            {refused, say(400, "application/json", `{"error":"no such process: 4711"}`), 502, "agent_failed", "no such process: 4711"},
+		"refused in HTML":            {refused, say(500, "text/html", "<html><h1>Internal &amp; broken</h1></html>"), 502, "agent_failed", "Internal & broken"},
+		"not found on all spellings": {notFound, say(404, "text/html", "<h1>Not Found</h1>"), 502, "agent_failed", "Not Found"},
+		"the file is at fault":       {refused, say(400, "application/json", `{"error":"a.exe cannot be run: it is a PDF document","code":"cannot_run"}`), 422, "cannot_run", "a.exe cannot be run: it is a PDF document"},
+		"the request is at fault":    {refused, say(400, "application/json", `{"error":"there is no process 4711","code":"invalid"}`), 400, "invalid", "there is no process 4711"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent.handle(agentStart, test.handler)
-			wantError(t, b.start(test.id), http.StatusBadGateway, "agent_failed", test.words)
+			wantError(t, b.start(test.id), test.status, test.code, test.words)
 			if owner := b.owner(); owner != "unassigned" {
 				t.Errorf("%s is active", owner)
 			}

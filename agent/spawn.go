@@ -51,10 +51,10 @@ func (s spawner) Start(ctx context.Context, path string, command monitor.Command
 	return spawned{p}, nil
 }
 
-// refused makes an error the asker's if it is the file's.
+// refused makes an error a refusal if the file is at fault.
 func refused(err error) error {
 	if errors.Is(err, sandbox.ErrProgram) {
-		return monitor.Refused(err)
+		return monitor.CannotRun(err)
 	}
 	return err
 }

@@ -15,11 +15,15 @@ import (
 	"unicode/utf8"
 
 	"ospulse/internal/jsonscan"
+	"ospulse/internal/models"
 )
 
 const (
 	maxTextRunes = 300  // of an agent's text that is shown to a person
 	maxNameBytes = 1024 // of a file name
+
+	// maxRefusalRunes is more: a refusal lists files, of which the user names one.
+	maxRefusalRunes = 4000
 )
 
 // Health is an agent's report on itself. What the agent left out is zero.
@@ -188,6 +192,23 @@ type answer struct {
 	body        []byte
 }
 
+// refusal gives the error of an answer that blames the request or the file. Only
+// OS-Pulse's own agent sends a code; nil without one.
+func (a answer) refusal() error {
+	if a.status/100 != 4 {
+		return nil
+	}
+	var told struct{ Error, Code json.RawMessage }
+	_ = json.Unmarshal(a.body, &told) // an answer that is not JSON has no code
+	switch code := models.Code(textOf(told.Code)); code {
+	case models.CodeInvalid, models.CodeCannotRun:
+		if text := cleanTo(textOf(told.Error), maxRefusalRunes); text != "" {
+			return models.Errorf(code, "%s", text)
+		}
+	}
+	return nil
+}
+
 // complaint gives a refusal in words for a person. own means that the agent's
 // program chose them, not its web framework.
 func (a answer) complaint() (text string, own bool) {
@@ -253,7 +274,9 @@ func afterFold(text, end string) string {
 
 // clean makes text fit for one line of a message: white space collapsed,
 // nothing unprintable, maxTextRunes at most.
-func clean(text string) string {
+func clean(text string) string { return cleanTo(text, maxTextRunes) }
+
+func cleanTo(text string, maxRunes int) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -264,8 +287,8 @@ func clean(text string) string {
 		return -1
 	}, text)
 	runes := []rune(strings.Join(strings.Fields(text), " "))
-	if len(runes) > maxTextRunes {
-		return string(runes[:maxTextRunes-1]) + "…"
+	if len(runes) > maxRunes {
+		return string(runes[:maxRunes-1]) + "…"
 	}
 	return string(runes)
 }

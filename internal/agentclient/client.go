@@ -5,7 +5,8 @@
 // It knows nothing of sessions in the database or of what the dashboard wants:
 // it asks one agent one thing and says what came of it. Failures are
 // *models.Error: agent_failed for an agent that is down, refuses or talks
-// nonsense, agent_timeout for one that is too slow.
+// nonsense, agent_timeout for one that is too slow, and invalid or cannot_run
+// when the agent says by its code that the request or the file is at fault.
 package agentclient
 
 import (
@@ -233,6 +234,9 @@ func (c *Client) call(caller context.Context, op *operation, body source) ([]byt
 		case answer.status/100 == 2:
 			op.worked.Store(int32(n))
 			return answer.body, nil
+		}
+		if err := answer.refusal(); err != nil {
+			return nil, err
 		}
 		absent := answer.status == http.StatusNotFound || answer.status == http.StatusMethodNotAllowed
 		notThere = notThere && answer.status == http.StatusNotFound

@@ -250,6 +250,30 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// Codes of our own agent say that the request or the file is at fault.
+func TestRefusalsWithACode(t *testing.T) {
+	long := strings.Repeat("name ", 700)
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		code   models.Code
+		want   string
+	}{
+		"the file":            {400, `{"error":"x cannot be run","code":"cannot_run"}`, models.CodeCannotRun, "x cannot be run"},
+		"the request":         {400, `{"error":"no process 1","code":"invalid"}`, models.CodeInvalid, "no process 1"},
+		"a list of names":     {400, `{"error":"` + long + `","code":"cannot_run"}`, models.CodeCannotRun, strings.TrimSpace(long)},
+		"a code without text": {400, `{"code":"cannot_run"}`, models.CodeAgentFailed, "the agent refused to start monitoring: {\"code\":\"cannot_run\"}"},
+		"an unknown code":     {400, `{"error":"no","code":"internal"}`, models.CodeAgentFailed, "the agent refused to start monitoring: no"},
+		"a failure":           {500, `{"error":"no","code":"cannot_run"}`, models.CodeAgentFailed, "the agent refused to start monitoring: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t, map[string]http.HandlerFunc{"POST /api/start-monitor": saysJSON(test.status, test.body)})
+			_, err := New(a.URL, patience).Start(t.Context(), StartRequest{})
+			wantError(t, err, test.code, test.want)
+		})
+	}
+}
+
 func TestStop(t *testing.T) {
 	const usual, other = "POST /api/stop-monitor", "POST /api/monitor/stop"
 	for name, test := range map[string]struct {

@@ -44,6 +44,8 @@ func statusOf(code models.Code) int {
 		return http.StatusRequestEntityTooLarge
 	case models.CodeUnsupportedMedia:
 		return http.StatusUnsupportedMediaType
+	case models.CodeCannotRun:
+		return http.StatusUnprocessableEntity
 	case models.CodeOverloaded:
 		return http.StatusTooManyRequests
 	case models.CodeAgentFailed:

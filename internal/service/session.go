@@ -319,11 +319,10 @@ func (s *Sessions) notStarted(ctx context.Context, id string, since time.Time, c
 	return cause
 }
 
-// refused reports whether the agent answered and said no: only then is there
-// nothing that went wrong on the way.
+// refused reports whether the agent answered and said no: then nothing runs.
 func refused(err error) bool {
 	e, ok := errors.AsType[*models.Error](err)
-	return ok && e.Code == models.CodeAgentFailed && e.Err == nil
+	return ok && e.Err == nil && (e.Code == models.CodeAgentFailed || e.Code == models.CodeInvalid || e.Code == models.CodeCannotRun)
 }
 
 // Stop ends the session. It is idempotent. If the agent cannot be told, the

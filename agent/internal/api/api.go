@@ -89,12 +89,13 @@ func New(options Options) http.Handler {
 type failure struct {
 	status int
 	text   string
+	code   string // "" for none
 }
 
 func (f *failure) Error() string { return f.text }
 
 func fail(status int, format string, args ...any) error {
-	return &failure{status, fmt.Sprintf(format, args...)}
+	return &failure{status: status, text: fmt.Sprintf(format, args...)}
 }
 
 // handler gives a request its time, and answers its error.
@@ -114,9 +115,13 @@ func (s service) handler(limit time.Duration, h func(http.ResponseWriter, *http.
 		var told *failure
 		if !errors.As(err, &told) {
 			s.Log.Error("a request failed", "path", r.URL.Path, "error", err)
-			told = &failure{http.StatusInternalServerError, "the agent failed: " + err.Error()}
+			told = &failure{status: http.StatusInternalServerError, text: "the agent failed: " + err.Error()}
 		}
-		answer(w, told.status, map[string]string{"error": told.text})
+		body := map[string]string{"error": told.text}
+		if told.code != "" {
+			body["code"] = told.code
+		}
+		answer(w, told.status, body)
 	})
 }
 
@@ -301,10 +306,10 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		request.PIDs = append(request.PIDs, int(pid))
 	}
 	pid, err := s.Monitor.Start(r.Context(), request)
-	switch {
-	case errors.Is(err, monitor.ErrRefused):
-		return fail(http.StatusBadRequest, "%s", err)
-	case err != nil:
+	if refusal, ok := errors.AsType[*monitor.Refusal](err); ok {
+		return &failure{http.StatusBadRequest, refusal.Text, refusal.Code}
+	}
+	if err != nil {
 		return err
 	}
 	answer(w, http.StatusOK, map[string]any{
@@ -362,7 +367,7 @@ type number int
 func (n *number) UnmarshalJSON(text []byte) error {
 	value, err := strconv.ParseInt(strings.Trim(string(text), `"`), 10, 32)
 	if err != nil {
-		return &failure{http.StatusBadRequest, fmt.Sprintf("mode and processes must be integers, not %.50s", text)}
+		return &failure{status: http.StatusBadRequest, text: fmt.Sprintf("mode and processes must be integers, not %.50s", text)}
 	}
 	*n = number(value)
 	return nil

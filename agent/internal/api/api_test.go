@@ -38,6 +38,12 @@ type fake struct {
 }
 
 func (f *fake) Start(_ context.Context, r monitor.Request) (int, error) {
+	switch r.FileName {
+	case "document":
+		return 0, fmt.Errorf("spawn it: %w", monitor.CannotRun(errors.New("document cannot be run: it is a PDF document")))
+	case "nowhere":
+		return 0, &monitor.Refusal{Text: "no file nowhere"}
+	}
 	f.started = append(f.started, r)
 	f.running[r.SessionID] = true
 	return 4711, nil
@@ -107,6 +113,8 @@ func TestRoutes(t *testing.T) {
 			want   string // the beginning of the answer, or "error" for {"error"} with the text
 		}{
 			"start":               {"POST", []string{"/api/start-monitor", "/api/monitor/start"}, start(`"mode":2,"processes":[5,6]`), 200, `{"message":"monitoring started successfully","mode":2,"monitoringPid":4711,"sessionId":"s1"}`},
+			"start, no program":   {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"document","mode":3}`, 400, `{"code":"cannot_run","error":"document cannot be run: it is a PDF document"}`},
+			"start, refused":      {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"nowhere","mode":3}`, 400, `{"error":"no file nowhere"}`},
 			"start, quoted":       {"POST", []string{"/api/start-monitor"}, start(`"mode":"3"`), 200, `{"message":"monitoring started successfully","mode":3`},
 			"start without mode":  {"POST", []string{"/api/start-monitor"}, start(`"x":1`), 400, `{"error":"mode is missing`},
 			"start, odd mode":     {"POST", []string{"/api/start-monitor"}, start(`"mode":1.5`), 400, `{"error":"mode and processes must be integers, not 1.5"}`},

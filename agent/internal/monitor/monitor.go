@@ -38,15 +38,27 @@ const settleTime = 5 * time.Second
 // ErrRefused is the cause of every error that is the asker's: the text says why.
 var ErrRefused = errors.New("refused")
 
-type refusal struct{ text string }
+// The codes of refusals, which are the backend's too.
+const (
+	codeInvalid   = "invalid"    // the request is at fault
+	codeCannotRun = "cannot_run" // the file is at fault
+)
 
-func (r *refusal) Error() string        { return r.text }
-func (r *refusal) Is(target error) bool { return target == ErrRefused }
+// Refusal is an error that is ErrRefused. Text is for the asker. Code says what is
+// at fault; it is "" when that is this agent or its present state.
+type Refusal struct{ Code, Text string }
 
-// Refused makes an error the asker's.
-func Refused(err error) error { return &refusal{err.Error()} }
+func (r *Refusal) Error() string { return r.Text }
 
-func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+// Is says that a refusal is ErrRefused.
+func (r *Refusal) Is(target error) bool { return target == ErrRefused }
+
+// CannotRun makes an error the file's.
+func CannotRun(err error) error { return &Refusal{codeCannotRun, err.Error()} }
+
+func refuse(format string, args ...any) error {
+	return &Refusal{codeInvalid, fmt.Sprintf(format, args...)}
+}
 
 // Scope says whom a watch is about.
 type Scope struct {
@@ -204,7 +216,7 @@ func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 	case closed:
 		return 0, errors.New("the agent is shutting down")
 	case full:
-		return 0, refuse("%d sessions run already: stop one first", maxSessions)
+		return 0, &Refusal{Text: fmt.Sprintf("%d sessions run already: stop one first", maxSessions)}
 	}
 	s, err := m.begin(ctx, r, path, sha)
 	if err != nil {
@@ -242,10 +254,10 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 	case ModeSpawn:
 		r.PIDs = nil
 		if path, sha, err = m.options.Files.Find(r.FileName); err != nil {
-			return "", "", refuse("%s", err)
+			return "", "", &Refusal{Text: err.Error()}
 		}
 		if m.options.Spawner == nil {
-			return "", "", refuse("this agent cannot spawn files: %s", m.options.SpawnFault)
+			return "", "", &Refusal{Text: "this agent cannot spawn files: " + m.options.SpawnFault}
 		}
 	default:
 		return "", "", refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")

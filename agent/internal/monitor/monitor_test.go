@@ -204,16 +204,21 @@ func TestSpawnThatCannotBeWatched(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	m := newMonitor(&world{})
-	for want, r := range map[string]Request{
-		"mode must be":           {SessionID: "s", Mode: 4},
-		"needs processes":        {SessionID: "s", Mode: ModePIDs},
-		"no process 1073741824":  {SessionID: "s", Mode: ModePIDs, PIDs: []int{1 << 30}},
-		"there is no process -1": {SessionID: "s", Mode: ModePIDs, PIDs: []int{-1}},
-		"OS-Pulse's own":         {SessionID: "s", Mode: ModePIDs, PIDs: []int{os.Getpid()}},
-		"no uploaded file y":     {SessionID: "s", Mode: ModeSpawn, FileName: "y"},
+	for want, test := range map[string]struct {
+		code string
+		r    Request
+	}{
+		"mode must be":           {"invalid", Request{SessionID: "s", Mode: 4}},
+		"needs processes":        {"invalid", Request{SessionID: "s", Mode: ModePIDs}},
+		"no process 1073741824":  {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{1 << 30}}},
+		"there is no process -1": {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{-1}}},
+		"OS-Pulse's own":         {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{os.Getpid()}}},
+		"no uploaded file y":     {"", Request{SessionID: "s", Mode: ModeSpawn, FileName: "y"}},
 	} {
-		if _, err := m.Start(t.Context(), r); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v", r, err)
+		_, err := m.Start(t.Context(), test.r)
+		refusal, ok := errors.AsType[*Refusal](err)
+		if !ok || !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) || refusal.Code != test.code {
+			t.Errorf("%+v: %#v", test.r, err)
 		}
 	}
 }
