@@ -79,8 +79,10 @@ type Sensor struct {
 
 	tap func(raw []byte) // of tests: sees every record first
 
-	flushed chan struct{} // gets one value for each Flush
-	done    chan struct{}
+	ring   positions
+	given  uint64        // how far into the ring events have been given out
+	passed chan struct{} // closed, and replaced, when given advances
+	done   chan struct{}
 }
 
 // New loads the programs into the kernel. Nothing runs until the first Watch.
@@ -119,7 +121,7 @@ func New(options Options) (*Sensor, error) {
 		return nil, fmt.Errorf("set the table of calls: %w", err)
 	}
 	multiPrograms(spec)
-	s := &Sensor{options: options, log: options.Log, flushed: make(chan struct{}), done: make(chan struct{})}
+	s := &Sensor{options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -147,9 +149,13 @@ func (s *Sensor) start(cpus int) error {
 		return err
 	}
 	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess, newCgroups())
+	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
+		s.decoder.cgroups.close()
+		return err
+	}
 	if s.reader, err = ringbuf.NewReader(s.objects.Events); err != nil {
 		s.decoder.cgroups.close()
-		return fmt.Errorf("open the ring buffer: %w", err)
+		return errors.Join(fmt.Errorf("open the ring buffer: %w", err), s.ring.close())
 	}
 	return nil
 }
@@ -285,16 +291,37 @@ func (w *Watch) drop() error {
 	return errors.Join(err, s.detach())
 }
 
-// Flush returns when everything that happened before has been given out.
+// Flush returns when everything that happened before has been given out: when the
+// reader has passed the place that the kernel had written up to. Events that keep
+// coming in do not delay it, and any number of calls may wait at once.
 func (s *Sensor) Flush() error {
-	if err := s.reader.Flush(); err != nil {
+	s.mu.Lock()
+	until := s.ring.written()
+	s.mu.Unlock()
+	if err := s.reader.Flush(); err != nil { // wakes the reader up
 		return fmt.Errorf("flush: %w", err)
 	}
-	select {
-	case <-s.flushed:
-	case <-s.done:
+	for {
+		s.mu.Lock()
+		given, passed := s.given, s.passed
+		s.mu.Unlock()
+		if given >= until {
+			return nil
+		}
+		select {
+		case <-passed:
+		case <-s.done:
+			return nil
+		}
 	}
-	return nil
+}
+
+// Backlog gives how many bytes of events the kernel has written that have not been
+// given out.
+func (s *Sensor) Backlog() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.ring.written() - s.given)
 }
 
 // Close ends all watches and takes the programs out of the kernel.
@@ -306,6 +333,10 @@ func (s *Sensor) Close() error {
 	err = errors.Join(err, s.reader.Close())
 	<-s.done
 	s.decoder.cgroups.close()
+	s.mu.Lock()
+	err = errors.Join(err, s.ring.close())
+	s.ring = positions{}
+	s.mu.Unlock()
 	return errors.Join(err, s.objects.Close())
 }
 
@@ -409,14 +440,14 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	if now := time.Now(); now.Sub(s.polled) >= pollInterval {
 		s.tellLosses(now)
 	}
+	if read := s.ring.read(); read != s.given {
+		s.given = read
+		close(s.passed)
+		s.passed = make(chan struct{})
+	}
 	s.mu.Unlock()
 	switch {
-	case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
-	case errors.Is(err, ringbuf.ErrFlushed):
-		select {
-		case s.flushed <- struct{}{}:
-		case <-time.After(time.Second): // nobody waits: Close
-		}
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed):
 	case errors.Is(err, ringbuf.ErrClosed):
 		return false
 	default:
