@@ -36,6 +36,12 @@ type spooling struct {
 	q     *Queue
 	spool Spool
 
+	// turn has room for one value. The queue puts one in while it writes a group to
+	// the spool, and the drain while it stores the last groups: new groups then wait
+	// for that commit. Without it, clients that go on would keep the spool in use for
+	// ever, as each commit of the drain finds as much again as it stored.
+	turn chan struct{}
+
 	mu     sync.Mutex
 	active bool
 	why    string        // the database did not store what waits, for people; "" if it was not asked yet
@@ -43,7 +49,7 @@ type spooling struct {
 }
 
 func newSpooling(q *Queue, spool Spool) *spooling {
-	s := &spooling{q: q, spool: spool, wake: make(chan struct{}, 1)}
+	s := &spooling{q: q, spool: spool, turn: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	if events, _ := spool.Backlog(); events > 0 { // left by an earlier run of the program
 		s.active = true
 		s.wake <- struct{}{}
@@ -53,6 +59,8 @@ func newSpooling(q *Queue, spool Spool) *spooling {
 
 // instead puts a group into the spool if others wait there.
 func (s *spooling) instead(group models.Group) (receipts []models.Receipt, spooled bool, err error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.active {
@@ -123,9 +131,17 @@ func (s *spooling) drain(ctx context.Context) {
 	began := time.Now()
 	var total drained
 	retry, events := firstRetry, drainEvents
+	works := false // the database has stored the groups of the step before
 	for ctx.Err() == nil {
-		n, err := s.step(ctx, events)
+		var n drained
+		var err error
+		if left, _ := s.spool.Backlog(); works && left <= events {
+			n, err = s.lastStep(ctx, events)
+		} else {
+			n, err = s.step(ctx, events)
+		}
 		total.add(n)
+		works = err == nil
 		switch {
 		case err == nil && n == (drained{}):
 			if s.end() {
@@ -200,6 +216,16 @@ func (s *spooling) end() bool {
 	}
 	s.active, s.why = false, ""
 	return true
+}
+
+// lastStep is a step during which new groups wait, no longer than for a commit of
+// the queue.
+func (s *spooling) lastStep(ctx context.Context, maxEvents int) (drained, error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	ctx, cancel := context.WithTimeout(ctx, s.q.limits.Commit)
+	defer cancel()
+	return s.step(ctx, maxEvents)
 }
 
 // step stores the oldest groups of the spool, about so many events, and tells what

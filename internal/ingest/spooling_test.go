@@ -324,6 +324,60 @@ func TestRequestsDuringTheDrainWaitBehindIt(t *testing.T) {
 	})
 }
 
+// The commits of a slow database take so long that clients send as much during one
+// as it stores. The spool is left all the same.
+func TestDrainEndsWhileClientsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, kept := &database{away: true}, openDisk(t, 1<<20)
+		q, _ := start(t, db, kept)
+		spooled(t, q, batch("1"))
+		gate := make(chan struct{})
+		db.set(func() { db.away, db.gate = false, gate })
+		ctx, cancel := context.WithCancel(t.Context())
+		var going sync.WaitGroup
+		defer func() {
+			cancel()
+			going.Wait()
+			close(gate)
+		}()
+		going.Go(func() {
+			for ctx.Err() == nil {
+				select {
+				case <-time.After(2 * time.Second):
+				case <-ctx.Done():
+				}
+				select {
+				case gate <- struct{}{}:
+				case <-ctx.Done():
+				}
+			}
+		})
+		direct := make(chan struct{})
+		going.Go(func() {
+			for ctx.Err() == nil {
+				receipt, err := q.Append(ctx, batch("more"))
+				if err != nil {
+					if ctx.Err() == nil {
+						t.Error(err)
+					}
+					return
+				}
+				if receipt.Spooled == 0 {
+					close(direct)
+					return
+				}
+				<-time.After(time.Second)
+			}
+		})
+		select {
+		case <-direct:
+		case <-time.After(time.Minute):
+			events, _ := kept.Backlog()
+			t.Errorf("the spool is still in use after a minute, with %d events", events)
+		}
+	})
+}
+
 func TestDatabaseThatIsAwayIsAskedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{away: true}, openDisk(t, 1<<20)
