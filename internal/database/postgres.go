@@ -170,7 +170,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
 	db := &DB{dialect: d}
-	pool, ingest := postgresPool(config, o.PoolSize), postgresPool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
+	pool, ingest := postgresPool(config, o.PoolSize, stdlib.OptionShouldPing(alwaysPing)), postgresPool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
 	err = func() (err error) {
 		if err := waitForPostgres(ctx, pool, o); err != nil {
 			return err
@@ -224,6 +224,11 @@ func refuseCancel(_ context.Context, config *pgx.ConnConfig) error {
 	}
 	return nil
 }
+
+// alwaysPing makes the pool try a connection before each use. After a restart of the
+// server all connections of the pool are dead, and each would cost a request. The
+// ingest pool does without: a group that meets a dead connection goes to the spool.
+func alwaysPing(context.Context, stdlib.ShouldPingParams) bool { return true }
 
 func postgresPool(config *pgx.ConnConfig, size int, options ...stdlib.OptionOpenDB) *sql.DB {
 	options = append(options, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
