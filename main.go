@@ -251,7 +251,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Senders: senders,
-		Archive: archive, Summaries: service.NewSummaries(events, db.Durability), Processes: processes, Analyst: analysis,
+		Archive: archive, Summaries: service.NewSummaries(events, reads, db.Durability), Processes: processes, Analyst: analysis,
 		Rollups: rollups, Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),

@@ -184,6 +184,9 @@ func TestBlockedReadersLeaveRoom(t *testing.T) {
 	if listed := b.listEvents(id, ""); len(listed.Events) != 5 {
 		t.Errorf("a list has %d events", len(listed.Events))
 	}
+	if shown := b.send("GET", "/api/sessions/"+id, ""); shown.status != http.StatusOK {
+		t.Errorf("the session is answered %d %s", shown.status, shown.body)
+	}
 	letGo()
 	for range 2 {
 		if a := <-answers; a.status != http.StatusOK {

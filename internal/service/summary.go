@@ -32,13 +32,15 @@ type SummaryRepository interface {
 // Summaries sums sessions up. It is safe for concurrent use.
 type Summaries struct {
 	events     SummaryRepository
+	reads      *Reads
 	durability func() models.Durability // of a commit now
 }
 
-// NewSummaries returns the service over its repository. durability tells what a
+// NewSummaries returns the service over its repository. A session with many events
+// that were not counted before takes its turn among reads. durability tells what a
 // commit survives now.
-func NewSummaries(events SummaryRepository, durability func() models.Durability) *Summaries {
-	return &Summaries{events, durability}
+func NewSummaries(events SummaryRepository, reads *Reads, durability func() models.Durability) *Summaries {
+	return &Summaries{events, reads, durability}
 }
 
 // Summary says what the events come to that the session had when it was read.
@@ -75,8 +77,8 @@ const (
 	totalsWindow = 50_000
 )
 
-// totals gives the totals of a session up to its EventCount. Those that are kept are
-// added to, and kept again when much was added: no event is counted at every request.
+// totals gives the totals of a session up to its EventCount. It begins with those that
+// are kept.
 func (s *Summaries) totals(ctx context.Context, session *models.Session) (*models.SessionTotals, error) {
 	t, err := s.events.Totals(ctx, session.ID)
 	if err != nil {
@@ -85,19 +87,30 @@ func (s *Summaries) totals(ctx context.Context, session *models.Session) (*model
 	if t.EventCounts == nil || t.Seq > session.EventCount { // nothing is kept, or of another session that had this ID
 		t = &models.SessionTotals{SessionID: session.ID, EventCounts: map[string]int64{}}
 	}
-	for kept := t.Seq; t.Seq < session.EventCount; {
-		if err := s.add(ctx, t, min(t.Seq+totalsWindow, session.EventCount)); err != nil {
-			return nil, err
+	if session.EventCount-t.Seq <= totalsWindow {
+		return t, s.count(ctx, t, session.EventCount)
+	}
+	return t, s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
+		return s.count(ctx, t, session.EventCount)
+	})
+}
+
+// count adds the events up to a Seq to totals, and keeps the totals whenever much was
+// added: no event is counted at every request.
+func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int64) error {
+	for kept := t.Seq; t.Seq < upTo; {
+		if err := s.add(ctx, t, min(t.Seq+totalsWindow, upTo)); err != nil {
+			return err
 		}
 		if t.Seq-kept < totalsStep {
 			continue
 		}
 		if err := s.events.SaveTotals(ctx, t); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted just now
-			return nil, err
+			return err
 		}
 		kept = t.Seq
 	}
-	return t, nil
+	return nil
 }
 
 // add adds the events up to a Seq to totals.

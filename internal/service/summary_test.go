@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ospulse/internal/database"
 	"ospulse/internal/database/dbtest"
@@ -81,7 +82,7 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := service.NewSummaries(events, durability).Summary(t.Context(), session) // of a backend of its own
+			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // of a backend of its own
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +146,7 @@ func BenchmarkSummary(b *testing.B) {
 			b.Fatal(err)
 		}
 		events := repository.NewEvents(db)
-		summaries := service.NewSummaries(events, func() models.Durability { return "" })
+		summaries := service.NewSummaries(events, service.NewReads(1, time.Minute), func() models.Durability { return "" })
 		b.Run(fmt.Sprint(name, "/totals"), func(b *testing.B) {
 			for range b.N {
 				if _, err := summaries.Summary(b.Context(), session); err != nil {
