@@ -107,10 +107,18 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		log.Error("a session that ran when the agent was killed is not known any more", "error", fault)
 	}
 
+	starts, faults, err := journal.OpenStarts(filepath.Join(cfg.DataDir, "starts"), left)
+	if err != nil {
+		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+	}
+	for _, fault := range faults {
+		log.Error("what became of a start is not known any more", "error", fault)
+	}
+
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add, Settle: sender.Settle, Journal: notes,
+		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
 	})
 	handler := api.New(api.Options{
@@ -121,6 +129,10 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, eyes.packetFault, spawnFault),
 				"delivery": sender.Status(),
 			}
+		},
+		InFlight: func(sessionID string) api.InFlight {
+			events, bytes := sender.InFlight(sessionID)
+			return api.InFlight{Events: events, Bytes: bytes, SensorBytes: eyes.backlog()}
 		},
 		Log: log,
 	})

@@ -21,6 +21,7 @@ type eyes struct {
 	fault  error  // why it is not eBPF
 	// packetFault is why no packets are captured.
 	packetFault error
+	backlog     func() int64 // bytes of events that the sensor has not given out
 	close       func()
 }
 
@@ -30,7 +31,7 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 		return procEyes(cfg, log, err)
 	}
 	both, packetFault := withPackets(bpfSensor{s}, cfg, log)
-	return eyes{both, "ebpf", nil, packetFault, func() {
+	return eyes{both, "ebpf", nil, packetFault, s.Backlog, func() {
 		if err := s.Close(); err != nil {
 			log.Warn("the sensor could not be closed", "error", err)
 		}
@@ -40,7 +41,7 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 // procEyes looks at /proc, because of fault.
 func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, log), cfg.ContentBytes}, cfg, log)
-	return eyes{both, "procfs", fault, packetFault, func() {}}
+	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, func() {}}
 }
 
 func (e eyes) limits() string {

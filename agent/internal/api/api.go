@@ -22,6 +22,7 @@ import (
 	"unicode/utf8"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
 )
@@ -33,6 +34,9 @@ const (
 
 	requestTime = 2 * time.Minute
 	uploadTime  = 15 * time.Minute
+	// stopTime is how long a stop waits for the session's end, at any load: backends
+	// wait for 5 s.
+	stopTime = 3500 * time.Millisecond
 )
 
 // Service is the name that /health tells.
@@ -41,7 +45,8 @@ const Service = "os-pulse-agent"
 // Monitor runs sessions.
 type Monitor interface {
 	Start(ctx context.Context, r monitor.Request) (pid int, err error)
-	Stop(ctx context.Context, id string) (known bool, err error)
+	FindStart(id string) journal.Start
+	Stop(ctx context.Context, id, startID string) (monitor.Stopped, error)
 	Sessions() int
 }
 
@@ -51,8 +56,17 @@ type Options struct {
 	Uploads        *Uploads
 	MaxUploadBytes int64
 	Health         func() map[string]any // what /health tells besides
-	Guard          Guard
-	Log            *slog.Logger
+	// InFlight gives what the backend has not got of a session.
+	InFlight func(sessionID string) InFlight
+	Guard    Guard
+	Log      *slog.Logger
+}
+
+// InFlight is what was seen and has not been delivered.
+type InFlight struct {
+	Events      int64 `json:"events"`      // of the session, in memory or on disk
+	Bytes       int64 `json:"bytes"`       // of these
+	SensorBytes int64 `json:"sensorBytes"` // of all sessions, in the buffer of the kernel
 }
 
 type service struct{ Options }
@@ -79,6 +93,7 @@ func New(options Options) http.Handler {
 	for _, path := range []string{"/api/stop-monitor", "/api/monitor/stop"} {
 		handle("POST "+path, requestTime, s.stop)
 	}
+	handle("GET /api/starts/{id}", requestTime, s.findStart)
 	for _, path := range []string{"/health", "/api/health"} {
 		handle("GET "+path, requestTime, s.health)
 	}
@@ -277,15 +292,22 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		Mode      *number  `json:"mode"`
 		Processes []number `json:"processes"`
 
-		// Ours, beyond the contract: of the file that is spawned.
+		// Ours, beyond the contract: the backend's id of this start; of the file that
+		// is spawned the others.
+		StartID    string   `json:"startId"`
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
 	}
-	if err := checkID(asked.SessionID); err != nil {
+	if err := checkID("sessionId", asked.SessionID); err != nil {
 		return err
+	}
+	if asked.StartID != "" {
+		if err := checkID("startId", asked.StartID); err != nil {
+			return err
+		}
 	}
 	if asked.Mode == nil {
 		return fail(http.StatusBadRequest, "mode is missing: 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
@@ -299,7 +321,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	request := monitor.Request{
-		SessionID: asked.SessionID, FileName: asked.FileName, Mode: int(*asked.Mode),
+		SessionID: asked.SessionID, StartID: asked.StartID, FileName: asked.FileName, Mode: int(*asked.Mode),
 		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments},
 	}
 	for _, pid := range asked.Processes {
@@ -318,25 +340,58 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// findStart tells what became of a start. One that this agent never heard of is
+// answered too: a 404 is of agents that cannot tell.
+func (s service) findStart(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if err := checkID("the id", id); err != nil {
+		return err
+	}
+	start, at := s.Monitor.FindStart(id), ""
+	if !start.At.IsZero() {
+		at = string(event.AppendTime(nil, start.At))
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"startId": id, "sessionId": start.SessionID, "state": start.State, "monitoringPid": start.ProcessID,
+		"code": start.Code, "reason": start.Reason, "at": at,
+	})
+	return nil
+}
+
 func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		SessionID string `json:"sessionId"`
+		StartID   string `json:"startId"` // ours, beyond the contract
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
 	}
-	if err := checkID(asked.SessionID); err != nil {
+	if err := checkID("sessionId", asked.SessionID); err != nil {
 		return err
 	}
-	known, err := s.Monitor.Stop(r.Context(), asked.SessionID)
+	if asked.StartID != "" {
+		if err := checkID("startId", asked.StartID); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), stopTime)
+	defer cancel()
+	stopped, err := s.Monitor.Stop(ctx, asked.SessionID, asked.StartID)
 	if err != nil {
 		return err
 	}
 	message := "monitoring stopped successfully"
-	if !known {
+	switch {
+	case !stopped.Over:
+		message = "monitoring is being stopped"
+	case !stopped.Known:
 		message = "monitoring was not running"
 	}
-	answer(w, http.StatusOK, map[string]any{"message": message, "sessionId": asked.SessionID})
+	inFlight := s.InFlight(asked.SessionID)
+	if stopped.Over {
+		inFlight.SensorBytes = 0 // all of this session has been read
+	}
+	answer(w, http.StatusOK, map[string]any{"message": message, "sessionId": asked.SessionID, "stopped": stopped.Over, "inFlight": inFlight})
 	return nil
 }
 
@@ -350,12 +405,12 @@ func (s service) health(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func checkID(id string) error {
+func checkID(field, id string) error {
 	switch {
 	case id == "":
-		return fail(http.StatusBadRequest, "sessionId is missing")
+		return fail(http.StatusBadRequest, "%s is missing", field)
 	case len(id) > maxIDBytes, strings.ContainsFunc(id, unicode.IsControl):
-		return fail(http.StatusBadRequest, "sessionId must be up to %d bytes without control characters", maxIDBytes)
+		return fail(http.StatusBadRequest, "%s must be up to %d bytes without control characters", field, maxIDBytes)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 )
 
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fake struct {
 	uploads *Uploads
 	started []monitor.Request
+	stopped []string // the ids of their starts
 	running map[string]bool
 }
 
@@ -49,13 +51,21 @@ func (f *fake) Start(_ context.Context, r monitor.Request) (int, error) {
 	return 4711, nil
 }
 
-func (f *fake) Stop(_ context.Context, id string) (bool, error) {
+func (f *fake) Stop(_ context.Context, id, startID string) (monitor.Stopped, error) {
 	known := f.running[id]
 	delete(f.running, id)
+	f.stopped = append(f.stopped, startID)
 	if id == "stuck" {
-		return true, errors.New("it does not end")
+		return monitor.Stopped{}, errors.New("it does not end")
 	}
-	return known, nil
+	return monitor.Stopped{Known: known, Over: id != "slow"}, nil
+}
+
+func (f *fake) FindStart(id string) journal.Start {
+	if id == "a/b" {
+		return journal.Start{ID: id, SessionID: "s1", State: journal.StartNotRun, Code: "cannot_run", Reason: "it is a PDF document"}
+	}
+	return journal.Start{ID: id, State: journal.StartUnknown}
 }
 
 func (f *fake) Sessions() int { return len(f.running) }
@@ -73,7 +83,8 @@ func newService(t testing.TB, guard Guard) (http.Handler, *fake) {
 	}
 	return New(Options{
 		Monitor: f, Uploads: uploads, MaxUploadBytes: 1 << 20, Guard: guard, Log: slog.New(slog.DiscardHandler),
-		Health: func() map[string]any { return map[string]any{"sensor": "none"} },
+		Health:   func() map[string]any { return map[string]any{"sensor": "none"} },
+		InFlight: func(string) InFlight { return InFlight{1, 20, 300} },
 	}), f
 }
 
@@ -125,7 +136,12 @@ func TestRoutes(t *testing.T) {
 			"start, nothing":      {"POST", []string{"/api/start-monitor"}, ``, 400, `{"error":"the body must be a JSON object"}`},
 			"start, null":         {"POST", []string{"/api/start-monitor"}, `null`, 400, `{"error":"the body must be a JSON object"}`},
 			"start, too much":     {"POST", []string{"/api/start-monitor"}, start(`"x":"` + strings.Repeat("x", 1<<20) + `"`), 413, `{"error":"the body is larger than 1 MB"}`},
-			"stop, unknown":       {"POST", []string{"/api/stop-monitor", "/api/monitor/stop"}, `{"sessionId":"nobody"}`, 200, `{"message":"monitoring was not running"`},
+			"stop, in flight":     {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"slow"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":300},"message":"monitoring is being stopped","sessionId":"slow","stopped":false}`},
+			"stop, odd start":     {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"s1","startId":"a\nb"}`, 400, `{"error":"startId must be`},
+			"start, odd start":    {"POST", []string{"/api/start-monitor"}, start(`"mode":1,"startId":"a\nb"`), 400, `{"error":"startId must be`},
+			"a start":             {"GET", []string{"/api/starts/a%2Fb"}, ``, 200, `{"at":"","code":"cannot_run","monitoringPid":0,"reason":"it is a PDF document","sessionId":"s1","startId":"a/b","state":"not_run"}`},
+			"a start, unknown":    {"GET", []string{"/api/starts/x"}, ``, 200, `{"at":"","code":"","monitoringPid":0,"reason":"","sessionId":"","startId":"x","state":"unknown"}`},
+			"stop, unknown":       {"POST", []string{"/api/stop-monitor", "/api/monitor/stop"}, `{"sessionId":"nobody"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":0},"message":"monitoring was not running"`},
 			"stop, stuck":         {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"stuck"}`, 500, `{"error":"the agent failed: it does not end"}`},
 			"stop, no session":    {"POST", []string{"/api/stop-monitor"}, `{}`, 400, `{"error":"sessionId is missing"}`},
 			"stop, control":       {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"a\nb"}`, 400, `{"error":"sessionId must be`},

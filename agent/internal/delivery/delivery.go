@@ -230,3 +230,28 @@ func (d *Delivery) Status() Status {
 	}
 	return s
 }
+
+// InFlight gives how many events of a session have been added and neither delivered
+// nor lost, and about how many bytes of memory and disk they take.
+func (d *Delivery) InFlight(session string) (events, bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[session]
+	if l == nil {
+		return 0, 0
+	}
+	batches := l.memory
+	if l.open != nil {
+		batches = append([]*batch{l.open}, batches...)
+	}
+	if l.head != nil {
+		batches = append([]*batch{l.head}, batches...)
+	}
+	for _, b := range batches {
+		events, bytes = events+int64(b.left()), bytes+int64(b.size)
+	}
+	for _, r := range l.disk {
+		events, bytes = events+int64(r.count), bytes+int64(r.size)
+	}
+	return events, bytes
+}

@@ -54,6 +54,10 @@ func TestSettle(t *testing.T) {
 			if safe := d.SafeUntil(); safe.After(added) != want || safe.Before(before) {
 				t.Errorf("it is safe until %s, was added before %s", safe, added)
 			}
+			events, bytes := d.InFlight("a")
+			if isThere := !test.delivered && test.fault != "400"; (events == 1) != isThere || (bytes > 0) != isThere {
+				t.Errorf("%d events of %d bytes are in flight", events, bytes)
+			}
 			if status := d.Status(); (status.Delivered == 1) != (test.delivered || test.fault == "400") || (status.SpooledEvents == 1) != test.spooled {
 				t.Errorf("%+v", status)
 			}

@@ -35,6 +35,7 @@ type Record struct {
 	SessionID string    `json:"session_id"`
 	Mode      int       `json:"mode"`
 	ProcessID int       `json:"process_id"` // 0: none
+	StartID   string    `json:"start_id"`   // "": the backend gave none
 	Began     time.Time `json:"began"`
 	// Alive is until when nothing of it can be missing. Open finds it, for what was
 	// left, and keeps it, as the next run may be killed too.
@@ -51,8 +52,8 @@ type Journal struct {
 // were killed left in it, the oldest first. A record that cannot be read is
 // removed, and told of in faults: the session that it was of is not known.
 func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
-	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, nil, fmt.Errorf("make the journal's folder: %w", err)
+	if err := makeDir(dir); err != nil {
+		return nil, nil, nil, err
 	}
 	j = &Journal{dir}
 	entries, err := os.ReadDir(dir)
@@ -87,11 +88,18 @@ func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
 	return j, left, faults, j.note(time.Now())
 }
 
+func makeDir(dir string) error {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the journal's folder: %w", err)
+	}
+	return nil
+}
+
 func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
 
-// name is the file of a session: its id may have any characters.
-func name(sessionID string) string {
-	sum := sha256.Sum256([]byte(sessionID))
+// name is the file of a session or a start: its id may have any characters.
+func name(id string) string {
+	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16]) + recordSuffix
 }
 
@@ -111,12 +119,15 @@ func (j *Journal) read(file string) (Record, error) {
 }
 
 // Begin notes that a session runs. When it returns, the note survives a power cut.
-func (j *Journal) Begin(r Record) error {
-	text, err := json.Marshal(r)
+func (j *Journal) Begin(r Record) error { return writeRecord(j.path(name(r.SessionID)), r) }
+
+// writeRecord writes a file that survives a power cut when it returns, and is there
+// whole or not at all.
+func writeRecord(path string, record any) error {
+	text, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	path := j.path(name(r.SessionID))
 	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
@@ -126,7 +137,7 @@ func (j *Journal) Begin(r Record) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = durable.SyncDir(j.dir)
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)

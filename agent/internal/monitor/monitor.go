@@ -114,6 +114,13 @@ type Journal interface {
 	End(sessionID string) error
 }
 
+// Starts remembers starts on disk; *journal.Starts implements it and documents its
+// contracts.
+type Starts interface {
+	Get(id string) journal.Start
+	Put(start journal.Start) error
+}
+
 // Options are the settings of a Monitor.
 type Options struct {
 	Sensor       Sensor
@@ -130,6 +137,7 @@ type Options struct {
 	// false if ctx ended before.
 	Settle  func(ctx context.Context, sessionID string) bool
 	Journal Journal
+	Starts  Starts
 	Version string
 	Log     *slog.Logger
 }
@@ -142,16 +150,19 @@ type Monitor struct {
 	closed   bool
 	sessions map[string]*session
 	starting map[string]chan struct{} // closed when the start or stop of that id is over
+	attempts map[string]*attempt      // starts with an id that are under way, by that id
+	working  sync.WaitGroup           // on attempts and stops
 }
 
 // New makes a Monitor.
 func New(options Options) *Monitor {
-	return &Monitor{options: options, sessions: map[string]*session{}, starting: map[string]chan struct{}{}}
+	return &Monitor{options: options, sessions: map[string]*session{}, starting: map[string]chan struct{}{}, attempts: map[string]*attempt{}}
 }
 
 // Request asks for a session.
 type Request struct {
 	SessionID string
+	StartID   string // of the backend, for this start alone; "" for none
 	FileName  string
 	Mode      int
 	PIDs      []int
@@ -187,11 +198,8 @@ func (s *session) same(r Request) bool {
 		s.request.EntryPoint == r.EntryPoint && slices.Equal(s.request.Arguments, r.Arguments)
 }
 
-// Start starts a session and gives the pid that it is about: of the spawned file,
-// or the first of the chosen; 0 for the whole machine. A session of that id that
-// asked for something else is stopped first. What is wrong with the request is
-// ErrRefused.
-func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
+// start starts a session: see Start.
+func (m *Monitor) start(ctx context.Context, r Request) (int, error) {
 	path, sha, err := m.check(&r)
 	if err != nil {
 		return 0, err
@@ -202,6 +210,9 @@ func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 	}
 	defer release()
 	if old := m.get(r.SessionID); old != nil {
+		if r.StartID != "" {
+			return 0, &Refusal{Text: fmt.Sprintf("session %s runs already: a session is started once", r.SessionID)}
+		}
 		if old.same(r) {
 			return old.pid, nil
 		}
@@ -321,7 +332,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
 	}
 	began := time.Now()
-	if err := m.options.Journal.Begin(journal.Record{SessionID: r.SessionID, Mode: r.Mode, ProcessID: s.pid, Began: began}); err != nil {
+	if err := m.options.Journal.Begin(journal.Record{SessionID: r.SessionID, Mode: r.Mode, ProcessID: s.pid, StartID: r.StartID, Began: began}); err != nil {
 		return nil, fmt.Errorf("note that session %s runs: %w", r.SessionID, err)
 	}
 	defer func() {
@@ -349,12 +360,19 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	m.options.Deliver(r.SessionID, &event.Event{Type: typeStart, Time: began, Data: start})
 	close(gate)
 	if s.spawned == nil {
+		m.note(s.start(journal.StartRunning, ""))
 		close(s.done)
 		return s, nil
 	}
 	if err := s.spawned.Release(); err != nil {
-		return nil, errors.Join(fmt.Errorf("run %s: %w", r.FileName, err), s.watch.Close())
+		err = errors.Join(fmt.Errorf("run %s: %w", r.FileName, err), s.watch.Close())
+		now := time.Now()
+		m.options.Deliver(r.SessionID, &event.Event{Type: typeEnd, Time: now, Data: &ended{
+			SessionID: r.SessionID, Mode: r.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: Ending{Reason: "not_run", ExitCode: -1},
+		}})
+		return nil, &begunError{err}
 	}
+	m.note(s.start(journal.StartRunning, ""))
 	go m.wait(s, began)
 	return s, nil
 }
@@ -390,6 +408,7 @@ func (m *Monitor) wait(s *session, began time.Time) {
 	m.options.Deliver(s.request.SessionID, &event.Event{Type: typeEnd, Time: now, Data: &ended{
 		SessionID: s.request.SessionID, Mode: s.request.Mode, Timestamp: eventTime(now), ProcessID: s.pid, Ending: ending,
 	}})
+	m.note(s.start(journal.StartEnded, ending.Reason))
 	m.forget(s.request.SessionID)
 	m.mu.Lock()
 	s.isOver = true
@@ -427,10 +446,10 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Stop ends a session: what was spawned with all that came of it, and the watch.
+// stop ends a session: what was spawned with all that came of it, and the watch.
 // When it returns, all events of the session have been handed on. known is false
 // when there is no such session.
-func (m *Monitor) Stop(ctx context.Context, id string) (known bool, err error) {
+func (m *Monitor) stop(ctx context.Context, id string) (known bool, err error) {
 	release, err := m.claim(ctx, id)
 	if err != nil {
 		return false, err
@@ -458,6 +477,7 @@ func (m *Monitor) end(id string, s *session) error {
 		m.options.Deliver(id, &event.Event{Type: typeEnd, Time: now, Data: &ended{
 			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: Ending{Reason: "stopped"},
 		}})
+		m.note(s.start(journal.StartEnded, "stopped"))
 		m.forget(id)
 	}
 	m.mu.Lock()
@@ -540,8 +560,9 @@ func (m *Monitor) Close() error {
 	slices.Sort(ids)
 	var errs []error
 	for _, id := range slices.Compact(ids) {
-		_, err := m.Stop(context.Background(), id)
+		_, err := m.stop(context.Background(), id)
 		errs = append(errs, err)
 	}
+	m.working.Wait()
 	return errors.Join(errs...)
 }

@@ -31,7 +31,11 @@ type world struct {
 	spawned *program
 	fault   error // of Watch
 
-	endsAtOnce bool // what is spawned, once it is released
+	endsAtOnce bool          // what is spawned, once it is released
+	held       chan struct{} // the spawner waits until it is closed; nil: it does not
+	stuck      chan struct{} // so does the end of what was spawned
+	cannotRun  error         // of Release
+	starts     *journal.Starts
 	unsettled  bool
 	running    map[string]journal.Record
 }
@@ -97,6 +101,9 @@ func (w *world) Find(name string) (path, sum string, err error) {
 }
 
 func (w *world) Start(_ context.Context, path string, _ Command) (Spawned, error) {
+	if w.held != nil {
+		<-w.held
+	}
 	w.note("spawn %s", path)
 	w.spawned = &program{world: w, done: make(chan struct{})}
 	return w.spawned, nil
@@ -114,6 +121,9 @@ func (p *program) Done() <-chan struct{} { return p.done }
 func (p *program) Ending() Ending        { return Ending{ExitCode: 3, Reason: "exited"} }
 func (p *program) Release() error {
 	p.note("release")
+	if p.cannotRun != nil {
+		return p.cannotRun
+	}
 	if p.endsAtOnce {
 		p.end()
 	}
@@ -122,6 +132,9 @@ func (p *program) Release() error {
 
 func (p *program) Stop() error {
 	p.note("stop")
+	if p.stuck != nil {
+		<-p.stuck
+	}
 	p.end()
 	return nil
 }
@@ -129,7 +142,7 @@ func (p *program) Stop() error {
 func (p *program) end() { p.once.Do(func() { close(p.done) }) }
 
 func newMonitor(w *world) *Monitor {
-	return New(Options{
+	return New(Options{Starts: w.starts,
 		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func() []int { return []int{os.Getpid()} }, Log: slog.New(slog.DiscardHandler),
 		Deliver: func(session string, e *event.Event) { w.note("%s gets %s", session, e.Type) },
 		Settle:  func(context.Context, string) bool { return !w.unsettled }, Journal: w,
@@ -157,8 +170,8 @@ func TestSpawn(t *testing.T) {
 	if m.Sessions() != 0 {
 		t.Error("the session runs although its program has ended")
 	}
-	if known, err := m.Stop(t.Context(), "s"); err != nil || known {
-		t.Error(known, err)
+	if stopped, err := m.Stop(t.Context(), "s", ""); err != nil || stopped != (Stopped{Over: true}) {
+		t.Error(stopped, err)
 	}
 	want := []string{"spawn /uploads/x", "watch false [77]", "s gets session_start", "release", "unwatch", "s gets session_end"}
 	if got := w.without("early"); !slices.Equal(got, want) {
@@ -233,7 +246,7 @@ func TestManyAtOnce(t *testing.T) {
 			if _, err := m.Start(t.Context(), Request{SessionID: id, Mode: ModeAll}); err != nil {
 				t.Error(err)
 			}
-			if _, err := m.Stop(t.Context(), id); err != nil {
+			if _, err := m.Stop(t.Context(), id, ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -281,12 +294,12 @@ func TestJournal(t *testing.T) {
 		t.Error("started without a watch")
 	}
 	for _, id := range []string{"all", "file"} {
-		if _, err := m.Stop(t.Context(), id); err != nil {
+		if _, err := m.Stop(t.Context(), id, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.unsettled = true
-	if _, err := m.Stop(t.Context(), "unsafe"); err != nil {
+	if _, err := m.Stop(t.Context(), "unsafe", ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.journaled(); !slices.Equal(got, []string{"unsafe"}) {
