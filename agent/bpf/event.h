@@ -45,12 +45,13 @@ enum section_type {
 	SECTION_SOCKET = 2, /* struct socket_section, then two names of unix sockets: u8 len, bytes */
 	SECTION_RESULT = 3, /* as SECTION_FILE, of the descriptor that the call returned */
 	SECTION_PATH = 4,   /* a path as the program gave it, NUL-terminated */
-	SECTION_DIR = 5,    /* as SECTION_FILE: what the SECTION_PATH before is relative to */
+	SECTION_DIR = 5,    /* as SECTION_FILE: where the SECTION_PATH before leads, as far as it was followed */
 	SECTION_DATA = 6,   /* the first bytes read or written */
 	SECTION_ADDR = 7,   /* a sockaddr that the program gave or got */
 	SECTION_ARGV = 8,   /* NUL-separated */
 	SECTION_CWD = 9,    /* as SECTION_FILE */
 	SECTION_COMM = 10,  /* the parent's name */
+	SECTION_REST = 11,  /* u32 mount namespace, then what is left of the path from SECTION_DIR on */
 };
 
 /* section.flags */
@@ -59,6 +60,8 @@ enum section_type {
 #define SECTION_DELETED 4 /* the file has no name any more */
 #define SECTION_ABSENT 8  /* no such descriptor */
 #define SECTION_NAME 16   /* not a path: the name of something that has none, such as memfd:x */
+#define SECTION_LAST 32   /* of a rest: nothing in it is to be followed */
+#define SECTION_FOLLOW 64 /* of a rest: if its last component is a link, it is to be followed */
 
 struct section {
 	__u8 type, flags;
@@ -86,8 +89,23 @@ struct socket_section {
 struct syscall {
 	__u16 op; /* 0: not looked at */
 	__u16 flags;
-	__s8 fd, fd2, dir1, path1, dir2, path2, data, len, addr, addr_len, pad[2];
+	__s8 fd, fd2, dir1, path1, dir2, path2, data, len, addr, addr_len;
+	__s8 at;     /* flags that say whether path1 follows a link: AT_SYMLINK_NOFOLLOW and the like */
+	__u8 lookup; /* enum lookup of path1, of path2 << 2, and LOOKUP_… */
 };
+
+/* What becomes of a link that is the last component of a path. */
+enum lookup {
+	LOOKUP_FOLLOW = 0,
+	LOOKUP_LINK = 1, /* it is meant itself, unless a slash follows */
+	LOOKUP_NAME = 2, /* the call is about a name in a folder */
+	LOOKUP_TEXT = 3, /* this is no path */
+};
+
+#define LOOKUP_CHDIR 16 /* the folder that it led to is the working directory now */
+#define LOOKUP_ROOT 32  /* it was looked up from the root that the call replaced */
+#define LOOKUP_HOW 64   /* struct open_how follows */
+#define LOOKUP_MOUNT 128 /* path2 is a path only of a mount that binds or moves */
 
 #define CALL_ENTER 1      /* look at fd at the start: it is gone at the end */
 #define CALL_NOTE 2       /* remember at the start, for the event of fork or exec */

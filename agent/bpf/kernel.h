@@ -92,6 +92,18 @@ struct hlist_bl_node {
 	struct hlist_bl_node **pprev;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
@@ -101,13 +113,26 @@ struct inode {
 	__u16 i_mode;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	char *i_link;
+};
+
+enum dentry_flags {
+	DCACHE_MOUNTED = 0x8000,
 };
 
 struct dentry {
+	unsigned int d_flags;
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct hlist_head d_children; /* Linux 6.8 */
+	struct hlist_node d_sib;
+};
+
+struct dentry___before_6_8 {
+	struct list_head d_subdirs;
+	struct list_head d_child;
 };
 
 struct vfsmount {
@@ -118,6 +143,8 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct list_head mnt_mounts;
+	struct list_head mnt_child;
 };
 
 struct path {
@@ -144,6 +171,18 @@ struct files_struct {
 struct fs_struct {
 	struct path root;
 	struct path pwd;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 };
 
 struct mm_struct {
@@ -174,6 +213,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct files_struct *files;
 	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
 	const struct cred *cred;
 	char comm[16];
 };

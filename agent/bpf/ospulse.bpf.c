@@ -71,14 +71,44 @@ struct loss {
 	__u64 count, first, last, epoch;
 };
 
+struct raw_path { /* struct path of all kernels */
+	__u64 mnt, dentry;
+};
+
+struct raw_qstr { /* struct qstr of all kernels */
+	__u32 hash, len;
+	const void *name;
+};
+
 struct buffer {
 	__u32 busy, off;
+	struct raw_path root; /* that paths are told from: of the process */
 	__u8 data[BUFFER];
+};
+
+/* A path that is being followed, component by component. */
+#define MAX_TEXTS 8
+struct walk {
+	struct raw_path at, root;
+	__u64 child;         /* the dentry of name, if it was found */
+	__u32 lookup, links;
+	__u32 len;           /* of name */
+	__u32 last, slashed; /* name is the last component; slashes follow it */
+	/*
+	 * What is left to follow: the path, and of each link on the way the rest of its
+	 * text, the innermost in texts[text].
+	 */
+	__u32 text;
+	__u32 begin[MAX_TEXTS]; /* of what is left in each */
+	__u32 text_before, begin_before; /* the same, before name was taken */
+	__u8 name[264], other[264];
+	__u8 texts[MAX_TEXTS * MAX_PATH + 512];
 };
 
 /* A call that has begun and is noted for its end. */
 struct note {
 	__u64 flags;
+	struct raw_path root;
 	__u32 op;
 };
 
@@ -131,6 +161,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct buffer);
 } buffers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct walk);
+} walks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -232,6 +269,21 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
+static __always_inline struct walk *walk_of_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&walks, &cpu);
+}
+
+/* Reads the root of the process. */
+static __always_inline void read_root(struct raw_path *root)
+{
+	struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
+
+	bpf_probe_read_kernel(root, sizeof(*root), (void *)fs + bpf_core_field_offset(struct fs_struct, root));
+}
+
 /* Reads when a process began and who made it. */
 static __always_inline void know(struct proc *proc, struct task_struct *task)
 {
@@ -265,6 +317,7 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	}
 	buffer->busy = 1;
 	buffer->off = sizeof(*header);
+	read_root(&buffer->root);
 	header = (struct event_header *)buffer->data;
 	header->time = bpf_ktime_get_boot_ns();
 	header->sessions = sessions;
@@ -327,15 +380,6 @@ static __always_inline struct section *section_at(struct buffer *buffer, __u32 o
 		}                                                                    \
 	} while (0)
 
-struct raw_path { /* struct path of all kernels */
-	__u64 mnt, dentry;
-};
-
-struct raw_qstr { /* struct qstr of all kernels */
-	__u32 hash, len;
-	const void *name;
-};
-
 /*
  * Writes the path of (mount, dentry) as a section. Where the next component goes
  * is kept in the buffer, not in a register: then the verifier cannot tell two
@@ -347,8 +391,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	struct vfsmount *vfsmount = (struct vfsmount *)mount_address;
 	struct dentry *dentry = (struct dentry *)dentry_address;
 	struct inode *inode = (struct inode *)inode_address;
-	struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
-	struct raw_path root = {};
+	struct raw_path root;
 	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
 	struct buffer *buffer = buffer_of_cpu();
@@ -364,7 +407,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 		return 0;
 	start = buffer->off;
 	ROOM(buffer, start, MAX_PATH + 1024);
-	bpf_probe_read_kernel(&root, sizeof(root), (void *)fs + bpf_core_field_offset(struct fs_struct, root));
+	root = buffer->root;
 	section = section_at(buffer, start, type);
 	start += sizeof(*section);
 	head = (struct file_section *)&buffer->data[start];
@@ -596,15 +639,472 @@ __noinline int put_string(__u64 address, __u32 kernel)
 	return len > 0 && buffer->data[off] != '/';
 }
 
-/* Writes a path, and what it is relative to. */
-static __always_inline void put_path(__u64 address, int dir)
+/*
+ * Paths. The kernel has followed one when the call is over, so that what it led
+ * through is in the cache of names (dentries), and can be followed again there: by
+ * the children of each dentry, of which the first MAX_CHILDREN are looked at, the
+ * newest first. What is not found there is left to the agent.
+ */
+#define MAX_STEPS 128
+#define MAX_CHILDREN 1024
+#define MAX_MOUNTS 256
+#define MAX_SLASHES 256
+#define MAX_STACKED 8 /* mounts on the same place */
+#define S_IFLNK 0120000
+
+/* What a step comes to. */
+#define WALK_ON 0
+#define WALK_END 1  /* at is what the path leads to */
+#define WALK_LAST 2 /* at is the folder of the last component, which is not followed */
+#define WALK_STUCK 3
+
+/* Where in texts a byte of a text is. */
+static __always_inline __u64 text_at(__u32 text, __u32 begin)
 {
-	if (!put_string(address, 0))
-		return;
-	if (dir == AT_FDCWD)
-		put_cwd(SECTION_DIR);
-	else
-		put_fd(dir, SECTION_DIR);
+	__u64 off = (text & (MAX_TEXTS - 1)) * MAX_PATH + begin;
+
+	BOUND(off, MAX_TEXTS * MAX_PATH);
+	return off;
+}
+
+/* Takes slashes away. Gives what follows them in the text, NUL if that is its end. */
+__noinline int skip_slashes(__u32 text)
+{
+	struct walk *w = walk_of_cpu();
+	__u64 off;
+
+	if (!w)
+		return -1;
+	off = text_at(text, w->begin[text & (MAX_TEXTS - 1)]);
+	for (__u32 i = 0; i < MAX_SLASHES; i++) {
+		__u8 c = w->texts[off + i];
+
+		if (c != '/') {
+			w->begin[text & (MAX_TEXTS - 1)] += i;
+			return c;
+		}
+	}
+	return -1;
+}
+
+/* Takes the next component. Gives whether there is one that can be taken. */
+__noinline int next_name(void)
+{
+	struct walk *w = walk_of_cpu();
+	__u32 text, i;
+	__u64 off;
+	int c = -1;
+
+	if (!w)
+		return 0;
+	text = w->text & (MAX_TEXTS - 1);
+	w->text_before = text;
+	w->begin_before = w->begin[text];
+	off = text_at(text, w->begin[text]);
+	for (i = 0; i < 256; i++) {
+		c = w->texts[off + i];
+		if (c == 0 || c == '/')
+			break;
+		w->name[i] = c;
+	}
+	if (i == 0 || i == 256)
+		return 0;
+	*(__u64 *)&w->name[i] = 0;
+	w->len = i;
+	w->begin[text] += i;
+	w->slashed = c == '/';
+	w->last = 0;
+	c = skip_slashes(text);
+	if (c < 0)
+		return 0;
+	if (c == 0) {
+		if (text == 0)
+			w->last = 1;
+		else
+			w->text = text - 1;
+	}
+	return 1;
+}
+
+/* Whether a dentry that is not deleted has the name that is looked for. */
+__noinline int has_name(__u64 address)
+{
+	struct dentry *dentry = (struct dentry *)address;
+	struct walk *w = walk_of_cpu();
+	struct raw_qstr name;
+	__u64 len;
+
+	if (!w || bpf_probe_read_kernel(&name, sizeof(name), (void *)dentry + bpf_core_field_offset(struct dentry, d_name)) ||
+	    name.len != w->len)
+		return 0;
+	len = name.len;
+	BOUND(len, 255);
+	if (bpf_probe_read_kernel(w->other, len, name.name))
+		return 0;
+	*(__u64 *)&w->other[len] = 0;
+	for (__u32 i = 0; i < 32; i++) {
+		if (i * 8 >= len)
+			break;
+		if (*(__u64 *)&w->name[i * 8] != *(__u64 *)&w->other[i * 8])
+			return 0;
+	}
+	return BPF_CORE_READ(dentry, d_hash.pprev) != NULL;
+}
+
+/* Finds the child that has the name. */
+__noinline int find_child(void)
+{
+	struct walk *w = walk_of_cpu();
+	struct dentry *dentry;
+	void *link;
+
+	if (!w)
+		return 0;
+	dentry = (struct dentry *)w->at.dentry;
+	if (bpf_core_field_exists(dentry->d_children)) {
+		link = BPF_CORE_READ(dentry, d_children.first);
+		for (__u32 i = 0; i < MAX_CHILDREN; i++) {
+			if (!link)
+				return 0;
+			w->child = (__u64)(link - bpf_core_field_offset(struct dentry, d_sib));
+			if (has_name(w->child))
+				return 1;
+			link = BPF_CORE_READ((struct hlist_node *)link, next);
+		}
+		return 0;
+	}
+	struct dentry___before_6_8 *old = (void *)dentry;
+	void *head = (void *)old + bpf_core_field_offset(struct dentry___before_6_8, d_subdirs);
+
+	link = BPF_CORE_READ(old, d_subdirs.next);
+	for (__u32 i = 0; i < MAX_CHILDREN; i++) {
+		if (link == head || !link)
+			return 0;
+		w->child = (__u64)(link - bpf_core_field_offset(struct dentry___before_6_8, d_child));
+		if (has_name(w->child))
+			return 1;
+		link = BPF_CORE_READ((struct list_head *)link, next);
+	}
+	return 0;
+}
+
+static __always_inline struct mount *mount_of(__u64 vfsmount)
+{
+	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+}
+
+/* Goes from a folder to the root of what is mounted on it. Gives whether it did. */
+__noinline int enter_mount(void)
+{
+	struct walk *w = walk_of_cpu();
+	__u32 mounted = 1 << 16; /* before it was a constant of an enum */
+	struct dentry *dentry;
+	struct mount *mount;
+	void *head, *link;
+
+	if (!w)
+		return 0;
+	if (bpf_core_enum_value_exists(enum dentry_flags, DCACHE_MOUNTED))
+		mounted = bpf_core_enum_value(enum dentry_flags, DCACHE_MOUNTED);
+	dentry = (struct dentry *)w->at.dentry;
+	if (!(BPF_CORE_READ(dentry, d_flags) & mounted))
+		return 0;
+	mount = mount_of(w->at.mnt);
+	head = (void *)mount + bpf_core_field_offset(struct mount, mnt_mounts);
+	link = BPF_CORE_READ(mount, mnt_mounts.next);
+	for (__u32 i = 0; i < MAX_MOUNTS; i++) {
+		if (link == head || !link)
+			return 0;
+		mount = link - bpf_core_field_offset(struct mount, mnt_child);
+		if (BPF_CORE_READ(mount, mnt_mountpoint) == dentry) {
+			w->at.mnt = (__u64)mount + bpf_core_field_offset(struct mount, mnt);
+			w->at.dentry = (__u64)BPF_CORE_READ(mount, mnt.mnt_root);
+			return 1;
+		}
+		link = BPF_CORE_READ((struct list_head *)link, next);
+	}
+	return 0;
+}
+
+static __always_inline void enter_mounts(void)
+{
+	for (int i = 0; i < MAX_STACKED; i++) {
+		if (!enter_mount())
+			break;
+	}
+}
+
+/* Goes to the parent: "..". */
+__noinline int go_up(void)
+{
+	struct walk *w = walk_of_cpu();
+
+	if (!w)
+		return 0;
+	for (int i = 0; i < MAX_STACKED; i++) {
+		struct dentry *dentry = (struct dentry *)w->at.dentry;
+		struct mount *mount = mount_of(w->at.mnt), *up;
+
+		if (w->at.dentry == w->root.dentry && w->at.mnt == w->root.mnt)
+			return 0;
+		if (dentry != BPF_CORE_READ(mount, mnt.mnt_root)) {
+			w->at.dentry = (__u64)BPF_CORE_READ(dentry, d_parent);
+			enter_mounts();
+			return 0;
+		}
+		up = BPF_CORE_READ(mount, mnt_parent);
+		if (up == mount || !up)
+			return 0;
+		w->at.dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		w->at.mnt = (__u64)up + bpf_core_field_offset(struct mount, mnt);
+	}
+	return 0;
+}
+
+/*
+ * Goes to what a descriptor is, if the text says that it is to: /proc/self/fd/3, which
+ * the kernel does not look up by a name.
+ */
+__noinline int go_to_fd(__u32 text)
+{
+	struct walk *w = walk_of_cpu();
+	const char prefix[] = "/proc/self/fd/";
+	struct file *file;
+	__u32 i = 0, fd = 0;
+	__u64 off;
+	__u8 c = 0;
+
+	if (!w)
+		return 0;
+	off = text_at(text, 0);
+	for (; i < sizeof(prefix) - 1; i++) {
+		if (w->texts[off + i] != prefix[i])
+			return 0;
+	}
+	for (__u32 digits = 0; digits < 8; digits++) {
+		c = w->texts[off + i];
+		if (c < '0' || c > '9')
+			break;
+		fd = fd * 10 + c - '0';
+		i++;
+	}
+	if (i == sizeof(prefix) - 1 || (c != 0 && c != '/') || (c == 0 && w->lookup != LOOKUP_FOLLOW))
+		return 0;
+	file = file_of(fd);
+	if (!file)
+		return 0;
+	bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)file + bpf_core_field_offset(struct file, f_path));
+	w->begin[text & (MAX_TEXTS - 1)] = i;
+	return 1;
+}
+
+/* Goes to where a text begins. Gives whether something of it is left. */
+__noinline int begin_text(__u32 text)
+{
+	struct walk *w = walk_of_cpu();
+
+	if (!w)
+		return 0;
+	w->begin[text & (MAX_TEXTS - 1)] = 0;
+	if (w->texts[text_at(text, 0)] == '/' && !go_to_fd(text))
+		w->at = w->root;
+	return skip_slashes(text);
+}
+
+/* Follows the link that child is. */
+__noinline int follow_link(void)
+{
+	struct walk *w = walk_of_cpu();
+	struct dentry *child;
+	char *link;
+	__u32 text;
+	__u64 off;
+	long len;
+	int c;
+
+	if (!w)
+		return WALK_STUCK;
+	child = (struct dentry *)w->child;
+	link = BPF_CORE_READ(child, d_inode, i_link);
+	text = w->last ? 0 : w->text + 1;
+	if (!link || text >= MAX_TEXTS || w->links++ >= 40)
+		return WALK_STUCK;
+	off = text_at(text, 0);
+	len = bpf_probe_read_kernel_str(&w->texts[off], MAX_PATH, link);
+	if (len <= 1 || len >= MAX_PATH)
+		return WALK_STUCK;
+	c = begin_text(text);
+	if (c < 0) {
+		w->text_before = text;
+		w->begin_before = 0;
+		return WALK_STUCK;
+	}
+	if (c == 0)
+		return w->last ? WALK_END : WALK_ON;
+	w->text = text;
+	return WALK_ON;
+}
+
+/* Follows the next component. */
+__noinline int step(void)
+{
+	struct walk *w = walk_of_cpu();
+	struct dentry *child;
+	struct inode *inode;
+
+	if (!w || !next_name())
+		return WALK_STUCK;
+	if (w->name[0] == '.' && w->len == 1)
+		return w->last ? WALK_END : WALK_ON;
+	if (w->name[0] == '.' && w->name[1] == '.' && w->len == 2) {
+		go_up();
+		return w->last ? WALK_END : WALK_ON;
+	}
+	if (w->last && (w->lookup == LOOKUP_NAME || (w->lookup == LOOKUP_LINK && !w->slashed)))
+		return WALK_LAST;
+	if (!find_child())
+		return WALK_STUCK;
+	child = (struct dentry *)w->child;
+	inode = BPF_CORE_READ(child, d_inode);
+	if (!inode)
+		return WALK_LAST; /* the cache says that it does not exist */
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK)
+		return follow_link();
+	w->at.dentry = w->child;
+	enter_mounts();
+	return w->last ? WALK_END : WALK_ON;
+}
+
+/* Follows the path. Gives what the last step came to. */
+__noinline int walk(void)
+{
+	struct walk *w = walk_of_cpu();
+	int c, end;
+
+	if (!w)
+		return WALK_STUCK;
+	w->text = 0;
+	w->links = 0;
+	w->text_before = 0;
+	w->begin_before = 0;
+	c = begin_text(0);
+	if (c < 0)
+		return WALK_STUCK;
+	if (c == 0)
+		return WALK_END;
+	for (int i = 0; i < MAX_STEPS; i++) {
+		end = step();
+		if (end != WALK_ON)
+			return end;
+	}
+	w->text_before = w->text;
+	w->begin_before = w->begin[w->text & (MAX_TEXTS - 1)];
+	return WALK_STUCK;
+}
+
+/* Writes what is left of a path. */
+__noinline int put_rest(__u32 flags)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct walk *w = walk_of_cpu();
+	struct section *section;
+	__u32 start, text;
+	__u64 off;
+
+	if (!buffer || !w)
+		return 0;
+	start = buffer->off;
+	ROOM(buffer, start, 3 * MAX_PATH);
+	section = section_at(buffer, start, SECTION_REST);
+	section->flags = flags;
+	start += sizeof(*section);
+	*(__u32 *)&buffer->data[start] = BPF_CORE_READ(current_task(), nsproxy, mnt_ns, ns.inum);
+	off = start + sizeof(__u32);
+	text = w->text_before & (MAX_TEXTS - 1);
+	w->begin[text] = w->begin_before;
+	for (int i = 0; i < MAX_TEXTS; i++) {
+		long len;
+
+		if (off > start + MAX_PATH) {
+			section->flags |= SECTION_CUT;
+			break;
+		}
+		BOUND(off, BUFFER - MAX_PATH);
+		len = bpf_probe_read_kernel_str(&buffer->data[off], MAX_PATH, &w->texts[text_at(text, w->begin[text & (MAX_TEXTS - 1)])]);
+		if (len < 1 || len > MAX_PATH)
+			break;
+		off += len - 1;
+		if (text == 0)
+			break;
+		text--;
+		BOUND(off, BUFFER - MAX_PATH);
+		buffer->data[off] = '/';
+		off++;
+	}
+	section->len = off - start;
+	buffer->off = off;
+	return 0;
+}
+
+/*
+ * Writes a path as the program gave it, where it leads, and what is left from there.
+ * source: enum lookup, and whether address is the kernel's (PATH_KERNEL) or its root
+ * the folder that it is relative to (PATH_ROOTED).
+ */
+#define PATH_KERNEL 4
+#define PATH_ROOTED 8
+__noinline int put_path(__u64 address, int dir, __u32 source)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct walk *w = walk_of_cpu();
+	struct dentry *dentry;
+	__u32 off;
+	__u64 len;
+	int end;
+
+	if (!buffer || !w)
+		return 0;
+	off = buffer->off + sizeof(struct section);
+	put_string(address, source & PATH_KERNEL);
+	w->lookup = source & 3;
+	if (w->lookup == LOOKUP_TEXT || buffer->off < off)
+		return 0;
+	len = buffer->off - off;
+	if (len == 0 && address) /* it could not be read */
+		return 0;
+	BOUND(len, MAX_PATH);
+	BOUND(off, BUFFER - MAX_PATH);
+	bpf_probe_read_kernel(w->texts, len, &buffer->data[off]);
+	if (len == 0) /* NULL: the descriptor itself */
+		w->texts[0] = 0;
+	w->root = buffer->root;
+	if (dir == AT_FDCWD) {
+		struct fs_struct *fs = BPF_CORE_READ(current_task(), fs);
+
+		bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)fs + bpf_core_field_offset(struct fs_struct, pwd));
+	} else if (w->texts[0] != '/' || source & PATH_ROOTED) {
+		struct file *file = file_of(dir);
+
+		if (!file) {
+			put_fd(dir, SECTION_DIR);
+			return 0;
+		}
+		if (w->texts[0] == 0) {
+			put_fd(dir, SECTION_DIR); /* whatever that is */
+			return 0;
+		}
+		bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)file + bpf_core_field_offset(struct file, f_path));
+		if (source & PATH_ROOTED)
+			w->root = w->at;
+	}
+	end = walk();
+	dentry = (struct dentry *)w->at.dentry;
+	put_path_section(w->at.mnt, (__u64)dentry, (__u64)BPF_CORE_READ(dentry, d_inode), 0, SECTION_DIR);
+	if (end == WALK_LAST)
+		put_rest(SECTION_LAST);
+	else if (end == WALK_STUCK)
+		put_rest(w->lookup == LOOKUP_FOLLOW ? SECTION_FOLLOW : 0);
+	return 0;
 }
 
 /* Writes bytes of the program's memory; more of them than max are cut. */
@@ -960,6 +1460,8 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (call->flags & CALL_NOTE) {
 		struct note note = {.op = call->op, .flags = args[0]};
 
+		if (call->lookup & LOOKUP_ROOT)
+			read_root(&note.root);
 		if (call->flags & CALL_CLONE3 && bpf_probe_read_user(&note.flags, sizeof(note.flags), (void *)args[0]))
 			note.flags = 0;
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
@@ -971,6 +1473,7 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	/* The section goes behind its length: what the maps take as their value. */
 	buffer->off = sizeof(__u32);
+	read_root(&buffer->root);
 	put_fd(arg(args, call->fd), SECTION_FILE);
 	*(__u32 *)buffer->data = buffer->off - sizeof(__u32);
 	if (buffer->off <= sizeof(struct closing))
@@ -1116,6 +1619,61 @@ static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 re
 	}
 }
 
+#define EEXIST 17
+#define ELOOP 40
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_SYMLINK_FOLLOW 0x400
+#define UMOUNT_NOFOLLOW 8
+#define MS_BIND 0x1000
+#define MS_MOVE 0x2000
+#define RESOLVE_IN_ROOT 0x10
+
+struct open_how {
+	__u64 flags, mode, resolve;
+};
+
+/* Writes the paths of a call. */
+static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 ret)
+{
+	__u32 lookup = call->lookup & 3, source;
+
+	if (call->path1 < 0)
+		return;
+	if (call->at >= 0) {
+		__u64 at = arg(args, call->at);
+
+		if (lookup == LOOKUP_LINK && at & AT_SYMLINK_FOLLOW)
+			lookup = LOOKUP_FOLLOW;
+		else if (lookup == LOOKUP_FOLLOW && at & (AT_SYMLINK_NOFOLLOW | UMOUNT_NOFOLLOW))
+			lookup = LOOKUP_LINK;
+	}
+	if (call->flags & CALL_RETURNS_FD) {
+		if (ret >= 0)
+			lookup = LOOKUP_TEXT; /* the descriptor says what it led to */
+		else if (lookup == LOOKUP_FOLLOW && (ret == -ELOOP || ret == -EEXIST))
+			lookup = LOOKUP_LINK; /* O_NOFOLLOW, O_EXCL */
+	}
+	source = lookup;
+	if (call->lookup & LOOKUP_HOW) {
+		struct open_how how = {};
+
+		if (!bpf_probe_read_user(&how, sizeof(how), (void *)arg(args, call->path1 + 1)) && how.resolve & RESOLVE_IN_ROOT)
+			source |= PATH_ROOTED;
+	}
+	if (call->lookup & LOOKUP_CHDIR && ret == 0) {
+		put_string(arg(args, call->path1), 0);
+		put_cwd(SECTION_DIR);
+		return;
+	}
+	put_path(arg(args, call->path1), call->dir1 >= 0 ? (int)arg(args, call->dir1) : AT_FDCWD, source);
+	if (call->path2 < 0)
+		return;
+	source = call->lookup >> 2 & 3;
+	if (call->lookup & LOOKUP_MOUNT && !(args[3] & (MS_BIND | MS_MOVE)))
+		source = LOOKUP_TEXT;
+	put_path(arg(args, call->path2), call->dir2 >= 0 ? (int)arg(args, call->dir2) : AT_FDCWD, source);
+}
+
 /*
  * The end of a call: everything that is reported of it.
  */
@@ -1126,6 +1684,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	__s64 ret = ctx->args[1];
 	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, args[8] = {};
 	__u32 pid, tid, flags, limit = 0;
+	struct raw_path root = {};
 	struct event_header *header;
 	struct syscall *call;
 	struct buffer *buffer;
@@ -1146,8 +1705,13 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!call)
 		return 0;
 	flags = call->flags;
-	if (flags & CALL_NOTE)
+	if (flags & CALL_NOTE) {
+		struct note *note = bpf_map_lookup_elem(&notes, &tid);
+
+		if (note)
+			root = note->root;
 		bpf_map_delete_elem(&notes, &tid);
+	}
 	if (flags & CALL_FAILURE && ret >= 0)
 		return 0;
 	read_args(regs, args, compat);
@@ -1172,6 +1736,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!buffer)
 		return 0;
 	header = (struct event_header *)buffer->data;
+	if (call->lookup & LOOKUP_ROOT && root.mnt)
+		buffer->root = root;
 	header->op = call->op;
 	header->ret = ret;
 	header->flags = compat ? HEADER_COMPAT : 0;
@@ -1193,10 +1759,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		put_fd(ret, SECTION_RESULT);
 	if (call->fd2 >= 0)
 		put_fd(arg(args, call->fd2), SECTION_RESULT);
-	if (call->path1 >= 0)
-		put_path(arg(args, call->path1), call->dir1 >= 0 ? (int)arg(args, call->dir1) : AT_FDCWD);
-	if (call->path2 >= 0)
-		put_path(arg(args, call->path2), call->dir2 >= 0 ? (int)arg(args, call->dir2) : AT_FDCWD);
+	put_paths(call, args, ret);
 	if (flags & CALL_ARGV)
 		put_argv_array(arg(args, call->path1 + 1), compat);
 	if (call->addr >= 0) {
@@ -1276,12 +1839,7 @@ int uring_submit(struct bpf_raw_tracepoint_args *ctx)
 		struct io_open *open = (void *)req + bpf_core_field_offset(struct io_kiocb, file);
 		int dir = BPF_CORE_READ(open, dfd);
 
-		if (put_string((__u64)BPF_CORE_READ(open, filename, name), 1)) {
-			if (dir == AT_FDCWD)
-				put_cwd(SECTION_DIR);
-			else
-				put_fd(dir, SECTION_DIR);
-		}
+		put_path((__u64)BPF_CORE_READ(open, filename, name), dir, LOOKUP_FOLLOW | PATH_KERNEL);
 	}
 	end(buffer, false);
 	return 0;
@@ -1369,7 +1927,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_delete_elem(&notes, &old_tid);
 	}
 	put_image();
-	put_string((__u64)BPF_CORE_READ(bprm, filename), 1);
+	put_path((__u64)BPF_CORE_READ(bprm, filename), AT_FDCWD, LOOKUP_FOLLOW | PATH_KERNEL);
 	put_string((__u64)BPF_CORE_READ(bprm, interp), 1);
 	put_cwd(SECTION_CWD);
 	mm = BPF_CORE_READ(task, mm);

@@ -37,18 +37,23 @@ type File struct {
 	Time      time.Time
 	Operation string // ReadFile, WriteFile, OpenFile …
 	Handle    int    // descriptor; -1: none
-	Path      string // full; "": not known
+	Path      string // resolved: links and dots followed, from the process's root; "": not known
 	Given     string // as the program gave it, when that differs
-	NewPath   string // of a rename or a link; where a copy goes
-	Target    string // what a symbolic link says
-	NewHandle int    // that dup made; -1: none
-	Transfer  bool   // it moves bytes: Result.Return of them
-	Content   Content
-	Flags     string // of open
-	Ring      string // the operation that an io_uring was given; how it ends is not known
-	Deleted   bool   // the file has no name any more
-	Inode     uint64 // 0: not known
-	Mode      uint32 // 0: not known
+	NewPath   string // of a rename or a link; where a copy goes; resolved as well
+	NewGiven  string // as the program gave it, when that differs
+	Attribute string // the name of an extended attribute
+	// PathGuessed says that links in a path could not be followed any more when it was
+	// resolved: it is the program's text from there on.
+	PathGuessed bool
+	Target      string // what a symbolic link says
+	NewHandle   int    // that dup made; -1: none
+	Transfer    bool   // it moves bytes: Result.Return of them
+	Content     Content
+	Flags       string // of open
+	Ring        string // the operation that an io_uring was given; how it ends is not known
+	Deleted     bool   // the file has no name any more
+	Inode       uint64 // 0: not known
+	Mode        uint32 // 0: not known
 }
 
 // Bytes gives how many bytes were moved.
@@ -74,7 +79,10 @@ func (f *File) AppendJSON(out []byte) []byte {
 	}
 	o.some("givenPath", f.Given)
 	o.some("newFilePath", f.NewPath)
+	o.some("newGivenPath", f.NewGiven)
+	o.flag("pathGuessed", f.PathGuessed)
 	o.some("linkTarget", f.Target)
+	o.some("attribute", f.Attribute)
 	if f.NewHandle >= 0 {
 		o.number("newFd", int64(f.NewHandle))
 	}

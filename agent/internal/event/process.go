@@ -74,7 +74,8 @@ type Creation struct {
 	Time             time.Time
 	New              Process // the process that runs the image
 	ImagePath        string  // what runs, as the kernel found it
-	FilePath         string  // what was asked for: a script, a link; "" when it is the image
+	FilePath         string  // what was asked for, resolved: a script; "" when it is the image
+	Given            string  // as the program gave it, when that differs
 	Interpreter      string  // what runs a script
 	Args             []string
 	ArgsCut          bool // there were more
@@ -133,6 +134,7 @@ func (c *Creation) AppendJSON(out []byte) []byte {
 	o.text("operation", c.Result.Syscall)
 	o.text("imagePath", c.ImagePath)
 	o.some("filePath", c.FilePath)
+	o.some("givenPath", c.Given)
 	o.some("interpreter", c.Interpreter)
 	o.arguments(c.Args, c.ArgsCut)
 	o.text("currentDirectory", c.CurrentDirectory)
@@ -162,7 +164,7 @@ type FailedExec struct {
 	Actor   Process
 	Result  Result
 	Time    time.Time
-	Path    string // of what was to run, in full
+	Path    string // of what was to run, resolved
 	Given   string // as the program gave it, when that differs
 	Args    []string
 	ArgsCut bool // there were more

@@ -6,12 +6,12 @@
 package ptrace
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"path"
 	"runtime"
 	"strconv"
 	"strings"
@@ -49,9 +49,12 @@ type thread struct {
 	number  uint64 // of the call that it is in, native
 	compat  bool
 	args    [6]uint64
-	paths   [2]string // read at entry: the call may change what they say
-	forked  bool      // it has been told already
+	paths   [2]place // looked up at entry: the call may change where they lead
+	forked  bool     // it has been told already
 }
+
+// place is a path of a call: resolved, and as the program wrote it if that differs.
+type place struct{ full, given string }
 
 // process is what its threads have in common.
 type process struct {
@@ -306,8 +309,8 @@ func (w *Watch) executed(tid int) {
 		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image, Args: procfs.Args(tid),
 		CurrentDirectory: procfs.CurrentDirectory(tid), Result: event.Result{Syscall: "execve", Args: t.args},
 	}
-	if t.paths[0] != "" && t.paths[0] != c.ImagePath {
-		c.FilePath = t.paths[0]
+	if c.Given = t.paths[0].given; t.paths[0].full != c.ImagePath {
+		c.FilePath = t.paths[0].full
 	}
 	c.Memory = strings.HasPrefix(c.ImagePath, "/memfd:") || strings.HasSuffix(c.ImagePath, " (deleted)")
 	w.send(event.TypeProcessCreation, now, c)
@@ -341,7 +344,10 @@ func (w *Watch) syscall(tid int, t *thread) {
 			t.number, t.compat, t.inCall = native, true, ok
 		}
 		if c, ok := calls[t.number]; ok && t.inCall && (!t.process.quiet || c.operation == "") {
-			t.paths = [2]string{w.path(tid, t, c.dir, c.path), w.path(tid, t, c.dir2, c.path2)}
+			t.paths = [2]place{
+				t.place(tid, c.dir, c.path, c.lookupOf(t.args)),
+				t.place(tid, c.dir2, c.path2, c.lookup2),
+			}
 		}
 	case 2:
 		if c, ok := calls[t.number]; ok && t.inCall && !t.process.quiet {
@@ -358,13 +364,13 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	r := event.Result{Syscall: c.name, Args: t.args, Return: result, Compat: t.compat}
 	switch {
 	case c.name == "io_uring_setup":
-		ring, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, result))
+		ring, _ := descriptor(tid, int32(result))
 		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: int(max(result, -1)), NewHandle: -1, Path: ring})
 		return
 	case c.operation == "": // exec; that of a good one was told
 		if r.Failed() {
-			args, isCut := w.argv(tid, t, c)
-			w.send(event.TypeProcess, now, &event.FailedExec{Actor: actor, Time: now, Result: r, Path: t.paths[0], Args: args, ArgsCut: isCut})
+			args, isCut := argv(tid, t, c)
+			w.send(event.TypeProcess, now, &event.FailedExec{Actor: actor, Time: now, Result: r, Path: t.paths[0].full, Given: t.paths[0].given, Args: args, ArgsCut: isCut})
 		}
 		return
 	case c.fd < 0 && c.path < 0:
@@ -373,10 +379,10 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	case c.operation == "MapFile" && (t.args[2]&unix.PROT_EXEC == 0 || int32(t.args[4]) < 0):
 		return
 	}
-	target, fd := t.paths[0], -1
+	target, fd, deleted := t.paths[0].full, -1, false
 	if c.fd >= 0 {
 		fd = int(int32(t.args[c.fd]))
-		target, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+		target, deleted = descriptor(tid, int32(fd))
 	}
 	var content event.Content
 	transfer := c.operation == "ReadFile" || c.operation == "WriteFile" || c.operation == "Send" || c.operation == "Receive"
@@ -409,17 +415,26 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	}
 	if c.operation == "CopyFile" {
 		transfer = true
-		t.paths[1], _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[c.fd2])))
+		t.paths[1].full, _ = descriptor(tid, int32(t.args[c.fd2]))
 	}
-	f := &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: fd, NewHandle: -1, Path: target, NewPath: t.paths[1], Transfer: transfer, Content: content}
+	f := &event.File{
+		Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: fd, NewHandle: -1, Path: target, Given: t.paths[0].given, Deleted: deleted,
+		NewPath: t.paths[1].full, NewGiven: t.paths[1].given, Transfer: transfer, Content: content,
+	}
 	if c.flags >= 0 {
 		f.Flags = event.OpenFlags(t.args[c.flags])
 	}
 	switch {
 	case c.operation == "OpenFile" && result >= 0:
 		f.Handle = int(result)
+		given := cmp.Or(f.Given, f.Path)
+		if f.Path, f.Deleted = descriptor(tid, int32(result)); f.Path != given {
+			f.Given = given
+		}
 	case c.operation == "SymlinkFile":
-		f.Target = text(tid, t.args[0])
+		f.Target = text(tid, t.args[c.text])
+	case c.text >= 0:
+		f.Attribute = text(tid, t.args[c.text])
 	case c.name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
 		f.Operation = "DeleteDirectory"
 	}
@@ -436,25 +451,72 @@ func operation(tid int, o *event.Operation) *event.Operation {
 	case "memfd_create", "delete_module":
 		o.Path = text(tid, o.Result.Args[0])
 	case "finit_module", "setns":
-		o.Path, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(o.Result.Args[0])))
+		o.Path, _ = descriptor(tid, int32(o.Result.Args[0]))
 	}
 	return o
 }
 
-// path reads a path argument and makes it whole.
-func (w *Watch) path(tid int, t *thread, dir, argument int) string {
+// lookupOf says what becomes of a link at the end of the first path.
+func (c call) lookupOf(args [6]uint64) lookup {
+	switch {
+	case c.flags >= 0 && (args[c.flags]&unix.O_NOFOLLOW != 0 || args[c.flags]&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL):
+		return isLink
+	case c.at >= 0 && c.lookup == isLink && args[c.at]&unix.AT_SYMLINK_FOLLOW != 0:
+		return follow
+	case c.at >= 0 && c.lookup == follow && args[c.at]&(unix.AT_SYMLINK_NOFOLLOW|unix.UMOUNT_NOFOLLOW) != 0:
+		return isLink
+	default:
+		return c.lookup
+	}
+}
+
+// place reads a path argument and looks it up.
+func (t *thread) place(tid, dir, argument int, lookup lookup) place {
 	if argument < 0 {
-		return ""
+		return place{}
 	}
 	given := text(tid, t.args[argument])
-	if given == "" || given[0] == '/' {
-		return given
+	base := below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
+	if dir >= 0 && int32(t.args[dir]) != unix.AT_FDCWD && !strings.HasPrefix(given, "/") {
+		switch base, _ = descriptor(tid, int32(t.args[dir])); {
+		case base == "":
+			return place{full: given}
+		case given == "":
+			return place{full: base}
+		}
 	}
-	base := procfs.CurrentDirectory(tid)
-	if dir >= 0 && int32(t.args[dir]) != unix.AT_FDCWD {
-		base, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(t.args[dir])))
+	if given == "" || lookup == isSource && t.args[3]&(unix.MS_BIND|unix.MS_MOVE) == 0 {
+		return place{full: given}
 	}
-	return path.Join(base, given)
+	rest := given
+	if lookup == isName {
+		rest = strings.TrimRight(given, "/")
+	}
+	full, _ := procfs.Follow(tid, t.process.PID, base, rest, lookup == follow || lookup == isSource)
+	if full == given {
+		given = ""
+	}
+	return place{full, given}
+}
+
+// descriptor gives what is behind a descriptor, "" if it is none, and whether that
+// has no name any more.
+func descriptor(tid int, fd int32) (name string, deleted bool) {
+	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+	if err != nil {
+		return "", false
+	}
+	name, deleted = strings.CutSuffix(target, " (deleted)")
+	return below(tid, name), deleted
+}
+
+// below gives a path of this machine as one from the root of a process.
+func below(tid int, name string) string {
+	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", tid))
+	if err != nil || root == "/" || !strings.HasPrefix(name, root) {
+		return name
+	}
+	return "/" + strings.TrimPrefix(name[len(root):], "/")
 }
 
 // maxArgs is how many arguments of a failed exec are read.
@@ -462,7 +524,7 @@ const maxArgs = 64
 
 // argv reads the arguments of an exec, which follow its path, and whether there
 // were more.
-func (w *Watch) argv(tid int, t *thread, c call) (args []string, isCut bool) {
+func argv(tid int, t *thread, c call) (args []string, isCut bool) {
 	size := 8
 	if t.compat {
 		size = 4

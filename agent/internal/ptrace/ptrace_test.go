@@ -3,6 +3,7 @@
 package ptrace
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -173,6 +175,64 @@ func TestOperations(t *testing.T) {
 	at = has(t, all, at, event.TypeFile, "operation", "MapFile", "filePath", dir+"/files")
 	at = has(t, all, at, event.TypeFile, "operation", "SetupIoUring", "filePath", "anon_inode:[io_uring]")
 	has(t, all, at, event.TypeFile, "operation", "EnterIoUring")
+}
+
+// unnamed is the name of a file that has none yet.
+var unnamed = regexp.MustCompile(`#[0-9]+`)
+
+// TestPathsAsRoot: the paths are those of the eBPF sensor, which has the same test.
+func TestPathsAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "paths")
+	if out, err := exec.Command("gcc", "-w", "-o", program, "../sensor/testdata/programs/paths.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile("../sensor/testdata/programs/paths.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What RESOLVE_IN_ROOT makes the root is not known here.
+	known := strings.Replace(string(text), "openat2 $/real/sub/none", "openat2 /none", 1)
+	want := strings.Split(strings.TrimSpace(known), "\n")
+	var got []string
+	begun := false
+	for _, e := range trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec "$1"`, dir, program) {
+		data := func(key, format string) string {
+			if value, ok := e.data[key].(string); ok {
+				return fmt.Sprintf(format, value)
+			}
+			return ""
+		}
+		path := cmp.Or(data("imagePath", "%s"), data("filePath", "%s"))
+		_, isTransfer := e.data["bytesTransferred"]
+		if strings.HasPrefix(path, "/etc") || strings.HasPrefix(path, "/usr/lib") || path == program || isTransfer || !begun {
+			begun = begun || path == program
+			continue
+		}
+		switch {
+		case e.kind == event.TypeFile, e.data["operation"] == "execve" && e.kind == event.TypeProcess:
+			path += data("givenPath", " (%s)") + data("newFilePath", " → %s") + data("newGivenPath", " (%s)")
+		case e.kind == event.TypeProcessCreation:
+			path += data("givenPath", " (%s)") + data("filePath", " → %s")
+		default:
+			continue
+		}
+		line := strings.ReplaceAll(data("syscall", "%s ")+path+data("error", " %s"), dir, "$")
+		got = append(got, unnamed.ReplaceAllString(line, "#"))
+	}
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Errorf("missing: %s", want[i])
+		case i >= len(want):
+			t.Errorf("too much: %s", got[i])
+		case got[i] != want[i]:
+			t.Errorf("got  %s\nwant %s", got[i], want[i])
+		}
+	}
 }
 
 func TestNetwork(t *testing.T) {

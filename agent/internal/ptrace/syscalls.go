@@ -12,15 +12,67 @@ type call struct {
 	dir, path int    // arguments; -1: none
 	dir2      int    // of the second path
 	path2     int
-	fd        int // the argument that is a descriptor; -1: none
-	fd2       int // where a copy goes
-	data      int // the argument that is a buffer whose length is in the next one; -1: none
-	address   int // the argument that is a socket address whose length is in the next one; -1: none
-	flags     int // of open; -1: none
+	// What becomes of a link at the end of the paths, and the argument with
+	// AT_SYMLINK_NOFOLLOW and the like; -1: none.
+	lookup, lookup2 lookup
+	at              int
+	fd              int // the argument that is a descriptor; -1: none
+	fd2             int // where a copy goes
+	data            int // the argument that is a buffer whose length is in the next one; -1: none
+	address         int // the argument that is a socket address whose length is in the next one; -1: none
+	flags           int // of open; -1: none
+	text            int // a text that is no path; -1: none
 }
 
+// lookup says what becomes of a link that is the last component of a path.
+type lookup uint8
+
+const (
+	follow   lookup = iota
+	isLink          // it is meant itself, unless a slash follows
+	isName          // the call is about a name in a folder
+	isSource        // of a mount: a path only if it binds or moves one
+)
+
 func plain(name, operation string) call {
-	return call{name, operation, -1, -1, -1, -1, -1, -1, -1, -1, -1}
+	return call{name: name, operation: operation, dir: -1, path: -1, dir2: -1, path2: -1, at: -1, fd: -1, fd2: -1, data: -1, address: -1, flags: -1, text: -1}
+}
+
+// onName is a call that makes or takes away a name.
+func onName(name, operation string, dir, path int) call {
+	c := onPath(name, operation, dir, path)
+	c.lookup = isName
+	return c
+}
+
+// onNames is a call that gives a file another name; first is about the old one.
+func onNames(name, operation string, first lookup, dir, path, dir2, path2 int) call {
+	c := onPaths(name, operation, dir, path, dir2, path2)
+	c.lookup, c.lookup2 = first, isName
+	return c
+}
+
+// onLink is a call that means a link itself.
+func onLink(name, operation string, dir, path int) call {
+	c := onPath(name, operation, dir, path)
+	c.lookup = isLink
+	return c
+}
+
+func fromSource(c call) call {
+	c.lookup2 = isSource
+	return c
+}
+
+func withAt(c call, at int) call {
+	c.at = at
+	return c
+}
+
+// withText is a call with a text: an attribute's name, what a link says.
+func withText(c call, text int) call {
+	c.text = text
+	return c
 }
 
 func onPath(name, operation string, dir, path int) call {
@@ -89,27 +141,35 @@ var calls = merge(map[uint64]call{
 	unix.SYS_TRUNCATE:        onPath("truncate", "TruncateFile", -1, 0),
 	unix.SYS_FCHMOD:          onFD("fchmod", "ChangeMode", -1),
 	unix.SYS_FCHMODAT:        onPath("fchmodat", "ChangeMode", 0, 1),
-	unix.SYS_FCHMODAT2:       onPath("fchmodat2", "ChangeMode", 0, 1),
+	unix.SYS_FCHMODAT2:       withAt(onPath("fchmodat2", "ChangeMode", 0, 1), 3),
 	unix.SYS_FCHOWN:          onFD("fchown", "ChangeOwner", -1),
-	unix.SYS_UTIMENSAT:       onPath("utimensat", "SetFileTime", 0, 1),
+	unix.SYS_UTIMENSAT:       withAt(onPath("utimensat", "SetFileTime", 0, 1), 3),
+	unix.SYS_SETXATTR:        withText(onPath("setxattr", "SetAttribute", -1, 0), 1),
+	unix.SYS_LSETXATTR:       withText(onLink("lsetxattr", "SetAttribute", -1, 0), 1),
+	unix.SYS_FSETXATTR:       withText(onFD("fsetxattr", "SetAttribute", -1), 1),
+	unix.SYS_SETXATTRAT:      withText(withAt(onPath("setxattrat", "SetAttribute", 0, 1), 2), 3),
+	unix.SYS_REMOVEXATTR:     withText(onPath("removexattr", "UnsetAttribute", -1, 0), 1),
+	unix.SYS_LREMOVEXATTR:    withText(onLink("lremovexattr", "UnsetAttribute", -1, 0), 1),
+	unix.SYS_FREMOVEXATTR:    withText(onFD("fremovexattr", "UnsetAttribute", -1), 1),
+	unix.SYS_REMOVEXATTRAT:   withText(withAt(onPath("removexattrat", "UnsetAttribute", 0, 1), 2), 3),
 	unix.SYS_FCHDIR:          onFD("fchdir", "ChangeDirectory", -1),
 	unix.SYS_CHROOT:          onPath("chroot", "ChangeRoot", -1, 0),
 	unix.SYS_PIVOT_ROOT:      onPaths("pivot_root", "ChangeRoot", -1, 0, -1, 1),
-	unix.SYS_MOUNT:           onPath("mount", "MountFile", -1, 1),
-	unix.SYS_UMOUNT2:         onPath("umount2", "UnmountFile", -1, 0),
+	unix.SYS_MOUNT:           fromSource(onPaths("mount", "MountFile", -1, 1, -1, 0)),
+	unix.SYS_UMOUNT2:         withAt(onPath("umount2", "UnmountFile", -1, 0), 1),
 	unix.SYS_MMAP:            mapping(),
 	unix.SYS_IO_URING_SETUP:  plain("io_uring_setup", "SetupIoUring"),
 	unix.SYS_IO_URING_ENTER:  onFD("io_uring_enter", "EnterIoUring", -1),
-	unix.SYS_FCHOWNAT:        onPath("fchownat", "ChangeOwner", 0, 1),
-	unix.SYS_UNLINKAT:        onPath("unlinkat", "DeleteFile", 0, 1),
-	unix.SYS_MKDIRAT:         onPath("mkdirat", "CreateDirectory", 0, 1),
-	unix.SYS_MKNODAT:         onPath("mknodat", "CreateNode", 0, 1),
-	unix.SYS_RENAMEAT2:       onPaths("renameat2", "RenameFile", 0, 1, 2, 3),
-	unix.SYS_LINKAT:          onPaths("linkat", "LinkFile", 0, 1, 2, 3),
-	unix.SYS_SYMLINKAT:       onPath("symlinkat", "SymlinkFile", 1, 2),
+	unix.SYS_FCHOWNAT:        withAt(onPath("fchownat", "ChangeOwner", 0, 1), 4),
+	unix.SYS_UNLINKAT:        onName("unlinkat", "DeleteFile", 0, 1),
+	unix.SYS_MKDIRAT:         onName("mkdirat", "CreateDirectory", 0, 1),
+	unix.SYS_MKNODAT:         onName("mknodat", "CreateNode", 0, 1),
+	unix.SYS_RENAMEAT2:       onNames("renameat2", "RenameFile", isName, 0, 1, 2, 3),
+	unix.SYS_LINKAT:          withAt(onNames("linkat", "LinkFile", isLink, 0, 1, 2, 3), 4),
+	unix.SYS_SYMLINKAT:       withText(onName("symlinkat", "SymlinkFile", 1, 2), 0),
 	unix.SYS_CHDIR:           onPath("chdir", "ChangeDirectory", -1, 0),
 	unix.SYS_EXECVE:          onPath("execve", "", -1, 0),
-	unix.SYS_EXECVEAT:        onPath("execveat", "", 0, 1),
+	unix.SYS_EXECVEAT:        withAt(onPath("execveat", "", 0, 1), 4),
 	unix.SYS_CONNECT:         onSocket("connect", "Connect", -1, 1),
 	unix.SYS_BIND:            onSocket("bind", "Bind", -1, 1),
 	unix.SYS_LISTEN:          onFD("listen", "Listen", -1),

@@ -11,19 +11,22 @@ const nativeArch = unix.AUDIT_ARCH_X86_64
 //
 //nolint:gochecknoglobals // a table of constants
 var callsHere = map[uint64]call{
-	unix.SYS_OPEN:     withFlags(onPath("open", "OpenFile", -1, 0), 1),
-	unix.SYS_CREAT:    onPath("creat", "OpenFile", -1, 0),
-	unix.SYS_UNLINK:   onPath("unlink", "DeleteFile", -1, 0),
-	unix.SYS_RMDIR:    onPath("rmdir", "DeleteDirectory", -1, 0),
-	unix.SYS_MKDIR:    onPath("mkdir", "CreateDirectory", -1, 0),
-	unix.SYS_MKNOD:    onPath("mknod", "CreateNode", -1, 0),
-	unix.SYS_RENAME:   onPaths("rename", "RenameFile", -1, 0, -1, 1),
-	unix.SYS_RENAMEAT: onPaths("renameat", "RenameFile", 0, 1, 2, 3),
-	unix.SYS_LINK:     onPaths("link", "LinkFile", -1, 0, -1, 1),
-	unix.SYS_SYMLINK:  onPath("symlink", "SymlinkFile", -1, 1),
-	unix.SYS_CHMOD:    onPath("chmod", "ChangeMode", -1, 0),
-	unix.SYS_CHOWN:    onPath("chown", "ChangeOwner", -1, 0),
-	unix.SYS_LCHOWN:   onPath("lchown", "ChangeOwner", -1, 0),
+	unix.SYS_OPEN:      withFlags(onPath("open", "OpenFile", -1, 0), 1),
+	unix.SYS_CREAT:     onPath("creat", "OpenFile", -1, 0),
+	unix.SYS_UNLINK:    onName("unlink", "DeleteFile", -1, 0),
+	unix.SYS_RMDIR:     onName("rmdir", "DeleteDirectory", -1, 0),
+	unix.SYS_MKDIR:     onName("mkdir", "CreateDirectory", -1, 0),
+	unix.SYS_MKNOD:     onName("mknod", "CreateNode", -1, 0),
+	unix.SYS_RENAME:    onNames("rename", "RenameFile", isName, -1, 0, -1, 1),
+	unix.SYS_RENAMEAT:  onNames("renameat", "RenameFile", isName, 0, 1, 2, 3),
+	unix.SYS_LINK:      onNames("link", "LinkFile", isLink, -1, 0, -1, 1),
+	unix.SYS_SYMLINK:   withText(onName("symlink", "SymlinkFile", -1, 1), 0),
+	unix.SYS_CHMOD:     onPath("chmod", "ChangeMode", -1, 0),
+	unix.SYS_CHOWN:     onPath("chown", "ChangeOwner", -1, 0),
+	unix.SYS_UTIME:     onPath("utime", "SetFileTime", -1, 0),
+	unix.SYS_UTIMES:    onPath("utimes", "SetFileTime", -1, 0),
+	unix.SYS_FUTIMESAT: onPath("futimesat", "SetFileTime", 0, 1),
+	unix.SYS_LCHOWN:    onLink("lchown", "ChangeOwner", -1, 0),
 }
 
 // compat gives the native number of a 32-bit call whose arguments are alike; the

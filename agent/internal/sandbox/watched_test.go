@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -60,4 +61,36 @@ func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 		}
 	}
 	t.Logf("%d events; it ran %q", count, ran)
+}
+
+// TestOnePathAsRoot: /var/tmp is another name of /tmp in the sandbox. A file that a
+// sample makes, moves and deletes there has one path in what is told of it.
+func TestOnePathAsRoot(t *testing.T) {
+	sensors, err := sensor.New(sensor.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sensors.Close()
+	p := held(t, "#!/bin/sh\ncp /bin/true /var/tmp/.x\nchmod 4755 /var/tmp/.x\nmv /var/tmp/.x /var/tmp/.y\nrm /var/tmp/.y\n", small())
+	var got []string
+	watch, err := sensors.Watch(sensor.Scope{PIDs: []int{p.PID()}, OnExec: true}, func(e *event.Event) {
+		f, ok := e.Data.(*event.File)
+		if ok && (strings.Contains(f.Path, "/.") || strings.Contains(f.Given, "/.")) && f.Operation != "CloseFile" && !f.Transfer && !f.Result.Failed() {
+			got = append(got, strings.TrimSpace(f.Operation+" "+f.Path+" "+f.NewPath))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	if err := watch.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"CreateFile /tmp/.x", "ChangeMode /tmp/.x", "RenameFile /tmp/.x /tmp/.y", "DeleteFile /tmp/.y"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
 }

@@ -27,6 +27,7 @@ const (
 	bpfMapSyscalls       = "syscalls"
 	bpfMapSyscallsCompat = "syscalls_compat"
 	bpfMapTlsCalls       = "tls_calls"
+	bpfMapWalks          = "walks"
 	bpfProgProcessExec   = "process_exec"
 	bpfProgProcessExit   = "process_exit"
 	bpfProgProcessFork   = "process_fork"
@@ -116,6 +117,7 @@ type bpfMapSpecs struct {
 	Syscalls       *ebpf.MapSpec `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.MapSpec `ebpf:"syscalls_compat"`
 	TlsCalls       *ebpf.MapSpec `ebpf:"tls_calls"`
+	Walks          *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -161,6 +163,7 @@ type bpfMaps struct {
 	Syscalls       *ebpf.Map `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.Map `ebpf:"syscalls_compat"`
 	TlsCalls       *ebpf.Map `ebpf:"tls_calls"`
+	Walks          *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -176,6 +179,7 @@ func (m *bpfMaps) Close() error {
 		m.Syscalls,
 		m.SyscallsCompat,
 		m.TlsCalls,
+		m.Walks,
 	)
 }
 

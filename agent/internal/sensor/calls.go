@@ -8,11 +8,12 @@ import "slices"
 type kind uint8
 
 const (
-	kindFile     kind = iota + 1
-	kindTransfer      // of a file, or of a socket: read and write
-	kindSymlink       // the second path is a text, not a path of the caller's
-	kindExec          // that failed; one that succeeds is an event of its own
-	kindFork          // the same
+	kindFile      kind = iota + 1
+	kindTransfer       // of a file, or of a socket: read and write
+	kindSymlink        // the second path is the text of the link
+	kindAttribute      // the second path is an attribute's name
+	kindExec           // that failed; one that succeeds is an event of its own
+	kindFork           // the same
 	kindProcess
 	kindNetwork
 	kindNetTransfer
@@ -54,6 +55,8 @@ type call struct {
 	op      string // the event's operation
 	flags   uint16
 	args    callArgs
+	at      int8  // the argument with AT_SYMLINK_NOFOLLOW and the like
+	lookup  uint8 // of path1, of path2 << 2, and lookupChdir …
 }
 
 // callArgs says what an argument is, in the order of struct syscall.
@@ -73,18 +76,57 @@ const (
 	argLen
 	argAddr
 	argAddrLen
+	argAt // has no place of its own in callArgs
 )
 
 type argumentAt struct {
 	argument argument
 	index    int8
+	lookup   uint8
 }
 
-func (a argument) is(index int8) argumentAt { return argumentAt{a, index} }
+// What becomes of a link that is the last component of a path; and what is special
+// about the paths of a few calls. bpf/event.h explains them.
+const (
+	lookupFollow = iota
+	lookupLink
+	lookupName
+	lookupText
+	lookupChdir = 16
+	lookupRoot  = 32
+	lookupHow   = 64
+	lookupMount = 128
+)
+
+// is says which argument it is; a path is followed to its end.
+func (a argument) is(index int8) argumentAt { return argumentAt{argument: a, index: index} }
+
+// link says the same of a path of which a link at the end is meant itself.
+func (a argument) link(index int8) argumentAt { return argumentAt{a, index, lookupLink} }
+
+// name says the same of the path of a name in a folder, which is made, or taken away.
+func (a argument) name(index int8) argumentAt { return argumentAt{a, index, lookupName} }
+
+// text says the same of a text that is no path.
+func (a argument) text(index int8) argumentAt { return argumentAt{a, index, lookupText} }
+
+func (a argumentAt) with(special uint8) argumentAt {
+	a.lookup |= special
+	return a
+}
 
 func add(name string, n numbers, k kind, op string, flags uint16, args ...argumentAt) call {
-	c := call{name: name, numbers: n, kind: k, op: op, flags: flags, args: callArgs{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}}
+	c := call{name: name, numbers: n, kind: k, op: op, flags: flags, args: callArgs{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}, at: -1}
 	for _, a := range args {
+		switch a.argument {
+		case argAt:
+			c.at = a.index
+			continue
+		case argPath2:
+			c.lookup |= a.lookup&3<<2 | a.lookup&^3
+		default:
+			c.lookup |= a.lookup
+		}
 		c.args[a.argument] = a.index
 	}
 	return c
@@ -104,7 +146,7 @@ var calls = [...]call{
 	{},
 	add("open", numbers{2, -1, 5, 0}, kindFile, "OpenFile", callReturnsFD, argPath1.is(0)),
 	add("openat", numbers{257, 56, 295, 0}, kindFile, "OpenFile", callReturnsFD, argDir1.is(0), argPath1.is(1)),
-	add("openat2", numbers{437, 437, 437, 0}, kindFile, "OpenFile", callReturnsFD, argDir1.is(0), argPath1.is(1)),
+	add("openat2", numbers{437, 437, 437, 0}, kindFile, "OpenFile", callReturnsFD, argDir1.is(0), argPath1.is(1).with(lookupHow)),
 	add("creat", numbers{85, -1, 8, 0}, kindFile, "OpenFile", callReturnsFD, argPath1.is(0)),
 	add("open_by_handle_at", numbers{304, 265, 342, 0}, kindFile, "OpenFile", callReturnsFD),
 	add("read", numbers{0, 63, 3, 0}, kindTransfer, "ReadFile", 0, argFd.is(0), argData.is(1), argLen.is(2)),
@@ -125,37 +167,48 @@ var calls = [...]call{
 	add("tee", numbers{276, 77, 315, 0}, kindTransfer, "CopyFile", 0, argFd.is(0), argFd2.is(1)),
 	add("close", numbers{3, 57, 6, 0}, kindFile, "CloseFile", callAtEnter, argFd.is(0)),
 	add("close_range", numbers{436, 436, 436, 0}, kindFile, "CloseFile", 0),
-	add("rename", numbers{82, -1, 38, 0}, kindFile, "RenameFile", 0, argPath1.is(0), argPath2.is(1)),
-	add("renameat", numbers{264, 38, 302, 0}, kindFile, "RenameFile", 0, argDir1.is(0), argPath1.is(1), argDir2.is(2), argPath2.is(3)),
-	add("renameat2", numbers{316, 276, 353, 0}, kindFile, "RenameFile", 0, argDir1.is(0), argPath1.is(1), argDir2.is(2), argPath2.is(3)),
-	add("link", numbers{86, -1, 9, 0}, kindFile, "LinkFile", 0, argPath1.is(0), argPath2.is(1)),
-	add("linkat", numbers{265, 37, 303, 0}, kindFile, "LinkFile", 0, argDir1.is(0), argPath1.is(1), argDir2.is(2), argPath2.is(3)),
-	add("symlink", numbers{88, -1, 83, 0}, kindSymlink, "SymlinkFile", 0, argPath1.is(1), argPath2.is(0)),
-	add("symlinkat", numbers{266, 36, 304, 0}, kindSymlink, "SymlinkFile", 0, argDir1.is(1), argPath1.is(2), argPath2.is(0)),
-	add("unlink", numbers{87, -1, 10, 0}, kindFile, "DeleteFile", 0, argPath1.is(0)),
-	add("unlinkat", numbers{263, 35, 301, 0}, kindFile, "DeleteFile", 0, argDir1.is(0), argPath1.is(1)),
-	add("mkdir", numbers{83, -1, 39, 0}, kindFile, "CreateDirectory", 0, argPath1.is(0)),
-	add("mkdirat", numbers{258, 34, 296, 0}, kindFile, "CreateDirectory", 0, argDir1.is(0), argPath1.is(1)),
-	add("rmdir", numbers{84, -1, 40, 0}, kindFile, "DeleteDirectory", 0, argPath1.is(0)),
-	add("mknod", numbers{133, -1, 14, 0}, kindFile, "CreateNode", 0, argPath1.is(0)),
-	add("mknodat", numbers{259, 33, 297, 0}, kindFile, "CreateNode", 0, argDir1.is(0), argPath1.is(1)),
+	add("rename", numbers{82, -1, 38, 0}, kindFile, "RenameFile", 0, argPath1.name(0), argPath2.name(1)),
+	add("renameat", numbers{264, 38, 302, 0}, kindFile, "RenameFile", 0, argDir1.is(0), argPath1.name(1), argDir2.is(2), argPath2.name(3)),
+	add("renameat2", numbers{316, 276, 353, 0}, kindFile, "RenameFile", 0, argDir1.is(0), argPath1.name(1), argDir2.is(2), argPath2.name(3)),
+	add("link", numbers{86, -1, 9, 0}, kindFile, "LinkFile", 0, argPath1.link(0), argPath2.name(1)),
+	add("linkat", numbers{265, 37, 303, 0}, kindFile, "LinkFile", 0, argDir1.is(0), argPath1.link(1), argDir2.is(2), argPath2.name(3), argAt.is(4)),
+	add("symlink", numbers{88, -1, 83, 0}, kindSymlink, "SymlinkFile", 0, argPath1.name(1), argPath2.text(0)),
+	add("symlinkat", numbers{266, 36, 304, 0}, kindSymlink, "SymlinkFile", 0, argDir1.is(1), argPath1.name(2), argPath2.text(0)),
+	add("unlink", numbers{87, -1, 10, 0}, kindFile, "DeleteFile", 0, argPath1.name(0)),
+	add("unlinkat", numbers{263, 35, 301, 0}, kindFile, "DeleteFile", 0, argDir1.is(0), argPath1.name(1)),
+	add("mkdir", numbers{83, -1, 39, 0}, kindFile, "CreateDirectory", 0, argPath1.name(0)),
+	add("mkdirat", numbers{258, 34, 296, 0}, kindFile, "CreateDirectory", 0, argDir1.is(0), argPath1.name(1)),
+	add("rmdir", numbers{84, -1, 40, 0}, kindFile, "DeleteDirectory", 0, argPath1.name(0)),
+	add("mknod", numbers{133, -1, 14, 0}, kindFile, "CreateNode", 0, argPath1.name(0)),
+	add("mknodat", numbers{259, 33, 297, 0}, kindFile, "CreateNode", 0, argDir1.is(0), argPath1.name(1)),
 	add("chmod", numbers{90, -1, 15, 0}, kindFile, "ChangeMode", 0, argPath1.is(0)),
 	add("fchmod", numbers{91, 52, 94, 0}, kindFile, "ChangeMode", 0, argFd.is(0)),
 	add("fchmodat", numbers{268, 53, 306, 0}, kindFile, "ChangeMode", 0, argDir1.is(0), argPath1.is(1)),
-	add("fchmodat2", numbers{452, 452, 452, 0}, kindFile, "ChangeMode", 0, argDir1.is(0), argPath1.is(1)),
+	add("fchmodat2", numbers{452, 452, 452, 0}, kindFile, "ChangeMode", 0, argDir1.is(0), argPath1.is(1), argAt.is(3)),
 	add("chown", numbers{92, -1, 182, 0}, kindFile, "ChangeOwner", 0, argPath1.is(0)),
-	add("lchown", numbers{94, -1, 16, 0}, kindFile, "ChangeOwner", 0, argPath1.is(0)),
+	add("lchown", numbers{94, -1, 16, 0}, kindFile, "ChangeOwner", 0, argPath1.link(0)),
 	add("chown32", numbers{-1, -1, 212, 0}, kindFile, "ChangeOwner", 0, argPath1.is(0)),
-	add("lchown32", numbers{-1, -1, 198, 0}, kindFile, "ChangeOwner", 0, argPath1.is(0)),
+	add("lchown32", numbers{-1, -1, 198, 0}, kindFile, "ChangeOwner", 0, argPath1.link(0)),
 	add("fchown", numbers{93, 55, 95, 0}, kindFile, "ChangeOwner", 0, argFd.is(0)),
 	add("fchown32", numbers{-1, -1, 207, 0}, kindFile, "ChangeOwner", 0, argFd.is(0)),
-	add("fchownat", numbers{260, 54, 298, 0}, kindFile, "ChangeOwner", 0, argDir1.is(0), argPath1.is(1)),
+	add("fchownat", numbers{260, 54, 298, 0}, kindFile, "ChangeOwner", 0, argDir1.is(0), argPath1.is(1), argAt.is(4)),
 	add("truncate", numbers{76, 45, 92, 0}, kindFile, "TruncateFile", 0, argPath1.is(0)),
 	add("truncate64", numbers{-1, -1, 193, 0}, kindFile, "TruncateFile", 0, argPath1.is(0)),
 	add("ftruncate", numbers{77, 46, 93, 0}, kindFile, "TruncateFile", 0, argFd.is(0)),
 	add("ftruncate64", numbers{-1, -1, 194, 0}, kindFile, "TruncateFile", 0, argFd.is(0)),
-	add("utimensat", numbers{280, 88, 320, 0}, kindFile, "SetFileTime", 0, argDir1.is(0), argPath1.is(1)),
-	add("utimensat_time64", numbers{-1, 412, 412, 0}, kindFile, "SetFileTime", 0, argDir1.is(0), argPath1.is(1)),
+	add("utimensat", numbers{280, 88, 320, 0}, kindFile, "SetFileTime", 0, argDir1.is(0), argPath1.is(1), argAt.is(3)),
+	add("utimensat_time64", numbers{-1, 412, 412, 0}, kindFile, "SetFileTime", 0, argDir1.is(0), argPath1.is(1), argAt.is(3)),
+	add("utime", numbers{132, -1, 30, 0}, kindFile, "SetFileTime", 0, argPath1.is(0)),
+	add("utimes", numbers{235, -1, 271, 0}, kindFile, "SetFileTime", 0, argPath1.is(0)),
+	add("futimesat", numbers{261, -1, 299, 0}, kindFile, "SetFileTime", 0, argDir1.is(0), argPath1.is(1)),
+	add("setxattr", numbers{188, 5, 226, 0}, kindAttribute, "SetAttribute", 0, argPath1.is(0), argPath2.text(1)),
+	add("lsetxattr", numbers{189, 6, 227, 0}, kindAttribute, "SetAttribute", 0, argPath1.link(0), argPath2.text(1)),
+	add("fsetxattr", numbers{190, 7, 228, 0}, kindAttribute, "SetAttribute", 0, argFd.is(0), argPath1.text(1)),
+	add("setxattrat", numbers{463, 463, 463, 0}, kindAttribute, "SetAttribute", 0, argDir1.is(0), argPath1.is(1), argPath2.text(3), argAt.is(2)),
+	add("removexattr", numbers{197, 14, 235, 0}, kindAttribute, "UnsetAttribute", 0, argPath1.is(0), argPath2.text(1)),
+	add("lremovexattr", numbers{198, 15, 236, 0}, kindAttribute, "UnsetAttribute", 0, argPath1.link(0), argPath2.text(1)),
+	add("fremovexattr", numbers{199, 16, 237, 0}, kindAttribute, "UnsetAttribute", 0, argFd.is(0), argPath1.text(1)),
+	add("removexattrat", numbers{466, 466, 466, 0}, kindAttribute, "UnsetAttribute", 0, argDir1.is(0), argPath1.is(1), argPath2.text(3), argAt.is(2)),
 	add("mmap", numbers{9, 222, -1, 0}, kindFile, "MapFile", callExecutable|callUrgent, argFd.is(4)),
 	add("mmap2", numbers{-1, -1, 192, 0}, kindFile, "MapFile", callExecutable|callUrgent, argFd.is(4)),
 	add("dup", numbers{32, 23, 41, 0}, kindFile, "DuplicateHandle", 0, argFd.is(0)),
@@ -163,18 +216,18 @@ var calls = [...]call{
 	add("dup3", numbers{292, 24, 330, 0}, kindFile, "DuplicateHandle", 0, argFd.is(0)),
 	add("fcntl", numbers{72, 25, 55, 0}, kindFile, "DuplicateHandle", callDuplicates, argFd.is(0)),
 	add("fcntl64", numbers{-1, -1, 221, 0}, kindFile, "DuplicateHandle", callDuplicates, argFd.is(0)),
-	add("chdir", numbers{80, 49, 12, 0}, kindFile, "ChangeDirectory", 0, argPath1.is(0)),
+	add("chdir", numbers{80, 49, 12, 0}, kindFile, "ChangeDirectory", 0, argPath1.is(0).with(lookupChdir)),
 	add("fchdir", numbers{81, 50, 133, 0}, kindFile, "ChangeDirectory", 0, argFd.is(0)),
-	add("chroot", numbers{161, 51, 61, 0}, kindFile, "ChangeRoot", 0, argPath1.is(0)),
-	add("pivot_root", numbers{155, 41, 217, 0}, kindFile, "ChangeRoot", 0, argPath1.is(0), argPath2.is(1)),
-	add("mount", numbers{165, 40, 21, 0}, kindFile, "MountFile", 0, argPath1.is(1), argPath2.is(0)),
+	add("chroot", numbers{161, 51, 61, 0}, kindFile, "ChangeRoot", callNoted, argPath1.is(0).with(lookupRoot)),
+	add("pivot_root", numbers{155, 41, 217, 0}, kindFile, "ChangeRoot", callNoted, argPath1.is(0).with(lookupRoot), argPath2.is(1)),
+	add("mount", numbers{165, 40, 21, 0}, kindFile, "MountFile", 0, argPath1.is(1).with(lookupMount), argPath2.is(0)),
 	add("umount", numbers{-1, -1, 22, 0}, kindFile, "UnmountFile", 0, argPath1.is(0)),
-	add("umount2", numbers{166, 39, 52, 0}, kindFile, "UnmountFile", 0, argPath1.is(0)),
+	add("umount2", numbers{166, 39, 52, 0}, kindFile, "UnmountFile", 0, argPath1.is(0), argAt.is(1)),
 	add("io_uring_setup", numbers{425, 425, 425, 0}, kindFile, "SetupIoUring", callReturnsFD),
 	add("io_uring_enter", numbers{426, 426, 426, 0}, kindFile, "EnterIoUring", 0, argFd.is(0)),
 	add("io_uring_register", numbers{427, 427, 427, 0}, kindFile, "RegisterIoUring", 0, argFd.is(0)),
 	add("execve", numbers{59, 221, 11, 0}, kindExec, "", callNoted|callFailures|callArgv, argPath1.is(0)),
-	add("execveat", numbers{322, 281, 358, 0}, kindExec, "", callNoted|callFailures|callArgv, argDir1.is(0), argPath1.is(1)),
+	add("execveat", numbers{322, 281, 358, 0}, kindExec, "", callNoted|callFailures|callArgv, argDir1.is(0), argPath1.is(1), argAt.is(4)),
 	add("fork", numbers{57, -1, 2, 0}, kindFork, "", callNoted|callFailures),
 	add("vfork", numbers{58, -1, 190, 0}, kindFork, "", callNoted|callFailures),
 	add("clone", numbers{56, 220, 120, 0}, kindFork, "", callNoted|callFailures),
@@ -201,8 +254,8 @@ var calls = [...]call{
 	add("capset", numbers{126, 91, 185, 0}, kindProcess, "SetCapabilities", 0),
 	add("init_module", numbers{175, 105, 128, 0}, kindProcess, "LoadModule", 0),
 	add("finit_module", numbers{313, 273, 350, 0}, kindProcess, "LoadModule", 0, argFd.is(0)),
-	add("delete_module", numbers{176, 106, 129, 0}, kindProcess, "UnloadModule", 0, argPath1.is(0)),
-	add("memfd_create", numbers{319, 279, 356, 0}, kindProcess, "CreateMemoryFile", callReturnsFD, argPath1.is(0)),
+	add("delete_module", numbers{176, 106, 129, 0}, kindProcess, "UnloadModule", 0, argPath1.text(0)),
+	add("memfd_create", numbers{319, 279, 356, 0}, kindProcess, "CreateMemoryFile", callReturnsFD, argPath1.text(0)),
 	add("unshare", numbers{272, 97, 310, 0}, kindProcess, "UnshareNamespace", 0),
 	add("setns", numbers{308, 268, 346, 0}, kindProcess, "EnterNamespace", 0, argFd.is(0)),
 	add("process_vm_readv", numbers{310, 270, 347, 0}, kindProcess, "ReadProcessMemory", 0),

@@ -5,6 +5,7 @@ package sensor
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"path"
 	"strconv"
 	"strings"
@@ -29,7 +30,10 @@ type decoder struct {
 	boot      time.Time // when CLOCK_BOOTTIME was 0
 	processes map[uint32]*process
 	// nameOf tells the name of a process that was there before; "" if it is gone.
-	nameOf  func(pid uint32) string
+	nameOf func(pid uint32) string
+	// lookup is procfs.Follow, for the first of the processes that is of the mount
+	// namespace; ok is false if there is none, or no answer.
+	lookup  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
 	cgroups *cgroups
 	record  record
 	http    *httpAssembler
@@ -51,6 +55,7 @@ type exitOf struct {
 func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
 		boot: boot, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
+		lookup:    func([]int, uint32, string, string, bool) (string, bool, bool) { return "", false, false },
 		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
@@ -181,7 +186,7 @@ func (d *decoder) exec(r *record) *event.Event {
 	}
 	at := d.wall(r.time)
 	image := r.file.info()
-	given, interpreter := cString(&r.paths[0]), cString(&r.paths[1])
+	given, interpreter := d.place(r, 0), cString(&r.paths[1])
 	data := &event.Creation{
 		Result:           event.Result{Syscall: "execve"},
 		Time:             at,
@@ -197,13 +202,10 @@ func (d *decoder) exec(r *record) *event.Event {
 	if c := r.call(); c != nil {
 		data.Result.Syscall = c.name
 	}
-	if given != image.path {
-		data.FilePath = join(data.CurrentDirectory, given)
-		if data.FilePath == image.path {
-			data.FilePath = ""
-		}
+	if data.Given = given.given; given.full != image.path {
+		data.FilePath = given.full
 	}
-	if interpreter != given {
+	if interpreter != cString(&r.paths[0]) {
 		data.Interpreter = interpreter
 	}
 	p.name = cmp.Or(path.Base(image.path), string(r.comm))
@@ -240,51 +242,73 @@ func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 
 func cString(s *section) string { return string(untilNUL(s.body)) }
 
-// join makes a path of one that a program gave and the directory that it is
-// relative to. The directory is as the kernel has it, without links, so that
-// leading ".." can be taken from it; one that comes later may follow a link, and
-// stays.
-func join(dir, given string) string {
-	if given == "" || given[0] == '/' || dir == "" {
-		return given
-	}
-	for {
-		switch {
-		case strings.HasPrefix(given, "./"):
-			given = strings.TrimLeft(given[2:], "/")
-			continue
-		case strings.HasPrefix(given, "../"):
-			dir = path.Dir(dir)
-			given = strings.TrimLeft(given[3:], "/")
-			continue
-		}
-		break
-	}
-	switch given {
-	case "", ".":
-		return dir
-	case "..":
-		return path.Dir(dir)
-	}
-	if dir == "/" {
-		return dir + given
-	}
-	return dir + "/" + given
+// place is a path of a call.
+type place struct {
+	full  string // resolved: what open reports of the same file
+	given string // as the program wrote it; "" if it is the same
+	// isGuess says that links of it could not be followed any more.
+	isGuess bool
 }
 
-// pathOf gives a path argument in full, and as the program gave it.
-func (r *record) pathOf(i int) (full, given string) {
+// place gives a path argument; the zero value if there is none. The kernel side has
+// followed it, as far as its cache of names goes; what is left is looked up now,
+// when it may have changed.
+func (d *decoder) place(r *record, i int) place {
 	if i >= r.pathCount {
-		return "", ""
+		return place{}
 	}
-	given = cString(&r.paths[i])
+	given := cString(&r.paths[i])
 	if r.paths[i].cut() {
 		given += "…"
 	}
-	if !r.dirs[i].set {
-		return given, given
+	p := place{full: given}
+	if given == "" && r.ret == noEntry { // only AT_EMPTY_PATH makes a path of that
+		return p
 	}
-	return join(r.dirs[i].info().path, given), given
+	if dir, rest := &r.dirs[i], &r.rests[i]; dir.set && dir.flags&sectionAbsent == 0 {
+		p.full, p.isGuess = d.follow(r, dir.info().path, rest)
+	}
+	if p.full != given {
+		p.given = given
+	}
+	return p
+}
+
+// noEntry is ENOENT, as a call returns it.
+const noEntry = -2
+
+// follow gives where the rest of a path leads from dir on.
+func (d *decoder) follow(r *record, dir string, rest *section) (full string, isGuess bool) {
+	if len(rest.body) < 4 {
+		return dir, false
+	}
+	mountNamespace, text := binary.LittleEndian.Uint32(rest.body), string(untilNUL(rest.body[4:]))
+	if rest.flags&sectionLast == 0 {
+		if full, isThere, ok := d.lookup(d.lineage(r), mountNamespace, dir, text, rest.flags&sectionFollow != 0); ok {
+			return full, !isThere && r.ret >= 0
+		}
+	}
+	isGuess = rest.flags&sectionLast == 0
+	text = strings.TrimRight(text, "/")
+	if strings.HasPrefix(text, "/") {
+		return text, isGuess
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + text, isGuess
+}
+
+// lineage gives the process and those that it came of: one that is gone leaves
+// some that see the same files.
+func (d *decoder) lineage(r *record) []int {
+	pids := []int{int(r.pid)}
+	for parent := int(r.parentPID); parent > 0 && len(pids) < 8; {
+		pids = append(pids, parent)
+		p := d.processes[uint32(parent)]
+		if p == nil {
+			break
+		}
+		parent = p.parentPID
+	}
+	return pids
 }
 
 func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
@@ -318,13 +342,9 @@ func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
 
 func (d *decoder) failedExec(r *record, c *call) *event.Event {
 	at := d.wall(r.time)
-	full, given := r.pathOf(0)
-	data := &event.FailedExec{Actor: d.actor(r), Result: result(r, c), Time: at, Path: full, Args: args(&r.argv), ArgsCut: r.argv.cut()}
-	if given == "" && r.args[0] != 0 { // fexecve
-		data.Path = r.dirs[0].info().path
-	}
-	if given != data.Path {
-		data.Given = given
+	file := d.place(r, 0)
+	data := &event.FailedExec{
+		Actor: d.actor(r), Result: result(r, c), Time: at, Path: file.full, Given: file.given, Args: args(&r.argv), ArgsCut: r.argv.cut(),
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
@@ -410,21 +430,18 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 		case r.socket.set && r.file.set:
 			f.NewPath = socketPath(&r.socket)
 		}
+	case c.kind == kindAttribute && c.args[argFd] >= 0:
+		f.Attribute = cString(&r.paths[0])
 	case r.pathCount > 0:
-		full, given := r.pathOf(0)
-		if given == "" && r.dirs[0].set { // fchownat(fd, "", …)
-			full = r.dirs[0].info().path
-		}
-		f.Path = full
-		if given != full {
-			f.Given = given
-		}
-		if r.pathCount > 1 {
-			if c.kind == kindSymlink {
-				_, f.Target = r.pathOf(1)
-			} else {
-				f.NewPath, _ = r.pathOf(1)
-			}
+		first, second := d.place(r, 0), d.place(r, 1)
+		f.Path, f.Given, f.PathGuessed = first.full, first.given, first.isGuess || second.isGuess
+		switch c.kind {
+		case kindSymlink:
+			f.Target = second.full
+		case kindAttribute:
+			f.Attribute = second.full
+		default:
+			f.NewPath, f.NewGiven = second.full, second.given
 		}
 		if c.name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
 			f.Operation = "DeleteDirectory"
@@ -437,7 +454,6 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 
 // opened fills in what a call made that returns a descriptor.
 func (d *decoder) opened(f *event.File, r *record, c *call) {
-	full, given := r.pathOf(0)
 	if c.name == "io_uring_setup" {
 		if r.ret >= 0 {
 			f.Handle = int(r.ret)
@@ -451,21 +467,19 @@ func (d *decoder) opened(f *event.File, r *record, c *call) {
 	case "creat":
 		f.Flags = event.OpenFlags(0o1101)
 	}
-	if r.ret < 0 {
-		f.Path = full
-	} else {
-		f.Handle = int(r.ret)
-		info := r.result.info()
-		setFile(f, info)
-		if info.fmode&fileIsCreated != 0 {
-			f.Operation = "CreateFile"
-		}
+	given := d.place(r, 0)
+	if r.ret < 0 || !r.result.set {
+		f.Path, f.Given, f.PathGuessed = given.full, given.given, given.isGuess
+		return
 	}
-	if f.Path == "" {
-		f.Path = full
+	f.Handle = int(r.ret)
+	info := r.result.info()
+	setFile(f, info)
+	if info.fmode&fileIsCreated != 0 {
+		f.Operation = "CreateFile"
 	}
-	if given != f.Path {
-		f.Given = given
+	if given.full != f.Path {
+		f.Given = given.full
 	}
 }
 

@@ -210,27 +210,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func TestJoin(t *testing.T) {
-	for _, test := range []struct{ dir, given, want string }{
-		{"/a/b", "c", "/a/b/c"},
-		{"/", "c", "/c"},
-		{"/a/b", "/c", "/c"},
-		{"/a/b", ".", "/a/b"},
-		{"/a/b", "./c", "/a/b/c"},
-		{"/a/b", ".//c", "/a/b/c"},
-		{"/a/b", "..", "/a"},
-		{"/a/b", "../../../c", "/c"},
-		{"/a/b", "../c", "/a/c"},
-		{"/a/b", "link/../c", "/a/b/link/../c"}, // where link leads is not known
-		{"/a/b", "", ""},
-		{"", "c", "c"},
-	} {
-		if got := join(test.dir, test.given); got != test.want {
-			t.Errorf("join(%q, %q) = %q, want %q", test.dir, test.given, got, test.want)
-		}
-	}
-}
-
 // flows feeds a dialogue to an assembler, in pieces, and gives what comes out.
 func flows(pieces ...string) []*event.HTTP {
 	d := recordedDecoder()

@@ -218,7 +218,7 @@ func build(t *testing.T) string {
 		if compiled.dir, err = os.MkdirTemp("", "sensor-programs"); err != nil {
 			t.Fatal(err)
 		}
-		names := []string{"files", "processes", "sockets", "many", "storm", "uring"}
+		names := []string{"files", "processes", "sockets", "many", "storm", "uring", "paths"}
 		if runtime.GOARCH == "amd64" {
 			names = append(names, "compat")
 		}

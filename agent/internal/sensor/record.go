@@ -35,12 +35,15 @@ const (
 	sectionArgv   = 8
 	sectionCwd    = 9
 	sectionComm   = 10
+	sectionRest   = 11
 
 	sectionCut     = 1
 	sectionFault   = 2
 	sectionDeleted = 4
 	sectionAbsent  = 8
 	sectionName    = 16
+	sectionLast    = 32
+	sectionFollow  = 64
 
 	sectionHeadSize = 4
 	fileHeadSize    = 24
@@ -96,7 +99,7 @@ type record struct {
 	file, result, cwd, argv, parentComm section
 	socket, resultSocket                section
 	paths                               [2]section
-	dirs                                [2]section
+	dirs, rests                         [2]section
 	pathCount                           int
 	messages                            []message
 }
@@ -166,6 +169,10 @@ func (r *record) add(kind uint8, s section) {
 	case sectionDir:
 		if r.pathCount > 0 {
 			r.dirs[r.pathCount-1] = s
+		}
+	case sectionRest:
+		if r.pathCount > 0 {
+			r.rests[r.pathCount-1] = s
 		}
 	case sectionData:
 		last := len(r.messages) - 1

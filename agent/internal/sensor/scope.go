@@ -27,7 +27,8 @@ const procExcluded = 1
 type syscallEntry struct {
 	Op, Flags uint16
 	Args      callArgs
-	_         [2]int8
+	At        int8
+	Lookup    uint8
 }
 
 // fillCalls tells the kernel side what to do for which call.
@@ -37,7 +38,7 @@ func fillCalls(objects *bpfObjects) error {
 		native = 1
 	}
 	put := func(m *ebpf.Map, number, op int) error {
-		entry := syscallEntry{Op: uint16(op), Flags: calls[op].flags, Args: calls[op].args}
+		entry := syscallEntry{Op: uint16(op), Flags: calls[op].flags, Args: calls[op].args, At: calls[op].at, Lookup: calls[op].lookup}
 		if err := m.Put(uint32(number), &entry); err != nil {
 			return fmt.Errorf("register %s: %w", calls[op].name, err)
 		}

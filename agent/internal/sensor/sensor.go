@@ -104,6 +104,7 @@ func New(options Options) (*Sensor, error) {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
 	spec.Maps["buffers"].MaxEntries = uint32(cpus)
+	spec.Maps["walks"].MaxEntries = uint32(cpus)
 	if options.RingBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(options.RingBytes)
 	}
@@ -149,6 +150,7 @@ func (s *Sensor) start(cpus int) error {
 		return err
 	}
 	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess, newCgroups())
+	s.decoder.lookup = newFollower().follow
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
 		s.decoder.cgroups.close()
 		return err

@@ -1,0 +1,91 @@
+//go:build linux
+
+package procfs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks is how many links the kernel follows in a path.
+const maxLinks = 40
+
+// Follow gives where rest leads from dir on for the process self, with links and
+// dots followed as far as it exists. Paths are below the root of the process viewer,
+// which sees the same files as self and may be another one if self is gone; dir is
+// resolved. followLast says what a link at the end is: another name of what it leads
+// to, or what is meant itself, unless a slash follows. isThere says that all that was
+// to be followed exists.
+func Follow(viewer, self int, dir, rest string, followLast bool) (full string, isThere bool) {
+	at := filepath.Join("/", dir)
+	if strings.HasPrefix(rest, "/") {
+		at = "/"
+	}
+	for links := 0; ; {
+		name, after, slashed := strings.Cut(strings.TrimLeft(rest, "/"), "/")
+		after = strings.TrimLeft(after, "/")
+		rest = after
+		switch name {
+		case "":
+			return at, true
+		case ".":
+			continue
+		case "..":
+			at = filepath.Dir(at)
+			continue
+		}
+		next := filepath.Join(at, name)
+		if after == "" && !followLast && !slashed {
+			return next, true
+		}
+		target, err := readLink(viewer, self, next)
+		switch {
+		case errors.Is(err, unix.EINVAL): // it is there, and no link
+			at = next
+			continue
+		case err == nil && after == "" && strings.Contains(target, ":[") && !strings.HasPrefix(target, "/"):
+			return target, true // a descriptor of what has no name
+		case err != nil || links == maxLinks:
+			return strings.TrimRight(next+"/"+after, "/"), false
+		}
+		links++
+		if strings.HasPrefix(target, "/") {
+			at = "/"
+		}
+		if rest = target; slashed {
+			rest += "/" + after
+		}
+	}
+}
+
+// readLink reads a link as self sees it.
+func readLink(viewer, self int, name string) (string, error) {
+	if name == "/proc/self" || name == "/proc/thread-self" {
+		return innermost(self)
+	}
+	target, err := os.Readlink(path(viewer, "root") + name)
+	if strings.HasPrefix(name, "/proc/") {
+		target = strings.TrimSuffix(target, " (deleted)")
+	}
+	return target, err
+}
+
+// innermost gives a process's number in the pid namespace that it is in.
+func innermost(pid int) (string, error) {
+	text, err := os.ReadFile(path(pid, "status"))
+	if err != nil {
+		return "", gone(pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			all := strings.Fields(numbers)
+			return all[len(all)-1], nil
+		}
+	}
+	return strconv.Itoa(pid), nil // a kernel without such namespaces
+}

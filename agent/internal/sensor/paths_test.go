@@ -1,0 +1,135 @@
+//go:build linux
+
+package sensor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"ospulse/agent/internal/event"
+)
+
+// unnamed is the name of a file that has none yet.
+var unnamed = regexp.MustCompile(`#[0-9]+`)
+
+// TestPathsAsRoot: a file has one path, whatever a call names it by. When the
+// program ends, its links and folders are gone. paths.txt has what is told: the call,
+// the path, and in brackets what the program wrote; of some calls the same of the
+// second path. $ is the folder that it runs in.
+func TestPathsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, cmd := watched(t, s, dir, build(t)+"/paths")
+	if !cmd.ProcessState.Success() {
+		t.Fatal(cmd.ProcessState)
+	}
+	var got []string
+	add := func(r *event.Result, path, given, newPath, newGiven string, isGuess bool) {
+		line := r.Syscall + " " + path
+		if given != "" {
+			line += " (" + given + ")"
+		}
+		if newPath != "" {
+			line += " → " + newPath
+		}
+		if newGiven != "" {
+			line += " (" + newGiven + ")"
+		}
+		if r.Failed() {
+			line += " " + event.Errno(r.Return)
+		}
+		if isGuess {
+			line += " guessed"
+		}
+		got = append(got, unnamed.ReplaceAllString(strings.ReplaceAll(line, dir, "$"), "#"))
+	}
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.File:
+			if !strings.HasPrefix(d.Path, "/usr") && !strings.HasPrefix(d.Path, "/etc") && d.Operation != "CloseFile" && d.Operation != "MapFile" && !d.Transfer {
+				add(&d.Result, d.Path, d.Given, d.NewPath, d.NewGiven, d.PathGuessed)
+			}
+		case *event.Creation:
+			if filepath.Base(d.ImagePath) != "paths" {
+				add(&d.Result, d.ImagePath, d.Given, d.FilePath, "", false)
+			}
+		case *event.FailedExec:
+			add(&d.Result, d.Path, d.Given, "", "", false)
+		}
+	}
+	text, err := os.ReadFile("testdata/programs/paths.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Errorf("missing: %s", want[i])
+		case i >= len(want):
+			t.Errorf("too much: %s", got[i])
+		case got[i] != want[i]:
+			t.Errorf("got  %s\nwant %s", got[i], want[i])
+		}
+	}
+}
+
+// TestFollowedLaterAsRoot: what the kernel side cannot follow (a folder of too many
+// names, a link whose text the file system does not keep in memory) is followed by
+// the agent; if it is gone by then, the event says that its path is a guess.
+func TestFollowedLaterAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("l", 200)
+	for _, err := range []error{
+		os.MkdirAll(dir+"/"+long+"/full/first", 0o700),
+		os.Symlink(long, dir+"/link"),
+		os.Symlink(long, dir+"/short-lived"),
+		os.WriteFile(dir+"/"+long+"/full/first/file", nil, 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 1500 {
+		if err := os.WriteFile(fmt.Sprintf("%s/%s/full/%d", dir, long, i), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pathOf := func(argv ...string) string {
+		cmd, release := held(t, dir, argv...)
+		var l log
+		w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock() // no event is read before the program has ended
+		release()
+		_ = cmd.Wait() // its events say how it went
+		s.mu.Unlock()
+		closeWatch(t, w)
+		var all []string
+		for _, e := range l.events {
+			if d, ok := e.Data.(*event.File); ok && d.Operation == "ChangeMode" {
+				all = append(all, fmt.Sprintf("%s (%s) %t", strings.ReplaceAll(strings.ReplaceAll(d.Path, long, "LONG"), dir, "$"), d.Given, d.PathGuessed))
+			}
+		}
+		return strings.Join(all, "; ")
+	}
+	if got, want := pathOf("/bin/chmod", "700", "link/full/first/file"), "$/LONG/full/first/file (link/full/first/file) false"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := pathOf("/bin/sh", "-c", "chmod 700 short-lived/full/first; rm short-lived"), "$/short-lived/full/first (short-lived/full/first) true"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
