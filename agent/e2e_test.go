@@ -357,6 +357,69 @@ exit 3
 	}
 }
 
+// TestWhatIsRun: a file goes to the interpreter that it is for, which session_start
+// tells; what cannot be run is refused as the file's fault, with what it is; and the
+// names that a refusal lists can be given back.
+func TestWhatIsRun(t *testing.T) {
+	backend := startBoth(t, "procfs").backend
+	refusal := func(session, entryPoint string) (status int, code, text string) {
+		eventually(t, "the start is answered", func() bool {
+			body, err := json.Marshal(map[string]any{"sessionId": session, "mode": 3, "entryPoint": entryPoint})
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.Post(backend+"/api/start-monitor", "application/json", bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			var told struct{ Error, Code string }
+			if err := json.NewDecoder(response.Body).Decode(&told); err != nil {
+				t.Fatal(err)
+			}
+			status, code, text = response.StatusCode, told.Code, told.Error
+			return status != http.StatusGatewayTimeout
+		})
+		return status, code, text
+	}
+	ran := func(session, start, end string) {
+		t.Helper()
+		var all []told
+		eventually(t, "session_end is there", func() bool {
+			all = events(t, backend, session)
+			return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+		})
+		for kind, want := range map[string]string{"session_start": start, "session_end": end} {
+			if !slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), want) }) {
+				t.Errorf("no %s with %s in %s", kind, want, all)
+			}
+		}
+	}
+	archive, err := os.ReadFile("internal/sandbox/testdata/sjis.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := upload(t, backend, "names.zip", string(archive))
+	for session, want := range map[string]string{
+		upload(t, backend, "notes.txt", "Hello this is plain text\nrm -rf is mentioned\n"): "notes.txt cannot be run: it is a plain text",
+		upload(t, backend, "run.bat", "@echo off\necho BAT\n"):                             "it is a batch file for Windows; it needs Windows, and this agent is on Linux",
+		names: "one has to be named: 日本.sh, 日経.sh",
+	} {
+		if status, code, text := refusal(session, ""); status != http.StatusUnprocessableEntity || code != "cannot_run" || !strings.Contains(text, want) {
+			t.Errorf("answered %d %s %q, want %q", status, code, text, want)
+		}
+	}
+	if status, _, text := refusal(names, "日経.sh"); status != http.StatusOK {
+		t.Fatalf("a name that was listed: %d %s", status, text)
+	}
+	ran(names, `"run":{"path":"/home/user/日経.sh","what":"a shell script","interpreter":"/bin/sh","why":"its #! line names \"/bin/sh\""}`, `"output":"RAN /home/user/日経.sh\n"`)
+	python := upload(t, backend, "mal.py", "import os\nprint('PY-RAN')\n")
+	if status, _, text := refusal(python, ""); status != http.StatusOK {
+		t.Fatalf("a Python script: %d %s", status, text)
+	}
+	ran(python, `"run":{"path":"/home/user/mal.py","what":"a Python script","interpreter":"/usr/bin/python3","why":"its name ends in .py"}`, `"output":"PY-RAN\n"`)
+}
+
 // rank puts the ends of a session where they belong: the export's order is by
 // time, and what the kernel stamps is not what Go's clock says.
 func rank(e told) int {

@@ -68,6 +68,9 @@ func (spawned) OnExec() bool { return true }
 // Release lets it run; only the kernel knows of some files that it cannot.
 func (s spawned) Release() error { return refused(s.Process.Release()) }
 
+// Run says what it is, and what runs it.
+func (s spawned) Run() any { return s.Process.Run() }
+
 // sandboxDetail is what session_end tells of the sandbox.
 type sandboxDetail struct {
 	Entry       string   `json:"entry"`            // the path of what was run, as it saw it

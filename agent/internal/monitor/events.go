@@ -37,6 +37,7 @@ type started struct {
 	FileName    string    `json:"fileName,omitempty"`
 	SHA256      string    `json:"sha256,omitempty"`
 	Processes   []int     `json:"processes,omitempty"`
+	Run         any       `json:"run,omitempty"` // in mode 3: what is run, and how
 	Sensor      string    `json:"sensor"`
 	Limits      string    `json:"sensorLimits,omitempty"`
 	Excluded    []int     `json:"excludedProcesses"`

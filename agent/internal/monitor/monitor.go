@@ -97,6 +97,8 @@ type Spawned interface {
 	Stop() error    // ends it and all that came of it, and waits; also a second time
 	Done() <-chan struct{}
 	Ending() Ending // once Done is closed
+	// Run says what is run and how, as JSON has it; nil if there is nothing to say.
+	Run() any
 	// OnExec says that a launcher, not the program, stands held.
 	OnExec() bool
 }
@@ -312,7 +314,7 @@ func (m *Monitor) get(id string) *session {
 func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *session, err error) {
 	s := &session{request: r, done: make(chan struct{})}
 	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs}
-	name := ""
+	name, run := "", any(nil)
 	switch r.Mode {
 	case ModePIDs:
 		s.pid = r.PIDs[0]
@@ -328,7 +330,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 				err = errors.Join(err, s.spawned.Stop())
 			}
 		}()
-		s.pid, name = s.spawned.PID(), r.FileName
+		s.pid, name, run = s.spawned.PID(), r.FileName, s.spawned.Run()
 		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
 	}
 	began := time.Now()
@@ -343,7 +345,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	start := &started{
 		SessionID: r.SessionID, ProcessName: name, ProcessID: s.pid, Timestamp: eventTime(began),
 		Platform: "linux", Arch: Arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
-		Sensor: m.options.SensorName, Limits: m.options.SensorLimits, Version: m.options.Version,
+		Run: run, Sensor: m.options.SensorName, Limits: m.options.SensorLimits, Version: m.options.Version,
 	}
 	// Nothing may come before session_start, nor session_start without a watch.
 	var first sync.Once

@@ -29,6 +29,7 @@ type world struct {
 	mu      sync.Mutex
 	diary   []string
 	spawned *program
+	ran     any   // what session_start says of it
 	fault   error // of Watch
 
 	endsAtOnce bool          // what is spawned, once it is released
@@ -117,6 +118,7 @@ type program struct {
 
 func (p *program) PID() int              { return 77 }
 func (p *program) OnExec() bool          { return true }
+func (p *program) Run() any              { return map[string]string{"why": "it is an ELF file"} }
 func (p *program) Done() <-chan struct{} { return p.done }
 func (p *program) Ending() Ending        { return Ending{ExitCode: 3, Reason: "exited"} }
 func (p *program) Release() error {
@@ -144,8 +146,15 @@ func (p *program) end() { p.once.Do(func() { close(p.done) }) }
 func newMonitor(w *world) *Monitor {
 	return New(Options{Starts: w.starts,
 		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func() []int { return []int{os.Getpid()} }, Log: slog.New(slog.DiscardHandler),
-		Deliver: func(session string, e *event.Event) { w.note("%s gets %s", session, e.Type) },
-		Settle:  func(context.Context, string) bool { return !w.unsettled }, Journal: w,
+		Deliver: func(session string, e *event.Event) {
+			w.note("%s gets %s", session, e.Type)
+			if s, ok := e.Data.(*started); ok {
+				w.mu.Lock()
+				w.ran = s.Run
+				w.mu.Unlock()
+			}
+		},
+		Settle: func(context.Context, string) bool { return !w.unsettled }, Journal: w,
 	})
 }
 
@@ -163,6 +172,9 @@ func TestSpawn(t *testing.T) {
 		if pid, err := m.Start(t.Context(), request); err != nil || pid != 77 {
 			t.Fatal(pid, err)
 		}
+	}
+	if want := fmt.Sprint(w.spawned.Run()); fmt.Sprint(w.ran) != want {
+		t.Errorf("session_start says %v of how it is run, not %s", w.ran, want)
 	}
 	running := m.get("s")
 	w.spawned.end()

@@ -10,6 +10,7 @@ import (
 	"compress/bzip2"
 	"compress/flate"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -21,56 +22,79 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ospulse/agent/internal/program"
 )
 
 const (
 	maxEntries = 10_000 // of an archive
 	password   = "infected"
+
+	headBytes      = 4096     // of a file, to tell which archive it is
+	maxWindow      = 64 << 20 // of a zstd file: what `zstd --ultra` makes without --long
+	maxTarOverhead = 32 << 20 // what a tar archive has besides its files
 )
 
 // loaded is what is to be run, ready to be.
 type loaded struct {
 	path  string
 	argv  []string // argv[0] is what is executed
+	env   []string // besides that of every program
+	run   Run
 	notes []string
 }
 
 // entry is a file that was unpacked.
 type entry struct {
-	name       string
-	kind       kind
+	name, raw  string // as text, and as it is in the archive
+	file       program.File
 	executable bool
 }
 
 // load puts an uploaded file into dir: as it is, or what is in it, if it is an
-// archive (zip, tar, tar.gz, tar.bz2).
+// archive (zip, tar, or tar or a single file compressed by gzip, bzip2 or zstd). A
+// file that can be run and has an archive in it is run, unless the order names an
+// entry.
 func load(upload *os.File, dir string, o order) (*loaded, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, left: o.Limits.diskBytes()}
-	archive, err := u.unpack(upload)
+	info, err := upload.Stat()
+	if err != nil {
+		return nil, err
+	}
+	whole, err := program.Identify(upload, o.Name, o.Entry == o.Name, lookup)
+	if err != nil {
+		return nil, err
+	}
+	u := &unpacker{root: root, left: o.Limits.diskBytes(), name: o.Name}
+	named := o.Entry != "" && o.Entry != o.Name
+	archive := false
+	if named || whole.Rank == program.RankNone {
+		archive, err = u.unpack(upload, info.Size(), named)
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, errTooBig):
 		return nil, fmt.Errorf("%s: %w: what is in it is larger than the disk that it may use (%d MB for what is in the folder and for /tmp)", o.Name, ErrProgram, o.Limits.DiskMB)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
-	name := o.Entry
+	name := o.Name
 	switch {
-	case archive && name == "":
+	case archive && o.Entry == "":
 		if name, err = u.choose(); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)
 		}
 	case archive:
-		name = clean(name)
-	case name != "" && name != o.Name:
-		return nil, fmt.Errorf("%s: %w: there is no %.200q in it, it is not an archive", o.Name, ErrProgram, name)
+		name = u.find(o.Entry)
+	case named:
+		return nil, fmt.Errorf("%s: %w: there is no %.200q in it, it is not an archive", o.Name, ErrProgram, o.Entry)
 	default:
-		name = o.Name
-		if err := u.put(name, 0o755, io.NewSectionReader(upload, 0, 1<<62)); err != nil {
+		if err := u.put(name, name, 0o755, io.NewSectionReader(upload, 0, info.Size())); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -81,6 +105,10 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	l.notes = u.notes()
 	return l, nil
 }
+
+// lookup finds interpreters where programs find theirs, and never in the sample's
+// folder.
+func lookup(name string) string { return program.In(programFolders)(name) }
 
 // prepare sees to it that a file can be run.
 func prepare(root *os.Root, o order, name string) (*loaded, error) {
@@ -96,31 +124,29 @@ func prepare(root *os.Root, o order, name string) (*loaded, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: %.200q in it is not a file", o.Name, ErrProgram, name)
 	}
-	k, what, err := identify(file)
+	what, err := program.Identify(file, name, o.Entry != "", lookup)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if k == kindNone {
-		return nil, fmt.Errorf("%s %w: it is %s", name, ErrProgram, what)
-	}
-	if err := checkInterpreter(file, k); err != nil {
-		return nil, fmt.Errorf("%s %w", name, err)
+	if what.Rank == program.RankNone {
+		return nil, fmt.Errorf("%s %w: %s", listed(name), ErrProgram, what.Reason())
 	}
 	if err := file.Chmod(info.Mode().Perm() | 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	l := &loaded{path: filepath.Join(root.Name(), name)}
-	if k == kindText {
-		l.argv = []string{"/bin/sh"}
-	}
-	l.argv = append(append(l.argv, l.path), o.Args...)
-	return l, nil
+	path := filepath.Join(root.Name(), name)
+	return &loaded{
+		path: path, argv: append(what.Argv(path), o.Args...), env: what.Env,
+		run: Run{Path: path, What: what.What, Interpreter: what.Interpreter, Why: what.Why},
+	}, nil
 }
 
 // unpacker takes an archive apart.
 type unpacker struct {
 	root    *os.Root
-	left    int64 // bytes that may still be written
+	name    string  // of the archive
+	left    int64   // bytes that may still be written
+	names   decoder // of the entries
 	entries []entry
 	count   int
 	skipped int // links that lead out, devices and the like
@@ -128,11 +154,14 @@ type unpacker struct {
 
 var errTooBig = errors.New("it is too large")
 
-func (u *unpacker) notes() []string {
-	if u.skipped == 0 {
-		return nil
+func (u *unpacker) notes() (notes []string) {
+	if u.skipped > 0 {
+		notes = append(notes, fmt.Sprintf("%d entries of the archive were left out: links that lead out of it, devices, pipes", u.skipped))
 	}
-	return []string{fmt.Sprintf("%d entries of the archive were left out: links that lead out of it, devices, pipes", u.skipped)}
+	if u.names.charset != nil {
+		notes = append(notes, "the archive does not say how its names are encoded: they were read as "+u.names.charset.name)
+	}
+	return notes
 }
 
 func broken(what string, err error) error {
@@ -142,40 +171,82 @@ func broken(what string, err error) error {
 	return fmt.Errorf("%w: the %s is damaged: %w", ErrProgram, what, err)
 }
 
-func (u *unpacker) unpack(upload *os.File) (archive bool, err error) {
-	info, err := upload.Stat()
+// unpack takes an archive apart; archive is false if the file is none. named means
+// that the user named an entry: then documents and packages that are zip archives by
+// their form are opened too.
+func (u *unpacker) unpack(r io.ReaderAt, size int64, named bool) (archive bool, err error) {
+	whole := io.NewSectionReader(r, 0, size)
+	head, err := io.ReadAll(io.NewSectionReader(r, 0, headBytes))
 	if err != nil {
 		return false, err
 	}
-	return u.unpackFrom(upload, info.Size())
-}
-
-func (u *unpacker) unpackFrom(r io.ReaderAt, size int64) (archive bool, err error) {
-	whole := io.NewSectionReader(r, 0, size)
-	head := make([]byte, 264)
-	n, err := io.ReadFull(whole, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, err
-	}
-	if _, err := whole.Seek(0, io.SeekStart); err != nil {
-		return false, err
-	}
-	head = head[:n]
-	switch {
-	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+	switch kind := program.Archive(head); {
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")) && (named || kind == program.Zip):
 		return true, u.zip(whole, size)
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	case kind == program.Tar:
+		return true, u.tar(whole)
+	case kind == program.Gzip:
 		content, err := gzip.NewReader(bufio.NewReader(whole))
 		if err != nil {
 			return true, broken("gzip file", err)
 		}
-		return true, u.tar(content)
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return true, u.tar(bzip2.NewReader(bufio.NewReader(whole)))
-	case len(head) > 262 && string(head[257:262]) == "ustar":
-		return true, u.tar(whole)
+		return true, u.compressed("gzip", content, content.Name)
+	case kind == program.Bzip2:
+		return true, u.compressed("bzip2", bzip2.NewReader(bufio.NewReader(whole)), "")
+	case kind == program.Zstd:
+		content, err := zstd.NewReader(whole, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return true, broken("zstd file", err)
+		}
+		defer content.Close()
+		return true, u.compressed("zstd", content, "")
+	case bytes.HasPrefix(head, []byte("PK")):
+		return false, nil
+	}
+	// Something else comes first, such as the program of a self-extracting archive.
+	if zipped, err := zip.NewReader(whole, size); err == nil && len(zipped.File) > 0 {
+		return true, u.zipEntries(zipped)
 	}
 	return false, nil
+}
+
+// compressed takes apart what a compressed file has in it: a tar archive, or a single
+// file. name is the file's, "" if it is not told.
+func (u *unpacker) compressed(method string, r io.Reader, name string) error {
+	content := bufio.NewReaderSize(&bounded{r, u.left + maxTarOverhead}, headBytes)
+	head, err := content.Peek(headBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return broken(method+" file", err)
+	}
+	if program.Archive(head) == program.Tar {
+		return u.tar(content)
+	}
+	extension := path.Ext(u.name)
+	if name = clean(path.Base(clean(name))); name == "." || !filepath.IsLocal(name) {
+		name = strings.TrimSuffix(u.name, extension)
+	}
+	if name == "" {
+		name = u.name
+	}
+	if err := u.add(name, 0o755, content); err != nil {
+		return broken(method+" file", err)
+	}
+	return nil
+}
+
+// bounded is a stream that ends in errTooBig when there is more in it than it may
+// have. What an archive skips is not written, and would have no bound.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errTooBig
+	}
+	return n, err
 }
 
 func (u *unpacker) tar(r io.Reader) error {
@@ -216,10 +287,49 @@ func (u *unpacker) zip(r io.ReaderAt, size int64) error {
 	if len(archive.File) == 0 {
 		return fmt.Errorf("%w: there is nothing in the archive", ErrProgram)
 	}
+	return u.zipEntries(archive)
+}
+
+func (u *unpacker) zipEntries(archive *zip.Reader) error {
+	names := make([]string, 0, len(archive.File))
+	for _, f := range archive.File {
+		f.Name = unicodeName(f)
+		names = append(names, f.Name)
+	}
+	u.names.learn(names)
 	for _, f := range archive.File {
 		if err := u.zipEntry(f); err != nil {
 			return broken("zip archive", err)
 		}
+	}
+	return nil
+}
+
+// unicodeName gives the name of an entry, from where Info-ZIP puts it in UTF-8 beside
+// the one in an unknown charset; see 4.6.9 of PKWARE's APPNOTE.TXT.
+func unicodeName(f *zip.File) string {
+	const field, version = 0x7075, 1
+	if !f.NonUTF8 {
+		return f.Name
+	}
+	extra := extraField(f.Extra, field)
+	if len(extra) > 5 && extra[0] == version && binary.LittleEndian.Uint32(extra[1:]) == crc32.ChecksumIEEE([]byte(f.Name)) {
+		return string(extra[5:])
+	}
+	return f.Name
+}
+
+// extraField gives a field of an entry's extra fields, nil if it has none.
+func extraField(extra []byte, id uint16) []byte {
+	for len(extra) >= 4 {
+		found, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
+		if extra = extra[4:]; size > len(extra) {
+			return nil
+		}
+		if found == id {
+			return extra[:size]
+		}
+		extra = extra[size:]
 	}
 	return nil
 }
@@ -283,12 +393,12 @@ func clean(name string) string {
 	return path.Clean(strings.TrimLeft(strings.ReplaceAll(name, `\`, "/"), "/"))
 }
 
-// inside checks that a name is of something in the archive.
+// inside gives a name as it is kept, if it is of something in the archive.
 func (u *unpacker) inside(name string) (string, error) {
 	if err := u.more(); err != nil {
 		return "", err
 	}
-	cleaned := clean(name)
+	cleaned := clean(u.names.decode(name))
 	if !filepath.IsLocal(cleaned) || strings.ContainsRune(cleaned, 0) || len(cleaned) > 1024 {
 		return "", fmt.Errorf("%w: the name %.200q in it leads out of it", ErrProgram, name)
 	}
@@ -319,19 +429,19 @@ func (u *unpacker) symlink(name, target string) error {
 	return u.root.Symlink(target, name)
 }
 
-func (u *unpacker) add(name string, mode fs.FileMode, r io.Reader) error {
-	name, err := u.inside(name)
+func (u *unpacker) add(raw string, mode fs.FileMode, r io.Reader) error {
+	name, err := u.inside(raw)
 	if err != nil {
 		return err
 	}
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return u.put(name, mode, r)
+	return u.put(name, raw, mode, r)
 }
 
 // put writes a file, and remembers what it is.
-func (u *unpacker) put(name string, mode fs.FileMode, r io.Reader) (err error) {
+func (u *unpacker) put(name, raw string, mode fs.FileMode, r io.Reader) (err error) {
 	file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, mode.Perm()&0o755|0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %.200q is in it twice", ErrProgram, name)
@@ -347,44 +457,88 @@ func (u *unpacker) put(name string, mode fs.FileMode, r io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	k, _, err := identify(file)
+	what, err := program.Identify(file, name, false, lookup)
 	if err != nil {
 		return err
 	}
-	u.entries = append(u.entries, entry{name, k, mode&0o111 != 0})
+	u.entries = append(u.entries, entry{name, raw, what, mode&0o111 != 0})
 	return nil
 }
 
-// choose finds the one file that can be run: of those that are marked so, or else
-// of all.
+// find gives the name that the user means, as it is kept.
+func (u *unpacker) find(asked string) string {
+	name := clean(asked)
+	same := func(e entry) bool { return e.name == name }
+	if slices.ContainsFunc(u.entries, same) {
+		return name
+	}
+	if i := slices.IndexFunc(u.entries, func(e entry) bool { return isNamed(asked, e.name, e.raw) }); i >= 0 {
+		return u.entries[i].name
+	}
+	return name
+}
+
+// choose finds the one file that can be run. Those that are marked as programs come
+// first, then those that are programs by their content, then scripts by their name. A
+// text without any of these is chosen only if there is no other file.
 func (u *unpacker) choose() (string, error) {
-	var marked, all []string
+	least := program.RankNamed
+	if len(u.entries) == 1 {
+		least = program.RankGuess
+	}
+	var best []string
+	rank := func(e entry) program.Rank {
+		if e.file.Rank != program.RankNone && e.executable {
+			return program.RankProgram + 1
+		}
+		return e.file.Rank
+	}
 	for _, e := range u.entries {
-		switch {
-		case e.kind == kindELF || e.kind == kindScript:
-			all = append(all, e.name)
-			if e.executable {
-				marked = append(marked, e.name)
-			}
-		case e.kind == kindText && e.executable:
-			marked = append(marked, e.name)
+		switch r := rank(e); {
+		case r < least:
+		case r > least:
+			least, best = r, nil
+			fallthrough
+		default:
+			best = append(best, e.name)
 		}
 	}
-	switch {
-	case len(marked) == 1:
-		return marked[0], nil
-	case len(marked) == 0 && len(all) == 1:
-		return all[0], nil
-	case len(marked) == 0 && len(all) == 0:
-		return "", fmt.Errorf("%w: no file in it is a program or a script; a script without #! has to be named", ErrProgram)
+	slices.Sort(best)
+	switch len(best) {
+	case 0:
+		return "", fmt.Errorf("%w: no file in it is a program or a script that runs here%s", ErrProgram, u.contents())
+	case 1:
+		return best[0], nil
 	}
-	if len(marked) > 0 {
-		all = marked
+	return "", fmt.Errorf("%w: %d files in it can be, one has to be named: %s", ErrProgram, len(best), list(best, listed))
+}
+
+// contents says what the files of an archive are, and why none of them runs.
+func (u *unpacker) contents() string {
+	if len(u.entries) == 0 {
+		return ""
 	}
-	slices.Sort(all)
-	list := strings.Join(all[:min(len(all), 20)], ", ")
-	if len(all) > 20 {
-		list += ", …"
+	return ": " + list(u.entries, func(e entry) string {
+		what := e.file.What + e.file.Lacks
+		if e.file.Rank != program.RankNone {
+			what = "a text, which has to be named"
+		}
+		return listed(e.name) + " is " + what
+	})
+}
+
+// list writes the first of some things in a row.
+func list[T any](all []T, text func(T) string) string {
+	var out strings.Builder
+	for i, one := range all {
+		next := text(one)
+		if i == 20 || i > 0 && out.Len()+len(next) > 2000 {
+			return out.String() + ", …"
+		}
+		if i > 0 {
+			out.WriteString(", ")
+		}
+		out.WriteString(next)
 	}
-	return "", fmt.Errorf("%w: %d files in it can be, one has to be named: %s", ErrProgram, len(all), list)
+	return out.String()
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"maps"
 	"os"
@@ -19,6 +20,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/japanese"
+	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/encoding/simplifiedchinese"
 )
 
 const script = "#!/bin/sh\necho it ran \"$@\"\n"
@@ -93,6 +102,42 @@ func gzipped(t testing.TB, content []byte) []byte {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func gzippedAs(t testing.TB, name string, content []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Name = name
+	_, err := w.Write(content)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func zstandard(t testing.TB, content []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll(content, nil)
+}
+
+// skippedTar gives an archive of one entry that is left out, with zeros in it.
+func skippedTar(t testing.TB, size int64) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	err := w.WriteHeader(&tar.Header{Name: "x", Typeflag: 'V', Size: size})
+	if err == nil {
+		_, err = w.Write(make([]byte, size))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -198,7 +243,45 @@ func TestLoad(t *testing.T) {
 		"tar, links and devices": {file: tarred(t, run, packed{name: "out", link: "../../etc/passwd"}, packed{name: "sda", mode: fs.ModeDevice | 0o666}, packed{name: "p", mode: fs.ModeNamedPipe | 0o666}), run: "run.sh", files: []string{"run.sh"}, notes: 1},
 		"tar, cut off":           {file: tarred(t, run, data)[:1100], fault: "damaged"},
 		"tar.gz bomb":            {file: gzipped(t, tarred(t, run, packed{name: "zeros", content: strings.Repeat("\x00", 3<<20), mode: 0o644})), disk: 2, fault: "larger than the disk"},
-		"gzip of no tar":         {file: gzipped(t, []byte(script)), fault: "the tar archive is damaged"},
+		"gzip":                   {file: golden(t, "single.gz"), run: "up", files: []string{"up"}},
+		"gzip, by its name":      {file: golden(t, "single.gz"), name: "tool.sh.gz", run: "tool.sh", files: []string{"tool.sh"}},
+		"gzip, only its name":    {file: golden(t, "single.gz"), name: ".gz", run: ".gz", files: []string{".gz"}},
+		"gzip with a name":       {file: gzippedAs(t, "../d/mal.sh", []byte("foo\n")), run: "mal.sh", files: []string{"mal.sh"}},
+		"gzip with no name":      {file: gzippedAs(t, "..", []byte(script)), run: "up", files: []string{"up"}},
+		"gzip of a PDF":          {file: gzipped(t, []byte("%PDF-1.4")), fault: "up is a PDF document"},
+		"gzip of nothing":        {file: gzipped(t, nil), fault: "up is an empty file"},
+		"gzip of a zip":          {file: gzipped(t, zipped(t, run)), fault: "up is a zip archive"},
+		"gzip, cut off":          {file: gzipped(t, []byte(script))[:30], fault: "the gzip file is damaged"},
+		"gzip, cut off early":    {file: []byte("\x1f\x8b\x08"), fault: "the gzip file is damaged"},
+		"gzip bomb":              {file: gzipped(t, make([]byte, 3<<20)), disk: 2, fault: "larger than the disk"},
+		"gzip, what is skipped":  {file: gzipped(t, skippedTar(t, 36<<20)), disk: 2, fault: "larger than the disk"},
+		"bzip2":                  {file: golden(t, "single.bz2"), name: "up.sh.bz2", run: "up.sh", files: []string{"up.sh"}},
+		"zstd":                   {file: zstandard(t, []byte(script)), name: "up.sh.zst", run: "up.sh", files: []string{"up.sh"}},
+		"zstd, cut off":          {file: zstandard(t, []byte(script))[:20], fault: "the zstd file is damaged"},
+		"tar.zst":                {file: zstandard(t, tarred(t, data, run)), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, text before":       {file: append([]byte("prepended\n"), zipped(t, data, run)...), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, bytes around":      {file: append(append([]byte("\x00\x01\xff"), zipped(t, data, run)...), make([]byte, 1000)...), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, self-extracting":   {file: append(append([]byte("MZ"), make([]byte, 3000)...), zipped(t, data, run)...), run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip behind a script":    {file: append([]byte("#!/bin/sh\nexit 3\n"), zipped(t, data, run)...), run: "up", files: []string{"up"}},
+		"the same, entry named":  {file: append([]byte("#!/bin/sh\nexit 3\n"), zipped(t, data, run)...), entry: "run.sh", run: "run.sh", files: []string{"data/readme.txt", "run.sh"}},
+		"zip, entry as itself":   {file: zipped(t, packed{name: "up", content: script, mode: 0o644}, run), entry: "up", run: "up", files: []string{"run.sh", "up"}},
+		"zip, Windows":           {file: golden(t, "exe.zip"), fault: "no file in it is a program or a script that runs here: a.exe is a program for Windows or DOS; this agent is on Linux"},
+		"zip, another machine":   {file: zipped(t, packed{name: "arm", content: string(elfOf(foreign(), 2)), mode: 0o755}), fault: "arm is a program for "},
+		"zip in a zip":           {file: golden(t, "nested.zip"), fault: "inner.zip is a zip archive, and archives in archives are not opened"},
+		"zip in a zip, named":    {file: golden(t, "nested.zip"), entry: "inner.zip", fault: "inner.zip cannot be run: it is a zip archive"},
+		"zip of a PDF":           {file: zipped(t, packed{name: "a.pdf", content: "%PDF-1.4", mode: 0o755}), fault: "a.pdf is a PDF document"},
+		"zip, all are marked":    {file: zipped(t, packed{name: "README.md", content: "rm -rf is mentioned", mode: 0o755}, packed{name: "README", content: "Read this.", mode: 0o755}, run), run: "run.sh", files: []string{"README", "README.md", "run.sh"}},
+		"zip, scripts by name":   {file: zipped(t, data, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "a.sh", files: []string{"a.sh", "data/readme.txt"}},
+		"zip, a script, a name":  {file: zipped(t, run, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "run.sh", files: []string{"a.sh", "run.sh"}},
+		"zip, one text":          {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}), run: "a1b2", files: []string{"a1b2"}},
+		"zip, texts":             {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), fault: "a1b2 is a text, which has to be named, data/readme.txt is "},
+		"zip, a text is named":   {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), entry: "a1b2", run: "a1b2", files: []string{"a1b2", "data/readme.txt"}},
+		"zip, notes are named":   {file: zipped(t, run, packed{name: "n.txt", content: "Hello this is plain text\nrm -rf is mentioned\n", mode: 0o644}), entry: "n.txt", fault: "n.txt cannot be run: it is a plain text"},
+		"zip, Shift-JIS":         {file: golden(t, "sjis.zip"), fault: "2 files in it can be, one has to be named: 日本.sh, 日経.sh"},
+		"zip of Word":            {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), fault: "it is a document of Microsoft Word"},
+		"zip of Word, named":     {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), entry: "run.sh", run: "run.sh", files: []string{"[Content_Types].xml", "run.sh", "word/document.xml"}},
+		"Python":                 {file: golden(t, "mal.py"), name: "mal.py", run: "mal.py", files: []string{"mal.py"}},
+		"notes":                  {file: []byte("Hello this is plain text\nrm -rf is mentioned\n"), name: "notes.txt", fault: "notes.txt cannot be run: it is a plain text"},
 		"empty":                  {file: nil, fault: "an empty file"},
 		"PDF":                    {file: []byte("%PDF-1.7\n%\xe2\xe3\n"), fault: "up cannot be run: it is a PDF document"},
 		"Windows":                {file: append([]byte("MZ\x90\x00\x03"), make([]byte, 100)...), fault: "a program for Windows"},
@@ -374,6 +457,117 @@ func bomb(t testing.TB, size int64) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// TestNamesCanBeChosen: a name is listed in a form that survives the way to the user
+// and back, whatever charset it is in and whatever characters it has.
+func TestNamesCanBeChosen(t *testing.T) {
+	rawZip := func(names ...string) []byte {
+		files := []packed{{name: "other.sh", content: script}}
+		for _, name := range names {
+			files = append(files, packed{name: name, content: script})
+		}
+		return zipped(t, files...)
+	}
+	rawTar := func(names ...string) []byte {
+		files := []packed{{name: "other.sh", content: script, mode: 0o644}}
+		for _, name := range names {
+			files = append(files, packed{name: name, content: script, mode: 0o644})
+		}
+		return tarred(t, files...)
+	}
+	infoZip := func(raw, name string) []byte {
+		var out bytes.Buffer
+		w := zip.NewWriter(&out)
+		extra := binary.LittleEndian.AppendUint16(nil, 0x7075)
+		extra = binary.LittleEndian.AppendUint16(extra, uint16(5+len(name)))
+		extra = binary.LittleEndian.AppendUint32(append(extra, 1), crc32.ChecksumIEEE([]byte(raw)))
+		var err error
+		for _, h := range []*zip.FileHeader{{Name: raw, NonUTF8: true, Extra: append(extra, name...)}, {Name: "other.sh"}} {
+			e, headerErr := w.CreateHeader(h)
+			if headerErr == nil {
+				_, headerErr = e.Write([]byte(script))
+			}
+			err = errors.Join(err, headerErr)
+		}
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	encoded := func(e encoding.Encoding, text string) string {
+		raw, err := e.NewEncoder().String(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for name, test := range map[string]struct {
+		file   []byte
+		listed string // as the refusal without an entry has it; "" if it is not readable
+		names  []string
+	}{
+		"UTF-8":                  {rawZip("日本.sh"), "日本.sh", []string{"日本.sh", "./日本.sh"}},
+		"Shift-JIS":              {rawZip(encoded(japanese.ShiftJIS, "日本語.sh")), "日本語.sh", []string{"日本語.sh"}},
+		"Shift-JIS, a backslash": {rawZip(encoded(japanese.ShiftJIS, "表示/ソフト.sh")), "表示/ソフト.sh", []string{"表示/ソフト.sh", `表示\ソフト.sh`}},
+		"Shift-JIS, one kanji":   {rawZip(encoded(japanese.ShiftJIS, "日.sh"), encoded(japanese.ShiftJIS, "データ.txt")), "日.sh", []string{"日.sh"}},
+		"Shift-JIS, tar":         {rawTar(encoded(japanese.ShiftJIS, "表示.sh")), "表示.sh", []string{"表示.sh"}},
+		"GBK":                    {rawZip(encoded(simplifiedchinese.GBK, "测试/运行.sh")), "测试/运行.sh", []string{"测试/运行.sh"}},
+		"GBK, two characters":    {rawZip(encoded(simplifiedchinese.GBK, "中文.sh")), "中文.sh", []string{"中文.sh"}},
+		"GBK, tar":               {rawTar(encoded(simplifiedchinese.GBK, "中文/运行.sh")), "中文/运行.sh", []string{"中文/运行.sh"}},
+		"CP437":                  {rawZip(encoded(charmap.CodePage437, "für.sh")), "für.sh", []string{"für.sh"}},
+		"CP437, like Shift-JIS":  {rawZip(encoded(charmap.CodePage437, "tâche café.sh")), "tâche café.sh", []string{"tâche café.sh"}},
+		"CP866":                  {rawZip(encoded(charmap.CodePage866, "привет.sh")), "", []string{"привет.sh"}},
+		"EUC-KR":                 {rawZip(encoded(korean.EUCKR, "실행.sh")), "", []string{"실행.sh"}},
+		"Info-ZIP":               {infoZip("?\xff.sh", "日本.sh"), "日本.sh", []string{"日本.sh"}},
+		"decomposed":             {rawZip("fu\u0308r.sh"), "fu\u0308r.sh", []string{"für.sh", "fu\u0308r.sh"}},
+		"two blanks":             {rawZip("a  b   c.sh"), `"a \x20b \x20 c.sh"`, []string{"a  b   c.sh"}},
+		"blanks around":          {rawZip(" a.sh "), `" a.sh "`, []string{" a.sh "}},
+		"a comma":                {rawZip("a, b.sh"), `"a, b.sh"`, []string{"a, b.sh"}},
+		"a new line":             {rawZip("a\nb.sh"), `"a\nb.sh"`, []string{"a\nb.sh"}},
+		"right to left":          {rawZip("a\u202ehs.sh"), `"a\u202ehs.sh"`, []string{"a\u202ehs.sh"}},
+		"a quote":                {rawZip(`"a.sh`), `"\"a.sh"`, []string{`"a.sh`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			choose := func(entry string) (*loaded, error) {
+				fd, err := memfd("upload", test.file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer fd.Close()
+				return load(fd, t.TempDir(), order{Name: "up", Entry: entry, Limits: limits{DiskMB: 1}})
+			}
+			_, err := choose("")
+			if !errors.Is(err, ErrProgram) {
+				t.Fatal(err)
+			}
+			// As the backend and the dashboard have it.
+			text := strings.Map(func(r rune) rune {
+				if !unicode.IsPrint(r) {
+					return -1
+				}
+				return r
+			}, strings.Join(strings.Fields(err.Error()), " "))
+			if !strings.Contains(text, test.listed) {
+				t.Errorf("%q is not in: %s", test.listed, text)
+			}
+			var path string
+			for _, entry := range append(test.names, test.listed) {
+				if entry == "" {
+					continue
+				}
+				l, err := choose(entry)
+				if err != nil {
+					t.Errorf("%q: %v", entry, err)
+					continue
+				}
+				if base := filepath.Base(l.path); path != "" && base != path {
+					t.Errorf("%q is %q, and another is %q", entry, base, path)
+				}
+				path = filepath.Base(l.path)
+			}
+		})
+	}
 }
 
 func FuzzLoad(f *testing.F) {

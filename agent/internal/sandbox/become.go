@@ -39,7 +39,7 @@ func become(control *net.UnixConn, c *loaded, o order) error {
 	defer file.Close()
 	path, err1 := syscall.BytePtrFromString(c.argv[0])
 	argv, err2 := syscall.SlicePtrFromStrings(c.argv)
-	env, err3 := syscall.SlicePtrFromStrings(environment())
+	env, err3 := syscall.SlicePtrFromStrings(append(environment(), c.env...))
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}

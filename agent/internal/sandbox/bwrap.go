@@ -140,8 +140,8 @@ var disablesUserns = sync.OnceValue(func() bool { //nolint:gochecknoglobals // w
 	return err == nil && strings.Contains(string(help), "--disable-userns")
 })
 
-// program gives the agent's program, as anybody may execute it.
-func program() (*os.File, error) {
+// ownProgram gives the agent's program, as anybody may execute it.
+func ownProgram() (*os.File, error) {
 	const self = "/proc/self/exe"
 	file, err := os.Open(self)
 	if err != nil {
@@ -172,9 +172,12 @@ func program() (*os.File, error) {
 	return file2, nil
 }
 
+// programFolders is the PATH of programs.
+const programFolders = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
 func environment() []string {
 	return []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME=" + homeDir, "PWD=" + homeDir,
+		"PATH=" + programFolders, "HOME=" + homeDir, "PWD=" + homeDir,
 		"USER=user", "LOGNAME=user", "SHELL=/bin/sh", "LANG=C.UTF-8", "TMPDIR=/tmp",
 	}
 }

@@ -165,7 +165,7 @@ func runHeld() error {
 	if err != nil {
 		return tell(control, err)
 	}
-	if err := send(control, message{Op: opReady, Entry: c.path, Notes: c.notes}); err != nil {
+	if err := send(control, message{Op: opReady, Run: &c.run, Notes: c.notes}); err != nil {
 		return err
 	}
 	if _, err := hear(control, opGo); err != nil {

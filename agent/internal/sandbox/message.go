@@ -31,7 +31,7 @@ const maxMessageBytes = 160 << 10 // what a socket takes at least
 type message struct {
 	Op      string   `json:"op"`
 	Order   *order   `json:"order,omitempty"`
-	Entry   string   `json:"entry,omitempty"`
+	Run     *Run     `json:"run,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Fault   string   `json:"fault,omitempty"`
 	Program bool     `json:"program,omitempty"` // the fault is the file's

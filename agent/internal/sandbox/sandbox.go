@@ -144,11 +144,19 @@ type Result struct {
 	Left        []int  // processes that could not be ended: only those stuck in the kernel
 }
 
+// Run is the decision on how a file is run.
+type Run struct {
+	Path        string `json:"path"`                  // of the file, as the program sees it
+	What        string `json:"what"`                  // the file is, such as "a Python script"
+	Interpreter string `json:"interpreter,omitempty"` // the path of what runs it; "" if it is native
+	Why         string `json:"why"`                   // what the decision rests on
+}
+
 // Process is a program that was started. Its methods may be called at any time.
 type Process struct {
 	options Options
 	notes   []string
-	entry   string
+	run     Run
 
 	cmd       *exec.Cmd // bubblewrap
 	ended     chan struct{}
@@ -212,7 +220,10 @@ func Start(ctx context.Context, file string, o Options) (*Process, error) {
 func (p *Process) PID() int { return p.pid }
 
 // Entry is the path of what is run, as the program sees it.
-func (p *Process) Entry() string { return p.entry }
+func (p *Process) Entry() string { return p.run.Path }
+
+// Run says what is run, and how.
+func (p *Process) Run() Run { return p.run }
 
 // Notes tells which limits this machine cannot set as they were asked for, and what
 // of an archive was left out.
@@ -259,7 +270,7 @@ func (p *Process) letGo() error {
 		return fmt.Errorf("release the program: %w", err)
 	}
 	if err := m.failure(); err != nil {
-		return fmt.Errorf("%s: %w", p.entry, err)
+		return fmt.Errorf("%s: %w", p.run.Path, err)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (p *Process) launch(upload *os.File) (err error) {
 			_ = p.control.Close()
 		}
 	}()
-	self, err := program()
+	self, err := ownProgram()
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,10 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	if err := m.failure(); err != nil {
 		return err
 	}
-	p.entry = m.Entry
+	if m.Run == nil {
+		return errors.New("prepare the file: the sandbox does not say what it runs")
+	}
+	p.run = *m.Run
 	p.notes = append(p.notes, m.Notes...)
 	for _, c := range []*net.UnixConn{p.reports, p.control} {
 		if err := c.SetDeadline(time.Time{}); err != nil {

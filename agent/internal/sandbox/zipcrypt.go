@@ -118,18 +118,12 @@ func decryptAES(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 
 // aesExtra reads the strength (1 to 3) and the method of compression.
 func aesExtra(extra []byte) (strength int, method uint16, ok bool) {
-	for len(extra) >= 4 {
-		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
-		if extra = extra[4:]; size > len(extra) {
-			return 0, 0, false
-		}
-		if id == zipAESExtra && size >= 7 {
-			strength = int(extra[4])
-			return strength, binary.LittleEndian.Uint16(extra[5:]), strength >= 1 && strength <= 3
-		}
-		extra = extra[size:]
+	field := extraField(extra, zipAESExtra)
+	if len(field) < 7 {
+		return 0, 0, false
 	}
-	return 0, 0, false
+	strength = int(field[4])
+	return strength, binary.LittleEndian.Uint16(field[5:]), strength >= 1 && strength <= 3
 }
 
 // aesReader decrypts with a counter that, unlike cipher.NewCTR's, is little endian

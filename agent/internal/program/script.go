@@ -1,0 +1,342 @@
+//go:build linux
+
+package program
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+	"golang.org/x/text/encoding/unicode"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+const (
+	bom = "\xef\xbb\xbf"
+
+	unknown = "application/octet-stream"
+
+	// kernelLine is how many bytes of a #! line Linux reads; see BINPRM_BUF_SIZE.
+	kernelLine = 256
+
+	carriageReturns = ", and its lines end as on Windows (CR LF), which no shell takes"
+)
+
+// identifyScript says how a text is run, or that nothing runs it; ok is false if the
+// file is not a text.
+func identifyScript(head []byte, name string, asked bool, look Lookup) (f File, ok bool) {
+	extension := extensionOf(name)
+	l, known := languages[extension]
+	text, wide := fromUTF16(head)
+	if wide {
+		return identifyWide(text, extension, look)
+	}
+	text = bytes.TrimPrefix(text, []byte(bom))
+	if bytes.HasPrefix(text, []byte("#!")) {
+		if f, ok := identifyShebang(text, len(text) < len(head), look); ok {
+			return f, true
+		}
+	}
+	switch line, _, _ := bytes.Cut(text, []byte("\n")); {
+	case hasPrefix(text, "%PDF-", "%!PS", `{\rtf`, "!<arch>\n"):
+		return File{}, false
+	case isText(text):
+	case known && l.shell && isText(line) && mimetype.Detect(head).Is(unknown): // an archive follows, as in self-extracting scripts
+	default:
+		return File{}, false
+	}
+	switch {
+	case known && l.shell:
+		if l, why, ok := otherThanShell(text, len(head) == headBytes); ok {
+			return l.run(l.what, why, RankGuess, look), true
+		}
+	case extension == "js" && windowsScript.Match(text):
+		l = languages["wsf"]
+	case known && !l.plain:
+	default:
+		return identifyText(text, l, extension, asked, len(head) == headBytes, look), true
+	}
+	return l.take(text, "its name ends in ."+extension, RankNamed, look), true
+}
+
+// take runs a text by the language's interpreter, unless a shell would stumble over
+// its lines.
+func (l language) take(text []byte, why string, rank Rank, look Lookup) File {
+	if line, _, _ := bytes.Cut(text, []byte("\n")); l.shell && bytes.HasSuffix(line, []byte("\r")) {
+		return File{What: l.what, Lacks: carriageReturns}
+	}
+	return l.run(l.what, why, rank, look)
+}
+
+// identifyText is for a text whose name does not say what it is. It runs if it has no
+// extension, or if the user asks for it.
+func identifyText(text []byte, named language, extension string, asked, isCut bool, look Lookup) File {
+	l, why, ok := guess(text, isCut, look)
+	if !ok {
+		if named.what == "" {
+			named.what = "a text, and not a script that is known here"
+		}
+		return File{What: named.what}
+	}
+	f := l.take(text, why, RankGuess, look)
+	if extension != "" && !asked && f.Rank != RankNone {
+		f = File{What: "a text", Lacks: fmt.Sprintf("; %s, but its name ends in .%s: give it as entryPoint to run it", why, extension)}
+	}
+	return f
+}
+
+// extensionOf gives the extension of a name in lower case, "" if it has none: numbers
+// are versions.
+func extensionOf(name string) string {
+	name = filepath.Base(name)
+	extension := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
+	if len(extension)+1 == len(name) || len(extension) > 12 || strings.Trim(extension, "0123456789") == "" {
+		return ""
+	}
+	return extension
+}
+
+// fromUTF16 gives the text of a file that begins with a byte order mark of UTF-16.
+func fromUTF16(head []byte) (text []byte, wide bool) {
+	if !hasPrefix(head, "\xff\xfe", "\xfe\xff") || hasPrefix(head, "\xff\xfe\x00\x00") {
+		return head, false
+	}
+	text, err := unicode.UTF16(unicode.LittleEndian, unicode.ExpectBOM).NewDecoder().Bytes(head)
+	return text, err == nil && isText(text)
+}
+
+// identifyWide is for texts in UTF-16, which only PowerShell takes.
+func identifyWide(text []byte, extension string, look Lookup) (File, bool) {
+	l, known := languages[extension]
+	if !known || l.plain {
+		l = language{what: "a text"}
+		if found, _, ok := marked(text); ok {
+			l.what = found.what
+		}
+	}
+	if extension == "ps1" || len(l.by) == 0 && l.lacks != "" {
+		return l.run(l.what+" in UTF-16", "its name ends in ."+extension, RankNamed, look), true
+	}
+	return File{What: l.what + " in UTF-16, which no interpreter here reads"}, true
+}
+
+// isText reports whether there are no bytes in it that no text has.
+func isText(b []byte) bool {
+	return !bytes.ContainsFunc(b, func(r rune) bool {
+		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\b\x1b", r) || r == 0x7f
+	})
+}
+
+func hasPrefix(b []byte, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if bytes.HasPrefix(b, []byte(p)) {
+			return true
+		}
+	}
+	return false
+}
+
+// guess tells a language from a text alone.
+func guess(text []byte, isCut bool, look Lookup) (l language, why string, ok bool) {
+	if l, ok := structured(text); ok {
+		return l, "it is " + l.what, true
+	}
+	if isShell(text, isCut, look) {
+		return languages["sh"], "it reads as a shell script", true
+	}
+	return marked(text)
+}
+
+// structured recognises formats that are no scripts.
+func structured(text []byte) (l language, ok bool) {
+	found := mimetype.Detect(text)
+	for _, known := range []struct{ kind, extension string }{
+		{"text/html", "html"}, {"image/svg+xml", "svg"}, {"text/xml", "xml"}, {"application/json", "json"},
+	} {
+		if found.Is(known.kind) || found.Parent() != nil && found.Parent().Is(known.kind) {
+			return languages[known.extension], true
+		}
+	}
+	return language{}, false
+}
+
+func marked(text []byte) (l language, why string, ok bool) {
+	for _, m := range marks {
+		if m.mark.Match(text) {
+			l = languages[m.extension]
+			return l, "it reads as " + l.what, true
+		}
+	}
+	return language{}, "", false
+}
+
+// otherThanShell recognises a text that is named as a shell script and is none.
+func otherThanShell(text []byte, isCut bool) (l language, why string, ok bool) {
+	if l, ok := structured(text); ok {
+		return l, "it is " + l.what, true
+	}
+	if _, ok := parseShell(text, isCut); ok {
+		return language{}, "", false
+	}
+	return marked(text)
+}
+
+// parseShell gives the statements of a shell script; ok is false if it has an error.
+// The end of a text that is cut may be one.
+func parseShell(text []byte, isCut bool) (statements []*syntax.Stmt, ok bool) {
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	ok = true
+	for s, err := range syntax.NewParser().StmtsSeq(bytes.NewReader(text)) {
+		if err != nil {
+			ok = isCut && len(statements) > 0
+			continue // the parser goes on after an error, whether or not the loop has ended
+		}
+		statements = append(statements, s)
+	}
+	return statements, ok
+}
+
+// commands are those that scripts call and that are no files, or often are not
+// installed.
+const commands = ` . : [ alias bg break builtin case cd command continue curl disown echo eval exec exit false fg
+ ftpget getopts hash history iptables jobs kill mapfile nc popd printf pushd pwd read return set shift shopt
+ source sudo systemctl test tftp times trap true type ulimit umask unalias unset wait wget `
+
+// isShell reports whether a text is a shell script and not prose: it has no error, its
+// first command is known here, and so are most. Prose often has no error, since its
+// sentences are commands with arguments.
+func isShell(text []byte, isCut bool, look Lookup) bool {
+	statements, ok := parseShell(text, isCut)
+	if !ok {
+		return false
+	}
+	functions := map[string]bool{}
+	var names []string
+	for _, s := range statements {
+		syntax.Walk(s, func(node syntax.Node) bool {
+			switch node := node.(type) {
+			case *syntax.FuncDecl:
+				if node.Name != nil {
+					functions[node.Name.Value] = true
+				}
+			case *syntax.CallExpr:
+				if len(node.Args) > 0 {
+					if name := node.Args[0].Lit(); name != "" { // else it is only known when it runs
+						names = append(names, name)
+					}
+				}
+			}
+			return true
+		})
+	}
+	isKnown := func(name string) bool {
+		return functions[name] || strings.Contains(commands, " "+name+" ") || strings.Contains(name, "/") ||
+			name != "import" && look(name) != "" // which is Python's word, and ImageMagick's program
+	}
+	known := 0
+	for _, name := range names {
+		if isKnown(name) {
+			known++
+		}
+	}
+	return known*2 > len(names) && isKnown(names[0])
+}
+
+// identifyShebang is for a text that begins with #!; ok is false if nothing follows,
+// which is no #! line.
+func identifyShebang(text []byte, hasBOM bool, look Lookup) (f File, ok bool) {
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	line, hasCR := strings.CutSuffix(string(first), "\r")
+	path, argument, _ := strings.Cut(strings.ReplaceAll(strings.Trim(line[2:], " \t"), "\t", " "), " ")
+	argument = strings.TrimLeft(argument, " ")
+	if path == "" || !isText([]byte(line)) {
+		return File{}, false
+	}
+	// What the user should see as the interpreter: of env, the program that it runs.
+	wanted, rest := path, ""
+	viaEnv := filepath.Base(path) == "env"
+	if viaEnv {
+		wanted, rest = envCommand(argument)
+	}
+	l, isLanguage := interpreted(wanted)
+	if !isLanguage {
+		l.what = fmt.Sprintf("a script for %.200q", wanted)
+	}
+	f = File{What: l.what, Why: fmt.Sprintf("its #! line names %.200q", wanted), Rank: RankProgram}
+	switch {
+	case hasCR && l.shell:
+		return File{What: l.what, Lacks: carriageReturns}, true
+	case strings.Contains(path, "/") && !filepath.IsAbs(path):
+		return File{What: l.what, Lacks: fmt.Sprintf(", and its interpreter %.200q is in the sample's own folder, which is not searched", path)}, true
+	}
+	f.Interpreter = look(wanted)
+	isThere := f.Interpreter != ""
+	if !isThere {
+		f.Interpreter = substitute(wanted, l, look)
+	}
+	if f.Interpreter == "" {
+		return File{What: l.what, Lacks: fmt.Sprintf(", and its interpreter %.200q is not in the sandbox", wanted)}, true
+	}
+	isSplit := !viaEnv || rest == "" || strings.HasPrefix(argument, "-")
+	if filepath.IsAbs(path) && look(path) != "" && isThere && isSplit && !hasBOM && !hasCR && len(first) < kernelLine {
+		return f, true // the kernel does it
+	}
+	f.command = []string{f.Interpreter}
+	if viaEnv {
+		f.command = append(f.command, strings.Fields(rest)...)
+	} else if argument != "" {
+		f.command = append(f.command, argument)
+	}
+	f.Why += ", in a form that Linux itself does not run"
+	return f, true
+}
+
+// interpreted gives the language that an interpreter is for.
+func interpreted(path string) (language, bool) {
+	name := unversioned(path)
+	if l := languages[name]; l.shell {
+		return l, true
+	}
+	for _, l := range languages {
+		for _, by := range l.by {
+			if unversioned(by) == name {
+				return l, true
+			}
+		}
+	}
+	return language{}, false
+}
+
+// unversioned gives the name of an interpreter without its version.
+func unversioned(path string) string { return strings.TrimRight(filepath.Base(path), "0123456789.-") }
+
+// substitute finds an interpreter of that name elsewhere, or another of the language
+// if the name is one that the language goes by, without a version of its own.
+func substitute(wanted string, l language, look Lookup) string {
+	name := filepath.Base(wanted)
+	if found := look(name); found != "" {
+		return found
+	}
+	for _, by := range l.by {
+		if by == name {
+			return l.run("", "", RankProgram, look).Interpreter
+		}
+	}
+	return ""
+}
+
+// envCommand gives the program that env runs, and its arguments, for the option and
+// settings that #! lines have.
+func envCommand(argument string) (program, rest string) {
+	for word := range strings.FieldsSeq(argument) {
+		_, argument, _ = strings.Cut(argument, word)
+		word = strings.TrimPrefix(strings.TrimPrefix(word, "--split-string="), "-S")
+		if word == "" || strings.HasPrefix(word, "-") || strings.Contains(word, "=") {
+			continue
+		}
+		return word, strings.TrimSpace(argument)
+	}
+	return "env", ""
+}
