@@ -24,13 +24,14 @@ import (
 
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 )
 
 // TestMain is the agent itself when it is asked to be.
 func TestMain(m *testing.M) {
-	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand)
+	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command)
 	if hidden || os.Getenv("OSPULSE_TEST_AGENT") != "" {
 		os.Exit(run(context.Background(), os.Args[1:]))
 	}

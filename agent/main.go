@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 )
@@ -26,6 +27,8 @@ func run(ctx context.Context, args []string) int {
 	switch command {
 	case "trace":
 		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
+	case inspect.Command:
+		return inspect.Serve(os.Stderr)
 	case sandbox.LaunchCommand:
 		return sandbox.Launch(args[1:], os.Stderr)
 	case trace.LaunchCommand:
@@ -33,6 +36,7 @@ func run(ctx context.Context, args []string) int {
 	default:
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the agent at once
 		return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr)
 	}
 }

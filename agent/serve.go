@@ -22,6 +22,7 @@ import (
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
 	"ospulse/agent/internal/heartbeat"
+	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 )
@@ -121,8 +122,10 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
 	})
+	helper := inspect.New(log)
+	defer helper.Close()
 	handler := api.New(api.Options{
-		Monitor: sessions, Uploads: uploads, MaxUploadBytes: int64(cfg.MaxUploadMB) << 20,
+		Monitor: sessions, Uploads: uploads, Arguments: helper.Arguments, MaxUploadBytes: int64(cfg.MaxUploadMB) << 20,
 		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey},
 		Health: func() map[string]any {
 			return map[string]any{

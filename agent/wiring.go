@@ -3,11 +3,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/ptrace"
@@ -38,10 +40,18 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	}}
 }
 
+// maxArguments is how many bytes of a process's arguments are told without eBPF.
+const maxArguments = 32 << 10
+
 // procEyes looks at /proc, because of fault.
 func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
-	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, log), cfg.ContentBytes}, cfg, log)
-	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, func() {}}
+	helper := inspect.New(log)
+	arguments := func(pid int) ([]string, bool) {
+		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // what is not known is left out
+		return args, isCut
+	}
+	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes}, cfg, log)
+	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, helper.Close}
 }
 
 func (e eyes) limits() string {

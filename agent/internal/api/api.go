@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os/user"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ type Options struct {
 	Uploads        *Uploads
 	MaxUploadBytes int64
 	Health         func() map[string]any // what /health tells besides
+	// Arguments gives the arguments that lie in the first maxBytes of a process's,
+	// and whether there are more.
+	Arguments func(ctx context.Context, pid, maxBytes int) (args []string, isCut bool, err error)
 	// InFlight gives what the backend has not got of a session.
 	InFlight func(sessionID string) InFlight
 	Guard    Guard
@@ -232,19 +236,29 @@ type process struct {
 	StartTime   string `json:"startTime"`
 }
 
-// maxCommandLine is how many bytes of a command line are told.
-const maxCommandLine = 1024
+// maxCommandLine is how many bytes of a command line are told, and argumentsTime
+// how long all of them may take together.
+const (
+	maxCommandLine = 1024
+	argumentsTime  = 5 * time.Second
+)
 
-func (s service) processes(w http.ResponseWriter, _ *http.Request) error {
+func (s service) processes(w http.ResponseWriter, r *http.Request) error {
 	list, err := procfs.List()
 	if err != nil {
 		return err
 	}
 	told := make([]process, len(list))
 	users := userNames{}
+	ctx, cancel := context.WithTimeout(r.Context(), argumentsTime)
+	defer cancel()
 	for i, p := range list {
+		args, isCut, _ := s.Arguments(ctx, p.PID, maxCommandLine) // what is not known is left out
+		if len(args) > 0 && p.IsCut() && strings.HasPrefix(path.Base(args[0]), p.Name) {
+			p.Name = path.Base(args[0])
+		}
 		told[i] = process{
-			PID: p.PID, Name: strings.ToValidUTF8(p.Name, "\uFFFD"), ParentPID: p.ParentPID, CommandLine: commandLine(p.PID),
+			PID: p.PID, Name: strings.ToValidUTF8(p.Name, "\uFFFD"), ParentPID: p.ParentPID, CommandLine: commandLine(args, isCut),
 			User: users.of(procfs.UserID(p.PID)), StartTime: string(event.AppendTime(nil, p.Start)),
 		}
 	}
@@ -253,8 +267,7 @@ func (s service) processes(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // commandLine gives the beginning of a process's command line, as its events tell it.
-func commandLine(pid int) string {
-	args, isCut := procfs.FirstArgs(pid, maxCommandLine)
+func commandLine(args []string, isCut bool) string {
 	creation := event.Creation{Args: args, ArgsCut: isCut}
 	text := strings.ToValidUTF8(creation.CommandLine(), "\uFFFD")
 	if len(text) <= maxCommandLine {

@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -51,15 +50,14 @@ func Read(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
-	if len(p.Name) >= 15 { // the kernel cuts there
-		if args := Args(pid); len(args) > 0 {
-			if name := base(args[0]); strings.HasPrefix(name, p.Name) {
-				p.Name = name
-			}
-		}
+	if exe, _ := Exe(pid); p.IsCut() && strings.HasPrefix(base(exe), p.Name) {
+		p.Name = base(exe)
 	}
 	return p, nil
 }
+
+// IsCut says that the name may be longer than the kernel tells.
+func (p Process) IsCut() bool { return len(p.Name) == 15 }
 
 // parseStat reads /proc/PID/stat: pid (name) state parent … The name may hold
 // anything, so it ends at the last parenthesis.
@@ -177,31 +175,15 @@ func Exe(pid int) (name string, deleted bool) {
 	return strings.CutSuffix(target, " (deleted)")
 }
 
-// Args gives the arguments, as the process shows them; nil when it is gone.
+// Args gives the arguments, as the process shows them; nil when it is gone. A
+// process that has its memory locked blocks the caller: package inspect reads those
+// of processes that are not stopped.
 func Args(pid int) []string {
 	text, err := os.ReadFile(path(pid, "cmdline"))
 	if err != nil || len(text) == 0 {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-}
-
-// FirstArgs gives the arguments that lie in the first maxBytes of them all, and
-// whether there is more; nil when the process is gone.
-func FirstArgs(pid, maxBytes int) (args []string, isCut bool) {
-	file, err := os.Open(path(pid, "cmdline"))
-	if err != nil {
-		return nil, false
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, int64(maxBytes)+1))
-	if err != nil || len(text) == 0 {
-		return nil, false
-	}
-	if isCut = len(text) > maxBytes; isCut {
-		text = text[:maxBytes]
-	}
-	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), isCut
 }
 
 // CurrentDirectory gives the working directory, "" when it may not be read.

@@ -146,7 +146,7 @@ func (j *journal) find(kind, name string) event.Data {
 }
 
 func TestSensor(t *testing.T) {
-	s := NewSensor(10*time.Millisecond, slog.New(slog.DiscardHandler))
+	s := NewSensor(10*time.Millisecond, func(pid int) ([]string, bool) { return Args(pid), false }, slog.New(slog.DiscardHandler))
 	shell := exec.Command("/bin/sh", "-c", "while read x; do /bin/sleep 0.2; done")
 	in, err := shell.StdinPipe()
 	if err != nil {

@@ -26,20 +26,25 @@ type Scope struct {
 // again. It needs no rights, and sees neither how a process ended nor one that
 // begins and ends between two looks.
 type Sensor struct {
-	interval time.Duration
-	log      *slog.Logger
+	interval  time.Duration
+	arguments Arguments
+	log       *slog.Logger
 }
 
+// Arguments gives the arguments of a process, and whether there are more; nil when
+// they cannot be had.
+type Arguments func(pid int) (args []string, isCut bool)
+
 // NewSensor makes a Sensor that looks every interval.
-func NewSensor(interval time.Duration, log *slog.Logger) *Sensor {
-	return &Sensor{interval, log}
+func NewSensor(interval time.Duration, arguments Arguments, log *slog.Logger) *Sensor {
+	return &Sensor{interval, arguments, log}
 }
 
 // Watch tells sink what begins and ends in the scope, from one goroutine, until
 // Close. What runs already is not told of until it ends.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 	w := &Watch{
-		scope: scope, sink: sink, log: s.log, self: slices.Clone(scope.PIDs),
+		scope: scope, sink: sink, arguments: s.arguments, log: s.log, self: slices.Clone(scope.PIDs),
 		known: map[int]*member{}, stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	for _, pid := range scope.PIDs {
@@ -58,10 +63,12 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 type Watch struct {
 	scope Scope
 	sink  func(*event.Event)
-	log   *slog.Logger
 	once  sync.Once
 	stop  chan struct{}
 	done  chan struct{}
+
+	arguments Arguments
+	log       *slog.Logger
 
 	mu    sync.Mutex // of what follows
 	self  []int      // named processes, by pid
@@ -217,8 +224,9 @@ func (w *Watch) begun(m *member, deleted, fresh bool, now time.Time) {
 			actor = event.Process{PID: m.ParentPID, UserID: -1}
 		}
 	}
+	args, isCut := w.arguments(m.PID)
 	w.sink(&event.Event{Type: event.TypeProcessCreation, Time: began, Data: &event.Creation{
-		Actor: actor, Time: began, New: m.actor(), ImagePath: m.image, Args: Args(m.PID),
+		Actor: actor, Time: began, New: m.actor(), ImagePath: m.image, Args: args, ArgsCut: isCut,
 		CurrentDirectory: CurrentDirectory(m.PID), Memory: deleted,
 	}})
 }

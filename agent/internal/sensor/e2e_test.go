@@ -22,6 +22,8 @@ import (
 	"testing"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/inspect/fusetest"
 )
 
 // The launcher is this test program, started with this variable: it waits until
@@ -36,6 +38,10 @@ var compiled struct {
 }
 
 func TestMain(m *testing.M) {
+	fusetest.Serve()
+	if len(os.Args) > 1 && os.Args[1] == inspect.Command {
+		os.Exit(inspect.Serve(os.Stderr))
+	}
 	if os.Getenv(launcherVariable) != "" {
 		var one [1]byte
 		if n, _ := syscall.Read(3, one[:]); n == 1 {

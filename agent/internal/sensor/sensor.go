@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect"
 )
 
 // maxWatches is how many watches there can be at once: a bit each.
@@ -64,6 +65,7 @@ type Sensor struct {
 	options Options
 	objects bpfObjects
 	reader  *ringbuf.Reader
+	helper  *inspect.Helper
 	log     *slog.Logger
 
 	mu       sync.Mutex // of everything below; held while events are given out
@@ -126,6 +128,7 @@ func New(options Options) (*Sensor, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.helper = inspect.New(s.log)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
@@ -194,12 +197,14 @@ type Watch struct {
 // be read.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 	w, probes, err := s.watch(scope, sink)
-	if err != nil || probes == nil || !scope.OnExec {
+	if err != nil || probes == nil {
 		return w, err
 	}
-	for _, pid := range scope.PIDs {
-		probes.expect(pid)
+	var held []int
+	if scope.OnExec {
+		held = scope.PIDs
 	}
+	probes.expect(held)
 	return w, nil
 }
 
@@ -332,6 +337,7 @@ func (s *Sensor) Close() error {
 	err := s.detach()
 	clear(s.watches[:])
 	s.mu.Unlock()
+	s.helper.Close()
 	err = errors.Join(err, s.reader.Close())
 	<-s.done
 	s.decoder.cgroups.close()
@@ -371,7 +377,7 @@ func (s *Sensor) attach() error {
 		s.links = append(s.links, l)
 	}
 	if s.options.TLS {
-		s.tls = newTLSProbes(&s.objects.bpfPrograms, s.log)
+		s.tls = newTLSProbes(&s.objects.bpfPrograms, s.helper, s.log)
 	}
 	return nil
 }

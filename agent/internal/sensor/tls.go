@@ -3,22 +3,24 @@
 package sensor
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/procfs"
 )
 
 // opensslFolders are where distributions keep libssl: probes are there before the
@@ -31,38 +33,51 @@ var opensslFolders = []string{
 // Bounds of what is looked at.
 const (
 	maxCandidates = 1024    // files that wait to be looked at; then their processes wait
-	maxExpected   = 4096    // files of a folder whose program is about to run
-	maxSeen       = 1 << 16 // files that are remembered
+	maxWaiting    = 1 << 16 // processes that wait to be gone through
+	maxProbed     = 1024    // files with probes, each of which takes up to five descriptors
+	maxProbedUser = 256     // of them, those that processes of one user have
+
+	// prepareTime is how long a watch waits for the probes in the machine's
+	// libraries and in what a held program has in its folder.
+	prepareTime = 10 * time.Second
 )
 
 // fileID names a file by its inode, whatever its path.
 type fileID struct{ device, inode uint64 }
 
-// seenFile is a file that was looked at, with what tells whether it is the same
-// still: numbers of inodes are used again, and files are written anew.
-type seenFile struct {
-	size     int64
-	modified unix.Timespec
-	links    []link.Link // the probes in it: none if it has no OpenSSL
+// probedFile is a file with probes, with what tells whether it is the same still:
+// numbers of inodes are used again, and files are written anew.
+type probedFile struct {
+	size, changed int64
+	user          int // whose process had it first; -1: the machine's
+	number        int // in the order in which they came
+	links         []link.Link
 }
 
 // tlsProbes are the uprobes in OpenSSL: in shared libraries, and in programs that
-// have it linked in and still have their symbols. Each file is looked at once, and
-// as a process has it mapped, whatever became of its path: in another mount
-// namespace, under another root, deleted.
+// have it linked in and still have their symbols. A file is looked at as a process
+// has it mapped, whatever became of its path: in another mount namespace, under
+// another root, deleted. The helper process looks; neither the reader of events nor
+// the holder of the sensor's lock waits for it.
 type tlsProbes struct {
 	programs *bpfPrograms
+	helper   *inspect.Helper
 	log      *slog.Logger
+	urgent   chan candidate // libraries whose name says what they are
 	queue    chan candidate
 	wake     chan struct{} // holds one value when there are processes to go through
-	quit     chan struct{}
+	ctx      context.Context
+	cancel   context.CancelFunc
+	prepared chan struct{} // closed when the machine's libraries have their probes
 	done     chan struct{}
 
 	waiting sync.Mutex
-	pids    []int // processes to go through
+	pids    []int        // processes to go through
+	isIn    map[int]bool // pids
 
 	mu     sync.Mutex
-	seen   map[fileID]*seenFile
+	probed map[fileID]*probedFile
+	count  int
 	closed bool
 }
 
@@ -72,18 +87,13 @@ type candidate struct {
 	paths []string // where it may be found, the surest first
 }
 
-func newTLSProbes(programs *bpfPrograms, log *slog.Logger) *tlsProbes {
+func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logger) *tlsProbes {
 	p := &tlsProbes{
-		programs: programs, log: log, seen: map[fileID]*seenFile{},
-		queue: make(chan candidate, maxCandidates), wake: make(chan struct{}, 1),
-		quit: make(chan struct{}), done: make(chan struct{}),
+		programs: programs, helper: helper, log: log, probed: map[fileID]*probedFile{}, isIn: map[int]bool{},
+		urgent: make(chan candidate, maxCandidates), queue: make(chan candidate, maxCandidates), wake: make(chan struct{}, 1),
+		prepared: make(chan struct{}), done: make(chan struct{}),
 	}
-	for _, pattern := range opensslFolders {
-		paths, _ := filepath.Glob(pattern) // the patterns are good
-		for _, path := range paths {
-			p.look(candidate{paths: []string{path}})
-		}
-	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	go p.run()
 	return p
 }
@@ -91,12 +101,26 @@ func newTLSProbes(programs *bpfPrograms, log *slog.Logger) *tlsProbes {
 // run looks at what was found, first at what programs run just now.
 func (p *tlsProbes) run() {
 	defer close(p.done)
-	for {
+	for _, pattern := range opensslFolders {
+		paths, _ := filepath.Glob(pattern) // the patterns are good
+		for _, path := range paths {
+			p.look(p.ctx, candidate{paths: []string{path}})
+		}
+	}
+	close(p.prepared)
+	for p.ctx.Err() == nil {
 		select {
-		case <-p.quit:
-			return
+		case c := <-p.urgent:
+			p.look(p.ctx, c)
+			continue
+		default:
+		}
+		select {
+		case c := <-p.urgent:
+			p.look(p.ctx, c)
+			continue
 		case c := <-p.queue:
-			p.look(c)
+			p.look(p.ctx, c)
 			continue
 		default:
 		}
@@ -105,10 +129,11 @@ func (p *tlsProbes) run() {
 			continue
 		}
 		select {
-		case <-p.quit:
-			return
+		case <-p.ctx.Done():
+		case c := <-p.urgent:
+			p.look(p.ctx, c)
 		case c := <-p.queue:
-			p.look(c)
+			p.look(p.ctx, c)
 		case <-p.wake:
 		}
 	}
@@ -116,16 +141,16 @@ func (p *tlsProbes) run() {
 
 // close takes the probes out.
 func (p *tlsProbes) close() error {
-	close(p.quit)
+	p.cancel()
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
 	var links []link.Link
-	for _, file := range p.seen {
+	for _, file := range p.probed {
 		links = append(links, file.links...)
 	}
-	clear(p.seen)
+	clear(p.probed)
 	return closeLinks(links)
 }
 
@@ -137,36 +162,32 @@ func (s *Sensor) Expect(path string) {
 	probes := s.tls
 	s.mu.Unlock()
 	if probes != nil {
-		probes.look(candidate{paths: []string{path}})
+		ctx, cancel := context.WithTimeout(probes.ctx, prepareTime)
+		defer cancel()
+		probes.look(ctx, candidate{paths: []string{path}})
 	}
 }
 
-// expect looks at what a process that is held in a sandbox is about to run: the
-// files of its folder, which came there with the program. Outside of a sandbox the
-// folder is any of this machine's, and says nothing.
-func (p *tlsProbes) expect(pid int) {
-	own, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		return
+// expect waits until the machine's libraries have their probes, and looks at what
+// the processes that are held in a sandbox are about to run: the files of their
+// folder, which came there with the program.
+func (p *tlsProbes) expect(held []int) {
+	ctx, cancel := context.WithTimeout(p.ctx, prepareTime)
+	defer cancel()
+	select {
+	case <-p.prepared:
+	case <-ctx.Done():
 	}
-	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
-	if err != nil || its == own {
-		return
+	for _, pid := range held {
+		var paths []string
+		err := p.helper.Folder(ctx, pid, func(path string) { paths = append(paths, path) })
+		for _, path := range paths {
+			p.look(ctx, candidate{pid, []string{path}})
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			p.log.Warn("not all files of a program were looked at for TLS before it runs", "pid", pid, "error", err)
+		}
 	}
-	files := 0
-	// A folder that cannot be read hides its files from the program too.
-	_ = filepath.WalkDir(fmt.Sprintf("/proc/%d/cwd/", pid), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // the other files count
-		}
-		if files++; files > maxExpected {
-			return fs.SkipAll
-		}
-		if entry.Type().IsRegular() {
-			p.look(candidate{paths: []string{path}})
-		}
-		return nil
-	})
 }
 
 // notice looks out for files that begin to run.
@@ -180,15 +201,15 @@ func (p *tlsProbes) notice(e *event.Event) {
 		begin := uint64(d.Result.Return)
 		end := begin + (d.Result.Args[1]+page-1)&^(page-1)
 		c := candidate{d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)}}
-		// A library whose name says it is looked at before anything else: the
-		// process is on its way to its first use.
+		// A library whose name says it comes before anything else: the process is
+		// on its way to its first use.
 		if strings.Contains(filepath.Base(d.Path), "ssl") {
-			p.look(c)
+			p.add(p.urgent, c)
 			return
 		}
-		p.add(c)
+		p.add(p.queue, c)
 	case *event.Creation:
-		p.add(candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
+		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
 	}
 }
 
@@ -200,11 +221,10 @@ func mapFile(pid int, addresses string) string {
 // rooted gives a path of a process as the agent can use it.
 func rooted(pid int, path string) string { return fmt.Sprintf("/proc/%d/root%s", pid, path) }
 
-// add puts a file into the queue; if that is full, its process is gone through
-// later.
-func (p *tlsProbes) add(c candidate) {
+// add puts a file into a queue; if that is full, its process is gone through later.
+func (p *tlsProbes) add(queue chan candidate, c candidate) {
 	select {
-	case p.queue <- c:
+	case queue <- c:
 	default:
 		p.mapped(c.pid)
 	}
@@ -214,7 +234,12 @@ func (p *tlsProbes) add(c candidate) {
 func (p *tlsProbes) mapped(pid int) {
 	p.waiting.Lock()
 	defer p.waiting.Unlock()
-	if n := len(p.pids); n == 0 || p.pids[n-1] != pid {
+	if len(p.pids) >= maxWaiting { // the oldest has likely ended
+		delete(p.isIn, p.pids[0])
+		p.pids = slices.Delete(p.pids, 0, 1)
+	}
+	if !p.isIn[pid] {
+		p.isIn[pid] = true
 		p.pids = append(p.pids, pid)
 	}
 	select {
@@ -234,95 +259,109 @@ func (p *tlsProbes) next() (int, bool) {
 	}
 	pid := p.pids[n-1]
 	p.pids = p.pids[:n-1]
+	delete(p.isIn, pid)
 	return pid, true
 }
 
 // goThrough looks at the files that a process has mapped to run.
 func (p *tlsProbes) goThrough(pid int) {
-	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return // it ended
-	}
-	defer maps.Close()
-	last := ""
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		fields := strings.Fields(lines.Text()) // addresses, rights, offset, device, inode, path
-		if len(fields) < 6 || !strings.Contains(fields[1], "x") || fields[5][0] != '/' || fields[5] == last {
-			continue
+	var files []candidate
+	err := p.helper.Mapped(p.ctx, pid, func(addresses, path string) {
+		files = append(files, candidate{pid, []string{mapFile(pid, addresses), rooted(pid, path)}})
+	})
+	p.complain(err, fmt.Sprintf("process %d", pid))
+	for _, c := range files {
+		if len(p.urgent) > 0 {
+			p.look(p.ctx, <-p.urgent)
 		}
-		last = fields[5]
-		p.look(candidate{pid, []string{mapFile(pid, fields[0]), rooted(pid, last)}})
+		p.look(p.ctx, c)
 	}
 }
 
 // look looks at a file, and puts probes into it if it holds OpenSSL.
-func (p *tlsProbes) look(c candidate) {
-	for _, path := range c.paths {
-		// O_PATH: to open a device or a pipe would do something to it.
-		handle, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		p.lookAt(handle, path)
-		_ = unix.Close(handle)
+func (p *tlsProbes) look(ctx context.Context, c candidate) {
+	file, handle, err := p.helper.OpenSSL(ctx, c.pid, c.paths...)
+	if err != nil {
+		p.complain(err, c.paths[0])
 		return
 	}
-}
-
-// lookAt looks at an open file.
-func (p *tlsProbes) lookAt(handle int, path string) {
-	var stat unix.Stat_t
-	if unix.Fstat(handle, &stat) != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return
+	if handle == nil {
+		return // it holds none
 	}
-	id := fileID{uint64(stat.Dev), stat.Ino} //nolint:unconvert // the type of Dev differs between architectures
+	defer handle.Close()
+	user := -1
+	if c.pid > 0 {
+		user = procfs.UserID(c.pid)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return
 	}
-	if before := p.seen[id]; before != nil {
-		if before.size == stat.Size && before.modified == stat.Mtim {
+	id := fileID{file.Device, file.Inode}
+	if before := p.probed[id]; before != nil {
+		if before.size == file.Size && before.changed == file.Changed {
 			return
 		}
-		if err := closeLinks(before.links); err != nil {
-			p.log.Warn("the probes of a library that was changed stay", "path", path, "error", err)
-		}
+		p.forget(id)
 	}
-	if len(p.seen) >= maxSeen {
-		p.forget()
+	p.makeRoom(user)
+	p.count++
+	probed := &probedFile{size: file.Size, changed: file.Changed, user: user, number: p.count}
+	// What was looked at is what gets the probes, whatever happens to the path.
+	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.OpenSSL); err != nil {
+		p.log.Warn("TLS of a program or library cannot be read", "path", c.paths[len(c.paths)-1], "error", err)
 	}
-	file := &seenFile{size: stat.Size, modified: stat.Mtim}
-	p.seen[id] = file
-	// What is looked at is what gets the probes, whatever happens to the path.
-	opened := fmt.Sprintf("/proc/self/fd/%d", handle)
-	var err error
-	if file.links, err = p.attach(opened); err != nil {
-		p.log.Warn("TLS of a program or library cannot be read", "path", path, "error", err)
+	p.probed[id] = probed
+}
+
+// complain logs why something was not looked at, unless that is of no interest: it
+// is gone, the watch ends, or its user was complained of.
+func (p *tlsProbes) complain(err error, of string) {
+	if errors.Is(err, inspect.ErrTime) {
+		p.log.Warn("a file does not answer: TLS in it cannot be read", "file", of, "error", err)
+	} else if err != nil {
+		p.log.Debug("not looked at for TLS", "file", of, "error", err)
 	}
 }
 
-// forget makes room: files without OpenSSL may be looked at again.
-func (p *tlsProbes) forget() {
-	for id, file := range p.seen {
-		if len(file.links) == 0 {
-			delete(p.seen, id)
+// makeRoom takes the oldest probes out where there are too many, of the user first.
+func (p *tlsProbes) makeRoom(user int) {
+	var oldest, oldestOfUser fileID
+	first, firstOfUser, ofUser := 0, 0, 0
+	for id, file := range p.probed {
+		if file.user < 0 {
+			continue // the machine's are few
 		}
+		if first == 0 || file.number < first {
+			first, oldest = file.number, id
+		}
+		if file.user != user {
+			continue
+		}
+		if ofUser++; firstOfUser == 0 || file.number < firstOfUser {
+			firstOfUser, oldestOfUser = file.number, id
+		}
+	}
+	switch {
+	case ofUser >= maxProbedUser:
+		p.forget(oldestOfUser)
+	case len(p.probed) >= maxProbed && first > 0:
+		p.forget(oldest)
 	}
 }
 
-// attach puts probes into a file, if it holds OpenSSL. A kernel that can (6.6) takes all the functions
+// forget takes the probes of a file out.
+func (p *tlsProbes) forget(id fileID) {
+	if err := closeLinks(p.probed[id].links); err != nil {
+		p.log.Warn("the probes of a library stay", "error", err)
+	}
+	delete(p.probed, id)
+}
+
+// attach puts probes into a file. A kernel that can (6.6) takes all the functions
 // of a program at once, and is quick to take them out again.
-func (p *tlsProbes) attach(path string) (links []link.Link, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open: %w", err)
-	}
-	defer file.Close()
-	offsets, err := opensslOffsets(file)
-	if err != nil || len(offsets) == 0 {
-		return nil, err
-	}
+func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link.Link, err error) {
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)

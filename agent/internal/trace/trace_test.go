@@ -16,12 +16,16 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect"
 )
 
 // The tests start this test program as the agent: with this variable it is one.
 const agentVariable = "OSPULSE_TEST_AGENT"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == inspect.Command {
+		os.Exit(inspect.Serve(os.Stderr))
+	}
 	if os.Getenv(agentVariable) == "" {
 		os.Exit(m.Run())
 	}

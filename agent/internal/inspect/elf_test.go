@@ -1,0 +1,109 @@
+//go:build linux
+
+package inspect
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"os"
+	"testing"
+)
+
+// FuzzOpenSSL: a file may be anything, and mean harm.
+func FuzzOpenSSL(f *testing.F) {
+	f.Add([]byte(elf.ELFMAG))
+	f.Add([]byte("#!/bin/sh\n"))
+	f.Add(smallELF())
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		offsets, _ := OpenSSL(bytes.NewReader(raw))
+		for name, offset := range offsets {
+			if !bytes.Contains(raw, []byte(name)) {
+				t.Errorf("%s at %#x is not in the file", name, offset)
+			}
+		}
+	})
+}
+
+// TestSmallELF checks the seed of the fuzzing.
+func TestSmallELF(t *testing.T) {
+	offsets, err := OpenSSL(bytes.NewReader(smallELF()))
+	if err != nil || len(offsets) != 1 || offsets["SSL_write"] != 0x10 {
+		t.Errorf("%v, %v", offsets, err)
+	}
+}
+
+// TestNameAcrossPieces: a name is found wherever the pieces of its table end.
+func TestNameAcrossPieces(t *testing.T) {
+	for before := chunkBytes - 20; before < chunkBytes+4; before++ {
+		names := append(make([]byte, before), "SSL_write_ex\x00"...)
+		table := &tables{raw: bytes.NewReader(names), began: processorTime()}
+		found, err := table.names(&elf.Section64{Size: uint64(len(names))})
+		if err != nil || len(found) != 1 || found[uint32(before)] != "SSL_write_ex" {
+			t.Fatalf("at %d: %v, %v", before, found, err)
+		}
+	}
+}
+
+// smallELF makes a program whose only symbol is SSL_write.
+func smallELF() []byte {
+	names := "\x00my_SSL_write\x00" // names may share their ends
+	symbol := elf.Sym64{Name: 4, Info: byte(elf.STT_FUNC), Shndx: 1, Value: 0x1010}
+	symbolsAt := uint64(headerBytes + segmentBytes + 3*sectionBytes)
+	return join(
+		header(3),
+		elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_X), Vaddr: 0x1000, Filesz: 0x100},
+		elf.Section64{},
+		elf.Section64{Type: uint32(elf.SHT_SYMTAB), Off: symbolsAt, Size: 24, Link: 2, Entsize: 24},
+		elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: symbolsAt + 24, Size: uint64(len(names))},
+		symbol, []byte(names),
+	)
+}
+
+const headerBytes = 64
+
+func header(sections int) elf.Header64 {
+	return elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine()), Version: uint32(elf.EV_CURRENT),
+		Phoff: headerBytes, Shoff: headerBytes + segmentBytes, Ehsize: headerBytes,
+		Phentsize: segmentBytes, Phnum: 1, Shentsize: sectionBytes, Shnum: uint16(sections), Shstrndx: 1,
+	}
+}
+
+func join(values ...any) []byte {
+	var out bytes.Buffer
+	for _, value := range values {
+		if err := binary.Write(&out, binary.LittleEndian, value); err != nil {
+			panic(err)
+		}
+	}
+	return out.Bytes()
+}
+
+// sparseELF writes a file with many tables of symbols that share one table of
+// names, of size bytes, as ../../../shared/cases/agent/elfbomb.py does. It takes
+// few blocks.
+func sparseELF(t testing.TB, path string, tables int, size int64) {
+	t.Helper()
+	const at = 1 << 24
+	values := []any{
+		header(tables + 2),
+		elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_X), Filesz: 4096},
+		elf.Section64{},
+		elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: at, Size: uint64(size)},
+	}
+	for range tables {
+		values = append(values, elf.Section64{Type: uint32(elf.SHT_SYMTAB), Off: at, Size: uint64(size), Link: 1, Entsize: 24})
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	_, err1 := file.Write(join(values...))
+	_, err2 := file.WriteAt([]byte("SSL_write\x00"), at+size-16)
+	if err1 != nil || err2 != nil || file.Truncate(at+size) != nil {
+		t.Fatal(err1, err2)
+	}
+}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package sensor
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/inspect/fusetest"
+)
+
+// mapping maps a file as a library, once it is told to, and then unmaps it, opens
+// a second one and waits. It has closed the first before: the kernel knows then
+// that its file system wants no word of that.
+const mapping = `import ctypes, os, sys
+os.close(os.open(sys.argv[1], os.O_RDONLY))
+fd = os.open(sys.argv[1], os.O_RDONLY)
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+print('ready', flush=True)
+sys.stdin.readline()
+for i in range(20):
+    libc.munmap(libc.mmap(None, 4096, 5, 2, fd, 0), 4096)
+libc.mmap(None, 4096, 5, 2, fd, 0)
+os.close(os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY))
+sys.stdin.readline()
+os._exit(0)`
+
+// checkMapping runs mapping, and wants its last event although the library is
+// hostile. ready is called before it is mapped.
+func checkMapping(t *testing.T, library string, ready func()) {
+	t.Helper()
+	s := newSensor(t, Options{TLS: true})
+	marker := filepath.Join(t.TempDir(), "marker")
+	cmd := exec.Command(python(t), "-c", mapping, library, marker)
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	marked := make(chan struct{}, 100)
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}}, func(e *event.Event) {
+		if d, ok := e.Data.(*event.File); ok && d.Path == marker {
+			marked <- struct{}{}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready()
+	if _, err := in.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-marked:
+	case <-time.After(time.Minute):
+		t.Fatal("what came after the library was mapped is not told: the sensor hangs")
+	}
+	if err := errors.Join(in.Close(), cmd.Wait(), w.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSilentLibraryAsRoot: a library on a file system that does not answer any more
+// keeps nothing from being told.
+func TestSilentLibraryAsRoot(t *testing.T) {
+	silent := fusetest.Mount(t, 1<<20)
+	checkMapping(t, silent.File("libssl-x.so"), func() { silent.Silence(t) })
+}
+
+// TestSparseLibraryAsRoot: a library that is small on the disk and very long to
+// read, as shared/cases/agent/elfbomb.py makes one, keeps nothing from being told.
+func TestSparseLibraryAsRoot(t *testing.T) {
+	library := filepath.Join(t.TempDir(), "libssl-x.so")
+	bomb := exec.Command(python(t), "testdata/programs/elfbomb.py", library, "60000", "64")
+	bomb.Stderr = os.Stderr
+	if err := bomb.Run(); err != nil {
+		t.Fatal(err)
+	}
+	checkMapping(t, library, func() {})
+}
