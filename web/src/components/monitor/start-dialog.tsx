@@ -1,7 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, TriangleAlert } from "lucide-react";
 import { useState } from "react";
-import { api, call, messageOf, type Session } from "@/api/client";
+import { ApiError, api, call, messageOf, type Session } from "@/api/client";
 import { useConnection } from "@/api/health";
 import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
@@ -57,6 +57,8 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
     },
   });
   const agent = health?.agent;
+  // The file may be an archive whose name does not say so, or a text that has to be named.
+  const cannotRun = start.error instanceof ApiError && start.error.status === 422;
   return (
     <Dialog
       open
@@ -118,10 +120,10 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
             </label>
           ))}
         </div>
-        {mode === 3 && isArchive(session.file_name) && (
+        {mode === 3 && (isArchive(session.file_name) || cannotRun) && (
           <Field
             label="What to run in the archive"
-            hint="Its path there. It may be left out if only one file can be run."
+            hint="Its path there, as a refusal lists it. It may be left out if only one file can be run."
           >
             <Input
               value={entryPoint}
@@ -160,7 +162,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
 
 /** Whether the name is that of an archive which our agent takes apart. */
 function isArchive(fileName: string): boolean {
-  return /\.(zip|tar|tgz|tbz2?|tar\.(gz|bz2))$/i.test(fileName);
+  return /\.(zip|jar|tar|tgz|tbz2?|tzst|tar\.(gz|bz2|zst))$/i.test(fileName);
 }
 
 /** The mode of the last start, else the file if there is one. */
