@@ -87,8 +87,8 @@ struct socket_section {
 
 /* What to do for a system call; one for each number, filled from syscalls.go. */
 struct syscall {
+	__u32 flags;
 	__u16 op; /* 0: not looked at */
-	__u16 flags;
 	__s8 fd, fd2, dir1, path1, dir2, path2, data, len, addr, addr_len;
 	__s8 at;     /* flags that say whether path1 follows a link: AT_SYMLINK_NOFOLLOW and the like */
 	__u8 lookup; /* enum lookup of path1, of path2 << 2, and LOOKUP_… */
@@ -122,6 +122,9 @@ enum lookup {
 #define CALL_MMSG 4096    /* data is an array of msghdr, of which ret were moved */
 #define CALL_SOCKETCALL 8192 /* the first argument says which call, the second where its arguments are */
 #define CALL_CLONE3 16384 /* the first argument points to the flags */
+
+#define CALL_AIO 32768    /* the third argument is an array of struct iocb, of which ret were handed in */
+#define CALL_IOCTL 65536  /* only the requests that change files */
 
 /* Where socketcall's calls are in the table of 32-bit calls. */
 #define SOCKETCALL_BASE 480

@@ -46,6 +46,7 @@ volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
 volatile __u64 epoch; /* of the accounts of loss */
 volatile const __u32 uring_op; /* of an operation of an io_uring, among the calls */
+volatile const __u32 aio_op;   /* of native AIO */
 
 /*
  * For each number of a system call, of either table: is there anything to do at its
@@ -1619,6 +1620,93 @@ static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 re
 	}
 }
 
+struct iocb { /* of all architectures, and of 32-bit programs */
+	__u64 data;
+	__u32 key, rw_flags;
+	__u16 opcode, priority;
+	__u32 fd;
+	__u64 buffer, len;
+};
+
+#define AIO_PWRITE 1
+#define AIO_PWRITEV 8
+#define MAX_IOCBS 64
+
+/*
+ * Writes an event of an operation of native AIO, with the bytes that it is to write.
+ * How it ends is not known.
+ */
+__noinline int put_iocb(__u64 address, __u32 compat)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, limit = content_bytes;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc);
+	struct event_header *header;
+	struct buffer *buffer;
+	struct iocb iocb;
+
+	if (!sessions || bpf_probe_read_user(&iocb, sizeof(iocb), (void *)address))
+		return 0;
+	buffer = begin(proc, sessions, EVENT_SYSCALL);
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->op = aio_op;
+	header->ret = iocb.len;
+	for (int i = 2; i < 6; i++)
+		header->args[i] = 0;
+	header->args[0] = iocb.opcode;
+	header->args[1] = iocb.fd;
+	if (put_fd(iocb.fd, SECTION_FILE))
+		limit = MAX_DATA; /* it may be HTTP */
+	if (iocb.opcode == AIO_PWRITE)
+		put_bytes(iocb.buffer, iocb.len, limit, SECTION_DATA);
+	else if (iocb.opcode == AIO_PWRITEV)
+		put_iovec(iocb.buffer, iocb.len, MAX_DATA, limit, compat);
+	end(buffer, false);
+	return 0;
+}
+
+/* Writes an event of each operation that io_submit was handed. */
+static __always_inline void put_iocbs(__u64 array, __s64 count, bool compat)
+{
+	for (int i = 0; i < MAX_IOCBS; i++) {
+		__u64 address = 0;
+
+		if (i >= count || bpf_probe_read_user(&address, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8))))
+			break;
+		put_iocb(address, compat);
+	}
+}
+
+/* Requests of ioctl. The second has the descriptor that it reads from in memory. */
+#define FICLONE 0x40049409
+#define FICLONERANGE 0x4020940d
+#define FS_IOC_SETFLAGS 0x40086602
+#define FS_IOC32_SETFLAGS 0x40046602
+
+/* Whether a request of ioctl is told. Of a copy the third argument is its source. */
+static __always_inline bool is_told(__u64 *args)
+{
+	switch ((__u32)args[1]) {
+	case FICLONERANGE: {
+		__u64 fd = -1;
+
+		bpf_probe_read_user(&fd, sizeof(fd), (void *)args[2]);
+		args[2] = fd;
+		return true;
+	}
+	case FS_IOC_SETFLAGS:
+	case FS_IOC32_SETFLAGS:
+		args[2] = -1;
+		return true;
+	case FICLONE:
+		return true;
+	}
+	return false;
+}
+
 #define EEXIST 17
 #define ELOOP 40
 #define AT_SYMLINK_NOFOLLOW 0x100
@@ -1731,6 +1819,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (flags & CALL_DUP && args[1] != F_DUPFD && args[1] != F_DUPFD_CLOEXEC)
 		return 0;
+	if (flags & CALL_IOCTL && !is_told(args))
+		return 0;
 
 	buffer = begin(proc, sessions, EVENT_SYSCALL);
 	if (!buffer)
@@ -1790,6 +1880,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (sock && ret > MAX_DATA && !(flags & CALL_MMSG))
 		put_more(call, args, ret, sock, compat);
+	if (flags & CALL_AIO)
+		put_iocbs(args[2], ret, compat);
 	return 0;
 }
 

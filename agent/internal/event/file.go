@@ -51,6 +51,7 @@ type File struct {
 	Content     Content
 	Flags       string // of open
 	Ring        string // the operation that an io_uring was given; how it ends is not known
+	Aio         string // the same of native AIO
 	Deleted     bool   // the file has no name any more
 	Inode       uint64 // 0: not known
 	Mode        uint32 // 0: not known
@@ -64,6 +65,7 @@ func (f *File) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", f.Operation)
 	o.some("ioUringOperation", f.Ring)
+	o.some("aioOperation", f.Aio)
 	if f.Handle >= 0 {
 		o.key("handle")
 		o.out = append(o.out, `"0x`...)

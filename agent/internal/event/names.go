@@ -127,13 +127,23 @@ func UringOperation(n uint64) string {
 	return "operation " + strconv.FormatUint(n, 10)
 }
 
+// AioOperation names an operation of native AIO, as the kernel does.
+func AioOperation(n uint64) string {
+	names := [...]string{"PREAD", "PWRITE", "FSYNC", "FDSYNC", "PREADX", "POLL", "NOOP", "PREADV", "PWRITEV"}
+	if n < uint64(len(names)) {
+		return names[n]
+	}
+	return "operation " + strconv.FormatUint(n, 10)
+}
+
 // argCount gives how many arguments a call has, from the first, that are numbers.
 func argCount(syscall string) int {
 	switch syscall {
 	case "setuid", "setgid", "setfsuid", "setfsgid", "setuid32", "setgid32", "setfsuid32", "setfsgid32",
-		"unshare", "setgroups", "setgroups32", "bpf", "process_vm_readv", "process_vm_writev":
+		"unshare", "setgroups", "setgroups32", "bpf", "process_vm_readv", "process_vm_writev",
+		"userfaultfd", "fanotify_init", "memfd_secret":
 		return 1
-	case "setreuid", "setregid", "setreuid32", "setregid32", "setns":
+	case "setreuid", "setregid", "setreuid32", "setregid32", "setns", "kill", "pidfd_send_signal", "pidfd_getfd":
 		return 2
 	case "setresuid", "setresgid", "setresuid32", "setresgid32":
 		return 3

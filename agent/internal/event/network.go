@@ -47,6 +47,7 @@ type Network struct {
 	Time      time.Time
 	Operation string // Connect, Accept, Send, Receive …
 	Ring      string // as File's
+	Aio       string // the same of native AIO
 	Handle    int    // descriptor; -1: none
 	NewHandle int    // that accept or socket made; -1: none
 	Protocol  string // tcp, udp, unix, netlink …
@@ -126,6 +127,7 @@ func (n *Network) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", n.Operation)
 	o.some("ioUringOperation", n.Ring)
+	o.some("aioOperation", n.Aio)
 	o.some("protocol", n.Protocol)
 	o.address("src", n.Local)
 	o.address("dst", n.Remote)

@@ -367,6 +367,12 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 		ring, _ := descriptor(tid, int32(result))
 		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: int(max(result, -1)), NewHandle: -1, Path: ring})
 		return
+	case c.name == "io_setup", c.name == "io_submit":
+		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: -1, NewHandle: -1})
+		if c.name == "io_submit" {
+			w.aio(tid, t, result)
+		}
+		return
 	case c.operation == "": // exec; that of a good one was told
 		if r.Failed() {
 			args, isCut := argv(tid, t, c)
@@ -441,6 +447,47 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	w.send(event.TypeFile, now, f)
 }
 
+// maxIocbs is how many operations of one io_submit are told.
+const maxIocbs = 64
+
+// aio tells of the operations that io_submit was handed.
+func (w *Watch) aio(tid int, t *thread, count int64) {
+	for i := range uint64(min(max(count, 0), maxIocbs)) {
+		// struct iocb: the operation is at 16, the descriptor at 20, the buffer at 24, its size at 32.
+		block := read(tid, pointer(tid, t, t.args[2], i), 40)
+		if len(block) < 40 {
+			return
+		}
+		n, fd := uint64(binary.NativeEndian.Uint16(block[16:])), int32(binary.NativeEndian.Uint32(block[20:]))
+		target, deleted := descriptor(tid, fd)
+		f := &event.File{
+			Actor: w.actor(tid, t), Time: time.Now(), Operation: "SubmitAio", Aio: event.AioOperation(n), Handle: int(fd), NewHandle: -1,
+			Path: target, Deleted: deleted,
+		}
+		if f.Aio == "PWRITE" && w.contentBytes > 0 {
+			size := binary.NativeEndian.Uint64(block[32:])
+			f.Content.Known = true
+			f.Content.Bytes = read(tid, binary.NativeEndian.Uint64(block[24:]), int(min(size, uint64(w.contentBytes))))
+			f.Content.Cut = uint64(len(f.Content.Bytes)) < size
+			f.Content.Fault = len(f.Content.Bytes) == 0
+		}
+		w.send(event.TypeFile, f.Time, f)
+	}
+}
+
+// pointer reads an element of an array of pointers; 0 if it cannot be read.
+func pointer(tid int, t *thread, array, i uint64) uint64 {
+	size := uint64(8)
+	if t.compat {
+		size = 4
+	}
+	value := make([]byte, 8)
+	if copy(value, read(tid, array+i*size, int(size))) < int(size) {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(value)
+}
+
 // operation adds what it is done to.
 func operation(tid int, o *event.Operation) *event.Operation {
 	switch o.Result.Syscall {
@@ -448,9 +495,13 @@ func operation(tid int, o *event.Operation) *event.Operation {
 		o.Target = int(int32(o.Result.Args[1]))
 	case "process_vm_readv", "process_vm_writev":
 		o.Target = int(int32(o.Result.Args[0]))
-	case "memfd_create", "delete_module":
+	case "kill":
+		o.Target = int(int32(o.Result.Args[0]))
+	case "pidfd_getfd":
+		o.Path, _ = descriptor(tid, int32(o.Result.Return))
+	case "memfd_create", "delete_module", "fsopen":
 		o.Path = text(tid, o.Result.Args[0])
-	case "finit_module", "setns":
+	case "finit_module", "setns", "fsmount":
 		o.Path, _ = descriptor(tid, int32(o.Result.Args[0]))
 	}
 	return o
@@ -525,16 +576,8 @@ const maxArgs = 64
 // argv reads the arguments of an exec, which follow its path, and whether there
 // were more.
 func argv(tid int, t *thread, c call) (args []string, isCut bool) {
-	size := 8
-	if t.compat {
-		size = 4
-	}
-	for at := t.args[c.path+1]; len(args) < maxArgs; at += uint64(size) {
-		pointer := make([]byte, 8)
-		if copy(pointer, read(tid, at, size)) < size {
-			return args, true
-		}
-		from := binary.NativeEndian.Uint64(pointer)
+	for len(args) < maxArgs {
+		from := pointer(tid, t, t.args[c.path+1], uint64(len(args)))
 		if from == 0 {
 			return args, false
 		}

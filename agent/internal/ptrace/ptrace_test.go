@@ -151,7 +151,7 @@ func TestFilesAndProcesses(t *testing.T) {
 // by the same names.
 func TestOperations(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"processes", "files"} {
+	for _, name := range []string{"processes", "files", "aio"} {
 		build := exec.Command("gcc", "-w", "-pthread", "-o", filepath.Join(dir, name), "../sensor/testdata/programs/"+name+".c")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -167,6 +167,14 @@ func TestOperations(t *testing.T) {
 	at = has(t, all, at, event.TypeProcess, "operation", "UnloadModule", "filePath", "no such module")
 	at = has(t, all, at, event.TypeProcess, "operation", "UnshareNamespace")
 	has(t, all, at, event.TypeProcess, "operation", "EnterNamespace")
+
+	all = trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec ./aio`, dir)
+	at = has(t, all, 0, event.TypeFile, "operation", "SetupAio")
+	at = has(t, all, at, event.TypeFile, "operation", "SubmitAio", "syscall", "io_submit", "returnValue", 1)
+	at = has(t, all, at, event.TypeFile, "aioOperation", "PWRITE", "filePath", dir+"/dropped", "content", "65 63 68 6F 20 64 72 6F 70 70 65 64")
+	at = has(t, all, at, event.TypeFile, "aioOperation", "PREAD", "filePath", dir+"/dropped")
+	at = has(t, all, at, event.TypeFile, "operation", "TruncateFile", "syscall", "fallocate", "filePath", dir+"/dropped")
+	has(t, all, at, event.TypeProcess, "operation", "TakeHandle", "filePath", dir+"/dropped")
 
 	all = trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec ./files`, dir)
 	at = has(t, all, 0, event.TypeFile, "operation", "SymlinkFile", "filePath", dir+"/dir/soft", "linkTarget", "/nowhere/at all")

@@ -447,6 +447,8 @@ func TestDeniedCalls(t *testing.T) {
 	}{
 		"clone3":                {[]uintptr{unix.SYS_CLONE3}, unix.ENOSYS},
 		"io_uring_setup":        {[]uintptr{unix.SYS_IO_URING_SETUP, 1}, unix.ENOSYS},
+		"io_setup":              {[]uintptr{unix.SYS_IO_SETUP, 1}, unix.ENOSYS},
+		"io_submit":             {[]uintptr{unix.SYS_IO_SUBMIT, 0, 0, 0}, unix.ENOSYS},
 		"a call of tomorrow":    {[]uintptr{newest + 1}, unix.ENOSYS},
 		"AF_VSOCK":              {[]uintptr{unix.SYS_SOCKET, unix.AF_VSOCK, 1, 0}, unix.EAFNOSUPPORT},
 		"AF_ALG":                {[]uintptr{unix.SYS_SOCKET, unix.AF_ALG, 5, 0}, unix.EAFNOSUPPORT},

@@ -28,11 +28,14 @@ var denied = append([]uint32{
 }, deniedHere...)
 
 // missing are answered as if the kernel did not have them, and programs then do
-// without: clone3, whose flags no filter can see, and io_uring, whose work no sensor
-// sees.
+// without: clone3, whose flags no filter can see, and io_uring and native AIO, of
+// whose work a sensor sees little.
 //
 //nolint:gochecknoglobals // a table of constants
-var missing = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER}
+var missing = []uint32{
+	unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
+	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
+}
 
 // newest is the last system call whose meaning is known here; what is newer is
 // answered as if it were missing. The numbers are the same on all architectures.

@@ -33,7 +33,10 @@ var tables = []table{
 			274, 294, 317, // mbind, migrate_pages, move_pages
 			101, 110, 123, 149, 86, // ioperm, iopl, modify_ldt, _sysctl, uselib
 		},
-		missing: []uint32{435, 425, 426, 427}, // clone3, io_uring_setup, io_uring_enter, io_uring_register
-		clone:   120, ioctl: 54, personality: 136, socket: 359, socketcall: 102,
+		missing: []uint32{
+			435, 425, 426, 427, // clone3, io_uring_setup, io_uring_enter, io_uring_register
+			245, 246, 247, 248, 249, 385, 416, // io_setup, io_destroy, io_getevents, io_submit, io_cancel, io_pgetevents, io_pgetevents_time64
+		},
+		clone: 120, ioctl: 54, personality: 136, socket: 359, socketcall: 102,
 	},
 }

@@ -39,6 +39,7 @@ const (
 	bpfProgTlsRead       = "tls_read"
 	bpfProgTlsWrite      = "tls_write"
 	bpfProgUringSubmit   = "uring_submit"
+	bpfVarAioOp          = "aio_op"
 	bpfVarAllSessions    = "all_sessions"
 	bpfVarContentBytes   = "content_bytes"
 	bpfVarEpoch          = "epoch"
@@ -124,6 +125,7 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	AioOp        *ebpf.VariableSpec `ebpf:"aio_op"`
 	AllSessions  *ebpf.VariableSpec `ebpf:"all_sessions"`
 	ContentBytes *ebpf.VariableSpec `ebpf:"content_bytes"`
 	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
@@ -187,6 +189,7 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	AioOp        *ebpf.Variable `ebpf:"aio_op"`
 	AllSessions  *ebpf.Variable `ebpf:"all_sessions"`
 	ContentBytes *ebpf.Variable `ebpf:"content_bytes"`
 	Epoch        *ebpf.Variable `ebpf:"epoch"`

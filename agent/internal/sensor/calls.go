@@ -36,6 +36,8 @@ const (
 	callMessages
 	callSocketcall
 	callClone3
+	callAio
+	callIoctl
 )
 
 // socketcallBase is where the calls of socketcall are in the table of 32-bit calls.
@@ -53,7 +55,7 @@ type call struct {
 	numbers numbers
 	kind    kind
 	op      string // the event's operation
-	flags   uint16
+	flags   uint32
 	args    callArgs
 	at      int8  // the argument with AT_SYMLINK_NOFOLLOW and the like
 	lookup  uint8 // of path1, of path2 << 2, and lookupChdir …
@@ -115,7 +117,7 @@ func (a argumentAt) with(special uint8) argumentAt {
 	return a
 }
 
-func add(name string, n numbers, k kind, op string, flags uint16, args ...argumentAt) call {
+func add(name string, n numbers, k kind, op string, flags uint32, args ...argumentAt) call {
 	c := call{name: name, numbers: n, kind: k, op: op, flags: flags, args: callArgs{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}, at: -1}
 	for _, a := range args {
 		switch a.argument {
@@ -132,12 +134,16 @@ func add(name string, n numbers, k kind, op string, flags uint16, args ...argume
 	return c
 }
 
-// uringName names the operations of an io_uring among the calls.
-const uringName = "io_uring"
+// uringName and aioName name the operations of an io_uring and of native AIO among
+// the calls, which they are not.
+const (
+	uringName = "io_uring"
+	aioName   = "aio"
+)
 
-// uringOp gives their index.
-func uringOp() uint32 {
-	return uint32(slices.IndexFunc(calls[:], func(c call) bool { return c.name == uringName }))
+// opOf gives the index of a call.
+func opOf(name string) uint32 {
+	return uint32(slices.IndexFunc(calls[:], func(c call) bool { return c.name == name }))
 }
 
 // calls is every system call that is reported; an event names its call by the
@@ -226,6 +232,14 @@ var calls = [...]call{
 	add("io_uring_setup", numbers{425, 425, 425, 0}, kindFile, "SetupIoUring", callReturnsFD),
 	add("io_uring_enter", numbers{426, 426, 426, 0}, kindFile, "EnterIoUring", 0, argFd.is(0)),
 	add("io_uring_register", numbers{427, 427, 427, 0}, kindFile, "RegisterIoUring", 0, argFd.is(0)),
+	add("io_setup", numbers{206, 0, 245, 0}, kindFile, "SetupAio", 0),
+	add("io_submit", numbers{209, 2, 248, 0}, kindFile, "SubmitAio", callAio),
+	add("fallocate", numbers{285, 47, 324, 0}, kindFile, "TruncateFile", 0, argFd.is(0)),
+	add("ioctl", numbers{16, 29, 54, 0}, kindFile, "CopyFile", callIoctl, argFd.is(2), argFd2.is(0)),
+	add("open_tree", numbers{428, 428, 428, 0}, kindFile, "OpenFile", callReturnsFD, argDir1.is(0), argPath1.is(1)),
+	add("move_mount", numbers{429, 429, 429, 0}, kindFile, "MountFile", 0, argDir1.is(2), argPath1.is(3), argDir2.is(0), argPath2.is(1)),
+	add("fspick", numbers{433, 433, 433, 0}, kindFile, "OpenFile", callReturnsFD, argDir1.is(0), argPath1.is(1)),
+	add("mount_setattr", numbers{442, 442, 442, 0}, kindFile, "MountFile", 0, argDir1.is(0), argPath1.is(1)),
 	add("execve", numbers{59, 221, 11, 0}, kindExec, "", callNoted|callFailures|callArgv, argPath1.is(0)),
 	add("execveat", numbers{322, 281, 358, 0}, kindExec, "", callNoted|callFailures|callArgv, argDir1.is(0), argPath1.is(1), argAt.is(4)),
 	add("fork", numbers{57, -1, 2, 0}, kindFork, "", callNoted|callFailures),
@@ -260,6 +274,15 @@ var calls = [...]call{
 	add("setns", numbers{308, 268, 346, 0}, kindProcess, "EnterNamespace", 0, argFd.is(0)),
 	add("process_vm_readv", numbers{310, 270, 347, 0}, kindProcess, "ReadProcessMemory", 0),
 	add("process_vm_writev", numbers{311, 271, 348, 0}, kindProcess, "WriteProcessMemory", 0),
+	add("fsopen", numbers{430, 430, 430, 0}, kindProcess, "OpenFileSystem", callReturnsFD, argPath1.text(0)),
+	add("fsmount", numbers{432, 432, 432, 0}, kindProcess, "MountFileSystem", callReturnsFD, argFd.is(0)),
+	add("pidfd_getfd", numbers{438, 438, 438, 0}, kindProcess, "TakeHandle", callReturnsFD, argFd.is(0)),
+	add("pidfd_send_signal", numbers{424, 424, 424, 0}, kindProcess, "SendSignal", 0, argFd.is(0)),
+	add("kill", numbers{62, 129, 37, 0}, kindProcess, "SendSignal", 0),
+	add("userfaultfd", numbers{323, 282, 374, 0}, kindProcess, "CreateUserFault", callReturnsFD),
+	add("perf_event_open", numbers{298, 241, 336, 0}, kindProcess, "OpenPerfEvent", callReturnsFD),
+	add("fanotify_init", numbers{300, 262, 338, 0}, kindProcess, "CreateFileWatch", callReturnsFD),
+	add("memfd_secret", numbers{447, 447, 447, 0}, kindProcess, "CreateMemoryFile", callReturnsFD),
 	add("bpf", numbers{321, 280, 357, 0}, kindProcess, "LoadBpf", 0),
 	add("socketcall", numbers{-1, -1, 102, 0}, kindNetwork, "", callSocketcall),
 	add("socket", numbers{41, 198, 359, 1}, kindNetwork, "Socket", callReturnsFD),
@@ -281,4 +304,5 @@ var calls = [...]call{
 	add("recv", numbers{-1, -1, -1, 10}, kindNetTransfer, "Receive", 0, argFd.is(0), argData.is(1), argLen.is(2)),
 	// Not a call: an operation that a ring is given, its number and its descriptor.
 	add(uringName, numbers{-1, -1, -1, 0}, kindFile, "SubmitIoUring", 0, argFd.is(1), argPath1.is(2)),
+	add(aioName, numbers{-1, -1, -1, 0}, kindFile, "SubmitAio", 0, argFd.is(1)),
 }

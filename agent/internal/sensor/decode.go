@@ -104,7 +104,7 @@ func (d *decoder) actor(r *record) event.Process {
 
 func result(r *record, c *call) event.Result {
 	res := event.Result{Args: r.args, Return: r.ret, Compat: r.flags&headerCompat != 0}
-	if c != nil && c.name != uringName {
+	if c != nil && c.name != uringName && c.name != aioName {
 		res.Syscall = c.name
 	}
 	return res
@@ -357,10 +357,16 @@ func (d *decoder) operation(r *record, c *call) *event.Event {
 		data.Target = int(int32(r.args[1]))
 	case "process_vm_readv", "process_vm_writev":
 		data.Target = int(int32(r.args[0]))
-	case "memfd_create", "delete_module":
+	case "memfd_create", "delete_module", "fsopen":
 		data.Path = cString(&r.paths[0])
-	case "finit_module", "setns":
+	case "finit_module", "setns", "fsmount":
 		data.Path = r.file.info().path
+	case "pidfd_getfd": // what it is of the other process
+		if data.Path = r.result.info().path; r.resultSocket.set {
+			data.Path = socketPath(&r.resultSocket)
+		}
+	case "kill":
+		data.Target = int(int32(r.args[0]))
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
@@ -380,6 +386,12 @@ func (d *decoder) content(r *record) (c event.Content) {
 	c.Bytes, c.Cut, c.Fault = bytes.Clone(s.body[:n]), s.cut() || n < len(s.body), s.fault()
 	return c
 }
+
+// Requests of ioctl that set a file's flags: that it cannot be changed, for example.
+const (
+	setFlags       = 0x40086602
+	setFlagsCompat = 0x40046602
+)
 
 // fileEvent is an event and its data in one piece of memory.
 type fileEvent struct {
@@ -407,9 +419,19 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 	if c.args[argData] >= 0 {
 		f.Content = d.content(r)
 	}
-	if c.name == uringName {
-		f.Ring = event.UringOperation(r.args[0])
-		if r.pathCount == 0 {
+	switch c.name {
+	case uringName:
+		if f.Ring = event.UringOperation(r.args[0]); r.pathCount == 0 {
+			return &made.event
+		}
+	case aioName:
+		if f.Aio = event.AioOperation(r.args[0]); len(r.messages) > 0 {
+			f.Content = d.content(r)
+		}
+	case "ioctl":
+		if cmd := uint32(r.args[1]); cmd == setFlags || cmd == setFlagsCompat {
+			f.Operation, f.Handle = "SetFlags", int(int32(r.args[0]))
+			setFile(f, r.result.info())
 			return &made.event
 		}
 	}

@@ -224,7 +224,7 @@ func build(t *testing.T) string {
 		if compiled.dir, err = os.MkdirTemp("", "sensor-programs"); err != nil {
 			t.Fatal(err)
 		}
-		names := []string{"files", "processes", "sockets", "many", "storm", "uring", "paths"}
+		names := []string{"files", "processes", "sockets", "many", "storm", "uring", "aio", "paths"}
 		if runtime.GOARCH == "amd64" {
 			names = append(names, "compat")
 		}
@@ -420,6 +420,10 @@ func stepOf(m []string) (step, bool) {
 		n, _ := strconv.ParseUint(strings.TrimPrefix(ret, "0x"), 16, 64)
 		ret = strconv.FormatUint(n, 10)
 		args = strings.Join(strings.Split(args, ", ")[4:], ", ")
+	case "ioctl":
+		if !strings.Contains(args, "FICLONE") && !strings.Contains(args, "SETFLAGS") {
+			return step{}, false
+		}
 	case "fcntl":
 		if !strings.Contains(args, "F_DUPFD") {
 			return step{}, false

@@ -127,7 +127,7 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 		return
 	}
 	h.remember(r.tid, socket)
-	written := c.op == "Send" || c.op == "WriteFile"
+	written := c.op == "Send" || c.op == "WriteFile" || c.name == aioName
 	var data []byte
 	if len(r.messages) > 0 {
 		data = r.messages[0].data.body

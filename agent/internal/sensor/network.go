@@ -38,8 +38,13 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	if op := socketOperation[c.op]; op != "" {
 		n.Operation = op
 	}
-	if c.name == uringName {
+	switch c.name {
+	case uringName:
 		n.Ring = event.UringOperation(r.args[0])
+	case aioName:
+		if n.Aio = event.AioOperation(r.args[0]); len(r.messages) > 0 {
+			n.Content = d.content(r)
+		}
 	}
 	n.Transfer = c.kind == kindTransfer || c.kind == kindNetTransfer
 	made.event = event.Event{Type: event.TypeNetwork, Time: n.Time, Data: n}
@@ -84,7 +89,7 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	emit(&made.event)
 	if socket.protocol == "tcp" {
 		switch {
-		case n.Transfer:
+		case n.Transfer, n.Aio == "PWRITE":
 			d.http.plain(d, r, c, &socket, emit)
 		case n.Operation == "Close":
 			d.http.closed(d, r, &socket, emit)

@@ -25,10 +25,12 @@ const procExcluded = 1
 
 // syscallEntry is struct syscall of the kernel side.
 type syscallEntry struct {
-	Op, Flags uint16
-	Args      callArgs
-	At        int8
-	Lookup    uint8
+	Flags  uint32
+	Op     uint16
+	Args   callArgs
+	At     int8
+	Lookup uint8
+	_      [2]uint8
 }
 
 // fillCalls tells the kernel side what to do for which call.

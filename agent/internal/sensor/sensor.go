@@ -120,8 +120,10 @@ func New(options Options) (*Sensor, error) {
 	if err := spec.Variables["looks"].Set(looksOf()); err != nil {
 		return nil, fmt.Errorf("set the table of calls: %w", err)
 	}
-	if err := spec.Variables["uring_op"].Set(uringOp()); err != nil {
-		return nil, fmt.Errorf("set the table of calls: %w", err)
+	for variable, name := range map[string]string{"uring_op": uringName, "aio_op": aioName} {
+		if err := spec.Variables[variable].Set(opOf(name)); err != nil {
+			return nil, fmt.Errorf("set the table of calls: %w", err)
+		}
 	}
 	multiPrograms(spec)
 	s := &Sensor{options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}

@@ -27,7 +27,11 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 	case *event.File:
 		t.who(&data.Actor)
 		if data.Ring != "" {
-			t.ring(data.Ring, func() { t.file(data) })
+			t.queued("io_uring", data.Ring, func() { t.file(data) })
+			break
+		}
+		if data.Aio != "" {
+			t.queued("aio", data.Aio, func() { t.file(data) })
 			break
 		}
 		t.call(data.Result.Syscall)
@@ -36,7 +40,11 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 	case *event.Network:
 		t.who(&data.Actor)
 		if data.Ring != "" {
-			t.ring(data.Ring, func() { t.network(data) })
+			t.queued("io_uring", data.Ring, func() { t.network(data) })
+			break
+		}
+		if data.Aio != "" {
+			t.queued("aio", data.Aio, func() { t.network(data) })
 			break
 		}
 		t.call(data.Result.Syscall)
@@ -180,10 +188,10 @@ func (t *line) content(c *event.Content) {
 	}
 }
 
-// ring writes the operation that an io_uring was given: it is no call, and how it
-// ends is not known.
-func (t *line) ring(operation string, arguments func()) {
-	t.call("io_uring")
+// queued writes an operation that was handed to an io_uring or to native AIO: it is
+// no call, and how it ends is not known.
+func (t *line) queued(by, operation string, arguments func()) {
+	t.call(by)
 	t.comma()
 	t.add(operation)
 	arguments()
