@@ -44,6 +44,17 @@ type File struct {
 	class   bool     // a Java class, which is named instead of its file
 }
 
+// Guess says when a text may be taken for a script by how it reads. That takes up to
+// 20 ms for a text that is made for it.
+type Guess int
+
+// The guesses.
+const (
+	GuessNever   Guess = iota // by #! and name alone
+	GuessUnnamed              // if its name has no extension
+	GuessAny                  // whatever its name is: the user named it as what is to be run
+)
+
 // Argv gives the command line that runs the file at path, without its arguments.
 func (f File) Argv(path string) []string {
 	if f.class {
@@ -89,9 +100,8 @@ func executable(path string) string {
 const headBytes = 8 << 10
 
 // Identify says what the file is that r reads. name is the file's, of which the
-// extension counts. asked means that the user named this file as what is to be run:
-// then its text may decide where its name does not. The error is r's.
-func Identify(r io.ReaderAt, name string, asked bool, look Lookup) (File, error) {
+// extension counts. The error is r's.
+func Identify(r io.ReaderAt, name string, guess Guess, look Lookup) (File, error) {
 	head := make([]byte, headBytes)
 	n, err := r.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -106,7 +116,7 @@ func Identify(r io.ReaderAt, name string, asked bool, look Lookup) (File, error)
 	case bytes.HasPrefix(head, []byte("MZ")) && bytes.IndexByte(head, 0) >= 0:
 		return identifyPE(r, head), nil
 	}
-	if f, ok := identifyScript(head, name, asked, look); ok {
+	if f, ok := identifyScript(head, name, guess, look); ok {
 		return f, nil
 	}
 	return identifyData(head, name, look), nil

@@ -258,6 +258,8 @@ func TestIdentify(t *testing.T) {
 		"shell, downloads":         {"sample", "cd /tmp || exit\nwget http://127.0.0.1/x\nchmod +x x\n./x\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
 		"shell, Python in it":      {"sample", "cat <<E\nimport os\nprint(1)\nE\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
 		"shell, cut":               {"sample", "echo begins\n" + strings.Repeat("echo 'a long line of text'\n", 400) + "echo 'and ends", false, nil, []string{"/bin/sh", "-"}, "shell"},
+		"shell, one long line":     {"sample", "echo " + strings.Repeat("QUJD", 4000) + " | base64 -d | sh\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
+		"prose, one long line":     {"sample", "Hello, " + strings.Repeat("this is text, ", 1000), false, nil, nil, "a text, and not a script"},
 		"shell, CR LF, no name":    {"sample", "echo\r\nexit\r\n", false, nil, nil, "lines end as on Windows"},
 		"shell, in a text":         {"x.txt", "echo hi\n", false, nil, nil, "it reads as a shell script, but its name ends in .txt: give it as entryPoint"},
 		"shell, asked for":         {"x.txt", "echo hi\n", true, nil, []string{"/bin/sh", "-"}, "shell"},
@@ -298,7 +300,11 @@ func TestIdentify(t *testing.T) {
 			if look == nil {
 				look = everything
 			}
-			f, err := Identify(strings.NewReader(test.content), test.file, test.asked, look)
+			guess := GuessUnnamed
+			if test.asked {
+				guess = GuessAny
+			}
+			f, err := Identify(strings.NewReader(test.content), test.file, guess, look)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -318,10 +324,31 @@ func TestIdentify(t *testing.T) {
 			if f.Rank == RankNone || !slices.Equal(f.Argv(path), want) || !strings.Contains(f.Why, test.reason) {
 				t.Errorf("rank %d, %q, %q, %q; want %q, %q", f.Rank, f.Argv(path), f.Why, f.Reason(), want, test.reason)
 			}
+			if isAppImage := name == "an AppImage"; isAppImage != slices.Contains(f.Env, "APPIMAGE_EXTRACT_AND_RUN=1") {
+				t.Errorf("its settings are %q", f.Env)
+			}
 			if f.What == "" || len(want) > 1 && f.Interpreter != want[0] {
 				t.Errorf("it is %q, run by %q", f.What, f.Interpreter)
 			}
 		})
+	}
+}
+
+// TestGuessNever: without a guess no text is looked at, but for its #! line.
+func TestGuessNever(t *testing.T) {
+	for name, test := range map[string]struct {
+		content string
+		rank    Rank
+	}{
+		"a":    {"echo x\n", RankNone},
+		"b":    {"import os\n", RankNone},
+		"c":    {"#!/bin/sh\n", RankProgram},
+		"d.sh": {"import os\nprint('x')\n", RankNamed},
+		"e.py": {"x\n", RankNamed},
+	} {
+		if f, err := Identify(strings.NewReader(test.content), name, GuessNever, everything); err != nil || f.Rank != test.rank {
+			t.Errorf("%s: %+v, %v", name, f, err)
+		}
 	}
 }
 
@@ -349,7 +376,7 @@ func TestNothingElseGoesToAShell(t *testing.T) {
 			continue
 		}
 		for _, look := range []Lookup{everything, has("/bin/sh", "sh", "import", "rm")} {
-			f, err := Identify(strings.NewReader("import os\nrm -rf is mentioned\n"), "x."+extension, false, look)
+			f, err := Identify(strings.NewReader("import os\nrm -rf is mentioned\n"), "x."+extension, GuessUnnamed, look)
 			if err != nil || slices.Contains(f.Argv("x"), "/bin/sh") {
 				t.Errorf("x.%s goes to a shell: %+v, %v", extension, f, err)
 			}
@@ -364,7 +391,7 @@ func TestHostileELF(t *testing.T) {
 	binary.LittleEndian.PutUint16(bomb[60:], math.MaxUint16)     // e_shnum
 	binary.LittleEndian.PutUint16(bomb[58:], math.MaxUint16)     // e_shentsize
 	counted := &counter{ReaderAt: sparse{bytes.NewReader(bomb)}} // every section is there
-	if f, err := Identify(counted, "a", false, everything); err != nil || f.Rank != RankProgram {
+	if f, err := Identify(counted, "a", GuessUnnamed, everything); err != nil || f.Rank != RankProgram {
 		t.Errorf("%+v, %v", f, err)
 	}
 	if counted.bytes > 1<<20 {
@@ -428,7 +455,7 @@ func FuzzIdentify(f *testing.F) {
 		f.Add(seed.name, seed.content)
 	}
 	f.Fuzz(func(t *testing.T, name, content string) {
-		file, err := Identify(strings.NewReader(content), name, true, everything)
+		file, err := Identify(strings.NewReader(content), name, GuessAny, everything)
 		argv := file.Argv("/home/user/x")
 		switch {
 		case err != nil:

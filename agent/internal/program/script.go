@@ -26,7 +26,7 @@ const (
 
 // identifyScript says how a text is run, or that nothing runs it; ok is false if the
 // file is not a text.
-func identifyScript(head []byte, name string, asked bool, look Lookup) (f File, ok bool) {
+func identifyScript(head []byte, name string, guess Guess, look Lookup) (f File, ok bool) {
 	extension := extensionOf(name)
 	l, known := languages[extension]
 	text, wide := fromUTF16(head)
@@ -48,7 +48,7 @@ func identifyScript(head []byte, name string, asked bool, look Lookup) (f File, 
 		return File{}, false
 	}
 	switch {
-	case known && l.shell:
+	case known && l.shell && guess != GuessNever:
 		if l, why, ok := otherThanShell(text, len(head) == headBytes); ok {
 			return l.run(l.what, why, RankGuess, look), true
 		}
@@ -56,7 +56,7 @@ func identifyScript(head []byte, name string, asked bool, look Lookup) (f File, 
 		l = languages["wsf"]
 	case known && !l.plain:
 	default:
-		return identifyText(text, l, extension, asked, len(head) == headBytes, look), true
+		return identifyText(text, l, extension, guess, len(head) == headBytes, look), true
 	}
 	return l.take(text, "its name ends in ."+extension, RankNamed, look), true
 }
@@ -70,18 +70,22 @@ func (l language) take(text []byte, why string, rank Rank, look Lookup) File {
 	return l.run(l.what, why, rank, look)
 }
 
-// identifyText is for a text whose name does not say what it is. It runs if it has no
-// extension, or if the user asks for it.
-func identifyText(text []byte, named language, extension string, asked, isCut bool, look Lookup) File {
-	l, why, ok := guess(text, isCut, look)
+// identifyText is for a text whose name does not say what it is.
+func identifyText(text []byte, named language, extension string, guess Guess, isCut bool, look Lookup) File {
+	switch {
+	case named.what == "" && guess == GuessNever:
+		return File{What: "a text, which has to be named to be run"}
+	case named.what == "":
+		named.what = "a text, and not a script that is known here"
+	case guess == GuessNever:
+		return File{What: named.what}
+	}
+	l, why, ok := guessed(text, isCut, look)
 	if !ok {
-		if named.what == "" {
-			named.what = "a text, and not a script that is known here"
-		}
 		return File{What: named.what}
 	}
 	f := l.take(text, why, RankGuess, look)
-	if extension != "" && !asked && f.Rank != RankNone {
+	if extension != "" && guess == GuessUnnamed && f.Rank != RankNone {
 		f = File{What: "a text", Lacks: fmt.Sprintf("; %s, but its name ends in .%s: give it as entryPoint to run it", why, extension)}
 	}
 	return f
@@ -138,8 +142,8 @@ func hasPrefix(b []byte, prefixes ...string) bool {
 	return false
 }
 
-// guess tells a language from a text alone.
-func guess(text []byte, isCut bool, look Lookup) (l language, why string, ok bool) {
+// guessed tells a language from a text alone.
+func guessed(text []byte, isCut bool, look Lookup) (l language, why string, ok bool) {
 	if l, ok := structured(text); ok {
 		return l, "it is " + l.what, true
 	}
@@ -209,6 +213,10 @@ const commands = ` . : [ alias bg break builtin case cd command continue curl di
 // sentences are commands with arguments.
 func isShell(text []byte, isCut bool, look Lookup) bool {
 	statements, ok := parseShell(text, isCut)
+	if isCut && !bytes.Contains(text, []byte("\n")) { // one long line, which often unpacks the rest
+		first, _, _ := strings.Cut(string(text), " ")
+		return strings.Contains(commands, " "+first+" ") || look(first) != ""
+	}
 	if !ok {
 		return false
 	}

@@ -30,11 +30,12 @@ import (
 
 const (
 	maxEntries = 10_000 // of an archive
+	maxGuesses = 100    // of its texts that are read for what they may be
 	password   = "infected"
 
-	headBytes      = 4096     // of a file, to tell which archive it is
-	maxWindow      = 64 << 20 // of a zstd file: what `zstd --ultra` makes without --long
-	maxTarOverhead = 32 << 20 // what a tar archive has besides its files
+	headBytes      = 4096      // of a file, to tell which archive it is
+	maxWindow      = 128 << 20 // of a zstd file: what `zstd --ultra -22` and `zstd --long` make
+	maxTarOverhead = 32 << 20  // what a tar archive has besides its files
 )
 
 // loaded is what is to be run, ready to be.
@@ -49,8 +50,8 @@ type loaded struct {
 // entry is a file that was unpacked.
 type entry struct {
 	name, raw  string // as text, and as it is in the archive
-	file       program.File
 	executable bool
+	file       program.File // once choose has looked
 }
 
 // load puts an uploaded file into dir: as it is, or what is in it, if it is an
@@ -67,7 +68,7 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole, err := program.Identify(upload, o.Name, o.Entry == o.Name, lookup)
+	whole, err := program.Identify(upload, o.Name, guess(o.Entry == o.Name), lookup)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,14 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	return l, nil
 }
 
+// guess lets the text of a file decide, whatever its name is, if the user named it.
+func guess(isNamed bool) program.Guess {
+	if isNamed {
+		return program.GuessAny
+	}
+	return program.GuessUnnamed
+}
+
 // lookup finds interpreters where programs find theirs, and never in the sample's
 // folder.
 func lookup(name string) string { return program.In(programFolders)(name) }
@@ -124,7 +133,7 @@ func prepare(root *os.Root, o order, name string) (*loaded, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: %.200q in it is not a file", o.Name, ErrProgram, name)
 	}
-	what, err := program.Identify(file, name, o.Entry != "", lookup)
+	what, err := program.Identify(file, name, guess(o.Entry != ""), lookup)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -442,7 +451,7 @@ func (u *unpacker) add(raw string, mode fs.FileMode, r io.Reader) error {
 
 // put writes a file, and remembers what it is.
 func (u *unpacker) put(name, raw string, mode fs.FileMode, r io.Reader) (err error) {
-	file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, mode.Perm()&0o755|0o600)
+	file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode.Perm()&0o755|0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %.200q is in it twice", ErrProgram, name)
 	}
@@ -457,11 +466,7 @@ func (u *unpacker) put(name, raw string, mode fs.FileMode, r io.Reader) (err err
 	if err != nil {
 		return err
 	}
-	what, err := program.Identify(file, name, false, lookup)
-	if err != nil {
-		return err
-	}
-	u.entries = append(u.entries, entry{name, raw, what, mode&0o111 != 0})
+	u.entries = append(u.entries, entry{name: name, raw: raw, executable: mode&0o111 != 0})
 	return nil
 }
 
@@ -478,10 +483,36 @@ func (u *unpacker) find(asked string) string {
 	return name
 }
 
+// identify says of each file what it is. Only a few texts are read for what they may
+// be, which takes time: those that are marked as programs, or the only file.
+func (u *unpacker) identify() error {
+	guesses := 0
+	for i := range u.entries {
+		e := &u.entries[i]
+		how := program.GuessNever
+		if (e.executable || len(u.entries) == 1) && guesses < maxGuesses {
+			how = program.GuessUnnamed
+			guesses++
+		}
+		file, err := u.root.Open(e.name)
+		if err != nil {
+			return err
+		}
+		e.file, err = program.Identify(file, e.name, how, lookup)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // choose finds the one file that can be run. Those that are marked as programs come
 // first, then those that are programs by their content, then scripts by their name. A
 // text without any of these is chosen only if there is no other file.
 func (u *unpacker) choose() (string, error) {
+	if err := u.identify(); err != nil {
+		return "", err
+	}
 	least := program.RankNamed
 	if len(u.entries) == 1 {
 		least = program.RankGuess
@@ -519,11 +550,7 @@ func (u *unpacker) contents() string {
 		return ""
 	}
 	return ": " + list(u.entries, func(e entry) string {
-		what := e.file.What + e.file.Lacks
-		if e.file.Rank != program.RankNone {
-			what = "a text, which has to be named"
-		}
-		return listed(e.name) + " is " + what
+		return listed(e.name) + " is " + e.file.What + e.file.Lacks
 	})
 }
 

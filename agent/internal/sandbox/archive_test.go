@@ -274,7 +274,7 @@ func TestLoad(t *testing.T) {
 		"zip, scripts by name":   {file: zipped(t, data, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "a.sh", files: []string{"a.sh", "data/readme.txt"}},
 		"zip, a script, a name":  {file: zipped(t, run, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "run.sh", files: []string{"a.sh", "run.sh"}},
 		"zip, one text":          {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}), run: "a1b2", files: []string{"a1b2"}},
-		"zip, texts":             {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), fault: "a1b2 is a text, which has to be named, data/readme.txt is "},
+		"zip, texts":             {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), fault: "a1b2 is a text, which has to be named to be run, data/readme.txt is a plain text"},
 		"zip, a text is named":   {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), entry: "a1b2", run: "a1b2", files: []string{"a1b2", "data/readme.txt"}},
 		"zip, notes are named":   {file: zipped(t, run, packed{name: "n.txt", content: "Hello this is plain text\nrm -rf is mentioned\n", mode: 0o644}), entry: "n.txt", fault: "n.txt cannot be run: it is a plain text"},
 		"zip, Shift-JIS":         {file: golden(t, "sjis.zip"), fault: "2 files in it can be, one has to be named: 日本.sh, 日経.sh"},
