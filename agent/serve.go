@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -116,10 +117,11 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		log.Error("what became of a start is not known any more", "error", fault)
 	}
 
+	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: monitor.OwnProcesses(cfg.Backend), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
+		Exclude: own.Find, Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
 	})
 	helper := inspect.New(log)
@@ -150,7 +152,14 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) { log.Error("a kill of the agent may be told of inexactly", "error", err) })
 	})
 	running.Go(func() {
-		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Report: func() heartbeat.Report {
+		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Hear: func(nonce string, told json.RawMessage) {
+			var identity monitor.Identity
+			if err := json.Unmarshal(told, &identity); err != nil {
+				log.Warn("what the backend tells of itself cannot be read", "error", err)
+				return
+			}
+			own.Hear(nonce, identity)
+		}, Report: func() heartbeat.Report {
 			return report(cfg, listener.Addr(), eyes, spawnFault, sessions, sender)
 		}})
 	})

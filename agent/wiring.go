@@ -71,15 +71,6 @@ func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.
 	return w, nil
 }
 
-// Exclude has a watch of nothing carry the exclusion: it holds for all.
-func (s bpfSensor) Exclude(pids []int) error {
-	w, err := s.Sensor.Watch(sensor.Scope{Exclude: pids}, func(*event.Event) {})
-	if err != nil {
-		return err
-	}
-	return w.Close()
-}
-
 // procSensor watches a program that was spawned, and is held, through ptrace; all
 // else by looking at /proc.
 type procSensor struct {

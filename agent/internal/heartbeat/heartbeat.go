@@ -7,6 +7,7 @@ package heartbeat
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Report struct {
 	Capabilities []Capability `json:"capabilities"`
 	Sessions     []string     `json:"sessions"` // that run
 	Delivery     Delivery     `json:"delivery"`
+	Nonce        string       `json:"nonce"` // of this heartbeat: what the backend proves its identity for
 }
 
 // Capability is something that the agent can do, or not on this machine.
@@ -63,8 +65,11 @@ type Options struct {
 	Backend string // base URL
 	Key     string // sent as Authorization: Bearer, unless empty
 	Report  func() Report
-	Log     *slog.Logger
-	Client  *http.Client // nil: one of its own
+	// Hear takes what a backend tells of itself, in JSON, in its answer to the
+	// heartbeat with the nonce.
+	Hear   func(nonce string, identity json.RawMessage)
+	Log    *slog.Logger
+	Client *http.Client // nil: one of its own
 }
 
 // Run tells the backend at once, and then as often as it asks for, until ctx ends.
@@ -116,6 +121,7 @@ var errAbsent = errors.New("the backend has no route for heartbeats")
 // beat sends one, and gives when the next is wanted.
 func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 	report := o.Report()
+	report.Nonce = rand.Text()
 	for i := range report.Capabilities {
 		c := &report.Capabilities[i]
 		c.Reason, c.Remedy = oneLine(c.Reason), oneLine(c.Remedy)
@@ -150,10 +156,14 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("the backend answered %s: %.200s", response.Status, text)
 	}
 	var told struct {
-		Seconds float64 `json:"interval_seconds"`
+		Seconds float64         `json:"interval_seconds"`
+		Backend json.RawMessage `json:"backend"`
 	}
 	if err := json.Unmarshal(text, &told); err != nil {
 		return 0, fmt.Errorf("the answer to a heartbeat is not what a backend answers: %.100q", text)
+	}
+	if len(told.Backend) > 0 {
+		o.Hear(report.Nonce, told.Backend)
 	}
 	if told.Seconds <= 0 {
 		return usualInterval, nil

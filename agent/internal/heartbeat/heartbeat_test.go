@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -101,14 +102,15 @@ func TestWhen(t *testing.T) {
 // What is said is taken by a backend whatever the kernel said.
 func TestReport(t *testing.T) {
 	var body []byte
+	var heard string
 	o := Options{Backend: "http://backend", Client: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 		var err error
 		body, err = io.ReadAll(r.Body)
 		if r.Header.Get("Authorization") != "" {
 			t.Error("there is no key")
 		}
-		return answer(200, "{}"), err
-	})}, Report: func() Report {
+		return answer(200, `{"backend":{"pid":7}}`), err
+	})}, Hear: func(nonce string, identity json.RawMessage) { heard = nonce + " " + string(identity) }, Report: func() Report {
 		return Report{
 			Name: "vm", URL: "http://127.0.0.1:7000", Version: "1", Platform: "linux", Arch: "x64", Sensor: "procfs", Sessions: []string{"s"},
 			Capabilities: []Capability{{Name: "eBPF", Reason: "line 1\n\xff" + strings.Repeat("é", 900), Remedy: "x"}}, Delivery: Delivery{1, 2, 3, 4},
@@ -123,7 +125,12 @@ func TestReport(t *testing.T) {
 		t.Errorf("the reason is %q", reason)
 	}
 	const want = `{"name":"vm","url":"http://127.0.0.1:7000","version":"1","platform":"linux","arch":"x64","sensor":"procfs","capabilities":[{"name":"eBPF","supported":false,` +
-		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4}}`
+		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4},"nonce":""}`
+	nonce := regexp.MustCompile(`"nonce":"([A-Z2-7]{26})"`).FindStringSubmatch(text)
+	if len(nonce) != 2 || nonce[1]+` {"pid":7}` != heard {
+		t.Errorf("the backend told %q, with the nonce %q", heard, nonce)
+	}
+	text = strings.Replace(text, nonce[1], "", 1)
 	if text = text[:i+10] + text[j:]; text != want || !json.Valid(body) {
 		t.Errorf("sent %s", text)
 	}

@@ -41,6 +41,7 @@ type started struct {
 	Sensor      string    `json:"sensor"`
 	Limits      string    `json:"sensorLimits,omitempty"`
 	Excluded    []int     `json:"excludedProcesses"`
+	Exclusions  []Own     `json:"exclusions"` // the same, with what they are
 	Version     string    `json:"agentVersion"`
 }
 

@@ -3,65 +3,386 @@
 package monitor
 
 import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"time"
 
+	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
 )
 
-// OwnProcesses gives a function that finds the processes which must never be
-// reported, since reporting them makes them do more: the agent itself; the
-// backend, if it is on this machine: whoever listens on its port; and the
-// databases that the backend is connected to.
-func OwnProcesses(backend *url.URL) func() []int {
-	return func() []int {
-		pids := []int{os.Getpid()}
-		if port, ok := localPort(backend); ok {
-			for _, pid := range procfs.Listeners(port) {
-				if pid > 1 { // systemd's socket is not the backend
-					pids = append(pids, pid)
-					pids = append(pids, procfs.Databases(pid)...)
+// Roles of processes that are never reported.
+const (
+	roleAgent    = "agent"
+	roleBackend  = "backend"
+	roleDatabase = "database"
+)
+
+// Own is a process that must never be reported, since reporting it makes it do
+// more: the agent, its backend or what is between them, the backend's database.
+type Own struct {
+	PID        int       `json:"pid"`
+	StartTime  eventTime `json:"startTime"`
+	Name       string    `json:"processName"`
+	Executable string    `json:"imagePath,omitempty"` // "" if it may not be read
+	UserID     int       `json:"uid"`
+	Role       string    `json:"role"`
+
+	ticks int64 // StartTime as the kernel tells it
+}
+
+func (o Own) same(other Own) bool { return o.PID == other.PID && o.ticks == other.ticks }
+
+// Identity is what a backend tells of itself in its answer to a heartbeat.
+type Identity struct {
+	BootID       string         `json:"boot_id"` // of its machine
+	PIDNamespace string         `json:"pid_namespace"`
+	PID          int            `json:"pid"` // in that namespace
+	StartTicks   int64          `json:"start_ticks"`
+	Database     []DatabasePeer `json:"database"`
+	Proof        string         `json:"proof"` // by the key, "" without one
+}
+
+// DatabasePeer is the other end of a connection of the backend to its database: an
+// address for TCP, the process for a Unix socket.
+type DatabasePeer struct {
+	Address    string `json:"address"` // host:port, "" for a Unix socket
+	PID        int    `json:"pid"`     // in the backend's namespace, 0 for TCP
+	StartTicks int64  `json:"start_ticks"`
+}
+
+// proof gives what proves, to someone who has the key and asked with the nonce,
+// that another one who has the key told the identity.
+func (i *Identity) proof(key, nonce string) string {
+	lines := []string{"os-pulse backend identity", nonce, i.BootID, i.PIDNamespace, strconv.Itoa(i.PID), strconv.FormatInt(i.StartTicks, 10)}
+	for _, d := range i.Database {
+		lines = append(lines, d.Address, strconv.Itoa(d.PID), strconv.FormatInt(d.StartTicks, 10))
+	}
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// maxNamed bounds how many backends may have named themselves.
+const maxNamed = 64
+
+// OwnProcesses finds the processes that are never reported. A process is one of
+// them by what it is, not by what it is called or which port it listens on:
+//
+//   - the agent;
+//   - a backend that named itself in its answer to a heartbeat, proven by the key
+//     that both have (AGENT_API_KEY);
+//   - the process at the exact address of --backend, and without a key the one that
+//     the answer names, if its executable and user are those of a process that was
+//     there while no session ran. What a session watches cannot take such a place.
+//   - what a backend's connections to its database lead to, and what that leads to
+//     if it is a pooler.
+//
+// Its methods may be called at any time.
+type OwnProcesses struct {
+	backend *url.URL
+	key     string
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	named  []named
+	pinned map[image]bool
+}
+
+// named is a backend that named itself.
+type named struct {
+	Identity
+	pid    int // in this process's namespace
+	proven bool
+}
+
+// image is what tells whether a process that takes another's place is the same
+// program.
+type image struct {
+	executable string
+	userID     int
+}
+
+// NewOwnProcesses makes an OwnProcesses for the backend at a URL; key is "" if there
+// is none.
+func NewOwnProcesses(backend *url.URL, key string, log *slog.Logger) *OwnProcesses {
+	return &OwnProcesses{backend: backend, key: key, log: log, pinned: map[image]bool{}}
+}
+
+// Hear takes what a backend that was asked with the nonce tells of itself.
+func (o *OwnProcesses) Hear(nonce string, identity Identity) {
+	if identity.BootID == "" || identity.BootID != procfs.BootID() {
+		return // another machine's, whose pids say nothing here
+	}
+	proven := o.key != "" && hmac.Equal([]byte(identity.Proof), []byte(identity.proof(o.key, nonce)))
+	if o.key != "" && !proven {
+		o.log.Warn("the backend's answer does not prove that it has this agent's key (AGENT_API_KEY): the processes that it names are not taken for its own")
+		return
+	}
+	pid := procfs.InNamespace(identity.PIDNamespace, identity.PID, identity.StartTicks)
+	if pid <= 1 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.named = slices.DeleteFunc(o.named, func(n named) bool { return n.pid == pid })
+	if len(o.named) >= maxNamed {
+		o.named = slices.Delete(o.named, 0, 1)
+	}
+	o.named = append(o.named, named{identity, pid, proven})
+}
+
+// Find gives the processes as they are now, by pid. isQuiet says that no session
+// runs: nothing that a session watches can be at the backend's place then.
+func (o *OwnProcesses) Find(isQuiet bool) []Own {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	found := map[int]Own{}
+	add := func(pid int, role string) {
+		own, ok := read(pid, role)
+		if _, known := found[pid]; ok && !known && pid > 1 {
+			found[pid] = own
+		}
+	}
+	add(os.Getpid(), roleAgent)
+	isPinned := func(pid int) bool {
+		own, ok := read(pid, roleBackend)
+		p := image{own.Executable, own.UserID}
+		if ok && isQuiet && p.executable != "" && pid > 1 { // systemd's socket is not the backend
+			o.pinned[p] = true
+		}
+		return ok && o.pinned[p]
+	}
+	for _, address := range localAddresses(o.backend) {
+		for _, pid := range procfs.Listeners(address) {
+			if isPinned(pid) {
+				add(pid, roleBackend)
+			}
+		}
+	}
+	o.named = slices.DeleteFunc(o.named, func(n named) bool {
+		p, err := procfs.Read(n.pid)
+		return err != nil || p.Zombie || p.Ticks != n.StartTicks
+	})
+	for _, n := range o.named {
+		if !n.proven && !isPinned(n.pid) {
+			continue
+		}
+		add(n.pid, roleBackend)
+		for _, pid := range databases(&n) {
+			add(pid, roleDatabase)
+		}
+	}
+	own := make([]Own, 0, len(found))
+	for _, f := range found {
+		own = append(own, f)
+	}
+	slices.SortFunc(own, func(a, b Own) int { return cmp.Compare(a.PID, b.PID) })
+	return own
+}
+
+// read gives what identifies a process; false when it has ended.
+func read(pid int, role string) (Own, bool) {
+	p, err := procfs.Read(pid)
+	if err != nil || p.Zombie {
+		return Own{}, false
+	}
+	executable, _ := procfs.Exe(pid)
+	return Own{
+		PID: pid, StartTime: eventTime(p.Start), Name: p.Name, Executable: executable, UserID: procfs.UserID(pid), Role: role, ticks: p.Ticks,
+	}, true
+}
+
+// databases gives the servers and poolers that a backend's connections to its
+// database lead to on this machine.
+func databases(n *named) []int {
+	var found []int
+	for _, d := range n.Database {
+		if d.Address == "" {
+			found = append(found, founder(procfs.InNamespace(n.PIDNamespace, d.PID, d.StartTicks)))
+			continue
+		}
+		if address, err := netip.ParseAddrPort(d.Address); err == nil {
+			for _, pid := range procfs.Peers(n.pid, address) {
+				found = append(found, founder(pid))
+			}
+		}
+	}
+	// A pooler's own connections lead to the servers, or to another pooler.
+	for i := 0; i < len(found) && i < maxNamed; i++ {
+		for _, upstream := range procfs.Upstreams(found[i]) {
+			for _, pid := range procfs.Peers(found[i], upstream) {
+				if pid = founder(pid); !slices.Contains(found, pid) && pid != n.pid {
+					found = append(found, pid)
 				}
 			}
 		}
-		slices.Sort(pids)
-		return slices.Compact(pids)
 	}
+	return found
 }
 
-// localPort gives the port of a URL that points to this machine.
-func localPort(u *url.URL) (uint16, bool) {
+// founder gives the oldest of a process's ancestors that are the same program: of a
+// PostgreSQL server, whose connections have a process each, the server.
+func founder(pid int) int {
+	own, ok := read(pid, "")
+	for ok && own.Executable != "" {
+		p, err := procfs.Read(pid)
+		if err != nil || p.ParentPID <= 1 {
+			break
+		}
+		parent, isThere := read(p.ParentPID, "")
+		if !isThere || parent.Executable != own.Executable || parent.UserID != own.UserID {
+			break
+		}
+		pid = parent.PID
+	}
+	return pid
+}
+
+// localAddresses gives the addresses of this machine that a URL leads to.
+func localAddresses(u *url.URL) []netip.AddrPort {
 	text := u.Port()
 	if text == "" {
 		text = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return 0, false
+		return nil
 	}
-	host := u.Hostname()
-	if name, _ := os.Hostname(); host == "localhost" || host == name {
-		return uint16(port), true
-	}
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return 0, false
-	}
-	if address.IsLoopback() || address.IsUnspecified() {
-		return uint16(port), true
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return 0, false
-	}
-	for _, a := range own {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr() == address.Unmap() {
-			return uint16(port), true
+	machine := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+	if own, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range own {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				machine = append(machine, prefix.Addr().Unmap())
+			}
 		}
 	}
-	return 0, false
+	var addresses []netip.Addr
+	host := u.Hostname()
+	name, _ := os.Hostname()
+	address, err := netip.ParseAddr(host)
+	switch {
+	case host == "localhost" || err == nil && address.IsUnspecified():
+		addresses = machine[:2]
+	case host == name:
+		addresses = machine
+	case err == nil && (address.IsLoopback() || slices.Contains(machine, address.Unmap())):
+		addresses = []netip.Addr{address.Unmap()}
+	}
+	var ends []netip.AddrPort
+	for _, a := range addresses {
+		ends = append(ends, netip.AddrPortFrom(a, uint16(port)))
+	}
+	return ends
+}
+
+// typeExclusions is the type of the event that tells that other processes than
+// before are not reported.
+const typeExclusions = "exclusions_changed"
+
+// exclusions is the data of the event.
+type exclusions struct {
+	Timestamp eventTime `json:"timestamp"`
+	Added     []Own     `json:"added"`
+	Removed   []Own     `json:"removed"` // they ended, or are no more what they were
+}
+
+// AppendJSON appends the data of the event.
+func (e *exclusions) AppendJSON(out []byte) []byte { return appendJSON(out, e) }
+
+// exclude has processes excluded that were found while sessions run, and tells each
+// session of the change.
+func (m *Monitor) exclude(now []Own) {
+	m.mu.Lock()
+	var roots []int
+	for _, s := range m.sessions {
+		if s.request.Mode == ModePIDs {
+			roots = append(roots, s.request.PIDs...)
+		} else if s.pid > 0 {
+			roots = append(roots, s.pid)
+		}
+	}
+	m.mu.Unlock()
+	known := m.told()
+	now = slices.DeleteFunc(now, func(o Own) bool {
+		return o.Role != roleAgent && !slices.ContainsFunc(known, o.same) && descendsFrom(o.PID, roots)
+	})
+	if pids := pidsOf(now); !slices.Equal(pids, pidsOf(known)) {
+		if err := m.options.Sensor.Exclude(pids); err != nil {
+			m.options.Log.Warn("the backend's processes could not be excluded", "error", err)
+		}
+	}
+	m.tellExclusions(now)
+}
+
+// told gives the processes that some session was told of.
+func (m *Monitor) told() []Own {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var known []Own
+	for _, s := range m.sessions {
+		for _, o := range s.excluded {
+			if !slices.ContainsFunc(known, o.same) {
+				known = append(known, o)
+			}
+		}
+	}
+	slices.SortFunc(known, func(a, b Own) int { return cmp.Compare(a.PID, b.PID) })
+	return known
+}
+
+// tellExclusions tells each session what has changed since it was told last.
+func (m *Monitor) tellExclusions(now []Own) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := time.Now()
+	for id, s := range m.sessions {
+		if s.isEnding {
+			continue
+		}
+		change := exclusions{Timestamp: eventTime(at), Added: without(now, s.excluded), Removed: without(s.excluded, now)}
+		if len(change.Added)+len(change.Removed) > 0 {
+			m.options.Deliver(id, &event.Event{Type: typeExclusions, Time: at, Data: &change})
+			s.excluded = now
+		}
+	}
+}
+
+// without gives the processes that are not among others.
+func without(own, others []Own) []Own {
+	return slices.DeleteFunc(slices.Clone(own), func(o Own) bool { return slices.ContainsFunc(others, o.same) })
+}
+
+func pidsOf(own []Own) []int {
+	pids := make([]int, len(own))
+	for i, o := range own {
+		pids[i] = o.PID
+	}
+	return pids
+}
+
+// descendsFrom reports whether a process is one of the roots, or came of one.
+func descendsFrom(pid int, roots []int) bool {
+	for depth := 0; pid > 1 && depth < 1000; depth++ {
+		if slices.Contains(roots, pid) {
+			return true
+		}
+		p, err := procfs.Read(pid)
+		if err != nil {
+			return false
+		}
+		pid = p.ParentPID
+	}
+	return false
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -131,8 +130,9 @@ type Options struct {
 	Spawner      Spawner
 	SpawnFault   string // why nothing can be spawned, when Spawner is nil
 	Files        Files
-	// Exclude gives the processes that are never reported; it is asked at each start.
-	Exclude func() []int
+	// Exclude gives the processes that are never reported; it is asked at each start,
+	// and again while sessions run. isQuiet says that none runs yet.
+	Exclude func(isQuiet bool) []Own
 	// Deliver takes the events of a session.
 	Deliver func(sessionID string, e *event.Event)
 	// Settle waits until what was delivered of a session would survive the agent;
@@ -185,6 +185,9 @@ type session struct {
 	spawned Spawned       // nil but in mode 3
 	done    chan struct{} // closed when the wait for spawned is over
 	isOver  bool          // what was spawned has ended, and that was told
+
+	excluded []Own // as the session was told; by the Monitor's mu
+	isEnding bool  // session_end is told, and nothing after it; by the Monitor's mu
 }
 
 // same reports whether the request is what runs already: a repeated question.
@@ -253,7 +256,7 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 		if len(r.PIDs) == 0 {
 			return "", "", refuse("mode 2 needs processes: the pids to monitor")
 		}
-		excluded := m.options.Exclude()
+		excluded := pidsOf(m.options.Exclude(m.isQuiet()))
 		for _, pid := range r.PIDs {
 			switch _, err := procfs.Read(pid); {
 			case pid < 1 || errors.Is(err, procfs.ErrGone):
@@ -354,11 +357,11 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 		first.Do(func() { <-gate })
 		m.options.Deliver(r.SessionID, e)
 	}
-	if s.watch, scope.Exclude, err = m.watch(scope, sink); err != nil {
+	if s.watch, s.excluded, err = m.watch(scope, sink); err != nil {
 		close(gate)
 		return nil, err
 	}
-	start.Excluded = scope.Exclude
+	start.Excluded, start.Exclusions = pidsOf(s.excluded), s.excluded
 	m.options.Deliver(r.SessionID, &event.Event{Type: typeStart, Time: began, Data: start})
 	close(gate)
 	if s.spawned == nil {
@@ -379,19 +382,21 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	return s, nil
 }
 
-// watch sets up a watch. Who is excluded may end between being found and being
-// excluded, so it is tried again.
-func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded []int, err error) {
-	for range 3 {
-		scope.Exclude = m.options.Exclude()
-		if w, err = m.options.Sensor.Watch(scope, sink); err == nil {
-			return w, scope.Exclude, nil
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			break
-		}
+// watch sets up a watch, which leaves out what is excluded.
+func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded []Own, err error) {
+	excluded = m.options.Exclude(m.isQuiet())
+	scope.Exclude = pidsOf(excluded)
+	if w, err = m.options.Sensor.Watch(scope, sink); err != nil {
+		return nil, nil, fmt.Errorf("watch: %w", err)
 	}
-	return nil, nil, fmt.Errorf("watch: %w", err)
+	return w, excluded, nil
+}
+
+// isQuiet reports whether no session runs, and no other than the caller's begins.
+func (m *Monitor) isQuiet() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.sessions) == 0 && len(m.starting) <= 1
 }
 
 // wait tells the end of what was spawned, and with it the session ends.
@@ -402,6 +407,7 @@ func (m *Monitor) wait(s *session, began time.Time) {
 	if err := s.watch.Close(); err != nil {
 		m.options.Log.Error("the watch could not be ended", "session", s.request.SessionID, "error", err)
 	}
+	m.endTelling(s)
 	now := time.Now()
 	ending := s.spawned.Ending()
 	if ending.Seconds == 0 {
@@ -427,25 +433,23 @@ func (m *Monitor) wait(s *session, began time.Time) {
 func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	var before []int
 	for {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		if m.Sessions() == 0 {
-			before = nil
-			continue
+		if m.Sessions() > 0 {
+			m.exclude(m.options.Exclude(false))
 		}
-		now := m.options.Exclude()
-		if before != nil && !slices.Equal(now, before) {
-			if err := m.options.Sensor.Exclude(now); err != nil && !errors.Is(err, os.ErrNotExist) {
-				m.options.Log.Warn("the backend's processes could not be excluded", "error", err)
-			}
-		}
-		before = now
 	}
+}
+
+// endTelling sees to it that nothing but its end is told to a session.
+func (m *Monitor) endTelling(s *session) {
+	m.mu.Lock()
+	s.isEnding = true
+	m.mu.Unlock()
 }
 
 // stop ends a session: what was spawned with all that came of it, and the watch.
@@ -475,6 +479,7 @@ func (m *Monitor) end(id string, s *session) error {
 		<-s.done
 	} else {
 		err = s.watch.Close()
+		m.endTelling(s)
 		now := time.Now()
 		m.options.Deliver(id, &event.Event{Type: typeEnd, Time: now, Data: &ended{
 			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: Ending{Reason: "stopped"},

@@ -145,7 +145,7 @@ func (p *program) end() { p.once.Do(func() { close(p.done) }) }
 
 func newMonitor(w *world) *Monitor {
 	return New(Options{Starts: w.starts,
-		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func() []int { return []int{os.Getpid()} }, Log: slog.New(slog.DiscardHandler),
+		Sensor: w, SensorName: "test", Spawner: w, Files: w, Exclude: func(bool) []Own { return []Own{{PID: os.Getpid(), Role: roleAgent}} }, Log: slog.New(slog.DiscardHandler),
 		Deliver: func(session string, e *event.Event) {
 			w.note("%s gets %s", session, e.Type)
 			if s, ok := e.Data.(*started); ok {

@@ -36,6 +36,7 @@ type Process struct {
 	ParentPID int
 	Session   int       // of setsid
 	Start     time.Time // with PID it names the process for good; 10 ms exact
+	Ticks     int64     // Start as the kernel tells it: hundredths of a second since the machine started
 	Zombie    bool      // it has ended, and was not waited for
 	kernel    bool      // a thread of the kernel
 }
@@ -81,6 +82,7 @@ func parseStat(text []byte) (Process, error) {
 	const kernelThread = 0x00200000 // PF_KTHREAD
 	return Process{
 		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent, Session: session,
+		Ticks:  ticks,
 		Start:  bootTime().Add(time.Duration(ticks) * (time.Second / ticksPerSecond)),
 		kernel: flags&kernelThread != 0,
 		Zombie: fields[0] == "Z" || fields[0] == "X",
@@ -163,6 +165,49 @@ func PIDNamespace(pid int) string {
 		return ""
 	}
 	return target
+}
+
+// InNamespace finds a process by its pid within a namespace, as PIDNamespace names
+// it, and its start in ticks; 0 when there is none.
+func InNamespace(namespace string, pid int, ticks int64) int {
+	pids, err := PIDs()
+	if err != nil {
+		return 0
+	}
+	for _, here := range pids {
+		if PIDNamespace(here) != namespace {
+			continue
+		}
+		if p, err := Read(here); err == nil && p.Ticks == ticks && innermostPID(here) == pid {
+			return here
+		}
+	}
+	return 0
+}
+
+// innermostPID gives the pid of a process in its own namespace; 0 when it is gone.
+func innermostPID(pid int) int {
+	status, err := os.ReadFile(path(pid, "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(numbers)
+			inner, _ := strconv.Atoi(fields[max(0, len(fields)-1)])
+			return inner
+		}
+	}
+	return pid // a kernel without namespaces of pids
+}
+
+// BootID names this run of the machine, the same in all its containers.
+func BootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // Exe gives the path of the image, "" when it may not be read. deleted says that

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,17 +90,90 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestListeners(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// listen listens on an address of the loopback, at any port unless one is given.
+func listen(t *testing.T, address string) (net.Listener, netip.AddrPort) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	if pids := Listeners(uint16(l.Addr().(*net.TCPAddr).Port)); !slices.Equal(pids, []int{os.Getpid()}) {
-		t.Errorf("listeners: %v", pids)
+	t.Cleanup(func() { l.Close() })
+	return l, l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// TestListeners: the address counts, not the port alone.
+func TestListeners(t *testing.T) {
+	self := []int{os.Getpid()}
+	_, exact := listen(t, "127.0.0.2:0")
+	_, every := listen(t, "0.0.0.0:0")
+	for _, tt := range []struct {
+		address string
+		want    []int
+	}{
+		{exact.String(), self}, {netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), exact.Port()).String(), nil},
+		{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), every.Port()).String(), self}, {"127.0.0.1:1", nil},
+	} {
+		if pids := Listeners(netip.MustParseAddrPort(tt.address)); !slices.Equal(pids, tt.want) {
+			t.Errorf("listeners of %s: %v, want %v", tt.address, pids, tt.want)
+		}
 	}
-	if pids := Listeners(1); len(pids) != 0 {
-		t.Errorf("listeners of port 1: %v", pids)
+}
+
+// TestPeers: the process that has the other end counts, and not one that has a
+// socket of that address only.
+func TestPeers(t *testing.T) {
+	l, address := listen(t, "127.0.0.1:0")
+	if pids := Peers(os.Getpid(), address); len(pids) > 0 {
+		t.Errorf("without a connection: %v", pids)
+	}
+	c, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if pids := Peers(os.Getpid(), address); !slices.Equal(pids, []int{os.Getpid()}) {
+		t.Errorf("peers: %v", pids)
+	}
+	if upstreams := Upstreams(os.Getpid()); slices.Contains(upstreams, c.LocalAddr().(*net.TCPAddr).AddrPort()) || !slices.Contains(upstreams, address) {
+		t.Errorf("upstreams: %v; want %s and not what was accepted", upstreams, address)
+	}
+}
+
+// TestInNamespace finds a process by the pid that it has in a namespace of its own.
+func TestInNamespaceAsRoot(t *testing.T) {
+	cmd := exec.Command("/usr/bin/unshare", "--pid", "--fork", "--kill-child", "/bin/cat")
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait() //nolint:errcheck // it ends with its input
+	defer in.Close()
+	if _, err := io.WriteString(in, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	pids, err := Descendants(cmd.Process.Pid)
+	if err != nil || len(pids) != 2 {
+		t.Fatalf("%v, %v", pids, err)
+	}
+	cat, err := Read(pids[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := PIDNamespace(cat.PID)
+	if got := InNamespace(namespace, 1, cat.Ticks); got != cat.PID {
+		t.Errorf("%d, want %d", got, cat.PID)
+	}
+	if got := InNamespace(namespace, 1, cat.Ticks+1) + InNamespace(namespace, cat.PID, cat.Ticks) + InNamespace(PIDNamespace(os.Getpid()), 1, cat.Ticks); got != 0 {
+		t.Errorf("another start, pid or namespace: %d", got)
 	}
 }
 

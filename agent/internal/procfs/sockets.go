@@ -5,11 +5,14 @@ package procfs
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // connection is a line of /proc/net/tcp.
@@ -19,87 +22,139 @@ type connection struct {
 	inode         uint64
 }
 
-// Listeners gives the processes that listen on the port of this machine. Those
-// of other users are only seen by root.
-func Listeners(port uint16) []int {
+// Listeners gives the processes that connections to an address reach, in the
+// network namespace of this process: those that listen on it, else those that
+// listen on every address. Those of other users are only seen by root.
+func Listeners(address netip.AddrPort) []int {
+	sockets, err := Sockets(os.Getpid())
+	if err != nil {
+		return nil
+	}
+	exact, every := map[uint64]bool{}, map[uint64]bool{}
+	for _, s := range sockets {
+		switch {
+		case !s.Listening || s.Protocol != "tcp":
+		case s.Local == unmapped(address):
+			exact[s.Inode] = true
+		case s.Local.Addr().IsUnspecified() && s.Local.Port() == address.Port():
+			every[s.Inode] = true
+		}
+	}
+	if len(exact) > 0 {
+		return owners(exact)
+	}
+	return owners(every)
+}
+
+// Peers gives the processes on this machine that have the other end of the
+// process's TCP connections to an address. A connection within a network namespace
+// is looked for there; another one in the namespaces that belong to the machine
+// itself, since a user who made one can give it any address.
+func Peers(pid int, remote netip.AddrPort) []int {
+	mine, remote := socketsOf(pid), unmapped(remote)
+	own, err := Sockets(pid)
+	if err != nil {
+		return nil
+	}
+	others := map[Socket]bool{} // as they look from the other side
+	for _, s := range own {
+		if mine[s.Inode] && s.Protocol == "tcp" && !s.Listening && s.Remote == remote {
+			others[Socket{Protocol: "tcp", Local: s.Remote, Remote: s.Local}] = true
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	if found := owners(among(own, others)); len(found) > 0 || remote.Addr().IsLoopback() {
+		return found
+	}
 	inodes := map[uint64]bool{}
-	for _, c := range connections() {
-		if c.listening && c.local.Port() == port {
-			inodes[c.inode] = true
+	for _, representative := range machineNamespaces() {
+		if sockets, err := Sockets(representative); err == nil {
+			maps.Copy(inodes, among(sockets, others))
 		}
 	}
 	return owners(inodes)
 }
 
-// Databases gives the PostgreSQL servers on this machine that the process is
-// connected to: over loopback, whoever listens on the port if it is 5432 or calls
-// itself postgres; over a Unix socket, whoever owns a listening .s.PGSQL.* while
-// the process has a connected Unix socket at all.
-func Databases(pid int) []int {
-	mine := socketsOf(pid)
-	if len(mine) == 0 {
+// among gives the inodes of those sockets that are wanted.
+func among(sockets []Socket, wanted map[Socket]bool) map[uint64]bool {
+	inodes := map[uint64]bool{}
+	for _, s := range sockets {
+		if wanted[Socket{Protocol: s.Protocol, Local: s.Local, Remote: s.Remote}] && s.Inode != 0 {
+			inodes[s.Inode] = true
+		}
+	}
+	return inodes
+}
+
+// machineNamespaces gives a process of each network namespace that belongs to the
+// user namespace of this process.
+func machineNamespaces() []int {
+	pids, err := PIDs()
+	if err != nil {
 		return nil
 	}
-	all := connections()
-	ports := map[uint16]bool{}
-	for _, c := range all {
-		if mine[c.inode] && !c.listening && c.remote.Addr().Unmap().IsLoopback() {
-			ports[c.remote.Port()] = true
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/user", &own); err != nil {
+		return nil
+	}
+	seen := map[uint64]bool{}
+	var representatives []int
+	for _, pid := range pids {
+		id, err := NetworkNamespace(pid)
+		if err != nil || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if ownerOfNamespace(pid) == own.Ino {
+			representatives = append(representatives, pid)
 		}
 	}
-	inodes := map[uint64]bool{}
-	certain := map[uint64]bool{}
-	for _, c := range all {
-		if c.listening && ports[c.local.Port()] {
-			inodes[c.inode] = true
-			certain[c.inode] = c.local.Port() == 5432
-		}
-	}
-	connected := false
-	for _, s := range unixSockets() {
-		switch {
-		case s.listening && strings.HasPrefix(base(s.name), ".s.PGSQL."):
-			inodes[s.inode], certain[s.inode] = true, true
-		case !s.listening && mine[s.inode]:
-			connected = true
-		}
-	}
-	if !connected {
-		for _, s := range unixSockets() {
-			delete(inodes, s.inode)
-		}
-	}
-	var pids []int
-	for inode := range inodes {
-		for _, owner := range owners(map[uint64]bool{inode: true}) {
-			if certain[inode] || isPostgres(owner) {
-				pids = append(pids, owner)
-			}
-		}
-	}
-	slices.Sort(pids)
-	return slices.Compact(pids)
+	return representatives
 }
 
-func isPostgres(pid int) bool {
-	p, err := Read(pid)
-	return err == nil && (p.Name == "postgres" || p.Name == "postmaster")
+// ownerOfNamespace gives the user namespace that a process's network namespace
+// belongs to; 0 if it cannot be told.
+func ownerOfNamespace(pid int) uint64 {
+	namespace, err := os.Open(NetworkNamespacePath(pid))
+	if err != nil {
+		return 0
+	}
+	defer namespace.Close()
+	fd, err := unix.IoctlRetInt(int(namespace.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return 0
+	}
+	return stat.Ino
 }
 
-func connections() []connection {
-	var all []connection
-	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // a kernel without IPv6 has none
-		}
-		for line := range strings.Lines(string(text)) {
-			if c, ok := parseConnection(line); ok {
-				all = append(all, c)
-			}
+// Upstreams gives the addresses that a process is connected to over TCP, but for
+// the connections that it has accepted.
+func Upstreams(pid int) []netip.AddrPort {
+	mine := socketsOf(pid)
+	sockets, err := Sockets(pid)
+	if err != nil {
+		return nil
+	}
+	listens := map[uint16]bool{}
+	for _, s := range sockets {
+		if mine[s.Inode] && s.Listening {
+			listens[s.Local.Port()] = true
 		}
 	}
-	return all
+	var upstreams []netip.AddrPort
+	for _, s := range sockets {
+		if mine[s.Inode] && s.Protocol == "tcp" && !s.Listening && !listens[s.Local.Port()] && !slices.Contains(upstreams, s.Remote) {
+			upstreams = append(upstreams, s.Remote)
+		}
+	}
+	return upstreams
 }
 
 // parseConnection reads "sl: local remote state queues timer retransmits uid
@@ -133,37 +188,6 @@ func parseAddress(text string) (netip.AddrPort, bool) {
 	}
 	ip, ok := netip.AddrFromSlice(bytes)
 	return netip.AddrPortFrom(ip, uint16(number)), ok
-}
-
-type unixSocket struct {
-	name      string
-	listening bool
-	inode     uint64
-}
-
-// unixSockets reads "address: references protocol flags type state inode path".
-func unixSockets() []unixSocket {
-	text, err := os.ReadFile("/proc/net/unix")
-	if err != nil {
-		return nil
-	}
-	var all []unixSocket
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 7 || fields[4] != "0001" { // SOCK_STREAM
-			continue
-		}
-		inode, err := strconv.ParseUint(fields[6], 10, 64)
-		if err != nil {
-			continue
-		}
-		s := unixSocket{inode: inode, listening: fields[3] == "00010000"} // SO_ACCEPTCON
-		if len(fields) > 7 {
-			s.name = fields[7]
-		}
-		all = append(all, s)
-	}
-	return all
 }
 
 // owners gives the processes that have any of the sockets open.

@@ -195,8 +195,8 @@ func (s *Sensor) add(w *Watch, pid int) error {
 	if err := s.objects.Procs.Lookup(uint32(pid), &named); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("look up process %d: %w", pid, err)
 	}
-	if slices.Contains(s.excluded, pid) {
-		named.Flags = 0 // itself excluded: that counts
+	if slices.Contains(s.options.Exclude, pid) {
+		named.Flags = 0 // itself excluded, from the first: that counts
 	}
 	return tree(pid, func(pid uint32) error {
 		if s.tls != nil {
@@ -233,25 +233,26 @@ func (s *Sensor) renew() error {
 			return fmt.Errorf("forget process %d: %w", pid, err)
 		}
 	}
-	alive := s.excluded[:0:0]
-	for _, pid := range s.excluded {
-		switch err := s.exclude(pid); {
-		case err == nil:
-			alive = append(alive, pid)
-		case !errors.Is(err, os.ErrNotExist):
+	// The pids that watches excluded may be others' by now; each watch names its own.
+	return s.excludeAll(s.options.Exclude)
+}
+
+// excludeAll excludes those processes that there are still.
+func (s *Sensor) excludeAll(pids []int) error {
+	for _, pid := range pids {
+		if err := s.exclude(pid); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	s.excluded = alive
 	return nil
 }
 
-// exclude hides a process and its descendants from all watches, but those
-// descendants that a watch is about.
+// exclude hides a process and its descendants from all watches, but those that a
+// watch is about: what is watched cannot get itself excluded.
 func (s *Sensor) exclude(root int) error {
 	return tree(root, func(pid uint32) error {
 		return s.change(pid, func(p *proc) {
-			if int(pid) == root || p.Sessions|p.OnExec == 0 {
+			if p.Sessions|p.OnExec == 0 {
 				p.Flags |= procExcluded
 			}
 		})

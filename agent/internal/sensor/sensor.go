@@ -68,16 +68,15 @@ type Sensor struct {
 	helper  *inspect.Helper
 	log     *slog.Logger
 
-	mu       sync.Mutex // of everything below; held while events are given out
-	links    []link.Link
-	watches  [maxWatches]*Watch
-	excluded []int // as they were named
-	next     int   // where the last watch's slot was: none is used again soon
-	decoder  *decoder
-	tls      *tlsProbes
-	lost     [maxWatches][]uint64 // counts that were told, by CPU
-	polled   time.Time
-	epoch    uint64
+	mu      sync.Mutex // of everything below; held while events are given out
+	links   []link.Link
+	watches [maxWatches]*Watch
+	next    int // where the last watch's slot was: none is used again soon
+	decoder *decoder
+	tls     *tlsProbes
+	lost    [maxWatches][]uint64 // counts that were told, by CPU
+	polled  time.Time
+	epoch   uint64
 
 	tap func(raw []byte) // of tests: sees every record first
 
@@ -149,7 +148,6 @@ func (s *Sensor) start(cpus int) error {
 	if err := fillCalls(&s.objects); err != nil {
 		return err
 	}
-	s.excluded = s.options.Exclude
 	boot, err := bootTime()
 	if err != nil {
 		return err
@@ -230,12 +228,9 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 	if err := s.attach(); err != nil {
 		return nil, nil, err
 	}
-	for _, pid := range scope.Exclude {
-		if err := s.exclude(pid); err != nil {
-			return nil, nil, err
-		}
+	if err := s.excludeAll(scope.Exclude); err != nil {
+		return nil, nil, err
 	}
-	s.excluded = append(s.excluded, scope.Exclude...)
 	counts, err := s.losses(w.slot)
 	if err != nil {
 		return nil, nil, err
@@ -262,6 +257,16 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 		}
 	}
 	return w, s.tls, nil
+}
+
+// Exclude excludes more processes, with their descendants, from all watches.
+func (s *Sensor) Exclude(pids []int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.links) == 0 {
+		return nil // there is no watch
+	}
+	return s.excludeAll(pids)
 }
 
 // Add adds a process and its descendants.
