@@ -1,47 +1,43 @@
-import { useEffect, useMemo, useSyncExternalStore } from "react";
-import { useSessionStream } from "@/hooks/session-stream";
 import { api, call, type ListedEvent } from "./client";
-import { KeysetFeed } from "./keyset-feed";
-import { PageFeed } from "./page-feed";
 
-/** A row of a feed: an event, one that is not stored though its number was given, or one on its way. */
+/** A row of a feed: an event, a seq that has no stored event, or undefined while it loads. */
 export type FeedRow = ListedEvent | { missing: number } | undefined;
 
-/** What a feed tells whoever draws it; a new object at every change. */
+/** The state of a feed. Every change makes a new object. */
 export interface FeedState {
-  /** How many rows there are to scroll through, as far as is known. */
+  /** The number of rows to scroll through, as far as it is known. */
   total: number;
-  /** How many events there are; undefined while they are counted. */
+  /** The number of events; undefined while the backend counts them. */
   count: number | undefined;
-  /** How far all rows were renumbered since the feed began: what was row i is now row i + shift. */
+  /** How far the feed has renumbered its rows since it began: row i is now row i + shift. */
   shift: number;
-  /** Whether nothing was loaded yet. */
+  /** Whether nothing is loaded yet. */
   isPending: boolean;
-  /** Why the last request failed; it is tried again by itself. */
+  /** Why the last request failed. The feed retries by itself. */
   error?: unknown;
 }
 
-/** Where a feed begins: at its first row, at its last one, or at a seq. */
+/** Where a feed begins: at its first row, at its last row, or at a seq. */
 export type FeedStart = "first" | "last" | number;
 
 /**
- * The events of a session, or of those a filter selects, as rows that are loaded as
- * they come into sight. It holds a bounded number of them, whatever the session has.
+ * The events of a session, or those that a filter selects, as rows. A feed loads rows
+ * when they come into sight and keeps a bounded number of them.
  */
 export interface EventFeed {
   subscribe: (listener: () => void) => () => void;
   getState: () => FeedState;
   row: (index: number) => FeedRow;
-  /** The row of a seq; undefined where it is not known without asking. */
+  /** The row of a seq; undefined if the feed does not know it without a request. */
   indexOf: (seq: number) => number | undefined;
-  /** Tells which rows are in sight, the last one exclusive: they are wanted, others no more. */
+  /** Says which rows are in sight, to exclusive. The feed loads these and gives up others. */
   show: (from: number, to: number) => void;
-  /** Brings a seq among the rows; indexOf knows it once it is there. */
+  /** Loads the row of a seq. indexOf gives it once it is loaded. */
   find: (seq: number) => void;
-  /** Takes events of the stream. */
+  /** Adds events of the stream. upTo is the seq that the stream has reached. */
   receive: (events: readonly ListedEvent[], upTo: number) => void;
   retry: () => void;
-  /** Ends all requests. A later show takes them up again. */
+  /** Ends all requests. The next show starts them again. */
   close: () => void;
 }
 
@@ -62,35 +58,8 @@ export interface EventPage {
 
 export type LoadPage = (query: PageQuery, signal: AbortSignal) => Promise<EventPage>;
 
-/** Loads a page of a session's events. */
+/** Makes the function that loads pages of a session's events. */
 export function pageLoader(sessionId: string): LoadPage {
   return (query, signal) =>
     call(api.GET("/api/sessions/{sessionId}/events", { params: { path: { sessionId }, query }, signal }));
-}
-
-// What is asked for before anything is drawn.
-const firstRows = 50;
-
-/** The feed of a session and a filter, with what the session's stream brings. */
-export function useEventFeed(sessionId: string, filter: string, start: FeedStart) {
-  const { subscribe, position } = useSessionStream();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins does not make it another feed
-  const feed = useMemo<EventFeed>(
-    () =>
-      filter === ""
-        ? new PageFeed(pageLoader(sessionId), position())
-        : new KeysetFeed(pageLoader(sessionId), filter, position(), start),
-    [sessionId, filter],
-  );
-  useEffect(() => {
-    // What came between the first drawing and now is told by the position alone.
-    feed.receive([], position());
-    return subscribe(feed.receive);
-  }, [feed, subscribe, position]);
-  useEffect(() => {
-    feed.show(0, firstRows);
-    return () => feed.close();
-  }, [feed]);
-  const state = useSyncExternalStore(feed.subscribe, feed.getState);
-  return { feed, state };
 }

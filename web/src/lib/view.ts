@@ -2,6 +2,15 @@ import { useMemo } from "react";
 import { useSearchParams } from "wouter";
 import { and } from "./filter";
 
+/** The views of a session, by their names in the address. */
+export const viewNames = ["events", "processes", "files", "http", "network"] as const;
+export type ViewName = (typeof viewNames)[number];
+
+/** The address of a view of a session. search is the selection, as writeView gives it. */
+export function viewPath(sessionId: string, view: ViewName, search = ""): string {
+  return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
+}
+
 /** What of a session is looked at. It is all in the address, so that it can be shared. */
 export interface View {
   /** What the reader wrote. */

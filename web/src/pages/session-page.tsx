@@ -8,8 +8,8 @@ import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream";
-import { useView } from "@/lib/view";
-import { type ViewName, ViewTabs, viewNames } from "./session/view-tabs";
+import { useView, type ViewName, viewNames } from "@/lib/view";
+import { ViewTabs } from "./session/view-tabs";
 
 const views = {
   events: defer(() => import("./session/events-view")),

@@ -4,30 +4,16 @@ import type { EventFeed, FeedState } from "@/api/event-feed";
 import { Button } from "@/components/ui/button";
 import { formatCount } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
-import { type Column, type ColumnId, type ColumnState, gridTemplate } from "./columns";
+import { type ColumnId, gridTemplate } from "./columns";
 import { EventRow, rowHeight } from "./event-row";
 import { HeaderRow } from "./header-row";
+import type { EventTableProps } from "./props";
 import { useGridKeys } from "./use-grid-keys";
 import { useLongScroll } from "./use-long-scroll";
 import { type Asked, ValueMenu } from "./value-menu";
 
 const headHeight = 28;
 const around = 12; // rows drawn above and below those in sight
-
-export interface EventTableProps {
-  feed: EventFeed;
-  state: FeedState;
-  columns: readonly Column[];
-  columnState: ColumnState;
-  isNarrow: boolean;
-  /** Whether the last row is kept in sight; undefined where there is nothing to follow. */
-  isFollowing: boolean;
-  canFollow: boolean;
-  follow: (isFollowing: boolean) => void;
-  /** The event whose details are shown. */
-  openSeq: number | undefined;
-  open: (seq: number | undefined) => void;
-}
 
 /** Any number of events as a grid: only what is in sight is drawn, and asked for. */
 export function EventTable(props: EventTableProps) {

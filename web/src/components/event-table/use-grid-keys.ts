@@ -3,8 +3,8 @@ import { useShortcut } from "@/hooks/shortcuts";
 import { addCondition } from "@/lib/filter";
 import { useView } from "@/lib/view";
 import type { ColumnId } from "./columns";
-import type { EventTableProps } from "./event-table";
 import type { LongScroll } from "./long-scroll";
+import type { EventTableProps } from "./props";
 import { fieldCondition, fieldValue } from "./value";
 
 interface Options extends EventTableProps {

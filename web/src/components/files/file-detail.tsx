@@ -8,8 +8,7 @@ import { and, equals } from "@/lib/filter";
 import { formatCount, plural } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
-import { useView, writeView } from "@/lib/view";
-import { viewPath } from "@/pages/session/view-tabs";
+import { useView, viewPath, writeView } from "@/lib/view";
 import { FileContent } from "./file-content";
 
 export type FileSummary = components["schemas"]["FileSummary"];

@@ -11,8 +11,7 @@ import { and } from "@/lib/filter";
 import { formatBytes } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
-import { useView, writeView } from "@/lib/view";
-import { viewPath } from "@/pages/session/view-tabs";
+import { useView, viewPath, writeView } from "@/lib/view";
 import { type Conversation, endText } from "./conversation-table";
 import { type PacketRow, packetFields, packetRow } from "./packets";
 

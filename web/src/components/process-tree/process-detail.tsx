@@ -10,8 +10,7 @@ import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
 import { useSettings } from "@/lib/settings";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
-import { useView, writeView } from "@/lib/view";
-import { viewPath } from "@/pages/session/view-tabs";
+import { useView, viewPath, writeView } from "@/lib/view";
 
 /** The chosen process: what it ran as, and ways to what it did. */
 export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {

@@ -5,10 +5,10 @@ import { formatDuration } from "@/lib/time";
 import type { Bars, Range } from "./bars";
 import { clock } from "./clock";
 import { axisHeight, plotHeight } from "./draw";
+import type { LossMark } from "./losses";
 import { PlotCanvas } from "./plot-canvas";
 import { spanByKey, zoomRange } from "./range";
 import { Readout } from "./readout";
-import type { LossMark } from "./timeline";
 import { useBrush } from "./use-brush";
 
 interface Props {

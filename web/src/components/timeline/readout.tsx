@@ -6,7 +6,7 @@ import { type Bars, bucketAt, stackOrder } from "./bars";
 import { clock } from "./clock";
 import { plotHeight } from "./draw";
 import { kindLabel, swatch } from "./legend";
-import type { LossMark } from "./timeline";
+import type { LossMark } from "./losses";
 
 interface Props {
   at: number;

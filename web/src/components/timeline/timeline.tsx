@@ -12,6 +12,7 @@ import { type Range, sumOf } from "./bars";
 import { clock } from "./clock";
 import { plotHeight } from "./draw";
 import { Legend } from "./legend";
+import { lossMarks } from "./losses";
 import { Plot } from "./plot";
 import { rangeOfSpan, spanOfRange } from "./range";
 import { useHistogram } from "./use-histogram";
@@ -135,23 +136,6 @@ function Counts({ session, isOpen, onToggle }: CountsProps) {
       )}
     </>
   );
-}
-
-/** A report of events that were lost, and when. */
-export interface LossMark extends Range {
-  seq: number;
-  count: number;
-  reason: string;
-}
-
-function lossMarks({ completeness }: SessionDetail): LossMark[] {
-  return completeness.losses.map(({ seq, count, reason, from, to, timestamp }) => ({
-    seq,
-    count,
-    reason,
-    from: toMicros(from ?? to ?? timestamp),
-    to: toMicros(to ?? from ?? timestamp),
-  }));
 }
 
 function wholeOf({ first_event_at, last_event_at }: SessionDetail): Range {

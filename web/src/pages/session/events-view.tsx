@@ -1,13 +1,14 @@
 import { ListX, Radio } from "lucide-react";
 import { useState } from "react";
 import { messageOf } from "@/api/client";
-import { type FeedStart, useEventFeed } from "@/api/event-feed";
+import type { FeedStart } from "@/api/event-feed";
 import { isLive } from "@/api/queries";
 import { narrowColumns, useColumns } from "@/components/event-table/columns";
 import { EventTable } from "@/components/event-table/event-table";
 import { TableBar } from "@/components/event-table/table-bar";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { useEventFeed } from "@/hooks/event-feed";
 import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useView } from "@/lib/view";

@@ -1,9 +1,7 @@
 import { ArrowLeftRight, FileText, GitBranch, Globe, List } from "lucide-react";
 import { Link, useLocation, useSearch } from "wouter";
 import { useShortcut } from "@/hooks/shortcuts";
-
-export const viewNames = ["events", "processes", "files", "http", "network"] as const;
-export type ViewName = (typeof viewNames)[number];
+import { type ViewName, viewNames, viewPath } from "@/lib/view";
 
 const tabs: Record<ViewName, { label: string; icon: typeof List }> = {
   events: { label: "Events", icon: List },
@@ -12,11 +10,6 @@ const tabs: Record<ViewName, { label: string; icon: typeof List }> = {
   http: { label: "HTTP", icon: Globe },
   network: { label: "Network", icon: ArrowLeftRight },
 };
-
-/** The address of a view of a session, with what is selected there. */
-export function viewPath(sessionId: string, view: ViewName, search = ""): string {
-  return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
-}
 
 /** The views of a session. What is selected in one is selected in all. */
 export function ViewTabs({ sessionId, current }: { sessionId: string; current: ViewName }) {

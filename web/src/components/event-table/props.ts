@@ -1,0 +1,18 @@
+import type { EventFeed, FeedState } from "@/api/event-feed";
+import type { Column, ColumnState } from "./columns";
+
+/** What EventTable shows, and what its keys and scrolling work on. */
+export interface EventTableProps {
+  feed: EventFeed;
+  state: FeedState;
+  columns: readonly Column[];
+  columnState: ColumnState;
+  isNarrow: boolean;
+  /** Whether the table keeps the last row in sight. */
+  isFollowing: boolean;
+  canFollow: boolean;
+  follow: (isFollowing: boolean) => void;
+  /** The event whose details are open. */
+  openSeq: number | undefined;
+  open: (seq: number | undefined) => void;
+}

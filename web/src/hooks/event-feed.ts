@@ -1,0 +1,35 @@
+import { useEffect, useMemo, useSyncExternalStore } from "react";
+import { type EventFeed, type FeedStart, pageLoader } from "@/api/event-feed";
+import { KeysetFeed } from "@/api/keyset-feed";
+import { PageFeed } from "@/api/page-feed";
+import { useSessionStream } from "./session-stream";
+
+// The rows requested before the table has measured how many are in sight.
+const firstRows = 50;
+
+/**
+ * The feed of a session's events, or of those that a filter selects. The feed receives
+ * the new events of the session's stream. Another start does not make another feed.
+ */
+export function useEventFeed(sessionId: string, filter: string, start: FeedStart) {
+  const { subscribe, position } = useSessionStream();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only the first start counts
+  const feed = useMemo<EventFeed>(
+    () =>
+      filter === ""
+        ? new PageFeed(pageLoader(sessionId), position())
+        : new KeysetFeed(pageLoader(sessionId), filter, position(), start),
+    [sessionId, filter],
+  );
+  useEffect(() => {
+    // Events that arrived since the first rendering are not replayed; the position covers them.
+    feed.receive([], position());
+    return subscribe(feed.receive);
+  }, [feed, subscribe, position]);
+  useEffect(() => {
+    feed.show(0, firstRows);
+    return () => feed.close();
+  }, [feed]);
+  const state = useSyncExternalStore(feed.subscribe, feed.getState);
+  return { feed, state };
+}
