@@ -3,12 +3,12 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Router } from "wouter";
+import { basePath } from "./api/base";
 import { newQueryClient } from "./api/queries";
 import { App } from "./app";
 import { ToastProvider } from "./components/ui/toast";
+import { useRawSearch } from "./hooks/search";
 import { ShortcutProvider } from "./hooks/shortcuts";
-import { basePath } from "./lib/base";
-import { useRawSearch } from "./lib/search";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("the page has no place for the dashboard");

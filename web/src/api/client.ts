@@ -1,5 +1,5 @@
 import createClient from "openapi-fetch";
-import { basePath } from "@/lib/base";
+import { basePath } from "./base";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];

@@ -1,4 +1,4 @@
-import { basePath } from "@/lib/base";
+import { basePath } from "./base";
 import { ApiError, errorFrom } from "./client";
 import type { components } from "./schema";
 

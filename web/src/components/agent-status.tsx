@@ -3,7 +3,7 @@ import { CircleAlert } from "lucide-react";
 import { api, call } from "@/api/client";
 import { useConnection } from "@/api/health";
 import type { components } from "@/api/schema";
-import { useSettings } from "@/lib/settings";
+import { useSettings } from "@/hooks/settings";
 import { formatAgo } from "@/lib/time";
 import { SafeText } from "./safe-text";
 import { Panel } from "./ui/panel";

@@ -1,8 +1,8 @@
 import { Activity, Settings2 } from "lucide-react";
 import { Link } from "wouter";
+import { basePath } from "@/api/base";
+import { changeSettings, useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
-import { basePath } from "@/lib/base";
-import { changeSettings, useSettings } from "@/lib/settings";
 import { zoneName } from "@/lib/time";
 import { AgentStatus } from "./agent-status";
 import { Button } from "./ui/button";

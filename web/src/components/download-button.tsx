@@ -1,8 +1,8 @@
 import { Download } from "lucide-react";
-import { download } from "@/lib/download";
+import { safeFileName } from "@/lib/text";
 import { Button } from "./ui/button";
 
-/** Saves bytes as a file that nothing opens by itself, whatever its name says. */
+/** Saves bytes as a file. No program opens it by itself, whatever its name is. */
 export function DownloadButton({
   bytes,
   name,
@@ -23,4 +23,14 @@ export function DownloadButton({
       <Download size={14} />
     </Button>
   );
+}
+
+/** Saves bytes or text as a file. The type of the file makes the browser save it and not open it. */
+export function download(name: string, content: BlobPart): void {
+  const url = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = safeFileName(name);
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -1,9 +1,9 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
+import { sessionPath } from "@/api/base";
 import { api, call, type ListedEvent, type Session, type SessionDetail } from "@/api/client";
 import { keys, sessionQuery } from "@/api/queries";
 import { openStream, type StreamState } from "@/api/stream";
-import { sessionPath } from "@/lib/session";
 
 /** Takes events as they come, by seq, each once; upTo is how far the stream is, filtered or not. */
 export type EventListener = (events: readonly ListedEvent[], upTo: number) => void;

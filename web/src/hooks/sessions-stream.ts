@@ -1,8 +1,8 @@
 import { type InfiniteData, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
+import { basePath } from "@/api/base";
 import type { Session } from "@/api/client";
 import { openStream } from "@/api/stream";
-import { basePath } from "@/lib/base";
 
 interface Page {
   sessions: Session[];

@@ -1,9 +1,7 @@
-import type { Session } from "@/api/client";
-import { basePath } from "./base";
 import { toMicros } from "./time";
 
-/** What people call a session: its name, else its file, else its ID. */
-export function sessionTitle(session: Pick<Session, "id" | "name" | "file_name">): string {
+/** The title of a session: its name, else the name of its file, else its ID. */
+export function sessionTitle(session: { id: string; name: string; file_name: string }): string {
   if (session.id === "unassigned") return "Unassigned events";
   return session.name || session.file_name || session.id;
 }
@@ -15,9 +13,9 @@ export const modeNames: Record<number, string> = {
   3: "Uploaded file",
 };
 
-/** How long it was monitored, in microseconds, until now if it still is; undefined before the first start. */
+/** How long a session was monitored, until now if it still is, in microseconds; undefined before its first start. */
 export function monitoredMicros(
-  session: Pick<Session, "monitoring_started" | "monitoring_ended">,
+  session: { monitoring_started: string | null; monitoring_ended: string | null },
   now = Date.now(),
 ): number | undefined {
   if (!session.monitoring_started) return undefined;
@@ -25,13 +23,8 @@ export function monitoredMicros(
   return Math.max(0, end - toMicros(session.monitoring_started));
 }
 
-export const stateNames: Record<Session["state"], string> = {
+export const stateNames = {
   created: "Not started",
   active: "Active",
   ended: "Ended",
 };
-
-/** Where the API has something of a session. */
-export function sessionPath(sessionId: string, rest = ""): string {
-  return `${basePath}/api/sessions/${encodeURIComponent(sessionId)}${rest}`;
-}

@@ -1,6 +1,5 @@
-import type { Settings } from "./settings";
-
-type Zone = Settings["zone"];
+/** The zone in which times are shown. */
+export type Zone = "local" | "utc";
 
 const pattern = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z$/;
 

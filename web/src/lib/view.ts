@@ -1,5 +1,3 @@
-import { useMemo } from "react";
-import { useSearchParams } from "wouter";
 import { and } from "./filter";
 
 /** The views of a session, by their names in the address. */
@@ -78,25 +76,4 @@ export function viewFilter(view: View, parts: { span: boolean } = { span: true }
 
 function wholeNumber(text: string | null): number | undefined {
   return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}
-
-export interface ViewState {
-  view: View;
-  /** All of the view as one filter: what lists, streams and exports take. */
-  filter: string;
-  /** Changes parts of the view. Replaces the address; with push, adds to the history. */
-  change: (change: Partial<View>, options?: { push?: boolean }) => void;
-}
-
-export function useView(): ViewState {
-  const [params, setParams] = useSearchParams();
-  return useMemo(() => {
-    const view = readView(params);
-    return {
-      view,
-      filter: viewFilter(view),
-      change: (change, options) =>
-        setParams((now) => writeView(now, { ...readView(now), ...change }), { replace: !options?.push }),
-    };
-  }, [params, setParams]);
 }

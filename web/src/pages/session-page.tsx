@@ -8,7 +8,8 @@ import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream";
-import { useView, type ViewName, viewNames } from "@/lib/view";
+import { useView } from "@/hooks/view";
+import { type ViewName, viewNames } from "@/lib/view";
 import { ViewTabs } from "./session/view-tabs";
 
 const views = {

@@ -1,10 +1,10 @@
 import { ChevronDown, ChevronUp, Download } from "lucide-react";
 import { useDeferredValue, useMemo, useState } from "react";
 import type { EventText } from "@/api/event";
+import { download } from "@/components/download-button";
 import { HexView } from "@/components/hex-view";
 import { Button } from "@/components/ui/button";
 import { EmptyState } from "@/components/ui/state";
-import { download } from "@/lib/download";
 import { formatBytes, formatCount } from "@/lib/number";
 import { plainText } from "@/lib/text";
 import { findBytes, wantedBytes } from "./byte-search";

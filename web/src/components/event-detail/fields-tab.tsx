@@ -5,11 +5,11 @@ import { CopyButton } from "@/components/copy-button";
 import { jsonCondition } from "@/components/json-tree/rows";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { useView } from "@/hooks/view";
 import { addCondition, condition } from "@/lib/filter";
 import { jsonPlain } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
 import { formatDateTime } from "@/lib/time";
-import { useView } from "@/lib/view";
 import { dataFields } from "./fields";
 
 // The rest of a longer one is in the JSON and the content.

@@ -1,6 +1,6 @@
+import { isContainer } from "@/components/json-tree/rows";
 import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
-import { isContainer } from "../json-tree/rows";
 
 /** A value of the data that is worth a line of its own. */
 export interface DataField {

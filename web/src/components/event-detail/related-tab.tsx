@@ -5,11 +5,12 @@ import { type EventText, neighbour, useEventCount } from "@/api/event";
 import { keys } from "@/api/queries";
 import { around } from "@/components/event-table/value-menu";
 import { SafeText } from "@/components/safe-text";
+import { useView } from "@/hooks/view";
 import { and, condition } from "@/lib/filter";
 import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
 import { formatDuration, toMicros } from "@/lib/time";
-import { useView, type View, viewFilter } from "@/lib/view";
+import { type View, viewFilter } from "@/lib/view";
 
 interface Related {
   label: ReactNode;

@@ -1,6 +1,6 @@
 import { type ReactNode, useRef, useState } from "react";
 import { useIsNarrow } from "@/hooks/media";
-import { readStored, writeStored } from "@/lib/settings";
+import { readStored, writeStored } from "@/hooks/settings";
 
 const storeName = "ospulse.detail.width";
 const usual = 560;

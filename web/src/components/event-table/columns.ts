@@ -1,5 +1,5 @@
 import { useCallback, useMemo, useState } from "react";
-import { readStored, writeStored } from "@/lib/settings";
+import { readStored, writeStored } from "@/hooks/settings";
 
 export const columnIds = [
   "seq",

@@ -1,7 +1,7 @@
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { useShortcut } from "@/hooks/shortcuts";
+import { useView } from "@/hooks/view";
 import { addCondition } from "@/lib/filter";
-import { useView } from "@/lib/view";
 import type { ColumnId } from "./columns";
 import type { LongScroll } from "./long-scroll";
 import type { EventTableProps } from "./props";

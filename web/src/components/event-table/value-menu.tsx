@@ -5,9 +5,9 @@ import { SafeText } from "@/components/safe-text";
 import { MenuItem, MenuLine } from "@/components/ui/menu";
 import { PointMenu } from "@/components/ui/point-menu";
 import { useTell } from "@/components/ui/toast";
+import { useView } from "@/hooks/view";
 import { addCondition } from "@/lib/filter";
 import { fromMicros, toMicros } from "@/lib/time";
-import { useView } from "@/lib/view";
 import type { ColumnId } from "./columns";
 import { fieldCondition, fieldValue } from "./value";
 

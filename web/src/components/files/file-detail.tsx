@@ -4,11 +4,12 @@ import type { components } from "@/api/schema";
 import { CopyButton } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { useSettings } from "@/hooks/settings";
+import { useView } from "@/hooks/view";
 import { and, equals } from "@/lib/filter";
 import { formatCount, plural } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
-import { useView, viewPath, writeView } from "@/lib/view";
+import { viewPath, writeView } from "@/lib/view";
 import { FileContent } from "./file-content";
 
 export type FileSummary = components["schemas"]["FileSummary"];

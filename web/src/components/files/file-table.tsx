@@ -1,8 +1,8 @@
 import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/ui/grid";
 import { SortHeader } from "@/components/ui/sort-header";
+import { useSettings } from "@/hooks/settings";
 import { formatBytes, formatShort } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
 import type { FileSummary } from "./file-detail";
 

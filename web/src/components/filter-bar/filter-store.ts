@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from "react";
-import { readStored, writeStored } from "@/lib/settings";
+import { readStored, writeStored } from "@/hooks/settings";
 
 /** A filter that the reader gave a name, kept in this browser. */
 export interface SavedFilter {

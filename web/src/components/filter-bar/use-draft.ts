@@ -2,8 +2,8 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { ApiError, api, call } from "@/api/client";
 import { keys } from "@/api/queries";
+import { useView } from "@/hooks/view";
 import { type Fault, faultOf } from "@/lib/filter-language";
-import { useView } from "@/lib/view";
 import { recentFilters, rememberFilter } from "./filter-store";
 
 const checkMillis = 250;

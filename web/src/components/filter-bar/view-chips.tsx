@@ -2,7 +2,7 @@ import { Clock, GitBranch, X } from "lucide-react";
 import type { ReactNode } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
-import { useSettings } from "@/lib/settings";
+import { useSettings } from "@/hooks/settings";
 import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import type { View } from "@/lib/view";

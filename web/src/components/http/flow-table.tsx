@@ -1,7 +1,7 @@
 import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/ui/grid";
+import { useSettings } from "@/hooks/settings";
 import { formatBytes } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock, formatDuration } from "@/lib/time";
 import type { Flow } from "./flows";
 

@@ -4,9 +4,9 @@ import { copyText } from "@/components/copy-button";
 import { MenuItem } from "@/components/ui/menu";
 import { type Point, PointMenu } from "@/components/ui/point-menu";
 import { useTell } from "@/components/ui/toast";
+import { useView } from "@/hooks/view";
 import { addCondition, dataPath } from "@/lib/filter";
 import { type JsonValue, jsonPlain } from "@/lib/json";
-import { useView } from "@/lib/view";
 import { isContainer, jsonCondition, listStep, stepsOf, TreeReader, type TreeRow } from "./rows";
 import { JsonTreeRow, treeRowHeight } from "./tree-row";
 

@@ -2,8 +2,8 @@ import type { components } from "@/api/schema";
 import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/ui/grid";
 import { SortHeader } from "@/components/ui/sort-header";
+import { useSettings } from "@/hooks/settings";
 import { formatBytes, formatShort } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { plainText } from "@/lib/text";
 import { formatClock } from "@/lib/time";
 

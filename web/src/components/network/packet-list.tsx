@@ -6,12 +6,13 @@ import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Grid } from "@/components/ui/grid";
 import { ErrorState, LoadingState } from "@/components/ui/state";
+import { useSettings } from "@/hooks/settings";
 import { useTypedEvents } from "@/hooks/typed-events";
+import { useView } from "@/hooks/view";
 import { and } from "@/lib/filter";
 import { formatBytes } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
-import { useView, viewPath, writeView } from "@/lib/view";
+import { viewPath, writeView } from "@/lib/view";
 import { type Conversation, endText } from "./conversation-table";
 import { type PacketRow, packetFields, packetRow } from "./packets";
 

@@ -5,12 +5,13 @@ import type { ProcessNode } from "@/api/client";
 import { CopyButton } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { useSettings } from "@/hooks/settings";
+import { useView } from "@/hooks/view";
 import { equals } from "@/lib/filter";
 import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
-import { useView, viewPath, writeView } from "@/lib/view";
+import { viewPath, writeView } from "@/lib/view";
 
 /** The chosen process: what it ran as, and ways to what it did. */
 export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {

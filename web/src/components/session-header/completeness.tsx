@@ -2,10 +2,10 @@ import { ShieldAlert, ShieldCheck } from "lucide-react";
 import type { SessionDetail } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { Panel } from "@/components/ui/panel";
+import { useSettings } from "@/hooks/settings";
+import { useView } from "@/hooks/view";
 import { formatCount, plural } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatClock } from "@/lib/time";
-import { useView } from "@/lib/view";
 
 type State = SessionDetail["completeness"];
 

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { api, call, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
-import { useView } from "@/lib/view";
+import { useView } from "@/hooks/view";
 
 const fields = "data.reason,data.exitCode,data.signal";
 

@@ -1,9 +1,9 @@
 import { Download } from "lucide-react";
+import { sessionPath } from "@/api/base";
 import type { Session } from "@/api/client";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuLabel, MenuLine, MenuLink } from "@/components/ui/menu";
-import { sessionPath } from "@/lib/session";
-import { useView } from "@/lib/view";
+import { useView } from "@/hooks/view";
 
 const formats = [
   ["ndjson", "NDJSON, an event a line"],

@@ -1,9 +1,10 @@
 import { Download, Ellipsis, FileArchive, Pencil, Trash2 } from "lucide-react";
 import { useState } from "react";
+import { sessionPath } from "@/api/base";
 import type { Session } from "@/api/client";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuItem, MenuLine, MenuLink } from "@/components/ui/menu";
-import { sessionPath, sessionTitle } from "@/lib/session";
+import { sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
 import { DeleteDialog } from "./delete-dialog";
 import { EditDialog } from "./edit-dialog";

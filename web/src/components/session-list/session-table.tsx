@@ -4,10 +4,10 @@ import { Link, useLocation } from "wouter";
 import type { Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { StateBadge } from "@/components/state-badge";
+import { useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, formatCount } from "@/lib/number";
 import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
-import { useSettings } from "@/lib/settings";
 import { formatAgo, formatDateTime, formatDuration } from "@/lib/time";
 import { SessionMenu } from "./session-menu";
 

@@ -1,7 +1,4 @@
-import type { Settings } from "@/lib/settings";
-import { formatClock, formatDateTime, fromMicros } from "@/lib/time";
-
-type Zone = Settings["zone"];
+import { formatClock, formatDateTime, fromMicros, type Zone } from "@/lib/time";
 
 /** A time of day with as many places as times that are a step apart need. */
 export function clock(micros: number, step: number, zone: Zone): string {

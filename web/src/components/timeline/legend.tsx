@@ -1,9 +1,9 @@
 import type { SessionDetail } from "@/api/client";
+import { useView } from "@/hooks/view";
 import { typeClause, withTypes } from "@/lib/filter-language";
 import { groupBy } from "@/lib/group";
 import { type Kind, kindOf, kinds, typesOf } from "@/lib/kind";
 import { formatCount, formatShort } from "@/lib/number";
-import { useView } from "@/lib/view";
 import { stackOrder } from "./bars";
 
 /** What a square of a kind's color is filled with. */

@@ -1,5 +1,5 @@
 import { memo, useLayoutEffect, useRef } from "react";
-import { useSettings } from "@/lib/settings";
+import { useSettings } from "@/hooks/settings";
 import { formatDuration } from "@/lib/time";
 import type { Bars, Range } from "./bars";
 import { clock, zoneOffset } from "./clock";

@@ -1,6 +1,6 @@
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
+import { useSettings } from "@/hooks/settings";
 import { plural } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatDuration } from "@/lib/time";
 import type { Bars, Range } from "./bars";
 import { clock } from "./clock";

@@ -1,6 +1,6 @@
 import { SafeText } from "@/components/safe-text";
+import { useSettings } from "@/hooks/settings";
 import { formatCount, plural } from "@/lib/number";
-import { useSettings } from "@/lib/settings";
 import { formatDuration } from "@/lib/time";
 import { type Bars, bucketAt, stackOrder } from "./bars";
 import { clock } from "./clock";

@@ -1,6 +1,6 @@
 import { type RefObject, useEffect, useState } from "react";
+import { useSettings } from "@/hooks/settings";
 import { kinds } from "@/lib/kind";
-import { useSettings } from "@/lib/settings";
 import { stackOrder } from "./bars";
 
 export interface Colors {

@@ -11,7 +11,7 @@ import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useEventFeed } from "@/hooks/event-feed";
 import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
-import { useView } from "@/lib/view";
+import { useView } from "@/hooks/view";
 
 /** All events of the session that the view selects, newest last. */
 export default function EventsView() {

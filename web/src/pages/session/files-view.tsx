@@ -8,8 +8,8 @@ import { Input } from "@/components/ui/field";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useRollup } from "@/hooks/rollup";
 import { useSessionStream } from "@/hooks/session-stream";
+import { useView } from "@/hooks/view";
 import { plural } from "@/lib/number";
-import { useView } from "@/lib/view";
 
 export default function FilesView() {
   const { sessionId } = useSessionStream();

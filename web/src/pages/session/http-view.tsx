@@ -1,5 +1,6 @@
 import { Download, Globe } from "lucide-react";
 import { useMemo } from "react";
+import { sessionPath } from "@/api/base";
 import { FlowDetail } from "@/components/http/flow-detail";
 import { FlowTable } from "@/components/http/flow-table";
 import { flowFields, pairFlows } from "@/components/http/flows";
@@ -7,10 +8,9 @@ import { buttonClass } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useTypedEvents } from "@/hooks/typed-events";
+import { useView } from "@/hooks/view";
 import { and, equals } from "@/lib/filter";
 import { plural } from "@/lib/number";
-import { sessionPath } from "@/lib/session";
-import { useView } from "@/lib/view";
 
 export default function HTTPView() {
   const { sessionId } = useSessionStream();

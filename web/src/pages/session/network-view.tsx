@@ -6,8 +6,8 @@ import { PacketList } from "@/components/network/packet-list";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useRollup } from "@/hooks/rollup";
 import { useSessionStream } from "@/hooks/session-stream";
+import { useView } from "@/hooks/view";
 import { plural } from "@/lib/number";
-import { useView } from "@/lib/view";
 
 export default function NetworkView() {
   const { sessionId } = useSessionStream();

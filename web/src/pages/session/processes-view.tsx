@@ -9,8 +9,8 @@ import { everyNode, isSelected, rowsOf } from "@/components/process-tree/rows";
 import { Input } from "@/components/ui/field";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useSessionStream } from "@/hooks/session-stream";
+import { useView } from "@/hooks/view";
 import { plural } from "@/lib/number";
-import { useView } from "@/lib/view";
 
 const nothing = new Set<string>();
 

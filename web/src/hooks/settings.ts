@@ -1,9 +1,10 @@
 import { useSyncExternalStore } from "react";
+import type { Zone } from "@/lib/time";
 
 /** What a reader chooses once, kept in this browser. */
 export interface Settings {
   theme: "system" | "light" | "dark";
-  zone: "local" | "utc";
+  zone: Zone;
 }
 
 const key = "ospulse.settings";

@@ -11,3 +11,8 @@ function readBase(): string {
   icon.href = new URL(icon.href).href; // absolute from here on: browsers ask for it again
   return new URL(".", icon.href).pathname.slice(0, -1);
 }
+
+/** The address of a resource of a session. rest begins with a slash. */
+export function sessionPath(sessionId: string, rest: string): string {
+  return `${basePath}/api/sessions/${encodeURIComponent(sessionId)}${rest}`;
+}

@@ -1,1 +1,0 @@
-import{s as e}from"./number-BaO7K7OZ.js";function t(t,n){let r=URL.createObjectURL(new Blob([n],{type:`application/octet-stream`})),i=document.createElement(`a`);i.href=r,i.download=e(t),i.click(),setTimeout(()=>URL.revokeObjectURL(r),6e4)}export{t};
