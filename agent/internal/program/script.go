@@ -102,13 +102,18 @@ func extensionOf(name string) string {
 	return extension
 }
 
-// fromUTF16 gives the text of a file that begins with a byte order mark of UTF-16.
+// fromUTF16 gives the text of a file in UTF-16: with a byte order mark, or with ASCII
+// in the order that Windows writes.
 func fromUTF16(head []byte) (text []byte, wide bool) {
-	if !hasPrefix(head, "\xff\xfe", "\xfe\xff") || hasPrefix(head, "\xff\xfe\x00\x00") {
+	hasBOM := hasPrefix(head, "\xff\xfe", "\xfe\xff")
+	if !hasBOM && (len(head) < 8 || head[1]|head[3]|head[5]|head[7] != 0 || head[0] == 0) {
 		return head, false
 	}
-	text, err := unicode.UTF16(unicode.LittleEndian, unicode.ExpectBOM).NewDecoder().Bytes(head)
-	return text, err == nil && isText(text)
+	text, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(head)
+	if err != nil || !isText(text) { // UTF-32 has zeros too
+		return head, false
+	}
+	return text, true
 }
 
 // identifyWide is for texts in UTF-16, which only PowerShell takes.
@@ -126,10 +131,11 @@ func identifyWide(text []byte, extension string, look Lookup) (File, bool) {
 	return File{What: l.what + " in UTF-16, which no interpreter here reads"}, true
 }
 
-// isText reports whether there are no bytes in it that no text has.
+// isText reports whether there are no bytes in it that no text has. DOS ends texts in
+// 0x1A.
 func isText(b []byte) bool {
 	return !bytes.ContainsFunc(b, func(r rune) bool {
-		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\b\x1b", r) || r == 0x7f
+		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\a\b\x1a\x1b", r) || r == 0x7f
 	})
 }
 

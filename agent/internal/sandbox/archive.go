@@ -428,6 +428,7 @@ func (u *unpacker) symlink(name, target string) error {
 	if err != nil {
 		return err
 	}
+	target = u.names.decode(target)
 	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
 		u.skipped++
 		return nil

@@ -192,12 +192,13 @@ func TestLoad(t *testing.T) {
 		entry string
 		disk  int
 		run   string   // the path below the folder; "" for an error
+		by    string   // argv[0], if it matters
 		files []string // that are there
 		fault string
 		notes int
 	}{
 		"a script":               {file: []byte(script), run: "up", files: []string{"up"}},
-		"a script without #!":    {file: []byte("echo it ran\n"), run: "up", files: []string{"up"}},
+		"a script without #!":    {file: []byte("echo it ran\n"), run: "up", by: "/bin/sh", files: []string{"up"}},
 		"named as it is":         {file: []byte(script), entry: "up", run: "up", files: []string{"up"}},
 		"named, and no archive":  {file: []byte(script), entry: "x", fault: "not an archive"},
 		"a name with a space":    {file: []byte(script), name: "my file.sh", run: "my file.sh", files: []string{"my file.sh"}},
@@ -280,7 +281,7 @@ func TestLoad(t *testing.T) {
 		"zip, Shift-JIS":         {file: golden(t, "sjis.zip"), fault: "2 files in it can be, one has to be named: 日本.sh, 日経.sh"},
 		"zip of Word":            {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), fault: "it is a document of Microsoft Word"},
 		"zip of Word, named":     {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), entry: "run.sh", run: "run.sh", files: []string{"[Content_Types].xml", "run.sh", "word/document.xml"}},
-		"Python":                 {file: golden(t, "mal.py"), name: "mal.py", run: "mal.py", files: []string{"mal.py"}},
+		"Python":                 {file: golden(t, "mal.py"), name: "mal.py", run: "mal.py", by: "/usr/bin/python3", files: []string{"mal.py"}},
 		"notes":                  {file: []byte("Hello this is plain text\nrm -rf is mentioned\n"), name: "notes.txt", fault: "notes.txt cannot be run: it is a plain text"},
 		"empty":                  {file: nil, fault: "an empty file"},
 		"PDF":                    {file: []byte("%PDF-1.7\n%\xe2\xe3\n"), fault: "up cannot be run: it is a PDF document"},
@@ -333,6 +334,9 @@ func TestLoad(t *testing.T) {
 			}
 			if want := filepath.Join(dir, test.run); l.path != want || !slices.Contains(l.argv, want) || l.argv[len(l.argv)-1] != "x" {
 				t.Errorf("it runs %q: %q", l.path, l.argv)
+			}
+			if test.by != "" && (l.argv[0] != test.by || l.run.Interpreter != test.by) {
+				t.Errorf("it is run by %q: %+v", l.argv[0], l.run)
 			}
 			if len(l.notes) != test.notes {
 				t.Errorf("notes: %q", l.notes)
