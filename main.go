@@ -237,8 +237,10 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		rollups        = service.NewRollups(events, sessions, budget.Rollups)
-		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
+		summaries      = service.NewSummaries(events, reads, db.Durability)
+		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
+		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
 	metrics.RegisterQueue(registry, queue.Depth)
 	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
@@ -251,12 +253,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Senders: senders,
-		Archive: archive, Summaries: service.NewSummaries(events, reads, db.Durability), Processes: processes, Analyst: analysis,
+		Archive: archive, Summaries: summaries, Processes: processes, Analyst: analysis,
 		Rollups: rollups, Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Agent: agentWatch.Get, Log: log,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Agent: agentWatch.Get, Log: log,
 		Memory: func() handlers.Memory {
 			_, queued := queue.Depth()
 			return handlers.Memory{LimitBytes: budget.Limit.Bytes, Source: budget.Limit.Source, PlannedBytes: budget.Total, Parts: map[string]handlers.MemoryPart{
@@ -292,6 +294,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { fileSweep.Run(beside) })
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
+	running.Go(func() { backfill.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

@@ -87,9 +87,23 @@ func (h *exportHandler) session(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if where != nil {
+		if err := wantFilled(session); err != nil {
+			return err
+		}
+	}
 	d := newDownload(c, session.ID, format.Extension, format.ContentType)
 	d.encoding = acceptedEncoding(c.Request().Header.Values("Accept-Encoding"))
 	return d.finish(h.writeEvents(c.Request().Context(), d, format, session, where))
+}
+
+// wantFilled refuses to make, of a session whose old events are still being looked at, a
+// file that would miss some of what it is to have.
+func wantFilled(session *models.Session) error {
+	if !session.IsBackfilling() {
+		return nil
+	}
+	return models.Errorf(models.CodeUnavailable, "processes and what is filtered by are still being filled in for old events of session %s, %d of %d: try again later", session.ID, session.BackfilledSeq, session.BackfillUpTo)
 }
 
 // writeEvents writes the events that a filter selects.
@@ -149,6 +163,9 @@ func (h *exportHandler) bundle(c *echo.Context, id string) error {
 	}
 	session, err := h.exports.Session(c.Request().Context(), id)
 	if err != nil {
+		return err
+	}
+	if err := wantFilled(session); err != nil {
 		return err
 	}
 	d := newDownload(c, session.ID, ".ospulse.zip", "application/zip")

@@ -22,8 +22,9 @@ type Checks struct {
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
 	Files      func() models.FileCheck         // of the last comparison of files and rows
 	Spool      Spool
-	WaitsFor   func() string                                        // why the database does not store what is in the spool; "" if it does
-	Durability func(ctx context.Context) (models.Durability, error) // of a commit now
+	WaitsFor   func() string                                          // why the database does not store what is in the spool; "" if it does
+	Durability func(ctx context.Context) (models.Durability, error)   // of a commit now
+	Backfill   func(ctx context.Context) (models.BackfillLeft, error) // what is still to be noted of old events
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
 	Log        *slog.Logger
@@ -84,7 +85,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -109,6 +110,11 @@ func (k *Checks) check(ctx context.Context) readiness {
 	}
 	if events := k.Spool.SetAsideEvents(); events > 0 {
 		answer.Checks["set_aside"] = fmt.Sprintf("%d acknowledged events are set aside on this machine's disk, as the database refuses them: see ospulse-backend spool list", events)
+	}
+	if left, err := k.Backfill(ctx); err != nil {
+		answer.Checks["backfill"] = "it is not known whether search columns and processes of old events are filled"
+	} else if left.Sessions > 0 { // requests are served
+		answer.Checks["backfill"] = fmt.Sprintf("search columns and processes of %d events in %d sessions are still being filled, as these are from an older version or the existing backend", left.Events, left.Sessions)
 	}
 	k.checkDurability(ctx, &answer, fail)
 	return answer

@@ -29,6 +29,21 @@ type sessionView struct {
 	MonitoringEnded   *string         `json:"monitoring_ended"`
 	End               *sessionEndView `json:"end"`                // null until it has ended, and when nobody knows how
 	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent for too long
+	Backfill          *backfillView   `json:"backfill"`           // null when all is noted of all events
+}
+
+// backfillView is how far search columns and processes of old events are filled.
+type backfillView struct {
+	Done  int64 `json:"done"` // events up to this seq
+	Total int64 `json:"total"`
+}
+
+// newBackfillView gives nil when nothing is left to be filled.
+func newBackfillView(s *models.Session) *backfillView {
+	if !s.IsBackfilling() {
+		return nil
+	}
+	return &backfillView{s.BackfilledSeq, s.BackfillUpTo}
 }
 
 // sessionEndView is how a session ended.
@@ -55,7 +70,7 @@ func newSessionView(s *models.Session) sessionView {
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, CreatedAt: wire.FormatTime(s.CreatedAt), UpdatedAt: wire.FormatTime(s.UpdatedAt),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
-		End: newSessionEndView(s), AgentSilentSince: optionalTime(s.AgentSilentSince),
+		End: newSessionEndView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
 	}
 }
 

@@ -70,6 +70,12 @@ type Session struct {
 
 	EventCount int64 `gorm:"column:event_count;not null;default:0"` // also the newest event's seq
 
+	// A version that did not note processes, or the existing backend, has stored the
+	// events up to BackfillUpTo. What they tell is noted in the background; up to
+	// BackfilledSeq that is done.
+	BackfilledSeq int64 `gorm:"column:backfilled_seq;not null;default:0"`
+	BackfillUpTo  int64 `gorm:"column:backfill_up_to;not null;default:0"`
+
 	// Durability is the worst that its events had when they were committed; "" while
 	// it has none, and for events of a version that did not note it.
 	Durability Durability `gorm:"type:text;not null;default:''"`
@@ -100,6 +106,10 @@ func (s *Session) State() State {
 		return StateCreated
 	}
 }
+
+// IsBackfilling reports whether search columns and processes of some of its events are
+// still to be noted.
+func (s *Session) IsBackfilling() bool { return s.BackfilledSeq < s.BackfillUpTo }
 
 // EndReason is why a session ended.
 type EndReason string

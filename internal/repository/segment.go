@@ -18,11 +18,11 @@ type Segments struct{ db *database.DB }
 func NewSegments(db *database.DB) *Segments { return &Segments{db} }
 
 // SessionsToSegment gives the sessions that have more events than their segments
-// are made of.
+// are made of. Those whose search columns are still being filled wait.
 func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Select("id, event_count").
-		Where("event_count >= ? AND "+visible, models.SegmentEvents).
+		Where("event_count >= ? AND NOT "+backfilling+" AND "+visible, models.SegmentEvents).
 		Where("event_count / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents).
 		Order("id").Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")

@@ -10,6 +10,7 @@ import (
 	"ospulse/internal/export"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/wire"
 )
 
 // How much of an export is in memory: a page that is written, one that waits and
@@ -121,6 +122,9 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 		size := 1
 		for i := range page {
 			size += len(page[i].Data) + len(page[i].DataRaw)
+			if seq := page[i].Seq; seq > session.BackfilledSeq && seq <= session.BackfillUpTo {
+				page[i] = wire.Lift(&page[i]).Event
+			}
 		}
 		if len(page) < limit && size <= exportPageBytes { // the range has no more
 			events.After = events.UpTo

@@ -36,7 +36,7 @@ const (
 
 // Rollups sums up sessions by files and by conversations. A rollup that was asked for
 // is kept, and only what came since is added when it is asked for again: events never
-// change. Several who ask for the same at once wait for one scan. It is safe for
+// change, but for those of a session that is being backfilled, whose rollup is not kept. Several who ask for the same at once wait for one scan. It is safe for
 // concurrent use.
 type Rollups struct {
 	events   PartReader
@@ -157,6 +157,10 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 		return err
 	}
 	use(kept.rollup, kept.seq)
+	if session.IsBackfilling() { // its events still change
+		kept.rollup = nil
+		s.keep(key, kept)
+	}
 	return nil
 }
 

@@ -186,3 +186,20 @@ func cut(s string, n int) string {
 	}
 	return s[:n]
 }
+
+// Lift reads what people filter by, what the event tells of processes, and how its data
+// is kept, from the data of an event that was stored without all that.
+func Lift(stored *models.Event) models.Incoming {
+	in := models.Incoming{Event: *stored}
+	var lifted lifted
+	data := stored.Payload()
+	s := jsonscan.NewScanner(data)
+	lossless := s.Lossless(func() { lifted.read(s) })
+	if s.End() != nil { // nothing that this program has stored
+		return in
+	}
+	in.Data, in.DataRaw, in.Preview = nil, nil, nil
+	setData(&in.Event, data, lossless)
+	lifted.set(&in)
+	return in
+}

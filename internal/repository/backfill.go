@@ -1,0 +1,122 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+)
+
+// backfilling is the condition of the sessions of which events are still to be looked
+// at, as their index has it.
+const backfilling = "(backfilled_seq < backfill_up_to)"
+
+// Backfills adds to events, and to the processes of their sessions, what a program did
+// not note that stored them.
+type Backfills struct{ db *database.DB }
+
+// NewBackfills gives the backfills of db.
+func NewBackfills(db *database.DB) *Backfills { return &Backfills{db} }
+
+// Left gives how many sessions, and how many of their events, are still to be looked at.
+func (r *Backfills) Left(ctx context.Context) (left models.BackfillLeft, err error) {
+	err = r.db.Read(ctx).Model(&models.Session{}).Select("COUNT(*) AS sessions, COALESCE(SUM(backfill_up_to - backfilled_seq), 0) AS events").
+		Where(backfilling + " AND " + visible).Scan(&left).Error
+	return left, translate(r.db, err, "the session")
+}
+
+// Next gives the newest session of which events are to be looked at, or not_found.
+func (r *Backfills) Next(ctx context.Context) (*models.Session, error) {
+	var session models.Session
+	err := r.db.Read(ctx).Where(backfilling + " AND " + visible).Order("created_at DESC, id DESC").Take(&session).Error
+	if err != nil {
+		return nil, translate(r.db, err, "a session to look at")
+	}
+	return &session, nil
+}
+
+// Add stores what was found of the events of a session that follow its BackfilledSeq, up
+// to a Seq: their search columns, how their data is kept, and what they tell of
+// processes. stored has the events as they were, in the order of found. It is a conflict
+// if another backend was faster, or if the session is deleted.
+func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64, stored []models.Event, found []models.Incoming) error {
+	err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {
+		incoming := make([]*models.Incoming, len(found))
+		for i := range found {
+			incoming[i] = &found[i]
+		}
+		seen := newSightings(incoming)
+		isThere := false
+		claim := database.Statement{
+			Text: "UPDATE sessions SET backfilled_seq = ? WHERE id = ? AND backfilled_seq = ? AND " + visible + " RETURNING id",
+			Args: []any{upTo, session.ID, session.BackfilledSeq},
+			Dest: []any{new(string)},
+			Row:  func() { isThere = true },
+		}
+		if err := tx.Run(ctx, append([]database.Statement{claim}, seen.readStatements()...)...); err != nil {
+			return err
+		}
+		if !isThere {
+			return models.Errorf(models.CodeConflict, "session %s is being deleted, or another backend looks at it", session.ID)
+		}
+		if more := seen.readUnreadStatements(); len(more) > 0 {
+			if err := tx.Run(ctx, more...); err != nil {
+				return err
+			}
+		}
+		writes, err := seen.writeStatements()
+		if err != nil {
+			return err
+		}
+		return tx.Finish(ctx, append(writes, liftStatements(stored, found)...)...)
+	})
+	return translate(r.db, err, "the event")
+}
+
+// liftStatements store the search columns that are new, and data that is kept in another
+// way.
+func liftStatements(stored []models.Event, found []models.Incoming) []database.Statement {
+	var statements []database.Statement
+	var lifted []any // arguments of liftUpdate, one event after the other
+	for i := range found {
+		was, now := &stored[i], &found[i].Event
+		if !sameHotFields(was, now) {
+			lifted = append(lifted, int64(now.ID), orNil(now.PID), orNil(now.ProcessName), orNil(now.Operation), orNil(now.Target), orNil(now.Preview))
+		}
+		if !bytes.Equal(was.Data, now.Data) || !bytes.Equal(was.DataRaw, now.DataRaw) {
+			statements = append(statements, database.Statement{
+				Text: "UPDATE events SET data = ?, data_raw = ? WHERE id = ?",
+				Args: []any{jsonOrNull(now.Data), bytesOrNil(now.DataRaw), int64(now.ID)},
+			})
+		}
+	}
+	const columns = 6
+	for size := len(liftUpdates) - 1; size >= 0; size-- {
+		n := columns << size
+		for ; len(lifted) >= n; lifted = lifted[n:] {
+			statements = append(statements, database.Statement{Text: liftUpdates[size], Args: slices.Clip(lifted[:n])})
+		}
+	}
+	return statements
+}
+
+// liftUpdates store the search columns of 1, 2, 4 … events in one statement.
+var liftUpdates = func() (texts [7]string) { //nolint:gochecknoglobals // a constant
+	for i := range texts {
+		texts[i] = "UPDATE events SET pid = v.column2, process_name = v.column3, operation = v.column4, target = v.column5, preview = v.column6 FROM (VALUES " +
+			"(CAST(? AS bigint), CAST(? AS bigint), CAST(? AS text), CAST(? AS text), CAST(? AS text), CAST(? AS text))" + strings.Repeat(", (?, ?, ?, ?, ?, ?)", 1<<i-1) +
+			") AS v WHERE events.id = v.column1"
+	}
+	return texts
+}()
+
+func sameHotFields(a, b *models.Event) bool {
+	return same(a.PID, b.PID) && same(a.ProcessName, b.ProcessName) && same(a.Operation, b.Operation) && same(a.Target, b.Target) && same(a.Preview, b.Preview)
+}
+
+func same[T comparable](a, b *T) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
