@@ -78,6 +78,12 @@ type backend struct {
 // unless env says otherwise.
 func startBackend(t testing.TB, env map[string]string) *backend {
 	t.Helper()
+	return startBackendWithin(t, env, time.Minute)
+}
+
+// startBackendWithin is startBackend for one that may take longer.
+func startBackendWithin(t testing.TB, env map[string]string, patience time.Duration) *backend {
+	t.Helper()
 	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
 	for name, value := range env {
 		settings[name] = value
@@ -107,7 +113,7 @@ func startBackend(t testing.TB, env map[string]string) *backend {
 	case err := <-ended:
 		ended <- nil
 		t.Fatal("the backend did not start: ", err)
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the backend does not start")
 	}
 	return b

@@ -41,7 +41,8 @@ type Options struct {
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	dialect    dialect
-	migrations fs.FS    // nil for those of this program
+	migrations fs.FS // nil for those of this program
+	log        *slog.Logger
 	write      *gorm.DB // on SQLite one connection: there is one writer at a time
 	read       *gorm.DB // on PostgreSQL the same pool as write
 	ingest     *gorm.DB // for Bulk; on SQLite the same pool as write
@@ -70,9 +71,17 @@ type dialect interface {
 	// leaveIndexes gives tx for an AutoMigrate that adds no index to a table that
 	// exists already and may be large; buildIndexes adds these outside transactions.
 	leaveIndexes(tx *gorm.DB) *gorm.DB
-	buildIndexes(conn *gorm.DB, tables []any) error
+	buildIndexes(conn *gorm.DB, tables []any, concurrently bool) error
 	// dropInvalidIndex drops an index whose concurrent build was interrupted.
 	dropInvalidIndex(conn *gorm.DB, name string) error
+	// prepareUpgrade readies the connection for the steps of an upgrade, and gives what
+	// undoes that.
+	prepareUpgrade(conn *gorm.DB) (restore func() error, err error)
+	// upgradeStep does the next step of what DB.upgrade says, and reports whether there
+	// may be more to do.
+	upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err error)
+	// isBusy reports whether another program has the database to itself at the moment.
+	isBusy(err error) bool
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.
 	unavailable(err error) bool
@@ -114,7 +123,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.migrations = o.Migrations
+	db.migrations, db.log = o.Migrations, o.Log
 	return db, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"regexp"
 	"strconv"
@@ -57,17 +58,22 @@ func (db *DB) Migrate(ctx context.Context) error {
 		if err := db.lockMigration(ctx, conn); err != nil {
 			return fmt.Errorf("lock the schema: %w", err)
 		}
-		return errors.Join(db.migrate(conn), db.dialect.unlockMigration(conn.WithContext(context.WithoutCancel(ctx))))
+		upgraded, err := db.upgrade(conn)
+		if err == nil {
+			err = db.migrate(conn, !upgraded)
+		}
+		return errors.Join(err, db.dialect.unlockMigration(conn.WithContext(context.WithoutCancel(ctx))))
 	})
 }
 
 // lockMigration waits until no other program migrates.
 func (db *DB) lockMigration(ctx context.Context, conn *gorm.DB) error {
-	for {
+	for waiting := db.newWaiting(); ; {
 		locked, err := db.dialect.tryLockMigration(conn)
 		if err != nil || locked {
 			return err
 		}
+		waiting.tell()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -76,15 +82,51 @@ func (db *DB) lockMigration(ctx context.Context, conn *gorm.DB) error {
 	}
 }
 
-// migrate does what Migrate says, with the lock held.
-func (db *DB) migrate(conn *gorm.DB) error {
-	all := db.loadMigrations()
-	for isFirst := true; ; isFirst = false {
-		var state schemaState
-		err := conn.Transaction(func(tx *gorm.DB) (err error) {
+// waiting tells now and then that this program waits for another one.
+type waiting struct {
+	log  *slog.Logger
+	next time.Time
+}
+
+func (db *DB) newWaiting() *waiting { return &waiting{db.log, time.Now().Add(waitUntold)} }
+
+// How long a program waits without a word, and then until it says so again.
+const (
+	waitUntold = time.Second
+	waitAgain  = 15 * time.Second
+)
+
+func (w *waiting) tell() {
+	if time.Now().After(w.next) {
+		w.log.Info("waiting for another backend that changes the schema of this database")
+		w.next = time.Now().Add(waitAgain)
+	}
+}
+
+// inTransaction runs fn in a durable transaction of a program that migrates. While
+// another program has the database to itself, it waits.
+func (db *DB) inTransaction(conn *gorm.DB, fn func(tx *gorm.DB) error) error {
+	for waiting := db.newWaiting(); ; waiting.tell() {
+		err := conn.Transaction(func(tx *gorm.DB) error {
 			if err := db.dialect.makeDurable(tx); err != nil {
 				return fmt.Errorf("migrate the schema: %w", err)
 			}
+			return fn(tx)
+		})
+		if err == nil || !db.dialect.isBusy(err) || conn.Statement.Context.Err() != nil {
+			return err
+		}
+	}
+}
+
+// migrate does what Migrate says, with the lock held. Unless others work with the
+// database, indexes on tables that exist are built by the faster way, which locks out
+// writers.
+func (db *DB) migrate(conn *gorm.DB, othersWork bool) error {
+	all := db.loadMigrations()
+	for isFirst := true; ; isFirst = false {
+		var state schemaState
+		err := db.inTransaction(conn, func(tx *gorm.DB) (err error) {
 			if state, err = db.prepare(tx, isFirst, len(all)); err != nil {
 				return err
 			}
@@ -103,7 +145,7 @@ func (db *DB) migrate(conn *gorm.DB) error {
 			return nil
 		}
 		if isFirst {
-			if err := db.dialect.buildIndexes(conn, tables()); err != nil {
+			if err := db.dialect.buildIndexes(conn, tables(), othersWork); err != nil {
 				return fmt.Errorf("build the indexes of tables: %w", err)
 			}
 		}
@@ -279,7 +321,5 @@ func (db *DB) applyConcurrently(conn *gorm.DB, m migration) error {
 			return fmt.Errorf("apply migration %s: %w", m.name, err)
 		}
 	}
-	return conn.Transaction(func(tx *gorm.DB) error {
-		return errors.Join(db.dialect.makeDurable(tx), m.note(tx))
-	})
+	return db.inTransaction(conn, m.note)
 }

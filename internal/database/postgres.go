@@ -107,7 +107,11 @@ func tableName(tx *gorm.DB, model any) string {
 
 // buildIndexes builds the indexes of the models that are missing or whose build was
 // interrupted.
-func (d *postgresDialect) buildIndexes(conn *gorm.DB, tables []any) error {
+func (d *postgresDialect) buildIndexes(conn *gorm.DB, tables []any, concurrently bool) error {
+	how := ""
+	if concurrently {
+		how = "CONCURRENTLY"
+	}
 	for _, table := range tables {
 		stmt := &gorm.Statement{DB: conn}
 		if err := stmt.Parse(table); err != nil {
@@ -120,7 +124,7 @@ func (d *postgresDialect) buildIndexes(conn *gorm.DB, tables []any) error {
 			if conn.Migrator().HasIndex(table, index.Name) {
 				continue
 			}
-			statement := "CREATE " + index.Class + " INDEX CONCURRENTLY IF NOT EXISTS ? ON ? ?"
+			statement := "CREATE " + index.Class + " INDEX " + how + " IF NOT EXISTS ? ON ? ?"
 			if index.Where != "" {
 				statement += " WHERE " + index.Where
 			}

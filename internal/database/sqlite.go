@@ -40,7 +40,7 @@ func (*sqliteDialect) unlockMigration(*gorm.DB) error { return nil }
 // leaveIndexes leaves none: there is one writer, and it waits in any case.
 func (*sqliteDialect) leaveIndexes(tx *gorm.DB) *gorm.DB { return tx }
 
-func (*sqliteDialect) buildIndexes(*gorm.DB, []any) error { return nil }
+func (*sqliteDialect) buildIndexes(*gorm.DB, []any, bool) error { return nil }
 
 func (*sqliteDialect) dropInvalidIndex(*gorm.DB, string) error { return nil }
 
