@@ -62,11 +62,11 @@ export function sessionQuery(sessionId: string) {
   });
 }
 
-/** The same, asked again every few seconds while events may come. */
+/** The same, asked again every few seconds while events may come, or old ones are filled in. */
 export function useSession(sessionId: string) {
   return useQuery({
     ...sessionQuery(sessionId),
-    refetchInterval: (query) => (isLive(query.state.data) ? 3000 : 15_000),
+    refetchInterval: ({ state: { data } }) => (isLive(data) || data?.backfill ? 3000 : 15_000),
   });
 }
 

@@ -15,6 +15,7 @@ import { formatBytes, plural } from "@/lib/number";
 import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
 import { formatDuration } from "@/lib/time";
+import { Backfill } from "./backfill";
 import { Completeness } from "./completeness";
 import { Ending } from "./ending";
 import { ExportMenu } from "./export-menu";
@@ -59,6 +60,11 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
               <span className="px-1">{plural(session.event_count, "event")}</span>
             )}
           </Fact>
+          {details?.backfill && (
+            <Fact label="Backfill">
+              <Backfill sessionId={sessionId} backfill={details.backfill} />
+            </Fact>
+          )}
           <FileFacts session={session} />
           {session.mode !== 0 && <Fact label="Mode">{modeNames[session.mode]}</Fact>}
           {session.monitoring_started && (
