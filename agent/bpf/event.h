@@ -25,6 +25,7 @@ enum tls_op {
 /* event_header.flags */
 #define HEADER_COMPAT 1    /* a 32-bit system call */
 #define HEADER_TRUNCATED 2 /* a section did not fit */
+#define HEADER_TALK 4      /* of a TCP connection that speaks HTTP/1, or may */
 
 struct event_header {
 	__u64 time; /* CLOCK_BOOTTIME, ns */
@@ -125,6 +126,8 @@ enum lookup {
 
 #define CALL_AIO 32768    /* the third argument is an array of struct iocb, of which ret were handed in */
 #define CALL_IOCTL 65536  /* only the requests that change files */
+
+#define CALL_WRITES 131072 /* data goes out */
 
 /* Where socketcall's calls are in the table of 32-bit calls. */
 #define SOCKETCALL_BASE 480

@@ -124,6 +124,18 @@ struct long_closing {
 	__u8 data[MAX_PATH + 1020];
 };
 
+/* What is known of a direction of a connection. */
+#define TALK_OPEN 0 /* its first line is not over */
+#define TALK_HTTP 1 /* that line has HTTP/1 */
+#define TALK_OTHER 2
+
+struct talk {
+	struct {
+		__u64 tail; /* the last bytes of the first line */
+		__u32 verdict, seen;
+	} way[2]; /* what the process reads, and writes */
+};
+
 /* A call of SSL_read or SSL_write that has begun. */
 struct tls_call {
 	__u64 ssl, data, done; /* done: where the count will be, of the _ex functions */
@@ -199,13 +211,13 @@ struct {
 	__type(value, struct long_closing);
 } long_closings SEC(".maps");
 
-/* Does the connection of this struct sock speak HTTP? */
+/* Whether the connection of this struct sock speaks HTTP/1. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, __u32);
-} speaks_http SEC(".maps");
+	__type(value, struct talk);
+} talks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -1144,6 +1156,19 @@ struct compat_iovec {
 	__u32 base, len;
 };
 
+static __always_inline bool read_iovec(struct iovec *v, __u64 address, __u32 i, bool compat)
+{
+	struct compat_iovec c;
+
+	if (!compat)
+		return !bpf_probe_read_user(v, sizeof(*v), (void *)(address + i * sizeof(*v)));
+	if (bpf_probe_read_user(&c, sizeof(c), (void *)(address + i * sizeof(c))))
+		return false;
+	v->base = c.base;
+	v->len = c.len;
+	return true;
+}
+
 /*
  * Writes the bytes that an array of iovecs names, left of them. shape: 1 of a 32-bit
  * program, and twice how many times MAX_DATA of them come before.
@@ -1175,16 +1200,8 @@ __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u3
 
 		if (i >= count || !left)
 			break;
-		if (compat) {
-			struct compat_iovec c;
-
-			if (bpf_probe_read_user(&c, sizeof(c), (void *)(address + i * sizeof(c))))
-				break;
-			v.base = c.base;
-			v.len = c.len;
-		} else if (bpf_probe_read_user(&v, sizeof(v), (void *)(address + i * sizeof(v)))) {
+		if (!read_iovec(&v, address, i, compat))
 			break;
-		}
 		if (v.len <= skip) {
 			skip -= v.len;
 			continue;
@@ -1517,18 +1534,108 @@ __noinline int put_closed(__u32 tid)
 	return 0;
 }
 
-/* Whether bytes are how a request or an answer of HTTP/1 begins. */
-static __always_inline bool begins_http(__u64 address, __u64 len)
-{
-	__u32 word = 0;
+#define MAX_JUDGED 256     /* bytes at once */
+#define MAX_JUDGEMENTS 16  /* of what a call moves */
+#define MAX_FIRST_LINE 65536
 
-	if (len < 4 || bpf_probe_read_user(&word, sizeof(word), (void *)address))
-		return false;
-#define WORD(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
-	return word == WORD('G', 'E', 'T', ' ') || word == WORD('P', 'O', 'S', 'T') || word == WORD('P', 'U', 'T', ' ') ||
-	       word == WORD('H', 'E', 'A', 'D') || word == WORD('H', 'T', 'T', 'P') || word == WORD('D', 'E', 'L', 'E') ||
-	       word == WORD('O', 'P', 'T', 'I') || word == WORD('P', 'A', 'T', 'C') || word == WORD('C', 'O', 'N', 'N') ||
-	       word == WORD('T', 'R', 'A', 'C');
+/*
+ * Finds out whether a connection speaks HTTP/1, from the first line that each side
+ * sends: a request or an answer, after empty lines, however it is cut into calls.
+ * Gives whether more has to be looked at.
+ */
+__noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
+{
+	struct talk *talk = bpf_map_lookup_elem(&talks, &sock), made = {};
+	struct walk *w = walk_of_cpu(); /* for its room */
+	volatile __u64 *tail;
+	__u64 n = len;
+
+	if (!w)
+		return 0;
+	if (!talk) {
+		bpf_map_update_elem(&talks, &sock, &made, BPF_ANY);
+		talk = bpf_map_lookup_elem(&talks, &sock);
+		if (!talk)
+			return 0;
+	}
+	way &= 1;
+	if (talk->way[way].verdict == TALK_HTTP)
+		return 0;
+	BOUND(n, MAX_JUDGED);
+	if (bpf_probe_read_user(w->texts, n, (void *)address))
+		return 0;
+	/* In memory, not in a register: then the verifier need not tell its values apart. */
+	tail = &talk->way[way].tail;
+	if (talk->way[way].verdict == TALK_OTHER)
+		*tail = 0; /* maybe it begins anew */
+	for (__u32 i = 0; i < MAX_JUDGED; i++) {
+		__u8 c;
+
+		if (i >= n)
+			break;
+		c = w->texts[i];
+		if (!*tail && (c == '\r' || c == '\n'))
+			continue;
+		*tail = *tail << 8 | c;
+		if ((*tail & 0xffffffffffffULL) == 0x485454502f31ULL) { /* HTTP/1 */
+			talk->way[way].verdict = TALK_HTTP;
+			return 0;
+		}
+		if (c == '\n' || (*tail == c && (c <= ' ' || c >= 0x7f))) {
+			talk->way[way].verdict = TALK_OTHER;
+			return 0;
+		}
+	}
+	talk->way[way].seen += n;
+	if (talk->way[way].seen >= MAX_FIRST_LINE)
+		talk->way[way].verdict = TALK_OTHER;
+	return talk->way[way].verdict == TALK_OPEN;
+}
+
+__noinline int judge(__u64 sock, __u64 address, __u64 len, __u32 way)
+{
+	for (__u32 i = 0; i < MAX_JUDGEMENTS; i++) {
+		__u64 begin = i * MAX_JUDGED;
+
+		if (begin >= len || !judge_some(sock, address + begin, len - begin, way))
+			break;
+	}
+	return 0;
+}
+
+#define MAX_JUDGED_IOVECS 4
+
+/* Judges what a call moved. */
+static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 len, __u64 sock, bool compat)
+{
+	__u64 address = arg(args, call->data), count = 0;
+	__u32 way = call->flags & CALL_WRITES ? 1 : 0;
+
+	if (call->flags & CALL_MMSG)
+		return;
+	if (call->flags & CALL_MSGHDR) {
+		struct msghdr m = {};
+
+		if (!read_msghdr(&m, address, compat))
+			return;
+		address = m.iov;
+		count = m.iov_count;
+	} else if (call->flags & CALL_IOVEC) {
+		count = arg(args, call->len);
+	} else {
+		judge(sock, address, len, way);
+		return;
+	}
+	for (__u32 i = 0; i < MAX_JUDGED_IOVECS; i++) {
+		struct iovec v;
+
+		if (i >= count || !len || !read_iovec(&v, address, i, compat))
+			break;
+		if (v.len > len)
+			v.len = len;
+		judge(sock, v.base, v.len, way);
+		len -= v.len;
+	}
 }
 
 /*
@@ -1538,8 +1645,9 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 {
 	struct file *file;
 	struct sock *s;
-	__u32 *known, speaks, family;
-	__u64 address = arg(args, call->data), len = ret;
+	struct talk *talk;
+	bool is_open;
+	__u32 family;
 
 	file = file_of(arg(args, call->fd));
 	if (!file)
@@ -1551,29 +1659,13 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(s, sk_type) != SOCK_STREAM)
 		return content_bytes > MAX_DATA / 8 ? content_bytes : MAX_DATA / 8; /* a datagram, whole: DNS */
 	*sock = (__u64)s;
-	known = bpf_map_lookup_elem(&speaks_http, sock);
-	if (known) {
-		speaks = *known;
-	} else {
-		if (call->flags & CALL_MSGHDR) {
-			struct msghdr m = {};
-
-			if (!compat && !bpf_probe_read_user(&m, sizeof(m), (void *)address))
-				address = m.iov;
-		}
-		if (call->flags & (CALL_MSGHDR | CALL_IOVEC)) {
-			struct iovec v = {};
-
-			if (!compat && !bpf_probe_read_user(&v, sizeof(v), (void *)address)) {
-				address = v.base;
-				if (v.len < len)
-					len = v.len;
-			}
-		}
-		speaks = begins_http(address, len);
-		bpf_map_update_elem(&speaks_http, sock, &speaks, BPF_ANY);
-	}
-	if (speaks)
+	/* until it is known, all is kept: the other side may say that it is HTTP */
+	talk = bpf_map_lookup_elem(&talks, sock);
+	is_open = !talk || talk->way[call->flags & CALL_WRITES ? 1 : 0].verdict == TALK_OPEN;
+	if (ret > 0)
+		judge_call(call, args, ret, *sock, compat);
+	talk = bpf_map_lookup_elem(&talks, sock);
+	if (is_open || (talk && (talk->way[0].verdict == TALK_HTTP || talk->way[1].verdict == TALK_HTTP)))
 		return MAX_DATA;
 	*sock = 0;
 	if (content_bytes < MAX_DATA / 8 &&
@@ -1658,8 +1750,10 @@ __noinline int put_iocb(__u64 address, __u32 compat)
 		header->args[i] = 0;
 	header->args[0] = iocb.opcode;
 	header->args[1] = iocb.fd;
-	if (put_fd(iocb.fd, SECTION_FILE))
-		limit = MAX_DATA; /* it may be HTTP */
+	if (put_fd(iocb.fd, SECTION_FILE)) {
+		limit = MAX_DATA;
+		header->flags |= HEADER_TALK; /* it may be */
+	}
 	if (iocb.opcode == AIO_PWRITE)
 		put_bytes(iocb.buffer, iocb.len, limit, SECTION_DATA);
 	else if (iocb.opcode == AIO_PWRITEV)
@@ -1839,7 +1933,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		__u64 s = file ? (__u64)sock_of(file) : 0;
 
 		if (s)
-			bpf_map_delete_elem(&speaks_http, &s);
+			bpf_map_delete_elem(&talks, &s);
 	}
 	if (flags & CALL_ENTER)
 		put_closed(tid);
@@ -1867,6 +1961,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (call->data >= 0) {
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
+		if (sock)
+			header->flags |= HEADER_TALK;
 		if (flags & CALL_MMSG)
 			header->args[5] = (__u32)put_messages(arg(args, call->data), ret, limit, compat);
 		else if (flags & CALL_MSGHDR)

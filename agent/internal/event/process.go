@@ -302,6 +302,9 @@ const (
 	// ReasonPackets counts packets of the network that nobody looked at, whoever's
 	// they were.
 	ReasonPackets = "packet_capture_overrun"
+	// ReasonHTTP counts connections, or requests and answers of one, that were given up
+	// because of what they took; the calls that moved them are told all the same.
+	ReasonHTTP = "http_bound"
 	// ReasonHeld counts packets of the watched that were given up before it was
 	// known that they are.
 	ReasonHeld = "packet_attribution_overrun"

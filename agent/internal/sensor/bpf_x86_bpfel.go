@@ -23,9 +23,9 @@ const (
 	bpfMapLosses         = "losses"
 	bpfMapNotes          = "notes"
 	bpfMapProcs          = "procs"
-	bpfMapSpeaksHttp     = "speaks_http"
 	bpfMapSyscalls       = "syscalls"
 	bpfMapSyscallsCompat = "syscalls_compat"
+	bpfMapTalks          = "talks"
 	bpfMapTlsCalls       = "tls_calls"
 	bpfMapWalks          = "walks"
 	bpfProgProcessExec   = "process_exec"
@@ -114,9 +114,9 @@ type bpfMapSpecs struct {
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Notes          *ebpf.MapSpec `ebpf:"notes"`
 	Procs          *ebpf.MapSpec `ebpf:"procs"`
-	SpeaksHttp     *ebpf.MapSpec `ebpf:"speaks_http"`
 	Syscalls       *ebpf.MapSpec `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.MapSpec `ebpf:"syscalls_compat"`
+	Talks          *ebpf.MapSpec `ebpf:"talks"`
 	TlsCalls       *ebpf.MapSpec `ebpf:"tls_calls"`
 	Walks          *ebpf.MapSpec `ebpf:"walks"`
 }
@@ -161,9 +161,9 @@ type bpfMaps struct {
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Notes          *ebpf.Map `ebpf:"notes"`
 	Procs          *ebpf.Map `ebpf:"procs"`
-	SpeaksHttp     *ebpf.Map `ebpf:"speaks_http"`
 	Syscalls       *ebpf.Map `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.Map `ebpf:"syscalls_compat"`
+	Talks          *ebpf.Map `ebpf:"talks"`
 	TlsCalls       *ebpf.Map `ebpf:"tls_calls"`
 	Walks          *ebpf.Map `ebpf:"walks"`
 }
@@ -177,9 +177,9 @@ func (m *bpfMaps) Close() error {
 		m.Losses,
 		m.Notes,
 		m.Procs,
-		m.SpeaksHttp,
 		m.Syscalls,
 		m.SyscallsCompat,
+		m.Talks,
 		m.TlsCalls,
 		m.Walks,
 	)

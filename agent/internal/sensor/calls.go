@@ -38,6 +38,7 @@ const (
 	callClone3
 	callAio
 	callIoctl
+	callWrites
 )
 
 // socketcallBase is where the calls of socketcall are in the table of 32-bit calls.
@@ -131,8 +132,14 @@ func add(name string, n numbers, k kind, op string, flags uint32, args ...argume
 		}
 		c.args[a.argument] = a.index
 	}
+	if c.writes() {
+		c.flags |= callWrites
+	}
 	return c
 }
+
+// writes reports whether the data of a transfer goes out.
+func (c *call) writes() bool { return c.op == "Send" || c.op == "WriteFile" || c.name == aioName }
 
 // uringName and aioName name the operations of an io_uring and of native AIO among
 // the calls, which they are not.

@@ -373,6 +373,14 @@ func TestHTTPDialogues(t *testing.T) {
 			[]string{"POST /x (ha) 413 ", "POST /x (ha)"},
 		},
 		{"an answer alone", []string{"<HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}, []string{"  200 a"}},
+		{
+			"byte by byte", append(strings.Split(">"+strings.Join(strings.Split("\r\n\nMOVE /a HTTP/1.0\r\n\r\n", ""), "\x00>"), "\x00"), "<HT", "<TP/1.0 200 OK\r\n", "<\r\nmoved", ">"),
+			[]string{"MOVE /a", "MOVE /a 200 moved"},
+		},
+		{"answered before its first line is over", []string{">GET /lo", "<HTTP/1.1 414 Long\r\nContent-Length: 0\r\n\r\n", ">ng HTTP/1.1\r\n\r\n"}, []string{"GET /lo 414 ", "GET /long"}},
+		{"answered as if it were HTTP", []string{">GET /old\r\n", "<HTTP/1.0 200 OK\r\n\r\nold", ">"}, []string{"GET /old (GET /old\r\n) 200 old"}},
+		{"lines that are no HTTP", []string{"<220 mail\r\n", ">HELO me\r\n", ">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 is what\r\n"}, nil},
+		{"another version", []string{">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "<\x00\x00\x04"}, nil},
 		{"no HTTP", []string{">hello", "<GETAWAY"}, nil},
 		{"bad chunk", []string{">" + get, "<HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}, []string{"GET /x", "GET /x 200 …"}},
 	} {
@@ -401,13 +409,64 @@ func TestHTTPDialogues(t *testing.T) {
 	}
 }
 
+// TestHTTPBounds: what is kept of requests that do not end is bounded, of each
+// connection and of all, and what is given up is told in the sessions that it is of.
+func TestHTTPBounds(t *testing.T) {
+	d := recordedDecoder()
+	lost := map[uint64]uint64{} // by session
+	emit := func(e *event.Event) {
+		l, ok := e.Data.(*event.Lost)
+		if !ok || l.Reason != event.ReasonHTTP {
+			t.Fatalf("told: %s", e.AppendJSON(nil))
+		}
+		lost[d.record.sessions] += l.Count
+	}
+	send := func(connection, sessions uint64, data string) {
+		d.record = record{kind: recordTLS, op: tlsWritten, pid: 7, sessions: sessions, ret: int64(len(data)), args: [6]uint64{connection}}
+		for part := range slices.Chunk([]byte(data), chunkSize) {
+			d.record.messages = []message{{data: section{body: part, set: true}}}
+			d.http.tls(d, &d.record, emit)
+			d.record.args[1] += chunkSize
+		}
+	}
+	head := "BREW /pot HTTP/1.1\r\nA: " + strings.Repeat("a", maxHead-100)
+	const connections = maxKept/(maxHead-200) + 20
+	for i := range uint64(connections) {
+		send(i+1, 1<<(i%2), head)
+	}
+	if d.http.kept > maxKept {
+		t.Errorf("%d bytes are kept", d.http.kept)
+	}
+	if given := uint64(connections - len(d.http.connections)); given < 15 || lost[1]+lost[2] != given || lost[1] == 0 || lost[2] == 0 {
+		t.Errorf("of %d connections that are given up, told: %v", given, lost)
+	}
+	clear(lost)
+	send(connections, 2, head[:200]) // it is too long now
+	if lost[2] != 1 {
+		t.Errorf("of a head that is too long, told: %v", lost)
+	}
+	clear(lost)
+	for i := range uint64(2 * maxConnections) {
+		send(1<<20+i, 4, "hello, this is no HTTP\r\n")
+	}
+	if n := len(d.http.connections); n != maxConnections || d.http.used.Len() != n || lost[4] != 0 {
+		t.Errorf("%d connections, told of those that are no HTTP: %v", n, lost)
+	}
+	for key, c := range d.http.connections {
+		d.http.end(key, c)
+	}
+	if d.http.kept != 0 {
+		t.Errorf("%d bytes are kept of nothing", d.http.kept)
+	}
+}
+
 // FuzzHTTP feeds a dialogue whole and byte by byte: what comes out is the same.
 func FuzzHTTP(f *testing.F) {
 	f.Add("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
 	f.Add("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.0 500 No\r\n\r\nrest")
 	f.Add("HEAD / HTTP/1.1\n\n", "HTTP/1.1 200 OK\nContent-Encoding: gzip\nContent-Length: 9\n\n")
 	f.Fuzz(func(t *testing.T, request, response string) {
-		if len(request) < 4 || len(response) < 4 || len(request) > chunkSize || len(response) > chunkSize {
+		if request == "" || response == "" || len(request) > chunkSize || len(response) > chunkSize {
 			return
 		}
 		text := func(fs []*event.HTTP) (out []byte) {
@@ -420,16 +479,11 @@ func FuzzHTTP(f *testing.F) {
 			return out
 		}
 		whole := text(flows(">"+request, "<"+response, ">"))
-		pieces := []string{">" + request[:4], "<" + response[:4]}
-		if !beginsHTTP([]byte(request)) || !beginsHTTP([]byte(response)) {
-			return
-		}
-		pieces = pieces[:1]
-		for i := 4; i < len(request); i++ {
+		var pieces []string
+		for i := range len(request) {
 			pieces = append(pieces, ">"+request[i:i+1])
 		}
-		pieces = append(pieces, "<"+response[:4])
-		for i := 4; i < len(response); i++ {
+		for i := range len(response) {
 			pieces = append(pieces, "<"+response[i:i+1])
 		}
 		if split := text(flows(append(pieces, ">")...)); !bytes.Equal(whole, split) {

@@ -3,18 +3,23 @@
 package sensor
 
 import (
+	"bytes"
+	"container/list"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"ospulse/agent/internal/event"
 )
 
-// Bounds of what is kept of connections.
+// Bounds of what is kept of connections. What is given up because of one is told as
+// events_lost.
 const (
 	maxConnections = 4096
-	maxPending     = 64 // requests of a connection that are not answered
+	maxPending     = 64       // requests of a connection that are not answered
+	maxKept        = 32 << 20 // bytes, of all connections
 )
 
 // The kernel side gives a call's data in pieces of chunkSize, at most maxChunks.
@@ -36,10 +41,10 @@ type connectionKey struct {
 	pointer uint64
 }
 
-// connection is one that speaks HTTP.
+// connection is one that speaks HTTP, or may.
 type connection struct {
 	tls     bool
-	known   bool // which side the process is on
+	known   bool // it speaks HTTP, and which side the process is on
 	serving bool
 	socket  socketInfo
 	read    stream
@@ -51,67 +56,125 @@ type connection struct {
 	actor event.Process
 	at    time.Time
 	emit  func(*event.Event)
-	used  uint64
+	// sessions are those that the connection's last event was for.
+	sessions uint64
+	kept     int           // bytes, when they were counted last
+	place    *list.Element // among the connections
 }
 
 // httpAssembler makes flows of what goes over connections.
 type httpAssembler struct {
 	connections map[connectionKey]*connection
+	used        *list.List // the keys of the connections, the last used first
+	kept        int        // bytes, of all connections
 	// lastSocket is the connection that a thread last used: the one that its TLS
 	// runs over.
 	lastSocket map[uint32]socketInfo
-	turn       uint64
 }
 
 func newHTTPAssembler() *httpAssembler {
-	return &httpAssembler{connections: map[connectionKey]*connection{}, lastSocket: map[uint32]socketInfo{}}
+	return &httpAssembler{connections: map[connectionKey]*connection{}, used: list.New(), lastSocket: map[uint32]socketInfo{}}
 }
 
-// connection finds a connection, or begins one with its first bytes; nil if they
-// are no HTTP.
-func (h *httpAssembler) connection(key connectionKey, first []byte, written bool) *connection {
-	h.turn++
-	c := h.connections[key]
-	if c == nil {
-		if !beginsHTTP(first) {
-			return nil
-		}
-		if len(h.connections) >= maxConnections {
-			h.dropOldest()
-		}
-		c = &connection{}
-		h.connections[key] = c
+// connection finds a connection, or begins one of which nothing is known.
+func (h *httpAssembler) connection(d *decoder, key connectionKey) *connection {
+	if c := h.connections[key]; c != nil {
+		h.used.MoveToFront(c.place)
+		return c
 	}
-	c.used = h.turn
-	if !c.known {
-		c.known = true
-		isRequest := string(first[:4]) != "HTTP"
-		c.serving = isRequest != written
-		requests, responses := &c.written, &c.read
-		if c.serving {
-			requests, responses = responses, requests
-		}
-		requests.done = c.request
-		responses.done = c.response
-		responses.answerTo = c.answered
+	if len(h.connections) >= maxConnections {
+		h.dropOldest(d)
+	}
+	c := &connection{place: h.used.PushFront(key)}
+	h.connections[key] = c
+	for _, s := range []*stream{&c.read, &c.written} {
+		s.state = undecided
+		s.decided = func(isRequest bool) { c.decided(isRequest == (s == &c.read)) }
+		s.dropped = func() { c.lost(event.ReasonHTTP) }
 	}
 	return c
 }
 
-func (h *httpAssembler) dropOldest() {
-	var oldest connectionKey
-	turn := ^uint64(0)
-	for key, c := range h.connections {
-		if c.used < turn {
-			oldest, turn = key, c.used
+// decided takes that the connection speaks HTTP, and which side the process is on.
+// What the other stream has kept is read.
+func (c *connection) decided(serving bool) {
+	if c.known {
+		return // both sides claim to be the same
+	}
+	c.known, c.serving = true, serving
+	requests, responses := c.stream(!serving), c.stream(serving)
+	requests.done = c.request
+	responses.done = c.response
+	responses.answerTo = c.answered
+	for _, s := range []*stream{requests, responses} {
+		switch early := s.head; s.state {
+		case undecided:
+			s.head, s.state = nil, inHead
+			s.feed(early)
+		case foreign:
+			s.head, s.state = nil, opaque
+			if s == requests {
+				c.pending = append(c.pending, rawRequest(early))
+			}
 		}
 	}
-	delete(h.connections, oldest)
+}
+
+// rawRequest makes a request of what was answered as one but has no line of HTTP/1:
+// that of HTTP/0.9, or nonsense.
+func rawRequest(b []byte) event.Request {
+	line, _, _ := strings.Cut(strings.TrimLeft(string(b), "\r\n"), "\n")
+	method, target, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if !isToken(method) {
+		method, target = "", ""
+	}
+	return event.Request{Method: method, Target: target, Body: event.Body{Bytes: bytes.Clone(b), Size: int64(len(b)), Truncated: true}}
+}
+
+// dropOldest gives up the connection that was not used for the longest time, and
+// tells what is known of it.
+func (h *httpAssembler) dropOldest(d *decoder) {
+	oldest := h.used.Back()
+	key, _ := oldest.Value.(connectionKey)
+	c := h.connections[key]
+	current := d.record.sessions
+	d.record.sessions = c.sessions // those that it was told to
+	if c.known && len(c.pending) > 0 || c.read.isMidway() || c.written.isMidway() {
+		c.lost(event.ReasonHTTP)
+	}
+	h.end(key, c)
+	d.record.sessions = current
+}
+
+// lost tells that something of the connection is given up.
+func (c *connection) lost(reason string) {
+	if c.emit != nil {
+		c.emit(&event.Event{Type: event.TypeLost, Time: c.at, Data: &event.Lost{Count: 1, Reason: reason, From: c.at, To: c.at, CPU: -1}})
+	}
+}
+
+// count counts what a connection keeps, and gives up others if that is too much.
+func (h *httpAssembler) count(d *decoder, c *connection) {
+	kept := 0
+	for _, s := range []*stream{&c.read, &c.written} {
+		kept += len(s.head)
+		if s.message != nil {
+			kept += len(s.message.body.Bytes)
+		}
+	}
+	for i := range c.pending {
+		kept += len(c.pending[i].Body.Bytes) + len(c.pending[i].Target)
+	}
+	h.kept += kept - c.kept
+	c.kept = kept
+	for h.kept > maxKept && h.used.Len() > 1 {
+		h.dropOldest(d)
+	}
 }
 
 // with sets what the flows that come now are told with.
-func (c *connection) with(actor event.Process, at time.Time, emit func(*event.Event)) {
-	c.actor, c.at, c.emit = actor, at, emit
+func (c *connection) with(d *decoder, r *record, emit func(*event.Event)) {
+	c.actor, c.at, c.emit, c.sessions = d.actor(r), d.wall(r.time), emit, r.sessions
 }
 
 func (c *connection) stream(written bool) *stream {
@@ -127,7 +190,7 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 		return
 	}
 	h.remember(r.tid, socket)
-	written := c.op == "Send" || c.op == "WriteFile" || c.name == aioName
+	written := c.writes()
 	var data []byte
 	if len(r.messages) > 0 {
 		data = r.messages[0].data.body
@@ -138,18 +201,19 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 	}
 	if r.ret == 0 {
 		if conn := h.connections[key]; conn != nil && !written {
-			conn.with(d.actor(r), d.wall(r.time), emit)
+			conn.with(d, r, emit)
 			conn.read.end()
 		}
 		return
 	}
-	conn := h.connection(key, data, written)
-	if conn == nil {
+	if r.flags&headerTalk == 0 && h.connections[key] == nil {
 		return
 	}
+	conn := h.connection(d, key)
 	conn.socket = *socket
-	conn.with(d.actor(r), d.wall(r.time), emit)
+	conn.with(d, r, emit)
 	conn.stream(written).piece(0, r.ret, data)
+	h.count(d, conn)
 }
 
 // peeks reports whether a call leaves the data for the next one.
@@ -171,14 +235,15 @@ func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
 	if conn == nil || c == nil || len(r.messages) == 0 {
 		return
 	}
-	conn.with(d.actor(r), d.wall(r.time), emit)
-	conn.stream(c.op == "Send" || c.op == "WriteFile").piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
+	conn.with(d, r, emit)
+	conn.stream(c.writes()).piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
+	h.count(d, conn)
 }
 
 // copied takes bytes that the kernel copied into a connection: sendfile.
 func (h *httpAssembler) copied(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
 	if conn := h.connections[connectionKey{pointer: socket.sock}]; conn != nil && r.ret > 0 {
-		conn.with(d.actor(r), d.wall(r.time), emit)
+		conn.with(d, r, emit)
 		conn.written.gap(r.ret)
 	}
 }
@@ -188,7 +253,7 @@ func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 	key := connectionKey{pid: r.pid, pointer: r.args[0]}
 	if r.op == tlsFreed {
 		if conn := h.connections[key]; conn != nil {
-			conn.with(d.actor(r), d.wall(r.time), emit)
+			conn.with(d, r, emit)
 			h.end(key, conn)
 		}
 		return
@@ -197,16 +262,14 @@ func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 	if len(r.messages) > 0 {
 		data = r.messages[0].data.body
 	}
-	conn := h.connection(key, data, r.op == tlsWritten)
-	if conn == nil {
-		return
-	}
+	conn := h.connection(d, key)
 	conn.tls = true
 	if conn.socket.sock == 0 {
 		conn.socket = h.lastSocket[r.tid]
 	}
-	conn.with(d.actor(r), d.wall(r.time), emit)
+	conn.with(d, r, emit)
 	conn.stream(r.op == tlsWritten).piece(int64(r.args[1]), r.ret, data)
+	h.count(d, conn)
 }
 
 // remember notes the connection that a thread uses.
@@ -221,7 +284,7 @@ func (h *httpAssembler) remember(tid uint32, socket *socketInfo) {
 func (h *httpAssembler) closed(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
 	key := connectionKey{pointer: socket.sock}
 	if conn := h.connections[key]; conn != nil {
-		conn.with(d.actor(r), d.wall(r.time), emit)
+		conn.with(d, r, emit)
 		h.end(key, conn)
 	}
 }
@@ -230,7 +293,7 @@ func (h *httpAssembler) closed(d *decoder, r *record, socket *socketInfo, emit f
 func (h *httpAssembler) exited(actor event.Process, at time.Time, emit func(*event.Event)) {
 	for key, conn := range h.connections {
 		if conn.actor.PID == actor.PID {
-			conn.with(actor, at, emit)
+			conn.actor, conn.at, conn.emit = actor, at, emit
 			h.end(key, conn)
 		}
 	}
@@ -238,20 +301,22 @@ func (h *httpAssembler) exited(actor event.Process, at time.Time, emit func(*eve
 }
 
 func (h *httpAssembler) end(key connectionKey, conn *connection) {
-	requests, responses := &conn.written, &conn.read
-	if conn.serving {
-		requests, responses = responses, requests
-	}
-	requests.end()
-	responses.end()
+	conn.stream(!conn.serving).end() // requests
+	conn.stream(conn.serving).end()
+	h.kept -= conn.kept
+	h.used.Remove(conn.place)
 	delete(h.connections, key)
 }
 
 // request takes a request that is complete.
 func (c *connection) request(m *httpMessage) {
 	r := requestOf(m)
-	if len(c.pending) < maxPending && !c.early {
+	switch {
+	case c.early:
+	case len(c.pending) < maxPending:
 		c.pending = append(c.pending, r)
+	default:
+		c.lost(event.ReasonHTTP) // its answer will be paired with another
 	}
 	c.early = false
 	c.tell(r, nil)
@@ -266,10 +331,19 @@ func requestOf(m *httpMessage) event.Request {
 // unfinished gives the request that is being read; nil if there is none, or it is
 // answered.
 func (c *connection) unfinished() *httpMessage {
-	if c.early {
+	requests := c.stream(!c.serving)
+	switch {
+	case c.early:
 		return nil
+	case requests.message == nil && requests.state == inHead && len(requests.head) > 0: // answered before its head was whole
+		if m, ok := parseHead(string(requests.head)); ok {
+			return m
+		}
+		raw := rawRequest(requests.head)
+		return &httpMessage{request: true, first: [3]string{raw.Method, raw.Target, ""}}
+	default:
+		return requests.message
 	}
-	return c.stream(!c.serving).message
 }
 
 // response takes a response that is complete.

@@ -15,8 +15,13 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// maxHead bounds what a request line or status line and its headers may take.
-const maxHead = 64 << 10
+// maxHead bounds what a request line or status line and its headers may take, and
+// what is kept of a stream before it is known what it is; maxForeign what is kept of
+// one that is not HTTP, in case that its answer is.
+const (
+	maxHead    = 64 << 10
+	maxForeign = 4 << 10
+)
 
 // streamState is where in a message a stream is.
 type streamState uint8
@@ -29,6 +34,10 @@ const (
 	inTrailer
 	inRest // the body ends with the connection
 	opaque // no HTTP any more: upgraded, or not understood
+	// Before it is known whether the connection speaks HTTP, which the other side's
+	// stream may tell:
+	undecided // the first line is not over; head has what came
+	foreign   // that is not HTTP's; head has the beginning
 )
 
 // message is a request or a response that is being read.
@@ -54,29 +63,75 @@ type stream struct {
 	answerTo func() string
 	// done takes a message that is complete.
 	done func(*httpMessage)
+	// decided is called when an undecided stream turns out to be HTTP.
+	decided func(isRequest bool)
+	// dropped is called when a head is longer than is kept.
+	dropped func()
 }
 
-// beginsHTTP reports whether bytes are how a message begins; as begins_http of
-// the kernel side.
-func beginsHTTP(b []byte) bool {
-	if len(b) < 4 {
-		return false
+// verdict is what a first line says of a stream.
+type verdict uint8
+
+const (
+	isOpen verdict = iota
+	isRequest
+	isResponse
+	isOther
+)
+
+// judge finds out what a stream is by how it begins: after empty lines, a request
+// line or a status line of HTTP/1. It is stricter than judge_some of the kernel side,
+// which chooses what is kept.
+func judge(b []byte) verdict {
+	b = bytes.TrimLeft(b, "\r\n")
+	if len(b) == 0 {
+		return isOpen
 	}
-	switch string(b[:4]) {
-	case "GET ", "POST", "PUT ", "HEAD", "HTTP", "DELE", "OPTI", "PATC", "CONN", "TRAC":
-		return true
+	line, _, isWhole := bytes.Cut(b, []byte("\n"))
+	if !isWhole {
+		method, _, _ := bytes.Cut(line, []byte(" "))
+		const version = "HTTP/1"
+		if !isToken(string(method)) && !strings.HasPrefix(version, string(method[:min(len(method), len(version))])) || len(line) > maxHead {
+			return isOther
+		}
+		return isOpen
+	}
+	switch m, ok := parseFirst(strings.TrimSuffix(string(line), "\r")); {
+	case !ok:
+		return isOther
+	case m.request:
+		return isRequest
 	default:
-		return false
+		return isResponse
 	}
+}
+
+// isToken reports whether a text is a token (RFC 9110, 5.6.2), as methods are.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		isLetter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !isLetter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // feed reads what came next.
 func (s *stream) feed(b []byte) {
-	if s.state == opaque && s.message == nil && beginsHTTP(b) {
-		s.state = inHead
+	if s.state == opaque && s.message == nil {
+		if v := judge(b); v == isRequest || v == isResponse {
+			s.state = inHead
+		}
 	}
 	for len(b) > 0 {
 		switch s.state {
+		case undecided:
+			b = s.feedFirst(b)
+		case foreign:
+			s.head = append(s.head, b[:min(len(b), max(0, maxForeign-len(s.head)))]...)
+			return
 		case inHead:
 			b = s.feedHead(b)
 		case inBody, inChunk:
@@ -94,6 +149,30 @@ func (s *stream) feed(b []byte) {
 	}
 }
 
+// feedFirst collects a first line until it is known what it is; it gives what
+// follows.
+func (s *stream) feedFirst(b []byte) []byte {
+	s.head = append(s.head, b...)
+	switch v := judge(s.head); v {
+	case isOpen:
+		return nil
+	case isOther:
+		s.giveUp()
+		return nil
+	default:
+		begun := s.head
+		s.head, s.state = nil, inHead
+		s.decided(v == isRequest)
+		return begun
+	}
+}
+
+// giveUp takes a stream for foreign; of how it begins some is kept.
+func (s *stream) giveUp() {
+	s.state = foreign
+	s.head = bytes.Clone(s.head[:min(len(s.head), maxForeign)])
+}
+
 // piece reads a piece of what a call moved: data, of which there may be less than
 // there was, from offset on, of total bytes. A call's pieces are chunkSize long, and
 // at most maxChunks; one that does not come was lost.
@@ -104,7 +183,7 @@ func (s *stream) piece(offset, total int64, data []byte) {
 	}
 	size := min(chunkSize, total-offset)
 	if size < 0 || int64(len(data)) > size {
-		s.lose() // no kernel says this
+		s.gap(chunkSize) // no kernel says this
 		return
 	}
 	if missed := s.due - (total - offset); missed > 0 {
@@ -132,11 +211,21 @@ func (s *stream) gap(n int64) {
 			s.message.body.Size += n
 			s.message.body.Truncated = true
 			return
+		case undecided:
+			s.giveUp()
+			return
+		case foreign:
+			return
 		default:
 			s.lose()
 			return
 		}
 	}
+}
+
+// isMidway reports whether a part of a message is there, or of what may be one.
+func (s *stream) isMidway() bool {
+	return s.message != nil || s.state != foreign && len(s.head) > 0
 }
 
 // lose gives up on the message that is being read.
@@ -153,6 +242,9 @@ func (s *stream) lose() {
 func (s *stream) end() {
 	s.gap(s.due)
 	s.due = 0
+	if s.state == undecided || s.state == foreign {
+		return
+	}
 	if s.message != nil {
 		if s.state != inRest {
 			s.message.body.Truncated = true
@@ -209,6 +301,7 @@ func (s *stream) feedHead(b []byte) []byte {
 	end, size := headEnd(s.head)
 	if end < 0 {
 		if len(s.head) > maxHead {
+			s.dropped()
 			s.lose()
 		}
 		return nil
@@ -244,26 +337,30 @@ func headEnd(b []byte) (at, size int) {
 	}
 }
 
-// parseHead reads a request line or a status line, and headers.
-func parseHead(head string) (*httpMessage, bool) {
-	m := &httpMessage{}
-	line, rest, _ := strings.Cut(head, "\n")
-	line = strings.TrimSuffix(line, "\r")
+// parseFirst reads a request line or a status line.
+func parseFirst(line string) (*httpMessage, bool) {
 	if strings.HasPrefix(line, "HTTP/") {
 		version, after, _ := strings.Cut(line, " ")
 		code, reason, _ := strings.Cut(after, " ")
-		if n, err := strconv.Atoi(code); err != nil || n < 100 || n > 999 {
+		if n, err := strconv.Atoi(code); err != nil || n < 100 || n > 999 || !strings.HasPrefix(version, "HTTP/1") {
 			return nil, false
 		}
-		m.first = [3]string{version, code, reason}
-	} else {
-		method, after, ok := strings.Cut(line, " ")
-		at := strings.LastIndexByte(after, ' ')
-		if !ok || method == "" || at < 0 || !strings.HasPrefix(after[at+1:], "HTTP/") {
-			return nil, false
-		}
-		m.request = true
-		m.first = [3]string{method, after[:at], after[at+1:]}
+		return &httpMessage{first: [3]string{version, code, reason}}, true
+	}
+	method, after, ok := strings.Cut(line, " ")
+	at := strings.LastIndexByte(after, ' ')
+	if !ok || !isToken(method) || at < 1 || !strings.HasPrefix(after[at+1:], "HTTP/1") {
+		return nil, false
+	}
+	return &httpMessage{request: true, first: [3]string{method, after[:at], after[at+1:]}}, true
+}
+
+// parseHead reads a request line or a status line, and headers.
+func parseHead(head string) (*httpMessage, bool) {
+	line, rest, _ := strings.Cut(head, "\n")
+	m, ok := parseFirst(strings.TrimSuffix(line, "\r"))
+	if !ok {
+		return nil, false
 	}
 	for line := range strings.Lines(rest) {
 		line = strings.TrimRight(line, "\r\n")

@@ -267,6 +267,55 @@ for send in (lambda v: c.sendmsg(v), lambda v: os.writev(c.fileno(), v)):
 	}
 }
 
+// TestHTTPBeginningsAsRoot: a request is told with whatever method it has, however its
+// first bytes are cut into calls, and what is no HTTP does not become it.
+func TestHTTPBeginningsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{ContentBytes: 16})
+	script, err := filepath.Abs("testdata/programs/beginnings.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, cmd := watched(t, s, t.TempDir(), "/usr/bin/python3", "-S", "-E", script)
+	if !cmd.ProcessState.Success() {
+		t.Fatal(cmd.ProcessState)
+	}
+	got := map[bool][]string{} // by whether it is the server's
+	for _, e := range events {
+		d, ok := e.Data.(*event.HTTP)
+		if !ok {
+			continue
+		}
+		target := d.Request.Target
+		if len(target) > 100 {
+			target = fmt.Sprintf("%s…%d", target[:3], len(target))
+		}
+		line := d.Request.Method + " " + target
+		if n := len(d.Request.Body.Bytes); n > 0 {
+			line += fmt.Sprintf(" (%d)", n)
+		}
+		if d.Response != nil {
+			line += fmt.Sprintf(" %d %s", d.Response.StatusCode, d.Response.Body.Bytes)
+		}
+		got[d.Serving] = append(got[d.Serving], line)
+	}
+	var want []string
+	for _, request := range []string{
+		"GET /whole", "GET /split", "GET /crlf", "GET /empty-lines", "PROPFIND /dav (4)", "X /beacon", "get /lower", "M-SEARCH *",
+		"GET http://far.test/absolute", "PURGE /each", "POST /large (60000)", "GET /ll…3004",
+	} {
+		want = append(want, request, request+" 200 ok")
+	}
+	want = append(want, "GET /1", "LOCK /2", "GET /1 204 ", "LOCK /2 205 ", "POST /early 431 ", "GET /old (10) 400 ")
+	for serving, all := range got {
+		if !slices.Equal(all, want) {
+			t.Errorf("serving %t: got  %q\nwant %q", serving, all, want)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("flows of %d sides", len(got))
+	}
+}
+
 // certificate writes a server's certificate with its key.
 func certificate(t *testing.T) string {
 	t.Helper()

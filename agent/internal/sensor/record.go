@@ -22,6 +22,7 @@ const (
 
 	headerCompat    = 1
 	headerTruncated = 2
+	headerTalk      = 4
 
 	headerSize = 136
 
