@@ -162,7 +162,7 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	eventually(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
 	eventually(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
 	eventually(t, "the spool is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "spool")), []string{"lock"}) })
-	if got := list(t, data); !slices.Equal(got, []string{"sessions", "spool", "uploads"}) {
+	if got := list(t, data); !slices.Equal(got, []string{"sessions", "spool", "starts", "uploads"}) {
 		t.Errorf("the data folder has %q", got)
 	}
 	if s := health(); s.Sessions != 0 || s.Delivery.Lost != 0 {
