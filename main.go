@@ -289,6 +289,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { db.WatchDurability(beside, log) })
 	running.Go(func() { agentWatch.Run(beside, sessionService) })
 	running.Go(func() { senders.Run(beside) })
+	running.Go(func() { sessionService.Run(beside) })
 	running.Go(func() { ends.Run(beside) })
 	running.Go(func() { archive.Run(beside) })
 	running.Go(func() { fileSweep.Run(beside) })

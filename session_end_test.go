@@ -112,7 +112,7 @@ func TestSessionEndsWithItsProgram(t *testing.T) {
 func TestEndsThatAreNotTheSessions(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
-		env["AGENT_SERVICE_URL"] = agent.URL
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = agent.URL, t.TempDir()
 		b := startBackend(t, env)
 		say := func(pid string) {
 			agent.handle(agentStart, func(w http.ResponseWriter, _ *http.Request) {
@@ -122,8 +122,11 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 		tellStart := func(id, pid string) {
 			b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_start","data":{"sessionId":"`+id+`","processId":`+pid+`}}`), http.StatusOK, &struct{}{})
 		}
-		restart := func(id string) {
+		restart := func(id string) { // as earlier versions did with a session that had ended
 			t.Helper()
+			if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE sessions SET monitoring_ended = NULL, end_reason = '' WHERE id = '"+id+"'"); err != nil {
+				t.Fatal(err)
+			}
 			if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`); a.status != http.StatusOK {
 				t.Fatalf("start: %d %s", a.status, a.body)
 			}
@@ -211,9 +214,7 @@ func TestStopAndEnd(t *testing.T) {
 			t.Errorf("stopped by a user: %+v", e.End)
 		}
 		agent.handle(agentStop, say(200, "", "{}"))
-		if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`); a.status != http.StatusOK {
-			t.Fatalf("start: %d %s", a.status, a.body)
-		}
+		id = b.spawn()
 		at := b.ending(id).Started
 		b.mustStop(id)
 		stopped := b.ending(id)

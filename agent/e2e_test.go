@@ -104,7 +104,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 // call sends a request until the answer is not that the agent is slow, as it is on a
-// busy machine: a start and a stop may be repeated.
+// busy machine. It waits for what became of a start.
 func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
 	t.Helper()
 	var content, text []byte
@@ -120,6 +120,7 @@ func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
 			t.Fatal(err)
 		}
 		request.Header.Set("Content-Type", kind)
+		request.Header.Set("Prefer", "respond-async")
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -143,6 +144,22 @@ func callJSON(t *testing.T, url string, body, into any) {
 		t.Fatal(err)
 	}
 	call(t, "POST", url, "application/json", bytes.NewReader(text), into)
+	backend, isStart := strings.CutSuffix(url, "/api/start-monitor")
+	asked, isSession := body.(map[string]any)
+	if !isStart || !isSession {
+		return
+	}
+	var session struct {
+		State      string
+		StartError json.RawMessage `json:"start_error"`
+	}
+	eventually(t, "it is known what became of the start", func() bool {
+		call(t, "GET", fmt.Sprintf("%s/api/sessions/%s", backend, asked["sessionId"]), "", nil, &session)
+		return session.State != "starting"
+	})
+	if session.State == "failed" {
+		t.Fatalf("the session was not started: %s", session.StartError)
+	}
 }
 
 type told struct {

@@ -172,6 +172,76 @@ func decodeStart(body []byte) StartResult {
 	return StartResult{}
 }
 
+// StartState is what became of a start, in our own agent's words: its docs/agent.md
+// explains them.
+type StartState string
+
+// The states of a start.
+const (
+	StartUnknown  StartState = "unknown"
+	StartStarting StartState = "starting"
+	StartRunning  StartState = "running"
+	StartEnded    StartState = "ended"
+	StartNotRun   StartState = "not_run"
+	StartFailed   StartState = "failed"
+)
+
+// Start is what an agent tells of a start.
+type Start struct {
+	State  StartState
+	Result StartResult
+	// Err is why it did not run, or failed.
+	Err error
+}
+
+func decodeFoundStart(body []byte) (Start, error) {
+	var told struct{ State, Code, Reason json.RawMessage }
+	_ = json.Unmarshal(body, &told) // an answer that is not JSON has no state
+	s := Start{State: StartState(textOf(told.State)), Result: decodeStart(body)}
+	switch s.State {
+	case StartUnknown, StartStarting, StartRunning, StartEnded:
+	case StartNotRun, StartFailed:
+		code, reason := models.Code(textOf(told.Code)), cleanTo(textOf(told.Reason), maxRefusalRunes)
+		if code == models.CodeInvalid || code == models.CodeCannotRun {
+			s.Err = models.Errorf(code, "%s", reason)
+		} else {
+			s.Err = models.Errorf(models.CodeAgentFailed, "the agent did not start monitoring: %s", reason)
+		}
+	default: // some program answers 200 to everything
+		return Start{}, ErrCannotTell
+	}
+	return s, nil
+}
+
+// StopResult is what an agent tells of a stop. Only our own agent tells more than
+// that it stopped.
+type StopResult struct {
+	InFlight *InFlight // nil when the agent does not tell
+}
+
+// InFlight is what an agent has seen of a session, and not delivered.
+type InFlight struct {
+	Events      int64 // in the agent's memory or on its disk
+	Bytes       int64 // of these
+	SensorBytes int64 // of all sessions, not read from the kernel
+	Ending      bool  // the session has not ended there
+}
+
+func decodeStop(body []byte) StopResult {
+	var told struct {
+		Stopped  *bool
+		InFlight *struct{ Events, Bytes, SensorBytes json.RawMessage }
+	}
+	if json.Unmarshal(body, &told) != nil || told.InFlight == nil {
+		return StopResult{}
+	}
+	in := InFlight{Ending: told.Stopped != nil && !*told.Stopped}
+	in.Events, _ = naturalOf(told.InFlight.Events)
+	in.Bytes, _ = naturalOf(told.InFlight.Bytes)
+	in.SensorBytes, _ = naturalOf(told.InFlight.SensorBytes)
+	return StopResult{&in}
+}
+
 // textOf reads a JSON string. Anything else is "".
 func textOf(raw json.RawMessage) string {
 	var text string

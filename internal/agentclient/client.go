@@ -18,6 +18,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -168,26 +169,70 @@ type StartRequest struct {
 	// Beyond the wire contract, for our own agent; others do not look at them.
 	EntryPoint string   `json:"entryPoint,omitempty"`
 	Arguments  []string `json:"arguments,omitempty"`
+
+	// StartID is the backend's id of this start, for our own agent, which carries it
+	// out once however often it is asked to.
+	StartID string `json:"-"`
 }
 
+// startHeader has the id of a start. Agents that do not know it get the body that
+// they expect.
+const startHeader = "X-OSPulse-Start"
+
+// ErrNotSent is the cause of an error after which the agent has got nothing of a
+// start.
+var ErrNotSent = errors.New("nothing was sent to the agent")
+
 // Start makes the agent monitor. It is sent once only. After an error that is
-// not a refusal the agent may have started all the same; Stop does no harm then.
+// neither a refusal nor ErrNotSent the agent may have started all the same:
+// FindStart tells.
 func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
-	answer, err := c.call(ctx, &c.start, jsonSource(r))
+	var connected atomic.Bool
+	tracing := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	answer, err := c.call(tracing, &c.start, jsonSource(r).with(startHeader, r.StartID))
+	if failed, ok := errors.AsType[*models.Error](err); ok {
+		switch {
+		case !connected.Load():
+			err = models.Wrap(errors.Join(ErrNotSent, failed.Err), failed.Code, "%s", failed.Message)
+		case errors.Is(err, errNotThere): // a refusal like others
+			err = models.Errorf(failed.Code, "%s", failed.Message)
+		}
+	}
 	if err != nil {
 		return StartResult{}, err
 	}
 	return decodeStart(answer), nil
 }
 
-// Stop ends the monitoring of a session. A session that the agent does not know
-// is stopped already.
-func (c *Client) Stop(ctx context.Context, sessionID string) error {
-	_, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}))
+// ErrCannotTell is the error of an agent that does not know what became of a start:
+// those of others than OS-Pulse.
+var ErrCannotTell = errors.New("the agent cannot tell what became of a start")
+
+// FindStart asks what became of a start with an id.
+func (c *Client) FindStart(ctx context.Context, id string) (Start, error) {
+	find := operation{verb: "tell what became of a start", routes: []route{{"GET", "/api/starts/" + id}}}
+	answer, err := c.call(ctx, &find, source{})
 	if errors.Is(err, errNotThere) {
-		return nil
+		return Start{}, ErrCannotTell
 	}
-	return err
+	if err != nil {
+		return Start{}, err
+	}
+	return decodeFoundStart(answer)
+}
+
+// Stop ends the monitoring of a session, and gives what is in flight of it. A session
+// that the agent does not know is stopped already. Our own agent refuses the start
+// with startID, unless that is "", if it comes later than this.
+func (c *Client) Stop(ctx context.Context, sessionID, startID string) (StopResult, error) {
+	answer, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}).with(startHeader, startID))
+	if errors.Is(err, errNotThere) {
+		return StopResult{}, nil
+	}
+	if err != nil {
+		return StopResult{}, err
+	}
+	return decodeStop(answer), nil
 }
 
 // source is the body of a request. It is opened anew for each spelling, and
@@ -206,6 +251,14 @@ func jsonSource(value any) source {
 		sizeBytes: int64(len(text)),
 		open:      func(func()) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
 	}
+}
+
+// with adds a header to a body, unless its value is "".
+func (s source) with(name, value string) source {
+	if value != "" {
+		s.header.Set(name, value)
+	}
+	return s
 }
 
 // errNotThere is the cause of a refusal that was a 404 on every spelling.

@@ -104,7 +104,7 @@ var operations = map[string]func(*Client, context.Context) error{
 		return err
 	},
 	"start": func(c *Client, ctx context.Context) error { _, err := c.Start(ctx, StartRequest{Mode: 1}); return err },
-	"stop":  func(c *Client, ctx context.Context) error { return c.Stop(ctx, "s") },
+	"stop":  func(c *Client, ctx context.Context) error { _, err := c.Stop(ctx, "s", ""); return err },
 }
 
 // wantError checks the code and the text that a client of ours would read.
@@ -146,7 +146,7 @@ func TestRequestsOnTheWire(t *testing.T) {
 			_, err := c.Start(t.Context(), StartRequest{SessionID: "s", Mode: 1, Processes: []int64{}})
 			return err
 		}, `{"sessionId":"s","fileName":"","mode":1}`},
-		"stop": {func() error { return c.Stop(t.Context(), `s"`) }, `{"sessionId":"s\""}`},
+		"stop": {func() error { _, err := c.Stop(t.Context(), `s"`, "7"); return err }, `{"sessionId":"s\""}`},
 	} {
 		if err := test.call(); err != nil || got != test.want {
 			t.Errorf("%s: sent %s (%v), want %s", name, got, err, test.want)
@@ -200,7 +200,7 @@ func TestEverySpelling(t *testing.T) {
 		a := newAgent(t, handlers)
 		c := New(a.URL, patience)
 		for range 2 {
-			if err := c.Stop(t.Context(), "s"); err != nil {
+			if _, err := c.Stop(t.Context(), "s", ""); err != nil {
 				t.Fatal(err)
 			}
 			handlers["POST /api/stop-monitor"] = saysJSON(200, `{}`)
@@ -290,7 +290,7 @@ func TestStop(t *testing.T) {
 		"404, then it fails":               {map[string]http.HandlerFunc{other: saysJSON(500, "")}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := New(newAgent(t, test.routes).URL, patience).Stop(t.Context(), "s")
+			_, err := New(newAgent(t, test.routes).URL, patience).Stop(t.Context(), "s", "")
 			if (err == nil) != test.ok {
 				t.Errorf("got %v", err)
 			}
@@ -522,7 +522,7 @@ func TestConnections(t *testing.T) {
 		c := New(url, patience)
 		defer c.transport.CloseIdleConnections()
 		for range 2 {
-			if err := c.Stop(t.Context(), "s"); err != nil {
+			if _, err := c.Stop(t.Context(), "s", ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -534,7 +534,7 @@ func TestConnections(t *testing.T) {
 		url, requests := dying(t)
 		c := New(url, patience)
 		defer c.transport.CloseIdleConnections()
-		if err := c.Stop(t.Context(), "s"); err != nil {
+		if _, err := c.Stop(t.Context(), "s", ""); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Start(t.Context(), StartRequest{}); err != nil {

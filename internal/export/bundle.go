@@ -136,8 +136,12 @@ func newBundledSession(s *models.Session) bundledSession {
 	if s.End.Reason != "" {
 		end = &bundledEnd{s.End.Reason, s.End.ExitCode, s.End.Signal, s.End.Text}
 	}
+	state := s.State()
+	if state == models.StateStarting || state == models.StateFailed {
+		state = models.StateCreated // its start is of this installation and its agent
+	}
 	return bundledSession{
-		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
+		ID: s.ID, State: state, Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes, Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, CreatedAt: bundledTime(s.CreatedAt), UpdatedAt: bundledTime(s.UpdatedAt),
 		MonitoringStarted: bundledPointer(s.MonitoringStarted), MonitoringEnded: bundledPointer(s.MonitoringEnded), End: end,

@@ -85,7 +85,7 @@ var hashPrefix = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
 // sessionFilter reads which sessions are asked for.
 func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
 	switch state := models.State(c.QueryParam("state")); state {
-	case "", models.StateCreated, models.StateActive, models.StateEnded:
+	case "", models.StateCreated, models.StateStarting, models.StateActive, models.StateFailed, models.StateEnded:
 		filter.State = state
 	default:
 		return filter, models.Errorf(models.CodeInvalid, "state must be created, active or ended, not %.100q", state)

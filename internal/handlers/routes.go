@@ -101,6 +101,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 
 	a := &archiveHandler{services.Archive, services.Summaries, services.Processes, o.MaxBodyBytes}
 	e.GET("/api/sessions", a.list, heavySearch)
+	e.POST("/api/sessions/:sessionId/copy", s.copy)
 	e.GET("/api/sessions/:sessionId", a.get)
 	e.PATCH("/api/sessions/:sessionId", a.change)
 	e.DELETE("/api/sessions/:sessionId", a.delete)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v5"
@@ -17,6 +18,7 @@ import (
 	"ospulse/internal/agentclient"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
+	"ospulse/internal/service"
 	"ospulse/internal/wire"
 )
 
@@ -28,8 +30,10 @@ const multipartOverhead = 1 << 20
 type SessionService interface {
 	Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error)
 	ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error)
+	Copy(ctx context.Context, id string) (session *models.Session, pending, err error)
 	Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error)
-	Stop(ctx context.Context, id string) (session *models.Session, warning, err error)
+	AwaitStart(ctx context.Context, session *models.Session) (*models.Session, error)
+	Stop(ctx context.Context, id string) (service.StopOutcome, error)
 }
 
 type sessionHandler struct {
@@ -70,6 +74,19 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	return c.JSON(http.StatusOK, newCreated(c, session, pending))
+}
+
+// copy makes a session of the same target file, to start it again.
+func (h *sessionHandler) copy(c *echo.Context) error {
+	session, pending, err := h.sessions.Copy(c.Request().Context(), c.Param("sessionId"))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newCreated(c, session, pending))
+}
+
+func newCreated(c *echo.Context, session *models.Session, pending error) created {
 	answer := created{
 		SessionID: session.ID, FileName: session.FileName, SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes,
 		State: session.State(), Delivered: session.Delivered(),
@@ -77,7 +94,7 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	if pending != nil {
 		answer.Warning = "delivery to the agent is pending, and will be tried again at start: " + clientError(c, pending).Message
 	}
-	return c.JSON(http.StatusOK, answer)
+	return answer
 }
 
 // filePart moves on to the part with the file.
@@ -224,13 +241,24 @@ type monitored struct {
 	Since     *time.Time   `json:"monitoringStarted,omitempty"`
 	Until     *time.Time   `json:"monitoringEnded,omitempty"`
 	Warning   string       `json:"warning,omitempty"`
+	InFlight  *inFlight    `json:"inFlight,omitempty"`
+}
+
+// inFlight is what the agent had seen of a session when it was stopped, and not
+// delivered. It still arrives.
+type inFlight struct {
+	Events      int64 `json:"events"`
+	Bytes       int64 `json:"bytes"`
+	SensorBytes int64 `json:"sensorBytes"`
+	Ending      bool  `json:"ending"`
 }
 
 func newMonitored(message string, s *models.Session) monitored {
 	return monitored{Message: message, SessionID: s.ID, State: s.State(), Since: s.MonitoringStarted, Until: s.MonitoringEnded}
 }
 
-// start makes the agent monitor.
+// start makes the agent monitor. Existing clients are answered when it is known
+// whether it does; one that prefers to be answered at once is.
 func (h *sessionHandler) start(c *echo.Context) error {
 	var request struct {
 		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
@@ -257,7 +285,28 @@ func (h *sessionHandler) start(c *echo.Context) error {
 		return err
 	}
 	h.dashboards.setStarted(c.Request(), session.ID)
+	if session.State() == models.StateStarting && prefersAsync(c.Request()) {
+		c.Response().Header().Set("Preference-Applied", "respond-async")
+		return c.JSON(http.StatusAccepted, newMonitored("monitoring is starting", session))
+	}
+	if session, err = h.sessions.AwaitStart(c.Request().Context(), session); err != nil {
+		return err
+	}
 	return c.JSON(http.StatusOK, newMonitored("monitoring started successfully", session))
+}
+
+// prefersAsync reports whether a client prefers an answer before the work is done
+// (RFC 7240).
+func prefersAsync(r *http.Request) bool {
+	for _, line := range r.Header.Values("Prefer") {
+		for preference := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(preference, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stop makes the agent stop.
@@ -266,13 +315,20 @@ func (h *sessionHandler) stop(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	session, warning, err := h.sessions.Stop(c.Request().Context(), id)
+	stopped, err := h.sessions.Stop(c.Request().Context(), id)
 	if err != nil {
 		return err
 	}
-	answer := newMonitored("monitoring stopped successfully", session)
-	if warning != nil {
-		answer.Warning = "the session has ended, but the agent could not be told and will be told again: " + clientError(c, warning).Message
+	answer := newMonitored("monitoring stopped successfully", stopped.Session)
+	switch {
+	case stopped.Session.State() == models.StateStarting:
+		answer.Message = "monitoring is being stopped"
+		answer.Warning = "it is not known yet whether the agent has started; the session is stopped as soon as it is"
+	case stopped.Warning != nil:
+		answer.Warning = "the session has ended, but the agent could not be told and will be told again: " + clientError(c, stopped.Warning).Message
+	}
+	if in := stopped.InFlight; in != nil {
+		answer.InFlight = &inFlight{in.Events, in.Bytes, in.SensorBytes, in.Ending}
 	}
 	return c.JSON(http.StatusOK, answer)
 }

@@ -28,6 +28,7 @@ type sessionView struct {
 	MonitoringStarted *string         `json:"monitoring_started"`
 	MonitoringEnded   *string         `json:"monitoring_ended"`
 	End               *sessionEndView `json:"end"`                // null until it has ended, and when nobody knows how
+	StartError        *startErrorView `json:"start_error"`        // null unless its start failed, or waits
 	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent for too long
 	Backfill          *backfillView   `json:"backfill"`           // null when all is noted of all events
 }
@@ -44,6 +45,20 @@ func newBackfillView(s *models.Session) *backfillView {
 		return nil
 	}
 	return &backfillView{s.BackfilledSeq, s.BackfillUpTo}
+}
+
+// startErrorView is why a session's latest start failed, or what it waits for.
+type startErrorView struct {
+	Code       models.Code `json:"code"`
+	Text       string      `json:"text"`
+	MayHaveRun bool        `json:"may_have_run"` // then it cannot be started again
+}
+
+func newStartErrorView(s *models.Session) *startErrorView {
+	if s.StartError.Code == "" {
+		return nil
+	}
+	return &startErrorView{s.StartError.Code, s.StartError.Text, s.StartError.MayHaveRun}
 }
 
 // sessionEndView is how a session ended.
@@ -70,7 +85,7 @@ func newSessionView(s *models.Session) sessionView {
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, CreatedAt: wire.FormatTime(s.CreatedAt), UpdatedAt: wire.FormatTime(s.UpdatedAt),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
-		End: newSessionEndView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
+		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
 	}
 }
 

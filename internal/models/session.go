@@ -1,6 +1,7 @@
 package models
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,12 +14,16 @@ const UnassignedID = "unassigned"
 // State is where a session is in its life; it follows from the session's times.
 type State string
 
-// A session is created, then active while an agent monitors for it, then ended.
-// An ended session can become active again.
+// A session is created, starting from when a start is accepted until it is known what
+// became of it, then active while an agent monitors for it, then ended. A start that
+// fails makes it failed; if nothing ran, it can be started again. One that has ended
+// cannot: it has the events of one start.
 const (
-	StateCreated State = "created"
-	StateActive  State = "active"
-	StateEnded   State = "ended"
+	StateCreated  State = "created"
+	StateStarting State = "starting"
+	StateActive   State = "active"
+	StateFailed   State = "failed"
+	StateEnded    State = "ended"
 )
 
 // Mode says what the agent monitors.
@@ -62,8 +67,15 @@ type Session struct {
 	AgentID       *string `gorm:"column:agent_id;type:varchar(255);index:idx_sessions_agent"`
 	AgentFileName string  `gorm:"column:agent_file_name;type:text;not null;default:''"` // the agent's name for the file; empty until it is delivered
 	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not been told
-	Mode          Mode    `gorm:"column:mode;not null;default:0"`
-	ChosenPIDs    []int64 `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
+
+	// What the latest start asked for, and what became of it.
+	Mode           Mode       `gorm:"column:mode;not null;default:0"`
+	ChosenPIDs     []int64    `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
+	EntryPoint     string     `gorm:"column:entry_point;type:text;not null;default:''"`
+	Arguments      []string   `gorm:"column:arguments;type:text;serializer:json"`
+	StartID        string     `gorm:"column:start_id;type:varchar(64);not null;default:''"` // agents carry out a start with an id once
+	StartRequested *time.Time `gorm:"column:start_requested"`                               // while the session is starting
+	StartError     StartError `gorm:"embedded;embeddedPrefix:start_error_"`
 
 	FileSHA256    *string `gorm:"column:file_sha256;type:varchar(64);index:idx_sessions_file"`
 	FileSizeBytes int64   `gorm:"column:file_size_bytes;not null;default:0"`
@@ -100,8 +112,12 @@ func (s *Session) State() State {
 	switch {
 	case s.IsActive:
 		return StateActive
+	case s.StartRequested != nil:
+		return StateStarting
 	case s.MonitoringEnded != nil:
 		return StateEnded
+	case s.StartError.Code != "":
+		return StateFailed
 	default:
 		return StateCreated
 	}
@@ -110,6 +126,19 @@ func (s *Session) State() State {
 // IsBackfilling reports whether search columns and processes of some of its events are
 // still to be noted.
 func (s *Session) IsBackfilling() bool { return s.BackfilledSeq < s.BackfillUpTo }
+
+// Monitors reports whether the latest start asked for the same.
+func (s *Session) Monitors(what Monitoring) bool {
+	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments)
+}
+
+// StartError is why the latest start failed; while the session is starting, what that
+// waits for. Its Code is "" for none.
+type StartError struct {
+	Code       Code   `gorm:"type:varchar(32);not null;default:''"`
+	Text       string `gorm:"type:text;not null;default:''"` // for people
+	MayHaveRun bool   `gorm:"column:may_have_run;not null;default:false"`
+}
 
 // EndReason is why a session ended.
 type EndReason string

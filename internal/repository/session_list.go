@@ -24,11 +24,15 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 	query := r.db.Read(ctx).Model(&models.Session{}).Where(visible)
 	switch filter.State {
 	case models.StateCreated:
-		query = query.Where("NOT is_active AND monitoring_ended IS NULL")
+		query = query.Where("NOT is_active AND start_requested IS NULL AND monitoring_ended IS NULL AND start_error_code = ''")
+	case models.StateStarting:
+		query = query.Where("NOT is_active AND start_requested IS NOT NULL")
+	case models.StateFailed:
+		query = query.Where("NOT is_active AND start_requested IS NULL AND monitoring_ended IS NULL AND start_error_code <> ''")
 	case models.StateActive:
 		query = query.Where("is_active")
 	case models.StateEnded:
-		query = query.Where("NOT is_active AND monitoring_ended IS NOT NULL")
+		query = query.Where("NOT is_active AND start_requested IS NULL AND monitoring_ended IS NOT NULL")
 	}
 	if filter.AgentID != "" {
 		query = query.Where("agent_id = ?", filter.AgentID)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,12 +23,11 @@ const (
 	maxChosenPIDs  = 10_000
 )
 
-// answerWithin is how soon whoever starts or stops a session hears of it, unless
-// the agent is still taking in the file. startQueue is how much of that a start
-// may spend on waiting for the session's start or stop before it.
+// answerWithin is how long existing clients wait for the answer to an upload or a
+// start. stopWithin is how long a stop takes, at any load.
 const (
 	answerWithin = 9500 * time.Millisecond
-	startQueue   = 1000 * time.Millisecond
+	stopWithin   = 4500 * time.Millisecond
 )
 
 // SessionRepository keeps sessions; internal/repository implements it and
@@ -36,6 +36,7 @@ type SessionRepository interface {
 	Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error
 	Get(ctx context.Context, id string) (*models.Session, error)
 	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
+	ListStarting(ctx context.Context) ([]models.Session, error)
 	ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error)
 	IsStopPending(ctx context.Context, id string) (bool, error)
 	SetStopped(ctx context.Context, id string) error
@@ -53,7 +54,8 @@ type Agent interface {
 	Processes(ctx context.Context) ([]agentclient.Process, error)
 	Upload(ctx context.Context, name string, sizeBytes int64, open func() (io.ReadCloser, error)) (string, error)
 	Start(ctx context.Context, r agentclient.StartRequest) (agentclient.StartResult, error)
-	Stop(ctx context.Context, sessionID string) error
+	FindStart(ctx context.Context, id string) (agentclient.Start, error)
+	Stop(ctx context.Context, sessionID, startID string) (agentclient.StopResult, error)
 }
 
 // StartListener hears of each session that an agent has begun to monitor for. It
@@ -62,8 +64,9 @@ type StartListener interface {
 	Started(session *models.Session)
 }
 
-// Sessions leads sessions through their life: created with a file, active while
-// the agent monitors, ended. It is safe for concurrent use.
+// Sessions leads sessions through their life: created with a file, starting, active
+// while the agent monitors, ended. Run must run for sessions to start. It is safe for
+// concurrent use.
 type Sessions struct {
 	sessions SessionRepository
 	files    FileStore
@@ -72,11 +75,19 @@ type Sessions struct {
 	working  *Operations
 	clock    Clock
 	log      *slog.Logger
+
+	mu       sync.Mutex
+	starting []string        // sessions that Run is to look at
+	carrying map[string]bool // sessions whose start is worked on here
+	wake     chan struct{}   // holds a value when one was added
 }
 
 // NewSessions gives the service over its repositories and the agents.
 func NewSessions(sessions SessionRepository, files FileStore, agents AgentCaller, started StartListener, working *Operations, clock Clock, log *slog.Logger) *Sessions {
-	return &Sessions{sessions, files, agents, started, working, clock, log}
+	return &Sessions{
+		sessions: sessions, files: files, agents: agents, started: started, working: working, clock: clock, log: log,
+		carrying: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
 }
 
 // Create stores a file of at most maxBytes, makes a session for it and sends the
@@ -95,18 +106,42 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	if err := upload.Send(ctx); err != nil {
 		return nil, nil, err
 	}
-	file := upload.File
+	session = &models.Session{FileName: storedName(fileName), FileSHA256: &upload.File.SHA256, FileSizeBytes: upload.File.SizeBytes}
+	return s.store(ctx, session, upload.Place)
+}
+
+// Copy makes a session of the same target file, which can be started: a session is
+// started once. It is as Create.
+func (s *Sessions) Copy(ctx context.Context, id string) (session *models.Session, pending, err error) {
+	from, err := s.sessions.Get(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if from.FileSHA256 == nil {
+		return nil, nil, models.Errorf(models.CodeConflict, "session %s has no file", id)
+	}
+	session = &models.Session{FileName: from.FileName, FileSHA256: from.FileSHA256, FileSizeBytes: from.FileSizeBytes, Name: from.Name, Tags: from.Tags}
+	return s.store(ctx, session, func(ctx context.Context) error {
+		content, err := s.files.Open(ctx, *from.FileSHA256)
+		if err != nil {
+			return err
+		}
+		return content.Close()
+	})
+}
+
+// store makes a session of a target file that is here, and sends the file on to the
+// agent. place is called while the file cannot be deleted.
+func (s *Sessions) store(ctx context.Context, session *models.Session, place func(context.Context) error) (_ *models.Session, pending, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, nil, err
 	}
 	agentID := s.agents.Own()
-	session = &models.Session{
-		ID: id.String(), FileName: storedName(fileName), AgentID: &agentID,
-		FileSHA256: &file.SHA256, FileSizeBytes: file.SizeBytes,
-	}
+	session.ID, session.AgentID = id.String(), &agentID
+	file := &models.TargetFile{SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes}
 	ctx = context.WithoutCancel(ctx) // the file is here: nothing is left half done
-	if err := s.sessions.Create(ctx, session, file, func() error { return upload.Place(ctx) }); err != nil {
+	if err := s.sessions.Create(ctx, session, file, func() error { return place(ctx) }); err != nil {
 		return nil, nil, err
 	}
 	end, err := s.working.begin(ctx, session.ID, answerWithin)
@@ -157,78 +192,6 @@ func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agent
 		return nil, err
 	}
 	return agent.Processes(ctx)
-}
-
-// Start makes the agent monitor for the session, in mode 2 the given processes.
-// The session becomes active when the agent has said yes, and only then; what
-// the agent sends before it says yes is the session's already. A session that is
-// active is a conflict.
-func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error) {
-	if err := checkMonitoring(&what); err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	end, err := s.working.begin(ctx, id, startQueue)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	ctx = context.WithoutCancel(ctx) // the agent and the database must agree, whether or not anyone waits
-	session, err := s.sessions.Get(ctx, id)
-	switch {
-	case err != nil:
-		return nil, err
-	case session.FileSHA256 == nil:
-		return nil, models.Errorf(models.CodeConflict, "session %s has no file to monitor: it only keeps events that belong to no other", id)
-	case session.IsActive:
-		return nil, models.Errorf(models.CodeConflict, "session %s is being monitored already: stop it first", id)
-	case !session.Delivered():
-		if session, err = s.deliver(ctx, session); err != nil {
-			return nil, err
-		}
-	}
-	if what.Mode != models.ModePIDs {
-		what.PIDs = nil
-	}
-	agent, err := s.agents.For(ctx, session.AgentID)
-	if err != nil {
-		return nil, err
-	}
-	own := s.agents.Own()
-	since := s.clock.now()
-	if _, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
-		session.StartingSince, session.StartedAfterSeq = &since, session.EventCount
-		if session.AgentID == nil { // it was imported
-			session.AgentID = &own
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	result, err := askToStart(ctx, agent, begin, agentclient.StartRequest{
-		SessionID: id, FileName: session.AgentFileName, Mode: int(what.Mode), Processes: what.PIDs, EntryPoint: what.EntryPoint, Arguments: what.Arguments,
-	})
-	if err != nil {
-		return nil, s.notStarted(ctx, id, since, err)
-	}
-	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
-		if !sameTime(session.StartingSince, &since) {
-			return models.Errorf(models.CodeConflict, "session %s was started or stopped by another backend meanwhile", id)
-		}
-		session.IsActive, session.StartingSince, session.StopPending = true, nil, false
-		session.MonitoringStarted, session.MonitoringEnded = &since, nil
-		session.Mode, session.ChosenPIDs, session.MonitoringPID = what.Mode, what.PIDs, result.MonitoringPID
-		session.End, session.UnlistedSince, session.AgentSilentSince = models.SessionEnd{}, nil, nil
-		return nil
-	})
-	switch {
-	case models.ErrorCode(err) == models.CodeConflict:
-		return nil, s.notStarted(ctx, id, since, err)
-	case err != nil:
-		return nil, errors.Join(err, agent.Stop(ctx, id)) // not half started: the agent stops again
-	}
-	s.started.Started(session)
-	return session, nil
 }
 
 // sameTime reports whether two times are the same, or both are missing.
@@ -291,79 +254,91 @@ func checkPIDs(pids []int64) error {
 	return nil
 }
 
-// askToStart sends the start in what is left of the time that a caller waits.
-func askToStart(ctx context.Context, agent Agent, begin time.Time, request agentclient.StartRequest) (agentclient.StartResult, error) {
-	if left := answerWithin - time.Since(begin); left > 0 { // else the upload took long, and the client's own limit holds
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, left)
-		defer cancel()
-	}
-	return agent.Start(ctx, request)
-}
-
-// notStarted undoes the beginning of a start that failed. An agent that did not
-// refuse it may have started all the same, and is told to stop as soon as it answers
-// again: unless another start of the session has come between.
-func (s *Sessions) notStarted(ctx context.Context, id string, since time.Time, cause error) error {
-	_, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
-		if session.IsActive || session.StartingSince != nil && !session.StartingSince.Equal(since) {
-			return nil
-		}
-		session.StartingSince = nil
-		session.StopPending = session.StopPending || !refused(cause)
-		return nil
-	})
-	if err != nil {
-		s.log.Error("a failed start could not be undone", "session", id, "error", err)
-	}
-	return cause
-}
-
 // refused reports whether the agent answered and said no: then nothing runs.
 func refused(err error) bool {
 	e, ok := errors.AsType[*models.Error](err)
 	return ok && e.Err == nil && (e.Code == models.CodeAgentFailed || e.Code == models.CodeInvalid || e.Code == models.CodeCannotRun)
 }
 
-// Stop ends the session. It is idempotent. If the agent cannot be told, the
-// session ends all the same: warning says so, and RetryStops tells the agent
-// later.
-func (s *Sessions) Stop(ctx context.Context, id string) (session *models.Session, warning, err error) {
-	deadline := time.Now().Add(answerWithin)
-	end, err := s.working.begin(ctx, id, answerWithin)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer end()
+// StopOutcome is what came of a stop.
+type StopOutcome struct {
+	Session  *models.Session
+	InFlight *agentclient.InFlight // nil when the agent did not tell
+	Warning  error                 // the agent could not be told; it is told later
+}
+
+// Stop ends the session within stopWithin. It is idempotent. If the agent cannot be
+// told by then, the session ends all the same, and RetryStops tells the agent later. A
+// session that is starting is stopped as soon as it is known what became of its start,
+// and may be starting still when Stop returns.
+func (s *Sessions) Stop(ctx context.Context, id string) (StopOutcome, error) {
 	ctx = context.WithoutCancel(ctx)
-	session, err = s.sessions.Get(ctx, id)
-	if err != nil || !session.IsActive && !session.StopPending {
-		return session, nil, err
+	deadline := time.Now().Add(stopWithin)
+	session, err := s.sessions.Get(ctx, id)
+	if err == nil && session.StartRequested != nil {
+		session, err = s.stopStart(ctx, session, deadline)
+	}
+	if err != nil || !session.IsActive && !session.StopPending || session.StartRequested != nil {
+		return StopOutcome{Session: session}, err
 	}
 	asking, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	warning = s.tellStop(asking, session)
-	started := session.MonitoringStarted
-	session, err = s.sessions.Update(ctx, id, func(session *models.Session) error {
-		if !sameTime(session.MonitoringStarted, started) {
-			return models.Errorf(models.CodeConflict, "session %s was started again by another backend meanwhile", id)
-		}
+	end, err := s.working.begin(asking, id, stopWithin)
+	if models.ErrorCode(err) == models.CodeConflict { // another operation asks the agent
+		session, err = s.endStopped(ctx, id, err)
+		return StopOutcome{Session: session, Warning: models.Errorf(models.CodeAgentTimeout, "the agent has not answered yet")}, err
+	}
+	if err != nil {
+		return StopOutcome{}, err
+	}
+	defer end()
+	if session, err = s.sessions.Get(ctx, id); err != nil || !session.IsActive && !session.StopPending {
+		return StopOutcome{Session: session}, err
+	}
+	return s.stopActive(asking, session)
+}
+
+// stopStart has the start of a session ended, and gives the session once it is not
+// starting any more, or as it is at the deadline.
+func (s *Sessions) stopStart(ctx context.Context, session *models.Session, deadline time.Time) (*models.Session, error) {
+	session, err := s.sessions.Update(ctx, session.ID, func(session *models.Session) error {
+		session.StopPending = session.StopPending || session.StartRequested != nil
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.carryOn(session.ID)
+	return s.awaitStart(ctx, session, deadline)
+}
+
+// stopActive tells the agent of a session that it ends, and ends it. The caller has the
+// session's lease.
+func (s *Sessions) stopActive(ctx context.Context, session *models.Session) (StopOutcome, error) {
+	told, warning := s.tellStop(ctx, session)
+	session, err := s.endStopped(context.WithoutCancel(ctx), session.ID, warning)
+	return StopOutcome{session, told.InFlight, warning}, err
+}
+
+// endStopped ends a session that a user stopped. The agent is told later if it was not
+// told, which untold says.
+func (s *Sessions) endStopped(ctx context.Context, id string, untold error) (*models.Session, error) {
+	return s.sessions.Update(ctx, id, func(session *models.Session) error {
 		if session.IsActive {
 			session.Ended(s.clock.now(), models.SessionEnd{Reason: models.EndStopped, Text: "a user stopped it"})
 		}
-		session.StopPending = warning != nil
+		session.StopPending = untold != nil
 		return nil
 	})
-	return session, warning, err
 }
 
 // tellStop tells the agent of a session that it ends.
-func (s *Sessions) tellStop(ctx context.Context, session *models.Session) error {
+func (s *Sessions) tellStop(ctx context.Context, session *models.Session) (agentclient.StopResult, error) {
 	agent, err := s.agents.For(ctx, session.AgentID)
 	if err != nil {
-		return err
+		return agentclient.StopResult{}, err
 	}
-	return agent.Stop(ctx, session.ID)
+	return agent.Stop(ctx, session.ID, session.StartID)
 }
 
 // RetryStops tells agents about sessions that ended while they were away, and about
@@ -411,7 +386,7 @@ func (s *Sessions) retryStop(ctx context.Context, session *models.Session) error
 	if err != nil || !pending {
 		return err
 	}
-	if err := s.tellStop(ctx, session); err != nil {
+	if _, err := s.tellStop(ctx, session); err != nil {
 		return err
 	}
 	err = s.sessions.SetStopped(ctx, id)

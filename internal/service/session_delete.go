@@ -57,6 +57,8 @@ func (a *Archive) Delete(ctx context.Context, id string) error {
 		switch since := session.StartingSince; {
 		case session.IsActive:
 			return models.Errorf(models.CodeConflict, "session %s is being monitored: stop it first", id)
+		case session.StartRequested != nil:
+			return models.Errorf(models.CodeConflict, "session %s is being started: stop it first", id)
 		case since != nil && since.After(now.Add(-models.StartGrace)):
 			return models.Errorf(models.CodeConflict, "session %s is being started at the moment: try again", id)
 		case since != nil: // a start that was never finished: the agent may be at work

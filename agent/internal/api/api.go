@@ -305,9 +305,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		Mode      *number  `json:"mode"`
 		Processes []number `json:"processes"`
 
-		// Ours, beyond the contract: the backend's id of this start; of the file that
-		// is spawned the others.
-		StartID    string   `json:"startId"`
+		// Ours, beyond the contract: of the file that is spawned.
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
 	}
@@ -317,10 +315,9 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	if err := checkID("sessionId", asked.SessionID); err != nil {
 		return err
 	}
-	if asked.StartID != "" {
-		if err := checkID("startId", asked.StartID); err != nil {
-			return err
-		}
+	start, err := startID(r)
+	if err != nil {
+		return err
 	}
 	if asked.Mode == nil {
 		return fail(http.StatusBadRequest, "mode is missing: 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
@@ -334,7 +331,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	request := monitor.Request{
-		SessionID: asked.SessionID, StartID: asked.StartID, FileName: asked.FileName, Mode: int(*asked.Mode),
+		SessionID: asked.SessionID, StartID: start, FileName: asked.FileName, Mode: int(*asked.Mode),
 		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments},
 	}
 	for _, pid := range asked.Processes {
@@ -374,7 +371,6 @@ func (s service) findStart(w http.ResponseWriter, r *http.Request) error {
 func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		SessionID string `json:"sessionId"`
-		StartID   string `json:"startId"` // ours, beyond the contract
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
@@ -382,14 +378,13 @@ func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 	if err := checkID("sessionId", asked.SessionID); err != nil {
 		return err
 	}
-	if asked.StartID != "" {
-		if err := checkID("startId", asked.StartID); err != nil {
-			return err
-		}
+	start, err := startID(r)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), stopTime)
 	defer cancel()
-	stopped, err := s.Monitor.Stop(ctx, asked.SessionID, asked.StartID)
+	stopped, err := s.Monitor.Stop(ctx, asked.SessionID, start)
 	if err != nil {
 		return err
 	}
@@ -416,6 +411,16 @@ func (s service) health(w http.ResponseWriter, r *http.Request) error {
 	told["status"], told["service"], told["active_sessions"] = "healthy", Service, s.Monitor.Sessions()
 	answer(w, http.StatusOK, told)
 	return nil
+}
+
+// startID gives the backend's id of a start; "" if it gives none. It is in a header,
+// so that agents which do not know it get the body that they expect.
+func startID(r *http.Request) (string, error) {
+	id := r.Header.Get("X-OSPulse-Start")
+	if id == "" {
+		return "", nil
+	}
+	return id, checkID("X-OSPulse-Start", id)
 }
 
 func checkID(field, id string) error {
