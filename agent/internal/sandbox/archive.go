@@ -78,6 +78,9 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	if named || whole.Rank == program.RankNone {
 		archive, err = u.unpack(upload, info.Size(), named)
 	}
+	if err == nil && !archive && !named {
+		err = u.put(o.Name, o.Name, 0o755, io.NewSectionReader(upload, 0, info.Size()))
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, errTooBig):
 		return nil, fmt.Errorf("%s: %w: what is in it is larger than the disk that it may use (%d MB for what is in the folder and for /tmp)", o.Name, ErrProgram, o.Limits.DiskMB)
@@ -94,10 +97,6 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 		name = u.find(o.Entry)
 	case named:
 		return nil, fmt.Errorf("%s: %w: there is no %.200q in it, it is not an archive", o.Name, ErrProgram, o.Entry)
-	default:
-		if err := u.put(name, name, 0o755, io.NewSectionReader(upload, 0, info.Size())); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
 	}
 	l, err := prepare(root, o, name)
 	if err != nil {

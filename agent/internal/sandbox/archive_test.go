@@ -283,6 +283,7 @@ func TestLoad(t *testing.T) {
 		"zip of Word, named":     {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), entry: "run.sh", run: "run.sh", files: []string{"[Content_Types].xml", "run.sh", "word/document.xml"}},
 		"Python":                 {file: golden(t, "mal.py"), name: "mal.py", run: "mal.py", by: "/usr/bin/python3", files: []string{"mal.py"}},
 		"notes":                  {file: []byte("Hello this is plain text\nrm -rf is mentioned\n"), name: "notes.txt", fault: "notes.txt cannot be run: it is a plain text"},
+		"larger than the disk":   {file: append([]byte(script), make([]byte, 3<<20)...), disk: 2, fault: "larger than the disk"},
 		"empty":                  {file: nil, fault: "an empty file"},
 		"PDF":                    {file: []byte("%PDF-1.7\n%\xe2\xe3\n"), fault: "up cannot be run: it is a PDF document"},
 		"Windows":                {file: append([]byte("MZ\x90\x00\x03"), make([]byte, 100)...), fault: "a program for Windows"},
