@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -172,14 +173,29 @@ func structured(text []byte) (l language, ok bool) {
 	return language{}, false
 }
 
+// marked finds a language by how its texts are written. Prose with code in it, such as
+// a manual, is none.
 func marked(text []byte) (l language, why string, ok bool) {
+	first := firstLine(text)
+	isProse := len(bytes.Fields(first)) >= 4 && !bytes.ContainsAny(first, "(){}[];=$@<>|\"'")
 	for _, m := range marks {
-		if m.mark.Match(text) {
+		if m.mark.Match(text) && (!isProse || m.mark.Match(first)) {
 			l = languages[m.extension]
 			return l, "it reads as " + l.what, true
 		}
 	}
 	return language{}, "", false
+}
+
+// firstLine gives the first line of a text that is neither blank nor a comment.
+func firstLine(text []byte) []byte {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && !hasPrefix(line, "#", "//", "--", ";", "/*", "*") {
+			return line
+		}
+	}
+	return nil
 }
 
 // otherThanShell recognises a text that is named as a shell script and is none.
@@ -236,19 +252,25 @@ func isShell(text []byte, isCut bool, look Lookup) bool {
 					functions[node.Name.Value] = true
 				}
 			case *syntax.CallExpr:
-				if len(node.Args) > 0 {
-					if name := node.Args[0].Lit(); name != "" { // else it is only known when it runs
-						names = append(names, name)
-					}
+				if len(node.Args) == 0 {
+					break
+				}
+				if name := node.Args[0].Lit(); len(node.Args) > 1 || !strings.HasPrefix(name, "/") { // else it may be a list of files
+					names = append(names, name)
 				}
 			}
 			return true
 		})
 	}
+	// The import of ImageMagick is not: it is Python's word.
 	isKnown := func(name string) bool {
-		return functions[name] || strings.Contains(commands, " "+name+" ") || strings.Contains(name, "/") ||
-			name != "import" && look(name) != "" // which is Python's word, and ImageMagick's program
+		return functions[name] || strings.Contains(commands, " "+name+" ") || name != "import" && look(name) != ""
 	}
+	// Names that are only known when the script runs, and files that it may make before,
+	// say nothing.
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return name == "" || hasPrefix([]byte(name), "/", "./", "../", "~/") && !isKnown(name)
+	})
 	known := 0
 	for _, name := range names {
 		if isKnown(name) {
