@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,6 +175,56 @@ func TestAgentThatWantsAKey(t *testing.T) {
 	without := startBackend(t, env)
 	id = without.create("sample.exe")
 	wantError(t, without.start(id), http.StatusBadGateway, "agent_failed", "Unauthorized")
+}
+
+// The answer to a heartbeat tells which process the backend is and where its
+// connections to the database lead, proven by the key.
+func TestHeartbeatTellsTheBackend(t *testing.T) {
+	if _, err := os.Stat("/proc/self/ns/pid"); err != nil {
+		return // not Linux
+	}
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["AGENT_API_KEY"] = "a-key-of-the-agent"
+		b := startBackend(t, env)
+		var told struct {
+			Backend struct {
+				PID          int
+				BootID       string `json:"boot_id"`
+				PIDNamespace string `json:"pid_namespace"`
+				StartTicks   int64  `json:"start_ticks"`
+				Database     []struct {
+					Address    string
+					PID        int
+					StartTicks int64 `json:"start_ticks"`
+				}
+				Proof string
+			}
+		}
+		b.decode(b.heartbeat(`{"name":"n","url":"http://127.0.0.1:7000","nonce":"x"}`), http.StatusOK, &told)
+		i := told.Backend
+		if i.PID != os.Getpid() || i.BootID == "" || !strings.HasPrefix(i.PIDNamespace, "pid:[") || i.StartTicks == 0 || len(i.Proof) != 64 {
+			t.Errorf("%+v", i)
+		}
+		if _, isPostgres := env["DATABASE_URL"]; !isPostgres {
+			if len(i.Database) > 0 {
+				t.Errorf("SQLite is no other process: %+v", i.Database)
+			}
+			return
+		}
+		if len(i.Database) == 0 {
+			t.Fatal("the database is not told")
+		}
+		for _, d := range i.Database {
+			if d.Address == "" {
+				name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", d.PID))
+				if err != nil || string(name) != "postgres\n" || d.StartTicks == 0 {
+					t.Errorf("%+v is %q, %v", d, name, err)
+				}
+			} else if _, err := netip.ParseAddrPort(d.Address); err != nil {
+				t.Errorf("%+v: %v", d, err)
+			}
+		}
+	})
 }
 
 // The product's way over the Python agent's answers: upload, start in mode 3,

@@ -252,7 +252,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
 	router, err := handlers.New(handlers.Services{
-		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Senders: senders,
+		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Archive: archive, Summaries: summaries, Processes: processes, Analyst: analysis,
 		Rollups: rollups, Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, buildVersion()),

@@ -200,6 +200,13 @@ type together struct {
 // until the test ends.
 func startBoth(t *testing.T, kind string) together {
 	t.Helper()
+	return startBehind(t, kind, "", func(backend string) string { return backend })
+}
+
+// startBehind is startBoth with a key that both have, "" for none, and with the URL
+// at which the agent finds the backend.
+func startBehind(t *testing.T, kind, key string, relay func(backend string) string) together {
+	t.Helper()
 	binary := buildBackend(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // at once: nothing else gets the port
 	if err != nil {
@@ -209,10 +216,12 @@ func startBoth(t *testing.T, kind string) together {
 	backendPort := freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), "http://"+listener.Addr().String()
 	backendProcess := start(t, backend+"/api/health", []string{
-		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",
+		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=", "AGENT_API_KEY=" + key,
 	}, binary)
 
-	cfg, err := config.Load([]string{"--backend", backend, "--data", t.TempDir(), "--poll", "50ms"}, func(string) string { return "" })
+	cfg, err := config.Load([]string{"--backend", relay(backend), "--data", t.TempDir(), "--poll", "50ms"}, func(name string) string {
+		return map[string]string{"AGENT_API_KEY": key}[name]
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

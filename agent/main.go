@@ -6,9 +6,12 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/sandbox"
@@ -37,6 +40,29 @@ func run(ctx context.Context, args []string) int {
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the agent at once
-		return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr)
+		return endInTime(ctx, os.Stderr, func() int { return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr) })
+	}
+}
+
+// endTime is how long the agent may take to end: longer than requests, samples and
+// deliveries take together, whatever happens to each. Samples end with the agent.
+const endTime = 20 * time.Second
+
+// endInTime gives the exit code of the agent, or 1 if that does not end within
+// endTime of its context. The next start then tells sessions what they may lack.
+func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
+	code := make(chan int, 1)
+	go func() { code <- agent() }()
+	select {
+	case c := <-code:
+		return c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(endTime):
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent: it was not over within %s of being told to end, and is ended; the next start tells what may be lost\n", endTime)
+		return 1
 	}
 }

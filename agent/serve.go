@@ -37,7 +37,7 @@ const softMemoryLimit = 32 << 20
 var version = "" //nolint:gochecknoglobals // the linker needs a variable
 
 // shutdownTime is how long requests may take to end when the agent does.
-const shutdownTime = 10 * time.Second
+const shutdownTime = 3 * time.Second
 
 // excludeInterval is how long a backend that restarts may be reported.
 const excludeInterval = 3 * time.Second

@@ -42,6 +42,7 @@ type postgresDialect struct {
 	allowWeak bool
 	seen      durability
 	clock     clock
+	peers     peers
 	unlogged  atomic.Value // string: a table of ours whose rows a crash removes; "" for none
 }
 
@@ -174,7 +175,7 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
 	db := &DB{dialect: d}
-	pool, ingest := postgresPool(config, o.PoolSize, stdlib.OptionShouldPing(alwaysPing)), postgresPool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
+	pool, ingest := d.pool(config, o.PoolSize, stdlib.OptionShouldPing(alwaysPing)), d.pool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
 	err = func() (err error) {
 		if err := waitForPostgres(ctx, pool, o); err != nil {
 			return err
@@ -234,8 +235,9 @@ func refuseCancel(_ context.Context, config *pgx.ConnConfig) error {
 // ingest pool does without: a group that meets a dead connection goes to the spool.
 func alwaysPing(context.Context, stdlib.ShouldPingParams) bool { return true }
 
-func postgresPool(config *pgx.ConnConfig, size int, options ...stdlib.OptionOpenDB) *sql.DB {
+func (d *postgresDialect) pool(config *pgx.ConnConfig, size int, options ...stdlib.OptionOpenDB) *sql.DB {
 	options = append(options, stdlib.OptionAfterConnect(func(_ context.Context, c *pgx.Conn) error {
+		d.peers.note(c.PgConn().Conn())
 		c.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
 		return nil
 	}))

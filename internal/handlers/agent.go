@@ -21,7 +21,16 @@ type AgentService interface {
 	List(ctx context.Context) ([]models.Agent, error)
 }
 
-type agentHandler struct{ agents AgentService }
+// BackendIdentity tells agents which process this backend is; *service.Identity
+// implements it and documents its contract.
+type BackendIdentity interface {
+	Tell(nonce string) *models.BackendIdentity
+}
+
+type agentHandler struct {
+	agents   AgentService
+	identity BackendIdentity
+}
 
 // heartbeat keeps what an agent says of itself. Members that are not known here
 // are those of a newer agent.
@@ -36,6 +45,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		Capabilities []models.Capability  `json:"capabilities"`
 		Sessions     []string             `json:"sessions"`
 		Delivery     models.AgentDelivery `json:"delivery"`
+		Nonce        string               `json:"nonce"`
 	}
 	if err := readOpenJSON(c, maxHeartbeatBytes, &said); err != nil {
 		return err
@@ -48,9 +58,37 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, struct {
-		ID              string `json:"id"`
-		IntervalSeconds int    `json:"interval_seconds"`
-	}{id, int(service.HeartbeatInterval / time.Second)})
+		ID              string        `json:"id"`
+		IntervalSeconds int           `json:"interval_seconds"`
+		Backend         *identityView `json:"backend,omitempty"`
+	}{id, int(service.HeartbeatInterval / time.Second), newIdentityView(h.identity.Tell(said.Nonce))})
+}
+
+// identityView is the backend's identity as agents read it.
+type identityView struct {
+	BootID       string             `json:"boot_id"`
+	PIDNamespace string             `json:"pid_namespace"`
+	PID          int                `json:"pid"`
+	StartTicks   int64              `json:"start_ticks"`
+	Database     []databasePeerView `json:"database"`
+	Proof        string             `json:"proof"`
+}
+
+type databasePeerView struct {
+	Address    string `json:"address"`
+	PID        int    `json:"pid"`
+	StartTicks int64  `json:"start_ticks"`
+}
+
+func newIdentityView(i *models.BackendIdentity) *identityView {
+	if i == nil {
+		return nil
+	}
+	view := &identityView{i.BootID, i.PIDNamespace, i.PID, i.StartTicks, make([]databasePeerView, len(i.Database)), i.Proof}
+	for n, peer := range i.Database {
+		view.Database[n] = databasePeerView(peer)
+	}
+	return view
 }
 
 // listedAgent is an agent in the list of agents.

@@ -37,6 +37,7 @@ type Services struct {
 	Events    EventService
 	Sessions  SessionService
 	Agents    AgentService
+	Identity  BackendIdentity
 	Senders   Senders
 	Archive   ArchiveService
 	Summaries Summarizer
@@ -95,7 +96,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	g := &agentHandler{services.Agents}
+	g := &agentHandler{services.Agents, services.Identity}
 	e.GET("/api/agents", g.list)
 	e.POST("/api/agents/heartbeat", g.heartbeat)
 

@@ -95,9 +95,10 @@ type OwnProcesses struct {
 	key     string
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	named  []named
-	pinned map[image]bool
+	mu      sync.Mutex
+	named   []named
+	pinned  map[image]bool
+	refused bool // an answer without a good proof, and that was logged
 }
 
 // named is a backend that named itself.
@@ -126,7 +127,13 @@ func (o *OwnProcesses) Hear(nonce string, identity Identity) {
 		return // another machine's, whose pids say nothing here
 	}
 	proven := o.key != "" && hmac.Equal([]byte(identity.Proof), []byte(identity.proof(o.key, nonce)))
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.key != "" && !proven {
+		if o.refused {
+			return
+		}
+		o.refused = true
 		o.log.Warn("the backend's answer does not prove that it has this agent's key (AGENT_API_KEY): the processes that it names are not taken for its own")
 		return
 	}
@@ -134,8 +141,6 @@ func (o *OwnProcesses) Hear(nonce string, identity Identity) {
 	if pid <= 1 {
 		return
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.named = slices.DeleteFunc(o.named, func(n named) bool { return n.pid == pid })
 	if len(o.named) >= maxNamed {
 		o.named = slices.Delete(o.named, 0, 1)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -275,6 +276,46 @@ func TestExclusionsAreTold(t *testing.T) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestProof: the same values are in the backend's TestProof.
+func TestProof(t *testing.T) {
+	identity := &Identity{
+		BootID: "b", PIDNamespace: "pid:[4026531836]", PID: 7, StartTicks: 1234,
+		Database: []DatabasePeer{{Address: "127.0.0.1:5432"}, {PID: 9, StartTicks: 99}},
+	}
+	const want = "4ad8f7b1ca7e53be9b684330049aacab1978eaf18e25c235d8620b4573611862"
+	if got := identity.proof("a key of 16 bytes", "nonce"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestCloseStopsSideBySide: a program that does not end keeps no other from ending.
+func TestCloseStopsSideBySide(t *testing.T) {
+	w := &world{stuck: make(chan struct{})}
+	m := newMonitor(w)
+	for _, id := range []string{"a", "b"} {
+		if _, err := m.Start(t.Context(), Request{SessionID: id, FileName: "x", Mode: ModeSpawn}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	stops := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(slices.DeleteFunc(slices.Clone(w.diary), func(line string) bool { return line != "stop" }))
+	}
+	for began := time.Now(); stops() < 2 && time.Since(began) < time.Minute; {
+		runtime.Gosched()
+	}
+	if n := stops(); n != 2 {
+		t.Errorf("%d of 2 are stopped while they do not end", n)
+	}
+	close(w.stuck)
+	if err := <-closed; err != nil {
 		t.Error(err)
 	}
 }
