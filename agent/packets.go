@@ -76,6 +76,9 @@ func (w *packetWatch) Close() error {
 	return err
 }
 
+// Limits tells of whom there are no packets.
+func (w *packetWatch) Limits() string { return w.packets.Limits() }
+
 // Exclude excludes more processes from both.
 func (s *packetSensor) Exclude(pids []int) error {
 	s.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,6 +102,7 @@ type Watch struct {
 	sink    func(*event.Event)
 	log     *slog.Logger
 	spaces  []*space
+	limits  []string
 	root    *owner // of whom are the packets of a namespace of its own
 
 	stop    context.CancelFunc
@@ -153,34 +155,46 @@ func (w *Watch) open() error {
 		pids = []int{os.Getpid()}
 	}
 	for _, pid := range pids {
-		inode, err := procfs.NetworkNamespace(pid)
-		if errors.Is(err, procfs.ErrGone) {
-			return fmt.Errorf("process %d: %w", pid, os.ErrNotExist)
-		}
-		if err != nil {
-			return fmt.Errorf("find the network namespace of process %d: %w", pid, err)
-		}
-		if slices.ContainsFunc(w.spaces, func(s *space) bool { return s.inode == inode }) {
-			continue
-		}
-		s := &space{
-			index: len(w.spaces) + 1, inode: inode, pid: pid, host: inode == self, own: w.scope.Own && inode != self,
-			names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(),
-		}
-		path := procfs.NetworkNamespacePath(pid)
-		if s.host {
-			path, s.pid = "", os.Getpid()
-		}
-		if s.ring, err = openRing(path, w.options.RingBytes, max(snapBytes, headerBytes+w.options.ContentBytes)); err != nil {
-			return err
-		}
-		w.spaces = append(w.spaces, s)
-		if s.own {
-			w.root = fromProc(pid)
+		if err := w.openSpace(pid, self); err != nil {
+			if _, gone := procfs.Read(pid); gone != nil {
+				return fmt.Errorf("process %d: %w", pid, os.ErrNotExist)
+			}
+			w.limits = append(w.limits, fmt.Sprintf("packets of process %d: %v", pid, err))
 		}
 	}
 	return nil
 }
+
+// openSpace opens the namespace of a process, if it is not open already.
+func (w *Watch) openSpace(pid int, self uint64) error {
+	inode, err := procfs.NetworkNamespace(pid)
+	if err != nil {
+		return fmt.Errorf("its network namespace cannot be read: %w", err)
+	}
+	if slices.ContainsFunc(w.spaces, func(s *space) bool { return s.inode == inode }) {
+		return nil
+	}
+	s := &space{
+		index: len(w.spaces) + 1, inode: inode, pid: pid, host: inode == self, own: w.scope.Own && inode != self,
+		names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(),
+	}
+	path := procfs.NetworkNamespacePath(pid)
+	if s.host {
+		path, s.pid = "", os.Getpid()
+	}
+	if s.ring, err = openRing(path, w.options.RingBytes, max(snapBytes, headerBytes+w.options.ContentBytes)); err != nil {
+		return err
+	}
+	w.spaces = append(w.spaces, s)
+	if s.own {
+		w.root = fromProc(pid)
+	}
+	return nil
+}
+
+// Limits tells what the watch does not see: the packets of processes whose network
+// namespace cannot be read. It is "" if there are none.
+func (w *Watch) Limits() string { return strings.Join(w.limits, "; ") }
 
 // Begin gives out packets, those first that were collected since Open.
 func (w *Watch) Begin() {

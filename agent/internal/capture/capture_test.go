@@ -256,3 +256,51 @@ func TestOpenFaultsAsRoot(t *testing.T) {
 		t.Error("entered what is no network namespace")
 	}
 }
+
+// A process whose network namespace cannot be read costs its packets, and no more; one
+// that has ended is told as that.
+func TestUnreadableNamespaceAsRoot(t *testing.T) {
+	cmd := exec.Command("python3", "-c", `
+import ctypes, sys, threading
+def second():
+    print(flush=True)
+    sys.stdin.read()
+threading.Thread(target=second).start()
+ctypes.CDLL(None).pthread_exit(None)
+`) // what is left of its first thread has no namespaces
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	for { // it ends its first thread at once
+		if p, err := procfs.Read(cmd.Process.Pid); err != nil || p.Zombie {
+			break
+		}
+	}
+	w, err := Open(Options{}, Scope{PIDs: []int{os.Getpid(), cmd.Process.Pid}}, func(*event.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("packets of process %d", cmd.Process.Pid); !strings.Contains(w.Limits(), want) || len(w.spaces) != 1 {
+		t.Errorf("it tells %q, and sees %d namespaces", w.Limits(), len(w.spaces))
+	}
+	w.Begin()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	in.Close()
+	cmd.Wait() //nolint:errcheck // it ends as it likes
+	if _, err := Open(Options{}, Scope{PIDs: []int{cmd.Process.Pid}}, func(*event.Event) {}); !errors.Is(err, os.ErrNotExist) {
+		t.Error("of a process that is gone:", err)
+	}
+}

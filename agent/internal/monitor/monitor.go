@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,7 +68,8 @@ type Scope struct {
 	Exclude []int // and their descendants, but those that PIDs names
 }
 
-// Watch is a watch that stands.
+// Watch is a watch that stands. One with a method Limits() string tells what it does
+// not see, for session_start.
 type Watch interface {
 	// Close ends it, after sink has had all that happened before.
 	Close() error
@@ -258,13 +260,11 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 		}
 		excluded := pidsOf(m.options.Exclude(m.isQuiet()))
 		for _, pid := range r.PIDs {
-			switch _, err := procfs.Read(pid); {
-			case pid < 1 || errors.Is(err, procfs.ErrGone):
-				return "", "", refuse("there is no process %d", pid)
-			case err != nil:
-				return "", "", err
-			case slices.Contains(excluded, pid):
+			if slices.Contains(excluded, pid) {
 				return "", "", refuse("process %d is OS-Pulse's own (the agent, its backend or its database) and is never monitored", pid)
+			}
+			if err := checkProcess(pid); err != nil {
+				return "", "", err
 			}
 		}
 	case ModeSpawn:
@@ -279,6 +279,26 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 		return "", "", refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
 	}
 	return path, sha, nil
+}
+
+// checkProcess refuses what is not a process that runs. A thread has a number like a
+// process, and no events under it.
+func checkProcess(pid int) error {
+	if pid < 1 {
+		return refuse("there is no process %d", pid)
+	}
+	process, err := procfs.ProcessOf(pid)
+	switch {
+	case errors.Is(err, procfs.ErrGone):
+		return refuse("there is no process %d", pid)
+	case err != nil:
+		return err
+	case process != pid:
+		return refuse("%d is a thread of process %d: choose that", pid, process)
+	case procfs.HasEnded(pid):
+		return refuse("process %d has ended", pid)
+	}
+	return nil
 }
 
 // claim waits until nobody else starts or stops the session.
@@ -360,6 +380,9 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	if s.watch, s.excluded, err = m.watch(scope, sink); err != nil {
 		close(gate)
 		return nil, err
+	}
+	if limited, ok := s.watch.(interface{ Limits() string }); ok && limited.Limits() != "" {
+		start.Limits = strings.TrimPrefix(start.Limits+"; "+limited.Limits(), "; ")
 	}
 	start.Excluded, start.Exclusions = pidsOf(s.excluded), s.excluded
 	m.options.Deliver(r.SessionID, &event.Event{Type: typeStart, Time: began, Data: start})

@@ -37,6 +37,7 @@ type world struct {
 	stuck      chan struct{} // so does the end of what was spawned
 	cannotRun  error         // of Release
 	starts     *journal.Starts
+	limits     string // of each watch
 	unsettled  bool
 	running    map[string]journal.Record
 }
@@ -87,6 +88,8 @@ type watch struct {
 	*world
 	sinking sync.WaitGroup
 }
+
+func (w *watch) Limits() string { return w.limits }
 
 func (w *watch) Close() error {
 	w.sinking.Wait()

@@ -57,6 +57,40 @@ func Read(pid int) (Process, error) {
 	return p, nil
 }
 
+// ProcessOf gives the process that a thread is of; of a process itself. Its error is
+// ErrGone when there is no such thread.
+func ProcessOf(thread int) (pid int, err error) {
+	text, err := os.ReadFile(path(thread, "status"))
+	if err != nil {
+		return 0, gone(thread, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, fmt.Errorf("process %d: its status has no Tgid", thread)
+}
+
+// HasEnded reports whether a process runs no more: it is gone, or all its threads are
+// zombies. The first thread alone may be one while others run.
+func HasEnded(pid int) bool {
+	threads, err := os.ReadDir(path(pid, "task"))
+	if err != nil {
+		return true
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(path(pid, "task/"+thread.Name()+"/stat"))
+		if err != nil {
+			continue
+		}
+		if t, err := parseStat(text); err == nil && !t.Zombie {
+			return false
+		}
+	}
+	return true
+}
+
 // IsCut says that the name may be longer than the kernel tells.
 func (p Process) IsCut() bool { return len(p.Name) == 15 }
 

@@ -1,0 +1,121 @@
+//go:build linux
+
+package monitor
+
+import (
+	"bufio"
+	"errors"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
+)
+
+// thread starts a Python program of two threads, whose first one goes on as it says,
+// and gives it and the number of the second.
+func thread(t *testing.T, first string) (cmd *exec.Cmd, id int) {
+	t.Helper()
+	cmd = exec.Command("python3", "-c", `
+import ctypes, sys, threading
+def second():
+    print(threading.get_native_id(), flush=True)
+    sys.stdin.read()
+threading.Thread(target=second).start()
+`+first)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait() //nolint:errcheck // how it ended is of no interest
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, id
+}
+
+// waitFor waits until something is so.
+func waitFor(t *testing.T, what string, isSo func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !isSo(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("this never came: ", what)
+		}
+	}
+}
+
+// A number in mode 2 is that of a process that runs, or is refused with what it is of.
+func TestChosenProcesses(t *testing.T) {
+	m := newMonitor(&world{})
+	two, second := thread(t, "")
+	dead := exec.Command("true")
+	if err := dead.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Wait() //nolint:errcheck // it is a zombie until here
+	waitFor(t, "a zombie", func() bool { return procfs.HasEnded(dead.Process.Pid) })
+	for pid, want := range map[int]string{
+		second:           strconv.Itoa(second) + " is a thread of process " + strconv.Itoa(two.Process.Pid),
+		dead.Process.Pid: "process " + strconv.Itoa(dead.Process.Pid) + " has ended",
+	} {
+		_, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{pid}})
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, not %s", err, want)
+		}
+	}
+
+	// A process whose first thread has ended runs on.
+	headless, _ := thread(t, "ctypes.CDLL(None).pthread_exit(None)")
+	pid := headless.Process.Pid
+	waitFor(t, "its first thread has ended", func() bool { p, err := procfs.Read(pid); return err == nil && p.Zombie })
+	for _, pids := range [][]int{{two.Process.Pid}, {pid}} {
+		if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModePIDs, PIDs: pids}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// session_start tells what the session's watch does not see, beside what the sensor does
+// not.
+func TestLimitsOfAWatch(t *testing.T) {
+	w := &world{limits: "no packets of process 7"}
+	m := newMonitor(w)
+	m.options.SensorLimits = "no files"
+	var told string
+	m.options.Deliver = func(_ string, e *event.Event) {
+		if start, ok := e.Data.(*started); ok {
+			told = start.Limits
+		}
+	}
+	if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModeAll}); err != nil {
+		t.Fatal(err)
+	}
+	if told != "no files; no packets of process 7" {
+		t.Errorf("told: %q", told)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
