@@ -72,5 +72,5 @@ export function useSession(sessionId: string) {
 
 /** Whether events may come; to the session of what nobody asked for, at any time. */
 export function isLive(session: Pick<SessionDetail, "state" | "id"> | undefined): boolean {
-  return session?.state === "active" || session?.id === "unassigned";
+  return session?.state === "active" || session?.state === "starting" || session?.id === "unassigned";
 }

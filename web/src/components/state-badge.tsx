@@ -3,7 +3,9 @@ import { stateNames } from "@/lib/session";
 
 const looks: Record<Session["state"], string> = {
   created: "text-muted before:bg-line-strong",
+  starting: "text-accent before:bg-accent before:animate-pulse motion-reduce:before:animate-none",
   active: "text-good before:bg-good before:animate-pulse motion-reduce:before:animate-none",
+  failed: "text-bad before:bg-bad",
   ended: "text-muted before:border before:border-line-strong",
 };
 

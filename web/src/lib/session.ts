@@ -25,6 +25,8 @@ export function monitoredMicros(
 
 export const stateNames = {
   created: "Not started",
+  starting: "Starting",
   active: "Active",
+  failed: "Failed",
   ended: "Ended",
 };

@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, Square } from "lucide-react";
 import { useState } from "react";
+import { useLocation } from "wouter";
 import { api, call, messageOf, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
@@ -8,9 +9,10 @@ import { useTell } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
 
-/** Starts the monitoring of a session, or stops it. */
+/** Starts the monitoring of a session, or stops it. What was started already is started again in a copy. */
 export function MonitorButton({ session }: { session: Session }) {
   const [choosing, setChoosing] = useState(false);
+  const [, navigate] = useLocation();
   const queries = useQueryClient();
   const tell = useTell();
   const stop = useMutation({
@@ -21,12 +23,18 @@ export function MonitorButton({ session }: { session: Session }) {
     },
     onError: (error) => tell(messageOf(error), { bad: true }),
   });
-  const isActive = session.state === "active";
-  useShortcut("s", "Start or stop monitoring", "Session", () =>
-    isActive ? stop.mutate() : setChoosing(true),
-  );
+  const copy = useMutation({
+    mutationFn: () =>
+      call(api.POST("/api/sessions/{sessionId}/copy", { params: { path: { sessionId: session.id } } })),
+    onSuccess: (copied) => navigate(`/sessions/${copied.sessionId}`),
+    onError: (error) => tell(messageOf(error), { bad: true }),
+  });
+  const canStop = session.state === "active" || session.state === "starting";
+  const wasStarted = session.state === "ended" || session.start_error?.may_have_run === true;
+  const start = () => (wasStarted ? copy.mutate() : setChoosing(true));
+  useShortcut("s", "Start or stop monitoring", "Session", () => (canStop ? stop.mutate() : start()));
   if (session.id === "unassigned") return null;
-  if (isActive) {
+  if (canStop) {
     return (
       <Button look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
         <Square size={13} aria-hidden />
@@ -36,9 +44,14 @@ export function MonitorButton({ session }: { session: Session }) {
   }
   return (
     <>
-      <Button look="primary" onClick={() => setChoosing(true)}>
+      <Button
+        look="primary"
+        onClick={start}
+        disabled={copy.isPending}
+        title={wasStarted ? "In a new session of the same file" : undefined}
+      >
         <Play size={14} aria-hidden />
-        {session.state === "ended" ? "Start again" : "Start"}
+        {wasStarted ? "Start again" : "Start"}
       </Button>
       {choosing && <StartDialog session={session} onClose={() => setChoosing(false)} />}
     </>

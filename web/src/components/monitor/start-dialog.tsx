@@ -1,9 +1,10 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, TriangleAlert } from "lucide-react";
 import { useState } from "react";
-import { ApiError, api, call, messageOf, type Session } from "@/api/client";
+import { ApiError, messageOf, type Session } from "@/api/client";
 import { useConnection } from "@/api/health";
 import { keys } from "@/api/queries";
+import { startMonitoring } from "@/api/start";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
@@ -39,17 +40,13 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const queries = useQueryClient();
   const start = useMutation({
     mutationFn: () =>
-      call(
-        api.POST("/api/start-monitor", {
-          body: {
-            sessionId: session.id,
-            mode,
-            ...(mode === 2 && { processes: [...pids] }),
-            ...(mode === 3 && words && words.length > 0 && { arguments: words }),
-            ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
-          },
-        }),
-      ),
+      startMonitoring({
+        sessionId: session.id,
+        mode,
+        ...(mode === 2 && { processes: [...pids] }),
+        ...(mode === 3 && words && words.length > 0 && { arguments: words }),
+        ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
+      }),
     onSuccess: () => {
       void queries.invalidateQueries({ queryKey: keys.session(session.id), exact: true });
       void queries.invalidateQueries({ queryKey: ["sessions"] });
@@ -58,7 +55,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   });
   const agent = health?.agent;
   // The file may be an archive whose name does not say so, or a text that has to be named.
-  const cannotRun = start.error instanceof ApiError && start.error.status === 422;
+  const cannotRun = start.error instanceof ApiError && start.error.code === "cannot_run";
   return (
     <Dialog
       open

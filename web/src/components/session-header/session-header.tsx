@@ -77,6 +77,11 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
               <Ending session={session} />
             </Fact>
           )}
+          {session.start_error && (
+            <Fact label="Start">
+              <SafeText text={session.start_error.text} limit={300} className="text-bad" />
+            </Fact>
+          )}
           {details && <AgentFact session={details} />}
         </dl>
       </div>

@@ -40,7 +40,7 @@ export function SessionMenu({ session, onDeleted }: { session: Session; onDelete
         <MenuLine />
         <MenuItem
           danger
-          disabled={session.state === "active" || session.id === "unassigned"}
+          disabled={session.state === "active" || session.state === "starting" || session.id === "unassigned"}
           onSelect={() => setOpen("delete")}
         >
           <Trash2 size={14} aria-hidden /> Delete
