@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/api"
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
 	"ospulse/agent/internal/heartbeat"
@@ -148,6 +149,11 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	running.Go(func() { sender.Run(beside) })
 	running.Go(func() { sessions.Run(beside, excludeInterval) })
 	running.Go(sessions.Recover(left))
+	running.Go(func() {
+		if err := clock.System().Follow(beside, func(s clock.Step) { sessions.ClockStepped(s.Before, s.After) }); err != nil {
+			log.Error("the machine's clock is not followed", "error", err)
+		}
+	})
 	running.Go(func() {
 		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) { log.Error("a kill of the agent may be told of inexactly", "error", err) })
 	})

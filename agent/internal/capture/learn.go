@@ -25,7 +25,8 @@ func (w *Watch) Sensed(e *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held.heard = time.Now()
-	if e.Time.After(w.held.newest) {
+	const step = time.Minute // more than events are late: the clock was set back
+	if e.Time.After(w.held.newest) || w.held.newest.Sub(e.Time) > step {
 		w.held.newest = e.Time
 	}
 	switch data := e.Data.(type) {

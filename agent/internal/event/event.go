@@ -21,6 +21,7 @@ const (
 	TypeHTTP            = "http_network_operation"
 	TypePacket          = "raw_network_operation"
 	TypeLost            = "events_lost"
+	TypeClockStep       = "clock_step"
 )
 
 // Event is one thing that a program did.

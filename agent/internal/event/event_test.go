@@ -120,6 +120,11 @@ func TestAppendJSON(t *testing.T) {
 				`"coreDumped":true,"status":0,` + stamp + `,` + metadata + `}}`,
 		},
 		{
+			Event{TypeClockStep, at, &ClockStep{Before: at.Add(90 * time.Minute), After: at}},
+			`{"event_type":"clock_step",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"step","stepSeconds":-5400,` +
+				`"before":"2026-11-24T10:30:00.123456Z","after":"2026-11-24T09:00:00.123456Z",` + stamp + `}}`,
+		},
+		{
 			Event{TypeLost, at, &Lost{Count: 5, Reason: ReasonOverrun, From: at, To: at.Add(time.Second), CPU: 1}},
 			`{"event_type":"events_lost",` + stamp + `,"source":"os-pulse-agent","data":{"count":5,"reason":"ring_buffer_overrun",` +
 				`"from":"2026-11-24T09:00:00.123456Z","to":"2026-11-24T09:00:01.123456Z","cpu":1}}`,

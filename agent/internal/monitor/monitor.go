@@ -468,6 +468,18 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
+// ClockStepped tells each session that the machine's clock was set.
+func (m *Monitor) ClockStepped(before, after time.Time) {
+	m.options.Log.Warn("the machine's clock was set", "before", before, "after", after)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, s := range m.sessions {
+		if !s.isEnding {
+			m.options.Deliver(id, &event.Event{Type: event.TypeClockStep, Time: after, Data: &event.ClockStep{Before: before, After: after}})
+		}
+	}
+}
+
 // endTelling sees to it that nothing but its end is told to a session.
 func (m *Monitor) endTelling(s *session) {
 	m.mu.Lock()

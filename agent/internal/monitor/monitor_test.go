@@ -200,6 +200,37 @@ func TestSpawn(t *testing.T) {
 
 // Programs that end at once do not fill the agent up, and their sessions can be started
 // again.
+// TestClockStepped: each session is told that the clock was set, and one that has
+// ended is not.
+func TestClockStepped(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := m.Start(t.Context(), Request{SessionID: id, Mode: ModeAll}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := m.Stop(t.Context(), "c", ""); err != nil {
+		t.Fatal(err)
+	}
+	m.ClockStepped(time.Now().Add(-time.Hour), time.Now())
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var told []string
+	for _, line := range w.diary {
+		if strings.HasSuffix(line, " gets clock_step") {
+			told = append(told, line)
+		}
+	}
+	slices.Sort(told)
+	if want := []string{"a gets clock_step", "b gets clock_step"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 func TestManyThatEndAtOnce(t *testing.T) {
 	w := &world{endsAtOnce: true}
 	m := newMonitor(w)

@@ -66,26 +66,14 @@ func Follow(viewer, self int, dir, rest string, followLast bool) (full string, i
 // readLink reads a link as self sees it.
 func readLink(viewer, self int, name string) (string, error) {
 	if name == "/proc/self" || name == "/proc/thread-self" {
-		return innermost(self)
+		if inner := innermostPID(self); inner != 0 {
+			return strconv.Itoa(inner), nil
+		}
+		return "", gone(self, os.ErrNotExist)
 	}
 	target, err := os.Readlink(path(viewer, "root") + name)
 	if strings.HasPrefix(name, "/proc/") {
 		target = strings.TrimSuffix(target, " (deleted)")
 	}
 	return target, err
-}
-
-// innermost gives a process's number in the pid namespace that it is in.
-func innermost(pid int) (string, error) {
-	text, err := os.ReadFile(path(pid, "status"))
-	if err != nil {
-		return "", gone(pid, err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			all := strings.Fields(numbers)
-			return all[len(all)-1], nil
-		}
-	}
-	return strconv.Itoa(pid), nil // a kernel without such namespaces
 }

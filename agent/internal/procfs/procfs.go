@@ -15,11 +15,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ospulse/agent/internal/clock"
 )
 
 // ErrGone is the cause when a process has ended, or never was.
@@ -117,21 +116,11 @@ func parseStat(text []byte) (Process, error) {
 	return Process{
 		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent, Session: session,
 		Ticks:  ticks,
-		Start:  bootTime().Add(time.Duration(ticks) * (time.Second / ticksPerSecond)),
+		Start:  clock.System().Wall(uint64(ticks) * uint64(time.Second/ticksPerSecond)),
 		kernel: flags&kernelThread != 0,
 		Zombie: fields[0] == "Z" || fields[0] == "X",
 	}, nil
 }
-
-// bootTime is when the machine started, by today's clock. It is read once, so
-// that a process keeps its start time.
-var bootTime = sync.OnceValue(func() time.Time { //nolint:gochecknoglobals // a constant of the machine
-	var since unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
-		return time.Time{}
-	}
-	return time.Now().Add(-time.Duration(since.Nano())).Round(0)
-})
 
 // List gives all processes but the kernel's threads, by name without regard to
 // case, then by pid. What ends meanwhile is left out.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 )
 
@@ -27,7 +28,7 @@ type process struct {
 // decoder makes events of records. It keeps what one record does not say: the
 // names of processes. It is used by one goroutine.
 type decoder struct {
-	boot      time.Time // when CLOCK_BOOTTIME was 0
+	clock     *clock.Clock
 	processes map[uint32]*process
 	// nameOf tells the name of a process that was there before; "" if it is gone.
 	nameOf func(pid uint32) string
@@ -52,16 +53,16 @@ type exitOf struct {
 	start uint64
 }
 
-func newDecoder(boot time.Time, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
+func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
-		boot: boot, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
+		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
 		lookup:    func([]int, uint32, string, string, bool) (string, bool, bool) { return "", false, false },
 		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
 
 func (d *decoder) wall(boottime uint64) time.Time {
-	return d.boot.Add(time.Duration(boottime))
+	return d.clock.Wall(boottime)
 }
 
 // start gives a start time; the zero time if it is not known.

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 )
 
@@ -27,7 +28,8 @@ var update = flag.Bool("update", false, "record testdata/records anew; needs roo
 var recordedBoot = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 
 func recordedDecoder() *decoder {
-	return newDecoder(recordedBoot, 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
+	look := func() (uint64, time.Time) { return 0, recordedBoot }
+	return newDecoder(clock.New(look), 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
 }
 
 // TestRecordAsRoot records what the kernel side says of the programs of testdata, and

@@ -5,8 +5,13 @@ package sensor
 import (
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 )
 
@@ -228,5 +233,47 @@ func TestNamedChildOfTheExcludedAsRoot(t *testing.T) {
 	}
 	if all.pids(t)[os.Getpid()] {
 		t.Error("the excluded program was reported")
+	}
+}
+
+// TestClockAsRoot: the clock was an hour slow when the sensor began. What a watch sees
+// after it was set has its time, and a step during a watch does not change what was
+// seen before.
+func TestClockAsRoot(t *testing.T) {
+	var wrong atomic.Int64 // ns
+	wrong.Store(-int64(time.Hour))
+	look := func() (uint64, time.Time) {
+		var boot unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+			t.Error(err)
+		}
+		return uint64(boot.Nano()), time.Now().Add(time.Duration(wrong.Load()))
+	}
+	c := clock.New(look)
+	s := newSensor(t, Options{Clock: c})
+	wrong.Store(0)
+	began := time.Now().Add(-50 * time.Millisecond) // what two looks at two clocks may differ by
+	events, _ := watched(t, s, t.TempDir(), "/bin/true")
+	ended := time.Now().Add(50 * time.Millisecond)
+	if len(events) == 0 {
+		t.Fatal("nothing was seen")
+	}
+	for _, e := range events {
+		if e.Time.Before(began) || e.Time.After(ended) {
+			t.Errorf("between %s and %s there was: %s", began, ended, e.AppendJSON(nil))
+		}
+	}
+	last := events[len(events)-1].Time
+	wrong.Store(int64(time.Hour))
+	c.Check()
+	boottime, _ := look()
+	if now := c.Wall(boottime); now.Sub(last) < time.Hour {
+		t.Errorf("the clock was not set: %s, and before %s", now, last)
+	}
+	events, _ = watched(t, s, t.TempDir(), "/bin/true")
+	for _, e := range events {
+		if e.Time.Sub(last) < time.Hour {
+			t.Errorf("an hour after %s there was: %s", last, e.AppendJSON(nil))
+		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 )
@@ -45,6 +45,8 @@ type Options struct {
 	Exclude []int
 	// TLS reads what goes through OpenSSL.
 	TLS bool
+	// Clock dates events; clock.System unless set.
+	Clock *clock.Clock
 	// Log is for what goes wrong while events are read; slog.Default unless set.
 	Log *slog.Logger
 }
@@ -148,12 +150,12 @@ func (s *Sensor) start(cpus int) error {
 	if err := fillCalls(&s.objects); err != nil {
 		return err
 	}
-	boot, err := bootTime()
-	if err != nil {
-		return err
+	if s.options.Clock == nil {
+		s.options.Clock = clock.System()
 	}
-	s.decoder = newDecoder(boot, s.options.ContentBytes, nameOfProcess, newCgroups())
+	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
 	s.decoder.lookup = newFollower().follow
+	var err error
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
 		s.decoder.cgroups.close()
 		return err
@@ -163,15 +165,6 @@ func (s *Sensor) start(cpus int) error {
 		return errors.Join(fmt.Errorf("open the ring buffer: %w", err), s.ring.close())
 	}
 	return nil
-}
-
-// bootTime gives when CLOCK_BOOTTIME was 0.
-func bootTime() (time.Time, error) {
-	var boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
-		return time.Time{}, fmt.Errorf("read the clock: %w", err)
-	}
-	return time.Now().Add(-time.Duration(boot.Nano())).Round(time.Microsecond), nil
 }
 
 // nameOfProcess gives the name of a running process's image.
@@ -196,6 +189,7 @@ type Watch struct {
 // TLS of what a process of OnExec that is held in a sandbox has in its folder can
 // be read.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
+	s.options.Clock.Check()
 	w, probes, err := s.watch(scope, sink)
 	if err != nil || probes == nil {
 		return w, err

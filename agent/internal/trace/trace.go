@@ -16,10 +16,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
 	"ospulse/agent/internal/capture"
+	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/sensor"
 )
@@ -123,7 +125,16 @@ func run(ctx context.Context, s settings, stdout, stderr *os.File, getenv func(s
 		gone:   make(chan struct{}),
 		live:   map[int]bool{},
 	}
+	following, stop := context.WithCancel(ctx)
+	followed := make(chan error, 1)
+	go func() {
+		followed <- clock.System().Follow(following, func(step clock.Step) {
+			_, _ = fmt.Fprintf(stderr, "ospulse-agent trace: the clock was set from %s to %s\n", step.Before.Format(time.RFC3339Nano), step.After.Format(time.RFC3339Nano))
+		})
+	}()
 	code, err = watched(ctx, s, path, p)
+	stop()
+	err = errors.Join(err, <-followed)
 	if flushErr := p.out.Flush(); flushErr != nil && err == nil {
 		err = fmt.Errorf("write events: %w", flushErr)
 	}
