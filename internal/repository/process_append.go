@@ -230,7 +230,11 @@ func (s *storedPID) learn(seen *sighting) {
 		if !p.StartedAt.After(s.unreadUpTo) { // a start that no other process has
 			p.StartedAt = s.unreadUpTo.Add(time.Microsecond)
 		}
-		for slices.ContainsFunc(s.processes, func(other *models.Process) bool { return other.StartedAt.Equal(p.StartedAt) }) {
+		taken := make(map[int64]bool, len(s.processes))
+		for _, other := range s.processes {
+			taken[other.StartedAt.UnixMicro()] = true
+		}
+		for taken[p.StartedAt.UnixMicro()] {
 			p.StartedAt = p.StartedAt.Add(time.Microsecond) // the start is part of the key
 		}
 		s.processes = append(s.processes, p)
