@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 )
 
-// planted is the bug that is there, "" for none. It shows every third time, so that
-// the rest of the program looks healthy.
+// planted is the bug that is there, "" for none. It shows two times of three: often
+// enough to be found soon, and the rest of the program still works.
 var planted = os.Getenv("OSPULSE_PLANT")
 
 var asked atomic.Int64
 
 // Is reports whether the named bug is to happen now.
-func Is(name string) bool { return name == planted && asked.Add(1)%3 == 0 }
+func Is(name string) bool { return name == planted && asked.Add(1)%3 != 0 }

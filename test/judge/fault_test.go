@@ -29,6 +29,7 @@ import (
 type fault struct {
 	name         string
 	inject       func(w *world, r *rand.Rand) error
+	isGeneral    bool // it has nothing to do with the database
 	needsStandby bool
 }
 
@@ -38,16 +39,16 @@ func faults(s setup) []fault {
 		return []fault{{name: "failover, asynchronous", inject: failoverAsync, needsStandby: true}}
 	}
 	all := []fault{
-		{name: "backend: kill -9", inject: killBackend},
-		{name: "backend: SIGTERM", inject: endBackend},
-		{name: "backend: SIGSTOP", inject: stopBackend},
-		{name: "clock: forward", inject: clockForward},
-		{name: "clock: back", inject: clockBack},
-		{name: "heavy readers", inject: heavyReaders},
+		{name: "backend: kill -9", inject: killBackend, isGeneral: true},
+		{name: "backend: SIGTERM", inject: endBackend, isGeneral: true},
+		{name: "backend: SIGSTOP", inject: stopBackend, isGeneral: true},
+		{name: "clock: forward", inject: clockForward, isGeneral: true},
+		{name: "clock: back", inject: clockBack, isGeneral: true},
+		{name: "heavy readers", inject: heavyReaders, isGeneral: true},
 	}
 	isRoot := os.Geteuid() == 0
 	if isRoot {
-		all = append(all, fault{name: "agent: kill -9", inject: killAgent})
+		all = append(all, fault{name: "agent: kill -9", inject: killAgent, isGeneral: true})
 	}
 	if !s.postgres {
 		all = append(all, fault{name: "database: locked", inject: lockFile})
@@ -80,6 +81,19 @@ func faults(s setup) []fault {
 			fault{name: "standby away, then failover", inject: failoverToLate, needsStandby: true})
 	}
 	return all
+}
+
+// turn tells which set-up gets the fault in a short run, in which each fault of a
+// database happens once.
+func (f fault) turn(s setup, seed uint64) string {
+	places := []string{"postgres", "postgres", "three-sync"} // with one backend a round is shorter
+	switch {
+	case f.isGeneral:
+		places = []string{"sqlite", "postgres", "three-sync"}
+	case f.needsStandby || !s.postgres:
+		return s.name
+	}
+	return places[roundSeed(seed, f.name, 0)%uint64(len(places))]
 }
 
 // hold waits for a time between least and most.

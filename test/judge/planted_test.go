@@ -41,7 +41,7 @@ func TestPlantedBugs(t *testing.T) {
 			f := kinds[slices.IndexFunc(kinds, func(f fault) bool { return f.name == c.fault })]
 			// Without a spool a commit that failed is not repeated.
 			w := startWorld(t, s, uint64(time.Now().UnixNano()), "OSPULSE_PLANT="+c.bug, "SPOOL_MAX_MB="+c.spoolMB)
-			w.patience = 5 * time.Second
+			w.sessions, w.patience = fewSessions, 5*time.Second
 			var found []Violation
 			for n := range 40 { // some bugs show only in the moment of a commit
 				r := w.round(n, f)
