@@ -290,7 +290,8 @@ func TestImportDoesNotBlockIngest(t *testing.T) {
 		}()
 		posted := 0
 		for {
-			if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK {
+			// A commit that a busy machine makes slow is answered 202.
+			if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK && a.status != http.StatusAccepted {
 				t.Fatal(a.status, string(a.body))
 			}
 			posted++

