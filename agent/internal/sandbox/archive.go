@@ -114,9 +114,14 @@ func guess(isNamed bool) program.Guess {
 	return program.GuessUnnamed
 }
 
-// lookup finds interpreters where programs find theirs, and never in the sample's
-// folder.
-func lookup(name string) string { return program.In(programFolders)(name) }
+// lookup finds interpreters where programs find theirs, and never where the sample can
+// write.
+func lookup(name string) string {
+	if filepath.IsAbs(name) && !shown(filepath.Clean(name)) {
+		return ""
+	}
+	return program.In(programFolders)(name)
+}
 
 // prepare sees to it that a file can be run.
 func prepare(root *os.Root, o order, name string) (*loaded, error) {

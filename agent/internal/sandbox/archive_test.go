@@ -437,6 +437,14 @@ func TestArchivesInTheSandbox(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an interpreter of its own", func(t *testing.T) {
+		o := small()
+		o.Entry = "run"
+		_, err := start(t, zipped(t, packed{name: "own", content: script, mode: 0o755}, packed{name: "run", content: "#!/usr/../home/user/own\n", mode: 0o755}), o)
+		if want := `its interpreter "/usr/../home/user/own" is not in the sandbox`; !errors.Is(err, ErrProgram) || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v", err)
+		}
+	})
 	t.Run("what cannot be executed leaves nothing", func(t *testing.T) {
 		if left := cgroups()[os.Getpid()]; len(left) > 0 {
 			t.Errorf("left: %v", left)
