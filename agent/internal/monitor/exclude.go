@@ -226,11 +226,13 @@ func databases(n *named) []int {
 	}
 	// A pooler's own connections lead to the servers, or to another pooler.
 	for i := 0; i < len(found) && i < maxNamed; i++ {
-		for _, upstream := range procfs.Upstreams(found[i]) {
-			for _, pid := range procfs.Peers(found[i], upstream) {
-				if pid = founder(pid); !slices.Contains(found, pid) && pid != n.pid {
-					found = append(found, pid)
-				}
+		upstreams := procfs.UnixUpstreams(found[i], ".s.PGSQL.") // of all that it talks to
+		for _, address := range procfs.Upstreams(found[i]) {
+			upstreams = append(upstreams, procfs.Peers(found[i], address)...)
+		}
+		for _, pid := range upstreams {
+			if pid = founder(pid); !slices.Contains(found, pid) && pid != n.pid {
+				found = append(found, pid)
 			}
 		}
 	}

@@ -3,7 +3,9 @@
 package procfs
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -141,6 +143,106 @@ func TestPeers(t *testing.T) {
 	}
 	if upstreams := Upstreams(os.Getpid()); slices.Contains(upstreams, c.LocalAddr().(*net.TCPAddr).AddrPort()) || !slices.Contains(upstreams, address) {
 		t.Errorf("upstreams: %v; want %s and not what was accepted", upstreams, address)
+	}
+}
+
+// TestUnixUpstreams: the process that accepted counts, by the name of its socket at
+// the other end of this one's connection.
+func TestUnixUpstreams(t *testing.T) {
+	self := []int{os.Getpid()}
+	if pids := UnixUpstreams(os.Getpid(), "server."); len(pids) > 0 {
+		t.Errorf("without a connection: %v", pids)
+	}
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "server.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if pids := UnixUpstreams(os.Getpid(), "server."); !slices.Equal(pids, self) {
+		t.Errorf("%v, want %v", pids, self)
+	}
+	if pids := UnixUpstreams(os.Getpid(), "other."); len(pids) > 0 {
+		t.Errorf("by another name: %v", pids)
+	}
+}
+
+// inNamespace starts a program of a shell in a network namespace of its own, which
+// unshare makes with the options; what it prints is out.
+func inNamespace(t *testing.T, program string, options ...string) (cmd *exec.Cmd, in io.WriteCloser, out *bufio.Reader) {
+	t.Helper()
+	cmd = exec.Command("/usr/bin/unshare", append(append([]string{"--net"}, options...), "sh", "-c", program)...)
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	text, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd, in, bufio.NewReader(text)
+}
+
+// TestPeersInAnotherNamespaceAsRoot: a server in another container is found, and
+// none in a namespace that a user made, who can give it any address.
+func TestPeersInAnotherNamespaceAsRoot(t *testing.T) {
+	const server = `echo ready; read _; exec python3 -c "
+import socket
+s = socket.socket(); s.bind(('10.213.77.2', 5432)); s.listen(); print('listening', flush=True)
+c = s.accept(); print('accepted', flush=True); c[0].recv(1)"`
+	const client = `echo ready; read _; exec python3 -c "
+import socket
+s = socket.create_connection(('10.213.77.2', 5432)); print('connected', flush=True); s.recv(1)"`
+	for name, tt := range map[string]struct {
+		options []string
+		found   bool
+	}{"the machine's": {nil, true}, "a user's": {[]string{"--user", "--map-root-user"}, false}} {
+		t.Run(name, func(t *testing.T) {
+			servers, serverIn, serverOut := inNamespace(t, server, tt.options...)
+			clients, clientIn, clientOut := inNamespace(t, client)
+			expect := func(from *bufio.Reader, want string) {
+				t.Helper()
+				if line, err := from.ReadString('\n'); err != nil || line != want+"\n" {
+					t.Fatalf("%q, %v; want %s", line, err, want)
+				}
+			}
+			expect(serverOut, "ready")
+			expect(clientOut, "ready")
+			setUp := fmt.Sprintf(`nsenter -t %[1]d -n ip link add ours type veth peer name theirs netns %[2]d &&
+				nsenter -t %[1]d -n ip addr add 10.213.77.1/30 dev ours && nsenter -t %[1]d -n ip link set ours up &&
+				nsenter -t %[2]d -n ip addr add 10.213.77.2/30 dev theirs && nsenter -t %[2]d -n ip link set theirs up`, clients.Process.Pid, servers.Process.Pid)
+			if text, err := exec.Command("sh", "-c", setUp).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			for _, step := range []struct {
+				in  io.Writer
+				out *bufio.Reader
+				say string
+			}{{serverIn, serverOut, "listening"}, {clientIn, clientOut, "connected"}, {io.Discard, serverOut, "accepted"}} {
+				if _, err := io.WriteString(step.in, "\n"); err != nil {
+					t.Fatal(err)
+				}
+				expect(step.out, step.say)
+			}
+			var want []int
+			if tt.found {
+				want = []int{servers.Process.Pid}
+			}
+			if got := Peers(clients.Process.Pid, netip.MustParseAddrPort("10.213.77.2:5432")); !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
 	}
 }
 
