@@ -395,16 +395,22 @@ func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 		"created_at = COALESCE(" + within("e.created_at") + ", " + eventTime + ")",
 		"updated_at = COALESCE(" + within("e.updated_at") + ", " + within("e.created_at") + ", " + eventTime + ")",
 	}
-	switch data, err := rawData(tx, t.events["data"]); {
+	data := "NULL::jsonb"
+	switch raw, err := rawData(tx, t.events["data"]); {
 	case err != nil:
 		return false, err
-	case data == "":
+	case raw == "":
 		set = append(set, "data = COALESCE(e.data, 'null')")
+		data = "old.data"
 	default: // finish makes data a jsonb, and what is jsonb of it is found in the background
-		set = append(set, "data_raw = convert_to("+data+", 'UTF8')")
+		set = append(set, "data_raw = convert_to("+raw+", 'UTF8')")
 	}
-	done := tx.Exec("UPDATE events AS e SET "+strings.Join(set, ", ")+" FROM "+numbersTable+" AS n WHERE n.id = e.id AND e.seq IS NULL AND n.id > ? AND n.id <= ? AND e.id > ? AND e.id <= ?",
-		u.last, *next, u.last, *next)
+	done := tx.Exec("UPDATE events AS e SET "+strings.Join(append(set, guessedFields), ", ")+
+		" FROM (SELECT numbers.*, d, long FROM "+numbersTable+" AS numbers JOIN events AS old ON old.id = numbers.id CROSS JOIN LATERAL ("+
+		// What is added or written as text is decompressed once, not for each use.
+		"SELECT CASE WHEN jsonb_typeof("+data+") = 'object' THEN "+data+" || '{}' END AS d, CASE WHEN pg_column_size("+data+") > 300 THEN "+data+"::text END AS long OFFSET 0) AS lifted "+
+		"WHERE numbers.id > ? AND numbers.id <= ? AND old.id > ? AND old.id <= ?) AS n WHERE n.id = e.id AND e.seq IS NULL AND e.id > ? AND e.id <= ?",
+		u.last, *next, u.last, *next, u.last, *next)
 	if done.Error != nil {
 		return false, done.Error
 	}
@@ -412,6 +418,33 @@ func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	u.report()
 	return true, nil
 }
+
+// guessedFields sets the hot fields of events of the usual shapes, d being data if that
+// is an object and long its text if it may be long. The backfill reads the data anyway,
+// and stores what it finds only where that is something else: which spares it nearly all
+// of its writes.
+var guessedFields = func() string { //nolint:gochecknoglobals // a constant
+	text := func(in string, keys ...string) string {
+		var found []string
+		for _, key := range keys {
+			found = append(found, "CASE WHEN jsonb_typeof("+in+"->'"+key+"') = 'string' THEN NULLIF("+in+"->>'"+key+"', '') END")
+		}
+		return "COALESCE(" + strings.Join(found, ", ") + ")"
+	}
+	number := func(in string, key string) string {
+		return "CASE WHEN jsonb_typeof(" + in + "->'" + key + "') = 'number' AND " + in + "->>'" + key + "' ~ '^(-|)[0-9]{1,18}$' THEN (" + in + "->>'" + key + "')::bigint END"
+	}
+	short := func(value, length string) string {
+		return "CASE WHEN octet_length(" + value + ") <= " + length + " THEN " + value + " END"
+	}
+	host, port := text("n.d", "dst"), number("n.d", "dst_port")
+	address := "CASE WHEN " + host + " LIKE '%:%' THEN '[' || " + host + " || ']:' || " + port + " ELSE " + host + " || ':' || " + port + " END"
+	return "pid = COALESCE(" + number("n.d->'metadata'", "processId") + ", " + number("n.d", "processId") + ", " + number("n.d", "process_id") + "), " +
+		"process_name = " + short("COALESCE("+text("n.d->'metadata'", "processName")+", "+text("n.d", "processName", "process_name")+")", "1024") + ", " +
+		"operation = " + short("COALESCE("+text("n.d", "operation")+", "+text("n.d->'request'", "method")+")", "4096") + ", " +
+		"target = " + short("COALESCE("+text("n.d", "filePath", "file_path", "path")+", "+text("n.d->'request'", "url")+", "+text("n.d", "imagePath", "image_path")+", "+address+", "+host+")", "4096") + ", " +
+		"preview = CASE WHEN octet_length(n.long) > 1024 THEN left(n.long, 256) END"
+}()
 
 // rawData gives the expression of an event's data as JSON text, "" for a jsonb. A text
 // that is no JSON becomes a string of it, and bytes that are no text one of base64.
