@@ -408,7 +408,7 @@ func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	done := tx.Exec("UPDATE events AS e SET "+strings.Join(append(set, guessedFields), ", ")+
 		" FROM (SELECT numbers.*, d, long FROM "+numbersTable+" AS numbers JOIN events AS old ON old.id = numbers.id CROSS JOIN LATERAL ("+
 		// What is added or written as text is decompressed once, not for each use.
-		"SELECT CASE WHEN jsonb_typeof("+data+") = 'object' THEN "+data+" || '{}' END AS d, CASE WHEN pg_column_size("+data+") > 300 THEN "+data+"::text END AS long OFFSET 0) AS lifted "+
+		"SELECT CASE WHEN jsonb_typeof("+data+") = 'object' THEN "+data+" || '{}' END AS d, CASE WHEN pg_column_size("+data+") > 700 THEN "+data+"::text END AS long OFFSET 0) AS lifted "+
 		"WHERE numbers.id > ? AND numbers.id <= ? AND old.id > ? AND old.id <= ?) AS n WHERE n.id = e.id AND e.seq IS NULL AND e.id > ? AND e.id <= ?",
 		u.last, *next, u.last, *next, u.last, *next)
 	if done.Error != nil {
