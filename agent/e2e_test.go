@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -197,8 +198,8 @@ type together struct {
 }
 
 // startBoth starts the real backend, and the agent beside it, with a kind of sensor,
-// until the test ends.
-func startBoth(t *testing.T, kind string) together {
+// until the test ends. More settings of the backend are NAME=value.
+func startBoth(t *testing.T, kind string, settings ...string) together {
 	t.Helper()
 	return startBehind(t, kind, "", func(backend string) string { return backend })
 }
@@ -331,6 +332,59 @@ func testWithTheBackend(t *testing.T, kind string) {
 			if strings.Contains(string(e.Data), fmt.Sprintf(`"processId":%d,"processStartTime"`, own)) {
 				t.Fatalf("OS-Pulse reports itself: %s", e.Data)
 			}
+		}
+	}
+}
+
+// TestStartsThatTimeOut: a backend that never waits long enough for the agent's answer
+// learns of each start whether it ran, and each sample runs once.
+func TestStartsThatTimeOut(t *testing.T) {
+	const starts = 5
+	backend := startBoth(t, "procfs", "AGENT_TIMEOUT=100ms").backend
+	var sessions [starts]string
+	for i := range sessions {
+		sessions[i] = upload(t, backend, "sample.sh", "sleep 0.2; exit 7\n")
+	}
+	var asked sync.WaitGroup
+	for _, session := range sessions {
+		for range 2 { // the second as by a client that lost the first answer
+			asked.Go(func() {
+				body := strings.NewReader(fmt.Sprintf(`{"sessionId":%q,"mode":3}`, session))
+				response, err := http.Post(backend+"/api/start-monitor", "application/json", body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				response.Body.Close()
+			})
+		}
+	}
+	asked.Wait()
+	for _, session := range sessions {
+		var now struct {
+			State      string
+			StartError struct {
+				Text       string
+				MayHaveRun bool `json:"may_have_run"`
+			} `json:"start_error"`
+			End struct{ ExitCode int }
+		}
+		eventually(t, "it is known what became of it", func() bool {
+			call(t, "GET", backend+"/api/sessions/"+session, "", nil, &now)
+			return now.State == "ended" || now.State == "failed"
+		})
+		began := 0
+		for _, e := range events(t, backend, session) {
+			if e.Type == "session_start" {
+				began++
+			}
+		}
+		switch {
+		case now.State == "ended" && now.End.ExitCode == 7 && began == 1:
+		case now.State == "failed" && !now.StartError.MayHaveRun && began == 0:
+			t.Logf("it did not run: %s", now.StartError.Text)
+		default:
+			t.Errorf("it is %+v, and began %d times", now, began)
 		}
 	}
 }
