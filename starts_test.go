@@ -83,15 +83,6 @@ func (a *knowingAgent) set(id, state string) {
 	a.states[id] = state
 }
 
-// setAll sets the state of every start.
-func (a *knowingAgent) setAll(state string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for id := range a.states {
-		a.states[id] = state
-	}
-}
-
 func (a *knowingAgent) runs() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
