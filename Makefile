@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 30s
-TESTTIMEOUT ?= 30m
+TESTTIMEOUT ?= 25m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
 # Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite'; see -help, and
@@ -69,7 +69,7 @@ model: ## Check the model of the delivery in every order of its steps (docs/mode
 
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
 	scripts/install-deps.sh
-	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -parallel 4 -count 1 -v -run TestTorture ./test/judge
+	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -count 1 -v -run TestTorture ./test/judge
 	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' .
 	[ $$(id -u) != 0 ] || TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -parallel 4 -timeout 1h -count 1 -v -run FailedSync ./agent
 

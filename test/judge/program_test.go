@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,9 +30,18 @@ type built struct {
 	err            error
 }
 
+// setupsAtOnce run on few processors too: most of a round is waiting.
+const setupsAtOnce = 4
+
 var programs built //nolint:gochecknoglobals // removed by TestMain
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if runtime.GOMAXPROCS(0) < setupsAtOnce {
+		if err := flag.Set("test.parallel", strconv.Itoa(setupsAtOnce)); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
 	if programs.dir != "" {
 		if err := os.RemoveAll(programs.dir); err != nil {
