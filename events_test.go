@@ -214,7 +214,7 @@ func TestEveryFixtureGoesInAndComesBack(t *testing.T) {
 		var polled []exported
 		for {
 			var page []exported
-			b.decode(b.send("GET", "/api/events/"+id+"?limit=500", "", "Origin: http://localhost:5173"), http.StatusOK, &page)
+			b.decode(b.poll("/api/events/"+id+"?limit=500", "Origin: http://localhost:5173"), http.StatusOK, &page)
 			if len(page) == 0 {
 				break
 			}

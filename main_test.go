@@ -191,6 +191,17 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 	return a, nil
 }
 
+// poll gets what is not sent yet, and comes back, as dashboards do, when a busy machine
+// makes the database too slow.
+func (b *backend) poll(path string, header ...string) (a answer) {
+	b.t.Helper()
+	waitFor(b.t, "an answer to a poll", func() bool {
+		a = b.send("GET", path, "", header...)
+		return a.status != http.StatusServiceUnavailable
+	})
+	return a
+}
+
 // raw writes a request as it stands, all of it before it reads the answer, as
 // simple clients do; nothing follows it.
 func (b *backend) raw(request string) answer {

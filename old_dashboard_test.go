@@ -25,7 +25,7 @@ func TestOldPollLimits(t *testing.T) {
 			"end=2026-11-28T12:00:00Z&limit=3": 3,
 		} {
 			var page []json.RawMessage
-			b.decode(b.send("GET", "/api/events/unassigned?"+limit, ""), http.StatusOK, &page)
+			b.decode(b.poll("/api/events/unassigned?"+limit), http.StatusOK, &page)
 			if len(page) != want {
 				t.Fatalf("%q gives %d events, want %d", limit, len(page), want)
 			}

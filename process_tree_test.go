@@ -110,10 +110,12 @@ func TestProcessTreeHasLimits(t *testing.T) {
 			for pid := first; pid < first+1500; pid++ {
 				events = append(events, creation(1, int64(pid), fmt.Sprint(pid), int64(pid+1), fmt.Sprint(pid+1)))
 			}
-			if a := b.send("POST", "/api/events/batch?sessionId="+id, "["+strings.Join(events, ",")+"]"); a.status != http.StatusOK {
+			// A commit that a busy machine makes slow is answered 202.
+			if a := b.send("POST", "/api/events/batch?sessionId="+id, "["+strings.Join(events, ",")+"]"); a.status != http.StatusOK && a.status != http.StatusAccepted {
 				t.Fatalf("%d %.300s", a.status, a.body)
 			}
 		}
+		waitForDrain(t, b)
 		got := b.tree(id)
 		count, deepest := 0, 0
 		var walk func(nodes []node, depth int)
