@@ -86,6 +86,33 @@ export interface paths {
         patch: operations["updateSession"];
         trace?: never;
     };
+    "/api/sessions/{sessionId}/copy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make another session of the same file
+         * @description To start the file again: a session has the events of one start. The new session has
+         *     the file, its name, and the name and tags that people gave.
+         */
+        post: operations["copySession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{sessionId}/file": {
         parameters: {
             query?: never;
@@ -494,8 +521,14 @@ export interface paths {
         put?: never;
         /**
          * Start monitoring
-         * @description The session is active once the agent has said yes. One that is active already is a
-         *     409, and so is one that is being started or stopped at the moment.
+         * @description The session is starting until the agent has said yes, and active then. With the
+         *     header `Prefer: respond-async` (RFC 7240) the answer is a 202 at once. Without it
+         *     the answer waits for the agent, for 9.5 s at most; after a 504 the session may
+         *     still be starting, and becomes active or failed as soon as that is known.
+         *
+         *     A session that is starting or active and monitors the same is answered the same
+         *     again; with other parameters it is a 409. One that has ended, or may have run, is a
+         *     409 too: make a copy of it.
          */
         post: operations["startMonitor"];
         delete?: never;
@@ -515,7 +548,10 @@ export interface paths {
         put?: never;
         /**
          * Stop monitoring
-         * @description Ends the session also when the agent is away, which `warning` tells; the agent is told later.
+         * @description Ends the session within 5 s, also when the agent is away or busy, which `warning`
+         *     tells; the agent is told later. `inFlight` is what the agent has seen of the session
+         *     and not delivered yet: it still arrives. A session that is starting is stopped as
+         *     soon as it is known what became of its start.
          */
         post: operations["stopMonitor"];
         delete?: never;
@@ -868,7 +904,7 @@ export interface components {
          * @description Of which kind an error is.
          * @enum {string}
          */
-        ErrorCode: "invalid" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "conflict" | "too_large" | "unsupported_media" | "overloaded" | "internal" | "agent_failed" | "unavailable" | "agent_timeout";
+        ErrorCode: "invalid" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "conflict" | "too_large" | "unsupported_media" | "cannot_run" | "overloaded" | "internal" | "agent_failed" | "unavailable" | "agent_timeout";
         /**
          * Format: date-time
          * @description UTC, six digits of fraction, none when it is zero.
@@ -883,10 +919,10 @@ export interface components {
         /** @description A text to look for, of at most 1000 bytes, without NUL characters. */
         TextParameter: string;
         /**
-         * @description Created: not started yet. Active: an agent monitors. Ended: it no longer does; it can be started again.
+         * @description Created: not started yet. Starting: a start was accepted, and it is not known yet what became of it. Active: an agent monitors. Failed: it was not started, for the reason in `start_error`; it can be started again unless something may have run. Ended: the agent no longer monitors; it cannot be started again, but copied.
          * @enum {string}
          */
-        SessionState: "created" | "active" | "ended";
+        SessionState: "created" | "starting" | "active" | "failed" | "ended";
         /**
          * @description 1: all processes. 2: chosen processes. 3: the uploaded file, which the agent starts.
          * @enum {integer}
@@ -939,8 +975,31 @@ export interface components {
             monitoring_ended: components["schemas"]["Time"] | null;
             /** @description How it ended; null until then, and when nobody knows. */
             end: components["schemas"]["SessionEnd"] | null;
+            /** @description Why the latest start failed; while the session is starting, what that waits for; else null. */
+            start_error: components["schemas"]["StartError"] | null;
             /** @description When the agent of an active session was heard of last, if that is longer ago than AGENT_LOST_AFTER; else null. */
             agent_silent_since: components["schemas"]["Time"] | null;
+            /** @description How far processes and what is filtered by are noted of events that the existing backend, or an old version, has stored: until that is done, the process tree, counts by anything but the type, and filters miss some of them. Null when all is noted. */
+            backfill: components["schemas"]["Backfill"] | null;
+        };
+        /**
+         * @description How far what older programs did not note of events is filled in, in the background.
+         * @example {
+         *       "done": 120000,
+         *       "total": 480000
+         *     }
+         */
+        Backfill: {
+            /**
+             * Format: int64
+             * @description It is noted of events up to this seq.
+             */
+            done: number;
+            /**
+             * Format: int64
+             * @description The last such event.
+             */
+            total: number;
         };
         /**
          * @description How a session ended.
@@ -974,6 +1033,22 @@ export interface components {
             text: string;
         };
         /**
+         * @description Why a start failed.
+         * @example {
+         *       "code": "agent_failed",
+         *       "text": "the agent at http://localhost:7000 cannot be reached: connection refused",
+         *       "may_have_run": false
+         *     }
+         */
+        StartError: {
+            /** @description Of which kind the error is. */
+            code: components["schemas"]["ErrorCode"];
+            /** @description The same for people. */
+            text: string;
+            /** @description Whether something may have run, so that the session cannot be started again. */
+            may_have_run: boolean;
+        };
+        /**
          * @description A session.
          * @example {
          *       "id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
@@ -1003,7 +1078,9 @@ export interface components {
          *         "signal": null,
          *         "text": "the program exited with code 3"
          *       },
-         *       "agent_silent_since": null
+         *       "start_error": null,
+         *       "agent_silent_since": null,
+         *       "backfill": null
          *     }
          */
         Session: components["schemas"]["SessionBase"];
@@ -1039,7 +1116,9 @@ export interface components {
          *             "signal": null,
          *             "text": "the program exited with code 3"
          *           },
-         *           "agent_silent_since": null
+         *           "start_error": null,
+         *           "agent_silent_since": null,
+         *           "backfill": null
          *         }
          *       ],
          *       "next_cursor": null
@@ -1081,7 +1160,9 @@ export interface components {
          *         "signal": null,
          *         "text": "the program exited with code 3"
          *       },
+         *       "start_error": null,
          *       "agent_silent_since": null,
+         *       "backfill": null,
          *       "agent": {
          *         "id": "default",
          *         "name": "default",
@@ -1264,6 +1345,8 @@ export interface components {
             sessions?: string[] | null;
             /** @description What became of its events. */
             delivery?: components["schemas"]["AgentDelivery"];
+            /** @description Of this heartbeat alone: `backend.proof` of the answer is made with it. */
+            nonce?: string;
         } & {
             [key: string]: unknown;
         };
@@ -1279,6 +1362,48 @@ export interface components {
             id: string;
             /** @description When to send the next heartbeat. */
             interval_seconds: number;
+            backend?: components["schemas"]["BackendIdentity"];
+        };
+        /**
+         * @description Which process the backend is, for an agent on the same machine: it must not report
+         *     the backend, since each report makes that do more. Only on Linux.
+         */
+        BackendIdentity: {
+            /**
+             * @description Of the machine; the same in all its containers.
+             * @example 2f1d8a52-6a3c-4e0e-9d8e-1c6f5b9a7e10
+             */
+            boot_id: string;
+            /** @description What /proc/self/ns/pid names. */
+            pid_namespace: string;
+            /** @description In that namespace. */
+            pid: number;
+            /**
+             * Format: int64
+             * @description When the process began; field 22 of /proc/self/stat.
+             */
+            start_ticks: number;
+            /** @description Where its newest connections to PostgreSQL lead. */
+            database: components["schemas"]["DatabasePeer"][];
+            /**
+             * @description The HMAC-SHA256 in hex digits, with `AGENT_API_KEY`, of these lines joined by line
+             *     feeds: `os-pulse backend identity`, the nonce, `boot_id`, `pid_namespace`, `pid`,
+             *     `start_ticks`, and of each entry of `database` its `address`, `pid` and
+             *     `start_ticks`. Empty without a key or a nonce.
+             */
+            proof: string;
+        };
+        /** @description The other end of a connection to PostgreSQL. */
+        DatabasePeer: {
+            /** @description host:port; empty for a Unix socket. */
+            address: string;
+            /** @description Of a Unix socket the process that listens, in the backend's namespace; else 0. */
+            pid: number;
+            /**
+             * Format: int64
+             * @description When that process began.
+             */
+            start_ticks: number;
         };
         /**
          * @description What the last look at the agent said; unknown before the first.
@@ -2324,7 +2449,7 @@ export interface components {
             mode: components["schemas"]["Mode"];
             /** @description The pids, for mode 2. */
             processes?: number[] | null;
-            /** @description For mode 3, of an archive: the path of what is run; without it the archive must have one file that can be. For agents that know it, as OS-Pulse's for Linux. */
+            /** @description For mode 3, of an archive: the path of what is run, as a refusal lists it; without it the archive must have one file that can be. The file's own name runs a text by what it reads as, if its name does not say so. For agents that know it, as OS-Pulse's for Linux. */
             entryPoint?: string;
             /** @description For mode 3: what the program is given, at most 128 KB together. For agents that know it. */
             arguments?: string[] | null;
@@ -2343,7 +2468,7 @@ export interface components {
              * @description What was done.
              * @enum {string}
              */
-            message: "monitoring started successfully" | "monitoring stopped successfully";
+            message: "monitoring started successfully" | "monitoring is starting" | "monitoring stopped successfully" | "monitoring is being stopped";
             /** @description The session's ID. */
             sessionId: string;
             /** @description Where it is now in its life. */
@@ -2360,6 +2485,36 @@ export interface components {
             monitoringEnded?: string;
             /** @description What did not work that the answer does not depend on. */
             warning?: string;
+            /** @description After a stop, of agents that tell: what is still to come. */
+            inFlight?: components["schemas"]["InFlight"];
+        };
+        /**
+         * @description What an agent had seen of a session when it was stopped, and not delivered.
+         * @example {
+         *       "events": 1200,
+         *       "bytes": 310244,
+         *       "sensorBytes": 0,
+         *       "ending": false
+         *     }
+         */
+        InFlight: {
+            /**
+             * Format: int64
+             * @description In the agent's memory or on its disk.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description About what these events take there.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description What the agent has not read from the kernel, of all sessions; 0 when the session has ended there.
+             */
+            sensorBytes: number;
+            /** @description Whether the session is still ending there: then more events may come. */
+            ending: boolean;
         };
         /**
          * @description A new session.
@@ -2454,6 +2609,8 @@ export interface components {
             set_aside: string;
             /** @description Whether the database and the spool keep what they commit in a crash or power loss; else `weak: ` and the reason. Without DATABASE_ALLOW_WEAK, `fsync = off` is also a 503. */
             durability: string;
+            /** @description How many events of older programs are still to be looked at for processes and what is filtered by. Requests are served meanwhile. */
+            backfill: string;
         };
         /**
          * @description What a committed event survives: `disk`, a crash or power loss of the database's machine; `replicated`, also its loss, as a synchronous standby has the event; `unknown`, stored by a version that did not note it; otherwise `weak: ` and the reason.
@@ -2473,7 +2630,8 @@ export interface components {
          *         "disk": "ok",
          *         "spool": "ok",
          *         "set_aside": "ok",
-         *         "durability": "ok"
+         *         "durability": "ok",
+         *         "backfill": "ok"
          *       }
          *     }
          */
@@ -2499,7 +2657,8 @@ export interface components {
          *         "disk": "ok",
          *         "spool": "ok",
          *         "set_aside": "ok",
-         *         "durability": "ok"
+         *         "durability": "ok",
+         *         "backfill": "ok"
          *       },
          *       "files": {
          *         "storage": "folder",
@@ -2745,6 +2904,22 @@ export interface components {
                  * @example {
                  *       "error": "the request failed for a reason that is in the backend's log",
                  *       "code": "internal"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The agent cannot run the file, for what the file is. The text names it and says what would be needed. `cannot_run`. */
+        CannotRun: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": "setup.exe cannot be run: it is a program for Windows (PE32+, x86-64); this agent is on Linux",
+                 *       "code": "cannot_run"
                  *     }
                  */
                 "application/json": components["schemas"]["Error"];
@@ -3064,6 +3239,38 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    copySession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The new session is there. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedSession"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3835,7 +4042,13 @@ export interface operations {
     startMonitor: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description `respond-async` for a 202 at once.
+                 * @example respond-async
+                 */
+                Prefer?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3855,12 +4068,25 @@ export interface operations {
                     "application/json": components["schemas"]["MonitorResult"];
                 };
             };
+            /** @description The start is accepted; the session is starting. */
+            202: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    /** @description The preference that was honoured. */
+                    "Preference-Applied": "respond-async";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorResult"];
+                };
+            };
             400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["CannotRun"];
             500: components["responses"]["Internal"];
             502: components["responses"]["AgentFailed"];
             503: components["responses"]["Unavailable"];
@@ -3880,7 +4106,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session has ended. */
+            /** @description The session has ended, or is starting and is going to be stopped. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
