@@ -520,6 +520,10 @@ func TestUpgradeAfterGoingBack(t *testing.T) {
 	e.fill()
 	dbtest.Open(t, o)
 	e = openExisting(t, o, gorm.Config{})
+	err := e.gorm.Create(&specEvent{SessionID: "s1", EventType: "x", Timestamp: at(2), Source: "back", Data: "1"}).Error
+	if err == nil || !strings.Contains(err.Error(), `null value in column "seq"`) { // as docs/upgrade.md says
+		t.Error("the existing backend stores an event in an upgraded database: ", err)
+	}
 	e.exec("ALTER TABLE events ALTER COLUMN seq DROP NOT NULL")
 	if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {
 		t.Fatal(err)
@@ -528,8 +532,8 @@ func TestUpgradeAfterGoingBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := e.upgrade()
-	want := slices.Insert(slices.Clone(filledEvents), 4, fmt.Sprintf("s1 5 id %d x 2026-11-22T12:00:02Z agent back 1 false", 1<<40+1))
-	wantLines(t, "events", events(t, db), append(want, fmt.Sprintf("s3 1 id %d x 2026-11-22T12:00:02Z agent back 1 false", 1<<40+2))...)
+	want := slices.Insert(slices.Clone(filledEvents), 4, fmt.Sprintf("s1 5 id %d x 2026-11-22T12:00:02Z agent back 1 false", 1<<40+2))
+	wantLines(t, "events", events(t, db), append(want, fmt.Sprintf("s3 1 id %d x 2026-11-22T12:00:02Z agent back 1 false", 1<<40+3))...)
 	wantLines(t, "sessions", sessions(t, db), "s1 a.exe ended 0 54 5 to fill 5 agent_lost", "s2 b.exe ended 0 100 1 to fill 1", "s3 c.exe created 1 to fill 1", "unassigned  created 0 to fill 0")
 }
 
