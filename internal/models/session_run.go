@@ -3,7 +3,8 @@ package models
 import "time"
 
 // StartGrace is how long a session whose agent was asked to start, and has not
-// answered, already gets events. A start that takes longer has failed.
+// answered, already gets the events that name no session. A start that the agent has
+// not got is sent again for as long.
 const StartGrace = time.Minute
 
 // SessionRun is a time in which an agent monitored for a session, by the clock of the
