@@ -89,7 +89,7 @@ screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screen
 	scripts/install-deps.sh
 	cd web && npm run --silent screenshots
 
-lint: $(MODULES) ## Check formatting, types, go vet and the rules in .golangci.yml and web/biome.json
+lint: $(MODULES) ## Check formatting, types, go vet, dead exports and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
 	$(NOCGO) $(GO) vet ./...

@@ -4,7 +4,7 @@ const operations = ["ReadFile", "WriteFile", "OpenFile", "CloseFile"];
 const names = ["sh", "curl", "python3", "gcc", "cc1", "base64", "node"];
 
 /** One event of many: five kinds of them, of seven processes and some thousand files. */
-export function eventAt(i: number, time: Date): PostedEvent {
+function eventAt(i: number, time: Date): PostedEvent {
   const processName = names[i % names.length] ?? "sh";
   const metadata = { sessionId: "x", processName, processId: 4000 + (i % names.length) };
   const timestamp = time.toISOString();

@@ -2,7 +2,7 @@ import { deflateSync } from "node:zlib";
 import type { PostedEvent } from "./harness";
 
 /** Numbers that look random and are the same in every run. */
-export function dice(seed: number): () => number {
+function dice(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -243,8 +243,7 @@ export function storyEvents(began: Date): PostedEvent[] {
   }
 }
 
-export const hex = (bytes: Uint8Array) =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 export const text = (content: string) => ({ type: "text", content, size: content.length, truncated: false });
 export const binary = (bytes: Buffer) => ({
   type: "binary",

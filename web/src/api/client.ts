@@ -9,7 +9,6 @@ export type ListedEvent = Schemas["ListedEvent"];
 export type FullEvent = Schemas["ExportedEvent"];
 export type ProcessNode = Schemas["ProcessNode"];
 export type Histogram = Schemas["Histogram"];
-export type Facet = Schemas["Facet"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
 
@@ -59,7 +58,7 @@ export function errorFrom(body: unknown, status: number): ApiError {
 }
 
 /** What a failed fetch threw, as an ApiError; an aborted one stays what it is. */
-export function asApiError(error: unknown): unknown {
+function asApiError(error: unknown): unknown {
   if (error instanceof DOMException && error.name === "AbortError") return error;
   if (error instanceof ApiError) return error;
   return new ApiError("The backend cannot be reached. It is tried again by itself.", "unreachable", 0);

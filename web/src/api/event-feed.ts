@@ -50,7 +50,7 @@ export interface PageQuery {
   count?: boolean;
 }
 
-export interface EventPage {
+interface EventPage {
   events: ListedEvent[];
   has_more: boolean;
   count?: number;

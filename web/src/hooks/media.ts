@@ -1,16 +1,15 @@
 import { useSyncExternalStore } from "react";
 
-/** Whether a media query holds, such as "(max-width: 767px)". */
-export function useMedia(query: string): boolean {
+const narrow = "(max-width: 767px)";
+
+/** Whether the window is so narrow that panes become sheets and tables hide their lesser columns. */
+export function useIsNarrow(): boolean {
   return useSyncExternalStore(
     (listener) => {
-      const list = matchMedia(query);
+      const list = matchMedia(narrow);
       list.addEventListener("change", listener);
       return () => list.removeEventListener("change", listener);
     },
-    () => matchMedia(query).matches,
+    () => matchMedia(narrow).matches,
   );
 }
-
-/** Where panes become sheets and tables hide their lesser columns. */
-export const useIsNarrow = () => useMedia("(max-width: 767px)");

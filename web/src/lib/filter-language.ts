@@ -4,15 +4,7 @@ import { dataPath, quote } from "./filter";
  * Reads the filter language as it is typed: for colors, completion and the marks of
  * faults. What is a fault, the backend alone decides; docs/filter.md has the language.
  */
-export type TokenKind =
-  | "field"
-  | "comparison"
-  | "keyword"
-  | "string"
-  | "number"
-  | "word"
-  | "bracket"
-  | "comma";
+type TokenKind = "field" | "comparison" | "keyword" | "string" | "number" | "word" | "bracket" | "comma";
 
 export interface Token {
   kind: TokenKind;
@@ -23,7 +15,7 @@ export interface Token {
   field?: string;
 }
 
-export type FieldType = "text" | "number" | "time" | "data";
+type FieldType = "text" | "number" | "time" | "data";
 
 export interface FieldInfo {
   name: string;

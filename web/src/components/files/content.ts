@@ -5,7 +5,7 @@ import { bytesFromHex } from "@/lib/bytes";
 export const contentFields = "data.content,data.bytesTransferred,data.handle";
 
 /** Bytes that were seen, or a number of them that were not, in their order. */
-export type Piece = { bytes: Uint8Array } | { missing: number };
+type Piece = { bytes: Uint8Array } | { missing: number };
 
 /** What one process read or wrote through one opening of a file. */
 export interface Stream {

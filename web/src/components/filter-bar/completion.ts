@@ -17,7 +17,7 @@ import { formatShort } from "@/lib/number";
 import { plainText } from "@/lib/text";
 
 /** One thing that can be put in at the cursor. */
-export interface Suggestion {
+interface Suggestion {
   /** What is shown: never with a hidden character. */
   label: string;
   detail: string;

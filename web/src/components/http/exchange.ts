@@ -3,7 +3,7 @@ import { type Body, readBody } from "./body";
 import type { CurlRequest } from "./curl";
 
 /** One message of a flow. */
-export interface Message {
+interface Message {
   headers: [name: string, value: string][];
   version: string;
   body?: Body;

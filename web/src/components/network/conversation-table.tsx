@@ -75,7 +75,7 @@ export function ConversationTable({ conversations, sort, chosen, onSort, onChoos
 }
 
 /** Bytes of the wire where packets were seen, else what calls moved: never both, as they are the same bytes. */
-export function bytesOf({ packets, packet_bytes, call_bytes }: Conversation): number {
+function bytesOf({ packets, packet_bytes, call_bytes }: Conversation): number {
   return packets > 0 ? packet_bytes : call_bytes;
 }
 

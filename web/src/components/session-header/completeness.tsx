@@ -33,7 +33,7 @@ export function Completeness({ completeness }: { completeness: State }) {
   );
 }
 
-export function summary({ complete, expected, present, lost }: State): string {
+function summary({ complete, expected, present, lost }: State): string {
   if (complete) return "none lost";
   const faults = [];
   if (present < expected) faults.push(`${formatCount(expected - present)} missing here`);

@@ -78,6 +78,6 @@ export function EditDialog({ session, onClose }: { session: Session; onClose: ()
   );
 }
 
-export function tagsOf(text: string): string[] {
+function tagsOf(text: string): string[] {
   return [...new Set(text.split(",").map((tag) => tag.trim()))].filter((tag) => tag !== "");
 }
