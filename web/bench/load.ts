@@ -3,7 +3,7 @@ import type { Backend, PostedEvent } from "../e2e/harness";
 const operations = ["ReadFile", "WriteFile", "OpenFile", "CloseFile"];
 const names = ["sh", "curl", "python3", "gcc", "cc1", "base64", "node"];
 
-/** One event of many: five kinds of them, of seven processes and some thousand files. */
+/** Makes event i: one of five types, by one of seven processes, on one of some thousand files. */
 function eventAt(i: number, time: Date): PostedEvent {
   const processName = names[i % names.length] ?? "sh";
   const metadata = { sessionId: "x", processName, processId: 4000 + (i % names.length) };
@@ -74,14 +74,14 @@ export async function fill(backend: Backend, sessionId: string, count: number, t
   }
 }
 
-/** Posts so many events a second until it is stopped, which gives how many were stored. */
+/** Posts a number of events a second. Stopping it returns how many were stored. */
 export function pour(backend: Backend, sessionId: string, perSecond: number): () => Promise<number> {
   const [began, batchMillis] = [Date.now(), 100];
   let [sent, isStopped] = [0, false];
   const done = (async () => {
     while (!isStopped) {
       const due = Math.floor(((Date.now() - began) / 1000) * perSecond) - sent;
-      // What could not be kept up with is made up for, in bearable parts.
+      // A backlog is made up for in parts of bounded size.
       const events = Array.from({ length: Math.min(due, perSecond) }, (_, i) =>
         eventAt(sent + i, new Date()),
       );

@@ -1,7 +1,7 @@
 import { deflateSync } from "node:zlib";
 import type { PostedEvent } from "./harness";
 
-/** Numbers that look random and are the same in every run. */
+/** Pseudo-random numbers, the same in every run. */
 function dice(seed: number): () => number {
   let state = seed;
   return () => {
@@ -44,8 +44,8 @@ const operations = [
 const hosts = ["api.example.com", "cdn.example.net", "files.example.org"];
 
 /**
- * What a sample did in ten minutes, made up: processes, files, HTTP, connections with
- * DNS names, packets, and a loss; about 4,300 events, in the order of their times.
+ * Invented events of a sample that ran for ten minutes: processes, files, HTTP, connections
+ * with DNS names, packets, and a loss. There are about 4,300, in the order of their times.
  */
 export function storyEvents(began: Date): PostedEvent[] {
   const random = dice(7);

@@ -1,14 +1,15 @@
 /**
  * The path under which the dashboard is served: "" at the root, "/osp" behind a proxy
- * that serves it at /osp/. The page names its icon relative to that path. It is read
- * before the address changes, as relative addresses change with it.
+ * that serves it at /osp/. It is taken from the address of the page's icon, which is
+ * relative to that path. It is read at the start, before the page's address changes and
+ * relative addresses with it.
  */
 export const basePath = readBase();
 
 function readBase(): string {
   const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
   if (!icon) return "";
-  icon.href = new URL(icon.href).href; // absolute from here on: browsers ask for it again
+  icon.href = new URL(icon.href).href; // made absolute, because browsers request the icon again
   return new URL(".", icon.href).pathname.slice(0, -1);
 }
 

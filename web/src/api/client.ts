@@ -12,7 +12,7 @@ export type Histogram = Schemas["Histogram"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
 
-/** The one error of every call: what the backend said, or that it could not be reached. */
+/** The error of every call: the backend's answer, or that it could not be reached. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -24,7 +24,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Typed by the OpenAPI document. Use it through call. */
+/** The API, with the types of the OpenAPI document. Use it through call. */
 export const api = createClient<paths>({
   baseUrl: globalThis.location?.origin + basePath,
   fetch: (request) => globalThis.fetch(request),
@@ -37,7 +37,7 @@ interface Answer<T> {
 }
 
 /**
- * Gives what an API call answered, or throws an ApiError:
+ * Returns the answer of an API call, or throws an ApiError:
  * `const session = await call(api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal }))`.
  */
 export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
@@ -51,13 +51,13 @@ export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
   return answer.data as T;
 }
 
-/** The error of an answer that is not a success. */
+/** Makes the error of an unsuccessful answer. */
 export function errorFrom(body: unknown, status: number): ApiError {
   if (isErrorBody(body)) return new ApiError(body.error, body.code, status);
   return new ApiError(`The backend answered ${status} without saying why.`, "internal", status);
 }
 
-/** What a failed fetch threw, as an ApiError; an aborted one stays what it is. */
+/** Turns an error of fetch into an ApiError. An abort stays an AbortError. */
 function asApiError(error: unknown): unknown {
   if (error instanceof DOMException && error.name === "AbortError") return error;
   if (error instanceof ApiError) return error;
@@ -74,7 +74,7 @@ function isErrorBody(body: unknown): body is Schemas["Error"] {
   );
 }
 
-/** The words for a person, of whatever was thrown. */
+/** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -6,22 +6,22 @@ export type CreatedSession = components["schemas"]["CreatedSession"];
 type Session = components["schemas"]["Session"];
 
 interface Options {
-  /** Is told how much of the file is on its way, from 0 to 1. */
+  /** Receives the sent share of the file, from 0 to 1. */
   onProgress: (part: number) => void;
   signal: AbortSignal;
 }
 
-/** Uploads a target file, which makes a session for it. */
+/** Uploads a target file. The backend makes a session for it. */
 export function uploadTarget(file: File, options: Options): Promise<CreatedSession> {
   return send("/api/create-session", file, options);
 }
 
-/** Uploads the bundle of a session that was exported; as a copy, it gets an ID of its own. */
+/** Imports a bundle. A copy gets a new session ID. */
 export function importBundle(file: File, asCopy: boolean, options: Options): Promise<Session> {
   return send(`/api/sessions/import${asCopy ? "?new_id=true" : ""}`, file, options);
 }
 
-/** Sends a form with the file. fetch does not tell of progress, so this is the older way. */
+/** Sends a form with the file, by XMLHttpRequest, because fetch does not report progress. */
 function send<T>(path: string, file: File, { onProgress, signal }: Options): Promise<T> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

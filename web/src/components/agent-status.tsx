@@ -18,7 +18,7 @@ const words: Record<Status, string> = {
 };
 const dots: Record<Status, string> = { up: "bg-good", down: "bg-bad", unknown: "bg-line-strong" };
 
-/** Whether the agent is there; on a press, which agents there are, and what they cannot see. */
+/** Whether the own agent is reachable. A click lists all agents and what they cannot see. */
 export function AgentStatus() {
   const { health, lostSince } = useConnection();
   const agent = health?.agent;

@@ -5,20 +5,23 @@ import { api, call, type ListedEvent, type Session, type SessionDetail } from "@
 import { keys, sessionQuery } from "@/api/queries";
 import { openStream, type StreamState } from "@/api/stream";
 
-/** Takes events as they come, by seq, each once; upTo is how far the stream is, filtered or not. */
+/**
+ * Receives new events in the order of seq, each once. upTo is the seq that the stream has
+ * reached, including events that the filter excludes.
+ */
 export type EventListener = (events: readonly ListedEvent[], upTo: number) => void;
 
 interface SessionStream {
   sessionId: string;
-  /** The session as the stream told it last; undefined until it has. */
+  /** The session as the stream sent it last; undefined before that. */
   session: Session | undefined;
-  /** The filter that the stream's events are selected by. */
+  /** The filter of the stream. */
   filter: string;
   state: StreamState;
-  /** Set once the session was deleted, here or elsewhere. */
+  /** Whether the session was deleted, here or elsewhere. */
   deleted: boolean;
   subscribe: (listener: EventListener) => () => void;
-  /** The seq up to which listeners were told; what is newer comes through subscribe. */
+  /** The seq up to which listeners have received the events. subscribe brings newer ones. */
   position: () => number;
 }
 
@@ -38,8 +41,8 @@ interface Props {
 }
 
 /**
- * Opens the one stream of the page, for the session and the filter. Changes of the
- * session go into the query cache; events to whoever subscribes.
+ * Opens the one stream of the page, for the session and the filter. It puts changes of the
+ * session into the query cache and passes events to the listeners.
  */
 export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const queries = useQueryClient();
@@ -47,7 +50,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const [deleted, setDeleted] = useState(false);
   const listeners = useRef(new Set<EventListener>());
   const [session, setSession] = useState<Session>();
-  // The seq up to which all was told; undefined until the stream has said where it begins.
+  // The seq that the stream has reached; undefined until the stream has said where it begins.
   const position = useRef<number>(undefined);
 
   useEffect(() => {

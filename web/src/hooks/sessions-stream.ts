@@ -9,7 +9,7 @@ interface Page {
   next_cursor: string | null;
 }
 
-/** Keeps every list of sessions that is cached as the backend's is, while it is looked at. */
+/** Keeps all cached lists of sessions up to date, while a page uses this. */
 export function useSessionsStream(): void {
   const queries = useQueryClient();
   useEffect(() => {
@@ -28,7 +28,7 @@ export function useSessionsStream(): void {
             if (changed === undefined) isKnown = false;
             return changed ?? list;
           });
-          // One that is new or changed may belong into a list or not: the backend knows by what it is searched.
+          // Only the backend knows which lists a new or changed session belongs to.
           if (!isKnown && lastChange.get(session.id) !== session.updated_at) void refetch();
           lastChange.set(session.id, session.updated_at);
         },
@@ -43,7 +43,7 @@ export function useSessionsStream(): void {
   }, [queries]);
 }
 
-/** The list with the session as it is now; undefined when it is not in it. */
+/** The list with the new state of the session; undefined if the session is not in it. */
 export function replaceSession(
   list: InfiniteData<Page> | undefined,
   session: Session,

@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from "react";
 import type { Zone } from "@/lib/time";
 
-/** What a reader chooses once, kept in this browser. */
+/** The reader's choices, stored in this browser. */
 export interface Settings {
   theme: "system" | "light" | "dark";
   zone: Zone;
@@ -20,22 +20,22 @@ function load(): Settings {
   };
 }
 
-/** Reads what was stored under a name; undefined when there is nothing that can be read. */
+/** Reads the value stored under a name; undefined if there is none or it cannot be read. */
 export function readStored<T>(name: string): T | undefined {
   try {
     const text = localStorage.getItem(name);
     return text === null ? undefined : (JSON.parse(text) as T);
   } catch {
-    return undefined; // storage is refused, or somebody else wrote there
+    return undefined; // the browser refuses storage, or the value is not ours
   }
 }
 
-/** Stores a value under a name, if this browser lets us. */
+/** Stores a value under a name, if the browser permits it. */
 export function writeStored(name: string, value: unknown): void {
   try {
     localStorage.setItem(name, JSON.stringify(value));
   } catch {
-    // Private windows refuse; the choice then lives as long as the page.
+    // Private windows refuse. The choice then lasts as long as the page.
   }
 }
 

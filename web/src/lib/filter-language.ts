@@ -1,8 +1,8 @@
 import { dataPath, quote } from "./filter";
 
 /**
- * Reads the filter language as it is typed: for colors, completion and the marks of
- * faults. What is a fault, the backend alone decides; docs/filter.md has the language.
+ * Reads the filter language while the reader types, for colors, completion and the marks
+ * of faults. Only the backend decides what a fault is. docs/filter.md describes the language.
  */
 type TokenKind = "field" | "comparison" | "keyword" | "string" | "number" | "word" | "bracket" | "comma";
 
@@ -11,7 +11,7 @@ export interface Token {
   from: number;
   to: number;
   text: string;
-  /** The field that a comparison or a value belongs to, as it was written. */
+  /** The field of a comparison or a value, as the reader wrote it. */
   field?: string;
 }
 
@@ -36,7 +36,7 @@ export const fields: readonly FieldInfo[] = [
   { name: "data.", type: "data", about: "whatever the agent sent" },
 ];
 
-/** The field that a name stands for; undefined for none. */
+/** The field with a name or alias; undefined if there is none. */
 export function fieldInfo(name: string): FieldInfo | undefined {
   const first = (/^[^.[]+/.exec(name)?.[0] ?? "").toLowerCase();
   if (first === "data") return fields.at(-1);
@@ -61,10 +61,10 @@ function matchAt(pattern: RegExp, text: string, at: number): string {
   return pattern.exec(text)?.[0] ?? "";
 }
 
-/** Cuts a filter into what it is made of. Takes any text; what is wrong in it is a word. */
+/** Cuts a filter into tokens. It accepts any text: what it cannot read becomes a word. */
 export function tokenize(text: string): Token[] {
   const tokens: Token[] = [];
-  // What each open parenthesis holds: conditions, a field's values, or the list of an "in".
+  // The contents of each open parenthesis: conditions, a field's values, or the list of an "in".
   const open: { holds: "conditions" | "values" | "list"; field?: string }[] = [];
   let awaited: string | undefined; // the field whose value comes next
   let exists = false;
@@ -137,14 +137,14 @@ function isKeyword(text: string, at: number): boolean {
 
 function comparisonAfter(text: string, at: number, field: string) {
   const end = at + field.length;
-  // The colon of a URL or of a Windows path is no comparison.
+  // The colon of a URL or a Windows path is not a comparison.
   if (/^:[/\\]/.test(text.slice(end, end + 2)) && !fieldInfo(field)) return undefined;
   const from = end + matchAt(space, text, end).length;
   const found = matchAt(symbol, text, from) || (from > end ? matchAt(wordOperator, text, from) : "");
   return found === "" ? undefined : { from, length: found.length };
 }
 
-/** What can stand where the cursor is; from is where what is typed of it begins. */
+/** What may stand at the cursor. The typed part of it begins at from. */
 export type Place =
   | { wants: "condition"; from: number; typed: string }
   | { wants: "comparison"; from: number; typed: string; field: string }
@@ -203,7 +203,7 @@ function isClosed(token: Token): boolean {
   return token.kind === "string" && token.text.length > 1 && token.text.endsWith(token.text.charAt(0));
 }
 
-/** The field in whose parentheses the text ends; undefined outside of any. */
+/** The field whose parentheses are open at the end; undefined if there is none. */
 function openField(tokens: readonly Token[]): string | undefined {
   const open: (string | undefined)[] = [];
   for (const [index, token] of tokens.entries()) {
@@ -217,7 +217,7 @@ function openField(tokens: readonly Token[]): string | undefined {
   return open.at(-1);
 }
 
-/** The text of a value as it was written. */
+/** The value of a token, without its quotes and escapes. */
 export function unquoted(text: string): string {
   const mark = text.charAt(0);
   if (mark !== '"' && mark !== "'") return text;
@@ -225,7 +225,7 @@ export function unquoted(text: string): string {
   return mark === "'" ? inner.replaceAll("''", "'") : inner.replaceAll(/\\(["\\])/g, "$1");
 }
 
-/** A value as it is written after a field: in quotes where it must be. */
+/** Writes a value for a field, in quotes if it needs them. */
 export function writeValue(field: string, value: string): string {
   const type = fieldInfo(field)?.type;
   if (type === "number" && /^-?\d+$/.test(value)) return value;
@@ -238,7 +238,7 @@ interface Operator {
   about: string;
 }
 
-/** The comparisons that a field can have. */
+/** The comparisons of a field. */
 export function operatorsOf(field: string): readonly Operator[] {
   const equal = [
     { text: "=", about: "is" },
@@ -266,12 +266,12 @@ export function operatorsOf(field: string): readonly Operator[] {
   return type === "text" ? [...equal, ...texts, ...list] : [...equal, ...texts, ...order, ...list];
 }
 
-/** What the backend finds wrong with a filter, and where. */
+/** A fault that the backend finds in a filter, and its place. */
 export interface Fault {
   from: number;
   to: number;
   text: string;
-  /** The filter is fine so far, but more has to come. */
+  /** Whether the filter is correct so far, but incomplete. */
   isUnfinished: boolean;
 }
 
@@ -297,7 +297,7 @@ interface TypeClause {
   types: string[];
 }
 
-/** The part of a filter that all of it hangs on and that names types; undefined if there is none. */
+/** The condition on types that every selected event must meet; undefined if the filter has none. */
 export function typeClause(filter: string): TypeClause | undefined {
   const tokens = tokenize(filter);
   let depth = 0;
@@ -328,7 +328,7 @@ function clauseOf(tokens: readonly Token[], index: number): TypeClause | undefin
   return undefined;
 }
 
-/** The same filter for these types alone; with none, for all types. */
+/** The same filter, limited to these types; [] removes the limit. */
 export function withTypes(filter: string, types: readonly string[]): string {
   const written = types.map((type) => writeValue("type", type));
   const condition =
@@ -351,7 +351,7 @@ export function withTypes(filter: string, types: readonly string[]): string {
   return `${condition} and ${hasOr ? `(${rest})` : rest}`;
 }
 
-/** The paths to what is in an event's data, breadth first, with what stands there. */
+/** The paths of the values in an event's data, breadth first, with their types. */
 export function pathsOf(data: unknown, limit = 300): { path: string; type: string }[] {
   const found: { path: string; type: string }[] = [];
   const queue: { steps: (string | number)[]; value: unknown }[] = [{ steps: [], value: data }];

@@ -3,7 +3,7 @@ export type Zone = "local" | "utc";
 
 const pattern = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z$/;
 
-/** Microseconds since 1970 of a time of the API; NaN for what is none. Exact to the year 2255. */
+/** Converts a time of the API to microseconds since 1970; NaN if it is not a time. Exact until the year 2255. */
 export function toMicros(time: string): number {
   const match = pattern.exec(time);
   if (!match) return Number.NaN;
@@ -11,7 +11,7 @@ export function toMicros(time: string): number {
   return seconds * 1000 + Number((match[7] ?? "").slice(0, 6).padEnd(6, "0"));
 }
 
-/** The time of the API for microseconds since 1970. */
+/** Converts microseconds since 1970 to a time of the API. */
 export function fromMicros(micros: number): string {
   const whole = Math.floor(micros);
   const fraction = ((whole % 1e6) + 1e6) % 1e6;
@@ -33,7 +33,7 @@ function parts(micros: number, zone: Zone) {
       };
 }
 
-/** 2026-11-22 18:57:39, in the zone; the text itself when it is no time. */
+/** 2026-11-22 18:57:39, in the zone; the text itself if it is not a time. */
 export function formatDateTime(time: string, zone: Zone): string {
   const micros = toMicros(time);
   if (Number.isNaN(micros)) return time;
@@ -41,7 +41,7 @@ export function formatDateTime(time: string, zone: Zone): string {
   return `${date} ${clock}`;
 }
 
-/** 18:57:39.967551, in the zone: to tell the events of a session apart. */
+/** 18:57:39.967551, in the zone. */
 export function formatClock(time: string, zone: Zone): string {
   const micros = toMicros(time);
   if (Number.isNaN(micros)) return time;
@@ -78,7 +78,7 @@ function threeDigits(n: number): string {
   return n.toFixed(n < 9.995 ? 2 : n < 99.95 ? 1 : 0);
 }
 
-/** How long ago it was, roughly, for lists: just now, 5 min ago, 3 h ago, else the date. */
+/** The approximate age of a time: just now, 5 min ago, 3 h ago, else the date. */
 export function formatAgo(time: string, zone: Zone, now = Date.now()): string {
   const seconds = now / 1000 - toMicros(time) / 1e6;
   if (Number.isNaN(seconds)) return time;

@@ -9,13 +9,13 @@ export function viewPath(sessionId: string, view: ViewName, search = ""): string
   return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
 }
 
-/** What of a session is looked at. It is all in the address, so that it can be shared. */
+/** The reader's selection in a session. It is all in the address, so that a link shares it. */
 export interface View {
-  /** What the reader wrote. */
+  /** The filter as the reader wrote it. */
   filter: string;
-  /** A span of time, by the times of the API, both included; undefined for all. */
+  /** A span of time, both ends included; undefined for all events. */
   span?: { from: string; to: string };
-  /** A process: its pid and, where the pid is used twice, its own time. */
+  /** The chosen process: its pid and, if the pid was reused, its lifetime. */
   process?: { pid: number; name: string; from?: string; to?: string };
   /** The event whose details are open. */
   seq?: number;
@@ -40,7 +40,7 @@ export function readView(params: URLSearchParams): View {
   return view;
 }
 
-/** Writes the view into the parameters of an address; others stay. */
+/** Writes the view into the parameters of an address. It keeps all other parameters. */
 export function writeView(params: URLSearchParams, view: View): URLSearchParams {
   const next = new URLSearchParams(params);
   for (const name of parameters) next.delete(name);
@@ -58,7 +58,7 @@ export function writeView(params: URLSearchParams, view: View): URLSearchParams 
   return next;
 }
 
-/** The filter of the chosen process alone; "" when none is. */
+/** The filter for the chosen process; "" if there is none. */
 export function processFilter(process: View["process"]): string {
   if (!process) return "";
   return and(
@@ -68,7 +68,7 @@ export function processFilter(process: View["process"]): string {
   );
 }
 
-/** One filter of all that the view selects by; without its span when that is asked for. */
+/** The whole view as one filter, on request without its span. */
 export function viewFilter(view: View, parts: { span: boolean } = { span: true }): string {
   const span = parts.span && view.span ? `time >= ${view.span.from} and time <= ${view.span.to}` : "";
   return and(view.filter, processFilter(view.process), span);

@@ -20,12 +20,12 @@ const views = {
   network: defer(() => import("./session/network-view")),
 } satisfies Record<ViewName, unknown>;
 
-/** Views that show the details of what is open in their own way. */
+/** The views that show details in a pane of their own. */
 const ownDetail: ReadonlySet<ViewName> = new Set(["http"]);
 
 const EventDetail = defer(() => import("@/components/event-detail/event-detail"));
 
-/** One session: what it is, its timeline, and a view of its events. */
+/** A session: its header, its timeline, and a view of its events. */
 export default function SessionPage({ sessionId, view = "events" }: { sessionId: string; view?: string }) {
   const { filter } = useView();
   if (!isViewName(view)) return <Redirect to={`/sessions/${encodeURIComponent(sessionId)}`} replace />;
@@ -42,8 +42,8 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
   const { view: shown } = useView();
   const View = views[view];
   useEffect(() => {
-    // While the session is asked for.
-    void views[view].load().catch(() => {}); // told where it is drawn
+    // Loads the code of the view while the session loads. The view itself shows an error.
+    void views[view].load().catch(() => {});
   }, [view]);
   if (deleted) {
     return (
@@ -54,7 +54,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
       </EmptyState>
     );
   }
-  // The stream says first how the session is, long before all of it is counted.
+  // The stream sends the session early; its counts may take much longer.
   if (!session && !(state === "refused" && details.data)) {
     if (details.isError) return <ErrorState error={details.error} retry={() => void details.refetch()} />;
     return <LoadingState label="Loading the session" />;

@@ -11,7 +11,7 @@ import { findBytes, wantedBytes } from "./byte-search";
 import { bytesOf, contentsOf } from "./contents";
 import { TextView } from "./text-view";
 
-/** What was read, written, sent or received: as hex and as text, with search in both. */
+/** The bytes that were read, written, sent or received, as hex and as text, with search in both. */
 export function ContentTab({ event }: { event: EventText }) {
   const contents = useMemo(() => (event.data ? contentsOf(event.text, event.data) : []), [event]);
   const [label, setLabel] = useState<string>();
@@ -27,7 +27,7 @@ export function ContentTab({ event }: { event: EventText }) {
       <div className="flex flex-wrap items-center gap-2 text-xs">
         <select
           aria-label="Content"
-          // By its place: a label may hide what an attribute would carry along.
+          // The value is the index: a name may hold hidden characters, which must not get into an attribute.
           value={contents.indexOf(chosen)}
           onChange={(change) => setLabel(contents[Number(change.target.value)]?.label)}
           className="h-7 max-w-60 min-w-0 flex-1 rounded-md border border-line bg-surface px-1.5"

@@ -28,7 +28,7 @@ const tabNames = ["Fields", "JSON", "Content", "Raw", "Related"] as const;
 type TabName = (typeof tabNames)[number];
 const tabStore = "ospulse.detail.tab";
 
-/** All that is known of one event, beside the view it was opened from. */
+/** The details of one event, beside the view that opened it. */
 export default function EventDetail({ sessionId, seq }: { sessionId: string; seq: number }) {
   const { filter, change } = useView();
   const tell = useTell();
@@ -127,7 +127,7 @@ function Title({ event }: { event: EventText }) {
   );
 }
 
-/** The time to the microsecond, in both zones where they differ. */
+/** The time to the microsecond, in local time and in UTC if they differ. */
 function Times({ event }: { event: EventText }) {
   const { timestamp, seq } = event.fields;
   const at = new Date(timestamp);

@@ -12,10 +12,10 @@ import { kindOf } from "@/lib/kind";
 import { formatDateTime } from "@/lib/time";
 import { dataFields } from "./fields";
 
-// The rest of a longer one is in the JSON and the content.
+// The JSON and content tabs show the rest of a longer value.
 const shownLimit = 600;
 
-/** What is lifted from the event, and what of its data is worth a line. */
+/** The fields of an event, and the values of its data that are worth a line. */
 export function FieldsTab({ event }: { event: EventText }) {
   const { fields, text, data } = event;
   const rest = useMemo(
@@ -95,7 +95,7 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
 
 interface FieldProps {
   label: ReactNode;
-  /** What is copied; undefined where there is nothing. */
+  /** The text to copy; undefined for no copy button. */
   copied?: string | (() => string);
   conditionOf?: (isNot: boolean) => string;
   children: ReactNode;

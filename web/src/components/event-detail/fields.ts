@@ -7,13 +7,13 @@ export interface DataField {
   label: string;
   steps: (string | number)[];
   value: JsonValue;
-  /** What it says, at most 1,000 characters. */
+  /** The value as text, at most 1,000 characters. */
   text: string;
-  /** What the value means, such as a status by name. */
+  /** The meaning of the value, such as the name of a status. */
   meaning?: string;
 }
 
-// What is looked at first, by kind, in the order that tells the story.
+// The most important fields of each kind, in the order in which people read them.
 const firstOf: Record<string, string[]> = {
   file: [
     "filePath",
@@ -57,14 +57,14 @@ const firstOf: Record<string, string[]> = {
   loss: ["count", "reason", "from", "to", "cpu"],
 };
 
-// Shown in tabs of their own, or in the fields above.
+// Other tabs, or the fields above, show these.
 const elsewhere = new Set(["content", "metadata", "info", "operation"]);
-// The agent's own number of the session, and what the event's fields say already.
+// The agent's own ID of the session, and members that the event's fields repeat.
 const known = new Set(["sessionId", "processName", "processId"]);
 const maxFields = 60;
 const maxText = 1000;
 
-/** The values of the data, those of the kind first, then what else stands at its top. */
+/** The values of the data: first the important ones of the kind, then the other members at the top. */
 export function dataFields(eventType: string, text: string, data: JsonValue): DataField[] {
   const fields: DataField[] = [];
   const seen = new Set<string>();
@@ -105,7 +105,7 @@ function labelOf(steps: readonly (string | number)[]): string {
     .join(" · ");
 }
 
-// NTSTATUS codes that programs under observation meet; from ntstatus.h.
+// NTSTATUS codes that monitored programs often get; from ntstatus.h.
 const ntStatus: Record<string, string> = {
   "0": "success",
   "259": "pending",

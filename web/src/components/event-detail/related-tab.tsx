@@ -17,7 +17,7 @@ interface Related {
   view: View;
 }
 
-/** What belongs to an event: the rest of its process, its target, its second. */
+/** Events related to an event: by its process, its target and its time. */
 export function RelatedTab({ sessionId, event }: { sessionId: string; event: EventText }) {
   const { fields } = event;
   const { pid, target } = fields;

@@ -6,7 +6,7 @@ const storeName = "ospulse.detail.width";
 const usual = 560;
 const least = 320;
 
-/** A pane at the right whose width the reader chooses; on narrow screens a sheet over all. */
+/** A pane at the right with a width that the reader chooses. On narrow screens it is a sheet over the page. */
 export function ResizablePane({ label, children }: { label: string; children: ReactNode }) {
   const isNarrow = useIsNarrow();
   const [width, setWidth] = useState(() => clamp(Number(readStored(storeName)) || usual));
@@ -38,7 +38,7 @@ export function ResizablePane({ label, children }: { label: string; children: Re
         aria-valuemin={least}
         aria-valuemax={most()}
         className="absolute inset-y-0 -left-1 z-20 w-2 cursor-col-resize touch-none hover:bg-accent/40"
-        // Otherwise the browser drags what is marked on the page.
+        // Otherwise the browser drags the selected text of the page.
         onMouseDown={(event) => event.preventDefault()}
         onPointerDown={(event) => {
           event.currentTarget.setPointerCapture(event.pointerId);

@@ -17,7 +17,7 @@ export type ColumnId = (typeof columnIds)[number];
 
 interface ColumnInfo {
   label: string;
-  /** For whoever wonders what the label means. */
+  /** Explains the label. */
   hint: string;
   width: number;
   align?: "right";
@@ -52,7 +52,7 @@ export const defaultColumns: readonly Column[] = columnIds.map((id) => ({
   isShown: id !== "source",
 }));
 
-/** Reads what was stored: what is no column is passed over, what is missing comes last. */
+/** Reads the stored columns. It skips unknown columns and appends missing ones. */
 export function readColumns(stored: unknown): readonly Column[] {
   if (!Array.isArray(stored)) return defaultColumns;
   const columns: Column[] = [];
@@ -78,7 +78,7 @@ export function clampWidth(width: number): number {
   return Math.round(Math.max(minWidth, Math.min(width, maxWidth))) || minWidth;
 }
 
-/** Puts a column before another one. */
+/** Moves a column before another one. */
 export function moveBefore(columns: readonly Column[], id: ColumnId, before: ColumnId): readonly Column[] {
   const moved = columns.find((column) => column.id === id);
   if (!moved || id === before) return columns;
@@ -87,7 +87,7 @@ export function moveBefore(columns: readonly Column[], id: ColumnId, before: Col
   return rest.toSpliced(at, 0, moved);
 }
 
-/** Puts a column one place further among those that are shown. */
+/** Moves a column by one place among the shown columns. */
 export function moveBy(columns: readonly Column[], id: ColumnId, by: -1 | 1): readonly Column[] {
   const shown = columns.filter((column) => column.isShown);
   const at = shown.findIndex((column) => column.id === id);
@@ -103,7 +103,7 @@ export interface ColumnState {
   reset: () => void;
 }
 
-/** The columns of this reader, remembered in this browser. */
+/** The reader's columns, stored in this browser. */
 export function useColumns(): ColumnState {
   const [all, setAll] = useState(() => readColumns(readStored(storeName)));
   const change = useCallback<ColumnState["change"]>((next) => {
@@ -125,7 +125,7 @@ export function useColumns(): ColumnState {
   );
 }
 
-/** What fits a telephone, whatever was chosen for a desk. */
+/** The columns on a phone, whatever the reader chose. */
 export const narrowColumns: readonly Column[] = [
   { id: "time", width: 76, isShown: true },
   { id: "type", width: 30, isShown: true },
@@ -134,7 +134,7 @@ export const narrowColumns: readonly Column[] = [
   { id: "target", width: 120, isShown: true },
 ];
 
-/** The widths as grid-template-columns; the last column takes what is left. */
+/** The widths as grid-template-columns; the last column takes the rest. */
 export function gridTemplate(columns: readonly Column[]): string {
   return columns
     .map(({ width }, index) => (index === columns.length - 1 ? `minmax(${width}px, 1fr)` : `${width}px`))

@@ -13,9 +13,9 @@ import { useLongScroll } from "./use-long-scroll";
 import { type Asked, ValueMenu } from "./value-menu";
 
 const headHeight = 28;
-const around = 12; // rows drawn above and below those in sight
+const around = 12; // rows drawn above and below the visible ones
 
-/** Any number of events as a grid: only what is in sight is drawn, and asked for. */
+/** Any number of events as a grid. It draws and loads only the rows in sight. */
 export function EventTable(props: EventTableProps) {
   const { feed, state, columns, columnState, isNarrow, isFollowing, canFollow, follow, openSeq, open } =
     props;
@@ -48,7 +48,7 @@ export function EventTable(props: EventTableProps) {
 
   const { from, to } = scroll.range(around);
   const rows = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
-  // Rows that leave are drawn again as those that come: their elements are there already.
+  // A row that comes into sight reuses the elements of one that leaves it.
   const pool = scroll.pageRows + 2 * around + 2;
   const template = gridTemplate(columns);
   const width = columns.reduce((sum, column) => sum + column.width, 0);
@@ -61,7 +61,7 @@ export function EventTable(props: EventTableProps) {
     if (Number.isNaN(index)) return;
     const column = target.closest<HTMLElement>("[data-column]")?.dataset.column as ColumnId | undefined;
     cursor.set(index, column);
-    // On a telephone there is little beside the values: a touch opens the event, a long one asks.
+    // On a phone, values fill the rows: a tap opens the event, and a long tap opens the menu.
     if (column && (isContext || (!isNarrow && isValue(target, column)))) {
       event.preventDefault();
       ask(index, column, { x: event.clientX, y: event.clientY });
@@ -142,7 +142,7 @@ export function EventTable(props: EventTableProps) {
   );
 }
 
-/** Keeps the rows where they are as the feed renumbers them, at the edge when following, and tells the feed. */
+/** Keeps the rows in place when the feed renumbers them, follows the end, and tells the feed the visible rows. */
 function useRowsInPlace({
   feed,
   state,
@@ -165,7 +165,7 @@ function useRowsInPlace({
     if (isFollowing) put(scroll.moveTo(scroll.end));
   }, [feed, state, scroll, put, isFollowing]);
 
-  // The event whose details are open comes into sight, once, however it was opened.
+  // Scrolls once to the event whose details are open, however it was opened.
   useLayoutEffect(() => {
     if (openSeq === undefined || revealed.current === openSeq) {
       revealed.current = openSeq;
@@ -176,7 +176,7 @@ function useRowsInPlace({
       revealed.current = openSeq;
       put(scroll.reveal(index, "middle"));
     } else if (!state.isPending) {
-      revealed.current = openSeq; // asked for once: the filter may leave it out
+      revealed.current = openSeq; // only once: the filter may exclude it
       feed.find(openSeq);
     }
   }, [feed, state, scroll, put, openSeq]);
@@ -186,7 +186,7 @@ function useRowsInPlace({
   useLayoutEffect(() => feed.show(from, to), [feed, from, to, state.total, state.shift]);
 }
 
-/** How many rows came since the reader left the edge. */
+/** How many rows arrived since the reader left the end. */
 function useNewCount(state: FeedState, isAtEdge: boolean): number {
   const [left, setLeft] = useState<number>();
   const count = state.count;
@@ -195,12 +195,12 @@ function useNewCount(state: FeedState, isAtEdge: boolean): number {
   return left === undefined || count === undefined ? 0 : Math.max(0, count - left);
 }
 
-/** Whether it is the text of a value, which has a menu, and not the room around it. */
+/** Whether the target is the text of a value, which has a menu, and not the space around it. */
 function isValue(target: HTMLElement, column: ColumnId): boolean {
   return column !== "preview" && target.closest("bdi") !== null;
 }
 
-/** Whoever marks text to copy it does not want to open anything. */
+/** Whether text is selected. A reader who selects text does not want to open an event. */
 function hasSelection(): boolean {
   return document.getSelection()?.isCollapsed === false;
 }

@@ -13,10 +13,10 @@ interface Options extends EventTableProps {
   ask: (index: number, column: ColumnId) => void;
 }
 
-// A key held down moves faster than details can be loaded, and than an address may change.
+// A held key moves faster than details load and than browsers let the address change.
 const openMillis = 90;
 
-/** The row and cell that the keys are at, and what the keys do there. */
+/** The current row and cell of the keyboard, and its handlers. */
 export function useGridKeys(options: Options) {
   const { feed, state, columns, scroll, put, ask, follow, isFollowing, canFollow, openSeq, open } = options;
   const { view, change } = useView();
@@ -36,7 +36,7 @@ export function useGridKeys(options: Options) {
     return row && !("missing" in row) ? row : undefined;
   };
 
-  // Where the details were opened from elsewhere, the keys go on from there.
+  // If something else opened the details, the keys continue from there.
   const openIndex = openSeq === undefined ? undefined : feed.indexOf(openSeq);
   const followed = useRef<number>(undefined);
   useEffect(() => {
@@ -86,7 +86,7 @@ export function useGridKeys(options: Options) {
   useShortcut("-", "Filter against the cell", "Events", () => filterBy(true));
   useShortcut("f", "Follow the newest", "Events", () => canFollow && follow(!isFollowing));
 
-  /** Does what a key of the grid does; false for one that does nothing. */
+  /** Handles a key of the grid; false if the key does nothing. */
   const press = (key: string, isShift: boolean): boolean => {
     const page = Math.max(1, scroll.pageRows - 1);
     const moves: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page };

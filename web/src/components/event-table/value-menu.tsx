@@ -11,7 +11,7 @@ import { fromMicros, toMicros } from "@/lib/time";
 import type { ColumnId } from "./columns";
 import { fieldCondition, fieldValue } from "./value";
 
-/** A value of the table that was asked about, and where on screen it is. */
+/** The value whose menu is open, and its place on the screen. */
 export interface Asked {
   event: ListedEvent;
   column: ColumnId;
@@ -26,9 +26,9 @@ interface Props {
   onOpen: (seq: number) => void;
 }
 
-/** What can be done with a value: filter for it or against it, copy it. */
+/** The menu of a value: include it, exclude it, copy it. */
 export function ValueMenu({ asked, onClose, focusAfter, onOpen }: Props) {
-  // What was asked last stays drawn while the menu closes.
+  // The last value stays drawn while the menu closes.
   const [last, setLast] = useState<Asked>();
   useEffect(() => {
     if (asked) setLast(asked);
@@ -99,7 +99,7 @@ function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void 
   );
 }
 
-/** A second on both sides of a time. */
+/** The span from a second before a time to a second after it. */
 export function around(time: string): { from: string; to: string } {
   const micros = toMicros(time);
   return { from: fromMicros(micros - 1e6), to: fromMicros(micros + 1e6) };

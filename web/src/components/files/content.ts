@@ -1,20 +1,20 @@
 import type { ListedEvent } from "@/api/client";
 import { bytesFromHex } from "@/lib/bytes";
 
-/** What of each file event is asked for to put contents together. */
+/** The members of file events from which contents are assembled. */
 export const contentFields = "data.content,data.bytesTransferred,data.handle";
 
-/** Bytes that were seen, or a number of them that were not, in their order. */
+/** Captured bytes, or the number of bytes that were not captured. */
 type Piece = { bytes: Uint8Array } | { missing: number };
 
-/** What one process read or wrote through one opening of a file. */
+/** The bytes that one process read or wrote through one open file. */
 export interface Stream {
   key: string;
   direction: "read" | "written";
   pid: number | null;
   process: string | null;
   calls: number;
-  /** Bytes that were moved, and how many of them were captured. */
+  /** The number of transferred bytes, and how many of them were captured. */
   total: number;
   captured: number;
   pieces: Piece[];
@@ -26,12 +26,12 @@ const moves: [pattern: RegExp, direction: Stream["direction"]][] = [
   [/write|send/i, "written"],
 ];
 const opens = /open|creat|close/i;
-// Windows agents send what cannot be, such as 4294967280 for a status.
+// Windows agents send impossible lengths, such as 4294967280, which is a status.
 const most = 0x7fff_f000;
 
 /**
- * Puts together what was read from a file and written to it. Calls follow each other, as
- * descriptors do; where a call tells its place it stands there only if it follows.
+ * Assembles the contents that were read from a file and written to it: a stream for each
+ * process, open, handle and direction, which joins its calls in the order of their events.
  */
 export function assemble(events: readonly ListedEvent[]): Stream[] {
   const streams = new Map<string, Stream>();
@@ -84,13 +84,13 @@ function add(stream: Stream, fields: Record<string, unknown>): void {
   }
 }
 
-/** Hex that may end within a byte, as long contents are cut in lists. */
+/** Bytes of hex that may end within a byte, because lists cut long contents. */
 function cutHex(text: string): string {
   const whole = /^\s*[0-9a-fA-F]{2}(?:\s*[0-9a-fA-F]{2})*/.exec(text);
   return whole?.[0] ?? "";
 }
 
-/** The bytes of a stream that were captured, one after the other. */
+/** The captured bytes of a stream, joined. */
 export function bytesOf(stream: Stream): Uint8Array {
   const all = new Uint8Array(stream.captured);
   let at = 0;
@@ -102,12 +102,12 @@ export function bytesOf(stream: Stream): Uint8Array {
   return all;
 }
 
-/** The stream as text; undefined when it is not UTF-8, or has NULs in it. */
+/** The stream as text; undefined if it is not UTF-8 or contains a NUL. */
 export function textOf(stream: Stream): string | undefined {
   const bytes = bytesOf(stream);
   if (bytes.includes(0)) return undefined;
   const text = new TextDecoder().decode(bytes);
-  // A cut within a character is no reason to show all of it as hex.
+  // Contents that are cut within a character are still text.
   const broken = text.split("\ufffd").length - 1;
   return broken > 1 + text.length / 50 ? undefined : text;
 }

@@ -14,7 +14,7 @@ import { FileContent } from "./file-content";
 
 export type FileSummary = components["schemas"]["FileSummary"];
 
-/** One file: who did what with it, and what was read and written. */
+/** The details of a file: which processes used it and how, and the contents that they read and wrote. */
 export function FileDetail({
   sessionId,
   file,

@@ -16,9 +16,9 @@ import {
 import { formatShort } from "@/lib/number";
 import { plainText } from "@/lib/text";
 
-/** One thing that can be put in at the cursor. */
+/** A text that can be inserted at the cursor. */
 interface Suggestion {
-  /** What is shown: never with a hidden character. */
+  /** The shown text, without hidden characters. */
   label: string;
   detail: string;
   insert: string;
@@ -26,14 +26,14 @@ interface Suggestion {
 }
 
 export interface Suggestions {
-  /** Where what is replaced begins; it ends at the cursor. */
+  /** Where the replaced text begins; it ends at the cursor. */
   from: number;
   items: Suggestion[];
 }
 
 const most = 50;
 
-/** Gives what can stand at a place of the filter; what it asks the backend for is kept. */
+/** Returns the suggestions for a place of the filter. */
 export async function suggest(
   text: string,
   cursor: number,
@@ -98,7 +98,7 @@ async function valueItems(
 
 type FacetField = "type" | "operation" | "process" | "source" | "pid" | "target" | "host" | "extension";
 
-/** The counts that know values of a field; of a target's parts, hosts and extensions. */
+/** The facet that has a field's values: for parts of a target, hosts or extensions. */
 function facetFor(field: string, comparison: string): FacetField | undefined {
   const name = fieldInfo(field)?.name;
   if (name === "target") {
@@ -108,7 +108,7 @@ function facetFor(field: string, comparison: string): FacetField | undefined {
   return (["type", "operation", "process", "source", "pid"] as const).find((known) => known === name);
 }
 
-/** What begins with what was typed, then what has it anywhere. */
+/** The items that begin with the typed text, then those that contain it. */
 function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
   const wanted = typed.toLowerCase();
   if (wanted === "") return items.slice(0, most);
@@ -124,11 +124,11 @@ function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
 
 export interface SuggestionSource {
   values: (field: FacetField) => Promise<readonly { value: string; count: number }[]>;
-  /** Paths in the data of events of these types, of the most frequent ones without. */
+  /** Paths in the data of events of these types, or of the most frequent types if none are given. */
   paths: (types?: readonly string[]) => Promise<readonly { path: string; type: string }[]>;
 }
 
-/** Asks the backend about the session on screen, and each thing once in half a minute. */
+/** Suggests from the session on screen. The query cache keeps the backend's answers for a while. */
 export function useSuggestionSource(sessionId: string): SuggestionSource {
   const queries = useQueryClient();
   return useMemo(
@@ -162,7 +162,7 @@ export function useSuggestionSource(sessionId: string): SuggestionSource {
   );
 }
 
-/** The paths of one event of a type; a short one stands for all where there is one. */
+/** The paths in the data of one event of a type, preferably of one whose data is short. */
 function pathsOfType(queries: QueryClient, sessionId: string, type: string) {
   return queries.fetchQuery({
     queryKey: keys.of(sessionId, "paths", type),

@@ -12,7 +12,7 @@ import { FilterMenu } from "./filter-menu";
 import { useDraft } from "./use-draft";
 import { ViewChips } from "./view-chips";
 
-/** What the view is selected by: the filter, and beside it the process and the span. */
+/** What selects the events of the view: the filter, the process and the span. */
 export function FilterBar({ sessionId }: { sessionId: string }) {
   const { view, change } = useView();
   const draft = useDraft(sessionId);
@@ -53,7 +53,7 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
         <FilterHelp
           onInsert={(example) => {
             draft.put(and(draft.text, example));
-            // The popover gives the focus back first.
+            // The popover returns the focus first.
             setTimeout(focus);
           }}
         />

@@ -1,14 +1,14 @@
 import { useSyncExternalStore } from "react";
 import { readStored, writeStored } from "@/hooks/settings";
 
-/** A filter that the reader gave a name, kept in this browser. */
+/** A named filter, stored in this browser. */
 export interface SavedFilter {
   name: string;
   filter: string;
 }
 
 interface Filters {
-  /** What was used, the latest first. */
+  /** The used filters, latest first. */
   recent: readonly string[];
   saved: readonly SavedFilter[];
 }
@@ -46,7 +46,7 @@ function change(part: Partial<Filters>): void {
   for (const listener of listeners) listener();
 }
 
-/** Notes that a filter was used. */
+/** Records that a filter was used. */
 export function rememberFilter(filter: string): void {
   if (filter.trim() === "" || current.recent[0] === filter) return;
   change({
@@ -54,13 +54,13 @@ export function rememberFilter(filter: string): void {
   });
 }
 
-/** Keeps a filter under a name; whatever had the name is replaced. */
+/** Saves a filter under a name. It replaces the filter that has the name. */
 export function saveFilter(name: string, filter: string): void {
   const others = current.saved.filter((entry) => entry.name !== name);
   change({ saved: [{ name, filter }, ...others].slice(0, most.saved) });
 }
 
-/** Gives a saved filter another name; false if that one is taken or blank. */
+/** Renames a saved filter; false if the new name is taken or blank. */
 export function renameFilter(from: string, to: string): boolean {
   if (to === "" || current.saved.some((entry) => entry.name === to)) return from === to;
   change({ saved: current.saved.map((entry) => (entry.name === from ? { ...entry, name: to } : entry)) });
@@ -75,7 +75,7 @@ export function forgetRecent(): void {
   change({ recent: [] });
 }
 
-/** Reads what is stored again; another tab may have written. */
+/** Reads the stored filters again, because another tab may have changed them. */
 export function reloadFilters(): void {
   current = load();
   for (const listener of listeners) listener();

@@ -11,20 +11,20 @@ const checkMillis = 250;
 export interface Draft {
   text: string;
   revision: number;
-  /** Whether the view still shows another filter. */
+  /** Whether the draft differs from the filter of the view. */
   isNew: boolean;
-  /** What is wrong with it; what merely is not there yet counts once it was to be run. */
+  /** The fault of the draft. An unfinished draft has one only after an attempt to run it. */
   fault: Fault | undefined;
   type: (text: string) => void;
-  /** Puts another text there, without running it. */
+  /** Replaces the text without running it. */
   put: (text: string) => void;
-  /** Has the view show it, unless something is wrong with it. */
+  /** Makes the draft the filter of the view, unless it has a fault. */
   run: (text?: string) => void;
   restore: () => void;
   walk: (step: 1 | -1) => boolean;
 }
 
-/** The filter as it is being written: the view keeps the last one that was run. */
+/** The filter while the reader writes it. The view keeps the last filter that was run. */
 export function useDraft(sessionId: string): Draft {
   const { view, change } = useView();
   const queries = useQueryClient();
@@ -38,7 +38,7 @@ export function useDraft(sessionId: string): Draft {
     newest.current = text;
     setDraft((now) => ({ text, revision: now.revision + 1 }));
   };
-  // The filter was changed elsewhere: by a click on a value, or in the history of the browser.
+  // Something else changed the filter: a click on a value, or the browser's history.
   if (applied !== view.filter) {
     setApplied(view.filter);
     setDraft((now) => ({ text: view.filter, revision: now.revision + 1 }));
@@ -96,7 +96,7 @@ export function useDraft(sessionId: string): Draft {
   };
 }
 
-/** Asks the backend about a filter alone: no event comes after the last possible seq. */
+/** Lets the backend check a filter. It reads no events, because none follow the largest seq. */
 async function findFault(sessionId: string, filter: string, signal: AbortSignal): Promise<Fault | null> {
   try {
     await call(
@@ -112,7 +112,7 @@ async function findFault(sessionId: string, filter: string, signal: AbortSignal)
   }
 }
 
-/** The text once it has not changed for a moment. */
+/** The text, once it has not changed for a moment. */
 function useSettled(text: string): string {
   const [settled, setSettled] = useState(text);
   useEffect(() => {

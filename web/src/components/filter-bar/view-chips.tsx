@@ -7,7 +7,7 @@ import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import type { View } from "@/lib/view";
 
-/** What the view is selected by beside its filter, each with a way to drop it. */
+/** The process and the span that select the view's events, each with a button to remove it. */
 export function ViewChips({ view, onClear }: { view: View; onClear: (change: Partial<View>) => void }) {
   const { zone } = useSettings();
   const { process, span } = view;
@@ -49,7 +49,7 @@ export function ViewChips({ view, onClear }: { view: View; onClear: (change: Par
   );
 }
 
-/** As many places after the second as a span of this length needs. */
+/** The time of day, with as many decimals of a second as a span of this length needs, in microseconds. */
 function shortClock(time: string, duration: number, zone: "local" | "utc"): string {
   return formatClock(time, zone).slice(0, duration > 10e6 ? -7 : duration > 10e3 ? -3 : undefined);
 }

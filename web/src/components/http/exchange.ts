@@ -2,14 +2,14 @@ import type { FullEvent } from "@/api/client";
 import { type Body, readBody } from "./body";
 import type { CurlRequest } from "./curl";
 
-/** One message of a flow. */
+/** A request or a response. */
 interface Message {
   headers: [name: string, value: string][];
   version: string;
   body?: Body;
 }
 
-/** A request, and its response if that is there, as the details show them. */
+/** A request and its response, if there is one, as the details show them. */
 export interface Exchange {
   method: string;
   url: string;
@@ -23,7 +23,7 @@ const object = (value: unknown): Fields | undefined =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : undefined;
 const text = (value: unknown) => (typeof value === "string" ? value : "");
 
-/** Reads an HTTP event's data; undefined when it has no request. */
+/** Reads an HTTP event's data; undefined if it has no request. */
 export function readExchange(data: FullEvent["data"]): Exchange | undefined {
   const flow = object(data);
   const request = object(flow?.request);
@@ -55,7 +55,7 @@ function messageOf(message: Fields): Message {
   };
 }
 
-/** The query of a URL as pairs; none when there is none. */
+/** The query of a URL as pairs; [] if there is none. */
 export function queryOf(url: string): [name: string, value: string][] {
   const query = url.split("#")[0]?.split("?").slice(1).join("?") ?? "";
   return [...new URLSearchParams(query)];

@@ -20,7 +20,7 @@ import { Pairs } from "./pairs";
 const tabs = ["Headers", "Query", "Request", "Response"] as const;
 type Tab = (typeof tabs)[number];
 
-/** All that is known of one request and its response. */
+/** The details of a request and its response. */
 export function FlowDetail({
   sessionId,
   flow,
@@ -104,7 +104,7 @@ export function FlowDetail({
   );
 }
 
-/** A name for a saved body: the last part of the path, never with an end that runs. */
+/** The name of a saved body: the last part of the path, with an extension that no program runs. */
 function fileOf(flow: Flow, what: string): string {
   const last = flow.path.split(/[?#]/)[0]?.split("/").pop();
   return `${last || flow.host || "body"}.${what}-${flow.seq}.bin`;

@@ -11,13 +11,13 @@ const wide = `${columns} md:grid-cols-[6.5rem_4.5rem_3.5rem_11rem_minmax(0,1fr)_
 interface Props {
   flows: readonly Flow[];
   chosen?: Flow;
-  /** With the details beside it there is room for the first columns only. */
+  /** Whether only the first columns are shown, because the details are beside the table. */
   narrow: boolean;
   onChoose: (flow: Flow | undefined) => void;
   onEnd: () => void;
 }
 
-/** The requests as a browser's network panel has them. */
+/** The requests, as in a browser's network panel. */
 export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
   const more = narrow ? "hidden" : "hidden md:block";
   return (

@@ -11,12 +11,12 @@ import { isContainer, jsonCondition, listStep, stepsOf, TreeReader, type TreeRow
 import { JsonTreeRow, treeRowHeight } from "./tree-row";
 
 interface Props {
-  /** The text of the event, and the place of its data there. */
+  /** The text of the event, and the place of its data in it. */
   text: string;
   data: JsonValue;
 }
 
-/** The data of an event as a tree. What is not open is not read, what is not in sight not drawn. */
+/** The data of an event as a tree. It reads only open nodes and draws only rows in sight. */
 export function JsonTree({ text, data }: Props) {
   const reader = useMemo(() => new TreeReader(text, data), [text, data]);
   const [state, setState] = useState(() => ({ reader, open: reader.firstOpen() }));

@@ -28,7 +28,7 @@ const modes: { mode: Mode; title: string; text: string }[] = [
   { mode: 1, title: "All processes", text: "Everything on the agent's machine. Expect many events." },
 ];
 
-/** Chooses what the agent is to monitor, and starts it. */
+/** Lets the reader choose what the agent monitors, and starts the monitoring. */
 export function StartDialog({ session, onClose }: { session: Session; onClose: () => void }) {
   const hasFile = session.file_sha256 !== null;
   const [mode, setMode] = useState<Mode>(() => firstMode(session));
@@ -157,7 +157,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   );
 }
 
-/** Whether the name is that of an archive which our agent takes apart. */
+/** Whether the name is that of an archive that our agent unpacks. */
 function isArchive(fileName: string): boolean {
   return /\.(zip|jar|tar|tgz|tbz2?|tzst|tar\.(gz|bz2|zst))$/i.test(fileName);
 }

@@ -22,7 +22,7 @@ interface Props {
   onEnd: () => void;
 }
 
-/** Who talked with whom: one row for two ends and a process. */
+/** The conversations, one row for two ends and a process. */
 export function ConversationTable({ conversations, sort, chosen, onSort, onChoose, onEnd }: Props) {
   const sorted = (by: ConversationSort, label: string, className: string) => (
     <SortHeader
@@ -74,12 +74,12 @@ export function ConversationTable({ conversations, sort, chosen, onSort, onChoos
   );
 }
 
-/** Bytes of the wire where packets were seen, else what calls moved: never both, as they are the same bytes. */
+/** The bytes of the packets if there are any, else those of the calls. Both count the same bytes, so never their sum. */
 function bytesOf({ packets, packet_bytes, call_bytes }: Conversation): number {
   return packets > 0 ? packet_bytes : call_bytes;
 }
 
-/** An end as people write it; an IPv6 address in brackets when a port follows. */
+/** An end as people write it. An IPv6 address is in brackets if a port follows. */
 export function endText({ host, port }: Conversation["local"]): string {
   if (host === null) return port === null ? "–" : `:${port}`;
   if (port === null) return host;

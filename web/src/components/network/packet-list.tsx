@@ -25,7 +25,7 @@ interface Props {
   onClose: () => void;
 }
 
-/** The packets and calls of a conversation, with the bytes of the one that is chosen. */
+/** The packets and calls of a conversation, and the bytes of the chosen one. */
 export function PacketList({ sessionId, conversation, onClose }: Props) {
   const { view, filter } = useView();
   const { events, hasMore, error, isPending, fetchMore } = useTypedEvents(

@@ -13,7 +13,7 @@ import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
 
-/** The chosen process: what it ran as, and ways to what it did. */
+/** The details of the chosen process, and links to its events. */
 export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {
   const { zone } = useSettings();
   const { view, change } = useView();

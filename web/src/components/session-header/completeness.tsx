@@ -9,7 +9,7 @@ import { formatClock } from "@/lib/time";
 
 type State = SessionDetail["completeness"];
 
-/** Whether everything that happened is here; if not, what is missing, and when. */
+/** Whether all events are stored, and if not, which are missing and when they happened. */
 export function Completeness({ completeness }: { completeness: State }) {
   const { complete, expected, present } = completeness;
   const Icon = complete ? ShieldCheck : ShieldAlert;

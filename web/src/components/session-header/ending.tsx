@@ -6,7 +6,7 @@ import { useView } from "@/hooks/view";
 
 const fields = "data.reason,data.exitCode,data.signal";
 
-/** How the uploaded program ended, as the agent told; a press opens the event, which has what it printed. */
+/** How the uploaded program ended. A click opens the event of its end, which has the program's output. */
 export function Ending({ session }: { session: Session }) {
   const { change } = useView();
   const end = useQuery({
@@ -21,7 +21,7 @@ export function Ending({ session }: { session: Session }) {
           signal,
         }),
       ),
-    // It may end long before anyone stops the monitoring.
+    // The program may end long before the monitoring does.
     refetchInterval: (query) =>
       session.state === "active" && !query.state.data?.events.length ? 3000 : false,
   });
@@ -39,13 +39,13 @@ export function Ending({ session }: { session: Session }) {
   );
 }
 
-/** The end of the latest start: an earlier one's is of an earlier run. */
+/** Selects the end of the latest run; earlier runs have ends of their own. */
 function endFilter(session: Session): string {
   const since = session.monitoring_started ? ` and time >= ${session.monitoring_started}` : "";
   return `type = session_end${since}`;
 }
 
-/** "Ended with exit code 3", "Killed by signal 9", "Ended: timeout". */
+/** Describes an end, such as "Ended with exit code 3", "Killed by signal 9" or "Ended: timeout". */
 export function endText(told: Record<string, unknown>): string {
   const { "data.reason": reason, "data.exitCode": code, "data.signal": signal } = told;
   if (signal !== undefined && signal !== "" && signal !== 0) return `Killed by signal ${String(signal)}`;

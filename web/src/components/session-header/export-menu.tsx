@@ -13,7 +13,7 @@ const formats = [
   ["ecs", "Elastic Common Schema"],
 ] as const;
 
-/** Downloads what is on screen in any format that the API has. */
+/** Downloads the selected events in any format of the API. */
 export function ExportMenu({ session }: { session: Session }) {
   const { filter } = useView();
   const path = (query: string) =>

@@ -6,7 +6,7 @@ import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input, inputClass } from "@/components/ui/field";
 
-/** Changes what people note of a session. */
+/** Changes the name, the notes and the tags of a session. */
 export function EditDialog({ session, onClose }: { session: Session; onClose: () => void }) {
   const [name, setName] = useState(session.name);
   const [tags, setTags] = useState(session.tags.join(", "));

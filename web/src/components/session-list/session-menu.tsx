@@ -9,7 +9,7 @@ import { plainText } from "@/lib/text";
 import { DeleteDialog } from "./delete-dialog";
 import { EditDialog } from "./edit-dialog";
 
-/** What can be done with a session as a whole. */
+/** The actions on a whole session. */
 export function SessionMenu({ session, onDeleted }: { session: Session; onDeleted?: () => void }) {
   const [open, setOpen] = useState<"edit" | "delete">();
   const close = () => setOpen(undefined);

@@ -12,13 +12,13 @@ import { formatAgo, formatDateTime, formatDuration } from "@/lib/time";
 import { SessionMenu } from "./session-menu";
 
 const rowHeight = 52;
-// State, name and file, mode, events, monitored, made, menu. Lesser ones go where there is no room.
+// State, name and file, mode, events, monitored, made, menu. Narrow screens omit the less important ones.
 const columns =
   "grid grid-cols-[6rem_minmax(0,1fr)_5rem_2rem] md:grid-cols-[6.5rem_minmax(0,1fr)_9rem_6rem_7rem_9rem_2rem] items-center gap-3 px-4";
 
 interface Props {
   sessions: Session[];
-  /** Is called when the end of the list comes into sight. */
+  /** Called when the end of the list comes into sight. */
   onEnd: () => void;
 }
 

@@ -6,7 +6,7 @@ import { type Kind, kindOf, kinds, typesOf } from "@/lib/kind";
 import { formatCount, formatShort } from "@/lib/number";
 import { stackOrder } from "./bars";
 
-/** What a square of a kind's color is filled with. */
+/** The class that fills a square with the color of a kind. */
 export const swatch: Record<Kind, string> = {
   file: "bg-file",
   process: "bg-process",
@@ -19,7 +19,7 @@ export const swatch: Record<Kind, string> = {
 
 export const kindLabel = (kind: Kind) => (kind === "loss" ? "Loss reports" : kinds[kind].label);
 
-/** The kinds that the session has, with how many the view shows; a click shows a kind alone, or it too. */
+/** The kinds of the session's events, with their counts in the view. A click selects a kind alone, or adds it. */
 export function Legend({ session, sums }: { session: SessionDetail; sums: readonly number[] | undefined }) {
   const { view, change } = useView();
   const present = groupBy(Object.entries(session.event_counts), ([type]) => kindOf(type).kind);

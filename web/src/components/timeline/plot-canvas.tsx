@@ -14,7 +14,7 @@ interface Props {
   losses: readonly Range[];
 }
 
-/** The bars. What moves with the pointer lies above it, so that this is drawn for new counts only. */
+/** The bars. Everything that moves with the pointer is a layer above, so only new counts redraw the canvas. */
 export const PlotCanvas = memo(function PlotCanvas({ width, range, bars, total, losses }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);

@@ -19,7 +19,7 @@ interface Props {
   bars: Bars | undefined;
   total: Bars | undefined;
   losses: readonly LossMark[];
-  /** How many events the view has, in the span if there is one. */
+  /** The number of the view's events, within the span if there is one. */
   count: number | undefined;
   onSpan: (span: Range | undefined, options?: { push: boolean }) => void;
   onZoom: (range: Range | undefined) => void;
@@ -27,7 +27,7 @@ interface Props {
 
 const keyMillis = 200;
 
-/** The bars with the span above them: by pointer, wheel and keys. */
+/** The bars, with the span over them. Pointer, wheel and keys change the span and the zoom. */
 export function Plot({ width, shown, whole, span, bars, total, losses, count, onSpan, onZoom }: Props) {
   const plot = useRef<HTMLDivElement>(null);
   const { zone } = useSettings();
@@ -46,7 +46,7 @@ export function Plot({ width, shown, whole, span, bars, total, losses, count, on
   useEffect(() => {
     commit.current = onSpan;
   });
-  // Keys that repeat change the view once, when they rest.
+  // Repeated keys change the view once, when they stop.
   useEffect(() => {
     if (!keyed) return;
     const timer = setTimeout(() => {
@@ -119,7 +119,7 @@ export function Plot({ width, shown, whole, span, bars, total, losses, count, on
   );
 }
 
-/** Dims what is outside of the span. Its edges can be seen to be taken hold of. */
+/** Dims the plot outside of the span, and shows that its edges can be dragged. */
 function SpanOverlay({ from, to, width }: { from: number; to: number; width: number }) {
   const left = Math.min(Math.max(from, 0), width);
   const right = Math.min(Math.max(to, left), width);

@@ -10,7 +10,7 @@ import type { LossMark } from "./losses";
 
 interface Props {
   at: number;
-  /** Where it is, in pixels of a plot so wide. */
+  /** The place of the time in the plot, and the width of the plot, in pixels. */
   x: number;
   width: number;
   bars: Bars | undefined;
@@ -18,7 +18,7 @@ interface Props {
   losses: readonly LossMark[];
 }
 
-/** What is under the pointer: the time, and how many of each kind. */
+/** The time under the pointer, and the counts of each kind there. */
 export function Readout({ at, x, width, bars, total, losses }: Props) {
   const { zone } = useSettings();
   const all = total ?? bars;

@@ -21,7 +21,7 @@ import { useLateEvents } from "./use-late-events";
 
 const key = "ospulse.timeline";
 
-/** When events of a session happened, by kind; a span of it selects in all views. */
+/** The session's events over time, by kind. The reader selects a span for all views in it. */
 export function Timeline({ sessionId }: { sessionId: string }) {
   const { data: session } = useSession(sessionId);
   useLateEvents(sessionId);
@@ -60,13 +60,13 @@ function Counts({ session, isOpen, onToggle }: CountsProps) {
 
   const sessionId = session.id;
   const filter = viewFilter(view, { span: false });
-  // Steps, so that not every pixel of a window's size is a new question.
+  // In steps, so that resizing the window does not cause a request for every pixel.
   const buckets = Math.min(400, Math.max(40, Math.floor(width / 80) * 20));
   const range = useResting(zoom);
   const isDrawn = isOpen && width > 0;
   const main = useHistogram({ sessionId, filter, buckets, range, enabled: isDrawn });
   const total = useHistogram({ sessionId, filter: "", buckets, range, enabled: isDrawn && filter !== "" });
-  // What the bars come to is known when they are all of the view.
+  // The bars give the count only if they show the whole view.
   const isPart = span !== undefined || zoom !== undefined || !isOpen;
   const part = useHistogram({ sessionId, filter, buckets: 1, range: span, enabled: isPart });
   const counted = isPart ? part.bars : main.bars;
@@ -143,7 +143,7 @@ function wholeOf({ first_event_at, last_event_at }: SessionDetail): Range {
   return { from: toMicros(first_event_at ?? ""), to: toMicros(last_event_at ?? "") };
 }
 
-/** The width of an element, kept as it changes. */
+/** The current width of an element, in pixels. */
 function useWidth(element: React.RefObject<HTMLElement | null>): number {
   const [width, setWidth] = useState(0);
   useEffect(() => {
@@ -155,7 +155,7 @@ function useWidth(element: React.RefObject<HTMLElement | null>): number {
   return width;
 }
 
-/** A value once it has not changed for a moment; none at once. */
+/** The value, once it has not changed for a moment; undefined without delay. */
 function useResting<T>(value: T | undefined): T | undefined {
   const [resting, setResting] = useState(value);
   useEffect(() => {

@@ -12,7 +12,7 @@ export interface Colors {
   loss: string;
 }
 
-/** The theme's colors as a canvas takes them; read again when the theme changes. */
+/** The theme's colors, as a canvas needs them. They follow the theme. */
 export function useColors(element: RefObject<HTMLElement | null>): Colors | undefined {
   const { theme } = useSettings();
   const [colors, setColors] = useState<Colors>();
@@ -28,7 +28,7 @@ export function useColors(element: RefObject<HTMLElement | null>): Colors | unde
 }
 
 function readColors(element: HTMLElement): Colors {
-  // A custom property gives its light-dark() as it is written; a color that is used, what it comes to.
+  // The computed value of a custom property still contains light-dark(); that of a color is resolved.
   const probe = document.createElement("span");
   element.append(probe);
   const read = (name: string) => {

@@ -13,7 +13,7 @@ import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useView } from "@/hooks/view";
 
-/** All events of the session that the view selects, newest last. */
+/** The selected events of the session, newest last. */
 export default function EventsView() {
   const { sessionId, session } = useSessionStream();
   const { view, filter, change } = useView();
@@ -71,7 +71,7 @@ export default function EventsView() {
   );
 }
 
-/** What was shown last, until the rows of a new filter are there. */
+/** The current feed, or the last loaded one until the current one has rows. */
 function useLastLoaded(current: ReturnType<typeof useEventFeed>) {
   const [last, setLast] = useState(current);
   const isReady = !current.state.isPending;

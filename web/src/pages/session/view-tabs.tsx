@@ -11,7 +11,7 @@ const tabs: Record<ViewName, { label: string; icon: typeof List }> = {
   network: { label: "Network", icon: ArrowLeftRight },
 };
 
-/** The views of a session. What is selected in one is selected in all. */
+/** The tabs of a session's views, which share the selection. */
 export function ViewTabs({ sessionId, current }: { sessionId: string; current: ViewName }) {
   const search = useSearch();
   return (
