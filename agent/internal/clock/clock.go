@@ -78,13 +78,13 @@ func zeroOf(boottime uint64, wall time.Time) time.Time {
 func look() (boottime uint64, wall time.Time) {
 	best := int64(math.MaxInt64)
 	for range 5 {
-		var before, now, after unix.Timespec
-		err := errors.Join(
-			unix.ClockGettime(unix.CLOCK_BOOTTIME, &before), unix.ClockGettime(unix.CLOCK_REALTIME, &now), unix.ClockGettime(unix.CLOCK_BOOTTIME, &after),
-		)
+		var before, after unix.Timespec
+		err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &before)
+		now := time.Now().Round(0)
+		err = errors.Join(err, unix.ClockGettime(unix.CLOCK_BOOTTIME, &after))
 		if took := after.Nano() - before.Nano(); err == nil && took < best {
 			best = took
-			boottime, wall = uint64(before.Nano()+took/2), time.Unix(0, now.Nano())
+			boottime, wall = uint64(before.Nano()+took/2), now
 		}
 	}
 	return boottime, wall
@@ -126,6 +126,9 @@ func (c *Clock) check(isNow bool) {
 		next = append(next[:1], next[2:]...)
 	}
 	next = append(next, span{from, zero})
+	if boottime < c.checked { // it cannot go back: what was seen before was false
+		next = []span{{0, zero}}
+	}
 	c.spans.Store(&next)
 	c.checked = boottime
 	c.steps = append(c.steps, Step{Before: expected.Add(time.Duration(boottime)).Round(time.Microsecond), After: wall.Round(time.Microsecond)})

@@ -66,6 +66,22 @@ func TestSteps(t *testing.T) {
 	at(time.Hour+4*time.Minute, h.wall)
 }
 
+// TestFalseLooks: the time since the boot was an hour ahead when the clock was made,
+// and stood still. Once that shows, all times are by what the clocks say now.
+func TestFalseLooks(t *testing.T) {
+	h := &hands{boottime: 2 * time.Hour, wall: noon}
+	c := New(h.look)
+	h.mu.Lock()
+	h.wall = noon.Add(time.Second)
+	h.mu.Unlock()
+	c.Check()
+	h.pass(-time.Hour, time.Hour)
+	c.Check()
+	if got, want := c.Wall(uint64(h.boottime-time.Minute)), h.wall.Add(-time.Minute); !got.Equal(want) {
+		t.Errorf("a minute ago it was %s, want %s", got, want)
+	}
+}
+
 // TestFollow: a step that is found, by whoever compares the clocks, is told once.
 func TestFollow(t *testing.T) {
 	h := &hands{boottime: time.Hour, wall: noon}
