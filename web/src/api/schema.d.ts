@@ -1362,6 +1362,7 @@ export interface components {
             id: string;
             /** @description When to send the next heartbeat. */
             interval_seconds: number;
+            /** @description Which process the backend is. */
             backend?: components["schemas"]["BackendIdentity"];
         };
         /**
