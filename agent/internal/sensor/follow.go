@@ -16,9 +16,14 @@ const followTime = 50 * time.Millisecond
 
 // follower follows what the kernel side could not. One that hangs is left behind, and
 // until it returns nothing is followed.
-type follower struct{ busy chan struct{} }
+type follower struct {
+	busy    chan struct{} // holds a value while a path is followed
+	timeout time.Duration
+}
 
-func newFollower() *follower { return &follower{make(chan struct{}, 1)} }
+func newFollower(timeout time.Duration) *follower {
+	return &follower{make(chan struct{}, 1), timeout}
+}
 
 // follow is decoder.lookup.
 func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool) {
@@ -40,7 +45,7 @@ func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, f
 		}
 		close(followed)
 	}()
-	timer := time.NewTimer(followTime)
+	timer := time.NewTimer(f.timeout)
 	defer timer.Stop()
 	select {
 	case r, ok := <-followed:

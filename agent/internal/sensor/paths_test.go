@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"ospulse/agent/internal/event"
 )
@@ -86,6 +87,9 @@ func TestPathsAsRoot(t *testing.T) {
 // the agent; if it is gone by then, the event says that its path is a guess.
 func TestFollowedLaterAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
+	s.mu.Lock()
+	s.decoder.lookup = newFollower(time.Minute).follow // the machine may be busy
+	s.mu.Unlock()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

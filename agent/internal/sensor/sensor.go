@@ -154,7 +154,7 @@ func (s *Sensor) start(cpus int) error {
 		s.options.Clock = clock.System()
 	}
 	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
-	s.decoder.lookup = newFollower().follow
+	s.decoder.lookup = newFollower(followTime).follow
 	var err error
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
 		s.decoder.cgroups.close()

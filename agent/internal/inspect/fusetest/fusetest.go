@@ -69,11 +69,15 @@ func Mount(t testing.TB, size int64) *FS {
 // File gives the path of the file. It is opened for direct I/O with O_NONBLOCK.
 func (f *FS) File(name string) string { return filepath.Join(f.Dir, name) }
 
-// Silence ends all answers.
+// Silence ends all answers. When it returns, every thread of the server has stopped.
 func (f *FS) Silence(t testing.TB) {
 	t.Helper()
 	if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(f.cmd.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("the server did not stop: %v, %#x", err, status)
 	}
 }
 
