@@ -10,53 +10,81 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// followTime bounds how long events wait for a path to be followed: a file system of
-// a program's own (FUSE) may never answer.
+// followTime bounds how long the event reader waits for a path to be followed: a file
+// system of a program's own (FUSE) may never answer.
 const followTime = 50 * time.Millisecond
 
-// follower follows what the kernel side could not. One that hangs is left behind, and
-// until it returns nothing is followed.
+// The event reader spends at most followShare of its time on look-ups: a file system that
+// answers each look-up slowly could hold it up otherwise, until the ring overflows. It
+// may spend followBurst at once.
+const (
+	followShare = 0.5
+	followBurst = time.Second
+)
+
+// follower follows paths that the kernel side could not follow. While a look-up hangs,
+// and when the time for look-ups is used up, it follows nothing. Only the event reader
+// uses it.
 type follower struct {
-	busy    chan struct{} // holds a value while a path is followed
 	timeout time.Duration
+	lookUp  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
+
+	busy chan struct{} // holds a value while a look-up runs
+	left time.Duration // for look-ups
+	seen time.Time     // when left was brought up to date
 }
 
 func newFollower(timeout time.Duration) *follower {
-	return &follower{make(chan struct{}, 1), timeout}
+	return &follower{timeout: timeout, lookUp: lookUp, busy: make(chan struct{}, 1), left: followBurst, seen: time.Now()}
 }
 
 // follow is decoder.lookup.
 func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool) {
+	began := time.Now()
+	f.left = min(f.left+time.Duration(followShare*float64(began.Sub(f.seen))), followBurst)
+	f.seen = began
+	if f.left <= 0 {
+		return "", false, false
+	}
+	defer func() { f.left -= time.Since(began) }()
 	select {
 	case f.busy <- struct{}{}:
 	default:
 		return "", false, false
 	}
 	type result struct {
-		full    string
-		isThere bool
+		full        string
+		isThere, ok bool
 	}
 	followed := make(chan result, 1)
 	go func() {
 		defer func() { <-f.busy }()
-		if viewer, ok := viewerOf(pids, mountNamespace); ok {
-			full, isThere := procfs.Follow(viewer, pids[0], dir, rest, followLast)
-			followed <- result{full, isThere}
-		}
-		close(followed)
+		full, isThere, ok := f.lookUp(pids, mountNamespace, dir, rest, followLast)
+		followed <- result{full, isThere, ok}
 	}()
 	timer := time.NewTimer(f.timeout)
 	defer timer.Stop()
 	select {
-	case r, ok := <-followed:
-		return r.full, r.isThere, ok
+	case r := <-followed:
+		return r.full, r.isThere, r.ok
 	case <-timer.C:
 		return "", false, false
 	}
 }
 
-// viewerOf gives the first of the processes that is of a mount namespace. The agent
-// is the last that is asked.
+// lookUp follows a path as the first of the processes sees it that still has the mount
+// namespace.
+func lookUp(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool) {
+	viewer, ok := viewerOf(pids, mountNamespace)
+	if !ok {
+		return "", false, false
+	}
+	full, isThere = procfs.Follow(viewer, pids[0], dir, rest, followLast)
+	return full, isThere, true
+}
+
+// viewerOf returns the first of the processes that is in a mount namespace. It asks the
+// agent itself last.
 func viewerOf(pids []int, mountNamespace uint32) (int, bool) {
 	want := fmt.Sprintf("mnt:[%d]", mountNamespace)
 	for _, pid := range append(pids, os.Getpid()) {
