@@ -247,6 +247,11 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 					response.Body.Close()
 					mu.Lock()
 					outcomes[fmt.Sprint(response.StatusCode)]++
+					// A busy machine may need longer than the 10 s of one part of a rollup.
+					isSlowPart := path == "/files" && response.StatusCode == http.StatusServiceUnavailable
+					if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusTooManyRequests && !isSlowPart {
+						t.Errorf("%s is answered %d", path, response.StatusCode)
+					}
 					mu.Unlock()
 				}
 			})
@@ -271,11 +276,6 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 		waitFor(t, "all events are stored", func() bool { return stored() == before+sent })
 		stop()
 		readers.Wait()
-		for status := range outcomes {
-			if status != "200" && status != "429" && status != "503" { // a busy machine may take too long for other reads
-				t.Errorf("readers were answered %v", outcomes)
-			}
-		}
 		t.Logf("the slowest event took %s; readers: %v", slowest, outcomes)
 	})
 }

@@ -492,7 +492,7 @@ func TestKilledWhileDeleting(t *testing.T) {
 		b.fill(dead, 10)
 		b.stop()
 		db := openDatabase(t, env)
-		for id, age := range map[string]time.Duration{dead: 16 * time.Minute, alive: 5 * time.Minute} {
+		for id, age := range map[string]time.Duration{dead: 16 * time.Minute, alive: 12 * time.Minute} {
 			since, placeholder := any(time.Now().Add(-age)), "$1"
 			if env["DATABASE_URL"] == "" {
 				since, placeholder = time.Now().Add(-age).UnixMicro(), "?"
