@@ -197,28 +197,28 @@ type together struct {
 	backendPID int
 }
 
-// startBoth starts the real backend, and the agent beside it, with a kind of sensor,
-// until the test ends. More settings of the backend are NAME=value.
+// startBoth runs the real backend and its agent, with a kind of sensor, until the test
+// ends. settings are further environment variables of the backend, as NAME=value.
 func startBoth(t *testing.T, kind string, settings ...string) together {
 	t.Helper()
-	return startBehind(t, kind, "", func(backend string) string { return backend })
+	return startBehind(t, kind, "", func(backend string) string { return backend }, settings...)
 }
 
-// startBehind is startBoth with a key that both have, "" for none, and with the URL
-// at which the agent finds the backend.
-func startBehind(t *testing.T, kind, key string, relay func(backend string) string) together {
+// startBehind is startBoth with a common key ("": none). relay returns the URL at which the
+// agent reaches the backend.
+func startBehind(t *testing.T, kind, key string, relay func(backend string) string, settings ...string) together {
 	t.Helper()
 	binary := buildBackend(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // at once: nothing else gets the port
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // before the backend starts: no other program can take the port
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() }) // a second time, if it was served
+	t.Cleanup(func() { listener.Close() }) // serving closes it too
 	backendPort := freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), "http://"+listener.Addr().String()
-	backendProcess := start(t, backend+"/api/health", []string{
+	backendProcess := start(t, backend+"/api/health", append([]string{
 		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=", "AGENT_API_KEY=" + key,
-	}, binary)
+	}, settings...), binary)
 
 	cfg, err := config.Load([]string{"--backend", relay(backend), "--data", t.TempDir(), "--poll", "50ms"}, func(name string) string {
 		return map[string]string{"AGENT_API_KEY": key}[name]
