@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capability is something that an agent can do, or not on this machine.
+// capability is a feature of the agent that this machine may not support.
 type capability struct {
 	Name      string `json:"name"`
 	Supported bool   `json:"supported"`
@@ -20,9 +20,9 @@ type capability struct {
 	Remedy    string `json:"remedy,omitempty"` // what to do about it
 }
 
-// capabilities says what this machine supports, given why there is no eBPF
-// sensor, why there are no packets and why nothing can be spawned: "why; what to do
-// about it".
+// capabilities returns what this machine supports. The arguments say why the eBPF sensor,
+// packets and spawning do not work; nil or "" if they do. The format of spawnFault is
+// "reason; what to do about it".
 func capabilities(sensorFault, packetFault error, spawnFault string) []capability {
 	list := []capability{{Name: "process list", Supported: true}, {Name: "process start and stop", Supported: true}}
 	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: sensorFault == nil}
@@ -44,11 +44,11 @@ func capabilities(sensorFault, packetFault error, spawnFault string) []capabilit
 	return append(list, full, packets, spawn, others)
 }
 
-// sensorReason says in words why eBPF cannot be used, and what to do.
+// sensorReason returns why the eBPF sensor does not work, and what to do about it.
 func sensorReason(err error) (reason, remedy string) {
 	release := kernelRelease()
 	var major, minor int
-	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // else 0.0, which is too old as well
+	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // if it fails: 0.0, which is too old as well
 	switch {
 	case major < 5 || major == 5 && minor < 8:
 		return "the kernel " + release + " is too old", "run Linux 5.8 or newer"
@@ -69,7 +69,7 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-// writeTable writes the capabilities for a person.
+// writeTable writes the capabilities as a table for people.
 func writeTable(w io.Writer, list []capability, user int) error {
 	_, _ = fmt.Fprintf(w, "Linux %s, user %d\n\n", kernelRelease(), user)
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)

@@ -30,7 +30,8 @@ import (
 	"ospulse/agent/internal/trace"
 )
 
-// TestMain is the agent itself when it is asked to be.
+// TestMain runs the agent instead of the tests for a hidden command, or if
+// OSPULSE_TEST_AGENT is set.
 func TestMain(m *testing.M) {
 	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command)
 	if hidden || os.Getenv("OSPULSE_TEST_AGENT") != "" {
@@ -62,7 +63,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// start runs a program until the test ends, and waits until it is there.
+// start runs a program until the test ends, and waits until url answers.
 func start(t *testing.T, url string, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -104,8 +105,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// call sends a request until the answer is not that the agent is slow, as it is on a
-// busy machine. It waits for what became of a start.
+// call sends a request, and repeats it while the answer is that the agent is slow, as on a
+// busy machine.
 func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
 	t.Helper()
 	var content, text []byte
@@ -138,6 +139,7 @@ func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
 	}
 }
 
+// callJSON is call with a JSON body. After a start, it waits until the session is active.
 func callJSON(t *testing.T, url string, body, into any) {
 	t.Helper()
 	text, err := json.Marshal(body)
@@ -154,7 +156,7 @@ func callJSON(t *testing.T, url string, body, into any) {
 		State      string
 		StartError json.RawMessage `json:"start_error"`
 	}
-	eventually(t, "it is known what became of the start", func() bool {
+	eventually(t, "the session is no longer starting", func() bool {
 		call(t, "GET", fmt.Sprintf("%s/api/sessions/%s", backend, asked["sessionId"]), "", nil, &session)
 		return session.State != "starting"
 	})
@@ -168,7 +170,7 @@ type told struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// events gives all events of a session, oldest first.
+// events returns all events of a session, the oldest first.
 func events(t *testing.T, backend, session string) []told {
 	t.Helper()
 	var all []told
@@ -191,7 +193,7 @@ func upload(t *testing.T, backend, name, content string) (session string) {
 	return made.SessionID
 }
 
-// together is a backend and an agent beside it.
+// together is a backend and its agent.
 type together struct {
 	backend    string // URL
 	backendPID int
@@ -336,8 +338,8 @@ func testWithTheBackend(t *testing.T, kind string) {
 	}
 }
 
-// TestStartsThatTimeOut: a backend that never waits long enough for the agent's answer
-// learns of each start whether it ran, and each sample runs once.
+// TestStartsThatTimeOut checks starts whose answers come later than the backend waits. The
+// backend must learn whether each start ran, and no sample may run twice.
 func TestStartsThatTimeOut(t *testing.T) {
 	const starts = 5
 	backend := startBoth(t, "procfs", "AGENT_TIMEOUT=100ms").backend
@@ -347,7 +349,7 @@ func TestStartsThatTimeOut(t *testing.T) {
 	}
 	var asked sync.WaitGroup
 	for _, session := range sessions {
-		for range 2 { // the second as by a client that lost the first answer
+		for range 2 { // a client that lost the first answer repeats the request
 			asked.Go(func() {
 				body := strings.NewReader(fmt.Sprintf(`{"sessionId":%q,"mode":3}`, session))
 				response, err := http.Post(backend+"/api/start-monitor", "application/json", body)
@@ -369,7 +371,7 @@ func TestStartsThatTimeOut(t *testing.T) {
 			} `json:"start_error"`
 			End struct{ ExitCode int }
 		}
-		eventually(t, "it is known what became of it", func() bool {
+		eventually(t, "the outcome of the start is known", func() bool {
 			call(t, "GET", backend+"/api/sessions/"+session, "", nil, &now)
 			return now.State == "ended" || now.State == "failed"
 		})
@@ -382,19 +384,19 @@ func TestStartsThatTimeOut(t *testing.T) {
 		switch {
 		case now.State == "ended" && now.End.ExitCode == 7 && began == 1:
 		case now.State == "failed" && !now.StartError.MayHaveRun && began == 0:
-			t.Logf("it did not run: %s", now.StartError.Text)
+			t.Logf("a start did not run: %s", now.StartError.Text)
 		default:
-			t.Errorf("it is %+v, and began %d times", now, began)
+			t.Errorf("the session is %+v and has %d session_start", now, began)
 		}
 	}
 }
 
-// TestEndings: how a sample and all that came of it ended, and that one which puts
-// itself into the background goes on being watched.
+// TestEndings checks session_end for the ways in which a sample can end, and that the agent
+// goes on watching a sample that puts itself into the background.
 func TestEndings(t *testing.T)       { testEndings(t, "procfs") }
 func TestEndingsAsRoot(t *testing.T) { testEndings(t, "ebpf") }
 
-// sandboxNotes is what a session_end says of limits that this machine cannot set.
+// sandboxNotes is what session_end reports about limits that this machine cannot set.
 var sandboxNotes = regexp.MustCompile(`"notes":\[[^\]]*\],`)
 
 func testEndings(t *testing.T, kind string) {
@@ -438,13 +440,13 @@ exit 3
 	}
 }
 
-// TestWhatIsRun: a file goes to the interpreter that it is for, which session_start
-// tells; what cannot be run is refused as the file's fault, with what it is; and the
-// names that a refusal lists can be given back.
+// TestWhatIsRun checks that the agent runs a file with its interpreter and reports both in
+// session_start; that the backend refuses a file that cannot run with cannot_run and a
+// reason; and that a client can send back the names in a refusal as entryPoint.
 func TestWhatIsRun(t *testing.T) {
 	backend := startBoth(t, "procfs").backend
 	refusal := func(session, entryPoint string) (status int, code, text string) {
-		eventually(t, "the start is answered", func() bool {
+		eventually(t, "the backend answers the start", func() bool {
 			body, err := json.Marshal(map[string]any{"sessionId": session, "mode": 3, "entryPoint": entryPoint})
 			if err != nil {
 				t.Fatal(err)
@@ -466,7 +468,7 @@ func TestWhatIsRun(t *testing.T) {
 	ran := func(session, start, end string) {
 		t.Helper()
 		var all []told
-		eventually(t, "session_end is there", func() bool {
+		eventually(t, "the session has its session_end", func() bool {
 			all = events(t, backend, session)
 			return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
 		})
@@ -484,14 +486,14 @@ func TestWhatIsRun(t *testing.T) {
 	for session, want := range map[string]string{
 		upload(t, backend, "notes.txt", "Hello this is plain text\nrm -rf is mentioned\n"): "notes.txt cannot be run: it is a plain text",
 		upload(t, backend, "run.bat", "@echo off\necho BAT\n"):                             "it is a batch file for Windows; it needs Windows, and this agent is on Linux",
-		names: "one has to be named: 日本.sh, 日経.sh",
+		names: "name one of them as entryPoint: 日本.sh, 日経.sh",
 	} {
 		if status, code, text := refusal(session, ""); status != http.StatusUnprocessableEntity || code != "cannot_run" || !strings.Contains(text, want) {
 			t.Errorf("answered %d %s %q, want %q", status, code, text, want)
 		}
 	}
 	if status, _, text := refusal(names, "日経.sh"); status != http.StatusOK {
-		t.Fatalf("a name that was listed: %d %s", status, text)
+		t.Fatalf("a name from the refusal: %d %s", status, text)
 	}
 	ran(names, `"run":{"path":"/home/user/日経.sh","what":"a shell script","interpreter":"/bin/sh","why":"its #! line names \"/bin/sh\""}`, `"output":"RAN /home/user/日経.sh\n"`)
 	python := upload(t, backend, "mal.py", "import os\nprint('PY-RAN')\n")
@@ -501,8 +503,8 @@ func TestWhatIsRun(t *testing.T) {
 	ran(python, `"run":{"path":"/home/user/mal.py","what":"a Python script","interpreter":"/usr/bin/python3","why":"its name ends in .py"}`, `"output":"PY-RAN\n"`)
 }
 
-// rank puts the ends of a session where they belong: the export's order is by
-// time, and what the kernel stamps is not what Go's clock says.
+// rank sorts session_start first and session_end last. The export sorts by time, and the
+// kernel's timestamps differ slightly from those of Go.
 func rank(e told) int {
 	switch e.Type {
 	case "session_start":
@@ -513,8 +515,7 @@ func rank(e told) int {
 	return 0
 }
 
-// TestTheProgram starts the agent as a process: ready within a second, and it
-// ends when it is told to.
+// TestTheProgram checks that the agent, as a process, becomes ready and ends on a signal.
 func TestTheProgram(t *testing.T) {
 	port := freePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d/health", port)

@@ -19,7 +19,7 @@ import (
 	"ospulse/agent/internal/sandbox"
 )
 
-// busyScript writes one file after the other, for ever.
+// busyScript writes one file after the other, forever.
 const busyScript = `i=0
 while :; do
 	echo $i >n$i
@@ -28,20 +28,20 @@ while :; do
 done
 `
 
-// kill is kill -9.
+// kill sends SIGKILL to a process and waits for its end.
 func kill(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it says that it was killed
+	_ = cmd.Wait() // the error is that it was killed
 }
 
-// TestKilledAgentAsRoot kills the agent, with kill -9, while a sample is busy and the
-// backend is away, which was killed before. All that had left the agent's memory
-// arrives, once; the sample is dead and nothing of it is left; and the session says
-// that it was cut off, and since when something is missing. Where the machine is so
-// busy that the ring overruns, the session's losses account for each missing event.
+// TestKilledAgentAsRoot kills the backend and then the agent, both with SIGKILL, while a
+// sample is busy. It checks that every event that had left the agent's memory arrives
+// once; that the sample is dead and leaves nothing behind; and that the session reports the
+// cut and the start of the gap. On a machine so busy that the ring buffer overruns, the
+// session's losses must account for each missing event.
 func TestKilledAgentAsRoot(t *testing.T) {
 	backendPort, agentPort := freePort(t), freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
@@ -88,20 +88,20 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	})
 	all := events(t, backend, session)
 
-	// What was safe is there, each once, with no hole before the end.
+	// Every event that was safe is there once, without a gap before the last one.
 	if safe := before.Delivery.Delivered + before.Delivery.Spooled; len(all) < safe {
-		t.Errorf("%d events of %d that were safe", len(all), safe)
+		t.Errorf("the session has %d events; %d were safe", len(all), safe)
 	}
 	files := openedFiles(all)
 	if len(files) == 0 {
 		t.Fatal("no file")
 	}
 	if same := slices.Compact(slices.Clone(files)); len(same) != len(files) {
-		t.Errorf("%d files were told %d times", len(same), len(files))
+		t.Errorf("%d files have %d events", len(same), len(files))
 	}
 	missing := files[len(files)-1] + 1 - len(files)
 
-	// The session has its end, once, and the gap.
+	// The session has one session_end and one gap.
 	var ends, lost []told
 	for _, e := range all {
 		switch e.Type {
@@ -135,14 +135,14 @@ func TestKilledAgentAsRoot(t *testing.T) {
 		}
 	}
 	if missing > counted {
-		t.Errorf("%d files are missing, and %d events are told to be lost: %s", missing, counted, lost)
+		t.Errorf("%d files are missing, but only %d events are reported as lost: %s", missing, counted, lost)
 	}
 	if len(gaps) != 1 || gaps[0].From.Before(began) || gaps[0].From.After(killed) || gaps[0].To.Before(killed) {
 		t.Fatalf("the gaps are %+v, the agent was killed at %s", gaps, killed)
 	}
-	// The sample is never idle for that long, whatever else the machine does.
+	// The sample is never idle for 10 s, even on a busy machine.
 	if last := lastTime(t, all); last.Before(gaps[0].From.Add(-10 * time.Second)) {
-		t.Errorf("the last event is of %s, the gap begins at %s", last, gaps[0].From)
+		t.Errorf("the last event is at %s, the gap starts at %s", last, gaps[0].From)
 	}
 	var details struct {
 		Completeness struct {
@@ -155,10 +155,10 @@ func TestKilledAgentAsRoot(t *testing.T) {
 		delete(reasons, l.Reason)
 	}
 	if details.Completeness.Complete || len(reasons) > 0 {
-		t.Errorf("the backend says %+v, and nothing of %v", details.Completeness, reasons)
+		t.Errorf("the backend reports %+v, without the reasons %v", details.Completeness, reasons)
 	}
 
-	// Nothing is left.
+	// The agent has removed all traces of the session.
 	eventually(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
 	eventually(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
 	eventually(t, "the spool is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "spool")), []string{"lock"}) })
@@ -166,23 +166,23 @@ func TestKilledAgentAsRoot(t *testing.T) {
 		t.Errorf("the data folder has %q", got)
 	}
 	if s := health(); s.Sessions != 0 || s.Delivery.Lost != 0 {
-		t.Errorf("the agent says %+v", s)
+		t.Errorf("the agent reports %+v", s)
 	}
 
-	// The session can be stopped, and the file be run again.
+	// A client can stop the session, and start the file again.
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
 	second := upload(t, backend, "busy.sh", "exit 0")
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 3}, &answer)
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
 }
 
-// sample is what a spawned program is known by.
+// sample identifies a spawned program.
 type sample struct {
 	user   int
-	cgroup string // its name, "" if it has none
+	cgroup string // its name; "": none
 }
 
-// sampleOf finds what session_start tells of.
+// sampleOf returns the sample that session_start reports.
 func sampleOf(t *testing.T, all []told) (s sample) {
 	t.Helper()
 	i := slices.IndexFunc(all, func(e told) bool { return e.Type == "session_start" })
@@ -210,7 +210,7 @@ func sampleOf(t *testing.T, all []told) (s sample) {
 	return s
 }
 
-// userOf gives the user of a process, -1 when it is gone.
+// userOf returns the user of a process, or -1 if it is gone.
 func userOf(pid string) int {
 	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
@@ -228,7 +228,7 @@ func userOf(pid string) int {
 	return user
 }
 
-// processesOf gives the processes of a user.
+// processesOf returns the processes of a user.
 func processesOf(t *testing.T, user int) (pids []string) {
 	t.Helper()
 	for _, name := range list(t, "/proc") {
@@ -239,14 +239,14 @@ func processesOf(t *testing.T, user int) (pids []string) {
 	return pids
 }
 
-// cgroups gives the cgroups of a name, in all hierarchies.
+// cgroups returns the cgroups with a name, in all hierarchies.
 func cgroups(t *testing.T, name string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && entry.Name() == name {
 			paths = append(paths, path)
 		}
-		return nil // others come and go meanwhile
+		return nil // other cgroups may vanish meanwhile
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +266,7 @@ func list(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// openedFiles gives the numbers of the files that busyScript created, sorted.
+// openedFiles returns the numbers of the files that busyScript created, sorted.
 func openedFiles(all []told) (numbers []int) {
 	path := regexp.MustCompile(`"operation":"(?:Create|Open)File".*"filePath":"[^"]*/n(\d+)"`)
 	for _, e := range all {
@@ -282,7 +282,7 @@ func openedFiles(all []told) (numbers []int) {
 	return numbers
 }
 
-// lastTime gives the time of the last event that a program caused.
+// lastTime returns the time of the last event that a program caused.
 func lastTime(t *testing.T, all []told) (last time.Time) {
 	t.Helper()
 	for _, e := range all {

@@ -1,7 +1,6 @@
 //go:build linux
 
-// Command ospulse-agent is the agent of OS-Pulse for Linux: it reports what
-// programs do.
+// Command ospulse-agent is the agent of OS-Pulse for Linux. It reports what programs do.
 package main
 
 import (
@@ -44,12 +43,13 @@ func run(ctx context.Context, args []string) int {
 	}
 }
 
-// endTime is how long the agent may take to end: longer than requests, samples and
-// deliveries take together, whatever happens to each. Samples end with the agent.
+// endTime is how long the agent may take to end. It is longer than the time limits of
+// requests, samples and deliveries together. Samples end with the agent.
 const endTime = 20 * time.Second
 
-// endInTime gives the exit code of the agent, or 1 if that does not end within
-// endTime of its context. The next start then tells sessions what they may lack.
+// endInTime runs agent and returns its exit code. If agent does not return within endTime
+// after the end of ctx, endInTime returns 1; the next run of the agent then reports which
+// events may be lost.
 func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
 	code := make(chan int, 1)
 	go func() { code <- agent() }()
@@ -62,7 +62,7 @@ func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
 	case c := <-code:
 		return c
 	case <-time.After(endTime):
-		_, _ = fmt.Fprintf(stderr, "ospulse-agent: it was not over within %s of being told to end, and is ended; the next start tells what may be lost\n", endTime)
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent: it did not end within %s, and exits now; its next start reports what may be lost\n", endTime)
 		return 1
 	}
 }

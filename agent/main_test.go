@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestEndInTime: the agent ends when it is told to, also if a part of it hangs.
+// TestEndInTime checks that the agent ends in time, even if a part of it hangs.
 func TestEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -21,13 +21,13 @@ func TestEndInTime(t *testing.T) {
 		began := time.Now()
 		time.AfterFunc(time.Hour, cancel)
 		if code := endInTime(ctx, &said, func() int { <-hangs; return 0 }); code != 1 || time.Since(began) != time.Hour+endTime {
-			t.Errorf("it ended with %d after %s", code, time.Since(began))
+			t.Errorf("endInTime returned %d after %s", code, time.Since(began))
 		}
 		if !strings.Contains(said.String(), "next start") {
-			t.Errorf("it said %q", &said)
+			t.Errorf("endInTime wrote %q", &said)
 		}
 		if code := endInTime(ctx, &said, func() int { return 7 }); code != 7 {
-			t.Errorf("one that ends gives %d", code)
+			t.Errorf("an agent that ends: endInTime returned %d, want 7", code)
 		}
 	})
 }

@@ -14,11 +14,11 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
-// errPacketsOff is why there are no packets when nobody wants them.
+// errPacketsOff means that the settings switch packets off.
 var errPacketsOff = errors.New("they are switched off")
 
-// withPackets has a sensor's watches tell of packets too; fault says why they do
-// not.
+// withPackets returns a sensor that also reports packets. If it cannot, it returns inner and
+// fault says why.
 func withPackets(inner monitor.Sensor, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, fault error) {
 	if !cfg.Packets {
 		return inner, errPacketsOff
@@ -31,8 +31,8 @@ func withPackets(inner monitor.Sensor, cfg config.Config, log *slog.Logger) (_ m
 	}, nil
 }
 
-// packetSensor is a sensor that captures packets beside another one, from whose
-// events it learns whose they are.
+// packetSensor captures packets beside another sensor. The events of that sensor tell it
+// which process a packet belongs to.
 type packetSensor struct {
 	monitor.Sensor
 	options capture.Options
@@ -41,14 +41,14 @@ type packetSensor struct {
 	watches map[*packetWatch]bool
 }
 
-// packetWatch is a watch of both.
+// packetWatch is a watch for system calls and packets.
 type packetWatch struct {
 	sensor  *packetSensor
 	calls   monitor.Watch
 	packets *capture.Watch
 }
 
-// Watch has packets collected from before the first event on.
+// Watch starts capturing before the first event.
 func (s *packetSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
 	packets, err := capture.Open(s.options, capture.Scope{All: scope.All, PIDs: scope.PIDs, Own: scope.OnExec, Exclude: scope.Exclude}, sink)
 	if err != nil {
@@ -66,8 +66,7 @@ func (s *packetSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (moni
 	return w, nil
 }
 
-// Close ends the other sensor's watch first: its events say whose the last packets
-// are.
+// Close closes the watch of the other sensor first: its events attribute the last packets.
 func (w *packetWatch) Close() error {
 	err := errors.Join(w.calls.Close(), w.packets.Close())
 	w.sensor.mu.Lock()
@@ -76,10 +75,10 @@ func (w *packetWatch) Close() error {
 	return err
 }
 
-// Limits tells of whom there are no packets.
+// Limits returns the processes whose packets are not captured, as text; "" if there are none.
 func (w *packetWatch) Limits() string { return w.packets.Limits() }
 
-// Exclude excludes more processes from both.
+// Exclude excludes more processes from events and packets.
 func (s *packetSensor) Exclude(pids []int) error {
 	s.mu.Lock()
 	for w := range s.watches {
@@ -89,7 +88,7 @@ func (s *packetSensor) Exclude(pids []int) error {
 	return s.Sensor.Exclude(pids)
 }
 
-// packetReason says in words why packets cannot be captured, and what to do.
+// packetReason returns why the agent cannot capture packets, and what to do about it.
 func packetReason(fault error) (reason, remedy string) {
 	switch {
 	case errors.Is(fault, errPacketsOff):

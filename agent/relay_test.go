@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// relayProgram passes connections to its first argument, a port, on to the second.
+// relayProgram forwards connections from one port, its first argument, to another, its
+// second.
 const relayProgram = `import socket, sys, threading
 def pump(a, b):
     try:
@@ -25,8 +26,8 @@ while True:
     threading.Thread(target=pump, args=(c, b), daemon=True).start()
     threading.Thread(target=pump, args=(b, c), daemon=True).start()`
 
-// TestBackendBehindARelay: the agent knows the backend by what it tells of itself
-// and proves, not by the port that the agent talks to, which is a relay's.
+// TestBackendBehindARelay checks that the agent finds the backend's process by the identity
+// that the backend proves, although the agent connects to the port of a relay.
 func TestBackendBehindARelay(t *testing.T) {
 	relayPID := 0
 	both := startBehind(t, "procfs", "a-key-of-16-bytes", func(backend string) string {
@@ -47,7 +48,7 @@ func TestBackendBehindARelay(t *testing.T) {
 		call(t, "GET", both.backend+"/api/agents", "", nil, &list)
 		return len(list.Agents) == 1 && list.Agents[0].Sensor == "procfs"
 	})
-	// The heartbeat's answer may be on its way still when the first session starts.
+	// The first session may start before the agent has the answer to its heartbeat.
 	eventually(t, "the backend is known to the agent", func() bool {
 		session := upload(t, both.backend, "x.sh", "true")
 		var answer map[string]any

@@ -37,17 +37,18 @@ const softMemoryLimit = 32 << 20
 // version is set by release builds (-ldflags "-X main.version=…").
 var version = "" //nolint:gochecknoglobals // the linker needs a variable
 
-// shutdownTime is how long requests may take to end when the agent does.
+// shutdownTime is how long running requests may take when the agent ends.
 const shutdownTime = 3 * time.Second
 
-// excludeInterval is how long a backend that restarts may be reported.
+// excludeInterval is how often the agent looks for the processes that it excludes: its own
+// and those of its backend.
 const excludeInterval = 3 * time.Second
 
-// sensorLag is how old an event may be when it comes to delivery.
+// sensorLag is how old an event may be when delivery receives it.
 const sensorLag = time.Second
 
-// serve is the agent without a command: the service, or what tells about it. It
-// gives the exit code.
+// serve runs the agent without a command: the service, --help, --version or --check. It
+// returns the exit code.
 func serve(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	cfg, err := config.Load(args, getenv)
 	switch {
@@ -81,7 +82,7 @@ func service(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 	if err != nil {
 		return listenError(cfg, err)
 	}
-	defer listener.Close() // the server closes it; this is for the ways out before
+	defer listener.Close() // for errors before the server runs, which closes it too
 	spawner, spawnFault := newSpawner(cfg, log)
 	return serveOn(ctx, cfg, log, listener, newEyes(cfg, log), spawner, spawnFault, began)
 }
@@ -107,7 +108,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 	for _, fault := range faults {
-		log.Error("a session that ran when the agent was killed is not known any more", "error", fault)
+		log.Error("the record of a session that ran when the agent was killed cannot be read", "error", fault)
 	}
 
 	starts, faults, err := journal.OpenStarts(filepath.Join(cfg.DataDir, "starts"), left)
@@ -115,7 +116,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
 	}
 	for _, fault := range faults {
-		log.Error("what became of a start is not known any more", "error", fault)
+		log.Error("the record of a start cannot be read", "error", fault)
 	}
 
 	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
@@ -143,7 +144,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Log: log,
 	})
 
-	// Delivery ends last: what sessions tell at their end is sent still.
+	// Delivery ends last, so that it sends the last events of the sessions.
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { sender.Run(beside) })
@@ -151,17 +152,19 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	running.Go(sessions.Recover(left))
 	running.Go(func() {
 		if err := clock.System().Follow(beside, func(s clock.Step) { sessions.ClockStepped(s.Before, s.After) }); err != nil {
-			log.Error("the machine's clock is not followed", "error", err)
+			log.Error("the agent cannot follow steps of the machine's clock", "error", err)
 		}
 	})
 	running.Go(func() {
-		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) { log.Error("a kill of the agent may be told of inexactly", "error", err) })
+		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) {
+			log.Error("the journal cannot be written: if the agent is killed, the time of the gap will be inexact", "error", err)
+		})
 	})
 	running.Go(func() {
 		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Hear: func(nonce string, told json.RawMessage) {
 			var identity monitor.Identity
 			if err := json.Unmarshal(told, &identity); err != nil {
-				log.Warn("what the backend tells of itself cannot be read", "error", err)
+				log.Warn("the backend's identity in its answer to a heartbeat cannot be read", "error", err)
 				return
 			}
 			own.Hear(nonce, identity)
@@ -174,9 +177,9 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		stopBeside()
 		running.Wait()
 		ended := time.Now()
-		if inOrder && !sender.SafeUntil().Before(ended) { // else the next run tells what may be lost
+		if inOrder && !sender.SafeUntil().Before(ended) { // else the next run reports what may be lost
 			if err := notes.Clear(); err != nil {
-				log.Error("the next run will take sessions for cut off that were not", "error", err)
+				log.Error("the journal cannot be cleared: the next run will report ended sessions as cut off", "error", err)
 			}
 		}
 	}()
@@ -218,7 +221,7 @@ func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil))
 }
 
-// buildVersion gives the release's version, else the commit that was built.
+// buildVersion returns the version of the release, or else the commit that was built.
 func buildVersion() string {
 	if version != "" {
 		return version
@@ -233,7 +236,7 @@ func buildVersion() string {
 	return "dev"
 }
 
-// check writes what this machine supports.
+// check writes which capabilities this machine supports.
 func check(cfg config.Config, w io.Writer) error {
 	eyes := newEyes(cfg, slog.New(slog.DiscardHandler))
 	defer eyes.close()

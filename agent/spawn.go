@@ -14,8 +14,8 @@ import (
 	"ospulse/agent/internal/sandbox"
 )
 
-// newSpawner gives what starts files in a sandbox, or says why there is none and,
-// after "; ", what to do about it.
+// newSpawner returns a spawner that starts files in sandboxes. If this machine has no
+// sandbox, it returns the reason and, after "; ", what to do about it.
 func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	dataDir, err := filepath.Abs(cfg.DataDir)
 	if err != nil {
@@ -29,7 +29,7 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	case network == sandbox.NetworkNAT && !support.NAT.OK:
 		return nil, support.NAT.Detail
 	case !support.Limits.OK:
-		log.Warn("not all limits of what is spawned can be kept on this machine", "why", support.Limits.Detail)
+		log.Warn("this machine cannot enforce all limits of spawned programs", "why", support.Limits.Detail)
 	}
 	return spawner{sandbox.Options{
 		Network: network, Timeout: cfg.SpawnTimeout,
@@ -38,7 +38,7 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	}}, ""
 }
 
-// spawner starts uploaded files, each in a sandbox of its own.
+// spawner starts each uploaded file in a separate sandbox.
 type spawner struct{ options sandbox.Options }
 
 func (s spawner) Start(ctx context.Context, path string, command monitor.Command) (monitor.Spawned, error) {
@@ -51,7 +51,7 @@ func (s spawner) Start(ctx context.Context, path string, command monitor.Command
 	return spawned{p}, nil
 }
 
-// refused makes an error a refusal if the file is at fault.
+// refused turns an error into a refusal if the file is at fault.
 func refused(err error) error {
 	if errors.Is(err, sandbox.ErrProgram) {
 		return monitor.CannotRun(err)
@@ -62,28 +62,28 @@ func refused(err error) error {
 // spawned is a sandbox with a program in it.
 type spawned struct{ *sandbox.Process }
 
-// OnExec is so: the sandbox's launcher holds the place of the program.
+// OnExec returns true: the watched process becomes the program with its next exec.
 func (spawned) OnExec() bool { return true }
 
-// Release lets it run; only the kernel knows of some files that it cannot.
+// Release runs the program. It returns a refusal if the kernel rejects the file.
 func (s spawned) Release() error { return refused(s.Process.Release()) }
 
-// Run says what it is, and what runs it.
+// Run returns what the file is and what runs it, for session_start.
 func (s spawned) Run() any { return s.Process.Run() }
 
-// sandboxDetail is what session_end tells of the sandbox.
+// sandboxDetail is what session_end reports about the sandbox.
 type sandboxDetail struct {
-	Entry       string   `json:"entry"`            // the path of what was run, as it saw it
-	Notes       []string `json:"notes,omitempty"`  // limits that this machine does not keep as asked for
-	Limits      []string `json:"limits,omitempty"` // those it ran into, survived or not
-	Output      printed  `json:"output"`           // the end of what it printed
-	OutputBytes int64    `json:"outputBytes"`      // of all that it printed
+	Entry       string   `json:"entry"`            // the path of the program, in the sandbox
+	Notes       []string `json:"notes,omitempty"`  // limits that this machine cannot set as requested
+	Limits      []string `json:"limits,omitempty"` // limits that it reached, even if it survived
+	Output      printed  `json:"output"`           // the end of its output
+	OutputBytes int64    `json:"outputBytes"`      // the size of the whole output
 }
 
-// printed is text as events have it.
+// printed is text that events keep without loss.
 type printed string
 
-// MarshalJSON keeps bytes that are no UTF-8.
+// MarshalJSON keeps bytes that are not UTF-8.
 func (p printed) MarshalJSON() ([]byte, error) { //nolint:unparam // json.Marshaler has the error
 	return event.AppendString(nil, string(p)), nil
 }

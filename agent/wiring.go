@@ -16,14 +16,14 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// eyes are the best sensor that this machine has.
+// eyes are the best sensor that works on this machine.
 type eyes struct {
 	sensor monitor.Sensor
 	name   string // ebpf or procfs
-	fault  error  // why it is not eBPF
-	// packetFault is why no packets are captured.
+	fault  error  // why the sensor is not eBPF; nil if it is
+	// packetFault is why the agent captures no packets; nil if it does.
 	packetFault error
-	backlog     func() int64 // bytes of events that the sensor has not given out
+	backlog     func() int64 // bytes of events that the sensor has not reported yet
 	close       func()
 }
 
@@ -40,14 +40,14 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	}}
 }
 
-// maxArguments is how many bytes of a process's arguments are told without eBPF.
+// maxArguments is how many bytes of a process's arguments the agent reports without eBPF.
 const maxArguments = 32 << 10
 
-// procEyes looks at /proc, because of fault.
+// procEyes returns the sensor that polls /proc. fault says why eBPF does not work.
 func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 	helper := inspect.New(log)
 	arguments := func(pid int) ([]string, bool) {
-		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // what is not known is left out
+		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // omitted if unknown
 		return args, isCut
 	}
 	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes}, cfg, log)
@@ -71,8 +71,8 @@ func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.
 	return w, nil
 }
 
-// procSensor watches a program that was spawned, and is held, through ptrace; all
-// else by looking at /proc.
+// procSensor watches a spawned program, while it is held, through ptrace. It watches all
+// other processes by polling /proc.
 type procSensor struct {
 	*procfs.Sensor
 	contentBytes int
@@ -93,5 +93,6 @@ func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor
 	return w, nil
 }
 
-// Exclude does nothing: a restart is a start and an end, and no more follows.
+// Exclude does nothing: this sensor reports only the start and the end of a process, so an
+// exclusion after the start gains nothing.
 func (procSensor) Exclude([]int) error { return nil }

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package api is the agent's HTTP service, the agent side of the wire contract.
-// It must not know how sessions are run: it asks a Monitor.
+// Package api is the agent's HTTP service: the agent side of the wire contract. It must
+// not know how sessions are run: a Monitor runs them.
 package api
 
 import (
@@ -30,17 +30,17 @@ import (
 
 const (
 	maxBodyBytes = 1 << 20  // of JSON
-	maxFormBytes = 64 << 10 // of an upload's form around its file
+	maxFormBytes = 64 << 10 // of an upload's form, without the file
 	maxIDBytes   = 200
 
 	requestTime = 2 * time.Minute
 	uploadTime  = 15 * time.Minute
-	// stopTime is how long a stop waits for the session's end, at any load: backends
-	// wait for 5 s.
+	// stopTime is how long a stop waits for the end of the session. It must be shorter
+	// than the 5 s that backends wait.
 	stopTime = 3500 * time.Millisecond
 )
 
-// Service is the name that /health tells.
+// Service is the name that /health reports.
 const Service = "os-pulse-agent"
 
 // Monitor runs sessions.
@@ -56,26 +56,26 @@ type Options struct {
 	Monitor        Monitor
 	Uploads        *Uploads
 	MaxUploadBytes int64
-	Health         func() map[string]any // what /health tells besides
-	// Arguments gives the arguments that lie in the first maxBytes of a process's,
-	// and whether there are more.
+	Health         func() map[string]any // further fields of /health
+	// Arguments returns the first maxBytes of the arguments of a process, split into
+	// arguments, and whether there are more.
 	Arguments func(ctx context.Context, pid, maxBytes int) (args []string, isCut bool, err error)
-	// InFlight gives what the backend has not got of a session.
+	// InFlight returns what the agent has not delivered of a session.
 	InFlight func(sessionID string) InFlight
 	Guard    Guard
 	Log      *slog.Logger
 }
 
-// InFlight is what was seen and has not been delivered.
+// InFlight counts what the agent has seen and not delivered.
 type InFlight struct {
-	Events      int64 `json:"events"`      // of the session, in memory or on disk
-	Bytes       int64 `json:"bytes"`       // of these
-	SensorBytes int64 `json:"sensorBytes"` // of all sessions, in the buffer of the kernel
+	Events      int64 `json:"events"`      // events of the session, in memory or on disk
+	Bytes       int64 `json:"bytes"`       // the size of these events
+	SensorBytes int64 `json:"sensorBytes"` // in the kernel's buffer, for all sessions
 }
 
 type service struct{ Options }
 
-// New gives the handler of every route.
+// New returns the handler of all routes.
 func New(options Options) http.Handler {
 	s := service{options}
 	mux := http.NewServeMux()
@@ -104,7 +104,7 @@ func New(options Options) http.Handler {
 	return s.Guard.wrap(plainErrors(mux))
 }
 
-// failure is an error that the asker is told.
+// failure is an error that the client receives.
 type failure struct {
 	status int
 	text   string
@@ -117,12 +117,12 @@ func fail(status int, format string, args ...any) error {
 	return &failure{status: status, text: fmt.Sprintf(format, args...)}
 }
 
-// handler gives a request its time, and answers its error.
+// handler bounds the time of a request and writes its error.
 func (s service) handler(limit time.Duration, h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		control := http.NewResponseController(w)
-		// Without deadlines, as in tests on a recorder, the context is what bounds.
+		// A recorder in a test has no deadlines; there the context bounds the request.
 		_ = control.SetReadDeadline(began.Add(limit))
 		_ = control.SetWriteDeadline(began.Add(limit + time.Minute))
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
@@ -152,7 +152,7 @@ func answer(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // a client that is gone is told nothing
+	_, _ = w.Write(append(text, '\n')) // the client may be gone
 }
 
 func (s service) upload(w http.ResponseWriter, r *http.Request) error {
@@ -205,7 +205,8 @@ func (s service) upload(w http.ResponseWriter, r *http.Request) error {
 	return fail(http.StatusBadRequest, "no file among the first 100 fields of the form")
 }
 
-// readErrors remembers that reading failed: then the client is at fault, not the disk.
+// readErrors keeps the error of its Reader, to tell a fault of the client from one of the
+// disk.
 type readErrors struct {
 	io.Reader
 	err error
@@ -219,25 +220,25 @@ func (r *readErrors) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// drain reads on for a while, so that a client that is still sending gets to
-// read why it may stop.
+// drain reads the rest of a body, up to limit bytes. A client reads the answer only after
+// it has sent its request.
 func drain(body io.Reader, limit int64) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // it is not wanted
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // an error ends it too
 }
 
-// process is a process: as the contract has it, and what a person needs to tell it
-// from others of its name. What is not known is left out.
+// process is one entry of the list of processes: the fields of the contract, and what a
+// person needs to tell processes of the same name apart. Unknown fields are omitted.
 type process struct {
 	PID         int    `json:"pid"`
 	Name        string `json:"name"`
 	ParentPID   int    `json:"parentPid"`
 	CommandLine string `json:"commandLine,omitempty"`
-	User        string `json:"user,omitempty"` // its number, if it has no name here
+	User        string `json:"user,omitempty"` // the number, if the user has no name
 	StartTime   string `json:"startTime"`
 }
 
-// maxCommandLine is how many bytes of a command line are told, and argumentsTime
-// how long all of them may take together.
+// maxCommandLine is the longest command line in the list, in bytes. argumentsTime bounds
+// the time for reading the arguments of all processes.
 const (
 	maxCommandLine = 1024
 	argumentsTime  = 5 * time.Second
@@ -253,7 +254,7 @@ func (s service) processes(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), argumentsTime)
 	defer cancel()
 	for i, p := range list {
-		args, isCut, _ := s.Arguments(ctx, p.PID, maxCommandLine) // what is not known is left out
+		args, isCut, _ := s.Arguments(ctx, p.PID, maxCommandLine) // omitted if unknown
 		if len(args) > 0 && p.IsCut() && strings.HasPrefix(path.Base(args[0]), p.Name) {
 			p.Name = path.Base(args[0])
 		}
@@ -266,7 +267,7 @@ func (s service) processes(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// commandLine gives the beginning of a process's command line, as its events tell it.
+// commandLine returns the beginning of a command line, in the form that events use.
 func commandLine(args []string, isCut bool) string {
 	creation := event.Creation{Args: args, ArgsCut: isCut}
 	text := strings.ToValidUTF8(creation.CommandLine(), "\uFFFD")
@@ -280,7 +281,7 @@ func commandLine(args []string, isCut bool) string {
 	return text
 }
 
-// userNames are the names of users that were looked up, by their number.
+// userNames caches the names of users by their number.
 type userNames map[int]string
 
 func (n userNames) of(id int) string {
@@ -305,7 +306,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		Mode      *number  `json:"mode"`
 		Processes []number `json:"processes"`
 
-		// Ours, beyond the contract: of the file that is spawned.
+		// Fields beyond the contract, for the file that is spawned.
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
 	}
@@ -350,8 +351,8 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// findStart tells what became of a start. One that this agent never heard of is
-// answered too: a 404 is of agents that cannot tell.
+// findStart answers with the state of a start. If the id is not known, it answers 200
+// with the state unknown, because a 404 means that the agent has no such route.
 func (s service) findStart(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	if err := checkID("the id", id); err != nil {
@@ -397,7 +398,7 @@ func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 	}
 	inFlight := s.InFlight(asked.SessionID)
 	if stopped.Over {
-		inFlight.SensorBytes = 0 // all of this session has been read
+		inFlight.SensorBytes = 0 // the sensor has read all events of this session
 	}
 	answer(w, http.StatusOK, map[string]any{"message": message, "sessionId": asked.SessionID, "stopped": stopped.Over, "inFlight": inFlight})
 	return nil
@@ -405,7 +406,7 @@ func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 
 func (s service) health(w http.ResponseWriter, r *http.Request) error {
 	told := map[string]any{}
-	if s.Guard.knows(r) { // without the key, no more than the contract has
+	if s.Guard.knows(r) { // without the key, report only the fields of the contract
 		told = s.Health()
 	}
 	told["status"], told["service"], told["active_sessions"] = "healthy", Service, s.Monitor.Sessions()
@@ -413,8 +414,8 @@ func (s service) health(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// startID gives the backend's id of a start; "" if it gives none. It is in a header,
-// so that agents which do not know it get the body that they expect.
+// startID returns the backend's id of a start, or "" if the request has none. The id is
+// in a header, because older agents may reject a body with an unknown field.
 func startID(r *http.Request) (string, error) {
 	id := r.Header.Get("X-OSPulse-Start")
 	if id == "" {
@@ -433,7 +434,7 @@ func checkID(field, id string) error {
 	return nil
 }
 
-// number is an integer that some clients send in quotes.
+// number is an integer. Some clients send it as a string.
 type number int
 
 // UnmarshalJSON reads 3 and "3".
@@ -472,8 +473,8 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	}
 }
 
-// Serve serves on the listener until ctx ends and what was asked before is
-// answered, for shutdown at most.
+// Serve serves on the listener until ctx ends. It then answers the requests that it has
+// received, for the duration of shutdown at most.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shutdown time.Duration, log *slog.Logger) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -492,6 +493,6 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shu
 	if err != nil {
 		err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
 	}
-	<-ended //nolint:errcheck // that it was closed, which is known
+	<-ended //nolint:errcheck // always ErrServerClosed
 	return err
 }

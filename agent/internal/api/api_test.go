@@ -32,11 +32,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a monitor that finds files, and counts.
+// fake is a Monitor that records its calls.
 type fake struct {
 	uploads *Uploads
 	started []monitor.Request
-	stopped []string // the ids of their starts
+	stopped []string // the start ids
 	running map[string]bool
 }
 
@@ -126,7 +126,7 @@ func TestRoutes(t *testing.T) {
 			paths  []string
 			body   string
 			status int
-			want   string // the beginning of the answer, or "error" for {"error"} with the text
+			want   string // a prefix of the answer, or of the text of its error
 		}{
 			"start":               {"POST", []string{"/api/start-monitor", "/api/monitor/start"}, start(`"mode":2,"processes":[5,6]`), 200, `{"message":"monitoring started successfully","mode":2,"monitoringPid":4711,"sessionId":"s1"}`},
 			"start, no program":   {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"document","mode":3}`, 400, `{"code":"cannot_run","error":"document cannot be run: it is a PDF document"}`},
@@ -325,8 +325,8 @@ func TestServeEndsInTime(t *testing.T) {
 	}
 }
 
-// The list tells of a process what a person needs to know it by, and no more than is
-// bearable.
+// TestProcessesAreDescribed checks the fields of a process in the list, and that its command
+// line is cut.
 func TestProcessesAreDescribed(t *testing.T) {
 	h, _ := newService(t, Guard{})
 	long := strings.Repeat("é", 1000)
@@ -338,7 +338,7 @@ func TestProcessesAreDescribed(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { in.Close(); _ = cmd.Wait() }() // its end tells nothing
+	defer func() { in.Close(); _ = cmd.Wait() }() // the exit code does not matter
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)

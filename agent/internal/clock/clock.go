@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package clock tells what time it was when the kernel's clock since the boot showed
-// something, and follows the wall clock when it is set: by NTP, by hand, or because a
-// machine's snapshot was restored. It must not know what the times are of.
+// Package clock converts the kernel's time since boot (CLOCK_BOOTTIME) to wall clock
+// time. It detects when the wall clock is set: by NTP, by hand, or because a snapshot of
+// the machine was restored. It must not know what the times belong to.
 package clock
 
 import (
@@ -18,49 +18,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tolerance is what two looks at the clocks may differ by without a step: the two
-// clocks run at the same rate, so what differs is how long a look takes.
+// tolerance is the largest difference between two readings that is not a step. Both
+// clocks run at the same rate, so only the time that a reading takes makes a difference.
 const tolerance = 2 * time.Millisecond
 
-// checkInterval is how often the clocks are compared, in case that the kernel does
-// not say when one is set.
+// checkInterval is how often Follow compares the clocks, in case the kernel does not
+// report a step.
 const checkInterval = time.Second
 
-// maxSpans bounds how many steps are remembered.
+// maxSpans bounds how many spans a Clock keeps.
 const maxSpans = 1000
 
 // Step is a change of the wall clock.
 type Step struct {
-	Before time.Time // what it would have shown
-	After  time.Time // what it showed instead
+	Before time.Time // the time without the step
+	After  time.Time // the time that the clock shows instead
 }
 
-// By is how far the clock went; negative: back.
+// By returns how far the clock moved; it is negative if the clock moved back.
 func (s Step) By() time.Duration { return s.After.Sub(s.Before) }
 
-// span is a time between two steps.
+// span is the time between two steps.
 type span struct {
 	from uint64    // CLOCK_BOOTTIME, ns
-	zero time.Time // what the wall clock of the span shows at CLOCK_BOOTTIME 0
+	zero time.Time // the wall clock time at CLOCK_BOOTTIME 0, by the clock of this span
 }
 
-// Clock turns times since the boot into times of the wall clock. Its methods may be
-// called at any time.
+// Clock converts times since boot to wall clock times. All methods may be called
+// concurrently.
 type Clock struct {
 	look  func() (boottime uint64, wall time.Time)
-	spans atomic.Pointer[[]span] // the oldest first, never changed
+	spans atomic.Pointer[[]span] // the oldest first; the slice is immutable
 
 	mu      sync.Mutex
-	checked uint64 // when the clocks were compared last, and were as expected
-	steps   []Step // that Follow has not told yet
+	checked uint64 // CLOCK_BOOTTIME of the last comparison
+	steps   []Step // that Follow has not reported yet
 	wake    chan struct{}
 }
 
-// System gives the machine's clock. A time before a step keeps the value that it had,
-// so there is one for the whole program.
+// System returns the Clock of the machine. All callers share it, so that they agree on
+// the times before a step.
 var System = sync.OnceValue(func() *Clock { return New(look) }) //nolint:gochecknoglobals // a machine has one clock
 
-// New makes a clock of one that is looked at: both clocks at the same moment.
+// New creates a Clock. look must read CLOCK_BOOTTIME, in ns, and the wall clock at the
+// same moment.
 func New(look func() (boottime uint64, wall time.Time)) *Clock {
 	c := &Clock{look: look, wake: make(chan struct{}, 1)}
 	boottime, wall := look()
@@ -69,12 +70,13 @@ func New(look func() (boottime uint64, wall time.Time)) *Clock {
 	return c
 }
 
-// zeroOf gives what the wall clock shows at CLOCK_BOOTTIME 0.
+// zeroOf returns the wall clock time at CLOCK_BOOTTIME 0.
 func zeroOf(boottime uint64, wall time.Time) time.Time {
 	return wall.Add(-time.Duration(boottime)).Round(time.Microsecond)
 }
 
-// look reads both clocks, several times: the quickest look is the most exact.
+// look reads both clocks several times and returns the fastest reading, which is the most
+// exact.
 func look() (boottime uint64, wall time.Time) {
 	best := int64(math.MaxInt64)
 	for range 5 {
@@ -90,8 +92,8 @@ func look() (boottime uint64, wall time.Time) {
 	return boottime, wall
 }
 
-// Wall gives what the wall clock showed at a time since the boot, in ns. Times before
-// a step are by the clock as it was then.
+// Wall returns the wall clock time at a time since boot, in ns. A time before a step
+// follows the clock before the step.
 func (c *Clock) Wall(boottime uint64) time.Time {
 	spans := *c.spans.Load()
 	i := len(spans) - 1
@@ -101,11 +103,12 @@ func (c *Clock) Wall(boottime uint64) time.Time {
 	return spans[i].zero.Add(time.Duration(boottime))
 }
 
-// Check compares the clocks. If the wall clock was set since the last time, all since
-// then is by the clock as it is now.
+// Check compares the clocks. If the wall clock was set since the last comparison, all
+// times after that comparison follow the new clock.
 func (c *Clock) Check() { c.check(false) }
 
-// check does it; isNow says that the wall clock was set at this moment.
+// check compares the clocks. isNow means that the wall clock was set at this moment: then
+// times before now still follow the old clock.
 func (c *Clock) check(isNow bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,7 +129,7 @@ func (c *Clock) check(isNow bool) {
 		next = append(next[:1], next[2:]...)
 	}
 	next = append(next, span{from, zero})
-	if boottime < c.checked { // it cannot go back: what was seen before was false
+	if boottime < c.checked { // impossible, so an earlier reading was wrong
 		next = []span{{0, zero}}
 	}
 	c.spans.Store(&next)
@@ -138,8 +141,9 @@ func (c *Clock) check(isNow bool) {
 	}
 }
 
-// Follow tells each step, until ctx ends. The kernel says at once when the clock is
-// set; besides, the clocks are compared every second.
+// Follow calls stepped for each step until ctx ends. The kernel reports a set clock at
+// once. In addition, Follow compares the clocks every second. The error says that the
+// kernel cannot report steps.
 func (c *Clock) Follow(ctx context.Context, stepped func(Step)) error {
 	set, done, err := watchSets(ctx)
 	if err != nil {
@@ -168,8 +172,8 @@ func (c *Clock) Follow(ctx context.Context, stepped func(Step)) error {
 	}
 }
 
-// watchSets gives a channel that has a value when the wall clock was set; done ends
-// that.
+// watchSets returns a channel that receives a value each time the wall clock is set. The
+// caller must call done, after ctx has ended.
 func watchSets(ctx context.Context) (set <-chan struct{}, done func(), err error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
@@ -187,7 +191,7 @@ func watchSets(ctx context.Context) (set <-chan struct{}, done func(), err error
 		var expirations [8]byte
 		for {
 			if _, err := timer.Read(expirations[:]); err != nil && !errors.Is(err, unix.ECANCELED) {
-				return // it was closed
+				return // done closed the timer
 			}
 			select {
 			case sets <- struct{}{}:

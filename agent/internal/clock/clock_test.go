@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// hands are what a test's clocks show.
+// hands are the clocks of a test.
 type hands struct {
 	mu       sync.Mutex
 	boottime time.Duration
@@ -26,7 +26,7 @@ func (h *hands) look() (uint64, time.Time) {
 	return uint64(h.boottime), h.wall
 }
 
-// pass lets time pass, and sets the wall clock.
+// pass advances both clocks by d and moves the wall clock by step.
 func (h *hands) pass(d, step time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,24 +36,24 @@ func (h *hands) pass(d, step time.Duration) {
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// TestSteps: what happened before a step keeps its time, what happens after it has
-// the new clock's.
+// TestSteps checks that times before a step keep their value and that later times follow
+// the new clock.
 func TestSteps(t *testing.T) {
 	h := &hands{boottime: time.Hour, wall: noon}
 	c := New(h.look)
 	at := func(since time.Duration, want time.Time) {
 		t.Helper()
 		if got := c.Wall(uint64(since)); !got.Equal(want) {
-			t.Errorf("%s since the boot it was %s, want %s", since, got, want)
+			t.Errorf("%s after boot it was %s, want %s", since, got, want)
 		}
 	}
-	h.pass(time.Minute, time.Millisecond) // no more than a look takes
+	h.pass(time.Minute, time.Millisecond) // within tolerance
 	c.Check()
 	h.pass(time.Minute, 3600*time.Second)
 	c.check(true)
 	h.pass(time.Minute, -7200*time.Second)
 	c.check(true)
-	h.pass(time.Minute, time.Second) // which the kernel did not tell
+	h.pass(time.Minute, time.Second) // a step that the kernel does not report
 	c.Check()
 	at(0, noon.Add(-time.Hour))
 	at(time.Hour+90*time.Second, noon.Add(90*time.Second))
@@ -66,8 +66,8 @@ func TestSteps(t *testing.T) {
 	at(time.Hour+4*time.Minute, h.wall)
 }
 
-// TestFalseLooks: the time since the boot was an hour ahead when the clock was made,
-// and stood still. Once that shows, all times are by what the clocks say now.
+// TestFalseLooks checks that a Clock recovers from a wrong first reading, here one hour
+// ahead: all times then follow the current clocks.
 func TestFalseLooks(t *testing.T) {
 	h := &hands{boottime: 2 * time.Hour, wall: noon}
 	c := New(h.look)
@@ -82,7 +82,7 @@ func TestFalseLooks(t *testing.T) {
 	}
 }
 
-// TestFollow: a step that is found, by whoever compares the clocks, is told once.
+// TestFollow checks that Follow reports each step once, also one that Check found.
 func TestFollow(t *testing.T) {
 	h := &hands{boottime: time.Hour, wall: noon}
 	c := New(h.look)
@@ -97,10 +97,10 @@ func TestFollow(t *testing.T) {
 		select {
 		case s := <-steps:
 			if s.By() != by || !s.After.Equal(h.wall) {
-				t.Errorf("told: %+v, by %s; want %s", s, s.By(), by)
+				t.Errorf("Follow reported %+v, by %s; want %s", s, s.By(), by)
 			}
 		case <-time.After(60 * time.Second):
-			t.Fatal("a step is not told")
+			t.Fatal("Follow did not report a step")
 		}
 	}
 	stop()
@@ -109,7 +109,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestSystem: the machine's clock is the one that Go has.
+// TestSystem checks that the machine's Clock agrees with time.Now.
 func TestSystem(t *testing.T) {
 	boottime, _ := look()
 	before := time.Now().Add(-tolerance)
@@ -127,12 +127,12 @@ func TestManySteps(t *testing.T) {
 		c.check(true)
 	}
 	if n := len(*c.spans.Load()); n != maxSpans {
-		t.Errorf("%d spans are kept", n)
+		t.Errorf("%d spans, want %d", n, maxSpans)
 	}
 	if got := c.Wall(0); !got.Equal(noon.Add(-time.Hour)) {
-		t.Errorf("the boot was at %s", got)
+		t.Errorf("the time of boot is %s", got)
 	}
 	if got := c.Wall(uint64(h.boottime)); !got.Equal(h.wall) {
-		t.Errorf("it is %s, not %s", h.wall, got)
+		t.Errorf("now it is %s, want %s", got, h.wall)
 	}
 }

@@ -1,37 +1,38 @@
 //go:build linux
 
-// Package delivery brings events to the backend: each once, those of a session in
-// their order, whatever happens on the way, and what cannot be brought is counted
-// and reported as an event. It knows nothing of where events come from.
+// Package delivery delivers events to the backend: each event once, and the events of a
+// session in their order, despite failures. It counts the events that it loses and reports
+// them as an event. It must not know where events come from.
 //
 // # The way of an event
 //
-// Add appends it, as JSON, to the batch that its session has open. A batch is
-// sealed when it is full, or 20 ms after its first event, or 200 ms when the one
-// before it is still on its way. Sealed batches of a session are sent one after
-// the other, those of different sessions side by side, so that one that the
-// backend chokes on holds up its own session only.
+// Add appends an event, as JSON, to the open batch of its session. A batch is sealed when
+// it is full, or 20 ms after its first event, or after 200 ms while the previous batch is
+// in flight. Delivery sends the sealed batches of a session one after the other, and those
+// of different sessions in parallel, so that a batch which the backend cannot store delays
+// only its own session.
 //
-// What has not been delivered within a second of its first event, or when half of
-// the memory is used up, goes to the spool on disk, oldest first. So:
+// Delivery writes a batch to the spool on disk if the batch is not delivered one second
+// after its first event, or when half of the memory is in use. The oldest batch is first.
+// Therefore:
 //
-//   - An event is in memory only for a second at most, plus what the disk takes.
-//     That much can be lost when the agent is killed, and a second more when the
-//     machine is. SafeUntil says up to when nothing could be, Settle waits for that,
-//     and Status tells the next run (Unclean).
-//   - What is in the spool survives kill -9, and a power cut once the spool is synced,
-//     every second. Until then it is in memory too: what a sync fails for is appended
-//     to another file.
+//   - An event is only in memory for at most a second, plus the time for writing to the
+//     disk. A kill of the agent can lose that much, a power cut one second more. SafeUntil
+//     returns the time until which no event can be lost, Settle waits for that, and the
+//     Status of the next run says so (Unclean).
+//   - An event in the spool survives kill -9. It survives a power cut after the next sync,
+//     which happens every second. Until then the event is in memory too, and a failed sync
+//     makes Delivery append it to another file.
 //
-// A batch keeps its Idempotency-Key for good, on disk too, so the backend stores
-// it once, however often it is sent, as long as it remembers the key: 90 days.
-// Backends without keys get events at least once.
+// A batch keeps its Idempotency-Key forever, on disk too. So the backend stores it once,
+// however often it is sent, while the backend remembers the key: 90 days. A backend without
+// keys gets events at least once.
 //
 // # Loss
 //
-// When both the spool and the memory are full, new events are refused: how a
-// program began tells most. Each span of loss is one events_lost in the session's
-// stream, in its place, once there is room.
+// When both the spool and the memory are full, Add drops new events and not old ones: the
+// start of a program is the most informative part. Each span of loss is one events_lost
+// event at its place in the session's stream, as soon as there is room.
 package delivery
 
 import (
@@ -46,11 +47,11 @@ import (
 )
 
 const (
-	idleLinger   = 20 * time.Millisecond  // that an event waits for company
-	busyLinger   = 200 * time.Millisecond // the same while the batch before is on its way
-	spoolAfter   = time.Second            // that events are in memory only
-	roomPatience = 200 * time.Millisecond // that Add waits for memory, once for each time it is full
-	retrySpool   = time.Second            // until a full spool is tried again
+	idleLinger   = 20 * time.Millisecond  // how long an open batch waits for more events
+	busyLinger   = 200 * time.Millisecond // the same, while the previous batch is in flight
+	spoolAfter   = time.Second            // how long events may be only in memory
+	roomPatience = 200 * time.Millisecond // how long Add waits for memory, once per time that it is full
+	retrySpool   = time.Second            // between attempts at a full spool
 	maxInFlight  = 4
 
 	firstBackoff = 100 * time.Millisecond
@@ -63,40 +64,40 @@ const (
 	DefaultFlushTimeout  = 3 * time.Second
 )
 
-// Options say where events go. Backend and Dir must be set.
+// Options are the settings of a Delivery. Backend and Dir are required.
 type Options struct {
 	Backend       string        // base URL
 	Key           string        // sent as Authorization: Bearer, unless empty
 	Agent         string        // this agent's name in its heartbeats, sent as X-OSPulse-Agent, unless empty
-	Dir           string        // of the spool; this agent's own
-	SpoolMaxBytes int64         // of the files in Dir; 0: nothing is kept there
-	QueueMaxBytes int64         // of events in memory, as NDJSON; 0: DefaultQueueMaxBytes
-	FlushTimeout  time.Duration // that Run goes on after its ctx ended; 0: DefaultFlushTimeout
-	Log           *slog.Logger  // nil: none
-	Client        *http.Client  // nil: one of its own, with time limits
+	Dir           string        // of the spool; only one agent may use it
+	SpoolMaxBytes int64         // limit for the files in Dir; 0: no spool
+	QueueMaxBytes int64         // limit for events in memory, as NDJSON; 0: DefaultQueueMaxBytes
+	FlushTimeout  time.Duration // how long Run goes on after the end of its ctx; 0: DefaultFlushTimeout
+	Log           *slog.Logger  // nil: no log
+	Client        *http.Client  // nil: a client with timeouts
 }
 
-// Status is what became of events since New. At rest it holds that
+// Status counts events by their state, since New. While nothing is in flight,
 // Added + Reports + Inherited = Delivered + Lost + QueuedEvents + SpooledEvents.
 type Status struct {
 	Added         int64            `json:"added"`                    // by Add
-	Reports       int64            `json:"reports"`                  // events_lost that delivery made itself
+	Reports       int64            `json:"reports"`                  // events_lost events that Delivery created
 	Inherited     int64            `json:"inherited"`                // in the spool of earlier runs
-	Delivered     int64            `json:"delivered"`                // taken by the backend
-	Lost          int64            `json:"lost"`                     // gone
-	LostByReason  map[string]int64 `json:"lost_by_reason,omitempty"` // the same
+	Delivered     int64            `json:"delivered"`                // stored by the backend
+	Lost          int64            `json:"lost"`                     // reported as events_lost
+	LostByReason  map[string]int64 `json:"lost_by_reason,omitempty"` // Lost by reason
 	QueuedEvents  int64            `json:"queued_events"`            // in memory only
 	QueuedBytes   int64            `json:"queued_bytes"`
 	SpooledEvents int64            `json:"spooled_events"` // on disk
 	SpooledBytes  int64            `json:"spooled_bytes"`
-	Away          bool             `json:"backend_away"`           // the last try of the backend, or of a session there, failed
-	LastError     string           `json:"last_error,omitempty"`   // of the backend or the spool
-	LastErrorAt   time.Time        `json:"last_error_at,omitzero"` //
-	LastContact   time.Time        `json:"last_contact,omitzero"`  // when the backend last took something
-	Unclean       bool             `json:"unclean,omitempty"`      // the run before was killed: what it had in memory, up to a second, is lost
+	Away          bool             `json:"backend_away"`         // the last attempt to send failed, at all or for one session
+	LastError     string           `json:"last_error,omitempty"` // of the backend or the spool
+	LastErrorAt   time.Time        `json:"last_error_at,omitzero"`
+	LastContact   time.Time        `json:"last_contact,omitzero"` // when the backend last stored something
+	Unclean       bool             `json:"unclean,omitempty"`     // the previous run was killed and lost its events in memory, up to a second
 }
 
-// Delivery brings events to one backend. Its methods are safe for concurrent use.
+// Delivery delivers events to one backend. All methods may be called concurrently.
 type Delivery struct {
 	log      *slog.Logger
 	client   *client
@@ -106,28 +107,28 @@ type Delivery struct {
 	flush    time.Duration
 	useSpool bool
 
-	wake    chan struct{} // to look for what is to be sealed or sent
-	wakeOut chan struct{} // to look for what is to be spooled
+	wake    chan struct{} // wakes the goroutine that seals and sends batches
+	wakeOut chan struct{} // wakes the goroutine that writes the spool
 
-	wakeSync chan struct{}  // to sync the spool now
+	wakeSync chan struct{}  // makes the next sync of the spool happen now
 	sends    sync.WaitGroup // lanes in flight
 
 	mu        sync.Mutex
 	lanes     map[string]*lane
 	queued    int           // bytes in memory
 	freed     chan struct{} // closed, and replaced, when memory is freed
-	refusing  bool          // memory is full: Add takes nothing until there is room
-	spoolFull bool          // the last try to spool found no room
-	spoolBusy time.Time     // when spooling is tried again
+	refusing  bool          // memory is full: Add drops events until there is room
+	spoolFull bool          // the last write to the spool found no room
+	spoolBusy time.Time     // when to write to the spool again
 	inFlight  int
-	gate      retry // the whole backend's
+	gate      retry // for the whole backend
 	closing   bool  // ctx of Run ended
 	closed    bool
-	status    Status // without what is counted elsewhere
+	status    Status // without the fields that Status computes
 }
 
-// New makes a delivery, and takes over what earlier runs left in the spool. It
-// fails if another agent uses it. It starts no goroutine.
+// New creates a Delivery, which takes over the events that earlier runs left in the spool.
+// It returns an error if another agent uses the spool. It starts no goroutine.
 func New(o Options) (*Delivery, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -158,7 +159,7 @@ func New(o Options) (*Delivery, error) {
 		wake: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1), freed: make(chan struct{}), wakeSync: make(chan struct{}, 1),
 		lanes: map[string]*lane{}, status: Status{LostByReason: map[string]int64{}, Unclean: spool.unclean},
 	}
-	if len(left) == 0 { // of batches that were never spooled
+	if len(left) == 0 { // keys of batches that were never spooled
 		files, _ := filepath.Glob(filepath.Join(o.Dir, divisionPrefix+"*"))
 		for _, file := range files {
 			_ = os.Remove(file)
@@ -187,7 +188,7 @@ func New(o Options) (*Delivery, error) {
 	return d, nil
 }
 
-// lane gives the session's lane.
+// lane returns the lane of a session.
 func (d *Delivery) lane(session string) *lane {
 	l := d.lanes[session]
 	if l == nil {
@@ -202,7 +203,7 @@ func (d *Delivery) note(err error) {
 	d.status.LastError, d.status.LastErrorAt = err.Error(), time.Now()
 }
 
-// Status gives what became of events so far.
+// Status returns the current counts.
 func (d *Delivery) Status() Status {
 	spooled, bytes := d.spool.backlog()
 	d.mu.Lock()
@@ -222,7 +223,7 @@ func (d *Delivery) Status() Status {
 		}
 		switch {
 		case l.head == nil:
-		case l.head.spooled: // the spool has it whole until all of it is settled
+		case l.head.spooled: // the spool holds the whole batch until all of its events are settled
 			s.SpooledEvents -= int64(l.head.settled)
 		default:
 			s.QueuedEvents += int64(l.head.left())
@@ -231,8 +232,8 @@ func (d *Delivery) Status() Status {
 	return s
 }
 
-// InFlight gives how many events of a session have been added and neither delivered
-// nor lost, and about how many bytes of memory and disk they take.
+// InFlight returns the number of events of a session that were added and are neither
+// delivered nor lost, and about how many bytes of memory and disk they take.
 func (d *Delivery) InFlight(session string) (events, bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

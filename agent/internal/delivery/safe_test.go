@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// What has settled is with the backend or on disk, and only that is.
+// TestSettle checks that Settle waits until the events are at the backend or on disk, and no
+// longer.
 func TestSettle(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault     string
@@ -19,7 +20,7 @@ func TestSettle(t *testing.T) {
 		"a backend that takes it":  {"", 0, true, false},
 		"a backend that is away":   {"503", 1 << 20, false, true},
 		"nobody that takes it":     {"503", 0, false, false},
-		"one that takes it not":    {"400", 0, false, false}, // but the report of that
+		"one that takes it not":    {"400", 0, false, false}, // the backend stores the report of the loss instead
 		"one that takes it slowly": {"slow", 0, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,7 +38,7 @@ func TestSettle(t *testing.T) {
 			run(t, d)
 			before := time.Now()
 			if !d.Settle(t.Context(), "a") || d.SafeUntil().Before(before) {
-				t.Error("nothing does not settle")
+				t.Error("Settle fails without events")
 			}
 			d.Add("a", numbered(1))
 			added := time.Now()
@@ -49,20 +50,20 @@ func TestSettle(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			if got := d.Settle(ctx, "a"); got != want {
-				t.Errorf("settled: %t", got)
+				t.Errorf("Settle returned %t, want %t", got, want)
 			}
 			if safe := d.SafeUntil(); safe.After(added) != want || safe.Before(before) {
-				t.Errorf("it is safe until %s, was added before %s", safe, added)
+				t.Errorf("SafeUntil is %s; the event was added before %s", safe, added)
 			}
 			events, bytes := d.InFlight("a")
 			if isThere := !test.delivered && test.fault != "400"; (events == 1) != isThere || (bytes > 0) != isThere {
-				t.Errorf("%d events of %d bytes are in flight", events, bytes)
+				t.Errorf("InFlight returned %d events of %d bytes; want %t", events, bytes, isThere)
 			}
 			if status := d.Status(); (status.Delivered == 1) != (test.delivered || test.fault == "400") || (status.SpooledEvents == 1) != test.spooled {
 				t.Errorf("%+v", status)
 			}
 			if !d.Settle(t.Context(), "another") {
-				t.Error("another session does not settle")
+				t.Error("Settle fails for a session without events")
 			}
 		})
 	}

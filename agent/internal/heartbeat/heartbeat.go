@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package heartbeat tells a backend that the agent is there. It knows nothing of
-// what the agent does: what it says is handed in.
+// Package heartbeat sends heartbeats to the backend. It must not know what the agent
+// does: the caller supplies the report.
 package heartbeat
 
 import (
@@ -21,30 +21,30 @@ import (
 
 const (
 	requestTimeout = 5 * time.Second
-	usualInterval  = 10 * time.Second // when the backend asks for none
+	usualInterval  = 10 * time.Second // if the backend asks for no interval
 	maxInterval    = 5 * time.Minute
-	absentInterval = 10 * time.Minute // until a backend without this route is asked again
+	absentInterval = 10 * time.Minute // between attempts at a backend without this route
 	firstBackoff   = time.Second
 	maxBackoff     = time.Minute
 	maxAnswerBytes = 64 << 10
 	maxTextBytes   = 1000 // of a capability's reason and remedy
 )
 
-// Report is what the agent says of itself.
+// Report is the content of a heartbeat.
 type Report struct {
 	Name         string       `json:"name"` // of the machine
-	URL          string       `json:"url"`  // where the agent listens
+	URL          string       `json:"url"`  // at which the agent listens
 	Version      string       `json:"version"`
 	Platform     string       `json:"platform"`
 	Arch         string       `json:"arch"`
 	Sensor       string       `json:"sensor"`
 	Capabilities []Capability `json:"capabilities"`
-	Sessions     []string     `json:"sessions"` // that run
+	Sessions     []string     `json:"sessions"` // running sessions
 	Delivery     Delivery     `json:"delivery"`
-	Nonce        string       `json:"nonce"` // of this heartbeat: what the backend proves its identity for
+	Nonce        string       `json:"nonce"` // random; the backend's proof of its identity covers it
 }
 
-// Capability is something that the agent can do, or not on this machine.
+// Capability is a feature of the agent that this machine may not support.
 type Capability struct {
 	Name      string `json:"name"`
 	Supported bool   `json:"supported"`
@@ -52,7 +52,7 @@ type Capability struct {
 	Remedy    string `json:"remedy"`
 }
 
-// Delivery is what became of events.
+// Delivery counts the agent's events by their state.
 type Delivery struct {
 	Delivered int64 `json:"delivered"`
 	Lost      int64 `json:"lost"`
@@ -60,20 +60,20 @@ type Delivery struct {
 	Spooled   int64 `json:"spooled_events"`
 }
 
-// Options say whom to tell what.
+// Options are the settings of Run.
 type Options struct {
 	Backend string // base URL
 	Key     string // sent as Authorization: Bearer, unless empty
 	Report  func() Report
-	// Hear takes what a backend tells of itself, in JSON, in its answer to the
-	// heartbeat with the nonce.
+	// Hear receives the identity from the backend's answer, as JSON, and the nonce of
+	// the heartbeat.
 	Hear   func(nonce string, identity json.RawMessage)
 	Log    *slog.Logger
-	Client *http.Client // nil: one of its own
+	Client *http.Client // nil: Run creates one
 }
 
-// Run tells the backend at once, and then as often as it asks for, until ctx ends.
-// A backend without this route is none to complain of.
+// Run sends a heartbeat at once and then at the interval that the backend asks for, until
+// ctx ends. It does not log a backend that has no route for heartbeats.
 func Run(ctx context.Context, o Options) {
 	if o.Client == nil {
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true}
@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) {
 		switch {
 		case err == nil:
 			if backoff > 0 {
-				o.Log.Info("the backend takes heartbeats again")
+				o.Log.Info("the backend accepts heartbeats again")
 			}
 			backoff = 0
 		case errors.Is(err, errAbsent):
@@ -107,7 +107,7 @@ func Run(ctx context.Context, o Options) {
 			return
 		default:
 			if backoff == 0 {
-				o.Log.Warn("the backend does not take heartbeats; they are tried again", "error", err)
+				o.Log.Warn("the backend does not accept heartbeats; the agent retries", "error", err)
 			}
 			backoff = min(max(2*backoff, firstBackoff), maxBackoff)
 			interval = backoff
@@ -118,7 +118,8 @@ func Run(ctx context.Context, o Options) {
 
 var errAbsent = errors.New("the backend has no route for heartbeats")
 
-// beat sends one, and gives when the next is wanted.
+// beat sends one heartbeat and returns the time until the next. It returns errAbsent if
+// the backend has no route for heartbeats.
 func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 	report := o.Report()
 	report.Nonce = rand.Text()
@@ -160,7 +161,7 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 		Backend json.RawMessage `json:"backend"`
 	}
 	if err := json.Unmarshal(text, &told); err != nil {
-		return 0, fmt.Errorf("the answer to a heartbeat is not what a backend answers: %.100q", text)
+		return 0, fmt.Errorf("the answer to a heartbeat is not JSON of a backend: %.100q", text)
 	}
 	if len(told.Backend) > 0 {
 		o.Hear(report.Nonce, told.Backend)
@@ -172,7 +173,8 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), nil
 }
 
-// oneLine makes a text, which may be what a kernel said, fit for a line.
+// oneLine returns a text without control characters, cut to maxTextBytes. The text may
+// come from the kernel.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

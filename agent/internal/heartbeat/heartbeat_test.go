@@ -27,16 +27,16 @@ func answer(status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Location": {"http://elsewhere"}}, Body: io.NopCloser(strings.NewReader(body))}
 }
 
-// When heartbeats are sent, and what is said of those that fail.
+// TestWhen checks when Run sends heartbeats, and what it logs about those that fail.
 func TestWhen(t *testing.T) {
 	const s = time.Second
 	type said struct {
-		status int // 0: it cannot be reached; -1: it says nothing
+		status int // 0: the backend is unreachable; -1: it does not answer
 		body   string
 	}
 	ok, fails, hangs := said{200, `{"id":"x","interval_seconds":10}`}, said{}, said{-1, ""}
 	for name, tt := range map[string]struct {
-		answers []said // the last one again and again
+		answers []said // the last one repeats
 		within  time.Duration
 		want    []time.Duration
 		logged  []string
@@ -46,9 +46,9 @@ func TestWhen(t *testing.T) {
 		"asked for much":        {answers: []said{{201, `{"interval_seconds":1e300}`}}, within: 400 * s, want: []time.Duration{0, 300 * s}},
 		"asked for nothing":     {answers: []said{{200, `{}`}}, within: 15 * s, want: []time.Duration{0, 10 * s}},
 		"no such route":         {answers: []said{{404, ""}, {405, ""}, ok}, within: 1211 * s, want: []time.Duration{0, 600 * s, 1200 * s, 1210 * s}},
-		"away, and back":        {answers: []said{fails, {503, ""}, ok}, within: 14 * s, want: []time.Duration{0, s, 3 * s, 13 * s}, logged: []string{"does not take", "again"}},
+		"away, and back":        {answers: []said{fails, {503, ""}, ok}, within: 14 * s, want: []time.Duration{0, s, 3 * s, 13 * s}, logged: []string{"does not accept", "again"}},
 		"away for long":         {answers: []said{fails}, within: 250 * s, want: []time.Duration{0, s, 3 * s, 7 * s, 15 * s, 31 * s, 63 * s, 123 * s, 183 * s, 243 * s}, logged: []string{"no route to host"}},
-		"something else":        {answers: []said{{200, "<html>"}}, within: s, want: []time.Duration{0, s}, logged: []string{"not what a backend answers"}},
+		"something else":        {answers: []said{{200, "<html>"}}, within: s, want: []time.Duration{0, s}, logged: []string{"not JSON of a backend"}},
 		"sent elsewhere":        {answers: []said{{307, ""}}, within: s / 2, want: []time.Duration{0}, logged: []string{"answered Temporary Redirect"}},
 		"one that hangs for 5s": {answers: []said{hangs}, within: 12 * s, want: []time.Duration{0, 6 * s}, logged: []string{"deadline exceeded"}},
 	} {
@@ -99,7 +99,8 @@ func TestWhen(t *testing.T) {
 	}
 }
 
-// What is said is taken by a backend whatever the kernel said.
+// TestReport checks that a heartbeat is valid JSON on one line, whatever the kernel reported,
+// and that Hear receives the backend's identity with the nonce.
 func TestReport(t *testing.T) {
 	var body []byte
 	var heard string
@@ -107,7 +108,7 @@ func TestReport(t *testing.T) {
 		var err error
 		body, err = io.ReadAll(r.Body)
 		if r.Header.Get("Authorization") != "" {
-			t.Error("there is no key")
+			t.Error("a heartbeat without a key has an Authorization header")
 		}
 		return answer(200, `{"backend":{"pid":7}}`), err
 	})}, Hear: func(nonce string, identity json.RawMessage) { heard = nonce + " " + string(identity) }, Report: func() Report {
@@ -128,7 +129,7 @@ func TestReport(t *testing.T) {
 		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4},"nonce":""}`
 	nonce := regexp.MustCompile(`"nonce":"([A-Z2-7]{26})"`).FindStringSubmatch(text)
 	if len(nonce) != 2 || nonce[1]+` {"pid":7}` != heard {
-		t.Errorf("the backend told %q, with the nonce %q", heard, nonce)
+		t.Errorf("Hear received %q, the nonce was %q", heard, nonce)
 	}
 	text = strings.Replace(text, nonce[1], "", 1)
 	if text = text[:i+10] + text[j:]; text != want || !json.Valid(body) {

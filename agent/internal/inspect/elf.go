@@ -13,33 +13,36 @@ import (
 	"time"
 )
 
-// openSSLFunctions are those that are looked for.
+// openSSLFunctions are the functions that OpenSSL looks for.
 var openSSLFunctions = []string{"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free"} //nolint:gochecknoglobals // a table of constants
 
-// Bounds of what is read of one file.
+// Limits for one file.
 const (
 	maxTable         = 64 << 20 // bytes of one table
 	maxSegments      = 1024
-	maxNames         = 64      // places in a table of names that stand for a function
-	chunkBytes       = 1 << 20 // of a table at once
-	maxProcessorTime = time.Second
+	maxNames         = 64          // positions in a string table that name one of the functions
+	chunkBytes       = 1 << 20     // how much of a table one read takes
+	maxProcessorTime = time.Second // CPU time
 )
 
-var errBounds = errors.New("it has more than is read of one file")
+var errBounds = errors.New("the file exceeds the limits of an inspection")
 
-// OpenSSL finds the functions of OpenSSL that a program or library has, not those
-// that it only calls, and gives where in the file they are; nothing of a file that
-// is no program of this machine. It reads the first table of symbols of each of
-// the two kinds, which is all that linkers make, in pieces: a file may mean harm,
-// and debug/elf reads whole sections whatever their size.
+// OpenSSL finds the functions of OpenSSL that a program or library defines; functions
+// that it only calls do not count. It returns their offsets in the file, by name. It
+// returns an empty map for a file that this machine cannot run. The error says that the
+// file exceeds a limit; the map then has the functions found so far.
+//
+// OpenSSL reads the first SHT_DYNSYM and the first SHT_SYMTAB section, since linkers
+// write no more than one of each. It reads them in pieces: debug/elf reads whole sections
+// of any size, and a hostile file may be crafted to exploit that.
 func OpenSSL(raw io.ReaderAt) (map[string]uint64, error) {
 	var head elf.Header64
 	if err := readStruct(raw, 0, &head); err != nil || string(head.Ident[:len(elf.ELFMAG)]) != elf.ELFMAG {
-		return nil, nil //nolint:nilerr // what is shorter is no program either
+		return nil, nil //nolint:nilerr // a file that is too short is not a program
 	}
 	if head.Ident[elf.EI_CLASS] != byte(elf.ELFCLASS64) || head.Ident[elf.EI_DATA] != byte(elf.ELFDATA2LSB) ||
 		head.Machine != uint16(machine()) || head.Shentsize != sectionBytes || head.Phentsize != segmentBytes {
-		return nil, nil // the kernel would not run it, or it is of another processor
+		return nil, nil // this machine cannot run it
 	}
 	t := &tables{raw: raw, began: processorTime(), offsets: map[string]uint64{}}
 	if head.Phnum > maxSegments {
@@ -47,7 +50,7 @@ func OpenSSL(raw io.ReaderAt) (map[string]uint64, error) {
 	}
 	t.segments = make([]elf.Prog64, head.Phnum)
 	if err := readStruct(raw, head.Phoff, t.segments); err != nil {
-		return nil, nil //nolint:nilerr // the kernel would not run it
+		return nil, nil //nolint:nilerr // this machine cannot run it
 	}
 	done := map[uint32]bool{}
 	err := t.chunks(head.Shoff, uint64(head.Shnum)*sectionBytes, sectionBytes, func(_ uint64, entry []byte) (bool, error) {
@@ -64,7 +67,7 @@ func OpenSSL(raw io.ReaderAt) (map[string]uint64, error) {
 			return false, nil
 		}
 		if err := readStruct(raw, head.Shoff+uint64(symbols.Link)*sectionBytes, &names); err != nil {
-			return false, nil //nolint:nilerr // it has no names
+			return false, nil //nolint:nilerr // the symbols have no names
 		}
 		return len(done) == 2, t.add(&symbols, &names)
 	})
@@ -78,7 +81,7 @@ const (
 	symbolBytes  = 24
 )
 
-// machine is the processor of this machine in ELF's words.
+// machine returns the architecture of this machine.
 func machine() elf.Machine {
 	if runtime.GOARCH == "arm64" {
 		return elf.EM_AARCH64
@@ -98,18 +101,18 @@ func readStruct(raw io.ReaderAt, at uint64, value any) error {
 	return err
 }
 
-// tables reads the tables of symbols of one file.
+// tables reads the symbol tables of one file.
 type tables struct {
 	raw      io.ReaderAt
 	began    time.Duration
 	segments []elf.Prog64
-	offsets  map[string]uint64 // what was found
+	offsets  map[string]uint64 // the result, by function
 	buffer   [chunkBytes]byte
-	text     []byte // of names, a piece and the end of the one before
+	text     []byte // of a string table: the end of the previous piece, and the current one
 }
 
-// chunks gives a table to do, entry by entry, until do is done. What lies behind
-// the end of the file is left out.
+// chunks calls do for each entry of a table until do returns true or an error. It stops
+// at the end of the file.
 func (t *tables) chunks(at, size, entry uint64, do func(at uint64, entry []byte) (done bool, err error)) error {
 	return t.pieces(at, size, chunkBytes/entry*entry, func(begin uint64, piece []byte) (bool, error) {
 		for i := uint64(0); i+entry <= uint64(len(piece)); i += entry {
@@ -121,7 +124,9 @@ func (t *tables) chunks(at, size, entry uint64, do func(at uint64, entry []byte)
 	})
 }
 
-// pieces gives a table to do, piece by piece, until do is done.
+// pieces reads a table in pieces of length bytes and calls do for each, until do returns
+// true or an error. It returns errBounds if the table is too large or reading it takes
+// too long.
 func (t *tables) pieces(at, size, length uint64, do func(begin uint64, piece []byte) (done bool, err error)) error {
 	switch {
 	case size > maxTable:
@@ -131,27 +136,27 @@ func (t *tables) pieces(at, size, length uint64, do func(begin uint64, piece []b
 	}
 	for begin := uint64(0); begin < size; begin += length {
 		if processorTime()-t.began > maxProcessorTime {
-			return fmt.Errorf("%w: it takes longer than %s", errBounds, maxProcessorTime)
+			return fmt.Errorf("%w: reading it takes longer than %s", errBounds, maxProcessorTime)
 		}
 		n, err := t.raw.ReadAt(t.buffer[:min(length, size-begin)], int64(at+begin))
 		if done, doErr := do(begin, t.buffer[:n]); done || doErr != nil {
 			return doErr
 		}
 		if err != nil {
-			return nil //nolint:nilerr // the table lies outside of the file, or ends there
+			return nil //nolint:nilerr // the file ends here
 		}
 	}
 	return nil
 }
 
-// add adds what is found in one table of symbols, with its table of names.
+// add adds the functions that one symbol table defines; names is its string table.
 func (t *tables) add(symbols, names *elf.Section64) error {
 	if (symbols.Flags|names.Flags)&uint64(elf.SHF_COMPRESSED) != 0 {
-		return nil // what is loaded never is
+		return nil // sections that the kernel loads are never compressed
 	}
 	functions, err := t.names(names)
 	if err != nil || len(functions) == 0 {
-		return err // most files have nothing of it
+		return err // the usual case: the file has none of the functions
 	}
 	return t.chunks(symbols.Off, symbols.Size, symbolBytes, func(_ uint64, entry []byte) (bool, error) {
 		function, ok := functions[binary.LittleEndian.Uint32(entry)]
@@ -165,9 +170,10 @@ func (t *tables) add(symbols, names *elf.Section64) error {
 	})
 }
 
-// names finds where in a table of names those of the functions are.
+// names returns the positions in a string table at which a name of openSSLFunctions
+// starts.
 func (t *tables) names(table *elf.Section64) (map[uint32]string, error) {
-	const overlap = 16 // more than the longest name, so that one may lie across two pieces
+	const overlap = 16 // longer than every name: finds a name that crosses two pieces
 	found := map[uint32]string{}
 	t.text = t.text[:0]
 	err := t.pieces(table.Off, table.Size, chunkBytes, func(begin uint64, piece []byte) (bool, error) {
@@ -192,7 +198,7 @@ func (t *tables) names(table *elf.Section64) (map[uint32]string, error) {
 	return found, err
 }
 
-// offsetOf gives where in the file an address is.
+// offsetOf converts an address in an executable segment to an offset in the file.
 func (t *tables) offsetOf(address uint64) (uint64, bool) {
 	for _, p := range t.segments {
 		if p.Type == uint32(elf.PT_LOAD) && p.Flags&uint32(elf.PF_X) != 0 && p.Vaddr <= address && address-p.Vaddr < p.Filesz {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// FuzzOpenSSL: a file may be anything, and mean harm.
+// FuzzOpenSSL checks that OpenSSL survives any file and returns only names that are in it.
 func FuzzOpenSSL(f *testing.F) {
 	f.Add([]byte(elf.ELFMAG))
 	f.Add([]byte("#!/bin/sh\n"))
@@ -25,7 +25,7 @@ func FuzzOpenSSL(f *testing.F) {
 	})
 }
 
-// TestSmallELF checks the seed of the fuzzing.
+// TestSmallELF checks the seed of FuzzOpenSSL.
 func TestSmallELF(t *testing.T) {
 	offsets, err := OpenSSL(bytes.NewReader(smallELF()))
 	if err != nil || len(offsets) != 1 || offsets["SSL_write"] != 0x10 {
@@ -33,7 +33,7 @@ func TestSmallELF(t *testing.T) {
 	}
 }
 
-// TestNameAcrossPieces: a name is found wherever the pieces of its table end.
+// TestNameAcrossPieces checks that names finds a name that crosses two pieces of a table.
 func TestNameAcrossPieces(t *testing.T) {
 	for before := chunkBytes - 20; before < chunkBytes+4; before++ {
 		names := append(make([]byte, before), "SSL_write_ex\x00"...)
@@ -45,9 +45,9 @@ func TestNameAcrossPieces(t *testing.T) {
 	}
 }
 
-// smallELF makes a program whose only symbol is SSL_write.
+// smallELF returns a program whose only symbol is SSL_write.
 func smallELF() []byte {
-	names := "\x00my_SSL_write\x00" // names may share their ends
+	names := "\x00my_SSL_write\x00" // a name may be the end of another
 	symbol := elf.Sym64{Name: 4, Info: byte(elf.STT_FUNC), Shndx: 1, Value: 0x1010}
 	symbolsAt := uint64(headerBytes + segmentBytes + 3*sectionBytes)
 	return join(
@@ -81,9 +81,8 @@ func join(values ...any) []byte {
 	return out.Bytes()
 }
 
-// sparseELF writes a file with many tables of symbols that share one table of
-// names, of size bytes, as ../../../shared/cases/agent/elfbomb.py does. It takes
-// few blocks.
+// sparseELF writes a file with many symbol tables that share one string table of size
+// bytes. The file uses few blocks.
 func sparseELF(t testing.TB, path string, tables int, size int64) {
 	t.Helper()
 	const at = 1 << 24

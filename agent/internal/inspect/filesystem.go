@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// local are the file systems that answer by themselves: no program, and no other
-// machine, can keep them from it. ext stands for ext2 to ext4.
+// local maps the names of local file systems to their magic numbers. Neither a program
+// nor another machine can stop them from answering.
 var local = map[string]int64{ //nolint:gochecknoglobals // a table of constants
 	"ext2": unix.EXT2_SUPER_MAGIC, "ext3": unix.EXT3_SUPER_MAGIC, "ext4": unix.EXT4_SUPER_MAGIC,
 	"xfs": unix.XFS_SUPER_MAGIC, "btrfs": unix.BTRFS_SUPER_MAGIC, "f2fs": unix.F2FS_SUPER_MAGIC,
@@ -23,10 +23,10 @@ var local = map[string]int64{ //nolint:gochecknoglobals // a table of constants
 	"iso9660": unix.ISOFS_SUPER_MAGIC, "vfat": unix.MSDOS_SUPER_MAGIC, "exfat": unix.EXFAT_SUPER_MAGIC, "ntfs3": 0x7366746e,
 }
 
-// checkFileSystem refuses a file of a file system that is not local. It looks the
-// mount up in the process's list first, which asks no file system; only for a file
-// whose mount is not there, as one in memory or one of another namespace, it asks
-// the file system itself.
+// checkFileSystem returns errRefused for a file on a file system that is not local. It
+// looks the mount up in the mountinfo of the process, which asks no file system. Only if
+// the mount is not there, as for a file in memory or of another mount namespace, does it
+// ask the file system itself.
 func checkFileSystem(pid, handle int) error {
 	mounts := "/proc/self/mountinfo"
 	if pid > 0 {
@@ -50,8 +50,8 @@ func checkFileSystem(pid, handle int) error {
 	return fmt.Errorf("%w: it is on a file system of the type %#x", errRefused, stat.Type)
 }
 
-// mountOf gives the number of the mount that an open file is on, as mountinfo
-// numbers them; "" if the kernel does not tell.
+// mountOf returns the mount ID of an open file, as in mountinfo, or "" if the kernel
+// does not report it.
 func mountOf(handle int) string {
 	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(handle))
 	if err != nil {
@@ -65,7 +65,8 @@ func mountOf(handle int) string {
 	return ""
 }
 
-// mountType gives the type of the file system of a mount; "" if it is not listed.
+// mountType returns the file system type of a mount, or "" if mountinfo does not list
+// the mount.
 func mountType(mountinfo, id string) string {
 	text, err := os.ReadFile(mountinfo)
 	if err != nil || id == "" {

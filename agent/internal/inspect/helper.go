@@ -22,56 +22,60 @@ import (
 )
 
 const (
-	// startTime is how long the helper may take to start, fileTime and argumentTime
-	// how long for one answer: longer than any good file takes on a busy machine.
+	// startTime is how long the helper may take to start. fileTime and argumentTime
+	// are how long it may take to answer: no harmless file takes that long, even on a
+	// busy machine.
 	startTime    = 30 * time.Second
 	fileTime     = 5 * time.Second
 	argumentTime = 2 * time.Second
-	// maxStuck is how many helpers may be stuck in the kernel, killed and not yet
-	// ended.
+	// maxStuck is how many killed helpers may hang in the kernel at the same time.
 	maxStuck = 8
 
-	// Each user has an account of processor time. An inspection is charged what it
-	// used, and one that did not end stallCharge. A user who has overdrawn waits
-	// until share of the time that passes has paid for it.
+	// Each user has a budget of CPU time. An inspection costs the CPU time that it
+	// used, or stallCharge if it timed out. The debt shrinks by one share-th of the
+	// elapsed time. While it exceeds account, the agent does not inspect the user's
+	// processes.
 	account     = 20 * time.Second
 	stallCharge = 10 * time.Second
-	share       = 10 // a tenth
+	share       = 10
 	maxAccounts = 1 << 12
 )
 
 // Errors of a Helper.
 var (
-	// ErrTime is the cause when a file or a process did not answer in time.
+	// ErrTime means that a file or a process did not answer in time.
 	ErrTime = errors.New("it does not answer")
-	// ErrBusy is the cause when the processes of a user have cost too much.
-	ErrBusy = errors.New("its user's files have taken too much time")
-	// ErrGone is the cause when there is no such file or process.
+	// ErrBusy means that the inspections of a user have taken too much time.
+	ErrBusy = errors.New("the inspections of its user have taken too much time")
+	// ErrGone means that there is no such process.
 	ErrGone = errors.New("it is gone")
-	// ErrClosed is the cause after Close.
+	// ErrClosed means that the Helper is closed.
 	ErrClosed = errors.New("the helper is closed")
 )
 
-// Helper asks a process of its own, which it starts when it is asked for something
-// and ends when it does not answer in time. Its methods may be called at any time;
-// questions take turns.
+// Helper runs the helper process and asks it. It starts the process with the first
+// question and kills it when it does not answer in time. All methods may be called
+// concurrently. The Helper asks one question at a time.
+//
+// A method that asks returns ErrTime, ErrBusy, ErrGone or ErrClosed, the cause of the end
+// of ctx, or an error that the helper process reported.
 type Helper struct {
 	log          *slog.Logger
 	now          func() time.Time
 	fileTime     time.Duration
 	argumentTime time.Duration
 
-	turn     chan struct{} // semaphore of size 1; the two fields below are owned by the holder
+	turn     chan struct{} // semaphore of size 1; its holder owns accounts and buffer
 	accounts map[int]debt
 	buffer   []byte
 
-	running atomic.Int32 // helper processes
+	running atomic.Int32 // helper processes that have not ended
 	mu      sync.Mutex
 	closed  bool
 	current *child // nil while there is none
 }
 
-// debt is what a user's inspections have cost, as of a time.
+// debt is the CPU time that a user owes at a point in time.
 type debt struct {
 	used time.Duration
 	at   time.Time
@@ -83,7 +87,7 @@ type child struct {
 	conn *net.UnixConn
 }
 
-// New makes a Helper. It starts nothing yet.
+// New creates a Helper. It starts no process.
 func New(log *slog.Logger) *Helper {
 	return &Helper{
 		log: log, now: time.Now, fileTime: fileTime, argumentTime: argumentTime,
@@ -91,9 +95,10 @@ func New(log *slog.Logger) *Helper {
 	}
 }
 
-// OpenSSL looks at the first of the paths that can be opened, on behalf of a
-// process (0: the agent). handle is the open file if it has functions of OpenSSL,
-// else nil; the caller closes it. The file is local and regular then.
+// OpenSSL inspects the first of the paths that the helper can open, on behalf of
+// process pid (0: the agent). If the file defines functions of OpenSSL, handle is the open
+// file, which the caller closes; it is then a regular file on a local file system. Else
+// handle is nil.
 func (h *Helper) OpenSSL(ctx context.Context, pid int, paths ...string) (file *File, handle *os.File, err error) {
 	q := question{Ask: askOpenSSL, PID: pid}
 	for _, path := range paths {
@@ -103,8 +108,8 @@ func (h *Helper) OpenSSL(ctx context.Context, pid int, paths ...string) (file *F
 	return last.File, handle, err
 }
 
-// Mapped gives for each file that a process has mapped to run the range of
-// addresses, and the path that the process has it by.
+// Mapped calls each for every file that a process has mapped as executable, with the
+// range of addresses and the path in the process's own view.
 func (h *Helper) Mapped(ctx context.Context, pid int, each func(addresses, path string)) error {
 	_, _, err := h.ask(ctx, h.fileTime, question{Ask: askMapped, PID: pid}, func(paths [][]byte) {
 		if len(paths) == 2 {
@@ -114,8 +119,8 @@ func (h *Helper) Mapped(ctx context.Context, pid int, each func(addresses, path 
 	return err
 }
 
-// Folder gives the regular files below the working directory of a process in a
-// sandbox; none of a process that is in none.
+// Folder calls each for every regular file below the working directory of a process in
+// a sandbox. It calls nothing for a process outside of a sandbox.
 func (h *Helper) Folder(ctx context.Context, pid int, each func(path string)) error {
 	_, _, err := h.ask(ctx, h.fileTime, question{Ask: askFolder, PID: pid}, func(paths [][]byte) {
 		if len(paths) == 1 {
@@ -125,8 +130,8 @@ func (h *Helper) Folder(ctx context.Context, pid int, each func(path string)) er
 	return err
 }
 
-// Arguments gives the arguments that lie in the first maxBytes, 64 KiB at most, of
-// all that a process shows, and whether there are more.
+// Arguments returns the first maxBytes of the arguments of a process, at most 64 KiB,
+// split into arguments. isCut reports whether there are more.
 func (h *Helper) Arguments(ctx context.Context, pid, maxBytes int) (args []string, isCut bool, err error) {
 	maxBytes = min(maxBytes, maxArgumentBytes)
 	last, _, err := h.ask(ctx, h.argumentTime, question{Ask: askArguments, PID: pid, Max: maxBytes + 1}, nil)
@@ -139,7 +144,7 @@ func (h *Helper) Arguments(ctx context.Context, pid, maxBytes int) (args []strin
 	return strings.Split(strings.TrimSuffix(string(last.Text), "\x00"), "\x00"), isCut, nil
 }
 
-// Close ends the helper process. It waits for nothing that a stuck one waits for.
+// Close kills the helper process and does not wait for its end.
 func (h *Helper) Close() {
 	h.mu.Lock()
 	h.closed = true
@@ -151,7 +156,8 @@ func (h *Helper) Close() {
 	}
 }
 
-// ask asks the helper, and gives each list of paths and then the last answer.
+// ask sends a question to the helper process. It calls each for every list of paths and
+// returns the last answer.
 func (h *Helper) ask(ctx context.Context, limit time.Duration, q question, each func(paths [][]byte)) (last answer, handle *os.File, err error) {
 	user, err := userOf(q.PID)
 	if err != nil {
@@ -166,7 +172,7 @@ func (h *Helper) ask(ctx context.Context, limit time.Duration, q question, each 
 	if h.owes(user) > account {
 		return last, nil, ErrBusy
 	}
-	// One that has idled for long may just have ended: the next one answers.
+	// Try a second process: the first may just have ended because it was idle.
 	for range 2 {
 		var c *child
 		if c, err = h.child(); err != nil {
@@ -195,7 +201,7 @@ func (h *Helper) ask(ctx context.Context, limit time.Duration, q question, each 
 	return last, handle, nil
 }
 
-// userOf gives the user of a process: whose account is charged.
+// userOf returns the user of a process, who pays for the inspection.
 func userOf(pid int) (int, error) {
 	if pid == 0 {
 		return -1, nil
@@ -207,12 +213,13 @@ func userOf(pid int) (int, error) {
 	return int(stat.Uid), nil
 }
 
-// owes gives what a user owes by now.
+// owes returns the current debt of a user.
 func (h *Helper) owes(user int) time.Duration {
 	d := h.accounts[user]
 	return max(0, d.used-h.now().Sub(d.at)/share)
 }
 
+// charge adds to the debt of a user.
 func (h *Helper) charge(user int, used time.Duration) {
 	if len(h.accounts) >= maxAccounts {
 		for other := range h.accounts {
@@ -224,12 +231,12 @@ func (h *Helper) charge(user int, used time.Duration) {
 	before := h.owes(user)
 	h.accounts[user] = debt{before + used, h.now()}
 	if before <= account && before+used > account {
-		h.log.Warn("the files of a user's processes take too much time and are not inspected for a while: TLS in them may not be read",
+		h.log.Warn("inspecting the processes of a user takes too much time; the agent pauses it and may miss TLS content",
 			"user", user, "used", before+used)
 	}
 }
 
-// child gives the helper process, started if there is none.
+// child returns the helper process. It starts one if there is none.
 func (h *Helper) child() (*child, error) {
 	h.mu.Lock()
 	if c := h.current; c != nil {
@@ -248,7 +255,7 @@ func (h *Helper) child() (*child, error) {
 	return c, nil
 }
 
-// start starts a helper process, as the current one. The caller holds mu.
+// start starts a helper process and makes it the current one. The caller holds mu.
 func (h *Helper) start() (*child, error) {
 	switch {
 	case h.closed:
@@ -277,14 +284,14 @@ func (h *Helper) start() (*child, error) {
 	}
 	h.running.Add(1)
 	go func() {
-		_ = c.cmd.Wait() // how it ended does not matter
+		_ = c.cmd.Wait() // the exit code does not matter
 		h.running.Add(-1)
 	}()
 	h.current = c
 	return c, nil
 }
 
-// ready waits until the helper process says that it reads.
+// ready waits until the helper process reports that it is ready.
 func (c *child) ready(buffer []byte) error {
 	if err := c.conn.SetDeadline(time.Now().Add(startTime)); err != nil {
 		return fmt.Errorf("start the helper: %w", err)
@@ -295,7 +302,7 @@ func (c *child) ready(buffer []byte) error {
 	return nil
 }
 
-// drop ends a helper process, unless Close did.
+// drop kills a helper process that failed, so that the next question starts another.
 func (h *Helper) drop(c *child) {
 	h.mu.Lock()
 	if h.current == c {
@@ -305,14 +312,13 @@ func (h *Helper) drop(c *child) {
 	c.kill()
 }
 
-// kill ends a helper process, and does not wait: one that is stuck in the kernel
-// ends when it can.
+// kill kills a helper process and does not wait for its end: it may hang in the kernel.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill() // it may have ended
 	_ = c.conn.Close()
 }
 
-// ask asks one helper process.
+// ask sends a question to this helper process and reads its answers.
 func (c *child) ask(ctx context.Context, limit time.Duration, q question, buffer []byte, each func(paths [][]byte)) (last answer, handle *os.File, err error) {
 	text, err := json.Marshal(q)
 	if err != nil {
@@ -349,6 +355,7 @@ func (c *child) ask(ctx context.Context, limit time.Duration, q question, buffer
 	}
 }
 
+// fault turns the error of a socket into ErrTime if the time was up.
 func fault(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrTime
@@ -356,7 +363,7 @@ func fault(err error) error {
 	return fmt.Errorf("ask the helper: %w", err)
 }
 
-// handleOf gives the open file that came with a message; nil if none did.
+// handleOf returns the open file that came with a message, or nil.
 func handleOf(rights []byte) *os.File {
 	controls, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(controls) == 0 {

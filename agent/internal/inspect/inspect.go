@@ -1,12 +1,13 @@
 //go:build linux
 
-// Package inspect reads what a watched program controls: its files, its memory
-// map, its arguments. Such a read can take for ever (a FUSE server that does not
-// answer, a lock that the program holds) or cost a processor (a file that is made
-// for it), and the kernel may not even let the reading thread be killed. So a
-// helper process reads, which is the agent's own program under another command;
-// the agent waits for it for a bounded time and then ends it. The package must not
-// know who is watched, nor what becomes of what was read.
+// Package inspect reads what a watched program controls: its files, its memory map and
+// its arguments. Such a read can block forever (a FUSE server that does not answer, a
+// lock that the program holds) or use much CPU time (a crafted file), and the kernel may
+// be unable to kill the reading thread. Therefore a helper process reads. The helper is
+// the agent's own program with another command. The agent waits a bounded time for an
+// answer and then kills the helper.
+//
+// The package must not know which programs are watched, nor how callers use the results.
 package inspect
 
 import (
@@ -33,30 +34,31 @@ const Command = "inspect"
 const (
 	fdSocket = 3
 
-	// idleTime is how long a helper waits for the next question before it ends.
+	// idleTime is how long the helper waits for the next question before it exits.
 	idleTime = time.Minute
 	// maxMessageBytes bounds one message in either direction.
 	maxMessageBytes = 128 << 10
-	// maxListed bounds the files of one process or folder, maxMapsBytes the text
-	// that lists a process's.
+	// maxListed bounds the files of one process or folder. maxMapsBytes bounds how
+	// much of /proc/PID/maps the helper reads.
 	maxListed    = 4096
 	maxMapsBytes = 16 << 20
-	// maxArgumentBytes bounds the arguments of one process: they go into one message.
+	// maxArgumentBytes bounds the arguments of one process. They must fit into one
+	// message.
 	maxArgumentBytes = 64 << 10
-	// maxKept bounds how many files the helper remembers.
+	// maxKept bounds for how many files the helper keeps the result.
 	maxKept = 1 << 14
 )
 
-// What the helper is asked for.
+// The questions. Each needs a PID.
 const (
-	askOpenSSL   = "openssl"   // of the first path that can be opened
-	askMapped    = "mapped"    // the files that a process has mapped to run
+	askOpenSSL   = "openssl"   // the functions of OpenSSL in the first path that can be opened
+	askMapped    = "mapped"    // the files that a process has mapped as executable
 	askFolder    = "folder"    // the regular files below a process's working directory
-	askArguments = "arguments" // of a process
+	askArguments = "arguments" // the arguments of a process
 )
 
-// question is one message to the helper. Paths are bytes: JSON would replace what
-// is no UTF-8.
+// question is one message to the helper. Paths are bytes because JSON strings cannot
+// hold invalid UTF-8.
 type question struct {
 	Ask   string   `json:"ask"`
 	PID   int      `json:"pid,omitempty"`
@@ -64,14 +66,14 @@ type question struct {
 	Max   int      `json:"max,omitempty"`
 }
 
-// answer is one message of the helper. A question has any number of answers with
-// Paths, then one that is the last.
+// answer is one message from the helper. The helper answers a question with any number
+// of messages with Paths, and one message with Last.
 type answer struct {
 	Paths [][]byte      `json:"paths,omitempty"`
-	File  *File         `json:"file,omitempty"` // comes with an open descriptor if it has OpenSSL
+	File  *File         `json:"file,omitempty"` // comes with an open descriptor if OpenSSL is not empty
 	Text  []byte        `json:"text,omitempty"`
 	Fault string        `json:"fault,omitempty"`
-	Used  time.Duration `json:"used,omitempty"` // time of a processor
+	Used  time.Duration `json:"used,omitempty"` // CPU time
 	Last  bool          `json:"last,omitempty"`
 }
 
@@ -80,31 +82,31 @@ type File struct {
 	Device  uint64            `json:"device"`
 	Inode   uint64            `json:"inode"`
 	Size    int64             `json:"size"`
-	Changed int64             `json:"changed"` // its ctime, in nanoseconds
+	Changed int64             `json:"changed"` // ctime in nanoseconds
 	OpenSSL map[string]uint64 `json:"openssl,omitempty"`
 }
 
-// fileKey tells whether a file is the same still.
+// fileKey identifies the content of a file: it differs after the file has changed.
 type fileKey struct {
 	device, inode uint64
 	size, changed int64
 }
 
-// errRefused is for files that are not read at all.
-var errRefused = errors.New("it is not read")
+// errRefused means that the helper does not read a file, because that could block.
+var errRefused = errors.New("the agent does not read it")
 
-// helper is the process that reads.
+// helper is the state of the helper process.
 type helper struct {
 	conn *net.UnixConn
-	kept map[fileKey]map[string]uint64
+	kept map[fileKey]map[string]uint64 // results of OpenSSL
 }
 
-// Serve is Command: it answers questions until the agent closes the socket, or
-// asks nothing for a while. It gives the exit code.
+// Serve runs Command. It answers questions until the agent closes the socket or asks
+// nothing for idleTime. It returns the exit code.
 func Serve(stderr io.Writer) int {
-	// Privileges belong to a thread: all reads come from this one.
+	// dropPrivileges changes one thread only: all reads must come from it.
 	runtime.LockOSThread()
-	_ = os.WriteFile("/proc/self/comm", []byte("inspect"), 0) // a name only
+	_ = os.WriteFile("/proc/self/comm", []byte("inspect"), 0) // cosmetic
 	if err := dropPrivileges(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "ospulse-agent: inspect:", err)
 		return 1
@@ -114,16 +116,16 @@ func Serve(stderr io.Writer) int {
 	_ = file.Close()
 	conn, ok := c.(*net.UnixConn)
 	if err != nil || !ok {
-		_, _ = fmt.Fprintln(stderr, "ospulse-agent: inspect: this command is the agent's own")
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent: inspect: only the agent can start this command")
 		return 1
 	}
 	h := &helper{conn: conn, kept: map[fileKey]map[string]uint64{}}
-	if err := h.send(answer{Last: true}, nil); err != nil { // it is ready
+	if err := h.send(answer{Last: true}, nil); err != nil { // tells the agent that the helper is ready
 		return 1
 	}
 	text := make([]byte, maxMessageBytes)
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(idleTime)) // sockets can do that
+		_ = conn.SetReadDeadline(time.Now().Add(idleTime)) // sockets support deadlines
 		n, err := conn.Read(text)
 		if err != nil || n == 0 {
 			return 0
@@ -138,7 +140,8 @@ func Serve(stderr io.Writer) int {
 	}
 }
 
-// dropPrivileges keeps what it takes to look at other users' processes and files.
+// dropPrivileges keeps only the capabilities that reading other users' processes and
+// files requires.
 func dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
@@ -167,7 +170,7 @@ func dropPrivileges() error {
 	return nil
 }
 
-// answer answers a question; an error means that the agent is gone.
+// answer answers a question. An error means that the agent is gone.
 func (h *helper) answer(q question) error {
 	began := processorTime()
 	var (
@@ -212,31 +215,32 @@ func (h *helper) send(a answer, handle *os.File) error {
 	return nil
 }
 
-// processorTime gives what this process has used of processors.
+// processorTime returns the CPU time that this process has used.
 func processorTime() time.Duration {
 	var used unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &used) // every kernel has this clock
 	return time.Duration(used.Nano())
 }
 
-// openSSL looks at the first of the paths that can be opened, as the process pid
-// has it mounted (0: as the agent has). The file is open if it has OpenSSL.
+// openSSL inspects the first of the paths that it can open. pid is the process whose
+// mountinfo lists the file system (0: the agent). The returned file is open if it defines
+// functions of OpenSSL, else nil.
 func (h *helper) openSSL(pid int, paths [][]byte) (*File, *os.File, error) {
 	for _, path := range paths {
-		// O_PATH: to open a device or a pipe would do something to it.
+		// O_PATH has no side effects on devices and pipes.
 		handle, err := unix.Open(string(path), unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
 			continue
 		}
 		file, opened, err := h.openSSLOf(pid, handle)
-		_ = unix.Close(handle) // nothing was written
+		_ = unix.Close(handle) // O_PATH: there is nothing to write
 		return file, opened, err
 	}
 	return nil, nil, fs.ErrNotExist
 }
 
 func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
-	// The attributes that the kernel has: to ask the file system could block.
+	// Use the attributes that the kernel has cached: asking the file system could block.
 	var stat unix.Statx_t
 	if err := unix.Statx(handle, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS, &stat); err != nil {
 		return nil, nil, fmt.Errorf("stat: %w", err)
@@ -256,7 +260,7 @@ func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
 	if known && len(found) == 0 {
 		return file, nil, nil
 	}
-	// O_NONBLOCK: whoever has a lease on the file could hold this up otherwise.
+	// Without O_NONBLOCK, the holder of a lease on the file could delay the open.
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(handle), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open: %w", err)
@@ -267,7 +271,7 @@ func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
 		if len(h.kept) >= maxKept {
 			clear(h.kept)
 		}
-		h.kept[key] = found // also of one that cannot be read: it stays so
+		h.kept[key] = found // also after an error, which would occur again
 	}
 	if err != nil || len(found) == 0 {
 		_ = opened.Close()
@@ -277,8 +281,8 @@ func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
 	return file, opened, nil
 }
 
-// mapped lists the files that a process has mapped to run: for each the range of
-// addresses and the path that the process has it by.
+// mapped sends an answer for each file that a process has mapped as executable: the
+// range of addresses, and the path in the process's own view.
 func (h *helper) mapped(pid int) error {
 	maps, err := os.Open(procPath(pid, "maps"))
 	if err != nil {
@@ -289,7 +293,7 @@ func (h *helper) mapped(pid int) error {
 	listed := 0
 	lines := bufio.NewScanner(io.LimitReader(maps, maxMapsBytes))
 	for lines.Scan() && listed < maxListed {
-		// Addresses, rights, offset, device, inode; what comes then is the path.
+		// A line has addresses, permissions, offset, device, inode and path.
 		fields := bytes.Fields(lines.Bytes())
 		at := bytes.IndexByte(lines.Bytes(), '/')
 		if len(fields) < 6 || at < 0 || fields[5][0] != '/' || !bytes.Contains(fields[1], []byte("x")) {
@@ -308,9 +312,10 @@ func (h *helper) mapped(pid int) error {
 	return lines.Err()
 }
 
-// folder lists the regular files below the working directory of a process that is
-// in another mount namespace: a sandbox's has what came with the program. Outside
-// of one the folder is any of this machine's, and says nothing.
+// folder sends an answer for each regular file below the working directory of a process,
+// if the process is in another mount namespace. In a sandbox this folder has the files
+// that came with the program. Outside of one, it may be any folder of this machine and
+// says nothing about the program.
 func (h *helper) folder(pid int) error {
 	own, err1 := os.Readlink("/proc/self/ns/mnt")
 	its, err2 := os.Readlink(procPath(pid, "ns/mnt"))
@@ -318,10 +323,10 @@ func (h *helper) folder(pid int) error {
 		return err
 	}
 	seen, began := 0, processorTime()
-	// A folder that cannot be read hides its files from the program too.
+	// Skip folders that cannot be read.
 	return filepath.WalkDir(procPath(pid, "cwd/"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return nil //nolint:nilerr // the other files count
+			return nil //nolint:nilerr // continue with the other files
 		}
 		if seen++; seen > maxListed || processorTime()-began > maxProcessorTime {
 			return fs.SkipAll
@@ -333,7 +338,7 @@ func (h *helper) folder(pid int) error {
 	})
 }
 
-// arguments gives the first bytes of a process's arguments, as it shows them.
+// arguments returns the first maxBytes of /proc/PID/cmdline.
 func arguments(pid, maxBytes int) ([]byte, error) {
 	file, err := os.Open(procPath(pid, "cmdline"))
 	if err != nil {

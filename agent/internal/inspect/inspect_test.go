@@ -23,8 +23,7 @@ import (
 	"ospulse/agent/internal/inspect/fusetest"
 )
 
-// lockedBy is the variable by which this program maps a file and, once it is told
-// that this does not answer any more, waits for it with the lock of its own memory.
+// lockedBy makes this program run lockMemory. Its value is the path of a file.
 const lockedBy = "OSPULSE_TEST_LOCKED_BY"
 
 func TestMain(m *testing.M) {
@@ -39,6 +38,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// lockMemory maps a file. When stdin is closed, because the file's file system is silent, it
+// blocks on the file while it holds the lock of its own memory map.
 func lockMemory(path string) {
 	buffered, err1 := unix.Open(path, unix.O_RDONLY, 0)
 	direct, err2 := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -50,7 +51,8 @@ func lockMemory(path string) {
 	}
 	_, _ = os.Stdout.WriteString("ready\n")
 	_, _ = io.ReadAll(os.Stdin)
-	// The first waits with a page that the second, which has the lock, waits for.
+	// A read holds a page and waits for the file system; mmap holds the lock and waits for
+	// the page.
 	for i := range 2 {
 		go func() { _, _ = unix.Pread(buffered, make([]byte, 1), int64(i)*65536) }()
 	}
@@ -72,7 +74,7 @@ func TestArguments(t *testing.T) {
 		if got, isCut, err := h.Arguments(t.Context(), os.Getpid(), 1<<20); err != nil || isCut || !slices.Equal(got, os.Args) {
 			t.Fatalf("%q, %t, %v; want %q", got, isCut, err, os.Args)
 		}
-		// A helper that has ended is started again.
+		// The Helper must replace a helper process that has ended.
 		h.mu.Lock()
 		_ = h.current.conn.Close()
 		h.mu.Unlock()
@@ -81,11 +83,11 @@ func TestArguments(t *testing.T) {
 		t.Errorf("%q, %t, %v; want the first three bytes", got, isCut, err)
 	}
 	if _, _, err := h.Arguments(t.Context(), 1<<30, 3); !errors.Is(err, ErrGone) {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("a process that does not exist: %v; want ErrGone", err)
 	}
 	h.Close()
 	if _, _, err := h.Arguments(t.Context(), os.Getpid(), 3); !errors.Is(err, ErrClosed) {
-		t.Errorf("after Close: %v", err)
+		t.Errorf("after Close: %v; want ErrClosed", err)
 	}
 }
 
@@ -101,7 +103,7 @@ func TestMapped(t *testing.T) {
 	}
 }
 
-// TestKinds: only regular files are read, and a pipe holds nothing up.
+// TestKinds checks that OpenSSL reads only regular files, and that a pipe does not block it.
 func TestKinds(t *testing.T) {
 	h := newHelper(t)
 	pipe := filepath.Join(t.TempDir(), "libssl.so")
@@ -111,35 +113,36 @@ func TestKinds(t *testing.T) {
 	for _, path := range []string{pipe, "/dev/null", "/dev/zero", "/proc/self/mem", "/sys", "/nowhere"} {
 		file, handle, err := h.OpenSSL(t.Context(), 0, path)
 		if err == nil || handle != nil {
-			t.Errorf("%s: %v, %v", path, file, err)
+			t.Errorf("%s: %v, %v; want an error and no handle", path, file, err)
 		}
 	}
 }
 
-// TestUserPays: the files of a user that took too much time are not looked at until
-// time has paid for it, and those of others are.
+// TestUserPays checks that the Helper refuses the processes of a user in debt until enough
+// time has elapsed, and does not refuse those of others.
 func TestUserPays(t *testing.T) {
 	h := newHelper(t)
 	now := time.Now()
 	h.now = func() time.Time { return now }
 	h.charge(os.Getuid(), account+time.Second)
 	if _, _, err := h.Arguments(t.Context(), os.Getpid(), 3); !errors.Is(err, ErrBusy) {
-		t.Errorf("a user in debt: %v", err)
+		t.Errorf("a user in debt: %v; want ErrBusy", err)
 	}
 	if _, _, err := h.OpenSSL(t.Context(), 0, "/proc/self/exe"); errors.Is(err, ErrBusy) {
-		t.Errorf("another one: %v", err)
+		t.Errorf("another user: %v", err)
 	}
 	now = now.Add(share * 2 * time.Second)
 	if _, _, err := h.Arguments(t.Context(), os.Getpid(), 3); err != nil {
-		t.Errorf("a user who has paid: %v", err)
+		t.Errorf("a user whose debt has shrunk: %v", err)
 	}
 }
 
-// TestSilentFileSystemAsRoot: what does not answer is given up, and all else goes
-// on. A file that a process has mapped is not even asked for.
+// TestSilentFileSystemAsRoot checks that the Helper gives up on a file or process that does
+// not answer and then inspects others. For a mapped file, it must not ask the silent file
+// system at all.
 func TestSilentFileSystemAsRoot(t *testing.T) {
 	var child *exec.Cmd
-	t.Cleanup(func() { // when the file system is gone
+	t.Cleanup(func() { // runs after the unmount, which releases the child
 		_ = child.Process.Kill()
 		_ = child.Wait()
 	})
@@ -163,11 +166,11 @@ func TestSilentFileSystemAsRoot(t *testing.T) {
 			path = fmt.Sprintf("/proc/%d/map_files/%s", pid, addresses)
 		}
 	}); err != nil || path == "" {
-		t.Fatalf("the mapped file is not found: %v", err)
+		t.Fatalf("Mapped does not list the file: %v", err)
 	}
 	silent.Silence(t)
 	if _, _, err := h.OpenSSL(t.Context(), pid, path); err == nil || errors.Is(err, ErrTime) {
-		t.Errorf("a mapped file: %v; want it refused without being asked", err)
+		t.Errorf("a mapped file: %v; want a refusal without a timeout", err)
 	}
 	h.fileTime, h.argumentTime = 100*time.Millisecond, 100*time.Millisecond
 	if _, _, err := h.OpenSSL(t.Context(), 0, silent.File("other")); !errors.Is(err, ErrTime) {
@@ -181,7 +184,7 @@ func TestSilentFileSystemAsRoot(t *testing.T) {
 		_, _, err = h.Arguments(t.Context(), pid, 1<<16)
 	}
 	if !errors.Is(err, ErrTime) {
-		t.Errorf("arguments of a process that has its memory locked: %v; want %v", err, ErrTime)
+		t.Errorf("arguments of a process that locks its memory map: %v; want %v", err, ErrTime)
 	}
 	h.fileTime = fileTime
 	if file, _, err := h.OpenSSL(t.Context(), 0, "/proc/self/exe"); err != nil || file == nil {
@@ -190,12 +193,12 @@ func TestSilentFileSystemAsRoot(t *testing.T) {
 	early, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := h.OpenSSL(early, 0, silent.File("other")); !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody waits: %v", err)
+		t.Errorf("a canceled context: %v; want context.Canceled", err)
 	}
 }
 
-// TestSparseTables: a small file that is long to read is read for a bounded time,
-// in bounded memory.
+// TestSparseTables checks that OpenSSL bounds its time and memory for a file that uses few
+// blocks and has huge tables.
 func TestSparseTables(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "libssl-x.so")
 	sparseELF(t, path, 2000, maxTable)
@@ -210,15 +213,15 @@ func TestSparseTables(t *testing.T) {
 	offsets, err := OpenSSL(file)
 	used = processorTime() - used
 	runtime.ReadMemStats(&after)
-	t.Logf("%v, %v, %s of a processor", offsets, err, used)
+	t.Logf("%v, %v, %s of CPU time", offsets, err, used)
 	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 32*chunkBytes {
-		t.Errorf("%d MB were allocated", bytes>>20)
+		t.Errorf("OpenSSL allocated %d MB", bytes>>20)
 	}
 	if used > 5*maxProcessorTime {
-		t.Errorf("it took %s of a processor", used)
+		t.Errorf("OpenSSL used %s of CPU time", used)
 	}
 	sparseELF(t, path, 1, maxTable+1)
 	if _, err := OpenSSL(file); !errors.Is(err, errBounds) {
-		t.Errorf("a table above the bound: %v", err)
+		t.Errorf("a table above the limit: %v; want errBounds", err)
 	}
 }

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package journal remembers on disk which sessions run, so that the next run of
-// the agent can tell of those that were cut off when this one was killed. It knows
-// nothing of what a session is.
+// Package journal records on disk which sessions run and what became of each start. If the
+// agent is killed, its next run reports the sessions that were cut off. The package must
+// not know how sessions are run.
 package journal
 
 import (
@@ -27,7 +27,7 @@ const aliveInterval = time.Second
 
 const (
 	recordSuffix = ".json"
-	aliveName    = "alive" // its modification time is what it says
+	aliveName    = "alive" // its modification time is the record
 )
 
 // Record is a session that runs, or ran when the agent was killed.
@@ -37,20 +37,21 @@ type Record struct {
 	ProcessID int       `json:"process_id"` // 0: none
 	StartID   string    `json:"start_id"`   // "": the backend gave none
 	Began     time.Time `json:"began"`
-	// Alive is until when nothing of it can be missing. Open finds it, for what was
-	// left, and keeps it, as the next run may be killed too.
+	// Alive is the time until which no event of the session can be missing. Open sets
+	// it in the records that it returns, and stores it, since the next run may be
+	// killed too.
 	Alive time.Time `json:"alive,omitzero"`
 }
 
-// Journal keeps a file for each session that runs, in a folder of its own. Its
-// methods may be called at any time, those of one session one after the other.
+// Journal keeps one file per running session, in its own folder. All methods may be
+// called concurrently, except for the same session.
 type Journal struct {
 	dir string
 }
 
-// Open gives the journal in dir, which it makes if need be, and what runs that
-// were killed left in it, the oldest first. A record that cannot be read is
-// removed, and told of in faults: the session that it was of is not known.
+// Open opens the journal in dir and creates dir if needed. left are the sessions that ran
+// when an earlier run was killed, the oldest first. Open removes a record that it cannot
+// read and adds the error to faults, since the session is then unknown.
 func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, nil, nil, err
@@ -79,7 +80,7 @@ func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
 				r.Alive = alive
 			}
 		}
-		if err := j.Begin(r); err != nil { // again, as the sync of the run before may have failed
+		if err := j.Begin(r); err != nil { // write it again: the sync of the earlier run may have failed
 			return nil, nil, nil, err
 		}
 		left = append(left, r)
@@ -97,7 +98,8 @@ func makeDir(dir string) error {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
 
-// name is the file of a session or a start: its id may have any characters.
+// name returns the file name for a session or a start. It is a hash, because an id may
+// have any characters.
 func name(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16]) + recordSuffix
@@ -113,16 +115,17 @@ func (j *Journal) read(file string) (Record, error) {
 		return Record{}, fmt.Errorf("read the journal's %s: %w", file, err)
 	}
 	if name(r.SessionID) != file || r.Began.IsZero() {
-		return Record{}, fmt.Errorf("the journal's %s is of no session", file)
+		return Record{}, fmt.Errorf("the journal's %s does not name its session", file)
 	}
 	return r, nil
 }
 
-// Begin notes that a session runs. When it returns, the note survives a power cut.
+// Begin records that a session runs. When it returns without an error, the record
+// survives a power cut.
 func (j *Journal) Begin(r Record) error { return writeRecord(j.path(name(r.SessionID)), r) }
 
-// writeRecord writes a file that survives a power cut when it returns, and is there
-// whole or not at all.
+// writeRecord replaces a file atomically. When it returns without an error, the file
+// survives a power cut.
 func writeRecord(path string, record any) error {
 	text, err := json.Marshal(record)
 	if err != nil {
@@ -145,7 +148,7 @@ func writeRecord(path string, record any) error {
 	return nil
 }
 
-// End notes that a session runs no more, if it did.
+// End removes the record of a session, if there is one.
 func (j *Journal) End(sessionID string) error {
 	if err := os.Remove(j.path(name(sessionID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("write the journal: %w", err)
@@ -153,7 +156,7 @@ func (j *Journal) End(sessionID string) error {
 	return nil
 }
 
-// Clear notes that no session runs.
+// Clear removes the records of all sessions.
 func (j *Journal) Clear() error {
 	names, err := filepath.Glob(j.path("*" + recordSuffix))
 	for _, path := range names {
@@ -167,8 +170,9 @@ func (j *Journal) Clear() error {
 	return nil
 }
 
-// Run notes every second that the agent runs, until ctx ends: by the time until
-// which safe says that nothing can be missing. fault is told when it cannot.
+// Run records every second that the agent is alive, until ctx ends. It records the result
+// of safe: the time until which no event can be missing. It calls fault when writing
+// starts to fail.
 func (j *Journal) Run(ctx context.Context, safe func() time.Time, fault func(error)) {
 	ticker := time.NewTicker(aliveInterval)
 	defer ticker.Stop()

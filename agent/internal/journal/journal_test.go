@@ -23,8 +23,8 @@ func open(t *testing.T, dir string) (*Journal, []Record) {
 	return j, left
 }
 
-// What was not ended is there in the next run, and in the one after it until it is,
-// with the time until which the run that began it was alive.
+// A session without an end is in the next runs until it is ended, with the time until which
+// the run that started it was alive.
 func TestSurvives(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	j, left := open(t, dir)
@@ -71,8 +71,8 @@ func TestSurvives(t *testing.T) {
 	}
 }
 
-// A run writes what it finds again: the sync of the run that wrote it may have failed,
-// and what it wrote may be in the page cache only.
+// Open writes the records that it finds again: the sync of the earlier run may have failed,
+// so that they may be in the page cache only.
 func TestWrittenAgain(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir)

@@ -13,36 +13,38 @@ import (
 	"time"
 )
 
-// maxStarts is how many starts are remembered: the newest, and all that run.
+// maxStarts is how many starts are kept: the newest, and all that are not over.
 const maxStarts = 4096
 
-// StartState is what became of a start.
+// StartState is the state of a start.
 type StartState string
 
-// A start is starting, then running, then ended; or else not_run or failed.
+// The states. A start goes from starting to running to ended, or from starting to not_run
+// or failed.
 const (
-	StartUnknown  StartState = "unknown" // this agent never heard of it
+	StartUnknown  StartState = "unknown" // the agent does not know the id
 	StartStarting StartState = "starting"
 	StartRunning  StartState = "running"
 	StartEnded    StartState = "ended"
-	StartNotRun   StartState = "not_run" // nothing ran, nothing will, and the session has no event of it
-	StartFailed   StartState = "failed"  // it failed after the session had begun: the session has events of it
+	StartNotRun   StartState = "not_run" // nothing ran or will run; the session has no event of this start
+	StartFailed   StartState = "failed"  // it failed after session_start: the session has events of this start
 )
 
-// Start is a start of a session that a backend asked for, by the backend's id of it.
+// Start is one start of a session. The backend chose its ID.
 type Start struct {
 	ID        string     `json:"start_id"`
 	SessionID string     `json:"session_id"`
 	State     StartState `json:"state"`
-	ProcessID int        `json:"process_id"` // of what runs or ran; 0: none
+	ProcessID int        `json:"process_id"` // of the spawned program; 0: none
 	Code      string     `json:"code"`       // of a refusal; "" for none
-	Reason    string     `json:"reason"`     // why it did not run, failed or ended
-	At        time.Time  `json:"at"`         // when it came to its state
+	Reason    string     `json:"reason"`     // why it did not run, why it failed, or how it ended
+	At        time.Time  `json:"at"`         // when it reached State
 }
 
-// Starts remembers starts on disk, so that none is carried out twice, and so that a
-// backend can ask what became of one, also after the agent was killed. Each has a
-// file in a folder of its own. Its methods may be called at any time.
+// Starts records starts on disk. The agent uses it to run each start at most once, and to
+// answer a backend that asks for the state of a start, even after the agent was killed.
+// Starts keeps one file per start, in its own folder. All methods may be called
+// concurrently.
 type Starts struct {
 	dir string
 
@@ -50,10 +52,10 @@ type Starts struct {
 	byID map[string]Start
 }
 
-// OpenStarts gives the starts in dir, which it makes if need be. left are the
-// sessions that ran when the last run of the agent was killed: their starts have
-// ended. A start that was under way and is of none of them did not run. A file that
-// cannot be read is left alone, and told of in faults.
+// OpenStarts opens the starts in dir and creates dir if needed. left are the sessions that
+// ran when the last run of the agent was killed: OpenStarts marks their starts as ended.
+// It marks every other start that was starting as not_run. It keeps a file that it cannot
+// read and adds the error to faults.
 func OpenStarts(dir string, left []Record) (s *Starts, faults []error, err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, nil, err
@@ -96,12 +98,12 @@ func readStart(file string) (Start, error) {
 		return Start{}, fmt.Errorf("read the start %s: %w", file, err)
 	}
 	if name(start.ID) != filepath.Base(file) {
-		return Start{}, fmt.Errorf("the file %s is of no start", file)
+		return Start{}, fmt.Errorf("the file %s does not name its start", file)
 	}
 	return start, nil
 }
 
-// Get gives a start. One that is not known is StartUnknown.
+// Get returns a start. If the id is not known, its State is StartUnknown.
 func (s *Starts) Get(id string) Start {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,9 +113,9 @@ func (s *Starts) Get(id string) Start {
 	return Start{ID: id, State: StartUnknown}
 }
 
-// Put keeps a start in place of what was known of it, as of now. When it returns
-// without an error, that survives a power cut. Calls for one start must follow one
-// another.
+// Put stores a start, replaces its earlier state, and sets At to now. When it returns
+// without an error, the start survives a power cut. The caller must not call Put
+// concurrently for the same start.
 func (s *Starts) Put(start Start) error {
 	start.At = time.Now().UTC().Truncate(time.Microsecond)
 	s.mu.Lock()
@@ -123,7 +125,8 @@ func (s *Starts) Put(start Start) error {
 	return errors.Join(err, writeRecord(filepath.Join(s.dir, name(start.ID)), start))
 }
 
-// forget removes the oldest starts that are over, if there are too many.
+// forget removes the oldest starts that are over, if there are more than maxStarts. The
+// caller holds mu.
 func (s *Starts) forget() error {
 	if len(s.byID) <= maxStarts {
 		return nil

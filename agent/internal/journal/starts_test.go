@@ -19,7 +19,8 @@ func openStarts(t *testing.T, dir string, left ...Record) *Starts {
 	return s
 }
 
-// What became of a start is known to the next run; what was under way is over.
+// TestStartsSurvive checks that the next run knows each start, and ends those that were not
+// over.
 func TestStartsSurvive(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "starts")
 	s := openStarts(t, dir)
@@ -35,7 +36,7 @@ func TestStartsSurvive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.Get(start.id); got.State != start.state || time.Since(got.At) > time.Minute {
-			t.Errorf("%+v", got)
+			t.Errorf("%s is %+v, want %s", start.id, got, start.state)
 		}
 		want[start.id] = start.then
 	}
@@ -44,13 +45,13 @@ func TestStartsSurvive(t *testing.T) {
 		s = openStarts(t, dir, Record{SessionID: "s", StartID: "left"})
 		for id, state := range want {
 			if got := s.Get(id); got.State != state || got.ID != id || state != StartUnknown && (got.SessionID != "s" || got.ProcessID != 7 || got.Code != "x") {
-				t.Errorf("%s is %+v, not %s", id, got, state)
+				t.Errorf("%s is %+v, want %s", id, got, state)
 			}
 		}
 	}
 }
 
-// A file that is damaged costs no other start.
+// TestDamagedStarts checks that a damaged file does not affect other starts.
 func TestDamagedStarts(t *testing.T) {
 	dir := t.TempDir()
 	if err := openStarts(t, dir).Put(Start{ID: "a", State: StartEnded}); err != nil {
@@ -67,7 +68,7 @@ func TestDamagedStarts(t *testing.T) {
 	}
 }
 
-// The oldest starts that are over are forgotten when there are too many.
+// TestStartsAreForgotten checks that too many starts remove the oldest that are over.
 func TestStartsAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	s := openStarts(t, dir)
@@ -82,9 +83,9 @@ func TestStartsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Get("old").State != StartUnknown || s.Get("0").State != StartRunning || s.Get("new").State != StartStarting {
-		t.Error("the wrong ones are forgotten")
+		t.Error("the wrong starts are forgotten")
 	}
 	if _, err := os.Stat(filepath.Join(dir, name("old"))); !os.IsNotExist(err) {
-		t.Error("the file of a forgotten one is there:", err)
+		t.Error("the file of a forgotten start still exists:", err)
 	}
 }

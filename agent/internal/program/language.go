@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// language is a kind of text.
+// language is a kind of text file.
 type language struct {
-	extensions string   // of names, separated by spaces
-	what       string   // with its article
-	by         []string // what runs it, the best first; nil if nothing does here
-	options    []string // of the interpreter, before the path
-	lacks      string   // why nothing runs it
-	shell      bool     // it is run by a shell, which takes no CR LF
-	plain      bool     // a name that says nothing of what the text is
+	extensions string   // extensions of file names, separated by spaces
+	what       string   // with an article: "a Python script"
+	by         []string // its interpreters, the preferred one first; nil if it cannot be run
+	options    []string // options of the interpreter, before the path
+	lacks      string   // why it cannot be run
+	shell      bool     // a shell runs it; shells reject lines that end in CR LF
+	plain      bool     // the extension says nothing about the language
 }
 
 const (
@@ -23,7 +23,7 @@ const (
 	compiled  = ", which has to be compiled"
 )
 
-// languages are the kinds of texts by the extension of their names.
+// languages maps the extensions of file names to languages.
 var languages = byExtension([]language{ //nolint:gochecknoglobals // a table of constants
 	{extensions: "sh ash dash command", what: "a shell script", by: []string{"/bin/sh"}, shell: true},
 	{extensions: "bash", what: "a Bash script", by: []string{"bash"}, shell: true},
@@ -83,7 +83,8 @@ func byExtension(list []language) map[string]language {
 	return all
 }
 
-// run gives the file that is run by the language's interpreter, or lacks it.
+// run returns a File that the language's interpreter runs. If look finds no interpreter,
+// the File cannot be run and Lacks says why.
 func (l language) run(what, why string, rank Rank, look Lookup) File {
 	f := File{What: what, Why: why, Lacks: l.lacks}
 	for _, name := range l.by {
@@ -98,8 +99,8 @@ func (l language) run(what, why string, rank Rank, look Lookup) File {
 	return f
 }
 
-// marks tell a language, by its extension, from how its texts are written. They are
-// tried in this order, on what is no shell script.
+// marks recognize a language, given by its extension, by the syntax of a text. marked
+// tries them in this order. They assume that the text is not a shell script.
 var marks = []struct { //nolint:gochecknoglobals // a table of constants
 	extension string
 	mark      *regexp.Regexp
@@ -122,5 +123,6 @@ var marks = []struct { //nolint:gochecknoglobals // a table of constants
 	{"c", regexp.MustCompile(`(?m)^#\s*include\s*[<"]`)},
 }
 
-// windowsScript tells JScript from the JavaScript that Node.js runs.
+// windowsScript matches scripts for the Windows Script Host. It tells JScript from the
+// JavaScript that Node.js runs.
 var windowsScript = regexp.MustCompile(`(?i)\bwscript\.\w+|\bnew activexobject\(`)

@@ -13,23 +13,24 @@ import (
 	"strings"
 )
 
-// onLinux ends the reason of what is for another system.
+// onLinux is File.Lacks of a program for another operating system.
 const onLinux = "; this agent is on Linux"
 
-// maxDynamicBytes bounds what is read of an ELF file's dynamic section and strings.
+// maxDynamicBytes bounds how much hasSoname reads of an ELF file's dynamic segment.
 const maxDynamicBytes = 64 << 10
 
-// machines are the architectures whose programs this agent's kernel runs.
+// machines lists the architectures that this machine's kernel can run.
 var machines = map[string][]elf.Machine{ //nolint:gochecknoglobals // a table of constants
 	"amd64": {elf.EM_X86_64, elf.EM_386},
 	"arm64": {elf.EM_AARCH64},
 }[runtime.GOARCH]
 
-// withoutSections reads an ELF file as if it had no sections, of which a hostile file
-// can have so many that reading them takes minutes. The kernel ignores them too.
+// withoutSections reads an ELF file as if it had no sections. A hostile file can have so
+// many sections that debug/elf needs minutes to read them. The kernel ignores sections
+// too.
 type withoutSections struct {
 	io.ReaderAt
-	head []byte // the file's first bytes, with the fields changed
+	head []byte // the ELF header, with the section fields set to zero
 }
 
 func newWithoutSections(r io.ReaderAt, head []byte) withoutSections {
@@ -44,7 +45,7 @@ func newWithoutSections(r io.ReaderAt, head []byte) withoutSections {
 	return withoutSections{r, head}
 }
 
-// ReadAt reads the changed header, or what follows it.
+// ReadAt reads from the changed header and from the rest of the file.
 func (w withoutSections) ReadAt(p []byte, offset int64) (int, error) {
 	n := 0
 	if offset >= 0 && offset < int64(len(w.head)) {
@@ -57,8 +58,8 @@ func (w withoutSections) ReadAt(p []byte, offset int64) (int, error) {
 	return n + m, err
 }
 
-// identifyELF refuses what is known not to run here. The kernel decides about odd
-// headers, which samples often have.
+// identifyELF identifies an ELF file. It rejects a file only if this machine certainly
+// cannot run it. Samples often have odd headers; about these the kernel decides.
 func identifyELF(r io.ReaderAt, head []byte, look Lookup) File {
 	native := File{What: "a program", Why: "it is an ELF file for this machine", Rank: RankProgram}
 	if len(head) < 64 {
@@ -98,14 +99,14 @@ func identifyELF(r io.ReaderAt, head []byte, look Lookup) File {
 		return File{What: "a program", Lacks: fmt.Sprintf(", and its interpreter %q is not in the sandbox", interpreter)}
 	}
 	if string(head[8:11]) == "AI\x02" {
-		// Without FUSE, which no sandbox has, its runtime needs to be told to unpack it.
+		// The sandbox has no FUSE: this variable makes the runtime unpack the image.
 		native.What, native.Env = "an AppImage", []string{"APPIMAGE_EXTRACT_AND_RUN=1"}
 	}
 	return native
 }
 
-// hasSoname reports whether an ELF file has a name that others load it by, which
-// libraries have and programs do not.
+// hasSoname reports whether an ELF file has a DT_SONAME, the name by which others load
+// it. Libraries have one, programs do not.
 func hasSoname(f *elf.File, dynamic *elf.Prog) bool {
 	if dynamic == nil {
 		return false
@@ -131,7 +132,7 @@ func hasSoname(f *elf.File, dynamic *elf.Prog) bool {
 	return false
 }
 
-// identifyPE names a program for Windows or DOS; see Microsoft's "PE Format".
+// identifyPE identifies a program for Windows or DOS; see Microsoft's "PE Format".
 func identifyPE(r io.ReaderAt, head []byte) File {
 	const (
 		isDLL       = 0x2000
@@ -142,7 +143,7 @@ func identifyPE(r io.ReaderAt, head []byte) File {
 	if len(head) < 64 {
 		return File{What: "a program for Windows or DOS", Lacks: onLinux}
 	}
-	n, _ := r.ReadAt(pe, int64(binary.LittleEndian.Uint32(head[0x3c:]))) // a file that ends before has no header
+	n, _ := r.ReadAt(pe, int64(binary.LittleEndian.Uint32(head[0x3c:]))) // a short file has no header
 	pe = pe[:n]
 	if n < headerBytes+2 || string(pe[:4]) != "PE\x00\x00" {
 		return File{What: "a program for Windows or DOS", Lacks: onLinux}
@@ -166,8 +167,9 @@ func identifyPE(r io.ReaderAt, head []byte) File {
 	return File{What: fmt.Sprintf("%s (%s, %s)", what, format, arch), Lacks: onLinux}
 }
 
-// identifyCafeBabe tells a Java class from a universal program for macOS: the
-// classes' versions begin with 45, and no program has that many architectures.
+// identifyCafeBabe tells a Java class from a universal program for macOS. The field
+// after the magic number is the version of a class, at least 45, or the number of
+// architectures of a program, which is smaller.
 func identifyCafeBabe(head []byte, look Lookup) File {
 	if binary.BigEndian.Uint32(head[4:]) < 45 {
 		return File{What: "a program for macOS (Mach-O, universal)", Lacks: onLinux}
@@ -181,8 +183,9 @@ func javaProgram(what string, options []string, look Lookup) File {
 	return language{what: what, by: []string{"java"}, options: options}.run(what, "its content is "+what, RankProgram, look)
 }
 
-// pycVersions are the first magic numbers of the versions of Python; see
-// Include/internal/pycore_magic_number.h of its source.
+// pycVersions lists the first magic number of each version of Python; see
+// Include/internal/pycore_magic_number.h in its source. The last entry starts the
+// unknown versions.
 var pycVersions = []struct { //nolint:gochecknoglobals // a table of constants
 	magic   uint16
 	version string
@@ -190,7 +193,7 @@ var pycVersions = []struct { //nolint:gochecknoglobals // a table of constants
 	{3400, "3.8"}, {3420, "3.9"}, {3430, "3.10"}, {3450, "3.11"}, {3500, "3.12"}, {3550, "3.13"}, {3600, "3.14"}, {3650, ""},
 }
 
-// identifyPyc names compiled Python, which runs on one version of Python only.
+// identifyPyc identifies compiled Python code. Only one version of Python can run it.
 func identifyPyc(head []byte, look Lookup) File {
 	magic, version := binary.LittleEndian.Uint16(head), ""
 	for _, v := range pycVersions {
@@ -199,7 +202,7 @@ func identifyPyc(head []byte, look Lookup) File {
 		}
 	}
 	if version == "" {
-		return File{What: "a compiled Python program", Lacks: ", for a version of Python that is not known here"}
+		return File{What: "a compiled Python program", Lacks: ", for a version of Python that the agent does not know"}
 	}
 	what := "a compiled program for Python " + version
 	return language{by: []string{"python" + version}}.run(what, "its content is "+what, RankProgram, look)

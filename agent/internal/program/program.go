@@ -1,11 +1,11 @@
 //go:build linux
 
-// Package program says what a file is, and how it is run: by the kernel, by the
-// interpreter that it is written for, or not at all. It decides by the content, the
-// #! line and the name. It reads a bounded part of each file and executes nothing.
+// Package program identifies a file and decides how to run it: by the kernel, by an
+// interpreter, or not at all. The content, the #! line and the name decide. The
+// package reads a bounded part of each file and executes nothing.
 //
-// It must not know sandboxes, archives or sessions: the caller tells which
-// interpreters there are.
+// It must not know sandboxes, archives or sessions. The caller's Lookup finds the
+// interpreters.
 package program
 
 import (
@@ -20,42 +20,44 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 )
 
-// Rank orders the files of an archive by how likely each is the program that is meant.
+// Rank orders the files of an archive: the program that the user means is most likely
+// the one with the highest rank.
 type Rank int
 
 // The ranks.
 const (
 	RankNone    Rank = iota // cannot be run
-	RankGuess               // a script by its text alone
-	RankNamed               // a script by its name
+	RankGuess               // a script, recognized by its text alone
+	RankNamed               // a script, recognized by its name
 	RankProgram             // a program, or a script with a #! line
 )
 
-// File is what a file is, and how it is run.
+// File describes a file and how to run it.
 type File struct {
-	What        string   // with its article, such as "a Python script"
-	Why         string   // what the decision rests on
-	Lacks       string   // why it cannot be run, beyond What; begins with its punctuation
-	Interpreter string   // the absolute path of what runs it; "" for a native program
-	Env         []string // settings that it needs, besides those of every program
+	What        string   // the kind of file, with an article: "a Python script"
+	Why         string   // the reason for the decision
+	Lacks       string   // why the file cannot run, appended to What; starts with punctuation
+	Interpreter string   // the absolute path of its interpreter; "" for a native program
+	Env         []string // environment variables to add, as NAME=value
 	Rank        Rank
 
-	command []string // what its path is appended to; nil if the kernel runs it by itself
-	class   bool     // a Java class, which is named instead of its file
+	command []string // the interpreter and its options; nil if the kernel runs the file itself
+	class   bool     // a Java class: java expects its name, not its path
 }
 
-// Guess says when a text may be taken for a script by how it reads. That takes up to
-// 20 ms for a text that is made for it.
+// Guess says when Identify may recognize a script by its text alone. A text that is
+// crafted to be slow takes up to 20 ms.
 type Guess int
 
 // The guesses.
 const (
-	GuessNever   Guess = iota // by #! and name alone
-	GuessUnnamed              // if its name has no extension
-	GuessAny                  // whatever its name is: the user named it as what is to be run
+	GuessNever   Guess = iota // only the #! line and the name decide
+	GuessUnnamed              // if the name has no extension
+	GuessAny                  // whatever the name is: the user chose this file
 )
 
-// Argv gives the command line that runs the file at path, without its arguments.
+// Argv returns the command line that runs the file at path. The caller appends the
+// arguments of the program.
 func (f File) Argv(path string) []string {
 	if f.class {
 		return append(f.command[:len(f.command):len(f.command)], filepath.Dir(path), strings.TrimSuffix(filepath.Base(path), ".class"))
@@ -63,15 +65,15 @@ func (f File) Argv(path string) []string {
 	return append(f.command[:len(f.command):len(f.command)], path)
 }
 
-// Reason says why the file cannot be run.
+// Reason returns a clause that says why the file cannot be run: "it is a PDF document".
 func (f File) Reason() string { return "it is " + f.What + f.Lacks }
 
-// Lookup finds a program: by its name in some folders, or by its absolute path. It
-// gives "" if there is none.
+// Lookup finds an executable by its name or its absolute path. It returns the absolute
+// path, or "" if there is none.
 type Lookup func(name string) string
 
-// In gives a Lookup that knows names in the folders of a PATH. It ignores folders
-// that are not absolute.
+// In returns a Lookup that searches names in the folders of path, a list like $PATH. It
+// ignores relative folders.
 func In(path string) Lookup {
 	return func(name string) string {
 		if filepath.IsAbs(name) {
@@ -96,11 +98,11 @@ func executable(path string) string {
 	return path
 }
 
-// headBytes is how much of a file is read to say what it is.
+// headBytes is the length of the beginning that decides what a file is.
 const headBytes = 8 << 10
 
-// Identify says what the file is that r reads. name is the file's, of which the
-// extension counts. The error is r's.
+// Identify returns what the file behind r is and how to run it. Only the extension of
+// name matters. look finds the interpreters. The error is an error of r.
 func Identify(r io.ReaderAt, name string, guess Guess, look Lookup) (File, error) {
 	head := make([]byte, headBytes)
 	n, err := r.ReadAt(head, 0)
@@ -122,7 +124,7 @@ func Identify(r io.ReaderAt, name string, guess Guess, look Lookup) (File, error
 	return identifyData(head, name, look), nil
 }
 
-// types are the words for types of data, by mimetype's name.
+// types maps media types, as the mimetype package names them, to words for File.What.
 var types = map[string]string{ //nolint:gochecknoglobals // a table of constants
 	"application/pdf":                         "a PDF document",
 	"application/postscript":                  "a PostScript document",
@@ -168,7 +170,7 @@ var types = map[string]string{ //nolint:gochecknoglobals // a table of constants
 
 const openable = " (zip and tar can be opened)"
 
-// identifyData names what is neither a program nor a text.
+// identifyData identifies a file that is neither a program nor a text.
 func identifyData(head []byte, name string, look Lookup) File {
 	switch {
 	case bytes.HasPrefix(head, []byte("PK\x05\x06")):
@@ -195,13 +197,13 @@ func identifyData(head []byte, name string, look Lookup) File {
 		what = "a file of the type " + kind
 	}
 	f := File{What: what}
-	if Archive(head) != "" { // else it would have been opened
+	if Archive(head) != "" { // the caller has opened every other archive
 		f.Lacks = ", and archives in archives are not opened"
 	}
 	return f
 }
 
-// The kinds of archives and compressed files.
+// The types of archives and compressed files that Archive returns.
 const (
 	Zip   = "application/zip"
 	Tar   = "application/x-tar"
@@ -210,8 +212,9 @@ const (
 	Zstd  = "application/zstd"
 )
 
-// Archive gives the kind of an archive or a compressed file that begins with head, and
-// "" for all else: also for documents and packages that are kept in zip archives.
+// Archive returns the type of the archive or compressed file that starts with head, or
+// "" if head starts another file. Documents and packages that use the zip format are not
+// archives here.
 func Archive(head []byte) string {
 	kind := mimetype.Detect(head).String()
 	if slices.Contains([]string{Zip, Tar, Gzip, Bzip2, Zstd}, kind) {

@@ -18,7 +18,7 @@ import (
 	"unicode/utf16"
 )
 
-// has gives a Lookup that knows these programs, in /usr/bin but for those with a path.
+// has returns a Lookup that finds these programs: in /usr/bin, unless they have a path.
 func has(programs ...string) Lookup {
 	return func(name string) string {
 		if slices.Contains(programs, name) {
@@ -34,7 +34,7 @@ func has(programs ...string) Lookup {
 	}
 }
 
-// everything is a machine with all interpreters, and ImageMagick's import.
+// everything finds all interpreters, and ImageMagick's import.
 var everything = has("/bin/sh", "/bin/bash", "bash", "zsh", "ksh", "tcsh", "fish", "python3", "python3.11", "perl", "ruby", "node", "php", "lua", "awk", "tclsh",
 	"expect", "Rscript", "pwsh", "java", "env", "import", "rm", "id", "sleep", "cat", "find", "chmod", "date", "busybox", "/lib64/ld.so", "make", "install")
 
@@ -46,7 +46,7 @@ func wide(text string, order binary.ByteOrder) string {
 	return out.String()
 }
 
-// portable gives the headers of a program for Windows.
+// portable returns the headers of a program for Windows.
 func portable(machine, characteristics, magic uint16, isNET bool) string {
 	pe := make([]byte, 512)
 	copy(pe, "MZ")
@@ -66,8 +66,7 @@ func portable(machine, characteristics, magic uint16, isNET bool) string {
 	return string(pe)
 }
 
-// elfOf gives the headers of an ELF file with these program headers, whose content
-// follows them.
+// elfOf returns an ELF file with these segments. Their content follows the headers.
 func elfOf(machine, kind uint16, entry uint64, segments ...segment) string {
 	const header, each = 64, 56
 	out := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
@@ -146,7 +145,7 @@ func TestIdentify(t *testing.T) {
 		"macOS, universal":      {"a", "\xca\xfe\xba\xbe\x00\x00\x00\x02\x01\x00", false, nil, nil, "a program for macOS (Mach-O, universal)"},
 		"an AppImage":           {"a", elfOf(native, execType, 1)[:8] + "AI\x02" + elfOf(native, execType, 1)[11:], false, nil, []string{"-"}, "ELF"},
 
-		// Of virtual machines.
+		// Programs for virtual machines.
 		"Java class":         {"Main.class", "\xca\xfe\xba\xbe\x00\x00\x00\x34\x00\x10", false, nil, []string{"/usr/bin/java", "-cp", "/home/user", "Main"}, "Java class"},
 		"Java class, absent": {"Main.class", "\xca\xfe\xba\xbe\x00\x00\x00\x34\x00\x10", false, has(), nil, "a Java class, and java is not in the sandbox"},
 		"JAR":                {"a.jar", localHeader("META-INF/MANIFEST.MF"), false, nil, []string{"/usr/bin/java", "-jar", "-"}, "Java program"},
@@ -198,9 +197,9 @@ func TestIdentify(t *testing.T) {
 		"#!, never another shell":    {"a", "#!/bin/zsh\necho\n", false, has("/bin/sh", "bash"), nil, `a Z shell script, and its interpreter "/bin/zsh" is not`},
 		"#!, without a path":         {"a", "#!python3\n", false, nil, []string{"/usr/bin/python3", "-"}, `"python3"`},
 		"#!, the sample's folder":    {"a", "#!./python3\n", false, nil, nil, `interpreter "./python3" is in the sample's own folder`},
-		"#!, CR LF, shell":           {"a", "#!/bin/sh\r\necho\r\n", false, nil, nil, "a shell script, and its lines end as on Windows"},
-		"#!, CR LF, dash":            {"a", "#!/bin/dash\r\necho\r\n", false, nil, nil, "lines end as on Windows"},
-		"#!, CR LF, env bash":        {"a", "#!/usr/bin/env bash\r\necho\r\n", false, nil, nil, "a Bash script, and its lines end as on Windows"},
+		"#!, CR LF, shell":           {"a", "#!/bin/sh\r\necho\r\n", false, nil, nil, "a shell script, and its lines end in CR LF, as on Windows"},
+		"#!, CR LF, dash":            {"a", "#!/bin/dash\r\necho\r\n", false, nil, nil, "lines end in CR LF, as on Windows"},
+		"#!, CR LF, env bash":        {"a", "#!/usr/bin/env bash\r\necho\r\n", false, nil, nil, "a Bash script, and its lines end in CR LF, as on Windows"},
 		"#!, CR LF, Python":          {"a", "#!/usr/bin/env python3\r\nprint()\r\n", false, nil, []string{"/usr/bin/python3", "-"}, "in a form that Linux itself does not run"},
 		"#!, CR LF, Perl":            {"a", "#!/usr/bin/perl -w\r\nprint;\r\n", false, nil, []string{"/usr/bin/perl", "-w", "-"}, "in a form"},
 		"#!, after a BOM":            {"a", "\ufeff#!/usr/bin/python3\nprint()\n", false, nil, []string{"/usr/bin/python3", "-"}, "in a form"},
@@ -210,10 +209,10 @@ func TestIdentify(t *testing.T) {
 		"#!, and nothing":            {"a.py", "#!\nprint()\n", false, nil, []string{"/usr/bin/python3", "-"}, "its name ends in .py"},
 		"#!, UTF-16":                 {"a", wide("#!/bin/sh\necho\n", binary.LittleEndian), false, nil, nil, "a text in UTF-16, which no interpreter here reads"},
 
-		// Scripts by their name.
+		// Scripts recognized by name.
 		"sh":                    {"a.sh", "foo bar\n", false, nil, []string{"/bin/sh", "-"}, "its name ends in .sh"},
 		"SH":                    {"A.SH", "foo bar\n", false, nil, []string{"/bin/sh", "-"}, "its name ends in .sh"},
-		"sh, CR LF":             {"a.sh", "echo\r\n", false, nil, nil, "lines end as on Windows"},
+		"sh, CR LF":             {"a.sh", "echo\r\n", false, nil, nil, "lines end in CR LF, as on Windows"},
 		"sh, syntax error":      {"a.sh", "echo (\n", false, nil, []string{"/bin/sh", "-"}, "its name ends in .sh"},
 		"sh, archive follows":   {"a.sh", "echo x\n\x00\x01\xff", false, nil, []string{"/bin/sh", "-"}, "its name ends in .sh"},
 		"sh, Latin-1":           {"a.sh", "echo caf\xe9\n", false, nil, []string{"/bin/sh", "-"}, "its name ends in .sh"},
@@ -253,7 +252,7 @@ func TestIdentify(t *testing.T) {
 		"notes":                 {"notes.txt", "Hello this is plain text\nrm -rf is mentioned\n", false, nil, nil, "it is a plain text"},
 		"notes, asked for":      {"notes.txt", "Hello this is plain text\nrm -rf is mentioned\n", true, nil, nil, "it is a plain text"},
 
-		// Texts whose name does not tell.
+		// Texts whose name does not say what they are.
 		"shell, no extension":      {"sample", "id -u; exit 7\n", false, nil, []string{"/bin/sh", "-"}, "it reads as a shell script"},
 		"shell, a version":         {"run-1.2", "true\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
 		"shell, hidden":            {".profile", "exit 3\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
@@ -263,7 +262,7 @@ func TestIdentify(t *testing.T) {
 		"shell, cut":               {"sample", "echo begins\n" + strings.Repeat("echo 'a long line of text'\n", 400) + "echo 'and ends", false, nil, []string{"/bin/sh", "-"}, "shell"},
 		"shell, one long line":     {"sample", "echo " + strings.Repeat("QUJD", 4000) + " | base64 -d | sh\n", false, nil, []string{"/bin/sh", "-"}, "shell"},
 		"prose, one long line":     {"sample", "Hello, " + strings.Repeat("this is text, ", 1000), false, nil, nil, "a text, and not a script"},
-		"shell, CR LF, no name":    {"sample", "echo\r\nexit\r\n", false, nil, nil, "lines end as on Windows"},
+		"shell, CR LF, no name":    {"sample", "echo\r\nexit\r\n", false, nil, nil, "lines end in CR LF, as on Windows"},
 		"shell, in a text":         {"x.txt", "echo hi\n", false, nil, nil, "it reads as a shell script, but its name ends in .txt: give it as entryPoint"},
 		"shell, asked for":         {"x.txt", "echo hi\n", true, nil, []string{"/bin/sh", "-"}, "shell"},
 		"shell, unknown extension": {"x.dat", "echo hi\n", false, nil, nil, "but its name ends in .dat"},
@@ -290,7 +289,7 @@ func TestIdentify(t *testing.T) {
 		"key, no name":             {"mal", "-----BEGIN CERTIFICATE-----\nMII\n", false, nil, nil, "a key or certificate"},
 		"C, no name":               {"mal", "#include <stdio.h>\nint main() { return 0; }\n", false, nil, nil, "a source file in C"},
 		"settings, no name":        {"mal", "[main]\nexec = rm\n", false, nil, nil, "a configuration file"},
-		"prose, no name":           {"README", "Hello this is plain text\nrm -rf is mentioned\n", false, nil, nil, "a text, and not a script that is known here"},
+		"prose, no name":           {"README", "Hello this is plain text\nrm -rf is mentioned\n", false, nil, nil, "a text, and not a script that the agent recognizes"},
 		"prose, commands first":    {"README", "find the file\nThen open it.\nIt is large.\n", false, nil, nil, "a text, and not a script"},
 		"prose, most are commands": {"README", "Careful:\nrm -rf is mentioned\nid is too\n", false, nil, nil, "a text, and not a script"},
 		"prose, with code":         {"README", "# Title\nThis is how it is used.\n\nimport os\nprint(os.getpid())\n", false, nil, nil, "a text, and not a script"},
@@ -333,7 +332,7 @@ func TestIdentify(t *testing.T) {
 				t.Errorf("rank %d, %q, %q, %q; want %q, %q", f.Rank, f.Argv(path), f.Why, f.Reason(), want, test.reason)
 			}
 			if isAppImage := name == "an AppImage"; isAppImage != slices.Contains(f.Env, "APPIMAGE_EXTRACT_AND_RUN=1") {
-				t.Errorf("its settings are %q", f.Env)
+				t.Errorf("unexpected Env %q", f.Env)
 			}
 			if f.What == "" || len(want) > 1 && f.Interpreter != want[0] {
 				t.Errorf("it is %q, run by %q", f.What, f.Interpreter)
@@ -342,7 +341,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestGuessNever: without a guess no text is looked at, but for its #! line.
+// TestGuessNever checks that GuessNever reads only the #! line of a text.
 func TestGuessNever(t *testing.T) {
 	for name, test := range map[string]struct {
 		content string
@@ -360,7 +359,7 @@ func TestGuessNever(t *testing.T) {
 	}
 }
 
-// localHeader gives an empty file of a zip archive.
+// localHeader returns the header of an empty file in a zip archive.
 func localHeader(name string) string {
 	h := append([]byte("PK\x03\x04\x14\x00\x00\x00\x00\x00"), make([]byte, 16)...)
 	h = binary.LittleEndian.AppendUint16(h, uint16(len(name)))
@@ -376,8 +375,8 @@ func gzipped(text string) string {
 	return out.String()
 }
 
-// TestNothingElseGoesToAShell holds for every kind of text, whatever interpreters the
-// machine has.
+// TestNothingElseGoesToAShell checks that a shell runs only shell scripts, whatever
+// interpreters the machine has.
 func TestNothingElseGoesToAShell(t *testing.T) {
 	for extension, l := range languages {
 		if slices.Contains(l.by, "/bin/sh") {
@@ -392,7 +391,8 @@ func TestNothingElseGoesToAShell(t *testing.T) {
 	}
 }
 
-// TestHostileELF has more sections than can be read: none is.
+// TestHostileELF checks that Identify does not read the sections of an ELF file, of which a
+// hostile file can have too many.
 func TestHostileELF(t *testing.T) {
 	bomb := []byte(elfOf(native, execType, 1))
 	binary.LittleEndian.PutUint64(bomb[40:], 64)                 // e_shoff
@@ -407,7 +407,7 @@ func TestHostileELF(t *testing.T) {
 	}
 }
 
-// sparse has zeros after its end, without end.
+// sparse reads endless zeros after the end of its content.
 type sparse struct{ r io.ReaderAt }
 
 func (s sparse) ReadAt(p []byte, offset int64) (int, error) {
@@ -451,7 +451,7 @@ func TestIn(t *testing.T) {
 		}
 	}
 	if got := In(".:")("tool"); got != "" {
-		t.Errorf("it was found in the present folder: %q", got)
+		t.Errorf("found in the current folder: %q", got)
 	}
 }
 
@@ -469,9 +469,9 @@ func FuzzIdentify(f *testing.F) {
 		case err != nil:
 			t.Fatal(err)
 		case file.What == "":
-			t.Fatalf("it is nothing: %+v", file)
+			t.Fatalf("What is empty: %+v", file)
 		case file.Rank != RankNone && (file.Why == "" || len(argv) == 0 || !filepath.IsAbs(argv[0])):
-			t.Fatalf("it is run by %q: %+v", argv, file)
+			t.Fatalf("unexpected command %q: %+v", argv, file)
 		}
 	})
 }

@@ -19,14 +19,14 @@ const (
 
 	unknown = "application/octet-stream"
 
-	// kernelLine is how many bytes of a #! line Linux reads; see BINPRM_BUF_SIZE.
+	// kernelLine is how many bytes of a #! line Linux reads (BINPRM_BUF_SIZE).
 	kernelLine = 256
 
-	carriageReturns = ", and its lines end as on Windows (CR LF), which no shell takes"
+	carriageReturns = ", and its lines end in CR LF, as on Windows, which no shell accepts"
 )
 
-// identifyScript says how a text is run, or that nothing runs it; ok is false if the
-// file is not a text.
+// identifyScript identifies a text and decides how to run it. ok is false if the file is
+// not a text.
 func identifyScript(head []byte, name string, guess Guess, look Lookup) (f File, ok bool) {
 	extension := extensionOf(name)
 	l, known := languages[extension]
@@ -44,7 +44,7 @@ func identifyScript(head []byte, name string, guess Guess, look Lookup) (f File,
 	case hasPrefix(text, "%PDF-", "%!PS", `{\rtf`, "!<arch>\n"):
 		return File{}, false
 	case isText(text):
-	case known && l.shell && isText(line) && mimetype.Detect(head).Is(unknown): // an archive follows, as in self-extracting scripts
+	case known && l.shell && isText(line) && mimetype.Detect(head).Is(unknown): // a self-extracting script: an archive follows
 	default:
 		return File{}, false
 	}
@@ -62,8 +62,8 @@ func identifyScript(head []byte, name string, guess Guess, look Lookup) (f File,
 	return l.take(text, "its name ends in ."+extension, RankNamed, look), true
 }
 
-// take runs a text by the language's interpreter, unless a shell would stumble over
-// its lines.
+// take returns a File that the language's interpreter runs, or one that cannot be run if
+// a shell would reject the line ends of the text.
 func (l language) take(text []byte, why string, rank Rank, look Lookup) File {
 	if line, _, _ := bytes.Cut(text, []byte("\n")); l.shell && bytes.HasSuffix(line, []byte("\r")) {
 		return File{What: l.what, Lacks: carriageReturns}
@@ -71,13 +71,13 @@ func (l language) take(text []byte, why string, rank Rank, look Lookup) File {
 	return l.run(l.what, why, rank, look)
 }
 
-// identifyText is for a text whose name does not say what it is.
+// identifyText identifies a text whose name does not say what it is.
 func identifyText(text []byte, named language, extension string, guess Guess, isCut bool, look Lookup) File {
 	switch {
 	case named.what == "" && guess == GuessNever:
-		return File{What: "a text, which has to be named to be run"}
+		return File{What: "a text; name it as entryPoint to run it"}
 	case named.what == "":
-		named.what = "a text, and not a script that is known here"
+		named.what = "a text, and not a script that the agent recognizes"
 	case guess == GuessNever:
 		return File{What: named.what}
 	}
@@ -92,8 +92,8 @@ func identifyText(text []byte, named language, extension string, guess Guess, is
 	return f
 }
 
-// extensionOf gives the extension of a name in lower case, "" if it has none: numbers
-// are versions.
+// extensionOf returns the extension of a name in lower case, or "" if it has none. A
+// number is a version, not an extension.
 func extensionOf(name string) string {
 	name = filepath.Base(name)
 	extension := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
@@ -103,21 +103,23 @@ func extensionOf(name string) string {
 	return extension
 }
 
-// fromUTF16 gives the text of a file in UTF-16: with a byte order mark, or with ASCII
-// in the order that Windows writes.
+// fromUTF16 decodes a text in UTF-16. It expects a byte order mark, or a first line of
+// ASCII in little-endian order, as Windows writes it. If wide is false, head is not
+// UTF-16 and text is head unchanged.
 func fromUTF16(head []byte) (text []byte, wide bool) {
 	hasBOM := hasPrefix(head, "\xff\xfe", "\xfe\xff")
 	if !hasBOM && (len(head) < 8 || head[1]|head[3]|head[5]|head[7] != 0 || head[0] == 0) {
 		return head, false
 	}
 	text, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(head)
-	if err != nil || !isText(text) { // UTF-32 has zeros too
+	if err != nil || !isText(text) { // UTF-32, for example
 		return head, false
 	}
 	return text, true
 }
 
-// identifyWide is for texts in UTF-16, which only PowerShell takes.
+// identifyWide identifies a text in UTF-16. Of the interpreters here, only PowerShell
+// reads UTF-16.
 func identifyWide(text []byte, extension string, look Lookup) (File, bool) {
 	l, known := languages[extension]
 	if !known || l.plain {
@@ -132,8 +134,8 @@ func identifyWide(text []byte, extension string, look Lookup) (File, bool) {
 	return File{What: l.what + " in UTF-16, which no interpreter here reads"}, true
 }
 
-// isText reports whether there are no bytes in it that no text has. DOS ends texts in
-// 0x1A.
+// isText reports whether b has no control characters besides those of texts. DOS ends
+// texts with 0x1A.
 func isText(b []byte) bool {
 	return !bytes.ContainsFunc(b, func(r rune) bool {
 		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\a\b\x1a\x1b", r) || r == 0x7f
@@ -149,7 +151,7 @@ func hasPrefix(b []byte, prefixes ...string) bool {
 	return false
 }
 
-// guessed tells a language from a text alone.
+// guessed recognizes the language of a text by the text alone.
 func guessed(text []byte, isCut bool, look Lookup) (l language, why string, ok bool) {
 	if l, ok := structured(text); ok {
 		return l, "it is " + l.what, true
@@ -160,7 +162,7 @@ func guessed(text []byte, isCut bool, look Lookup) (l language, why string, ok b
 	return marked(text)
 }
 
-// structured recognises formats that are no scripts.
+// structured recognizes HTML, SVG, XML and JSON, which are not scripts.
 func structured(text []byte) (l language, ok bool) {
 	found := mimetype.Detect(text)
 	for _, known := range []struct{ kind, extension string }{
@@ -173,8 +175,8 @@ func structured(text []byte) (l language, ok bool) {
 	return language{}, false
 }
 
-// marked finds a language by how its texts are written. Prose with code in it, such as
-// a manual, is none.
+// marked recognizes a language by the syntax of a text. It rejects prose that contains
+// code, such as a manual.
 func marked(text []byte) (l language, why string, ok bool) {
 	first := firstLine(text)
 	isProse := len(bytes.Fields(first)) >= 4 && !bytes.ContainsAny(first, "(){}[];=$@<>|\"'")
@@ -187,7 +189,7 @@ func marked(text []byte) (l language, why string, ok bool) {
 	return language{}, "", false
 }
 
-// firstLine gives the first line of a text that is neither blank nor a comment.
+// firstLine returns the first line that is neither blank nor a comment, or nil.
 func firstLine(text []byte) []byte {
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)
@@ -198,7 +200,7 @@ func firstLine(text []byte) []byte {
 	return nil
 }
 
-// otherThanShell recognises a text that is named as a shell script and is none.
+// otherThanShell recognizes a text that is not a shell script, although its name says so.
 func otherThanShell(text []byte, isCut bool) (l language, why string, ok bool) {
 	if l, ok := structured(text); ok {
 		return l, "it is " + l.what, true
@@ -209,8 +211,8 @@ func otherThanShell(text []byte, isCut bool) (l language, why string, ok bool) {
 	return marked(text)
 }
 
-// parseShell gives the statements of a shell script; ok is false if it has an error.
-// The end of a text that is cut may be one.
+// parseShell returns the statements of a shell script. ok is false if the script has a
+// syntax error. If isCut is true, an error after the first statement is allowed.
 func parseShell(text []byte, isCut bool) (statements []*syntax.Stmt, ok bool) {
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	ok = true
@@ -224,18 +226,18 @@ func parseShell(text []byte, isCut bool) (statements []*syntax.Stmt, ok bool) {
 	return statements, ok
 }
 
-// commands are those that scripts call and that are no files, or often are not
-// installed.
+// commands lists commands that scripts call although look does not find them: builtins,
+// and programs that are often not installed.
 const commands = ` . : [ alias bg break builtin case cd command continue curl disown echo eval exec exit false fg
  ftpget getopts hash history iptables jobs kill mapfile nc popd printf pushd pwd read return set shift shopt
  source sudo systemctl test tftp times trap true type ulimit umask unalias unset wait wget `
 
-// isShell reports whether a text is a shell script and not prose: it has no error, its
-// first command is known here, and so are most. Prose often has no error, since its
-// sentences are commands with arguments.
+// isShell reports whether a text is a shell script and not prose. A script has no syntax
+// error, and its first command and most of the others are known. Prose often has no syntax
+// error, because each sentence parses as a command with arguments.
 func isShell(text []byte, isCut bool, look Lookup) bool {
 	statements, ok := parseShell(text, isCut)
-	if isCut && !bytes.Contains(text, []byte("\n")) { // one long line, which often unpacks the rest
+	if isCut && !bytes.Contains(text, []byte("\n")) { // one long line, which often unpacks code
 		first, _, _ := strings.Cut(string(text), " ")
 		return strings.Contains(commands, " "+first+" ") || look(first) != ""
 	}
@@ -255,19 +257,18 @@ func isShell(text []byte, isCut bool, look Lookup) bool {
 				if len(node.Args) == 0 {
 					break
 				}
-				if name := node.Args[0].Lit(); len(node.Args) > 1 || !strings.HasPrefix(name, "/") { // else it may be a list of files
+				if name := node.Args[0].Lit(); len(node.Args) > 1 || !strings.HasPrefix(name, "/") { // a lone path may be a line of a list of files
 					names = append(names, name)
 				}
 			}
 			return true
 		})
 	}
-	// The import of ImageMagick is not: it is Python's word.
+	// Do not look up import: it is a keyword of Python, and a program of ImageMagick.
 	isKnown := func(name string) bool {
 		return functions[name] || strings.Contains(commands, " "+name+" ") || name != "import" && look(name) != ""
 	}
-	// Names that are only known when the script runs, and files that it may make before,
-	// say nothing.
+	// Ignore names that only running the script would give, and files that it may create.
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return name == "" || hasPrefix([]byte(name), "/", "./", "../", "~/") && !isKnown(name)
 	})
@@ -280,8 +281,8 @@ func isShell(text []byte, isCut bool, look Lookup) bool {
 	return known*2 > len(names) && isKnown(names[0])
 }
 
-// identifyShebang is for a text that begins with #!; ok is false if nothing follows,
-// which is no #! line.
+// identifyShebang identifies a text that starts with #!. ok is false if no interpreter
+// follows: then this is not a #! line.
 func identifyShebang(text []byte, hasBOM bool, look Lookup) (f File, ok bool) {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	line, hasCR := strings.CutSuffix(string(first), "\r")
@@ -290,7 +291,7 @@ func identifyShebang(text []byte, hasBOM bool, look Lookup) (f File, ok bool) {
 	if path == "" || !isText([]byte(line)) {
 		return File{}, false
 	}
-	// What the user should see as the interpreter: of env, the program that it runs.
+	// Report the program that env runs as the interpreter, not env.
 	wanted, rest := path, ""
 	viaEnv := filepath.Base(path) == "env"
 	if viaEnv {
@@ -317,7 +318,7 @@ func identifyShebang(text []byte, hasBOM bool, look Lookup) (f File, ok bool) {
 	}
 	isSplit := !viaEnv || rest == "" || strings.HasPrefix(argument, "-")
 	if filepath.IsAbs(path) && look(path) != "" && isThere && isSplit && !hasBOM && !hasCR && len(first) < kernelLine {
-		return f, true // the kernel does it
+		return f, true // the kernel runs it
 	}
 	f.command = []string{f.Interpreter}
 	if viaEnv {
@@ -329,7 +330,7 @@ func identifyShebang(text []byte, hasBOM bool, look Lookup) (f File, ok bool) {
 	return f, true
 }
 
-// interpreted gives the language that an interpreter is for.
+// interpreted returns the language that the interpreter at path runs.
 func interpreted(path string) (language, bool) {
 	name := unversioned(path)
 	if l := languages[name]; l.shell {
@@ -345,11 +346,13 @@ func interpreted(path string) (language, bool) {
 	return language{}, false
 }
 
-// unversioned gives the name of an interpreter without its version.
+// unversioned returns the name of an interpreter without its version.
 func unversioned(path string) string { return strings.TrimRight(filepath.Base(path), "0123456789.-") }
 
-// substitute finds an interpreter of that name elsewhere, or another of the language
-// if the name is one that the language goes by, without a version of its own.
+// substitute finds another interpreter in place of wanted: one of the same name in
+// another folder, or else another one of the language. The latter requires that wanted
+// is a usual name of the language, so a specific version is not replaced. It returns "" if
+// there is none.
 func substitute(wanted string, l language, look Lookup) string {
 	name := filepath.Base(wanted)
 	if found := look(name); found != "" {
@@ -363,8 +366,8 @@ func substitute(wanted string, l language, look Lookup) string {
 	return ""
 }
 
-// envCommand gives the program that env runs, and its arguments, for the option and
-// settings that #! lines have.
+// envCommand returns the program that env runs, and the arguments of that program. It
+// skips options and variables of env.
 func envCommand(argument string) (program, rest string) {
 	for word := range strings.FieldsSeq(argument) {
 		_, argument, _ = strings.Cut(argument, word)

@@ -29,35 +29,35 @@ import (
 )
 
 const (
-	maxEntries = 10_000 // of an archive
-	maxGuesses = 100    // of its texts that are read for what they may be
+	maxEntries = 10_000 // in one archive
+	maxGuesses = 100    // texts of one archive that program.Identify may guess
 	password   = "infected"
 
-	headBytes      = 4096      // of a file, to tell which archive it is
-	maxWindow      = 128 << 20 // of a zstd file: what `zstd --ultra -22` and `zstd --long` make
-	maxTarOverhead = 32 << 20  // what a tar archive has besides its files
+	headBytes      = 4096      // the beginning of a file that identifies an archive
+	maxWindow      = 128 << 20 // of a zstd file: enough for `zstd --ultra -22` and `zstd --long`
+	maxTarOverhead = 32 << 20  // bytes of a tar archive besides the content of its files
 )
 
-// loaded is what is to be run, ready to be.
+// loaded is a program that is ready to run.
 type loaded struct {
 	path  string
-	argv  []string // argv[0] is what is executed
-	env   []string // besides that of every program
+	argv  []string // argv[0] is the file to execute
+	env   []string // variables besides environment()
 	run   Run
 	notes []string
 }
 
-// entry is a file that was unpacked.
+// entry is an unpacked file.
 type entry struct {
-	name, raw  string // as text, and as it is in the archive
+	name, raw  string // as text, and the bytes in the archive
 	executable bool
-	file       program.File // once choose has looked
+	file       program.File // set by identify
 }
 
-// load puts an uploaded file into dir: as it is, or what is in it, if it is an
-// archive (zip, tar, or tar or a single file compressed by gzip, bzip2 or zstd). A
-// file that can be run and has an archive in it is run, unless the order names an
-// entry.
+// load puts an uploaded file into dir. If the file is an archive (zip, tar, or a tar or a
+// single file compressed by gzip, bzip2 or zstd), load unpacks it into dir instead. A file
+// that can be run and also contains an archive is run, unless the order names an entry.
+// The error wraps ErrProgram if the file is at fault.
 func load(upload *os.File, dir string, o order) (*loaded, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -106,7 +106,8 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	return l, nil
 }
 
-// guess lets the text of a file decide, whatever its name is, if the user named it.
+// guess returns how freely program.Identify may guess. If the user named the file, the
+// text decides, whatever the name of the file is.
 func guess(isNamed bool) program.Guess {
 	if isNamed {
 		return program.GuessAny
@@ -114,8 +115,8 @@ func guess(isNamed bool) program.Guess {
 	return program.GuessUnnamed
 }
 
-// lookup finds interpreters where programs find theirs, and never where the sample can
-// write.
+// lookup finds interpreters in the PATH of programs and in the read-only folders of the
+// sandbox, never where the sample can write.
 func lookup(name string) string {
 	if filepath.IsAbs(name) && !shown(filepath.Clean(name)) {
 		return ""
@@ -123,7 +124,8 @@ func lookup(name string) string {
 	return program.In(programFolders)(name)
 }
 
-// prepare sees to it that a file can be run.
+// prepare makes a file executable and returns how to run it. The error wraps ErrProgram if
+// the file cannot be run.
 func prepare(root *os.Root, o order, name string) (*loaded, error) {
 	file, err := root.Open(name)
 	if err != nil {
@@ -154,14 +156,14 @@ func prepare(root *os.Root, o order, name string) (*loaded, error) {
 	}, nil
 }
 
-// unpacker takes an archive apart.
+// unpacker unpacks an archive into root.
 type unpacker struct {
 	root    *os.Root
-	name    string  // of the archive
+	name    string  // name of the archive
 	left    int64   // bytes that may still be written
-	names   decoder // of the entries
+	names   decoder // decodes the names of the entries
 	entries []entry
-	count   int
+	count   int // entries seen
 	skipped int // links that lead out, devices and the like
 }
 
@@ -169,14 +171,16 @@ var errTooBig = errors.New("it is too large")
 
 func (u *unpacker) notes() (notes []string) {
 	if u.skipped > 0 {
-		notes = append(notes, fmt.Sprintf("%d entries of the archive were left out: links that lead out of it, devices, pipes", u.skipped))
+		notes = append(notes, fmt.Sprintf("%d entries of the archive were left out: links to paths outside of it, devices, pipes", u.skipped))
 	}
 	if u.names.charset != nil {
-		notes = append(notes, "the archive does not say how its names are encoded: they were read as "+u.names.charset.name)
+		notes = append(notes, "the archive does not state the encoding of its names; they were read as "+u.names.charset.name)
 	}
 	return notes
 }
 
+// broken returns an ErrProgram that says that the archive is damaged, or err itself if it
+// already has a cause.
 func broken(what string, err error) error {
 	if errors.Is(err, ErrProgram) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, errTooBig) {
 		return err
@@ -184,9 +188,9 @@ func broken(what string, err error) error {
 	return fmt.Errorf("%w: the %s is damaged: %w", ErrProgram, what, err)
 }
 
-// unpack takes an archive apart; archive is false if the file is none. named means
-// that the user named an entry: then documents and packages that are zip archives by
-// their form are opened too.
+// unpack unpacks an archive. archive is false if the file is not one. If named is true,
+// the user named an entry, and unpack also opens documents and packages that use the zip
+// format.
 func (u *unpacker) unpack(r io.ReaderAt, size int64, named bool) (archive bool, err error) {
 	whole := io.NewSectionReader(r, 0, size)
 	head, err := io.ReadAll(io.NewSectionReader(r, 0, headBytes))
@@ -216,15 +220,15 @@ func (u *unpacker) unpack(r io.ReaderAt, size int64, named bool) (archive bool, 
 	case bytes.HasPrefix(head, []byte("PK")):
 		return false, nil
 	}
-	// Something else comes first, such as the program of a self-extracting archive.
+	// Something else may precede the archive, such as a self-extracting program.
 	if zipped, err := zip.NewReader(whole, size); err == nil && len(zipped.File) > 0 {
 		return true, u.zipEntries(zipped)
 	}
 	return false, nil
 }
 
-// compressed takes apart what a compressed file has in it: a tar archive, or a single
-// file. name is the file's, "" if it is not told.
+// compressed unpacks the content of a compressed file: a tar archive or a single file.
+// name is the name of the single file, or "" if the compressed file has none.
 func (u *unpacker) compressed(method string, r io.Reader, name string) error {
 	content := bufio.NewReaderSize(&bounded{r, u.left + maxTarOverhead}, headBytes)
 	head, err := content.Peek(headBytes)
@@ -247,8 +251,8 @@ func (u *unpacker) compressed(method string, r io.Reader, name string) error {
 	return nil
 }
 
-// bounded is a stream that ends in errTooBig when there is more in it than it may
-// have. What an archive skips is not written, and would have no bound.
+// bounded is a Reader that fails with errTooBig after left bytes. It bounds the entries
+// that a tar reader skips, which put never counts.
 type bounded struct {
 	r    io.Reader
 	left int64
@@ -318,8 +322,8 @@ func (u *unpacker) zipEntries(archive *zip.Reader) error {
 	return nil
 }
 
-// unicodeName gives the name of an entry, from where Info-ZIP puts it in UTF-8 beside
-// the one in an unknown charset; see 4.6.9 of PKWARE's APPNOTE.TXT.
+// unicodeName returns the name of an entry. If the charset of the name is unknown, it
+// prefers the copy in UTF-8 that Info-ZIP adds; see 4.6.9 of PKWARE's APPNOTE.TXT.
 func unicodeName(f *zip.File) string {
 	const field, version = 0x7075, 1
 	if !f.NonUTF8 {
@@ -332,7 +336,7 @@ func unicodeName(f *zip.File) string {
 	return f.Name
 }
 
-// extraField gives a field of an entry's extra fields, nil if it has none.
+// extraField returns the content of one extra field of an entry, or nil.
 func extraField(extra []byte, id uint16) []byte {
 	for len(extra) >= 4 {
 		found, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
@@ -363,11 +367,12 @@ func (u *unpacker) zipEntry(f *zip.File) error {
 		}
 		return u.symlink(f.Name, string(target))
 	}
-	// Whatever else it is said to be (a pipe, if it came through one), it has content.
+	// Treat any other type as a file: zip marks an entry that came from a pipe as a pipe.
 	return u.add(f.Name, f.Mode(), content)
 }
 
-// openZipped gives what is in an entry, decrypted and checked.
+// openZipped returns the decrypted content of an entry. Its checksum is verified at the
+// end.
 func openZipped(f *zip.File) (io.ReadCloser, error) {
 	if f.Flags&zipEncrypted == 0 {
 		content, err := f.Open()
@@ -393,7 +398,7 @@ func openZipped(f *zip.File) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("%w: %.200q in it is compressed by method %d; store and deflate can be unpacked", ErrProgram, f.Name, method)
 }
 
-// more counts what is in the archive.
+// more counts an entry. It returns an ErrProgram for more than maxEntries.
 func (u *unpacker) more() error {
 	if u.count++; u.count > maxEntries {
 		return fmt.Errorf("%w: there are more than %d files in it", ErrProgram, maxEntries)
@@ -401,12 +406,13 @@ func (u *unpacker) more() error {
 	return nil
 }
 
-// clean gives a name as it is kept: relative, with forward slashes.
+// clean returns the name under which a file is stored: relative, with forward slashes.
 func clean(name string) string {
 	return path.Clean(strings.TrimLeft(strings.ReplaceAll(name, `\`, "/"), "/"))
 }
 
-// inside gives a name as it is kept, if it is of something in the archive.
+// inside decodes and cleans the name of an entry. It returns an ErrProgram if the name
+// leads out of the archive.
 func (u *unpacker) inside(name string) (string, error) {
 	if err := u.more(); err != nil {
 		return "", err
@@ -426,7 +432,8 @@ func (u *unpacker) folder(name string) error {
 	return u.root.MkdirAll(name, 0o755)
 }
 
-// symlink makes one that stays inside, whatever it is that it leads to.
+// symlink creates a link. It skips a link whose target is outside of the archive. The
+// target need not exist.
 func (u *unpacker) symlink(name, target string) error {
 	name, err := u.inside(name)
 	if err != nil {
@@ -454,7 +461,8 @@ func (u *unpacker) add(raw string, mode fs.FileMode, r io.Reader) error {
 	return u.put(name, raw, mode, r)
 }
 
-// put writes a file, and remembers what it is.
+// put writes a file and adds it to entries. It returns errTooBig if the disk limit is
+// used up.
 func (u *unpacker) put(name, raw string, mode fs.FileMode, r io.Reader) (err error) {
 	file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode.Perm()&0o755|0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -475,7 +483,8 @@ func (u *unpacker) put(name, raw string, mode fs.FileMode, r io.Reader) (err err
 	return nil
 }
 
-// find gives the name that the user means, as it is kept.
+// find returns the stored name of the entry that the user asked for, or the cleaned asked
+// name if there is none.
 func (u *unpacker) find(asked string) string {
 	name := clean(asked)
 	same := func(e entry) bool { return e.name == name }
@@ -488,8 +497,8 @@ func (u *unpacker) find(asked string) string {
 	return name
 }
 
-// identify says of each file what it is. Only a few texts are read for what they may
-// be, which takes time: those that are marked as programs, or the only file.
+// identify identifies each entry. Guessing takes time, so it guesses only for a few texts:
+// those that are marked as executable, or the only file.
 func (u *unpacker) identify() error {
 	guesses := 0
 	for i := range u.entries {
@@ -511,9 +520,10 @@ func (u *unpacker) identify() error {
 	return nil
 }
 
-// choose finds the one file that can be run. Those that are marked as programs come
-// first, then those that are programs by their content, then scripts by their name. A
-// text without any of these is chosen only if there is no other file.
+// choose returns the one entry that can be run. Files that are marked as executable come
+// first, then programs by their content, then scripts by their name. It chooses any other
+// text only if it is the only file. It returns an ErrProgram if no entry or more than one
+// comes first.
 func (u *unpacker) choose() (string, error) {
 	if err := u.identify(); err != nil {
 		return "", err
@@ -546,10 +556,10 @@ func (u *unpacker) choose() (string, error) {
 	case 1:
 		return best[0], nil
 	}
-	return "", fmt.Errorf("%w: %d files in it can be, one has to be named: %s", ErrProgram, len(best), list(best, listed))
+	return "", fmt.Errorf("%w: %d files in it can be; name one of them as entryPoint: %s", ErrProgram, len(best), list(best, listed))
 }
 
-// contents says what the files of an archive are, and why none of them runs.
+// contents lists the files of an archive and why none of them can be run.
 func (u *unpacker) contents() string {
 	if len(u.entries) == 0 {
 		return ""
@@ -559,7 +569,7 @@ func (u *unpacker) contents() string {
 	})
 }
 
-// list writes the first of some things in a row.
+// list joins the texts of the first things with commas: up to 20, or about 2000 bytes.
 func list[T any](all []T, text func(T) string) string {
 	var out strings.Builder
 	for i, one := range all {

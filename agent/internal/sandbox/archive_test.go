@@ -32,7 +32,7 @@ import (
 
 const script = "#!/bin/sh\necho it ran \"$@\"\n"
 
-// packed is a file of an archive.
+// packed is a file in an archive.
 type packed struct {
 	name, content string
 	mode          fs.FileMode
@@ -128,7 +128,7 @@ func zstandard(t testing.TB, content []byte) []byte {
 	return w.EncodeAll(content, nil)
 }
 
-// skippedTar gives an archive of one entry that is left out, with zeros in it.
+// skippedTar returns an archive with one entry, full of zeros, that the unpacker skips.
 func skippedTar(t testing.TB, size int64) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -152,7 +152,7 @@ func golden(t testing.TB, name string) []byte {
 	return content
 }
 
-// elfOf gives the headers of a program that does not exist.
+// elfOf returns the headers of a program without content.
 func elfOf(machine, kind uint16) []byte {
 	h := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
 	for _, v := range []uint16{kind, machine} {
@@ -169,7 +169,7 @@ func elfOf(machine, kind uint16) []byte {
 	return append(h, make([]byte, 64)...)
 }
 
-// foreign is an architecture that this machine is not.
+// foreign is the architecture of another machine.
 func foreign() uint16 {
 	if runtime.GOARCH == "arm64" {
 		return 62 // x86-64
@@ -211,7 +211,7 @@ func TestLoad(t *testing.T) {
 		"zip, entry is a folder": {file: zipped(t, run, data), entry: "data", fault: "not a file"},
 		"zip, entry leads out":   {file: zipped(t, run), entry: "../../bin/sh", fault: "no file"},
 		"zip, entry is text":     {file: zipped(t, run, data), entry: "data/readme.txt", run: "data/readme.txt", files: []string{"data/readme.txt", "run.sh"}},
-		"zip, ambiguous":         {file: zipped(t, run, packed{name: "a.sh", content: script, mode: 0o755}), fault: "2 files in it can be, one has to be named: a.sh, run.sh"},
+		"zip, ambiguous":         {file: zipped(t, run, packed{name: "a.sh", content: script, mode: 0o755}), fault: "2 files in it can be; name one of them as entryPoint: a.sh, run.sh"},
 		"zip, a library beside":  {file: zipped(t, run, lib), run: "run.sh", files: []string{"lib.so", "run.sh"}},
 		"zip, one is marked":     {file: zipped(t, run, packed{name: "a.sh", content: script, mode: 0o644}), run: "run.sh", files: []string{"a.sh", "run.sh"}},
 		"zip, nothing to run":    {file: zipped(t, data), fault: "no file in it is a program"},
@@ -275,10 +275,10 @@ func TestLoad(t *testing.T) {
 		"zip, scripts by name":   {file: zipped(t, data, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "a.sh", files: []string{"a.sh", "data/readme.txt"}},
 		"zip, a script, a name":  {file: zipped(t, run, packed{name: "a.sh", content: "foo", mode: 0o644}), run: "run.sh", files: []string{"a.sh", "run.sh"}},
 		"zip, one text":          {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}), run: "a1b2", files: []string{"a1b2"}},
-		"zip, texts":             {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), fault: "a1b2 is a text, which has to be named to be run, data/readme.txt is a plain text"},
+		"zip, texts":             {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), fault: "a1b2 is a text; name it as entryPoint to run it, data/readme.txt is a plain text"},
 		"zip, a text is named":   {file: zipped(t, packed{name: "a1b2", content: "echo x", mode: 0o644}, data), entry: "a1b2", run: "a1b2", files: []string{"a1b2", "data/readme.txt"}},
 		"zip, notes are named":   {file: zipped(t, run, packed{name: "n.txt", content: "Hello this is plain text\nrm -rf is mentioned\n", mode: 0o644}), entry: "n.txt", fault: "n.txt cannot be run: it is a plain text"},
-		"zip, Shift-JIS":         {file: golden(t, "sjis.zip"), fault: "2 files in it can be, one has to be named: 日本.sh, 日経.sh"},
+		"zip, Shift-JIS":         {file: golden(t, "sjis.zip"), fault: "2 files in it can be; name one of them as entryPoint: 日本.sh, 日経.sh"},
 		"zip of Word":            {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), fault: "it is a document of Microsoft Word"},
 		"zip of Word, named":     {file: zipped(t, packed{name: "[Content_Types].xml"}, packed{name: "word/document.xml"}, packed{name: "run.sh", content: script}), entry: "run.sh", run: "run.sh", files: []string{"[Content_Types].xml", "run.sh", "word/document.xml"}},
 		"Python":                 {file: golden(t, "mal.py"), name: "mal.py", run: "mal.py", by: "/usr/bin/python3", files: []string{"mal.py"}},
@@ -294,7 +294,7 @@ func TestLoad(t *testing.T) {
 		"a library":              {file: []byte(lib.content), fault: "a shared library"},
 		"an object file":         {file: elfOf(map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH], 1), fault: "an object file"},
 		"no such interpreter":    {file: []byte("#! /usr/bin/python9 -u\n"), fault: `interpreter "/usr/bin/python9" is not`},
-		"lines of Windows":       {file: []byte("#!/bin/sh\r\necho\r\n"), fault: "lines end as on Windows"},
+		"lines of Windows":       {file: []byte("#!/bin/sh\r\necho\r\n"), fault: "lines end in CR LF, as on Windows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer := t.TempDir()
@@ -358,7 +358,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// below lists what is in a folder, but for folders.
+// below lists the files below a folder, without folders.
 func below(t testing.TB, dir string) map[string]fs.FileInfo {
 	t.Helper()
 	found := map[string]fs.FileInfo{}
@@ -380,7 +380,7 @@ func below(t testing.TB, dir string) map[string]fs.FileInfo {
 	return found
 }
 
-// TestArchivesInTheSandbox goes all the way.
+// TestArchivesInTheSandbox runs programs from archives in real sandboxes.
 func TestArchivesInTheSandbox(t *testing.T) {
 	needsBwrap(t)
 	start := func(t *testing.T, content []byte, o Options) (*Process, error) {
@@ -418,7 +418,7 @@ func TestArchivesInTheSandbox(t *testing.T) {
 	}{
 		"a bomb of 100 MB": {bomb(t, 100<<20), 32, "larger than the disk"},
 		"a PDF":            {[]byte("%PDF-1.4\n"), 32, "sample cannot be run: it is a PDF document"},
-		"ambiguous":        {zipped(t, packed{name: "a", content: script, mode: 0o755}, packed{name: "b", content: script, mode: 0o755}), 32, "one has to be named: a, b"},
+		"ambiguous":        {zipped(t, packed{name: "a", content: script, mode: 0o755}, packed{name: "b", content: script, mode: 0o755}), 32, "name one of them as entryPoint: a, b"},
 		"an odd program":   {append([]byte("\x7fELF\x02\x01\x01"), bytes.Repeat([]byte{0xff}, 100)...), 32, "/home/user/sample: cannot be run: to execute it: exec format error"},
 		"a directory bomb": {zipped(t, packed{name: strings.Repeat("d/", 500) + "x", content: script, mode: 0o755}), 32, ""},
 	} {
@@ -452,7 +452,7 @@ func TestArchivesInTheSandbox(t *testing.T) {
 	})
 }
 
-// bomb is an archive of zeros.
+// bomb is an archive full of zeros.
 func bomb(t testing.TB, size int64) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -472,8 +472,8 @@ func bomb(t testing.TB, size int64) []byte {
 	return out.Bytes()
 }
 
-// TestNamesCanBeChosen: a name is listed in a form that survives the way to the user
-// and back, whatever charset it is in and whatever characters it has.
+// TestNamesCanBeChosen checks that the user can give back every listed name as entryPoint,
+// whatever its charset and characters.
 func TestNamesCanBeChosen(t *testing.T) {
 	rawZip := func(names ...string) []byte {
 		files := []packed{{name: "other.sh", content: script}}
@@ -517,7 +517,7 @@ func TestNamesCanBeChosen(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		file   []byte
-		listed string // as the refusal without an entry has it; "" if it is not readable
+		listed string // in the error of a start without an entry; "": do not check
 		names  []string
 	}{
 		"UTF-8":                  {rawZip("日本.sh"), "日本.sh", []string{"日本.sh", "./日本.sh"}},
@@ -554,7 +554,7 @@ func TestNamesCanBeChosen(t *testing.T) {
 			if !errors.Is(err, ErrProgram) {
 				t.Fatal(err)
 			}
-			// As the backend and the dashboard have it.
+			// The backend and the dashboard change the text in this way.
 			text := strings.Map(func(r rune) rune {
 				if !unicode.IsPrint(r) {
 					return -1

@@ -17,9 +17,9 @@ import (
 // errnoBlank is where become writes the number of an error.
 const errnoBlank = "    0"
 
-// become executes the program, with the limits of processes set just before. From
-// then on there may be no memory to be had: what is needed is there already, and the
-// calls are bare. It returns only if the limits cannot be set.
+// become sets the limits of the process and executes the program. With these limits,
+// allocating memory may fail: become allocates before, and then makes only raw system
+// calls. It returns only if it cannot set the limits.
 func become(control *net.UnixConn, c *loaded, o order) error {
 	if err := write("/proc/self/oom_score_adj", "1000"); err != nil {
 		return fmt.Errorf("limit the program: %w", err)
@@ -48,11 +48,11 @@ func become(control *net.UnixConn, c *loaded, o order) error {
 	return nil
 }
 
-// stopIgnoring has signals that are ignored do what they do by default: what an agent
-// that was started by nohup ignores, the program would too.
+// stopIgnoring restores the default action of ignored signals. Otherwise the program would
+// inherit what the agent ignores, for example after nohup.
 func stopIgnoring() {
 	for s := uintptr(1); s <= 64; s++ {
-		var action [4]uintptr // a struct sigaction of the kernel, of which the handler is first
+		var action [4]uintptr // the kernel's struct sigaction; the handler is its first field
 		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, s, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
 		if errno != 0 || action[0] != sigIgnore {
 			continue
@@ -64,14 +64,14 @@ func stopIgnoring() {
 
 const sigIgnore = 1 // SIG_IGN
 
-// resourceLimit is one for prlimit(2).
+// resourceLimit is an argument of prlimit(2).
 type resourceLimit struct {
 	resource uintptr
 	limit    syscall.Rlimit
 }
 
-// becomeBare ends the process if it cannot become the program. It is the end of the
-// runtime's, which must not get in between.
+// becomeBare executes the program, or ends the process if that fails. The Go runtime must
+// not run in between.
 //
 //go:norace
 func becomeBare(path *byte, argv, env []*byte, limits []resourceLimit, fault []byte, fd uintptr) {
@@ -82,7 +82,7 @@ func becomeBare(path *byte, argv, env []*byte, limits []resourceLimit, fault []b
 			break
 		}
 	}
-	for tries := 0; errno == 0 || errno == syscall.EAGAIN && tries < 100; tries++ { // a thread is just being made
+	for tries := 0; errno == 0 || errno == syscall.EAGAIN && tries < 100; tries++ { // the runtime is creating a thread
 		_, _, errno = syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])))
 	}
 	for i, n := len(fault)-2, errno; n > 0; i, n = i-1, n/10 {
@@ -92,15 +92,15 @@ func becomeBare(path *byte, argv, env []*byte, limits []resourceLimit, fault []b
 	_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 126, 0, 0)
 }
 
-// processLimits are those of each process. A limit that is lower already stays.
+// processLimits returns the limits of each process. A lower limit that is already set stays.
 func processLimits(l limits) ([]resourceLimit, error) {
 	var all []resourceLimit
 	for _, set := range []struct {
 		resource int
 		value    uint64
 	}{
-		// Of a core file, 1 is less than 0: no program of this machine's is run on it
-		// either; see fs/coredump.c of the kernel.
+		// A core limit of 1 is stricter than 0: the kernel does not pipe the core to a
+		// program of this machine either; see fs/coredump.c.
 		{unix.RLIMIT_CORE, 1},
 		{unix.RLIMIT_FSIZE, uint64(l.diskBytes())},
 		{unix.RLIMIT_NOFILE, 1024},
@@ -110,10 +110,11 @@ func processLimits(l limits) ([]resourceLimit, error) {
 		{unix.RLIMIT_RTPRIO, 0},
 		{unix.RLIMIT_NICE, 0},
 		{unix.RLIMIT_CPU, uint64(l.Timeout/time.Second) + 1},
-		// What is mapped privately to be written, but not what is only reserved, as Go,
-		// Java and sanitizers do in plenty: that is what RLIMIT_AS would count.
+		// RLIMIT_DATA counts private writable mappings. RLIMIT_AS would also count reserved
+		// address space, of which Go, Java and sanitizers use plenty.
 		{unix.RLIMIT_DATA, uint64(l.memoryBytes())},
-		// In this user namespace; the threads of process 1 count too. A cgroup is stricter.
+		// Counts in this user namespace, with the threads of process 1. A cgroup is
+		// stricter.
 		{unix.RLIMIT_NPROC, uint64(l.Processes) + 16},
 	} {
 		var now syscall.Rlimit

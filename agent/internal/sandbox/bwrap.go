@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	homeDir = "/home/user" // where the file lies, and where it begins
-	inside  = 1000         // the user and group that it has there
+	homeDir = "/home/user" // holds the file; the working directory of the program
+	inside  = 1000         // the uid and gid of the program in the sandbox
 )
 
-// errNoBubblewrap tells what is missing.
-var errNoBubblewrap = errors.New("bubblewrap (bwrap) is not installed, without which no sandbox is made; apt install bubblewrap")
+// errNoBubblewrap means that bubblewrap is not installed.
+var errNoBubblewrap = errors.New("bubblewrap (bwrap) is not installed, and the sandbox needs it; apt install bubblewrap")
 
-// etc is what programs need of /etc: nothing that is secret, nor about people.
+// etc lists what programs need from /etc: no secrets and nothing about people.
 var etc = []string{ //nolint:gochecknoglobals // a table of constants
 	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld-musl-x86_64.path", "ld-musl-aarch64.path", "alternatives",
 	"ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs", "pki/ca-trust/extracted",
@@ -34,12 +34,12 @@ var etc = []string{ //nolint:gochecknoglobals // a table of constants
 	"os-release", "debian_version", "mime.types", "terminfo", "profile", "bash.bashrc", "inputrc", "fonts",
 }
 
-// systemDirs are the folders of this machine's that sandboxes have, as links where
-// they are.
+// systemDirs are the folders of this machine that sandboxes share. A folder that is a link
+// here is a link in the sandbox too.
 var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} //nolint:gochecknoglobals // a table of constants
 
-// bubblewrap makes the command of a program in a sandbox. files come first; what is
-// returned is to be closed when it has started.
+// bubblewrap creates the command that runs a program in a sandbox. The command inherits
+// files first. The caller must close the returned files after it has started the command.
 func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 	path, err := exec.LookPath("bwrap")
 	if err != nil {
@@ -63,7 +63,7 @@ func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 	return made, nil
 }
 
-// sandboxArguments gives bubblewrap's; pass makes it inherit a file.
+// sandboxArguments returns the arguments of bubblewrap. pass makes it inherit a file.
 func sandboxArguments(o Options, pass func(name string, content []byte) string) []string {
 	args := []string{
 		"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
@@ -74,9 +74,9 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 		args = append(args, "--unshare-net")
 	}
 	if disablesUserns() {
-		args = append(args, "--disable-userns") // else the filter alone forbids them
+		args = append(args, "--disable-userns") // else only the filter forbids user namespaces
 	}
-	// The root is made of what programs need, not of all that is here.
+	// The root has only what programs need.
 	for _, dir := range systemDirs {
 		if target, err := os.Readlink(dir); err == nil {
 			args = append(args, "--symlink", target, dir)
@@ -99,13 +99,13 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 	switch o.Network {
 	case NetworkHost:
 		args = append(args, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
-	case NetworkNAT: // slirp4netns answers there
+	case NetworkNAT: // the name server of slirp4netns
 		text("/etc/resolv.conf", "nameserver 10.0.2.3\n")
 	case NetworkNone:
 	}
 	args = append(args, hideAgent(o.DataDir)...)
-	// What can be written has a size, all of it together DiskMB. /dev is a file system
-	// without one, so it is made read-only.
+	// All writable folders together have DiskMB. bubblewrap cannot limit /dev, so it is
+	// read-only.
 	size := func(parts int) string { return strconv.FormatInt(int64(o.DiskMB)<<20/8*int64(parts), 10) }
 	return append(args, "--proc", "/proc", "--dev", "/dev",
 		"--perms", "1777", "--size", size(1), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
@@ -115,32 +115,32 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 		"--remount-ro", "/", "--chdir", homeDir)
 }
 
-// hideAgent covers the agent's program and its folder, should they lie in the parts
-// of the root that sandboxes have.
+// hideAgent hides the agent's program and its data folder, if they are in a folder that
+// sandboxes share.
 func hideAgent(dataDir string) []string {
 	var args []string
 	if exe, err := os.Executable(); err == nil && shown(exe) {
 		args = append(args, "--ro-bind", "/dev/null", exe)
 	}
-	if dir, err := filepath.EvalSymlinks(dataDir); err == nil && shown(dir) { // else there is none yet
+	if dir, err := filepath.EvalSymlinks(dataDir); err == nil && shown(dir) { // it may not exist yet
 		args = append(args, "--perms", "0700", "--size", "4096", "--tmpfs", dir, "--remount-ro", dir)
 	}
 	return args
 }
 
-// shown reports whether sandboxes have a path of this machine's.
+// shown reports whether sandboxes share a path of this machine.
 func shown(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return slices.Contains(systemDirs, "/"+first)
 }
 
-// disablesUserns tells whether bubblewrap can (0.8.0 and newer).
+// disablesUserns reports whether bubblewrap has --disable-userns (0.8.0 and newer).
 var disablesUserns = sync.OnceValue(func() bool { //nolint:gochecknoglobals // what is installed does not change
-	help, err := exec.CommandContext(context.Background(), "bwrap", "--help").Output() // which ends by itself
+	help, err := exec.CommandContext(context.Background(), "bwrap", "--help").Output() // it ends by itself
 	return err == nil && strings.Contains(string(help), "--disable-userns")
 })
 
-// ownProgram gives the agent's program, as anybody may execute it.
+// ownProgram opens the agent's program so that any user can execute it.
 func ownProgram() (*os.File, error) {
 	const self = "/proc/self/exe"
 	file, err := os.Open(self)
@@ -164,7 +164,7 @@ func ownProgram() (*os.File, error) {
 	if _, err := io.Copy(writable, file); err != nil {
 		return nil, fmt.Errorf("copy the agent's program: %w", err)
 	}
-	// What is open for writing cannot be executed.
+	// Linux does not execute a file that is open for writing.
 	file2, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return nil, fmt.Errorf("copy the agent's program: %w", err)
@@ -172,7 +172,7 @@ func ownProgram() (*os.File, error) {
 	return file2, nil
 }
 
-// programFolders is the PATH of programs.
+// programFolders is $PATH in the sandbox.
 const programFolders = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 func environment() []string {

@@ -16,15 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LaunchCommand is the agent's hidden command that runs inside of sandboxes.
+// LaunchCommand is the agent's hidden command that runs inside sandboxes.
 const LaunchCommand = "sandbox-launch"
 
 const (
 	roleInit = "init" // process 1
-	roleHeld = "held" // what becomes the program
+	roleHeld = "held" // the process that becomes the program
 )
 
-// The descriptors that come with it.
+// The descriptors that the launcher inherits.
 const (
 	fdReports = 3 + iota // process 1's socket
 	fdControl            // the held program's socket
@@ -32,10 +32,10 @@ const (
 	fdProgram            // the agent's program
 )
 
-// programPath is the agent's program where its folder is not to be seen.
+// programPath is the path of the agent's program in the sandbox, which hides its folder.
 const programPath = "/proc/self/fd/6"
 
-// Launch is LaunchCommand. It returns only when it fails, or as process 1.
+// Launch runs LaunchCommand. It returns only when it fails, or as process 1.
 func Launch(args []string, stderr io.Writer) int {
 	nameThreads("sandbox")
 	var err error
@@ -45,7 +45,7 @@ func Launch(args []string, stderr io.Writer) int {
 	case len(args) == 1 && args[0] == roleHeld:
 		err = runHeld()
 	default:
-		err = errors.New("this command is the agent's own")
+		err = errors.New("only the agent can start this command")
 	}
 	switch {
 	case errors.Is(err, io.EOF): // the agent has given up
@@ -57,17 +57,17 @@ func Launch(args []string, stderr io.Writer) int {
 	return 0
 }
 
-// nameThreads names this process where it is seen before it becomes the program; it
-// was run by a descriptor, and would be called by that one's number.
+// nameThreads sets the name of this process until it becomes the program. Otherwise the
+// name would be the number of a descriptor, by which the process was executed.
 func nameThreads(name string) {
 	files, _ := filepath.Glob("/proc/self/task/*/comm")
 	for _, file := range files {
-		_ = os.WriteFile(file, []byte(name), 0) // a name only
+		_ = os.WriteFile(file, []byte(name), 0) // cosmetic
 	}
 }
 
-// inherited gives the sockets that came along, and sees to it that nothing goes on
-// from here by accident.
+// inherited returns the inherited socket fd. It sets close-on-exec for all descriptors, so
+// that the program inherits none of them.
 func inherited(fd int) (*net.UnixConn, error) {
 	for fd := 3; fd < 256; fd++ {
 		unix.CloseOnExec(fd)
@@ -80,12 +80,12 @@ func inherited(fd int) (*net.UnixConn, error) {
 	}
 	unixConn, ok := c.(*net.UnixConn)
 	if !ok {
-		return nil, errors.New("it is not a socket of the agent's")
+		return nil, errors.New("it is not a Unix socket")
 	}
 	return unixConn, nil
 }
 
-// runInit is process 1 of the sandbox.
+// runInit runs process 1 of the sandbox.
 func runInit() error {
 	reports, err := inherited(fdReports)
 	if err != nil {
@@ -105,14 +105,14 @@ func runInit() error {
 	_ = control.Close()
 	_ = upload.Close()
 	_ = self.Close()
-	// What is ignored would be inherited; and who ignores the end of children is not
-	// told of it.
+	// The program would inherit ignored signals. A process that ignores SIGCHLD cannot wait
+	// for its children.
 	for s := syscall.Signal(1); s <= 64; s++ {
 		if s != syscall.SIGCHLD {
 			signal.Ignore(s)
 		}
 	}
-	// From here on the program's user cannot look into this process, nor trace it.
+	// From here on, the program's user cannot inspect or trace this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func runInit() error {
 		return err
 	}
 	go func() {
-		// The agent's end closes with the agent.
+		// The agent's end of the socket closes when the agent ends.
 		_, _ = reports.Read(make([]byte, 1))
 		os.Exit(1)
 	}()
@@ -129,18 +129,18 @@ func runInit() error {
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.ECHILD): // there are no more
+		case errors.Is(err, syscall.ECHILD): // no child is left
 			return nil
 		case err != nil:
 			return fmt.Errorf("wait for the program: %w", err)
 		case pid == program:
 			program = 0
-			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // else the agent is gone: see above
+			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // it fails only if the agent is gone
 		}
 	}
 }
 
-// runHeld takes the file apart, waits, and becomes the program.
+// runHeld unpacks the file, waits for the release, and becomes the program.
 func runHeld() error {
 	runtime.LockOSThread()
 	control, err := inherited(fdControl)

@@ -16,17 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is said between the agent and what is inside.
+// The messages between the agent and the launchers in the sandbox.
 const (
-	opHere    = "here"    // both: it runs
-	opPrepare = "prepare" // agent: limits are set, take the file apart
-	opReady   = "ready"   // held program: it only waits for opGo
-	opGo      = "go"      // agent: become the program
-	opFault   = "fault"   // held program: it cannot
-	opExited  = "exited"  // process 1: the program has ended
+	opHere    = "here"    // from both launchers: it runs
+	opPrepare = "prepare" // from the agent: limits are set, unpack the file
+	opReady   = "ready"   // from the held program: it waits for opGo
+	opGo      = "go"      // from the agent: become the program
+	opFault   = "fault"   // from the held program: it failed
+	opExited  = "exited"  // from process 1: the program has ended
 )
 
-const maxMessageBytes = 160 << 10 // what a socket takes at least
+const maxMessageBytes = 160 << 10 // every socket accepts a message of this size
 
 type message struct {
 	Op      string   `json:"op"`
@@ -34,12 +34,12 @@ type message struct {
 	Run     *Run     `json:"run,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Fault   string   `json:"fault,omitempty"`
-	Program bool     `json:"program,omitempty"` // the fault is the file's
-	Errno   int      `json:"errno,omitempty"`   // that executing it ended in
+	Program bool     `json:"program,omitempty"` // the file is at fault
+	Errno   int      `json:"errno,omitempty"`   // of execve
 	Status  uint32   `json:"status,omitempty"`
 }
 
-// failure is what a message tells of one.
+// failure returns the error that a message reports, or nil.
 func (m message) failure() error {
 	switch {
 	case m.Op != opFault:
@@ -52,13 +52,13 @@ func (m message) failure() error {
 	return errors.New(m.Fault)
 }
 
-// programError is an ErrProgram that has crossed the sandbox's border.
+// programError is an ErrProgram that a launcher reported.
 type programError string
 
 func (e programError) Error() string { return string(e) }
 func (programError) Unwrap() error   { return ErrProgram }
 
-// order says what is to be run, and how.
+// order says what to run, and how.
 type order struct {
 	Name   string // of the uploaded file
 	Entry  string
@@ -66,7 +66,7 @@ type order struct {
 	Limits limits
 }
 
-// limits are Options', with their defaults.
+// limits are the limits of Options, with defaults applied.
 type limits struct {
 	MemoryMB, DiskMB, Processes int
 	CPUs                        float64
@@ -81,7 +81,7 @@ func (l limits) memoryBytes() int64 { return int64(l.MemoryMB) << 20 }
 func (l limits) diskBytes() int64   { return int64(l.DiskMB) << 20 }
 func (l limits) cpuQuota() int      { return max(1000, int(l.CPUs*cpuPeriod)) }
 
-// errClosed is for a socket whose other end is gone.
+// errClosed means that the other end of a socket is closed.
 var errClosed = errors.New("it has ended")
 
 func send(c *net.UnixConn, m message) error {
@@ -93,8 +93,7 @@ func send(c *net.UnixConn, m message) error {
 	return err
 }
 
-// receive gives the next message, and the pid of who sent it, which the kernel
-// tells.
+// receive returns the next message and the pid of its sender, as the kernel reports it.
 func receive(c *net.UnixConn) (m message, pid int, err error) {
 	text, oob := make([]byte, maxMessageBytes), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	n, oobn, flags, _, err := c.ReadMsgUnix(text, oob)
@@ -142,7 +141,7 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	return c.(*net.UnixConn), theirs, nil
 }
 
-// hear gives the agent's next message, which has to be op.
+// hear returns the agent's next message. It returns an error if its Op is not op.
 func hear(c *net.UnixConn, op string) (m message, err error) {
 	text := make([]byte, maxMessageBytes)
 	n, err := c.Read(text)
@@ -158,7 +157,7 @@ func hear(c *net.UnixConn, op string) (m message, err error) {
 	return m, nil
 }
 
-// tell tells the agent of a failure, which is what it is.
+// tell reports a failure to the agent and returns the same error.
 func tell(c *net.UnixConn, fault error) error {
 	m := message{Op: opFault, Fault: strings.ToValidUTF8(fault.Error(), "?"), Program: errors.Is(fault, ErrProgram)}
 	if len(m.Fault) > 4000 {

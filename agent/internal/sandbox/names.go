@@ -18,41 +18,41 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// charset is an encoding of the names in archives, most of which do not say theirs.
+// charset is an encoding of names. Most archives do not state which one they use.
 type charset struct {
 	name     string
 	encoding encoding.Encoding
 }
 
-// The charsets that are guessed. zipDefault is the one that the format names.
+// The charsets that guessCharset returns. zipDefault is the one in the specification of
+// zip.
 var (
 	shiftJIS   = charset{"Shift-JIS", japanese.ShiftJIS}
 	gbk        = charset{"GBK", simplifiedchinese.GBK}
 	zipDefault = charset{"CP437", charmap.CodePage437}
 )
 
-// charsets are those in which the user may give the name of an entry.
+// charsets lists the charsets in which isNamed reads the name of an entry.
 var charsets = []charset{ //nolint:gochecknoglobals // a table of constants
 	shiftJIS, gbk, zipDefault, {"Big5", traditionalchinese.Big5}, {"EUC-JP", japanese.EUCJP}, {"EUC-KR", korean.EUCKR},
 	{"CP866", charmap.CodePage866}, {"Windows-1251", charmap.Windows1251}, {"Windows-1252", charmap.Windows1252},
 }
 
-// decode gives the text of a name; ok is false if the name is not in this charset.
+// decode decodes a name. ok is false if the name is not valid in this charset.
 func (c charset) decode(raw string) (text string, ok bool) {
 	text, err := c.encoding.NewDecoder().String(raw)
 	return text, err == nil && !strings.ContainsRune(text, utf8.RuneError)
 }
 
-// guessCharset gives the charset that the names of an archive are most likely in. All
-// of them are not UTF-8.
+// guessCharset returns the most likely charset of names that are not UTF-8.
 func guessCharset(names []string) charset {
 	best, most := zipDefault, 0
 	for _, c := range []struct {
 		charset
-		usual func(lead, trail byte) bool // the characters that most texts are made of
+		usual func(lead, trail byte) bool // reports a frequent character
 	}{
-		// Kana and the kanji of level 1 and 2; the trail bytes of GBK's usual
-		// characters are never below 0xA1.
+		// Shift-JIS: kana and kanji of levels 1 and 2. GBK: its frequent characters
+		// have no trail byte below 0xA1.
 		{shiftJIS, func(lead, trail byte) bool {
 			return lead == 0x82 && trail >= 0x9f || lead == 0x83 && trail <= 0x96 || lead >= 0x88 && lead <= 0x9f || lead >= 0xe0 && lead <= 0xea
 		}},
@@ -72,11 +72,11 @@ func guessCharset(names []string) charset {
 	return best
 }
 
-// evidence counts the usual characters of two bytes. One that stands alone between
-// ASCII and ends in ASCII is none: it may as well be an accent of CP437. What is not
-// usual counts against the charset.
+// evidence scores how well a name fits a charset. Frequent characters of two bytes count
+// for the charset, other ones count against it. A single character between ASCII whose
+// trail byte is ASCII counts for nothing: it may be an accented letter of CP437.
 func evidence(name string, usual func(lead, trail byte) bool) (score int) {
-	var previous bool // a character of two bytes
+	var previous bool // the previous character has two bytes
 	for i := 0; i < len(name); i++ {
 		if name[i] < 0x80 || i+1 == len(name) {
 			previous = false
@@ -98,10 +98,10 @@ func evidence(name string, usual func(lead, trail byte) bool) (score int) {
 
 // decoder decodes the names of one archive.
 type decoder struct {
-	charset *charset // of what is not UTF-8; nil until there is such a name
+	charset *charset // of names that are not UTF-8; nil until there is one
 }
 
-// learn chooses the charset by all names of an archive.
+// learn chooses the charset from all names of an archive.
 func (d *decoder) learn(names []string) {
 	names = slices.DeleteFunc(slices.Clone(names), utf8.ValidString)
 	if len(names) > 0 {
@@ -110,7 +110,7 @@ func (d *decoder) learn(names []string) {
 	}
 }
 
-// decode gives a name as text.
+// decode returns a name as text.
 func (d *decoder) decode(raw string) string {
 	if utf8.ValidString(raw) {
 		return raw
@@ -120,13 +120,13 @@ func (d *decoder) decode(raw string) string {
 	}
 	text, ok := d.charset.decode(raw)
 	if !ok {
-		text, _ = zipDefault.decode(raw) // which has a character for each byte
+		text, _ = zipDefault.decode(raw) // CP437 has a character for every byte
 	}
 	return text
 }
 
-// listed gives a name as a list of names has it: quoted if its characters cannot be
-// told from others, or are not kept on the way.
+// listed returns a name for a list of names. It quotes a name with characters that are
+// invisible, that end a name in the list, or that the backend or a browser changes.
 func listed(name string) string {
 	plain := name == strings.Join(strings.Fields(name), " ") && !strings.Contains(name, ", ") && !strings.HasPrefix(name, `"`)
 	if plain && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
@@ -135,8 +135,8 @@ func listed(name string) string {
 	return strings.ReplaceAll(strconv.Quote(name), "  ", ` \x20`)
 }
 
-// isNamed reports whether the user means a name of an archive: by the name as it is
-// shown, or as it is in another charset or form of Unicode.
+// isNamed reports whether asked means the entry: it is the listed name, or the name in
+// another form of Unicode or another charset.
 func isNamed(asked, name, raw string) bool {
 	if asked == listed(name) || norm.NFC.String(clean(asked)) == norm.NFC.String(name) {
 		return true

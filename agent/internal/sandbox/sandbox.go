@@ -1,17 +1,16 @@
 //go:build linux
 
-// Package sandbox runs a program that nobody trusts, so that it can be watched and
-// can do no harm: in namespaces of its own, as a user that owns nothing, with a
-// read-only root, a filter of system calls, limits, and an end. bubblewrap makes the
-// namespaces.
+// Package sandbox runs an untrusted program so that the agent can watch it and it can do
+// no harm: in separate namespaces, as a user that owns nothing, with a read-only root, a
+// filter of system calls, limits, and a timeout. bubblewrap creates the namespaces.
 //
-// Two processes of the agent's own program go into the sandbox first. One is its
-// process 1: it reaps what is orphaned, tells how the program ended, and with it all
-// the rest ends. The other is the one that is watched: it takes the uploaded file
-// apart (no archive is ever read outside of the sandbox), waits until it is released
-// and then becomes the program. Both are LaunchCommand.
+// Two launchers, which are the agent's own program under LaunchCommand, enter the sandbox
+// first. One is process 1: it reaps orphans and reports how the program ended. When it
+// ends, the kernel kills all other processes. The other is the held program, which the
+// agent watches: it unpacks the uploaded file (the agent reads archives only inside the
+// sandbox), waits for the release, and then becomes the program.
 //
-// The package knows nothing of events.
+// The package must not know events.
 package sandbox
 
 import (
@@ -30,35 +29,35 @@ import (
 	"time"
 )
 
-// Network is what a program can reach.
+// Network says what a program can reach.
 type Network string
 
 // The networks.
 const (
-	NetworkNone Network = "none" // a loopback of its own
-	NetworkHost Network = "host" // all that this machine can, its own services too
-	NetworkNAT  Network = "nat"  // what this machine can but not its loopback, by slirp4netns
+	NetworkNone Network = "none" // a separate loopback
+	NetworkHost Network = "host" // everything that this machine can reach, and its own services
+	NetworkNAT  Network = "nat"  // what this machine can reach, except its loopback, through slirp4netns
 )
 
-// Options say how a file is run. What is zero has a default.
+// Options say how to run a file. A zero field has a default.
 type Options struct {
 	Network Network       // NetworkNone
-	Timeout time.Duration // from Release on, 10 minutes
+	Timeout time.Duration // from Release on (default 10 minutes)
 
-	// MemoryMB is what its processes may use, DiskMB what it may write, to folders
-	// that lie in memory too. 1024 and 512.
+	// MemoryMB is the memory of all processes (default 1024). DiskMB is how much the
+	// program may write, to all folders together (default 512).
 	MemoryMB, DiskMB int
-	Processes        int     // and threads, 256
-	CPUs             float64 // 1
+	Processes        int     // with threads (default 256)
+	CPUs             float64 // default 1
 
-	Entry   string       // of an archive: the path inside that is run; "" is the only one that can be
-	Args    []string     // without the program's name
-	DataDir string       // the agent's own, which no sample sees; "" if there is none
+	Entry   string       // the path of the file to run in an archive; "": the only one that can be run
+	Args    []string     // arguments, without the program's name
+	DataDir string       // the agent's data folder, which the sandbox hides; "": none
 	Log     *slog.Logger // slog.Default
 }
 
-// ErrProgram is for what cannot be run because of what it is: the fault is in the
-// file, Entry or Args, not in this machine.
+// ErrProgram means that the program cannot be run and that the file, Entry or Args is at
+// fault, not this machine.
 var ErrProgram = errors.New("cannot be run")
 
 const (
@@ -117,42 +116,42 @@ func (o Options) checkArgs() error {
 	return nil
 }
 
-// Reason is why a program ended.
+// Reason says why a program ended.
 type Reason string
 
 // The reasons.
 const (
 	ReasonExited  Reason = "exited"  // by itself
-	ReasonKilled  Reason = "killed"  // by a signal that was not the sandbox's
+	ReasonKilled  Reason = "killed"  // by a signal that did not come from the sandbox
 	ReasonStopped Reason = "stopped" // by Stop
-	ReasonTimeout Reason = "timeout" // its time was up
-	ReasonMemory  Reason = "memory"  // it used more memory than it may
-	ReasonCPU     Reason = "cpu"     // one process used more time of a processor
-	ReasonDisk    Reason = "disk"    // it made a file larger
+	ReasonTimeout Reason = "timeout" // the Timeout elapsed
+	ReasonMemory  Reason = "memory"  // it exceeded the memory limit
+	ReasonCPU     Reason = "cpu"     // one process exceeded the limit of CPU time
+	ReasonDisk    Reason = "disk"    // it exceeded the size limit of a file
 )
 
-// Result is how a program ended.
+// Result says how a program ended.
 type Result struct {
 	Reason   Reason
 	ExitCode int            // -1 if a signal ended it, or if it ended with its sandbox
-	Signal   syscall.Signal // 0 if none did
-	Limits   []string       // those it ran into, survived or not: memory, processes, cpu, disk
+	Signal   syscall.Signal // 0 if no signal ended it
+	Limits   []string       // the limits that it reached, even if it survived: memory, processes, cpu, disk
 	Duration time.Duration  // from Release to the end of the tree
 
-	Output      []byte // the end of what it printed, 64 KiB at most
-	OutputBytes int64  // of all that it printed
-	Left        []int  // processes that could not be ended: only those stuck in the kernel
+	Output      []byte // the end of its output, 64 KiB at most
+	OutputBytes int64  // the size of the whole output
+	Left        []int  // processes that could not be killed because they hang in the kernel
 }
 
-// Run is the decision on how a file is run.
+// Run is the decision how to run a file.
 type Run struct {
-	Path        string `json:"path"`                  // of the file, as the program sees it
-	What        string `json:"what"`                  // the file is, such as "a Python script"
-	Interpreter string `json:"interpreter,omitempty"` // the path of what runs it; "" if it is native
-	Why         string `json:"why"`                   // what the decision rests on
+	Path        string `json:"path"`                  // of the file, in the sandbox
+	What        string `json:"what"`                  // the kind of file: "a Python script"
+	Interpreter string `json:"interpreter,omitempty"` // the path of its interpreter; "" for a native program
+	Why         string `json:"why"`                   // the reason for the decision
 }
 
-// Process is a program that was started. Its methods may be called at any time.
+// Process is a program in a sandbox. All methods may be called concurrently.
 type Process struct {
 	options Options
 	notes   []string
@@ -178,17 +177,18 @@ type Process struct {
 	status   *syscall.WaitStatus
 	result   Result
 
-	letting     sync.Mutex // held while it is released
+	letting     sync.Mutex // held during a release
 	releaseOnce sync.Once
 	releaseErr  error
 	stopOnce    sync.Once
-	stop        chan struct{} // asks for the end
+	stop        chan struct{} // closed by Stop
 	done        chan struct{}
 }
 
-// Start makes a sandbox, puts the file into it, and starts it up to where its first
-// instruction would be: then PID can be watched, and Release lets it run. An error
-// that is the file's wraps ErrProgram. ctx is for the start only.
+// Start creates a sandbox, puts the file into it, and holds the program before its first
+// instruction. The caller can then watch PID, and must call Release to run the program or
+// Stop to end it. The error wraps ErrProgram if the file is at fault. ctx bounds the start
+// only.
 func Start(ctx context.Context, file string, o Options) (*Process, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -215,24 +215,24 @@ func Start(ctx context.Context, file string, o Options) (*Process, error) {
 	return p, nil
 }
 
-// PID is the held program's, in the agent's pid namespace; it stays that of the
-// program.
+// PID returns the pid of the held program in the agent's pid namespace. The program keeps
+// it.
 func (p *Process) PID() int { return p.pid }
 
-// Entry is the path of what is run, as the program sees it.
+// Entry returns the path of the program in the sandbox.
 func (p *Process) Entry() string { return p.run.Path }
 
-// Run says what is run, and how.
+// Run returns what runs, and how.
 func (p *Process) Run() Run { return p.run }
 
-// Notes tells which limits this machine cannot set as they were asked for, and what
-// of an archive was left out.
+// Notes returns the limits that this machine cannot set as requested, and what was left
+// out of an archive.
 func (p *Process) Notes() []string { return p.notes }
 
-// Done is closed when all of the tree has ended.
+// Done returns a channel that is closed when all processes in the sandbox have ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Result is what there is to say once Done is closed.
+// Result returns how the program ended. It is valid after Done is closed.
 func (p *Process) Result() Result {
 	select {
 	case <-p.done:
@@ -242,8 +242,8 @@ func (p *Process) Result() Result {
 	return p.result
 }
 
-// Release lets the program run, and returns when it has been executed. The error
-// says why it could not be, if so; the tree has then ended or is about to.
+// Release lets the program run and returns when the kernel has executed it. If that fails,
+// Release returns the reason and the sandbox ends.
 func (p *Process) Release() error {
 	p.releaseOnce.Do(func() { p.releaseErr = p.letGo() })
 	return p.releaseErr
@@ -261,7 +261,7 @@ func (p *Process) letGo() error {
 	if err := p.control.SetReadDeadline(time.Now().Add(setupTimeout)); err != nil {
 		return fmt.Errorf("release the program: %w", err)
 	}
-	// The socket closes when it executes the program.
+	// The socket closes on exec.
 	m, _, err := receive(p.control)
 	switch {
 	case errors.Is(err, errClosed), errors.Is(err, net.ErrClosed): // or it was stopped
@@ -275,9 +275,8 @@ func (p *Process) letGo() error {
 	return nil
 }
 
-// Stop ends the whole tree, and returns when it has ended. It is an error if
-// something is left, which only what is stuck in the kernel can be; a second Stop
-// looks again.
+// Stop kills all processes in the sandbox and returns when they have ended. It returns an
+// error if a process is left because it hangs in the kernel. A second Stop checks again.
 func (p *Process) Stop() error {
 	p.end(ReasonStopped)
 	<-p.done

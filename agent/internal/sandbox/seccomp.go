@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied are the system calls that a sample has no business with: those that
-// change the machine, reach out of the sandbox, or are known for holes of the
-// kernel. The rest, ptrace among it, is what it came to do.
+// denied lists the system calls that a sample does not need: those that change the
+// machine, reach out of the sandbox, or are known for kernel vulnerabilities. All others,
+// such as ptrace, are allowed, because the agent wants to see the sample use them.
 //
 //nolint:gochecknoglobals // a table of constants
 var denied = append([]uint32{
@@ -27,9 +27,9 @@ var denied = append([]uint32{
 	unix.SYS_MBIND, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 }, deniedHere...)
 
-// missing are answered as if the kernel did not have them, and programs then do
-// without: clone3, whose flags no filter can see, and io_uring and native AIO, of
-// whose work a sensor sees little.
+// missing lists the system calls that fail with ENOSYS, as in a kernel without them.
+// Programs then use others. A filter cannot read the flags of clone3, and a sensor sees
+// little of what io_uring and native AIO do.
 //
 //nolint:gochecknoglobals // a table of constants
 var missing = []uint32{
@@ -37,21 +37,21 @@ var missing = []uint32{
 	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
 }
 
-// newest is the last system call whose meaning is known here; what is newer is
-// answered as if it were missing. The numbers are the same on all architectures.
+// newest is the last system call that this filter knows. Newer ones fail with ENOSYS. The
+// numbers of new system calls are the same on all architectures.
 const newest = unix.SYS_RSEQ_SLICE_YIELD
 
-// families are the sockets that there are. Of the others some reach further than
-// any network namespace (AF_VSOCK: the hypervisor), and most are old.
+// families lists the allowed families of sockets. Some of the others reach out of every
+// network namespace (AF_VSOCK: the hypervisor), and most are obsolete.
 //
 //nolint:gochecknoglobals // a table of constants
 var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
 
-// The offsets in struct seccomp_data, and what a filter returns; see seccomp(2).
+// The offsets in struct seccomp_data, and the return values of a filter; see seccomp(2).
 const (
 	dataNumber = 0
 	dataArch   = 4
-	dataArg0   = 16 // its lower half; both architectures are little endian
+	dataArg0   = 16 // the lower half; both architectures are little endian
 	dataArg1   = 24
 
 	allow    = uint32(unix.SECCOMP_RET_ALLOW)
@@ -63,12 +63,12 @@ const (
 		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 )
 
-// table is the rules for one architecture: numbers of system calls.
+// table has the rules for one architecture, as numbers of system calls.
 type table struct {
 	arch                              uint32
 	denied, missing                   []uint32
 	clone, ioctl, personality, socket uint32
-	socketcall                        uint32 // where it is
+	socketcall                        uint32 // 0: this architecture has none
 }
 
 type instructions []unix.SockFilter
@@ -80,7 +80,7 @@ func (p *instructions) add(code uint16, jt, jf uint8, k uint32) {
 func (p *instructions) load(offset uint32)  { p.add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, offset) }
 func (p *instructions) answer(value uint32) { p.add(unix.BPF_RET|unix.BPF_K, 0, 0, value) }
 
-// each answers if what is loaded is one of the values.
+// each returns an answer if the loaded value is one of the values.
 func (p *instructions) each(values []uint32, value uint32) {
 	for _, v := range values {
 		p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, 1, v)
@@ -88,7 +88,7 @@ func (p *instructions) each(values []uint32, value uint32) {
 	}
 }
 
-// call is what follows for one system call, by what is at offset of its data.
+// call adds the rules for one system call. They test the value at an offset in its data.
 func (p *instructions) call(number, offset uint32, rules instructions) {
 	p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, uint8(len(rules)+2), number)
 	p.load(offset)
@@ -96,7 +96,7 @@ func (p *instructions) call(number, offset uint32, rules instructions) {
 	p.answer(allow)
 }
 
-// filter compiles the rules. An architecture that has none gets no system call.
+// filter compiles the rules. It denies every system call of an architecture without rules.
 func filter(tables []table) instructions {
 	var p instructions
 	p.load(dataArch)
@@ -113,7 +113,7 @@ func filter(tables []table) instructions {
 func (t table) compile() instructions {
 	var p instructions
 	p.load(dataNumber)
-	p.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 0, 1, newest) // x32's numbers too
+	p.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 0, 1, newest) // also excludes the numbers of x32
 	p.answer(noCall)
 	p.each(t.missing, noCall)
 	p.each(t.denied, noPerm)
@@ -123,7 +123,7 @@ func (t table) compile() instructions {
 	clone.answer(noPerm)
 	p.call(t.clone, dataArg0, clone)
 
-	var ioctl instructions // both put input into terminals; the kernel looks at 32 bits too
+	var ioctl instructions // both insert input into terminals; the kernel uses only 32 bits too
 	ioctl.each([]uint32{unix.TIOCSTI, tiocLinux}, noPerm)
 	p.call(t.ioctl, dataArg1, ioctl)
 
@@ -138,7 +138,7 @@ func (t table) compile() instructions {
 	p.call(t.socket, dataArg0, socket)
 
 	if t.socketcall != 0 {
-		// The family is in memory, where no filter can see it.
+		// The family is in memory, which a filter cannot read.
 		var socketcall instructions
 		socketcall.each([]uint32{1}, noPerm)
 		p.call(t.socketcall, dataArg0, socketcall)
@@ -152,7 +152,7 @@ const (
 	askPersonality = 0xffffffff
 )
 
-// bytes gives it as bwrap reads it.
+// bytes returns the filter in the format that bubblewrap reads.
 func (p instructions) bytes() []byte {
 	text := make([]byte, 0, 8*len(p))
 	for _, in := range p {

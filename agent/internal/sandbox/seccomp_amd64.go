@@ -8,8 +8,8 @@ var deniedHere = []uint32{ //nolint:gochecknoglobals // a table of constants
 	unix.SYS_IOPERM, unix.SYS_IOPL, unix.SYS_MODIFY_LDT, unix.SYS__SYSCTL, unix.SYS_USELIB, unix.SYS_CREATE_MODULE,
 }
 
-// tables has the rules of 64-bit programs and of 32-bit ones, whose numbers are
-// those of the kernel's arch/x86/entry/syscalls/syscall_32.tbl.
+// tables has the rules for 64-bit and for 32-bit programs. The numbers of the latter are
+// in the kernel's arch/x86/entry/syscalls/syscall_32.tbl.
 //
 //nolint:gochecknoglobals // a table of constants
 var tables = []table{

@@ -20,7 +20,7 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// start makes the sandbox, and holds the program in it.
+// start creates the sandbox and holds the program in it.
 func (p *Process) start(ctx context.Context, upload *os.File, name string) error {
 	if err := p.launch(upload); err != nil {
 		return err
@@ -35,11 +35,11 @@ func (p *Process) start(ctx context.Context, upload *os.File, name string) error
 	return err
 }
 
-// launch starts bubblewrap, with what goes into the sandbox.
+// launch starts bubblewrap with the files that the launchers inherit.
 func (p *Process) launch(upload *os.File) (err error) {
 	var theirs []*os.File
 	defer func() {
-		for _, f := range theirs { // else their ends would not be seen
+		for _, f := range theirs { // else the agent would not see that the other end closes
 			_ = f.Close()
 		}
 	}()
@@ -89,7 +89,7 @@ func (p *Process) launch(upload *os.File) (err error) {
 	return nil
 }
 
-// prepare brings the program to where it is held, with its limits set.
+// prepare sets the limits and waits until the held program is ready.
 func (p *Process) prepare(ctx context.Context, o order) error {
 	deadline := time.Now().Add(setupTimeout)
 	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
@@ -140,7 +140,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 		return err
 	}
 	if m.Run == nil {
-		return errors.New("prepare the file: the sandbox does not say what it runs")
+		return errors.New("prepare the file: the sandbox does not report what it runs")
 	}
 	p.run = *m.Run
 	p.notes = append(p.notes, m.Notes...)
@@ -155,7 +155,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	return nil
 }
 
-// limit sets the limits that are set from outside.
+// limit sets the limits that the agent sets from outside the sandbox.
 func (p *Process) limit() error {
 	c, lacks := newCgroup(cgroupRoot, cgroupName(), limitsOf(p.options))
 	p.cgroup = c
@@ -169,7 +169,7 @@ func (p *Process) limit() error {
 	return nil
 }
 
-// limitFiles limits the number of files in each folder that can be written.
+// limitFiles limits the number of files in each writable folder.
 func (p *Process) limitFiles() {
 	for _, dir := range []string{homeDir, "/tmp", "/dev/shm"} {
 		err := limitInodes(p.pid, dir, inodes(p.options.DiskMB))
@@ -184,11 +184,11 @@ func (p *Process) limitFiles() {
 	}
 }
 
-// inodes is how many files there may be in each folder that can be written.
+// inodes returns the maximum number of files in each writable folder.
 func inodes(diskMB int) int { return max(4096, 64*diskMB) }
 
-// limitInodes limits the number of files of a tmpfs in a sandbox: bubblewrap limits
-// their size only, and each takes some kilobyte of the kernel's memory.
+// limitInodes limits the number of files on a tmpfs in a sandbox. bubblewrap limits only
+// their size, and each file uses about a kilobyte of kernel memory.
 func limitInodes(pid int, dir string, n int) error {
 	fs, err := unix.Fspick(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/root"+dir, unix.FSPICK_CLOEXEC|unix.FSPICK_NO_AUTOMOUNT)
 	if err != nil {
@@ -204,7 +204,7 @@ func limitInodes(pid int, dir string, n int) error {
 	return nil
 }
 
-// abandon ends what did not get to its start, and gives what it complained of.
+// abandon ends a sandbox that failed to start, and returns what it printed as an error.
 func (p *Process) abandon() string {
 	p.killAll()
 	<-p.ended
@@ -212,9 +212,9 @@ func (p *Process) abandon() string {
 	return strings.TrimSpace(string(p.output.last(1000)))
 }
 
-// run starts a command, and closes ended when it has. The kernel ends what dies with
-// its parent when the parent's *thread* ends: it has one of its own until then, that
-// nothing else can end.
+// run starts a command and closes ended when the command has ended. The kernel kills a
+// process with a parent-death signal when the parent's *thread* ends. Therefore run keeps
+// a thread for the command until then.
 func run(cmd *exec.Cmd, ended chan struct{}) error {
 	started := make(chan error)
 	go func() {
@@ -223,7 +223,7 @@ func run(cmd *exec.Cmd, ended chan struct{}) error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is not how the program did
+			_ = cmd.Wait() // the exit code is not that of the program
 			close(ended)
 		}
 	}()

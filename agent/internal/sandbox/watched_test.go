@@ -63,8 +63,8 @@ func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 	t.Logf("%d events; it ran %q", count, ran)
 }
 
-// TestOnePathAsRoot: /var/tmp is another name of /tmp in the sandbox. A file that a
-// sample makes, moves and deletes there has one path in what is told of it.
+// TestOnePathAsRoot checks that a file has the same path in all of its events, although
+// /var/tmp is a link to /tmp in the sandbox.
 func TestOnePathAsRoot(t *testing.T) {
 	sensors, err := sensor.New(sensor.Options{})
 	if err != nil {

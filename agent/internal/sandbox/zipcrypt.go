@@ -22,14 +22,15 @@ import (
 const (
 	zipEncrypted  = 1
 	zipAES        = 99     // the method of entries that are encrypted with AES
-	zipAESExtra   = 0x9901 // the field that tells how
+	zipAESExtra   = 0x9901 // the extra field with the parameters of the encryption
 	zipAESMACSize = 10
 )
 
 var errPassword = fmt.Errorf("%w: it is encrypted, and the password is not %q (or it is damaged)", ErrProgram, password)
 
-// decrypt gives what is in an encrypted entry, still compressed, and by which
-// method. It ends in errPassword rather than in io.EOF if it is not what it was.
+// decrypt returns the content of an encrypted entry, still compressed, and the method of
+// compression. The Reader ends with errPassword instead of io.EOF if the content is not
+// authentic.
 func decrypt(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	if f.Method == zipAES {
 		return decryptAES(f, raw)
@@ -39,11 +40,11 @@ func decrypt(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	if _, err := io.ReadFull(z, header); err != nil {
 		return nil, 0, err
 	}
-	// The last byte tells most wrong passwords: it is the highest of the checksum, or
-	// of the time if that comes after.
+	// The last byte detects most wrong passwords. It is the highest byte of the checksum,
+	// or of the time if the checksum follows the content.
 	check := byte(f.CRC32 >> 24)
 	if f.Flags&8 != 0 {
-		check = byte(f.ModifiedTime >> 8) // as it is in the file
+		check = byte(f.ModifiedTime >> 8) // the DOS time in the file
 	}
 	if header[11] != check {
 		return nil, 0, errPassword
@@ -51,7 +52,7 @@ func decrypt(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	return z, f.Method, nil
 }
 
-// zipCrypto decrypts as PKWARE's APPNOTE.TXT 6.1 has it.
+// zipCrypto decrypts as in 6.1 of PKWARE's APPNOTE.TXT.
 type zipCrypto struct {
 	r    io.Reader
 	keys [3]uint32
@@ -83,15 +84,15 @@ func (z *zipCrypto) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decryptAES is for entries as WinZip, 7-Zip and the sample exchanges make them; see
-// https://www.winzip.com/en/support/aes-encryption/.
+// decryptAES decrypts entries in the format of WinZip, which 7-Zip and the sample exchanges
+// use too; see https://www.winzip.com/en/support/aes-encryption/.
 func decryptAES(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	strength, method, ok := aesExtra(f.Extra)
 	if !ok {
 		return nil, 0, errors.New("it does not tell how it is encrypted")
 	}
 	keySize, saltSize := 8+8*strength, 4+4*strength
-	salt := make([]byte, saltSize+2) // and what tells a wrong password
+	salt := make([]byte, saltSize+2) // with two bytes that detect a wrong password
 	if _, err := io.ReadFull(raw, salt); err != nil {
 		return nil, 0, err
 	}
@@ -126,8 +127,8 @@ func aesExtra(extra []byte) (strength int, method uint16, ok bool) {
 	return strength, binary.LittleEndian.Uint16(field[5:]), strength >= 1 && strength <= 3
 }
 
-// aesReader decrypts with a counter that, unlike cipher.NewCTR's, is little endian
-// and begins with 1; and checks the code at the end.
+// aesReader decrypts, and checks the authentication code at the end. Unlike cipher.NewCTR,
+// its counter is little endian and starts with 1.
 type aesReader struct {
 	r, end  io.Reader
 	left    int64
@@ -168,28 +169,28 @@ func (a *aesReader) Read(p []byte) (int, error) {
 	return n, a.checked
 }
 
-// decrypted is what is in an encrypted entry, which ends in errPassword if it is not
-// what was put in.
+// decrypted reads the uncompressed content of an encrypted entry. It ends with errPassword
+// if the checksum is wrong.
 type decrypted struct {
-	content, plain io.Reader // without and with compression
+	content, plain io.Reader // uncompressed; compressed
 	file           *zip.File
 	sum            hash.Hash32
 }
 
-// Close has nothing to do.
+// Close does nothing.
 func (*decrypted) Close() error { return nil }
 
-// Read unpacks and checks.
+// Read reads uncompressed content, and checks it at the end.
 func (d *decrypted) Read(p []byte) (int, error) {
 	n, err := d.content.Read(p)
 	d.sum.Write(p[:n])
 	switch _, corrupt := errors.AsType[flate.CorruptInputError](err); {
 	case errors.Is(err, io.EOF):
-		// What is after the end of the compressed is part of what is checked.
+		// The check covers the bytes after the end of the compressed data too.
 		if _, err := io.Copy(io.Discard, d.plain); err != nil {
 			return n, err
 		}
-		if d.file.CRC32 != 0 && d.file.CRC32 != d.sum.Sum32() { // AES has a code of its own instead
+		if d.file.CRC32 != 0 && d.file.CRC32 != d.sum.Sum32() { // AES has an authentication code instead
 			return n, errPassword
 		}
 	case corrupt, errors.Is(err, io.ErrUnexpectedEOF):

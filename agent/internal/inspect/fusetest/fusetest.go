@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package fusetest mounts a file system of one file, for tests of what happens
-// when a file system stops to answer. A process of its own serves it: a test that
-// starts processes could wait for itself.
+// Package fusetest mounts a file system that tests can silence, to test code that reads
+// from a file system which does not answer. A separate process serves it: in the process
+// of the test, starting a process could deadlock with the server.
 package fusetest
 
 import (
@@ -20,16 +20,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// variable tells the test's program to be the server: the folder and the size.
+// variable makes the test's program the server. Its value is the mount point; the first
+// argument of the program is the size of the file.
 const variable = "OSPULSE_TEST_FUSE"
 
-// FS is a mounted file system. It answers until Silence.
+// FS is a mounted file system. It answers until the test calls Silence.
 type FS struct {
 	Dir string
 	cmd *exec.Cmd
 }
 
-// Operations of FUSE, and where what is asked lies.
+// Operations of FUSE, node numbers, and the length of a request's header.
 const (
 	opLookup, opForget, opGetattr, opOpen, opRead, opStatfs = 1, 2, 3, 14, 15, 17
 	opInit, opOpendir, opBatchForget                        = 26, 27, 42
@@ -38,8 +39,8 @@ const (
 	headBytes          = 40
 )
 
-// Mount mounts a file system whose root has a file of size zero bytes by every
-// name. It is unmounted when the test ends. It needs root.
+// Mount mounts a file system that has a file for every name in its root. Each file has
+// size bytes, all zero. The end of the test unmounts it. Mount requires root.
 func Mount(t testing.TB, size int64) *FS {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "fuse")
@@ -53,7 +54,7 @@ func Mount(t testing.TB, size int64) *FS {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The end of the connection frees whatever waits for an answer.
+		// Unmounting by force releases the processes that wait for an answer.
 		if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
@@ -66,10 +67,11 @@ func Mount(t testing.TB, size int64) *FS {
 	return f
 }
 
-// File gives the path of the file. It is opened for direct I/O with O_NONBLOCK.
+// File returns the path of a file. A file that is opened with O_NONBLOCK uses direct I/O.
 func (f *FS) File(name string) string { return filepath.Join(f.Dir, name) }
 
-// Silence ends all answers. When it returns, every thread of the server has stopped.
+// Silence stops the server, so that no request gets an answer. It returns when every
+// thread of the server has stopped.
 func (f *FS) Silence(t testing.TB) {
 	t.Helper()
 	if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -81,7 +83,8 @@ func (f *FS) Silence(t testing.TB) {
 	}
 }
 
-// Serve is the server, if this process is to be one. TestMain calls it first.
+// Serve runs the server and exits, if this process is the server; else it returns.
+// TestMain must call it first.
 func Serve() {
 	dir := os.Getenv(variable)
 	if dir == "" {
@@ -104,7 +107,7 @@ func serve(dir string, size int64) error {
 	if err := unix.Mount("test", dir, "fuse", unix.MS_NODEV|unix.MS_NOSUID, options); err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
-	_, _ = os.Stdout.WriteString("mounted\n") // else the test ends with an error
+	_, _ = os.Stdout.WriteString("mounted\n") // if this fails, Mount reports it
 	buffer := make([]byte, 1<<20)
 	for {
 		n, err := unix.Read(fd, buffer)
@@ -140,7 +143,7 @@ func answer(size int64, op uint32, node uint64, in []byte) ([]byte, syscall.Errn
 		order.PutUint32(out[4:], 31)
 		order.PutUint32(out[20:], 4096) // the largest write
 		return out, 0
-	case opLookup: // node, generation, and no time for which these are valid
+	case opLookup: // node, generation; the kernel may cache nothing
 		return append(append(order.AppendUint64(nil, fileNode), make([]byte, 32)...), attributes(size, fileNode)...), 0
 	case opGetattr:
 		return append(make([]byte, 16), attributes(size, node)...), 0
