@@ -177,8 +177,8 @@ func TestAgentThatWantsAKey(t *testing.T) {
 	wantError(t, without.start(id), http.StatusBadGateway, "agent_failed", "Unauthorized")
 }
 
-// The answer to a heartbeat tells which process the backend is and where its
-// connections to the database lead, proven by the key.
+// The answer to a heartbeat names the backend's process and the other ends of its
+// database connections, with a proof made with the key.
 func TestHeartbeatTellsTheBackend(t *testing.T) {
 	if _, err := os.Stat("/proc/self/ns/pid"); err != nil {
 		return // not Linux
@@ -207,12 +207,12 @@ func TestHeartbeatTellsTheBackend(t *testing.T) {
 		}
 		if _, isPostgres := env["DATABASE_URL"]; !isPostgres {
 			if len(i.Database) > 0 {
-				t.Errorf("SQLite is no other process: %+v", i.Database)
+				t.Errorf("SQLite runs in the backend, but the answer names another process: %+v", i.Database)
 			}
 			return
 		}
 		if len(i.Database) == 0 {
-			t.Fatal("the database is not told")
+			t.Fatal("the answer names no connection to the database")
 		}
 		for _, d := range i.Database {
 			if d.Address == "" {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Of equal starts of one session through two backends one reaches the agent and all are
-// answered the same; a stop through either backend waits for it.
+// When two backends get equal starts of one session, one start reaches the agent and all
+// get the same answer. A stop through either backend waits for the start.
 func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -41,7 +41,7 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 				}
 			})
 		}
-		waitFor(t, "one reaches the agent", func() bool { return sent.Load() == 4 && len(asked) > 0 })
+		waitFor(t, "one start to reach the agent", func() bool { return sent.Load() == 4 && len(asked) > 0 })
 		agent.handle(agentStop, func(w http.ResponseWriter, _ *http.Request) {
 			select {
 			case <-release:
@@ -64,13 +64,14 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 		calls.Wait()
 		stops.Wait()
 		if e := first.ended(id); len(asked) != 1 || e.End == nil || e.End.Reason != "stopped" {
-			t.Errorf("%d starts, the agent was asked %d times, %+v", started.Load(), len(asked), e.End)
+			t.Errorf("%d starts succeeded, the agent was asked to start %d more times, the session ended with %+v", started.Load(), len(asked), e.End)
 		}
 	})
 }
 
-// A start whose lease is over, as when its backend stood still for long, is carried on by
-// another backend: it asks the agent. What the first one hears later changes nothing.
+// Another backend carries on a start whose lease has expired, as if its own backend had
+// been suspended: it asks the agent. A later answer to the first backend changes
+// nothing.
 func TestStartThatWasTakenOver(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -86,9 +87,9 @@ func TestStartThatWasTakenOver(t *testing.T) {
 		if a := first.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`, "Prefer: respond-async"); a.status != http.StatusAccepted {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
-		waitFor(t, "the agent is asked", func() bool { return len(agent.received(agentStart)) == 1 })
+		waitFor(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
 		db := openDatabase(t, env)
-		waitFor(t, "another backend has taken over", func() bool {
+		waitFor(t, "another backend to take over", func() bool {
 			if _, err := db.ExecContext(t.Context(), "UPDATE leases SET until = 0 WHERE name = 'session:"+id+"'"); err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +120,7 @@ func TestLeaseOfADeadBackend(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE leases SET until = %d WHERE holder = 'dead'", time.Now().Add(-time.Minute).UnixMicro())); err != nil {
 			t.Fatal(err)
 		}
-		b.mustStart(id) // the same: it waits for the first one
+		b.mustStart(id) // the same start: it waits for the first one
 		b.mustStop(id)
 		var left int
 		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM leases WHERE name LIKE 'session:%'").Scan(&left); err != nil || left > 0 {

@@ -290,7 +290,7 @@ func TestExportOfOddEvents(t *testing.T) {
 // A large export takes as little memory as a small one. It runs alone: others
 // would be measured too.
 func TestExportTakesLittleMemory(t *testing.T) { //nolint:paralleltest // see above
-	const n = 100_000 // several times the bound, if all were held
+	const n = 100_000 // in memory they would take several times the bound
 	for _, database := range []string{"sqlite", "postgres"} {
 		t.Run(database, func(t *testing.T) {
 			env := map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}

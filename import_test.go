@@ -290,7 +290,7 @@ func TestImportDoesNotBlockIngest(t *testing.T) {
 		}()
 		posted := 0
 		for {
-			// A commit that a busy machine makes slow is answered 202.
+			// On a busy machine a commit may be slow; the answer is then 202.
 			if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK && a.status != http.StatusAccepted {
 				t.Fatal(a.status, string(a.body))
 			}

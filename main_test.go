@@ -82,7 +82,7 @@ func startBackend(t testing.TB, env map[string]string) *backend {
 	return startBackendWithin(t, env, time.Minute)
 }
 
-// startBackendWithin is startBackend for one that may take longer.
+// startBackendWithin is startBackend with another limit for the time to start.
 func startBackendWithin(t testing.TB, env map[string]string, patience time.Duration) *backend {
 	t.Helper()
 	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
@@ -191,8 +191,8 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 	return a, nil
 }
 
-// poll gets what is not sent yet, and comes back, as dashboards do, when a busy machine
-// makes the database too slow.
+// poll sends an old dashboard's poll. It repeats the poll, as dashboards do, while a
+// busy machine makes the database too slow.
 func (b *backend) poll(path string, header ...string) (a answer) {
 	b.t.Helper()
 	waitFor(b.t, "an answer to a poll", func() bool {
@@ -410,7 +410,7 @@ func (a *testAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler(w, r)
 }
 
-// requestsSoFar gives all requests so far.
+// requestsSoFar returns the requests that the agent has received.
 func (a *testAgent) requestsSoFar() []agentRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -19,7 +19,7 @@ func TestOldPollLimits(t *testing.T) {
 			const event = `{"event_type":"x","timestamp":"2026-11-28T12:00:00Z"}`
 			b.batch("[" + strings.Repeat(event+",", n-1) + event + "]")
 		}
-		post(1001) // more than any limit gives
+		post(1001) // more than any limit returns
 		for limit, want := range map[string]int{
 			"limit=0": 10, "limit=abc": 10, "limit=-5": 10, "limit=": 10, "": 10, "limit=1.5": 10, "limit=99999999999999999999": 10, "limit=5000": 1000, "limit=1001": 1000, "limit=1000": 1000, "limit=7": 7,
 			"end=2026-11-28T12:00:00Z&limit=3": 3,
@@ -27,9 +27,9 @@ func TestOldPollLimits(t *testing.T) {
 			var page []json.RawMessage
 			b.decode(b.poll("/api/events/unassigned?"+limit), http.StatusOK, &page)
 			if len(page) != want {
-				t.Fatalf("%q gives %d events, want %d", limit, len(page), want)
+				t.Fatalf("%q returns %d events, want %d", limit, len(page), want)
 			}
-			post(want) // instead of those that this poll got
+			post(want) // replaces the events that this poll returned
 		}
 	})
 }

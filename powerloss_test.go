@@ -359,7 +359,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	for name, rules := range map[string]powerloss.Rules{"syncs": {IgnoreSyncs: true}, "syncs of folders": {IgnoreDirSyncs: true}} {
 		isFound := false
 		r.cuts(20, rules, 1, func(dir string, acked []string) {
-			isFound = isFound || fails(t, func(t testing.TB) { // one is enough
+			isFound = isFound || fails(t, func(t testing.TB) { // one failing run is enough
 				if lost := lostIn(t, dir, acked); len(lost) > 0 {
 					t.Fatal(lost)
 				}

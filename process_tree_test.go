@@ -110,7 +110,7 @@ func TestProcessTreeHasLimits(t *testing.T) {
 			for pid := first; pid < first+1500; pid++ {
 				events = append(events, creation(1, int64(pid), fmt.Sprint(pid), int64(pid+1), fmt.Sprint(pid+1)))
 			}
-			// A commit that a busy machine makes slow is answered 202.
+			// On a busy machine a commit may be slow; the answer is then 202.
 			if a := b.send("POST", "/api/events/batch?sessionId="+id, "["+strings.Join(events, ",")+"]"); a.status != http.StatusOK && a.status != http.StatusAccepted {
 				t.Fatalf("%d %.300s", a.status, a.body)
 			}

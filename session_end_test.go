@@ -122,7 +122,7 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 		tellStart := func(id, pid string) {
 			b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_start","data":{"sessionId":"`+id+`","processId":`+pid+`}}`), http.StatusOK, &struct{}{})
 		}
-		restart := func(id string) { // as earlier versions did with a session that had ended
+		restart := func(id string) { // earlier versions could start an ended session again
 			t.Helper()
 			if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE sessions SET monitoring_ended = NULL, end_reason = '' WHERE id = '"+id+"'"); err != nil {
 				t.Fatal(err)

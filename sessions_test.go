@@ -42,8 +42,8 @@ const (
 	agentStop   = "POST /api/stop-monitor"
 )
 
-// tells has the agent tell of the start that a request asks for, as our own agent does:
-// it is starting until release is closed, and runs then.
+// tells makes the agent report on the start in r, as our own agent does. The start is
+// "starting" until release is closed, and then "running".
 func (a *testAgent) tells(r *http.Request, release <-chan struct{}) {
 	a.handle("GET /api/starts/"+r.Header.Get("X-OSPulse-Start"), func(w http.ResponseWriter, r *http.Request) {
 		state := "starting"
@@ -585,7 +585,7 @@ func TestStart(t *testing.T) {
 				t.Errorf("events go to %s", owner)
 			}
 			if again := start(); again.status != http.StatusOK || !bytes.Equal(again.body, first.body) {
-				t.Errorf("asked again, it answers %d %s, not %s", again.status, again.body, first.body)
+				t.Errorf("the repeated start is answered %d %s, not %s", again.status, again.body, first.body)
 			}
 			wantError(t, b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":2,"processes":[99]}`), http.StatusConflict, "conflict", "already, with other parameters")
 			if stopped := b.mustStop(id); stopped["message"] != "monitoring stopped successfully" || stopped["state"] != "ended" || stopped["warning"] != nil {
@@ -593,10 +593,10 @@ func TestStart(t *testing.T) {
 			}
 			wantError(t, start(), http.StatusConflict, "conflict", "has ended")
 			if n := len(agent.received(agentStart)); n != i+1 {
-				t.Errorf("the agent was asked %d times", n)
+				t.Errorf("the agent was asked to start %d times", n)
 			}
 			if events := b.export(id); len(events) != 1 {
-				t.Errorf("there are the events %+v", events)
+				t.Errorf("the session has the events %+v", events)
 			}
 		}
 	})
@@ -664,7 +664,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 	wantError(t, b.start("unassigned"), http.StatusConflict, "conflict", "no file")
 	if n := len(agent.received(agentStart)); n > 0 {
-		t.Errorf("the agent was asked %d times", n)
+		t.Errorf("the agent was asked to start %d times", n)
 	}
 	if owner := b.owner(); owner != "unassigned" {
 		t.Errorf("%s is active", owner)
@@ -847,8 +847,8 @@ func TestTenStartsAtOnce(t *testing.T) {
 	})
 }
 
-// A start of something else is refused at once while a start hangs, and a stop has the
-// last word.
+// While a start hangs, a start with other parameters is refused at once, and a stop
+// wins.
 func TestWhileAStartHangs(t *testing.T) {
 	agent := newTestAgent(t)
 	env := map[string]string{"AGENT_SERVICE_URL": agent.URL, "DATA_DIR": t.TempDir()}
@@ -875,7 +875,7 @@ func TestWhileAStartHangs(t *testing.T) {
 			t.Errorf("the stop: %v %d %s", err, a.status, a.body)
 		}
 	})
-	waitFor(t, "the stop is noted", func() bool {
+	waitFor(t, "the stop to be stored", func() bool {
 		var isPending bool
 		err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT stop_pending FROM sessions WHERE id = '"+id+"'").Scan(&isPending)
 		return err == nil && isPending
@@ -883,7 +883,7 @@ func TestWhileAStartHangs(t *testing.T) {
 	close(release)
 	hanging.Wait()
 	if e := b.ended(id); e.End == nil || e.End.Reason != "stopped" {
-		t.Errorf("it ended so: %+v", e.End)
+		t.Errorf("the session ended with %+v", e.End)
 	}
 	if agent.stopsOf(id) != 1 || b.owner() != "unassigned" {
 		t.Error("the session goes on")

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// knowingAgent is a testAgent that carries out each start once and tells what became of
-// it, as our own agent does. A start takes until release is closed.
+// knowingAgent is a testAgent that carries out each start once and reports on it, as our
+// own agent does. A start lasts until release is closed.
 type knowingAgent struct {
 	*testAgent
 	release chan struct{}
 
 	mu     sync.Mutex
-	states map[string]string // by the id of the start
-	run    []string          // the sessions that ran, each as often as it did
+	states map[string]string // state of each start, by the ID of the start
+	run    []string          // session of each run
 }
 
 func newKnowingAgent(t *testing.T) *knowingAgent {
@@ -51,7 +51,7 @@ func newKnowingAgent(t *testing.T) *knowingAgent {
 	return a
 }
 
-// lastAsked gives the session of the last request of a route.
+// lastAsked returns the session in the last request of a route.
 func (a *knowingAgent) lastAsked(route string) string {
 	var asked struct{ SessionID string }
 	requests := a.received(route)
@@ -59,7 +59,7 @@ func (a *knowingAgent) lastAsked(route string) string {
 	return asked.SessionID
 }
 
-// begin notes a start, and reports whether it is new.
+// begin records a start, and reports whether it is new.
 func (a *knowingAgent) begin(id, session string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -89,7 +89,7 @@ func (a *knowingAgent) runs() int {
 	return len(a.run)
 }
 
-// startError gives a session's state and why its start failed.
+// startError returns a session's state and why its start failed.
 func (b *backend) startError(id string) (state, text string, mayHaveRun bool) {
 	b.t.Helper()
 	var session struct {
@@ -106,7 +106,7 @@ func (b *backend) startError(id string) (state, text string, mayHaveRun bool) {
 	return session.State, session.StartError.Text, session.StartError.MayHaveRun
 }
 
-// startAsync asks for a start in mode 3 and wants to be answered at once.
+// startAsync sends a start in mode 3 that prefers an answer at once.
 func (b *backend) startAsync(id string) {
 	b.t.Helper()
 	a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`, "Prefer: wait=5, Respond-Async")
@@ -115,8 +115,9 @@ func (b *backend) startAsync(id string) {
 	}
 }
 
-// A start that takes longer than the agent has for an answer is starting, then active;
-// the sample runs once. Existing clients hear of it if it is in time for them.
+// A session is starting while its start takes longer than the backend waits for the
+// agent, and then active. The sample runs once. Existing clients get the outcome if it
+// comes in time.
 func TestSlowStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newKnowingAgent(t)
@@ -124,8 +125,8 @@ func TestSlowStart(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
 		b.startAsync(id)
-		b.startAsync(id) // the same again
-		waitFor(t, "the agent is asked what became of it", func() bool {
+		b.startAsync(id) // a repeated start
+		waitFor(t, "the question to the agent about the start", func() bool {
 			for _, r := range agent.requestsSoFar() {
 				if strings.HasPrefix(r.route, "GET /api/starts/") {
 					return true
@@ -134,12 +135,12 @@ func TestSlowStart(t *testing.T) {
 			return false
 		})
 		if state, text, _ := b.startError(id); state != "starting" || text != "" {
-			t.Errorf("meanwhile it is %s: %s", state, text)
+			t.Errorf("during the start the session is %s: %s", state, text)
 		}
 		var list struct{ Sessions []struct{ ID string } }
 		b.decode(b.send("GET", "/api/sessions?state=starting", ""), http.StatusOK, &list)
 		if len(list.Sessions) != 1 || list.Sessions[0].ID != id {
-			t.Errorf("starting are %+v", list)
+			t.Errorf("the list of starting sessions is %+v", list)
 		}
 		wantError(t, b.send("DELETE", "/api/sessions/"+id, ""), http.StatusConflict, "conflict", "being started")
 		var waiting sync.WaitGroup
@@ -151,7 +152,7 @@ func TestSlowStart(t *testing.T) {
 		})
 		close(agent.release)
 		waiting.Wait()
-		waitFor(t, "it is active", func() bool { state, _, _ := b.startError(id); return state == "active" })
+		waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
 		b.tellEnd(id, time.Now(), `,"processId":4711,"exitCode":0,"reason":"exited"`)
 		b.ended(id)
 		wantError(t, b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`), http.StatusConflict, "conflict", "has ended")
@@ -159,36 +160,37 @@ func TestSlowStart(t *testing.T) {
 			t.Errorf("the sample ran %d times", n)
 		}
 
-		// The file is started again in a session of its own.
+		// A copy of the session starts the file again.
 		var copied map[string]any
 		b.decode(b.send("POST", "/api/sessions/"+id+"/copy", ""), http.StatusOK, &copied)
 		again := copied["sessionId"].(string)
 		if again == id || copied["fileName"] != "sample.exe" || copied["delivered"] != true || copied["state"] != "created" {
-			t.Errorf("the copy: %v", copied)
+			t.Errorf("the copy is %v", copied)
 		}
 		if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+again+`","mode":3}`, "Prefer: respond-async"); a.status != http.StatusAccepted && a.status != http.StatusOK {
-			t.Errorf("its start: %d %s", a.status, a.body)
+			t.Errorf("the start of the copy: %d %s", a.status, a.body)
 		}
-		waitFor(t, "it is active", func() bool { state, _, _ := b.startError(again); return state == "active" })
+		waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(again); return state == "active" })
 		stopped := b.mustStop(again)
 		if in, _ := stopped["inFlight"].(map[string]any); in["events"] != 3.0 || in["bytes"] != 40.0 || in["ending"] != false {
-			t.Errorf("the stop: %v", stopped)
+			t.Errorf("the answer to the stop is %v", stopped)
 		}
 		wantError(t, b.send("POST", "/api/sessions/unassigned/copy", ""), http.StatusConflict, "conflict", "no file")
 		wantError(t, b.send("POST", "/api/sessions/nobody/copy", ""), http.StatusNotFound, "not_found", "nobody")
 	})
 }
 
-// What the agent tells of a start that it did not answer is what becomes of the session.
+// If the agent does not answer a start, its report on the start decides the state of the
+// session.
 func TestOutcomesOfAStart(t *testing.T) {
 	for name, tt := range map[string]struct {
-		told        string // by the agent; "" for one that cannot tell
+		told        string // the agent's report; "" for an agent that has none
 		state       string
 		words       string
-		canStart    bool // again
+		canStart    bool // whether the session can be started again
 		stopsOfThis int
 	}{
-		"it runs":           {`{"state":"running","monitoringPid":7}`, "active", "", true, 0}, // the same again
+		"it runs":           {`{"state":"running","monitoringPid":7}`, "active", "", true, 0}, // a repeated start
 		"it has not run":    {`{"state":"not_run","reason":"killed before"}`, "failed", "killed before", true, 0},
 		"it cannot be run":  {`{"state":"failed","code":"cannot_run","reason":"a picture"}`, "failed", "a picture", false, 0},
 		"nobody knows":      {``, "failed", "Whether anything runs is unknown", false, 1},
@@ -206,28 +208,28 @@ func TestOutcomesOfAStart(t *testing.T) {
 			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_POLL_INTERVAL": "1s"})
 			id := b.create("sample.exe")
 			b.startAsync(id)
-			waitFor(t, "it is known", func() bool { state, _, _ := b.startError(id); return state != "starting" })
+			waitFor(t, "the outcome of the start", func() bool { state, _, _ := b.startError(id); return state != "starting" })
 			state, text, mayHaveRun := b.startError(id)
 			if state != tt.state || !strings.Contains(text, tt.words) || mayHaveRun == tt.canStart {
-				t.Errorf("it is %s: %q, may have run: %t", state, text, mayHaveRun)
+				t.Errorf("the session is %s: %q, may have run: %t", state, text, mayHaveRun)
 			}
 			var list struct{ Sessions []struct{ ID string } }
 			b.decode(b.send("GET", "/api/sessions?state="+tt.state, ""), http.StatusOK, &list)
 			if len(list.Sessions) != 1 || list.Sessions[0].ID != id {
-				t.Errorf("%s are %+v", tt.state, list)
+				t.Errorf("the list of %s sessions is %+v", tt.state, list)
 			}
 			agent.handle(agentStart, say(200, "application/json", "{}"))
 			want := map[bool]int{true: http.StatusOK, false: http.StatusConflict}[tt.canStart]
 			if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`); a.status != want {
-				t.Errorf("started again: %d %s", a.status, a.body)
+				t.Errorf("the repeated start: %d %s", a.status, a.body)
 			}
 			waitFor(t, "the stop of what may run", func() bool { return agent.stopsOf(id) >= tt.stopsOfThis })
 		})
 	}
 }
 
-// A backend that is killed in the middle of a start leaves it to the next one, which
-// asks the agent. What the agent has not got is sent, and runs once.
+// If a backend is killed in the middle of a start, the next one asks the agent. If the
+// agent has not received the start, the backend sends it. The sample runs once.
 func TestKilledInTheMiddleOfAStart(t *testing.T) {
 	for name, isLost := range map[string]bool{"the agent has it": false, "the agent has not got it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +251,7 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 				first := &backend{t: t, url: p.url}
 				id := first.create("sample.exe")
 				first.startAsync(id)
-				waitFor(t, "the agent is asked", func() bool { return len(agent.received(agentStart)) == 1 })
+				waitFor(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
 				if err := p.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
@@ -258,9 +260,9 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 				close(agent.release)
 				b := startBackend(t, env)
 				if a := b.send("GET", "/api/sessions/"+id, ""); !strings.Contains(string(a.body), `"starting"`) && !strings.Contains(string(a.body), `"active"`) {
-					t.Errorf("after the restart: %s", a.body)
+					t.Errorf("after the restart of the backend: %s", a.body)
 				}
-				waitFor(t, "it is active", func() bool { state, _, _ := b.startError(id); return state == "active" })
+				waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
 				if n := agent.runs(); n != 1 {
 					t.Errorf("the sample ran %d times", n)
 				}
@@ -269,8 +271,8 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 	}
 }
 
-// A session whose agent went away in the middle of its start is starting, and says why,
-// until the agent is back and tells; a user can stop it before.
+// If the agent goes away in the middle of a start, the session stays starting and says
+// why until the agent is back and reports. A user can stop the session before that.
 func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -288,24 +290,24 @@ func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 		for i := range ids {
 			ids[i] = b.create("sample.exe")
 			b.startAsync(ids[i])
-			waitFor(t, "it says what it waits for", func() bool {
+			waitFor(t, "the session to say what it waits for", func() bool {
 				state, text, mayHaveRun := b.startError(ids[i])
 				if state != "starting" {
-					t.Fatalf("it is %s: %s", state, text)
+					t.Fatalf("the session is %s: %s", state, text)
 				}
 				return strings.Contains(text, "closed the connection") && mayHaveRun
 			})
 		}
 		stopped := b.mustStop(ids[1])
-		waitFor(t, "the stopped one is over", func() bool { state, _, _ := b.startError(ids[1]); return state != "starting" })
+		waitFor(t, "the stopped session to be no longer starting", func() bool { state, _, _ := b.startError(ids[1]); return state != "starting" })
 		if state, text, mayHaveRun := b.startError(ids[1]); state != "failed" || !strings.Contains(text, "a user stopped it") || !mayHaveRun {
-			t.Errorf("%v: it is %s: %s", stopped, state, text)
+			t.Errorf("after the answer %v the session is %s: %s", stopped, state, text)
 		}
 		wantError(t, b.start(ids[1]), http.StatusConflict, "conflict", "has failed")
 		agent.handle("GET /api/starts/"+<-starts, say(200, "application/json", `{"state":"not_run","reason":"the agent was ended before it ran anything, and restarted"}`))
-		waitFor(t, "the other one has failed", func() bool { state, _, _ := b.startError(ids[0]); return state == "failed" })
+		waitFor(t, "the other session to fail", func() bool { state, _, _ := b.startError(ids[0]); return state == "failed" })
 		if _, text, mayHaveRun := b.startError(ids[0]); !strings.Contains(text, "before it ran anything") || mayHaveRun {
-			t.Errorf("%q, may have run: %t", text, mayHaveRun)
+			t.Errorf("the start failed with %q, may have run: %t", text, mayHaveRun)
 		}
 		last := <-starts
 		told := make(chan string, 100)
@@ -319,7 +321,7 @@ func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 	})
 }
 
-// Eight stops of one session at once are answered, also while the agent does not.
+// Eight concurrent stops of one session are answered, even if the agent is silent.
 func TestManyStopsAtOnce(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{"the agent answers": nil, "the agent is silent": silent} {
 		t.Run(name, func(t *testing.T) {
@@ -347,8 +349,8 @@ func TestManyStopsAtOnce(t *testing.T) {
 	}
 }
 
-// A session that was stopped before its agent answered does not run: neither now nor
-// when the agent gets to the start.
+// A session that was stopped before its agent answered does not run, neither at once nor
+// when the agent processes the start.
 func TestStopBeforeTheStart(t *testing.T) {
 	agent := newKnowingAgent(t)
 	started := make(chan struct{})
@@ -361,8 +363,8 @@ func TestStopBeforeTheStart(t *testing.T) {
 	b.startAsync(id)
 	stopped := b.mustStop(id)
 	close(started)
-	waitFor(t, "it is over", func() bool { state, _, _ := b.startError(id); return state != "starting" })
+	waitFor(t, "the session to be no longer starting", func() bool { state, _, _ := b.startError(id); return state != "starting" })
 	if state, text, mayHaveRun := b.startError(id); state != "failed" || mayHaveRun || agent.runs() > 0 {
-		t.Errorf("%v: it is %s: %s", stopped, state, cmp.Or(text, fmt.Sprint(mayHaveRun)))
+		t.Errorf("after the answer %v the session is %s: %s", stopped, state, cmp.Or(text, fmt.Sprint(mayHaveRun)))
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"ospulse/internal/database/pgtest"
 )
 
-// BenchmarkUpgrade measures how long a database of the existing backend takes, with the
-// events that real clients send: until the backend listens, and until everything is
-// filled in. "copy" is what PostgreSQL takes to copy the same rows in the same minute,
-// without any index. The number of events is that of the benchmark: -benchtime 1000000x.
+// BenchmarkUpgrade measures the upgrade of a database of the existing backend with the
+// events of real clients: the time until the backend listens, and the time until the
+// backfill is complete. "copy" is the time in which PostgreSQL copies the same rows in
+// the same minute, without an index. -benchtime 1000000x sets the number of events.
 func BenchmarkUpgrade(b *testing.B) {
 	events := oldEvents(b)
 	for _, dialect := range []string{"sqlite", "postgres"} {
@@ -63,11 +63,11 @@ func BenchmarkUpgrade(b *testing.B) {
 	}
 }
 
-// sampleStatements make a table of events to choose from.
+// sampleStatements returns statements that create a table of events to choose from.
 func sampleStatements(events []oldEvent, dialect string) []string {
 	statements := []string{"CREATE TABLE samples (number integer PRIMARY KEY, event_type text, source text, data " + map[string]string{"sqlite": "text", "postgres": "jsonb"}[dialect] + ")"}
 	for i, e := range events {
-		data, _ := json.Marshal(e.Data) // as it is
+		data, _ := json.Marshal(e.Data) // keeps the text as it is
 		statements = append(statements, fmt.Sprintf("INSERT INTO samples VALUES (%d, %s, %s, %s)", i, quoted(e.Type), quoted(e.Source), quoted(string(data))))
 	}
 	return statements

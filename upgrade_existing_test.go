@@ -18,7 +18,8 @@ import (
 	"ospulse/internal/database/dbtest"
 )
 
-// existingTables are what GORM makes of the specification's two models.
+// existingTables are the statements with which GORM creates the specification's two
+// models.
 var existingTables = map[string][]string{
 	"postgres": {
 		`CREATE TABLE "sessions" ("id" varchar(255),"file_name" varchar(255) NOT NULL,"created_at" timestamptz,"updated_at" timestamptz,"monitoring_started" timestamptz,"monitoring_ended" timestamptz,"is_active" boolean DEFAULT false,PRIMARY KEY ("id"))`,
@@ -36,7 +37,7 @@ var existingIndexes = []string{
 	`CREATE INDEX IF NOT EXISTS "idx_events_session_id" ON "events" ("session_id")`,
 }
 
-// openUnmigrated opens the database of a backend as it is.
+// openUnmigrated opens the database of a backend without a migration.
 func openUnmigrated(t testing.TB, env map[string]string) *database.DB {
 	t.Helper()
 	options := dbtest.SQLite(t)
@@ -51,7 +52,7 @@ func openUnmigrated(t testing.TB, env map[string]string) *database.DB {
 	return db
 }
 
-// inDatabase runs fn with a connection to the database of a backend.
+// inDatabase runs fn with a connection to a backend's database.
 func inDatabase(t testing.TB, env map[string]string, fn func(pool *sql.DB, dialect string)) {
 	t.Helper()
 	db := openUnmigrated(t, env)
@@ -63,7 +64,7 @@ func inDatabase(t testing.TB, env map[string]string, fn func(pool *sql.DB, diale
 	fn(pools["write"], db.Dialect())
 }
 
-// existingDatabase makes a database of the existing backend, with indexes.
+// existingDatabase creates a database of the existing backend, with its indexes.
 func existingDatabase(t testing.TB, env map[string]string, statements ...string) {
 	t.Helper()
 	inDatabase(t, env, func(pool *sql.DB, dialect string) {
@@ -75,7 +76,7 @@ func existingDatabase(t testing.TB, env map[string]string, statements ...string)
 	})
 }
 
-// quoted writes a text in SQL.
+// quoted returns a text as an SQL literal.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // oldEvent is an event of the existing backend.
@@ -86,8 +87,9 @@ type oldEvent struct {
 	Data      json.RawMessage `json:"data"`
 }
 
-// oldEvents gives what the existing backend makes of what real clients send, each at its
-// own time. A jsonb takes no NUL character and no lone surrogate.
+// oldEvents returns the events that the existing backend makes of real clients'
+// requests, each with its own time. jsonb accepts no NUL character and no lone
+// surrogate.
 func oldEvents(t testing.TB) (events []oldEvent) {
 	t.Helper()
 	add := func(eventType, source string, data json.RawMessage) {
@@ -125,7 +127,8 @@ func oldEvents(t testing.TB) (events []oldEvent) {
 	return events
 }
 
-// listedEvents gives what lists tell of the events of a session.
+// listedEvents returns the events of a session as lists have them, without what differs
+// after an upgrade.
 func (b *backend) listedEvents(id string) (events []map[string]any) {
 	b.t.Helper()
 	for after := 0; ; after += 1000 {
@@ -134,8 +137,8 @@ func (b *backend) listedEvents(id string) (events []map[string]any) {
 		for _, e := range page.Events {
 			delete(e, "session_id")
 			delete(e, "created_at")
-			delete(e, "timestamp_text") // it is of what was sent
-			delete(e, "preview")        // jsonb has other blanks
+			delete(e, "timestamp_text") // the existing backend does not keep the text that was sent
+			delete(e, "preview")        // jsonb changes the white space
 			delete(e, "preview_is_cut")
 		}
 		if events = append(events, page.Events...); len(page.Events) < 1000 {
@@ -164,7 +167,7 @@ func (b *backend) isFilled() bool {
 	return bytes.Contains(b.send("GET", "/api/health", "").body, []byte(`"backfill":"ok"`))
 }
 
-// withoutIDs gives a tree whose processes have no IDs.
+// withoutIDs returns a process tree without its IDs.
 func withoutIDs(nodes []node) []node {
 	for i := range nodes {
 		nodes[i].ID, nodes[i].ParentID = "", nil
@@ -173,9 +176,9 @@ func withoutIDs(nodes []node) []node {
 	return nodes
 }
 
-// The database of the existing backend opens: old clients read the same events, and all
-// that is made of them is as if this backend had taken them in. Until that is so, it says
-// that it is not.
+// A database of the existing backend opens. Old clients read the same events. After the
+// backfill, all results are as if this backend had received the events. Before, it says
+// that they are not complete.
 func TestExistingDatabaseUpgrades(t *testing.T) {
 	events := oldEvents(t)
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -206,10 +209,10 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 		b := startBackend(t, env)
 		before := b.sessionBackfill("old")
 		if before.State != "ended" || before.Backfill == nil || before.Backfill.Done != 0 || before.Backfill.Total != int64(len(events)) || b.isFilled() {
-			t.Errorf("before anything is filled: %+v", before)
+			t.Errorf("before the backfill the session is %+v", before)
 		}
 		if a := b.send("GET", "/api/sessions/old/export?format=bundle", ""); a.status != http.StatusServiceUnavailable {
-			t.Errorf("a bundle without processes: %d %.200s", a.status, a.body)
+			t.Errorf("a bundle before the backfill: %d %.200s", a.status, a.body)
 		}
 		exportedBefore := b.export("old")
 		b.stop()
@@ -221,7 +224,7 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 		b = startBackend(t, env)
 		waitFor(t, "the end of the backfill", b.isFilled)
 
-		// The same events, taken in.
+		// Another backend receives the same events.
 		other := startBackend(t, map[string]string{})
 		for some := range slices.Chunk(events, 500) {
 			body, err := json.Marshal(some)
@@ -241,7 +244,7 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 		}
 		after, wanted := b.sessionBackfill("old"), other.sessionBackfill("unassigned")
 		if after.Backfill != nil || !after.Completeness.Complete || !reflect.DeepEqual(after.EventCounts, wanted.EventCounts) {
-			t.Errorf("afterwards: %+v, want %v", after, wanted.EventCounts)
+			t.Errorf("after the backfill the session is %+v, want the counts %v", after, wanted.EventCounts)
 		}
 		exportedAfter := b.export("old")
 		if len(exportedAfter) != len(events) || len(exportedBefore) != len(events) {
@@ -253,17 +256,17 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 			}
 		}
 		if a := b.send("GET", "/api/sessions/old/export?format=bundle", ""); a.status != http.StatusOK {
-			t.Errorf("a bundle: %d %.200s", a.status, a.body)
+			t.Errorf("a bundle after the backfill: %d %.200s", a.status, a.body)
 		}
 		var polled []exported
 		b.decode(b.send("GET", "/api/events/old?limit=1000", "", oldOrigin), http.StatusOK, &polled)
 		if len(polled) != 1000 || polled[0].Seq != int64(len(events)) || polled[0].ID != exportedAfter[len(events)-1].ID {
-			t.Errorf("a poll gives %d events", len(polled))
+			t.Errorf("a poll returns %d events", len(polled))
 		}
 	})
 }
 
-// manyEvents are statements that make so many events in ten sessions.
+// manyEvents returns statements that create n events in ten sessions.
 func manyEvents(dialect string, n int) []string {
 	if dialect == "postgres" {
 		return []string{
@@ -284,7 +287,7 @@ func manyEvents(dialect string, n int) []string {
 	}
 }
 
-// contentsOf sums up what a database has of its sessions, events and processes.
+// contentsOf returns the sessions, events and processes of a database as texts.
 func contentsOf(t *testing.T, env map[string]string) (all []string) {
 	t.Helper()
 	inDatabase(t, env, func(pool *sql.DB, _ string) {
@@ -299,7 +302,7 @@ func contentsOf(t *testing.T, env map[string]string) (all []string) {
 	return all
 }
 
-// texts gives what a query finds.
+// texts returns the result of a query as texts.
 func texts(t *testing.T, pool *sql.DB, query string) (found []string) {
 	t.Helper()
 	rows, err := pool.QueryContext(t.Context(), query)
@@ -320,7 +323,7 @@ func texts(t *testing.T, pool *sql.DB, query string) (found []string) {
 	return found
 }
 
-// killAt starts the program and kills it when its log has a line with a text.
+// killAt starts the program and kills it when its log has a line that contains text.
 func killAt(t *testing.T, env map[string]string, text string) {
 	t.Helper()
 	p := command(t, env)
@@ -338,14 +341,13 @@ func killAt(t *testing.T, env map[string]string, text string) {
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.Wait() //nolint:errcheck // it says that it was killed
+	p.Wait() //nolint:errcheck // the error says that it was killed
 	if !found {
 		t.Errorf("the log has no line %q: %s", text, p.stderr.String())
 	}
 }
 
-// An upgrade that is killed in the middle, again and again, comes to the same as one that
-// is not.
+// An upgrade that is killed several times has the same result as an uninterrupted one.
 func TestKilledUpgradeContinues(t *testing.T) {
 	const n = 21_000
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -375,8 +377,8 @@ func TestKilledUpgradeContinues(t *testing.T) {
 	})
 }
 
-// Two backends that are started at once upgrade together, or one after the other, and
-// both serve.
+// Two backends that start at once upgrade the database together or one after the other,
+// and both serve.
 func TestTwoBackendsUpgradeOnce(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -400,17 +402,17 @@ func TestTwoBackendsUpgradeOnce(t *testing.T) {
 				t.Errorf("a backend is not ready: %s", a.body)
 			}
 			if s := b.sessionBackfill("s3"); s.Completeness.Present != 1500 || !s.Completeness.Complete {
-				t.Errorf("a session has %+v", s)
+				t.Errorf("a session is %+v", s)
 			}
 		}
 		if err := first.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		first.Wait() //nolint:errcheck // it says that it was killed
+		first.Wait() //nolint:errcheck // the error says that it was killed
 	})
 }
 
-// Sessions from before processes were noted get their process tree, once.
+// Sessions from the time before processes were stored get their process tree, once.
 func TestProcessesOfSchema1AreFilled(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -427,7 +429,7 @@ func TestProcessesOfSchema1AreFilled(t *testing.T) {
 		b.stop()
 		inDatabase(t, env, func(pool *sql.DB, _ string) {
 			for _, statement := range []string{
-				"DELETE FROM processes WHERE session_id <> 'unassigned'", // it has events from before and after
+				"DELETE FROM processes WHERE session_id <> 'unassigned'", // it has events from before and after that time
 				"DELETE FROM schema_migrations WHERE version > 4", "DROP INDEX idx_sessions_backfill",
 				"UPDATE schema_migrations SET applied_at = (SELECT MAX(created_at) FROM events) WHERE version = 2",
 				"UPDATE events SET created_at = (SELECT applied_at FROM schema_migrations WHERE version = 1)",

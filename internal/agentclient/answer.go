@@ -22,7 +22,7 @@ const (
 	maxTextRunes = 300  // of an agent's text that is shown to a person
 	maxNameBytes = 1024 // of a file name
 
-	// maxRefusalRunes is more: a refusal lists files, of which the user names one.
+	// maxRefusalRunes is larger, because a refusal lists the files of an archive.
 	maxRefusalRunes = 4000
 )
 
@@ -172,8 +172,8 @@ func decodeStart(body []byte) StartResult {
 	return StartResult{}
 }
 
-// StartState is what became of a start, in our own agent's words: its docs/agent.md
-// explains them.
+// StartState is the state of a start, as our own agent reports it. docs/agent.md
+// explains the states.
 type StartState string
 
 // The states of a start.
@@ -186,17 +186,17 @@ const (
 	StartFailed   StartState = "failed"
 )
 
-// Start is what an agent tells of a start.
+// Start is an agent's report on a start.
 type Start struct {
 	State  StartState
 	Result StartResult
-	// Err is why it did not run, or failed.
+	// Err is the reason of a start that failed or did not run; else nil.
 	Err error
 }
 
 func decodeFoundStart(body []byte) (Start, error) {
 	var told struct{ State, Code, Reason json.RawMessage }
-	_ = json.Unmarshal(body, &told) // an answer that is not JSON has no state
+	_ = json.Unmarshal(body, &told) // without JSON, the state is empty
 	s := Start{State: StartState(textOf(told.State)), Result: decodeStart(body)}
 	switch s.State {
 	case StartUnknown, StartStarting, StartRunning, StartEnded:
@@ -207,24 +207,23 @@ func decodeFoundStart(body []byte) (Start, error) {
 		} else {
 			s.Err = models.Errorf(models.CodeAgentFailed, "the agent did not start monitoring: %s", reason)
 		}
-	default: // some program answers 200 to everything
+	default: // some programs answer 200 to every request
 		return Start{}, ErrCannotTell
 	}
 	return s, nil
 }
 
-// StopResult is what an agent tells of a stop. Only our own agent tells more than
-// that it stopped.
+// StopResult is an agent's answer to a stop.
 type StopResult struct {
-	InFlight *InFlight // nil when the agent does not tell
+	InFlight *InFlight // nil if the agent does not report it; only our own agent does
 }
 
-// InFlight is what an agent has seen of a session, and not delivered.
+// InFlight counts what an agent has recorded of a session and not yet delivered.
 type InFlight struct {
 	Events      int64 // in the agent's memory or on its disk
-	Bytes       int64 // of these
-	SensorBytes int64 // of all sessions, not read from the kernel
-	Ending      bool  // the session has not ended there
+	Bytes       int64 // size of these events
+	SensorBytes int64 // not yet read from the kernel, for all sessions
+	Ending      bool  // the agent has not ended the session yet
 }
 
 func decodeStop(body []byte) StopResult {
@@ -262,14 +261,14 @@ type answer struct {
 	body        []byte
 }
 
-// refusal gives the error of an answer that blames the request or the file. Only
-// OS-Pulse's own agent sends a code; nil without one.
+// refusal returns the error of an answer that blames the request or the file, or nil.
+// Only our own agent sends the code that says so.
 func (a answer) refusal() error {
 	if a.status/100 != 4 {
 		return nil
 	}
 	var told struct{ Error, Code json.RawMessage }
-	_ = json.Unmarshal(a.body, &told) // an answer that is not JSON has no code
+	_ = json.Unmarshal(a.body, &told) // without JSON, the code is empty
 	switch code := models.Code(textOf(told.Code)); code {
 	case models.CodeInvalid, models.CodeCannotRun:
 		if text := cleanTo(textOf(told.Error), maxRefusalRunes); text != "" {

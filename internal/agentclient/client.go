@@ -2,11 +2,10 @@
 // agents in the field differ in: how they spell their routes, what their
 // answers leave out, and what they answer instead of JSON.
 //
-// It knows nothing of sessions in the database or of what the dashboard wants:
-// it asks one agent one thing and says what came of it. Failures are
-// *models.Error: agent_failed for an agent that is down, refuses or talks
-// nonsense, agent_timeout for one that is too slow, and invalid or cannot_run
-// when the agent says by its code that the request or the file is at fault.
+// It knows nothing of sessions in the database or of the dashboard. Each call asks one
+// agent for one thing. Failures are *models.Error: agent_failed if the agent is down,
+// refuses or sends an answer that the client cannot read; agent_timeout if it is too
+// slow; invalid or cannot_run if its code blames the request or the file.
 package agentclient
 
 import (
@@ -170,22 +169,21 @@ type StartRequest struct {
 	EntryPoint string   `json:"entryPoint,omitempty"`
 	Arguments  []string `json:"arguments,omitempty"`
 
-	// StartID is the backend's id of this start, for our own agent, which carries it
-	// out once however often it is asked to.
+	// StartID is the backend's ID of this start. Our own agent carries out a start once,
+	// even if the backend sends it again.
 	StartID string `json:"-"`
 }
 
-// startHeader has the id of a start. Agents that do not know it get the body that
-// they expect.
+// startHeader carries the ID of a start. It is a header so that other agents get the
+// body that they expect.
 const startHeader = "X-OSPulse-Start"
 
-// ErrNotSent is the cause of an error after which the agent has got nothing of a
-// start.
+// ErrNotSent is the cause of an error if the agent received nothing of the start.
 var ErrNotSent = errors.New("nothing was sent to the agent")
 
-// Start makes the agent monitor. It is sent once only. After an error that is
-// neither a refusal nor ErrNotSent the agent may have started all the same:
-// FindStart tells.
+// Start tells the agent to monitor. It sends the request once. After an error that is
+// neither a refusal nor ErrNotSent, the agent may have started anyway; FindStart asks
+// it.
 func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
 	var connected atomic.Bool
 	tracing := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
@@ -204,11 +202,12 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error)
 	return decodeStart(answer), nil
 }
 
-// ErrCannotTell is the error of an agent that does not know what became of a start:
-// those of others than OS-Pulse.
+// ErrCannotTell is the error of FindStart if the agent keeps no record of starts. Only
+// OS-Pulse's own agent keeps one.
 var ErrCannotTell = errors.New("the agent cannot tell what became of a start")
 
-// FindStart asks what became of a start with an id.
+// FindStart asks the agent for its report on a start. It returns ErrCannotTell if the
+// agent keeps no record of starts.
 func (c *Client) FindStart(ctx context.Context, id string) (Start, error) {
 	find := operation{verb: "tell what became of a start", routes: []route{{"GET", "/api/starts/" + id}}}
 	answer, err := c.call(ctx, &find, source{})
@@ -221,9 +220,9 @@ func (c *Client) FindStart(ctx context.Context, id string) (Start, error) {
 	return decodeFoundStart(answer)
 }
 
-// Stop ends the monitoring of a session, and gives what is in flight of it. A session
-// that the agent does not know is stopped already. Our own agent refuses the start
-// with startID, unless that is "", if it comes later than this.
+// Stop tells the agent to end the monitoring of a session, and returns what the agent
+// has not delivered yet. It returns no error if the agent does not know the session. If
+// startID is not "", our own agent also refuses that start when it arrives later.
 func (c *Client) Stop(ctx context.Context, sessionID, startID string) (StopResult, error) {
 	answer, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}).with(startHeader, startID))
 	if errors.Is(err, errNotThere) {
@@ -253,7 +252,7 @@ func jsonSource(value any) source {
 	}
 }
 
-// with adds a header to a body, unless its value is "".
+// with adds a header, unless its value is "".
 func (s source) with(name, value string) source {
 	if value != "" {
 		s.header.Set(name, value)

@@ -250,7 +250,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// Codes of our own agent say that the request or the file is at fault.
+// The codes of our own agent say whether the request or the file is at fault.
 func TestRefusalsWithACode(t *testing.T) {
 	long := strings.Repeat("name ", 700)
 	for name, test := range map[string]struct {

@@ -41,7 +41,7 @@ type Options struct {
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	dialect    dialect
-	migrations fs.FS // nil for those of this program
+	migrations fs.FS // nil for the embedded ones
 	log        *slog.Logger
 	write      *gorm.DB // on SQLite one connection: there is one writer at a time
 	read       *gorm.DB // on PostgreSQL the same pool as write
@@ -62,25 +62,27 @@ const ingestConnections = 3
 type dialect interface {
 	// name is also the folder of the dialect's migrations.
 	name() string
-	// tryLockMigration locks other programs that migrate out, until unlockMigration or
-	// until the connection ends, and reports whether it did. It does not wait.
+	// tryLockMigration tries to lock out other programs that migrate, and reports whether
+	// it succeeded. It does not wait. The lock lasts until unlockMigration or the end of
+	// the connection.
 	tryLockMigration(conn *gorm.DB) (bool, error)
 	unlockMigration(conn *gorm.DB) error
 	// lockSchema locks out programs that know no other lock, until tx ends.
 	lockSchema(tx *gorm.DB) error
-	// leaveIndexes gives tx for an AutoMigrate that adds no index to a table that
-	// exists already and may be large; buildIndexes adds these outside transactions.
+	// leaveIndexes returns tx for an AutoMigrate that adds no index to an existing table,
+	// which may be large. buildIndexes adds these indexes outside transactions,
+	// concurrently or with writers locked out.
 	leaveIndexes(tx *gorm.DB) *gorm.DB
 	buildIndexes(conn *gorm.DB, tables []any, concurrently bool) error
 	// dropInvalidIndex drops an index whose concurrent build was interrupted.
 	dropInvalidIndex(conn *gorm.DB, name string) error
-	// prepareUpgrade readies the connection for the steps of an upgrade, and gives what
-	// undoes that.
+	// prepareUpgrade prepares the connection for the steps of an upgrade. restore undoes
+	// the preparation.
 	prepareUpgrade(conn *gorm.DB) (restore func() error, err error)
-	// upgradeStep does the next step of what DB.upgrade says, and reports whether there
-	// may be more to do.
+	// upgradeStep performs the next step of DB.upgrade, and reports whether more steps
+	// may follow.
 	upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err error)
-	// isBusy reports whether another program has the database to itself at the moment.
+	// isBusy reports whether err means that another program has locked the database.
 	isBusy(err error) bool
 	// unavailable reports whether err means that the database cannot work now:
 	// away, overloaded, full. The same statement may succeed later.

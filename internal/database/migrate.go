@@ -46,12 +46,12 @@ func (s schemaState) check(latest int) error {
 // CREATE INDEX CONCURRENTLY waits for all snapshots.
 const lockRetry = 100 * time.Millisecond
 
-// Migrate brings the schema up to date. GORM's AutoMigrate for tables and columns and
-// the numbered SQL that was not applied yet run in transactions; on PostgreSQL,
-// indexes on tables that exist already are built concurrently, so that others write
-// meanwhile. Any number of programs may call it at once; one that ends in between is
-// continued by the next. A newer schema is left alone; it is an error unless it
-// declares that this program works with it.
+// Migrate brings the schema up to date. GORM's AutoMigrate creates tables and columns,
+// and numbered SQL files do the rest. Both run in transactions. On PostgreSQL, Migrate
+// builds indexes of existing tables concurrently, so that other programs can write
+// meanwhile. Any number of programs may call Migrate at once. If one stops halfway, the
+// next one continues. Migrate does not change a newer schema; it returns an error unless
+// that schema declares that this program works with it.
 func (db *DB) Migrate(ctx context.Context) error {
 	return db.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		conn = conn.Session(&gorm.Session{NewDB: true}) // else each statement would build on the one before
@@ -82,7 +82,7 @@ func (db *DB) lockMigration(ctx context.Context, conn *gorm.DB) error {
 	}
 }
 
-// waiting tells now and then that this program waits for another one.
+// waiting logs from time to time that this program waits for another one.
 type waiting struct {
 	log  *slog.Logger
 	next time.Time
@@ -90,7 +90,7 @@ type waiting struct {
 
 func (db *DB) newWaiting() *waiting { return &waiting{db.log, time.Now().Add(waitUntold)} }
 
-// How long a program waits without a word, and then until it says so again.
+// The wait before the first log line, and between two lines.
 const (
 	waitUntold = time.Second
 	waitAgain  = 15 * time.Second
@@ -98,13 +98,13 @@ const (
 
 func (w *waiting) tell() {
 	if time.Now().After(w.next) {
-		w.log.Info("waiting for another backend that changes the schema of this database")
+		w.log.Info("waiting for another backend, which is changing the schema of this database")
 		w.next = time.Now().Add(waitAgain)
 	}
 }
 
-// inTransaction runs fn in a durable transaction of a program that migrates. While
-// another program has the database to itself, it waits.
+// inTransaction runs fn in a durable transaction. It retries while another program has
+// locked the database.
 func (db *DB) inTransaction(conn *gorm.DB, fn func(tx *gorm.DB) error) error {
 	for waiting := db.newWaiting(); ; waiting.tell() {
 		err := conn.Transaction(func(tx *gorm.DB) error {
@@ -119,9 +119,9 @@ func (db *DB) inTransaction(conn *gorm.DB, fn func(tx *gorm.DB) error) error {
 	}
 }
 
-// migrate does what Migrate says, with the lock held. Unless others work with the
-// database, indexes on tables that exist are built by the faster way, which locks out
-// writers.
+// migrate does the work of Migrate. The caller holds the lock. othersWork says whether
+// other programs may use the database: then migrate builds the indexes of existing
+// tables concurrently. Otherwise it builds them faster, with writers locked out.
 func (db *DB) migrate(conn *gorm.DB, othersWork bool) error {
 	all := db.loadMigrations()
 	for isFirst := true; ; isFirst = false {

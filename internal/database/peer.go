@@ -8,12 +8,12 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxPeers is how many ends of connections are remembered: a server has one for
-// each address, and there may be standbys.
+// maxPeers limits the remembered peers. A server has one for each of its addresses, and
+// there may be standbys.
 const maxPeers = 8
 
-// peers remembers where the newest connections to the database lead. Its methods
-// may be called at any time.
+// peers remembers the other ends of the newest connections to the database. It is safe
+// for concurrent use.
 type peers struct {
 	mu   sync.Mutex
 	list []models.DatabasePeer
@@ -39,8 +39,8 @@ func (p *peers) note(c net.Conn) {
 	}
 }
 
-// Peers gives where the connections to the database lead; nothing for a database
-// in this process.
+// Peers returns the other ends of the newest connections to the database. It returns nil
+// for SQLite, which runs in this process.
 func (db *DB) Peers() []models.DatabasePeer {
 	d, ok := db.dialect.(*postgresDialect)
 	if !ok {

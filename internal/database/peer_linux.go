@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// peerPID gives the process that listens at the other end of a Unix socket; 0 if
-// it is in another namespace of pids.
+// peerPID returns the pid of the process that listens at the other end of a Unix socket,
+// or 0 if that process is in another pid namespace.
 func peerPID(c net.Conn) int {
 	socket, ok := c.(syscall.Conn)
 	if !ok {
@@ -17,7 +17,7 @@ func peerPID(c net.Conn) int {
 		return 0
 	}
 	pid := 0
-	_ = raw.Control(func(fd uintptr) { // it fails on a closed connection
+	_ = raw.Control(func(fd uintptr) { // fails on a closed connection: pid stays 0
 		if credentials, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
 			pid = int(credentials.Pid)
 		}

@@ -4,5 +4,5 @@ package database
 
 import "net"
 
-// peerPID gives 0: agents look for it on Linux only.
+// peerPID returns 0: only agents on Linux use the pid.
 func peerPID(net.Conn) int { return 0 }

@@ -230,9 +230,10 @@ func refuseCancel(_ context.Context, config *pgx.ConnConfig) error {
 	return nil
 }
 
-// alwaysPing makes the pool try a connection before each use. After a restart of the
-// server all connections of the pool are dead, and each would cost a request. The
-// ingest pool does without: a group that meets a dead connection goes to the spool.
+// alwaysPing makes the pool test a connection before each use. A restart of the server
+// kills all connections of the pool, and without the test each dead one would fail a
+// request. The ingest pool does not need it: a group that meets a dead connection goes
+// to the spool.
 func alwaysPing(context.Context, stdlib.ShouldPingParams) bool { return true }
 
 func (d *postgresDialect) pool(config *pgx.ConnConfig, size int, options ...stdlib.OptionOpenDB) *sql.DB {

@@ -12,8 +12,8 @@ import (
 	"ospulse/internal/database/pgtest"
 )
 
-// A restart of the server kills every connection of the pool. It costs no request
-// that comes after it.
+// A restart of the server kills every connection of the pool. No later request fails
+// because of it.
 func TestRestartOfServerCostsNoRead(t *testing.T) {
 	server, err := pgtest.Start(t.Context(), pgtest.Options{})
 	if err != nil {

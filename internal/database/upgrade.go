@@ -15,30 +15,31 @@ import (
 
 // Tables that exist while a database of the existing backend is upgraded.
 const (
-	// numbersTable has the session and the seq that each old event gets. An interrupted
-	// upgrade goes on by it.
+	// numbersTable holds the session and the seq that each old event gets. An interrupted
+	// upgrade continues from it.
 	numbersTable = "upgrade_numbers"
-	// What the old tables are called on SQLite, where they are copied.
+	// SQLite: the old tables, renamed while their rows are copied.
 	oldEvents   = "upgrade_events"
 	oldSessions = "upgrade_sessions"
 )
 
-// The session of events that name none. It always exists, see 0001_init.sql.
+// unassigned is the session of events that name no session. It always exists, see
+// 0001_init.sql.
 const unassigned = "unassigned"
 
-// Texts that an upgrade writes for people.
+// Texts that an upgrade writes for users.
 const (
 	endedText     = "the session was active when the database was upgraded from the existing backend"
 	recoveredName = "Recovered events"
-	recoveredText = "The upgrade from the existing backend found events with this session ID, and no session. It made this one for them."
+	recoveredText = "The upgrade from the existing backend found events with this session ID, but no such session. It created this one for them."
 	deletedTag    = "deleted-before-upgrade"
 )
 
-// upgrade brings a database that the existing backend made (the tables sessions and
-// events of the specification, by GORM) into a form that AutoMigrate and the numbered
-// files take, and leaves every other database alone. Each step is a transaction that
-// looks for itself what is left to do: a program that ends in between is continued by
-// the next one. It reports whether there was anything to do.
+// upgrade changes a database of the existing backend (GORM's tables sessions and events
+// of the specification) so that AutoMigrate and the numbered files can take it. It does
+// not touch any other database. Each step is a transaction that finds out for itself
+// what is left to do, so an interrupted upgrade continues at the next start. upgrade
+// reports whether it changed anything.
 func (db *DB) upgrade(conn *gorm.DB) (bool, error) {
 	restore, err := db.dialect.prepareUpgrade(conn)
 	if err != nil {
@@ -55,39 +56,38 @@ func (db *DB) upgrade(conn *gorm.DB) (bool, error) {
 		return false, fmt.Errorf("upgrade the existing backend's database: %w", err)
 	}
 	if u.hasWorked {
-		db.log.Info("the database of the existing backend is upgraded; processes and search columns of its events are filled in the background",
+		db.log.Info("the database of the existing backend is upgraded; the backend fills in processes and search columns of its events in the background",
 			"took", time.Since(u.began).Round(time.Millisecond).String())
 	}
 	return u.hasWorked, nil
 }
 
-// upgrade is what a program remembers between the steps of an upgrade.
+// upgrade is the state of one program between the steps of an upgrade.
 type upgrade struct {
 	log       *slog.Logger
 	began     time.Time
 	hasWorked bool
 
-	isCounted   bool  // of the numbers, in this run:
-	total, done int64 // events
-	last        int64 // ID of the last event that is done
+	isCounted   bool  // whether the fields below are set
+	total, done int64 // numbers of events
+	last        int64 // ID of the last event that has its seq
 	reported    time.Time
 }
 
-// announce says what is about to happen, once.
+// announce logs once what is about to happen.
 func (u *upgrade) announce(events int64) {
 	if u.hasWorked {
 		return
 	}
 	u.hasWorked = true
-	u.log.Warn("this database was made by the existing backend and is upgraded now: keep a backup of it (pg_dump, or a copy of the file) before you go on, and do not run the existing backend on it again. "+
+	u.log.Warn("a database of the existing backend is upgraded now. Keep the backup that you made before (pg_dump, or a copy of the file), and do not run the existing backend on this database again. "+
 		"An interrupted upgrade continues at the next start. See docs/upgrade.md", "events", events)
 }
 
-// progressInterval is the time between two lines of the log that tell how far an
-// upgrade is.
+// progressInterval is the time between two progress lines in the log.
 const progressInterval = 3 * time.Second
 
-// report tells how many events are done.
+// report logs how many events have their seq.
 func (u *upgrade) report() {
 	if u.done < u.total && time.Since(u.reported) < progressInterval {
 		return
@@ -96,32 +96,33 @@ func (u *upgrade) report() {
 	u.log.Info("upgrading", "events", u.done, "total", u.total, "percent", 100*u.done/max(u.total, 1))
 }
 
-// wantedColumns are those without which a table is not one of OS-Pulse.
+// wantedColumns are the columns that every OS-Pulse table of this name has.
 var wantedColumns = map[string][]string{ //nolint:gochecknoglobals // a constant
 	"sessions": {"id", "file_name"},
 	"events":   {"id", "session_id", "event_type", "timestamp", "source", "data"},
 }
 
-// checkOldColumns refuses a table of another program. One without columns is not there.
+// checkOldColumns returns an error if the table belongs to another program. A table
+// without columns does not exist.
 func checkOldColumns[T any](table string, columns map[string]T) error {
 	for _, name := range wantedColumns[table] {
 		if _, ok := columns[name]; !ok && len(columns) > 0 {
-			return fmt.Errorf("the table %s is not one of OS-Pulse, as it has no column %s: use another database", table, name)
+			return fmt.Errorf("the table %s does not belong to OS-Pulse, because it has no column %s: use another database", table, name)
 		}
 	}
 	return nil
 }
 
-// isUntouched reports whether the tables are as the existing backend made them; they
-// may have more columns. A table without columns is not there.
+// isUntouched reports whether the tables still have the existing backend's form, apart
+// from added columns. A table without columns does not exist.
 func isUntouched[T any](sessions, events map[string]T) bool {
 	_, hasCount := sessions["event_count"]
 	_, hasSource := events["timestamp_source"]
 	return len(events) > 0 && !hasSource || len(sessions) > 0 && !hasCount
 }
 
-// renameForeign makes way for the tables of this program that it has never made in this
-// database: others of these names are somebody else's.
+// renameForeign renames tables that have the names of this program's tables, in a
+// database where this program has created none yet. They belong to somebody else.
 func renameForeign(tx *gorm.DB, log *slog.Logger) error {
 	if tx.Migrator().HasTable(&schemaMigration{}) {
 		return nil
@@ -131,7 +132,7 @@ func renameForeign(tx *gorm.DB, log *slog.Logger) error {
 		if name == "sessions" || name == "events" || !tx.Migrator().HasTable(name) {
 			continue
 		}
-		log.Warn("a table that is not of OS-Pulse has a name that OS-Pulse needs, and gets another one", "table", name, "now", name+beforeUpgrade)
+		log.Warn("renaming a table of another program, because OS-Pulse needs its name", "table", name, "now", name+beforeUpgrade)
 		if err := tx.Exec("ALTER TABLE ? RENAME TO ?", clause.Table{Name: name}, clause.Table{Name: name + beforeUpgrade}).Error; err != nil {
 			return err
 		}
@@ -139,11 +140,12 @@ func renameForeign(tx *gorm.DB, log *slog.Logger) error {
 	return nil
 }
 
-// beforeUpgrade is added to the names of tables and columns that are in the way.
+// beforeUpgrade is appended to the names of tables and columns that are in the way.
 const beforeUpgrade = "_before_upgrade"
 
-// nameEmptyID gives a session an ID by which clients can ask for it, if it has an empty
-// one. Of empty IDs in events the session is either that one or unassigned.
+// nameEmptyID gives a session with an empty ID another ID, by which clients can ask for
+// it, and moves the events with an empty session ID to it. Without such a session these
+// events belong to unassigned.
 func nameEmptyID(tx *gorm.DB, sessions, events string) error {
 	done := tx.Exec("UPDATE " + sessions + " SET id = 'session-without-id' WHERE id = ''")
 	if done.Error != nil || done.RowsAffected == 0 {
@@ -152,16 +154,17 @@ func nameEmptyID(tx *gorm.DB, sessions, events string) error {
 	return tx.Exec("UPDATE " + events + " SET session_id = 'session-without-id' WHERE session_id = ''").Error
 }
 
-// totalsTable has, for each session, its last seq and when its first and last event
-// were stored.
+// totalsTable creates a table with, for each session, its last seq and the times at
+// which its first and its last event were stored.
 const totalsTable = "CREATE TABLE upgrade_totals AS SELECT session_id, MAX(seq) AS upgrade_last, MIN(created_at) AS upgrade_first_at, MAX(created_at) AS upgrade_last_at FROM events GROUP BY session_id"
 
-// finishSessions gives the statements that make sessions fit the events in
-// upgrade_totals: active ones end, each knows how many events it has and that nothing
-// was derived from them, and events without a session get one. now, least and greatest
-// are SQL; within gives a time column without what is no time of this program.
+// finishSessions returns the statements that make sessions fit the events in
+// upgrade_totals. They end active sessions, set event_count, mark all events for the
+// backfill, and create sessions for events that have none. now, least and greatest are
+// SQL expressions. within returns an expression that is NULL if a time column holds a
+// time that this program cannot use.
 func finishSessions(now, least, greatest string, within func(column string) string) []string {
-	// A session that was never started has the zero time of Go in some versions.
+	// Some versions store Go's zero time in sessions that were never started.
 	known := func(column string) string {
 		return "CASE WHEN " + within(column) + " >= " + zeroTimeEnds(now) + " THEN " + column + " END"
 	}
@@ -191,7 +194,8 @@ func finishSessions(now, least, greatest string, within func(column string) stri
 	}
 }
 
-// zeroTimeEnds is a time before which there is only the zero time of Go.
+// zeroTimeEnds returns a time as SQL. An earlier time can only be Go's zero time, in
+// some zone.
 func zeroTimeEnds(now string) string {
 	if now == "now()" {
 		return "'0001-01-03 00:00:00+00'"
@@ -199,8 +203,8 @@ func zeroTimeEnds(now string) string {
 	return strconv.FormatInt(time.Date(1, 1, 3, 0, 0, 0, 0, time.UTC).UnixMicro(), 10)
 }
 
-// tagDeleted marks the sessions that a backend with soft deletion had hidden.
+// tagDeleted marks the sessions that the existing backend had deleted softly.
 const tagDeleted = `UPDATE sessions SET tags = '["` + deletedTag + `"]' WHERE deleted_at IS NOT NULL AND tags IS NULL`
 
-// copyStep is how many events one transaction of an upgrade numbers.
+// copyStep is the number of events that one transaction of an upgrade numbers.
 const copyStep = 10_000

@@ -13,7 +13,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// upgradeLockTimeout is how long an upgrade waits for others that use its tables.
+// upgradeLockTimeout limits how long an upgrade waits for other programs that use its
+// tables.
 const upgradeLockTimeout = "30s"
 
 // prepareUpgrade has nothing to do.
@@ -21,12 +22,12 @@ func (*postgresDialect) prepareUpgrade(*gorm.DB) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
-// isBusy is never so: a statement waits in the server.
+// isBusy returns false: on PostgreSQL a statement waits in the server.
 func (*postgresDialect) isBusy(error) bool { return false }
 
-// upgradeStep changes the tables where they are: views, privileges, foreign keys and
-// columns that others have added stay. The column seq stays nullable until every event
-// has one; that tells an upgrade which is not complete.
+// upgradeStep changes the tables in place, so that views, privileges, foreign keys and
+// added columns stay. The column seq allows NULL until every event has a seq; that marks
+// an incomplete upgrade.
 func (d *postgresDialect) upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err error) {
 	t, err := readOldTables(tx)
 	if err != nil || !t.isOld() {
@@ -47,8 +48,8 @@ func (d *postgresDialect) upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err e
 	return true, err
 }
 
-// countNumbers finds out how far an upgrade is. left counts the events that are still
-// to be done, and before gives the ID after which they begin.
+// countNumbers sets the progress of u. The query left counts the events that still need
+// a seq. The query before selects the largest ID below theirs.
 func countNumbers(tx *gorm.DB, u *upgrade, left, before string) error {
 	var last *int64
 	err := errors.Join(
@@ -64,17 +65,17 @@ func countNumbers(tx *gorm.DB, u *upgrade, left, before string) error {
 	return err
 }
 
-// oldTables is what the catalog says of the tables sessions and events of the current
-// schema; of a table that is missing there is no column.
+// oldTables holds the columns of the tables sessions and events in the current schema,
+// from the catalog. A missing table has no columns.
 type oldTables struct{ sessions, events map[string]oldColumn }
 
 type oldColumn struct {
 	Name      string
 	Type      string // as in pg_type
-	FullType  string // for people
-	Length    int    // of a varchar, 0 for none
+	FullType  string // as users write it
+	Length    int    // limit of a varchar; 0 for none
 	IsNotNull bool
-	IsFilled  bool // without a value it gets a default, or is generated
+	IsFilled  bool // has a default or is generated
 }
 
 func readOldTables(tx *gorm.DB) (t oldTables, err error) {
@@ -95,20 +96,21 @@ func readOldTables(tx *gorm.DB) (t oldTables, err error) {
 	return t, nil
 }
 
-// isOld reports whether the tables are the existing backend's, or are being upgraded.
+// isOld reports whether the tables belong to the existing backend or to an incomplete
+// upgrade.
 func (t *oldTables) isOld() bool {
 	return isUntouched(t.sessions, t.events) || len(t.events) > 0 && !t.events["seq"].IsNotNull
 }
 
-// oldShape makes a table that is missing as the existing backend would.
+// oldShape holds statements that create a missing table as the existing backend would.
 var oldShape = map[string]string{ //nolint:gochecknoglobals // a constant
 	"sessions": "CREATE TABLE sessions (id varchar(255) PRIMARY KEY, file_name text NOT NULL, created_at timestamptz, updated_at timestamptz)",
 	"events": `CREATE TABLE events (id bigserial PRIMARY KEY, session_id varchar(255) NOT NULL, event_type varchar(100) NOT NULL,
 		"timestamp" timestamptz NOT NULL, source varchar(100) NOT NULL, data jsonb NOT NULL)`,
 }
 
-// prepare gives the tables all columns, in the types of this program, and decides which
-// seq each event gets.
+// prepare adds the missing columns, converts the others to the types of this program,
+// and chooses the seq of each event.
 func (t *oldTables) prepare(tx *gorm.DB, u *upgrade) error {
 	for name, columns := range map[string]map[string]oldColumn{"sessions": t.sessions, "events": t.events} {
 		if len(columns) == 0 {
@@ -120,7 +122,7 @@ func (t *oldTables) prepare(tx *gorm.DB, u *upgrade) error {
 	if err := lockOldTables(tx); err != nil {
 		return err
 	}
-	found, err := readOldTables(tx) // also what was just made, and nobody changes it now
+	found, err := readOldTables(tx) // again: tables may be new, and the lock now keeps others from changing them
 	if err != nil {
 		return err
 	}
@@ -139,8 +141,8 @@ func (t *oldTables) prepare(tx *gorm.DB, u *upgrade) error {
 	return nil
 }
 
-// lockOldTables keeps others from the tables until tx ends. Only their owner can change
-// them.
+// lockOldTables locks the tables until tx ends. It returns an error if the role may not
+// change them.
 func lockOldTables(tx *gorm.DB) error {
 	var other struct{ Name, Owner, Role string }
 	err := tx.Raw(`SELECT relname AS name, pg_get_userbyid(relowner) AS owner, current_user AS role FROM pg_class
@@ -150,7 +152,7 @@ func lockOldTables(tx *gorm.DB) error {
 	case err != nil:
 		return err
 	case other.Name != "":
-		return fmt.Errorf("the table %s belongs to the role %s, and this backend is connected as %s, which may not change it: "+
+		return fmt.Errorf("the table %s belongs to the role %s, and this backend is connected as %s, which cannot change it: "+
 			"connect as the owner, or run ALTER TABLE %s OWNER TO %s as a superuser", other.Name, other.Owner, other.Role, other.Name, clauseName(other.Role))
 	}
 	err = tx.Exec("SET LOCAL lock_timeout = '" + upgradeLockTimeout + "'").Error
@@ -158,7 +160,7 @@ func lockOldTables(tx *gorm.DB) error {
 		err = tx.Exec("LOCK TABLE sessions, events IN ACCESS EXCLUSIVE MODE").Error
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "55P03" {
-		return fmt.Errorf("other programs have used the tables for %s: stop the existing backend, and wait for the end of a pg_dump: %w", upgradeLockTimeout, err)
+		return fmt.Errorf("other programs have locked the tables for %s: stop the existing backend, and wait until pg_dump has finished: %w", upgradeLockTimeout, err)
 	}
 	return err
 }
@@ -166,8 +168,8 @@ func lockOldTables(tx *gorm.DB) error {
 // clauseName quotes a name for SQL.
 func clauseName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// checkColumns refuses tables of these names that are not of OS-Pulse, and makes way for
-// the columns of this program.
+// checkColumns returns an error if a table belongs to another program. It renames
+// foreign columns whose names this program needs.
 func (t *oldTables) checkColumns(tx *gorm.DB, u *upgrade) error {
 	if err := errors.Join(checkOldColumns("sessions", t.sessions), checkOldColumns("events", t.events)); err != nil || !isUntouched(t.sessions, t.events) {
 		return err
@@ -184,7 +186,7 @@ func (t *oldTables) checkColumns(tx *gorm.DB, u *upgrade) error {
 			if stmt.Schema.FieldsByDBName[name] == nil || slices.Contains(existingColumns, name) {
 				continue
 			}
-			u.log.Warn("a column that is not of OS-Pulse has a name that OS-Pulse needs, and gets another one", "table", stmt.Schema.Table, "column", name, "now", name+beforeUpgrade)
+			u.log.Warn("renaming a column of another program, because OS-Pulse needs its name", "table", stmt.Schema.Table, "column", name, "now", name+beforeUpgrade)
 			err := tx.Exec("ALTER TABLE ? RENAME COLUMN ? TO ?", clause.Table{Name: stmt.Schema.Table}, clause.Column{Name: name}, clause.Column{Name: name + beforeUpgrade}).Error
 			if err != nil {
 				return err
@@ -196,14 +198,15 @@ func (t *oldTables) checkColumns(tx *gorm.DB, u *upgrade) error {
 	return nil
 }
 
-// existingColumns are those of the specification's two models.
+// existingColumns are the columns of the specification's two models.
 var existingColumns = []string{ //nolint:gochecknoglobals // a constant
 	"id", "file_name", "created_at", "updated_at", "monitoring_started", "monitoring_ended", "is_active",
 	"session_id", "event_type", "timestamp", "source", "data", "is_sent",
 }
 
-// dropOldRules drops indexes and foreign keys that a new database does not have, or has
-// by another name, and lets this program leave out columns that others have added.
+// dropOldRules drops indexes and foreign keys that a new database does not have or names
+// differently. It also lets added columns be NULL, because this program does not fill
+// them.
 func (t *oldTables) dropOldRules(tx *gorm.DB, u *upgrade) error {
 	if err := tx.Exec("DROP INDEX IF EXISTS idx_events_session_id, idx_events_timestamp, idx_events_is_sent").Error; err != nil {
 		return err
@@ -226,7 +229,7 @@ func (t *oldTables) dropOldRules(tx *gorm.DB, u *upgrade) error {
 			if stmt.Schema.FieldsByDBName[name] != nil || !column.IsNotNull || column.IsFilled {
 				continue
 			}
-			u.log.Warn("a column that OS-Pulse does not know has no default: it may be NULL from now on", "table", stmt.Schema.Table, "column", name)
+			u.log.Warn("a column that OS-Pulse does not know has no default, so the upgrade lets it be NULL", "table", stmt.Schema.Table, "column", name)
 			if err := tx.Exec("ALTER TABLE ? ALTER COLUMN ? DROP NOT NULL", clause.Table{Name: stmt.Schema.Table}, clause.Column{Name: name}).Error; err != nil {
 				return err
 			}
@@ -235,9 +238,9 @@ func (t *oldTables) dropOldRules(tx *gorm.DB, u *upgrade) error {
 	return nil
 }
 
-// Conversions of columns to a type, by the type that they have. "" is for one that
-// PostgreSQL converts by itself: in the time zone UTC, which every connection has, that
-// of a timestamp is no rewrite of the table.
+// Conversions of columns to a type, by their old type. PostgreSQL itself does those with
+// "". Every connection uses the time zone UTC, so converting a timestamp does not
+// rewrite the table.
 var (
 	toText = map[string]string{"bpchar": "::text", "uuid": "::text", "citext": "::text", "name": "::text", "int2": "::text", "int4": "::text", "int8": "::text"} //nolint:gochecknoglobals // a constant
 	toTime = map[string]string{"timestamp": "", "date": "", "text": "::timestamptz", "varchar": "::timestamptz"}                                                 //nolint:gochecknoglobals // a constant
@@ -245,12 +248,12 @@ var (
 	toID   = map[string]string{"int2": "", "int4": "", "numeric": "::bigint"}                                                                                    //nolint:gochecknoglobals // a constant
 )
 
-// convertColumns gives columns the types that this program uses. data is converted at
-// the end, by finish.
+// convertColumns gives columns the types that this program uses, except data, which
+// finish converts.
 func (t *oldTables) convertColumns(tx *gorm.DB, u *upgrade) error {
 	for _, c := range []struct {
 		table, column, to string
-		length            int // at least, of a varchar; 0 for a text
+		length            int // least length of a varchar; 0 for a text
 		how               map[string]string
 	}{
 		{"sessions", "id", "varchar", 255, toText},
@@ -281,22 +284,22 @@ func (t *oldTables) convertColumns(tx *gorm.DB, u *upgrade) error {
 		using, known := c.how[column.Type]
 		switch {
 		case isText && (column.Type == "text" || column.Type == "varchar" && (column.Length == 0 || c.length > 0 && column.Length >= c.length)),
-			!isText && column.Type == c.to && !strings.Contains(column.FullType, "("): // without a precision
+			!isText && column.Type == c.to && !strings.Contains(column.FullType, "("): // no precision
 			continue
 		case isText && column.Type == "varchar", column.Type == c.to:
 			using, known = "", true
 		}
 		if !known {
-			return fmt.Errorf("the column %s.%s has the type %s, of which the upgrade does not know how to make %s", c.table, c.column, column.FullType, c.to)
+			return fmt.Errorf("the column %s.%s has the type %s, which the upgrade cannot convert to %s", c.table, c.column, column.FullType, c.to)
 		}
 		to := c.to
 		if c.length > 0 && using == "" {
 			to = fmt.Sprintf("varchar(%d)", c.length)
 		} else if isText {
-			to = "text" // it may be longer
+			to = "text" // values may be longer than the new limit
 		}
 		if err := convertColumn(tx, u, c.table, c.column, to, using); err != nil {
-			return fmt.Errorf("make the column %s.%s, which has the type %s, a %s: %w", c.table, c.column, column.FullType, to, err)
+			return fmt.Errorf("convert the column %s.%s from %s to %s: %w", c.table, c.column, column.FullType, to, err)
 		}
 	}
 	return nil
@@ -311,8 +314,9 @@ func convertColumn(tx *gorm.DB, u *upgrade, table, column, to, using string) err
 	for _, statement := range statements {
 		err := tx.Transaction(func(tx *gorm.DB) error { return tx.Exec(statement).Error }) // a savepoint
 		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "0A000" && column == "file_name" {
-			// A view uses the column. Only very long names are refused then.
-			u.log.Warn("a column keeps its type, as others depend on it", "table", table, "column", column, "wanted", to, "error", e.Message, "detail", e.Detail)
+			// A view uses the column. The old type still works, but refuses very long
+			// values.
+			u.log.Warn("a column keeps its type, because other objects depend on it", "table", table, "column", column, "wanted", to, "error", e.Message, "detail", e.Detail)
 			continue
 		}
 		if err != nil {
@@ -322,8 +326,8 @@ func convertColumn(tx *gorm.DB, u *upgrade, table, column, to, using string) err
 	return nil
 }
 
-// addColumns adds the columns of the models that are missing; AutoMigrate could not add
-// seq, and adds the foreign keys at once.
+// addColumns adds the missing columns of the models. AutoMigrate cannot: it would add
+// seq as NOT NULL, and the foreign keys before the rows fit them.
 func (t *oldTables) addColumns(tx *gorm.DB, _ *upgrade) error {
 	if _, ok := t.events["seq"]; !ok {
 		if err := tx.Exec("ALTER TABLE events ADD COLUMN seq bigint").Error; err != nil {
@@ -347,16 +351,19 @@ func (t *oldTables) addColumns(tx *gorm.DB, _ *upgrade) error {
 	return nil
 }
 
-// within gives a time that this program and its clients can write, NULL for any other.
+// within returns an expression that is NULL if this program and its clients cannot write
+// the time in column.
 func within(column string) string {
 	return "CASE WHEN " + column + " >= '0001-01-01 00:00:00+00' AND " + column + " < '10000-01-01 00:00:00+00' THEN " + column + " END"
 }
 
-// eventTime is the time of an event; of one that has none it is when it was stored.
+// eventTime is the expression of an event's time, or of the time at which it was stored
+// if it has none.
 var eventTime = "COALESCE(" + within(`e."timestamp"`) + ", " + within("e.created_at") + ", " + within("e.updated_at") + ", 'epoch')" //nolint:gochecknoglobals // a constant
 
-// chooseNumbers keeps which session and seq each event gets: by its time, and by ID
-// where that is the same. Events that have one already keep it.
+// chooseNumbers stores the session and the seq that each event gets: events are in the
+// order of their times, and of their IDs where the times are the same. An event that
+// already has a seq keeps it.
 func (*oldTables) chooseNumbers(tx *gorm.DB, _ *upgrade) error {
 	if err := nameEmptyID(tx, "sessions", "events"); err != nil {
 		return err
@@ -377,8 +384,8 @@ func (*oldTables) chooseNumbers(tx *gorm.DB, _ *upgrade) error {
 	return nil
 }
 
-// numberEvents gives some events their seq, and the values that this program needs
-// where they have none. It reports whether there was any.
+// numberEvents gives the next events their seq and fills the columns that need a value.
+// It reports whether there were any.
 func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	var next *int64
 	err := tx.Raw("SELECT MAX(id) FROM (SELECT id FROM "+numbersTable+" WHERE id > ? ORDER BY id LIMIT ?) AS batch", u.last, copyStep).Scan(&next).Error
@@ -402,12 +409,13 @@ func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	case raw == "":
 		set = append(set, "data = COALESCE(e.data, 'null')")
 		data = "old.data"
-	default: // finish makes data a jsonb, and what is jsonb of it is found in the background
+	default: // finish converts data to jsonb; the backfill then reads it
 		set = append(set, "data_raw = convert_to("+raw+", 'UTF8')")
 	}
 	done := tx.Exec("UPDATE events AS e SET "+strings.Join(append(set, guessedFields), ", ")+
 		" FROM (SELECT numbers.*, d, long FROM "+numbersTable+" AS numbers JOIN events AS old ON old.id = numbers.id CROSS JOIN LATERAL ("+
-		// What is added or written as text is decompressed once, not for each use.
+		// "|| '{}'" and "::text" make PostgreSQL decompress the data once, and not for
+		// each use.
 		"SELECT CASE WHEN jsonb_typeof("+data+") = 'object' THEN "+data+" || '{}' END AS d, CASE WHEN pg_column_size("+data+") > 700 THEN "+data+"::text END AS long OFFSET 0) AS lifted "+
 		"WHERE numbers.id > ? AND numbers.id <= ? AND old.id > ? AND old.id <= ?) AS n WHERE n.id = e.id AND e.seq IS NULL AND e.id > ? AND e.id <= ?",
 		u.last, *next, u.last, *next, u.last, *next)
@@ -419,10 +427,10 @@ func (t *oldTables) numberEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	return true, nil
 }
 
-// guessedFields sets the hot fields of events of the usual shapes, d being data if that
-// is an object and long its text if it may be long. The backfill reads the data anyway,
-// and stores what it finds only where that is something else: which spares it nearly all
-// of its writes.
+// guessedFields sets the hot fields of events of the usual shapes. d is the data if it
+// is an object, and long is its text if that may be long. The backfill reads the data in
+// any case and writes only where its result differs, so a good guess saves nearly all of
+// its writes.
 var guessedFields = func() string { //nolint:gochecknoglobals // a constant
 	text := func(in string, keys ...string) string {
 		var found []string
@@ -446,8 +454,9 @@ var guessedFields = func() string { //nolint:gochecknoglobals // a constant
 		"preview = CASE WHEN octet_length(n.long) > 1024 THEN left(n.long, 256) END"
 }()
 
-// rawData gives the expression of an event's data as JSON text, "" for a jsonb. A text
-// that is no JSON becomes a string of it, and bytes that are no text one of base64.
+// rawData returns an expression of an event's data as JSON text, or "" for a jsonb
+// column. A text that is not JSON becomes a JSON string; bytes that are not text become
+// one in base64.
 func rawData(tx *gorm.DB, column oldColumn) (string, error) {
 	var functions []string
 	var data string
@@ -463,7 +472,7 @@ func rawData(tx *gorm.DB, column oldColumn) (string, error) {
 		functions = append(functions, `CREATE OR REPLACE FUNCTION pg_temp.upgrade_text(b bytea) RETURNS text LANGUAGE plpgsql AS $$
 			BEGIN RETURN convert_from(b, 'UTF8'); EXCEPTION WHEN OTHERS THEN RETURN encode(b, 'base64'); END $$`)
 	default:
-		return "", fmt.Errorf("the column events.data has the type %s, of which the upgrade does not know how to make jsonb", column.FullType)
+		return "", fmt.Errorf("the column events.data has the type %s, which the upgrade cannot convert to jsonb", column.FullType)
 	}
 	functions = append(functions, `CREATE OR REPLACE FUNCTION pg_temp.upgrade_json(t text) RETURNS text LANGUAGE plpgsql AS $$
 		BEGIN PERFORM t::json; RETURN COALESCE(t, 'null'); EXCEPTION WHEN OTHERS THEN RETURN to_json(t)::text; END $$`)
@@ -475,8 +484,8 @@ func rawData(tx *gorm.DB, column oldColumn) (string, error) {
 	return data, nil
 }
 
-// finish makes sessions fit their events, and gives the tables the rules that a new
-// database has. If another program has added events meanwhile, they are numbered first.
+// finish makes sessions fit their events, and gives the tables the constraints of a new
+// database. If another program added events meanwhile, finish numbers them first.
 func (t *oldTables) finish(tx *gorm.DB) error {
 	if err := lockOldTables(tx); err != nil {
 		return err
@@ -509,7 +518,7 @@ func (t *oldTables) finish(tx *gorm.DB) error {
 	return t.continueIDs(tx)
 }
 
-// addKeys adds the primary keys, if the tables have none.
+// addKeys adds the primary keys that are missing.
 func addKeys(tx *gorm.DB) error {
 	var tables []string
 	err := tx.Raw("SELECT name FROM (VALUES ('sessions'), ('events')) AS t (name) WHERE NOT EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'p' AND conrelid = name::regclass)").Scan(&tables).Error
@@ -519,7 +528,7 @@ func addKeys(tx *gorm.DB) error {
 	return err
 }
 
-// continueIDs has new events get IDs above those that there are.
+// continueIDs makes the IDs of new events begin above the existing ones.
 func (t *oldTables) continueIDs(tx *gorm.DB) error {
 	if !t.events["id"].IsFilled {
 		for _, statement := range []string{
@@ -536,7 +545,7 @@ func (t *oldTables) continueIDs(tx *gorm.DB) error {
 			to_regclass(pg_get_serial_sequence('events', 'id')),
 			(SELECT refobjid FROM pg_depend JOIN pg_attrdef ON pg_attrdef.oid = objid JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
 				WHERE classid = 'pg_attrdef'::regclass AND refclassid = 'pg_class'::regclass AND adrelid = 'events'::regclass AND attname = 'id' AND refobjid <> adrelid LIMIT 1))`).Scan(&sequence).Error
-	if err != nil || sequence.Name == "" { // another default: it is the user's own
+	if err != nil || sequence.Name == "" { // the user chose another default
 		return err
 	}
 	if sequence.Type != "bigint" {

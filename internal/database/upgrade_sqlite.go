@@ -18,8 +18,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// Functions for the statements of an upgrade; they must be there before a database is
-// opened.
+// init registers the SQL functions that an upgrade uses. The driver takes functions only
+// before a database is opened.
 func init() {
 	for name, fn := range map[string]func(driver.Value) driver.Value{
 		"upgrade_micros": func(v driver.Value) driver.Value {
@@ -37,15 +37,15 @@ func init() {
 	}
 }
 
-// timeLayouts are those in which Go's drivers of SQLite, and SQLite itself, write times.
-// A fraction is read without being in the layout.
+// timeLayouts are the layouts in which SQLite and its Go drivers write times. time.Parse
+// accepts a fraction that is not in the layout.
 var timeLayouts = []string{ //nolint:gochecknoglobals // a constant
 	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700 MST", "2006-01-02T15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
 	"2006-01-02 15:04Z07:00", "2006-01-02T15:04Z07:00", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02",
 }
 
-// readTime reads a time as the existing backend may have stored it: a text without a
-// zone is UTC, a number counts seconds, milliseconds or microseconds since 1970.
+// readTime parses a time as the existing backend may have stored it. A text without a
+// zone is UTC. A number counts seconds, milliseconds or microseconds since 1970.
 func readTime(v driver.Value) (time.Time, bool) {
 	var t time.Time
 	switch v := v.(type) {
@@ -54,7 +54,7 @@ func readTime(v driver.Value) (time.Time, bool) {
 	case []byte:
 		return readTime(string(v))
 	case string:
-		text, _, _ := strings.Cut(v, " m=") // of Go's monotonic clock
+		text, _, _ := strings.Cut(v, " m=") // Go's monotonic clock
 		for _, layout := range timeLayouts {
 			parsed, err := time.Parse(layout, text)
 			if err == nil {
@@ -86,8 +86,8 @@ func readTime(v driver.Value) (time.Time, bool) {
 	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
-// readJSON gives the JSON text of a value: a column of the type JSON turns a text that
-// is a number into one. What is no JSON becomes a string.
+// readJSON returns a value as JSON text. The value is a number if a column of the type
+// JSON holds the text of one. A text that is not JSON becomes a JSON string.
 func readJSON(v driver.Value) driver.Value {
 	switch v := v.(type) {
 	case nil:
@@ -108,8 +108,8 @@ func readJSON(v driver.Value) driver.Value {
 	return "null"
 }
 
-// prepareUpgrade keeps SQLite from changing, with a table's name, the foreign keys that
-// refer to it: they are to refer to the table that takes its place.
+// prepareUpgrade makes foreign keys keep the name of their table when that is renamed,
+// so that they refer to the table that replaces it.
 func (*sqliteDialect) prepareUpgrade(conn *gorm.DB) (func() error, error) {
 	set := func(foreignKeys, legacy string) error {
 		return errors.Join(conn.Exec("PRAGMA foreign_keys = "+foreignKeys).Error, conn.Exec("PRAGMA legacy_alter_table = "+legacy).Error)
@@ -122,8 +122,8 @@ func (*sqliteDialect) isBusy(err error) bool {
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// upgradeStep copies the old tables into new ones: SQLite can give a column that exists
-// neither a rule nor a type. The old ones go at the end.
+// upgradeStep copies the old tables into new ones, because SQLite cannot change the type
+// or the constraints of an existing column. The last step drops the old tables.
 func (d *sqliteDialect) upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err error) {
 	switch has := tx.Migrator().HasTable; {
 	case has(numbersTable):
@@ -155,7 +155,7 @@ func (d *sqliteDialect) upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err err
 	return true, beginCopy(tx, u, sessions, events)
 }
 
-// columnsOf gives the names of a table's columns and their declared types.
+// columnsOf returns the declared types of a table's columns, by name.
 func columnsOf(tx *gorm.DB, table string) (map[string]string, error) {
 	var found []struct{ Name, Type string }
 	err := tx.Raw("SELECT name, type FROM pragma_table_info(?)", table).Scan(&found).Error
@@ -166,8 +166,8 @@ func columnsOf(tx *gorm.DB, table string) (map[string]string, error) {
 	return columns, err
 }
 
-// beginCopy renames the old tables, makes new ones, copies the sessions, and decides
-// which seq each event gets.
+// beginCopy renames the old tables, creates new ones, copies the sessions, and chooses
+// the seq of each event.
 func beginCopy(tx *gorm.DB, u *upgrade, sessions, events map[string]string) error {
 	var count int64
 	if len(events) > 0 {
@@ -188,7 +188,7 @@ func beginCopy(tx *gorm.DB, u *upgrade, sessions, events map[string]string) erro
 			return err
 		}
 	}
-	// The new tables get indexes of these names.
+	// The indexes of the new tables have these names.
 	for _, statement := range []string{"DROP INDEX IF EXISTS idx_events_session_id", "DROP INDEX IF EXISTS idx_events_timestamp", "DROP INDEX IF EXISTS idx_events_is_sent"} {
 		if err := tx.Exec(statement).Error; err != nil {
 			return err
@@ -216,8 +216,8 @@ func beginCopy(tx *gorm.DB, u *upgrade, sessions, events map[string]string) erro
 	return nil
 }
 
-// oldValue gives the expression of a column of an old table, or a value that stands in
-// for a column that it has not.
+// oldValue returns an expression of an old column, or without if the table does not have
+// that column.
 func oldValue(columns map[string]string, name, expression, without string) string {
 	if _, ok := columns[name]; !ok {
 		return without
@@ -225,17 +225,17 @@ func oldValue(columns map[string]string, name, expression, without string) strin
 	return expression
 }
 
-// times gives the expressions of an event's time, and of when it was stored and
-// changed. Of an event that has no time it is when it was stored.
+// times returns the expressions of the time of an event and of the times at which it was
+// stored and changed. An event without a time gets the time at which it was stored.
 func times(old map[string]string) (at, created, updated string) {
 	created = oldValue(old, "created_at", "upgrade_micros(e.created_at)", "NULL")
 	updated = oldValue(old, "updated_at", "upgrade_micros(e.updated_at)", "NULL")
 	return `COALESCE(upgrade_micros(e."timestamp"), ` + created + ", " + updated + ", 0)", created, updated
 }
 
-// copyInto copies rows of an old table; values has the expression of each column that
-// is not just copied. Columns that others have added come along. It gives the number of
-// rows.
+// copyInto copies rows of an old table, including the columns that others added, and
+// returns their number. values holds the expressions of the columns that are not copied
+// as they are.
 func copyInto(tx *gorm.DB, model any, from, rest string, values map[string]string, args ...any) (int64, error) {
 	stmt := &gorm.Statement{DB: tx}
 	if err := stmt.Parse(model); err != nil {
@@ -285,7 +285,7 @@ func copySessions(tx *gorm.DB) error {
 	return err
 }
 
-// copyEvents copies some events, and reports whether there was any.
+// copyEvents copies the next events, and reports whether there were any.
 func copyEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 	old, err := columnsOf(tx, oldEvents)
 	if err != nil {
@@ -304,7 +304,7 @@ func copyEvents(tx *gorm.DB, u *upgrade) (bool, error) {
 		"created_at":       "COALESCE(" + created + ", " + at + ")",
 		"updated_at":       "COALESCE(" + updated + ", " + created + ", " + at + ")",
 	}
-	// Another program may have copied some meanwhile.
+	// Another program may have copied some of them meanwhile.
 	copied, err := copyInto(tx, &models.Event{}, oldEvents,
 		"JOIN "+numbersTable+" AS n ON n.id = e.id WHERE n.id > (SELECT COALESCE(MAX(id), 0) FROM events) ORDER BY n.id LIMIT ?", values, copyStep)
 	if err != nil || copied == 0 {

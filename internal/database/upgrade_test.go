@@ -26,8 +26,8 @@ type existing struct {
 	gorm *gorm.DB
 }
 
-// eachExisting runs fn with an empty database on each dialect, open as the existing
-// backend opens it.
+// eachExisting runs fn on each dialect, with an empty database that is open as the
+// existing backend opens it.
 func eachExisting(t *testing.T, config gorm.Config, fn func(t *testing.T, e *existing)) {
 	t.Helper()
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
@@ -51,7 +51,7 @@ func openExisting(t *testing.T, o database.Options, config gorm.Config) *existin
 	return e
 }
 
-// close ends the existing backend.
+// close closes the existing backend's connection.
 func (e *existing) close() {
 	if pool, err := e.gorm.DB(); err == nil {
 		pool.Close()
@@ -74,7 +74,7 @@ func (e *existing) upgrade() *database.DB {
 	return dbtest.Open(e.t, e.o)
 }
 
-// data is a column of the specification's type datatypes.JSON.
+// data is a column of the type datatypes.JSON, as in the specification.
 type data string
 
 // The specification's two models.
@@ -106,13 +106,13 @@ type (
 func (specSession) TableName() string { return "sessions" }
 func (specEvent) TableName() string   { return "events" }
 
-// noon is when the sessions of these tests began.
+// noon is the time at which the sessions of these tests begin.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func at(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 
-// fill stores what the existing backend would: s1 is active, s2 has ended, and the order
-// of IDs is not that of times.
+// fill stores rows as the existing backend would. s1 is active, s2 has ended. The order
+// of the IDs differs from that of the times.
 func (e *existing) fill() {
 	e.t.Helper()
 	started, ended := at(0), at(100)
@@ -135,7 +135,7 @@ func (e *existing) fill() {
 	}
 }
 
-// events gives all events as texts, by session and seq.
+// events returns all events as texts, ordered by session and seq.
 func events(t *testing.T, db *database.DB) []string {
 	t.Helper()
 	var found []models.Event
@@ -154,7 +154,7 @@ func events(t *testing.T, db *database.DB) []string {
 	return texts
 }
 
-// sessions gives all sessions as texts, by ID.
+// sessions returns all sessions as texts, ordered by ID.
 func sessions(t *testing.T, db *database.DB) []string {
 	t.Helper()
 	var found []models.Session
@@ -197,7 +197,7 @@ var filledSessions = []string{
 	"unassigned  created 0 to fill 0",
 }
 
-// lines gives the lines of a schema that are about tables of this program.
+// lines returns the lines of the schema that describe tables of this program.
 func lines(t *testing.T, db *database.DB) []string {
 	t.Helper()
 	// GORM writes the constraints of a table in any order.
@@ -207,8 +207,8 @@ func lines(t *testing.T, db *database.DB) []string {
 	return all
 }
 
-// What GORM makes of the specification's models opens, keeps everything, and has the
-// schema of a new database afterwards.
+// A database that GORM created from the specification's models opens, keeps all its
+// rows, and then has the schema of a new database.
 func TestUpgradeOfTheExistingBackend(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config gorm.Config
@@ -232,9 +232,9 @@ func TestUpgradeOfTheExistingBackend(t *testing.T) {
 				}
 				wantLines(t, "columns, indexes and constraints", lines(t, db), lines(t, dbtest.Open(t, fresh))...)
 				if err := db.Migrate(t.Context()); err != nil {
-					t.Error("the next start: ", err)
+					t.Error("the next start fails: ", err)
 				}
-				// New events go on where the old ones end.
+				// New events get IDs above those of the old ones.
 				var id, seq int64
 				err := db.Write(t.Context(), func(tx *gorm.DB) error {
 					return tx.Raw(`INSERT INTO events (session_id, seq, event_type, "timestamp", source, data) VALUES ('s1', 5, 'x', ?, 'x', '1') RETURNING id, seq`, noon).Row().Scan(&id, &seq)
@@ -247,7 +247,8 @@ func TestUpgradeOfTheExistingBackend(t *testing.T) {
 	}
 }
 
-// Rows that a backend with soft deletion hides are there, and their sessions say so.
+// Softly deleted rows are visible, and the tags of their sessions say that they were
+// deleted.
 func TestUpgradeOfSoftDeletedRows(t *testing.T) {
 	eachExisting(t, gorm.Config{DisableForeignKeyConstraintWhenMigrating: true}, func(t *testing.T, e *existing) {
 		if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {
@@ -265,13 +266,13 @@ func TestUpgradeOfSoftDeletedRows(t *testing.T) {
 		wantLines(t, "sessions", sessions(t, db), want...)
 		var kept int64
 		if err := db.Read(t.Context()).Raw("SELECT (SELECT count(*) FROM events WHERE deleted_at IS NOT NULL) + (SELECT count(*) FROM sessions WHERE deleted_at IS NOT NULL)").Scan(&kept).Error; err != nil || kept != 3 {
-			t.Errorf("%d rows have kept when they were deleted, %v", kept, err)
+			t.Errorf("%d rows have kept their deleted_at, %v", kept, err)
 		}
 	})
 }
 
-// Events whose session is missing get one of their ID; those that name none go to the
-// session of all such events. Missing values are filled in.
+// Events whose session is missing get one with their ID. Events that name no session go
+// to the session unassigned. The upgrade fills in missing values.
 func TestUpgradeOfIncompleteRows(t *testing.T) {
 	eachExisting(t, gorm.Config{}, func(t *testing.T, e *existing) {
 		e.exec(
@@ -302,7 +303,7 @@ func TestUpgradeOfIncompleteRows(t *testing.T) {
 	})
 }
 
-// Only one of the tables is there.
+// One of the two tables may be missing.
 func TestUpgradeOfOneTable(t *testing.T) {
 	eachExisting(t, gorm.Config{}, func(t *testing.T, e *existing) {
 		e.exec(`CREATE TABLE events (id integer PRIMARY KEY, session_id varchar(255) NOT NULL, event_type varchar(100), "timestamp" timestamp, source varchar(100), data text)`,
@@ -317,7 +318,8 @@ func TestUpgradeOfOneTable(t *testing.T) {
 	})
 }
 
-// What others have added to the database stays, and gets out of the way where it must.
+// What others added to the database stays. The upgrade renames it if this program needs
+// its name.
 func TestUpgradeKeepsWhatOthersAdded(t *testing.T) {
 	eachExisting(t, gorm.Config{}, func(t *testing.T, e *existing) {
 		if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {
@@ -355,7 +357,7 @@ func TestUpgradeKeepsWhatOthersAdded(t *testing.T) {
 	})
 }
 
-// PostgreSQL has more ways to store the same.
+// On PostgreSQL the columns may have other types.
 func TestUpgradeOfOtherTypes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change []string
@@ -425,8 +427,8 @@ func TestUpgradeOfOtherTypes(t *testing.T) {
 	}
 }
 
-// The tables are those of the schema that the search path names first, whatever there is
-// elsewhere.
+// The upgrade takes the tables of the first schema in the search path, and ignores other
+// schemas.
 func TestUpgradeInAnotherSchema(t *testing.T) {
 	o := dbtest.Postgres(t)
 	e := openExisting(t, o, gorm.Config{})
@@ -453,17 +455,18 @@ func TestUpgradeInAnotherSchema(t *testing.T) {
 	}
 }
 
-// What cannot be upgraded is left alone, and the error says what to do.
+// The upgrade changes nothing in a database that it cannot upgrade, and its error says
+// what to do.
 func TestUpgradeRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		statements []string
 		want       string
 	}{
-		"tables of another program": {[]string{"CREATE TABLE events (id integer, title text)"}, "the table events is not one of OS-Pulse, as it has no column"},
+		"tables of another program": {[]string{"CREATE TABLE events (id integer, title text)"}, "the table events does not belong to OS-Pulse, because it has no column"},
 		"ids that are no numbers": {[]string{`CREATE TABLE events (id uuid PRIMARY KEY, session_id varchar(255), event_type text, "timestamp" timestamptz, source text, data jsonb)`},
 			"the column events.id has the type uuid"},
 		"a view that uses a column": {[]string{`CREATE TABLE events (id integer PRIMARY KEY, session_id varchar(255), event_type text, "timestamp" timestamptz, source text, data jsonb)`,
-			"CREATE VIEW v AS SELECT id FROM events"}, "make the column events.id, which has the type integer, a int8: "},
+			"CREATE VIEW v AS SELECT id FROM events"}, "convert the column events.id from integer to int8: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := openExisting(t, dbtest.Postgres(t), gorm.Config{})
@@ -475,10 +478,10 @@ func TestUpgradeRefuses(t *testing.T) {
 			defer db.Close()
 			before := schema(t, db)
 			if err := db.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("the error is %v, want %q", err, tt.want)
+				t.Errorf("the error is %v, want one that contains %q", err, tt.want)
 			}
 			if after := schema(t, db); after != before {
-				t.Errorf("the schema became\n%s\nfrom\n%s", after, before)
+				t.Errorf("the schema is now\n%s\nand was\n%s", after, before)
 			}
 		})
 	}
@@ -502,7 +505,7 @@ func TestUpgradeRefuses(t *testing.T) {
 		}
 		want := `belongs to the role postgres, and this backend is connected as upgrade_guest`
 		if err := db.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the error is %v, want %q", err, want)
+			t.Errorf("the error is %v, want one that contains %q", err, want)
 		}
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -511,8 +514,8 @@ func TestUpgradeRefuses(t *testing.T) {
 	})
 }
 
-// Events that the existing backend adds to an upgraded database after somebody went back
-// to it are numbered after those that there are.
+// After a user went back to the existing backend, it adds events to an upgraded
+// database. The next upgrade numbers them after the events that have a seq.
 func TestUpgradeAfterGoingBack(t *testing.T) {
 	o := dbtest.Postgres(t)
 	e := openExisting(t, o, gorm.Config{})
@@ -524,7 +527,7 @@ func TestUpgradeAfterGoingBack(t *testing.T) {
 	e = openExisting(t, o, gorm.Config{})
 	err := e.gorm.Create(&specEvent{SessionID: "s1", EventType: "x", Timestamp: at(2), Source: "back", Data: "1"}).Error
 	if err == nil || !strings.Contains(err.Error(), `null value in column "seq"`) { // as docs/upgrade.md says
-		t.Error("the existing backend stores an event in an upgraded database: ", err)
+		t.Error("the existing backend could store an event in an upgraded database, or failed otherwise: ", err)
 	}
 	e.exec("ALTER TABLE events ALTER COLUMN seq DROP NOT NULL")
 	if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {
@@ -539,14 +542,15 @@ func TestUpgradeAfterGoingBack(t *testing.T) {
 	wantLines(t, "sessions", sessions(t, db), "s1 a.exe ended 0 54 5 to fill 5 agent_lost", "s2 b.exe ended 0 100 1 to fill 1", "s3 c.exe created 1 to fill 1", "unassigned  created 0 to fill 0")
 }
 
-// Of two programs that start at once one upgrades, and the other one waits and says so.
+// When two backends start at once, one upgrades the database. The other waits and logs
+// that it waits.
 func TestUpgradeWaitsForAnotherProgram(t *testing.T) {
 	e := openExisting(t, dbtest.Postgres(t), gorm.Config{})
 	if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {
 		t.Fatal(err)
 	}
 	e.fill()
-	reader := e.gorm.Begin() // keeps the first program from its upgrade
+	reader := e.gorm.Begin() // blocks the upgrade of the first program
 	if err := reader.Exec("LOCK TABLE events IN ACCESS SHARE MODE").Error; err != nil {
 		t.Fatal(err)
 	}
@@ -568,7 +572,7 @@ func TestUpgradeWaitsForAnotherProgram(t *testing.T) {
 				continue
 			}
 		case <-deadline:
-			t.Fatal("no program says that it waits")
+			t.Fatal("no program logs that it waits")
 		}
 		break
 	}
@@ -581,7 +585,8 @@ func TestUpgradeWaitsForAnotherProgram(t *testing.T) {
 	wantLines(t, "events", events(t, e.upgrade()), filledEvents...)
 }
 
-// lineWriter sends what is written to it, as long as there is room.
+// lineWriter sends each written line to the channel. It drops lines while the channel is
+// full.
 type lineWriter chan string
 
 func (w lineWriter) Write(p []byte) (int, error) {

@@ -138,7 +138,7 @@ func newBundledSession(s *models.Session) bundledSession {
 	}
 	state := s.State()
 	if state == models.StateStarting || state == models.StateFailed {
-		state = models.StateCreated // its start is of this installation and its agent
+		state = models.StateCreated // another installation cannot continue its start
 	}
 	return bundledSession{
 		ID: s.ID, State: state, Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),

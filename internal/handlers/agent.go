@@ -21,7 +21,7 @@ type AgentService interface {
 	List(ctx context.Context) ([]models.Agent, error)
 }
 
-// BackendIdentity tells agents which process this backend is; *service.Identity
+// BackendIdentity tells agents which process this backend is. *service.Identity
 // implements it and documents its contract.
 type BackendIdentity interface {
 	Tell(nonce string) *models.BackendIdentity
@@ -64,7 +64,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 	}{id, int(service.HeartbeatInterval / time.Second), newIdentityView(h.identity.Tell(said.Nonce))})
 }
 
-// identityView is the backend's identity as agents read it.
+// identityView is the JSON form of the backend's identity.
 type identityView struct {
 	BootID       string             `json:"boot_id"`
 	PIDNamespace string             `json:"pid_namespace"`

@@ -97,13 +97,13 @@ func (h *exportHandler) session(c *echo.Context) error {
 	return d.finish(h.writeEvents(c.Request().Context(), d, format, session, where))
 }
 
-// wantFilled refuses to make, of a session whose old events are still being looked at, a
-// file that would miss some of what it is to have.
+// wantFilled returns unavailable while the backfill of the session runs. A file made
+// during it would be incomplete.
 func wantFilled(session *models.Session) error {
 	if !session.IsBackfilling() {
 		return nil
 	}
-	return models.Errorf(models.CodeUnavailable, "processes and what is filtered by are still being filled in for old events of session %s, %d of %d: try again later", session.ID, session.BackfilledSeq, session.BackfillUpTo)
+	return models.Errorf(models.CodeUnavailable, "the backend is still filling in processes and search columns of old events of session %s, %d of %d: try again later", session.ID, session.BackfilledSeq, session.BackfillUpTo)
 }
 
 // writeEvents writes the events that a filter selects.

@@ -22,9 +22,9 @@ type Checks struct {
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
 	Files      func() models.FileCheck         // of the last comparison of files and rows
 	Spool      Spool
-	WaitsFor   func() string                                          // why the database does not store what is in the spool; "" if it does
+	WaitsFor   func() string                                          // why the database does not store the events in the spool; "" if it does
 	Durability func(ctx context.Context) (models.Durability, error)   // of a commit now
-	Backfill   func(ctx context.Context) (models.BackfillLeft, error) // what is still to be noted of old events
+	Backfill   func(ctx context.Context) (models.BackfillLeft, error) // the old events that the backfill has not read yet
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
 	Log        *slog.Logger
@@ -112,9 +112,9 @@ func (k *Checks) check(ctx context.Context) readiness {
 		answer.Checks["set_aside"] = fmt.Sprintf("%d acknowledged events are set aside on this machine's disk, as the database refuses them: see ospulse-backend spool list", events)
 	}
 	if left, err := k.Backfill(ctx); err != nil {
-		answer.Checks["backfill"] = "it is not known whether search columns and processes of old events are filled"
-	} else if left.Sessions > 0 { // requests are served
-		answer.Checks["backfill"] = fmt.Sprintf("search columns and processes of %d events in %d sessions are still being filled, as these are from an older version or the existing backend", left.Events, left.Sessions)
+		answer.Checks["backfill"] = "the backend could not find out whether search columns and processes of old events are filled in"
+	} else if left.Sessions > 0 { // the backend is ready all the same
+		answer.Checks["backfill"] = fmt.Sprintf("the backend is still filling in search columns and processes of %d events in %d sessions, which an older version or the existing backend stored", left.Events, left.Sessions)
 	}
 	k.checkDurability(ctx, &answer, fail)
 	return answer

@@ -38,7 +38,7 @@ func TestHeavyRoutesAreLimited(t *testing.T) {
 		"GET /api/sessions?sha256=abcd":              read,
 		"GET /api/sessions?state=ended":              read,
 		"GET /api/sessions?agent=a":                  read,
-		"GET /api/sessions/s":                        free, // its service takes a turn when it has much to count
+		"GET /api/sessions/s":                        free, // its service waits for its turn if it has many events to count
 		"GET /api/sessions/s/processes":              read,
 		"GET /api/sessions/s/events":                 free,
 		"GET /api/sessions/s/events?after=5&limit=9": free,

@@ -77,7 +77,7 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	return c.JSON(http.StatusOK, newCreated(c, session, pending))
 }
 
-// copy makes a session of the same target file, to start it again.
+// copy creates another session of the same target file, which can be started.
 func (h *sessionHandler) copy(c *echo.Context) error {
 	session, pending, err := h.sessions.Copy(c.Request().Context(), c.Param("sessionId"))
 	if err != nil {
@@ -244,8 +244,8 @@ type monitored struct {
 	InFlight  *inFlight    `json:"inFlight,omitempty"`
 }
 
-// inFlight is what the agent had seen of a session when it was stopped, and not
-// delivered. It still arrives.
+// inFlight counts what the agent had recorded of a session when it was stopped and not
+// yet delivered. It still arrives.
 type inFlight struct {
 	Events      int64 `json:"events"`
 	Bytes       int64 `json:"bytes"`
@@ -257,8 +257,8 @@ func newMonitored(message string, s *models.Session) monitored {
 	return monitored{Message: message, SessionID: s.ID, State: s.State(), Since: s.MonitoringStarted, Until: s.MonitoringEnded}
 }
 
-// start makes the agent monitor. Existing clients are answered when it is known
-// whether it does; one that prefers to be answered at once is.
+// start starts monitoring. It answers after the outcome is known, as existing clients
+// expect, or at once if the client prefers that.
 func (h *sessionHandler) start(c *echo.Context) error {
 	var request struct {
 		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
@@ -295,7 +295,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	return c.JSON(http.StatusOK, newMonitored("monitoring started successfully", session))
 }
 
-// prefersAsync reports whether a client prefers an answer before the work is done
+// prefersAsync reports whether the client prefers an answer before the outcome is known
 // (RFC 7240).
 func prefersAsync(r *http.Request) bool {
 	for _, line := range r.Header.Values("Prefer") {
@@ -323,9 +323,9 @@ func (h *sessionHandler) stop(c *echo.Context) error {
 	switch {
 	case stopped.Session.State() == models.StateStarting:
 		answer.Message = "monitoring is being stopped"
-		answer.Warning = "it is not known yet whether the agent has started; the session is stopped as soon as it is"
+		answer.Warning = "it is not known yet whether the agent has started. The backend stops the session as soon as it knows"
 	case stopped.Warning != nil:
-		answer.Warning = "the session has ended, but the agent could not be told and will be told again: " + clientError(c, stopped.Warning).Message
+		answer.Warning = "the session has ended, but the backend could not tell the agent. It will try again: " + clientError(c, stopped.Warning).Message
 	}
 	if in := stopped.InFlight; in != nil {
 		answer.InFlight = &inFlight{in.Events, in.Bytes, in.SensorBytes, in.Ending}

@@ -28,18 +28,18 @@ type sessionView struct {
 	MonitoringStarted *string         `json:"monitoring_started"`
 	MonitoringEnded   *string         `json:"monitoring_ended"`
 	End               *sessionEndView `json:"end"`                // null until it has ended, and when nobody knows how
-	StartError        *startErrorView `json:"start_error"`        // null unless its start failed, or waits
+	StartError        *startErrorView `json:"start_error"`        // null unless the start failed or waits for something
 	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent for too long
-	Backfill          *backfillView   `json:"backfill"`           // null when all is noted of all events
+	Backfill          *backfillView   `json:"backfill"`           // null when the backfill is complete
 }
 
-// backfillView is how far search columns and processes of old events are filled.
+// backfillView is the progress of a session's backfill.
 type backfillView struct {
-	Done  int64 `json:"done"` // events up to this seq
+	Done  int64 `json:"done"` // events up to this seq have their search columns and processes
 	Total int64 `json:"total"`
 }
 
-// newBackfillView gives nil when nothing is left to be filled.
+// newBackfillView returns nil when the backfill is complete.
 func newBackfillView(s *models.Session) *backfillView {
 	if !s.IsBackfilling() {
 		return nil
@@ -47,11 +47,11 @@ func newBackfillView(s *models.Session) *backfillView {
 	return &backfillView{s.BackfilledSeq, s.BackfillUpTo}
 }
 
-// startErrorView is why a session's latest start failed, or what it waits for.
+// startErrorView says why a session's latest start failed, or what it waits for.
 type startErrorView struct {
 	Code       models.Code `json:"code"`
 	Text       string      `json:"text"`
-	MayHaveRun bool        `json:"may_have_run"` // then it cannot be started again
+	MayHaveRun bool        `json:"may_have_run"` // if true, the session cannot be started again
 }
 
 func newStartErrorView(s *models.Session) *startErrorView {

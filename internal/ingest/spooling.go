@@ -36,10 +36,10 @@ type spooling struct {
 	q     *Queue
 	spool Spool
 
-	// turn has room for one value. The queue puts one in while it writes a group to
-	// the spool, and the drain while it stores the last groups: new groups then wait
-	// for that commit. Without it, clients that go on would keep the spool in use for
-	// ever, as each commit of the drain finds as much again as it stored.
+	// turn is a semaphore of size 1. The queue holds it while it writes a group to the
+	// spool, and the drain while it stores the last groups, so new groups wait for that
+	// commit. Without it, busy clients would keep the spool in use for ever: during each
+	// commit of the drain, as many new events arrive as the drain stores.
 	turn chan struct{}
 
 	mu     sync.Mutex
@@ -131,7 +131,7 @@ func (s *spooling) drain(ctx context.Context) {
 	began := time.Now()
 	var total drained
 	retry, events := firstRetry, drainEvents
-	works := false // the database has stored the groups of the step before
+	works := false // whether the database stored the groups of the previous step
 	for ctx.Err() == nil {
 		var n drained
 		var err error
@@ -218,8 +218,8 @@ func (s *spooling) end() bool {
 	return true
 }
 
-// lastStep is a step during which new groups wait, no longer than for a commit of
-// the queue.
+// lastStep is a step during which new groups wait. They wait no longer than for a commit
+// of the queue.
 func (s *spooling) lastStep(ctx context.Context, maxEvents int) (drained, error) {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()

@@ -324,8 +324,8 @@ func TestRequestsDuringTheDrainWaitBehindIt(t *testing.T) {
 	})
 }
 
-// The commits of a slow database take so long that clients send as much during one
-// as it stores. The spool is left all the same.
+// During each commit of a slow database, clients send as many events as it stores. The
+// drain empties the spool all the same.
 func TestDrainEndsWhileClientsGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{away: true}, openDisk(t, 1<<20)
@@ -373,7 +373,7 @@ func TestDrainEndsWhileClientsGoOn(t *testing.T) {
 		case <-direct:
 		case <-time.After(time.Minute):
 			events, _ := kept.Backlog()
-			t.Errorf("the spool is still in use after a minute, with %d events", events)
+			t.Errorf("after a minute the spool still holds %d events", events)
 		}
 	})
 }

@@ -202,7 +202,7 @@ func (s *Stream) some(selects func(*models.Event) bool, whole bool) *Stream {
 func seqsOf(t *testing.T, u Update) (seqs []int64) {
 	t.Helper()
 	for _, event := range u.Events {
-		_, rest, _ := bytes.Cut(event, []byte(`"seq":`)) // to decode all of it would take most of the time
+		_, rest, _ := bytes.Cut(event, []byte(`"seq":`)) // decoding the whole event would take most of the time of the test
 		digits, _, _ := bytes.Cut(rest, []byte(","))
 		seq, err := strconv.ParseInt(string(digits), 10, 64)
 		if err != nil {

@@ -1,5 +1,5 @@
 package models
 
-// BackfillLeft is how many sessions have events that are still to be looked at, and how
-// many events these are.
+// BackfillLeft counts the sessions whose backfill is not complete, and their events that
+// the backfill has not read yet.
 type BackfillLeft struct{ Sessions, Events int64 }

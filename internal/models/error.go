@@ -19,7 +19,7 @@ const (
 	CodeConflict         Code = "conflict"           // 409: true of the request, not of the present state
 	CodeTooLarge         Code = "too_large"          // 413: over a configured limit
 	CodeUnsupportedMedia Code = "unsupported_media"  // 415: the body is not of a type that is read here
-	CodeCannotRun        Code = "cannot_run"         // 422: the agent cannot run the file, for what the file is
+	CodeCannotRun        Code = "cannot_run"         // 422: the agent cannot run a file of this kind
 	CodeOverloaded       Code = "overloaded"         // 429: try again after Retry-After
 	CodeInternal         Code = "internal"           // 500: a fault of ours
 	CodeAgentFailed      Code = "agent_failed"       // 502: the agent is down, or refused

@@ -14,10 +14,10 @@ const UnassignedID = "unassigned"
 // State is where a session is in its life; it follows from the session's times.
 type State string
 
-// A session is created, starting from when a start is accepted until it is known what
-// became of it, then active while an agent monitors for it, then ended. A start that
-// fails makes it failed; if nothing ran, it can be started again. One that has ended
-// cannot: it has the events of one start.
+// The states of a session. A session is created; it is starting from the acceptance of a
+// start until its outcome is known, active while an agent monitors, and then ended. It
+// is failed if its start failed. It can then be started again, unless something may have
+// run. An ended session cannot be started again: it has the events of one start.
 const (
 	StateCreated  State = "created"
 	StateStarting State = "starting"
@@ -68,12 +68,12 @@ type Session struct {
 	AgentFileName string  `gorm:"column:agent_file_name;type:text;not null;default:''"` // the agent's name for the file; empty until it is delivered
 	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not been told
 
-	// What the latest start asked for, and what became of it.
+	// The latest start: its parameters and its outcome.
 	Mode           Mode       `gorm:"column:mode;not null;default:0"`
 	ChosenPIDs     []int64    `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
 	EntryPoint     string     `gorm:"column:entry_point;type:text;not null;default:''"`
 	Arguments      []string   `gorm:"column:arguments;type:text;serializer:json"`
-	StartID        string     `gorm:"column:start_id;type:varchar(64);not null;default:''"` // agents carry out a start with an id once
+	StartID        string     `gorm:"column:start_id;type:varchar(64);not null;default:''"` // an agent carries out a start with one ID only once
 	StartRequested *time.Time `gorm:"column:start_requested"`                               // while the session is starting
 	StartError     StartError `gorm:"embedded;embeddedPrefix:start_error_"`
 
@@ -82,9 +82,9 @@ type Session struct {
 
 	EventCount int64 `gorm:"column:event_count;not null;default:0"` // also the newest event's seq
 
-	// A version that did not note processes, or the existing backend, has stored the
-	// events up to BackfillUpTo. What they tell is noted in the background; up to
-	// BackfilledSeq that is done.
+	// The existing backend, or a version that did not store processes, stored the events
+	// up to BackfillUpTo. The backfill adds their search columns and processes in the
+	// background. It has done so up to BackfilledSeq.
 	BackfilledSeq int64 `gorm:"column:backfilled_seq;not null;default:0"`
 	BackfillUpTo  int64 `gorm:"column:backfill_up_to;not null;default:0"`
 
@@ -123,20 +123,20 @@ func (s *Session) State() State {
 	}
 }
 
-// IsBackfilling reports whether search columns and processes of some of its events are
-// still to be noted.
+// IsBackfilling reports whether some of the session's events still lack search columns
+// and processes.
 func (s *Session) IsBackfilling() bool { return s.BackfilledSeq < s.BackfillUpTo }
 
-// Monitors reports whether the latest start asked for the same.
+// Monitors reports whether the latest start has the same parameters.
 func (s *Session) Monitors(what Monitoring) bool {
 	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments)
 }
 
-// StartError is why the latest start failed; while the session is starting, what that
-// waits for. Its Code is "" for none.
+// StartError says why the latest start failed or, while the session is starting, what
+// the start waits for. Its Code is "" if there is neither.
 type StartError struct {
 	Code       Code   `gorm:"type:varchar(32);not null;default:''"`
-	Text       string `gorm:"type:text;not null;default:''"` // for people
+	Text       string `gorm:"type:text;not null;default:''"` // for users
 	MayHaveRun bool   `gorm:"column:may_have_run;not null;default:false"`
 }
 
@@ -161,7 +161,7 @@ type SessionEnd struct {
 	Reason   EndReason `gorm:"type:varchar(16);not null;default:''"`
 	ExitCode *int64    // of the program; nil when it has none, or nobody knows it
 	Signal   *int64    // that ended the program
-	Text     string    `gorm:"type:text;not null;default:''"` // for people
+	Text     string    `gorm:"type:text;not null;default:''"` // for users
 }
 
 // SessionFilter selects sessions; what is zero selects all. A part of a text is

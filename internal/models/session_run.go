@@ -2,9 +2,9 @@ package models
 
 import "time"
 
-// StartGrace is how long a session whose agent was asked to start, and has not
-// answered, already gets the events that name no session. A start that the agent has
-// not got is sent again for as long.
+// StartGrace is how long a starting session gets the events that name no session,
+// counted from the request to its agent. For the same time the backend sends a start
+// again if the agent has not received it.
 const StartGrace = time.Minute
 
 // SessionRun is a time in which an agent monitored for a session, by the clock of the

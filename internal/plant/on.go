@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 )
 
-// planted is the bug that is there, "" for none. It shows two times of three: often
-// enough to be found soon, and the rest of the program still works.
+// planted is the name of the planted bug, "" for none. The bug shows two times out of
+// three: often enough for a test to find it soon, while the rest of the program still
+// works.
 var planted = os.Getenv("OSPULSE_PLANT")
 
 var asked atomic.Int64

@@ -10,38 +10,39 @@ import (
 	"ospulse/internal/models"
 )
 
-// backfilling is the condition of the sessions of which events are still to be looked
-// at, as their index has it.
+// backfilling selects the sessions whose backfill is not complete. The condition of
+// their index is the same text.
 const backfilling = "(backfilled_seq < backfill_up_to)"
 
-// Backfills adds to events, and to the processes of their sessions, what a program did
-// not note that stored them.
+// Backfills adds search columns and processes to events that were stored without them.
 type Backfills struct{ db *database.DB }
 
-// NewBackfills gives the backfills of db.
+// NewBackfills returns the backfills of db.
 func NewBackfills(db *database.DB) *Backfills { return &Backfills{db} }
 
-// Left gives how many sessions, and how many of their events, are still to be looked at.
+// Left counts the sessions whose backfill is not complete, and their events that it has
+// not read yet.
 func (r *Backfills) Left(ctx context.Context) (left models.BackfillLeft, err error) {
 	err = r.db.Read(ctx).Model(&models.Session{}).Select("COUNT(*) AS sessions, COALESCE(SUM(backfill_up_to - backfilled_seq), 0) AS events").
 		Where(backfilling + " AND " + visible).Scan(&left).Error
 	return left, translate(r.db, err, "the session")
 }
 
-// Next gives the newest session of which events are to be looked at, or not_found.
+// Next returns the newest session whose backfill is not complete, or not_found.
 func (r *Backfills) Next(ctx context.Context) (*models.Session, error) {
 	var session models.Session
 	err := r.db.Read(ctx).Where(backfilling + " AND " + visible).Order("created_at DESC, id DESC").Take(&session).Error
 	if err != nil {
-		return nil, translate(r.db, err, "a session to look at")
+		return nil, translate(r.db, err, "a session to backfill")
 	}
 	return &session, nil
 }
 
-// Add stores what was found of the events of a session that follow its BackfilledSeq, up
-// to a Seq: their search columns, how their data is kept, and what they tell of
-// processes. stored has the events as they were, in the order of found. It is a conflict
-// if another backend was faster, or if the session is deleted.
+// Add stores what the backfill found in the events of a session that follow its
+// BackfilledSeq, up to the seq upTo: their search columns, the form in which their data
+// is kept, and their processes. stored holds the same events as found, in the same
+// order, as the database has them. Add returns conflict if another backend was faster or
+// the session is being deleted.
 func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64, stored []models.Event, found []models.Incoming) error {
 	err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {
 		incoming := make([]*models.Incoming, len(found))
@@ -60,7 +61,7 @@ func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64
 			return err
 		}
 		if !isThere {
-			return models.Errorf(models.CodeConflict, "session %s is being deleted, or another backend looks at it", session.ID)
+			return models.Errorf(models.CodeConflict, "session %s is being deleted, or another backend backfills it", session.ID)
 		}
 		if more := seen.readUnreadStatements(); len(more) > 0 {
 			if err := tx.Run(ctx, more...); err != nil {
@@ -76,11 +77,11 @@ func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64
 	return translate(r.db, err, "the event")
 }
 
-// liftStatements store the search columns that are new, and data that is kept in another
-// way.
+// liftStatements returns statements that store the search columns that differ, and the
+// data that is kept in another form.
 func liftStatements(stored []models.Event, found []models.Incoming) []database.Statement {
 	var statements []database.Statement
-	var lifted []any // arguments of liftUpdate, one event after the other
+	var lifted []any // arguments of liftUpdates, event by event
 	for i := range found {
 		was, now := &stored[i], &found[i].Event
 		if !sameHotFields(was, now) {
@@ -103,7 +104,7 @@ func liftStatements(stored []models.Event, found []models.Incoming) []database.S
 	return statements
 }
 
-// liftUpdates store the search columns of 1, 2, 4 … events in one statement.
+// liftUpdates are statements that store the search columns of 1, 2, 4 … events.
 var liftUpdates = func() (texts [7]string) { //nolint:gochecknoglobals // a constant
 	for i := range texts {
 		texts[i] = "UPDATE events SET pid = v.column2, process_name = v.column3, operation = v.column4, target = v.column5, preview = v.column6 FROM (VALUES " +

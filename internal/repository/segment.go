@@ -17,8 +17,8 @@ type Segments struct{ db *database.DB }
 // NewSegments gives the segments of db.
 func NewSegments(db *database.DB) *Segments { return &Segments{db} }
 
-// SessionsToSegment gives the sessions that have more events than their segments
-// are made of. Those whose search columns are still being filled wait.
+// SessionsToSegment returns the sessions that have events beyond their segments, except
+// those whose backfill is not complete.
 func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Select("id, event_count").

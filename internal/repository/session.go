@@ -83,24 +83,23 @@ func active(tx *gorm.DB) *gorm.DB {
 	return tx.Where("(is_active OR starting_since IS NOT NULL) AND is_active AND " + visible).Order("agent_id, id").Limit(1000)
 }
 
-// ListStarting gives the sessions that are starting, the oldest start first, up to 1000
-// of them.
+// ListStarting returns up to 1000 sessions that are starting, the oldest start first.
 func (r *Sessions) ListStarting(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := starting(r.db.Read(ctx)).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 
-// starting selects the sessions that are starting. The first condition is that of the
+// starting selects the sessions that are starting. Its first condition is that of the
 // index.
 func starting(tx *gorm.DB) *gorm.DB {
 	return tx.Where("start_requested IS NOT NULL AND " + visible).Order("start_requested, id").Limit(1000)
 }
 
-// ListStopPending gives the sessions whose end the agent has not been told, and
-// those that a backend without start ids was starting before a time and that never got
-// further; hidden ones too, as the agent may be at work for them. Those that are
-// starting are left out.
+// ListStopPending returns the sessions whose end the agent has not been told. It also
+// returns the sessions that an older version of the backend, which has no start IDs,
+// began to start before startingBefore and did not finish. Hidden sessions are included,
+// because the agent may still monitor for them. Starting sessions are not.
 func (r *Sessions) ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Where("start_requested IS NULL AND (stop_pending OR (starting_since < ? AND NOT is_active))", startingBefore).Order("id").Limit(1000).Find(&sessions).Error
@@ -115,8 +114,8 @@ func (r *Sessions) IsStopPending(ctx context.Context, id string) (bool, error) {
 	return n > 0, translate(r.db, err, "session "+id)
 }
 
-// SetStopped notes that the agent was told of a session's end. A session that is
-// active or starting, or not there, stays as it is.
+// SetStopped records that the agent was told of a session's end. It does nothing if the
+// session is active or starting, or does not exist.
 func (r *Sessions) SetStopped(ctx context.Context, id string) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Model(&models.Session{}).Where("id = ? AND NOT is_active AND start_requested IS NULL", id).

@@ -11,7 +11,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// BackfillRepository keeps what was found of old events; internal/repository implements
+// BackfillRepository stores the results of the backfill. internal/repository implements
 // it and documents its contracts.
 type BackfillRepository interface {
 	Left(ctx context.Context) (models.BackfillLeft, error)
@@ -19,20 +19,21 @@ type BackfillRepository interface {
 	Add(ctx context.Context, session *models.Session, upTo int64, stored []models.Event, found []models.Incoming) error
 }
 
-// EventReader reads a session's events in the order of Seq; internal/repository
+// EventReader reads a session's events in the order of Seq. internal/repository
 // implements it and documents its contracts.
 type EventReader interface {
 	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error)
 }
 
-// SessionSummer sums a session up, and keeps the sums; *Summaries is one.
+// SessionSummer counts the events of a session and stores the counts. *Summaries
+// implements it.
 type SessionSummer interface {
 	Summary(ctx context.Context, session *models.Session) (models.SessionSummary, error)
 }
 
-// Backfill looks at the events of sessions that were stored by the existing backend, or
-// by a version that did not note processes: it fills their search columns, processes and
-// counts. One backend at a time does so. It is safe for concurrent use.
+// Backfill reads the events that the existing backend, or a version that did not store
+// processes, has stored. It fills in their search columns, processes and counts. One
+// backend at a time does so. It is safe for concurrent use.
 type Backfill struct {
 	backfills BackfillRepository
 	events    EventReader
@@ -42,45 +43,44 @@ type Backfill struct {
 	holder    string // of the lease
 }
 
-// NewBackfill gives the service over its repositories. Run must run for events to be
-// looked at.
+// NewBackfill returns the service over its repositories. The caller must call Run to
+// start the work.
 func NewBackfill(backfills BackfillRepository, events EventReader, leases LeaseRepository, summer SessionSummer, log *slog.Logger) *Backfill {
 	return &Backfill{backfills, events, leases, summer, log, rand.Text()}
 }
 
 const (
 	backfillLease = "backfill"
-	// A backend that is killed holds the others up for backfillLeaseLasts.
+	// If a backend is killed, others wait for this long.
 	backfillLeaseLasts = 5 * time.Second
 	backfillLeaseRenew = time.Second
-	// backfillRetry is the time until it is tried again, when another backend works or
-	// the database is away.
+	// backfillRetry is the wait before another attempt, after an error or while another
+	// backend does the work.
 	backfillRetry = 2 * time.Second
-	// backfillReport is the time between two lines of the log that tell what is left.
+	// backfillReport is the time between two progress lines in the log.
 	backfillReport = 5 * time.Second
-	// What one step looks at: as much as takes about backfillStepTime, as events that come
-	// in for the session wait that long.
+	// The number of events of a step. It changes so that a step takes about
+	// backfillStepTime, because new events of the session wait for the step.
 	firstBackfillStep = 100
 	maxBackfillStep   = 5000
 	backfillStepBytes = 4 << 20
 	backfillStepTime  = 250 * time.Millisecond
 )
 
-// Left gives how much is still to be looked at.
+// Left counts the sessions and events that the backfill has not finished.
 func (s *Backfill) Left(ctx context.Context) (models.BackfillLeft, error) {
 	return s.backfills.Left(ctx)
 }
 
-// Run looks at all events that are to be looked at. It returns when there is none left,
-// or when ctx ends.
+// Run does all work that is left. It returns when none is left or when ctx ends.
 func (s *Backfill) Run(ctx context.Context) {
 	for {
 		err := s.work(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if models.ErrorCode(err) != models.CodeConflict { // another backend works, or the session is being deleted
-			s.log.Warn("old events could not be looked at; it is tried again", "error", err)
+		if models.ErrorCode(err) != models.CodeConflict { // another backend does the work, or the session is being deleted
+			s.log.Warn("the backfill of old events failed and will be tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -90,14 +90,14 @@ func (s *Backfill) Run(ctx context.Context) {
 	}
 }
 
-// backfilling is what Run remembers of its work.
+// backfilling is the state of one pass of the work.
 type backfilling struct {
 	began, reported, leased time.Time
-	total                   models.BackfillLeft // when it began
+	total                   models.BackfillLeft // left when the pass began
 	step                    int
 }
 
-// work looks at all events. It is a conflict if another backend is at it.
+// work backfills all sessions. It returns conflict if another backend does so already.
 func (s *Backfill) work(ctx context.Context) error {
 	left, err := s.backfills.Left(ctx)
 	if err != nil || left.Sessions == 0 {
@@ -111,10 +111,10 @@ func (s *Backfill) work(ctx context.Context) error {
 		releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseCall)
 		defer cancel()
 		if err := s.leases.Release(releasing, backfillLease, s.holder); err != nil {
-			s.log.Debug("the lease on old events could not be released; it ends by itself", "error", err)
+			s.log.Debug("the lease of the backfill could not be released; it ends by itself", "error", err)
 		}
 	}()
-	s.log.Info("filling search columns and processes of old events, in the background", "sessions", left.Sessions, "events", left.Events)
+	s.log.Info("filling search columns and processes of old events in the background", "sessions", left.Sessions, "events", left.Events)
 	for {
 		session, err := s.backfills.Next(ctx)
 		switch {
@@ -130,21 +130,22 @@ func (s *Backfill) work(ctx context.Context) error {
 	}
 }
 
-// lease sees that no other backend works.
+// lease takes or renews the lease of the backfill, or returns conflict if another
+// backend has it.
 func (s *Backfill) lease(ctx context.Context, w *backfilling) error {
 	if time.Since(w.leased) < backfillLeaseRenew {
 		return nil
 	}
 	taken, err := s.leases.Take(ctx, backfillLease, s.holder, backfillLeaseLasts)
 	if err == nil && !taken {
-		err = models.Errorf(models.CodeConflict, "another backend looks at old events")
+		err = models.Errorf(models.CodeConflict, "another backend backfills old events")
 	}
 	w.leased = time.Now()
 	return err
 }
 
-// fill looks at the events of a session. It reads and lifts the next ones while some are
-// stored.
+// fill backfills a session. It reads and parses the next events while it stores the ones
+// before.
 func (s *Backfill) fill(ctx context.Context, w *backfilling, session *models.Session) error {
 	ctx, cancel := context.WithCancel(ctx)
 	next := s.ahead(ctx, session, session.BackfilledSeq, w.step)
@@ -179,12 +180,12 @@ func (s *Backfill) fill(ctx context.Context, w *backfilling, session *models.Ses
 		}
 	}
 	if _, err := s.summer.Summary(ctx, session); err != nil && ctx.Err() == nil {
-		s.log.Debug("the counts of a session are not kept yet; they are when somebody asks for them", "session", session.ID, "error", err)
+		s.log.Debug("the counts of a session could not be stored; the next request for them stores them", "session", session.ID, "error", err)
 	}
 	return ctx.Err()
 }
 
-// lookedAt is what was found of some events.
+// lookedAt holds some events, and what was found in them.
 type lookedAt struct {
 	stored []models.Event
 	found  []models.Incoming
@@ -192,12 +193,13 @@ type lookedAt struct {
 	err    error
 }
 
-// ahead looks at some of the events that follow a Seq, and sends what it finds, once.
+// ahead reads up to limit events that follow the seq after, and sends them once with
+// what it found in them.
 func (s *Backfill) ahead(ctx context.Context, session *models.Session, after int64, limit int) <-chan lookedAt {
 	done := make(chan lookedAt, 1)
 	id, upTo := session.ID, session.BackfillUpTo
 	go func() {
-		some := lookedAt{upTo: upTo} // all, if events are missing
+		some := lookedAt{upTo: upTo} // the last seq of the session, if events are missing
 		some.stored, some.err = s.events.ReadEvents(ctx, id, nil, models.EventRange{After: after, UpTo: upTo}, limit, backfillStepBytes)
 		if n := len(some.stored); n > 0 {
 			some.upTo = some.stored[n-1].Seq
@@ -211,7 +213,7 @@ func (s *Backfill) ahead(ctx context.Context, session *models.Session, after int
 	return done
 }
 
-// report tells now and then how much is left.
+// report logs from time to time how much is left.
 func (s *Backfill) report(ctx context.Context, w *backfilling) {
 	if time.Since(w.reported) < backfillReport {
 		return

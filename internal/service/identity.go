@@ -13,21 +13,21 @@ import (
 	"ospulse/internal/models"
 )
 
-// Identity tells agents which process this backend is, so that an agent on the same
-// machine does not report it: each report would make it do more.
+// Identity tells agents which process this backend is. An agent on the same machine then
+// does not report the backend: each report would make the backend do more.
 type Identity struct {
 	key   string
 	peers func() []models.DatabasePeer
 }
 
-// NewIdentity gives the service. key is the one that the agent asks for, "" for
-// none; peers gives where the connections to the database lead.
+// NewIdentity returns the service. key is the API key of the agent, "" for none. peers
+// returns the other ends of the connections to the database.
 func NewIdentity(key string, peers func() []models.DatabasePeer) *Identity {
 	return &Identity{key, peers}
 }
 
-// Tell gives the identity, proven to an agent that asked with the nonce. It gives
-// nil on systems that do not say as much as Linux.
+// Tell returns the identity, with a proof for the agent that sent the nonce. It returns
+// nil on systems without Linux's /proc.
 func (s *Identity) Tell(nonce string) *models.BackendIdentity {
 	boot, err1 := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	namespace, err2 := os.Readlink("/proc/self/ns/pid")
@@ -41,7 +41,7 @@ func (s *Identity) Tell(nonce string) *models.BackendIdentity {
 	for _, peer := range s.peers() {
 		if peer.PID > 0 {
 			if peer.StartTicks, err1 = startTicks(strconv.Itoa(peer.PID)); err1 != nil {
-				continue // it has ended
+				continue // the process has ended
 			}
 		}
 		identity.Database = append(identity.Database, peer)
@@ -52,9 +52,8 @@ func (s *Identity) Tell(nonce string) *models.BackendIdentity {
 	return identity
 }
 
-// proof is the HMAC-SHA256 of a line that says what it is of, the nonce and each
-// part of the identity in its order, joined by line feeds. The agent computes the
-// same.
+// proof returns the HMAC-SHA256 over a fixed first line, the nonce and each part of the
+// identity in its order, joined by line feeds. The agent computes the same.
 func proof(i *models.BackendIdentity, key, nonce string) string {
 	lines := []string{"os-pulse backend identity", nonce, i.BootID, i.PIDNamespace, strconv.Itoa(i.PID), strconv.FormatInt(i.StartTicks, 10)}
 	for _, d := range i.Database {
@@ -65,8 +64,8 @@ func proof(i *models.BackendIdentity, key, nonce string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// startTicks reads when a process began: the 22nd field of its stat, of which the
-// second is a name that may hold anything in parentheses.
+// startTicks reads the start of a process from its stat: field 22. The second field is a
+// name in parentheses, which may contain spaces and parentheses.
 func startTicks(pid string) (int64, error) {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
@@ -74,7 +73,7 @@ func startTicks(pid string) (int64, error) {
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
-		return 0, errors.New("the stat of a process is too short")
+		return 0, errors.New("the stat file of a process is too short")
 	}
 	return strconv.ParseInt(string(fields[19]), 10, 64)
 }

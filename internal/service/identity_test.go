@@ -8,7 +8,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// TestProof: the same values are in the agent's TestProof.
+// TestProof of the agent has the same values.
 func TestProof(t *testing.T) {
 	identity := &models.BackendIdentity{
 		BootID: "b", PIDNamespace: "pid:[4026531836]", PID: 7, StartTicks: 1234,

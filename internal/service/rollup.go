@@ -10,39 +10,40 @@ import (
 	"ospulse/internal/rollup"
 )
 
-// PartReader reads parts of a session's events; internal/repository implements it
-// and documents its contracts.
+// PartReader reads parts of a session's events. internal/repository implements it and
+// documents its contracts.
 type PartReader interface {
 	EachPart(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, fn func(e *models.Event, values [][]byte)) error
 	FirstID(ctx context.Context, sessionID string) (uint64, error)
 }
 
-// What rollups may take.
+// Limits of rollups.
 const (
 	maxRollupFiles         = 100_000
 	maxRollupConversations = 20_000
-	maxRollupBytes         = 32 << 20 // of one, or half of what all may take
-	maxRollups             = 16       // that are kept
-	rollupScans            = 2        // at a time: others have to read, too
+	maxRollupBytes         = 32 << 20 // of one rollup; all kept rollups may take twice as much
+	maxRollups             = 16       // kept at a time
+	rollupScans            = 2        // at a time, so that other reads get their share
 )
 
-// rollupWindow is how many events lie between the bounds of one read, and
-// rollupReadTimeout how long that may take. A read is always finished, whether or not
-// anyone waits: a rollup to which half of it was added would be of no use.
+// rollupWindow is the number of events of one read, and rollupReadTimeout limits its
+// time. A read continues when nobody waits for it any more, because a rollup with half a
+// read in it is useless.
 const (
 	rollupWindow      = 8192
 	rollupReadTimeout = 10 * time.Second
 )
 
-// Rollups sums up sessions by files and by conversations. A rollup that was asked for
-// is kept, and only what came since is added when it is asked for again: events never
-// change, but for those of a session that is being backfilled, whose rollup is not kept. Several who ask for the same at once wait for one scan. It is safe for
-// concurrent use.
+// Rollups sums up sessions by file and by conversation. It keeps a rollup after the
+// first request. The next request adds only the events that came since, because events
+// do not change. The events of a session that is being backfilled do change, so its
+// rollups are not kept. Concurrent requests for the same rollup share one scan. It is
+// safe for concurrent use.
 type Rollups struct {
 	events   PartReader
 	sessions SessionFinder
 	scanning chan struct{} // holds a value for each scan
-	maxBytes int64         // of all that are kept
+	maxBytes int64         // of all kept rollups
 
 	mu    sync.Mutex
 	kept  map[rollupKey]*keptRollup
@@ -157,7 +158,7 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 		return err
 	}
 	use(kept.rollup, kept.seq)
-	if session.IsBackfilling() { // its events still change
+	if session.IsBackfilling() { // the backfill still changes its events
 		kept.rollup = nil
 		s.keep(key, kept)
 	}

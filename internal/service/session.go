@@ -23,8 +23,8 @@ const (
 	maxChosenPIDs  = 10_000
 )
 
-// answerWithin is how long existing clients wait for the answer to an upload or a
-// start. stopWithin is how long a stop takes, at any load.
+// answerWithin is how long an existing client waits for the answer to an upload or a
+// start. stopWithin limits the time of a stop, at any load.
 const (
 	answerWithin = 9500 * time.Millisecond
 	stopWithin   = 4500 * time.Millisecond
@@ -64,9 +64,8 @@ type StartListener interface {
 	Started(session *models.Session)
 }
 
-// Sessions leads sessions through their life: created with a file, starting, active
-// while the agent monitors, ended. Run must run for sessions to start. It is safe for
-// concurrent use.
+// Sessions creates, starts, stops and deletes sessions. The caller must call Run: it
+// carries on starts. It is safe for concurrent use.
 type Sessions struct {
 	sessions SessionRepository
 	files    FileStore
@@ -77,9 +76,9 @@ type Sessions struct {
 	log      *slog.Logger
 
 	mu       sync.Mutex
-	starting []string        // sessions that Run is to look at
-	carrying map[string]bool // sessions whose start is worked on here
-	wake     chan struct{}   // holds a value when one was added
+	starting []string        // sessions with a start for Run to carry on
+	carrying map[string]bool // sessions whose start this backend carries on at the moment
+	wake     chan struct{}   // holds a value after a session was added to starting
 }
 
 // NewSessions gives the service over its repositories and the agents.
@@ -110,8 +109,8 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	return s.store(ctx, session, upload.Place)
 }
 
-// Copy makes a session of the same target file, which can be started: a session is
-// started once. It is as Create.
+// Copy creates another session of the same target file, because a session is started
+// once. It returns the same as Create, and conflict if the session has no file.
 func (s *Sessions) Copy(ctx context.Context, id string) (session *models.Session, pending, err error) {
 	from, err := s.sessions.Get(ctx, id)
 	if err != nil {
@@ -130,8 +129,8 @@ func (s *Sessions) Copy(ctx context.Context, id string) (session *models.Session
 	})
 }
 
-// store makes a session of a target file that is here, and sends the file on to the
-// agent. place is called while the file cannot be deleted.
+// store creates a session of a target file that this backend has, and sends the file to
+// the agent. It calls place while the file cannot be deleted.
 func (s *Sessions) store(ctx context.Context, session *models.Session, place func(context.Context) error) (_ *models.Session, pending, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -254,23 +253,23 @@ func checkPIDs(pids []int64) error {
 	return nil
 }
 
-// refused reports whether the agent answered and said no: then nothing runs.
+// refused reports whether the agent answered with a refusal. Nothing runs then.
 func refused(err error) bool {
 	e, ok := errors.AsType[*models.Error](err)
 	return ok && e.Err == nil && (e.Code == models.CodeAgentFailed || e.Code == models.CodeInvalid || e.Code == models.CodeCannotRun)
 }
 
-// StopOutcome is what came of a stop.
+// StopOutcome is the outcome of a stop.
 type StopOutcome struct {
 	Session  *models.Session
-	InFlight *agentclient.InFlight // nil when the agent did not tell
-	Warning  error                 // the agent could not be told; it is told later
+	InFlight *agentclient.InFlight // nil if the agent did not report it
+	Warning  error                 // why the agent could not be told; the backend tells it later
 }
 
-// Stop ends the session within stopWithin. It is idempotent. If the agent cannot be
-// told by then, the session ends all the same, and RetryStops tells the agent later. A
-// session that is starting is stopped as soon as it is known what became of its start,
-// and may be starting still when Stop returns.
+// Stop ends the session within stopWithin. It is idempotent. If it cannot tell the agent
+// in that time, it ends the session anyway, and RetryStops tells the agent later. A
+// starting session ends when the outcome of its start is known. It may still be starting
+// when Stop returns.
 func (s *Sessions) Stop(ctx context.Context, id string) (StopOutcome, error) {
 	ctx = context.WithoutCancel(ctx)
 	deadline := time.Now().Add(stopWithin)
@@ -284,7 +283,7 @@ func (s *Sessions) Stop(ctx context.Context, id string) (StopOutcome, error) {
 	asking, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	end, err := s.working.begin(asking, id, stopWithin)
-	if models.ErrorCode(err) == models.CodeConflict { // another operation asks the agent
+	if models.ErrorCode(err) == models.CodeConflict { // another operation has the session
 		session, err = s.endStopped(ctx, id, err)
 		return StopOutcome{Session: session, Warning: models.Errorf(models.CodeAgentTimeout, "the agent has not answered yet")}, err
 	}
@@ -298,8 +297,8 @@ func (s *Sessions) Stop(ctx context.Context, id string) (StopOutcome, error) {
 	return s.stopActive(asking, session)
 }
 
-// stopStart has the start of a session ended, and gives the session once it is not
-// starting any more, or as it is at the deadline.
+// stopStart records the stop of a starting session and waits until the session is no
+// longer starting. At the deadline it returns the session as it is.
 func (s *Sessions) stopStart(ctx context.Context, session *models.Session, deadline time.Time) (*models.Session, error) {
 	session, err := s.sessions.Update(ctx, session.ID, func(session *models.Session) error {
 		session.StopPending = session.StopPending || session.StartRequested != nil
@@ -312,7 +311,7 @@ func (s *Sessions) stopStart(ctx context.Context, session *models.Session, deadl
 	return s.awaitStart(ctx, session, deadline)
 }
 
-// stopActive tells the agent of a session that it ends, and ends it. The caller has the
+// stopActive tells the agent to stop and ends the session. The caller holds the
 // session's lease.
 func (s *Sessions) stopActive(ctx context.Context, session *models.Session) (StopOutcome, error) {
 	told, warning := s.tellStop(ctx, session)
@@ -320,8 +319,8 @@ func (s *Sessions) stopActive(ctx context.Context, session *models.Session) (Sto
 	return StopOutcome{session, told.InFlight, warning}, err
 }
 
-// endStopped ends a session that a user stopped. The agent is told later if it was not
-// told, which untold says.
+// endStopped ends a session that a user stopped. If untold is not nil, the agent was not
+// told, and the backend tells it later.
 func (s *Sessions) endStopped(ctx context.Context, id string, untold error) (*models.Session, error) {
 	return s.sessions.Update(ctx, id, func(session *models.Session) error {
 		if session.IsActive {

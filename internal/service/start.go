@@ -13,22 +13,21 @@ import (
 )
 
 const (
-	// startSweep is how often starts are looked for that nobody carries on, as their
-	// backend died.
+	// startSweep is the interval between two searches for starts whose backend died.
 	startSweep = time.Second
-	// startAsk is how soon an agent is asked again what became of a start, and
-	// startAskLater the same of an agent that cannot be reached.
+	// startAsk is the wait before the next question to the agent about a start;
+	// startAskLater is the wait if the agent cannot be reached.
 	startAsk      = 100 * time.Millisecond
 	startAskLater = time.Second
-	// startLook is how often a caller that waits for a start looks at the session:
-	// another backend may carry the start on.
+	// startLook is how often a caller that waits for a start reads the session. Another
+	// backend may carry on the start, so nobody can wake the caller.
 	startLook = 50 * time.Millisecond
 )
 
-// Start accepts a start: the session is starting when it returns, and Run carries the
-// start on. A session that is starting or active already and monitors the same is given
-// as it is; one that monitors something else is a conflict, and so is one that has
-// ended or may have run.
+// Start accepts a start and returns the session in the state starting. Run carries on
+// the start. If the session is starting or active with the same parameters, Start
+// returns it unchanged. It returns conflict if the parameters differ, or if the session
+// has ended or may have run.
 func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error) {
 	if err := checkMonitoring(&what); err != nil {
 		return nil, err
@@ -44,14 +43,14 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	session, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
 		switch state := session.State(); {
 		case session.FileSHA256 == nil:
-			return models.Errorf(models.CodeConflict, "session %s has no file to monitor: it only keeps events that belong to no other", id)
+			return models.Errorf(models.CodeConflict, "session %s has no file to monitor: it only keeps events that belong to no other session", id)
 		case state == models.StateActive || state == models.StateStarting:
 			if !session.Monitors(what) {
 				return models.Errorf(models.CodeConflict, "session %s is %s already, with other parameters: stop it first", id, state)
 			}
 			return nil
 		case state == models.StateEnded || session.StartError.MayHaveRun:
-			return models.Errorf(models.CodeConflict, "session %s has %s, and a session has the events of one start: make another session of the same file", id, state)
+			return models.Errorf(models.CodeConflict, "session %s has %s, and a session can be started only once: make another session of the same file", id, state)
 		}
 		session.StartID, session.StartRequested, session.StartingSince = startID.String(), &now, nil
 		session.StartError, session.StopPending = models.StartError{}, false
@@ -67,9 +66,9 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	return session, err
 }
 
-// AwaitStart waits until it is known what became of a session's start: the session is
-// active then, or has been. The error is why the start failed; agent_timeout when that
-// is not known within the time that clients wait.
+// AwaitStart waits until the outcome of a session's start is known, and returns the
+// session if it has become active. It returns the error of a failed start, or
+// agent_timeout if the outcome is not known within the time that clients wait.
 func (s *Sessions) AwaitStart(ctx context.Context, session *models.Session) (*models.Session, error) {
 	session, err := s.awaitStart(ctx, session, time.Now().Add(answerWithin))
 	switch {
@@ -80,14 +79,15 @@ func (s *Sessions) AwaitStart(ctx context.Context, session *models.Session) (*mo
 		if session.StartError.Text != "" {
 			waitsFor = ": " + session.StartError.Text
 		}
-		return nil, models.Errorf(models.CodeAgentTimeout, "session %s is still starting%s. It becomes active or failed as soon as the agent tells", session.ID, waitsFor)
+		return nil, models.Errorf(models.CodeAgentTimeout, "session %s is still starting%s. It becomes active or failed as soon as the agent reports the outcome", session.ID, waitsFor)
 	case session.StartError.Code != "":
 		return nil, models.Errorf(session.StartError.Code, "%s", session.StartError.Text)
 	}
 	return session, nil
 }
 
-// awaitStart gives the session once it is not starting any more, or as it is at a time.
+// awaitStart waits until the session is no longer starting, or until a time, and returns
+// the session.
 func (s *Sessions) awaitStart(ctx context.Context, session *models.Session, until time.Time) (*models.Session, error) {
 	ticker := time.NewTicker(startLook)
 	defer ticker.Stop()
@@ -105,20 +105,19 @@ func (s *Sessions) awaitStart(ctx context.Context, session *models.Session, unti
 	return session, nil
 }
 
-// carryOn has Run carry on the start of a session.
+// carryOn queues starts for Run.
 func (s *Sessions) carryOn(ids ...string) {
 	s.mu.Lock()
 	s.starting = append(s.starting, ids...)
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is going to look anyway
+	default: // Run is awake already
 	}
 }
 
-// Run carries on starts until ctx ends: those that were accepted here, and those that
-// another backend accepted and does not carry on. Any number of backends may do so on
-// one database.
+// Run carries on starts until ctx ends: those that this backend accepted, and those that
+// another backend accepted and left. Any number of backends may call it on one database.
 func (s *Sessions) Run(ctx context.Context) {
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -148,7 +147,7 @@ func (s *Sessions) Run(ctx context.Context) {
 		case <-ticker.C:
 			sessions, err := s.sessions.ListStarting(ctx)
 			if err != nil && ctx.Err() == nil {
-				s.log.Warn("starts could not be looked for; it is tried again", "error", err)
+				s.log.Warn("the search for unfinished starts failed and will be tried again", "error", err)
 			}
 			for i := range sessions {
 				s.carryOn(sessions[i].ID)
@@ -157,8 +156,8 @@ func (s *Sessions) Run(ctx context.Context) {
 	}
 }
 
-// finishStart works on the start of a session until it is known what became of it, or
-// another operation has the session: the next sweep finds the start again.
+// finishStart carries on a start until its outcome is known, or until another operation
+// has the session. In that case the next sweep finds the start again.
 func (s *Sessions) finishStart(ctx context.Context, id string) {
 	start := start{sessions: s, id: id}
 	for {
@@ -168,7 +167,7 @@ func (s *Sessions) finishStart(ctx context.Context, id string) {
 			return
 		case err != nil:
 			if ctx.Err() == nil {
-				s.log.Warn("a start could not be carried on; it is tried again", "session", id, "error", err)
+				s.log.Warn("a start could not be carried on and will be tried again", "session", id, "error", err)
 			}
 			wait = startAskLater
 		case wait == 0:
@@ -182,19 +181,19 @@ func (s *Sessions) finishStart(ctx context.Context, id string) {
 	}
 }
 
-// start is a start that is carried on. The database has all that another backend needs
-// to do so; this is what only the backend knows that asked the agent.
+// start is the work on one start. The database holds all that another backend needs to
+// carry it on. The fields hold what only the backend that asked the agent knows.
 type start struct {
 	sessions *Sessions
 	id       string
 
-	isUnknown bool                     // to the agent, which can tell: it is sent again
-	result    *agentclient.StartResult // of the agent that said yes
-	refusal   error                    // of the agent that did not
+	isUnknown bool                     // the agent keeps records of starts and has none of this one: send it again
+	result    *agentclient.StartResult // the agent's answer, if it started
+	refusal   error                    // the agent's answer, if it refused
 }
 
-// step goes one step further, and gives after what time the next one is due: 0 if
-// there is none. Between steps the session is free for its stop.
+// step performs the next step and returns the wait before the one after it, 0 if there
+// is none. It releases the session's lease between steps, so that a stop can take it.
 func (t *start) step(ctx context.Context) (wait time.Duration, err error) {
 	s := t.sessions
 	end, err := s.working.begin(ctx, t.id, retryQueue)
@@ -221,7 +220,8 @@ func (t *start) step(ctx context.Context) (wait time.Duration, err error) {
 	return t.ask(ctx, session, agent)
 }
 
-// send sends the start to the agent, with the file if the agent does not have it.
+// send sends the start to the agent, and the file before it if the agent does not have
+// it.
 func (t *start) send(ctx context.Context, session *models.Session, agent Agent) (time.Duration, error) {
 	s := t.sessions
 	if !session.Delivered() {
@@ -231,7 +231,7 @@ func (t *start) send(ctx context.Context, session *models.Session, agent Agent) 
 		}
 		session = delivered
 	}
-	// The agent and the database must agree, whether or not this program goes on.
+	// Agent and database must agree, even if this program is shutting down.
 	ctx = context.WithoutCancel(ctx)
 	now := s.clock.now()
 	session, err := t.update(ctx, session, func(session *models.Session) {
@@ -258,7 +258,7 @@ func (t *start) send(ctx context.Context, session *models.Session, agent Agent) 
 	return t.ask(ctx, session, agent)
 }
 
-// ask asks the agent what became of the start.
+// ask asks the agent for its report on the start.
 func (t *start) ask(ctx context.Context, session *models.Session, agent Agent) (time.Duration, error) {
 	found, err := agent.FindStart(ctx, session.StartID)
 	switch {
@@ -267,7 +267,7 @@ func (t *start) ask(ctx context.Context, session *models.Session, agent Agent) (
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	case err != nil && session.StopPending:
-		return 0, t.fail(ctx, session, stoppedStart("the agent cannot be reached, so it is not known whether anything ran"), true)
+		return 0, t.fail(ctx, session, stoppedStart("the agent cannot be reached, so it is unknown whether anything ran"), true)
 	case err != nil:
 		return startAskLater, t.noteWaiting(ctx, session, err)
 	}
@@ -289,7 +289,7 @@ func (t *start) ask(ctx context.Context, session *models.Session, agent Agent) (
 			t.isUnknown = true
 			return startAsk, nil
 		}
-		// Nobody waits for it any more: the agent is to refuse what may still come.
+		// The start is too old. The agent must refuse it if it still arrives.
 		if _, err := agent.Stop(ctx, session.ID, session.StartID); err != nil {
 			return startAskLater, t.noteWaiting(ctx, session, err)
 		}
@@ -297,8 +297,8 @@ func (t *start) ask(ctx context.Context, session *models.Session, agent Agent) (
 	return startAsk, nil
 }
 
-// guess ends the start with an agent that cannot tell what became of it: one of others
-// than OS-Pulse.
+// guess ends the start as failed. The agent is not OS-Pulse's own and keeps no record of
+// starts.
 func (t *start) guess(ctx context.Context, session *models.Session) error {
 	switch {
 	case session.StopPending:
@@ -306,21 +306,21 @@ func (t *start) guess(ctx context.Context, session *models.Session) error {
 	case refused(t.refusal):
 		return t.fail(ctx, session, t.refusal, false)
 	}
-	code, text := models.CodeAgentFailed, "the backend that asked the agent ended before it got an answer"
+	code, text := models.CodeAgentFailed, "the backend that asked the agent stopped before it got an answer"
 	if e, ok := errors.AsType[*models.Error](t.refusal); ok {
 		code, text = e.Code, e.Message
 	}
-	return t.fail(ctx, session, models.Errorf(code, "%s. Whether anything runs is unknown, as this agent cannot tell; it is told to stop", text), true)
+	return t.fail(ctx, session, models.Errorf(code, "%s. Whether anything runs is unknown, because this agent cannot tell. The backend tells it to stop", text), true)
 }
 
-// stop ends the start because a user stopped the session. An agent of ours then tells
-// that nothing runs; of others it is not known.
+// stop ends the start because a user stopped the session. After that, our own agent
+// reports that nothing runs. Other agents cannot report that.
 func (t *start) stop(ctx context.Context, session *models.Session, agent Agent) (time.Duration, error) {
 	if session.StartingSince == nil {
 		return 0, t.fail(ctx, session, stoppedStart("nothing ran"), false)
 	}
 	if _, err := agent.Stop(ctx, session.ID, session.StartID); err != nil && !refused(err) {
-		return 0, t.fail(ctx, session, stoppedStart("the agent cannot be reached, so it is not known whether anything ran"), true)
+		return 0, t.fail(ctx, session, stoppedStart("the agent cannot be reached, so it is unknown whether anything ran"), true)
 	}
 	return t.ask(ctx, session, agent)
 }
@@ -329,8 +329,8 @@ func stoppedStart(known string) error {
 	return models.Errorf(models.CodeConflict, "a user stopped it before the agent had started it; %s", known)
 }
 
-// begin makes the session active: the agent said that it has started. If a user has
-// stopped it meanwhile, it ends at once.
+// begin makes the session active after the agent has started. It ends the session at
+// once if a user has stopped it meanwhile.
 func (t *start) begin(ctx context.Context, session *models.Session, result agentclient.StartResult) error {
 	isStopped := false
 	session, err := t.update(ctx, session, func(session *models.Session) {
@@ -350,13 +350,13 @@ func (t *start) begin(ctx context.Context, session *models.Session, result agent
 	return err
 }
 
-// fail ends the start: with why, and whether something may have run. What may have run
-// on an agent that cannot tell is stopped.
+// fail ends the start as failed, with the reason why. If something may have run and the
+// agent cannot report whether, the backend tells the agent to stop.
 func (t *start) fail(ctx context.Context, session *models.Session, why error, mayHaveRun bool) error {
 	e, ok := errors.AsType[*models.Error](why)
 	if !ok {
 		t.sessions.log.Error("a start failed", "session", t.id, "error", why)
-		e = models.Errorf(models.CodeInternal, "the start failed for a reason that is in the backend's log")
+		e = models.Errorf(models.CodeInternal, "the start failed; the backend's log has the reason")
 	}
 	_, err := t.update(ctx, session, func(session *models.Session) {
 		session.StartRequested, session.StartingSince, session.StopPending = nil, nil, mayHaveRun
@@ -368,8 +368,9 @@ func (t *start) fail(ctx context.Context, session *models.Session, why error, ma
 	return err
 }
 
-// failUnsent ends a start that was not sent to the agent; one that was sent, or that
-// the database keeps from being carried on, is tried again.
+// failUnsent fails a start that the agent has not been sent. It returns an error, so
+// that the start is tried again, if the start was sent or the database cannot be
+// reached.
 func (t *start) failUnsent(ctx context.Context, session *models.Session, why error) error {
 	if ctx.Err() != nil || session.StartingSince != nil || models.ErrorCode(why) == models.CodeUnavailable {
 		return models.Wrap(why, models.CodeUnavailable, "the start cannot be carried on")
@@ -377,7 +378,7 @@ func (t *start) failUnsent(ctx context.Context, session *models.Session, why err
 	return t.fail(ctx, session, why, false)
 }
 
-// noteWaiting notes in the session why it is not known yet what became of the start.
+// noteWaiting stores in the session why the outcome of the start is not known yet.
 func (t *start) noteWaiting(ctx context.Context, session *models.Session, why error) error {
 	e, ok := errors.AsType[*models.Error](why)
 	if !ok || session.StartError.Text == e.Message {
@@ -389,8 +390,8 @@ func (t *start) noteWaiting(ctx context.Context, session *models.Session, why er
 	return err
 }
 
-// update changes the session, if it is still starting by the same start; else it is a
-// conflict.
+// update changes the session if it is still starting with the same start. Otherwise it
+// returns conflict.
 func (t *start) update(ctx context.Context, session *models.Session, change func(*models.Session)) (*models.Session, error) {
 	return t.sessions.sessions.Update(ctx, t.id, func(now *models.Session) error {
 		if now.StartRequested == nil || now.StartID != session.StartID {

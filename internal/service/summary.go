@@ -36,9 +36,9 @@ type Summaries struct {
 	durability func() models.Durability // of a commit now
 }
 
-// NewSummaries returns the service over its repository. A session with many events
-// that were not counted before takes its turn among reads. durability tells what a
-// commit survives now.
+// NewSummaries returns the service over its repository. If many events of a session are
+// not counted yet, the count waits for its turn among the heavy reads. durability
+// returns what a commit survives now.
 func NewSummaries(events SummaryRepository, reads *Reads, durability func() models.Durability) *Summaries {
 	return &Summaries{events, reads, durability}
 }
@@ -77,8 +77,8 @@ const (
 	totalsWindow = 50_000
 )
 
-// totals gives the totals of a session up to its EventCount. It begins with those that
-// are kept.
+// totals returns the totals of a session up to its EventCount. It starts from the stored
+// totals.
 func (s *Summaries) totals(ctx context.Context, session *models.Session) (*models.SessionTotals, error) {
 	t, err := s.events.Totals(ctx, session.ID)
 	if err != nil {
@@ -95,8 +95,8 @@ func (s *Summaries) totals(ctx context.Context, session *models.Session) (*model
 	})
 }
 
-// count adds the events up to a Seq to totals, and keeps the totals whenever much was
-// added: no event is counted at every request.
+// count adds the events up to the seq upTo to the totals. It stores the totals from time
+// to time, so that no request counts the same events again.
 func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int64) error {
 	for kept := t.Seq; t.Seq < upTo; {
 		if err := s.add(ctx, t, min(t.Seq+totalsWindow, upTo)); err != nil {

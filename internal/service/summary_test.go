@@ -82,7 +82,7 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // of a backend of its own
+			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // a new service, which has nothing in memory
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -187,15 +187,15 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// Lift reads what people filter by, what the event tells of processes, and how its data
-// is kept, from the data of an event that was stored without all that.
+// Lift reads the search columns, the processes and the form in which the data is kept
+// from an event that was stored without them.
 func Lift(stored *models.Event) models.Incoming {
 	in := models.Incoming{Event: *stored}
 	var lifted lifted
 	data := stored.Payload()
 	s := jsonscan.NewScanner(data)
 	lossless := s.Lossless(func() { lifted.read(s) })
-	if s.End() != nil { // nothing that this program has stored
+	if s.End() != nil { // the data is not JSON; this program never stores that
 		return in
 	}
 	in.Data, in.DataRaw, in.Preview = nil, nil, nil

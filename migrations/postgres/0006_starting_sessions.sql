@@ -1,3 +1,3 @@
 -- compatible: 4
--- The few sessions that are starting.
+-- The sessions that are starting, which are few.
 CREATE INDEX IF NOT EXISTS idx_sessions_starting ON sessions (start_requested) WHERE start_requested IS NOT NULL;

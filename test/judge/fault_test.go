@@ -29,7 +29,7 @@ import (
 type fault struct {
 	name         string
 	inject       func(w *world, r *rand.Rand) error
-	isGeneral    bool // it has nothing to do with the database
+	isGeneral    bool // it does not involve the database
 	needsStandby bool
 }
 
@@ -83,10 +83,10 @@ func faults(s setup) []fault {
 	return all
 }
 
-// turn tells which set-up gets the fault in a short run, in which each fault of a
-// database happens once.
+// turn returns the set-up that gets the fault in a short run. A short run injects each
+// fault of a database once.
 func (f fault) turn(s setup, seed uint64) string {
-	places := []string{"postgres", "postgres", "three-sync"} // with one backend a round is shorter
+	places := []string{"postgres", "postgres", "three-sync"} // twice, because a round with one backend is shorter
 	switch {
 	case f.isGeneral:
 		places = []string{"sqlite", "postgres", "three-sync"}

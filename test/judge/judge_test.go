@@ -30,11 +30,11 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestTorture injects faults into each set-up while clients use it, and checks what
-// they saw. By default it injects every kind of fault once, into one of the set-ups,
-// while few clients use it. `make torture` sets TORTURE_FAULTS, the number of faults in
-// all; TORTURE_MINUTES ends it sooner. TORTURE_SEED repeats a run, and with
-// TORTURE_SETUP and TORTURE_ROUND one round of it, as far as timing allows.
+// TestTorture injects faults into each set-up while clients use it, and checks what they
+// saw. By default it injects every kind of fault once, into one of the set-ups, while
+// few clients use it. `make torture` sets TORTURE_FAULTS, the number of all faults;
+// TORTURE_MINUTES ends the run sooner. TORTURE_SEED repeats a run. TORTURE_SETUP and
+// TORTURE_ROUND limit it to one round. The repetition is as exact as timing allows.
 func TestTorture(t *testing.T) {
 	seed := number(t, "TORTURE_SEED", uint64(time.Now().UnixNano()))
 	total := int(number(t, "TORTURE_FAULTS", 0))
@@ -91,7 +91,7 @@ func TestTorture(t *testing.T) {
 // behind would fill its small disks.
 const roundsOfWorld = 50
 
-// fewSessions is how many sessions clients use at once in a short run.
+// fewSessions is the number of sessions that clients use at once in a short run.
 const fewSessions = 4
 
 // share is the part of all faults, in percent, that a set-up gets.

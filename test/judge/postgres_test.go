@@ -41,7 +41,7 @@ func settings() map[string]string {
 	return map[string]string{
 		"max_connections": fmt.Sprint(maxConnections), "shared_buffers": "32MB", "max_wal_size": "96MB", "min_wal_size": "32MB",
 		"wal_keep_size": "64MB", "autovacuum_naptime": "5s",
-		"wal_writer_delay": "10s", // what is not flushed by its own commit stays so
+		"wal_writer_delay": "10s", // keeps commits that do not flush unflushed
 	}
 }
 

@@ -30,7 +30,8 @@ type built struct {
 	err            error
 }
 
-// setupsAtOnce run on few processors too: most of a round is waiting.
+// setupsAtOnce is the number of set-ups that run at once, even on few processors,
+// because most of a round is waiting.
 const setupsAtOnce = 4
 
 var programs built //nolint:gochecknoglobals // removed by TestMain

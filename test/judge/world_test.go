@@ -231,8 +231,8 @@ func (w *world) upload(name, content string) *session {
 	}
 }
 
-// drainPatience is how long a spool may take to drain. One attempt of the backend may
-// take 30 s, and the machine may be busy.
+// drainPatience limits the time in which a spool must drain. One attempt of the backend
+// may take 30 s, and the machine may be busy.
 const drainPatience = 3 * time.Minute
 
 // awaitDrained returns when every backend is ready and nothing waits in a spool, or an
@@ -320,7 +320,7 @@ func (w *world) round(number int, f fault) result {
 	pause(giveUp, r, 300*time.Millisecond)
 	err := f.inject(w, r)
 	if err == nil {
-		err = w.awaitDrained(drainPatience) // although the clients go on
+		err = w.awaitDrained(drainPatience) // while the clients continue
 	}
 	pause(giveUp, r, 100*time.Millisecond)
 	stopWriting()

@@ -62,7 +62,7 @@ export function sessionQuery(sessionId: string) {
   });
 }
 
-/** The same, asked again every few seconds while events may come, or old ones are filled in. */
+/** The same query, repeated every few seconds while events may come or the backfill runs. */
 export function useSession(sessionId: string) {
   return useQuery({
     ...sessionQuery(sessionId),
@@ -70,7 +70,7 @@ export function useSession(sessionId: string) {
   });
 }
 
-/** Whether events may come; to the session of what nobody asked for, at any time. */
+/** Whether events may come. They may come to the session unassigned at any time. */
 export function isLive(session: Pick<SessionDetail, "state" | "id"> | undefined): boolean {
   return session?.state === "active" || session?.state === "starting" || session?.id === "unassigned";
 }

@@ -103,8 +103,9 @@ export interface paths {
         put?: never;
         /**
          * Make another session of the same file
-         * @description To start the file again: a session has the events of one start. The new session has
-         *     the file, its name, and the name and tags that people gave.
+         * @description Use this to start the file again, because a session can be started only once. The
+         *     new session has the same file and file name, and the name and tags that users gave
+         *     the session.
          */
         post: operations["copySession"];
         delete?: never;
@@ -521,14 +522,15 @@ export interface paths {
         put?: never;
         /**
          * Start monitoring
-         * @description The session is starting until the agent has said yes, and active then. With the
-         *     header `Prefer: respond-async` (RFC 7240) the answer is a 202 at once. Without it
-         *     the answer waits for the agent, for 9.5 s at most; after a 504 the session may
-         *     still be starting, and becomes active or failed as soon as that is known.
+         * @description The session is starting until the agent has answered, and then active or failed.
+         *     With the header `Prefer: respond-async` (RFC 7240) the backend answers 202 at once.
+         *     Without it, the backend waits for the agent, for 9.5 s at most. After a 504 the
+         *     session may still be starting. It becomes active or failed when the backend knows
+         *     the outcome.
          *
-         *     A session that is starting or active and monitors the same is answered the same
-         *     again; with other parameters it is a 409. One that has ended, or may have run, is a
-         *     409 too: make a copy of it.
+         *     A repeated start with the same parameters gets the same answer while the session is
+         *     starting or active. Other parameters are a 409. A session that has ended or may have
+         *     run is also a 409: make a copy of it.
          */
         post: operations["startMonitor"];
         delete?: never;
@@ -548,10 +550,10 @@ export interface paths {
         put?: never;
         /**
          * Stop monitoring
-         * @description Ends the session within 5 s, also when the agent is away or busy, which `warning`
-         *     tells; the agent is told later. `inFlight` is what the agent has seen of the session
-         *     and not delivered yet: it still arrives. A session that is starting is stopped as
-         *     soon as it is known what became of its start.
+         * @description Ends the session within 5 s, even if the agent is away or busy. `warning` says so
+         *     then, and the backend tells the agent later. `inFlight` counts what the agent has
+         *     recorded of the session and not delivered yet; it still arrives. A starting session
+         *     is stopped when the outcome of its start is known.
          */
         post: operations["stopMonitor"];
         delete?: never;
@@ -919,7 +921,7 @@ export interface components {
         /** @description A text to look for, of at most 1000 bytes, without NUL characters. */
         TextParameter: string;
         /**
-         * @description Created: not started yet. Starting: a start was accepted, and it is not known yet what became of it. Active: an agent monitors. Failed: it was not started, for the reason in `start_error`; it can be started again unless something may have run. Ended: the agent no longer monitors; it cannot be started again, but copied.
+         * @description Created: not started yet. Starting: the backend accepted a start and does not know its outcome yet. Active: an agent monitors. Failed: the start failed, for the reason in `start_error`; the session can be started again, unless something may have run. Ended: the agent no longer monitors; the session cannot be started again, but it can be copied.
          * @enum {string}
          */
         SessionState: "created" | "starting" | "active" | "failed" | "ended";
@@ -975,15 +977,15 @@ export interface components {
             monitoring_ended: components["schemas"]["Time"] | null;
             /** @description How it ended; null until then, and when nobody knows. */
             end: components["schemas"]["SessionEnd"] | null;
-            /** @description Why the latest start failed; while the session is starting, what that waits for; else null. */
+            /** @description Why the latest start failed or, while the session is starting, what the start waits for; else null. */
             start_error: components["schemas"]["StartError"] | null;
             /** @description When the agent of an active session was heard of last, if that is longer ago than AGENT_LOST_AFTER; else null. */
             agent_silent_since: components["schemas"]["Time"] | null;
-            /** @description How far processes and what is filtered by are noted of events that the existing backend, or an old version, has stored: until that is done, the process tree, counts by anything but the type, and filters miss some of them. Null when all is noted. */
+            /** @description The progress of the backfill of events that the existing backend or an older version stored. Until it is complete, filters, the process tree, and counts by anything but the type miss some of these events. Null when it is complete. */
             backfill: components["schemas"]["Backfill"] | null;
         };
         /**
-         * @description How far what older programs did not note of events is filled in, in the background.
+         * @description The progress of the backfill, which fills in search columns and processes of old events in the background.
          * @example {
          *       "done": 120000,
          *       "total": 480000
@@ -992,12 +994,12 @@ export interface components {
         Backfill: {
             /**
              * Format: int64
-             * @description It is noted of events up to this seq.
+             * @description The backfill has read the events up to this seq.
              */
             done: number;
             /**
              * Format: int64
-             * @description The last such event.
+             * @description The seq of the last event that it has to read.
              */
             total: number;
         };
@@ -1029,11 +1031,11 @@ export interface components {
              * @description Number of the signal that ended the program; null when none did.
              */
             signal: number | null;
-            /** @description The same for people. */
+            /** @description The same as text for users. */
             text: string;
         };
         /**
-         * @description Why a start failed.
+         * @description Why a start failed, or what it waits for.
          * @example {
          *       "code": "agent_failed",
          *       "text": "the agent at http://localhost:7000 cannot be reached: connection refused",
@@ -1043,9 +1045,9 @@ export interface components {
         StartError: {
             /** @description Of which kind the error is. */
             code: components["schemas"]["ErrorCode"];
-            /** @description The same for people. */
+            /** @description The same as text for users. */
             text: string;
-            /** @description Whether something may have run, so that the session cannot be started again. */
+            /** @description Whether something may have run. If so, a failed session cannot be started again. */
             may_have_run: boolean;
         };
         /**
@@ -1345,7 +1347,7 @@ export interface components {
             sessions?: string[] | null;
             /** @description What became of its events. */
             delivery?: components["schemas"]["AgentDelivery"];
-            /** @description Of this heartbeat alone: `backend.proof` of the answer is made with it. */
+            /** @description A value for this heartbeat only. The backend makes `backend.proof` of its answer with it. */
             nonce?: string;
         } & {
             [key: string]: unknown;
@@ -1366,30 +1368,30 @@ export interface components {
             backend?: components["schemas"]["BackendIdentity"];
         };
         /**
-         * @description Which process the backend is, for an agent on the same machine: it must not report
-         *     the backend, since each report makes that do more. Only on Linux.
+         * @description Which process the backend is. An agent on the same machine must not report the
+         *     backend, because each report makes the backend do more. Only on Linux.
          */
         BackendIdentity: {
             /**
-             * @description Of the machine; the same in all its containers.
+             * @description The boot ID of the machine; all its containers have the same.
              * @example 2f1d8a52-6a3c-4e0e-9d8e-1c6f5b9a7e10
              */
             boot_id: string;
-            /** @description What /proc/self/ns/pid names. */
+            /** @description The target of the link /proc/self/ns/pid. */
             pid_namespace: string;
-            /** @description In that namespace. */
+            /** @description The pid in that namespace. */
             pid: number;
             /**
              * Format: int64
-             * @description When the process began; field 22 of /proc/self/stat.
+             * @description When the process began
              */
             start_ticks: number;
-            /** @description Where its newest connections to PostgreSQL lead. */
+            /** @description The other ends of its newest connections to PostgreSQL. */
             database: components["schemas"]["DatabasePeer"][];
             /**
-             * @description The HMAC-SHA256 in hex digits, with `AGENT_API_KEY`, of these lines joined by line
-             *     feeds: `os-pulse backend identity`, the nonce, `boot_id`, `pid_namespace`, `pid`,
-             *     `start_ticks`, and of each entry of `database` its `address`, `pid` and
+             * @description The HMAC-SHA256 in hex digits, with the key `AGENT_API_KEY`, over these lines, joined
+             *     by line feeds: `os-pulse backend identity`, the nonce, `boot_id`, `pid_namespace`,
+             *     `pid`, `start_ticks`, and for each entry of `database` its `address`, `pid` and
              *     `start_ticks`. Empty without a key or a nonce.
              */
             proof: string;
@@ -1398,11 +1400,11 @@ export interface components {
         DatabasePeer: {
             /** @description host:port; empty for a Unix socket. */
             address: string;
-            /** @description Of a Unix socket the process that listens, in the backend's namespace; else 0. */
+            /** @description The pid of the process that listens on the Unix socket, in the backend's namespace; 0 for TCP. */
             pid: number;
             /**
              * Format: int64
-             * @description When that process began.
+             * @description When that process began; 0 for TCP.
              */
             start_ticks: number;
         };
@@ -2450,9 +2452,9 @@ export interface components {
             mode: components["schemas"]["Mode"];
             /** @description The pids, for mode 2. */
             processes?: number[] | null;
-            /** @description For mode 3, of an archive: the path of what is run, as a refusal lists it; without it the archive must have one file that can be. The file's own name runs a text by what it reads as, if its name does not say so. For agents that know it, as OS-Pulse's for Linux. */
+            /** @description For mode 3. For an archive: the path of the file to run, as a refusal lists it; without it, the archive must contain exactly one file that can be run. For a text file: its own name, which runs it by its content if its name does not say what it is. Only for agents that support it, such as OS-Pulse's for Linux. */
             entryPoint?: string;
-            /** @description For mode 3: what the program is given, at most 128 KB together. For agents that know it. */
+            /** @description For mode 3: the arguments of the program, at most 128 KB together. Only for agents that support it. */
             arguments?: string[] | null;
         };
         /**
@@ -2486,11 +2488,11 @@ export interface components {
             monitoringEnded?: string;
             /** @description What did not work that the answer does not depend on. */
             warning?: string;
-            /** @description After a stop, of agents that tell: what is still to come. */
+            /** @description After a stop, if the agent reports it: what the agent has not delivered yet. */
             inFlight?: components["schemas"]["InFlight"];
         };
         /**
-         * @description What an agent had seen of a session when it was stopped, and not delivered.
+         * @description What an agent had recorded of a session when it was stopped, and not delivered yet.
          * @example {
          *       "events": 1200,
          *       "bytes": 310244,
@@ -2501,20 +2503,20 @@ export interface components {
         InFlight: {
             /**
              * Format: int64
-             * @description In the agent's memory or on its disk.
+             * @description The number of events in the agent's memory and on its disk.
              */
             events: number;
             /**
              * Format: int64
-             * @description About what these events take there.
+             * @description The approximate size of these events.
              */
             bytes: number;
             /**
              * Format: int64
-             * @description What the agent has not read from the kernel, of all sessions; 0 when the session has ended there.
+             * @description The bytes that the agent has not read from the kernel yet, for all sessions; 0 if the session has ended at the agent.
              */
             sensorBytes: number;
-            /** @description Whether the session is still ending there: then more events may come. */
+            /** @description Whether the session has not ended at the agent yet. More events may follow then. */
             ending: boolean;
         };
         /**
@@ -2610,7 +2612,7 @@ export interface components {
             set_aside: string;
             /** @description Whether the database and the spool keep what they commit in a crash or power loss; else `weak: ` and the reason. Without DATABASE_ALLOW_WEAK, `fsync = off` is also a 503. */
             durability: string;
-            /** @description How many events of older programs are still to be looked at for processes and what is filtered by. Requests are served meanwhile. */
+            /** @description How many old events still lack processes and search columns. The backend serves requests meanwhile. */
             backfill: string;
         };
         /**
@@ -2910,7 +2912,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The agent cannot run the file, for what the file is. The text names it and says what would be needed. `cannot_run`. */
+        /** @description The agent cannot run a file of this kind. The text names the kind and says what the agent would need. `cannot_run`. */
         CannotRun: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3259,7 +3261,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The new session is there. */
+            /** @description The backend created the new session. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4045,7 +4047,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `respond-async` for a 202 at once.
+                 * @description `respond-async`: answer 202 at once.
                  * @example respond-async
                  */
                 Prefer?: string;
@@ -4069,11 +4071,11 @@ export interface operations {
                     "application/json": components["schemas"]["MonitorResult"];
                 };
             };
-            /** @description The start is accepted; the session is starting. */
+            /** @description The backend accepted the start. The session is starting. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
-                    /** @description The preference that was honoured. */
+                    /** @description The preference that the backend followed. */
                     "Preference-Applied": "respond-async";
                     [name: string]: unknown;
                 };
@@ -4107,7 +4109,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session has ended, or is starting and is going to be stopped. */
+            /** @description The session has ended, or is starting and will be stopped. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];

@@ -5,8 +5,8 @@ const patienceMillis = 15_000;
 const lookMillis = 250;
 
 /**
- * Starts a session, and waits a while for what becomes of it. Throws why it was not started. When it
- * returns the session may still be starting: then its own page tells what it waits for.
+ * Starts a session and waits up to 15 s for the outcome. Throws an ApiError if the start failed. The
+ * session may still be starting when this returns; its page then says what the start waits for.
  */
 export async function startMonitoring(body: components["schemas"]["StartRequest"]): Promise<void> {
   await call(api.POST("/api/start-monitor", { params: { header: { Prefer: "respond-async" } }, body }));

@@ -9,7 +9,7 @@ import { useTell } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
 
-/** Starts the monitoring of a session, or stops it. What was started already is started again in a copy. */
+/** Starts the monitoring of a session, or stops it. If the session was started before, it starts a copy. */
 export function MonitorButton({ session }: { session: Session }) {
   const [choosing, setChoosing] = useState(false);
   const [, navigate] = useLocation();

@@ -54,7 +54,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
     },
   });
   const agent = health?.agent;
-  // The file may be an archive whose name does not say so, or a text that has to be named.
+  // The file may be an archive whose name does not say so, or a text file that must be named.
   const cannotRun = start.error instanceof ApiError && start.error.code === "cannot_run";
   return (
     <Dialog
@@ -120,7 +120,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         {mode === 3 && (isArchive(session.file_name) || cannotRun) && (
           <Field
             label="What to run in the archive"
-            hint="Its path there, as a refusal lists it. It may be left out if only one file can be run."
+            hint="The path in the archive, as the agent lists it when it refuses. Leave it empty if only one file can be run."
           >
             <Input
               value={entryPoint}

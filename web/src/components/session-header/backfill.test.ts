@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { percent } from "./backfill";
 
-test("the percentage is 100 only when all is done", () => {
+test("the percentage stays below 100", () => {
   expect([
     percent({ done: 0, total: 3 }),
     percent({ done: 1, total: 3 }),

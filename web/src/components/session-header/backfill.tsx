@@ -6,7 +6,7 @@ import { keys } from "@/api/queries";
 
 type State = NonNullable<SessionDetail["backfill"]>;
 
-/** Says that what is shown of old events is not complete yet; when it is, every view asks again. */
+/** Says that the backfill of the session is not complete. When it is, every view loads its data again. */
 export function Backfill({ sessionId, backfill }: { sessionId: string; backfill: State }) {
   const queries = useQueryClient();
   useEffect(
@@ -17,7 +17,7 @@ export function Backfill({ sessionId, backfill }: { sessionId: string; backfill:
     <span
       role="status"
       className="inline-flex items-center gap-1.5 px-1 text-bad"
-      title="These events were recorded by an older program. Until this is done, processes, filters and counts miss some of them. The list of all events is complete."
+      title="An older program recorded these events. Until the backend has filled them in, processes, filters and counts miss some of them. The list of all events is complete."
     >
       <Hourglass size={15} aria-hidden />
       Processes and filters are being filled in: {percent(backfill)} %
@@ -25,7 +25,7 @@ export function Backfill({ sessionId, backfill }: { sessionId: string; backfill:
   );
 }
 
-/** Of the events; never 100 before all are done. */
+/** The share of the events that are filled in, in percent. It is 99 at most: the backend reports no backfill when it is complete. */
 export function percent({ done, total }: State): number {
   return Math.min(Math.floor((100 * done) / total), 99);
 }
