@@ -1,10 +1,9 @@
 //go:build linux
 
-// Package capture sees the packets of programs on the network, through packet
-// sockets: it takes all that a network namespace sends and gets, finds out whose
-// each packet is, and gives out those of the processes that a watch is about. It
-// learns who has which socket from the events of a sensor, whatever that is, and
-// from /proc. It must not know eBPF, HTTP, sessions, or where events go.
+// Package capture captures the packets of programs through packet sockets. It reads all
+// packets of a network namespace, finds the owner of each, and emits those of the
+// processes that a watch is about. It learns the owners of sockets from the events of any
+// sensor, and from /proc. It must not know eBPF, HTTP, sessions, or where events go.
 package capture
 
 import (
@@ -26,13 +25,14 @@ const (
 	// RingBytes is the size of the buffer between kernel and agent, of each watch
 	// and namespace, unless set.
 	RingBytes = 8 << 20
-	// snapBytes is how much of a packet is looked at, at least: headers, and what
-	// names the servers that are asked for. Of a longer one fewer find room.
+	// snapBytes is how many bytes the ring keeps of each packet, at least: the headers,
+	// and the server name that a client asks for. With longer packets the ring holds
+	// fewer.
 	snapBytes = 1024
-	// headerBytes is how much of a packet headers may take where contents are kept.
+	// headerBytes is the room for headers in front of the content that an event keeps.
 	headerBytes = 128
-	// pollInterval is how often losses are looked for, and what is held is looked
-	// through at least.
+	// pollInterval is how often the reader asks for losses, and at least how often it
+	// looks through the held packets.
 	pollInterval = 50 * time.Millisecond
 	// heldInterval is the same while packets are held.
 	heldInterval = 10 * time.Millisecond
@@ -40,24 +40,24 @@ const (
 
 // Options are the settings of a Watch.
 type Options struct {
-	ContentBytes int // of a packet's payload that an event keeps
+	ContentBytes int // bytes of a packet's payload that an event keeps
 	RingBytes    int
 	Log          *slog.Logger
 }
 
-// Scope says whose packets a watch is about.
+// Scope says which processes a watch is about.
 type Scope struct {
-	All  bool  // of every process whose sockets are known
+	All  bool  // every process whose sockets are known
 	PIDs []int // and their descendants
-	// Own says that the first of PIDs was started in a network namespace of its
-	// own: if it is, all packets there are of it, or of what came of it.
+	// Own says that the first of PIDs was started in a network namespace of its own. If
+	// so, all packets of that namespace belong to it and its descendants.
 	Own bool
-	// Exclude are processes whose packets are never given: none to or from a TCP
-	// port that they listen on, and none of sockets that nobody else used.
+	// Exclude are processes whose packets are never reported: none to or from a TCP port
+	// on which they listen, and none of sockets that no other process used.
 	Exclude []int
 }
 
-// Available says why packets cannot be captured; nil when they can.
+// Available returns why packets cannot be captured; nil if they can.
 func Available() error {
 	r, err := openRing("", 2*blockBytes, snapBytes)
 	if err != nil {
@@ -66,36 +66,36 @@ func Available() error {
 	return r.close()
 }
 
-// space is a network namespace that is captured.
+// space is a captured network namespace.
 type space struct {
 	ring      *ring
 	index     int // from 1
 	inode     uint64
-	pid       int  // that is in it: by whom /proc shows its sockets
-	own       bool // all in it is the root's
-	host      bool // it is the agent's own namespace
+	pid       int  // a process in the namespace: /proc shows the sockets through it
+	own       bool // all packets belong to the root
+	host      bool // the agent's own namespace
 	decoder   decoder
 	names     map[int]string    // of interfaces
 	fragments map[fragment]ends // of packets whose first part was seen
 	places    map[ends]place
-	checked   time.Time // when losses were looked for
+	checked   time.Time // when the reader last asked for losses
 }
 
-// place is the interface that a flow's packets are taken from: on a bridge, a bond
-// or a VLAN each passes several.
+// place is the interface from which the watch takes a flow's packets. With a bridge, a
+// bond or a VLAN a packet passes several interfaces.
 type place struct {
 	ifindex int
 	last    time.Time
 }
 
-// placeTime is how long a flow must have been silent on its interface before it is
-// taken from another.
+// placeTime is how long a flow must be silent on its interface before the watch takes it
+// from another one.
 const placeTime = time.Second
 
 // maxRemembered bounds the fragments and places of a namespace.
 const maxRemembered = 4096
 
-// Watch is a capture that stands. Its methods may be called at any time.
+// Watch is a running capture. Its methods are safe for concurrent use.
 type Watch struct {
 	options Options
 	scope   Scope
@@ -103,26 +103,26 @@ type Watch struct {
 	log     *slog.Logger
 	spaces  []*space
 	limits  []string
-	root    *owner // of whom are the packets of a namespace of its own
+	root    *owner // owner of the packets of a namespace of its own
 
 	stop    context.CancelFunc
-	look    chan struct{} // there is something to look up
+	look    chan struct{} // signals that there is something to look up
 	running sync.WaitGroup
 	closing chan struct{} // closed when the watch ends
 	once    sync.Once
 
-	mu       sync.Mutex // of all below; held while sink is called
+	mu       sync.Mutex // guards all below; held while sink is called
 	number   uint64
 	owners   owners
-	known    map[int]*owner // processes, by pid
+	known    map[int]*owner // by pid
 	held     held
 	excluded endpoints
-	ended    bool // nothing more goes to sink
+	ended    bool // sink gets nothing more
 }
 
-// Open begins to collect packets. sink gets them, and the events that go through
-// Sensed, from one goroutine at a time, once Begin is called; it must not block for
-// long. The error's cause is os.ErrNotExist when a process is gone.
+// Open begins to collect packets. Once Begin is called, sink gets the packets and the
+// events that go through Sensed, from one goroutine at a time. It must not block for
+// long. The error wraps os.ErrNotExist if a process is gone.
 func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error) {
 	if options.RingBytes == 0 {
 		options.RingBytes = RingBytes
@@ -143,8 +143,8 @@ func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error)
 	return w, nil
 }
 
-// open opens the namespaces that the scope is about: the agent's own, or those of
-// the chosen processes.
+// open opens the namespaces of the scope: the agent's own, or those of the chosen
+// processes.
 func (w *Watch) open() error {
 	self, err := procfs.NetworkNamespace(os.Getpid())
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *Watch) open() error {
 	return nil
 }
 
-// openSpace opens the namespace of a process, if it is not open already.
+// openSpace opens the namespace of a process unless it is open already.
 func (w *Watch) openSpace(pid int, self uint64) error {
 	inode, err := procfs.NetworkNamespace(pid)
 	if err != nil {
@@ -192,11 +192,11 @@ func (w *Watch) openSpace(pid int, self uint64) error {
 	return nil
 }
 
-// Limits tells what the watch does not see: the packets of processes whose network
-// namespace cannot be read. It is "" if there are none.
+// Limits returns what the watch cannot see: the packets of processes whose network
+// namespace cannot be read. It returns "" if there are none.
 func (w *Watch) Limits() string { return strings.Join(w.limits, "; ") }
 
-// Begin gives out packets, those first that were collected since Open.
+// Begin starts to emit packets, beginning with those collected since Open.
 func (w *Watch) Begin() {
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
@@ -207,8 +207,8 @@ func (w *Watch) Begin() {
 	w.askLook()
 }
 
-// read reads a namespace's packets until the watch ends, and then those that had
-// come before.
+// read reads a namespace's packets until the watch ends, then the packets that arrived
+// before the end.
 func (w *Watch) read(s *space) {
 	give := func(f *frame) { w.packet(s, f) }
 	ending := false
@@ -217,7 +217,7 @@ func (w *Watch) read(s *space) {
 		for {
 			more, err := s.ring.read(deadline, give)
 			if err != nil {
-				w.log.Error("packets cannot be read any more", "error", err)
+				w.log.Error("cannot read packets any more", "error", err)
 				return
 			}
 			if !more || !time.Now().Before(deadline) {
@@ -229,8 +229,8 @@ func (w *Watch) read(s *space) {
 			if ending {
 				return
 			}
-			// A block that is not full comes after its time, and one that was
-			// just begun after twice that.
+			// The kernel hands over a block that is not full after its timeout, and one
+			// that was just begun after twice the timeout.
 			ending = true
 			w.drain(s, time.Now().Add(3*retireTime), give)
 		default:
@@ -238,7 +238,7 @@ func (w *Watch) read(s *space) {
 	}
 }
 
-// drain reads until no packet can be there that was sent before.
+// drain reads until the ring can hold no earlier packet.
 func (w *Watch) drain(s *space, until time.Time, give func(*frame)) {
 	for {
 		more, err := s.ring.read(until, give)
@@ -248,8 +248,7 @@ func (w *Watch) drain(s *space, until time.Time, give func(*frame)) {
 	}
 }
 
-// tick does what has to be done every now and then, and gives the time until the
-// next.
+// tick does the periodic work and returns the time until the next tick.
 func (w *Watch) tick(s *space, last bool) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -264,11 +263,11 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 	return heldInterval
 }
 
-// tellLosses reports packets that found no room.
+// tellLosses reports packets that found no room in the ring.
 func (w *Watch) tellLosses(s *space, now time.Time) {
 	lost, err := s.ring.drops()
 	if err != nil {
-		w.log.Error("the packets that were lost are not known", "error", err)
+		w.log.Error("cannot read how many packets were lost", "error", err)
 	}
 	if lost > 0 {
 		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
@@ -279,7 +278,7 @@ func (w *Watch) tellLosses(s *space, now time.Time) {
 	s.checked = now
 }
 
-// tellHeldLosses reports packets that waited for their owner, and had no room.
+// tellHeldLosses reports packets that waited for their owner and found no room.
 func (w *Watch) tellHeldLosses(now time.Time) {
 	if w.held.lost > 0 {
 		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
@@ -295,8 +294,8 @@ func (w *Watch) give(e *event.Event) {
 	}
 }
 
-// Close ends the watch, after it has given out what had happened before. The
-// sensor whose events go through Sensed should have been closed first.
+// Close emits what was captured before, then ends the watch. The caller should first
+// close the sensor whose events go through Sensed.
 func (w *Watch) Close() error {
 	var err error
 	w.once.Do(func() {
@@ -324,7 +323,7 @@ func (w *Watch) closeRings() error {
 	return errors.Join(errs...)
 }
 
-// Exclude excludes more processes.
+// Exclude adds processes to the excluded ones.
 func (w *Watch) Exclude(pids []int) {
 	more := endpointsOf(pids)
 	w.mu.Lock()
@@ -333,8 +332,7 @@ func (w *Watch) Exclude(pids []int) {
 	w.excluded = w.excluded.with(more)
 }
 
-// packet does with a packet what is to be done: it is given out, held until it is
-// known whose it is, or left.
+// packet emits a packet, holds it until its owner is known, or drops it.
 func (w *Watch) packet(s *space, f *frame) {
 	p := s.decoder.decode(f)
 	w.mu.Lock()
@@ -358,7 +356,7 @@ func (w *Watch) packet(s *space, f *frame) {
 	}
 	use, out := w.owner(&q, now)
 	if use != nil && w.held.dirty && w.held.flows[q.ends.flow()] > 0 {
-		w.settle(now, false) // what is held of this flow comes first
+		w.settle(now, false) // held packets of this flow come first
 	}
 	if use == nil && !s.own && w.held.isForeign(&q, now) {
 		return
@@ -378,8 +376,8 @@ func (w *Watch) packet(s *space, f *frame) {
 	w.emit(e, use.owner, out)
 }
 
-// isCopy reports whether the packet is seen on another interface as well, where
-// its flow is taken from.
+// isCopy reports whether the watch takes this flow from another interface, on which the
+// packet appears too.
 func (s *space) isCopy(f *frame, p *packet) bool {
 	if f.ifindex == loopback || !p.from.IsValid() {
 		return false
@@ -404,7 +402,7 @@ func (s *space) interfaceName(index int) string {
 	return name
 }
 
-// emit gives out a packet.
+// emit gives a packet to the sink.
 func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	w.number++
 	e.Number, e.Actor = w.number, by.Process
@@ -415,7 +413,7 @@ func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	w.give(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
 }
 
-// owner gives who a packet is of, if that is known.
+// owner returns the owner of a packet, if it is known.
 func (w *Watch) owner(q *question, now time.Time) (by *use, out bool) {
 	e := q.ends
 	if q.inside {

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// apart is a program in a network namespace of its own, which waits for a line.
+// apart is a program in a network namespace of its own. It waits for a line.
 type apart struct {
 	cmd *exec.Cmd
 	go1 func()
@@ -100,15 +100,15 @@ func watch(t *testing.T, a *apart, options Options, s *seen) {
 	if s.stick != nil {
 		close(s.stick)
 	}
-	for range 2 { // the second does nothing
+	for range 2 { // the second call does nothing
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// TestNamespaceOfItsOwnAsRoot: all packets of a namespace of its own are the program's,
-// without one event of a sensor.
+// TestNamespaceOfItsOwnAsRoot checks that all packets of a namespace of its own belong to
+// the program, without any event of a sensor.
 func TestNamespaceOfItsOwnAsRoot(t *testing.T) {
 	a := startApart(t, `
 l = socket.create_server(("::1", 8080), family=socket.AF_INET6)
@@ -150,8 +150,8 @@ print(flush=True)
 	}
 }
 
-// TestLossIsCountedAsRoot: of a burst that the smallest ring cannot take, what came and
-// what was lost is what was sent.
+// TestLossIsCountedAsRoot sends a burst that the smallest ring cannot hold, and checks
+// that received and lost packets add up to the packets sent.
 func TestLossIsCountedAsRoot(t *testing.T) {
 	const sent = 30000
 	a := startApart(t, fmt.Sprintf(`
@@ -162,7 +162,7 @@ for i in range(%d):
     u.sendto(b"x" * 1000, r.getsockname())
 print(flush=True)
 `, sent))
-	s := seen{stick: make(chan struct{})} // the reader sticks while the program goes on
+	s := seen{stick: make(chan struct{})} // the sink blocks while the program continues
 	watch(t, a, Options{RingBytes: 2 * blockBytes}, &s)
 	lost := s.lost[event.ReasonPackets]
 	if n := uint64(len(s.packets)) + lost; n != sent || len(s.lost) != 1 {
@@ -197,8 +197,9 @@ func TestManyWatchesAsRoot(t *testing.T) {
 	all.Wait()
 }
 
-// TestTheAgentStaysWhereItIsAsRoot: what enters another namespace is never the thread that
-// /proc shows, else the agent would look for its backend in there.
+// TestTheAgentStaysWhereItIsAsRoot checks that the process's first thread never enters
+// another namespace. /proc shows the namespace of that thread, so the agent would look
+// for its backend in the wrong one.
 func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 	a := startApart(t, "print(flush=True)")
 	before, err := procfs.NetworkNamespace(os.Getpid())
@@ -222,10 +223,10 @@ func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 	}
 	all.Wait()
 	if after, err := procfs.NetworkNamespace(os.Getpid()); err != nil || after != before {
-		t.Errorf("the agent went from namespace %d to %d, %v", before, after, err)
+		t.Errorf("the agent moved from namespace %d to %d, %v", before, after, err)
 	}
 	first := make(chan bool, 1000)
-	for range 1000 { // some of them begin on the first thread
+	for range 1000 { // some of these goroutines begin on the first thread
 		onOwnThread(func() {
 			if unix.Gettid() == os.Getpid() {
 				first <- true
@@ -233,7 +234,7 @@ func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 		})
 	}
 	if len(first) > 0 {
-		t.Error("on the first thread")
+		t.Error("it ran on the first thread")
 	}
 	a.go1()
 	if err := a.cmd.Wait(); err != nil {
@@ -243,22 +244,22 @@ func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 
 func TestOpenFaultsAsRoot(t *testing.T) {
 	if _, err := Open(Options{}, Scope{PIDs: []int{1 << 30}}, nil); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a process that is not there: %v", err)
+		t.Errorf("Open for a process that does not exist: %v", err)
 	}
 	w, err := Open(Options{}, Scope{PIDs: []int{os.Getpid()}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil { // that never began
+	if err := w.Close(); err != nil { // Begin was never called
 		t.Error(err)
 	}
 	if _, err := openRing("/proc/self/ns/mnt", RingBytes, snapBytes); err == nil {
-		t.Error("entered what is no network namespace")
+		t.Error("entered a file that is not a network namespace")
 	}
 }
 
-// A process whose network namespace cannot be read costs its packets, and no more; one
-// that has ended is told as that.
+// TestUnreadableNamespaceAsRoot checks that a process whose network namespace cannot be
+// read loses only its own packets, and that a process that has ended is reported as gone.
 func TestUnreadableNamespaceAsRoot(t *testing.T) {
 	cmd := exec.Command("python3", "-c", `
 import ctypes, sys, threading
@@ -282,7 +283,7 @@ ctypes.CDLL(None).pthread_exit(None)
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	for { // it ends its first thread at once
+	for { // the program ends its first thread at once
 		if p, err := procfs.Read(cmd.Process.Pid); err != nil || p.Zombie {
 			break
 		}
@@ -292,15 +293,15 @@ ctypes.CDLL(None).pthread_exit(None)
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("packets of process %d", cmd.Process.Pid); !strings.Contains(w.Limits(), want) || len(w.spaces) != 1 {
-		t.Errorf("it tells %q, and sees %d namespaces", w.Limits(), len(w.spaces))
+		t.Errorf("Limits is %q with %d open namespaces", w.Limits(), len(w.spaces))
 	}
 	w.Begin()
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 	in.Close()
-	cmd.Wait() //nolint:errcheck // it ends as it likes
+	cmd.Wait() //nolint:errcheck // its exit status does not matter
 	if _, err := Open(Options{}, Scope{PIDs: []int{cmd.Process.Pid}}, func(*event.Event) {}); !errors.Is(err, os.ErrNotExist) {
-		t.Error("of a process that is gone:", err)
+		t.Error("Open for a process that is gone:", err)
 	}
 }

@@ -19,13 +19,13 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// Sensed takes an event of the sensor on its way to the sink: it tells whose
-// sockets are.
+// Sensed passes an event of the sensor to the sink, and learns the owners of sockets from
+// it.
 func (w *Watch) Sensed(e *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held.heard = time.Now()
-	const step = time.Minute // more than events are late: the clock was set back
+	const step = time.Minute // events are never that late: the clock was set back
 	if e.Time.After(w.held.newest) || w.held.newest.Sub(e.Time) > step {
 		w.held.newest = e.Time
 	}
@@ -49,14 +49,15 @@ func (w *Watch) Sensed(e *event.Event) {
 	w.give(e)
 }
 
-// know gives the process as an owner, the same as long as it has its name.
+// know returns the owner for a process. It is the same one as long as the process has its
+// name.
 func (w *Watch) know(p *event.Process) *owner {
 	o := w.known[p.PID]
 	if o != nil && o.Name == p.Name && o.StartTime.Equal(p.StartTime) {
 		return o
 	}
 	next := &owner{Process: *p}
-	next.ThreadID = 0 // a packet is of the process as a whole
+	next.ThreadID = 0 // packets belong to the process as a whole
 	if o != nil && next.Name == "" {
 		next.Name = o.Name
 	}
@@ -67,8 +68,8 @@ func (w *Watch) know(p *event.Process) *owner {
 	return next
 }
 
-// fromProc makes an owner of what /proc says. It has no start time: the sensor's
-// is more exact, and there must not be two.
+// fromProc makes an owner from /proc. The owner has no start time: the sensor's is more
+// exact, and the two must not disagree.
 func fromProc(pid int) *owner {
 	o := &owner{Process: event.Process{PID: pid, UserID: procfs.UserID(pid)}}
 	if p, err := procfs.Read(pid); err == nil {
@@ -77,8 +78,8 @@ func fromProc(pid int) *owner {
 	return o
 }
 
-// spaceOf gives the captured namespace that a process is in, or elsewhere. One
-// that ended before it was looked at is taken to have been in the first.
+// spaceOf returns the captured namespace that a process is in, or elsewhere. It assumes
+// the first namespace for a process that ended before the look-up.
 func (w *Watch) spaceOf(o *owner) int {
 	if o.namespace == 0 {
 		inode, err := procfs.NetworkNamespace(o.PID)
@@ -95,10 +96,10 @@ func (w *Watch) spaceOf(o *owner) int {
 	return elsewhere
 }
 
-// protocols are those whose packets have owners, by their names in events.
+// protocols are the protocols whose packets have owners, by their names in events.
 var protocols = map[string]uint8{"tcp": protoTCP, "mptcp": protoTCP, "udp": protoUDP, "sctp": protoSCTP, "icmp": protoICMP, "raw": protoRaw} //nolint:gochecknoglobals // a constant
 
-// learn takes from a call on a socket whose it is.
+// learn learns the owner of a socket from a call on it.
 func (w *Watch) learn(n *event.Network) {
 	protocol, ok := protocols[n.Protocol]
 	if !ok {
@@ -110,12 +111,12 @@ func (w *Watch) learn(n *event.Network) {
 	case protocol == protoRaw:
 		s = rawSocket(s, &n.Content)
 	case protocol == protoICMP:
-		s.remote = netip.AddrPort{} // the identifier says it all
+		s.remote = netip.AddrPort{} // the identifier is enough
 	case n.Operation == "Connect" && s.local.Port() == 0 && s.remote.Port() != 0 && protocol == protoTCP:
 		w.held.claims = append(w.held.claims, claim{o, s.space, s.remote, n.Time, time.Now()})
 		return
 	case s.remote.Port() == 0 || s.local.Addr().IsUnspecified():
-		s.remote = netip.AddrPort{} // it is open to all
+		s.remote = netip.AddrPort{} // the socket receives from everywhere
 	}
 	if n.Operation == "Close" {
 		w.owners.close(s, n.Time)
@@ -124,7 +125,7 @@ func (w *Watch) learn(n *event.Network) {
 	w.use(s, o, n.Time)
 }
 
-// use says who uses a socket.
+// use records that a process uses a socket.
 func (w *Watch) use(s socket, o *owner, at time.Time) {
 	switch {
 	case s.protocol != protoRaw && s.local.Port() == 0:
@@ -132,15 +133,15 @@ func (w *Watch) use(s socket, o *owner, at time.Time) {
 	case s.protocol == protoRaw && !s.remote.IsValid():
 		return
 	case s.space == elsewhere && (!s.remote.IsValid() || s.remote.Addr().IsLoopback()):
-		return // nothing of it passes here, or it cannot be told from what is here
+		return // its packets do not pass here, or cannot be attributed
 	}
 	if w.owners.put(s, o, at, time.Now()) {
 		w.held.dirty = true
 	}
 }
 
-// rawSocket names a socket whose program builds its packets: by the identifier of
-// the echo that it sends, if it is one, else by where it sends to.
+// rawSocket names a socket whose program builds its packets itself: by the identifier of
+// the echo request that it sends, else by the destination.
 func rawSocket(s socket, content *event.Content) socket {
 	const echo4, echo6 = 8, 128
 	if b := content.Bytes; len(b) >= 8 && (b[0] == echo4 || b[0] == echo6) && b[1] == 0 {
@@ -155,15 +156,15 @@ func rawSocket(s socket, content *event.Content) socket {
 }
 
 const (
-	// lookDelay lets the sensor's events come first, which cost nothing.
+	// lookDelay lets the sensor's events come first: they cost nothing.
 	lookDelay = 30 * time.Millisecond
-	// lookRest is the least time between two looks; lookShare bounds the part of
-	// the time that is spent on them.
+	// lookRest is the least time between two looks at /proc. lookShare bounds the part of
+	// the time that looks take.
 	lookRest  = 50 * time.Millisecond
 	lookShare = 20
 )
 
-// askLook has /proc looked at soon.
+// askLook requests a look at /proc.
 func (w *Watch) askLook() {
 	select {
 	case w.look <- struct{}{}:
@@ -171,9 +172,8 @@ func (w *Watch) askLook() {
 	}
 }
 
-// resolve looks up in /proc whose sockets are, when packets are held that nobody
-// showed to be the owner of: of connections from before the watch, of such as are
-// not made by system calls.
+// resolve looks up the owners of sockets in /proc while packets without a known owner are
+// held. Their sockets are older than the watch, or no system call made them.
 func (w *Watch) resolve(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -196,7 +196,7 @@ func (w *Watch) resolve(ctx context.Context) {
 	}
 }
 
-// lookUp learns from /proc who has which socket.
+// lookUp learns the owners of sockets from /proc.
 func (w *Watch) lookUp(began time.Time) {
 	pids := w.candidates()
 	byInode := map[uint64]procfs.Socket{}
@@ -204,7 +204,7 @@ func (w *Watch) lookUp(began time.Time) {
 	for _, s := range w.spaces {
 		sockets, err := procfs.Sockets(s.pid)
 		if err != nil {
-			continue // its process ended: what is new in there is not known
+			continue // its process ended: new sockets in the namespace stay unknown
 		}
 		for _, found := range sockets {
 			byInode[found.Inode], spaceOf[found.Inode] = found, s.index
@@ -246,20 +246,19 @@ func (w *Watch) lookUp(began time.Time) {
 	w.judge(time.Now())
 }
 
-// found learns of a socket that /proc tells of.
+// found learns from a socket that /proc lists.
 func (w *Watch) found(in procfs.Socket, space int, o *owner, at time.Time) {
 	s := socket{space, protocols[in.Protocol], in.Local, in.Remote}
 	if s.remote.Port() == 0 || s.local.Addr().IsUnspecified() {
 		s.remote = netip.AddrPort{}
 	}
 	if u := w.owners.sockets[s]; u != nil && u.closed.IsZero() && !u.finished && u.owner.ended.IsZero() {
-		return // the sensor knows better who uses it
+		return // the sensor knows the owner better
 	}
 	w.use(s, o, at)
 }
 
-// forgetEnded forgets the processes that are gone, of whose end the sensor did not
-// tell: its events can be lost.
+// forgetEnded forgets processes that are gone. The event of their end can be lost.
 func (w *Watch) forgetEnded(alive []int, began time.Time) {
 	for pid, o := range w.known {
 		if _, ok := slices.BinarySearch(alive, pid); !ok && began.Sub(o.StartTime) > time.Second {
@@ -269,9 +268,9 @@ func (w *Watch) forgetEnded(alive []int, began time.Time) {
 	}
 }
 
-// candidates are the processes that the watch is about: those that the sensor told
-// of and those that are named, with what came of them, or everyone, but for those
-// that are excluded.
+// candidates returns the processes that the watch is about: all, or the named ones and
+// those that the sensor reported, with their descendants. It leaves out the excluded
+// ones.
 func (w *Watch) candidates() []int {
 	w.mu.Lock()
 	known, excluded, named := maps.Clone(w.known), w.scope.Exclude, slices.Clone(w.scope.PIDs)
@@ -291,7 +290,7 @@ func (w *Watch) candidates() []int {
 		if ok {
 			return verdict
 		}
-		verdicts[pid] = w.scope.All // should the parents go round
+		verdicts[pid] = w.scope.All // in case the parents form a cycle
 		p, o := byPID[pid], known[pid]
 		switch {
 		case p == nil:
@@ -313,20 +312,20 @@ func (w *Watch) candidates() []int {
 	return pids
 }
 
-// is reports whether the process is this one, and not a later one of its pid.
-// What /proc says of starts is 10 ms exact.
+// is reports whether the process is this owner, and not a later one with the same pid.
+// Start times in /proc are exact to 10 ms.
 func (o *owner) is(p *procfs.Process) bool {
 	return o.StartTime.IsZero() || o.StartTime.Sub(p.Start).Abs() < time.Second
 }
 
-// endpoints are the TCP ports that nobody's packets are told of.
+// endpoints are the TCP ports whose packets are never reported.
 type endpoints struct {
 	ports   map[uint16]bool         // on every address of this machine
-	exact   map[netip.AddrPort]bool // on one
+	exact   map[netip.AddrPort]bool // on one address
 	machine map[netip.Addr]bool     // addresses of this machine
 }
 
-// endpointsOf finds the ports that processes listen on.
+// endpointsOf returns the ports on which processes listen.
 func endpointsOf(pids []int) endpoints {
 	e := endpoints{map[uint16]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}}
 	sockets, err := procfs.Sockets(os.Getpid())
@@ -360,7 +359,7 @@ func endpointsOf(pids []int) endpoints {
 	return e
 }
 
-// with gives the endpoints of both.
+// with returns the union of e and more.
 func (e endpoints) with(more endpoints) endpoints {
 	for port := range e.ports {
 		more.ports[port] = true
@@ -374,8 +373,8 @@ func (e endpoints) with(more endpoints) endpoints {
 	return more
 }
 
-// has reports whether an end of the packet is one of them. Loopback is the
-// agent's only in the agent's namespace, the host.
+// has reports whether one end of the packet is an endpoint. host says that the packet is
+// from the agent's own namespace: only its loopback is the agent's.
 func (e *endpoints) has(p ends, host bool) bool {
 	if p.protocol != protoTCP {
 		return false
@@ -393,5 +392,6 @@ func (e *endpoints) has(p ends, host bool) bool {
 	return false
 }
 
-// IsForbidden reports whether packets cannot be captured for lack of rights.
+// IsForbidden reports whether err says that the agent lacks the rights to capture
+// packets.
 func IsForbidden(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }

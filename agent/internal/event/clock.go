@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// ClockStep is a clock_step: the machine's wall clock was set. Events before it have
-// the times that the clock showed then.
+// ClockStep is a clock_step: the machine's wall clock was set. Earlier events keep the
+// times of the old clock.
 type ClockStep struct {
-	Before time.Time // what the clock would have shown
-	After  time.Time // what it showed instead
+	Before time.Time // what the clock would have shown without the step
+	After  time.Time // what the clock showed after the step
 }
 
 // AppendJSON appends the data of the event.

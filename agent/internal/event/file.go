@@ -8,12 +8,12 @@ import (
 // Content is the first bytes that a call read or wrote.
 type Content struct {
 	Bytes []byte
-	Known bool // false: they were not looked at
-	Cut   bool // there were more
-	Fault bool // they could not be read
+	Known bool // false: the agent did not look at the bytes
+	Cut   bool // there were more bytes
+	Fault bool // the bytes could not be read
 }
 
-// append appends the value of content in the contract's words.
+// append appends the content as the contract writes it.
 func (c *Content) append(out []byte) []byte {
 	if c.Fault && len(c.Bytes) == 0 {
 		return append(out, `"<error reading data>"`...)
@@ -37,27 +37,27 @@ type File struct {
 	Time      time.Time
 	Operation string // ReadFile, WriteFile, OpenFile …
 	Handle    int    // descriptor; -1: none
-	Path      string // resolved: links and dots followed, from the process's root; "": not known
-	Given     string // as the program gave it, when that differs
-	NewPath   string // of a rename or a link; where a copy goes; resolved as well
-	NewGiven  string // as the program gave it, when that differs
+	Path      string // resolved: links and dots are followed, from the root of the process; "": not known
+	Given     string // the path as the program passed it, if it differs
+	NewPath   string // resolved; the new name of a rename or a link, or the destination of a copy
+	NewGiven  string // the path as the program passed it, if it differs
 	Attribute string // the name of an extended attribute
-	// PathGuessed says that links in a path could not be followed any more when it was
-	// resolved: it is the program's text from there on.
+	// PathGuessed says that a link in a path was gone when the agent resolved it. From
+	// that link on, the path is the program's text.
 	PathGuessed bool
-	Target      string // what a symbolic link says
-	NewHandle   int    // that dup made; -1: none
-	Transfer    bool   // it moves bytes: Result.Return of them
+	Target      string // the text of a symbolic link
+	NewHandle   int    // descriptor that dup made; -1: none
+	Transfer    bool   // the call moves bytes: Result.Return of them
 	Content     Content
-	Flags       string // of open
-	Ring        string // the operation that an io_uring was given; how it ends is not known
-	Aio         string // the same of native AIO
+	Flags       string // flags of open
+	Ring        string // operation handed to an io_uring; its result is not known
+	Aio         string // operation handed to native AIO; its result is not known
 	Deleted     bool   // the file has no name any more
 	Inode       uint64 // 0: not known
 	Mode        uint32 // 0: not known
 }
 
-// Bytes gives how many bytes were moved.
+// Bytes returns the number of bytes that the call moved.
 func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
 
 // AppendJSON appends the data of the event.

@@ -9,13 +9,13 @@ import (
 // of a unix socket.
 type Address struct {
 	Port netip.AddrPort
-	Unix string // an abstract one begins with @
+	Unix string // the name of an abstract socket begins with @
 }
 
 // IsZero reports whether there is no address.
 func (a Address) IsZero() bool { return !a.Port.IsValid() && a.Unix == "" }
 
-// String gives host:port, or the name.
+// String returns host:port, or the name.
 func (a Address) String() string {
 	if a.Port.IsValid() {
 		return a.Port.String()
@@ -27,7 +27,7 @@ func (a Address) String() string {
 type DNS struct {
 	ID        int
 	Response  bool
-	Code      string // NOERROR, NXDOMAIN …; of a response
+	Code      string // NOERROR, NXDOMAIN …; only in a response
 	Truncated bool
 	Questions []DNSRecord
 	Answers   []DNSRecord
@@ -36,7 +36,7 @@ type DNS struct {
 // DNSRecord is a question, or a record of an answer.
 type DNSRecord struct {
 	Name, Type string
-	Data       string // "" of a question
+	Data       string // "" in a question
 	TTL        uint32
 }
 
@@ -46,16 +46,16 @@ type Network struct {
 	Result    Result
 	Time      time.Time
 	Operation string // Connect, Accept, Send, Receive …
-	Ring      string // as File's
-	Aio       string // the same of native AIO
+	Ring      string // operation handed to an io_uring; its result is not known
+	Aio       string // operation handed to native AIO; its result is not known
 	Handle    int    // descriptor; -1: none
-	NewHandle int    // that accept or socket made; -1: none
+	NewHandle int    // descriptor that accept or socket made; -1: none
 	Protocol  string // tcp, udp, unix, netlink …
 	Local     Address
 	Remote    Address
-	Transfer  bool // it moves bytes
+	Transfer  bool // the call moves bytes
 	Bytes     int64
-	Messages  int     // of sendmmsg and recvmmsg; 0: of another call
+	Messages  int     // number of messages of sendmmsg and recvmmsg; 0: another call
 	Content   Content // of the first message
 	DNS       []DNS
 }
@@ -90,7 +90,7 @@ func (o *object) records(name string, records []DNSRecord) {
 	o.out = append(o.out, ']')
 }
 
-// dns writes messages, if there are any.
+// dns writes the DNS messages, if there are any.
 func (o *object) dns(messages []DNS) {
 	if len(messages) == 0 {
 		return
@@ -121,8 +121,8 @@ func (o *object) dns(messages []DNS) {
 	o.out = append(o.out, ']')
 }
 
-// AppendJSON appends the data of the event. src and dst are as in the packet
-// shape, seen from the program: dst is the other end.
+// AppendJSON appends the data of the event. The program is src and the other end is dst,
+// in the packet shape.
 func (n *Network) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", n.Operation)

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// Process says who acted: metadata in the contract.
+// Process is the process that acted: metadata in the contract.
 type Process struct {
 	PID       int
 	Name      string    // of the image, without its folder
-	StartTime time.Time // with PID it names the process for good
+	StartTime time.Time // PID and StartTime identify a process, also when its pid is used again
 	ParentPID int       // 0: not known
 	ThreadID  int       // 0: the process as a whole
 	UserID    int
 	CgroupID  uint64 // 0: not known
-	// ContainerID is the container that it is in, as its engine names it; "" outside.
+	// ContainerID is the container that the process is in, as its engine names it; ""
+	// outside of containers.
 	ContainerID string
 }
 
@@ -41,11 +42,11 @@ func (o *object) process(p *Process) {
 	o.some("containerId", p.ContainerID)
 }
 
-// Result is how a system call ended.
+// Result is the result of a system call.
 type Result struct {
-	Syscall string    // openat, execve …; "" when the event comes of none
+	Syscall string    // openat, execve …; "" if the event does not come from a system call
 	Args    [6]uint64 // as the program passed them
-	Return  int64     // negative: the errno, negated
+	Return  int64     // negative: the negated errno
 	Compat  bool      // a 32-bit call
 }
 
@@ -73,20 +74,20 @@ type Creation struct {
 	Result           Result
 	Time             time.Time
 	New              Process // the process that runs the image
-	ImagePath        string  // what runs, as the kernel found it
-	FilePath         string  // what was asked for, resolved: a script; "" when it is the image
-	Given            string  // as the program gave it, when that differs
-	Interpreter      string  // what runs a script
+	ImagePath        string  // the image, as the kernel found it
+	FilePath         string  // resolved path of the script that the program asked for; "" if it asked for the image
+	Given            string  // the path as the program passed it, if it differs
+	Interpreter      string  // the interpreter of a script
 	Args             []string
-	ArgsCut          bool // there were more
+	ArgsCut          bool // there were more arguments
 	CurrentDirectory string
 	Cgroup           string // its path; "": not known
-	SetUserID        bool   // it runs with the rights of EffectiveUserID, not of New.UserID
+	SetUserID        bool   // the process runs with the rights of EffectiveUserID, not of New.UserID
 	EffectiveUserID  int
 	Memory           bool // the image has no name in any file system: memfd, or deleted
 }
 
-// CommandLine gives the arguments as one text, quoted as a shell would need it.
+// CommandLine returns the arguments as one text, quoted as a shell needs it.
 func (c *Creation) CommandLine() string { return commandLine(c.Args, c.ArgsCut) }
 
 func commandLine(args []string, isCut bool) string {
@@ -103,7 +104,7 @@ func commandLine(args []string, isCut bool) string {
 	return string(out)
 }
 
-// appendQuoted appends an argument, in quotes where a shell would take it apart.
+// appendQuoted appends an argument, in quotes if a shell would split it.
 func appendQuoted(out []byte, arg string) []byte {
 	plain := arg != ""
 	for i := range len(arg) {
@@ -158,22 +159,22 @@ func (o *object) arguments(args []string, isCut bool) {
 	o.flag("argumentsTruncated", isCut)
 }
 
-// FailedExec is the process_operation of an exec that failed: the process goes on
-// with the image that it had. A shell that looks for a command in PATH makes many.
+// FailedExec is the process_operation of an exec that failed: the process keeps its old
+// image. A shell that searches PATH for a command makes many of these.
 type FailedExec struct {
 	Actor   Process
 	Result  Result
 	Time    time.Time
-	Path    string // of what was to run, resolved
-	Given   string // as the program gave it, when that differs
+	Path    string // the file to run, resolved
+	Given   string // the path as the program passed it, if it differs
 	Args    []string
-	ArgsCut bool // there were more
+	ArgsCut bool // there were more arguments
 }
 
 // AppendJSON appends the data of the event.
 func (f *FailedExec) AppendJSON(out []byte) []byte {
 	o := begin(out)
-	o.text("operation", "execve") // of execveat too: its name is syscall
+	o.text("operation", "execve") // also for execveat: the member syscall has the name of the call
 	o.text("filePath", f.Path)
 	o.some("givenPath", f.Given)
 	o.arguments(f.Args, f.ArgsCut)
@@ -183,12 +184,12 @@ func (f *FailedExec) AppendJSON(out []byte) []byte {
 	return o.end()
 }
 
-// Fork is a process_fork or a thread_creation; who acted is the parent.
+// Fork is a process_fork or a thread_creation. The actor is the parent.
 type Fork struct {
 	Actor    Process
 	Result   Result
 	Time     time.Time
-	New      Process // PID 0 when the call failed
+	New      Process // PID is 0 if the call failed
 	Flags    uint64  // of clone
 	IsThread bool
 }
@@ -216,8 +217,8 @@ func (f *Fork) AppendJSON(out []byte) []byte {
 type Exit struct {
 	Actor  Process
 	Time   time.Time
-	Code   int // of exit
-	Signal int // that killed it; 0: it exited by itself
+	Code   int // exit code
+	Signal int // signal that killed the process; 0: it exited by itself
 	Core   bool
 }
 
@@ -238,24 +239,24 @@ func (e *Exit) AppendJSON(out []byte) []byte {
 	return o.end()
 }
 
-// Operation is a process_operation: what a process does to itself, to another or
-// to the kernel that is neither of files nor of the network.
+// Operation is a process_operation: an operation on the process itself, on another
+// process or on the kernel that concerns neither files nor the network.
 type Operation struct {
 	Actor  Process
 	Result Result
 	Time   time.Time
 	Name   string // PtraceProcess, SetUserId, LoadModule, CreateMemoryFile …
-	Path   string // of the module or the namespace; the name of the memory
-	Target int    // the process that it is done to; 0: itself
+	Path   string // the module, the namespace, or the name of the memory file
+	Target int    // the process that the operation acts on; 0: itself
 }
 
-// Arguments gives the arguments of the call that are numbers: those of the set*id
-// family, of ptrace and the like; none of a call whose arguments point to memory.
+// Arguments returns the numeric arguments of the call: those of the set*id family, of
+// ptrace and the like. It returns none for a call whose arguments point to memory.
 func (p *Operation) Arguments() []int64 {
 	args := make([]int64, argCount(p.Result.Syscall))
 	for i := range args {
 		args[i] = int64(p.Result.Args[i])
-		if strings.HasPrefix(p.Name, "Set") { // -1: leave it
+		if strings.HasPrefix(p.Name, "Set") { // -1 keeps the present ID
 			args[i] = int64(int32(p.Result.Args[i]))
 		}
 	}
@@ -285,12 +286,12 @@ func (p *Operation) AppendJSON(out []byte) []byte {
 	return o.end()
 }
 
-// Lost is an events_lost: events that nobody will get.
+// Lost is an events_lost: events that the agent could not deliver.
 type Lost struct {
 	Count    uint64 // 0: not known
 	Reason   string // ReasonOverrun …
 	From, To time.Time
-	CPU      int // -1: not of one CPU
+	CPU      int // -1: not one CPU's
 }
 
 // Reasons of loss.
@@ -298,15 +299,15 @@ const (
 	ReasonOverrun   = "ring_buffer_overrun"
 	ReasonSpoolFull = "spool_full"
 	ReasonTooLarge  = "event_too_large"
-	ReasonKilled    = "agent_killed" // with what it had in memory; how much is not known
-	// ReasonPackets counts packets of the network that nobody looked at, whoever's
-	// they were.
+	ReasonKilled    = "agent_killed" // events that the agent had in memory; their number is not known
+	// ReasonPackets counts packets that found no room in the capture buffer. The agent
+	// does not know whose packets they were.
 	ReasonPackets = "packet_capture_overrun"
-	// ReasonHTTP counts connections, or requests and answers of one, that were given up
-	// because of what they took; the calls that moved them are told all the same.
+	// ReasonHTTP counts connections, requests and answers that the agent gave up at a
+	// bound on memory. The agent still reports the calls that moved their bytes.
 	ReasonHTTP = "http_bound"
-	// ReasonHeld counts packets of the watched that were given up before it was
-	// known that they are.
+	// ReasonHeld counts packets of watched processes that the agent gave up before it
+	// knew their owner.
 	ReasonHeld = "packet_attribution_overrun"
 )
 

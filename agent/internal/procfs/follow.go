@@ -15,12 +15,11 @@ import (
 // maxLinks is how many links the kernel follows in a path.
 const maxLinks = 40
 
-// Follow gives where rest leads from dir on for the process self, with links and
-// dots followed as far as it exists. Paths are below the root of the process viewer,
-// which sees the same files as self and may be another one if self is gone; dir is
-// resolved. followLast says what a link at the end is: another name of what it leads
-// to, or what is meant itself, unless a slash follows. isThere says that all that was
-// to be followed exists.
+// Follow returns where rest leads from dir for the process self. It follows links and
+// dots as far as they exist; isThere says that everything to follow exists. Paths are
+// relative to the root of the process viewer, which sees the same files as self and may
+// be another process if self is gone. dir must be resolved. followLast says whether
+// Follow follows a link at the end; a link with a slash behind it is always followed.
 func Follow(viewer, self int, dir, rest string, followLast bool) (full string, isThere bool) {
 	at := filepath.Join("/", dir)
 	if strings.HasPrefix(rest, "/") {
@@ -45,11 +44,11 @@ func Follow(viewer, self int, dir, rest string, followLast bool) (full string, i
 		}
 		target, err := readLink(viewer, self, next)
 		switch {
-		case errors.Is(err, unix.EINVAL): // it is there, and no link
+		case errors.Is(err, unix.EINVAL): // it exists and is not a link
 			at = next
 			continue
 		case err == nil && after == "" && strings.Contains(target, ":[") && !strings.HasPrefix(target, "/"):
-			return target, true // a descriptor of what has no name
+			return target, true // a descriptor of a file without a name
 		case err != nil || links == maxLinks:
 			return strings.TrimRight(next+"/"+after, "/"), false
 		}

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package procfs reads processes from /proc: who there is, what it is, and who
-// owns a socket. Its Sensor tells of processes that come and go where nothing
-// better works. It must not know sessions or how events travel.
+// Package procfs reads processes from /proc: which processes there are, their properties,
+// and the owners of sockets. Its Sensor reports processes that begin and end where
+// nothing better works. It must not know sessions or how events travel.
 package procfs
 
 import (
@@ -21,26 +21,26 @@ import (
 	"ospulse/agent/internal/clock"
 )
 
-// ErrGone is the cause when a process has ended, or never was.
+// ErrGone is the cause of an error about a process that has ended or never existed.
 var ErrGone = errors.New("there is no such process")
 
 // ticksPerSecond is USER_HZ, the unit of times in /proc: 100 on every
 // architecture that Go knows.
 const ticksPerSecond = 100
 
-// Process is what the kernel says of a process.
+// Process is a process as the kernel describes it.
 type Process struct {
 	PID       int
-	Name      string // of its image, in full where /proc has it, else the first 15 bytes
+	Name      string // of its image: in full where /proc has it, else the first 15 bytes
 	ParentPID int
 	Session   int       // of setsid
-	Start     time.Time // with PID it names the process for good; 10 ms exact
-	Ticks     int64     // Start as the kernel tells it: hundredths of a second since the machine started
-	Zombie    bool      // it has ended, and was not waited for
+	Start     time.Time // PID and Start identify a process, also when its pid is used again; exact to 10 ms
+	Ticks     int64     // Start as the kernel reports it: hundredths of a second since the boot
+	Zombie    bool      // it has ended, and its parent has not waited for it
 	kernel    bool      // a thread of the kernel
 }
 
-// Read reads one process. Its error is ErrGone when there is none.
+// Read reads one process. The error is ErrGone if there is none.
 func Read(pid int) (Process, error) {
 	text, err := os.ReadFile(path(pid, "stat"))
 	if err != nil {
@@ -56,8 +56,8 @@ func Read(pid int) (Process, error) {
 	return p, nil
 }
 
-// ProcessOf gives the process that a thread is of; of a process itself. Its error is
-// ErrGone when there is no such thread.
+// ProcessOf returns the process that a thread belongs to. For a process it returns the
+// process itself. The error is ErrGone if there is no such thread.
 func ProcessOf(thread int) (pid int, err error) {
 	text, err := os.ReadFile(path(thread, "status"))
 	if err != nil {
@@ -71,8 +71,8 @@ func ProcessOf(thread int) (pid int, err error) {
 	return 0, fmt.Errorf("process %d: its status has no Tgid", thread)
 }
 
-// HasEnded reports whether a process runs no more: it is gone, or all its threads are
-// zombies. The first thread alone may be one while others run.
+// HasEnded reports whether a process has ended: it is gone, or all its threads are
+// zombies. The first thread can be a zombie while others run.
 func HasEnded(pid int) bool {
 	threads, err := os.ReadDir(path(pid, "task"))
 	if err != nil {
@@ -90,7 +90,7 @@ func HasEnded(pid int) bool {
 	return true
 }
 
-// IsCut says that the name may be longer than the kernel tells.
+// IsCut reports whether the kernel may have cut the name.
 func (p Process) IsCut() bool { return len(p.Name) == 15 }
 
 // parseStat reads /proc/PID/stat: pid (name) state parent … The name may hold
@@ -122,8 +122,8 @@ func parseStat(text []byte) (Process, error) {
 	}, nil
 }
 
-// List gives all processes but the kernel's threads, by name without regard to
-// case, then by pid. What ends meanwhile is left out.
+// List returns all processes except the kernel's threads, by name without regard to case,
+// then by pid. It leaves out processes that end meanwhile.
 func List() ([]Process, error) {
 	pids, err := PIDs()
 	if err != nil {
@@ -141,7 +141,7 @@ func List() ([]Process, error) {
 	return processes, nil
 }
 
-// PIDs lists what runs, in order.
+// PIDs returns the pids of all processes in ascending order.
 func PIDs() ([]int, error) {
 	folder, err := os.Open("/proc")
 	if err != nil {
@@ -162,8 +162,8 @@ func PIDs() ([]int, error) {
 	return pids, nil
 }
 
-// Descendants gives a process and all that descend from it through living parents,
-// parents before children.
+// Descendants returns a process and all its descendants through living parents, parents
+// before children.
 func Descendants(of int) ([]int, error) {
 	all, err := List()
 	if err != nil {
@@ -180,8 +180,8 @@ func Descendants(of int) ([]int, error) {
 	return found, nil
 }
 
-// PIDNamespace names the namespace that a process's pid is of; "" when the process
-// is gone or may not be asked.
+// PIDNamespace returns the name of a process's pid namespace; "" if the process is gone
+// or may not be read.
 func PIDNamespace(pid int) string {
 	target, err := os.Readlink(path(pid, "ns/pid"))
 	if err != nil {
@@ -190,8 +190,8 @@ func PIDNamespace(pid int) string {
 	return target
 }
 
-// InNamespace finds a process by its pid within a namespace, as PIDNamespace names
-// it, and its start in ticks; 0 when there is none.
+// InNamespace returns the process with a given pid in a namespace, as PIDNamespace names
+// it, and a given start in ticks. It returns 0 if there is none.
 func InNamespace(namespace string, pid int, ticks int64) int {
 	pids, err := PIDs()
 	if err != nil {
@@ -208,7 +208,7 @@ func InNamespace(namespace string, pid int, ticks int64) int {
 	return 0
 }
 
-// innermostPID gives the pid of a process in its own namespace; 0 when it is gone.
+// innermostPID returns the pid of a process in its own namespace; 0 if it is gone.
 func innermostPID(pid int) int {
 	status, err := os.ReadFile(path(pid, "status"))
 	if err != nil {
@@ -221,10 +221,10 @@ func innermostPID(pid int) int {
 			return inner
 		}
 	}
-	return pid // a kernel without namespaces of pids
+	return pid // the kernel has no pid namespaces
 }
 
-// BootID names this run of the machine, the same in all its containers.
+// BootID returns the id of this boot of the machine. It is the same in all containers.
 func BootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -233,8 +233,8 @@ func BootID() string {
 	return strings.TrimSpace(string(id))
 }
 
-// Exe gives the path of the image, "" when it may not be read. deleted says that
-// no file system has it under that name any more.
+// Exe returns the path of the image, "" if it may not be read. deleted says that the
+// image no longer has that name in any file system.
 func Exe(pid int) (name string, deleted bool) {
 	target, err := os.Readlink(path(pid, "exe"))
 	if err != nil {
@@ -243,9 +243,8 @@ func Exe(pid int) (name string, deleted bool) {
 	return strings.CutSuffix(target, " (deleted)")
 }
 
-// Args gives the arguments, as the process shows them; nil when it is gone. A
-// process that has its memory locked blocks the caller: package inspect reads those
-// of processes that are not stopped.
+// Args returns the arguments that the process shows; nil if it is gone. Args blocks while
+// the process's memory is locked: for a process that is not stopped, use package inspect.
 func Args(pid int) []string {
 	text, err := os.ReadFile(path(pid, "cmdline"))
 	if err != nil || len(text) == 0 {
@@ -254,7 +253,7 @@ func Args(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 }
 
-// CurrentDirectory gives the working directory, "" when it may not be read.
+// CurrentDirectory returns the working directory, "" if it may not be read.
 func CurrentDirectory(pid int) string {
 	target, err := os.Readlink(path(pid, "cwd"))
 	if err != nil {
@@ -263,7 +262,7 @@ func CurrentDirectory(pid int) string {
 	return target
 }
 
-// UserID gives the effective user, -1 when the process is gone.
+// UserID returns the effective user, -1 if the process is gone.
 func UserID(pid int) int {
 	info, err := os.Stat(path(pid, ""))
 	if err != nil {
@@ -280,7 +279,7 @@ func path(pid int, file string) string { return "/proc/" + strconv.Itoa(pid) + "
 
 func base(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
-// gone tells a process that is not there from one that cannot be read.
+// gone wraps err. The result is ErrGone if err says that the process does not exist.
 func gone(pid int, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("process %d: %w", pid, ErrGone)

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// idle starts a copy of cat under the name, which waits until the test ends.
+// idle starts a copy of cat under a name. It waits until the test ends.
 func idle(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	image, err := os.ReadFile("/bin/cat")
@@ -43,8 +43,8 @@ func idle(t *testing.T, name string) *exec.Cmd {
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() }) // a test may have ended it
-	// It runs once it answers; within execve a process has no arguments.
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() }) // the test may have waited already
+	// The program runs once it answers. A process has no arguments during execve.
 	_, err1 = io.WriteString(in, "x")
 	_, err2 = io.ReadFull(out, make([]byte, 1))
 	if err := errors.Join(err1, err2); err != nil {
@@ -92,7 +92,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// listen listens on an address of the loopback, at any port unless one is given.
+// listen listens on an address of the loopback, on any port unless the address has one.
 func listen(t *testing.T, address string) (net.Listener, netip.AddrPort) {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -103,7 +103,7 @@ func listen(t *testing.T, address string) (net.Listener, netip.AddrPort) {
 	return l, l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// TestListeners: the address counts, not the port alone.
+// TestListeners checks that the address counts, not only the port.
 func TestListeners(t *testing.T) {
 	self := []int{os.Getpid()}
 	_, exact := listen(t, "127.0.0.2:0")
@@ -121,8 +121,8 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// TestPeers: the process that has the other end counts, and not one that has a
-// socket of that address only.
+// TestPeers checks that Peers finds the process with the other end, not one that only has
+// a socket with that address.
 func TestPeers(t *testing.T) {
 	l, address := listen(t, "127.0.0.1:0")
 	if pids := Peers(os.Getpid(), address); len(pids) > 0 {
@@ -146,8 +146,8 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestUnixUpstreams: the process that accepted counts, by the name of its socket at
-// the other end of this one's connection.
+// TestUnixUpstreams checks that UnixUpstreams finds the accepting process, by the name of
+// its socket at the other end of the connection.
 func TestUnixUpstreams(t *testing.T) {
 	self := []int{os.Getpid()}
 	if pids := UnixUpstreams(os.Getpid(), "server."); len(pids) > 0 {
@@ -176,8 +176,8 @@ func TestUnixUpstreams(t *testing.T) {
 	}
 }
 
-// inNamespace starts a program of a shell in a network namespace of its own, which
-// unshare makes with the options; what it prints is out.
+// inNamespace starts a shell program in a network namespace of its own, which unshare
+// makes with the options. out is the program's output.
 func inNamespace(t *testing.T, program string, options ...string) (cmd *exec.Cmd, in io.WriteCloser, out *bufio.Reader) {
 	t.Helper()
 	cmd = exec.Command("/usr/bin/unshare", append(append([]string{"--net"}, options...), "sh", "-c", program)...)
@@ -194,8 +194,8 @@ func inNamespace(t *testing.T, program string, options ...string) (cmd *exec.Cmd
 	return cmd, in, bufio.NewReader(text)
 }
 
-// TestPeersInAnotherNamespaceAsRoot: a server in another container is found, and
-// none in a namespace that a user made, who can give it any address.
+// TestPeersInAnotherNamespaceAsRoot checks that Peers finds a server in another
+// container, and none in a namespace that a user made: the user can give it any address.
 func TestPeersInAnotherNamespaceAsRoot(t *testing.T) {
 	const server = `echo ready; read _; exec python3 -c "
 import socket
@@ -246,7 +246,7 @@ s = socket.create_connection(('10.213.77.2', 5432)); print('connected', flush=Tr
 	}
 }
 
-// TestInNamespace finds a process by the pid that it has in a namespace of its own.
+// TestInNamespaceAsRoot finds a process by its pid in a pid namespace of its own.
 func TestInNamespaceAsRoot(t *testing.T) {
 	cmd := exec.Command("/usr/bin/unshare", "--pid", "--fork", "--kill-child", "/bin/cat")
 	in, err1 := cmd.StdinPipe()
@@ -254,7 +254,7 @@ func TestInNamespaceAsRoot(t *testing.T) {
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait() //nolint:errcheck // it ends with its input
+	defer cmd.Wait() //nolint:errcheck // the program ends with its input
 	defer in.Close()
 	if _, err := io.WriteString(in, "x"); err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func (j *journal) add(e *event.Event) {
 	j.events = append(j.events, e)
 }
 
-// await waits until the kind of event of a process is there, and gives its data.
+// await waits for an event of a kind about a process, and returns its data.
 func (j *journal) await(t *testing.T, kind, name string) event.Data {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
@@ -331,7 +331,7 @@ func TestSensor(t *testing.T) {
 	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Close(); _ = shell.Wait() }) // it has ended well or not
+	t.Cleanup(func() { in.Close(); _ = shell.Wait() }) // its exit status does not matter
 	before := idle(t, "excluded-one")
 
 	var all, tree journal
@@ -344,28 +344,28 @@ func TestSensor(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := idle(t, "other")
-	io.WriteString(in, "\n") //nolint:errcheck // what follows tells
+	io.WriteString(in, "\n") //nolint:errcheck // if this fails, the checks below fail
 	created, ok := tree.await(t, event.TypeProcessCreation, "sleep").(*event.Creation)
 	if !ok || created.Actor.PID != shell.Process.Pid || created.New.ParentPID != shell.Process.Pid || created.CommandLine() != "/bin/sleep 0.2" {
 		t.Errorf("created: %+v", created)
 	}
 	tree.await(t, event.TypeProcessExit, "sleep")
 	all.await(t, event.TypeProcessCreation, "other")
-	_ = other.Process.Kill() // the test's cleanup waits
+	_ = other.Process.Kill() // the test's cleanup waits for it
 	_, _ = other.Process.Wait()
 	_ = before.Process.Kill()
 	_, _ = before.Process.Wait()
 	all.await(t, event.TypeProcessExit, "other")
-	for range 2 { // a second time does nothing
+	for range 2 { // the second call does nothing
 		if err := errors.Join(wholeMachine.Close(), shellOnly.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if tree.find(event.TypeProcessCreation, "other") != nil {
-		t.Error("the shell's watch tells of another process")
+		t.Error("the shell's watch reports another process")
 	}
 	if all.find(event.TypeProcessExit, "excluded-one") != nil {
-		t.Error("an excluded process is told of")
+		t.Error("an excluded process is reported")
 	}
 	if _, err := s.Watch(Scope{PIDs: []int{1 << 30}}, all.add); !errors.Is(err, ErrGone) {
 		t.Errorf("watch of nobody: %v", err)

@@ -12,27 +12,27 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// DefaultInterval is how often the Sensor looks: what lives shorter is not seen.
+// DefaultInterval is how often the Sensor looks. It misses processes that live shorter.
 const DefaultInterval = 100 * time.Millisecond
 
-// Scope says whom a watch is about.
+// Scope says which processes a watch is about.
 type Scope struct {
 	All     bool
 	PIDs    []int // and their descendants, from now on
 	Exclude []int // and their descendants, unless these are among PIDs
 }
 
-// Sensor tells which processes begin and end by looking at /proc again and
-// again. It needs no rights, and sees neither how a process ended nor one that
-// begins and ends between two looks.
+// Sensor reports which processes begin and end by looking at /proc again and again. It
+// needs no rights. It does not see how a process ended, nor a process that begins and
+// ends between two looks.
 type Sensor struct {
 	interval  time.Duration
 	arguments Arguments
 	log       *slog.Logger
 }
 
-// Arguments gives the arguments of a process, and whether there are more; nil when
-// they cannot be had.
+// Arguments returns the arguments of a process, and whether there are more. It returns
+// nil if they cannot be read.
 type Arguments func(pid int) (args []string, isCut bool)
 
 // NewSensor makes a Sensor that looks every interval.
@@ -40,8 +40,8 @@ func NewSensor(interval time.Duration, arguments Arguments, log *slog.Logger) *S
 	return &Sensor{interval, arguments, log}
 }
 
-// Watch tells sink what begins and ends in the scope, from one goroutine, until
-// Close. What runs already is not told of until it ends.
+// Watch reports processes in the scope that begin and end to sink, from one goroutine,
+// until Close. A process that already runs is reported when it ends.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 	w := &Watch{
 		scope: scope, sink: sink, arguments: s.arguments, log: s.log, self: slices.Clone(scope.PIDs),
@@ -70,7 +70,7 @@ type Watch struct {
 	arguments Arguments
 	log       *slog.Logger
 
-	mu    sync.Mutex // of what follows
+	mu    sync.Mutex // guards the fields below
 	self  []int      // named processes, by pid
 	known map[int]*member
 }
@@ -95,14 +95,14 @@ func (w *Watch) Add(pid int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.self = append(w.self, pid)
-	for _, m := range w.known { // their place is looked up anew
+	for _, m := range w.known { // place decides again about each
 		m.watched = false
 	}
 	w.place()
 	return nil
 }
 
-// Close ends the watch after a last look.
+// Close takes a last look and ends the watch.
 func (w *Watch) Close() error {
 	w.once.Do(func() { close(w.stop) })
 	<-w.done
@@ -120,12 +120,12 @@ func (w *Watch) run(interval time.Duration) {
 			last = true
 		}
 		if err := w.look(true); err != nil {
-			w.log.Warn("processes cannot be listed", "error", err)
+			w.log.Warn("cannot list processes", "error", err)
 		}
 	}
 }
 
-// look compares what runs with what is known.
+// look compares the running processes with the known ones.
 func (w *Watch) look(tell bool) error {
 	pids, err := PIDs()
 	if err != nil {
@@ -143,7 +143,7 @@ func (w *Watch) look(tell bool) error {
 	for _, pid := range slices.Sorted(maps.Keys(w.known)) {
 		m := w.known[pid]
 		if p, ok := alive[pid]; ok && p.Start.Equal(m.Start) {
-			m.ParentPID = p.ParentPID // an orphan gets another, but stays where it is
+			m.ParentPID = p.ParentPID // an orphan gets another parent, but keeps its place
 			continue
 		}
 		delete(w.known, pid)
@@ -181,8 +181,8 @@ func (w *Watch) look(tell bool) error {
 	return nil
 }
 
-// place says of each new process whether it is watched: as it is named, else as
-// its parent is. Parents come first, whatever their pids.
+// place decides whether each new process is watched: as the scope names it, else as its
+// parent is. It decides about parents first, whatever their pids.
 func (w *Watch) place() {
 	placed := make(map[int]bool, len(w.known))
 	var visit func(pid, depth int)
@@ -211,7 +211,7 @@ func (w *Watch) place() {
 	}
 }
 
-// begun tells of a process that runs an image it did not run before.
+// begun reports a process that runs an image it did not run before.
 func (w *Watch) begun(m *member, deleted, fresh bool, now time.Time) {
 	began := now
 	actor := m.actor()
@@ -237,7 +237,7 @@ type exited struct {
 	time  time.Time
 }
 
-// AppendJSON appends the data of an exit without the code that nobody saw.
+// AppendJSON appends the data of the exit, without the exit code, which is not known.
 func (e *exited) AppendJSON(out []byte) []byte {
 	out = append(out, `{"operation":"exit","status":0,"exitCodeKnown":false,"timestamp":"`...)
 	out = event.AppendTime(out, e.time)

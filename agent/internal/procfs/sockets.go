@@ -22,9 +22,9 @@ type connection struct {
 	inode         uint64
 }
 
-// Listeners gives the processes that connections to an address reach, in the
-// network namespace of this process: those that listen on it, else those that
-// listen on every address. Those of other users are only seen by root.
+// Listeners returns the processes that connections to an address reach in the caller's
+// network namespace: those that listen on it, else those that listen on every address.
+// Only root sees the processes of other users.
 func Listeners(address netip.AddrPort) []int {
 	sockets, err := Sockets(os.Getpid())
 	if err != nil {
@@ -46,17 +46,17 @@ func Listeners(address netip.AddrPort) []int {
 	return owners(every)
 }
 
-// Peers gives the processes on this machine that have the other end of the
-// process's TCP connections to an address. A connection within a network namespace
-// is looked for there; another one in the namespaces that belong to the machine
-// itself, since a user who made one can give it any address.
+// Peers returns the processes on this machine that have the other end of a process's TCP
+// connections to an address. Peers searches the process's network namespace if the
+// connection stays within it. Otherwise it searches only namespaces that belong to the
+// machine itself, because a user can give any address to a namespace that he made.
 func Peers(pid int, remote netip.AddrPort) []int {
 	mine, remote := socketsOf(pid), unmapped(remote)
 	own, err := Sockets(pid)
 	if err != nil {
 		return nil
 	}
-	others := map[Socket]bool{} // as they look from the other side
+	others := map[Socket]bool{} // the sockets at the other ends
 	for _, s := range own {
 		if mine[s.Inode] && s.Protocol == "tcp" && !s.Listening && s.Remote == remote {
 			others[Socket{Protocol: "tcp", Local: s.Remote, Remote: s.Local}] = true
@@ -77,7 +77,7 @@ func Peers(pid int, remote netip.AddrPort) []int {
 	return owners(inodes)
 }
 
-// among gives the inodes of those sockets that are wanted.
+// among returns the inodes of the wanted sockets.
 func among(sockets []Socket, wanted map[Socket]bool) map[uint64]bool {
 	inodes := map[uint64]bool{}
 	for _, s := range sockets {
@@ -88,8 +88,8 @@ func among(sockets []Socket, wanted map[Socket]bool) map[uint64]bool {
 	return inodes
 }
 
-// machineNamespaces gives a process of each network namespace that belongs to the
-// user namespace of this process.
+// machineNamespaces returns one process of each network namespace that belongs to the
+// caller's user namespace.
 func machineNamespaces() []int {
 	pids, err := PIDs()
 	if err != nil {
@@ -114,8 +114,8 @@ func machineNamespaces() []int {
 	return representatives
 }
 
-// ownerOfNamespace gives the user namespace that a process's network namespace
-// belongs to; 0 if it cannot be told.
+// ownerOfNamespace returns the user namespace that owns a process's network namespace; 0
+// if it is not known.
 func ownerOfNamespace(pid int) uint64 {
 	namespace, err := os.Open(NetworkNamespacePath(pid))
 	if err != nil {
@@ -134,8 +134,8 @@ func ownerOfNamespace(pid int) uint64 {
 	return stat.Ino
 }
 
-// Upstreams gives the addresses that a process is connected to over TCP, but for
-// the connections that it has accepted.
+// Upstreams returns the addresses to which a process has connected over TCP. It leaves
+// out connections that the process accepted.
 func Upstreams(pid int) []netip.AddrPort {
 	mine := socketsOf(pid)
 	sockets, err := Sockets(pid)
@@ -190,7 +190,7 @@ func parseAddress(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ip, uint16(number)), ok
 }
 
-// owners gives the processes that have any of the sockets open.
+// owners returns the processes that have any of the sockets open.
 func owners(inodes map[uint64]bool) []int {
 	if len(inodes) == 0 {
 		return nil
@@ -211,7 +211,8 @@ func owners(inodes map[uint64]bool) []int {
 	return found
 }
 
-// socketsOf gives the inodes of a process's sockets; none if it may not be looked at.
+// socketsOf returns the inodes of a process's sockets; none if the caller may not read
+// them.
 func socketsOf(pid int) map[uint64]bool {
 	folder := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(folder)

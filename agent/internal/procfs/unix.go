@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unixSocket is a Unix socket that is connected, as sock_diag(7) tells of it.
+// unixSocket is a connected Unix socket, as sock_diag(7) reports it.
 type unixSocket struct {
-	name string // that it is bound to; "" for most that have connected
+	name string // the bound name; "" for most clients
 	peer uint64 // the inode of the other end
 }
 
-// UnixUpstreams gives the processes that a process is connected to over Unix
-// sockets whose name, at the other end, has the last part: those that accepted, not
-// those that were accepted.
+// UnixUpstreams returns the processes to which a process has connected over Unix sockets,
+// if the file name of the socket at the other end begins with lastPart. It leaves out the
+// clients of sockets that the process itself has bound.
 func UnixUpstreams(pid int, lastPart string) []int {
 	sockets, err := unixSockets()
 	if err != nil {
-		return nil // a kernel without unix_diag
+		return nil // the kernel has no unix_diag
 	}
 	peers := map[uint64]bool{}
 	for inode := range socketsOf(pid) {
@@ -35,7 +35,7 @@ func UnixUpstreams(pid int, lastPart string) []int {
 	return owners(peers)
 }
 
-// unixSockets gives the connected Unix sockets of this network namespace by inode.
+// unixSockets returns the connected Unix sockets of this network namespace by inode.
 func unixSockets() (map[uint64]unixSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -82,7 +82,7 @@ func unixSockets() (map[uint64]unixSocket, error) {
 			case m.Header.Type == unix.NLMSG_DONE:
 				return sockets, nil
 			case m.Header.Type != byFamily || len(m.Data) < headBytes:
-				return nil, fmt.Errorf("list Unix sockets: the kernel answers with %d", m.Header.Type)
+				return nil, fmt.Errorf("list Unix sockets: the kernel answered with message type %d", m.Header.Type)
 			}
 			var s unixSocket
 			for attributes := m.Data[headBytes:]; len(attributes) >= 4; {

@@ -101,11 +101,11 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 	return t.out
 }
 
-// line is a line that is being written.
+// line is an output line under construction.
 type line struct {
 	out   []byte
 	color bool
-	some  bool // an argument is there
+	some  bool // the call has an argument already
 }
 
 func (t *line) add(s string) { t.out = append(t.out, s...) }
@@ -149,7 +149,7 @@ func (t *line) note(s string) {
 	t.paint(yellow, "/* "+s+" */")
 }
 
-// fd writes a descriptor and what is behind it, as strace -y does.
+// fd writes a descriptor and its file, as strace -y does.
 func (t *line) fd(fd int, path string) {
 	t.add(strconv.Itoa(fd))
 	if path != "" {
@@ -159,7 +159,7 @@ func (t *line) fd(fd int, path string) {
 	}
 }
 
-// escaped makes a name fit for a terminal.
+// escaped makes a name safe for a terminal.
 func escaped(s string) string {
 	q := strconv.Quote(s)
 	return q[1 : len(q)-1]
@@ -188,8 +188,8 @@ func (t *line) content(c *event.Content) {
 	}
 }
 
-// queued writes an operation that was handed to an io_uring or to native AIO: it is
-// no call, and how it ends is not known.
+// queued writes an operation that was handed to an io_uring or to native AIO. It is not a
+// call, and its result is not known.
 func (t *line) queued(by, operation string, arguments func()) {
 	t.call(by)
 	t.comma()
@@ -338,7 +338,7 @@ func (t *line) packet(p *event.Packet) {
 	}
 }
 
-// host writes an end of a packet.
+// host formats one end of a packet.
 func host(a netip.Addr, port int) string {
 	switch {
 	case !a.IsValid():

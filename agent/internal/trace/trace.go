@@ -26,20 +26,19 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// exitUsage and exitFailed are the exit codes when there is none of the command:
-// as a shell has them.
+// The exit codes for when the command has none, like a shell's.
 const (
 	exitUsage   = 2
 	exitFailed  = 125 // the agent's fault
 	exitNoExec  = 126
 	exitMissing = 127
-	exitSignal  = 128 // and the signal's number
+	exitSignal  = 128 // plus the signal's number
 )
 
 // LaunchCommand is the agent's hidden command that becomes the traced one.
 const LaunchCommand = "trace-launch"
 
-// settings are the command line's.
+// settings are the settings from the command line.
 type settings struct {
 	format  string
 	content int
@@ -82,8 +81,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	return s, nil
 }
 
-// Run runs the command line `trace args`, and gives the exit code: the command's,
-// or 128 and the number of the signal that killed it.
+// Run runs the command line `trace args` and returns the exit code: the command's, or 128
+// plus the number of the signal that killed it.
 func Run(ctx context.Context, args []string, stdout, stderr *os.File, getenv func(string) string) int {
 	s, err := parse(args, stderr)
 	switch {
@@ -149,8 +148,8 @@ func run(ctx context.Context, s settings, stdout, stderr *os.File, getenv func(s
 	return code, err
 }
 
-// watched starts the command, watched from its exec on, and waits until it and
-// all that came of it have ended, or for ctx.
+// watched starts the command, watches it from its exec on, and waits until it and all its
+// descendants have ended, or ctx is done.
 func watched(ctx context.Context, s settings, path string, p *printer) (int, error) {
 	sensors, err := sensor.New(sensor.Options{
 		ContentBytes: s.content,
@@ -185,11 +184,11 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 	p.live[cmd.Process.Pid] = true
 	end, err := watchBoth(sensors, s, cmd.Process.Pid, p)
 	if err != nil {
-		_ = release.Close() // the launcher gives up
+		_ = release.Close() // the launcher exits
 		return exitFailed, errors.Join(fmt.Errorf("watch the command: %w", err), cmd.Wait())
 	}
 	sensors.Expect(path)
-	// The terminal sends these to the command too: it decides what they mean.
+	// The terminal sends these signals to the command too, which decides what they mean.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -210,13 +209,13 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 			gone = nil
 		case sig := <-signals:
 			if sig == syscall.SIGTERM || sig == syscall.SIGHUP {
-				_ = cmd.Process.Signal(sig) // it may have ended
+				_ = cmd.Process.Signal(sig) // the command may have ended
 			}
 			if ended == nil {
-				gone = nil // what it left behind goes on
+				gone = nil // its descendants continue
 			}
 		case <-ctx.Done():
-			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Process.Kill() // the command may have ended
 			gone = nil
 		}
 	}
@@ -229,8 +228,8 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 	return exitCode(cmd.ProcessState), nil
 }
 
-// watchBoth watches the calls of a process, and its packets if they are asked for;
-// end ends that, once all has been printed.
+// watchBoth watches the calls of a process, and its packets if the settings ask for them.
+// end stops both watches and returns when all events have been printed.
 func watchBoth(sensors *sensor.Sensor, s settings, pid int, p *printer) (end func() error, err error) {
 	scope := sensor.Scope{PIDs: []int{pid}, OnExec: true}
 	if !s.packets {
@@ -263,9 +262,9 @@ func exitCode(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// Launch is LaunchCommand: it waits until the agent watches, then becomes the
-// command. args are its path, and its arguments with its name. It returns only
-// when that fails.
+// Launch is LaunchCommand: it waits until the agent watches, then becomes the command.
+// args are the command's path and its argument list, name included. Launch returns only
+// if that fails, with the exit code.
 func Launch(args []string, stderr io.Writer) int {
 	const held = 3
 	var one [1]byte
@@ -283,7 +282,7 @@ func Launch(args []string, stderr io.Writer) int {
 	return exitNoExec
 }
 
-// printer writes events as they come.
+// printer writes events as they arrive.
 type printer struct {
 	out    *bufio.Writer
 	ndjson bool
@@ -291,7 +290,7 @@ type printer struct {
 	line   []byte
 	lost   []*event.Lost
 	live   map[int]bool  // processes that have not ended
-	gone   chan struct{} // closed when there are none
+	gone   chan struct{} // closed when live is empty
 }
 
 func (p *printer) print(e *event.Event) {
@@ -308,7 +307,7 @@ func (p *printer) print(e *event.Event) {
 	} else {
 		p.line = append(p.text(p.line[:0], e), '\n')
 	}
-	_, _ = p.out.Write(p.line) // the writer keeps its error for Flush
+	_, _ = p.out.Write(p.line) // Flush returns the writer's error
 	if data, ok := e.Data.(*event.Exit); ok && p.live[data.Actor.PID] {
 		delete(p.live, data.Actor.PID)
 		if len(p.live) == 0 {

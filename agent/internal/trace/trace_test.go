@@ -19,7 +19,7 @@ import (
 	"ospulse/agent/internal/inspect"
 )
 
-// The tests start this test program as the agent: with this variable it is one.
+// The tests run this test program as the agent: with this variable set it is one.
 const agentVariable = "OSPULSE_TEST_AGENT"
 
 func TestMain(m *testing.M) {
@@ -87,7 +87,7 @@ func TestExitCodesAsRoot(t *testing.T) {
 	}
 }
 
-// TestNDJSONAsRoot traces a shell whose child goes on when it has ended.
+// TestNDJSONAsRoot traces a shell whose child outlives it.
 func TestNDJSONAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
@@ -149,11 +149,11 @@ func TestTextAsRoot(t *testing.T) {
 		}
 	}
 	if strings.Contains(stdout, "\x1b") {
-		t.Error("colours, though it is no terminal")
+		t.Error("the output has colours, but is not a terminal")
 	}
 }
 
-// TestLines spells out lines of events that are rare.
+// TestLines checks the lines of rare events.
 func TestLines(t *testing.T) {
 	at := time.Date(2026, 11, 24, 9, 0, 0, 1000, time.Local)
 	who := event.Process{PID: 7, Name: "a\x1bb", ThreadID: 8}
