@@ -110,7 +110,7 @@ func allOf(events []models.Incoming, faults []models.ItemFault, err error) ([]mo
 	return events, nil
 }
 
-// generator writes what agents send, in the shape of testdata/fixtures.
+// generator writes what agents send, in the shape of test/testdata/fixtures.
 type generator struct {
 	rand      *rand.Rand
 	words     []string

@@ -254,7 +254,7 @@ func TestECSOfEveryType(t *testing.T) {
 // TestECSOfFixtures holds that whatever real clients sent is a valid document.
 func TestECSOfFixtures(t *testing.T) {
 	fields := readECSFields(t)
-	files, err := filepath.Glob("../../testdata/fixtures/*.jsonl")
+	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}

@@ -85,7 +85,7 @@ func eventsOf(t testing.TB, eventType string, datas ...string) (events []models.
 // fixtureEvents gives every recorded event of real clients as it is stored.
 func fixtureEvents(t testing.TB) (events []models.Event) {
 	t.Helper()
-	files, err := filepath.Glob("../../testdata/fixtures/*.jsonl")
+	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
 	if err != nil || len(files) != 4 {
 		t.Fatal(files, err)
 	}

@@ -29,7 +29,7 @@ func rollupEvents(t testing.TB, random *rand.Rand) (events []models.Incoming) {
 	t.Helper()
 	at := time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
 	for _, name := range []string{"net_events", "controller_events"} {
-		content, err := os.ReadFile(filepath.Join("../../testdata/fixtures", name+".jsonl"))
+		content, err := os.ReadFile(filepath.Join("../../test/testdata/fixtures", name+".jsonl"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ type request struct{ Method, Path, Body string }
 // fixtures gives the recorded requests that carry events.
 func fixtures(t testing.TB) []request {
 	t.Helper()
-	files, err := filepath.Glob("../../testdata/fixtures/*.jsonl")
+	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
 	if err != nil || len(files) != 4 {
 		t.Fatalf("found the fixtures %v (%v), want 4 files", files, err)
 	}

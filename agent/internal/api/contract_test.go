@@ -26,7 +26,7 @@ type exchange struct {
 // pythonAgent gives the exchanges in an order in which they can be had.
 func pythonAgent(t *testing.T) (all []exchange) {
 	t.Helper()
-	text, err := os.ReadFile("../../../testdata/agent/python_agent.jsonl")
+	text, err := os.ReadFile("../../../test/testdata/agent/python_agent.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,205 @@
+// Package app puts the backend together: it reads the settings, opens the storage, wires
+// the layers and serves until it is told to stop. Only main and the end-to-end tests
+// import it.
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"syscall"
+
+	"ospulse/internal/config"
+	"ospulse/internal/database"
+	"ospulse/internal/filestore"
+	"ospulse/internal/logging"
+	"ospulse/internal/spool"
+)
+
+// Main runs the backend as a process: it ends well on SIGINT and SIGTERM, says on
+// standard error why it failed, and returns the exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	tuneMemory(planMemory(os.Getenv))
+	if err := Run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "ospulse-backend:", err)
+		return 1
+	}
+	return 0
+}
+
+const usage = `OS-Pulse backend: keeps every event that agents see programs do.
+
+Usage: ospulse-backend [--help] [--version]
+       ospulse-backend spool list | export | retry [ID …] | drain DIR
+
+It is configured by environment variables, also from a file .env in the working
+directory; .env.example lists them all. Without any it listens on
+http://127.0.0.1:3003 and keeps everything in the folder data.
+`
+
+// Run runs the backend, or the subcommand that args name. It returns nil when ctx ends
+// and everything is shut down, otherwise the reason why it could not start. The settings
+// come from getenv and the file .env; log lines go to stdout.
+func Run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("ospulse-backend", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	showVersion := flags.Bool("version", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := io.WriteString(stdout, usage)
+		return err
+	case err != nil:
+		return fmt.Errorf("%w; see --help", err)
+	case flags.NArg() > 0 && flags.Arg(0) != "spool":
+		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	case *showVersion:
+		_, err := fmt.Fprintln(stdout, BuildVersion())
+		return err
+	}
+
+	cfg, err := config.Load(getenv, ".env")
+	if err != nil {
+		return fmt.Errorf("the configuration is wrong:\n%w", err)
+	}
+	if flags.NArg() > 0 {
+		return runSpool(ctx, flags.Args()[1:], cfg, stdout)
+	}
+	log := newLogger(cfg, stdout)
+	log.Info("starting", "version", BuildVersion(), "config", cfg)
+	budget := planMemory(getenv)
+	log.Info("memory", "limit_mb", budget.Limit.Bytes>>20, "source", budget.Limit.Source, "planned_mb", budget.Total>>20)
+	if cfg.Insecure {
+		log.Warn("OSPULSE_INSECURE is set: anyone who can reach this backend can upload files, start samples and read events")
+	}
+
+	// The port comes first: a second backend by mistake must not touch the data.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
+	if err != nil {
+		return listenError(cfg, err)
+	}
+	defer listener.Close() // the server closes it; this is for the ways out before
+
+	files, err := openFiles(cfg)
+	if err != nil {
+		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
+	}
+	spooled, err := spool.Open(ctx, cfg.SpoolDir(), cfg.SpoolMaxBytes())
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	defer spooled.Close()
+	db, err := connect(ctx, cfg, budget.Caches, log)
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	requests := logging.NewDelayedWriter(stdout)
+	defer requests.Flush()
+	tuneProcessors(db.Dialect())
+	err = serve(ctx, cfg, budget, log, newLogger(cfg, requests), listener, files, spooled, db)
+	if closeErr := db.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// connect opens the database.
+func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog.Logger) (*database.DB, error) {
+	return database.Open(ctx, database.Options{
+		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
+		CacheBytes: cacheBytes, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
+	})
+}
+
+// openFiles opens the storage of target files.
+func openFiles(cfg config.Config) (*filestore.Store, error) {
+	if cfg.FilesURL.Bucket == "" {
+		return filestore.Open(cfg.FilesDir())
+	}
+	return filestore.OpenBucket(cfg.FilesDir(), filestore.Bucket{
+		Endpoint: cfg.FilesURL.Endpoint, Region: cfg.FilesURL.Region, Name: cfg.FilesURL.Bucket, Prefix: cfg.FilesURL.Prefix,
+		AccessKey: cfg.FilesAccessKey.Reveal(), SecretKey: cfg.FilesSecretKey.Reveal(),
+	})
+}
+
+// mayOwnFiles reports whether the storage of target files can only be this
+// database's: beside PostgreSQL, an embedded database from before may have files in
+// the data folder.
+func mayOwnFiles(cfg config.Config) bool {
+	_, err := os.Stat(cfg.SQLitePath())
+	return cfg.FilesURL.Bucket != "" || cfg.DatabaseURL.Reveal() == "" || errors.Is(err, fs.ErrNotExist)
+}
+
+// dashboardURL gives where a browser on this machine finds the dashboard of a backend
+// that listens on an address.
+func dashboardURL(listening net.Addr) string {
+	host, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return "http://" + listening.String() + "/"
+	}
+	if slices.Contains([]string{"127.0.0.1", "::1", "0.0.0.0", "::"}, host) {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/"
+}
+
+// listenError says what to do about an address that cannot be listened on.
+func listenError(cfg config.Config, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d on %s is taken by another program: stop it, or set PORT", cfg.Port, cfg.Host)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("port %d on %s may not be used by this user: set PORT to one above 1023", cfg.Port, cfg.Host)
+	}
+	return fmt.Errorf("cannot listen on %s (HOST, PORT): %w", cfg.Addr(), err)
+}
+
+// ignoreInterrupt gives nil for an error that is there because the program was
+// told to end.
+func ignoreInterrupt(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // this is what the function is for
+	}
+	return err
+}
+
+// newLogger gives a logger in the form that is configured.
+func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// version is set by release builds (-ldflags "-X ospulse/internal/app.version=…").
+var version = "" //nolint:gochecknoglobals // the linker needs a variable
+
+// BuildVersion returns the version of the release, or "dev-" and the commit of a build
+// from a checkout.
+func BuildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return "dev-" + setting.Value[:min(len(setting.Value), 12)]
+			}
+		}
+	}
+	return "dev"
+}

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"ospulse/internal/agentclient"
+	"ospulse/internal/config"
+	"ospulse/internal/database"
+	"ospulse/internal/filestore"
+	"ospulse/internal/handlers"
+	"ospulse/internal/ingest"
+	"ospulse/internal/live"
+	"ospulse/internal/memory"
+	"ospulse/internal/metrics"
+	"ospulse/internal/repository"
+	"ospulse/internal/service"
+	"ospulse/internal/spool"
+	"ospulse/web"
+)
+
+// serve wires the layers together and serves until ctx ends.
+func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
+	if err := db.Migrate(ctx); err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	pools, err := db.Pools()
+	if err != nil {
+		return err
+	}
+	var (
+		registry = metrics.NewRegistry(pools)
+		meter    = metrics.NewIngest(registry)
+
+		sessions  = repository.NewSessions(db)
+		agents    = repository.NewAgents(db)
+		events    = repository.NewEvents(db)
+		segments  = repository.NewSegments(db)
+		leases    = repository.NewLeases(db)
+		transfers = repository.NewTransfers(db)
+
+		agent      = agentclient.New(cfg.AgentURL, cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
+		agentWatch = service.NewAgentWatch(agents, leases, agent, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
+	)
+	agentID, err := agentWatch.Register(ctx)
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
+	var (
+		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders(), RingBytes: budget.Rings})
+		announced      = service.Announced(sessions, hub)
+		operations     = service.NewOperations(leases, log)
+		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
+		senders        = service.NewSenders(agents, agentID, log)
+		eventService   = service.NewEvents(events, segments, sessions, time.Now)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(budget.Queue), meter, ingest.Publishers{hub, ends}, log)
+		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
+		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
+		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
+		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
+		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
+		analysis       = service.NewAnalysis(segments, events, sessions, log)
+		rollups        = service.NewRollups(events, sessions, budget.Rollups)
+		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
+		summaries      = service.NewSummaries(events, reads, db.Durability)
+		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
+		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
+	)
+	metrics.RegisterQueue(registry, queue.Depth)
+	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
+	imports, err := service.NewImports(transfers, sessions, files, hub, cfg.ImportDir(), service.ImportLimits{
+		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
+		AtOnce: int(budget.Imports / (4 * cfg.MaxBodyBytes())), // a line, and the events of a page, which may be one of that size
+	}, time.Now, log)
+	if err != nil {
+		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
+	}
+	router, err := handlers.New(handlers.Services{
+		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
+		Archive: archive, Summaries: summaries, Processes: processes, Analyst: analysis,
+		Rollups: rollups, Live: hub, Imports: imports,
+		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
+		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
+	}, handlers.Checks{
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Agent: agentWatch.Get, Log: log,
+		Memory: func() handlers.Memory {
+			_, queued := queue.Depth()
+			return handlers.Memory{LimitBytes: budget.Limit.Bytes, Source: budget.Limit.Source, PlannedBytes: budget.Total, Parts: map[string]handlers.MemoryPart{
+				"queue":   {LimitBytes: budget.Queue, UsedBytes: &queued},
+				"rings":   {LimitBytes: budget.Rings, UsedBytes: new(hub.RingBytes())},
+				"rollups": {LimitBytes: budget.Rollups, UsedBytes: new(rollups.Bytes())},
+				"bodies":  {LimitBytes: bodies.Limit(), UsedBytes: new(bodies.Used())},
+				"imports": {LimitBytes: budget.Imports},
+				"caches":  {LimitBytes: budget.Caches},
+			}}
+		},
+		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
+	}, handlers.Options{
+		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
+		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
+		Dashboard: web.Files(),
+		Refusals:  meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
+	})
+	if err != nil {
+		return err
+	}
+
+	// What runs beside the server ends after it: the queue may still be asked.
+	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { queue.Run(beside) })
+	running.Go(func() { hub.Run(beside) })
+	running.Go(func() { db.WatchDurability(beside, log) })
+	running.Go(func() { agentWatch.Run(beside, sessionService) })
+	running.Go(func() { senders.Run(beside) })
+	running.Go(func() { sessionService.Run(beside) })
+	running.Go(func() { ends.Run(beside) })
+	running.Go(func() { archive.Run(beside) })
+	running.Go(func() { fileSweep.Run(beside) })
+	running.Go(func() { processes.Run(beside) })
+	running.Go(func() { analysis.Run(beside) })
+	running.Go(func() { backfill.Run(beside) })
+	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
+	defer running.Wait()
+	defer stopBeside()
+
+	// Open streams would keep the server from ending.
+	defer context.AfterFunc(ctx, hub.Close)()
+
+	log.Info("listening", "url", "http://"+listener.Addr().String(), "dashboard", dashboardURL(listener.Addr()), "database", db.Dialect())
+	if err := handlers.Serve(ctx, listener, router, cfg.ShutdownTimeout, log); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}

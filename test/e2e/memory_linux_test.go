@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// residentMB gives the most memory that a process ever had resident.
+func residentMB(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if found == nil {
+		t.Fatalf("no VmHWM in %s", status)
+	}
+	kb, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kb >> 10
+}
+
+// A backend that gets many times as much as its memory can hold stays within bounds:
+// it answers 429, stores what it acknowledges, and takes small events meanwhile.
+func TestMemoryIsBounded(t *testing.T) {
+	// As it is released: the race detector takes several times as much.
+	program := filepath.Join(t.TempDir(), "ospulse-backend")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "main.go")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the backend: %v %s", err, out)
+	}
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		const limitMB = 256
+		env["GOMEMLIMIT"], env["DATA_DIR"] = fmt.Sprint(limitMB, "MiB"), filepath.Join(t.TempDir(), "data")
+		p := command(t, env)
+		p.Path = program
+		p.start(t)
+		event := `{"event_type":"large","data":"` + strings.Repeat("x", 1<<20) + `"}`
+		large := []byte("[" + event + strings.Repeat(","+event, 14) + "]")
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer stop()
+		var mu sync.Mutex
+		outcomes := map[string]int{}
+		post := func(path string, body []byte) error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, bytes.NewReader(body))
+			if err != nil {
+				return err
+			}
+			request.Header.Set("Content-Type", "application/json")
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes[fmt.Sprint(path, " ", response.StatusCode)]++
+			return response.Body.Close()
+		}
+		var clients sync.WaitGroup
+		for range 40 { // 600 MB at once, three times
+			clients.Go(func() {
+				for range 3 {
+					if err := post("/api/events/batch", large); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { clients.Wait(); close(done) }()
+		for isDone := false; !isDone; {
+			if err := post("/api/events", []byte(`{"event_type":"small"}`)); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-done:
+				isDone = true
+			default:
+			}
+		}
+		resident := residentMB(t, p.Process.Pid)
+		t.Logf("%d MB resident; %v", resident, outcomes)
+		if resident > 2*limitMB {
+			t.Errorf("it had %d MB, with a limit of %d", resident, limitMB)
+		}
+		for outcome := range outcomes {
+			if !strings.HasSuffix(outcome, " 200") && !strings.HasSuffix(outcome, " 429") {
+				t.Errorf("there were other answers: %v", outcomes)
+			}
+		}
+		if outcomes["/api/events 200"] == 0 || outcomes["/api/events/batch 200"] == 0 || outcomes["/api/events/batch 429"] == 0 {
+			t.Errorf("the answers were %v", outcomes)
+		}
+	})
+}
+
+// /api/health shows the limit, where it is from, and its parts; GOMEMLIMIT wins.
+func TestHealthShowsMemory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		env     map[string]string
+		sources []string
+	}{
+		"this machine or its cgroup": {map[string]string{}, []string{"machine", "cgroup"}},
+		"GOMEMLIMIT":                 {map[string]string{"GOMEMLIMIT": "300MiB"}, []string{"GOMEMLIMIT"}},
+		"GOMEMLIMIT that is off":     {map[string]string{"GOMEMLIMIT": "off"}, []string{"machine", "cgroup"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := command(t, tt.env)
+			p.start(t)
+			b := &backend{t: t, url: p.url}
+			var health struct {
+				Memory struct {
+					Limit   int64  `json:"limit_bytes"`
+					Source  string `json:"source"`
+					Planned int64  `json:"planned_bytes"`
+					Parts   map[string]struct {
+						Limit int64  `json:"limit_bytes"`
+						Used  *int64 `json:"used_bytes"`
+					} `json:"parts"`
+				} `json:"memory"`
+			}
+			b.decode(b.send("GET", "/api/health", ""), http.StatusOK, &health)
+			m := health.Memory
+			if !slices.Contains(tt.sources, m.Source) || m.Planned < 128<<20 || tt.env["GOMEMLIMIT"] == "300MiB" && m.Limit != 300<<20 {
+				t.Errorf("got %+v", m)
+			}
+			for _, part := range []string{"queue", "rings", "rollups", "bodies", "imports", "caches"} {
+				if p, ok := m.Parts[part]; !ok || p.Limit <= 0 || p.Used != nil && *p.Used != 0 {
+					t.Errorf("%s is %+v", part, p)
+				}
+			}
+		})
+	}
+}

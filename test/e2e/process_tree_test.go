@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// node is a process of the tree.
+type node struct {
+	ID          string
+	PID         int64
+	ParentID    *string `json:"parent_id"`
+	ParentPID   *int64  `json:"parent_pid"`
+	StartedAt   string  `json:"started_at"`
+	StartKnown  bool    `json:"start_known"`
+	Name, Image string
+	CommandLine string           `json:"command_line"`
+	FirstSeen   string           `json:"first_seen"`
+	LastSeen    string           `json:"last_seen"`
+	EventCount  int64            `json:"event_count"`
+	EventCounts map[string]int64 `json:"event_counts"`
+	Children    []node
+}
+
+type tree struct {
+	Processes []node
+	Total     int64
+	Truncated bool
+}
+
+func (b *backend) tree(id string) (t tree) {
+	b.t.Helper()
+	b.decode(b.send("GET", "/api/sessions/"+id+"/processes", ""), http.StatusOK, &t)
+	return t
+}
+
+// String draws the tree: "name(child child(grandchild))".
+func (t tree) String() string { return draw(t.Processes, nil) }
+
+func draw(nodes []node, parent *node) string {
+	var texts []string
+	for _, n := range nodes {
+		text := n.Name
+		if parent != nil && (n.ParentID == nil || *n.ParentID != parent.ID) {
+			text += "?" // its true parent is another one
+		}
+		if len(n.Children) > 0 {
+			text += "(" + draw(n.Children, &n) + ")"
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, " ")
+}
+
+// creation is an event that tells of a process's creation.
+func creation(second int, parent int64, parentName string, pid int64, image string) string {
+	return fmt.Sprintf(`{"event_type":"process_creation","timestamp":"2026-11-22T12:00:%02dZ","source":"test","data":{"operation":"create","newProcessId":%d,"imagePath":%q,"commandLine":%q,"metadata":{"processId":%d,"processName":%q}}}`,
+		second, pid, image, image+" -x", parent, parentName)
+}
+
+func TestProcessTree(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		id := b.create("a.exe")
+		if got := b.tree(id); got.Processes == nil || got.Total != 0 || got.Truncated {
+			t.Errorf("without processes: %+v", got)
+		}
+		for _, event := range []string{
+			creation(1, 10, "explorer.exe", 20, "shell.exe"),
+			creation(2, 20, "shell.exe", 30, "one.exe"),
+			creation(3, 20, "shell.exe", 40, "two.exe"),
+			creation(4, 40, "two.exe", 50, "three.exe"),
+			creation(5, 10, "explorer.exe", 20, "again.exe"), // the pid is used again
+			creation(6, 20, "again.exe", 60, "four.exe"),
+			`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:09Z","source":"test","data":{"operation":"read","filePath":"x","metadata":{"processId":30,"processName":"one.exe"}}}`,
+			`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:09Z","source":"test","data":{"operation":"read","filePath":"x","metadata":{"processId":99,"processName":"alone.exe"}}}`,
+		} {
+			if a := b.send("POST", "/api/events?sessionId="+id, event); a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+		got := b.tree(id)
+		if want := "explorer.exe(shell.exe(one.exe two.exe(three.exe)) again.exe(four.exe)) alone.exe"; got.String() != want || got.Total != 8 {
+			t.Errorf("got %s, %d in all, want %s", got, got.Total, want)
+		}
+		shell := got.Processes[0].Children[0]
+		one := shell.Children[0]
+		if shell.PID != 20 || *shell.ParentPID != 10 || *shell.ParentID != got.Processes[0].ID || shell.Image != "shell.exe" || shell.CommandLine != "shell.exe -x" ||
+			got.Processes[0].ParentID != nil || got.Processes[0].ParentPID != nil || one.EventCount != 1 || one.EventCounts["file_operation"] != 1 || one.LastSeen != "2026-11-22T12:00:09Z" || one.Children == nil || shell.EventCounts == nil {
+			t.Errorf("got %+v", shell)
+		}
+		again := b.tree(id)
+		if again.Processes[0].ID != got.Processes[0].ID {
+			t.Error("ids are not stable")
+		}
+		wantError(t, b.send("GET", "/api/sessions/nobody/processes", ""), http.StatusNotFound, "not_found", "nobody")
+	})
+}
+
+// A chain of thousands of processes is given out in a form that every reader of
+// JSON takes, and more than 10,000 not in full.
+func TestProcessTreeHasLimits(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		id := b.create("a.exe")
+		for first := 0; first < 10_500; first += 1500 {
+			var events []string
+			for pid := first; pid < first+1500; pid++ {
+				events = append(events, creation(1, int64(pid), fmt.Sprint(pid), int64(pid+1), fmt.Sprint(pid+1)))
+			}
+			// On a busy machine a commit may be slow; the answer is then 202.
+			if a := b.send("POST", "/api/events/batch?sessionId="+id, "["+strings.Join(events, ",")+"]"); a.status != http.StatusOK && a.status != http.StatusAccepted {
+				t.Fatalf("%d %.300s", a.status, a.body)
+			}
+		}
+		waitForDrain(t, b)
+		got := b.tree(id)
+		count, deepest := 0, 0
+		var walk func(nodes []node, depth int)
+		walk = func(nodes []node, depth int) {
+			for _, n := range nodes {
+				count++
+				deepest = max(deepest, depth)
+				walk(n.Children, depth+1)
+			}
+		}
+		walk(got.Processes, 1)
+		if count != 10_000 || deepest != 500 || got.Total != 10_501 || !got.Truncated {
+			t.Errorf("%d processes, %d deep, of %d, truncated %v", count, deepest, got.Total, got.Truncated)
+		}
+	})
+}
+
+// What runs when monitoring starts is in the tree before it has done anything.
+func TestProcessTreeKnowsWhatRuns(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		agent := newTestAgent(t)
+		env["AGENT_SERVICE_URL"] = agent.URL
+		b := startBackend(t, env)
+		all, chosen, spawned, failed := b.create("a.exe"), b.create("b.exe"), b.create("c.exe"), b.create("d.exe")
+		start := func(id string, mode int, processes string) {
+			t.Helper()
+			if a := b.send("POST", "/api/start-monitor", fmt.Sprintf(`{"sessionId":%q,"mode":%d%s}`, id, mode, processes)); a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			b.mustStop(id)
+		}
+		if a := b.send("POST", "/api/events?sessionId="+all, `{"event_type":"file_operation","data":{"metadata":{"processId":2,"processName":"Bash"}}}`); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		start(all, 1, "")
+		waitFor(t, "the processes of mode 1", func() bool { return b.tree(all).Total == 3 })
+		if got := b.tree(all); got.String() != "Bash ash zsh" || got.Processes[0].EventCount != 1 || got.Processes[1].StartKnown || got.Processes[1].EventCount != 0 {
+			t.Errorf("got %s: %+v", got, got)
+		}
+		agent.handle(agentList, hangUp) // it makes nothing fail
+		start(failed, 1, "")
+		waitFor(t, "the failure is logged", func() bool { return strings.Contains(b.log.String(), "processes could not be added") })
+		agent.handle(agentList, say(http.StatusOK, "application/json", `[{"name":"one","pid":1},{"name":"two","pid":2},{"name":"again","pid":2},{"name":"se\u0000ven","pid":7},{"name":"three","pid":3}]`))
+		start(spawned, 3, "")
+		start(chosen, 2, `,"processes":[2,7]`)
+		waitFor(t, "the processes of mode 2", func() bool { return b.tree(chosen).Total > 1 })
+		if got := b.tree(chosen); got.String() != "again se\ufffdven" || got.Total != 2 {
+			t.Errorf("got %s", got)
+		}
+		if got := b.tree(spawned); got.Total != 0 {
+			t.Errorf("got %s for a file that was only starting", got)
+		}
+		// What the chosen process does is its own.
+		if a := b.send("POST", "/api/events?sessionId="+all, `{"event_type":"file_operation","data":{"metadata":{"processId":3,"processName":"zsh"}}}`); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if got := b.tree(all); got.Total != 3 || got.String() != "Bash ash zsh" {
+			t.Errorf("then it is %s", got)
+		}
+	})
+}
