@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // The databases, as database.DB names them.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // A commit that waits for a synchronous standby is not cancelled when the program

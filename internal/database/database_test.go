@@ -13,8 +13,8 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
+	"ospulse/test/dbtest"
 )
 
 // schema gives the database's own description of tables, columns and indexes.

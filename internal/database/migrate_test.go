@@ -11,8 +11,8 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/migrations"
+	"ospulse/test/dbtest"
 )
 
 // withMigrations gives the numbered files of this program and more of them, the same

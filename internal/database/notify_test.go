@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // listen gives what comes in on a channel: "connected", and each payload.

@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // A restart of the server kills every connection of the pool. No later request fails

@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // Ingest waits for one other transaction at most, however many others wait.

@@ -15,8 +15,8 @@ import (
 	"gorm.io/gorm/logger"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
+	"ospulse/test/dbtest"
 )
 
 // existing is a database of the existing backend.

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // BenchmarkAppend measures groups of small events.

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // BenchmarkClaim measures a poll of ten events in a session of which many events

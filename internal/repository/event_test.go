@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 123_456_000, time.UTC)

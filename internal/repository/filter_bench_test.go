@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/wire"
+	"ospulse/test/dbtest"
 )
 
 // BenchmarkFilter measures a page of a session of a million events whose data has

@@ -12,11 +12,11 @@ import (
 	"pgregory.net/rapid"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/wire"
+	"ospulse/test/dbtest"
 )
 
 // Texts that events and filters are both made of, so that they meet: what SQL,

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 func TestLease(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/test/dbtest"
 )
 
 // A poll must find its events by the index of the unsent, with or without a

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // acted makes an event that a process did.

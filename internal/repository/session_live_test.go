@@ -8,9 +8,9 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // Sessions that are being deleted or imported are not there for those who listen,

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // Runs follow what happens to a session, whoever changes it.

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 func TestTargetFiles(t *testing.T) {

@@ -14,13 +14,13 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/rollup"
 	"ospulse/internal/service"
 	"ospulse/internal/wire"
+	"ospulse/test/dbtest"
 )
 
 // rollupEvents gives recorded and made up events of files and packets, in another order

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
+	"ospulse/test/dbtest"
 )
 
 // counting counts how many events are counted.

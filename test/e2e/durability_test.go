@@ -11,8 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"ospulse/internal/database/pgtest"
 	"ospulse/internal/durable"
+	"ospulse/test/pgtest"
 )
 
 // durability gives what the three places say of it: readyz, the health and the

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // fillSession posts n events to a session, as an agent does.

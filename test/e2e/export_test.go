@@ -16,7 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // postFixtures makes a session of everything that real clients were recorded to

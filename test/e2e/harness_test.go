@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"ospulse/internal/app"
-	"ospulse/internal/database/dbtest"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/dbtest"
+	"ospulse/test/pgtest"
 )
 
 // runMain makes the test binary be the program: real processes for the tests of

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"testing"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // unzip gives the entries of a zip.

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // The steps of the issue: events that were acknowledged while a session was active

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // process is the program as a process of its own.

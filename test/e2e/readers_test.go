@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // blocker holds statements of the backend up in PostgreSQL, as a slow disk or a

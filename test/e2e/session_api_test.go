@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // listed is a session of the list; its own page has more.

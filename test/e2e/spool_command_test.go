@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"ospulse/internal/app"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // spoolCommand runs the subcommand and gives what it prints.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // acting is an event of a process, so that it is stored in every table.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // While the database is away a stream stays open, and then has what was spooled.

@@ -23,10 +23,10 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/test/dbtest"
 )
 
 // eventSource reads an event stream as section 9.2 of the HTML standard says.

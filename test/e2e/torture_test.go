@@ -21,8 +21,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ospulse/internal/database/dbtest"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/dbtest"
+	"ospulse/test/pgtest"
 )
 
 // kill -9 at any moment loses nothing that was acknowledged.

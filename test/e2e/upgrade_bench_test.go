@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // BenchmarkUpgrade measures the upgrade of a database of the existing backend with the

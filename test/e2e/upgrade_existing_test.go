@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
+	"ospulse/test/dbtest"
 )
 
 // existingTables are the statements with which GORM creates the specification's two

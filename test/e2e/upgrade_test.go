@@ -8,8 +8,8 @@ import (
 	"testing/fstest"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/dbtest"
 	"ospulse/migrations"
+	"ospulse/test/dbtest"
 )
 
 // Backends serve on while a newer one changes the schema, also one that starts

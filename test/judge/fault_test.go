@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // fault is something that goes wrong. inject makes it so, waits, and mends it.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // The role of the backends owns the database and is no superuser, so that its

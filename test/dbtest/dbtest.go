@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"ospulse/internal/database"
-	"ospulse/internal/database/pgtest"
+	"ospulse/test/pgtest"
 )
 
 // server is the PostgreSQL server of this test binary, started by the first test
