@@ -21,8 +21,8 @@ import (
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/filestore"
+	"ospulse/internal/ingest/spool"
 	"ospulse/internal/logging"
-	"ospulse/internal/spool"
 )
 
 // Main runs the backend as a process: it ends well on SIGINT and SIGTERM, says on

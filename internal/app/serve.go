@@ -15,12 +15,12 @@ import (
 	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
 	"ospulse/internal/ingest"
+	"ospulse/internal/ingest/spool"
 	"ospulse/internal/live"
 	"ospulse/internal/memory"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
-	"ospulse/internal/spool"
 	"ospulse/web"
 )
 

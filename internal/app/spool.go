@@ -14,10 +14,10 @@ import (
 
 	"ospulse/internal/config"
 	"ospulse/internal/ingest"
+	"ospulse/internal/ingest/spool"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
-	"ospulse/internal/spool"
 	"ospulse/internal/wire"
 )
 

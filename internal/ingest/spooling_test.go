@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"ospulse/internal/ingest"
+	"ospulse/internal/ingest/spool"
 	"ospulse/internal/models"
-	"ospulse/internal/spool"
 )
 
 // soon is longer than the queue needs to see that the database is back.

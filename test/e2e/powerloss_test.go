@@ -23,7 +23,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"ospulse/internal/spool"
+	"ospulse/internal/ingest/spool"
 	"ospulse/test/powerloss"
 )
 

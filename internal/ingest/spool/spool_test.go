@@ -16,8 +16,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"ospulse/internal/ingest/spool"
 	"ospulse/internal/models"
-	"ospulse/internal/spool"
 )
 
 const plenty = 64 << 20
