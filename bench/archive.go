@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/internal/sample"
 )
 
 // sizes say how much there is to query.
@@ -126,7 +126,7 @@ func (l *lab) note(dialect, format string, args ...any) {
 
 // checkDisk sees that a folder's disk has room.
 func checkDisk(dir string, needed int64) error {
-	files, err := filestore.Open(filepath.Join(dir, "files"))
+	files, err := sample.Open(filepath.Join(dir, "files"))
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,9 @@ import (
 
 	"ospulse/internal/config"
 	"ospulse/internal/database"
-	"ospulse/internal/filestore"
 	"ospulse/internal/ingest/spool"
 	"ospulse/internal/logging"
+	"ospulse/internal/sample"
 )
 
 // Main runs the backend as a process: it ends well on SIGINT and SIGTERM, says on
@@ -125,11 +125,11 @@ func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog
 }
 
 // openFiles opens the storage of target files.
-func openFiles(cfg config.Config) (*filestore.Store, error) {
+func openFiles(cfg config.Config) (*sample.Store, error) {
 	if cfg.FilesURL.Bucket == "" {
-		return filestore.Open(cfg.FilesDir())
+		return sample.Open(cfg.FilesDir())
 	}
-	return filestore.OpenBucket(cfg.FilesDir(), filestore.Bucket{
+	return sample.OpenBucket(cfg.FilesDir(), sample.Bucket{
 		Endpoint: cfg.FilesURL.Endpoint, Region: cfg.FilesURL.Region, Name: cfg.FilesURL.Bucket, Prefix: cfg.FilesURL.Prefix,
 		AccessKey: cfg.FilesAccessKey.Reveal(), SecretKey: cfg.FilesSecretKey.Reveal(),
 	})

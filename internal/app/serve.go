@@ -12,7 +12,6 @@ import (
 	"ospulse/internal/agentclient"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
-	"ospulse/internal/filestore"
 	"ospulse/internal/handlers"
 	"ospulse/internal/ingest"
 	"ospulse/internal/ingest/spool"
@@ -20,12 +19,13 @@ import (
 	"ospulse/internal/memory"
 	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
+	"ospulse/internal/sample"
 	"ospulse/internal/service"
 	"ospulse/web"
 )
 
 // serve wires the layers together and serves until ctx ends.
-func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, files *filestore.Store, spooled *spool.Spool, db *database.DB) error {
+func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, files *sample.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 	"ospulse/internal/service"
-	"ospulse/internal/zipcrypto"
 )
 
 // filePassword is the password of the zips that samples are given out in: the
@@ -80,10 +80,10 @@ func sendRaw(c *echo.Context, file *service.StoredFile) error {
 
 // sendZip sends the bytes in an encrypted zip.
 func sendZip(c *echo.Context, file *service.StoredFile) error {
-	if file.SizeBytes > zipcrypto.MaxSizeBytes {
+	if file.SizeBytes > sample.MaxZippedBytes {
 		return models.Errorf(models.CodeConflict, "the file is larger than the 4 GB that fit into a zip of this kind: add raw=true to get it as it is")
 	}
-	entry := zipcrypto.File{Name: file.Name, Modified: file.AddedAt, SizeBytes: file.SizeBytes}
+	entry := sample.ZipEntry{Name: file.Name, Modified: file.AddedAt, SizeBytes: file.SizeBytes}
 	isHead := c.Request().Method == http.MethodHead
 	if !isHead {
 		var err error
@@ -93,12 +93,12 @@ func sendZip(c *echo.Context, file *service.StoredFile) error {
 	}
 	writer := &patientWriter{ResponseWriter: c.Response(), controller: http.NewResponseController(c.Response())}
 	setDownload(writer.Header(), file.Name+".zip", "application/zip")
-	writer.Header().Set("Content-Length", strconv.FormatInt(zipcrypto.ZipSizeBytes(entry), 10))
+	writer.Header().Set("Content-Length", strconv.FormatInt(sample.ZipSizeBytes(entry), 10))
 	writer.WriteHeader(http.StatusOK)
 	if isHead {
 		return nil
 	}
-	if err := zipcrypto.Write(writer, entry, filePassword, file.Content); err != nil {
+	if err := sample.WriteZip(writer, entry, filePassword, file.Content); err != nil {
 		return fmt.Errorf("%w: %w", errBrokenOff, err)
 	}
 	return writer.finish()

@@ -35,7 +35,7 @@ type AgentFinder interface {
 	Get(ctx context.Context, id string) (*models.Agent, error)
 }
 
-// ArchiveFiles gives and deletes target files; *filestore.Store implements it and
+// ArchiveFiles gives and deletes target files; *sample.Store implements it and
 // documents its contracts.
 type ArchiveFiles interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)

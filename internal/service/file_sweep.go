@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 )
 
 const (
@@ -23,11 +23,11 @@ const (
 	maxReported = 10
 )
 
-// SweptFiles is a storage of target files; *filestore.Store implements it and
+// SweptFiles is a storage of target files; *sample.Store implements it and
 // documents its contracts.
 type SweptFiles interface {
 	Claim(ctx context.Context, owner string) (bool, error)
-	List(ctx context.Context) iter.Seq2[filestore.Object, error]
+	List(ctx context.Context) iter.Seq2[sample.Object, error]
 	Has(ctx context.Context, sha256 string) (bool, error)
 	Delete(ctx context.Context, sha256 string) error
 	MoveToBucket(ctx context.Context, isKnown func(ctx context.Context, sha256 string) (bool, error)) (moved int, err error)

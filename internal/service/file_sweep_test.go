@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 	"ospulse/internal/service"
 )
 
@@ -69,7 +69,7 @@ func TestFileSweep(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "files")
-			files, err := filestore.Open(dir)
+			files, err := sample.Open(dir)
 			if err != nil {
 				t.Fatal(err)
 			}

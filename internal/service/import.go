@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"ospulse/internal/export"
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 )
 
 const (
@@ -43,7 +43,7 @@ type TransferWriter interface {
 
 // FileReceiver keeps target files by their SHA-256.
 type FileReceiver interface {
-	Receive(content io.Reader, maxBytes int64) (*filestore.Upload, error)
+	Receive(content io.Reader, maxBytes int64) (*sample.Upload, error)
 }
 
 // ImportLimits bound an import.
@@ -203,7 +203,7 @@ func endWith(session *models.Session, last time.Time) {
 
 // receiveFile gives the session's target file and its content; nil for what it has
 // not, or the bundle has not.
-func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *filestore.Upload, error) {
+func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *sample.Upload, error) {
 	if bundle.Session.FileSHA256 == nil {
 		return nil, nil, nil
 	}
@@ -222,7 +222,7 @@ func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *files
 	return file, upload, err
 }
 
-func (s *Imports) discardFile(content *filestore.Upload) {
+func (s *Imports) discardFile(content *sample.Upload) {
 	if err := content.Discard(); err != nil {
 		s.log.Warn("a target file that was read could not be removed; it will be after a day, at a start", "error", err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"ospulse/internal/agentclient"
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 )
 
 // Limits of what a client may ask.
@@ -42,10 +42,10 @@ type SessionRepository interface {
 	SetStopped(ctx context.Context, id string) error
 }
 
-// FileStore keeps target files by their SHA-256; *filestore.Store implements it
+// FileStore keeps target files by their SHA-256; *sample.Store implements it
 // and documents its contracts.
 type FileStore interface {
-	Receive(content io.Reader, maxBytes int64) (*filestore.Upload, error)
+	Receive(content io.Reader, maxBytes int64) (*sample.Upload, error)
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 }
 
@@ -156,7 +156,7 @@ func (s *Sessions) store(ctx context.Context, session *models.Session, place fun
 }
 
 // discard removes what is left of an upload; nothing depends on it.
-func (s *Sessions) discard(upload *filestore.Upload) {
+func (s *Sessions) discard(upload *sample.Upload) {
 	if err := upload.Discard(); err != nil {
 		s.log.Warn("the rest of an upload could not be removed", "error", err)
 	}

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/filestore"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 	"ospulse/internal/service"
 )
 
@@ -103,7 +103,7 @@ func (s *store) Open(context.Context, string) (io.ReadSeekCloser, error) {
 	return nil, errors.New("no files")
 }
 
-func (s *store) Receive(io.Reader, int64) (*filestore.Upload, error) {
+func (s *store) Receive(io.Reader, int64) (*sample.Upload, error) {
 	return nil, errors.New("no files")
 }
 

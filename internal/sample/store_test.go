@@ -1,4 +1,4 @@
-package filestore_test
+package sample_test
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
-	"ospulse/internal/filestore"
 	"ospulse/internal/models"
+	"ospulse/internal/sample"
 )
 
 // listFiles gives the paths of all files under dir.
@@ -42,10 +42,10 @@ func listFiles(t *testing.T, dir string) []string {
 	return files
 }
 
-func open(t *testing.T) (*filestore.Store, string) {
+func open(t *testing.T) (*sample.Store, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "a", "files")
-	store, err := filestore.Open(dir)
+	store, err := sample.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func open(t *testing.T) (*filestore.Store, string) {
 }
 
 // eachStore runs fn with a store in a folder and with one in a bucket.
-func eachStore(t *testing.T, fn func(t *testing.T, store *filestore.Store, dir string)) {
+func eachStore(t *testing.T, fn func(t *testing.T, store *sample.Store, dir string)) {
 	t.Helper()
 	t.Run("folder", func(t *testing.T) {
 		store, dir := open(t)
@@ -82,9 +82,9 @@ func startS3(t *testing.T, around func(http.Handler) http.Handler) *httptest.Ser
 	return server
 }
 
-func openBucket(t *testing.T, dir, endpoint string) *filestore.Store {
+func openBucket(t *testing.T, dir, endpoint string) *sample.Store {
 	t.Helper()
-	store, err := filestore.OpenBucket(dir, filestore.Bucket{Endpoint: endpoint, Region: "us-east-1", Name: "bucket", Prefix: "some/prefix", AccessKey: "key", SecretKey: "secret"})
+	store, err := sample.OpenBucket(dir, sample.Bucket{Endpoint: endpoint, Region: "us-east-1", Name: "bucket", Prefix: "some/prefix", AccessKey: "key", SecretKey: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func openBucket(t *testing.T, dir, endpoint string) *filestore.Store {
 }
 
 // placed lists the SHA-256 of what is placed.
-func placed(t *testing.T, store *filestore.Store) (names []string) {
+func placed(t *testing.T, store *sample.Store) (names []string) {
 	t.Helper()
 	for object, err := range store.List(t.Context()) {
 		if err != nil {
@@ -107,7 +107,7 @@ func placed(t *testing.T, store *filestore.Store) (names []string) {
 }
 
 // save receives content and puts it in its place.
-func save(store *filestore.Store, content io.Reader, maxBytes int64) (*models.TargetFile, error) {
+func save(store *sample.Store, content io.Reader, maxBytes int64) (*models.TargetFile, error) {
 	upload, err := store.Receive(content, maxBytes)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func save(store *filestore.Store, content io.Reader, maxBytes int64) (*models.Ta
 }
 
 func TestSaveAndOpen(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, _ string) {
+	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		for name, content := range map[string]string{"empty": "", "small": "MZ", "at the limit": strings.Repeat("x", 1000)} {
 			t.Run(name, func(t *testing.T) {
 				file, err := save(store, strings.NewReader(content), 1000)
@@ -148,7 +148,7 @@ func TestSaveAndOpen(t *testing.T) {
 }
 
 func TestSameContentIsStoredOnce(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, dir string) {
+	eachStore(t, func(t *testing.T, store *sample.Store, dir string) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -218,7 +218,7 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := filestore.Open(filepath.Join(file, "files")); err == nil {
+	if _, err := sample.Open(filepath.Join(file, "files")); err == nil {
 		t.Error("a folder inside a file was opened")
 	}
 }
@@ -233,8 +233,8 @@ func TestFreeBytes(t *testing.T) {
 // A received file is there once it is placed and not before, and a deleted file can
 // be placed again.
 func TestReceivePlaceDelete(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, dir string) {
-		receive := func() *filestore.Upload {
+	eachStore(t, func(t *testing.T, store *sample.Store, dir string) {
+		receive := func() *sample.Upload {
 			t.Helper()
 			upload, err := store.Receive(strings.NewReader("the same"), 1000)
 			if err != nil {
@@ -263,7 +263,7 @@ func TestReceivePlaceDelete(t *testing.T) {
 			}
 			return true
 		}
-		place := func(u *filestore.Upload) func() error {
+		place := func(u *sample.Upload) func() error {
 			return func() error { return u.Place(t.Context()) }
 		}
 		remove := func(sha256 string) func() error {
@@ -292,7 +292,7 @@ func TestReceivePlaceDelete(t *testing.T) {
 
 // Send stores a file in the bucket before it is placed, and leaves a folder alone.
 func TestSend(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, _ string) {
+	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		upload, err := store.Receive(strings.NewReader("MZ"), 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -316,7 +316,7 @@ func TestSend(t *testing.T) {
 // List goes by SHA-256 and gives nothing but files. Two hundred files are more than
 // a folder of two digits has.
 func TestListIsInOrder(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, _ string) {
+	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		var want []string
 		for n := range 200 {
 			file, err := save(store, strings.NewReader(strconv.Itoa(n)), 1000)
@@ -336,7 +336,7 @@ func TestListIsInOrder(t *testing.T) {
 }
 
 func TestFirstClaimWins(t *testing.T) {
-	eachStore(t, func(t *testing.T, store *filestore.Store, _ string) {
+	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		for i, step := range []struct {
 			owner string
 			want  bool

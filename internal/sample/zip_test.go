@@ -1,4 +1,4 @@
-package zipcrypto
+package sample
 
 import (
 	"archive/zip"
@@ -17,9 +17,9 @@ var modified = time.Date(2026, 11, 24, 8, 30, 2, 0, time.UTC)
 // zipOf writes a zip of a content.
 func zipOf(t *testing.T, name, content string) []byte {
 	t.Helper()
-	file := File{Name: name, Modified: modified, SizeBytes: int64(len(content)), CRC32: crc32.ChecksumIEEE([]byte(content))}
+	file := ZipEntry{Name: name, Modified: modified, SizeBytes: int64(len(content)), CRC32: crc32.ChecksumIEEE([]byte(content))}
 	var out bytes.Buffer
-	if err := Write(&out, file, "infected", iotest.OneByteReader(strings.NewReader(content))); err != nil {
+	if err := WriteZip(&out, file, "infected", iotest.OneByteReader(strings.NewReader(content))); err != nil {
 		t.Fatal(err)
 	}
 	if int64(out.Len()) != ZipSizeBytes(file) {
@@ -108,15 +108,15 @@ func TestCipherIsThatOfOthers(t *testing.T) {
 }
 
 func TestContentMustBeWhatWasSaid(t *testing.T) {
-	for name, file := range map[string]File{
+	for name, file := range map[string]ZipEntry{
 		"shorter":         {SizeBytes: 3, CRC32: crc32.ChecksumIEEE([]byte("MZ"))},
 		"longer":          {SizeBytes: 1, CRC32: crc32.ChecksumIEEE([]byte("MZ"))},
 		"another":         {SizeBytes: 2, CRC32: 1},
-		"too large":       {SizeBytes: MaxSizeBytes + 1},
+		"too large":       {SizeBytes: MaxZippedBytes + 1},
 		"negative":        {SizeBytes: -1},
 		"a name too long": {SizeBytes: 2, CRC32: crc32.ChecksumIEEE([]byte("MZ")), Name: strings.Repeat("n", 1<<16)},
 	} {
-		if err := Write(io.Discard, file, "infected", strings.NewReader("MZ")); err == nil {
+		if err := WriteZip(io.Discard, file, "infected", strings.NewReader("MZ")); err == nil {
 			t.Errorf("%s: it was written", name)
 		}
 	}
@@ -124,14 +124,14 @@ func TestContentMustBeWhatWasSaid(t *testing.T) {
 
 // What stops halfway is an error, be it the reader or the writer.
 func TestBrokenReadersAndWriters(t *testing.T) {
-	file := File{Name: "a", SizeBytes: 2, CRC32: crc32.ChecksumIEEE([]byte("MZ"))}
-	if err := Write(io.Discard, file, "infected", iotest.ErrReader(io.ErrUnexpectedEOF)); err == nil {
+	file := ZipEntry{Name: "a", SizeBytes: 2, CRC32: crc32.ChecksumIEEE([]byte("MZ"))}
+	if err := WriteZip(io.Discard, file, "infected", iotest.ErrReader(io.ErrUnexpectedEOF)); err == nil {
 		t.Error("a reader's error is lost")
 	}
 	whole := int(ZipSizeBytes(file))
 	for n := range whole {
 		full := &limited{n}
-		if err := Write(full, file, "infected", strings.NewReader("MZ")); err == nil {
+		if err := WriteZip(full, file, "infected", strings.NewReader("MZ")); err == nil {
 			t.Errorf("with room for %d of %d bytes there is no error", n, whole)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package filestore keeps uploaded files under the SHA-256 of their content, each
 // once: in a folder, or in a bucket that several backends share. It never runs a
 // file and never uses a name that came from outside as a path or key.
-package filestore
+package sample
 
 import (
 	"context"

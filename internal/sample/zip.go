@@ -1,11 +1,4 @@
-// Package zipcrypto writes a zip of one file with the traditional encryption of
-// PKWARE, which every unzip program can undo. It keeps no secret: researchers put
-// malware into such a zip, the password known to all, so that no scanner and no
-// double click gets at it on its way.
-//
-// The format is that of PKWARE's APPNOTE.TXT 6.3: sections 4.3 (the zip) and 6.1
-// (the encryption).
-package zipcrypto
+package sample
 
 import (
 	"crypto/rand"
@@ -18,14 +11,14 @@ import (
 	"time"
 )
 
-// MaxSizeBytes is the largest file that fits: a larger one would need Zip64.
-const MaxSizeBytes = math.MaxUint32 - 1<<20
+// MaxZippedBytes is the largest file that fits: a larger one would need Zip64.
+const MaxZippedBytes = math.MaxUint32 - 1<<20
 
-// File is the one file of a zip.
-type File struct {
+// ZipEntry is the one file of a zip.
+type ZipEntry struct {
 	Name      string // at most 65535 bytes of UTF-8
 	Modified  time.Time
-	SizeBytes int64  // at most MaxSizeBytes
+	SizeBytes int64  // at most MaxZippedBytes
 	CRC32     uint32 // of the content, IEEE; it is needed before the content
 }
 
@@ -43,15 +36,18 @@ const (
 )
 
 // ZipSizeBytes gives the size of the zip that Write writes.
-func ZipSizeBytes(f File) int64 {
+func ZipSizeBytes(f ZipEntry) int64 {
 	return localHeaderLen + centralHeaderLen + 2*int64(len(f.Name)) + headerLen + f.SizeBytes + endLen
 }
 
-// Write writes a zip of f, whose content it reads, in constant memory. The content
-// is stored as it is, not compressed.
-func Write(w io.Writer, f File, password string, content io.Reader) error {
-	if f.SizeBytes < 0 || f.SizeBytes > MaxSizeBytes || len(f.Name) > maxNameLen {
-		return errors.New("zipcrypto: the file or its name is too long")
+// WriteZip writes a zip of f with the traditional encryption of PKWARE, which every unzip
+// program can undo: PKWARE's APPNOTE.TXT 6.3, sections 4.3 (the zip) and 6.1 (the
+// encryption). The encryption keeps no secret. Researchers exchange malware in such a
+// zip, with a password that everybody knows, so that no scanner removes it and no double
+// click starts it. WriteZip stores the content uncompressed, in constant memory.
+func WriteZip(w io.Writer, f ZipEntry, password string, content io.Reader) error {
+	if f.SizeBytes < 0 || f.SizeBytes > MaxZippedBytes || len(f.Name) > maxNameLen {
+		return errors.New("sample: the file or its name is too long")
 	}
 	if _, err := w.Write(append(f.localHeader(), f.Name...)); err != nil {
 		return err
@@ -74,7 +70,7 @@ func Write(w io.Writer, f File, password string, content io.Reader) error {
 }
 
 // writeContent writes the content, and wants it to be what f says.
-func (f File) writeContent(w io.Writer, keys *keys, content io.Reader) error {
+func (f ZipEntry) writeContent(w io.Writer, keys *keys, content io.Reader) error {
 	var (
 		buffer = make([]byte, 64<<10)
 		sum    = crc32.NewIEEE()
@@ -83,7 +79,7 @@ func (f File) writeContent(w io.Writer, keys *keys, content io.Reader) error {
 	for {
 		n, err := content.Read(buffer)
 		if size += int64(n); size > f.SizeBytes {
-			return errors.New("zipcrypto: the content is longer than was said")
+			return errors.New("sample: the content is longer than was said")
 		}
 		sum.Write(buffer[:n])
 		keys.encrypt(buffer[:n])
@@ -92,7 +88,7 @@ func (f File) writeContent(w io.Writer, keys *keys, content io.Reader) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF) && (size != f.SizeBytes || sum.Sum32() != f.CRC32):
-			return fmt.Errorf("zipcrypto: the content has %d bytes with checksum %08x, not %d with %08x as was said", size, sum.Sum32(), f.SizeBytes, f.CRC32)
+			return fmt.Errorf("sample: the content has %d bytes with checksum %08x, not %d with %08x as was said", size, sum.Sum32(), f.SizeBytes, f.CRC32)
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -102,7 +98,7 @@ func (f File) writeContent(w io.Writer, keys *keys, content io.Reader) error {
 }
 
 // common is the part that the local and the central header share.
-func (f File) common(out []byte) []byte {
+func (f ZipEntry) common(out []byte) []byte {
 	date, clock := dosTime(f.Modified)
 	out = binary.LittleEndian.AppendUint16(out, version)
 	out = binary.LittleEndian.AppendUint16(out, flags)
@@ -116,12 +112,12 @@ func (f File) common(out []byte) []byte {
 	return binary.LittleEndian.AppendUint16(out, 0) // no extra field
 }
 
-func (f File) localHeader() []byte {
+func (f ZipEntry) localHeader() []byte {
 	return f.common(binary.LittleEndian.AppendUint32(nil, localSignature))
 }
 
 // ending is the central directory and its end.
-func (f File) ending() []byte {
+func (f ZipEntry) ending() []byte {
 	out := binary.LittleEndian.AppendUint32(nil, centralSignature)
 	out = binary.LittleEndian.AppendUint16(out, version) // made by, on a system without permissions
 	out = f.common(out)
