@@ -21,8 +21,8 @@ import (
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/ingest/spool"
-	"ospulse/internal/logging"
 	"ospulse/internal/sample"
+	"ospulse/internal/telemetry"
 )
 
 // Main runs the backend as a process: it ends well on SIGINT and SIGTERM, says on
@@ -103,7 +103,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
-	requests := logging.NewDelayedWriter(stdout)
+	requests := telemetry.NewDelayedWriter(stdout)
 	defer requests.Flush()
 	tuneProcessors(db.Dialect())
 	err = serve(ctx, cfg, budget, log, newLogger(cfg, requests), listener, files, spooled, db)

@@ -17,10 +17,10 @@ import (
 	"ospulse/internal/ingest/spool"
 	"ospulse/internal/live"
 	"ospulse/internal/memory"
-	"ospulse/internal/metrics"
 	"ospulse/internal/repository"
 	"ospulse/internal/sample"
 	"ospulse/internal/service"
+	"ospulse/internal/telemetry"
 	"ospulse/web"
 )
 
@@ -34,8 +34,8 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return err
 	}
 	var (
-		registry = metrics.NewRegistry(pools)
-		meter    = metrics.NewIngest(registry)
+		registry = telemetry.NewRegistry(pools)
+		meter    = telemetry.NewIngest(registry)
 
 		sessions  = repository.NewSessions(db)
 		agents    = repository.NewAgents(db)
@@ -72,8 +72,8 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
-	metrics.RegisterQueue(registry, queue.Depth)
-	metrics.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
+	telemetry.RegisterQueue(registry, queue.Depth)
+	telemetry.RegisterSpool(registry, spooled.Backlog, spooled.SetAsideEvents)
 	imports, err := service.NewImports(transfers, sessions, files, hub, cfg.ImportDir(), service.ImportLimits{
 		MaxBytes: cfg.ImportMaxBytes(), MaxLineBytes: int(2 * cfg.MaxBodyBytes()), // jsonb's text has more blanks than what was sent
 		AtOnce: int(budget.Imports / (4 * cfg.MaxBodyBytes())), // a line, and the events of a page, which may be one of that size
@@ -105,7 +105,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
-		Refusals:  meter, Streams: metrics.NewStreams(registry), Metrics: metrics.Handler(registry), Log: log, RequestLog: requestLog,
+		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ type EventService interface {
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
 }
 
-// RefusalMeter counts what was not stored; *metrics.Ingest is one.
+// RefusalMeter counts what was not stored; *telemetry.Ingest is one.
 type RefusalMeter interface {
 	Refused(events int, reason string)
 }

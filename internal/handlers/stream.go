@@ -38,7 +38,7 @@ type Live interface {
 	Closed() bool
 }
 
-// StreamMeter counts what goes through streams; *metrics.Streams is one.
+// StreamMeter counts what goes through streams; *telemetry.Streams is one.
 type StreamMeter interface {
 	Opened()
 	Closed()

@@ -54,7 +54,7 @@ type Store interface {
 	Time(local time.Time) time.Time
 }
 
-// Meter counts what goes through a queue; *metrics.Ingest is one.
+// Meter counts what goes through a queue; *telemetry.Ingest is one.
 type Meter interface {
 	Accepted(events int)
 	Committed(events int, took time.Duration) // one group

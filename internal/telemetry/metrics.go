@@ -1,6 +1,7 @@
-// Package metrics counts what the backend does, for Prometheus. It knows nothing
-// of the things that it counts: they tell it, or are asked through functions.
-package metrics
+// Package telemetry holds the backend's metrics for Prometheus and the writer of its log
+// of requests. It imports no other package of the backend: callers report to it, or pass
+// functions that it asks.
+package telemetry
 
 import (
 	"database/sql"
@@ -147,7 +148,7 @@ func NewRegistry(pools map[string]*sql.DB) *prometheus.Registry {
 	return r
 }
 
-// Handler serves the registry's figures.
-func Handler(r *prometheus.Registry) http.Handler {
+// MetricsHandler serves the metrics of r in the format of Prometheus.
+func MetricsHandler(r *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{Registry: r})
 }

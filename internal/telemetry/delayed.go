@@ -1,6 +1,4 @@
-// Package logging makes the log cheap where it has a line for every request. It
-// knows nothing of what is logged.
-package logging
+package telemetry
 
 import (
 	"io"
@@ -8,15 +6,15 @@ import (
 	"time"
 )
 
-// How much of the log of requests is put together, and for how long.
+// A DelayedWriter writes when it holds this much, or this long after a line.
 const (
 	logBufferBytes = 64 << 10
 	logDelay       = 100 * time.Millisecond
 )
 
-// DelayedWriter passes lines on a few at a time: a line for each of ten thousand
-// requests a second would else cost a tenth of the time that these take. It is safe
-// for concurrent use.
+// DelayedWriter collects lines and writes many of them at once. At ten thousand requests
+// a second, one write per line would cost a tenth of the time that the requests take. It
+// is safe for concurrent use.
 type DelayedWriter struct {
 	w io.Writer
 
@@ -25,10 +23,10 @@ type DelayedWriter struct {
 	scheduled bool // to be flushed
 }
 
-// NewDelayedWriter gives a writer in front of w.
+// NewDelayedWriter returns a writer in front of w.
 func NewDelayedWriter(w io.Writer) *DelayedWriter { return &DelayedWriter{w: w} }
 
-// Write takes whole lines; it fails never.
+// Write takes whole lines. It never fails.
 func (d *DelayedWriter) Write(lines []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -42,7 +40,7 @@ func (d *DelayedWriter) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// Flush passes on what is there.
+// Flush writes all lines that it holds.
 func (d *DelayedWriter) Flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,7 +50,7 @@ func (d *DelayedWriter) Flush() {
 
 func (d *DelayedWriter) pass() {
 	if len(d.lines) > 0 {
-		_, _ = d.w.Write(d.lines) // there is nowhere to complain of a log that cannot be written
+		_, _ = d.w.Write(d.lines) // a fault of the log cannot be logged
 		d.lines = d.lines[:0]
 	}
 }
