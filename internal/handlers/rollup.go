@@ -12,9 +12,9 @@ import (
 
 	"github.com/labstack/echo/v5"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
-	"ospulse/internal/rollup"
 	"ospulse/internal/wire"
 )
 
@@ -26,8 +26,8 @@ const (
 // RollupService sums up sessions; *service.Rollups implements it and documents its
 // contracts.
 type RollupService interface {
-	Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort rollup.FileSort, after *rollup.Position, limit int) (page rollup.FilePage, seq int64, err error)
-	Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort rollup.ConversationSort, after *rollup.Position, limit int) (page rollup.ConversationPage, seq int64, err error)
+	Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort analysis.FileSort, after *analysis.Position, limit int) (page analysis.FilePage, seq int64, err error)
+	Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort analysis.ConversationSort, after *analysis.Position, limit int) (page analysis.ConversationPage, seq int64, err error)
 }
 
 type rollupHandler struct{ rollups RollupService }
@@ -74,13 +74,13 @@ type spanView struct {
 	LastSeq  int64  `json:"last_seq"`
 }
 
-func newSpanView(s *rollup.Seen) spanView {
+func newSpanView(s *analysis.Seen) spanView {
 	return spanView{wire.FormatTime(time.UnixMicro(s.FirstMicros)), wire.FormatTime(time.UnixMicro(s.LastMicros)), s.FirstSeq, s.LastSeq}
 }
 
 // listFiles gives what was done with each file.
 func (h *rollupHandler) listFiles(c *echo.Context) error {
-	asked, err := rollupParams(c, rollup.FileSorts())
+	asked, err := rollupParams(c, analysis.FileSorts())
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (h *rollupHandler) listFiles(c *echo.Context) error {
 	return c.JSON(http.StatusOK, list)
 }
 
-func newFileView(f *rollup.File) fileView {
+func newFileView(f *analysis.File) fileView {
 	view := fileView{
 		Path: f.Path, Reads: f.Reads, Writes: f.Writes, Creates: f.Creates, Renames: f.Renames, Deletes: f.Deletes, Others: f.Others, Failed: f.Failed,
 		BytesRead: f.BytesRead, BytesWritten: f.BytesWritten, ProcessCount: f.ProcessCount,
@@ -152,7 +152,7 @@ type endView struct {
 	Port *int64  `json:"port"`
 }
 
-func newEndView(end rollup.End) (view endView) {
+func newEndView(end analysis.End) (view endView) {
 	if end.Host != "" {
 		view.Host = &end.Host
 	}
@@ -164,7 +164,7 @@ func newEndView(end rollup.End) (view endView) {
 
 // listConversations gives who spoke with whom.
 func (h *rollupHandler) listConversations(c *echo.Context) error {
-	asked, err := rollupParams(c, rollup.ConversationSorts())
+	asked, err := rollupParams(c, analysis.ConversationSorts())
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (h *rollupHandler) listConversations(c *echo.Context) error {
 	return c.JSON(http.StatusOK, list)
 }
 
-func newConversationView(c *rollup.Conversation) conversationView {
+func newConversationView(c *analysis.Conversation) conversationView {
 	return conversationView{
 		ID: c.ID, Protocol: c.Protocol, Names: orEmpty(c.Names), Local: newEndView(c.Local), Remote: newEndView(c.Remote), Hosts: orEmpty(c.Hosts),
 		PID: c.PID, ProcessName: c.Process, Packets: c.Packets, PacketBytes: c.PacketBytes, Calls: c.Calls, CallBytes: c.CallBytes,
@@ -195,7 +195,7 @@ type rollupAsked[Sort ~string] struct {
 	sessionID string
 	where     *filter.Filter
 	sort      Sort
-	after     *rollup.Position
+	after     *analysis.Position
 	limit     int
 }
 
@@ -247,7 +247,7 @@ func pathParam(c *echo.Context) (selected func(path string) bool, err error) {
 }
 
 // rollupCursor writes a place in a sorted list, as encodeCursor does; nil for none.
-func rollupCursor(sort string, at *rollup.Position) *string {
+func rollupCursor(sort string, at *analysis.Position) *string {
 	if at == nil {
 		return nil
 	}
@@ -259,7 +259,7 @@ func rollupCursor(sort string, at *rollup.Position) *string {
 
 // rollupCursorParam reads a cursor that rollupCursor wrote for the same sort; nil
 // when none is given.
-func rollupCursorParam(c *echo.Context, sort string) (*rollup.Position, error) {
+func rollupCursorParam(c *echo.Context, sort string) (*analysis.Position, error) {
 	text := c.QueryParam("cursor")
 	if text == "" {
 		return nil, nil // the list begins at its beginning
@@ -268,7 +268,7 @@ func rollupCursorParam(c *echo.Context, sort string) (*rollup.Position, error) {
 		_, rest, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")
 		number, name, _ := strings.Cut(rest, " ")
 		n, err := strconv.ParseInt(number, 10, 64)
-		at := &rollup.Position{Number: n, Name: name}
+		at := &analysis.Position{Number: n, Name: name}
 		if again := rollupCursor(sort, at); err == nil && *again == text {
 			return at, nil
 		}

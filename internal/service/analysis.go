@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
-	"ospulse/internal/segment"
 )
 
 // SegmentRepository keeps segments, and reads the events that they are made of;
@@ -85,7 +85,7 @@ func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filte
 	h.Buckets = make([]map[string]int64, (to-from)/width+1)
 	types := typeNames{places: map[string]int{}}
 	counts := make([]int64, len(h.Buckets)*maxTypes) // bucket after bucket
-	err = a.each(ctx, session, where, h.Span, func(c *segment.Columns, selected func(int) bool) {
+	err = a.each(ctx, session, where, h.Span, func(c *analysis.Columns, selected func(int) bool) {
 		places := make([]int, len(c.Type.Values))
 		for i, name := range c.Type.Values[1:] {
 			places[i+1] = types.place(*name)
@@ -134,15 +134,15 @@ func (t *typeNames) place(name string) int {
 }
 
 // facetFields are the fields that a facet can be of, and what gives their values.
-var facetFields = map[string]func(*segment.Columns) values{ //nolint:gochecknoglobals // a constant
-	"type":      func(c *segment.Columns) values { return valuesOf(&c.Type) },
-	"source":    func(c *segment.Columns) values { return valuesOf(&c.Source) },
-	"operation": func(c *segment.Columns) values { return valuesOf(&c.Operation) },
-	"process":   func(c *segment.Columns) values { return valuesOf(&c.Process) },
-	"target":    func(c *segment.Columns) values { return valuesOf(&c.Target) },
-	"host":      func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetHost) },
-	"extension": func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetExtension) },
-	"pid": func(c *segment.Columns) values {
+var facetFields = map[string]func(*analysis.Columns) values{ //nolint:gochecknoglobals // a constant
+	"type":      func(c *analysis.Columns) values { return valuesOf(&c.Type) },
+	"source":    func(c *analysis.Columns) values { return valuesOf(&c.Source) },
+	"operation": func(c *analysis.Columns) values { return valuesOf(&c.Operation) },
+	"process":   func(c *analysis.Columns) values { return valuesOf(&c.Process) },
+	"target":    func(c *analysis.Columns) values { return valuesOf(&c.Target) },
+	"host":      func(c *analysis.Columns) values { return valuesOfTargets(c, models.TargetHost) },
+	"extension": func(c *analysis.Columns) values { return valuesOfTargets(c, models.TargetExtension) },
+	"pid": func(c *analysis.Columns) values {
 		v := values{texts: make([]string, len(c.PID.Values)), index: c.PID.Index}
 		for i, pid := range c.PID.Values[1:] {
 			v.texts[i+1] = strconv.FormatInt(*pid, 10)
@@ -158,7 +158,7 @@ type values struct {
 	index []uint32
 }
 
-func valuesOf(column *segment.Texts) values {
+func valuesOf(column *analysis.Texts) values {
 	v := values{texts: make([]string, len(column.Values)), index: column.Index}
 	for i, text := range column.Values[1:] {
 		v.texts[i+1] = *text
@@ -168,7 +168,7 @@ func valuesOf(column *segment.Texts) values {
 
 // valuesOfTargets gives what a function makes of each event's type and target,
 // asked once for the same two.
-func valuesOfTargets(c *segment.Columns, of func(eventType, target string) string) values {
+func valuesOfTargets(c *analysis.Columns, of func(eventType, target string) string) values {
 	v := values{texts: []string{""}, index: make([]uint32, c.Len())}
 	known := map[[2]uint32]uint32{}
 	for i, target := range c.Target.Index {
@@ -210,7 +210,7 @@ func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *fi
 	}
 	f := &models.Facet{Field: field}
 	counts := map[string]int64{}
-	err = a.each(ctx, session, where, models.Span{}, func(c *segment.Columns, selected func(int) bool) {
+	err = a.each(ctx, session, where, models.Span{}, func(c *analysis.Columns, selected func(int) bool) {
 		v := facetFields[field](c)
 		here := make([]int64, len(v.texts))
 		for i, place := range v.index {
@@ -249,7 +249,7 @@ func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *fi
 
 // countFunc counts some events of a session: those of the columns that are
 // selected.
-type countFunc func(c *segment.Columns, selected func(int) bool)
+type countFunc func(c *analysis.Columns, selected func(int) bool)
 
 func all(int) bool { return true }
 
@@ -261,11 +261,11 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 		if after >= upTo {
 			return nil
 		}
-		c := &segment.Columns{}
+		c := &analysis.Columns{}
 		err := a.segments.EachHot(ctx, session.ID, where, after, upTo, span, func(e *models.Event) {
 			if c.Append(e); c.Len() == models.SegmentEvents {
 				count(c, all)
-				c = &segment.Columns{}
+				c = &analysis.Columns{}
 			}
 		})
 		if c.Len() > 0 {
@@ -287,7 +287,7 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 		if _, listed := slices.BinarySearch(numbers, s.Number); !listed {
 			return nil
 		}
-		c, err := segment.Decode(s.Columns)
+		c, err := analysis.DecodeColumns(s.Columns)
 		if err != nil {
 			a.log.Warn("a segment is damaged; its events are read instead", "session", session.ID, "number", s.Number, "error", err)
 			damaged = append(damaged, s.Number)
@@ -314,7 +314,7 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 
 // selects gives which events of a segment, whose first event has a Seq, a filter
 // selects.
-func selects(where *filter.Filter, c *segment.Columns, firstSeq int64) func(int) bool {
+func selects(where *filter.Filter, c *analysis.Columns, firstSeq int64) func(int) bool {
 	if where == nil {
 		return all
 	}
@@ -392,7 +392,7 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 // makeSegment makes a segment, unless its events are too large for one, or one is
 // missing: then they are read, always.
 func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int64) error {
-	c := &segment.Columns{}
+	c := &analysis.Columns{}
 	first := number * models.SegmentEvents
 	err := a.segments.EachHot(ctx, sessionID, nil, first, first+models.SegmentEvents, models.Span{}, c.Append)
 	if err != nil {
@@ -405,8 +405,8 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 		a.log.Error("events are missing", "session", sessionID, "after_seq", first, "present", c.Len(), "expected", models.SegmentEvents)
 		return nil
 	}
-	packed, err := segment.Encode(c)
-	if errors.Is(err, segment.ErrTooLarge) {
+	packed, err := analysis.EncodeColumns(c)
+	if errors.Is(err, analysis.ErrTooLarge) {
 		a.log.Info("some events are counted without a segment", "session", sessionID, "after_seq", first, "reason", err)
 		return nil
 	}

@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
-	"ospulse/internal/rollup"
 )
 
 // PartReader reads parts of a session's events. internal/repository implements it and
@@ -107,9 +107,9 @@ type keptRollup struct {
 
 // Files gives a page of the files that the events of a session which a filter selects
 // are about, and the Seq up to which they were looked at.
-func (s *Rollups) Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort rollup.FileSort, after *rollup.Position, limit int) (page rollup.FilePage, seq int64, err error) {
+func (s *Rollups) Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort analysis.FileSort, after *analysis.Position, limit int) (page analysis.FilePage, seq int64, err error) {
 	err = s.with(ctx, byFile, sessionID, where, func(d summing, upTo int64) {
-		page, seq = d.(*rollup.Files).Page(selected, sort, after, limit), upTo
+		page, seq = d.(*analysis.Files).Page(selected, sort, after, limit), upTo
 	})
 	return page, seq, err
 }
@@ -117,15 +117,15 @@ func (s *Rollups) Files(ctx context.Context, sessionID string, where *filter.Fil
 // Conversations gives a page of the conversations of the events of a session which a
 // filter selects, and the Seq up to which they were looked at. The names of hosts
 // come from all of the session's events.
-func (s *Rollups) Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort rollup.ConversationSort, after *rollup.Position, limit int) (page rollup.ConversationPage, seq int64, err error) {
+func (s *Rollups) Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort analysis.ConversationSort, after *analysis.Position, limit int) (page analysis.ConversationPage, seq int64, err error) {
 	err = s.with(ctx, byConversation, sessionID, where, func(d summing, upTo int64) {
-		page, seq = d.(*rollup.Conversations).Page(sort, after, limit), upTo
+		page, seq = d.(*analysis.Conversations).Page(sort, after, limit), upTo
 	})
 	if err != nil {
 		return page, seq, err
 	}
 	err = s.with(ctx, byConversation, sessionID, nil, func(d summing, _ int64) {
-		d.(*rollup.Conversations).NameHosts(page.Conversations)
+		d.(*analysis.Conversations).NameHosts(page.Conversations)
 	})
 	return page, seq, err
 }
@@ -168,9 +168,9 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 func (s *Rollups) newRollup(kind rollupKind) summing {
 	bytes := min(maxRollupBytes, s.maxBytes/2)
 	if kind == byFile {
-		return rollup.NewFiles(rollup.Limits{Groups: maxRollupFiles, Bytes: bytes})
+		return analysis.NewFiles(analysis.Limits{Groups: maxRollupFiles, Bytes: bytes})
 	}
-	return rollup.NewConversations(rollup.Limits{Groups: maxRollupConversations, Bytes: bytes})
+	return analysis.NewConversations(analysis.Limits{Groups: maxRollupConversations, Bytes: bytes})
 }
 
 // advance adds the events up to a Seq to a rollup. What was added stays when ctx
@@ -185,9 +185,9 @@ func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, 
 		return ctx.Err()
 	}
 	defer func() { <-s.scanning }()
-	part := models.EventPart{Types: rollup.FileTypes(), Keys: rollup.FileKeys()}
+	part := models.EventPart{Types: analysis.FileTypes(), Keys: analysis.FileKeys()}
 	if key.kind == byConversation {
-		part.Types, part.Keys = rollup.ConversationTypes(), rollup.ConversationKeys()
+		part.Types, part.Keys = analysis.ConversationTypes(), analysis.ConversationKeys()
 	}
 	for kept.seq < upTo {
 		if err := ctx.Err(); err != nil {

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/database"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
-	"ospulse/internal/rollup"
 	"ospulse/internal/service"
 	"ospulse/internal/wire"
 	"ospulse/test/dbtest"
@@ -102,18 +102,18 @@ func TestRollupsOfADatabase(t *testing.T) {
 			filters = append(filters, where)
 		}
 		type answers struct {
-			Files         []rollup.FilePage
-			Conversations []rollup.ConversationPage
+			Files         []analysis.FilePage
+			Conversations []analysis.ConversationPage
 		}
 		ask := func(s *service.Rollups, where *filter.Filter) (a answers) {
-			for _, sort := range rollup.FileSorts() {
+			for _, sort := range analysis.FileSorts() {
 				page, _, err := s.Files(t.Context(), "s", where, nil, sort, nil, 1000)
 				if err != nil {
 					t.Fatal(err)
 				}
 				a.Files = append(a.Files, page)
 			}
-			for _, sort := range rollup.ConversationSorts() {
+			for _, sort := range analysis.ConversationSorts() {
 				page, _, err := s.Conversations(t.Context(), "s", where, sort, nil, 1000)
 				if err != nil {
 					t.Fatal(err)
@@ -162,7 +162,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 		if err != nil || total+page.Others+page.WithoutAddress != n || page.WithoutAddress < 7 || !named {
 			t.Errorf("%d of %d events are in conversations, %d are others, %d without an address, %v; a name is known: %t", total, n, page.Others, page.WithoutAddress, err, named)
 		}
-		if some, _, err := kept.Conversations(t.Context(), "s", filters[1], rollup.ConversationsByBytes, nil, 1000); err != nil || !slices.ContainsFunc(some.Conversations, func(c rollup.Conversation) bool { return c.Hosts != nil }) {
+		if some, _, err := kept.Conversations(t.Context(), "s", filters[1], analysis.ConversationsByBytes, nil, 1000); err != nil || !slices.ContainsFunc(some.Conversations, func(c analysis.Conversation) bool { return c.Hosts != nil }) {
 			t.Errorf("with a filter no name is known: %v", err)
 		}
 	})
@@ -186,12 +186,12 @@ func BenchmarkRollups(b *testing.B) {
 			warm := service.NewRollups(events, sessions, 64<<20)
 			all := func(s *service.Rollups, files, conversations bool) {
 				if files {
-					if _, _, err := s.Files(b.Context(), "s", nil, nil, rollup.FilesByEvents, nil, 200); err != nil {
+					if _, _, err := s.Files(b.Context(), "s", nil, nil, analysis.FilesByEvents, nil, 200); err != nil {
 						b.Fatal(err)
 					}
 				}
 				if conversations {
-					if _, _, err := s.Conversations(b.Context(), "s", nil, rollup.ConversationsByBytes, nil, 200); err != nil {
+					if _, _, err := s.Conversations(b.Context(), "s", nil, analysis.ConversationsByBytes, nil, 200); err != nil {
 						b.Fatal(err)
 					}
 				}

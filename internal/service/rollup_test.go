@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
-	"ospulse/internal/rollup"
 )
 
 // parts is sessions of so many file events, each about a path of its own every
@@ -58,7 +58,7 @@ func (p *parts) EachPart(ctx context.Context, _ string, where *filter.Filter, pa
 
 // total asks for the files and gives how many events they are of.
 func (p *parts) total(ctx context.Context, s *Rollups, id string, where *filter.Filter) (total, seq int64, err error) {
-	page, seq, err := s.Files(ctx, id, where, nil, rollup.FilesByPath, nil, 1000)
+	page, seq, err := s.Files(ctx, id, where, nil, analysis.FilesByPath, nil, 1000)
 	for i := range page.Files {
 		total += page.Files[i].Reads
 	}

@@ -1,11 +1,12 @@
-// Package rollup sums up a session's events by what they act on: files by path, and
-// conversations by their ends. A rollup is added to one event after the other, in the
-// order of Seq, and what it gives does not depend on how many were added at a time.
-// What it holds is bounded, whatever the events are; what it leaves out, it counts.
+// Package analysis sums up the events of a session: histograms over time, facets of
+// fields, files by path, and conversations by their ends. Histograms and facets count hot
+// fields, packed as columns (Columns): a few bytes per event, read a hundred times faster
+// than rows. Files and conversations are rollups: a rollup adds one event after the other
+// in the order of seq, and its result does not depend on how many it adds at a time. A
+// rollup bounds its memory for any events, and counts what it leaves out.
 //
-// It is told of events by whoever reads them, and knows neither where they are kept
-// nor who asks.
-package rollup
+// The package knows neither where events and segments are stored nor who asks for sums.
+package analysis
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package rollup_test
+package analysis_test
 
 import (
 	"bytes"
@@ -15,14 +15,14 @@ import (
 
 	"pgregory.net/rapid"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/rollup"
 	"ospulse/internal/wire"
 )
 
-var roomy = rollup.Limits{Groups: 1000, Bytes: 1 << 30}
+var roomy = analysis.Limits{Groups: 1000, Bytes: 1 << 30}
 
 // adder is a rollup.
 type adder interface {
@@ -53,15 +53,15 @@ func addAll(d adder, types, keys []string, events []models.Event) {
 	}
 }
 
-func filesOf(limits rollup.Limits, events []models.Event) *rollup.Files {
-	d := rollup.NewFiles(limits)
-	addAll(d, rollup.FileTypes(), rollup.FileKeys(), events)
+func filesOf(limits analysis.Limits, events []models.Event) *analysis.Files {
+	d := analysis.NewFiles(limits)
+	addAll(d, analysis.FileTypes(), analysis.FileKeys(), events)
 	return d
 }
 
-func conversationsOf(limits rollup.Limits, events []models.Event) *rollup.Conversations {
-	d := rollup.NewConversations(limits)
-	addAll(d, rollup.ConversationTypes(), rollup.ConversationKeys(), events)
+func conversationsOf(limits analysis.Limits, events []models.Event) *analysis.Conversations {
+	d := analysis.NewConversations(limits)
+	addAll(d, analysis.ConversationTypes(), analysis.ConversationKeys(), events)
 	return d
 }
 
@@ -125,9 +125,9 @@ func fixtureEvents(t testing.TB) (events []models.Event) {
 
 func TestFilesOfFixtures(t *testing.T) {
 	events := fixtureEvents(t)
-	page := filesOf(roomy, events).Page(nil, rollup.FilesByEvents, nil, 1000)
+	page := filesOf(roomy, events).Page(nil, analysis.FilesByEvents, nil, 1000)
 	total, failed := int64(0), int64(0)
-	byPath := map[string]*rollup.File{}
+	byPath := map[string]*analysis.File{}
 	for i := range page.Files {
 		f := &page.Files[i]
 		byPath[f.Path] = f
@@ -166,7 +166,7 @@ func TestFilesOfFixtures(t *testing.T) {
 }
 
 // counts writes what is not zero of a file's counts.
-func counts(f *rollup.File) string {
+func counts(f *analysis.File) string {
 	var parts []string
 	for _, c := range []struct {
 		name string
@@ -224,7 +224,7 @@ func TestOperationsOfFiles(t *testing.T) {
 		"a list for data": {`["filePath"]`, map[string]string{}},
 		"no path":         {`{"operation":"ReadFile","filePath":null}`, map[string]string{}},
 	} {
-		page := filesOf(roomy, eventsOf(t, models.TypeFile, tt.data)).Page(nil, rollup.FilesByPath, nil, 10)
+		page := filesOf(roomy, eventsOf(t, models.TypeFile, tt.data)).Page(nil, analysis.FilesByPath, nil, 10)
 		got := map[string]string{}
 		for i := range page.Files {
 			got[page.Files[i].Path] = counts(&page.Files[i])
@@ -245,7 +245,7 @@ func TestFilesTellWhoAndWhen(t *testing.T) {
 		datas = append(datas, fmt.Sprintf(`{"operation":"ReadFile","filePath":"a","metadata":{"processId":%d,"processName":"p%d.exe"}}`, pid, pid))
 	}
 	datas = append(datas, `{"operation":"RenameFile","filePath":"a","newFilePath":"b"}`, `{"operation":"RenameFile","filePath":"a","newFilePath":"c"}`, `{"operation":"DeleteFile","filePath":"z"}`)
-	page := filesOf(roomy, eventsOf(t, models.TypeFile, datas...)).Page(nil, rollup.FilesByPath, nil, 10)
+	page := filesOf(roomy, eventsOf(t, models.TypeFile, datas...)).Page(nil, analysis.FilesByPath, nil, 10)
 	f := &page.Files[0]
 	if len(page.Files) != 2 || f.ProcessCount != 14 || len(f.Processes) != 10 || *f.Processes[0].PID != 5 || f.Processes[0].Name != "p5.exe" || f.Processes[0].Count != 16 {
 		t.Errorf("%+v", page)
@@ -271,14 +271,14 @@ func TestPagesOfFiles(t *testing.T) {
 			})
 		}
 		d := filesOf(roomy, events)
-		sort := rapid.SampledFrom(rollup.FileSorts()).Draw(t, "sort")
+		sort := rapid.SampledFrom(analysis.FileSorts()).Draw(t, "sort")
 		limit := rapid.IntRange(1, 40).Draw(t, "limit")
 		var selected func(string) bool
 		if rapid.Bool().Draw(t, "some") {
 			selected = func(path string) bool { return strings.Contains(path, "1") }
 		}
-		var paged []rollup.File
-		for at := (*rollup.Position)(nil); ; {
+		var paged []analysis.File
+		for at := (*analysis.Position)(nil); ; {
 			page := d.Page(selected, sort, at, limit)
 			if paged = append(paged, page.Files...); page.Next == nil {
 				if page.Total != len(paged) {
@@ -291,10 +291,10 @@ func TestPagesOfFiles(t *testing.T) {
 			}
 			at = page.Next
 		}
-		number := map[rollup.FileSort]func(f *rollup.File) int64{
-			rollup.FilesByPath: func(*rollup.File) int64 { return 0 }, rollup.FilesByLast: func(f *rollup.File) int64 { return f.LastMicros },
-			rollup.FilesByEvents: func(f *rollup.File) int64 { return f.Reads + f.Writes }, rollup.FilesByBytesRead: func(f *rollup.File) int64 { return f.BytesRead },
-			rollup.FilesByBytesWritten: func(f *rollup.File) int64 { return f.BytesWritten },
+		number := map[analysis.FileSort]func(f *analysis.File) int64{
+			analysis.FilesByPath: func(*analysis.File) int64 { return 0 }, analysis.FilesByLast: func(f *analysis.File) int64 { return f.LastMicros },
+			analysis.FilesByEvents: func(f *analysis.File) int64 { return f.Reads + f.Writes }, analysis.FilesByBytesRead: func(f *analysis.File) int64 { return f.BytesRead },
+			analysis.FilesByBytesWritten: func(f *analysis.File) int64 { return f.BytesWritten },
 		}[sort]
 		seen := map[string]bool{}
 		for i := range paged {
@@ -324,11 +324,11 @@ func TestLimitsOfFiles(t *testing.T) {
 		path, pid := "p0"+long, int64(-i)
 		events = append(events, models.Event{Seq: int64(i + 3001), EventType: models.TypeFile, Target: &path, PID: &pid, Timestamp: start})
 	}
-	for name, limits := range map[string]rollup.Limits{
+	for name, limits := range map[string]analysis.Limits{
 		"groups": {Groups: 10, Bytes: 1 << 30}, "bytes": {Groups: 1 << 20, Bytes: 100_000}, "one": {Groups: 1, Bytes: 1},
 	} {
 		d := filesOf(limits, events)
-		page := d.Page(nil, rollup.FilesByEvents, nil, 10_000)
+		page := d.Page(nil, analysis.FilesByEvents, nil, 10_000)
 		total := page.Others
 		for i := range page.Files {
 			total += page.Files[i].Others
@@ -346,7 +346,7 @@ func packet(protocol, src string, srcPort any, dst string, dstPort any, length i
 }
 
 // line writes a conversation in short.
-func line(c *rollup.Conversation) string {
+func line(c *analysis.Conversation) string {
 	pid := "-"
 	if c.PID != nil {
 		pid = fmt.Sprint(*c.PID)
@@ -396,7 +396,7 @@ func TestConversations(t *testing.T) {
 		}, []string{"tcp [tcp] 0.0.0.0:4444-:-1 pid 7: 0 packets of 0, 1 calls of 0, sent 0, received 0", "unix [unix] :-1-/run/x.sock:-1 pid 7: 0 packets of 0, 1 calls of 3, sent 3, received 0"}, 0, 1},
 	} {
 		events := eventsOf(t, tt.eventType, tt.datas...)
-		page := conversationsOf(roomy, events).Page(rollup.ConversationsByBytes, nil, 100)
+		page := conversationsOf(roomy, events).Page(analysis.ConversationsByBytes, nil, 100)
 		var got []string
 		for i := range page.Conversations {
 			got = append(got, line(&page.Conversations[i]))
@@ -417,7 +417,7 @@ type reporter interface {
 }
 
 // checkFilters wants the filter of each conversation to select exactly its events.
-func checkFilters(t reporter, name string, events []models.Event, page rollup.ConversationPage) {
+func checkFilters(t reporter, name string, events []models.Event, page analysis.ConversationPage) {
 	t.Helper()
 	ids, total := map[string]bool{}, int64(0)
 	for i := range page.Conversations {
@@ -447,7 +447,7 @@ func checkFilters(t reporter, name string, events []models.Event, page rollup.Co
 	}
 	net := int64(0)
 	for i := range events {
-		if slices.Contains(rollup.ConversationTypes(), events[i].EventType) {
+		if slices.Contains(analysis.ConversationTypes(), events[i].EventType) {
 			net++
 		}
 	}
@@ -458,8 +458,8 @@ func checkFilters(t reporter, name string, events []models.Event, page rollup.Co
 
 func TestConversationsOfFixtures(t *testing.T) {
 	events := fixtureEvents(t)
-	d := conversationsOf(rollup.Limits{Groups: 10_000, Bytes: 1 << 30}, events)
-	page := d.Page(rollup.ConversationsByPackets, nil, 10_000)
+	d := conversationsOf(analysis.Limits{Groups: 10_000, Bytes: 1 << 30}, events)
+	page := d.Page(analysis.ConversationsByPackets, nil, 10_000)
 	checkFilters(t, "fixtures", events, page)
 	protocols := map[string]int{}
 	for _, c := range page.Conversations {
@@ -492,7 +492,7 @@ func TestFiltersSelectTheirConversations(t *testing.T) {
 			add("dst", value)
 			add("dst_port", port)
 			add("pid", rapid.SampledFrom([]string{"1", "2", "null"}))
-			eventType := rapid.SampledFrom(rollup.ConversationTypes()).Draw(t, "type")
+			eventType := rapid.SampledFrom(analysis.ConversationTypes()).Draw(t, "type")
 			in, err := wire.Event([]byte(`{"event_type":"`+eventType+`","data":{`+strings.Join(parts, ",")+`}}`), start)
 			if err != nil {
 				t.Fatal(err)
@@ -500,7 +500,7 @@ func TestFiltersSelectTheirConversations(t *testing.T) {
 			in.Seq = int64(i + 1)
 			events = append(events, in.Event)
 		}
-		checkFilters(t, "any", events, conversationsOf(roomy, events).Page(rollup.ConversationsByLast, nil, 100))
+		checkFilters(t, "any", events, conversationsOf(roomy, events).Page(analysis.ConversationsByLast, nil, 100))
 	})
 }
 
@@ -534,7 +534,7 @@ func TestHostsOfAnswers(t *testing.T) {
 		events := slices.Concat(tt.events, eventsOf(t, models.TypePacket, packet("TCP", "10.0.0.5", 5000, "192.0.2.1", 443, 1)))
 		d := conversationsOf(roomy, events)
 		found := false
-		page := d.Page(rollup.ConversationsByBytes, nil, 100)
+		page := d.Page(analysis.ConversationsByBytes, nil, 100)
 		d.NameHosts(page.Conversations)
 		for _, c := range page.Conversations {
 			if c.Remote.Host != "192.0.2.1" {
@@ -566,9 +566,9 @@ func TestLimitsOfConversations(t *testing.T) {
 		)
 	}
 	events := eventsOf(t, models.TypePacket, datas...)
-	for name, limits := range map[string]rollup.Limits{"groups": {Groups: 10, Bytes: 1 << 30}, "bytes": {Groups: 1 << 20, Bytes: 50_000}} {
+	for name, limits := range map[string]analysis.Limits{"groups": {Groups: 10, Bytes: 1 << 30}, "bytes": {Groups: 1 << 20, Bytes: 50_000}} {
 		d := conversationsOf(limits, events)
-		page := d.Page(rollup.ConversationsByLast, nil, 10_000)
+		page := d.Page(analysis.ConversationsByLast, nil, 10_000)
 		total := page.Others
 		for _, c := range page.Conversations {
 			if total += c.Packets; len(c.Names) > 16 {
@@ -596,7 +596,7 @@ func FuzzAdd(f *testing.F) {
 			in.Seq = int64(i + 1)
 			events = append(events, in.Event)
 		}
-		page := conversationsOf(roomy, events).Page(rollup.ConversationsByLast, nil, 10)
+		page := conversationsOf(roomy, events).Page(analysis.ConversationsByLast, nil, 10)
 		n := page.Others + page.WithoutAddress
 		for _, c := range page.Conversations {
 			if n += c.Packets + c.Calls; c.PacketBytes < 0 || c.CallBytes < 0 {

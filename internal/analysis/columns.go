@@ -1,7 +1,4 @@
-// Package segment packs what people count events by, their hot fields, column by
-// column: a few bytes an event, read a hundred times faster than the rows that
-// they are from. It knows nothing of where segments are kept.
-package segment
+package analysis
 
 import (
 	"encoding/binary"
@@ -109,8 +106,8 @@ var (
 	})
 )
 
-// Encode packs the columns. The error may be ErrTooLarge.
-func Encode(c *Columns) ([]byte, error) {
+// EncodeColumns packs the columns. The error may be ErrTooLarge.
+func EncodeColumns(c *Columns) ([]byte, error) {
 	encoder, err := packer()
 	if err != nil {
 		return nil, err
@@ -149,11 +146,11 @@ func appendIndex(out []byte, index []uint32) []byte {
 	return out
 }
 
-// errDamaged is for what Encode did not make.
+// errDamaged is for what EncodeColumns did not make.
 var errDamaged = errors.New("the segment is damaged")
 
-// Decode unpacks what Encode packed. Damaged bytes are an error, never a panic.
-func Decode(packed []byte) (*Columns, error) {
+// DecodeColumns unpacks what EncodeColumns packed. Damaged bytes are an error, never a panic.
+func DecodeColumns(packed []byte) (*Columns, error) {
 	decoder, err := unpacker()
 	if err != nil {
 		return nil, err
