@@ -24,6 +24,7 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 # of the tests would go there.
 RACE    = -race -gcflags=modernc.org/sqlite/lib=-race=false
 
+DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
@@ -89,12 +90,16 @@ screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screen
 	scripts/install-deps.sh
 	cd web && npm run --silent screenshots
 
-lint: $(MODULES) ## Check formatting, types, go vet, dead exports and the rules in .golangci.yml and web/biome.json
+# Only tests call what is in the test packages, which are folders named test or *test.
+lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
 	$(NOCGO) $(GO) vet ./...
 	$(NOCGO) $(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(NOCGO) $(GO) -C tools tool golangci-lint run ./...
+	@dead=$$($(DEADCODE) ./...) && untested=$$($(DEADCODE) -test ./...) || exit; \
+	dead=$$(echo "$$dead" | grep -Ev '^([^:]*/)?[a-z]*test/|internal/handlers/.* OpenAPI$$'; echo "$$untested"); \
+	if [ -n "$$dead" ]; then echo "no program calls these:"; echo "$$dead"; exit 1; fi
 	cd web && npm run check
 
 fmt: $(MODULES) ## Format the code

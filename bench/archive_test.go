@@ -229,3 +229,12 @@ func TestParametersForDialects(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// count returns how many events a filter selects.
+func (c *contents) count(q selection) int64 {
+	total := int64(0)
+	for _, n := range c.selected[q.filter].counts["type"] {
+		total += n
+	}
+	return total
+}

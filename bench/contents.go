@@ -90,12 +90,3 @@ func (c *contents) page(q selection, after int64, limit int) (seqs []int64, more
 	all = all[first:]
 	return all[:min(limit, len(all))], len(all) > limit
 }
-
-// count gives how many events a filter selects.
-func (c *contents) count(q selection) int64 {
-	total := int64(0)
-	for _, n := range c.selected[q.filter].counts["type"] {
-		total += n
-	}
-	return total
-}

@@ -162,24 +162,6 @@ func PIDs() ([]int, error) {
 	return pids, nil
 }
 
-// Descendants returns a process and all its descendants through living parents, parents
-// before children.
-func Descendants(of int) ([]int, error) {
-	all, err := List()
-	if err != nil {
-		return nil, err
-	}
-	children := map[int][]int{}
-	for _, p := range all {
-		children[p.ParentPID] = append(children[p.ParentPID], p.PID)
-	}
-	found := []int{of}
-	for i := 0; i < len(found); i++ {
-		found = append(found, children[found[i]]...)
-	}
-	return found, nil
-}
-
 // PIDNamespace returns the name of a process's pid namespace; "" if the process is gone
 // or may not be read.
 func PIDNamespace(pid int) string {

@@ -186,25 +186,6 @@ func (c *cgroup) add(pid int) error {
 	return c.each(func(dir string) error { return write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)) })
 }
 
-// members lists the processes that are in it.
-func (c *cgroup) members() []int {
-	found := map[int]bool{}
-	_ = c.each(func(dir string) error { // one that cannot be read has none
-		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		for _, field := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
-				found[pid] = true
-			}
-		}
-		return err
-	})
-	pids := make([]int, 0, len(found))
-	for pid := range found {
-		pids = append(pids, pid)
-	}
-	return pids
-}
-
 // kill ends all that is in it, at once, from Linux 5.14 on.
 func (c *cgroup) kill() {
 	if c != nil && c.dirs[""] != "" {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,4 +78,23 @@ func TestNoCgroup(t *testing.T) {
 	if err := none.add(1); err != nil || len(none.members()) > 0 || len(none.hit()) > 0 || none.remove() != nil {
 		t.Errorf("without one: %v", err)
 	}
+}
+
+// members returns the ids of the processes in the cgroup.
+func (c *cgroup) members() []int {
+	found := map[int]bool{}
+	_ = c.each(func(dir string) error { // an unreadable folder has no members
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for _, field := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+				found[pid] = true
+			}
+		}
+		return err
+	})
+	pids := make([]int, 0, len(found))
+	for pid := range found {
+		pids = append(pids, pid)
+	}
+	return pids
 }

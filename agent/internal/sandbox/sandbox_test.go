@@ -1017,7 +1017,7 @@ func TestAgentIsKilled(t *testing.T) {
 	}
 	var tree []int
 	until(t, "it has children", func() bool {
-		tree, err = procfs.Descendants(first)
+		tree, err = descendants(first)
 		return err == nil && len(tree) >= 4
 	})
 	if err := agent.Process.Kill(); err != nil {
@@ -1034,6 +1034,24 @@ func TestAgentIsKilled(t *testing.T) {
 	if left := cgroups()[agent.Process.Pid]; len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// descendants returns a process and all its descendants through living parents, parents
+// before children.
+func descendants(of int) ([]int, error) {
+	all, err := procfs.List()
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, p := range all {
+		children[p.ParentPID] = append(children[p.ParentPID], p.PID)
+	}
+	found := []int{of}
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	return found, nil
 }
 
 func testProgram(t *testing.T) string {
