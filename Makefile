@@ -90,7 +90,8 @@ screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screen
 	scripts/install-deps.sh
 	cd web && npm run --silent screenshots
 
-# Only tests call what is in the test packages, which are folders named test or *test.
+# Only tests call what is in the test packages, which are folders named test or *test;
+# test/bench is a program.
 lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
@@ -98,7 +99,7 @@ lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in 
 	$(NOCGO) $(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(NOCGO) $(GO) -C tools tool golangci-lint run ./...
 	@dead=$$($(DEADCODE) ./...) && untested=$$($(DEADCODE) -test ./...) || exit; \
-	dead=$$(echo "$$dead" | grep -Ev '^([^:]*/)?[a-z]*test/|internal/handlers/.* OpenAPI$$'; echo "$$untested"); \
+	dead=$$(echo "$$dead" | grep -Pv '^(?!test/bench/)([^:]*/)?[a-z]*test/|internal/handlers/.* OpenAPI$$'; echo "$$untested"); \
 	if [ -n "$$dead" ]; then echo "no program calls these:"; echo "$$dead"; exit 1; fi
 	cd web && npm run check
 
