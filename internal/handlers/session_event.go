@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v5"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
@@ -35,8 +36,8 @@ type EventReader interface {
 // Analyst counts a session's events; *service.Analysis implements it and documents
 // its contracts.
 type Analyst interface {
-	Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*models.Histogram, error)
-	Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*models.Facet, error)
+	Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*analysis.Histogram, error)
+	Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*analysis.Facet, error)
 }
 
 type sessionEventHandler struct {
@@ -168,11 +169,11 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 	}
 	answer := histogramAnswer{
 		From: wire.FormatTime(counted.Span.From), To: wire.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros,
-		Types: []string{}, Buckets: make([]bucket, len(counted.Buckets)),
+		Types: []string{}, Buckets: []bucket{},
 	}
-	for i, counts := range counted.Buckets {
+	for i, counts := range counted.Buckets() {
 		start := time.UnixMicro(counted.Span.From.UnixMicro() + int64(i)*counted.WidthMicros)
-		answer.Buckets[i] = bucket{wire.FormatTime(start), counts}
+		answer.Buckets = append(answer.Buckets, bucket{wire.FormatTime(start), counts})
 		for eventType := range counts {
 			if place, known := slices.BinarySearch(answer.Types, eventType); !known {
 				answer.Types = slices.Insert(answer.Types, place, eventType)
@@ -184,10 +185,10 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 
 // facetAnswer is the most frequent values of a field.
 type facetAnswer struct {
-	Field  string              `json:"field"`
-	Values []models.FacetValue `json:"values"`
-	Others int64               `json:"others"` // events with further values
-	None   int64               `json:"none"`   // events without a value
+	Field  string                `json:"field"`
+	Values []analysis.FacetValue `json:"values"`
+	Others int64                 `json:"others"` // events with further values
+	None   int64                 `json:"none"`   // events without a value
 }
 
 // facet counts the values of a field.
@@ -197,8 +198,8 @@ func (h *sessionEventHandler) facet(c *echo.Context) error {
 		return err
 	}
 	field := c.QueryParam("field")
-	if !slices.Contains(service.FacetFields(), field) {
-		return models.Errorf(models.CodeInvalid, "field must be one of %s, not %.100q", strings.Join(service.FacetFields(), ", "), field)
+	if !slices.Contains(analysis.FacetFields(), field) {
+		return models.Errorf(models.CodeInvalid, "field must be one of %s, not %.100q", strings.Join(analysis.FacetFields(), ", "), field)
 	}
 	limit, err := limitParam(c, "limit", defaultFacetValues, maxFacetValues)
 	if err != nil {

@@ -2,13 +2,13 @@ package models
 
 import "time"
 
-// SegmentEvents is how many events a segment is made of.
+// SegmentEvents is the number of events in a segment.
 const SegmentEvents = 4096
 
-// Segment is what internal/segment makes of SegmentEvents events of a session that
-// follow each other: of those with a Seq above Number × SegmentEvents. It holds
-// nothing that the events do not hold, and is there to count them fast: where one
-// is missing, the events are read.
+// Segment holds the hot fields of SegmentEvents consecutive events of a session, those
+// with a Seq above Number × SegmentEvents, packed by internal/analysis so that counting
+// them is fast. It holds nothing that the events do not hold: where a segment is missing,
+// the service reads the events.
 type Segment struct {
 	SessionID string    `gorm:"primaryKey;column:session_id;type:varchar(255)"`
 	Number    int64     `gorm:"primaryKey;autoIncrement:false"` // 0, 1, 2 …

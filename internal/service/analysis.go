@@ -1,12 +1,10 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 
 	"ospulse/internal/analysis"
@@ -47,203 +45,51 @@ func NewAnalysis(segments SegmentRepository, spans SpanFinder, sessions SessionF
 // MaxBuckets is how many buckets a histogram can have.
 const MaxBuckets = 1000
 
-// Histogram counts the events of a session that a filter selects by type, in at
-// most buckets buckets. A span with a zero end goes on to the session's first or
-// last event, or to the creation of a session that has none; without any event to go
-// by, or with an empty span, there is no bucket.
-func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*models.Histogram, error) {
+// Histogram counts by type the events of a session that a filter selects, in at most
+// buckets buckets. A zero end of the span stands for the session's first or last event,
+// or for the creation of a session without events. A session without events and a span
+// whose end is before its start have no bucket.
+func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*analysis.Histogram, error) {
 	session, err := a.sessions.Get(ctx, sessionID)
 	if err != nil {
 		return nil, err
 	}
-	h := &models.Histogram{Span: span, WidthMicros: 1}
+	isEmpty := false
 	if span.From.IsZero() || span.To.IsZero() {
 		first, last, err := a.spans.Span(ctx, sessionID)
 		if err != nil {
 			return nil, err
 		}
-		isEmpty := first == nil || last == nil
+		isEmpty = first == nil || last == nil
 		if isEmpty {
 			first, last = &session.CreatedAt, &session.CreatedAt
 		}
 		if span.From.IsZero() {
-			h.Span.From = *first
+			span.From = *first
 		}
 		if span.To.IsZero() {
-			h.Span.To = *last
-		}
-		if isEmpty {
-			return h, nil
+			span.To = *last
 		}
 	}
-	from, to := h.Span.From.UnixMicro(), h.Span.To.UnixMicro()
-	if to < from {
-		return h, nil
+	if isEmpty || span.To.UnixMicro() < span.From.UnixMicro() {
+		return &analysis.Histogram{Span: span, WidthMicros: 1}, nil
 	}
-	width := (to-from)/int64(buckets) + 1
-	h.WidthMicros = width
-	h.Buckets = make([]map[string]int64, (to-from)/width+1)
-	types := typeNames{places: map[string]int{}}
-	counts := make([]int64, len(h.Buckets)*maxTypes) // bucket after bucket
-	err = a.each(ctx, session, where, h.Span, func(c *analysis.Columns, selected func(int) bool) {
-		places := make([]int, len(c.Type.Values))
-		for i, name := range c.Type.Values[1:] {
-			places[i+1] = types.place(*name)
-		}
-		for i, micros := range c.Micros {
-			if micros >= from && micros <= to && selected(i) {
-				counts[int((micros-from)/width)*maxTypes+places[c.Type.Index[i]]]++
-			}
-		}
-	})
-	for i := range h.Buckets {
-		h.Buckets[i] = map[string]int64{}
-		for place, name := range types.names {
-			if n := counts[i*maxTypes+place]; n > 0 {
-				h.Buckets[i][name] += n // a type may be called as the others are
-			}
-		}
-	}
-	return h, err
+	h := analysis.NewHistogram(span, buckets)
+	return h, a.each(ctx, session, where, span, h.Add)
 }
-
-// maxTypes bounds how many types a histogram tells apart; the last one is
-// models.OtherTypes, for all others.
-const maxTypes = 65
-
-// typeNames numbers types, as they come.
-type typeNames struct {
-	places map[string]int
-	names  []string
-}
-
-func (t *typeNames) place(name string) int {
-	place, known := t.places[name]
-	if known {
-		return place
-	}
-	if len(t.names) >= maxTypes-1 {
-		if name = models.OtherTypes; len(t.names) == maxTypes {
-			return maxTypes - 1
-		}
-	}
-	place = len(t.names)
-	t.names = append(t.names, name)
-	t.places[name] = place
-	return place
-}
-
-// facetFields are the fields that a facet can be of, and what gives their values.
-var facetFields = map[string]func(*analysis.Columns) values{ //nolint:gochecknoglobals // a constant
-	"type":      func(c *analysis.Columns) values { return valuesOf(&c.Type) },
-	"source":    func(c *analysis.Columns) values { return valuesOf(&c.Source) },
-	"operation": func(c *analysis.Columns) values { return valuesOf(&c.Operation) },
-	"process":   func(c *analysis.Columns) values { return valuesOf(&c.Process) },
-	"target":    func(c *analysis.Columns) values { return valuesOf(&c.Target) },
-	"host":      func(c *analysis.Columns) values { return valuesOfTargets(c, models.TargetHost) },
-	"extension": func(c *analysis.Columns) values { return valuesOfTargets(c, models.TargetExtension) },
-	"pid": func(c *analysis.Columns) values {
-		v := values{texts: make([]string, len(c.PID.Values)), index: c.PID.Index}
-		for i, pid := range c.PID.Values[1:] {
-			v.texts[i+1] = strconv.FormatInt(*pid, 10)
-		}
-		return v
-	},
-}
-
-// values are a field's values: that of event i is texts[index[i]], "" if it has
-// none.
-type values struct {
-	texts []string
-	index []uint32
-}
-
-func valuesOf(column *analysis.Texts) values {
-	v := values{texts: make([]string, len(column.Values)), index: column.Index}
-	for i, text := range column.Values[1:] {
-		v.texts[i+1] = *text
-	}
-	return v
-}
-
-// valuesOfTargets gives what a function makes of each event's type and target,
-// asked once for the same two.
-func valuesOfTargets(c *analysis.Columns, of func(eventType, target string) string) values {
-	v := values{texts: []string{""}, index: make([]uint32, c.Len())}
-	known := map[[2]uint32]uint32{}
-	for i, target := range c.Target.Index {
-		if target == 0 {
-			continue
-		}
-		pair := [2]uint32{c.Type.Index[i], target}
-		place, ok := known[pair]
-		if !ok {
-			place = uint32(len(v.texts))
-			v.texts = append(v.texts, of(*c.Type.Values[pair[0]], *c.Target.Values[pair[1]]))
-			known[pair] = place
-		}
-		v.index[i] = place
-	}
-	return v
-}
-
-// FacetFields gives the names of the fields that a facet can be of.
-func FacetFields() []string {
-	fields := make([]string, 0, len(facetFields))
-	for field := range facetFields {
-		fields = append(fields, field)
-	}
-	slices.Sort(fields)
-	return fields
-}
-
-// maxFacetValues is how many different values are counted; of further ones only
-// how many events have them.
-const maxFacetValues = 200_000
 
 // Facet counts the limit most frequent values of a field, one of FacetFields, in
 // the events of a session that a filter selects.
-func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*models.Facet, error) {
+func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*analysis.Facet, error) {
 	session, err := a.sessions.Get(ctx, sessionID)
 	if err != nil {
 		return nil, err
 	}
-	f := &models.Facet{Field: field}
-	counts := map[string]int64{}
-	err = a.each(ctx, session, where, models.Span{}, func(c *analysis.Columns, selected func(int) bool) {
-		v := facetFields[field](c)
-		here := make([]int64, len(v.texts))
-		for i, place := range v.index {
-			if selected(i) {
-				here[place]++
-			}
-		}
-		for place, n := range here {
-			text := v.texts[place]
-			if _, known := counts[text]; n > 0 && !known && len(counts) >= maxFacetValues {
-				f.Others += n
-			} else if n > 0 {
-				counts[text] += n
-			}
-		}
-	})
-	if err != nil {
+	f := analysis.NewFacet(field)
+	if err := a.each(ctx, session, where, models.Span{}, f.Add); err != nil {
 		return nil, err
 	}
-	f.None = counts[""]
-	delete(counts, "")
-	for value, n := range counts {
-		f.Values = append(f.Values, models.FacetValue{Value: value, Count: n})
-	}
-	slices.SortFunc(f.Values, func(a, b models.FacetValue) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
-	})
-	if len(f.Values) > limit {
-		for _, v := range f.Values[limit:] {
-			f.Others += v.Count
-		}
-		f.Values = f.Values[:limit]
-	}
+	f.Close(limit)
 	return f, nil
 }
 
