@@ -3,6 +3,7 @@ package database_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,38 @@ func TestMigrateAgainChangesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A program that opens the database waits for another one that migrates it, however long
+// that takes.
+func TestOpenWaitsForTheWriter(t *testing.T) {
+	t.Parallel()
+	o := dbtest.SQLite(t)
+	writer := dbtest.Open(t, o)
+	locked, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := writer.Write(t.Context(), func(*gorm.DB) error { close(locked); <-release; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-locked
+	lines := make(lineWriter, 100)
+	o.Log = slog.New(slog.NewTextHandler(lines, nil))
+	opened := make(chan error, 1)
+	go func() {
+		db, err := database.Open(t.Context(), o)
+		if err == nil {
+			err = db.Close()
+		}
+		opened <- err
+	}()
+	lines.wait(t, "waiting for another backend") // after the busy timeout of 5 s
+	close(release)
+	wg.Wait()
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReplicasMayMigrateAtOnce(t *testing.T) {

@@ -106,14 +106,21 @@ func (w *waiting) tell() {
 // inTransaction runs fn in a durable transaction. It retries while another program has
 // locked the database.
 func (db *DB) inTransaction(conn *gorm.DB, fn func(tx *gorm.DB) error) error {
-	for waiting := db.newWaiting(); ; waiting.tell() {
-		err := conn.Transaction(func(tx *gorm.DB) error {
+	return db.retryWhileBusy(conn.Statement.Context, func() error {
+		return conn.Transaction(func(tx *gorm.DB) error {
 			if err := db.dialect.makeDurable(tx); err != nil {
 				return fmt.Errorf("migrate the schema: %w", err)
 			}
 			return fn(tx)
 		})
-		if err == nil || !db.dialect.isBusy(err) || conn.Statement.Context.Err() != nil {
+	})
+}
+
+// retryWhileBusy runs fn again until it fails with another error than that another
+// program has locked the database, or ctx ends. Each try waits for the busy timeout.
+func (db *DB) retryWhileBusy(ctx context.Context, fn func() error) error {
+	for waiting := db.newWaiting(); ; waiting.tell() {
+		if err := fn(); err == nil || !db.dialect.isBusy(err) || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func (*sqliteDialect) unavailable(err error) bool {
 
 func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	dialect := &sqliteDialect{}
-	db := &DB{dialect: dialect, turn: make(chan struct{}, 1)}
+	db := &DB{dialect: dialect, turn: make(chan struct{}, 1), log: o.Log}
 	readers := max(o.PoolSize, runtime.NumCPU())
 	cacheKiB := int64(maxCacheKiB)
 	if o.CacheBytes > 0 {
@@ -81,7 +81,11 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	weakness, err := durable.RecoverWAL(ctx, pool)
+	var weakness string
+	err = db.retryWhileBusy(ctx, func() (err error) {
+		weakness, err = durable.RecoverWAL(ctx, pool)
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
 	}
@@ -133,14 +137,16 @@ const (
 
 func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name) }
 
-// busyTimeout is how long SQLite waits for a lock, and connectSQLite for what
-// SQLite does not wait for.
+// busyTimeout is how long a statement of SQLite waits for a lock.
 const busyTimeout = 5 * time.Second
 
-// connectSQLite makes the first connection. While another program turns a new
-// file to WAL, SQLite says that it is busy without waiting.
+// connectTimeout bounds how long connectSQLite waits for another program.
+const connectTimeout = time.Minute
+
+// connectSQLite makes the first connection. While another program turns a new file to
+// WAL, SQLite returns SQLITE_BUSY at once, so connectSQLite retries.
 func connectSQLite(ctx context.Context, pool *sql.DB) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*busyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	retry := time.NewTicker(20 * time.Millisecond)
 	defer retry.Stop()

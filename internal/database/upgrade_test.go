@@ -554,8 +554,8 @@ func TestUpgradeWaitsForAnotherProgram(t *testing.T) {
 	if err := reader.Exec("LOCK TABLE events IN ACCESS SHARE MODE").Error; err != nil {
 		t.Fatal(err)
 	}
-	lines := make(chan string, 100)
-	e.o.Log = slog.New(slog.NewTextHandler(lineWriter(lines), nil))
+	lines := make(lineWriter, 100)
+	e.o.Log = slog.New(slog.NewTextHandler(lines, nil))
 	ended := make(chan error, 2)
 	for range 2 {
 		db, err := database.Open(t.Context(), e.o)
@@ -565,17 +565,7 @@ func TestUpgradeWaitsForAnotherProgram(t *testing.T) {
 		defer db.Close()
 		go func() { ended <- db.Migrate(t.Context()) }()
 	}
-	for deadline := time.After(time.Minute); ; {
-		select {
-		case line := <-lines:
-			if !strings.Contains(line, "waiting for another backend") {
-				continue
-			}
-		case <-deadline:
-			t.Fatal("no program logs that it waits")
-		}
-		break
-	}
+	lines.wait(t, "waiting for another backend")
 	reader.Rollback()
 	for range 2 {
 		if err := <-ended; err != nil {
@@ -595,4 +585,19 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
+}
+
+// wait waits for a line that contains text.
+func (w lineWriter) wait(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.After(time.Minute); ; {
+		select {
+		case line := <-w:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("no line of the log says %q", text)
+		}
+	}
 }
