@@ -100,7 +100,7 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
         await uploads.getByRole("button", { name: "Dismiss" }).click();
         return false;
       },
-      { timeout: 20_000, interval: 500 },
+      { interval: 500 },
     )
     .toBe(true);
   await page.getByText(`${story.length} of ${story.length} events`).waitFor();

@@ -29,11 +29,7 @@ async function startProxy(backend: string): Promise<{ url: string; elsewhere: st
   return { url, elsewhere, server };
 }
 
-test("the dashboard works under a path of a proxy", { timeout: 300_000 }, async ({
-  backend,
-  browser,
-  onTestFinished,
-}) => {
+test("the dashboard works under a path of a proxy", async ({ backend, browser, onTestFinished }) => {
   const { url, elsewhere, server } = await startProxy(backend.url);
   const context = await browser.newContext({ viewport: desk, acceptDownloads: true });
   onTestFinished(async () => {

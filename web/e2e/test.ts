@@ -49,7 +49,7 @@ export const test = base
     return async (options) => {
       const context = await browser.newContext({ viewport: desk, baseURL: backend.url, ...options });
       const faults = await Faults.watch(context, backend.url);
-      context.setDefaultTimeout(20_000);
+      context.setDefaultTimeout(60_000);
       opened.push({ context, faults });
       return { context, faults };
     };

@@ -22,7 +22,7 @@ for (const [name, [script, found]] of Object.entries(faults)) {
     await page.goto(backend.url);
     expect(watch.list()).toEqual([]);
     await page.evaluate(script);
-    await expect.poll(() => watch.list(), { timeout: 5000 }).toContainEqual(expect.stringMatching(found));
+    await expect.poll(() => watch.list()).toContainEqual(expect.stringMatching(found));
     await context.close();
   });
 }
