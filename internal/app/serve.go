@@ -44,8 +44,8 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		leases    = repository.NewLeases(db)
 		transfers = repository.NewTransfers(db)
 
-		agent      = agentclient.New(cfg.AgentURL, cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
-		agentWatch = service.NewAgentWatch(agents, leases, agent, cfg.AgentURL, cfg.AgentPollInterval, time.Now, log)
+		agent      = agentclient.New(string(cfg.AgentURL), cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
+		agentWatch = service.NewAgentWatch(agents, leases, agent, string(cfg.AgentURL), cfg.AgentPollInterval, time.Now, log)
 	)
 	agentID, err := agentWatch.Register(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		},
 		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
 	}, handlers.Options{
-		ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
+		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
 		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,

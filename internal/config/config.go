@@ -1,5 +1,5 @@
 // Package config turns environment variables, and a .env file that fills in
-// what they leave unset, into one typed and checked Config.
+// those that are unset, into one typed and checked Config.
 //
 // It is the only place that knows the names and defaults of the variables. It
 // opens nothing but the .env file and changes nothing: no database, no port, no
@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,200 +17,181 @@ import (
 	"time"
 )
 
-// Config is everything that an operator can choose, checked. Each field names
-// its variable and default. Printing or logging a Config in any way never shows
-// the database password, or a key.
+// Config is everything that an operator can choose, checked. The tags of a field
+// name its variable (env), its default (envDefault) and the values that it takes:
+// from one to another (range), or one of some words in any case (oneof). Printing
+// or logging a Config in any way never shows the database password or a key.
 type Config struct {
-	// Host is where the server listens, a host name or an IP address without
-	// brackets, in lower case. HOST, default 127.0.0.1.
-	Host string
-	// Port is where the server listens, 0 to 65535; 0 takes any free port.
-	// PORT, default 3003.
-	Port int
-	// Insecure allows a Host that other machines can reach, although nobody has
-	// to show a key. OSPULSE_INSECURE, default false.
-	Insecure bool
+	// Host is where the server listens.
+	Host Host `env:"HOST" envDefault:"127.0.0.1"`
+	// Port is where the server listens; 0 takes any free port.
+	Port int `env:"PORT" envDefault:"3003" range:"0..65535"`
+	// Insecure allows a Host that other machines can reach, although no client
+	// needs a key.
+	Insecure bool `env:"OSPULSE_INSECURE"`
 
-	// DatabaseURL says where PostgreSQL is; when it is not set, the embedded
-	// SQLite database at SQLitePath is meant. DATABASE_URL, default unset.
-	DatabaseURL DatabaseURL
-	// DatabaseWait is how long the start retries a database that is not up yet,
-	// 0 to 10 minutes. DATABASE_WAIT, default 30s.
-	DatabaseWait time.Duration
-	// DatabasePoolSize is the most connections to open at once, besides those that
-	// ingest has for itself, 2 to 500. DATABASE_POOL_SIZE, default 16.
-	DatabasePoolSize int
+	// DatabaseURL says where PostgreSQL is. Without it, the backend uses the
+	// embedded SQLite database at SQLitePath.
+	DatabaseURL DatabaseURL `env:"DATABASE_URL"`
+	// DatabaseWait is how long the start retries a database that is not up yet.
+	DatabaseWait time.Duration `env:"DATABASE_WAIT" envDefault:"30s" range:"0s..10m"`
+	// DatabasePoolSize is the most connections to open at once, besides those
+	// reserved for ingest.
+	DatabasePoolSize int `env:"DATABASE_POOL_SIZE" envDefault:"16" range:"2..500"`
 
 	// DatabaseSync is PostgreSQL's synchronous_commit for every transaction that
-	// writes: local, remote_write, on or remote_apply. DATABASE_SYNC, default on.
-	DatabaseSync string
-	// DatabaseAllowWeak takes a PostgreSQL that runs with fsync = off, which can lose
-	// every event in a crash of its machine. DATABASE_ALLOW_WEAK, default false.
-	DatabaseAllowWeak bool
+	// writes.
+	DatabaseSync string `env:"DATABASE_SYNC" envDefault:"on" oneof:"local remote_write on remote_apply"`
+	// DatabaseAllowWeak accepts a PostgreSQL that runs with fsync = off, which can
+	// lose every event in a crash of its machine.
+	DatabaseAllowWeak bool `env:"DATABASE_ALLOW_WEAK"`
 
 	// ReadsMax is how many heavy reads (searches, counts, histograms, pages of an
-	// export) run at once, 0 to 500; 0 is half of DatabasePoolSize, but not more than
-	// there are processors, or 2. READS_MAX, default 0.
-	ReadsMax int
-	// ReadTimeout limits one heavy read, 1s to 10m. READ_TIMEOUT, default 30s.
-	ReadTimeout time.Duration
-	// ExportsMax is how many exports run at once, 1 to 1000. EXPORTS_MAX, default 4.
-	ExportsMax int
+	// export) run at once; see HeavyReads for 0.
+	ReadsMax int `env:"READS_MAX" range:"0..500"`
+	// ReadTimeout limits one heavy read.
+	ReadTimeout time.Duration `env:"READ_TIMEOUT" envDefault:"30s" range:"1s..10m"`
+	// ExportsMax is how many exports run at once.
+	ExportsMax int `env:"EXPORTS_MAX" envDefault:"4" range:"1..1000"`
 
 	// DataDir holds uploaded files, the spool and the embedded database.
-	// DATA_DIR, default data.
-	DataDir string
-	// MinFreeMB is the free space in DataDir, in MB of 2^20 bytes, below which
-	// the backend reports itself not ready; 0 to 1073741824. MIN_FREE_MB, default 64.
-	MinFreeMB int
+	DataDir string `env:"DATA_DIR" envDefault:"data"`
+	// MinFreeMB is the free space in DataDir, in MB of 2^20 bytes, below which the
+	// backend reports itself not ready.
+	MinFreeMB int `env:"MIN_FREE_MB" envDefault:"64" range:"0..1073741824"`
 
-	// FilesURL says where target files are: a bucket, or the folder files in DataDir
-	// when it is not set. FILES_URL, default unset. Without the options endpoint and
-	// region, AWS_ENDPOINT_URL and AWS_REGION count.
-	FilesURL FilesURL
-	// FilesAccessKey and FilesSecretKey are the keys of the bucket.
-	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, default none; a bucket needs both.
-	FilesAccessKey Secret
-	FilesSecretKey Secret
+	// FilesURL says where target files are: in a bucket, or without it in the folder
+	// files in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
+	FilesURL FilesURL `env:"FILES_URL"`
+	// FilesAccessKey and FilesSecretKey are the keys of the bucket, which needs both.
+	FilesAccessKey Secret `env:"AWS_ACCESS_KEY_ID"`
+	FilesSecretKey Secret `env:"AWS_SECRET_ACCESS_KEY"`
 
-	// SpoolMaxMB is how much is kept in DataDir, in MB of 2^20 bytes, of events that
-	// come in while the database is away, 0 to 1048576; with 0 they are refused.
-	// SPOOL_MAX_MB, default 512.
-	SpoolMaxMB int
+	// SpoolMaxMB is how much the spool keeps in DataDir, in MB of 2^20 bytes, of
+	// events that arrive while the database is unavailable; 0 refuses them.
+	SpoolMaxMB int `env:"SPOOL_MAX_MB" envDefault:"512" range:"0..1048576"`
 
-	// IdempotencyKeep is how long an Idempotency-Key is kept at least, 1h to 87600h.
-	// IDEMPOTENCY_KEEP, default 2160h, which is 90 days.
-	IdempotencyKeep time.Duration
+	// IdempotencyKeep is how long an Idempotency-Key is kept at least.
+	IdempotencyKeep time.Duration `env:"IDEMPOTENCY_KEEP" envDefault:"2160h" range:"1h..87600h"`
 
-	// AgentURL is the base URL of the default agent, http or https, without a
-	// trailing slash. AGENT_SERVICE_URL or AGENT_URL, which must not differ, default
-	// http://localhost:7000.
-	AgentURL string
-	// AgentKey is the key that the default agent asks for. AGENT_API_KEY, default
-	// none.
-	AgentKey Secret
-	// AgentTimeout limits one operation on an agent, 100ms to 9s, so that whoever
-	// asked for it hears within 10 seconds. AGENT_TIMEOUT, default 8s.
-	AgentTimeout time.Duration
-	// AgentPollInterval is the time between two health checks of an agent, 1s to
-	// 10m, and at most half of AgentLostAfter. AGENT_POLL_INTERVAL, default 10s.
-	AgentPollInterval time.Duration
-	// AgentLostAfter is for how long an agent may be silent until its active sessions
-	// say so, 1s to 24h. AGENT_LOST_AFTER, default 2m, or three times
-	// AGENT_POLL_INTERVAL if that is more.
-	AgentLostAfter time.Duration
-	// SessionLostAfter is for how long the heartbeats of an agent may leave out an
-	// active session until it ends, 1s to 24h. SESSION_LOST_AFTER, default 30s.
-	SessionLostAfter time.Duration
+	// AgentURL is the base URL of the default agent. AGENT_URL is another name of its
+	// variable.
+	AgentURL BaseURL `env:"AGENT_SERVICE_URL" envDefault:"http://localhost:7000"`
+	// AgentKey is the key that the default agent asks for.
+	AgentKey Secret `env:"AGENT_API_KEY"`
+	// AgentTimeout limits one operation on an agent, so that the client gets an
+	// answer within 10 seconds.
+	AgentTimeout time.Duration `env:"AGENT_TIMEOUT" envDefault:"8s" range:"100ms..9s"`
+	// AgentPollInterval is the time between two health checks of an agent, at most
+	// half of AgentLostAfter.
+	AgentPollInterval time.Duration `env:"AGENT_POLL_INTERVAL" envDefault:"10s" range:"1s..10m"`
+	// AgentLostAfter is how long an agent may be silent until its active sessions
+	// say so. The default is 2m, or three times AGENT_POLL_INTERVAL if that is more.
+	AgentLostAfter time.Duration `env:"AGENT_LOST_AFTER" range:"1s..24h"`
+	// SessionLostAfter is how long the heartbeats of an agent may leave out an active
+	// session until it ends.
+	SessionLostAfter time.Duration `env:"SESSION_LOST_AFTER" envDefault:"30s" range:"1s..24h"`
 
-	// MaxUploadMB limits an uploaded file, in MB of 2^20 bytes, 1 to 2048.
-	// MAX_UPLOAD_MB, default 100.
-	MaxUploadMB int
-	// MaxBodyMB limits any other request body, in MB of 2^20 bytes, 1 to 256.
-	// MAX_BODY_MB, default 16.
-	MaxBodyMB int
+	// MaxUploadMB limits an uploaded file, in MB of 2^20 bytes.
+	MaxUploadMB int `env:"MAX_UPLOAD_MB" envDefault:"100" range:"1..2048"`
+	// MaxBodyMB limits any other request body, in MB of 2^20 bytes.
+	MaxBodyMB int `env:"MAX_BODY_MB" envDefault:"16" range:"1..256"`
 
-	// StreamsMax is how many live streams may be open at once, 1 to 1000000.
-	// STREAMS_MAX, default 4096.
-	StreamsMax int
-	// StreamsPerClient is how many of them one client, which is an IP address, may
-	// have, 1 to 1000000. STREAMS_PER_CLIENT, default 1024.
-	StreamsPerClient int
+	// StreamsMax is how many live streams may be open at once.
+	StreamsMax int `env:"STREAMS_MAX" envDefault:"4096" range:"1..1000000"`
+	// StreamsPerClient is how many live streams one IP address may have open.
+	StreamsPerClient int `env:"STREAMS_PER_CLIENT" envDefault:"1024" range:"1..1000000"`
 
-	// ImportMaxMB limits a bundle, as it is sent and as it is when decompressed, in
-	// MB of 2^20 bytes, 1 to 1048576. IMPORT_MAX_MB, default 4096.
-	ImportMaxMB int
+	// ImportMaxMB limits a bundle, both compressed and decompressed, in MB of 2^20
+	// bytes.
+	ImportMaxMB int `env:"IMPORT_MAX_MB" envDefault:"4096" range:"1..1048576"`
 
-	// CORSOrigins are the other web origins whose pages may call the API, each as
-	// a browser sends it: scheme://host or scheme://host:port. CORS_ORIGINS,
-	// comma-separated, default http://localhost:5173.
-	CORSOrigins []string
-	// AllowedHosts are the host names and IP addresses, without port and in lower
-	// case, under which clients may address this backend besides localhost and
-	// Host. ALLOWED_HOSTS, comma-separated, default none.
-	AllowedHosts []string
+	// CORSOrigins are the other web origins whose pages may call the API.
+	CORSOrigins Origins `env:"CORS_ORIGINS" envDefault:"http://localhost:5173"`
+	// AllowedHosts are the names under which clients may address this backend besides
+	// localhost and Host.
+	AllowedHosts Hosts `env:"ALLOWED_HOSTS"`
 
-	// LogFormat is "text" or "json". LOG_FORMAT, default text.
-	LogFormat string
-	// LogLevel is the least level that is logged. LOG_LEVEL (debug, info, warn or
-	// error), default info.
-	LogLevel slog.Level
+	// LogFormat is "text" or "json".
+	LogFormat string `env:"LOG_FORMAT" envDefault:"text" oneof:"text json"`
+	// LogLevel is the least level that is logged.
+	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"info" oneof:"debug info warn error"`
 
-	// ShutdownTimeout limits the orderly part of a shutdown, 1s to 10s: the
-	// program is gone 10 seconds after it was told to. SHUTDOWN_TIMEOUT, default 9s.
-	ShutdownTimeout time.Duration
+	// ShutdownTimeout limits the orderly part of a shutdown, so that the program ends
+	// within 10 seconds.
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"9s" range:"1s..10s"`
 }
 
-// Load reads every variable through getenv (os.Getenv outside of tests); one
-// that is unset, empty or blank there is taken from the file at dotenvPath, and
-// one that is in neither has its default. A file that does not exist is no
-// fault. The error, if any, is of type Faults and lists all that is wrong.
+// variables are all variables: those of Config, and those that fill it in.
+type variables struct {
+	Config
+	AgentAlias   BaseURL `env:"AGENT_URL"`
+	FilesRegion  string  `env:"AWS_REGION" envDefault:"us-east-1"`
+	FilesService string  `env:"AWS_ENDPOINT_URL"`
+}
+
+// Load reads every variable through getenv (os.Getenv outside of tests). It takes
+// a variable that is unset, empty or blank there from the file at dotenvPath; a
+// variable without a value in either has its default. A file that does not exist is
+// no fault. The error, if any, is of type Faults and lists all that is wrong.
 func Load(getenv func(string) string, dotenvPath string) (Config, error) {
-	r := newReader(getenv, dotenvPath)
-	insecure := read(r, "OSPULSE_INSECURE", "false", boolean)
-	config := Config{
-		Host:     read(r, "HOST", "127.0.0.1", listenHost(insecure)),
-		Port:     read(r, "PORT", "3003", number(0, 65535)),
-		Insecure: insecure,
-
-		DatabaseURL:      read(r, "DATABASE_URL", "", databaseURL),
-		DatabaseWait:     read(r, "DATABASE_WAIT", "30s", duration(0, 10*time.Minute)),
-		DatabasePoolSize: read(r, "DATABASE_POOL_SIZE", "16", number(2, 500)),
-
-		DatabaseSync:      read(r, "DATABASE_SYNC", "on", oneOf("local", "remote_write", "on", "remote_apply")),
-		DatabaseAllowWeak: read(r, "DATABASE_ALLOW_WEAK", "false", boolean),
-
-		ReadsMax:    read(r, "READS_MAX", "0", number(0, 500)),
-		ReadTimeout: read(r, "READ_TIMEOUT", "30s", duration(time.Second, 10*time.Minute)),
-		ExportsMax:  read(r, "EXPORTS_MAX", "4", number(1, 1000)),
-
-		DataDir:   read(r, "DATA_DIR", "data", text),
-		MinFreeMB: read(r, "MIN_FREE_MB", "64", number(0, 1<<30)),
-
-		FilesURL:       r.filesURL(),
-		FilesAccessKey: read(r, "AWS_ACCESS_KEY_ID", "", key),
-		FilesSecretKey: read(r, "AWS_SECRET_ACCESS_KEY", "", key),
-
-		SpoolMaxMB: read(r, "SPOOL_MAX_MB", "512", number(0, 1<<20)),
-
-		IdempotencyKeep: read(r, "IDEMPOTENCY_KEEP", "2160h", duration(time.Hour, 87600*time.Hour)),
-
-		AgentURL:          read(r, "AGENT_SERVICE_URL", "http://localhost:7000", agentURL, "AGENT_URL"),
-		AgentKey:          read(r, "AGENT_API_KEY", "", key),
-		AgentTimeout:      read(r, "AGENT_TIMEOUT", "8s", duration(100*time.Millisecond, 9*time.Second)),
-		AgentPollInterval: read(r, "AGENT_POLL_INTERVAL", "10s", duration(time.Second, 10*time.Minute)),
-		SessionLostAfter:  read(r, "SESSION_LOST_AFTER", "30s", duration(time.Second, 24*time.Hour)),
-
-		MaxUploadMB: read(r, "MAX_UPLOAD_MB", "100", number(1, 2048)),
-		MaxBodyMB:   read(r, "MAX_BODY_MB", "16", number(1, 256)),
-		ImportMaxMB: read(r, "IMPORT_MAX_MB", "4096", number(1, 1<<20)),
-
-		StreamsMax:       read(r, "STREAMS_MAX", "4096", number(1, 1_000_000)),
-		StreamsPerClient: read(r, "STREAMS_PER_CLIENT", "1024", number(1, 1_000_000)),
-
-		CORSOrigins:  read(r, "CORS_ORIGINS", "http://localhost:5173", list(origin)),
-		AllowedHosts: read(r, "ALLOWED_HOSTS", "", list(host)),
-
-		LogFormat: read(r, "LOG_FORMAT", "text", oneOf("text", "json")),
-		LogLevel:  read(r, "LOG_LEVEL", "info", logLevel),
-
-		ShutdownTimeout: read(r, "SHUTDOWN_TIMEOUT", "9s", duration(time.Second, 10*time.Second)),
+	file, faults := readDotenv(dotenvPath)
+	var v variables
+	fields := reflect.VisibleFields(reflect.TypeOf(v))
+	values := environment(fields, getenv, file)
+	refused, err := parse(&v, values)
+	if err != nil {
+		return Config{}, err
 	}
-	if config.FilesURL.Bucket != "" && len(r.faults) == 0 {
-		r.require("AWS_ACCESS_KEY_ID", config.FilesAccessKey)
-		r.require("AWS_SECRET_ACCESS_KEY", config.FilesSecretKey)
+	for _, field := range fields {
+		name := field.Tag.Get("env")
+		value := reflect.ValueOf(&v).Elem().FieldByIndex(field.Index)
+		if err := check(field.Tag, value, refused[field.Name]); err != nil && values[name] != "" {
+			_, secret := value.Interface().(interface{ Reveal() string })
+			faults = append(faults, Fault{Name: name, Got: quote(values[name], secret), Wants: err.Error()})
+		}
 	}
-	lostAfter := max(2*time.Minute, 3*config.AgentPollInterval)
-	config.AgentLostAfter = read(r, "AGENT_LOST_AFTER", lostAfter.String(), duration(time.Second, 24*time.Hour))
-	config.AgentPollInterval = min(config.AgentPollInterval, config.AgentLostAfter/2)
-	if len(r.faults) > 0 {
-		return Config{}, r.faults
+	if faults = append(faults, v.combine(values)...); len(faults) > 0 {
+		return Config{}, faults
 	}
-	return config, nil
+	return v.Config, nil
+}
+
+// combine checks and completes the fields that depend on several variables.
+func (v *variables) combine(values map[string]string) (faults Faults) {
+	refuse := func(name, wants string) {
+		faults = append(faults, Fault{Name: name, Got: quote(values[name], false), Wants: wants})
+	}
+	if v.Host != "" && !v.Host.loopback() && !v.Insecure {
+		refuse("HOST", "127.0.0.1, ::1 or localhost, or else OSPULSE_INSECURE=true beside it: "+
+			"this version has no API keys, so whoever reaches this port may start programs, "+
+			"and listening beyond this machine must be asked for explicitly")
+	}
+	if alias, name := values["AGENT_URL"], values["AGENT_SERVICE_URL"]; alias != "" {
+		if name != "" && name != alias {
+			faults = append(faults, Fault{
+				Name: "AGENT_SERVICE_URL and AGENT_URL", Got: "different values for the same setting", Wants: "one of them, or the same value in both",
+			})
+		}
+		v.AgentURL = v.AgentAlias
+	}
+	if v.FilesURL.Bucket != "" {
+		if err := v.FilesURL.complete(v.FilesRegion, v.FilesService); err != nil {
+			refuse("AWS_ENDPOINT_URL", err.Error())
+		}
+		for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+			if values[name] == "" {
+				refuse(name, "the key of the bucket that FILES_URL names")
+			}
+		}
+	}
+	v.AgentLostAfter = cmp.Or(v.AgentLostAfter, max(2*time.Minute, 3*v.AgentPollInterval))
+	v.AgentPollInterval = min(v.AgentPollInterval, v.AgentLostAfter/2)
+	return faults
 }
 
 // Addr is Host and Port as net.Listen takes them; IPv6 addresses get brackets.
-func (c Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+func (c Config) Addr() string { return net.JoinHostPort(string(c.Host), strconv.Itoa(c.Port)) }
 
 // HeavyReads is how many heavy reads run at once on a machine with so many
 // processors: at most half of the connections, so that the others stay free for what

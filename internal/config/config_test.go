@@ -128,10 +128,10 @@ func TestReadsOfAPool(t *testing.T) {
 // TestAccepted has per variable what is taken, and what becomes of it.
 func TestAccepted(t *testing.T) {
 	const insecure = "OSPULSE_INSECURE"
-	host := func(c config.Config) any { return c.Host }
+	host := func(c config.Config) any { return string(c.Host) }
 	database := func(c config.Config) any { return c.DatabaseURL.Reveal() }
-	agent := func(c config.Config) any { return c.AgentURL }
-	origins := func(c config.Config) any { return c.CORSOrigins }
+	agent := func(c config.Config) any { return string(c.AgentURL) }
+	origins := func(c config.Config) any { return []string(c.CORSOrigins) }
 	files := func(c config.Config) any { return c.FilesURL }
 	bucketKeys := env{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+cret"}
 	const multiHost = "postgres://u:p@h1:5432,h2:5432/db?target_session_attrs=read-write"
@@ -152,7 +152,7 @@ func TestAccepted(t *testing.T) {
 		"agent: no slash at the end":          {env{"AGENT_SERVICE_URL": "HTTPS://Agent:7000/base//"}, agent, "https://agent:7000/base"},
 		"agent: alias":                        {env{"AGENT_URL": "http://a"}, agent, "http://a"},
 		"origins: as a browser sends them":    {env{"CORS_ORIGINS": "HTTP://Lab:80, https://lab:443,,http://[::1]:5173,"}, origins, []string{"http://lab", "https://lab", "http://[::1]:5173"}},
-		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return c.AllowedHosts }, []string{"pulse.lab", "10.0.0.7", "::1"}},
+		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return []string(c.AllowedHosts) }, []string{"pulse.lab", "10.0.0.7", "::1"}},
 		"files: the data folder":              {env{"FILES_URL": "file://", "AWS_ENDPOINT_URL": "anything"}, files, config.FilesURL{}},
 		"files: a bucket of Amazon":           {env{"FILES_URL": "s3://bucket", "AWS_REGION": "eu-central-1"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Endpoint: "https://s3.eu-central-1.amazonaws.com", Region: "eu-central-1"}},
 		"files: another service":              {env{"FILES_URL": "s3://bucket/a/b/", "AWS_ENDPOINT_URL": "http://s3:9000/"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Prefix: "a/b", Endpoint: "http://s3:9000", Region: "us-east-1"}},
@@ -277,7 +277,11 @@ func TestDatabaseURLBesidePGVariables(t *testing.T) {
 }
 
 func TestBucketNeedsKeys(t *testing.T) {
-	_, err := config.Load(env{"FILES_URL": "s3://bucket", "AWS_ACCESS_KEY_ID": "id"}.get, "")
+	_, err := config.Load(env{"FILES_URL": "s3://bucket"}.get, "")
+	if err == nil || strings.Count(err.Error(), "wants the key of the bucket that FILES_URL names") != 2 {
+		t.Errorf("got %v, want a fault of either key", err)
+	}
+	_, err = config.Load(env{"FILES_URL": "s3://bucket", "AWS_ACCESS_KEY_ID": "id"}.get, "")
 	if err == nil || !strings.HasPrefix(err.Error(), "AWS_SECRET_ACCESS_KEY: ") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v, want a fault of the key that is missing", err)
 	}
@@ -371,7 +375,7 @@ func TestDotenv(t *testing.T) {
 	} {
 		t.Run(outcome, func(t *testing.T) {
 			c, err := config.Load(test.env.get, writeDotenv(t, test.content))
-			if got := (fields{c.Port, c.AgentURL}); err != nil || got != test.want {
+			if got := (fields{c.Port, string(c.AgentURL)}); err != nil || got != test.want {
 				t.Errorf("got %v, %v; want %v", got, err, test.want)
 			}
 		})

@@ -15,7 +15,7 @@ import (
 
 // readDotenv gives the variables in the file at path: none when there is no such
 // file, and those before the faulty line along with a fault.
-func readDotenv(path string) (map[string]string, *Fault) {
+func readDotenv(path string) (map[string]string, Faults) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -24,21 +24,21 @@ func readDotenv(path string) (map[string]string, *Fault) {
 		if cause := new(fs.PathError); errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return nil, &Fault{Name: path, Got: fmt.Sprintf("an error (%v)", err), Wants: "a file that can be read, or none"}
+		return nil, Faults{{Name: path, Got: fmt.Sprintf("an error (%v)", err), Wants: "a file that can be read, or none"}}
 	}
 	content = bytes.TrimPrefix(content, []byte("\uFEFF"))
 	if !utf8.Valid(content) || bytes.ContainsRune(content, 0) {
-		return nil, &Fault{Name: path, Got: "text in another encoding", Wants: "UTF-8"}
+		return nil, Faults{{Name: path, Got: "text in another encoding", Wants: "UTF-8"}}
 	}
 	// godotenv overlooks a line without '=' if nothing follows it.
 	content = append(content, '\n')
 	variables, err := unmarshal(content)
 	if err != nil { // it quotes the rest of the file, secrets included
-		return variables, &Fault{
+		return variables, Faults{{
 			Name:  fmt.Sprintf("%s:%d", path, faultyLine(content)),
 			Got:   "a line that cannot be understood",
 			Wants: "NAME=value, NAME='value' with both quotes, or # and a comment",
-		}
+		}}
 	}
 	return variables, nil
 }

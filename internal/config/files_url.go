@@ -25,29 +25,15 @@ func (u FilesURL) String() string {
 	return "s3://" + strings.TrimSuffix(u.Bucket+"/"+u.Prefix, "/") + "?" + options.Encode()
 }
 
-// filesURL reads FILES_URL, and what it leaves out from the variables that other S3
-// clients read too: without a bucket they may hold anything.
-func (r *reader) filesURL() FilesURL {
-	u := read(r, "FILES_URL", "", filesURL)
-	region := read(r, "AWS_REGION", "us-east-1", text)
-	check := endpointURL
-	if u.Bucket == "" || u.Endpoint != "" {
-		check = text
-	}
-	endpoint := read(r, "AWS_ENDPOINT_URL", "", check)
-	if u.Bucket == "" {
-		return u
-	}
+// complete fills in the region and endpoint that FILES_URL does not name. It
+// returns an error if it needs endpoint, and that is not empty and no URL.
+func (u *FilesURL) complete(region, endpoint string) (err error) {
 	u.Region = cmp.Or(u.Region, region)
-	u.Endpoint = cmp.Or(u.Endpoint, endpoint, "https://s3."+u.Region+".amazonaws.com")
-	return u
-}
-
-// require adds a fault when a key of the bucket has no value.
-func (r *reader) require(name string, value Secret) {
-	if value.Reveal() == "" {
-		r.faults = append(r.faults, Fault{Name: name, Got: quote("", false), Wants: "the key of the bucket that FILES_URL names"})
+	if u.Endpoint == "" && endpoint != "" {
+		u.Endpoint, err = endpointURL(endpoint)
 	}
+	u.Endpoint = cmp.Or(u.Endpoint, "https://s3."+u.Region+".amazonaws.com")
+	return err
 }
 
 // filesURL takes s3://bucket/prefix?endpoint=URL&region=NAME, and file:// for the

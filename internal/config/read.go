@@ -4,146 +4,115 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caarlos0/env/v11"
 )
 
-// reader looks variables up and collects what is wrong with them.
-type reader struct {
-	sources []func(name string) string // the first one with a value wins
-	faults  Faults
+// parse sets the fields of v from values. It returns the errors of the parsers, by
+// the name of the field. The other error says that a tag of a field is wrong.
+func parse(v *variables, values map[string]string) (refused map[string]error, err error) {
+	var all env.AggregateError
+	errors.As(env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
+		reflect.TypeFor[BaseURL]():     parser[BaseURL](baseURL),
+		reflect.TypeFor[DatabaseURL](): parser[DatabaseURL](databaseURL),
+		reflect.TypeFor[FilesURL]():    parser[FilesURL](filesURL),
+		reflect.TypeFor[Host]():        parser[Host](host),
+		reflect.TypeFor[Hosts]():       parser[Hosts](list(host)),
+		reflect.TypeFor[Origins]():     parser[Origins](list(origin)),
+		reflect.TypeFor[Secret]():      parser[Secret](key),
+	}}), &all)
+	refused = map[string]error{}
+	for _, err := range all.Errors {
+		var fault env.ParseError
+		if !errors.As(err, &fault) {
+			return nil, err
+		}
+		refused[fault.Name] = fault.Err
+	}
+	return refused, nil
 }
 
-// newReader reads variables through getenv, and through the file at dotenvPath
-// what getenv has no value for.
-func newReader(getenv func(string) string, dotenvPath string) *reader {
-	file, fault := readDotenv(dotenvPath)
-	r := &reader{sources: []func(string) string{getenv, func(name string) string { return file[name] }}}
-	if fault != nil {
-		r.faults = append(r.faults, *fault)
+// environment returns the values of the variables that fields name, from getenv or
+// else the file, without the blanks around them (cmd.exe keeps the one in
+// `set PORT=1 && ospulse`).
+func environment(fields []reflect.StructField, getenv func(string) string, file map[string]string) map[string]string {
+	if strings.TrimSpace(getenv("AGENT_SERVICE_URL")+getenv("AGENT_URL")) != "" {
+		delete(file, "AGENT_SERVICE_URL") // the environment wins under either name
+		delete(file, "AGENT_URL")
 	}
-	return r
-}
-
-// read gives the parsed value of the variable name, or of the first alias that
-// has one, or else of the fallback; an empty fallback means the zero T. The text
-// of an error from parse says what the variable takes: it becomes the Wants of a
-// fault, and must not quote the value.
-//
-// A name and an alias that one source gives different values for are a fault.
-func read[T any](r *reader, name, fallback string, parse func(string) (T, error), aliases ...string) T {
-	names := append([]string{name}, aliases...)
-	found, value := r.lookup(names)
-	for _, other := range r.others(names, found, value) {
-		r.faults = append(r.faults, Fault{
-			Name: found + " and " + other, Got: "different values for the same setting", Wants: "one of them, or the same value in both",
-		})
-	}
-	value = cmp.Or(value, fallback)
-	if value == "" {
-		return *new(T)
-	}
-	parsed, err := parse(value)
-	if err != nil {
-		r.faults = append(r.faults, Fault{Name: found, Got: quote(value, isSecret(name)), Wants: err.Error()})
-	}
-	return parsed
-}
-
-// isSecret reports whether a fault must not show the value of a variable.
-func isSecret(name string) bool {
-	return slices.Contains([]string{"DATABASE_URL", "AGENT_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name)
-}
-
-// lookup gives the first of names that has a value, and that value without the
-// blanks around it (cmd.exe keeps the one in `set PORT=1 && ospulse`). A source
-// is asked for all names before the next source is. Without a value it gives the
-// first name.
-func (r *reader) lookup(names []string) (name, value string) {
-	for _, source := range r.sources {
-		for _, name := range names {
-			if value := strings.TrimSpace(source(name)); value != "" {
-				return name, value
-			}
+	values := map[string]string{}
+	for _, field := range fields {
+		if name := field.Tag.Get("env"); name != "" {
+			values[name] = cmp.Or(strings.TrimSpace(getenv(name)), strings.TrimSpace(file[name]))
 		}
 	}
-	return names[0], ""
+	return values
 }
 
-// others gives those of names that have another value in the source in which name
-// has value.
-func (r *reader) others(names []string, name, value string) (others []string) {
-	for _, source := range r.sources {
-		if value == "" || strings.TrimSpace(source(name)) != value {
-			continue
+// check returns an error that says which values a field takes if value is none of
+// them. Its tags range and oneof say so, or else refused, the error of its parser.
+// check puts a word into lower case.
+func check(tag reflect.StructTag, value reflect.Value, refused error) error {
+	if words := strings.Fields(tag.Get("oneof")); len(words) > 0 {
+		word := strings.ToLower(fmt.Sprint(value.Interface()))
+		if value.Kind() == reflect.String {
+			value.SetString(word)
 		}
-		for _, other := range names {
-			if different := strings.TrimSpace(source(other)); different != "" && different != value {
-				others = append(others, other)
-			}
+		if refused != nil || !slices.Contains(words, word) {
+			return errors.New("one of " + strings.Join(words, ", "))
 		}
-		break
 	}
-	return others
-}
-
-func text(value string) (string, error) { return value, nil }
-
-func boolean(value string) (bool, error) {
-	b, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, errors.New("true or false")
+	if from, to, ok := strings.Cut(tag.Get("range"), ".."); ok {
+		what := "a whole number"
+		if value.Type() == reflect.TypeFor[time.Duration]() {
+			what = "a duration with its unit, such as 5s,"
+		}
+		if refused != nil || value.Int() < bound(from) || value.Int() > bound(to) {
+			return fmt.Errorf("%s from %s to %s", what, from, to)
+		}
 	}
-	return b, nil
+	if refused != nil && value.Kind() == reflect.Bool {
+		return errors.New("true or false")
+	}
+	return refused
 }
 
-func number(low, high int) func(string) (int, error) {
-	return between(low, high, "a whole number", strconv.Atoi)
+// bound returns one end of a range; a duration in nanoseconds.
+func bound(text string) int64 {
+	if d, err := time.ParseDuration(text); err == nil {
+		return int64(d)
+	}
+	number, _ := strconv.ParseInt(text, 10, 64)
+	return number
 }
 
-func duration(low, high time.Duration) func(string) (time.Duration, error) {
-	return between(low, high, "a duration with its unit, such as 5s,", time.ParseDuration)
-}
-
-// between takes what parse takes, from low to high.
-func between[T cmp.Ordered](low, high T, what string, parse func(string) (T, error)) func(string) (T, error) {
-	return func(value string) (T, error) {
+// parser returns parse for fields of type T. An error of parse says which values are
+// taken, and does not quote the value: it becomes the Wants of a Fault.
+func parser[T, F any](parse func(string) (F, error)) env.ParserFunc {
+	return func(value string) (any, error) {
 		parsed, err := parse(value)
-		if err != nil || parsed < low || parsed > high {
-			return *new(T), fmt.Errorf("%s from %v to %v", what, low, high)
-		}
-		return parsed, nil
+		return reflect.ValueOf(parsed).Convert(reflect.TypeFor[T]()).Interface(), err
 	}
 }
 
-// oneOf takes one of words, in any case, and gives it as written here.
-func oneOf(words ...string) func(string) (string, error) {
-	return func(value string) (string, error) {
-		word := strings.ToLower(value)
-		if !slices.Contains(words, word) {
-			return "", errors.New("one of " + strings.Join(words, ", "))
-		}
-		return word, nil
-	}
-}
+// Hosts are host names and IP addresses as in Host.
+type Hosts []string
 
-func logLevel(value string) (level slog.Level, err error) {
-	name, err := oneOf("debug", "info", "warn", "error")(value)
-	if err != nil {
-		return level, err
-	}
-	return level, level.UnmarshalText([]byte(name))
-}
+// Origins are web origins as a browser sends them: scheme://host or
+// scheme://host:port, in lower case and without a port that the scheme implies.
+type Origins []string
 
-// list takes items separated by commas, leaving out empty ones.
-func list[T any](item func(string) (T, error)) func(string) ([]T, error) {
-	return func(value string) ([]T, error) {
-		var items []T
+// list takes items separated by commas, and skips empty ones.
+func list(item func(string) (string, error)) func(string) ([]string, error) {
+	return func(value string) ([]string, error) {
+		var items []string
 		for part := range strings.SplitSeq(value, ",") {
 			part = strings.TrimSpace(part)
 			if part == "" {
@@ -159,8 +128,16 @@ func list[T any](item func(string) (T, error)) func(string) ([]T, error) {
 	}
 }
 
-// host takes a host name or an IP address and gives it in canonical form: lower
-// case, no brackets, no port.
+// Host is a host name or an IP address in lower case, without brackets or port.
+type Host string
+
+// loopback reports whether only this machine can reach the host.
+func (h Host) loopback() bool {
+	addr, err := netip.ParseAddr(string(h))
+	return h == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// host returns a host name or an IP address as in Host.
 func host(value string) (string, error) {
 	if addr, err := netip.ParseAddr(value); err == nil {
 		return addr.String(), nil
@@ -172,27 +149,11 @@ func host(value string) (string, error) {
 	return name, nil
 }
 
-// listenHost takes what host takes if only this machine can reach it, or if
-// insecure.
-func listenHost(insecure bool) func(string) (string, error) {
-	return func(value string) (string, error) {
-		name, err := host(value)
-		if err != nil {
-			return "", err
-		}
-		addr, err := netip.ParseAddr(name)
-		loopback := name == "localhost" || err == nil && addr.IsLoopback()
-		if !loopback && !insecure {
-			return "", errors.New("127.0.0.1, ::1 or localhost, or else OSPULSE_INSECURE=true beside it: " +
-				"this version has no API keys, so whoever reaches this port may start programs, " +
-				"and listening beyond this machine must be asked for explicitly")
-		}
-		return name, nil
-	}
-}
+// BaseURL is an http or https URL without a slash at its end.
+type BaseURL string
 
-// agentURL takes a base URL and gives it without slashes at its end.
-func agentURL(value string) (string, error) {
+// baseURL returns a URL as in BaseURL.
+func baseURL(value string) (string, error) {
 	u, ok := webURL(value)
 	if !ok {
 		return "", errors.New("a URL such as http://localhost:7000: http or https, a host, " +
@@ -201,8 +162,7 @@ func agentURL(value string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// origin takes a web origin and gives it as a browser sends it: in lower case
-// and without a port that its scheme implies.
+// origin returns a web origin as in Origins.
 func origin(value string) (string, error) {
 	if value == "*" {
 		return "", errors.New("an origin by name, such as http://localhost:5173: " +
@@ -224,11 +184,10 @@ func webURL(value string) (*url.URL, bool) {
 	if err != nil || u.User != nil || strings.ContainsAny(value, "?#") {
 		return nil, false
 	}
-	_, schemeErr := oneOf("http", "https")(u.Scheme)
 	_, hostErr := host(u.Hostname())
-	_, portErr := number(1, 65535)(cmp.Or(u.Port(), "80"))
+	port, portErr := strconv.ParseUint(cmp.Or(u.Port(), "80"), 10, 16)
 	u.Host = strings.ToLower(strings.TrimSuffix(u.Host, ":"))
-	return u, schemeErr == nil && hostErr == nil && portErr == nil
+	return u, (u.Scheme == "http" || u.Scheme == "https") && hostErr == nil && portErr == nil && port > 0
 }
 
 const (
