@@ -9,7 +9,7 @@ TESTFLAGS   ?=
 # --help of that of the dashboard.
 BENCHFLAGS  ?=
 
-# The dashboard is built and tested with Node.js: scripts/install-deps.sh puts one
+# The dashboard is built and tested with Node.js: tools/install-deps.sh puts one
 # there where that of the machine is too old.
 export PATH := $(CURDIR)/web/.node/node_modules/.bin:$(PATH)
 MODULES = web/node_modules/.package-lock.json
@@ -34,7 +34,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 run: ## Start the backend on port 3003, and on Linux the agent beside it
-	GO="$(GO)" scripts/run.sh
+	GO="$(GO)" tools/run.sh
 
 build: ## Build ./ospulse-backend and ./ospulse-agent
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-backend main.go
@@ -51,43 +51,43 @@ web-types: $(MODULES) ## Generate the dashboard's types from the API's document
 
 # npm writes this file when all modules are there.
 $(MODULES): web/package-lock.json
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	cd web && npm ci
 
 test: ## Run all tests, first installing what they need
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-web test-go
 
 test-go: ## Run the tests in Go, with the race detector
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	$(TESTCGO) $(GO) run tools/gotest/main.go $(RACE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
 
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	cd web && status=0; for kind in check test e2e; do npm run $$kind || status=1; done; exit $$status
 
 model: ## Check the model of the delivery in every order of its steps (docs/model)
 	docs/model/check.sh
 
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -count 1 -v -run TestTorture ./test/judge
 	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' ./test/e2e
 	[ $$(id -u) != 0 ] || TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -parallel 4 -timeout 1h -count 1 -v -run FailedSync ./agent
 
 bench: ## Measure the backend beside this machine's limits
-	scripts/install-deps.sh
-	$(NOCGO) $(GO) run ./bench $(BENCHFLAGS)
+	tools/install-deps.sh
+	$(NOCGO) $(GO) run ./test/bench $(BENCHFLAGS)
 
 bench-agent: ## Measure the agent of Linux, as root: what it costs, what it loses
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	$(NOCGO) $(GO) run ./agent/bench $(BENCHFLAGS)
 
 bench-web: $(MODULES) ## Measure the dashboard in a browser, beside its goals
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	cd web && npm run --silent bench -- $(BENCHFLAGS)
 
 screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screenshots
-	scripts/install-deps.sh
+	tools/install-deps.sh
 	cd web && npm run --silent screenshots
 
 # Only tests call what is in the test packages, which are folders named test or *test;

@@ -14,8 +14,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"ospulse/internal/database/migrations"
 	"ospulse/internal/models"
-	"ospulse/migrations"
 )
 
 // schemaMigration is one numbered migration that was applied.

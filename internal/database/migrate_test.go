@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
-	"ospulse/migrations"
+	"ospulse/internal/database/migrations"
 	"ospulse/test/dbtest"
 )
 

@@ -1,6 +1,7 @@
-// Package filestore keeps uploaded files under the SHA-256 of their content, each
-// once: in a folder, or in a bucket that several backends share. It never runs a
-// file and never uses a name that came from outside as a path or key.
+// Package sample stores uploaded files under the SHA-256 of their content, each once, in
+// a folder or in a bucket that several backends share. It also packs a file into a zip
+// with a password, the form in which researchers exchange samples. It never runs a file
+// and never uses a name that came from outside as a path or key.
 package sample
 
 import (

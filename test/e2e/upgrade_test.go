@@ -8,7 +8,7 @@ import (
 	"testing/fstest"
 
 	"ospulse/internal/database"
-	"ospulse/migrations"
+	"ospulse/internal/database/migrations"
 	"ospulse/test/dbtest"
 )
 

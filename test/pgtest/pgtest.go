@@ -144,7 +144,7 @@ func BinDir() (string, error) {
 		}
 	}
 	return "", errors.New("no PostgreSQL server is installed: " +
-		"run scripts/install-deps.sh (Debian, Ubuntu), or install PostgreSQL 13 or newer and put the folder of its initdb and postgres on PATH")
+		"run tools/install-deps.sh (Debian, Ubuntu), or install PostgreSQL 13 or newer and put the folder of its initdb and postgres on PATH")
 }
 
 // newestBinDir picks among folders named …/<major version>/bin; "" if none has a server in it.

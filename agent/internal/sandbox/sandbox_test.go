@@ -81,7 +81,7 @@ var support = sync.OnceValue(Check)
 func needsBwrap(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("bwrap"); err != nil {
-		t.Fatal("bubblewrap is missing: scripts/install-deps.sh")
+		t.Fatal("bubblewrap is missing: tools/install-deps.sh")
 	}
 	if s := support().Sandbox; !s.OK && usernsHint() != "" && os.Geteuid() != 0 {
 		t.Skip(s.Detail)
@@ -91,7 +91,7 @@ func needsBwrap(t *testing.T) {
 func needsPython(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("/usr/bin/python3"); err != nil {
-		t.Fatal("/usr/bin/python3 is missing: scripts/install-deps.sh")
+		t.Fatal("/usr/bin/python3 is missing: tools/install-deps.sh")
 	}
 }
 

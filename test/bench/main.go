@@ -24,7 +24,7 @@ import (
 
 const help = `bench measures the backend beside the limits of this very machine.
 
-Usage: go run ./bench [flags]
+Usage: go run ./test/bench [flags]
 
   -db NAME      sqlite, postgres or all (default)
   -run REGEXP   the scenarios to run, by name; the limits that they are compared

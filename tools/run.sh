@@ -16,7 +16,7 @@ if [ "$(uname -s)" != Linux ] || [ "${AGENT:-yes}" = no ]; then
 fi
 
 # Without bubblewrap all goes but running samples; the agent says so too.
-scripts/install-deps.sh run || true
+tools/install-deps.sh run || true
 
 built=$(mktemp -d)
 backend= agent= status=0
