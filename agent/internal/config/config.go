@@ -1,8 +1,9 @@
 // Package config reads the agent's settings from its command line and its
-// environment. A flag wins over the variable; all faults are told at once.
+// environment. A flag wins over the variable. Load reports all faults at once.
 package config
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,38 +52,39 @@ type Config struct {
 	Version   bool
 }
 
-// setting is one of them, as a flag and as a variable.
+// setting is a field of Config as a flag and as a variable of the environment; value
+// is its default.
 type setting struct {
 	flag, variable, value string
 	usage                 string
-	set                   func(c *Config, value string) error
+	set                   func(value string) error
 }
 
-// settings lists all, in the order of --help.
-func settings(getenv func(string) string) []setting {
+// settings lists all settings, which set fields of c, in the order of --help.
+func settings(c *Config, getenv func(string) string) []setting {
 	return []setting{
-		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that gets the events", (*Config).setBackend},
-		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend asks for; better set the variable", text(func(c *Config) *string { return &c.BackendKey })},
-		{"host", "HOST", "127.0.0.1", "the `address` to listen on", (*Config).setHost},
-		{"port", "PORT", "7000", "the `port` to listen on; 0 for any free one", integer(func(c *Config) *int { return &c.Port }, 0, 65535)},
-		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; better set the variable", (*Config).setKey},
-		{"allow-remote", "ALLOW_REMOTE", "false", "listen beyond this machine without a key: anyone who reaches it can run files here", boolean(func(c *Config) *bool { return &c.AllowRemote })},
-		{"allowed-hosts", "ALLOWED_HOSTS", "", "more `names` that callers may know the agent by, with commas between", (*Config).setHosts},
-		{"data", "DATA_DIR", dataDir(getenv), "the `folder` for uploaded files and unsent events", text(func(c *Config) *string { return &c.DataDir })},
-		{"max-upload", "MAX_UPLOAD_MB", "100", "the largest file that is taken, in `MB`", integer(func(c *Config) *int { return &c.MaxUploadMB }, 1, 10000)},
-		{"spool", "SPOOL_MB", "512", "how many `MB` of events are kept while the backend is away", integer(func(c *Config) *int { return &c.SpoolMB }, 1, 1<<20)},
-		{"content", "CONTENT_BYTES", "256", "how many `bytes` of what is read and written an event keeps", integer(func(c *Config) *int { return &c.ContentBytes }, 0, 16384)},
-		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", (*Config).setRing},
-		{"tls", "TRACE_TLS", "true", "read what goes through OpenSSL", boolean(func(c *Config) *bool { return &c.TLS })},
-		{"packets", "PACKETS", "true", "capture the packets of what is watched", boolean(func(c *Config) *bool { return &c.Packets })},
-		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(func(c *Config) *time.Duration { return &c.PollInterval }, 50*time.Millisecond, 10*time.Second)},
-		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "how `long` a spawned file may run, 1s to 24h", duration(func(c *Config) *time.Duration { return &c.SpawnTimeout }, time.Second, 24*time.Hour)},
-		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(func(c *Config) *string { return &c.SpawnNetwork }, "none", "host", "nat")},
-		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory it may use, in `MB`", integer(func(c *Config) *int { return &c.SpawnMemoryMB }, 16, 1<<20)},
-		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much it may write, in `MB`, which are of memory", integer(func(c *Config) *int { return &c.SpawnDiskMB }, 1, 1<<20)},
-		{"spawn-processes", "SPAWN_PROCESSES", "512", "how `many` processes and threads it may have", integer(func(c *Config) *int { return &c.SpawnProcesses }, 8, 1<<20)},
-		{"spawn-cpus", "SPAWN_CPUS", "1", "how `many` processors it may keep busy", integer(func(c *Config) *int { return &c.SpawnCPUs }, 1, 1024)},
-		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that gets the events", c.setBackend},
+		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend asks for; better set the variable", text(&c.BackendKey)},
+		{"host", "HOST", "127.0.0.1", "the `address` to listen on", c.setHost},
+		{"port", "PORT", "7000", "the `port` to listen on; 0 for any free one", integer(&c.Port, 0, 65535)},
+		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; better set the variable", c.setKey},
+		{"allow-remote", "ALLOW_REMOTE", "false", "listen beyond this machine without a key: anyone who reaches it can run files here", boolean(&c.AllowRemote)},
+		{"allowed-hosts", "ALLOWED_HOSTS", "", "more `names` that callers may know the agent by, with commas between", c.setHosts},
+		{"data", "DATA_DIR", dataDir(getenv), "the `folder` for uploaded files and unsent events", text(&c.DataDir)},
+		{"max-upload", "MAX_UPLOAD_MB", "100", "the largest file that is taken, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
+		{"spool", "SPOOL_MB", "512", "how many `MB` of events are kept while the backend is away", integer(&c.SpoolMB, 1, 1<<20)},
+		{"content", "CONTENT_BYTES", "256", "how many `bytes` of what is read and written an event keeps", integer(&c.ContentBytes, 0, 16384)},
+		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", c.setRing},
+		{"tls", "TRACE_TLS", "true", "read what goes through OpenSSL", boolean(&c.TLS)},
+		{"packets", "PACKETS", "true", "capture the packets of what is watched", boolean(&c.Packets)},
+		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},
+		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "how `long` a spawned file may run, 1s to 24h", duration(&c.SpawnTimeout, time.Second, 24*time.Hour)},
+		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(&c.SpawnNetwork, "none", "host", "nat")},
+		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory it may use, in `MB`", integer(&c.SpawnMemoryMB, 16, 1<<20)},
+		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much it may write, in `MB`, which are of memory", integer(&c.SpawnDiskMB, 1, 1<<20)},
+		{"spawn-processes", "SPAWN_PROCESSES", "512", "how `many` processes and threads it may have", integer(&c.SpawnProcesses, 8, 1<<20)},
+		{"spawn-cpus", "SPAWN_CPUS", "1", "how `many` processors it may keep busy", integer(&c.SpawnCPUs, 1, 1024)},
+		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(&c.LogFormat, "text", "json")},
 	}
 }
 
@@ -112,7 +115,7 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&c.Check, "check", false, "")
 	flags.BoolVar(&c.Version, "version", false, "")
-	all := settings(getenv)
+	all := settings(&c, getenv)
 	given := map[string]string{}
 	for i := range all {
 		name := all[i].flag
@@ -145,7 +148,7 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 		if fromFlag, ok := given[s.flag]; ok {
 			value, where = fromFlag, "--"+s.flag
 		}
-		if err := s.set(&c, value); err != nil {
+		if err := s.set(value); err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", where, err))
 		}
 	}
@@ -174,7 +177,7 @@ what it cannot do.
 
 Flags, each also as a variable of the environment; the flag wins:
 `)
-	all := settings(getenv)
+	all := settings(&Config{}, getenv)
 	for i := range all {
 		s := &all[i]
 		argument, usage := "", s.usage
@@ -254,54 +257,44 @@ func (c *Config) setRing(value string) error {
 	return nil
 }
 
-func text(of func(*Config) *string) func(*Config, string) error {
-	return func(c *Config, value string) error {
-		*of(c) = value
+func text(target *string) func(string) error {
+	return func(value string) error {
+		*target = value
 		return nil
 	}
 }
 
-func integer(of func(*Config) *int, least, most int) func(*Config, string) error {
-	return func(c *Config, value string) error {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < least || n > most {
-			return fmt.Errorf("must be a number from %d to %d, not %.50q", least, most, value)
-		}
-		*of(c) = n
-		return nil
-	}
-}
-
-func boolean(of func(*Config) *bool) func(*Config, string) error {
-	return func(c *Config, value string) error {
-		b, err := strconv.ParseBool(value)
-		if err != nil {
+func boolean(target *bool) func(string) error {
+	return func(value string) (err error) {
+		if *target, err = strconv.ParseBool(value); err != nil {
 			return fmt.Errorf("must be true or false, not %.50q", value)
 		}
-		*of(c) = b
 		return nil
 	}
 }
 
-func duration(of func(*Config) *time.Duration, least, most time.Duration) func(*Config, string) error {
-	return func(c *Config, value string) error {
-		d, err := time.ParseDuration(value)
-		if err != nil || d < least || d > most {
-			return fmt.Errorf("must be a time as 30s or 10m, from %s to %s, not %.50q", least, most, value)
+func integer(target *int, least, most int) func(string) error {
+	return within(target, "a number", strconv.Atoi, least, most)
+}
+
+func duration(target *time.Duration, least, most time.Duration) func(string) error {
+	return within(target, "a time as 30s or 10m,", time.ParseDuration, least, most)
+}
+
+func within[T cmp.Ordered](target *T, what string, parse func(string) (T, error), least, most T) func(string) error {
+	return func(value string) (err error) {
+		if *target, err = parse(value); err != nil || *target < least || *target > most {
+			return fmt.Errorf("must be %s from %v to %v, not %.50q", what, least, most, value)
 		}
-		*of(c) = d
 		return nil
 	}
 }
 
-func oneOf(of func(*Config) *string, values ...string) func(*Config, string) error {
-	return func(c *Config, value string) error {
-		for _, v := range values {
-			if v == value {
-				*of(c) = v
-				return nil
-			}
+func oneOf(target *string, words ...string) func(string) error {
+	return func(value string) error {
+		if *target = value; !slices.Contains(words, value) {
+			return fmt.Errorf("must be one of %s, not %.50q", strings.Join(words, ", "), value)
 		}
-		return fmt.Errorf("must be one of %s, not %.50q", strings.Join(values, ", "), value)
+		return nil
 	}
 }

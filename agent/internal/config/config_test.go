@@ -42,7 +42,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	if err := Help(&out, none); err != nil {
 		t.Fatal(err)
 	}
-	all := settings(none)
+	all := settings(&Config{}, none)
 	for i := range all {
 		if !strings.Contains(out.String(), "--"+all[i].flag) || !strings.Contains(out.String(), all[i].variable) {
 			t.Errorf("--help lacks %s", all[i].flag)
