@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/models"
+	"ospulse/internal/process"
 	"ospulse/internal/service"
 	"ospulse/internal/wire"
 )
@@ -43,7 +44,7 @@ type Summarizer interface {
 // ProcessService gives the processes of sessions; *service.Processes implements
 // it.
 type ProcessService interface {
-	Tree(ctx context.Context, sessionID string) (models.ProcessTree, error)
+	Tree(ctx context.Context, sessionID string) (process.Tree, error)
 }
 
 type archiveHandler struct {

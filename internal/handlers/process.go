@@ -6,7 +6,7 @@ import (
 
 	"github.com/labstack/echo/v5"
 
-	"ospulse/internal/models"
+	"ospulse/internal/process"
 	"ospulse/internal/wire"
 )
 
@@ -49,7 +49,7 @@ func (h *archiveHandler) listProcesses(c *echo.Context) error {
 	return c.JSON(http.StatusOK, processTree{newProcessNodes(tree.Roots), tree.Total, tree.Truncated})
 }
 
-func newProcessNodes(nodes []*models.ProcessNode) []processNode {
+func newProcessNodes(nodes []*process.Node) []processNode {
 	views := make([]processNode, len(nodes))
 	for i, n := range nodes {
 		views[i] = processNode{

@@ -10,6 +10,7 @@ import (
 
 	"ospulse/internal/handlers"
 	"ospulse/internal/models"
+	"ospulse/internal/process"
 )
 
 // full is a limit that lets nobody in, and counts who asked.
@@ -93,8 +94,8 @@ func (w *watched) Do(ctx context.Context, read func(context.Context, func()) err
 // processes is a service with one answer.
 type processes struct{ handlers.ProcessService }
 
-func (processes) Tree(context.Context, string) (models.ProcessTree, error) {
-	return models.ProcessTree{}, nil
+func (processes) Tree(context.Context, string) (process.Tree, error) {
+	return process.Tree{}, nil
 }
 
 // stuck is a client that takes nothing of its answer.

@@ -8,6 +8,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/internal/models"
+	"ospulse/internal/process"
 )
 
 // backfilling selects the sessions whose backfill is not complete. The condition of
@@ -49,7 +50,7 @@ func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64
 		for i := range found {
 			incoming[i] = &found[i]
 		}
-		seen := newSightings(incoming)
+		seen := process.NewGroup(incoming)
 		isThere := false
 		claim := database.Statement{
 			Text: "UPDATE sessions SET backfilled_seq = ? WHERE id = ? AND backfilled_seq = ? AND " + visible + " RETURNING id",
@@ -57,18 +58,18 @@ func (r *Backfills) Add(ctx context.Context, session *models.Session, upTo int64
 			Dest: []any{new(string)},
 			Row:  func() { isThere = true },
 		}
-		if err := tx.Run(ctx, append([]database.Statement{claim}, seen.readStatements()...)...); err != nil {
+		if err := tx.Run(ctx, append([]database.Statement{claim}, readProcesses(seen)...)...); err != nil {
 			return err
 		}
 		if !isThere {
 			return models.Errorf(models.CodeConflict, "session %s is being deleted, or another backend backfills it", session.ID)
 		}
-		if more := seen.readUnreadStatements(); len(more) > 0 {
+		if more := readMissing(seen); len(more) > 0 {
 			if err := tx.Run(ctx, more...); err != nil {
 				return err
 			}
 		}
-		writes, err := seen.writeStatements()
+		writes, err := writeProcesses(seen)
 		if err != nil {
 			return err
 		}

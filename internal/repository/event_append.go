@@ -14,6 +14,7 @@ import (
 	"ospulse/internal/database"
 	"ospulse/internal/models"
 	"ospulse/internal/plant"
+	"ospulse/internal/process"
 )
 
 // eventColumns are the columns that Append fills, in the order of eventRow; the
@@ -364,11 +365,11 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 			},
 		})
 	}
-	seen := newSightings(incoming)
-	if err := a.tx.Run(a.ctx, append(statements, seen.readStatements()...)...); err != nil {
+	seen := process.NewGroup(incoming)
+	if err := a.tx.Run(a.ctx, append(statements, readProcesses(seen)...)...); err != nil {
 		return nil, err
 	}
-	if more := seen.readUnreadStatements(); len(more) > 0 {
+	if more := readMissing(seen); len(more) > 0 {
 		if err := a.tx.Run(a.ctx, more...); err != nil {
 			return nil, err
 		}
@@ -384,7 +385,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	if err := insertEvents(a.ctx, a.tx, len(incoming), func(i int) *models.Event { return &incoming[i].Event }); err != nil {
 		return nil, err
 	}
-	writes, err := seen.writeStatements()
+	writes, err := writeProcesses(seen)
 	return append(writes, weaker...), err
 }
 

@@ -9,15 +9,11 @@ import (
 
 	"ospulse/internal/agentclient"
 	"ospulse/internal/models"
+	"ospulse/internal/process"
 )
 
-// Limits of a process tree: what is given out, and how deep it is nested. What is
-// deeper stands at the last level, where many readers of JSON would give up
-// otherwise.
-const (
-	maxTreeProcesses = 10_000
-	maxTreeDepth     = 500
-)
+// maxTreeProcesses is how many processes a tree has at most.
+const maxTreeProcesses = 10_000
 
 // ProcessRepository keeps the processes of sessions; internal/repository
 // implements it and documents its contracts.
@@ -44,144 +40,15 @@ func NewProcesses(processes ProcessRepository, sessions SessionFinder, agents Ag
 }
 
 // Tree gives a session's processes.
-func (s *Processes) Tree(ctx context.Context, sessionID string) (models.ProcessTree, error) {
+func (s *Processes) Tree(ctx context.Context, sessionID string) (process.Tree, error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
-		return models.ProcessTree{}, err
+		return process.Tree{}, err
 	}
 	processes, total, err := s.processes.List(ctx, sessionID, maxTreeProcesses)
 	if err != nil {
-		return models.ProcessTree{}, err
+		return process.Tree{}, err
 	}
-	return models.ProcessTree{Roots: newTree(processes), Total: total, Truncated: total > int64(len(processes))}, nil
-}
-
-// newTree puts each process, of which the list has the order of their start,
-// beneath the one that started it. Whose parent is not known is a root.
-func newTree(processes []models.Process) (roots []*models.ProcessNode) {
-	parents := parentsOf(processes)
-	nodes := make([]models.ProcessNode, len(processes))
-	for i, above := range placesIn(parents) {
-		nodes[i].Process = &processes[i]
-		if p := parents[i]; p >= 0 {
-			nodes[i].ParentID = processes[p].ID
-		}
-		if above < 0 {
-			roots = append(roots, &nodes[i])
-		} else {
-			nodes[above].Children = append(nodes[above].Children, &nodes[i])
-		}
-	}
-	return roots
-}
-
-// placesIn gives the index of the process beneath which each one stands in the
-// tree, -1 for a root: its parent, but for what would be too deep.
-func placesIn(parents []int) []int {
-	children := make([][]int, len(parents))
-	above := make([]int, len(parents))
-	var level []int
-	for i, p := range parents {
-		if p < 0 {
-			above[i] = -1
-			level = append(level, i)
-		} else {
-			children[p] = append(children[p], i)
-		}
-	}
-	for depth := 2; len(level) > 0; depth++ {
-		var next []int
-		for _, p := range level {
-			for _, i := range children[p] {
-				if above[i] = p; depth > maxTreeDepth {
-					above[i] = above[p]
-				}
-				next = append(next, i)
-			}
-		}
-		level = next
-	}
-	return above
-}
-
-// parentsOf gives the index of each process's parent, -1 where it is not known. An
-// agent may claim what cannot be, such as a process that descends from itself: no
-// way from a process up comes back to it.
-func parentsOf(processes []models.Process) []int {
-	index := newPIDIndex(processes)
-	parents := make([]int, len(processes))
-	for i := range processes {
-		parents[i] = index.parent(i)
-	}
-	seen := make([]int, len(processes))
-	for i := range parents {
-		n := i
-		for ; n >= 0 && seen[n] == 0; n = parents[n] {
-			seen[n] = i + 1
-		}
-		if n >= 0 && seen[n] == i+1 { // this very way was here before
-			parents[n] = -1
-		}
-	}
-	return parents
-}
-
-// pidIndex finds processes by their pid, in the order of their start.
-type pidIndex struct {
-	processes []models.Process
-	all       map[int64][]int
-	guessed   map[int64][]int // those of which nobody told when they started: at their StartedAt, or before
-}
-
-func newPIDIndex(processes []models.Process) *pidIndex {
-	index := &pidIndex{processes, map[int64][]int{}, map[int64][]int{}}
-	for i := range processes {
-		p := &processes[i]
-		index.all[p.PID] = append(index.all[p.PID], i)
-		if !p.StartKnown {
-			index.guessed[p.PID] = append(index.guessed[p.PID], i)
-		}
-	}
-	return index
-}
-
-// parent gives the index of a process's parent, -1 if it is not known: the one
-// that started when the parent is said to have, else the one of that pid that had
-// started last, else one that was seen only later and may have run before.
-func (x *pidIndex) parent(child int) int {
-	c := &x.processes[child]
-	if c.ParentPID == nil {
-		return -1
-	}
-	all, guessed := x.all[*c.ParentPID], x.guessed[*c.ParentPID]
-	if c.ParentStartedAt != nil {
-		i, found := x.search(all, *c.ParentStartedAt)
-		if !found {
-			i, _ = x.search(guessed, *c.ParentStartedAt)
-			all = guessed
-		}
-		if i < len(all) && all[i] != child {
-			return all[i]
-		}
-		return -1
-	}
-	i, _ := x.search(all, c.StartedAt.Add(1)) // the first that started after the child
-	for i--; i >= 0; i-- {
-		if all[i] != child {
-			return all[i]
-		}
-	}
-	for i, _ = x.search(guessed, c.StartedAt.Add(1)); i < len(guessed); i++ {
-		if guessed[i] != child {
-			return guessed[i]
-		}
-	}
-	return -1
-}
-
-// search gives where among some processes the first one is that started at a time
-// or later, and whether it started at that time.
-func (x *pidIndex) search(some []int, at time.Time) (int, bool) {
-	return slices.BinarySearchFunc(some, at, func(i int, at time.Time) int { return x.processes[i].StartedAt.Compare(at) })
+	return process.Tree{Roots: process.NewTree(processes), Total: total, Truncated: total > int64(len(processes))}, nil
 }
 
 // What is spent on asking an agent for its processes.

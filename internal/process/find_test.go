@@ -1,4 +1,4 @@
-package models_test
+package process
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func TestFindProcess(t *testing.T) {
 		"of several seen later the first is the start": {[]*models.Process{process("a", 9, false), process("a", 6, false)}, started(5), 5, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found := models.FindProcess(tt.processes, tt.fact, at(tt.seen))
+			found := find(tt.processes, tt.fact, at(tt.seen))
 			got := -1
 			for i, p := range tt.processes {
 				if p == found {
@@ -62,11 +62,11 @@ func TestFindProcess(t *testing.T) {
 func TestProcessLearns(t *testing.T) {
 	p := process("", 5, false)
 	parent := int64(7)
-	p.Learn(models.ProcessFact{ProcessInfo: models.ProcessInfo{Image: `C:\Windows\cmd.exe`, ParentPID: &parent}}, at(3), at(8))
+	learn(p, models.ProcessFact{ProcessInfo: models.ProcessInfo{Image: `C:\Windows\cmd.exe`, ParentPID: &parent}}, at(3), at(8))
 	if p.Name != "cmd.exe" || p.Image != `C:\Windows\cmd.exe` || *p.ParentPID != 7 || !p.FirstSeen.Equal(at(3)) || !p.LastSeen.Equal(at(8)) || p.StartKnown {
 		t.Errorf("it learned %+v", p)
 	}
-	p.Learn(models.ProcessFact{StartedAt: at(2), ProcessInfo: models.ProcessInfo{Name: "shell"}}, at(4), at(6))
+	learn(p, models.ProcessFact{StartedAt: at(2), ProcessInfo: models.ProcessInfo{Name: "shell"}}, at(4), at(6))
 	if p.Name != "shell" || p.Image == "" || p.ParentPID == nil || !p.FirstSeen.Equal(at(3)) || !p.LastSeen.Equal(at(8)) || !p.StartKnown || !p.StartedAt.Equal(at(2)) {
 		t.Errorf("then it learned %+v", p)
 	}
@@ -77,9 +77,9 @@ func TestProcessLearns(t *testing.T) {
 func TestProcessCountsAreBounded(t *testing.T) {
 	var p models.Process
 	for i := range 1000 {
-		p.Count(fmt.Sprint(i), 2)
+		count(&p, fmt.Sprint(i), 2)
 	}
-	p.Count("0", 1)
+	count(&p, "0", 1)
 	total := int64(0)
 	for _, n := range p.EventCounts {
 		total += n

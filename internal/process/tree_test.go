@@ -1,4 +1,4 @@
-package service
+package process
 
 import (
 	"fmt"
@@ -38,7 +38,7 @@ func processList(t *testing.T, texts ...string) []models.Process {
 	return processes
 }
 
-func drawn(nodes []*models.ProcessNode) string {
+func drawn(nodes []*Node) string {
 	texts := make([]string, len(nodes))
 	for i, n := range nodes {
 		if texts[i] = n.Name; len(n.Children) > 0 {
@@ -70,7 +70,7 @@ func TestTree(t *testing.T) {
 		"a ring of three with a tail":          {[]string{"tail 9@0 <1@1", "a 1@1 <3@3", "b 2@2 <1@1", "c 3@3 <2@2"}, "a(tail b(c))"},
 		"children in the order of their start": {[]string{"c 4@7 <1", "b 3@5 <1", "a 1@0"}, "a(b c)"},
 	} {
-		if got := drawn(newTree(processList(t, tt.processes...))); got != tt.want {
+		if got := drawn(NewTree(processList(t, tt.processes...))); got != tt.want {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}
 	}
@@ -98,17 +98,17 @@ func TestTreeHoldsEachProcessOnce(t *testing.T) {
 		}
 		processes := processList(t, texts...)
 		seen := map[uint64]bool{}
-		var walk func(nodes []*models.ProcessNode, depth int)
-		walk = func(nodes []*models.ProcessNode, depth int) {
+		var walk func(nodes []*Node, depth int)
+		walk = func(nodes []*Node, depth int) {
 			for i, n := range nodes {
-				if seen[n.ID] || depth > maxTreeDepth || n.ParentID == n.ID || i > 0 && n.StartedAt.Before(nodes[i-1].StartedAt) {
+				if seen[n.ID] || depth > maxDepth || n.ParentID == n.ID || i > 0 && n.StartedAt.Before(nodes[i-1].StartedAt) {
 					t.Fatalf("seed %d: %s is there twice, out of order or at depth %d", seed, n.Name, depth)
 				}
 				seen[n.ID] = true
 				walk(n.Children, depth+1)
 			}
 		}
-		walk(newTree(processes), 1)
+		walk(NewTree(processes), 1)
 		if len(seen) != len(processes) {
 			t.Fatalf("seed %d: %d of %d processes are in the tree", seed, len(seen), len(processes))
 		}
@@ -121,11 +121,11 @@ func TestDeepTree(t *testing.T) {
 	for i := 1; i < 700; i++ {
 		texts = append(texts, fmt.Sprintf("p%d %d@%d <%d", i, i, i, i-1))
 	}
-	n := newTree(processList(t, texts...))[0]
-	for depth := 1; depth < maxTreeDepth-1; depth++ {
+	n := NewTree(processList(t, texts...))[0]
+	for depth := 1; depth < maxDepth-1; depth++ {
 		n = n.Children[0]
 	}
-	if len(n.Children) != 700-maxTreeDepth+1 || n.Children[1].ParentID != n.Children[0].ID || n.Children[200].ParentID != n.Children[199].ID {
+	if len(n.Children) != 700-maxDepth+1 || n.Children[1].ParentID != n.Children[0].ID || n.Children[200].ParentID != n.Children[199].ID {
 		t.Errorf("at the last level there are %d processes", len(n.Children))
 	}
 }
@@ -138,12 +138,12 @@ func BenchmarkTree(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			var all []string
-			for i := range maxTreeProcesses {
+			for i := range 10_000 {
 				all = append(all, texts(i))
 			}
 			processes := processList(&testing.T{}, all...)
 			for b.Loop() {
-				newTree(processes)
+				NewTree(processes)
 			}
 		})
 	}
