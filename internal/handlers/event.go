@@ -16,16 +16,14 @@ import (
 
 	"github.com/labstack/echo/v5"
 
+	"ospulse/internal/compat"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
 	"ospulse/internal/wire"
 )
 
 // How many events a poll gives.
-const (
-	defaultPollLimit = 10
-	maxPollLimit     = 1000
-)
+const ()
 
 const (
 	flushBytes  = 256 << 10 // of an answer are put together before they are sent
@@ -62,7 +60,7 @@ type eventHandler struct {
 	refusals     RefusalMeter
 	events       EventService
 	maxBodyBytes int64
-	dashboards   *oldDashboards
+	dashboards   *compat.Dashboards
 	exports      ExportService
 }
 
@@ -229,7 +227,7 @@ func (h *eventHandler) poll(c *echo.Context) error {
 		return err
 	}
 	var filter models.EventFilter
-	filter.Limit = pollLimit(c.QueryParam("limit"))
+	filter.Limit = compat.PollLimit(c.QueryParam("limit"))
 	if filter.Start, err = timeParam(c, "start"); err != nil {
 		return err
 	}
@@ -238,28 +236,18 @@ func (h *eventHandler) poll(c *echo.Context) error {
 	}
 	// The old dashboard looks for another name of one event type. A browser tells
 	// whose page it is; everyone else reads what the agent sent.
-	isDashboard := h.dashboards.origin(c.Request()) != ""
+	isDashboard := h.dashboards.Origin(c.Request()) != ""
 	answer := arrayWriter{c: c, element: func(out []byte, e *models.Event) []byte {
-		return wire.AppendDashboardEvent(out, e, isDashboard)
+		return compat.AppendEvent(out, e, isDashboard)
 	}}
 	return answer.finish(h.events.ClaimUnsent(c.Request().Context(), id, filter, answer.write))
-}
-
-// pollLimit reads how many events a poll wants as the old backend did: what is no
-// number above 0 is the default, and what is too much is the most.
-func pollLimit(text string) int {
-	limit, err := strconv.Atoi(text)
-	if err != nil || limit < 1 {
-		return defaultPollLimit
-	}
-	return min(limit, maxPollLimit)
 }
 
 // export sends every event as it came, of one session or of all, as a download. The
 // old dashboard names no session: it gets the one that it started last.
 func (h *eventHandler) export(c *echo.Context) error {
 	id := c.QueryParam("sessionId")
-	if origin := h.dashboards.origin(c.Request()); id == "" && origin != "" {
+	if origin := h.dashboards.Origin(c.Request()); id == "" && origin != "" {
 		var err error
 		if id, err = h.startedLast(c.Request().Context(), origin); err != nil {
 			return err
@@ -284,7 +272,7 @@ func (h *eventHandler) export(c *echo.Context) error {
 // restart of the backend, and when that session was deleted, it is the one that anybody
 // started last; without any it is the one for events that belong to none.
 func (h *eventHandler) startedLast(ctx context.Context, origin string) (string, error) {
-	if id := h.dashboards.lastStarted(origin); id != "" {
+	if id := h.dashboards.LastStarted(origin); id != "" {
 		if _, err := h.exports.Session(ctx, id); models.ErrorCode(err) != models.CodeNotFound {
 			return id, err
 		}

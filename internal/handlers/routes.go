@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 
+	"ospulse/internal/compat"
+
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
 )
@@ -88,7 +90,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/health", checks.health)
 	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
 
-	dashboards := newOldDashboards(o.CORSOrigins)
+	dashboards := compat.NewDashboards(o.CORSOrigins)
 	s := &sessionHandler{services.Sessions, o.MaxBodyBytes, o.MaxUploadBytes, dashboards}
 	e.POST("/api/create-session", s.create)
 	e.GET("/api/monitor-modes", s.listModes)

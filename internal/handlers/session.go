@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/agentclient"
+	"ospulse/internal/compat"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
@@ -40,7 +41,7 @@ type sessionHandler struct {
 	sessions       SessionService
 	maxBodyBytes   int64
 	maxUploadBytes int64
-	dashboards     *oldDashboards
+	dashboards     *compat.Dashboards
 }
 
 // created is the answer to an upload.
@@ -284,7 +285,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h.dashboards.setStarted(c.Request(), session.ID)
+	h.dashboards.SetStarted(c.Request(), session.ID)
 	if session.State() == models.StateStarting && prefersAsync(c.Request()) {
 		c.Response().Header().Set("Preference-Applied", "respond-async")
 		return c.JSON(http.StatusAccepted, newMonitored("monitoring is starting", session))

@@ -146,3 +146,6 @@ func stringLen(text []byte) int {
 	}
 	return len(text)
 }
+
+// Empty reports whether a value is missing or null.
+func Empty(value []byte) bool { return value == nil || Kind(value) == 'n' }

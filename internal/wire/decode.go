@@ -280,7 +280,7 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault,
 	case e.fault != nil:
 		return nil, nil, e.fault
 	}
-	if !empty(count) {
+	if !jsonscan.Empty(count) {
 		if n, ok := jsonscan.Integer(count); !ok || n < 0 {
 			return nil, nil, invalid("count must be a whole number that is not negative, not %s", cut(string(count), 100))
 		}
@@ -327,7 +327,7 @@ func (e *envelope) unknown(key []byte) {
 // envelopeString reads a string of the envelope, which must fit its column;
 // missing and null are "".
 func envelopeString(name string, value []byte, maxLen int) (string, error) {
-	if empty(value) {
+	if jsonscan.Empty(value) {
 		return "", nil
 	}
 	if jsonscan.Kind(value) != '"' {
@@ -357,9 +357,6 @@ func strangeAt(s string, value []byte) int {
 	}
 	return strings.IndexFunc(s, isControl)
 }
-
-// empty reports whether a value is missing or null.
-func empty(value []byte) bool { return value == nil || jsonscan.Kind(value) == 'n' }
 
 // setData keeps the event's data in the form that the database takes, and its
 // bytes beside it when that form would lose something. lossless, if true, spares

@@ -26,7 +26,7 @@ func AppendBundled(out []byte, e *models.Event) []byte {
 
 func appendExported(out []byte, e *models.Event) []byte {
 	out = appendHot(appendEnvelope(out, e, e.EventType), e)
-	out = AppendOneLine(append(out, `,"data":`...), payload(e))
+	out = AppendOneLine(append(out, `,"data":`...), Payload(e))
 	return append(out, '}')
 }
 
@@ -91,7 +91,7 @@ func Bundled(line []byte) (models.Event, error) {
 	e.TimestampText = b.optionalText("timestamp_text", values[5], models.MaxTimestampLen)
 	e.Source = b.name("source", values[6], models.MaxSourceLen)
 	e.CreatedAt = b.time("created_at", values[7])
-	if !empty(values[8]) {
+	if !jsonscan.Empty(values[8]) {
 		pid := b.number("pid", values[8])
 		e.PID = &pid
 	}
@@ -156,7 +156,7 @@ func (b *bundled) name(name string, value []byte, maxLen int) string {
 }
 
 func (b *bundled) optionalText(name string, value []byte, maxLen int) *string {
-	if empty(value) {
+	if jsonscan.Empty(value) {
 		return nil
 	}
 	s := b.text(name, value, 0, maxLen)

@@ -62,7 +62,7 @@ func setEnvelopeTime(e *models.Event, value []byte, now time.Time) error {
 		return invalid("timestamp is %d bytes long; at most %d are taken", len(value), models.MaxTimestampLen)
 	}
 	setReceiptTime(e, now)
-	if empty(value) {
+	if jsonscan.Empty(value) {
 		return nil
 	}
 	text := string(value)
@@ -100,9 +100,9 @@ func epochBySize(text string) (time.Time, bool) {
 	case err != nil || size >= 1<<63:
 		return time.Time{}, false
 	case size < 1e11:
-		return epochTime(text, time.Second)
+		return EpochTime(text, time.Second)
 	case size < 1e14:
-		return epochTime(text, time.Millisecond)
+		return EpochTime(text, time.Millisecond)
 	}
 	n, ok := jsonscan.Integer(number)
 	if !ok {
@@ -121,7 +121,7 @@ func setEpochTime(e *models.Event, value []byte, unit time.Duration, now time.Ti
 	if jsonscan.Kind(value) == '"' {
 		text = jsonscan.Unquote(value)
 	}
-	t, ok := epochTime(text, unit)
+	t, ok := EpochTime(text, unit)
 	if !ok {
 		t, ok = ParseTime(text)
 	}
@@ -132,10 +132,10 @@ func setEpochTime(e *models.Event, value []byte, unit time.Duration, now time.Ti
 	e.Timestamp, e.TimestampSource = t, models.TimestampFromAgent
 }
 
-// epochTime reads through a float64, as the clients write through one: the
+// EpochTime reads through a float64, as the clients write through one: the
 // microseconds of seconds are exact until the year 2242. The fraction is rounded
 // on its own, for the product of the whole number would be rounded twice.
-func epochTime(text string, unit time.Duration) (time.Time, bool) {
+func EpochTime(text string, unit time.Duration) (time.Time, bool) {
 	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	micros := float64(unit / time.Microsecond)
 	if err != nil || !(math.Abs(f)*micros < 1<<62) { // also false for NaN

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"ospulse/internal/compat"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
@@ -38,8 +39,8 @@ func TestAppendEvent(t *testing.T) {
 		`"filePath":"","imagePath":"","args":"","commandLine":""`
 	for name, tt := range map[string]struct{ got, want string }{
 		"event":                     {string(wire.AppendEvent(nil, &e)), head + rest + "}}"},
-		"dashboard event":           {string(wire.AppendDashboardEvent(nil, &e, false)), head + rest + added + "}}"},
-		"dashboard event, renamed":  {string(wire.AppendDashboardEvent(nil, &e, true)), headOperation + rest + added + "}}"},
+		"dashboard event":           {string(compat.AppendEvent(nil, &e, false)), head + rest + added + "}}"},
+		"dashboard event, renamed":  {string(compat.AppendEvent(nil, &e, true)), headOperation + rest + added + "}}"},
 		"appended to what is there": {string(wire.AppendEvent([]byte("["), &e)), "[" + head + rest + "}}"},
 	} {
 		if tt.got != tt.want {
@@ -147,7 +148,7 @@ func TestDashboardData(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := models.Event{EventType: tt.eventType, Timestamp: receipt, CreatedAt: receipt, Data: models.JSON(tt.sent)}
-			if got := string(jsonscan.Get(wire.AppendDashboardEvent(nil, &e, true), "data")); got != tt.want {
+			if got := string(jsonscan.Get(compat.AppendEvent(nil, &e, true), "data")); got != tt.want {
 				t.Errorf("\ngot  %s\nwant %s", got, tt.want)
 			}
 			if err := checkView(&e, false); err != nil {
@@ -170,7 +171,7 @@ func TestHostileObjectsCostTheirLength(t *testing.T) {
 		"every key taken":        {models.TypePacket, `{` + taken.String()[1:] + `}`},
 	} {
 		e := models.Event{EventType: tt.eventType, Timestamp: receipt, CreatedAt: receipt, Data: models.JSON(tt.data)}
-		if got := len(wire.AppendDashboardEvent(nil, &e, true)); got > 3*len(tt.data) {
+		if got := len(compat.AppendEvent(nil, &e, true)); got > 3*len(tt.data) {
 			t.Errorf("%s: %d bytes are made of %d", name, got, len(tt.data))
 		}
 		if err := checkView(&e, false); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/internal/compat"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
@@ -168,7 +169,7 @@ var contract = map[string][]contractField{
 // checkView says what is wrong with an event as it is given out. recorded is for
 // events of real clients, which have the right kind in every field.
 func checkView(e *models.Event, recorded bool) error {
-	plain, shown := wire.AppendEvent(nil, e), wire.AppendDashboardEvent([]byte("before"), e, true)
+	plain, shown := wire.AppendEvent(nil, e), compat.AppendEvent([]byte("before"), e, true)
 	shown, found := bytes.CutPrefix(shown, []byte("before"))
 	if !found || !json.Valid(plain) || !json.Valid(shown) {
 		return fmt.Errorf("not JSON: %.300s, %.300s", plain, shown)
