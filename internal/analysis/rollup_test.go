@@ -72,7 +72,7 @@ var start = time.Date(2026, 11, 22, 18, 57, 0, 0, time.UTC)
 func eventsOf(t testing.TB, eventType string, datas ...string) (events []models.Event) {
 	t.Helper()
 	for i, data := range datas {
-		in, err := wire.Event(fmt.Appendf(nil, `{"event_type":%q,"timestamp":%q,"data":%s}`, eventType, wire.FormatTime(start.Add(time.Duration(i)*time.Second)), data), start)
+		in, err := wire.Event(fmt.Appendf(nil, `{"event_type":%q,"timestamp":%q,"data":%s}`, eventType, models.FormatTime(start.Add(time.Duration(i)*time.Second)), data), start)
 		if err != nil {
 			t.Fatal(err)
 		}

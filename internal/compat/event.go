@@ -100,7 +100,7 @@ func dashboardFields(e *models.Event, asOperation bool) []field {
 		return anything
 	}
 	var (
-		at       = `"` + wire.FormatTime(e.Timestamp) + `"`
+		at       = `"` + models.FormatTime(e.Timestamp) + `"`
 		metadata = field{key: "metadata", aliases: []string{"process_info"}, must: object, members: []field{
 			{key: "processName", aliases: []string{"process_name"}},
 			{key: "processId", aliases: []string{"process_id", "pid"}, absent: "0"},
@@ -175,7 +175,7 @@ func appendObject(out, object []byte, fields []field) []byte {
 			out = append(out, ',')
 		}
 		comma = true
-		out = append(wire.AppendText(out, key), ':')
+		out = append(jsonscan.AppendText(out, key), ':')
 	}
 	for _, f := range fields {
 		value, ok := sent[f.key]
@@ -211,7 +211,7 @@ func (f *field) appendValue(out []byte, sent map[string][]byte) []byte {
 		content := []byte(jsonscan.Unquote(sent["content"]))
 		return append(base64.StdEncoding.AppendEncode(append(out, '"'), content), '"')
 	case f.must == text && !jsonscan.Empty(sent[f.key]):
-		return wire.AppendText(out, string(sent[f.key]))
+		return jsonscan.AppendText(out, string(sent[f.key]))
 	default:
 		return append(out, cmp.Or(f.absent, `""`)...)
 	}

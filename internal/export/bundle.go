@@ -12,7 +12,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // A bundle is a zip of these entries, and of no others. The manifest comes last:
@@ -100,17 +99,17 @@ type bundledProcess struct {
 	EventCounts     map[string]int64 `json:"event_counts"`
 }
 
-// bundledTime is a time as wire.FormatTime writes it.
+// bundledTime is a time as models.FormatTime writes it.
 type bundledTime time.Time
 
 func (t bundledTime) MarshalJSON() ([]byte, error) {
-	return append(wire.AppendTime([]byte{'"'}, time.Time(t)), '"'), nil
+	return append(models.AppendTime([]byte{'"'}, time.Time(t)), '"'), nil
 }
 
 func (t *bundledTime) UnmarshalJSON(text []byte) error {
 	written := jsonscan.Unquote(text)
-	read, ok := wire.ParseTime(written)
-	if !ok || wire.FormatTime(read) != written {
+	read, ok := models.ParseTime(written)
+	if !ok || models.FormatTime(read) != written {
 		return invalid("%.100s is no time such as 2026-11-22T18:57:39.123456Z", text)
 	}
 	*t = bundledTime(read)

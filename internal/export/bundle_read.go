@@ -305,7 +305,7 @@ func (b *Bundle) ProcessPages() iter.Seq2[[]models.Process, error] {
 		}
 		p, err := read.process()
 		if err == nil && last != nil && cmp.Or(cmp.Compare(last.PID, p.PID), last.StartedAt.Compare(p.StartedAt)) >= 0 {
-			err = invalid("pid %d, started %s, does not come after the one before it", p.PID, wire.FormatTime(p.StartedAt))
+			err = invalid("pid %d, started %s, does not come after the one before it", p.PID, models.FormatTime(p.StartedAt))
 		}
 		last = &p
 		return p, err

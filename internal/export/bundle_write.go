@@ -32,7 +32,7 @@ func WriteBundle(w io.Writer, c Contents) (events int64, err error) {
 	b := bundleWriter{zip: zip.NewWriter(w), createdAt: c.CreatedAt, entries: map[string]entry{}}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 	m := manifest{
-		Format: bundleFormat, Version: bundleVersion, ProductVersion: c.ProductVersion, CreatedAt: wire.FormatTime(c.CreatedAt),
+		Format: bundleFormat, Version: bundleVersion, ProductVersion: c.ProductVersion, CreatedAt: models.FormatTime(c.CreatedAt),
 		SessionID: c.Session.ID, Entries: b.entries,
 	}
 	if err := b.writeJSON(sessionEntry, newBundledSession(c.Session)); err != nil {

@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // csv writes events as RFC 4180 has it, with a header row. A text cell that a
@@ -39,7 +38,7 @@ func (c csv) Begin(out []byte) []byte {
 
 func (c csv) Event(out []byte, e *models.Event) []byte {
 	out = strconv.AppendInt(out, e.Seq, 10)
-	out = wire.AppendTime(append(out, ','), e.Timestamp)
+	out = models.AppendTime(append(out, ','), e.Timestamp)
 	out = c.appendCell(append(out, ','), e.EventType)
 	out = c.appendCell(append(out, ','), e.Source)
 	out = append(out, ',')

@@ -3,8 +3,9 @@ package export
 import (
 	"encoding/json"
 
+	"ospulse/internal/jsonscan"
+
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // ecsVersion is the version of the Elastic Common Schema
@@ -23,14 +24,14 @@ func (ecs) End(out []byte) []byte { return out }
 func (ecs) Event(out []byte, e *models.Event) []byte {
 	head, _ := json.Marshal(newECSDocument(e)) // texts and numbers: nothing that can fail
 	out = append(out, head[:len(head)-1]...)
-	out = wire.AppendText(append(out, `,"ospulse":{"session_id":`...), e.SessionID)
-	out = wire.AppendText(append(out, `,"event_type":`...), e.EventType)
-	out = wire.AppendText(append(out, `,"timestamp_source":`...), e.TimestampSource)
+	out = jsonscan.AppendText(append(out, `,"ospulse":{"session_id":`...), e.SessionID)
+	out = jsonscan.AppendText(append(out, `,"event_type":`...), e.EventType)
+	out = jsonscan.AppendText(append(out, `,"timestamp_source":`...), e.TimestampSource)
 	if e.TimestampText != nil {
-		out = wire.AppendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
+		out = jsonscan.AppendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
 	}
 	if e.Target != nil {
-		out = wire.AppendText(append(out, `,"target":`...), *e.Target)
+		out = jsonscan.AppendText(append(out, `,"target":`...), *e.Target)
 	}
 	out = append(out, `,"data":`...)
 	switch data := e.Payload(); {
@@ -39,7 +40,7 @@ func (ecs) Event(out []byte, e *models.Event) []byte {
 	case e.DataRaw != nil: // only such data may have a key twice
 		out = appendUnique(out, data)
 	default:
-		out = wire.AppendOneLine(out, data)
+		out = jsonscan.AppendOneLine(out, data)
 	}
 	return append(out, "}}\n"...)
 }

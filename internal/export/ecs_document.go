@@ -9,7 +9,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // Types of events that only the agents know.
@@ -48,11 +47,11 @@ const errInProgress = -115
 
 func newECSDocument(e *models.Event) *ecsDocument {
 	d := &ecsDocument{
-		Timestamp: wire.FormatTime(e.Timestamp),
+		Timestamp: models.FormatTime(e.Timestamp),
 		ECS:       ecsVersionField{ecsVersion},
 		Event: ecsEvent{
 			Kind: "event", Action: e.EventType, Module: "ospulse", Dataset: "ospulse." + datasetOf(e.EventType), Provider: e.Source,
-			ID: e.SessionID + "/" + strconv.FormatInt(e.Seq, 10), Sequence: e.Seq, Created: wire.FormatTime(e.CreatedAt),
+			ID: e.SessionID + "/" + strconv.FormatInt(e.Seq, 10), Sequence: e.Seq, Created: models.FormatTime(e.CreatedAt),
 		},
 		Labels: map[string]string{"session_id": e.SessionID},
 	}
@@ -177,8 +176,8 @@ func entityID(e *models.Event, pid *int64, start string) string {
 
 // timeText writes a time as the document has times; "" for what is none.
 func timeText(value []byte) string {
-	if t, ok := wire.ParseTime(plain(value)); ok {
-		return wire.FormatTime(t)
+	if t, ok := models.ParseTime(plain(value)); ok {
+		return models.FormatTime(t)
 	}
 	return ""
 }

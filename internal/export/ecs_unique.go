@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"ospulse/internal/jsonscan"
-	"ospulse/internal/wire"
 )
 
 // appendUnique appends valid JSON text in which no object has a key twice: of equal
@@ -15,7 +14,7 @@ func appendUnique(out, text []byte) []byte {
 	m := memberList{}
 	m.find(jsonscan.NewScanner(text))
 	if !slices.Contains(m.hidden, true) {
-		return wire.AppendOneLine(out, text)
+		return jsonscan.AppendOneLine(out, text)
 	}
 	m.next = 0
 	return m.append(out, jsonscan.NewScanner(text))
@@ -67,12 +66,12 @@ func (m *memberList) append(out []byte, s *jsonscan.Scanner) []byte {
 				s.Value()
 				return
 			}
-			out = append(wire.AppendText(append(out, separator...), string(key)), ':')
+			out = append(jsonscan.AppendText(append(out, separator...), string(key)), ':')
 			separator = ","
 			out = m.append(out, s)
 		})
 		if separator == "" { // empty, or too deep to be looked into
-			return wire.AppendOneLine(out[:begun], whole)
+			return jsonscan.AppendOneLine(out[:begun], whole)
 		}
 		return append(out, '}')
 	case '[':
@@ -84,7 +83,7 @@ func (m *memberList) append(out []byte, s *jsonscan.Scanner) []byte {
 			out = m.append(out, s)
 		})
 		if separator == "" {
-			return wire.AppendOneLine(out[:begun], whole)
+			return jsonscan.AppendOneLine(out[:begun], whole)
 		}
 		return append(out, ']')
 	default:

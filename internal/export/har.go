@@ -9,7 +9,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // What of flows is kept until their other half comes.
@@ -64,7 +63,7 @@ func newHAR(version string) Encoder {
 
 func (h *har) Begin(out []byte) []byte {
 	out = append(out, `{"log":{"version":"`+harVersion+`","creator":{"name":"`+harCreator+`","version":`...)
-	return append(wire.AppendText(out, h.version), `},"entries":[`...)
+	return append(jsonscan.AppendText(out, h.version), `},"entries":[`...)
 }
 
 func (h *har) End(out []byte) []byte {
@@ -220,7 +219,7 @@ func appendEntry(out []byte, e, request *models.Event) []byte {
 	default:
 		comment = commentNoRequest
 	}
-	out = wire.AppendTime(append(out, `{"startedDateTime":"`...), started)
+	out = models.AppendTime(append(out, `{"startedDateTime":"`...), started)
 	out = appendFloat(append(out, `","time":`...), spans.sum())
 	out = appendRequest(append(out, `,"request":`...), jsonscan.Get(data, "request"))
 	out = append(out, `,"response":`...)
@@ -231,10 +230,10 @@ func appendEntry(out []byte, e, request *models.Event) []byte {
 	}
 	out = spans.append(append(out, `,"cache":{},"timings":`...))
 	if ip, _ := serverAddress(data); ip != "" {
-		out = wire.AppendText(append(out, `,"serverIPAddress":`...), ip)
+		out = jsonscan.AppendText(append(out, `,"serverIPAddress":`...), ip)
 	}
 	if comment != "" {
-		out = wire.AppendText(append(out, `,"comment":`...), comment)
+		out = jsonscan.AppendText(append(out, `,"comment":`...), comment)
 	}
 	out = strconv.AppendInt(append(out, `,"_seq":`...), e.Seq, 10)
 	if request != nil {
@@ -295,9 +294,9 @@ func appendFloat(out []byte, f float64) []byte { return strconv.AppendFloat(out,
 func appendRequest(out, request []byte) []byte {
 	fields := headers(request)
 	address := requestURL(request)
-	out = wire.AppendText(append(out, `{"method":`...), plain(first(request, "method")))
-	out = wire.AppendText(append(out, `,"url":`...), address)
-	out = wire.AppendText(append(out, `,"httpVersion":`...), plain(first(request, "http_version", "httpVersion")))
+	out = jsonscan.AppendText(append(out, `{"method":`...), plain(first(request, "method")))
+	out = jsonscan.AppendText(append(out, `,"url":`...), address)
+	out = jsonscan.AppendText(append(out, `,"httpVersion":`...), plain(first(request, "http_version", "httpVersion")))
 	out = append(out, `,"cookies":[`...)
 	for i, pair := range cookiesOf(fields) {
 		out = appendPair(comma(out, i), pair[0], pair[1])
@@ -311,7 +310,7 @@ func appendRequest(out, request []byte) []byte {
 	out = append(out, ']')
 	body := bodyOf(jsonscan.Get(request, "body"))
 	if body.content != nil && len(body.content) > len(`""`) {
-		out = wire.AppendText(append(out, `,"postData":{"mimeType":`...), headerText(fields, "Content-Type"))
+		out = jsonscan.AppendText(append(out, `,"postData":{"mimeType":`...), headerText(fields, "Content-Type"))
 		out = append(append(out, `,"params":[],"text":`...), body.content...)
 		if body.isBase64 { // the specification has no field for it here
 			out = append(out, `,"_encoding":"base64"`...)
@@ -326,8 +325,8 @@ func appendResponse(out, response []byte) []byte {
 	fields := headers(response)
 	status, _ := jsonscan.Integer(first(response, "status_code", "status", "statusCode"))
 	out = strconv.AppendInt(append(out, `{"status":`...), status, 10)
-	out = wire.AppendText(append(out, `,"statusText":`...), plain(first(response, "reason", "statusText")))
-	out = wire.AppendText(append(out, `,"httpVersion":`...), plain(first(response, "http_version", "httpVersion")))
+	out = jsonscan.AppendText(append(out, `,"statusText":`...), plain(first(response, "reason", "statusText")))
+	out = jsonscan.AppendText(append(out, `,"httpVersion":`...), plain(first(response, "http_version", "httpVersion")))
 	out = append(out, `,"cookies":[`...)
 	for i, c := range setCookiesOf(fields) {
 		out = c.append(comma(out, i))
@@ -335,7 +334,7 @@ func appendResponse(out, response []byte) []byte {
 	out = appendHeaders(append(out, `],"headers":`...), fields)
 	body := bodyOf(jsonscan.Get(response, "body"))
 	out = strconv.AppendInt(append(out, `,"content":{"size":`...), max(body.size, 0), 10)
-	out = wire.AppendText(append(out, `,"mimeType":`...), headerText(fields, "Content-Type"))
+	out = jsonscan.AppendText(append(out, `,"mimeType":`...), headerText(fields, "Content-Type"))
 	if body.content != nil {
 		out = append(append(out, `,"text":`...), body.content...)
 		if body.isBase64 {
@@ -343,7 +342,7 @@ func appendResponse(out, response []byte) []byte {
 		}
 	}
 	out = append(body.appendComment(out), '}')
-	out = wire.AppendText(append(out, `,"redirectURL":`...), headerText(fields, "Location"))
+	out = jsonscan.AppendText(append(out, `,"redirectURL":`...), headerText(fields, "Location"))
 	bodySize := int64(-1) // on the wire, where it may have been compressed
 	if n, err := strconv.ParseInt(headerText(fields, "Content-Length"), 10, 64); err == nil && n >= 0 {
 		bodySize = n
@@ -384,7 +383,7 @@ func (b *body) appendComment(out []byte) []byte {
 func appendHeaders(out []byte, fields []header) []byte {
 	out = append(out, '[')
 	for i, h := range fields {
-		out = wire.AppendText(append(comma(out, i), `{"name":`...), h.name)
+		out = jsonscan.AppendText(append(comma(out, i), `{"name":`...), h.name)
 		out = append(append(out, `,"value":`...), h.value...)
 		out = append(out, '}')
 	}
@@ -393,8 +392,8 @@ func appendHeaders(out []byte, fields []header) []byte {
 
 // appendPair appends an object of a name and a value that is left open.
 func appendPair(out []byte, name, value string) []byte {
-	out = wire.AppendText(append(out, `{"name":`...), name)
-	return wire.AppendText(append(out, `,"value":`...), value)
+	out = jsonscan.AppendText(append(out, `{"name":`...), name)
+	return jsonscan.AppendText(append(out, `,"value":`...), value)
 }
 
 // comma appends what stands before the element i of an array.
@@ -490,13 +489,13 @@ func readSetCookie(text string) setCookie {
 func (c *setCookie) append(out []byte) []byte {
 	out = appendPair(out, c.name, c.value)
 	if c.path != "" {
-		out = wire.AppendText(append(out, `,"path":`...), c.path)
+		out = jsonscan.AppendText(append(out, `,"path":`...), c.path)
 	}
 	if c.domain != "" {
-		out = wire.AppendText(append(out, `,"domain":`...), c.domain)
+		out = jsonscan.AppendText(append(out, `,"domain":`...), c.domain)
 	}
 	if !c.expires.IsZero() {
-		out = append(wire.AppendTime(append(out, `,"expires":"`...), c.expires), '"')
+		out = append(models.AppendTime(append(out, `,"expires":"`...), c.expires), '"')
 	}
 	out = strconv.AppendBool(append(out, `,"httpOnly":`...), c.httpOnly)
 	out = strconv.AppendBool(append(out, `,"secure":`...), c.secure)

@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 
+	"ospulse/internal/models"
+
 	"ospulse/internal/wire"
 )
 
@@ -20,7 +22,7 @@ func TestWholeNumbers(t *testing.T) {
 	}
 	e := in.Event
 	e.SessionID, e.Seq = "s", 1
-	if got := wire.FormatTime(e.Timestamp); got != "2025-11-28T12:00:00.123000Z" {
+	if got := models.FormatTime(e.Timestamp); got != "2025-11-28T12:00:00.123000Z" {
 		t.Errorf("timestamp %s", got)
 	}
 	entry := readHAR(t, write(t, "har", e))[0]

@@ -9,8 +9,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"ospulse/internal/models"
+
 	"ospulse/internal/jsonscan"
-	"ospulse/internal/wire"
 )
 
 // SyntaxError says where a filter is wrong. Column counts characters from 1, and
@@ -596,7 +597,7 @@ func parseTime(text string) (time.Time, bool) {
 	if len(text) == len("2006-01-02") {
 		text += "T00:00"
 	}
-	return wire.ParseTime(text)
+	return models.ParseTime(text)
 }
 
 // wordKind tells what an unquoted value is. A number that jsonb does not keep is

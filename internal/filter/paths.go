@@ -7,7 +7,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // MaxPaths is how many paths can be asked for at once.
@@ -129,13 +128,13 @@ func (p *Paths) Append(listed []byte, e *models.Event) []byte {
 			out = append(out, ',')
 		}
 		first = false
-		out = append(wire.AppendText(out, name), ':')
-		out = wire.AppendOneLine(out, value)
+		out = append(jsonscan.AppendText(out, name), ':')
+		out = jsonscan.AppendOneLine(out, value)
 	}
 	out = append(out, '}')
 	for i, name := range cut {
 		out = append(out, [...]string{`,"fields_cut":[`, ","}[min(i, 1)]...)
-		out = wire.AppendText(out, name)
+		out = jsonscan.AppendText(out, name)
 	}
 	if cut != nil {
 		out = append(out, ']')

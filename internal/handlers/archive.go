@@ -17,7 +17,6 @@ import (
 	"ospulse/internal/models"
 	"ospulse/internal/process"
 	"ospulse/internal/service"
-	"ospulse/internal/wire"
 )
 
 // How many sessions a page has.
@@ -235,7 +234,7 @@ func newCompletenessView(c *models.Completeness) completenessView {
 	}
 	for i, loss := range c.Losses {
 		view.Losses[i] = lossView{
-			Seq: loss.Seq, Timestamp: wire.FormatTime(loss.Timestamp), Count: loss.Count, Reason: loss.Reason,
+			Seq: loss.Seq, Timestamp: models.FormatTime(loss.Timestamp), Count: loss.Count, Reason: loss.Reason,
 			From: optionalTime(loss.From), To: optionalTime(loss.To),
 		}
 	}

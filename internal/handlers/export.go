@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"ospulse/internal/jsonscan"
+
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/labstack/echo/v5"
@@ -17,7 +19,6 @@ import (
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
-	"ospulse/internal/wire"
 )
 
 // The trailers of an export that is whole. One that is not has none: its
@@ -143,8 +144,8 @@ const maxKeptBuffer = 4 << 20
 
 // appendErrorLine appends an error as its answer would have it.
 func appendErrorLine(out []byte, e *models.Error) []byte {
-	out = wire.AppendText(append(out, `{"error":`...), e.Message)
-	out = wire.AppendText(append(out, `,"code":`...), string(e.Code))
+	out = jsonscan.AppendText(append(out, `{"error":`...), e.Message)
+	out = jsonscan.AppendText(append(out, `,"code":`...), string(e.Code))
 	return append(out, "}\n"...)
 }
 

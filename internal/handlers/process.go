@@ -4,10 +4,11 @@ import (
 	"net/http"
 	"strconv"
 
+	"ospulse/internal/models"
+
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/process"
-	"ospulse/internal/wire"
 )
 
 // processTree is a session's processes.
@@ -54,9 +55,9 @@ func newProcessNodes(nodes []*process.Node) []processNode {
 	for i, n := range nodes {
 		views[i] = processNode{
 			ID: strconv.FormatUint(n.ID, 10), PID: n.PID, ParentPID: n.ParentPID,
-			StartedAt: wire.FormatTime(n.StartedAt), StartKnown: n.StartKnown,
+			StartedAt: models.FormatTime(n.StartedAt), StartKnown: n.StartKnown,
 			Name: n.Name, Image: n.Image, CommandLine: n.CommandLine,
-			FirstSeen: wire.FormatTime(n.FirstSeen), LastSeen: wire.FormatTime(n.LastSeen),
+			FirstSeen: models.FormatTime(n.FirstSeen), LastSeen: models.FormatTime(n.LastSeen),
 			EventCounts: orNoCounts(n.EventCounts), Children: newProcessNodes(n.Children),
 		}
 		if n.ParentID != 0 {

@@ -20,7 +20,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // drainTimeout is how long a refused client may go on sending.
@@ -276,10 +275,10 @@ func timeParam(c *echo.Context, name string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	// An unescaped + of an offset arrives as a space.
-	if t, ok := wire.ParseTime(strings.ReplaceAll(text, " ", "+")); ok {
+	if t, ok := models.ParseTime(strings.ReplaceAll(text, " ", "+")); ok {
 		return t, nil
 	}
-	if t, ok := wire.ParseTime(text); ok {
+	if t, ok := models.ParseTime(text); ok {
 		return t, nil
 	}
 	return time.Time{}, models.Errorf(models.CodeInvalid, "%s must be an RFC 3339 time such as 2026-11-22T18:57:39Z, not %.100q", name, text)

@@ -15,7 +15,6 @@ import (
 	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 const (
@@ -75,7 +74,7 @@ type spanView struct {
 }
 
 func newSpanView(s *analysis.Seen) spanView {
-	return spanView{wire.FormatTime(time.UnixMicro(s.FirstMicros)), wire.FormatTime(time.UnixMicro(s.LastMicros)), s.FirstSeq, s.LastSeq}
+	return spanView{models.FormatTime(time.UnixMicro(s.FirstMicros)), models.FormatTime(time.UnixMicro(s.LastMicros)), s.FirstSeq, s.LastSeq}
 }
 
 // listFiles gives what was done with each file.

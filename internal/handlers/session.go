@@ -20,7 +20,6 @@ import (
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
-	"ospulse/internal/wire"
 )
 
 // multipartOverhead is what a multipart body may have around its file, in bytes.
@@ -229,7 +228,7 @@ type agentProcess struct {
 func newAgentProcess(p *agentclient.Process) agentProcess {
 	view := agentProcess{PID: p.PID, Name: p.Name, ParentPID: p.ParentPID, CommandLine: p.CommandLine, User: p.User}
 	if !p.StartedAt.IsZero() {
-		view.StartedAt = wire.FormatTime(p.StartedAt)
+		view.StartedAt = models.FormatTime(p.StartedAt)
 	}
 	return view
 }

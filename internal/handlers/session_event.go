@@ -168,12 +168,12 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 		return err
 	}
 	answer := histogramAnswer{
-		From: wire.FormatTime(counted.Span.From), To: wire.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros,
+		From: models.FormatTime(counted.Span.From), To: models.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros,
 		Types: []string{}, Buckets: []bucket{},
 	}
 	for i, counts := range counted.Buckets() {
 		start := time.UnixMicro(counted.Span.From.UnixMicro() + int64(i)*counted.WidthMicros)
-		answer.Buckets = append(answer.Buckets, bucket{wire.FormatTime(start), counts})
+		answer.Buckets = append(answer.Buckets, bucket{models.FormatTime(start), counts})
 		for eventType := range counts {
 			if place, known := slices.BinarySearch(answer.Types, eventType); !known {
 				answer.Types = slices.Insert(answer.Types, place, eventType)

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // sessionView is a session as lists, streams and its own page give it. Times are
@@ -75,7 +74,7 @@ func newSessionEndView(s *models.Session) *sessionEndView {
 	if s.End.Reason == "" || s.MonitoringEnded == nil {
 		return nil
 	}
-	return &sessionEndView{s.End.Reason, wire.FormatTime(*s.MonitoringEnded), s.End.ExitCode, s.End.Signal, s.End.Text}
+	return &sessionEndView{s.End.Reason, models.FormatTime(*s.MonitoringEnded), s.End.ExitCode, s.End.Signal, s.End.Text}
 }
 
 func newSessionView(s *models.Session) sessionView {
@@ -83,7 +82,7 @@ func newSessionView(s *models.Session) sessionView {
 		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
-		EventCount: s.EventCount, CreatedAt: wire.FormatTime(s.CreatedAt), UpdatedAt: wire.FormatTime(s.UpdatedAt),
+		EventCount: s.EventCount, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
 		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
 	}
@@ -101,6 +100,6 @@ func optionalTime(t *time.Time) *string {
 	if t == nil {
 		return nil
 	}
-	text := wire.FormatTime(*t)
+	text := models.FormatTime(*t)
 	return &text
 }

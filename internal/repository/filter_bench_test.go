@@ -72,7 +72,7 @@ func fillSession(b *testing.B, db *database.DB, session string, n int) {
 			body := fmt.Sprintf(`{"event_type":%q,"timestamp":%q,"source":"os-pulse-controller","data":{"handle":"0x%x","filePath":"\\\\?\\C:\\Windows\\System32\\%s",`+
 				`"bytesTransferred":%d,"content":"92 B7 DC 01 00 00 00 00 4D 5A 90 00 03 00 00 00 04 00 00 00 FF FF","timestamp":%q,"operation":"ReadFile",`+
 				`"metadata":{"sessionId":"mws78o95-pb4w1knlzuc","processName":"svchost%d.exe","processId":%d}}}`,
-				kind, wire.FormatTime(next), done, file, done%1000, wire.FormatTime(next), done%300, done%300)
+				kind, models.FormatTime(next), done, file, done%1000, models.FormatTime(next), done%300, done%300)
 			in, err := wire.Event([]byte(body), noon)
 			if err != nil {
 				b.Fatal(err)

@@ -9,7 +9,6 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
-	"ospulse/internal/wire"
 )
 
 // lossPage is how many reports of lost events are read at once.
@@ -203,7 +202,7 @@ func readTime(value json.RawMessage) *time.Time {
 	if json.Unmarshal(value, &text) != nil {
 		return nil
 	}
-	if t, ok := wire.ParseTime(text); ok {
+	if t, ok := models.ParseTime(text); ok {
 		return &t
 	}
 	return nil

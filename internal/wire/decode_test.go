@@ -44,7 +44,7 @@ func TestDecodeFixtures(t *testing.T) {
 
 func TestEvent(t *testing.T) {
 	const sentTime = "2026-11-22T18:57:39.916883Z"
-	received := wire.FormatTime(receipt)
+	received := models.FormatTime(receipt)
 	type want struct{ eventType, source, time, timeSource, timeText, data string }
 	tests := map[string]struct {
 		body string
@@ -76,7 +76,7 @@ func TestEvent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := want{in.EventType, in.Source, wire.FormatTime(in.Timestamp), in.TimestampSource, deref(in.TimestampText), string(in.Payload())}
+			got := want{in.EventType, in.Source, models.FormatTime(in.Timestamp), in.TimestampSource, deref(in.TimestampText), string(in.Payload())}
 			if got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}
@@ -163,11 +163,11 @@ func TestHTTPFlow(t *testing.T) {
 		"number in a string":    {`{"timestamp_ms":" 1795374777956 ","request":{}}`, "2026-11-22T19:12:57.956000Z", "agent"},
 		"time in a string":      {`{"timestamp_ms":"2026-11-22T19:12:57+01:00","request":{}}`, "2026-11-22T18:12:57Z", "agent"},
 		"negative":              {`{"timestamp_ms":-1,"request":{}}`, "1969-12-31T23:59:59.999000Z", "agent"},
-		"no time":               {`{"request":{}}`, wire.FormatTime(receipt), "received"},
-		"null time":             {`{"timestamp_ms":null,"request":{}}`, wire.FormatTime(receipt), "received"},
-		"time beyond years":     {`{"timestamp_ms":1e18,"request":{}}`, wire.FormatTime(receipt), "received"},
-		"time beyond floats":    {`{"timestamp_ms":1e400,"request":{}}`, wire.FormatTime(receipt), "received"},
-		"time of another kind":  {`{"timestamp_ms":[1],"request":{}}`, wire.FormatTime(receipt), "received"},
+		"no time":               {`{"request":{}}`, models.FormatTime(receipt), "received"},
+		"null time":             {`{"timestamp_ms":null,"request":{}}`, models.FormatTime(receipt), "received"},
+		"time beyond years":     {`{"timestamp_ms":1e18,"request":{}}`, models.FormatTime(receipt), "received"},
+		"time beyond floats":    {`{"timestamp_ms":1e400,"request":{}}`, models.FormatTime(receipt), "received"},
+		"time of another kind":  {`{"timestamp_ms":[1],"request":{}}`, models.FormatTime(receipt), "received"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestHTTPFlow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if in.EventType != models.TypeHTTP || in.Source != "http-interceptor" || wire.FormatTime(in.Timestamp) != tt.time || in.TimestampSource != tt.source {
+			if in.EventType != models.TypeHTTP || in.Source != "http-interceptor" || models.FormatTime(in.Timestamp) != tt.time || in.TimestampSource != tt.source {
 				t.Errorf("got %s of %s at %v (%s), want %s (%s)", in.EventType, in.Source, in.Timestamp, in.TimestampSource, tt.time, tt.source)
 			}
 			if err := checkStorable(&in, []byte(tt.body)); err != nil {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -26,30 +25,9 @@ func AppendBundled(out []byte, e *models.Event) []byte {
 
 func appendExported(out []byte, e *models.Event) []byte {
 	out = appendHot(appendEnvelope(out, e, e.EventType), e)
-	out = AppendOneLine(append(out, `,"data":`...), Payload(e))
+	out = jsonscan.AppendOneLine(append(out, `,"data":`...), Payload(e))
 	return append(out, '}')
 }
-
-// AppendOneLine appends JSON text without its line breaks. In JSON these are white
-// space between values, which a blank is too; a string cannot hold one.
-func AppendOneLine(out, value []byte) []byte {
-	start := len(out)
-	out = append(out, value...)
-	for _, lineBreak := range [...]byte{'\n', '\r'} {
-		for rest := out[start:]; ; {
-			i := bytes.IndexByte(rest, lineBreak)
-			if i < 0 {
-				break
-			}
-			rest[i] = ' '
-			rest = rest[i+1:]
-		}
-	}
-	return out
-}
-
-// AppendText appends a JSON string.
-func AppendText(out []byte, s string) []byte { return appendText(out, s) }
 
 // Bundled reads an event that AppendBundled wrote. Nothing of it is guessed: what
 // could not have been stored is an error of code invalid that names the field.
@@ -174,7 +152,7 @@ func (b *bundled) number(name string, value []byte) int64 {
 // time reads a time as FormatTime writes it.
 func (b *bundled) time(name string, value []byte) time.Time {
 	text := jsonscan.Unquote(value)
-	if t, ok := ParseTime(text); ok && FormatTime(t) == text {
+	if t, ok := models.ParseTime(text); ok && models.FormatTime(t) == text {
 		return t
 	}
 	b.fail("%s must be a time such as 2026-11-22T18:57:39.123456Z, not %s", name, cut(string(value), 100))

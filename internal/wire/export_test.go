@@ -62,7 +62,7 @@ func TestAppendEventIsWhatEncodingJSONGives(t *testing.T) {
 			e.TimestampText = &text
 		}
 		want, err := json.Marshal(marshalled{
-			e.ID, e.SessionID, e.Seq, e.EventType, wire.FormatTime(e.Timestamp), e.TimestampSource, e.TimestampText, e.Source, wire.FormatTime(e.CreatedAt), json.RawMessage(e.Data),
+			e.ID, e.SessionID, e.Seq, e.EventType, models.FormatTime(e.Timestamp), e.TimestampSource, e.TimestampText, e.Source, models.FormatTime(e.CreatedAt), json.RawMessage(e.Data),
 		})
 		if err != nil {
 			rt.Fatal(err)
@@ -97,8 +97,8 @@ func TestBundledReadsWhatWasWritten(t *testing.T) {
 			t.Fatalf("%v in %.1000s", err, line)
 		}
 		if bytes.ContainsAny(e.Payload(), "\r\n") {
-			if e.Data = wire.AppendOneLine(nil, e.Data); e.DataRaw != nil {
-				e.DataRaw = wire.AppendOneLine(nil, e.DataRaw)
+			if e.Data = jsonscan.AppendOneLine(nil, e.Data); e.DataRaw != nil {
+				e.DataRaw = jsonscan.AppendOneLine(nil, e.DataRaw)
 			}
 		}
 		if !reflect.DeepEqual(got, e) {

@@ -164,7 +164,7 @@ func setFirstInteger(field **int64, value []byte) []byte {
 
 // setFirstTime is setFirst for RFC 3339 times.
 func setFirstTime(field *time.Time, value []byte) []byte {
-	if t, ok := ParseTime(jsonscan.Unquote(value)); ok && field.IsZero() {
+	if t, ok := models.ParseTime(jsonscan.Unquote(value)); ok && field.IsZero() {
 		*field = t
 	}
 	return value

@@ -10,49 +10,6 @@ import (
 	"ospulse/internal/models"
 )
 
-// The years that RFC 3339 and both databases can write.
-var (
-	minTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
-)
-
-// FormatTime writes a time as the controllers do: UTC, six digits of fraction,
-// none at all when it is zero.
-func FormatTime(t time.Time) string {
-	if t = t.UTC(); t.Nanosecond()/1000 == 0 {
-		return t.Format("2006-01-02T15:04:05Z")
-	}
-	return t.Format("2006-01-02T15:04:05.000000Z")
-}
-
-// ParseTime reads an RFC 3339 time, forgiving what clients leave out or vary: no
-// zone is UTC, offsets may lack their colon or minutes, a space may stand for
-// the T. A leap second, 23:59:60 of UTC, is the second before 00:00:00. The result is
-// UTC, cut to microseconds.
-func ParseTime(text string) (time.Time, bool) {
-	text = strings.ToUpper(strings.TrimSpace(text))
-	if len(text) > 10 && text[10] == ' ' {
-		text = text[:10] + "T" + text[11:]
-	}
-	if len(text) >= 19 && text[16:19] == ":60" {
-		t, ok := ParseTime(text[:16] + ":59" + text[19:])
-		return t, ok && t.Hour() == 23 && t.Minute() == 59
-	}
-	for _, layout := range []string{
-		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700",
-		"2006-01-02T15:04:05Z07", "2006-01-02T15:04Z07:00", "2006-01-02T15:04",
-	} {
-		if t, err := time.Parse(layout, text); err == nil { // a fraction is read without being in the layout
-			return inRange(t.UTC().Truncate(time.Microsecond))
-		}
-	}
-	return time.Time{}, false
-}
-
-func inRange(t time.Time) (time.Time, bool) {
-	return t, !t.Before(minTime) && !t.After(maxTime)
-}
-
 // setEnvelopeTime sets the event's time from the envelope's timestamp, an RFC 3339
 // time or a number as epochBySize reads it. One that cannot be read costs no event:
 // the time of receipt stands in. TimestampText keeps what was sent, as JSON, unless
@@ -69,14 +26,14 @@ func setEnvelopeTime(e *models.Event, value []byte, now time.Time) error {
 	if jsonscan.Kind(value) == '"' {
 		text = jsonscan.Unquote(value)
 	}
-	t, ok := ParseTime(text)
+	t, ok := models.ParseTime(text)
 	if !ok {
 		t, ok = epochBySize(text)
 	}
 	if ok {
 		e.Timestamp, e.TimestampSource = t, models.TimestampFromAgent
 	}
-	if sent := string(value); !ok || sent != `"`+FormatTime(t)+`"` {
+	if sent := string(value); !ok || sent != `"`+models.FormatTime(t)+`"` {
 		e.TimestampText = &sent // as JSON, where a NUL is an escape: fit for any text column
 	}
 	return nil
@@ -109,9 +66,9 @@ func epochBySize(text string) (time.Time, bool) {
 		n = int64(f)
 	}
 	if size < 1e17 {
-		return inRange(time.UnixMicro(n).UTC())
+		return models.InRange(time.UnixMicro(n).UTC())
 	}
-	return inRange(time.Unix(0, n).UTC().Truncate(time.Microsecond))
+	return models.InRange(time.Unix(0, n).UTC().Truncate(time.Microsecond))
 }
 
 // setEpochTime sets the event's time from a number of units since 1970, rounded
@@ -123,7 +80,7 @@ func setEpochTime(e *models.Event, value []byte, unit time.Duration, now time.Ti
 	}
 	t, ok := EpochTime(text, unit)
 	if !ok {
-		t, ok = ParseTime(text)
+		t, ok = models.ParseTime(text)
 	}
 	if !ok {
 		setReceiptTime(e, now)
@@ -142,7 +99,7 @@ func EpochTime(text string, unit time.Duration) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	whole, fraction := math.Modf(f)
-	return inRange(time.UnixMicro(int64(whole)*int64(micros) + int64(math.Round(fraction*micros))).UTC())
+	return models.InRange(time.UnixMicro(int64(whole)*int64(micros) + int64(math.Round(fraction*micros))).UTC())
 }
 
 func setReceiptTime(e *models.Event, now time.Time) {

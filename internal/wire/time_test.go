@@ -3,88 +3,16 @@ package wire_test
 import (
 	"math/big"
 	"testing"
-	"time"
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
 )
 
-func TestParseTime(t *testing.T) {
-	const whole, refused = "2026-11-22T18:57:39Z", ""
-	tests := map[string]struct{ text, want string }{
-		"controller":              {"2026-11-22T18:57:39.916883Z", "2026-11-22T18:57:39.916883Z"},
-		"no fraction":             {"2026-11-22T18:57:39Z", whole},
-		"milliseconds":            {"2026-11-22T18:57:39.966Z", "2026-11-22T18:57:39.966000Z"},
-		"nanoseconds are cut":     {"2026-11-22T18:57:39.999999999Z", "2026-11-22T18:57:39.999999Z"},
-		"offset":                  {"2026-11-22T20:27:39+01:30", whole},
-		"offset without colon":    {"2026-11-22T17:27:39-0130", whole},
-		"offset of hours":         {"2026-11-22T20:57:39+02", whole},
-		"no zone":                 {"2026-11-22T18:57:39", whole},
-		"no zone, fraction":       {"2026-11-22T18:57:39.5", "2026-11-22T18:57:39.500000Z"},
-		"no seconds":              {"2026-11-22T18:57Z", "2026-11-22T18:57:00Z"},
-		"no seconds, no zone":     {"2026-11-22T18:57", "2026-11-22T18:57:00Z"},
-		"space for T":             {"2026-11-22 18:57:39", whole},
-		"small letters, space":    {" 2026-11-22t18:57:39z ", whole},
-		"first year":              {"0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"},
-		"last year":               {"9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"},
-		"before the first year":   {"0001-01-01T00:00:00+00:01", refused},
-		"year 0":                  {"0000-12-31T23:59:59.999999Z", refused},
-		"after the last year":     {"9999-12-31T23:59:59-00:01", refused},
-		"five digits of year":     {"10000-01-01T00:00:00Z", refused},
-		"date only":               {"2026-11-22", refused},
-		"no such day":             {"2026-02-30T00:00:00Z", refused},
-		"leap second":             {"2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"},
-		"leap second, fraction":   {"2016-12-31T23:59:60.5Z", "2016-12-31T23:59:59.500000Z"},
-		"leap second elsewhere":   {"2017-01-01T05:29:60+05:30", "2016-12-31T23:59:59Z"},
-		"leap second, no zone":    {"2016-12-31 23:59:60", "2016-12-31T23:59:59Z"},
-		"last leap second":        {"9999-12-31T23:59:60Z", "9999-12-31T23:59:59Z"},
-		"second 60 at noon":       {"2016-12-31T12:00:60Z", refused},
-		"second 60 of a zone":     {"2016-12-31T23:59:60+05:30", refused},
-		"second 61":               {"2016-12-31T23:59:61Z", refused},
-		"epoch":                   {"1795374137", refused},
-		"words":                   {"yesterday", refused},
-		"empty":                   {"", refused},
-		"letter that grows upper": {"ŉ026-11-22 18:57:39", refused},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			parsed, ok := wire.ParseTime(tt.text)
-			got := refused
-			if ok {
-				got = wire.FormatTime(parsed)
-			}
-			if got != tt.want || ok && parsed.Location() != time.UTC {
-				t.Errorf("got %q in %v, want %q", got, parsed.Location(), tt.want)
-			}
-		})
-	}
-}
-
-func TestFormatTime(t *testing.T) {
-	at := time.Date(2026, 11, 22, 18, 57, 39, 0, time.UTC)
-	tests := map[string]struct {
-		t    time.Time
-		want string
-	}{
-		"whole second":        {at, "2026-11-22T18:57:39Z"},
-		"six digits":          {at.Add(10 * time.Microsecond), "2026-11-22T18:57:39.000010Z"},
-		"less than they hold": {at.Add(999), "2026-11-22T18:57:39Z"},
-		"other zone":          {at.In(time.FixedZone("", -3600)), "2026-11-22T18:57:39Z"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := wire.FormatTime(tt.t); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
 // TestEnvelopeTime holds that a time which an event is sent with can be had back:
 // either timestamp reads so, or timestamp_text has what was sent.
 func TestEnvelopeTime(t *testing.T) {
-	received := wire.FormatTime(receipt)
+	received := models.FormatTime(receipt)
 	for sent, want := range map[string]string{ // the text is kept unless it is the one wanted
 		`"2026-11-28T12:00:00Z"`:           "2026-11-28T12:00:00Z",
 		`"2026-11-28T12:00:00.123456Z"`:    "2026-11-28T12:00:00.123456Z",
@@ -129,7 +57,7 @@ func TestEnvelopeTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(sent, err)
 		}
-		got, text := wire.FormatTime(in.Timestamp), deref(in.TimestampText)
+		got, text := models.FormatTime(in.Timestamp), deref(in.TimestampText)
 		if got != want || (in.TimestampSource == models.TimestampFromAgent) != (want != received) {
 			t.Errorf("%s is %s (%s), want %s", sent, got, in.TimestampSource, want)
 		}
@@ -150,16 +78,16 @@ func TestPacketTime(t *testing.T) {
 		"in a string":            {`"1795374137.906492"`, "2026-11-22T19:02:17.906492Z"},
 		"before 1970":            {"-0.000001", "1969-12-31T23:59:59.999999Z"},
 		"last second":            {"253402300799", "9999-12-31T23:59:59Z"},
-		"beyond the years":       {"253402300800", wire.FormatTime(receipt)},
-		"long before them":       {"-62135596801", wire.FormatTime(receipt)},
-		"1e18":                   {"1e18", wire.FormatTime(receipt)},
-		"beyond 64 bit":          {"9223372036854775808", wire.FormatTime(receipt)},
-		"beyond floats":          {"1e400", wire.FormatTime(receipt)},
-		"no number, in a string": {`"NaN"`, wire.FormatTime(receipt)},
-		"infinity":               {`"-Infinity"`, wire.FormatTime(receipt)},
-		"null":                   {"null", wire.FormatTime(receipt)},
-		"boolean":                {"true", wire.FormatTime(receipt)},
-		"object":                 {"{}", wire.FormatTime(receipt)},
+		"beyond the years":       {"253402300800", models.FormatTime(receipt)},
+		"long before them":       {"-62135596801", models.FormatTime(receipt)},
+		"1e18":                   {"1e18", models.FormatTime(receipt)},
+		"beyond 64 bit":          {"9223372036854775808", models.FormatTime(receipt)},
+		"beyond floats":          {"1e400", models.FormatTime(receipt)},
+		"no number, in a string": {`"NaN"`, models.FormatTime(receipt)},
+		"infinity":               {`"-Infinity"`, models.FormatTime(receipt)},
+		"null":                   {"null", models.FormatTime(receipt)},
+		"boolean":                {"true", models.FormatTime(receipt)},
+		"object":                 {"{}", models.FormatTime(receipt)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +96,7 @@ func TestPacketTime(t *testing.T) {
 				t.Fatal(packets, err)
 			}
 			p := packets[0]
-			if got := wire.FormatTime(p.Timestamp); got != tt.want || (p.TimestampSource == models.TimestampFromReceipt) != (tt.want == wire.FormatTime(receipt)) {
+			if got := models.FormatTime(p.Timestamp); got != tt.want || (p.TimestampSource == models.TimestampFromReceipt) != (tt.want == models.FormatTime(receipt)) {
 				t.Errorf("got %s (%s), want %s", got, p.TimestampSource, tt.want)
 			}
 		})

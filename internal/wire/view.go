@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"ospulse/internal/jsonscan"
+
 	"ospulse/internal/models"
 )
 
@@ -22,7 +24,7 @@ func AppendListedEvent(out []byte, e *models.Event) []byte {
 	if e.Preview != nil {
 		preview, isCut = *e.Preview, true
 	}
-	out = appendText(append(out, `,"preview":`...), cut(preview, previewLen))
+	out = jsonscan.AppendText(append(out, `,"preview":`...), cut(preview, previewLen))
 	return append(strconv.AppendBool(append(out, `,"preview_is_cut":`...), isCut), '}')
 }
 
@@ -44,19 +46,19 @@ func AppendHead(out []byte, e *models.Event, eventType string) []byte {
 
 // appendEnvelope appends the members of an event between its id and its data.
 func appendEnvelope(out []byte, e *models.Event, eventType string) []byte {
-	out = appendText(append(out, `"session_id":`...), e.SessionID)
+	out = jsonscan.AppendText(append(out, `"session_id":`...), e.SessionID)
 	out = strconv.AppendInt(append(out, `,"seq":`...), e.Seq, 10)
-	out = appendText(append(out, `,"event_type":`...), eventType)
+	out = jsonscan.AppendText(append(out, `,"event_type":`...), eventType)
 	if eventType != e.EventType && e.EventType != "" {
-		out = appendText(append(out, `,"original_event_type":`...), e.EventType)
+		out = jsonscan.AppendText(append(out, `,"original_event_type":`...), e.EventType)
 	}
-	out = AppendTime(append(out, `,"timestamp":"`...), e.Timestamp)
-	out = appendText(append(out, `","timestamp_source":`...), e.TimestampSource)
+	out = models.AppendTime(append(out, `,"timestamp":"`...), e.Timestamp)
+	out = jsonscan.AppendText(append(out, `","timestamp_source":`...), e.TimestampSource)
 	if e.TimestampText != nil {
-		out = appendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
+		out = jsonscan.AppendText(append(out, `,"timestamp_text":`...), *e.TimestampText)
 	}
-	out = appendText(append(out, `,"source":`...), e.Source)
-	out = AppendTime(append(out, `,"created_at":"`...), e.CreatedAt)
+	out = jsonscan.AppendText(append(out, `,"source":`...), e.Source)
+	out = models.AppendTime(append(out, `,"created_at":"`...), e.CreatedAt)
 	return append(out, '"')
 }
 
@@ -82,4 +84,20 @@ func AppendString(out []byte, s string) []byte {
 		}
 	}
 	return append(append(append(out, '"'), s...), '"')
+}
+
+// appendTextOrNull appends a JSON string, or null.
+func appendTextOrNull(out []byte, s *string) []byte {
+	if s == nil {
+		return append(out, "null"...)
+	}
+	return jsonscan.AppendText(out, *s)
+}
+
+// appendNumberOrNull appends a JSON number, or null.
+func appendNumberOrNull(out []byte, n *int64) []byte {
+	if n == nil {
+		return append(out, "null"...)
+	}
+	return strconv.AppendInt(out, *n, 10)
 }
