@@ -1,7 +1,5 @@
-// Package export writes the events of a session in the formats that other
-// programs read, and packs whole sessions into bundles and reads these. It works
-// on streams, in memory that does not grow with them, and knows nothing of HTTP or
-// databases.
+// Package export writes the events of a session in the formats that other programs read.
+// It works on streams, in constant memory, and knows nothing of HTTP or databases.
 package export
 
 import (

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"ospulse/internal/export"
+	"ospulse/internal/bundle"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
@@ -177,7 +177,7 @@ const bundlePage = 500
 // to travel, and gives the number of events. A session without a file has none to
 // send: not_found.
 func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error) {
-	contents := export.Contents{
+	contents := bundle.Contents{
 		Session: session, Events: s.Events(ctx, session, nil, ""), Processes: s.processes(ctx, session.ID),
 		ProductVersion: s.version, CreatedAt: s.clock.now(),
 	}
@@ -192,7 +192,7 @@ func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.
 		defer file.Close()
 		contents.File = file
 	}
-	return export.WriteBundle(w, contents)
+	return bundle.Write(w, contents)
 }
 
 // processes gives a session's processes by pid and start. Those of a session that

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"ospulse/internal/export"
+	"ospulse/internal/bundle"
 	"ospulse/internal/models"
 	"ospulse/internal/sample"
 )
@@ -107,14 +107,14 @@ func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*
 		return nil, err
 	}
 	defer leave()
-	bundle, err := export.OpenBundle(upload, size, export.BundleLimits{MaxBytes: s.limits.MaxBytes, MaxLineBytes: s.limits.MaxLineBytes})
+	opened, err := bundle.Open(upload, size, bundle.Limits{MaxBytes: s.limits.MaxBytes, MaxLineBytes: s.limits.MaxLineBytes})
 	if err != nil {
 		return nil, err
 	}
-	if err := bundle.Verify(ctx.Err); err != nil {
+	if err := opened.Verify(ctx.Err); err != nil {
 		return nil, err
 	}
-	id := bundle.Session.ID
+	id := opened.Session.ID
 	if asCopy {
 		fresh, err := uuid.NewV7()
 		if err != nil {
@@ -125,7 +125,7 @@ func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*
 	if err := s.begin(ctx, id); err != nil {
 		return nil, err
 	}
-	if err := s.store(ctx, bundle, id); err != nil {
+	if err := s.store(ctx, opened, id); err != nil {
 		s.abort(ctx, id)
 		return nil, err
 	}
@@ -143,9 +143,9 @@ func (s *Imports) begin(ctx context.Context, id string) error {
 }
 
 // store adds what a bundle holds to the hidden session, and shows it.
-func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) error {
+func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) error {
 	var last time.Time // of an event
-	for events, err := range bundle.Events() {
+	for events, err := range from.Events() {
 		if err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) e
 			return err
 		}
 	}
-	for processes, err := range bundle.ProcessPages() {
+	for processes, err := range from.ProcessPages() {
 		if err != nil {
 			return err
 		}
@@ -170,10 +170,10 @@ func (s *Imports) store(ctx context.Context, bundle *export.Bundle, id string) e
 			return err
 		}
 	}
-	session := *bundle.Session
+	session := *from.Session
 	session.ID = id
 	endWith(&session, last)
-	file, content, err := s.receiveFile(bundle)
+	file, content, err := s.receiveFile(from)
 	if err != nil {
 		return err
 	}
@@ -203,12 +203,12 @@ func endWith(session *models.Session, last time.Time) {
 
 // receiveFile gives the session's target file and its content; nil for what it has
 // not, or the bundle has not.
-func (s *Imports) receiveFile(bundle *export.Bundle) (*models.TargetFile, *sample.Upload, error) {
-	if bundle.Session.FileSHA256 == nil {
+func (s *Imports) receiveFile(from *bundle.Bundle) (*models.TargetFile, *sample.Upload, error) {
+	if from.Session.FileSHA256 == nil {
 		return nil, nil, nil
 	}
-	file := &models.TargetFile{SHA256: *bundle.Session.FileSHA256, SizeBytes: bundle.Session.FileSizeBytes}
-	content, err := bundle.File()
+	file := &models.TargetFile{SHA256: *from.Session.FileSHA256, SizeBytes: from.Session.FileSizeBytes}
+	content, err := from.File()
 	if err != nil || content == nil {
 		file.NoContent = true
 		return file, nil, err

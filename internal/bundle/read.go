@@ -1,4 +1,4 @@
-package export
+package bundle
 
 import (
 	"archive/zip"
@@ -23,8 +23,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// BundleLimits bound what a bundle costs that is read.
-type BundleLimits struct {
+// Limits bound what a bundle costs that is read.
+type Limits struct {
 	MaxBytes     int64 // of all entries, decompressed
 	MaxLineBytes int   // of an event
 }
@@ -49,13 +49,13 @@ type Bundle struct {
 
 	manifest manifest
 	files    map[string]*zip.File
-	limits   BundleLimits
+	limits   Limits
 }
 
-// OpenBundle reads what a bundle says of itself, and sees that it has the entries
+// Open reads what a bundle says of itself, and sees that it has the entries
 // of a bundle and no others. All errors of the bundle are of code invalid or
 // too_large and say what is wrong; nothing of its names is used as a path.
-func OpenBundle(r io.ReaderAt, size int64, limits BundleLimits) (*Bundle, error) {
+func Open(r io.ReaderAt, size int64, limits Limits) (*Bundle, error) {
 	source := &boundedSource{r: r, left: maxDirectoryBytes}
 	archive, err := zip.NewReader(source, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {

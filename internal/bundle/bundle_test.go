@@ -1,4 +1,4 @@
-package export_test
+package bundle_test
 
 import (
 	"archive/zip"
@@ -17,11 +17,26 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/export"
+	"ospulse/internal/bundle"
 	"ospulse/internal/models"
+	"ospulse/internal/wire"
 )
 
-var limits = export.BundleLimits{MaxBytes: 64 << 20, MaxLineBytes: 1 << 20}
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 123456000, time.UTC)
+
+// eventOf reads an event as it comes in, and numbers it.
+func eventOf(t testing.TB, seq int64, body string) models.Event {
+	t.Helper()
+	in, err := wire.Event([]byte(body), noon)
+	if err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	in.ID, in.SessionID, in.Seq = uint64(seq), "s", seq
+	in.CreatedAt, in.UpdatedAt = noon, noon
+	return in.Event
+}
+
+var limits = bundle.Limits{MaxBytes: 64 << 20, MaxLineBytes: 1 << 20}
 
 // pages gives values in pages of two.
 func pages[T any](values []T) iter.Seq2[[]T, error] {
@@ -75,7 +90,7 @@ func bundleOf(t testing.TB) []byte {
 	t.Helper()
 	session, processes := exampleSession()
 	var out bytes.Buffer
-	n, err := export.WriteBundle(&out, export.Contents{
+	n, err := bundle.Write(&out, bundle.Contents{
 		Session: session, Events: pages(exampleEvents(t)), Processes: pages(processes), File: strings.NewReader(sample), ProductVersion: "1.2.3", CreatedAt: noon,
 	})
 	if err != nil || n != 3 {
@@ -85,8 +100,8 @@ func bundleOf(t testing.TB) []byte {
 }
 
 // read reads a bundle to its end.
-func read(content []byte, limits export.BundleLimits) error {
-	bundle, err := export.OpenBundle(bytes.NewReader(content), int64(len(content)), limits)
+func read(content []byte, limits bundle.Limits) error {
+	bundle, err := bundle.Open(bytes.NewReader(content), int64(len(content)), limits)
 	if err != nil {
 		return err
 	}
@@ -95,7 +110,7 @@ func read(content []byte, limits export.BundleLimits) error {
 
 func TestBundleComesBack(t *testing.T) {
 	content := bundleOf(t)
-	bundle, err := export.OpenBundle(bytes.NewReader(content), int64(len(content)), limits)
+	bundle, err := bundle.Open(bytes.NewReader(content), int64(len(content)), limits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +162,7 @@ func TestBundleOfVersion1(t *testing.T) {
 		t.Errorf("of version 2: %v", err)
 	}
 	content := pack(t, resealed(t, list, func(m map[string]any) { m["version"] = 1 }))
-	bundle, err := export.OpenBundle(bytes.NewReader(content), int64(len(content)), limits)
+	bundle, err := bundle.Open(bytes.NewReader(content), int64(len(content)), limits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +464,7 @@ func endlessDirectory(t *testing.T) []byte {
 }
 
 func TestBundleOverTheLimit(t *testing.T) {
-	if err := read(bundleOf(t), export.BundleLimits{MaxBytes: 5000, MaxLineBytes: 1 << 20}); models.ErrorCode(err) != models.CodeTooLarge || !strings.Contains(err.Error(), "IMPORT_MAX_MB") {
+	if err := read(bundleOf(t), bundle.Limits{MaxBytes: 5000, MaxLineBytes: 1 << 20}); models.ErrorCode(err) != models.CodeTooLarge || !strings.Contains(err.Error(), "IMPORT_MAX_MB") {
 		t.Error(err)
 	}
 }
@@ -465,7 +480,7 @@ func FuzzImport(f *testing.F) {
 	}
 	f.Add(pack(f, list))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		bundle, err := export.OpenBundle(bytes.NewReader(content), int64(len(content)), limits)
+		bundle, err := bundle.Open(bytes.NewReader(content), int64(len(content)), limits)
 		if err == nil {
 			err = bundle.Verify(func() error { return nil })
 		}

@@ -1,4 +1,4 @@
-package export
+package bundle
 
 import (
 	"archive/zip"
@@ -26,9 +26,9 @@ type Contents struct {
 	CreatedAt      time.Time
 }
 
-// WriteBundle writes a bundle to w while it reads the contents. It gives the
+// Write writes a bundle to w while it reads the contents. It gives the
 // number of events.
-func WriteBundle(w io.Writer, c Contents) (events int64, err error) {
+func Write(w io.Writer, c Contents) (events int64, err error) {
 	b := bundleWriter{zip: zip.NewWriter(w), createdAt: c.CreatedAt, entries: map[string]entry{}}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 	m := manifest{

@@ -1,4 +1,8 @@
-package export
+// Package bundle packs a whole session into a zip and reads it again: the session, its
+// events and processes, and its target file if that is wanted. A manifest with the size
+// and the SHA-256 of each entry proves that a bundle is complete. The package works on
+// streams, in constant memory, and trusts nothing that it reads.
+package bundle
 
 import (
 	"encoding/json"
@@ -14,14 +18,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// A bundle is a zip of these entries, and of no others. The manifest comes last:
-// what it counts is only known then.
+// A bundle is a zip of these entries and no others. The manifest comes last, because it
+// counts what the others hold.
 //
 //	session.json       the session
 //	events.ndjson      its events, one a line, by seq from 1 on
 //	processes.ndjson   its processes, one a line, by pid and start
 //	file/<sha256>      its target file, if that was asked for
-//	manifest.json      what the others must be, to the byte
+//	manifest.json      size and SHA-256 of the other entries, and how many lines they have
 const (
 	sessionEntry   = "session.json"
 	eventsEntry    = "events.ndjson"
