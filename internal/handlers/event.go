@@ -2,10 +2,10 @@ package handlers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -237,7 +237,7 @@ func (h *eventHandler) poll(c *echo.Context) error {
 	// The old dashboard looks for another name of one event type. A browser tells
 	// whose page it is; everyone else reads what the agent sent.
 	isDashboard := h.dashboards.Origin(c.Request()) != ""
-	answer := arrayWriter{c: c, element: func(out []byte, e *models.Event) []byte {
+	answer := arrayWriter{response: newPatientWriter(c.Response(), sendTimeout), element: func(out []byte, e *models.Event) []byte {
 		return compat.AppendEvent(out, e, isDashboard)
 	}}
 	return answer.finish(h.events.ClaimUnsent(c.Request().Context(), id, filter, answer.write))
@@ -264,7 +264,7 @@ func (h *eventHandler) export(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	answer := arrayWriter{c: c, element: wire.AppendEvent, fileName: name}
+	answer := arrayWriter{response: newPatientWriter(c.Response(), sendTimeout), element: wire.AppendEvent, fileName: name}
 	return answer.finish(answer.write(pages))
 }
 
@@ -306,7 +306,7 @@ func safeName(id string) string {
 // before the first flushBytes are there, so that an early error still gets its
 // status.
 type arrayWriter struct {
-	c        *echo.Context
+	response *patientWriter
 	element  func(out []byte, e *models.Event) []byte
 	fileName string // of a download
 	out      []byte
@@ -335,39 +335,30 @@ func (w *arrayWriter) write(pages service.Pages) error {
 	return w.send()
 }
 
-// send passes on what was put together. A reader that takes nothing for
-// sendTimeout is given up.
+// send sends what was put together.
 func (w *arrayWriter) send() error {
-	response := w.c.Response()
-	controller := http.NewResponseController(response)
-	if err := controller.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	if !w.started {
 		w.started = true
-		header := response.Header()
+		header := w.response.Header()
 		header.Set("Content-Type", "application/json; charset=utf-8")
 		header.Set("X-Content-Type-Options", "nosniff")
 		if w.fileName != "" {
 			header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", w.fileName))
 		}
-		response.WriteHeader(http.StatusOK)
+		w.response.WriteHeader(http.StatusOK)
 	}
-	if _, err := response.Write(w.out); err != nil {
+	if _, err := w.response.Write(w.out); err != nil {
 		return err
 	}
 	w.out = w.out[:0]
-	return controller.Flush()
+	return w.response.flush()
 }
 
-// finish gives err on to be answered, or as errBrokenOff when a part of the
-// array is out already: half an array must not look like a whole one.
+// finish returns err for the error handler, or errBrokenOff if a part of the array was
+// sent: half an array must not look like a whole one.
 func (w *arrayWriter) finish(err error) error {
 	if !w.started {
 		return err
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBrokenOff, err)
-	}
-	return http.NewResponseController(w.c.Response()).SetWriteDeadline(time.Time{}) // for the connection's next request
+	return brokenOff(cmp.Or(err, w.response.finish()))
 }

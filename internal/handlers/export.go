@@ -1,13 +1,13 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"ospulse/internal/jsonscan"
 
@@ -95,7 +95,7 @@ func (h *exportHandler) session(c *echo.Context) error {
 	}
 	d := newDownload(c, session.ID, format.Extension, format.ContentType)
 	d.encoding = acceptedEncoding(c.Request().Header.Values("Accept-Encoding"))
-	return d.finish(h.writeEvents(c.Request().Context(), d, format, session, where))
+	return d.finish(h.writeEvents(c, d, format, session, where))
 }
 
 // wantFilled returns unavailable while the backfill of the session runs. A file made
@@ -108,14 +108,14 @@ func wantFilled(session *models.Session) error {
 }
 
 // writeEvents writes the events that a filter selects.
-func (h *exportHandler) writeEvents(ctx context.Context, d *download, format export.Format, session *models.Session, where *filter.Filter) error {
+func (h *exportHandler) writeEvents(c *echo.Context, d *download, format export.Format, session *models.Session, where *filter.Filter) error {
 	encoder := format.New(h.version)
 	out := encoder.Begin(make([]byte, 0, flushBytes+flushBytes/4))
-	for page, err := range h.exports.Events(ctx, session, where, format.EventType) {
+	for page, err := range h.exports.Events(c.Request().Context(), session, where, format.EventType) {
 		if err != nil {
 			if format.IsLines && d.started {
 				// What is out ends with a line's end, and so does what is not.
-				out = appendErrorLine(out, clientError(d.c, err))
+				out = appendErrorLine(out, clientError(c, err))
 				_, writeErr := d.Write(out)
 				err = errors.Join(err, writeErr)
 			}
@@ -177,7 +177,7 @@ func (h *exportHandler) bundle(c *echo.Context, id string) error {
 // download is an answer that is saved as a file while it is made. Nothing is sent
 // before the first Write, so that an early error still gets its status.
 type download struct {
-	c           *echo.Context
+	response    *patientWriter
 	fileName    string
 	contentType string
 	encoding    string // gzip, zstd or "" for none
@@ -188,7 +188,7 @@ type download struct {
 }
 
 func newDownload(c *echo.Context, sessionID, extension, contentType string) *download {
-	return &download{c: c, fileName: "os-pulse-" + safeName(sessionID) + extension, contentType: contentType}
+	return &download{response: newPatientWriter(c.Response(), sendTimeout), fileName: "os-pulse-" + safeName(sessionID) + extension, contentType: contentType}
 }
 
 // Write sends a part of the file.
@@ -199,7 +199,7 @@ func (d *download) Write(p []byte) (int, error) {
 	if d.compressor != nil {
 		return d.compressor.Write(p)
 	}
-	return d.send(p)
+	return d.response.Write(p)
 }
 
 func (d *download) start() error {
@@ -207,13 +207,13 @@ func (d *download) start() error {
 		return nil
 	}
 	if d.encoding != "" {
-		compressor, err := newCompressor(d.encoding, sendFunc(d.send))
+		compressor, err := newCompressor(d.encoding, d.response)
 		if err != nil {
 			return err
 		}
 		d.compressor = compressor
 	}
-	header := d.c.Response().Header()
+	header := d.response.Header()
 	header.Set("Content-Type", d.contentType)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.fileName))
@@ -223,60 +223,28 @@ func (d *download) start() error {
 		header.Set("Content-Encoding", d.encoding)
 	}
 	header.Add("Vary", "Accept-Encoding")
-	d.c.Response().WriteHeader(http.StatusOK)
+	d.response.WriteHeader(http.StatusOK)
 	d.started = true
 	return nil
 }
 
-// sendBytes are sent at a time: a reader has sendTimeout for so much.
-const sendBytes = 64 << 10
-
-// send passes on what is ready. A reader that takes nothing for sendTimeout is
-// given up.
-func (d *download) send(p []byte) (int, error) {
-	response := d.c.Response()
-	controller := http.NewResponseController(response)
-	sent := 0
-	for len(p) > 0 {
-		if err := controller.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return sent, err
-		}
-		n, err := response.Write(p[:min(len(p), sendBytes)])
-		sent += n
-		if err != nil {
-			return sent, err
-		}
-		p = p[n:]
-	}
-	return sent, nil
-}
-
-// finish ends the download, or gives err on to be answered, as errBrokenOff when a
-// part of the file is out already: half a file must not look like a whole one.
+// finish ends the download. It returns err for the error handler, or errBrokenOff if a
+// part of the file was sent: half a file must not look like a whole one.
 func (d *download) finish(err error) error {
 	if !d.started && err != nil {
 		return err
 	}
-	if d.compressor != nil { // a broken off one too: its last line is in there
+	if d.compressor != nil { // after an error, too: it holds the last line
 		err = errors.Join(err, d.compressor.Close())
 	}
-	controller := http.NewResponseController(d.c.Response())
 	if err != nil {
-		return fmt.Errorf("%w: %w", errBrokenOff, errors.Join(err, controller.Flush()))
+		return brokenOff(errors.Join(err, d.response.flush()))
 	}
-	header := d.c.Response().Header()
+	header := d.response.Header()
 	header.Set(trailerStatus, statusComplete)
 	header.Set(trailerEvents, strconv.FormatInt(d.events, 10))
-	if err := controller.Flush(); err != nil {
-		return fmt.Errorf("%w: %w", errBrokenOff, err)
-	}
-	return controller.SetWriteDeadline(time.Time{}) // for the connection's next request
+	return brokenOff(cmp.Or(d.response.flush(), d.response.finish()))
 }
-
-// sendFunc makes a writer of a function.
-type sendFunc func(p []byte) (int, error)
-
-func (f sendFunc) Write(p []byte) (int, error) { return f(p) }
 
 // newCompressor gives what compresses for w, fast and in little memory: the
 // network is to be saved, and the export must not wait for it.

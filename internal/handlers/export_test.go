@@ -203,7 +203,7 @@ func TestDownloadGivesUpOnStalledReaders(t *testing.T) {
 		if err := d.finish(err); err != nil {
 			t.Fatal(err)
 		}
-		if w.late > 0 || w.largest > sendBytes || !w.deadline.IsZero() {
+		if w.late > 0 || w.largest > writeBytes || !w.deadline.IsZero() {
 			t.Errorf("%q: %d writes without a deadline, the largest of %d bytes, and %v at the end", encoding, w.late, w.largest, w.deadline)
 		}
 	}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,14 @@ import (
 
 // errBrokenOff is for an answer that began well and cannot be finished.
 var errBrokenOff = errors.New("the answer broke off")
+
+// brokenOff wraps an error of an answer that has begun. It returns nil for nil.
+func brokenOff(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errBrokenOff, err)
+}
 
 // cutBrokenOff cuts the connection of an answer that broke off, which is the
 // only way left to tell the client. It comes before the log, which has a line

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -71,11 +70,11 @@ func disposition(name string) string {
 
 // sendRaw sends the bytes as they are, or a range of them.
 func sendRaw(c *echo.Context, file *service.StoredFile) error {
-	writer := &patientWriter{ResponseWriter: c.Response(), controller: http.NewResponseController(c.Response())}
+	writer := newPatientWriter(c.Response(), sendTimeout)
 	setDownload(writer.Header(), file.Name, "application/octet-stream")
 	writer.Header().Set("ETag", `"`+file.SHA256+`"`)
 	http.ServeContent(writer, c.Request(), "", time.Time{}, file.Content)
-	return writer.finish()
+	return brokenOff(writer.finish())
 }
 
 // sendZip sends the bytes in an encrypted zip.
@@ -91,7 +90,7 @@ func sendZip(c *echo.Context, file *service.StoredFile) error {
 			return err
 		}
 	}
-	writer := &patientWriter{ResponseWriter: c.Response(), controller: http.NewResponseController(c.Response())}
+	writer := newPatientWriter(c.Response(), sendTimeout)
 	setDownload(writer.Header(), file.Name+".zip", "application/zip")
 	writer.Header().Set("Content-Length", strconv.FormatInt(sample.ZipSizeBytes(entry), 10))
 	writer.WriteHeader(http.StatusOK)
@@ -99,9 +98,9 @@ func sendZip(c *echo.Context, file *service.StoredFile) error {
 		return nil
 	}
 	if err := sample.WriteZip(writer, entry, filePassword, file.Content); err != nil {
-		return fmt.Errorf("%w: %w", errBrokenOff, err)
+		return brokenOff(err)
 	}
-	return writer.finish()
+	return brokenOff(writer.finish())
 }
 
 // checksum gives the CRC-32 of a file, which in a zip comes before the content: it
@@ -116,40 +115,4 @@ func checksum(file *service.StoredFile) (uint32, error) {
 		_, err = file.Content.Seek(0, io.SeekStart)
 	}
 	return sum.Sum32(), err
-}
-
-// patientWriter gives up a reader that takes nothing for sendTimeout, and no other
-// one, and keeps the first error.
-type patientWriter struct {
-	http.ResponseWriter
-	controller *http.ResponseController
-	err        error
-}
-
-func (w *patientWriter) Write(p []byte) (int, error) {
-	if w.err == nil {
-		w.err = w.setDeadline(time.Now().Add(sendTimeout))
-	}
-	if w.err != nil {
-		return 0, w.err
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.err = err
-	return n, err
-}
-
-func (w *patientWriter) setDeadline(t time.Time) error {
-	if err := w.controller.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
-}
-
-// finish readies the connection for its next request, or says that the answer
-// broke off.
-func (w *patientWriter) finish() error {
-	if w.err != nil {
-		return fmt.Errorf("%w: %w", errBrokenOff, w.err)
-	}
-	return w.setDeadline(time.Time{})
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,7 +26,6 @@ const (
 	reconnectAfter = 2 * time.Second        // what clients are told
 	rereadAfter    = 500 * time.Millisecond // when the database could not be read
 	advanceEvents  = 10_000                 // a filter may leave out so many before the client is told how far the stream is
-	writeBytes     = 32 << 10               // are written at once: what is progress
 	listedAtOnce   = 100                    // sessions
 )
 
@@ -240,11 +238,10 @@ type message struct {
 // eventStream writes an answer of Server-Sent Events. Between two messages it holds
 // hardly any memory.
 type eventStream struct {
-	response   http.ResponseWriter
-	controller *http.ResponseController
-	done       <-chan struct{}
-	timer      *time.Timer
-	written    time.Time // when something was written last
+	response *patientWriter
+	done     <-chan struct{}
+	timer    *time.Timer
+	written  time.Time // when something was written last
 }
 
 // newEventStream begins the answer. It ends when done is closed.
@@ -255,13 +252,9 @@ func newEventStream(c *echo.Context, done <-chan struct{}) *eventStream {
 	header.Set("X-Accel-Buffering", "no") // nginx passes on what there is
 	header.Set("X-Content-Type-Options", "nosniff")
 	c.Response().WriteHeader(http.StatusOK)
-	below := c.Response()
-	if response, err := echo.UnwrapResponse(below); err == nil {
-		below = response.ResponseWriter // Echo's Flush loses the error, by which a slow client is known
-	}
 	timer := time.NewTimer(0)
 	timer.Stop()
-	return &eventStream{c.Response(), http.NewResponseController(below), done, timer, time.Time{}}
+	return &eventStream{newPatientWriter(c.Response(), streamTimeout), done, timer, time.Time{}}
 }
 
 func (s *eventStream) isDone() bool {
@@ -315,7 +308,7 @@ func (s *eventStream) append(out []byte, m *message) ([]byte, error) {
 		for i, element := range m.list {
 			out = append(append(out, "[,"[min(i, 1)]), element...)
 			if len(out) >= writeBytes {
-				if err := s.write(out); err != nil {
+				if _, err := s.response.Write(out); err != nil {
 					return nil, err
 				}
 				out = out[:0]
@@ -333,25 +326,11 @@ func (s *eventStream) comment(text string) error { return s.flush([]byte(":" + t
 
 // flush writes the last of something, and sees it on its way.
 func (s *eventStream) flush(out []byte) error {
-	if err := s.write(out); err != nil {
+	if _, err := s.response.Write(out); err != nil {
 		return err
 	}
 	s.written = time.Now()
-	return s.controller.Flush()
-}
-
-// write passes bytes on, and gives up a client that takes nothing of them for
-// streamTimeout.
-func (s *eventStream) write(out []byte) error {
-	for some := range slices.Chunk(out, writeBytes) {
-		if err := s.controller.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
-			return err
-		}
-		if _, err := s.response.Write(some); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.response.flush()
 }
 
 // beat writes a comment when nothing was written for the time of a heartbeat.
