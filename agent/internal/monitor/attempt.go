@@ -11,11 +11,11 @@ import (
 	"ospulse/agent/internal/journal"
 )
 
-// startTime is how long a start with an id may take. It does not end with the
-// request that asked for it.
+// startTime is how long a start with an id may take. Such a start continues when the
+// request for it ends.
 const startTime = 2 * time.Minute
 
-// attempt is a start with an id. Its outcome is there once done is closed.
+// attempt is a start with an id. pid and err are valid once done is closed.
 type attempt struct {
 	sessionID string
 	done      chan struct{}
@@ -23,20 +23,21 @@ type attempt struct {
 	err       error
 }
 
-// begunError is why a start failed whose session has begun: it has events.
+// begunError is the error of a start that failed after its session had its first event.
 type begunError struct{ error }
 
 func (e *begunError) Unwrap() error { return e.error }
 
-// Start starts a session and gives the pid that it is about: of the spawned file,
-// or the first of the chosen; 0 for the whole machine. What is wrong with the
-// request is ErrRefused.
+// Start starts a session and returns its pid: that of the spawned file, or the first
+// chosen one; 0 for the whole machine. The error matches ErrRefused if the request is at
+// fault.
 //
-// A start with an id is carried out once, also if the agent is killed meanwhile: a
-// request that repeats it gets the same outcome. It goes on when ctx ends, and
-// FindStart tells what became of it. It is refused if the session runs already. A
-// start without an id ends with ctx; a session that asked for something else is
-// stopped first.
+// A start with an id happens once, even if the agent is killed meanwhile. A request that
+// repeats it gets the same outcome. The start continues when ctx ends, and FindStart
+// returns its state. It is refused if the session runs already.
+//
+// A start without an id ends with ctx. If the session runs with another request, Start
+// stops it first.
 func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 	if r.StartID == "" {
 		return m.start(ctx, r)
@@ -53,19 +54,19 @@ func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 	return a.pid, a.err
 }
 
-// FindStart tells what became of a start with an id.
+// FindStart returns the state of a start with an id.
 func (m *Monitor) FindStart(id string) journal.Start {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.options.Starts.Get(id)
-	if a := m.attempts[id]; a != nil && s.State == journal.StartUnknown { // it is not noted yet
+	if a := m.attempts[id]; a != nil && s.State == journal.StartUnknown { // not recorded yet
 		s.SessionID, s.State = a.sessionID, journal.StartStarting
 	}
 	return s
 }
 
-// attempt gives the start with an id: the one that is under way, or the outcome of
-// an earlier one. If there is none, do is its outcome.
+// attempt returns the start with the id: the one in progress, or the outcome of an
+// earlier one. If there is neither, attempt runs do in a goroutine of its own.
 func (m *Monitor) attempt(id, sessionID string, do func() (pid int, err error)) *attempt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +95,7 @@ func (m *Monitor) attempt(id, sessionID string, do func() (pid int, err error)) 
 	return a
 }
 
-// outcome gives the error of a start that is over; nil if the session began.
+// outcome returns the error of a finished start; nil if the session began.
 func outcome(s journal.Start) error {
 	if s.State == journal.StartRunning || s.State == journal.StartEnded {
 		return nil
@@ -102,7 +103,7 @@ func outcome(s journal.Start) error {
 	return &Refusal{Code: s.Code, Text: s.Reason}
 }
 
-// startOnce carries a start out and notes each step of it.
+// startOnce carries out a start and records its state before and after.
 func (m *Monitor) startOnce(ctx context.Context, r Request) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -125,36 +126,35 @@ func (m *Monitor) startOnce(ctx context.Context, r Request) (int, error) {
 	return 0, err
 }
 
-// start gives what the journal notes of the session's start.
+// start returns the journal's record of the session's start.
 func (s *session) start(state journal.StartState, reason string) journal.Start {
 	return journal.Start{ID: s.request.StartID, SessionID: s.request.SessionID, State: state, ProcessID: s.pid, Reason: reason}
 }
 
-// note keeps what became of a start, if it has an id. If the disk does not take it,
-// this run of the agent knows it all the same, and the next one takes the start for
-// cut off.
+// note records the state of a start that has an id. If the write fails, only this run of
+// the agent knows the state: the next run assumes that the start was cut off.
 func (m *Monitor) note(s journal.Start) {
 	if s.ID == "" {
 		return
 	}
 	if err := m.options.Starts.Put(s); err != nil {
-		m.options.Log.Error("what became of a start is not on disk", "session", s.SessionID, "state", s.State, "error", err)
+		m.options.Log.Error("cannot record the state of a start", "session", s.SessionID, "state", s.State, "error", err)
 	}
 }
 
-// Stopped is what a stop came to.
+// Stopped is the outcome of a stop.
 type Stopped struct {
 	Known bool // there was such a session
-	Over  bool // it has ended, and all its events have been handed on
+	Over  bool // it has ended, and Deliver has had all its events
 }
 
-// Stop ends a session: what was spawned with all that came of it, and the watch. It
-// waits for that until ctx ends, and goes on then. A start with startID, if it is
-// not "", that has not come yet is refused when it comes.
+// Stop ends a session: its watch, the spawned program and all descendants of it. Stop
+// waits until that is done or ctx ends; in the latter case the ending continues. If
+// startID is not "" and that start has not arrived yet, the agent refuses it when it does.
 func (m *Monitor) Stop(ctx context.Context, id, startID string) (Stopped, error) {
 	var known bool
 	var err error
-	begun := make(chan struct{}) // closed when the start that is under way, if there is one, is over
+	begun := make(chan struct{}) // closed when the start with startID, if there is one, is over
 	if startID == "" {
 		close(begun)
 	} else {
@@ -165,7 +165,7 @@ func (m *Monitor) Stop(ctx context.Context, id, startID string) (Stopped, error)
 		}).done
 	}
 	m.mu.Lock()
-	if m.closed { // Close stops all
+	if m.closed { // Close stops every session
 		m.mu.Unlock()
 		return Stopped{Known: true}, nil
 	}

@@ -40,9 +40,9 @@ func (w *world) spawns() int {
 	return n
 }
 
-// A start with an id goes on when nobody waits for it, is carried out once however
-// often it is asked for, also by the next run of the agent, and tells what became of
-// it.
+// A start with an id continues when no caller waits for it. It happens once, however
+// often it is requested and even if the next run of the agent gets the request. Its
+// outcome can be asked for.
 func TestStartIsCarriedOutOnce(t *testing.T) {
 	w, dir := &world{held: make(chan struct{})}, t.TempDir()
 	w.openStarts(t, dir)
@@ -101,7 +101,7 @@ func TestStartIsCarriedOutOnce(t *testing.T) {
 	<-running.done
 }
 
-// An agent that was killed before what it started ran knows so.
+// If the agent is killed before the program runs, its next run reports not_run.
 func TestStartThatWasCutOff(t *testing.T) {
 	w, dir := &world{}, t.TempDir()
 	w.openStarts(t, dir)
@@ -124,7 +124,7 @@ func TestStartThatWasCutOff(t *testing.T) {
 	}
 }
 
-// What became of a start is told whatever it was.
+// FindStart reports every kind of outcome.
 func TestOutcomesOfStarts(t *testing.T) {
 	w := &world{endsAtOnce: true}
 	w.openStarts(t, t.TempDir())
@@ -163,8 +163,8 @@ func TestOutcomesOfStarts(t *testing.T) {
 	}
 }
 
-// A stop answers in time although the program does not end, and goes on; any number
-// of stops at once are answered. A start that comes after its stop is refused.
+// A stop answers in time although the program does not end, and then continues. Any
+// number of concurrent stops get an answer. A start that arrives after its stop is refused.
 func TestStopAnswersInTime(t *testing.T) {
 	w := &world{stuck: make(chan struct{})}
 	w.openStarts(t, t.TempDir())
@@ -205,7 +205,7 @@ func TestStopAnswersInTime(t *testing.T) {
 	}
 }
 
-// A stop waits for the start that is under way, and ends it.
+// A stop waits for the start in progress, then ends the session.
 func TestStopDuringAStart(t *testing.T) {
 	w := &world{held: make(chan struct{})}
 	w.openStarts(t, t.TempDir())

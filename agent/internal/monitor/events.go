@@ -16,16 +16,16 @@ const (
 	typeEnd   = "session_end"
 )
 
-// Ending is how a spawned program and all that came of it ended.
+// Ending is how a spawned program and its descendants ended.
 type Ending struct {
-	ExitCode int     `json:"exitCode"`          // -1: not known
-	Signal   int     `json:"signal,omitempty"`  // that killed the program; 0: it exited by itself
+	ExitCode int     `json:"exitCode"`          // -1: unknown
+	Signal   int     `json:"signal,omitempty"`  // the one that killed the program; 0: it exited by itself
 	Reason   string  `json:"reason"`            // exited, killed, timeout, stopped …
-	Detail   any     `json:"sandbox,omitempty"` // what else the sandbox tells
+	Detail   any     `json:"sandbox,omitempty"` // further facts from the sandbox
 	Seconds  float64 `json:"durationSeconds"`
 }
 
-// started is the data of session_start: the contract's keys, then ours.
+// started is the data of session_start: the keys of the wire contract, then our own.
 type started struct {
 	SessionID   string    `json:"sessionId"`
 	ProcessName string    `json:"processName"`
@@ -41,7 +41,7 @@ type started struct {
 	Sensor      string    `json:"sensor"`
 	Limits      string    `json:"sensorLimits,omitempty"`
 	Excluded    []int     `json:"excludedProcesses"`
-	Exclusions  []Own     `json:"exclusions"` // the same, with what they are
+	Exclusions  []Own     `json:"exclusions"` // the same processes, described
 	Version     string    `json:"agentVersion"`
 }
 
@@ -62,13 +62,13 @@ func (e *ended) AppendJSON(out []byte) []byte { return appendJSON(out, e) }
 
 func appendJSON(out []byte, value any) []byte {
 	text, err := json.Marshal(value)
-	if err != nil { // only what a sandbox tells could be at fault
+	if err != nil { // only Ending.Detail and Run can fail
 		text, _ = json.Marshal(map[string]string{"error": err.Error()})
 	}
 	return append(out, text...)
 }
 
-// eventTime is a time as events have it.
+// eventTime is a time in the format of events.
 type eventTime time.Time
 
 // MarshalJSON writes UTC with microseconds.
@@ -76,7 +76,7 @@ func (t eventTime) MarshalJSON() ([]byte, error) {
 	return append(event.AppendTime([]byte{'"'}, time.Time(t)), '"'), nil
 }
 
-// Arch gives the name that the old agents have for the architecture.
+// Arch returns the architecture by the name that the old agents use.
 func Arch() string {
 	if runtime.GOARCH == "amd64" {
 		return "x64"

@@ -29,8 +29,8 @@ const (
 	roleDatabase = "database"
 )
 
-// Own is a process that must never be reported, since reporting it makes it do
-// more: the agent, its backend or what is between them, the backend's database.
+// Own is a process of OS-Pulse: the agent, its backend, a relay between them, or the
+// backend's database. It is never reported, because each report makes it do more.
 type Own struct {
 	PID        int       `json:"pid"`
 	StartTime  eventTime `json:"startTime"`
@@ -39,19 +39,19 @@ type Own struct {
 	UserID     int       `json:"uid"`
 	Role       string    `json:"role"`
 
-	ticks int64 // StartTime as the kernel tells it
+	ticks int64 // StartTime in clock ticks since the boot
 }
 
 func (o Own) same(other Own) bool { return o.PID == other.PID && o.ticks == other.ticks }
 
-// Identity is what a backend tells of itself in its answer to a heartbeat.
+// Identity is how a backend describes itself in its answer to a heartbeat.
 type Identity struct {
 	BootID       string         `json:"boot_id"` // of its machine
 	PIDNamespace string         `json:"pid_namespace"`
 	PID          int            `json:"pid"` // in that namespace
 	StartTicks   int64          `json:"start_ticks"`
 	Database     []DatabasePeer `json:"database"`
-	Proof        string         `json:"proof"` // by the key, "" without one
+	Proof        string         `json:"proof"` // HMAC with the API key, "" without a key
 }
 
 // DatabasePeer is the other end of a connection of the backend to its database: an
@@ -62,8 +62,8 @@ type DatabasePeer struct {
 	StartTicks int64  `json:"start_ticks"`
 }
 
-// proof gives what proves, to someone who has the key and asked with the nonce,
-// that another one who has the key told the identity.
+// proof returns the HMAC-SHA256 of nonce and identity, in hex. It proves to the agent
+// that sent the nonce that the sender of the identity has the same key.
 func (i *Identity) proof(key, nonce string) string {
 	lines := []string{"os-pulse backend identity", nonce, i.BootID, i.PIDNamespace, strconv.Itoa(i.PID), strconv.FormatInt(i.StartTicks, 10)}
 	for _, d := range i.Database {
@@ -74,22 +74,22 @@ func (i *Identity) proof(key, nonce string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// maxNamed bounds how many backends may have named themselves.
+// maxNamed bounds the number of backends that have identified themselves.
 const maxNamed = 64
 
-// OwnProcesses finds the processes that are never reported. A process is one of
-// them by what it is, not by what it is called or which port it listens on:
+// OwnProcesses finds the processes that are never reported. It recognises a process by
+// its identity, never by its name or by a port number alone:
 //
 //   - the agent;
-//   - a backend that named itself in its answer to a heartbeat, proven by the key
-//     that both have (AGENT_API_KEY);
-//   - the process at the exact address of --backend, and without a key the one that
-//     the answer names, if its executable and user are those of a process that was
-//     there while no session ran. What a session watches cannot take such a place.
-//   - what a backend's connections to its database lead to, and what that leads to
-//     if it is a pooler.
+//   - a backend that identified itself in its answer to a heartbeat, with a proof by the
+//     shared key (AGENT_API_KEY);
+//   - the process that listens on the exact address of --backend and, without a key, the
+//     process that the answer names, if its executable and user are those of a process
+//     found there while no session ran. So a watched process cannot take that place;
+//   - the remote end of a backend's connections to its database and, if that is a pooler,
+//     the remote ends of the pooler's connections.
 //
-// Its methods may be called at any time.
+// Its methods are safe for concurrent use.
 type OwnProcesses struct {
 	backend *url.URL
 	key     string
@@ -98,33 +98,33 @@ type OwnProcesses struct {
 	mu      sync.Mutex
 	named   []named
 	pinned  map[image]bool
-	refused bool // an answer without a good proof, and that was logged
+	refused bool // an answer without a valid proof was logged
 }
 
-// named is a backend that named itself.
+// named is a backend that identified itself.
 type named struct {
 	Identity
 	pid    int // in this process's namespace
 	proven bool
 }
 
-// image is what tells whether a process that takes another's place is the same
-// program.
+// image identifies a program: two processes with equal images run the same program.
 type image struct {
 	executable string
 	userID     int
 }
 
-// NewOwnProcesses makes an OwnProcesses for the backend at a URL; key is "" if there
-// is none.
+// NewOwnProcesses returns an OwnProcesses for the backend at a URL. key is "" if the
+// agent has none.
 func NewOwnProcesses(backend *url.URL, key string, log *slog.Logger) *OwnProcesses {
 	return &OwnProcesses{backend: backend, key: key, log: log, pinned: map[image]bool{}}
 }
 
-// Hear takes what a backend that was asked with the nonce tells of itself.
+// Hear records the identity that a backend sent in answer to the nonce. It ignores
+// backends on other machines and, if the agent has a key, identities without a valid proof.
 func (o *OwnProcesses) Hear(nonce string, identity Identity) {
 	if identity.BootID == "" || identity.BootID != procfs.BootID() {
-		return // another machine's, whose pids say nothing here
+		return // from another machine, so its pids mean nothing here
 	}
 	proven := o.key != "" && hmac.Equal([]byte(identity.Proof), []byte(identity.proof(o.key, nonce)))
 	o.mu.Lock()
@@ -134,7 +134,7 @@ func (o *OwnProcesses) Hear(nonce string, identity Identity) {
 			return
 		}
 		o.refused = true
-		o.log.Warn("the backend's answer does not prove that it has this agent's key (AGENT_API_KEY): the processes that it names are not taken for its own")
+		o.log.Warn("the backend's answer does not prove that it has this agent's key (AGENT_API_KEY): the agent does not exclude the processes that it names")
 		return
 	}
 	pid := procfs.InNamespace(identity.PIDNamespace, identity.PID, identity.StartTicks)
@@ -148,8 +148,8 @@ func (o *OwnProcesses) Hear(nonce string, identity Identity) {
 	o.named = append(o.named, named{identity, pid, proven})
 }
 
-// Find gives the processes as they are now, by pid. isQuiet says that no session
-// runs: nothing that a session watches can be at the backend's place then.
+// Find returns the present processes, ordered by pid. isQuiet says that no session runs,
+// so that no watched process can be at the backend's address.
 func (o *OwnProcesses) Find(isQuiet bool) []Own {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -197,7 +197,7 @@ func (o *OwnProcesses) Find(isQuiet bool) []Own {
 	return own
 }
 
-// read gives what identifies a process; false when it has ended.
+// read returns the identity of a process; false if it has ended.
 func read(pid int, role string) (Own, bool) {
 	p, err := procfs.Read(pid)
 	if err != nil || p.Zombie {
@@ -209,8 +209,8 @@ func read(pid int, role string) (Own, bool) {
 	}, true
 }
 
-// databases gives the servers and poolers that a backend's connections to its
-// database lead to on this machine.
+// databases returns the pids of the servers and poolers on this machine to which a
+// backend's database connections lead.
 func databases(n *named) []int {
 	var found []int
 	for _, d := range n.Database {
@@ -224,9 +224,9 @@ func databases(n *named) []int {
 			}
 		}
 	}
-	// A pooler's own connections lead to the servers, or to another pooler.
+	// A pooler's own connections lead to servers or to another pooler.
 	for i := 0; i < len(found) && i < maxNamed; i++ {
-		upstreams := procfs.UnixUpstreams(found[i], ".s.PGSQL.") // of all that it talks to
+		upstreams := procfs.UnixUpstreams(found[i], ".s.PGSQL.") // name prefix of PostgreSQL's sockets
 		for _, address := range procfs.Upstreams(found[i]) {
 			upstreams = append(upstreams, procfs.Peers(found[i], address)...)
 		}
@@ -239,8 +239,9 @@ func databases(n *named) []int {
 	return found
 }
 
-// founder gives the oldest of a process's ancestors that are the same program: of a
-// PostgreSQL server, whose connections have a process each, the server.
+// founder returns the oldest ancestor in the unbroken line of ancestors that run the same
+// program as the same user. PostgreSQL has a process for each connection; for each of
+// these founder returns the server.
 func founder(pid int) int {
 	own, ok := read(pid, "")
 	for ok && own.Executable != "" {
@@ -257,7 +258,8 @@ func founder(pid int) int {
 	return pid
 }
 
-// localAddresses gives the addresses of this machine that a URL leads to.
+// localAddresses returns the addresses of this machine to which a URL leads; none if it
+// leads to another machine.
 func localAddresses(u *url.URL) []netip.AddrPort {
 	text := u.Port()
 	if text == "" {
@@ -294,22 +296,22 @@ func localAddresses(u *url.URL) []netip.AddrPort {
 	return ends
 }
 
-// typeExclusions is the type of the event that tells that other processes than
-// before are not reported.
+// typeExclusions is the type of the event that reports a change of the excluded processes.
 const typeExclusions = "exclusions_changed"
 
 // exclusions is the data of the event.
 type exclusions struct {
 	Timestamp eventTime `json:"timestamp"`
 	Added     []Own     `json:"added"`
-	Removed   []Own     `json:"removed"` // they ended, or are no more what they were
+	Removed   []Own     `json:"removed"` // they ended or have lost their role
 }
 
 // AppendJSON appends the data of the event.
 func (e *exclusions) AppendJSON(out []byte) []byte { return appendJSON(out, e) }
 
-// exclude has processes excluded that were found while sessions run, and tells each
-// session of the change.
+// exclude makes the sensor exclude the processes in now, and reports the change to each
+// session. It does not exclude a process that a session chose or spawned, nor a
+// descendant of one, unless that is the agent or was excluded before.
 func (m *Monitor) exclude(now []Own) {
 	m.mu.Lock()
 	var roots []int
@@ -327,13 +329,13 @@ func (m *Monitor) exclude(now []Own) {
 	})
 	if pids := pidsOf(now); !slices.Equal(pids, pidsOf(known)) {
 		if err := m.options.Sensor.Exclude(pids); err != nil {
-			m.options.Log.Warn("the backend's processes could not be excluded", "error", err)
+			m.options.Log.Warn("cannot exclude the backend's processes", "error", err)
 		}
 	}
 	m.tellExclusions(now)
 }
 
-// told gives the processes that some session was told of.
+// told returns the excluded processes that were reported to any session, by pid.
 func (m *Monitor) told() []Own {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -349,7 +351,7 @@ func (m *Monitor) told() []Own {
 	return known
 }
 
-// tellExclusions tells each session what has changed since it was told last.
+// tellExclusions reports to each session the change since its last report.
 func (m *Monitor) tellExclusions(now []Own) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -366,7 +368,7 @@ func (m *Monitor) tellExclusions(now []Own) {
 	}
 }
 
-// without gives the processes that are not among others.
+// without returns the processes of own that are not in others.
 func without(own, others []Own) []Own {
 	return slices.DeleteFunc(slices.Clone(own), func(o Own) bool { return slices.ContainsFunc(others, o.same) })
 }
@@ -379,7 +381,7 @@ func pidsOf(own []Own) []int {
 	return pids
 }
 
-// descendsFrom reports whether a process is one of the roots, or came of one.
+// descendsFrom reports whether a process is one of the roots or a descendant of one.
 func descendsFrom(pid int, roots []int) bool {
 	for depth := 0; pid > 1 && depth < 1000; depth++ {
 		if slices.Contains(roots, pid) {

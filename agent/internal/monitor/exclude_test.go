@@ -47,14 +47,12 @@ func peer(t *testing.T, path, program string) (pid int, line string, end func())
 	return cmd.Process.Pid, strings.TrimSpace(line), end
 }
 
-// listening is a program that listens on an address and prints it; it takes what
-// comes.
+// listening is a program that listens on an address, prints it and accepts connections.
 func listening(host string, port any) string {
 	return fmt.Sprintf("s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ns.bind(('%s', %v)); s.listen()\nprint('%%s:%%d' %% s.getsockname())", host, port)
 }
 
-// interpreter finds the interpreter behind what may be a script, and where its
-// library is.
+// interpreter finds the Python binary, which may be behind a script, and its library.
 var interpreter = sync.OnceValues(func() (path, prefix string) {
 	out, err := exec.Command("python3", "-c", "import sys, os; print(os.path.realpath(sys.executable)); print(sys.base_prefix)").Output()
 	if err != nil {
@@ -69,7 +67,7 @@ func python() string {
 	return path
 }
 
-// otherPython is a copy of it: another program.
+// otherPython is a copy of the interpreter, and so another program.
 func otherPython(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(python())
@@ -92,7 +90,7 @@ func finder(t *testing.T, backend, key string) *OwnProcesses {
 	return NewOwnProcesses(u, key, slog.New(slog.DiscardHandler))
 }
 
-// checkOwn wants the roles of processes, besides the agent.
+// checkOwn compares the found processes and their roles, except the agent.
 func checkOwn(t *testing.T, what string, got []Own, want map[int]string) {
 	t.Helper()
 	roles := map[int]string{}
@@ -106,8 +104,8 @@ func checkOwn(t *testing.T, what string, got []Own, want map[int]string) {
 	}
 }
 
-// TestBackendByItsAddress: what listens on the backend's port at another address is
-// not the backend, nor is another program that comes to its address.
+// TestBackendByItsAddress checks that a process on the backend's port at another address
+// is not the backend, nor is another program that takes over its address.
 func TestBackendByItsAddress(t *testing.T) {
 	pid, address, end := peer(t, python(), listening("127.0.0.1", 0))
 	_, port, _ := strings.Cut(address, ":")
@@ -126,7 +124,7 @@ func TestBackendByItsAddress(t *testing.T) {
 	checkOwn(t, "when it was started again", own.Find(false), map[int]string{pid: roleBackend})
 }
 
-// identityOf is what the process tells of itself.
+// identityOf is the identity that the process would send.
 func identityOf(t *testing.T, pid int, database ...DatabasePeer) Identity {
 	t.Helper()
 	p, err := procfs.Read(pid)
@@ -136,8 +134,8 @@ func identityOf(t *testing.T, pid int, database ...DatabasePeer) Identity {
 	return Identity{BootID: procfs.BootID(), PIDNamespace: procfs.PIDNamespace(pid), PID: pid, StartTicks: p.Ticks, Database: database}
 }
 
-// TestBackendByItsIdentity: a backend behind a relay is the one that has the key,
-// runs on this machine, and is that process still.
+// TestBackendByItsIdentity checks that the agent recognises a backend behind a relay if
+// it has the key, runs on this machine and is still the same process.
 func TestBackendByItsIdentity(t *testing.T) {
 	const key, nonce = "a key of 16 bytes", "n"
 	pid, address, end := peer(t, python(), listening("127.0.0.1", 0))
@@ -169,7 +167,7 @@ func TestBackendByItsIdentity(t *testing.T) {
 	own.Hear(nonce, identity)
 	checkOwn(t, "proven", own.Find(false), map[int]string{pid: roleBackend})
 
-	// Without a key the program must have been there while nothing was watched.
+	// Without a key the program must have run while no session did.
 	open := finder(t, address, "")
 	open.Hear(nonce, identityOf(t, pid))
 	checkOwn(t, "without a key, first named while a session runs", open.Find(false), map[int]string{})
@@ -178,9 +176,8 @@ func TestBackendByItsIdentity(t *testing.T) {
 	checkOwn(t, "when it has ended", own.Find(true), map[int]string{})
 }
 
-// TestDatabaseByItsConnection: the other end of the backend's connection is its
-// database, and what a pooler is connected to; not what has the database's name or
-// port.
+// TestDatabaseByItsConnection checks that the remote ends of the backend's and of a
+// pooler's connections are its database. A process with the database's name or port is not.
 func TestDatabaseByItsConnection(t *testing.T) {
 	const connected = "s.connect(('127.0.0.1', %s)); print('connected')"
 	server, at, _ := peer(t, python(), listening("127.0.0.1", 0)+"\nsys.stdout.flush(); c = s.accept()")
@@ -215,8 +212,8 @@ func TestDatabaseByItsConnection(t *testing.T) {
 	checkOwn(t, "by a Unix socket", local.Find(false), map[int]string{pid: roleBackend, server: roleDatabase})
 }
 
-// TestExclusionsAreTold: each session is told when others are excluded than at its
-// start, once, and what it watches is never excluded.
+// TestExclusionsAreTold checks that each session gets one event per change of the
+// excluded processes, and that a watched process is never excluded.
 func TestExclusionsAreTold(t *testing.T) {
 	root, _, end := peer(t, python(), "print()")
 	restarted, _, _ := peer(t, python(), "print()")
@@ -280,7 +277,7 @@ func TestExclusionsAreTold(t *testing.T) {
 	}
 }
 
-// TestProof: the same values are in the backend's TestProof.
+// TestProof uses the same values as the backend's TestProof.
 func TestProof(t *testing.T) {
 	identity := &Identity{
 		BootID: "b", PIDNamespace: "pid:[4026531836]", PID: 7, StartTicks: 1234,
@@ -292,7 +289,7 @@ func TestProof(t *testing.T) {
 	}
 }
 
-// TestCloseStopsSideBySide: a program that does not end keeps no other from ending.
+// TestCloseStopsSideBySide checks that a program that does not end delays no other.
 func TestCloseStopsSideBySide(t *testing.T) {
 	w := &world{stuck: make(chan struct{})}
 	m := newMonitor(w)

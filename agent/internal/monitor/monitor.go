@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package monitor runs sessions: it chooses what a session is about, has it
-// watched from before its first instruction, and hands on its events. It must not
-// know HTTP, nor how events are seen, how a program is confined, or how events
-// get to the backend: those are the interfaces that it declares.
+// Package monitor runs sessions. It decides which processes a session watches, sets up
+// the watch before the first instruction, and passes the events on. It must not know
+// HTTP, nor how a sensor sees events, how a sandbox confines a program, or how events
+// reach the backend: it declares interfaces for those.
 package monitor
 
 import (
@@ -25,53 +25,53 @@ import (
 // The modes of the wire contract.
 const (
 	ModeAll   = 1 // the whole machine
-	ModePIDs  = 2 // chosen processes and what comes of them
-	ModeSpawn = 3 // the uploaded file and what comes of it
+	ModePIDs  = 2 // chosen processes and their descendants
+	ModeSpawn = 3 // the uploaded file and its descendants
 )
 
-// maxSessions is how many there may be at once; the sensor has room for 64.
+// maxSessions is how many sessions may run at once. The sensor has room for 64.
 const maxSessions = 32
 
-// settleTime is how long the end of a session waits to be safe.
+// settleTime is how long the end of a session waits until its events are on disk.
 const settleTime = 5 * time.Second
 
-// ErrRefused is the cause of every error that is the asker's: the text says why.
+// ErrRefused matches every refusal of a request. The error's text says why.
 var ErrRefused = errors.New("refused")
 
-// The codes of refusals, which are the backend's too.
+// The codes of refusals. The backend uses the same codes.
 const (
 	codeInvalid   = "invalid"    // the request is at fault
 	codeCannotRun = "cannot_run" // the file is at fault
 )
 
-// Refusal is an error that is ErrRefused. Text is for the asker. Code says what is
-// at fault; it is "" when that is this agent or its present state.
+// Refusal is an error that matches ErrRefused. Text is for the caller. Code says what is
+// at fault; it is "" if that is the agent or its present state.
 type Refusal struct{ Code, Text string }
 
 func (r *Refusal) Error() string { return r.Text }
 
-// Is says that a refusal is ErrRefused.
+// Is reports whether target is ErrRefused.
 func (r *Refusal) Is(target error) bool { return target == ErrRefused }
 
-// CannotRun makes an error the file's.
+// CannotRun returns err as a Refusal that blames the file.
 func CannotRun(err error) error { return &Refusal{codeCannotRun, err.Error()} }
 
 func refuse(format string, args ...any) error {
 	return &Refusal{codeInvalid, fmt.Sprintf(format, args...)}
 }
 
-// Scope says whom a watch is about.
+// Scope says which processes a watch is about.
 type Scope struct {
 	All     bool
 	PIDs    []int // and their descendants, from now on
-	OnExec  bool  // begin with their next exec: what a launcher does is left out
-	Exclude []int // and their descendants, but those that PIDs names
+	OnExec  bool  // begin with their next exec, to leave out what a launcher does
+	Exclude []int // and their descendants, except those in PIDs
 }
 
-// Watch is a watch that stands. One with a method Limits() string tells what it does
-// not see, for session_start.
+// Watch is a running watch. It may have a method Limits() string, which returns what the
+// watch cannot see; session_start reports that.
 type Watch interface {
-	// Close ends it, after sink has had all that happened before.
+	// Close ends the watch, after sink has received all that happened before.
 	Close() error
 }
 
@@ -84,41 +84,40 @@ type Sensor interface {
 	Exclude(pids []int) error
 }
 
-// Spawner starts files, confined.
+// Spawner starts files in a sandbox.
 type Spawner interface {
-	// Start starts the file but holds it before its first instruction. The context
-	// is for starting only.
+	// Start starts the file and holds it before its first instruction. ctx bounds the
+	// start only.
 	Start(ctx context.Context, path string, command Command) (Spawned, error)
 }
 
-// Spawned is a program that was started.
+// Spawned is a started program.
 type Spawned interface {
 	PID() int
 	Release() error // lets it run
-	Stop() error    // ends it and all that came of it, and waits; also a second time
+	Stop() error    // ends it and its descendants, and waits; may be called again
 	Done() <-chan struct{}
-	Ending() Ending // once Done is closed
-	// Run says what is run and how, as JSON has it; nil if there is nothing to say.
+	Ending() Ending // valid once Done is closed
+	// Run returns what is run and how, as a value for JSON; nil if there is nothing to say.
 	Run() any
-	// OnExec says that a launcher, not the program, stands held.
+	// OnExec reports whether the held process is a launcher that will exec the program.
 	OnExec() bool
 }
 
 // Files finds uploaded files.
 type Files interface {
-	// Find gives the path and the SHA-256 of the file that was kept under the name.
+	// Find returns the path and the SHA-256 of the file stored under the name.
 	Find(name string) (path, sha256 string, err error)
 }
 
-// Journal remembers on disk which sessions run, for the next run of the agent, in
-// case this one is killed.
+// Journal records on disk which sessions run. If the agent is killed, its next run reads
+// that record.
 type Journal interface {
 	Begin(r journal.Record) error // replaces a record of the same session
 	End(sessionID string) error
 }
 
-// Starts remembers starts on disk; *journal.Starts implements it and documents its
-// contracts.
+// Starts records starts on disk. *journal.Starts implements it and documents its contracts.
 type Starts interface {
 	Get(id string) journal.Start
 	Put(start journal.Start) error
@@ -128,17 +127,17 @@ type Starts interface {
 type Options struct {
 	Sensor       Sensor
 	SensorName   string // ebpf or procfs
-	SensorLimits string // what it does not see; "" for nothing
+	SensorLimits string // what the sensor cannot see; "" if nothing
 	Spawner      Spawner
 	SpawnFault   string // why nothing can be spawned, when Spawner is nil
 	Files        Files
-	// Exclude gives the processes that are never reported; it is asked at each start,
-	// and again while sessions run. isQuiet says that none runs yet.
+	// Exclude returns the processes that are never reported. The Monitor calls it at each
+	// start, and again while sessions run. isQuiet says that no session runs yet.
 	Exclude func(isQuiet bool) []Own
 	// Deliver takes the events of a session.
 	Deliver func(sessionID string, e *event.Event)
-	// Settle waits until what was delivered of a session would survive the agent;
-	// false if ctx ended before.
+	// Settle waits until the delivered events of a session would survive a kill of the
+	// agent. It returns false if ctx ends first.
 	Settle  func(ctx context.Context, sessionID string) bool
 	Journal Journal
 	Starts  Starts
@@ -146,16 +145,16 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Monitor runs sessions. Its methods may be called at any time.
+// Monitor runs sessions. Its methods are safe for concurrent use.
 type Monitor struct {
 	options Options
 
 	mu       sync.Mutex
 	closed   bool
 	sessions map[string]*session
-	starting map[string]chan struct{} // closed when the start or stop of that id is over
-	attempts map[string]*attempt      // starts with an id that are under way, by that id
-	working  sync.WaitGroup           // on attempts and stops
+	starting map[string]chan struct{} // by session id; closed when its start or stop is over
+	attempts map[string]*attempt      // starts in progress, by start id
+	working  sync.WaitGroup           // counts attempts and stops in progress
 }
 
 // New makes a Monitor.
@@ -166,7 +165,7 @@ func New(options Options) *Monitor {
 // Request asks for a session.
 type Request struct {
 	SessionID string
-	StartID   string // of the backend, for this start alone; "" for none
+	StartID   string // the backend's id of this start; "" for none
 	FileName  string
 	Mode      int
 	PIDs      []int
@@ -175,24 +174,24 @@ type Request struct {
 
 // Command says how a file is run.
 type Command struct {
-	EntryPoint string // of an archive: the path of what is run; "" for the only file that can be
+	EntryPoint string // path of the program in an archive; "" for the only one that can run
 	Arguments  []string
 }
 
-// session is one that runs.
+// session is a running session.
 type session struct {
 	request Request
-	pid     int // of what was spawned, else the first chosen, else 0
+	pid     int // of the spawned program, else of the first chosen process, else 0
 	watch   Watch
-	spawned Spawned       // nil but in mode 3
+	spawned Spawned       // nil except in mode 3
 	done    chan struct{} // closed when the wait for spawned is over
-	isOver  bool          // what was spawned has ended, and that was told
+	isOver  bool          // the spawned program has ended, and session_end was sent
 
-	excluded []Own // as the session was told; by the Monitor's mu
-	isEnding bool  // session_end is told, and nothing after it; by the Monitor's mu
+	excluded []Own // as last reported to the session; guarded by Monitor.mu
+	isEnding bool  // session_end is the next and last event; guarded by Monitor.mu
 }
 
-// same reports whether the request is what runs already: a repeated question.
+// same reports whether r repeats the request of this session and the session still runs.
 func (s *session) same(r Request) bool {
 	if s.spawned != nil {
 		select {
@@ -249,7 +248,8 @@ func (m *Monitor) start(ctx context.Context, r Request) (int, error) {
 	return s.pid, nil
 }
 
-// check refuses what cannot be started, and finds the file.
+// check returns a Refusal if the request cannot be started. In mode 3 it returns the
+// file's path and SHA-256.
 func (m *Monitor) check(r *Request) (path, sha string, err error) {
 	switch r.Mode {
 	case ModeAll:
@@ -281,8 +281,8 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 	return path, sha, nil
 }
 
-// checkProcess refuses what is not a process that runs. A thread has a number like a
-// process, and no events under it.
+// checkProcess returns a Refusal unless pid is a running process. It refuses a thread,
+// because no event carries a thread's number as its process.
 func checkProcess(pid int) error {
 	if pid < 1 {
 		return refuse("there is no process %d", pid)
@@ -301,7 +301,8 @@ func checkProcess(pid int) error {
 	return nil
 }
 
-// claim waits until nobody else starts or stops the session.
+// claim waits until no other goroutine starts or stops the session, then reserves it
+// until release is called. It fails if ctx ends first.
 func (m *Monitor) claim(ctx context.Context, id string) (release func(), err error) {
 	for {
 		m.mu.Lock()
@@ -332,8 +333,8 @@ func (m *Monitor) get(id string) *session {
 	return m.sessions[id]
 }
 
-// begin has the session watched, its session_start first, and lets what it
-// spawned run.
+// begin sets up the session's watch, delivers session_start as the first event, and then
+// lets the spawned program run.
 func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *session, err error) {
 	s := &session{request: r, done: make(chan struct{})}
 	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs}
@@ -370,7 +371,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 		Platform: "linux", Arch: Arch(), Mode: r.Mode, FileName: r.FileName, SHA256: sha, Processes: r.PIDs,
 		Run: run, Sensor: m.options.SensorName, Limits: m.options.SensorLimits, Version: m.options.Version,
 	}
-	// Nothing may come before session_start, nor session_start without a watch.
+	// No event may precede session_start, and session_start needs a watch.
 	var first sync.Once
 	gate := make(chan struct{})
 	sink := func(e *event.Event) {
@@ -405,7 +406,7 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	return s, nil
 }
 
-// watch sets up a watch, which leaves out what is excluded.
+// watch sets up a watch that excludes OS-Pulse's own processes, and returns those.
 func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded []Own, err error) {
 	excluded = m.options.Exclude(m.isQuiet())
 	scope.Exclude = pidsOf(excluded)
@@ -415,18 +416,18 @@ func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded
 	return w, excluded, nil
 }
 
-// isQuiet reports whether no session runs, and no other than the caller's begins.
+// isQuiet reports whether no session runs and none begins except the caller's.
 func (m *Monitor) isQuiet() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.sessions) == 0 && len(m.starting) <= 1
 }
 
-// wait tells the end of what was spawned, and with it the session ends.
+// wait waits for the spawned program to end, delivers session_end, and removes the session.
 func (m *Monitor) wait(s *session, began time.Time) {
 	defer close(s.done)
 	<-s.spawned.Done()
-	// What it did comes before its end.
+	// The program's events must precede session_end.
 	if err := s.watch.Close(); err != nil {
 		m.options.Log.Error("the watch could not be ended", "session", s.request.SessionID, "error", err)
 	}
@@ -450,9 +451,9 @@ func (m *Monitor) wait(s *session, began time.Time) {
 	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
 }
 
-// Run looks every now and then whether the backend or its database is another
-// process by now, as after a restart, until ctx ends: unexcluded, they would be
-// reported to themselves without end.
+// Run checks at each interval, until ctx ends, whether the backend or its database is
+// another process now, for example after a restart. If these were not excluded, each
+// report about them would cause another one, without end.
 func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -468,7 +469,7 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// ClockStepped tells each session that the machine's clock was set.
+// ClockStepped delivers a clock_step to each session: the machine's clock was set.
 func (m *Monitor) ClockStepped(before, after time.Time) {
 	m.options.Log.Warn("the machine's clock was set", "before", before, "after", after)
 	m.mu.Lock()
@@ -480,16 +481,16 @@ func (m *Monitor) ClockStepped(before, after time.Time) {
 	}
 }
 
-// endTelling sees to it that nothing but its end is told to a session.
+// endTelling makes session_end the only event that the session can still get.
 func (m *Monitor) endTelling(s *session) {
 	m.mu.Lock()
 	s.isEnding = true
 	m.mu.Unlock()
 }
 
-// stop ends a session: what was spawned with all that came of it, and the watch.
-// When it returns, all events of the session have been handed on. known is false
-// when there is no such session.
+// stop ends a session: its watch, the spawned program and all descendants of it. When it
+// returns, Deliver has had all events of the session. known is false if there is no such
+// session.
 func (m *Monitor) stop(ctx context.Context, id string) (known bool, err error) {
 	release, err := m.claim(ctx, id)
 	if err != nil {
@@ -508,8 +509,8 @@ func (m *Monitor) end(id string, s *session) error {
 	var err error
 	if s.spawned != nil {
 		if err = s.spawned.Stop(); err != nil {
-			// It stays, so that a second stop can try again.
-			return fmt.Errorf("stop what session %s spawned: %w", id, err)
+			// The session stays, so that a second stop can try again.
+			return fmt.Errorf("stop the program of session %s: %w", id, err)
 		}
 		<-s.done
 	} else {
@@ -532,10 +533,10 @@ func (m *Monitor) end(id string, s *session) error {
 	return nil
 }
 
-// forget takes a session whose session_end was delivered out of the journal, once
-// that would survive the agent. If it would not by settleTime, as a full spool
-// takes nothing, or when the agent ends, the session stays there until all of that
-// is in order: the next run would rather tell of an end twice than of none.
+// forget removes a session from the journal once its session_end would survive a kill of
+// the agent. The session stays in the journal if that takes longer than settleTime, for
+// example because the spool is full, or if the agent is closing. The next run then
+// reports the end again: twice is better than never.
 func (m *Monitor) forget(id string) {
 	m.mu.Lock()
 	closed := m.closed
@@ -546,14 +547,13 @@ func (m *Monitor) forget(id string) {
 		return
 	}
 	if err := m.options.Journal.End(id); err != nil {
-		m.options.Log.Error("a session that ended cannot be taken out of the journal", "session", id, "error", err)
+		m.options.Log.Error("cannot remove an ended session from the journal", "session", id, "error", err)
 	}
 }
 
-// Recover tells of sessions that a run of the agent which was killed has left:
-// what they are missing, and their end. Nobody can start one of them before that
-// is safe. The function that it gives waits for that; it is called once delivery
-// runs.
+// Recover delivers, for each session left by a killed run of the agent, the loss and the
+// session_end. The sessions cannot be started before these events are on disk. The
+// returned function waits for that; the caller runs it once delivery runs.
 func (m *Monitor) Recover(left []journal.Record) (settle func()) {
 	var releases []func()
 	now := time.Now()
@@ -577,10 +577,10 @@ func (m *Monitor) Recover(left []journal.Record) (settle func()) {
 	}
 }
 
-// Sessions gives the number of sessions that run.
+// Sessions returns the number of running sessions.
 func (m *Monitor) Sessions() int { return len(m.SessionIDs()) }
 
-// SessionIDs gives the sessions that run, in no order.
+// SessionIDs returns the ids of the running sessions, in no order.
 func (m *Monitor) SessionIDs() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -602,7 +602,7 @@ func (m *Monitor) Close() error {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	errs := make([]error, len(ids))
-	var stops sync.WaitGroup // side by side: one sample that does not end costs the others no time
+	var stops sync.WaitGroup // in parallel, so that a sample that does not end delays no other
 	for i, id := range ids {
 		stops.Go(func() { _, errs[i] = m.stop(context.Background(), id) })
 	}

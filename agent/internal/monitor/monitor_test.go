@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is all that a Monitor asks, and a diary of what it asked for.
+// world implements all that a Monitor depends on, and records its calls.
 type world struct {
 	mu      sync.Mutex
 	diary   []string
@@ -59,7 +59,7 @@ func (w *world) End(id string) error {
 	return nil
 }
 
-// journaled gives the sessions that the next run of the agent would end.
+// journaled returns the sessions that the next run of the agent would end.
 func (w *world) journaled() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -198,10 +198,8 @@ func TestSpawn(t *testing.T) {
 	}
 }
 
-// Programs that end at once do not fill the agent up, and their sessions can be started
-// again.
-// TestClockStepped: each session is told that the clock was set, and one that has
-// ended is not.
+// TestClockStepped checks that each running session gets a clock_step, and an ended one
+// does not.
 func TestClockStepped(t *testing.T) {
 	w := &world{}
 	m := newMonitor(w)
@@ -231,6 +229,8 @@ func TestClockStepped(t *testing.T) {
 	}
 }
 
+// Programs that end at once do not use up the session limit, and their sessions can be
+// started again.
 func TestManyThatEndAtOnce(t *testing.T) {
 	w := &world{endsAtOnce: true}
 	m := newMonitor(w)
@@ -323,7 +323,7 @@ func TestEventsAreJSON(t *testing.T) {
 	}
 }
 
-// The journal has a session from before its first event until its end is safe.
+// The journal holds a session from before its first event until its end is on disk.
 func TestJournal(t *testing.T) {
 	w := &world{}
 	m := newMonitor(w)
@@ -353,7 +353,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// What a killed run left is told of, once, before the session can be started.
+// The end of a session from a killed run is reported once, before it can be started again.
 func TestRecover(t *testing.T) {
 	w := &world{running: map[string]journal.Record{"a": {}}}
 	m := newMonitor(w)

@@ -51,7 +51,7 @@ threading.Thread(target=second).start()
 	return cmd, id
 }
 
-// waitFor waits until something is so.
+// waitFor waits until a condition holds.
 func waitFor(t *testing.T, what string, isSo func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -63,7 +63,7 @@ func waitFor(t *testing.T, what string, isSo func() bool) {
 	}
 }
 
-// A number in mode 2 is that of a process that runs, or is refused with what it is of.
+// Mode 2 refuses a number that is not a running process, and says what the number is.
 func TestChosenProcesses(t *testing.T) {
 	m := newMonitor(&world{})
 	two, second := thread(t, "")
@@ -83,7 +83,7 @@ func TestChosenProcesses(t *testing.T) {
 		}
 	}
 
-	// A process whose first thread has ended runs on.
+	// A process continues when its first thread has ended.
 	headless, _ := thread(t, "ctypes.CDLL(None).pthread_exit(None)")
 	pid := headless.Process.Pid
 	waitFor(t, "its first thread has ended", func() bool { p, err := procfs.Read(pid); return err == nil && p.Zombie })
@@ -97,8 +97,7 @@ func TestChosenProcesses(t *testing.T) {
 	}
 }
 
-// session_start tells what the session's watch does not see, beside what the sensor does
-// not.
+// session_start reports the limits of the session's watch beside those of the sensor.
 func TestLimitsOfAWatch(t *testing.T) {
 	w := &world{limits: "no packets of process 7"}
 	m := newMonitor(w)
