@@ -76,7 +76,7 @@ type Process struct {
 	StartedAt   time.Time // UTC, microseconds
 }
 
-// What is taken over of a process.
+// Limits of what an agent says about a process. Longer text is cut.
 const (
 	maxCommandLine = 1 << 10 // bytes
 	maxUserName    = 256

@@ -94,7 +94,7 @@ func (d *Files) Add(e *models.Event, values [][]byte) {
 		newPath = text(values[fileNewPath], maxPathLen)
 	}
 	d.add(e, path, action, moved(size), hasFailed, newPath)
-	// What is copied or linked to is a file that something was done with, too.
+	// The target of a copy or a link is a file of its own in the list.
 	switch {
 	case newPath == "" || newPath == path:
 	case action == actionCopy:

@@ -58,7 +58,7 @@ func (s *Seen) see(e *models.Event) {
 	s.FirstSeq, s.LastSeq = min(s.FirstSeq, e.Seq), max(s.LastSeq, e.Seq)
 }
 
-// What things take in memory, about, besides their texts.
+// About how much memory an entry of each kind takes, without its text.
 const (
 	fileBytes         = 320
 	conversationBytes = 480

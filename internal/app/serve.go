@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return err
 	}
 
-	// What runs beside the server ends after it: the queue may still be asked.
+	// These goroutines end after the server, because its last requests need the queue.
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { queue.Run(beside) })

@@ -34,8 +34,8 @@ const (
 	filePrefix     = "file/"
 )
 
-// What a manifest says of its format. A program reads the versions up to its own.
-// Version 2 tells how the session ended.
+// Format and version of a manifest. A program reads all versions up to its own. Version 2
+// added how the session ended.
 const (
 	bundleFormat  = "ospulse-bundle"
 	bundleVersion = 2

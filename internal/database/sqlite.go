@@ -129,7 +129,7 @@ func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, 
 	return g, nil
 }
 
-// What a connection may keep of the database in memory.
+// Bounds of the page cache of a connection.
 const (
 	minCacheKiB = 512
 	maxCacheKiB = 8192

@@ -11,7 +11,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// What of flows is kept until their other half comes.
+// Bounds of what waits for its other half, and constant texts.
 const (
 	maxWaitingBytes  = 16 << 20
 	waitingOverhead  = 512 // of memory, besides the data
@@ -23,17 +23,16 @@ const (
 
 // har writes HTTP flows as an HTTP Archive 1.2
 // (http://www.softwareishard.com/blog/har-12-spec/). The event of a request and the
-// event of its response become one entry. They are brought together by the id of
-// the flow, if they have one, or else by what was asked: the oldest first, and no
-// response before its request; in which order the two came does not matter. A
-// response event carries its request too, and becomes an entry also without the
-// other; a request without a response becomes one of status 0.
+// event of its response become one entry. har matches them by the id of the flow. Without
+// an id it matches them by method, URL and body: the oldest pair first, and no response
+// that is older than its request. The two may arrive in either order. The event of a response
+// contains the request too, so it becomes an entry on its own if no request arrives. A
+// request without a response becomes an entry with status 0.
 //
-// What has no other half is kept until the end, as far as it fits into
-// maxWaitingBytes: beyond that the oldest become entries as they are, and should
-// their other half come after all, it is an entry of its own. Entries are in the
-// order in which they became complete; readers sort them by startedDateTime, as the
-// specification asks them to.
+// An event without its other half waits until the end, within maxWaitingBytes. Beyond
+// that, the oldest ones become entries as they are. If the other half arrives later, it
+// becomes an entry of its own. Entries are in the order in which they became complete;
+// the specification asks readers to sort them by startedDateTime.
 type har struct {
 	version string
 	begun   bool
@@ -120,7 +119,7 @@ func (h *har) otherOf(mine *half) *half {
 	return nil
 }
 
-// flow gives what a request and its response have in common.
+// flow returns a hash of what a request and its response have in common.
 func (h *har) flow(data, request []byte) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(h.seed)
@@ -183,7 +182,7 @@ func (h *har) forget(mine *half) {
 	}
 	h.bytes -= mine.size()
 	mine.isWritten = true
-	// What is written is not to fill the order of what is not.
+	// Drop written halves before they fill the list.
 	if len(h.order) > 1024 && len(h.order) > 4*h.bytes/waitingOverhead {
 		h.order = slices.DeleteFunc(h.order, func(other *half) bool { return other.isWritten })
 	}

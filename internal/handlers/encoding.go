@@ -36,8 +36,8 @@ func acceptedEncoding(headers []string) string {
 		}
 		return otherwise
 	}
-	// What is not named is not taken, but for what needs no decoding: that is taken,
-	// and liked less than anything that is named.
+	// An encoding that the client does not name is not acceptable. Identity is always
+	// acceptable, but comes after every encoding that the client names.
 	best, highest := "", of("identity", 0)
 	for _, coding := range [...]string{encodingGzip, encodingZstd} {
 		if q := of(coding, 0); q > 0 && q >= highest {

@@ -114,7 +114,7 @@ func (h *exportHandler) writeEvents(c *echo.Context, d *download, format export.
 	for page, err := range h.exports.Events(c.Request().Context(), session, where, format.EventType) {
 		if err != nil {
 			if format.IsLines && d.started {
-				// What is out ends with a line's end, and so does what is not.
+				// Both the sent part and the unsent part end with a line break.
 				out = appendErrorLine(out, clientError(c, err))
 				_, writeErr := d.Write(out)
 				err = errors.Join(err, writeErr)

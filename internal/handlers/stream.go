@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	heartbeat      = 15 * time.Second       // a stream that has nothing to say shows that often that it lives
+	keepAlive      = 15 * time.Second       // a stream without events sends a comment this often
 	sendInterval   = 20 * time.Millisecond  // between two messages with events, unless the first one is full
 	streamTimeout  = 10 * time.Second       // a client that takes nothing for so long is cut off
 	reconnectAfter = 2 * time.Second        // what clients are told
@@ -113,7 +113,7 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 			told = update.Seq
 			err = out.send(message{id: strconv.FormatInt(told, 10)})
 		case update.Changed != nil:
-			out.wait(update.Changed, heartbeat)
+			out.wait(update.Changed, keepAlive)
 			if update.Seq == told { // else a message without data does as well
 				err = out.beat()
 			}
@@ -174,7 +174,7 @@ func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStrea
 	for !out.isDone() {
 		changes, changed := stream.Read(listedAtOnce)
 		if changed != nil {
-			out.wait(changed, heartbeat)
+			out.wait(changed, keepAlive)
 			if err := out.beat(); err != nil {
 				return err
 			}
@@ -266,8 +266,8 @@ func (s *eventStream) isDone() bool {
 	}
 }
 
-// isQuiet reports whether nothing was written for the time of a heartbeat.
-func (s *eventStream) isQuiet() bool { return time.Since(s.written) >= heartbeat }
+// isQuiet reports whether the stream has written nothing for keepAlive.
+func (s *eventStream) isQuiet() bool { return time.Since(s.written) >= keepAlive }
 
 // outputs are what messages are put together in.
 var outputs = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // a pool
@@ -333,7 +333,7 @@ func (s *eventStream) flush(out []byte) error {
 	return s.response.flush()
 }
 
-// beat writes a comment when nothing was written for the time of a heartbeat.
+// beat writes a comment if the stream is quiet.
 func (s *eventStream) beat() error {
 	if s.isQuiet() && !s.isDone() {
 		return s.comment("")
@@ -341,10 +341,10 @@ func (s *eventStream) beat() error {
 	return nil
 }
 
-// wait returns when changed is closed, the time is over, a heartbeat is due or the
+// wait returns when changed is closed, the time is over, a comment is due or the
 // stream is done.
 func (s *eventStream) wait(changed <-chan struct{}, most time.Duration) {
-	s.timer.Reset(min(most, time.Until(s.written.Add(heartbeat))))
+	s.timer.Reset(min(most, time.Until(s.written.Add(keepAlive))))
 	defer s.timer.Stop()
 	select {
 	case <-changed:

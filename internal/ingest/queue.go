@@ -178,8 +178,8 @@ func (q *Queue) Run(ctx context.Context) {
 			q.number += int64(len(group))
 			q.commit(group, first)
 			if len(group) > 1 {
-				// Who was just answered, and who is about to come, go first: the
-				// next group is larger then. With one client nobody is waited for.
+				// Let the clients run that were just answered or are about to send:
+				// the next group is larger then. A single client is not delayed.
 				runtime.Gosched()
 			}
 			continue

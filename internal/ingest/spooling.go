@@ -260,7 +260,7 @@ func (s *spooling) step(ctx context.Context, maxEvents int) (done drained, err e
 	if done.setAside, err = s.store(ctx, group); err != nil {
 		return drained{setAside: done.setAside}, err
 	}
-	// Who sees the spool empty is not to find that it is still in use.
+	// The lock covers the drop, so that no caller sees an empty spool that is still active.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.spool.Drop(context.WithoutCancel(ctx), lastID); err != nil {

@@ -16,10 +16,10 @@ import (
 // MaxDepth is how deep arrays and objects may nest; the limit of encoding/json.
 const MaxDepth = 10000
 
-// What jsonb keeps of a value. PostgreSQL holds numbers as decimals of up to
-// 131072 digits before the point and 16383 after it, and parses nested values
-// recursively on a 2 MB stack; these bounds stay far inside both, and inside
-// SQLite's depth limit of 1000 for its JSON functions.
+// Bounds within which jsonb keeps a value exactly. PostgreSQL stores numbers as decimals
+// of up to 131072 digits before the point and 16383 after it, and parses nested values
+// recursively on a 2 MB stack. SQLite's JSON functions nest up to 1000 levels. These
+// bounds stay far below all of them.
 const (
 	maxJSONBDepth    = 900
 	maxJSONBNumber   = 400 // bytes of one number's text

@@ -1,11 +1,11 @@
-// Package live knows who is listening to what: streams of one session's events,
-// and streams of what becomes of sessions. A stream is a cursor: it reads what it
-// lacks from a ring of recent events that all streams of a session share, else
-// from the database. So who reads slowly costs the writer nothing, and who comes
-// back with the number of the last event that it has gets exactly the rest.
+// Package live holds the open streams: of the events of one session, and of the changes of
+// all sessions. A stream is a cursor. It reads the next events from a ring of recent events
+// that all streams of the session share, or from the database if the ring no longer has
+// them. So a slow client never delays the writer, and a client that returns with the seq of
+// its last event gets exactly the events after it.
 //
-// It knows nothing of HTTP, and of the database only what Sessions, Events and Bus
-// say.
+// The package does not know HTTP. It knows the database only through Sessions, Events and
+// Bus.
 package live
 
 import (
@@ -31,16 +31,16 @@ type Sessions interface {
 }
 
 // Events lists events; *repository.Events implements it and documents its
-// contracts. An event that is listed has all below it committed: seq follows the
-// order of commit.
+// contracts. When an event is listed, all events with a lower seq are committed, because
+// seq follows the order of commit.
 type Events interface {
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
 	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error)
 }
 
-// Bus carries words between the programs that share a database; *database.DB
-// implements it and documents its contract. What it loses, the hub finds out
-// pollInterval later at the most.
+// Bus carries announcements between the backends of a database; *database.DB implements it
+// and documents its contract. If it loses one, the hub finds the change by polling, after
+// pollInterval at most.
 type Bus interface {
 	Listen(ctx context.Context, channel string, connected func(), heard func(payload string))
 	Notify(ctx context.Context, channel string, payloads ...string) error
@@ -55,21 +55,21 @@ type Limits struct {
 }
 
 const (
-	// pollInterval is how often the database is asked whether anything that has
-	// streams has changed without a word: by another program on the same SQLite
-	// file, or one that died between a commit and its word.
+	// pollInterval is how often the hub asks the database for changes that were not
+	// announced: those of another program on the same SQLite file, and those of a backend
+	// that died between a commit and its announcement.
 	pollInterval = 2 * time.Second
-	// countInterval is how often those who watch all sessions hear of new events.
+	// countInterval is how often streams of all sessions report new events.
 	countInterval = time.Second
 	// readTimeout bounds one read of the database.
 	readTimeout = 5 * time.Second
-	// maxReaders is how many streams may read the database at once: many that come
-	// back together must not take its connections from other requests.
+	// maxReaders is how many streams read the database at once. Many streams that return
+	// together must not take its connections from other requests.
 	maxReaders = 4
 )
 
-// Hub knows all streams. It is safe for concurrent use; Run must be running for
-// streams to hear of what other programs do, and of sessions.
+// Hub holds all streams. It is safe for concurrent use. While Run does not run, streams
+// report neither the changes of other backends nor the changes of sessions.
 type Hub struct {
 	sessions Sessions
 	events   Events
@@ -91,7 +91,7 @@ type Hub struct {
 	counted   idSet // sessions that got events, for those who watch all sessions
 
 	name    string // in announcements, to know its own
-	notices notices
+	changes changes
 	missed  chan struct{} // holds a value when announcements were missed
 }
 
@@ -104,30 +104,29 @@ func New(sessions Sessions, events Events, bus Bus, limits Limits) *Hub {
 		reading: make(chan struct{}, min(cmp.Or(limits.Readers, maxReaders), maxReaders)), ctx: ctx, cancel: cancel,
 		topics: map[string]*topic{}, clients: map[string]int{},
 		all: newAllSessions(), stale: newIDSet(), counted: newIDSet(),
-		name: rand.Text(), notices: newNotices(), missed: make(chan struct{}, 1),
+		name: rand.Text(), changes: newChanges(), missed: make(chan struct{}, 1),
 	}
 }
 
-// RingBytes gives about what the recent events of all sessions take of memory.
+// RingBytes returns about how much memory the recent events of all sessions take.
 func (h *Hub) RingBytes() int64 { return h.ringBytes.Load() }
 
-// Close ends all streams, and refuses new ones: they would keep the program from
-// ending.
+// Close ends all streams and refuses new ones, so that the program can end.
 func (h *Hub) Close() { h.cancel() }
 
 // Closed reports whether Close was called.
 func (h *Hub) Closed() bool { return h.ctx.Err() != nil }
 
-// Published is told of the batches of a group that has been committed, in the
-// order of commit, and of their receipts. It never waits for anyone. From then on
-// the events must not be changed.
+// Published passes the batches of a committed group and their receipts to the streams. The
+// caller calls it in the order of commit, and does not change the events afterwards. It
+// never blocks.
 func (h *Hub) Published(batches []models.Batch, receipts []models.Receipt) {
 	for i := range receipts {
-		if receipts[i].Repeated { // its events were stored at another time, under other numbers
+		if receipts[i].Repeated { // another batch stored its events
 			continue
 		}
 		for _, r := range receipts[i].Ranges {
-			h.notices.add(notice{ID: r.SessionID, Seq: r.Last})
+			h.changes.add(change{ID: r.SessionID, Seq: r.Last})
 			if h.all.watched() {
 				h.counted.keep(r.SessionID)
 			}
@@ -150,21 +149,21 @@ func (h *Hub) publish(events []models.Incoming) {
 	}
 }
 
-// SessionChanged is told, after the commit, that a session was created, changed or
-// deleted.
+// SessionChanged reports that a session was created, changed or deleted. The caller calls
+// it after the commit.
 func (h *Hub) SessionChanged(id string) {
 	h.stale.add(id)
-	h.notices.add(notice{ID: id, Changed: true})
+	h.changes.add(change{ID: id, Changed: true})
 }
 
-// topic gives a session's topic, nil when it has no streams.
+// topic returns the topic of a session, nil if the session has no streams.
 func (h *Hub) topic(id string) *topic {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.topics[id]
 }
 
-// topicIDs gives the sessions that have streams.
+// topicIDs returns the sessions that have streams.
 func (h *Hub) topicIDs() []string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -175,7 +174,7 @@ func (h *Hub) topicIDs() []string {
 	return ids
 }
 
-// enter counts a client's stream, unless there are too many.
+// enter counts a stream of a client. It returns overloaded if there are too many.
 func (h *Hub) enter(client string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -201,7 +200,7 @@ func (h *Hub) leave(client string) {
 	}
 }
 
-// join gives a session's topic, for a stream more.
+// join adds a stream to the topic of a session, which it returns.
 func (h *Hub) join(sessionID string) *topic {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -214,7 +213,7 @@ func (h *Hub) join(sessionID string) *topic {
 	return t
 }
 
-// part takes a stream from a topic. The last one takes the topic with it.
+// part removes a stream from a topic. It removes the topic with the last stream.
 func (h *Hub) part(t *topic) {
 	h.mu.Lock()
 	t.streams--
@@ -228,7 +227,7 @@ func (h *Hub) part(t *topic) {
 	}
 }
 
-// gone ends the streams of a session that is no longer there.
+// gone ends the streams of a deleted session.
 func (h *Hub) gone(t *topic) {
 	h.mu.Lock()
 	if h.topics[t.sessionID] == t {
@@ -238,7 +237,7 @@ func (h *Hub) gone(t *topic) {
 	t.close(true)
 }
 
-// read has a page of events be read when few others read.
+// read calls page as soon as fewer than the limit of readers read.
 func (h *Hub) read(ctx context.Context, page func()) error {
 	select {
 	case h.reading <- struct{}{}:
@@ -266,11 +265,11 @@ func (h *Hub) listWhole(ctx context.Context, sessionID string, where *filter.Fil
 	return events, isCut, err
 }
 
-// idSet collects the IDs of sessions until someone takes them.
+// idSet is a set of session IDs.
 type idSet struct {
 	mu    *sync.Mutex
 	ids   map[string]struct{}
-	added chan struct{} // holds a value when one was added
+	added chan struct{} // holds a value if add was called since
 }
 
 func newIDSet() idSet {
@@ -282,7 +281,7 @@ func (s *idSet) add(ids ...string) {
 	wake(s.added)
 }
 
-// keep adds without waking anyone.
+// keep adds IDs without a signal on added.
 func (s *idSet) keep(ids ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,7 +290,7 @@ func (s *idSet) keep(ids ...string) {
 	}
 }
 
-// take gives what was added, and forgets it.
+// take removes all IDs and returns them, sorted.
 func (s *idSet) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,7 +303,7 @@ func (s *idSet) take() []string {
 	return ids
 }
 
-// wake leaves a value in a channel that has room for one.
+// wake puts a value into a channel of capacity 1, unless it holds one.
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -11,48 +11,47 @@ import (
 	"ospulse/internal/plant"
 )
 
-// Asked is what a client asks of a stream of events.
+// Asked describes the stream of events that a client wants.
 type Asked struct {
-	Client    string // who asks, for the limits
+	Client    string // address of the client, for the limits
 	SessionID string
-	After     *int64         // the seq after which it starts; nil starts with what comes from now on
-	Where     *filter.Filter // nil gives all events
-	Fields    *filter.Paths  // of their data, to be given with them
+	After     *int64         // the seq after which the stream starts; nil starts with the next event
+	Where     *filter.Filter // nil selects all events
+	Fields    *filter.Paths  // members of their data to add; nil adds none
 }
 
-// Update is what a stream has to tell: one of the following, or nothing.
+// Update is one step of a stream. At most one of Events, Session and Deleted is set.
 type Update struct {
-	Events  [][]byte        // as lists give them, as JSON, by seq; not to be changed
+	Events  [][]byte        // JSON as in lists, by seq; the caller must not change it
 	Last    int64           // the seq of the last of Events
-	Full    bool            // there is more than Events, by all appearance
-	Session *models.Session // as it is now; first of all, and when it has changed
-	Deleted bool            // the session is gone, and the stream at its end
+	Full    bool            // more events are probably ready
+	Session *models.Session // the state of the session: first of all, and after each change
+	Deleted bool            // the session was deleted; the stream ends
 
-	// Seq is up to where the stream has been read: Last, or a larger one when the
-	// filter left out what followed.
+	// Seq is the position of the stream: Last, or more if the filter left out the events
+	// after it.
 	Seq int64
-	// Changed, if not nil, says that there is nothing, and is closed when there may
-	// be something.
+	// Changed, if not nil, says that the update is empty. The hub closes it when there may
+	// be more.
 	Changed <-chan struct{}
 
 	sizeBytes int // of Events
 }
 
-// What is given at once.
+// Bounds of one update.
 const (
 	maxUpdateEvents = 500
 	maxUpdateBytes  = 256 << 10 // and at most one event more
 	gatherTime      = 20 * time.Millisecond
-	// replayBytes is about how much is read from the database at once: unlike what
-	// is in a ring, each stream has its own.
+	// replayBytes is about how much a stream reads from the database at once. Streams share
+	// rings, but not these reads.
 	replayBytes = 64 << 10
-	// replayDataBytes is about how much data the events of one read have, when it is
-	// needed.
+	// replayDataBytes is about how much event data a read returns, if the stream needs it.
 	replayDataBytes = 4 << 20
 )
 
-// The bounds of one read of the database: rows, and how many events a filter looks
-// at. Both follow what the reads before gave and took.
+// Bounds of one read of the database: its rows, and the events that a filter looks at. A
+// stream adapts both to the size and the time of its reads.
 const (
 	minPage   = 16
 	minWindow = 1000
@@ -60,8 +59,7 @@ const (
 	readGoal  = 200 * time.Millisecond // a window that takes less than half of it grows, one that takes more shrinks
 )
 
-// Stream is one client's way through the events of a session. It is for one
-// goroutine.
+// Stream is the position of a client in the events of a session. One goroutine uses it.
 type Stream struct {
 	hub     *Hub
 	topic   *topic
@@ -78,9 +76,9 @@ type Stream struct {
 	window  int64 // events that it looks at with a filter
 }
 
-// Subscribe opens a stream, which lives until ctx ends, the hub is closed or the
-// caller closes it, which it must. A session that does not exist is not_found, a
-// start beyond its newest event invalid, too many streams are overloaded.
+// Subscribe opens a stream. It ends when ctx ends, or the hub or the stream is closed; the
+// caller must close it. Errors: not_found for an unknown session, invalid for a start after
+// its newest event, overloaded for too many streams.
 func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
 	if err := h.enter(asked.Client); err != nil {
 		return nil, err
@@ -90,7 +88,7 @@ func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
 		s.match, s.whole = s.where.Match, s.whole || s.where.NeedsData()
 	}
 	s.ctx, s.cancel = h.context(ctx)
-	// Whatever is committed after this look comes through the topic.
+	// The topic delivers what is committed after this read of the session.
 	if err := s.start(asked); err != nil {
 		s.Close()
 		return nil, err

@@ -12,8 +12,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// What the rings keep of recent events. Bytes are those of an event's data twice,
-// as much of it may be in its listed form too, and about what it takes besides.
+// Bounds of the rings of recent events. An event counts with twice the bytes of its data,
+// because its listed form repeats much of it, and with itemBytes for the rest.
 const (
 	ringEvents   = 4096
 	ringBytes    = 8 << 20

@@ -9,18 +9,18 @@ import (
 	"ospulse/internal/models"
 )
 
-// How many sessions one query asks for.
+// Sessions per query.
 const (
 	askedSessions = 200
 	askedHeads    = 500
 	scannedHeads  = 1000
 )
 
-// scanShare bounds what looking through all sessions takes of the time.
+// scanShare makes the pause after a scan of all sessions this many times as long as the scan.
 const scanShare = 20
 
-// Run hears what other programs do and tells them what this one does, and keeps
-// the streams' sessions current, until ctx ends.
+// Run exchanges announcements with the other backends, and keeps the sessions of the
+// streams current, until ctx ends.
 func (h *Hub) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { h.bus.Listen(ctx, channel, func() { wake(h.missed) }, h.hear) })
@@ -29,9 +29,8 @@ func (h *Hub) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// watch is the only one who reads how sessions are for those who have a stream
-// already, one read after the other: what it tells is never older than what it
-// told before.
+// watch reads the sessions of open streams. It is the only goroutine that does, one read
+// after the other, so that a stream never gets an older state after a newer one.
 func (h *Hub) watch(ctx context.Context) {
 	poll, count := time.NewTicker(pollInterval), time.NewTicker(countInterval)
 	defer poll.Stop()
@@ -55,8 +54,8 @@ func (h *Hub) watch(ctx context.Context) {
 	}
 }
 
-// refresh reads the sessions that may have changed and tells those who listen. What
-// cannot be read stays to be read the next time.
+// refresh reads the sessions that may have changed and passes them to the streams. It
+// retries the sessions that it cannot read at the next call.
 func (h *Hub) refresh(ctx context.Context) {
 	ids := h.stale.take()
 	if !h.all.watched() {
@@ -78,7 +77,7 @@ func (h *Hub) refresh(ctx context.Context) {
 	}
 }
 
-// tell tells those who listen how a session is, nil when it is gone.
+// tell passes the state of a session to its streams. A nil session was deleted.
 func (h *Hub) tell(id string, session *models.Session) {
 	if t := h.topic(id); t != nil {
 		if session == nil {
@@ -90,7 +89,7 @@ func (h *Hub) tell(id string, session *models.Session) {
 	h.all.tell(id, session)
 }
 
-// poll finds out what has changed without a word.
+// poll finds the changes of streamed sessions that were not announced.
 func (h *Hub) poll(ctx context.Context) {
 	for some := range slices.Chunk(h.topicIDs(), askedHeads) {
 		heads, err := within(ctx, some, h.sessions.ListHeads)
@@ -122,7 +121,7 @@ func (h *Hub) poll(ctx context.Context) {
 	h.refresh(ctx)
 }
 
-// scan looks through all sessions for what has changed without a word.
+// scan finds the changes of all sessions that were not announced.
 func (h *Hub) scan(ctx context.Context) {
 	began := time.Now()
 	now := map[string]head{}
@@ -131,7 +130,7 @@ func (h *Hub) scan(ctx context.Context) {
 			return h.sessions.ListHeadsAfter(ctx, after, scannedHeads)
 		})
 		if err != nil {
-			return // who waits for it waits until the next one
+			return // the next scan serves those that wait
 		}
 		for i := range heads {
 			after = heads[i].ID
@@ -143,7 +142,7 @@ func (h *Hub) scan(ctx context.Context) {
 	h.stale.add(h.all.compare(now)...)
 }
 
-// within gives one read of the database its time.
+// within calls read with a timeout of readTimeout.
 func within[A, R any](ctx context.Context, asked A, read func(context.Context, A) (R, error)) (R, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

@@ -36,8 +36,7 @@ type Agent struct {
 	CreatedAt time.Time `gorm:"autoCreateTime"`
 	UpdatedAt time.Time `gorm:"autoUpdateTime"`
 
-	// What it says of itself, in its heartbeats; an agent that sends none leaves it
-	// empty.
+	// The last heartbeat of the agent. The fields are empty for an agent that sends none.
 	HeartbeatAt  *time.Time    `gorm:"column:heartbeat_at"`                  // the last one
 	Address      string        `gorm:"type:varchar(64);not null;default:''"` // the IP address that it came from
 	Version      string        `gorm:"type:text;not null;default:''"`

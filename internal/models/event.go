@@ -54,7 +54,7 @@ type Event struct {
 	Data    JSON   `gorm:"type:jsonb;not null"`
 	DataRaw []byte `gorm:"column:data_raw"`
 
-	// What people filter by, lifted from Data when the event comes in.
+	// Hot fields: copies of members of Data, by which people filter.
 	PID         *int64  `gorm:"column:pid"`
 	ProcessName *string `gorm:"column:process_name;type:text"`
 	Operation   *string `gorm:"column:operation;type:text"`

@@ -92,7 +92,7 @@ type Session struct {
 	// it has none, and for events of a version that did not note it.
 	Durability Durability `gorm:"type:text;not null;default:''"`
 
-	// What people note of it.
+	// Notes of the users.
 	Name  string   `gorm:"type:text;not null;default:''"`
 	Notes string   `gorm:"type:text;not null;default:''"`
 	Tags  []string `gorm:"type:text;serializer:json"`

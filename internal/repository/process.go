@@ -35,7 +35,7 @@ const addedAtOnce = 50
 func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error {
 	for some := range slices.Chunk(processes, addedAtOnce) {
 		err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {
-			// Who appends events advances the counter: its row is held against that.
+			// The update locks the row, so that no append of events runs meanwhile.
 			found := false
 			err := tx.Run(ctx, database.Statement{
 				Text: "UPDATE sessions SET event_count = event_count WHERE id = ? AND " + visible + " RETURNING id",

@@ -87,15 +87,14 @@ func NewImports(transfers TransferWriter, sessions SessionFinder, files FileRece
 	return &Imports{transfers, sessions, files, announce, dir, limits, running, clock, log}, nil
 }
 
-// Import reads a bundle to its end, proves it, and only then stores it: the session
-// as it was where the bundle was made, or with asCopy under a new ID. Nothing of a
-// bundle that is refused, or that cannot be stored to its end, stays. A session of
-// the ID that is there is a conflict.
+// Import reads a bundle to its end, verifies it, and only then stores it. The session
+// keeps its ID, or gets a new one with asCopy. If Import refuses the bundle or cannot
+// store all of it, it stores nothing. It returns conflict if a session with the ID exists.
 //
-// What is of this installation only is not taken from a bundle: the session
-// belongs to no agent, so that nothing an agent sends later comes into it, and a
-// session that was active ended with its last event. Its events count as sent: an
-// old dashboard that polls shows what happens, not what happened elsewhere.
+// Import ignores what belongs to the installation that made the bundle. The session has no
+// agent, so that no agent adds events to it. A session that was active there ended with
+// its last event. All events count as sent, because the polls of an old dashboard are for
+// what happens now.
 func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*models.Session, error) {
 	upload, size, err := s.spool(content)
 	if err != nil {

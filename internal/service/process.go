@@ -51,7 +51,7 @@ func (s *Processes) Tree(ctx context.Context, sessionID string) (process.Tree, e
 	return process.Tree{Roots: process.NewTree(processes), Total: total, Truncated: total > int64(len(processes))}, nil
 }
 
-// What is spent on asking an agent for its processes.
+// Limits of asking agents for their processes.
 const (
 	maxAsked   = 16 // sessions that wait for it
 	askTimeout = 20 * time.Second

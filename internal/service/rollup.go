@@ -50,20 +50,19 @@ type Rollups struct {
 	clock int64 // counts uses
 }
 
-// NewRollups gives the service over its repositories. What it keeps takes about
-// maxBytes at most.
+// NewRollups returns the service. The rollups that it keeps take about maxBytes at most.
 func NewRollups(events PartReader, sessions SessionFinder, maxBytes int64) *Rollups {
 	return &Rollups{events: events, sessions: sessions, scanning: make(chan struct{}, rollupScans), maxBytes: maxBytes, kept: map[rollupKey]*keptRollup{}}
 }
 
-// Bytes gives about what the rollups that are kept take of memory.
+// Bytes returns about how much memory the kept rollups take.
 func (s *Rollups) Bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bytes()
 }
 
-// bytes is Bytes for a caller who holds the mutex.
+// bytes is Bytes for a caller that holds the mutex.
 func (s *Rollups) bytes() (total int64) {
 	for _, kept := range s.kept {
 		total += kept.bytes
@@ -71,7 +70,7 @@ func (s *Rollups) bytes() (total int64) {
 	return total
 }
 
-// rollupKind is what events are summed up by.
+// rollupKind says how events are grouped.
 type rollupKind int
 
 const (
@@ -85,18 +84,18 @@ type rollupKey struct {
 	filter    string
 }
 
-// summing is what rollups have in common.
-type summing interface {
+// rollup is a sum of events that grows by one event at a time.
+type rollup interface {
 	Add(e *models.Event, values [][]byte)
 	Bytes() int64
 }
 
 // keptRollup is a rollup of a session's events up to a Seq.
 type keptRollup struct {
-	lock chan struct{} // holds a value while someone has the rollup
+	lock chan struct{} // semaphore of size 1
 
-	// Of who has the lock.
-	rollup  summing
+	// The holder of lock owns these fields.
+	rollup  rollup
 	seq     int64
 	firstID uint64
 
@@ -105,34 +104,34 @@ type keptRollup struct {
 	bytes int64
 }
 
-// Files gives a page of the files that the events of a session which a filter selects
-// are about, and the Seq up to which they were looked at.
+// Files returns a page of the files that the selected events of a session name, and the
+// Seq of the last event that it includes.
 func (s *Rollups) Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort analysis.FileSort, after *analysis.Position, limit int) (page analysis.FilePage, seq int64, err error) {
-	err = s.with(ctx, byFile, sessionID, where, func(d summing, upTo int64) {
-		page, seq = d.(*analysis.Files).Page(selected, sort, after, limit), upTo
+	err = s.with(ctx, byFile, sessionID, where, func(sum rollup, upTo int64) {
+		page, seq = sum.(*analysis.Files).Page(selected, sort, after, limit), upTo
 	})
 	return page, seq, err
 }
 
-// Conversations gives a page of the conversations of the events of a session which a
-// filter selects, and the Seq up to which they were looked at. The names of hosts
-// come from all of the session's events.
+// Conversations returns a page of the conversations of the selected events of a session,
+// and the Seq of the last event that it includes. The names of hosts come from all events
+// of the session.
 func (s *Rollups) Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort analysis.ConversationSort, after *analysis.Position, limit int) (page analysis.ConversationPage, seq int64, err error) {
-	err = s.with(ctx, byConversation, sessionID, where, func(d summing, upTo int64) {
-		page, seq = d.(*analysis.Conversations).Page(sort, after, limit), upTo
+	err = s.with(ctx, byConversation, sessionID, where, func(sum rollup, upTo int64) {
+		page, seq = sum.(*analysis.Conversations).Page(sort, after, limit), upTo
 	})
 	if err != nil {
 		return page, seq, err
 	}
-	err = s.with(ctx, byConversation, sessionID, nil, func(d summing, _ int64) {
-		d.(*analysis.Conversations).NameHosts(page.Conversations)
+	err = s.with(ctx, byConversation, sessionID, nil, func(sum rollup, _ int64) {
+		sum.(*analysis.Conversations).NameHosts(page.Conversations)
 	})
 	return page, seq, err
 }
 
-// with calls use with a rollup of all events that the session has now, which nobody
-// else has meanwhile, and the Seq of the last of them.
-func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, where *filter.Filter, use func(d summing, upTo int64)) error {
+// with brings a rollup up to date with the session and calls use with it and the Seq of
+// its last event. No other goroutine uses the rollup during the call.
+func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, where *filter.Filter, use func(sum rollup, upTo int64)) error {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
 		return err
@@ -165,7 +164,7 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 	return nil
 }
 
-func (s *Rollups) newRollup(kind rollupKind) summing {
+func (s *Rollups) newRollup(kind rollupKind) rollup {
 	bytes := min(maxRollupBytes, s.maxBytes/2)
 	if kind == byFile {
 		return analysis.NewFiles(analysis.Limits{Groups: maxRollupFiles, Bytes: bytes})
@@ -173,8 +172,8 @@ func (s *Rollups) newRollup(kind rollupKind) summing {
 	return analysis.NewConversations(analysis.Limits{Groups: maxRollupConversations, Bytes: bytes})
 }
 
-// advance adds the events up to a Seq to a rollup. What was added stays when ctx
-// ends meanwhile: who asks next goes on from there.
+// advance adds the events up to a Seq to a rollup. If ctx ends before that, the next
+// caller continues where advance stopped.
 func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, where *filter.Filter, upTo int64) error {
 	if kept.seq >= upTo {
 		return nil
@@ -203,13 +202,13 @@ func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, 
 	return nil
 }
 
-func (s *Rollups) read(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, d summing) error {
+func (s *Rollups) read(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, sum rollup) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollupReadTimeout)
 	defer cancel()
-	return s.events.EachPart(ctx, sessionID, where, part, d.Add)
+	return s.events.EachPart(ctx, sessionID, where, part, sum.Add)
 }
 
-// find gives what is kept under a key, or begins it.
+// find returns the rollup of a key. It makes an empty one if there is none.
 func (s *Rollups) find(key rollupKey) *keptRollup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +223,7 @@ func (s *Rollups) find(key rollupKey) *keptRollup {
 	return kept
 }
 
-// keep takes note of what a rollup has become.
+// keep notes the size of a rollup, and trims the others.
 func (s *Rollups) keep(key rollupKey, kept *keptRollup) {
 	bytes := int64(0)
 	if kept.rollup != nil {
@@ -236,9 +235,9 @@ func (s *Rollups) keep(key rollupKey, kept *keptRollup) {
 	s.trim(key)
 }
 
-// trim forgets what was not used for the longest time, until the rest is within the
-// limits; but not what key names. Who has a forgotten rollup uses it to the end. The
-// caller holds the mutex.
+// trim drops the least recently used rollups until the rest is within the limits. It
+// never drops the rollup of key. A goroutine that uses a dropped rollup finishes with it.
+// The caller holds the mutex.
 func (s *Rollups) trim(key rollupKey) {
 	for {
 		var oldest rollupKey
