@@ -63,7 +63,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
-		archive        = service.NewArchive(sessions, agents, files, hub, time.Now, log)
+		catalog        = service.NewCatalog(sessions, agents, files, hub, time.Now, log)
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		rollups        = service.NewRollups(events, sessions, budget.Rollups)
@@ -83,7 +83,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
-		Archive: archive, Summaries: summaries, Processes: processes, Analyst: analysis,
+		Catalog: catalog, Summaries: summaries, Processes: processes, Analyst: analysis,
 		Rollups: rollups, Live: hub, Imports: imports,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
@@ -121,7 +121,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { senders.Run(beside) })
 	running.Go(func() { sessionService.Run(beside) })
 	running.Go(func() { ends.Run(beside) })
-	running.Go(func() { archive.Run(beside) })
+	running.Go(func() { catalog.Run(beside) })
 	running.Go(func() { fileSweep.Run(beside) })
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })

@@ -38,7 +38,7 @@ type processNode struct {
 }
 
 // processes gives a session's processes as a tree.
-func (h *archiveHandler) listProcesses(c *echo.Context) error {
+func (h *catalogHandler) listProcesses(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
 		return err

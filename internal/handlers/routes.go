@@ -41,7 +41,7 @@ type Services struct {
 	Agents    AgentService
 	Identity  BackendIdentity
 	Senders   Senders
-	Archive   ArchiveService
+	Catalog   CatalogService
 	Summaries Summarizer
 	Processes ProcessService
 	Analyst   Analyst
@@ -102,7 +102,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/agents", g.list)
 	e.POST("/api/agents/heartbeat", g.heartbeat)
 
-	a := &archiveHandler{services.Archive, services.Summaries, services.Processes, o.MaxBodyBytes}
+	a := &catalogHandler{services.Catalog, services.Summaries, services.Processes, o.MaxBodyBytes}
 	e.GET("/api/sessions", a.list, heavySearch)
 	e.POST("/api/sessions/:sessionId/copy", s.copy)
 	e.GET("/api/sessions/:sessionId", a.get)

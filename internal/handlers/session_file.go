@@ -24,7 +24,7 @@ const filePassword = "infected"
 // file gives a session's target file: in a zip that nothing opens by accident or,
 // with raw=true, as it is. Either way it is a download, of no type that a browser
 // would show or run.
-func (h *archiveHandler) file(c *echo.Context) error {
+func (h *catalogHandler) file(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
 		return err

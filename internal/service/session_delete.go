@@ -48,7 +48,7 @@ type Deleter interface {
 
 // Delete deletes a session that is not monitored: from now on nobody finds it, and
 // Run removes what it had.
-func (a *Archive) Delete(ctx context.Context, id string) error {
+func (a *Catalog) Delete(ctx context.Context, id string) error {
 	if id == models.UnassignedID {
 		return models.Errorf(models.CodeConflict, "the session %s takes the events that belong to no other: it cannot be deleted", id)
 	}
@@ -80,7 +80,7 @@ func (a *Archive) Delete(ctx context.Context, id string) error {
 // Run removes deleted sessions, those of an earlier run of the program too, and
 // what is left of imports that died, until ctx ends. Any number of programs may do
 // so on the same database.
-func (a *Archive) Run(ctx context.Context) {
+func (a *Catalog) Run(ctx context.Context) {
 	ticker := time.NewTicker(deleteInterval)
 	defer ticker.Stop()
 	for {
@@ -100,7 +100,7 @@ func (a *Archive) Run(ctx context.Context) {
 
 // removeAll removes what all deleted sessions had. One that fails does not keep
 // the others from going.
-func (a *Archive) removeAll(ctx context.Context) error {
+func (a *Catalog) removeAll(ctx context.Context) error {
 	var failed []error
 	for after := ""; ; {
 		ids, err := a.sessions.ListDeleting(ctx, after, 100)
@@ -120,7 +120,7 @@ func (a *Archive) removeAll(ctx context.Context) error {
 }
 
 // remove removes what a deleted session had, and then the session.
-func (a *Archive) remove(ctx context.Context, id string) error {
+func (a *Catalog) remove(ctx context.Context, id string) error {
 	began, removed := time.Now(), int64(0)
 	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses, a.sessions.DeleteSegments} {
 		n, err := inSteps(ctx, func(limit int) (int64, error) { return some(ctx, id, limit) })

@@ -25,9 +25,9 @@ const (
 	maxSessionsLimit     = 500
 )
 
-// ArchiveService keeps the sessions; *service.Archive implements it and documents
+// CatalogService keeps the sessions; *service.Catalog implements it and documents
 // its contracts.
-type ArchiveService interface {
+type CatalogService interface {
 	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error)
 	Get(ctx context.Context, id string) (*models.Session, *models.Agent, error)
 	Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error)
@@ -46,8 +46,8 @@ type ProcessService interface {
 	Tree(ctx context.Context, sessionID string) (process.Tree, error)
 }
 
-type archiveHandler struct {
-	sessions     ArchiveService
+type catalogHandler struct {
+	sessions     CatalogService
 	summaries    Summarizer
 	processes    ProcessService
 	maxBodyBytes int64
@@ -60,7 +60,7 @@ type sessionPage struct {
 }
 
 // list gives a page of the list of sessions, newest first.
-func (h *archiveHandler) list(c *echo.Context) error {
+func (h *catalogHandler) list(c *echo.Context) error {
 	filter, err := sessionFilter(c)
 	if err != nil {
 		return err
@@ -190,7 +190,7 @@ type lossView struct {
 }
 
 // get gives a session with what its events come to.
-func (h *archiveHandler) get(c *echo.Context) error {
+func (h *catalogHandler) get(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
 		return err
@@ -294,7 +294,7 @@ func (n *noteText) UnmarshalJSON(text []byte) error {
 }
 
 // change changes what people note of a session: what is given; null clears it.
-func (h *archiveHandler) change(c *echo.Context) error {
+func (h *catalogHandler) change(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
 		return err
@@ -317,7 +317,7 @@ func (h *archiveHandler) change(c *echo.Context) error {
 }
 
 // delete deletes a session; what it had is removed in the background.
-func (h *archiveHandler) delete(c *echo.Context) error {
+func (h *catalogHandler) delete(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
 		return err

@@ -21,9 +21,9 @@ const (
 	maxTagLen   = 100 // characters
 )
 
-// ArchiveRepository keeps sessions; internal/repository implements it and
+// CatalogRepository keeps sessions; internal/repository implements it and
 // documents its contracts.
-type ArchiveRepository interface {
+type CatalogRepository interface {
 	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error)
 	Get(ctx context.Context, id string) (*models.Session, error)
 	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
@@ -35,20 +35,20 @@ type AgentFinder interface {
 	Get(ctx context.Context, id string) (*models.Agent, error)
 }
 
-// ArchiveFiles gives and deletes target files; *sample.Store implements it and
+// CatalogFiles gives and deletes target files; *sample.Store implements it and
 // documents its contracts.
-type ArchiveFiles interface {
+type CatalogFiles interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 	Delete(ctx context.Context, sha256 string) error
 }
 
-// Archive is the sessions as they are kept: it lists and shows them, takes notes
-// of them, gives their files out, and deletes them. Sessions leads one through its
-// life. It is safe for concurrent use.
-type Archive struct {
-	sessions ArchiveRepository
+// Catalog holds the stored sessions: it lists and shows them, changes their notes, opens
+// their files and deletes them. Sessions starts and stops them. It is safe for concurrent
+// use.
+type Catalog struct {
+	sessions CatalogRepository
 	agents   AgentFinder
-	files    ArchiveFiles
+	files    CatalogFiles
 	announce SessionAnnouncer
 	clock    Clock
 	log      *slog.Logger
@@ -57,13 +57,13 @@ type Archive struct {
 
 // NewArchive gives the archive over its repositories. Run must run for what is
 // deleted to go away.
-func NewArchive(sessions ArchiveRepository, agents AgentFinder, files ArchiveFiles, announce SessionAnnouncer, clock Clock, log *slog.Logger) *Archive {
-	return &Archive{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
+func NewCatalog(sessions CatalogRepository, agents AgentFinder, files CatalogFiles, announce SessionAnnouncer, clock Clock, log *slog.Logger) *Catalog {
+	return &Catalog{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
 }
 
 // List gives up to filter.Limit sessions, newest first, and where the list goes
 // on; nil at its end.
-func (a *Archive) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error) {
+func (a *Catalog) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error) {
 	limit := filter.Limit
 	filter.Limit++ // to see whether more follow
 	sessions, err := a.sessions.List(ctx, filter)
@@ -76,7 +76,7 @@ func (a *Archive) List(ctx context.Context, filter models.SessionFilter) ([]mode
 }
 
 // Get gives a session and its agent, nil for a session without one.
-func (a *Archive) Get(ctx context.Context, id string) (*models.Session, *models.Agent, error) {
+func (a *Catalog) Get(ctx context.Context, id string) (*models.Session, *models.Agent, error) {
 	session, err := a.sessions.Get(ctx, id)
 	if err != nil || session.AgentID == nil {
 		return session, nil, err
@@ -90,7 +90,7 @@ func (a *Archive) Get(ctx context.Context, id string) (*models.Session, *models.
 
 // Change changes what people note of a session, and gives it as it is then. Names
 // and tags lose the spaces around them, tags their duplicates.
-func (a *Archive) Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error) {
+func (a *Catalog) Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error) {
 	if err := tidy(&change); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ type StoredFile struct {
 
 // OpenFile gives a session's target file; not_found when the session has none, or
 // when its content is not on this machine.
-func (a *Archive) OpenFile(ctx context.Context, id string) (*StoredFile, error) {
+func (a *Catalog) OpenFile(ctx context.Context, id string) (*StoredFile, error) {
 	session, err := a.sessions.Get(ctx, id)
 	switch {
 	case err != nil:
