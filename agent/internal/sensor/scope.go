@@ -14,7 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// proc is struct proc of the kernel side.
+// proc mirrors struct proc of the kernel side.
 type proc struct {
 	Sessions, OnExec   uint64
 	Start, ParentStart uint64
@@ -23,7 +23,7 @@ type proc struct {
 
 const procExcluded = 1
 
-// syscallEntry is struct syscall of the kernel side.
+// syscallEntry mirrors struct syscall of the kernel side.
 type syscallEntry struct {
 	Flags  uint32
 	Op     uint16
@@ -33,7 +33,7 @@ type syscallEntry struct {
 	_      [2]uint8
 }
 
-// fillCalls tells the kernel side what to do for which call.
+// fillCalls fills the kernel side's table of what to do for each system call.
 func fillCalls(objects *bpfObjects) error {
 	native := 0
 	if runtime.GOARCH == "arm64" {
@@ -67,15 +67,13 @@ func fillCalls(objects *bpfObjects) error {
 	return nil
 }
 
-// lookEnter and lookExit say that there is something to do for a call at its
-// start, at its end.
+// lookEnter and lookExit say that the kernel side handles a call at its start, at its end.
 const (
 	lookEnter = 1
 	lookExit  = 2
 )
 
-// looksOf makes the table that tells the kernel side at a glance which calls it
-// has to look at.
+// looksOf returns the table by which the kernel side skips calls that it does not handle.
 func looksOf() (looks [512]uint8) {
 	native := 0
 	if runtime.GOARCH == "arm64" {
@@ -96,7 +94,7 @@ func looksOf() (looks [512]uint8) {
 	return looks
 }
 
-// change changes what the kernel side knows of a process.
+// change updates the kernel side's entry of a process.
 func (s *Sensor) change(pid uint32, change func(*proc)) error {
 	var p proc
 	if err := s.objects.Procs.Lookup(pid, &p); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -109,8 +107,8 @@ func (s *Sensor) change(pid uint32, change func(*proc)) error {
 	return nil
 }
 
-// tree does something with a process and all its descendants. One that is forked
-// meanwhile inherits what its parent has by then, or is found by the next round.
+// tree applies a function to a process and all its descendants. A process forked meanwhile
+// inherits its parent's entry, or the next round finds it.
 func tree(pid int, do func(pid uint32) error) error {
 	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
 		return fmt.Errorf("there is no process %d: %w", pid, err)
@@ -138,7 +136,7 @@ func tree(pid int, do func(pid uint32) error) error {
 	}
 }
 
-// allProcesses lists the processes that there are.
+// allProcesses returns the pids of all running processes.
 func allProcesses() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -153,7 +151,7 @@ func allProcesses() ([]int, error) {
 	return pids, nil
 }
 
-// descendants gives a process and all that came of it.
+// descendants returns a process and all its descendants.
 func descendants(pid int) ([]int, error) {
 	pids, err := allProcesses()
 	if err != nil {
@@ -172,13 +170,13 @@ func descendants(pid int) ([]int, error) {
 	return members, nil
 }
 
-// parentOf reads the parent of a process; false if it is gone.
+// parentOf returns the parent of a process; false if the process is gone.
 func parentOf(pid int) (int, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, false
 	}
-	// pid (name) state parent …; a name may hold anything.
+	// The format is "pid (name) state parent …". The name may hold any character.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {
 		return 0, false
@@ -187,8 +185,8 @@ func parentOf(pid int) (int, bool) {
 	return parent, err == nil
 }
 
-// add puts a process and its descendants into a watch. One that is excluded only
-// because its parent is, as what the agent spawns, is watched when it is named.
+// add puts a process and its descendants into a watch. If the named process is excluded
+// only because its parent is, like a program that the agent spawns, add includes it.
 func (s *Sensor) add(w *Watch, pid int) error {
 	bit := uint64(1) << w.slot
 	var named proc
@@ -196,7 +194,7 @@ func (s *Sensor) add(w *Watch, pid int) error {
 		return fmt.Errorf("look up process %d: %w", pid, err)
 	}
 	if slices.Contains(s.options.Exclude, pid) {
-		named.Flags = 0 // itself excluded, from the first: that counts
+		named.Flags = 0 // Options.Exclude names it, so it stays excluded
 	}
 	return tree(pid, func(pid uint32) error {
 		if s.tls != nil {
@@ -213,8 +211,8 @@ func (s *Sensor) add(w *Watch, pid int) error {
 	})
 }
 
-// renew makes what the kernel side knows of processes true again, after a time
-// in which it was not told of their ends.
+// renew brings the kernel side's entries of processes up to date after a time in which it
+// did not see processes end.
 func (s *Sensor) renew() error {
 	var (
 		pid  uint32
@@ -233,11 +231,11 @@ func (s *Sensor) renew() error {
 			return fmt.Errorf("forget process %d: %w", pid, err)
 		}
 	}
-	// The pids that watches excluded may be others' by now; each watch names its own.
+	// Other processes may have the pids that watches excluded; each watch names its own.
 	return s.excludeAll(s.options.Exclude)
 }
 
-// excludeAll excludes those processes that there are still.
+// excludeAll excludes those of the processes that still run.
 func (s *Sensor) excludeAll(pids []int) error {
 	for _, pid := range pids {
 		if err := s.exclude(pid); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -247,8 +245,8 @@ func (s *Sensor) excludeAll(pids []int) error {
 	return nil
 }
 
-// exclude hides a process and its descendants from all watches, but those that a
-// watch is about: what is watched cannot get itself excluded.
+// exclude hides a process and its descendants from all watches, except the PIDs of a
+// watch and their descendants. So a watched program cannot get itself excluded.
 func (s *Sensor) exclude(root int) error {
 	return tree(root, func(pid uint32) error {
 		return s.change(pid, func(p *proc) {
@@ -259,7 +257,7 @@ func (s *Sensor) exclude(root int) error {
 	})
 }
 
-// forget takes a watch out of all processes.
+// forget removes a watch from the entries of all processes.
 func (s *Sensor) forget(slot int) error {
 	bit := uint64(1) << slot
 	var (
@@ -273,7 +271,7 @@ func (s *Sensor) forget(slot int) error {
 			pids = append(pids, pid)
 		}
 	}
-	// An iteration that the kernel's own changes cut short has seen most.
+	// An iteration that concurrent changes in the kernel cut short has seen most entries.
 	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return fmt.Errorf("list watched processes: %w", err)
 	}

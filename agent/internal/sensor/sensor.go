@@ -22,47 +22,47 @@ import (
 	"ospulse/agent/internal/inspect"
 )
 
-// maxWatches is how many watches there can be at once: a bit each.
+// maxWatches is the most watches at once. Each has a bit in a 64-bit mask.
 const maxWatches = 64
 
-// MaxContent is the most that is kept of what a call reads or writes.
+// MaxContent is the most bytes that an event keeps of what a call reads or writes.
 const MaxContent = 16384
 
-// pollInterval is how long events may wait when there are few of them, and how
-// often losses are looked for.
+// pollInterval is how long events may wait in the ring when they are few, and how often
+// the sensor checks for losses.
 const pollInterval = 50 * time.Millisecond
 
 // Options are the settings of a Sensor.
 type Options struct {
-	// ContentBytes is how many of the bytes that are read or written an event
-	// keeps; 0 for none, at most MaxContent.
+	// ContentBytes is how many of the bytes that a call reads or writes an event keeps:
+	// 0 to MaxContent.
 	ContentBytes int
-	// RingBytes is the size of the buffer between kernel and agent; a power of
-	// two and of pages, 16 MiB unless set.
+	// RingBytes is the size of the buffer between kernel and agent: a power of two and a
+	// multiple of the page size; 0: 16 MiB.
 	RingBytes int
 	// Exclude are processes that are never reported, with their descendants: the
 	// agent itself, the backend, its database.
 	Exclude []int
-	// TLS reads what goes through OpenSSL.
+	// TLS turns on reading the plaintext of OpenSSL connections.
 	TLS bool
-	// Clock dates events; clock.System unless set.
+	// Clock dates events; nil: clock.System.
 	Clock *clock.Clock
-	// Log is for what goes wrong while events are read; slog.Default unless set.
+	// Log gets errors of reading events; nil: slog.Default.
 	Log *slog.Logger
 }
 
-// Scope says whom a watch is about.
+// Scope says which processes a watch is about.
 type Scope struct {
 	All  bool
 	PIDs []int // and their descendants, from now on
-	// OnExec begins with the next exec of PIDs or their descendants: what a
-	// launcher does before it becomes the program is left out.
+	// OnExec begins with the next exec of PIDs or their descendants, to leave out what
+	// a launcher does before it becomes the program.
 	OnExec bool
-	// Exclude is as in Options, and for all watches.
+	// Exclude is as in Options, and applies to all watches.
 	Exclude []int
 }
 
-// Sensor watches programs. It is made once; its methods may be called at any time.
+// Sensor watches programs. An agent has one. Its methods are safe for concurrent use.
 type Sensor struct {
 	options Options
 	objects bpfObjects
@@ -70,31 +70,31 @@ type Sensor struct {
 	helper  *inspect.Helper
 	log     *slog.Logger
 
-	mu      sync.Mutex // of everything below; held while events are given out
+	mu      sync.Mutex // guards everything below; held while sinks are called
 	links   []link.Link
 	watches [maxWatches]*Watch
-	next    int // where the last watch's slot was: none is used again soon
+	next    int // where to look for a free slot: after the last one, so that none is reused soon
 	decoder *decoder
 	tls     *tlsProbes
-	lost    [maxWatches][]uint64 // counts that were told, by CPU
+	lost    [maxWatches][]uint64 // losses reported so far, by CPU
 	polled  time.Time
 	epoch   uint64
 
-	tap func(raw []byte) // of tests: sees every record first
+	tap func(raw []byte) // for tests: sees every record first
 
 	ring   positions
-	given  uint64        // how far into the ring events have been given out
+	given  uint64        // ring position up to which the sinks have had the events
 	passed chan struct{} // closed, and replaced, when given advances
 	done   chan struct{}
 }
 
-// New loads the programs into the kernel. Nothing runs until the first Watch.
-// It needs CAP_BPF and CAP_PERFMON (or root), a kernel with BTF, 5.8 or newer.
+// New loads the programs into the kernel. They run from the first Watch on. It needs
+// CAP_BPF and CAP_PERFMON (or root), and Linux 5.8 or newer with BTF.
 func New(options Options) (*Sensor, error) {
 	if options.ContentBytes < 0 || options.ContentBytes > MaxContent {
-		return nil, fmt.Errorf("content of %d bytes: 0 to %d can be kept", options.ContentBytes, MaxContent)
+		return nil, fmt.Errorf("content of %d bytes: must be 0 to %d", options.ContentBytes, MaxContent)
 	}
-	// Kernels before 5.11 count maps as locked memory; later ones need nothing.
+	// Kernels before 5.11 count maps as locked memory.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
@@ -167,7 +167,7 @@ func (s *Sensor) start(cpus int) error {
 	return nil
 }
 
-// nameOfProcess gives the name of a running process's image.
+// nameOfProcess returns the name of a running process's image.
 func nameOfProcess(pid uint32) string {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
@@ -176,7 +176,7 @@ func nameOfProcess(pid uint32) string {
 	return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 }
 
-// Watch is a watch that stands.
+// Watch is a running watch.
 type Watch struct {
 	sensor *Sensor
 	scope  Scope
@@ -184,10 +184,10 @@ type Watch struct {
 	sink   func(*event.Event)
 }
 
-// Watch starts to report what is in scope. Events go to sink, from one goroutine
-// at a time; it must not block for long, nor call the Sensor. When it returns, the
-// TLS of what a process of OnExec that is held in a sandbox has in its folder can
-// be read.
+// Watch starts to report the events in scope to sink, from one goroutine at a time. sink
+// must not block for long, nor call the Sensor. Watch returns once the machine's
+// libraries and the files in the folder of a held OnExec process have their TLS probes, or
+// after prepareTime.
 func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 	s.options.Clock.Check()
 	w, probes, err := s.watch(scope, sink)
@@ -213,9 +213,9 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 		}
 	}
 	if w.slot < 0 {
-		return nil, nil, fmt.Errorf("there are %d watches already, as many as there can be", maxWatches)
+		return nil, nil, fmt.Errorf("there are %d watches already, which is the limit", maxWatches)
 	}
-	// A fork during the last Close may have kept a bit of the watch that had it.
+	// A fork during the last Close may have kept the bit of this slot's last watch.
 	if err := s.forget(w.slot); err != nil {
 		return nil, nil, err
 	}
@@ -253,24 +253,24 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 	return w, s.tls, nil
 }
 
-// Exclude excludes more processes, with their descendants, from all watches.
+// Exclude adds processes, with their descendants, to those excluded from all watches.
 func (s *Sensor) Exclude(pids []int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.links) == 0 {
-		return nil // there is no watch
+		return nil // no watch is running
 	}
 	return s.excludeAll(pids)
 }
 
-// Add adds a process and its descendants.
+// Add adds a process and its descendants to the watch.
 func (w *Watch) Add(pid int) error {
 	w.sensor.mu.Lock()
 	defer w.sensor.mu.Unlock()
 	return w.sensor.add(w, pid)
 }
 
-// Close ends the watch, after it has given to its sink what had happened before.
+// Close ends the watch, after its sink has received all events that happened before.
 func (w *Watch) Close() error {
 	s := w.sensor
 	if err := s.Flush(); err != nil {
@@ -279,13 +279,13 @@ func (w *Watch) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.watches[w.slot] != w {
-		return nil // a second time
+		return nil // already closed
 	}
 	s.tellLosses(time.Now())
 	return w.drop()
 }
 
-// drop takes the watch out of the kernel.
+// drop removes the watch from the kernel side.
 func (w *Watch) drop() error {
 	s := w.sensor
 	s.watches[w.slot] = nil
@@ -299,14 +299,14 @@ func (w *Watch) drop() error {
 	return errors.Join(err, s.detach())
 }
 
-// Flush returns when everything that happened before has been given out: when the
-// reader has passed the place that the kernel had written up to. Events that keep
-// coming in do not delay it, and any number of calls may wait at once.
+// Flush returns when the sinks have had every event that happened before the call: when
+// the reader has passed the ring position that the kernel had written up to. Later events
+// do not delay it. Any number of calls may wait at once.
 func (s *Sensor) Flush() error {
 	s.mu.Lock()
 	until := s.ring.written()
 	s.mu.Unlock()
-	if err := s.reader.Flush(); err != nil { // wakes the reader up
+	if err := s.reader.Flush(); err != nil { // wakes the reader
 		return fmt.Errorf("flush: %w", err)
 	}
 	for {
@@ -324,15 +324,15 @@ func (s *Sensor) Flush() error {
 	}
 }
 
-// Backlog gives how many bytes of events the kernel has written that have not been
-// given out.
+// Backlog returns how many bytes of events the kernel has written to the ring that the
+// sinks have not had yet.
 func (s *Sensor) Backlog() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(s.ring.written() - s.given)
 }
 
-// Close ends all watches and takes the programs out of the kernel.
+// Close ends all watches and unloads the programs from the kernel.
 func (s *Sensor) Close() error {
 	s.mu.Lock()
 	err := s.detach()
@@ -349,10 +349,10 @@ func (s *Sensor) Close() error {
 	return errors.Join(err, s.objects.Close())
 }
 
-// uringTracepoint is of Linux 6.3 and newer, built with io_uring.
+// uringTracepoint exists in Linux 6.3 and newer, if built with io_uring.
 const uringTracepoint = "io_uring_submit_req"
 
-// attach lets the programs run.
+// attach attaches the programs to their tracepoints.
 func (s *Sensor) attach() error {
 	if len(s.links) > 0 {
 		return nil
@@ -393,8 +393,8 @@ func (s *Sensor) detach() error {
 	return err
 }
 
-// closeLinks closes links side by side: each waits for the kernel, and the waits
-// are the same.
+// closeLinks closes links in parallel. Each close waits for the kernel; in parallel, all
+// take as long as one.
 func closeLinks(links []link.Link) error {
 	errs := make([]error, len(links))
 	var all sync.WaitGroup
@@ -405,7 +405,7 @@ func closeLinks(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
-// setAll tells the kernel which watches are about every process.
+// setAll tells the kernel side which watches cover every process.
 func (s *Sensor) setAll() error {
 	var all uint64
 	for slot, w := range &s.watches {
@@ -419,7 +419,7 @@ func (s *Sensor) setAll() error {
 	return nil
 }
 
-// read gives out events until the ring is closed.
+// read gives events to the sinks until the ring is closed.
 func (s *Sensor) read() {
 	defer close(s.done)
 	var rec ringbuf.Record
@@ -434,8 +434,8 @@ func (s *Sensor) read() {
 // batchRecords bounds how long Watch and Close wait while events come in.
 const batchRecords = 4096
 
-// readBatch waits for events and gives out what is there; false when the ring is
-// closed.
+// readBatch waits for events and gives those in the ring to the sinks, about
+// batchRecords at most. It returns false if the ring is closed.
 func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	err := s.reader.ReadInto(rec)
 	s.mu.Lock()
@@ -460,13 +460,13 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	case errors.Is(err, ringbuf.ErrClosed):
 		return false
 	default:
-		s.log.Error("reading events failed", "error", err)
+		s.log.Error("cannot read events", "error", err)
 		return false
 	}
 	return true
 }
 
-// give gives the events of a record to the watches that they are for.
+// give decodes a record and gives its events to the watches concerned.
 func (s *Sensor) give(raw []byte) {
 	if s.tap != nil {
 		s.tap(raw)
@@ -482,11 +482,11 @@ func (s *Sensor) give(raw []byte) {
 		}
 	})
 	if err != nil {
-		s.log.Error("an event of the kernel cannot be read", "error", err, "bytes", len(raw))
+		s.log.Error("cannot decode a record from the kernel", "error", err, "bytes", len(raw))
 	}
 }
 
-// loss is struct loss of the kernel side.
+// loss mirrors struct loss of the kernel side.
 type loss struct{ Count, First, Last, Epoch uint64 }
 
 func (s *Sensor) losses(slot int) ([]loss, error) {
@@ -505,7 +505,7 @@ func (s *Sensor) tellLosses(now time.Time) {
 		}
 		counts, err := s.losses(slot)
 		if err != nil {
-			s.log.Error("losses are not known", "error", err)
+			s.log.Error("cannot read how many events were lost", "error", err)
 			return
 		}
 		for cpu, l := range counts {
@@ -515,7 +515,7 @@ func (s *Sensor) tellLosses(now time.Time) {
 			}
 			s.lost[slot][cpu] = l.Count
 			from, to := s.decoder.wall(l.First), s.decoder.wall(l.Last)
-			if l.Epoch != s.epoch { // it began before the last look
+			if l.Epoch != s.epoch { // it began before the last check
 				from = s.polled
 			}
 			w.sink(&event.Event{Type: event.TypeLost, Time: to, Data: &event.Lost{
@@ -526,6 +526,6 @@ func (s *Sensor) tellLosses(now time.Time) {
 	s.polled = now
 	s.epoch++
 	if err := s.objects.Epoch.Set(s.epoch); err != nil {
-		s.log.Error("the accounts of loss are not dated", "error", err)
+		s.log.Error("cannot date the losses", "error", err)
 	}
 }

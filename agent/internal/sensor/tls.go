@@ -23,30 +23,30 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// opensslFolders are where distributions keep libssl: probes are there before the
-// first process maps it. Others are found when they are mapped.
+// opensslFolders are where distributions keep libssl. Libraries there get their probes
+// before the first process maps them; others when a process maps them.
 var opensslFolders = []string{
 	"/lib/*/libssl.so*", "/usr/lib/*/libssl.so*", "/usr/lib/libssl.so*", "/usr/lib64/libssl.so*", "/lib64/libssl.so*",
 	"/usr/local/lib/libssl.so*", "/usr/local/lib64/libssl.so*", "/usr/local/ssl/lib*/libssl.so*",
 }
 
-// Bounds of what is looked at.
+// Bounds of the search for OpenSSL.
 const (
-	maxCandidates = 1024    // files that wait to be looked at; then their processes wait
-	maxWaiting    = 1 << 16 // processes that wait to be gone through
+	maxCandidates = 1024    // files that wait for inspection; beyond that, their processes wait
+	maxWaiting    = 1 << 16 // processes that wait to be searched
 	maxProbed     = 1024    // files with probes, each of which takes up to five descriptors
-	maxProbedUser = 256     // of them, those that processes of one user have
+	maxProbedUser = 256     // the same, for the processes of one user
 
-	// prepareTime is how long a watch waits for the probes in the machine's
-	// libraries and in what a held program has in its folder.
+	// prepareTime is how long a watch waits for the probes in the machine's libraries
+	// and in the files of a held program's folder.
 	prepareTime = 10 * time.Second
 )
 
-// fileID names a file by its inode, whatever its path.
+// fileID identifies a file by its inode, independent of its path.
 type fileID struct{ device, inode uint64 }
 
-// probedFile is a file with probes, with what tells whether it is the same still:
-// numbers of inodes are used again, and files are written anew.
+// probedFile is a file with probes. It records what is needed to detect that the inode
+// number was reused or the file rewritten.
 type probedFile struct {
 	size, changed int64
 	user          int // whose process had it first; -1: the machine's
@@ -54,25 +54,25 @@ type probedFile struct {
 	links         []link.Link
 }
 
-// tlsProbes are the uprobes in OpenSSL: in shared libraries, and in programs that
-// have it linked in and still have their symbols. A file is looked at as a process
-// has it mapped, whatever became of its path: in another mount namespace, under
-// another root, deleted. The helper process looks; neither the reader of events nor
-// the holder of the sensor's lock waits for it.
+// tlsProbes are the uprobes in OpenSSL: in shared libraries, and in programs that link it
+// statically and still have their symbols. A file is inspected through a process's
+// mapping, so it may be in another mount namespace, under another root, or deleted. The
+// helper process inspects it. Neither the reader of events nor the holder of the sensor's
+// lock waits for the helper.
 type tlsProbes struct {
 	programs *bpfPrograms
 	helper   *inspect.Helper
 	log      *slog.Logger
-	urgent   chan candidate // libraries whose name says what they are
+	urgent   chan candidate // libraries that have OpenSSL's name
 	queue    chan candidate
-	wake     chan struct{} // holds one value when there are processes to go through
+	wake     chan struct{} // holds a value if processes wait to be searched
 	ctx      context.Context
 	cancel   context.CancelFunc
 	prepared chan struct{} // closed when the machine's libraries have their probes
 	done     chan struct{}
 
 	waiting sync.Mutex
-	pids    []int        // processes to go through
+	pids    []int        // processes to search
 	isIn    map[int]bool // pids
 
 	mu     sync.Mutex
@@ -83,8 +83,8 @@ type tlsProbes struct {
 
 // candidate is a file that may hold OpenSSL.
 type candidate struct {
-	pid   int      // 0: as the agent sees it
-	paths []string // where it may be found, the surest first
+	pid   int      // 0: paths are the agent's
+	paths []string // possible paths, the most reliable first
 }
 
 func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logger) *tlsProbes {
@@ -98,11 +98,12 @@ func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logge
 	return p
 }
 
-// run looks at what was found, first at what programs run just now.
+// run inspects the machine's libraries, then the files that are queued, urgent ones first.
+// While none are queued it searches the waiting processes. It ends with ctx.
 func (p *tlsProbes) run() {
 	defer close(p.done)
 	for _, pattern := range opensslFolders {
-		paths, _ := filepath.Glob(pattern) // the patterns are good
+		paths, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
 		for _, path := range paths {
 			p.look(p.ctx, candidate{paths: []string{path}})
 		}
@@ -139,7 +140,7 @@ func (p *tlsProbes) run() {
 	}
 }
 
-// close takes the probes out.
+// close removes the probes.
 func (p *tlsProbes) close() error {
 	p.cancel()
 	<-p.done
@@ -154,9 +155,9 @@ func (p *tlsProbes) close() error {
 	return closeLinks(links)
 }
 
-// Expect tells that a program is about to run: if OpenSSL is linked into it, its
-// TLS can be read from the first byte, where one that is found when it runs may
-// have begun. It is called after Watch.
+// Expect announces a program that is about to run, so that an OpenSSL linked into it gets
+// its probes before the first byte. Without it, the sensor finds the program only when it
+// runs, which may be too late. The caller calls Expect after Watch.
 func (s *Sensor) Expect(path string) {
 	s.mu.Lock()
 	probes := s.tls
@@ -168,9 +169,8 @@ func (s *Sensor) Expect(path string) {
 	}
 }
 
-// expect waits until the machine's libraries have their probes, and looks at what
-// the processes that are held in a sandbox are about to run: the files of their
-// folder, which came there with the program.
+// expect waits until the machine's libraries have their probes, then inspects what the
+// held processes are about to run: the files in their folder, which came with the program.
 func (p *tlsProbes) expect(held []int) {
 	ctx, cancel := context.WithTimeout(p.ctx, prepareTime)
 	defer cancel()
@@ -185,12 +185,12 @@ func (p *tlsProbes) expect(held []int) {
 			p.look(ctx, candidate{pid, []string{path}})
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
-			p.log.Warn("not all files of a program were looked at for TLS before it runs", "pid", pid, "error", err)
+			p.log.Warn("not all files of a program were searched for OpenSSL before it runs", "pid", pid, "error", err)
 		}
 	}
 }
 
-// notice looks out for files that begin to run.
+// notice queues files that an event shows being mapped or run.
 func (p *tlsProbes) notice(e *event.Event) {
 	switch d := e.Data.(type) {
 	case *event.File:
@@ -201,8 +201,7 @@ func (p *tlsProbes) notice(e *event.Event) {
 		begin := uint64(d.Result.Return)
 		end := begin + (d.Result.Args[1]+page-1)&^(page-1)
 		c := candidate{d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)}}
-		// A library whose name says it comes before anything else: the process is
-		// on its way to its first use.
+		// A library with OpenSSL's name takes precedence: the process is about to use it.
 		if strings.Contains(filepath.Base(d.Path), "ssl") {
 			p.add(p.urgent, c)
 			return
@@ -213,15 +212,15 @@ func (p *tlsProbes) notice(e *event.Event) {
 	}
 }
 
-// mapFile names the file that a process has mapped at a range of addresses.
+// mapFile returns the /proc path of the file that a process maps at a range of addresses.
 func mapFile(pid int, addresses string) string {
 	return fmt.Sprintf("/proc/%d/map_files/%s", pid, addresses)
 }
 
-// rooted gives a path of a process as the agent can use it.
+// rooted returns a process's path as one that the agent can open.
 func rooted(pid int, path string) string { return fmt.Sprintf("/proc/%d/root%s", pid, path) }
 
-// add puts a file into a queue; if that is full, its process is gone through later.
+// add puts a file into a queue. If the queue is full, its process is searched later.
 func (p *tlsProbes) add(queue chan candidate, c candidate) {
 	select {
 	case queue <- c:
@@ -230,11 +229,11 @@ func (p *tlsProbes) add(queue chan candidate, c candidate) {
 	}
 }
 
-// mapped has a process gone through for what it has mapped.
+// mapped queues a process to have its mappings searched.
 func (p *tlsProbes) mapped(pid int) {
 	p.waiting.Lock()
 	defer p.waiting.Unlock()
-	if len(p.pids) >= maxWaiting { // the oldest has likely ended
+	if len(p.pids) >= maxWaiting { // drop the oldest, which has likely ended
 		delete(p.isIn, p.pids[0])
 		p.pids = slices.Delete(p.pids, 0, 1)
 	}
@@ -248,8 +247,7 @@ func (p *tlsProbes) mapped(pid int) {
 	}
 }
 
-// next gives a process to go through: the last that came, which is the likeliest
-// to have TLS before it.
+// next returns a process to search: the newest, which most likely has not begun TLS yet.
 func (p *tlsProbes) next() (int, bool) {
 	p.waiting.Lock()
 	defer p.waiting.Unlock()
@@ -263,7 +261,8 @@ func (p *tlsProbes) next() (int, bool) {
 	return pid, true
 }
 
-// goThrough looks at the files that a process has mapped to run.
+// goThrough inspects the files that a process maps as executable. Urgent files that arrive
+// meanwhile take precedence.
 func (p *tlsProbes) goThrough(pid int) {
 	var files []candidate
 	err := p.helper.Mapped(p.ctx, pid, func(addresses, path string) {
@@ -278,7 +277,7 @@ func (p *tlsProbes) goThrough(pid int) {
 	}
 }
 
-// look looks at a file, and puts probes into it if it holds OpenSSL.
+// look inspects a file, and puts probes into it if it holds OpenSSL.
 func (p *tlsProbes) look(ctx context.Context, c candidate) {
 	file, handle, err := p.helper.OpenSSL(ctx, c.pid, c.paths...)
 	if err != nil {
@@ -286,7 +285,7 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		return
 	}
 	if handle == nil {
-		return // it holds none
+		return // it does not hold OpenSSL
 	}
 	defer handle.Close()
 	user := -1
@@ -308,30 +307,30 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 	p.makeRoom(user)
 	p.count++
 	probed := &probedFile{size: file.Size, changed: file.Changed, user: user, number: p.count}
-	// What was looked at is what gets the probes, whatever happens to the path.
+	// The inspected file gets the probes, even if its path changes meanwhile.
 	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.OpenSSL); err != nil {
-		p.log.Warn("TLS of a program or library cannot be read", "path", c.paths[len(c.paths)-1], "error", err)
+		p.log.Warn("cannot put TLS probes into a program or library", "path", c.paths[len(c.paths)-1], "error", err)
 	}
 	p.probed[id] = probed
 }
 
-// complain logs why something was not looked at, unless that is of no interest: it
-// is gone, the watch ends, or its user was complained of.
+// complain logs why a file or process was not inspected: as a warning if the inspection
+// took too long, else for debugging.
 func (p *tlsProbes) complain(err error, of string) {
 	if errors.Is(err, inspect.ErrTime) {
-		p.log.Warn("a file does not answer: TLS in it cannot be read", "file", of, "error", err)
+		p.log.Warn("a file does not answer: its TLS is not read", "file", of, "error", err)
 	} else if err != nil {
 		p.log.Debug("not looked at for TLS", "file", of, "error", err)
 	}
 }
 
-// makeRoom takes the oldest probes out where there are too many, of the user first.
+// makeRoom removes the oldest probes if there are too many, those of the user first.
 func (p *tlsProbes) makeRoom(user int) {
 	var oldest, oldestOfUser fileID
 	first, firstOfUser, ofUser := 0, 0, 0
 	for id, file := range p.probed {
 		if file.user < 0 {
-			continue // the machine's are few
+			continue // the machine's libraries are few, and keep their probes
 		}
 		if first == 0 || file.number < first {
 			first, oldest = file.number, id
@@ -351,16 +350,16 @@ func (p *tlsProbes) makeRoom(user int) {
 	}
 }
 
-// forget takes the probes of a file out.
+// forget removes the probes of a file.
 func (p *tlsProbes) forget(id fileID) {
 	if err := closeLinks(p.probed[id].links); err != nil {
-		p.log.Warn("the probes of a library stay", "error", err)
+		p.log.Warn("cannot remove the probes of a library", "error", err)
 	}
 	delete(p.probed, id)
 }
 
-// attach puts probes into a file. A kernel that can (6.6) takes all the functions
-// of a program at once, and is quick to take them out again.
+// attach puts probes into a file. Linux 6.6 and newer attaches all functions of a program
+// at once, and removes them quickly.
 func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link.Link, err error) {
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
@@ -372,7 +371,7 @@ func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link
 		atEnd     bool
 		functions []string
 	}{
-		// What ends a call is there before what begins it: a call is read whole or
+		// The return probe comes before the entry probe, so that a call is read whole or
 		// not at all.
 		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex"}},
 		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex"}},
@@ -431,7 +430,7 @@ func attachEach(executable *link.Executable, program *ebpf.Program, atEnd bool, 
 	return links, nil
 }
 
-// multiPrograms prepares the programs for the way in which they will be attached.
+// multiPrograms lets the TLS programs attach to several functions at once, if the kernel can.
 func multiPrograms(spec *ebpf.CollectionSpec) {
 	if features.HaveBPFLinkUprobeMulti() != nil {
 		return
