@@ -17,51 +17,51 @@ const (
 	maxBatchEvents = 1000
 	maxBatchBytes  = 512 << 10 // of NDJSON, unless one event alone is larger
 
-	// maxEventBytes is half of what the backend takes as one body.
+	// maxEventBytes is half of the backend's limit for a request body.
 	maxEventBytes = 8 << 20
 )
 
-// batch is events of one session that are sent under one Idempotency-Key. What
-// it says, its text and its key never change once it is sealed.
+// batch holds events of one session that are sent under one Idempotency-Key. Its events,
+// text and key never change after it is sealed.
 type batch struct {
 	key, session string
 	count        int
 	from, to     time.Time // of the events
 	opened       time.Time
-	since        time.Time // opened, or before, when it has a report of what was lost before
+	since        time.Time // opened, or earlier if it reports an earlier loss
 
 	packing sync.Mutex
-	raw     []byte // NDJSON, nil once it is packed
-	packed  []byte // the same in zstd
+	raw     []byte // NDJSON; nil after packing
+	packed  []byte // raw, compressed with zstd
 
-	// Of Delivery, under its lock:
-	size     int  // of the text
-	settled  int  // events that are delivered or lost
-	spooled  bool // it is at ref
+	// Fields below are guarded by Delivery.mu.
+	size     int  // of raw, in bytes
+	settled  int  // number of delivered or lost events
+	spooled  bool // the spool holds the batch at ref
 	ref      ref
-	kept     int // bytes that it takes in memory until the spool is synced
+	kept     int // bytes in memory until the spool is synced
 	finished bool
 
-	// Of the one goroutine that sends it:
-	parts     []part // what is still to be sent; nil: all
+	// Fields below are owned by the goroutine that sends the batch.
+	parts     []part // not sent yet; nil: the whole batch
 	lines     [][]byte
-	conflicts int // that were answered
+	conflicts int // number of conflict answers
 	divided   bool
-	taken     bool // some of its parts were
-	broken    int  // how often the backend choked on the first part, without another answer since brokenSince
-	unsure    bool // whether the first part is stored, as a try had no answer
+	taken     bool // the backend accepted a part
+	broken    int  // number of broke answers to the first part in a row, since brokenSince
+	unsure    bool // the first part may be stored: an attempt got no answer
 
 	brokenSince time.Time
 }
 
-// part is some events of a batch, under a key of their own.
+// part is a range of a batch's events. It has its own key.
 type part struct {
 	key      string
-	from, to int // lines
+	from, to int // lines from … to-1
 }
 
-// add appends an event's text, and gives its length; 0 if it is too large to be
-// taken.
+// add appends an event as one line. It returns the length of the line in bytes, or 0 if the
+// event is too large.
 func (b *batch) add(e *event.Event) int {
 	start := len(b.raw)
 	b.raw = e.AppendJSON(b.raw)
@@ -70,7 +70,7 @@ func (b *batch) add(e *event.Event) int {
 		b.raw = b.raw[:start]
 		return 0
 	}
-	// Between the values of JSON a line may end; of NDJSON it must not.
+	// JSON allows line breaks between values; NDJSON does not.
 	for i := bytes.IndexByte(text, '\n'); i >= 0; i = bytes.IndexByte(text, '\n') {
 		text[i] = ' '
 	}
@@ -85,13 +85,13 @@ func (b *batch) add(e *event.Event) int {
 	return len(b.raw) - start
 }
 
-// left gives how many events are still to be sent.
+// left returns the number of events that are neither delivered nor lost.
 func (b *batch) left() int { return b.count - b.settled }
 
-// isFull reports whether the batch is to be sealed.
+// isFull reports whether the batch must be sealed.
 func (b *batch) isFull() bool { return b.count >= maxBatchEvents || len(b.raw) >= maxBatchBytes }
 
-// codec packs and unpacks batches, and lends them memory.
+// codec compresses and decompresses batches, and pools their buffers.
 type codec struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
@@ -110,7 +110,7 @@ func newCodec() (*codec, error) {
 	return &codec{encoder: encoder, decoder: decoder}, nil
 }
 
-// buffer lends memory for a batch's text.
+// buffer returns an empty buffer for a batch's text.
 func (c *codec) buffer() []byte {
 	if buffer, ok := c.buffers.Get().(*[]byte); ok {
 		return (*buffer)[:0]
@@ -118,7 +118,7 @@ func (c *codec) buffer() []byte {
 	return make([]byte, 0, 16<<10)
 }
 
-// pack gives the batch's text in zstd. It is safe for concurrent use.
+// pack returns the batch's text compressed with zstd. It is safe for concurrent use.
 func (c *codec) pack(b *batch) []byte {
 	b.packing.Lock()
 	defer b.packing.Unlock()
@@ -133,7 +133,7 @@ func (c *codec) pack(b *batch) []byte {
 	return b.packed
 }
 
-// lines gives the events of a batch, each with its end of line.
+// lines returns the events of a batch, each with its line break.
 func (c *codec) lines(b *batch) ([][]byte, error) {
 	if b.lines == nil {
 		text, err := c.decoder.DecodeAll(c.pack(b), nil)

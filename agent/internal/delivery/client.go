@@ -24,52 +24,52 @@ const (
 	maxAnswer      = 4 << 20
 	maxRetryAfter  = time.Minute
 
-	// askAgainAfter is when a backend that did not know the batch route, or zstd, is
-	// asked for it again: it may have been replaced by a newer one.
+	// askAgainAfter is the time until the client tries the batch route, or zstd, again
+	// after the backend did not support it. A newer backend may have replaced that one.
 	askAgainAfter = time.Minute
 )
 
-// verdict is what a backend's answer means for the events that were sent.
+// verdict is the meaning of a backend's answer for the sent events.
 type verdict int
 
 const (
-	taken    verdict = iota // stored, or kept to be stored; without those that are refused one by one
-	refused                 // for good, for what they say
-	conflict                // the key was used for something else, or is in use
-	tooLarge                // as one request
-	noRoute                 // there is no such route
-	badType                 // it does not read this type or encoding
-	failed                  // it did not work: try again; it may be these events' fault
-	broke                   // the backend chokes: the same, and if it goes on it is these events' fault
-	away                    // nothing works there now: try again
-	aside                   // no answer: the event was set aside
+	taken    verdict = iota // accepted, except the events in faults
+	refused                 // permanently, because of their content
+	conflict                // the key is in use, or was used for another request
+	tooLarge                // the request is too large
+	noRoute                 // the backend lacks the route
+	badType                 // the backend does not support the content type or encoding
+	failed                  // retry; these events may be the cause
+	broke                   // status 500: retry; if it repeats, these events are the cause
+	away                    // the backend is unavailable: retry
+	aside                   // not an answer: the agent set the event aside
 )
 
-// answer is what a backend said.
+// answer is the result of one request.
 type answer struct {
 	verdict verdict
-	after   time.Duration // that it wants to be left alone
-	faults  []fault       // of single events
-	said    string        // why it is not taken, in the backend's words
-	err     error         // the same with more about it
+	after   time.Duration // from Retry-After; 0: none
+	faults  []fault       // refused events of an accepted batch
+	said    string        // the backend's error message
+	err     error         // said with its context
 }
 
-// fault is an event of a batch that the backend will not take.
+// fault is an event of a batch that the backend refuses.
 type fault struct {
 	Index int    `json:"index"`
 	Error string `json:"error"`
 }
 
-// client speaks to one backend. It is safe for concurrent use.
+// client sends requests to one backend. It is safe for concurrent use.
 type client struct {
 	base, key string
-	agent     string // its name, "" for none
+	agent     string // the agent's name; "": none
 	http      *http.Client
 	own       bool
 
 	mu          sync.Mutex
-	singleUntil time.Time // there is no batch route, as far as is known
-	plainUntil  time.Time // it does not read zstd, as far as is known
+	singleUntil time.Time // until then, assume that there is no batch route
+	plainUntil  time.Time // until then, assume that the backend does not support zstd
 }
 
 func newClient(base, key, agent string, use *http.Client) (*client, error) {
@@ -91,7 +91,7 @@ func newClient(base, key, agent string, use *http.Client) (*client, error) {
 		}}
 	}
 	copied := *use
-	// A redirect turns a POST into a GET, and may send the key elsewhere.
+	// A redirect turns a POST into a GET, and may send the key to another host.
 	copied.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http = &copied
 	return c, nil
@@ -103,7 +103,7 @@ func (c *client) close() {
 	}
 }
 
-// ways tells how this backend takes events, as far as is known.
+// ways reports whether to send events one by one, and whether to send them without zstd.
 func (c *client) ways() (single, plain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +123,7 @@ func (c *client) usePlain() {
 	c.plainUntil = time.Now().Add(askAgainAfter)
 }
 
-// batch sends events, one a line.
+// batch sends events as NDJSON.
 func (c *client) batch(ctx context.Context, key, session string, body []byte, isZstd bool) answer {
 	encoding := ""
 	if isZstd {
@@ -137,20 +137,21 @@ func (c *client) batch(ctx context.Context, key, session string, body []byte, is
 		Errors []fault `json:"errors"`
 	}
 	if err := json.Unmarshal(text, &told); err != nil || told == nil {
-		// Something that answers everything with a page is no backend.
+		// A server that answers every request with a page is not a backend.
 		return answer{verdict: failed, err: fmt.Errorf("the backend's answer to a batch is not what a backend answers: %.200q", text)}
 	}
 	a.faults = told.Errors
 	return a
 }
 
-// single sends one event, as old backends take it.
+// single sends one event to the route of old backends.
 func (c *client) single(ctx context.Context, key, session string, event []byte) answer {
 	a, _ := c.post(ctx, "/api/events", key, session, "application/json", "", event)
 	return a
 }
 
-// isReady asks whether the backend works. One without these routes does not say so.
+// isReady asks the backend whether it is healthy. It returns false for a backend without
+// these routes.
 func (c *client) isReady(ctx context.Context) bool {
 	for _, path := range []string{"/readyz", "/healthz"} {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
@@ -200,7 +201,7 @@ func (c *client) post(ctx context.Context, path, key, session, contentType, enco
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil { // whatever it was, it is known by its key
+	if err != nil { // if the backend accepted the events, it recognises the repeated key
 		return answer{verdict: failed, err: fmt.Errorf("read the backend's answer: %w", err)}, nil
 	}
 	a := answer{verdict: judge(response.StatusCode), after: retryAfter(response.Header.Get("Retry-After"), time.Now())}
@@ -211,8 +212,8 @@ func (c *client) post(ctx context.Context, path, key, session, contentType, enco
 	return a, text
 }
 
-// judge tells what a status means. What is not known to be for good is tried
-// again: nothing is lost by that but time.
+// judge returns the verdict for a status. A status that is not known to be permanent leads
+// to a retry, which costs only time.
 func judge(status int) verdict {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
@@ -225,9 +226,9 @@ func judge(status int) verdict {
 		return noRoute
 	case http.StatusUnsupportedMediaType:
 		return badType
-	case http.StatusUnauthorized, http.StatusForbidden, // the operator's to mend
+	case http.StatusUnauthorized, http.StatusForbidden, // the operator must fix these
 		http.StatusTooManyRequests, http.StatusServiceUnavailable,
-		http.StatusBadGateway, http.StatusGatewayTimeout: // a proxy's, of a backend that is not there
+		http.StatusBadGateway, http.StatusGatewayTimeout: // from a proxy whose backend is down
 		return away
 	case http.StatusInternalServerError:
 		return broke
@@ -238,7 +239,7 @@ func judge(status int) verdict {
 	return failed
 }
 
-// message gives the error that an answer has, or the beginning of its text.
+// message returns the error in an answer, or the first 200 bytes of its text.
 func message(text []byte) string {
 	var told struct {
 		Error string `json:"error"`
@@ -249,8 +250,8 @@ func message(text []byte) string {
 	return strings.TrimSpace(string(text[:min(len(text), 200)]))
 }
 
-// retryAfter reads the header of that name: seconds or a time, RFC 9110 section
-// 10.2.3.
+// retryAfter parses a Retry-After header, which is in seconds or a time; see RFC 9110,
+// section 10.2.3. It returns at most maxRetryAfter, and 0 if the header is invalid.
 func retryAfter(text string, now time.Time) time.Duration {
 	wait := time.Duration(0)
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Run delivers until ctx ends, and then until all is delivered, or the backend
-// does not take it, for FlushTimeout at most. The rest it leaves in the spool,
-// which it closes. It is called once.
+// Run delivers events until ctx ends. Then it goes on until every event is delivered or the
+// backend does not accept the rest, for FlushTimeout at most. It leaves undelivered events
+// in the spool and closes the spool. Call Run once.
 func (d *Delivery) Run(ctx context.Context) {
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -27,7 +27,7 @@ func (d *Delivery) Run(ctx context.Context) {
 	d.client.close()
 }
 
-// dispatch sends what is to be sent.
+// dispatch seals and sends batches until ctx ends and the final flush is over.
 func (d *Delivery) dispatch(ctx, sending context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -54,7 +54,7 @@ func (d *Delivery) dispatch(ctx, sending context.Context) {
 	}
 }
 
-// beginClosing gives everything one more try, now.
+// beginClosing makes every lane try once more, now.
 func (d *Delivery) beginClosing() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -65,8 +65,8 @@ func (d *Delivery) beginClosing() {
 	}
 }
 
-// step seals what is old enough and starts to send what is ready. It gives when
-// to look again, and whether there is nothing left that will be tried.
+// step seals open batches that are due and starts to send batches that are ready. It
+// returns the time until the next step, and whether no batch is left to try.
 func (d *Delivery) step(sending context.Context) (wait time.Duration, idle bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,7 +103,7 @@ func (d *Delivery) step(sending context.Context) (wait time.Duration, idle bool)
 			wait = min(wait, at.Sub(now))
 			continue
 		}
-		if d.inFlight >= maxInFlight || d.gate.fails > 0 && d.inFlight > 0 { // one is enough to knock
+		if d.inFlight >= maxInFlight || d.gate.fails > 0 && d.inFlight > 0 { // while the backend is away, one request at a time probes it
 			continue
 		}
 		l.sending = true
@@ -113,12 +113,12 @@ func (d *Delivery) step(sending context.Context) (wait time.Duration, idle bool)
 	return wait, idle
 }
 
-// linger is how long the lane's open batch waits for more.
+// linger returns how long the lane's open batch waits for more events.
 func (d *Delivery) linger(l *lane) time.Duration {
 	switch {
 	case d.closing:
 		return 0
-	case l.retry.fails > 0 || d.gate.fails > 0: // it will go to disk, in one piece
+	case l.retry.fails > 0 || d.gate.fails > 0: // the batch goes to disk, as one record
 		return spoolAfter
 	case l.sending || l.isReady():
 		return busyLinger

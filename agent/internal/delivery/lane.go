@@ -7,33 +7,34 @@ import (
 	"time"
 )
 
-// lane is the way of one session's events: first the head, then what is on disk,
-// then what is in memory, then what is open.
+// lane is the queue of one session. In order, it has the head, the batches on disk, the
+// batches in memory and the open batch.
 type lane struct {
 	session string
-	head    *batch // being sent, or to be sent again
+	head    *batch // being sent, or waiting for a retry
 	disk    []ref
 	memory  []*batch
 	open    *batch
-	losses  losses // not told of yet
+	losses  losses // not reported yet
 
-	// unsynced are in the spool, but a power cut would take them: they are kept in
-	// memory until the spool is synced.
+	// unsynced are batches in the spool that a power cut would lose. They stay in memory
+	// until the spool is synced.
 	unsynced []*batch
 
 	sending bool
 	retry   retry
-	gaveUp  bool // while closing
+	gaveUp  bool // an attempt failed while closing
 }
 
-// retry is when something that failed is tried again.
+// retry counts failures in a row and holds the time of the next attempt.
 type retry struct {
 	fails int
 	at    time.Time
 }
 
-// fail puts off the next try: twice as long each time, a little at random so
-// that agents do not come all at once, and as long as the backend asks for.
+// fail counts a failure and delays the next attempt. The delay doubles each time and is at
+// least the time that the backend asked for. A random part keeps agents from retrying all
+// at once.
 func (r *retry) fail(now time.Time, asked time.Duration) {
 	wait := min(firstBackoff<<min(r.fails, 10), maxBackoff)
 	wait = wait/2 + time.Duration(randomFraction()*float64(wait)/2)
@@ -47,11 +48,11 @@ func randomFraction() float64 {
 	return float64(int(b[0])<<8|int(b[1])) / (1 << 16)
 }
 
-// isReady reports whether there is something to send.
+// isReady reports whether the lane has a sealed batch.
 func (l *lane) isReady() bool { return l.head != nil || len(l.disk) > 0 || len(l.memory) > 0 }
 
-// unsafeSince gives when the oldest was added of what is in memory only; zero if
-// nothing is.
+// unsafeSince returns the time at which the oldest event that a power cut would lose was
+// added. It is zero if there is none.
 func (l *lane) unsafeSince() time.Time {
 	var oldest time.Time
 	note := func(at time.Time) {
@@ -81,8 +82,8 @@ func (l *lane) isEmpty() bool {
 	return !l.isReady() && !l.sending && l.open == nil && len(l.losses) == 0 && len(l.unsynced) == 0
 }
 
-// firstInMemory gives the oldest batch that is not on disk. What is before it
-// is, so that the disk has the order of the lane.
+// firstInMemory returns the oldest sealed batch that is not on disk, or nil. All batches
+// before it are on disk, so the disk keeps the order of the lane.
 func (l *lane) firstInMemory() *batch {
 	if l.head != nil && !l.head.spooled {
 		return l.head

@@ -10,30 +10,31 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Reasons of loss that are delivery's own, beside those of package event. What
-// the backend said follows ReasonRefused and ReasonSetAside.
+// Reasons of loss besides those of package event. The backend's message follows
+// ReasonRefused and ReasonSetAside.
 const (
-	ReasonQueueFull = "queue_full"    // the disk did not take events as fast as they came
-	ReasonRefused   = "refused"       // by the backend, for good
-	ReasonDamaged   = "spool_damaged" // on the disk; ": …" when the count is not known
-	ReasonSetAside  = "set_aside"     // by the agent, as the backend fails for it again and again; it is kept on disk
-	ReasonStopped   = "agent_stopped" // they came after the end
+	ReasonQueueFull = "queue_full"    // the disk was slower than the events
+	ReasonRefused   = "refused"       // by the backend, permanently
+	ReasonDamaged   = "spool_damaged" // on disk; ": …" follows if the count is unknown
+	ReasonSetAside  = "set_aside"     // by the agent, because the backend fails for the event repeatedly; it stays on disk
+	ReasonStopped   = "agent_stopped" // added after Run ended
 )
 
-// maxReasons is how many refusals are told apart in one session at a time.
+// maxReasons is the number of different reasons in one session at a time. Beyond it, the
+// backend's messages are left out.
 const maxReasons = 8
 
-// loss is events of one session that nobody will get.
+// loss is a number of events of one session that will never be delivered.
 type loss struct {
 	reason   string
-	count    uint64 // 0: not known
+	count    uint64 // 0: unknown
 	from, to time.Time
 }
 
-// losses adds up losses until they are told of.
+// losses adds up losses until they are reported.
 type losses []loss
 
-// add adds a loss to those of the same reason.
+// add merges a loss into the one with the same reason.
 func (l *losses) add(more loss) {
 	if len(*l) >= maxReasons {
 		more.reason = shortReason(more.reason)
@@ -55,18 +56,18 @@ func (l *losses) add(more loss) {
 	*l = append(*l, more)
 }
 
-// event gives the event that tells of the loss.
+// event returns the events_lost event that reports the loss.
 func (l loss) event() *event.Event {
 	return &event.Event{Type: event.TypeLost, Time: l.to, Data: &event.Lost{Count: l.count, Reason: l.reason, From: l.from, To: l.to, CPU: -1}}
 }
 
-// shortReason leaves out what the backend said.
+// shortReason removes the backend's message from a reason.
 func shortReason(reason string) string {
 	short, _, _ := strings.Cut(reason, ":")
 	return short
 }
 
-// reasonOf adds to a reason what the backend said of events that it does not take.
+// reasonOf appends the backend's message to a reason, up to 200 bytes.
 func reasonOf(reason, text string) string {
 	if text = strings.TrimSpace(strings.ToValidUTF8(text, "?")); text == "" {
 		return reason
@@ -74,8 +75,8 @@ func reasonOf(reason, text string) string {
 	return reason + ": " + strings.ToValidUTF8(text[:min(len(text), 200)], "")
 }
 
-// isReport reports whether an event's text is an events_lost. To tell of the loss
-// of these would never end.
+// isReport reports whether an event's text is an events_lost. The loss of a report is not
+// reported, because reports of reports would never end.
 func isReport(line []byte) bool {
 	return bytes.HasPrefix(line, []byte(`{"event_type":"`+event.TypeLost+`"`))
 }

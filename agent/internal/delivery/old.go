@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// The spool of the version before this one: files named by a number in 16
-// hexadecimal digits, of records: length and CRC-32C of what follows (4 each,
-// little endian), a line of JSON, and events as NDJSON in zstd. The file cursor
-// says where the oldest record that is not done with begins.
+// The previous version of the agent has a spool in another format. The name of a file is a
+// number in 16 hexadecimal digits. A file is a series of records: length and CRC-32C of the
+// rest (4 bytes each, little endian), a line of JSON, and events as NDJSON in zstd. The file
+// cursor holds the position of the oldest record that is not done.
 const (
 	oldRecordHeader = 8
 	oldSuffix       = ".spool"
@@ -33,10 +33,10 @@ type oldHead struct {
 	To      time.Time `json:"to"`
 }
 
-// takeOld moves to this spool what the version before left in its folder, in
-// order and with its keys, beyond the limit too: the disk has it already. A file
-// is deleted when all of it is here, so one that is begun twice comes twice, and
-// the backend knows it by its keys.
+// takeOld moves the records of the previous version's spool to this one. It keeps their
+// order and keys, and ignores the limit, because the disk holds the data already. It
+// deletes a file after it has moved all of its records. If takeOld is interrupted, the next
+// run moves them again, and the backend recognises the repeated keys.
 func (s *spool) takeOld() (left []leftover, damages []damage, err error) {
 	names, err := filepath.Glob(filepath.Join(s.dir, "????????????????"+oldSuffix)) // sorted
 	if err != nil {
@@ -48,9 +48,9 @@ func (s *spool) takeOld() (left []leftover, damages []damage, err error) {
 		Offset  int    `json:"offset"`
 	}
 	if text, err := os.ReadFile(cursorPath); err == nil {
-		_ = json.Unmarshal(text, &cursor) // a damaged one sends again what the backend knows by its keys
+		_ = json.Unmarshal(text, &cursor) // if it is damaged, the agent repeats keys that the backend recognises
 	}
-	neighbor := "" // the session of the record before
+	neighbor := "" // session of the previous record
 	for _, name := range names {
 		var number uint64
 		if n, err := fmt.Sscanf(filepath.Base(name), "%016x"+oldSuffix, &number); n != 1 || err != nil {
@@ -111,7 +111,8 @@ func (s *spool) takeOldFile(name string, begin int, neighbor *string) (left []le
 	return left, damages, err
 }
 
-// scanOld reads a file of the old spool from an offset on.
+// scanOld reads a file of the old spool from an offset. It calls found for each record and
+// broken for each damaged part.
 func scanOld(text []byte, begin int, found func(oldHead, []byte), broken func(damage)) {
 	for at := min(max(begin, 0), len(text)); at < len(text); {
 		head, body, size, err := readOld(text[at:])
@@ -120,7 +121,7 @@ func scanOld(text []byte, begin int, found func(oldHead, []byte), broken func(da
 			at += size
 			continue
 		}
-		end := at + size // whole, but not what was written
+		end := at + size // the record is complete, but its content is damaged
 		if size == 0 {
 			end = nextOld(text, at+1)
 		}
@@ -129,8 +130,9 @@ func scanOld(text []byte, begin int, found func(oldHead, []byte), broken func(da
 	}
 }
 
-// readOld reads the record that text begins with. Of a damaged one it gives what
-// can be read: its head, and its size if another record or nothing follows it.
+// readOld reads the record at the start of text. For a damaged record it returns errDamaged
+// with the head, if it is readable, and with the size, if another record or nothing follows;
+// otherwise size is 0.
 func readOld(text []byte) (head oldHead, body []byte, size int, err error) {
 	if len(text) < oldRecordHeader {
 		return head, nil, 0, errDamaged
@@ -150,7 +152,7 @@ func readOld(text []byte) (head oldHead, body []byte, size int, err error) {
 	return head, nil, size, errDamaged
 }
 
-// nextOld finds the next record that is whole, from an offset on.
+// nextOld returns the offset of the next undamaged record at or after from, or len(text).
 func nextOld(text []byte, from int) int {
 	for at := from; ; at++ {
 		i := bytes.Index(text[min(at+oldRecordHeader, len(text)):], []byte(oldHeadBegins))

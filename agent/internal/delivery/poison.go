@@ -16,25 +16,26 @@ import (
 	"time"
 )
 
-// A batch that the backend answers with 500 again and again, while the backend is
-// well, has an event that the backend chokes on. It is halved until that event is
-// alone. The event is then set aside: kept in a file, and reported as lost.
+// If a healthy backend answers a batch with 500 repeatedly, the batch has an event that the
+// backend cannot process. Delivery halves the batch until that event is alone. It then sets
+// the event aside: it keeps the event in a file and reports it as lost.
 //
-// A part is halved or set aside only after it was repeated under its key: had an
-// earlier try stored it, the backend would know the key and not fail.
+// Delivery halves a part, or sets it aside, only after it has repeated the part under its
+// key. If an earlier attempt had stored the part, the backend would recognise the key and
+// not fail.
 const (
 	brokenTries = 3 // in a row
 
-	// The same for a part of which an earlier try had no answer, so that it may be
-	// stored, and for a single event when nothing of its batch was taken.
+	// doubtfulTries replaces brokenTries for a part that may be stored, because an earlier
+	// attempt got no answer, and for a single event of a batch of which nothing was accepted.
 	doubtfulTries = 10
 
 	asideName     = "aside.ndjson"
 	maxAsideBytes = 64 << 20
 )
 
-// isPoisoned counts one more failure of the batch's first part, and reports whether
-// the part itself is at fault: it failed often enough, and the backend is well.
+// isPoisoned counts a failure of the batch's first part. It reports whether the part itself
+// is the cause: the part failed often enough, and the backend is healthy.
 func (d *Delivery) isPoisoned(ctx context.Context, b *batch) bool {
 	if b.broken == 0 {
 		b.brokenSince = time.Now()
@@ -56,8 +57,8 @@ func (d *Delivery) isPoisoned(ctx context.Context, b *batch) bool {
 // itemPattern finds the index of an event in the backend's refusal of a batch.
 var itemPattern = regexp.MustCompile(`\bevents\[(\d+)\]`) //nolint:gochecknoglobals // a constant
 
-// divide divides the batch's first part: around the event that the backend names in
-// what it said, else into halves.
+// divide divides the batch's first part around the event that the backend's message names,
+// otherwise into halves.
 func (d *Delivery) divide(b *batch, said string) {
 	p := b.parts[0]
 	if named := itemPattern.FindStringSubmatch(said); named != nil {
@@ -72,7 +73,7 @@ func (d *Delivery) divide(b *batch, said string) {
 	d.remember(b)
 }
 
-// asideLine is an event that was set aside, as a line of its file has it.
+// asideLine is a line of the file of events that were set aside.
 type asideLine struct {
 	At      time.Time       `json:"set_aside_at"`
 	Session string          `json:"session_id"`
@@ -81,7 +82,8 @@ type asideLine struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-// setAside appends the event to the file of those that were set aside.
+// setAside appends the single event of part p to the file of events that were set aside. It
+// returns an error if the file is full or cannot be written.
 func (d *Delivery) setAside(b *batch, p part, said string) error {
 	lines, err := d.codec.lines(b)
 	if err != nil {
@@ -108,8 +110,8 @@ func (d *Delivery) setAside(b *batch, p part, said string) error {
 	return errors.Join(err, file.Close())
 }
 
-// division is what is left to be sent of a batch that was divided. The next run needs
-// it: under another key the backend would store again what it has.
+// division is the unsent rest of a divided batch. The next run must repeat these keys,
+// because the backend would store the same events again under other keys.
 type division struct {
 	Key   string
 	Parts []struct {
@@ -120,13 +122,13 @@ type division struct {
 
 const divisionPrefix = "divided-"
 
-// divisionPath is the file of a batch's division.
+// divisionPath returns the path of the file with a batch's division.
 func (d *Delivery) divisionPath(b *batch) string {
 	sum := sha256.Sum256([]byte(b.key))
 	return filepath.Join(d.spool.dir, divisionPrefix+hex.EncodeToString(sum[:16])+".json")
 }
 
-// remember writes down what is left of a batch that was divided.
+// remember writes the division of a divided batch to disk.
 func (d *Delivery) remember(b *batch) {
 	if !b.divided || !d.useSpool {
 		return
@@ -162,8 +164,8 @@ func replaceFile(path string, content any) error {
 	return os.Rename(path+".new", path)
 }
 
-// recall finds how the run before divided a batch, and gives how many of its events
-// that run has settled.
+// recall restores the division that the previous run wrote for a batch. It returns the
+// number of events that the previous run settled, 0 if there is no valid division.
 func (d *Delivery) recall(b *batch) (settled int) {
 	text, err := os.ReadFile(d.divisionPath(b))
 	if err != nil {
@@ -186,9 +188,9 @@ func (d *Delivery) recall(b *batch) (settled int) {
 	return settled
 }
 
-// forget removes what remember wrote.
+// forget removes the file that remember wrote.
 func (d *Delivery) forget(b *batch) {
 	if b.divided {
-		_ = os.Remove(d.divisionPath(b)) // one that stays is of no batch any more
+		_ = os.Remove(d.divisionPath(b)) // a file that stays is harmless: no batch has its key
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Add takes an event of a session, "" for none. It does not wait for the backend,
-// and 200 ms at most, once each time that it is full, for memory. What cannot be
-// kept is counted and reported.
+// Add queues an event of a session; "" means none. It never waits for the backend. When
+// memory becomes full, Add waits up to 200 ms, once per time that it is full. It counts and
+// reports events that it must drop.
 func (d *Delivery) Add(sessionID string, e *event.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -33,8 +33,8 @@ func (d *Delivery) Add(sessionID string, e *event.Event) {
 	}
 }
 
-// append adds an event to the lane's open batch; it is false for one that is too
-// large. since is when what the event tells of was added, if that was before.
+// append adds an event to the lane's open batch. It returns false if the event is too large.
+// since is the time of the earlier loss that the event reports, or zero.
 func (d *Delivery) append(l *lane, e *event.Event, since time.Time) bool {
 	b := l.open
 	if b == nil {
@@ -52,7 +52,7 @@ func (d *Delivery) append(l *lane, e *event.Event, since time.Time) bool {
 	if b.isFull() {
 		d.seal(l)
 		poke(d.wake)
-		poke(d.wakeOut) // it is to be spooled in time, whether or not another comes
+		poke(d.wakeOut) // so that the batch is spooled in time even if no other event follows
 	}
 	if d.queued > d.maxQueue/2 {
 		poke(d.wakeOut)
@@ -60,7 +60,7 @@ func (d *Delivery) append(l *lane, e *event.Event, since time.Time) bool {
 	return n > 0
 }
 
-// seal ends the lane's open batch.
+// seal moves the lane's open batch to the batches in memory.
 func (d *Delivery) seal(l *lane) {
 	b := l.open
 	l.open = nil
@@ -69,7 +69,7 @@ func (d *Delivery) seal(l *lane) {
 	}
 }
 
-// poke wakes whoever waits on the channel, now or next.
+// poke wakes the goroutine that waits on the channel, or the next one to wait.
 func poke(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
@@ -77,7 +77,8 @@ func poke(wake chan struct{}) {
 	}
 }
 
-// awaitRoom waits a little until there is memory, and else starts refusing.
+// awaitRoom waits up to roomPatience for free memory. If there is none, it makes Add refuse
+// events. The caller holds d.mu, which awaitRoom releases while it waits.
 func (d *Delivery) awaitRoom() {
 	timer := time.NewTimer(roomPatience)
 	defer timer.Stop()
@@ -102,10 +103,10 @@ func (d *Delivery) awaitRoom() {
 	}
 }
 
-// refuse counts an event that there is no room for.
+// refuse counts an event for which there is no room, and records the loss.
 func (d *Delivery) refuse(session string, e *event.Event) {
 	l := d.lane(session)
-	if told, ok := e.Data.(*event.Lost); ok { // it is not lost that those are
+	if told, ok := e.Data.(*event.Lost); ok { // keep the reported loss, to report it later
 		l.losses.add(loss{told.Reason, told.Count, told.From, told.To})
 		return
 	}
@@ -120,19 +121,19 @@ func (d *Delivery) refuse(session string, e *event.Event) {
 	d.lose(l, loss{reason, 1, e.Time, e.Time})
 }
 
-// lose counts events that are gone, and notes that it is to be told.
+// lose counts lost events and records the loss for a report.
 func (d *Delivery) lose(l *lane, lost loss) {
 	d.count(lost.reason, int64(lost.count))
 	l.losses.add(lost)
 }
 
-// count counts events that are gone.
+// count counts n lost events.
 func (d *Delivery) count(reason string, n int64) {
 	d.status.Lost += n
 	d.status.LostByReason[shortReason(reason)] += n
 }
 
-// tell adds to the lane what was lost of it.
+// tell adds the recorded losses to the lane as events_lost events.
 func (d *Delivery) tell(l *lane) {
 	lost := l.losses
 	l.losses = nil
@@ -145,13 +146,13 @@ func (d *Delivery) tell(l *lane) {
 	}
 }
 
-// release takes bytes off the memory that is used, and ends refusing when there is
-// room for a good deal more.
+// release frees size bytes of queue memory. It ends refusing when enough memory is free: a
+// quarter of the maximum or 1 MiB, whichever is less.
 func (d *Delivery) release(size int) {
 	d.queued -= size
 	if d.refusing && d.queued <= d.maxQueue-min(d.maxQueue/4, 2*maxBatchBytes) {
 		d.refusing = false
-		poke(d.wake) // the loss is to be told
+		poke(d.wake) // to report the loss
 	}
 	close(d.freed)
 	d.freed = make(chan struct{})

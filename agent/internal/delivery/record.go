@@ -19,7 +19,7 @@ import (
 //
 //	record:  0  magic
 //	         4  CRC-32C of bytes 9 to the end of the session id
-//	         8  1 when the record is done with; the only byte that ever changes
+//	         8  1 if the record is done; the only byte that ever changes
 //	         9  length of the key
 //	        10  length of the session id (2)
 //	        12  length of the payload
@@ -29,28 +29,28 @@ import (
 //	        32  time of the first event, 40 of the last one: µs since 1970 (8)
 //	        48  key, session id, payload
 //
-// The running count of events is what tells how many were in records whose
-// header cannot be read any more.
+// The running count of events shows how many events were in records whose header is
+// unreadable.
 const (
 	segmentHeader = 20
 	recordHeader  = 48
 	doneAt        = 8
 
-	// maxPayload is far above what a batch can have: one event of the largest size.
+	// maxPayload is far above the largest batch, which is one event of maxEventBytes.
 	maxPayload = 64 << 20
-	maxName    = recordHeader + 0xff + 0xffff // of a record's header with key and session id
+	maxName    = recordHeader + 0xff + 0xffff // largest header with key and session id
 )
 
 var (
 	segmentMagic = []byte("OSPSPL1\n") //nolint:gochecknoglobals // a constant
-	// recordMagic begins with a byte that no text has.
+	// recordMagic begins with a byte that UTF-8 text never contains.
 	recordMagic = []byte{0xf5, 'O', 'S', 'R'}         //nolint:gochecknoglobals // a constant
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)   //nolint:gochecknoglobals // a table of constants
 	errDamaged  = errors.New("the record is damaged") // of the spool
 	errForeign  = errors.New("the segment's header is damaged")
 )
 
-// record is what the header of a record says.
+// record is the decoded header of a record.
 type record struct {
 	key, session string
 	payload      uint32 // length
@@ -61,10 +61,10 @@ type record struct {
 	done         bool
 }
 
-// headerLen gives the length of the header with key and session id.
+// headerLen returns the length of the header with key and session id.
 func (r *record) headerLen() int { return recordHeader + len(r.key) + len(r.session) }
 
-// size gives the length of the record.
+// size returns the length of the record in bytes.
 func (r *record) size() int64 { return int64(r.headerLen()) + int64(r.payload) }
 
 // appendHeader appends the header with key and session id.
@@ -110,13 +110,14 @@ func readRecord(segment io.ReaderAt, offset, size int64, buffer []byte) (record,
 	return parseRecord(head)
 }
 
-// namesEnd gives the length of the header with key and session id, of which head
-// is the beginning.
+// namesEnd returns the length of the header with key and session id. head holds at least
+// its first 12 bytes.
 func namesEnd(head []byte) int {
 	return recordHeader + int(head[9]) + int(binary.LittleEndian.Uint16(head[10:]))
 }
 
-// parseRecord reads the header that head begins with.
+// parseRecord decodes the header at the start of head. It returns errDamaged if the header
+// is invalid.
 func parseRecord(head []byte) (record, error) {
 	if len(head) < recordHeader || !bytes.HasPrefix(head, recordMagic) {
 		return record{}, errDamaged
@@ -146,7 +147,8 @@ func appendSegmentHeader(out []byte, first uint64) []byte {
 	return binary.LittleEndian.AppendUint32(out, crc32.Checksum(out[start:], castagnoli))
 }
 
-// readSegmentHeader gives the number of events before the segment.
+// readSegmentHeader returns the number of events before the segment. The error wraps
+// errForeign if the header is invalid.
 func readSegmentHeader(segment io.ReaderAt) (uint64, error) {
 	var head [segmentHeader]byte
 	if n, err := segment.ReadAt(head[:], 0); n < len(head) {
@@ -159,18 +161,18 @@ func readSegmentHeader(segment io.ReaderAt) (uint64, error) {
 	return first, nil
 }
 
-// damage is a part of a segment that cannot be read.
+// damage is an unreadable part of a segment.
 type damage struct {
 	offset, end int64
-	session     string // of a neighbour, when the part does not say itself
+	session     string // of a neighbour, if the part does not name its own
 	first       uint64 // events before it
-	count       uint64 // of events that were in it; 0: not known
+	count       uint64 // events in it; 0: unknown
 	from, to    time.Time
 }
 
-// scan reads the headers of a segment of size bytes and gives its records, and
-// its damaged parts, in order. first is how many events there were before the
-// segment, next how many before the one that follows; nil if that is not known.
+// scan reads the headers of a segment of size bytes. It calls found for each record and
+// broken for each damaged part, in order. first is the number of events before this segment,
+// next the number before the following segment; nil means unknown.
 func scan(segment io.ReaderAt, size int64, first, next *uint64, found func(offset int64, r record), broken func(damage)) error {
 	buffer := make([]byte, maxName)
 	offset := int64(segmentHeader)
@@ -186,7 +188,7 @@ func scan(segment io.ReaderAt, size int64, first, next *uint64, found func(offse
 			found(offset, r)
 			last, offset, expected, known = r, offset+r.size(), r.first+uint64(r.count), true
 			continue
-		case err == nil && offset+r.size() > size && r.first >= expected && !r.done: // the end is torn off
+		case err == nil && offset+r.size() > size && r.first >= expected && !r.done: // the file ends within the record
 			broken(damage{offset, size, r.session, r.first, uint64(r.count), r.from, r.to})
 			return nil
 		case err != nil && !errors.Is(err, errDamaged):
@@ -215,8 +217,8 @@ func scan(segment io.ReaderAt, size int64, first, next *uint64, found func(offse
 	return nil
 }
 
-// resync finds the next record at or after an offset; at the end of the segment
-// there is none.
+// resync returns the offset and header of the next valid record at or after offset. It
+// returns size if there is none.
 func resync(segment io.ReaderAt, offset, size int64, expected uint64, buffer []byte) (int64, record, error) {
 	chunk := make([]byte, 64<<10)
 	for offset+recordHeader <= size {
@@ -238,7 +240,7 @@ func resync(segment io.ReaderAt, offset, size int64, expected uint64, buffer []b
 				return 0, record{}, err
 			}
 		}
-		offset += int64(len(part) - (len(recordMagic) - 1)) // it may lie across
+		offset += int64(len(part) - (len(recordMagic) - 1)) // the magic may span two chunks
 	}
 	return size, record{}, nil
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// SafeUntil gives a time: what was added before it would survive the agent and a
-// power cut now, as it is with the backend, synced to disk, or lost and reported.
+// SafeUntil returns the time before which no added event can be lost by a kill or a power
+// cut: each is delivered, synced to disk, or lost and reported.
 func (d *Delivery) SafeUntil() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -21,9 +21,9 @@ func (d *Delivery) SafeUntil() time.Time {
 	return until
 }
 
-// Settle waits until what was added of a session so far would survive the agent:
-// as long as the backend takes to answer, or the disk to take it, which is asked
-// after a second. It reports false if ctx ended before.
+// Settle waits until the events that were added to a session so far survive the end of the
+// agent: the backend has stored them, or the spool is synced. It returns false if ctx ends
+// first.
 func (d *Delivery) Settle(ctx context.Context, session string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

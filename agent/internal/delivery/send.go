@@ -14,8 +14,8 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// maxConflicts is how often a key that is in use is tried again: the request
-// before may still be at work.
+// maxConflicts is the number of retries for a key that is in use: the backend may still
+// process an earlier request with that key.
 const maxConflicts = 5
 
 // send sends the lane's oldest batch.
@@ -31,7 +31,8 @@ func (d *Delivery) send(ctx context.Context, l *lane) {
 	poke(d.wake)
 }
 
-// takeHead gives the lane's oldest batch; nil if it cannot be read.
+// takeHead makes the lane's oldest batch its head and returns it. It returns nil if it
+// cannot read the batch.
 func (d *Delivery) takeHead(l *lane) *batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,7 +61,7 @@ func (d *Delivery) takeHead(l *lane) *batch {
 			d.mu.Lock()
 			return nil
 		}
-		if err != nil { // the disk's fault: it is still there
+		if err != nil { // a read error: the record is still there
 			l.disk = append([]ref{at}, l.disk...)
 			d.note(err)
 			l.retry.fail(time.Now(), 0)
@@ -76,10 +77,10 @@ func (d *Delivery) takeHead(l *lane) *batch {
 	return l.head
 }
 
-// deliver sends a batch, in parts if need be, until all of it is delivered or
-// lost, or something is to be tried again.
+// deliver sends a batch, in parts if necessary, until all events are settled or a part must
+// be retried later.
 func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
-	if b.parts == nil { // a divided batch of which nothing is left has none, but is not nil
+	if b.parts == nil { // a divided batch without parts left has an empty slice, not nil
 		b.parts = []part{{b.key, 0, b.count}}
 	}
 	for len(b.parts) > 0 {
@@ -90,7 +91,7 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 			continue
 		}
 		body, isZstd, err := d.body(b, p, plain || single)
-		if err != nil { // what is in memory cannot be damaged, and what is on disk was checked
+		if err != nil { // unexpected: takeHead has checked batches from disk
 			d.settle(l, b, p, answer{verdict: refused, said: err.Error(), err: err})
 			continue
 		}
@@ -129,8 +130,8 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 	d.finish(l, b)
 }
 
-// giveUp halves the batch's first part, which the backend chokes on, and sets aside
-// what is one event.
+// giveUp halves the batch's first part, which the backend cannot process. If the part is one
+// event, giveUp sets it aside.
 func (d *Delivery) giveUp(l *lane, b *batch, p part, a answer) {
 	b.broken = 0
 	d.mu.Lock()
@@ -149,17 +150,18 @@ func (d *Delivery) giveUp(l *lane, b *batch, p part, a answer) {
 	d.settle(l, b, p, a)
 }
 
-// ask sends a part of a batch, which is one event if it goes by itself.
+// ask sends a part of a batch. With single, the part is one event and goes to the route for
+// single events.
 func (d *Delivery) ask(ctx context.Context, b *batch, p part, body []byte, isZstd, single bool) answer {
 	if single {
-		// By this route it is another request, which needs another key.
+		// A request to another route is another request and needs another key.
 		return d.client.single(ctx, p.key+".single", b.session, bytes.TrimSuffix(body, []byte("\n")))
 	}
 	return d.client.batch(ctx, p.key, b.session, body, isZstd)
 }
 
-// cut cuts the batch's first part at lines within it. The keys of the new parts follow
-// from what they hold, so that they are the same whenever it is cut there.
+// cut divides the batch's first part at the given lines. The key of a new part depends only
+// on its lines, so the same cut always produces the same keys.
 func (b *batch) cut(at ...int) {
 	p := b.parts[0]
 	var parts []part
@@ -174,7 +176,7 @@ func (b *batch) cut(at ...int) {
 	b.divided, b.unsure = true, false
 }
 
-// split makes a part of each event in the batch's first part.
+// split divides the batch's first part into single events.
 func (b *batch) split() {
 	p := b.parts[0]
 	parts := make([]part, 0, p.to-p.from+len(b.parts)-1)
@@ -184,7 +186,8 @@ func (b *batch) split() {
 	b.parts = append(parts, b.parts[1:]...)
 }
 
-// body gives the text of a part of a batch, in zstd unless it is to be plain.
+// body returns the text of a part of a batch. isZstd reports whether it is compressed; with
+// plain, and for small parts, it is not.
 func (d *Delivery) body(b *batch, p part, plain bool) (body []byte, isZstd bool, err error) {
 	whole := p.to-p.from == b.count
 	if whole && !plain {
@@ -205,7 +208,8 @@ func (d *Delivery) body(b *batch, p part, plain bool) (body []byte, isZstd bool,
 	return d.codec.encoder.EncodeAll(body, nil), true, nil
 }
 
-// settle ends the batch's first part, which was taken, or is lost for good.
+// settle removes the batch's first part, which the backend has accepted or which is lost, and
+// counts its events.
 func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	b.parts = b.parts[1:]
 	b.broken, b.unsure = 0, false
@@ -213,7 +217,7 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	d.remember(b)
 	n := p.to - p.from
 	var lost []loss
-	reports := 0 // of the events that are lost
+	reports := 0 // lost events that are reports
 	seen := map[int]bool{}
 	lose := func(reason string, index int) {
 		if seen[index] {
@@ -253,7 +257,7 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	}
 	d.count(ReasonRefused, int64(reports))
 	d.status.Delivered += int64(n - len(lost) - reports)
-	if a.verdict != aside { // which is no sign that the backend is well
+	if a.verdict != aside { // aside does not show that the backend is healthy
 		d.status.LastContact = time.Now()
 	}
 	if d.gate.fails > 0 || l.retry.fails > 0 {
@@ -262,7 +266,7 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 	d.gate, l.retry = retry{}, retry{}
 }
 
-// finish ends a batch of which nothing is left to be sent.
+// finish removes a fully settled batch from memory and marks it as done in the spool.
 func (d *Delivery) finish(l *lane, b *batch) {
 	d.mu.Lock()
 	l.head = nil
@@ -273,14 +277,14 @@ func (d *Delivery) finish(l *lane, b *batch) {
 	spooled, at := b.spooled, b.ref
 	d.forgetUnsynced(l, at)
 	d.mu.Unlock()
-	defer d.forget(b) // after the mark: a batch that is sent again needs it
+	defer d.forget(b) // after markDone: without the mark, the next run sends the batch again and needs the division
 	if spooled {
 		d.markDone(at)
 	}
 }
 
-// putOff notes that the lane's head, or all that goes to this backend, is to be
-// tried again.
+// putOff schedules a retry for the lane's head, or for all lanes if the backend is
+// unavailable.
 func (d *Delivery) putOff(l *lane, a answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -291,7 +295,7 @@ func (d *Delivery) putOff(l *lane, a answer) {
 	d.note(a.err)
 	l.gaveUp = d.closing
 	if a.verdict == away || a.verdict == noRoute {
-		if a.after > 0 || !now.Before(d.gate.at) { // not once for each lane
+		if a.after > 0 || !now.Before(d.gate.at) { // once, not for each lane
 			d.gate.fail(now, a.after)
 		}
 		if d.closing {

@@ -24,24 +24,24 @@ var (
 	errClosed = errors.New("the spool is closed")
 )
 
-// lossReserve is what the spool takes beyond its limit of reports of loss: that
-// there was no room must not be lost for want of room.
+// lossReserve is the space beyond the limit that only reports of loss may use, in bytes. A
+// full spool must still accept the report that it was full.
 const lossReserve = 256 << 10
 
-// syncInterval is how much a power cut can cost of what was spooled.
+// syncInterval is the longest span of spooled events that a power cut can lose.
 const syncInterval = time.Second
 
-// spool keeps batches in files until they are delivered. Records are appended to
-// the newest segment and marked when they are done with; a segment without live
-// records is deleted. A run never appends to a segment of an earlier one.
+// spool keeps batches in files until they are delivered. It appends records to the newest
+// segment, marks records that are done, and deletes a segment without live records. A run
+// never appends to a segment of an earlier run.
 //
-// What append has written survives the end of the program, kill -9 too, as the
-// kernel has it. It survives a power cut after the next sync that does not fail. A
-// mark that a power cut undoes makes a batch be sent again, with its old key.
+// A record that append has written is in the kernel, so it survives the end of the program,
+// even kill -9. It survives a power cut after the next successful sync. If a power cut
+// undoes a mark, the batch is sent again with its old key.
 //
-// After a sync that failed the kernel may have dropped what it could not write, and a
-// later one that succeeds proves nothing. Such a segment gets no more records, and
-// what was appended to it since it was last synced is to be appended again.
+// After a failed sync, the kernel may have dropped data that it could not write, and a later
+// successful sync proves nothing. Such a segment gets no more records. The caller must append
+// again the records that were appended since its last successful sync.
 //
 // Its methods are safe for concurrent use.
 type spool struct {
@@ -49,24 +49,24 @@ type spool struct {
 	maxBytes int64
 	segBytes int64
 	lock     *os.File
-	unclean  bool // the earlier run did not end by close
+	unclean  bool // the previous run did not end with close
 
 	mu       sync.Mutex
 	segments map[uint32]*segment
 	newest   uint32
-	active   *os.File // the newest segment, nil when there is none to append to
-	ended    []ended  // segments that get no more records, and are not synced yet
-	dirty    bool     // something was appended to active since the last sync
-	renamed  bool     // files came since the last sync
-	first    uint64   // events that were ever appended
+	active   *os.File // the newest segment; nil if append must create one
+	ended    []ended  // full segments that are not synced yet
+	dirty    bool     // active has records since the last sync
+	renamed  bool     // segments were created since the last sync
+	first    uint64   // number of events ever appended
 	bytes    int64    // of all files
 	events   int64    // in live records
 	closed   bool
 
-	fsync func(*os.File) error // (*os.File).Sync, but for tests
+	fsync func(*os.File) error // (*os.File).Sync; tests replace it
 }
 
-// ended is a segment that gets no more records.
+// ended is a full segment that is not synced yet.
 type ended struct {
 	number uint32
 	file   *os.File
@@ -78,7 +78,7 @@ type segment struct {
 	isBad bool // a sync of it failed
 }
 
-// ref is where a record is.
+// ref is the place of a record.
 type ref struct {
 	segment, offset, size, count uint32
 }
@@ -89,8 +89,9 @@ type leftover struct {
 	ref     ref
 }
 
-// openSpool opens the spool in dir, which it makes when it is not there. It gives
-// what earlier runs left, in order, and what of it was lost.
+// openSpool opens the spool in dir and creates dir if necessary. It returns the records that
+// earlier runs left, in order, and the damaged parts. It returns an error if another agent
+// uses the spool.
 func openSpool(dir string, maxBytes int64) (*spool, []leftover, []damage, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, nil, fmt.Errorf("make the spool's folder: %w", err)
@@ -110,7 +111,7 @@ func openSpool(dir string, maxBytes int64) (*spool, []leftover, []damage, error)
 		s.unclean = info.Size() > 0
 		_, err = lock.WriteAt([]byte("in use\n"), 0)
 		if errors.Is(err, syscall.ENOSPC) {
-			err = nil // it only tells the next run less
+			err = nil // the next run cannot tell that this one was killed
 		}
 	}
 	if err == nil {
@@ -134,7 +135,7 @@ func (s *spool) path(number uint32) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%010d%s", number, segmentSuffix))
 }
 
-// load finds what earlier runs left.
+// load reads the segments of earlier runs.
 func (s *spool) load() ([]leftover, []damage, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -168,8 +169,8 @@ func (s *spool) load() ([]leftover, []damage, error) {
 	return left, damages, nil
 }
 
-// segmentFirst gives how many events were before a segment; nil if its header is
-// damaged.
+// segmentFirst returns the number of events before a segment, or nil if the segment's header
+// is damaged.
 func (s *spool) segmentFirst(number uint32) (*uint64, error) {
 	file, err := os.Open(s.path(number))
 	if err != nil {
@@ -183,8 +184,8 @@ func (s *spool) segmentFirst(number uint32) (*uint64, error) {
 	return &first, err
 }
 
-// loadSegment finds what is left in one segment. Damaged parts are mended, so
-// that they are found, and told of, once.
+// loadSegment reads the live records of one segment. It repairs damaged parts, so that they
+// are reported only once.
 func (s *spool) loadSegment(number uint32, first, next *uint64) ([]leftover, []damage, error) {
 	file, err := os.OpenFile(s.path(number), os.O_RDWR, 0)
 	if err != nil {
@@ -235,15 +236,15 @@ func (s *spool) loadSegment(number uint32, first, next *uint64) ([]leftover, []d
 	return left, damages, nil
 }
 
-// mend cuts off a damaged end, and makes of another damaged part a record that is
-// done with.
+// mend truncates a damaged end of a segment. It turns any other damaged part into a record
+// that is done.
 func mend(file *os.File, seg *segment, d damage) error {
 	if d.end == seg.size {
 		seg.size = d.offset
 		return file.Truncate(d.offset)
 	}
 	if d.end-d.offset < recordHeader {
-		return nil // too short for that: it is found again, of no events
+		return nil // too short for a record: the next run finds it again, with no events
 	}
 	payload := d.end - d.offset - recordHeader
 	r := record{payload: uint32(payload), count: uint32(min(d.count, 1<<32-1)), first: d.first, from: d.from, to: d.to, done: true}
@@ -251,8 +252,8 @@ func mend(file *os.File, seg *segment, d damage) error {
 	return err
 }
 
-// append adds a batch. errFull is for one that is beyond the limit, or for which
-// the disk has no room; must lets it use the reserve.
+// append adds a batch and returns its place. The error wraps errFull if the limit is reached
+// or the disk cannot store the batch. With must, append may use lossReserve.
 func (s *spool) append(b *batch, payload []byte, must bool) (ref, error) {
 	limit := s.maxBytes
 	if must {
@@ -286,8 +287,8 @@ func (s *spool) appendWithin(b *batch, payload []byte, limit int64) (ref, error)
 	r.first = s.first
 	out := append(r.appendHeader(make([]byte, 0, r.size())), payload...)
 	if _, err := s.active.WriteAt(out, seg.size); err != nil {
-		// Half a record is none. If it cannot even be cut off, the next goes to
-		// another file, and the next run cuts it.
+		// Remove the incomplete record. If that fails, the next record goes to another
+		// file, and the next run truncates this one.
 		if cutErr := s.active.Truncate(seg.size); cutErr != nil {
 			s.endSegment()
 		}
@@ -303,8 +304,8 @@ func (s *spool) appendWithin(b *batch, payload []byte, limit int64) (ref, error)
 	return at, nil
 }
 
-// full makes errFull of a disk that takes nothing, whatever the reason: the spool
-// is no place for events then.
+// full wraps any write error in errFull: whatever the cause, the spool cannot take events
+// now.
 func full(err error) error { return fmt.Errorf("%w: %w", errFull, err) }
 
 func (s *spool) newSegment() error {
@@ -323,7 +324,7 @@ func (s *spool) newSegment() error {
 	return nil
 }
 
-// endSegment ends the newest segment. The next sync syncs it.
+// endSegment closes the newest segment for appending. The next sync syncs it.
 func (s *spool) endSegment() {
 	if s.dirty {
 		s.ended = append(s.ended, ended{s.newest, s.active})
@@ -334,8 +335,8 @@ func (s *spool) endSegment() {
 	s.drop(s.newest)
 }
 
-// drop deletes a segment once nothing of it is needed any more. One that cannot
-// be deleted now is by the next run.
+// drop deletes a segment if it has no live records. If that fails, the next run deletes the
+// segment.
 func (s *spool) drop(number uint32) {
 	seg := s.segments[number]
 	if seg.live > 0 {
@@ -350,7 +351,8 @@ func (s *spool) drop(number uint32) {
 	_ = os.Remove(s.path(number))
 }
 
-// read gives the batch of a record; errDamaged if it is not what was written.
+// read returns the batch of a record. The error wraps errDamaged if the record is damaged or
+// missing; the batch is then nil or has no payload.
 func (s *spool) read(at ref) (*batch, error) {
 	file, err := os.Open(s.path(at.segment))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -377,8 +379,8 @@ func (s *spool) read(at ref) (*batch, error) {
 	return b, nil
 }
 
-// done marks a record as done with. A mark that cannot be made costs a repetition
-// at most, after the next start, which the backend knows by its key.
+// done marks a record as done. If the mark fails, the next run may send the batch again, and
+// the backend recognises the repeated key.
 func (s *spool) done(at ref) error {
 	err := s.mark(at)
 	s.mu.Lock()
@@ -400,8 +402,8 @@ func (s *spool) mark(at ref) error {
 	return errors.Join(err, file.Close())
 }
 
-// sync brings what was appended to the disk itself. It may take long; append does not
-// wait for it. A segment of which it fails is bad from then on.
+// sync flushes appended records to the disk. It can take long, and append does not wait for
+// it. A segment whose sync fails is bad from then on.
 func (s *spool) sync() error {
 	s.mu.Lock()
 	files := s.ended
@@ -414,7 +416,7 @@ func (s *spool) sync() error {
 	s.mu.Unlock()
 	faults := make([]error, len(files))
 	for i, f := range files {
-		if err := s.fsync(f.file); !errors.Is(err, os.ErrClosed) { // then nothing of it is needed any more
+		if err := s.fsync(f.file); !errors.Is(err, os.ErrClosed) { // drop closed the file, because the segment has no live records
 			faults[i] = err
 		}
 	}
@@ -440,7 +442,7 @@ func (s *spool) sync() error {
 	return errors.Join(append(faults, dirFault)...)
 }
 
-// isBad reports whether a sync of a segment failed.
+// isBad reports whether a sync of the segment failed.
 func (s *spool) isBad(number uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -457,15 +459,15 @@ func (s *spool) syncDir() error {
 	return errors.Join(s.fsync(dir), dir.Close())
 }
 
-// backlog gives the events that wait, and the bytes that the files take.
+// backlog returns the number of events in live records and the size of all files.
 func (s *spool) backlog() (events, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events, s.bytes
 }
 
-// close ends the use of the spool; what is in it stays. isSafe says that all of it was
-// synced.
+// close closes the spool and keeps its content. isSafe says that everything in it is
+// synced; otherwise the next run reports a possible loss.
 func (s *spool) close(isSafe bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -480,7 +482,7 @@ func (s *spool) close(isSafe bool) error {
 	for _, f := range s.ended {
 		_ = f.file.Close()
 	}
-	if !isSafe { // the next run tells that something may be missing
+	if !isSafe { // the lock file keeps its content, so the next run is unclean
 		return s.lock.Close()
 	}
 	return errors.Join(s.lock.Truncate(0), s.lock.Close())

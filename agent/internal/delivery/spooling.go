@@ -11,11 +11,11 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// endTries is how often the spool is synced at the end until all of it is.
+// endTries is the maximum number of syncs at the end.
 const endTries = 4
 
-// spoolOld writes to disk what is in memory for too long, or is too much there,
-// until ended is closed.
+// spoolOld spools batches that are in memory for too long, or that use too much of it. It
+// returns when ended is closed.
 func (d *Delivery) spoolOld(ended <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -39,7 +39,8 @@ func (d *Delivery) spoolOld(ended <-chan struct{}) {
 	}
 }
 
-// nextToSpool gives the oldest batch that is to go to disk, or when to look again.
+// nextToSpool returns the oldest batch that must go to disk and its lane. If there is none,
+// the batch is nil and the duration is the time until the next check.
 func (d *Delivery) nextToSpool() (*lane, *batch, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +69,7 @@ func (d *Delivery) nextToSpool() (*lane, *batch, time.Duration) {
 		}
 	}
 	if oldest == nil {
-		return nil, nil, time.Hour // a batch that is sealed wakes it
+		return nil, nil, time.Hour // seal wakes spoolOld
 	}
 	if wait := oldest.opened.Add(spoolAfter).Sub(now); wait > 0 && d.queued <= d.maxQueue/2 {
 		return nil, nil, wait
@@ -76,7 +77,8 @@ func (d *Delivery) nextToSpool() (*lane, *batch, time.Duration) {
 	return owner, oldest, 0
 }
 
-// spoolBatch writes a batch to disk that is the lane's first in memory.
+// spoolBatch writes b, which is the lane's first batch in memory, to the spool. It returns
+// false if the spool does not accept b. With must, it may use lossReserve.
 func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 	at, err := d.spool.append(b, d.codec.pack(b), must)
 	d.mu.Lock()
@@ -114,7 +116,8 @@ func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 	return true
 }
 
-// forgetUnsynced ends keeping a batch in memory: it is synced, or not needed.
+// forgetUnsynced releases the memory of the batch at ref at, which is synced or no longer
+// needed.
 func (d *Delivery) forgetUnsynced(l *lane, at ref) {
 	for i, b := range l.unsynced {
 		if b.ref == at {
@@ -125,8 +128,8 @@ func (d *Delivery) forgetUnsynced(l *lane, at ref) {
 	}
 }
 
-// syncOnce syncs the spool. What it could not sync it appends again, and reports
-// whether all that is in the spool is safe now.
+// syncOnce syncs the spool. It appends batches of bad segments again. It reports whether
+// everything in the spool is safe now.
 func (d *Delivery) syncOnce() bool {
 	type spooled struct {
 		lane *lane
@@ -156,7 +159,7 @@ func (d *Delivery) syncOnce() bool {
 			d.forgetUnsynced(each.lane, each.at)
 		}
 	}
-	poke(d.wake) // lanes may be empty
+	poke(d.wake) // step deletes lanes that are empty now
 	d.mu.Unlock()
 	left := unsynced()
 	slices.SortFunc(left, func(a, b spooled) int {
@@ -170,17 +173,17 @@ func (d *Delivery) syncOnce() bool {
 	return len(left) == 0
 }
 
-// spoolAgain appends a batch again, whose record a failed sync may have cost.
+// spoolAgain appends a batch again after a failed sync, which may have lost its record.
 func (d *Delivery) spoolAgain(l *lane, b *batch) {
 	at, err := d.spool.append(b, d.codec.pack(b), true)
 	d.mu.Lock()
 	if err != nil {
 		d.note(err)
 		d.mu.Unlock()
-		return // it stays in memory, until the next sync
+		return // the batch stays in memory, and the next sync tries again
 	}
 	old := b.ref
-	if b.finished || !slices.Contains(l.unsynced, b) { // it was delivered meanwhile
+	if b.finished || !slices.Contains(l.unsynced, b) { // another goroutine has delivered it
 		d.mu.Unlock()
 		d.markDone(at)
 		return
@@ -193,7 +196,7 @@ func (d *Delivery) spoolAgain(l *lane, b *batch) {
 	d.markDone(old)
 }
 
-// markDone notes on disk that a batch is delivered, or lost.
+// markDone marks a record of the spool as done: its batch is delivered or lost.
 func (d *Delivery) markDone(at ref) {
 	err := d.spool.done(at)
 	d.mu.Lock()
@@ -202,13 +205,13 @@ func (d *Delivery) markDone(at ref) {
 		d.note(err)
 		d.log.Warn("the spool cannot be marked; a batch may be sent again by the next run", "error", err)
 	}
-	if d.spoolFull { // there may be room now
+	if d.spoolFull { // try the spool again now
 		d.spoolBusy = time.Time{}
 		poke(d.wakeOut)
 	}
 }
 
-// syncSpool syncs the spool from time to time, until ended is closed.
+// syncSpool syncs the spool every syncInterval, or when woken, until ended is closed.
 func (d *Delivery) syncSpool(ended <-chan struct{}) {
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
@@ -223,8 +226,8 @@ func (d *Delivery) syncSpool(ended <-chan struct{}) {
 	}
 }
 
-// end leaves in the spool what is not delivered, or counts it as lost, which it
-// leaves in the spool as well. Nothing else runs any more but Add.
+// end spools all undelivered batches and closes the spool. It counts batches that do not fit
+// as lost and spools the reports. Only Add can still run concurrently.
 func (d *Delivery) end() {
 	d.mu.Lock()
 	d.closed = true
@@ -250,7 +253,7 @@ func (d *Delivery) end() {
 		d.endLosses(l)
 	}
 	isSafe := false
-	for try := 0; try < endTries && !isSafe; try++ { // one to sync, others if that fails
+	for try := 0; try < endTries && !isSafe; try++ { // one try is enough, unless a sync fails
 		isSafe = d.syncOnce()
 	}
 	if err := d.spool.close(isSafe); err != nil {
@@ -258,7 +261,8 @@ func (d *Delivery) end() {
 	}
 }
 
-// drop loses the lane's first batch in memory: there is no room for it.
+// drop removes b, the lane's first batch in memory, because there is no room for it. It
+// counts its unsettled events as lost.
 func (d *Delivery) drop(l *lane, b *batch) {
 	lines, err := d.codec.lines(b)
 	d.mu.Lock()
@@ -273,7 +277,7 @@ func (d *Delivery) drop(l *lane, b *batch) {
 	d.release(b.size)
 	n, reports := b.left(), 0
 	if err == nil {
-		if len(b.parts) > 0 { // some of it is delivered
+		if len(b.parts) > 0 { // a part is settled already
 			lines = lines[b.parts[0].from:]
 		}
 		for _, line := range lines {
@@ -288,7 +292,7 @@ func (d *Delivery) drop(l *lane, b *batch) {
 	}
 }
 
-// endLosses leaves in the spool what was lost of the lane.
+// endLosses spools the reports of the lane's losses.
 func (d *Delivery) endLosses(l *lane) {
 	d.mu.Lock()
 	if len(l.losses) > 0 {
