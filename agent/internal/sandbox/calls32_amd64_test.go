@@ -20,7 +20,7 @@ def int80(n, a=0, b=0, c=0):
   return f(n, a, b, 0, c)
 `
 
-// has32BitCalls reports whether this machine's kernel answers int 0x80. One that was
+// has32BitCalls reports whether this machine's kernel answers int 0x80. A kernel that was
 // booted with ia32_emulation=off, or a paravirtualised guest, sends SIGSEGV instead.
 func has32BitCalls(t *testing.T) bool {
 	t.Helper()
@@ -37,8 +37,8 @@ func has32BitCalls(t *testing.T) bool {
 	return true
 }
 
-// Test32BitCalls makes denied and allowed calls by int 0x80. Where the machine has
-// none, the program ends by the kernel's signal and the result says so.
+// Test32BitCalls makes denied and allowed calls by int 0x80. If the machine does not support
+// them, a signal of the kernel ends the program and the result says so.
 func Test32BitCalls(t *testing.T) {
 	needsPython(t)
 	r := ended(t, int80+`

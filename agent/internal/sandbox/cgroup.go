@@ -18,15 +18,16 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroup is the kernel's account of a sandbox: a folder of version 2, or one in each
-// hierarchy of version 1, by the files of cgroups(7). A nil one has no effect.
+// cgroup limits and accounts for the processes of a sandbox. It is one folder of version 2,
+// or one folder in each hierarchy of version 1; see cgroups(7). The methods of a nil cgroup
+// do nothing.
 type cgroup struct {
 	dirs    map[string]string // by controller; "" is the one of version 2
 	unified bool
 }
 
-// newCgroup makes one of this name below root, the file system's place, and tells
-// what it does not limit and why; "" if it limits all.
+// newCgroup creates a cgroup with the given name below root, where the file system is
+// mounted. lacks says what the cgroup does not limit and why; it is "" if nothing is missing.
 func newCgroup(root, name string, l limits) (c *cgroup, lacks string) {
 	c = &cgroup{dirs: map[string]string{}}
 	var err error
@@ -56,7 +57,7 @@ func newCgroup(root, name string, l limits) (c *cgroup, lacks string) {
 	return c, strings.Join(less, ", ") + ": " + why
 }
 
-// own gives the cgroup of version 2 that this program is in.
+// own returns the path of this program's cgroup of version 2.
 func own() string {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -72,15 +73,15 @@ func own() string {
 
 func (c *cgroup) makeUnified(root, name string, l limits) error {
 	var faults []error
-	// One with processes in it passes no controllers on to others within: then it is
-	// made beside this program's own, or at the top, where that does not hold.
+	// A cgroup that has processes cannot pass controllers to its children, except the
+	// root. Therefore try this program's own cgroup, then its parent, then the root.
 	self := filepath.Join(root, own())
 	for _, parent := range slices.Compact([]string{self, filepath.Dir(self), root}) {
 		if len(parent) < len(root) {
 			continue
 		}
 		for _, controller := range []string{"+memory", "+pids", "+cpu"} {
-			_ = write(filepath.Join(parent, "cgroup.subtree_control"), controller) // what is missing shows below
+			_ = write(filepath.Join(parent, "cgroup.subtree_control"), controller) // set finds missing controllers
 		}
 		dir := filepath.Join(parent, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -98,13 +99,13 @@ func (c *cgroup) makeUnified(root, name string, l limits) error {
 	return errors.Join(faults...)
 }
 
-// set writes the limits of version 2. Without memory it is of no use.
+// set writes the limits of version 2. It returns an error if it cannot limit memory.
 func (c *cgroup) set(dir string, l limits) error {
 	if err := write(filepath.Join(dir, "memory.max"), strconv.FormatInt(l.memoryBytes()+l.diskBytes(), 10)); err != nil {
 		return err
 	}
 	c.dirs["memory"] = dir
-	_ = write(filepath.Join(dir, "memory.swap.max"), "0") // there is no such file where there is no swap
+	_ = write(filepath.Join(dir, "memory.swap.max"), "0") // the file exists only with swap
 	if write(filepath.Join(dir, "pids.max"), strconv.Itoa(l.Processes)) == nil {
 		c.dirs["pids"] = dir
 	}
@@ -144,9 +145,9 @@ func (c *cgroup) makeLegacy(root, name string, l limits) error {
 		c.dirs[want.controller] = dir
 	}
 	if dir := c.dirs["memory"]; dir != "" {
-		_ = write(filepath.Join(dir, "memory.memsw.limit_in_bytes"), memory) // where swap is accounted for
+		_ = write(filepath.Join(dir, "memory.memsw.limit_in_bytes"), memory) // the file exists only with swap accounting
 	}
-	// Version 2 beside it has no limits, but can kill.
+	// A version 2 hierarchy without controllers can still kill.
 	dir := filepath.Join(root, "unified", name)
 	if err := os.Mkdir(dir, 0o755); err == nil {
 		c.dirs[""] = dir
@@ -165,7 +166,7 @@ func write(path, text string) error {
 
 func (c *cgroup) controls(controller string) bool { return c != nil && c.dirs[controller] != "" }
 
-// each does it once for each folder.
+// each calls do once for each folder.
 func (c *cgroup) each(do func(dir string) error) error {
 	if c == nil {
 		return nil
@@ -181,19 +182,19 @@ func (c *cgroup) each(do func(dir string) error) error {
 	return errors.Join(faults...)
 }
 
-// add puts a process into it; what comes of it follows.
+// add moves a process into the cgroup. Its later descendants belong to the cgroup too.
 func (c *cgroup) add(pid int) error {
 	return c.each(func(dir string) error { return write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)) })
 }
 
-// kill ends all that is in it, at once, from Linux 5.14 on.
+// kill kills all processes in the cgroup at once, on Linux 5.14 or newer.
 func (c *cgroup) kill() {
 	if c != nil && c.dirs[""] != "" {
-		_ = write(filepath.Join(c.dirs[""], "cgroup.kill"), "1") // else the namespace's end does it
+		_ = write(filepath.Join(c.dirs[""], "cgroup.kill"), "1") // if it fails, the end of the pid namespace kills them
 	}
 }
 
-// hit names the limits that something in it ran into.
+// hit returns the names of the limits that the processes reached.
 func (c *cgroup) hit() []string {
 	if c == nil {
 		return nil
@@ -221,7 +222,7 @@ func (c *cgroup) hit() []string {
 	return names
 }
 
-// remove takes it away, once nothing is in it any more.
+// remove deletes the cgroup after its last process has ended.
 func (c *cgroup) remove() error {
 	return c.each(func(dir string) error {
 		var err error
@@ -229,20 +230,20 @@ func (c *cgroup) remove() error {
 			if err = os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			time.Sleep(10 * time.Millisecond) // the kernel lets go of the dead a little later
+			time.Sleep(10 * time.Millisecond) // the kernel removes dead processes with a delay
 		}
 		return err
 	})
 }
 
-// cgroupName gives a new name, which tells whose it is.
+// cgroupName returns a new name that contains the agent's pid.
 func cgroupName() string {
 	return fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), strings.ToLower(rand.Text()[:12]))
 }
 
 const cgroupPrefix = "ospulse-"
 
-// cgroups lists the folders of the sandboxes of all agents, by the agent's pid.
+// cgroups returns the cgroup folders of the sandboxes of all agents, by the agent's pid.
 func cgroups() map[int][]string {
 	self := filepath.Join(cgroupRoot, own())
 	parents := []string{self, filepath.Dir(self), cgroupRoot}
@@ -265,14 +266,14 @@ func cgroups() map[int][]string {
 	return found
 }
 
-// RemoveStale removes the cgroups that agents which were killed have left behind.
+// RemoveStale removes the cgroups of agents that were killed.
 func RemoveStale() {
 	for pid, dirs := range cgroups() {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 			continue
 		}
 		for _, dir := range dirs {
-			_ = os.Remove(dir) // the kernel keeps one that is in use
+			_ = os.Remove(dir) // fails if the cgroup is in use
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestUnifiedLimits writes those of version 2 into files as the kernel makes them:
-// machines with version 1 have no others.
+// TestUnifiedLimits writes limits of version 2 into files like those of the kernel, because
+// machines with version 1 do not have them.
 func TestUnifiedLimits(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string) {
@@ -53,7 +53,7 @@ func TestUnifiedLimits(t *testing.T) {
 	}
 }
 
-// TestNoCgroup: what cannot be made is told, and left.
+// TestNoCgroup checks that newCgroup reports what it cannot create, and leaves nothing behind.
 func TestNoCgroup(t *testing.T) {
 	for name, files := range map[string][]string{"version 2 without controllers": {"cgroup.controllers"}, "version 1": {}} {
 		root := t.TempDir()

@@ -13,7 +13,7 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// supervise is there from the start to the end.
+// supervise watches the sandbox from its start to its end.
 func (p *Process) supervise() {
 	exited := make(chan struct{})
 	go func() {
@@ -32,14 +32,14 @@ func (p *Process) supervise() {
 	for running {
 		select {
 		case <-p.ended:
-			p.letting.Lock() // Release hears why, if it was not executed
+			p.letting.Lock() // let Release receive the reason of a failed exec first
 			running = false
 			p.letting.Unlock()
 		case <-stop:
 			p.killAll()
 			select {
 			case <-p.ended:
-			case <-time.After(stopTimeout): // it is stuck in the kernel
+			case <-time.After(stopTimeout): // the process hangs in the kernel
 			}
 			running = false
 		case <-tick.C:
@@ -47,14 +47,14 @@ func (p *Process) supervise() {
 		}
 	}
 	left := p.killAll()
-	_ = p.reports.SetReadDeadline(time.Now().Add(time.Second)) // it closed with process 1
+	_ = p.reports.SetReadDeadline(time.Now().Add(time.Second)) // the socket closes with process 1
 	<-exited
 	p.cleanUp()
 	p.finish(left)
 	close(p.done)
 }
 
-// check looks at the limits that are not the kernel's to keep.
+// check enforces the limits that the kernel does not enforce.
 func (p *Process) check() {
 	p.mu.Lock()
 	released := p.released
@@ -87,10 +87,10 @@ func (p *Process) hit(limit string) {
 	p.mu.Unlock()
 }
 
-// members lists the tree's processes, process 1 among them, without the dead.
+// members returns the pids of the tree's living processes, including process 1.
 func (p *Process) members() []int {
 	if p.namespace == "" {
-		return nil // nothing of it is known yet
+		return nil // the namespace is not known yet
 	}
 	pids, err := procfs.PIDs()
 	if err != nil {
@@ -105,14 +105,14 @@ func (p *Process) members() []int {
 	})
 }
 
-// killAll ends the tree, and returns what is left of it after stopTimeout.
+// killAll kills the tree. It returns the pids that are left after stopTimeout.
 func (p *Process) killAll() []int {
-	_ = p.control.Close() // one that is held gives up
+	_ = p.control.Close() // a held launcher then ends
 	deadline := time.Now().Add(stopTimeout)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		p.cgroup.kill()
 		if p.init != nil {
-			_ = p.init.Kill() // all of the namespace ends with it
+			_ = p.init.Kill() // the whole namespace ends with process 1
 		}
 		select {
 		case <-p.ended:
@@ -137,7 +137,7 @@ func (p *Process) cleanUp() {
 		p.options.Log.Warn("the sandbox left its cgroup behind", "error", err)
 	}
 	if p.init != nil {
-		_ = p.init.Release() // it is gone
+		_ = p.init.Release() // it has ended
 	}
 }
 
@@ -146,7 +146,7 @@ func (p *Process) closeSockets() {
 	_ = p.control.Close()
 }
 
-// finish sums up, once all has ended.
+// finish stores the result after the tree has ended.
 func (p *Process) finish(left []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,8 +172,8 @@ func (p *Process) finish(left []int) {
 	p.result = r
 }
 
-// killedBy gives the reason that a signal stands for, and notes the limit if it is
-// one's.
+// killedBy returns the reason that a signal implies. It records the limit if the signal came
+// from one.
 func (p *Process) killedBy(signal syscall.Signal) Reason {
 	switch {
 	case signal == syscall.SIGXCPU:
@@ -188,7 +188,8 @@ func (p *Process) killedBy(signal syscall.Signal) Reason {
 	return ReasonKilled
 }
 
-// memoryOf adds up what processes use: what several share counts in parts.
+// memoryOf returns the memory use of processes in bytes. It divides shared memory among the
+// processes that share it (PSS).
 func memoryOf(pids []int) int64 {
 	var total int64
 	for _, pid := range pids {

@@ -48,7 +48,7 @@ func Launch(args []string, stderr io.Writer) int {
 		err = errors.New("only the agent can start this command")
 	}
 	switch {
-	case errors.Is(err, io.EOF): // the agent has given up
+	case errors.Is(err, io.EOF): // the agent has closed the socket
 		return 1
 	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "ospulse-agent: sandbox:", err)
@@ -91,7 +91,7 @@ func runInit() error {
 	if err != nil {
 		return err
 	}
-	syscall.Umask(0o022) // the agent's may be stricter
+	syscall.Umask(0o022) // the agent's umask may be stricter
 	control, upload, self := os.NewFile(fdControl, "control"), os.NewFile(fdUpload, "upload"), os.NewFile(fdProgram, "program")
 	held, err := os.StartProcess(programPath, []string{"sandbox", LaunchCommand, roleHeld}, &os.ProcAttr{
 		Env:   []string{},
@@ -135,7 +135,7 @@ func runInit() error {
 			return fmt.Errorf("wait for the program: %w", err)
 		case pid == program:
 			program = 0
-			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // it fails only if the agent is gone
+			_ = send(reports, message{Op: opExited, Status: uint32(status)}) // fails only if the agent has ended
 		}
 	}
 }

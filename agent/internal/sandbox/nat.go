@@ -18,7 +18,7 @@ const tunDevice = "/dev/net/tun"
 
 var errNoSlirp = errors.New("network nat needs slirp4netns, which is not installed; apt install slirp4netns")
 
-// startNAT connects the sandbox's network to the outside by user-mode networking.
+// startNAT connects the sandbox's network to the outside through slirp4netns.
 func (p *Process) startNAT(deadline time.Time) error {
 	path, err := exec.LookPath("slirp4netns")
 	if err != nil {
@@ -32,7 +32,7 @@ func (p *Process) startNAT(deadline time.Time) error {
 		return fmt.Errorf("network nat: %w", err)
 	}
 	defer netns.Close()
-	// bubblewrap's network may belong to the outer of two user namespaces.
+	// bubblewrap may create two user namespaces; the outer one may own the network.
 	owner, err := unix.IoctlRetInt(int(netns.Fd()), unix.NS_GET_USERNS)
 	if err != nil {
 		return fmt.Errorf("network nat: find its owner: %w", err)
@@ -64,7 +64,7 @@ func (p *Process) startNAT(deadline time.Time) error {
 		said.close()
 		return fmt.Errorf("network nat: start slirp4netns: %w", err)
 	}
-	_ = readyR.SetReadDeadline(deadline) // pipes can do that
+	_ = readyR.SetReadDeadline(deadline) // pipes support deadlines
 	if _, err := readyR.Read(make([]byte, 1)); err != nil {
 		p.endNAT()
 		return fmt.Errorf("network nat: slirp4netns did not come up: %w (%s)", err, bytes.TrimSpace(said.last(1000)))
@@ -81,8 +81,9 @@ func (p *Process) endNAT() {
 	}
 }
 
-// checkTun says why slirp4netns cannot use the device that it needs. As another user
-// it can only if all can, as udev has it; containers often do not.
+// checkTun returns an error if slirp4netns cannot use the device that it needs. asOther
+// means that slirp4netns runs as another user. It then needs mode 666, which udev sets and
+// containers often do not.
 func checkTun(device string, asOther bool) error {
 	info, err := os.Stat(device)
 	switch {

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// tailBytes is how much of what a program prints is kept: the end of it.
+// tailBytes is how much of the end of a program's output is kept, in bytes.
 const tailBytes = 64 << 10
 
-// printBytesPerSecond is how fast a program may print in the long run: one that does
-// nothing else would take a processor of the agent's with it.
+// printBytesPerSecond is the long-run limit for a program's output. Without it, a program
+// that only prints would use a whole CPU of the agent.
 const printBytesPerSecond = 16 << 20
 
-// tail reads what a program prints.
+// tail reads a program's output and keeps its end.
 type tail struct {
 	r, w *os.File
-	done chan struct{} // nil until it is read
+	done chan struct{} // nil before started; closed at the end of the output
 
 	mu    sync.Mutex
 	ring  []byte
@@ -34,7 +34,7 @@ func newTail() (*tail, error) {
 	return &tail{r: r, w: w}, nil
 }
 
-// started closes this program's end for writing, and begins to read.
+// started closes the agent's write end of the pipe and starts the goroutine that reads.
 func (t *tail) started() {
 	_ = t.w.Close()
 	t.done = make(chan struct{})
@@ -69,8 +69,8 @@ func (t *tail) add(p []byte) {
 	}
 }
 
-// close ends the reading: once all that was printed is read, if all who could
-// write are gone.
+// close waits until all output is read, and closes the pipe. If a process still holds the
+// write end, close gives up after a second.
 func (t *tail) close() {
 	if t.done == nil {
 		_ = t.w.Close()

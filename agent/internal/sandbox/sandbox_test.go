@@ -28,7 +28,7 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// The test's program is the agent: it has LaunchCommand, and these.
+// The test binary acts as the agent: it implements LaunchCommand and the commands below.
 const (
 	asAgent = "test-agent" // start a file in a sandbox, print the pid of its process 1, and wait
 	asCheck = "test-check" // start, release, stop at the limit of processes, and print the result
@@ -74,10 +74,10 @@ func beAgent(as, file string) int {
 	return 0
 }
 
-// support is what Check says of this machine.
+// support is the result of Check on this machine.
 var support = sync.OnceValue(Check)
 
-// needsBwrap skips where the kernel forbids user namespaces to this user.
+// needsBwrap skips the test if the kernel forbids user namespaces to this user.
 func needsBwrap(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("bwrap"); err != nil {
@@ -95,7 +95,7 @@ func needsPython(t *testing.T) {
 	}
 }
 
-// sample writes a file that is to be run.
+// sample writes a file to run and returns its path.
 func sample(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sample")
@@ -109,7 +109,7 @@ func small() Options {
 	return Options{Timeout: time.Minute, MemoryMB: 256, DiskMB: 32, Processes: 64, CPUs: 1}
 }
 
-// held starts a sample.
+// held starts a sample, which stays held.
 func held(t *testing.T, text string, o Options) *Process {
 	t.Helper()
 	needsBwrap(t)
@@ -126,7 +126,8 @@ func held(t *testing.T, text string, o Options) *Process {
 	return p
 }
 
-// nothingLeft looks for itself: by the namespace, by the user, and for the cgroups.
+// nothingLeft checks, without the package, that no process of the namespace or of the user
+// and no cgroup is left.
 func nothingLeft(t *testing.T, p *Process) {
 	t.Helper()
 	if left := p.Result().Left; len(left) > 0 {
@@ -162,7 +163,7 @@ func released(t *testing.T, text string, o Options) *Process {
 	return p
 }
 
-// ended runs a sample to its end.
+// ended runs a sample and waits for its end.
 func ended(t *testing.T, text string, o Options) Result {
 	t.Helper()
 	p := released(t, text, o)
@@ -179,7 +180,7 @@ func wait(t *testing.T, p *Process) {
 	}
 }
 
-// until waits for something that happens.
+// until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -212,7 +213,7 @@ func says(t *testing.T, p *Process, text string) {
 	}
 }
 
-// stops ends it.
+// stops stops the sample.
 func stops(t *testing.T, p *Process) {
 	t.Helper()
 	if err := p.Stop(); err != nil {
@@ -336,7 +337,7 @@ func TestPrintsWithoutEnd(t *testing.T) {
 	o := small()
 	o.Timeout = 2 * time.Second
 	r := ended(t, "while :; do echo y; done & exec yes\n", o)
-	// The pipe and the last read may add a second's worth.
+	// The pipe and the last read may add the output of one second.
 	most := int64(1.1 * printBytesPerSecond * (r.Duration + time.Second).Seconds())
 	if r.Reason != ReasonTimeout || r.OutputBytes > most {
 		t.Errorf("%s; it printed %d MB in %v", r.Reason, r.OutputBytes>>20, r.Duration)
@@ -352,7 +353,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestIdentity looks at the program from outside, where it cannot lie.
+// TestIdentity inspects the program from outside, where the program cannot fake the answer.
 func TestIdentity(t *testing.T) {
 	p := released(t, "#!/bin/sh\nexec sleep 60\n", small())
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
@@ -423,8 +424,8 @@ func TestFiles(t *testing.T) {
 
 const python = "#!/usr/bin/python3\nimport ctypes, os, sys, errno, signal, time, socket, threading, mmap, resource\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n  ctypes.set_errno(0)\n  r = libc.syscall(*[ctypes.c_long(x) if isinstance(x, int) else x for x in a])\n  return ctypes.get_errno() if r == -1 else 0\n"
 
-// TestDeniedCalls makes them with harmless arguments: those that would work for root
-// are wrong in a second way too.
+// TestDeniedCalls makes denied calls with harmless arguments. Calls that would work for root
+// have a second error in their arguments.
 func TestDeniedCalls(t *testing.T) {
 	needsPython(t)
 	calls := map[string][]uintptr{
@@ -517,7 +518,7 @@ func TestForkBomb(t *testing.T) {
 				defer p.mu.Unlock()
 				return p.limits["processes"]
 			})
-			// Meanwhile the machine does other things.
+			// Keep the machine busy with other work.
 			most := 0
 			for range 20 {
 				if err := exec.Command("/bin/true").Run(); err != nil {
@@ -537,8 +538,8 @@ func TestForkBomb(t *testing.T) {
 	}
 }
 
-// atOnce counts processes of the tree that certainly run at the same time: those
-// that one look finds and the next one finds again.
+// atOnce counts processes of the tree that certainly run at the same time: processes that
+// two consecutive listings contain.
 func atOnce(p *Process) (n int) {
 	first := p.members()
 	for _, pid := range p.members() {
@@ -675,9 +676,9 @@ time.sleep(1000)
 	})
 }
 
-// peakOf returns the most memory that a sample had at once, as the kernel counts it,
-// and 0 where the kernel does not say. A sum over its processes is of no one moment:
-// what one was killed for, another has by the time that it is looked at.
+// peakOf returns the peak memory use of a sample as the kernel counts it, in bytes, and 0 if
+// the kernel does not provide it. A sum over the processes would mix different moments:
+// memory that one process lost when it was killed may count again for another.
 func peakOf(t *testing.T, p *Process) int64 {
 	t.Helper()
 	if !p.cgroup.controls("memory") {
@@ -706,7 +707,7 @@ func isDone(p *Process) bool {
 	}
 }
 
-// TestEatsProcessors: four busy processes together use no more than half a processor.
+// TestEatsProcessors checks that four busy processes together use at most half a CPU.
 func TestEatsProcessors(t *testing.T) {
 	needsPython(t)
 	o := small()
@@ -734,7 +735,7 @@ func TestEatsProcessors(t *testing.T) {
 	stops(t, p)
 }
 
-// processorTime adds up what the processes of the tree have used of processors.
+// processorTime returns the CPU time that the processes of the tree have used.
 func processorTime(t *testing.T, p *Process) (total time.Duration) {
 	t.Helper()
 	for _, pid := range p.members() {
@@ -807,7 +808,7 @@ os._exit(5)
 	}
 }
 
-// service is one of this machine's, on its loopback and on an abstract socket.
+// service is a service of this machine on its loopback and on an abstract socket.
 func service(t *testing.T) (port int, abstract string) {
 	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
@@ -872,8 +873,8 @@ func TestNetworkHost(t *testing.T) {
 	}
 }
 
-// TestNetworkNAT: where it can work it does; where not, Start and Check say why, and
-// what to do about it.
+// TestNetworkNAT checks that NAT works if the machine supports it, and otherwise that Start
+// and Check return the reason and how to fix it.
 func TestNetworkNAT(t *testing.T) {
 	needsPython(t)
 	o := small()
@@ -887,7 +888,7 @@ func TestNetworkNAT(t *testing.T) {
 		return
 	}
 	port, abstract := service(t)
-	// Something beyond the loopback: an address of this machine's own.
+	// An address of this machine that is not its loopback.
 	lan := outside(t)
 	r := ended(t, reach+fmt.Sprintf(`
 print(sorted(i[1] for i in socket.if_nameindex()))
@@ -902,7 +903,7 @@ print(reach(socket.AF_INET, %s) if %s else 'hello')
 	}
 }
 
-// noNAT checks that there is none, and that it is told why.
+// noNAT checks that NAT fails with a reason.
 func noNAT(t *testing.T, o Options, why string) {
 	t.Helper()
 	p, err := Start(t.Context(), sample(t, "true\n"), o)
@@ -963,8 +964,8 @@ func TestCheckTun(t *testing.T) {
 	}
 }
 
-// outside gives a service on an address of this machine that is not its loopback, as
-// Python writes it; None if it has no such address.
+// outside returns, as a Python literal, the address of a service on this machine outside of
+// its loopback, or None if the machine has no such address.
 func outside(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
@@ -998,10 +999,10 @@ func outside(t *testing.T) string {
 	return "None"
 }
 
-// TestAgentIsKilled: what it has started does not outlive it.
+// TestAgentIsKilled checks that samples end with the agent.
 func TestAgentIsKilled(t *testing.T) {
 	needsBwrap(t)
-	// No &: a background shell would be one more in the tree that leaves it.
+	// No &: a background shell would be another process that leaves the tree.
 	file := sample(t, "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sleep 1000 </dev/null >/dev/null 2>&1 &\nwhile :; do sleep 1; done\n")
 	agent := exec.Command(testProgram(t), asAgent, file)
 	out, err := agent.StdoutPipe()
@@ -1063,7 +1064,7 @@ func testProgram(t *testing.T) string {
 	return exe
 }
 
-// TestWithoutRootAsRoot runs an agent that is not root, and has no cgroup.
+// TestWithoutRootAsRoot runs an agent that is not root and has no cgroup.
 func TestWithoutRootAsRoot(t *testing.T) {
 	needsBwrap(t)
 	needsPython(t)
@@ -1159,7 +1160,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce: none is in another's way.
+// TestManyAtOnce checks that sandboxes do not interfere with each other.
 func TestManyAtOnce(t *testing.T) {
 	needsBwrap(t)
 	for i := range 8 {
@@ -1172,8 +1173,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestAgentIsHiddenAsRoot: neither its program nor its folder is seen, where the rest of
-// the place is.
+// TestAgentIsHiddenAsRoot checks that a sample sees neither the agent's program nor its data
+// folder, although it sees other files in the same folder.
 func TestAgentIsHiddenAsRoot(t *testing.T) {
 	needsBwrap(t)
 	dir, err := os.MkdirTemp("/usr/local", "ospulse-test-")
@@ -1208,7 +1209,7 @@ func TestAgentIsHiddenAsRoot(t *testing.T) {
 	}
 }
 
-// BenchmarkStart is the time from a file to where it is held, and until it has ended.
+// BenchmarkStart measures the time to hold a program, and the time until it has ended.
 func BenchmarkStart(b *testing.B) {
 	if _, err := exec.LookPath("bwrap"); err != nil {
 		b.Skip("bubblewrap is not installed")

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFilter runs the program for all architectures, as the kernel would.
+// TestFilter runs the filter for all architectures, as the kernel would.
 func TestFilter(t *testing.T) {
 	var raw []bpf.RawInstruction
 	compiled := filter(tables)
@@ -30,7 +30,7 @@ func TestFilter(t *testing.T) {
 	}
 	answer := func(arch, number uint32, args ...uint64) uint32 {
 		t.Helper()
-		// The virtual machine loads as networks do, the kernel as its processor does.
+		// The virtual machine loads in big endian, the kernel in the byte order of the CPU.
 		data := make([]byte, 64)
 		binary.BigEndian.PutUint32(data[dataNumber:], number)
 		binary.BigEndian.PutUint32(data[dataArch:], arch)

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// Feature is whether something works here, and why not, or how.
+// Feature says whether something works on this machine.
 type Feature struct {
 	OK     bool
-	Detail string // why not; and after "; " what to do about it
+	Detail string // how it works; otherwise why not and, after "; ", how to fix it
 }
 
-// Support is what of the package works on this machine.
+// Support says which features of the package work on this machine.
 type Support struct {
-	Sandbox Feature // a program was run in one
+	Sandbox Feature // a program ran in a sandbox
 	NAT     Feature // NetworkNAT
-	Limits  Feature // all that Options name are kept by the kernel
+	Limits  Feature // the kernel enforces all limits of Options
 }
 
-// Check says what of this works on this machine, and why not. It runs a program that
-// does nothing, which takes some 50 ms.
+// Check tests which features work on this machine. It runs a trivial program in a sandbox,
+// which takes about 50 ms.
 func Check() Support {
 	var s Support
 	version, notes, err := trial()
@@ -59,8 +59,8 @@ func Check() Support {
 	return s
 }
 
-// trial runs a script in a sandbox, and gives the version of bubblewrap, and what
-// is less than it should be.
+// trial runs a script in a sandbox. It returns the version of bubblewrap and the notes about
+// limits that this machine cannot set.
 func trial() (version string, notes []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
@@ -76,7 +76,7 @@ func trial() (version string, notes []string, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // it is in the folder for temporary files
+	defer os.RemoveAll(dir) //nolint:errcheck // a leftover is only a temporary file
 	file := filepath.Join(dir, "check")
 	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 42\n"), 0o600); err != nil {
 		return "", nil, err
@@ -100,7 +100,7 @@ func trial() (version string, notes []string, err error) {
 	return strings.TrimSpace(string(said)), p.Notes(), nil
 }
 
-// usernsHint is the setting that forbids user namespaces here, if one does.
+// usernsHint names the setting that forbids user namespaces on this machine, or returns "".
 func usernsHint() string {
 	for _, setting := range []struct{ file, bad, hint string }{
 		{"/proc/sys/user/max_user_namespaces", "0", "user namespaces are switched off: sysctl user.max_user_namespaces=10000"},

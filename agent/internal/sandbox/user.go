@@ -11,18 +11,19 @@ import (
 	"syscall"
 )
 
-// The users that samples are run as by root; systemd's UIDS-GIDS.md has this range
-// unused. Each sandbox has one of its own, so that none can touch another's.
+// The range of user ids for samples that root runs. systemd's UIDS-GIDS.md lists it as
+// unused. Each sandbox gets its own user, so no sample can touch another's files.
 const firstUser, users = 1_900_000_000, 1_000_000
 
-// newCredential gives a user that owns nothing, if this program may change to one.
+// newCredential returns a user that owns nothing, or nil if the agent is not root. The text
+// is a note for the user of the agent, or "".
 func newCredential() (*syscall.Credential, string) {
 	if os.Geteuid() != 0 {
 		return nil, ""
 	}
 	n, err := rand.Int(rand.Reader, big.NewInt(users))
 	if err != nil {
-		n = new(big.Int) // it does not fail
+		n = new(big.Int) // rand.Int does not fail
 	}
 	id := uint32(firstUser + n.Int64())
 	if !mapped(id) {
@@ -34,7 +35,7 @@ func newCredential() (*syscall.Credential, string) {
 
 const nobody = 65534
 
-// mapped reports whether there is such a user in this user namespace.
+// mapped reports whether this user namespace has the user id.
 func mapped(id uint32) bool {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// TestWatchedFromItsFirstInstructionAsRoot: what the sensor sees begins with the program's
-// exec, of the pid that was held, and the sandbox does nothing more in its place.
+// TestWatchedFromItsFirstInstructionAsRoot checks that the sensor's first event is the exec
+// of the program by the held pid, and that the launcher causes no event.
 func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 	sensors, err := sensor.New(sensor.Options{})
 	if err != nil {
