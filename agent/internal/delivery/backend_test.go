@@ -23,16 +23,15 @@ import (
 	"time"
 )
 
-// The test binary with these set is an agent that is made to be killed.
+// With these variables, the test binary runs as an agent that a test kills.
 const (
 	childBackend = "OSPULSE_TEST_DELIVERY_BACKEND"
 	childSpool   = "OSPULSE_TEST_DELIVERY_SPOOL"
 	childID      = "OSPULSE_TEST_DELIVERY_SESSIONS"
 )
 
-// child adds events to its sessions in turn until SIGTERM, and says after each few
-// how many of them are not in its memory only: these must not be lost, whatever
-// happens to it.
+// child adds events to its sessions in turn until SIGTERM. Every few events it prints how
+// many of them are no longer only in memory. A kill must not lose these.
 func child(backend, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -56,8 +55,8 @@ func child(backend, dir string) error {
 		if n%50 < 49 {
 			continue
 		}
-		// Events of each session leave the memory in their order, so those that are
-		// still there are the last ones, at worst all of one session.
+		// The events of a session leave memory in order, so the last ones remain. In the
+		// worst case, all of them belong to one session.
 		s := d.Status()
 		if s.Lost > 0 {
 			return fmt.Errorf("events are lost: %+v", s)
@@ -79,7 +78,7 @@ func child(backend, dir string) error {
 	return nil
 }
 
-// process is a program that ends with the test.
+// process is a program that the test ends.
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -108,7 +107,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
@@ -118,7 +117,7 @@ func (p *process) kill() {
 	}
 }
 
-// line waits for a line for which ok holds.
+// line waits for a line for which ok returns true.
 func (p *process) line(what string, ok func(string) bool) {
 	p.t.Helper()
 	late := time.After(60 * time.Second)
@@ -137,7 +136,7 @@ func (p *process) line(what string, ok func(string) bool) {
 	}
 }
 
-// realBackend is this repository's backend, as a process.
+// realBackend is the backend of this repository, running as a process.
 type realBackend struct {
 	t        *testing.T
 	program  string
@@ -179,7 +178,7 @@ func (b *realBackend) start(port string) {
 	}()
 }
 
-// restart starts it again after kill, where it was.
+// restart starts the backend again after kill, at the same address and with the same data.
 func (b *realBackend) restart() {
 	b.t.Helper()
 	u, err := url.Parse(b.url)
@@ -189,7 +188,7 @@ func (b *realBackend) restart() {
 	b.start(u.Port())
 }
 
-// session makes a session.
+// session creates a session.
 func (b *realBackend) session() string {
 	b.t.Helper()
 	var body bytes.Buffer
@@ -214,13 +213,13 @@ func (b *realBackend) session() string {
 	return session.SessionID
 }
 
-// stored is an event as the backend has it.
+// stored is an event as the backend returns it.
 type stored struct {
 	Type string `json:"event_type"`
 	Data struct{ N, Run, Count int }
 }
 
-// events gives the session's events in their order.
+// events returns the session's events in order.
 func (b *realBackend) events(session string) []stored {
 	b.t.Helper()
 	response, err := http.Get(b.url + "/api/events/export?sessionId=" + url.QueryEscape(session))
@@ -239,8 +238,8 @@ func (b *realBackend) events(session string) []stored {
 	return events
 }
 
-// Kill -9 of the backend, and of the agent, at any moment: what left the agent's
-// memory is with the backend in the end, once and in order.
+// The test kills the backend and the agent with SIGKILL at random moments. In the end the
+// backend has every event that left the agent's memory, once and in order.
 func TestKill(t *testing.T) {
 	b := newRealBackend(t)
 	defer http.DefaultClient.CloseIdleConnections()
@@ -327,7 +326,7 @@ func atoi(t *testing.T, text string) int {
 	return n
 }
 
-// The real backend's answers to what cannot be stored are understood.
+// The agent understands the real backend's answers to events that it cannot store.
 func TestRealRefusals(t *testing.T) {
 	b := newRealBackend(t)
 	defer http.DefaultClient.CloseIdleConnections()
@@ -354,7 +353,7 @@ func TestRealRefusals(t *testing.T) {
 	}
 }
 
-// waitStatus waits until ok holds of the status.
+// waitStatus waits until ok returns true for the status.
 func waitStatus(t *testing.T, d *Delivery, ok func(Status) bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

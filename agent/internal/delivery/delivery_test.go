@@ -19,8 +19,8 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Whatever goes wrong on the way, each event arrives once and in order, and a
-// request that is repeated has the key that it had.
+// Whatever fails, each event arrives once and in order, and a repeated request has its old
+// key.
 func TestFaults(t *testing.T) {
 	faults := []string{"drop", "500", "lost answer", "", "503", "cut answer", "slow", "502", "page", "spooled", "408"}
 	s := newSink(t)
@@ -48,8 +48,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the backend refuses is counted and reported, once, and costs the events
-// beside it nothing.
+// Delivery counts and reports each refused event once, and delivers the other events of the
+// batch.
 func TestRefusals(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault    func(request) string
@@ -192,7 +192,7 @@ func firstOnly(fault string) func(request) string {
 	}
 }
 
-// Reports of loss that are refused themselves end there.
+// Delivery does not report the loss of a refused report.
 func TestRefusedReportsDoNotLoop(t *testing.T) {
 	s := newSink(t)
 	s.fault = func(q request) string {
@@ -206,7 +206,7 @@ func TestRefusedReportsDoNotLoop(t *testing.T) {
 	for i := range 8 {
 		d.Add("a", numbered(i))
 	}
-	// The batch, its parts down to single events, then the report, and then no more.
+	// The requests are the batch, its parts down to single events, and the report.
 	s.wait("the refusals", func() bool { return len(s.requests) == 1+2+4+8+1 })
 	for i := range 100 {
 		d.Add("b", numbered(i))
@@ -223,8 +223,8 @@ func TestRefusedReportsDoNotLoop(t *testing.T) {
 	}
 }
 
-// A session that the backend chokes on does not stop the others, and gets its
-// events in when the backend can take them.
+// A session whose events the backend cannot store does not delay the others. Its events
+// arrive when the backend can store them.
 func TestPoisonedSession(t *testing.T) {
 	for _, fault := range []string{"507", "drop", "409"} {
 		t.Run(fault, func(t *testing.T) {
@@ -253,8 +253,8 @@ func TestPoisonedSession(t *testing.T) {
 	}
 }
 
-// What cannot be delivered goes to disk, and the next run delivers it before what
-// is new; the request that was answered, but not heard of, is known by its key.
+// Undelivered events go to disk, and the next run delivers them before new events. The
+// backend recognises the key of a request whose answer the agent did not receive.
 func TestRestarts(t *testing.T) {
 	s := newSink(t)
 	s.fault = func(q request) string { return "lost answer" }
@@ -293,8 +293,8 @@ func TestRestarts(t *testing.T) {
 	wantFiles(t, o.Dir, "lock")
 }
 
-// A full spool keeps what is older, and each span of loss is reported in its place
-// with the exact count.
+// A full spool keeps the older events. Delivery reports each span of loss in its place with
+// the exact count.
 func TestFullSpool(t *testing.T) {
 	s := newSink(t)
 	s.fault = func(request) string { return "503" }
@@ -309,7 +309,7 @@ func TestFullSpool(t *testing.T) {
 		for before := full(); full() < before+1000; n++ {
 			d.Add("a", numbered(n))
 		}
-		// A loss of the sensor's, which there is no room to report either.
+		// A loss of the sensor, for whose report there is no room either.
 		d.Add("a", &event.Event{Type: event.TypeLost, Time: numbered(n).Time, Data: &event.Lost{Count: 5, Reason: event.ReasonOverrun, From: numbered(n).Time, To: numbered(n).Time}})
 		s.wait("that it is away", func() bool { return len(s.requests) > requests })
 		waitStatus(t, d, func(s Status) bool { return s.Away }) // it has read the answer
@@ -360,7 +360,7 @@ func TestFullSpool(t *testing.T) {
 	}
 }
 
-// The loss of the last moments is in the spool, which was full.
+// A full spool still accepts the report of the loss at the end of the run.
 func TestLossAtTheEnd(t *testing.T) {
 	s := newSink(t)
 	s.fault = func(request) string { return "503" }
@@ -393,7 +393,7 @@ func TestLossAtTheEnd(t *testing.T) {
 	}
 }
 
-// An event that is too large for any backend is lost, and reported.
+// Delivery drops an event that is too large for any backend, and reports the loss.
 func TestTooLargeAnEvent(t *testing.T) {
 	s := newSink(t)
 	d := newDelivery(t, options(t, s.url))
@@ -417,7 +417,7 @@ func TestTooLargeAnEvent(t *testing.T) {
 	wantSum(t, d)
 }
 
-// transport is a backend without a network, for tests of time.
+// transport is a backend without a network, for tests with a fake clock.
 type transport func(*http.Request) (status int)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -483,8 +483,8 @@ func TestTiming(t *testing.T) {
 	}
 }
 
-// A backend that had no batch route, or did not read zstd, is asked for it again
-// after a minute: it may be a newer one by then.
+// After a minute, Delivery tries the batch route, or zstd, again with a backend that did not
+// support it, because a newer backend may have replaced it.
 func TestAsksAgain(t *testing.T) {
 	for status, without := range map[int]string{404: "/api/events", 405: "/api/events", 501: "/api/events", 415: "/api/events/batch"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -515,7 +515,7 @@ func TestAsksAgain(t *testing.T) {
 	}
 }
 
-// Tries of a backend that is away come ever more seldom, and for ever.
+// While the backend is away, the attempts become less frequent and never stop.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries []time.Time
@@ -586,7 +586,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// A run that was killed is told of by the next one.
+// The next run reports that the previous run was killed.
 func TestUnclean(t *testing.T) {
 	o := options(t, "http://127.0.0.1:1")
 	if err := os.WriteFile(filepath.Join(o.Dir, "lock"), []byte("in use\n"), 0o600); err != nil {
@@ -604,7 +604,7 @@ func TestUnclean(t *testing.T) {
 	run(t, d)()
 }
 
-// written is a write like those that a sensor sees.
+// written returns an event for a write, like those of a sensor.
 func written(n int) *event.Event {
 	at := time.Unix(1_700_000_000, int64(n)*10_000)
 	return &event.Event{Type: event.TypeFile, Time: at, Data: &event.File{
@@ -613,8 +613,8 @@ func written(n int) *event.Event {
 	}}
 }
 
-// BenchmarkAdd adds 100,000 writes of files, and counts until the last one is
-// delivered, or on disk.
+// BenchmarkAdd adds 100,000 events of file writes, and measures the time until the last one
+// is delivered or on disk.
 func BenchmarkAdd(b *testing.B) {
 	events := make([]*event.Event, 100_000)
 	for i := range events {
@@ -655,7 +655,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkEncode is what Add does of it.
+// BenchmarkEncode measures the encoding that Add does.
 func BenchmarkEncode(b *testing.B) {
 	e := written(1)
 	batch := batch{raw: make([]byte, 0, 2*maxBatchBytes)}

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// oldRecord is a batch as the version before wrote it: events n to m-1.
+// oldRecord returns a batch of events n to m-1 in the format of the previous version.
 func oldRecord(t testing.TB, key string, n, m int) []byte {
 	t.Helper()
 	codec, err := newCodec()
@@ -35,8 +35,8 @@ func oldRecord(t testing.TB, key string, n, m int) []byte {
 	return append(record, payload...)
 }
 
-// What the version before left is delivered, under its keys and before all else,
-// or what is damaged of it is reported.
+// Delivery sends the records of the previous version first, with their old keys. It reports
+// the damaged ones.
 func TestOldSpool(t *testing.T) {
 	var records [][]byte
 	for i := range 6 {
@@ -107,7 +107,7 @@ func TestOldSpool(t *testing.T) {
 	}
 }
 
-// Whatever an old file holds, reading it ends, and all of it is read once.
+// Reading any old file ends, and reads each byte once.
 func FuzzScanOld(f *testing.F) {
 	a, b := oldRecord(f, "a", 0, 3), oldRecord(f, "b", 3, 5)
 	f.Add(slices.Concat(a, b), 0)

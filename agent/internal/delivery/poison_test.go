@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// poison makes the sink answer a status to each request that holds one of these events.
+// poison makes the sink answer with a status to each request that has one of these events.
 func (s *sink) poison(status int, numbers ...int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,9 +31,8 @@ func (s *sink) poison(status int, numbers ...int) {
 	}
 }
 
-// A batch that the backend answers with 500 again and again has an event that it
-// chokes on. All others arrive, in order and once. That one is kept on disk, and
-// reported.
+// The backend answers 500 to any batch that has one specific event. All other events arrive
+// once and in order. Delivery keeps that event on disk and reports it.
 func TestPoisonedEvents(t *testing.T) {
 	for name, poisoned := range map[string][]int{"one": {417}, "the first": {0}, "the last": {999}, "several": {3, 4, 500}} {
 		t.Run(name, func(t *testing.T) {
@@ -74,12 +73,12 @@ func TestPoisonedEvents(t *testing.T) {
 	}
 }
 
-// arrived leaves out the reports of loss.
+// arrived returns the numbers of the events without the reports of loss.
 func arrived(got []int) []int {
 	return slices.DeleteFunc(slices.Clone(got), func(n int) bool { return n < 0 })
 }
 
-// setAside gives the numbers of the events that were set aside.
+// setAside returns the numbers of the events that were set aside.
 func setAside(t *testing.T, dir string) (numbers []int) {
 	t.Helper()
 	file, err := os.Open(filepath.Join(dir, asideName))
@@ -101,7 +100,7 @@ func setAside(t *testing.T, dir string) (numbers []int) {
 	return numbers
 }
 
-// The refusal of a batch that names an event costs two requests more, not twenty.
+// If a refusal names the event at fault, it costs two more requests, not twenty.
 func TestNamedEventIsFound(t *testing.T) {
 	s := newSink(t)
 	s.poison(400, 417)
@@ -127,8 +126,8 @@ func TestNamedEventIsFound(t *testing.T) {
 	}
 }
 
-// While the backend itself does not work, a 500 says nothing of the batch, and neither
-// does what a proxy or an overloaded backend answers: nothing is lost.
+// A 500 from an unhealthy backend says nothing about the batch. Neither does an answer of a
+// proxy or of an overloaded backend. Delivery loses no event.
 func TestSickBackend(t *testing.T) {
 	for _, fault := range []string{"500", "502", "503", "504", "429"} {
 		t.Run(fault, func(t *testing.T) {
@@ -151,8 +150,8 @@ func TestSickBackend(t *testing.T) {
 	}
 }
 
-// A run that ends while a batch is divided leaves the next one what is left of it: when
-// the backend takes the poisoned event after all, nothing is stored twice.
+// A run that ends while a batch is divided leaves the rest to the next run. If the backend
+// then accepts the event at fault, it stores no event twice.
 func TestDividedBatchOutlivesTheRun(t *testing.T) {
 	s := newSink(t)
 	s.poison(500, 900)

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// sink is a backend that stores each key once, and misbehaves as it is told.
+// sink is a backend that stores each key once, and fails as the test configures it.
 type sink struct {
 	t   *testing.T
 	url string
@@ -166,7 +166,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(w, text)
 }
 
-// store does what the backend does with a request, once for each key.
+// store stores the events of a request, once for each key.
 func (s *sink) store(q request, raw []byte) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,30 +224,30 @@ func (s *sink) tell() {
 	s.changed = make(chan struct{})
 }
 
-// asked gives the requests so far.
+// asked returns the requests so far.
 func (s *sink) asked() []request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// has gives the numbers of a session's events so far, and the counts of its
-// reports, negated, in their places.
+// has returns the numbers of a session's events so far, in order. A report of loss appears
+// as its negated count.
 func (s *sink) has(session string) []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.got[session])
 }
 
-// told gives a session's reports of loss so far.
+// told returns a session's reports of loss so far.
 func (s *sink) told(session string) []report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.reports[session])
 }
 
-// waitReports waits until what d has lost of a session is reported, and gives how
-// many events that are.
+// waitReports waits until all losses of a session are reported, and returns the number of
+// lost events.
 func (s *sink) waitReports(d *Delivery, session string) int64 {
 	s.t.Helper()
 	sum := int64(0)
@@ -269,7 +269,7 @@ func (s *sink) set(fault func(request) string) {
 	s.fault = fault
 }
 
-// wait waits for a request after which ok holds.
+// wait waits for a request after which ok returns true.
 func (s *sink) wait(what string, ok func() bool) {
 	s.t.Helper()
 	late := time.After(60 * time.Second)
@@ -288,7 +288,8 @@ func (s *sink) wait(what string, ok func() bool) {
 	}
 }
 
-// want waits for 0 … n-1 of a session, and wants them in order and once each.
+// want waits for the events 0 … n-1 of a session, and checks that each arrives once and in
+// order.
 func (s *sink) want(session string, n int) {
 	s.t.Helper()
 	s.wait(fmt.Sprintf("%d events of %q", n, session), func() bool { return len(s.got[session]) >= n })
@@ -304,12 +305,12 @@ func (s *sink) want(session string, n int) {
 	}
 }
 
-// text is data that is JSON already.
+// text is event data that is already JSON.
 type text string
 
 func (t text) AppendJSON(out []byte) []byte { return append(out, t...) }
 
-// numbered is an event that the sink knows by its number.
+// numbered returns an event with a number that the sink reads.
 func numbered(n int) *event.Event {
 	return &event.Event{Type: event.TypeFile, Time: time.Unix(1_700_000_000, 0).Add(time.Duration(n) * time.Millisecond), Data: text(fmt.Sprintf(`{"n":%d,"filePath":"/tmp/%x"}`, n, n*2654435761))}
 }
@@ -318,7 +319,7 @@ func options(t *testing.T, url string) Options {
 	return Options{Backend: url, Key: "secret", Agent: "vm7", Dir: t.TempDir(), SpoolMaxBytes: 64 << 20, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
 }
 
-// testLog keeps a log for a test that fails.
+// testLog returns a log that is printed if the test fails.
 type testLog struct{ t *testing.T }
 
 func (l testLog) Write(p []byte) (int, error) {
@@ -335,7 +336,7 @@ func newDelivery(t *testing.T, o Options) *Delivery {
 	return d
 }
 
-// run runs d until the test ends, or until what it gives is called.
+// run runs d until the test ends or the caller calls the returned function.
 func run(t *testing.T, d *Delivery) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -351,7 +352,7 @@ func run(t *testing.T, d *Delivery) (stop func()) {
 	return stop
 }
 
-// wantSum wants every event to be accounted for.
+// wantSum checks that the counts of the status add up.
 func wantSum(t *testing.T, d *Delivery) Status {
 	t.Helper()
 	s := d.Status()

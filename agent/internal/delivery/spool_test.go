@@ -43,7 +43,7 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// fill leaves records in a spool, each of 10 events, and gives where they are.
+// fill writes records of 10 events each to a spool, and returns their places.
 func fill(t testing.TB, dir string, records int) []ref {
 	t.Helper()
 	s, left, damages, err := openSpool(dir, 1<<20)
@@ -75,8 +75,8 @@ func fill(t testing.TB, dir string, records int) []ref {
 	return refs
 }
 
-// Whatever is damaged costs what it is part of, is counted exactly as far as
-// anything tells, and reported once.
+// Any damage costs only the records that it touches. The spool reports it once, with the
+// exact count if that can be known.
 func TestDamage(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage  func(file *os.File, at []ref) error
@@ -152,7 +152,7 @@ func TestDamage(t *testing.T) {
 			if test.unknown {
 				lost, reports = 0, 1
 			}
-			// It is mended: a second run that opens the spool finds nothing new.
+			// The damage is repaired: a second run that opens the spool reports nothing new.
 			d := newDelivery(t, o)
 			stop := run(t, d)
 			session := "a"
@@ -188,7 +188,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A damaged part that was found is not found by the next run again.
+// The next run does not report a damaged part again.
 func TestDamageIsMended(t *testing.T) {
 	dir := t.TempDir()
 	refs := fill(t, dir, 6)
@@ -216,8 +216,8 @@ func TestDamageIsMended(t *testing.T) {
 	}
 }
 
-// Files that are not the spool's are left alone; a segment without a header, as a
-// kill may leave it, holds nothing.
+// The spool does not touch files of others. A segment without a header, which a kill can
+// leave, has no records.
 func TestForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"0000000007.segment": "OSP", "note.txt": "x", "x.segment": "y", "x.spool": "z"} {
@@ -229,8 +229,8 @@ func TestForeignFiles(t *testing.T) {
 	wantFiles(t, dir, "0000000008.segment", "lock", "note.txt", "x.segment", "x.spool")
 }
 
-// A disk without room is a full spool: nothing breaks, the loss is counted, and
-// what was kept is whole.
+// A full disk acts like a full spool: Delivery counts the loss, and the stored records stay
+// undamaged.
 func TestFullDiskAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=128k"); err != nil {
@@ -296,8 +296,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, it is read to its end, nothing is read twice, and the
-// events that are told of add up.
+// For any content of a file, scan reads to its end, reads nothing twice, and reports event
+// counts that add up.
 func FuzzScan(f *testing.F) {
 	dir := f.TempDir()
 	refs := fill(f, dir, 3)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// disk fails syncs, and knows what a power cut would leave of the spool's files: their
-// content at the last sync, of those whose syncs never failed.
+// disk simulates failing syncs. It knows what a power cut would leave of the spool: the
+// content at the last sync of each file whose syncs never failed.
 type disk struct {
 	mu    sync.Mutex
 	fails func(n int, path string) bool // of the n-th sync, from 0
@@ -39,8 +39,8 @@ func (k *disk) fsync(file *os.File) error {
 	return file.Sync()
 }
 
-// cut gives a folder with what a power cut leaves. A record's mark may or may not
-// survive one; here it does.
+// cut returns a folder with the files that a power cut leaves. On a real disk the mark of a
+// record may or may not survive; here it does.
 func (k *disk) cut(t *testing.T) string {
 	t.Helper()
 	k.mu.Lock()
@@ -57,9 +57,9 @@ func (k *disk) cut(t *testing.T) string {
 	return dir
 }
 
-// After a sync that failed, one that succeeds proves nothing: what the kernel could
-// not write it may have dropped. What SafeUntil calls safe survives a power cut, and
-// nothing is called safe while all syncs fail.
+// After a failed sync, a successful one proves nothing, because the kernel may have dropped
+// data that it could not write. Events that SafeUntil reports as safe survive a power cut.
+// While all syncs fail, SafeUntil reports no event as safe.
 func TestSyncFails(t *testing.T) {
 	for name, fails := range map[string]func(n int, path string) bool{
 		"once":             func(n int, _ string) bool { return n == 0 },
