@@ -138,7 +138,7 @@ func (c *client) batch(ctx context.Context, key, session string, body []byte, is
 	}
 	if err := json.Unmarshal(text, &told); err != nil || told == nil {
 		// A server that answers every request with a page is not a backend.
-		return answer{verdict: failed, err: fmt.Errorf("the backend's answer to a batch is not what a backend answers: %.200q", text)}
+		return answer{verdict: failed, err: fmt.Errorf("the answer to a batch does not have the format of a backend: %.200q", text)}
 	}
 	a.faults = told.Errors
 	return a

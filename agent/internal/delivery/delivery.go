@@ -175,12 +175,12 @@ func New(o Options) (*Delivery, error) {
 		d.status.Inherited += int64(damage.count)
 		reason := ReasonDamaged
 		if damage.count == 0 {
-			reason += ": how many events is not known"
+			reason += ": the number of events is unknown"
 		}
 		d.lose(d.lane(damage.session), loss{reason, damage.count, damage.from, damage.to})
 	}
 	if spool.unclean {
-		d.log.Warn("the run before this one was killed: events of its last second may be lost")
+		d.log.Warn("the previous run was killed: events of its last second may be lost")
 	}
 	if d.status.Inherited > 0 {
 		d.log.Info("the spool has events of an earlier run", "events", d.status.Inherited)

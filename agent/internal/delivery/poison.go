@@ -144,7 +144,7 @@ func (d *Delivery) remember(b *batch) {
 		d.mu.Lock()
 		d.note(err)
 		d.mu.Unlock()
-		d.log.Warn("how a batch is divided cannot be written down; the next run may send a part of it twice", "error", err)
+		d.log.Warn("cannot record how a batch is divided; the next run may send a part of it twice", "error", err)
 	}
 }
 

@@ -101,10 +101,10 @@ func (d *Delivery) deliver(ctx context.Context, l *lane, b *batch) {
 		}
 		switch {
 		case a.verdict == noRoute && !single:
-			d.log.Warn("the backend has no batch route; events are sent one by one", "error", a.err)
+			d.log.Warn("the backend has no batch route; the agent sends events one by one", "error", a.err)
 			d.client.useSingle()
 		case a.verdict == badType && !single && isZstd:
-			d.log.Warn("the backend does not read zstd; events are sent as they are", "error", a.err)
+			d.log.Warn("the backend does not support zstd; the agent sends events uncompressed", "error", a.err)
 			d.client.usePlain()
 		case a.verdict == badType && !single:
 			d.client.useSingle()
@@ -138,14 +138,14 @@ func (d *Delivery) giveUp(l *lane, b *batch, p part, a answer) {
 	l.retry = retry{}
 	d.mu.Unlock()
 	if p.to-p.from > 1 {
-		d.log.Warn("the backend fails for a batch again and again; it is sent in halves", "session", l.session, "events", p.to-p.from, "error", a.err)
+		d.log.Warn("the backend fails repeatedly for a batch; the agent sends it in halves", "session", l.session, "events", p.to-p.from, "error", a.err)
 		d.divide(b, "")
 		return
 	}
 	a.verdict = aside
 	if err := d.setAside(b, p, a.said); err != nil {
 		a.verdict = refused
-		d.log.Error("an event cannot be set aside; it is lost", "session", l.session, "error", err)
+		d.log.Error("cannot set an event aside; it is lost", "session", l.session, "error", err)
 	}
 	d.settle(l, b, p, a)
 }
@@ -247,7 +247,7 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 		}
 	}
 	if len(lost)+reports > 0 {
-		d.log.Error("the backend does not take events, and nobody will get them", "session", l.session, "events", len(lost)+reports, "error", a.err, "faults", fmt.Sprintf("%.300v", a.faults))
+		d.log.Error("the backend refused events; they are lost", "session", l.session, "events", len(lost)+reports, "error", a.err, "faults", fmt.Sprintf("%.300v", a.faults))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -261,7 +261,7 @@ func (d *Delivery) settle(l *lane, b *batch, p part, a answer) {
 		d.status.LastContact = time.Now()
 	}
 	if d.gate.fails > 0 || l.retry.fails > 0 {
-		d.log.Info("the backend takes events again", "session", l.session)
+		d.log.Info("the backend accepts events again", "session", l.session)
 	}
 	d.gate, l.retry = retry{}, retry{}
 }
@@ -290,7 +290,7 @@ func (d *Delivery) putOff(l *lane, a answer) {
 	defer d.mu.Unlock()
 	now := time.Now()
 	if d.gate.fails == 0 && l.retry.fails == 0 {
-		d.log.Warn("the backend does not take events; they are kept until it does", "session", l.session, "error", a.err)
+		d.log.Warn("the backend does not accept events; the agent keeps them and retries", "session", l.session, "error", a.err)
 	}
 	d.note(a.err)
 	l.gaveUp = d.closing

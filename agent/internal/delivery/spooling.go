@@ -86,7 +86,7 @@ func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 		d.spoolBusy = time.Now().Add(retrySpool)
 		if !d.spoolFull {
 			d.spoolFull = true
-			d.log.Error("the spool takes no more events", "error", err)
+			d.log.Error("the spool accepts no more events", "error", err)
 		}
 		d.note(err)
 		d.mu.Unlock()
@@ -94,7 +94,7 @@ func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 	}
 	if d.spoolFull {
 		d.spoolFull = false
-		d.log.Info("the spool takes events again")
+		d.log.Info("the spool accepts events again")
 	}
 	if b.finished {
 		d.mu.Unlock()
@@ -151,7 +151,7 @@ func (d *Delivery) syncOnce() bool {
 		d.mu.Lock()
 		d.note(err)
 		d.mu.Unlock()
-		d.log.Error("the spool cannot be synced; what is not synced is written again", "error", err)
+		d.log.Error("cannot sync the spool; the agent writes unsynced events again", "error", err)
 	}
 	d.mu.Lock()
 	for _, each := range before {
@@ -203,7 +203,7 @@ func (d *Delivery) markDone(at ref) {
 	defer d.mu.Unlock()
 	if err != nil {
 		d.note(err)
-		d.log.Warn("the spool cannot be marked; a batch may be sent again by the next run", "error", err)
+		d.log.Warn("cannot mark a batch as done in the spool; the next run may send it again", "error", err)
 	}
 	if d.spoolFull { // try the spool again now
 		d.spoolBusy = time.Time{}
@@ -257,7 +257,7 @@ func (d *Delivery) end() {
 		isSafe = d.syncOnce()
 	}
 	if err := d.spool.close(isSafe); err != nil {
-		d.log.Error("the spool is not closed well", "error", err)
+		d.log.Error("cannot close the spool", "error", err)
 	}
 }
 
