@@ -83,7 +83,7 @@ func load(upload *os.File, dir string, o order) (*loaded, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, errTooBig):
-		return nil, fmt.Errorf("%s: %w: what is in it is larger than the disk that it may use (%d MB for what is in the folder and for /tmp)", o.Name, ErrProgram, o.Limits.DiskMB)
+		return nil, fmt.Errorf("%s: %w: its content is larger than the disk limit (%d MB for its folder and /tmp together)", o.Name, ErrProgram, o.Limits.DiskMB)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}

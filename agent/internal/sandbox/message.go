@@ -149,10 +149,10 @@ func hear(c *net.UnixConn, op string) (m message, err error) {
 		return m, err
 	}
 	if err := json.Unmarshal(text[:n], &m); err != nil {
-		return m, fmt.Errorf("what the agent says: %w", err)
+		return m, fmt.Errorf("receive a message of the agent: %w", err)
 	}
 	if m.Op != op {
-		return m, fmt.Errorf("%q was said, not %q", m.Op, op)
+		return m, fmt.Errorf("the message is %q, not %q", m.Op, op)
 	}
 	return m, nil
 }

@@ -132,7 +132,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	}
 	m, _, err := receive(p.control)
 	if errors.Is(err, errClosed) && ctx.Err() == nil {
-		return fmt.Errorf("%w: what takes it apart was ended by its limits (%d MB of memory)", ErrProgram, p.options.MemoryMB)
+		return fmt.Errorf("%w: unpacking it exceeded the limits of the sandbox (%d MB of memory)", ErrProgram, p.options.MemoryMB)
 	} else if err != nil {
 		return fmt.Errorf("prepare the file: %w", errors.Join(ctx.Err(), err))
 	}

@@ -92,10 +92,10 @@ func trial() (version string, notes []string, err error) {
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
-		return "", nil, errors.New("what is run in the sandbox does not end")
+		return "", nil, errors.New("the test program in the sandbox does not end")
 	}
 	if r := p.Result(); r.ExitCode != 42 {
-		return "", nil, fmt.Errorf("what is run in the sandbox does not end as it should: %s, exit code %d, signal %v", r.Reason, r.ExitCode, r.Signal)
+		return "", nil, fmt.Errorf("the test program in the sandbox did not end as expected: %s, exit code %d, signal %v", r.Reason, r.ExitCode, r.Signal)
 	}
 	return strings.TrimSpace(string(said)), p.Notes(), nil
 }

@@ -89,7 +89,7 @@ func (z *zipCrypto) Read(p []byte) (int, error) {
 func decryptAES(f *zip.File, raw io.Reader) (io.Reader, uint16, error) {
 	strength, method, ok := aesExtra(f.Extra)
 	if !ok {
-		return nil, 0, errors.New("it does not tell how it is encrypted")
+		return nil, 0, errors.New("it does not state how it is encrypted")
 	}
 	keySize, saltSize := 8+8*strength, 4+4*strength
 	salt := make([]byte, saltSize+2) // with two bytes that detect a wrong password
