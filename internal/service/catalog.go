@@ -55,8 +55,7 @@ type Catalog struct {
 	wake     chan struct{} // holds a value when there is something to delete
 }
 
-// NewArchive gives the archive over its repositories. Run must run for what is
-// deleted to go away.
+// NewCatalog returns the catalog. Run removes what Delete has hidden.
 func NewCatalog(sessions CatalogRepository, agents AgentFinder, files CatalogFiles, announce SessionAnnouncer, clock Clock, log *slog.Logger) *Catalog {
 	return &Catalog{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
 }
