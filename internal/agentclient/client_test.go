@@ -388,7 +388,11 @@ func TestUnreachable(t *testing.T) {
 		})
 	}
 	write := func(text string) string {
-		return afterRequest(func(conn net.Conn) { _, _ = io.WriteString(conn, text) })
+		return afterRequest(func(conn net.Conn) {
+			_, _ = io.WriteString(conn, text)
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, conn) // a connection that is closed with unread bytes is reset
+		})
 	}
 	for name, test := range map[string]struct{ url, want string }{
 		"nobody listens":     {"http://" + dead.Addr().String(), "the agent at http://" + dead.Addr().String() + " cannot be reached: connection refused"},

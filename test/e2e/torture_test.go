@@ -225,10 +225,10 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 }
 
 // A full disk is a 503, corrupts nothing, and is over when there is room again.
-func TestFullDisk(t *testing.T) {
+func TestFullDiskAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
-		t.Fatal("mounting a small disk needs root: ", err)
+		t.Fatal("mount a small disk: ", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
