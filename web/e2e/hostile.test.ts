@@ -156,7 +156,7 @@ test("events of 10 MB do not stop the page", async ({ page }) => {
       await details.getByRole("tabpanel", { name }).waitFor();
       const began = Date.now();
       await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done))));
-      expect(Date.now() - began, `${name} of event ${seq}`).toBeLessThan(20_000);
+      expect(Date.now() - began, `${name} of event ${seq}`).toBeLessThan(2000);
       const elements = await page.evaluate(() => document.querySelectorAll("*").length);
       expect(elements, `elements with ${name} of event ${seq}`).toBeLessThan(5000);
     }

@@ -170,11 +170,15 @@ test("seven tabs at once all get events, and their requests are answered", async
   for (const round of [1, 2, 3]) {
     const name = `/tmp/round-${round}`;
     for (const session of sessions) await backend.postEvents(session, [written(name)]);
+    const began = Date.now();
     await Promise.all(pages.map((page) => rows(page, "events").getByText(name, { exact: true }).waitFor()));
+    expect(Date.now() - began, `round ${round}`).toBeLessThan(10_000);
   }
   for (const page of pages) {
+    const began = Date.now();
     await page.keyboard.press("3");
     await rows(page, "files").getByText("/tmp/round-1", { exact: true }).waitFor();
+    expect(Date.now() - began).toBeLessThan(5000);
   }
   for (const sessionId of sessions) await backend.post("/api/monitor/stop", { sessionId });
   for (const page of pages) await page.getByText("Ended", { exact: true }).waitFor();
@@ -200,8 +204,10 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
   await rows(page, "events").getByText("/tmp/file-200", { exact: true }).waitFor();
 
   await backend.kill();
+  const killed = Date.now();
   const banner = page.getByRole("alert").filter({ hasText: "cannot be reached" });
   await banner.waitFor();
+  expect(Date.now() - killed).toBeLessThan(5000);
   await rows(page, "events").getByText("/tmp/file-200", { exact: true }).waitFor();
 
   await backend.restart();
