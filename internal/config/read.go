@@ -18,8 +18,7 @@ import (
 // parse sets the fields of v from values. It returns the errors of the parsers, by
 // the name of the field. The other error says that a tag of a field is wrong.
 func parse(v *variables, values map[string]string) (refused map[string]error, err error) {
-	var all env.AggregateError
-	errors.As(env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
+	err = env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[BaseURL]():     parser[BaseURL](baseURL),
 		reflect.TypeFor[DatabaseURL](): parser[DatabaseURL](databaseURL),
 		reflect.TypeFor[FilesURL]():    parser[FilesURL](filesURL),
@@ -27,7 +26,11 @@ func parse(v *variables, values map[string]string) (refused map[string]error, er
 		reflect.TypeFor[Hosts]():       parser[Hosts](list(host)),
 		reflect.TypeFor[Origins]():     parser[Origins](list(origin)),
 		reflect.TypeFor[Secret]():      parser[Secret](key),
-	}}), &all)
+	}})
+	var all env.AggregateError
+	if err != nil && !errors.As(err, &all) {
+		return nil, err
+	}
 	refused = map[string]error{}
 	for _, err := range all.Errors {
 		var fault env.ParseError
