@@ -27,6 +27,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"ospulse/internal/apidoc"
 	"ospulse/internal/app"
 	"ospulse/internal/handlers"
 )
@@ -100,11 +101,11 @@ func readContract() (*contract, error) {
 
 // openAPI gives the document that the program serves.
 func openAPI() (jsonObject, error) {
-	text, err := handlers.OpenAPI(app.BuildVersion())
+	docs, err := apidoc.Render(app.BuildVersion())
 	if err != nil {
 		return nil, err
 	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.JSON))
 	if err != nil {
 		return nil, err
 	}
@@ -540,7 +541,7 @@ func TestOpenAPIOperationsAreComplete(t *testing.T) {
 // which also refuses a key that is there twice.
 func TestOpenAPIIsItsSource(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile(filepath.Join(root, "internal", "handlers", "openapi.yaml"))
+	source, err := os.ReadFile(filepath.Join(root, "internal", "apidoc", "openapi.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,7 @@
-package handlers
+// Package apidoc holds the description of the API, openapi.yaml, and renders it: as an
+// OpenAPI document in JSON, and as a page for people. It does not know the routes; tests
+// compare them with the description.
+package apidoc
 
 import (
 	"bytes"
@@ -10,23 +13,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// openAPISource is the description of every route, written by hand.
+// source describes every route. It is written by hand.
 //
 //go:embed openapi.yaml
-var openAPISource []byte
+var source []byte
 
-// OpenAPI gives the description of the API of a version of the program, as it is
-// served: an OpenAPI 3.1 document, as JSON.
-func OpenAPI(version string) ([]byte, error) {
-	text, _, err := openAPIDocument(version)
-	return text, err
-}
-
-// openAPIDocument reads the description: as JSON, and as what the page shows, both
-// with the version of the program.
-func openAPIDocument(version string) (text []byte, api *apiDocument, err error) {
+// readDocument returns the description as JSON and as the structs that the page shows,
+// both with the version of the program.
+func readDocument(version string) (text []byte, api *apiDocument, err error) {
 	var file yaml.Node
-	if err := yaml.Unmarshal(openAPISource, &file); err != nil {
+	if err := yaml.Unmarshal(source, &file); err != nil {
 		return nil, nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
 	root := plain(file.Content[0])
