@@ -25,8 +25,8 @@ import (
 	"ospulse/internal/telemetry"
 )
 
-// Main runs the backend as a process: it ends well on SIGINT and SIGTERM, says on
-// standard error why it failed, and returns the exit code.
+// Main runs the backend as a process and returns its exit code. SIGINT and SIGTERM shut it
+// down in order. If it fails, it writes the reason to standard error.
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -83,7 +83,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		log.Warn("OSPULSE_INSECURE is set: anyone who can reach this backend can upload files, start samples and read events")
 	}
 
-	// The port comes first: a second backend by mistake must not touch the data.
+	// Listen before anything else: a second backend that is started by mistake stops here
+	// and does not touch the data.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
 	if err != nil {
 		return listenError(cfg, err)
@@ -135,16 +136,16 @@ func openFiles(cfg config.Config) (*sample.Store, error) {
 	})
 }
 
-// mayOwnFiles reports whether the storage of target files can only be this
-// database's: beside PostgreSQL, an embedded database from before may have files in
-// the data folder.
+// mayOwnFiles reports whether all stored target files belong to the configured database.
+// With PostgreSQL, an embedded database that was used before may own files in the data
+// folder.
 func mayOwnFiles(cfg config.Config) bool {
 	_, err := os.Stat(cfg.SQLitePath())
 	return cfg.FilesURL.Bucket != "" || cfg.DatabaseURL.Reveal() == "" || errors.Is(err, fs.ErrNotExist)
 }
 
-// dashboardURL gives where a browser on this machine finds the dashboard of a backend
-// that listens on an address.
+// dashboardURL returns the URL at which a browser on this machine opens the dashboard of a
+// backend that listens on an address.
 func dashboardURL(listening net.Addr) string {
 	host, port, err := net.SplitHostPort(listening.String())
 	if err != nil {
@@ -156,7 +157,7 @@ func dashboardURL(listening net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port) + "/"
 }
 
-// listenError says what to do about an address that cannot be listened on.
+// listenError explains why the backend cannot listen, and what the operator can do.
 func listenError(cfg config.Config, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -167,8 +168,8 @@ func listenError(cfg config.Config, err error) error {
 	return fmt.Errorf("cannot listen on %s (HOST, PORT): %w", cfg.Addr(), err)
 }
 
-// ignoreInterrupt gives nil for an error that is there because the program was
-// told to end.
+// ignoreInterrupt returns nil if ctx has ended, otherwise err: an error after that is a
+// consequence of the shutdown.
 func ignoreInterrupt(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // this is what the function is for
@@ -176,7 +177,7 @@ func ignoreInterrupt(ctx context.Context, err error) error {
 	return err
 }
 
-// newLogger gives a logger in the form that is configured.
+// newLogger returns a logger with the configured format and level.
 func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "json" {

@@ -11,7 +11,7 @@ import (
 	"ospulse/internal/memory"
 )
 
-// planMemory divides the memory that this program may use.
+// planMemory returns the memory limit of this program and its division.
 func planMemory(getenv func(string) string) memory.Budget {
 	goMemLimit := int64(0)
 	if getenv("GOMEMLIMIT") != "" {
@@ -23,9 +23,8 @@ func planMemory(getenv func(string) string) memory.Budget {
 	return memory.Divide(memory.Detect(os.DirFS("/"), goMemLimit, int64(min(physical.TotalMemory(), math.MaxInt64))))
 }
 
-// tuneMemory trades memory for time: events come and go, little stays, so the
-// collector may run less often than it would by itself, as long as there is memory.
-// GOGC and GOMEMLIMIT win.
+// tuneMemory lets the garbage collector run less often while memory is free, because most
+// of the heap is events that live briefly. GOGC and GOMEMLIMIT override it.
 func tuneMemory(budget memory.Budget) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
@@ -35,8 +34,8 @@ func tuneMemory(budget memory.Budget) {
 	}
 }
 
-// tuneProcessors makes up for the processor that Go counts as busy while SQLite
-// waits for the disk, which under load is always. GOMAXPROCS wins.
+// tuneProcessors adds a processor to GOMAXPROCS for SQLite. Under load one thread always
+// waits for SQLite's disk, and Go counts its processor as busy. GOMAXPROCS overrides it.
 func tuneProcessors(dialect string) {
 	if dialect == "sqlite" && os.Getenv("GOMAXPROCS") == "" {
 		runtime.SetDefaultGOMAXPROCS()

@@ -33,7 +33,7 @@ list, export and retry work on DATA_DIR/spool. A file that a running backend has
 left alone: stop that backend first. Its events are stored when it starts again.
 `
 
-// runSpool is the subcommand spool.
+// runSpool runs the subcommand spool with its arguments.
 func runSpool(ctx context.Context, args []string, cfg config.Config, stdout io.Writer) error {
 	action := ""
 	if len(args) > 0 {
@@ -64,12 +64,12 @@ func runSpool(ctx context.Context, args []string, cfg config.Config, stdout io.W
 	return errors.New("spool takes list, export, retry [ID …] or drain DIR; see ospulse-backend spool --help")
 }
 
-// eachKept calls fn for everything that is set aside in a folder, in files that no
-// running program has. Its ID names the file too.
+// eachKept calls fn with each set-aside batch of a spool folder, and with its ID
+// "file.number". Files of a running backend become errors.
 func eachKept(ctx context.Context, dir string, fn func(s *spool.Spool, id string, kept spool.Kept) error) error {
 	files, err := spool.Files(dir)
 	if err != nil {
-		return fmt.Errorf("the spool %s cannot be read: %w", dir, err)
+		return fmt.Errorf("read the spool %s: %w", dir, err)
 	}
 	var failed []error
 	for n, path := range files {
@@ -91,7 +91,7 @@ func eachKept(ctx context.Context, dir string, fn func(s *spool.Spool, id string
 	return errors.Join(failed...)
 }
 
-// writeKept writes a line about something that is set aside.
+// writeKept writes one line about a set-aside batch.
 func writeKept(out io.Writer, id string, kept spool.Kept) error {
 	session, eventType := "?", "cannot be read"
 	if len(kept.Events) > 0 {
@@ -101,7 +101,7 @@ func writeKept(out io.Writer, id string, kept spool.Kept) error {
 	return err
 }
 
-// retrySpool puts what has these IDs, or all that is set aside, back into the spool.
+// retrySpool moves the set-aside batches with these IDs, or all of them, back to the spool.
 func retrySpool(ctx context.Context, dir string, ids []string, stdout io.Writer) error {
 	left := slices.Clone(ids)
 	events := 0
@@ -123,8 +123,8 @@ func retrySpool(ctx context.Context, dir string, ids []string, stdout io.Writer)
 	return errors.Join(err, writeErr)
 }
 
-// drainSpool stores what waits in a folder in the configured database, each event
-// once, however often it is interrupted: a group's mark goes with it.
+// drainSpool stores the backlog of a spool folder in the configured database. It may be
+// interrupted and repeated: the mark of each group makes it be stored once.
 func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Logger) error {
 	if files, err := spool.Files(dir); err != nil || len(files) == 0 {
 		return errors.Join(fmt.Errorf("there is no spool in %s", dir), err)
@@ -167,8 +167,8 @@ func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Lo
 	if setAside > 0 {
 		log.Warn("events are set aside in this folder, as the database refuses them (DATA_DIR is the folder above: ospulse-backend spool list)", "events", setAside)
 	}
-	return eachKept(ctx, dir, func(*spool.Spool, string, spool.Kept) error { return nil }) // which tells of files that others have
+	return eachKept(ctx, dir, func(*spool.Spool, string, spool.Kept) error { return nil }) // reports files of running backends
 }
 
-// drainProgress is the time between two lines that tell how much is left.
+// drainProgress is the time between two log lines about the backlog.
 const drainProgress = 2 * time.Second

@@ -45,8 +45,8 @@ func NewTree(processes []models.Process) (roots []*Node) {
 	return roots
 }
 
-// placesIn gives the index of the process beneath which each one stands in the
-// tree, -1 for a root: its parent, but for what would be too deep.
+// placesIn returns the index of the node above each process, -1 for a root. That node is
+// the parent, except for a process that would be too deep.
 func placesIn(parents []int) []int {
 	children := make([][]int, len(parents))
 	above := make([]int, len(parents))
@@ -74,9 +74,9 @@ func placesIn(parents []int) []int {
 	return above
 }
 
-// parentsOf gives the index of each process's parent, -1 where it is not known. An
-// agent may claim what cannot be, such as a process that descends from itself: no
-// way from a process up comes back to it.
+// parentsOf returns the index of the parent of each process, -1 if it is unknown. An agent
+// may report an impossible tree, such as a process that descends from itself; parentsOf
+// cuts such cycles.
 func parentsOf(processes []models.Process) []int {
 	index := newPIDIndex(processes)
 	parents := make([]int, len(processes))
@@ -100,7 +100,7 @@ func parentsOf(processes []models.Process) []int {
 type pidIndex struct {
 	processes []models.Process
 	all       map[int64][]int
-	guessed   map[int64][]int // those of which nobody told when they started: at their StartedAt, or before
+	guessed   map[int64][]int // without a reported start: they started at StartedAt or before
 }
 
 func newPIDIndex(processes []models.Process) *pidIndex {
@@ -115,9 +115,10 @@ func newPIDIndex(processes []models.Process) *pidIndex {
 	return index
 }
 
-// parent gives the index of a process's parent, -1 if it is not known: the one
-// that started when the parent is said to have, else the one of that pid that had
-// started last, else one that was seen only later and may have run before.
+// parent returns the index of the parent of a process, -1 if it is unknown. It prefers the
+// process with the reported start. Without a reported start it takes the last process of
+// that pid that had started before the child, otherwise one that was seen only later and
+// may have run before.
 func (x *pidIndex) parent(child int) int {
 	c := &x.processes[child]
 	if c.ParentPID == nil {
@@ -149,8 +150,8 @@ func (x *pidIndex) parent(child int) int {
 	return -1
 }
 
-// search gives where among some processes the first one is that started at a time
-// or later, and whether it started at that time.
+// search returns the position of the first of some processes that started at a time or
+// later, and whether it started at that time.
 func (x *pidIndex) search(some []int, at time.Time) (int, bool) {
 	return slices.BinarySearchFunc(some, at, func(i int, at time.Time) int { return x.processes[i].StartedAt.Compare(at) })
 }
