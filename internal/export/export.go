@@ -50,8 +50,8 @@ func ForExcel(format Format) Format {
 	return format
 }
 
-// FormatBundle is the name of the format that is no Format: a bundle is written by
-// WriteBundle.
+// FormatBundle is the name under which clients ask for a bundle. It is not a Format:
+// package bundle writes it.
 const FormatBundle = "bundle"
 
 // FindFormat gives the format of a name, ndjson for none, or an error of code

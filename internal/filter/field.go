@@ -11,7 +11,7 @@ import (
 // Column is what a Field reads: one of an event's columns, or its data.
 type Column uint8
 
-// The columns that can be asked for.
+// The columns of the filter language. Columns of text come first: isText compares.
 const (
 	Type Column = iota + 1
 	Operation
@@ -108,7 +108,7 @@ func deref[T any](p *T) (value T, ok bool) {
 	return *p, true
 }
 
-// isText tells columns of text.
+// isText reports whether the field is a column of text.
 func (f Field) isText() bool { return f.Column <= Source }
 
 // isInteger tells columns of whole numbers.
