@@ -126,7 +126,9 @@ func TestBodiesAreBounded(t *testing.T) {
 		for range 20 {
 			c := send(t, b, -1, "")
 			c.write(maxBody / 2) // returns when it is refused or read
-			if c.body.Close(); c.err != nil {
+			c.body.Close()
+			synctest.Wait()
+			if c.err != nil {
 				refused++
 			}
 		}

@@ -189,10 +189,7 @@ func (s *Store) Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, err
 	if !validSHA256.MatchString(sha256) {
 		return nil, models.Errorf(models.CodeNotFound, "there is no file with this hash")
 	}
-	file, err := s.objects.open(ctx, sha256)
-	if errors.Is(err, fs.ErrNotExist) && s.inBucket() {
-		file, err = s.folder.open(ctx, sha256)
-	}
+	file, err := find(s, func(where objects) (io.ReadSeekCloser, error) { return where.open(ctx, sha256) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.inBucket():
 		return nil, models.Wrap(err, models.CodeNotFound, "the content of this file is not in the storage of files")
@@ -206,14 +203,27 @@ func (s *Store) Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, err
 
 // Has reports whether a file is there.
 func (s *Store) Has(ctx context.Context, sha256 string) (bool, error) {
-	_, err := s.objects.stat(ctx, sha256)
-	if errors.Is(err, fs.ErrNotExist) && s.inBucket() {
-		_, err = s.folder.stat(ctx, sha256)
-	}
+	_, err := find(s, func(where objects) (int64, error) { return where.stat(ctx, sha256) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, s.error(err)
+}
+
+// find calls look with the places where a file may be, until one has it. MoveToBucket
+// places a file in the bucket before it removes it from the folder. So a file that moves
+// in between, and is in neither place when look gets there, is in the bucket afterwards.
+func find[T any](s *Store, look func(where objects) (T, error)) (found T, err error) {
+	places := []objects{s.objects}
+	if s.inBucket() {
+		places = []objects{s.objects, s.folder, s.objects}
+	}
+	for _, where := range places {
+		if found, err = look(where); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return found, err
 }
 
 // List yields all placed files in the order of their SHA-256. It ends with the

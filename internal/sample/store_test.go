@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -436,6 +437,55 @@ func TestMoveToBucket(t *testing.T) {
 	read()
 	if err := store.Delete(t.Context(), damaged); err != nil || len(listFiles(t, dir)) != 1 {
 		t.Errorf("%v, in the folder are %q", err, listFiles(t, dir))
+	}
+}
+
+// A file that is moved between the look into the bucket and the one into the folder is
+// found all the same.
+func TestFileIsFoundWhileItMoves(t *testing.T) {
+	for name, find := range map[string]func(store *sample.Store, sha256 string) (bool, error){
+		"Open": func(store *sample.Store, sha256 string) (bool, error) {
+			r, err := store.Open(t.Context(), sha256)
+			if err != nil {
+				return false, err
+			}
+			return true, r.Close()
+		},
+		"Has": func(store *sample.Store, sha256 string) (bool, error) { return store.Has(t.Context(), sha256) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, dir := open(t)
+			file, err := save(before, strings.NewReader("moves"), 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var store *sample.Store
+			var moving atomic.Bool
+			server := startS3(t, func(inner http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					answer := httptest.NewRecorder()
+					inner.ServeHTTP(answer, r)
+					if answer.Code == http.StatusNotFound && moving.CompareAndSwap(false, true) {
+						isKnown := func(context.Context, string) (bool, error) { return true, nil }
+						if moved, err := store.MoveToBucket(t.Context(), isKnown); moved != 1 || err != nil {
+							t.Errorf("moved %d, %v", moved, err)
+						}
+					}
+					for name, values := range answer.Header() {
+						w.Header()[name] = values
+					}
+					w.WriteHeader(answer.Code)
+					_, _ = w.Write(answer.Body.Bytes())
+				})
+			})
+			store = openBucket(t, dir, server.URL)
+			if found, err := find(store, file.SHA256); !found || err != nil {
+				t.Errorf("found %t, %v", found, err)
+			}
+			if left := listFiles(t, dir); len(left) != 0 {
+				t.Errorf("the file did not move: %q", left)
+			}
+		})
 	}
 }
 

@@ -58,8 +58,8 @@ func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, f
 	}
 	followed := make(chan result, 1)
 	go func() {
-		defer func() { <-f.busy }()
 		full, isThere, ok := f.lookUp(pids, mountNamespace, dir, rest, followLast)
+		<-f.busy // before the result, so that the next look-up finds it free
 		followed <- result{full, isThere, ok}
 	}()
 	timer := time.NewTimer(f.timeout)

@@ -39,6 +39,17 @@ func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 	})
 }
 
+// A look-up that has ended does not keep the next one from running.
+func TestLookUpsFollowEachOther(t *testing.T) {
+	f := newFollower(time.Minute)
+	f.lookUp = func([]int, uint32, string, string, bool) (string, bool, bool) { return "/found", true, true }
+	for i := range 20_000 {
+		if _, _, ok := f.follow(nil, 0, "/", "a", true); !ok {
+			t.Fatalf("look-up %d was left out", i)
+		}
+	}
+}
+
 // While a look-up hangs the event reader does not wait for another one.
 func TestLookUpThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
