@@ -1,6 +1,7 @@
-import { expect, test } from "vitest";
+import { QueryClient, QueryObserver } from "@tanstack/react-query";
+import { expect, test, vi } from "vitest";
 import type { Session } from "@/api/client";
-import { replaceSession, withoutSession } from "./sessions-stream";
+import { newRefetch, replaceSession, withoutSession } from "./sessions-stream";
 
 const session = (id: string, count = 0) => ({ id, event_count: count }) as Session;
 const list = {
@@ -25,4 +26,45 @@ test("a session is replaced where it stands", () => {
 test("a session that is gone is taken out", () => {
   expect(withoutSession(list, "b")?.pages[0]?.sessions.map((s) => s.id)).toEqual(["a"]);
   expect(withoutSession(undefined, "b")).toBeUndefined();
+});
+
+/** A list on screen whose answers arrive when the test says so. */
+function openList() {
+  const queries = new QueryClient();
+  const waiting: ((answer: string) => void)[] = [];
+  const list = new QueryObserver(queries, {
+    queryKey: ["sessions", {}],
+    queryFn: () => new Promise<string>((answer) => waiting.push(answer)),
+  });
+  list.subscribe(() => {});
+  const answer = async (text: string) => {
+    await vi.waitFor(() => expect(waiting).toHaveLength(1), 20_000);
+    waiting.splice(0).forEach((resolve) => {
+      resolve(text);
+    });
+  };
+  return { queries, list, answer };
+}
+
+test("an answer that was on its way when something changed is not the last one", async () => {
+  const { queries, list, answer } = openList();
+  const done = newRefetch(queries)();
+  await answer("before the change");
+  await answer("after the change");
+  await done;
+  expect(list.getCurrentResult().data).toBe("after the change");
+});
+
+test("changes that come while the lists are fetched share one more request", async () => {
+  const { queries, list, answer } = openList();
+  await answer("first");
+  await vi.waitFor(() => expect(list.getCurrentResult().data).toBe("first"), 20_000);
+  const refetch = newRefetch(queries);
+  const calls = [refetch(), refetch(), refetch()];
+  await answer("second");
+  calls.push(refetch());
+  await answer("third");
+  await Promise.all(calls);
+  expect(list.getCurrentResult().data).toBe("third");
+  expect(queries.isFetching()).toBe(0);
 });

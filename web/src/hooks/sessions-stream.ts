@@ -1,4 +1,4 @@
-import { type InfiniteData, useQueryClient } from "@tanstack/react-query";
+import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { basePath } from "@/api/base";
 import type { Session } from "@/api/client";
@@ -9,12 +9,14 @@ interface Page {
   next_cursor: string | null;
 }
 
+/** All cached lists of sessions. */
+const lists = { queryKey: ["sessions"] };
+
 /** Keeps all cached lists of sessions up to date, while a page uses this. */
 export function useSessionsStream(): void {
   const queries = useQueryClient();
   useEffect(() => {
-    const lists = { queryKey: ["sessions"] };
-    const refetch = () => queries.invalidateQueries(lists);
+    const refetch = newRefetch(queries);
     const lastChange = new Map<string, string>();
     return openStream({
       url: () => `${basePath}/api/stream`,
@@ -29,18 +31,42 @@ export function useSessionsStream(): void {
             return changed ?? list;
           });
           // Only the backend knows which lists a new or changed session belongs to.
-          if (!isKnown && lastChange.get(session.id) !== session.updated_at) void refetch();
+          const isNew = !isKnown && lastChange.get(session.id) !== session.updated_at;
+          if (isNew || queries.isFetching(lists) > 0) void refetch();
           lastChange.set(session.id, session.updated_at);
         },
         deleted: (data) => {
           const { id } = data as { id: string };
           queries.setQueriesData<InfiniteData<Page>>(lists, (list) => withoutSession(list, id));
+          if (queries.isFetching(lists) > 0) void refetch();
         },
       },
       onState: () => {},
       poll: refetch,
     });
   }, [queries]);
+}
+
+/**
+ * Returns a function that fetches the lists on screen again. An answer that is already on
+ * its way may be older than the reason for the call, so the function lets it arrive and
+ * then asks once more.
+ */
+export function newRefetch(queries: QueryClient): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  let isWanted = false;
+  const run = async () => {
+    while (isWanted) {
+      isWanted = queries.isFetching(lists) > 0;
+      await queries.invalidateQueries(lists, { cancelRefetch: false });
+    }
+    running = undefined;
+  };
+  return () => {
+    isWanted = true;
+    running ??= run();
+    return running;
+  };
 }
 
 /** The list with the new state of the session; undefined if the session is not in it. */
