@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,7 +51,6 @@ type thread struct {
 	compat  bool
 	args    [6]uint64
 	paths   [2]place // looked up at entry: the call may change where they lead
-	forked  bool     // it has been told already
 }
 
 // place is a path of a call: resolved, and as the program wrote it if that differs.
@@ -67,16 +67,16 @@ type Watch struct {
 	sink         func(*event.Event)
 	contentBytes int
 	threads      map[int]*thread // the tracing goroutine's own
+	early        []int           // threads that wait until their creator has reported them
 
 	mu   sync.Mutex
 	pids map[int]bool // processes, for Close
 	done chan struct{}
 }
 
-// Start begins to watch the process, which is held and has one thread, and all
-// that descends from it; what it does before it becomes another program is its
-// holder's, and not told. sink is called from one goroutine. All of it is killed
-// when the watch ends.
+// Start watches a held process, all of its threads and all of its descendants. It
+// reports nothing of the process until any of its threads executes another program.
+// sink is called from one goroutine. The kernel kills the whole tree when the watch ends.
 func Start(pid, contentBytes int, sink func(*event.Event)) (*Watch, error) {
 	w := &Watch{sink: sink, contentBytes: contentBytes, threads: map[int]*thread{}, pids: map[int]bool{}, done: make(chan struct{})}
 	started := make(chan error)
@@ -134,16 +134,10 @@ func (w *Watch) run(pid int, started chan<- error) {
 // trace is run on its thread: all of ptrace must come from one.
 func (w *Watch) trace(pid int, started chan<- error) {
 	defer close(w.done)
-	if err := ptrace(unix.PTRACE_SEIZE, pid, 0, options); err != nil {
+	if err := w.seizeAll(pid); err != nil {
 		started <- fmt.Errorf("ptrace: %w", err)
 		return
 	}
-	// From now on it stops at each call, the one that it is in too.
-	if err := ptrace(unix.PTRACE_INTERRUPT, pid, 0, 0); err != nil {
-		started <- fmt.Errorf("ptrace: %w", err)
-		return
-	}
-	w.thread(pid).process.quiet = true
 	started <- nil
 	for {
 		var status unix.WaitStatus
@@ -161,13 +155,73 @@ func (w *Watch) trace(pid int, started chan<- error) {
 	}
 }
 
+// seizeAll begins to trace all threads of the process. Any of them may execute the
+// program: Go runs a goroutine on whichever thread is free. If that thread were not
+// traced, the program would not be either.
+func (w *Watch) seizeAll(pid int) error {
+	if err := w.seize(pid); err != nil {
+		return err
+	}
+	w.threads[pid].process.quiet = true
+	for {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, entry := range entries {
+			tid, err := strconv.Atoi(entry.Name())
+			if err != nil || w.threads[tid] != nil {
+				continue
+			}
+			found = true
+			switch err := w.seize(tid); {
+			case errors.Is(err, unix.ESRCH): // it has ended
+			case err != nil:
+				return err
+			}
+		}
+		// A thread that was not traced yet may have created another one meanwhile. Those
+		// that traced threads create are traced from their start.
+		if !found {
+			return nil
+		}
+	}
+}
+
+// seize begins to trace a thread, which from now on stops at each system call, and at the
+// end of one that it is in already.
+func (w *Watch) seize(tid int) error {
+	err := ptrace(unix.PTRACE_SEIZE, tid, 0, options)
+	if errors.Is(err, unix.EPERM) {
+		stat, gone := procfs.Read(tid)
+		switch {
+		case tracer(tid) == unix.Gettid(): // a traced thread created it
+			err = nil
+		case gone != nil || stat.Zombie:
+			err = unix.ESRCH
+		}
+	}
+	if err == nil {
+		err = ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
+	}
+	if err == nil {
+		w.thread(tid)
+	}
+	return err
+}
+
 // stopped handles what wait told of a thread, and lets it go on.
 func (w *Watch) stopped(tid int, status unix.WaitStatus) {
 	if status.Exited() || status.Signaled() {
 		w.ended(tid, status)
 		return
 	}
-	t := w.thread(tid)
+	t := w.threads[tid]
+	if t == nil { // nothing that it does may precede the report of its creation
+		w.early = append(w.early, tid)
+		return
+	}
 	signal := status.StopSignal()
 	resume, with := unix.PTRACE_SYSCALL, 0
 	switch trap := int(status) >> 16; {
@@ -187,8 +241,20 @@ func (w *Watch) stopped(tid int, status unix.WaitStatus) {
 	_ = ptrace(resume, tid, 0, uintptr(with)) // ESRCH: it was killed meanwhile, which wait will tell
 }
 
-// thread gives what is known of a thread; a new one may be seen before its parent
-// tells of it.
+// admit lets the threads run whose creator has reported them, or ended without a report.
+func (w *Watch) admit(tids ...int) {
+	for _, tid := range tids {
+		i := slices.Index(w.early, tid)
+		if i < 0 {
+			continue
+		}
+		w.early = slices.Delete(w.early, i, i+1)
+		w.thread(tid)
+		_ = ptrace(unix.PTRACE_SYSCALL, tid, 0, 0) // ESRCH: it was killed meanwhile, which wait reports
+	}
+}
+
+// thread returns what is known of a thread, or makes a record of a new one.
 func (w *Watch) thread(tid int) *thread {
 	if t := w.threads[tid]; t != nil {
 		return t
@@ -207,19 +273,22 @@ func (w *Watch) thread(tid int) *thread {
 	return t
 }
 
-// threadGroup gives the process that a thread belongs to.
-func threadGroup(tid int) int {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
-	if err == nil {
-		for line := range strings.Lines(string(text)) {
-			if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
-				if tgid, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
-					return tgid
-				}
-			}
+// threadGroup returns the process that a thread belongs to; tid if that is unknown.
+func threadGroup(tid int) int { return cmp.Or(status(tid, "Tgid:"), tid) }
+
+// tracer returns the thread that traces tid; 0 if none does.
+func tracer(tid int) int { return status(tid, "TracerPid:") }
+
+// status returns a number from /proc/TID/status; 0 if it cannot be read.
+func status(tid int, field string) int {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status") // gone: 0
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, field); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(value))
+			return n
 		}
 	}
-	return tid
+	return 0
 }
 
 func describe(pid int) event.Process {
@@ -238,6 +307,8 @@ func (w *Watch) send(kind string, at time.Time, data event.Data) {
 func (w *Watch) ended(tid int, status unix.WaitStatus) {
 	t := w.threads[tid]
 	delete(w.threads, tid)
+	w.early = slices.DeleteFunc(w.early, func(early int) bool { return early == tid })
+	w.admit(slices.Clone(w.early)...)
 	if t == nil || t.process.PID != tid {
 		return
 	}
@@ -260,10 +331,10 @@ func (w *Watch) ended(tid int, status unix.WaitStatus) {
 func (w *Watch) forked(tid int, t *thread) {
 	var message uintptr
 	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&message))) != nil {
-		return
+		return // it was killed meanwhile
 	}
 	child := w.thread(int(message))
-	t.forked = true
+	defer w.admit(int(message))
 	if t.process.quiet {
 		return
 	}
@@ -285,6 +356,7 @@ func (w *Watch) executed(tid int) {
 	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&former))) != nil {
 		return
 	}
+	w.admit(slices.Clone(w.early)...)
 	t := w.threads[tid]
 	if by := w.threads[int(former)]; by != nil {
 		by.process = t.process

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
 )
@@ -26,8 +27,12 @@ import (
 const role = "OSPULSE_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(role) == "threads" {
+	switch os.Getenv(role) {
+	case "threads":
 		threads()
+		return
+	case "held":
+		held()
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -58,25 +63,66 @@ func threads() {
 	select {}
 }
 
+// held has several threads and creates more. Once it is released, one that is not the
+// first becomes another program.
+func held() {
+	for range 8 {
+		go func() {
+			for {
+				ended := make(chan bool)
+				go func() { // its thread ends with it
+					runtime.LockOSThread()
+					close(ended)
+				}()
+				<-ended
+			}
+		}()
+	}
+	if unix.Gettid() == os.Getpid() {
+		runtime.LockOSThread() // keeps the goroutine below from the first thread
+	}
+	go func() {
+		runtime.LockOSThread()
+		_, _ = fmt.Fprintln(os.Stdout, "ready")
+		_, _ = fmt.Scanln()
+		panic(syscall.Exec("/bin/sh", []string{"sh", "-c", "echo last > $OUT"}, os.Environ()))
+	}()
+	select {}
+}
+
 type seen struct {
 	kind string
 	data map[string]any
 }
 
-// trace runs a program, held until it is watched, and gives what it did.
+// trace holds a program until it is watched, runs it, and returns what it did.
 func trace(t *testing.T, env []string, argv ...string) []seen {
 	t.Helper()
+	return traceHeld(t, env, append([]string{"/bin/sh", "-c", `echo ready; read -r _; exec "$@"`, "sh"}, argv...)...)
+}
+
+// traceHeld is trace for a program that holds itself: it prints a line and reads one.
+func traceHeld(t *testing.T, env []string, argv ...string) []seen {
+	t.Helper()
 	var all []seen
-	cmd := exec.Command("/bin/sh", append([]string{"-c", `read -r _; exec "$@"`, "sh"}, argv...)...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
 	w, err := Start(cmd.Process.Pid, 256, func(e *event.Event) {
 		var decoded struct{ Data map[string]any }
 		if err := json.Unmarshal(e.AppendJSON(nil), &decoded); err != nil {
@@ -120,6 +166,24 @@ next:
 	}
 	t.Errorf("there is no %s with %v after event %d of %d", kind, pairs, from, len(all))
 	return from
+}
+
+// TestHeldThreads checks a held program of several threads that executes the program from
+// one that is not the first, as the sandbox's launcher does if the Go runtime has moved it.
+func TestHeldThreads(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		out := filepath.Join(t.TempDir(), "out")
+		all := traceHeld(t, []string{role + "=held", "OUT=" + out}, exe)
+		if len(all) == 0 || all[0].kind != event.TypeProcessCreation {
+			t.Fatalf("run %d: the first of %d events is not the program's start", i, len(all))
+		}
+		has(t, all, 0, event.TypeFile, "operation", "OpenFile", "filePath", out)
+		has(t, all, 0, event.TypeProcessExit, "exitCode", 0)
+	}
 }
 
 func TestFilesAndProcesses(t *testing.T) {
