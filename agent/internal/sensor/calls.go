@@ -4,22 +4,22 @@ package sensor
 
 import "slices"
 
-// kind is what is made of a call.
+// kind selects how the decoder makes an event of a call.
 type kind uint8
 
 const (
 	kindFile      kind = iota + 1
-	kindTransfer       // of a file, or of a socket: read and write
+	kindTransfer       // moves data of a file or a socket, such as read and write
 	kindSymlink        // the second path is the text of the link
 	kindAttribute      // the second path is an attribute's name
-	kindExec           // that failed; one that succeeds is an event of its own
-	kindFork           // the same
+	kindExec           // a failed exec; a successful one has a record of its own
+	kindFork           // a failed fork; likewise
 	kindProcess
 	kindNetwork
 	kindNetTransfer
 )
 
-// What the kernel side does for a call; bpf/event.h explains them.
+// Flags that tell the kernel side how to handle a call; bpf/event.h explains them.
 const (
 	callAtEnter = 1 << iota
 	callNoted
@@ -41,16 +41,15 @@ const (
 	callWrites
 )
 
-// socketcallBase is where the calls of socketcall are in the table of 32-bit calls.
+// socketcallBase is where the calls of socketcall begin in the table of 32-bit calls.
 const socketcallBase = 480
 
-// numbers are a call's numbers: on amd64, on arm64 (and every newer
-// architecture), on i386, and inside i386's socketcall; -1 (0 for the last):
-// it has none.
+// numbers are a call's numbers on amd64, on arm64, on i386, and in i386's socketcall. -1
+// (0 for socketcall) means that the call does not exist there.
 type numbers [4]int
 
-// call describes a system call. Arguments are named by their index; -1: there is
-// none.
+// call describes a system call. Fields for arguments hold the argument's index; -1 if the
+// call has none.
 type call struct {
 	name    string
 	numbers numbers
@@ -58,11 +57,11 @@ type call struct {
 	op      string // the event's operation
 	flags   uint32
 	args    callArgs
-	at      int8  // the argument with AT_SYMLINK_NOFOLLOW and the like
-	lookup  uint8 // of path1, of path2 << 2, and lookupChdir …
+	at      int8  // the argument with flags such as AT_SYMLINK_NOFOLLOW
+	lookup  uint8 // of path1, of path2 << 2, and flags such as lookupChdir
 }
 
-// callArgs says what an argument is, in the order of struct syscall.
+// callArgs holds the index of each argument, in the order of struct syscall.
 type callArgs [10]int8
 
 // argument is an index into callArgs.
@@ -79,7 +78,7 @@ const (
 	argLen
 	argAddr
 	argAddrLen
-	argAt // has no place of its own in callArgs
+	argAt // not in callArgs: call.at
 )
 
 type argumentAt struct {
@@ -88,8 +87,8 @@ type argumentAt struct {
 	lookup   uint8
 }
 
-// What becomes of a link that is the last component of a path; and what is special
-// about the paths of a few calls. bpf/event.h explains them.
+// How to treat a link at the end of a path, and flags for the paths of a few calls.
+// bpf/event.h explains them.
 const (
 	lookupFollow = iota
 	lookupLink
@@ -101,16 +100,16 @@ const (
 	lookupMount = 128
 )
 
-// is says which argument it is; a path is followed to its end.
+// is sets the argument's index. A path is followed through a link at its end.
 func (a argument) is(index int8) argumentAt { return argumentAt{argument: a, index: index} }
 
-// link says the same of a path of which a link at the end is meant itself.
+// link is like is, for a path whose last component is not followed if it is a link.
 func (a argument) link(index int8) argumentAt { return argumentAt{a, index, lookupLink} }
 
-// name says the same of the path of a name in a folder, which is made, or taken away.
+// name is like is, for a path whose last component the call makes or removes.
 func (a argument) name(index int8) argumentAt { return argumentAt{a, index, lookupName} }
 
-// text says the same of a text that is no path.
+// text is like is, for a string that is not a path.
 func (a argument) text(index int8) argumentAt { return argumentAt{a, index, lookupText} }
 
 func (a argumentAt) with(special uint8) argumentAt {
@@ -138,23 +137,23 @@ func add(name string, n numbers, k kind, op string, flags uint32, args ...argume
 	return c
 }
 
-// writes reports whether the data of a transfer goes out.
+// writes reports whether a transfer writes its data.
 func (c *call) writes() bool { return c.op == "Send" || c.op == "WriteFile" || c.name == aioName }
 
-// uringName and aioName name the operations of an io_uring and of native AIO among
-// the calls, which they are not.
+// uringName and aioName are the names in calls of operations of io_uring and of native AIO,
+// which are not system calls.
 const (
 	uringName = "io_uring"
 	aioName   = "aio"
 )
 
-// opOf gives the index of a call.
+// opOf returns the index in calls of the call with the name.
 func opOf(name string) uint32 {
 	return uint32(slices.IndexFunc(calls[:], func(c call) bool { return c.name == name }))
 }
 
-// calls is every system call that is reported; an event names its call by the
-// index, which is never 0.
+// calls are the system calls that the sensor reports. A record has the index of its call,
+// which is never 0.
 var calls = [...]call{
 	{},
 	add("open", numbers{2, -1, 5, 0}, kindFile, "OpenFile", callReturnsFD, argPath1.is(0)),
@@ -309,7 +308,7 @@ var calls = [...]call{
 	add("recvmmsg_time64", numbers{-1, 417, 417, 0}, kindNetTransfer, "Receive", callMessages, argFd.is(0), argData.is(1)),
 	add("send", numbers{-1, -1, -1, 9}, kindNetTransfer, "Send", 0, argFd.is(0), argData.is(1), argLen.is(2)),
 	add("recv", numbers{-1, -1, -1, 10}, kindNetTransfer, "Receive", 0, argFd.is(0), argData.is(1), argLen.is(2)),
-	// Not a call: an operation that a ring is given, its number and its descriptor.
+	// Not system calls: the arguments are the operation's number and its descriptor.
 	add(uringName, numbers{-1, -1, -1, 0}, kindFile, "SubmitIoUring", 0, argFd.is(1), argPath1.is(2)),
 	add(aioName, numbers{-1, -1, -1, 0}, kindFile, "SubmitAio", 0, argFd.is(1)),
 }

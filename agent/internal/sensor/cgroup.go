@@ -14,18 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroup is where a process is accounted, and the container that this is of.
+// cgroup is a cgroup and the container that it belongs to.
 type cgroup struct {
-	path      string // "" if it is not known
-	container string // "" outside of containers
+	path      string // "" if unknown
+	container string // the container's ID; "" outside of containers
 }
 
-// maxCgroups bounds how many cgroups are remembered.
+// maxCgroups bounds the cache of cgroups.
 const maxCgroups = 4096
 
-// cgroups finds the cgroups of the ids that the kernel side gives, which are those
-// of the unified hierarchy (version 2). Where containers are in the hierarchies of
-// version 1, processes have to be asked themselves. It is used by one goroutine.
+// cgroups looks up cgroups by the IDs in records, which belong to the unified hierarchy
+// (version 2). If containers are in the hierarchies of version 1, it reads the cgroups of
+// the process from /proc. Only one goroutine may use it.
 type cgroups struct {
 	mount    *os.File // of the unified hierarchy; nil if there is none
 	byID     map[uint64]cgroup
@@ -37,7 +37,7 @@ func newCgroups() *cgroups {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err == nil {
 		if at := unifiedMount(mounts); at != "" {
-			c.mount, _ = os.Open(at) // without it nothing is known of cgroups
+			c.mount, _ = os.Open(at) // without it, cgroups are unknown
 		}
 	}
 	own, err := os.ReadFile("/proc/self/cgroup")
@@ -51,11 +51,11 @@ func (c *cgroups) close() {
 	}
 }
 
-// unifiedMount finds where the unified hierarchy is mounted.
+// unifiedMount returns the mount point of the unified hierarchy; "" if there is none.
 func unifiedMount(mountinfo []byte) string {
 	for line := range strings.Lines(string(mountinfo)) {
 		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before) // id, parent, device, root, where
+		fields := strings.Fields(before) // ID, parent, device, root, mount point
 		if ok && len(fields) >= 5 && strings.HasPrefix(after, "cgroup2 ") {
 			return fields[4]
 		}
@@ -63,9 +63,9 @@ func unifiedMount(mountinfo []byte) string {
 	return ""
 }
 
-// of gives the cgroup with an id, which a process is in; before is the one that the
-// process was in, or its parent: by version 1, one that has ended is in none, and
-// none leaves its container.
+// of returns the cgroup with the ID, which the process is in. before is the last known cgroup
+// of the process or its parent. In version 1, a process that has ended is in no cgroup; of
+// then returns before if it has a container, as processes do not leave their container.
 func (c *cgroups) of(id uint64, pid uint32, before cgroup) cgroup {
 	found, ok := c.byID[id]
 	if !ok {
@@ -97,12 +97,12 @@ func (c *cgroups) of(id uint64, pid uint32, before cgroup) cgroup {
 	return found
 }
 
-// path asks the kernel for the path of a cgroup by its id; "" if it is gone.
+// path returns the path of the cgroup with the ID; "" if the cgroup is gone.
 func (c *cgroups) path(id uint64) string {
 	if c.mount == nil || id == 0 {
 		return ""
 	}
-	const kernfs = 0xfe // FILEID_KERNFS: a handle is the id
+	const kernfs = 0xfe // FILEID_KERNFS: the handle is the ID
 	handle := unix.NewFileHandle(kernfs, binary.LittleEndian.AppendUint64(nil, id))
 	fd, err := unix.OpenByHandleAt(int(c.mount.Fd()), handle, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
@@ -120,19 +120,19 @@ func (c *cgroups) path(id uint64) string {
 	return path
 }
 
-// containerNames are how engines name the cgroup of a container: Docker, Podman,
-// containerd, CRI-O and Kubernetes by 64 digits, with what made it before and
-// .scope behind; Amazon's ECS by 32 and a number; LXC and systemd-nspawn by its
-// name.
+// containerNames matches the names that engines give to cgroups of containers. Docker,
+// Podman, containerd, CRI-O and Kubernetes use 64 hexadecimal digits, with the engine as an
+// optional prefix and .scope as an optional suffix. Amazon ECS uses 32 digits and a number,
+// LXC and systemd-nspawn the container's name.
 var containerNames = regexp.MustCompile(`^(?:.*[-:])?([0-9a-f]{64})(?:\.scope)?$|^([0-9a-f]{32}-[0-9]+)$|^lxc\.payload\.(.+)$|^systemd-nspawn@(.+)\.service$`)
 
-// containerOf gives the container that a cgroup is of, the innermost; "" for none.
+// containerOf returns the innermost container that a cgroup path is in; "" for none.
 func containerOf(path string) string {
 	for path != "" {
 		at := strings.LastIndexByte(path, '/')
 		name := path[at+1:]
 		path = path[:max(at, 0)]
-		if strings.Contains(name, "conmon") { // watches over a container from outside
+		if strings.Contains(name, "conmon") { // a monitor, which runs outside of its container
 			return ""
 		}
 		for i, found := range containerNames.FindStringSubmatch(name) {

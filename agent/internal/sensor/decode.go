@@ -15,36 +15,36 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// process is what is known of a running process.
+// process is a running process, as far as the decoder knows it.
 type process struct {
 	start       uint64 // CLOCK_BOOTTIME, ns
 	name        string
 	parentPID   int
 	parentStart uint64
-	cgroupID    uint64 // that cgroup is of
+	cgroupID    uint64 // of cgroup
 	cgroup      cgroup
 }
 
-// decoder makes events of records. It keeps what one record does not say: the
-// names of processes. It is used by one goroutine.
+// decoder converts records to events. It keeps state that spans records, such as the
+// names of processes. Only one goroutine may use it.
 type decoder struct {
 	clock     *clock.Clock
 	processes map[uint32]*process
-	// nameOf tells the name of a process that was there before; "" if it is gone.
+	// nameOf returns the name of a process that no record has named; "" if it has ended.
 	nameOf func(pid uint32) string
-	// lookup is procfs.Follow, for the first of the processes that is of the mount
-	// namespace; ok is false if there is none, or no answer.
+	// lookup calls procfs.Follow for the first of the processes that is in the mount
+	// namespace. ok is false if there is no such process, or no answer in time.
 	lookup  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
 	cgroups *cgroups
 	record  record
 	http    *httpAssembler
-	// dnsSockets are those that were used for DNS, with the size of the message that
-	// comes next, of TCP where that came by itself.
+	// dnsSockets holds the sockets used for DNS. The value is the size of the next
+	// message if the program transferred a TCP message's length by itself, else 0.
 	dnsSockets map[uint64]int64
-	// contentBytes is how many bytes of a transfer an event keeps.
+	// contentBytes is the most bytes of a transfer that an event keeps.
 	contentBytes int
-	// exits are the last ones: of two threads that end at the same moment, both
-	// may tell of the end of their process.
+	// exits are the latest process exits. If two threads end at the same moment, both
+	// may report the end of their process.
 	exits [256]exitOf
 }
 
@@ -65,7 +65,7 @@ func (d *decoder) wall(boottime uint64) time.Time {
 	return d.clock.Wall(boottime)
 }
 
-// start gives a start time; the zero time if it is not known.
+// start returns a start time; the zero time if it is unknown.
 func (d *decoder) start(boottime uint64) time.Time {
 	if boottime == 0 {
 		return time.Time{}
@@ -73,7 +73,7 @@ func (d *decoder) start(boottime uint64) time.Time {
 	return d.wall(boottime)
 }
 
-// process finds who did what the record tells.
+// process returns the process that caused the record.
 func (d *decoder) process(r *record) *process {
 	p := d.processes[r.pid]
 	if p == nil || p.start != r.start {
@@ -111,8 +111,8 @@ func result(r *record, c *call) event.Result {
 	return res
 }
 
-// decode makes the events of a record and gives them to emit. The record's
-// sessions are d.record.sessions.
+// decode calls emit with the events of a record. Meanwhile d.record.sessions are the
+// sessions that they belong to.
 func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
 	r := &d.record
 	if err := r.parse(raw); err != nil {
@@ -168,7 +168,7 @@ func (d *decoder) fork(r *record) *event.Event {
 	return e
 }
 
-// args takes NUL-separated arguments apart.
+// args splits NUL-separated arguments.
 func args(s *section) []string {
 	body := s.body
 	if len(body) == 0 {
@@ -182,7 +182,7 @@ func args(s *section) []string {
 
 func (d *decoder) exec(r *record) *event.Event {
 	p := d.process(r)
-	if d.cgroups.version1 { // an engine puts a process there before it runs what is in the container
+	if d.cgroups.version1 { // a container engine moves the process before it executes the container's program
 		p.cgroup = d.cgroups.of(r.cgroup, r.pid, p.cgroup)
 	}
 	at := d.wall(r.time)
@@ -223,7 +223,8 @@ func (d *decoder) exec(r *record) *event.Event {
 	return &event.Event{Type: event.TypeProcessCreation, Time: at, Data: data}
 }
 
-// exit ends a process; nil if that was told already.
+// exit returns the event of a process's end; nil if it was reported already. It emits the
+// HTTP messages that the process leaves unfinished.
 func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 	at := d.wall(r.time)
 	actor := d.actor(r)
@@ -243,17 +244,17 @@ func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 
 func cString(s *section) string { return string(untilNUL(s.body)) }
 
-// place is a path of a call.
+// place is a path argument of a call.
 type place struct {
-	full  string // resolved: what open reports of the same file
-	given string // as the program wrote it; "" if it is the same
-	// isGuess says that links of it could not be followed any more.
+	full  string // resolved: the path that open reports for the same file
+	given string // as the program wrote it; "" if it equals full
+	// isGuess reports that full may be wrong: the path could no longer be followed.
 	isGuess bool
 }
 
-// place gives a path argument; the zero value if there is none. The kernel side has
-// followed it, as far as its cache of names goes; what is left is looked up now,
-// when it may have changed.
+// place returns path argument i; the zero value if there is none. The kernel side has
+// followed it as far as the dentry cache goes. place looks up the rest now, when it may
+// have changed.
 func (d *decoder) place(r *record, i int) place {
 	if i >= r.pathCount {
 		return place{}
@@ -263,7 +264,7 @@ func (d *decoder) place(r *record, i int) place {
 		given += "…"
 	}
 	p := place{full: given}
-	if given == "" && r.ret == noEntry { // only AT_EMPTY_PATH makes a path of that
+	if given == "" && r.ret == noEntry { // an empty path is valid only with AT_EMPTY_PATH
 		return p
 	}
 	if dir, rest := &r.dirs[i], &r.rests[i]; dir.set && dir.flags&sectionAbsent == 0 {
@@ -275,10 +276,10 @@ func (d *decoder) place(r *record, i int) place {
 	return p
 }
 
-// noEntry is ENOENT, as a call returns it.
+// noEntry is -ENOENT, as a call returns it.
 const noEntry = -2
 
-// follow gives where the rest of a path leads from dir on.
+// follow returns where the rest of a path leads from dir.
 func (d *decoder) follow(r *record, dir string, rest *section) (full string, isGuess bool) {
 	if len(rest.body) < 4 {
 		return dir, false
@@ -297,8 +298,8 @@ func (d *decoder) follow(r *record, dir string, rest *section) (full string, isG
 	return strings.TrimSuffix(dir, "/") + "/" + text, isGuess
 }
 
-// lineage gives the process and those that it came of: one that is gone leaves
-// some that see the same files.
+// lineage returns the process and its nearest ancestors. If the process has ended, an
+// ancestor may see the same files.
 func (d *decoder) lineage(r *record) []int {
 	pids := []int{int(r.pid)}
 	for parent := int(r.parentPID); parent > 0 && len(pids) < 8; {
@@ -362,7 +363,7 @@ func (d *decoder) operation(r *record, c *call) *event.Event {
 		data.Path = cString(&r.paths[0])
 	case "finit_module", "setns", "fsmount":
 		data.Path = r.file.info().path
-	case "pidfd_getfd": // what it is of the other process
+	case "pidfd_getfd": // the file or socket taken from the other process
 		if data.Path = r.result.info().path; r.resultSocket.set {
 			data.Path = socketPath(&r.resultSocket)
 		}
@@ -372,8 +373,8 @@ func (d *decoder) operation(r *record, c *call) *event.Event {
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
 
-// content gives the first bytes of a call, as many as the settings say: of some,
-// more are there.
+// content returns the first bytes that a call moved, at most contentBytes. The kernel side
+// sends more of some calls.
 func (d *decoder) content(r *record) (c event.Content) {
 	if d.contentBytes == 0 || r.ret < 0 {
 		return c
@@ -388,13 +389,13 @@ func (d *decoder) content(r *record) (c event.Content) {
 	return c
 }
 
-// Requests of ioctl that set a file's flags: that it cannot be changed, for example.
+// Requests of ioctl that set a file's flags, such as the immutable flag.
 const (
 	setFlags       = 0x40086602
 	setFlagsCompat = 0x40046602
 )
 
-// fileEvent is an event and its data in one piece of memory.
+// fileEvent is an event and its data in one allocation.
 type fileEvent struct {
 	event event.Event
 	data  event.File
@@ -475,7 +476,7 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 	return &made.event
 }
 
-// opened fills in what a call made that returns a descriptor.
+// opened fills in the file that a call opened. c returns a descriptor.
 func (d *decoder) opened(f *event.File, r *record, c *call) {
 	if c.name == "io_uring_setup" {
 		if r.ret >= 0 {

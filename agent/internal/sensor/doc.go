@@ -1,6 +1,6 @@
-// Package sensor watches programs through eBPF: raw tracepoints at the system
-// calls and at the scheduler's news of processes, and uprobes in OpenSSL. What is
-// watched is decided in the kernel; what is seen comes through one ring buffer
-// and is made into events here. It knows nothing of sessions at the backend, of
-// files on their way there, or of how a program was started.
+// Package sensor watches programs through eBPF: raw tracepoints at system calls and at the
+// scheduler's fork, exec and exit of processes, and uprobes in OpenSSL. The kernel side
+// decides which processes to report. It sends records through one ring buffer, which this
+// package converts to events. The package is independent of the backend's sessions, of
+// sending events, and of how programs are started.
 package sensor

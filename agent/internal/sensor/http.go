@@ -14,15 +14,15 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Bounds of what is kept of connections. What is given up because of one is told as
+// Limits on the state of connections. What is dropped because of a limit is reported as
 // events_lost.
 const (
 	maxConnections = 4096
-	maxPending     = 64       // requests of a connection that are not answered
+	maxPending     = 64       // unanswered requests of a connection
 	maxKept        = 32 << 20 // bytes, of all connections
 )
 
-// The kernel side gives a call's data in pieces of chunkSize, at most maxChunks.
+// The kernel side sends the data of a call in at most maxChunks pieces of chunkSize bytes.
 const (
 	chunkSize = 16384
 	maxChunks = 8
@@ -35,40 +35,40 @@ const (
 	tlsFreed   = 2
 )
 
-// connectionKey names a connection: a struct sock, or an SSL of a process.
+// connectionKey identifies a connection by the address of its struct sock, or by a process
+// and the address of its SSL.
 type connectionKey struct {
-	pid     uint32 // 0 of a struct sock
+	pid     uint32 // 0 for a struct sock
 	pointer uint64
 }
 
-// connection is one that speaks HTTP, or may.
+// connection is a connection that speaks HTTP, or may.
 type connection struct {
 	tls     bool
-	known   bool // it speaks HTTP, and which side the process is on
-	serving bool
+	known   bool // it speaks HTTP, and serving is set
+	serving bool // the process is the server
 	socket  socketInfo
 	read    stream
 	written stream
 	pending []event.Request
-	// early says that the request that is being read is answered already.
+	// early reports that the request that is being read has been answered already.
 	early bool
-	// Of the event that is being fed:
+	// actor, at and emit belong to the latest record.
 	actor event.Process
 	at    time.Time
 	emit  func(*event.Event)
-	// sessions are those that the connection's last event was for.
+	// sessions are the sessions of the latest record.
 	sessions uint64
-	kept     int           // bytes, when they were counted last
-	place    *list.Element // among the connections
+	kept     int           // bytes, as last counted
+	place    *list.Element // in httpAssembler.used
 }
 
-// httpAssembler makes flows of what goes over connections.
+// httpAssembler assembles flows from the data of connections.
 type httpAssembler struct {
 	connections map[connectionKey]*connection
-	used        *list.List // the keys of the connections, the last used first
+	used        *list.List // keys of connections, most recently used first
 	kept        int        // bytes, of all connections
-	// lastSocket is the connection that a thread last used: the one that its TLS
-	// runs over.
+	// lastSocket is the socket that each thread used last. The thread's TLS runs over it.
 	lastSocket map[uint32]socketInfo
 }
 
@@ -76,7 +76,7 @@ func newHTTPAssembler() *httpAssembler {
 	return &httpAssembler{connections: map[connectionKey]*connection{}, used: list.New(), lastSocket: map[uint32]socketInfo{}}
 }
 
-// connection finds a connection, or begins one of which nothing is known.
+// connection returns the connection with the key. It adds an undecided one if there is none.
 func (h *httpAssembler) connection(d *decoder, key connectionKey) *connection {
 	if c := h.connections[key]; c != nil {
 		h.used.MoveToFront(c.place)
@@ -95,11 +95,11 @@ func (h *httpAssembler) connection(d *decoder, key connectionKey) *connection {
 	return c
 }
 
-// decided takes that the connection speaks HTTP, and which side the process is on.
-// What the other stream has kept is read.
+// decided records that the connection speaks HTTP, and which side the process is on. It
+// then reads what the other stream has kept.
 func (c *connection) decided(serving bool) {
 	if c.known {
-		return // both sides claim to be the same
+		return // the other stream decided before
 	}
 	c.known, c.serving = true, serving
 	requests, responses := c.stream(!serving), c.stream(serving)
@@ -120,8 +120,8 @@ func (c *connection) decided(serving bool) {
 	}
 }
 
-// rawRequest makes a request of what was answered as one but has no line of HTTP/1:
-// that of HTTP/0.9, or nonsense.
+// rawRequest returns a request for bytes that were answered as one but do not begin with an
+// HTTP/1 request line: HTTP/0.9, or garbage.
 func rawRequest(b []byte) event.Request {
 	line, _, _ := strings.Cut(strings.TrimLeft(string(b), "\r\n"), "\n")
 	method, target, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -131,14 +131,13 @@ func rawRequest(b []byte) event.Request {
 	return event.Request{Method: method, Target: target, Body: event.Body{Bytes: bytes.Clone(b), Size: int64(len(b)), Truncated: true}}
 }
 
-// dropOldest gives up the connection that was not used for the longest time, and
-// tells what is known of it.
+// dropOldest drops the least recently used connection, and reports what is known of it.
 func (h *httpAssembler) dropOldest(d *decoder) {
 	oldest := h.used.Back()
 	key, _ := oldest.Value.(connectionKey)
 	c := h.connections[key]
 	current := d.record.sessions
-	d.record.sessions = c.sessions // those that it was told to
+	d.record.sessions = c.sessions // they receive what emit reports
 	if c.known && len(c.pending) > 0 || c.read.isMidway() || c.written.isMidway() {
 		c.lost(event.ReasonHTTP)
 	}
@@ -146,14 +145,15 @@ func (h *httpAssembler) dropOldest(d *decoder) {
 	d.record.sessions = current
 }
 
-// lost tells that something of the connection is given up.
+// lost reports that data of the connection was dropped.
 func (c *connection) lost(reason string) {
 	if c.emit != nil {
 		c.emit(&event.Event{Type: event.TypeLost, Time: c.at, Data: &event.Lost{Count: 1, Reason: reason, From: c.at, To: c.at, CPU: -1}})
 	}
 }
 
-// count counts what a connection keeps, and gives up others if that is too much.
+// count updates the number of bytes that a connection keeps. It drops the least recently
+// used connections while all of them keep more than maxKept.
 func (h *httpAssembler) count(d *decoder, c *connection) {
 	kept := 0
 	for _, s := range []*stream{&c.read, &c.written} {
@@ -172,7 +172,7 @@ func (h *httpAssembler) count(d *decoder, c *connection) {
 	}
 }
 
-// with sets what the flows that come now are told with.
+// with sets the actor, time, sessions and receiver of the flows that follow.
 func (c *connection) with(d *decoder, r *record, emit func(*event.Event)) {
 	c.actor, c.at, c.emit, c.sessions = d.actor(r), d.wall(r.time), emit, r.sessions
 }
@@ -184,7 +184,7 @@ func (c *connection) stream(written bool) *stream {
 	return &c.read
 }
 
-// plain takes a transfer on a TCP connection.
+// plain handles a transfer on a TCP socket.
 func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo, emit func(*event.Event)) {
 	if r.ret < 0 {
 		return
@@ -216,7 +216,7 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 	h.count(d, conn)
 }
 
-// peeks reports whether a call leaves the data for the next one.
+// peeks reports whether a call leaves the data for the next call (MSG_PEEK).
 func peeks(r *record, c *call) bool {
 	const msgPeek = 2
 	switch c.name {
@@ -229,7 +229,7 @@ func peeks(r *record, c *call) bool {
 	}
 }
 
-// more takes the rest of a large transfer.
+// more handles a further piece of a large transfer.
 func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
 	conn, c := h.connections[connectionKey{pointer: r.args[0]}], r.call()
 	if conn == nil || c == nil || len(r.messages) == 0 {
@@ -240,7 +240,8 @@ func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
 	h.count(d, conn)
 }
 
-// copied takes bytes that the kernel copied into a connection: sendfile.
+// copied handles bytes of unknown content that the kernel copied into a connection, as
+// sendfile does.
 func (h *httpAssembler) copied(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
 	if conn := h.connections[connectionKey{pointer: socket.sock}]; conn != nil && r.ret > 0 {
 		conn.with(d, r, emit)
@@ -248,7 +249,7 @@ func (h *httpAssembler) copied(d *decoder, r *record, socket *socketInfo, emit f
 	}
 }
 
-// tls takes what went through OpenSSL.
+// tls handles data that went through OpenSSL, and the end of an SSL.
 func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 	key := connectionKey{pid: r.pid, pointer: r.args[0]}
 	if r.op == tlsFreed {
@@ -272,7 +273,7 @@ func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 	h.count(d, conn)
 }
 
-// remember notes the connection that a thread uses.
+// remember records the socket that a thread uses.
 func (h *httpAssembler) remember(tid uint32, socket *socketInfo) {
 	if len(h.lastSocket) > maxConnections {
 		clear(h.lastSocket)
@@ -280,7 +281,7 @@ func (h *httpAssembler) remember(tid uint32, socket *socketInfo) {
 	h.lastSocket[tid] = *socket
 }
 
-// closed takes the end of a socket.
+// closed handles the close of a socket.
 func (h *httpAssembler) closed(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
 	key := connectionKey{pointer: socket.sock}
 	if conn := h.connections[key]; conn != nil {
@@ -289,7 +290,7 @@ func (h *httpAssembler) closed(d *decoder, r *record, socket *socketInfo, emit f
 	}
 }
 
-// exited takes the end of a process.
+// exited handles the end of a process.
 func (h *httpAssembler) exited(actor event.Process, at time.Time, emit func(*event.Event)) {
 	for key, conn := range h.connections {
 		if conn.actor.PID == actor.PID {
@@ -308,7 +309,7 @@ func (h *httpAssembler) end(key connectionKey, conn *connection) {
 	delete(h.connections, key)
 }
 
-// request takes a request that is complete.
+// request handles a complete request.
 func (c *connection) request(m *httpMessage) {
 	r := requestOf(m)
 	switch {
@@ -316,10 +317,10 @@ func (c *connection) request(m *httpMessage) {
 	case len(c.pending) < maxPending:
 		c.pending = append(c.pending, r)
 	default:
-		c.lost(event.ReasonHTTP) // its answer will be paired with another
+		c.lost(event.ReasonHTTP) // its response will be paired with another request
 	}
 	c.early = false
-	c.tell(r, nil)
+	c.report(r, nil)
 }
 
 func requestOf(m *httpMessage) event.Request {
@@ -328,14 +329,14 @@ func requestOf(m *httpMessage) event.Request {
 	}
 }
 
-// unfinished gives the request that is being read; nil if there is none, or it is
+// unfinished returns the request that is being read; nil if there is none, or if it has been
 // answered.
 func (c *connection) unfinished() *httpMessage {
 	requests := c.stream(!c.serving)
 	switch {
 	case c.early:
 		return nil
-	case requests.message == nil && requests.state == inHead && len(requests.head) > 0: // answered before its head was whole
+	case requests.message == nil && requests.state == inHead && len(requests.head) > 0: // answered before its head was complete
 		if m, ok := parseHead(string(requests.head)); ok {
 			return m
 		}
@@ -346,23 +347,23 @@ func (c *connection) unfinished() *httpMessage {
 	}
 }
 
-// response takes a response that is complete.
+// response handles a complete response.
 func (c *connection) response(m *httpMessage) {
-	code, _ := strconv.Atoi(m.first[1]) // it was a number when it was parsed
+	code, _ := strconv.Atoi(m.first[1]) // parseFirst accepts only numbers
 	if code >= 100 && code < 200 && code != 101 {
-		return // the final one follows
+		return // the final response follows
 	}
 	var request event.Request
 	if len(c.pending) > 0 {
 		request = c.pending[0]
 		c.pending = c.pending[1:]
-	} else if m := c.unfinished(); m != nil { // some do not wait for all of it
+	} else if m := c.unfinished(); m != nil { // some servers answer before they have the whole request
 		request = requestOf(m)
 		request.Body.Truncated = true
 		request.Body.Bytes = slices.Clone(request.Body.Bytes)
 		c.early = true
 	}
-	c.tell(request, &event.Response{
+	c.report(request, &event.Response{
 		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
 	})
 	if code == 101 || request.Method == http.MethodConnect && code/100 == 2 {
@@ -370,7 +371,7 @@ func (c *connection) response(m *httpMessage) {
 	}
 }
 
-// answered gives the method of the request that the next response answers.
+// answered returns the method of the request that the next response answers; "" if unknown.
 func (c *connection) answered() string {
 	if len(c.pending) > 0 {
 		return c.pending[0].Method
@@ -381,7 +382,8 @@ func (c *connection) answered() string {
 	return ""
 }
 
-func (c *connection) tell(request event.Request, response *event.Response) {
+// report emits a flow. response is nil if the flow is a request.
+func (c *connection) report(request event.Request, response *event.Response) {
 	data := &event.HTTP{
 		Actor: c.actor, Time: c.at, TLS: c.tls, Serving: c.serving,
 		Server: c.socket.remote, Client: c.socket.local, Request: request, Response: response,

@@ -15,15 +15,15 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// maxHead bounds what a request line or status line and its headers may take, and
-// what is kept of a stream before it is known what it is; maxForeign what is kept of
-// one that is not HTTP, in case that its answer is.
+// maxHead bounds the size of a first line with its headers, and what a stream keeps until
+// it is classified. maxForeign bounds what a stream keeps that does not begin as HTTP/1
+// does: the response may still be HTTP/1.
 const (
 	maxHead    = 64 << 10
 	maxForeign = 4 << 10
 )
 
-// streamState is where in a message a stream is.
+// streamState is the position of a stream within a message.
 type streamState uint8
 
 const (
@@ -33,14 +33,13 @@ const (
 	inChunk
 	inTrailer
 	inRest // the body ends with the connection
-	opaque // no HTTP any more: upgraded, or not understood
-	// Before it is known whether the connection speaks HTTP, which the other side's
-	// stream may tell:
-	undecided // the first line is not over; head has what came
-	foreign   // that is not HTTP's; head has the beginning
+	opaque // no longer HTTP: upgraded, or not understood
+	// States before the connection is known to speak HTTP. Either direction can show it.
+	undecided // the first line is incomplete; head holds the bytes so far
+	foreign   // the first line is not HTTP/1; head holds the beginning
 )
 
-// message is a request or a response that is being read.
+// httpMessage is a request or a response that is being read.
 type httpMessage struct {
 	request  bool
 	first    [3]string // method, target, version; or version, code, reason
@@ -49,27 +48,27 @@ type httpMessage struct {
 	bodyless bool
 }
 
-// stream reads one direction of a connection: messages of HTTP/1, one after the
-// other. What was missed (a gap) is known by its length: within a body it makes the
-// body truncated, elsewhere it makes the stream opaque until a message begins
-// anew.
+// stream reads one direction of a connection: HTTP/1 messages, one after another. The
+// length of missed data (a gap) is known. A gap in a body truncates the body. A gap
+// elsewhere makes the stream opaque until data begins with a message again.
 type stream struct {
 	state   streamState
-	head    []byte // a part of a head, or of a line
-	left    int64  // of the body or the chunk
-	due     int64  // of the call whose pieces come
+	head    []byte // an incomplete head or line
+	left    int64  // bytes of the body or the chunk to come
+	due     int64  // bytes to come of the call whose pieces arrive
 	message *httpMessage
-	// answerTo gives the method that a response answers; nil for requests.
+	// answerTo returns the method of the request that a response answers; nil if the
+	// stream holds requests.
 	answerTo func() string
-	// done takes a message that is complete.
+	// done is called with each complete message.
 	done func(*httpMessage)
 	// decided is called when an undecided stream turns out to be HTTP.
 	decided func(isRequest bool)
-	// dropped is called when a head is longer than is kept.
+	// dropped is called when a head is longer than maxHead.
 	dropped func()
 }
 
-// verdict is what a first line says of a stream.
+// verdict is the class of a stream, by its first line.
 type verdict uint8
 
 const (
@@ -79,9 +78,9 @@ const (
 	isOther
 )
 
-// judge finds out what a stream is by how it begins: after empty lines, a request
-// line or a status line of HTTP/1. It is stricter than judge_some of the kernel side,
-// which chooses what is kept.
+// judge classifies a stream by its beginning: an HTTP/1 request line or status line, after
+// any empty lines. It is stricter than judge_some of the kernel side, which decides how
+// much data to send.
 func judge(b []byte) verdict {
 	b = bytes.TrimLeft(b, "\r\n")
 	if len(b) == 0 {
@@ -106,7 +105,7 @@ func judge(b []byte) verdict {
 	}
 }
 
-// isToken reports whether a text is a token (RFC 9110, 5.6.2), as methods are.
+// isToken reports whether s is a token (RFC 9110, 5.6.2), as a method must be.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -118,7 +117,7 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// feed reads what came next.
+// feed reads the next bytes of the stream.
 func (s *stream) feed(b []byte) {
 	if s.state == opaque && s.message == nil {
 		if v := judge(b); v == isRequest || v == isResponse {
@@ -149,8 +148,8 @@ func (s *stream) feed(b []byte) {
 	}
 }
 
-// feedFirst collects a first line until it is known what it is; it gives what
-// follows.
+// feedFirst collects the first line until judge can classify it. It returns the bytes to
+// read in the new state.
 func (s *stream) feedFirst(b []byte) []byte {
 	s.head = append(s.head, b...)
 	switch v := judge(s.head); v {
@@ -167,15 +166,15 @@ func (s *stream) feedFirst(b []byte) []byte {
 	}
 }
 
-// giveUp takes a stream for foreign; of how it begins some is kept.
+// giveUp marks the stream as foreign and keeps at most maxForeign bytes of its beginning.
 func (s *stream) giveUp() {
 	s.state = foreign
 	s.head = bytes.Clone(s.head[:min(len(s.head), maxForeign)])
 }
 
-// piece reads a piece of what a call moved: data, of which there may be less than
-// there was, from offset on, of total bytes. A call's pieces are chunkSize long, and
-// at most maxChunks; one that does not come was lost.
+// piece reads one piece of the total bytes that a call moved: the one at offset. data may
+// be shorter than the piece. A call has at most maxChunks pieces of chunkSize bytes. A
+// missing piece was lost.
 func (s *stream) piece(offset, total int64, data []byte) {
 	if offset == 0 {
 		s.gap(s.due)
@@ -183,12 +182,12 @@ func (s *stream) piece(offset, total int64, data []byte) {
 	}
 	size := min(chunkSize, total-offset)
 	if size < 0 || int64(len(data)) > size {
-		s.gap(chunkSize) // no kernel says this
+		s.gap(chunkSize) // the kernel side never sends this
 		return
 	}
 	if missed := s.due - (total - offset); missed > 0 {
 		s.gap(missed)
-	} else if missed < 0 { // its beginning was lost
+	} else if missed < 0 { // the call's first pieces were lost
 		s.gap(offset)
 	}
 	s.feed(data)
@@ -199,7 +198,7 @@ func (s *stream) piece(offset, total int64, data []byte) {
 	}
 }
 
-// gap tells that n bytes came that nobody saw.
+// gap handles n bytes that were missed.
 func (s *stream) gap(n int64) {
 	for n > 0 {
 		switch s.state {
@@ -223,12 +222,12 @@ func (s *stream) gap(n int64) {
 	}
 }
 
-// isMidway reports whether a part of a message is there, or of what may be one.
+// isMidway reports whether the stream holds part of a message, or of what may be one.
 func (s *stream) isMidway() bool {
 	return s.message != nil || s.state != foreign && len(s.head) > 0
 }
 
-// lose gives up on the message that is being read.
+// lose completes the message that is being read as truncated, and makes the stream opaque.
 func (s *stream) lose() {
 	if s.message != nil {
 		s.message.body.Truncated = true
@@ -238,7 +237,7 @@ func (s *stream) lose() {
 	s.state = opaque
 }
 
-// end tells that the connection ended.
+// end handles the end of the stream.
 func (s *stream) end() {
 	s.gap(s.due)
 	s.due = 0
@@ -254,7 +253,7 @@ func (s *stream) end() {
 	s.head, s.state = nil, opaque
 }
 
-// take takes n bytes of a body or a chunk; b is nil when they were missed.
+// take consumes n bytes of a body or a chunk; b is nil if they were missed.
 func (s *stream) take(b []byte, n int64) {
 	if b != nil {
 		s.body(b)
@@ -272,7 +271,7 @@ func (s *stream) take(b []byte, n int64) {
 	s.complete()
 }
 
-// body keeps bytes of the body, as many as there is room for.
+// body adds bytes to the body of the message, which keeps the first event.MaxBody.
 func (s *stream) body(b []byte) {
 	body := &s.message.body
 	body.Size += int64(len(b))
@@ -288,7 +287,7 @@ func (s *stream) complete() {
 	s.done(m)
 }
 
-// feedHead collects a head and reads it; it gives what follows.
+// feedHead collects a head and parses it. It returns the bytes after it.
 func (s *stream) feedHead(b []byte) []byte {
 	if len(s.head) == 0 {
 		b = bytes.TrimLeft(b, "\r\n") // allowed before a message
@@ -319,8 +318,8 @@ func (s *stream) feedHead(b []byte) []byte {
 	return rest
 }
 
-// headEnd finds the empty line that ends a head: where it begins and how long it
-// is; -1 if it is not there yet.
+// headEnd returns the position and size of the empty line that ends a head; -1 if b does
+// not hold it yet.
 func headEnd(b []byte) (at, size int) {
 	for i := 0; ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -337,7 +336,7 @@ func headEnd(b []byte) (at, size int) {
 	}
 }
 
-// parseFirst reads a request line or a status line.
+// parseFirst parses a request line or a status line.
 func parseFirst(line string) (*httpMessage, bool) {
 	if strings.HasPrefix(line, "HTTP/") {
 		version, after, _ := strings.Cut(line, " ")
@@ -355,7 +354,7 @@ func parseFirst(line string) (*httpMessage, bool) {
 	return &httpMessage{request: true, first: [3]string{method, after[:at], after[at+1:]}}, true
 }
 
-// parseHead reads a request line or a status line, and headers.
+// parseHead parses a request line or a status line, and the headers after it.
 func parseHead(head string) (*httpMessage, bool) {
 	line, rest, _ := strings.Cut(head, "\n")
 	m, ok := parseFirst(strings.TrimSuffix(line, "\r"))
@@ -377,7 +376,7 @@ func parseHead(head string) (*httpMessage, bool) {
 	return m, true
 }
 
-// bodyOf finds out how the body of a message ends (RFC 9112, 6.3).
+// bodyOf determines how the body of a message ends (RFC 9112, 6.3).
 func (s *stream) bodyOf(m *httpMessage) {
 	method := ""
 	if !m.request {
@@ -407,8 +406,8 @@ func (s *stream) bodyOf(m *httpMessage) {
 	}
 }
 
-// feedLine collects a line of the chunked coding and reads it; it gives what
-// follows.
+// feedLine collects a line of the chunked coding and parses it. It returns the bytes after
+// it.
 func (s *stream) feedLine(b []byte) []byte {
 	i := bytes.IndexByte(b, '\n')
 	if i < 0 {
@@ -426,7 +425,7 @@ func (s *stream) feedLine(b []byte) []byte {
 		}
 		return rest
 	}
-	if line == "" { // the end of the chunk before
+	if line == "" { // ends the previous chunk
 		return rest
 	}
 	size, _, _ := strings.Cut(line, ";")
@@ -443,8 +442,8 @@ func (s *stream) feedLine(b []byte) []byte {
 	return rest
 }
 
-// decodeBody undoes a body's compression if what comes out is text; a body that
-// is binary all the same stays as it was sent.
+// decodeBody decompresses a body if the result is text. Otherwise it returns the body as it
+// was sent.
 func decodeBody(h event.Header, b event.Body) event.Body {
 	coding := strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding")))
 	if b.Truncated || len(b.Bytes) == 0 {
@@ -456,7 +455,7 @@ func decodeBody(h event.Header, b event.Body) event.Body {
 	case "gzip", "x-gzip":
 		plain, err = gzip.NewReader(bytes.NewReader(b.Bytes))
 	case "deflate":
-		if plain, err = zlib.NewReader(bytes.NewReader(b.Bytes)); err != nil { // some send it bare
+		if plain, err = zlib.NewReader(bytes.NewReader(b.Bytes)); err != nil { // some servers send no zlib header
 			plain, err = flate.NewReader(bytes.NewReader(b.Bytes)), nil
 		}
 	default:
@@ -465,7 +464,7 @@ func decodeBody(h event.Header, b event.Body) event.Body {
 	if err != nil {
 		return b
 	}
-	const limit = 16 << 20 // of what is counted: a few bytes can make very many
+	const limit = 16 << 20 // decompressed bytes to count: a small body may expand without bound
 	out := event.Body{Encoding: coding, Encoded: b.Size}
 	kept := &limited{max: event.MaxBody}
 	n, err := io.Copy(kept, io.LimitReader(plain, limit))
@@ -483,7 +482,7 @@ func decodeBody(h event.Header, b event.Body) event.Body {
 	return out
 }
 
-// limited keeps the first bytes that are written to it.
+// limited is a writer that keeps the first max bytes.
 type limited struct {
 	bytes []byte
 	max   int

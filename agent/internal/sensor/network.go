@@ -14,20 +14,21 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// networkEvent is an event and its data in one piece of memory.
+// networkEvent is an event and its data in one allocation.
 type networkEvent struct {
 	event event.Event
 	data  event.Network
 }
 
-// The operations of calls that work on files and on sockets.
+// socketOperation maps the operations of calls that work on files and sockets to their names
+// for sockets.
 var socketOperation = map[string]string{
 	"ReadFile":  "Receive",
 	"WriteFile": "Send",
 	"CloseFile": "Close",
 }
 
-// dnsPort is where name servers listen.
+// dnsPort is the port of name servers.
 const dnsPort = 53
 
 func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
@@ -99,12 +100,12 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	}
 }
 
-// maxDNSSockets bounds how many sockets are remembered.
+// maxDNSSockets bounds decoder.dnsSockets.
 const maxDNSSockets = 1024
 
-// speaksDNS reports whether what goes through a socket is DNS: one of its ends is
-// the port of name servers, or it was when the socket was used last, as an answer
-// may be taken without asking where it came from.
+// speaksDNS reports whether a transfer is DNS: one of its ports is dnsPort, or its remote
+// address is unknown and the socket's last transfer was DNS. A program may receive a response
+// without asking for the sender's address.
 func (d *decoder) speaksDNS(socket *socketInfo, local, remote event.Address) bool {
 	_, known := d.dnsSockets[socket.sock]
 	if local.Port.Port() == dnsPort || remote.Port.Port() == dnsPort {
@@ -119,12 +120,12 @@ func (d *decoder) speaksDNS(socket *socketInfo, local, remote event.Address) boo
 	if remote.IsZero() {
 		return known
 	}
-	delete(d.dnsSockets, socket.sock) // another socket, or another use
+	delete(d.dnsSockets, socket.sock) // the address was reused, or the socket has a new peer
 	return false
 }
 
-// dns reads the messages of a transfer. Over TCP a message has its length before
-// it, which many read by itself first.
+// dns parses the DNS messages of a transfer. Over TCP, a message follows its length, which
+// many programs read separately.
 func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS) {
 	for i := range r.messages {
 		body := r.messages[i].data.body
@@ -154,7 +155,8 @@ func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS
 	return all
 }
 
-// dnsOf reads a DNS message, as much as there is of it.
+// dnsOf parses a DNS message, which may be truncated. It returns false if the header is
+// incomplete.
 func dnsOf(body []byte) (event.DNS, bool) {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(body)
@@ -168,7 +170,7 @@ func dnsOf(body []byte) (event.DNS, bool) {
 	for {
 		q, err := parser.Question()
 		if err != nil {
-			break // the end, or a fault: what was read counts
+			break // the end, or malformed: keep the questions so far
 		}
 		m.Questions = append(m.Questions, event.DNSRecord{Name: name(q.Name), Type: typeName(q.Type)})
 	}

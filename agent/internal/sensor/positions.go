@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// positions are how far the kernel has written into a ring buffer, and how far it
-// was read, in bytes since it was made. The kernel has each at the start of a page
-// of its own: see kernel/bpf/ringbuf.c. Those of no ring are 0.
+// positions are the positions of a ring buffer up to which the kernel has written and the
+// agent has read, in bytes since its creation. Each is at the start of a page of its own: see
+// kernel/bpf/ringbuf.c. The zero value's positions are 0.
 type positions struct{ consumer, producer []byte }
 
 func openPositions(ringFD int) (positions, error) {

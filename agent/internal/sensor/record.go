@@ -11,7 +11,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// The layout of bpf/event.h.
+// Constants of the record format, as in bpf/event.h.
 const (
 	recordSyscall = 1
 	recordFork    = 2
@@ -51,7 +51,7 @@ const (
 	socketHeadSize  = 64
 )
 
-// Bits of an inode's mode, and of a file's.
+// Bits of i_mode of an inode, and of f_mode of a file.
 const (
 	modeType      = 0o170000
 	modeFIFO      = 0o010000
@@ -65,7 +65,7 @@ const (
 	magicNsfs  = 0x6e736673
 )
 
-// section is a part of a record. Its body is the record's memory.
+// section is a part of a record. Its body points into the record's memory.
 type section struct {
 	flags uint8
 	body  []byte
@@ -75,12 +75,11 @@ type section struct {
 func (s *section) cut() bool   { return s.flags&sectionCut != 0 }
 func (s *section) fault() bool { return s.flags&sectionFault != 0 }
 
-// message is one of the messages of a call, with the address that it came from
-// or goes to.
+// message is one message of a call, with the address of its sender or receiver.
 type message struct{ addr, data section }
 
-// record is what the kernel side says of one thing that happened, taken apart
-// but not yet understood. It refers to the bytes that it was read from.
+// record is a record of the kernel side, split into its fields and sections. It points into
+// the bytes that it was parsed from.
 type record struct {
 	time        uint64
 	sessions    uint64
@@ -107,7 +106,7 @@ type record struct {
 
 var errShort = errors.New("record ends early")
 
-// parse reads a record.
+// parse splits a record. It returns errShort if a section is incomplete.
 func (r *record) parse(raw []byte) error {
 	if len(raw) < headerSize {
 		return errShort
@@ -142,7 +141,7 @@ func (r *record) parse(raw []byte) error {
 			return errShort
 		}
 		r.add(kind, section{flags: flags, body: rest[:size], set: true})
-		if r.kind == recordTLS { // of a fixed size: what follows is not used
+		if r.kind == recordTLS { // of a fixed size: the rest is unused
 			break
 		}
 		rest = rest[size:]
@@ -193,14 +192,13 @@ func (r *record) add(kind uint8, s section) {
 	}
 }
 
-// returnsOnly reports whether the only descriptor of the call is the one that it
-// returns.
+// returnsOnly reports whether the call's only descriptor is the one that it returns.
 func (r *record) returnsOnly() bool {
 	c := r.call()
 	return c != nil && c.args[argFd] < 0 && c.flags&callReturnsFD != 0
 }
 
-// call gives the system call that the record is of; nil if there is none.
+// call returns the system call of the record; nil if there is none.
 func (r *record) call() *call {
 	if r.op == 0 || int(r.op) >= len(calls) {
 		return nil
@@ -217,7 +215,7 @@ func untilNUL(b []byte) []byte {
 	return b
 }
 
-// fileInfo is what a file section says.
+// fileInfo is the content of a file section.
 type fileInfo struct {
 	path    string
 	inode   uint64
@@ -226,7 +224,7 @@ type fileInfo struct {
 	deleted bool
 }
 
-// info reads a file section; a path that is cut begins with "…".
+// info parses a file section. A path whose beginning is missing begins with "…".
 func (s *section) info() (f fileInfo) {
 	if len(s.body) < fileHeadSize {
 		return f
@@ -241,7 +239,7 @@ func (s *section) info() (f fileInfo) {
 		f.path = f.pseudo(components, le.Uint32(s.body[20:]))
 		return f
 	}
-	// The components come last first: fill the path from its end.
+	// The components are in reverse order: fill the path from its end.
 	var room [512]byte
 	out := room[:]
 	if need := len(components) + len("…"); need > len(out) {
@@ -271,7 +269,7 @@ func (s *section) info() (f fileInfo) {
 	return f
 }
 
-// pseudo names a file that is in no directory, as /proc/PID/fd does.
+// pseudo returns the name of a file that is in no directory, in the form of /proc/PID/fd.
 func (f *fileInfo) pseudo(components []byte, magic uint32) string {
 	name := ""
 	if len(components) > 0 && int(components[0]) < len(components) {
@@ -301,9 +299,9 @@ const (
 	familyPacket  = 17
 )
 
-// socketInfo is what a socket section says.
+// socketInfo is the content of a socket section.
 type socketInfo struct {
-	sock          uint64 // names the connection while it is open
+	sock          uint64 // address of its struct sock, unique while it is open
 	inode         uint64
 	protocol      string
 	local, remote event.Address
@@ -341,7 +339,7 @@ func inetAddress(family uint16, raw []byte, port uint16) event.Address {
 	return event.Address{Port: netip.AddrPortFrom(addr, port)}
 }
 
-// unixName reads a name with its length before it, and gives what follows.
+// unixName parses a name that follows its length. It returns the name and the bytes after it.
 func unixName(b []byte) (string, []byte) {
 	if len(b) == 0 || int(b[0]) >= len(b) {
 		return "", nil
@@ -350,7 +348,7 @@ func unixName(b []byte) (string, []byte) {
 	return socketName(b[1 : 1+n]), b[1+n:]
 }
 
-// socketName reads sun_path: an abstract name begins with NUL, which is written @.
+// socketName returns the name in sun_path. Abstract names begin with @ in place of NUL.
 func socketName(path []byte) string {
 	if len(path) > 0 && path[0] == 0 {
 		return "@" + string(path[1:])
@@ -358,7 +356,7 @@ func socketName(path []byte) string {
 	return string(untilNUL(path))
 }
 
-// sockaddr reads an address as a program gives it to the kernel, or gets it.
+// sockaddr parses a struct sockaddr; the zero address for other families and short input.
 func sockaddr(b []byte) event.Address {
 	if len(b) < 2 {
 		return event.Address{}

@@ -76,7 +76,7 @@ type Sensor struct {
 	next    int // where to look for a free slot: after the last one, so that none is reused soon
 	decoder *decoder
 	tls     *tlsProbes
-	lost    [maxWatches][]uint64 // losses reported so far, by CPU
+	lost    [maxWatches][]uint64 // count of losses reported so far, by CPU
 	polled  time.Time
 	epoch   uint64
 
@@ -281,7 +281,7 @@ func (w *Watch) Close() error {
 	if s.watches[w.slot] != w {
 		return nil // already closed
 	}
-	s.tellLosses(time.Now())
+	s.reportLosses(time.Now())
 	return w.drop()
 }
 
@@ -447,7 +447,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 		err = s.reader.ReadInto(rec)
 	}
 	if now := time.Now(); now.Sub(s.polled) >= pollInterval {
-		s.tellLosses(now)
+		s.reportLosses(now)
 	}
 	if read := s.ring.read(); read != s.given {
 		s.given = read
@@ -497,8 +497,8 @@ func (s *Sensor) losses(slot int) ([]loss, error) {
 	return counts, nil
 }
 
-// tellLosses reports events that did not fit into the ring.
-func (s *Sensor) tellLosses(now time.Time) {
+// reportLosses reports events that did not fit into the ring.
+func (s *Sensor) reportLosses(now time.Time) {
 	for slot, w := range &s.watches {
 		if w == nil {
 			continue

@@ -318,9 +318,9 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 // took too long, else for debugging.
 func (p *tlsProbes) complain(err error, of string) {
 	if errors.Is(err, inspect.ErrTime) {
-		p.log.Warn("a file does not answer: its TLS is not read", "file", of, "error", err)
+		p.log.Warn("timeout while inspecting a file: its TLS is not read", "file", of, "error", err)
 	} else if err != nil {
-		p.log.Debug("not looked at for TLS", "file", of, "error", err)
+		p.log.Debug("cannot inspect a file for TLS", "file", of, "error", err)
 	}
 }
 
