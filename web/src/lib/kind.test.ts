@@ -1,8 +1,14 @@
 import { expect, test } from "vitest";
-import { kindOf } from "./kind";
+import { kindOf, typesOf } from "./kind";
 
 test("types are of a kind, whatever they are called", () => {
   expect(kindOf("file_operation").kind).toBe("file");
   for (const type of ["", "odd", "__proto__", "constructor", "toString"])
     expect(kindOf(type).kind).toBe("other");
+});
+
+test("events about the monitoring itself have a kind", () => {
+  const types = ["session_start", "session_end", "clock_step", "exclusions_changed"];
+  expect(types.map((type) => kindOf(type).kind)).toEqual(types.map(() => "monitor"));
+  expect(typesOf("monitor")).toEqual(types);
 });

@@ -1,5 +1,5 @@
-/** The kinds of events that the dashboard tells apart; what agents name is finer. */
-export type Kind = "file" | "process" | "http" | "network" | "packet" | "loss" | "other";
+/** A group of event types with a color of its own. "monitor" is what the agent reports about the monitoring itself. */
+export type Kind = "file" | "process" | "http" | "network" | "packet" | "monitor" | "loss" | "other";
 
 interface KindInfo {
   kind: Kind;
@@ -18,6 +18,7 @@ const info = (kind: Kind, label: string): KindInfo => ({
     http: "text-http",
     network: "text-network",
     packet: "text-packet",
+    monitor: "text-monitor",
     loss: "text-loss",
     other: "text-other",
   }[kind],
@@ -30,6 +31,7 @@ export const kinds: Record<Kind, KindInfo> = {
   http: info("http", "HTTP"),
   network: info("network", "Network calls"),
   packet: info("packet", "Packets"),
+  monitor: info("monitor", "Monitoring"),
   loss: info("loss", "Lost"),
   other: info("other", "Other"),
 };
@@ -44,6 +46,10 @@ const byType: Record<string, Kind> = {
   http_network_operation: "http",
   network_operation: "network",
   raw_network_operation: "packet",
+  session_start: "monitor",
+  session_end: "monitor",
+  clock_step: "monitor",
+  exclusions_changed: "monitor",
   events_lost: "loss",
 };
 
@@ -53,12 +59,17 @@ export function kindOf(eventType: string): KindInfo {
   return kinds[kind ?? "other"];
 }
 
-/** The types of a kind that agents are known to send; none for "other". */
+/** The known types of a kind; none for "other". */
 export function typesOf(kind: Kind): string[] {
   return Object.keys(byType).filter((type) => byType[type] === kind);
 }
 
-/** file_operation → file operation: for people. */
+/** Returns the type with spaces: file_operation becomes "file operation". */
 export function typeLabel(eventType: string): string {
   return eventType.replaceAll("_", " ");
+}
+
+/** Like typeLabel, without the word "operation" that most types end in. */
+export function shortTypeLabel(eventType: string): string {
+  return typeLabel(eventType).replace(/ operation$/, "");
 }

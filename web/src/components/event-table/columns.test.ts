@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
+import { kinds, shortTypeLabel, typesOf } from "@/lib/kind";
 import {
   clampWidth,
   columnIds,
+  columnInfo,
   defaultColumns,
   gridTemplate,
   moveBefore,
@@ -24,6 +26,14 @@ test("what was stored is read, and nonsense in it passed over", () => {
   expect(read[0]).toEqual({ id: "target", width: 1600, isShown: true });
   expect(read[1]).toEqual({ id: "seq", width: 72, isShown: false });
   expect(readColumns(defaultColumns.map((column) => ({ ...column, isShown: false })))).toBe(defaultColumns);
+});
+
+test("the type column fits every known type", () => {
+  const badgeGapAndPadding = 38;
+  const characterWidth = 7.4; // the mean of DejaVu Sans at 13 px
+  const labels = Object.values(kinds).flatMap(({ kind }) => typesOf(kind).map(shortTypeLabel));
+  const longest = Math.max(...labels.map((label) => label.length));
+  expect(columnInfo.type.width).toBeGreaterThanOrEqual(badgeGapAndPadding + longest * characterWidth);
 });
 
 test("columns move among those that are shown", () => {

@@ -27,7 +27,7 @@ export const columnInfo: Record<ColumnId, ColumnInfo> = {
   seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
   time: { label: "Time", hint: "When it happened", width: 130 },
   delta: { label: "Δ", hint: "Since the event above", width: 76, align: "right" },
-  type: { label: "Type", hint: "Type of event", width: 144 },
+  type: { label: "Type", hint: "Type of event", width: 172 },
   process: { label: "Process", hint: "Name of the process", width: 120 },
   pid: { label: "PID", hint: "Number of the process", width: 64, align: "right" },
   operation: { label: "Operation", hint: "What it did", width: 124 },

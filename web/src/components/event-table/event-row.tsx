@@ -2,7 +2,7 @@ import { memo } from "react";
 import type { ListedEvent } from "@/api/client";
 import type { FeedRow } from "@/api/event-feed";
 import { SafeText } from "@/components/safe-text";
-import { kindOf, typeLabel } from "@/lib/kind";
+import { kindOf, shortTypeLabel, typeLabel } from "@/lib/kind";
 import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import type { Column, ColumnId } from "./columns";
@@ -120,7 +120,7 @@ function CellContent({
             <span className="sr-only">{typeLabel(plainText(event.event_type, 60))}</span>
           ) : (
             <SafeText
-              text={shortType(event.event_type)}
+              text={shortTypeLabel(event.event_type)}
               limit={cellLimit}
               className={`min-w-0 truncate ${valueClass} ${kindOf(event.event_type).text}`}
             />
@@ -137,17 +137,12 @@ function CellContent({
   }
 }
 
-/** Most types end in "operation", which tells nothing that the column does not. */
-function shortType(eventType: string): string {
-  return typeLabel(eventType).replace(/ operation$/, "");
-}
-
 function Time({ event, zone, isNarrow }: { event: ListedEvent; zone: "utc" | "local"; isNarrow: boolean }) {
   const clock = formatClock(event.timestamp, zone);
   const text = isNarrow ? clock.slice(0, 8) : clock;
   if (event.timestamp_source === "agent") return text;
   return (
-    <span className="text-warn" title="The agent told no time; this is when it was received">
+    <span className="text-warn" title="The agent sent no time; this is when the backend received the event">
       {text}
       <span className="sr-only"> (received)</span>
     </span>

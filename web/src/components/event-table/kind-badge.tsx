@@ -6,6 +6,7 @@ const letters: Record<Kind, string> = {
   http: "H",
   network: "N",
   packet: "K",
+  monitor: "M",
   loss: "!",
   other: "·",
 };

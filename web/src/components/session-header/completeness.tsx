@@ -1,4 +1,4 @@
-import { ShieldAlert, ShieldCheck } from "lucide-react";
+import { Shield, ShieldAlert, ShieldCheck, ShieldX } from "lucide-react";
 import type { SessionDetail } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { Panel } from "@/components/ui/panel";
@@ -9,36 +9,56 @@ import { formatClock } from "@/lib/time";
 
 type State = SessionDetail["completeness"];
 
+const looks = {
+  good: { Icon: ShieldCheck, color: "text-good" },
+  bad: { Icon: ShieldAlert, color: "text-bad" },
+  failed: { Icon: ShieldX, color: "text-bad" },
+  empty: { Icon: Shield, color: "text-muted" },
+};
+
+interface Props {
+  state: SessionDetail["state"];
+  completeness: State;
+}
+
 /** Whether all events are stored, and if not, which are missing and when they happened. */
-export function Completeness({ completeness }: { completeness: State }) {
-  const { complete, expected, present } = completeness;
-  const Icon = complete ? ShieldCheck : ShieldAlert;
+export function Completeness({ state, completeness }: Props) {
+  const { look, text } = summary(state, completeness);
+  const { Icon, color } = looks[look];
   return (
     <Panel
       label="Completeness"
       trigger={
         <button
           type="button"
-          className={`inline-flex items-center gap-1.5 rounded px-1 hover:bg-hover ${complete ? "text-good" : "text-bad"}`}
+          className={`inline-flex items-center gap-1.5 rounded px-1 hover:bg-hover ${color}`}
         >
           <Icon size={15} aria-hidden />
-          <span className="tabular-nums">
-            {formatCount(present)} of {plural(expected, "event")}, {summary(completeness)}
-          </span>
+          <span className="tabular-nums">{text}</span>
         </button>
       }
     >
-      <Details completeness={completeness} />
+      {look === "failed" || look === "empty" ? <p>{text}.</p> : <Details completeness={completeness} />}
     </Panel>
   );
 }
 
-function summary({ complete, expected, present, lost }: State): string {
-  if (complete) return "none lost";
+/** Green only where events are stored: a session without events has nothing that could be complete. */
+export function summary(
+  state: Props["state"],
+  { complete, expected, present, lost }: State,
+): { look: keyof typeof looks; text: string } {
+  if (complete && expected === 0) {
+    return state === "failed"
+      ? { look: "failed", text: "The session did not start; nothing was recorded" }
+      : { look: "empty", text: "No events" };
+  }
+  const count = `${formatCount(present)} of ${plural(expected, "event")}`;
+  if (complete) return { look: "good", text: `${count}, none lost` };
   const faults = [];
   if (present < expected) faults.push(`${formatCount(expected - present)} missing here`);
   if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
-  return faults.join(", ") || "not complete";
+  return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}` };
 }
 
 function Details({ completeness }: { completeness: State }) {
@@ -48,7 +68,7 @@ function Details({ completeness }: { completeness: State }) {
     return (
       <p>
         Every number from 1 to {formatCount(completeness.expected)} is stored, and no agent reported a loss.
-        What is not here was not seen.
+        The agent saw no other events.
       </p>
     );
   }
@@ -68,7 +88,7 @@ function Details({ completeness }: { completeness: State }) {
       )}
       {completeness.losses.length > 0 && (
         <section>
-          <h3 className="font-medium">Lost before they came here</h3>
+          <h3 className="font-medium">Lost before they reached the backend</h3>
           <p className="text-xs text-muted">As the agent reported it, newest first.</p>
           <ul className="mt-1 flex flex-col gap-0.5">
             {completeness.losses.map((loss) => (

@@ -55,7 +55,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
         <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
           <Fact label="Completeness">
             {details ? (
-              <Completeness completeness={details.completeness} />
+              <Completeness state={session.state} completeness={details.completeness} />
             ) : (
               <span className="px-1">{plural(session.event_count, "event")}</span>
             )}

@@ -3,7 +3,16 @@ import { type Kind, kindOf } from "@/lib/kind";
 import { toMicros } from "@/lib/time";
 
 /** The kinds from the bottom of a bar to its top. */
-export const stackOrder: readonly Kind[] = ["file", "process", "http", "network", "packet", "other", "loss"];
+export const stackOrder: readonly Kind[] = [
+  "file",
+  "process",
+  "http",
+  "network",
+  "packet",
+  "monitor",
+  "other",
+  "loss",
+];
 
 /** A span of time in microseconds since 1970, both ends included. */
 export interface Range {

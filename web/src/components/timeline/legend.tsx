@@ -13,6 +13,7 @@ export const swatch: Record<Kind, string> = {
   http: "bg-http",
   network: "bg-network",
   packet: "bg-packet",
+  monitor: "bg-monitor",
   other: "bg-other",
   loss: "bg-loss",
 };

@@ -1,0 +1,30 @@
+import { expect, test } from "vitest";
+import { summary } from "./completeness";
+
+type State = Parameters<typeof summary>[1];
+const empty: State = {
+  complete: true,
+  expected: 0,
+  present: 0,
+  missing: [],
+  lost: 0,
+  losses: [],
+  durability: "disk",
+  agent_silent_since: null,
+};
+
+test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
+  ["failed", {}, "failed", "The session did not start; nothing was recorded"],
+  ["created", {}, "empty", "No events"],
+  ["failed", { expected: 3, present: 3 }, "good", "3 of 3 events, none lost"],
+  ["ended", { expected: 1, present: 1 }, "good", "1 of 1 event, none lost"],
+  [
+    "ended",
+    { complete: false, expected: 5, present: 3, lost: 4 },
+    "bad",
+    "3 of 5 events, 2 missing here, 4 lost on the way",
+  ],
+  ["active", { complete: false, expected: 5, present: 5 }, "bad", "5 of 5 events, not complete"],
+])("%s %j", (state, completeness, look, text) =>
+  expect(summary(state, { ...empty, ...completeness })).toEqual({ look, text }),
+);
