@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What goes through the ring buffer: a header, then sections one after the other,
- * each a struct section and len bytes. agent/internal/sensor/decode.go reads it;
- * a change here is a change there.
+ * The format of records in the ring buffer: a header, then sections. A section is a
+ * struct section and len bytes. agent/internal/sensor/record.go parses records and must
+ * match this file.
  */
 #ifndef OSPULSE_EVENT_H
 #define OSPULSE_EVENT_H
@@ -12,7 +12,7 @@ enum event_type {
 	EVENT_FORK = 2,    /* args: child pid, child tid, child start, clone flags */
 	EVENT_EXEC = 3,    /* args: tid before the exec, effective user */
 	EVENT_EXIT = 4,    /* ret: the wait status */
-	EVENT_MORE = 5,    /* args: socket, offset in the call: more of the data of the EVENT_SYSCALL before */
+	EVENT_MORE = 5,    /* args: socket, offset in the call: more data of the preceding EVENT_SYSCALL */
 	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
 };
 
@@ -25,7 +25,7 @@ enum tls_op {
 /* event_header.flags */
 #define HEADER_COMPAT 1    /* a 32-bit system call */
 #define HEADER_TRUNCATED 2 /* a section did not fit */
-#define HEADER_TALK 4      /* of a TCP connection that speaks HTTP/1, or may */
+#define HEADER_TALK 4      /* on a TCP connection that speaks HTTP/1, or may */
 
 struct event_header {
 	__u64 time; /* CLOCK_BOOTTIME, ns */
@@ -33,7 +33,7 @@ struct event_header {
 	__s64 ret;
 	__u64 args[6];
 	__u64 start;        /* of the process, CLOCK_BOOTTIME, ns */
-	__u64 parent_start; /* 0: not known */
+	__u64 parent_start; /* 0: unknown */
 	__u64 cgroup;
 	__u32 pid, tid, parent_pid, uid;
 	__u16 type, op;
@@ -44,25 +44,25 @@ struct event_header {
 enum section_type {
 	SECTION_FILE = 1,   /* struct file_section, then the path */
 	SECTION_SOCKET = 2, /* struct socket_section, then two names of unix sockets: u8 len, bytes */
-	SECTION_RESULT = 3, /* as SECTION_FILE, of the descriptor that the call returned */
+	SECTION_RESULT = 3, /* as SECTION_FILE, of the descriptor that the call returned, or of fd2 */
 	SECTION_PATH = 4,   /* a path as the program gave it, NUL-terminated */
-	SECTION_DIR = 5,    /* as SECTION_FILE: where the SECTION_PATH before leads, as far as it was followed */
+	SECTION_DIR = 5,    /* as SECTION_FILE: where the preceding SECTION_PATH leads, as far as it was followed */
 	SECTION_DATA = 6,   /* the first bytes read or written */
-	SECTION_ADDR = 7,   /* a sockaddr that the program gave or got */
+	SECTION_ADDR = 7,   /* a sockaddr that the program passed or received */
 	SECTION_ARGV = 8,   /* NUL-separated */
 	SECTION_CWD = 9,    /* as SECTION_FILE */
 	SECTION_COMM = 10,  /* the parent's name */
-	SECTION_REST = 11,  /* u32 mount namespace, then what is left of the path from SECTION_DIR on */
+	SECTION_REST = 11,  /* u32 mount namespace, then the rest of the path, relative to SECTION_DIR */
 };
 
 /* section.flags */
-#define SECTION_CUT 1     /* there is more than fitted */
+#define SECTION_CUT 1     /* it does not hold everything */
 #define SECTION_FAULT 2   /* it could not be read */
-#define SECTION_DELETED 4 /* the file has no name any more */
+#define SECTION_DELETED 4 /* the file no longer has a name */
 #define SECTION_ABSENT 8  /* no such descriptor */
-#define SECTION_NAME 16   /* not a path: the name of something that has none, such as memfd:x */
-#define SECTION_LAST 32   /* of a rest: nothing in it is to be followed */
-#define SECTION_FOLLOW 64 /* of a rest: if its last component is a link, it is to be followed */
+#define SECTION_NAME 16   /* the name of a file that has no path, such as memfd:x */
+#define SECTION_LAST 32   /* SECTION_REST: nothing in it must be looked up */
+#define SECTION_FOLLOW 64 /* SECTION_REST: a link at its end must be followed */
 
 struct section {
 	__u8 type, flags;
@@ -70,8 +70,8 @@ struct section {
 };
 
 /*
- * A path follows as its components, the last first, each u8 len, bytes: walked as
- * the kernel keeps them, from the file up to the root of the process.
+ * The path follows as its components in reverse order, each u8 len, bytes. They are read
+ * from the file up to the root of the process, as the kernel links them.
  */
 struct file_section {
 	__u64 inode;
@@ -86,50 +86,50 @@ struct socket_section {
 	__u8 local[16], remote[16];
 };
 
-/* What to do for a system call; one for each number, filled from syscalls.go. */
+/* How to handle a system call. scope.go fills the tables from calls.go. -1: no such argument */
 struct syscall {
 	__u32 flags;
-	__u16 op; /* 0: not looked at */
+	__u16 op; /* 0: not handled */
 	__s8 fd, fd2, dir1, path1, dir2, path2, data, len, addr, addr_len;
-	__s8 at;     /* flags that say whether path1 follows a link: AT_SYMLINK_NOFOLLOW and the like */
+	__s8 at;     /* flags such as AT_SYMLINK_NOFOLLOW, for path1 */
 	__u8 lookup; /* enum lookup of path1, of path2 << 2, and LOOKUP_… */
 };
 
-/* What becomes of a link that is the last component of a path. */
+/* How to treat a link that is the last component of a path. */
 enum lookup {
 	LOOKUP_FOLLOW = 0,
-	LOOKUP_LINK = 1, /* it is meant itself, unless a slash follows */
-	LOOKUP_NAME = 2, /* the call is about a name in a folder */
-	LOOKUP_TEXT = 3, /* this is no path */
+	LOOKUP_LINK = 1, /* do not follow it, unless a slash follows */
+	LOOKUP_NAME = 2, /* never look it up: the call makes or removes the name */
+	LOOKUP_TEXT = 3, /* the argument is not a path */
 };
 
-#define LOOKUP_CHDIR 16 /* the folder that it led to is the working directory now */
-#define LOOKUP_ROOT 32  /* it was looked up from the root that the call replaced */
-#define LOOKUP_HOW 64   /* struct open_how follows */
-#define LOOKUP_MOUNT 128 /* path2 is a path only of a mount that binds or moves */
+#define LOOKUP_CHDIR 16 /* after success, path1 leads to the working directory */
+#define LOOKUP_ROOT 32  /* the call replaces the root; look path1 up from the root before it */
+#define LOOKUP_HOW 64   /* path1 is followed by struct open_how */
+#define LOOKUP_MOUNT 128 /* path2 is a path only if the call binds or moves a mount */
 
-#define CALL_ENTER 1      /* look at fd at the start: it is gone at the end */
-#define CALL_NOTE 2       /* remember at the start, for the event of fork or exec */
+#define CALL_ENTER 1      /* read fd at the start: it is gone at the end */
+#define CALL_NOTE 2       /* remember the call at its start */
 #define CALL_FAILURE 4    /* report only failures: success has an event of its own */
 #define CALL_RETURNS_FD 8
 #define CALL_IOVEC 16     /* data is an iovec of len entries */
 #define CALL_MSGHDR 32    /* data is a msghdr */
 #define CALL_ADDR_PTR 64  /* addr_len is a pointer to the length */
-#define CALL_EXEC_MAP 128 /* only with PROT_EXEC in the third argument, of a file */
-#define CALL_DUP 256      /* fcntl: only F_DUPFD and F_DUPFD_CLOEXEC */
+#define CALL_EXEC_MAP 128 /* report only files mapped with PROT_EXEC */
+#define CALL_DUP 256      /* report only F_DUPFD and F_DUPFD_CLOEXEC of fcntl */
 #define CALL_ARGV 512     /* path1 is followed by argv */
-#define CALL_NEW_CONN 1024 /* fd (or the one returned) is a new connection */
-#define CALL_URGENT 2048  /* do not wait for more */
-#define CALL_MMSG 4096    /* data is an array of msghdr, of which ret were moved */
-#define CALL_SOCKETCALL 8192 /* the first argument says which call, the second where its arguments are */
+#define CALL_NEW_CONN 1024 /* fd, or the returned descriptor, is a new connection */
+#define CALL_URGENT 2048  /* wake the reader at once */
+#define CALL_MMSG 4096    /* data is an array of mmsghdr, of which ret were transferred */
+#define CALL_SOCKETCALL 8192 /* the first argument is the number of the call, the second points to its arguments */
 #define CALL_CLONE3 16384 /* the first argument points to the flags */
 
-#define CALL_AIO 32768    /* the third argument is an array of struct iocb, of which ret were handed in */
-#define CALL_IOCTL 65536  /* only the requests that change files */
+#define CALL_AIO 32768    /* the third argument is an array of pointers to struct iocb, of which ret were submitted */
+#define CALL_IOCTL 65536  /* report only requests that change files */
 
-#define CALL_WRITES 131072 /* data goes out */
+#define CALL_WRITES 131072 /* the call writes data */
 
-/* Where socketcall's calls are in the table of 32-bit calls. */
+/* Where the calls of socketcall begin in the table of 32-bit calls. */
 #define SOCKETCALL_BASE 480
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few kernel types that the sensors read. Each has only the members that are
- * used: preserve_access_index makes the loader take their offsets from the BTF of
- * the running kernel (CO-RE), so that one object file fits all kernels from 5.8 on.
+ * The kernel types that the programs read, with only the members that they use.
+ * preserve_access_index makes the loader take the members' offsets from the BTF of the
+ * running kernel (CO-RE), so that one object file fits all kernels since 5.8.
  */
 #ifndef OSPULSE_KERNEL_H
 #define OSPULSE_KERNEL_H
@@ -73,7 +73,7 @@ struct thread_info {
 	unsigned long flags;
 };
 #else
-#error "bpf2go says for which architecture it compiles"
+#error "bpf2go defines the target architecture"
 #endif
 
 typedef struct {
@@ -268,7 +268,7 @@ struct io_cqe {
 };
 
 struct io_kiocb {
-	struct file *file; /* in a union with the data of the operation, which begins with it */
+	struct file *file; /* first member of a union with the operation's data */
 	__u8 opcode;
 	__u32 flags;
 	struct io_cqe cqe;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The sensors: what the programs in scope do, written to a ring buffer.
+ * The kernel side of the sensor. It writes what watched processes do to a ring buffer.
  *
- * Arguments are read when a system call ends, not when it begins: the kernel has
- * by then read them itself, so that their pages are there, which at the start they
- * often are not; and the registers still hold them. Only what is gone at the end
- * (the file behind a closed descriptor) is looked at at the start.
+ * It reads the arguments of a system call at the end of the call. By then the kernel has
+ * read them itself, so that their pages are in memory, which at the start they often are
+ * not. The registers still hold the arguments. Only what is gone at the end, such as the
+ * file behind a closed descriptor, is read at the start.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -19,7 +19,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_COMPONENTS 96
 #define MAX_PATH 4096
 #define MAX_DATA 16384
-#define MAX_CHUNKS 8 /* of MAX_DATA, of one call on a connection that speaks HTTP */
+#define MAX_CHUNKS 8 /* pieces of MAX_DATA that one call on an HTTP connection sends */
 #define MAX_ARGV 16384
 #define MAX_ADDR 128
 #define MAX_IOVECS 8
@@ -40,17 +40,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define F_DUPFD_CLOEXEC 1030
 #define AT_FDCWD (-100)
 
-/* Settings, changed while the programs run. */
+/* Settings from the agent, which changes all_sessions and epoch while the programs run. */
 volatile __u64 all_sessions; /* sessions that watch every process */
 volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
-volatile __u64 epoch; /* of the accounts of loss */
-volatile const __u32 uring_op; /* of an operation of an io_uring, among the calls */
-volatile const __u32 aio_op;   /* of native AIO */
+volatile __u64 epoch; /* counts the agent's readings of losses */
+volatile const __u32 uring_op; /* op of operations of io_uring */
+volatile const __u32 aio_op;   /* op of operations of native AIO */
 
 /*
- * For each number of a system call, of either table: is there anything to do at its
- * start, at its end? Most calls are done with after a look at this.
+ * For each system call number, in either table: whether the start and the end of the call
+ * are handled. Most calls need no more than this check.
  */
 #define LOOK_ENTER 1
 #define LOOK_EXIT 2
@@ -60,10 +60,10 @@ volatile const __u8 looks[MAX_SYSCALLS];
 #define PROC_EXCLUDED 1
 #define PROC_KNOWN 2
 
-/* What is known of a process, by its pid (tgid). */
+/* A process. The key is its pid (tgid). */
 struct proc {
-	__u64 sessions; /* that watch it */
-	__u64 on_exec;  /* that watch it from its next exec on */
+	__u64 sessions; /* sessions that watch it */
+	__u64 on_exec;  /* sessions that watch it from its next exec on */
 	__u64 start, parent_start;
 	__u32 parent_pid, flags;
 };
@@ -72,22 +72,22 @@ struct loss {
 	__u64 count, first, last, epoch;
 };
 
-struct raw_path { /* struct path of all kernels */
+struct raw_path { /* struct path, the same in all kernels */
 	__u64 mnt, dentry;
 };
 
-struct raw_qstr { /* struct qstr of all kernels */
+struct raw_qstr { /* struct qstr, the same in all kernels */
 	__u32 hash, len;
 	const void *name;
 };
 
 struct buffer {
 	__u32 busy, off;
-	struct raw_path root; /* that paths are told from: of the process */
+	struct raw_path root; /* of the process; paths are relative to it */
 	__u8 data[BUFFER];
 };
 
-/* A path that is being followed, component by component. */
+/* The state of following a path, component by component. */
 #define MAX_TEXTS 8
 struct walk {
 	struct raw_path at, root;
@@ -96,24 +96,24 @@ struct walk {
 	__u32 len;           /* of name */
 	__u32 last, slashed; /* name is the last component; slashes follow it */
 	/*
-	 * What is left to follow: the path, and of each link on the way the rest of its
-	 * text, the innermost in texts[text].
+	 * What is left to follow: the rest of the path in texts[0], and of each link in
+	 * progress the rest of its target. texts[text] is the innermost.
 	 */
 	__u32 text;
-	__u32 begin[MAX_TEXTS]; /* of what is left in each */
-	__u32 text_before, begin_before; /* the same, before name was taken */
+	__u32 begin[MAX_TEXTS]; /* where the rest of each text begins */
+	__u32 text_before, begin_before; /* text and its begin before name was taken */
 	__u8 name[264], other[264];
 	__u8 texts[MAX_TEXTS * MAX_PATH + 512];
 };
 
-/* A call that has begun and is noted for its end. */
+/* A call that has begun. */
 struct note {
 	__u64 flags;
 	struct raw_path root;
 	__u32 op;
 };
 
-/* What close closes: the section of it, of some size. */
+/* The section of a descriptor that is being closed. */
 struct closing {
 	__u32 len;
 	__u8 data[508];
@@ -124,21 +124,21 @@ struct long_closing {
 	__u8 data[MAX_PATH + 1020];
 };
 
-/* What is known of a direction of a connection. */
-#define TALK_OPEN 0 /* its first line is not over */
-#define TALK_HTTP 1 /* that line has HTTP/1 */
-#define TALK_OTHER 2
+/* Verdicts on a direction of a connection. */
+#define TALK_OPEN 0  /* the first line is incomplete */
+#define TALK_HTTP 1  /* the first line contains HTTP/1 */
+#define TALK_OTHER 2 /* neither */
 
 struct talk {
 	struct {
 		__u64 tail; /* the last bytes of the first line */
 		__u32 verdict, seen;
-	} way[2]; /* what the process reads, and writes */
+	} way[2]; /* what the process reads; what it writes */
 };
 
 /* A call of SSL_read or SSL_write that has begun. */
 struct tls_call {
-	__u64 ssl, data, done; /* done: where the count will be, of the _ex functions */
+	__u64 ssl, data, done; /* done: where the _ex functions store the number of bytes; else 0 */
 };
 
 struct {
@@ -167,7 +167,7 @@ struct {
 	__type(value, struct syscall);
 } syscalls_compat SEC(".maps");
 
-/* One for each CPU; an array of its own as per-CPU values end at 32 KiB. */
+/* One for each CPU. It is a plain array because per-CPU values are limited to 32 KiB. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -203,7 +203,7 @@ struct {
 	__type(value, struct closing);
 } closings SEC(".maps");
 
-/* Those that do not fit there. */
+/* Sections that are too long for closings. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 256);
@@ -211,7 +211,7 @@ struct {
 	__type(value, struct long_closing);
 } long_closings SEC(".maps");
 
-/* Whether the connection of this struct sock speaks HTTP/1. */
+/* Verdicts on TCP connections. The key is the address of the struct sock. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -227,8 +227,8 @@ struct {
 } tls_calls SEC(".maps");
 
 /*
- * n, at most max, in a way that neither clang can optimise away nor the verifier
- * fail to see.
+ * Limits n to max. Inline assembly keeps clang from optimising the check away, so that the
+ * verifier sees it.
  */
 #define BOUND(n, max)                                              \
 	asm volatile("if %[value] <= %[limit] goto +1\n"           \
@@ -236,7 +236,7 @@ struct {
 		     : [value] "+r"(n)                             \
 		     : [limit] "i"(max))
 
-/* Counts an event that is lost, for every session that was to get it. */
+/* Counts a lost event for each of the sessions. */
 __noinline int lose(__u64 sessions)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -260,7 +260,7 @@ __noinline int lose(__u64 sessions)
 	return 0;
 }
 
-/* The sessions that want to know of a process. */
+/* Returns the sessions that watch a process; proc may be NULL. */
 static __always_inline __u64 sessions_of(struct proc *proc)
 {
 	if (!proc)
@@ -297,7 +297,7 @@ static __always_inline void read_root(struct raw_path *root)
 	bpf_probe_read_kernel(root, sizeof(*root), (void *)fs + bpf_core_field_offset(struct fs_struct, root));
 }
 
-/* Reads when a process began and who made it. */
+/* Reads the start time and the parent of a process. */
 static __always_inline void know(struct proc *proc, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -310,9 +310,9 @@ static __always_inline void know(struct proc *proc, struct task_struct *task)
 }
 
 /*
- * Takes this CPU's buffer and fills the header of an event of the current
- * process. Programs at tracepoints do not preempt each other; if they ever do,
- * the second event is counted as lost.
+ * Takes this CPU's buffer and fills in the header of an event of the current process.
+ * Returns NULL if the buffer is in use. Programs at tracepoints do not preempt each other;
+ * if they ever do, the second event is counted as lost.
  */
 static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, __u16 type)
 {
@@ -358,6 +358,7 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	return buffer;
 }
 
+/* Sends the buffer to the ring and releases it. urgent wakes the reader. */
 static __always_inline void end(struct buffer *buffer, bool urgent)
 {
 	struct event_header *header = (struct event_header *)buffer->data;
@@ -372,8 +373,8 @@ static __always_inline void end(struct buffer *buffer, bool urgent)
 }
 
 /*
- * Sections. Each writer is a function of its own, which the verifier checks once,
- * and finds the buffer itself, as such functions take only numbers.
+ * Sections. Most writers are global functions, which the verifier checks once. They find the
+ * buffer themselves, because global functions take only scalars.
  */
 static __always_inline struct section *section_at(struct buffer *buffer, __u32 off, __u8 type)
 {
@@ -394,10 +395,9 @@ static __always_inline struct section *section_at(struct buffer *buffer, __u32 o
 	} while (0)
 
 /*
- * Writes the path of (mount, dentry) as a section. Where the next component goes
- * is kept in the buffer, not in a register: then the verifier cannot tell two
- * rounds of the loop apart by it, and has a hundred states to check instead of
- * thousands.
+ * Writes the path of (mount, dentry) as a section. The position of the next component is
+ * kept in the buffer, not in a register. In a register it would make each iteration of the
+ * loop a new state for the verifier: thousands instead of a hundred.
  */
 __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
 {
@@ -429,7 +429,7 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	head->dev = BPF_CORE_READ(sb, s_dev);
 	head->fmode = fmode;
 	head->magic = BPF_CORE_READ(sb, s_magic);
-	/* as d_unlinked: not in the hash, and not a root */
+	/* as d_unlinked(): unhashed, and not a root */
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
 		flags |= SECTION_DELETED;
 
@@ -565,7 +565,7 @@ static __always_inline struct file *file_of(int fd)
 	return file;
 }
 
-/* The socket behind a descriptor; NULL if it is none. */
+/* Returns the socket of a file; NULL if the file is not a socket. */
 static __always_inline struct sock *sock_of(struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -577,7 +577,7 @@ static __always_inline struct sock *sock_of(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* Writes what is behind a descriptor: a file, or a socket. Gives whether it is one. */
+/* Writes the file or socket behind a descriptor. Returns whether it is a socket. */
 __noinline int put_fd(int fd, __u32 type)
 {
 	struct file *file = file_of(fd);
@@ -604,7 +604,7 @@ __noinline int put_fd(int fd, __u32 type)
 	return 0;
 }
 
-/* Writes the image that the process runs. */
+/* Writes the executable of the process. */
 __noinline int put_image(void)
 {
 	struct file *file = BPF_CORE_READ(current_task(), mm, exe_file);
@@ -623,7 +623,7 @@ __noinline int put_cwd(__u32 type)
 	return put_path_section((__u64)BPF_CORE_READ(fs, pwd.mnt), (__u64)dentry, (__u64)BPF_CORE_READ(dentry, d_inode), 0, type);
 }
 
-/* Writes a path of the program's memory. Gives whether it is relative. */
+/* Writes a string from user memory, or from kernel memory. Returns whether it is a relative path. */
 __noinline int put_string(__u64 address, __u32 kernel)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -653,10 +653,10 @@ __noinline int put_string(__u64 address, __u32 kernel)
 }
 
 /*
- * Paths. The kernel has followed one when the call is over, so that what it led
- * through is in the cache of names (dentries), and can be followed again there: by
- * the children of each dentry, of which the first MAX_CHILDREN are looked at, the
- * newest first. What is not found there is left to the agent.
+ * Paths. At the end of a call the kernel has followed its path, so that the dentries on the
+ * way are cached. The functions below follow the path again, by searching the first
+ * MAX_CHILDREN children of each dentry, newest first. They leave what they do not find to
+ * the agent.
  */
 #define MAX_STEPS 128
 #define MAX_CHILDREN 1024
@@ -665,13 +665,13 @@ __noinline int put_string(__u64 address, __u32 kernel)
 #define MAX_STACKED 8 /* mounts on the same place */
 #define S_IFLNK 0120000
 
-/* What a step comes to. */
+/* Results of a step. */
 #define WALK_ON 0
-#define WALK_END 1  /* at is what the path leads to */
-#define WALK_LAST 2 /* at is the folder of the last component, which is not followed */
-#define WALK_STUCK 3
+#define WALK_END 1   /* at is where the path leads */
+#define WALK_LAST 2  /* at is the folder of a component that is not followed */
+#define WALK_STUCK 3 /* the agent has to follow the rest */
 
-/* Where in texts a byte of a text is. */
+/* Returns the position in texts of byte begin of a text. */
 static __always_inline __u64 text_at(__u32 text, __u32 begin)
 {
 	__u64 off = (text & (MAX_TEXTS - 1)) * MAX_PATH + begin;
@@ -680,7 +680,7 @@ static __always_inline __u64 text_at(__u32 text, __u32 begin)
 	return off;
 }
 
-/* Takes slashes away. Gives what follows them in the text, NUL if that is its end. */
+/* Skips slashes. Returns the byte after them, NUL at the end of the text; -1 on failure. */
 __noinline int skip_slashes(__u32 text)
 {
 	struct walk *w = walk_of_cpu();
@@ -700,7 +700,7 @@ __noinline int skip_slashes(__u32 text)
 	return -1;
 }
 
-/* Takes the next component. Gives whether there is one that can be taken. */
+/* Takes the next component into name. Returns whether that succeeded. */
 __noinline int next_name(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -739,7 +739,7 @@ __noinline int next_name(void)
 	return 1;
 }
 
-/* Whether a dentry that is not deleted has the name that is looked for. */
+/* Returns whether a dentry has the name that is looked for, and is not deleted. */
 __noinline int has_name(__u64 address)
 {
 	struct dentry *dentry = (struct dentry *)address;
@@ -764,7 +764,7 @@ __noinline int has_name(__u64 address)
 	return BPF_CORE_READ(dentry, d_hash.pprev) != NULL;
 }
 
-/* Finds the child that has the name. */
+/* Finds the child with the name. Returns whether there is one. */
 __noinline int find_child(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -806,11 +806,11 @@ static __always_inline struct mount *mount_of(__u64 vfsmount)
 	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 }
 
-/* Goes from a folder to the root of what is mounted on it. Gives whether it did. */
+/* Goes from a folder to the root of the file system mounted on it. Returns whether it did. */
 __noinline int enter_mount(void)
 {
 	struct walk *w = walk_of_cpu();
-	__u32 mounted = 1 << 16; /* before it was a constant of an enum */
+	__u32 mounted = 1 << 16; /* the value in kernels where it is a macro */
 	struct dentry *dentry;
 	struct mount *mount;
 	void *head, *link;
@@ -847,7 +847,7 @@ static __always_inline void enter_mounts(void)
 	}
 }
 
-/* Goes to the parent: "..". */
+/* Goes to the parent folder (".."). */
 __noinline int go_up(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -875,8 +875,8 @@ __noinline int go_up(void)
 }
 
 /*
- * Goes to what a descriptor is, if the text says that it is to: /proc/self/fd/3, which
- * the kernel does not look up by a name.
+ * Goes to the file behind descriptor N if the text begins with /proc/self/fd/N, which the
+ * dentry cache cannot resolve. Returns whether it did.
  */
 __noinline int go_to_fd(__u32 text)
 {
@@ -911,7 +911,7 @@ __noinline int go_to_fd(__u32 text)
 	return 1;
 }
 
-/* Goes to where a text begins. Gives whether something of it is left. */
+/* Goes to where a text starts. Returns its first byte to follow, as skip_slashes does. */
 __noinline int begin_text(__u32 text)
 {
 	struct walk *w = walk_of_cpu();
@@ -924,7 +924,7 @@ __noinline int begin_text(__u32 text)
 	return skip_slashes(text);
 }
 
-/* Follows the link that child is. */
+/* Follows the link child. Returns WALK_…. */
 __noinline int follow_link(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -958,7 +958,7 @@ __noinline int follow_link(void)
 	return WALK_ON;
 }
 
-/* Follows the next component. */
+/* Follows the next component. Returns WALK_…. */
 __noinline int step(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -980,7 +980,7 @@ __noinline int step(void)
 	child = (struct dentry *)w->child;
 	inode = BPF_CORE_READ(child, d_inode);
 	if (!inode)
-		return WALK_LAST; /* the cache says that it does not exist */
+		return WALK_LAST; /* a negative dentry: the name does not exist */
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK)
 		return follow_link();
 	w->at.dentry = w->child;
@@ -988,7 +988,7 @@ __noinline int step(void)
 	return w->last ? WALK_END : WALK_ON;
 }
 
-/* Follows the path. Gives what the last step came to. */
+/* Follows the path. Returns the result of the last step. */
 __noinline int walk(void)
 {
 	struct walk *w = walk_of_cpu();
@@ -1015,7 +1015,7 @@ __noinline int walk(void)
 	return WALK_STUCK;
 }
 
-/* Writes what is left of a path. */
+/* Writes the rest of a path. */
 __noinline int put_rest(__u32 flags)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -1060,9 +1060,9 @@ __noinline int put_rest(__u32 flags)
 }
 
 /*
- * Writes a path as the program gave it, where it leads, and what is left from there.
- * source: enum lookup, and whether address is the kernel's (PATH_KERNEL) or its root
- * the folder that it is relative to (PATH_ROOTED).
+ * Writes a path as the program gave it, where it leads, and the rest from there. source is
+ * an enum lookup. PATH_KERNEL means that address is in kernel memory, PATH_ROOTED that dir
+ * is the root of the path.
  */
 #define PATH_KERNEL 4
 #define PATH_ROOTED 8
@@ -1088,7 +1088,7 @@ __noinline int put_path(__u64 address, int dir, __u32 source)
 	BOUND(len, MAX_PATH);
 	BOUND(off, BUFFER - MAX_PATH);
 	bpf_probe_read_kernel(w->texts, len, &buffer->data[off]);
-	if (len == 0) /* NULL: the descriptor itself */
+	if (len == 0) /* a NULL path: the descriptor itself */
 		w->texts[0] = 0;
 	w->root = buffer->root;
 	if (dir == AT_FDCWD) {
@@ -1103,7 +1103,7 @@ __noinline int put_path(__u64 address, int dir, __u32 source)
 			return 0;
 		}
 		if (w->texts[0] == 0) {
-			put_fd(dir, SECTION_DIR); /* whatever that is */
+			put_fd(dir, SECTION_DIR); /* a file of any type */
 			return 0;
 		}
 		bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)file + bpf_core_field_offset(struct file, f_path));
@@ -1120,7 +1120,7 @@ __noinline int put_path(__u64 address, int dir, __u32 source)
 	return 0;
 }
 
-/* Writes bytes of the program's memory; more of them than max are cut. */
+/* Writes at most max bytes of the program's memory. */
 __noinline int put_bytes(__u64 address, __u64 len, __u32 max, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -1170,8 +1170,8 @@ static __always_inline bool read_iovec(struct iovec *v, __u64 address, __u32 i, 
 }
 
 /*
- * Writes the bytes that an array of iovecs names, left of them. shape: 1 of a 32-bit
- * program, and twice how many times MAX_DATA of them come before.
+ * Writes at most left and at most max bytes of an array of iovecs. Bit 0 of shape is set for
+ * a 32-bit program; the other bits are how many times MAX_DATA bytes to skip.
  */
 __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u32 shape)
 {
@@ -1238,7 +1238,7 @@ struct compat_msghdr {
 	__u32 name, name_len, iov, iov_count;
 };
 
-/* Reads a msghdr; gives whether it could. */
+/* Reads a msghdr. Returns whether that succeeded. */
 static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 compat)
 {
 	struct compat_msghdr c;
@@ -1254,7 +1254,7 @@ static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 c
 	return true;
 }
 
-/* Writes address and bytes of a msghdr. */
+/* Writes the address and the data of a msghdr. */
 static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
 {
 	struct msghdr m = {};
@@ -1267,7 +1267,7 @@ static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u3
 		put_iovec(m.iov, m.iov_count, ret, max, compat);
 }
 
-/* Writes the messages of sendmmsg and recvmmsg, the first few. Gives their size. */
+/* Writes the first messages of sendmmsg or recvmmsg. Returns how many bytes these have. */
 __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 {
 	__u32 size = 0;
@@ -1286,7 +1286,7 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 	return size;
 }
 
-/* Writes a program's arguments, from the memory that the kernel made for them. */
+/* Writes the arguments of a program from the memory to which exec copied them. */
 __noinline int put_argv(__u64 start, __u64 end)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -1301,7 +1301,7 @@ __noinline int put_argv(__u64 start, __u64 end)
 	first = off + sizeof(*section);
 	off = first;
 	for (int i = 0; i < MAX_ARGV / PAGE + 1; i++) {
-		__u64 n = PAGE - (start & (PAGE - 1)); /* to the end of the page: the next may not be there */
+		__u64 n = PAGE - (start & (PAGE - 1)); /* to the end of the page: the next may not be in memory */
 
 		if (start >= end)
 			break;
@@ -1324,7 +1324,7 @@ __noinline int put_argv(__u64 start, __u64 end)
 	return 0;
 }
 
-/* Writes the arguments of an exec that failed, from the program's own array. */
+/* Writes the arguments of a failed exec from the program's own array. */
 __noinline int put_argv_array(__u64 array, __u32 compat)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -1372,11 +1372,11 @@ static __always_inline bool is_compat(struct task_struct *task)
 #endif
 }
 
-/* A call's place in the tables; the last is none's. */
+/* Returns the index of a call in the tables. No call has the last index. */
 static __always_inline __u64 number_of(__u64 number)
 {
 #if defined(__TARGET_ARCH_x86)
-	number = (__u32)number & ~0x40000000; /* the same of x32 */
+	number = (__u32)number & ~0x40000000; /* without the bit of x32 */
 #endif
 	BOUND(number, MAX_SYSCALLS - 1);
 	return number;
@@ -1392,7 +1392,7 @@ static __always_inline __s64 number_at(struct pt_regs *regs)
 }
 
 #if defined(__TARGET_ARCH_x86)
-/* struct pt_regs of all kernels: programs see it through ptrace. */
+/* struct pt_regs, the same in all kernels because ptrace exposes it. */
 struct all_regs {
 	__u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
 };
@@ -1431,7 +1431,7 @@ static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool co
 #endif
 }
 
-/* What there is to do for a call; NULL for nothing. */
+/* Returns how to handle a call; NULL if it is not handled. */
 static __always_inline struct syscall *syscall_of(__u32 key, bool compat)
 {
 	struct syscall *call;
@@ -1443,14 +1443,14 @@ static __always_inline struct syscall *syscall_of(__u32 key, bool compat)
 	return call && call->op ? call : NULL;
 }
 
-/* An argument by its index, which the verifier wants to see bounded. */
+/* Returns an argument by its index. The mask bounds the index for the verifier. */
 static __always_inline __u64 arg(const __u64 *args, __s8 i)
 {
 	return args[i & 7];
 }
 
 /*
- * The start of a call: the few for which something must be remembered.
+ * The start of a call. It is handled only for the few calls of which something must be kept.
  */
 SEC("raw_tracepoint/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
@@ -1489,7 +1489,7 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!buffer || buffer->busy)
 		return 0;
-	/* The section goes behind its length: what the maps take as their value. */
+	/* The section follows its length, as in struct closing. */
 	buffer->off = sizeof(__u32);
 	read_root(&buffer->root);
 	put_fd(arg(args, call->fd), SECTION_FILE);
@@ -1501,7 +1501,7 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Puts back what sys_enter kept of the descriptor that is closed now. */
+/* Writes the section that sys_enter kept of the closed descriptor. */
 __noinline int put_closed(__u32 tid)
 {
 	struct buffer *buffer = buffer_of_cpu();
@@ -1534,19 +1534,19 @@ __noinline int put_closed(__u32 tid)
 	return 0;
 }
 
-#define MAX_JUDGED 256     /* bytes at once */
-#define MAX_JUDGEMENTS 16  /* of what a call moves */
+#define MAX_JUDGED 256     /* bytes that judge_some reads */
+#define MAX_JUDGEMENTS 16  /* calls of judge_some for the data of one call */
 #define MAX_FIRST_LINE 65536
 
 /*
- * Finds out whether a connection speaks HTTP/1, from the first line that each side
- * sends: a request or an answer, after empty lines, however it is cut into calls.
- * Gives whether more has to be looked at.
+ * Determines whether a connection speaks HTTP/1, by the first line that each side sends: a
+ * request or status line, after any empty lines. The line may be split across calls.
+ * Returns whether more data is needed.
  */
 __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
 {
 	struct talk *talk = bpf_map_lookup_elem(&talks, &sock), made = {};
-	struct walk *w = walk_of_cpu(); /* for its room */
+	struct walk *w = walk_of_cpu(); /* used as scratch memory */
 	volatile __u64 *tail;
 	__u64 n = len;
 
@@ -1564,10 +1564,10 @@ __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
 	BOUND(n, MAX_JUDGED);
 	if (bpf_probe_read_user(w->texts, n, (void *)address))
 		return 0;
-	/* In memory, not in a register: then the verifier need not tell its values apart. */
+	/* In memory, not in a register, so that the verifier does not track its values. */
 	tail = &talk->way[way].tail;
 	if (talk->way[way].verdict == TALK_OTHER)
-		*tail = 0; /* maybe it begins anew */
+		*tail = 0; /* a new first line may begin */
 	for (__u32 i = 0; i < MAX_JUDGED; i++) {
 		__u8 c;
 
@@ -1605,7 +1605,7 @@ __noinline int judge(__u64 sock, __u64 address, __u64 len, __u32 way)
 
 #define MAX_JUDGED_IOVECS 4
 
-/* Judges what a call moved. */
+/* Calls judge for the data that a call moved. */
 static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 len, __u64 sock, bool compat)
 {
 	__u64 address = arg(args, call->data), count = 0;
@@ -1639,7 +1639,8 @@ static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 
 }
 
 /*
- * How many bytes of a call to keep: more on a TCP connection that speaks HTTP.
+ * Returns how many bytes of a call to keep: more on a TCP connection that speaks HTTP, or
+ * may. It sets sock for such a connection.
  */
 static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64 ret, __u64 *sock, bool compat)
 {
@@ -1657,9 +1658,9 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 		return content_bytes;
 	family = BPF_CORE_READ(s, __sk_common.skc_family);
 	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(s, sk_type) != SOCK_STREAM)
-		return content_bytes > MAX_DATA / 8 ? content_bytes : MAX_DATA / 8; /* a datagram, whole: DNS */
+		return content_bytes > MAX_DATA / 8 ? content_bytes : MAX_DATA / 8; /* a whole datagram of DNS */
 	*sock = (__u64)s;
-	/* until it is known, all is kept: the other side may say that it is HTTP */
+	/* keep all data until the verdict: the other side may show that it is HTTP */
 	talk = bpf_map_lookup_elem(&talks, sock);
 	is_open = !talk || talk->way[call->flags & CALL_WRITES ? 1 : 0].verdict == TALK_OPEN;
 	if (ret > 0)
@@ -1675,8 +1676,8 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 }
 
 /*
- * The rest of what went over a connection that speaks HTTP, in events behind that of
- * the call, whose header is in the buffer still.
+ * Writes the rest of a call's data on a connection that speaks HTTP, as events after the
+ * call's. The call's header is still in the buffer.
  */
 static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 ret, __u64 sock, bool compat)
 {
@@ -1712,7 +1713,7 @@ static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 re
 	}
 }
 
-struct iocb { /* of all architectures, and of 32-bit programs */
+struct iocb { /* the same on all architectures and in 32-bit programs */
 	__u64 data;
 	__u32 key, rw_flags;
 	__u16 opcode, priority;
@@ -1725,8 +1726,8 @@ struct iocb { /* of all architectures, and of 32-bit programs */
 #define MAX_IOCBS 64
 
 /*
- * Writes an event of an operation of native AIO, with the bytes that it is to write.
- * How it ends is not known.
+ * Writes an event of an operation of native AIO, with the bytes that it writes. Its result
+ * is unknown.
  */
 __noinline int put_iocb(__u64 address, __u32 compat)
 {
@@ -1752,7 +1753,7 @@ __noinline int put_iocb(__u64 address, __u32 compat)
 	header->args[1] = iocb.fd;
 	if (put_fd(iocb.fd, SECTION_FILE)) {
 		limit = MAX_DATA;
-		header->flags |= HEADER_TALK; /* it may be */
+		header->flags |= HEADER_TALK; /* the socket may be a TCP connection */
 	}
 	if (iocb.opcode == AIO_PWRITE)
 		put_bytes(iocb.buffer, iocb.len, limit, SECTION_DATA);
@@ -1762,7 +1763,7 @@ __noinline int put_iocb(__u64 address, __u32 compat)
 	return 0;
 }
 
-/* Writes an event of each operation that io_submit was handed. */
+/* Writes an event of each operation that io_submit submitted. */
 static __always_inline void put_iocbs(__u64 array, __s64 count, bool compat)
 {
 	for (int i = 0; i < MAX_IOCBS; i++) {
@@ -1774,14 +1775,17 @@ static __always_inline void put_iocbs(__u64 array, __s64 count, bool compat)
 	}
 }
 
-/* Requests of ioctl. The second has the descriptor that it reads from in memory. */
+/* Requests of ioctl. FICLONERANGE has its source descriptor in memory. */
 #define FICLONE 0x40049409
 #define FICLONERANGE 0x4020940d
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 
-/* Whether a request of ioctl is told. Of a copy the third argument is its source. */
-static __always_inline bool is_told(__u64 *args)
+/*
+ * Returns whether a request of ioctl is reported. It sets the third argument to the source
+ * descriptor of a copy; to -1 if the request copies nothing.
+ */
+static __always_inline bool is_reported(__u64 *args)
 {
 	switch ((__u32)args[1]) {
 	case FICLONERANGE: {
@@ -1831,7 +1835,7 @@ static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 r
 	}
 	if (call->flags & CALL_RETURNS_FD) {
 		if (ret >= 0)
-			lookup = LOOKUP_TEXT; /* the descriptor says what it led to */
+			lookup = LOOKUP_TEXT; /* SECTION_RESULT has where it led */
 		else if (lookup == LOOKUP_FOLLOW && (ret == -ELOOP || ret == -EEXIST))
 			lookup = LOOKUP_LINK; /* O_NOFOLLOW, O_EXCL */
 	}
@@ -1857,7 +1861,7 @@ static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 r
 }
 
 /*
- * The end of a call: everything that is reported of it.
+ * The end of a call, which reports it.
  */
 SEC("raw_tracepoint/sys_exit")
 int sys_exit(struct bpf_raw_tracepoint_args *ctx)
@@ -1913,7 +1917,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (flags & CALL_DUP && args[1] != F_DUPFD && args[1] != F_DUPFD_CLOEXEC)
 		return 0;
-	if (flags & CALL_IOCTL && !is_told(args))
+	if (flags & CALL_IOCTL && !is_reported(args))
 		return 0;
 
 	buffer = begin(proc, sessions, EVENT_SYSCALL);
@@ -1982,11 +1986,11 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * What goes through an io_uring is no system call. Its operations are told when
- * they are handed in; how they end is not known. Kernels before 6.3 have no such
- * tracepoint, and only the calls for the ring itself are told.
+ * Operations of an io_uring are not system calls. They are reported when they are submitted;
+ * their results are unknown. Kernels before 6.3 lack this tracepoint: there, only the system
+ * calls on the ring itself are reported.
  */
-#define URING_FIXED_FILE 1 /* the descriptor is of the ring's own table */
+#define URING_FIXED_FILE 1 /* the descriptor is an index into the ring's own table */
 #define URING_OPENAT 18
 #define URING_OPENAT2 28
 
@@ -2059,7 +2063,7 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 		}
 		know(&made, child);
 		if (bpf_map_update_elem(&procs, &child_pid, &made, BPF_ANY))
-			lose(sessions | made.on_exec); /* nothing of it will be seen */
+			lose(sessions | made.on_exec); /* it will not be watched */
 	}
 	if (!sessions)
 		return 0;
@@ -2164,9 +2168,8 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * OpenSSL: SSL_read and SSL_write, before encryption and after decryption. These
- * programs can be preempted, so they write into the ring itself, not into the
- * buffer of the CPU.
+ * OpenSSL: the plaintext of SSL_read and SSL_write. These programs can be preempted, so they
+ * write into the ring directly, not into the CPU's buffer.
  */
 #if defined(__TARGET_ARCH_x86)
 #define PARM1(context) ((context)->di)
