@@ -37,9 +37,9 @@ func capabilities(sensorFault, packetFault error, spawnFault string) []capabilit
 	if spawnFault != "" {
 		spawn.Reason, spawn.Remedy, _ = strings.Cut(spawnFault, "; ")
 	}
-	others := capability{Name: "database of other users left out", Supported: os.Geteuid() == 0}
+	others := capability{Name: "exclusion of a database that another user runs", Supported: os.Geteuid() == 0}
 	if !others.Supported {
-		others.Reason, others.Remedy = "the sockets of other users' processes cannot be seen", "run as root"
+		others.Reason, others.Remedy = "the agent cannot see the sockets of other users' processes", "run as root"
 	}
 	return append(list, full, packets, spawn, others)
 }
@@ -48,7 +48,7 @@ func capabilities(sensorFault, packetFault error, spawnFault string) []capabilit
 func sensorReason(err error) (reason, remedy string) {
 	release := kernelRelease()
 	var major, minor int
-	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // if it fails: 0.0, which is too old as well
+	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // an unreadable release counts as 0.0: too old
 	switch {
 	case major < 5 || major == 5 && minor < 8:
 		return "the kernel " + release + " is too old", "run Linux 5.8 or newer"
@@ -56,7 +56,7 @@ func sensorReason(err error) (reason, remedy string) {
 		return "it needs root (or the capabilities BPF, PERFMON, SYS_PTRACE and SYS_RESOURCE)", "run as root: sudo ospulse-agent"
 	}
 	if _, statErr := os.Stat("/sys/kernel/btf/vmlinux"); statErr != nil {
-		return "the kernel has no BTF (/sys/kernel/btf/vmlinux)", "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as all big distributions have it"
+		return "the kernel has no BTF (/sys/kernel/btf/vmlinux)", "run a kernel with CONFIG_DEBUG_INFO_BTF=y; the kernels of all big distributions have it"
 	}
 	return err.Error(), "in a container, run it privileged and with --pid=host; with a locked-down kernel (kernel_lockdown(7)), lift the lockdown"
 }
@@ -73,7 +73,7 @@ func kernelRelease() string {
 func writeTable(w io.Writer, list []capability, user int) error {
 	_, _ = fmt.Fprintf(w, "Linux %s, user %d\n\n", kernelRelease(), user)
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	_, _ = fmt.Fprintln(table, "WHAT\tSUPPORTED\tWHY NOT\tWHAT TO DO")
+	_, _ = fmt.Fprintln(table, "FEATURE\tSUPPORTED\tWHY NOT\tWHAT TO DO")
 	for _, c := range list {
 		yes := "yes"
 		if !c.Supported {

@@ -62,7 +62,7 @@ func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
 	case c := <-code:
 		return c
 	case <-time.After(endTime):
-		_, _ = fmt.Fprintf(stderr, "ospulse-agent: it did not end within %s, and exits now; its next start reports what may be lost\n", endTime)
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent: the agent did not end within %s and exits now; its next start reports what may be lost\n", endTime)
 		return 1
 	}
 }

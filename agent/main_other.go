@@ -1,7 +1,7 @@
 //go:build !linux
 
-// Command ospulse-agent is the agent of OS-Pulse for Linux; other systems have
-// agents of their own.
+// Command ospulse-agent is the agent of OS-Pulse for Linux. Other systems have other
+// agents.
 package main
 
 import (
@@ -10,6 +10,6 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "ospulse-agent: this agent is for Linux; for Windows there is the Python agent")
+	fmt.Fprintln(os.Stderr, "ospulse-agent: this agent runs on Linux only; use the Python agent on Windows")
 	os.Exit(1)
 }

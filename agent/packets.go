@@ -31,8 +31,8 @@ func withPackets(inner monitor.Sensor, cfg config.Config, log *slog.Logger) (_ m
 	}, nil
 }
 
-// packetSensor captures packets beside another sensor. The events of that sensor tell it
-// which process a packet belongs to.
+// packetSensor captures packets beside another sensor. It learns from that sensor's
+// events which process a packet belongs to.
 type packetSensor struct {
 	monitor.Sensor
 	options capture.Options
@@ -52,7 +52,7 @@ type packetWatch struct {
 func (s *packetSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
 	packets, err := capture.Open(s.options, capture.Scope{All: scope.All, PIDs: scope.PIDs, Own: scope.OnExec, Exclude: scope.Exclude}, sink)
 	if err != nil {
-		return nil, fmt.Errorf("capture packets (--packets=false does without): %w", err)
+		return nil, fmt.Errorf("capture packets (--packets=false switches this off): %w", err)
 	}
 	calls, err := s.Sensor.Watch(scope, packets.Sensed)
 	if err != nil {

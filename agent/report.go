@@ -16,16 +16,17 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
-// agentName gives the name by which backends know the agent: that of its machine.
+// agentName returns the name under which backends list the agent: its machine's host name,
+// or "linux" if that is unknown or unfit for a header.
 func agentName() string {
 	host, err := os.Hostname()
-	if err != nil || host == "" || strings.ContainsFunc(host, unicode.IsControl) { // no header takes such a name
+	if err != nil || host == "" || strings.ContainsFunc(host, unicode.IsControl) {
 		return "linux"
 	}
 	return host
 }
 
-// report is what heartbeats tell a backend.
+// report returns the agent's state for a heartbeat.
 func report(cfg config.Config, listens net.Addr, eyes eyes, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
 	host := agentName()
 	status := sender.Status()
@@ -41,12 +42,12 @@ func report(cfg config.Config, listens net.Addr, eyes eyes, spawnFault string, s
 	return r
 }
 
-// reachable gives the host and port at which others find what listens: an agent
-// that listens everywhere is found by its machine's name.
+// reachable returns the host and port at which others reach the agent. If the agent listens
+// on all addresses, the host is the machine's name.
 func reachable(host, machine string, listens net.Addr) string {
 	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() {
 		host = machine
 	}
-	_, port, _ := net.SplitHostPort(listens.String()) // of a socket, it has one
+	_, port, _ := net.SplitHostPort(listens.String()) // the address of a TCP socket has a port
 	return net.JoinHostPort(host, port)
 }

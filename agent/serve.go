@@ -29,9 +29,9 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
-// softMemoryLimit is what Go's memory is kept to while little of it is in use: the
-// collector then runs before the garbage of a busy moment adds up. The ring buffer,
-// which is mapped twice, is not in it.
+// softMemoryLimit is Go's memory limit. With it, the garbage collector runs before the
+// garbage of a busy moment adds up. The limit does not cover the ring buffer, which is
+// mapped twice.
 const softMemoryLimit = 32 << 20
 
 // version is set by release builds (-ldflags "-X main.version=…").
@@ -92,7 +92,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	defer eyes.close()
 	uploads, err := api.OpenUploads(filepath.Join(cfg.DataDir, "uploads"))
 	if err != nil {
-		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+		return fmt.Errorf("cannot use the data folder %s (--data): %w", cfg.DataDir, err)
 	}
 	defer uploads.Close()
 	sender, err := delivery.New(delivery.Options{
@@ -100,23 +100,23 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Dir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
 	})
 	if err != nil {
-		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+		return fmt.Errorf("cannot use the data folder %s (--data): %w", cfg.DataDir, err)
 	}
 
 	notes, left, faults, err := journal.Open(filepath.Join(cfg.DataDir, "sessions"))
 	if err != nil {
-		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+		return fmt.Errorf("cannot use the data folder %s (--data): %w", cfg.DataDir, err)
 	}
 	for _, fault := range faults {
-		log.Error("the record of a session that ran when the agent was killed cannot be read", "error", fault)
+		log.Error("cannot read the record of a session that ran when the agent was killed", "error", fault)
 	}
 
 	starts, faults, err := journal.OpenStarts(filepath.Join(cfg.DataDir, "starts"), left)
 	if err != nil {
-		return fmt.Errorf("the data folder %s (--data) cannot be used: %w", cfg.DataDir, err)
+		return fmt.Errorf("cannot use the data folder %s (--data): %w", cfg.DataDir, err)
 	}
 	for _, fault := range faults {
-		log.Error("the record of a start cannot be read", "error", fault)
+		log.Error("cannot read the record of a start", "error", fault)
 	}
 
 	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
@@ -157,14 +157,14 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	})
 	running.Go(func() {
 		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) {
-			log.Error("the journal cannot be written: if the agent is killed, the time of the gap will be inexact", "error", err)
+			log.Error("cannot write the journal: if the agent is killed, the time of the gap will be inexact", "error", err)
 		})
 	})
 	running.Go(func() {
-		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Hear: func(nonce string, told json.RawMessage) {
+		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Hear: func(nonce string, raw json.RawMessage) {
 			var identity monitor.Identity
-			if err := json.Unmarshal(told, &identity); err != nil {
-				log.Warn("the backend's identity in its answer to a heartbeat cannot be read", "error", err)
+			if err := json.Unmarshal(raw, &identity); err != nil {
+				log.Warn("cannot read the backend's identity in its answer to a heartbeat", "error", err)
 				return
 			}
 			own.Hear(nonce, identity)
@@ -172,21 +172,21 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			return report(cfg, listener.Addr(), eyes, spawnFault, sessions, sender)
 		}})
 	})
-	inOrder := false
+	clean := false // whether all sessions ended in order
 	defer func() {
 		stopBeside()
 		running.Wait()
 		ended := time.Now()
-		if inOrder && !sender.SafeUntil().Before(ended) { // else the next run reports what may be lost
+		if clean && !sender.SafeUntil().Before(ended) { // otherwise the next run reports what may be lost
 			if err := notes.Clear(); err != nil {
-				log.Error("the journal cannot be cleared: the next run will report ended sessions as cut off", "error", err)
+				log.Error("cannot clear the journal: the next run will report ended sessions as cut off", "error", err)
 			}
 		}
 	}()
 
 	for _, c := range capabilities(eyes.fault, eyes.packetFault, spawnFault) {
 		if !c.Supported {
-			log.Warn("limited: "+c.Name+" is missing", "because", c.Reason, "todo", c.Remedy)
+			log.Warn("this machine does not support a feature", "feature", c.Name, "reason", c.Reason, "remedy", c.Remedy)
 		}
 	}
 	if cfg.APIKey == "" && !api.IsLoopback(cfg.Host) {
@@ -196,7 +196,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		"version", buildVersion(), "after", time.Since(began).Round(time.Millisecond))
 	err = api.Serve(ctx, listener, handler, shutdownTime, log)
 	closeErr := sessions.Close()
-	inOrder = closeErr == nil
+	clean = closeErr == nil
 	if closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("stop the sessions: %w", closeErr))
 	}

@@ -16,7 +16,7 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// eyes are the best sensor that works on this machine.
+// eyes is the best sensor that works on this machine.
 type eyes struct {
 	sensor monitor.Sensor
 	name   string // ebpf or procfs
@@ -54,11 +54,12 @@ func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, helper.Close}
 }
 
+// limits returns what the sensor cannot see, for session_start; "" if nothing is missing.
 func (e eyes) limits() string {
 	if e.name == "ebpf" {
 		return ""
 	}
-	return "of what is spawned, processes, files and connections, at a cost (ptrace); of all else only starts and ends of processes that live longer than the interval of looking"
+	return "spawned programs: processes, files and connections, slowly (ptrace); other processes: only start and end, if they live longer than the poll interval"
 }
 
 type bpfSensor struct{ *sensor.Sensor }

@@ -49,8 +49,8 @@ type Options struct {
 type Scope struct {
 	All  bool  // every process whose sockets are known
 	PIDs []int // and their descendants
-	// Own says that the first of PIDs was started in a network namespace of its own. If
-	// so, all packets of that namespace belong to it and its descendants.
+	// Own says that the first of PIDs was started in a separate network namespace. If so,
+	// all packets of that namespace belong to it and its descendants.
 	Own bool
 	// Exclude are processes whose packets are never reported: none to or from a TCP port
 	// on which they listen, and none of sockets that no other process used.
@@ -103,7 +103,7 @@ type Watch struct {
 	log     *slog.Logger
 	spaces  []*space
 	limits  []string
-	root    *owner // owner of the packets of a namespace of its own
+	root    *owner // owner of the packets in the separate namespace of Scope.Own
 
 	stop    context.CancelFunc
 	look    chan struct{} // signals that there is something to look up
@@ -117,7 +117,7 @@ type Watch struct {
 	known    map[int]*owner // by pid
 	held     held
 	excluded endpoints
-	ended    bool // sink gets nothing more
+	ended    bool // sink is not called any more
 }
 
 // Open begins to collect packets. Once Begin is called, sink gets the packets and the
@@ -210,12 +210,12 @@ func (w *Watch) Begin() {
 // read reads a namespace's packets until the watch ends, then the packets that arrived
 // before the end.
 func (w *Watch) read(s *space) {
-	give := func(f *frame) { w.packet(s, f) }
+	handle := func(f *frame) { w.packet(s, f) }
 	ending := false
 	for wait := time.Duration(0); ; wait = w.tick(s, false) {
 		deadline := time.Now().Add(wait)
 		for {
-			more, err := s.ring.read(deadline, give)
+			more, err := s.ring.read(deadline, handle)
 			if err != nil {
 				w.log.Error("cannot read packets any more", "error", err)
 				return
@@ -232,16 +232,16 @@ func (w *Watch) read(s *space) {
 			// The kernel hands over a block that is not full after its timeout, and one
 			// that was just begun after twice the timeout.
 			ending = true
-			w.drain(s, time.Now().Add(3*retireTime), give)
+			w.drain(s, time.Now().Add(3*retireTime), handle)
 		default:
 		}
 	}
 }
 
-// drain reads until the ring can hold no earlier packet.
-func (w *Watch) drain(s *space, until time.Time, give func(*frame)) {
+// drain reads until the ring is empty and the time until has passed.
+func (w *Watch) drain(s *space, until time.Time, handle func(*frame)) {
 	for {
-		more, err := s.ring.read(until, give)
+		more, err := s.ring.read(until, handle)
 		if err != nil || !more && !time.Now().Before(until) {
 			return
 		}
@@ -255,7 +255,7 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 	now := time.Now()
 	w.settle(now, last)
 	if last || now.Sub(s.checked) >= pollInterval {
-		w.tellLosses(s, now)
+		w.reportLosses(s, now)
 	}
 	if w.held.empty() {
 		return pollInterval
@@ -263,39 +263,40 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 	return heldInterval
 }
 
-// tellLosses reports packets that found no room in the ring.
-func (w *Watch) tellLosses(s *space, now time.Time) {
+// reportLosses reports packets for which the ring had no room.
+func (w *Watch) reportLosses(s *space, now time.Time) {
 	lost, err := s.ring.drops()
 	if err != nil {
 		w.log.Error("cannot read how many packets were lost", "error", err)
 	}
 	if lost > 0 {
-		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
+		w.send(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
 			Count: lost, Reason: event.ReasonPackets, From: s.checked, To: now, CPU: -1,
 		}})
 	}
-	w.tellHeldLosses(now)
+	w.reportHeldLosses(now)
 	s.checked = now
 }
 
-// tellHeldLosses reports packets that waited for their owner and found no room.
-func (w *Watch) tellHeldLosses(now time.Time) {
+// reportHeldLosses reports packets that had to leave the queue before their owner was known.
+func (w *Watch) reportHeldLosses(now time.Time) {
 	if w.held.lost > 0 {
-		w.give(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
+		w.send(&event.Event{Type: event.TypeLost, Time: now, Data: &event.Lost{
 			Count: w.held.lost, Reason: event.ReasonHeld, From: w.held.lostFrom, To: w.held.lostTo, CPU: -1,
 		}})
 		w.held.lost = 0
 	}
 }
 
-func (w *Watch) give(e *event.Event) {
+// send passes an event to the sink, until the watch has ended.
+func (w *Watch) send(e *event.Event) {
 	if !w.ended {
 		w.sink(e)
 	}
 }
 
-// Close emits what was captured before, then ends the watch. The caller should first
-// close the sensor whose events go through Sensed.
+// Close emits the packets captured so far and ends the watch. The caller should first close
+// the sensor whose events go through Sensed.
 func (w *Watch) Close() error {
 	var err error
 	w.once.Do(func() {
@@ -402,7 +403,7 @@ func (s *space) interfaceName(index int) string {
 	return name
 }
 
-// emit gives a packet to the sink.
+// emit passes a packet of a process to the sink.
 func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	w.number++
 	e.Number, e.Actor = w.number, by.Process
@@ -410,10 +411,11 @@ func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	if out {
 		e.Direction = event.DirectionOut
 	}
-	w.give(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
+	w.send(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
 }
 
-// owner returns the owner of a packet, if it is known.
+// owner returns the owner of a packet, and whether the owner sent it; nil if the owner is
+// unknown.
 func (w *Watch) owner(q *question, now time.Time) (by *use, out bool) {
 	e := q.ends
 	if q.inside {

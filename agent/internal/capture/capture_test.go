@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// apart is a program in a network namespace of its own. It waits for a line.
+// apart is a program in a separate network namespace. It waits for a line.
 type apart struct {
 	cmd *exec.Cmd
 	go1 func()
@@ -107,8 +107,8 @@ func watch(t *testing.T, a *apart, options Options, s *seen) {
 	}
 }
 
-// TestNamespaceOfItsOwnAsRoot checks that all packets of a namespace of its own belong to
-// the program, without any event of a sensor.
+// TestNamespaceOfItsOwnAsRoot checks that all packets of a program's separate namespace
+// belong to the program, without any event of a sensor.
 func TestNamespaceOfItsOwnAsRoot(t *testing.T) {
 	a := startApart(t, `
 l = socket.create_server(("::1", 8080), family=socket.AF_INET6)
@@ -166,15 +166,14 @@ print(flush=True)
 	watch(t, a, Options{RingBytes: 2 * blockBytes}, &s)
 	lost := s.lost[event.ReasonPackets]
 	if n := uint64(len(s.packets)) + lost; n != sent || len(s.lost) != 1 {
-		t.Errorf("%d came and %v were lost: %d, not %d", len(s.packets), s.lost, n, sent)
+		t.Errorf("%d arrived and %v were lost: %d, want %d", len(s.packets), s.lost, n, sent)
 	}
 	if lost == 0 || len(s.packets) == 0 {
-		t.Errorf("%d came and %d were lost: nothing was tested", len(s.packets), lost)
+		t.Errorf("%d arrived and %d were lost: nothing was tested", len(s.packets), lost)
 	}
 }
 
-// TestManyWatchesAsRoot opens and closes watches while packets come, from many
-// goroutines.
+// TestManyWatchesAsRoot opens and closes watches from many goroutines while packets arrive.
 func TestManyWatchesAsRoot(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
@@ -234,7 +233,7 @@ func TestTheAgentStaysWhereItIsAsRoot(t *testing.T) {
 		})
 	}
 	if len(first) > 0 {
-		t.Error("it ran on the first thread")
+		t.Error("onOwnThread used the first thread")
 	}
 	a.go1()
 	if err := a.cmd.Wait(); err != nil {
@@ -268,7 +267,7 @@ def second():
     sys.stdin.read()
 threading.Thread(target=second).start()
 ctypes.CDLL(None).pthread_exit(None)
-`) // what is left of its first thread has no namespaces
+`) // its first thread becomes a zombie, which has no namespaces
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -9,22 +9,22 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// The numbers of IP protocols that are told apart here (IANA).
+// Numbers of IP protocols (IANA).
 const (
 	protoICMP   = 1
 	protoTCP    = 6
 	protoUDP    = 17
 	protoICMPv6 = 58
 	protoSCTP   = 132
-	protoRaw    = 255 // of a socket that builds its packets itself
+	protoRaw    = 255 // a raw socket, whose program builds the packets
 )
 
 // loopback is the index of the loopback interface in every namespace.
 const loopback = 1
 
-// ends are the two ends of a packet, and what of the network they use; a port is 0
-// where there is none. ICMP is one protocol for both versions of IP, and the
-// identifier of an echo is the port of its asker.
+// ends are the protocol and the two ends of a packet. A port is 0 if the protocol has none.
+// ICMP counts as one protocol for both versions of IP, and the identifier of an echo counts
+// as the port of the end that sends the request.
 type ends struct {
 	protocol uint8
 	from, to netip.AddrPort
@@ -32,20 +32,20 @@ type ends struct {
 
 func (e ends) reversed() ends { return ends{e.protocol, e.to, e.from} }
 
-// frame is a packet as the kernel gives it; data is the ring's memory.
+// frame is a packet from the kernel.
 type frame struct {
 	time      time.Time
-	data      []byte // from the link layer's header on, maybe cut
-	network   int    // where in data the network layer begins
+	data      []byte // from the link layer's header on, may be cut; part of the ring's memory
+	network   int    // offset of the network layer in data
 	length    int    // on the wire
 	etherType uint16
 	linkType  uint16 // ARPHRD_…
 	ifindex   int
 	outgoing  bool
-	vlan      int // that the kernel took out of the header; 0: none
+	vlan      int // the tag that the kernel removed from the header; 0: none
 }
 
-// flow gives the same for both directions.
+// flow returns the same value for both directions.
 func (e ends) flow() ends {
 	if e.from.Compare(e.to) > 0 {
 		return e.reversed()
@@ -53,27 +53,27 @@ func (e ends) flow() ends {
 	return e
 }
 
-// packet is what a frame holds. It lives until the next one is decoded.
+// packet is a decoded frame. It is valid until the decoder decodes the next frame.
 type packet struct {
 	ends
 	etherType uint16
 	vlan      int
 	hasPorts  bool
 
-	fragment fragment // not zero: it is a part of a packet
-	offset   int      // of the part; only the first has ports
+	fragment fragment // not zero if this is a fragment of a packet
+	offset   int      // of the fragment in bytes; only the first fragment has ports
 
 	arp  *layers.ARP
 	tcp  *layers.TCP
-	icmp string // what it says
-	// about are the ends of the packet that an error of ICMP is about.
+	icmp string // description of an ICMP message
+	// about are the ends of the packet that an ICMP error is about.
 	about ends
 
-	payload       []byte // that was kept
-	payloadLength int    // that there was
+	payload       []byte // the captured part
+	payloadLength int    // on the wire
 }
 
-// fragment names a packet that was sent in parts.
+// fragment identifies a fragmented packet.
 type fragment struct {
 	from, to netip.Addr
 	protocol uint8
@@ -91,24 +91,24 @@ type decoder struct {
 	udp    layers.UDP
 }
 
-// cut is told by gopacket that a packet is: most are, on purpose.
+// cut is the feedback for gopacket's decoders.
 type cut struct{}
 
-// SetTruncated does nothing.
+// SetTruncated does nothing: most packets are truncated on purpose.
 func (cut) SetTruncated() {}
 
-// maxTags is how many VLAN tags a frame may have, one in another.
+// maxTags is how many nested VLAN tags are decoded.
 const maxTags = 4
 
-// decode reads a frame as far as it can be read: what is cut, or wrong, ends it.
-// The packet is the decoder's, and the frame's memory.
+// decode decodes a frame up to the first part that is cut or malformed. The packet refers to
+// memory of the decoder and of the frame.
 func (d *decoder) decode(f *frame) *packet {
 	guarded(func() { d.read(f) })
 	return &d.packet
 }
 
-// guarded has gopacket read what a program sent: a fault of the reader must not
-// end the agent. What was read by then is kept.
+// guarded calls read and ignores a panic: a fault of gopacket must not end the agent. The
+// parts decoded before the panic stay.
 func guarded(read func()) {
 	defer func() { _ = recover() }()
 	read()
@@ -121,7 +121,7 @@ func (d *decoder) read(f *frame) {
 		return
 	}
 	body := f.data[f.network:]
-	length := f.length - f.network // of what follows, on the wire
+	length := f.length - f.network // of body, on the wire
 	if f.vlan != 0 {
 		length -= 4
 	}
@@ -157,7 +157,7 @@ func (d *decoder) version4(body []byte, length int) {
 	}
 	p.from, p.to = address(d.ip4.SrcIP), address(d.ip4.DstIP)
 	p.protocol = uint8(d.ip4.Protocol)
-	if d.ip4.Length != 0 { // else it is longer than a header can say, as on loopback
+	if d.ip4.Length != 0 { // 0: longer than the header can say, as on loopback
 		length = int(d.ip4.Length)
 	}
 	p.offset = int(d.ip4.FragOffset) * 8
@@ -167,12 +167,12 @@ func (d *decoder) version4(body []byte, length int) {
 	d.transport(d.ip4.Payload, length-int(d.ip4.IHL)*4)
 }
 
-// version6 reads an IPv6 packet, over its extension headers (RFC 8200).
+// version6 reads an IPv6 packet with its extension headers (RFC 8200).
 func (d *decoder) version6(body []byte, length int) {
 	p := &d.packet
 	const fixedBytes = 40
-	// The lengths of jumbograms, as loopback has them, may have no option that
-	// says them: the header is read and the rest done here.
+	// gopacket decodes the fixed header only: it rejects jumbograms without the option for
+	// their length, which loopback produces.
 	if len(body) < fixedBytes || body[0]>>4 != 6 {
 		return
 	}
@@ -184,8 +184,8 @@ func (d *decoder) version6(body []byte, length int) {
 	}
 	p.from, p.to = address(d.ip6.SrcIP), address(d.ip6.DstIP)
 	length -= fixedBytes
-	if said := int(binary.BigEndian.Uint16(body[4:])); said != 0 {
-		length = said
+	if declared := int(binary.BigEndian.Uint16(body[4:])); declared != 0 {
+		length = declared
 	}
 	body = body[fixedBytes:]
 	if len(body) > length {
@@ -201,7 +201,7 @@ func (d *decoder) version6(body []byte, length int) {
 			size = 8
 			place := binary.BigEndian.Uint16(body[2:])
 			p.offset = int(place &^ 7)
-			if place&^6 != 0 { // an offset, or more to come
+			if place&^6 != 0 { // it has an offset, or more fragments follow
 				p.fragment = fragment{p.from.Addr(), p.to.Addr(), body[0], binary.BigEndian.Uint32(body[4:])}
 			}
 		case layers.IPProtocolAH:
@@ -213,7 +213,7 @@ func (d *decoder) version6(body []byte, length int) {
 		}
 		body, length = body[size:], length-size
 		if p.offset > 0 {
-			break // what follows is not in this part
+			break // the first fragment has the headers that follow
 		}
 	}
 	p.protocol = next
@@ -230,7 +230,7 @@ func isExtension(next uint8) bool {
 	}
 }
 
-// transport reads what is in an IP packet, of length bytes on the wire.
+// transport reads the payload of an IP packet. length is its size on the wire.
 func (d *decoder) transport(body []byte, length int) {
 	p := &d.packet
 	p.payload, p.payloadLength = body, max(length, len(body))
@@ -318,7 +318,8 @@ func (d *decoder) icmp6(body []byte) {
 	}
 }
 
-// echo takes the identifier as the port of who asks.
+// echo describes an echo, and stores its identifier as the port of the end that sent the
+// request.
 func (d *decoder) echo(what string, id, seq uint16, asks bool) {
 	p := &d.packet
 	p.icmp = fmt.Sprintf("%s id=0x%04x, seq=%d", what, id, seq)
@@ -329,7 +330,7 @@ func (d *decoder) echo(what string, id, seq uint16, asks bool) {
 	}
 }
 
-// quoted4 reads the beginning of the packet that an error is about.
+// quoted4 returns the ends of the packet whose first bytes an ICMP error contains.
 func quoted4(b []byte) ends {
 	if len(b) < 20 || b[0]>>4 != 4 {
 		return ends{}
@@ -363,7 +364,7 @@ func address(b []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), 0)
 }
 
-// spaced makes "DestinationUnreachable(Port)" the words that they are.
+// spaced turns "DestinationUnreachable(Port)" into "Destination unreachable (Port)".
 func spaced(name string) string {
 	out := make([]byte, 0, len(name)+8)
 	for i := range len(name) {

@@ -27,7 +27,7 @@ func bytesOf(t testing.TB, text string) []byte {
 	return b
 }
 
-// ethernet is a frame as Ethernet and loopback have it.
+// ethernet returns a frame with the link-layer header of Ethernet and loopback.
 func ethernet(data []byte) *frame {
 	f := &frame{time: time.Unix(1795374137, 906492000), data: data, length: len(data), network: min(14, len(data)), ifindex: loopback}
 	if len(data) >= 14 {
@@ -38,7 +38,7 @@ func ethernet(data []byte) *frame {
 
 const (
 	macs = "00 00 00 00 00 00 00 00 00 00 00 00 "
-	// recorded on loopback: a SYN.
+	// a SYN, recorded on loopback
 	synFrame = macs + "08 00 45 00 00 3c 1c 46 40 00 40 06 20 74 7f 00 00 01 7f 00 00 01" +
 		"88 1a 6f 1b 8e bf 4c 27 00 00 00 00 a0 02 ff d7 fe 30 00 00 02 04 ff d7 04 02 08 0a 8e bf 4c 27 00 00 00 00 01 03 03 0a"
 	queryFrame = macs + "08 00 45 00 00 39 00 01 00 00 40 11 7c b1 7f 00 00 01 7f 00 00 01" +
@@ -120,8 +120,7 @@ func str(n int) string {
 	return string(b)
 }
 
-// hello is the hello of a client that asks for the server, in records as TLS sends
-// it.
+// hello returns the TLS records with a client's hello that names the server.
 func hello(t testing.TB, server string) []byte {
 	t.Helper()
 	name := slices.Concat([]byte{0, 0, 0, byte(len(server) + 5), 0, byte(len(server) + 3), 0, 0, byte(len(server))}, []byte(server))
@@ -131,7 +130,7 @@ func hello(t testing.TB, server string) []byte {
 	return slices.Concat([]byte{22, 3, 1, 0, byte(len(message))}, message)
 }
 
-// segment is a frame with a TCP segment in it.
+// segment returns a frame with a TCP segment.
 func segment(t testing.TB, from, to string, payload []byte, flags ...func(*layers.TCP)) *frame {
 	t.Helper()
 	a, b := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
@@ -177,8 +176,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// FuzzDecode checks that nothing that comes from the network is a panic, and that
-// what is told of it is JSON. The guard against gopacket's faults is not used.
+// FuzzDecode checks that no frame causes a panic and that every event is valid JSON. It does
+// not use the guard against gopacket's panics.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{synFrame, queryFrame, answerFrame, unreachableFrame, arpFrame, optionsFrame, firstPart, lastPart} {
 		f.Add(bytesOf(f, seed), 14)

@@ -14,13 +14,13 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// Ports of protocols that are read further.
+// Ports of name services.
 const (
 	portDNS  = 53
 	portMDNS = 5353
 )
 
-// describe makes the event of a packet, but for whose it is.
+// describe returns the event of a packet, without its process and number.
 func describe(f *frame, p *packet, contentBytes int) *event.Packet {
 	e := &event.Packet{
 		Time: f.time, Source: p.from.Addr(), Destination: p.to.Addr(), SourcePort: -1, DestPort: -1,
@@ -31,7 +31,7 @@ func describe(f *frame, p *packet, contentBytes int) *event.Packet {
 	}
 	if p.hasPorts {
 		e.SourcePort, e.DestPort = int(p.from.Port()), int(p.to.Port())
-	} else if p.about.protocol != 0 && p.about.protocol != protoICMP { // as tshark has them
+	} else if p.about.protocol != 0 && p.about.protocol != protoICMP { // tshark shows the ports of the quoted packet too
 		e.SourcePort, e.DestPort = int(p.about.from.Port()), int(p.about.to.Port())
 	}
 	if contentBytes > 0 {
@@ -73,7 +73,7 @@ func etherName(etherType uint16) string {
 	switch layers.EthernetType(etherType) {
 	case layers.EthernetTypeLinkLayerDiscovery:
 		return "LLDP"
-	case layers.EthernetTypeIPv4: // of which not even the addresses can be read
+	case layers.EthernetTypeIPv4: // too damaged to read its addresses
 		return "IPv4"
 	case layers.EthernetTypeIPv6:
 		return "IPv6"
@@ -116,7 +116,7 @@ func tcpFlags(t *layers.TCP) string {
 	return out.String()
 }
 
-// tcpInfo is as tshark's, with the numbers that are on the wire.
+// tcpInfo formats a segment as tshark does, with the numbers as on the wire.
 func tcpInfo(p *packet, h *event.TCPHeader) string {
 	out := make([]byte, 0, 96)
 	number := func(name string, n uint64) { out = strconv.AppendUint(append(out, name...), n, 10) }
@@ -147,7 +147,8 @@ func tcpInfo(p *packet, h *event.TCPHeader) string {
 	return string(out)
 }
 
-// stream reads what a TCP segment carries, if it begins there.
+// stream describes the payload of a TCP segment if a message of a known protocol begins with
+// it.
 func stream(e *event.Packet, p *packet) {
 	b := p.payload
 	switch {
@@ -178,7 +179,7 @@ func isHTTP(b []byte) bool {
 	return false
 }
 
-// nameService says what the ports say of names.
+// nameService returns the name service that a port belongs to; "" if there is none.
 func nameService(p *packet) string {
 	switch from, to := p.from.Port(), p.to.Port(); {
 	case from == portDNS || to == portDNS:
@@ -190,7 +191,8 @@ func nameService(p *packet) string {
 	}
 }
 
-// names reads a DNS message. What is none stays what it is without.
+// names adds a DNS message to the event. It leaves the event unchanged if b is not a DNS
+// message.
 func names(e *event.Packet, protocol string, b []byte) {
 	var (
 		d   layers.DNS
@@ -221,7 +223,7 @@ func names(e *event.Packet, protocol string, b []byte) {
 	e.Protocol, e.Info, e.DNS = protocol, info, []event.DNS{m}
 }
 
-// rootless writes the name of the root as a dot.
+// rootless returns the name as text; "." for the root.
 func rootless(name []byte) string {
 	if len(name) == 0 {
 		return "."

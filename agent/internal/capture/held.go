@@ -10,32 +10,32 @@ import (
 )
 
 const (
-	// heldTime is how long a packet may wait for its owner to show.
+	// heldTime is how long a packet waits until its owner is known.
 	heldTime = 250 * time.Millisecond
 	// heldMax is the same while the sensor is behind with its events.
 	heldMax = 10 * time.Second
-	// heldBytes is how much memory packets may take that wait.
+	// heldBytes is how much memory held packets may take.
 	heldBytes = 1 << 20
-	// claimTime is how old a claim must be to be settled: all packets before it
-	// have been read by then, and all events.
+	// claimTime is how old a claim must be before it is settled. By then all earlier
+	// packets and events have been read.
 	claimTime = 60 * time.Millisecond
-	// foreignTime is how long a flow that had no owner is believed to have none.
+	// foreignTime is how long a flow without an owner is assumed to have none.
 	foreignTime = 5 * time.Second
 	maxForeign  = 4096
 )
 
-// question is what has to be known of a packet to say whose it is.
+// question holds the properties of a packet by which its owner is found.
 type question struct {
 	space    *space
 	ends     ends
 	fragment fragment
-	inside   bool // it is a later part of a packet, and has no ports
-	begins   bool // it begins a TCP connection
-	returned bool // it is an error of ICMP: ends are those of the packet that it is about
+	inside   bool // a fragment after the first, without ports
+	begins   bool // the first packet of a TCP connection
+	returned bool // an ICMP error; ends are those of the packet that it is about
 	time     time.Time
 }
 
-// waiting is a packet that is held.
+// waiting is a held packet.
 type waiting struct {
 	question
 	event *event.Packet
@@ -43,8 +43,8 @@ type waiting struct {
 	bytes int
 }
 
-// claim says that a process tried to connect, but had no port any more when its
-// event was made, as it was refused: the last SYN before is its.
+// claim says that a process tried to connect, was refused, and had no local port any more
+// when the sensor read it. The last SYN to the same destination before it belongs to it.
 type claim struct {
 	owner  *owner
 	space  int
@@ -53,24 +53,24 @@ type claim struct {
 	since  time.Time
 }
 
-// held are the packets that wait for their owner, oldest first.
+// held is the queue of packets whose owner is not known yet, oldest first.
 type held struct {
 	queue            []waiting
 	bytes            int
-	flows            map[ends]int // how many are in the queue, of either direction
-	dirty            bool         // an owner is known that was not before
+	flows            map[ends]int // packets in the queue by flow, both directions together
+	dirty            bool         // an owner became known since the last settle
 	claims           []claim
 	evicted          map[ends]*eviction
-	lost             uint64 // that were evicted, and had an owner
+	lost             uint64 // evicted packets that had an owner
 	lostFrom, lostTo time.Time
-	foreign          map[ends]time.Time
-	heard            time.Time // when the sensor's last event came
-	newest           time.Time // of what time its newest event is
-	looked           time.Time // when the last look at /proc began that is over
+	foreign          map[ends]time.Time // flows without an owner, and when that was found
+	lastEvent        time.Time          // when the sensor's last event arrived
+	newest           time.Time          // time of the sensor's newest event
+	looked           time.Time          // when the last finished look at /proc began
 }
 
-// eviction counts the packets of a flow that had to go before their time, as there
-// was no room: if its owner shows after all, they are lost.
+// eviction counts packets of a flow that left the queue early because it was full. They are
+// lost if the flow turns out to have an owner.
 type eviction struct {
 	question
 	count    uint64
@@ -84,16 +84,15 @@ func newHeld() held {
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
 
-// isOver reports whether nobody will claim what was held since then, and happened
-// at that time. A busy sensor's events may come late: what happened later has to be
-// told of first.
+// isOver reports whether a packet of time at, held since then, has waited long enough. It
+// waits longer while the sensor is behind: while events arrive that are older than the packet.
 func (h *held) isOver(since, at, now time.Time) bool {
 	waited := now.Sub(since)
-	behind := now.Sub(h.heard) < heldTime && h.newest.Before(at)
+	behind := now.Sub(h.lastEvent) < heldTime && h.newest.Before(at)
 	return waited >= heldMax || waited >= heldTime && !behind
 }
 
-// leave is told that a packet leaves the queue.
+// leave updates the counts for a packet that leaves the queue.
 func (h *held) leave(item *waiting) {
 	h.bytes -= item.bytes
 	flow := item.ends.flow()
@@ -102,7 +101,7 @@ func (h *held) leave(item *waiting) {
 	}
 }
 
-// lose counts what was evicted as lost.
+// lose counts evicted packets as lost.
 func (h *held) lose(e *eviction) {
 	if h.lost == 0 || e.from.Before(h.lostFrom) {
 		h.lostFrom = e.from
@@ -113,12 +112,12 @@ func (h *held) lose(e *eviction) {
 	h.lost += e.count
 }
 
-// evict takes a packet out before its time.
+// evict counts a packet that leaves the queue early.
 func (h *held) evict(item *waiting) {
 	e := h.evicted[item.ends]
 	if e == nil {
 		if len(h.evicted) >= maxForeign {
-			for _, other := range h.evicted { // whose they are is not known any more
+			for _, other := range h.evicted { // their owners can no longer be found: count them as lost
 				h.lose(other)
 			}
 			clear(h.evicted)
@@ -130,7 +129,8 @@ func (h *held) evict(item *waiting) {
 	e.to, e.since = item.time, item.since
 }
 
-// settleEvicted finds out whether what was evicted is lost, or was nobody's.
+// settleEvicted counts the evicted packets of flows whose owner is known now as lost, and
+// forgets those that have waited long enough; with last, all.
 func (w *Watch) settleEvicted(now time.Time, last bool) {
 	for flow, e := range w.held.evicted {
 		use, _ := w.owner(&e.question, now)
@@ -143,8 +143,8 @@ func (w *Watch) settleEvicted(now time.Time, last bool) {
 	}
 }
 
-// judge takes the flows of which /proc was asked after they were held, and did not
-// know the owner, for foreign: more of them need not be held.
+// judge marks flows as foreign if a look at /proc, begun after their packet was held, found
+// no owner. Further packets of these flows are not held.
 func (w *Watch) judge(now time.Time) {
 	h := &w.held
 	for i := range h.queue {
@@ -158,8 +158,8 @@ func (w *Watch) judge(now time.Time) {
 	}
 }
 
-// isForeign reports whether the flow was looked up, and found to be nobody's that
-// is watched.
+// isForeign reports whether a recent look-up found that no watched process owns the flow. It
+// returns false for the first packet of a connection.
 func (h *held) isForeign(q *question, now time.Time) bool {
 	at, ok := h.foreign[q.ends]
 	return ok && now.Sub(at) < foreignTime && !q.begins
@@ -172,9 +172,9 @@ func (h *held) setForeign(e ends, now time.Time) {
 	h.foreign[e], h.foreign[e.reversed()] = now, now
 }
 
-// hold keeps a packet until its owner shows.
+// hold queues a packet until its owner is known, and asks for a look at /proc.
 func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
-	const overhead = 600 // of an event and of its place in the queue
+	const overhead = 600 // of an event and its item in the queue
 	item := waiting{*q, e, now, overhead + len(e.Info) + len(e.Content.Bytes)}
 	h := &w.held
 	for len(h.queue) > 0 && h.bytes+item.bytes > heldBytes {
@@ -187,8 +187,9 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 	w.askLook()
 }
 
-// giveUp lets a packet go whose owner did not show: in a namespace of its own it
-// is the root's. early says that it had time left, but no room.
+// giveUp handles a packet whose owner is still unknown when it leaves the queue. In the
+// separate namespace of Scope.Own it belongs to the root; elsewhere it is dropped. early says
+// that the queue was full.
 func (w *Watch) giveUp(item *waiting, early bool) {
 	h := &w.held
 	h.leave(item)
@@ -200,8 +201,8 @@ func (w *Watch) giveUp(item *waiting, early bool) {
 	}
 }
 
-// settle gives out what is held and has an owner by now, and lets go what waited
-// for too long; with last, of all.
+// settle emits held packets whose owner is known by now, and gives up those that have waited
+// long enough; with last, all others.
 func (w *Watch) settle(now time.Time, last bool) {
 	h := &w.held
 	if len(h.queue) == 0 {
@@ -233,7 +234,8 @@ func (w *Watch) settle(now time.Time, last bool) {
 	h.queue = h.queue[n:]
 }
 
-// settleClaims finds the connections that were claimed by where they went.
+// settleClaims finds the connection of each claim among the held packets, by its
+// destination.
 func (w *Watch) settleClaims(now time.Time, last bool) {
 	h := &w.held
 	ripe := 0

@@ -24,8 +24,8 @@ import (
 func (w *Watch) Sensed(e *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held.heard = time.Now()
-	const step = time.Minute // events are never that late: the clock was set back
+	w.held.lastEvent = time.Now()
+	const step = time.Minute // an older event means that the clock was set back
 	if e.Time.After(w.held.newest) || w.held.newest.Sub(e.Time) > step {
 		w.held.newest = e.Time
 	}
@@ -46,11 +46,11 @@ func (w *Watch) Sensed(e *event.Event) {
 			w.scope.PIDs = slices.DeleteFunc(w.scope.PIDs, func(pid int) bool { return pid == data.Actor.PID })
 		}
 	}
-	w.give(e)
+	w.send(e)
 }
 
-// know returns the owner for a process. It is the same one as long as the process has its
-// name.
+// know returns the owner for a process. It returns the same owner until the process changes
+// its name.
 func (w *Watch) know(p *event.Process) *owner {
 	o := w.known[p.PID]
 	if o != nil && o.Name == p.Name && o.StartTime.Equal(p.StartTime) {
@@ -312,7 +312,7 @@ func (w *Watch) candidates() []int {
 	return pids
 }
 
-// is reports whether the process is this owner, and not a later one with the same pid.
+// is reports whether p is this owner, and not a later process with the same pid.
 // Start times in /proc are exact to 10 ms.
 func (o *owner) is(p *procfs.Process) bool {
 	return o.StartTime.IsZero() || o.StartTime.Sub(p.Start).Abs() < time.Second

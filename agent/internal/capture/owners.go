@@ -7,43 +7,42 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// maxSockets bounds how many sockets are remembered, some 200 bytes each.
+// maxSockets is how many sockets are remembered; each takes some 200 bytes.
 const maxSockets = 1 << 14
 
-// elsewhere is the space of sockets in namespaces that are not captured. Their
-// connections are met on the way, as those of containers on the host's bridge.
+// elsewhere is the space of all sockets in namespaces that are not captured. Their packets
+// may still pass through a captured one, as packets of containers pass the host's bridge.
 const elsewhere = 0
 
-// closeGrace is how long after its close a packet may be on its way that a socket
-// without a connection had sent.
+// closeGrace is how long after its close a socket without a connection still owns packets:
+// they may be on their way.
 const closeGrace = 10 * time.Millisecond
 
 // owner is a process that has sockets.
 type owner struct {
 	event.Process
-	ended     time.Time // zero: it has not
-	namespace uint64    // of its network; 0: not known
+	ended     time.Time // zero while it runs
+	namespace uint64    // inode of its network namespace; 0: unknown
 }
 
-// socket names a socket by what is on its packets: its own end, and the other if
-// it is connected. A port without an address is open on all.
+// socket identifies a socket by the addresses in its packets: the local one, and the remote
+// one if it is connected. An unspecified local address stands for all addresses.
 type socket struct {
-	space         int // the captured namespace that it is in, from 1; elsewhere: any of another
+	space         int // index of the captured namespace, from 1; or elsewhere
 	protocol      uint8
 	local, remote netip.AddrPort
 }
 
-// use is who used a socket last.
+// use is the last known use of a socket.
 type use struct {
-	owner  *owner
-	last   time.Time // by the agent's clock, to forget it
-	seen   time.Time // when it was used, by the packets' clock, as are those below
-	closed time.Time // zero: it is open
-	// finished says that its connection was ended on the wire.
-	finished bool
+	owner    *owner
+	last     time.Time // last record or look-up, by the agent's clock; the oldest are forgotten first
+	seen     time.Time // when the owner used it, by the clock of the packets
+	closed   time.Time // by the clock of the packets; zero while it is open
+	finished bool      // the connection has ended on the wire
 }
 
-// owners says whose packets are.
+// owners maps sockets to their owners.
 type owners struct {
 	sockets map[socket]*use
 	limit   int
@@ -51,7 +50,8 @@ type owners struct {
 
 func newOwners(limit int) owners { return owners{map[socket]*use{}, limit} }
 
-// put says who used a socket at a time, and reports whether that is news.
+// put records that a process used a socket at the time seen. It reports whether that may
+// change the owner of packets.
 func (o *owners) put(s socket, by *owner, seen, now time.Time) bool {
 	if u := o.sockets[s]; u != nil {
 		news := u.owner != by || u.finished || !u.closed.IsZero()
@@ -65,7 +65,8 @@ func (o *owners) put(s socket, by *owner, seen, now time.Time) bool {
 	return true
 }
 
-// forget makes room: it forgets what has not been used for the longest.
+// forget removes the sockets that were not used for the longest time, until at most half
+// of the limit is left.
 func (o *owners) forget(now time.Time) {
 	for age := time.Minute; len(o.sockets) > o.limit/2; age /= 2 {
 		for s, u := range o.sockets {
@@ -76,16 +77,16 @@ func (o *owners) forget(now time.Time) {
 	}
 }
 
-// close says that a socket was closed. A connection still has packets to come.
+// close records that a socket was closed. Packets of a connection may still follow.
 func (o *owners) close(s socket, at time.Time) {
 	if u := o.sockets[s]; u != nil {
 		u.closed = at
 	}
 }
 
-// find gives who a packet is of, if that is known: who sent it, else who gets it;
-// out says which of them it is. begins says that it is the first of a TCP
-// connection.
+// find returns the owner of a packet: the sender, or else the receiver; nil if neither is
+// known. out reports whether the owner is the sender. begins says that the packet is the
+// first one of a TCP connection.
 func (o *owners) find(space int, e ends, at, now time.Time, begins bool) (by *use, out bool) {
 	if u := o.side(space, e, at, now, begins); u != nil {
 		return u, true
@@ -102,8 +103,8 @@ func (o *owners) find(space int, e ends, at, now time.Time, begins bool) (by *us
 	return nil, false
 }
 
-// side looks for a socket whose own end is e.from: connected, else one that has
-// the port.
+// side returns the use of the socket whose local end is e.from: a connected socket, or else
+// one bound to the port. It returns nil if there is none.
 func (o *owners) side(space int, e ends, at, now time.Time, begins bool) *use {
 	if e.from.Port() == 0 {
 		return nil
@@ -112,7 +113,7 @@ func (o *owners) side(space int, e ends, at, now time.Time, begins bool) *use {
 		u := o.sockets[socket{space, e.protocol, e.from, e.to}]
 		switch {
 		case u == nil:
-		case begins && u.past(at): // another connection of this name
+		case begins && u.past(at): // a new connection with the same ends
 		case e.protocol != protoTCP && u.over(at):
 		default:
 			u.last = now
@@ -132,13 +133,13 @@ func (o *owners) side(space int, e ends, at, now time.Time, begins bool) *use {
 	return nil
 }
 
-// past reports whether the connection had been over when another of its name
-// began: that is another's until its owner shows.
+// past reports whether the connection had ended before another one with the same ends began
+// at that time. The owner of the new one is not known then.
 func (u *use) past(at time.Time) bool {
 	return u.seen.Before(at) && (u.finished || !u.closed.IsZero() || !u.owner.ended.IsZero())
 }
 
-// over reports whether a socket was no more at that time.
+// over reports whether the socket no longer existed at that time.
 func (u *use) over(at time.Time) bool {
 	end := u.closed
 	if end.IsZero() {

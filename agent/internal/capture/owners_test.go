@@ -17,15 +17,15 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// rig is a watch without a socket, whose time stands still unless it is let go.
+// rig is a watch without a packet socket. Its time advances only when the test says so.
 type rig struct {
 	*Watch
 	space *space
-	got   []string // who, direction and what
+	got   []string // process, direction and packet
 	lost  uint64
 }
 
-// noOne is a pid that no process has.
+// noOne is a pid without a process.
 const noOne = 1 << 30
 
 func newRig() *rig {
@@ -45,13 +45,13 @@ func newRig() *rig {
 	return r
 }
 
-// sees has the watch see a frame now.
+// sees passes a frame to the watch, with the time now.
 func (r *rig) sees(f *frame) {
 	f.time = time.Now()
 	r.packet(r.space, f)
 }
 
-// used has a process use a socket now.
+// used passes a process's call on a socket to the watch, with the time now.
 func (r *rig) used(name, operation, protocol, local, remote string) {
 	n := &event.Network{Actor: event.Process{PID: noOne + int(name[0]), Name: name}, Operation: operation, Protocol: protocol, Time: time.Now()}
 	if local != "" {
@@ -63,7 +63,7 @@ func (r *rig) used(name, operation, protocol, local, remote string) {
 	r.Sensed(&event.Event{Type: event.TypeNetwork, Time: n.Time, Data: n})
 }
 
-// later lets time pass, as the reader does it.
+// later advances the time and does the reader's periodic work.
 func (r *rig) later(d time.Duration) {
 	for ; d > 0; d -= heldInterval {
 		<-time.After(heldInterval)
@@ -73,7 +73,7 @@ func (r *rig) later(d time.Duration) {
 	}
 }
 
-// expects compares what was given out, each by its beginning.
+// expects compares the emitted packets with want, each by its prefix, and then forgets them.
 func (r *rig) expects(t *testing.T, want ...string) {
 	t.Helper()
 	same := slices.EqualFunc(r.got, want, strings.HasPrefix)
@@ -115,10 +115,10 @@ func TestOwners(t *testing.T) {
 			r.sees(segment(t, here, there, nil, ack))
 			r.expects(t, "a out 1000 → 80 [SYN]", "a in 80 → 1000 [SYN, ACK]", "a out 1000 → 80 [ACK]")
 		},
-		"what nobody claims is let go, and its flow is not held again": func(t *testing.T, r *rig) {
+		"a packet without an owner is dropped, and its flow is not held again": func(t *testing.T, r *rig) {
 			r.sees(segment(t, here, there, nil, ack))
 			r.later(time.Millisecond)
-			r.held.looked = time.Now() // /proc says nothing
+			r.held.looked = time.Now() // a look at /proc that found no owner
 			r.judge(time.Now())
 			r.later(heldTime)
 			if len(r.held.queue) > 0 || r.held.bytes != 0 {
@@ -126,25 +126,25 @@ func TestOwners(t *testing.T) {
 			}
 			r.sees(segment(t, there, here, nil, ack))
 			if len(r.held.queue) > 0 {
-				t.Error("held again")
+				t.Error("a packet of a foreign flow is held again")
 			}
 			r.later(foreignTime)
 			r.sees(segment(t, there, here, nil, ack))
 			if len(r.held.queue) != 1 {
-				t.Error("believed for ever")
+				t.Error("the flow stays foreign for ever")
 			}
 			r.used("a", "Receive", "tcp", here, there)
 			r.sees(segment(t, there, here, nil, ack))
 			r.expects(t, "a in 80 → 1000 [ACK]", "a in 80 → 1000 [ACK]")
 		},
-		"a refused connection is found by where it went": func(t *testing.T, r *rig) {
-			r.sees(segment(t, "10.0.0.1:1001", there, nil, syn)) // of another
+		"a refused connection is found by its destination": func(t *testing.T, r *rig) {
+			r.sees(segment(t, "10.0.0.1:1001", there, nil, syn)) // of another process
 			r.later(heldInterval)
 			r.sees(segment(t, here, there, nil, syn))
 			r.sees(segment(t, there, here, nil, reset))
 			r.used("a", "Connect", "tcp", "", there)
 			r.later(heldInterval)
-			r.sees(segment(t, "10.0.0.1:1002", there, nil, syn)) // of another
+			r.sees(segment(t, "10.0.0.1:1002", there, nil, syn)) // of another process
 			r.later(claimTime)
 			r.expects(t, "a out 1000 → 80 [SYN]", "a in 80 → 1000 [RST, ACK]")
 		},
@@ -158,11 +158,11 @@ func TestOwners(t *testing.T) {
 			r.sees(segment(t, here, there, nil, fin))
 			r.expects(t, "a out 1000 → 80 [SYN]", "a out 1000 → 80 [FIN, ACK]")
 		},
-		"another connection of the same ends is not the same": func(t *testing.T, r *rig) {
+		"a second connection between the same ends is distinct": func(t *testing.T, r *rig) {
 			r.used("a", "Connect", "tcp", here, there)
 			r.sees(segment(t, here, there, nil, fin))
 			r.later(heldInterval)
-			r.sees(segment(t, here, there, nil, ack)) // still the old one's
+			r.sees(segment(t, here, there, nil, ack)) // still of the old process
 			r.expects(t, "a out 1000 → 80 [FIN, ACK]", "a out 1000 → 80 [ACK]")
 			r.sees(segment(t, here, there, nil, syn))
 			r.later(heldInterval)
@@ -171,7 +171,7 @@ func TestOwners(t *testing.T) {
 			r.later(heldInterval)
 			r.expects(t, "b out 1000 → 80 [SYN]")
 		},
-		"a server's are known before it accepts": func(t *testing.T, r *rig) {
+		"a server's packets have an owner before it accepts": func(t *testing.T, r *rig) {
 			r.used("a", "Listen", "tcp", "0.0.0.0:80", "")
 			r.sees(segment(t, here, there, nil, syn))
 			r.expects(t, "a in 1000 → 80 [SYN]")
@@ -179,14 +179,14 @@ func TestOwners(t *testing.T) {
 			r.sees(segment(t, here, there, nil, ack))
 			r.expects(t, "b in 1000 → 80 [ACK]")
 		},
-		"of two that talk, who sends": func(t *testing.T, r *rig) {
+		"if both ends are watched, the sender owns the packet": func(t *testing.T, r *rig) {
 			r.used("a", "Connect", "tcp", here, there)
 			r.used("b", "Accept", "tcp", there, here)
 			r.sees(segment(t, here, there, nil, ack))
 			r.sees(segment(t, there, here, nil, ack))
 			r.expects(t, "a out 1000 → 80", "b out 80 → 1000")
 		},
-		"UDP ends with its socket": func(t *testing.T, r *rig) {
+		"a UDP socket owns nothing after its close": func(t *testing.T, r *rig) {
 			r.used("a", "Send", "udp", "0.0.0.0:1000", there)
 			r.used("a", "Close", "udp", "0.0.0.0:1000", "")
 			r.sees(udp(t, here, there, 3))
@@ -196,7 +196,7 @@ func TestOwners(t *testing.T) {
 			r.later(heldTime)
 			r.expects(t)
 		},
-		"UDP ends with its process": func(t *testing.T, r *rig) {
+		"a UDP socket owns nothing after its process ends": func(t *testing.T, r *rig) {
 			r.used("a", "Bind", "udp", "[::]:1000", "")
 			r.sees(udp(t, "[fd00::1]:5", "[fd00::2]:1000", 1))
 			r.sees(udp(t, "10.0.0.9:5", here, 1))
@@ -207,19 +207,19 @@ func TestOwners(t *testing.T) {
 			r.later(heldTime)
 			r.expects(t)
 		},
-		"a part without ports is its packet's": func(t *testing.T, r *rig) {
+		"a fragment without ports belongs to the owner of its packet": func(t *testing.T, r *rig) {
 			r.sees(ethernet(bytesOf(t, lastPart)))
 			r.sees(ethernet(bytesOf(t, firstPart)))
 			r.used("a", "Send", "udp", "[::]:12345", "[::1]:7")
 			r.later(heldInterval)
 			r.expects(t, "a out Fragmented IP protocol", "a out 12345 → 7")
 		},
-		"an error comes in to who sent": func(t *testing.T, r *rig) {
+		"an ICMP error belongs to the sender of the quoted packet": func(t *testing.T, r *rig) {
 			r.used("a", "Send", "udp", "0.0.0.0:50272", "127.0.0.1:5353")
 			r.sees(ethernet(bytesOf(t, unreachableFrame)))
 			r.expects(t, "a in Destination unreachable")
 		},
-		"a ping is known by its identifier": func(t *testing.T, r *rig) {
+		"an echo is attributed by its identifier": func(t *testing.T, r *rig) {
 			ping := func(kind uint8, from, to string, id uint16) *frame {
 				return built(t, layers.EthernetTypeIPv4, &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: netip.MustParseAddr(from).AsSlice(), DstIP: netip.MustParseAddr(to).AsSlice()},
 					&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, 0), Id: id, Seq: 1})
@@ -236,7 +236,7 @@ func TestOwners(t *testing.T) {
 			r.later(heldTime)
 			r.expects(t, "a out Echo (ping) request id=0x004d", "a in Echo (ping) reply id=0x004d", "b out Echo (ping) request id=0x004e", "b in Echo (ping) reply id=0x004e")
 		},
-		"a packet that passes two interfaces is one": func(t *testing.T, r *rig) {
+		"a packet that passes two interfaces is reported once": func(t *testing.T, r *rig) {
 			r.used("a", "Connect", "tcp", here, there)
 			for _, ifindex := range []int{2, 3, 2, 3} {
 				f := segment(t, here, there, nil, ack)
@@ -246,11 +246,11 @@ func TestOwners(t *testing.T) {
 			r.expects(t, "a out", "a out")
 			<-time.After(placeTime)
 			f := segment(t, here, there, nil, ack)
-			f.ifindex = 3 // its way has changed
+			f.ifindex = 3 // it takes another interface
 			r.sees(f)
 			r.expects(t, "a out")
 		},
-		"nothing of an excluded port": func(t *testing.T, r *rig) {
+		"packets of an excluded port are not reported": func(t *testing.T, r *rig) {
 			r.excluded = endpoints{
 				ports: map[uint16]bool{80: true}, exact: map[netip.AddrPort]bool{netip.MustParseAddrPort("127.0.0.1:90"): true},
 				machine: map[netip.Addr]bool{netip.MustParseAddr("10.0.0.2"): true},
@@ -261,12 +261,12 @@ func TestOwners(t *testing.T) {
 				r.sees(segment(t, remote, here, nil, ack))
 			}
 			r.expects(t, "a out 1000 → 80", "a in 80 → 1000", "a out 1000 → 90", "a in 90 → 1000")
-			r.space.host = false // the agent's loopback is another
+			r.space.host = false // another namespace has a different loopback
 			r.sees(segment(t, here, "127.0.0.1:90", nil, ack))
 			r.sees(segment(t, here, there, nil, ack))
 			r.expects(t, "a out 1000 → 90")
 		},
-		"what is held has a bound, and what is lost a count": func(t *testing.T, r *rig) {
+		"the queue is bounded, and lost packets are counted": func(t *testing.T, r *rig) {
 			const others, mine = 1000, 3000
 			for i := range others + mine {
 				if i < others {
@@ -282,16 +282,16 @@ func TestOwners(t *testing.T) {
 			r.used("a", "Connect", "tcp", here, there)
 			r.later(heldTime + heldInterval)
 			r.mu.Lock()
-			r.tellHeldLosses(time.Now())
+			r.reportHeldLosses(time.Now())
 			r.mu.Unlock()
 			if n := len(r.got); uint64(n)+r.lost != mine || r.lost == 0 || !r.held.empty() {
-				t.Errorf("%d came, %d lost", n, r.lost)
+				t.Errorf("%d arrived, %d lost", n, r.lost)
 			}
 		},
-		"a sensor that is behind is waited for": func(t *testing.T, r *rig) {
+		"packets wait longer while the sensor is behind": func(t *testing.T, r *rig) {
 			began := time.Now()
 			r.sees(segment(t, here, there, nil, syn))
-			for range 10 { // of what was before
+			for range 10 { // events older than the packet
 				r.later(heldTime / 2)
 				r.Sensed(&event.Event{Time: began.Add(-time.Second), Data: &event.Lost{}})
 			}
@@ -301,15 +301,15 @@ func TestOwners(t *testing.T) {
 			r.later(heldInterval)
 			r.expects(t, "a out 1000 → 80 [SYN]")
 			r.sees(segment(t, "10.0.0.9:9", there, nil, syn))
-			for range 10 { // it has caught up
+			for range 10 { // the sensor has caught up
 				r.later(heldTime / 2)
 				r.Sensed(&event.Event{Time: time.Now(), Data: &event.Lost{}})
 			}
 			if !r.held.empty() {
-				t.Error("held for ever")
+				t.Error("the packet is held for ever")
 			}
 		},
-		"a flow that nobody has does not wait twice": func(t *testing.T, r *rig) {
+		"a flow without an owner does not wait twice": func(t *testing.T, r *rig) {
 			for i := range 10000 {
 				r.sees(segment(t, here, there, nil, ack))
 				if i == 10 {
@@ -323,10 +323,10 @@ func TestOwners(t *testing.T) {
 				t.Errorf("%d lost", r.lost)
 			}
 		},
-		"in a namespace of its own all is the root's": func(t *testing.T, r *rig) {
+		"in a separate namespace all packets belong to the root": func(t *testing.T, r *rig) {
 			r.space.own, r.root = true, &owner{Process: event.Process{PID: noOne + 'z', Name: "sh"}}
-			r.used("z", "Socket", "tcp", "", "") // by now it runs another image
-			for i := range 3000 {                // more than can be held
+			r.used("z", "Socket", "tcp", "", "") // the process runs another image now
+			for i := range 3000 {                // more than the queue can hold
 				r.sees(udp(t, here, "10.0.0.2:"+fmt.Sprint(1000+i), 0))
 			}
 			r.used("a", "Send", "udp", here, "10.0.0.2:3999")
@@ -335,7 +335,7 @@ func TestOwners(t *testing.T) {
 				t.Errorf("%d, %d lost: %s …", n, r.lost, r.got[0])
 			}
 		},
-		"sockets are forgotten when there are too many": func(t *testing.T, r *rig) {
+		"the oldest sockets are forgotten when there are too many": func(t *testing.T, r *rig) {
 			for i := range 100 {
 				r.used("a", "Connect", "tcp", "10.0.0.1:"+fmt.Sprint(1000+i), there)
 				r.later(heldInterval)

@@ -24,18 +24,18 @@ const (
 )
 
 // ring is a packet socket and the memory that it shares with the kernel
-// (TPACKET_V3 of packet(7) and Documentation/networking/packet_mmap.rst). A
-// goroutine may read it, while others ask for the names of interfaces.
+// (TPACKET_V3 of packet(7) and Documentation/networking/packet_mmap.rst). Only one
+// goroutine may call read; interfaceName is safe for concurrent use.
 type ring struct {
 	file  *os.File
 	raw   syscall.RawConn
 	mem   []byte
-	block int // that is read next
+	block int // the block to read next
 }
 
-// openRing opens a ring of bytes in the network namespace that the file names, ""
-// for the agent's own. Of each packet it keeps the first snap bytes. It collects
-// from now on.
+// openRing opens a ring of the given size in bytes in a network namespace: the file of that
+// name, or the agent's namespace if the name is "". The ring collects packets from now on,
+// and keeps the first snap bytes of each.
 func openRing(namespace string, bytes, snap int) (*ring, error) {
 	fd, err := openSocket(namespace)
 	if err != nil {
@@ -55,8 +55,8 @@ func openRing(namespace string, bytes, snap int) (*ring, error) {
 	return r, nil
 }
 
-// openSocket opens a packet socket that gets nothing yet. To be in another
-// namespace a thread goes there, and is thrown away.
+// openSocket opens a packet socket that receives nothing yet. To open it in another
+// namespace, a thread enters that namespace and ends afterwards.
 func openSocket(namespace string) (int, error) {
 	open := func() (int, error) {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -88,25 +88,26 @@ func openSocket(namespace string) (int, error) {
 	return fd, err
 }
 
-// onOwnThread does something on a thread that is thrown away afterwards. It is never
-// the process's first: that one stays, and is what /proc shows of the process, its
-// network too.
+// onOwnThread calls do on a thread that ends afterwards. It never uses the first thread of
+// the process: that thread does not end, and /proc shows its network namespace as that of
+// the process.
 func onOwnThread(do func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			onOwnThread(do) // cannot be on this one, which is taken
+			onOwnThread(do) // runs on another thread, because this one is locked
 			runtime.UnlockOSThread()
 			return
 		}
-		do() // and the thread ends with the goroutine, as it is not unlocked
+		do() // the thread is not unlocked, so it ends with the goroutine
 	}()
 	<-done
 }
 
-// setUp makes the ring, then lets packets in: none comes past the filter.
+// setUp creates the ring and then starts to receive. The filter is in place before the first
+// packet.
 func (r *ring) setUp(fd, bytes, snap int) error {
 	program, err := filter(snap)
 	if err != nil {
@@ -116,15 +117,15 @@ func (r *ring) setUp(fd, bytes, snap int) error {
 		return fmt.Errorf("set the packet filter: %w", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
-		return fmt.Errorf("set the form of the packet ring: %w", err)
+		return fmt.Errorf("set the version of the packet ring: %w", err)
 	}
 	blocks := max(bytes/blockBytes, 2)
-	const frameBytes = 2048 // is of no weight in this version, but checked
+	const frameBytes = 2048 // TPACKET_V3 does not use it, but the kernel checks it
 	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 		Block_size: blockBytes, Block_nr: uint32(blocks), Frame_size: frameBytes, Frame_nr: uint32(blocks * (blockBytes / frameBytes)),
 		Retire_blk_tov: uint32(retireTime.Milliseconds()),
 	}); err != nil {
-		return fmt.Errorf("make a packet ring of %d bytes: %w", blocks*blockBytes, err)
+		return fmt.Errorf("create a packet ring of %d bytes: %w", blocks*blockBytes, err)
 	}
 	if r.mem, err = unix.Mmap(fd, 0, blocks*blockBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map the packet ring: %w", err)
@@ -135,8 +136,8 @@ func (r *ring) setUp(fd, bytes, snap int) error {
 	return nil
 }
 
-// filter cuts packets, and leaves out what loopback sends: it comes again as what
-// loopback receives.
+// filter returns a filter that cuts packets to snap bytes and drops packets that loopback
+// sends, because loopback also receives each of them.
 func filter(snap int) (*unix.SockFprog, error) {
 	raw, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
@@ -147,7 +148,7 @@ func filter(snap int) (*unix.SockFprog, error) {
 		bpf.RetConstant{Val: uint32(snap)},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the packet filter: %w", err)
+		return nil, fmt.Errorf("assemble the packet filter: %w", err)
 	}
 	code := make([]unix.SockFilter, len(raw))
 	for i, in := range raw {
@@ -175,9 +176,9 @@ func (r *ring) close() error {
 	return nil
 }
 
-// read waits until deadline for packets, and gives what the next block has. It
-// reports false when none came.
-func (r *ring) read(deadline time.Time, give func(*frame)) (bool, error) {
+// read waits for the next block until deadline and calls handle for each packet in it. It
+// returns false if no block was ready in time.
+func (r *ring) read(deadline time.Time, handle func(*frame)) (bool, error) {
 	desc := (*unix.TpacketBlockDesc)(unsafe.Pointer(&r.mem[r.block*blockBytes]))
 	header := (*unix.TpacketHdrV1)(unsafe.Pointer(&desc.Hdr))
 	ready := func(uintptr) bool { return atomic.LoadUint32(&header.Block_status)&unix.TP_STATUS_USER != 0 }
@@ -193,20 +194,20 @@ func (r *ring) read(deadline time.Time, give func(*frame)) (bool, error) {
 		}
 	}
 	block := r.mem[r.block*blockBytes : (r.block+1)*blockBytes]
-	readBlock(block, int(header.Offset_to_first_pkt), int(header.Num_pkts), give)
+	readBlock(block, int(header.Offset_to_first_pkt), int(header.Num_pkts), handle)
 	atomic.StoreUint32(&header.Block_status, unix.TP_STATUS_KERNEL)
 	r.block = (r.block + 1) % (len(r.mem) / blockBytes)
 	return true, nil
 }
 
-// addressOffset is where the address of a packet is, after its header.
+// addressOffset is the offset of a packet's address from its header.
 const addressOffset = (unix.SizeofTpacket3Hdr + unix.TPACKET_ALIGNMENT - 1) &^ (unix.TPACKET_ALIGNMENT - 1)
 
-// readBlock gives the packets of a block.
-func readBlock(block []byte, offset, count int, give func(*frame)) {
+// readBlock calls handle for each packet of a block. offset is that of the first packet.
+func readBlock(block []byte, offset, count int, handle func(*frame)) {
 	for range count {
 		if offset < 0 || offset+addressOffset+unix.SizeofSockaddrLinklayer > len(block) {
-			return // no kernel makes this
+			return // a kernel never writes this
 		}
 		header := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[offset]))
 		address := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&block[offset+addressOffset]))
@@ -222,14 +223,14 @@ func readBlock(block []byte, offset, count int, give func(*frame)) {
 		}
 		if header.Status&unix.TP_STATUS_VLAN_VALID != 0 {
 			f.vlan = int(header.Hv1.Vlan_tci & 0xfff)
-			f.length += 4 // of the tag
+			f.length += 4 // the tag
 		}
-		give(&f)
+		handle(&f)
 		offset += int(header.Next_offset)
 	}
 }
 
-// drops gives how many packets found no room in the ring since the last call.
+// drops returns how many packets found no room in the ring since the last call.
 func (r *ring) drops() (uint64, error) {
 	var (
 		stats *unix.TpacketStatsV3
@@ -239,13 +240,13 @@ func (r *ring) drops() (uint64, error) {
 		stats, err = unix.GetsockoptTpacketStatsV3(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	})
 	if err = errors.Join(controlErr, err); err != nil {
-		return 0, fmt.Errorf("ask for the packets that were lost: %w", err)
+		return 0, fmt.Errorf("read the count of lost packets: %w", err)
 	}
 	return uint64(stats.Drops), nil
 }
 
-// interfaceName gives the name of an interface of the ring's namespace; "" if it
-// is gone.
+// interfaceName returns the name of an interface in the ring's namespace; "" if it does not
+// exist any more.
 func (r *ring) interfaceName(index int) string {
 	request := struct {
 		name  [unix.IFNAMSIZ]byte

@@ -18,20 +18,20 @@ const (
 	maxRecord = 1<<14 + 2048
 )
 
-// isTLS reports whether a TLS record begins here.
+// isTLS reports whether b begins with a TLS record.
 func isTLS(b []byte) bool {
 	return len(b) >= 5 && b[0] >= recordChange && b[0] <= recordApplication && b[1] == 3 && b[2] <= 4 &&
 		binary.BigEndian.Uint16(b[3:]) <= maxRecord && binary.BigEndian.Uint16(b[3:]) > 0
 }
 
-// maxRecordNames bounds how many records are told of.
+// maxRecordNames is how many records of a segment are named.
 const maxRecordNames = 8
 
-// records names the records that begin in a segment, as tshark does, and gives
-// the server that a hello asks for.
+// records returns the names of the records in a segment, as tshark names them, and the
+// server name in a client's hello.
 func records(b []byte) (info, serverName string) {
 	var names []string
-	plain := true // until keys are changed
+	plain := true // until Change Cipher Spec
 	for len(names) < maxRecordNames && isTLS(b) {
 		body := b[5:]
 		size := min(int(binary.BigEndian.Uint16(b[3:])), len(body))
@@ -62,9 +62,10 @@ func records(b []byte) (info, serverName string) {
 	return strings.Join(names, ", "), serverName
 }
 
-// cursor reads bytes; what is not there is empty.
+// cursor is the unread rest of a message.
 type cursor []byte
 
+// take returns the next n bytes; fewer at the end of the message.
 func (c *cursor) take(n int) cursor {
 	n = min(n, len(*c))
 	taken := (*c)[:n]
@@ -72,7 +73,7 @@ func (c *cursor) take(n int) cursor {
 	return taken
 }
 
-// number reads a number of n bytes, 0 if they are not there.
+// number reads a big-endian number of n bytes; 0 if fewer are left.
 func (c *cursor) number(n int) (v int) {
 	b := c.take(n)
 	if len(b) < n {
@@ -84,8 +85,8 @@ func (c *cursor) number(n int) (v int) {
 	return v
 }
 
-// serverNameOf reads the server's name (RFC 6066) in the body of a client's
-// hello, of which the end may be missing.
+// serverNameOf returns the server name (RFC 6066) in the body of a client's hello; "" if
+// there is none. The end of body may be missing.
 func serverNameOf(body []byte) string {
 	c := cursor(body)
 	c.take(2 + 32)            // version, random

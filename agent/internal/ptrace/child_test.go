@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A watch must end with its tree, and leave alone what was started otherwise from
-// the thread that it might run on: the one of whoever starts it.
+// TestOtherChildrenAreLeftAlone checks that a watch ends with its tree, although other
+// children of the same thread run on, and that it does not take their exit status.
 func TestOtherChildrenAreLeftAlone(t *testing.T) {
 	var others []*exec.Cmd
 	for range 20 {
@@ -22,7 +22,7 @@ func TestOtherChildrenAreLeftAlone(t *testing.T) {
 	for _, other := range others {
 		_ = other.Process.Kill()
 		if err := other.Wait(); err == nil || err.Error() != "signal: killed" {
-			t.Errorf("somebody else waited for it: %v", err)
+			t.Errorf("Wait returned %v: the watch has taken the exit status", err)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 //go:build linux && (amd64 || arm64)
 
-// Package ptrace watches the tree of one held program without any rights, by
-// stopping it at each system call. It is many times slower than the eBPF sensor,
-// and the fallback where that is not to be had. It needs Linux 5.3.
+// Package ptrace watches one held program and its descendants without privileges, by
+// stopping them at each system call. It is the fallback on machines where the eBPF sensor
+// does not work, and many times slower. It needs Linux 5.3.
 package ptrace
 
 import (
@@ -33,8 +33,8 @@ const (
 	maxPath        = 4096
 )
 
-// syscallInfo is struct ptrace_syscall_info. At entry values are the number and
-// the arguments, at exit the result and whether it is an error.
+// syscallInfo is struct ptrace_syscall_info. At entry, Values holds the call's number and
+// arguments; at exit, its result and whether that is an error.
 type syscallInfo struct {
 	Op     uint8 // 1 entry, 2 exit
 	_      [3]uint8
@@ -43,34 +43,34 @@ type syscallInfo struct {
 	Values [8]uint64
 }
 
-// thread is one thread that is traced.
+// thread is one traced thread. The fields after inCall describe the call that it is in.
 type thread struct {
 	process *process
 	inCall  bool
-	number  uint64 // of the call that it is in, native
-	compat  bool
+	number  uint64 // native
+	compat  bool   // a 32-bit call
 	args    [6]uint64
-	paths   [2]place // looked up at entry: the call may change where they lead
+	paths   [2]place // resolved at entry: the call may change where they lead
 }
 
-// place is a path of a call: resolved, and as the program wrote it if that differs.
+// place is a path argument: full is resolved, given is the program's text if that differs.
 type place struct{ full, given string }
 
-// process is what its threads have in common.
+// process is the state that the threads of a process share.
 type process struct {
 	event.Process
-	quiet bool // until it has become the program
+	quiet bool // nothing is reported until the process has executed the program
 }
 
-// Watch is a tree that is being watched.
+// Watch is a running watch of a process tree.
 type Watch struct {
 	sink         func(*event.Event)
 	contentBytes int
-	threads      map[int]*thread // the tracing goroutine's own
-	early        []int           // threads that wait until their creator has reported them
+	threads      map[int]*thread // used by the tracing goroutine only
+	early        []int           // stopped threads whose creation is not reported yet
 
 	mu   sync.Mutex
-	pids map[int]bool // processes, for Close
+	pids map[int]bool // running processes, for Close
 	done chan struct{}
 }
 
@@ -87,7 +87,7 @@ func Start(pid, contentBytes int, sink func(*event.Event)) (*Watch, error) {
 	return w, nil
 }
 
-// Close kills what is left of the tree and waits for its end.
+// Close kills the remaining processes of the tree and waits until they have ended.
 func (w *Watch) Close() error {
 	for {
 		w.mu.Lock()
@@ -98,12 +98,12 @@ func (w *Watch) Close() error {
 		select {
 		case <-w.done:
 			return nil
-		case <-time.After(20 * time.Millisecond): // one may just have been born
+		case <-time.After(20 * time.Millisecond): // a new process may have been created meanwhile
 		}
 	}
 }
 
-// Done is closed when nothing is left of the tree.
+// Done returns a channel that is closed when all processes of the tree have ended.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
 func ptrace(request, tid int, address, data uintptr) error {
@@ -113,9 +113,9 @@ func ptrace(request, tid int, address, data uintptr) error {
 	return nil
 }
 
-// run traces on a thread that has no children of its own: to wait for what it
-// traces would be to wait for them as well, and to take their ends from whoever
-// started them. As the thread is locked, it gets none later.
+// run locks a thread without children and traces on it. wait4 with __WNOTHREAD also returns
+// children of the calling thread, so it would take their exit status from the code that
+// started them. The thread is locked, so it gets no children later.
 func (w *Watch) run(pid int, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -125,13 +125,14 @@ func (w *Watch) run(pid int, started chan<- error) {
 			defer close(ended)
 			w.run(pid, started)
 		}()
-		<-ended // until then this thread cannot be the other's
+		<-ended // this thread stays locked meanwhile, so the other goroutine runs elsewhere
 		return
 	}
 	w.trace(pid, started)
 }
 
-// trace is run on its thread: all of ptrace must come from one.
+// trace seizes the process and handles its stops until the tree has ended. It stays on one
+// thread: the kernel accepts ptrace requests from the tracing thread only.
 func (w *Watch) trace(pid int, started chan<- error) {
 	defer close(w.done)
 	if err := w.seizeAll(pid); err != nil {
@@ -141,12 +142,12 @@ func (w *Watch) trace(pid int, started chan<- error) {
 	started <- nil
 	for {
 		var status unix.WaitStatus
-		// Only what this thread traces: other children have others who wait.
+		// WNOTHREAD: only threads that this thread traces. Other code waits for other children.
 		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil { // ECHILD: none is left
+		if err != nil { // ECHILD: no thread is left
 			return
 		}
 		if w.stopped(tid, status); len(w.threads) == 0 {
@@ -176,12 +177,12 @@ func (w *Watch) seizeAll(pid int) error {
 			}
 			found = true
 			switch err := w.seize(tid); {
-			case errors.Is(err, unix.ESRCH): // it has ended
+			case errors.Is(err, unix.ESRCH): // the thread has ended
 			case err != nil:
 				return err
 			}
 		}
-		// A thread that was not traced yet may have created another one meanwhile. Those
+		// A thread that was not traced yet may have created another one meanwhile. Threads
 		// that traced threads create are traced from their start.
 		if !found {
 			return nil
@@ -189,8 +190,8 @@ func (w *Watch) seizeAll(pid int) error {
 	}
 }
 
-// seize begins to trace a thread, which from now on stops at each system call, and at the
-// end of one that it is in already.
+// seize begins to trace a thread. From now on the thread stops at each system call, and at
+// the end of the call that it is in.
 func (w *Watch) seize(tid int) error {
 	err := ptrace(unix.PTRACE_SEIZE, tid, 0, options)
 	if errors.Is(err, unix.EPERM) {
@@ -211,14 +212,14 @@ func (w *Watch) seize(tid int) error {
 	return err
 }
 
-// stopped handles what wait told of a thread, and lets it go on.
+// stopped handles a status that wait4 returned for a thread, and lets the thread continue.
 func (w *Watch) stopped(tid int, status unix.WaitStatus) {
 	if status.Exited() || status.Signaled() {
 		w.ended(tid, status)
 		return
 	}
 	t := w.threads[tid]
-	if t == nil { // nothing that it does may precede the report of its creation
+	if t == nil { // the report of its creation must come before any other report of it
 		w.early = append(w.early, tid)
 		return
 	}
@@ -229,19 +230,20 @@ func (w *Watch) stopped(tid int, status unix.WaitStatus) {
 		w.syscall(tid, t)
 	case trap == eventStop:
 		if signal == unix.SIGSTOP || signal == unix.SIGTSTP || signal == unix.SIGTTIN || signal == unix.SIGTTOU {
-			resume = unix.PTRACE_LISTEN // it stays stopped until it is told to go on
+			resume = unix.PTRACE_LISTEN // the thread stays stopped until SIGCONT
 		}
 	case trap == unix.PTRACE_EVENT_FORK || trap == unix.PTRACE_EVENT_VFORK || trap == unix.PTRACE_EVENT_CLONE:
 		w.forked(tid, t)
 	case trap == unix.PTRACE_EVENT_EXEC:
 		w.executed(tid)
 	case trap == 0:
-		with = int(signal) // one of its own: passed on
+		with = int(signal) // a signal to the program: passed on
 	}
-	_ = ptrace(resume, tid, 0, uintptr(with)) // ESRCH: it was killed meanwhile, which wait will tell
+	_ = ptrace(resume, tid, 0, uintptr(with)) // ESRCH: the thread was killed; wait4 reports that
 }
 
-// admit lets the threads run whose creator has reported them, or ended without a report.
+// admit starts the given threads, if they are early: their creation is reported now, or
+// never will be.
 func (w *Watch) admit(tids ...int) {
 	for _, tid := range tids {
 		i := slices.Index(w.early, tid)
@@ -250,11 +252,11 @@ func (w *Watch) admit(tids ...int) {
 		}
 		w.early = slices.Delete(w.early, i, i+1)
 		w.thread(tid)
-		_ = ptrace(unix.PTRACE_SYSCALL, tid, 0, 0) // ESRCH: it was killed meanwhile, which wait reports
+		_ = ptrace(unix.PTRACE_SYSCALL, tid, 0, 0) // ESRCH: the thread was killed; wait4 reports that
 	}
 }
 
-// thread returns what is known of a thread, or makes a record of a new one.
+// thread returns the record of a thread. It creates the record if there is none.
 func (w *Watch) thread(tid int) *thread {
 	if t := w.threads[tid]; t != nil {
 		return t
@@ -273,7 +275,7 @@ func (w *Watch) thread(tid int) *thread {
 	return t
 }
 
-// threadGroup returns the process that a thread belongs to; tid if that is unknown.
+// threadGroup returns the process of a thread; tid if that is unknown.
 func threadGroup(tid int) int { return cmp.Or(status(tid, "Tgid:"), tid) }
 
 // tracer returns the thread that traces tid; 0 if none does.
@@ -281,7 +283,7 @@ func tracer(tid int) int { return status(tid, "TracerPid:") }
 
 // status returns a number from /proc/TID/status; 0 if it cannot be read.
 func status(tid int, field string) int {
-	text, _ := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status") // gone: 0
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, field); ok {
 			n, _ := strconv.Atoi(strings.TrimSpace(value))
@@ -304,6 +306,8 @@ func (w *Watch) send(kind string, at time.Time, data event.Data) {
 	w.sink(&event.Event{Type: kind, Time: at, Data: data})
 }
 
+// ended handles the end of a thread. It reports the end of a process when its first thread
+// has ended.
 func (w *Watch) ended(tid int, status unix.WaitStatus) {
 	t := w.threads[tid]
 	delete(w.threads, tid)
@@ -331,7 +335,7 @@ func (w *Watch) ended(tid int, status unix.WaitStatus) {
 func (w *Watch) forked(tid int, t *thread) {
 	var message uintptr
 	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&message))) != nil {
-		return // it was killed meanwhile
+		return // the thread was killed meanwhile
 	}
 	child := w.thread(int(message))
 	defer w.admit(int(message))
@@ -349,8 +353,8 @@ func (w *Watch) forked(tid int, t *thread) {
 	w.send(event.TypeProcessFork, now, fork)
 }
 
-// executed is for a process that has become another program. Its other threads are
-// gone, and the one that did it, whichever it was, now has the process's number.
+// executed reports the exec of a process. The kernel has ended all its other threads and
+// given the thread that called exec the id of the process.
 func (w *Watch) executed(tid int) {
 	var former uintptr
 	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&former))) != nil {
@@ -388,7 +392,7 @@ func (w *Watch) executed(tid int) {
 	w.send(event.TypeProcessCreation, now, c)
 }
 
-// parent says who a process's parent is.
+// parent returns the parent of a process.
 func (w *Watch) parent(p *process) event.Process {
 	if t := w.threads[p.ParentPID]; t != nil {
 		return t.process.Process
@@ -402,7 +406,7 @@ func (w *Watch) actor(tid int, t *thread) event.Process {
 	return p
 }
 
-// syscall handles the stop before or after a call.
+// syscall handles a stop before or after a system call.
 func (w *Watch) syscall(tid int, t *thread) {
 	var info syscallInfo
 	if ptrace(getSyscallInfo, tid, unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info))) != nil {
@@ -429,7 +433,7 @@ func (w *Watch) syscall(tid int, t *thread) {
 	}
 }
 
-// report tells of a call that has returned.
+// report reports a system call that has returned.
 func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	now := time.Now()
 	actor := w.actor(tid, t)
@@ -445,7 +449,7 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 			w.aio(tid, t, result)
 		}
 		return
-	case c.operation == "": // exec; that of a good one was told
+	case c.operation == "": // an exec; executed reports those that succeed
 		if r.Failed() {
 			args, isCut := argv(tid, t, c)
 			w.send(event.TypeProcess, now, &event.FailedExec{Actor: actor, Time: now, Result: r, Path: t.paths[0].full, Given: t.paths[0].given, Args: args, ArgsCut: isCut})
@@ -519,10 +523,10 @@ func (w *Watch) report(tid int, t *thread, c call, result int64) {
 	w.send(event.TypeFile, now, f)
 }
 
-// maxIocbs is how many operations of one io_submit are told.
+// maxIocbs is how many operations of one io_submit are reported.
 const maxIocbs = 64
 
-// aio tells of the operations that io_submit was handed.
+// aio reports the first count operations that the program passed to io_submit.
 func (w *Watch) aio(tid int, t *thread, count int64) {
 	for i := range uint64(min(max(count, 0), maxIocbs)) {
 		// struct iocb: the operation is at 16, the descriptor at 20, the buffer at 24, its size at 32.
@@ -560,7 +564,7 @@ func pointer(tid int, t *thread, array, i uint64) uint64 {
 	return binary.NativeEndian.Uint64(value)
 }
 
-// operation adds what it is done to.
+// operation adds the object of an operation: a process, a file or a name. It returns o.
 func operation(tid int, o *event.Operation) *event.Operation {
 	switch o.Result.Syscall {
 	case "ptrace":
@@ -579,7 +583,7 @@ func operation(tid int, o *event.Operation) *event.Operation {
 	return o
 }
 
-// lookupOf says what becomes of a link at the end of the first path.
+// lookupOf returns how the call treats a link at the end of its first path.
 func (c call) lookupOf(args [6]uint64) lookup {
 	switch {
 	case c.flags >= 0 && (args[c.flags]&unix.O_NOFOLLOW != 0 || args[c.flags]&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL):
@@ -593,7 +597,7 @@ func (c call) lookupOf(args [6]uint64) lookup {
 	}
 }
 
-// place reads a path argument and looks it up.
+// place reads a path argument and resolves it.
 func (t *thread) place(tid, dir, argument int, lookup lookup) place {
 	if argument < 0 {
 		return place{}
@@ -622,8 +626,8 @@ func (t *thread) place(tid, dir, argument int, lookup lookup) place {
 	return place{full, given}
 }
 
-// descriptor gives what is behind a descriptor, "" if it is none, and whether that
-// has no name any more.
+// descriptor returns the name of the file or socket behind a descriptor, and whether the
+// file was deleted. The name is "" if it cannot be read.
 func descriptor(tid int, fd int32) (name string, deleted bool) {
 	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
 	if err != nil {
@@ -633,7 +637,7 @@ func descriptor(tid int, fd int32) (name string, deleted bool) {
 	return below(tid, name), deleted
 }
 
-// below gives a path of this machine as one from the root of a process.
+// below converts a path on this machine to the path from the root of the process.
 func below(tid int, name string) string {
 	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", tid))
 	if err != nil || root == "/" || !strings.HasPrefix(name, root) {
@@ -642,11 +646,11 @@ func below(tid int, name string) string {
 	return "/" + strings.TrimPrefix(name[len(root):], "/")
 }
 
-// maxArgs is how many arguments of a failed exec are read.
+// maxArgs is how many arguments of a failed exec are reported.
 const maxArgs = 64
 
-// argv reads the arguments of an exec, which follow its path, and whether there
-// were more.
+// argv returns the arguments of an exec, and whether there are more. The pointer to them
+// follows the path among the arguments of the call.
 func argv(tid int, t *thread, c call) (args []string, isCut bool) {
 	for len(args) < maxArgs {
 		from := pointer(tid, t, t.args[c.path+1], uint64(len(args)))
@@ -658,7 +662,7 @@ func argv(tid int, t *thread, c call) (args []string, isCut bool) {
 	return args, true
 }
 
-// read reads memory of a thread, less if not all is there.
+// read returns memory of a thread; less than size if not all of it is readable.
 func read(tid int, from uint64, size int) []byte {
 	if size <= 0 {
 		return nil
@@ -671,7 +675,8 @@ func read(tid int, from uint64, size int) []byte {
 	return buffer[:n]
 }
 
-// text reads a string, page by page: what follows it may not be there.
+// text reads a string that ends with a zero byte, at most maxPath bytes. It reads page by
+// page, because the page after the string may not be mapped.
 func text(tid int, from uint64) string {
 	var all []byte
 	for len(all) < maxPath {
@@ -690,7 +695,7 @@ func text(tid int, from uint64) string {
 	return string(all)
 }
 
-// address reads a struct sockaddr.
+// address decodes a struct sockaddr. It returns the zero address if it cannot.
 func address(b []byte) event.Address {
 	if len(b) < 2 {
 		return event.Address{}

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// threads writes from many threads, and then becomes another program from one
-// that is not the first.
+// threads writes from many threads, and then executes a program from a thread that is not
+// the first.
 func threads() {
 	done := make(chan bool)
 	for range 8 {
@@ -63,14 +63,14 @@ func threads() {
 	select {}
 }
 
-// held has several threads and creates more. Once it is released, one that is not the
-// first becomes another program.
+// held has several threads and creates more. When it is released, a thread that is not the
+// first executes a program.
 func held() {
 	for range 8 {
 		go func() {
 			for {
 				ended := make(chan bool)
-				go func() { // its thread ends with it
+				go func() { // the thread ends with the goroutine
 					runtime.LockOSThread()
 					close(ended)
 				}()
@@ -95,13 +95,14 @@ type seen struct {
 	data map[string]any
 }
 
-// trace holds a program until it is watched, runs it, and returns what it did.
+// trace holds a program until it is watched, runs it, and returns its events.
 func trace(t *testing.T, env []string, argv ...string) []seen {
 	t.Helper()
 	return traceHeld(t, env, append([]string{"/bin/sh", "-c", `echo ready; read -r _; exec "$@"`, "sh"}, argv...)...)
 }
 
-// traceHeld is trace for a program that holds itself: it prints a line and reads one.
+// traceHeld is trace for a program that holds itself: it prints a line and then waits for a
+// line of input.
 func traceHeld(t *testing.T, env []string, argv ...string) []seen {
 	t.Helper()
 	var all []seen
@@ -139,17 +140,17 @@ func traceHeld(t *testing.T, env []string, argv ...string) []seen {
 	select {
 	case <-w.Done():
 	case <-time.After(60 * time.Second):
-		t.Error("it hangs")
+		t.Error("the watch has not ended")
 	}
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	_ = cmd.Wait() // whatever it exits with is in the events
+	_ = cmd.Wait() // the events have the exit code
 	return all
 }
 
-// has reports whether an event of the kind has all of these, in the order in which
-// they are given.
+// has returns the index of the first event from index from on that has the kind and all
+// pairs of key and value. It fails the test if there is none.
 func has(t *testing.T, all []seen, from int, kind string, pairs ...any) int {
 	t.Helper()
 next:
@@ -164,12 +165,13 @@ next:
 		}
 		return i
 	}
-	t.Errorf("there is no %s with %v after event %d of %d", kind, pairs, from, len(all))
+	t.Errorf("no %s with %v from event %d of %d on", kind, pairs, from, len(all))
 	return from
 }
 
-// TestHeldThreads checks a held program of several threads that executes the program from
-// one that is not the first, as the sandbox's launcher does if the Go runtime has moved it.
+// TestHeldThreads checks a held program with several threads that executes the program from
+// a thread that is not the first. The sandbox's launcher does so if the Go runtime has moved
+// the goroutine.
 func TestHeldThreads(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -207,12 +209,12 @@ func TestFilesAndProcesses(t *testing.T) {
 	at = has(t, all, at, event.TypeProcessExit, "exitCode", 0)
 	at = has(t, all, at, event.TypeProcessExit, "exitCode", 7)
 	if at != len(all)-1 {
-		t.Error("something comes after the end")
+		t.Error("there are events after the last exit")
 	}
 }
 
-// TestOperations runs the programs of the eBPF sensor's tests, which tells the same
-// by the same names.
+// TestOperations runs the programs of the eBPF sensor's tests. Both sensors report the same
+// operations by the same names.
 func TestOperations(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"processes", "files", "aio"} {
@@ -249,10 +251,11 @@ func TestOperations(t *testing.T) {
 	has(t, all, at, event.TypeFile, "operation", "EnterIoUring")
 }
 
-// unnamed is the name of a file that has none yet.
+// unnamed matches the name that /proc shows for a file without a name (O_TMPFILE).
 var unnamed = regexp.MustCompile(`#[0-9]+`)
 
-// TestPathsAsRoot: the paths are those of the eBPF sensor, which has the same test.
+// TestPathsAsRoot checks that the paths are the same as those of the eBPF sensor, which has
+// the same test.
 func TestPathsAsRoot(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -266,7 +269,7 @@ func TestPathsAsRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What RESOLVE_IN_ROOT makes the root is not known here.
+	// This sensor does not know the root that RESOLVE_IN_ROOT sets.
 	known := strings.Replace(string(text), "openat2 $/real/sub/none", "openat2 /none", 1)
 	want := strings.Split(strings.TrimSpace(known), "\n")
 	var got []string
@@ -300,7 +303,7 @@ func TestPathsAsRoot(t *testing.T) {
 		case i >= len(got):
 			t.Errorf("missing: %s", want[i])
 		case i >= len(want):
-			t.Errorf("too much: %s", got[i])
+			t.Errorf("unexpected: %s", got[i])
 		case got[i] != want[i]:
 			t.Errorf("got  %s\nwant %s", got[i], want[i])
 		}
@@ -348,7 +351,7 @@ func TestThreadsAndExecOfOne(t *testing.T) {
 	at = has(t, all, at, event.TypeFile, "operation", "WriteFile", "filePath", out, "content", "6C 61 73 74 0A")
 	has(t, all, at, event.TypeProcessExit, "exitCode", 0)
 	if text, _ := os.ReadFile(out); string(text) != "last\n" {
-		t.Errorf("it wrote %q", text)
+		t.Errorf("the program wrote %q", text)
 	}
 }
 

@@ -4,55 +4,52 @@ package ptrace
 
 import "golang.org/x/sys/unix"
 
-// at says where the path arguments of a call are: the number of the descriptor
-// argument, or none, and that of the path.
+// call describes a system call that is reported. Except for the first two and the lookups,
+// each field is the index of an argument; -1 if the call has no such argument.
 type call struct {
-	name      string // of the system call
-	operation string // of the event
-	dir, path int    // arguments; -1: none
-	dir2      int    // of the second path
-	path2     int
-	// What becomes of a link at the end of the paths, and the argument with
-	// AT_SYMLINK_NOFOLLOW and the like; -1: none.
-	lookup, lookup2 lookup
-	at              int
-	fd              int // the argument that is a descriptor; -1: none
-	fd2             int // where a copy goes
-	data            int // the argument that is a buffer whose length is in the next one; -1: none
-	address         int // the argument that is a socket address whose length is in the next one; -1: none
-	flags           int // of open; -1: none
-	text            int // a text that is no path; -1: none
+	name            string // of the system call
+	operation       string // of the event; "" for exec
+	dir, path       int    // the folder's descriptor and the path
+	dir2, path2     int    // the same for the second path
+	lookup, lookup2 lookup // how the call treats a link at the end of each path
+	at              int    // flags such as AT_SYMLINK_NOFOLLOW
+	fd              int    // a descriptor
+	fd2             int    // the destination of a copy
+	data            int    // a buffer; the next argument is its size
+	address         int    // a socket address; the next argument is its size
+	flags           int    // flags of open
+	text            int    // a string that is not a path
 }
 
-// lookup says what becomes of a link that is the last component of a path.
+// lookup says how a call treats a link that is the last component of a path.
 type lookup uint8
 
 const (
 	follow   lookup = iota
-	isLink          // it is meant itself, unless a slash follows
-	isName          // the call is about a name in a folder
-	isSource        // of a mount: a path only if it binds or moves one
+	isLink          // does not follow the link, unless a slash follows it
+	isName          // creates or removes a name in a folder
+	isSource        // source of a mount: a path only for bind and move mounts
 )
 
 func plain(name, operation string) call {
 	return call{name: name, operation: operation, dir: -1, path: -1, dir2: -1, path2: -1, at: -1, fd: -1, fd2: -1, data: -1, address: -1, flags: -1, text: -1}
 }
 
-// onName is a call that makes or takes away a name.
+// onName is a call that creates or removes a name.
 func onName(name, operation string, dir, path int) call {
 	c := onPath(name, operation, dir, path)
 	c.lookup = isName
 	return c
 }
 
-// onNames is a call that gives a file another name; first is about the old one.
+// onNames is a call that gives a file a new name; first applies to the old name.
 func onNames(name, operation string, first lookup, dir, path, dir2, path2 int) call {
 	c := onPaths(name, operation, dir, path, dir2, path2)
 	c.lookup, c.lookup2 = first, isName
 	return c
 }
 
-// onLink is a call that means a link itself.
+// onLink is a call that does not follow a link at the end of its path.
 func onLink(name, operation string, dir, path int) call {
 	c := onPath(name, operation, dir, path)
 	c.lookup = isLink
@@ -69,7 +66,7 @@ func withAt(c call, at int) call {
 	return c
 }
 
-// withText is a call with a text: an attribute's name, what a link says.
+// withText sets the argument that is a text: an attribute's name, or a link's target.
 func withText(c call, text int) call {
 	c.text = text
 	return c
@@ -93,14 +90,14 @@ func onFD(name, operation string, data int) call {
 	return c
 }
 
-// onFDs is a copy from a descriptor to another.
+// onFDs is a copy from one descriptor to another.
 func onFDs(name string, from, to int) call {
 	c := plain(name, "CopyFile")
 	c.fd, c.fd2 = from, to
 	return c
 }
 
-// mapping is reported only of a file, to be run.
+// mapping is mmap; report skips mappings that are not executable or have no file.
 func mapping() call {
 	c := plain("mmap", "MapFile")
 	c.fd = 4
@@ -118,7 +115,7 @@ func withFlags(c call, flags int) call {
 	return c
 }
 
-// calls are what is reported, by the native numbers.
+// calls are the reported system calls, by native number.
 //
 //nolint:gochecknoglobals // a table of constants
 var calls = merge(map[uint64]call{

@@ -4,10 +4,10 @@ package ptrace
 
 import "golang.org/x/sys/unix"
 
-// nativeArch is what PTRACE_GET_SYSCALL_INFO says of calls with native numbers.
+// nativeArch is the arch that PTRACE_GET_SYSCALL_INFO reports for calls with native numbers.
 const nativeArch = unix.AUDIT_ARCH_X86_64
 
-// callsHere are the calls that newer architectures do without.
+// callsHere are the calls that only older architectures have.
 //
 //nolint:gochecknoglobals // a table of constants
 var callsHere = map[uint64]call{
@@ -29,8 +29,8 @@ var callsHere = map[uint64]call{
 	unix.SYS_LCHOWN:    onLink("lchown", "ChangeOwner", -1, 0),
 }
 
-// compat gives the native number of a 32-bit call whose arguments are alike; the
-// others of 32-bit programs are not reported.
+// compat maps numbers of 32-bit calls to the native numbers of calls with the same
+// arguments. Other calls of 32-bit programs are not reported.
 //
 //nolint:gochecknoglobals // a table of constants
 var compat = map[uint64]uint64{
