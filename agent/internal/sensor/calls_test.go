@@ -4,8 +4,7 @@ package sensor
 
 import "testing"
 
-// TestCallsAreSound checks the table of calls: what the kernel side does with it it
-// does unasked.
+// TestCallsAreSound checks the table of calls, which the kernel side uses unchecked.
 func TestCallsAreSound(t *testing.T) {
 	for arch := range 3 {
 		taken := map[int]string{}
@@ -23,7 +22,7 @@ func TestCallsAreSound(t *testing.T) {
 	for _, c := range calls[1:] {
 		for a, index := range c.args {
 			if index < -1 || index > 5 {
-				t.Errorf("%s: argument %d is the call's %d", c.name, a, index)
+				t.Errorf("%s: argument %d has index %d", c.name, a, index)
 			}
 		}
 		if (c.args[argData] >= 0) != (c.kind == kindTransfer && c.op != "CopyFile" || c.kind == kindNetTransfer) {

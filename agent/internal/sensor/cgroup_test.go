@@ -51,8 +51,8 @@ func TestUnifiedMount(t *testing.T) {
 	}
 }
 
-// TestContainersAreNamedAsRoot runs a program in a cgroup as engines make them, of each
-// version that this machine has.
+// TestContainersAreNamedAsRoot runs a program in a cgroup named as container engines do, in
+// each cgroup version that this machine has.
 func TestContainersAreNamedAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	parents := map[string]string{}
@@ -86,7 +86,7 @@ func TestContainersAreNamedAsRoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			var l log
-			begun := make(chan struct{}) // by version 1, only a process that runs says where it is
+			begun := make(chan struct{}) // in version 1, the sensor must look the cgroup up while the process runs
 			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(e *event.Event) {
 				if l.add(e); len(l.events) == 1 {
 					close(begun)
@@ -119,7 +119,7 @@ func TestContainersAreNamedAsRoot(t *testing.T) {
 				}
 			}
 			if opened == 0 {
-				t.Error("nothing was seen")
+				t.Error("no file event was reported")
 			}
 		})
 	}

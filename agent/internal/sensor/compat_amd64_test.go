@@ -13,7 +13,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// killedBy returns the signal that ended a program, 0 if it exited with 0.
+// killedBy returns the signal that ended a program; 0 if it exited with status 0.
 func killedBy(t *testing.T, err error) syscall.Signal {
 	t.Helper()
 	var exit *exec.ExitError
@@ -29,10 +29,9 @@ func killedBy(t *testing.T, err error) syscall.Signal {
 	return 0
 }
 
-// TestCompatAsRoot runs a 64-bit program that makes 32-bit calls, the old trick to
-// be missed by tracers. A kernel that was booted with ia32_emulation=off, or a
-// paravirtualised guest, answers such a call with SIGSEGV: there nothing is done,
-// and the sensor reports no call but the signal.
+// TestCompatAsRoot runs a 64-bit program that makes 32-bit calls, a known trick to evade
+// tracers. A kernel booted with ia32_emulation=off, or a paravirtualised guest, ends such a
+// program with SIGSEGV. The sensor then reports no such call, only the signal.
 func TestCompatAsRoot(t *testing.T) {
 	programs := build(t)
 	signal := killedBy(t, exec.Command(programs+"/compat", "probe").Run())
@@ -49,7 +48,7 @@ func TestCompatAsRoot(t *testing.T) {
 	}
 	release()
 	if got := killedBy(t, cmd.Wait()); got != signal {
-		t.Fatalf("it was ended by %v, the probe by %v", got, signal)
+		t.Fatalf("the program was ended by %v, the probe by %v", got, signal)
 	}
 	closeWatch(t, w)
 	var got []string
@@ -80,7 +79,7 @@ func TestCompatAsRoot(t *testing.T) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 	if !slices.Equal(exits, []int{int(signal)}) {
-		t.Errorf("exits by the signals %d, want %d", exits, signal)
+		t.Errorf("exits with signals %d, want %d", exits, signal)
 	}
 	if _, err := os.Stat(path); (err == nil) != (signal == 0) {
 		t.Errorf("the file: %v", err)

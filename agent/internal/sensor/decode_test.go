@@ -22,9 +22,9 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-var update = flag.Bool("update", false, "record testdata/records anew; needs root")
+var update = flag.Bool("update", false, "rewrite testdata/records; needs root")
 
-// recordedBoot is when the machine of the recorded bytes began.
+// recordedBoot is the boot time of the recordings.
 var recordedBoot = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 
 func recordedDecoder() *decoder {
@@ -32,8 +32,8 @@ func recordedDecoder() *decoder {
 	return newDecoder(clock.New(look), 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
 }
 
-// TestRecordAsRoot records what the kernel side says of the programs of testdata, and
-// what is made of it; only with -update.
+// TestRecordAsRoot records the kernel side's records of the programs in testdata, and the
+// events that the decoder makes of them; only with -update.
 func TestRecordAsRoot(t *testing.T) {
 	if !*update {
 		return
@@ -84,7 +84,7 @@ func write(t *testing.T, name string, data []byte) {
 	}
 }
 
-// records takes a recording apart.
+// records splits a recording.
 func records(raw []byte) [][]byte {
 	var all [][]byte
 	for len(raw) >= 4 {
@@ -134,7 +134,7 @@ func recordings(t testing.TB) []string {
 	return paths
 }
 
-// TestDecodeRecorded decodes recorded bytes, without a kernel.
+// TestDecodeRecorded decodes recordings, without a kernel.
 func TestDecodeRecorded(t *testing.T) {
 	for _, path := range recordings(t) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestDecodeRecorded(t *testing.T) {
 					t.Fatalf("event %d:\n got %s\nwant %s", i, got[i], want[i])
 				}
 				if len(got[i]) > 0 && !json.Valid(got[i]) {
-					t.Errorf("event %d is no JSON: %s", i, got[i])
+					t.Errorf("event %d is not valid JSON: %s", i, got[i])
 				}
 			}
 			if len(got) != len(want) {
@@ -159,8 +159,8 @@ func TestDecodeRecorded(t *testing.T) {
 	}
 }
 
-// TestDecodingIsQuick bounds what an event costs in memory: the reader has to keep
-// up with the kernel.
+// TestDecodingIsQuick bounds the allocations per event: the reader has to keep up with the
+// kernel.
 func TestDecodingIsQuick(t *testing.T) {
 	all := records(recording(t, "testdata/records/files.gz"))
 	d := recordedDecoder()
@@ -173,7 +173,7 @@ func TestDecodingIsQuick(t *testing.T) {
 		}
 	})
 	if per := allocs / float64(len(all)); per > 6 {
-		t.Errorf("%.1f allocations an event", per)
+		t.Errorf("%.1f allocations per event", per)
 	}
 }
 
@@ -192,7 +192,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportMetric(float64(b.N*len(all))/b.Elapsed().Seconds(), "events/s")
 }
 
-// FuzzDecode decodes any bytes: whatever comes, the events are JSON.
+// FuzzDecode decodes arbitrary bytes: all events are valid JSON.
 func FuzzDecode(f *testing.F) {
 	for _, path := range recordings(f) {
 		all := records(recording(f, path))
@@ -205,14 +205,15 @@ func FuzzDecode(f *testing.F) {
 		for _, raw := range [][]byte{one, two} {
 			_ = d.decode(raw, func(e *event.Event) {
 				if text := e.AppendJSON(nil); !json.Valid(text) {
-					t.Errorf("no JSON: %s", text)
+					t.Errorf("invalid JSON: %s", text)
 				}
 			})
 		}
 	})
 }
 
-// flows feeds a dialogue to an assembler, in pieces, and gives what comes out.
+// flows feeds a dialogue to an assembler, in pieces, and returns the flows. A piece begins
+// with > if the program wrote it; else with <.
 func flows(pieces ...string) []*event.HTTP {
 	d := recordedDecoder()
 	var out []*event.HTTP
@@ -227,7 +228,7 @@ func flows(pieces ...string) []*event.HTTP {
 			r.op = tlsFreed
 			d.http.tls(d, r, emit)
 		}
-		for part := range slices.Chunk([]byte(data), chunkSize) { // as the kernel side gives it
+		for part := range slices.Chunk([]byte(data), chunkSize) { // as the kernel side sends it
 			r.messages = []message{{data: section{body: part, set: true}}}
 			d.http.tls(d, r, emit)
 			r.args[1] += chunkSize
@@ -236,8 +237,9 @@ func flows(pieces ...string) []*event.HTTP {
 	return out
 }
 
-// TestPiecesOfCalls: what a call moved comes in pieces. Where one is missing or
-// short, the body is truncated by that much, and what follows it is read as before.
+// TestPiecesOfCalls: the data of a call arrives in pieces. If a piece is missing or short,
+// only its bytes are missing in the body, which is marked as truncated. The data after it is
+// read as before.
 func TestPiecesOfCalls(t *testing.T) {
 	const bodySize = 3*chunkSize + 100
 	call := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(bodySize) + "\r\n\r\n" + strings.Repeat("b", bodySize)
@@ -246,7 +248,7 @@ func TestPiecesOfCalls(t *testing.T) {
 		drop, cut int // -1: none
 		kept      int
 	}{
-		"all there":        {-1, -1, bodySize},
+		"complete":         {-1, -1, bodySize},
 		"the second lost":  {1, -1, bodySize - chunkSize},
 		"the last lost":    {3, -1, bodySize - len(pieces[3])},
 		"the second short": {-1, 1, bodySize - 10},
@@ -291,7 +293,7 @@ func TestPiecesOfCalls(t *testing.T) {
 	})
 }
 
-// gzipped and chunked code a body as a server does.
+// gzipped and chunked encode a body as a server does.
 func gzipped(body string) string {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -343,7 +345,7 @@ func TestHTTPDialogues(t *testing.T) {
 		},
 		{
 			"tunnel", []string{">CONNECT h:443 HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 Connection established\r\n\r\n", ">\x16\x03\x01", "<\x16\x03\x03",
-				">GET /inside HTTP/1.1\r\n\r\n"}, // what is plain inside is told too
+				">GET /inside HTTP/1.1\r\n\r\n"}, // plaintext requests inside are reported too
 			[]string{"CONNECT h:443", "CONNECT h:443 200 ", "GET /inside"},
 		},
 		{
@@ -371,7 +373,7 @@ func TestHTTPDialogues(t *testing.T) {
 			[]string{"GET /x", "GET /x 200 some text"},
 		},
 		{
-			"an answer before its request is whole", []string{">POST /x HTTP/1.1\r\nContent-Length: 4\r\n\r\nha", "<HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", ">"},
+			"an answer before its request is complete", []string{">POST /x HTTP/1.1\r\nContent-Length: 4\r\n\r\nha", "<HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", ">"},
 			[]string{"POST /x (ha) 413 ", "POST /x (ha)"},
 		},
 		{"an answer alone", []string{"<HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"}, []string{"  200 a"}},
@@ -379,11 +381,11 @@ func TestHTTPDialogues(t *testing.T) {
 			"byte by byte", append(strings.Split(">"+strings.Join(strings.Split("\r\n\nMOVE /a HTTP/1.0\r\n\r\n", ""), "\x00>"), "\x00"), "<HT", "<TP/1.0 200 OK\r\n", "<\r\nmoved", ">"),
 			[]string{"MOVE /a", "MOVE /a 200 moved"},
 		},
-		{"answered before its first line is over", []string{">GET /lo", "<HTTP/1.1 414 Long\r\nContent-Length: 0\r\n\r\n", ">ng HTTP/1.1\r\n\r\n"}, []string{"GET /lo 414 ", "GET /long"}},
+		{"answered before its first line is complete", []string{">GET /lo", "<HTTP/1.1 414 Long\r\nContent-Length: 0\r\n\r\n", ">ng HTTP/1.1\r\n\r\n"}, []string{"GET /lo 414 ", "GET /long"}},
 		{"answered as if it were HTTP", []string{">GET /old\r\n", "<HTTP/1.0 200 OK\r\n\r\nold", ">"}, []string{"GET /old (GET /old\r\n) 200 old"}},
-		{"lines that are no HTTP", []string{"<220 mail\r\n", ">HELO me\r\n", ">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 is what\r\n"}, nil},
+		{"lines that are not HTTP", []string{"<220 mail\r\n", ">HELO me\r\n", ">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 is what\r\n"}, nil},
 		{"another version", []string{">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "<\x00\x00\x04"}, nil},
-		{"no HTTP", []string{">hello", "<GETAWAY"}, nil},
+		{"not HTTP", []string{">hello", "<GETAWAY"}, nil},
 		{"bad chunk", []string{">" + get, "<HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}, []string{"GET /x", "GET /x 200 …"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -411,15 +413,15 @@ func TestHTTPDialogues(t *testing.T) {
 	}
 }
 
-// TestHTTPBounds: what is kept of requests that do not end is bounded, of each
-// connection and of all, and what is given up is told in the sessions that it is of.
+// TestHTTPBounds: the data kept of unfinished requests is bounded, for each connection and
+// for all. What is dropped is reported to the sessions of its connection.
 func TestHTTPBounds(t *testing.T) {
 	d := recordedDecoder()
 	lost := map[uint64]uint64{} // by session
 	emit := func(e *event.Event) {
 		l, ok := e.Data.(*event.Lost)
 		if !ok || l.Reason != event.ReasonHTTP {
-			t.Fatalf("told: %s", e.AppendJSON(nil))
+			t.Fatalf("reported: %s", e.AppendJSON(nil))
 		}
 		lost[d.record.sessions] += l.Count
 	}
@@ -439,30 +441,30 @@ func TestHTTPBounds(t *testing.T) {
 	if d.http.kept > maxKept {
 		t.Errorf("%d bytes are kept", d.http.kept)
 	}
-	if given := uint64(connections - len(d.http.connections)); given < 15 || lost[1]+lost[2] != given || lost[1] == 0 || lost[2] == 0 {
-		t.Errorf("of %d connections that are given up, told: %v", given, lost)
+	if dropped := uint64(connections - len(d.http.connections)); dropped < 15 || lost[1]+lost[2] != dropped || lost[1] == 0 || lost[2] == 0 {
+		t.Errorf("%d connections were dropped; reported losses: %v", dropped, lost)
 	}
 	clear(lost)
-	send(connections, 2, head[:200]) // it is too long now
+	send(connections, 2, head[:200]) // the head is too long now
 	if lost[2] != 1 {
-		t.Errorf("of a head that is too long, told: %v", lost)
+		t.Errorf("losses reported for a head that is too long: %v", lost)
 	}
 	clear(lost)
 	for i := range uint64(2 * maxConnections) {
 		send(1<<20+i, 4, "hello, this is no HTTP\r\n")
 	}
 	if n := len(d.http.connections); n != maxConnections || d.http.used.Len() != n || lost[4] != 0 {
-		t.Errorf("%d connections, told of those that are no HTTP: %v", n, lost)
+		t.Errorf("%d connections; losses reported for those that are not HTTP: %v", n, lost)
 	}
 	for key, c := range d.http.connections {
 		d.http.end(key, c)
 	}
 	if d.http.kept != 0 {
-		t.Errorf("%d bytes are kept of nothing", d.http.kept)
+		t.Errorf("%d bytes are kept without a connection", d.http.kept)
 	}
 }
 
-// FuzzHTTP feeds a dialogue whole and byte by byte: what comes out is the same.
+// FuzzHTTP feeds a dialogue whole and byte by byte: the flows are the same.
 func FuzzHTTP(f *testing.F) {
 	f.Add("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
 	f.Add("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.0 500 No\r\n\r\nrest")
@@ -475,7 +477,7 @@ func FuzzHTTP(f *testing.F) {
 			for _, f := range fs {
 				out = append(f.AppendJSON(out), '\n')
 				if !json.Valid(f.AppendJSON(nil)) {
-					t.Errorf("no JSON: %s", f.AppendJSON(nil))
+					t.Errorf("invalid JSON: %s", f.AppendJSON(nil))
 				}
 			}
 			return out

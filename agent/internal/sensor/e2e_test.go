@@ -26,11 +26,11 @@ import (
 	"ospulse/agent/internal/inspect/fusetest"
 )
 
-// The launcher is this test program, started with this variable: it waits until
-// it is watched, then becomes the program.
+// launcherVariable makes this test program a launcher, which waits until it is watched and
+// then executes the program.
 const launcherVariable = "OSPULSE_TEST_LAUNCHER"
 
-// compiled are the programs of testdata.
+// compiled is the folder of the compiled programs of testdata.
 var compiled struct {
 	once  sync.Once
 	dir   string
@@ -59,8 +59,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newSensor starts a sensor. Its buffer holds all that a test does: at any load of
-// the machine nothing is lost, unless options ask for a smaller one.
+// newSensor starts a sensor. Its ring holds all events of a test, so that none are lost at
+// any load, unless options set a smaller ring.
 func newSensor(t *testing.T, options Options) *Sensor {
 	t.Helper()
 	if options.RingBytes == 0 {
@@ -87,7 +87,7 @@ func held(t *testing.T, dir string, argv ...string) (cmd *exec.Cmd, release func
 	return cmd, release
 }
 
-// heldWithOutput is held, with what the program prints.
+// heldWithOutput is like held, and returns the program's output.
 func heldWithOutput(t *testing.T, argv ...string) (cmd *exec.Cmd, release func(), out io.Reader) {
 	t.Helper()
 	cmd, release = launcher(t, argv...)
@@ -99,7 +99,7 @@ func heldWithOutput(t *testing.T, argv ...string) (cmd *exec.Cmd, release func()
 	return cmd, release, out
 }
 
-// launcher makes the command of a program that waits before its exec.
+// launcher returns the command of a program that waits before its exec.
 func launcher(t *testing.T, argv ...string) (cmd *exec.Cmd, release func()) {
 	t.Helper()
 	self, err := os.Executable()
@@ -121,7 +121,7 @@ func launcher(t *testing.T, argv ...string) (cmd *exec.Cmd, release func()) {
 	}
 }
 
-// start starts a launcher, and ends it with the test.
+// start starts a launcher, and kills it at the end of the test.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -136,13 +136,13 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-// step is one call, as both sides are compared: what it was, how it ended, and,
-// where strace says it, the path of its descriptor and the bytes that it moved.
+// step is a call in the form in which strace and the sensor are compared: its name, its
+// result, and, where strace has them, the path of its descriptor and the bytes it moved.
 type step struct{ call, result, detail string }
 
 func (s step) String() string { return s.call + "(" + s.detail + ") = " + s.result }
 
-// pythonProgram does what a program can do, and then fetches over HTTP and TLS.
+// pythonProgram works with files, threads, processes and sockets, and fetches over HTTP and TLS.
 const pythonProgram = `
 import http.client, os, socket, ssl, subprocess, sys, threading
 from urllib.parse import urlsplit
@@ -162,17 +162,16 @@ for url in sys.argv[1:]:
     c.request('GET', '/chunked'); c.getresponse().read()
 `
 
-// unknown is the result of a call that strace did not see the end of.
+// unknown is the result of a call whose end strace did not see.
 const unknown = "?"
 
-// same reports whether an event is of the call that strace saw.
+// same reports whether an event is the call that strace saw.
 func same(event, traced step) bool {
 	return event == traced || traced.result == unknown && event.call == traced.call
 }
 
-// TestSeesWhatStraceSeesAsRoot runs programs under strace and the sensor at once: every
-// call that one reports the other must report too, in the order of each thread.
-// Each kind of program opens, renames, forks, runs another and connects.
+// TestSeesWhatStraceSeesAsRoot runs programs under strace and the sensor at once. For each
+// thread, both must report the same calls in the same order.
 func TestSeesWhatStraceSeesAsRoot(t *testing.T) {
 	programs := build(t)
 	s := newSensor(t, Options{ContentBytes: MaxContent, TLS: true})
@@ -206,7 +205,7 @@ func TestSeesWhatStraceSeesAsRoot(t *testing.T) {
 	}
 }
 
-// python gives the interpreter itself, not a shim of pyenv.
+// python returns the path of the interpreter itself, not of a pyenv shim.
 func python(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("python3", "-c", "import sys,os; print(os.path.realpath(sys.executable))").Output()
@@ -216,7 +215,7 @@ func python(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build gives the folder of the programs of testdata, which are compiled once.
+// build compiles the programs of testdata once, and returns their folder.
 func build(t *testing.T) string {
 	t.Helper()
 	compiled.once.Do(func() {
@@ -274,7 +273,7 @@ func compare(t *testing.T, s *Sensor, argv []string) {
 	}
 	release()
 	_ = cmd.Wait()    // some programs fail on purpose
-	_ = strace.Wait() // it ends as its program does
+	_ = strace.Wait() // it ends after the program
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -311,14 +310,14 @@ func compare(t *testing.T, s *Sensor, argv []string) {
 				}
 				return out.String()
 			}
-			t.Errorf("thread %d differs from call %d on (%d events, %d calls)\ngot:%s\nstrace:%s", tid, i,
+			t.Errorf("thread %d differs, beginning with call %d (%d events, %d calls)\ngot:%s\nstrace:%s", tid, i,
 				len(got[tid]), len(want[tid]), context(got[tid]), context(want[tid]))
 		}
 	}
-	t.Logf("%d calls of %d threads are the same", total, len(got))
+	t.Logf("compared %d calls of %d threads", total, len(got))
 }
 
-// straceCalls is every call that is reported, for strace's -e trace.
+// straceCalls returns all calls that the sensor reports, for strace's -e trace.
 func straceCalls() string {
 	var names []string
 	for _, c := range calls[1:] {
@@ -342,7 +341,7 @@ var (
 	straceExit       = regexp.MustCompile(`^\+\+\+ (exited with \d+|killed by \w+)`)
 )
 
-// unhex decodes what strace -xx writes.
+// unhex decodes a string in the output of strace -xx.
 func unhex(s string) string {
 	return straceHex.ReplaceAllStringFunc(s, func(h string) string {
 		n, _ := strconv.ParseUint(h[2:], 16, 8)
@@ -350,7 +349,7 @@ func unhex(s string) string {
 	})
 }
 
-// fromStrace reads strace's output from the exec of the launcher on.
+// fromStrace parses strace's output, beginning with the exec of the launcher.
 func fromStrace(t *testing.T, text []byte, first int) map[int][]step {
 	steps := map[int][]step{}
 	unfinished := map[int]string{}
@@ -407,11 +406,11 @@ func fromStrace(t *testing.T, text []byte, first int) map[int][]step {
 	return steps
 }
 
-// stepOf reads a call of strace's; false for what the sensor leaves out.
+// stepOf returns the step of a call in strace's output; false if the sensor does not report it.
 func stepOf(m []string) (step, bool) {
 	name, args, ret := m[1], m[2], m[3]
 	switch name {
-	case "syscall_0x14f": // uretprobe(2), with which the kernel runs the probes in OpenSSL: not the program's
+	case "syscall_0x14f": // uretprobe(2), which the kernel inserts to run the probes in OpenSSL
 		return step{}, false
 	case "mmap":
 		if !strings.Contains(args, "PROT_EXEC") || strings.Contains(args, "MAP_ANONYMOUS") {
@@ -433,7 +432,7 @@ func stepOf(m []string) (step, bool) {
 	if ret == "-1" || ret == "?" {
 		s.result = m[5]
 	}
-	if s.result == "" { // it was killed in the call, which strace cannot see the end of
+	if s.result == "" { // it was killed in the call, so that strace did not see the end
 		return step{call: name, result: unknown}, true
 	}
 	switch {
@@ -461,7 +460,7 @@ func stepOf(m []string) (step, bool) {
 	return s, true
 }
 
-// straceAddress gives the address in a call's arguments as events have it.
+// straceAddress returns the address in a call's arguments, in the form of events.
 func straceAddress(args string) string {
 	m := straceInet.FindStringSubmatch(args)
 	switch {
@@ -469,7 +468,7 @@ func straceAddress(args string) string {
 		return net.JoinHostPort(unhex(m[2]), m[1])
 	case strings.Contains(args, "sun_path="):
 		_, path, _ := strings.Cut(args, "sun_path=")
-		abstract, path, _ := strings.Cut(path, `"`) // @ of an abstract name
+		abstract, path, _ := strings.Cut(path, `"`) // @ before an abstract name
 		path, _, _ = strings.Cut(path, `"`)
 		return abstract + unhex(path)
 	default:
@@ -477,7 +476,7 @@ func straceAddress(args string) string {
 	}
 }
 
-// givenCall reports whether a call's first text is a path.
+// givenCall reports whether a call's first string is a path.
 func givenCall(name string) bool {
 	switch name {
 	case "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "mknod", "mknodat",
@@ -488,14 +487,14 @@ func givenCall(name string) bool {
 	}
 }
 
-// detailOf gives what is behind the descriptor that arguments begin with.
+// detailOf returns the path of the descriptor that is the first argument.
 func detailOf(args string) string {
 	m := straceFD.FindStringSubmatch(args)
 	if m == nil {
 		return ""
 	}
 	path := unhex(m[1])
-	if strings.Contains(path, ":[") { // a pipe or a socket: the number says it all
+	if strings.Contains(path, ":[") { // a pipe or a socket: the inode number is enough
 		if i := strings.Index(path, "->"); i >= 0 {
 			path = path[:i]
 		}
@@ -522,7 +521,7 @@ func transferred(name string) bool {
 	}
 }
 
-// fromEvents brings events into the same form.
+// fromEvents converts events to steps.
 func fromEvents(t *testing.T, events []*event.Event) map[int][]step {
 	t.Helper()
 	steps := map[int][]step{}

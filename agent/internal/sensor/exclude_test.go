@@ -9,8 +9,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// TestWatchedStaysWatchedAsRoot: a process that is watched cannot be excluded while
-// it is, nor what came of it.
+// TestWatchedStaysWatchedAsRoot: a watched process and its descendants cannot be excluded.
 func TestWatchedStaysWatchedAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	marker := filepath.Join(t.TempDir(), "marker")
@@ -35,5 +34,5 @@ func TestWatchedStaysWatchedAsRoot(t *testing.T) {
 			return
 		}
 	}
-	t.Error("what it did after it was to be excluded is not told")
+	t.Error("the process was not reported after a watch excluded it")
 }

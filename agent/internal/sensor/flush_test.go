@@ -13,7 +13,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// within fails the test unless do ends: the time is for the slowest machine.
+// within fails the test if do does not end within a minute, enough for a slow machine.
 func within(t *testing.T, what string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -24,12 +24,11 @@ func within(t *testing.T, what string, do func()) {
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		t.Fatal(what, "does not end")
+		t.Fatal(what, "did not end")
 	}
 }
 
-// TestManyFlushesAtOnceAsRoot has many wait for the same place in the ring: each
-// returns.
+// TestManyFlushesAtOnceAsRoot calls Flush from many goroutines at once: each call returns.
 func TestManyFlushesAtOnceAsRoot(t *testing.T) {
 	s := newSensor(t, Options{RingBytes: 1 << 20})
 	var l log
@@ -53,8 +52,8 @@ func TestManyFlushesAtOnceAsRoot(t *testing.T) {
 	closeWatch(t, w)
 }
 
-// TestFlushOfAFullRingAsRoot has more happen than the sink can take, so that the ring
-// is never empty: a flush, and the end of the watch, still come.
+// TestFlushOfAFullRingAsRoot causes events faster than the sink handles them, so that the
+// ring is never empty: Flush and Close still return.
 func TestFlushOfAFullRingAsRoot(t *testing.T) {
 	s := newSensor(t, Options{RingBytes: 128 << 10})
 	storm := exec.Command("dd", "if=/dev/zero", "of=/dev/null", "bs=1")
@@ -88,6 +87,6 @@ func TestFlushOfAFullRingAsRoot(t *testing.T) {
 	})
 	within(t, "the watch", func() { closeWatch(t, w) })
 	if given.Load() == 0 {
-		t.Error("nothing was given out")
+		t.Error("the sink received no event")
 	}
 }

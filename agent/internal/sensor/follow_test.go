@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A file system that answers each look-up just in time takes half of the event
-// reader's time, not all of it.
+// TestSlowLookUpsTakeAShareOfTheTime: a file system that answers each look-up just in time
+// takes at most followShare of the event reader's time.
 func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = followTime - time.Millisecond
@@ -39,18 +39,19 @@ func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 	})
 }
 
-// A look-up that has ended does not keep the next one from running.
+// TestLookUpsFollowEachOther: a look-up that has ended does not keep the next one from
+// running.
 func TestLookUpsFollowEachOther(t *testing.T) {
 	f := newFollower(time.Minute)
 	f.lookUp = func([]int, uint32, string, string, bool) (string, bool, bool) { return "/found", true, true }
 	for i := range 20_000 {
 		if _, _, ok := f.follow(nil, 0, "/", "a", true); !ok {
-			t.Fatalf("look-up %d was left out", i)
+			t.Fatalf("look-up %d was skipped", i)
 		}
 	}
 }
 
-// While a look-up hangs the event reader does not wait for another one.
+// TestLookUpThatHangs: while a look-up hangs, the event reader does not wait for another one.
 func TestLookUpThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollower(followTime)
@@ -62,7 +63,7 @@ func TestLookUpThatHangs(t *testing.T) {
 		began := time.Now()
 		for range 1000 {
 			if _, _, ok := f.follow(nil, 0, "/", "a", true); ok {
-				t.Fatal("it is followed")
+				t.Fatal("a path was followed")
 			}
 		}
 		if waited := time.Since(began); waited > followTime {
@@ -71,7 +72,7 @@ func TestLookUpThatHangs(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		if _, _, ok := f.follow(nil, 0, "/", "a", true); !ok {
-			t.Error("after the look-up has ended nothing is followed")
+			t.Error("no path is followed after the look-up has ended")
 		}
 	})
 }

@@ -15,9 +15,9 @@ import (
 	"ospulse/agent/internal/inspect/fusetest"
 )
 
-// mapping maps a file as a library, once it is told to, and then unmaps it, opens
-// a second one and waits. It has closed the first before: the kernel knows then
-// that its file system wants no word of that.
+// mapping waits for a line, maps a file as a library 21 times, opens a second file, and
+// waits again. It opens and closes the library first: from then on the kernel knows that
+// its file system does not handle close.
 const mapping = `import ctypes, os, sys
 os.close(os.open(sys.argv[1], os.O_RDONLY))
 fd = os.open(sys.argv[1], os.O_RDONLY)
@@ -34,8 +34,8 @@ os.close(os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY))
 sys.stdin.readline()
 os._exit(0)`
 
-// checkMapping runs mapping, and wants its last event although the library is
-// hostile. ready is called before it is mapped.
+// checkMapping runs mapping with a hostile library and checks that its last event is
+// reported. It calls ready before the program maps the library.
 func checkMapping(t *testing.T, library string, ready func()) {
 	t.Helper()
 	s := newSensor(t, Options{TLS: true})
@@ -68,22 +68,22 @@ func checkMapping(t *testing.T, library string, ready func()) {
 	select {
 	case <-marked:
 	case <-time.After(time.Minute):
-		t.Fatal("what came after the library was mapped is not told: the sensor hangs")
+		t.Fatal("no events after the library was mapped: the sensor hangs")
 	}
 	if err := errors.Join(in.Close(), cmd.Wait(), w.Close()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestSilentLibraryAsRoot: a library on a file system that does not answer any more
-// keeps nothing from being told.
+// TestSilentLibraryAsRoot: a library on a file system that stops answering does not stop
+// the events.
 func TestSilentLibraryAsRoot(t *testing.T) {
 	silent := fusetest.Mount(t, 1<<20)
 	checkMapping(t, silent.File("libssl-x.so"), func() { silent.Silence(t) })
 }
 
-// TestSparseLibraryAsRoot: a library that is small on the disk and very long to
-// read, as shared/cases/agent/elfbomb.py makes one, keeps nothing from being told.
+// TestSparseLibraryAsRoot: a library that is small on disk but takes very long to read does
+// not stop the events.
 func TestSparseLibraryAsRoot(t *testing.T) {
 	library := filepath.Join(t.TempDir(), "libssl-x.so")
 	bomb := exec.Command(python(t), "testdata/programs/elfbomb.py", library, "60000", "64")

@@ -23,8 +23,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// testServer answers on loopback; the flows of its clients are compared with what
-// it got and gave.
+// testServer starts a server on loopback.
 func testServer(withTLS bool) *httptest.Server {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -58,7 +57,7 @@ func testServer(withTLS bool) *httptest.Server {
 	return server
 }
 
-// TestHTTPFlowsAsRoot has curl and Python fetch over HTTP and over TLS.
+// TestHTTPFlowsAsRoot watches curl and Python, which fetch over HTTP and over TLS.
 func TestHTTPFlowsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 64, TLS: true})
 	for _, withTLS := range []bool{false, true} {
@@ -132,7 +131,7 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 	for i, want := range want {
 		got := responses[i]
 		if requests[i].Request.Target != want.path || got.Request.Target != want.path {
-			t.Errorf("flow %d is of %q, answered %q; want %q", i, requests[i].Request.Target, got.Request.Target, want.path)
+			t.Errorf("flow %d: request for %q, response for %q; want %q", i, requests[i].Request.Target, got.Request.Target, want.path)
 		}
 		if _, _, _, u := got.URL(); u != url+want.path {
 			t.Errorf("%s: URL %s", want.path, u)
@@ -155,8 +154,8 @@ func checkFlows(t *testing.T, s *Sensor, argv []string, url string, withTLS bool
 	}
 }
 
-// TestHTTPServingAsRoot watches a server: its flows are those of its clients, from the
-// other side.
+// TestHTTPServingAsRoot watches a server: its flows are its clients' flows with the roles
+// swapped.
 func TestHTTPServingAsRoot(t *testing.T) {
 	const server = `
 import http.server, ssl, sys
@@ -217,8 +216,8 @@ s.handle_request()`
 	}
 }
 
-// TestHTTPInVectorsAsRoot has bodies sent in vectors, as many servers and clients do: they
-// are whole too.
+// TestHTTPInVectorsAsRoot sends bodies with sendmsg and writev, as many programs do: the
+// flows have the whole bodies.
 func TestHTTPInVectorsAsRoot(t *testing.T) {
 	server := testServer(false)
 	defer server.Close()
@@ -263,12 +262,12 @@ for send in (lambda v: c.sendmsg(v), lambda v: os.writev(c.fileno(), v)):
 		}
 	}
 	if flows != 4 {
-		t.Errorf("%d flows, want two requests and two answers", flows)
+		t.Errorf("%d flows, want two requests and two responses", flows)
 	}
 }
 
-// TestHTTPBeginningsAsRoot: a request is told with whatever method it has, however its
-// first bytes are cut into calls, and what is no HTTP does not become it.
+// TestHTTPBeginningsAsRoot: requests are reported with any method, and however their first
+// bytes are split across calls. Other protocols are not reported as HTTP.
 func TestHTTPBeginningsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 16})
 	script, err := filepath.Abs("testdata/programs/beginnings.py")
@@ -279,7 +278,7 @@ func TestHTTPBeginningsAsRoot(t *testing.T) {
 	if !cmd.ProcessState.Success() {
 		t.Fatal(cmd.ProcessState)
 	}
-	got := map[bool][]string{} // by whether it is the server's
+	got := map[bool][]string{} // by event.HTTP.Serving
 	for _, e := range events {
 		d, ok := e.Data.(*event.HTTP)
 		if !ok {
@@ -312,11 +311,11 @@ func TestHTTPBeginningsAsRoot(t *testing.T) {
 		}
 	}
 	if len(got) != 2 {
-		t.Errorf("flows of %d sides", len(got))
+		t.Errorf("flows of %d sides, want client and server", len(got))
 	}
 }
 
-// certificate writes a server's certificate with its key.
+// certificate writes a server's certificate and its key to a file, and returns its path.
 func certificate(t *testing.T) string {
 	t.Helper()
 	server := testServer(true)
@@ -335,8 +334,8 @@ func certificate(t *testing.T) string {
 	return path
 }
 
-// tlsPrograms builds the OpenSSL client: with OpenSSL linked in, and with a library
-// of its own beside it.
+// tlsPrograms builds the OpenSSL client as dir/static and dir/dynamic. It also returns the
+// path of the machine's libssl.
 func tlsPrograms(t *testing.T) (dir, library string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -349,7 +348,7 @@ func tlsPrograms(t *testing.T) (dir, library string) {
 	return dir, libraries[0]
 }
 
-// copied gives a folder with a copy of a file.
+// copied returns a new folder with a copy of a file.
 func copied(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -366,9 +365,9 @@ func tlsPort(t *testing.T, server *httptest.Server) string {
 	return port
 }
 
-// TestTLSElsewhereAsRoot reads TLS of an OpenSSL that is not where distributions have
-// theirs. Where nothing tells of it before it runs, the program waits before its
-// first use, as long as one does that has something to do first.
+// TestTLSElsewhereAsRoot reads TLS of OpenSSL outside of the folders of distributions. If the
+// sensor can find it only when the program runs, the program waits 1000 ms before it uses
+// TLS.
 func TestTLSElsewhereAsRoot(t *testing.T) {
 	server := testServer(true)
 	t.Cleanup(server.Close)
@@ -412,7 +411,7 @@ os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 	}
 }
 
-// checkMissing wants the one fetch of the OpenSSL client.
+// checkMissing checks that the events hold the one fetch of the OpenSSL client.
 func checkMissing(t *testing.T, l *log, port string) {
 	t.Helper()
 	var got []string
@@ -432,8 +431,8 @@ func checkMissing(t *testing.T, l *log, port string) {
 	}
 }
 
-// TestTLSOfTheHeldAsRoot has programs that a launcher holds in a mount namespace of their
-// own, as the sandbox does: their TLS is read from the first byte.
+// TestTLSOfTheHeldAsRoot runs programs that a launcher holds in their own mount namespace, as
+// the sandbox does: their TLS is read from the first byte.
 func TestTLSOfTheHeldAsRoot(t *testing.T) {
 	server := testServer(true)
 	defer server.Close()
@@ -481,8 +480,8 @@ func TestTLSOfTheHeldAsRoot(t *testing.T) {
 	}
 }
 
-// TestTLSOfAFileWrittenAnewAsRoot: a file that was looked at is looked at again when it
-// has become another.
+// TestTLSOfAFileWrittenAnewAsRoot: a file that was rewritten after its inspection is
+// inspected again.
 func TestTLSOfAFileWrittenAnewAsRoot(t *testing.T) {
 	server := testServer(true)
 	defer server.Close()

@@ -11,7 +11,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// answer makes a DNS answer.
+// answer returns a DNS response.
 func answer(t testing.TB) []byte {
 	t.Helper()
 	host := dnsmessage.MustNewName("www.example.org.")
@@ -50,14 +50,14 @@ func TestDNS(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got, ok := dnsOf(raw[:len(raw)-8]); !ok || len(got.Answers) != 2 {
-		t.Errorf("of a message that is cut: %+v", got)
+		t.Errorf("truncated message: got %+v", got)
 	}
 	if _, ok := dnsOf([]byte("no DNS")); ok {
-		t.Error("six bytes were taken for a message")
+		t.Error("six bytes were accepted as a message")
 	}
 }
 
-// TestDNSOverTCP feeds what a connection moves, in the pieces in which programs do.
+// TestDNSOverTCP decodes DNS over TCP, in the pieces in which programs transfer it.
 func TestDNSOverTCP(t *testing.T) {
 	raw := answer(t)
 	size := string([]byte{0, byte(len(raw))})
@@ -85,9 +85,9 @@ func TestDNSOverTCP(t *testing.T) {
 	}
 }
 
-// TestDNSIsSeenAsRoot has a program ask a name server, and one answer.
+// TestDNSIsSeenAsRoot watches a program that sends and answers DNS queries.
 func TestDNSIsSeenAsRoot(t *testing.T) {
-	s := newSensor(t, Options{ContentBytes: 8}) // the event keeps less than the message
+	s := newSensor(t, Options{ContentBytes: 8}) // the event keeps less than a message
 	cmd, release := held(t, t.TempDir(), "/usr/bin/unshare", "-n", python(t), "-c", `
 import fcntl, socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -10,11 +10,10 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// TestObjectsFitOldKernels reads the objects of both architectures: what is in them
-// must be there in Linux 5.8, which has the ring buffer, and not need what kernels
-// are built without.
+// TestObjectsFitOldKernels checks that the objects of both architectures use only features
+// of Linux 5.8, the first with the ring buffer, that every kernel is built with.
 func TestObjectsFitOldKernels(t *testing.T) {
-	const newestHelper = asm.FnCsumLevel // of 5.8
+	const newestHelper = asm.FnCsumLevel // the last of 5.8
 	maps := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.RingBuf}
 	for _, path := range []string{"bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"} {
 		spec, err := ebpf.LoadCollectionSpec(path)
@@ -25,7 +24,7 @@ func TestObjectsFitOldKernels(t *testing.T) {
 			t.Errorf("%s has %d programs", path, len(spec.Programs))
 		}
 		for name, program := range spec.Programs {
-			if program.Type != ebpf.RawTracepoint && program.Type != ebpf.Kprobe { // uprobes are of this type
+			if program.Type != ebpf.RawTracepoint && program.Type != ebpf.Kprobe { // the type of uprobes
 				t.Errorf("%s: %s is a %s", path, name, program.Type)
 			}
 			helpers := 0
@@ -43,7 +42,7 @@ func TestObjectsFitOldKernels(t *testing.T) {
 				}
 			}
 			if helpers == 0 {
-				t.Errorf("%s: %s calls no helper, which cannot be", path, name)
+				t.Errorf("%s: found no call of a helper in %s", path, name)
 			}
 		}
 		for name, m := range spec.Maps {

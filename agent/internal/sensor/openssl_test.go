@@ -11,8 +11,8 @@ import (
 	"ospulse/agent/internal/inspect"
 )
 
-// TestOpenSSLOffsets compares with what debug/elf makes of a library and of a
-// program with OpenSSL linked in.
+// TestOpenSSLOffsets compares the offsets of inspect.OpenSSL with those of debug/elf, in a
+// library and in a program with OpenSSL linked in.
 func TestOpenSSLOffsets(t *testing.T) {
 	dir, library := tlsPrograms(t)
 	for path, want := range map[string]int{library: 5, dir + "/static": 5, dir + "/dynamic": 0, "/bin/true": 0} {

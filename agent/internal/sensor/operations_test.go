@@ -13,7 +13,7 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// watched runs a program to its end and gives what it did.
+// watched runs a program to its end and returns its events.
 func watched(t *testing.T, s *Sensor, dir string, argv ...string) (events []*event.Event, cmd *exec.Cmd) {
 	t.Helper()
 	cmd, release := held(t, dir, argv...)
@@ -28,8 +28,8 @@ func watched(t *testing.T, s *Sensor, dir string, argv ...string) (events []*eve
 	return l.events, cmd
 }
 
-// TestOperationsAsRoot runs what a program does to itself, to others and to the kernel,
-// each harmless as what it asks for is not there: all is told by its name.
+// TestOperationsAsRoot: calls that change the process, other processes or the kernel are
+// reported under their names. They are harmless, as most of their targets do not exist.
 func TestOperationsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func TestOperationsAsRoot(t *testing.T) {
 	var got []string
 	for _, e := range events {
 		d, ok := e.Data.(*event.Operation)
-		if !ok || d.Name == "SendSignal" { // its process is another each time
+		if !ok || d.Name == "SendSignal" { // the pid differs in each run
 			continue
 		}
 		line := d.Name + " " + d.Path
@@ -52,7 +52,7 @@ func TestOperationsAsRoot(t *testing.T) {
 		}
 		switch {
 		case strings.Contains(d.Name, "Module") && d.Result.Failed():
-			line += " = failed" // as this kernel has it: some have no modules
+			line += " = failed" // the error depends on the kernel: some have no modules
 		case d.Result.Failed():
 			line += " = " + event.Errno(d.Result.Return)
 		}
@@ -70,8 +70,8 @@ func TestOperationsAsRoot(t *testing.T) {
 	}
 }
 
-// TestImagesAsRoot tells what runs: a file, one that is only in memory, a script, what
-// needs another user's rights.
+// TestImagesAsRoot executes an image that is only in memory, a script, and a set-user-ID
+// program.
 func TestImagesAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
@@ -104,16 +104,16 @@ func TestImagesAsRoot(t *testing.T) {
 	}
 	if all := creations(script, "argument"); len(all) != 1 || all[0].FilePath != script || all[0].Interpreter != "/bin/sh" ||
 		!strings.HasSuffix(all[0].ImagePath, "/dash") || !slices.Equal(all[0].Args, []string{"/bin/sh", script, "argument"}) {
-		t.Errorf("of a script: %+v", all)
+		t.Errorf("script: %+v", all)
 	}
 	all := creations("/usr/bin/setpriv", "--reuid", "12345", "--clear-groups", dir+"/as-root")
 	if len(all) != 2 || all[1].New.UserID != 12345 || all[1].EffectiveUserID != 0 || all[0].SetUserID || !all[1].SetUserID {
-		t.Errorf("of a program with another's rights: %+v", all)
+		t.Errorf("set-user-ID program: %+v", all)
 	}
 }
 
-// TestFailedExecsAsRoot looks for a command in a PATH of folders that do not have it:
-// one image begins to run, and what failed before created no process.
+// TestFailedExecsAsRoot searches a command in a PATH whose first folders do not have it: the
+// failed execs are reported, and only the successful one creates a process event.
 func TestFailedExecsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()
@@ -139,8 +139,8 @@ func TestFailedExecsAsRoot(t *testing.T) {
 	}
 }
 
-// TestMappedAndRingsAsRoot: a file that is mapped to be run is told, and so is the use of
-// an io_uring, whose operations are no calls.
+// TestMappedAndRingsAsRoot: files that are mapped as executable are reported, and so are
+// calls on an io_uring.
 func TestMappedAndRingsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	programs := build(t)
@@ -157,8 +157,8 @@ func TestMappedAndRingsAsRoot(t *testing.T) {
 	}
 }
 
-// TestAioAsRoot: what goes through native AIO is told, an HTTP request as well, and so
-// are other ways past the calls that read and write.
+// TestAioAsRoot: operations of native AIO are reported, including an HTTP request, and so are
+// other ways to move data without calls that read or write.
 func TestAioAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 100})
 	dir := t.TempDir()
@@ -201,8 +201,8 @@ func TestAioAsRoot(t *testing.T) {
 	}
 }
 
-// TestOperationsOfRingsAsRoot: what a program does through an io_uring is told, though it
-// makes no call for it.
+// TestOperationsOfRingsAsRoot: operations of an io_uring are reported, although they are not
+// system calls.
 func TestOperationsOfRingsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir := t.TempDir()

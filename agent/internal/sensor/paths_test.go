@@ -14,13 +14,13 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// unnamed is the name of a file that has none yet.
+// unnamed matches the name of a file that was opened with O_TMPFILE.
 var unnamed = regexp.MustCompile(`#[0-9]+`)
 
-// TestPathsAsRoot: a file has one path, whatever a call names it by. When the
-// program ends, its links and folders are gone. paths.txt has what is told: the call,
-// the path, and in brackets what the program wrote; of some calls the same of the
-// second path. $ is the folder that it runs in.
+// TestPathsAsRoot: a file has one path, under whatever name a call uses it. The program's
+// links and folders are gone when it ends. paths.txt has the expected events: the call, the
+// path, in brackets the path that the program wrote, and for some calls the second path.
+// $ is the folder that the program runs in.
 func TestPathsAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -75,20 +75,20 @@ func TestPathsAsRoot(t *testing.T) {
 		case i >= len(got):
 			t.Errorf("missing: %s", want[i])
 		case i >= len(want):
-			t.Errorf("too much: %s", got[i])
+			t.Errorf("unexpected: %s", got[i])
 		case got[i] != want[i]:
 			t.Errorf("got  %s\nwant %s", got[i], want[i])
 		}
 	}
 }
 
-// TestFollowedLaterAsRoot: what the kernel side cannot follow (a folder of too many
-// names, a link whose text the file system does not keep in memory) is followed by
-// the agent; if it is gone by then, the event says that its path is a guess.
+// TestFollowedLaterAsRoot: the agent follows paths that the kernel side cannot follow: those
+// with a folder of too many names, or a link whose target the file system does not keep in
+// memory. If they are gone by then, the event says that its path is a guess.
 func TestFollowedLaterAsRoot(t *testing.T) {
 	s := newSensor(t, Options{})
 	s.mu.Lock()
-	s.decoder.lookup = newFollower(time.Minute).follow // the machine may be busy
+	s.decoder.lookup = newFollower(time.Minute).follow // the machine may be slow
 	s.mu.Unlock()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -117,9 +117,9 @@ func TestFollowedLaterAsRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.mu.Lock() // no event is read before the program has ended
+		s.mu.Lock() // keeps the reader from reading events before the program has ended
 		release()
-		_ = cmd.Wait() // its events say how it went
+		_ = cmd.Wait() // its events show whether it succeeded
 		s.mu.Unlock()
 		closeWatch(t, w)
 		var all []string

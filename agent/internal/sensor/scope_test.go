@@ -15,12 +15,12 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// log collects the events of a watch; it is read after the watch is closed.
+// log collects the events of a watch. Read it after the watch is closed.
 type log struct{ events []*event.Event }
 
 func (l *log) add(e *event.Event) { l.events = append(l.events, e) }
 
-// pids gives the processes that events are about.
+// pids returns the processes that caused the events.
 func (l *log) pids(t *testing.T) map[int]bool {
 	t.Helper()
 	pids := map[int]bool{}
@@ -45,7 +45,7 @@ func (l *log) pids(t *testing.T) map[int]bool {
 	return pids
 }
 
-// opens reports whether a process opened a path.
+// opens reports whether an event has the path.
 func (l *log) opens(path string) bool {
 	for _, e := range l.events {
 		if d, ok := e.Data.(*event.File); ok && d.Path == path {
@@ -62,8 +62,8 @@ func closeWatch(t *testing.T, w *Watch) {
 	}
 }
 
-// TestWatchesAreApartAsRoot has several watches at once: each gets its own processes and
-// their descendants, and nothing else.
+// TestWatchesAreApartAsRoot runs several watches at once: each receives only the events of its
+// own processes and their descendants.
 func TestWatchesAreApartAsRoot(t *testing.T) {
 	s := newSensor(t, Options{ContentBytes: 16})
 	const command = "cat /etc/hostname; (cat /etc/passwd; true) | wc -l"
@@ -111,15 +111,15 @@ func TestWatchesAreApartAsRoot(t *testing.T) {
 			len(ab), len(both.events), len(a), len(b), len(first.events), len(second.events))
 	}
 	if len(none.events) > 0 {
-		t.Errorf("a watch of nothing got %d events", len(none.events))
+		t.Errorf("a watch without processes received %d events", len(none.events))
 	}
 	if a[other.Process.Pid] || b[other.Process.Pid] {
-		t.Error("a process that nobody watches was reported")
+		t.Error("an unwatched process was reported")
 	}
 }
 
-// TestEveryProcessButTheExcludedAsRoot watches the machine: what is excluded is not
-// reported, nor what it starts.
+// TestEveryProcessButTheExcludedAsRoot watches the machine: excluded processes and their
+// descendants are not reported.
 func TestEveryProcessButTheExcludedAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	marks := []string{dir + "/child", dir + "/hidden"}
@@ -136,12 +136,12 @@ func TestEveryProcessButTheExcludedAsRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Named and excluded: the exclusion counts.
+	// The watch names an excluded process: the exclusion takes precedence.
 	named, err := s.Watch(Scope{PIDs: []int{hidden.Process.Pid}}, own.add)
 	if err != nil {
 		t.Fatal(err)
 	}
-	releaseChild() // of this program, which is excluded too
+	releaseChild() // a child of this program, which is excluded too
 	releaseHidden()
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestAllSeesWhatIsThereAsRoot(t *testing.T) {
 	}
 	closeWatch(t, w)
 	if !all.opens(mark) {
-		t.Error("what this program opened was not reported")
+		t.Error("a file that this program opened was not reported")
 	}
 	var begun, ended bool
 	for _, e := range all.events {
@@ -194,12 +194,12 @@ func TestAllSeesWhatIsThereAsRoot(t *testing.T) {
 		}
 	}
 	if !begun || !ended {
-		t.Errorf("the program's begin (%v) or end (%v) is missing among %d events", begun, ended, len(all.events))
+		t.Errorf("the program's start (%v) or end (%v) is missing among %d events", begun, ended, len(all.events))
 	}
 }
 
-// TestNamedChildOfTheExcludedAsRoot: what the agent, which is excluded, spawns is
-// watched when it is named, and stays so when the agent is excluded once more.
+// TestNamedChildOfTheExcludedAsRoot: a child of the excluded agent is watched if a watch
+// names it, and stays watched when the agent is excluded again.
 func TestNamedChildOfTheExcludedAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	mark := dir + "/mark"
@@ -229,16 +229,16 @@ func TestNamedChildOfTheExcludedAsRoot(t *testing.T) {
 	closeWatch(t, second)
 	closeWatch(t, first)
 	if !own.opens(mark) || !all.opens(mark) {
-		t.Error("what was named was not reported")
+		t.Error("the named process was not reported")
 	}
 	if all.pids(t)[os.Getpid()] {
 		t.Error("the excluded program was reported")
 	}
 }
 
-// TestClockAsRoot: the clock was an hour slow when the sensor began. What a watch sees
-// after it was set has its time, and a step during a watch does not change what was
-// seen before.
+// TestClockAsRoot: the wall clock is an hour slow when the sensor starts, and is then set.
+// Events of a watch that starts afterwards have the new time. It is then set an hour ahead,
+// and the events of the next watch have that time.
 func TestClockAsRoot(t *testing.T) {
 	var wrong atomic.Int64 // ns
 	wrong.Store(-int64(time.Hour))
@@ -252,15 +252,15 @@ func TestClockAsRoot(t *testing.T) {
 	c := clock.New(look)
 	s := newSensor(t, Options{Clock: c})
 	wrong.Store(0)
-	began := time.Now().Add(-50 * time.Millisecond) // what two looks at two clocks may differ by
+	began := time.Now().Add(-50 * time.Millisecond) // two readings of two clocks may differ by this
 	events, _ := watched(t, s, t.TempDir(), "/bin/true")
 	ended := time.Now().Add(50 * time.Millisecond)
 	if len(events) == 0 {
-		t.Fatal("nothing was seen")
+		t.Fatal("no event was reported")
 	}
 	for _, e := range events {
 		if e.Time.Before(began) || e.Time.After(ended) {
-			t.Errorf("between %s and %s there was: %s", began, ended, e.AppendJSON(nil))
+			t.Errorf("not between %s and %s: %s", began, ended, e.AppendJSON(nil))
 		}
 	}
 	last := events[len(events)-1].Time
@@ -273,7 +273,7 @@ func TestClockAsRoot(t *testing.T) {
 	events, _ = watched(t, s, t.TempDir(), "/bin/true")
 	for _, e := range events {
 		if e.Time.Sub(last) < time.Hour {
-			t.Errorf("an hour after %s there was: %s", last, e.AppendJSON(nil))
+			t.Errorf("not an hour after %s: %s", last, e.AppendJSON(nil))
 		}
 	}
 }

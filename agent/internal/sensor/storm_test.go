@@ -16,17 +16,16 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// born names a process for good.
+// born identifies a process, even if its pid is reused.
 type born struct {
 	pid   int
 	start time.Time
 }
 
-// TestStormAsRoot has thousands of processes that end at once, some after they made
-// others: each is told once when it begins, once when it ends, and once for what it
-// runs.
+// TestStormAsRoot runs thousands of processes that end at once, some after forking. The
+// start, the end and each executed image of a process are reported once.
 func TestStormAsRoot(t *testing.T) {
-	const each = 1000 // of two threads; of ten, two have a child, and three run an image
+	const each = 1000 // processes of each of two threads; of ten, two fork and three execute an image
 	const processes, images = 2*each + 2*2*each/10, 2 * 3 * each / 10
 	s := newSensor(t, Options{})
 	events, cmd := watched(t, s, t.TempDir(), build(t)+"/storm", strconv.Itoa(each))
@@ -81,9 +80,9 @@ func TestStormAsRoot(t *testing.T) {
 	}
 }
 
-// TestNoFeedbackAsRoot watches the machine with a sink that does, for each event, what
-// the agent and the backend do: it sends it over loopback, to a process that writes
-// it to a file. What is told of a program is what it did, and of the two nothing.
+// TestNoFeedbackAsRoot watches the machine with a sink that imitates the agent and the
+// backend: it sends each event over loopback to a process that writes it to a file. The
+// sensor reports what a program does, and nothing of the agent and the backend.
 func TestNoFeedbackAsRoot(t *testing.T) {
 	programs := build(t)
 	s := newSensor(t, Options{ContentBytes: 256})
@@ -117,7 +116,7 @@ while data := c.recv(65536):
 	const writes = 300
 	cmd, release := held(t, dir, programs+"/many", strconv.Itoa(writes))
 	program := cmd.Process.Pid
-	var mu sync.Mutex // the sink is the sensor's goroutine
+	var mu sync.Mutex // guards counts: the sink runs in the sensor's goroutine
 	counts := map[int]int{}
 	w, err := s.Watch(Scope{All: true, Exclude: []int{os.Getpid(), backend.Process.Pid}}, func(e *event.Event) {
 		var pid int
@@ -130,7 +129,7 @@ while data := c.recv(65536):
 		mu.Lock()
 		defer mu.Unlock()
 		if counts[pid]++; pid != os.Getpid() && pid != backend.Process.Pid && pid != program {
-			return // others of this machine go on as they do
+			return // another process of this machine
 		}
 		var answer [1]byte
 		_, err := conn.Write(e.AppendJSON(nil))
@@ -144,14 +143,14 @@ while data := c.recv(65536):
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Add(program); err != nil { // named: watched though its parent is not
+	if err := w.Add(program); err != nil { // watched although its parent is excluded
 		t.Fatal(err)
 	}
 	release()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // the more is told, the more there would be to tell
+	for range 3 { // feedback would add events with each flush
 		if err := s.Flush(); err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +173,8 @@ while data := c.recv(65536):
 	}
 }
 
-// TestLossIsCountedAsRoot lets the ring overrun from both ends of the machine: what came
-// and what is told to be lost are together all that was done, to the event.
+// TestLossIsCountedAsRoot overruns the ring with two programs at once: the events that
+// arrive and the reported losses add up to exactly the events of the run.
 func TestLossIsCountedAsRoot(t *testing.T) {
 	programs := build(t)
 	const calls = 100_000
@@ -186,17 +185,17 @@ func TestLossIsCountedAsRoot(t *testing.T) {
 	all, _ := watched(t, newSensor(t, Options{}), dir, command(0)...)
 	s := newSensor(t, Options{ContentBytes: 256, RingBytes: 1 << 16})
 	cmd, release := held(t, dir, command(calls)...)
-	var told, got uint64
+	var reported, got uint64
 	var lost []*event.Lost
 	ended := make(chan struct{})
 	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(e *event.Event) {
 		if d, ok := e.Data.(*event.Lost); ok {
-			told += d.Count
+			reported += d.Count
 			lost = append(lost, d)
 			return
 		}
 		if got++; got == 100 {
-			<-ended // the reader sticks while the program goes on
+			<-ended // the reader blocks while the program runs
 		}
 	})
 	if err != nil {
@@ -209,17 +208,17 @@ func TestLossIsCountedAsRoot(t *testing.T) {
 	}
 	close(ended)
 	closeWatch(t, w)
-	t.Logf("%d events came, %d were lost in %d pieces", got, told, len(lost))
-	if told == 0 {
+	t.Logf("%d events arrived; %d were lost, in %d reports", got, reported, len(lost))
+	if reported == 0 {
 		t.Fatal("nothing was lost: the test shows nothing")
 	}
-	if done := uint64(len(all) + 2*calls); got+told != done {
-		t.Errorf("%d came and %d were lost, of %d", got, told, done)
+	if done := uint64(len(all) + 2*calls); got+reported != done {
+		t.Errorf("%d events arrived and %d were lost, of %d", got, reported, done)
 	}
 	var cpus []int
 	for _, d := range lost {
 		if d.From.After(d.To) || d.From.Before(begin.Add(-time.Second)) || d.To.After(time.Now()) {
-			t.Errorf("the span of a loss is %s to %s, of a run from %s on", d.From, d.To, begin)
+			t.Errorf("a loss from %s to %s, in a run that began at %s", d.From, d.To, begin)
 		}
 		if !slices.Contains(cpus, d.CPU) {
 			cpus = append(cpus, d.CPU)

@@ -1,6 +1,6 @@
 /*
- * What the tests of the sensors run: a file is written and an HTTP request sent through
- * native AIO, by no call that reads or writes; and other ways past such calls.
+ * A sample for the sensor's tests. It writes a file and sends an HTTP request through native
+ * AIO, without calls that read or write, and uses other ways around such calls.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -53,7 +53,7 @@ int main(void)
 
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4);
 	int copy = open("copy", O_CREAT | O_RDWR, 0600), flags = 0x10;
-	ioctl(copy, FICLONE, fd); /* which this file system may not have */
+	ioctl(copy, FICLONE, fd); /* this file system may not support it */
 	ioctl(copy, FS_IOC_SETFLAGS, &flags);
 	flags = 0;
 	ioctl(copy, FS_IOC_SETFLAGS, &flags);

@@ -1,4 +1,4 @@
-# Sends requests of HTTP in unusual ways to itself, and talks what is no HTTP.
+# Sends HTTP requests to itself in unusual ways, and data that is not HTTP.
 import socket, threading
 
 server = socket.socket()
@@ -57,7 +57,7 @@ whole(b"GET /1 HTTP/1.1\r\n\r\nLOCK /2 HTTP/1.1\r\n\r\n", answer=(b"HTTP/1.1 204
 talk([b"POST /early HTTP/1.1\r\nConte"], [b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n"], 27)
 whole(b"GET /old\r\n", answer=(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",))
 
-# no HTTP
+# not HTTP
 whole(b"EHLO GET HTTP there\r\n", answer=(b"220 mail ESMTP\r\n", b"250 GET / HTTP/1.1\r\n"))
 whole(b"\x16\x03\x01GET / HTTP/1.1\r\n\r\n", answer=(b"\x16\x03\x03HTTP/1.1 200 OK\r\n\r\n",))
 whole(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", answer=(b"\0\0\0\4\0\0\0\0\0",))

@@ -1,6 +1,6 @@
 /*
- * What the tests of the sensors run: 32-bit system calls from a 64-bit program.
- * With an argument it makes one harmless call, to tell whether the kernel has any.
+ * A sample for the sensor's tests: a 64-bit program that makes 32-bit system calls. With an
+ * argument it makes one harmless call, to find out whether the kernel supports them.
  */
 #define _GNU_SOURCE
 #include <string.h>

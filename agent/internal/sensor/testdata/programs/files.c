@@ -1,4 +1,4 @@
-/* What the tests of the sensors run: one of each call on files. */
+/* A sample for the sensor's tests. It makes one of each call on files. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ int main(void)
 
 	mkdir("dir", 0755);
 	int dir = open("dir", O_RDONLY | O_DIRECTORY);
-	int fd = openat(dir, "file \xe9", O_RDWR | O_CREAT | O_TRUNC, 0644); /* no UTF-8 */
+	int fd = openat(dir, "file \xe9", O_RDWR | O_CREAT | O_TRUNC, 0644); /* not UTF-8 */
 	write(fd, "hello, world\n", 13);
 	write(fd, buffer, sizeof buffer);
 	pwrite(fd, "HE", 2, 0);
@@ -35,7 +35,7 @@ int main(void)
 	readv(fd, in, 2);
 	preadv(fd, in, 2, 1);
 	read(fd, buffer, sizeof buffer);
-	read(fd, buffer, sizeof buffer); /* the end */
+	read(fd, buffer, sizeof buffer); /* at the end of the file */
 
 	int copy = dup(fd);
 	write(copy, "dup", 3);
@@ -50,7 +50,7 @@ int main(void)
 
 	chdir("dir");
 	rename("file \xe9", "renamed");
-	write(fd, "after", 5); /* by its new name */
+	write(fd, "after", 5); /* under its new name */
 	renameat(AT_FDCWD, "renamed", dir, "../moved");
 	syscall(SYS_renameat2, dir, "../moved", AT_FDCWD, "again", 1);
 	link("again", "hard");
@@ -60,7 +60,7 @@ int main(void)
 	open("soft", O_RDONLY);
 	open("missing/file", O_RDONLY);
 	open("", O_RDONLY);
-	open((char *)1, O_RDONLY); /* no such memory */
+	open((char *)1, O_RDONLY); /* not mapped */
 	creat("created", 0600);
 	chmod("created", 0640);
 	fchmod(fd, 0600);
@@ -80,7 +80,7 @@ int main(void)
 	unlink("hard");
 	unlinkat(dir, "harder", 0);
 	unlink("again");
-	write(fd, "no name", 7); /* the file has none any more */
+	write(fd, "no name", 7); /* the file is deleted */
 	rmdir("/nowhere");
 
 	int source = open("/proc/self/exe", O_RDONLY);
@@ -113,7 +113,7 @@ int main(void)
 	}
 	wait(NULL);
 
-	/* A folder deeper than any path that fits a call. */
+	/* A folder so deep that its path does not fit into a call. */
 	char deep[101];
 	memset(deep, 'd', 100);
 	deep[100] = 0;

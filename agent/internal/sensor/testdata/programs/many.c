@@ -1,4 +1,4 @@
-/* What the tests of the sensors run: as many writes as it is told. */
+/* A sample for the sensor's tests. It writes argv[1] times. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>

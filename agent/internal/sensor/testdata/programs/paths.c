@@ -1,6 +1,6 @@
 /*
- * What the tests of the sensors run: calls on one tree of files by many of their
- * names. It takes away all that it makes, so that nothing is left to look at.
+ * A sample for the sensor's tests. It names the files of one tree in many ways, and removes
+ * all that it makes, so that nothing is left to look up.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -42,7 +42,7 @@ int main(void)
 	symlink("loop", "loop");
 	make("link/file");
 
-	/* links on the way, of both names */
+	/* links within the path, under both names */
 	chmod("link/file", 0600);
 	rename("link/file", "through/moved");
 	link("absolute/moved", "link/hard");
@@ -70,7 +70,7 @@ int main(void)
 	unlinkat(AT_FDCWD, "link/made///", AT_REMOVEDIR);
 	mkdirat(999, "nowhere", 0700);
 
-	/* by a descriptor, by none */
+	/* by a descriptor, by an empty path */
 	int fd = open("link/here", O_RDWR);
 	fchmod(fd, 0640);
 	ftruncate(fd, 1);
@@ -83,7 +83,7 @@ int main(void)
 	utimensat(dir, "../here", NULL, AT_SYMLINK_NOFOLLOW);
 	open("", O_RDONLY);
 
-	/* a file that gets its name at last */
+	/* a file that is opened before it has a name */
 	int unnamed = open("link", O_TMPFILE | O_RDWR, 0600);
 	char self[64];
 	snprintf(self, sizeof self, "/proc/self/fd/%d", unnamed);
@@ -101,7 +101,7 @@ int main(void)
 	struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT};
 	syscall(SYS_openat2, dir, "/../../none", &how, sizeof how);
 
-	/* folders that are left, moved, taken away */
+	/* folders that are left, moved, removed */
 	chdir("link");
 	chdir("sub");
 	chdir("..");
@@ -114,7 +114,7 @@ int main(void)
 	mkdir("too late", 0700);
 	chdir(top);
 
-	/* another root, another mount namespace; both are seen from within */
+	/* another root, another mount namespace; paths are relative to them */
 	if (fork() == 0) {
 		chroot("link");
 		mkdir("/jail", 0700);
@@ -143,7 +143,7 @@ int main(void)
 	}
 	wait(NULL);
 
-	/* a script by another name of its folder */
+	/* a script, under another name of its folder */
 	fd = open("real/script", O_CREAT | O_WRONLY, 0755);
 	write(fd, "#!/bin/true\n", 12);
 	close(fd);

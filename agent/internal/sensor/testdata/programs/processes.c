@@ -1,4 +1,4 @@
-/* What the tests of the sensors run: processes and threads. */
+/* A sample for the sensor's tests: processes and threads. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -37,7 +37,7 @@ static void *become(void *arg)
 
 int main(int argc, char **argv)
 {
-	if (argc > 1) { /* run as the other image */
+	if (argc > 1) { /* executed as the other image */
 		write(1, argv[1], strlen(argv[1]));
 		return 4;
 	}
@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 	if (killed == 0) {
 		int ends[2];
 		pipe(ends);
-		read(ends[0], stack, 1); /* for ever */
+		read(ends[0], stack, 1); /* forever */
 		_exit(0);
 	}
 	usleep(100000);
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	setns(0, 0);
 	syscall(SYS_execveat, AT_FDCWD, "/nowhere", NULL, NULL, 0);
 
-	/* A thread that is not the first runs another image. */
+	/* A thread that is not the first executes another image. */
 	if (fork() == 0) {
 		pthread_create(&threads[0], NULL, become, NULL);
 		pause();

@@ -1,4 +1,4 @@
-/* What the tests of the sensors run: sockets, all to itself. */
+/* A sample for the sensor's tests. It connects sockets to itself. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -65,7 +65,7 @@ static void datagrams(void)
 		{.msg_hdr = {.msg_iov = &in[1], .msg_iovlen = 1}},
 	};
 	recvmmsg(server, got, 2, 0, NULL);
-	recv(server, buffer, sizeof buffer, MSG_DONTWAIT); /* nothing there */
+	recv(server, buffer, sizeof buffer, MSG_DONTWAIT); /* no data */
 }
 
 static void unix_sockets(void)
@@ -101,7 +101,7 @@ int main(void)
 	datagrams();
 	unix_sockets();
 	connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&nobody, sizeof nobody); /* refused */
-	connect(0, (void *)&nobody, sizeof nobody);                               /* no socket */
+	connect(0, (void *)&nobody, sizeof nobody);                               /* not a socket */
 	connect(999, (void *)&nobody, sizeof nobody);
 	return 0;
 }

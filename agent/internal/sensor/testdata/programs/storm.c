@@ -1,9 +1,9 @@
 /*
- * What the tests of the sensors run: very many processes that end at once. Two
- * threads make argv[1] of them each. Of ten, five only end; one forks before it
- * ends; one forks, and its child runs an image; one is made by vfork; two run an
- * image. The exit code of each is its number modulo 7. It ends when all of them have,
- * those too whose parent did not wait.
+ * A sample for the sensor's tests: very many processes that end at once. Each of two threads
+ * makes argv[1] of them. Of ten, five only end; one forks before it ends; one forks, and its
+ * child executes an image; one is made by vfork; two execute an image. The exit code of a
+ * process is its number modulo 7, that of an image 7. The program ends after all of them,
+ * including those whose parent did not wait.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
 
 	arguments = argv;
 	if (argc < 2)
-		return 7; /* run as an image */
+		return 7; /* executed as an image */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pthread_create(&other, NULL, many, NULL);
 	many(NULL);

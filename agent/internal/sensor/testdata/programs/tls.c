@@ -1,6 +1,6 @@
 /*
- * What the tests of the sensors run: an OpenSSL client. Its arguments are the port,
- * how many milliseconds it waits first, and what it deletes before that.
+ * A sample for the sensor's tests: an OpenSSL client. Its arguments are the port, the
+ * milliseconds to wait first, and a file to delete before that.
  */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>

@@ -1,6 +1,6 @@
 /*
- * What the tests of the sensors run: a file is made, written and read, and a socket
- * connected, without a system call for any of it.
+ * A sample for the sensor's tests. It makes, writes and reads a file, and connects a socket,
+ * all through an io_uring.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
-// Command goprogram is what the tests of the sensors run: files and processes
-// from many threads, and fetches over HTTP and TLS. Its arguments are a folder and
+// Command goprogram is a sample for the sensor's tests. It uses files and processes from
+// many threads, and fetches over HTTP and TLS. Its arguments are a folder and the URLs of
 // the servers.
 package main
 
