@@ -419,7 +419,7 @@ func (s *Sensor) setAll() error {
 	return nil
 }
 
-// read gives events to the sinks until the ring is closed.
+// read passes events to the sinks until the ring is closed.
 func (s *Sensor) read() {
 	defer close(s.done)
 	var rec ringbuf.Record
@@ -434,7 +434,7 @@ func (s *Sensor) read() {
 // batchRecords bounds how long Watch and Close wait while events come in.
 const batchRecords = 4096
 
-// readBatch waits for events and gives those in the ring to the sinks, about
+// readBatch waits for events and passes those in the ring to the sinks, about
 // batchRecords at most. It returns false if the ring is closed.
 func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	err := s.reader.ReadInto(rec)
@@ -466,7 +466,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	return true
 }
 
-// give decodes a record and gives its events to the watches concerned.
+// give decodes a record and passes its events to the watches that cover its process.
 func (s *Sensor) give(raw []byte) {
 	if s.tap != nil {
 		s.tap(raw)
