@@ -1,19 +1,18 @@
-// Package event holds what the agent reports: one thing that a program did, in
-// the shapes of the wire contract. It knows how an event is written as JSON, and
-// nothing of where it comes from or goes to.
+// Package event holds the events that the agent reports, in the shapes of the wire contract,
+// and writes them as JSON. It must not know which sensor makes events or where they go.
 package event
 
 import "time"
 
-// Source is what the agent's events name as their source.
+// Source is the source that all events of the agent name.
 const Source = "os-pulse-agent"
 
-// The types of events. Those of the wire contract are what the old dashboard
-// knows; the others are named in its style.
+// Types of events. The old dashboard knows those of the wire contract; the others are named
+// in the same style.
 const (
 	TypeFile            = "file_operation"
 	TypeProcessCreation = "process_creation" // an image began to run: an exec that succeeded
-	TypeProcessFork     = "process_fork"     // a process was copied
+	TypeProcessFork     = "process_fork"     // a process was created, as a copy of another
 	TypeThreadCreation  = "thread_creation"
 	TypeProcessExit     = "process_exit"
 	TypeProcess         = "process_operation" // ptrace, set*id, modules, memfd, namespaces, failed execs
@@ -24,18 +23,18 @@ const (
 	TypeClockStep       = "clock_step"
 )
 
-// Event is one thing that a program did.
+// Event is one action of a program, or a report of the agent.
 type Event struct {
 	Type string
 	Time time.Time
 	Data Data
 }
 
-// Data is an event's data; it writes itself as JSON.
+// Data is the data of an event. AppendJSON appends it to out as a JSON object.
 type Data interface{ AppendJSON(out []byte) []byte }
 
-// AppendJSON appends the event as the contract has it: {"event_type",
-// "timestamp", "source", "data"}, the timestamp in UTC with microseconds.
+// AppendJSON appends the event in the contract's shape: {"event_type", "timestamp",
+// "source", "data"}. The timestamp is in UTC with microseconds.
 func (e *Event) AppendJSON(out []byte) []byte {
 	out = append(out, `{"event_type":"`...)
 	out = append(out, e.Type...)

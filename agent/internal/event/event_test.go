@@ -28,7 +28,7 @@ func TestAppendString(t *testing.T) {
 		"q\"b\\":         `"q\"b\\"`,
 		"\n\t\r\x00\x1f": `"\n\t\r\u0000\u001f"`,
 		"\x7f":           `"\u007f"`,
-		"caf\xe9":        `"caf\udce9"`, // what Python makes of it
+		"caf\xe9":        `"caf\udce9"`, // as Python writes it
 		"é中😀":            `"é中😀"`,
 		"\xed\xa0\x80":   `"\udced\udca0\udc80"`,
 		"�":              `"�"`,
@@ -39,7 +39,8 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
-// FuzzAppendString checks that every text is JSON, and comes back if it is UTF-8.
+// FuzzAppendString checks that the output is always valid JSON, and that it decodes to the
+// input if that is UTF-8.
 func FuzzAppendString(f *testing.F) {
 	f.Add("a\x00é\xff")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -49,7 +50,7 @@ func FuzzAppendString(f *testing.F) {
 			t.Fatalf("%q: %s: %v", s, text, err)
 		}
 		if utf8.ValidString(s) && back != s {
-			t.Errorf("%q came back as %q", s, back)
+			t.Errorf("%q decodes to %q", s, back)
 		}
 	})
 }
@@ -59,7 +60,7 @@ var (
 	actor = Process{PID: 7, Name: "cat", StartTime: at, ParentPID: 1, ThreadID: 8, UserID: 1000, CgroupID: 5}
 )
 
-// TestAppendJSON spells out events as they go over the wire.
+// TestAppendJSON checks the exact JSON of events.
 func TestAppendJSON(t *testing.T) {
 	const metadata = `"metadata":{"processName":"cat","processId":7,"processStartTime":"2026-11-24T09:00:00.123456Z",` +
 		`"parentProcessId":1,"threadId":8,"userId":1000,"cgroupId":5}`
@@ -135,7 +136,7 @@ func TestAppendJSON(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 		if !json.Valid([]byte(got)) {
-			t.Errorf("no JSON: %s", got)
+			t.Errorf("not JSON: %s", got)
 		}
 	}
 }
@@ -165,7 +166,7 @@ func TestHTTPURL(t *testing.T) {
 	}
 }
 
-// TestHTTPJSON checks the parts of a flow that depend on what is in it.
+// TestHTTPJSON checks the parts of a flow that depend on its content.
 func TestHTTPJSON(t *testing.T) {
 	flow := HTTP{
 		Actor: actor, Time: at,

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Content is the first bytes that a call read or wrote.
+// Content holds the first bytes that a call read or wrote.
 type Content struct {
 	Bytes []byte
 	Known bool // false: the agent did not look at the bytes
@@ -13,7 +13,7 @@ type Content struct {
 	Fault bool // the bytes could not be read
 }
 
-// append appends the content as the contract writes it.
+// append appends the content as a JSON string in the contract's format.
 func (c *Content) append(out []byte) []byte {
 	if c.Fault && len(c.Bytes) == 0 {
 		return append(out, `"<error reading data>"`...)

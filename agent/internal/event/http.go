@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBody is how much of a body is kept, as the contract has it.
+// MaxBody is how many bytes of a body are kept. The contract sets it.
 const MaxBody = 100 << 10
 
-// Header is the headers of a message in their order; a name may come again.
+// Header holds the header fields of a message in their order. A name may repeat.
 type Header []HeaderField
 
-// HeaderField is a header's name, as it was sent, and its value.
+// HeaderField is the name of a header field, as sent, and its value.
 type HeaderField struct{ Name, Value string }
 
-// Get gives a header's value, "" if it is not there.
+// Get returns the first value of a header field, without regard to case; "" if there is none.
 func (h Header) Get(name string) string {
 	for i := range h {
 		if strings.EqualFold(h[i].Name, name) {
@@ -29,13 +29,13 @@ func (h Header) Get(name string) string {
 	return ""
 }
 
-// Body is the body of a message, without chunks.
+// Body is the body of a message, without the framing of chunks.
 type Body struct {
 	Bytes     []byte // at most MaxBody
-	Size      int64  // all of it
-	Truncated bool   // some is not in Bytes
-	Encoding  string // that was undone (gzip, deflate); "" for none
-	Encoded   int64  // its size before
+	Size      int64  // of the whole body
+	Truncated bool   // Bytes is incomplete
+	Encoding  string // the encoding that was decoded (gzip, deflate); "" for none
+	Encoded   int64  // size before decoding
 }
 
 // Request is an HTTP request.
@@ -60,10 +60,10 @@ type HTTP struct {
 	Time     time.Time
 	TLS      bool
 	Serving  bool      // the process is the server
-	Server   Address   // zero when not known
-	Client   Address   // the same
-	Request  Request   // zero when it was not seen
-	Response *Response // nil: it is the request that this tells of
+	Server   Address   // zero if unknown
+	Client   Address   // zero if unknown
+	Request  Request   // zero if the agent did not see it
+	Response *Response // nil: this event reports the request
 }
 
 func (o *object) headers(h Header) {
@@ -79,7 +79,7 @@ func (o *object) headers(h Header) {
 					value += ", " + h[j].Value
 				}
 			}
-			if !again { // a JSON object has a key once
+			if !again { // each key appears once; its values are joined
 				if o.out[len(o.out)-1] != '{' {
 					o.out = append(o.out, ',')
 				}
@@ -93,7 +93,7 @@ func (o *object) headers(h Header) {
 func (o *object) body(b *Body) {
 	o.object("body", func(o *object) {
 		text := b.Bytes
-		if b.Truncated { // maybe within a character
+		if b.Truncated { // the cut may be within a character
 			for i := 0; i < utf8.UTFMax-1 && len(text) > 0; i++ {
 				if r, size := utf8.DecodeLastRune(text); r != utf8.RuneError || size != 1 {
 					break
@@ -119,7 +119,7 @@ func (o *object) body(b *Body) {
 	})
 }
 
-// URL gives the request's scheme, host, port and URL.
+// URL returns the scheme, host, port and full URL of the request.
 func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	scheme, port = "http", 80
 	if h.TLS {
@@ -127,7 +127,7 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	}
 	standard := port
 	named := h.Request.Header.Get("Host")
-	if s, rest, ok := strings.Cut(h.Request.Target, "://"); ok { // to a proxy
+	if s, rest, ok := strings.Cut(h.Request.Target, "://"); ok { // a request to a proxy
 		scheme = s
 		named, _, _ = strings.Cut(rest, "/")
 	} else if h.Request.Method == http.MethodConnect {

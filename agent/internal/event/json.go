@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// AppendTime appends a time as the contract has it, without quotes: UTC,
-// microseconds, Z.
+// AppendTime appends a time in the contract's format, without quotes: UTC with microseconds
+// and Z.
 func AppendTime(out []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -39,9 +39,9 @@ func appendDigits(out []byte, n, digits int) []byte {
 
 const hexDigits = "0123456789ABCDEF"
 
-// AppendString appends a JSON string. Bytes that are no UTF-8, which names of
-// files may hold, are written as Python writes them (PEP 383): byte 0xE9 as the
-// lone surrogate \udce9, from which it can be had back.
+// AppendString appends a JSON string. It writes bytes that are not UTF-8, which file names
+// may contain, as Python does (PEP 383): byte 0xE9 as the lone surrogate \udce9, so that a
+// reader can restore the byte.
 func AppendString(out []byte, s string) []byte {
 	out = append(out, '"')
 	start := 0
@@ -83,8 +83,8 @@ func AppendString(out []byte, s string) []byte {
 
 func lower(nibble byte) byte { return "0123456789abcdef"[nibble] }
 
-// AppendHex appends bytes as the contract has content: spaced upper-case hex,
-// without quotes.
+// AppendHex appends bytes in the contract's format for content: upper-case hexadecimal,
+// separated by spaces, without quotes.
 func AppendHex(out, content []byte) []byte {
 	for i, c := range content {
 		if i > 0 {
@@ -116,7 +116,7 @@ func (o *object) text(name, value string) {
 	o.out = AppendString(o.out, value)
 }
 
-// some writes a text that is not empty.
+// some writes a text unless it is empty.
 func (o *object) some(name, value string) {
 	if value != "" {
 		o.text(name, value)
@@ -128,7 +128,7 @@ func (o *object) number(name string, value int64) {
 	o.out = strconv.AppendInt(o.out, value, 10)
 }
 
-// positive writes a number that is above zero.
+// positive writes a number if it is above zero.
 func (o *object) positive(name string, value int64) {
 	if value > 0 {
 		o.number(name, value)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// errnos are the names of error numbers, those of Linux on all that the agent
-// runs on (asm-generic).
+// errnos are the names of Linux error numbers (asm-generic). They are the same on all
+// architectures that the agent supports.
 var errnos = [...]string{
 	1: "EPERM", 2: "ENOENT", 3: "ESRCH", 4: "EINTR", 5: "EIO", 6: "ENXIO", 7: "E2BIG", 8: "ENOEXEC", 9: "EBADF",
 	10: "ECHILD", 11: "EAGAIN", 12: "ENOMEM", 13: "EACCES", 14: "EFAULT", 15: "ENOTBLK", 16: "EBUSY", 17: "EEXIST",
@@ -21,7 +21,7 @@ var errnos = [...]string{
 	110: "ETIMEDOUT", 111: "ECONNREFUSED", 112: "EHOSTDOWN", 113: "EHOSTUNREACH", 114: "EALREADY",
 	115: "EINPROGRESS", 116: "ESTALE", 122: "EDQUOT", 125: "ECANCELED", 126: "ENOKEY", 129: "EKEYREJECTED",
 	133:  "EHWPOISON",
-	512:  "ERESTARTSYS", // a signal came; these four are the kernel's own
+	512:  "ERESTARTSYS", // a signal interrupted the call; this code and the next three are internal to the kernel
 	513:  "ERESTARTNOINTR",
 	514:  "ERESTARTNOHAND",
 	516:  "ERESTART_RESTARTBLOCK",
@@ -29,7 +29,7 @@ var errnos = [...]string{
 	4095: "",
 }
 
-// Errno gives the name of an error that a call returned: Errno(-2) is ENOENT.
+// Errno returns the name of the error that a call returned: Errno(-2) is ENOENT.
 func Errno(ret int64) string {
 	n := -ret
 	if n > 0 && n < int64(len(errnos)) && errnos[n] != "" {
@@ -46,7 +46,7 @@ var signals = [...]string{
 	30: "SIGPWR", 31: "SIGSYS",
 }
 
-// SignalName gives a signal's name, such as SIGKILL.
+// SignalName returns the name of a signal, such as SIGKILL.
 func SignalName(n int) string {
 	if n > 0 && n < len(signals) {
 		return signals[n]
@@ -60,7 +60,8 @@ type bit struct {
 	name string
 }
 
-// flagNames joins the names of the flags that are set, and what is left as hex.
+// flagNames joins first and the names of the set flags with "|". Flags without a name follow
+// as one hexadecimal number.
 func flagNames(first string, flags uint64, bits []bit) string {
 	var out strings.Builder
 	out.WriteString(first)
@@ -82,7 +83,7 @@ func flagNames(first string, flags uint64, bits []bit) string {
 	return out.String()
 }
 
-// CloneFlags names the flags of clone, but for the signal in their lowest byte.
+// CloneFlags returns the names of clone's flags, without the signal in their lowest byte.
 func CloneFlags(flags uint64) string {
 	return flagNames("", flags&^0xff, []bit{
 		{0x100, "CLONE_VM"}, {0x200, "CLONE_FS"}, {0x400, "CLONE_FILES"}, {0x800, "CLONE_SIGHAND"},
@@ -95,11 +96,11 @@ func CloneFlags(flags uint64) string {
 	})
 }
 
-// openFlagsOf are the flags of open whose bits differ between architectures;
-// openFlags has them for the one that the agent is built for.
+// openFlagsOf holds the flags of open whose bits differ between architectures. openFlags has
+// the values for the architecture of this build.
 type openFlagsOf struct{ directory, noFollow, direct, largeFile uint64 }
 
-// OpenFlags names the flags of open.
+// OpenFlags returns the names of open's flags.
 func OpenFlags(flags uint64) string {
 	mode := [...]string{"O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"}[flags&3]
 	return flagNames(mode, flags&^3, []bit{
@@ -110,7 +111,7 @@ func OpenFlags(flags uint64) string {
 	})
 }
 
-// UringOperation names an operation of an io_uring, as the kernel does.
+// UringOperation returns the kernel's name of an io_uring operation.
 func UringOperation(n uint64) string {
 	names := [...]string{
 		"NOP", "READV", "WRITEV", "FSYNC", "READ_FIXED", "WRITE_FIXED", "POLL_ADD", "POLL_REMOVE", "SYNC_FILE_RANGE", "SENDMSG",
@@ -127,7 +128,7 @@ func UringOperation(n uint64) string {
 	return "operation " + strconv.FormatUint(n, 10)
 }
 
-// AioOperation names an operation of native AIO, as the kernel does.
+// AioOperation returns the kernel's name of an operation of native AIO.
 func AioOperation(n uint64) string {
 	names := [...]string{"PREAD", "PWRITE", "FSYNC", "FDSYNC", "PREADX", "POLL", "NOOP", "PREADV", "PWRITEV"}
 	if n < uint64(len(names)) {
@@ -136,7 +137,7 @@ func AioOperation(n uint64) string {
 	return "operation " + strconv.FormatUint(n, 10)
 }
 
-// argCount gives how many arguments a call has, from the first, that are numbers.
+// argCount returns how many leading arguments of a call are numbers to report.
 func argCount(syscall string) int {
 	switch syscall {
 	case "setuid", "setgid", "setfsuid", "setfsgid", "setuid32", "setgid32", "setfsuid32", "setfsgid32",

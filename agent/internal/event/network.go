@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Address is one end of a connection: a port of an internet address, or the name
-// of a unix socket.
+// Address is one end of a connection: an internet address with its port, or the name of a
+// Unix socket.
 type Address struct {
 	Port netip.AddrPort
 	Unix string // the name of an abstract socket begins with @
 }
 
-// IsZero reports whether there is no address.
+// IsZero reports whether the address is unset.
 func (a Address) IsZero() bool { return !a.Port.IsValid() && a.Unix == "" }
 
-// String returns host:port, or the name.
+// String returns host:port, or the name of a Unix socket.
 func (a Address) String() string {
 	if a.Port.IsValid() {
 		return a.Port.String()
@@ -23,7 +23,7 @@ func (a Address) String() string {
 	return a.Unix
 }
 
-// DNS is a message of the domain name system.
+// DNS is a DNS message.
 type DNS struct {
 	ID        int
 	Response  bool
@@ -33,7 +33,7 @@ type DNS struct {
 	Answers   []DNSRecord
 }
 
-// DNSRecord is a question, or a record of an answer.
+// DNSRecord is a question or a record of an answer.
 type DNSRecord struct {
 	Name, Type string
 	Data       string // "" in a question

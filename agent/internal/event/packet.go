@@ -12,14 +12,14 @@ const (
 	DirectionIn  = "in"
 )
 
-// Packet is a raw_network_operation: a packet of the network, in the packet shape
-// of the wire contract, with what more is known.
+// Packet is a raw_network_operation: a network packet, in the packet shape of the wire
+// contract with more members.
 type Packet struct {
 	Actor       Process
 	Time        time.Time
 	Number      uint64     // of the capture, from 1
-	Protocol    string     // the highest that is known: DNS, TLSv1.3, TCP …
-	Source      netip.Addr // not valid: it has none, as of ARP
+	Protocol    string     // the highest recognised one: DNS, TLS, TCP …
+	Source      netip.Addr // not valid if the packet has none, as in ARP
 	Destination netip.Addr
 	SourcePort  int // -1: none
 	DestPort    int // -1: none
@@ -28,15 +28,15 @@ type Packet struct {
 	Direction   string // DirectionOut or DirectionIn
 	Interface   string
 	VLAN        int        // 0: none
-	TCP         *TCPHeader // nil: it is none
+	TCP         *TCPHeader // nil: not TCP
 	Payload     int        // bytes after the headers
-	Content     Content    // the first of them
+	Content     Content    // the first bytes of the payload
 	DNS         []DNS
-	ServerName  string // that a TLS client asks for
+	ServerName  string // the server name in a TLS client's hello
 }
 
-// TCPHeader is what a TCP segment says besides its ports, as numbers on the wire:
-// neither relative nor scaled.
+// TCPHeader holds the fields of a TCP header other than the ports. Numbers are as on the
+// wire: neither relative nor scaled.
 type TCPHeader struct {
 	Flags    string // "SYN, ACK"
 	Sequence uint32
@@ -92,8 +92,8 @@ func (o *object) port(name string, port int) {
 	o.out = strconv.AppendInt(o.out, int64(port), 10)
 }
 
-// appendEpoch appends seconds since 1970 with microseconds, which as a number of
-// JSON are exact.
+// appendEpoch appends the seconds since 1970 with microseconds as a JSON number. The decimal
+// text is exact.
 func appendEpoch(out []byte, t time.Time) []byte {
 	micros := t.UnixMicro()
 	if micros < 0 { // a clock that was never set

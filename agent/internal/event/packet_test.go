@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestPacketIsTheContracts compares with a packet of the wire contract's fixtures:
-// what the old forwarder sends is there, to the byte, and ours after it.
+// TestPacketIsTheContracts compares a packet with one from the wire contract's fixtures: it
+// begins with the members that the old forwarder sends, byte by byte, and ours follow.
 func TestPacketIsTheContracts(t *testing.T) {
 	localhost := netip.MustParseAddr("127.0.0.1")
 	p := &Packet{
@@ -37,7 +37,7 @@ func TestPacketWithoutAddresses(t *testing.T) {
 		"tcpFlags": "SYN", "tcpSequence": float64(1 << 31), "tlsServerName": "a\x00", "info": "", "info_raw": "",
 	} {
 		if value, ok := got[key]; !ok || value != want {
-			t.Errorf("%s: %v, not %v", key, value, want)
+			t.Errorf("%s: %v, want %v", key, value, want)
 		}
 	}
 }

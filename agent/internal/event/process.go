@@ -20,7 +20,7 @@ type Process struct {
 	ContainerID string
 }
 
-// AppendJSON appends the process as metadata has it.
+// AppendJSON appends the process as the JSON object of metadata.
 func (p *Process) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.process(p)
@@ -87,7 +87,7 @@ type Creation struct {
 	Memory           bool // the image has no name in any file system: memfd, or deleted
 }
 
-// CommandLine returns the arguments as one text, quoted as a shell needs it.
+// CommandLine returns the arguments as one text, quoted for a shell.
 func (c *Creation) CommandLine() string { return commandLine(c.Args, c.ArgsCut) }
 
 func commandLine(args []string, isCut bool) string {
@@ -291,7 +291,7 @@ type Lost struct {
 	Count    uint64 // 0: not known
 	Reason   string // ReasonOverrun …
 	From, To time.Time
-	CPU      int // -1: not one CPU's
+	CPU      int // -1: the loss does not belong to one CPU
 }
 
 // Reasons of loss.

@@ -19,7 +19,8 @@ type Socket struct {
 	Inode         uint64
 }
 
-// Sockets gives the sockets of the network namespace that the process is in.
+// Sockets returns the TCP and UDP sockets in the network namespace of a process. The error
+// is ErrGone if there is no such process.
 func Sockets(pid int) ([]Socket, error) {
 	var all []Socket
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
@@ -29,7 +30,7 @@ func Sockets(pid int) ([]Socket, error) {
 		case file == "tcp":
 			return nil, gone(pid, err)
 		default:
-			continue // a kernel without IPv6 has none
+			continue // the kernel has no IPv6
 		}
 		for line := range strings.Lines(string(text)) {
 			if c, ok := parseConnection(line); ok {
@@ -44,11 +45,11 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// SocketInodes gives the inodes of a process's sockets; none if it may not be
-// looked at.
+// SocketInodes returns the inodes of a process's sockets; none if the caller may not read
+// them.
 func SocketInodes(pid int) map[uint64]bool { return socketsOf(pid) }
 
-// NetworkNamespace names the network namespace that a process is in.
+// NetworkNamespace returns the inode of a process's network namespace.
 func NetworkNamespace(pid int) (uint64, error) {
 	info, err := os.Stat(NetworkNamespacePath(pid))
 	if err != nil {
@@ -61,5 +62,5 @@ func NetworkNamespace(pid int) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// NetworkNamespacePath gives the file that is the network namespace.
+// NetworkNamespacePath returns the path of a process's network namespace.
 func NetworkNamespacePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }

@@ -51,12 +51,12 @@ func TestSockets(t *testing.T) {
 		}
 	}
 	if _, err := Sockets(1 << 30); !errors.Is(err, ErrGone) {
-		t.Errorf("of nobody: %v", err)
+		t.Errorf("Sockets of a process that does not exist: %v", err)
 	}
 	if own, err := NetworkNamespace(os.Getpid()); err != nil || own == 0 {
 		t.Errorf("namespace %d, %v", own, err)
 	}
 	if _, err := NetworkNamespace(1 << 30); !errors.Is(err, ErrGone) {
-		t.Errorf("namespace of nobody: %v", err)
+		t.Errorf("NetworkNamespace of a process that does not exist: %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func Follow(viewer, self int, dir, rest string, followLast bool) (full string, i
 		}
 		target, err := readLink(viewer, self, next)
 		switch {
-		case errors.Is(err, unix.EINVAL): // it exists and is not a link
+		case errors.Is(err, unix.EINVAL): // next exists and is not a link
 			at = next
 			continue
 		case err == nil && after == "" && strings.Contains(target, ":[") && !strings.HasPrefix(target, "/"):

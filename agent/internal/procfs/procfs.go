@@ -24,16 +24,16 @@ import (
 // ErrGone is the cause of an error about a process that has ended or never existed.
 var ErrGone = errors.New("there is no such process")
 
-// ticksPerSecond is USER_HZ, the unit of times in /proc: 100 on every
-// architecture that Go knows.
+// ticksPerSecond is USER_HZ, the unit of times in /proc: 100 on every architecture that Go
+// supports.
 const ticksPerSecond = 100
 
 // Process is a process as the kernel describes it.
 type Process struct {
 	PID       int
-	Name      string // of its image: in full where /proc has it, else the first 15 bytes
+	Name      string // of its image: the full name if /proc has it, otherwise the first 15 bytes
 	ParentPID int
-	Session   int       // of setsid
+	Session   int       // session id (setsid)
 	Start     time.Time // PID and Start identify a process, also when its pid is used again; exact to 10 ms
 	Ticks     int64     // Start as the kernel reports it: hundredths of a second since the boot
 	Zombie    bool      // it has ended, and its parent has not waited for it
@@ -93,8 +93,8 @@ func HasEnded(pid int) bool {
 // IsCut reports whether the kernel may have cut the name.
 func (p Process) IsCut() bool { return len(p.Name) == 15 }
 
-// parseStat reads /proc/PID/stat: pid (name) state parent … The name may hold
-// anything, so it ends at the last parenthesis.
+// parseStat parses /proc/PID/stat: pid (name) state parent … The name may contain any byte,
+// so it ends at the last parenthesis.
 func parseStat(text []byte) (Process, error) {
 	opening, closing := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	if opening < 0 || closing < opening {

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// idle starts a copy of cat under a name. It waits until the test ends.
+// idle starts a copy of cat under a name. The copy runs until the test ends.
 func idle(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	image, err := os.ReadFile("/bin/cat")
@@ -71,7 +71,7 @@ func TestReadHostileNames(t *testing.T) {
 		}
 	}
 	if _, err := Read(1 << 30); !errors.Is(err, ErrGone) {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("Read of a process that does not exist: %v", err)
 	}
 }
 
@@ -176,8 +176,8 @@ func TestUnixUpstreams(t *testing.T) {
 	}
 }
 
-// inNamespace starts a shell program in a network namespace of its own, which unshare
-// makes with the options. out is the program's output.
+// inNamespace starts a shell program in a new network namespace. options are for unshare,
+// which creates the namespace; out is the program's output.
 func inNamespace(t *testing.T, program string, options ...string) (cmd *exec.Cmd, in io.WriteCloser, out *bufio.Reader) {
 	t.Helper()
 	cmd = exec.Command("/usr/bin/unshare", append(append([]string{"--net"}, options...), "sh", "-c", program)...)
@@ -246,7 +246,8 @@ s = socket.create_connection(('10.213.77.2', 5432)); print('connected', flush=Tr
 	}
 }
 
-// TestInNamespaceAsRoot finds a process by its pid in a pid namespace of its own.
+// TestInNamespaceAsRoot checks that InNamespace finds a process by its pid in its own pid
+// namespace.
 func TestInNamespaceAsRoot(t *testing.T) {
 	cmd := exec.Command("/usr/bin/unshare", "--pid", "--fork", "--kill-child", "/bin/cat")
 	in, err1 := cmd.StdinPipe()
@@ -366,7 +367,7 @@ func TestSensor(t *testing.T) {
 		t.Error("an excluded process is reported")
 	}
 	if _, err := s.Watch(Scope{PIDs: []int{1 << 30}}, all.add); !errors.Is(err, ErrGone) {
-		t.Errorf("watch of nobody: %v", err)
+		t.Errorf("Watch of a process that does not exist: %v", err)
 	}
 }
 

@@ -12,19 +12,18 @@ import (
 	"ospulse/agent/internal/event"
 )
 
-// DefaultInterval is how often the Sensor looks. It misses processes that live shorter.
+// DefaultInterval is how often the Sensor reads /proc. It misses processes with shorter lives.
 const DefaultInterval = 100 * time.Millisecond
 
 // Scope says which processes a watch is about.
 type Scope struct {
 	All     bool
-	PIDs    []int // and their descendants, from now on
+	PIDs    []int // and descendants that they create from now on
 	Exclude []int // and their descendants, unless these are among PIDs
 }
 
-// Sensor reports which processes begin and end by looking at /proc again and again. It
-// needs no rights. It does not see how a process ended, nor a process that begins and
-// ends between two looks.
+// Sensor reports processes that begin and end, by polling /proc. It needs no privileges. It
+// does not see how a process ended, nor a process that begins and ends between two polls.
 type Sensor struct {
 	interval  time.Duration
 	arguments Arguments
@@ -35,7 +34,7 @@ type Sensor struct {
 // nil if they cannot be read.
 type Arguments func(pid int) (args []string, isCut bool)
 
-// NewSensor makes a Sensor that looks every interval.
+// NewSensor returns a Sensor that polls every interval.
 func NewSensor(interval time.Duration, arguments Arguments, log *slog.Logger) *Sensor {
 	return &Sensor{interval, arguments, log}
 }
@@ -75,7 +74,7 @@ type Watch struct {
 	known map[int]*member
 }
 
-// member is a process that runs.
+// member is a running process.
 type member struct {
 	Process
 	watched, excluded bool
@@ -95,7 +94,7 @@ func (w *Watch) Add(pid int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.self = append(w.self, pid)
-	for _, m := range w.known { // place decides again about each
+	for _, m := range w.known { // so that place decides about each again
 		m.watched = false
 	}
 	w.place()
@@ -125,8 +124,9 @@ func (w *Watch) run(interval time.Duration) {
 	}
 }
 
-// look compares the running processes with the known ones.
-func (w *Watch) look(tell bool) error {
+// look compares the running processes with the known ones. With report, it reports those
+// that began, ended or changed their image.
+func (w *Watch) look(report bool) error {
 	pids, err := PIDs()
 	if err != nil {
 		return err
@@ -143,12 +143,12 @@ func (w *Watch) look(tell bool) error {
 	for _, pid := range slices.Sorted(maps.Keys(w.known)) {
 		m := w.known[pid]
 		if p, ok := alive[pid]; ok && p.Start.Equal(m.Start) {
-			m.ParentPID = p.ParentPID // an orphan gets another parent, but keeps its place
+			m.ParentPID = p.ParentPID // an orphan gets another parent, but stays watched or excluded
 			continue
 		}
 		delete(w.known, pid)
 		w.self = slices.DeleteFunc(w.self, func(named int) bool { return named == pid })
-		if tell && m.watched {
+		if report && m.watched {
 			w.sink(&event.Event{Type: event.TypeProcessExit, Time: now, Data: &exited{actor: m.actor(), time: now}})
 		}
 	}
@@ -174,15 +174,15 @@ func (w *Watch) look(tell bool) error {
 			m.Name = name
 		}
 		m.userID = UserID(pid)
-		if tell && begun {
+		if report && begun {
 			w.begun(m, deleted, fresh[pid], now)
 		}
 	}
 	return nil
 }
 
-// place decides whether each new process is watched: as the scope names it, else as its
-// parent is. It decides about parents first, whatever their pids.
+// place decides whether each new process is watched: by the scope if that names it, or else
+// like its parent. It decides about parents first, regardless of pids.
 func (w *Watch) place() {
 	placed := make(map[int]bool, len(w.known))
 	var visit func(pid, depth int)
@@ -211,7 +211,7 @@ func (w *Watch) place() {
 	}
 }
 
-// begun reports a process that runs an image it did not run before.
+// begun reports a process that runs a new image.
 func (w *Watch) begun(m *member, deleted, fresh bool, now time.Time) {
 	began := now
 	actor := m.actor()
@@ -231,13 +231,13 @@ func (w *Watch) begun(m *member, deleted, fresh bool, now time.Time) {
 	}})
 }
 
-// exited is the data of a process_exit of which only the time is known.
+// exited is the data of a process_exit without an exit code.
 type exited struct {
 	actor event.Process
 	time  time.Time
 }
 
-// AppendJSON appends the data of the exit, without the exit code, which is not known.
+// AppendJSON appends the data of the event.
 func (e *exited) AppendJSON(out []byte) []byte {
 	out = append(out, `{"operation":"exit","status":0,"exitCodeKnown":false,"timestamp":"`...)
 	out = event.AppendTime(out, e.time)

@@ -157,8 +157,8 @@ func Upstreams(pid int) []netip.AddrPort {
 	return upstreams
 }
 
-// parseConnection reads "sl: local remote state queues timer retransmits uid
-// timeout inode …".
+// parseConnection parses "sl: local remote state queues timer retransmits uid timeout
+// inode …". It returns false if the line is malformed or has no inode.
 func parseConnection(line string) (connection, bool) {
 	fields := strings.Fields(line)
 	if len(fields) < 10 {
@@ -174,8 +174,8 @@ func parseConnection(line string) (connection, bool) {
 	return connection{local, remote, fields[3] == listen, inode}, true
 }
 
-// parseAddress reads "0100007F:1F90": words in the machine's order, which is
-// little-endian wherever the agent runs.
+// parseAddress parses "0100007F:1F90": 32-bit words in the machine's byte order, which is
+// little-endian on all machines that the agent supports.
 func parseAddress(text string) (netip.AddrPort, bool) {
 	address, port, _ := strings.Cut(text, ":")
 	bytes, err := hex.DecodeString(address)

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestPacketsAsRoot: there are packets when they are asked for, and in both formats.
+// TestPacketsAsRoot checks that --packets adds packets in both formats, and that there are
+// none without it.
 func TestPacketsAsRoot(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,13 +50,13 @@ func TestPacketsAsRoot(t *testing.T) {
 						n++
 					}
 				case json.Unmarshal([]byte(line), &packet) != nil:
-					t.Errorf("no JSON: %s", line)
+					t.Errorf("not JSON: %s", line)
 				case packet.Type == "raw_network_operation" && packet.Data.Content == "68 69 0A" && packet.Data.DstPort == port:
 					n++
 				}
 			}
 			if n != test.want {
-				t.Errorf("%d, not %d, in\n%s", n, test.want, out)
+				t.Errorf("%d packets, want %d, in\n%s", n, test.want, out)
 			}
 		})
 	}

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package trace is the command `ospulse-agent trace`: it runs one command, watched
-// but not sandboxed, and prints what it does.
+// but not sandboxed, and prints its events.
 package trace
 
 import (
@@ -26,16 +26,16 @@ import (
 	"ospulse/agent/internal/sensor"
 )
 
-// The exit codes for when the command has none, like a shell's.
+// Exit codes if the command has none, as a shell defines them.
 const (
 	exitUsage   = 2
-	exitFailed  = 125 // the agent's fault
+	exitFailed  = 125 // the agent failed
 	exitNoExec  = 126
 	exitMissing = 127
 	exitSignal  = 128 // plus the signal's number
 )
 
-// LaunchCommand is the agent's hidden command that becomes the traced one.
+// LaunchCommand is the agent's hidden command that executes the traced command.
 const LaunchCommand = "trace-launch"
 
 // settings are the settings from the command line.
@@ -53,11 +53,11 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("ospulse-agent trace", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.format, "format", "text", "`text`, or ndjson: one event of the wire contract a line")
-	flags.IntVar(&s.content, "content", 256, "how many `bytes` of what is read and written to keep")
+	flags.StringVar(&s.format, "format", "text", "`text`, or ndjson: one event of the wire contract per line")
+	flags.IntVar(&s.content, "content", 256, "how many `bytes` to keep of the data that a call reads or writes")
 	flags.IntVar(&s.ringMiB, "ring", 16, "`MiB` of the buffer between kernel and agent, a power of two")
 	flags.StringVar(&s.output, "o", "", "write events to `file` instead of standard output")
-	flags.BoolVar(&s.tls, "tls", true, "read what goes through OpenSSL")
+	flags.BoolVar(&s.tls, "tls", true, "read data that passes through OpenSSL")
 	flags.BoolVar(&s.packets, "packets", false, "capture the command's packets too")
 	flags.Usage = func() {
 		_, _ = fmt.Fprintln(stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
@@ -72,11 +72,11 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		flags.Usage()
 		return s, errors.New("no command")
 	case s.format != "text" && s.format != "ndjson":
-		return s, fmt.Errorf("format %q: text or ndjson", s.format)
+		return s, fmt.Errorf("format %q: must be text or ndjson", s.format)
 	case s.content < 0 || s.content > sensor.MaxContent:
-		return s, fmt.Errorf("content of %d bytes: 0 to %d can be kept", s.content, sensor.MaxContent)
+		return s, fmt.Errorf("content of %d bytes: must be 0 to %d", s.content, sensor.MaxContent)
 	case s.ringMiB < 1 || s.ringMiB > 1024 || s.ringMiB&(s.ringMiB-1) != 0:
-		return s, fmt.Errorf("ring of %d MiB: a power of two up to 1024", s.ringMiB)
+		return s, fmt.Errorf("ring of %d MiB: must be a power of two up to 1024", s.ringMiB)
 	}
 	return s, nil
 }
@@ -167,7 +167,7 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 
 	hold, release, err := os.Pipe()
 	if err != nil {
-		return exitFailed, fmt.Errorf("make a pipe: %w", err)
+		return exitFailed, fmt.Errorf("create a pipe: %w", err)
 	}
 	defer release.Close()
 	self, err := os.Executable()
@@ -262,15 +262,15 @@ func exitCode(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// Launch is LaunchCommand: it waits until the agent watches, then becomes the command.
-// args are the command's path and its argument list, name included. Launch returns only
-// if that fails, with the exit code.
+// Launch is LaunchCommand: it waits until the watch is in place and then executes the
+// command. args are the command's path and its argument list, including the name. Launch
+// returns only if that fails; it then returns the exit code.
 func Launch(args []string, stderr io.Writer) int {
 	const held = 3
 	var one [1]byte
 	n, err := syscall.Read(held, one[:])
 	if n != 1 || len(args) < 2 {
-		_, _ = fmt.Fprintln(stderr, "ospulse-agent: this command is the agent's own:", err)
+		_, _ = fmt.Fprintln(stderr, "ospulse-agent: only the agent itself can run this command:", err)
 		return exitFailed
 	}
 	_ = syscall.Close(held)

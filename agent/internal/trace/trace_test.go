@@ -19,7 +19,7 @@ import (
 	"ospulse/agent/internal/inspect"
 )
 
-// The tests run this test program as the agent: with this variable set it is one.
+// The test program runs as the agent if this variable is set.
 const agentVariable = "OSPULSE_TEST_AGENT"
 
 func TestMain(m *testing.M) {
