@@ -165,15 +165,16 @@ func callJSON(t *testing.T, url string, body, into any) {
 	}
 }
 
-type told struct {
+// sessionEvent is an event as the backend exports it.
+type sessionEvent struct {
 	Type string          `json:"event_type"`
 	Data json.RawMessage `json:"data"`
 }
 
 // events returns all events of a session, the oldest first.
-func events(t *testing.T, backend, session string) []told {
+func events(t *testing.T, backend, session string) []sessionEvent {
 	t.Helper()
-	var all []told
+	var all []sessionEvent
 	call(t, "GET", backend+"/api/events/export?sessionId="+session, "", nil, &all)
 	return all
 }
@@ -252,8 +253,8 @@ func startBehind(t *testing.T, kind, key string, relay func(backend string) stri
 	return together{backend, backendProcess.Process.Pid}
 }
 
-// TestWithTheBackend: upload, start, events in the session, stop, with the real
-// backend and the agent beside it.
+// TestWithTheBackend checks upload, start, the events in the session, and stop, with the real
+// backend and an agent.
 func TestWithTheBackend(t *testing.T)       { testWithTheBackend(t, "procfs") }
 func TestWithTheBackendAsRoot(t *testing.T) { testWithTheBackend(t, "ebpf") }
 
@@ -273,10 +274,10 @@ func testWithTheBackend(t *testing.T, kind string) {
 	session := upload(t, backend, "My Tool (v2).sh", "sleep 0.5\ncat /etc/hostname >/dev/null\nsleep 0.5\nexit 3\n")
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
-	var all []told
+	var all []sessionEvent
 	eventually(t, "session_end is in the session", func() bool {
 		all = events(t, backend, session)
-		return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+		return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
 	eventually(t, "the session has ended as its program", func() bool {
 		var ended struct {
@@ -293,7 +294,7 @@ func testWithTheBackend(t *testing.T, kind string) {
 	if n := len(events(t, backend, session)); n != len(all) {
 		t.Errorf("%d events after the stop, %d before", n, len(all))
 	}
-	slices.SortStableFunc(all, func(a, b told) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(all, func(a, b sessionEvent) int { return rank(a) - rank(b) })
 	first, last := all[0], all[len(all)-1]
 	if first.Type != "session_start" || !strings.Contains(string(first.Data), `"fileName":"My_Tool_v2.sh"`) || !strings.Contains(string(first.Data), session) {
 		t.Errorf("first: %s %s", first.Type, first.Data)
@@ -314,7 +315,7 @@ func testWithTheBackend(t *testing.T, kind string) {
 		t.Errorf("%d starts of sleep, %d events of /etc/hostname, in %d events: %s", sleeps, files, len(all), all)
 	}
 
-	// A second session, of the whole machine: OS-Pulse itself is not in it.
+	// A second session monitors the whole machine. It must not have events of OS-Pulse.
 	second := upload(t, backend, "x.sh", "true")
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": second, "mode": 1}, &answer)
 	cat := exec.Command("/bin/cat", "/etc/passwd")
@@ -322,8 +323,8 @@ func testWithTheBackend(t *testing.T, kind string) {
 		t.Fatal(err)
 	}
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
-	// The end comes after all that other programs did on a machine that may be busy. A
-	// page of it alone is small, however many events there are.
+	// On a busy machine many events of other programs come before the end. A page with the
+	// end alone is small.
 	eventually(t, "the end of the second session is delivered", func() bool {
 		var page struct{ Events []json.RawMessage }
 		call(t, "GET", backend+"/api/sessions/"+second+"/events?filter=type%3Dsession_end", "", nil, &page)
@@ -420,22 +421,22 @@ exit 3
 			ask["arguments"] = []string{"-v", "a b"}
 		}
 		callJSON(t, backend+"/api/start-monitor", ask, &answer)
-		var all []told
+		var all []sessionEvent
 		eventually(t, name+" ends", func() bool {
 			all = events(t, backend, session)
-			return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 		})
 		callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
 		has := func(kind, text string) bool {
-			return slices.ContainsFunc(all, func(e told) bool {
+			return slices.ContainsFunc(all, func(e sessionEvent) bool {
 				return e.Type == kind && strings.Contains(sandboxNotes.ReplaceAllString(string(e.Data), ""), text)
 			})
 		}
 		if want := strings.ReplaceAll(test.want, "NAME", name+".sh"); !has("session_end", want) {
-			t.Errorf("%s: no end with %s in %s", name, want, all)
+			t.Errorf("%s: no session_end with %s in %s", name, want, all)
 		}
 		if name == "daemon" && (!has("process_creation", "cat") || !has("file_operation", "/etc/hosts")) {
-			t.Errorf("what the daemon did is not in %s", all)
+			t.Errorf("no events of the daemon in %s", all)
 		}
 	}
 }
@@ -456,24 +457,24 @@ func TestWhatIsRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer response.Body.Close()
-			var told struct{ Error, Code string }
-			if err := json.NewDecoder(response.Body).Decode(&told); err != nil {
+			var refusal struct{ Error, Code string }
+			if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil {
 				t.Fatal(err)
 			}
-			status, code, text = response.StatusCode, told.Code, told.Error
+			status, code, text = response.StatusCode, refusal.Code, refusal.Error
 			return status != http.StatusGatewayTimeout
 		})
 		return status, code, text
 	}
 	ran := func(session, start, end string) {
 		t.Helper()
-		var all []told
+		var all []sessionEvent
 		eventually(t, "the session has its session_end", func() bool {
 			all = events(t, backend, session)
-			return slices.ContainsFunc(all, func(e told) bool { return e.Type == "session_end" })
+			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 		})
 		for kind, want := range map[string]string{"session_start": start, "session_end": end} {
-			if !slices.ContainsFunc(all, func(e told) bool { return e.Type == kind && strings.Contains(string(e.Data), want) }) {
+			if !slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == kind && strings.Contains(string(e.Data), want) }) {
 				t.Errorf("no %s with %s in %s", kind, want, all)
 			}
 		}
@@ -505,7 +506,7 @@ func TestWhatIsRun(t *testing.T) {
 
 // rank sorts session_start first and session_end last. The export sorts by time, and the
 // kernel's timestamps differ slightly from those of Go.
-func rank(e told) int {
+func rank(e sessionEvent) int {
 	switch e.Type {
 	case "session_start":
 		return -1

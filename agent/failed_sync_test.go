@@ -35,12 +35,12 @@ while [ $i -lt 60000 ]; do
 done
 `
 
-// sink is a backend that keeps in memory what it gets.
+// sink is a backend that keeps the events that it receives in memory.
 type sink struct {
 	url string
 
 	mu     sync.Mutex
-	events map[string]bool // by their text
+	events map[string]bool // by the text of the event
 	losses map[string][]lossReport
 }
 
@@ -63,7 +63,7 @@ func newSink(t *testing.T) *sink {
 			body = unpack(t, body)
 		}
 		s.take(t, r.URL.Query().Get("sessionId"), body)
-		_, _ = io.WriteString(w, `{"errors":[]}`) // if the agent is gone, it asks again
+		_, _ = io.WriteString(w, `{"errors":[]}`) // if the agent is gone, its next run sends the batch again
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -88,8 +88,8 @@ func (s *sink) take(t *testing.T, session string, body []byte) {
 	}
 }
 
-// isTold reports whether a loss was told of a session that a moment is in.
-func (s *sink) isTold(session string, at time.Time) bool {
+// isReported reports whether a reported loss of the session covers the time at.
+func (s *sink) isReported(session string, at time.Time) bool {
 	return slices.ContainsFunc(s.losses[session], func(l lossReport) bool { return !at.Before(l.From) && !at.After(l.To) })
 }
 
@@ -113,12 +113,12 @@ type agentRun struct {
 	ops     []powerloss.Op
 }
 
-// agentRecorder runs the real agent again and again on one data folder, while no
-// backend is there, and keeps what it did to its files.
+// agentRecorder runs the real agent several times on one data folder, without a backend, and
+// records its operations on files.
 type agentRecorder struct {
 	t      *testing.T
 	root   string
-	sample int // the process that is watched
+	sample int // the watched process
 	runs   []agentRun
 	disk   *powerloss.Disk
 }
@@ -137,8 +137,8 @@ func newAgentRecorder(t *testing.T) *agentRecorder {
 	return &agentRecorder{t: t, root: root, sample: sample.Process.Pid, disk: powerloss.NewDisk(root, powerloss.Rules{}, rand.New(rand.NewPCG(0, 0)))}
 }
 
-// run starts the agent with failing syncs, and ends it with a signal when it noted some
-// times until when all is safe.
+// run starts the agent with failing syncs. It ends the agent with a signal after the agent
+// has recorded at least notes times in its journal.
 func (r *agentRecorder) run(inject string, notes int, signal os.Signal) {
 	r.t.Helper()
 	log, port := filepath.Join(r.t.TempDir(), "strace.log"), freePort(r.t)
@@ -152,19 +152,19 @@ func (r *agentRecorder) run(inject string, notes int, signal os.Signal) {
 	}
 	arguments = append(arguments, self)
 	cmd := exec.Command("strace", append(arguments, "--port", fmt.Sprint(port), "--data", filepath.Join(r.root, "data"), "--backend", "http://127.0.0.1:1")...)
-	cmd.Env = append(os.Environ(), "OSPULSE_TEST_AGENT=1", "GOMAXPROCS=1") // strace counts for each thread: the fewer the better
+	cmd.Env = append(os.Environ(), "OSPULSE_TEST_AGENT=1", "GOMAXPROCS=1") // strace counts calls per thread, so the agent has few
 	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output // strace has it too: Wait waits for both
+	cmd.Stdout, cmd.Stderr = &output, &output // strace holds it too, so Wait waits for both
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it says that it was killed
+		_ = cmd.Wait() // the error is that it was killed
 		close(ended)
 	}()
 	run := agentRun{session: r.work(fmt.Sprintf("http://127.0.0.1:%d", port), log, notes, ended)}
-	_ = cmd.Process.Signal(signal) // it may have ended
+	_ = cmd.Process.Signal(signal) // the agent may have ended
 	<-ended
 	if run.session == "" && inject == "" {
 		r.t.Fatalf("no session runs: %s", &output)
@@ -196,8 +196,9 @@ func (r *agentRecorder) apply(ops []powerloss.Op) {
 	}
 }
 
-// work has the agent watch the sample, until it noted some times until when all is
-// safe, or many syncs failed. It gives the session; "" if a fault keeps the agent from starting one.
+// work lets the agent watch the sample until the agent has recorded at least notes times in
+// its journal, or many syncs have failed. It returns the session; "" if a fault prevented
+// the start.
 func (r *agentRecorder) work(agent, log string, notes int, ended <-chan struct{}) (session string) {
 	r.t.Helper()
 	eventually(r.t, "the agent is ready, or ended", func() bool {
@@ -238,7 +239,7 @@ func (r *agentRecorder) work(agent, log string, notes int, ended <-chan struct{}
 	return session
 }
 
-// failures counts the syncs that failed.
+// failures returns the number of failed syncs.
 func (r *agentRecorder) failures() (n int) {
 	for _, run := range r.runs {
 		for _, op := range run.ops {
@@ -254,11 +255,11 @@ func (r *agentRecorder) failures() (n int) {
 type spooledEvent struct {
 	text  string
 	run   int
-	wrote time.Time // for the first time
+	wrote time.Time // when the agent first wrote it
 }
 
-// cuts plays the runs on a model of the disk and cuts the power at n moments after the
-// agent noted until when all is safe.
+// cuts replays the runs on a model of the disk and cuts the power about n times, each time
+// right after the agent has recorded a time in its journal.
 func (r *agentRecorder) cuts(n int, seed uint64, rules powerloss.Rules) (tally cutTally) {
 	r.t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -301,24 +302,24 @@ func (r *agentRecorder) cuts(n int, seed uint64, rules powerloss.Rules) (tally c
 	return tally
 }
 
-// events gives the events that a record has.
+// events returns the events in a record of the spool, one per line; nil if it has none.
 func (r *agentRecorder) events(record []byte) []byte {
-	at := bytes.Index(record, []byte{0x28, 0xb5, 0x2f, 0xfd}) // of zstd
+	at := bytes.Index(record, []byte{0x28, 0xb5, 0x2f, 0xfd}) // the magic number of zstd
 	if at < 0 {
-		return nil // a header, or a mark
+		return nil // a header or a mark
 	}
 	return unpack(r.t, record[at:])
 }
 
-// cutTally counts what became of events.
+// cutTally counts the events after power cuts.
 type cutTally struct {
-	cuts, safe, lost, told, silent int
-	example                        string // of those that are lost, or silently so
+	cuts, safe, lost, reported, silent int
+	example                            string // one of the lost or silent events
 }
 
-// cut cuts the power during a run, starts the agent on what is left, and counts what
-// the sink gets: of the events that their own run called safe, and of those of earlier
-// runs, which may be told to be lost.
+// cut cuts the power during a run, starts the agent on the remaining data, and compares the
+// events that the sink receives with those of the spool. Events that their run called safe
+// must arrive. Other events of earlier runs must arrive or be reported as lost.
 func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, spooled []spooledEvent, tally *cutTally) {
 	r.t.Helper()
 	dir := r.t.TempDir()
@@ -328,7 +329,7 @@ func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, 
 	}
 	data := filepath.Join(dir, "data")
 	alive := filepath.Join(data, "sessions", "alive")
-	if _, err := os.Stat(alive); err == nil { // the model has no times
+	if _, err := os.Stat(alive); err == nil { // the model does not keep modification times
 		if err := os.Chtimes(alive, claimed[run], claimed[run]); err != nil {
 			r.t.Fatal(err)
 		}
@@ -356,9 +357,9 @@ func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, 
 			tally.lost++
 			tally.example = e.text
 		case e.run == run || strings.HasPrefix(e.text, `{"event_type":"events_lost"`) || strings.HasPrefix(e.text, `{"event_type":"session_end"`):
-			// It is not safe yet; of an earlier run it is told anew.
-		case s.isTold(r.runs[e.run].session, e.wrote):
-			tally.told++
+			// This run had not called it safe, or the agent writes it anew.
+		case s.isReported(r.runs[e.run].session, e.wrote):
+			tally.reported++
 		default:
 			tally.silent++
 			tally.example = e.text
@@ -366,8 +367,8 @@ func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, 
 	}
 }
 
-// While syncs of its files fail, the agent calls nothing safe that a power loss would
-// take: neither then, nor after it was killed and started again.
+// TestFailedSyncOfTheAgentAsRoot checks that an agent whose syncs fail never calls an event
+// safe that a power loss would destroy, neither in that run nor after a restart.
 func TestFailedSyncOfTheAgentAsRoot(t *testing.T) {
 	faults, cuts, notes, lanes, spread := 1, 6, 5, 1, 2
 	if text := os.Getenv("TORTURE_ROUNDS"); text != "" {
@@ -383,9 +384,9 @@ func TestFailedSyncOfTheAgentAsRoot(t *testing.T) {
 			random := rand.New(rand.NewPCG(0, uint64(lane)))
 			r := newAgentRecorder(t)
 			for n := 0; r.failures() < faults/lanes || n%3 != 0; n++ {
-				// Some syncs are of the start, which may fail too. Of three runs, the second
-				// one ends in order while all syncs fail, and the third one has no fault: it
-				// builds on what those before have left.
+				// Some of the syncs belong to the start, which may then fail. Of three runs, the
+				// second ends in order while all syncs fail, and the third has no fault: it
+				// builds on the data that the others left.
 				step, notes, signal := 1+random.IntN(3), notes, os.Signal(syscall.SIGKILL)
 				if n%3 == 1 {
 					step, signal = 1, syscall.SIGTERM

@@ -102,7 +102,7 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	missing := files[len(files)-1] + 1 - len(files)
 
 	// The session has one session_end and one gap.
-	var ends, lost []told
+	var ends, lost []sessionEvent
 	for _, e := range all {
 		switch e.Type {
 		case "session_end":
@@ -183,9 +183,9 @@ type sample struct {
 }
 
 // sampleOf returns the sample that session_start reports.
-func sampleOf(t *testing.T, all []told) (s sample) {
+func sampleOf(t *testing.T, all []sessionEvent) (s sample) {
 	t.Helper()
-	i := slices.IndexFunc(all, func(e told) bool { return e.Type == "session_start" })
+	i := slices.IndexFunc(all, func(e sessionEvent) bool { return e.Type == "session_start" })
 	if i < 0 {
 		t.Fatal("no session_start")
 	}
@@ -267,7 +267,7 @@ func list(t *testing.T, dir string) (names []string) {
 }
 
 // openedFiles returns the numbers of the files that busyScript created, sorted.
-func openedFiles(all []told) (numbers []int) {
+func openedFiles(all []sessionEvent) (numbers []int) {
 	path := regexp.MustCompile(`"operation":"(?:Create|Open)File".*"filePath":"[^"]*/n(\d+)"`)
 	for _, e := range all {
 		if e.Type != "file_operation" {
@@ -283,7 +283,7 @@ func openedFiles(all []told) (numbers []int) {
 }
 
 // lastTime returns the time of the last event that a program caused.
-func lastTime(t *testing.T, all []told) (last time.Time) {
+func lastTime(t *testing.T, all []sessionEvent) (last time.Time) {
 	t.Helper()
 	for _, e := range all {
 		if e.Type != "file_operation" {

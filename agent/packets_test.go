@@ -22,8 +22,8 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
-// talker talks over TCP and UDP to the server of its argument, asks for a name,
-// and knocks at a closed port; then it says the ports that it had.
+// talker sends data over TCP and UDP to the port in its argument, sends a DNS query, and
+// connects to a closed port. Then it prints its local ports.
 const talker = `
 import socket, sys
 sys.stdin.readline()
@@ -55,7 +55,7 @@ print(*ports, flush=True)
 sys.stdin.readline()
 `
 
-// echo answers what comes over TCP and UDP on one port, and gives the port.
+// echo starts an echo server for TCP and UDP on one port and returns the port.
 func echo(t *testing.T) int {
 	t.Helper()
 	for range 20 {
@@ -64,7 +64,7 @@ func echo(t *testing.T) int {
 			t.Fatal(err)
 		}
 		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil { // another has that one
+		if err != nil { // the port is in use for UDP
 			l.Close()
 			continue
 		}
@@ -88,7 +88,7 @@ func echo(t *testing.T) int {
 				if err != nil {
 					return
 				}
-				u.WriteTo(b[:n], from) //nolint:errcheck // who asked may be gone
+				u.WriteTo(b[:n], from) //nolint:errcheck // the sender may be gone
 			}
 		}()
 		return l.Addr().(*net.TCPAddr).Port
@@ -97,7 +97,7 @@ func echo(t *testing.T) int {
 	return 0
 }
 
-// talk is a talker that runs.
+// talk is a running talker.
 type talk struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -146,7 +146,7 @@ func (k *talk) speak(t *testing.T) {
 	}
 }
 
-// packetShape is what the tests look at of a packet.
+// packetShape has the fields of a packet that the tests check.
 type packetShape struct {
 	Timestamp float64
 	Frame     int `json:"frame_number"`
@@ -217,9 +217,9 @@ func packetEyes(t *testing.T, kind string) eyes {
 	return e
 }
 
-// TestPacketsOfTheWatchedAsRoot runs two programs that do the same at the same time, and
-// watches one: its packets are there, all of them, and none of the other's. TCP may
-// send a segment again when the machine is busy: it counts once, by its number.
+// TestPacketsOfTheWatchedAsRoot runs two programs that do the same at the same time and
+// watches one of them. It checks that all packets of that one are reported, and none of the
+// other. TCP may retransmit a segment on a busy machine: it counts once, by its number.
 func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
 	names, err := net.ListenPacket("udp", "127.0.5.3:53")
@@ -246,7 +246,7 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	count, segments := map[string]int{}, map[string]bool{}
 	for i, p := range got.packets {
 		if p.Metadata.PID != watched.cmd.Process.Pid || p.Metadata.Start == "" || !strings.HasPrefix(p.Metadata.Name, "python3") {
-			t.Errorf("of another: %+v", p)
+			t.Errorf("a packet of another process: %+v", p)
 		}
 		if p.Frame != i+1 {
 			t.Errorf("number %d after %d", p.Frame, i)
@@ -256,7 +256,7 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 			mine, theirs, direction = theirs, mine, "in"
 		}
 		if p.Direction != direction {
-			t.Errorf("not %s: %+v", direction, p)
+			t.Errorf("the direction is not %s: %+v", direction, p)
 		}
 		segment := func(what string) {
 			_, numbers, _ := strings.Cut(p.Text, " Seq=")
@@ -269,7 +269,7 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 		}
 		switch {
 		case slices.Contains(other.ports, mine):
-			t.Errorf("of the other: %+v", p)
+			t.Errorf("a packet of the other program: %+v", p)
 		case theirs == 9:
 			segment("knock")
 		case mine == tcp && theirs == port:
@@ -284,12 +284,12 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 		case mine == udp && theirs == port:
 			count["udp "+direction]++
 			if want := fmt.Sprintf("75 64 70 20 3%d", (count["udp "+direction]-1)%5); p.Content != want || p.Length != 14+20+8+5 {
-				t.Errorf("content %s, not %s, of %+v", p.Content, want, p)
+				t.Errorf("content %s, want %s, of %+v", p.Content, want, p)
 			}
 		case mine == dns && p.Protocol == "DNS" && p.Dst == "127.0.5.3" && len(p.DNS) == 1 && p.DNS[0].Questions[0].Name == "example.org":
 			count["dns "+direction]++
 		default:
-			t.Errorf("of no flow: %+v", p)
+			t.Errorf("an unexpected packet: %+v", p)
 		}
 	}
 	want := map[string]int{
@@ -298,7 +298,7 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	}
 	for what, n := range want {
 		if count[what] != n {
-			t.Errorf("%s: %d, not %d", what, count[what], n)
+			t.Errorf("%s: %d, want %d", what, count[what], n)
 		}
 	}
 	if got.lost > 0 {
@@ -310,15 +310,15 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 		}
 		return cmp.Compare(a.Timestamp, b.Timestamp)
 	}) {
-		t.Error("the packets of a flow are not in their order")
+		t.Error("the packets of a flow are not in order")
 	}
 }
 
-// TestPacketsOfAllAsRoot watches the whole machine but for a server and who else is
-// excluded: nothing to or from the server is told of, whoever's it is.
+// TestPacketsOfAllAsRoot watches the whole machine except for excluded processes. It checks
+// that no packet to or from an excluded server is reported, whichever process owns it.
 func TestPacketsOfAllAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
-	port, free := echo(t), freePort(t) // of this process, which is excluded
+	port, free := echo(t), freePort(t) // the server is this process, which is excluded
 	visible := exec.Command("python3", "-c", "import socket, sys\n"+
 		"l = socket.create_server((\"127.0.0.1\", int(sys.argv[1])))\nprint(flush=True)\n"+
 		"c, _ = l.accept()\nc.sendall(b\"seen\")\nc.recv(1)", fmt.Sprint(free))
@@ -339,7 +339,7 @@ func TestPacketsOfAllAsRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	hidden.speak(t)
-	for _, p := range []int{own, free} { // this process talks to itself, then to what is watched
+	for _, p := range []int{own, free} { // this process connects to itself, then to the watched server
 		c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", p))
 		if err != nil {
 			t.Fatal(err)
@@ -363,22 +363,22 @@ func TestPacketsOfAllAsRoot(t *testing.T) {
 		for _, end := range []int{p.SrcPort, p.DstPort} {
 			switch {
 			case end == port || end == own || slices.Contains(hidden.ports, end):
-				t.Errorf("excluded: %+v", p)
+				t.Errorf("a packet of an excluded process: %+v", p)
 			case end == free:
 				seen++
 				if p.Metadata.PID != visible.Process.Pid {
-					t.Errorf("not of the server: %+v", p)
+					t.Errorf("not a packet of the server: %+v", p)
 				}
 			}
 		}
 	}
-	if seen < 8 && got.lost == 0 { // a handshake, data both ways, an end; a busy machine may lose some, and says so
-		t.Errorf("%d packets of the server that is watched", seen)
+	if seen < 8 && got.lost == 0 { // handshake, data both ways and end; on a busy machine some may be lost, which is reported
+		t.Errorf("%d packets of the watched server", seen)
 	}
 }
 
-// TestPacketsFromBeforeAsRoot watches a program whose connection stood before: there is
-// no call that tells whose it is, and /proc does. The same without eBPF.
+// TestPacketsFromBeforeAsRoot watches a program that had connected before the watch: no event
+// names the owner of the connection, but /proc does. It does so with and without eBPF.
 func TestPacketsFromBeforeAsRoot(t *testing.T) {
 	for _, kind := range []string{"ebpf", "procfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -410,9 +410,9 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			if _, err := c.Write([]byte("hello")); err != nil {
 				t.Fatal(err)
 			}
-			// The last packet of the handshake may come before.
+			// The last packet of the handshake may be reported first.
 			hello := func(p packetShape) bool { return p.Content == "68 65 6C 6C 6F" && p.Direction == "in" }
-			eventually(t, "the packet and its answer are told of", func() bool {
+			eventually(t, "the packet and its answer are reported", func() bool {
 				got.mu.Lock()
 				defer got.mu.Unlock()
 				i := slices.IndexFunc(got.packets, hello)
@@ -427,16 +427,16 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			}
 			for _, p := range got.packets {
 				if p.Metadata.PID != k.Process.Pid {
-					t.Errorf("of another: %+v", p)
+					t.Errorf("a packet of another process: %+v", p)
 				}
 			}
 		})
 	}
 }
 
-// TestPacketsWithTheBackendAsRoot spawns a program that talks in its sandbox: its packets
-// are in the session, of its process. Then this process is watched while it talks
-// to the agent and to the backend: that is never told, and what else it says is.
+// TestPacketsWithTheBackendAsRoot spawns a program that sends packets in its sandbox and
+// checks that they are in the session, with its process. Then it watches this process and
+// checks that its packets to the agent and the backend are not reported, and others are.
 func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	backendPort, agentPort := freePort(t), freePort(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
@@ -449,7 +449,7 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
 	eventually(t, "session_end is in the session", func() bool {
-		return slices.ContainsFunc(events(t, backend, session), func(e told) bool { return e.Type == "session_end" })
+		return slices.ContainsFunc(events(t, backend, session), func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
 	var page struct {
@@ -468,7 +468,7 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 			continue
 		}
 		if e.Name != "bash" || e.PID == 0 {
-			t.Errorf("of another: %+v", e)
+			t.Errorf("a packet of another process: %+v", e)
 		}
 		switch {
 		case e.Target == "127.0.0.1:3003" && strings.Contains(e.Preview, `"info_raw":"`) && strings.Contains(e.Preview, " → 3003 Len=15"):
@@ -495,15 +495,15 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	c.Close()
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
 	eventually(t, "session_end is in the session", func() bool {
-		return slices.ContainsFunc(events(t, backend, second), func(e told) bool { return e.Type == "session_end" })
+		return slices.ContainsFunc(events(t, backend, second), func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
-	told := 0
+	reported := 0
 	for _, e := range events(t, backend, second) {
 		if e.Type != "raw_network_operation" {
 			continue
 		}
 		if strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, port)) {
-			told++
+			reported++
 		}
 		for _, own := range []int{backendPort, agentPort} {
 			if strings.Contains(string(e.Data), fmt.Sprintf(`_port":%d,`, own)) {
@@ -511,7 +511,7 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 			}
 		}
 	}
-	if told < 4 {
-		t.Errorf("%d packets of what is no part of OS-Pulse", told)
+	if reported < 4 {
+		t.Errorf("%d packets of the other connection", reported)
 	}
 }

@@ -62,7 +62,7 @@ func TestBackendBehindARelay(t *testing.T) {
 		}
 		eventually(t, "session_start is delivered", func() bool {
 			all := events(t, both.backend, session)
-			at := slices.IndexFunc(all, func(e told) bool { return e.Type == "session_start" })
+			at := slices.IndexFunc(all, func(e sessionEvent) bool { return e.Type == "session_start" })
 			return at >= 0 && json.Unmarshal(all[at].Data, &start) == nil
 		})
 		roles := map[int]string{}

@@ -131,23 +131,23 @@ func (s service) handler(limit time.Duration, h func(http.ResponseWriter, *http.
 		if err == nil {
 			return
 		}
-		var told *failure
-		if !errors.As(err, &told) {
+		var f *failure
+		if !errors.As(err, &f) {
 			s.Log.Error("a request failed", "path", r.URL.Path, "error", err)
-			told = &failure{status: http.StatusInternalServerError, text: "the agent failed: " + err.Error()}
+			f = &failure{status: http.StatusInternalServerError, text: "the agent failed: " + err.Error()}
 		}
-		body := map[string]string{"error": told.text}
-		if told.code != "" {
-			body["code"] = told.code
+		body := map[string]string{"error": f.text}
+		if f.code != "" {
+			body["code"] = f.code
 		}
-		answer(w, told.status, body)
+		answer(w, f.status, body)
 	})
 }
 
 func answer(w http.ResponseWriter, status int, value any) {
 	text, err := json.Marshal(value)
 	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written"}`)
+		status, text = http.StatusInternalServerError, []byte(`{"error":"cannot encode the answer"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -172,11 +172,11 @@ func (s service) upload(w http.ResponseWriter, r *http.Request) error {
 		case errors.Is(err, io.EOF):
 			return fail(http.StatusBadRequest, "no file: the form has no field file")
 		case err != nil:
-			return fail(http.StatusBadRequest, "the form breaks off or is malformed")
+			return fail(http.StatusBadRequest, "the form is incomplete or malformed")
 		}
 		if part.FormName() != "file" {
 			if n, err := io.Copy(io.Discard, io.LimitReader(part, maxFormBytes+1)); err != nil || n > maxFormBytes {
-				return fail(http.StatusBadRequest, "a field of the form breaks off or is too long")
+				return fail(http.StatusBadRequest, "a field of the form is incomplete or too long")
 			}
 			continue
 		}
@@ -191,7 +191,7 @@ func (s service) upload(w http.ResponseWriter, r *http.Request) error {
 			drain(r.Body, limit)
 			return tooLarge
 		case body.err != nil:
-			return fail(http.StatusBadRequest, "the file breaks off")
+			return fail(http.StatusBadRequest, "the file is incomplete")
 		case err != nil:
 			return err
 		}
@@ -205,8 +205,8 @@ func (s service) upload(w http.ResponseWriter, r *http.Request) error {
 	return fail(http.StatusBadRequest, "no file among the first 100 fields of the form")
 }
 
-// readErrors keeps the error of its Reader, to tell a fault of the client from one of the
-// disk.
+// readErrors keeps the error of its Reader, to distinguish a fault of the client from one of
+// the disk.
 type readErrors struct {
 	io.Reader
 	err error
@@ -223,7 +223,7 @@ func (r *readErrors) Read(p []byte) (int, error) {
 // drain reads the rest of a body, up to limit bytes. A client reads the answer only after
 // it has sent its request.
 func drain(body io.Reader, limit int64) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // an error ends it too
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, limit)) // an error also ends the copy
 }
 
 // process is one entry of the list of processes: the fields of the contract, and what a
@@ -249,7 +249,7 @@ func (s service) processes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	told := make([]process, len(list))
+	processes := make([]process, len(list))
 	users := userNames{}
 	ctx, cancel := context.WithTimeout(r.Context(), argumentsTime)
 	defer cancel()
@@ -258,12 +258,12 @@ func (s service) processes(w http.ResponseWriter, r *http.Request) error {
 		if len(args) > 0 && p.IsCut() && strings.HasPrefix(path.Base(args[0]), p.Name) {
 			p.Name = path.Base(args[0])
 		}
-		told[i] = process{
+		processes[i] = process{
 			PID: p.PID, Name: strings.ToValidUTF8(p.Name, "\uFFFD"), ParentPID: p.ParentPID, CommandLine: commandLine(args, isCut),
 			User: users.of(procfs.UserID(p.PID)), StartTime: string(event.AppendTime(nil, p.Start)),
 		}
 	}
-	answer(w, http.StatusOK, told)
+	answer(w, http.StatusOK, processes)
 	return nil
 }
 
@@ -328,7 +328,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, text := range append(asked.Arguments, asked.EntryPoint) {
 		if strings.ContainsRune(text, 0) {
-			return fail(http.StatusBadRequest, "arguments and entryPoint must have no NUL")
+			return fail(http.StatusBadRequest, "arguments and entryPoint must not contain NUL")
 		}
 	}
 	request := monitor.Request{
@@ -405,12 +405,12 @@ func (s service) stop(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s service) health(w http.ResponseWriter, r *http.Request) error {
-	told := map[string]any{}
+	fields := map[string]any{}
 	if s.Guard.knows(r) { // without the key, report only the fields of the contract
-		told = s.Health()
+		fields = s.Health()
 	}
-	told["status"], told["service"], told["active_sessions"] = "healthy", Service, s.Monitor.Sessions()
-	answer(w, http.StatusOK, told)
+	fields["status"], fields["service"], fields["active_sessions"] = "healthy", Service, s.Monitor.Sessions()
+	answer(w, http.StatusOK, fields)
 	return nil
 }
 
@@ -454,7 +454,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 		if errors.As(err, new(*http.MaxBytesError)) {
 			return fail(http.StatusRequestEntityTooLarge, "the body is larger than 1 MB")
 		}
-		return fail(http.StatusBadRequest, "the body breaks off")
+		return fail(http.StatusBadRequest, "the body is incomplete")
 	}
 	err = json.Unmarshal(body, into)
 	var own *failure

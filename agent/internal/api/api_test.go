@@ -153,7 +153,7 @@ func TestRoutes(t *testing.T) {
 			"health":              {"GET", []string{"/health"}, ``, 200, `{"active_sessions":`},
 			"upload without form": {"POST", []string{"/api/upload-file", "/api/upload"}, `{}`, 400, `{"error":"no file`},
 			"no such route":       {"POST", []string{"/api/nothing"}, `{}`, 404, `{"error":"there is no such route"}`},
-			"wrong method":        {"GET", []string{"/api/start-monitor"}, ``, 405, `{"error":"this route takes POST only"}`},
+			"wrong method":        {"GET", []string{"/api/start-monitor"}, ``, 405, `{"error":"this route accepts POST only"}`},
 		} {
 			for _, path := range tt.paths {
 				w := ask(h, tt.method, path+slash, tt.body)
@@ -213,11 +213,11 @@ func TestUpload(t *testing.T) {
 		if tt.status != 200 {
 			continue
 		}
-		var told struct{ Message, Filename, Path string }
-		if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || told.Filename != tt.want || told.Message == "" || filepath.Base(told.Path) != tt.want {
-			t.Errorf("%q: %+v, %v", tt.name, told, err)
+		var answer struct{ Message, Filename, Path string }
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Filename != tt.want || answer.Message == "" || filepath.Base(answer.Path) != tt.want {
+			t.Errorf("%q: %+v, %v", tt.name, answer, err)
 		}
-		path, _, err := f.uploads.Find(told.Filename)
+		path, _, err := f.uploads.Find(answer.Filename)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +235,7 @@ func TestUpload(t *testing.T) {
 	}
 	entries, err := os.ReadDir(f.uploads.folder)
 	if err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), tempPrefix) || e.Name() == "cut" }) {
-		t.Errorf("left over: %v, %v", entries, err)
+		t.Errorf("an incomplete file is left: %v, %v", entries, err)
 	}
 }
 
@@ -280,10 +280,10 @@ func FuzzSafeName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		safe := SafeName(name)
 		if safe == "" || len(safe) > maxNameBytes || safe[0] == '.' || strings.ContainsAny(safe, "/\\ \x00") || !filepath.IsLocal(safe) {
-			t.Errorf("%q is no safe name", safe)
+			t.Errorf("%q is not a safe name", safe)
 		}
 		if again := SafeName(safe); again != safe {
-			t.Errorf("%q is not safe itself: %q", safe, again)
+			t.Errorf("SafeName changes its own result %q to %q", safe, again)
 		}
 	})
 }
@@ -297,11 +297,11 @@ func FuzzBodies(f *testing.F) {
 	f.Fuzz(func(t *testing.T, route uint8, body string) {
 		path := []string{"/api/start-monitor", "/api/stop-monitor", "/api/upload"}[route%3]
 		w := ask(h, "POST", path, body, "Content-Type: multipart/form-data; boundary=x")
-		var told map[string]any
-		if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || w.Code == 500 && told["error"] != "the agent failed: it does not end" {
+		var answer map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code == 500 && answer["error"] != "the agent failed: it does not end" {
 			t.Errorf("%d %s: %v", w.Code, w.Body, err)
 		}
-		if text, _ := told["error"].(string); (w.Code == 200) == (text != "") {
+		if text, _ := answer["error"].(string); (w.Code == 200) == (text != "") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
@@ -386,6 +386,6 @@ func TestCommandLinesAreCut(t *testing.T) {
 		}
 	}
 	if line := commandLine(nil, false); line != "" {
-		t.Errorf("of none: %q", line)
+		t.Errorf("without arguments: %q", line)
 	}
 }

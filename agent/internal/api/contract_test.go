@@ -12,18 +12,18 @@ import (
 	"testing"
 )
 
-// exchange is what a backend asks of the Python agent, and its answer, in the
-// shapes of the wire contract.
+// exchange is a request of a backend to the Python agent, and the answer, in the shapes of
+// the wire contract.
 type exchange struct {
-	Routes  []string // METHOD /path; each is answered the same
+	Routes  []string // METHOD /path; all have the same answer
 	Request json.RawMessage
 	File    *string // the name of an uploaded file
 	Status  int
 	Answer  any
-	Same    []string // the keys whose values follow from the request
+	Same    []string // the keys whose values depend on the request only
 }
 
-// pythonAgent gives the exchanges in an order in which they can be had.
+// pythonAgent returns the exchanges, in an order in which each works.
 func pythonAgent(t *testing.T) (all []exchange) {
 	t.Helper()
 	text, err := os.ReadFile("../../../test/testdata/agent/python_agent.jsonl")
@@ -40,8 +40,8 @@ func pythonAgent(t *testing.T) (all []exchange) {
 	return all
 }
 
-// A backend that was written for the Python agent finds in this one's answers all
-// that it finds there: each key, with a value of the same kind.
+// TestAnswersOfThePythonAgent checks that this agent's answers have every key of the Python
+// agent's answers, with a value of the same kind.
 func TestAnswersOfThePythonAgent(t *testing.T) {
 	exchanges := pythonAgent(t)
 	if len(exchanges) < 10 {
@@ -67,7 +67,7 @@ func TestAnswersOfThePythonAgent(t *testing.T) {
 				}
 				for _, key := range e.Same {
 					if is, want := got.(map[string]any)[key], e.Answer.(map[string]any)[key]; !reflect.DeepEqual(is, want) {
-						t.Errorf("%s %s: %s is %v, not %v", route, e.Request, key, is, want)
+						t.Errorf("%s %s: %s is %v, want %v", route, e.Request, key, is, want)
 					}
 				}
 			}
@@ -75,7 +75,8 @@ func TestAnswersOfThePythonAgent(t *testing.T) {
 	}
 }
 
-// lacks says what got lacks of the shape of want: keys, and kinds of values.
+// lacks returns how the shape of got falls short of that of want: a missing key, or a value
+// of another kind. It returns "" if it does not.
 func lacks(got, want any) string {
 	if reflect.TypeOf(got) != reflect.TypeOf(want) {
 		return fmt.Sprintf("%T is not %T", got, want)

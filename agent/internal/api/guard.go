@@ -12,23 +12,24 @@ import (
 	"strings"
 )
 
-// Guard keeps out whom the service is not for.
+// Guard decides which requests the service accepts.
 type Guard struct {
 	ListenHost   string
-	AllowedHosts []string // more names that the agent may be called by
-	APIKey       string   // "": none is asked for
+	AllowedHosts []string // further names of the agent that requests may use, in lower case
+	APIKey       string   // "": no key is required
 }
 
-// wrap guards a handler. Web pages are kept out by the Host that they name (DNS
-// rebinding) and by what browsers tell of where a request comes from; programs
-// without the key, if there is one, by the key. /health is for everybody.
+// wrap returns a handler that refuses requests before they reach next. It refuses requests
+// from web pages, by their Host (against DNS rebinding) and by the headers in which browsers
+// report the origin of a request. It also refuses requests without the key, except for
+// /health.
 func (g Guard) wrap(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimSuffix(r.URL.Path, "/")
 		switch {
 		case !g.ourName(r.Host):
-			answer(w, http.StatusForbidden, map[string]string{"error": "this agent has another name: add the host to ALLOWED_HOSTS if it is right"})
+			answer(w, http.StatusForbidden, map[string]string{"error": "this agent does not have that host name: add the name to ALLOWED_HOSTS to allow it"})
 		case protection.Check(r) != nil || r.Header.Get("Sec-Fetch-Site") == "cross-site":
 			answer(w, http.StatusForbidden, map[string]string{"error": "web pages may not use the agent"})
 		case path != "/health" && path != "/api/health" && !g.knows(r):
@@ -53,8 +54,8 @@ func (g Guard) knows(r *http.Request) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// ourName reports whether the Host header names this agent. An address can only
-// be pointed at, not rebound: any will do when the agent listens beyond loopback.
+// ourName reports whether the Host header names this agent. DNS rebinding needs a name, so
+// any address is accepted if the agent listens beyond loopback.
 func (g Guard) ourName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -67,13 +68,14 @@ func (g Guard) ourName(host string) bool {
 	return err == nil && (address.IsLoopback() || !IsLoopback(g.ListenHost))
 }
 
-// IsLoopback reports whether only this machine reaches what listens on the host.
+// IsLoopback reports whether a service that listens on the host is reachable only from this
+// machine.
 func IsLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-// plainErrors has what the mux itself answers, 404 and 405, in JSON as well.
+// plainErrors replaces the errors of the mux itself, 404 and 405, with JSON.
 func plainErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
@@ -84,14 +86,14 @@ func plainErrors(mux *http.ServeMux) http.Handler {
 		mux.ServeHTTP(status, r)
 		if allow := status.header.Get("Allow"); allow != "" {
 			w.Header().Set("Allow", allow)
-			answer(w, http.StatusMethodNotAllowed, map[string]string{"error": "this route takes " + allow + " only"})
+			answer(w, http.StatusMethodNotAllowed, map[string]string{"error": "this route accepts " + allow + " only"})
 			return
 		}
 		answer(w, http.StatusNotFound, map[string]string{"error": "there is no such route"})
 	})
 }
 
-// statusOnly keeps an answer's header.
+// statusOnly is a ResponseWriter that keeps only the header.
 type statusOnly struct{ header http.Header }
 
 func (s *statusOnly) Header() http.Header         { return s.header }

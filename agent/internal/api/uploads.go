@@ -21,24 +21,25 @@ import (
 // maxNameBytes leaves room in a file name (255 bytes) for a number.
 const maxNameBytes = 200
 
-// tempPrefix begins the names of files that are not whole yet; no safe name does.
+// tempPrefix begins the names of incomplete files. No safe name begins with it.
 const tempPrefix = ".upload-"
 
-// errTooLarge is for a file over the limit.
+// errTooLarge means that a file is larger than the limit.
 var errTooLarge = errors.New("the file is too large")
 
-// Uploads keeps uploaded files in one folder, each under a safe name. They are
-// data there: nobody may execute them.
+// Uploads keeps uploaded files in one folder, each under a safe name. The files are not
+// executable. Save and Find may be called concurrently.
 type Uploads struct {
 	folder string
 	root   *os.Root
-	mu     sync.Mutex // of choosing names
+	mu     sync.Mutex // held while a name is chosen
 }
 
-// OpenUploads makes the folder if need be, and removes what a crash left half done.
+// OpenUploads opens the folder, creates it if needed, and removes incomplete files that a
+// crash left.
 func OpenUploads(folder string) (*Uploads, error) {
 	if err := durable.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for uploads: %w", err)
+		return nil, fmt.Errorf("create the folder for uploads: %w", err)
 	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -54,21 +55,21 @@ func OpenUploads(folder string) (*Uploads, error) {
 	return &Uploads{folder: folder, root: root}, nil
 }
 
-// Close lets go of the folder.
+// Close closes the folder.
 func (u *Uploads) Close() error { return u.root.Close() }
 
-// Save keeps what content gives, up to limit bytes, under a safe form of the
-// name, and gives that name and the SHA-256. A file of that name with other
-// content stays: the new one gets a number.
+// Save stores content under a safe form of the name, and returns that name and the SHA-256.
+// If a file of that name with other content exists, the new name gets a number. The error is
+// errTooLarge if content has more than limit bytes.
 func (u *Uploads) Save(name string, content io.Reader, limit int64) (saved, sum string, err error) {
 	temp, err := os.CreateTemp(u.folder, tempPrefix+"*")
 	if err != nil {
-		return "", "", fmt.Errorf("keep the file: %w", err)
+		return "", "", fmt.Errorf("store the file: %w", err)
 	}
 	part := filepath.Base(temp.Name())
 	defer func() {
 		if removeErr := u.root.Remove(part); removeErr != nil && err == nil {
-			err = fmt.Errorf("keep the file: %w", removeErr)
+			err = fmt.Errorf("store the file: %w", removeErr)
 		}
 	}()
 	hash := sha256.New()
@@ -78,7 +79,7 @@ func (u *Uploads) Save(name string, content io.Reader, limit int64) (saved, sum 
 	}
 	switch {
 	case err != nil:
-		return "", "", fmt.Errorf("keep the file: %w", err)
+		return "", "", fmt.Errorf("store the file: %w", err)
 	case size > limit:
 		return "", "", errTooLarge
 	}
@@ -87,7 +88,8 @@ func (u *Uploads) Save(name string, content io.Reader, limit int64) (saved, sum 
 	return saved, sum, err
 }
 
-// place gives the part its name: all of the file is there at once.
+// place gives the complete file part its final name, and returns that name. If a file with
+// the same content has the name already, place only returns the name.
 func (u *Uploads) place(part, name, sum string, size int64) (string, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -126,26 +128,26 @@ func (u *Uploads) sum(name string) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// Find gives the path and the SHA-256 of the file that was kept under the name.
-// The error is for the asker.
+// Find returns the path and the SHA-256 of the file that was stored under the name. The
+// text of the error is for the client.
 func (u *Uploads) Find(name string) (path, sum string, err error) {
 	if name == "" {
-		return "", "", errors.New("mode 3 needs fileName: the name that the upload was answered with")
+		return "", "", errors.New("mode 3 needs fileName: the filename in the answer to the upload")
 	}
 	if SafeName(name) == name {
 		if info, err := u.root.Lstat(name); err == nil && info.Mode().IsRegular() {
 			if sum, err = u.sum(name); err != nil {
-				return "", "", fmt.Errorf("the file %q cannot be read", name)
+				return "", "", fmt.Errorf("cannot read the file %q", name)
 			}
 			return filepath.Join(u.folder, name), sum, nil
 		}
 	}
-	return "", "", fmt.Errorf("there is no uploaded file %.100q: upload it, and start with the name that is answered", name)
+	return "", "", fmt.Errorf("there is no uploaded file %.100q: upload it, and start it with the filename in the answer", name)
 }
 
-// SafeName makes a name of a file that is one on every system, as the Python
-// agent does: without folders; blanks become _; letters, digits, _, - and dots
-// stay, everything else goes; it does not begin with a dot or _, nor end so.
+// SafeName returns a file name that is valid on every system, as the Python agent does. It
+// removes folders, replaces each run of white space with _, and removes all characters other than ASCII
+// letters, digits, "_", "-" and ".". The result does not begin or end with "." or "_".
 func SafeName(name string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	name = strings.Join(strings.Fields(name), "_")

@@ -26,7 +26,7 @@ const tolerance = 2 * time.Millisecond
 // report a step.
 const checkInterval = time.Second
 
-// maxSpans bounds how many spans a Clock keeps.
+// maxSpans is how many spans a Clock keeps at most.
 const maxSpans = 1000
 
 // Step is a change of the wall clock.
@@ -201,7 +201,7 @@ func watchSets(ctx context.Context) (set <-chan struct{}, done func(), err error
 		}
 	}()
 	return sets, func() {
-		_ = timer.Close() // which ends the goroutine
+		_ = timer.Close() // ends the goroutine
 		<-ended
 	}, nil
 }

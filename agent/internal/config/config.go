@@ -1,5 +1,5 @@
-// Package config reads the agent's settings from its command line and its
-// environment. A flag wins over the variable. Load reports all faults at once.
+// Package config reads the agent's settings from its command line and its environment. A
+// flag overrides the variable. Load reports all faults at once.
 package config
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Config is what the agent does.
+// Config has the settings of the agent.
 type Config struct {
 	Host         string
 	Port         int
@@ -52,44 +52,44 @@ type Config struct {
 	Version   bool
 }
 
-// setting is a field of Config as a flag and as a variable of the environment; value
-// is its default.
+// setting is one setting, which is both a flag and an environment variable. value is the
+// default, and set stores a value in a Config or returns why it is invalid.
 type setting struct {
 	flag, variable, value string
 	usage                 string
 	set                   func(value string) error
 }
 
-// settings lists all settings, which set fields of c, in the order of --help.
+// settings returns all settings in the order of --help. They set fields of c.
 func settings(c *Config, getenv func(string) string) []setting {
 	return []setting{
-		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that gets the events", c.setBackend},
-		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend asks for; better set the variable", text(&c.BackendKey)},
+		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that receives the events", c.setBackend},
+		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend requires; prefer the variable, which other users cannot see", text(&c.BackendKey)},
 		{"host", "HOST", "127.0.0.1", "the `address` to listen on", c.setHost},
-		{"port", "PORT", "7000", "the `port` to listen on; 0 for any free one", integer(&c.Port, 0, 65535)},
-		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; better set the variable", c.setKey},
-		{"allow-remote", "ALLOW_REMOTE", "false", "listen beyond this machine without a key: anyone who reaches it can run files here", boolean(&c.AllowRemote)},
-		{"allowed-hosts", "ALLOWED_HOSTS", "", "more `names` that callers may know the agent by, with commas between", c.setHosts},
+		{"port", "PORT", "7000", "the `port` to listen on; 0: any free port", integer(&c.Port, 0, 65535)},
+		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; prefer the variable, which other users cannot see", c.setKey},
+		{"allow-remote", "ALLOW_REMOTE", "false", "allow other machines to connect without a key: anyone who can reach the agent can run files here", boolean(&c.AllowRemote)},
+		{"allowed-hosts", "ALLOWED_HOSTS", "", "further host `names` of the agent that callers may use, separated by commas", c.setHosts},
 		{"data", "DATA_DIR", dataDir(getenv), "the `folder` for uploaded files and unsent events", text(&c.DataDir)},
-		{"max-upload", "MAX_UPLOAD_MB", "100", "the largest file that is taken, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
-		{"spool", "SPOOL_MB", "512", "how many `MB` of events are kept while the backend is away", integer(&c.SpoolMB, 1, 1<<20)},
-		{"content", "CONTENT_BYTES", "256", "how many `bytes` of what is read and written an event keeps", integer(&c.ContentBytes, 0, 16384)},
+		{"max-upload", "MAX_UPLOAD_MB", "100", "size limit of an uploaded file, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
+		{"spool", "SPOOL_MB", "512", "how many `MB` of events to keep on disk while the backend is unreachable", integer(&c.SpoolMB, 1, 1<<20)},
+		{"content", "CONTENT_BYTES", "256", "how many `bytes` to keep of the data that a call reads or writes", integer(&c.ContentBytes, 0, 16384)},
 		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", c.setRing},
-		{"tls", "TRACE_TLS", "true", "read what goes through OpenSSL", boolean(&c.TLS)},
-		{"packets", "PACKETS", "true", "capture the packets of what is watched", boolean(&c.Packets)},
-		{"poll", "POLL_INTERVAL", "100ms", "how `often` to look for processes where eBPF cannot be had, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},
-		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "how `long` a spawned file may run, 1s to 24h", duration(&c.SpawnTimeout, time.Second, 24*time.Hour)},
+		{"tls", "TRACE_TLS", "true", "read data that passes through OpenSSL", boolean(&c.TLS)},
+		{"packets", "PACKETS", "true", "capture the packets of watched processes", boolean(&c.Packets)},
+		{"poll", "POLL_INTERVAL", "100ms", "the `interval` at which to list processes if eBPF does not work, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},
+		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "the `time` that a spawned file may run, 1s to 24h", duration(&c.SpawnTimeout, time.Second, 24*time.Hour)},
 		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(&c.SpawnNetwork, "none", "host", "nat")},
-		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory it may use, in `MB`", integer(&c.SpawnMemoryMB, 16, 1<<20)},
-		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much it may write, in `MB`, which are of memory", integer(&c.SpawnDiskMB, 1, 1<<20)},
-		{"spawn-processes", "SPAWN_PROCESSES", "512", "how `many` processes and threads it may have", integer(&c.SpawnProcesses, 8, 1<<20)},
-		{"spawn-cpus", "SPAWN_CPUS", "1", "how `many` processors it may keep busy", integer(&c.SpawnCPUs, 1, 1024)},
+		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory a spawned file may use, in `MB`", integer(&c.SpawnMemoryMB, 16, 1<<20)},
+		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much a spawned file may write, in `MB`; the data is kept in memory", integer(&c.SpawnDiskMB, 1, 1<<20)},
+		{"spawn-processes", "SPAWN_PROCESSES", "512", "the `number` of processes and threads that a spawned file may have", integer(&c.SpawnProcesses, 8, 1<<20)},
+		{"spawn-cpus", "SPAWN_CPUS", "1", "the `number` of CPUs that a spawned file may use", integer(&c.SpawnCPUs, 1, 1024)},
 		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(&c.LogFormat, "text", "json")},
 	}
 }
 
-// dataDir is where a service of systemd is told to keep its data, else a folder
-// that the user has for such things.
+// dataDir returns the default data folder: the one that systemd sets, or else the usual one
+// for root or for the user.
 func dataDir(getenv func(string) string) string {
 	if folder := getenv("STATE_DIRECTORY"); folder != "" {
 		first, _, _ := strings.Cut(folder, ":")
@@ -107,8 +107,8 @@ func dataDir(getenv func(string) string) string {
 	return filepath.Join(os.TempDir(), "ospulse-agent-"+strconv.Itoa(os.Getuid()))
 }
 
-// Load reads the configuration. flag.ErrHelp means that help was asked for: write
-// it with Help.
+// Load reads the settings. Its error names all invalid settings. The error is flag.ErrHelp
+// if the arguments ask for help: the caller then calls Help.
 func Load(args []string, getenv func(string) string) (Config, error) {
 	var c Config
 	flags := flag.NewFlagSet("ospulse-agent", flag.ContinueOnError)
@@ -153,29 +153,29 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 		}
 	}
 	if !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
-		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote if that is wanted", c.Host))
+		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote to allow that", c.Host))
 	}
 	return c, errors.Join(faults...)
 }
 
-// Addr gives the address to listen on.
+// Addr returns the address to listen on.
 func (c *Config) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
-// Help writes what the command line takes.
+// Help writes the usage of the command line.
 func Help(w io.Writer, getenv func(string) string) error {
 	var b strings.Builder
-	b.WriteString(`The OS-Pulse agent for Linux: tells a backend what programs on this machine do.
+	b.WriteString(`The OS-Pulse agent for Linux reports what programs on this machine do.
 
 Usage:
   ospulse-agent [--backend URL] [flags]        run the agent
-  ospulse-agent --check                        tell what this machine supports
-  ospulse-agent trace [flags] -- ls -l         run a command and print what it does
+  ospulse-agent --check                        print what this machine supports
+  ospulse-agent trace [flags] -- ls -l         run a command and print its events
   ospulse-agent --help | --version
 
-With root it sees everything (eBPF); without, it starts all the same and says
-what it cannot do.
+As root, the agent uses eBPF. As another user it sees less, and reports which
+features are missing.
 
-Flags, each also as a variable of the environment; the flag wins:
+Each flag is also an environment variable. The flag overrides the variable.
 `)
 	all := settings(&Config{}, getenv)
 	for i := range all {
@@ -207,10 +207,10 @@ func isLoopback(host string) bool {
 func (c *Config) setBackend(value string) error {
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("must be a URL as http://localhost:3003")
+		return errors.New("must be a URL such as http://localhost:3003")
 	}
 	if u.User != nil {
-		return errors.New("must have no user or password in it: set BACKEND_API_KEY")
+		return errors.New("must not contain a user or password: set BACKEND_API_KEY")
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	c.Backend = u
@@ -230,7 +230,7 @@ func (c *Config) setHost(value string) error {
 
 func (c *Config) setKey(value string) error {
 	if value != "" && len(value) < 16 {
-		return errors.New("must have 16 characters at least")
+		return errors.New("must have at least 16 characters")
 	}
 	c.APIKey = value
 	return nil
@@ -240,7 +240,7 @@ func (c *Config) setHosts(value string) error {
 	for name := range strings.SplitSeq(value, ",") {
 		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
 			if strings.ContainsAny(name, "/ :*") {
-				return fmt.Errorf("must be names without scheme, port or *, not %.100q", name)
+				return fmt.Errorf("must be host names without scheme, port or *, not %.100q", name)
 			}
 			c.AllowedHosts = append(c.AllowedHosts, name)
 		}
@@ -278,7 +278,7 @@ func integer(target *int, least, most int) func(string) error {
 }
 
 func duration(target *time.Duration, least, most time.Duration) func(string) error {
-	return within(target, "a time as 30s or 10m,", time.ParseDuration, least, most)
+	return within(target, "a duration such as 30s or 10m,", time.ParseDuration, least, most)
 }
 
 func within[T cmp.Ordered](target *T, what string, parse func(string) (T, error), least, most T) func(string) error {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package durable has the operations on folders that survive a power loss. It knows
-// nothing of what is stored.
+// Package durable creates and syncs folders so that they survive a power loss. It must not
+// know what is stored in them.
 package durable
 
 import (
@@ -12,13 +12,13 @@ import (
 	"syscall"
 )
 
-// MkdirAll makes a folder and the ones above it that are missing, and syncs the entry
-// of each before it makes the next. os.MkdirAll leaves them in the page cache: a power
-// loss takes a folder without its entry, with every synced file in it.
+// MkdirAll creates a folder and its missing parents, and syncs the entry of each before it
+// creates the next. os.MkdirAll leaves the entries in the page cache: a power loss destroys
+// a folder whose entry is not synced, with all synced files in it.
 //
-// The entry of the deepest folder that exists is synced too, because the program that
-// made it may have been killed before it synced. A parent that this user cannot read
-// is another user's.
+// MkdirAll also syncs the entry of the deepest existing folder, because the program that
+// created it may have been killed before the sync. It does not sync a parent that this user
+// may not read: that folder belongs to another user.
 func MkdirAll(dir string, perm fs.FileMode) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -42,8 +42,8 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
-// SyncDir makes the entries of a folder survive a power loss. File systems that sync
-// no folders, and those that are read only, are no error.
+// SyncDir syncs the entries of a folder, so that they survive a power loss. It returns no
+// error for a file system that cannot sync folders or is read-only.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

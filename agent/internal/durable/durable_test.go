@@ -10,7 +10,8 @@ import (
 	"ospulse/agent/internal/durable"
 )
 
-// TestFailedSyncOfTheAgentAsRoot of the agent shows that what it makes is synced.
+// TestMkdirAll checks which folders MkdirAll creates. TestFailedSyncOfTheAgentAsRoot of the
+// agent checks that they are synced.
 func TestMkdirAll(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b", "c")
 	for range 2 {
@@ -35,7 +36,7 @@ func TestMkdirAll(t *testing.T) {
 	}
 	for _, d := range []string{file, filepath.Join(file, "x")} {
 		if err := durable.MkdirAll(d, 0o700); err == nil {
-			t.Errorf("%s was made, though %s is a file", d, file)
+			t.Errorf("MkdirAll created %s, although %s is a file", d, file)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 	}
 	body, err := json.Marshal(report)
 	if err != nil {
-		return 0, fmt.Errorf("write a heartbeat: %w", err)
+		return 0, fmt.Errorf("encode a heartbeat: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -156,20 +156,20 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 	case response.StatusCode/100 != 2:
 		return 0, fmt.Errorf("the backend answered %s: %.200s", response.Status, text)
 	}
-	var told struct {
+	var answer struct {
 		Seconds float64         `json:"interval_seconds"`
 		Backend json.RawMessage `json:"backend"`
 	}
-	if err := json.Unmarshal(text, &told); err != nil {
+	if err := json.Unmarshal(text, &answer); err != nil {
 		return 0, fmt.Errorf("the answer to a heartbeat is not JSON of a backend: %.100q", text)
 	}
-	if len(told.Backend) > 0 {
-		o.Hear(report.Nonce, told.Backend)
+	if len(answer.Backend) > 0 {
+		o.Hear(report.Nonce, answer.Backend)
 	}
-	if told.Seconds <= 0 {
+	if answer.Seconds <= 0 {
 		return usualInterval, nil
 	}
-	seconds := min(max(told.Seconds, 1), maxInterval.Seconds())
+	seconds := min(max(answer.Seconds, 1), maxInterval.Seconds())
 	return time.Duration(seconds * float64(time.Second)), nil
 }
 

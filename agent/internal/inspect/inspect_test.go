@@ -23,7 +23,8 @@ import (
 	"ospulse/agent/internal/inspect/fusetest"
 )
 
-// lockedBy makes this program run lockMemory. Its value is the path of a file.
+// lockedBy is the environment variable that makes this program run lockMemory. Its value is
+// the path of a file.
 const lockedBy = "OSPULSE_TEST_LOCKED_BY"
 
 func TestMain(m *testing.M) {

@@ -91,7 +91,7 @@ func Open(dir string) (j *Journal, left []Record, faults []error, err error) {
 
 func makeDir(dir string) error {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the journal's folder: %w", err)
+		return fmt.Errorf("create the journal's folder: %w", err)
 	}
 	return nil
 }
@@ -120,8 +120,8 @@ func (j *Journal) read(file string) (Record, error) {
 	return r, nil
 }
 
-// Begin records that a session runs. When it returns without an error, the record
-// survives a power cut.
+// Begin records that a session runs. If it returns no error, the record survives a power
+// cut.
 func (j *Journal) Begin(r Record) error { return writeRecord(j.path(name(r.SessionID)), r) }
 
 // writeRecord replaces a file atomically. When it returns without an error, the file

@@ -23,13 +23,13 @@ func open(t *testing.T, dir string) (*Journal, []Record) {
 	return j, left
 }
 
-// A session without an end is in the next runs until it is ended, with the time until which
-// the run that started it was alive.
+// TestSurvives checks that the next runs find a session until End removes it, with the time
+// until which the run that started it was alive.
 func TestSurvives(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	j, left := open(t, dir)
 	if len(left) > 0 {
-		t.Errorf("a new one has %+v", left)
+		t.Errorf("a new journal has %+v", left)
 	}
 	began := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	long := strings.Repeat("/../é", 40)
@@ -51,10 +51,10 @@ func TestSurvives(t *testing.T) {
 	if err := j.note(began.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	records[0].Alive, records[1].Alive = began.Add(time.Minute), began.Add(time.Hour) // it began after the last note
+	records[0].Alive, records[1].Alive = began.Add(time.Minute), began.Add(time.Hour) // the second session began after the last note
 	for range 2 {
 		if j, left = open(t, dir); !slices.Equal(left, records[:2]) {
-			t.Errorf("are left: %+v", left)
+			t.Errorf("Open found %+v", left)
 		}
 	}
 	if err := j.End(long); err != nil {
@@ -71,8 +71,8 @@ func TestSurvives(t *testing.T) {
 	}
 }
 
-// Open writes the records that it finds again: the sync of the earlier run may have failed,
-// so that they may be in the page cache only.
+// TestWrittenAgain checks that Open writes existing records again. The sync of the earlier run
+// may have failed, so the records may be only in the page cache.
 func TestWrittenAgain(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := open(t, dir)
@@ -85,7 +85,7 @@ func TestWrittenAgain(t *testing.T) {
 	}
 	open(t, dir)
 	if after, err := os.Stat(j.path(name("a"))); err != nil || os.SameFile(before, after) {
-		t.Errorf("the file is as it was, %v", err)
+		t.Errorf("Open did not write the file again, %v", err)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestDamage(t *testing.T) {
 	}
 	open(t, dir)
 	if _, _, _, err := Open("/proc/version"); err == nil {
-		t.Error("a file is taken for a folder")
+		t.Error("Open accepts a file as the folder")
 	}
 }
 
@@ -134,7 +134,7 @@ func TestRun(t *testing.T) {
 		cancel()
 		<-done
 		if len(faults) != 1 || !errors.Is(faults[0], os.ErrNotExist) {
-			t.Errorf("told: %v", faults)
+			t.Errorf("reported faults: %v", faults)
 		}
 	})
 }
