@@ -1,6 +1,6 @@
-// Package web holds the dashboard as it was built: what `npm run build` in this
-// folder makes of src lies in dist, is committed, and goes into the program, so that
-// a backend needs nothing beside itself. It knows nothing of how it is served.
+// Package web embeds the built dashboard. `npm run build` in this folder writes it to
+// dist, which is committed, so the backend needs no other files. The package does not
+// know how the files are served.
 package web
 
 import (
@@ -11,12 +11,13 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// Files gives the files of the dashboard: index.html, what else a browser asks for by
-// name, and under assets what is named by its content's hash and so never changes.
+// Files returns the files of the dashboard: index.html and other files with fixed names,
+// and under assets the files whose names have the hash of their content, so that they
+// never change.
 func Files() fs.FS {
 	files, err := fs.Sub(dist, "dist")
 	if err != nil {
-		panic(err) // the name is a constant, and right
+		panic(err) // cannot happen: the name is a valid constant
 	}
 	return files
 }

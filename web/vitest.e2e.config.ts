@@ -5,9 +5,9 @@ export default defineConfig({
     environment: "node",
     include: ["e2e/**/*.test.ts"],
     globalSetup: ["e2e/setup.ts"],
-    // A browser, a backend and an agent each: more side by side would only measure the machine.
+    // Each file has a browser, a backend and an agent; more in parallel would overload the machine.
     maxWorkers: 2,
-    // Long enough for a machine that does much else besides.
+    // Long enough for a busy machine.
     testTimeout: 300_000,
     expect: { poll: { timeout: 60_000 } },
     hookTimeout: 60_000,

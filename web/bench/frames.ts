@@ -1,12 +1,12 @@
 import type { Page } from "playwright-core";
 
-/** How long frames took, in milliseconds. */
+/** The durations of frames, in milliseconds. */
 export interface Frames {
   count: number;
   p50: number;
   p95: number;
   longest: number;
-  /** The longest time that the main thread was busy without a pause, of those over 50 ms. */
+  /** The longest task of the main thread, of those over 50 ms. */
   longestTask: number;
 }
 
@@ -15,15 +15,15 @@ interface Recorder {
 }
 
 /**
- * Has a page note the times between its frames. A headless browser draws 60 times a
- * second by a timer, so a frame that takes its time shows as a longer time to the next.
+ * Makes a page record the times between its frames. A headless browser draws 60 times per
+ * second by a timer, so a slow frame shows as a longer time to the next one.
  */
 export async function recordFrames(page: Page): Promise<void> {
   await page.evaluate(() => {
     const recorder = { deltas: [] as number[], tasks: [] as number[] };
     (globalThis as unknown as Recorder).ospulseFrames = recorder;
     let last = performance.now();
-    // The time of the frame, not that at which the callback had its turn.
+    // The time of the frame, not of the callback.
     const tick = (now: number) => {
       recorder.deltas.push(now - last);
       last = now;
@@ -36,7 +36,7 @@ export async function recordFrames(page: Page): Promise<void> {
   });
 }
 
-/** What was noted since the last time that it was taken. */
+/** Returns and clears the recorded times. */
 export async function takeFrames(page: Page): Promise<Frames> {
   const { deltas, tasks } = await page.evaluate(() => {
     const recorder = (globalThis as unknown as Recorder).ospulseFrames;

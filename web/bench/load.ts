@@ -3,7 +3,7 @@ import type { Backend, PostedEvent } from "../e2e/harness";
 const operations = ["ReadFile", "WriteFile", "OpenFile", "CloseFile"];
 const names = ["sh", "curl", "python3", "gcc", "cc1", "base64", "node"];
 
-/** Makes event i: one of five types, by one of seven processes, on one of some thousand files. */
+/** Returns event i: one of five types, by one of seven processes, on one of some thousand files. */
 function eventAt(i: number, time: Date): PostedEvent {
   const processName = names[i % names.length] ?? "sh";
   const metadata = { sessionId: "x", processName, processId: 4000 + (i % names.length) };
@@ -63,25 +63,30 @@ function eventAt(i: number, time: Date): PostedEvent {
 }
 
 /** Stores many events that happened in the ten minutes before now. */
-export async function fill(backend: Backend, sessionId: string, count: number, tell: (done: number) => void) {
+export async function fill(
+  backend: Backend,
+  sessionId: string,
+  count: number,
+  onProgress: (done: number) => void,
+) {
   const [began, size] = [Date.now() - 600_000, 10_000];
   for (let from = 0; from < count; from += size) {
     const part = Array.from({ length: Math.min(size, count - from) }, (_, i) =>
       eventAt(from + i, new Date(began + ((from + i) / count) * 600_000)),
     );
     await backend.postEvents(sessionId, part);
-    tell(from + part.length);
+    onProgress(from + part.length);
   }
 }
 
-/** Posts a number of events a second. Stopping it returns how many were stored. */
+/** Posts events at a rate per second. Stopping it returns the number of stored events. */
 export function pour(backend: Backend, sessionId: string, perSecond: number): () => Promise<number> {
   const [began, batchMillis] = [Date.now(), 100];
   let [sent, isStopped] = [0, false];
   const done = (async () => {
     while (!isStopped) {
       const due = Math.floor(((Date.now() - began) / 1000) * perSecond) - sent;
-      // A backlog is made up for in parts of bounded size.
+      // A backlog is sent in parts of bounded size.
       const events = Array.from({ length: Math.min(due, perSecond) }, (_, i) =>
         eventAt(sent + i, new Date()),
       );

@@ -23,7 +23,7 @@ Usage: make bench-web [BENCHFLAGS='--minutes 10']
   --only NAME   one of start, size, live, large
 `;
 
-/** One line of the report. Without a goal it is there to be known. */
+/** One line of the report. A line without a goal is informative. */
 interface Line {
   what: string;
   measured: string;
@@ -57,10 +57,12 @@ export async function main(args: string[]): Promise<number> {
   const lines: Line[] = [];
   const load = loadavg()[0] ?? 0;
   if (load > 1)
-    tell(`the machine is busy (load ${load.toFixed(1)}): frames will tell of that, not of the dashboard`);
+    report(
+      `the machine is busy (load ${load.toFixed(1)}): frame times will reflect that load, not the dashboard`,
+    );
   try {
     if (wants("start")) {
-      tell("cold starts");
+      report("cold starts");
       const times = await repeat(rounds, () => coldStart(browser, backend));
       lines.push(atMost("First view, from the start of the backend's process", times, 1000, "ms"));
     }
@@ -69,7 +71,7 @@ export async function main(args: string[]): Promise<number> {
       lines.push(atMost("JavaScript of the first load, gzipped as served", [bytes / 1024], 350, "KB"));
     }
     if (wants("live")) {
-      tell(`${rate} events/s for ${minutes} min`);
+      report(`${rate} events/s for ${minutes} min`);
       const live = await watchLive(browser, backend, rate, minutes);
       const speed = Math.round(live.stored / (live.seconds + 10));
       lines.push({
@@ -94,9 +96,9 @@ export async function main(args: string[]): Promise<number> {
       const session = await makeLarge(
         backend,
         events,
-        (done) => done % 100_000 === 0 && tell(`${done} events stored`),
+        (done) => done % 100_000 === 0 && report(`${done} events stored`),
       );
-      tell("opens the large session");
+      report("opens the large session");
       const name = `${events.toLocaleString("en")} events`;
       const times = await repeat(rounds, () => openLarge(browser, backend));
       lines.push(atMost(`${name}: first rows and timeline, from the click`, times, 500, "ms"));
@@ -136,7 +138,7 @@ async function repeat<T>(times: number, measure: () => Promise<T>): Promise<T[]>
   return results;
 }
 
-/** The median of what was measured, beside what it may be. */
+/** The median of the measurements, beside its goal. */
 function atMost(what: string, measured: number[], most: number, unit: string): Line {
   const sorted = measured.toSorted((a, b) => a - b);
   const middle = sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN;
@@ -158,4 +160,4 @@ function print(lines: Line[]): void {
     );
 }
 
-const tell = (text: string) => process.stderr.write(`bench-web: ${text}\n`);
+const report = (text: string) => process.stderr.write(`bench-web: ${text}\n`);

@@ -13,12 +13,12 @@ async function freshPage(browser: Browser, baseURL: string): Promise<Page> {
   return context.newPage();
 }
 
-/** From the start of the backend's process until the first row of the first view is there, in milliseconds. */
+/** The time from the start of the backend's process to the first row of the first view, in milliseconds. */
 export async function coldStart(browser: Browser, backend: Backend): Promise<number> {
   await backend.kill();
   const page = await freshPage(browser, backend.url);
   const began = performance.now();
-  // The browser asks before the backend listens, and goes on asking.
+  // The browser connects before the backend listens, and retries.
   const started = backend.restart();
   await until("the page", () =>
     page.goto("/").then(
@@ -33,7 +33,7 @@ export async function coldStart(browser: Browser, backend: Backend): Promise<num
   return millis;
 }
 
-/** The bytes of JavaScript that come over the line for a page, compressed as they are served. */
+/** The compressed bytes of JavaScript that a page loads. */
 export async function scriptBytes(browser: Browser, backend: Backend, path: string): Promise<number> {
   const page = await freshPage(browser, backend.url);
   const network = await page.context().newCDPSession(page);
@@ -53,19 +53,19 @@ export async function scriptBytes(browser: Browser, backend: Backend, path: stri
   return bytes;
 }
 
-/** What a page showed and used while events poured in. */
+/** The results of a page during a flood of events. */
 export interface Live {
   frames: Frames;
   stored: number;
   seconds: number;
-  /** How many events the page had counted when the last was stored, and a moment later. */
+  /** The page's count of events when the last one was stored, and a moment later. */
   behind: number;
   /** Memory of the tab's process and of its scripts, in MB: after start-up, the most, and at the end. */
   process: { first: number; most: number; last: number };
   heap: { first: number; last: number };
 }
 
-/** Follows a live session that gets so many events a second, after ten seconds of start-up. */
+/** Follows a live session at a rate of events per second, after ten seconds of start-up. */
 export async function watchLive(
   browser: Browser,
   backend: Backend,
@@ -87,7 +87,7 @@ export async function watchLive(
   const first = await privateMB(pid);
   const process = { first, most: first, last: first };
   const all: Frames[] = [];
-  await takeFrames(page); // the collection of garbage above is ours
+  await takeFrames(page); // frames of the forced garbage collection
   while (Date.now() - began < minutes * 60_000) {
     await pause(Math.min(5000, minutes * 60_000));
     all.push(await takeFrames(page));
@@ -116,18 +116,18 @@ function together(all: Frames[]): Frames {
   };
 }
 
-/** Makes a session of many events. */
+/** Makes a session with many events. */
 export async function makeLarge(
   backend: Backend,
   count: number,
-  tell: (done: number) => void,
+  onProgress: (done: number) => void,
 ): Promise<string> {
   const session = await backend.createSession("large.bin", "large");
-  await fill(backend, session, count, tell);
+  await fill(backend, session, count, onProgress);
   return session;
 }
 
-/** From the click on a session in the list until its first rows and its timeline are drawn, in milliseconds. */
+/** The time from a click on a session in the list until its first rows and timeline are drawn, in milliseconds. */
 export async function openLarge(browser: Browser, backend: Backend): Promise<number> {
   const page = await freshPage(browser, backend.url);
   await page.goto("/");
@@ -148,7 +148,7 @@ export async function openLarge(browser: Browser, backend: Backend): Promise<num
   return millis;
 }
 
-/** Scrolls through a large session by the wheel: from its beginning, its middle, and up from its end. */
+/** Scrolls a large session by the wheel: from its beginning, from its middle, and up from its end. */
 export async function scrollLarge(
   browser: Browser,
   backend: Backend,
@@ -159,10 +159,10 @@ export async function scrollLarge(
   const grid = page.getByRole("grid", { name: "Events" });
   await grid.hover();
   await grid.focus();
-  await pause(1000); // what is loaded when the page has time for it
+  await pause(1000); // for code that the page loads when idle
   await recordFrames(page);
   const all: Frames[] = [];
-  // Some 10,000 px a second, which is as fast as a wheel goes, and a hundred times that.
+  // 10,000 px per second, the speed of a fast wheel, and a hundred times that.
   for (const [key, by] of [
     ["Home", 240],
     ["End", -240],
@@ -186,14 +186,14 @@ export async function scrollLarge(
 
 const pause = (millis: number) => new Promise((done) => setTimeout(done, millis));
 
-/** The scripts' memory that is in use, once what is not is given back. */
+/** The script memory in use after a garbage collection. */
 async function heapMB(devtools: CDPSession): Promise<number> {
   await devtools.send("HeapProfiler.collectGarbage");
   const { metrics } = await devtools.send("Performance.getMetrics");
   return (metrics.find((metric) => metric.name === "JSHeapUsedSize")?.value ?? 0) / 2 ** 20;
 }
 
-/** The process of the one page that is open: of those that draw pages the one that was busiest. */
+/** The process of the open page: the busiest renderer. */
 async function rendererPID(browser: Browser): Promise<number> {
   const devtools = await browser.newBrowserCDPSession();
   const { processInfo } = await devtools.send("SystemInfo.getProcessInfo");
@@ -204,7 +204,7 @@ async function rendererPID(browser: Browser): Promise<number> {
   return renderers[0]?.id ?? 0;
 }
 
-/** The memory that is the process's alone, as Chromium's task manager counts it: without the program itself. */
+/** The private memory of the process, as Chromium's task manager counts it: without the program's code. */
 async function privateMB(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   const kB = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);

@@ -19,12 +19,12 @@ test.beforeAll(async ({ backend }) => {
 const standards: RunOptions = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] };
 
 /**
- * What axe finds wrong by WCAG 2.2 AA, in a line each. Of what is open above the page,
- * that alone is looked at: nothing else can be reached then, which axe does not see.
+ * Returns the violations of WCAG 2.2 AA that axe finds, one per line. If a dialog or menu
+ * is open, axe checks only that: the rest of the page cannot be reached then.
  */
 async function violations(page: Page, within = "body"): Promise<string[]> {
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe.source);
-  // What moves in has its colors once it is there.
+  // An element has its final colors when its animation has ended.
   await page.evaluate(() =>
     Promise.all(
       document
@@ -33,7 +33,7 @@ async function violations(page: Page, within = "body"): Promise<string[]> {
         .map((a) => a.finished),
     ),
   );
-  // The list of completions is moved in by the arrows of the field, and takes no focus.
+  // The arrow keys of the field move in the list of completions; the list takes no focus.
   const context = { include: within, exclude: ".cm-tooltip" };
   const results = await page.evaluate(
     ([where, options]) => {
@@ -102,7 +102,7 @@ for (const colorScheme of ["light", "dark"] as const) {
   }
 }
 
-test("nothing moves for who asks for it", async ({ openWindow }) => {
+test("nothing moves with prefers-reduced-motion", async ({ openWindow }) => {
   const { context } = await openWindow({ reducedMotion: "reduce" });
   const page = await context.newPage();
   await openView(page, session, "events");

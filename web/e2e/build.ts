@@ -8,19 +8,19 @@ const run = promisify(execFile);
 const web = new URL("..", import.meta.url).pathname;
 const repository = join(web, "..");
 
-/** The programs that are tested and measured: paths of what was built just now. */
+/** The paths of the programs that were just built. */
 export interface Programs {
   backend: string;
   agent: string;
 }
 
-/** Builds the dashboard into dist, then the backend that has it in it, and the agent beside it. */
+/** Builds the dashboard into dist, then the backend, which embeds it, and the agent. */
 export async function buildPrograms(): Promise<{ programs: Programs; remove: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "ospulse-web-"));
   const programs = { backend: join(folder, "ospulse-backend"), agent: join(folder, "ospulse-agent") };
-  // As it is shipped, not as Vitest, which says that this is a test, would have it.
+  // The production build; Vitest sets NODE_ENV to test.
   await run("npm", ["run", "build"], { cwd: web, env: { ...process.env, NODE_ENV: "production" } });
-  // As the releases are, but for stripping: that would compile everything once more.
+  // Like the releases, but not stripped: that would compile everything again.
   const env = { ...process.env, CGO_ENABLED: "0" };
   const go = (out: string, what: string) =>
     run("go", ["build", "-buildvcs=false", "-o", out, what], { cwd: repository, env });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import type { Programs } from "./build";
 
-/** Waits until something is so, and gives it. Asks often, as nothing here is worth a sleep. */
+/** Polls until the function returns a value, and returns it. */
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
@@ -16,12 +16,12 @@ export async function until<T>(
   for (;;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (Date.now() > deadline) throw new Error(`this never came: ${what}`);
+    if (Date.now() > deadline) throw new Error(`timed out: ${what}`);
     await new Promise((done) => setTimeout(done, 20));
   }
 }
 
-/** A port that nobody listens on now. */
+/** A free port. */
 async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -31,20 +31,20 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** The children that run, ended with this process whatever becomes of it. */
+/** The running child processes. They end with this process. */
 const children = new Set<ChildProcess>();
 process.on("exit", () => {
   for (const child of children) child.kill("SIGKILL");
 });
 
-/** The command that runs a program which the kernel ends when this process is gone, even by a SIGKILL. */
+/** The command for a program that the kernel kills when this process ends, even by SIGKILL. */
 function mortal(program: string, args: string[]): [string, string[]] {
   return process.platform === "linux"
     ? ["setpriv", ["--pdeathsig", "KILL", program, ...args]]
     : [program, args];
 }
 
-/** A program that listens, with what it printed. */
+/** A listening program and its output. */
 class Service {
   private child: ChildProcess | undefined;
   log = "";
@@ -57,7 +57,7 @@ class Service {
   ) {}
 
   async start(): Promise<void> {
-    // Nothing of what the developer has set for a backend of their own.
+    // Without the developer's own settings of a backend.
     const { PATH, HOME } = process.env;
     const child = spawn(...mortal(this.program, this.args), {
       env: { PATH, HOME, ...this.env },
@@ -79,7 +79,7 @@ class Service {
     });
   }
 
-  /** Ends it with a signal, and waits until it is gone. */
+  /** Sends a signal, and waits for the exit. */
   async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
     const child = this.child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -95,7 +95,7 @@ class Service {
   }
 }
 
-/** What a batch of events was answered with. */
+/** The answer to a batch of events. */
 interface BatchAnswer {
   accepted: number;
   errors?: unknown[];
@@ -109,7 +109,7 @@ export interface PostedEvent {
   data: unknown;
 }
 
-/** A backend of a test's own, and on request the agent beside it. */
+/** The backend of a test and, on request, an agent. */
 export class Backend {
   private agent: Service | undefined;
 
@@ -142,7 +142,7 @@ export class Backend {
     return backend;
   }
 
-  /** Starts the agent for Linux, and waits until the backend knows of it. */
+  /** Starts the agent for Linux, and waits until the backend reports it as up. */
   async startAgent(): Promise<void> {
     const agentURL = `http://127.0.0.1:${this.agentPort}`;
     this.agent = new Service(
@@ -158,9 +158,9 @@ export class Backend {
     });
   }
 
-  /** Ends the backend without a warning, as a crash does. */
+  /** Kills the backend, like a crash. */
   kill = () => this.service.end("SIGKILL");
-  /** Starts the backend once more, on the same port and the same data. */
+  /** Starts the backend again, on the same port and with the same data. */
   restart = () => this.service.start();
 
   get pid(): number {
@@ -194,7 +194,7 @@ export class Backend {
     return JSON.parse(text) as T;
   }
 
-  /** Makes a session by uploading a file. */
+  /** Uploads a file, and returns its session. */
   async createSession(fileName: string, content: string): Promise<string> {
     const form = new FormData();
     form.append("file", new Blob([content]), fileName);
@@ -202,7 +202,7 @@ export class Backend {
     return (await this.answer<{ sessionId: string }>(response)).sessionId;
   }
 
-  /** Stores events in a session. Each of them has to be taken. */
+  /** Stores events in a session. The backend must accept all of them. */
   async postEvents(sessionId: string, events: readonly PostedEvent[]): Promise<void> {
     for (let i = 0; i < events.length; i += 5000) {
       const path = `/api/events/batch?sessionId=${encodeURIComponent(sessionId)}`;

@@ -20,14 +20,14 @@ test.beforeAll(async ({ backend }) => {
 });
 
 /**
- * What the page is made of: addresses that are not the dashboard's own, elements that
- * only an event can have brought, and characters that hide, in text or in attributes.
+ * Finds faults in the page's elements: foreign addresses, elements that only an event can
+ * have inserted, and hidden characters in text or attributes.
  */
 function inspect(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const found: string[] = [];
     const hides =
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are looked for
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the test searches for these
       /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2069\uD800-\uDFFF\uFEFF\u{E0000}-\u{E007F}]/u;
     const own = /^(\/|#|blob:|$)/;
     const addresses = [
@@ -80,7 +80,7 @@ for (const view of views) {
     const found = await openView(page, session, view);
     await page.getByText("⟨202E⟩").first().waitFor();
     await expectHarmless(page, view);
-    // To the end, a sight at a time, as the rows in between are drawn only when they are seen.
+    // Scroll to the end one viewport at a time, because only visible rows are drawn.
     const table = page.getByRole(view === "processes" ? "treegrid" : "grid").first();
     const count = Number(await table.getAttribute("aria-rowcount"));
     let last = 0;
@@ -106,7 +106,7 @@ test("nothing of an event runs or hides in its details", async ({ page }) => {
     const details = page.getByRole("complementary", { name: `Event ${seq}`, exact: true });
     const tabs = details.getByRole("tab");
     await tabs.first().waitFor();
-    // Every part of every event would take minutes: each event shows one, and each kind all of them.
+    // Every tab of every event would take minutes: each event shows one tab, and each kind all of them.
     const tab = tabs.nth((seq % 7) % 5);
     await tab.click();
     await details.getByRole("tabpanel").waitFor();
@@ -175,7 +175,7 @@ test("nothing of a session runs or hides in the list, its menu and its dialogs",
   await page.getByRole("menuitem", { name: "Delete" }).click();
   await page.getByRole("dialog").waitFor();
   await expectHarmless(page, "the question");
-  await page.getByRole("button", { name: "Keep it" }).click();
+  await page.getByRole("button", { name: "Cancel" }).click();
   await openView(page, session, "events");
   await page.getByRole("button", { name: "Start" }).click();
   await page.getByRole("dialog").waitFor();

@@ -2,7 +2,7 @@ import type { PostedEvent } from "./harness";
 import { binary, text } from "./story";
 import { trap } from "./watch";
 
-/** What malware may write anywhere, by what it tries. Whatever of it runs calls the trap. */
+/** Text that malware may write, by its aim. If any of it runs, it calls the trap. */
 export const payloads = {
   script: `<script>${trap}("script")</script>`,
   image: `"><img src=x onerror='${trap}("image")'>`,
@@ -20,10 +20,10 @@ export const payloads = {
 
 const long = 10_000_000;
 
-/** As much of it as the backend takes for the type of an event, or its source. */
+/** A payload that the backend accepts as the type or source of an event: short, and without controls. */
 const nameOf = (bad: string) => bad.replaceAll(/[\p{Cc}\p{Cs}]/gu, "").slice(0, 60);
 
-/** Events with a payload in every place that is shown, and some of 10 MB. */
+/** Events with a payload in every shown field, and some of 10 MB. */
 export function hostileEvents(began: Date): { events: PostedEvent[]; large: PostedEvent[] } {
   let seconds = 0;
   const next = () => new Date(began.getTime() + ++seconds * 1000).toISOString();

@@ -4,10 +4,10 @@ import { onTestFinished } from "vitest";
 import { openView, rows, runFilter, viewPath, views } from "./pages";
 import { expect, test } from "./test";
 
-// The whole of it: the backend, the agent for Linux, and programs that it sees.
+// End to end: the backend, the agent for Linux, and monitored programs.
 test.beforeAll(({ backend }) => backend.startAgent());
 
-/** What the agent sees of reads and writes it sees by eBPF, for which it has to be root. */
+/** The agent sees reads and writes by eBPF, which needs root. */
 const isRoot = process.getuid?.() === 0;
 
 const sample = `#!/bin/sh
@@ -33,7 +33,7 @@ interface Detail {
   completeness: { complete: boolean };
 }
 
-/** Waits until a scroller stands still: a browser moves what a wheel asks for in many steps. */
+/** Waits until a scroller is still: a browser animates a wheel scroll in many steps. */
 async function scrolledOut(scroller: Locator): Promise<void> {
   await scroller.evaluate(async (element) => {
     let still = 0;
@@ -66,7 +66,7 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
     .first()
     .waitFor();
 
-  // Rows come, and the table stays at the newest until the reader scrolls up.
+  // New rows arrive, and the table follows the newest until the reader scrolls up.
   await rows(page, "events")
     .getByText(/sample\.sh|sleep/)
     .first()
@@ -91,7 +91,7 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
     .poll(async () => Number(await rows(page, "events").last().getAttribute("aria-rowindex")))
     .toBeGreaterThan(before);
 
-  // A filter selects among those that come, too.
+  // A filter also selects among new events.
   const all = await total();
   await runFilter(page, "type = process_creation");
   await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toBe("type = process_creation");
@@ -157,7 +157,7 @@ test("all processes are watched", async ({ page, backend }) => {
   await page.getByText("Ended", { exact: true }).waitFor();
 });
 
-test("seven tabs at once all get events, and their requests are answered", async ({ window, backend }) => {
+test("seven tabs all receive events, and their requests are answered", async ({ window, backend }) => {
   const sessions = [await backend.createSession("one.bin", "1"), await backend.createSession("two.bin", "2")];
   const sleeping = runs("exec sleep 600");
   for (const sessionId of sessions)
@@ -187,7 +187,7 @@ test("seven tabs at once all get events, and their requests are answered", async
 });
 
 test("a backend that is killed and comes back leaves no gap", async ({ page, faults, backend }) => {
-  // While it is away, the browser says so for every request.
+  // While the backend is offline, the browser logs every failed request.
   faults.allow(/^console: Failed to load resource: net::ERR_/);
   faults.allow(/^console: .*net::ERR_INCOMPLETE_CHUNKED_ENCODING/);
   const session = await backend.createSession("killed.bin", "k");
@@ -219,7 +219,7 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
   await send(400);
   await rows(page, "events").getByText("/tmp/file-400", { exact: true }).waitFor();
 
-  // The agent's own events are among them: every number is there, and every file.
+  // With the events of the agent: every seq is present, and every file.
   const { event_count } = await backend.get<Detail>(`/api/sessions/${session}`);
   const seen = new Map<number, string>();
   await page.getByRole("grid", { name: "Events" }).focus();
@@ -260,8 +260,8 @@ function written(filePath: string) {
   };
 }
 
-test("every view of a session that is live stays as it is read", async ({ page, backend }) => {
-  // The session of what nobody asked for: events may come to it at any time.
+test("the views of a live session do not move under the reader", async ({ page, backend }) => {
+  // The session unassigned: events may arrive there at any time.
   await backend.postEvents(
     "unassigned",
     Array.from({ length: 300 }, (_, i) => written(`/tmp/old-${i}`)),

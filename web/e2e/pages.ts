@@ -7,7 +7,7 @@ export function viewPath(sessionId: string, view: ViewName, search = ""): string
   return `/sessions/${sessionId}${view === "events" ? "" : `/${view}`}${search}`;
 }
 
-/** The rows of a view's table that hold something; its head is none. */
+/** The rows of a view's table, without the header. */
 export function rows(page: Page, view: ViewName): Locator {
   const region = page.getByRole("region", { name: view, exact: true });
   return region.getByRole("row").filter({ has: page.getByRole("gridcell") });
@@ -21,13 +21,13 @@ export async function openView(page: Page, sessionId: string, view: ViewName, se
   return found;
 }
 
-/** The field of the filter, once it is the editor and not the plain one before it. */
+/** The field of the filter, once the editor has replaced the plain field. */
 export async function filterField(page: Page): Promise<Locator> {
   await page.locator(".cm-content").waitFor();
   return page.getByRole("textbox", { name: "Filter", exact: true });
 }
 
-/** Puts a filter in place of what is there, and runs it. */
+/** Replaces the filter, and runs it. */
 export async function runFilter(page: Page, filter: string): Promise<void> {
   const field = await filterField(page);
   await field.click();
@@ -36,7 +36,7 @@ export async function runFilter(page: Page, filter: string): Promise<void> {
   await page.keyboard.press("Enter");
 }
 
-/** What the backend says that a filter selects. */
+/** The events that a filter selects, from the backend. */
 export function countText(page: Page): Locator {
   return page.getByRole("region", { name: "events", exact: true }).getByText(/^[\d,]+ events?( selected)?$/);
 }

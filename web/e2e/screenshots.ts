@@ -12,7 +12,7 @@ import { storyEvents } from "./story";
 const folder = new URL("../../docs/screenshots", import.meta.url).pathname;
 const sizes = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 
-/** Pictures every view in both themes and at both widths. */
+/** Takes screenshots of every view in both themes and at both widths. */
 export async function main(): Promise<number> {
   const { programs, remove } = await buildPrograms();
   const backend = await Backend.start(programs);
@@ -66,7 +66,7 @@ async function pictureAll(
     await page.locator(".cm-content").waitFor();
     await page.getByRole("slider", { name: "Span of time" }).waitFor();
     await picture(view);
-    // At its beginning: what a value is clicked for is a menu.
+    // At its left edge: a click on a value opens a menu.
     await rows.nth(chosen[view] ?? 5).click({ position: { x: 24, y: 12 } });
     await until(
       `the details in ${view}`,
@@ -82,7 +82,7 @@ async function pictureAll(
   await context.close();
 }
 
-/** A session of the real agent, which watches a script that reads, writes, forks and asks a server of ours. */
+/** A session of the real agent, which monitors a script that reads, writes, forks and sends requests to a local server. */
 async function watchedSession(backend: Backend): Promise<string> {
   const server = createServer((request, response) => {
     response.setHeader("Content-Type", "application/json");

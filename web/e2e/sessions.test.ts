@@ -4,7 +4,7 @@ import { openView, rows } from "./pages";
 import { storyEvents } from "./story";
 import { expect, test } from "./test";
 
-test("a file is dropped anywhere, and becomes a session", async ({ page, backend }) => {
+test("a file that is dropped anywhere becomes a session", async ({ page, backend }) => {
   const content = "MZ harmless";
   await page.goto("/");
   await page.getByText("No sessions yet").waitFor();
@@ -20,7 +20,7 @@ test("a file is dropped anywhere, and becomes a session", async ({ page, backend
   const upload = page.getByRole("region", { name: "Uploads" });
   await upload.getByText("11 B, stored").waitFor();
   await upload.getByText(createHash("sha256").update(content).digest("hex")).waitFor();
-  // No agent runs: the file is kept, and the reader is told.
+  // No agent runs: the backend stores the file and reports a warning.
   await upload.getByText(/agent/).waitFor();
   await page.getByRole("heading", { name: "dropped.exe" }).waitFor();
   const { sessions } = await backend.get<{ sessions: { id: string; file_name: string }[] }>("/api/sessions");
@@ -28,14 +28,14 @@ test("a file is dropped anywhere, and becomes a session", async ({ page, backend
   expect(new URL(page.url()).pathname).toBe(`/sessions/${made?.id}`);
 });
 
-test("a file is chosen by the button, and its way is shown", async ({ page, backend }) => {
+test("a file is chosen by the button, and its progress is shown", async ({ page, backend }) => {
   await page.goto("/");
   const network = await page.context().newCDPSession(page);
   await network.send("Network.enable");
   const choosing = page.waitForEvent("filechooser");
   await page.getByRole("button", { name: "Upload a file" }).click();
   const chooser = await choosing;
-  // As slow as a line to another country: 4 MB take more than a second.
+  // A slow network: 4 MB take more than a second.
   const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 3_000_000 };
   await network.send("Network.emulateNetworkConditions", slow);
   const content = Buffer.alloc(4_000_000, "MZ");
@@ -81,7 +81,7 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
   expect(new URL(page.url()).pathname).toBe("/");
   expect((await fetch(`${backend.url}/api/sessions/${session}`)).status).toBe(404);
 
-  // Its ID is free once what it had is gone, which takes a moment.
+  // Its ID is free when its events are deleted, which takes a moment.
   faults.allow(/status of 409.*sessions\/import/);
   const heading = page.getByRole("heading", { name: "The invoice case" });
   const uploads = page.getByRole("region", { name: "Uploads" });
@@ -96,7 +96,7 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
           await heading.waitFor();
           return true;
         }
-        await uploads.getByText(/is here already, or is just being deleted/).waitFor();
+        await uploads.getByText(/already exists, or is being deleted/).waitFor();
         await uploads.getByRole("button", { name: "Dismiss" }).click();
         return false;
       },
@@ -106,7 +106,7 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
   await page.getByText(`${story.length} of ${story.length} events`).waitFor();
   await rows(page, "events").first().waitFor();
 
-  // A second time it is a copy, if that is wanted.
+  // A second import can only make a copy.
   const first = new URL(page.url()).pathname;
   await page.getByRole("link", { name: "All sessions" }).click();
   const choosing = page.waitForEvent("filechooser");
@@ -130,10 +130,10 @@ test("a session is named, tagged, found, exported, deleted and imported again", 
     .first()
     .waitFor();
   await search.fill("no such thing");
-  await page.getByText("No session is like that").waitFor();
+  await page.getByText("No matching sessions").waitFor();
 });
 
-test("a list that is open learns of what others do", async ({ page, backend }) => {
+test("an open list shows changes by others", async ({ page, backend }) => {
   await page.goto("/");
   await page.getByRole("heading", { name: "Sessions" }).waitFor();
   const session = await backend.createSession("from-elsewhere.sh", "true");

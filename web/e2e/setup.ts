@@ -7,7 +7,7 @@ declare module "vitest" {
   }
 }
 
-/** Builds what the tests run, once for all of them. */
+/** Builds the tested programs, once for all tests. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { programs, remove } = await buildPrograms();
   project.provide("programs", programs);

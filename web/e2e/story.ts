@@ -221,7 +221,7 @@ export function storyEvents(began: Date): PostedEvent[] {
       bytesTransferred: 40,
       dns: [{ id: i, response: false, questions }],
     };
-    const told = {
+    const call = {
       operation: "Receive",
       protocol: "udp",
       ...ends,
@@ -238,7 +238,7 @@ export function storyEvents(began: Date): PostedEvent[] {
       status: 0,
     };
     add(seconds, "network_operation", { ...ask, metadata: metadata(pid) });
-    add(seconds + 0.02, "network_operation", { ...told, metadata: metadata(pid) });
+    add(seconds + 0.02, "network_operation", { ...call, metadata: metadata(pid) });
     add(seconds + 0.05, "network_operation", { ...connect, metadata: metadata(pid) });
   }
 }
@@ -252,7 +252,7 @@ export const binary = (bytes: Buffer) => ({
   truncated: false,
 });
 
-/** A PNG of 32×32 pixels, each of another color. */
+/** A PNG of 32×32 pixels of different colors. */
 function picture(): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type), data]);

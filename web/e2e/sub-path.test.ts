@@ -4,7 +4,7 @@ import { storyEvents } from "./story";
 import { desk, expect, test } from "./test";
 import { Faults } from "./watch";
 
-/** A proxy that serves a backend under /osp/, and nothing else. */
+/** A proxy that serves only a backend, under /osp/. */
 async function startProxy(backend: string): Promise<{ url: string; elsewhere: string[]; server: Server }> {
   const elsewhere: string[] = [];
   const server = createServer((incoming, answer) => {
@@ -42,7 +42,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
   const page = await context.newPage();
   const story = storyEvents(new Date("2026-11-20T10:00:00Z"));
 
-  // An upload, and the page that it leads to.
+  // An upload, and the page that opens after it.
   await page.goto(`${url}/osp/`);
   await page.getByText("No sessions yet").waitFor();
   const choosing = page.waitForEvent("filechooser");
@@ -52,7 +52,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
   const session = new URL(page.url()).pathname.split("/")[3] ?? "";
   expect(page.url()).toBe(`${url}/osp/sessions/${session}`);
 
-  // Events come by the stream, and all views by their own addresses.
+  // The stream delivers events, and every view has its own address.
   await backend.postEvents(session, story.slice(0, 300));
   await page
     .getByText(/^300 events$/)
@@ -63,7 +63,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
     await page.getByRole("heading", { name: "a.sh" }).waitFor();
   }
 
-  // Links, downloads and the page of the API.
+  // Links, downloads and the API page.
   await page.getByRole("button", { name: "Export" }).click();
   const downloading = page.waitForEvent("download");
   await page.getByRole("menuitem", { name: /NDJSON/i }).click();

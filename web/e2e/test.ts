@@ -10,20 +10,20 @@ export { expect };
 export const desk = { width: 1440, height: 900 };
 export const telephone = { width: 390, height: 844 };
 
-/** Where a page is pictured when its test fails. */
+/** The folder for screenshots of failed tests. */
 const failures = new URL("failures", import.meta.url).pathname;
 
-/** Opens a window of its own: nothing stored, and nothing shared with other windows. */
+/** Opens a window with its own empty browser context. */
 export type OpenWindow = (
   options?: BrowserContextOptions,
 ) => Promise<{ context: BrowserContext; faults: Faults }>;
 
 /**
- * A backend and a browser for each file; for each test a page, with its faults. A test
- * fails when a page that it opened has a fault.
+ * Starts a backend and a browser for each file, and opens a page for each test. A test
+ * fails if one of its pages has a fault.
  */
 export const test = base
-  // biome-ignore lint/correctness/noEmptyPattern: Vitest reads the names of what a fixture needs
+  // biome-ignore lint/correctness/noEmptyPattern: Vitest reads the names of the fixtures
   .extend("backend", { scope: "file" }, async ({}, { onCleanup }) => {
     const backend = await Backend.start(inject("programs"));
     onCleanup(() => backend.remove());

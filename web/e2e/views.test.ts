@@ -35,7 +35,7 @@ test("each view opens with its rows, by its tab and by its address", async ({ pa
   }
 });
 
-test("a filter selects, and is in the address", async ({ page }) => {
+test("a filter selects events, and is in the address", async ({ page }) => {
   await openView(page, session, "events");
   await countText(page)
     .getByText(`${story.length.toLocaleString("en")} events`)
@@ -53,18 +53,18 @@ test("a filter is taken from the address as it was written", async ({ page }) =>
   const filter = "target contains '%2F+a&b=c#d%41 100%'";
   await openView(page, session, "events");
   await runFilter(page, filter);
-  await page.getByText("No event is selected").waitFor();
+  await page.getByText("No matching events").waitFor();
   const shown = async () => (await filterField(page)).textContent();
   expect(await shown()).toBe(filter);
   await page.reload();
   await expect.poll(shown).toBe(filter);
   await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: "Files" }).click();
-  await page.getByText("No file is like that").waitFor();
+  await page.getByText("No matching files").waitFor();
   await expect.poll(shown).toBe(filter);
   expect(new URL(page.url()).searchParams.get("filter")).toBe(filter);
 });
 
-test("what is wrong with a filter is told, and what was selected stays", async ({ page, faults }) => {
+test("a fault of a filter is shown, and the selection stays", async ({ page, faults }) => {
   faults.allow(/status of 400.*filter=/);
   await openView(page, session, "events");
   await runFilter(page, "operation = (");
@@ -75,7 +75,7 @@ test("what is wrong with a filter is told, and what was selected stays", async (
   expect(new URL(page.url()).searchParams.get("filter")).toBeNull();
 });
 
-test("a span of the timeline selects", async ({ page }) => {
+test("a span of the timeline selects events", async ({ page }) => {
   await openView(page, session, "events");
   const plot = page.getByRole("slider", { name: "Span of time" });
   const box = await plot.boundingBox();
@@ -102,7 +102,7 @@ test("a span of the timeline selects", async ({ page }) => {
     .waitFor();
 });
 
-test("an event is opened, in all its parts", async ({ page }) => {
+test("an event opens, with all its tabs", async ({ page }) => {
   await openView(page, session, "events", "?filter=operation%20%3D%20WriteFile");
   await rows(page, "events").first().click();
   const seq = new URL(page.url()).searchParams.get("seq");
@@ -131,12 +131,12 @@ test("an event is opened, in all its parts", async ({ page }) => {
 test("a value of a row becomes a filter", async ({ page }) => {
   await openView(page, session, "events");
   await rows(page, "events").getByText("invoice.sh").first().click();
-  await page.getByRole("menuitem", { name: "Filter for it" }).click();
+  await page.getByRole("menuitem", { name: "Include this value" }).click();
   await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toMatch(/process.*invoice\.sh/);
   await page.getByText(/events selected/).waitFor();
 });
 
-test("on a telephone a touch anywhere opens the event", async ({ openWindow }) => {
+test("on a phone a touch anywhere opens the event", async ({ openWindow }) => {
   const { context } = await openWindow({ viewport: telephone, hasTouch: true });
   const page = await context.newPage();
   const found = await openView(page, session, "events", "?filter=operation%20%3D%20ReadFile");
@@ -155,7 +155,7 @@ test("a chosen process filters every view", async ({ page }) => {
   await page.getByText(`${own} events selected`).waitFor();
 });
 
-test("the export holds what is on screen, in every format", async ({ page }) => {
+test("the export has the selected events, in every format", async ({ page }) => {
   await openView(page, session, "events", "?filter=operation%20%3D%20DeleteFile");
   const wanted = story.filter((event) => operationOf(event) === "DeleteFile");
   const save = async (name: RegExp) => {
@@ -185,7 +185,7 @@ test("the export holds what is on screen, in every format", async ({ page }) => 
   );
 });
 
-test("all that is done often is done by keys", async ({ page }) => {
+test("frequent actions have keys", async ({ page }) => {
   await openView(page, session, "events");
   await page.keyboard.press("?");
   const sheet = page.getByRole("dialog");

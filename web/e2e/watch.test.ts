@@ -1,7 +1,7 @@
 import { desk, expect, test } from "./test";
 import { Faults, trap } from "./watch";
 
-// A test that cannot fail is worse than none: each kind of fault is made once.
+// A watch that finds nothing is useless: the test makes each kind of fault once.
 const faults = {
   "an error in the console": [`console.error("odd")`, /^console: odd/],
   "an exception": [`setTimeout(() => { throw new Error("odd") })`, /^exception: Error: odd/],

@@ -1,12 +1,11 @@
 import type { BrowserContext, Page, Request } from "playwright-core";
 
-// What a payload of a made-up event calls, if it is ever run.
+// The function that payloads of invented events call if they run.
 export const trap = "ospulseTrap";
 
 /**
- * Watches all pages of a context for what must never be: an error in the console, an
- * exception, something that the Content-Security-Policy forbids, a request to another
- * host, a dialog, or code of an event that runs.
+ * Watches all pages of a context for faults: a console error, an exception, a violation of
+ * the Content-Security-Policy, a request to another host, a dialog, or event code that runs.
  */
 export class Faults {
   private readonly found: string[] = [];
@@ -31,12 +30,12 @@ export class Faults {
     return faults;
   }
 
-  /** Lets pass what a test does on purpose, such as to stop the backend. */
+  /** Permits faults that a test causes on purpose, such as by stopping the backend. */
   allow(pattern: RegExp): void {
     this.allowed.push(pattern);
   }
 
-  /** What was found, without what was allowed. */
+  /** The faults that were not permitted. */
   list(): string[] {
     return this.found.filter((text) => !this.allowed.some((pattern) => pattern.test(text)));
   }

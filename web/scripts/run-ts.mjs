@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Runs a program in TypeScript, with the arguments that follow: run-ts.mjs FILE ARGUMENT…
-// Its main(arguments) gives the exit code.
+// Its main(arguments) returns the exit code.
 import { resolve } from "node:path";
 import { runnerImport } from "vite";
 

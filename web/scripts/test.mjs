@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Runs Vitest with the arguments that it is given, and ends with one line that holds
-// nothing but the counts, as tools/gotest does:
+// Runs Vitest with the given arguments. The last line has only the counts, as that of
+// tools/gotest does:
 //
 //	12 passed, 0 failed, 0 skipped
 //
-// It exits 1 unless every test that exists was run and passed: a skipped test and one
-// that is still to be written are failures too, and so is a run without any.
+// It exits 1 unless every test ran and passed. Skipped tests, todo tests and a run without
+// tests are failures.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,7 +27,7 @@ try {
   console.log(`${counts.numPassedTests} passed, ${counts.numFailedTests} failed, ${skipped} skipped`);
   process.exitCode = status === 0 && isWhole ? 0 : 1;
 } catch {
-  console.log("the tests gave no count");
+  console.log("the tests returned no counts");
   process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -17,7 +17,7 @@ const SessionPage = defer(() => import("./pages/session-page"));
 export function App() {
   useConnectionWatch();
   useEffect(() => {
-    // What is most likely to be opened next, once there is nothing else to do.
+    // Preload the most likely next pages when the browser is idle.
     const timer = setTimeout(() => void SessionPage.load().catch(() => {}), 500);
     return () => clearTimeout(timer);
   }, []);
@@ -42,7 +42,7 @@ export function App() {
                 {(params) => <SessionPage key={params.sessionId} {...params} />}
               </Route>
               <Route>
-                <EmptyState title="There is no such page">
+                <EmptyState title="Page not found">
                   <Link href="/" className="text-accent underline">
                     Go to the sessions
                   </Link>

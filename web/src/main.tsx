@@ -11,7 +11,7 @@ import { useRawSearch } from "./hooks/search";
 import { ShortcutProvider } from "./hooks/shortcuts";
 
 const root = document.getElementById("root");
-if (!root) throw new Error("the page has no place for the dashboard");
+if (!root) throw new Error("the page has no element for the dashboard");
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={newQueryClient()}>

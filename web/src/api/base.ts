@@ -1,8 +1,8 @@
 /**
  * The path under which the dashboard is served: "" at the root, "/osp" behind a proxy
- * that serves it at /osp/. It is taken from the address of the page's icon, which is
- * relative to that path. It is read at the start, before the page's address changes and
- * relative addresses with it.
+ * that serves it at /osp/. readBase derives it from the page's icon, whose address is
+ * relative to that path. It must run at the start: later the page's address changes, and
+ * relative addresses change with it.
  */
 export const basePath = readBase();
 

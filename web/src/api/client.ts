@@ -12,7 +12,7 @@ export type Histogram = Schemas["Histogram"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
 
-/** The error of every call: the backend's answer, or that it could not be reached. */
+/** The error of every call: an error answer of the backend, or a failure to reach it. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -51,17 +51,21 @@ export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
   return answer.data as T;
 }
 
-/** Makes the error of an unsuccessful answer. */
+/** Returns the error for an unsuccessful answer. */
 export function errorFrom(body: unknown, status: number): ApiError {
   if (isErrorBody(body)) return new ApiError(body.error, body.code, status);
-  return new ApiError(`The backend answered ${status} without saying why.`, "internal", status);
+  return new ApiError(`The backend answered ${status} without a reason.`, "internal", status);
 }
 
 /** Turns an error of fetch into an ApiError. An abort stays an AbortError. */
 function asApiError(error: unknown): unknown {
   if (error instanceof DOMException && error.name === "AbortError") return error;
   if (error instanceof ApiError) return error;
-  return new ApiError("The backend cannot be reached. It is tried again by itself.", "unreachable", 0);
+  return new ApiError(
+    "The backend cannot be reached. The dashboard retries automatically.",
+    "unreachable",
+    0,
+  );
 }
 
 function isErrorBody(body: unknown): body is Schemas["Error"] {
@@ -74,7 +78,7 @@ function isErrorBody(body: unknown): body is Schemas["Error"] {
   );
 }
 
-/** The message of anything that was thrown. */
+/** Returns the message of any thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

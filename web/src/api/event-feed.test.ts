@@ -38,7 +38,7 @@ function randomOf(seed: number) {
   };
 }
 
-/** A backend whose answers come when the test lets them, in any order. */
+/** A fake backend. The test releases its answers in any order. */
 class Backend {
   seqs: number[] = [];
   waiting: { answer: () => void; signal: AbortSignal; query: PageQuery }[] = [];
@@ -49,7 +49,7 @@ class Backend {
     this.asked.push(query);
     return new Promise((resolve, reject) => {
       signal.addEventListener("abort", () => reject(new DOMException("gone", "AbortError")));
-      // What is answered is what is stored when it is asked, as late as it may come.
+      // An answer has the state at the time of the request, however late it arrives.
       const result = this.page(query);
       this.waiting.push({
         signal,
@@ -123,7 +123,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
         await vi.advanceTimersByTimeAsync(random(80));
       }
       expect(backend.open.length).toBeLessThanOrEqual(3);
-      // Whatever is there is in its place.
+      // Every loaded row is in its place.
       const misplaced = seqsOf(feed, 0, stored).filter((seq, at) => seq !== 0 && Math.abs(seq) !== at + 1);
       expect(misplaced).toEqual([]);
     }
@@ -136,7 +136,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
   },
 );
 
-test("a page that is scrolled past is given up, and the newest wish comes first", async () => {
+test("the request of a page that was scrolled past is cancelled, and the newest request is first", async () => {
   const backend = new Backend();
   const feed = new PageFeed(backend.load, 1_000_000);
   feed.show(0, 40);
@@ -157,7 +157,7 @@ test("no more than 10,000 rows are held, those in sight among them", () => {
   expect(held.at(-1)).toBe(100_000);
 });
 
-test("what fails is told, and asked for again by itself", async () => {
+test("a failure is reported, and retried automatically", async () => {
   const backend = new Backend();
   backend.seqs = span(1, 10);
   backend.failing = new ApiError("away", "unreachable", 0);
@@ -173,7 +173,7 @@ test("what fails is told, and asked for again by itself", async () => {
   expect(seqsOf(feed, 0, 10)).toEqual(span(1, 10));
 });
 
-/** The rows that are there, from the first to the last one, without a hole. */
+/** The loaded rows, which must have no hole. */
 function run(feed: EventFeed): number[] {
   const rows = seqsOf(feed, -500, feed.getState().total + 500);
   const from = rows.findIndex((seq) => seq !== 0);
@@ -212,7 +212,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
       const wrong = rows.filter((seq, i) => seq !== backend.seqs[at + i]);
       expect(wrong).toEqual([]);
     }
-    // Both ends are found, and all there is between them.
+    // Both ends are reached, with all events between them.
     const { total } = feed.getState();
     feed.show(total - 40, total);
     await backend.answerAll();
@@ -229,7 +229,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
   },
 );
 
-test("a jump into the middle of a filter shows what is about there", async () => {
+test("a jump into the middle of a filter shows events near that position", async () => {
   const backend = new Backend();
   backend.seqs = span(1, 60_000).filter((seq) => seq % 3 === 0);
   const feed = new KeysetFeed(backend.load, "x", 60_000, "first");
@@ -243,7 +243,7 @@ test("a jump into the middle of a filter shows what is about there", async () =>
   expect(Math.abs((shown[0] ?? 0) - 30_000)).toBeLessThan(1000);
 });
 
-test("an event is found among those of a filter, if it is one of them", async () => {
+test("find reveals an event only if the filter selects it", async () => {
   const backend = new Backend();
   backend.seqs = span(1, 30_000).filter((seq) => seq % 10 === 0);
   const feed = new KeysetFeed(backend.load, "x", 30_000, "first");
@@ -257,7 +257,7 @@ test("an event is found among those of a filter, if it is one of them", async ()
   expect(feed.indexOf(20_001)).toBeUndefined();
 });
 
-test("a filter that is refused is not asked for again and again", async () => {
+test("a refused filter is not retried", async () => {
   const backend = new Backend();
   backend.failing = new ApiError("filter, column 7: unknown field", "invalid", 400);
   const feed = new KeysetFeed(backend.load, "proces = x", 10, "first");
@@ -271,14 +271,14 @@ test("a filter that is refused is not asked for again and again", async () => {
   expect(backend.asked.filter((query) => !query.count).length).toBe(before);
 });
 
-test("a live flood is told at most four times a second", async () => {
+test("listeners are called at most four times a second in a live flood", async () => {
   const feed = new PageFeed(() => new Promise(() => {}), 0);
-  let told = 0;
-  feed.subscribe(() => told++);
+  let calls = 0;
+  feed.subscribe(() => calls++);
   for (let i = 0; i < 100; i++) {
     feed.receive([eventOf(i + 1)], i + 1);
     await vi.advanceTimersByTimeAsync(10);
   }
-  expect(told).toBeLessThanOrEqual(4);
-  expect(told).toBeGreaterThanOrEqual(3);
+  expect(calls).toBeLessThanOrEqual(4);
+  expect(calls).toBeGreaterThanOrEqual(3);
 });

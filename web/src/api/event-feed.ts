@@ -13,7 +13,7 @@ export interface FeedState {
   shift: number;
   /** Whether nothing is loaded yet. */
   isPending: boolean;
-  /** Why the last request failed. The feed retries by itself. */
+  /** The error of the last request. The feed retries automatically. */
   error?: unknown;
 }
 
@@ -30,14 +30,14 @@ export interface EventFeed {
   row: (index: number) => FeedRow;
   /** The row of a seq; undefined if the feed does not know it without a request. */
   indexOf: (seq: number) => number | undefined;
-  /** Says which rows are in sight, to exclusive. The feed loads these and gives up others. */
+  /** Sets the visible rows, to exclusive. The feed loads them and may cancel requests for others. */
   show: (from: number, to: number) => void;
-  /** Loads the row of a seq. indexOf gives it once it is loaded. */
+  /** Loads the row of a seq. indexOf returns it once it is loaded. */
   find: (seq: number) => void;
   /** Adds events of the stream. upTo is the seq that the stream has reached. */
   receive: (events: readonly ListedEvent[], upTo: number) => void;
   retry: () => void;
-  /** Ends all requests. The next show starts them again. */
+  /** Cancels all requests. The next show starts them again. */
   close: () => void;
 }
 

@@ -4,14 +4,14 @@ import { type JsonValue, jsonEntries, jsonRoot } from "@/lib/json";
 import { api, call, type FullEvent } from "./client";
 import { keys } from "./queries";
 
-/** An event as it was sent, to the last digit: its text, what is lifted from it, and where its data is. */
+/** An event: its exact JSON text, its fields, and the position of its data in the text. */
 export interface EventText {
   text: string;
   fields: Omit<FullEvent, "data">;
   data: JsonValue | undefined;
 }
 
-/** One event, whole. What was shown stays until the next one is there. */
+/** Loads one whole event. The previous event stays until the next one is loaded. */
 export function useEvent(sessionId: string, seq: number) {
   const query = useQuery({
     queryKey: keys.of(sessionId, "event", seq),
@@ -24,7 +24,7 @@ export function useEvent(sessionId: string, seq: number) {
         }),
       ),
     staleTime: Number.POSITIVE_INFINITY,
-    gcTime: 30_000, // it can be 10 MB
+    gcTime: 30_000, // an event can be 10 MB
     placeholderData: keepPreviousData,
   });
   const text = query.data;
@@ -32,7 +32,7 @@ export function useEvent(sessionId: string, seq: number) {
   return { ...query, event };
 }
 
-/** Reads all of an event but its data, which may be long and holds numbers that would be rounded. */
+/** Parses an event except its data, which may be long and have numbers that JSON.parse would round. */
 export function readEvent(text: string): EventText {
   const fields: Record<string, unknown> = {};
   let data: JsonValue | undefined;
@@ -43,7 +43,7 @@ export function readEvent(text: string): EventText {
   return { text, fields: fields as Omit<FullEvent, "data">, data };
 }
 
-/** How many events a filter selects. */
+/** Counts the events that a filter selects. */
 export function useEventCount(sessionId: string, filter: string) {
   return useQuery({
     queryKey: keys.of(sessionId, "count", filter),
@@ -57,7 +57,7 @@ export function useEventCount(sessionId: string, filter: string) {
   });
 }
 
-/** The event next to a seq, of those a filter selects; undefined at the ends. */
+/** Returns the event next to a seq among those that the filter selects; undefined at the ends. */
 export async function neighbour(sessionId: string, seq: number, by: -1 | 1, filter: string) {
   const side = by > 0 ? { after: seq } : { before: seq, order: "desc" as const };
   const query = { ...side, limit: 1, filter: filter || undefined };

@@ -1,9 +1,9 @@
 import type { FeedState } from "./event-feed";
 
-// A live session redraws this often, whatever comes.
+// The shortest time between two redraws of a live session.
 const liveMillis = 250;
 
-/** The state of a feed and who listens to it. */
+/** The state of a feed and its listeners. */
 export class FeedStore {
   private state: FeedState;
   private listeners = new Set<() => void>();
@@ -20,7 +20,7 @@ export class FeedStore {
 
   getState = () => this.state;
 
-  /** Tells all listeners now. */
+  /** Computes the state and calls all listeners now. */
   changed(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -28,7 +28,7 @@ export class FeedStore {
     for (const listener of this.listeners) listener();
   }
 
-  /** Tells them soon, once for all that came until then. */
+  /** Does the same soon, once for all changes until then. */
   changedSoon(): void {
     this.timer ??= setTimeout(() => this.changed(), liveMillis);
   }

@@ -2,13 +2,13 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { api, call, type Health } from "./client";
 
-/** How the backend is; lostSince is set while it cannot be reached. */
+/** The health of the backend; lostSince is set while the backend cannot be reached. */
 export interface Connection {
   health?: Health;
   lostSince?: number;
 }
 
-// Asked this often, and given up after that, a lost connection shows within 5 s.
+// With this interval and timeout, a lost connection shows within 5 s.
 const intervalMillis = 2500;
 const timeoutMillis = 2000;
 
@@ -30,7 +30,7 @@ export function useConnection(): Connection {
   );
 }
 
-/** Watches the backend for the whole page, and has all that is shown fetched anew when it is back. */
+/** Polls the backend's health for the whole page. When the backend returns, it refetches all queries. */
 export function useConnectionWatch(): void {
   const queries = useQueryClient();
   useEffect(() => {

@@ -6,9 +6,9 @@ import { FeedStore, isAbort } from "./feed-store";
 const pageSize = 200;
 const growBy = 500;
 const ahead = 300; // rows loaded before they come into sight
-const near = 3000; // farther from what is there, a new place is sought
+const near = 3000; // beyond this distance from the loaded rows, the feed seeks
 const maxRows = 10_000;
-const seekMillis = 60; // while the scroll bar is dragged, not every place on the way is asked for
+const seekMillis = 60; // dragging the scroll bar must not request every position on the way
 const retryMillis = 2000;
 
 interface Request {
@@ -17,10 +17,10 @@ interface Request {
 }
 
 /**
- * The events that a filter selects. The backend pages through them by seq, so the rows
- * here are one run of neighbours that grows at both ends. Where the reader jumps far
- * from it, a new run begins at a seq that is guessed from how many are selected; its
- * rows are numbered as the scroll bar stands, and renumbered once an end is reached.
+ * The events that a filter selects. The backend pages through them by seq, so the loaded
+ * rows are one contiguous run that grows at both ends. If the reader jumps far from it, a
+ * new run begins at a seq that the feed estimates from the count. Its row numbers follow
+ * the scroll bar; the feed renumbers them when it reaches an end.
  */
 export class KeysetFeed implements EventFeed {
   private rows: ListedEvent[] = [];
@@ -34,8 +34,8 @@ export class KeysetFeed implements EventFeed {
   private counting: AbortController | undefined;
   private counted: number | undefined;
   private countedTo: number;
-  private cameLive = 0; // selected ones after countedTo
-  private lastLive = 0; // the seq of the newest selected one
+  private cameLive = 0; // selected events after countedTo
+  private lastLive = 0; // seq of the newest selected event
   private hasLoaded = false;
   private error: unknown;
   private store = new FeedStore(() => ({
@@ -123,7 +123,7 @@ export class KeysetFeed implements EventFeed {
     return Math.max(this.count() ?? 0, end + 1);
   }
 
-  /** Asks for what is wanted most, if it is not under way. */
+  /** Requests the most urgent rows, unless that request is running. */
   private decide(): void {
     clearTimeout(this.timer);
     if (!this.hasLoaded) {
@@ -162,7 +162,7 @@ export class KeysetFeed implements EventFeed {
     );
   }
 
-  /** Whoever draws the rows stands elsewhere still, and will be there at the next show. */
+  /** Sets the wanted rows to the end, because the table scrolls there only with its next show. */
   private wantLast(): void {
     const end = this.first + this.rows.length;
     this.want = { from: end - 50, to: end };
@@ -220,7 +220,7 @@ export class KeysetFeed implements EventFeed {
         this.request = undefined;
         this.error = undefined;
         take(events, has_more);
-        if (this.request) return; // it asked for something else
+        if (this.request) return; // take started another request
         this.hasLoaded = true;
         this.settle();
         this.store.changed();
@@ -231,7 +231,7 @@ export class KeysetFeed implements EventFeed {
         this.request = undefined;
         this.error = error;
         this.store.changed();
-        // A filter that is refused stays refused.
+        // The backend would refuse an invalid filter again.
         if (!(error instanceof ApiError) || error.code === "unreachable" || error.status >= 429)
           this.timer = setTimeout(() => this.decide(), retryMillis);
       },
@@ -255,7 +255,7 @@ export class KeysetFeed implements EventFeed {
     }
   }
 
-  /** Keeps the bound on rows, and their numbers in line with the ends that are known. */
+  /** Enforces maxRows, and renumbers the rows if an end is known. */
   private settle(): void {
     const over = this.rows.length - maxRows;
     if (over > 0) {
@@ -283,7 +283,7 @@ export class KeysetFeed implements EventFeed {
     this.want = { from: this.want.from + by, to: this.want.to + by };
   }
 
-  /** The seq before a row, by the rows whose seq is known on both sides of it. */
+  /** Estimates the seq before a row, by interpolation between the nearest rows with a known seq. */
   private guessSeq(index: number): number {
     const [a, b] = this.around((point) => point.index <= index);
     const part = b.index > a.index ? (index - a.index) / (b.index - a.index) : 0;

@@ -6,18 +6,18 @@ const pageSize = 200;
 const maxPages = 50; // 10,000 rows
 const maxRequests = 3;
 const ahead = 60; // rows loaded before they come into sight
-const pumpMillis = 50; // while the scroll bar is dragged, not every place on the way is asked for
+const pumpMillis = 50; // dragging the scroll bar must not request every position on the way
 const retryMillis = 2000;
 
-/** Slots of a page: an event, null for one that is not stored, undefined for one not known yet. */
+/** Slots of a page: an event, null if it is not stored, or undefined if it is not loaded. */
 type Page = (ListedEvent | null | undefined)[];
 
 /**
- * All events of a session: row i is seq i + 1, whichever of them are stored. Any row
- * can be asked for at once; pages that were not looked at for the longest are dropped.
+ * All events of a session: row i is seq i + 1, whether it is stored or not. Any row can
+ * be requested directly. The feed evicts the least recently used pages.
  */
 export class PageFeed implements EventFeed {
-  private pages = new Map<number, Page>(); // the one used last is the last one
+  private pages = new Map<number, Page>(); // in order of use, the most recent last
   private wanted: number[] = [];
   private requests = new Map<number, AbortController>();
   private pumpedAt = 0;
@@ -146,7 +146,7 @@ export class PageFeed implements EventFeed {
     }
   }
 
-  /** Puts what was answered into a page; what had to be there and is not is missing. */
+  /** Puts the events of an answer into a page, and marks the other seqs of the answered range as missing. */
   private fill(page: number, events: readonly ListedEvent[], hasMore: boolean, before: number): void {
     const first = page * pageSize + 1;
     for (const event of events) if (event.seq < first + pageSize) this.put(event);

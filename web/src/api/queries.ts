@@ -7,7 +7,7 @@ import {
 } from "@tanstack/react-query";
 import { ApiError, api, call, type Session, type SessionDetail } from "./client";
 
-/** Makes the one client of the page: what can heal is tried again, what cannot is told at once. */
+/** Makes the query client of the page. It retries temporary errors and reports others at once. */
 export function newQueryClient(): QueryClient {
   return new QueryClient({
     defaultOptions: {
@@ -24,14 +24,14 @@ export function newQueryClient(): QueryClient {
   });
 }
 
-/** The names of what is cached. All that hangs on a session begins with its key. */
+/** The keys of the query cache. Every key of a session's data begins with the session's key. */
 export const keys = {
   sessions: (search: SessionSearch) => ["sessions", search] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
   of: (sessionId: string, what: string, ...rest: unknown[]) => ["session", sessionId, what, ...rest] as const,
 };
 
-/** What the list of sessions is searched by; blank is all. */
+/** The search of the list of sessions; an empty search selects all. */
 export interface SessionSearch {
   q?: string;
   state?: Session["state"];

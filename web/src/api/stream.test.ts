@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ApiError } from "./client";
 import { openStream, type StreamState } from "./stream";
 
-/** An EventSource that the test speaks through. */
+/** An EventSource that the test controls. */
 class FakeSource extends EventTarget {
   static readonly CLOSED = 2;
   static all: FakeSource[] = [];
@@ -29,7 +29,7 @@ class FakeSource extends EventTarget {
   }
 }
 
-/** Web Locks of one browser, as far as ifAvailable goes. */
+/** A fake of Web Locks that supports only ifAvailable. */
 function fakeLocks() {
   const held = new Set<string>();
   return {
@@ -85,7 +85,7 @@ test("messages are read, and an id without data is a position only", async () =>
   expect([states.at(-1), got, ids]).toEqual(["live", [[1]], ["7", "9"]]);
 });
 
-test("a stream that was closed comes back where it was", async () => {
+test("a closed stream resumes at its position", async () => {
   const { states, ids } = open();
   await settle();
   FakeSource.all[0]?.open();
@@ -97,7 +97,7 @@ test("a stream that was closed comes back where it was", async () => {
   expect(ids).toEqual(["7"]);
 });
 
-test("what will never do is not tried again", async () => {
+test("a permanent refusal is not retried", async () => {
   const { states } = open(async () => {
     throw new ApiError("filter, column 1: …", "invalid", 400);
   });
@@ -122,7 +122,7 @@ test("the fifth tab polls, until one of the four is closed", async () => {
   expect(FakeSource.all).toHaveLength(5);
 });
 
-test("a closed stream is quiet", async () => {
+test("a closed stream sends nothing", async () => {
   const { states, close } = open();
   await settle();
   close();

@@ -1,24 +1,23 @@
 import { ApiError } from "./client";
 
 /**
- * One stream of Server-Sent Events that stays: it comes back by itself where it was,
- * and gives way to asking now and then when this browser has no connection to spare.
+ * The state of a stream of Server-Sent Events. A stream reconnects and resumes at its
+ * position. It polls while the browser has no free connection for it.
  *
- * A browser has six HTTP/1.1 connections to a host, for all its tabs. Streams take
- * part in a queue for four of them, so that the other two are there for requests:
- * the fifth tab polls until one of the four is closed.
+ * A browser has six HTTP/1.1 connections to a host, for all its tabs. Streams share four
+ * of them, so two remain for requests: the fifth tab polls until one of the four closes.
  */
 export type StreamState = "connecting" | "live" | "polling" | "lost" | "refused";
 
 export interface StreamOptions {
-  /** The address, from where the reader stands by then. */
+  /** Returns the address that resumes at the reader's current position. */
   url: () => string;
-  /** What to do with the data of a message, by its event type ("message" is the unnamed one). */
+  /** Handlers of message data by event type; "message" handles messages without a type. */
   on: Record<string, (data: unknown) => void>;
-  /** Is told the id of each message after its data was handled. */
+  /** Receives the id of each message, after the handler of its data. */
   onId?: (id: string) => void;
   onState: (state: StreamState) => void;
-  /** Gets what came since the last message or poll, where there is no connection to spare. */
+  /** Fetches everything since the last message or poll. */
   poll: (signal: AbortSignal) => Promise<void>;
 }
 
@@ -27,7 +26,7 @@ const pollMillis = 1000;
 const slotMillis = 5000;
 const retryMillis = { first: 1000, most: 10_000 };
 
-/** Opens the stream; the function that it gives closes it. */
+/** Opens the stream, and returns a function that closes it. */
 export function openStream(options: StreamOptions): () => void {
   const ending = new AbortController();
   const { signal } = ending;
@@ -46,8 +45,8 @@ export function openStream(options: StreamOptions): () => void {
 }
 
 /**
- * Streams until the signal, until the page is hidden where the slots cannot be shared, or
- * until it is refused for good: it tells that by true.
+ * Streams until the signal aborts, the backend refuses permanently, or the page is hidden
+ * in a browser that cannot share slots. Returns true if the backend refused.
  */
 async function stream(options: StreamOptions, signal: AbortSignal): Promise<boolean> {
   let wait = retryMillis.first;
@@ -71,7 +70,7 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<bool
       };
       source.onerror = () => {
         options.onState("lost");
-        // Whoever is refused, with a 429 or a 503, is not connected again by the browser.
+        // After an answer such as 429 or 503, the browser does not reconnect.
         if (source.readyState === EventSource.CLOSED) end();
       };
       const listen = (type: string, handle?: (data: unknown) => void) =>
@@ -84,7 +83,7 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<bool
       if (!options.on.message) listen("message");
     });
     if (signal.aborted || !maySpare()) return false;
-    // A browser does not say why it was not connected; asking does.
+    // EventSource does not expose the status of a refusal; a poll does.
     try {
       await options.poll(signal);
     } catch (error) {
@@ -96,7 +95,7 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<bool
   return false;
 }
 
-/** A filter that cannot be read, or a session that is not there, will not do at the next try either. */
+/** Whether a retry is useless: the filter is invalid, or the session does not exist. */
 function isRefusal(error: unknown): boolean {
   return error instanceof ApiError && (error.status === 400 || error.status === 404);
 }
@@ -116,11 +115,11 @@ async function pollFor(options: StreamOptions, signal: AbortSignal, millis: numb
   return false;
 }
 
-/** Web Locks are there on localhost and HTTPS only; elsewhere, what is hidden gives way. */
+/** Browsers have Web Locks only on localhost and HTTPS. Elsewhere, hidden pages give up their stream. */
 const canShare = () => "locks" in navigator;
 const maySpare = () => canShare() || document.visibilityState === "visible";
 
-/** Takes one of the connections for streams; undefined when all are taken. */
+/** Takes one of the stream slots, and returns a function that frees it; undefined if all are taken. */
 async function takeSlot(signal: AbortSignal): Promise<(() => void) | undefined> {
   if (!canShare()) return maySpare() ? () => {} : undefined;
   for (let i = 0; i < slots && !signal.aborted; i++) {

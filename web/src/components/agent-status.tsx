@@ -13,12 +13,12 @@ type Status = Agent["status"];
 
 const words: Record<Status, string> = {
   up: "Agent is up",
-  down: "Agent is away",
-  unknown: "Agent not asked yet",
+  down: "Agent is offline",
+  unknown: "Agent status unknown",
 };
 const dots: Record<Status, string> = { up: "bg-good", down: "bg-bad", unknown: "bg-line-strong" };
 
-/** Whether the own agent is reachable. A click lists all agents and what they cannot see. */
+/** Whether the backend's agent is reachable. A click lists all agents and their limits. */
 export function AgentStatus() {
   const { health, lostSince } = useConnection();
   const agent = health?.agent;
@@ -97,7 +97,7 @@ function AgentCard({ agent }: { agent: Agent }) {
                   No <SafeText text={capability.name} limit={80} />
                 </span>
                 {": "}
-                <SafeText text={capability.reason ?? "it cannot say why"} limit={400} />
+                <SafeText text={capability.reason ?? "no reason given"} limit={400} />
                 {capability.remedy && (
                   <span className="block text-muted">
                     <SafeText text={capability.remedy} limit={400} />

@@ -8,14 +8,14 @@ import { AgentStatus } from "./agent-status";
 import { Button } from "./ui/button";
 import { Menu, MenuCheck, MenuLabel, MenuLine, MenuLink } from "./ui/menu";
 
-const themes = { system: "As the system", light: "Light", dark: "Dark" } as const;
+const themes = { system: "System", light: "Light", dark: "Dark" } as const;
 
 export function AppHeader() {
   const { theme, zone } = useSettings();
   useShortcut("t", "Change the theme", "Everywhere", () =>
     changeSettings({ theme: isDark() ? "light" : "dark" }),
   );
-  useShortcut("u", "Times in UTC or here", "Everywhere", () =>
+  useShortcut("u", "Times in UTC or local time", "Everywhere", () =>
     changeSettings({ zone: zone === "utc" ? "local" : "utc" }),
   );
   return (

@@ -1,7 +1,7 @@
 import { Component, type ReactNode } from "react";
 import { ErrorState } from "./ui/state";
 
-/** Keeps a fault in one view from taking the page down: says so, and lets the reader try again. */
+/** Catches errors of a view, so that the rest of the page works. Shows the error and a button to retry. */
 export class CatchErrors extends Component<{ children: ReactNode }, { error?: unknown }> {
   override state: { error?: unknown } = {};
 

@@ -1,7 +1,7 @@
 import { CloudOff, HardDriveDownload } from "lucide-react";
 import { useConnection } from "@/api/health";
 
-/** Says what is wrong with the backend, for as long as it is. */
+/** Shows the faults of the backend while they last. */
 export function ConnectionBanner() {
   const { health, lostSince } = useConnection();
   if (lostSince !== undefined) {
@@ -9,8 +9,8 @@ export function ConnectionBanner() {
       <p role="alert" className="flex items-center gap-2 bg-bad-soft px-4 py-1.5 text-bad">
         <CloudOff size={16} aria-hidden />
         <span>
-          The backend cannot be reached since {new Date(lostSince).toLocaleTimeString()}. What is on screen
-          stays; it goes on without a gap when the backend is back.
+          The backend cannot be reached since {new Date(lostSince).toLocaleTimeString()}. The page keeps what
+          it shows, and continues without a gap when the backend returns.
         </span>
       </p>
     );

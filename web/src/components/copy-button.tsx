@@ -2,7 +2,7 @@ import { Check, Copy } from "lucide-react";
 import { useState } from "react";
 import { Button } from "./ui/button";
 
-/** Copies text. Says so for a moment, also to screen readers. */
+/** Copies text, and briefly confirms it, also for screen readers. */
 export function CopyButton({ text, label = "Copy" }: { text: string | (() => string); label?: string }) {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
@@ -23,7 +23,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string | (() => str
   );
 }
 
-/** Copies text, also where the page has no secure context and so no Clipboard API. */
+/** Copies text, also without a secure context, which the Clipboard API needs. */
 export async function copyText(text: string): Promise<void> {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = document.createElement("textarea");

@@ -5,7 +5,7 @@ import { defer } from "./defer";
 
 const Hello = ({ name }: { name: string }) => <p>hello {name}</p>;
 
-test("what is loaded is drawn, and at once the next time", async () => {
+test("loaded code is drawn, the next time at once", async () => {
   const fetchModule = vi.fn(async () => ({ default: Hello }));
   const Deferred = defer(fetchModule);
   render(<Deferred name="a" />);
@@ -16,8 +16,8 @@ test("what is loaded is drawn, and at once the next time", async () => {
   expect(fetchModule).toHaveBeenCalledTimes(1);
 });
 
-test("code that cannot be loaded is an error, and is tried again", async () => {
-  vi.spyOn(console, "error").mockImplementation(() => {}); // React tells of the error, too
+test("code that cannot be loaded is an error, and is retried", async () => {
+  vi.spyOn(console, "error").mockImplementation(() => {}); // React logs the error, too
   let tries = 0;
   const Deferred = defer(async () => {
     if (++tries === 1) throw new Error("the connection was lost");

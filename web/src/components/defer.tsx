@@ -4,8 +4,8 @@ import { LoadingState } from "./ui/state";
 type Module<P> = { default: ComponentType<P> };
 
 /**
- * A component whose code is loaded when it is first drawn, or before by load. React's own
- * lazy holds back what has been loaded for 300 ms after it has shown something else.
+ * A component whose code is loaded at its first rendering, or earlier by load. React.lazy
+ * is not used: after it has shown a fallback, it delays loaded content by 300 ms.
  */
 export function defer<P extends object>(fetchModule: () => Promise<Module<P>>) {
   let loaded: ComponentType<P> | undefined;
@@ -16,14 +16,14 @@ export function defer<P extends object>(fetchModule: () => Promise<Module<P>>) {
         loaded = module.default;
       },
       (error) => {
-        loading = undefined; // the next one tries again
+        loading = undefined; // the next call retries
         throw error;
       },
     );
     return loading;
   };
 
-  // biome-ignore lint/correctness/noComponentHookFactories: defer is called once for each, where modules begin
+  // biome-ignore lint/correctness/noComponentHookFactories: defer is called once per component, at the top of a module
   function Deferred(props: P) {
     const [Loaded, setLoaded] = useState(() => loaded);
     useEffect(() => {
@@ -31,7 +31,7 @@ export function defer<P extends object>(fetchModule: () => Promise<Module<P>>) {
       let isHere = true;
       load().then(
         () => isHere && setLoaded(() => loaded),
-        // Thrown while drawing, where a CatchErrors is told of it.
+        // Thrown during rendering, so that a CatchErrors catches it.
         (error) =>
           isHere &&
           setLoaded(() => {

@@ -2,7 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 
 const rowHeight = 18;
-// Browsers cap the height of an element; more bytes than this are to be downloaded.
+// Browsers limit the height of an element. The reader downloads larger contents.
 const maxRows = 600_000;
 
 export interface ByteSpan {
@@ -12,14 +12,14 @@ export interface ByteSpan {
 
 interface Props {
   bytes: Uint8Array;
-  /** Bytes to point out, from inclusive to exclusive. They are brought into sight. */
+  /** The bytes to highlight and reveal, from inclusive to exclusive. */
   marked?: ByteSpan;
-  /** Of the first byte, where these are a part of something. */
+  /** The offset of the first byte, if these are a part of a larger content. */
   offset?: number;
   className?: string;
 }
 
-/** Bytes as people read them: offset, hex, and what of it is ASCII. Only what is in sight is drawn. */
+/** A hex dump: offset, hex and ASCII. It draws only the visible rows. */
 export function HexView({ bytes, marked, offset = 0, className = "max-h-80" }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const perRow = useBytesPerRow(scroller);
@@ -37,7 +37,7 @@ export function HexView({ bytes, marked, offset = 0, className = "max-h-80" }: P
   return (
     <div
       ref={scroller}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroller must be reachable by keyboard
       tabIndex={0}
       role="group"
       aria-label={`${bytes.length} bytes in hex`}
@@ -55,13 +55,15 @@ export function HexView({ bytes, marked, offset = 0, className = "max-h-80" }: P
         ))}
       </div>
       {bytes.length > maxRows * perRow && (
-        <p className="px-2 py-1 font-sans text-muted">More is there than can be shown here. Download it.</p>
+        <p className="px-2 py-1 font-sans text-muted">
+          There are more bytes than this view can show. Download them to see all.
+        </p>
       )}
     </div>
   );
 }
 
-/** 16 bytes in a row where they fit, 8 on a telephone. */
+/** 16 bytes per row if they fit, 8 on a phone. */
 function useBytesPerRow(scroller: React.RefObject<HTMLElement | null>): 8 | 16 {
   const [perRow, setPerRow] = useState<8 | 16>(16);
   useEffect(() => {
@@ -102,7 +104,7 @@ function Row({ bytes, from, perRow, offset, marked }: RowProps) {
   );
 }
 
-/** Texts of bytes: what is before the marked ones, these, and the rest. */
+/** The text before the marked bytes, of the marked bytes, and after them. */
 function Parts({ texts, marked }: { texts: string[]; marked: ByteSpan | undefined }) {
   if (!marked || marked.to <= 0 || marked.from >= texts.length) return <span>{texts.join("")}</span>;
   const from = Math.max(0, marked.from);

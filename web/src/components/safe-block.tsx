@@ -5,7 +5,7 @@ import { Button } from "./ui/button";
 
 const step = 20_000;
 
-/** Text of many lines, drawn a piece at a time, hidden characters marked, line breaks kept. */
+/** Multi-line text. It is drawn in parts, with line breaks and with hidden characters marked. */
 export function SafeBlock({ text, className = "" }: { text: string; className?: string }) {
   const [limit, setLimit] = useState(step);
   const lines = text.slice(0, limit).split(/\r?\n/);

@@ -2,7 +2,7 @@ import { cutText, showHidden } from "@/lib/text";
 
 interface Props {
   text: string;
-  /** At most so many UTF-16 units are drawn; a 10 MB string would stop the page. */
+  /** The most UTF-16 units to draw; a 10 MB string would block the page. */
   limit?: number;
   className?: string;
 }

@@ -3,7 +3,7 @@ import { type Shortcut, useShortcut, useShortcuts } from "@/hooks/shortcuts";
 import { groupBy } from "@/lib/group";
 import { Dialog } from "./ui/dialog";
 
-/** The keys that do something here, on "?". */
+/** The sheet of active keys; "?" opens it. */
 export function ShortcutSheet() {
   const [open, setOpen] = useState(false);
   const shortcuts = useShortcuts();

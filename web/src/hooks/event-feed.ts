@@ -4,7 +4,7 @@ import { KeysetFeed } from "@/api/keyset-feed";
 import { PageFeed } from "@/api/page-feed";
 import { useSessionStream } from "./session-stream";
 
-// The rows requested before the table has measured how many are in sight.
+// The number of rows to request before the table knows how many are visible.
 const firstRows = 50;
 
 /**

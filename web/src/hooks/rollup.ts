@@ -6,8 +6,8 @@ interface Page {
 }
 
 /**
- * Pages of what the backend sums up of a session's events, such as its files. While the
- * session is live the pages that are on screen are asked for again every few seconds.
+ * Pages of a summary of a session's events, such as its files. While the session is
+ * live, it refetches the pages on screen every few seconds.
  */
 export function useRollup<P extends Page>(
   sessionId: string,

@@ -30,7 +30,7 @@ const Context = createContext<SessionStream | undefined>(undefined);
 /** The stream of the session on screen. */
 export function useSessionStream(): SessionStream {
   const stream = useContext(Context);
-  if (!stream) throw new Error("useSessionStream is for what stands within a SessionStreamProvider");
+  if (!stream) throw new Error("useSessionStream must be called within a SessionStreamProvider");
   return stream;
 }
 
@@ -50,12 +50,12 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const [deleted, setDeleted] = useState(false);
   const listeners = useRef(new Set<EventListener>());
   const [session, setSession] = useState<Session>();
-  // The seq that the stream has reached; undefined until the stream has said where it begins.
+  // The seq that the stream has reached; undefined until the stream reports its first position.
   const position = useRef<number>(undefined);
 
   useEffect(() => {
     let received: ListedEvent[] = [];
-    const tell = (events: readonly ListedEvent[], upTo: number) => {
+    const deliver = (events: readonly ListedEvent[], upTo: number) => {
       position.current = upTo;
       for (const listener of listeners.current) listener(events, upTo);
     };
@@ -75,14 +75,14 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
         deleted: () => setDeleted(true),
       },
       onId: (id) => {
-        tell(received, Math.max(position.current ?? 0, Number(id)));
+        deliver(received, Math.max(position.current ?? 0, Number(id)));
         received = [];
       },
       onState: setState,
       poll: async (signal) => {
         const now = await queries.fetchQuery({ ...sessionQuery(sessionId), staleTime: 0 });
         setSession(now);
-        if (position.current === undefined) tell([], now.event_count);
+        if (position.current === undefined) deliver([], now.event_count);
         for (;;) {
           const page = await call(
             api.GET("/api/sessions/{sessionId}/events", {
@@ -94,7 +94,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
             }),
           );
           const last = page.events.at(-1);
-          if (last) tell(page.events, last.seq);
+          if (last) deliver(page.events, last.seq);
           if (!page.has_more) break;
         }
       },

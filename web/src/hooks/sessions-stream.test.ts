@@ -12,7 +12,7 @@ const list = {
   ],
 };
 
-test("a session is replaced where it stands", () => {
+test("a session is replaced in its place", () => {
   const changed = replaceSession(list, session("c", 7));
   expect(changed?.pages.flatMap((page) => page.sessions).map((s) => [s.id, s.event_count])).toEqual([
     ["a", 0],
@@ -23,12 +23,12 @@ test("a session is replaced where it stands", () => {
   expect(replaceSession(undefined, session("a"))).toBeUndefined();
 });
 
-test("a session that is gone is taken out", () => {
+test("a deleted session is removed", () => {
   expect(withoutSession(list, "b")?.pages[0]?.sessions.map((s) => s.id)).toEqual(["a"]);
   expect(withoutSession(undefined, "b")).toBeUndefined();
 });
 
-/** A list on screen whose answers arrive when the test says so. */
+/** A list on screen. The test releases its answers. */
 function openList() {
   const queries = new QueryClient();
   const waiting: ((answer: string) => void)[] = [];
@@ -46,7 +46,7 @@ function openList() {
   return { queries, list, answer };
 }
 
-test("an answer that was on its way when something changed is not the last one", async () => {
+test("an answer that was pending when something changed is followed by another", async () => {
   const { queries, list, answer } = openList();
   const done = newRefetch(queries)();
   await answer("before the change");
@@ -55,7 +55,7 @@ test("an answer that was on its way when something changed is not the last one",
   expect(list.getCurrentResult().data).toBe("after the change");
 });
 
-test("changes that come while the lists are fetched share one more request", async () => {
+test("changes during a fetch share one more request", async () => {
   const { queries, list, answer } = openList();
   await answer("first");
   await vi.waitFor(() => expect(list.getCurrentResult().data).toBe("first"), 20_000);

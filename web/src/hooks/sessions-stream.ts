@@ -48,9 +48,8 @@ export function useSessionsStream(): void {
 }
 
 /**
- * Returns a function that fetches the lists on screen again. An answer that is already on
- * its way may be older than the reason for the call, so the function lets it arrive and
- * then asks once more.
+ * Returns a function that refetches the lists on screen. The answer of a running request
+ * may be older than the change, so the function waits for it and then fetches once more.
  */
 export function newRefetch(queries: QueryClient): () => Promise<void> {
   let running: Promise<void> | undefined;

@@ -8,7 +8,7 @@ import {
   useSyncExternalStore,
 } from "react";
 
-/** One key that does something, as the sheet of keys lists it. */
+/** A key and its action, as the sheet of keys lists it. */
 export interface Shortcut {
   key: string;
   /** What it does, in a few words. */
@@ -20,7 +20,7 @@ interface Entry extends Shortcut {
   run: () => void;
 }
 
-/** The keys of what is on screen now. The latest of several with the same key wins. */
+/** The active shortcuts. If several have the same key, the latest wins. */
 class Registry {
   private entries: Entry[] = [];
   private listeners = new Set<() => void>();
@@ -76,7 +76,7 @@ function isTyping(target: EventTarget | null): boolean {
   );
 }
 
-/** Has a key, as KeyboardEvent.key names it, do something while the component is there. */
+/** Binds a key, named as in KeyboardEvent.key, to an action while the component is mounted. */
 export function useShortcut(key: string, label: string, group: string, run: () => void): void {
   const registry = useContext(Context);
   const latest = useRef(run);

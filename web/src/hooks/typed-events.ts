@@ -14,15 +14,15 @@ interface State {
 }
 
 export interface TypedEvents extends Pick<State, "events" | "hasMore" | "error"> {
-  /** No answer came yet. */
+  /** Whether no answer has arrived. */
   isPending: boolean;
-  /** Gets the next page, unless one is on its way. */
+  /** Loads the next page, unless a page is loading. */
   fetchMore: () => void;
 }
 
 /**
- * The events that a filter selects, in their order, with fields of their data: as many
- * pages as were asked for, and while the session is live, what comes at the end.
+ * The events that a filter selects, in order, with fields of their data: the requested
+ * pages and, while the session is live, new events at the end.
  */
 export function useTypedEvents(sessionId: string, filter: string, fields: string): TypedEvents {
   const { data: session } = useSession(sessionId);
@@ -79,7 +79,7 @@ export function useTypedEvents(sessionId: string, filter: string, fields: string
     return () => clearInterval(timer);
   }, [follows, fetchMore]);
 
-  // What was asked before stays on screen until the answer is there.
+  // The previous rows stay on screen until the answer arrives.
   return {
     events: state.events,
     hasMore: state.key !== key || state.hasMore,

@@ -4,30 +4,30 @@ import { useLocation } from "wouter";
 import { ApiError, messageOf } from "@/api/client";
 import { importBundle, uploadTarget } from "@/api/upload";
 
-/** A file on its way, or what became of it. */
+/** An upload that is running or has ended. */
 export interface Upload {
   id: number;
   name: string;
   sizeBytes: number;
-  /** A copy is a bundle whose session is here already. */
+  /** A copy is a bundle whose session already exists. */
   kind: "target" | "bundle" | "copy";
   state: "sending" | "done" | "failed";
-  /** How much is sent, from 0 to 1; at 1 the backend stores it and hands it to the agent. */
+  /** The sent share, from 0 to 1; at 1 the backend stores the file and sends it to the agent. */
   progress: number;
   sessionId?: string;
   sha256?: string;
-  /** What the backend warns of, such as that the agent is away. */
+  /** A warning of the backend, such as that the agent is offline. */
   warning?: string;
   error?: string;
-  /** Imports the bundle all the same, where what stands against it is that its session is here already. */
+  /** Imports the bundle as a copy; set if the import failed because its session exists. */
   importCopy?: () => void;
 }
 
 interface Uploads {
   list: readonly Upload[];
-  /** Sends files. A single one that arrives is opened. */
+  /** Sends files. After the upload of a single file, it opens the session. */
   send: (files: readonly File[], kind: Upload["kind"]) => void;
-  /** Stops one that is on its way, or takes it off the list. */
+  /** Cancels an upload if it runs, and removes it from the list. */
   dismiss: (id: number) => void;
 }
 
@@ -35,7 +35,7 @@ const Context = createContext<Uploads | undefined>(undefined);
 
 export function useUploads(): Uploads {
   const uploads = useContext(Context);
-  if (!uploads) throw new Error("useUploads is for what stands within an UploadProvider");
+  if (!uploads) throw new Error("useUploads must be called within an UploadProvider");
   return uploads;
 }
 
@@ -83,7 +83,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
           const isHere = kind === "bundle" && error instanceof ApiError && error.code === "conflict";
           change(id, {
             state: "failed",
-            error: isHere ? "Its session is here already, or is just being deleted." : messageOf(error),
+            error: isHere ? "Its session already exists, or is being deleted." : messageOf(error),
             importCopy: isHere
               ? () => {
                   dismiss(id);
@@ -109,7 +109,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
           }),
         ),
       ]);
-      // One after the other: side by side they would only share the same line.
+      // In sequence: parallel uploads would only share the bandwidth.
       void added.reduce((before, { id, file }) => before.then(() => one(id, file)), Promise.resolve());
     },
     [queries, navigate, dismiss],

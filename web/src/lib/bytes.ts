@@ -1,4 +1,4 @@
-/** Reads the spaced or unspaced hex that agents send as content; undefined for what is none. */
+/** Decodes the hex that agents send as content, with or without spaces; undefined if it is not hex. */
 export function bytesFromHex(text: string): Uint8Array | undefined {
   const digits = text.replaceAll(/\s+/g, "");
   if (digits.length % 2 !== 0 || /[^0-9a-fA-F]/.test(digits)) return undefined;
@@ -7,7 +7,7 @@ export function bytesFromHex(text: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** Reads base64; undefined for what is none. */
+/** Decodes base64; undefined if the text is not base64. */
 export function bytesFromBase64(text: string): Uint8Array | undefined {
   try {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));

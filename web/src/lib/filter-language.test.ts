@@ -43,9 +43,9 @@ test.each([
   ['target not like "a b', ["field target", "comparison not like", 'string "a b']],
   ["exists pid", ["keyword exists", "field pid"]],
   ["!a || 'it''s'", ["keyword !", "word a", "keyword ||", "string 'it''s'"]],
-])("%s is cut into its parts", (text, parts) => expect(shape(text)).toEqual(parts));
+])("%s is split into tokens", (text, parts) => expect(shape(text)).toEqual(parts));
 
-test("any text is cut, without a gap but spaces, and soon", () => {
+test("any text is split quickly, with no gaps but spaces", () => {
   for (const text of [
     "((((",
     ")))",
@@ -83,7 +83,7 @@ test.each([
   ["type = 'x'", "joint", ""],
   ["type = x ", "joint", ""],
   ["evil.exe ", "joint", ""],
-])("at the end of %j a %s is wanted", (text, wants, typed) => {
+])("at the end of %j a %s is expected", (text, wants, typed) => {
   expect(placeAt(text, text.length)).toMatchObject({ wants, typed });
 });
 
@@ -133,7 +133,7 @@ test.each([
   ["type: a*", ["b"], "type = b and type: a*"],
 ])("%j for the types %j is %j", (filter, types, wanted) => expect(withTypes(filter, types)).toBe(wanted));
 
-test("only a clause that all hangs on counts", () => {
+test("only a clause that every event must meet counts", () => {
   expect(typeClause("pid = 1 and type in (a, b)")?.types).toEqual(["a", "b"]);
   for (const filter of [
     "type = a or pid = 1",
@@ -146,7 +146,7 @@ test("only a clause that all hangs on counts", () => {
     expect(typeClause(filter)).toBeUndefined();
 });
 
-test("paths name what is in data", () => {
+test("paths name the values in data", () => {
   const paths = pathsOf({ a: { "b c": 1 }, list: [{ x: null }, { y: 1 }], t: "s" });
   expect(paths).toEqual([
     { path: "data.t", type: "text" },

@@ -1,8 +1,8 @@
 import { dataPath, quote } from "./filter";
 
 /**
- * Reads the filter language while the reader types, for colors, completion and the marks
- * of faults. Only the backend decides what a fault is. docs/filter.md describes the language.
+ * Parses the filter language while the reader types, for colors, completion and fault
+ * marks. Only the backend decides whether a filter is valid. docs/filter.md has the language.
  */
 type TokenKind = "field" | "comparison" | "keyword" | "string" | "number" | "word" | "bracket" | "comma";
 
@@ -25,15 +25,15 @@ export interface FieldInfo {
 }
 
 export const fields: readonly FieldInfo[] = [
-  { name: "type", other: "event_type", type: "text", about: "what kind of event" },
+  { name: "type", other: "event_type", type: "text", about: "type of the event" },
   { name: "operation", other: "op", type: "text", about: "ReadFile, POST, …" },
   { name: "process", other: "process_name", type: "text", about: "name of the process" },
   { name: "target", type: "text", about: "path, URL, host:port or image" },
-  { name: "pid", type: "number", about: "number of the process" },
-  { name: "time", other: "timestamp", type: "time", about: "when it happened" },
-  { name: "seq", type: "number", about: "place in the session" },
-  { name: "source", type: "text", about: "who reported it" },
-  { name: "data.", type: "data", about: "whatever the agent sent" },
+  { name: "pid", type: "number", about: "process ID" },
+  { name: "time", other: "timestamp", type: "time", about: "time of the event" },
+  { name: "seq", type: "number", about: "number in the session" },
+  { name: "source", type: "text", about: "name of the reporter" },
+  { name: "data.", type: "data", about: "any value that the agent sent" },
 ];
 
 /** The field with a name or alias; undefined if there is none. */
@@ -251,7 +251,7 @@ export function operatorsOf(field: string): readonly Operator[] {
     { text: "<=", about: "at most" },
   ];
   const texts = [
-    { text: "contains", about: "has this in it" },
+    { text: "contains", about: "contains this" },
     { text: "startswith", about: "begins with" },
     { text: "endswith", about: "ends with" },
     { text: "like", about: "pattern with * and ?" },

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { addCondition, and, condition, dataPath, equals, notEquals, quote } from "./filter";
 
-test("values are quoted so that nothing in them is read", () => {
+test("values are quoted so that nothing in them is interpreted", () => {
   expect(quote("it's a*b\\")).toBe("'it''s a*b\\'");
   expect(equals("pid", 4)).toBe("pid = 4");
   expect(equals("process", null)).toBe("not exists process");

@@ -1,13 +1,13 @@
 import { cutText } from "./text";
 
-/** Builds texts of the backend's filter language; docs/filter.md has all of it. */
+/** Builds filters in the backend's filter language; docs/filter.md describes it. */
 
-/** A value in quotes in which nothing is a wildcard or an escape. */
+/** Quotes a value so that it has no wildcards and no unintended escapes. */
 export function quote(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
 }
 
-/** The condition that a field has a value; a null is its absence. */
+/** The condition that a field has a value; for null, that the field is absent. */
 export function equals(field: string, value: string | number | boolean | null): string {
   if (value === null) return `not exists ${field}`;
   return `${field} = ${typeof value === "string" ? quote(value) : String(value)}`;
@@ -18,7 +18,7 @@ export function notEquals(field: string, value: string | number | boolean | null
   return `not ${equals(field, value)}`;
 }
 
-/** Joins filters with "and"; blank ones count as all events. */
+/** Joins filters with "and". A blank filter selects all events. */
 export function and(...filters: (string | undefined)[]): string {
   const given = filters.map((f) => f?.trim() ?? "").filter((f) => f !== "");
   if (given.length < 2) return given[0] ?? "";
@@ -26,17 +26,17 @@ export function and(...filters: (string | undefined)[]): string {
 }
 
 function needsParentheses(filter: string): boolean {
-  // A word of "or" anywhere may be an operator; parentheses too many do no harm.
+  // Any "or" may be an operator; needless parentheses do no harm.
   return /\bor\b|\|\|/i.test(filter);
 }
 
-/** Adds a condition to a filter that a person wrote, unless it is there already. */
+/** Adds a condition to a filter, unless the filter already has it. */
 export function addCondition(filter: string, condition: string): string {
   const parts = filter.split(/ and /);
   return parts.some((part) => part.trim() === condition) ? filter : and(filter, condition);
 }
 
-/** The path of the filter language to a place in data: keys as they are, list places as numbers. */
+/** Writes the path to a value in data: keys, and indexes for arrays. */
 export function dataPath(steps: readonly (string | number)[]): string {
   let path = "data";
   for (const step of steps) {
@@ -47,13 +47,13 @@ export function dataPath(steps: readonly (string | number)[]): string {
   return path;
 }
 
-// Longer texts would make a filter that is refused, and an address that nobody can share.
+// The backend refuses longer filters, and the address would be too long to share.
 const longest = 1000;
 
 /**
- * The condition that a field has a value, or with isNot that it has not. A text too
- * long for a filter is compared by its beginning. A number can be
- * given as it is written, so that none of its digits is lost.
+ * The condition that a field has a value or, with isNot, does not have it. A text that is
+ * too long for a filter is compared by its beginning. A number can be passed as its
+ * source, so that it keeps all digits.
  */
 export function condition(
   field: string,
@@ -69,7 +69,7 @@ export function condition(
   return isNot ? notEquals(field, given) : equals(field, given);
 }
 
-/** A NUL and half of a surrogate pair are found as U+FFFD. */
+/** Replaces NULs and lone surrogates with U+FFFD, as the backend stores them for search. */
 function asFound(text: string): string {
   return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

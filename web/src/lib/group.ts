@@ -1,4 +1,4 @@
-/** The items by their keys, in the order of first appearance, as Map.groupBy of newer engines gives them. */
+/** Groups items by key, in the order of first appearance, like Map.groupBy in newer engines. */
 export function groupBy<T, K>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type JsonValue, jsonAt, jsonEntries, jsonPlain, jsonRoot, jsonString } from "./json";
 
-/** Builds what JSON.parse would, from places. */
+/** Builds the result of JSON.parse from the lazy values. */
 function build(text: string, value: JsonValue): unknown {
   const { entries } = jsonEntries(text, value);
   switch (value.kind) {
@@ -16,7 +16,7 @@ function build(text: string, value: JsonValue): unknown {
   }
 }
 
-/** A value of any shape, by a generator that gives the same ones each time. */
+/** A pseudo-random value; the sequence is the same in every run. */
 function anything(next: () => number, depth: number): unknown {
   const strings = ["", 'q"\\', "\\\\", "]}", "\u0000", "\udce9", "😀", "\u202e", "</script>", "a:b,c"];
   const kind = next() % (depth > 4 ? 4 : 6);
@@ -44,7 +44,7 @@ test("any JSON is read as JSON.parse reads it, whatever space is in it", () => {
   }
 });
 
-test("numbers, surrogates and keys that come twice stay as they were written", () => {
+test("numbers, surrogates and duplicate keys stay as written", () => {
   const text = ' {"n":12345678901234567890, "e":1e400,"s":"caf\\udce9\\u0000","n" : -0.10 } ';
   const root = jsonRoot(text);
   const { entries } = jsonEntries(text, root);
@@ -59,7 +59,7 @@ test("numbers, surrogates and keys that come twice stay as they were written", (
   expect(jsonAt(text, root, ["s", "x"])).toBeUndefined();
 });
 
-test("a long string is read to a limit that cuts no escape", () => {
+test("a long string is decoded to a limit that cuts no escape", () => {
   const text = '"ab\\u202e\\\\\\"z"';
   const root = jsonRoot(text);
   const found = Array.from({ length: 14 }, (_, limit) => jsonString(text, root, limit));
@@ -68,7 +68,7 @@ test("a long string is read to a limit that cuts no escape", () => {
   expect(found[8]).toBe("ab\u202e");
 });
 
-test("10 MB are no trouble", () => {
+test("10 MB are read in time", () => {
   const text = `{"long":"${"x".repeat(10_000_000)}","list":[${"1,".repeat(999_999)}1]}`;
   const root = jsonRoot(text);
   const list = jsonAt(text, root, ["list"]);
@@ -77,6 +77,6 @@ test("10 MB are no trouble", () => {
   expect(long && jsonString(text, long, 50)).toBe("x".repeat(50));
 });
 
-test.each(["", "{", '"a', '{"a" 1}', "{1:2}", "[1 2]", "1 2", "nul", '{"a":}'])("%j is no JSON", (text) => {
+test.each(["", "{", '"a', '{"a" 1}', "{1:2}", "[1 2]", "1 2", "nul", '{"a":}'])("%j is not JSON", (text) => {
   expect(() => build(text, jsonRoot(text))).toThrow(SyntaxError);
 });

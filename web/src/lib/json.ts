@@ -1,7 +1,7 @@
 /**
- * JSON as it was written. JSON.parse rounds integers beyond 2^53, drops keys that come
- * twice, and builds all of a value that may be 10 MB; here a value is a place in its
- * text, and what is in it is read when it is asked for.
+ * Lazy, exact JSON. JSON.parse rounds integers beyond 2^53, drops duplicate keys, and
+ * builds a whole value, which may be 10 MB. Here a value is a range of the text, and its
+ * contents are parsed on demand.
  */
 export type JsonKind = "object" | "array" | "string" | "number" | "true" | "false" | "null";
 
@@ -13,12 +13,12 @@ export interface JsonValue {
 }
 
 export interface JsonEntry {
-  /** The key of an object, the place in an array. */
+  /** The key in an object, or the index in an array. */
   key: string | number;
   value: JsonValue;
 }
 
-/** The value that a text is; throws a SyntaxError if it is none. */
+/** Returns the value of a JSON text; throws a SyntaxError if the text is not JSON. */
 export function jsonRoot(text: string): JsonValue {
   const from = skipSpace(text, 0);
   const root = valueAt(text, from);
@@ -26,7 +26,7 @@ export function jsonRoot(text: string): JsonValue {
   return root;
 }
 
-/** What is in an object or an array, in its order, at most limit of it. */
+/** Returns the entries of an object or array in order, at most limit of them. */
 export function jsonEntries(
   text: string,
   value: JsonValue,
@@ -55,7 +55,7 @@ export function jsonEntries(
   return { entries, hasMore: false };
 }
 
-/** The value at a path; of a key that comes twice, the last one counts, as it does for filters. */
+/** Returns the value at a path. Of duplicate keys the last one counts, as in filters. */
 export function jsonAt(
   text: string,
   value: JsonValue,
@@ -69,13 +69,13 @@ export function jsonAt(
   return at;
 }
 
-/** What a string says, at most some limit of characters of how it is written. */
+/** Decodes a string, at most limit characters of its source. */
 export function jsonString(text: string, value: JsonValue, limit = Number.POSITIVE_INFINITY): string {
   const { from, to } = value;
   if (to - from - 2 <= limit) return said(text.slice(from, to));
   const end = from + 1 + limit;
   let cut = from + 1;
-  // No escape is cut in two.
+  // Do not cut within an escape.
   for (let at = text.indexOf("\\", cut); at >= 0 && at < end; at = text.indexOf("\\", cut)) {
     const next = at + (text[at + 1] === "u" ? 6 : 2);
     if (next > end) return said(`${text.slice(from, at)}"`);
@@ -84,7 +84,7 @@ export function jsonString(text: string, value: JsonValue, limit = Number.POSITI
   return said(`${text.slice(from, end)}"`);
 }
 
-/** A value as people read it: a string as what it says, all else as it is written. */
+/** A value for display: a string decoded, any other value as its source. */
 export function jsonPlain(text: string, value: JsonValue): string {
   return value.kind === "string" ? jsonString(text, value) : text.slice(value.from, value.to);
 }
@@ -144,5 +144,5 @@ function said(written: string): string {
 }
 
 function fault(at: number): SyntaxError {
-  return new SyntaxError(`This is no JSON: character ${at}`);
+  return new SyntaxError(`Not valid JSON at character ${at}`);
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { kindOf, typesOf } from "./kind";
 
-test("types are of a kind, whatever they are called", () => {
+test("any type has a kind", () => {
   expect(kindOf("file_operation").kind).toBe("file");
   for (const type of ["", "odd", "__proto__", "constructor", "toString"])
     expect(kindOf(type).kind).toBe("other");

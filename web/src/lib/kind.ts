@@ -54,7 +54,7 @@ const byType: Record<string, Kind> = {
 };
 
 export function kindOf(eventType: string): KindInfo {
-  // An event may call itself __proto__ or constructor.
+  // The type of an event may be __proto__ or constructor.
   const kind = Object.hasOwn(byType, eventType) ? byType[eventType] : undefined;
   return kinds[kind ?? "other"];
 }

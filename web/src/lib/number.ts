@@ -5,7 +5,7 @@ export function formatCount(n: number): string {
   return grouped.format(n);
 }
 
-/** 950, 12.4k, 1.28M: where there is little room. */
+/** 950, 12.4k, 1.28M: for narrow places. */
 export function formatShort(n: number): string {
   if (n < 1000) return String(n);
   for (const [limit, unit] of [

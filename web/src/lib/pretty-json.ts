@@ -1,13 +1,14 @@
 /**
- * JSON text with line breaks and indents. Numbers and escapes stay as they were sent, and
- * text that is cut or no JSON is indented as far as it goes. undefined when it begins like none.
+ * Formats JSON with line breaks and indents. Numbers and escapes stay as they were sent.
+ * Truncated or invalid JSON is formatted as far as possible. Returns undefined if the text
+ * does not begin like JSON.
  */
 export function prettyJSON(text: string): string | undefined {
   if (!/^\s*[[{]/.test(text)) return undefined;
   let out = "";
   let depth = 0;
   const line = () => `\n${"  ".repeat(Math.min(depth, 100))}`;
-  // Strings whole (or to the end), structure, and runs of anything else.
+  // Tokens: a string (maybe unclosed), a structural character, or a run of other characters.
   for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*(?:"|$)|[[\]{},:]|[^\s[\]{},:"]+/gs)) {
     if (token === "{" || token === "[") {
       depth++;

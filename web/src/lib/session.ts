@@ -13,7 +13,7 @@ export const modeNames: Record<number, string> = {
   3: "Uploaded file",
 };
 
-/** How long a session was monitored, until now if it still is, in microseconds; undefined before its first start. */
+/** How long a session was monitored, up to now if it is active, in microseconds; undefined before its first start. */
 export function monitoredMicros(
   session: { monitoring_started: string | null; monitoring_ended: string | null },
   now = Date.now(),

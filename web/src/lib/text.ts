@@ -1,7 +1,7 @@
 /**
- * What malware writes is text, and text can lie: controls move a terminal's cursor,
- * a right-to-left override turns "exe.txt" around, zero-width characters hide between
- * letters. Each such character is shown as a visible mark instead.
+ * Malware can write deceptive text: controls move a terminal's cursor, a right-to-left
+ * override reverses "exe.txt", and zero-width characters hide between letters. The
+ * dashboard shows a visible mark in place of each such character.
  */
 export interface TextPart {
   text: string;
@@ -30,7 +30,7 @@ export function showHidden(text: string): TextPart[] {
   return parts;
 }
 
-/** The same as one string, for titles, canvases and labels, where no mark can be styled. */
+/** Returns the same as one string, for titles, canvases and labels, where marks cannot be styled. */
 export function plainText(text: string, limit = 500): string {
   const cut = cutText(text, limit);
   return showHidden(cut.text)
@@ -50,17 +50,17 @@ function symbol(character: string): string {
   return `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
 }
 
-/** At most limit UTF-16 units of text, no pair of surrogates cut in two. */
+/** Cuts text to at most limit UTF-16 units, without splitting a surrogate pair. */
 export function cutText(text: string, limit: number): { text: string; isCut: boolean } {
   if (text.length <= limit) return { text, isCut: false };
   const end = /[\ud800-\udbff]/.test(text[limit - 1] ?? "") ? limit - 1 : limit;
   return { text: text.slice(0, end), isCut: true };
 }
 
-/** The names of devices of Windows, which no file can have there, with any extension. */
+/** The device names of Windows. No file can have them, with any extension. */
 const device = /^(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9¹²³]) *(\.|$)/i;
 
-/** A name that a file can have anywhere: no path, no control, no right-to-left, no device, not too long. */
+/** Makes a file name that is safe on any system: no path, controls, direction marks or device names, and of bounded length. */
 export function safeFileName(name: string): string {
   const last = name.split(/[/\\]/).pop() ?? "";
   const clean = last

@@ -13,7 +13,7 @@ test("times keep their microseconds", () => {
   expect(toMicros("yesterday")).toBeNaN();
 });
 
-test("times are shown in UTC, and what is no time as it is", () => {
+test("times are shown in UTC, and other text unchanged", () => {
   expect(formatClock("2026-11-22T18:57:39Z", "utc")).toBe("18:57:39.000000");
   expect(formatDateTime("2026-11-22T18:57:39.5Z", "utc")).toBe("2026-11-22 18:57:39");
   expect(formatDateTime("<b>", "utc")).toBe("<b>");
@@ -31,7 +31,7 @@ test.each([
   [-1e6, "−1.00 s"],
 ])("%d µs are %s", (micros, text) => expect(formatDuration(micros)).toBe(text));
 
-test("what is past is told roughly", () => {
+test("the age of a time is approximate", () => {
   const now = Date.parse("2026-11-22T19:00:00Z");
   expect(formatAgo("2026-11-22T18:59:50Z", "utc", now)).toBe("just now");
   expect(formatAgo("2026-11-22T18:45:00Z", "utc", now)).toBe("15 min ago");

@@ -14,7 +14,7 @@ test("a view survives its address", () => {
   expect(writeView(params, { filter: "" }).toString()).toBe("sort=path");
 });
 
-test("nonsense in an address is passed over", () => {
+test("invalid parts of an address are ignored", () => {
   expect(readView(new URLSearchParams("pid=x&seq=-1&from=1"))).toEqual({ filter: "" });
 });
 

@@ -4,7 +4,7 @@ import { and } from "./filter";
 export const viewNames = ["events", "processes", "files", "http", "network"] as const;
 export type ViewName = (typeof viewNames)[number];
 
-/** The address of a view of a session. search is the selection, as writeView gives it. */
+/** The address of a view of a session. search is the selection, as writeView returns it. */
 export function viewPath(sessionId: string, view: ViewName, search = ""): string {
   return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
 }

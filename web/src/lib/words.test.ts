@@ -12,7 +12,7 @@ test.each([
   ["tail\\", ["tail\\"]],
 ])("%s", (line, words) => expect(splitWords(line)).toEqual(words));
 
-test("a quote that is not closed is a mistake", () => {
+test("an unclosed quote is an error", () => {
   expect(splitWords("'a b")).toBeUndefined();
   expect(splitWords('a "')).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 /**
- * Splits a line into words as a shell does: at spaces that are not in quotes, of which
- * '…' takes everything as it is and "…" lets \" and \\ through. Nothing is expanded.
- * undefined when a quote is not closed.
+ * Splits a line into words at unquoted spaces, as a shell does. '…' is literal; in "…"
+ * only \" and \\ are escapes. Nothing is expanded. Returns undefined if a quote is not
+ * closed.
  */
 export function splitWords(line: string): string[] | undefined {
   const words: string[] = [];
@@ -11,7 +11,7 @@ export function splitWords(line: string): string[] | undefined {
     const character = line[i] ?? "";
     if (character === "\\" && quote !== "'" && i + 1 < line.length) {
       const next = line[++i] ?? "";
-      // In double quotes a backslash before anything else is itself.
+      // In double quotes, a backslash before any other character is literal.
       word = (word ?? "") + (quote === '"' && next !== '"' && next !== "\\" ? character : "") + next;
     } else if (character === quote) {
       quote = undefined;

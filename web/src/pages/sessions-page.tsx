@@ -39,12 +39,12 @@ function List({ search }: { search: SessionSearch }) {
   if (!data) return <ErrorState error={error} retry={() => void refetch()} />;
   const isSearching = Object.values(search).some((value) => value !== undefined);
   const all = data.pages.flatMap((page) => page.sessions);
-  // The session of what nobody asked for is of interest once there is something in it.
+  // An empty session unassigned is hidden.
   const sessions = all.filter((session) => session.id !== "unassigned" || session.event_count > 0);
   if (sessions.length === 0 && isSearching) {
     return (
-      <EmptyState icon={<SearchX size={28} />} title="No session is like that">
-        Names, notes and file names are searched for the text, and hashes from their beginning on.
+      <EmptyState icon={<SearchX size={28} />} title="No matching sessions">
+        The search finds text in names, notes and file names, and hashes by their beginning.
       </EmptyState>
     );
   }
@@ -52,7 +52,7 @@ function List({ search }: { search: SessionSearch }) {
     return (
       <EmptyState icon={<Inbox size={28} />} title="No sessions yet">
         <p>
-          Drop a file anywhere on this page to make one. It is stored, and not run until you press Start. A
+          Drop a file anywhere on this page to make one. It is stored, and runs only when you press Start. A
           bundle of another OS-Pulse can be imported.
         </p>
       </EmptyState>

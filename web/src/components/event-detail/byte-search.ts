@@ -2,12 +2,12 @@ import { bytesFromHex } from "@/lib/bytes";
 
 const maxMatches = 10_000;
 
-/** The bytes that a reader searches for: hex where it is asked for, text as UTF-8. */
+/** Converts the search text to bytes: from hex if isHex, else as UTF-8. */
 export function wantedBytes(text: string, isHex: boolean): Uint8Array | undefined {
   return isHex ? bytesFromHex(text) : new TextEncoder().encode(text);
 }
 
-/** The places of a run of bytes, at most 10,000. In text the case of A to Z does not matter. */
+/** The offsets of a byte sequence, at most 10,000. A text search ignores the case of A to Z. */
 export function findBytes(
   bytes: Uint8Array,
   wanted: Uint8Array,
@@ -34,7 +34,7 @@ function lower(byte: number): number {
 
 const longestLine = 120;
 
-/** Where the lines of a text begin: after line feeds, and where a line is too long, between characters. */
+/** The offsets of line starts: after line feeds and, within lines that are too long, between characters. */
 export function lineStarts(bytes: Uint8Array): Uint32Array {
   const starts = [0];
   let start = 0;

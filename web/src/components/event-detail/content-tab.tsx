@@ -11,7 +11,7 @@ import { findBytes, wantedBytes } from "./byte-search";
 import { bytesOf, contentsOf } from "./contents";
 import { TextView } from "./text-view";
 
-/** The bytes that were read, written, sent or received, as hex and as text, with search in both. */
+/** The transferred bytes of an event as hex and as text, with search. */
 export function ContentTab({ event }: { event: EventText }) {
   const contents = useMemo(() => (event.data ? contentsOf(event.text, event.data) : []), [event]);
   const [label, setLabel] = useState<string>();
@@ -21,13 +21,13 @@ export function ContentTab({ event }: { event: EventText }) {
   const asText = looksText ?? chosen?.encoding === "text";
   const search = useByteSearch(bytes);
   if (!chosen)
-    return <EmptyState title="This event has no content">It holds no text and no bytes.</EmptyState>;
+    return <EmptyState title="This event has no content">It contains no text and no bytes.</EmptyState>;
   return (
     <div className="flex min-h-0 flex-1 flex-col gap-2 p-3">
       <div className="flex flex-wrap items-center gap-2 text-xs">
         <select
           aria-label="Content"
-          // The value is the index: a name may hold hidden characters, which must not get into an attribute.
+          // The value is the index: a name may contain hidden characters, which must not be in an attribute.
           value={contents.indexOf(chosen)}
           onChange={(change) => setLabel(contents[Number(change.target.value)]?.label)}
           className="h-7 max-w-60 min-w-0 flex-1 rounded-md border border-line bg-surface px-1.5"
@@ -97,8 +97,8 @@ function useByteSearch(bytes: Uint8Array) {
 
 function SearchBar({ search }: { search: ReturnType<typeof useByteSearch> }) {
   const { text, isHex, isFault, places, hasMore, current, place, set, setAt } = search;
-  const told = isFault
-    ? "This is no hex"
+  const status = isFault
+    ? "Not valid hex"
     : text === ""
       ? ""
       : places.length === 0
@@ -147,7 +147,7 @@ function SearchBar({ search }: { search: ReturnType<typeof useByteSearch> }) {
         role="status"
         className={`w-full tabular-nums empty:hidden ${isFault ? "text-warn" : "text-muted"}`}
       >
-        {told}
+        {status}
       </span>
     </search>
   );

@@ -23,7 +23,7 @@ test("contents come first, decoded; other strings are text", () => {
   ]);
 });
 
-test("what only looks encoded is shown as it is", () => {
+test("text that only looks encoded is shown unchanged", () => {
   const [cut] = contents({ content: "<data too large: 99 bytes>" });
   expect(cut?.encoding).toBe("text");
   const [odd] = contents({ content: `${"41 ".repeat(200)}zz` });
@@ -31,7 +31,7 @@ test("what only looks encoded is shown as it is", () => {
   expect(contents({ content_b64: "<script>" })[0]?.bytes).toEqual(utf8("<script>"));
 });
 
-test("bytes are found, in text whatever the case", () => {
+test("bytes are found; text search ignores case", () => {
   const bytes = utf8("abcABCab\0c");
   expect(findBytes(bytes, utf8("ABC"), true).places).toEqual([0, 3]);
   expect(findBytes(bytes, utf8("ABC"), false).places).toEqual([3]);

@@ -1,12 +1,12 @@
 import { bytesFromBase64, bytesFromHex } from "@/lib/bytes";
 import { type JsonValue, jsonEntries, jsonString } from "@/lib/json";
 
-/** A string of an event whose bytes can be looked at. */
+/** A string of an event that can be viewed as bytes. */
 export interface Content {
-  /** Where it is, such as request.body.content_b64. */
+  /** The path in the data, such as request.body.content_b64. */
   label: string;
   value: JsonValue;
-  /** How it holds its bytes, by its name and its beginning. */
+  /** The encoding, guessed from the name and the beginning. */
   encoding: "hex" | "base64" | "text";
 }
 
@@ -14,7 +14,7 @@ const maxContents = 200;
 const maxVisited = 5000;
 const likely = /content|body|data|payload|info/i;
 
-/** The strings in data, those that are contents first, then by length. */
+/** The strings in data: contents first, then the others by length. */
 export function contentsOf(text: string, data: JsonValue): Content[] {
   const found: Content[] = [];
   let visited = 0;
@@ -44,7 +44,7 @@ function encodingOf(text: string, value: JsonValue, name: string): Content["enco
   return "text";
 }
 
-/** The bytes of a content; of what is not encoded as it looked, those of its text. */
+/** Decodes a content. If the guessed encoding is wrong, returns the bytes of the text. */
 export function bytesOf(text: string, content: Content): Uint8Array {
   const value = jsonString(text, content.value);
   const decoded =

@@ -11,7 +11,7 @@ import { JsonTree } from "@/components/json-tree/json-tree";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { readStored, writeStored } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
@@ -31,7 +31,7 @@ const tabStore = "ospulse.detail.tab";
 /** The details of one event, beside the view that opened it. */
 export default function EventDetail({ sessionId, seq }: { sessionId: string; seq: number }) {
   const { filter, change } = useView();
-  const tell = useTell();
+  const notify = useNotify();
   const query = useEvent(sessionId, seq);
   const { event, error, isPending } = query;
   const close = () => change({ seq: undefined });
@@ -39,9 +39,9 @@ export default function EventDetail({ sessionId, seq }: { sessionId: string; seq
     try {
       const next = await neighbour(sessionId, seq, by, filter);
       if (next) change({ seq: next.seq });
-      else tell(by < 0 ? "This is the first event" : "This is the last event");
+      else notify(by < 0 ? "This is the first event" : "This is the last event");
     } catch (cause) {
-      tell(messageOf(cause), { bad: true });
+      notify(messageOf(cause), { bad: true });
     }
   };
   useShortcut("Escape", "Close the details", "Details", close);

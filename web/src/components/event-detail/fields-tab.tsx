@@ -115,8 +115,8 @@ function Field({ label, copied, conditionOf, children }: FieldProps) {
             <Button
               look="ghost"
               size="smallIcon"
-              aria-label="Filter for it"
-              title="Filter for it"
+              aria-label="Include this value"
+              title="Include this value"
               onClick={() => filter(false)}
             >
               <Plus size={14} />
@@ -124,8 +124,8 @@ function Field({ label, copied, conditionOf, children }: FieldProps) {
             <Button
               look="ghost"
               size="smallIcon"
-              aria-label="Filter against it"
-              title="Filter against it"
+              aria-label="Exclude this value"
+              title="Exclude this value"
               onClick={() => filter(true)}
             >
               <Minus size={14} />

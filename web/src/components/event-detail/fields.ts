@@ -2,7 +2,7 @@ import { isContainer } from "@/components/json-tree/rows";
 import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
 
-/** A value of the data that is worth a line of its own. */
+/** A value of the data that gets its own line. */
 export interface DataField {
   label: string;
   steps: (string | number)[];

@@ -42,7 +42,7 @@ function listed(text: string): ListedEvent {
   };
 }
 
-/** Draws it, and looks for all that text of an event must never become. */
+/** Renders it, and checks that event text became neither markup nor hidden characters. */
 function draw(node: ReactNode): string {
   const client = new QueryClient({ defaultOptions: { queries: { enabled: false } } });
   const { container, unmount } = render(<QueryClientProvider client={client}>{node}</QueryClientProvider>);
@@ -52,7 +52,7 @@ function draw(node: ReactNode): string {
   const shown = `${container.textContent}${[...container.querySelectorAll("[title], [aria-label]")]
     .map((element) => `${element.getAttribute("title")}${element.getAttribute("aria-label")}`)
     .join("")}`;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the test searches for these
   expect(shown).not.toMatch(/[\0\u001b\u0007\u202E\ud800-\udfff]/);
   expect(shown.length).toBeLessThan(100_000);
   unmount();

@@ -6,7 +6,7 @@ import { formatBytes } from "@/lib/number";
 const step = 20_000;
 const most = 500_000;
 
-/** The event as the backend gave it, a part at a time. */
+/** The exact text of the event, shown in parts. */
 export function RawTab({ text }: { text: string }) {
   const [shown, setShown] = useState({ text, length: step });
   if (shown.text !== text) setShown({ text, length: step });
@@ -27,7 +27,7 @@ export function RawTab({ text }: { text: string }) {
               Show more
             </Button>
           ) : (
-            "Download it to read on."
+            "Download the event to read the rest."
           )}
           {formatBytes(text.length)} in all
         </p>

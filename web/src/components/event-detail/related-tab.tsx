@@ -67,7 +67,7 @@ export function RelatedTab({ sessionId, event }: { sessionId: string; event: Eve
     <div className="min-h-0 flex-1 overflow-y-auto p-3">
       {ofProcess && (
         <section className="mb-3">
-          <Title>Of this process</Title>
+          <Title>Same process</Title>
           <Neighbour sessionId={sessionId} event={event} by={-1} filter={ofProcess} />
           <Neighbour sessionId={sessionId} event={event} by={1} filter={ofProcess} />
         </section>
@@ -139,9 +139,9 @@ function Neighbour({ sessionId, event, by, filter }: NeighbourProps) {
         ) : isPending ? (
           "…"
         ) : by < 0 ? (
-          "It is the first one"
+          "No earlier event"
         ) : (
-          "It is the last one"
+          "No later event"
         )}
       </span>
       {data && (

@@ -8,7 +8,7 @@ const lineHeight = 18;
 const maxLines = 600_000;
 const decoder = new TextDecoder();
 
-/** Bytes as text, a line at a time with its offset; lines too long are broken. */
+/** Shows bytes as text, one line per row with its offset. It breaks lines that are too long. */
 export function TextView({ bytes, marked }: { bytes: Uint8Array; marked?: ByteSpan }) {
   const starts = useMemo(() => lineStarts(bytes), [bytes]);
   const scroller = useRef<HTMLDivElement>(null);
@@ -27,7 +27,7 @@ export function TextView({ bytes, marked }: { bytes: Uint8Array; marked?: ByteSp
   return (
     <div
       ref={scroller}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroller must be reachable by keyboard
       tabIndex={0}
       role="group"
       aria-label={`${bytes.length} bytes as text`}
@@ -64,7 +64,7 @@ function Line({
   to: number;
   marked: ByteSpan | undefined;
 }) {
-  // The line feed that ends a line need not be told.
+  // Do not mark the line feed that ends a line.
   const end = bytes[to - 1] === 0x0a ? to - 1 : to;
   const text = (a: number, b: number) =>
     a < b ? <SafeText text={decoder.decode(bytes.subarray(a, b))} /> : null;

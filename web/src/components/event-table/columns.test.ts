@@ -13,7 +13,7 @@ import {
 
 const ids = (columns: readonly { id: string }[]) => columns.map((column) => column.id);
 
-test("what was stored is read, and nonsense in it passed over", () => {
+test("stored columns are read, and invalid ones ignored", () => {
   expect(readColumns(undefined)).toBe(defaultColumns);
   expect(readColumns([null, 3, { id: "evil" }])).toEqual(defaultColumns);
   const read = readColumns([
@@ -49,7 +49,7 @@ test("columns move among those that are shown", () => {
   ]);
 });
 
-test("widths have bounds, and the last column takes what is left", () => {
+test("widths have bounds, and the last column takes the rest", () => {
   expect([clampWidth(-5), clampWidth(Number.NaN), clampWidth(100.4)]).toEqual([36, 36, 100]);
   expect(gridTemplate(defaultColumns.slice(0, 2))).toBe("72px minmax(130px, 1fr)");
 });

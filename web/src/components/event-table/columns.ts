@@ -25,15 +25,15 @@ interface ColumnInfo {
 
 export const columnInfo: Record<ColumnId, ColumnInfo> = {
   seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
-  time: { label: "Time", hint: "When it happened", width: 130 },
-  delta: { label: "Δ", hint: "Since the event above", width: 76, align: "right" },
+  time: { label: "Time", hint: "Time of the event", width: 130 },
+  delta: { label: "Δ", hint: "Time since the event above", width: 76, align: "right" },
   type: { label: "Type", hint: "Type of event", width: 172 },
   process: { label: "Process", hint: "Name of the process", width: 120 },
-  pid: { label: "PID", hint: "Number of the process", width: 64, align: "right" },
-  operation: { label: "Operation", hint: "What it did", width: 124 },
-  target: { label: "Target", hint: "What it acted on", width: 330 },
-  preview: { label: "Data", hint: "The beginning of its data", width: 280 },
-  source: { label: "Source", hint: "Who reported it", width: 140 },
+  pid: { label: "PID", hint: "Process ID", width: 64, align: "right" },
+  operation: { label: "Operation", hint: "What the process did", width: 124 },
+  target: { label: "Target", hint: "What the operation acted on", width: 330 },
+  preview: { label: "Data", hint: "Beginning of the event's data", width: 280 },
+  source: { label: "Source", hint: "Name of the reporter", width: 140 },
 };
 
 export interface Column {
@@ -125,7 +125,7 @@ export function useColumns(): ColumnState {
   );
 }
 
-/** The columns on a phone, whatever the reader chose. */
+/** The columns on a phone; the reader's choice does not apply. */
 export const narrowColumns: readonly Column[] = [
   { id: "time", width: 76, isShown: true },
   { id: "type", width: 30, isShown: true },

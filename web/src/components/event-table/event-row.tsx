@@ -15,19 +15,19 @@ const cellLimit = 300;
 interface Props {
   index: number;
   row: FeedRow;
-  /** The time of the event above; undefined when that is not known. */
+  /** The time of the event above; undefined if it is not loaded. */
   previousTime: string | undefined;
   columns: readonly Column[];
   zone: "utc" | "local";
   isNarrow: boolean;
   isCurrent: boolean;
   isOpen: boolean;
-  /** The column that the keys are at, in the current row. */
+  /** The column of the keyboard cursor, in the current row. */
   currentColumn: ColumnId | undefined;
   idPrefix: string;
 }
 
-/** One row of the table. Clicks are taken by the table, by data-column. */
+/** One row of the table. The table handles its clicks, by data-column. */
 export const EventRow = memo(function EventRow(props: Props) {
   const { index, row, columns, isCurrent, isOpen, idPrefix } = props;
   const isEvent = row !== undefined && !("missing" in row);
@@ -50,7 +50,7 @@ export const EventRow = memo(function EventRow(props: Props) {
         ))
       ) : (
         <div role="gridcell" className="col-span-full truncate px-2 text-muted" aria-colindex={1}>
-          {row ? `${row.missing} is not stored: it was lost on its way, or removed` : "…"}
+          {row ? `${row.missing} is not stored: it was lost or removed` : "…"}
         </div>
       )}
     </div>
@@ -79,7 +79,7 @@ function Cell({
   );
 }
 
-// As few elements as can be: at each frame of a fast scroll, hundreds of cells are new.
+// As few elements as possible: each frame of a fast scroll draws hundreds of new cells.
 const number = "truncate px-2 text-right font-mono text-xs/[25px] text-muted tabular-nums";
 const cellClass: Record<ColumnId, string> = {
   seq: number,

@@ -142,7 +142,7 @@ export function EventTable(props: EventTableProps) {
   );
 }
 
-/** Keeps the rows in place when the feed renumbers them, follows the end, and tells the feed the visible rows. */
+/** Keeps the rows in place when the feed renumbers them, follows the end, and passes the visible rows to the feed. */
 function useRowsInPlace({
   feed,
   state,
@@ -182,7 +182,7 @@ function useRowsInPlace({
   }, [feed, state, scroll, put, openSeq]);
 
   const { from, to } = scroll.range();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: other rows may be lacking once it has more
+  // biome-ignore lint/correctness/useExhaustiveDependencies: other rows may be missing when the feed has more
   useLayoutEffect(() => feed.show(from, to), [feed, from, to, state.total, state.shift]);
 }
 

@@ -19,13 +19,13 @@ const dragType = "application/x-ospulse-column";
 interface Props {
   columns: readonly Column[];
   state: ColumnState;
-  /** Whether columns can be changed; on narrow screens they are given. */
+  /** Whether columns cannot be changed, as on narrow screens. */
   isFixed: boolean;
-  /** Shows widths while a handle is dragged, before they are kept. */
+  /** Shows widths while a handle is dragged, before they are stored. */
   preview: (template: string) => void;
 }
 
-/** The names of the columns: drag to order, drag the edge to size, click for a menu of both. */
+/** The column headers: drag to reorder, drag the edge to resize, click for a menu. */
 export function HeaderRow({ columns, state, isFixed, preview }: Props) {
   const [over, setOver] = useState<ColumnId>();
   const [asked, setAsked] = useState<{ id: ColumnId; point: Point }>();
@@ -87,7 +87,7 @@ interface NameProps {
   ask: (button: HTMLButtonElement) => void;
 }
 
-/** The name of a column. It opens on a click, not when pressed, as it can be dragged. */
+/** The name of a column. Its menu opens on click, not on press, because the name can be dragged. */
 function ColumnName({ column, ask }: NameProps) {
   const { label, hint, align } = columnInfo[column.id];
   return (
@@ -146,7 +146,7 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
       aria-valuemin={minWidth}
       aria-valuemax={maxWidth}
       className="absolute inset-y-0 right-0 z-10 w-2 cursor-col-resize touch-none border-r border-line hover:border-accent"
-      // Otherwise the browser drags what is marked on the page.
+      // Otherwise the browser drags the selected text of the page.
       onMouseDown={(event) => event.preventDefault()}
       onPointerDown={(event) => {
         event.currentTarget.setPointerCapture(event.pointerId);

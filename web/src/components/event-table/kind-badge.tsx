@@ -11,7 +11,7 @@ const letters: Record<Kind, string> = {
   other: "·",
 };
 
-/** A letter in the color of the event's kind; its name stands beside it, or is in the title. */
+/** A letter in the color of the event's kind. The name of the type must be beside it. */
 export function KindBadge({ type }: { type: string }) {
   const { kind, text } = kindOf(type);
   return (

@@ -3,7 +3,7 @@ import { LongScroll } from "./long-scroll";
 
 const height = 26;
 
-/** A scroller as a browser has it: it clamps, and tells where it is. */
+/** A fake scroller that clamps its position like a browser. */
 function scrollerOf(rows: number, viewport: number) {
   const scroll = new LongScroll(height);
   let top = scroll.resize(rows, viewport);
@@ -27,20 +27,20 @@ function scrollerOf(rows: number, viewport: number) {
   };
 }
 
-test("rows that fit are where they are", () => {
+test("rows within the browser's limit are not moved", () => {
   const it = scrollerOf(1000, 600);
   it.by(2600);
   expect(it.scroll).toMatchObject({ position: 2600, base: 0 });
   expect(it.scroll.range()).toEqual({ from: 100, to: 124 });
 });
 
-test.each([400_000, 1_000_000, 10_000_000])("of %i rows a wheel passes none over", (rows) => {
+test.each([400_000, 1_000_000, 10_000_000])("a wheel skips none of %i rows", (rows) => {
   const it = scrollerOf(rows, 600);
   for (let i = 1; i <= 2000; i++) {
     it.by(120);
     if (i % 7 === 0) it.rest();
     expect(it.scroll.position).toBe(i * 120);
-    // What is drawn stands within the scroller, where the reader looks.
+    // The drawn rows are within the scroller, at the viewport.
     expect(it.scroll.position + it.scroll.base).toBeCloseTo(it.top, 6);
   }
   for (let i = 0; i < 2100; i++) it.by(-120);
@@ -49,7 +49,7 @@ test.each([400_000, 1_000_000, 10_000_000])("of %i rows a wheel passes none over
   expect(it.top).toBe(0);
 });
 
-test("the bar, dragged, reaches both ends and every part between them", () => {
+test("a dragged scroll bar reaches both ends and every part between them", () => {
   const it = scrollerOf(10_000_000, 600);
   it.by(Number.MAX_SAFE_INTEGER);
   expect(it.scroll.range()).toEqual({ from: 9_999_976, to: 10_000_000 });
@@ -67,7 +67,7 @@ test("the last rows are reached by wheel from near the end", () => {
   expect(it.scroll.range().to).toBe(10_000_000);
 });
 
-test("a row is revealed by as little as is needed", () => {
+test("a row is revealed by the smallest move", () => {
   const it = scrollerOf(10_000_000, 520);
   expect(it.scroll.reveal(5)).toBeUndefined();
   it.put(it.scroll.reveal(20));
@@ -77,7 +77,7 @@ test("a row is revealed by as little as is needed", () => {
   expect((from + to) / 2).toBeCloseTo(5_000_000, -1);
 });
 
-test("as rows are added, those in sight stay", () => {
+test("added rows do not move the visible ones", () => {
   const it = scrollerOf(300_000, 600);
   it.by(10_000);
   const { position } = it.scroll;

@@ -1,48 +1,48 @@
 // Browsers cap the height of an element, at some 16 to 33 million pixels.
 const maxHeight = 8_000_000;
-// So many pixels at both ends are scrolled as they are: a wheel must reach the very first row.
+// This many pixels at both ends scroll one to one, so that a wheel reaches the very first row.
 const edge = 20_000;
 
 /**
- * Scrolls through rows whose height together is more than a browser can hold. A short
- * step of the scroller moves the rows by the same pixels; a long one, as when its bar
- * is dragged, by its part of the whole. Between the two, the scroller's own position
- * drifts from the part of the whole that it should show; settle puts that right.
+ * Scrolls through rows whose total height exceeds the limit of browsers. A short step of
+ * the scroller moves the rows by the same number of pixels; a long step, such as a drag of
+ * the scroll bar, moves them in proportion to the whole. After short steps the scroller's
+ * position drifts from the proportional one; settle corrects it.
  */
 export class LongScroll {
-  /** The pixels above the first one in sight, of all rows. */
+  /** The height of all rows above the viewport, in pixels. */
   position = 0;
-  /** What to add to the place of a row among all rows, for its place in the scroller. */
+  /** The offset from a row's position among all rows to its position in the scroller. */
   base = 0;
-  private top = 0; // of the scroller
+  private top = 0; // scrollTop of the scroller
   private rows = 0;
   private viewport = 0;
 
   constructor(readonly rowHeight: number) {}
 
-  /** The height of what is scrolled. */
+  /** The height of the scrolled content. */
   get height(): number {
     return Math.min(this.rows * this.rowHeight, maxHeight);
   }
 
-  /** Where the last row ends at the bottom of the viewport. */
+  /** The position at which the last row is at the bottom of the viewport. */
   get end(): number {
     return Math.max(0, this.rows * this.rowHeight - this.viewport);
   }
 
-  /** How many whole rows are in sight. */
+  /** The number of whole visible rows. */
   get pageRows(): number {
     return Math.max(1, Math.floor(this.viewport / this.rowHeight));
   }
 
-  /** The rows in sight, the last one exclusive, with so many around them. */
+  /** The visible rows, to exclusive, extended by a number of rows on both sides. */
   range(around = 0): { from: number; to: number } {
     const from = Math.floor(this.position / this.rowHeight);
     const to = Math.ceil((this.position + this.viewport) / this.rowHeight);
     return { from: Math.max(0, from - around), to: Math.min(this.rows, to + around) };
   }
 
-  /** Takes the sizes, and gives where the scroller must stand for the position to stay. */
+  /** Sets the sizes, and returns the scrollTop that keeps the position. */
   resize(rows: number, viewport: number): number {
     if (rows === this.rows && viewport === this.viewport) return this.top;
     this.rows = rows;
@@ -50,7 +50,7 @@ export class LongScroll {
     return this.moveTo(this.position);
   }
 
-  /** The scroller was scrolled; gives where it must be put instead, if anywhere. */
+  /** Handles a scroll of the scroller. Returns the scrollTop to set instead, if any. */
   scrolled(top: number): number | undefined {
     const step = top - this.top;
     this.top = top;
@@ -67,20 +67,20 @@ export class LongScroll {
     return undefined;
   }
 
-  /** The scroller was put somewhere, and stands here: a browser lets it not go beyond what it holds. */
+  /** Records the actual scrollTop after it was set; a browser clamps it. */
   placed(top: number): void {
     this.top = top;
     if (!this.isScaled) this.position = top;
     this.base = top - this.position;
   }
 
-  /** Goes to a position; gives where the scroller must stand. */
+  /** Moves to a position, and returns the scrollTop to set. */
   moveTo(position: number): number {
     this.position = this.clamp(position);
     return this.settle();
   }
 
-  /** Goes as little as needed for a row to be in sight; undefined when it is. */
+  /** Moves as little as needed to make a row visible; returns undefined if it is visible. */
   reveal(row: number, align: "nearest" | "middle" = "nearest"): number | undefined {
     const top = row * this.rowHeight;
     const bottom = top + this.rowHeight;
@@ -93,7 +93,7 @@ export class LongScroll {
     return undefined;
   }
 
-  /** Where the scroller must stand for its part of the whole to be that of the position. */
+  /** The scrollTop that is proportional to the position. */
   settle(): number {
     this.top = this.isScaled ? Math.round(mapped(this.position, this.end, this.topEnd)) : this.position;
     this.base = this.top - this.position;
@@ -113,7 +113,7 @@ export class LongScroll {
   }
 }
 
-/** A place on a line of one length, on a line of another: the same near the ends, its part between them. */
+/** Maps a position from one length to another: unchanged near the ends, proportional between them. */
 function mapped(place: number, length: number, onto: number): number {
   if (place <= edge) return place;
   if (place >= length - edge) return onto - (length - place);

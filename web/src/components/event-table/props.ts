@@ -1,7 +1,7 @@
 import type { EventFeed, FeedState } from "@/api/event-feed";
 import type { Column, ColumnState } from "./columns";
 
-/** What EventTable shows, and what its keys and scrolling work on. */
+/** The props of EventTable, shared with its keyboard and scroll hooks. */
 export interface EventTableProps {
   feed: EventFeed;
   state: FeedState;

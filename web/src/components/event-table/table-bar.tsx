@@ -9,15 +9,15 @@ import { setColumn } from "./header-row";
 interface Props {
   state: FeedState;
   isFiltered: boolean;
-  /** Whether the rows shown are those of the filter before. */
+  /** Whether the rows still belong to the previous filter. */
   isStale: boolean;
-  /** Undefined for a session that is not live: there is nothing to follow. */
+  /** Undefined if the session is not live. */
   isFollowing: boolean | undefined;
   onFollow: () => void;
   columns: ColumnState | undefined;
 }
 
-/** Below the table: how many events it has, following, and the choice of columns. */
+/** The bar below the table: the count of events, the follow switch, and the choice of columns. */
 export function TableBar({ state, isFiltered, isStale, isFollowing, onFollow, columns }: Props) {
   return (
     <div className="flex h-8 shrink-0 items-center gap-2 border-t border-line bg-surface px-2 text-xs text-muted">

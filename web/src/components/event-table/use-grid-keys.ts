@@ -13,7 +13,7 @@ interface Options extends EventTableProps {
   ask: (index: number, column: ColumnId) => void;
 }
 
-// A held key moves faster than details load and than browsers let the address change.
+// A held key moves faster than details load, and faster than browsers let the address change.
 const openMillis = 90;
 
 /** The current row and cell of the keyboard, and its handlers. */
@@ -82,8 +82,8 @@ export function useGridKeys(options: Options) {
   useShortcut("k", "Previous event", "Events", () => goBy(-1));
   useShortcut("o", "Show details", "Events", openHere);
   useShortcut("m", "Menu of the cell", "Events", askHere);
-  useShortcut("+", "Filter for the cell", "Events", () => filterBy(false));
-  useShortcut("-", "Filter against the cell", "Events", () => filterBy(true));
+  useShortcut("+", "Include the value of the cell", "Events", () => filterBy(false));
+  useShortcut("-", "Exclude the value of the cell", "Events", () => filterBy(true));
   useShortcut("f", "Follow the newest", "Events", () => canFollow && follow(!isFollowing));
 
   /** Handles a key of the grid; false if the key does nothing. */

@@ -8,20 +8,20 @@ interface Options {
   scroller: RefObject<HTMLElement | null>;
   rows: number;
   rowHeight: number;
-  /** Of what stays at the top of the scroller. */
+  /** The height of the sticky header. */
   headHeight: number;
-  /** The reader scrolled, not this page. */
+  /** Called when the reader scrolled, not the page itself. */
   onScroll: (scroll: LongScroll, isUp: boolean) => void;
 }
 
-/** Ties a LongScroll to a scroller. It is drawn anew when other rows come into sight. */
+/** Connects a LongScroll to a scroller. It rerenders when other rows become visible. */
 export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll }: Options) {
   const [scroll] = useState(() => new LongScroll(rowHeight));
   const [viewport, setViewport] = useState(600);
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const latest = useRef(onScroll);
   const drawn = useRef({ from: -1, base: 0 });
-  // While drawing, so that the height is there by the time the scroller is put where it must be.
+  // During rendering, so that the height is set before the scroller is moved.
   const wantedTop = scroll.resize(rows, viewport);
 
   const put = useCallback(
@@ -29,7 +29,7 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
       const element = scroller.current;
       if (top === undefined || !element) return;
       if (Math.abs(element.scrollTop - top) >= 1) element.scrollTop = top;
-      // In a hidden scroller nothing can be put anywhere.
+      // A hidden scroller cannot be moved.
       if (element.clientHeight > 0) scroll.placed(element.scrollTop);
       redraw();
     },
@@ -40,7 +40,7 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
     latest.current = onScroll;
   });
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only what changes the height moves the scroller
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a change of the height moves the scroller
   useLayoutEffect(() => put(wantedTop), [put, rows, viewport]);
 
   useLayoutEffect(() => {

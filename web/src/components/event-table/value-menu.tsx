@@ -4,7 +4,7 @@ import { copyText } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { MenuItem, MenuLine } from "@/components/ui/menu";
 import { PointMenu } from "@/components/ui/point-menu";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { useView } from "@/hooks/view";
 import { addCondition } from "@/lib/filter";
 import { fromMicros, toMicros } from "@/lib/time";
@@ -44,9 +44,9 @@ export function ValueMenu({ asked, onClose, focusAfter, onOpen }: Props) {
 function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void }) {
   const { event, column } = asked;
   const { view, change } = useView();
-  const tell = useTell();
+  const notify = useNotify();
   const value = fieldValue(event, column);
-  const copy = (text: string) => void copyText(text).then(() => tell("Copied"));
+  const copy = (text: string) => void copyText(text).then(() => notify("Copied"));
   return (
     <>
       <MenuItem onSelect={() => onOpen(event.seq)}>Show details</MenuItem>
@@ -60,12 +60,12 @@ function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void 
           <MenuItem
             onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, false)) })}
           >
-            Filter for it
+            Include this value
           </MenuItem>
           <MenuItem
             onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, true)) })}
           >
-            Filter against it
+            Exclude this value
           </MenuItem>
           {value.value !== null && <MenuItem onSelect={() => copy(String(value.value))}>Copy</MenuItem>}
         </>

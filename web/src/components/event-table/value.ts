@@ -4,12 +4,12 @@ import type { ColumnId } from "./columns";
 
 /** A value of an event that can be filtered for. */
 export interface FieldValue {
-  /** As the filter language names it. */
+  /** The name in the filter language. */
   field: string;
   value: string | number | null;
 }
 
-/** The field that a column shows; undefined for what is not filtered by its value. */
+/** The field that a column shows; undefined if the column cannot be filtered by value. */
 export function fieldValue(event: ListedEvent, column: ColumnId): FieldValue | undefined {
   switch (column) {
     case "type":

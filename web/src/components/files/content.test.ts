@@ -24,7 +24,7 @@ function event(operation: string, fields: Record<string, unknown> = {}, pid = 4)
   } as ListedEvent;
 }
 
-test("writes of one opening are one content", () => {
+test("the writes of one open are one content", () => {
   const streams = assemble([
     event("OpenFile"),
     event("WriteFile", { handle: 3, content: "68 65", bytesTransferred: 2 }),
@@ -34,7 +34,7 @@ test("writes of one opening are one content", () => {
   expect(streams[0]).toMatchObject({ direction: "written", calls: 2, total: 5, captured: 5 });
 });
 
-test("openings, processes and directions are kept apart", () => {
+test("opens, processes and directions are separate", () => {
   const streams = assemble([
     event("WriteFile", { handle: 3, content: "61", bytesTransferred: 1 }),
     event("CloseFile", { handle: 3 }),
@@ -50,7 +50,7 @@ test("openings, processes and directions are kept apart", () => {
   ]);
 });
 
-test("what was not captured is a gap of its size", () => {
+test("uncaptured bytes are a gap of their size", () => {
   const [stream] = assemble([
     event("ReadFile", { content: "61 62", bytesTransferred: 100 }),
     event("ReadFile", { content: "<data too large: 50 bytes>", bytesTransferred: 50 }),
@@ -64,7 +64,7 @@ test("what was not captured is a gap of its size", () => {
   expect(stream && bytesOf(stream).length).toBe(3);
 });
 
-test("sizes that cannot be are none", () => {
+test("impossible sizes are ignored", () => {
   expect(
     assemble([
       event("ReadFile", { bytesTransferred: 4294967280 }),
@@ -73,7 +73,7 @@ test("sizes that cannot be are none", () => {
   ).toEqual([]);
 });
 
-test("bytes that are no text are none", () => {
+test("binary bytes are not text", () => {
   const [stream] = assemble([event("ReadFile", { content: "00 ff fe 80 81", bytesTransferred: 5 })]);
   expect(stream && textOf(stream)).toBeUndefined();
 });

@@ -71,8 +71,8 @@ export function assemble(events: readonly ListedEvent[]): Stream[] {
 function add(stream: Stream, fields: Record<string, unknown>): void {
   const content = fields["data.content"];
   const bytes = (typeof content === "string" && bytesFromHex(cutHex(content))) || new Uint8Array();
-  const told = fields["data.bytesTransferred"];
-  const moved = typeof told === "number" && told >= 0 && told <= most ? told : 0;
+  const length = fields["data.bytesTransferred"];
+  const moved = typeof length === "number" && length >= 0 && length <= most ? length : 0;
   const size = Math.max(moved, bytes.length);
   stream.total += size;
   stream.captured += bytes.length;
@@ -84,7 +84,7 @@ function add(stream: Stream, fields: Record<string, unknown>): void {
   }
 }
 
-/** Bytes of hex that may end within a byte, because lists cut long contents. */
+/** Decodes hex that may end within a byte, because lists truncate long contents. */
 function cutHex(text: string): string {
   const whole = /^\s*[0-9a-fA-F]{2}(?:\s*[0-9a-fA-F]{2})*/.exec(text);
   return whole?.[0] ?? "";
@@ -107,7 +107,7 @@ export function textOf(stream: Stream): string | undefined {
   const bytes = bytesOf(stream);
   if (bytes.includes(0)) return undefined;
   const text = new TextDecoder().decode(bytes);
-  // Contents that are cut within a character are still text.
+  // Contents that are truncated within a character are still text.
   const broken = text.split("\ufffd").length - 1;
   return broken > 1 + text.length / 50 ? undefined : text;
 }

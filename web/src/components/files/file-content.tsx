@@ -15,7 +15,7 @@ import { assemble, bytesOf, contentFields, type Stream, textOf } from "./content
 
 const most = 1000;
 
-/** What was read from a file and written to it, put together from the first events that tell of it. */
+/** The contents read from and written to a file, assembled from its first events. */
 export function FileContent({
   sessionId,
   path,
@@ -39,10 +39,9 @@ export function FileContent({
       ),
   });
   const streams = useMemo(() => assemble(events.data?.events ?? []), [events.data]);
-  if (events.isPending) return <LoadingState label="Putting the content together" />;
+  if (events.isPending) return <LoadingState label="Loading the content" />;
   if (!events.data) return <ErrorState error={events.error} retry={() => void events.refetch()} />;
-  if (streams.length === 0)
-    return <p className="text-muted">Nothing was read or written, as far as events tell.</p>;
+  if (streams.length === 0) return <p className="text-muted">No reads or writes were recorded.</p>;
   return (
     <div className="flex flex-col gap-4">
       {streams.slice(0, 20).map((stream) => (

@@ -63,7 +63,7 @@ export function FileDetail({
           )}
           <p className="mt-1">
             <Link href={events} className="inline-flex min-h-6 items-center text-accent hover:underline">
-              Its events
+              Show events
             </Link>
           </p>
         </section>
@@ -82,7 +82,7 @@ export function FileDetail({
                     process.pid !== null && change({ process: { pid: process.pid, name: process.name } })
                   }
                 >
-                  <SafeText text={process.name || "(not named)"} limit={60} />
+                  <SafeText text={process.name || "(no name)"} limit={60} />
                   <span className="font-mono text-2xs text-muted">{process.pid}</span>
                   <span className="text-muted tabular-nums">{formatCount(process.count)}</span>
                 </Button>

@@ -19,13 +19,13 @@ const source: SuggestionSource = {
 const labels = async (text: string) =>
   (await suggest(text, text.length, source))?.items.map((item) => item.label);
 
-test("what begins with what was typed comes first", async () => {
+test("items that begin with the typed text come first", async () => {
   expect((await labels("ti"))?.[0]).toBe("time");
   expect(await labels("pid ")).not.toContain("contains");
   expect(await labels("target cont")).toEqual(["contains"]);
 });
 
-test("values are written so that they are read as they are, and shown with no hidden character", async () => {
+test("values are quoted as needed, and shown without hidden characters", async () => {
   const found = await suggest("process = ", 10, source);
   expect(found?.from).toBe(10);
   expect(found?.items.map(({ label, insert }) => [label, insert])).toEqual([
@@ -35,12 +35,12 @@ test("values are written so that they are read as they are, and shown with no hi
   ]);
 });
 
-test("a string that was begun is replaced with its quote", async () => {
+test("an unclosed string is replaced with its quote", async () => {
   const found = await suggest("process = 'cu", 13, source);
   expect(found).toMatchObject({ from: 10, items: [{ insert: "curl" }] });
 });
 
-test("parts of a target come from the counts that know them", async () => {
+test("parts of a target come from their facets", async () => {
   asked.length = 0;
   for (const text of ["target = ", "target contains ", "target endswith ", "time > "]) await labels(text);
   expect(asked).toEqual(["target", "host", "extension"]);

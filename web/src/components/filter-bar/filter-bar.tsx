@@ -2,7 +2,7 @@ import { Link2 } from "lucide-react";
 import { useRef } from "react";
 import { copyText } from "@/components/copy-button";
 import { Button } from "@/components/ui/button";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
 import { and } from "@/lib/filter";
@@ -12,11 +12,11 @@ import { FilterMenu } from "./filter-menu";
 import { useDraft } from "./use-draft";
 import { ViewChips } from "./view-chips";
 
-/** What selects the events of the view: the filter, the process and the span. */
+/** The bar with the view's selection: filter, process and time span. */
 export function FilterBar({ sessionId }: { sessionId: string }) {
   const { view, change } = useView();
   const draft = useDraft(sessionId);
-  const tell = useTell();
+  const notify = useNotify();
   const bar = useRef<HTMLDivElement>(null);
   const focus = () => focusIn(bar.current);
   useShortcut("/", "Write a filter", "Filter", focus);
@@ -24,9 +24,11 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
   const share = async () => {
     try {
       await copyText(location.href);
-      tell("The link to this view is copied");
+      notify("The link to this view was copied");
     } catch {
-      tell("This browser does not let the page copy. Take the address from its bar.", { bad: true });
+      notify("This browser does not let the page copy. Copy the address from the address bar.", {
+        bad: true,
+      });
     }
   };
 

@@ -23,25 +23,25 @@ import { type SuggestionSource, suggest } from "./completion";
 
 export interface FilterInputProps {
   text: string;
-  /** Goes up whenever the text was changed by anything but typing here. */
+  /** Increases when anything but typing in this editor changes the text. */
   revision: number;
   fault: Fault | undefined;
-  /** Attributes of the field itself: its name, whether it is valid, what describes it. */
+  /** ARIA attributes of the field: its name, validity and description. */
   attributes: Record<string, string>;
   onChange: (text: string) => void;
   onRun: () => void;
   onRestore: () => void;
-  /** Asks for an older (1) or newer (-1) filter; false when there is none to walk to. */
+  /** Recalls an older (1) or newer (-1) filter; returns false if there is none. */
   onWalk: (step: 1 | -1) => boolean;
   source: SuggestionSource;
 }
 
 interface Props extends FilterInputProps {
-  /** Where the plain field's cursor was, if it had the focus. */
+  /** The cursor position of the plain field, if it had the focus. */
   start: { from: number; to: number } | undefined;
 }
 
-/** The editor of the filter's one line. Loaded when the page has time for it. */
+/** The one-line editor of the filter. It is loaded when the page is idle. */
 export default function FilterEditor(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(null);
@@ -70,7 +70,7 @@ export default function FilterEditor(props: Props) {
     return () => editor.destroy();
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is typed comes back as text, later than it was typed
+  // biome-ignore lint/correctness/useExhaustiveDependencies: typed text comes back as the prop text with a delay
   useEffect(() => {
     const { text } = latest.current;
     const editor = view.current;
@@ -102,7 +102,7 @@ function extensions(latest: { current: Props }) {
   const run = (act: (props: Props) => unknown) => () => act(latest.current) !== false;
   const walk = (step: 1 | -1) => () => latest.current.onWalk(step);
   return [
-    // A separator that no text has: so a line break is a mark in the one line, and is kept.
+    // No text contains this separator, so line breaks stay in the one line as marks.
     EditorState.lineSeparator.of("\u{10fffe}\u{10fffe}"),
     history(),
     autocompletion({
@@ -154,7 +154,7 @@ async function complete(context: CompletionContext, source: SuggestionSource) {
   const found = await suggest(text, context.pos, source);
   if (!found || context.aborted) return null;
   const typed = text.slice(found.from, context.pos);
-  // Between two conditions nobody wants to be asked, nor before a single letter is there.
+  // Do not open between two conditions or in an empty filter, unless the reader asks.
   if (!context.explicit && typed === "" && found.items[0]?.kind === "joint") return null;
   if (!context.explicit && text === "") return null;
   if (found.items.length === 1 && found.items[0]?.insert.trim() === typed) return null;

@@ -6,7 +6,7 @@ import { useSuggestionSource } from "./completion";
 import type { FilterInputProps } from "./filter-editor";
 import type { Draft } from "./use-draft";
 
-/** The field that the filter is written in, with what is wrong with it below. */
+/** The field of the filter, with its fault below. */
 export function FilterField({
   sessionId,
   draft,
@@ -44,7 +44,7 @@ export function FilterField({
       role="group"
       className={`relative flex h-8 min-w-0 flex-1 items-center rounded-md border bg-page font-mono text-sm focus-within:outline-2 focus-within:outline-accent ${draft.fault ? "border-bad" : "border-line"}`}
       onBlur={() => {
-        // Later, as the focus may go on within; and another window is no sign that the filter is ready.
+        // Deferred, because the focus may move within the field. A switch to another window does not run the filter.
         setTimeout(() => {
           if (document.hasFocus() && !box.current?.contains(document.activeElement)) latest.current.run();
         });
@@ -94,7 +94,7 @@ function columnOf({ text, fault }: Draft): number {
   return [...text.slice(0, fault?.from ?? 0)].length + 1;
 }
 
-/** Puts the cursor into the field, whichever of the two it is. */
+/** Focuses the plain field or the editor. */
 export function focusIn(box: HTMLElement | null): void {
   box?.querySelector<HTMLElement>(".cm-content, textarea")?.focus();
 }
@@ -106,8 +106,8 @@ interface Loaded {
 type Start = { from: number; to: number } | undefined;
 
 /**
- * A plain field first, so that the page is there at once; then the editor, with what was
- * typed and the cursor where it was. If it cannot be loaded, the plain field stays.
+ * Shows a plain field until the editor is loaded. The editor takes over the text and the
+ * cursor. If the editor cannot be loaded, the plain field stays.
  */
 function Field(props: FilterInputProps) {
   const [loaded, setLoaded] = useState<Loaded>();

@@ -4,19 +4,19 @@ import { Button } from "@/components/ui/button";
 import { Panel } from "@/components/ui/panel";
 
 const examples: readonly (readonly [filter: string, about: string])[] = [
-  ["invoice", "has this text anywhere"],
+  ["invoice", "contains this text anywhere"],
   ["type = http_network_operation", "one type of event"],
   ["process: curl and not operation: ReadFile", "and, or, not, ( )"],
-  ["target contains .ssh", "a part of the path, URL or address"],
+  ["target contains .ssh", "part of the path, URL or address"],
   ["target: /tmp/*.sh", "a pattern: * any text, ? one character"],
   ["operation in (WriteFile, RenameFile, DeleteFile)", "one of several"],
-  ["pid in (102, 4711)", "processes by number"],
-  ["data.request.method = POST", "whatever the agent sent, by its path"],
-  ["data.response.status_code >= 400", "numbers in it are compared"],
+  ["pid in (102, 4711)", "several process IDs"],
+  ["data.request.method = POST", "any value that the agent sent, by its path"],
+  ["data.response.status_code >= 400", "a number, compared"],
   ["exists data.content", "events that have a field"],
 ];
 
-/** The filter language by ten examples, each put into the filter by a click. */
+/** Ten examples of the filter language. A click inserts one into the filter. */
 export function FilterHelp({ onInsert }: { onInsert: (example: string) => void }) {
   const [open, setOpen] = useState(false);
   return (

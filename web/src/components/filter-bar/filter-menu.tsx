@@ -6,7 +6,7 @@ import { Menu, MenuItem, MenuLabel, MenuLine } from "@/components/ui/menu";
 import { forgetRecent, useFilters } from "./filter-store";
 import { SavedFilters } from "./saved-filters";
 
-/** The filters that were used last, and those with a name. */
+/** The recent and the saved filters. */
 export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filter: string) => void }) {
   const { recent, saved } = useFilters();
   const [isEditing, setEditing] = useState(false);
@@ -49,7 +49,7 @@ export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filt
         {recent.length > 0 && (
           <>
             <MenuLine />
-            <MenuItem onSelect={forgetRecent}>Forget the recent ones</MenuItem>
+            <MenuItem onSelect={forgetRecent}>Clear the recent filters</MenuItem>
           </>
         )}
       </Menu>

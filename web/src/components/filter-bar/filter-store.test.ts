@@ -42,7 +42,7 @@ test("filters are saved, renamed and deleted by their names", () => {
   expect(stored().saved).toEqual([{ name: "c", filter: "pid = 3" }]);
 });
 
-test("what somebody else wrote there does no harm", () => {
+test("invalid stored data does no harm", () => {
   localStorage.setItem(
     "ospulse.filters",
     JSON.stringify({ recent: [1, "x", null], saved: [{ name: 1 }, 5] }),

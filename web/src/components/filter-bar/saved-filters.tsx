@@ -15,13 +15,13 @@ interface Props {
   onChoose: (filter: string) => void;
 }
 
-/** Saves the filter under a name; renames and deletes those that have one. */
+/** Saves the filter under a name, and renames and deletes saved filters. */
 export function SavedFilters({ draft, onClose, onChoose }: Props) {
   const { saved } = useFilters();
   const [name, setName] = useState("");
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    // The dialog first puts the focus on its button to close.
+    // After the dialog has focused its close button.
     const timer = setTimeout(() => input.current?.focus());
     return () => clearTimeout(timer);
   }, []);
@@ -33,7 +33,7 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
     onClose();
   };
   return (
-    <Dialog open onClose={onClose} title="Saved filters" description="They are kept in this browser.">
+    <Dialog open onClose={onClose} title="Saved filters" description="Stored in this browser.">
       {draft.trim() !== "" && (
         <form onSubmit={save} className="mb-4 space-y-2">
           <label className="block">
@@ -100,7 +100,7 @@ function Entry({ entry, onChoose }: { entry: SavedFilter; onChoose: () => void }
           onKeyDown={(event) => event.key === "Enter" && rename()}
         />
         <p className={`mt-0.5 truncate px-2 text-xs ${isTaken ? "text-bad" : "font-mono text-muted"}`}>
-          {isTaken ? "Another one has this name" : <SafeText text={entry.filter} limit={200} />}
+          {isTaken ? "Another filter has this name" : <SafeText text={entry.filter} limit={200} />}
         </p>
       </div>
       <Button onClick={onChoose} aria-label={`Use ${shown}`}>

@@ -5,7 +5,7 @@ import { ViewChips } from "./view-chips";
 
 const span = { from: "2026-11-22T18:00:00Z", to: "2026-11-22T18:01:00Z" };
 
-test("a process is shown with what it hides, and dropped", async () => {
+test("a process has a chip, and its button removes it", async () => {
   const clear = vi.fn();
   const process = { pid: 4, name: "<b>\u202Efdp.exe\0" };
   const { container } = render(<ViewChips view={{ filter: "x", process, span }} onClear={clear} />);
@@ -21,7 +21,7 @@ test("a process is shown with what it hides, and dropped", async () => {
   expect(clear).toHaveBeenLastCalledWith({ filter: "", process: undefined, span: undefined });
 });
 
-test("a filter alone needs no chip", () => {
+test("a filter alone has no chip", () => {
   const { container } = render(<ViewChips view={{ filter: "x" }} onClear={() => {}} />);
   expect(container.childElementCount).toBe(0);
 });

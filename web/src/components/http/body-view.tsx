@@ -11,7 +11,7 @@ import { Pairs } from "./pairs";
 
 type Look = "readable" | "text" | "hex";
 
-/** A body, by what it is: JSON indented, a form as pairs, an image drawn, all else as text or hex. */
+/** Shows a body by its type: JSON indented, a form as pairs, an image, else text or hex. */
 export function BodyView({ body, name }: { body: Body; name: string }) {
   const image = imageType(body.bytes);
   const form = body.text === undefined ? undefined : readForm(body.text);
@@ -52,7 +52,7 @@ export function BodyView({ body, name }: { body: Body; name: string }) {
   );
 }
 
-/** An image from bytes, as a blob of a type that can only be an image. */
+/** Draws an image from a blob whose type can only be an image. */
 function Picture({ bytes, type }: { bytes: Uint8Array; type: string }) {
   const [url, setURL] = useState<string>();
   const [broken, setBroken] = useState(false);
@@ -62,7 +62,7 @@ function Picture({ bytes, type }: { bytes: Uint8Array; type: string }) {
     setBroken(false);
     return () => URL.revokeObjectURL(made);
   }, [bytes, type]);
-  if (broken) return <p className="text-muted">The image cannot be drawn: it is damaged or cut.</p>;
+  if (broken) return <p className="text-muted">The image cannot be shown: it is damaged or truncated.</p>;
   return (
     url && (
       <img

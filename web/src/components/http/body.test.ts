@@ -20,7 +20,7 @@ test.each([null, undefined, "x", {}, { content: "" }, { content_b64: "%%%" }, { 
   (value) => expect(readBody(value)).toBeUndefined(),
 );
 
-test("images are known by their bytes alone, and an SVG is none", () => {
+test("images are detected by their bytes alone, and SVG is excluded", () => {
   const bytes = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0));
   expect(imageType(bytes("\x89PNG\r\n\x1a\n...."))).toBe("image/png");
   expect(imageType(bytes("RIFF....WEBPVP8 "))).toBe("image/webp");
@@ -29,7 +29,7 @@ test("images are known by their bytes alone, and an SVG is none", () => {
   expect(imageType(new Uint8Array())).toBeUndefined();
 });
 
-test("forms are read, and what is none is not", () => {
+test("forms are read, and other text is not", () => {
   expect(readForm("a=1&b=two+words&c=%E2%9C%93")).toEqual([
     ["a", "1"],
     ["b", "two words"],

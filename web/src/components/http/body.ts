@@ -3,14 +3,14 @@ import { bytesFromBase64 } from "@/lib/bytes";
 /** A body as agents send it: text or base64, cut at 100 KiB. */
 export interface Body {
   bytes: Uint8Array;
-  /** The text, where it was sent as one. */
+  /** The text, if the agent sent text. */
   text?: string;
-  /** Of the whole, in bytes; what is here may be less. */
+  /** The size of the whole body in bytes; the captured part may be smaller. */
   size: number;
   truncated: boolean;
 }
 
-/** Reads the body of a flow; undefined when there is none, or an empty one. */
+/** Reads the body of a flow; undefined if it is absent or empty. */
 export function readBody(value: unknown): Body | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const body = value as Record<string, unknown>;
@@ -30,7 +30,7 @@ export function readBody(value: unknown): Body | undefined {
   };
 }
 
-/** The text of bytes that are UTF-8 without NULs; undefined for others. */
+/** Decodes UTF-8 without NULs; undefined for other bytes. */
 function decode(bytes: Uint8Array): string | undefined {
   if (bytes.includes(0)) return undefined;
   try {
@@ -49,8 +49,8 @@ const images: [type: string, magic: string][] = [
 ];
 
 /**
- * The type of an image that is safe to draw, by its first bytes: what the sender calls it
- * does not count. SVG is none of them, as it is a document that can run scripts.
+ * The media type of an image that is safe to draw, detected from its first bytes only. The
+ * Content-Type is ignored. SVG is excluded, because it can run scripts.
  */
 export function imageType(bytes: Uint8Array): string | undefined {
   const begins = (magic: string, at = 0) =>
@@ -59,7 +59,7 @@ export function imageType(bytes: Uint8Array): string | undefined {
   return images.find(([, magic]) => begins(magic))?.[0];
 }
 
-/** The name and value pairs of a query or of a form; undefined when the text is no form. */
+/** The name and value pairs of a query or form; undefined if the text is not a form. */
 export function readForm(text: string): [name: string, value: string][] | undefined {
   if (text === "" || /[\s<>{}"]/.test(text) || !text.includes("=")) return undefined;
   return [...new URLSearchParams(text)];

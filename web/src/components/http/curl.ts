@@ -1,22 +1,22 @@
-/** What a command line for curl is made of. */
+/** The request that a curl command sends. */
 export interface CurlRequest {
   method: string;
   url: string;
   headers: [name: string, value: string][];
-  /** The body as it was sent; bytes where it is no text. */
+  /** The body as sent: text, or bytes if it is not text. */
   body?: string | Uint8Array;
 }
 
-// curl makes these itself; given twice they would contradict the body.
+// curl sets these itself; a second value would contradict the body.
 const ownHeaders = new Set(["content-length", "transfer-encoding", "accept-encoding", "connection"]);
 
-/** The command that sends a request again. Whatever is in it, the shell runs nothing of it. */
+/** The curl command that repeats a request. It is quoted so that the shell executes none of its contents. */
 export function curlCommand({ method, url, headers, body }: CurlRequest): string {
   const parts = ["curl", "--globoff", "--url", shellQuote(url)];
   if (method !== "GET" || body !== undefined) parts.push("--request", shellQuote(method));
   for (const [name, value] of headers) {
     if (ownHeaders.has(name.toLowerCase())) continue;
-    // A header without a value is sent only with a semicolon.
+    // curl sends a header without a value only if it ends in a semicolon.
     parts.push("--header", shellQuote(value === "" ? `${name};` : `${name}: ${value}`));
   }
   if (typeof body === "string") parts.push("--data-raw", shellQuote(body));
@@ -25,7 +25,7 @@ export function curlCommand({ method, url, headers, body }: CurlRequest): string
   return `printf %s ${shellQuote(base64(body))} | base64 -d | ${command} --data-binary @-`;
 }
 
-/** A word of a POSIX shell; of bash and zsh where it has controls, which could do things to a terminal. */
+/** Quotes a word for a POSIX shell. A word with controls, which could affect a terminal, needs bash or zsh. */
 export function shellQuote(text: string): string {
   if (!/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
   const bytes = new TextEncoder().encode(text);
@@ -36,7 +36,7 @@ export function shellQuote(text: string): string {
       byte >= 0x20 && byte < 0x7f && !/['\\]/.test(character)
         ? character
         : `\\x${byte.toString(16).padStart(2, "0")}`;
-    // An escape takes two digits at most, so what follows is not read into it.
+    // An escape has at most two digits, so following characters cannot become part of it.
   }
   return `${quoted}'`;
 }

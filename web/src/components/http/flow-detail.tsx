@@ -89,7 +89,7 @@ export function FlowDetail({
         {event.isPending && <LoadingState />}
         {event.isError && <ErrorState error={event.error} retry={() => void event.refetch()} />}
         {event.data && !exchange && (
-          <p className="text-muted">This event tells of no request. Look at it as an event.</p>
+          <p className="text-muted">This event contains no request. Open it in the Events view.</p>
         )}
         {exchange && tab === "Headers" && <Headers sessionId={sessionId} flow={flow} exchange={exchange} />}
         {tab === "Query" && <Pairs pairs={query} />}
@@ -118,7 +118,7 @@ function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow;
   const facts: [string, string][] = [
     ["URL", exchange.url],
     ["Method", exchange.method],
-    ["Status", response ? `${response.status} ${response.reason}`.trim() : "no response was seen"],
+    ["Status", response ? `${response.status} ${response.reason}`.trim() : "no response was captured"],
     ["Version", [exchange.request.version, response?.version].filter(Boolean).join(" → ")],
     ["Server", exchange.server],
     ["Process", flow.pid === null ? "" : `${flow.process ?? ""} (${flow.pid})`],
@@ -126,7 +126,7 @@ function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow;
   ];
   return (
     <div className="flex flex-col gap-4">
-      <Section title="In short">
+      <Section title="Summary">
         <Pairs pairs={facts.filter(([, value]) => value !== "")} />
         <p className="mt-1.5 flex gap-3 text-xs">
           {flow.requestSeq !== undefined && (

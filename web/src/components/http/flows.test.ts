@@ -34,7 +34,7 @@ test("a request and its response are one flow", () => {
   ]);
 });
 
-test("the same asked twice is answered in order", () => {
+test("equal requests get their responses in order", () => {
   const flows = pairFlows([
     event(1, 0, "/a"),
     event(2, 1, "/a"),
@@ -47,7 +47,7 @@ test("the same asked twice is answered in order", () => {
   ]);
 });
 
-test("an id beats what was asked, and the halves may come in any order", () => {
+test("the id has precedence, and request and response may arrive in any order", () => {
   const flows = pairFlows([
     event(1, 5, "/a", 200, "y"),
     event(2, 0, "/a", undefined, "x"),

@@ -1,7 +1,7 @@
 import type { ListedEvent } from "@/api/client";
 import { toMicros } from "@/lib/time";
 
-/** What of each HTTP event is asked for; the rest comes with the details. */
+/** The requested fields of HTTP events; the details load the rest. */
 export const flowFields = [
   "data.kind",
   "data.flow_id",
@@ -16,9 +16,9 @@ export const flowFields = [
   'data.response.headers["content-type"]',
 ].join(",");
 
-/** A request, with its response once that is there. */
+/** A request, and its response if there is one. */
 export interface Flow {
-  /** Of the event that tells most: the response if there is one. */
+  /** The seq of the most informative event: the response if there is one. */
   seq: number;
   requestSeq?: number;
   responseSeq?: number;
@@ -30,9 +30,9 @@ export interface Flow {
   contentType: string;
   requestBytes: number;
   responseBytes?: number;
-  /** When the request was seen, or the response if only that was. */
+  /** The time of the request, or of the response if only that was captured. */
   timestamp: string;
-  /** From request to response, in microseconds; undefined unless both were seen. */
+  /** From request to response, in microseconds; undefined unless both were captured. */
   micros?: number;
   pid: number | null;
   process: string | null;
@@ -68,8 +68,8 @@ function flowOf(event: ListedEvent): Flow {
 }
 
 /**
- * Brings requests and responses together, as the HAR export does: by the id of the flow,
- * or else by what was asked, the oldest first, and no response before its request.
+ * Pairs requests with responses, as the HAR export does: by the id of the flow, else by
+ * the request, oldest first. A response is never paired with a later request.
  */
 export function pairFlows(events: readonly ListedEvent[]): Flow[] {
   const flows: Flow[] = [];
@@ -100,7 +100,7 @@ function belong(one: Flow, other: Flow): boolean {
   return toMicros(request.timestamp) <= toMicros(response.timestamp);
 }
 
-/** Makes a flow of the list one of a request and its response. */
+/** Merges a flow and the flow of its response. */
 function complete(flow: Flow, request: Flow, response: Flow): void {
   Object.assign(flow, response, {
     requestSeq: request.requestSeq,

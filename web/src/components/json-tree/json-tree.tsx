@@ -3,7 +3,7 @@ import { type KeyboardEvent, type MouseEvent, useId, useMemo, useRef, useState }
 import { copyText } from "@/components/copy-button";
 import { MenuItem } from "@/components/ui/menu";
 import { type Point, PointMenu } from "@/components/ui/point-menu";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { useView } from "@/hooks/view";
 import { addCondition, dataPath } from "@/lib/filter";
 import { type JsonValue, jsonPlain } from "@/lib/json";
@@ -118,9 +118,9 @@ export function JsonTree({ text, data }: Props) {
 
 function RowMenu({ text, row }: { text: string; row: TreeRow }) {
   const { view, change } = useView();
-  const tell = useTell();
+  const notify = useNotify();
   const steps = stepsOf(row);
-  const copy = (what: string) => void copyText(what).then(() => tell("Copied"));
+  const copy = (what: string) => void copyText(what).then(() => notify("Copied"));
   const filter = (isNot: boolean) =>
     change({ filter: addCondition(view.filter, jsonCondition(text, steps, row.value, isNot)) });
   const isList = isContainer(row.value);
@@ -131,10 +131,10 @@ function RowMenu({ text, row }: { text: string; row: TreeRow }) {
         <>
           <MenuItem onSelect={() => copy(dataPath(steps))}>Copy the path</MenuItem>
           <MenuItem onSelect={() => filter(false)}>
-            {isList ? "Filter for events with it" : "Filter for it"}
+            {isList ? "Include events that have it" : "Include this value"}
           </MenuItem>
           <MenuItem onSelect={() => filter(true)}>
-            {isList ? "Filter for events without it" : "Filter against it"}
+            {isList ? "Exclude events that have it" : "Exclude this value"}
           </MenuItem>
         </>
       )}

@@ -6,7 +6,7 @@ function reader(text: string) {
   return new TreeReader(text, jsonRoot(text));
 }
 
-test("rows are what is open, in order, with the paths of the filter language", () => {
+test("rows are the open values in order, with paths of the filter language", () => {
   const text = '{"a":{"b c":[10,{"d":null}]},"n":12345678901234567890}';
   const tree = reader(text);
   const rows = tree.rows(tree.firstOpen());

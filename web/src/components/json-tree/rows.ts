@@ -1,23 +1,23 @@
 import { condition, dataPath } from "@/lib/filter";
 import { type JsonEntry, type JsonValue, jsonEntries, jsonString } from "@/lib/json";
 
-/** A row of the tree: a value, or how much of a list is left out. */
+/** A row of the tree: a value, or the number of hidden entries of a container. */
 export interface TreeRow {
   key: string | number | undefined;
   value: JsonValue;
   depth: number;
   parent: TreeRow | undefined;
   isOpen: boolean;
-  /** Set on the row below a list that is not shown to its end. */
+  /** Set on the row below a container whose entries are not all shown. */
   isMore?: true;
 }
 
 export const listStep = 1000;
 
-/** What is open in a tree: containers by where they begin, with how many entries of each are shown. */
+/** The open containers: their offset in the text, and the number of shown entries. */
 export type OpenLists = ReadonlyMap<number, number>;
 
-/** Reads containers once; a text of 10 MB is not read again at every key press. */
+/** Caches parsed containers, so that a key press does not parse a text of 10 MB again. */
 export class TreeReader {
   private read = new Map<number, { limit: number; entries: JsonEntry[]; hasMore: boolean }>();
 
@@ -50,7 +50,7 @@ export class TreeReader {
     return rows;
   }
 
-  /** What is open at first: two levels, where they are short. */
+  /** The initially open containers: two levels, if they are short. */
   firstOpen(): OpenLists {
     const open = new Map<number, number>();
     const visit = (value: JsonValue, depth: number) => {
@@ -75,7 +75,7 @@ export function stepsOf(row: TreeRow): (string | number)[] {
   return steps;
 }
 
-/** The condition that data has a value at a path; of an object or a list, that it is there. */
+/** The condition that data has a value at a path; for an object or array, that the path exists. */
 export function jsonCondition(
   text: string,
   steps: readonly (string | number)[],

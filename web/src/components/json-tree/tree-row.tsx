@@ -5,7 +5,7 @@ import { isContainer, type TreeRow } from "./rows";
 
 export const treeRowHeight = 22;
 const indent = 14;
-const deepest = 40; // deeper rows are not moved further to the right
+const deepest = 40; // deeper rows are not indented further
 const valueLimit = 300;
 
 const colors: Record<JsonKind, string> = {
@@ -27,7 +27,7 @@ interface Props {
   isCurrent: boolean;
 }
 
-/** A line of the tree. Clicks are taken by the tree, by data-index and data-value. */
+/** A line of the tree. The tree handles its clicks, by data-index and data-value. */
 export function JsonTreeRow({ id, text, row, index, top, isCurrent }: Props) {
   const isList = isContainer(row.value) && !row.isMore;
   const Chevron = row.isOpen ? ChevronDown : ChevronRight;
@@ -74,7 +74,7 @@ function Value({ text, row }: { text: string; row: TreeRow }) {
     );
   }
   const isString = kind === "string";
-  // One more than is drawn, so that the drawing says that there is more.
+  // One more than is drawn, so that SafeText shows that there is more.
   const shown = isString ? jsonString(text, row.value, 6 * valueLimit) : text.slice(from, to);
   return (
     <span

@@ -5,7 +5,7 @@ import { useLocation } from "wouter";
 import { api, call, messageOf, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
 
@@ -14,20 +14,20 @@ export function MonitorButton({ session }: { session: Session }) {
   const [choosing, setChoosing] = useState(false);
   const [, navigate] = useLocation();
   const queries = useQueryClient();
-  const tell = useTell();
+  const notify = useNotify();
   const stop = useMutation({
     mutationFn: () => call(api.POST("/api/monitor/stop", { body: { sessionId: session.id } })),
     onSuccess: (result) => {
-      if (result.warning) tell(result.warning, { bad: true });
+      if (result.warning) notify(result.warning, { bad: true });
       void queries.invalidateQueries({ queryKey: keys.session(session.id), exact: true });
     },
-    onError: (error) => tell(messageOf(error), { bad: true }),
+    onError: (error) => notify(messageOf(error), { bad: true }),
   });
   const copy = useMutation({
     mutationFn: () =>
       call(api.POST("/api/sessions/{sessionId}/copy", { params: { path: { sessionId: session.id } } })),
     onSuccess: (copied) => navigate(`/sessions/${copied.sessionId}`),
-    onError: (error) => tell(messageOf(error), { bad: true }),
+    onError: (error) => notify(messageOf(error), { bad: true }),
   });
   const canStop = session.state === "active" || session.state === "starting";
   const wasStarted = session.state === "ended" || session.start_error?.may_have_run === true;

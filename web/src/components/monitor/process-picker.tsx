@@ -18,7 +18,7 @@ interface Props {
   onChange: (chosen: ReadonlySet<number>) => void;
 }
 
-/** Chooses among what runs on the agent's machine: a tree where the agent tells of parents. */
+/** Chooses among the processes of the agent's machine, as a tree if the agent reports parents. */
 export function ProcessPicker({ sessionId, chosen, onChange }: Props) {
   const [search, setSearch] = useState("");
   const processes = useQuery({
@@ -47,7 +47,7 @@ export function ProcessPicker({ sessionId, chosen, onChange }: Props) {
         />
         <Button
           size="icon"
-          aria-label="Ask again"
+          aria-label="Refresh"
           onClick={() => void processes.refetch()}
           disabled={processes.isFetching}
         >
@@ -85,7 +85,7 @@ function Rows({ rows, chosen, toggle }: RowsProps) {
     overscan: 10,
     initialRect: { width: 400, height: 300 },
   });
-  if (rows.length === 0) return <p className="py-6 text-center text-muted">No process is like that.</p>;
+  if (rows.length === 0) return <p className="py-6 text-center text-muted">No matching processes.</p>;
   return (
     <div ref={scroller} className="h-72 overflow-y-auto rounded-md border border-line bg-page">
       <div className="relative" style={{ height: visible.getTotalSize() }}>

@@ -9,7 +9,7 @@ const processes = [
   { pid: 3, name: "lost", parent_pid: 404 },
 ];
 
-test("each stands below its parent", () => {
+test("each process is below its parent", () => {
   expect(arrange(processes).map((row) => `${row.depth} ${row.process.name}`)).toEqual([
     "0 init",
     "1 sh",
@@ -28,7 +28,7 @@ test("processes that are each other's parent are shown once", () => {
   expect(rows.map((row) => row.process.pid).toSorted()).toEqual([1, 2, 3]);
 });
 
-test("a search keeps the ancestors of what it finds", () => {
+test("a search keeps the ancestors of its matches", () => {
   expect(matching(processes, "CURL").map((process) => process.pid)).toEqual([1, 5, 9]);
   expect(matching(processes, "-c x").map((process) => process.pid)).toEqual([1, 5]);
   expect(matching(processes, " ")).toHaveLength(5);

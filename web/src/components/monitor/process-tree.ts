@@ -1,6 +1,6 @@
 import { groupBy } from "@/lib/group";
 
-/** A process on the agent's machine; older agents tell only the first two. */
+/** A process on the agent's machine; older agents report only the first two fields. */
 export interface AgentProcess {
   pid: number;
   name: string;
@@ -8,7 +8,7 @@ export interface AgentProcess {
   command_line?: string;
 }
 
-/** The processes that a text is about, with their ancestors, so that their place stays visible. */
+/** The processes that match a text, and their ancestors, which show where they belong. */
 export function matching(processes: readonly AgentProcess[], search: string): AgentProcess[] {
   const wanted = search.trim().toLowerCase();
   if (wanted === "") return [...processes];
@@ -26,7 +26,7 @@ export function matching(processes: readonly AgentProcess[], search: string): Ag
   return processes.filter((process) => kept.has(process));
 }
 
-/** The processes as rows of a tree, each below its parent where that is told and there. */
+/** The processes as rows of a tree, each below its parent if the agent reported it. */
 export function arrange(processes: readonly AgentProcess[]): { process: AgentProcess; depth: number }[] {
   const byPID = new Map(processes.map((process) => [process.pid, process]));
   const children = groupBy(processes, (process) => {
@@ -47,7 +47,7 @@ export function arrange(processes: readonly AgentProcess[]): { process: AgentPro
     }
   };
   for (const process of children.get(undefined) ?? []) place(process);
-  // What is each other's parent, as after a reused pid, hangs on no root.
+  // Processes in a cycle of parents, as after a reused pid, are below no root.
   for (const process of processes) place(process);
   return rows;
 }

@@ -18,12 +18,12 @@ const modes: { mode: Mode; title: string; text: string }[] = [
   {
     mode: 3,
     title: "The uploaded file",
-    text: "The agent starts it, confined, and watches it and all that it starts.",
+    text: "The agent runs it in a sandbox, and monitors it and its descendants.",
   },
   {
     mode: 2,
     title: "Chosen processes",
-    text: "What runs already on the agent's machine, and all that it starts.",
+    text: "Processes that run on the agent's machine, and their descendants.",
   },
   { mode: 1, title: "All processes", text: "Everything on the agent's machine. Expect many events." },
 ];
@@ -120,7 +120,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         {mode === 3 && (isArchive(session.file_name) || cannotRun) && (
           <Field
             label="What to run in the archive"
-            hint="The path in the archive, as the agent lists it when it refuses. Leave it empty if only one file can be run."
+            hint="The path in the archive. Leave it empty if only one file can be run. If there are several, the agent refuses and lists them."
           >
             <Input
               value={entryPoint}
@@ -133,9 +133,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           <Field
             label="Arguments"
             hint={
-              words === undefined
-                ? "A quote is not closed."
-                : "As for a shell, with quotes; nothing is expanded."
+              words === undefined ? "A quote is not closed." : "Quoted as in a shell; nothing is expanded."
             }
           >
             <Input

@@ -22,7 +22,7 @@ interface Props {
   onEnd: () => void;
 }
 
-/** The conversations, one row for two ends and a process. */
+/** The conversations: one row per process and pair of endpoints. */
 export function ConversationTable({ conversations, sort, chosen, onSort, onChoose, onEnd }: Props) {
   const sorted = (by: ConversationSort, label: string, className: string) => (
     <SortHeader
@@ -74,12 +74,12 @@ export function ConversationTable({ conversations, sort, chosen, onSort, onChoos
   );
 }
 
-/** The bytes of the packets if there are any, else those of the calls. Both count the same bytes, so never their sum. */
+/** The bytes of the packets if there are any, else those of the calls. Never their sum: both count the same bytes. */
 function bytesOf({ packets, packet_bytes, call_bytes }: Conversation): number {
   return packets > 0 ? packet_bytes : call_bytes;
 }
 
-/** An end as people write it. An IPv6 address is in brackets if a port follows. */
+/** Formats an endpoint. An IPv6 address is in brackets if a port follows. */
 export function endText({ host, port }: Conversation["local"]): string {
   if (host === null) return port === null ? "–" : `:${port}`;
   if (port === null) return host;
@@ -106,7 +106,7 @@ function Cells({ conversation }: { conversation: Conversation }) {
       </span>
       <span role="gridcell" className="hidden truncate md:block">
         {conversation.pid === null ? (
-          <span className="text-muted">not told</span>
+          <span className="text-muted">unknown</span>
         ) : (
           <>
             <SafeText text={conversation.process_name} limit={60} />{" "}

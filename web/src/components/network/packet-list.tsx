@@ -62,7 +62,7 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
           href={asEvents}
           className="inline-flex min-h-6 items-center text-xs text-accent hover:underline"
         >
-          Its events
+          Show events
         </Link>
         <Button look="ghost" size="smallIcon" aria-label="Close the conversation" onClick={onClose}>
           <X size={14} />
@@ -130,7 +130,7 @@ function Bytes({ row, onClose }: { row: PacketRow; onClose: () => void }) {
       <div className="mb-1 flex items-center gap-2 text-xs">
         <span className="flex-1 font-medium">Event {row.seq}</span>
         <Button size="small" look="ghost" onClick={() => change({ seq: row.seq }, { push: true })}>
-          All of it
+          Open the event
         </Button>
         <Button look="ghost" size="smallIcon" aria-label="Close" onClick={onClose}>
           <X size={14} />

@@ -12,7 +12,7 @@ const event = (type: string, fields: Record<string, unknown>): ListedEvent =>
     fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [`data.${name}`, value])),
   }) as ListedEvent;
 
-test("a packet has its ends, its length and what is said of it", () => {
+test("a packet has its endpoints, length and summary", () => {
   const row = packetRow(
     event("raw_network_operation", {
       protocol: "TCP",
@@ -34,7 +34,7 @@ test("a packet has its ends, its length and what is said of it", () => {
   });
 });
 
-test("a call has its peer, its bytes and its failure", () => {
+test("a call has its peer, bytes and failure", () => {
   const row = packetRow(
     event("network_operation", { bytesTransferred: -1, error: "ECONNREFUSED", content: "00 ff" }),
   );
@@ -42,7 +42,7 @@ test("a call has its peer, its bytes and its failure", () => {
   expect([...(row.content ?? [])]).toEqual([0, 255]);
 });
 
-test("what a call received came from the other end", () => {
+test("received bytes come from the remote end", () => {
   const received = {
     ...event("network_operation", { src: "10.0.0.1", src_port: 5, dst: "192.0.2.7", dst_port: 53 }),
     operation: "Receive",
@@ -50,7 +50,7 @@ test("what a call received came from the other end", () => {
   expect(packetRow(received)).toMatchObject({ from: "192.0.2.7:53", to: "10.0.0.1:5" });
 });
 
-test("nonsense is no row's end", () => {
+test("invalid addresses are left out", () => {
   expect(
     packetRow(
       event("raw_network_operation", { protocol: {}, src: 7, info: [], length: "x", content: "<data>" }),
@@ -64,7 +64,7 @@ test("nonsense is no row's end", () => {
   expect(packetRow({ ...event("network_operation", {}), fields: undefined } as ListedEvent).info).toBe("");
 });
 
-test("DNS is told in a line", () => {
+test("DNS messages are formatted as lines", () => {
   const question = { questions: [{ name: "a.example", type: "A" }] };
   expect(dnsText([question])).toBe("A a.example");
   expect(dnsText([{ ...question, answers: [{ data: "192.0.2.7" }, { data: "192.0.2.8" }] }])).toBe(

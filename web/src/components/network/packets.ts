@@ -1,7 +1,7 @@
 import type { ListedEvent } from "@/api/client";
 import { bytesFromHex } from "@/lib/bytes";
 
-/** What of each packet and call is asked for. */
+/** The requested fields of packets and calls. */
 export const packetFields = [
   "data.protocol",
   "data.src",
@@ -21,13 +21,13 @@ export const packetFields = [
 export interface PacketRow {
   seq: number;
   timestamp: string;
-  /** The protocol of a packet, the operation of a call. */
+  /** The protocol of a packet, or the operation of a call. */
   what: string;
   from: string;
   to: string;
   bytes: number | undefined;
   info: string;
-  /** The first bytes, where they were captured. */
+  /** The first bytes, if they were captured. */
   content: Uint8Array | undefined;
 }
 
@@ -43,7 +43,7 @@ export function packetRow(event: ListedEvent): PacketRow {
     [text(host), number(port)].filter((part) => part !== "" && part !== undefined).join(":");
   const content = bytesFromHex(text(field("content")));
   const ends = [end(field("src"), field("src_port")), end(field("dst"), field("dst_port"))];
-  // The dst of a call is the other end, also of what is received.
+  // The dst of a call is the remote end, even if the call receives.
   if (!isPacket && /^(receive|recv|accept)/i.test(event.operation ?? "")) ends.reverse();
   return {
     seq: event.seq,
@@ -57,7 +57,7 @@ export function packetRow(event: ListedEvent): PacketRow {
   };
 }
 
-/** What tshark says of a packet; where only its hex came, that decoded. */
+/** The tshark summary of a packet; if the agent sent it only as hex, decoded. */
 function infoOf(field: (name: string) => unknown): string {
   const raw = text(field("info_raw"));
   if (raw !== "") return raw;
@@ -71,7 +71,7 @@ interface DNSRecord {
   data?: unknown;
 }
 
-/** DNS messages in a line each: A example.com, or A example.com → 192.0.2.7. */
+/** Formats each DNS message as a line: A example.com, or A example.com → 192.0.2.7. */
 export function dnsText(value: unknown): string {
   if (!Array.isArray(value)) return "";
   return value

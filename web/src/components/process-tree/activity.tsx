@@ -12,17 +12,17 @@ interface Props {
   sessionId: string;
   node: ProcessNode;
   reused: ReadonlySet<number>;
-  /** The time of the whole session, from left to right. */
+  /** The time range of the whole session. */
   from: string;
   to: string;
   live: boolean;
 }
 
-/** When a process did how much, over the time of the session: its life as a line, its events as bars. */
+/** The activity of a process over the session's time: its lifetime as a line, its events as bars. */
 export function Activity({ sessionId, node, reused, from, to, live }: Props) {
   const filter = processFilter(selectionOf(node, reused));
   const histogram = useQuery({
-    // While it is live the end moves on and on: what is there is kept until the count has changed.
+    // In a live session the end of the range keeps moving; refetch only when the count changes.
     queryKey: keys.of(sessionId, "activity", node.id, node.event_count, live ? "" : to),
     queryFn: ({ signal }) =>
       call(
@@ -61,7 +61,7 @@ export function Activity({ sessionId, node, reused, from, to, live }: Props) {
           <rect
             key={index}
             x={(index * 100) / bars.length}
-            // The root, as a burst of thousands would flatten all else.
+            // The square root, because a burst of thousands would flatten all other bars.
             y={(height - 3) * (1 - Math.sqrt(count / most))}
             width={(100 / bars.length) * 0.8}
             height={Math.max(1, (height - 3) * Math.sqrt(count / most))}

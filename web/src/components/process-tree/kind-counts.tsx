@@ -1,7 +1,7 @@
 import { type Kind, kindOf, kinds } from "@/lib/kind";
 import { formatCount, formatShort } from "@/lib/number";
 
-/** How many events of each kind, in the colors of the kinds. */
+/** The counts of events by kind, in the colors of the kinds. */
 export function KindCounts({ counts }: { counts: Record<string, number> }) {
   const byKind = new Map<Kind, number>();
   for (const [type, count] of Object.entries(counts)) {

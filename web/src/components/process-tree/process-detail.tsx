@@ -30,7 +30,7 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
     >
       <div className="flex items-center gap-2">
         <h2 className="min-w-0 truncate font-semibold">
-          <SafeText text={node.name || node.image || "(not named)"} limit={200} />
+          <SafeText text={node.name || node.image || "(no name)"} limit={200} />
         </h2>
         <span className="font-mono text-xs text-muted">{node.pid}</span>
         <span className="flex-1" />
@@ -46,16 +46,16 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
       <dl className="mt-1 grid grid-cols-[6.5rem_minmax(0,1fr)] gap-x-3 gap-y-1">
         <Row label="Command line" copy={node.command_line}>
           <SafeText
-            text={node.command_line || "not told"}
+            text={node.command_line || "unknown"}
             limit={4000}
             className="font-mono text-xs break-all"
           />
         </Row>
         <Row label="Image" copy={node.image}>
-          <SafeText text={node.image || "not told"} limit={2000} className="font-mono text-xs break-all" />
+          <SafeText text={node.image || "unknown"} limit={2000} className="font-mono text-xs break-all" />
         </Row>
-        <Row label="Parent">{node.parent_pid === null ? "not known" : String(node.parent_pid)}</Row>
-        <Row label={node.start_known ? "Started" : "First heard of"}>
+        <Row label="Parent">{node.parent_pid === null ? "unknown" : String(node.parent_pid)}</Row>
+        <Row label={node.start_known ? "Started" : "First seen"}>
           {formatClock(node.started_at, zone)}, last seen {formatClock(node.last_seen, zone)} (
           {formatDuration(toMicros(node.last_seen) - toMicros(node.started_at))})
         </Row>

@@ -171,7 +171,7 @@ function Name({ row: { node, depth, isOpen }, onToggle }: { row: ProcessRow; onT
         <span className="w-3.5 shrink-0" />
       )}
       <SafeText
-        text={node.name || node.image || "(not named)"}
+        text={node.name || node.image || "(no name)"}
         limit={120}
         className="max-w-[60%] shrink-0 truncate font-medium"
       />
@@ -192,7 +192,7 @@ function Numbers({ node }: { node: ProcessNode }) {
       <span
         role="gridcell"
         className="hidden font-mono text-xs text-muted sm:block"
-        title={node.start_known ? "When it started" : "When it was first heard of; its start was not seen"}
+        title={node.start_known ? "When it started" : "When it was first seen; its start was not captured"}
       >
         {node.start_known ? "" : "≤ "}
         {formatClock(node.started_at, zone).slice(0, 12)}

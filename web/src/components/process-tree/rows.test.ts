@@ -24,17 +24,17 @@ function node(id: string, pid: number, children: ProcessNode[] = []): ProcessNod
 const tree = [node("1", 10, [node("2", 20, [node("3", 30)]), node("4", 40)]), node("5", 20)];
 const names = (rows: ReturnType<typeof rowsOf>) => rows.map((row) => "  ".repeat(row.depth) + row.node.name);
 
-test("rows go down the tree, past what is closed", () => {
+test("rows follow the tree, without descendants of closed nodes", () => {
   expect(names(rowsOf(tree, new Set()))).toEqual(["p1", "  p2", "    p3", "  p4", "p5"]);
   expect(names(rowsOf(tree, new Set(["2"])))).toEqual(["p1", "  p2", "  p4", "p5"]);
 });
 
-test("a search shows where its finds hang, also below what is closed", () => {
+test("a search shows matches with ancestors, also below closed nodes", () => {
   expect(names(rowsOf(tree, new Set(["1"]), "P3"))).toEqual(["p1", "  p2", "    p3"]);
   expect(names(rowsOf(tree, new Set(), "40"))).toEqual(["p1", "  p4"]);
 });
 
-test("a reused pid is told apart by its time", () => {
+test("processes with a reused pid differ by time", () => {
   const reused = reusedPIDs(tree);
   expect([...reused]).toEqual([20]);
   const second = tree[1] as ProcessNode;
@@ -45,7 +45,7 @@ test("a reused pid is told apart by its time", () => {
   expect(selectionOf(tree[0] as ProcessNode, reused)).toEqual({ pid: 10, name: "p1" });
 });
 
-test("ten thousand levels are no recursion", () => {
+test("ten thousand levels do not overflow the stack", () => {
   let deep = node("0", 0);
   for (let i = 1; i < 10_000; i++) deep = node(String(i), i, [deep]);
   expect(rowsOf([deep], new Set())).toHaveLength(10_000);

@@ -9,8 +9,8 @@ export interface ProcessRow {
 }
 
 /**
- * The rows of a tree from the top down, without what hangs on a closed node. A search
- * keeps what it finds, with all ancestors, whether open or closed.
+ * The rows of a tree in order, without the descendants of closed nodes. A search shows its
+ * matches and all their ancestors, open or closed.
  */
 export function rowsOf(
   roots: readonly ProcessNode[],
@@ -32,7 +32,7 @@ export function rowsOf(
   return rows;
 }
 
-/** The ids of the nodes that have a text in them, and of all above those. */
+/** The ids of the nodes that contain a text, and of their ancestors. */
 function found(roots: readonly ProcessNode[], wanted: string): Set<string> {
   const kept = new Set<string>();
   const parents = new Map<string, ProcessNode>();
@@ -55,7 +55,7 @@ export function* everyNode(roots: readonly ProcessNode[]): Generator<ProcessNode
   }
 }
 
-/** Pids that more than one process of the tree had. */
+/** The pids that several processes of the tree had. */
 export function reusedPIDs(roots: readonly ProcessNode[]): Set<number> {
   const seen = new Set<number>();
   const reused = new Set<number>();
@@ -63,7 +63,7 @@ export function reusedPIDs(roots: readonly ProcessNode[]): Set<number> {
   return reused;
 }
 
-/** The selection of a process: by its time too, if its pid is not its own. */
+/** The selection of a process: by its pid and, if the pid was reused, its lifetime. */
 export function selectionOf(node: ProcessNode, reused: ReadonlySet<number>): NonNullable<View["process"]> {
   const selection = { pid: node.pid, name: node.name };
   return reused.has(node.pid) ? { ...selection, from: node.first_seen, to: node.last_seen } : selection;

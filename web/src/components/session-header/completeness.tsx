@@ -43,7 +43,7 @@ export function Completeness({ state, completeness }: Props) {
   );
 }
 
-/** Green only where events are stored: a session without events has nothing that could be complete. */
+/** Describes the completeness. A session without events is never "good": there is nothing to be complete. */
 export function summary(
   state: Props["state"],
   { complete, expected, present, lost }: State,

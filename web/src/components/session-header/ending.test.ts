@@ -7,4 +7,4 @@ test.each([
   [{ "data.reason": "timeout", "data.exitCode": 0 }, "Ended: timeout"],
   [{ "data.reason": "agent_restarted" }, "Ended: agent restarted"],
   [{}, "Ended"],
-])("%j is told as %s", (told, text) => expect(endText(told)).toBe(text));
+])("%j is shown as %s", (fields, text) => expect(endText(fields)).toBe(text));

@@ -31,7 +31,7 @@ export function Ending({ session }: { session: Session }) {
     <button
       type="button"
       className="rounded px-1 hover:bg-hover hover:text-ink"
-      title="Its last event, with what it printed"
+      title="Open its last event, which has the program's output"
       onClick={() => change({ seq: event.seq }, { push: true })}
     >
       <SafeText text={endText(event.fields ?? {})} limit={120} />
@@ -46,8 +46,8 @@ function endFilter(session: Session): string {
 }
 
 /** Describes an end, such as "Ended with exit code 3", "Killed by signal 9" or "Ended: timeout". */
-export function endText(told: Record<string, unknown>): string {
-  const { "data.reason": reason, "data.exitCode": code, "data.signal": signal } = told;
+export function endText(fields: Record<string, unknown>): string {
+  const { "data.reason": reason, "data.exitCode": code, "data.signal": signal } = fields;
   if (signal !== undefined && signal !== "" && signal !== 0) return `Killed by signal ${String(signal)}`;
   if (reason === "exited" || reason === undefined) {
     return typeof code === "number" ? `Ended with exit code ${code}` : "Ended";

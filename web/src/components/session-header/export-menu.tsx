@@ -6,7 +6,7 @@ import { Menu, MenuLabel, MenuLine, MenuLink } from "@/components/ui/menu";
 import { useView } from "@/hooks/view";
 
 const formats = [
-  ["ndjson", "NDJSON, an event a line"],
+  ["ndjson", "NDJSON, one event per line"],
   ["json", "JSON, one array"],
   ["csv", "CSV, for spreadsheets"],
   ["har", "HAR, the HTTP flows"],
@@ -37,13 +37,13 @@ export function ExportMenu({ session }: { session: Session }) {
         </MenuLink>
       ))}
       <MenuLine />
-      <MenuLabel>The session, to import elsewhere</MenuLabel>
+      <MenuLabel>The session, for import elsewhere</MenuLabel>
       <MenuLink href={sessionPath(session.id, "/export?format=bundle")} download>
         Bundle
       </MenuLink>
       {session.file_sha256 && (
         <MenuLink href={sessionPath(session.id, "/export?format=bundle&file=true")} download>
-          Bundle with the file in it
+          Bundle with the file
         </MenuLink>
       )}
     </Menu>

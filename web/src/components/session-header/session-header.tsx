@@ -20,11 +20,11 @@ import { Completeness } from "./completeness";
 import { Ending } from "./ending";
 import { ExportMenu } from "./export-menu";
 
-/** What the session is, whether it is complete, and what can be done with it. */
+/** The header of a session: title, state, completeness and actions. */
 export function SessionHeader({ sessionId }: { sessionId: string }) {
   const { data: details } = useSession(sessionId);
-  const { session: told } = useSessionStream();
-  const session = told ?? details;
+  const { session: streamed } = useSessionStream();
+  const session = streamed ?? details;
   const [, navigate] = useLocation();
   useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
   const title = session ? sessionTitle(session) : sessionId;
@@ -135,7 +135,7 @@ function Duration({ session }: { session: Session }) {
   return <span className="tabular-nums">{formatDuration(micros ?? 0)}</span>;
 }
 
-/** The state of the session's agent; of the one agent there is, from the health that is asked often. */
+/** Shows that the session's agent is offline. For the default agent, it uses the health, which is polled often. */
 function AgentFact({ session }: { session: SessionDetail }) {
   const { health } = useConnection();
   if (!session.agent) return null;
@@ -145,13 +145,13 @@ function AgentFact({ session }: { session: SessionDetail }) {
   return (
     <Fact label="Agent">
       <span className="flex items-center gap-1 text-bad">
-        <CloudOff size={13} aria-hidden /> The agent is away
+        <CloudOff size={13} aria-hidden /> The agent is offline
       </span>
     </Fact>
   );
 }
 
-/** How events come in: only where they may come, and where it is worth a word. */
+/** The state of the stream: shown while events may arrive, or if the connection is lost. */
 function StreamMark({ session }: { session: Session }) {
   const { state } = useSessionStream();
   if (state === "lost") {
@@ -166,7 +166,7 @@ function StreamMark({ session }: { session: Session }) {
     state === "live"
       ? ([Radio, "Live"] as const)
       : state === "polling"
-        ? ([RefreshCw, "Live, asked every second: many tabs are open"] as const)
+        ? ([RefreshCw, "Live, polled every second: too many tabs are open for another stream"] as const)
         : ([CircleDashed, "Connecting"] as const);
   return (
     <span className="flex items-center gap-1 text-xs whitespace-nowrap text-accent" title={text}>

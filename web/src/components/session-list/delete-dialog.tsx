@@ -3,7 +3,7 @@ import { api, call, messageOf, type Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
-import { useTell } from "@/components/ui/toast";
+import { useNotify } from "@/components/ui/toast";
 import { plural } from "@/lib/number";
 import { sessionTitle } from "@/lib/session";
 
@@ -13,15 +13,15 @@ interface Props {
   onDeleted?: () => void;
 }
 
-/** Asks before a session is deleted, as it cannot be brought back. */
+/** Asks for confirmation before it deletes a session, because that cannot be undone. */
 export function DeleteDialog({ session, onClose, onDeleted }: Props) {
   const queries = useQueryClient();
-  const tell = useTell();
+  const notify = useNotify();
   const remove = useMutation({
     mutationFn: () =>
       call(api.DELETE("/api/sessions/{sessionId}", { params: { path: { sessionId: session.id } } })),
     onSuccess: () => {
-      tell("The session is deleted.");
+      notify("The session is deleted.");
       void queries.invalidateQueries({ queryKey: ["sessions"] });
       onClose();
       onDeleted?.();
@@ -34,7 +34,7 @@ export function DeleteDialog({ session, onClose, onDeleted }: Props) {
       title="Delete this session?"
       footer={
         <>
-          <Button onClick={onClose}>Keep it</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button look="danger" disabled={remove.isPending} onClick={() => remove.mutate()}>
             Delete
           </Button>
@@ -44,8 +44,8 @@ export function DeleteDialog({ session, onClose, onDeleted }: Props) {
       <p>
         <SafeText text={sessionTitle(session)} limit={200} className="font-medium break-all" /> with its{" "}
         {plural(session.event_count, "event")}
-        {session.file_sha256 ? ", and its file if no other session has it," : ""} will be gone for good. An
-        export as a bundle could be imported again.
+        {session.file_sha256 ? ", and its file if no other session has it," : ""} will be permanently deleted.
+        To keep a copy, export it as a bundle first.
       </p>
       {remove.isError && (
         <p role="alert" className="mt-2 text-bad">

@@ -10,7 +10,7 @@ interface Props {
   onChange: (search: SessionSearch) => void;
 }
 
-/** Searches the sessions by text, hash and state, a moment after the last key. */
+/** Searches the sessions by text, hash and state. It waits for a pause in typing. */
 export function SearchBar({ search, onChange }: Props) {
   const [text, setText] = useState(search.sha256 ?? search.q ?? "");
   const input = useRef<HTMLInputElement>(null);
@@ -21,9 +21,9 @@ export function SearchBar({ search, onChange }: Props) {
   });
   useEffect(() => {
     const timer = setTimeout(() => {
-      const { search: now, onChange: tell } = latest.current;
+      const { search: now, onChange } = latest.current;
       const next = { ...now, ...searchOf(text) };
-      if (next.q !== now.q || next.sha256 !== now.sha256) tell(next);
+      if (next.q !== now.q || next.sha256 !== now.sha256) onChange(next);
     }, 200);
     return () => clearTimeout(timer);
   }, [text]);
@@ -60,7 +60,7 @@ export function SearchBar({ search, onChange }: Props) {
   );
 }
 
-/** What a text searches by: a long run of hex is the beginning of a hash. */
+/** The search for a text: a long run of hex is the beginning of a hash, any other text is a query. */
 export function searchOf(text: string): Pick<SessionSearch, "q" | "sha256"> {
   const wanted = text.trim();
   if (/^[0-9a-f]{12,64}$/i.test(wanted)) return { q: undefined, sha256: wanted.toLowerCase() };

@@ -152,7 +152,7 @@ function Cells({ session }: { session: Session }) {
 }
 
 function about(session: Session) {
-  if (session.id === "unassigned") return "What came when nothing was monitored";
+  if (session.id === "unassigned") return "Events received while nothing was monitored";
   if (!session.file_sha256)
     return session.file_name ? <SafeText text={session.file_name} limit={200} /> : "No file";
   const details = `${formatBytes(session.file_size_bytes)} · ${session.file_sha256.slice(0, 12)}…`;

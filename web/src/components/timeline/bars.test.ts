@@ -60,7 +60,7 @@ test("a time is in the last bucket that does not start after it", () => {
   ).toEqual([0, 0, 1, 9, -1, -1]);
 });
 
-test("idle time is found between two bursts, and not in what is short", () => {
+test("idle time is found between two bursts, unless it is short", () => {
   const bars = read();
   expect(idleGaps(bars, bars.range, 0.12)).toEqual([
     { from: bars.range.from + 1e6, to: bars.range.from + 9e6 },
@@ -68,13 +68,13 @@ test("idle time is found between two bursts, and not in what is short", () => {
   expect(idleGaps(bars, bars.range, 0.9)).toEqual([]);
 });
 
-test("one event is seen beside a million, and nothing is not", () => {
+test("one event is visible beside a million, and zero has no bar", () => {
   expect(barHeight(0, 1e6, 40)).toBe(0);
   expect(barHeight(1, 1e6, 40)).toBe(2);
   expect(barHeight(1e6, 1e6, 40)).toBe(40);
 });
 
-test("each kind in a bar is seen, and the bar keeps its height", () => {
+test("each kind in a bar is visible, and the bar keeps its height", () => {
   const parts = stackHeights([100_000, 1, 0, 1], 40);
   expect(parts[1]).toBe(1);
   expect(parts[2]).toBe(0);
@@ -102,6 +102,6 @@ test("the times are round in the reader's zone", () => {
     expect((at + offset) % 3600e6).toBe(0);
 });
 
-test("a range of no length ends", () => {
+test("ticks of an empty range terminate", () => {
   expect(ticks({ from: 5, to: 5 }, 10, 0).at.length).toBeLessThanOrEqual(1);
 });

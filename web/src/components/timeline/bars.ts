@@ -23,17 +23,17 @@ export interface Range {
 /** A histogram by kinds of events. */
 export interface Bars {
   range: Range;
-  /** How long a bucket is, in microseconds. */
+  /** The length of a bucket, in microseconds. */
   width: number;
   starts: readonly number[];
-  /** Of each bucket, the counts in the order of stackOrder. */
+  /** The counts of each bucket, in the order of stackOrder. */
   counts: readonly (readonly number[])[];
   totals: readonly number[];
   /** The largest of the totals. */
   most: number;
 }
 
-/** Reads a histogram; undefined where there is no event to go by. */
+/** Reads a histogram; undefined if it has no buckets. */
 export function readBars(histogram: Histogram): Bars | undefined {
   const range = { from: toMicros(histogram.from), to: toMicros(histogram.to) };
   if (histogram.buckets.length === 0 || Number.isNaN(range.from) || Number.isNaN(range.to)) return undefined;
@@ -60,13 +60,13 @@ export function readBars(histogram: Histogram): Bars | undefined {
   };
 }
 
-/** The bucket that a time is in; -1 outside of all. */
+/** The index of the bucket that contains a time; -1 if none does. */
 export function bucketAt(bars: Bars, micros: number): number {
   if (micros < bars.range.from || micros > bars.range.to) return -1;
   return Math.min(Math.floor((micros - bars.range.from) / bars.width), bars.starts.length - 1);
 }
 
-/** The counts by kind of all buckets together. */
+/** The sum of the counts over all buckets, by kind. */
 export function sumOf(bars: Bars | undefined): number[] {
   const sum = stackOrder.map(() => 0);
   for (const row of bars?.counts ?? [])
@@ -76,7 +76,7 @@ export function sumOf(bars: Bars | undefined): number[] {
   return sum;
 }
 
-/** Where nothing happened for a good part of the range. */
+/** The idle times that are at least the given share of the range. */
 export function idleGaps(bars: Bars, range: Range, share: number): Range[] {
   const gaps: Range[] = [];
   const least = (range.to - range.from) * share;
@@ -95,21 +95,21 @@ export function idleGaps(bars: Bars, range: Range, share: number): Range[] {
 }
 
 /**
- * The height of a bar. It goes with the square root, so that one event is still
- * seen beside ten thousand; never less than two pixels.
+ * The height of a bar. It is proportional to the square root of the count, so that one
+ * event is visible beside ten thousand, and at least two pixels.
  */
 export function barHeight(count: number, most: number, height: number): number {
   return count === 0 ? 0 : Math.max(2, Math.sqrt(count / most) * height);
 }
 
-/** Cuts a bar into the heights of its kinds: each that is there is at least a pixel high. */
+/** Divides the height of a bar among its kinds. Each kind with events gets at least a pixel. */
 export function stackHeights(row: readonly number[], height: number): number[] {
   const total = row.reduce((sum, count) => sum + count, 0);
   if (total === 0) return row.map(() => 0);
   const raised = row.map((count) => (count === 0 ? 0 : Math.max(1, (count / total) * height)));
   const over = raised.reduce((sum, part) => sum + part, 0) - height;
   if (over <= 0) return raised;
-  // What small ones got is taken from the largest.
+  // The largest part pays for the raised small ones.
   const largest = raised.indexOf(Math.max(...raised));
   return raised.map((part, place) => (place === largest ? Math.max(1, part - over) : part));
 }
@@ -124,13 +124,13 @@ const microsteps = [
   ...[1, 2, 5, 10, 20, 50, 100, 365].map((n) => n * 86_400e6),
 ];
 
-/** Round times within the range, at most so many; step is how far they are apart. */
+/** Round times within the range, at most `most` of them; step is their distance. */
 export function ticks(range: Range, most: number, offsetMicros: number): { step: number; at: number[] } {
   const length = range.to - range.from;
   const step = microsteps.find((candidate) => length / candidate <= most) ?? length;
   const at: number[] = [];
   if (!(step > 0)) return { step, at };
-  // Round in the reader's zone, not in UTC.
+  // Round in the shown zone, not in UTC.
   for (let t = Math.ceil((range.from + offsetMicros) / step) * step - offsetMicros; t <= range.to; t += step)
     at.push(t);
   return { step, at };

@@ -3,13 +3,13 @@ import type { Colors } from "./use-colors";
 
 export const plotHeight = 64;
 export const axisHeight = 16;
-/** Kept free above the bars, for the marks of losses. */
+/** The height above the bars, for the marks of losses. */
 const topHeight = 6;
 
 export interface Scene {
   width: number;
   range: Range;
-  /** What the filter selects; all else is total. */
+  /** The counts of the selected events; total has all events. */
   bars: Bars | undefined;
   total: Bars | undefined;
   losses: readonly Range[];
@@ -33,7 +33,7 @@ export function draw(context: CanvasRenderingContext2D, scene: Scene): void {
   const each = (of: Bars, paint: (index: number, left: number, wide: number) => void) => {
     for (const [index, start] of of.starts.entries()) {
       const left = x(start);
-      // Bars have a gap of a pixel where there is room, and are never lost.
+      // A gap of one pixel between bars if there is room; a bar is at least 1.5 pixels wide.
       const wide = Math.max(1.5, x(start + of.width) - left - 1);
       if (of.totals[index] !== 0 && left < width && left + wide > 0) paint(index, left, wide);
     }
@@ -86,7 +86,7 @@ function drawAxis(context: CanvasRenderingContext2D, scene: Scene, x: Place): vo
   }
 }
 
-/** Says how long nothing happened, where there is room to say it. */
+/** Labels idle times with their length, if there is room. */
 function drawIdle(context: CanvasRenderingContext2D, scene: Scene, x: Place): void {
   const all = scene.total ?? scene.bars;
   if (!all) return;
@@ -99,7 +99,7 @@ function drawIdle(context: CanvasRenderingContext2D, scene: Scene, x: Place): vo
   }
 }
 
-/** A triangle above where events were lost, and a hatched band below it. */
+/** Draws a triangle and a hatched band where events were lost. */
 function drawLosses(context: CanvasRenderingContext2D, { losses, colors, width }: Scene, x: Place): void {
   context.fillStyle = colors.loss;
   context.strokeStyle = colors.loss;

@@ -52,7 +52,7 @@ export function Legend({ session, sums }: { session: SessionDetail; sums: readon
               type="button"
               aria-pressed={isChosen}
               onClick={toggle}
-              title={`${shown === undefined ? "" : `${formatCount(shown)} shown of `}${formatCount(total)} in the session. ${isChosen ? "Click to leave them out again" : chosen ? "Click to show them too" : "Click to show them alone"}.`}
+              title={`${shown === undefined ? "" : `${formatCount(shown)} shown of `}${formatCount(total)} in the session. ${isChosen ? "Click to remove them from the filter" : chosen ? "Click to show them too" : "Click to show only them"}.`}
               className={`flex h-6 shrink-0 items-center gap-1.5 rounded px-1.5 text-xs hover:bg-hover ${isChosen ? "bg-selected font-medium" : chosen ? "text-muted" : ""}`}
             >
               <span

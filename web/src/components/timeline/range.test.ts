@@ -24,11 +24,11 @@ test("moving keeps the length and stops at the ends", () => {
   expect(moveRange({ from: at(590), to: at(595) }, 60e6, whole)).toEqual({ from: at(595), to: at(600) });
 });
 
-test("a drag to the left is one to the right", () => {
+test("a drag to the left selects the same span as one to the right", () => {
   expect(between(at(20), at(-5), whole)).toEqual({ from: at(0), to: at(20) });
 });
 
-test("a span is exact to the microsecond, and nonsense is none", () => {
+test("a span is exact to the microsecond, and an invalid one is ignored", () => {
   const range = { from: whole.from + 1, to: whole.from + 999_999 };
   expect(rangeOfSpan(spanOfRange(range))).toEqual(range);
   expect(rangeOfSpan({ from: "x", to: "2026-11-22T18:00:00Z" })).toBeUndefined();

@@ -2,9 +2,9 @@ import { fromMicros, toMicros } from "@/lib/time";
 import type { View } from "@/lib/view";
 import type { Range } from "./bars";
 
-const shortest = 20; // microseconds that a zoomed range has at least
+const shortest = 20; // the shortest zoomed range, in microseconds
 
-/** Zooms a range about a time; factor under 1 shows less. Never beyond the whole. */
+/** Zooms a range about a time, within the whole. A factor below 1 zooms in. */
 export function zoomRange(range: Range, about: number, factor: number, whole: Range): Range | undefined {
   const length = Math.max(shortest, (range.to - range.from) * factor);
   const total = whole.to - whole.from;
@@ -24,13 +24,13 @@ function keepWithin(range: Range, whole: Range): Range {
   return { from: Math.round(from), to: Math.round(from + length) };
 }
 
-/** The range between two times, whichever is first, within the whole. */
+/** The range between two times in either order, within the whole. */
 export function between(a: number, b: number, whole: Range): Range {
   const within = (t: number) => Math.round(Math.min(Math.max(t, whole.from), whole.to));
   return { from: within(Math.min(a, b)), to: within(Math.max(a, b)) };
 }
 
-/** A view's span in microseconds; undefined when there is none, or none that can be read. */
+/** A view's span in microseconds; undefined if it is absent or invalid. */
 export function rangeOfSpan(span: View["span"]): Range | undefined {
   if (!span) return undefined;
   const range = { from: toMicros(span.from), to: toMicros(span.to) };
@@ -41,7 +41,7 @@ export function spanOfRange(range: Range): NonNullable<View["span"]> {
   return { from: fromMicros(range.from), to: fromMicros(range.to) };
 }
 
-/** What a key does to the span; undefined for keys that mean nothing here. */
+/** The span after a key press; undefined if the key does nothing. */
 export function spanByKey(
   key: string,
   isExtending: boolean,

@@ -10,7 +10,7 @@ import type { LossMark } from "./losses";
 
 interface Props {
   at: number;
-  /** The place of the time in the plot, and the width of the plot, in pixels. */
+  /** The x position of the time in the plot, and the width of the plot, in pixels. */
   x: number;
   width: number;
   bars: Bars | undefined;

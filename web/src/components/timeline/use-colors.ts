@@ -16,7 +16,7 @@ export interface Colors {
 export function useColors(element: RefObject<HTMLElement | null>): Colors | undefined {
   const { theme } = useSettings();
   const [colors, setColors] = useState<Colors>();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes what the document's styles come to
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes the computed styles
   useEffect(() => {
     const read = () => element.current && setColors(readColors(element.current));
     read();

@@ -23,8 +23,8 @@ interface Counted {
 }
 
 /**
- * Counts over time. Asked again while there are events that it has not counted, at most
- * every two seconds, and less often where an answer takes long.
+ * Counts over time. It refetches while there are uncounted events, at most every two
+ * seconds, and less often if an answer takes long.
  */
 export function useHistogram({ sessionId, filter, buckets, range, enabled = true }: Asked): Counted {
   const { data: session } = useSession(sessionId);

@@ -6,7 +6,7 @@ import { useSessionStream } from "@/hooks/session-stream";
 
 const waitMillis = 1500;
 
-/** Has the session asked for again when the stream is ahead of its counts: events may come at any time. */
+/** Refetches the session when the stream is ahead of its counts, because events may arrive at any time. */
 export function useLateEvents(sessionId: string): void {
   const queries = useQueryClient();
   const { subscribe } = useSessionStream();

@@ -15,7 +15,7 @@ interface Look {
   size?: keyof typeof sizes;
 }
 
-/** A button; one with an icon alone needs an aria-label. */
+/** A button. A button with only an icon needs an aria-label. */
 export function Button({
   look = "plain",
   size = "normal",
@@ -26,7 +26,7 @@ export function Button({
   return <button type={type} className={`${base} ${looks[look]} ${sizes[size]} ${className}`} {...rest} />;
 }
 
-/** What a link that looks like a button wears. */
+/** The classes of a link that looks like a button. */
 export function buttonClass({ look = "plain", size = "normal" }: Look = {}): string {
   return `${base} ${looks[look]} ${sizes[size]}`;
 }

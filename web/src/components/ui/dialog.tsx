@@ -7,10 +7,10 @@ interface Props {
   open: boolean;
   onClose: () => void;
   title: ReactNode;
-  /** One sentence for whoever wonders what this is; read out with the title. */
+  /** A sentence that explains the dialog; screen readers read it with the title. */
   description?: ReactNode;
   children: ReactNode;
-  /** Buttons, at the end. */
+  /** The buttons at the bottom. */
   footer?: ReactNode;
   wide?: boolean;
 }

@@ -7,7 +7,7 @@ export function Input({ className = "", ...rest }: ComponentProps<"input">) {
   return <input className={`${inputClass} h-8 ${className}`} {...rest} />;
 }
 
-/** A label above what it names, with a hint below. */
+/** A labeled control: the label above it, a hint below it. */
 export function Field({
   label,
   hint,

@@ -3,29 +3,29 @@ import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 import { useShortcut } from "@/hooks/shortcuts";
 
 interface Props<T> {
-  /** What is listed, for screen readers and the sheet of keys: "Files", "file". */
+  /** The names of the list and of one row, for screen readers and the sheet of keys: "Files", "file". */
   label: string;
   one: string;
   rows: readonly T[];
   keyOf: (row: T) => string | number;
   rowHeight?: number;
-  /** The classes that make a row's columns, the same for the header. */
+  /** The classes for the columns of a row and of the header. */
   columns: string;
-  /** The headers of the columns; none for a list that needs none. */
+  /** The headers of the columns, if any. */
   header?: ReactNode;
   /** The cells of a row. */
   cells: (row: T) => ReactNode;
-  /** The key of the row that is chosen. */
+  /** The key of the chosen row. */
   chosen: string | number | undefined;
   onChoose: (row: T | undefined) => void;
-  /** Is called when the end comes into sight. */
+  /** Called when the end of the list becomes visible. */
   onEnd?: () => void;
   className?: string;
 }
 
 /**
- * A list of rows of one height, any number of them, of which what is in sight is drawn.
- * One can be chosen: by a press, by arrows in it, or by j, k and Esc anywhere.
+ * A list of any number of rows of equal height. It draws only the visible rows. The reader
+ * chooses a row by a click, by the arrow keys in the list, or by j, k and Esc anywhere.
  */
 export function Grid<T>(props: Props<T>) {
   const { label, one, rows, keyOf, rowHeight = 28, columns, header, cells, chosen, onChoose, onEnd } = props;

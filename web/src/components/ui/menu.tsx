@@ -7,7 +7,7 @@ const panel =
 const row =
   "flex items-center gap-2 rounded px-2 py-1.5 text-sm outline-none select-none cursor-pointer data-highlighted:bg-hover data-disabled:cursor-not-allowed data-disabled:opacity-50";
 
-/** A menu below its trigger, which must be one button. */
+/** A menu below its trigger. The trigger must be one button. */
 export function Menu({
   trigger,
   children,
@@ -66,7 +66,7 @@ export function MenuLink({
   );
 }
 
-/** An item with a mark; the menu stays open, as several may be wanted. */
+/** An item with a check mark. The menu stays open, because the reader may change several. */
 export function MenuCheck({
   checked,
   onChange,

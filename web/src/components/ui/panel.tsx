@@ -2,19 +2,19 @@ import { Popover } from "radix-ui";
 import type { ReactNode } from "react";
 
 interface Props {
-  /** One button. */
+  /** The button that opens the panel. */
   trigger: ReactNode;
-  /** What it is, for screen readers. */
+  /** The name of the panel, for screen readers. */
   label: string;
   align?: "start" | "end";
   className?: string;
   children: ReactNode;
-  /** Given together when whoever uses it closes it too. */
+  /** Set open and onOpenChange together to control the panel. */
   open?: boolean;
   onOpenChange?: (open: boolean) => void;
 }
 
-/** A small panel below its trigger, with more about what that says. */
+/** A small panel below its trigger, with details. */
 export function Panel({
   trigger,
   label,

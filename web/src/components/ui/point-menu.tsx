@@ -7,18 +7,18 @@ export interface Point {
 }
 
 interface Props {
-  /** Where on screen it opens; undefined while it is closed. */
+  /** The point on screen; undefined while the menu is closed. */
   at: Point | undefined;
   label: string;
   onClose: () => void;
-  /** What has the focus once it is closed. */
+  /** The element that gets the focus when the menu closes. */
   focusAfter: RefObject<HTMLElement | null>;
   children: ReactNode;
 }
 
-/** A menu at a point, for lists whose rows are too many to have a menu each. */
+/** A menu at a point, for lists with too many rows for a menu in each. */
 export function PointMenu({ at, label, onClose, focusAfter, children }: Props) {
-  // It stays where it was while it closes.
+  // The menu keeps its place while it closes.
   const [last, setLast] = useState<Point>({ x: 0, y: 0 });
   useEffect(() => {
     if (at) setLast(at);

@@ -3,13 +3,13 @@ import { ArrowDown, ArrowUp } from "lucide-react";
 interface Props {
   label: string;
   active: boolean;
-  /** How it sorts when it is the one that does. */
+  /** The direction of sorting, if the list is sorted by this column. */
   descending: boolean;
   onSort: () => void;
   className?: string;
 }
 
-/** The header of a column by which a list can be sorted. */
+/** The header of a sortable column. */
 export function SortHeader({ label, active, descending, onSort, className = "" }: Props) {
   const Icon = descending ? ArrowDown : ArrowUp;
   return (

@@ -10,7 +10,7 @@ interface Props {
   children?: ReactNode;
 }
 
-/** There is nothing here, and what to do about it. */
+/** An empty view: a title, and what the reader can do. */
 export function EmptyState({ icon, title, children }: Props) {
   return (
     <div className="flex flex-col items-center justify-center gap-2 px-6 py-12 text-center">
@@ -21,7 +21,7 @@ export function EmptyState({ icon, title, children }: Props) {
   );
 }
 
-/** It failed: what the backend said, and a way to try again. */
+/** A failure: the error's message, and a button to retry. */
 export function ErrorState({ error, retry }: { error: unknown; retry?: () => void }) {
   return (
     <div role="alert" className="flex flex-col items-center justify-center gap-3 px-6 py-12 text-center">
@@ -32,7 +32,7 @@ export function ErrorState({ error, retry }: { error: unknown; retry?: () => voi
   );
 }
 
-/** It is on its way. */
+/** A view that is loading. */
 export function LoadingState({ label = "Loading" }: { label?: string }) {
   return (
     <div role="status" className="flex items-center justify-center gap-2 px-6 py-12 text-muted">

@@ -8,21 +8,21 @@ interface Note {
   bad: boolean;
 }
 
-type Tell = (text: ReactNode, options?: { bad?: boolean }) => void;
-const Context = createContext<Tell>(() => {});
+type Notify = (text: ReactNode, options?: { bad?: boolean }) => void;
+const Context = createContext<Notify>(() => {});
 
-/** Gives the function that tells the reader what came of something. */
-export const useTell = () => useContext(Context);
+/** Returns the function that shows a notification. */
+export const useNotify = () => useContext(Context);
 
 let nextID = 1;
 
 export function ToastProvider({ children }: { children: ReactNode }) {
   const [notes, setNotes] = useState<Note[]>([]);
-  const tell = useCallback<Tell>((text, options) => {
+  const notify = useCallback<Notify>((text, options) => {
     setNotes((now) => [...now.slice(-3), { id: nextID++, text, bad: options?.bad ?? false }]);
   }, []);
   return (
-    <Context value={tell}>
+    <Context value={notify}>
       <Radix.Provider swipeDirection="right" duration={6000}>
         {children}
         {notes.map((note) => (

@@ -2,7 +2,7 @@ import { FileUp } from "lucide-react";
 import { useEffect, useState } from "react";
 import { useUploads } from "@/hooks/uploads";
 
-/** Takes files that are dropped anywhere on the page, and shows that it would. */
+/** Accepts files that are dropped anywhere on the page, and shows so during a drag. */
 export function DropZone() {
   const { send } = useUploads();
   const [over, setOver] = useState(false);
@@ -37,7 +37,7 @@ export function DropZone() {
     <div className="pointer-events-none fixed inset-2 z-50 grid place-items-center rounded-lg border-2 border-dashed border-accent bg-page/90">
       <p className="flex items-center gap-3 text-lg">
         <FileUp className="text-accent" aria-hidden />
-        Drop the file to make a session. It is stored, and not run until you start it.
+        Drop the file to make a session. It is stored, and runs only when you press Start.
       </p>
     </div>
   );

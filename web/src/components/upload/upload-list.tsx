@@ -7,7 +7,7 @@ import { Button } from "@/components/ui/button";
 import { type Upload, useUploads } from "@/hooks/uploads";
 import { formatBytes } from "@/lib/number";
 
-/** The files on their way, and what became of them, in a corner until they are dismissed. */
+/** The running and finished uploads, in a corner until the reader dismisses them. */
 export function UploadList() {
   const { list, dismiss } = useUploads();
   if (list.length === 0) return null;
@@ -24,7 +24,7 @@ export function UploadList() {
   );
 }
 
-// What went well is in the list of sessions, and need not stand in the way.
+// Successful uploads disappear by themselves: the list of sessions has them.
 const goodMillis = 8000;
 
 function Card({ upload, dismiss }: { upload: Upload; dismiss: () => void }) {

@@ -83,8 +83,8 @@ function NoEvents({ isFiltered, isLive }: { isFiltered: boolean; isLive: boolean
   const { change } = useView();
   if (isFiltered) {
     return (
-      <EmptyState icon={<ListX size={28} />} title="No event is selected">
-        <p className="mb-3">The filter, the span of time or the process leaves all of them out.</p>
+      <EmptyState icon={<ListX size={28} />} title="No matching events">
+        <p className="mb-3">The filter, the time span or the process excludes all events.</p>
         <Button onClick={() => change({ filter: "", span: undefined, process: undefined })}>
           Show all events
         </Button>

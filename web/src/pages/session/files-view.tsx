@@ -44,7 +44,7 @@ export default function FilesView() {
   const onEnd = useCallback(() => {
     if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
   }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
-  if (files.isPending) return <LoadingState label="Looking through the file events" />;
+  if (files.isPending) return <LoadingState label="Loading the files" />;
   if (!files.data) return <ErrorState error={files.error} retry={() => void files.refetch()} />;
   const all = files.data.pages.flatMap((page) => page.files);
   const newest = files.data.pages.at(-1);
@@ -62,16 +62,14 @@ export default function FilesView() {
         />
         <span className="text-xs text-muted">
           {plural(newest?.total ?? 0, "file")}
-          {newest &&
-            newest.others > 0 &&
-            `; ${plural(newest.others, "event")} of further ones are not told apart`}
+          {newest && newest.others > 0 && `; ${plural(newest.others, "event")} in files beyond the limit`}
           {newest && newest.without_path > 0 && `; ${plural(newest.without_path, "event")} without a path`}
         </span>
       </div>
       {all.length === 0 ? (
         <EmptyState
           icon={<FileText size={28} />}
-          title={filter === "" && q === "" ? "No files yet" : "No file is like that"}
+          title={filter === "" && q === "" ? "No files yet" : "No matching files"}
         >
           {filter === "" && q === ""
             ? "They appear once a program opens one."

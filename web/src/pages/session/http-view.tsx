@@ -27,10 +27,10 @@ export default function HTTPView() {
     return (
       <EmptyState
         icon={<Globe size={28} />}
-        title={filter === "" ? "No HTTP requests" : "No HTTP request is like that"}
+        title={filter === "" ? "No HTTP requests" : "No matching HTTP requests"}
       >
         {filter === ""
-          ? "None was seen so far. The agent sees plain HTTP, and what programs send through OpenSSL."
+          ? "None so far. The agent captures plain HTTP, and what programs send through OpenSSL."
           : "Change the filter, or clear the chosen process and span."}
       </EmptyState>
     );

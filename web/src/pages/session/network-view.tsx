@@ -26,7 +26,7 @@ export default function NetworkView() {
   const onEnd = useCallback(() => {
     if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
   }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
-  if (conversations.isPending) return <LoadingState label="Looking through the network events" />;
+  if (conversations.isPending) return <LoadingState label="Loading the conversations" />;
   if (!conversations.data)
     return <ErrorState error={conversations.error} retry={() => void conversations.refetch()} />;
   const all = conversations.data.pages.flatMap((page) => page.conversations);
@@ -36,10 +36,10 @@ export default function NetworkView() {
     return (
       <EmptyState
         icon={<ArrowLeftRight size={28} />}
-        title={filter === "" ? "No conversations" : "No conversation is like that"}
+        title={filter === "" ? "No conversations" : "No matching conversations"}
       >
         {filter === ""
-          ? "Nothing was sent or received so far. A sample in the sandbox has no network unless the agent's SPAWN_NETWORK says so."
+          ? "Nothing was sent or received so far. A sample in the sandbox has no network unless the agent's SPAWN_NETWORK allows one."
           : "Change the filter, or clear the chosen process and span."}
       </EmptyState>
     );
@@ -50,7 +50,7 @@ export default function NetworkView() {
         {plural(newest?.total ?? 0, "conversation")}
         {newest &&
           newest.others > 0 &&
-          `; ${plural(newest.others, "event")} of further ones are not told apart`}
+          `; ${plural(newest.others, "event")} in conversations beyond the limit`}
         {newest &&
           newest.without_address > 0 &&
           `; ${plural(newest.without_address, "event")} without an address`}

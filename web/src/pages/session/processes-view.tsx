@@ -37,7 +37,7 @@ export default function ProcessesView() {
   if (roots.length === 0) {
     return (
       <EmptyState icon={<GitBranch size={28} />} title="No processes yet">
-        They appear once events tell of them: press Start, or wait for the agent.
+        They appear when the agent reports events: press Start, or wait.
       </EmptyState>
     );
   }
@@ -58,7 +58,7 @@ export default function ProcessesView() {
         </span>
       </div>
       {search !== "" && rowsOf(roots, nothing, search).length === 0 ? (
-        <EmptyState icon={<SearchX size={28} />} title="No process is like that" />
+        <EmptyState icon={<SearchX size={28} />} title="No matching processes" />
       ) : (
         <ProcessTree
           sessionId={sessionId}
