@@ -49,26 +49,6 @@ type WriterMark struct {
 	UpdatedAt time.Time `gorm:"not null"`
 }
 
-// AttributeFunc sets the SessionID of every event.
-type AttributeFunc func([]Batch, Candidates)
-
-// Candidates are the sessions that the events of a group may belong to.
-type Candidates struct {
-	Known map[string]bool         // those of the events' hints that are the ID of a session
-	Runs  map[string][]SessionRun // by agent, in the order of their start: all that last at At of a batch, and the last that ended before
-	Now   time.Time               // by the clock of the database
-	Late  bool                    // the group waited in a spool
-}
-
-// At gives the moment as of which a batch is attributed: that of its receipt, if it
-// had to wait, else now.
-func (c *Candidates) At(batch *Batch) time.Time {
-	if c.Late && !batch.ReceivedAt.IsZero() { // older versions kept none
-		return batch.ReceivedAt
-	}
-	return c.Now
-}
-
 // ItemFault says what is wrong with one item of a request.
 type ItemFault struct {
 	Index int    `json:"index"` // of the item, from 0

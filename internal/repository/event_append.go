@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"ospulse/internal/attribution"
 	"ospulse/internal/database"
 	"ospulse/internal/models"
 	"ospulse/internal/plant"
@@ -59,33 +60,30 @@ func bytesOrNil(b []byte) any {
 	return b
 }
 
-// Append stores the events of a group, all or none, and gives a receipt for each
-// batch. First it finds the sessions that the events may belong to, and has
-// attribute choose; with attribute nil each event has its SessionID set. It gives
-// each event its Seq: the sessions' counters are advanced in the same transaction,
-// under whose row locks no other append to the same session can come between; so
-// the numbers have no gaps and follow the order of commit. What the events tell of
-// processes is added to those of their session. A session that does not exist, or
-// is being deleted, is not_found: even one that attribute has chosen, when it was
-// deleted in this moment.
+// Append stores the events of a group, all or none, and returns a receipt for each batch.
+// It sets the SessionID of each event, as package attribution chooses it, and its Seq. It
+// advances the sessions' counters in the same transaction; their row locks keep other
+// appends to these sessions out. Therefore the numbers have no gaps and follow the order
+// of commit. Append also updates the processes of the sessions. It fails with not_found
+// if a session was deleted after it had been chosen.
 //
-// Of batches with the same key the first one is stored, and the others get its
-// receipt; a key that belongs to another request is a conflict, and nothing is
-// stored then. A group whose mark was stored before is ErrAlreadyStored.
+// Of batches with the same key, Append stores the first; the others get its receipt. It
+// fails with conflict if a key belongs to another request, and with ErrAlreadyStored if
+// the group's mark was stored before.
 //
-// An event that the database will never take makes the group invalid. Every other
-// error may go away.
-func (r *Events) Append(ctx context.Context, group models.Group, attribute models.AttributeFunc) ([]models.Receipt, error) {
+// The error is invalid if the database will never accept one of the events. Any other
+// error may be temporary.
+func (r *Events) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
 	receipts := make([]models.Receipt, len(group.Batches))
-	err := r.db.Bulk(ctx, func(tx database.Bulk) error { return r.append(ctx, tx, group, attribute, receipts, false) })
+	err := r.db.Bulk(ctx, func(tx database.Bulk) error { return r.append(ctx, tx, group, receipts, false) })
 	return receipts, r.translateAppend(err)
 }
 
 // Try does what Append does, and then undoes it. It returns the error that Append
 // would return, unless only the commit fails.
-func (r *Events) Try(ctx context.Context, group models.Group, attribute models.AttributeFunc) error {
+func (r *Events) Try(ctx context.Context, group models.Group) error {
 	err := r.db.Bulk(ctx, func(tx database.Bulk) error {
-		return r.append(ctx, tx, group, attribute, make([]models.Receipt, len(group.Batches)), true)
+		return r.append(ctx, tx, group, make([]models.Receipt, len(group.Batches)), true)
 	})
 	if errors.Is(err, errUndo) {
 		return nil
@@ -109,16 +107,14 @@ func (r *Events) translateAppend(err error) error {
 }
 
 // append fills receipts. With undo it returns errUndo at the end.
-func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Group, attribute models.AttributeFunc, receipts []models.Receipt, undo bool) error {
+func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Group, receipts []models.Receipt, undo bool) error {
 	batches := group.Batches
 	a := appending{ctx: ctx, db: r.db, tx: tx, now: time.Now().UTC().Truncate(time.Microsecond)}
-	candidates, repeated, err := a.begin(group, attribute != nil)
+	candidates, repeated, err := a.begin(group)
 	if err != nil {
 		return err
 	}
-	if attribute != nil {
-		attribute(batches, candidates)
-	}
+	candidates.Attribute(batches)
 	writes, err := a.insert(batches, repeated)
 	if err != nil {
 		return err
@@ -179,7 +175,7 @@ type appending struct {
 
 // begin sets the group's mark, claims the batches' keys and finds the candidates,
 // all in one round trip.
-func (a *appending) begin(group models.Group, find bool) (candidates models.Candidates, repeated []bool, err error) {
+func (a *appending) begin(group models.Group) (candidates attribution.Candidates, repeated []bool, err error) {
 	var statements []database.Statement
 	marked := group.Mark.Writer == "" || plant.Is("ignore the mark")
 	if !marked {
@@ -187,10 +183,8 @@ func (a *appending) begin(group models.Group, find bool) (candidates models.Cand
 	}
 	claims, repeated := a.claimStatements(group.Batches)
 	statements = append(statements, claims...)
-	if find {
-		candidates.Now, candidates.Late = a.db.Time(time.Now()), group.Late
-		statements = append(statements, candidateStatements(group.Batches, &candidates)...)
-	}
+	candidates.Now, candidates.Late = a.db.Time(time.Now()), group.Late
+	statements = append(statements, candidateStatements(group.Batches, &candidates)...)
 	err = a.tx.Run(a.ctx, statements...)
 	if err == nil && !marked {
 		err = models.ErrAlreadyStored
@@ -236,7 +230,7 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 }
 
 // candidateStatements look for the sessions that the events may belong to.
-func candidateStatements(batches []models.Batch, found *models.Candidates) []database.Statement {
+func candidateStatements(batches []models.Batch, found *attribution.Candidates) []database.Statement {
 	found.Known, found.Runs = map[string]bool{}, map[string][]models.SessionRun{}
 	var id string
 	var statements []database.Statement
@@ -272,7 +266,7 @@ var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknogl
 // spans gives, for each agent, the time in which its batches were received. What did
 // not have to wait belongs to what runs now, also to a run that, by a clock that has
 // been set back, is still to begin.
-func spans(batches []models.Batch, found *models.Candidates) map[string]models.Span {
+func spans(batches []models.Batch, found *attribution.Candidates) map[string]models.Span {
 	spans := map[string]models.Span{}
 	for i := range batches {
 		agentID := cmp.Or(batches[i].AgentID, models.DefaultAgentID)

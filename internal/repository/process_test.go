@@ -136,7 +136,7 @@ func TestMarkedGroupIsStoredOnce(t *testing.T) {
 			for range batches {
 				group.Batches = append(group.Batches, batchOf(newEvent("s", noon), acted("s", 4, "a", noon)))
 			}
-			_, err := events.Append(t.Context(), group, nil)
+			_, err := events.Append(t.Context(), named(group))
 			return err
 		}
 		stored := func() int {

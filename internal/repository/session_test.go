@@ -36,18 +36,14 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		candidates := func(hint string) (got models.Candidates) {
+		// chosen returns the session that an event is stored in, with this hint and without.
+		chosen := func(hint string, at time.Time) [2]string {
 			t.Helper()
-			batch := batchOf(newEvent("", noon))
-			batch.Events[0].RequestHint = hint
-			_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, func(batches []models.Batch, c models.Candidates) {
-				got = c
-				batches[0].Events[0].SessionID = models.UnassignedID
-			})
-			if err != nil {
+			batch := batchOf(newEvent(hint, at), newEvent("", at))
+			if _, err := appendBatch(t.Context(), repository.NewEvents(db), batch); err != nil {
 				t.Fatal(err)
 			}
-			return got
+			return [2]string{batch.Events[0].SessionID, batch.Events[1].SessionID}
 		}
 		sessions := repository.NewSessions(db)
 		for state, set := range lives {
@@ -56,13 +52,17 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 			if _, err := sessions.Update(t.Context(), id, func(s *models.Session) error { s.AgentID = &agent; set(s); return nil }); err != nil {
 				t.Fatal(err)
 			}
+			var run models.SessionRun
+			if err := db.Read(t.Context()).Last(&run).Error; err != nil {
+				t.Fatal(err)
+			}
 			if state == "ended" {
 				if _, err := sessions.Update(t.Context(), id, func(s *models.Session) error { s.IsActive = false; return nil }); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if got := candidates(id); !got.Known[id] || !slices.ContainsFunc(got.Runs[agent], func(run models.SessionRun) bool { return run.SessionID == id }) {
-				t.Fatalf("%s: it is no candidate before: %+v", state, got)
+			if got := chosen(id, run.StartedAt); got != [2]string{id, id} {
+				t.Fatalf("%s: the events are in %s while it is visible", state, got)
 			}
 			for name, hide := range hide {
 				if err := db.Write(t.Context(), func(tx *gorm.DB) error {
@@ -72,8 +72,8 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 				}); err != nil {
 					t.Fatal(err)
 				}
-				if got := candidates(id); len(got.Known) > 0 || slices.ContainsFunc(got.Runs[agent], func(run models.SessionRun) bool { return run.SessionID == id }) {
-					t.Errorf("%s, %s: %+v", state, name, got)
+				if got := chosen(id, run.StartedAt); got != [2]string{models.UnassignedID, models.UnassignedID} {
+					t.Errorf("%s, %s: the events are in %s", state, name, got)
 				}
 				if _, err := sessions.Get(t.Context(), id); models.ErrorCode(err) != models.CodeNotFound {
 					t.Errorf("%s, %s: found, %v", state, name, err)
@@ -91,34 +91,50 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 		if err := sessions.Hide(t.Context(), "gone", noon, anyState); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := appendBatch(t.Context(), repository.NewEvents(db), batchOf(newEvent("gone", noon))); models.ErrorCode(err) != models.CodeNotFound {
-			t.Errorf("an event of a deleted session was stored, %v", err)
+		if got := chosen("gone", noon); got[0] != models.UnassignedID {
+			t.Errorf("an event of a deleted session is in %s", got[0])
 		}
 		events, err := repository.NewEvents(db).ListAll(t.Context(), 0, 1<<40, 100)
-		if err != nil || slices.ContainsFunc(events, func(e models.Event) bool { return e.SessionID == "gone" }) || len(events) != 9 {
+		if err != nil || slices.ContainsFunc(events, func(e models.Event) bool { return e.SessionID == "gone" }) || len(events) != 14 {
 			t.Errorf("%d events of all sessions, %v", len(events), err)
 		}
 	})
 }
 
-// On PostgreSQL a session can be deleted between the moment in which it is chosen
-// for events and the one in which they are stored.
+// TestSessionDeletedWhileItIsChosen checks, on PostgreSQL, a session that another
+// transaction deletes after Append has chosen it and before Append stores the events:
+// Append stores nothing.
 func TestSessionDeletedWhileItIsChosen(t *testing.T) {
 	db := dbtest.Open(t, dbtest.Postgres(t))
 	createSession(t, db, "s")
-	batch := batchOf(newEvent("", noon))
-	batch.Events[0].RequestHint = "s"
-	_, err := repository.NewEvents(db).Append(t.Context(), models.Group{Batches: []models.Batch{batch}}, func(batches []models.Batch, c models.Candidates) {
-		if !c.Known["s"] {
-			t.Error("the session is not known")
+	stored := make(chan error, 1)
+	if err := db.Write(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE sessions SET deleting_since = now() WHERE id = 's'").Error; err != nil {
+			return err
 		}
-		batches[0].Events[0].SessionID = "s"
-		if err := repository.NewSessions(db).Hide(t.Context(), "s", noon, anyState); err != nil {
-			t.Error(err)
+		go func() {
+			_, err := appendBatch(context.WithoutCancel(t.Context()), repository.NewEvents(db), batchOf(newEvent(models.UnassignedID, noon), newEvent("s", noon)))
+			stored <- err
+		}()
+		for waiting := 0; waiting == 0; { // until Append has chosen the session and wants its row
+			const blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE sessions SET event_count%'"
+			if err := db.Read(t.Context()).Raw(blocked).Scan(&waiting).Error; err != nil { // not in tx, whose view of this table is constant
+				return err
+			}
 		}
-	})
-	if models.ErrorCode(err) != models.CodeNotFound {
-		t.Errorf("the event was stored with it: %v", err)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stored; models.ErrorCode(err) != models.CodeNotFound {
+		t.Errorf("got %v, want not_found", err)
+	}
+	if last, err := repository.NewEvents(db).LastID(t.Context()); err != nil || last != 0 {
+		t.Errorf("last ID is %d, %v: something was stored", last, err)
+	}
+	session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID)
+	if err != nil || session.EventCount != 0 {
+		t.Errorf("the counter is at %d, %v", session.EventCount, err)
 	}
 }
 

@@ -34,6 +34,7 @@ func BenchmarkAnalysis(b *testing.B) {
 				batch := models.Batch{Events: make([]models.Incoming, 5000)}
 				for i := range batch.Events {
 					at = at.Add(200 * time.Microsecond)
+					batch.Events[i].RequestHint = "s"
 					e := &batch.Events[i].Event
 					pid, process := int64(100+i%24), fmt.Sprintf("process%d.exe", i%24)
 					operation, target := []string{"ReadFile", "WriteFile"}[i%2], fmt.Sprintf(`C:\Users\w%d\x%d.dll`, i%400, i%377)
@@ -43,7 +44,7 @@ func BenchmarkAnalysis(b *testing.B) {
 						Data: models.JSON(fmt.Sprintf(`{"filePath": %q, "operation": %q, "content": %q}`, target, operation, strings.Repeat("AB ", 80))),
 					}
 				}
-				if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, nil); err != nil {
+				if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -16,8 +15,8 @@ import (
 // EventRepository keeps events; internal/repository implements it and documents
 // its contracts.
 type EventRepository interface {
-	Append(ctx context.Context, group models.Group, attribute models.AttributeFunc) ([]models.Receipt, error)
-	Try(ctx context.Context, group models.Group, attribute models.AttributeFunc) error
+	Append(ctx context.Context, group models.Group) ([]models.Receipt, error)
+	Try(ctx context.Context, group models.Group) error
 	LastStored(ctx context.Context, writer string) (int64, error)
 	Time(local time.Time) time.Time
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
@@ -53,27 +52,27 @@ func NewEvents(events EventRepository, segments SegmentLister, sessions SessionF
 	return &Events{events, segments, sessions, clock}
 }
 
-// Append finds each event's session and stores the batches of a group, all or
-// none; when it returns they are committed. It gives a receipt for each batch. A
-// batch whose key was seen before is not stored again.
+// Append chooses each event's session and commits the batches of a group, all or none. It
+// returns a receipt for each batch. It does not store a batch again whose key was stored
+// before.
 func (s *Events) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
 	for attempt := 1; ; attempt++ {
-		receipts, err := s.events.Append(ctx, group, attribute)
+		receipts, err := s.events.Append(ctx, group)
 		if models.ErrorCode(err) != models.CodeNotFound || attempt == maxAttributions {
 			return receipts, err
 		}
-		// A session was deleted after it was chosen: the events belong elsewhere.
+		// A session was deleted after it had been chosen: choose again.
 	}
 }
 
-// Try does what Append does, and then undoes it. The events have the sessions that
-// were found for them.
+// Try does what Append does, and then undoes it. It leaves the chosen SessionID in each
+// event.
 func (s *Events) Try(ctx context.Context, group models.Group) error {
-	return s.events.Try(ctx, group, attribute)
+	return s.events.Try(ctx, group)
 }
 
-// maxAttributions is how often the events of a group are attributed when one of
-// their sessions is deleted each time.
+// maxAttributions limits how often Append chooses sessions for a group, one of which is
+// deleted each time.
 const maxAttributions = 10
 
 // LastStored gives the number of the last batch of a writer that was stored, 0
@@ -84,51 +83,6 @@ func (s *Events) LastStored(ctx context.Context, writer string) (int64, error) {
 
 // Time gives a time of this program by the clock of the database.
 func (s *Events) Time(local time.Time) time.Time { return s.events.Time(local) }
-
-// attribute sets the SessionID of each event: the session that it names, if there is
-// one; else the session that its agent worked for when the event was received, since
-// agents name sessions of their own or none; else the last one that had ended then,
-// when the event happened in its time; else the session that takes everything.
-func attribute(batches []models.Batch, candidates models.Candidates) {
-	for i := range batches {
-		live, ended := runsAt(candidates.Runs[cmp.Or(batches[i].AgentID, models.DefaultAgentID)], candidates.At(&batches[i]))
-		for j := range batches[i].Events {
-			in := &batches[i].Events[j]
-			switch {
-			case candidates.Known[in.RequestHint] && !plant.Is("put an event elsewhere"):
-				in.SessionID = in.RequestHint
-			case candidates.Known[in.SessionHint]:
-				in.SessionID = in.SessionHint
-			case live != nil:
-				in.SessionID = live.SessionID
-			case happenedIn(&in.Event, ended):
-				in.SessionID = ended.SessionID
-			default:
-				in.SessionID = models.UnassignedID
-			}
-		}
-	}
-}
-
-// runsAt gives the run that lasts at a time, the latest of several, and the last that
-// has ended by then. runs are in the order of their start.
-func runsAt(runs []models.SessionRun, at time.Time) (live, ended *models.SessionRun) {
-	for i := range runs {
-		switch run := &runs[i]; {
-		case run.StartedAt.After(at):
-		case run.EndedAt.After(at):
-			live = run
-		case ended == nil || run.EndedAt.After(ended.EndedAt):
-			ended = run
-		}
-	}
-	return live, ended
-}
-
-// happenedIn reports whether the event's own time lies within the run.
-func happenedIn(e *models.Event, run *models.SessionRun) bool {
-	return run != nil && e.TimestampSource == models.TimestampFromAgent && !e.Timestamp.Before(run.StartedAt) && !e.Timestamp.After(run.EndedAt)
-}
 
 // List gives a page of a session's events that a filter selects, as they are
 // listed, and whether there are more.

@@ -13,87 +13,30 @@ import (
 	"ospulse/internal/models"
 )
 
-// vanishing is a repository in which the sessions that were chosen are deleted so
-// many times before the events can be stored.
+// vanishing is a repository in which the chosen sessions are deleted a number of times
+// before the events can be stored.
 type vanishing struct {
 	EventRepository
 	left, asked int
 }
 
-func (r *vanishing) Append(_ context.Context, group models.Group, attribute models.AttributeFunc) ([]models.Receipt, error) {
+func (r *vanishing) Append(_ context.Context, group models.Group) ([]models.Receipt, error) {
 	r.asked++
 	if r.left--; r.left >= 0 {
-		attribute(group.Batches, models.Candidates{Runs: map[string][]models.SessionRun{models.DefaultAgentID: {{SessionID: "deleted", EndedAt: time.Now()}}}})
 		return nil, models.Errorf(models.CodeNotFound, "session deleted does not exist")
 	}
-	attribute(group.Batches, models.Candidates{})
 	return make([]models.Receipt, len(group.Batches)), nil
 }
 
-// Events whose session is deleted after it was chosen for them go elsewhere.
+// Append chooses again when a session is deleted after it was chosen, but not for ever.
 func TestEventsOfADeletedSessionAreAttributedAgain(t *testing.T) {
-	for times, found := range map[int]bool{0: true, 1: true, 9: true, 1000: false} {
+	for times, stored := range map[int]bool{0: true, 1: true, 9: true, 1000: false} {
 		repository := &vanishing{left: times}
 		group := models.Group{Batches: []models.Batch{{Events: make([]models.Incoming, 2)}}}
 		_, err := NewEvents(repository, nil, nil, time.Now).Append(t.Context(), group)
-		if (err == nil) != found || repository.asked > 10 {
+		if (err == nil) != stored || repository.asked > 10 {
 			t.Errorf("deleted %d times: %v after %d attempts", times, err, repository.asked)
 		}
-		if id := group.Batches[0].Events[1].SessionID; found && id != models.UnassignedID {
-			t.Errorf("deleted %d times: they went to %s", times, id)
-		}
-	}
-}
-
-// An event goes to what its own agent monitored when it was received.
-func TestAttribution(t *testing.T) {
-	minute := func(n int) time.Time { return time.Date(2026, 11, 28, 12, n, 0, 0, time.UTC) }
-	const never = 24 * 60
-	run := func(id string, from, to int) models.SessionRun {
-		return models.SessionRun{SessionID: id, StartedAt: minute(from), EndedAt: minute(to)}
-	}
-	candidates := models.Candidates{
-		Known: map[string]bool{"known": true},
-		Runs: map[string][]models.SessionRun{
-			models.DefaultAgentID: {run("first", 1, 10), run("second", 20, 30), run("longer", 40, never), run("later", 42, 45)},
-			"other":               {run("of other", 5, never)},
-		},
-		Now: minute(50),
-	}
-	for name, tt := range map[string]struct {
-		late     bool
-		received int
-		agent    string
-		happened int
-		hint     string
-		want     string
-	}{
-		"late: in the first run":                  {true, 5, "", 5, "", "first"},
-		"late: in the second":                     {true, 25, "", 25, "", "second"},
-		"late: at a start":                        {true, 20, "", 3, "", "second"},
-		"late: at an end":                         {true, 30, "", 3, "", models.UnassignedID},
-		"late: before all":                        {true, 0, "", 0, "", models.UnassignedID},
-		"late: after the first, happened in it":   {true, 15, "", 8, "", "first"},
-		"late: after the second, happened in 1st": {true, 35, "", 8, "", models.UnassignedID},
-		"late: in two":                            {true, 43, "", 43, "", "later"},
-		"late: in one again":                      {true, 46, "", 43, "", "longer"},
-		"late: of another agent":                  {true, 15, "other", 15, "", "of other"},
-		"late: of an agent with nothing":          {true, 15, "third", 15, "", models.UnassignedID},
-		"late: named":                             {true, 5, "", 5, "known", "known"},
-		"late: named, unknown":                    {true, 5, "", 5, "unknown", "first"},
-		"now":                                     {false, 5, "", 5, "", "longer"},
-		"now, of another agent":                   {false, 5, "other", 5, "", "of other"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			candidates.Late = tt.late
-			in := models.Incoming{RequestHint: tt.hint}
-			in.Timestamp, in.TimestampSource = minute(tt.happened), models.TimestampFromAgent
-			batches := []models.Batch{{Events: []models.Incoming{in}, ReceivedAt: minute(tt.received), AgentID: tt.agent}}
-			attribute(batches, candidates)
-			if got := batches[0].Events[0].SessionID; got != tt.want {
-				t.Errorf("it goes to %s, want %s", got, tt.want)
-			}
-		})
 	}
 }
 

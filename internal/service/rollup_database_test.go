@@ -78,7 +78,7 @@ func rollupEvents(t testing.TB, random *rand.Rand) (events []models.Incoming) {
 	}
 	random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
 	for i := range events {
-		events[i].SessionID = "s"
+		events[i].SessionID, events[i].RequestHint = "s", "s"
 	}
 	return events
 }
@@ -126,7 +126,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 		all := rollupEvents(t, random)
 		for rest := all; len(rest) > 0; {
 			n := min(1+random.IntN(400), len(rest))
-			if _, err := events.Append(t.Context(), models.Group{Batches: []models.Batch{{Events: rest[:n]}}}, nil); err != nil {
+			if _, err := events.Append(t.Context(), models.Group{Batches: []models.Batch{{Events: rest[:n]}}}); err != nil {
 				t.Fatal(err)
 			}
 			rest = rest[n:]
@@ -250,10 +250,10 @@ func appendMixed(b *testing.B, events *repository.Events, random *rand.Rand, n i
 		if err != nil {
 			b.Fatal(err)
 		}
-		in.SessionID = "s"
+		in.RequestHint = "s"
 		batch.Events[i] = in
 	}
-	if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}, nil); err != nil {
+	if _, err := events.Append(b.Context(), models.Group{Batches: []models.Batch{batch}}); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -188,13 +188,13 @@ func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []
 			for range min(1+m.rand.Int64N(maxBurst), c.events-c.noted, int64(cap(group)-len(group))) {
 				in := m.event(c.noted + 1)
 				at = at.Add(loadSpacing)
-				in.SessionID, in.Timestamp, in.TimestampSource = c.id, at, models.TimestampFromAgent
+				in.RequestHint, in.Timestamp, in.TimestampSource = c.id, at, models.TimestampFromAgent
 				c.note(&in.Event)
 				group = append(group, in)
 				left--
 			}
 		}
-		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}, nil); err != nil {
+		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}); err != nil {
 			return err
 		}
 	}
