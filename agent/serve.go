@@ -161,13 +161,13 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		})
 	})
 	running.Go(func() {
-		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, Hear: func(nonce string, raw json.RawMessage) {
+		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, OnIdentity: func(nonce string, raw json.RawMessage) {
 			var identity monitor.Identity
 			if err := json.Unmarshal(raw, &identity); err != nil {
 				log.Warn("cannot read the backend's identity in its answer to a heartbeat", "error", err)
 				return
 			}
-			own.Hear(nonce, identity)
+			own.RecordIdentity(nonce, identity)
 		}, Report: func() heartbeat.Report {
 			return report(cfg, listener.Addr(), eyes, spawnFault, sessions, sender)
 		}})

@@ -111,7 +111,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
-		for range p.lines { // what it said is read before it is waited for
+		for range p.lines { // read all output before Wait
 		}
 		_ = p.cmd.Wait()
 	}
@@ -259,7 +259,7 @@ func TestKill(t *testing.T) {
 		p.line(fmt.Sprintf("%d events", target), func(line string) bool {
 			var now int
 			if _, err := fmt.Sscan(line, &now); err != nil {
-				t.Fatalf("the agent said %q", line)
+				t.Fatalf("the agent printed %q", line)
 			}
 			safe[p.cmd.Process.Pid] = max(safe[p.cmd.Process.Pid], now)
 			return now >= target
@@ -270,7 +270,7 @@ func TestKill(t *testing.T) {
 		runs = append(runs, p.cmd.Process.Pid)
 		after(p, 1000+round*331)
 		b.process.kill()
-		after(p, 2000) // which the spool takes
+		after(p, 2000) // these go to the spool
 		if round%2 == 0 {
 			b.restart()
 			after(p, 100+round*997)
@@ -284,7 +284,7 @@ func TestKill(t *testing.T) {
 				safe[p.cmd.Process.Pid] = max(safe[p.cmd.Process.Pid], atoi(t, line))
 			}
 			if err := p.cmd.Wait(); err != nil {
-				t.Fatal("the last run did not deliver all: ", err)
+				t.Fatal("the last run did not deliver all events: ", err)
 			}
 			break
 		}
@@ -303,13 +303,13 @@ func TestKill(t *testing.T) {
 				order = order[1:]
 			}
 			if len(order) == 0 || e.Type != "file_operation" || e.Data.N != next[e.Data.Run] {
-				t.Fatalf("event %d of %s is %+v, where number %d should be", i, session, e, next[e.Data.Run])
+				t.Fatalf("event %d of %s is %+v, want the number %d", i, session, e, next[e.Data.Run])
 			}
 			next[e.Data.Run]++
 		}
 		for i, run := range runs {
 			if next[run] < safe[run] {
-				t.Errorf("of run %d %d events are there, not all %d", i, next[run], safe[run])
+				t.Errorf("run %d: the backend has %d events, want at least %d", i, next[run], safe[run])
 			}
 		}
 		t.Logf("%d events in %d runs", total, len(runs))
@@ -321,7 +321,7 @@ func atoi(t *testing.T, text string) int {
 	t.Helper()
 	var n int
 	if _, err := fmt.Sscan(text, &n); err != nil {
-		t.Fatalf("%q is no number", text)
+		t.Fatalf("%q is not a number", text)
 	}
 	return n
 }
@@ -336,7 +336,7 @@ func TestRealRefusals(t *testing.T) {
 	for i := range 100 {
 		e := numbered(i)
 		if i%10 == 3 {
-			e.Type = strings.Repeat("x", 101) // longer than the backend takes
+			e.Type = strings.Repeat("x", 101) // longer than the backend accepts
 		}
 		d.Add(session, e)
 	}
@@ -349,7 +349,7 @@ func TestRealRefusals(t *testing.T) {
 		lost += e.Data.Count
 	}
 	if lost != 10 || status.Lost != 10 || len(events) != 90+int(status.Reports) {
-		t.Errorf("%d are told lost of %d: %+v", lost, len(events), status)
+		t.Errorf("%d of %d events are reported as lost: %+v", lost, len(events), status)
 	}
 }
 

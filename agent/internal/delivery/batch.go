@@ -101,11 +101,11 @@ type codec struct {
 func newCodec() (*codec, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
 	if err != nil {
-		return nil, fmt.Errorf("make a zstd encoder: %w", err)
+		return nil, fmt.Errorf("create a zstd encoder: %w", err)
 	}
 	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(2*maxEventBytes))
 	if err != nil {
-		return nil, fmt.Errorf("make a zstd decoder: %w", err)
+		return nil, fmt.Errorf("create a zstd decoder: %w", err)
 	}
 	return &codec{encoder: encoder, decoder: decoder}, nil
 }

@@ -133,14 +133,14 @@ func (c *client) batch(ctx context.Context, key, session string, body []byte, is
 	if a.verdict != taken {
 		return a
 	}
-	var told *struct {
+	var result *struct {
 		Errors []fault `json:"errors"`
 	}
-	if err := json.Unmarshal(text, &told); err != nil || told == nil {
+	if err := json.Unmarshal(text, &result); err != nil || body == nil {
 		// A server that answers every request with a page is not a backend.
 		return answer{verdict: failed, err: fmt.Errorf("the answer to a batch does not have the format of a backend: %.200q", text)}
 	}
-	a.faults = told.Errors
+	a.faults = result.Errors
 	return a
 }
 
@@ -241,11 +241,11 @@ func judge(status int) verdict {
 
 // message returns the error in an answer, or the first 200 bytes of its text.
 func message(text []byte) string {
-	var told struct {
+	var body struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(text, &told) == nil && told.Error != "" {
-		return told.Error
+	if json.Unmarshal(text, &body) == nil && body.Error != "" {
+		return body.Error
 	}
 	return strings.TrimSpace(string(text[:min(len(text), 200)]))
 }

@@ -145,17 +145,17 @@ func TestRefusals(t *testing.T) {
 			})
 			got := slices.DeleteFunc(s.has("a"), func(n int) bool { return n < 0 })
 			if !slices.Equal(got, test.want) {
-				t.Errorf("%v arrived, not %v", got, test.want)
+				t.Errorf("%v arrived, want %v", got, test.want)
 			}
 			lost := 0
-			for _, r := range s.told("a") {
+			for _, r := range s.lossReports("a") {
 				lost += r.Count
 				if r.Reason != test.reason || !r.From.Equal(numbered(0).Time) || !r.To.Equal(numbered(test.n-1).Time) {
 					t.Errorf("the report is %+v", r)
 				}
 			}
 			if status := d.Status(); lost != test.lost || status.Lost != int64(lost) {
-				t.Errorf("%d lost are reported, not %d; the status is %+v", lost, test.lost, status)
+				t.Errorf("%d events are reported as lost, want %d; the status is %+v", lost, test.lost, status)
 			}
 		})
 	}
@@ -218,7 +218,7 @@ func TestRefusedReportsDoNotLoop(t *testing.T) {
 	}
 	for _, q := range s.asked()[16:] {
 		if q.session != "b" {
-			t.Errorf("after the report came %+v", q)
+			t.Errorf("a request after the report: %+v", q)
 		}
 	}
 }
@@ -277,7 +277,7 @@ func TestRestarts(t *testing.T) {
 		}
 	}
 	s.set(nil)
-	o.FlushTimeout = time.Minute // so that the last answer is heard of
+	o.FlushTimeout = time.Minute // long enough to receive the last answer
 	d := newDelivery(t, o)
 	if status := d.Status(); status.Unclean || status.Inherited != int64(2*n) {
 		t.Errorf("%+v", status)
@@ -341,17 +341,17 @@ func TestFullSpool(t *testing.T) {
 			next -= got
 			lost -= got
 		case got != next:
-			t.Fatalf("number %d follows where %d should", got, next)
+			t.Fatalf("the next event has the number %d, want %d", got, next)
 		default:
 			next++
 		}
 	}
 	status := wantSum(t, d)
 	if int64(lost) != status.Lost || next != n+1 {
-		t.Errorf("%d are reported lost, %d accounted for of %d: %+v", lost, next, n+1, status)
+		t.Errorf("%d events are reported as lost; %d of %d arrived or were reported: %+v", lost, next, n+1, status)
 	}
-	for _, r := range s.told("a") {
-		if r.Reason == event.ReasonOverrun || len(status.LostByReason) > 1 { // a machine as busy as that mixes them
+	for _, r := range s.lossReports("a") {
+		if r.Reason == event.ReasonOverrun || len(status.LostByReason) > 1 { // a very busy machine has losses of both kinds
 			continue
 		}
 		if span := r.To.Sub(r.From)/time.Millisecond + 1; r.Reason != event.ReasonSpoolFull || int(span) != r.Count {
@@ -411,7 +411,7 @@ func TestTooLargeAnEvent(t *testing.T) {
 	if got := s.has("a"); !slices.Equal(got, []int{0, -1, 2, 3}) {
 		t.Errorf("%v arrived", got)
 	}
-	if r := s.told("a")[0]; r.Reason != event.ReasonTooLarge || r.Count != 1 || !r.From.Equal(huge.Time) {
+	if r := s.lossReports("a")[0]; r.Reason != event.ReasonTooLarge || r.Count != 1 || !r.From.Equal(huge.Time) {
 		t.Errorf("the report is %+v", r)
 	}
 	wantSum(t, d)
@@ -476,7 +476,7 @@ func TestTiming(t *testing.T) {
 				cancel()
 				<-done
 				if !slices.Equal(got, test.want) {
-					t.Errorf("requests came at %v, not %v", got, test.want)
+					t.Errorf("requests arrived at %v, want %v", got, test.want)
 				}
 			})
 		})
@@ -506,7 +506,7 @@ func TestAsksAgain(t *testing.T) {
 				<-time.After(31 * time.Second)
 				synctest.Wait()
 				if !slices.Equal(asked, want) {
-					t.Errorf("%d: event %d went %q, not %q", status, i, asked, want)
+					t.Errorf("%d: event %d was sent to %q, want %q", status, i, asked, want)
 				}
 			}
 			stop()
@@ -536,7 +536,7 @@ func TestBackoff(t *testing.T) {
 		<-time.After(10 * time.Minute)
 		cancel()
 		<-done
-		for i := 1; i+1 < len(tries); i++ { // the last one is the end's
+		for i := 1; i+1 < len(tries); i++ { // the last try is the one at the end of the run
 			wait, least := tries[i].Sub(tries[i-1]), min(50*time.Millisecond<<min(i-1, 10), 5*time.Second)
 			if least = max(least, 7*time.Second); wait < least || wait > max(2*least, 10*time.Second) {
 				t.Errorf("try %d came after %v", i, wait)
@@ -561,7 +561,7 @@ func TestOptions(t *testing.T) {
 		o := good
 		change(&o)
 		if d, err := New(o); err == nil {
-			t.Errorf("%s: taken as %+v", name, d.Status())
+			t.Errorf("%s: New accepts it: %+v", name, d.Status())
 		}
 	}
 	d := newDelivery(t, good)
@@ -581,7 +581,7 @@ func TestRetryAfter(t *testing.T) {
 		"Tue, 24 Nov 2026 10:00:05 GMT": 5 * time.Second, "Mon, 02 Jan 2006 15:04:05 GMT": 0,
 	} {
 		if got := retryAfter(header, now); got != want {
-			t.Errorf("%q: %v, not %v", header, got, want)
+			t.Errorf("%q: %v, want %v", header, got, want)
 		}
 	}
 }
@@ -594,12 +594,12 @@ func TestUnclean(t *testing.T) {
 	}
 	d := newDelivery(t, o)
 	if !d.Status().Unclean {
-		t.Error("a run that was killed is not noticed")
+		t.Error("New does not report that the previous run was killed")
 	}
 	run(t, d)()
 	d = newDelivery(t, o)
 	if d.Status().Unclean {
-		t.Error("a run that ended well is taken for killed")
+		t.Error("New reports that the previous run was killed, although it ended in order")
 	}
 	run(t, d)()
 }

@@ -74,7 +74,7 @@ func (d *Delivery) step(sending context.Context) (wait time.Duration, idle bool)
 	wait, idle = time.Hour, true
 	for session, l := range d.lanes {
 		if len(l.losses) > 0 && !d.refusing && d.queued < d.maxQueue {
-			d.tell(l)
+			d.reportLosses(l)
 		}
 		if l.open != nil {
 			if due := l.open.opened.Add(d.linger(l)).Sub(now); due > 0 {

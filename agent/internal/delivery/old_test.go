@@ -48,7 +48,7 @@ func TestOldSpool(t *testing.T) {
 		return text
 	}
 	for name, test := range map[string]struct {
-		first   []byte // the file 1, of which the cursor says that record 0 is done with
+		first   []byte // the file 1; by the cursor, its record 0 was delivered
 		second  []byte // the file 2
 		want    []int  // the records that arrive
 		lost    int
@@ -66,9 +66,9 @@ func TestOldSpool(t *testing.T) {
 			t.Parallel()
 			s := newSink(t)
 			o := options(t, s.url)
-			o.SpoolMaxBytes = 100 // it is on disk already
+			o.SpoolMaxBytes = 100 // smaller than the files that are already on disk
 			for name, text := range map[string][]byte{
-				"0000000000000001.spool": test.first, "0000000000000002.spool": test.second, "0000000000000000.spool": records[5], // done with
+				"0000000000000001.spool": test.first, "0000000000000002.spool": test.second, "0000000000000000.spool": records[5], // delivered before
 				"cursor": fmt.Appendf(nil, `{"segment":1,"offset":%d}`, len(records[0])),
 			} {
 				if err := os.WriteFile(filepath.Join(o.Dir, name), text, 0o600); err != nil {
@@ -87,14 +87,14 @@ func TestOldSpool(t *testing.T) {
 				}
 			}
 			if got := slices.DeleteFunc(s.has("a"), func(n int) bool { return n < 0 }); !slices.Equal(got, want) {
-				t.Errorf("%v arrived, not %v", got, want)
+				t.Errorf("%v arrived, want %v", got, want)
 			}
-			told, lost := s.told("a"), 0
-			for _, r := range told {
+			reported, lost := s.lossReports("a"), 0
+			for _, r := range reported {
 				lost += r.Count
 			}
-			if lost != test.lost || len(told) != min(test.lost, 1) && !test.unknown || test.unknown && len(told) != 1 {
-				t.Errorf("%+v is reported", told)
+			if lost != test.lost || len(reported) != min(test.lost, 1) && !test.unknown || test.unknown && len(reported) != 1 {
+				t.Errorf("reported losses: %+v", reported)
 			}
 			wantSum(t, d)
 			wantFiles(t, o.Dir, "lock")

@@ -51,19 +51,19 @@ func TestPoisonedEvents(t *testing.T) {
 			}
 			s.wait("all events but the poisoned", func() bool { return len(arrived(s.got["a"])) >= len(want) })
 			if lost := s.waitReports(d, "a"); lost != int64(len(poisoned)) {
-				t.Errorf("%d are reported to be lost, not %d", lost, len(poisoned))
+				t.Errorf("%d events are reported as lost, want %d", lost, len(poisoned))
 			}
 			stop()
 			if got := arrived(s.has("a")); !slices.Equal(got, want) {
 				t.Errorf("%d arrived, in another order or more than once: %v", len(got), got)
 			}
-			for _, r := range s.told("a") {
+			for _, r := range s.lossReports("a") {
 				if !strings.HasPrefix(r.Reason, ReasonSetAside) || !strings.Contains(r.Reason, "too long") {
 					t.Errorf("the reason is %q", r.Reason)
 				}
 			}
 			if kept := setAside(t, o.Dir); !slices.Equal(kept, poisoned) {
-				t.Errorf("on disk are %v, not %v", kept, poisoned)
+				t.Errorf("%v are on disk, want %v", kept, poisoned)
 			}
 			if status := wantSum(t, d); status.LostByReason[ReasonSetAside] != int64(len(poisoned)) {
 				t.Errorf("%+v", status)

@@ -26,7 +26,7 @@ func (d *Delivery) Add(sessionID string, e *event.Event) {
 	d.status.Added++
 	l := d.lane(sessionID)
 	if len(l.losses) > 0 {
-		d.tell(l)
+		d.reportLosses(l)
 	}
 	if !d.append(l, e, time.Time{}) {
 		d.lose(l, loss{event.ReasonTooLarge, 1, e.Time, e.Time})
@@ -106,8 +106,8 @@ func (d *Delivery) awaitRoom() {
 // refuse counts an event for which there is no room, and records the loss.
 func (d *Delivery) refuse(session string, e *event.Event) {
 	l := d.lane(session)
-	if told, ok := e.Data.(*event.Lost); ok { // keep the reported loss, to report it later
-		l.losses.add(loss{told.Reason, told.Count, told.From, told.To})
+	if lost, ok := e.Data.(*event.Lost); ok { // keep the reported loss, to report it later
+		l.losses.add(loss{lost.Reason, lost.Count, lost.From, lost.To})
 		return
 	}
 	d.status.Added++
@@ -133,8 +133,8 @@ func (d *Delivery) count(reason string, n int64) {
 	d.status.LostByReason[shortReason(reason)] += n
 }
 
-// tell adds the recorded losses to the lane as events_lost events.
-func (d *Delivery) tell(l *lane) {
+// reportLosses adds the recorded losses to the lane as events_lost events.
+func (d *Delivery) reportLosses(l *lane) {
 	lost := l.losses
 	l.losses = nil
 	for _, each := range lost {

@@ -20,7 +20,7 @@ func TestSettle(t *testing.T) {
 		"a backend that takes it":  {"", 0, true, false},
 		"a backend that is away":   {"503", 1 << 20, false, true},
 		"nobody that takes it":     {"503", 0, false, false},
-		"one that takes it not":    {"400", 0, false, false}, // the backend stores the report of the loss instead
+		"one that refuses it":      {"400", 0, false, false}, // the backend stores the report of the loss instead
 		"one that takes it slowly": {"slow", 0, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,13 +43,13 @@ type sink struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	answers  map[string]answered // by key
-	got      map[string][]int    // of each session the numbers of its events, in order
+	got      map[string][]int    // the numbers of each session's events, in order
 	reports  map[string][]report
 	requests []request
 	fault    func(r request) string // the name of a fault, see serve; "" for none
 	itemFail func(session string, n int) string
-	chokes   func(r request, raw []byte) string // a status and what is said, for what a request holds; "" for none
-	sick     bool                               // /readyz says so
+	chokes   func(r request, raw []byte) string // a status and a message for a request with this content; "" for none
+	sick     bool                               // /readyz reports that the backend is not healthy
 }
 
 type answered struct {
@@ -60,7 +60,7 @@ type answered struct {
 type request struct {
 	path, key, session, auth, agent, encoding string
 	n                                         int // of the request, from 0
-	again                                     int // how often the key came before
+	again                                     int // earlier requests with the same key
 	bytes, events                             int
 	chokes                                    bool
 }
@@ -123,7 +123,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		fault = s.fault(q)
 	}
 	s.mu.Unlock()
-	defer s.tell()
+	defer s.notify()
 
 	if status, said, _ := strings.Cut(choke, " "); choke != "" {
 		code, err := strconv.Atoi(status)
@@ -140,7 +140,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch fault {
-	case "drop": // after the body, before anything is done
+	case "drop": // after the body is read and before the events are stored
 		panic(http.ErrAbortHandler)
 	case "retry after":
 		w.Header().Set("Retry-After", "1")
@@ -152,7 +152,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	text := s.store(q, raw)
 	switch fault {
-	case "lost answer": // it is stored, and nobody hears of it
+	case "lost answer": // the events are stored, but the answer is lost
 		panic(http.ErrAbortHandler)
 	case "cut answer":
 		w.Header().Set("Content-Length", "1000")
@@ -173,7 +173,7 @@ func (s *sink) store(q request, raw []byte) string {
 	digest := q.path + q.session + string(raw)
 	if known, ok := s.answers[q.key]; ok {
 		if known.digest != digest {
-			s.t.Errorf("the key %s came with another request", q.key)
+			s.t.Errorf("another request used the key %s before", q.key)
 		}
 		return known.text
 	}
@@ -217,7 +217,7 @@ func (s *sink) store(q request, raw []byte) string {
 	return string(text)
 }
 
-func (s *sink) tell() {
+func (s *sink) notify() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)
@@ -239,8 +239,8 @@ func (s *sink) has(session string) []int {
 	return slices.Clone(s.got[session])
 }
 
-// told returns a session's reports of loss so far.
-func (s *sink) told(session string) []report {
+// lossReports returns a session's reports of loss so far.
+func (s *sink) lossReports(session string) []report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.reports[session])
@@ -297,11 +297,11 @@ func (s *sink) want(session string, n int) {
 	defer s.mu.Unlock()
 	for i, got := range s.got[session] {
 		if i != got {
-			s.t.Fatalf("event %d of %q is number %d", i, session, got)
+			s.t.Fatalf("event %d of %q has the number %d", i, session, got)
 		}
 	}
 	if len(s.got[session]) > n {
-		s.t.Errorf("%q has %d events, not %d", session, len(s.got[session]), n)
+		s.t.Errorf("%q has %d events, want %d", session, len(s.got[session]), n)
 	}
 }
 
@@ -357,7 +357,7 @@ func wantSum(t *testing.T, d *Delivery) Status {
 	t.Helper()
 	s := d.Status()
 	if have, want := s.Delivered+s.Lost+s.QueuedEvents+s.SpooledEvents, s.Added+s.Reports+s.Inherited; have != want {
-		t.Errorf("%d events are accounted for, not %d: %+v", have, want, s)
+		t.Errorf("the counts add up to %d events, want %d: %+v", have, want, s)
 	}
 	sum := int64(0)
 	for _, n := range s.LostByReason {

@@ -81,8 +81,8 @@ func TestDamage(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage  func(file *os.File, at []ref) error
 		lost    []int // the records
-		nowhere bool  // nothing tells whose events they were
-		unknown bool  // nothing tells how many events they had
+		nowhere bool  // the session of the lost events is unknown
+		unknown bool  // the number of lost events is unknown
 	}{
 		"nothing": {damage: func(*os.File, []ref) error { return nil }},
 		"a payload": {damage: func(file *os.File, at []ref) error {
@@ -169,16 +169,16 @@ func TestDamage(t *testing.T) {
 			stop()
 			got := slices.DeleteFunc(s.has("a"), func(n int) bool { return n < 0 })
 			if !slices.Equal(got, want) {
-				t.Errorf("%v arrived, not %v", got, want)
+				t.Errorf("%v arrived, want %v", got, want)
 			}
 			if status := wantSum(t, d); status.LostByReason[ReasonDamaged] != int64(lost) || status.Lost != int64(lost) {
 				t.Errorf("%d are lost: %+v", lost, status)
 			}
-			told := s.told(session)
-			if reports == 0 && len(told) > 0 {
-				t.Errorf("what is not lost is reported: %+v", told)
+			reported := s.lossReports(session)
+			if reports == 0 && len(reported) > 0 {
+				t.Errorf("events that are not lost are reported: %+v", reported)
 			}
-			for _, r := range told {
+			for _, r := range reported {
 				if (r.Count == 0) != test.unknown || shortReason(r.Reason) != ReasonDamaged || r.From.After(r.To) || r.To.IsZero() {
 					t.Errorf("%+v", r)
 				}
@@ -265,13 +265,13 @@ func TestFullDiskAsRoot(t *testing.T) {
 		case got < 0:
 			next -= got
 		case got != next:
-			t.Fatalf("number %d follows where %d should", got, next)
+			t.Fatalf("the next event has the number %d, want %d", got, next)
 		default:
 			next++
 		}
 	}
 	if next != n+1 {
-		t.Errorf("%d of %d are accounted for", next, n+1)
+		t.Errorf("%d of %d events arrived or were reported as lost", next, n+1)
 	}
 	wantSum(t, d)
 	wantFiles(t, dir, "lock")

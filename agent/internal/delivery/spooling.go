@@ -296,7 +296,7 @@ func (d *Delivery) drop(l *lane, b *batch) {
 func (d *Delivery) endLosses(l *lane) {
 	d.mu.Lock()
 	if len(l.losses) > 0 {
-		d.tell(l)
+		d.reportLosses(l)
 		d.seal(l)
 	}
 	d.mu.Unlock()

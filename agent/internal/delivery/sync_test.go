@@ -48,7 +48,7 @@ func (k *disk) cut(t *testing.T) string {
 	dir := t.TempDir()
 	for path, content := range k.files {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || !strings.HasSuffix(path, segmentSuffix) {
-			continue // it was not needed any more
+			continue // the spool has removed the file
 		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestSyncFails(t *testing.T) {
 			s := newSink(t)
 			s.set(func(request) string { return "503" })
 			o := options(t, s.url)
-			o.SpoolMaxBytes, o.FlushTimeout = 1<<20, time.Millisecond // of segments of 64 KB
+			o.SpoolMaxBytes, o.FlushTimeout = 1<<20, time.Millisecond // the segments have 64 KB
 			d := newDelivery(t, o)
 			k := &disk{fails: fails, files: map[string][]byte{}, bad: map[string]bool{}}
 			d.spool.fsync = k.fsync
@@ -82,7 +82,7 @@ func TestSyncFails(t *testing.T) {
 				d.Add("a", numbered(i))
 			}
 			if !d.Settle(t.Context(), "a") {
-				t.Fatal("it does not settle")
+				t.Fatal("the events do not become safe")
 			}
 			o.Dir = k.cut(t)
 			stop()
@@ -114,7 +114,7 @@ func TestSyncFails(t *testing.T) {
 			tries = k.n
 			k.mu.Unlock()
 			if safe := d.SafeUntil(); safe.After(after) || safe.Before(before) {
-				t.Fatalf("it is safe until %s, was added before %s", safe, after)
+				t.Fatalf("SafeUntil is %s; the event was added before %s", safe, after)
 			}
 			<-time.After(10 * time.Millisecond)
 		}

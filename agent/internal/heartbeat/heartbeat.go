@@ -65,11 +65,11 @@ type Options struct {
 	Backend string // base URL
 	Key     string // sent as Authorization: Bearer, unless empty
 	Report  func() Report
-	// Hear receives the identity from the backend's answer, as JSON, and the nonce of
+	// OnIdentity receives the identity from the backend's answer, as JSON, and the nonce of
 	// the heartbeat.
-	Hear   func(nonce string, identity json.RawMessage)
-	Log    *slog.Logger
-	Client *http.Client // nil: Run creates one
+	OnIdentity func(nonce string, identity json.RawMessage)
+	Log        *slog.Logger
+	Client     *http.Client // nil: Run creates one
 }
 
 // Run sends a heartbeat at once and then at the interval that the backend asks for, until
@@ -164,7 +164,7 @@ func (o *Options) beat(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("the answer to a heartbeat is not JSON of a backend: %.100q", text)
 	}
 	if len(answer.Backend) > 0 {
-		o.Hear(report.Nonce, answer.Backend)
+		o.OnIdentity(report.Nonce, answer.Backend)
 	}
 	if answer.Seconds <= 0 {
 		return usualInterval, nil

@@ -100,10 +100,10 @@ func TestWhen(t *testing.T) {
 }
 
 // TestReport checks that a heartbeat is valid JSON on one line, whatever the kernel reported,
-// and that Hear receives the backend's identity with the nonce.
+// and that OnIdentity receives the backend's identity with the nonce.
 func TestReport(t *testing.T) {
 	var body []byte
-	var heard string
+	var received string
 	o := Options{Backend: "http://backend", Client: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 		var err error
 		body, err = io.ReadAll(r.Body)
@@ -111,7 +111,7 @@ func TestReport(t *testing.T) {
 			t.Error("a heartbeat without a key has an Authorization header")
 		}
 		return answer(200, `{"backend":{"pid":7}}`), err
-	})}, Hear: func(nonce string, identity json.RawMessage) { heard = nonce + " " + string(identity) }, Report: func() Report {
+	})}, OnIdentity: func(nonce string, identity json.RawMessage) { received = nonce + " " + string(identity) }, Report: func() Report {
 		return Report{
 			Name: "vm", URL: "http://127.0.0.1:7000", Version: "1", Platform: "linux", Arch: "x64", Sensor: "procfs", Sessions: []string{"s"},
 			Capabilities: []Capability{{Name: "eBPF", Reason: "line 1\n\xff" + strings.Repeat("é", 900), Remedy: "x"}}, Delivery: Delivery{1, 2, 3, 4},
@@ -128,8 +128,8 @@ func TestReport(t *testing.T) {
 	const want = `{"name":"vm","url":"http://127.0.0.1:7000","version":"1","platform":"linux","arch":"x64","sensor":"procfs","capabilities":[{"name":"eBPF","supported":false,` +
 		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4},"nonce":""}`
 	nonce := regexp.MustCompile(`"nonce":"([A-Z2-7]{26})"`).FindStringSubmatch(text)
-	if len(nonce) != 2 || nonce[1]+` {"pid":7}` != heard {
-		t.Errorf("Hear received %q, the nonce was %q", heard, nonce)
+	if len(nonce) != 2 || nonce[1]+` {"pid":7}` != received {
+		t.Errorf("OnIdentity received %q, the nonce was %q", received, nonce)
 	}
 	text = strings.Replace(text, nonce[1], "", 1)
 	if text = text[:i+10] + text[j:]; text != want || !json.Valid(body) {

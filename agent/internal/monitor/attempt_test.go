@@ -27,7 +27,7 @@ func (w *world) openStarts(t *testing.T, dir string) {
 	w.starts = starts
 }
 
-// spawns counts what was started.
+// spawns returns how many programs were started.
 func (w *world) spawns() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,14 +51,14 @@ func TestStartIsCarriedOutOnce(t *testing.T) {
 	state := func(id string, want journal.StartState, reason string) {
 		t.Helper()
 		if got := m.FindStart(id); got.State != want || !strings.Contains(got.Reason, reason) {
-			t.Errorf("the start %s is %+v, not %s", id, got, want)
+			t.Errorf("the start %s is %+v, want %s", id, got, want)
 		}
 	}
 	state("1", journal.StartUnknown, "")
 	impatient, giveUp := context.WithCancel(t.Context())
 	giveUp()
 	if _, err := m.Start(impatient, r); !errors.Is(err, context.Canceled) {
-		t.Error("a start that nobody waits for:", err)
+		t.Error("a start that no caller waits for:", err)
 	}
 	state("1", journal.StartStarting, "")
 	var asked sync.WaitGroup
@@ -120,7 +120,7 @@ func TestStartThatWasCutOff(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if _, err := m.Start(t.Context(), Request{SessionID: "held", StartID: "held", Mode: ModeSpawn, FileName: "x"}); !errors.Is(err, ErrRefused) || w.spawns() > 0 {
-		t.Error("it was started after all:", err)
+		t.Error("the program was started:", err)
 	}
 }
 
@@ -153,13 +153,13 @@ func TestOutcomesOfStarts(t *testing.T) {
 		got := m.FindStart(id)
 		want.ID, want.SessionID, want.At = id, id, got.At
 		if got != want {
-			t.Errorf("%+v, not %+v", got, want)
+			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !slices.Contains(w.diary, "not a program gets session_start") || !slices.Contains(w.diary, "not a program gets session_end") {
-		t.Errorf("a session that began has no end: %q", w.diary)
+		t.Errorf("a session that began has no session_end: %q", w.diary)
 	}
 }
 

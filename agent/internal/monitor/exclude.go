@@ -120,9 +120,9 @@ func NewOwnProcesses(backend *url.URL, key string, log *slog.Logger) *OwnProcess
 	return &OwnProcesses{backend: backend, key: key, log: log, pinned: map[image]bool{}}
 }
 
-// Hear records the identity that a backend sent in answer to the nonce. It ignores
+// RecordIdentity records the identity that a backend sent in answer to the nonce. It ignores
 // backends on other machines and, if the agent has a key, identities without a valid proof.
-func (o *OwnProcesses) Hear(nonce string, identity Identity) {
+func (o *OwnProcesses) RecordIdentity(nonce string, identity Identity) {
 	if identity.BootID == "" || identity.BootID != procfs.BootID() {
 		return // from another machine, so its pids mean nothing here
 	}
@@ -323,7 +323,7 @@ func (m *Monitor) exclude(now []Own) {
 		}
 	}
 	m.mu.Unlock()
-	known := m.told()
+	known := m.reportedOwn()
 	now = slices.DeleteFunc(now, func(o Own) bool {
 		return o.Role != roleAgent && !slices.ContainsFunc(known, o.same) && descendsFrom(o.PID, roots)
 	})
@@ -332,11 +332,11 @@ func (m *Monitor) exclude(now []Own) {
 			m.options.Log.Warn("cannot exclude the backend's processes", "error", err)
 		}
 	}
-	m.tellExclusions(now)
+	m.reportExclusions(now)
 }
 
-// told returns the excluded processes that were reported to any session, by pid.
-func (m *Monitor) told() []Own {
+// reportedOwn returns the excluded processes that were reported to any session, by pid.
+func (m *Monitor) reportedOwn() []Own {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var known []Own
@@ -351,8 +351,8 @@ func (m *Monitor) told() []Own {
 	return known
 }
 
-// tellExclusions reports to each session the change since its last report.
-func (m *Monitor) tellExclusions(now []Own) {
+// reportExclusions reports to each session the change since its last report.
+func (m *Monitor) reportExclusions(now []Own) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := time.Now()

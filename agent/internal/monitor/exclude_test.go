@@ -23,13 +23,13 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// peer runs a program of Python that has a socket s and prints a line when it is
-// ready; it ends with its input.
+// peer runs a Python program that has a socket s. The program prints a line when it is ready,
+// and ends when its input ends.
 func peer(t *testing.T, path, program string) (pid int, line string, end func()) {
 	t.Helper()
 	cmd := exec.Command(path, "-c", "import socket, sys\ns = socket.socket()\n"+program+"\nsys.stdout.flush(); sys.stdin.read()")
 	_, prefix := interpreter()
-	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "PYTHONHOME="+prefix, "LD_LIBRARY_PATH="+prefix+"/lib") // for a copy of it
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "PYTHONHOME="+prefix, "LD_LIBRARY_PATH="+prefix+"/lib") // a copy of the interpreter needs these
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
@@ -37,7 +37,7 @@ func peer(t *testing.T, path, program string) (pid int, line string, end func())
 	}
 	end = func() {
 		_ = in.Close()
-		_ = cmd.Wait() // a second time it has ended
+		_ = cmd.Wait() // fails if end was called before
 	}
 	t.Cleanup(end)
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -47,12 +47,13 @@ func peer(t *testing.T, path, program string) (pid int, line string, end func())
 	return cmd.Process.Pid, strings.TrimSpace(line), end
 }
 
-// listening is a program that listens on an address, prints it and accepts connections.
+// listening returns a program that listens on an address, prints it and accepts connections.
 func listening(host string, port any) string {
 	return fmt.Sprintf("s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ns.bind(('%s', %v)); s.listen()\nprint('%%s:%%d' %% s.getsockname())", host, port)
 }
 
-// interpreter finds the Python binary, which may be behind a script, and its library.
+// interpreter returns the path of the Python binary, which a script may start, and the prefix
+// of its library.
 var interpreter = sync.OnceValues(func() (path, prefix string) {
 	out, err := exec.Command("python3", "-c", "import sys, os; print(os.path.realpath(sys.executable)); print(sys.base_prefix)").Output()
 	if err != nil {
@@ -67,7 +68,7 @@ func python() string {
 	return path
 }
 
-// otherPython is a copy of the interpreter, and so another program.
+// otherPython returns the path of a copy of the interpreter, which counts as another program.
 func otherPython(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(python())
@@ -124,7 +125,7 @@ func TestBackendByItsAddress(t *testing.T) {
 	checkOwn(t, "when it was started again", own.Find(false), map[int]string{pid: roleBackend})
 }
 
-// identityOf is the identity that the process would send.
+// identityOf returns the identity that the process would send.
 func identityOf(t *testing.T, pid int, database ...DatabasePeer) Identity {
 	t.Helper()
 	p, err := procfs.Read(pid)
@@ -148,7 +149,7 @@ func TestBackendByItsIdentity(t *testing.T) {
 		own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid)
 		change(&identity)
 		identity.Proof = identity.proof(key, nonce)
-		own.Hear(nonce, identity)
+		own.RecordIdentity(nonce, identity)
 		checkOwn(t, what, own.Find(true), map[int]string{})
 	}
 	for what, forge := range map[string]func(i Identity) string{
@@ -159,17 +160,17 @@ func TestBackendByItsIdentity(t *testing.T) {
 	} {
 		own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid)
 		identity.Proof = forge(identity)
-		own.Hear(nonce, identity)
+		own.RecordIdentity(nonce, identity)
 		checkOwn(t, what, own.Find(true), map[int]string{})
 	}
 	own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid)
 	identity.Proof = identity.proof(key, nonce)
-	own.Hear(nonce, identity)
+	own.RecordIdentity(nonce, identity)
 	checkOwn(t, "proven", own.Find(false), map[int]string{pid: roleBackend})
 
 	// Without a key the program must have run while no session did.
 	open := finder(t, address, "")
-	open.Hear(nonce, identityOf(t, pid))
+	open.RecordIdentity(nonce, identityOf(t, pid))
 	checkOwn(t, "without a key, first named while a session runs", open.Find(false), map[int]string{})
 	checkOwn(t, "without a key", open.Find(true), map[int]string{pid: roleBackend})
 	end()
@@ -192,9 +193,9 @@ func TestDatabaseByItsConnection(t *testing.T) {
 	const key, nonce = "a key of 16 bytes", "n"
 	own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid, DatabasePeer{Address: poolerAt})
 	identity.Proof = identity.proof(key, nonce)
-	own.Hear(nonce, identity)
-	// The server has accepted once the pooler is connected; the backend's own
-	// connection may wait to be.
+	own.RecordIdentity(nonce, identity)
+	// The server has accepted a connection when the pooler is connected. The backend's own
+	// connection may still be in the queue.
 	want := map[int]string{pid: roleBackend, pooler: roleDatabase, server: roleDatabase}
 	var got []Own
 	for begin := time.Now(); time.Since(begin) < time.Minute; {
@@ -208,28 +209,28 @@ func TestDatabaseByItsConnection(t *testing.T) {
 	database := identityOf(t, server)
 	identity = identityOf(t, pid, DatabasePeer{PID: server, StartTicks: database.StartTicks}, DatabasePeer{PID: pooler, StartTicks: 1})
 	identity.Proof = identity.proof(key, nonce)
-	local.Hear(nonce, identity)
+	local.RecordIdentity(nonce, identity)
 	checkOwn(t, "by a Unix socket", local.Find(false), map[int]string{pid: roleBackend, server: roleDatabase})
 }
 
-// TestExclusionsAreTold checks that each session gets one event per change of the
+// TestExclusionsAreReported checks that each session gets one event per change of the
 // excluded processes, and that a watched process is never excluded.
-func TestExclusionsAreTold(t *testing.T) {
+func TestExclusionsAreReported(t *testing.T) {
 	root, _, end := peer(t, python(), "print()")
 	restarted, _, _ := peer(t, python(), "print()")
 	w := &world{}
 	m := newMonitor(w)
-	var told []string
+	var got []string
 	changed := make(chan struct{}, 10)
 	deliver := m.options.Deliver
 	m.options.Deliver = func(id string, e *event.Event) {
 		if d, ok := e.Data.(*exclusions); ok {
 			w.mu.Lock()
 			for _, o := range d.Added {
-				told = append(told, fmt.Sprint(id, " +", o.PID))
+				got = append(got, fmt.Sprint(id, " +", o.PID))
 			}
 			for _, o := range d.Removed {
-				told = append(told, fmt.Sprint(id, " -", o.PID))
+				got = append(got, fmt.Sprint(id, " -", o.PID))
 			}
 			w.mu.Unlock()
 			changed <- struct{}{}
@@ -262,15 +263,15 @@ func TestExclusionsAreTold(t *testing.T) {
 		select {
 		case <-changed:
 		case <-time.After(time.Minute):
-			t.Fatal("nothing is told")
+			t.Fatal("no exclusion is reported")
 		}
 	}
 	cancel()
 	<-done
 	end()
 	want := []string{fmt.Sprint("a +", restarted), fmt.Sprint("a -", first.PID), fmt.Sprint("b +", restarted), fmt.Sprint("b -", first.PID)}
-	if slices.Sort(told); !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 	if err := m.Close(); err != nil {
 		t.Error(err)
@@ -309,7 +310,7 @@ func TestCloseStopsSideBySide(t *testing.T) {
 		runtime.Gosched()
 	}
 	if n := stops(); n != 2 {
-		t.Errorf("%d of 2 are stopped while they do not end", n)
+		t.Errorf("%d of 2 programs were stopped", n)
 	}
 	close(w.stuck)
 	if err := <-closed; err != nil {

@@ -24,20 +24,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world implements all that a Monitor depends on, and records its calls.
+// world implements all interfaces that a Monitor depends on, and records its calls.
 type world struct {
 	mu      sync.Mutex
 	diary   []string
 	spawned *program
-	ran     any   // what session_start says of it
-	fault   error // of Watch
+	ran     any   // run in session_start
+	fault   error // result of Watch
 
-	endsAtOnce bool          // what is spawned, once it is released
-	held       chan struct{} // the spawner waits until it is closed; nil: it does not
-	stuck      chan struct{} // so does the end of what was spawned
-	cannotRun  error         // of Release
+	endsAtOnce bool          // the spawned program ends when it is released
+	held       chan struct{} // if not nil, the spawner waits until it is closed
+	stuck      chan struct{} // if not nil, the end of the program waits until it is closed
+	cannotRun  error         // result of Release
 	starts     *journal.Starts
-	limits     string // of each watch
+	limits     string // limits of each watch
 	unsettled  bool
 	running    map[string]journal.Record
 }
@@ -171,13 +171,13 @@ func TestSpawn(t *testing.T) {
 	w := &world{}
 	m := newMonitor(w)
 	request := Request{SessionID: "s", Mode: ModeSpawn, FileName: "x"}
-	for range 2 { // asked twice, started once
+	for range 2 { // the second request does not start it again
 		if pid, err := m.Start(t.Context(), request); err != nil || pid != 77 {
 			t.Fatal(pid, err)
 		}
 	}
 	if want := fmt.Sprint(w.spawned.Run()); fmt.Sprint(w.ran) != want {
-		t.Errorf("session_start says %v of how it is run, not %s", w.ran, want)
+		t.Errorf("run in session_start is %v, want %s", w.ran, want)
 	}
 	running := m.get("s")
 	w.spawned.end()
@@ -194,7 +194,7 @@ func TestSpawn(t *testing.T) {
 	}
 	first, early, unwatch := slices.Index(w.diary, "s gets session_start"), slices.Index(w.diary, "s gets early"), slices.Index(w.diary, "unwatch")
 	if first >= early || early >= unwatch {
-		t.Errorf("not start, event, end: %q", w.diary)
+		t.Errorf("the order is not start, event, end: %q", w.diary)
 	}
 }
 
@@ -217,15 +217,15 @@ func TestClockStepped(t *testing.T) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var told []string
+	var got []string
 	for _, line := range w.diary {
 		if strings.HasSuffix(line, " gets clock_step") {
-			told = append(told, line)
+			got = append(got, line)
 		}
 	}
-	slices.Sort(told)
-	if want := []string{"a gets clock_step", "b gets clock_step"}; !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+	slices.Sort(got)
+	if want := []string{"a gets clock_step", "b gets clock_step"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -257,7 +257,7 @@ func TestSpawnThatCannotBeWatched(t *testing.T) {
 		t.Errorf("diary: %q", w.diary)
 	}
 	if m.Sessions() != 0 {
-		t.Error("half a session is there")
+		t.Error("a session whose start failed still exists")
 	}
 }
 
@@ -349,7 +349,7 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := w.journaled(); !slices.Equal(got, []string{"unsafe"}) {
-		t.Errorf("are left: %v", got)
+		t.Errorf("the journal has %v", got)
 	}
 }
 
@@ -358,7 +358,7 @@ func TestRecover(t *testing.T) {
 	w := &world{running: map[string]journal.Record{"a": {}}}
 	m := newMonitor(w)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	var told []string
+	var got []string
 	m.options.Deliver = func(session string, e *event.Event) {
 		if lost, ok := e.Data.(*event.Lost); ok {
 			if !lost.From.Equal(at.Add(time.Second)) || lost.To.Before(lost.From) || lost.Reason != "agent_killed" || lost.Count != 0 {
@@ -368,11 +368,11 @@ func TestRecover(t *testing.T) {
 		if end, ok := e.Data.(*ended); ok && (end.Reason != "agent_restarted" || end.Mode != ModeSpawn || end.ProcessID != 7 || end.Seconds != 1) {
 			t.Errorf("ended: %+v", end)
 		}
-		told = append(told, session+" "+e.Type)
+		got = append(got, session+" "+e.Type)
 	}
 	settle := m.Recover([]journal.Record{{SessionID: "a", Mode: ModeSpawn, ProcessID: 7, Began: at, Alive: at.Add(time.Second)}})
-	if want := []string{"a events_lost", "a session_end"}; !slices.Equal(told, want) {
-		t.Errorf("%v, not %v", told, want)
+	if want := []string{"a events_lost", "a session_end"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 	m.options.Deliver = func(string, *event.Event) {}
 	early, cancel := context.WithCancel(t.Context())

@@ -15,8 +15,8 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// thread starts a Python program of two threads, whose first one goes on as it says,
-// and gives it and the number of the second.
+// thread starts a Python program with two threads. The first thread runs the code in first.
+// thread returns the program and the id of the second thread.
 func thread(t *testing.T, first string) (cmd *exec.Cmd, id int) {
 	t.Helper()
 	cmd = exec.Command("python3", "-c", `
@@ -39,7 +39,7 @@ threading.Thread(target=second).start()
 	}
 	t.Cleanup(func() {
 		in.Close()
-		cmd.Wait() //nolint:errcheck // how it ended is of no interest
+		cmd.Wait() //nolint:errcheck // the exit status does not matter
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -58,12 +58,12 @@ func waitFor(t *testing.T, what string, isSo func() bool) {
 	defer tick.Stop()
 	for deadline := time.Now().Add(time.Minute); !isSo(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatal("this never came: ", what)
+			t.Fatal("not in time: ", what)
 		}
 	}
 }
 
-// Mode 2 refuses a number that is not a running process, and says what the number is.
+// Mode 2 refuses an id that does not belong to a running process, and says what has that id.
 func TestChosenProcesses(t *testing.T) {
 	m := newMonitor(&world{})
 	two, second := thread(t, "")
@@ -79,7 +79,7 @@ func TestChosenProcesses(t *testing.T) {
 	} {
 		_, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{pid}})
 		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, not %s", err, want)
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 
@@ -102,17 +102,17 @@ func TestLimitsOfAWatch(t *testing.T) {
 	w := &world{limits: "no packets of process 7"}
 	m := newMonitor(w)
 	m.options.SensorLimits = "no files"
-	var told string
+	var limits string
 	m.options.Deliver = func(_ string, e *event.Event) {
 		if start, ok := e.Data.(*started); ok {
-			told = start.Limits
+			limits = start.Limits
 		}
 	}
 	if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModeAll}); err != nil {
 		t.Fatal(err)
 	}
-	if told != "no files; no packets of process 7" {
-		t.Errorf("told: %q", told)
+	if limits != "no files; no packets of process 7" {
+		t.Errorf("session_start reports the limits %q", limits)
 	}
 	if err := m.Close(); err != nil {
 		t.Error(err)

@@ -193,7 +193,7 @@ func TestLoad(t *testing.T) {
 		disk  int
 		run   string   // the path below the folder; "" for an error
 		by    string   // argv[0], if it matters
-		files []string // that are there
+		files []string // the unpacked files
 		fault string
 		notes int
 	}{
@@ -321,7 +321,7 @@ func TestLoad(t *testing.T) {
 			l, err := load(upload, dir, o)
 			for p := range below(t, outer) {
 				if !strings.HasPrefix(p, "a/home/") {
-					t.Errorf("%s is outside", p)
+					t.Errorf("%s is outside of the folder", p)
 				}
 			}
 			if test.run == "" {
@@ -344,7 +344,7 @@ func TestLoad(t *testing.T) {
 			}
 			found := below(t, dir)
 			if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, test.files) {
-				t.Errorf("there are %q, want %q", got, test.files)
+				t.Errorf("the files are %q, want %q", got, test.files)
 			}
 			for p, info := range found {
 				if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 {
@@ -387,7 +387,7 @@ func TestArchivesInTheSandbox(t *testing.T) {
 		t.Helper()
 		p, err := Start(t.Context(), sample(t, string(content)), o)
 		if err == nil {
-			t.Cleanup(func() { _ = p.Stop(); nothingLeft(t, p) }) // which looks for itself
+			t.Cleanup(func() { _ = p.Stop(); nothingLeft(t, p) })
 		}
 		return p, err
 	}
@@ -472,8 +472,8 @@ func bomb(t testing.TB, size int64) []byte {
 	return out.Bytes()
 }
 
-// TestNamesCanBeChosen checks that the user can give back every listed name as entryPoint,
-// whatever its charset and characters.
+// TestNamesCanBeChosen checks that every listed name works as entryPoint, whatever its
+// charset and characters.
 func TestNamesCanBeChosen(t *testing.T) {
 	rawZip := func(names ...string) []byte {
 		files := []packed{{name: "other.sh", content: script}}
@@ -620,7 +620,7 @@ func FuzzLoad(f *testing.F) {
 		total := int64(0)
 		for p, info := range below(t, outer) {
 			if !strings.HasPrefix(p, "home/") {
-				t.Fatalf("%s is outside", p)
+				t.Fatalf("%s is outside of the folder", p)
 			}
 			if mode := info.Mode(); !mode.IsRegular() && mode.Type() != fs.ModeSymlink || mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
 				t.Fatalf("%s is %v", p, mode)
@@ -638,7 +638,7 @@ func FuzzLoad(f *testing.F) {
 		var errno syscall.Errno
 		switch {
 		case err != nil && !errors.Is(err, ErrProgram) && !errors.As(err, &errno):
-			t.Fatalf("an error that is nobody's fault: %v", err)
+			t.Fatalf("an error that does not blame the file: %v", err)
 		case err == nil && !strings.HasPrefix(l.path, dir+"/"):
 			t.Fatalf("it runs %s", l.path)
 		}

@@ -185,14 +185,14 @@ func environment() []string {
 func memfd(name string, content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
+		return nil, fmt.Errorf("create a file in memory: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), name)
 	if _, err := file.Write(content); err != nil {
-		return file, fmt.Errorf("make a file in memory: %w", err)
+		return file, fmt.Errorf("create a file in memory: %w", err)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return file, fmt.Errorf("make a file in memory: %w", err)
+		return file, fmt.Errorf("create a file in memory: %w", err)
 	}
 	return file, nil
 }

@@ -152,7 +152,7 @@ func runHeld() error {
 	if err := send(control, message{Op: opHere}); err != nil {
 		return err
 	}
-	m, err := hear(control, opPrepare)
+	m, err := receiveOp(control, opPrepare)
 	if err != nil {
 		return err
 	}
@@ -163,13 +163,13 @@ func runHeld() error {
 	c, err := load(upload, homeDir, o)
 	_ = upload.Close()
 	if err != nil {
-		return tell(control, err)
+		return reportFault(control, err)
 	}
 	if err := send(control, message{Op: opReady, Run: &c.run, Notes: c.notes}); err != nil {
 		return err
 	}
-	if _, err := hear(control, opGo); err != nil {
+	if _, err := receiveOp(control, opGo); err != nil {
 		return err
 	}
-	return tell(control, become(control, c, o))
+	return reportFault(control, become(control, c, o))
 }

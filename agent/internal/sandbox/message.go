@@ -125,24 +125,24 @@ func receive(c *net.UnixConn) (m message, pid int, err error) {
 func socketPair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
 	defer ours.Close()
 	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
 		_ = theirs.Close()
-		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
 	}
 	c, err := net.FileConn(ours)
 	if err != nil {
 		_ = theirs.Close()
-		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
 	}
 	return c.(*net.UnixConn), theirs, nil
 }
 
-// hear returns the agent's next message. It returns an error if its Op is not op.
-func hear(c *net.UnixConn, op string) (m message, err error) {
+// receiveOp returns the agent's next message. It returns an error if its Op is not op.
+func receiveOp(c *net.UnixConn, op string) (m message, err error) {
 	text := make([]byte, maxMessageBytes)
 	n, err := c.Read(text)
 	if err != nil {
@@ -152,13 +152,13 @@ func hear(c *net.UnixConn, op string) (m message, err error) {
 		return m, fmt.Errorf("receive a message of the agent: %w", err)
 	}
 	if m.Op != op {
-		return m, fmt.Errorf("the message is %q, not %q", m.Op, op)
+		return m, fmt.Errorf("the message is %q, want %q", m.Op, op)
 	}
 	return m, nil
 }
 
-// tell reports a failure to the agent and returns the same error.
-func tell(c *net.UnixConn, fault error) error {
+// reportFault reports a failure to the agent and returns the same error.
+func reportFault(c *net.UnixConn, fault error) error {
 	m := message{Op: opFault, Fault: strings.ToValidUTF8(fault.Error(), "?"), Program: errors.Is(fault, ErrProgram)}
 	if len(m.Fault) > 4000 {
 		m.Fault = strings.ToValidUTF8(m.Fault[:4000], "") + " …"

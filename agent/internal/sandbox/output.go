@@ -29,7 +29,7 @@ type tail struct {
 func newTail() (*tail, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, fmt.Errorf("create a pipe: %w", err)
 	}
 	return &tail{r: r, w: w}, nil
 }

@@ -134,7 +134,7 @@ func nothingLeft(t *testing.T, p *Process) {
 		t.Errorf("left: %v", left)
 	}
 	if left := p.members(); len(left) > 0 {
-		t.Errorf("of the sample is left: %v", left)
+		t.Errorf("processes of the sample are left: %v", left)
 	}
 	if c := p.cmd.SysProcAttr.Credential; c != nil && c.Uid != nobody {
 		all, err := procfs.List()
@@ -143,7 +143,7 @@ func nothingLeft(t *testing.T, p *Process) {
 		}
 		for _, process := range all {
 			if procfs.UserID(process.PID) == int(c.Uid) {
-				t.Errorf("of the sample's user is left: %+v", process)
+				t.Errorf("a process of the sample's user is left: %+v", process)
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func wait(t *testing.T, p *Process) {
 	select {
 	case <-p.Done():
 	case <-time.After(60 * time.Second):
-		t.Fatalf("it does not end; it printed: %s", p.output.last(2000))
+		t.Fatalf("the sample does not end; it printed: %s", p.output.last(2000))
 	}
 }
 
@@ -235,17 +235,17 @@ func TestHeldUntilReleased(t *testing.T) {
 		return strings.ReplaceAll(string(text), "\x00", " ")
 	}
 	if got := cmdline(); !strings.Contains(got, LaunchCommand) {
-		t.Errorf("before it is released it is %q", got)
+		t.Errorf("before the release the process runs %q", got)
 	}
 	if n := p.output.total(); n != 0 {
-		t.Errorf("before it is released it printed %d bytes", n)
+		t.Errorf("before the release it printed %d bytes", n)
 	}
 	if err := p.Release(); err != nil {
 		t.Fatal(err)
 	}
 	// Release returns after the exec: the same pid is the program.
 	if got := cmdline(); strings.Contains(got, LaunchCommand) {
-		t.Errorf("after it was released it is %q", got)
+		t.Errorf("after the release the process runs %q", got)
 	}
 	says(t, p, "it runs")
 	if err := p.Release(); err != nil {
@@ -264,7 +264,7 @@ func TestNeverReleased(t *testing.T) {
 		t.Errorf("it ran: %+v", r)
 	}
 	if err := p.Release(); err == nil {
-		t.Error("what was stopped was released")
+		t.Error("Release succeeds after Stop")
 	}
 }
 
@@ -278,7 +278,7 @@ func TestStartIsGivenUp(t *testing.T) {
 }
 
 func TestResults(t *testing.T) {
-	signal.Ignore(syscall.SIGHUP) // as what nohup starts does
+	signal.Ignore(syscall.SIGHUP) // as in a program that nohup starts
 	t.Cleanup(func() { signal.Reset(syscall.SIGHUP) })
 	for name, test := range map[string]struct {
 		text   string
@@ -456,10 +456,10 @@ func TestDeniedCalls(t *testing.T) {
 		"AF_INET":               {[]uintptr{unix.SYS_SOCKET, unix.AF_INET, 1, 0}, 0},
 		"AF_UNIX":               {[]uintptr{unix.SYS_SOCKET, unix.AF_UNIX, 1, 0}, 0},
 		"AF_NETLINK":            {[]uintptr{unix.SYS_SOCKET, unix.AF_NETLINK, 3, 0}, 0},
-		"raw sockets":           {[]uintptr{unix.SYS_SOCKET, unix.AF_PACKET, 3, 0}, unix.EPERM}, // by the kernel: it has no right to
+		"raw sockets":           {[]uintptr{unix.SYS_SOCKET, unix.AF_PACKET, 3, 0}, unix.EPERM}, // the kernel refuses: the sample has no capability
 		"ask for personality":   {[]uintptr{unix.SYS_PERSONALITY, askPersonality}, 0},
 		"ptrace is for itself":  {[]uintptr{unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1, 0, 0}, unix.EPERM}, // process 1 cannot be dumped
-		"a signal to process 1": {[]uintptr{unix.SYS_KILL, 1, 9}, 0},                                  // which the kernel ignores
+		"a signal to process 1": {[]uintptr{unix.SYS_KILL, 1, 9}, 0},                                  // the kernel ignores it
 	}
 	if runtime.GOARCH == "amd64" {
 		others["x32"] = struct {
@@ -713,7 +713,7 @@ func TestEatsProcessors(t *testing.T) {
 	o := small()
 	o.CPUs = 0.5
 	p := held(t, python+"import multiprocessing\nfor i in range(3): multiprocessing.Process(target=lambda: [None for _ in iter(int, 1)]).start()\nwhile True: pass\n", o)
-	if !p.cgroup.controls("cpu") { // then it says so
+	if !p.cgroup.controls("cpu") { // then Notes must say so
 		if notes := strings.Join(p.Notes(), "\n"); !strings.Contains(notes, "processors are not limited") {
 			t.Errorf("notes: %s", notes)
 		}
@@ -730,7 +730,7 @@ func TestEatsProcessors(t *testing.T) {
 		return used > 600*time.Millisecond
 	})
 	if used > most {
-		t.Errorf("it used %v of a processor, and at most %v are its share", used, most)
+		t.Errorf("it used %v of CPU time, want at most %v", used, most)
 	}
 	stops(t, p)
 }
@@ -797,7 +797,7 @@ os._exit(5)
 		return p.status != nil && err == nil
 	})
 	if isDone(p) {
-		t.Fatal("it is done while a daemon runs")
+		t.Fatal("Done is closed while a daemon runs")
 	}
 	if n := len(p.members()); n != 2 {
 		t.Errorf("there are %d processes, not process 1 and the daemon", n)
@@ -911,10 +911,10 @@ func noNAT(t *testing.T, o Options, why string) {
 		t.Fatalf("it starts: %v", p.Stop())
 	}
 	if errors.Is(err, ErrProgram) || err.Error() != why {
-		t.Errorf("Start says %q, not %q", err, why)
+		t.Errorf("Start returned %q, want %q", err, why)
 	}
 	if nat := Check().NAT; nat.OK || nat.Detail != why {
-		t.Errorf("Check says %+v, not %q", nat, why)
+		t.Errorf("Check returned %+v, want %q", nat, why)
 	}
 }
 
@@ -925,7 +925,7 @@ func TestNoSlirp(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} { // the sample's user goes through
+	for _, d := range []string{dir, filepath.Dir(dir)} { // the sample's user must be able to pass
 		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // as it says
 			t.Fatal(err)
 		}
@@ -1029,7 +1029,7 @@ func TestAgentIsKilled(t *testing.T) {
 		return !slices.ContainsFunc(tree, func(pid int) bool { p, err := procfs.Read(pid); return err == nil && !p.Zombie })
 	})
 	if left := cgroups()[agent.Process.Pid]; support().Limits.OK && len(left) == 0 {
-		t.Error("it has no cgroup, so that nothing is stale")
+		t.Error("the sample has no cgroup, so nothing can become stale")
 	}
 	RemoveStale()
 	if left := cgroups()[agent.Process.Pid]; len(left) > 0 {
@@ -1069,7 +1069,7 @@ func TestWithoutRootAsRoot(t *testing.T) {
 	needsBwrap(t)
 	needsPython(t)
 	dir := t.TempDir()
-	for d := dir; d != "/"; d = filepath.Dir(d) { // all may look in
+	for d := dir; d != "/"; d = filepath.Dir(d) { // let every user enter
 		if info, err := os.Stat(d); err != nil {
 			t.Fatal(err)
 		} else if err := os.Chmod(d, info.Mode().Perm()|0o111|info.Mode()&os.ModeSticky); err != nil {
@@ -1112,7 +1112,7 @@ func TestWithoutRootAsRoot(t *testing.T) {
 				t.Errorf("got %s", got)
 			}
 			if !strings.Contains(got, "memory is limited for each process") {
-				t.Errorf("it does not tell that it has no cgroup: %s", got)
+				t.Errorf("no note says that the sample has no cgroup: %s", got)
 			}
 		})
 	}
@@ -1142,7 +1142,7 @@ func TestCheck(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for name, test := range map[string]struct {
 		o       Options
-		program bool // the fault is of what is to be run
+		program bool // the file is at fault
 	}{
 		"network":            {Options{Network: "lan"}, false},
 		"negative":           {Options{MemoryMB: -1}, false},
@@ -1187,7 +1187,7 @@ func TestAgentIsHiddenAsRoot(t *testing.T) {
 		}
 	})
 	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // that it can be read is the point
+	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // the test is about a readable folder
 		t.Fatal(err)
 	}
 	for _, name := range []string{filepath.Join(dir, "neighbor"), filepath.Join(data, "secret")} {
@@ -1205,7 +1205,7 @@ func TestAgentIsHiddenAsRoot(t *testing.T) {
 		t.Errorf("got %q", r.Output)
 	}
 	if !shown("/usr/local/bin/ospulse-agent") || !shown("/lib/x") || shown("/opt/ospulse-agent") || shown("/var/lib/ospulse-agent") {
-		t.Error("what sandboxes show is mistaken")
+		t.Error("shown is wrong about the agent's folders")
 	}
 }
 

@@ -22,7 +22,7 @@ func TestFilter(t *testing.T) {
 	}
 	instructions, ok := bpf.Disassemble(raw)
 	if !ok {
-		t.Fatal("it has instructions that are none")
+		t.Fatal("the filter has invalid instructions")
 	}
 	vm, err := bpf.NewVM(instructions)
 	if err != nil {
@@ -53,7 +53,7 @@ func TestFilter(t *testing.T) {
 			missing[n] = true
 		}
 		if len(denied) != len(table.denied) || len(missing) != len(table.missing) {
-			t.Errorf("architecture %#x: a call is named twice", table.arch)
+			t.Errorf("architecture %#x: a call is listed twice", table.arch)
 		}
 		for n := range uint32(newest + 1000) {
 			args := []uint64{0, 0}

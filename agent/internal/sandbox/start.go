@@ -97,7 +97,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	}
 	for _, c := range []*net.UnixConn{p.reports, p.control} {
 		if err := c.SetDeadline(deadline); err != nil {
-			return fmt.Errorf("make the sandbox: %w", err)
+			return fmt.Errorf("create the sandbox: %w", err)
 		}
 	}
 	stopWatching := context.AfterFunc(ctx, func() {
@@ -106,18 +106,18 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	})
 	defer stopWatching()
 	if _, pid, err := receive(p.reports); err != nil {
-		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
+		return fmt.Errorf("create the sandbox: %w", errors.Join(ctx.Err(), err))
 	} else if p.init, err = os.FindProcess(pid); err != nil {
-		return fmt.Errorf("make the sandbox: find its process 1: %w", err)
+		return fmt.Errorf("create the sandbox: find its process 1: %w", err)
 	}
 	_, pid, err := receive(p.control)
 	if err != nil {
-		return fmt.Errorf("make the sandbox: %w", errors.Join(ctx.Err(), err))
+		return fmt.Errorf("create the sandbox: %w", errors.Join(ctx.Err(), err))
 	}
 	p.pid = pid
 	p.namespace = procfs.PIDNamespace(p.pid)
 	if p.namespace == "" || p.namespace == procfs.PIDNamespace(os.Getpid()) {
-		return errors.New("make the sandbox: its processes cannot be told from others")
+		return errors.New("create the sandbox: cannot distinguish its processes from others")
 	}
 	if err := p.limit(); err != nil {
 		return err
@@ -146,11 +146,11 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	p.notes = append(p.notes, m.Notes...)
 	for _, c := range []*net.UnixConn{p.reports, p.control} {
 		if err := c.SetDeadline(time.Time{}); err != nil {
-			return fmt.Errorf("make the sandbox: %w", err)
+			return fmt.Errorf("create the sandbox: %w", err)
 		}
 	}
 	if !stopWatching() {
-		return fmt.Errorf("make the sandbox: %w", ctx.Err())
+		return fmt.Errorf("create the sandbox: %w", ctx.Err())
 	}
 	return nil
 }

@@ -53,11 +53,11 @@ func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if firstPID != p.PID() {
-		t.Errorf("of process %d the first that was seen is %s", p.PID(), first)
+		t.Errorf("the first event of process %d is %s", p.PID(), first)
 	}
 	for _, want := range []string{"/bin/sh /home/user/sample", "/bin/true", "cat /etc/hostname"} {
 		if !slices.Contains(ran, want) {
-			t.Errorf("it was not seen to run %q: %q", want, ran)
+			t.Errorf("no exec of %q is reported: %q", want, ran)
 		}
 	}
 	t.Logf("%d events; it ran %q", count, ran)
