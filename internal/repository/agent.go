@@ -11,23 +11,24 @@ import (
 	"ospulse/internal/models"
 )
 
-// Agents keeps agents.
+// Agents stores agents.
 type Agents struct{ db *database.DB }
 
-// NewAgents gives the agents of db.
+// NewAgents returns the agents of db.
 func NewAgents(db *database.DB) *Agents { return &Agents{db} }
 
-// Register makes the agent known that an operator configured for a backend, and gives
-// a holder the lease by AgentLease on it, unless another one has it. choose gives the
-// agent of all that operators configured before; isFree says that no running backend
-// has the default agent as its own. Backends that register at once take turns.
+// Register stores the agent that an operator configured for a backend, and gives the
+// holder the agent's lease (see AgentLease), unless another holder has it. choose returns
+// the agent; it receives all agents that operators configured before, and whether the
+// default agent is free, because no running backend has it as its own. Backends that
+// register at the same time take turns.
 func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duration, choose func(known []models.Agent, isFree bool) models.Agent) (id string, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		first := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, Status: models.AgentUnknown}
 		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&first).Error; err != nil {
 			return err
 		}
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
 		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
 			return err
 		}
@@ -53,21 +54,21 @@ func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duratio
 	return id, translate(r.db, err, "the agent")
 }
 
-// heartbeatColumns are what a heartbeat says of an agent.
+// heartbeatColumns are the columns that a heartbeat sets.
 var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
 	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "session_ids", "delivery", "updated_at",
 }
 
-// Heartbeat stores what an agent says of itself. One that is new is a conflict if
-// there are maxAgents already.
+// Heartbeat stores what an agent reports of itself. It returns conflict for a new agent
+// if there are maxAgents already.
 func (r *Agents) Heartbeat(ctx context.Context, agent *models.Agent, maxAgents int) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		known := tx.Model(&models.Agent{ID: agent.ID}).Select(heartbeatColumns).Updates(agent)
 		if known.Error != nil || known.RowsAffected > 0 {
 			return known.Error
 		}
-		// New agents queue behind a row that is always there, so that the count holds.
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
+		// New agents wait for a row that always exists, so that the count is exact.
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
 		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
 			return err
 		}
@@ -85,14 +86,14 @@ func (r *Agents) Heartbeat(ctx context.Context, agent *models.Agent, maxAgents i
 	return translate(r.db, err, "the agent")
 }
 
-// List gives up to limit agents by name.
+// List returns up to limit agents by name.
 func (r *Agents) List(ctx context.Context, limit int) ([]models.Agent, error) {
 	var agents []models.Agent
 	err := r.db.Read(ctx).Order("name, id").Limit(limit).Find(&agents).Error
 	return agents, translate(r.db, err, "the agent")
 }
 
-// Get gives an agent, or not_found.
+// Get returns an agent, or not_found.
 func (r *Agents) Get(ctx context.Context, id string) (*models.Agent, error) {
 	var agent models.Agent
 	if err := r.db.Read(ctx).Where("id = ?", id).Take(&agent).Error; err != nil {

@@ -16,26 +16,26 @@ import (
 	"ospulse/internal/plant"
 )
 
-// Events keeps events.
+// Events stores events.
 type Events struct{ db *database.DB }
 
-// NewEvents gives the events of db.
+// NewEvents returns the events of db.
 func NewEvents(db *database.DB) *Events { return &Events{db} }
 
-// ClaimUnsent marks the newest unsent events of a session as sent, and gives
-// their IDs, newest first. Concurrent claims never get the same event. Its cost
-// depends on how many it claims, not on how many were sent before. After an error
-// the IDs are those that were claimed before it.
+// ClaimUnsent marks the newest unsent events of a session as sent and returns their IDs,
+// newest first. Concurrent calls never claim the same event. The cost depends on the
+// number of claimed events, not on the number that were sent before. With an error it
+// returns the IDs that it claimed before the error.
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error) {
 	ids := []uint64{}
-	var last *models.Event // of those that were claimed
+	var last *models.Event // the last claimed event
 	step := firstSentStep
 	for len(ids) < filter.Limit {
 		var some []models.Event
 		limit := min(step, filter.Limit-len(ids))
 		began := time.Now()
 		err := r.db.Write(ctx, func(tx *gorm.DB) error {
-			// Nothing on SQLite, where transactions queue.
+			// No effect on SQLite, where transactions queue.
 			locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
 			query := unsent(tx, sessionID, filter, last).Limit(limit).Clauses(locking).Select("id, timestamp, seq")
 			if err := query.Find(&some).Error; err != nil || len(some) == 0 || plant.Is("hand an event out twice") {
@@ -56,16 +56,15 @@ func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	return ids, nil
 }
 
-// Events are marked as sent in steps, each a transaction, of as many as take about
-// sentStepTime: SQLite writes the whole event anew, and events that come in wait for
-// that.
+// ClaimUnsent marks events in steps. Each step is a transaction of about sentStepTime,
+// because SQLite rewrites the whole event and incoming events wait meanwhile.
 const (
 	firstSentStep = 10
 	maxSentStep   = 200
 	sentStepTime  = 10 * time.Millisecond
 )
 
-// nextSentStep gives how many events the step after one that took so long has.
+// nextSentStep returns the size of the step after one that took this long.
 func nextSentStep(step int, took time.Duration) int {
 	if took < sentStepTime {
 		return min(2*step, maxSentStep)
@@ -81,9 +80,9 @@ func idsOf(events []models.Event) []uint64 {
 	return ids
 }
 
-// unsent selects a session's newest unsent events, those that are older than last
-// if it is not nil. The condition on is_sent is written as in the index, or SQLite
-// would not see that it applies.
+// unsent selects a session's newest unsent events; only those older than last if last is
+// not nil. The condition on is_sent repeats the index's text, because SQLite would not
+// use the index otherwise.
 func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter, last *models.Event) *gorm.DB {
 	query := tx.Model(&models.Event{}).Where("session_id = ? AND NOT is_sent", sessionID)
 	if !filter.Start.IsZero() {
@@ -98,7 +97,7 @@ func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter, last *mode
 	return query.Order("timestamp DESC, seq DESC")
 }
 
-// Unclaim takes claims back: the events are unsent again.
+// Unclaim marks claimed events as unsent again.
 func (r *Events) Unclaim(ctx context.Context, ids []uint64) error {
 	for step := firstSentStep; len(ids) > 0; {
 		some := ids[:min(step, len(ids))]
@@ -116,8 +115,8 @@ func setSent(tx *gorm.DB, ids []uint64, sent bool) error {
 	return tx.Model(&models.Event{}).Where("id IN ?", ids).Update("is_sent", sent).Error
 }
 
-// ListByID gives the events of these IDs in the order of the IDs; those that do
-// not exist are left out.
+// ListByID returns the events of these IDs in the order of the IDs. It leaves out missing
+// ones.
 func (r *Events) ListByID(ctx context.Context, ids []uint64) ([]models.Event, error) {
 	var found []models.Event
 	if err := r.db.Read(ctx).Where("id IN ?", ids).Find(&found).Error; err != nil {
@@ -131,8 +130,7 @@ func (r *Events) ListByID(ctx context.Context, ids []uint64) ([]models.Event, er
 	return found, nil
 }
 
-// ListBySeq gives up to limit events of a session with a Seq in (after, upTo], by
-// Seq.
+// ListBySeq returns up to limit events of a session with a Seq in (after, upTo], by Seq.
 func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error) {
 	var events []models.Event
 	err := r.db.Read(ctx).Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo).
@@ -140,13 +138,13 @@ func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo in
 	return events, translate(r.db, err, "the event")
 }
 
-// listedColumns are those of an event in a list: Data has its beginning, at least,
-// if it has no Preview.
+// listedColumns are the columns of an event in a list. They contain data only for events
+// without a preview.
 const listedColumns = "session_id, seq, event_type, timestamp, timestamp_source, timestamp_text, source, " +
 	"pid, process_name, operation, target, preview, created_at, CASE WHEN preview IS NULL THEN data END AS data"
 
-// List gives a page of a session's events that a filter selects, without what is
-// long: of an event with a Preview Data is null, and DataRaw always.
+// List returns a page of the session's events that a filter selects, without long values:
+// Data is null if the event has a Preview, and DataRaw is always nil.
 func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
 	var events []models.Event
 	err := between(filtered(r.db.Read(ctx), where), sessionID, page).Select(listedColumns).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Find(&events).Error
@@ -156,9 +154,8 @@ func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filte
 	return events, translate(r.db, err, "the event")
 }
 
-// ListWhole gives a page as List does, of events with their whole data. It ends
-// early, isCut, with the event by which its data has maxBytes: what of the page
-// comes after it was not read.
+// ListWhole returns a page like List, of events with their whole data. If their data
+// exceeds maxBytes, it ends the page early, after at least one event, and returns isCut.
 func (r *Events) ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error) {
 	query := between(filtered(r.db.Read(ctx), where), sessionID, page).Model(&models.Event{}).Select("preview, " + exportedColumns)
 	rows, err := query.Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending}).Limit(page.Limit).Rows()
@@ -184,14 +181,15 @@ func (r *Events) ListWhole(ctx context.Context, sessionID string, where *filter.
 	return events, false, translate(r.db, rows.Err(), "the event")
 }
 
-// Count counts a session's events of a part that a filter selects.
+// Count returns the number of a session's events in a page that a filter selects; it
+// ignores the page's limit.
 func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error) {
 	var n int64
 	err := between(filtered(r.db.Read(ctx), where), sessionID, part).Model(&models.Event{}).Count(&n).Error
 	return n, translate(r.db, err, "the event")
 }
 
-// between adds which session's events a query is about, and which of them.
+// between restricts a query to a session's events within the page's bounds.
 func between(query *gorm.DB, sessionID string, part models.EventPage) *gorm.DB {
 	query = query.Where("session_id = ?", sessionID)
 	if part.After > 0 {
@@ -203,7 +201,7 @@ func between(query *gorm.DB, sessionID string, part models.EventPage) *gorm.DB {
 	return query
 }
 
-// Get gives a session's event with its whole data, or not_found.
+// Get returns an event of a session with its whole data, or not_found.
 func (r *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error) {
 	var event models.Event
 	if err := r.db.Read(ctx).Where("session_id = ? AND seq = ?", sessionID, seq).Take(&event).Error; err != nil {
@@ -212,15 +210,15 @@ func (r *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.
 	return &event, nil
 }
 
-// ListAll gives up to limit events of all sessions with an ID in (after, upTo],
-// by ID; those of hidden sessions are left out.
+// ListAll returns up to limit events of all visible sessions with an ID in (after, upTo],
+// by ID.
 func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) ([]models.Event, error) {
 	var events []models.Event
 	err := r.db.Read(ctx).Where("id > ? AND id <= ? AND session_id NOT IN (SELECT id FROM sessions WHERE "+hidden+")", after, upTo).Order("id").Limit(limit).Find(&events).Error
 	return events, translate(r.db, err, "the event")
 }
 
-// LastID gives the largest ID of any event, 0 when there is none.
+// LastID returns the largest ID of any event; 0 if there are none.
 func (r *Events) LastID(ctx context.Context) (uint64, error) {
 	var last uint64
 	err := r.db.Read(ctx).Model(&models.Event{}).Select("COALESCE(MAX(id), 0)").Scan(&last).Error

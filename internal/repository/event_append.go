@@ -18,8 +18,8 @@ import (
 	"ospulse/internal/process"
 )
 
-// eventColumns are the columns that Append fills, in the order of eventRow; the
-// database gives the IDs.
+// eventColumns are the columns that Append fills, in the order of eventRow. The database
+// assigns the IDs.
 var eventColumns = []string{ //nolint:gochecknoglobals // a constant
 	"session_id", "seq", "event_type", "timestamp", "timestamp_source", "timestamp_text", "source", "data", "data_raw",
 	"pid", "process_name", "operation", "target", "preview", "is_sent", "created_at", "updated_at",
@@ -30,14 +30,13 @@ func eventRow(row []any, e *models.Event) []any {
 		orNil(e.PID), orNil(e.ProcessName), orNil(e.Operation), orNil(e.Target), orNil(e.Preview), e.IsSent, e.CreatedAt, e.UpdatedAt)
 }
 
-// insertEvents adds n events as they are.
+// insertEvents inserts n events unchanged.
 func insertEvents(ctx context.Context, tx database.Bulk, n int, event func(i int) *models.Event) error {
 	row := make([]any, 0, len(eventColumns))
 	return tx.Insert(ctx, "events", eventColumns, n, func(i int) []any { return eventRow(row, event(i)) })
 }
 
-// orNil gives what a pointer points at, without the reflection that a driver
-// would need for it.
+// orNil returns the value that p points at. Drivers need reflection for pointers.
 func orNil[T any](p *T) any {
 	if p == nil {
 		return nil
@@ -45,7 +44,7 @@ func orNil[T any](p *T) any {
 	return *p
 }
 
-// jsonOrNull stands in for data that is missing.
+// jsonOrNull returns the JSON null for missing data.
 func jsonOrNull(data models.JSON) models.JSON {
 	if len(data) == 0 {
 		return models.JSON("null")
@@ -79,8 +78,8 @@ func (r *Events) Append(ctx context.Context, group models.Group) ([]models.Recei
 	return receipts, r.translateAppend(err)
 }
 
-// Try does what Append does, and then undoes it. It returns the error that Append
-// would return, unless only the commit fails.
+// Try does what Append does, and then undoes it. It returns the error that Append would
+// return, except an error of the commit.
 func (r *Events) Try(ctx context.Context, group models.Group) error {
 	err := r.db.Bulk(ctx, func(tx database.Bulk) error {
 		return r.append(ctx, tx, group, make([]models.Receipt, len(group.Batches)), true)
@@ -91,11 +90,11 @@ func (r *Events) Try(ctx context.Context, group models.Group) error {
 	return r.translateAppend(err)
 }
 
-// errUndo makes a transaction end without a commit.
+// errUndo ends a transaction without a commit.
 var errUndo = errors.New("the transaction was only tried") //nolint:gochecknoglobals // a constant
 
-// translateAppend is translate for the values of events. A row that is missing is a
-// session that was deleted in this moment.
+// translateAppend is translate for an append. A missing row means that a session was
+// deleted at this moment.
 func (r *Events) translateAppend(err error) error {
 	switch {
 	case errors.Is(err, gorm.ErrForeignKeyViolated):
@@ -146,10 +145,10 @@ func (r *Events) append(ctx context.Context, tx database.Bulk, group models.Grou
 	return nil
 }
 
-// LastStored gives the number of the last batch of a writer that was stored, 0
-// when there is none. What it tells of is as durable as what Append has stored: it
-// commits as well, which waits for a synchronous standby to have all that came
-// before. A commit that was cut off by a crash of the server may be there without.
+// LastStored returns the number of the writer's last stored batch; 0 if there is none.
+// The answer is as durable as an append: LastStored commits as well, and that commit
+// waits for a synchronous standby to have everything before it. A commit interrupted by a
+// crash of the server may be visible without being replicated.
 func (r *Events) LastStored(ctx context.Context, writer string) (number int64, err error) {
 	err = r.db.Bulk(ctx, func(tx database.Bulk) error {
 		return tx.Run(ctx, database.Statement{
@@ -162,10 +161,10 @@ func (r *Events) LastStored(ctx context.Context, writer string) (number int64, e
 	return number, translate(r.db, err, "the mark")
 }
 
-// Time gives a time of this program by the clock of the database.
+// Time converts a time of this program to the clock of the database.
 func (r *Events) Time(local time.Time) time.Time { return r.db.Time(local) }
 
-// appending is the work of one Append inside its transaction.
+// appending is the state of one Append inside its transaction.
 type appending struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the call
 	db  *database.DB
@@ -173,8 +172,8 @@ type appending struct {
 	now time.Time
 }
 
-// begin sets the group's mark, claims the batches' keys and finds the candidates,
-// all in one round trip.
+// begin sets the group's mark, claims the batches' keys and finds the candidates, in one
+// round trip.
 func (a *appending) begin(group models.Group) (candidates attribution.Candidates, repeated []bool, err error) {
 	var statements []database.Statement
 	marked := group.Mark.Writer == "" || plant.Is("ignore the mark")
@@ -192,7 +191,7 @@ func (a *appending) begin(group models.Group) (candidates attribution.Candidates
 	return candidates, repeated, err
 }
 
-// markStatement sets marked when the mark is new.
+// markStatement returns a statement that sets marked if the mark is new.
 func (a *appending) markStatement(group models.Group, marked *bool) database.Statement {
 	last := group.Mark.First + int64(len(group.Batches)) - 1
 	return database.Statement{
@@ -204,8 +203,9 @@ func (a *appending) markStatement(group models.Group, marked *bool) database.Sta
 	}
 }
 
-// claimStatements tell, for each batch, whether its key was there before. A key
-// that another transaction is just adding is waited for.
+// claimStatements returns statements that insert the batches' keys. They set repeated for
+// each key that existed. A statement waits if another transaction is inserting the same
+// key.
 func (a *appending) claimStatements(batches []models.Batch) (statements []database.Statement, repeated []bool) {
 	repeated = make([]bool, len(batches))
 	var keyed []int
@@ -214,8 +214,8 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 			keyed = append(keyed, i)
 		}
 	}
-	// One order for all who add keys: no deadlock. Of equal keys the first comes
-	// first.
+	// All transactions insert keys in one order, so that they cannot deadlock. The sort
+	// is stable: the first of equal keys stays the first.
 	slices.SortStableFunc(keyed, func(i, j int) int { return cmp.Compare(batches[i].Key, batches[j].Key) })
 	for _, i := range keyed {
 		repeated[i] = true
@@ -229,7 +229,8 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 	return statements, repeated
 }
 
-// candidateStatements look for the sessions that the events may belong to.
+// candidateStatements returns statements that find the sessions that the events may
+// belong to.
 func candidateStatements(batches []models.Batch, found *attribution.Candidates) []database.Statement {
 	found.Known, found.Runs = map[string]bool{}, map[string][]models.SessionRun{}
 	var id string
@@ -238,7 +239,7 @@ func candidateStatements(batches []models.Batch, found *attribution.Candidates) 
 		var run models.SessionRun
 		add := func() {
 			read := run
-			if !found.Late && read.StartedAt.After(found.Now) { // it has begun, whatever the clocks say
+			if !found.Late && read.StartedAt.After(found.Now) { // the run has begun, whatever the clocks say
 				read.StartedAt = found.Now
 			}
 			found.Runs[agentID] = append(found.Runs[agentID], read)
@@ -263,9 +264,9 @@ func candidateStatements(batches []models.Batch, found *attribution.Candidates) 
 // endOfTime is after every start of a run.
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
 
-// spans gives, for each agent, the time in which its batches were received. What did
-// not have to wait belongs to what runs now, also to a run that, by a clock that has
-// been set back, is still to begin.
+// spans returns, for each agent, the span of the times as of which its batches are
+// attributed. For batches that did not wait in a spool, it has no end: a live run may
+// start in the future if a clock was set back.
 func spans(batches []models.Batch, found *attribution.Candidates) map[string]models.Span {
 	spans := map[string]models.Span{}
 	for i := range batches {
@@ -285,7 +286,7 @@ func spans(batches []models.Batch, found *attribution.Candidates) map[string]mod
 	return spans
 }
 
-// hints gives what may be the ID of a session, each once.
+// hints returns the distinct hints that may be the ID of a session.
 func hints(batches []models.Batch) []string {
 	asked := map[string]bool{}
 	var hints []string
@@ -303,12 +304,11 @@ func hints(batches []models.Batch) []string {
 	return hints
 }
 
-// askedAtOnce is how many values one statement looks for: one text for any number
-// of them, which stays prepared.
+// askedAtOnce is the number of values that one statement looks for. The text is the same
+// for any number of values, so that the statement stays prepared.
 const askedAtOnce = 8
 
-// filled appends up to askedAtOnce values as that many arguments, the last one
-// standing in for those that are missing.
+// filled appends askedAtOnce arguments. The last value fills the places of missing ones.
 func filled[T any](args []any, values []T) []any {
 	for i := range askedAtOnce {
 		args = append(args, values[min(i, len(values)-1)])
@@ -316,8 +316,8 @@ func filled[T any](args []any, values []T) []any {
 	return args
 }
 
-// insert numbers the events of those batches that are not repeated, and stores
-// them. What is still to be written of their processes it gives back.
+// insert numbers and inserts the events of the batches that are not repeated. It returns
+// the statements that store their processes.
 func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.Statement, error) {
 	var incoming []*models.Incoming
 	counts := map[string]int64{}
@@ -342,7 +342,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	var statements, weaker []database.Statement
 	var last int64
 	var durability string
-	for _, id := range slices.Sorted(maps.Keys(counts)) { // one order for all: no deadlock
+	for _, id := range slices.Sorted(maps.Keys(counts)) { // all transactions use one order: no deadlock
 		if plant.Is("skip a seq") {
 			counts[id]++
 		}
@@ -352,7 +352,7 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 			Dest: []any{&last, &durability},
 			Row: func() {
 				next[id] = last - counts[id] + 1
-				if durability == "" && last > counts[id] { // an older version has stored some
+				if durability == "" && last > counts[id] { // an older version stored some
 					durability = string(models.DurabilityUnknown)
 				}
 				weaker = noteDurability(weaker, a.tx, id, durability)
@@ -383,8 +383,8 @@ func (a *appending) insert(batches []models.Batch, repeated []bool) ([]database.
 	return append(writes, weaker...), err
 }
 
-// noteDurability adds to writes what notes the durability of this transaction in a
-// session that has had a better one.
+// noteDurability adds a statement to writes if this transaction is less durable than the
+// session's earlier ones.
 func noteDurability(writes []database.Statement, tx database.Bulk, sessionID, had string) []database.Statement {
 	if now := tx.Durability(); now.WorseThan(models.Durability(had)) {
 		writes = append(writes, database.Statement{Text: "UPDATE sessions SET durability = ? WHERE id = ?", Args: []any{string(now), sessionID}})
@@ -392,8 +392,8 @@ func noteDurability(writes []database.Statement, tx database.Bulk, sessionID, ha
 	return writes
 }
 
-// receipt sums up a batch that was stored. Its events of one session have
-// numbers without a gap: no other batch's come between.
+// receipt returns the receipt of a stored batch. The batch's events of one session have
+// consecutive numbers.
 func receipt(batch *models.Batch) models.Receipt {
 	r := models.Receipt{Stored: len(batch.Events), Ranges: []models.SeqRange{}, Faults: batch.Faults}
 	place := map[string]int{}
@@ -410,7 +410,7 @@ func receipt(batch *models.Batch) models.Receipt {
 	return r
 }
 
-// keepReceipt adds to writes what keeps a receipt with its batch's key.
+// keepReceipt adds a statement to writes that stores the receipt with the batch's key.
 func keepReceipt(writes []database.Statement, batch *models.Batch, r models.Receipt) ([]database.Statement, error) {
 	if batch.Key == "" {
 		return writes, nil
@@ -434,7 +434,7 @@ func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err erro
 	switch {
 	case err != nil:
 		return r, err
-	case !found: // it was deleted as too old just now
+	case !found: // it has just expired
 		return r, models.Errorf(models.CodeUnavailable, "the key has just expired; send the request again")
 	case digest != batch.Digest:
 		return r, models.Errorf(models.CodeConflict, "the Idempotency-Key was used for another request: take a new key for each")

@@ -9,18 +9,18 @@ import (
 	"ospulse/internal/models"
 )
 
-// Transfers takes whole sessions out of the database, and puts them in.
+// Transfers exports and imports whole sessions.
 type Transfers struct{ db *database.DB }
 
-// NewTransfers gives the transfers of db.
+// NewTransfers returns the transfers of db.
 func NewTransfers(db *database.DB) *Transfers { return &Transfers{db} }
 
-// exportedColumns are those of exportedRow.
+// exportedColumns are the columns of exportedRow.
 const exportedColumns = "id, seq, event_type, timestamp, timestamp_source, timestamp_text, source, data, data_raw, " +
 	"pid, process_name, operation, target, created_at"
 
-// exportedRow is where the columns of an event are scanned to: by hand, as GORM
-// takes several times as long for a row.
+// exportedRow is the scan target of an exported event. GORM's own scan takes several
+// times as long per row.
 type exportedRow struct {
 	id, seq                         int64
 	eventType, timeSource, source   string
@@ -34,7 +34,7 @@ func (r *exportedRow) dest() []any {
 		&r.pid, &r.name, &r.operation, &r.path, &r.event.CreatedAt}
 }
 
-// take gives the event that was scanned.
+// take returns the scanned event.
 func (r *exportedRow) take(sessionID string) models.Event {
 	e := r.event
 	e.ID, e.SessionID, e.Seq = uint64(r.id), sessionID, r.seq
@@ -44,7 +44,7 @@ func (r *exportedRow) take(sessionID string) models.Event {
 		pid := r.pid.Int64
 		e.PID = &pid
 	}
-	r.event = models.Event{} // its data is the one's that was given
+	r.event = models.Event{} // the caller owns its data now
 	return e
 }
 
@@ -55,10 +55,10 @@ func textOrNil(text sql.NullString) *string {
 	return &text.String
 }
 
-// ReadEvents gives the first events of a range that a filter selects, by Seq: up
-// to limit, and no more once their data has maxBytes. Preview, IsSent and
-// UpdatedAt are not read. The result is complete in memory: nothing of the
-// database is held by who takes long to pass it on.
+// ReadEvents returns the first events of a range that a filter selects, by Seq: up to
+// limit, and no more once their data exceeds maxBytes. It does not read Preview, IsSent
+// and UpdatedAt. It holds no connection when it returns, so that a slow client cannot
+// block the database.
 func (r *Transfers) ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error) {
 	query := filtered(r.db.Read(ctx), where).Model(&models.Event{}).Select(exportedColumns).
 		Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, events.After, events.UpTo)
@@ -83,8 +83,8 @@ func (r *Transfers) ReadEvents(ctx context.Context, sessionID string, where *fil
 	return page, translate(r.db, rows.Err(), "the event")
 }
 
-// ReadProcesses gives up to limit processes of a session by pid and start, those
-// that come after one; all of them after nil.
+// ReadProcesses returns up to limit processes of a session by pid and start, those that
+// follow the process after; from the first if after is nil.
 func (r *Transfers) ReadProcesses(ctx context.Context, sessionID string, after *models.Process, limit int) ([]models.Process, error) {
 	query := r.db.Read(ctx).Where("session_id = ?", sessionID)
 	if after != nil {

@@ -13,14 +13,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// partColumns are those that EachPart reads of every event.
+// partColumns are the columns that EachPart reads of every event.
 const partColumns = "seq, timestamp, event_type, operation, process_name, target, pid"
 
-// EachPart calls fn with the hot fields of each event of a part that a filter
-// selects, in the order of Seq, and with the values of the part's keys in its Data as
-// JSON, nil for those that are not there. Both are valid until fn returns, but the
-// event's texts for as long as they are kept. The part should be small: it is read
-// in one statement.
+// EachPart calls fn for each event of a part that a filter selects, in the order of Seq.
+// fn receives the event's hot fields and the values of the part's keys in its Data as
+// JSON, nil for missing keys. Both are valid until fn returns; fn may keep the event's
+// texts. One statement reads the part, so it should be small.
 func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, fn func(e *models.Event, values [][]byte)) error {
 	members := membersOf(r.db, part.Keys)
 	query := inPart(filtered(r.db.Read(ctx).Model(&models.Event{}), where), sessionID, part)
@@ -32,7 +31,7 @@ func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.F
 	var e models.Event
 	dest := append([]any{&e.Seq, &e.Timestamp, &e.EventType, &e.Operation, &e.ProcessName, &e.Target, &e.PID}, members.dest...)
 	for rows.Next() {
-		e.Operation, e.ProcessName, e.Target, e.PID = nil, nil, nil, nil // who keeps one keeps it alone
+		e.Operation, e.ProcessName, e.Target, e.PID = nil, nil, nil, nil // fn may have kept the texts
 		if err := rows.Scan(dest...); err != nil {
 			return translate(r.db, err, "the event")
 		}
@@ -41,14 +40,14 @@ func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.F
 	return translate(r.db, rows.Err(), "the event")
 }
 
-// inPart adds which events a part has, in their order.
+// inPart restricts a query to a part and orders it.
 func inPart(query *gorm.DB, sessionID string, part models.EventPart) *gorm.DB {
 	return query.Where("session_id = ? AND seq > ? AND seq <= ? AND event_type IN ?", sessionID, part.After, part.UpTo, part.Types).Order("seq")
 }
 
-// members reads some members of data: those of a row after the other.
+// members reads some members of data, row by row.
 type members struct {
-	columns string // after partColumns
+	columns string // follow partColumns
 	args    []any
 	dest    []any
 	read    func() [][]byte
@@ -58,9 +57,10 @@ func (m *members) selected(query *gorm.DB) *gorm.DB {
 	return query.Select(partColumns+m.columns, m.args...)
 }
 
-// membersOf has PostgreSQL take the members out of jsonb, so that nothing else of
-// data is written as text and sent. Of SQLite, whose own JSON functions read numbers
-// as floats, and which runs in this process, it takes all of data.
+// membersOf returns the members for the keys. PostgreSQL extracts them from jsonb, so
+// that it does not print and send the rest of data. SQLite's own JSON functions read
+// numbers as floats; therefore this process reads the whole data and extracts the members
+// itself.
 func membersOf(db *database.DB, keys []string) *members {
 	values := make([][]byte, len(keys))
 	if db.Dialect() == "postgres" {
@@ -90,9 +90,8 @@ func membersOf(db *database.DB, keys []string) *members {
 	}}
 }
 
-// FirstID gives the ID of a session's first event, 0 when it has none. It tells a
-// session from another one of the same ID that was there before: IDs of events are
-// never given twice.
+// FirstID returns the ID of a session's first event; 0 if it has none. Event IDs are
+// never reused, so FirstID distinguishes a session from a deleted one with the same ID.
 func (r *Events) FirstID(ctx context.Context, sessionID string) (uint64, error) {
 	var ids []uint64
 	err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ? AND seq = 1", sessionID).Pluck("id", &ids).Error

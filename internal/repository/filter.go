@@ -17,11 +17,11 @@ func filtered(tx *gorm.DB, where *filter.Filter) *gorm.DB {
 	return tx.Where(text, args...)
 }
 
-// condition gives a filter as a condition on the table events, with a ? for each
-// argument, for a database by the name that database.DB.Dialect gives it. Nothing
-// of what the filter's author wrote is in the text. Both databases select what
-// filter.Match does. The tests of columns that a filter asks for together are
-// written so that indexes apply; no statement fails for what an event holds.
+// condition translates a filter into a condition on the table events, with a ? for each
+// argument, for the database that database.DB.Dialect names. The text contains nothing
+// that the filter's author wrote. Both databases select the same events as filter.Match.
+// The tests of columns are written so that indexes apply. No content of an event makes
+// the statement fail.
 func condition(dialect string, where *filter.Filter) (text string, args []any) {
 	if where == nil {
 		return "TRUE", nil
@@ -34,8 +34,8 @@ func condition(dialect string, where *filter.Filter) (text string, args []any) {
 	return c.text.String(), c.args
 }
 
-// compiler writes a condition. It may be NULL where the filter is false: a NULL is
-// as good as false to all but NOT, before which it is made false.
+// compiler writes a condition. Where the filter is false, the condition may be NULL. That
+// makes a difference only below NOT, where the compiler replaces NULL by false.
 type compiler struct {
 	tests      dataTests
 	timeColumn string
@@ -43,21 +43,21 @@ type compiler struct {
 	args       []any
 }
 
-// dataTests are the tests that each database has its own way of.
+// dataTests are the tests that differ between the databases.
 type dataTests interface {
-	// like writes a test of a column of text, of which pattern matches the whole.
+	// like writes a test whether pattern matches the whole text of a column.
 	like(c *compiler, column string, pattern filter.Pattern)
 	// data writes the part of a test that looks into data.
 	data(c *compiler, test filter.DataNode)
 }
 
-// eventColumn names the columns.
+// eventColumn holds the names of the columns.
 var eventColumn = map[filter.Column]string{ //nolint:gochecknoglobals // a constant
 	filter.Type: "event_type", filter.Operation: "operation", filter.Process: "process_name",
 	filter.Target: "target", filter.Source: "source", filter.PID: "pid", filter.Seq: "seq",
 }
 
-// column names what a field reads.
+// column returns the column of a field.
 func (c *compiler) column(field filter.Field) string {
 	if field.Column == filter.Time {
 		return c.timeColumn
@@ -96,8 +96,7 @@ func (c *compiler) node(n filter.Node) {
 	}
 }
 
-// join halves, so that many conditions do not nest deeply: SQLite allows 1000
-// levels.
+// join joins the nodes as a balanced tree: SQLite allows 1000 levels of nesting.
 func (c *compiler) join(nodes []filter.Node, word, none string) {
 	switch half := len(nodes) / 2; len(nodes) {
 	case 0:
@@ -135,7 +134,7 @@ func (c *compiler) columnTest(n filter.Node) {
 	}
 }
 
-// argument gives a value that a column is compared with.
+// argument returns the value to compare a column with.
 func argument(v filter.Value) any {
 	switch v.Kind {
 	case filter.Integer:
@@ -149,9 +148,9 @@ func argument(v filter.Value) any {
 
 func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
-// likePattern writes a pattern for LIKE, with a backslash before what is no
-// wildcard. escaped, if not nil, is what becomes of the literal parts first, which
-// may then be of another length.
+// likePattern returns a pattern for LIKE, with a backslash before characters that are no
+// wildcards. If escaped is not nil, it is applied to the literal parts first; it may
+// change their length.
 func likePattern(p filter.Pattern, escaped func(string) string) string {
 	var b strings.Builder
 	for _, part := range p.Parts {

@@ -7,11 +7,11 @@ import (
 	"ospulse/internal/filter"
 )
 
-// postgresTests reads jsonb. Nothing in it is cast that could fail: values are
-// compared as jsonb with jsonb, which compares numbers by their value.
+// postgresTests reads jsonb. It uses no cast that could fail: it compares jsonb with
+// jsonb, which compares numbers by value.
 type postgresTests struct{}
 
-// like is ILIKE that ignores the case of the letters A to Z, and of no others.
+// like uses ILIKE so that it ignores the case of A to Z only.
 func (postgresTests) like(c *compiler, column string, pattern filter.Pattern) {
 	c.write(column+` COLLATE "C" ILIKE ?`, likePattern(pattern, nil))
 }
@@ -46,9 +46,8 @@ func (postgresTests) data(c *compiler, test filter.DataNode) {
 	}
 }
 
-// postgresPath opens a parenthesis and asks what #> does not: that what it takes a
-// number from is an array, and that what it takes a key from which looks like a
-// number is not.
+// postgresPath opens a parenthesis and writes two checks that #> does not make: an index
+// needs an array, and a key that looks like a number needs an object.
 func postgresPath(c *compiler, path []filter.Step) {
 	c.write("(")
 	for i, step := range path {
@@ -61,7 +60,7 @@ func postgresPath(c *compiler, path []filter.Step) {
 	}
 }
 
-// textArray writes a path as a literal of PostgreSQL's text[].
+// textArray returns a path as a literal of PostgreSQL's text[].
 func textArray(path []filter.Step) string {
 	var b strings.Builder
 	b.WriteByte('{')
@@ -79,12 +78,12 @@ func textArray(path []filter.Step) string {
 	return b.String()
 }
 
-// postgresText looks for a pattern in all of data. The text of the whole, in which
-// strings are escaped, decides fast that it is not there. Where it seems to be, it
-// may be a part of an escape: so the escapes are replaced by characters that no
-// text has. A pattern that could match the marks between values, or an escape, is
-// compared with one value after the other; that is for the few, as PostgreSQL runs
-// no such subquery in parallel.
+// postgresText looks for a pattern in all of data. First it searches the text of data, in
+// which strings are escaped: that is fast and excludes most events. A match may be part
+// of an escape; therefore it searches again with the escapes replaced by characters that
+// no text contains. A pattern that could match an escape or the punctuation between
+// values is compared with each value instead, which is slow: PostgreSQL does not run such
+// a subquery in parallel.
 func postgresText(c *compiler, pattern filter.Pattern) {
 	c.write(`(data::text COLLATE "C" ILIKE ? AND `, likePattern(pattern, jsonEscaped))
 	if literal, ok := plainText(pattern); ok {
@@ -97,8 +96,8 @@ func postgresText(c *compiler, pattern filter.Pattern) {
 		`WHERE COALESCE(token[1]::jsonb #>> '{}', 'null') COLLATE "C" ILIKE ?))`, jsonToken, likePattern(pattern, nil))
 }
 
-// plainText gives the literal of a pattern that has nothing which JSON writes
-// between values or must escape, but for quotes and backslashes.
+// plainText returns the literal of a pattern if it contains neither JSON punctuation nor
+// characters that JSON escapes; quotes and backslashes are allowed.
 func plainText(p filter.Pattern) (string, bool) {
 	if len(p.Parts) != 3 || p.Parts[1] == filter.AnyChar {
 		return "", false
@@ -108,14 +107,14 @@ func plainText(p filter.Pattern) (string, bool) {
 	return literal, !between && strings.IndexFunc(literal, func(r rune) bool { return r < ' ' }) < 0
 }
 
-// jsonToken is a regular expression for the strings, numbers and words in the text
-// of a jsonb.
+// jsonToken is a regular expression for the strings, numbers and words in the text of a
+// jsonb.
 const jsonToken = `("(?:[^"\\]|\\.)*"|[^][{}:, "]+)`
 
-// jsonString writes a text as a JSON string.
+// jsonString returns a text as a JSON string.
 func jsonString(text string) string { return `"` + jsonEscaped(text) + `"` }
 
-// jsonEscaped writes the inside of a JSON string as PostgreSQL does.
+// jsonEscaped returns the inside of a JSON string as PostgreSQL writes it.
 func jsonEscaped(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -9,19 +9,18 @@ import (
 	"ospulse/internal/filter"
 )
 
-// sqliteTests has the program itself look into data: the very code that matches
-// events in memory. SQLite's own JSON functions read numbers as floats, and take
-// longer.
+// sqliteTests calls back into this program, which looks into data with the same code that
+// matches events in memory. SQLite's own JSON functions read numbers as floats, and are
+// slower.
 type sqliteTests struct{}
 
-// sqliteTime is the time without its index. SQLite knows nothing of how many events
-// there are in a span; it would take the index of times before any other, and sort
-// all that it finds by seq, for a page of a hundred. Who asks by time knows between
-// which numbers to look (service.Events).
+// sqliteTime is the time column without its index. SQLite cannot estimate how many events
+// a span contains: it would prefer the index of times to any other, and sort all events
+// in the span by seq for a page of a hundred. service.Events narrows the seq range by the
+// segments' times instead.
 const sqliteTime = "+timestamp"
 
-// like is LIKE as it is: it ignores the case of the letters A to Z, and of no
-// others.
+// like uses SQLite's LIKE, which ignores the case of A to Z only.
 func (sqliteTests) like(c *compiler, column string, pattern filter.Pattern) {
 	c.write(column+` LIKE ? ESCAPE '\'`, likePattern(pattern, nil))
 }
@@ -30,7 +29,7 @@ func (sqliteTests) data(c *compiler, test filter.DataNode) {
 	c.write("data_matches(?, data)", test.String())
 }
 
-// A function must be there before a database is opened.
+// Functions must be registered before a database is opened.
 func init() {
 	var parsed parsedTests
 	database.SQLitePredicate("data_matches", func(text string, data []byte) (bool, error) {
@@ -39,14 +38,13 @@ func init() {
 	})
 }
 
-// parsedTests keeps the tests that were parsed last, as each is asked for again
-// with every row.
+// parsedTests caches parsed tests: SQLite asks for the same one with every row.
 type parsedTests struct {
 	mu    sync.RWMutex
 	tests map[string]filter.DataNode
 }
 
-// maxParsedTests is more than one statement has.
+// maxParsedTests exceeds the number of tests in one statement.
 const maxParsedTests = 2 * filter.MaxTests
 
 func (p *parsedTests) get(text string) (filter.DataNode, error) {
@@ -56,7 +54,7 @@ func (p *parsedTests) get(text string) (filter.DataNode, error) {
 	if test != nil {
 		return test, nil
 	}
-	text = strings.Clone(text) // it is SQLite's memory
+	text = strings.Clone(text) // the original is SQLite's memory
 	node, err := filter.ParseNode(text)
 	if err != nil {
 		return nil, err

@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// keysKept is how many keys of each session are kept for good, the newest ones. A
-	// sender that was away for long repeats only what it sent last: our agent sends
-	// the batches of a session one after the other.
+	// keysKept is the number of each session's newest keys that are never deleted. A
+	// sender that was offline for long repeats only its last batches: our agent sends the
+	// batches of a session one after the other.
 	keysKept = 64
 
-	// keysAtOnce is how many keys one transaction deletes: events that come in wait for
-	// it on SQLite.
+	// keysAtOnce is the number of keys that one transaction deletes. Incoming events wait
+	// for it on SQLite.
 	keysAtOnce = 500
 )
 
-// DeleteKeys deletes the idempotency keys from before a time that nobody can still
-// repeat: all but the newest ones of each session. It works in short transactions,
-// so events that come in meanwhile do not wait.
+// DeleteKeys deletes the idempotency keys older than before, except the newest ones of
+// each session. It uses short transactions, so that incoming events do not wait.
 func (r *Events) DeleteKeys(ctx context.Context, before time.Time) error {
 	for after := (time.Time{}); ; {
 		var old []models.IdempotencyKey

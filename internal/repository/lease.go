@@ -10,16 +10,15 @@ import (
 	"ospulse/internal/models"
 )
 
-// Leases keeps leases. Their times are the database's: the clocks of backends may
+// Leases stores leases. It uses the database's clock, because the clocks of backends may
 // differ.
 type Leases struct{ db *database.DB }
 
-// NewLeases gives the leases of db.
+// NewLeases returns the leases of db.
 func NewLeases(db *database.DB) *Leases { return &Leases{db} }
 
-// Take gives a lease to a holder for some time from now on, and reports whether the
-// holder has it: not if another one has it still. The one who has it renews it by
-// that.
+// Take acquires or renews a lease for the holder, from now on. It returns false if
+// another holder has the lease.
 func (r *Leases) Take(ctx context.Context, name, holder string, lasts time.Duration) (taken bool, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		taken, err = takeLease(tx, r.db, name, holder, lasts)
@@ -36,7 +35,7 @@ func takeLease(tx *gorm.DB, db *database.DB, name, holder string, lasts time.Dur
 	return done.RowsAffected == 1, done.Error
 }
 
-// Release ends a lease, if the holder has it.
+// Release ends a lease if the holder has it.
 func (r *Leases) Release(ctx context.Context, name, holder string) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Where("name = ? AND holder = ?", name, holder).Delete(&models.Lease{}).Error
@@ -44,7 +43,8 @@ func (r *Leases) Release(ctx context.Context, name, holder string) error {
 	return translate(r.db, err, "the lease")
 }
 
-// nowMicros is the time by the database's clock, in microseconds since 1970.
+// nowMicros returns the SQL for the time by the database's clock, in microseconds since
+// 1970.
 func nowMicros(db *database.DB) string {
 	if db.Dialect() == "postgres" {
 		return "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"

@@ -9,15 +9,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// Processes keeps the processes that were seen in sessions. What events tell of
-// them Events.Append stores.
+// Processes reads the processes of sessions. Events.Append stores them.
 type Processes struct{ db *database.DB }
 
-// NewProcesses gives the processes of db.
+// NewProcesses returns the processes of db.
 func NewProcesses(db *database.DB) *Processes { return &Processes{db} }
 
-// List gives the first limit processes of a session in the order of their start,
-// and how many there are in all.
+// List returns the first limit processes of a session in the order of their start, and
+// the number of all.
 func (r *Processes) List(ctx context.Context, sessionID string, limit int) (processes []models.Process, total int64, err error) {
 	err = r.db.Read(ctx).Where("session_id = ?", sessionID).Order("started_at, id").Limit(limit).Find(&processes).Error
 	if total = int64(len(processes)); err == nil && len(processes) == limit {
@@ -26,12 +25,12 @@ func (r *Processes) List(ctx context.Context, sessionID string, limit int) (proc
 	return processes, total, translate(r.db, err, "the process")
 }
 
-// addedAtOnce is how many processes Add adds in one transaction.
+// addedAtOnce is the number of processes that Add adds in one transaction.
 const addedAtOnce = 50
 
-// Add adds processes of a session that an agent named when it was asked, by their
-// PID and Name, as seen at a time. One whose pid is known in the session is left
-// out. A session that is not there, or is being deleted, is not_found.
+// Add adds processes that an agent listed for a session, by their PID and Name, as seen
+// at a time. It ignores a process whose pid the session already has. It returns not_found
+// if the session does not exist or is being deleted.
 func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error {
 	for some := range slices.Chunk(processes, addedAtOnce) {
 		err := r.db.BulkBeside(ctx, func(tx database.Bulk) error {

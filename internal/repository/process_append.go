@@ -10,9 +10,9 @@ import (
 	"ospulse/internal/process"
 )
 
-// maxProcessesRead is how many stored processes of a few pids a statement reads, the
-// latest ones. More than one process of a pid is rare. Of the others, readMissing reads
-// those whose start an event tells.
+// maxProcessesRead limits how many stored processes of a few pids a statement reads; it
+// reads the latest ones. A pid rarely has several. readMissing reads those of the others
+// whose start an event reports.
 const maxProcessesRead = 512
 
 // readProcesses returns the statements that read the stored processes of a group.
@@ -40,7 +40,7 @@ func readProcesses(g *process.Group) []database.Statement {
 }
 
 // readMissing returns the statements that read the processes which readProcesses left out
-// and whose start an event tells.
+// and whose start an event reports.
 func readMissing(g *process.Group) []database.Statement {
 	var statements []database.Statement
 	for pid, start := range g.Missing() {

@@ -1,6 +1,6 @@
-// Package repository keeps and finds entities through GORM, one file per entity.
-// It turns database errors into the codes of internal/models, and knows no rule
-// of the application.
+// Package repository stores and finds entities through GORM, one file per entity. It
+// translates database errors into the codes of internal/models. It must not know the
+// application's rules.
 package repository
 
 import (
@@ -13,9 +13,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// translate turns an error of GORM or the database into a *models.Error. what
-// names the thing that was looked for. The message says why the database failed.
-// Errors of a cancelled context stay what they are.
+// translate turns an error of GORM or the database into a *models.Error. what names the
+// entity. The message says why the database failed. It returns errors of a cancelled
+// context unchanged.
 func translate(db *database.DB, err error, what string) error {
 	switch {
 	case err == nil:

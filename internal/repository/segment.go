@@ -11,10 +11,10 @@ import (
 	"ospulse/internal/models"
 )
 
-// Segments keeps segments, and reads what they are made of.
+// Segments stores segments and reads the events that they are built from.
 type Segments struct{ db *database.DB }
 
-// NewSegments gives the segments of db.
+// NewSegments returns the segments of db.
 func NewSegments(db *database.DB) *Segments { return &Segments{db} }
 
 // SessionsToSegment returns the sessions that have events beyond their segments, except
@@ -28,21 +28,22 @@ func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, err
 	return sessions, translate(r.db, err, "the session")
 }
 
-// Numbers gives the numbers of a session's segments, in their order.
+// Numbers returns the numbers of a session's segments in ascending order.
 func (r *Segments) Numbers(ctx context.Context, sessionID string) ([]int64, error) {
 	var numbers []int64
 	err := r.db.Read(ctx).Model(&models.Segment{}).Where("session_id = ?", sessionID).Order("number").Pluck("number", &numbers).Error
 	return numbers, translate(r.db, err, "the segment")
 }
 
-// ListTimes gives a session's segments in their order, without their columns.
+// ListTimes returns a session's segments by number, without their columns.
 func (r *Segments) ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error) {
 	var segments []models.Segment
 	err := r.db.Read(ctx).Select("number, first_time, last_time").Where("session_id = ?", sessionID).Order("number").Find(&segments).Error
 	return segments, translate(r.db, err, "the segment")
 }
 
-// Create stores a segment, unless it is there: another backend makes the same.
+// Create stores a segment. It does nothing if the segment exists: another backend built
+// the same one.
 func (r *Segments) Create(ctx context.Context, segment *models.Segment) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).Create(segment).Error
@@ -50,9 +51,9 @@ func (r *Segments) Create(ctx context.Context, segment *models.Segment) error {
 	return translate(r.db, err, "the segment")
 }
 
-// Each calls fn with each segment of a session that may have events in the span,
-// if that is not zero, in their order, until fn fails. The segment is valid until
-// fn returns.
+// Each calls fn with each segment of a session by number; only with those that may have
+// events in the span if span is not zero. It stops at fn's first error and returns it.
+// The segment is valid until fn returns.
 func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error {
 	query := r.db.Read(ctx).Model(&models.Segment{}).Select("number, first_time, last_time, columns").Where("session_id = ?", sessionID)
 	if span != (models.Span{}) {
@@ -75,10 +76,10 @@ func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span,
 	return translate(r.db, rows.Err(), "the segment")
 }
 
-// EachHot calls fn with the hot fields and the Seq of each of a session's events
-// that has a Seq in (after, upTo], lies in the span, if that is not zero, and is
-// selected by a filter. Without a span they come in the order of Seq. The event is
-// valid until fn returns.
+// EachHot calls fn with the hot fields and the Seq of each event of a session with a Seq
+// in (after, upTo] that the filter selects and, if span is not zero, that lies in the
+// span. Without a span, the events come in the order of Seq. The event is valid until fn
+// returns.
 func (r *Segments) EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error {
 	query := filtered(r.db.Read(ctx).Model(&models.Event{}), where).
 		Select("seq, timestamp, event_type, source, operation, process_name, target, pid").

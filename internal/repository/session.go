@@ -11,15 +11,15 @@ import (
 	"ospulse/internal/models"
 )
 
-// Sessions keeps sessions and the target files that they are about.
+// Sessions stores sessions and their target files.
 type Sessions struct{ db *database.DB }
 
-// NewSessions gives the sessions of db.
+// NewSessions returns the sessions of db.
 func NewSessions(db *database.DB) *Sessions { return &Sessions{db} }
 
-// Create stores a new session, and its target file if there is none of that hash
-// yet. It calls place while it holds the file's row, so that nobody who deletes a
-// file that no session has can come between; the error of place undoes everything.
+// Create stores a new session, and its target file if none has that hash yet. It calls
+// place while it holds the file's row, so that a concurrent deletion of an unused file
+// waits. If place fails, Create stores nothing.
 func (r *Sessions) Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := holdFile(tx, file, place); err != nil {
@@ -30,9 +30,9 @@ func (r *Sessions) Create(ctx context.Context, session *models.Session, file *mo
 	return translate(r.db, err, "the session")
 }
 
-// holdFile adds a file's row, unless it is there, holds it, and calls place.
+// holdFile inserts a file's row if it is missing, locks it, and calls place.
 func holdFile(tx *gorm.DB, file *models.TargetFile, place func() error) error {
-	// An update, though of nothing, holds the row; DoNothing would not.
+	// An update locks the row even if it changes nothing. DoNothing would not lock it.
 	updated := []string{"size_bytes"}
 	if !file.NoContent {
 		updated = append(updated, "no_content")
@@ -44,14 +44,13 @@ func holdFile(tx *gorm.DB, file *models.TargetFile, place func() error) error {
 	return place()
 }
 
-// visible is the condition of the sessions that are there for others than those
-// who delete or import them.
+// visible is the condition for sessions that are neither being deleted nor imported.
 const visible = "deleting_since IS NULL AND importing_since IS NULL"
 
-// hidden is the condition of the others, as their index has it.
+// hidden is the opposite condition, with the text of its index.
 const hidden = "(deleting_since IS NOT NULL OR importing_since IS NOT NULL)"
 
-// Get gives a session, or not_found; hidden ones are not found.
+// Get returns a session, or not_found. Hidden sessions are not found.
 func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) {
 	var session models.Session
 	if err := r.db.Read(ctx).Where("id = ? AND "+visible, id).Take(&session).Error; err != nil {
@@ -60,8 +59,8 @@ func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) 
 	return &session, nil
 }
 
-// LastStarted gives the session whose monitoring began last, of those that have an
-// agent: an imported one has none. It is not_found if none was started.
+// LastStarted returns the session whose monitoring began last, or not_found. It ignores
+// sessions without an agent, such as imported ones.
 func (r *Sessions) LastStarted(ctx context.Context) (*models.Session, error) {
 	var session models.Session
 	err := r.db.Read(ctx).Where("monitoring_started IS NOT NULL AND agent_id IS NOT NULL AND " + visible).Order("monitoring_started DESC, id DESC").Take(&session).Error
@@ -71,14 +70,14 @@ func (r *Sessions) LastStarted(ctx context.Context) (*models.Session, error) {
 	return &session, nil
 }
 
-// ListActive gives the active sessions, up to 1000 of them.
+// ListActive returns the active sessions, at most 1000.
 func (r *Sessions) ListActive(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := active(r.db.Read(ctx)).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 
-// active selects the active sessions. The first condition is that of the index.
+// active selects the active sessions. Its first condition is that of the index.
 func active(tx *gorm.DB) *gorm.DB {
 	return tx.Where("(is_active OR starting_since IS NOT NULL) AND is_active AND " + visible).Order("agent_id, id").Limit(1000)
 }
@@ -96,25 +95,25 @@ func starting(tx *gorm.DB) *gorm.DB {
 	return tx.Where("start_requested IS NOT NULL AND " + visible).Order("start_requested, id").Limit(1000)
 }
 
-// ListStopPending returns the sessions whose end the agent has not been told. It also
-// returns the sessions that an older version of the backend, which has no start IDs,
-// began to start before startingBefore and did not finish. Hidden sessions are included,
-// because the agent may still monitor for them. Starting sessions are not.
+// ListStopPending returns the sessions whose agent does not know of their end yet. It
+// also returns the sessions that an older version of the backend, which has no start IDs,
+// began to start before startingBefore and did not finish. It includes hidden sessions,
+// because the agent may still monitor for them. It excludes starting sessions.
 func (r *Sessions) ListStopPending(ctx context.Context, startingBefore time.Time) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Where("start_requested IS NULL AND (stop_pending OR (starting_since < ? AND NOT is_active))", startingBefore).Order("id").Limit(1000).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 
-// IsStopPending reports whether the agent is still to be told of a session's end,
-// as ListStopPending means it. The session may be hidden, or not be there.
+// IsStopPending reports whether ListStopPending would return the session. The session may
+// be hidden or missing.
 func (r *Sessions) IsStopPending(ctx context.Context, id string) (bool, error) {
 	var n int64
 	err := r.db.Read(ctx).Model(&models.Session{}).Where("id = ? AND NOT is_active AND start_requested IS NULL AND (stop_pending OR starting_since IS NOT NULL)", id).Count(&n).Error
 	return n > 0, translate(r.db, err, "session "+id)
 }
 
-// SetStopped records that the agent was told of a session's end. It does nothing if the
+// SetStopped records that the agent knows of a session's end. It does nothing if the
 // session is active or starting, or does not exist.
 func (r *Sessions) SetStopped(ctx context.Context, id string) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
@@ -124,13 +123,13 @@ func (r *Sessions) SetStopped(ctx context.Context, id string) error {
 	return translate(r.db, err, "session "+id)
 }
 
-// Update changes one session in a transaction that holds its row: change gets
-// the session as it is and alters it; its error undoes everything. ID,
-// CreatedAt and EventCount stay what they are. A hidden session is not_found.
+// Update changes a session in a transaction that locks its row. change receives the
+// session and alters it; if change fails, Update stores nothing. ID, CreatedAt and
+// EventCount do not change. Update returns not_found for a hidden session.
 func (r *Sessions) Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error) {
 	var session models.Session
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // nothing on SQLite, where transactions queue
+		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
 		if err := tx.Clauses(locking).Where("id = ? AND "+visible, id).Take(&session).Error; err != nil {
 			return err
 		}

@@ -10,9 +10,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// Hide begins to delete a session: from now on it is found by nobody. check gets
-// the session as it is, and its error leaves everything as it was. A session that
-// is hidden already is not_found.
+// Hide begins to delete a session: no other query finds it from now on. check receives
+// the session; if it fails, Hide changes nothing. Hide returns not_found if the session
+// is hidden already.
 func (r *Sessions) Hide(ctx context.Context, id string, since time.Time, check func(*models.Session) error) error {
 	_, err := r.Update(ctx, id, func(session *models.Session) error {
 		if err := check(session); err != nil {
@@ -24,8 +24,8 @@ func (r *Sessions) Hide(ctx context.Context, id string, since time.Time, check f
 	return err
 }
 
-// HideDeadImports begins to delete the sessions whose import got no further since
-// a time.
+// HideDeadImports begins to delete the sessions whose import has made no progress since a
+// time.
 func (r *Sessions) HideDeadImports(ctx context.Context, before, since time.Time) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Model(&models.Session{}).Where(hidden+" AND importing_since < ? AND deleting_since IS NULL", before).
@@ -34,8 +34,8 @@ func (r *Sessions) HideDeadImports(ctx context.Context, before, since time.Time)
 	return translate(r.db, err, "the session")
 }
 
-// ListDeleting gives up to limit IDs of sessions that are being deleted and come
-// after an ID, by ID.
+// ListDeleting returns up to limit IDs of sessions that are being deleted, by ID, after
+// an ID.
 func (r *Sessions) ListDeleting(ctx context.Context, after string, limit int) ([]string, error) {
 	var ids []string
 	err := r.db.Read(ctx).Model(&models.Session{}).Where(hidden+" AND deleting_since IS NOT NULL AND id > ?", after).
@@ -43,12 +43,12 @@ func (r *Sessions) ListDeleting(ctx context.Context, after string, limit int) ([
 	return ids, translate(r.db, err, "the session")
 }
 
-// DeleteEvents deletes up to limit events of a session that is being deleted, the
-// first ones, in one short transaction. It gives how many it deleted: 0 when none
-// is left. Several may do so at once: they take turns.
+// DeleteEvents deletes the first events, up to limit, of a session that is being deleted,
+// in one short transaction. It returns the number of deleted events; 0 if none is left.
+// Concurrent calls take turns.
 func (r *Sessions) DeleteEvents(ctx context.Context, id string, limit int) (int64, error) {
 	return r.deleteSome(ctx, id, func(tx *gorm.DB) *gorm.DB {
-		var first []int64 // asked for by itself: PostgreSQL could not tell how little a span up to it is
+		var first []int64 // a query of its own: PostgreSQL cannot estimate the size of a span otherwise
 		found := tx.Model(&models.Event{}).Where("session_id = ?", id).Order("seq").Limit(1).Pluck("seq", &first)
 		if found.Error != nil || len(first) == 0 {
 			return found
@@ -57,7 +57,7 @@ func (r *Sessions) DeleteEvents(ctx context.Context, id string, limit int) (int6
 	})
 }
 
-// DeleteProcesses does with a session's processes what DeleteEvents does.
+// DeleteProcesses is DeleteEvents for a session's processes.
 func (r *Sessions) DeleteProcesses(ctx context.Context, id string, limit int) (int64, error) {
 	return r.deleteSome(ctx, id, func(tx *gorm.DB) *gorm.DB {
 		some := tx.Model(&models.Process{}).Select("id").Where("session_id = ?", id).Limit(limit)
@@ -65,7 +65,7 @@ func (r *Sessions) DeleteProcesses(ctx context.Context, id string, limit int) (i
 	})
 }
 
-// DeleteSegments does with a session's segments what DeleteEvents does.
+// DeleteSegments is DeleteEvents for a session's segments.
 func (r *Sessions) DeleteSegments(ctx context.Context, id string, limit int) (int64, error) {
 	return r.deleteSome(ctx, id, func(tx *gorm.DB) *gorm.DB {
 		some := tx.Model(&models.Segment{}).Select("number").Where("session_id = ?", id).Limit(limit)
@@ -86,11 +86,10 @@ func (r *Sessions) deleteSome(ctx context.Context, id string, remove func(*gorm.
 	return n, translate(r.db, err, "session "+id)
 }
 
-// holdDeleting gives a session that is being deleted and holds its row; nil when
-// there is none.
+// holdDeleting locks and returns a session that is being deleted; nil if there is none.
 func holdDeleting(tx *gorm.DB, id string) (*models.Session, error) {
 	var found []models.Session
-	// Nothing on SQLite, where transactions queue.
+	// No effect on SQLite, where transactions queue.
 	locking := clause.Locking{Strength: clause.LockingStrengthUpdate}
 	err := tx.Clauses(locking).Where("id = ? AND deleting_since IS NOT NULL", id).Find(&found).Error
 	if err != nil || len(found) == 0 {
@@ -99,12 +98,12 @@ func holdDeleting(tx *gorm.DB, id string) (*models.Session, error) {
 	return &found[0], nil
 }
 
-// FinishDelete deletes a session that has no events, processes and segments any
-// more, and its target file if no other session has it: unlink, which removes the
-// content, is called while the file's row is held, so that nobody who stores the
-// same content can come between. It reports whether the session is gone by that: one
-// whose agent is still to be told of its end stays, unless it was deleted before
-// giveUp, and so does one that has something of these again.
+// FinishDelete deletes a session without events, processes and segments, and its target
+// file if no other session uses it. It calls unlink, which removes the content, while it
+// holds the file's row, so that a concurrent Create with the same content waits. It
+// reports whether the session is deleted. It keeps a session whose agent does not know of
+// its end yet, unless the session was deleted before giveUp, and a session that has
+// events, processes or segments again.
 func (r *Sessions) FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		session, err := holdDeleting(tx, id)
@@ -129,8 +128,8 @@ func (r *Sessions) FinishDelete(ctx context.Context, id string, giveUp time.Time
 	return done && err == nil, translate(r.db, err, "session "+id)
 }
 
-// deleteUnused deletes a target file that no session has. Create holds the row
-// too: a session that it adds is there to be seen once the row is held here.
+// deleteUnused deletes a target file that no session uses. Create locks the row too, so
+// that a session which it adds is visible once the row is locked here.
 func deleteUnused(tx *gorm.DB, sha256 string, unlink func(sha256 string) error) error {
 	var file []models.TargetFile
 	locking := clause.Locking{Strength: clause.LockingStrengthUpdate}

@@ -12,17 +12,16 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxImportStep is how many rows one transaction of an import adds or deletes, and
-// maxImportStepBytes about how much data they have: what comes in meanwhile waits for
-// no longer than that takes.
+// maxImportStep and maxImportStepBytes limit the rows and the data that one transaction
+// of an import adds or deletes. Incoming events wait no longer than that takes.
 const (
 	maxImportStep      = 1000
 	maxImportStepBytes = 4 << 20
 )
 
-// BeginImport makes the session that an import fills: with its ID and nothing else,
-// and hidden from everyone until FinishImport. A session of that ID, hidden or not,
-// is a conflict.
+// BeginImport creates the session that an import fills: with its ID only, and hidden
+// until FinishImport. It returns conflict if a session with that ID exists, hidden or
+// not.
 func (r *Transfers) BeginImport(ctx context.Context, id string, now time.Time) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Omit(clause.Associations).Create(&models.Session{ID: id, ImportingSince: &now}).Error
@@ -30,13 +29,12 @@ func (r *Transfers) BeginImport(ctx context.Context, id string, now time.Time) e
 	return translate(r.db, err, "session "+id)
 }
 
-// importing is the condition of the row of a session that is imported, and that
-// no one has given up meanwhile.
+// importing is the condition for the row of a session that is being imported and is not
+// given up.
 const importing = "id = ? AND importing_since IS NOT NULL AND deleting_since IS NULL"
 
-// AddEvents adds events to a session that is imported, as they are: their SessionID
-// and Seq are set. An import that was taken for dead and is being deleted is a
-// conflict.
+// AddEvents adds events, with their SessionID and Seq, to a session that is being
+// imported. It returns conflict if the import was taken for dead and is being deleted.
 func (r *Transfers) AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error {
 	size := func(i int) int { return len(events[i].Data) + len(events[i].DataRaw) }
 	return r.addRows(ctx, sessionID, now, len(events), size, func(tx database.Bulk, from, to int) error {
@@ -63,15 +61,14 @@ func (r *Transfers) AddProcesses(ctx context.Context, sessionID string, processe
 	})
 }
 
-// processColumns are the columns that AddProcesses fills; the database gives the
-// IDs.
+// processColumns are the columns that AddProcesses fills. The database assigns the IDs.
 var processColumns = []string{ //nolint:gochecknoglobals // a constant
 	"session_id", "pid", "started_at", "start_known", "parent_pid", "parent_started_at",
 	"name", "image", "command_line", "first_seen", "last_seen", "event_counts",
 }
 
-// addRows adds n rows of some size in bytes in steps, each a transaction that also
-// notes that the import got further.
+// addRows adds n rows in steps. Each step is a transaction that also records the import's
+// progress. size returns the bytes of a row.
 func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time, n int, size func(i int) int, add func(tx database.Bulk, from, to int) error) error {
 	for from, to := 0, 0; from < n; from = to {
 		for bytes := 0; to < n && to-from < maxImportStep && bytes < maxImportStepBytes; to++ {
@@ -104,11 +101,11 @@ func (r *Transfers) addRows(ctx context.Context, sessionID string, now time.Time
 	return nil
 }
 
-// errImportGone is for an import whose session is not there any more.
+// errImportGone means that the import's session does not exist any more.
 var errImportGone = models.Errorf(models.CodeConflict, "the import took so long that it was taken for dead: send the bundle again") //nolint:gochecknoglobals // a constant
 
-// FinishImport gives the session, of which everything is there, its values, and
-// shows it to everyone. file, if not nil, is its target file; place is called as
+// FinishImport sets the values of a completely imported session and makes it visible. If
+// file is not nil, it is the session's target file, and FinishImport calls place as
 // Sessions.Create does.
 func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
@@ -118,7 +115,7 @@ func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, f
 			}
 		}
 		done := tx.Model(&models.Session{}).Where(importing, session.ID).
-			Select("*").Omit("id", "durability", clause.Associations).UpdateColumns(session) // the times too are the session's own
+			Select("*").Omit("id", "durability", clause.Associations).UpdateColumns(session) // also the times
 		if done.Error == nil && done.RowsAffected == 0 {
 			return errImportGone
 		}
@@ -128,7 +125,7 @@ func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, f
 }
 
 // AbortImport deletes what an import has added, in steps, and then its session. It
-// touches no session that is not imported any more.
+// changes only sessions that are being imported.
 func (r *Transfers) AbortImport(ctx context.Context, id string) error {
 	for _, step := range []func(tx *gorm.DB) *gorm.DB{
 		func(tx *gorm.DB) *gorm.DB { return deleteSome(tx, &models.Event{}, id) },
@@ -151,7 +148,7 @@ func (r *Transfers) AbortImport(ctx context.Context, id string) error {
 	return nil
 }
 
-// deleteSome deletes up to maxImportStep rows of a session that is imported.
+// deleteSome deletes up to maxImportStep rows of a session that is being imported.
 func deleteSome(tx *gorm.DB, model any, sessionID string) *gorm.DB {
 	some := tx.Session(&gorm.Session{NewDB: true}).Model(model).Select("id").Limit(maxImportStep).
 		Where("session_id = ? AND EXISTS (SELECT 1 FROM sessions WHERE sessions.id = ? AND importing_since IS NOT NULL)", sessionID, sessionID)

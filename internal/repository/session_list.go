@@ -11,8 +11,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// List gives up to filter.Limit sessions, newest first; those of the same moment
-// by ID, downwards. Hidden ones are left out.
+// List returns up to filter.Limit visible sessions, newest first; those of the same
+// moment by descending ID.
 func (r *Sessions) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.selected(ctx, filter).Find(&sessions).Error
@@ -39,7 +39,7 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 	}
 	if filter.SHA256 != "" {
 		hash := inBytes(r.db, "file_sha256")
-		query = query.Where(hash+" >= ? AND "+hash+" < ?", filter.SHA256, filter.SHA256+"g") // g comes after the hex digits
+		query = query.Where(hash+" >= ? AND "+hash+" < ?", filter.SHA256, filter.SHA256+"g") // g follows the hex digits
 	}
 	if filter.FileName != "" {
 		query = query.Where(contains(r.db, "file_name"), lower(filter.FileName))
@@ -49,8 +49,8 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 		query = query.Where("("+contains(r.db, "name")+" OR "+contains(r.db, "notes")+" OR "+contains(r.db, "file_name")+")", text, text, text)
 	}
 	if filter.Tag != "" {
-		// Within an element of the array a quote has a backslash before it: after [
-		// or a comma an element begins.
+		// Elements follow [ or a comma. A quote inside an element has a backslash before
+		// it.
 		tag := string(jsonText(filter.Tag))
 		query = query.Where("("+position(r.db, "tags")+" OR "+position(r.db, "tags")+")", "["+tag, ","+tag)
 	}
@@ -66,13 +66,13 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 	return query.Order("created_at DESC, id DESC").Limit(filter.Limit)
 }
 
-// contains is the condition that a column contains a text, given in lower case,
-// with A to Z in the column taken for a to z and all else as it is.
+// contains returns the condition that a column contains a text. The text is in lower
+// case; the condition ignores the case of A to Z only.
 func contains(db *database.DB, column string) string {
 	return position(db, "LOWER("+inBytes(db, column)+")")
 }
 
-// position is the condition that a text is a part of another.
+// position returns the condition that needle is part of a text.
 func position(db *database.DB, in string) string {
 	if db.Dialect() == "postgres" {
 		return "STRPOS(" + in + ", ?) > 0"
@@ -80,8 +80,8 @@ func position(db *database.DB, in string) string {
 	return "INSTR(" + in + ", ?) > 0"
 }
 
-// inBytes gives a column in the order of its bytes, as SQLite has every column:
-// what PostgreSQL takes for lower case and for less follows a language otherwise.
+// inBytes returns a column with the order of its bytes, which SQLite uses anyway.
+// PostgreSQL's own order and lower case depend on a language.
 func inBytes(db *database.DB, column string) string {
 	if db.Dialect() == "postgres" {
 		return "(" + column + ` COLLATE "C")`
@@ -89,7 +89,7 @@ func inBytes(db *database.DB, column string) string {
 	return column
 }
 
-// lower makes A to Z small, and nothing else.
+// lower converts A to Z to lower case, and nothing else.
 func lower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -99,7 +99,7 @@ func lower(text string) string {
 	}, text)
 }
 
-// jsonText gives a text as it stands in a column that GORM writes as JSON.
+// jsonText returns a text as GORM writes it inside a JSON column.
 func jsonText(text string) []byte {
 	out, _ := json.Marshal(text) // cannot fail
 	return out

@@ -6,10 +6,10 @@ import (
 	"ospulse/internal/models"
 )
 
-// headColumns are what tells whether a session has changed.
+// headColumns are the columns that show whether a session has changed.
 const headColumns = "id, event_count, updated_at"
 
-// ListByID gives the sessions of these IDs, those that are there, in no order.
+// ListByID returns the visible sessions with these IDs, in no order.
 func (r *Sessions) ListByID(ctx context.Context, ids []string) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Where("id IN ? AND "+visible, ids).Find(&sessions).Error
@@ -23,8 +23,8 @@ func (r *Sessions) ListHeads(ctx context.Context, ids []string) ([]models.Sessio
 	return heads, translate(r.db, err, "the session")
 }
 
-// ListHeadsAfter gives up to limit sessions whose ID is above after, by ID, with
-// ID, EventCount and UpdatedAt only.
+// ListHeadsAfter returns up to limit sessions with an ID above after, by ID, with ID,
+// EventCount and UpdatedAt only.
 func (r *Sessions) ListHeadsAfter(ctx context.Context, after string, limit int) ([]models.Session, error) {
 	var heads []models.Session
 	err := r.db.Read(ctx).Select(headColumns).Where("id > ? AND "+visible, after).Order("id").Limit(limit).Find(&heads).Error

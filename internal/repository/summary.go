@@ -10,7 +10,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// CountByType counts a session's events with a Seq in (after, upTo], by their type.
+// CountByType counts a session's events with a Seq in (after, upTo] by type.
 func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
 	var rows []struct {
 		EventType string
@@ -25,8 +25,8 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 	return counts, translate(r.db, err, "the event")
 }
 
-// Span gives the times of a session's first and last event, by the events' own
-// times; nil when it has none.
+// Span returns the earliest and the latest of the events' own times in a session; nil if
+// it has no events.
 func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.Time, err error) {
 	end := func(order string) (*time.Time, error) {
 		var times []time.Time
@@ -43,19 +43,19 @@ func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.
 	return first, last, err
 }
 
-// ListMissing gives up to limit spans of a session's numbers in (after, upTo] that
-// no event has.
+// ListMissing returns up to limit spans of numbers in (after, upTo] that no event of the
+// session has.
 func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error) {
 	var spans []models.SeqSpan
-	// One row more stands for the end of the numbers.
+	// An extra row stands for the end of the numbers.
 	err := r.db.Read(ctx).Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+
 		"(SELECT seq FROM events WHERE session_id = ? AND seq > ? AND seq <= ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
 		"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", after, sessionID, after, upTo, upTo+1, limit).Scan(&spans).Error
 	return spans, translate(r.db, err, "the event")
 }
 
-// ListOfType gives up to limit events of a type of a session with a Seq below
-// before, the last one first, with their Data.
+// ListOfType returns up to limit events of a type with a Seq below before, newest first,
+// with their Data.
 func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error) {
 	var events []models.Event
 	err := r.db.Read(ctx).Select("seq, timestamp, data, data_raw").
@@ -63,9 +63,9 @@ func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, be
 	return events, translate(r.db, err, "the event")
 }
 
-// ListEnds gives up to limit events session_end of a session with a Seq above after,
-// the last one first, with their Data. It ends early with the one by which their Data
-// has maxBytes.
+// ListEnds returns up to limit session_end events of a session with a Seq above after,
+// newest first, with their Data. It stops after the event with which their Data exceeds
+// maxBytes.
 func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) (events []models.Event, err error) {
 	rows, err := lastEnds(r.db.Read(ctx), sessionID, after).Limit(limit).Rows()
 	if err != nil {
@@ -83,13 +83,13 @@ func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, li
 	return events, translate(r.db, rows.Err(), "the event")
 }
 
-// lastEnds selects the events session_end of a session, the last one first.
+// lastEnds selects the session_end events of a session, newest first.
 func lastEnds(tx *gorm.DB, sessionID string, after int64) *gorm.DB {
 	return tx.Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
 		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC")
 }
 
-// Totals gives what is kept of a session's totals; those of no event if nothing is.
+// Totals returns the stored totals of a session; zero totals if there are none.
 func (r *Events) Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error) {
 	var kept []models.SessionTotals
 	err := r.db.Read(ctx).Where("session_id = ?", sessionID).Find(&kept).Error
@@ -99,8 +99,8 @@ func (r *Events) Totals(ctx context.Context, sessionID string) (*models.SessionT
 	return &kept[0], nil
 }
 
-// SaveTotals keeps a session's totals, unless later ones are kept. A session that is
-// gone is a conflict.
+// SaveTotals stores a session's totals unless later ones are stored. It returns conflict
+// if the session does not exist any more.
 func (r *Events) SaveTotals(ctx context.Context, totals *models.SessionTotals) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
 		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{

@@ -11,14 +11,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// TargetFiles keeps the rows of target files.
+// TargetFiles stores the rows of target files.
 type TargetFiles struct{ db *database.DB }
 
 // NewTargetFiles returns the target files of db.
 func NewTargetFiles(db *database.DB) *TargetFiles { return &TargetFiles{db} }
 
-// InstallationID returns the identity of the database, which it makes if there is
-// none yet.
+// InstallationID returns the identity of the database. It creates the identity if there
+// is none.
 func (r *TargetFiles) InstallationID(ctx context.Context) (string, error) {
 	var found models.Installation
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
@@ -46,9 +46,9 @@ func (r *TargetFiles) List(ctx context.Context, after string, limit int) ([]mode
 	return files, translate(r.db, err, "the target file")
 }
 
-// DeleteOrphan calls unlink for a file that has no row, and reports whether it did.
-// Until unlink returns, it holds the place of the row: a Create of the same file
-// waits, and then calls its place.
+// DeleteOrphan calls unlink for a file that has no row, and reports whether it did. Until
+// unlink returns, it reserves the row's key: a concurrent Create of the same file waits,
+// and then calls its place.
 func (r *TargetFiles) DeleteOrphan(ctx context.Context, sha256 string, unlink func(sha256 string) error) (deleted bool, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		row := &models.TargetFile{SHA256: sha256}
