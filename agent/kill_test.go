@@ -88,7 +88,7 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	})
 	all := events(t, backend, session)
 
-	// Every event that was safe is there once, without a gap before the last one.
+	// The session has every safe event once, without a gap before the last one.
 	if safe := before.Delivery.Delivered + before.Delivery.Spooled; len(all) < safe {
 		t.Errorf("the session has %d events; %d were safe", len(all), safe)
 	}
@@ -205,7 +205,7 @@ func sampleOf(t *testing.T, all []sessionEvent) (s sample) {
 	}
 	s.cgroup = regexp.MustCompile(`ospulse-\d+-[a-z0-9]+`).FindString(string(text))
 	if limits := sandbox.Check().Limits; limits.OK && len(cgroups(t, s.cgroup)) == 0 {
-		t.Fatalf("the sample has no cgroup of its own: %s", text)
+		t.Fatalf("the sample has no separate cgroup: %s", text)
 	}
 	return s
 }

@@ -13,7 +13,7 @@ func TestReachable(t *testing.T) {
 		"127.0.0.1": "127.0.0.1:7001", "localhost": "localhost:7001", "::1": "[::1]:7001", "0.0.0.0": "vm:7001", "::": "vm:7001", "192.0.2.7": "192.0.2.7:7001",
 	} {
 		if got := reachable(host, "vm", at); got != want {
-			t.Errorf("%s is reached at %s, not %s", host, got, want)
+			t.Errorf("reachable(%s) is %s, want %s", host, got, want)
 		}
 	}
 }

@@ -76,7 +76,7 @@ type space struct {
 	host      bool // the agent's own namespace
 	decoder   decoder
 	names     map[int]string    // of interfaces
-	fragments map[fragment]ends // of packets whose first part was seen
+	fragments map[fragment]ends // of packets whose first fragment was captured
 	places    map[ends]place
 	checked   time.Time // when the reader last asked for losses
 }

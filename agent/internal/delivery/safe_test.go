@@ -17,11 +17,11 @@ func TestSettle(t *testing.T) {
 		delivered bool
 		spooled   bool
 	}{
-		"a backend that takes it":  {"", 0, true, false},
-		"a backend that is away":   {"503", 1 << 20, false, true},
-		"nobody that takes it":     {"503", 0, false, false},
-		"one that refuses it":      {"400", 0, false, false}, // the backend stores the report of the loss instead
-		"one that takes it slowly": {"slow", 0, true, false},
+		"the backend accepts it":        {"", 0, true, false},
+		"the backend is away":           {"503", 1 << 20, false, true},
+		"away, and there is no spool":   {"503", 0, false, false},
+		"the backend refuses it":        {"400", 0, false, false}, // the backend stores the report of the loss instead
+		"the backend accepts it slowly": {"slow", 0, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

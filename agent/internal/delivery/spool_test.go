@@ -39,7 +39,7 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 		names = append(names, entry.Name())
 	}
 	if !slices.Equal(names, want) {
-		t.Errorf("the spool has the files %q, not %q", names, want)
+		t.Errorf("the spool has the files %q, want %q", names, want)
 	}
 }
 
@@ -282,7 +282,7 @@ func TestRecord(t *testing.T) {
 	head := want.appendHeader([]byte("before"))[6:]
 	got, err := parseRecord(append(head, "payload"...))
 	if err != nil || got != want {
-		t.Errorf("%+v, %v, not %+v", got, err, want)
+		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	for i := range head {
 		if i == doneAt {

@@ -64,7 +64,7 @@ func TestSyncFails(t *testing.T) {
 	for name, fails := range map[string]func(n int, path string) bool{
 		"once":             func(n int, _ string) bool { return n == 0 },
 		"every third time": func(n int, _ string) bool { return n%3 == 0 },
-		"of the folder":    func(n int, path string) bool { return n < 4 && !strings.HasSuffix(path, segmentSuffix) },
+		"syncs of folders": func(n int, path string) bool { return n < 4 && !strings.HasSuffix(path, segmentSuffix) },
 		"five times":       func(n int, _ string) bool { return n < 5 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -83,7 +83,7 @@ func TestWhen(t *testing.T) {
 				cancel()
 				<-done
 				if !slices.Equal(asked, tt.want) {
-					t.Errorf("asked at %v, not %v", asked, tt.want)
+					t.Errorf("heartbeats at %v, want %v", asked, tt.want)
 				}
 				lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 				if len(tt.logged) == 0 && log.Len() > 0 || len(tt.logged) > 0 && len(lines) != len(tt.logged) {
@@ -91,7 +91,7 @@ func TestWhen(t *testing.T) {
 				}
 				for i, want := range tt.logged {
 					if !strings.Contains(lines[i], want) {
-						t.Errorf("logged %s, not %s", lines[i], want)
+						t.Errorf("logged %s, want %s", lines[i], want)
 					}
 				}
 			})

@@ -143,7 +143,7 @@ func TestBackendByItsIdentity(t *testing.T) {
 	for what, change := range map[string]func(*Identity){
 		"another machine's":   func(i *Identity) { i.BootID = "3f0c1b9e" },
 		"another namespace's": func(i *Identity) { i.PIDNamespace = "pid:[1]" },
-		"of another start":    func(i *Identity) { i.StartTicks++ },
+		"another start time":  func(i *Identity) { i.StartTicks++ },
 		"process 1":           func(i *Identity) { i.PID = 1 },
 	} {
 		own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid)
@@ -153,10 +153,10 @@ func TestBackendByItsIdentity(t *testing.T) {
 		checkOwn(t, what, own.Find(true), map[int]string{})
 	}
 	for what, forge := range map[string]func(i Identity) string{
-		"without a proof":        func(Identity) string { return "" },
-		"by another key":         func(i Identity) string { return i.proof("another", nonce) },
-		"of an earlier question": func(i Identity) string { return i.proof(key, "before") },
-		"of another process":     func(i Identity) string { i.PID++; return i.proof(key, nonce) },
+		"without a proof":      func(Identity) string { return "" },
+		"by another key":       func(i Identity) string { return i.proof("another", nonce) },
+		"for an earlier nonce": func(i Identity) string { return i.proof(key, "before") },
+		"for another process":  func(i Identity) string { i.PID++; return i.proof(key, nonce) },
 	} {
 		own, identity := finder(t, "127.0.0.1:1", key), identityOf(t, pid)
 		identity.Proof = forge(identity)

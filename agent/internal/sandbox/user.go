@@ -28,7 +28,7 @@ func newCredential() (*syscall.Credential, string) {
 	id := uint32(firstUser + n.Int64())
 	if !mapped(id) {
 		return &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{}},
-			"samples share the user nobody: this machine (a container) has no others"
+			"samples share the user nobody: this machine (a container) has no other user ids for them"
 	}
 	return &syscall.Credential{Uid: id, Gid: id, Groups: []uint32{}}, ""
 }

@@ -58,7 +58,7 @@ func (p *printer) text(out []byte, e *event.Event) []byte {
 			t.note("in memory")
 		}
 		if data.FilePath != "" {
-			t.note("of " + strconv.Quote(data.FilePath))
+			t.note("script " + strconv.Quote(data.FilePath))
 		}
 		t.result(&data.Result)
 	case *event.FailedExec:
