@@ -83,7 +83,7 @@ export async function main(args: string[]): Promise<number> {
         what: "Live: frames",
         measured: `median ${live.frames.p50.toFixed(1)} ms, p95 ${live.frames.p95.toFixed(1)} ms; longest task ${live.frames.longestTask.toFixed(0)} ms`,
       });
-      lines.push(atMost("Live: most memory of the tab, of its own", [live.process.most], 400, "MB"));
+      lines.push(atMost("Live: peak private memory of the tab", [live.process.most], 400, "MB"));
       const growth = live.heap.last - live.heap.first;
       lines.push({
         what: "Live: memory of the tab is flat",

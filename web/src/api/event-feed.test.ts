@@ -182,7 +182,7 @@ function run(feed: EventFeed): number[] {
 }
 
 test.each([1, 2, 3, 4, 5, 6, 7, 8])(
-  "a filter's rows are neighbours, in order, whatever comes when (%i)",
+  "the rows of a filter are contiguous and ordered, for any order of answers (%i)",
   async (seed) => {
     const random = randomOf(seed * 7919);
     const backend = new Backend();

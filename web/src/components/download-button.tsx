@@ -2,7 +2,7 @@ import { Download } from "lucide-react";
 import { safeFileName } from "@/lib/text";
 import { Button } from "./ui/button";
 
-/** Saves bytes as a file. No program opens it by itself, whatever its name is. */
+/** Saves bytes as a file. The browser never opens it, whatever its name is. */
 export function DownloadButton({
   bytes,
   name,

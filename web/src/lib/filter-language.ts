@@ -144,7 +144,7 @@ function comparisonAfter(text: string, at: number, field: string) {
   return found === "" ? undefined : { from, length: found.length };
 }
 
-/** What may stand at the cursor. The typed part of it begins at from. */
+/** What may be completed at the cursor. Its typed part begins at from. */
 export type Place =
   | { wants: "condition"; from: number; typed: string }
   | { wants: "comparison"; from: number; typed: string; field: string }

@@ -29,7 +29,7 @@ function anything(next: () => number, depth: number): unknown {
   return Object.fromEntries(inner.map((value, i) => [`${strings[next() % strings.length]}${i}k`, value]));
 }
 
-test("any JSON is read as JSON.parse reads it, whatever space is in it", () => {
+test("any JSON is read as by JSON.parse, with any white space", () => {
   let state = 12345;
   const next = () => {
     state = (state * 1103515245 + 12345) % 2147483648;

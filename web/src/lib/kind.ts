@@ -1,4 +1,4 @@
-/** A group of event types with a color of its own. "monitor" is what the agent reports about the monitoring itself. */
+/** A group of event types with a color of its own. "monitor" has the events about the monitoring itself. */
 export type Kind = "file" | "process" | "http" | "network" | "packet" | "monitor" | "loss" | "other";
 
 interface KindInfo {

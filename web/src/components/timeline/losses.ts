@@ -9,7 +9,7 @@ export interface LossMark extends Range {
   reason: string;
 }
 
-/** The losses of a session. A loss without a range of its own has the time of its report. */
+/** The losses of a session. A loss without a range gets the time of its report. */
 export function lossMarks({ completeness }: SessionDetail): LossMark[] {
   return completeness.losses.map(({ seq, count, reason, from, to, timestamp }) => ({
     seq,
