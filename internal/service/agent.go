@@ -21,7 +21,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// AgentRepository keeps agents; *repository.Agents implements it and documents its
+// AgentRepository stores agents. *repository.Agents implements it and documents its
 // contracts.
 type AgentRepository interface {
 	Register(ctx context.Context, holder string, lasts time.Duration, choose func(known []models.Agent, isFree bool) models.Agent) (id string, err error)
@@ -29,20 +29,19 @@ type AgentRepository interface {
 	SetStatus(ctx context.Context, agent *models.Agent) error
 }
 
-// HealthChecker asks an agent how it is; *agentclient.Client implements it.
+// HealthChecker checks an agent's health. *agentclient.Client implements it.
 type HealthChecker interface {
 	Health(ctx context.Context) (agentclient.Health, error)
 }
 
-// StopRetrier tells agents of ended sessions that they missed; *Sessions implements
-// it.
+// StopRetrier retries stops that agents missed. *Sessions implements it.
 type StopRetrier interface {
 	RetryStops(ctx context.Context) error
 }
 
 // AgentWatch keeps the status of this backend's own agent current: the one that its
-// operator configured. Of several backends with the same agent one at a time asks it
-// and stores the outcome: the one that has the lease on it.
+// operator configured. Of several backends with the same agent, the holder of the agent's
+// lease checks it and stores the result.
 type AgentWatch struct {
 	agents   AgentRepository
 	leases   LeaseRepository
@@ -53,26 +52,26 @@ type AgentWatch struct {
 	log      *slog.Logger
 
 	holder string // of the lease
-	id     string // of the agent, once it is registered
+	id     string // of the agent, set by Register
 }
 
-// NewAgentWatch gives a watch over the agent at url, asked once an interval.
+// NewAgentWatch returns a watch that checks the agent at url once per interval.
 func NewAgentWatch(agents AgentRepository, leases LeaseRepository, health HealthChecker, url string, interval time.Duration, clock Clock, log *slog.Logger) *AgentWatch {
 	return &AgentWatch{agents: agents, leases: leases, health: health, url: url, interval: interval, clock: clock, log: log, holder: rand.Text()}
 }
 
-// leaseLasts is for how long the watch has the lease after each look at the agent.
+// leaseLasts is how long the watch keeps the lease after each check.
 func (w *AgentWatch) leaseLasts() time.Duration { return 2*w.interval + 10*time.Second }
 
-// Register makes the agent known, and gives its ID; sessions refer to it. It is called
-// before Get and Run.
+// Register stores the agent and returns its ID, which sessions refer to. The caller calls
+// it before Get and Run.
 func (w *AgentWatch) Register(ctx context.Context) (id string, err error) {
 	w.id, err = w.agents.Register(ctx, w.holder, w.leaseLasts(), func(known []models.Agent, isFree bool) models.Agent { return chooseAgent(w.url, known, isFree) })
 	return w.id, err
 }
 
-// chooseAgent gives the agent at a URL: the one that is known there; else the default
-// one, if no running backend has it as its own, as it may have moved; else a new one.
+// chooseAgent returns the agent with the URL; else the default agent if isFree, because
+// it may have moved; else a new one.
 func chooseAgent(serviceURL string, known []models.Agent, isFree bool) models.Agent {
 	agent := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, URL: serviceURL, ServiceURL: serviceURL, Status: models.AgentUnknown}
 	if same := agentAt(serviceURL, known); same != nil {
@@ -84,7 +83,8 @@ func chooseAgent(serviceURL string, known []models.Agent, isFree bool) models.Ag
 	return agent
 }
 
-// agentAt gives the agent that an operator configured at a URL, nil if there is none.
+// agentAt returns the agent that an operator configured with the URL; nil if there is
+// none.
 func agentAt(serviceURL string, agents []models.Agent) *models.Agent {
 	for i := range agents {
 		if a := &agents[i]; a.ServiceURL != "" && comparableURL(a.ServiceURL) == comparableURL(serviceURL) {
@@ -94,16 +94,16 @@ func agentAt(serviceURL string, agents []models.Agent) *models.Agent {
 	return nil
 }
 
-// hashedID gives the ID of an agent that has none of its own.
+// hashedID returns an ID for an agent without one.
 func hashedID(of string) string {
 	sum := sha256.Sum256([]byte(of))
 	return "agent-" + hex.EncodeToString(sum[:8])
 }
 
-// Get gives the agent with its last status.
+// Get returns the agent with its last status.
 func (w *AgentWatch) Get(ctx context.Context) (*models.Agent, error) { return w.agents.Get(ctx, w.id) }
 
-// Run asks the agent until ctx ends, and has stops retried.
+// Run checks the agent and retries missed stops until ctx ends.
 func (w *AgentWatch) Run(ctx context.Context, stops StopRetrier) {
 	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
@@ -137,8 +137,8 @@ func (w *AgentWatch) release(ctx context.Context) {
 	}
 }
 
-// check asks once and keeps the outcome, which it gives. It gives nil when another
-// backend does so.
+// check checks the agent once, and stores and returns the result; nil if another backend
+// does so.
 func (w *AgentWatch) check(ctx context.Context) *models.Agent {
 	taken, err := w.leases.Take(ctx, models.AgentLease(w.id), w.holder, w.leaseLasts())
 	if err != nil && ctx.Err() == nil {
@@ -166,14 +166,14 @@ func (w *AgentWatch) check(ctx context.Context) *models.Agent {
 	return agent
 }
 
-// HeartbeatInterval is how often agents are asked to say that they are there. One
-// that was silent for HeartbeatPatience is down.
+// HeartbeatInterval is the interval that agents are asked to keep. An agent that has been
+// silent for HeartbeatPatience is down.
 const (
 	HeartbeatInterval = 10 * time.Second
 	HeartbeatPatience = 3 * HeartbeatInterval
 )
 
-// Limits of what an agent says of itself, in bytes and in entries.
+// Limits of a heartbeat, in bytes and in entries.
 const (
 	maxAgentNameBytes  = 200
 	maxAgentTextBytes  = 2000
@@ -181,21 +181,20 @@ const (
 	maxAgentSessionIDs = 1000
 )
 
-// AgentRegistry keeps what agents say of themselves; *repository.Agents implements
-// it and documents its contracts.
+// AgentRegistry stores agents. *repository.Agents implements it and documents its
+// contracts.
 type AgentRegistry interface {
 	Heartbeat(ctx context.Context, agent *models.Agent, maxAgents int) error
 	List(ctx context.Context, limit int) ([]models.Agent, error)
 }
 
-// HeartbeatListener is told of each heartbeat that was kept; *Ends and *Senders are
-// some.
+// HeartbeatListener receives each stored heartbeat. *Ends and *Senders implement it.
 type HeartbeatListener interface {
 	Heard(ctx context.Context, agent *models.Agent) error
 }
 
-// Agents knows the agents that say that they are there. It never calls the URL of
-// one: only the operator says whom the backend calls.
+// Agents manages the agents that send heartbeats. It never calls their URLs: only an
+// operator decides whom the backend calls.
 type Agents struct {
 	agents      AgentRegistry
 	listeners   []HeartbeatListener
@@ -203,14 +202,14 @@ type Agents struct {
 	clock       Clock
 }
 
-// NewAgents gives the service. An agent that was not heard of for silentAfter is down.
+// NewAgents returns the service. An agent without a heartbeat for silentAfter is down.
 func NewAgents(agents AgentRegistry, listeners []HeartbeatListener, silentAfter time.Duration, clock Clock) *Agents {
 	return &Agents{agents, listeners, silentAfter, clock}
 }
 
-// Heartbeat keeps what an agent says of itself, and gives the id that it has here.
-// The one whose URL an operator configured is that; any other is known by its name. A
-// URL of the loopback is one of the machine that the heartbeat came from: agent.Address.
+// Heartbeat stores a heartbeat and returns the agent's ID. If an operator configured the
+// agent's URL, the heartbeat belongs to that agent, else to the one with its name. A
+// loopback URL refers to the machine that sent the heartbeat (agent.Address).
 func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, err error) {
 	if err := checkAgent(&agent); err != nil {
 		return "", err
@@ -235,8 +234,8 @@ func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, 
 	return agent.ID, err
 }
 
-// urlFrom gives a URL as the backend would call it that came from an address: the
-// loopback of another machine is that machine.
+// urlFrom returns the URL by which the backend would call an agent at an address: a
+// loopback URL of another machine gets that machine's address.
 func urlFrom(text, from string) string {
 	u, err := url.Parse(text)
 	address, addressErr := netip.ParseAddr(from)
@@ -247,9 +246,8 @@ func urlFrom(text, from string) string {
 	return u.String()
 }
 
-// List gives all agents by name, each with its status as it is now: of those that an
-// operator configured what the last health check said, of others what their silence
-// says.
+// List returns all agents by name, each with its present status: for configured agents
+// the result of the last health check, for others by the time since their last heartbeat.
 func (s *Agents) List(ctx context.Context) ([]models.Agent, error) {
 	agents, err := s.agents.List(ctx, models.MaxAgents)
 	now := s.clock.now()
@@ -259,7 +257,7 @@ func (s *Agents) List(ctx context.Context) ([]models.Agent, error) {
 		switch {
 		case a.ServiceURL == "":
 			a.Status, a.LastError = models.AgentUp, ""
-		case a.Status == models.AgentUp: // as long as there is a backend to ask it
+		case a.Status == models.AgentUp: // valid while a backend checks it
 			heard, patience = a.LastSeenAt, s.silentAfter
 		default:
 			continue
@@ -274,7 +272,7 @@ func (s *Agents) List(ctx context.Context) ([]models.Agent, error) {
 	return agents, err
 }
 
-// checkAgent refuses what cannot be kept.
+// checkAgent returns invalid for a heartbeat that cannot be stored.
 func checkAgent(a *models.Agent) error {
 	type field struct {
 		name, text string
@@ -284,7 +282,7 @@ func checkAgent(a *models.Agent) error {
 		{"name", a.Name, maxAgentNameBytes}, {"url", a.URL, maxAgentTextBytes}, {"version", a.Version, maxAgentNameBytes},
 		{"platform", a.Platform, maxAgentNameBytes}, {"arch", a.Arch, maxAgentNameBytes}, {"sensor", a.Sensor, maxAgentNameBytes},
 	}
-	const none = "\x00" // refused, as an empty name is to be
+	const none = "\x00" // is refused, like an empty name
 	for _, c := range a.Capabilities {
 		fields = append(fields, field{"capabilities", cmp.Or(c.Name, none), maxAgentNameBytes}, field{"capabilities", c.Reason, maxAgentTextBytes}, field{"capabilities", c.Remedy, maxAgentTextBytes})
 	}
@@ -312,9 +310,8 @@ func checkAgent(a *models.Agent) error {
 	return nil
 }
 
-// comparableURL gives a text that is the same for all ways to write a URL: with
-// its port, all names of this machine's loopback as one, without a slash at its
-// end.
+// comparableURL returns the same text for all spellings of a URL: with its port, one name
+// for the loopback, and no slash at the end.
 func comparableURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -330,7 +327,7 @@ func comparableURL(text string) string {
 
 var impliedPorts = map[string]string{"http": "80", "https": "443"} //nolint:gochecknoglobals // a constant
 
-// isLoopback reports whether a host is this machine's loopback.
+// isLoopback reports whether a host is the loopback of this machine.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")

@@ -7,17 +7,18 @@ import (
 	"ospulse/internal/models"
 )
 
-// AgentCaller finds who is to be called for a session; *AgentCalls implements it.
+// AgentCaller finds the agent to call for a session. *AgentCalls implements it.
 type AgentCaller interface {
-	// Own gives the ID of this backend's own agent.
+	// Own returns the ID of this backend's own agent.
 	Own() string
-	// For gives the agent of a session: AgentID, or this backend's own one for nil.
+	// For returns the agent of a session: AgentID, or this backend's own one for nil.
 	For(ctx context.Context, agentID *string) (Agent, error)
 }
 
-// AgentCalls lets a backend call its own agent, and those of the other backends on its
-// database: any backend serves any session. It calls only URLs that an operator
-// configured. The key for its own agent goes to no other. It is safe for concurrent use.
+// AgentCalls lets a backend call its own agent and the agents of other backends on its
+// database, because any backend serves any session. It calls only URLs that an operator
+// configured. It never sends the key of its own agent to another one. It is safe for
+// concurrent use.
 type AgentCalls struct {
 	agents  AgentFinder
 	ownID   string
@@ -25,20 +26,21 @@ type AgentCalls struct {
 	connect func(url string) Agent
 
 	mu      sync.Mutex
-	clients map[string]Agent // of others, by URL
+	clients map[string]Agent // of other agents, by URL
 }
 
-// NewAgentCalls gives the calls of a backend whose own agent has an ID. connect gives
-// a client for another one.
+// NewAgentCalls returns the calls of a backend whose own agent is own with the ID ownID.
+// connect returns a client for another agent.
 func NewAgentCalls(agents AgentFinder, ownID string, own Agent, connect func(url string) Agent) *AgentCalls {
 	return &AgentCalls{agents: agents, ownID: ownID, own: own, connect: connect, clients: map[string]Agent{}}
 }
 
-// Own gives the ID of this backend's own agent.
+// Own returns the ID of this backend's own agent.
 func (c *AgentCalls) Own() string { return c.ownID }
 
-// For gives the agent with an ID, or this backend's own one for nil. One that is known
-// by its heartbeats only is a conflict: a request must not say whom the backend calls.
+// For returns the agent with an ID, or this backend's own one for nil. It returns
+// conflict for an agent that is known by its heartbeats only: a request must not decide
+// whom the backend calls.
 func (c *AgentCalls) For(ctx context.Context, agentID *string) (Agent, error) {
 	if agentID == nil || *agentID == c.ownID {
 		return c.own, nil

@@ -12,7 +12,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// SegmentRepository keeps segments, and reads the events that they are made of;
+// SegmentRepository stores segments and reads the events that they are built from.
 // internal/repository implements it and documents its contracts.
 type SegmentRepository interface {
 	SessionsToSegment(ctx context.Context) ([]models.Session, error)
@@ -22,14 +22,13 @@ type SegmentRepository interface {
 	EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error
 }
 
-// SpanFinder tells when a session's first and last event happened; nil when there
-// is none.
+// SpanFinder returns the times of a session's first and last event; nil if it has none.
 type SpanFinder interface {
 	Span(ctx context.Context, sessionID string) (first, last *time.Time, err error)
 }
 
-// Analysis counts the events of a session. It goes by segments where there are
-// some, and by the events themselves where not: the result is the same.
+// Analysis counts the events of a session. It uses segments where they exist, and the
+// events elsewhere; the result is the same.
 type Analysis struct {
 	segments SegmentRepository
 	spans    SpanFinder
@@ -37,12 +36,12 @@ type Analysis struct {
 	log      *slog.Logger
 }
 
-// NewAnalysis gives the service over its repositories.
+// NewAnalysis returns the service over its repositories.
 func NewAnalysis(segments SegmentRepository, spans SpanFinder, sessions SessionFinder, log *slog.Logger) *Analysis {
 	return &Analysis{segments, spans, sessions, log}
 }
 
-// MaxBuckets is how many buckets a histogram can have.
+// MaxBuckets is the maximum number of buckets of a histogram.
 const MaxBuckets = 1000
 
 // Histogram counts by type the events of a session that a filter selects, in at most
@@ -78,8 +77,8 @@ func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filte
 	return h, a.each(ctx, session, where, span, h.Add)
 }
 
-// Facet counts the limit most frequent values of a field, one of FacetFields, in
-// the events of a session that a filter selects.
+// Facet counts the limit most frequent values of a field, one of FacetFields, in the
+// events of a session that a filter selects.
 func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*analysis.Facet, error) {
 	session, err := a.sessions.Get(ctx, sessionID)
 	if err != nil {
@@ -93,15 +92,14 @@ func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *fi
 	return f, nil
 }
 
-// countFunc counts some events of a session: those of the columns that are
-// selected.
+// countFunc counts the selected events of some columns.
 type countFunc func(c *analysis.Columns, selected func(int) bool)
 
 func all(int) bool { return true }
 
-// each gives count the hot fields of the session's events, in some order: those
-// that lie in the span, if it is not zero, and perhaps others, are selected if the
-// filter selects them.
+// each calls count with the hot fields of the session's events, in no order. Columns may
+// contain events outside of the span, which count must ignore. selected reports whether
+// the filter selects an event.
 func (a *Analysis) each(ctx context.Context, session *models.Session, where *filter.Filter, span models.Span, count countFunc) error {
 	rows := func(after, upTo int64) error {
 		if after >= upTo {
@@ -119,14 +117,14 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 		}
 		return err
 	}
-	if where.NeedsData() { // which no segment has
+	if where.NeedsData() { // segments have no data
 		return rows(0, session.EventCount)
 	}
 	numbers, err := a.segments.Numbers(ctx, session.ID)
 	if err != nil {
 		return err
 	}
-	// Those that were made after the session was read, and meanwhile, do not count.
+	// Ignore segments that were built after the session was read.
 	numbers = slices.DeleteFunc(numbers, func(n int64) bool { return (n+1)*models.SegmentEvents > session.EventCount })
 	var damaged []int64
 	err = a.segments.Each(ctx, session.ID, span, func(s *models.Segment) error {
@@ -158,8 +156,8 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 	return rows(after, session.EventCount)
 }
 
-// selects gives which events of a segment, whose first event has a Seq, a filter
-// selects.
+// selects returns a function that reports whether the filter selects event i of a
+// segment. firstSeq is the Seq of the segment's first event.
 func selects(where *filter.Filter, c *analysis.Columns, firstSeq int64) func(int) bool {
 	if where == nil {
 		return all
@@ -175,20 +173,20 @@ func selects(where *filter.Filter, c *analysis.Columns, firstSeq int64) func(int
 	}
 }
 
-// segmentInterval is between two looks for events to make segments of.
+// segmentInterval is the interval between two searches for events to build segments from.
 const segmentInterval = 2 * time.Second
 
-// Run makes segments of the events that are there and that come in, until ctx
-// ends. It rests as long as it works, so as not to be in the way.
+// Run builds segments of present and future events until ctx ends. It rests as long as it
+// works, so that other work goes on.
 func (a *Analysis) Run(ctx context.Context) {
 	ticker := time.NewTicker(segmentInterval)
 	defer ticker.Stop()
-	given := map[string]int64{} // up to which number there is nothing left to be made
+	given := map[string]int64{} // numbers of segments that were tried
 	for {
 		if err := a.makeSegments(ctx, given); err != nil && ctx.Err() == nil {
 			level := slog.LevelError
 			if models.ErrorCode(err) == models.CodeUnavailable {
-				level = slog.LevelDebug // others say so
+				level = slog.LevelDebug // others report it
 			}
 			a.log.Log(ctx, level, "segments cannot be made; it is tried again", "error", err)
 		}
@@ -200,7 +198,7 @@ func (a *Analysis) Run(ctx context.Context) {
 	}
 }
 
-// makeSegments makes all segments that can be made.
+// makeSegments builds all missing segments.
 func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) error {
 	sessions, err := a.segments.SessionsToSegment(ctx)
 	if err != nil {
@@ -213,7 +211,7 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 			return err
 		}
 		if len(numbers) == 0 {
-			delete(given, session.ID) // an ID may come again: a session that is deleted and imported
+			delete(given, session.ID) // the ID may return: a session can be deleted and imported
 		}
 		upTo := session.EventCount / models.SegmentEvents
 		for number := given[session.ID]; number < upTo; number++ {
@@ -235,8 +233,8 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 	return nil
 }
 
-// makeSegment makes a segment, unless its events are too large for one, or one is
-// missing: then they are read, always.
+// makeSegment builds a segment. It builds none if an event is missing or the hot fields
+// are too large for a segment; Analysis reads these events themselves.
 func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int64) error {
 	c := &analysis.Columns{}
 	first := number * models.SegmentEvents

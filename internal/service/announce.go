@@ -6,14 +6,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// SessionAnnouncer is told, after the commit, that a session was created, changed
-// or deleted; *live.Hub is one. It must not wait for anyone.
+// SessionAnnouncer is called after a commit that created, changed or deleted a session.
+// *live.Hub implements it. It must not block.
 type SessionAnnouncer interface {
 	SessionChanged(id string)
 }
 
-// Announced gives the repository that announces what Create and Update do, whoever
-// calls them.
+// Announced returns a repository that announces each Create and Update.
 func Announced(sessions SessionRepository, to SessionAnnouncer) SessionRepository {
 	return &announced{sessions, to}
 }

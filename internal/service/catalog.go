@@ -13,7 +13,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// Limits of what people may note of a session.
+// Limits of a session's notes.
 const (
 	maxNameLen  = 200      // characters
 	maxNotesLen = 64 << 10 // bytes
@@ -21,8 +21,8 @@ const (
 	maxTagLen   = 100 // characters
 )
 
-// CatalogRepository keeps sessions; internal/repository implements it and
-// documents its contracts.
+// CatalogRepository stores sessions. internal/repository implements it and documents its
+// contracts.
 type CatalogRepository interface {
 	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error)
 	Get(ctx context.Context, id string) (*models.Session, error)
@@ -35,8 +35,8 @@ type AgentFinder interface {
 	Get(ctx context.Context, id string) (*models.Agent, error)
 }
 
-// CatalogFiles gives and deletes target files; *sample.Store implements it and
-// documents its contracts.
+// CatalogFiles opens and deletes target files. *sample.Store implements it and documents
+// its contracts.
 type CatalogFiles interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 	Delete(ctx context.Context, sha256 string) error
@@ -52,16 +52,17 @@ type Catalog struct {
 	announce SessionAnnouncer
 	clock    Clock
 	log      *slog.Logger
-	wake     chan struct{} // holds a value when there is something to delete
+	wake     chan struct{} // holds a value if there is something to delete
 }
 
-// NewCatalog returns the catalog. Run removes what Delete has hidden.
+// NewCatalog returns the catalog. The caller must call Run, which removes what Delete has
+// hidden.
 func NewCatalog(sessions CatalogRepository, agents AgentFinder, files CatalogFiles, announce SessionAnnouncer, clock Clock, log *slog.Logger) *Catalog {
 	return &Catalog{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
 }
 
-// List gives up to filter.Limit sessions, newest first, and where the list goes
-// on; nil at its end.
+// List returns up to filter.Limit sessions, newest first, and the cursor of the next
+// page; nil at the end.
 func (a *Catalog) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error) {
 	limit := filter.Limit
 	filter.Limit++ // to see whether more follow
@@ -74,7 +75,7 @@ func (a *Catalog) List(ctx context.Context, filter models.SessionFilter) ([]mode
 	return sessions, &models.SessionCursor{CreatedAt: last.CreatedAt, ID: last.ID}, nil
 }
 
-// Get gives a session and its agent, nil for a session without one.
+// Get returns a session and its agent; nil for a session without one.
 func (a *Catalog) Get(ctx context.Context, id string) (*models.Session, *models.Agent, error) {
 	session, err := a.sessions.Get(ctx, id)
 	if err != nil || session.AgentID == nil {
@@ -87,8 +88,8 @@ func (a *Catalog) Get(ctx context.Context, id string) (*models.Session, *models.
 	return session, agent, err
 }
 
-// Change changes what people note of a session, and gives it as it is then. Names
-// and tags lose the spaces around them, tags their duplicates.
+// Change changes a session's notes and returns the changed session. It trims names and
+// tags, and removes duplicate tags.
 func (a *Catalog) Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error) {
 	if err := tidy(&change); err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func (a *Catalog) Change(ctx context.Context, id string, change models.SessionCh
 	return session, err
 }
 
-// tidy checks a change and gives it the form in which it is stored.
+// tidy checks a change and returns it in the form in which it is stored.
 func tidy(change *models.SessionChange) error {
 	if change.Name != nil {
 		name := strings.TrimSpace(*change.Name)
@@ -161,18 +162,17 @@ func checkLabel(what, text string, maxLen int) error {
 	return nil
 }
 
-// StoredFile is a session's target file, open to be read. Whoever has it closes
-// Content.
+// StoredFile is a session's opened target file. The caller closes Content.
 type StoredFile struct {
-	Name      string // one that names a file in any folder
+	Name      string // a valid file name in any folder
 	SHA256    string
 	SizeBytes int64
 	AddedAt   time.Time
 	Content   io.ReadSeekCloser
 }
 
-// OpenFile gives a session's target file; not_found when the session has none, or
-// when its content is not on this machine.
+// OpenFile returns a session's target file; not_found if the session has none or the
+// content is missing.
 func (a *Catalog) OpenFile(ctx context.Context, id string) (*StoredFile, error) {
 	session, err := a.sessions.Get(ctx, id)
 	switch {

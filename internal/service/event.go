@@ -12,8 +12,8 @@ import (
 	"ospulse/internal/plant"
 )
 
-// EventRepository keeps events; internal/repository implements it and documents
-// its contracts.
+// EventRepository stores events. internal/repository implements it and documents its
+// contracts.
 type EventRepository interface {
 	Append(ctx context.Context, group models.Group) ([]models.Receipt, error)
 	Try(ctx context.Context, group models.Group) error
@@ -28,8 +28,8 @@ type EventRepository interface {
 	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
 }
 
-// SegmentLister tells of the times of a session's segments; *repository.Segments is
-// one.
+// SegmentLister lists the times of a session's segments. *repository.Segments implements
+// it.
 type SegmentLister interface {
 	ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error)
 }
@@ -39,7 +39,7 @@ type SessionFinder interface {
 	Get(ctx context.Context, id string) (*models.Session, error)
 }
 
-// Events takes events in and gives them out. It is safe for concurrent use.
+// Events stores and lists events. It is safe for concurrent use.
 type Events struct {
 	events   EventRepository
 	segments SegmentLister
@@ -47,7 +47,7 @@ type Events struct {
 	clock    Clock
 }
 
-// NewEvents gives the service over its repositories.
+// NewEvents returns the service over its repositories.
 func NewEvents(events EventRepository, segments SegmentLister, sessions SessionFinder, clock Clock) *Events {
 	return &Events{events, segments, sessions, clock}
 }
@@ -75,17 +75,16 @@ func (s *Events) Try(ctx context.Context, group models.Group) error {
 // deleted each time.
 const maxAttributions = 10
 
-// LastStored gives the number of the last batch of a writer that was stored, 0
-// when there is none.
+// LastStored returns the number of the writer's last stored batch; 0 if there is none.
 func (s *Events) LastStored(ctx context.Context, writer string) (int64, error) {
 	return s.events.LastStored(ctx, writer)
 }
 
-// Time gives a time of this program by the clock of the database.
+// Time converts a time of this program to the clock of the database.
 func (s *Events) Time(local time.Time) time.Time { return s.events.Time(local) }
 
-// List gives a page of a session's events that a filter selects, as they are
-// listed, and whether there are more.
+// List returns a page of a session's events that a filter selects, in the form of lists,
+// and whether there are more.
 func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error) {
 	return s.list(ctx, sessionID, where, page, func(part models.EventPage) ([]models.Event, bool, error) {
 		events, err := s.events.List(ctx, sessionID, where, part)
@@ -93,11 +92,11 @@ func (s *Events) List(ctx context.Context, sessionID string, where *filter.Filte
 	})
 }
 
-// wholePageBytes is about how much data the events of a page have together.
+// wholePageBytes limits the data of the events of a page, about.
 const wholePageBytes = 8 << 20
 
-// ListWhole gives a page as List does, of events with their whole data. It may be
-// shorter than what was asked for although there are more, when that is large.
+// ListWhole returns a page like List, of events with their whole data. The page may be
+// shorter than its limit although there are more events, if their data is large.
 func (s *Events) ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error) {
 	size := 0
 	return s.list(ctx, sessionID, where, page, func(part models.EventPage) ([]models.Event, bool, error) {
@@ -109,7 +108,7 @@ func (s *Events) ListWhole(ctx context.Context, sessionID string, where *filter.
 	})
 }
 
-// list puts a page together of what read gives of its parts, up to one that is cut.
+// list assembles a page from what read returns for each part, up to a part that is cut.
 func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage,
 	read func(part models.EventPage) (events []models.Event, isCut bool, err error)) (events []models.Event, more bool, err error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
@@ -122,7 +121,7 @@ func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filte
 	if page.Descending {
 		slices.Reverse(parts)
 	}
-	limit := page.Limit + 1 // to see whether there are more
+	limit := page.Limit + 1 // one more shows whether there are more
 	for _, part := range parts {
 		part = within(part, page)
 		if part.Limit = limit - len(events); part.Limit == 0 {
@@ -145,7 +144,7 @@ func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filte
 	return events, false, nil
 }
 
-// Count counts a session's events that a filter selects.
+// Count returns the number of a session's events that a filter selects.
 func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error) {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
@@ -172,9 +171,9 @@ func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filt
 	return total, nil
 }
 
-// parts gives the parts of a session, in the order of Seq, in which all events lie
-// that a filter may select by their time: an event's time tells nothing of its Seq
-// by itself, but the segments know theirs. What has no segment is a part always.
+// parts returns the parts of a session, in the order of Seq, that contain all events
+// which the filter may select by their time. Segments know the times of their events.
+// Events without a segment always form a part.
 func (s *Events) parts(ctx context.Context, sessionID string, where *filter.Filter) ([]models.EventPage, error) {
 	span := where.Span()
 	if span == (models.Span{}) {
@@ -185,7 +184,7 @@ func (s *Events) parts(ctx context.Context, sessionID string, where *filter.Filt
 		return nil, err
 	}
 	var parts []models.EventPage
-	done := int64(0) // the Seq up to which all is in parts, or is of no interest
+	done := int64(0) // everything up to this Seq is in parts, or not selected
 	for i := range segments {
 		segment := &segments[i]
 		if !span.From.IsZero() && segment.LastTime.Before(span.From) || !span.To.IsZero() && segment.FirstTime.After(span.To) {
@@ -197,16 +196,16 @@ func (s *Events) parts(ctx context.Context, sessionID string, where *filter.Filt
 		}
 	}
 	parts = append(parts, models.EventPage{After: done})
-	if len(parts) > maxParts { // the session's times jump to and fro
+	if len(parts) > maxParts { // the times are out of order
 		parts = []models.EventPage{{After: parts[0].After}}
 	}
 	return parts, nil
 }
 
-// maxParts bounds how many queries one list is made of.
+// maxParts limits the number of queries of one list.
 const maxParts = 16
 
-// within narrows a part to what a page asks for.
+// within narrows a part to the bounds of a page.
 func within(part, page models.EventPage) models.EventPage {
 	part.Descending = page.Descending
 	part.After = max(part.After, page.After)
@@ -216,7 +215,7 @@ func within(part, page models.EventPage) models.EventPage {
 	return part
 }
 
-// Get gives one event of a session with its whole data.
+// Get returns one event of a session with its whole data.
 func (s *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
 		return nil, err
@@ -224,17 +223,17 @@ func (s *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.
 	return s.events.Get(ctx, sessionID, seq)
 }
 
-// claimTimeout bounds the database work of a claim, which goes on when the
-// poller has gone: a claim that is half made could not be taken back.
+// claimTimeout limits the database work of a claim. The work continues when the poller
+// disconnects, because a half-made claim could not be undone.
 const claimTimeout = 15 * time.Second
 
-// Pages is a sequence of events that is read while it is walked over; it ends
-// after the first error.
+// Pages is a sequence of events that is read during the iteration. It ends after the
+// first error.
 type Pages = iter.Seq2[[]models.Event, error]
 
-// ClaimUnsent marks the session's newest unsent events as sent and hands them to
-// deliver, newest first. Each event goes to one caller only. If deliver fails or
-// ctx has ended by then, all of them are unsent again.
+// ClaimUnsent marks the session's newest unsent events as sent and passes them to
+// deliver, newest first. Each event goes to one caller only. If deliver fails or ctx has
+// ended by then, ClaimUnsent marks all of them as unsent again.
 func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(Pages) error) error {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
 		return err

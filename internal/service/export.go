@@ -13,22 +13,21 @@ import (
 	"ospulse/internal/wire"
 )
 
-// How much of an export is in memory: a page that is written, one that waits and
-// one that is read.
+// Limits of an export's memory: one page is written, one waits and one is read.
 const (
 	exportPageEvents = 2000
 	exportPageBytes  = 2 << 20
 )
 
-// TransferReader reads whole sessions; internal/repository implements it and
-// documents its contracts.
+// TransferReader reads whole sessions. internal/repository implements it and documents
+// its contracts.
 type TransferReader interface {
 	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error)
 	ReadProcesses(ctx context.Context, sessionID string, after *models.Process, limit int) ([]models.Process, error)
 }
 
-// StartedFinder finds sessions, also by when they were started; internal/repository
-// implements it and documents its contracts.
+// StartedFinder finds sessions, also the last started one. internal/repository implements
+// it and documents its contracts.
 type StartedFinder interface {
 	SessionFinder
 	LastStarted(ctx context.Context) (*models.Session, error)
@@ -39,7 +38,7 @@ type FileOpener interface {
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
 }
 
-// EventLister lists events in their order; internal/repository implements it and
+// EventLister lists events in their order. internal/repository implements it and
 // documents its contracts.
 type EventLister interface {
 	ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error)
@@ -47,7 +46,7 @@ type EventLister interface {
 	LastID(ctx context.Context) (uint64, error)
 }
 
-// Exports gives sessions out whole. Each page that it reads takes its turn among the
+// Exports exports whole sessions. Each page that it reads waits for its turn among the
 // heavy reads. It is safe for concurrent use.
 type Exports struct {
 	transfers TransferReader
@@ -59,26 +58,26 @@ type Exports struct {
 	version   string // of this program
 }
 
-// NewExports gives the service over its repositories.
+// NewExports returns the service over its repositories.
 func NewExports(transfers TransferReader, events EventLister, sessions StartedFinder, files FileOpener, reads *Reads, clock Clock, version string) *Exports {
 	return &Exports{transfers, events, sessions, files, reads, clock, version}
 }
 
-// Session gives a session, or not_found. What it has at this moment is what Events
-// gives of it: an export of a session that is active has an end.
+// Session returns a session, or not_found. Events exports what the session has at this
+// moment, so that the export of an active session ends.
 func (s *Exports) Session(ctx context.Context, id string) (*models.Session, error) {
 	return s.sessions.Get(ctx, id)
 }
 
-// LastStarted gives the session whose monitoring began last, or not_found.
+// LastStarted returns the session whose monitoring began last, or not_found.
 func (s *Exports) LastStarted(ctx context.Context) (*models.Session, error) {
 	return s.sessions.LastStarted(ctx)
 }
 
-// Events gives the session's events that a filter selects, of one type if
-// eventType is not empty, by Seq, up to the EventCount of session. The next page
-// is read while one is handled. The walk ends with an error if not all of them
-// could be given, as when the session is deleted meanwhile.
+// Events returns the session's events that a filter selects, only those of eventType
+// unless it is empty, by Seq up to the session's EventCount. It reads the next page while
+// the caller handles one. It ends with an error if an event could not be read, for
+// example because the session was deleted.
 func (s *Exports) Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) Pages {
 	return func(yield func([]models.Event, error) bool) {
 		reading, cancel := context.WithCancel(ctx)
@@ -86,7 +85,7 @@ func (s *Exports) Events(ctx context.Context, session *models.Session, where *fi
 		defer reader.Wait()
 		defer cancel()
 		pages := make(chan []models.Event)
-		var failed error // of the reader; to be read when pages is closed
+		var failed error // the reader's error; valid once pages is closed
 		reader.Go(func() {
 			defer close(pages)
 			failed = s.read(reading, session, where, eventType, pages)
@@ -102,7 +101,7 @@ func (s *Exports) Events(ctx context.Context, session *models.Session, where *fi
 	}
 }
 
-// read sends the events of a session, page by page.
+// read sends the events of a session page by page.
 func (s *Exports) read(ctx context.Context, session *models.Session, where *filter.Filter, eventType string, pages chan<- []models.Event) error {
 	events := models.EventRange{EventType: eventType}
 	total, limit, window := int64(0), 64, firstWindow
@@ -134,7 +133,7 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 		if len(page) == 0 {
 			continue
 		}
-		// More than fits is not asked for: PostgreSQL sends all that it is asked for.
+		// Ask for no more than fits: PostgreSQL sends everything that it is asked for.
 		limit = min(max(exportPageBytes*len(page)/size, 16), exportPageEvents)
 		total += int64(len(page))
 		select {
@@ -146,12 +145,12 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 	if where == nil && eventType == "" && total != session.EventCount {
 		return models.Errorf(models.CodeConflict, "session %s had %d events, of which %d are there: it is being deleted", session.ID, session.EventCount, total)
 	}
-	_, err := s.sessions.Get(ctx, session.ID) // what a filter selects cannot be counted, but is whole if the session is
+	_, err := s.sessions.Get(ctx, session.ID) // an error if the session was deleted: the selected events cannot be counted
 	return err
 }
 
-// An export reads at most a window of events at once, of which a filter may select
-// none: each read is as short as the others that it runs beside.
+// An export reads at most a window of events at once, because a filter may select none of
+// many. So each read is short, like the others beside it.
 const (
 	firstWindow = int64(10_000)
 	minWindow   = int64(1000)
@@ -159,7 +158,7 @@ const (
 	windowTime  = 200 * time.Millisecond
 )
 
-// nextWindow gives the window after one that took so long.
+// nextWindow returns the size of the window after one that took this long.
 func nextWindow(window int64, took time.Duration) int64 {
 	switch {
 	case took < windowTime/2:
@@ -170,12 +169,11 @@ func nextWindow(window int64, took time.Duration) int64 {
 	return window
 }
 
-// bundlePage is how many processes are read at once.
+// bundlePage is the number of processes of one read.
 const bundlePage = 500
 
-// WriteBundle writes the whole session as a bundle, with its target file if that is
-// to travel, and gives the number of events. A session without a file has none to
-// send: not_found.
+// WriteBundle writes the session as a bundle, with its target file if withFile, and
+// returns the number of events. It returns not_found if the session has no file to send.
 func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error) {
 	contents := bundle.Contents{
 		Session: session, Events: s.Events(ctx, session, nil, ""), Processes: s.processes(ctx, session.ID),
@@ -195,8 +193,8 @@ func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.
 	return bundle.Write(w, contents)
 }
 
-// processes gives a session's processes by pid and start. Those of a session that
-// is active may know of later events than its bundle has.
+// processes returns a session's processes by pid and start. Those of an active session
+// may include later events than its bundle.
 func (s *Exports) processes(ctx context.Context, sessionID string) iter.Seq2[[]models.Process, error] {
 	return func(yield func([]models.Process, error) bool) {
 		var last *models.Process
@@ -214,8 +212,9 @@ func (s *Exports) processes(ctx context.Context, sessionID string) iter.Seq2[[]m
 	}
 }
 
-// All gives every event that is stored now, oldest first: of one session by Seq or,
-// when sessionID is empty, of all by ID. A session that does not exist is not_found.
+// All returns every event that is stored now, oldest first: of one session by Seq, or of
+// all sessions by ID if sessionID is empty. It returns not_found if the session does not
+// exist.
 func (s *Exports) All(ctx context.Context, sessionID string) (Pages, error) {
 	if sessionID == "" {
 		after := uint64(0)
@@ -242,11 +241,11 @@ func (s *Exports) All(ctx context.Context, sessionID string) (Pages, error) {
 	}), nil
 }
 
-// pageBytes is about how much event data a walk over all events has in memory.
+// pageBytes limits the event data in memory, about.
 const pageBytes = 4 << 20
 
-// pages walks over what next gives until it gives nothing. The size of the
-// events of one page decides how many go into the following one.
+// pages iterates over the pages that next returns, until one is empty. The size of a
+// page's events determines the number of events of the next page.
 func (s *Exports) pages(ctx context.Context, next func(ctx context.Context, limit int) ([]models.Event, error)) Pages {
 	return func(yield func([]models.Event, error) bool) {
 		for limit := 16; ; {

@@ -7,22 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// maxUploadNameLen is how many bytes of a name are sent to an agent: what the
-// file systems of both worlds take, with room for what an agent adds.
+// maxUploadNameLen limits the bytes of a name that is sent to an agent: less than file
+// systems allow, so that the agent can add to it.
 const maxUploadNameLen = 200
 
-// storedName gives an uploader's file name as it is kept: any text that a
-// database holds.
+// storedName returns an uploader's file name as it is stored: any text that a database
+// accepts.
 func storedName(name string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(name, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// uploadName makes, of an uploader's file name, one that names a file in any folder
-// of Windows or of any other system: its last element (of a Windows path too) without
-// control characters, without blanks and dots at the end, with _ for what Windows
-// takes in no name (a colon names a drive or a stream there) and before what it takes
-// for a device, not too long, its extension kept. A name of which nothing is left
-// becomes the beginning of the hash.
+// uploadName converts an uploader's file name to a name that is valid in any folder of
+// Windows and other systems. It takes the last element, also of a Windows path; removes
+// control characters, and blanks and dots at the end; replaces characters that Windows
+// forbids in names by _; puts _ before names of Windows devices; and shortens long names
+// but keeps the extension. If nothing is left, it returns the beginning of the hash.
 func uploadName(fileName, sha256 string) string {
 	name := path.Base(strings.ReplaceAll(fileName, `\`, "/"))
 	name = strings.Map(func(r rune) rune {
@@ -55,13 +54,13 @@ func uploadName(fileName, sha256 string) string {
 	return trimEnd(name[:cut] + extension)
 }
 
-// trimEnd leaves out what Windows leaves out at the end of a name.
+// trimEnd removes what Windows ignores at the end of a name.
 func trimEnd(name string) string {
 	return strings.TrimRightFunc(name, func(r rune) bool { return r == '.' || unicode.IsSpace(r) })
 }
 
-// isDevice reports whether Windows takes a name for that of a device, which it does
-// with any extension, in any case and with the superscript digits of Latin-1
+// isDevice reports whether Windows treats a name as a device. It does so with any
+// extension, in any case, and with the superscript digits of Latin-1
 // (https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file).
 func isDevice(name string) bool {
 	base, _, _ := strings.Cut(name, ".")

@@ -14,17 +14,17 @@ import (
 
 const (
 	sweepInterval = time.Hour
-	// orphanAge is how old a file without a row must be to be removed. It only saves
-	// work: an upload of the same file that is under way places it again.
+	// orphanAge is the minimum age of a file without a row that is removed. It only saves
+	// work: a concurrent upload of the same file places it again.
 	orphanAge = time.Hour
-	// sweepPage is how many rows are read at once.
+	// sweepPage is the number of rows of one read.
 	sweepPage = 1000
-	// maxReported is how many missing files the log names.
+	// maxReported limits the missing files that the log names.
 	maxReported = 10
 )
 
-// SweptFiles is a storage of target files; *sample.Store implements it and
-// documents its contracts.
+// SweptFiles is a storage of target files. *sample.Store implements it and documents its
+// contracts.
 type SweptFiles interface {
 	Claim(ctx context.Context, owner string) (bool, error)
 	List(ctx context.Context) iter.Seq2[sample.Object, error]
@@ -34,8 +34,8 @@ type SweptFiles interface {
 	RemoveOldUploads(before time.Time) (removed int, err error)
 }
 
-// TargetFileRepository keeps the rows of target files; internal/repository
-// implements it and documents its contracts.
+// TargetFileRepository stores the rows of target files. internal/repository implements it
+// and documents its contracts.
 type TargetFileRepository interface {
 	InstallationID(ctx context.Context) (string, error)
 	Has(ctx context.Context, sha256 string) (bool, error)
@@ -44,9 +44,9 @@ type TargetFileRepository interface {
 }
 
 // FileSweep compares the storage of target files with their rows. It removes files
-// that have no row, as a crash between placing a file and committing its session
-// leaves them, and reports rows whose file is missing. It is safe for concurrent
-// use, also by several backends.
+// without a row, which a crash between placing a file and committing its session leaves,
+// and reports rows without a file. It is safe for concurrent use, also by several
+// backends.
 type FileSweep struct {
 	files SweptFiles
 	rows  TargetFileRepository
@@ -158,8 +158,8 @@ func (s *FileSweep) compare(ctx context.Context, before time.Time) (orphans int,
 	return orphans, missing, err
 }
 
-// isOwner reports whether files without a row in this database belong to nobody
-// else.
+// isOwner reports whether this database owns the storage: files without a row in it
+// belong to no other database.
 func (s *FileSweep) isOwner(ctx context.Context) (bool, error) {
 	if !s.mayOwn {
 		return false, nil

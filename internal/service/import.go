@@ -19,20 +19,20 @@ import (
 )
 
 const (
-	// importAbortTimeout bounds how long the rest of a failed import is cleared
-	// away; what is left is found by the clean-up of dead imports.
+	// importAbortTimeout limits the removal of a failed import's rows. The clean-up of
+	// dead imports removes what is left.
 	importAbortTimeout = time.Minute
 
-	// importPlacePatience is how long a bundle that was received waits for the others.
+	// importPlacePatience is how long a received bundle waits for its turn.
 	importPlacePatience = time.Minute
 
-	// maxImportFileAge is how old an upload must be to be taken for the rest of a
-	// crash; another backend may share the folder.
+	// maxImportFileAge is the age from which an upload's file counts as left by a crash.
+	// Another backend may share the folder.
 	maxImportFileAge = 24 * time.Hour
 )
 
-// TransferWriter stores whole sessions; internal/repository implements it and
-// documents its contracts.
+// TransferWriter stores whole sessions. internal/repository implements it and documents
+// its contracts.
 type TransferWriter interface {
 	BeginImport(ctx context.Context, id string, now time.Time) error
 	AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error
@@ -41,33 +41,34 @@ type TransferWriter interface {
 	AbortImport(ctx context.Context, id string) error
 }
 
-// FileReceiver keeps target files by their SHA-256.
+// FileReceiver stores target files by their SHA-256.
 type FileReceiver interface {
 	Receive(content io.Reader, maxBytes int64) (*sample.Upload, error)
 }
 
 // ImportLimits bound an import.
 type ImportLimits struct {
-	MaxBytes     int64 // of the bundle, and of what it becomes when it is decompressed
+	MaxBytes     int64 // of the bundle, compressed and decompressed
 	MaxLineBytes int   // of an event as a line of the bundle
-	AtOnce       int   // bundles that are proved and stored
+	AtOnce       int   // bundles that are verified and stored
 }
 
-// Imports takes bundles in. It is safe for concurrent use.
+// Imports imports bundles. It is safe for concurrent use.
 type Imports struct {
 	transfers TransferWriter
 	sessions  SessionFinder
 	files     FileReceiver
 	announce  SessionAnnouncer
-	dir       string // of uploads that are being read
+	dir       string // of uploads in progress
 	limits    ImportLimits
 	running   *Gate
 	clock     Clock
 	log       *slog.Logger
 }
 
-// NewImports gives the service over its repositories. dir is a folder of its own
-// for uploads: it is made if it is not there, and cleared of what a crash left.
+// NewImports returns the service over its repositories. dir is a folder for uploads that
+// nothing else uses. NewImports creates it if it is missing, and removes what a crash
+// left in it.
 func NewImports(transfers TransferWriter, sessions SessionFinder, files FileReceiver, announce SessionAnnouncer, dir string, limits ImportLimits, clock Clock, log *slog.Logger) (*Imports, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*
 	return s.sessions.Get(context.WithoutCancel(ctx), id)
 }
 
-// begin makes the hidden session.
+// begin creates the hidden session.
 func (s *Imports) begin(ctx context.Context, id string) error {
 	err := s.transfers.BeginImport(ctx, id, s.clock.now())
 	if models.ErrorCode(err) == models.CodeConflict {
@@ -141,9 +142,9 @@ func (s *Imports) begin(ctx context.Context, id string) error {
 	return err
 }
 
-// store adds what a bundle holds to the hidden session, and shows it.
+// store adds a bundle's contents to the hidden session, and makes it visible.
 func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) error {
-	var last time.Time // of an event
+	var last time.Time // the latest time of an event
 	for events, err := range from.Events() {
 		if err != nil {
 			return err
@@ -180,14 +181,14 @@ func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) err
 	if err := content.Send(ctx); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // no one waits for it any more
+	if err := ctx.Err(); err != nil { // the client has disconnected
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
 	return s.transfers.FinishImport(ctx, &session, file, func() error { return content.Place(ctx) })
 }
 
-// endWith ends a session that was active at its last event: no agent of this
+// endWith ends a session that was active at its last event, because no agent of this
 // installation monitors for it.
 func endWith(session *models.Session, last time.Time) {
 	if !session.IsActive {
@@ -200,8 +201,8 @@ func endWith(session *models.Session, last time.Time) {
 	session.IsActive, session.MonitoringEnded = false, &end
 }
 
-// receiveFile gives the session's target file and its content; nil for what it has
-// not, or the bundle has not.
+// receiveFile stores and returns the session's target file; nil if the session or the
+// bundle has none.
 func (s *Imports) receiveFile(from *bundle.Bundle) (*models.TargetFile, *sample.Upload, error) {
 	if from.Session.FileSHA256 == nil {
 		return nil, nil, nil
@@ -227,7 +228,7 @@ func (s *Imports) discardFile(content *sample.Upload) {
 	}
 }
 
-// abort clears away what was stored, also when who asked for it is gone.
+// abort removes what was stored, also after the client has disconnected.
 func (s *Imports) abort(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importAbortTimeout)
 	defer cancel()
@@ -236,7 +237,7 @@ func (s *Imports) abort(ctx context.Context, id string) {
 	}
 }
 
-// spool reads an upload to a file: a zip is read from its end.
+// spool writes an upload to a file, because a zip is read from its end.
 func (s *Imports) spool(content io.Reader) (upload *os.File, size int64, err error) {
 	upload, err = os.CreateTemp(s.dir, "bundle-*")
 	if err != nil {
@@ -258,7 +259,7 @@ func (s *Imports) spool(content io.Reader) (upload *os.File, size int64, err err
 	return nil, 0, err
 }
 
-// readError remembers that it was the upload that failed, not the disk.
+// readError records that reading the upload failed, and not the disk.
 type readError struct {
 	io.Reader
 	err error

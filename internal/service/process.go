@@ -12,34 +12,34 @@ import (
 	"ospulse/internal/process"
 )
 
-// maxTreeProcesses is how many processes a tree has at most.
+// maxTreeProcesses limits the processes of a tree.
 const maxTreeProcesses = 10_000
 
-// ProcessRepository keeps the processes of sessions; internal/repository
-// implements it and documents its contracts.
+// ProcessRepository stores the processes of sessions. internal/repository implements it
+// and documents its contracts.
 type ProcessRepository interface {
 	List(ctx context.Context, sessionID string, limit int) (processes []models.Process, total int64, err error)
 	Add(ctx context.Context, sessionID string, at time.Time, processes []models.Process) error
 }
 
-// Processes gives the processes of sessions, and asks agents for those that run
-// when monitoring starts. It is safe for concurrent use.
+// Processes lists the processes of sessions, and asks agents for running processes when
+// monitoring starts. It is safe for concurrent use.
 type Processes struct {
 	processes ProcessRepository
 	sessions  SessionFinder
 	agents    AgentCaller
 	clock     Clock
 	log       *slog.Logger
-	asked     chan models.Session // of which the agent is to be asked
+	asked     chan models.Session // whose agent Run asks next
 }
 
-// NewProcesses gives the service over its repositories and the agents. Run
-// must run for agents to be asked.
+// NewProcesses returns the service over its repositories and the agents. The caller must
+// call Run, which asks agents.
 func NewProcesses(processes ProcessRepository, sessions SessionFinder, agents AgentCaller, clock Clock, log *slog.Logger) *Processes {
 	return &Processes{processes, sessions, agents, clock, log, make(chan models.Session, maxAsked)}
 }
 
-// Tree gives a session's processes.
+// Tree returns a session's processes.
 func (s *Processes) Tree(ctx context.Context, sessionID string) (process.Tree, error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
 		return process.Tree{}, err
@@ -51,17 +51,17 @@ func (s *Processes) Tree(ctx context.Context, sessionID string) (process.Tree, e
 	return process.Tree{Roots: process.NewTree(processes), Total: total, Truncated: total > int64(len(processes))}, nil
 }
 
-// Limits of asking agents for their processes.
+// Limits of the questions to agents.
 const (
-	maxAsked   = 16 // sessions that wait for it
+	maxAsked   = 16 // waiting sessions
 	askTimeout = 20 * time.Second
 )
 
-// Started has the agent of a session that has just been started be asked for what
-// it monitors, in the background. It never waits.
+// Started makes Run ask the agent of a just started session for the processes that it
+// monitors. It never blocks.
 func (s *Processes) Started(session *models.Session) {
 	if session.Mode == models.ModeSpawn {
-		return // what is monitored is only starting
+		return // nothing runs yet
 	}
 	select {
 	case s.asked <- *session:
@@ -70,8 +70,8 @@ func (s *Processes) Started(session *models.Session) {
 	}
 }
 
-// Run asks agents until ctx ends. What it cannot hear is missing in the trees, and
-// nothing else.
+// Run asks agents until ctx ends. If an agent does not answer, its running processes are
+// missing in the tree.
 func (s *Processes) Run(ctx context.Context) {
 	for {
 		select {
@@ -85,8 +85,8 @@ func (s *Processes) Run(ctx context.Context) {
 	}
 }
 
-// ask adds to the session what its agent says that runs: all of it or, in mode 2,
-// what was chosen.
+// ask adds the processes that the agent reports as running: all, or in mode 2 the chosen
+// ones.
 func (s *Processes) ask(ctx context.Context, session *models.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -116,8 +116,8 @@ func (s *Processes) ask(ctx context.Context, session *models.Session) error {
 	return s.processes.Add(ctx, session.ID, s.clock.now(), monitored)
 }
 
-// maxProcessNameLen is how many bytes of a process's name are kept.
+// maxProcessNameLen limits the bytes of a stored process name.
 const maxProcessNameLen = 1024
 
-// processName gives the name that an agent tells as the database takes it.
+// processName converts a name that an agent reports to a text that the database accepts.
 func processName(name string) string { return storedName(name[:min(len(name), maxProcessNameLen)]) }

@@ -8,21 +8,21 @@ import (
 	"ospulse/internal/models"
 )
 
-// Gate lets a bounded number of callers in at a time. It is safe for concurrent use.
+// Gate limits the number of concurrent callers. It is safe for concurrent use.
 type Gate struct {
-	places   chan struct{} // holds a value for each caller that is in
+	places   chan struct{} // holds a value for each caller inside
 	patience time.Duration // how long a caller waits for a place
-	refusal  string        // what one reads that got none
+	refusal  string        // the error for a caller without a place
 }
 
-// NewGate gives a gate with so many places. refusal says what they are for, and by
-// which setting there may be more.
+// NewGate returns a gate with a number of places. refusal says what they are for, and
+// which setting raises their number.
 func NewGate(places int, patience time.Duration, refusal string) *Gate {
 	return &Gate{make(chan struct{}, places), patience, refusal}
 }
 
-// Enter waits for a place, which the caller gives back by calling leave. When there
-// is none for the gate's patience, the caller is overloaded.
+// Enter waits for a place. The caller must call leave to return it. Enter returns
+// overloaded if no place becomes free within the gate's patience.
 func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
 	patience := time.NewTimer(g.patience)
 	defer patience.Stop()
@@ -38,16 +38,16 @@ func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
 
 func (g *Gate) leave() { <-g.places }
 
-// NewExportGate lets so many exports run at a time: each of them takes as long as its
-// reader does.
+// NewExportGate limits the number of concurrent exports: each lasts as long as its reader
+// takes.
 func NewExportGate(exports int) *Gate {
 	return NewGate(exports, readPatience, "as many exports are running as may run at a time (EXPORTS_MAX)")
 }
 
 // Reads runs the reads that may take long: text searches, filters without an index,
-// counts, sums over a session, and each page of an export. So many run at a time,
-// each for so long. They have less than all connections and all processors, so that
-// everything else goes on beside them. It is safe for concurrent use.
+// counts, sums over a session, and pages of exports. It limits their number and their
+// time. They get fewer than all connections and processors, so that other work goes on.
+// It is safe for concurrent use.
 type Reads struct {
 	gate    *Gate
 	timeout time.Duration
@@ -56,14 +56,15 @@ type Reads struct {
 // readPatience is how long a read waits for its turn.
 const readPatience = 5 * time.Second
 
-// NewReads lets most reads run at a time, each for timeout at the longest.
+// NewReads limits the number of concurrent reads to most, and the time of each to
+// timeout.
 func NewReads(most int, timeout time.Duration) *Reads {
 	return &Reads{NewGate(most, readPatience, "as many long reads are running as may run at a time (READS_MAX)"), timeout}
 }
 
-// Do calls read when it is its turn, with a context that ends when the read has
-// taken too long; that is unavailable. A caller whose turn does not come soon is
-// overloaded. The turn is over when read returns, or has called done.
+// Do waits for its turn and calls read, with a context that ends after the timeout; the
+// error is unavailable then. Do returns overloaded if its turn does not come soon. The
+// turn ends when read returns or calls done.
 func (r *Reads) Do(ctx context.Context, read func(ctx context.Context, done func()) error) error {
 	leave, err := r.gate.Enter(ctx)
 	if err != nil {
@@ -74,8 +75,8 @@ func (r *Reads) Do(ctx context.Context, read func(ctx context.Context, done func
 	return r.run(ctx, func(ctx context.Context) error { return read(ctx, leave) })
 }
 
-// Page is Do for a page of an export that has begun: it waits for its turn as long
-// as ctx lasts.
+// Page is Do for a page of an export that has begun: it waits for its turn until ctx
+// ends.
 func (r *Reads) Page(ctx context.Context, read func(ctx context.Context) error) error {
 	select {
 	case r.gate.places <- struct{}{}:

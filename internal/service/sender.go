@@ -14,22 +14,22 @@ import (
 	"ospulse/internal/models"
 )
 
-// How current Senders is: agents that other backends have heard of are known by the
-// next refresh, and a host's new address by the next look-up.
+// Intervals of Senders. It learns of other backends' agents at the next refresh, and of a
+// host's new address at the next look-up.
 const (
 	senderRefresh = 2 * time.Second
 	senderLookUp  = time.Minute
 	lookUpTimeout = 2 * time.Second
-	// addressLasts is for how long after its last heartbeat an agent is known by the
-	// address that it came from.
+	// addressLasts is how long after its last heartbeat Senders knows an agent by the
+	// heartbeat's address.
 	addressLasts = 24 * time.Hour
 )
 
-// Senders tells which agent a request with events comes from. It asks no database for
-// that. It is safe for concurrent use.
+// Senders finds the agent that sent a request with events. It needs no database for that.
+// It is safe for concurrent use.
 //
-// It decides which session gets the events that name none, and nothing else: a client
-// that sends events can name any session anyway.
+// The result only decides which session gets events that name none. A client that sends
+// events can name any session anyway.
 type Senders struct {
 	agents AgentLister
 	own    string
@@ -41,28 +41,28 @@ type Senders struct {
 	hosts map[string]lookedUp // of configured agents, by name
 }
 
-// lookedUp is the addresses of a host, as they were found at a time.
+// lookedUp holds the addresses of a host and the time of the look-up.
 type lookedUp struct {
 	addresses []netip.Addr
 	at        time.Time
 }
 
-// knownSenders has the agents by what tells one from the others; "" stands for several.
+// knownSenders maps an agent's name or address to its ID; "" stands for several agents.
 type knownSenders struct {
 	byName    map[string]string
 	byAddress map[netip.Addr]string
 }
 
-// NewSenders gives the senders of a backend whose own agent has an ID. Run must run for
-// it to know others.
+// NewSenders returns the senders of a backend whose own agent has the ID own. The caller
+// must call Run, which finds other agents.
 func NewSenders(agents AgentLister, own string, log *slog.Logger) *Senders {
 	s := &Senders{agents: agents, own: own, log: log, hosts: map[string]lookedUp{}}
 	s.known.Store(&knownSenders{})
 	return s
 }
 
-// Find gives the ID of the agent that sent a request: the one whose name the request
-// has, else the only one that is known at the address, else this backend's own.
+// Find returns the ID of the agent that sent a request: the one with the request's name,
+// else the only one known at the address, else this backend's own.
 func (s *Senders) Find(name string, address netip.Addr) string {
 	known := s.known.Load()
 	if id := known.byName[name]; id != "" && name != "" {
@@ -74,7 +74,7 @@ func (s *Senders) Find(name string, address netip.Addr) string {
 	return s.own
 }
 
-// Heard is told of each heartbeat: its agent is known at once.
+// Heard adds the agent of a heartbeat at once.
 func (s *Senders) Heard(ctx context.Context, _ *models.Agent) error { return s.refresh(ctx) }
 
 // Run keeps the senders current until ctx ends.
@@ -97,7 +97,7 @@ func (s *Senders) Run(ctx context.Context) {
 	}
 }
 
-// refresh reads the agents anew.
+// refresh reads the agents again.
 func (s *Senders) refresh(ctx context.Context) error {
 	agents, err := s.agents.List(ctx, models.MaxAgents)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *Senders) refresh(ctx context.Context) error {
 	return nil
 }
 
-// addOne notes which agent has a key, or that several have it.
+// addOne records which agent has a key, or that several have it.
 func addOne[K comparable](to map[K]string, key K, id string) {
 	if before, isThere := to[key]; isThere && before != id {
 		id = ""
@@ -144,8 +144,8 @@ func addOne[K comparable](to map[K]string, key K, id string) {
 	to[key] = id
 }
 
-// lookUp finds the addresses of configured agents that have a name, where that was
-// not done for a while. A host that cannot be found keeps those that it had.
+// lookUp finds the addresses of configured agents whose URLs have host names, unless it
+// did so recently. A host that cannot be found keeps its last addresses.
 func (s *Senders) lookUp(ctx context.Context) {
 	s.mu.Lock()
 	hosts := maps.Clone(s.hosts)
@@ -170,7 +170,7 @@ func (s *Senders) lookUp(ctx context.Context) {
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1}) //nolint:gochecknoglobals // a constant
 
-// comparableAddress gives one form for all ways to write an address, and for all
+// comparableAddress returns the same text for all spellings of an address, and for all
 // addresses of the loopback.
 func comparableAddress(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")

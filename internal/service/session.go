@@ -17,7 +17,7 @@ import (
 	"ospulse/internal/sample"
 )
 
-// Limits of what a client may ask.
+// Limits of a client's request.
 const (
 	maxFileNameLen = 4096 // bytes
 	maxChosenPIDs  = 10_000
@@ -30,8 +30,8 @@ const (
 	stopWithin   = 4500 * time.Millisecond
 )
 
-// SessionRepository keeps sessions; internal/repository implements it and
-// documents its contracts.
+// SessionRepository stores sessions. internal/repository implements it and documents its
+// contracts.
 type SessionRepository interface {
 	Create(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error
 	Get(ctx context.Context, id string) (*models.Session, error)
@@ -42,8 +42,8 @@ type SessionRepository interface {
 	SetStopped(ctx context.Context, id string) error
 }
 
-// FileStore keeps target files by their SHA-256; *sample.Store implements it
-// and documents its contracts.
+// FileStore stores target files by their SHA-256. *sample.Store implements it and
+// documents its contracts.
 type FileStore interface {
 	Receive(content io.Reader, maxBytes int64) (*sample.Upload, error)
 	Open(ctx context.Context, sha256 string) (io.ReadSeekCloser, error)
@@ -58,8 +58,8 @@ type Agent interface {
 	Stop(ctx context.Context, sessionID, startID string) (agentclient.StopResult, error)
 }
 
-// StartListener hears of each session that an agent has begun to monitor for. It
-// must not keep the caller waiting. *Processes is one.
+// StartListener is called for each session that an agent has begun to monitor for. It
+// must not block. *Processes implements it.
 type StartListener interface {
 	Started(session *models.Session)
 }
@@ -81,7 +81,7 @@ type Sessions struct {
 	wake     chan struct{}   // holds a value after a session was added to starting
 }
 
-// NewSessions gives the service over its repositories and the agents.
+// NewSessions returns the service over its repositories and the agents.
 func NewSessions(sessions SessionRepository, files FileStore, agents AgentCaller, started StartListener, working *Operations, clock Clock, log *slog.Logger) *Sessions {
 	return &Sessions{
 		sessions: sessions, files: files, agents: agents, started: started, working: working, clock: clock, log: log,
@@ -89,10 +89,9 @@ func NewSessions(sessions SessionRepository, files FileStore, agents AgentCaller
 	}
 }
 
-// Create stores a file of at most maxBytes, makes a session for it and sends the
-// file on to the agent. The session stands also when the agent cannot be
-// reached: pending then says why the file is not there yet, and Start delivers
-// it.
+// Create stores a file of at most maxBytes, creates a session for it and sends the file
+// to the agent. If the agent cannot be reached, the session exists anyway: pending says
+// why the agent does not have the file yet, and Start sends it.
 func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error) {
 	if len(fileName) > maxFileNameLen {
 		return nil, nil, models.Errorf(models.CodeInvalid, "the file's name is %d bytes long; at most %d are taken", len(fileName), maxFileNameLen)
@@ -139,7 +138,7 @@ func (s *Sessions) store(ctx context.Context, session *models.Session, place fun
 	agentID := s.agents.Own()
 	session.ID, session.AgentID = id.String(), &agentID
 	file := &models.TargetFile{SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes}
-	ctx = context.WithoutCancel(ctx) // the file is here: nothing is left half done
+	ctx = context.WithoutCancel(ctx) // the file is here: finish the work even if the client disconnects
 	if err := s.sessions.Create(ctx, session, file, func() error { return place(ctx) }); err != nil {
 		return nil, nil, err
 	}
@@ -155,15 +154,14 @@ func (s *Sessions) store(ctx context.Context, session *models.Session, place fun
 	return delivered, nil, nil
 }
 
-// discard removes what is left of an upload; nothing depends on it.
+// discard removes an unused upload. Nothing depends on it.
 func (s *Sessions) discard(upload *sample.Upload) {
 	if err := upload.Discard(); err != nil {
 		s.log.Warn("the rest of an upload could not be removed", "error", err)
 	}
 }
 
-// deliver sends the session's file to the agent and keeps the name that the
-// agent gives it.
+// deliver sends the session's file to the agent and stores the agent's name for it.
 func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*models.Session, error) {
 	agent, err := s.agents.For(ctx, session.AgentID)
 	if err != nil {
@@ -180,7 +178,7 @@ func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*model
 	})
 }
 
-// ListProcesses gives what runs on the machine of the session's agent.
+// ListProcesses returns the processes on the machine of the session's agent.
 func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error) {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
@@ -215,8 +213,7 @@ func checkMonitoring(what *models.Monitoring) error {
 	return checkPIDs(what.PIDs)
 }
 
-// Limits of a command, which Linux has too: of what it takes as a path, and of all
-// arguments together.
+// Limits of a command, the same as Linux has for a path and for all arguments.
 const (
 	maxEntryPointLen = 4096
 	maxArgumentsLen  = 128 << 10
@@ -340,10 +337,10 @@ func (s *Sessions) tellStop(ctx context.Context, session *models.Session) (agent
 	return agent.Stop(ctx, session.ID, session.StartID)
 }
 
-// RetryStops tells agents about sessions that ended while they were away, and about
-// those that were being started when a backend died: the agent may be monitoring for
-// them. One that it refuses to stop does not keep it from hearing of the others; an
-// agent that does not answer is left in peace until the next call.
+// RetryStops sends missed stops to agents: those of sessions that ended while their agent
+// was offline, and of starts whose backend died, because the agent may be monitoring for
+// them. If an agent refuses one, RetryStops goes on. It does not ask an agent again that
+// does not answer.
 func (s *Sessions) RetryStops(ctx context.Context) error {
 	pending, err := s.sessions.ListStopPending(ctx, s.clock.now().Add(-models.StartGrace))
 	if err != nil {
@@ -367,8 +364,8 @@ func (s *Sessions) RetryStops(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// retryQueue is how long a stop that is pending waits for another operation on its
-// session, which may make it unnecessary; later it is tried again.
+// retryQueue is how long a pending stop waits for another operation on its session, which
+// may make it unnecessary. The next call tries again.
 const retryQueue = 100 * time.Millisecond
 
 func (s *Sessions) retryStop(ctx context.Context, session *models.Session) error {
@@ -381,7 +378,7 @@ func (s *Sessions) retryStop(ctx context.Context, session *models.Session) error
 		return err
 	}
 	defer end()
-	pending, err := s.sessions.IsStopPending(ctx, id) // anew: it may have been started meanwhile
+	pending, err := s.sessions.IsStopPending(ctx, id) // read again: it may have been started meanwhile
 	if err != nil || !pending {
 		return err
 	}

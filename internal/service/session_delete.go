@@ -8,33 +8,32 @@ import (
 	"ospulse/internal/models"
 )
 
-// How a session is deleted: in steps that are so short that whoever stores events
-// meanwhile does not notice, with rests in between that are as long.
+// The worker deletes a session in short steps with pauses of the same length, so that
+// incoming events hardly wait.
 const (
-	firstStep    = 8                      // rows: nobody knows yet how large they are
-	stepTime     = 6 * time.Millisecond   // that one step should take
-	minStep      = 50                     // rows: a slow disk takes its time for few of them as well,
-	longStep     = 200 * time.Millisecond // unless a step takes so long: then its rows are large
+	firstStep    = 8                      // rows; their size is not known yet
+	stepTime     = 6 * time.Millisecond   // target for one step
+	minStep      = 50                     // rows; a slow disk takes long even for few of them,
+	longStep     = 200 * time.Millisecond // unless a step takes this long: then its rows are large
 	maxStep      = 2000
 	shortestRest = 2 * time.Millisecond
 	longestRest  = 50 * time.Millisecond
 )
 
 const (
-	// deleteInterval is how often it is seen whether there is something to delete,
-	// besides when a session was deleted here.
+	// deleteInterval is the interval between two searches for sessions to delete. Delete
+	// also wakes the worker.
 	deleteInterval = 30 * time.Second
 
-	// importPatience is after what time without progress an import is taken for
-	// dead.
+	// importPatience is how long an import may make no progress before it counts as dead.
 	importPatience = 15 * time.Minute
 
-	// stopPatience is how long the row of a deleted session waits for the agent to
-	// be told that it has ended.
+	// stopPatience is how long the row of a deleted session waits until the agent knows
+	// of its end.
 	stopPatience = 24 * time.Hour
 )
 
-// Deleter deletes sessions; internal/repository implements it and documents its
+// Deleter deletes sessions. internal/repository implements it and documents its
 // contracts.
 type Deleter interface {
 	Hide(ctx context.Context, id string, since time.Time, check func(*models.Session) error) error
@@ -46,8 +45,8 @@ type Deleter interface {
 	FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error)
 }
 
-// Delete deletes a session that is not monitored: from now on nobody finds it, and
-// Run removes what it had.
+// Delete deletes a session that is not monitored: no query finds it from now on, and Run
+// removes its rows.
 func (a *Catalog) Delete(ctx context.Context, id string) error {
 	if id == models.UnassignedID {
 		return models.Errorf(models.CodeConflict, "the session %s takes the events that belong to no other: it cannot be deleted", id)
@@ -61,7 +60,7 @@ func (a *Catalog) Delete(ctx context.Context, id string) error {
 			return models.Errorf(models.CodeConflict, "session %s is being started: stop it first", id)
 		case since != nil && since.After(now.Add(-models.StartGrace)):
 			return models.Errorf(models.CodeConflict, "session %s is being started at the moment: try again", id)
-		case since != nil: // a start that was never finished: the agent may be at work
+		case since != nil: // an unfinished start: the agent may be at work
 			session.StartingSince, session.StopPending = nil, true
 		}
 		return nil
@@ -72,14 +71,13 @@ func (a *Catalog) Delete(ctx context.Context, id string) error {
 	a.announce.SessionChanged(id)
 	select {
 	case a.wake <- struct{}{}:
-	default: // it is going to look anyway
+	default: // Run is awake already
 	}
 	return nil
 }
 
-// Run removes deleted sessions, those of an earlier run of the program too, and
-// what is left of imports that died, until ctx ends. Any number of programs may do
-// so on the same database.
+// Run removes deleted sessions, also those of earlier runs of the program, and dead
+// imports, until ctx ends. Any number of backends may run it on one database.
 func (a *Catalog) Run(ctx context.Context) {
 	ticker := time.NewTicker(deleteInterval)
 	defer ticker.Stop()
@@ -98,8 +96,8 @@ func (a *Catalog) Run(ctx context.Context) {
 	}
 }
 
-// removeAll removes what all deleted sessions had. One that fails does not keep
-// the others from going.
+// removeAll removes all deleted sessions. An error of one does not keep it from the
+// others.
 func (a *Catalog) removeAll(ctx context.Context) error {
 	var failed []error
 	for after := ""; ; {
@@ -119,7 +117,7 @@ func (a *Catalog) removeAll(ctx context.Context) error {
 	}
 }
 
-// remove removes what a deleted session had, and then the session.
+// remove removes a deleted session's rows, and then the session.
 func (a *Catalog) remove(ctx context.Context, id string) error {
 	began, removed := time.Now(), int64(0)
 	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses, a.sessions.DeleteSegments} {
@@ -136,8 +134,8 @@ func (a *Catalog) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// inSteps takes steps of as many rows as take about stepTime until there are none
-// left, and gives how many rows there were.
+// inSteps calls step with as many rows as take about stepTime until none is left, and
+// returns the number of rows.
 func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total int64, err error) {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
@@ -158,8 +156,8 @@ func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total in
 	}
 }
 
-// nextStep gives how many rows the step after one that took so long should have:
-// not many more at once, as the next ones may be larger.
+// nextStep returns the size of the step after one that took this long. It grows slowly,
+// because the next rows may be larger.
 func nextStep(limit int, took time.Duration) int {
 	fitting := int(float64(limit) * float64(stepTime) / float64(max(took, time.Microsecond)))
 	if took >= longStep {

@@ -15,27 +15,26 @@ import (
 )
 
 const (
-	// endSweep is how often active sessions are looked at. It finds what was missed:
-	// the end that an earlier run of the program stored and did not get to, and agents
-	// that are silent.
+	// endSweep is the interval between two sweeps of active sessions. A sweep finds ends
+	// that an earlier run of the program stored and did not handle, and silent agents.
 	endSweep = 2 * time.Second
-	// endQueue is how long the end of a session waits for another operation on it at a
-	// time, and endRetry when it is tried again.
+	// endQueue is how long the end of a session waits for another operation on it;
+	// endRetry is the wait before the next attempt.
 	endQueue = 100 * time.Millisecond
 	endRetry = 250 * time.Millisecond
-	// How many of a session's last session_end events are looked at, and of how much
-	// data together.
+	// Limits of the last session_end events that are read of a session, by number and
+	// data.
 	maxEndEvents = 20
 	maxEndBytes  = 1 << 20
 )
 
-// EndPatience is what active sessions are given.
+// EndPatience holds the grace periods of active sessions.
 type EndPatience struct {
-	Unlisted time.Duration // until one ends that its agent's heartbeats do not list
-	Silent   time.Duration // until one says that its agent is silent
+	Unlisted time.Duration // before a session ends that its agent's heartbeats do not list
+	Silent   time.Duration // before a session reports that its agent is silent
 }
 
-// ActiveLister lists sessions by what they are at; *repository.Sessions implements it.
+// ActiveLister lists sessions by their state. *repository.Sessions implements it.
 type ActiveLister interface {
 	ListActive(ctx context.Context) ([]models.Session, error)
 	ListByID(ctx context.Context, ids []string) ([]models.Session, error)
@@ -47,8 +46,8 @@ type SessionUpdater interface {
 	Update(ctx context.Context, id string, change func(*models.Session) error) (*models.Session, error)
 }
 
-// EndEvents lists events by which agents tell of a session's life; *repository.Events
-// implements it and documents its contracts.
+// EndEvents lists the events by which agents report a session's start and end.
+// *repository.Events implements it and documents its contracts.
 type EndEvents interface {
 	ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) ([]models.Event, error)
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
@@ -59,10 +58,9 @@ type AgentLister interface {
 	List(ctx context.Context, limit int) ([]models.Agent, error)
 }
 
-// Ends ends sessions that nobody stops: when the agent says that the program has
-// ended, and when the agent no longer works for them. It notes which agents are
-// silent. Any number of backends may do so on one database. It is safe for concurrent
-// use.
+// Ends ends sessions without a stop: when the agent reports that the program has ended,
+// and when the agent no longer monitors for them. It records which agents are silent.
+// Several backends may use it on one database. It is safe for concurrent use.
 type Ends struct {
 	active   ActiveLister
 	sessions SessionUpdater
@@ -73,23 +71,22 @@ type Ends struct {
 	clock    Clock
 	log      *slog.Logger
 
-	watchedSince, lastSweep time.Time // of Run: since when silence would have been noticed
+	watchedSince, lastSweep time.Time // used by Run; watchedSince is when it began to notice silence
 
-	mu   sync.Mutex
-	told map[string]bool // sessions that got a session_end
-	wake chan struct{}   // holds a value when one was added
+	mu       sync.Mutex
+	reported map[string]bool // sessions that got a session_end
+	wake     chan struct{}   // holds a value when one was added
 }
 
-// NewEnds gives the service over its repositories. Run must run for sessions to end.
+// NewEnds returns the service over its repositories. The caller must call Run.
 func NewEnds(active ActiveLister, sessions SessionUpdater, events EndEvents, agents AgentLister, working *Operations, patience EndPatience, clock Clock, log *slog.Logger) *Ends {
 	return &Ends{
 		active: active, sessions: sessions, events: events, agents: agents, working: working, patience: patience, clock: clock, log: log,
-		told: map[string]bool{}, wake: make(chan struct{}, 1),
+		reported: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 }
 
-// Published is told of batches that have been committed, and of their receipts. It
-// never waits.
+// Published receives committed batches and their receipts. It never blocks.
 func (s *Ends) Published(batches []models.Batch, receipts []models.Receipt) {
 	for i := range batches {
 		if receipts[i].Repeated {
@@ -103,10 +100,10 @@ func (s *Ends) Published(batches []models.Batch, receipts []models.Receipt) {
 	}
 }
 
-// look has Run look whether a session has ended.
+// look makes Run check whether a session has ended.
 func (s *Ends) look(id string) {
 	s.mu.Lock()
-	s.told[id] = true
+	s.reported[id] = true
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -120,7 +117,7 @@ func (s *Ends) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		var retry <-chan time.Time
-		if s.endTold(ctx) {
+		if s.endReported(ctx) {
 			retry = time.After(endRetry)
 		}
 		select {
@@ -136,12 +133,12 @@ func (s *Ends) Run(ctx context.Context) {
 	}
 }
 
-// endTold ends the sessions that got a session_end, and reports whether some could
-// not be ended yet.
-func (s *Ends) endTold(ctx context.Context) (again bool) {
+// endReported ends the sessions that got a session_end. It reports whether some must be tried
+// again.
+func (s *Ends) endReported(ctx context.Context) (again bool) {
 	s.mu.Lock()
-	ids := s.told
-	s.told = map[string]bool{}
+	ids := s.reported
+	s.reported = map[string]bool{}
 	s.mu.Unlock()
 	for id := range ids {
 		err := s.endOne(ctx, id, s.byEvent)
@@ -152,16 +149,15 @@ func (s *Ends) endTold(ctx context.Context) (again bool) {
 			s.log.Warn("a session could not be ended; it is tried again", "session", id, "error", err)
 		}
 		s.mu.Lock()
-		s.told[id] = true
+		s.reported[id] = true
 		s.mu.Unlock()
 		again = true
 	}
 	return again
 }
 
-// endOne changes a session as how says, which gets it as it is and gives nil when
-// there is nothing to change. A session that is being started or stopped is a
-// conflict.
+// endOne changes a session by how, which receives the session and returns nil if nothing
+// is to change. It returns conflict if the session is being started or stopped.
 func (s *Ends) endOne(ctx context.Context, id string, how func(context.Context, *models.Session) (func(*models.Session), error)) error {
 	end, err := s.working.begin(ctx, id, endQueue)
 	if err != nil {
@@ -189,32 +185,32 @@ func (s *Ends) endOne(ctx context.Context, id string, how func(context.Context, 
 	return err
 }
 
-// byEvent ends an active session as its agent told. One that was stopped, or whose
-// agent seemed lost, gets the end of its program if that came first.
+// byEvent ends an active session as its agent reported. It also corrects the end of a
+// session that was stopped, or whose agent seemed lost, if its program had ended before.
 func (s *Ends) byEvent(ctx context.Context, session *models.Session) (func(*models.Session), error) {
 	switch reason := session.End.Reason; {
 	case session.IsActive:
 	case session.MonitoringEnded == nil || reason == "" || reason.OfProgram():
 		return nil, nil
 	}
-	told, err := s.endEvent(ctx, session)
+	reported, err := s.endEvent(ctx, session)
 	switch {
-	case err != nil || told == nil:
+	case err != nil || reported == nil:
 		return nil, err
 	case session.IsActive:
-		return func(session *models.Session) { session.Ended(told.at, told.end) }, nil
-	case told.end.Reason.OfProgram():
-		at := told.at
+		return func(session *models.Session) { session.Ended(reported.at, reported.end) }, nil
+	case reported.end.Reason.OfProgram():
+		at := reported.at
 		if at.After(*session.MonitoringEnded) {
 			at = *session.MonitoringEnded
 		}
-		return func(session *models.Session) { session.Ended(at, told.end) }, nil
+		return func(session *models.Session) { session.Ended(at, reported.end) }, nil
 	}
 	return nil, nil
 }
 
-// unlisted ends a session that its agent has not listed for too long. The agent is
-// told to stop it all the same: it may have lost only its list.
+// unlisted ends a session that its agent has not listed for too long. The backend still
+// tells the agent to stop it: the agent may have lost only its list.
 func (s *Ends) unlisted(_ context.Context, session *models.Session) (func(*models.Session), error) {
 	if !session.IsActive || session.UnlistedSince == nil {
 		return nil, nil
@@ -225,11 +221,11 @@ func (s *Ends) unlisted(_ context.Context, session *models.Session) (func(*model
 	}, nil
 }
 
-// sweep looks at all active sessions.
+// sweep checks all active sessions.
 func (s *Ends) sweep(ctx context.Context) error {
 	now := s.clock.now()
 	if now.Sub(s.lastSweep) > 10*endSweep {
-		s.watchedSince = now // nobody may have listened to the agents before
+		s.watchedSince = now // before, perhaps nobody listened to the agents
 	}
 	active, err := s.active.ListActive(ctx)
 	if err != nil || len(active) == 0 {
@@ -246,12 +242,12 @@ func (s *Ends) sweep(ctx context.Context) error {
 		if session.MonitoringStarted == nil {
 			continue // no start left one like this
 		}
-		told, err := s.endEvent(ctx, session)
-		if err == nil && told != nil {
+		reported, err := s.endEvent(ctx, session)
+		if err == nil && reported != nil {
 			s.look(session.ID)
 			continue
 		}
-		var agent models.Agent // of a session without one, an agent that was never heard of
+		var agent models.Agent // an agent without a heartbeat, for a session without one
 		if n := slices.IndexFunc(agents, func(a models.Agent) bool { return session.AgentID != nil && a.ID == *session.AgentID }); n >= 0 {
 			agent = agents[n]
 		}
@@ -260,10 +256,9 @@ func (s *Ends) sweep(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// Heard is told of each heartbeat. It notes which active sessions of the agent the
-// heartbeat does not list, and ends those that are not listed for too long. One that is
-// listed although it ended long ago is to be stopped. An agent without lists tells
-// nothing by that.
+// Heard handles a heartbeat. It records which active sessions of the agent the heartbeat
+// does not list, and ends those that have been missing for too long. It stops listed
+// sessions that ended long ago. It ignores heartbeats without a list.
 func (s *Ends) Heard(ctx context.Context, agent *models.Agent) error {
 	if agent.SessionIDs == nil {
 		return nil
@@ -287,8 +282,8 @@ func (s *Ends) Heard(ctx context.Context, agent *models.Agent) error {
 	return errors.Join(failed...)
 }
 
-// stopEnded has the agent told to stop those of the sessions that it lists which ended
-// long ago: an older version of our agent keeps them until then, and has room for few.
+// stopEnded tells the agent to stop the listed sessions that ended long ago. An older
+// version of our agent keeps sessions until then, and has room for few.
 func (s *Ends) stopEnded(ctx context.Context, listed []string, agent *models.Agent) error {
 	sessions, err := s.active.ListByID(ctx, listed)
 	failed := []error{err}
@@ -317,7 +312,7 @@ func (s *Ends) noteListing(ctx context.Context, session *models.Session, agent *
 		return s.note(ctx, session, func(session *models.Session) { session.UnlistedSince = agent.HeartbeatAt })
 	case !isListed && agent.HeartbeatAt.Sub(*session.UnlistedSince) >= s.patience.Unlisted:
 		err := s.endOne(ctx, session.ID, s.unlisted)
-		if models.ErrorCode(err) == models.CodeConflict { // the next heartbeat tells anew
+		if models.ErrorCode(err) == models.CodeConflict { // the next heartbeat retries
 			return nil
 		}
 		return err
@@ -325,9 +320,9 @@ func (s *Ends) noteListing(ctx context.Context, session *models.Session, agent *
 	return nil
 }
 
-// noteSilence notes since when a session's agent is silent, and that it is back.
+// noteSilence records since when a session's agent is silent, or that it is back.
 func (s *Ends) noteSilence(ctx context.Context, session *models.Session, agent *models.Agent, now time.Time) error {
-	heard := *session.MonitoringStarted // it said yes
+	heard := *session.MonitoringStarted // the agent answered the start
 	if agent.LastSeenAt != nil && agent.LastSeenAt.After(heard) {
 		heard = *agent.LastSeenAt
 	}
@@ -355,16 +350,16 @@ func (s *Ends) note(ctx context.Context, session *models.Session, change func(*m
 	return err
 }
 
-// toldEnd is an end that an agent told.
-type toldEnd struct {
+// reportedEnd is an end that an agent reported.
+type reportedEnd struct {
 	at  time.Time
 	end models.SessionEnd
 }
 
-// endEvent gives the end of the latest monitoring of a session as its events tell
-// it, nil when they do not. Of several the first one counts, and before all one that
-// tells of the program.
-func (s *Ends) endEvent(ctx context.Context, session *models.Session) (found *toldEnd, err error) {
+// endEvent returns the end of the session's latest monitoring as its events report it;
+// nil if they do not. Of several it prefers those that report the program's end, and of
+// these the first.
+func (s *Ends) endEvent(ctx context.Context, session *models.Session) (found *reportedEnd, err error) {
 	events, err := s.events.ListEnds(ctx, session.ID, session.StartedAfterSeq, maxEndEvents, maxEndBytes)
 	if err != nil {
 		return nil, err
@@ -375,17 +370,17 @@ func (s *Ends) endEvent(ctx context.Context, session *models.Session) (found *to
 		if err != nil {
 			return nil, err
 		}
-		told := &toldEnd{endTime(session, &e, data), data.end()}
-		if isOf && (found == nil || told.end.Reason.OfProgram() && !found.end.Reason.OfProgram()) {
-			found = told
+		reported := &reportedEnd{endTime(session, &e, data), data.end()}
+		if isOf && (found == nil || reported.end.Reason.OfProgram() && !found.end.Reason.OfProgram()) {
+			found = reported
 		}
 	}
 	return found, nil
 }
 
-// isOfLatest reports whether a session_end is about the session's latest monitoring:
-// agents repeat events, and bring them late. The clock of the agent may differ from
-// the backend's, so seq and pid decide, and the time only where these say nothing.
+// isOfLatest reports whether a session_end is about the session's latest monitoring,
+// because agents repeat events and send them late. The agent's clock may differ from the
+// backend's. Therefore seq and pid decide, and the time only if these do not.
 func (s *Ends) isOfLatest(ctx context.Context, session *models.Session, e *models.Event, data endData) (bool, error) {
 	isItsPID := data.ProcessID != 0 && session.MonitoringPID != nil && data.ProcessID == *session.MonitoringPID
 	switch {
@@ -393,7 +388,7 @@ func (s *Ends) isOfLatest(ctx context.Context, session *models.Session, e *model
 		return false, nil
 	case isItsPID:
 		return true, nil
-	case data.SessionID == "": // nobody knows whose it is
+	case data.SessionID == "": // it names no session
 		return false, nil
 	case data.ProcessID != 0:
 		starts, err := s.events.ListOfType(ctx, session.ID, models.TypeSessionStart, e.Seq, 1)
@@ -407,8 +402,8 @@ func (s *Ends) isOfLatest(ctx context.Context, session *models.Session, e *model
 	return !e.Timestamp.Before(*session.MonitoringStarted), nil
 }
 
-// endTime gives when a monitoring ended, by a session_end: within the time in which it
-// can have been.
+// endTime returns when a monitoring ended, by a session_end, limited to the possible
+// span.
 func endTime(session *models.Session, e *models.Event, data endData) time.Time {
 	started, at := *session.MonitoringStarted, e.Timestamp
 	if at.Before(started) && data.Seconds > 0 && data.Seconds < math.MaxInt32 { // the agent's clock is slow
@@ -423,7 +418,7 @@ func endTime(session *models.Session, e *models.Event, data endData) time.Time {
 	return at
 }
 
-// endData is what a session_end tells. What cannot be read is missing.
+// endData is the data of a session_end. Unreadable members are missing.
 type endData struct {
 	SessionID string
 	ProcessID int64
@@ -433,12 +428,12 @@ type endData struct {
 	Seconds   float64
 }
 
-// readEnd reads the data of a session_end, or what a session_start has of it.
+// readEnd reads the data of a session_end, or the same members of a session_start.
 func readEnd(e *models.Event) (d endData) {
 	var data map[string]json.RawMessage
-	_ = json.Unmarshal(e.Payload(), &data) // what is no object tells nothing
+	_ = json.Unmarshal(e.Payload(), &data) // data that is no object has no members
 	for name, into := range map[string]any{"sessionId": &d.SessionID, "processId": &d.ProcessID, "reason": &d.Reason, "durationSeconds": &d.Seconds} {
-		_ = json.Unmarshal(data[name], into) // the same
+		_ = json.Unmarshal(data[name], into) // unreadable: missing
 	}
 	for name, into := range map[string]**int64{"exitCode": &d.ExitCode, "signal": &d.Signal} {
 		if n := int64(0); json.Unmarshal(data[name], &n) == nil && string(data[name]) != "null" {
@@ -448,15 +443,14 @@ func readEnd(e *models.Event) (d endData) {
 	return d
 }
 
-// ofLimits are the reasons of our agent for the end of a program that went beyond a
-// limit.
+// ofLimits are our agent's reasons for ending a program that exceeded a limit.
 var ofLimits = map[string]string{ //nolint:gochecknoglobals // a constant
 	"memory": "it used more memory than it may", "cpu": "it used more time of a processor than it may", "disk": "it wrote a larger file than it may",
 }
 
-// end gives the end that a session_end tells of.
+// end returns the end that a session_end reports.
 func (d endData) end() models.SessionEnd {
-	if d.ExitCode != nil && *d.ExitCode == -1 { // not known
+	if d.ExitCode != nil && *d.ExitCode == -1 { // unknown
 		d.ExitCode = nil
 	}
 	if d.Signal != nil && *d.Signal == 0 {
@@ -465,7 +459,7 @@ func (d endData) end() models.SessionEnd {
 	end := models.SessionEnd{ExitCode: d.ExitCode, Signal: d.Signal}
 	limit, isLimit := ofLimits[d.Reason]
 	switch {
-	case d.Reason == "stopped": // by the agent itself: the end of a stop from here is stored before
+	case d.Reason == "stopped": // the agent itself stopped it: a stop by the backend is stored before
 		end.Reason, end.Text = models.EndAgentLost, "the agent ended the session by itself, as when it is shut down"
 	case d.Reason == "agent_restarted":
 		end.Reason, end.Text = models.EndAgentLost, "the agent was killed while the session ran, and restarted"

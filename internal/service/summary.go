@@ -11,14 +11,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// lossPage is how many reports of lost events are read at once.
+// lossPage is the number of loss reports of one read.
 const lossPage = 200
 
-// maxReasonLen is how many bytes of a reason are given out.
+// maxReasonLen limits the bytes of a returned reason.
 const maxReasonLen = 1000
 
-// SummaryRepository reads what a session's events come to; internal/repository
-// implements it and documents its contracts.
+// SummaryRepository reads the data of summaries. internal/repository implements it and
+// documents its contracts.
 type SummaryRepository interface {
 	Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error)
 	SaveTotals(ctx context.Context, totals *models.SessionTotals) error
@@ -28,11 +28,11 @@ type SummaryRepository interface {
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
 }
 
-// Summaries sums sessions up. It is safe for concurrent use.
+// Summaries summarizes sessions. It is safe for concurrent use.
 type Summaries struct {
 	events     SummaryRepository
 	reads      *Reads
-	durability func() models.Durability // of a commit now
+	durability func() models.Durability // of a commit at present
 }
 
 // NewSummaries returns the service over its repository. If many events of a session are
@@ -42,8 +42,8 @@ func NewSummaries(events SummaryRepository, reads *Reads, durability func() mode
 	return &Summaries{events, reads, durability}
 }
 
-// Summary says what the events come to that the session had when it was read.
-// Events that are stored meanwhile do not make it incomplete.
+// Summary returns the summary of the events that the session had when it was read. Events
+// that are stored meanwhile do not make it incomplete.
 func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summary models.SessionSummary, err error) {
 	totals, err := s.totals(ctx, session)
 	if err != nil {
@@ -70,9 +70,10 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 }
 
 const (
-	// totalsStep is how many new events make it worth to keep a session's totals.
+	// totalsStep is the number of new events after which it pays to store a session's
+	// totals.
 	totalsStep = models.SegmentEvents
-	// totalsWindow is how many events are counted at once.
+	// totalsWindow is the number of events that one query counts.
 	totalsWindow = 50_000
 )
 
@@ -83,7 +84,7 @@ func (s *Summaries) totals(ctx context.Context, session *models.Session) (*model
 	if err != nil {
 		return nil, err
 	}
-	if t.EventCounts == nil || t.Seq > session.EventCount { // nothing is kept, or of another session that had this ID
+	if t.EventCounts == nil || t.Seq > session.EventCount { // none are stored, or those of another session that had this ID
 		t = &models.SessionTotals{SessionID: session.ID, EventCounts: map[string]int64{}}
 	}
 	if session.EventCount-t.Seq <= totalsWindow {
@@ -104,7 +105,7 @@ func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int
 		if t.Seq-kept < totalsStep {
 			continue
 		}
-		if err := s.events.SaveTotals(ctx, t); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted just now
+		if err := s.events.SaveTotals(ctx, t); err != nil && models.ErrorCode(err) != models.CodeConflict { // the session was deleted meanwhile
 			return err
 		}
 		kept = t.Seq
@@ -112,7 +113,7 @@ func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int
 	return nil
 }
 
-// add adds the events up to a Seq to totals.
+// add adds the events up to a Seq to the totals.
 func (s *Summaries) add(ctx context.Context, t *models.SessionTotals, upTo int64) error {
 	counts, err := s.events.CountByType(ctx, t.SessionID, t.Seq, upTo)
 	if err != nil {
@@ -153,7 +154,7 @@ func sum(counts map[string]int64) (total int64) {
 	return total
 }
 
-// lost sums up what the reports with a Seq in (after, upTo] say.
+// lost sums up the loss reports with a Seq in (after, upTo].
 func (s *Summaries) lost(ctx context.Context, sessionID string, after, upTo int64) (total int64, err error) {
 	for before := upTo + 1; ; {
 		reports, err := s.events.ListOfType(ctx, sessionID, models.TypeEventsLost, before, lossPage)
@@ -170,7 +171,7 @@ func (s *Summaries) lost(ctx context.Context, sessionID string, after, upTo int6
 	}
 }
 
-// addLosses adds the newest reports of lost events.
+// addLosses adds the newest loss reports.
 func (s *Summaries) addLosses(ctx context.Context, session *models.Session, c *models.Completeness) error {
 	reports, err := s.events.ListOfType(ctx, session.ID, models.TypeEventsLost, session.EventCount+1, models.MaxLosses)
 	for i := range reports {
@@ -179,12 +180,12 @@ func (s *Summaries) addLosses(ctx context.Context, session *models.Session, c *m
 	return err
 }
 
-// readLoss reads a report of lost events. A count that cannot be read is 1: that
-// something was lost is said by the event itself.
+// readLoss reads a loss report. An unreadable count is 1, because the report itself says
+// that something was lost.
 func readLoss(e *models.Event) models.Loss {
 	loss := models.Loss{Seq: e.Seq, Timestamp: e.Timestamp, Count: 1}
 	var data map[string]json.RawMessage
-	_ = json.Unmarshal(e.Payload(), &data) // what is no object tells nothing more
+	_ = json.Unmarshal(e.Payload(), &data) // data that is no object has no members
 	if count, ok := jsonscan.Integer(data["count"]); ok && count > 0 {
 		loss.Count = count
 	}
@@ -196,7 +197,7 @@ func readLoss(e *models.Event) models.Loss {
 	return loss
 }
 
-// readTime reads a time in a JSON string; nil for anything else.
+// readTime reads a time from a JSON string; nil for anything else.
 func readTime(value json.RawMessage) *time.Time {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
