@@ -43,8 +43,8 @@ func TestMain(m *testing.M) {
 // patience is a timeout that no test waits for.
 const patience = 5 * time.Minute
 
-// agent is a fake agent: it answers the routes that it has, written "POST /path",
-// and 404 to all else, and remembers what it was asked.
+// agent is a fake agent. It answers the routes in its map, which are written "POST
+// /path", answers 404 to everything else, and records the requests.
 type agent struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -107,7 +107,7 @@ var operations = map[string]func(*Client, context.Context) error{
 	"stop":  func(c *Client, ctx context.Context) error { _, err := c.Stop(ctx, "s", ""); return err },
 }
 
-// wantError checks the code and the text that a client of ours would read.
+// wantError checks the code and the text of an error.
 func wantError(t *testing.T, err error, code models.Code, text string) {
 	t.Helper()
 	e, ok := errors.AsType[*models.Error](err)
@@ -250,7 +250,8 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// The codes of our own agent say whether the request or the file is at fault.
+// TestRefusalsWithACode checks that the agent's error code decides whether the request
+// or the file is at fault.
 func TestRefusalsWithACode(t *testing.T) {
 	long := strings.Repeat("name ", 700)
 	for name, test := range map[string]struct {
@@ -348,7 +349,7 @@ func TestLongAnswers(t *testing.T) {
 	}
 }
 
-// rawAgent serves each connection with serve, n being 1 for the first.
+// rawAgent serves each connection with serve; n is 1 for the first connection.
 func rawAgent(t *testing.T, serve func(n int, conn net.Conn)) (url string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -477,7 +478,7 @@ func TestConnections(t *testing.T) {
 		_, err := conn.Read(r)
 		return err
 	}
-	// Every connection is good for one request. The first dies on the second.
+	// Every connection serves one request, and breaks on the second.
 	dying := func(t *testing.T) (url string, requestsByConnection func() []int) {
 		var mu sync.Mutex
 		var requests []int

@@ -27,7 +27,7 @@ func (zero) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pipes is a network without buffers, in the memory of one test.
+// pipes is an in-memory network without buffers.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -51,9 +51,9 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// testOnFakeTime runs call against an agent that handles requests with handle, in
-// a bubble where time is fake and no goroutine may be left over, and tells how
-// long it took. done is closed when call has returned.
+// testOnFakeTime runs call against an agent that handles requests with handle, in a
+// synctest bubble, and returns how long the call took. done is closed when call has
+// returned.
 func testOnFakeTime(t *testing.T, handle func(w http.ResponseWriter, r *http.Request, done <-chan struct{}), call func(context.Context, *Client) error) (took time.Duration, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -75,7 +75,7 @@ func testOnFakeTime(t *testing.T, handle func(w http.ResponseWriter, r *http.Req
 	return took, err
 }
 
-// pause lets time pass until the test is done.
+// pause waits for d or until done is closed.
 func pause(d time.Duration, done <-chan struct{}) {
 	select {
 	case <-time.After(d):
@@ -86,7 +86,7 @@ func pause(d time.Duration, done <-chan struct{}) {
 func TestTimeouts(t *testing.T) {
 	type handler = func(w http.ResponseWriter, r *http.Request, done <-chan struct{})
 	silent := func(_ http.ResponseWriter, _ *http.Request, done <-chan struct{}) { <-done }
-	// drip answers headers after a while, then a byte a second.
+	// drip sends headers after a while, then one byte a second.
 	drip := func(headersAfter time.Duration, body string) handler {
 		return func(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 			pause(headersAfter, done)
@@ -98,7 +98,7 @@ func TestTimeouts(t *testing.T) {
 			}
 		}
 	}
-	// take reads 64 KiB of an upload every pace, up to a number of bytes.
+	// take reads an upload in pieces of 64 KiB, one per pace, up to a number of bytes.
 	take := func(pace time.Duration, upTo int64) handler {
 		return func(w http.ResponseWriter, r *http.Request, done <-chan struct{}) {
 			for left := upTo; left > 0; left -= 64 << 10 {

@@ -14,7 +14,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// event gives the fields of event i that a segment keeps.
+// event returns the fields of event i that a segment keeps.
 func event(c *analysis.Columns, i int) models.Event {
 	return models.Event{
 		Timestamp: time.UnixMicro(c.Micros[i]).UTC(), EventType: *c.Type.Values[c.Type.Index[i]], Source: *c.Source.Values[c.Source.Index[i]],
@@ -23,7 +23,7 @@ func event(c *analysis.Columns, i int) models.Event {
 	}
 }
 
-// anyEvent draws an event; texts come again and again, and are of any bytes.
+// anyEvent draws an event. Texts repeat, and may hold any bytes.
 func anyEvent(t *rapid.T) models.Event {
 	text := rapid.OneOf(rapid.SampledFrom([]string{"", "a", "b", "プロセス"}), rapid.String())
 	return models.Event{
@@ -61,8 +61,8 @@ func TestWhatIsPackedReadsBack(t *testing.T) {
 	})
 }
 
-// What is appended may change afterwards: repositories read into the same memory
-// again and again.
+// TestColumnsKeepTheirOwn checks that columns copy what they keep: repositories reuse
+// the memory of an appended event.
 func TestColumnsKeepTheirOwn(t *testing.T) {
 	name, pid := "a", int64(1)
 	e := models.Event{ProcessName: &name, PID: &pid}
@@ -88,7 +88,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// FuzzDecode sees that damaged bytes are refused, or give columns that can be
+// FuzzDecode checks that damaged bytes are refused or decode to columns that can be
 // read.
 func FuzzDecode(f *testing.F) {
 	c := &analysis.Columns{}

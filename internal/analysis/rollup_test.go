@@ -30,8 +30,8 @@ type adder interface {
 	Bytes() int64
 }
 
-// addAll adds events as a database gives them: what of its data is asked for is valid
-// for as long as Add takes.
+// addAll adds events as a database passes them: the values of an event's data are valid
+// only until Add returns.
 func addAll(d adder, types, keys []string, events []models.Event) {
 	var tree jsonscan.Tree
 	for i, key := range keys {
@@ -67,8 +67,7 @@ func conversationsOf(limits analysis.Limits, events []models.Event) *analysis.Co
 
 var start = time.Date(2026, 11, 22, 18, 57, 0, 0, time.UTC)
 
-// eventsOf gives events as they are stored: those of one second after the other, with
-// this data.
+// eventsOf returns events as they are stored, one second apart, with the given data.
 func eventsOf(t testing.TB, eventType string, datas ...string) (events []models.Event) {
 	t.Helper()
 	for i, data := range datas {
@@ -82,7 +81,7 @@ func eventsOf(t testing.TB, eventType string, datas ...string) (events []models.
 	return events
 }
 
-// fixtureEvents gives every recorded event of real clients as it is stored.
+// fixtureEvents returns every recorded event of real clients as it is stored.
 func fixtureEvents(t testing.TB) (events []models.Event) {
 	t.Helper()
 	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
@@ -150,7 +149,7 @@ func TestFilesOfFixtures(t *testing.T) {
 	if total+page.WithoutPath+page.Others != files || page.Truncated || page.Others != 0 || page.Total != len(page.Files) || failed != 0 {
 		t.Errorf("of %d events %d have a path and %d none: %+v", files, total, page.WithoutPath, page)
 	}
-	// A size that is an error, written in both ways, moved nothing.
+	// A size that is an error counts no bytes, in either notation.
 	if f := byPath[`\\?\C:\pagefile.sys`]; f == nil || f.Reads == 0 || f.BytesRead != 0 {
 		t.Errorf("the page file: %+v", f)
 	}
@@ -165,7 +164,7 @@ func TestFilesOfFixtures(t *testing.T) {
 	}
 }
 
-// counts writes what is not zero of a file's counts.
+// counts formats those of a file's counts that are not zero.
 func counts(f *analysis.File) string {
 	var parts []string
 	for _, c := range []struct {
@@ -258,7 +257,8 @@ func TestFilesTellWhoAndWhen(t *testing.T) {
 	}
 }
 
-// Pages follow each other without a gap or a double, in the order that was asked for.
+// TestPagesOfFiles checks that pages have no gaps and no duplicates, in the requested
+// order.
 func TestPagesOfFiles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 200).Draw(t, "events")
@@ -311,7 +311,8 @@ func TestPagesOfFiles(t *testing.T) {
 	})
 }
 
-// Whatever comes, a rollup stays within its limits, and every event is in a count.
+// TestLimitsOfFiles checks that a rollup stays within its limits for any input, and
+// that every event is counted.
 func TestLimitsOfFiles(t *testing.T) {
 	var events []models.Event
 	long := strings.Repeat("x", 4000)
@@ -339,13 +340,13 @@ func TestLimitsOfFiles(t *testing.T) {
 	}
 }
 
-// packet gives a packet's data.
+// packet returns a packet's data.
 func packet(protocol, src string, srcPort any, dst string, dstPort any, length int) string {
 	text, _ := json.Marshal(map[string]any{"protocol": protocol, "src": src, "src_port": srcPort, "dst": dst, "dst_port": dstPort, "length": length})
 	return string(text)
 }
 
-// line writes a conversation in short.
+// line formats a conversation on one line.
 func line(c *analysis.Conversation) string {
 	pid := "-"
 	if c.PID != nil {
@@ -409,14 +410,15 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// reporter is what a testing.T and a rapid.T have in common.
+// reporter is the part that testing.T and rapid.T share.
 type reporter interface {
 	Helper()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
 
-// checkFilters wants the filter of each conversation to select exactly its events.
+// checkFilters checks that the filter of each conversation selects exactly the
+// conversation's events.
 func checkFilters(t reporter, name string, events []models.Event, page analysis.ConversationPage) {
 	t.Helper()
 	ids, total := map[string]bool{}, int64(0)
@@ -473,7 +475,8 @@ func TestConversationsOfFixtures(t *testing.T) {
 	}
 }
 
-// Events of any shape are in the conversation whose filter selects them.
+// TestFiltersSelectTheirConversations checks that the filter of a conversation selects
+// its events, for events of any shape.
 func TestFiltersSelectTheirConversations(t *testing.T) {
 	value := rapid.SampledFrom([]string{`"10.0.0.1"`, `"192.0.2.1"`, `"a\"\\b*?"`, `"\ud800"`, `"\u0000"`, `""`, `null`, `1`, `{}`, `[]`, `"ICMP"`, `"TCP"`, `"and"`})
 	port := rapid.SampledFrom([]string{`1`, `2`, `1.0`, `10e-1`, `"1"`, `"01"`, `0`, `-0`, `-1`, `null`, `1.5`, `true`, `1e10`, `99999999999999999999`, `"x"`})
@@ -581,7 +584,7 @@ func TestLimitsOfConversations(t *testing.T) {
 	}
 }
 
-// FuzzAdd sees that no data makes a rollup fail, or lose an event.
+// FuzzAdd checks that a rollup neither fails nor loses an event, whatever the data.
 func FuzzAdd(f *testing.F) {
 	for _, seed := range []string{packet("TCP", "a", 1, "b", 2, 3), `{"dns":[{"response":true,"answers":[{"type":"A","data":"1.2.3.4","name":"x"}]}]}`, `{"filePath":"a","operation":"CopyFile","newFilePath":"b","bytesTransferred":1}`, `null`, `{"src_port":-0,"dst":"\u0000"}`} {
 		f.Add([]byte(seed))

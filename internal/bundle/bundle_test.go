@@ -24,7 +24,7 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 123456000, time.UTC)
 
-// eventOf reads an event as it comes in, and numbers it.
+// eventOf decodes an event and numbers it.
 func eventOf(t testing.TB, seq int64, body string) models.Event {
 	t.Helper()
 	in, err := wire.Event([]byte(body), noon)
@@ -38,7 +38,7 @@ func eventOf(t testing.TB, seq int64, body string) models.Event {
 
 var limits = bundle.Limits{MaxBytes: 64 << 20, MaxLineBytes: 1 << 20}
 
-// pages gives values in pages of two.
+// pages returns values in pages of two.
 func pages[T any](values []T) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		for page := range slices.Chunk(values, 2) {
@@ -51,7 +51,7 @@ func pages[T any](values []T) iter.Seq2[[]T, error] {
 
 const sample = "MZ a program"
 
-// exampleSession gives a session with all that one can have.
+// exampleSession returns a session with every field set.
 func exampleSession() (*models.Session, []models.Process) {
 	sha := hex.EncodeToString(sum([]byte(sample)))
 	started, ended, parent := noon, noon.Add(time.Hour), int64(1)
@@ -154,7 +154,8 @@ func collect[T any](t *testing.T, pages iter.Seq2[[]T, error]) []T {
 	return all
 }
 
-// A bundle of version 1 does not tell how its session ended, and is read all the same.
+// TestBundleOfVersion1 checks that a bundle of version 1, which does not say how its
+// session ended, is still read.
 func TestBundleOfVersion1(t *testing.T) {
 	const end = ",\n  \"end\": {\n    \"reason\": \"signal\",\n    \"exitCode\": null,\n    \"signal\": 1,\n    \"text\": \"a\"\n  }"
 	list := parts(t, edit("session.json", end, "")(t))
@@ -171,7 +172,7 @@ func TestBundleOfVersion1(t *testing.T) {
 	}
 }
 
-// part is an entry of a zip that a test makes.
+// part is an entry of a test's zip.
 type part struct {
 	name, content string
 	mode          fs.FileMode
@@ -228,8 +229,8 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// resealed makes the manifest fit the other parts again: what is wrong with these
-// must be found in themselves.
+// resealed updates the manifest to match the other parts, so that the reader must find
+// the fault in the parts themselves.
 func resealed(t testing.TB, list []part, change func(manifest map[string]any)) []part {
 	t.Helper()
 	i := slices.IndexFunc(list, func(p part) bool { return p.name == "manifest.json" })
@@ -255,7 +256,7 @@ func resealed(t testing.TB, list []part, change func(manifest map[string]any)) [
 	return list
 }
 
-// edit makes a bundle in which a part's text is replaced, and resealed.
+// edit returns a bundle in which the text of a part is replaced, and resealed.
 func edit(name, old, with string) func(t *testing.T) []byte {
 	return func(t *testing.T) []byte {
 		list := parts(t, bundleOf(t))
@@ -271,12 +272,12 @@ func edit(name, old, with string) func(t *testing.T) []byte {
 	}
 }
 
-// altered makes a bundle of the parts that change gives.
+// altered returns a bundle of the parts that change returns.
 func altered(change func(list []part) []part) func(t *testing.T) []byte {
 	return func(t *testing.T) []byte { return pack(t, change(parts(t, bundleOf(t)))) }
 }
 
-// sealed makes a bundle whose manifest is changed.
+// sealed returns a bundle whose manifest is changed.
 func sealed(change func(manifest map[string]any)) func(t *testing.T) []byte {
 	return func(t *testing.T) []byte { return pack(t, resealed(t, parts(t, bundleOf(t)), change)) }
 }
@@ -291,7 +292,7 @@ func without(name string) func(list []part) []part {
 	}
 }
 
-// TestBundleWithByteOrderMarks holds that an editor's byte order marks do not make a
+// TestBundleWithByteOrderMarks checks that an editor's byte order marks do not make a
 // bundle unreadable.
 func TestBundleWithByteOrderMarks(t *testing.T) {
 	list := parts(t, bundleOf(t))
@@ -444,7 +445,8 @@ func entry(manifest map[string]any, name string) map[string]any {
 	return manifest["entries"].(map[string]any)[name].(map[string]any)
 }
 
-// overlapping makes the processes be a part of the events' bytes, as zip bombs do.
+// overlapping makes the processes entry overlap the bytes of the events entry, as zip
+// bombs do.
 func overlapping(t *testing.T) []byte {
 	content := bundleOf(t)
 	directory := bytes.Index(content, []byte("PK\x01\x02"))
@@ -454,7 +456,7 @@ func overlapping(t *testing.T) []byte {
 	return content
 }
 
-// endlessDirectory makes a zip of very many empty entries.
+// endlessDirectory returns a zip with a very large number of empty entries.
 func endlessDirectory(t *testing.T) []byte {
 	list := make([]part, 60_000)
 	for i := range list {
@@ -469,14 +471,14 @@ func TestBundleOverTheLimit(t *testing.T) {
 	}
 }
 
-// FuzzImport: no zip makes the reader panic, take memory without end, or fail
-// without saying what is wrong; what it takes is a whole session.
+// FuzzImport checks that no zip makes the reader panic, use unbounded memory, or fail
+// without a message. A zip that the reader accepts is a whole session.
 func FuzzImport(f *testing.F) {
 	f.Add(bundleOf(f))
 	f.Add(pack(f, nil))
 	list := parts(f, bundleOf(f))
 	for i := range list {
-		list[i].method = zip.Store // so that changes reach what is inside
+		list[i].method = zip.Store // so that mutations reach the content
 	}
 	f.Add(pack(f, list))
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -496,8 +498,8 @@ func FuzzImport(f *testing.F) {
 	})
 }
 
-// FuzzImportedText: the same for what is in the entries, under a manifest that
-// fits.
+// FuzzImportedText checks the same for the content of the entries, with a manifest that
+// matches them.
 func FuzzImportedText(f *testing.F) {
 	list := parts(f, bundleOf(f))
 	f.Add([]byte(list[0].content), []byte(list[1].content), []byte(list[2].content))

@@ -23,14 +23,14 @@ type env map[string]string
 
 func (e env) get(name string) string { return e[name] }
 
-// with returns e and the variables of others.
+// with returns the variables of e and of others.
 func (e env) with(others env) env {
 	all := maps.Clone(e)
 	maps.Copy(all, others)
 	return all
 }
 
-// load is Load without a .env file, of variables that must be sound.
+// load calls Load without a .env file. The variables must be valid.
 func load(t *testing.T, e env) config.Config {
 	t.Helper()
 	c, err := config.Load(e.get, "")
@@ -40,7 +40,7 @@ func load(t *testing.T, e env) config.Config {
 	return c
 }
 
-// writeDotenv gives the path of a new .env file.
+// writeDotenv returns the path of a new .env file.
 func writeDotenv(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), ".env")
@@ -101,7 +101,8 @@ func TestDerivedValues(t *testing.T) {
 	}
 }
 
-// Heavy reads and streams never take all connections, if there are enough for that.
+// TestReadsOfAPool checks that heavy reads and streams never take all connections of a
+// pool that is large enough.
 func TestReadsOfAPool(t *testing.T) {
 	for name, tt := range map[string]struct {
 		env            env
@@ -125,7 +126,7 @@ func TestReadsOfAPool(t *testing.T) {
 	}
 }
 
-// TestAccepted has per variable what is taken, and what becomes of it.
+// TestAccepted lists the accepted values of each variable and the resulting settings.
 func TestAccepted(t *testing.T) {
 	const insecure = "OSPULSE_INSECURE"
 	host := func(c config.Config) any { return string(c.Host) }
@@ -173,8 +174,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestRefused has per variable what is not taken: one fault, which names the
-// variable, shows got and explains itself with the words in wants.
+// TestRefused lists the refused values of each variable. Each is one fault that names
+// the variable, shows got and contains the words in wants.
 func TestRefused(t *testing.T) {
 	long := strings.Repeat("x", 200)
 	for outcome, test := range map[string]struct{ variable, value, got, wants string }{
@@ -307,7 +308,7 @@ LOG_LEVEL: got "loud", wants one of debug, info, warn, error`
 	}
 }
 
-// template gives .env.example.
+// template returns .env.example.
 func template(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../../.env.example")
@@ -317,8 +318,8 @@ func template(t *testing.T) string {
 	return string(text)
 }
 
-// TestTwoAgents holds that a setting under two names with two values is refused, with
-// both names.
+// TestTwoAgents checks that a setting with different values under its two names is
+// refused, and that the error has both names.
 func TestTwoAgents(t *testing.T) {
 	for name, load := range map[string]func() (config.Config, error){
 		"environment": func() (config.Config, error) {
@@ -334,7 +335,7 @@ func TestTwoAgents(t *testing.T) {
 	}
 }
 
-// TestBackslashesInDotenv holds that a value in double quotes reads as in a shell.
+// TestBackslashesInDotenv checks that a value in double quotes reads as in a shell.
 func TestBackslashesInDotenv(t *testing.T) {
 	for text, want := range map[string]string{
 		`"C:\new\readme"`: `C:\new\readme`, `"C:\Users\x"`: `C:\Users\x`, `"a\\b"`: `a\b`, `"say \"hi\""`: `say "hi"`, `"pa\$s"`: `pa$s`, `"\d+\."`: `\d+\.`,

@@ -14,7 +14,7 @@ import (
 	"ospulse/internal/config"
 )
 
-// renderings are all the ways in which a value may end up in a log, by name.
+// renderings returns, by name, every form in which a value may appear in a log.
 func renderings(value any) map[string]string {
 	out := map[string]string{}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%p", "%t"} {
@@ -29,8 +29,8 @@ func renderings(value any) map[string]string {
 	return out
 }
 
-// hides fails the test if any rendering of any value holds the secret, as it is
-// or in hexadecimal.
+// hides fails the test if any rendering of any value contains the secret, literally or
+// in hexadecimal.
 func hides(t *testing.T, secret string, values ...any) {
 	t.Helper()
 	for _, value := range values {
@@ -42,7 +42,7 @@ func hides(t *testing.T, secret string, values ...any) {
 	}
 }
 
-// inside has a Config where fmt cannot ask it how it wants to be printed.
+// inside holds a Config in an unexported field, where fmt cannot call its methods.
 type inside struct{ private config.Config }
 
 func TestPasswordIsHidden(t *testing.T) {
@@ -139,8 +139,8 @@ func TestDatabaseURLIsShown(t *testing.T) {
 	}
 }
 
-// FuzzLoad: whatever the values, Load does not panic, and a password that
-// follows the first colon after the scheme is nowhere to be seen.
+// FuzzLoad checks that Load does not panic, and that a password after the first colon
+// that follows the scheme never appears in its results.
 func FuzzLoad(f *testing.F) {
 	f.Add("postgres", "jane", "", "", "h1:5432,h2:5432/db?sslmode=disable", "127.0.0.1", "http://localhost:5173,*", "8s", "PORT=1\n")
 	f.Add("postgresql", "", "%40", "@", "h", "::1", "https://a", "9.5s", "export A='1\r\n2' # c\r\n")
@@ -149,7 +149,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, scheme, user, before, after, place, host, list, number, dotenv string) {
 		const secret = "hunter2"
 		if strings.Contains(user+scheme+place+host+list+number+dotenv, secret) {
-			return // said elsewhere, too
+			return // appears elsewhere, too
 		}
 		if err := os.WriteFile(path, []byte(dotenv), 0o600); err != nil {
 			t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// A commit that waits for a synchronous standby is not cancelled when the program
-// gives it up: until the standby has it, nobody sees it, and whoever wants the same
-// row waits.
+// TestCommitThatWaitsForStandbyStaysHidden checks that PostgreSQL does not cancel a
+// commit that waits for a synchronous standby when the program gives it up. Until the
+// standby has it, the commit is invisible and its row locks are held.
 func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 	server, err := pgtest.Start(t.Context(), pgtest.Options{})
 	if err != nil {
@@ -71,7 +71,7 @@ func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 		}()
 	}
 	commit()
-	made := 0 // commits before the server took up the setting
+	made := 0 // commits before the server applied the setting
 	until("a commit waits", func() bool {
 		select {
 		case err := <-committed:
@@ -88,7 +88,7 @@ func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 	if err := <-committed; err == nil {
 		t.Fatal("a commit that no standby has is taken for made")
 	}
-	// Were it cancelled, the server would say so at once: give it the time.
+	// The server would report a cancelled commit at once. Allow it some time.
 	for range 20 {
 		if n := count(); n != made || waiting() != 1 {
 			t.Fatalf("%d rows of a commit that no standby has are visible, and %d commits wait", n-made, waiting())

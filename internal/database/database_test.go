@@ -18,7 +18,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// schema gives the database's own description of tables, columns and indexes.
+// schema returns the database's own description of tables, columns and indexes.
 func schema(t *testing.T, db *database.DB) string {
 	t.Helper()
 	query := "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
@@ -73,8 +73,8 @@ func TestMigrateAgainChangesNothing(t *testing.T) {
 	})
 }
 
-// A program that opens the database waits for another one that migrates it, however long
-// that takes.
+// TestOpenWaitsForTheWriter checks that a program that opens the database waits for a
+// program that migrates it, however long that takes.
 func TestOpenWaitsForTheWriter(t *testing.T) {
 	t.Parallel()
 	o := dbtest.SQLite(t)
@@ -153,8 +153,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	})
 }
 
-// A schema that lacks a column of today and has one that only another version
-// knows is brought up to date without losing a row or that column.
+// TestOldDataKeepsOpening checks that the upgrade of a schema adds a missing column and
+// keeps every row and an unknown column of another version.
 func TestOldDataKeepsOpening(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		err := db.Write(t.Context(), func(tx *gorm.DB) error {
@@ -212,7 +212,7 @@ func TestEverySQLiteConnectionHasThePragmas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 {
-		conn, err := pool.Conn(t.Context()) // kept: each is another connection
+		conn, err := pool.Conn(t.Context()) // keep it, so that each one is a different connection
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +279,7 @@ func TestJSONIsPackedByLZ4WhereTheServerHasIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, method := range packed { // none on a server that has no lz4
+	for _, method := range packed { // empty on a server without lz4
 		if method != "l" {
 			t.Errorf("a JSON column is packed by %q, want lz4", method)
 		}
@@ -287,9 +287,10 @@ func TestJSONIsPackedByLZ4WhereTheServerHasIt(t *testing.T) {
 	t.Logf("%d columns were looked at", len(packed))
 }
 
-// A caller who gives up in the middle of a transaction must not cost the writing
-// connection of SQLite, on which the bulk statements are prepared: freeing them
-// after it was closed crashed the program.
+// TestGivingUpInATransactionKeepsTheConnection checks that a caller who cancels in the
+// middle of a transaction does not close the writing connection of SQLite. Bulk
+// statements are prepared on it, and freeing them after it was closed crashed the
+// program.
 func TestGivingUpInATransactionKeepsTheConnection(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	write := func(ctx context.Context, statement string) error {
@@ -304,7 +305,7 @@ func TestGivingUpInATransactionKeepsTheConnection(t *testing.T) {
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
 		err := db.Write(ctx, func(tx *gorm.DB) error {
-			time.AfterFunc(time.Millisecond, cancel) // it has begun by now
+			time.AfterFunc(time.Millisecond, cancel) // the transaction has begun by then
 			var n int64
 			return tx.Raw("WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000) SELECT COUNT(*) FROM numbers").Scan(&n).Error
 		})

@@ -15,8 +15,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// withMigrations gives the numbered files of this program and more of them, the same
-// for each dialect, by their names.
+// withMigrations returns the numbered files of this program and more files by name, the
+// same for each dialect.
 func withMigrations(t *testing.T, more map[string]string) fs.FS {
 	t.Helper()
 	all := fstest.MapFS{}
@@ -39,7 +39,7 @@ func withMigrations(t *testing.T, more map[string]string) fs.FS {
 	return all
 }
 
-// reopen opens the database of o with other migrations, as another program does.
+// reopen opens the database of o with other migrations, as another version does.
 func reopen(t *testing.T, o database.Options, files fs.FS) *database.DB {
 	t.Helper()
 	o.Migrations = files
@@ -55,7 +55,7 @@ func reopen(t *testing.T, o database.Options, files fs.FS) *database.DB {
 	return db
 }
 
-// next names migrations that follow those of this program.
+// next returns the name of the nth migration after those of this program.
 func next(t *testing.T, n int, name string) string {
 	t.Helper()
 	names, err := fs.Glob(migrations.Files, "postgres/*.sql")
@@ -67,8 +67,8 @@ func next(t *testing.T, n int, name string) string {
 	return "00" + digits[n/10:n/10+1] + digits[n%10:n%10+1] + "_" + name + ".sql"
 }
 
-// A program works beside a newer schema that says so, and leaves it alone; one that
-// does not say so is refused.
+// TestOlderProgramBesideANewerSchema checks that a program leaves a newer schema alone
+// and works with it if the schema is marked as compatible, and is refused otherwise.
 func TestOlderProgramBesideANewerSchema(t *testing.T) {
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestOlderProgramBesideANewerSchema(t *testing.T) {
 			if after := schema(t, old); after != before {
 				t.Errorf("the older program changed the schema from\n%s\nto\n%s", before, after)
 			}
-			more[next(t, 3, "end")] = "DROP TABLE of_the_future;" // says nothing
+			more[next(t, 3, "end")] = "DROP TABLE of_the_future;" // not marked as compatible
 			if err := reopen(t, o, withMigrations(t, more)).Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,8 @@ func TestOlderProgramBesideANewerSchema(t *testing.T) {
 	}
 }
 
-// Migrations are a part of the program: one that cannot be understood stops its tests.
+// TestBadMigrationsPanic checks that a migration that cannot be parsed panics.
+// Migrations are part of the program.
 func TestBadMigrationsPanic(t *testing.T) {
 	for what, file := range map[string][2]string{
 		"a gap":                         {next(t, 2, "x"), "SELECT 1;"},
@@ -122,8 +123,8 @@ func TestBadMigrationsPanic(t *testing.T) {
 	}
 }
 
-// blockBuilds keeps concurrent builds of indexes from their end: they wait until all
-// older snapshots are gone.
+// blockBuilds keeps concurrent index builds from completing: they wait until all older
+// snapshots are gone.
 func blockBuilds(t *testing.T, db *database.DB) (release func()) {
 	t.Helper()
 	tx := db.Read(t.Context()).Begin()
@@ -135,7 +136,7 @@ func blockBuilds(t *testing.T, db *database.DB) (release func()) {
 	return func() { tx.Rollback() }
 }
 
-// eventually waits until a query gives a positive number.
+// eventually waits until a query returns a positive number.
 func eventually(t *testing.T, db *database.DB, what, query string, args ...any) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -169,9 +170,10 @@ func fillEvents(t *testing.T, db *database.DB, first, n int) {
 	}
 }
 
-// While a large index is built, others write; other programs that start wait and do
-// not stand in its way. That holds for a numbered migration and for an index of a
-// model. A build that is interrupted is completed by the next program.
+// TestIndexesAreBuiltWhileOthersWrite checks that others write while a large index is
+// built, and that starting programs wait and do not block the build. This holds for a
+// numbered migration and for an index of a model. The next program completes an
+// interrupted build.
 func TestIndexesAreBuiltWhileOthersWrite(t *testing.T) {
 	numbered := "of_the_future"
 	files := withMigrations(t, map[string]string{
@@ -180,7 +182,7 @@ func TestIndexesAreBuiltWhileOthersWrite(t *testing.T) {
 	})
 	for name, tt := range map[string]struct {
 		index  string
-		before string // makes the index one that is missing
+		before string // a statement that drops an index of the model, or nothing
 		rows   int
 	}{
 		"of a numbered migration": {numbered, "SELECT 1", 100_000},

@@ -11,7 +11,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// listen gives what comes in on a channel: "connected", and each payload.
+// listen returns a channel with "connected" for each connection, and each payload.
 func listen(t *testing.T, db *database.DB, channel string) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -55,7 +55,7 @@ func TestNotifyIsHeard(t *testing.T) {
 		t.Errorf("on another channel %q is heard", <-other)
 	}
 
-	// A connection that is lost is made anew, again and again.
+	// A lost connection is opened again, every time.
 	for i := range 3 {
 		if err := here.Read(t.Context()).Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%(listening)' AND datname = current_database()").Error; err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestNotifyIsHeard(t *testing.T) {
 	}
 }
 
-// On SQLite nobody hears anything, and to say something is no fault.
+// TestNotifyOnSQLite checks that Notify succeeds on SQLite, where nobody receives it.
 func TestNotifyOnSQLite(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	heard := listen(t, db, "a")

@@ -12,8 +12,8 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// A restart of the server kills every connection of the pool. No later request fails
-// because of it.
+// TestRestartOfServerCostsNoRead checks that a restart of the server, which breaks
+// every connection of the pool, fails no later request.
 func TestRestartOfServerCostsNoRead(t *testing.T) {
 	server, err := pgtest.Start(t.Context(), pgtest.Options{})
 	if err != nil {

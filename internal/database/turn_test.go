@@ -14,7 +14,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// Ingest waits for one other transaction at most, however many others wait.
+// TestBulkGoesBeforeOtherWrites checks that ingest waits for at most one other
+// transaction, however many wait.
 func TestBulkGoesBeforeOtherWrites(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	pools, err := db.Pools()
@@ -61,7 +62,7 @@ func TestBulkGoesBeforeOtherWrites(t *testing.T) {
 		all.Go(func() {
 			check(db.Bulk(t.Context(), func(database.Bulk) error { note("ingest"); return nil }))
 		})
-		for pools["write"].Stats().WaitCount == waiting { // until ingest waits, at least
+		for pools["write"].Stats().WaitCount == waiting { // until at least ingest waits
 			<-time.After(time.Millisecond)
 		}
 		close(leave)
@@ -72,7 +73,8 @@ func TestBulkGoesBeforeOtherWrites(t *testing.T) {
 	}
 }
 
-// Whoever waits for its turn to write stops waiting when its context ends.
+// TestTurnEndsWithItsContext checks that a wait for the turn to write ends with the
+// caller's context.
 func TestTurnEndsWithItsContext(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	err := db.Write(t.Context(), func(*gorm.DB) error {
@@ -95,7 +97,8 @@ func wantCanceled(err error) error {
 	return errors.Join(errors.New("it did not end with its context"), err)
 }
 
-// A query ends with its context, also on the way from one row to the next.
+// TestQueriesEndWithTheirContext checks that a query ends with its context, also
+// between two rows.
 func TestQueriesEndWithTheirContext(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
@@ -130,7 +133,7 @@ func TestQueriesEndWithTheirContext(t *testing.T) {
 	})
 }
 
-// Ingest has connections that no reader takes.
+// TestReadersTakeNoConnectionOfIngest checks that readers leave connections for ingest.
 func TestReadersTakeNoConnectionOfIngest(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		pools, err := db.Pools()

@@ -41,8 +41,8 @@ func TestMkdirAll(t *testing.T) {
 	}
 }
 
-// Rewrite changes no byte; only the recorded syscalls of the root's power loss
-// test show that it writes and syncs them.
+// TestRewrite checks that Rewrite changes no byte. Only the recorded system calls of
+// TestPowerLoss show that it writes and syncs them.
 func TestRewrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := durable.Rewrite(path); err != nil {

@@ -8,13 +8,13 @@ import (
 	"ospulse/internal/durable"
 )
 
-// Weakness agrees with what this machine has mounted.
+// TestWeakness checks that Weakness agrees with the mounts of this machine.
 func TestWeakness(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{} // a later mount at a place hides the one before
+	want := map[string]string{} // a later mount at the same place hides an earlier one
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
 		switch dir := fields[1]; fields[2] {
@@ -27,7 +27,7 @@ func TestWeakness(t *testing.T) {
 		}
 	}
 	for dir, why := range want {
-		if _, err := os.Stat(dir); err != nil { // this user cannot look at it
+		if _, err := os.Stat(dir); err != nil { // this user has no access
 			continue
 		}
 		if got := durable.Weakness(dir); got != why {

@@ -50,8 +50,8 @@ func readECSFields(t *testing.T) map[string]ecsField {
 	return fields
 }
 
-// checkECS wants a line to be a document that Elasticsearch takes with the schema's
-// mapping, and its event to be categorised as the schema allows.
+// checkECS checks that Elasticsearch would accept a line with the schema's mapping, and
+// that the schema allows the categorisation of its event.
 func checkECS(t *testing.T, fields map[string]ecsField, line []byte) {
 	t.Helper()
 	if twice := keyTwice(json.NewDecoder(bytes.NewReader(line))); twice != "" {
@@ -132,7 +132,7 @@ func checkECSValue(t *testing.T, name string, field ecsField, value any) {
 	}
 }
 
-// keyTwice gives a key that is twice in an object at any depth; "" for none.
+// keyTwice returns a duplicate key of an object at any depth, or "".
 func keyTwice(decoder *json.Decoder) string {
 	token, err := decoder.Token()
 	if err != nil {
@@ -168,8 +168,8 @@ const (
 	actor   = `"metadata":{"processName":"a","processId":7,"processStartTime":"2026-11-28T11:00:00.5Z","parentProcessId":1,"threadId":8,"userId":1000,"cgroupId":5,"containerId":"c0ffee"}`
 )
 
-// ecsEvents are events of all types, in the shapes of the clients of the contract and
-// of our agent, and what must be in their documents.
+// ecsEvents are events of all types, in the shapes of the contract's clients and of our
+// agent, and the members that their documents must have.
 var ecsEvents = map[string]struct{ eventType, data, want string }{ //nolint:gochecknoglobals // a constant
 	"connect": {"network_operation", `{"operation":"Connect","protocol":"tcp","src":"10.0.0.5","src_port":50000,"dst":"192.0.2.7","dst_port":443,"status":0,` + actor + `}`,
 		`{"event":{"category":["network"],"type":["connection","start"],"action":"Connect","outcome":"success"},"source":{"address":"10.0.0.5","ip":"10.0.0.5","port":50000},"destination":{"ip":"192.0.2.7","port":443},"network":{"transport":"tcp","type":"ipv4","direction":"egress"},"host":{"os":{"type":"linux"}},"user":{"id":"1000"},"container":{"id":"c0ffee"},"process":{"pid":7,"name":"a","start":"2026-11-28T11:00:00.500000Z","entity_id":"s/7/2026-11-28T11:00:00.500000Z","thread":{"id":8},"parent":{"pid":1}}}`},
@@ -238,8 +238,8 @@ var ecsEvents = map[string]struct{ eventType, data, want string }{ //nolint:goch
 	"keys of nonsense twice": {"x", `{"":1,"":2,"\ud800":1,"\ud801":2,"a":"\u0000","e":[],"o":{},"n":[1,[2,{"a":1,"a":[]}]]}`, `{"ospulse":{"data":{"":2,"e":[],"n":[1,[2,{"a":[]}]]}}}`},
 }
 
-// TestECSOfEveryType holds that each type of event is categorised as Elastic's rules
-// need it, in fields of the schema only.
+// TestECSOfEveryType checks that each type of event is categorised as Elastic's rules
+// require, with fields of the schema only.
 func TestECSOfEveryType(t *testing.T) {
 	fields := readECSFields(t)
 	for name, tt := range ecsEvents {
@@ -251,7 +251,7 @@ func TestECSOfEveryType(t *testing.T) {
 	}
 }
 
-// TestECSOfFixtures holds that whatever real clients sent is a valid document.
+// TestECSOfFixtures checks that every event of real clients becomes a valid document.
 func TestECSOfFixtures(t *testing.T) {
 	fields := readECSFields(t)
 	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
@@ -296,8 +296,8 @@ func TestECSOfFixtures(t *testing.T) {
 	}
 }
 
-// TestECSOfHostileObjects holds that an object with many keys, many of them twice and
-// nested, costs its length.
+// TestECSOfHostileObjects checks that an object with many duplicate or nested keys
+// grows the output by no more than its length.
 func TestECSOfHostileObjects(t *testing.T) {
 	for name, data := range map[string]string{
 		"flat":   "{" + strings.Repeat(`"a":1,"b":2,`, 200_000) + `"c":3}`,

@@ -11,8 +11,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// TestCSVForExcel holds that a file for Excel begins with a byte order mark, and that
-// no cell is longer than Excel takes or cut without a word.
+// TestCSVForExcel checks that a file for Excel begins with a byte order mark, and that
+// no cell exceeds Excel's limit or is truncated without a mark.
 func TestCSVForExcel(t *testing.T) {
 	format, err := export.FindFormat("csv")
 	if err != nil {

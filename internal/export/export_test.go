@@ -19,7 +19,7 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 123456000, time.UTC)
 
-// eventOf reads an event as it comes in, and numbers it.
+// eventOf decodes an event and numbers it.
 func eventOf(t testing.TB, seq int64, body string) models.Event {
 	t.Helper()
 	in, err := wire.Event([]byte(body), noon)
@@ -31,7 +31,7 @@ func eventOf(t testing.TB, seq int64, body string) models.Event {
 	return in.Event
 }
 
-// flow is eventOf for a flow, at a millisecond after noon.
+// flow is eventOf for a flow, at a number of milliseconds after noon.
 func flow(t testing.TB, seq, milli int64, body string) models.Event {
 	t.Helper()
 	in, err := wire.HTTPFlow([]byte(fmt.Sprintf(`{"timestamp_ms":%d,%s`, noon.Truncate(time.Second).UnixMilli()+milli, body[1:])), noon)
@@ -111,7 +111,8 @@ func TestLinesAndArray(t *testing.T) {
 	}
 }
 
-// Every text comes back from a CSV reader, and none is a formula to a spreadsheet.
+// TestCSV checks that a CSV reader gets every text back, and that no text is a formula
+// to a spreadsheet.
 func TestCSV(t *testing.T) {
 	texts := []string{
 		"plain", "=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\n=x", "＝1", "＋1", "－1", "＠x", "'=quoted", "'", "", " = 1", `say "hi"`, "a,b", "a\nb", "a\r\nb",
@@ -139,7 +140,7 @@ func TestCSV(t *testing.T) {
 			if first, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 				t.Errorf("%q is a formula", cell)
 			}
-			// The reader makes \n of a quoted \r\n.
+			// The reader turns a quoted \r\n into \n.
 			if want := strings.ReplaceAll(text, "\r\n", "\n"); strings.TrimPrefix(cell, "'") != want {
 				t.Errorf("%q is %q", text, cell)
 			}
@@ -153,8 +154,7 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// harLog is an archive as its specification has it; pointers are for what must be
-// there.
+// harLog is an archive as in its specification. Pointers mark required members.
 type harLog struct {
 	Log *struct {
 		Version *string
@@ -209,7 +209,7 @@ type harPair struct {
 	Secure      bool
 }
 
-// readHAR checks an archive by the specification: required members, their kinds,
+// readHAR checks an archive against the specification: required members, their kinds,
 // and the sum of the timings.
 func readHAR(t testing.TB, text []byte) []harEntry {
 	t.Helper()
@@ -352,8 +352,8 @@ func TestHAR(t *testing.T) {
 	})
 }
 
-// A session of requests without responses, however long, takes no memory without
-// end, and each of them is there once.
+// TestHARPairsInBoundedMemory checks that a session of requests without responses takes
+// bounded memory, and that each request is exported once.
 func TestHARPairsInBoundedMemory(t *testing.T) {
 	format, err := export.FindFormat("har")
 	if err != nil {
@@ -381,7 +381,7 @@ func TestHARPairsInBoundedMemory(t *testing.T) {
 func TestECS(t *testing.T) {
 	for name, tt := range map[string]struct {
 		event models.Event
-		want  string // members that must be there, as JSON
+		want  string // required members, as JSON
 	}{
 		"file read": {eventOf(t, 1, `{"event_type":"file_operation","timestamp":"2026-11-22T12:00:00Z","source":"c","data":{"filePath":"C:\\a\\b.TXT","operation":"ReadFile","metadata":{"processId":7,"processName":"cmd.exe"}}}`),
 			`{"@timestamp":"2026-11-22T12:00:00Z","ecs":{"version":"8.17.0"},"event":{"kind":"event","category":["file"],"type":["access"],"action":"ReadFile","dataset":"ospulse.file_operation","module":"ospulse","provider":"c","id":"s/1","sequence":1},"file":{"path":"C:\\a\\b.TXT","name":"b.TXT","extension":"TXT"},"process":{"pid":7,"name":"cmd.exe"},"labels":{"session_id":"s"},"ospulse":{"session_id":"s","event_type":"file_operation"}}`},
@@ -406,7 +406,7 @@ func TestECS(t *testing.T) {
 	wantMembers(t, write(t, "ecs", packets[1].Event), `{"network":{"transport":"ipv6-icmp"},"source":{"address":"aa:bb"}}`)
 }
 
-// wantMembers wants one line of JSON that has at least these members.
+// wantMembers checks that one line of JSON has at least these members.
 func wantMembers(t *testing.T, line []byte, want string) {
 	t.Helper()
 	if bytes.Count(line, []byte("\n")) != 1 {

@@ -9,8 +9,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// TestWholeNumbers holds that exports read 4.0 and 4e0 as 4, in the cases of clients
-// that write whole numbers as floats.
+// TestWholeNumbers checks that exports read 4.0 and 4e0 as 4, for clients that write
+// whole numbers as floats.
 func TestWholeNumbers(t *testing.T) {
 	text, err := os.ReadFile("testdata/whole-numbers-flow.json")
 	if err != nil {

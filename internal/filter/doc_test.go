@@ -10,7 +10,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// Every filter in the reference is read, and every comparison that its tables show.
+// TestReferenceIsTrue checks that every filter of the reference, and every comparison
+// in its tables, parses.
 func TestReferenceIsTrue(t *testing.T) {
 	text, err := os.ReadFile("../../docs/filter.md")
 	if err != nil {
@@ -38,13 +39,13 @@ func TestReferenceIsTrue(t *testing.T) {
 			t.Errorf("%s: %v", example, err)
 		}
 	}
-	_, err = filter.Parse("a and proces: x") //nolint:misspell // it is to be found
+	_, err = filter.Parse("a and proces: x") //nolint:misspell // the misspelling is part of the test
 	if fault := message(err); !strings.Contains(string(text), strings.SplitN(fault, " (", 2)[0]) {
 		t.Errorf("the reference shows another fault than %s", fault)
 	}
 }
 
-// What the reference says of values, one sentence after the other.
+// TestReferenceOfData checks the reference's sentences on values, in their order.
 func TestReferenceOfData(t *testing.T) {
 	for _, tt := range []struct {
 		data, filter string

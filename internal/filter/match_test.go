@@ -9,7 +9,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// sample is an event as a controller sends it.
+// sample returns an event as a controller sends it.
 func sample() *models.Event {
 	pid, name, operation, target := int64(102), "cmd.exe", "ReadFile", `\\?\C:\Windows\System32\UIAutomationCore.dll`
 	return &models.Event{
@@ -62,7 +62,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// What an event has not is never equal, above, or like anything.
+// TestMatchEmptyEvent checks that a missing value is never equal to, above or like
+// anything.
 func TestMatchEmptyEvent(t *testing.T) {
 	e := &models.Event{}
 	for _, field := range []string{"pid", "process", "operation", "target", "data.a", "data[0]"} {
@@ -111,7 +112,8 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// A filter of columns costs no memory, as every event of a stream is asked.
+// TestMatchOfColumnsDoesNotAllocate checks that a filter of columns allocates nothing:
+// it runs for every event of a stream.
 func TestMatchOfColumnsDoesNotAllocate(t *testing.T) {
 	f, e := parse(t, `type: file_* and pid in (1, 102) and not target: *missing* and exists process and data.metadata.processName = cmd.exe and not missing`), sample()
 	if n := testing.AllocsPerRun(100, func() { f.Match(e) }); n > 0 {

@@ -96,7 +96,7 @@ func TestParse(t *testing.T) {
 func TestParseFaults(t *testing.T) {
 	const aTest = `expected a condition such as type = "file_operation", or a text, found `
 	for text, want := range map[string]string{
-		`proces: x`:                 `column 1, 6 long: unknown field "proces"; did you mean process?`, //nolint:misspell // it is to be found
+		`proces: x`:                 `column 1, 6 long: unknown field "proces"; did you mean process?`, //nolint:misspell // the misspelling is part of the test
 		`a and timestmp > 1`:        `column 7, 8 long: unknown field "timestmp"; did you mean timestamp?`,
 		`Prozess = x`:               `column 1, 7 long: unknown field "Prozess"; did you mean process? (fields: type, operation, process, target, source, pid, seq, time, data.…; a text with such characters is searched for in quotes)`,
 		`a.example:80`:              `column 1, 9 long: unknown field "a.example" (fields:`,
@@ -170,7 +170,7 @@ func TestParseFaults(t *testing.T) {
 	}
 }
 
-// message gives what a client reads of an error.
+// message returns the error text that a client reads.
 func message(err error) string {
 	if e, ok := errors.AsType[*models.Error](err); ok {
 		return e.Message
@@ -178,8 +178,9 @@ func message(err error) string {
 	return ""
 }
 
-// The worst that fits the limits is parsed, written and matched in about the time in
-// which this machine, now, looks at the whole target for each character of the filter.
+// TestParseIsFast checks that the worst filter within the limits is parsed, written and
+// matched in about the time in which this machine scans the whole target once for each
+// character of the filter.
 func TestParseIsFast(t *testing.T) {
 	long := bytes.Repeat([]byte("a"), 4096)
 	measure := func(do func()) time.Duration {
@@ -213,7 +214,7 @@ func TestParseIsFast(t *testing.T) {
 		target := string(long)
 		e.Target = &target
 		var took, limit time.Duration
-		for range 3 { // another program may have had the processor
+		for range 3 { // another program may have used the processor
 			limit = 20 * measure(lookAtAll)
 			took = measure(func() {
 				if f, err := filter.Parse(text); err == nil {
@@ -233,8 +234,8 @@ func TestParseIsFast(t *testing.T) {
 	}
 }
 
-// FuzzParse sees that any text is a filter or an error that points into it, and
-// that a filter is what it says it is.
+// FuzzParse checks that any text is a filter or an error that points into the text, and
+// that the written form of a filter parses to the same filter.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		`type = x and (pid in (1, 2) or not time > 2026-11-22) process: "a\"b"`, `data.a["b c"][0] >= -1.5e3 or 'it''s' C:\Windows\*`, `exists data.x !y || z`,
@@ -261,7 +262,7 @@ func FuzzParse(f *testing.F) {
 		again, err := filter.ParseNode(parsed.String())
 		if err != nil {
 			if strings.Contains(err.Error(), "more than 100 levels") {
-				return // field: (a and not b) is written with more of them
+				return // field: (a and not b) is written with more levels
 			}
 			t.Fatalf("%q is %s, which is not read: %v", text, parsed, err)
 		}

@@ -14,7 +14,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// fieldsOf gives what is added to a listed event for paths.
+// fieldsOf returns the fields that paths add to a listed event.
 func fieldsOf(t testing.TB, paths, data string) string {
 	t.Helper()
 	p, err := filter.ParsePaths(paths)
@@ -65,7 +65,8 @@ func TestFieldsOfPaths(t *testing.T) {
 	}
 }
 
-// An event whose data could not be stored as it is is read from what came.
+// TestFieldsAreThoseThatWereSent checks that fields come from the raw data of an event
+// whose data could not be stored unchanged.
 func TestFieldsAreThoseThatWereSent(t *testing.T) {
 	p, err := filter.ParsePaths("data.a")
 	if err != nil {
@@ -114,8 +115,8 @@ func numbered(n int) string {
 	return strings.Join(paths, ",")
 }
 
-// However a text is written and wherever it is cut, what is given of it is its
-// beginning.
+// TestCutTextIsABeginning checks that a truncated text is a prefix of the whole one,
+// however it is written and wherever it is cut.
 func TestCutTextIsABeginning(t *testing.T) {
 	unit := rapid.SampledFrom([]string{"x", "é", "日", "😀", `\n`, `\"`, `\\`, `\/`, `\u00e9`, `\ud83d\ude00`, `\uD83D\uDE00`, `\ud83d`, `\ude00`, `\u0000`, `\ud83d\ud83d\ude00`})
 	rapid.Check(t, func(t *rapid.T) {

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	bodyLimit = 64 * smallBody // of small, as NewBodies has at least
+	bodyLimit = 64 * smallBody // the smallest limit that NewBodies has
 	maxBody   = 1 << 20
 )
 
-// client sends a body piece by piece, and is answered when read has read it.
+// client sends a body piece by piece. err and size are set when the handler is done.
 type client struct {
 	body io.WriteCloser
 	size int
@@ -31,7 +31,7 @@ type client struct {
 	done bool
 }
 
-// send begins a request. The size, if not 0, is what it says that it will send.
+// send begins a request. size is its Content-Length, or 0 for none.
 func send(t *testing.T, b *Bodies, size int64, encoding string) *client {
 	t.Helper()
 	reader, writer := io.Pipe()
@@ -62,8 +62,8 @@ func (c *client) write(n int) {
 	_, _ = c.body.Write(bytes.Repeat([]byte("x"), n)) // the request may have been refused
 }
 
-// What a client says that it will send takes no memory, and what it has sent little
-// more than that.
+// TestSlowClientsHoldWhatTheySent checks that the Content-Length of a request reserves
+// no memory, and that a received part takes little more than its size.
 func TestSlowClientsHoldWhatTheySent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBodies(0, maxBody)
@@ -96,8 +96,8 @@ func TestSlowClientsHoldWhatTheySent(t *testing.T) {
 	})
 }
 
-// Large bodies wait for memory, are refused when there is none for long, and never
-// keep a small one out.
+// TestBodiesAreBounded checks that large bodies wait for memory, are refused if they
+// wait too long, and never block a small one.
 func TestBodiesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBodies(0, maxBody)
@@ -125,7 +125,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		refused := 0
 		for range 20 {
 			c := send(t, b, -1, "")
-			c.write(maxBody / 2) // returns when it is refused or read
+			c.write(maxBody / 2) // returns when the body is refused or read
 			c.body.Close()
 			synctest.Wait()
 			if c.err != nil {
@@ -154,7 +154,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	})
 }
 
-// The memory of a decoder counts, and that of what comes out of it.
+// TestDecodersCount checks that the memory of a decoder and of its output counts.
 func TestDecodersCount(t *testing.T) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(8<<20))
 	if err != nil {
@@ -172,7 +172,7 @@ func TestDecodersCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBodies(64<<20, maxBody)
 		c := send(t, b, -1, "zstd")
-		_, _ = c.body.Write(streamed.Bytes()) // a window of 8 MB, and a few bytes
+		_, _ = c.body.Write(streamed.Bytes()) // a window of 8 MB and a few bytes
 		synctest.Wait()
 		if b.Used() < 8<<20 {
 			t.Errorf("a decoder of 8 MB counts %d bytes", b.Used())
@@ -191,7 +191,7 @@ func TestDecodersCount(t *testing.T) {
 	})
 }
 
-// Every size of a body is read as it was sent.
+// TestBodiesOfAnySize checks that a body of any size is read unchanged.
 func TestBodiesOfAnySize(t *testing.T) {
 	b := NewBodies(0, maxBody)
 	for _, size := range []int{0, 1, tinyBody - 1, tinyBody, tinyBody + 1, 2 * tinyBody, smallBody - 1, smallBody, smallBody + 1, 3 * smallBody, maxBody - 1, maxBody} {
@@ -221,7 +221,8 @@ func TestBodiesOfAnySize(t *testing.T) {
 	}
 }
 
-// A small event keeps nothing of a large body.
+// TestEventsLetGoOfTheirBody checks that a small event does not keep a large body in
+// memory.
 func TestEventsLetGoOfTheirBody(t *testing.T) {
 	body := make([]byte, 16<<20)
 	copy(body, `{"a":1}`)

@@ -18,7 +18,7 @@ import (
 
 var script = strings.Repeat("console.log('a view of the dashboard')\n", 100)
 
-// dashboard gives the router over a dashboard of these files.
+// dashboard returns the router with a dashboard of these files.
 func dashboard(t *testing.T, files fstest.MapFS) (http.Handler, error) {
 	t.Helper()
 	return handlers.New(handlers.Services{}, handlers.Checks{}, handlers.Options{
@@ -51,8 +51,8 @@ func ask(t *testing.T, router http.Handler, method, path string, header ...strin
 	return recorder
 }
 
-// TestDashboardUnderAnyPath holds that a page names its files relative to the folder of
-// the dashboard, at whatever depth it is asked for: a proxy may serve it anywhere.
+// TestDashboardUnderAnyPath checks that a page names its files relative to the
+// dashboard's folder at any depth: a proxy may serve it under any path.
 func TestDashboardUnderAnyPath(t *testing.T) {
 	router, err := dashboard(t, fstest.MapFS{"index.html": {Data: []byte(`<link href="./favicon.svg"><script src="./assets/a.js"></script>`)}, "favicon.svg": {Data: []byte("<svg/>")}})
 	if err != nil {
@@ -125,7 +125,8 @@ func TestDashboardServesItsFiles(t *testing.T) {
 	}
 }
 
-// What is neither a file nor a page is the error that it is without a dashboard.
+// TestDashboardTakesNoOtherPath checks that a path which is neither a file nor a page
+// is answered as it is without a dashboard.
 func TestDashboardTakesNoOtherPath(t *testing.T) {
 	router, err := dashboard(t, built())
 	if err != nil {

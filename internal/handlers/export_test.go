@@ -23,7 +23,7 @@ import (
 	"ospulse/internal/service"
 )
 
-// brokenExports gives events, and then fails.
+// brokenExports returns events, and then fails.
 type brokenExports struct{ pages int }
 
 func (brokenExports) Session(context.Context, string) (*models.Session, error) {
@@ -79,8 +79,8 @@ func brokenServer(t *testing.T, pages int) *httptest.Server {
 	return server
 }
 
-// In every coding a client sees that the export is cut, and can read why where
-// there are lines.
+// TestBrokenExportIsCut checks that clients can detect a truncated export in every
+// encoding, and that formats of lines end with the reason.
 func TestBrokenExportIsCut(t *testing.T) {
 	server := brokenServer(t, 4)
 	for _, format := range []string{"ndjson", "ecs", "json", "csv", "har", "bundle"} {
@@ -144,7 +144,8 @@ func decode(t *testing.T, encoding string, body []byte) []byte {
 	return text
 }
 
-// A failure before anything is out has its status, and no sign of a download.
+// TestExportThatFailsAtOnce checks that a failure before the first byte has its own
+// status and no download headers.
 func TestExportThatFailsAtOnce(t *testing.T) {
 	server := brokenServer(t, 0)
 	for _, format := range []string{"ndjson", "har", "bundle"} {
@@ -165,7 +166,7 @@ func TestExportThatFailsAtOnce(t *testing.T) {
 	}
 }
 
-// stalledWriter takes what its deadlines allow, and notes them.
+// stalledWriter accepts every write, and counts those without a new deadline.
 type stalledWriter struct {
 	*httptest.ResponseRecorder
 	deadline time.Time
@@ -187,8 +188,9 @@ func (w *stalledWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A reader has sendTimeout for each part, and only for that; the connection's next
-// request has no deadline of this one's.
+// TestDownloadGivesUpOnStalledReaders checks that each part is written with a new
+// deadline of sendTimeout, and that no deadline is left for the connection's next
+// request.
 func TestDownloadGivesUpOnStalledReaders(t *testing.T) {
 	for _, encoding := range []string{"", encodingGzip, encodingZstd} {
 		w := &stalledWriter{ResponseRecorder: httptest.NewRecorder()}

@@ -13,7 +13,7 @@ import (
 	"ospulse/internal/process"
 )
 
-// full is a limit that lets nobody in, and counts who asked.
+// full is a limit that admits nobody and counts the attempts.
 type full struct{ asked int }
 
 func (f *full) Do(context.Context, func(context.Context, func()) error) error {
@@ -26,8 +26,8 @@ func (f *full) Enter(context.Context) (func(), error) {
 	return nil, models.Errorf(models.CodeOverloaded, "full")
 }
 
-// Every route that may read much is limited, and no other: a request of another
-// kind never waits for a reader.
+// TestHeavyRoutesAreLimited checks that exactly the routes that may read much are
+// limited: other requests never wait for a read.
 func TestHeavyRoutesAreLimited(t *testing.T) {
 	const free, read, export = "free", "read", "export"
 	for path, want := range map[string]string{
@@ -39,7 +39,7 @@ func TestHeavyRoutesAreLimited(t *testing.T) {
 		"GET /api/sessions?sha256=abcd":              read,
 		"GET /api/sessions?state=ended":              read,
 		"GET /api/sessions?agent=a":                  read,
-		"GET /api/sessions/s":                        free, // its service waits for its turn if it has many events to count
+		"GET /api/sessions/s":                        free, // its service takes a turn if it has many events to count
 		"GET /api/sessions/s/processes":              read,
 		"GET /api/sessions/s/events":                 free,
 		"GET /api/sessions/s/events?after=5&limit=9": free,
@@ -82,7 +82,7 @@ func TestHeavyRoutesAreLimited(t *testing.T) {
 	}
 }
 
-// watched is a limit that notes whether the read was done before it returned.
+// watched is a limit that records whether the read was done before it returned.
 type watched struct{ isDone, wasDone bool }
 
 func (w *watched) Do(ctx context.Context, read func(context.Context, func()) error) error {
@@ -91,14 +91,14 @@ func (w *watched) Do(ctx context.Context, read func(context.Context, func()) err
 	return err
 }
 
-// processes is a service with one answer.
+// processes is a service with one fixed result.
 type processes struct{ handlers.ProcessService }
 
 func (processes) Tree(context.Context, string) (process.Tree, error) {
 	return process.Tree{}, nil
 }
 
-// stuck is a client that takes nothing of its answer.
+// stuck is a client that receives nothing of its response.
 type stuck struct {
 	http.ResponseWriter
 	reads    *watched
@@ -110,7 +110,8 @@ func (s *stuck) Write([]byte) (int, error) {
 	return 0, errors.New("it takes nothing")
 }
 
-// A client that does not receive its answer holds no read.
+// TestAnswerHoldsNoRead checks that a client which does not receive its response holds
+// no read.
 func TestAnswerHoldsNoRead(t *testing.T) {
 	var reads watched
 	router, err := handlers.New(handlers.Services{Reads: &reads, Processes: processes{}}, handlers.Checks{}, handlers.Options{

@@ -22,7 +22,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// store is one session and its events, in memory.
+// store is an in-memory store of one session and its events.
 type store struct {
 	mu      sync.Mutex
 	session models.Session
@@ -101,7 +101,7 @@ func (s *store) append(n int) models.Batch {
 	return batch
 }
 
-// change changes the store as another request would.
+// change modifies the store as another request would.
 func (s *store) change(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +117,7 @@ func (m *meter) Sent(events int)     { m.sent.Add(int64(events)) }
 func (m *meter) TooSlow()            { m.tooSlow.Add(1) }
 func (m *meter) Refused(int, string) {}
 
-// pipes is a listener whose connections are in memory, and pass nothing on before
-// it is read.
+// pipes is a listener with in-memory connections without buffers.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -175,7 +174,7 @@ func serve(t *testing.T, limits live.Limits) *server {
 	return s
 }
 
-// get sends a request and gives the connection, of which nothing is read yet.
+// get sends a request and returns the connection, from which nothing has been read yet.
 func (s *server) get(path string, header ...string) net.Conn {
 	client, conn := net.Pipe()
 	s.t.Cleanup(func() { client.Close() })
@@ -186,16 +185,16 @@ func (s *server) get(path string, header ...string) net.Conn {
 	return client
 }
 
-// opened is the beginning of an answer, and what is still to be read of it.
+// opened is a response's header and a reader of its body.
 type opened struct {
 	status int
 	header http.Header
 	body   io.Reader
 }
 
-// open gives the answer to a request.
+// open returns the response to a request.
 func (s *server) open(path string, header ...string) opened {
-	response, err := http.ReadResponse(bufio.NewReader(s.get(path, header...)), nil) //nolint:bodyclose // its connection is closed
+	response, err := http.ReadResponse(bufio.NewReader(s.get(path, header...)), nil) //nolint:bodyclose // closed with its connection
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -228,7 +227,7 @@ func read(body io.Reader) *reader {
 	return r
 }
 
-// take gives what came since the last call, when nothing more comes.
+// take returns the lines received since the last call, once no more arrive.
 func (r *reader) take() string {
 	synctest.Wait()
 	r.mu.Lock()
@@ -265,7 +264,8 @@ func TestStreamShowsThatItLives(t *testing.T) {
 	})
 }
 
-// The first event after quiet goes out at once, and what follows together.
+// TestStreamSendsSeveralEventsAMessage checks that the first event after a pause is
+// sent at once, and the following ones together.
 func TestStreamSendsSeveralEventsAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
@@ -309,8 +309,8 @@ func TestStreamSendsSeveralEventsAMessage(t *testing.T) {
 	})
 }
 
-// A client that reads nothing is cut off, and the others are not: nothing waits for
-// it.
+// TestSlowClientIsCutOff checks that a client that reads nothing is disconnected, and
+// that nothing waits for it.
 func TestSlowClientIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
@@ -366,15 +366,15 @@ func TestTooManyStreams(t *testing.T) {
 	})
 }
 
-// While the database is away a stream stays, and shows that it lives; then it goes
-// on where it was.
+// TestStreamOutlivesTheDatabase checks that a stream stays open and sends keepalives
+// while the database is away, and then resumes where it stopped.
 func TestStreamOutlivesTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
 		s.append(10)
 		r := read(s.open("/api/sessions/s/stream").body)
 		r.take()
-		s.append(10) // by another program, in whose place the poll tells
+		s.append(10) // by another program; the poll finds them
 		pass(2 * time.Second)
 		if got := r.take(); !strings.Contains(got, "id: 20\n") {
 			t.Fatalf("got %q, want what another program stored", got)
@@ -386,7 +386,7 @@ func TestStreamOutlivesTheDatabase(t *testing.T) {
 			t.Errorf("got %q, want what needs no database", got)
 		}
 		s.append(3)
-		s.hub.Published([]models.Batch{s.append(1)}, []models.Receipt{{Stored: 1}}) // what is before it is in the database only
+		s.hub.Published([]models.Batch{s.append(1)}, []models.Receipt{{Stored: 1}}) // the events before it are only in the database
 		pass(40 * time.Second)
 		if got := r.take(); got != ":\n\n:\n\n" {
 			t.Errorf("meanwhile got %q, want two heartbeats", got)
@@ -412,7 +412,7 @@ func TestStreamTellsOfItsSession(t *testing.T) {
 				t.Errorf("the stream of the %s got %q, want the session", name, got)
 			}
 		}
-		s.change(func() { s.session.IsActive, s.session.UpdatedAt = false, time.Now().Add(time.Millisecond) }) // without a word
+		s.change(func() { s.session.IsActive, s.session.UpdatedAt = false, time.Now().Add(time.Millisecond) }) // not announced
 		pass(3 * time.Second)
 		for name, r := range map[string]*reader{"session": one, "list": all} {
 			if got := r.take(); !strings.Contains(got, `"state":"created"`) {
@@ -432,7 +432,8 @@ func TestStreamTellsOfItsSession(t *testing.T) {
 	})
 }
 
-// Those who watch all sessions hear of new events once a second.
+// TestListStreamCountsEvents checks that the stream of all sessions reports new events
+// once a second.
 func TestListStreamCountsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})
@@ -450,7 +451,7 @@ func TestListStreamCountsEvents(t *testing.T) {
 	})
 }
 
-// Open streams do not hold up the end of the program.
+// TestStopEndsStreams checks that open streams do not delay the end of the program.
 func TestStopEndsStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, live.Limits{Streams: plenty, PerClient: plenty})

@@ -23,15 +23,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var limits = ingest.Limits{GroupEvents: 10, GroupBytes: 1 << 20, QueueEvents: 20, QueueBytes: 1 << 20, Commit: time.Minute}
 
-// store keeps groups, and lets a test hold up a commit.
+// store records groups, and lets a test block a commit.
 type store struct {
 	mu                  sync.Mutex
 	groups              [][]string
-	published           []string // what was committed, in its order
+	published           []string // what was committed, in order
 	accepted, committed atomic.Int64
 	gate                chan struct{} // if not nil, each commit waits for a value
 	fails               func(names []string) error
-	faults              []models.ItemFault // of the last batch that was stored
+	faults              []models.ItemFault // faults of the last batch that was stored
 }
 
 func (s *store) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
@@ -98,7 +98,7 @@ func (s *store) Published(batches []models.Batch, _ []models.Receipt) {
 	}
 }
 
-// noSpool takes nothing.
+// noSpool accepts nothing.
 type noSpool struct{ ingest.Spool }
 
 func (noSpool) Append(context.Context, models.Group) error {
@@ -231,7 +231,8 @@ func TestClientThatGivesUpCostsNobodyElse(t *testing.T) {
 	})
 }
 
-// refusing makes a database refuse events whose type begins with "bad".
+// refusing returns the error of a database that refuses events whose type begins with
+// "bad".
 func refusing(names []string) error {
 	for _, name := range names {
 		if strings.HasPrefix(name, "bad") {
@@ -262,12 +263,12 @@ func TestOneBadRequestCostsNoOther(t *testing.T) {
 	})
 }
 
-// An event that cannot be stored costs no other event of its request, and is named
-// by its place in the request.
+// TestBadEventCostsNoOther checks that an event which cannot be stored costs no other
+// event of its request, and is identified by its index in the request.
 func TestBadEventCostsNoOther(t *testing.T) {
 	for name, tt := range map[string]struct {
 		names  []string
-		faults []models.ItemFault // of items that were not even read
+		faults []models.ItemFault // of items that could not be decoded
 		stored string
 		want   []models.ItemFault
 	}{
@@ -300,8 +301,8 @@ func TestBadEventCostsNoOther(t *testing.T) {
 	}
 }
 
-// A database that refuses whatever is sent is at fault itself: the events wait for
-// it, and no request is to blame.
+// TestDatabaseThatRefusesEverythingCostsNothing checks that a database which refuses
+// every event is treated as faulty: the events wait, and no request is blamed.
 func TestDatabaseThatRefusesEverythingCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{fails: func([]string) error { return models.Errorf(models.CodeInvalid, "a rule refuses it") }}

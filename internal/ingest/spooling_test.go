@@ -19,29 +19,29 @@ import (
 	"ospulse/internal/models"
 )
 
-// soon is longer than the queue needs to see that the database is back.
+// soon is longer than the queue needs to notice that the database is back.
 const soon = 5 * time.Second
 
-// away is what a database says that is away.
+// away is the error of an unreachable database.
 func away() error { return models.Errorf(models.CodeUnavailable, "away") }
 
-// database keeps batches and the marks of their writers, as the real one does,
-// and is the meter too. A test may change how it answers.
+// database stores batches and their writers' marks like the real one, and is also the
+// meter. A test may change its behaviour.
 type database struct {
 	mu     sync.Mutex
 	last   map[string]int64 // by writer
-	stored []string         // the batches' names in their order, with their keys
+	stored []string         // the batches' names and keys, in order
 	events []string         // their events' types
 	told   []string         // those that were published
-	asked  int              // how often it was to store something
+	asked  int              // number of attempts to store
 
 	accepted, committed, spooled, rejected int
 
 	away  bool
 	gate  chan struct{}                   // if not nil, each commit waits for a value
-	fails func(models.Batch) error        // if not nil, tells whether a batch cannot be stored
-	lose  func() bool                     // if not nil, tells whether the answer of a commit is lost
-	stale func(last int64) (number int64) // if not nil, what LastStored gives
+	fails func(models.Batch) error        // if not nil, reports whether a batch cannot be stored
+	lose  func() bool                     // if not nil, reports whether the result of a commit is lost
+	stale func(last int64) (number int64) // if not nil, what LastStored returns
 }
 
 func (d *database) Append(ctx context.Context, group models.Group) ([]models.Receipt, error) {
@@ -143,7 +143,7 @@ func (d *database) Published(batches []models.Batch, _ []models.Receipt) {
 	}
 }
 
-// set changes how the database answers.
+// set changes the behaviour of the database.
 func (d *database) set(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,7 +161,7 @@ func (d *database) wantStored(t *testing.T, want ...string) {
 	}
 }
 
-// wantCounted compares what the meter has counted since the start.
+// wantCounted checks what the meter has counted since the start.
 func (d *database) wantCounted(t *testing.T, accepted, committed, spooled, rejected int) {
 	t.Helper()
 	d.mu.Lock()
@@ -172,7 +172,7 @@ func (d *database) wantCounted(t *testing.T, accepted, committed, spooled, rejec
 	}
 }
 
-// name is that of a batch's first event, with the batch's key.
+// name returns the name of a batch's first event and the batch's key.
 func name(b models.Batch) string {
 	if b.Key != "" {
 		return b.Events[0].EventType + " " + b.Key
@@ -186,11 +186,11 @@ func keyed(key, name string) models.Batch {
 	return b
 }
 
-// disk is a real spool which tells what was rejected, and may fail to drop.
+// disk is a real spool which records rejected batches, and may fail to drop.
 type disk struct {
 	*spool.Spool
-	rejected  []string // the names, with the reasons
-	dropFails int      // so often
+	rejected  []string // the names and reasons
+	dropFails int      // number of drops that fail
 }
 
 func (d *disk) SetAside(ctx context.Context, mark models.Mark, reported models.Batch, refused []models.Refused) error {
@@ -222,8 +222,7 @@ func openDisk(t *testing.T, maxBytes int64) *disk {
 	return &disk{Spool: s}
 }
 
-// start runs a queue inside a synctest bubble until stop is called or the test
-// ends.
+// start runs a queue inside a synctest bubble until stop is called or the test ends.
 func start(t *testing.T, db *database, kept ingest.Spool) (q *ingest.Queue, stop func()) {
 	q = ingest.New(db, kept, limits, db, db, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -234,7 +233,7 @@ func start(t *testing.T, db *database, kept ingest.Spool) (q *ingest.Queue, stop
 	return q, stop
 }
 
-// spooled sends requests that must be taken, and must go to the disk.
+// spooled sends requests that must be accepted and spooled.
 func spooled(t *testing.T, q *ingest.Queue, batches ...models.Batch) {
 	t.Helper()
 	for _, b := range batches {
@@ -256,7 +255,7 @@ func direct(t *testing.T, q *ingest.Queue, batches ...models.Batch) {
 	}
 }
 
-// wantDrained lets some time pass, after which the spool must be empty.
+// wantDrained waits for some time, after which the spool must be empty.
 func wantDrained(t *testing.T, kept *disk) {
 	t.Helper()
 	pass(soon)
@@ -305,8 +304,8 @@ func TestSpooledIsStoredInOrderWhenTheDatabaseIsBack(t *testing.T) {
 	})
 }
 
-// Once something is in the spool nothing overtakes it, though the database is
-// back.
+// TestRequestsDuringTheDrainWaitBehindIt checks that no request overtakes the spool,
+// even if the database is back.
 func TestRequestsDuringTheDrainWaitBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{}, openDisk(t, 1<<20)
@@ -324,8 +323,8 @@ func TestRequestsDuringTheDrainWaitBehindIt(t *testing.T) {
 	})
 }
 
-// During each commit of a slow database, clients send as many events as it stores. The
-// drain empties the spool all the same.
+// TestDrainEndsWhileClientsGoOn checks that the drain empties the spool even if, during
+// each commit of a slow database, clients send as many events as it stores.
 func TestDrainEndsWhileClientsGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{away: true}, openDisk(t, 1<<20)
@@ -387,7 +386,7 @@ func TestDatabaseThatIsAwayIsAskedNowAndThen(t *testing.T) {
 		for i := range 20 {
 			spooled(t, q, batch(fmt.Sprint(i)))
 		}
-		db.set(func() { // it can be read, but not written
+		db.set(func() { // readable, but not writable
 			if db.asked != 1 {
 				t.Errorf("the requests asked it %d times", db.asked)
 			}
@@ -404,7 +403,8 @@ func TestDatabaseThatIsAwayIsAskedNowAndThen(t *testing.T) {
 	})
 }
 
-// A commit whose answer was lost is in the database and in the spool.
+// TestLostAnswerIsStoredOnce checks a commit whose result was lost, so that its batch
+// is in the database and in the spool.
 func TestLostAnswerIsStoredOnce(t *testing.T) {
 	once := func() func() bool {
 		lost := false
@@ -459,7 +459,8 @@ func TestLostAnswerIsStoredOnce(t *testing.T) {
 	}
 }
 
-// A commit that takes too long is given up: its requests are waiting.
+// TestSlowCommitGoesToTheSpool checks that a commit which takes too long is given up,
+// because its requests wait.
 func TestSlowCommitGoesToTheSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{gate: make(chan struct{})}, openDisk(t, 1<<20)
@@ -476,8 +477,8 @@ func TestSlowCommitGoesToTheSpool(t *testing.T) {
 	})
 }
 
-// The program may have ended when a part of what it spooled was stored, and
-// nothing dropped.
+// TestNextRunStoresTheRestOnce checks a program that ended after it stored a part of
+// its spool and before it dropped it.
 func TestNextRunStoresTheRestOnce(t *testing.T) {
 	for name, last := range map[string]int64{"nothing stored": 0, "a part of a group": 1, "one group": 2, "more than that": 3, "everything": 4} {
 		t.Run(name, func(t *testing.T) {
@@ -502,7 +503,8 @@ func TestNextRunStoresTheRestOnce(t *testing.T) {
 	}
 }
 
-// Groups of several earlier runs have marks of their own.
+// TestNextRunStoresWhatSeveralLeft checks that the groups of several earlier runs have
+// marks of their own.
 func TestNextRunStoresWhatSeveralLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{last: map[string]int64{"v": 1}, stored: []string{"1"}}, openDisk(t, 1<<20)
@@ -512,14 +514,14 @@ func TestNextRunStoresWhatSeveralLeft(t *testing.T) {
 			}
 		}
 		q, _ := start(t, db, kept)
-		spooled(t, q, batch("4")) // behind what was left
+		spooled(t, q, batch("4")) // behind the left-over groups
 		wantDrained(t, kept)
 		db.wantStored(t, "1", "2", "3", "4")
 	})
 }
 
-// An event that the database refuses is set aside, and its report is stored in its
-// place; the others are stored, in their order.
+// TestSpooledThatIsRefusedIsSetAside checks that an event which the database refuses is
+// set aside and replaced by its report, and that the others are stored in order.
 func TestSpooledThatIsRefusedIsSetAside(t *testing.T) {
 	for name, batches := range map[string][][]string{
 		"alone":         {{"bad"}},
@@ -565,7 +567,8 @@ func TestSpooledThatIsRefusedIsSetAside(t *testing.T) {
 	}
 }
 
-// A database that is repaired while the bad event is searched for costs no event.
+// TestRepairDuringTheSearchCostsNoEvent checks that no event is lost if the database is
+// repaired during the search for the bad event.
 func TestRepairDuringTheSearchCostsNoEvent(t *testing.T) {
 	for after := range 12 { // attempts
 		synctest.Test(t, func(t *testing.T) {
@@ -588,8 +591,8 @@ func TestRepairDuringTheSearchCostsNoEvent(t *testing.T) {
 	}
 }
 
-// A fault that may go away costs no event: the spool waits for it, in its order, and
-// says why.
+// TestSpoolWaitsForEveryOtherFault checks that a transient fault costs no event: the
+// spool waits, keeps the order, and WaitsFor returns the reason.
 func TestSpoolWaitsForEveryOtherFault(t *testing.T) {
 	for name, fault := range map[string]error{
 		"of the database":           models.Errorf(models.CodeInternal, "the role lacks a privilege"),
@@ -622,7 +625,8 @@ func TestSpoolWaitsForEveryOtherFault(t *testing.T) {
 	}
 }
 
-// Who sent it was told that it is taken.
+// TestSpooledWhoseKeyIsTakenIsStoredWithoutIt checks that an acknowledged batch is
+// stored even if its key is taken by another one.
 func TestSpooledWhoseKeyIsTakenIsStoredWithoutIt(t *testing.T) {
 	for name, tt := range map[string]struct{ batches, want []string }{
 		"alone":          {[]string{"taken"}, []string{"0"}},
@@ -677,7 +681,7 @@ func TestFullSpool(t *testing.T) {
 			db, kept := &database{away: true}, openDisk(t, 2000)
 			q, _ := start(t, db, kept)
 			spooled(t, q, batch("1"))
-			refused(t, q, "refused") // and the next one, which is smaller, is not
+			refused(t, q, "refused") // and the next smaller one is not
 			spooled(t, q, batch("2"))
 			db.setAway(false)
 			wantDrained(t, kept)
@@ -688,7 +692,8 @@ func TestFullSpool(t *testing.T) {
 	})
 }
 
-// What was stored and could not be dropped comes out again.
+// TestSpoolThatCannotDropStoresOnce checks that a group which was stored and could not
+// be dropped is read again and not stored twice.
 func TestSpoolThatCannotDropStoresOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, kept := &database{away: true}, openDisk(t, 1<<20)
@@ -735,8 +740,8 @@ func TestRunEndsWhileTheSpoolIsNotEmpty(t *testing.T) {
 	}
 }
 
-// However the database comes and goes, what a client was told is taken is stored
-// once, and in the client's order.
+// TestNothingIsLostOrDoubledInAnyTrouble checks that every acknowledged request is
+// stored once, in the client's order, however the database fails.
 func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
 	const clients, each = 5, 60
 	for seed := range uint64(8) {
@@ -768,7 +773,7 @@ func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
 					})
 				}
 				sending.Wait()
-				stop() // the next run of the program has the rest
+				stop() // the next run of the program stores the rest
 				db.set(func() { ended = true })
 				start(t, db, kept)
 				wantDrained(t, kept)

@@ -36,7 +36,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// FuzzFind sees that whatever the text, all of it ends; and in JSON it finds what
+// FuzzFind checks that whatever the text, all of it ends; and in JSON it finds what
 // encoding/json does.
 func FuzzFind(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2.5e3,"x\u0000",{"b":null}],"b":-0}`, `[1,[2,"]"],{}]`, `{"a`, `[,`, `{"a":`, `"\`, `{"\u0061":1}`} {

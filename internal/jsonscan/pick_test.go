@@ -46,7 +46,7 @@ func TestPick(t *testing.T) {
 	}
 }
 
-// FuzzPick sees that any text ends, and that of JSON what is found is what Get finds.
+// FuzzPick checks that any text ends, and that of JSON what is found is what Get finds.
 func FuzzPick(f *testing.F) {
 	for _, seed := range []string{`{"a":{"b":[1,2]}}`, `{"a":{"b":1},"a":{"b":[0,[]]}}`, `[{"a":`, `{"a"`, `{"a":{"b":[`, `{,,,`, `[}`, `{"a":}`, `{"a":{"b":[}}]`} {
 		f.Add([]byte(seed))

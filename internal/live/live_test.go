@@ -166,7 +166,7 @@ func (db *database) change(change func()) {
 	change()
 }
 
-// start gives a running hub.
+// start returns a running hub.
 func start(t *testing.T, db *database) *Hub {
 	h := New(db, db, db, Limits{Streams: 100, PerClient: 50})
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), h, h.name))
@@ -213,7 +213,7 @@ func seqsOf(t *testing.T, u Update) (seqs []int64) {
 	return seqs
 }
 
-// readAll gives the seqs of all events that are there.
+// readAll returns the seqs of all events that are there.
 func readAll(t *testing.T, s *Stream) []int64 {
 	t.Helper()
 	var seqs []int64

@@ -108,7 +108,7 @@ func appendJSONObject(t *rapid.T, b *strings.Builder, depth int) {
 	b.WriteByte('}')
 }
 
-// oddEvent gives the body of an event as a client sends it.
+// oddEvent returns the body of an event as a client sends it.
 func oddEvent(t *rapid.T) string {
 	var b strings.Builder
 	b.WriteString(`{"event_type":`)
@@ -145,7 +145,7 @@ func quoted(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }
 
-// bare gives a text fit to be written without quotes, where it can be.
+// bare returns a text fit to be written without quotes, where it can be.
 func bare(t *rapid.T, text string) string {
 	if strings.ContainsAny(text, " \t\r\n\u00a0()\"',") || strings.Contains(text, "&&") || text == "" || strings.ContainsAny(text[:1], ":=<>!") ||
 		slices.Contains([]string{"and", "or", "not"}, text) {
@@ -261,7 +261,7 @@ func storeBodies(t testing.TB, dbs map[string]*database.DB, session string, bodi
 	return stored
 }
 
-// selected gives the seqs of the events that a filter selects in memory.
+// selected returns the seqs of the events that a filter selects in memory.
 func selected(where *filter.Filter, events []models.Event) []int64 {
 	seqs := []int64{}
 	for i := range events {
@@ -272,7 +272,7 @@ func selected(where *filter.Filter, events []models.Event) []int64 {
 	return seqs
 }
 
-// listed gives the seqs of the events that a filter selects in a database.
+// listed returns the seqs of the events that a filter selects in a database.
 func listed(t testing.TB, db *database.DB, session string, where *filter.Filter) []int64 {
 	t.Helper()
 	events, err := repository.NewEvents(db).List(t.Context(), session, where, models.EventPage{Limit: 1000})
@@ -286,7 +286,7 @@ func listed(t testing.TB, db *database.DB, session string, where *filter.Filter)
 	return seqs
 }
 
-// checkAgreement sees that a filter selects the same events in memory and in both
+// checkAgreement checks that a filter selects the same events in memory and in both
 // databases.
 func checkAgreement(t testing.TB, dbs map[string]*database.DB, session, text string, where *filter.Filter, events []models.Event) []int64 {
 	t.Helper()

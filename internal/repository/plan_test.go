@@ -61,7 +61,7 @@ func TestEndsGoByIndexes(t *testing.T) {
 	})
 }
 
-// plan gives a query and how the database goes about it.
+// plan returns a query and how the database goes about it.
 func plan(t *testing.T, db *database.DB, build func(tx *gorm.DB) *gorm.DB) (query, steps string) {
 	t.Helper()
 	query = db.Read(t.Context()).ToSQL(build)

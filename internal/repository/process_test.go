@@ -20,7 +20,7 @@ func acted(sessionID string, pid int64, name string, at time.Time) models.Event 
 	return e
 }
 
-// processes gives a session's processes as texts, in the order of pid and start.
+// processes returns a session's processes as texts, in the order of pid and start.
 func processes(t *testing.T, db *database.DB, sessionID string) []string {
 	t.Helper()
 	var found []models.Process

@@ -15,7 +15,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// imported gives n events of a session as a bundle has them.
+// imported returns n events of a session as a bundle has them.
 func imported(sessionID string, n int) []models.Event {
 	events := make([]models.Event, n)
 	for i := range events {

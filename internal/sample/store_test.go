@@ -27,7 +27,7 @@ import (
 	"ospulse/internal/sample"
 )
 
-// listFiles gives the paths of all files under dir.
+// listFiles returns the paths of all files under dir.
 func listFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	var files []string

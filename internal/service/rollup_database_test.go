@@ -23,7 +23,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// rollupEvents gives recorded and made up events of files and packets, in another order
+// rollupEvents returns recorded and made up events of files and packets, in another order
 // each time.
 func rollupEvents(t testing.TB, random *rand.Rand) (events []models.Incoming) {
 	t.Helper()

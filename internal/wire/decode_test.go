@@ -291,7 +291,7 @@ func TestHotFields(t *testing.T) {
 	}
 }
 
-// TestReceiptTime holds that the time of receipt is stored as any other: UTC,
+// TestReceiptTime checks that the time of receipt is stored as any other: UTC,
 // in microseconds.
 func TestReceiptTime(t *testing.T) {
 	in, err := wire.Event([]byte(`{"event_type":"x"}`), receipt.In(time.FixedZone("", 3600)))

@@ -107,7 +107,7 @@ func TestBundledReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// TestReplacementCharacter holds that U+FFFD is a character like others: it is what a
+// TestReplacementCharacter checks that U+FFFD is a character like others: it is what a
 // name becomes that was no UTF-8.
 func TestReplacementCharacter(t *testing.T) {
 	for _, body := range []string{"{\"event_type\":\"t\ufffd\",\"source\":\"host-caf\ufffd\"}", `{"event_type":"t\ufffd","source":"host-caf\uFFFD"}`} {

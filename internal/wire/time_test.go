@@ -9,7 +9,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// TestEnvelopeTime holds that a time which an event is sent with can be had back:
+// TestEnvelopeTime checks that a time which an event is sent with can be had back:
 // either timestamp reads so, or timestamp_text has what was sent.
 func TestEnvelopeTime(t *testing.T) {
 	received := models.FormatTime(receipt)

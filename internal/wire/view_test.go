@@ -158,7 +158,7 @@ func TestDashboardData(t *testing.T) {
 	}
 }
 
-// TestHostileObjectsCostTheirLength holds that no object makes the view repeat a
+// TestHostileObjectsCostTheirLength checks that no object makes the view repeat a
 // big member or scan the object once for each of its keys.
 func TestHostileObjectsCostTheirLength(t *testing.T) {
 	var taken strings.Builder

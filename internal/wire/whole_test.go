@@ -8,7 +8,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// TestWholeNumbers holds that a whole number counts however it is written, at each
+// TestWholeNumbers checks that a whole number counts however it is written, at each
 // place from which one is lifted, and that the data stays as it was sent.
 func TestWholeNumbers(t *testing.T) {
 	places := map[string]func(string) (got, want string){ // of a number that is 4

@@ -23,7 +23,7 @@ var receipt = time.Date(2026, 11, 22, 20, 0, 0, 123_456_789, time.UTC)
 // request is one recorded request of a real client.
 type request struct{ Method, Path, Body string }
 
-// fixtures gives the recorded requests that carry events.
+// fixtures returns the recorded requests that carry events.
 func fixtures(t testing.TB) []request {
 	t.Helper()
 	files, err := filepath.Glob("../../test/testdata/fixtures/*.jsonl")
@@ -63,7 +63,7 @@ func decode(path string, body []byte) ([]models.Incoming, []models.ItemFault, er
 	}
 }
 
-// fixtureEvents gives every recorded event as the database would give it back.
+// fixtureEvents returns every recorded event as the database would give it back.
 func fixtureEvents(t testing.TB) []models.Event {
 	t.Helper()
 	var events []models.Event

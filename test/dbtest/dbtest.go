@@ -75,12 +75,12 @@ func Open(t testing.TB, o database.Options) *database.DB {
 	return db
 }
 
-// SQLite gives a database file that does not exist yet.
+// SQLite returns a database file that does not exist yet.
 func SQLite(t testing.TB) database.Options {
 	return options(database.Options{Path: filepath.Join(t.TempDir(), "test.db")})
 }
 
-// Postgres gives an empty database, dropped when the test ends.
+// Postgres returns an empty database, dropped when the test ends.
 func Postgres(t testing.TB) database.Options {
 	t.Helper()
 	shared.once.Do(shared.start)

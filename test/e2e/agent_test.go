@@ -76,7 +76,7 @@ func (a *testAgent) requestsSoFar() []agentRequest {
 	return slices.Clone(a.requests)
 }
 
-// received gives the requests of a route so far.
+// received returns the requests of a route so far.
 func (a *testAgent) received(route string) []agentRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()

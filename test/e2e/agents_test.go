@@ -24,7 +24,7 @@ type knownAgent struct {
 	Delivery                                               map[string]int
 }
 
-// agents gives the list of agents by their names.
+// agents returns the list of agents by their names.
 func (b *backend) agents() map[string]knownAgent {
 	b.t.Helper()
 	var list struct{ Agents []knownAgent }

@@ -342,7 +342,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// codeOf gives the code of an error answer; without one, what no answer has.
+// codeOf returns the code of an error answer; without one, what no answer has.
 func codeOf(text []byte) string {
 	var e struct{ Code string }
 	if json.Unmarshal(text, &e) != nil || e.Code == "" {

@@ -146,7 +146,7 @@ func TestDecompressionBombsAreRefused(t *testing.T) {
 	endWith(t, p, syscall.SIGTERM)
 }
 
-// gzipBomb gives a gigabyte of spaces in a megabyte: one member of 4 MB, 256
+// gzipBomb returns a gigabyte of spaces in a megabyte: one member of 4 MB, 256
 // times.
 func gzipBomb(t *testing.T) string {
 	t.Helper()

@@ -15,7 +15,7 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// durability gives what the three places say of it: readyz, the health and the
+// durability returns what the three places say of it: readyz, the health and the
 // session "unassigned".
 func (b *backend) durability() (readyz, health, session string) {
 	b.t.Helper()

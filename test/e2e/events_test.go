@@ -116,7 +116,7 @@ type sent struct {
 	data              json.RawMessage
 }
 
-// sentEvents gives the events that a recorded request carries.
+// sentEvents returns the events that a recorded request carries.
 func sentEvents(t testing.TB, f fixture) []sent {
 	t.Helper()
 	must := func(err error) {

@@ -62,7 +62,7 @@ func startBucket(t *testing.T, at time.Time) *bucket {
 	return b
 }
 
-// settings gives the settings of a backend that uses the bucket.
+// settings returns the settings of a backend that uses the bucket.
 func (b *bucket) settings(env map[string]string) map[string]string {
 	all := map[string]string{"FILES_URL": "s3://bucket/ospulse?endpoint=" + b.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hunter2hunter2"}
 	for name, value := range env {
@@ -92,7 +92,7 @@ func (b *backend) checkedFiles() (files struct {
 	return files
 }
 
-// download gives a session's file as a backend gives it out.
+// download returns a session's file as a backend gives it out.
 func (b *backend) download(id string) string {
 	b.t.Helper()
 	a := b.send("GET", "/api/sessions/"+id+"/file?raw=true", "")

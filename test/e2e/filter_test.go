@@ -85,7 +85,7 @@ func TestFilterSelectsTheSameEverywhere(t *testing.T) {
 	})
 }
 
-// seqs gives the seqs of the next n events of a stream.
+// seqs returns the seqs of the next n events of a stream.
 func (s *stream) seqs(t testing.TB, n int) []int64 {
 	t.Helper()
 	var seqs []int64

@@ -17,7 +17,7 @@ type fixture struct {
 	Headers            map[string]string
 }
 
-// readFixtures gives the recorded requests of all real clients.
+// readFixtures returns the recorded requests of all real clients.
 func readFixtures(t testing.TB) map[string][]fixture {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, "test", "testdata", "fixtures", "*.jsonl"))

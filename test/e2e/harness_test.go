@@ -309,7 +309,7 @@ type exported struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-// export gives all events of a session, or of all when it is "".
+// export returns all events of a session, or of all when it is "".
 func (b *backend) export(sessionID string) []exported {
 	b.t.Helper()
 	path := "/api/events/export"

@@ -17,7 +17,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// unzip gives the entries of a zip.
+// unzip returns the entries of a zip.
 func unzip(t testing.TB, content []byte) map[string]string {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
@@ -45,7 +45,7 @@ func (b *backend) importBundle(content []byte, query string) answer {
 	return b.send("POST", "/api/sessions/import"+query, string(content), "Content-Type: application/zip")
 }
 
-// databases gives the settings of a backend on each.
+// databases returns the settings of a backend on each.
 func databases(t testing.TB) map[string]map[string]string {
 	return map[string]map[string]string{"sqlite": {}, "postgres": {"DATABASE_URL": dbtest.Postgres(t).URL}}
 }

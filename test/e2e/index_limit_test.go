@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// incompressible gives a text of n bytes that no compression makes shorter: a text of
+// incompressible returns a text of n bytes that no compression makes shorter: a text of
 // repeated letters fits an entry of an index although it is too long.
 func incompressible(n int, alphabet []rune) string {
 	random := rand.New(rand.NewPCG(uint64(n), 0))

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestWholeNumbersEverywhere holds that 4.0 and 4e0 are 4 wherever a client's number
+// TestWholeNumbersEverywhere checks that 4.0 and 4e0 are 4 wherever a client's number
 // is used, on both databases, and that the event reads back as it was sent.
 func TestWholeNumbersEverywhere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -61,7 +61,7 @@ func TestWholeNumbersEverywhere(t *testing.T) {
 	})
 }
 
-// TestByteOrderMark holds that a byte order mark at the beginning of a body is
+// TestByteOrderMark checks that a byte order mark at the beginning of a body is
 // overlooked, whatever the body is and however it is compressed.
 func TestByteOrderMark(t *testing.T) {
 	const bom = "\xef\xbb\xbf"
@@ -103,7 +103,7 @@ func TestByteOrderMark(t *testing.T) {
 	wantError(t, b.send("POST", "/api/events", bom+bom+event), http.StatusBadRequest, "invalid", "malformed")
 }
 
-// TestHistogramOfYears holds that a histogram tells its ends as times, also in the
+// TestHistogramOfYears checks that a histogram tells its ends as times, also in the
 // first and the last year.
 func TestHistogramOfYears(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -140,7 +140,7 @@ func TestHistogramOfYears(t *testing.T) {
 	})
 }
 
-// TestCSVForExcel holds that excel=true is for CSV alone.
+// TestCSVForExcel checks that excel=true is for CSV alone.
 func TestCSVForExcel(t *testing.T) {
 	b := startBackend(t, nil)
 	id := b.createSession("a", "a")["sessionId"].(string)

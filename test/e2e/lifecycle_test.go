@@ -28,7 +28,7 @@ type process struct {
 	stderr bytes.Buffer
 }
 
-// command gives the program, not yet started, with an environment of its own
+// command returns the program, not yet started, with an environment of its own
 // settings only.
 func command(t *testing.T, env map[string]string, args ...string) *process {
 	t.Helper()

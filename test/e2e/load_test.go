@@ -84,7 +84,7 @@ func (l *load) note(names []string, a answered) {
 	}
 }
 
-// count gives how many events were acknowledged so far.
+// count returns how many events were acknowledged so far.
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

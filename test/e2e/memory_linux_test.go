@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// residentMB gives the most memory that a process ever had resident.
+// residentMB returns the most memory that a process ever had resident.
 func residentMB(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

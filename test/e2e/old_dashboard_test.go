@@ -10,7 +10,7 @@ import (
 
 const oldOrigin = "Origin: http://localhost:5173"
 
-// TestOldPollLimits holds that a poll takes a limit as the old backend did.
+// TestOldPollLimits checks that a poll takes a limit as the old backend did.
 func TestOldPollLimits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -34,7 +34,7 @@ func TestOldPollLimits(t *testing.T) {
 	})
 }
 
-// TestDownloadReport holds that an old dashboard, which names no session, gets the one
+// TestDownloadReport checks that an old dashboard, which names no session, gets the one
 // that it started last, and that everybody else gets all.
 func TestDownloadReport(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -97,7 +97,7 @@ func TestDownloadReport(t *testing.T) {
 	})
 }
 
-// TestEmptyType holds that an event whose agent sent an empty type is kept.
+// TestEmptyType checks that an event whose agent sent an empty type is kept.
 func TestEmptyType(t *testing.T) {
 	b := startBackend(t, nil)
 	if a := b.send("POST", "/api/events", `{"event_type":"","source":"s","data":{"n":1.0}}`); a.status != http.StatusOK {

@@ -99,7 +99,7 @@ func readContract() (*contract, error) {
 	return c, r.err
 }
 
-// openAPI gives the document that the program serves.
+// openAPI returns the document that the program serves.
 func openAPI() (jsonObject, error) {
 	docs, err := apidoc.Render(app.BuildVersion())
 	if err != nil {
@@ -199,7 +199,7 @@ func pointer(step string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(step)
 }
 
-// find gives the operation of a request, nil if none is described.
+// find returns the operation of a request, nil if none is described.
 func (c *contract) find(method, path string) *operation {
 	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
 	for _, o := range c.operations {
@@ -346,7 +346,7 @@ func checkText(schema *jsonschema.Schema, text string) error {
 	return schema.Validate(value)
 }
 
-// uncovered gives the operations that no test had a success with.
+// uncovered returns the operations that no test had a success with.
 func (c *contract) uncovered() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -359,7 +359,7 @@ func (c *contract) uncovered() []string {
 	return missing
 }
 
-// wantAllCovered gives the exit code of a run: every operation that is described
+// wantAllCovered returns the exit code of a run: every operation that is described
 // must have had a success, if all tests ran.
 func wantAllCovered(code int) int {
 	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {

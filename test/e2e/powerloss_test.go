@@ -181,7 +181,7 @@ func (r *recorder) cut(disk *powerloss.Disk, acked []string, check func(dir stri
 	check(filepath.Join(dir, "data"), acked)
 }
 
-// acknowledged gives the ID of the request if the operation is an answer that says
+// acknowledged returns the ID of the request if the operation is an answer that says
 // that it is stored or spooled, else "".
 func acknowledged(op powerloss.Op) string {
 	answer := op.Data
@@ -241,7 +241,7 @@ func uploadBody(name string) string {
 // fileContent is of some pages, and the same for several uploads.
 func fileContent(name string) string { return strings.Repeat(name[len(name)-2:], 5000) }
 
-// send gives the status of the answer, 0 without one.
+// send returns the status of the answer, 0 without one.
 func (w *writers) send(client *http.Client, url, id, body, contentType string) int {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
@@ -263,7 +263,7 @@ func (w *writers) send(client *http.Client, url, id, body, contentType string) i
 	return response.StatusCode
 }
 
-// until gives what stops writers after n more answers that acknowledge, or as many
+// until returns what stops writers after n more answers that acknowledge, or as many
 // that refuse: a backend whose disk fails may acknowledge nothing.
 func (w *writers) until(n int64) func() bool {
 	acked, refused := w.acked.Load(), w.refused.Load()
@@ -399,7 +399,7 @@ func (f *failing) Failed() bool          { return false } // no log
 func (f *failing) Fatal(...any)          { f.failed = true; runtime.Goexit() }
 func (f *failing) Fatalf(string, ...any) { f.failed = true; runtime.Goexit() }
 
-// faults gives what makes syncs of a run fail, and how many answers the run takes.
+// faults returns what makes syncs of a run fail, and how many answers the run takes.
 // strace counts for each thread. Of four runs, the first one fails at its start, the
 // second one now and then, the third one always from some moment on until it is
 // killed, and the last one never: what it acknowledges builds on what the third one

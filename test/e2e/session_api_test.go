@@ -57,7 +57,7 @@ type listed struct {
 	}
 }
 
-// list gives one page of sessions.
+// list returns one page of sessions.
 func (b *backend) list(query string) (sessions []listed, next *string) {
 	b.t.Helper()
 	var page struct {
@@ -71,7 +71,7 @@ func (b *backend) list(query string) (sessions []listed, next *string) {
 	return page.Sessions, page.NextCursor
 }
 
-// session gives a session's own page.
+// session returns a session's own page.
 func (b *backend) session(id string) (s listed) {
 	b.t.Helper()
 	b.decode(b.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &s)

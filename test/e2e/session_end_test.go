@@ -25,7 +25,7 @@ type ending struct {
 	}
 }
 
-// ending gives how a session ended.
+// ending returns how a session ended.
 func (b *backend) ending(id string) ending {
 	b.t.Helper()
 	var e ending

@@ -46,7 +46,7 @@ func (b *backend) sendEvents(sessionID string, events []string) {
 	}
 }
 
-// listEvents gives a page of a session's events.
+// listEvents returns a page of a session's events.
 func (b *backend) listEvents(sessionID, query string) eventList {
 	b.t.Helper()
 	var list eventList
@@ -62,7 +62,7 @@ func seqs(list eventList) []int64 {
 	return seqs
 }
 
-// between gives first, first+step … last.
+// between returns first, first+step … last.
 func between(first, last, step int64) []int64 {
 	var seqs []int64
 	for seq := first; seq != last+step; seq += step {

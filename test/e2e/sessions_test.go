@@ -104,7 +104,7 @@ func (a *testAgent) stopsOf(id string) (n int) {
 	return n
 }
 
-// uploadedFile gives the file that an agent was sent.
+// uploadedFile returns the file that an agent was sent.
 func uploadedFile(t testing.TB, r agentRequest) (name, content string) {
 	t.Helper()
 	boundary, _, _ := strings.Cut(strings.TrimPrefix(r.body, "--"), "\r\n")

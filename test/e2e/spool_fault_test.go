@@ -27,7 +27,7 @@ func (b *backend) postSpooled(names ...string) {
 	}
 }
 
-// checks gives what /readyz says.
+// checks returns what /readyz says.
 func (b *backend) checks() map[string]string {
 	b.t.Helper()
 	var answer struct{ Checks map[string]string }

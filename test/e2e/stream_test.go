@@ -78,7 +78,7 @@ func (s *eventSource) line() (string, error) {
 	}
 }
 
-// next gives the next message. What is pending when the stream ends is thrown
+// next returns the next message. What is pending when the stream ends is thrown
 // away.
 func (s *eventSource) next() (sseMessage, error) {
 	var data strings.Builder
@@ -170,7 +170,7 @@ func (b *backend) stream(path string, header ...string) *stream {
 	return s
 }
 
-// want gives the next message, which must be of this type.
+// want returns the next message, which must be of this type.
 func (s *stream) want(t testing.TB, event string) sseMessage {
 	t.Helper()
 	m, err := s.next()
@@ -190,7 +190,7 @@ type streamed struct {
 	Preview     string `json:"preview"`
 }
 
-// events gives the events of a message, whose id must be the seq of the last one.
+// events returns the events of a message, whose id must be the seq of the last one.
 func (m *sseMessage) events() ([]streamed, error) {
 	var events []streamed
 	if err := json.Unmarshal([]byte(m.data), &events); err != nil || m.event != "message" || len(events) == 0 {
@@ -437,7 +437,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 	})
 }
 
-// twoBackends gives two that share a database.
+// twoBackends returns two that share a database.
 func twoBackends(t *testing.T, env map[string]string) (here, there *backend) {
 	t.Helper()
 	if env["DATABASE_URL"] == "" {

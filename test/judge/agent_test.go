@@ -28,7 +28,7 @@ while :; do
 done
 `
 
-// newAgent gives the default agent of a set-up, which runs only while killAgent does.
+// newAgent returns the default agent of a set-up, which runs only while killAgent does.
 func newAgent(w *world) *backend {
 	port := freePort(w.t)
 	return &backend{
@@ -105,7 +105,7 @@ func (w *world) awaitDelivered() error {
 	}
 }
 
-// opened gives the number of the file that an event tells the sample to have opened,
+// opened returns the number of the file that an event tells the sample to have opened,
 // -1 if it tells of something else.
 func opened(data json.RawMessage) int {
 	var call struct{ Operation, FilePath string }

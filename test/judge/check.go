@@ -59,7 +59,7 @@ func (v Violation) String() string { return string(v.Rule) + ": " + v.Text }
 // of all appends are known from the final log, so a search takes milliseconds.
 const linearizeTimeout = 30 * time.Second
 
-// Check gives all violations of the rules in a history.
+// Check returns all violations of the rules in a history.
 func Check(h *History) []Violation {
 	c := checker{h: h, at: map[string]int64{}}
 	c.log()
@@ -106,7 +106,7 @@ func (c *checker) log() {
 	}
 }
 
-// position gives the seqs of an append in the final log; ok is false if it is not
+// position returns the seqs of an append in the final log; ok is false if it is not
 // there as a whole.
 func (c *checker) position(a *Append) (first, last int64, ok bool) {
 	if len(a.Names) == 0 {
@@ -187,7 +187,7 @@ func (c *checker) reads() {
 	}
 }
 
-// final gives the name of an event of the final log.
+// final returns the name of an event of the final log.
 func (c *checker) final(seq int64) string {
 	if seq < 1 || seq > int64(len(c.h.Final)) {
 		return "missing"

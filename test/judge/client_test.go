@@ -51,7 +51,7 @@ func (o *outage) ack() {
 	o.last = now
 }
 
-// newHTTPClient gives a client that never repeats a request by itself, as Go's does
+// newHTTPClient returns a client that never repeats a request by itself, as Go's does
 // on connections that it uses again.
 func newHTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
@@ -199,7 +199,7 @@ func appendEvent(body []byte, name string) []byte {
 	return append(body, `{"event_type":"file_operation","source":"`+name+`","data":{"n":"`+name+`","filePath":"C:\\a\u0000"}}`...)
 }
 
-// acknowledged gives the seqs of an answer.
+// acknowledged returns the seqs of an answer.
 func (s *session) acknowledged(answer []byte) (first, last int64) {
 	type place struct {
 		SessionID string `json:"session_id"`

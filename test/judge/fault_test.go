@@ -33,7 +33,7 @@ type fault struct {
 	needsStandby bool
 }
 
-// faults gives those that can happen to a set-up, and that this user may inject.
+// faults returns those that can happen to a set-up, and that this user may inject.
 func faults(s setup) []fault {
 	if s.standby && !s.sync {
 		return []fault{{name: "failover, asynchronous", inject: failoverAsync, needsStandby: true}}

@@ -158,7 +158,7 @@ func (row *row) add(res *result) {
 	}
 }
 
-// String gives the table, as Markdown.
+// String returns the table, as Markdown.
 func (r *report) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 1, ' ', 0)

@@ -93,7 +93,7 @@ func (p *postgres) url(backend int) string {
 // serving is the server that takes writes.
 func (p *postgres) serving() *pgtest.Server { return p.servers[p.primary] }
 
-// pid gives the process of the server that takes writes.
+// pid returns the process of the server that takes writes.
 func (p *postgres) pid() (int, error) {
 	_, port, err := net.SplitHostPort(p.serving().Address())
 	if err != nil {
@@ -212,7 +212,7 @@ func (p *postgres) failover(ctx context.Context) error {
 	return p.serving().Promote(ctx)
 }
 
-// tables gives the names of the application's tables, to lock or revoke.
+// tables returns the names of the application's tables, to lock or revoke.
 func (p *postgres) tables() []string {
 	return strings.Fields("events sessions writer_marks idempotency_keys")
 }

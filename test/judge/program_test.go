@@ -249,7 +249,7 @@ func (b *backend) end(s os.Signal) error {
 	}
 }
 
-// logTail gives the end of the log.
+// logTail returns the end of the log.
 func (b *backend) logTail() string {
 	text, err := os.ReadFile(b.log)
 	if err != nil {
@@ -258,7 +258,7 @@ func (b *backend) logTail() string {
 	return string(text[max(len(text)-2000, 0):])
 }
 
-// freePort gives a port that nobody listens on.
+// freePort returns a port that nobody listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -21,7 +21,7 @@ func (p *process) signal(mode StopMode) error {
 	return p.cmd.Process.Signal(syscall.SIGQUIT)
 }
 
-// sysProcAttr gives PostgreSQL a user that it accepts, and a process group of
+// sysProcAttr returns PostgreSQL a user that it accepts, and a process group of
 // its own, so that Ctrl-C in a terminal reaches the tests and not the server.
 func sysProcAttr() (*syscall.SysProcAttr, error) {
 	credential, err := credential()

@@ -70,7 +70,7 @@ type snapshot struct {
 	entries     []*entry
 }
 
-// NewDisk gives the model of an empty folder.
+// NewDisk returns the model of an empty folder.
 func NewDisk(root string, rules Rules, random *rand.Rand) *Disk {
 	return &Disk{root: root, rules: rules, random: random, cached: map[string]*node{root: {isDir: true}}, durable: map[string]*node{root: {isDir: true}}, syncs: map[int]snapshot{}}
 }
@@ -254,7 +254,7 @@ func (d *Disk) Crash(dir string) error {
 	return nil
 }
 
-// crash gives what is left of a file.
+// crash returns what is left of a file.
 func (n *node) crash(random *rand.Rand) []byte {
 	out := bytes.Clone(n.disk)
 	for _, size := range n.truncations[:random.IntN(len(n.truncations)+1)] {
@@ -283,7 +283,7 @@ func (n *node) crash(random *rand.Rand) []byte {
 	return out
 }
 
-// torn gives a page of which some sectors are as the disk had them before.
+// torn returns a page of which some sectors are as the disk had them before.
 func (n *node) torn(page int64, content []byte, random *rand.Rand) []byte {
 	content = bytes.Clone(content)
 	for sector := 0; sector < len(content); sector += sectorSize {
@@ -299,7 +299,7 @@ func (n *node) torn(page int64, content []byte, random *rand.Rand) []byte {
 	return content
 }
 
-// Diff gives the operations that make the page cache of the model hold what the
+// Diff returns the operations that make the page cache of the model hold what the
 // real files hold, apart from those whose names end with one of ignored. A program
 // that was killed may have made a call that the log does not have.
 func (d *Disk) Diff(ignored ...string) ([]Op, error) {

@@ -295,7 +295,7 @@ func (p *parser) isOurs(path string) bool {
 	return (path == p.root || strings.HasPrefix(path, p.root+"/")) && !strings.HasSuffix(path, " (deleted)")
 }
 
-// fdPath gives the path in the first fd<path> of a text; "" if the descriptor has
+// fdPath returns the path in the first fd<path> of a text; "" if the descriptor has
 // none.
 func fdPath(text string) (string, error) {
 	_, text, ok := strings.Cut(text, "<")
@@ -307,7 +307,7 @@ func fdPath(text string) (string, error) {
 	return string(path), err
 }
 
-// quoted gives the nth string in quotes.
+// quoted returns the nth string in quotes.
 func quoted(text string, n int) ([]byte, error) {
 	parts := strings.Split(text, `"`) // escaped as hexadecimal, a string has no quotes
 	if len(parts) < 2*n+3 || strings.HasPrefix(parts[2*n+2], "...") {

@@ -46,7 +46,7 @@ func add(t *testing.T, s *spool.Spool, group models.Group) {
 	}
 }
 
-// group gives a group of batches, each of which has some events of one name.
+// group returns a group of batches, each with some events of one name.
 func group(writer string, first int64, eventsEach int, names ...string) models.Group {
 	g := models.Group{Mark: models.Mark{Writer: writer, First: first}}
 	for _, name := range names {
@@ -60,7 +60,7 @@ func group(writer string, first int64, eventsEach int, names ...string) models.G
 	return g
 }
 
-// text shows a group's mark and the names of its batches.
+// text formats a group's mark and the names of its batches.
 func text(g models.Group) string {
 	var names []string
 	for _, batch := range g.Batches {
@@ -69,7 +69,7 @@ func text(g models.Group) string {
 	return fmt.Sprintf("%s%d:%s", g.Mark.Writer, g.Mark.First, strings.Join(names, ","))
 }
 
-// drain takes out all that is in the spool.
+// drain removes and returns everything in the spool.
 func drain(t *testing.T, s *spool.Spool, maxEvents int) (groups []string) {
 	t.Helper()
 	for {
@@ -102,7 +102,7 @@ func wantBacklog(t *testing.T, s *spool.Spool, events int, sizeBytes int64) {
 	}
 }
 
-// file opens one of a spool's files, which no spool may hold.
+// file opens one of a spool's files. No spool may have it open.
 func file(t *testing.T, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -113,7 +113,7 @@ func file(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// rejected gives the reasons and the bodies in the table rejected.
+// rejected returns the reasons and the bodies in the table rejected.
 func rejected(t *testing.T, path string) (reasons, bodies []string) {
 	t.Helper()
 	db := file(t, path)
@@ -183,8 +183,8 @@ func TestWhatGoesInComesOutEqual(t *testing.T) {
 	}
 }
 
-// everyFieldSet fails for a field of the struct that is zero: one that was added
-// to it must be added to the test.
+// everyFieldSet fails if a field of the struct is zero, so that a new field must be
+// added to the test.
 func everyFieldSet(t *testing.T, v reflect.Value, except ...string) {
 	t.Helper()
 	for field, value := range v.Fields() {
@@ -206,7 +206,7 @@ func TestAnyBatchComesOutEqual(t *testing.T) {
 			if rapid.Bool().Draw(rt, "no time") {
 				return time.Time{}
 			}
-			// The years 1 to 9999, which are all that events have.
+			// Events have only years 1 to 9999.
 			return time.UnixMicro(rapid.Int64Range(-62135596800e6, 253402300799e6).Draw(rt, "µs")).UTC()
 		})
 		fact = rapid.Custom(func(rt *rapid.T) models.ProcessFact {
@@ -283,7 +283,7 @@ func TestOldestTakesNothingAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(t, s, group("w", 2, 1, "b")) // comes while the first is being stored
+	add(t, s, group("w", 2, 1, "b")) // arrives while the first is being stored
 	g, _, err := s.Oldest(t.Context(), 10)
 	if err != nil || text(g) != "w1:a,b" {
 		t.Errorf("asked again it gives %s, %v", text(g), err)
@@ -294,8 +294,8 @@ func TestOldestTakesNothingAway(t *testing.T) {
 	wantDrained(t, s, 10, "w2:b")
 }
 
-// An ID is never given twice: a Drop that comes late must not remove what came
-// after it.
+// TestLateDropRemovesNothingNew checks that an ID is never reused: a late Drop must not
+// remove a newer group.
 func TestLateDropRemovesNothingNew(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, plenty)
@@ -374,7 +374,8 @@ func TestSpoolOfNoBytesGivesWhatWasLeft(t *testing.T) {
 	wantDrained(t, s, 10, "w1:a")
 }
 
-// A full disk is like a full spool: the sender is told to try again.
+// TestWriteThatFailsIsUnavailable checks that a full disk is handled like a full spool:
+// the sender must retry.
 func TestWriteThatFailsIsUnavailable(t *testing.T) {
 	s := open(t, t.TempDir(), plenty)
 	closeSpool(t, s)
@@ -402,7 +403,7 @@ func TestSpoolsShareAFolder(t *testing.T) {
 	closeSpool(t, first)
 	closeSpool(t, third)
 
-	// The next one has the first file for its own, and takes over the third.
+	// The next one reuses the first file, and takes over the third.
 	next := open(t, dir, plenty)
 	wantBacklog(t, next, 5, firstSize+thirdSize)
 	last := open(t, dir, plenty)
@@ -413,9 +414,9 @@ func TestSpoolsShareAFolder(t *testing.T) {
 	wantDrained(t, second, 10, "second1:b")
 }
 
-// A program that ends while it takes a spool over leaves all groups of a writer
-// together: if two programs drained some each, the mark of the later ones would hide
-// the earlier ones.
+// TestTakingOverThatIsCutDividesNoWriter checks that an interrupted takeover leaves all
+// groups of a writer in one file. If two programs drained some each, the mark of the
+// later groups would hide the earlier ones.
 func TestTakingOverThatIsCutDividesNoWriter(t *testing.T) {
 	for name, tt := range map[string]struct {
 		file, trigger string
@@ -463,7 +464,8 @@ func TestTakingOverThatIsCutDividesNoWriter(t *testing.T) {
 	}
 }
 
-// More may be left over than one spool takes: all of it was acknowledged.
+// TestTakingOverHasNoLimit checks that a takeover ignores the spool's size limit: all
+// left-over groups were acknowledged.
 func TestTakingOverHasNoLimit(t *testing.T) {
 	dir := t.TempDir()
 	first, second := open(t, dir, plenty), open(t, dir, plenty)
@@ -511,7 +513,7 @@ func TestUnreadableGroupIsSetAside(t *testing.T) {
 	}
 }
 
-// setAside sets the event of that place in a group of batches of two events aside.
+// setAside sets aside the event at an index of a group of batches of two events.
 func setAside(t *testing.T, s *spool.Spool, mark models.Mark, index int) {
 	t.Helper()
 	lost := group("", 0, 2, "kept").Batches[0]
@@ -546,7 +548,7 @@ func TestSetAsideKeepsTheEventAndItsPlace(t *testing.T) {
 		closeSpool(t, s)
 		s = open(t, dir, plenty)
 	}
-	// Stored again, they come behind the others, each under a mark of its own.
+	// They are stored again after the others, each with its own mark.
 	for id := range int64(2) {
 		if err := s.Retry(t.Context(), id+1); err != nil {
 			t.Fatal(err)
@@ -564,8 +566,8 @@ func TestSetAsideKeepsTheEventAndItsPlace(t *testing.T) {
 	}
 }
 
-// What an older version set aside is counted, listed and stored again, whichever
-// file it is in.
+// TestSetAsideOfAnOlderVersion checks that events set aside by an older version are
+// counted, listed and stored again, in whichever file they are.
 func TestSetAsideOfAnOlderVersion(t *testing.T) {
 	dir := t.TempDir()
 	holder := open(t, dir, plenty)
@@ -621,7 +623,7 @@ func TestOnlyTheOwnerReadsTheFiles(t *testing.T) {
 	}
 }
 
-// What the spool no longer needs goes back to the disk.
+// TestDrainedFileIsSmall checks that the spool returns freed space to the disk.
 func TestDrainedFileIsSmall(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, plenty)
@@ -669,7 +671,7 @@ func TestNothingIsLostBetweenSeveralAtOnce(t *testing.T) {
 				break
 			}
 			select {
-			case <-written: // whatever is there, is there now
+			case <-written: // all files are written by now
 				done = true
 			default:
 				runtime.Gosched()
