@@ -10,13 +10,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// isolate finds the events for whose content the one batch of a group is invalid. It
-// also gives the batch with a report in the place of each of them.
+// isolate finds the events whose content makes the one batch of a group invalid. It
+// also returns the batch with a report in place of each such event.
 //
 // An event counts as refused only if the batch can be stored with the report in its
-// place, and with harmless values in the event's own columns. If the database does
-// not take those either, its schema is to blame and not the event, and isolate
-// returns an error that may go away.
+// place, and with harmless values in the event's own columns. If the database refuses
+// those too, the schema is at fault and not the event. isolate then returns an error
+// that may go away.
 func isolate(ctx context.Context, store Store, group models.Group) (refused []models.Refused, reported models.Batch, err error) {
 	batch := group.Batches[0]
 	try := func(events []models.Incoming) error {
@@ -48,7 +48,7 @@ func isolate(ctx context.Context, store Store, group models.Group) (refused []mo
 	if err != nil {
 		return nil, batch, err
 	}
-	// Somebody may have repaired the database between the search and these attempts.
+	// The database may have been repaired between the search and these attempts.
 	again, err := searchRefused(batch.Events, try)
 	if err == nil && !slices.EqualFunc(refused, again, func(a, b models.Refused) bool { return a.Index == b.Index }) {
 		err = models.Errorf(models.CodeUnavailable, "the database was changed just now")
@@ -56,8 +56,8 @@ func isolate(ctx context.Context, store Store, group models.Group) (refused []mo
 	return refused, reported, err
 }
 
-// searchRefused gives the events for whose content try is invalid: it halves those
-// that are refused until each is alone.
+// searchRefused returns the events that try refuses as invalid. It halves refused
+// events until each is alone.
 func searchRefused(events []models.Incoming, try func([]models.Incoming) error) (refused []models.Refused, err error) {
 	var search func(from, to int) error
 	search = func(from, to int) error {
@@ -74,7 +74,7 @@ func searchRefused(events []models.Incoming, try func([]models.Incoming) error) 
 		if err := errors.Join(search(from, middle), search(middle, to)); err != nil {
 			return err
 		}
-		if len(refused) == found { // each half can be stored, but not both: they are refused together
+		if len(refused) == found { // each half can be stored, but not both together
 			for i := range some {
 				refused = append(refused, models.Refused{Index: from + i, Event: some[i], Reason: message(err)})
 			}
@@ -85,8 +85,8 @@ func searchRefused(events []models.Incoming, try func([]models.Incoming) error) 
 	return refused, err
 }
 
-// withColumnsOf gives in with harmless values in the columns that the other event has
-// values in.
+// withColumnsOf returns in with harmless values in the columns that other has values
+// in.
 func withColumnsOf(in models.Incoming, other *models.Incoming) models.Incoming {
 	pid, text := int64(1), "x"
 	set := func(column **string, has *string) {
@@ -108,8 +108,8 @@ func withColumnsOf(in models.Incoming, other *models.Incoming) models.Incoming {
 	return in
 }
 
-// withFaults adds refused events to the faults of a batch's items. Faults are in the
-// order of the items, and the events are the items that have none.
+// withFaults adds refused events to the faults of a batch's items and returns them in
+// item order. The indexes of refused events count only the items without faults.
 func withFaults(faults []models.ItemFault, refused []models.Refused) []models.ItemFault {
 	all := slices.Clone(faults)
 	for _, r := range refused {
@@ -125,7 +125,7 @@ func withFaults(faults []models.ItemFault, refused []models.Refused) []models.It
 	return all
 }
 
-// message gives what people may read of an error.
+// message returns the part of an error that users may read.
 func message(err error) string {
 	if e, ok := errors.AsType[*models.Error](err); ok {
 		return e.Message

@@ -1,11 +1,10 @@
-// Package ingest commits in groups: events of requests that come in together
-// share one transaction, and every request is answered after its own is
-// committed. Groups form by themselves, of what came in while the one before was
-// being written; a lone request waits for nobody. While the database is away,
-// groups go to a spool on this machine's disk and are stored from there, in their
-// order, when it is back.
+// Package ingest commits events in groups. Requests that arrive together share one
+// transaction, and each is answered after its commit. While one group is being written,
+// the next one forms; a lone request does not wait. While the database is unavailable,
+// groups go to a spool on this machine's disk. The drain stores them from there, in
+// order, when the database is back.
 //
-// It knows nothing of HTTP, attribution or SQL.
+// The package knows nothing of HTTP, attribution or SQL.
 package ingest
 
 import (
@@ -23,56 +22,55 @@ import (
 
 // Limits bound a Queue.
 type Limits struct {
-	GroupEvents int           // a group takes no further request once it has as many; the last one may lead beyond
+	GroupEvents int           // a group with this many takes no further request; the last request may exceed it
 	GroupBytes  int64         // likewise
-	QueueEvents int           // waiting events; a request that would lead beyond is refused
+	QueueEvents int           // waiting events; a request that would exceed it is refused
 	QueueBytes  int64         // waiting bytes, likewise
 	Commit      time.Duration // how long one commit may take before the group goes to the spool
 }
 
-// DefaultLimits suit a machine of any size, with so many bytes for the queue: groups
-// beyond a thousand events do not get faster, and the forwarders wait five seconds for
-// an answer.
+// DefaultLimits returns limits for a machine of any size. Groups of more than a
+// thousand events are not faster, and the forwarders wait five seconds for an answer.
 func DefaultLimits(queueBytes int64) Limits {
 	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: queueBytes, Commit: 4 * time.Second}
 }
 
-// Store keeps events; the service's Events is one.
+// Store stores events. The service's Events implements it.
 type Store interface {
-	// Append stores the batches of a group, all or none, and gives a receipt for
-	// each. Of a group whose mark was stored before it stores nothing, and
-	// returns models.ErrAlreadyStored. An event that can never be stored makes the
-	// group invalid, and a key of another request makes it a conflict; every other
-	// error may go away.
+	// Append stores the batches of a group, all or none, and returns a receipt for
+	// each. If the group's mark was stored before, it stores nothing and returns
+	// models.ErrAlreadyStored. It returns invalid if an event can never be stored, and
+	// conflict if a key belongs to another request. Every other error may go away.
 	Append(ctx context.Context, group models.Group) ([]models.Receipt, error)
-	// Try does what Append does, and undoes it. The events have the sessions that
-	// they would be stored in.
+	// Try does the same as Append and rolls it back. The events get the sessions that
+	// Append would give them.
 	Try(ctx context.Context, group models.Group) error
-	// LastStored gives the number of the last batch of a writer that was stored.
+	// LastStored returns the number of a writer's last stored batch.
 	LastStored(ctx context.Context, writer string) (int64, error)
-	// Time gives a time of this program by the clock that several programs share.
+	// Time converts a time of this program's clock to the clock that all backends
+	// share.
 	Time(local time.Time) time.Time
 }
 
-// Meter counts what goes through a queue; *telemetry.Ingest is one.
+// Meter counts the events of a queue. *telemetry.Ingest implements it.
 type Meter interface {
 	Accepted(events int)
 	Committed(events int, took time.Duration) // one group
-	Spooled(events int)                       // one group, which is committed later
-	Rejected(events int)                      // that were spooled, cannot be stored, and are set aside
+	Spooled(events int)                       // one group, to be committed later
+	Rejected(events int)                      // spooled events that cannot be stored and are set aside
 }
 
-// Publisher is told of what was committed; *live.Hub is one.
+// Publisher receives the committed batches. *live.Hub implements it.
 type Publisher interface {
-	// Published is told of a group's batches, in the order of commit, and of their
-	// receipts. It must not wait for anyone.
+	// Published receives a group's batches and their receipts, in the order of commit.
+	// It must not block.
 	Published(batches []models.Batch, receipts []models.Receipt)
 }
 
-// Publishers is several publishers that are told of the same.
+// Publishers passes each call to all of its publishers.
 type Publishers []Publisher
 
-// Published tells all of them.
+// Published implements Publisher.
 func (all Publishers) Published(batches []models.Batch, receipts []models.Receipt) {
 	for _, p := range all {
 		p.Published(batches, receipts)
@@ -88,8 +86,8 @@ type Queue struct {
 	publisher Publisher
 	log       *slog.Logger
 
-	// Every request that comes to be stored gets the next number of this writer,
-	// which is new with each start of the program.
+	// Every request gets the next number of this writer. Each start of the program has
+	// a new writer.
 	writer string
 	number int64
 
@@ -98,7 +96,7 @@ type Queue struct {
 	events  int   // of all that wait
 	bytes   int64 // of all that wait
 	closed  bool
-	wake    chan struct{} // holds a value when something was put into an idle queue
+	wake    chan struct{} // holds a value after put
 
 	spool *spooling
 }
@@ -112,17 +110,18 @@ type request struct {
 	err     error
 }
 
-// New gives a queue in front of store, with a spool for when that is away.
+// New returns a queue in front of store. The spool takes groups while the store is
+// unavailable.
 func New(store Store, spool Spool, limits Limits, meter Meter, publisher Publisher, log *slog.Logger) *Queue {
 	q := &Queue{store: store, limits: limits, meter: meter, publisher: publisher, log: log, writer: rand.Text(), wake: make(chan struct{}, 1)}
 	q.spool = newSpooling(q, spool)
 	return q
 }
 
-// Append stores the events of one request, all or none, and returns when they
-// are committed or, if the receipt says so, spooled. A full queue is overloaded at
-// once. When ctx ends first, Append returns its error, and the events are stored
-// or not; no other request suffers.
+// Append stores the events of one request, all or none. It returns when they are
+// committed or, if the receipt says so, spooled. It returns overloaded if the queue is
+// full. If ctx ends first, Append returns its error, and the events may or may not be
+// stored. Other requests are not affected.
 func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt, error) {
 	r := &request{batch: batch, bytes: sizeBytes(batch.Events), done: make(chan struct{})}
 	if err := q.put(r); err != nil {
@@ -137,15 +136,14 @@ func (q *Queue) Append(ctx context.Context, batch models.Batch) (models.Receipt,
 	}
 }
 
-// Depth gives what waits: events, and about their bytes of memory.
+// Depth returns the number of waiting events and about how much memory they take.
 func (q *Queue) Depth() (events int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.events, q.bytes
 }
 
-// put adds a request. One that is larger than the queue is taken when nothing
-// else waits.
+// put adds a request. An empty queue accepts a request of any size.
 func (q *Queue) put(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,8 +163,8 @@ func (q *Queue) put(r *request) error {
 	return nil
 }
 
-// Run commits until ctx ends and nothing waits any more. Requests that come
-// after that are refused. What is in the spool then stays there.
+// Run commits until ctx ends and no request waits. Later requests are refused. Spooled
+// groups then stay in the spool.
 func (q *Queue) Run(ctx context.Context) {
 	var draining sync.WaitGroup
 	defer draining.Wait()
@@ -178,8 +176,8 @@ func (q *Queue) Run(ctx context.Context) {
 			q.number += int64(len(group))
 			q.commit(group, first)
 			if len(group) > 1 {
-				// Let the clients run that were just answered or are about to send:
-				// the next group is larger then. A single client is not delayed.
+				// Let clients run that have just been answered or are about to send, so
+				// that the next group is larger. A single client is not delayed.
 				runtime.Gosched()
 			}
 			continue
@@ -194,8 +192,7 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 }
 
-// take removes the next group from the queue: the requests that waited longest,
-// in their order.
+// take removes the next group from the queue: the oldest requests, in order.
 func (q *Queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -214,7 +211,7 @@ func (q *Queue) take() []*request {
 	return group
 }
 
-// close refuses further requests, unless some wait.
+// close refuses further requests, unless some wait. It reports whether it did.
 func (q *Queue) close() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -222,10 +219,9 @@ func (q *Queue) close() bool {
 	return q.closed
 }
 
-// commit stores a group and answers its requests, whose numbers begin with first.
-// A group that fails for what is in it is halved until the fault is alone, so that
-// it costs no other request. With any other error the database is to blame, and the
-// group goes to the spool.
+// commit stores a group and answers its requests, whose numbers begin with first. A
+// group that fails for its content is halved until the faulty request is alone, so that
+// no other request fails. After any other error the group goes to the spool.
 func (q *Queue) commit(requests []*request, first int64) {
 	group := models.Group{Batches: make([]models.Batch, len(requests)), Mark: models.Mark{Writer: q.writer, First: first}}
 	for i, r := range requests {
@@ -255,14 +251,15 @@ func (q *Queue) commit(requests []*request, first int64) {
 	}
 }
 
-// isOfRequest reports whether an error of Store.Append is about what a request holds.
+// isOfRequest reports whether an error of Store.Append is about the content of a
+// request.
 func isOfRequest(err error) bool {
 	code := models.ErrorCode(err)
 	return code == models.CodeInvalid || code == models.CodeConflict
 }
 
 // appendRest stores the one batch of a group without the events that can never be
-// stored, which become faults of its items.
+// stored. These become faults of its items.
 func (q *Queue) appendRest(group models.Group) ([]models.Receipt, error) {
 	batch := group.Batches[0]
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
@@ -284,15 +281,15 @@ func (q *Queue) appendRest(group models.Group) ([]models.Receipt, error) {
 	return q.append(group)
 }
 
-// committed counts and publishes a group whose commit began at a time.
+// committed counts and publishes a group. began is when its commit began.
 func (q *Queue) committed(group models.Group, receipts []models.Receipt, began time.Time) {
 	q.meter.Committed(stored(receipts), time.Since(began))
 	q.publisher.Published(group.Batches, receipts)
 }
 
-// append stores a group, counts and publishes it. It gives the commit a context of
-// its own: it belongs to no single request. The requests are answered later, so a
-// client that has its answer finds it counted.
+// append stores, counts and publishes a group, under a context that belongs to no
+// single request. The requests are answered afterwards, so a client that has its answer
+// finds it counted.
 func (q *Queue) append(group models.Group) ([]models.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Commit)
 	defer cancel()
@@ -318,7 +315,7 @@ func stored(receipts []models.Receipt) int {
 	return n
 }
 
-// sizeBytes is about what the events take of memory.
+// sizeBytes returns about how much memory the events take.
 func sizeBytes(incoming []models.Incoming) int64 {
 	const each = 512
 	size := int64(len(incoming)) * each

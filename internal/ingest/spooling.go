@@ -11,8 +11,8 @@ import (
 	"ospulse/internal/plant"
 )
 
-// Spool keeps groups on this machine's disk; *spool.Spool implements it and
-// documents its contract.
+// Spool keeps groups on this machine's disk. *spool.Spool implements it and documents
+// its contract.
 type Spool interface {
 	Append(ctx context.Context, group models.Group) error
 	Oldest(ctx context.Context, maxEvents int) (group models.Group, lastID int64, err error)
@@ -21,17 +21,17 @@ type Spool interface {
 	Backlog() (events int, sizeBytes int64)
 }
 
-// How the spool is drained.
+// Settings of the drain.
 const (
-	drainEvents  = 4000                   // stored at once: more than a group, so that the drain overtakes what comes in
-	drainTimeout = 30 * time.Second       // of one of these
-	firstRetry   = 100 * time.Millisecond // after a database that is away was asked, doubled up to
+	drainEvents  = 4000                   // stored in one step; more than a group, so that the drain is faster than new events arrive
+	drainTimeout = 30 * time.Second       // limit of one database call of the drain
+	firstRetry   = 100 * time.Millisecond // first pause after a failed step; it doubles up to lastRetry
 	lastRetry    = 2 * time.Second
 )
 
-// spooling is the part of a queue that works while the database is away. From the
-// first group that goes to the spool until the spool is empty, all groups go
-// there: none overtakes another.
+// spooling is the part of a queue that works while the database is unavailable. From
+// the first group in the spool until the spool is empty, all groups go there, so that
+// none overtakes another.
 type spooling struct {
 	q     *Queue
 	spool Spool
@@ -44,7 +44,7 @@ type spooling struct {
 
 	mu     sync.Mutex
 	active bool
-	why    string        // the database did not store what waits, for people; "" if it was not asked yet
+	why    string        // why the database does not store the spooled groups, for users; "" if not tried yet
 	wake   chan struct{} // holds a value when it has become active
 }
 
@@ -57,7 +57,8 @@ func newSpooling(q *Queue, spool Spool) *spooling {
 	return s
 }
 
-// instead puts a group into the spool if others wait there.
+// instead puts a group into the spool if other groups wait there. Otherwise it does
+// nothing, and spooled is false.
 func (s *spooling) instead(group models.Group) (receipts []models.Receipt, spooled bool, err error) {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
@@ -70,8 +71,8 @@ func (s *spooling) instead(group models.Group) (receipts []models.Receipt, spool
 	return receipts, true, err
 }
 
-// begin puts the first group into the spool, as the database does not store it for
-// a cause that may go away.
+// begin puts the first group into the spool after the database failed to store it for a
+// cause that may go away.
 func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,13 +84,13 @@ func (s *spooling) begin(group models.Group, cause error) ([]models.Receipt, err
 	s.active, s.why = true, message(cause)
 	select {
 	case s.wake <- struct{}{}:
-	default: // whoever drains is going to look again
+	default: // the drain already has a wake-up to handle
 	}
 	return receipts, nil
 }
 
-// put writes a group to the disk. It must not take long, or be given up: the
-// requests are waiting.
+// put writes a group to the disk. It uses no deadline: the requests wait for the
+// result.
 func (s *spooling) put(group models.Group) ([]models.Receipt, error) {
 	for i := range group.Batches {
 		if received := &group.Batches[i].ReceivedAt; !received.IsZero() {
@@ -109,7 +110,7 @@ func (s *spooling) put(group models.Group) ([]models.Receipt, error) {
 	return receipts, nil
 }
 
-// run drains the spool whenever something is in it, until ctx ends.
+// run drains the spool each time that spooling begins, until ctx ends.
 func (s *spooling) run(ctx context.Context) {
 	for {
 		select {
@@ -121,12 +122,11 @@ func (s *spooling) run(ctx context.Context) {
 	}
 }
 
-// Drain stores what is in the spool of a queue that does not run. It returns when the
+// Drain stores the spooled groups of a queue that does not run. It returns when the
 // spool is empty, or ctx ends.
 func (q *Queue) Drain(ctx context.Context) { q.spool.drain(ctx) }
 
-// drain stores what is in the spool, oldest first, until the spool is empty or ctx
-// ends.
+// drain stores the spooled groups, oldest first, until the spool is empty or ctx ends.
 func (s *spooling) drain(ctx context.Context) {
 	began := time.Now()
 	var total drained
@@ -155,7 +155,7 @@ func (s *spooling) drain(ctx context.Context) {
 			return
 		default:
 			s.waitsFor(err)
-			events = max(events/2, 1) // it may have been too much for the time that it has
+			events = max(events/2, 1) // the step may have been too large for its timeout
 			select {
 			case <-ctx.Done():
 			case <-time.After(retry):
@@ -178,13 +178,13 @@ func (s *spooling) logEnd(total drained, took time.Duration) {
 	case total.setAside > 0:
 		s.q.log.Error("the spool is empty, but the database has refused some of its events: they are set aside (ospulse-backend spool list)",
 			"stored", total.events-total.setAside, "set_aside", total.setAside, "took", took.String())
-	case total.events > 0: // else it was drained with what came before
+	case total.events > 0: // otherwise an earlier drain stored and logged them
 		s.q.log.Info("the database has all events that were kept on this machine's disk", "events", total.events, "took", took.String())
 	}
 }
 
-// waitsFor notes why the spool waits, nil when it does not, and logs each new
-// reason.
+// waitsFor records why the spool waits, and logs each new reason. A nil err means that
+// it does not wait.
 func (s *spooling) waitsFor(err error) {
 	why := ""
 	if err != nil && !errors.Is(err, models.ErrAlreadyStored) {
@@ -199,15 +199,15 @@ func (s *spooling) waitsFor(err error) {
 	}
 }
 
-// WaitsFor says for people why the database does not store what is in the spool, ""
-// when it does, or when nothing is there.
+// WaitsFor returns, for users, why the database does not store the spooled events. It
+// returns "" if the database does, or if the spool is empty.
 func (q *Queue) WaitsFor() string {
 	q.spool.mu.Lock()
 	defer q.spool.mu.Unlock()
 	return q.spool.why
 }
 
-// end ends the spooling if the spool is empty.
+// end ends the spooling if the spool is empty, and reports whether it did.
 func (s *spooling) end() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,8 +218,8 @@ func (s *spooling) end() bool {
 	return true
 }
 
-// lastStep is a step during which new groups wait. They wait no longer than for a commit
-// of the queue.
+// lastStep is a step during which new groups wait, at most as long as for a commit of
+// the queue.
 func (s *spooling) lastStep(ctx context.Context, maxEvents int) (drained, error) {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
@@ -228,9 +228,9 @@ func (s *spooling) lastStep(ctx context.Context, maxEvents int) (drained, error)
 	return s.step(ctx, maxEvents)
 }
 
-// step stores the oldest groups of the spool, about so many events, and tells what
-// it is done with. A part of them may have been stored before: by a commit of which
-// no answer came, or by a run of the program that ended before it could drop them.
+// step stores and drops the oldest groups of the spool, about maxEvents events, and
+// returns their counts. It skips batches that were stored before: by a commit whose
+// result was lost, or by a process that ended before it dropped them.
 func (s *spooling) step(ctx context.Context, maxEvents int) (done drained, err error) {
 	group, lastID, err := s.spool.Oldest(ctx, maxEvents)
 	if err != nil {
@@ -278,9 +278,9 @@ func (s *spooling) lastStored(ctx context.Context, writer string) (int64, error)
 	return s.q.store.LastStored(ctx, writer)
 }
 
-// store stores a group; like Queue.commit it halves one that fails for what is in
-// it. Its requests were acknowledged, so every event is stored, or is set aside and
-// leaves a report in its place. It tells how many are set aside.
+// store stores a group. Like Queue.commit, it halves a group that fails for its
+// content. The requests were acknowledged, so every event is either stored, or set
+// aside and replaced by a report. store returns how many it set aside.
 func (s *spooling) store(ctx context.Context, group models.Group) (setAside int, err error) {
 	if len(group.Batches) == 0 {
 		return 0, nil
@@ -303,8 +303,8 @@ func (s *spooling) store(ctx context.Context, group models.Group) (setAside int,
 		if group.Batches[0].Key == "" {
 			return 0, models.Wrap(err, models.CodeInternal, "the backend does not know this error; its log has it")
 		}
-		// Its key belongs to another request. Its sender was told that the events
-		// are taken, so they are.
+		// Another request has its key. The sender has an acknowledgement, so the events
+		// are stored without the key.
 		group.Batches[0].Key = ""
 		return s.store(ctx, group)
 	}
@@ -324,7 +324,7 @@ func (s *spooling) store(ctx context.Context, group models.Group) (setAside int,
 	return len(refused), s.append(ctx, group)
 }
 
-// append stores a group, counts and publishes it.
+// append stores, counts and publishes a group.
 func (s *spooling) append(ctx context.Context, group models.Group) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()

@@ -14,9 +14,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// SetAside keeps refused events of a waiting batch apart from those that wait, and
-// puts the batch with their reports in its place, all or nothing. The mark is the
-// batch's own.
+// SetAside moves refused events of a waiting batch to the events that are set aside,
+// and replaces the batch by reported, all or nothing. mark names the batch.
 func (s *Spool) SetAside(ctx context.Context, mark models.Mark, reported models.Batch, refused []models.Refused) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +42,7 @@ func (s *Spool) SetAside(ctx context.Context, mark models.Mark, reported models.
 			return err
 		}
 		for _, r := range refused {
-			// Stored again, it is to come where its report is.
+			// On a retry, the event goes to the session of its report.
 			r.Event.RequestHint = r.Event.SessionID
 			alone, _, err := encode([]models.Batch{{Events: []models.Incoming{r.Event}, ReceivedAt: reported.ReceivedAt, AgentID: reported.AgentID}})
 			if err != nil {
@@ -62,8 +61,8 @@ func (s *Spool) SetAside(ctx context.Context, mark models.Mark, reported models.
 	return err
 }
 
-// setAsideGroup keeps a group that cannot be read apart from those that wait, and
-// puts a report of its events in its place.
+// setAsideGroup sets aside a group that cannot be read, and replaces it by a report of
+// its events.
 func (s *Spool) setAsideGroup(ctx context.Context, id int64, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (s *Spool) countSetAside(ctx context.Context) error {
 	return s.db.QueryRowContext(ctx, "SELECT COALESCE(SUM(events), 0) FROM rejected").Scan(&s.setAside)
 }
 
-// takeOverSetAside moves what another spool has set aside.
+// takeOverSetAside moves the events that another spool has set aside to this one.
 func (s *Spool) takeOverSetAside(ctx context.Context, other *Spool) error {
 	for {
 		var (
@@ -132,8 +131,8 @@ func (s *Spool) takeOverSetAside(ctx context.Context, other *Spool) error {
 	}
 }
 
-// Kept is something that is set aside in a file: an event, or all events of what
-// cannot be read.
+// Kept is one entry that is set aside: an event, or all events of a group that cannot
+// be read.
 type Kept struct {
 	ID     int64     // in the file
 	At     time.Time // when it was set aside
@@ -142,7 +141,7 @@ type Kept struct {
 	Events []models.Incoming // nil if they cannot be read
 }
 
-// Files gives the files of a spool folder, in the order of their numbers.
+// Files returns the files of a spool folder, in the order of their numbers.
 func Files(dir string) ([]string, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
@@ -157,11 +156,11 @@ func Files(dir string) ([]string, error) {
 	return files, nil
 }
 
-// OpenFile opens one file of a folder, for a person to look after what it keeps. A
-// file that a running program has is ErrHeld.
+// OpenFile opens one file of a folder, to inspect the events that are set aside. It
+// returns ErrHeld if a running program holds the file.
 func OpenFile(ctx context.Context, path string) (*Spool, error) { return openFile(ctx, path) }
 
-// ListSetAside gives what is set aside, oldest first.
+// ListSetAside returns the entries that are set aside, oldest first.
 func (s *Spool) ListSetAside(ctx context.Context) ([]Kept, error) {
 	rows, err := s.db.QueryContext(ctx, "SELECT id, reason, rejected_at, events, body FROM rejected ORDER BY id")
 	if err != nil {
@@ -176,7 +175,7 @@ func (s *Spool) ListSetAside(ctx context.Context) ([]Kept, error) {
 		if err := rows.Scan(&k.ID, &k.Reason, &at, &k.Count, &body); err != nil {
 			return nil, err
 		}
-		k.At, _ = time.Parse(time.RFC3339, at) // as now wrote it
+		k.At, _ = time.Parse(time.RFC3339, at) // in the format of now
 		if batches, err := decode(body); err == nil {
 			for _, batch := range batches {
 				k.Events = append(k.Events, batch.Events...)
@@ -187,8 +186,8 @@ func (s *Spool) ListSetAside(ctx context.Context) ([]Kept, error) {
 	return all, rows.Err()
 }
 
-// Retry puts what is set aside under an ID behind all that waits, to be stored again
-// as a group of its own. What cannot be read is refused.
+// Retry moves the entry with an ID to the end of the waiting groups, as a group of its
+// own. It returns an error if the entry cannot be read.
 func (s *Spool) Retry(ctx context.Context, id int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +201,8 @@ func (s *Spool) Retry(ctx context.Context, id int64) error {
 		if err != nil {
 			return fmt.Errorf("it cannot be read: %w", err)
 		}
-		// The token makes its mark: a copy of this file that is drained too stores nothing.
+		// The mark contains the token, so draining a copy of this file too stores
+		// nothing twice.
 		if _, err := tx.ExecContext(ctx, "INSERT INTO groups (writer, first, batches, events, body) VALUES (?, 1, ?, ?, ?)", "retry-"+token, len(batches), events, body); err != nil {
 			return err
 		}

@@ -1,8 +1,8 @@
-// Package spool keeps groups of events on this machine's disk while the database
-// is away: a bounded queue in a file of its own, from which nothing is lost when
-// the program or the machine stops at any moment.
+// Package spool keeps groups of events on this machine's disk while the database is
+// unavailable. It is a bounded queue in its own file. A crash of the program or the
+// machine loses nothing.
 //
-// It knows nothing of the database that the events are for.
+// The package knows nothing of the database that the events go to.
 package spool
 
 import (
@@ -27,9 +27,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// schema: groups wait in the order of their ids. rejected keeps what is set aside: a
-// body of batches that have so many events together, or that cannot be read. token
-// names a row in whatever file it is. Bodies are JSON, see record.
+// schema: groups wait in the order of their ids. rejected has the entries that are set
+// aside: a body of batches with that many events together, or one that cannot be read.
+// token identifies a row across files. Bodies are JSON, see record.
 const schema = `
 CREATE TABLE IF NOT EXISTS groups (
 	id INTEGER PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, first INTEGER NOT NULL, batches INTEGER NOT NULL, events INTEGER NOT NULL, body BLOB NOT NULL
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS rejected (
 );
 PRAGMA user_version = 1; -- a write, which takes the lock`
 
-// setAsideSchema adds to a file of an older version what rejected had not.
+// setAsideSchema adds the columns that rejected lacks in files of older versions.
 const setAsideSchema = `
 ALTER TABLE rejected ADD COLUMN events INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE rejected ADD COLUMN token TEXT;
@@ -52,18 +52,18 @@ type Spool struct {
 	db       *sql.DB
 	maxBytes int64
 
-	weakness string // why what is in it may not survive a power loss; "" for a disk
+	weakness string // why a power loss may lose groups; "" if it does not
 
 	mu       sync.Mutex
 	events   int
-	size     int64 // of the bodies, in bytes
+	size     int64 // bytes of the bodies
 	setAside int   // events
 }
 
-// Open opens a spool in a folder, which it makes when it is not there. Several
-// programs may share the folder: each holds a file of its own until Close, and
-// takes over what is left in the files that nobody holds. The spool takes up to
-// maxBytes; with 0 it takes nothing, and gives only what was left.
+// Open opens a spool in a folder and creates the folder if needed. Several programs may
+// share it: each holds a file of its own until Close, and takes over the groups in
+// files that no program holds. The spool takes up to maxBytes. With 0 it takes no new
+// groups, and returns only those left by earlier runs.
 func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the spool %s: %w", dir, err)
@@ -71,7 +71,7 @@ func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
 	var own *Spool
 	for n := 1; n <= maxFiles; n++ {
 		path := filepath.Join(dir, strconv.Itoa(n)+".db")
-		if own != nil { // only those that are there
+		if own != nil { // take over existing files only
 			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -101,15 +101,15 @@ func Open(ctx context.Context, dir string, maxBytes int64) (*Spool, error) {
 	return own, nil
 }
 
-// maxFiles is how many programs may share a folder.
+// maxFiles is how many programs can share a folder.
 const maxFiles = 100
 
-// ErrHeld is for a file that another program holds.
+// ErrHeld means that another program holds the file.
 var ErrHeld = errors.New("another program holds it") //nolint:gochecknoglobals // a constant
 
-// openFile opens one file, which it makes when it is not there.
+// openFile opens one file and creates it if needed.
 func openFile(ctx context.Context, path string) (*Spool, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would have others read it
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would let other users read it
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func openFile(ctx context.Context, path string) (*Spool, error) {
 	return s, nil
 }
 
-// load brings the file's schema up to date and counts what is in it.
+// load updates the file's schema and counts its contents.
 func (s *Spool) load(ctx context.Context) error {
 	var isCurrent bool
 	err := s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pragma_table_info('rejected') WHERE name = 'token')").Scan(&isCurrent)
@@ -169,12 +169,12 @@ func (s *Spool) write(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// takeOver moves what another spool has to the end of this one. The groups come in
-// one transaction and are dropped from the other file afterwards: a crash leaves all
-// of them in one file or in both, and never some of a writer's here and some there.
-// Two programs that then drain the files side by side store each group once, as the
-// mark tells; of a divided writer, the mark of the later groups would hide the earlier
-// ones. What is set aside counts once by its token.
+// takeOver moves the contents of another spool to the end of this one. One transaction
+// copies the groups, and then they are dropped from the other file. After a crash, all
+// of them are in one file or in both, and a writer's groups are never divided. Two
+// programs that drain both files store each group once, because of its mark. With a
+// divided writer, the mark of the later groups would hide the earlier ones. The token
+// prevents duplicates of what is set aside.
 func (s *Spool) takeOver(ctx context.Context, other *Spool) error {
 	if err := s.takeOverSetAside(ctx, other); err != nil {
 		return err
@@ -194,7 +194,7 @@ func (s *Spool) takeOver(ctx context.Context, other *Spool) error {
 	return other.Drop(ctx, lastID)
 }
 
-// copyGroups adds the groups of another file, and returns the ID of the last one
+// copyGroups copies the groups of another file, and returns the ID of the last one
 // there.
 func copyGroups(ctx context.Context, to *sql.Tx, from *sql.DB) (lastID int64, err error) {
 	rows, err := from.QueryContext(ctx, "SELECT id, writer, first, batches, events, body FROM groups ORDER BY id")
@@ -218,31 +218,31 @@ func copyGroups(ctx context.Context, to *sql.Tx, from *sql.DB) (lastID int64, er
 	return lastID, rows.Err()
 }
 
-// Close gives the file back; what is in it stays.
+// Close releases the file; its contents stay.
 func (s *Spool) Close() error { return s.db.Close() }
 
-// Backlog gives what waits: events, and the bytes that they take of MaxBytes.
+// Backlog returns the waiting events, and the bytes that they take of MaxBytes.
 func (s *Spool) Backlog() (events int, sizeBytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events, s.size
 }
 
-// Weakness says why what is in the spool may not survive a power loss; "" is a disk.
+// Weakness returns why a power loss may lose spooled groups, "" if it does not.
 func (s *Spool) Weakness() string { return s.weakness }
 
-// MaxBytes is how much the spool takes.
+// MaxBytes returns the limit of the spool's size.
 func (s *Spool) MaxBytes() int64 { return s.maxBytes }
 
-// SetAsideEvents gives how many events are set aside.
+// SetAsideEvents returns how many events are set aside.
 func (s *Spool) SetAsideEvents() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.setAside
 }
 
-// Append adds a group. When it returns nil, the group is on the disk; a full spool
-// or disk is unavailable.
+// Append adds a group. The group is on the disk when it returns nil. It returns
+// unavailable if the spool or the disk is full.
 func (s *Spool) Append(ctx context.Context, group models.Group) error {
 	if s.maxBytes == 0 {
 		return models.Errorf(models.CodeUnavailable, "the database is not available at the moment; try again")
@@ -273,9 +273,8 @@ func (s *Spool) add(ctx context.Context, mark models.Mark, batches, events int, 
 	return err
 }
 
-// Oldest gives the groups that waited longest as one, with about maxEvents events,
-// and the ID of the last one. Their numbers follow one another. A spool that is
-// empty gives no batches.
+// Oldest returns the oldest groups merged into one of about maxEvents events, and the
+// ID of the last one. Their marks are consecutive. An empty spool returns no batches.
 func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, lastID int64, err error) {
 	rows, err := s.db.QueryContext(ctx, "SELECT id, writer, first, events, body FROM groups ORDER BY id LIMIT ?", maxEvents)
 	if err != nil {
@@ -298,7 +297,7 @@ func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, 
 		}
 		batches, err := decode(body)
 		if err != nil && lastID > 0 {
-			break // it is the first one next time
+			break // the next call handles it as its first group
 		}
 		if err != nil {
 			if err := errors.Join(rows.Close(), s.setAsideGroup(ctx, id, err)); err != nil {
@@ -316,7 +315,7 @@ func (s *Spool) Oldest(ctx context.Context, maxEvents int) (group models.Group, 
 	return group, lastID, rows.Err()
 }
 
-// Drop removes the groups up to an ID: they are stored.
+// Drop removes the groups up to an ID, after they were stored.
 func (s *Spool) Drop(ctx context.Context, lastID int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -335,7 +334,7 @@ func (s *Spool) Drop(ctx context.Context, lastID int64) error {
 	s.events -= events
 	s.size -= size
 	if s.events == 0 {
-		// The disk gets its space back. It is no fault when that fails now.
+		// Return the space to the disk. A failure does no harm.
 		_, _ = s.db.ExecContext(ctx, "PRAGMA incremental_vacuum")
 		_, _ = s.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
@@ -344,15 +343,14 @@ func (s *Spool) Drop(ctx context.Context, lastID int64) error {
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
-// record is an event as the spool keeps it: its JSON as text, which keeps every
-// byte of it.
+// record is an event in the spool. Its JSON is a string, which keeps every byte.
 type record struct {
 	models.Incoming
 	Data    string
 	DataRaw *string
 }
 
-// batchRecord is a batch as the spool keeps it.
+// batchRecord is a batch in the spool.
 type batchRecord struct {
 	models.Batch
 	Events []record
@@ -374,7 +372,7 @@ func encode(batches []models.Batch) (body []byte, events int, err error) {
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false) // a page's markup would take six times its space
+	encoder.SetEscapeHTML(false) // escaping would make HTML up to six times as long
 	err = encoder.Encode(records)
 	return out.Bytes(), events, err
 }
