@@ -32,7 +32,7 @@ type database struct {
 	selects  func(*models.Event) bool // what a filter selects
 	reads    int                      // of events
 	listens  map[string]func(string)  // by hub
-	lose     bool                     // no word comes through
+	lose     bool                     // no notification arrives
 	payloads []string
 }
 
@@ -99,7 +99,7 @@ func (db *database) List(_ context.Context, id string, where *filter.Filter, pag
 	return found, nil
 }
 
-// ListWhole reads one event at a time: each page is cut.
+// ListWhole returns one event at a time: each page is cut.
 func (db *database) ListWhole(ctx context.Context, id string, where *filter.Filter, page models.EventPage, _ int) ([]models.Event, bool, error) {
 	found, err := db.List(ctx, id, where, page)
 	for i := range found {
@@ -132,12 +132,12 @@ func (db *database) Notify(_ context.Context, _ string, payloads ...string) erro
 	return nil
 }
 
-// append commits n events; the caller has a hub publish them, or not.
+// append commits n events. The caller decides whether a hub publishes them.
 func (db *database) append(id string, n int) models.Batch {
 	return db.appendOf(id, n, func(int64) models.JSON { return models.JSON("{}") })
 }
 
-// appendData is append of events whose data has their seq as n.
+// appendData is append with {"n": seq} as the data of each event.
 func (db *database) appendData(id string, n int) models.Batch {
 	return db.appendOf(id, n, func(seq int64) models.JSON { return models.JSON(fmt.Sprintf(`{"n":%d}`, seq)) })
 }
@@ -193,7 +193,7 @@ func subscribe(t *testing.T, h *Hub, id string, after int64) *Stream {
 	return s
 }
 
-// some makes the stream one with a filter, which needs the data or not.
+// some gives the stream a filter. whole says whether the filter needs the data.
 func (s *Stream) some(selects func(*models.Event) bool, whole bool) *Stream {
 	s.where, s.match, s.whole = &filter.Filter{}, selects, whole
 	return s
@@ -202,7 +202,7 @@ func (s *Stream) some(selects func(*models.Event) bool, whole bool) *Stream {
 func seqsOf(t *testing.T, u Update) (seqs []int64) {
 	t.Helper()
 	for _, event := range u.Events {
-		_, rest, _ := bytes.Cut(event, []byte(`"seq":`)) // decoding the whole event would take most of the time of the test
+		_, rest, _ := bytes.Cut(event, []byte(`"seq":`)) // decoding whole events would take most of the time of the test
 		digits, _, _ := bytes.Cut(rest, []byte(","))
 		seq, err := strconv.ParseInt(string(digits), 10, 64)
 		if err != nil {
@@ -213,7 +213,7 @@ func seqsOf(t *testing.T, u Update) (seqs []int64) {
 	return seqs
 }
 
-// readAll returns the seqs of all events that are there.
+// readAll returns the seqs of all available events.
 func readAll(t *testing.T, s *Stream) []int64 {
 	t.Helper()
 	var seqs []int64
@@ -272,8 +272,8 @@ func TestStreamReadsFromTheRing(t *testing.T) {
 	})
 }
 
-// Who wants fields of the data gets them from the ring and from the database, and
-// everybody else what they got before.
+// TestStreamGivesFields checks that a stream with fields gets them from the ring and
+// from the database, and that other streams get the same events as before.
 func TestStreamGivesFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")
@@ -298,8 +298,8 @@ func TestStreamGivesFields(t *testing.T) {
 		defer some.Close()
 		some.match = odd
 		plain := subscribe(t, h, "s", 0)
-		db.appendData("s", 10)          // of another program's, which is in no ring
-		batch := db.appendData("s", 10) // of this one's
+		db.appendData("s", 10)          // of another program, in no ring
+		batch := db.appendData("s", 10) // of this program
 		h.Published([]models.Batch{batch}, receiptOf(batch))
 		for name, want := range map[*Stream]struct {
 			events int
@@ -332,8 +332,8 @@ func TestStreamGivesFields(t *testing.T) {
 	})
 }
 
-// What another program stores is read once for all who lack it, but by who needs
-// its data.
+// TestStreamReadsWhatOthersStored checks that events which another program stored are
+// read once for all streams, and separately for a stream that needs the data.
 func TestStreamReadsWhatOthersStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")
@@ -345,7 +345,7 @@ func TestStreamReadsWhatOthersStored(t *testing.T) {
 		}
 		data := subscribe(t, h, "s", 0).some(odd, true)
 		synctest.Wait()
-		for range 10 { // by turns
+		for range 10 { // alternately
 			batch := db.append("s", 7)
 			other.Published([]models.Batch{batch}, receiptOf(batch))
 			batch = db.append("s", 5)
@@ -367,7 +367,8 @@ func TestStreamReadsWhatOthersStored(t *testing.T) {
 	})
 }
 
-// The ring keeps what its bounds allow, and who lacks more reads the database.
+// TestRingIsBounded checks that a ring stays within its limits, and that a stream which
+// needs older events reads the database.
 func TestRingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s", "big")
@@ -408,8 +409,8 @@ func TestRingIsBounded(t *testing.T) {
 	})
 }
 
-// A filter that selects little reads the database in windows, and tells how far it
-// is.
+// TestSparseFilterGoesOn checks that a filter which selects few events reads the
+// database in windows and reports its progress.
 func TestSparseFilterGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")
@@ -439,7 +440,7 @@ func TestSparseFilterGoesOn(t *testing.T) {
 	})
 }
 
-// A word that is lost only delays what it told, on whichever way.
+// TestLostWordsOnlyDelay checks that a lost notification only delays what it announced.
 func TestLostWordsOnlyDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s", "t")
@@ -488,7 +489,8 @@ func TestLostWordsOnlyDelay(t *testing.T) {
 	})
 }
 
-// Events that cannot be found, as the database lost them, are not passed over.
+// TestMissingEventsArePassedOverByNoOne checks that no stream skips events that the
+// database has lost.
 func TestMissingEventsArePassedOverByNoOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")
@@ -542,7 +544,8 @@ func TestSubscribeRefuses(t *testing.T) {
 	})
 }
 
-// What was stored before, under other numbers, is not published.
+// TestRepeatedBatchIsNotPublished checks that a batch which was stored earlier, under
+// other numbers, is not published.
 func TestRepeatedBatchIsNotPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")
@@ -556,7 +559,8 @@ func TestRepeatedBatchIsNotPublished(t *testing.T) {
 	})
 }
 
-// Many words at once fit in what one payload may have, and all come through.
+// TestAnnouncementsFit checks that many announcements at once are split into payloads
+// of the permitted size, and that all arrive.
 func TestAnnouncementsFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase()
@@ -588,15 +592,16 @@ func TestAnnouncementsFit(t *testing.T) {
 	})
 }
 
-// follower is who follows a session's stream.
+// follower follows a session's stream.
 type follower struct {
 	s    *Stream
 	kind int // 0 gets all events, 1 and 2 those that a filter selects
 	seqs []int64
 }
 
-// However programs write by turns, words come late and streams are left and taken
-// up again, each stream gets each event that it selects once, in order.
+// TestStreamsMissNothingInAnyOrder checks that each stream gets each event that it
+// selects once, in order, while programs write alternately, notifications are late or
+// lost, and streams are closed and resumed.
 func TestStreamsMissNothingInAnyOrder(t *testing.T) {
 	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
@@ -622,7 +627,7 @@ func TestStreamsMissNothingInAnyOrder(t *testing.T) {
 				case 0, 1:
 					batch := db.append("s", 1+random.IntN(20)*random.IntN(40))
 					hub := hubs[random.IntN(2)]
-					if random.IntN(10) > 0 { // else it died in between
+					if random.IntN(10) > 0 { // else the program died before it published
 						hub.Published([]models.Batch{batch}, receiptOf(batch))
 					}
 				case 2:
@@ -658,8 +663,8 @@ func TestStreamsMissNothingInAnyOrder(t *testing.T) {
 	}
 }
 
-// An event in a ring keeps nothing of the request that it came with, and an event that
-// the ring will not keep is not copied.
+// TestRingHoldsEventsOnly checks that an event in a ring keeps nothing of its request
+// in memory, and that an event which the ring will not keep is not copied.
 func TestRingHoldsEventsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newDatabase("s")

@@ -83,7 +83,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// Whatever there is, the parts leave a third of it, and none is without any.
+// TestDivide checks that the parts leave a third of the memory, and that none is empty.
 func TestDivide(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limit memory.Limit

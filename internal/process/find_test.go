@@ -12,7 +12,8 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 
-// process makes one that started at a second; known says that an event told so.
+// process returns a process that started at a second; known says whether an event
+// reported the start.
 func process(name string, second int, known bool) *models.Process {
 	p := &models.Process{StartedAt: at(second), StartKnown: known, FirstSeen: at(second), LastSeen: at(second)}
 	p.Name = name
@@ -72,8 +73,7 @@ func TestProcessLearns(t *testing.T) {
 	}
 }
 
-// Types without end, as a hostile agent may send them, do not make a process grow
-// without end.
+// TestProcessCountsAreBounded checks that the number of types of a process is bounded.
 func TestProcessCountsAreBounded(t *testing.T) {
 	var p models.Process
 	for i := range 1000 {

@@ -11,8 +11,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// processList makes processes of texts: "name pid@start", then "<parent" for the
-// parent's pid and "@start" for its start, and "~" for a start that nobody told.
+// processList parses processes: "name pid@start", then "<parent" for the parent's pid
+// and "@start" for its start, and "~" for a start that no event reported.
 func processList(t *testing.T, texts ...string) []models.Process {
 	t.Helper()
 	processes := make([]models.Process, len(texts))
@@ -76,7 +76,8 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// Whatever an agent claims: each process is in the tree once, and none too deep.
+// TestTreeHoldsEachProcessOnce checks that, whatever an agent reports, each process is
+// in the tree once and none is too deep.
 func TestTreeHoldsEachProcessOnce(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -115,7 +116,8 @@ func TestTreeHoldsEachProcessOnce(t *testing.T) {
 	}
 }
 
-// What is too deep stands at the last level and says whose it is.
+// TestDeepTree checks that a process which is too deep is at the last level and has its
+// parent's ID.
 func TestDeepTree(t *testing.T) {
 	texts := []string{"p0 0@0"}
 	for i := 1; i < 700; i++ {

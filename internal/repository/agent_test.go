@@ -55,7 +55,7 @@ func TestHeartbeat(t *testing.T) {
 			t.Errorf("%+v, not %+v", *got, want)
 		}
 
-		// Of many that come at once, as many as there is room for are taken.
+		// Of many concurrent new agents, only as many as fit are accepted.
 		var coming sync.WaitGroup
 		errs := make([]error, 8)
 		for i := range errs {

@@ -11,8 +11,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// BenchmarkClaim measures a poll of ten events in a session of which many events
-// were sent before: the cost must not grow with their number.
+// BenchmarkClaim measures a poll of ten events in a session with many sent events: the
+// cost must not grow with their number.
 func BenchmarkClaim(b *testing.B) {
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		for _, sent := range []int{0, 900_000} {

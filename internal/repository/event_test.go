@@ -58,7 +58,7 @@ func appendBatch(ctx context.Context, events *repository.Events, batch models.Ba
 	return receipts[0], nil
 }
 
-// appendEvents stores events and gives them the numbers and IDs that they got.
+// appendEvents stores events and sets their numbers and IDs.
 func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.Event {
 	t.Helper()
 	events := repository.NewEvents(db)
@@ -77,7 +77,7 @@ func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.
 	return batch
 }
 
-// createSession makes a session; all have the same file.
+// createSession creates a session. All have the same file.
 func createSession(t testing.TB, db *database.DB, id string) *models.Session {
 	t.Helper()
 	file := &models.TargetFile{SHA256: strings.Repeat("0", 64), SizeBytes: 1}
@@ -124,8 +124,9 @@ func TestAppendGivesBackWhatWasStored(t *testing.T) {
 	})
 }
 
-// Fifty writers, each appending to two sessions in either order, while others
-// give up in the middle: every session's seqs are 1…n, in the order of IDs.
+// TestConcurrentAppendsNumberWithoutGaps runs fifty writers that append to two sessions
+// in either order while others give up in the middle. Every session's seqs must be 1…n,
+// in the order of IDs.
 func TestConcurrentAppendsNumberWithoutGaps(t *testing.T) {
 	const writers, rounds = 50, 8
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
@@ -330,7 +331,8 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 			b.Key, b.Digest = key, digest
 			return b
 		}
-		// In one group: the first of each key is stored, the others get its receipt.
+		// In one group, the first batch of each key is stored and the others get its
+		// receipt.
 		receipts, err := appendGroup(t.Context(), events, keyed("b", "1", 2), keyed("a", "2", 1), keyed("b", "1", 2), keyed("", "", 1))
 		if err != nil {
 			t.Fatal(err)
@@ -356,13 +358,13 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 	})
 }
 
-// Old keys are deleted, but for the newest of each session: an agent that was away for
-// long repeats what it sent last.
+// TestOldKeysAreDeletedButTheNewest checks that the newest key of each session is kept:
+// an agent that was offline for long repeats its last request.
 func TestOldKeysAreDeletedButTheNewest(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		events := repository.NewEvents(db)
 		const kept = 64
-		want := map[string]bool{} // whether it is to be there
+		want := map[string]bool{} // whether the key must remain
 		for session, n := range map[string]int{"many": kept + 600, "few": 3, models.UnassignedID: kept + 1} {
 			if session != models.UnassignedID {
 				createSession(t, db, session)
@@ -404,7 +406,8 @@ func TestOldKeysAreDeletedButTheNewest(t *testing.T) {
 	})
 }
 
-// Many at once with few keys, as replicas that are asked again and again.
+// TestConcurrentRepetitionsAreStoredOnce sends many concurrent batches with few keys,
+// as repeated requests to replicas do.
 func TestConcurrentRepetitionsAreStoredOnce(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		var wg sync.WaitGroup

@@ -17,8 +17,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// A page of events with their data ends when that is large, and says so; with what
-// List gives besides, it is the same.
+// TestListWhole checks that a page of events with their data ends when the data is
+// large, and reports it. Otherwise the events are those of List.
 func TestListWhole(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		createSession(t, db, "s")
@@ -93,7 +93,8 @@ func seqsOf(events []models.Event) (seqs []int64) {
 	return seqs
 }
 
-// sameValue reports whether two JSON texts say the same; PostgreSQL writes its own.
+// sameValue reports whether two JSON texts have the same value. PostgreSQL formats its
+// own.
 func sameValue(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	var x, y any

@@ -13,9 +13,9 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// BenchmarkFilter measures a page of a session of a million events whose data has
-// some 350 bytes. What is looked for is in the last events only, or nowhere, so
-// that all of them have to be looked at where no index helps.
+// BenchmarkFilter measures a page of a session of a million events with some 350 bytes
+// of data each. Matches are only in the last events, or nowhere, so that without an
+// index every event must be read.
 func BenchmarkFilter(b *testing.B) {
 	const total = 1_000_000
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
@@ -54,7 +54,7 @@ func BenchmarkFilter(b *testing.B) {
 	}
 }
 
-// fillSession stores n events such as controllers send.
+// fillSession stores n events like those of controllers.
 func fillSession(b *testing.B, db *database.DB, session string, n int) {
 	b.Helper()
 	next := noon

@@ -19,9 +19,9 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// Texts that events and filters are both made of, so that they meet: what SQL,
-// LIKE, JSON, PostgreSQL's arrays and the filter language itself read in a special
-// way, in pieces and whole.
+// oddTexts are used in both events and filters, so that they match: texts, and
+// fragments of them, that have a special meaning in SQL, LIKE, JSON, PostgreSQL arrays
+// and the filter language.
 var oddTexts = []string{
 	"a", "B", "foo", "FOO", "Foo bar", "new", "temp", "C:\\Windows\\new\\temp.exe", "\\\\server\\share", "\\", "\"", "/", "'", "%", "_", "*", "?", "a%b", "a_b", "a*b", "[*]",
 	"n", "t", "u", "ew", "emp", " foo", "\n", "\t", "\r\n", "\b\f", "\x01", "\x1f", "\x7f", "\\n", "\\u0041", "n foo", "u0041", "0041", "é", "É", "ä", "straße", "İ", "ſ", "K", "日本語", "😀", "\ufffd", "\u2028", "\u00a0",
@@ -29,7 +29,7 @@ var oddTexts = []string{
 	"$.a", "' OR 1=1 --", "'); DROP TABLE events; --", "?", "$1", "@x", "\\\" OR TRUE", "{a,b}", "NULL", "http://evil.example/a?b=c&d=%20", "10.0.0.5:443", "and", "or", "not",
 }
 
-// Numbers as JSON writes them.
+// oddNumbers are JSON numbers.
 var oddNumbers = []string{
 	"0", "-0", "0.0", "-0.0", "0e5", "0.00e1", "1", "1.0", "1.50", "1.5", "15e-1", "1.50e1", "15", "15.0", "-1", "-1.5", "1e2", "100", "1E+2", "0.1", "1e-1", "0.05e1", "12345678901234567890", "12345678901234567891", "1.2345678901234567890123",
 	"9007199254740993", "9007199254740992", "1e400", "1e401", "-1e400", "1e-400", "1e-401", "9e99999", "123e-2", "4294967296", "9223372036854775807", "9223372036854775808", "0.1e1", "100e-2",
@@ -37,8 +37,8 @@ var oddNumbers = []string{
 
 var oddKeys = []string{"a", "b", "A", "list", "0", "1", "-1", " 1", "+1", "01", "odd key", "x.y", "q\"q", "", "\\", "é", "$", "[0]", "null", "a-b_c", "a'b", "{a}", "a,b", "\n", "metadata", "operation"}
 
-// appendJSONString writes a string with its characters escaped in one way or
-// another, as different clients do.
+// appendJSONString writes a string with one of several ways to escape characters, as
+// different clients do.
 func appendJSONString(t *rapid.T, b *strings.Builder, s string) {
 	style := rapid.SampledFrom([]string{"plain", "plain", "ascii", "all", "slash"}).Draw(t, "style")
 	b.WriteByte('"')
@@ -57,7 +57,7 @@ func appendJSONString(t *rapid.T, b *strings.Builder, s string) {
 			b.Write(quoted[1 : len(quoted)-1])
 		}
 	}
-	// What Go has no string for.
+	// A Go string cannot represent these.
 	b.WriteString(rapid.SampledFrom([]string{"", "", "", "", "", "", `\u0000`, `\ud800`, `\udc00x`, `\ud83d\ud83d\ude00`}).Draw(t, "raw"))
 	b.WriteByte('"')
 }
@@ -101,7 +101,7 @@ func appendJSONObject(t *rapid.T, b *strings.Builder, depth int) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		appendJSONString(t, b, rapid.SampledFrom(oddKeys).Draw(t, "key")) // the same one twice, now and then
+		appendJSONString(t, b, rapid.SampledFrom(oddKeys).Draw(t, "key")) // sometimes a duplicate
 		b.WriteByte(':')
 		appendJSON(t, b, depth-1)
 	}
@@ -116,9 +116,9 @@ func oddEvent(t *rapid.T) string {
 	b.Write(eventType)
 	b.WriteString(`,"timestamp":"2026-11-22T12:00:0` + strconv.Itoa(rapid.IntRange(0, 3).Draw(t, "second")) + `.5Z","source":"Source","data":`)
 	switch rapid.IntRange(0, 9).Draw(t, "shape") {
-	case 0: // anything
+	case 0: // any value
 		appendJSON(t, &b, 3)
-	case 1: // deeper than any JSON function of a database goes
+	case 1: // deeper than the JSON functions of any database support
 		levels := rapid.SampledFrom([]int{30, 899, 901, 1500, 3000}).Draw(t, "levels")
 		b.WriteString(strings.Repeat(`{"a":[`, levels/2) + `"foo"` + strings.Repeat(`]}`, levels/2))
 	default:
@@ -145,7 +145,7 @@ func quoted(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }
 
-// bare returns a text fit to be written without quotes, where it can be.
+// bare returns a text without quotes where the language permits it.
 func bare(t *rapid.T, text string) string {
 	if strings.ContainsAny(text, " \t\r\n\u00a0()\"',") || strings.Contains(text, "&&") || text == "" || strings.ContainsAny(text[:1], ":=<>!") ||
 		slices.Contains([]string{"and", "or", "not"}, text) {
@@ -234,8 +234,7 @@ func openBoth(t testing.TB) map[string]*database.DB {
 	return map[string]*database.DB{"sqlite": dbtest.Open(t, dbtest.SQLite(t)), "postgres": dbtest.Open(t, dbtest.Postgres(t))}
 }
 
-// storeBodies stores events as clients send them in a session of every database,
-// and gives them as they were stored.
+// storeBodies stores events in a session of every database, and returns them as stored.
 func storeBodies(t testing.TB, dbs map[string]*database.DB, session string, bodies []string) []models.Event {
 	t.Helper()
 	var stored []models.Event
@@ -306,8 +305,8 @@ func checkAgreement(t testing.TB, dbs map[string]*database.DB, session, text str
 	return want
 }
 
-// Whatever events hold and whatever is asked: Match and both databases say the
-// same, and no statement fails.
+// TestFilterMeansTheSameEverywhere checks that Match and both databases agree for any
+// event and any filter, and that no statement fails.
 func TestFilterMeansTheSameEverywhere(t *testing.T) {
 	dbs := openBoth(t)
 	session, refused, tried, asked, hit := 0, 0, 0, 0, 0
@@ -342,8 +341,9 @@ func TestFilterMeansTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// No filter that is read makes a statement fail, leaves its session or is taken for
-// SQL: those that try to, and those at the limits.
+// TestFilterCannotBreakAStatement checks that no valid filter makes a statement fail,
+// selects events of another session or injects SQL. It has attempts to do so, and
+// filters at the limits.
 func TestFilterCannotBreakAStatement(t *testing.T) {
 	dbs := openBoth(t)
 	events := storeBodies(t, dbs, "mine", []string{
@@ -385,7 +385,8 @@ func TestFilterCannotBreakAStatement(t *testing.T) {
 	}
 }
 
-// Any text at all is refused, or selects the same everywhere.
+// TestAnyTextAsAFilter checks that any text is refused or selects the same events
+// everywhere.
 func TestAnyTextAsAFilter(t *testing.T) {
 	dbs := openBoth(t)
 	events := storeBodies(t, dbs, "s", []string{
@@ -416,8 +417,8 @@ func TestAnyTextAsAFilter(t *testing.T) {
 	}
 }
 
-// A text is found whatever way a client has of writing it, and nothing is found
-// that no value says.
+// TestTextIsFoundHoweverItIsWritten checks that a text is found however a client
+// escapes it, and that only values are searched.
 func TestTextIsFoundHoweverItIsWritten(t *testing.T) {
 	dbs := openBoth(t)
 	bodies := []string{}

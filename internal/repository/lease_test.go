@@ -31,7 +31,7 @@ func TestLease(t *testing.T) {
 		if !take("a", "1", time.Minute) || !take("a", "1", time.Hour) || take("a", "2", time.Hour) || !take("b", "2", time.Hour) {
 			t.Error("two have it, or its holder has not")
 		}
-		release("a", "2") // that one never had it
+		release("a", "2") // "2" does not hold the lease
 		if take("a", "2", time.Hour) {
 			t.Error("another one released it")
 		}

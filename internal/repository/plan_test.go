@@ -14,8 +14,9 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// A poll must find its events by the index of the unsent, with or without a
-// span of time: by any other it would walk over all that was sent.
+// TestPollGoesByTheIndexOfTheUnsent checks that a poll, with or without a time span,
+// uses the index of unsent events. Any other index would read all events that were
+// sent.
 func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		for name, tt := range map[string]struct {
@@ -34,8 +35,8 @@ func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
 	})
 }
 
-// Active sessions are looked at every few seconds, and each for its end: neither may
-// walk over all sessions, or all events of one.
+// TestEndsGoByIndexes checks that the frequent queries for active sessions and for a
+// session's end read neither all sessions nor all events of one.
 func TestEndsGoByIndexes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB { return lastEnds(tx, "s", 3).Limit(20).Find(&[]models.Event{}) })
@@ -61,7 +62,7 @@ func TestEndsGoByIndexes(t *testing.T) {
 	})
 }
 
-// plan returns a query and how the database goes about it.
+// plan returns a query and the database's plan for it.
 func plan(t *testing.T, db *database.DB, build func(tx *gorm.DB) *gorm.DB) (query, steps string) {
 	t.Helper()
 	query = db.Read(t.Context()).ToSQL(build)
@@ -84,11 +85,11 @@ func plan(t *testing.T, db *database.DB, build func(tx *gorm.DB) *gorm.DB) (quer
 	return query, strings.Join(lines, "\n")
 }
 
-// A part is found by its bounds: whatever else is asked, nothing outside of it is
-// walked over.
+// TestPartGoesByItsBounds checks that a query for a part reads nothing outside its
+// bounds, whatever the filter.
 func TestPartGoesByItsBounds(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		if db.Dialect() == "postgres" { // of an empty table it would read all
+		if db.Dialect() == "postgres" { // for an empty table it would choose a sequential scan
 			if err := db.Write(t.Context(), func(tx *gorm.DB) error {
 				return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, source, data, pid) " +
 					"SELECT 'unassigned', n, 'type' || n % 10, to_timestamp(n), 's', '{}', n % 100 FROM generate_series(1, 50000) n").Error
@@ -116,11 +117,11 @@ func TestPartGoesByItsBounds(t *testing.T) {
 	})
 }
 
-// What a filter asks of a column must be a condition that its index serves, in the
-// middle of whatever else is asked.
+// TestFilterGoesByTheIndexes checks that a filter's condition on a column can use the
+// column's index, whatever the rest of the filter.
 func TestFilterGoesByTheIndexes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		if db.Dialect() == "postgres" { // of an empty table it would read all
+		if db.Dialect() == "postgres" { // for an empty table it would choose a sequential scan
 			if err := db.Write(t.Context(), func(tx *gorm.DB) error {
 				return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, source, data, pid, process_name) " +
 					"SELECT 'unassigned', n, 'type' || n % 100, to_timestamp(n), 's', '{}', n % 100, 'p' || n % 100 FROM generate_series(1, 20000) n").Error
@@ -132,7 +133,7 @@ func TestFilterGoesByTheIndexes(t *testing.T) {
 			}
 		}
 		byTime := struct{ index, condition string }{"idx_events_", "timestamp"}
-		if db.Dialect() == "sqlite" { // never by its index, after which all would have to be sorted
+		if db.Dialect() == "sqlite" { // never by the index of the time: all rows would then have to be sorted
 			byTime.index, byTime.condition = "idx_events_session_seq", "session_id"
 		}
 		for text, want := range map[string]struct{ index, condition string }{
@@ -153,7 +154,7 @@ func TestFilterGoesByTheIndexes(t *testing.T) {
 				return filtered(tx, where).Where("session_id = ?", models.UnassignedID).Order("seq").Limit(10).Find(&[]models.Event{})
 			})
 			found := false
-			for line := range strings.Lines(steps) { // SQLite tells both on one line
+			for line := range strings.Lines(steps) { // SQLite has both on one line
 				found = found || strings.Contains(line, "Index Cond") && strings.Contains(line, want.condition) ||
 					strings.Contains(line, want.index) && strings.Contains(line, want.condition+"=?") || strings.Contains(line, want.condition+">?")
 			}

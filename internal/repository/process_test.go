@@ -13,14 +13,14 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// acted makes an event that a process did.
+// acted returns an event of a process.
 func acted(sessionID string, pid int64, name string, at time.Time) models.Event {
 	e := newEvent(sessionID, at)
 	e.PID, e.ProcessName = &pid, &name
 	return e
 }
 
-// processes returns a session's processes as texts, in the order of pid and start.
+// processes formats a session's processes, in the order of pid and start.
 func processes(t *testing.T, db *database.DB, sessionID string) []string {
 	t.Helper()
 	var found []models.Process
@@ -61,9 +61,10 @@ func TestProcessesAreKeptUp(t *testing.T) {
 			`4 a.exe "" start 3 false parent - seen 3 to 9 map[file_operation:2 x:1]`)
 		wantProcesses(t, db, "other", `4 a.exe "" start 1 false parent - seen 1 to 1 map[file_operation:1]`)
 
-		// More of it, and the same pid again with another name.
+		// More events of it, and another name for the same pid.
 		appendEvents(t, db, []models.Event{acted("s", 4, "a.exe", later(1)), acted("s", 4, "b.exe", later(20)), acted("s", 4, "b.exe", later(21))})
-		// What tells of a start that was seen acting already, in a group with an event of a child.
+		// The start of a process that has already acted, in one group with an event of
+		// that process.
 		pid, parent := int64(9), int64(4)
 		created := models.Incoming{Event: acted("s", 4, "b.exe", later(22)), Processes: []models.ProcessFact{
 			{PID: pid, StartedAt: later(22), ProcessInfo: models.ProcessInfo{Image: "/bin/c", CommandLine: "c -d", ParentPID: &parent}},
@@ -78,7 +79,8 @@ func TestProcessesAreKeptUp(t *testing.T) {
 			`4 b.exe "" start 20 false parent - seen 20 to 22 map[file_operation:3]`,
 			`9 c "c -d" start 22 true parent 4 seen 22 to 23 map[file_operation:1]`)
 
-		// Two names of one pid at the same microsecond are two processes, and no fault.
+		// Several names of one pid at the same microsecond are separate processes, and
+		// no error.
 		appendEvents(t, db, []models.Event{acted("other", 7, "x", noon), acted("other", 7, "y", noon), acted("other", 7, "z", noon)})
 		if got := processes(t, db, "other"); len(got) != 4 {
 			t.Errorf("got %q", got)
@@ -86,7 +88,8 @@ func TestProcessesAreKeptUp(t *testing.T) {
 	})
 }
 
-// Many processes in one group are all found again, however they are read.
+// TestProcessesOfAGroupAreFoundAgain checks that all of the many processes in one group
+// are found again in the next one.
 func TestProcessesOfAGroupAreFoundAgain(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		createSession(t, db, "s")
@@ -111,7 +114,8 @@ func TestProcessesOfAGroupAreFoundAgain(t *testing.T) {
 	})
 }
 
-// A pid that got another name without end neither fails nor costs without end.
+// TestProcessNamesWithoutEnd checks that a pid which keeps changing its name causes no
+// error.
 func TestProcessNamesWithoutEnd(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		createSession(t, db, "s")
@@ -172,8 +176,9 @@ func TestMarkedGroupIsStoredOnce(t *testing.T) {
 	})
 }
 
-// Every event counts for a process, however many processes a pid had, whether or not
-// an event tells when its process started, and however many pids a group has.
+// TestEveryEventCountsForAProcess checks that every event is counted for a process,
+// however many processes a pid has, whether or not an event has its process's start,
+// and however many pids a group has.
 func TestEveryEventCountsForAProcess(t *testing.T) {
 	for name, event := range map[string]func(round, i int) models.Incoming{
 		"names without end": func(round, i int) models.Incoming {
@@ -222,7 +227,7 @@ func TestEveryEventCountsForAProcess(t *testing.T) {
 	}
 }
 
-// acting is an event of a process, which tells when that started if it is not zero.
+// acting returns an event of a process, with the process's start unless it is zero.
 func acting(pid int64, name string, startedAt time.Time) models.Incoming {
 	in := models.Incoming{Event: acted("s", pid, name, noon)}
 	if !startedAt.IsZero() {

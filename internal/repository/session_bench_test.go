@@ -14,8 +14,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// BenchmarkSessionList lists 50 of 100,000 sessions: those that come first and
-// those far down, and what only a walk over all of them can tell.
+// BenchmarkSessionList lists 50 of 100,000 sessions: the first ones, ones far down, and
+// ones that only a full scan finds.
 func BenchmarkSessionList(b *testing.B) {
 	const count = 100_000
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {

@@ -80,7 +80,7 @@ func TestImportStoresASessionAsItIs(t *testing.T) {
 		if err := transfers.FinishImport(t.Context(), session, file, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		session.Durability = db.Durability() // of its events here, whatever it was where the bundle is from
+		session.Durability = db.Durability() // that of this database, not of the bundle's origin
 		got, err := repository.NewSessions(db).Get(t.Context(), "s")
 		if err != nil || !reflect.DeepEqual(got, session) {
 			t.Errorf("the session is\n%+v, want\n%+v, %v", got, session, err)
@@ -102,7 +102,7 @@ func TestImportStoresASessionAsItIs(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(read, processes) {
 			t.Errorf("the processes are\n%+v, want\n%+v, %v", read, processes, err)
 		}
-		// It is imported no more.
+		// The import is finished.
 		if err := transfers.AddEvents(t.Context(), "s", want[:1], later); models.ErrorCode(err) != models.CodeConflict {
 			t.Errorf("added to what is finished: %v", err)
 		}
@@ -136,14 +136,14 @@ func TestAbortedImportLeavesNothing(t *testing.T) {
 		if e, p, s := count(t, db, &models.Event{}), count(t, db, &models.Process{}), count(t, db, &models.Session{}); e != 1 || p != 1 || s != sessions {
 			t.Errorf("%d events, %d processes, %d sessions of %d are left", e, p, s, sessions)
 		}
-		// Nothing can be added any more; and a new one can begin.
+		// Nothing can be added any more, and a new import can begin.
 		if err := transfers.AddEvents(t.Context(), "s", imported("s", 1), noon); models.ErrorCode(err) != models.CodeConflict {
 			t.Error(err)
 		}
 		if err := transfers.BeginImport(t.Context(), "s", noon); err != nil {
 			t.Error(err)
 		}
-		// One that was taken for dead gets no further.
+		// An import that was considered abandoned cannot continue.
 		if err := db.Write(t.Context(), func(tx *gorm.DB) error {
 			return tx.Model(&models.Session{}).Where("id = ?", "s").UpdateColumn("deleting_since", noon).Error
 		}); err != nil {
@@ -155,7 +155,8 @@ func TestAbortedImportLeavesNothing(t *testing.T) {
 	})
 }
 
-// Pages are bounded in events and in bytes, and follow each other without a gap.
+// TestReadEvents checks that pages are limited in events and in bytes, and have no
+// gaps.
 func TestReadEvents(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		createSession(t, db, "s")

@@ -13,8 +13,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// Sessions that are being deleted or imported are not there for those who listen,
-// and how the others are is told alike by their heads.
+// TestListHeads checks that sessions being deleted or imported are hidden from streams,
+// and that the heads of the others agree in every query.
 func TestListHeads(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		sessions := repository.NewSessions(db)

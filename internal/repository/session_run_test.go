@@ -12,7 +12,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// Runs follow what happens to a session, whoever changes it.
+// TestSessionRuns checks that runs follow every change of a session's state.
 func TestSessionRuns(t *testing.T) {
 	start := func(s *models.Session) { now := time.Now(); s.StartingSince = &now }
 	active := func(s *models.Session) { s.IsActive, s.StartingSince = true, nil }

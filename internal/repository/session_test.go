@@ -27,7 +27,7 @@ func TestHiddenSessionsAreNoCandidates(t *testing.T) {
 	lives := map[string]func(*models.Session){
 		"active":   func(s *models.Session) { s.IsActive, s.MonitoringStarted = true, &noon },
 		"starting": func(s *models.Session) { now := time.Now(); s.StartingSince = &now },
-		"ended":    func(s *models.Session) { s.IsActive = true }, // and ends then
+		"ended":    func(s *models.Session) { s.IsActive = true }, // the update ends it
 	}
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		agent := models.DefaultAgentID
@@ -219,8 +219,8 @@ func TestDeleteInSteps(t *testing.T) {
 	})
 }
 
-// While a file is deleted and stored at the same time, its content is there
-// whenever its row is.
+// TestFileIsThereWithItsRow checks that, while a file is deleted and stored
+// concurrently, its content exists whenever its row does.
 func TestFileIsThereWithItsRow(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		sessions := repository.NewSessions(db)
@@ -259,7 +259,7 @@ func TestFileIsThereWithItsRow(t *testing.T) {
 				}
 			})
 		}
-		// Sweeps come between, and what they remove is placed again.
+		// Sweeps run in between; the file that they remove is placed again.
 		sweeping, stopSweeping := context.WithCancel(t.Context())
 		var sweeps sync.WaitGroup
 		sweeps.Go(func() {
@@ -338,7 +338,7 @@ func TestAddProcesses(t *testing.T) {
 		if found, total, err := processes.List(t.Context(), "s", 50); err != nil || len(found) != 50 || total != 120 {
 			t.Errorf("the first 50: %d of %d, %v", len(found), total, err)
 		}
-		appendEvents(t, db, []models.Event{acted("s", 7, "p7", noon.Add(3*time.Second))}) // it is that one
+		appendEvents(t, db, []models.Event{acted("s", 7, "p7", noon.Add(3*time.Second))}) // that process
 		if _, total, err := processes.List(t.Context(), "s", 120); err != nil || total != 120 {
 			t.Errorf("then there are %d, %v", total, err)
 		}

@@ -38,7 +38,7 @@ func TestTargetFiles(t *testing.T) {
 		if got := list(""); got != "1" {
 			t.Errorf("listed are %s, want the one that has content", got)
 		}
-		create("with", &models.TargetFile{SHA256: without, SizeBytes: 1}) // the content comes after all
+		create("with", &models.TargetFile{SHA256: without, SizeBytes: 1}) // the content arrives later
 		if got := list("") + "," + list(known); got != "13,3" {
 			t.Errorf("listed are %s", got)
 		}

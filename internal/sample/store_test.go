@@ -66,8 +66,8 @@ func eachStore(t *testing.T, fn func(t *testing.T, store *sample.Store, dir stri
 	})
 }
 
-// startS3 starts an S3 service with the bucket "bucket". around, if not nil, may change
-// how it answers.
+// startS3 starts an S3 service with the bucket "bucket". around, if not nil, wraps its
+// handler.
 func startS3(t *testing.T, around func(http.Handler) http.Handler) *httptest.Server {
 	t.Helper()
 	backend := s3mem.New()
@@ -92,7 +92,7 @@ func openBucket(t *testing.T, dir, endpoint string) *sample.Store {
 	return store
 }
 
-// placed lists the SHA-256 of what is placed.
+// placed lists the SHA-256 of the placed files.
 func placed(t *testing.T, store *sample.Store) (names []string) {
 	t.Helper()
 	for object, err := range store.List(t.Context()) {
@@ -107,7 +107,7 @@ func placed(t *testing.T, store *sample.Store) (names []string) {
 	return names
 }
 
-// save receives content and puts it in its place.
+// save receives content and places it.
 func save(store *sample.Store, content io.Reader, maxBytes int64) (*models.TargetFile, error) {
 	upload, err := store.Receive(content, maxBytes)
 	if err != nil {
@@ -231,8 +231,8 @@ func TestFreeBytes(t *testing.T) {
 	}
 }
 
-// A received file is there once it is placed and not before, and a deleted file can
-// be placed again.
+// TestReceivePlaceDelete checks that a received file exists once it is placed and not
+// before, and that a deleted file can be placed again.
 func TestReceivePlaceDelete(t *testing.T) {
 	eachStore(t, func(t *testing.T, store *sample.Store, dir string) {
 		receive := func() *sample.Upload {
@@ -291,7 +291,8 @@ func TestReceivePlaceDelete(t *testing.T) {
 	})
 }
 
-// Send stores a file in the bucket before it is placed, and leaves a folder alone.
+// TestSend checks that Send stores a file in the bucket before it is placed, and does
+// nothing for a folder.
 func TestSend(t *testing.T) {
 	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		upload, err := store.Receive(strings.NewReader("MZ"), 1000)
@@ -314,8 +315,8 @@ func TestSend(t *testing.T) {
 	})
 }
 
-// List goes by SHA-256 and gives nothing but files. Two hundred files are more than
-// a folder of two digits has.
+// TestListIsInOrder checks that List is ordered by SHA-256 and returns only files. Two
+// hundred files are more than one two-digit folder holds.
 func TestListIsInOrder(t *testing.T) {
 	eachStore(t, func(t *testing.T, store *sample.Store, _ string) {
 		var want []string
@@ -349,7 +350,8 @@ func TestFirstClaimWins(t *testing.T) {
 	})
 }
 
-// An S3 service that fails in any way is unavailable, and never a missing file.
+// TestBucketThatFails checks that any failure of the S3 service is unavailable, and
+// never a missing file.
 func TestBucketThatFails(t *testing.T) {
 	for name, around := range map[string]func(http.Handler) http.Handler{
 		"it refuses": func(http.Handler) http.Handler {
@@ -363,7 +365,7 @@ func TestBucketThatFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting between tries
+			t.Parallel() // it mostly waits between retries
 			dir := filepath.Join(t.TempDir(), "files")
 			store := openBucket(t, dir, startS3(t, around).URL)
 			upload, err := store.Receive(strings.NewReader("MZ"), 1000)
@@ -392,8 +394,8 @@ func TestBucketThatFails(t *testing.T) {
 	}
 }
 
-// Files from before there was a bucket are served from the folder until they are
-// moved. Damaged ones and those of others stay.
+// TestMoveToBucket checks that files from before the bucket was configured are served
+// from the folder until they are moved. Damaged and unknown files stay.
 func TestMoveToBucket(t *testing.T) {
 	before, dir := open(t)
 	var files []string
@@ -440,8 +442,8 @@ func TestMoveToBucket(t *testing.T) {
 	}
 }
 
-// A file that is moved between the look into the bucket and the one into the folder is
-// found all the same.
+// TestFileIsFoundWhileItMoves checks that a file is found even if it is moved after the
+// lookup in the bucket and before the one in the folder.
 func TestFileIsFoundWhileItMoves(t *testing.T) {
 	for name, find := range map[string]func(store *sample.Store, sha256 string) (bool, error){
 		"Open": func(store *sample.Store, sha256 string) (bool, error) {
@@ -499,7 +501,8 @@ func sha256of(t *testing.T, r io.ReadCloser) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// A download that stops to come fails instead of hanging.
+// TestDownloadThatBreaksOff checks that an interrupted download fails and does not
+// hang.
 func TestDownloadThatBreaksOff(t *testing.T) {
 	server := startS3(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -509,7 +512,7 @@ func TestDownloadThatBreaksOff(t *testing.T) {
 			}
 			w.Header().Set("Content-Length", "1000")
 			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
-			io.WriteString(w, "half") //nolint:errcheck // it breaks off anyway
+			io.WriteString(w, "half") //nolint:errcheck // the download is interrupted anyway
 			panic(http.ErrAbortHandler)
 		})
 	})
@@ -520,7 +523,7 @@ func TestDownloadThatBreaksOff(t *testing.T) {
 	}
 	r, err := store.Open(t.Context(), file.SHA256)
 	if err != nil {
-		return // it may show at once
+		return // the error may be detected here
 	}
 	if got, err := io.ReadAll(r); err == nil {
 		t.Errorf("read %d bytes and no error", len(got))

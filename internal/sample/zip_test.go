@@ -14,7 +14,7 @@ import (
 
 var modified = time.Date(2026, 11, 24, 8, 30, 2, 0, time.UTC)
 
-// zipOf writes a zip of a content.
+// zipOf returns a zip of a content.
 func zipOf(t *testing.T, name, content string) []byte {
 	t.Helper()
 	file := ZipEntry{Name: name, Modified: modified, SizeBytes: int64(len(content)), CRC32: crc32.ChecksumIEEE([]byte(content))}
@@ -28,7 +28,7 @@ func zipOf(t *testing.T, name, content string) []byte {
 	return out.Bytes()
 }
 
-// decrypt undoes the encryption as APPNOTE 6.1.6 and 6.1.7 have it.
+// decrypt undoes the encryption of APPNOTE 6.1.6 and 6.1.7.
 func decrypt(password string, check byte, text []byte) string {
 	k := newKeys(password)
 	plain := make([]byte, len(text))
@@ -42,7 +42,7 @@ func decrypt(password string, check byte, text []byte) string {
 	return string(plain[headerLen:])
 }
 
-// unzip reads the one file of a zip, by its central directory.
+// unzip reads the only file of a zip, using its central directory.
 func unzip(t *testing.T, archive []byte) (*zip.File, string) {
 	t.Helper()
 	reader, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
@@ -62,7 +62,7 @@ func unzip(t *testing.T, archive []byte) (*zip.File, string) {
 		t.Fatal(err)
 	}
 	check := byte(file.CRC32 >> 24)
-	if file.Flags&(1<<3) != 0 { // with a data descriptor it is the time's
+	if file.Flags&(1<<3) != 0 { // with a data descriptor, the check byte is from the time
 		check = byte(file.ModifiedTime >> 8)
 	}
 	return file, decrypt("infected", check, text)
@@ -92,11 +92,11 @@ func TestTwoZipsOfOneContentDiffer(t *testing.T) {
 	}
 }
 
-// infoZip is what zip 3.0 of Info-ZIP makes: zip -0 -X -P infected.
+// infoZip is the output of zip 3.0 of Info-ZIP: zip -0 -X -P infected.
 const infoZip = "UEsDBAoACQAAAMFDeF2OokD5FQAAAAkAAAAKAAAAc2FtcGxlLnR4dN6vE8Q28jri7Zh8ky82v1syVWIb4VBLBwiOokD5FQAAAAkAAABQSwECHgMKAAkAAADBQ3hdjqJA+RUAAAAJAAAACgAAAAAAAAAAAAAApIEAAAAAc2FtcGxlLnR4dFBLBQYAAAAAAQABADgAAABNAAAAAAA="
 
-// What another program has encrypted is read: the cipher is the one that others
-// mean.
+// TestCipherIsThatOfOthers checks the tests' own decryption with an archive of another
+// program.
 func TestCipherIsThatOfOthers(t *testing.T) {
 	archive, err := base64.StdEncoding.DecodeString(infoZip)
 	if err != nil {
@@ -122,7 +122,8 @@ func TestContentMustBeWhatWasSaid(t *testing.T) {
 	}
 }
 
-// What stops halfway is an error, be it the reader or the writer.
+// TestBrokenReadersAndWriters checks that an error of the reader or the writer is
+// returned.
 func TestBrokenReadersAndWriters(t *testing.T) {
 	file := ZipEntry{Name: "a", SizeBytes: 2, CRC32: crc32.ChecksumIEEE([]byte("MZ"))}
 	if err := WriteZip(io.Discard, file, "infected", iotest.ErrReader(io.ErrUnexpectedEOF)); err == nil {

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
-// BenchmarkAnalysis measures a histogram and a facet of a session of a million
-// events, by its segments and, as long as there are none, by the events.
+// BenchmarkAnalysis measures a histogram and a facet of a session of a million events,
+// with its segments and, while it has none, from the events.
 func BenchmarkAnalysis(b *testing.B) {
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		b.Run(name, func(b *testing.B) {

@@ -28,7 +28,8 @@ func (r *vanishing) Append(_ context.Context, group models.Group) ([]models.Rece
 	return make([]models.Receipt, len(group.Batches)), nil
 }
 
-// Append chooses again when a session is deleted after it was chosen, but not for ever.
+// TestEventsOfADeletedSessionAreAttributedAgain checks that Append chooses again when a
+// session is deleted after it was chosen, but not forever.
 func TestEventsOfADeletedSessionAreAttributedAgain(t *testing.T) {
 	for times, stored := range map[int]bool{0: true, 1: true, 9: true, 1000: false} {
 		repository := &vanishing{left: times}
@@ -40,15 +41,15 @@ func TestEventsOfADeletedSessionAreAttributedAgain(t *testing.T) {
 	}
 }
 
-// segmented is a session whose event i has the time times[i-1], with segments of
-// some of it.
+// segmented is a session whose event i has the time times[i-1]. Segments cover some of
+// its events.
 type segmented struct {
 	EventRepository
 	times    []int64 // microseconds
 	segments []models.Segment
 }
 
-// present finds a session.
+// present finds every session.
 type present struct{}
 
 func (present) Get(_ context.Context, id string) (*models.Session, error) {
@@ -78,8 +79,8 @@ func (s *segmented) Count(ctx context.Context, id string, where *filter.Filter, 
 	return int64(len(found)), err
 }
 
-// A list by time must not leave out what lies in the span, whichever segments there
-// are, and whatever the order of the times.
+// TestListsByTimeMissNothing checks that a list by time contains every event of the
+// span, whatever the segments and the order of the times.
 func TestListsByTimeMissNothing(t *testing.T) {
 	const n = 3*models.SegmentEvents + 100
 	rapid.Check(t, func(t *rapid.T) {

@@ -26,7 +26,7 @@ func TestUploadName(t *testing.T) {
 	}
 }
 
-// FuzzUploadName checks that every name can be made on Windows.
+// FuzzUploadName checks that every name is valid on Windows.
 func FuzzUploadName(f *testing.F) {
 	for _, name := range []string{"CON.exe", "COM¹ .x", "trailing.exe.", "a b. ", strings.Repeat("a", 198) + ".. " + strings.Repeat("b", 30), "\xff."} {
 		f.Add(name)

@@ -46,8 +46,8 @@ func (r *fileRows) DeleteOrphan(ctx context.Context, sha256 string, unlink func(
 	return true, unlink(sha256)
 }
 
-// A sweep removes old files without a row and old unfinished uploads, and nothing
-// else; it reports rows without a file.
+// TestFileSweep checks that a sweep removes old files without a row and old unfinished
+// uploads, and nothing else, and that it reports rows without a file.
 func TestFileSweep(t *testing.T) {
 	hash := func(digit string) string { return strings.Repeat(digit, 64) }
 	known, orphan, young, last := hash("1"), hash("4"), hash("7"), hash("e")

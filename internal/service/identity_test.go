@@ -8,7 +8,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// TestProof of the agent has the same values.
+// TestProof has the same values as the agent's TestProof.
 func TestProof(t *testing.T) {
 	identity := &models.BackendIdentity{
 		BootID: "b", PIDNamespace: "pid:[4026531836]", PID: 7, StartTicks: 1234,

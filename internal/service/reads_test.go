@@ -44,7 +44,7 @@ func TestReadsAreLimited(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		for range 3 { // they wait for as long as it takes
+		for range 3 { // they wait without a limit
 			go func() {
 				if err := reads.Page(t.Context(), read); err == nil {
 					add(&pages, 1)
@@ -73,7 +73,7 @@ func TestReadsEnd(t *testing.T) {
 		want        func(err error) bool
 	}{
 		"in time":       {time.Hour, func(context.Context) error { return nil }, func(err error) bool { return err == nil }},
-		"with an error": {time.Hour, func(context.Context) error { return errOther }, func(err error) bool { return err == errOther }}, //nolint:errorlint // that very one
+		"with an error": {time.Hour, func(context.Context) error { return errOther }, func(err error) bool { return err == errOther }}, //nolint:errorlint // the identical error
 		"too late": {time.Hour, untilDone, func(err error) bool {
 			return models.ErrorCode(err) == models.CodeUnavailable && strings.Contains(err.Error(), "READ_TIMEOUT")
 		}},
@@ -102,7 +102,8 @@ func untilDone(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// A turn that is given back early is given back once.
+// TestReadThatIsDoneEarly checks that a turn which is released early is released only
+// once.
 func TestReadThatIsDoneEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := NewReads(1, time.Minute)

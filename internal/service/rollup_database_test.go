@@ -23,8 +23,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// rollupEvents returns recorded and made up events of files and packets, in another order
-// each time.
+// rollupEvents returns recorded and synthetic events of files and packets, in random
+// order.
 func rollupEvents(t testing.TB, random *rand.Rand) (events []models.Incoming) {
 	t.Helper()
 	at := time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
@@ -83,8 +83,9 @@ func rollupEvents(t testing.TB, random *rand.Rand) (events []models.Incoming) {
 	return events
 }
 
-// What is added to bit by bit is what is made at once, whatever is asked for between;
-// and each conversation's filter selects its events and no other, in the database too.
+// TestRollupsOfADatabase checks that an incremental rollup equals one made at once,
+// whatever is requested in between, and that each conversation's filter selects exactly
+// its events, in the database too.
 func TestRollupsOfADatabase(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
@@ -169,7 +170,7 @@ func TestRollupsOfADatabase(t *testing.T) {
 }
 
 // BenchmarkRollups measures a session of a million events, half of them of files and
-// half packets: what is made first, and what is added when 10,000 more have come.
+// half packets: the first rollup, and an update after 10,000 more events.
 func BenchmarkRollups(b *testing.B) {
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		b.Run(name, func(b *testing.B) {

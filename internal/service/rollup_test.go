@@ -14,14 +14,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// parts is sessions of so many file events, each about a path of its own every
-// hundredth time.
+// parts serves sessions of count file events with a hundred different paths.
 type parts struct {
 	mu      sync.Mutex
 	count   int64
 	firstID uint64
 	reads   []models.EventPart
-	read    func(ctx context.Context, n int) error // is told how many reads there were, in the middle of one
+	read    func(ctx context.Context, n int) error // called in the middle of each read with the number of reads so far
 }
 
 func (p *parts) Get(_ context.Context, id string) (*models.Session, error) {
@@ -56,7 +55,7 @@ func (p *parts) EachPart(ctx context.Context, _ string, where *filter.Filter, pa
 	return ctx.Err()
 }
 
-// total asks for the files and gives how many events they are of.
+// total requests the files and returns the number of their events.
 func (p *parts) total(ctx context.Context, s *Rollups, id string, where *filter.Filter) (total, seq int64, err error) {
 	page, seq, err := s.Files(ctx, id, where, nil, analysis.FilesByPath, nil, 1000)
 	for i := range page.Files {
@@ -91,7 +90,8 @@ func TestRollupIsMadeOnce(t *testing.T) {
 	})
 }
 
-// Who gives up leaves what was done to the next one.
+// TestRollupGoesOnAfterCancel checks that the next request continues the work of a
+// cancelled one.
 func TestRollupGoesOnAfterCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &parts{count: 5 * rollupWindow, firstID: 1, read: func(_ context.Context, n int) error {
@@ -109,7 +109,8 @@ func TestRollupGoesOnAfterCancel(t *testing.T) {
 	}
 }
 
-// A read that fails in its middle counts nothing twice.
+// TestRollupAfterAFailure checks that a read that fails in the middle counts nothing
+// twice.
 func TestRollupAfterAFailure(t *testing.T) {
 	away := errors.New("away")
 	p := &parts{count: 3 * rollupWindow, firstID: 1, read: func(_ context.Context, n int) error {
@@ -127,7 +128,8 @@ func TestRollupAfterAFailure(t *testing.T) {
 	}
 }
 
-// A session that was deleted and imported again has the same ID, and other events.
+// TestRollupOfAnotherSession checks that a session which was deleted and imported
+// again, with the same ID, gets a new rollup of its own events.
 func TestRollupOfAnotherSession(t *testing.T) {
 	p := &parts{count: 500, firstID: 1}
 	s := NewRollups(p, p, 64<<20)
@@ -172,7 +174,7 @@ func TestRollupsAreForgotten(t *testing.T) {
 	}
 }
 
-// Scans of different things do not take all of the database.
+// TestFewRollupsAreMadeAtATime checks that the number of concurrent scans is limited.
 func TestFewRollupsAreMadeAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now, most := 0, 0

@@ -37,12 +37,12 @@ func TestSenders(t *testing.T) {
 	if err := senders.Heard(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	agents.err = errors.New("the database is away") // what is known stays
+	agents.err = errors.New("the database is away") // known agents are kept
 	if err := senders.Heard(t.Context(), nil); err == nil {
 		t.Error("the fault is not told")
 	}
 	for _, tt := range []struct{ name, address, want string }{
-		{"vm2", "192.0.2.3", "second"}, // its name says more than where it comes from
+		{"vm2", "192.0.2.3", "second"}, // the name has precedence over the address
 		{"vm3", "127.0.0.1", "third"},
 		{"", "192.0.2.2", "second"},
 		{"", "::ffff:192.0.2.2", "second"},
@@ -52,10 +52,10 @@ func TestSenders(t *testing.T) {
 		{"", "127.0.0.1", "default"},
 		{"", "127.0.0.9", "default"},
 		{"", "::1", "default"},
-		{"", "192.0.2.4", "own"}, // two are there
+		{"", "192.0.2.4", "own"}, // two agents have this address
 		{"shared", "192.0.2.4", "own"},
 		{"shared", "192.0.2.3", "third"},
-		{"", "192.0.2.5", "own"}, // somebody else may be there by now
+		{"", "192.0.2.5", "own"}, // another machine may have this address by now
 		{"", "198.51.100.1", "own"},
 		{"", "", "own"},
 	} {
@@ -66,7 +66,8 @@ func TestSenders(t *testing.T) {
 	}
 }
 
-// The loopback that an agent names in its heartbeat is that of its machine.
+// TestURLFromAMachine checks that a loopback URL in an agent's heartbeat is replaced
+// with the address of the agent's machine.
 func TestURLFromAMachine(t *testing.T) {
 	for _, tt := range []struct{ url, from, want string }{
 		{"http://127.0.0.1:7000", "192.0.2.2", "http://192.0.2.2:7000"},

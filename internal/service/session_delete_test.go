@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Steps become as large as the time allows, and small again at once when the rows
-// are larger; between them there is a rest as long as the step.
+// TestStepsFitTheirTime checks that steps grow until they take the permitted time, and
+// shrink at once when the rows are larger. There is a rest after each step.
 func TestStepsFitTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rows = 20_000
@@ -24,7 +24,7 @@ func TestStepsFitTheirTime(t *testing.T) {
 			n := min(limit, left)
 			perRow := 5 * time.Microsecond
 			if left < rows/2 {
-				perRow = 100 * time.Microsecond // the others are larger
+				perRow = 100 * time.Microsecond // the remaining rows are larger
 			}
 			<-time.After(time.Duration(n) * perRow)
 			if left -= n; left < rows/4 {
@@ -43,8 +43,8 @@ func TestStepsFitTheirTime(t *testing.T) {
 	})
 }
 
-// A disk that is slow whatever is asked of it does not make the steps so small
-// that they never end.
+// TestStepsOnASlowDisk checks that a disk that is slow for any number of rows does not
+// make the steps so small that the deletion takes forever.
 func TestStepsOnASlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, left := time.Now(), 3000

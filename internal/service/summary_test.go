@@ -17,7 +17,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// counting counts how many events are counted.
+// counting counts how many events are read for counts.
 type counting struct {
 	*repository.Events
 	counted, listed int64
@@ -34,8 +34,8 @@ func (c *counting) ListOfType(ctx context.Context, sessionID, eventType string, 
 	return events, err
 }
 
-// grow makes a session have n events, past the ingest: by turns of three types, and
-// each hundredth reports a loss of two.
+// grow adds events to a session until it has n, directly in the database. They have
+// three types in turn, and each hundredth reports a loss of two.
 func grow(t testing.TB, db *database.DB, sessionID string, n int64) {
 	t.Helper()
 	exec(t, db, "INSERT INTO events (session_id, seq, event_type, timestamp, timestamp_source, source, data, is_sent, created_at, updated_at) "+
@@ -45,7 +45,7 @@ func grow(t testing.TB, db *database.DB, sessionID string, n int64) {
 	exec(t, db, "UPDATE sessions SET event_count = ? WHERE id = ?", n, sessionID)
 }
 
-// exec runs a statement past the repositories.
+// exec runs a statement directly in the database.
 func exec(t testing.TB, db *database.DB, text string, args ...any) {
 	t.Helper()
 	err := db.BulkBeside(t.Context(), func(tx database.Bulk) error {
@@ -64,8 +64,8 @@ func newSession(t testing.TB, db *database.DB, id string) {
 	}
 }
 
-// However often a session is looked at, each event is counted about once, by any
-// backend; the result is the same as if all were counted.
+// TestSummaryCountsWhatIsNew checks that repeated summaries on any backend read each
+// event about once, and that the result is the same as a count of all events.
 func TestSummaryCountsWhatIsNew(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		newSession(t, db, "s")
@@ -82,7 +82,7 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // a new service, which has nothing in memory
+			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // a new service without anything in memory
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,8 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 	})
 }
 
-// What is kept of a session that was deleted is nothing to another one of its ID.
+// TestTotalsGoWithTheirSession checks that the totals of a deleted session are not used
+// for another session with its ID.
 func TestTotalsGoWithTheirSession(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		newSession(t, db, "s")
@@ -135,7 +136,7 @@ func TestTotalsGoWithTheirSession(t *testing.T) {
 	})
 }
 
-// BenchmarkSummary measures a look at a session of 300,000 events.
+// BenchmarkSummary measures a summary of a session of 300,000 events.
 func BenchmarkSummary(b *testing.B) {
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		db := dbtest.Open(b, options(b))

@@ -18,15 +18,15 @@ import (
 	"ospulse/internal/service"
 )
 
-// store is a database of one session; it fails when it is told to.
+// store is a database of one session. It fails at a chosen step.
 type store struct {
 	session   models.Session
 	gone      bool   // the session is deleted while it is exported
-	missing   int64  // how many of its events are
+	missing   int64  // number of its events that are missing
 	failAt    string // the step that fails
-	cancel    func() // called at that step instead, if not nil
+	cancel    func() // if not nil, called at that step instead
 	steps     []string
-	where     *filter.Filter // that events were read with
+	where     *filter.Filter // the filter that events were read with
 	eventType string
 	wasClosed bool // the context of the last abort had ended
 }
@@ -150,7 +150,8 @@ func TestExportGivesAllOrFails(t *testing.T) {
 	}
 }
 
-// Who stops reading leaves no reader behind, and who is cut off is told.
+// TestExportThatIsNotRead checks that an export which is not read to its end stops its
+// reader, and that a cancelled export ends with the error.
 func TestExportThatIsNotRead(t *testing.T) {
 	s := newStore(1 << 40)
 	for _, err := range exportsOf(s).Events(t.Context(), &s.session, nil, "") {
@@ -191,12 +192,12 @@ func importsOf(t *testing.T, s *store, dir string) *service.Imports {
 	return imports
 }
 
-// An import that fails at any step is cleared away, also when its client is gone;
-// one that is refused touches nothing.
+// TestFailedImportIsClearedAway checks that an import which fails at any step is
+// removed, even if its client has disconnected, and that a refused one has no effect.
 func TestFailedImportIsClearedAway(t *testing.T) {
 	for name, tt := range map[string]struct {
 		failAt  string
-		goes    bool // the client does, at that step
+		goes    bool // the client disconnects at that step
 		content func(whole []byte) []byte
 		want    string // steps
 	}{
@@ -233,7 +234,8 @@ func TestFailedImportIsClearedAway(t *testing.T) {
 	}
 }
 
-// A start removes uploads that a crash has left, and no others.
+// TestImportsClearOldUploads checks that a start removes the uploads that a crash left,
+// and no other files.
 func TestImportsClearOldUploads(t *testing.T) {
 	dir := t.TempDir()
 	for name, age := range map[string]time.Duration{"bundle-old": 48 * time.Hour, "bundle-new": time.Hour, "mine": 48 * time.Hour} {
@@ -251,7 +253,8 @@ func TestImportsClearOldUploads(t *testing.T) {
 	}
 }
 
-// What a filter or a type selects is not expected to be all of the session.
+// TestExportOfAPart checks that an export with a filter or a type may have fewer events
+// than the session.
 func TestExportOfAPart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		where     *filter.Filter

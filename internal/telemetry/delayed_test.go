@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// pieces keeps what is written, piece by piece.
+// pieces records each write.
 type pieces struct {
 	mu  sync.Mutex
 	got []string
-	err error // of every write
+	err error // result of every write
 }
 
 func (p *pieces) Write(piece []byte) (int, error) {
@@ -101,7 +101,8 @@ func TestDelayedWriterFlush(t *testing.T) {
 	})
 }
 
-// A log that cannot be written costs no request.
+// TestDelayedWriterFailsNever checks that a log that cannot be written fails no
+// request.
 func TestDelayedWriterFailsNever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pieces{err: errors.New("the disk is full")}
@@ -115,7 +116,7 @@ func TestDelayedWriterFailsNever(t *testing.T) {
 }
 
 func TestDelayedWriterLosesNothingOfSeveralAtOnce(t *testing.T) {
-	const writers, each = 8, 3000 // more than is put together
+	const writers, each = 8, 3000 // more than one piece holds
 	p := &pieces{}
 	d := &DelayedWriter{w: p}
 	var writing sync.WaitGroup

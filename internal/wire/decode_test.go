@@ -94,8 +94,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// TestRefused holds for each kind of bad input that the answer is "invalid" and
-// names what is wrong, the field if there is one.
+// TestRefused checks that each kind of bad input is refused as "invalid", with the
+// fault and the field, if there is one, in the message.
 func TestRefused(t *testing.T) {
 	const events, http, net = "/api/events", "/api/http/events", "/api/net/events"
 	tests := map[string]struct{ path, body, want string }{
@@ -291,8 +291,8 @@ func TestHotFields(t *testing.T) {
 	}
 }
 
-// TestReceiptTime checks that the time of receipt is stored as any other: UTC,
-// in microseconds.
+// TestReceiptTime checks that the time of receipt is stored like any other: UTC, in
+// microseconds.
 func TestReceiptTime(t *testing.T) {
 	in, err := wire.Event([]byte(`{"event_type":"x"}`), receipt.In(time.FixedZone("", 3600)))
 	if want := receipt.Truncate(time.Microsecond); err != nil || in.Timestamp != want {

@@ -16,7 +16,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// marshalled is an event as AppendEvent gave it when encoding/json wrote it.
+// marshalled is an event in the form that encoding/json must produce.
 type marshalled struct {
 	ID              uint64          `json:"id"`
 	SessionID       string          `json:"session_id"`
@@ -30,7 +30,7 @@ type marshalled struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-// texts are strings with all that a JSON string has to escape.
+// texts generates strings with every character that a JSON string must escape.
 func texts() *rapid.Generator[string] {
 	return rapid.OneOf(
 		rapid.String(),
@@ -48,8 +48,8 @@ func anyTime() *rapid.Generator[time.Time] {
 	})
 }
 
-// TestAppendEventIsWhatEncodingJSONGives: the events are written by hand, to the
-// same bytes.
+// TestAppendEventIsWhatEncodingJSONGives checks that the hand-written encoder and
+// encoding/json produce the same bytes.
 func TestAppendEventIsWhatEncodingJSONGives(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := models.Event{
@@ -73,8 +73,8 @@ func TestAppendEventIsWhatEncodingJSONGives(t *testing.T) {
 	})
 }
 
-// TestBundledReadsWhatWasWritten: every event of the recorded clients, and some
-// made up.
+// TestBundledReadsWhatWasWritten checks that Bundled reads what AppendBundled writes,
+// for every event of the recorded clients and some synthetic ones.
 func TestBundledReadsWhatWasWritten(t *testing.T) {
 	events := fixtureEvents(t)
 	for _, text := range []string{`null`, `"\u0000"`, `{"a":"\ud800","a":1}`, `-0`, `1e999`, "[1,\r\n2,\n3]", `"` + strings.Repeat("x", 5000) + `"`} {
@@ -107,8 +107,8 @@ func TestBundledReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// TestReplacementCharacter checks that U+FFFD is a character like others: it is what a
-// name becomes that was no UTF-8.
+// TestReplacementCharacter checks that U+FFFD is accepted like any other character:
+// agents replace invalid UTF-8 in names with it.
 func TestReplacementCharacter(t *testing.T) {
 	for _, body := range []string{"{\"event_type\":\"t\ufffd\",\"source\":\"host-caf\ufffd\"}", `{"event_type":"t\ufffd","source":"host-caf\uFFFD"}`} {
 		in, err := wire.Event([]byte(body), receipt)

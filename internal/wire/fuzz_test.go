@@ -6,8 +6,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// fuzzDecoder feeds any bytes to the decoder of a path. What it accepts must be
-// fit for the database and for both views.
+// fuzzDecoder feeds any bytes to the decoder of a path. Whatever it accepts must be
+// valid for the database and for both views.
 func fuzzDecoder(f *testing.F, path string, seeds ...string) {
 	n := 0
 	for _, r := range fixtures(f) {

@@ -9,8 +9,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// What an event tells of processes, beyond the pid and the name of the one that
-// acted.
+// TestEventTellsOfProcesses checks the facts on processes that an event has beyond the
+// pid and the name of the acting process.
 func TestEventTellsOfProcesses(t *testing.T) {
 	seen := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	started := time.Date(2026, 11, 22, 11, 0, 0, 500_000_000, time.UTC)

@@ -9,11 +9,11 @@ import (
 	"ospulse/internal/wire"
 )
 
-// TestEnvelopeTime checks that a time which an event is sent with can be had back:
-// either timestamp reads so, or timestamp_text has what was sent.
+// TestEnvelopeTime checks that the time which a client sent can be recovered: either
+// timestamp has the same text, or timestamp_text has the original.
 func TestEnvelopeTime(t *testing.T) {
 	received := models.FormatTime(receipt)
-	for sent, want := range map[string]string{ // the text is kept unless it is the one wanted
+	for sent, want := range map[string]string{ // the text is kept if it differs from want
 		`"2026-11-28T12:00:00Z"`:           "2026-11-28T12:00:00Z",
 		`"2026-11-28T12:00:00.123456Z"`:    "2026-11-28T12:00:00.123456Z",
 		`"2026-11-28T12:00:00.000000Z"`:    "2026-11-28T12:00:00Z",
@@ -70,7 +70,7 @@ func TestEnvelopeTime(t *testing.T) {
 func TestPacketTime(t *testing.T) {
 	tests := map[string]struct{ sent, want string }{
 		"microseconds":           {"1795374137.906492", "2026-11-22T19:02:17.906492Z"},
-		"rounded down":           {"1795374137.9753144", "2026-11-22T19:02:17.975314Z"}, // as one product of floats it would be rounded twice, up
+		"rounded down":           {"1795374137.9753144", "2026-11-22T19:02:17.975314Z"}, // rounded down; a single product of floats would be rounded twice, and up
 		"rounded up":             {"1795374137.9753096", "2026-11-22T19:02:17.975310Z"},
 		"to the next second":     {"1795374137.9999996", "2026-11-22T19:02:18Z"},
 		"whole":                  {"1795374137", "2026-11-22T19:02:17Z"},
@@ -103,8 +103,8 @@ func TestPacketTime(t *testing.T) {
 	}
 }
 
-// TestPacketsKeepMicroseconds holds for every recorded packet that no microsecond
-// is nearer to the digits that were sent than the stored one.
+// TestPacketsKeepMicroseconds checks for every recorded packet that no other
+// microsecond is nearer to the digits that were sent than the stored one.
 func TestPacketsKeepMicroseconds(t *testing.T) {
 	half := big.NewRat(1, 2)
 	checked := 0

@@ -158,8 +158,8 @@ func TestDashboardData(t *testing.T) {
 	}
 }
 
-// TestHostileObjectsCostTheirLength checks that no object makes the view repeat a
-// big member or scan the object once for each of its keys.
+// TestHostileObjectsCostTheirLength checks that no object makes the view repeat a large
+// member or scan the object once per key.
 func TestHostileObjectsCostTheirLength(t *testing.T) {
 	var taken strings.Builder
 	for i := range 1000 {
@@ -180,8 +180,8 @@ func TestHostileObjectsCostTheirLength(t *testing.T) {
 	}
 }
 
-// TestAnyJSON holds for JSON of any shape, under the names that are looked for:
-// the payload is what was sent to the byte, and the view keeps it.
+// TestAnyJSON checks for JSON of any shape, under the names that are looked up, that
+// the payload is byte for byte what was sent and that the view keeps it.
 func TestAnyJSON(t *testing.T) {
 	scalar := rapid.SampledFrom([]string{
 		"null", "true", "false", "0", "-0", "1e400", "12345678901234567890", "1795374137.906492", "1e18", "-1.5E-3",

@@ -8,10 +8,10 @@ import (
 	"ospulse/internal/wire"
 )
 
-// TestWholeNumbers checks that a whole number counts however it is written, at each
-// place from which one is lifted, and that the data stays as it was sent.
+// TestWholeNumbers checks that a whole number is recognised in any notation, wherever
+// one is lifted, and that the data stays as sent.
 func TestWholeNumbers(t *testing.T) {
-	places := map[string]func(string) (got, want string){ // of a number that is 4
+	places := map[string]func(string) (got, want string){ // of the number 4
 		"pid": func(n string) (string, string) {
 			return lifted(t, `{"event_type":"x","data":{"metadata":{"processId":`+n+`}}}`), "pid 4"
 		},
@@ -59,8 +59,8 @@ func TestWholeNumbers(t *testing.T) {
 	}
 }
 
-// lifted writes what numbers were lifted from an event, and checks that its data
-// reads back as it was sent.
+// lifted formats the numbers lifted from an event, and checks that its data reads back
+// as sent.
 func lifted(t *testing.T, body string) string {
 	t.Helper()
 	in, err := wire.Event([]byte(body), receipt)

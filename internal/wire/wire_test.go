@@ -17,7 +17,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// receipt is the time at which every test's request comes in.
+// receipt is the time of receipt of every test's request.
 var receipt = time.Date(2026, 11, 22, 20, 0, 0, 123_456_789, time.UTC)
 
 // request is one recorded request of a real client.
@@ -49,7 +49,7 @@ func fixtures(t testing.TB) []request {
 	return requests
 }
 
-// decode reads a body as the path says.
+// decode decodes a body with the decoder of the path.
 func decode(path string, body []byte) ([]models.Incoming, []models.ItemFault, error) {
 	switch path {
 	case "/api/http/events":
@@ -63,7 +63,7 @@ func decode(path string, body []byte) ([]models.Incoming, []models.ItemFault, er
 	}
 }
 
-// fixtureEvents returns every recorded event as the database would give it back.
+// fixtureEvents returns every recorded event as the database would return it.
 func fixtureEvents(t testing.TB) []models.Event {
 	t.Helper()
 	var events []models.Event
@@ -103,7 +103,7 @@ func sentData(path string, body []byte) ([][]byte, error) {
 	}
 }
 
-// checkStorable says why a decoded event could not be stored and read back.
+// checkStorable returns an error if a decoded event could not be stored and read back.
 func checkStorable(in *models.Incoming, sent []byte) error {
 	for name, s := range map[string]*string{
 		"event_type": &in.EventType, "source": &in.Source, "timestamp_text": in.TimestampText, "session hint": &in.SessionHint,
@@ -134,8 +134,8 @@ func checkStorable(in *models.Incoming, sent []byte) error {
 // contractField is a member of an event's data that the dashboard reads.
 type contractField struct {
 	path   string
-	kinds  string // that real clients' events have there: ", 0 (a number), n, {
-	always bool   // the dashboard fails on any other kind, so no event may have one
+	kinds  string // in real clients' events: ", 0 (a number), n, {
+	always bool   // every event must have this kind: the dashboard fails on any other
 }
 
 var (
@@ -166,8 +166,8 @@ var contract = map[string][]contractField{
 	models.TypePacket:            packetFields,
 }
 
-// checkView says what is wrong with an event as it is given out. recorded is for
-// events of real clients, which have the right kind in every field.
+// checkView returns an error if a returned event is wrong. recorded is set for events
+// of real clients, which have the right kind in every field.
 func checkView(e *models.Event, recorded bool) error {
 	plain, shown := wire.AppendEvent(nil, e), compat.AppendEvent([]byte("before"), e, true)
 	shown, found := bytes.CutPrefix(shown, []byte("before"))
@@ -249,10 +249,10 @@ func members(object []byte) (list []member) {
 	return list
 }
 
-// checkKept says what a shown object lacks of the one that was sent. A member
-// that was sent is at its place with the same text. Only at a replaceable path
-// may it differ: an object may have got more members, null another value, and
-// anything else may have moved to a key behind.
+// checkKept returns an error if a shown object has lost part of the one that was sent.
+// Each member must be at its place with the same text. Only a member at a replaceable
+// path may differ: an object may have more members, null another value, and anything
+// else may have moved to a later key.
 func checkKept(sent, shown []byte, path string, replaceable []string) error {
 	before, after := members(sent), members(shown)
 	if len(after) < len(before) {

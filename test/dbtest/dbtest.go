@@ -1,9 +1,9 @@
-// Package dbtest gives each test a fresh, migrated database of its own, on
-// SQLite and on a real PostgreSQL server.
+// Package dbtest opens fresh, migrated databases for tests, on SQLite and on a real
+// PostgreSQL server.
 //
-// The server is that of TEST_DATABASE_URL, a role that may create databases; if
-// that is unset, one is started from installed binaries for the test binary,
-// whose TestMain must be dbtest.Main.
+// The server is that of TEST_DATABASE_URL, a role that may create databases. If that is
+// unset, the package starts one from installed binaries for the test binary, whose
+// TestMain must be dbtest.Main.
 package dbtest
 
 import (
@@ -29,12 +29,12 @@ import (
 // that needs it.
 type server struct {
 	once    sync.Once
-	started *pgtest.Server // nil when TEST_DATABASE_URL gives the server
+	started *pgtest.Server // nil with TEST_DATABASE_URL
 	url     func(name string) string
 	err     error
 }
 
-var shared server //nolint:gochecknoglobals // one server a test binary, stopped by Main
+var shared server //nolint:gochecknoglobals // one server per test binary, stopped by Main
 
 // Main runs the tests and then stops the server: func TestMain(m *testing.M) {
 // os.Exit(dbtest.Main(m)) }.
@@ -75,12 +75,13 @@ func Open(t testing.TB, o database.Options) *database.DB {
 	return db
 }
 
-// SQLite returns a database file that does not exist yet.
+// SQLite returns the options of a database file that does not exist yet.
 func SQLite(t testing.TB) database.Options {
 	return options(database.Options{Path: filepath.Join(t.TempDir(), "test.db")})
 }
 
-// Postgres returns an empty database, dropped when the test ends.
+// Postgres returns the options of an empty database, which is dropped when the test
+// ends.
 func Postgres(t testing.TB) database.Options {
 	t.Helper()
 	shared.once.Do(shared.start)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// testAgent is an agent of the tests' own: it says yes to everything, unless a
-// test gives it another handler for a route.
+// testAgent is a fake agent: it accepts everything, unless a test sets another handler
+// for a route.
 type testAgent struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -18,7 +18,7 @@ type testAgent struct {
 	requests []agentRequest
 }
 
-// agentRequest is what the backend asked of the agent.
+// agentRequest is a request from the backend to the agent.
 type agentRequest struct {
 	route string // "METHOD /path"
 	body  string
@@ -42,7 +42,7 @@ func newTestAgent(t testing.TB) *testAgent {
 	return a
 }
 
-// handle sets what a route does from now on; nil makes it a 404.
+// handle sets the handler of a route; nil makes it a 404.
 func (a *testAgent) handle(route string, handler http.HandlerFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -24,7 +24,7 @@ type knownAgent struct {
 	Delivery                                               map[string]int
 }
 
-// agents returns the list of agents by their names.
+// agents returns the known agents by name.
 func (b *backend) agents() map[string]knownAgent {
 	b.t.Helper()
 	var list struct{ Agents []knownAgent }
@@ -44,9 +44,9 @@ func (b *backend) heartbeat(body string) answer {
 	return b.send("POST", "/api/agents/heartbeat", body)
 }
 
-// An agent that says that it is there is known, as the default agent if it is at
-// its URL, however that is written; nothing is asked of a URL that a heartbeat
-// names.
+// TestAgentsRegister checks that a heartbeat registers an agent, as the default agent
+// if it has the default agent's URL in any notation, and that the backend sends nothing
+// to a URL from a heartbeat.
 func TestAgentsRegister(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent, stranger := newTestAgent(t), newTestAgent(t)
@@ -87,7 +87,7 @@ func TestAgentsRegister(t *testing.T) {
 			t.Errorf("the default agent is at %s", url)
 		}
 
-		// The next heartbeat replaces all; silence is told of.
+		// The next heartbeat replaces everything. Silence is reported.
 		b.decode(b.heartbeat(`{"name":"other","url":"http://192.0.2.7"}`), http.StatusOK, &struct{}{})
 		if a := b.agents()["other"]; a.Version != "" || a.URL != "http://192.0.2.7" || len(a.Sessions)+len(a.Capabilities) > 0 || a.ID != all["other"].ID {
 			t.Errorf("%+v", a)
@@ -149,7 +149,8 @@ func TestAgentsAreRefused(t *testing.T) {
 	})
 }
 
-// An agent that wants a key gets it with every question, and the log does not.
+// TestAgentThatWantsAKey checks that the agent's key is in every request to it, and not
+// in the log.
 func TestAgentThatWantsAKey(t *testing.T) {
 	const key = "a-key-of-the-agent"
 	agent := newTestAgent(t)
@@ -177,8 +178,9 @@ func TestAgentThatWantsAKey(t *testing.T) {
 	wantError(t, without.start(id), http.StatusBadGateway, "agent_failed", "Unauthorized")
 }
 
-// The answer to a heartbeat names the backend's process and the other ends of its
-// database connections, with a proof made with the key.
+// TestHeartbeatTellsTheBackend checks that the answer to a heartbeat names the
+// backend's process and the remote ends of its database connections, with a proof made
+// with the key.
 func TestHeartbeatTellsTheBackend(t *testing.T) {
 	if _, err := os.Stat("/proc/self/ns/pid"); err != nil {
 		return // not Linux
@@ -227,8 +229,9 @@ func TestHeartbeatTellsTheBackend(t *testing.T) {
 	})
 }
 
-// The product's way over the Python agent's answers: upload, start in mode 3,
-// events in the session, stop; whichever spellings of the routes it has.
+// TestPythonAgent checks the product's workflow with the Python agent's answers, for
+// each of its spellings of the routes: upload, start in mode 3, events in the session,
+// stop.
 func TestPythonAgent(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "test", "testdata", "agent", "python_agent.jsonl"))
 	if err != nil {
@@ -272,7 +275,7 @@ func TestPythonAgent(t *testing.T) {
 				agent.handle(route, func(w http.ResponseWriter, r *http.Request) {
 					asked := agent.received(route)
 					best := known[0]
-					for _, e := range known { // the answer to what asks for the same mode
+					for _, e := range known { // the answer to a request for the same mode
 						if e.Status == http.StatusOK && e.Request != nil && len(asked) > 0 && sameMode(asked[len(asked)-1].body, string(e.Request)) {
 							best = e
 						}

@@ -24,7 +24,7 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 			agent.tells(r, release)
 			asked <- struct{}{}
 			<-release
-			io.WriteString(w, "{}") //nolint:errcheck // the backend would see it
+			io.WriteString(w, "{}") //nolint:errcheck // the backend would report it
 		})
 		var calls sync.WaitGroup
 		var sent, started atomic.Int32
@@ -59,7 +59,7 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 				}
 			})
 		}
-		<-time.After(500 * time.Millisecond) // time for the stops to come too early
+		<-time.After(500 * time.Millisecond) // time in which a stop could arrive too early
 		close(release)
 		calls.Wait()
 		stops.Wait()
@@ -69,9 +69,9 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 	})
 }
 
-// Another backend carries on a start whose lease has expired, as if its own backend had
-// been suspended: it asks the agent. A later answer to the first backend changes
-// nothing.
+// TestStartThatWasTakenOver checks that another backend takes over a start whose lease
+// has expired, as if its own backend had been suspended, and asks the agent. A later
+// answer to the first backend has no effect.
 func TestStartThatWasTakenOver(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -82,7 +82,7 @@ func TestStartThatWasTakenOver(t *testing.T) {
 		agent.handle(agentStart, func(w http.ResponseWriter, r *http.Request) {
 			agent.handle("GET /api/starts/"+r.Header.Get("X-OSPulse-Start"), say(200, "application/json", `{"state":"running","monitoringPid":7}`))
 			<-release
-			io.WriteString(w, `{"monitoringPid":8}`) //nolint:errcheck // the backend would see it
+			io.WriteString(w, `{"monitoringPid":8}`) //nolint:errcheck // the backend would report it
 		})
 		if a := first.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`, "Prefer: respond-async"); a.status != http.StatusAccepted {
 			t.Fatalf("%d %s", a.status, a.body)
@@ -104,7 +104,8 @@ func TestStartThatWasTakenOver(t *testing.T) {
 	})
 }
 
-// A backend that died in an operation holds the session up until its lease is over.
+// TestLeaseOfADeadBackend checks that an operation of a backend that died blocks the
+// session until its lease expires.
 func TestLeaseOfADeadBackend(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -120,7 +121,7 @@ func TestLeaseOfADeadBackend(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE leases SET until = %d WHERE holder = 'dead'", time.Now().Add(-time.Minute).UnixMicro())); err != nil {
 			t.Fatal(err)
 		}
-		b.mustStart(id) // the same start: it waits for the first one
+		b.mustStart(id) // the same start waits for the first one
 		b.mustStop(id)
 		var left int
 		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM leases WHERE name LIKE 'session:%'").Scan(&left); err != nil || left > 0 {
@@ -129,8 +130,9 @@ func TestLeaseOfADeadBackend(t *testing.T) {
 	})
 }
 
-// Two backends with different agents have each its own: the last one that starts does
-// not take the default agent over. Any of them serves the sessions of both.
+// TestTwoBackendsWithTheirAgents checks that two backends with different agents each
+// keep their own, that the last one to start does not take over the default agent, and
+// that each serves the sessions of both.
 func TestTwoBackendsWithTheirAgents(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		if env["DATABASE_URL"] == "" {
@@ -175,7 +177,7 @@ func TestTwoBackendsWithTheirAgents(t *testing.T) {
 		}
 		check()
 		b.stop()
-		b = start(two) // again the last one
+		b = start(two) // the last one, again
 		check()
 		for _, crossed := range []struct {
 			by    *backend
@@ -190,8 +192,8 @@ func TestTwoBackendsWithTheirAgents(t *testing.T) {
 			}
 		}
 
-		// A heartbeat makes nobody an agent that is called, and finds its agent's row
-		// through any backend.
+		// A heartbeat does not register an agent that the backend calls, and finds its
+		// agent's row through any backend.
 		stranger := newTestAgent(t)
 		var told struct{ ID string }
 		a.decode(a.heartbeat(`{"name":"second","url":"`+two.URL+`"}`), http.StatusOK, &told)
@@ -207,7 +209,7 @@ func TestTwoBackendsWithTheirAgents(t *testing.T) {
 			t.Error("the URL of a heartbeat was called")
 		}
 
-		// When no backend runs that has the default agent, it may move.
+		// When no backend with the default agent runs, the default agent may move.
 		a.stop()
 		b.stop()
 		moved := newTestAgent(t)
@@ -217,8 +219,8 @@ func TestTwoBackendsWithTheirAgents(t *testing.T) {
 	})
 }
 
-// Of backends with the same agent one asks it how it is; when that one ends, another
-// one does.
+// TestOneBackendAsksTheAgent checks that one of several backends with the same agent
+// polls its status, and that another one continues when it ends.
 func TestOneBackendAsksTheAgent(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -233,7 +235,7 @@ func TestOneBackendAsksTheAgent(t *testing.T) {
 		}
 		env["AGENT_POLL_INTERVAL"], env["AGENT_SERVICE_URL"] = "1s", agent.URL
 		first := startBackend(t, env)
-		address := <-asked // by the name that its backend has for it
+		address := <-asked // the name identifies the backend
 		env["AGENT_SERVICE_URL"] = strings.Replace(agent.URL, "127.0.0.1", "localhost", 1)
 		second := startBackend(t, env)
 		for range 3 {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// jsonRoutes take a JSON object by POST, such as the one beside each; batches in
-// other forms have tests of their own.
+// jsonRoutes take a JSON object by POST, like the example of each. Batches in other
+// forms have tests of their own.
 var jsonRoutes = map[string]string{
 	"/api/events":         `{"event_type":"x","data":{"a":[1,"é"]}}`,
 	"/api/events/events":  `{"event_type":"x","data":{"a":[1,"é"]}}`,
@@ -24,7 +24,7 @@ var jsonRoutes = map[string]string{
 	"/api/monitor/stop":   `{"sessionId":"unassigned"}`,
 }
 
-// noFaults wants nothing in the backend's log that is a fault of its own.
+// noFaults checks that the backend logged no internal error.
 func noFaults(t testing.TB, b *backend) {
 	t.Helper()
 	if log := b.log.String(); strings.Contains(log, `"level":"ERROR"`) || strings.Contains(strings.ToLower(log), "panic") {
@@ -32,8 +32,8 @@ func noFaults(t testing.TB, b *backend) {
 	}
 }
 
-// Everything that is no request of the API is answered with what is wrong with
-// it, and leaves nothing behind.
+// TestMalformedBodies checks that an invalid request is refused with its fault, and
+// stores nothing.
 func TestMalformedBodies(t *testing.T) {
 	const limit = 1 << 20
 	b := startBackend(t, map[string]string{"MAX_BODY_MB": "1"})
@@ -50,7 +50,7 @@ func TestMalformedBodies(t *testing.T) {
 			"two values":          {good + good, "malformed JSON"},
 			"text after it":       {good + " x", "malformed JSON"},
 			"NUL after it":        {good + "\x00", "malformed JSON"},
-			"two BOMs":            {"\ufeff\ufeff" + good, "malformed JSON"}, // one is overlooked, see TestByteOrderMark
+			"two BOMs":            {"\ufeff\ufeff" + good, "malformed JSON"}, // one is ignored, see TestByteOrderMark
 			"UTF-16":              {"{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", "malformed JSON"},
 			"invalid UTF-8":       {half + ",\"\xff\":1}", "malformed JSON"},
 			"a raw line break":    {half + ",\"a\nb\":1}", "malformed JSON"},
@@ -116,8 +116,8 @@ func TestMalformedBodies(t *testing.T) {
 	noFaults(t, b)
 }
 
-// What is well-formed JSON and no event is refused with the name of the field;
-// of a batch, only what is no packet.
+// TestBadEvents checks that valid JSON which is no event is refused with the name of
+// the field, and that of a batch only the invalid packets are refused.
 func TestBadEvents(t *testing.T) {
 	const event, flow, batch = "/api/events/events", "/api/http/events", "/api/net/events"
 	long := strings.Repeat("x", 101)
@@ -171,7 +171,7 @@ func TestBadEvents(t *testing.T) {
 		wantError(t, a, http.StatusRequestEntityTooLarge, "too_large", "10000")
 	})
 
-	var kept []string // the data that the backend has to have in the end
+	var kept []string // the data that the backend must have at the end
 	keep := func(path, body string, header []string, data ...string) answer {
 		t.Helper()
 		a := b.send("POST", path, body, header...)
@@ -187,10 +187,10 @@ func TestBadEvents(t *testing.T) {
 	} {
 		keep(event, fmt.Sprintf(`{"event_type":"x","data":%d}`, i), []string{header}, fmt.Sprint(i))
 	}
-	// A body as large as is taken, but for the spaces.
+	// A body of the maximum size, mostly spaces.
 	keep(event, `{"event_type":"x","data":"big"}`+strings.Repeat(" ", 1<<20-len(`{"event_type":"x","data":"big"}`)), nil, `"big"`)
 	keep(event, `{"event_type":"`+long[:100]+`","source":"`+long[:100]+`","data":"long"}`, nil, `"long"`)
-	for _, count := range []string{"", `,"count":2`, `,"count":null`, `,"count":"1"`} { // nobody has to count
+	for _, count := range []string{"", `,"count":2`, `,"count":null`, `,"count":"1"`} { // count is optional
 		keep(batch, `{"events":[{"a":1}]`+count+`}`, nil, `{"a":1}`)
 	}
 	keep(batch, `{"events":[]}`, nil)
@@ -234,7 +234,7 @@ func TestUnknownRoutes(t *testing.T) {
 		allowed[path] = "GET"
 	}
 	for path := range jsonRoutes {
-		if path != "/api/events/events" { // for GET, it names a session
+		if path != "/api/events/events" { // for GET, the last segment is a session
 			allowed[path] = "POST"
 		}
 	}
@@ -272,7 +272,7 @@ func TestUnknownRoutes(t *testing.T) {
 			wantError(t, b.send("GET", path, ""), http.StatusNotFound, "not_found", "does not exist")
 		})
 	}
-	t.Run("a header of 2 MB", func(t *testing.T) { // refused before any of our code runs
+	t.Run("a header of 2 MB", func(t *testing.T) { // refused before any code of the program runs
 		if a := b.send("GET", "/healthz", "", "X: "+strings.Repeat("x", 2<<20)); a.status != http.StatusRequestHeaderFieldsTooLarge {
 			t.Errorf("%d %.100s", a.status, a.body)
 		}
@@ -288,8 +288,8 @@ func TestUnknownRoutes(t *testing.T) {
 	noFaults(t, b)
 }
 
-// FuzzRequests: whatever is asked, it is never a fault of the backend's own, and
-// an error is always told in the same form.
+// FuzzRequests checks that no request causes an internal error, and that every error
+// has the same form.
 func FuzzRequests(f *testing.F) {
 	methods := []string{"POST", "GET", "PUT", "DELETE", "OPTIONS", "HEAD"}
 	paths := slices.Sorted(maps.Keys(jsonRoutes))
@@ -309,7 +309,7 @@ func FuzzRequests(f *testing.F) {
 		}
 	}
 	b := startBackend(f, map[string]string{"MAX_BODY_MB": "1", "MAX_UPLOAD_MB": "1"})
-	f.Chdir(filepath.Join(root, "test", "e2e")) // where the corpus is
+	f.Chdir(filepath.Join(root, "test", "e2e")) // the folder with the corpus
 	f.Fuzz(func(t *testing.T, method, path uint8, contentType string, body []byte) {
 		request, err := http.NewRequestWithContext(t.Context(), methods[int(method)%len(methods)], b.url+paths[int(path)%len(paths)], strings.NewReader(string(body)))
 		if err != nil {
@@ -342,7 +342,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// codeOf returns the code of an error answer; without one, what no answer has.
+// codeOf returns the code of an error answer, or a text that is no code.
 func codeOf(text []byte) string {
 	var e struct{ Code string }
 	if json.Unmarshal(text, &e) != nil || e.Code == "" {

@@ -31,7 +31,7 @@ type receipt struct {
 	}
 }
 
-// batch posts a batch and wants 200.
+// batch posts a batch and requires 200.
 func (b *backend) batch(body string, header ...string) (r receipt) {
 	b.t.Helper()
 	b.decode(b.send("POST", "/api/events/batch", body, header...), http.StatusOK, &r)
@@ -113,12 +113,13 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// A gigabyte that comes as a megabyte, or less, is refused without being held.
+// TestDecompressionBombsAreRefused checks that a gigabyte compressed to a megabyte or
+// less is refused and not held in memory.
 func TestDecompressionBombsAreRefused(t *testing.T) {
 	p := command(t, nil)
 	p.start(t)
 	b := &backend{t: t, url: p.url}
-	// What the heap has of the system: it never gets smaller, so it is the peak.
+	// The heap memory obtained from the system never shrinks, so it is the peak.
 	heap := func() float64 {
 		for line := range strings.Lines(string(b.send("GET", "/metrics", "").body)) {
 			if value, ok := strings.CutPrefix(line, "go_memstats_heap_sys_bytes "); ok {
@@ -146,21 +147,20 @@ func TestDecompressionBombsAreRefused(t *testing.T) {
 	endWith(t, p, syscall.SIGTERM)
 }
 
-// gzipBomb returns a gigabyte of spaces in a megabyte: one member of 4 MB, 256
-// times.
+// gzipBomb returns a gigabyte of spaces in a megabyte: one member of 4 MB, 256 times.
 func gzipBomb(t *testing.T) string {
 	t.Helper()
 	return strings.Repeat(gzipped(strings.Repeat(" ", 4<<20)), 256)
 }
 
-// zstdBomb is the same in zstd frames.
+// zstdBomb returns the same in zstd frames.
 func zstdBomb(t *testing.T) string {
 	t.Helper()
 	return strings.Repeat(zstandard(t, strings.Repeat(" ", 4<<20)), 256)
 }
 
-// The same request again gets the first answer and stores nothing, on every
-// endpoint, also after a restart and on another backend.
+// TestIdempotencyKey checks that a repeated request gets the first answer and stores
+// nothing, on every endpoint, also after a restart and on another backend.
 func TestIdempotencyKey(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -221,8 +221,8 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
-// The numbers in the receipts of many batches at once are those under which the
-// events are found.
+// TestReceiptsAreTrue checks that the events of many concurrent batches have the
+// numbers of their receipts.
 func TestReceiptsAreTrue(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

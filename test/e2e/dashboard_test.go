@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// What is committed is served, and the log says where.
+// TestDashboardIsServed checks that the committed dashboard is served, and that the log
+// has its address.
 func TestDashboardIsServed(t *testing.T) {
 	t.Parallel()
 	b := startBackend(t, nil)

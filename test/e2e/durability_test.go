@@ -15,7 +15,7 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// durability returns what the three places say of it: readyz, the health and the
+// durability returns the durability in its three places: /readyz, /api/health and the
 // session "unassigned".
 func (b *backend) durability() (readyz, health, session string) {
 	b.t.Helper()
@@ -35,13 +35,13 @@ func wantDurability(t *testing.T, b *backend, now, session string) {
 	}
 }
 
-// startDurablePostgres starts a server that syncs, unless settings say otherwise.
+// startDurablePostgres starts a server that syncs unless settings change that.
 func startDurablePostgres(t *testing.T, settings map[string]string) (server *pgtest.Server, url string) {
 	t.Helper()
 	return startPostgresWith(t, pgtest.Options{Durable: true, Settings: settings})
 }
 
-// onPostgres runs statements, each on its own.
+// onPostgres runs statements, each in its own transaction.
 func onPostgres(t *testing.T, url string, statements ...string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -63,11 +63,12 @@ func (b *backend) postEvent(status int) {
 	}
 }
 
-// The embedded database syncs; only its folder can make it weak.
+// TestDurabilityOfSQLite checks that the embedded database syncs and that only its
+// folder can make it weak.
 func TestDurabilityOfSQLite(t *testing.T) {
 	t.Parallel()
 	dirs := map[string]string{"temporary folder": t.TempDir()}
-	if dir, err := os.MkdirTemp("/dev/shm", "ospulse-test-"); err == nil { // in memory, where it exists
+	if dir, err := os.MkdirTemp("/dev/shm", "ospulse-test-"); err == nil { // in memory, where this folder exists
 		t.Cleanup(func() {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Error(err)
@@ -78,7 +79,7 @@ func TestDurabilityOfSQLite(t *testing.T) {
 	for name, dir := range dirs {
 		t.Run(name, func(t *testing.T) {
 			want, check := "disk", "ok"
-			if why := durable.Weakness(dir); why != "" { // of both on some machines
+			if why := durable.Weakness(dir); why != "" { // on some machines both are
 				want = "weak: the data folder " + why
 				check = want
 			}
@@ -94,11 +95,12 @@ func TestDurabilityOfSQLite(t *testing.T) {
 	}
 }
 
-// PostgreSQL syncs, but a spool in memory does not.
+// TestDurabilityOfASpoolInMemory checks that a spool in memory is reported although
+// PostgreSQL syncs.
 func TestDurabilityOfASpoolInMemory(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("/dev/shm", "ospulse-test-")
-	if err != nil { // this machine has none
+	if err != nil { // this machine has no such folder
 		dir = t.TempDir()
 	}
 	_, url := startDurablePostgres(t, nil)
@@ -120,7 +122,8 @@ func TestDurabilityOfASpoolInMemory(t *testing.T) {
 	}
 }
 
-// A server that does not sync is refused; allowed, the sessions say so forever.
+// TestFsyncOffIsRefusedUnlessAllowed checks that a server which does not sync is
+// refused, or, if it is allowed, that its sessions are marked permanently.
 func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	t.Parallel()
 	server, url := startDurablePostgres(t, nil)
@@ -141,8 +144,8 @@ func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	wantDurability(t, b, "disk", "disk")
 	b.postEvent(http.StatusOK)
 
-	// It becomes weak while the backend runs: what comes in is kept on the disk of
-	// the backend, and nothing is called stored.
+	// The server becomes weak while the backend runs: new events are kept in the
+	// backend's spool, and none is acknowledged as stored.
 	reload("off")
 	waitFor(t, "events that are spooled", func() bool {
 		return b.send("POST", "/api/events", `{"event_type":"x"}`).status == http.StatusAccepted
@@ -187,8 +190,8 @@ func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	}
 }
 
-// Every setting by which a server loses commits is told, and none is overlooked
-// because only a role or a database has it.
+// TestWeakPostgres checks that every setting with which a server loses commits is
+// reported, also if it is set for one role or database only.
 func TestWeakPostgres(t *testing.T) {
 	t.Parallel()
 	_, url := startDurablePostgres(t, map[string]string{"full_page_writes": "off", "data_sync_retry": "on"})
@@ -216,13 +219,13 @@ func TestWeakPostgres(t *testing.T) {
 		t.Errorf("%d writes of events and %d of sessions were seen, %d with a weak synchronous_commit, %v", events, sessions, weak, err)
 	}
 
-	onPostgres(t, url, "ALTER SYSTEM RESET full_page_writes") // the command line has it, and wins
+	onPostgres(t, url, "ALTER SYSTEM RESET full_page_writes") // the command line has precedence
 	_, other := startDurablePostgres(t, map[string]string{"data_sync_retry": "on"})
 	b = startBackend(t, map[string]string{"DATABASE_URL": other, "DATABASE_ALLOW_WEAK": ""})
 	wantDurability(t, b, "weak: data_sync_retry is on", "weak: data_sync_retry is on")
 }
 
-// A table without a log is emptied by a crash.
+// TestUnloggedTableIsWeak checks an unlogged table, which a crash empties.
 func TestUnloggedTableIsWeak(t *testing.T) {
 	t.Parallel()
 	_, url := startDurablePostgres(t, nil)
@@ -236,8 +239,8 @@ func TestUnloggedTableIsWeak(t *testing.T) {
 	wantDurability(t, b, "disk", "weak: table events is unlogged")
 }
 
-// replicated is told only where a commit waits for a standby. pg_receivewal is the
-// smallest one.
+// TestReplicatedDurability checks that "replicated" is reported only if commits wait
+// for a standby. pg_receivewal is the smallest standby.
 func TestReplicatedDurability(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[string]string{"local": "disk", "remote_write": "replicated", "on": "replicated"} {
@@ -248,7 +251,7 @@ func TestReplicatedDurability(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// It answers at once with --synchronous, and is gone with the test.
+			// With --synchronous it confirms at once. It ends with the test.
 			standby := exec.CommandContext(t.Context(), bin+"/pg_receivewal", "-D", t.TempDir(), "--synchronous", "-d", url+"&application_name=standby")
 			if err := standby.Start(); err != nil {
 				t.Fatal(err)
@@ -262,7 +265,8 @@ func TestReplicatedDurability(t *testing.T) {
 			b.postEvent(http.StatusOK)
 			wantDurability(t, b, want, want)
 			if want == "replicated" {
-				// Without its standbys a commit is on the disk alone, and the session remembers it.
+				// Without its standbys, a commit is only on the local disk, and the
+				// session keeps that mark.
 				onPostgres(t, url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 				waitFor(t, "durability", func() bool { now, _, _ := b.durability(); return now == "disk" })
 				b.postEvent(http.StatusOK)

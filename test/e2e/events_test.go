@@ -22,10 +22,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// value parses JSON so that two texts of the same value are deeply equal:
-// numbers as their exact rational value, objects as lists of all members in
-// their order of keys (duplicates in their own), strings as raw text where Go
-// cannot hold them.
+// value parses JSON so that two texts of the same value are deeply equal: numbers as
+// exact rational values, objects as lists of all members sorted by key (duplicates in
+// their order), strings as raw text where Go cannot represent them.
 func value(t testing.TB, text []byte) any {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -82,8 +81,8 @@ func nextValue(decoder *json.Decoder) (any, error) {
 	return token, nil
 }
 
-// canonicalNumber writes a number as sign, digits without zeros at the ends, and
-// exponent: equal for equal values, and never expanded.
+// canonicalNumber formats a number as sign, digits without leading and trailing zeros,
+// and exponent. Equal values have equal texts, and exponents are not expanded.
 func canonicalNumber(text string) string {
 	sign := ""
 	if strings.HasPrefix(text, "-") {
@@ -116,7 +115,7 @@ type sent struct {
 	data              json.RawMessage
 }
 
-// sentEvents returns the events that a recorded request carries.
+// sentEvents returns the events of a recorded request.
 func sentEvents(t testing.TB, f fixture) []sent {
 	t.Helper()
 	must := func(err error) {
@@ -149,8 +148,8 @@ func sentEvents(t testing.TB, f fixture) []sent {
 		for _, packet := range batch.Events {
 			var p struct{ Timestamp json.Number }
 			must(json.Unmarshal(packet, &p))
-			// A float64 of our days is within 0.12 µs of its shortest text, so at a
-			// tie either neighbour is the nearest microsecond.
+			// A current time as a float64 is within 0.12 µs of its shortest text, so at
+			// a tie either neighbour is the nearest microsecond.
 			seconds, ok := new(big.Rat).SetString(p.Timestamp.String())
 			if !ok {
 				t.Fatalf("no time: %s", p.Timestamp)
@@ -165,15 +164,15 @@ func sentEvents(t testing.TB, f fixture) []sent {
 	return nil
 }
 
-// at reports whether the event was stored with the time that was sent.
+// at reports whether the stored time is the one that was sent.
 func (s sent) at(stored string) bool {
 	at, err := time.Parse(time.RFC3339, stored)
 	return err == nil && strings.HasSuffix(stored, "Z") && (s.timestamp == stored || s.timestamp == "" && !at.Before(s.notBefore) && !at.After(s.notAfter))
 }
 
-// Everything that real clients were recorded to send is taken with exactly 200
-// and reads back equal, in order, numbered without a gap; and the old dashboard
-// is given each event once.
+// TestEveryFixtureGoesInAndComesBack checks that every recorded request of real clients
+// is answered with exactly 200, that its events read back equal, in order and without
+// gaps in their numbers, and that the old dashboard gets each event once.
 func TestEveryFixtureGoesInAndComesBack(t *testing.T) {
 	fixtures := readFixtures(t)
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -249,7 +248,7 @@ func TestDataKeepsAcrossARestart(t *testing.T) {
 	})
 }
 
-// What JSON allows and databases do not, or only by half.
+// TestDataIsLossless sends values that JSON permits and databases reject or change.
 func TestDataIsLossless(t *testing.T) {
 	nested := func(levels int) string { return strings.Repeat(`{"a":[`, levels/2) + strings.Repeat(`]}`, levels/2) }
 	values := map[string]string{
@@ -281,7 +280,7 @@ func TestDataIsLossless(t *testing.T) {
 	})
 }
 
-// The same for random values, many to a batch.
+// TestRandomDataIsLossless does the same with random values, many in a batch.
 func TestRandomDataIsLossless(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -306,7 +305,7 @@ func TestRandomDataIsLossless(t *testing.T) {
 	})
 }
 
-// randomJSON draws the text of a value, with what is hard to keep in it often.
+// randomJSON draws a JSON text, often with values that are hard to preserve.
 func randomJSON(rt *rapid.T, depth int) string {
 	text := rapid.Custom(func(rt *rapid.T) string {
 		parts := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "é", "😀", `\u0000`, `\ud800`, `\udc00`, `\u0061`, `\\`, `\"`, `\n`, " "}), 0, 4).Draw(rt, "parts")
@@ -339,8 +338,8 @@ func randomJSON(rt *rapid.T, depth int) string {
 	return "[" + strings.Join(parts, ",") + "]"
 }
 
-// Fifty writers and ten pollers at once: no event is lost, numbered wrongly or
-// given to two pollers.
+// TestWritersAndPollersAtOnce checks fifty writers and ten concurrent pollers: no event
+// is lost, misnumbered or returned to two pollers.
 func TestWritersAndPollersAtOnce(t *testing.T) {
 	const writers, perWriter, pollers = 50, 20, 10
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -408,9 +407,10 @@ func TestWritersAndPollersAtOnce(t *testing.T) {
 	})
 }
 
-// A poller that hangs up before it has read the answer leaves the events to the
-// next one. One comes after another: of two at once, one may get so few events that
-// they fit into the buffers of a socket, and nobody sees whether those are read.
+// TestPollerThatIsGoneClaimsNothing checks that a poller which disconnects before it
+// has read the answer leaves the events to the next one. The pollers run one after
+// another: of two at once, one may get so few events that they fit into the socket
+// buffers, and the backend cannot know whether those are read.
 func TestPollerThatIsGoneClaimsNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -426,13 +426,13 @@ func TestPollerThatIsGoneClaimsNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil { // or the kernel may take many megabytes
+			if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil { // or the kernel may accept many megabytes
 				t.Fatal(err)
 			}
 			if _, err := io.WriteString(conn, "GET /api/events/unassigned?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
-			if i%2 == 0 { // some see the answer begin
+			if i%2 == 0 { // half of them see the beginning of the answer
 				if _, err := conn.Read(make([]byte, 1000)); err != nil {
 					t.Fatal(err)
 				}
@@ -465,7 +465,7 @@ func TestPoll(t *testing.T) {
 				t.Fatal(string(a.body))
 			}
 		}
-		// The existing backend answered 500 for ever after one such packet.
+		// The existing backend answered 500 forever after one such packet.
 		if a := b.send("POST", "/api/net/events", `{"events":[{"timestamp":1e18,"protocol":"TCP"}]}`); a.status != http.StatusOK {
 			t.Fatal(string(a.body))
 		}
@@ -483,7 +483,7 @@ func TestPoll(t *testing.T) {
 		}
 		span := url.Values{"start": {"2026-11-22T11:00:02.5Z"}, "end": {"2026-11-22T12:00:04.5+01:00"}}
 		for _, step := range []struct{ query, want string }{
-			{"limit=1", "received"}, // it has the time of receipt, which is the newest
+			{"limit=1", "received"}, // ordered by time of receipt, which is the newest
 			{span.Encode(), "4 3 2"},
 			{span.Encode(), ""},
 			{"", "14 13 12 11 10 9 8 7 6 5"},
@@ -544,11 +544,11 @@ func TestAttribution(t *testing.T) {
 		want("one with a session in the query", post("?sessionId="+first, none, now()), first)
 		want("one with an unknown session in the query", post("?sessionId=%00%ff", none, now()), "unassigned")
 
-		// The agent sends events before it has answered the start.
+		// The agent sends events before it answers the start.
 		early := make(chan string, 1)
 		agent.handle("POST /api/start-monitor", func(w http.ResponseWriter, _ *http.Request) {
 			early <- post("", invented, now())
-			io.WriteString(w, `{}`) //nolint:errcheck // the test would see it
+			io.WriteString(w, `{}`) //nolint:errcheck // the test would notice it
 		})
 		start := func(id string) {
 			t.Helper()
@@ -580,8 +580,8 @@ func TestAttribution(t *testing.T) {
 	})
 }
 
-// sameText reports whether a timestamp_text is what was sent, as JSON, or missing
-// because the timestamp reads so.
+// sameText reports whether a timestamp_text is the JSON that was sent, or is absent
+// because timestamp has the same text.
 func sameText(text json.RawMessage, sent, timestamp string) bool {
 	if sent == `"`+timestamp+`"` {
 		return text == nil

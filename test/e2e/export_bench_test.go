@@ -31,8 +31,8 @@ func fillSession(t testing.TB, b *backend, id string, n int) {
 	}
 }
 
-// multiplySession makes a session have n events like its first, past the backend:
-// that is a hundred times as fast as to post them.
+// multiplySession copies a session's events in the database until it has n. That is a
+// hundred times as fast as posting them.
 func multiplySession(t testing.TB, env map[string]string, id string, n int) {
 	t.Helper()
 	options := dbtest.SQLite(t)
@@ -57,8 +57,8 @@ func multiplySession(t testing.TB, env map[string]string, id string, n int) {
 }
 
 // BenchmarkExport measures the export of a session over HTTP on loopback, from the
-// request to the last byte, and how much the heap grows for it. The number of
-// events is that of the benchmark: -benchtime 1000000x.
+// request to the last byte, and the growth of the heap. -benchtime 1000000x sets the
+// number of events.
 func BenchmarkExport(b *testing.B) {
 	for _, database := range []string{"sqlite", "postgres"} {
 		b.Run(database, func(b *testing.B) {
@@ -89,7 +89,7 @@ func BenchmarkExport(b *testing.B) {
 	}
 }
 
-// discard makes a request and gives the length of the answer.
+// discard makes a request and returns the length of the answer.
 func (b *backend) discard(t testing.TB, path string) int64 {
 	t.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, b.url+path, nil)
@@ -109,7 +109,7 @@ func (b *backend) discard(t testing.TB, path string) int64 {
 	return n
 }
 
-// watchHeap notes the largest heap until it is stopped.
+// watchHeap records the largest heap until it is stopped.
 func watchHeap() (peak *atomic.Uint64, stop func()) {
 	peak = new(atomic.Uint64)
 	done, ended := make(chan struct{}), make(chan struct{})

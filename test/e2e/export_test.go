@@ -19,8 +19,8 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// postFixtures makes a session of everything that real clients were recorded to
-// send, and gives its id and its events as the old export gives them.
+// postFixtures creates a session with every recorded event of real clients, and returns
+// its id and its events in the form of the old export.
 func postFixtures(t testing.TB, b *backend) (id string, events []exported) {
 	t.Helper()
 	id = b.startSession()
@@ -40,7 +40,7 @@ func postFixtures(t testing.TB, b *backend) (id string, events []exported) {
 	return id, events
 }
 
-// exportAs exports a session, whole.
+// exportAs exports a whole session.
 func (b *backend) exportAs(t testing.TB, id, query string, header ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, b.url+"/api/sessions/"+id+"/export?"+query, nil)
@@ -67,7 +67,7 @@ func (b *backend) exportAs(t testing.TB, id, query string, header ...string) ans
 	return answer{response.StatusCode, response.Header, body}
 }
 
-// wantExported wants an event as the old export gives it.
+// wantExported checks an event against the old export.
 func wantExported(t testing.TB, line []byte, want exported) {
 	t.Helper()
 	var got exported
@@ -80,7 +80,8 @@ func wantExported(t testing.TB, line []byte, want exported) {
 	}
 }
 
-// Each format, read by a reader that is not ours, has the values of all events.
+// TestExportFormats checks with independent readers that each format has the values of
+// all events.
 func TestExportFormats(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"] = newTestAgent(t).URL
@@ -150,7 +151,8 @@ func wantECS(t *testing.T, text []byte, events []exported) {
 	}
 }
 
-// wantHAR wants each response once, and each request that has none.
+// wantHAR checks that each response is in the archive once, and each request without
+// one.
 func wantHAR(t *testing.T, har answer, events []exported) {
 	t.Helper()
 	var got struct {
@@ -261,8 +263,8 @@ func TestExportRefuses(t *testing.T) {
 	}
 }
 
-// White space of what an agent sent breaks no line, and a huge event comes out
-// whole.
+// TestExportOfOddEvents checks that white space in an agent's data breaks no line, and
+// that a huge event is exported whole.
 func TestExportOfOddEvents(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"], env["MAX_BODY_MB"] = newTestAgent(t).URL, "32"
@@ -287,10 +289,10 @@ func TestExportOfOddEvents(t *testing.T) {
 	})
 }
 
-// A large export takes as little memory as a small one. It runs alone: others
-// would be measured too.
+// TestExportTakesLittleMemory checks that a large export needs as little memory as a
+// small one. It runs alone, because it would measure other tests, too.
 func TestExportTakesLittleMemory(t *testing.T) { //nolint:paralleltest // see above
-	const n = 100_000 // in memory they would take several times the bound
+	const n = 100_000 // in memory they would need several times the limit
 	for _, database := range []string{"sqlite", "postgres"} {
 		t.Run(database, func(t *testing.T) {
 			env := map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}

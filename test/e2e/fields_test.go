@@ -17,8 +17,8 @@ type withFields struct {
 	FieldsCut []string                   `json:"fields_cut"`
 }
 
-// Lists and streams give the same fields, of what comes, of what was stored, and of
-// what the database cannot keep as it is.
+// TestFieldsOfEvents checks that lists and streams return the same fields, for new
+// events, stored events and data that the database cannot keep unchanged.
 func TestFieldsOfEvents(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -48,7 +48,7 @@ func TestFieldsOfEvents(t *testing.T) {
 			for i, e := range events {
 				fields := map[string]string{}
 				for path, value := range e.Fields {
-					if fields[path] = string(value); path == "data.list[1]" { // PostgreSQL writes blanks between
+					if fields[path] = string(value); path == "data.list[1]" { // PostgreSQL adds spaces
 						fields[path] = strings.ReplaceAll(string(value), " ", "")
 					}
 				}
@@ -98,7 +98,7 @@ func numberedPaths(n int) string {
 	return strings.Join(paths, ",")
 }
 
-// fieldsOfStream reads events of a stream.
+// fieldsOfStream reads n events of a stream.
 func fieldsOfStream(t *testing.T, s *stream, n int) (events []withFields) {
 	t.Helper()
 	for len(events) < n {
@@ -118,8 +118,8 @@ func fieldsOfStream(t *testing.T, s *stream, n int) (events []withFields) {
 	return events
 }
 
-// A page with fields of large events is short, and the next one goes on; the same
-// events come through a stream.
+// TestFieldsOfLargeEvents checks that a page with fields of large events is short, that
+// the next page continues after it, and that a stream has the same events.
 func TestFieldsOfLargeEvents(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

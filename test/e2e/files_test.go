@@ -26,11 +26,11 @@ import (
 // bucket is an S3 service with one bucket.
 type bucket struct {
 	*httptest.Server
-	isDown atomic.Bool               // it answers nothing then
-	files  func(t *testing.T) string // the keys, one a line
+	isDown atomic.Bool               // it answers no request
+	files  func(t *testing.T) string // the keys, one per line
 }
 
-// startBucket starts the service. What is put into it counts as put at a time.
+// startBucket starts the service. at is the modification time of the files in it.
 func startBucket(t *testing.T, at time.Time) *bucket {
 	t.Helper()
 	clock := gofakes3.FixedTimeSource(at)
@@ -77,7 +77,7 @@ func hashOf(content string) string {
 }
 
 // checkedFiles waits until a backend has compared its files with their rows, and
-// gives the result.
+// returns the result.
 func (b *backend) checkedFiles() (files struct {
 	Storage string
 	Missing int
@@ -92,7 +92,7 @@ func (b *backend) checkedFiles() (files struct {
 	return files
 }
 
-// download returns a session's file as a backend gives it out.
+// download downloads a session's file.
 func (b *backend) download(id string) string {
 	b.t.Helper()
 	a := b.send("GET", "/api/sessions/"+id+"/file?raw=true", "")
@@ -102,8 +102,9 @@ func (b *backend) download(id string) string {
 	return string(a.body)
 }
 
-// Backends with data folders of their own share target files through a bucket: each
-// gives out, delivers and deletes what another one took.
+// TestBackendsShareFiles checks that backends with separate data folders share target
+// files through a bucket: each one returns, delivers and deletes the files that another
+// one received.
 func TestBackendsShareFiles(t *testing.T) {
 	s3, agent := startBucket(t, time.Now()), newTestAgent(t)
 	env := s3.settings(map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL, "AGENT_SERVICE_URL": agent.URL})
@@ -144,7 +145,8 @@ func TestBackendsShareFiles(t *testing.T) {
 	}
 }
 
-// While the bucket is away, an upload is refused and leaves nothing; all else works.
+// TestBucketIsAway checks that, while the bucket is unreachable, an upload is refused
+// and stores nothing, and that everything else works.
 func TestBucketIsAway(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		s3 := startBucket(t, time.Now())
@@ -162,7 +164,7 @@ func TestBucketIsAway(t *testing.T) {
 		if a := b.send("POST", "/api/events", `{"event_type":"x"}`); a.status != http.StatusOK {
 			t.Errorf("an event: %d %s", a.status, a.body)
 		}
-		if sessions, _ := b.list(""); len(sessions) != 2 { // with unassigned
+		if sessions, _ := b.list(""); len(sessions) != 2 { // including unassigned
 			t.Errorf("there are %d sessions", len(sessions))
 		}
 		if left := filesIn(t, filepath.Join(env["DATA_DIR"], "files")); len(left) > 0 {
@@ -176,8 +178,9 @@ func TestBucketIsAway(t *testing.T) {
 	})
 }
 
-// A backend that is told of a bucket later goes on giving out the files from before,
-// also when the bucket is away at its start, and moves them there.
+// TestFilesMoveToTheBucket checks that a backend with a newly configured bucket still
+// serves older files, even if the bucket is unreachable when it starts, and moves them
+// there.
 func TestFilesMoveToTheBucket(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -201,8 +204,9 @@ func TestFilesMoveToTheBucket(t *testing.T) {
 	})
 }
 
-// A backend that is killed after it placed a file and before it committed the session
-// leaves an orphan. The next start removes it, and keeps the files of sessions.
+// TestOrphanOfACrashIsRemoved checks a backend that is killed after it placed a file
+// and before it committed the session. The next start removes the orphan, and keeps the
+// files of sessions.
 func TestOrphanOfACrashIsRemoved(t *testing.T) {
 	t.Run("folder", func(t *testing.T) {
 		env := map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL, "DATA_DIR": t.TempDir()}
@@ -233,8 +237,8 @@ func TestOrphanOfACrashIsRemoved(t *testing.T) {
 }
 
 // killBetweenPlaceAndCommit creates a session with the file "kept", and kills the
-// backend while it creates one with the file "an orphan": placed says that the file
-// is in its place, and a lock on sessions keeps the transaction from its end.
+// backend while it creates one with the file "an orphan". placed reports whether the
+// file is in its place. A lock on sessions keeps the transaction from committing.
 func killBetweenPlaceAndCommit(t *testing.T, env map[string]string, placed func() bool) (kept string) {
 	t.Helper()
 	p := command(t, env)
@@ -246,7 +250,7 @@ func killBetweenPlaceAndCommit(t *testing.T, env map[string]string, placed func(
 	cut := make(chan struct{})
 	go func() {
 		defer close(cut)
-		b.tryUpload("an orphan") // ends when the program is killed
+		b.tryUpload("an orphan") // fails when the program is killed
 	}()
 	waitFor(t, "the file in its place", placed)
 	waitForLockedWriter(t, env)
@@ -259,7 +263,7 @@ func killBetweenPlaceAndCommit(t *testing.T, env map[string]string, placed func(
 	return kept
 }
 
-// lockSessions keeps everyone from adding sessions until unlock.
+// lockSessions blocks inserts of sessions until unlock is called.
 func lockSessions(t *testing.T, env map[string]string) (unlock func()) {
 	t.Helper()
 	tx, err := openDatabase(t, env).BeginTx(t.Context(), nil)
@@ -301,8 +305,8 @@ func (b *backend) tryUpload(content string) {
 	}
 }
 
-// A sweep of another backend waits for an upload that is placed and not committed,
-// however old its file looks, and keeps it.
+// TestSweepWaitsForAnUpload checks that the sweep of another backend waits for an
+// upload that is placed and not committed, however old its file looks, and keeps it.
 func TestSweepWaitsForAnUpload(t *testing.T) {
 	env := map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL, "DATA_DIR": t.TempDir()}
 	folder := filepath.Join(env["DATA_DIR"], "files")
@@ -341,8 +345,8 @@ func TestSweepWaitsForAnUpload(t *testing.T) {
 	}
 }
 
-// A target file that was lost is reported, and one that a database of another kind
-// may own is left alone.
+// TestFilesAreChecked checks that a lost target file is reported, and that a file which
+// may belong to another database is kept.
 func TestFilesAreChecked(t *testing.T) {
 	env := map[string]string{"DATA_DIR": t.TempDir()}
 	folder := filepath.Join(env["DATA_DIR"], "files")

@@ -14,13 +14,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A filter selects the same events in a list, in counts, in an export, in a stream
-// that replays and in one that is live.
+// TestFilterSelectsTheSameEverywhere checks that a filter selects the same events in a
+// list, in counts, in an export, and in a replaying and a live stream.
 func TestFilterSelectsTheSameEverywhere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
-		b.sendEvents(b.create("another.exe"), []string{`{"event_type": "odd", "data": {"content": "host1 ReadFile"}}`}) // of another session
+		b.sendEvents(b.create("another.exe"), []string{`{"event_type": "odd", "data": {"content": "host1 ReadFile"}}`}) // in another session
 		const n = 6000
 		texts, events := analysedEvents(n)
 		filters := map[string]func(i int) bool{
@@ -108,8 +108,8 @@ func (s *stream) seqs(t testing.TB, n int) []int64 {
 	return seqs
 }
 
-// A stream whose filter leaves everything out tells all the same how far it is, so
-// that who comes back does not begin anew.
+// TestFilteredStreamAdvances checks that a stream whose filter selects nothing still
+// reports its position, so that a reconnecting client does not start again.
 func TestFilteredStreamAdvances(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -122,7 +122,7 @@ func TestFilteredStreamAdvances(t *testing.T) {
 			if err != nil || strings.HasPrefix(line, "data:") {
 				t.Fatalf("it got %q, %v", line, err)
 			}
-			if number, isID := strings.CutPrefix(line, "id: "); isID { // and no data
+			if number, isID := strings.CutPrefix(line, "id: "); isID { // without data
 				if seq, err := strconv.Atoi(number); err != nil || seq < 10_000 {
 					t.Errorf("it told %s", line)
 				}
@@ -132,8 +132,8 @@ func TestFilteredStreamAdvances(t *testing.T) {
 	})
 }
 
-// What cannot be read is refused with the place of the fault, wherever a filter is
-// taken.
+// TestBadFilters checks that every route that takes a filter refuses an invalid one
+// with the position of the fault.
 func TestBadFilters(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -152,7 +152,8 @@ func TestBadFilters(t *testing.T) {
 	})
 }
 
-// No text makes a fault of ours, or shows an event of another session.
+// TestHostileFilters checks that no text causes an internal error or returns an event
+// of another session.
 func TestHostileFilters(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

@@ -18,7 +18,8 @@ const (
 	stranger  = "http://evil.example"
 )
 
-// The pages of allowed origins may read every answer, errors too; others none.
+// TestCORS checks that pages of allowed origins, and no others, may read every answer,
+// including errors.
 func TestCORS(t *testing.T) {
 	b := startBackend(t, map[string]string{"MAX_BODY_MB": "1"})
 	for name, test := range map[string]struct {
@@ -84,13 +85,14 @@ func TestCORS(t *testing.T) {
 	})
 }
 
-// A page that a researcher happens to have open cannot do anything.
+// TestForeignPages checks that a foreign page in the researcher's browser cannot do
+// anything.
 func TestForeignPages(t *testing.T) {
 	agent := newTestAgent(t)
 	env := map[string]string{"AGENT_SERVICE_URL": agent.URL, "DATA_DIR": t.TempDir()}
 	b := startBackend(t, env)
 	id := b.create("a")
-	kept := b.owner() // one event, not polled yet
+	kept := b.owner() // one event that no poll has returned yet
 	changing := maps.Clone(jsonRoutes)
 	for path, body := range changing {
 		changing[path] = strings.ReplaceAll(body, "unassigned", id)
@@ -161,7 +163,8 @@ func TestForeignPages(t *testing.T) {
 	}
 }
 
-// A name that some attacker's DNS makes point here is not ours.
+// TestHostHeader checks that a host name which an attacker's DNS points to this machine
+// is refused.
 func TestHostHeader(t *testing.T) {
 	check := func(t *testing.T, b *backend, ours bool, hosts ...string) {
 		for _, host := range hosts {
@@ -191,7 +194,7 @@ func TestHostHeader(t *testing.T) {
 	})
 }
 
-// logged is a line of the log, of which there is one for each request.
+// logged is a line of the request log.
 type logged struct {
 	Msg, ID, Method, Path, From string
 	Status                      int
@@ -211,8 +214,8 @@ func (b *backend) requestLines() (lines []logged) {
 	return lines
 }
 
-// There is one line for each request, found by the id that the answer has; and
-// nothing of what was sent.
+// TestRequestLog checks that the log has one line for each request, with the id of the
+// answer, and nothing of what was sent.
 func TestRequestLog(t *testing.T) {
 	const secret = "hOp3Zy"
 	agent := newTestAgent(t)
@@ -282,11 +285,12 @@ func TestRequestLog(t *testing.T) {
 	}
 }
 
-// An answer that breaks off does not look whole, and it has its line in the log.
+// TestExportThatBreaksOff checks that an interrupted answer does not look complete, and
+// has its line in the log.
 func TestExportThatBreaksOff(t *testing.T) {
 	env := map[string]string{"DATA_DIR": t.TempDir()}
 	b := startBackend(t, env)
-	for range 40 { // more than sockets hold, and than is read at once
+	for range 40 { // more than socket buffers hold and than is read at once
 		if a := b.send("POST", "/api/events", `{"event_type":"x","data":"`+strings.Repeat("x", 500_000)+`"}`); a.status != http.StatusOK {
 			t.Fatal(string(a.body))
 		}
@@ -331,7 +335,7 @@ func TestExportThatBreaksOff(t *testing.T) {
 	if !strings.Contains(b.log.String(), "an answer broke off") {
 		t.Error("nobody is told why")
 	}
-	// What is our fault is told as every other error is, without what is behind it.
+	// An internal error has the form of every other error, without its cause.
 	a := b.send("GET", "/api/events/unassigned", "", "Origin: "+dashboard)
 	wantError(t, a, http.StatusInternalServerError, "internal", "the database failed")
 	if a.header.Get("Access-Control-Allow-Origin") != dashboard || a.header.Get("X-Request-Id") == "" || strings.Contains(string(a.body), "events") {
@@ -342,7 +346,8 @@ func TestExportThatBreaksOff(t *testing.T) {
 	}
 }
 
-// What is exported is data to keep, which no browser takes for a page.
+// TestExportIsADownload checks that browsers save an export and never show it as a
+// page.
 func TestExportIsADownload(t *testing.T) {
 	b := startBackend(t, nil)
 	id := b.create("<script>")
@@ -393,13 +398,13 @@ func TestHealth(t *testing.T) {
 				return seen["status"] == status && seen["url"] == agent.URL && seen["lastSeenAt"] != nil && (seen["error"] != nil) == (status == "down")
 			})
 			if database != "sqlite" {
-				break // the rest is the same, and takes a while
+				break // the others are the same, and take time
 			}
 			agent.handle("GET /health", hangUp)
 		}
 	})
 	t.Run("too little space on the disk", func(t *testing.T) {
-		const tooMuch = 1 << 30 // MB: the most that can be asked for
+		const tooMuch = 1 << 30 // MB: the maximum of the settings
 		env := map[string]string{"MIN_FREE_MB": fmt.Sprint(tooMuch), "DATA_DIR": t.TempDir()}
 		b := startBackend(t, env)
 		a := b.send("GET", "/readyz", "")
@@ -420,7 +425,8 @@ func TestHealth(t *testing.T) {
 	})
 }
 
-// Nobody but this machine gets in unless someone asks for it.
+// TestListensOnLoopback checks that the program listens only on loopback unless it is
+// configured otherwise.
 func TestListensOnLoopback(t *testing.T) {
 	b := startBackend(t, nil)
 	at, err := url.Parse(b.url)
@@ -434,7 +440,7 @@ func TestListensOnLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	others := []string{"127.0.0.2"} // reached by whoever listens on all addresses
+	others := []string{"127.0.0.2"} // reached if the program listens on all addresses
 	for _, address := range addresses {
 		if network, ok := address.(*net.IPNet); ok && !network.IP.IsLoopback() && !network.IP.IsLinkLocalUnicast() {
 			others = append(others, network.IP.String())

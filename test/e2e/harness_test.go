@@ -23,8 +23,8 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// runMain makes the test binary be the program: real processes for the tests of
-// signals and exit codes.
+// runMain makes the test binary run the program: tests of signals and exit codes need a
+// real process.
 const runMain = "OSPULSE_TEST_RUN_MAIN"
 
 // root is the repository's folder; tests run in folders of their own.
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 // eachDatabase runs fn with the settings for each database.
 func eachDatabase(t *testing.T, fn func(t *testing.T, env map[string]string)) {
 	t.Helper()
-	t.Parallel() // most of a test is waiting for disks
+	t.Parallel() // tests mostly wait for disks
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		fn(t, map[string]string{})
@@ -70,17 +70,17 @@ type backend struct {
 	t    testing.TB
 	url  string
 	log  *logBuffer
-	stop func() // ends it as SIGTERM does, and fails the test if it does not end well
+	stop func() // ends the program as SIGTERM does, and fails the test on an error
 }
 
-// startBackend runs the program on a free port with a data folder of its own,
-// unless env says otherwise.
+// startBackend runs the program on a free port with its own data folder, unless env
+// says otherwise.
 func startBackend(t testing.TB, env map[string]string) *backend {
 	t.Helper()
 	return startBackendWithin(t, env, time.Minute)
 }
 
-// startBackendWithin is startBackend with another limit for the time to start.
+// startBackendWithin is startBackend with another timeout for the start.
 func startBackendWithin(t testing.TB, env map[string]string, patience time.Duration) *backend {
 	t.Helper()
 	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
@@ -118,7 +118,7 @@ func startBackendWithin(t testing.TB, env map[string]string, patience time.Durat
 	return b
 }
 
-// logBuffer keeps log lines and tells when the program listens.
+// logBuffer keeps log lines and detects when the program listens.
 type logBuffer struct {
 	mu        sync.Mutex
 	text      bytes.Buffer
@@ -143,7 +143,7 @@ func (l *logBuffer) String() string {
 	return l.text.String()
 }
 
-// answer is what came back: the status, the header and the whole body.
+// answer is a response: the status, the header and the whole body.
 type answer struct {
 	status int
 	header http.Header
@@ -189,8 +189,8 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 	return a, nil
 }
 
-// poll sends an old dashboard's poll. It repeats the poll, as dashboards do, while a
-// busy machine makes the database too slow.
+// poll sends an old dashboard's poll. Like dashboards, it repeats the poll while the
+// database is too slow on a busy machine.
 func (b *backend) poll(path string, header ...string) (a answer) {
 	b.t.Helper()
 	waitFor(b.t, "an answer to a poll", func() bool {
@@ -200,8 +200,8 @@ func (b *backend) poll(path string, header ...string) (a answer) {
 	return a
 }
 
-// raw writes a request as it stands, all of it before it reads the answer, as
-// simple clients do; nothing follows it.
+// raw writes a request unchanged, and reads the answer only after all of it, as simple
+// clients do.
 func (b *backend) raw(request string) answer {
 	b.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
@@ -231,8 +231,8 @@ func (b *backend) raw(request string) answer {
 	return a
 }
 
-// wantError wants an error answer of this status and code, as JSON, whose text
-// has the words.
+// wantError checks that an answer is a JSON error with this status and code, whose text
+// contains the words.
 func wantError(t testing.TB, a answer, status int, code, words string) {
 	t.Helper()
 	var e struct{ Error, Code string }
@@ -244,7 +244,7 @@ func wantError(t testing.TB, a answer, status int, code, words string) {
 	}
 }
 
-// waitFor waits until something is so.
+// waitFor waits until a condition holds.
 func waitFor(t testing.TB, what string, isSo func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -256,13 +256,13 @@ func waitFor(t testing.TB, what string, isSo func() bool) {
 	}
 }
 
-// waitForDrain waits until nothing waits for the database any more.
+// waitForDrain waits until the spool is empty.
 func waitForDrain(t testing.TB, b *backend) {
 	t.Helper()
 	waitFor(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
 }
 
-// startPostgres starts a server of the test's own, for it to stop.
+// startPostgres starts a server that the test may stop.
 func startPostgres(t *testing.T) (server *pgtest.Server, url string) {
 	t.Helper()
 	return startPostgresWith(t, pgtest.Options{})
@@ -285,7 +285,7 @@ func startPostgresWith(t *testing.T, options pgtest.Options) (server *pgtest.Ser
 	return server, server.URL("ospulse")
 }
 
-// decode reads the answer's JSON into v, and wants the status.
+// decode checks the status and decodes the answer's JSON into v.
 func (b *backend) decode(a answer, status int, v any) {
 	b.t.Helper()
 	if a.status != status {
@@ -309,7 +309,7 @@ type exported struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-// export returns all events of a session, or of all when it is "".
+// export returns all events of a session, or of all sessions if it is "".
 func (b *backend) export(sessionID string) []exported {
 	b.t.Helper()
 	path := "/api/events/export"
@@ -321,7 +321,7 @@ func (b *backend) export(sessionID string) []exported {
 	return events
 }
 
-// createSession uploads a file and gives the answer.
+// createSession uploads a file and returns the answer.
 func (b *backend) createSession(fileName, content string) map[string]any {
 	b.t.Helper()
 	var created map[string]any
@@ -338,7 +338,7 @@ func (b *backend) upload(disposition, content string) answer {
 	return b.send("POST", "/api/create-session", body, "Content-Type: multipart/form-data; boundary="+boundary)
 }
 
-// startSession makes a session that a test agent monitors, and gives its id.
+// startSession creates a session that a test agent monitors, and returns its id.
 func (b *backend) startSession() string {
 	b.t.Helper()
 	id := b.createSession("sample.exe", "MZ")["sessionId"].(string)
@@ -348,8 +348,8 @@ func (b *backend) startSession() string {
 	return id
 }
 
-// rounds is how often each fault is made: a few in the suite, TORTURE_ROUNDS in
-// `make torture`.
+// rounds is how often each fault is injected: a few times in the suite, TORTURE_ROUNDS
+// in `make torture`.
 func rounds(t *testing.T, otherwise int) int {
 	t.Helper()
 	text := os.Getenv("TORTURE_ROUNDS")

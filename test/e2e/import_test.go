@@ -45,13 +45,13 @@ func (b *backend) importBundle(content []byte, query string) answer {
 	return b.send("POST", "/api/sessions/import"+query, string(content), "Content-Type: application/zip")
 }
 
-// databases returns the settings of a backend on each.
+// databases returns the settings of a backend for each database.
 func databases(t testing.TB) map[string]map[string]string {
 	return map[string]map[string]string{"sqlite": {}, "postgres": {"DATABASE_URL": dbtest.Postgres(t).URL}}
 }
 
-// A session of all that real clients send travels as a bundle from each database
-// to each, and is the same there: its bundle too.
+// TestBundleTravels checks that a session with all events of real clients is the same,
+// and has the same bundle, after an import from each database into each.
 func TestBundleTravels(t *testing.T) {
 	for from := range databases(t) {
 		t.Run(from, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestBundleTravels(t *testing.T) {
 					if a := b.send("GET", "/api/events/"+id, ""); string(a.body) != "[]\n" {
 						t.Errorf("an imported event is polled: %.200s", a.body)
 					}
-					// A copy beside it, and nothing else twice.
+					// A second import is refused, and one with new_id makes a copy.
 					wantError(t, b.importBundle(bundle, ""), http.StatusConflict, "conflict", "new_id=true")
 					b.decode(b.importBundle(bundle, "?new_id=true"), http.StatusCreated, &view)
 					if view.ID == id || view.EventCount != len(events) {
@@ -95,7 +95,7 @@ func TestBundleTravels(t *testing.T) {
 						copied[name] = strings.ReplaceAll(text, view.ID, id)
 					}
 					wantSameBundle(t, copied, got, false)
-					// What comes in goes on being numbered.
+					// New events continue the numbering.
 					var stored struct {
 						SessionID string `json:"session_id"`
 						Seq       int
@@ -111,8 +111,9 @@ func TestBundleTravels(t *testing.T) {
 	}
 }
 
-// wantSameBundle wants the entries of a bundle, but for what is said of the bundle
-// itself. jsonb writes the same values in its own way.
+// wantSameBundle compares the entries of two bundles, except for the properties of the
+// bundle itself. With sameValues only JSON values must be equal, because jsonb changes
+// their text.
 func wantSameBundle(t *testing.T, got, want map[string]string, sameValues bool) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -137,7 +138,7 @@ func wantSameBundle(t *testing.T, got, want map[string]string, sameValues bool) 
 	}
 }
 
-// wantNoUploads wants that no upload is left in the data folder.
+// wantNoUploads checks that no upload is left in the data folder.
 func wantNoUploads(t *testing.T, b *backend) {
 	t.Helper()
 	var dir string
@@ -153,8 +154,8 @@ func wantNoUploads(t *testing.T, b *backend) {
 	}
 }
 
-// An active session ends, where it is imported, with its last event; one without
-// anything can travel too.
+// TestImportOfOtherStates checks that an active session ends with its last event when
+// it is imported, and that an empty session can be imported.
 func TestImportOfOtherStates(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"] = newTestAgent(t).URL
@@ -184,7 +185,8 @@ func TestImportOfOtherStates(t *testing.T) {
 	})
 }
 
-// Of those who import the same session at once one does, and the others are told.
+// TestConcurrentImports checks that one of several concurrent imports of a session
+// succeeds, and the others are refused.
 func TestConcurrentImports(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		source := startBackend(t, map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL})
@@ -218,15 +220,15 @@ func TestConcurrentImports(t *testing.T) {
 	})
 }
 
-// What is wrong with a request is said, and nothing of it stays. The bundles
-// themselves are tested where they are read.
+// TestImportRefuses checks that the answer names the fault of a request and that
+// nothing is stored. Package bundle tests the bundles themselves.
 func TestImportRefuses(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		source := startBackend(t, map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL})
 		id := source.startSession()
 		fillSession(t, source, id, 3000)
 		bundle := string(source.exportAs(t, id, "format=bundle").body)
-		env["IMPORT_MAX_MB"] = "1" // the events are more when they are decompressed
+		env["IMPORT_MAX_MB"] = "1" // the decompressed events are larger
 		b := startBackend(t, env)
 		wantError(t, b.importBundle([]byte(bundle), ""), http.StatusRequestEntityTooLarge, "too_large", "IMPORT_MAX_MB")
 		wantError(t, b.importBundle(bytes.Repeat([]byte("x"), 3<<20), ""), http.StatusRequestEntityTooLarge, "too_large", "IMPORT_MAX_MB")
@@ -245,7 +247,7 @@ func TestImportRefuses(t *testing.T) {
 	})
 }
 
-// A form of a browser does too.
+// TestImportOfAForm checks an import by a browser's form.
 func TestImportOfAForm(t *testing.T) {
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL})
 	id := b.startSession()
@@ -271,7 +273,8 @@ func TestImportOfAForm(t *testing.T) {
 	}
 }
 
-// Ingest goes on while a large session is imported.
+// TestImportDoesNotBlockIngest checks that ingest continues while a large session is
+// imported.
 func TestImportDoesNotBlockIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = newTestAgent(t).URL, t.TempDir()

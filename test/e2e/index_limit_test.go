@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// incompressible returns a text of n bytes that no compression makes shorter: a text of
-// repeated letters fits an entry of an index although it is too long.
+// incompressible returns up to n bytes of text that cannot be compressed: repeated
+// letters would fit an index entry because PostgreSQL compresses them.
 func incompressible(n int, alphabet []rune) string {
 	random := rand.New(rand.NewPCG(uint64(n), 0))
 	var text strings.Builder
@@ -22,8 +22,8 @@ func incompressible(n int, alphabet []rune) string {
 	return text.String()
 }
 
-// A value that is too long for an index costs no event, on either database: the data
-// keeps all of it.
+// TestLongNamesPoisonNoBatch checks that a value which is too long for an index costs
+// no event, on either database, and that the data keeps the whole value.
 func TestLongNamesPoisonNoBatch(t *testing.T) {
 	ascii := []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 	var wide []rune
@@ -69,8 +69,9 @@ func TestLongNamesPoisonNoBatch(t *testing.T) {
 	})
 }
 
-// What names an event is not cut: it is refused by the item's place and the field's
-// name, and its neighbours are stored.
+// TestLongEnvelopeFieldsNameTheItem checks that envelope fields are not truncated: a
+// long one is refused with the item's index and the field's name, and the other items
+// are stored.
 func TestLongEnvelopeFieldsNameTheItem(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

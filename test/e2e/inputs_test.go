@@ -9,7 +9,7 @@ import (
 )
 
 // TestWholeNumbersEverywhere checks that 4.0 and 4e0 are 4 wherever a client's number
-// is used, on both databases, and that the event reads back as it was sent.
+// is used, on both databases, and that the event reads back as sent.
 func TestWholeNumbersEverywhere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -61,8 +61,8 @@ func TestWholeNumbersEverywhere(t *testing.T) {
 	})
 }
 
-// TestByteOrderMark checks that a byte order mark at the beginning of a body is
-// overlooked, whatever the body is and however it is compressed.
+// TestByteOrderMark checks that a byte order mark at the beginning of any body is
+// ignored, in every encoding.
 func TestByteOrderMark(t *testing.T) {
 	const bom = "\xef\xbb\xbf"
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL})
@@ -103,8 +103,8 @@ func TestByteOrderMark(t *testing.T) {
 	wantError(t, b.send("POST", "/api/events", bom+bom+event), http.StatusBadRequest, "invalid", "malformed")
 }
 
-// TestHistogramOfYears checks that a histogram tells its ends as times, also in the
-// first and the last year.
+// TestHistogramOfYears checks that a histogram has its ends as times, also in the first
+// and the last year.
 func TestHistogramOfYears(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -140,7 +140,7 @@ func TestHistogramOfYears(t *testing.T) {
 	})
 }
 
-// TestCSVForExcel checks that excel=true is for CSV alone.
+// TestCSVForExcel checks that excel=true is accepted for CSV only.
 func TestCSVForExcel(t *testing.T) {
 	b := startBackend(t, nil)
 	id := b.createSession("a", "a")["sessionId"].(string)
