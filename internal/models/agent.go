@@ -2,25 +2,25 @@ package models
 
 import "time"
 
-// DefaultAgentID is the first agent that an operator configured: the one at
-// AGENT_SERVICE_URL of every backend that names no other.
+// DefaultAgentID is the ID of the first configured agent: the one at AGENT_SERVICE_URL
+// of every backend that names no other.
 const DefaultAgentID = "default"
 
-// MaxAgents is how many agents are kept.
+// MaxAgents is the largest number of stored agents.
 const MaxAgents = 100
 
-// AgentStatus is what the last health check said, or the last heartbeat.
+// AgentStatus is the result of the last health check or heartbeat.
 type AgentStatus string
 
-// An agent is unknown until it was asked for the first time.
+// An agent is unknown until its first health check or heartbeat.
 const (
 	AgentUnknown AgentStatus = "unknown"
 	AgentUp      AgentStatus = "up"
 	AgentDown    AgentStatus = "down"
 )
 
-// Agent is a service on a monitored machine that runs or watches programs and
-// sends what they do.
+// Agent is a service on a monitored machine that runs or watches programs and sends
+// their events.
 type Agent struct {
 	ID         string      `gorm:"primaryKey;type:varchar(255)"`
 	Name       string      `gorm:"type:varchar(255);not null"`
@@ -28,9 +28,9 @@ type Agent struct {
 	Status     AgentStatus `gorm:"type:varchar(16);not null;default:unknown"`
 	LastError  string      `gorm:"column:last_error;type:text;not null;default:''"` // why it is down
 	LastSeenAt *time.Time  `gorm:"column:last_seen_at"`                             // the last answer or heartbeat
-	// ServiceURL is the AGENT_SERVICE_URL of the backends that have this agent as
-	// their own. Only an operator sets it, and backends call no other URL. It is ""
-	// for an agent that is known by its heartbeats only.
+	// ServiceURL is the AGENT_SERVICE_URL of the backends whose own agent this is. Only
+	// an operator sets it, and backends call no other URL. It is "" for an agent that
+	// is known only by its heartbeats.
 	ServiceURL string `gorm:"column:service_url;type:text;not null;default:''"`
 
 	CreatedAt time.Time `gorm:"autoCreateTime"`
@@ -38,25 +38,25 @@ type Agent struct {
 
 	// The last heartbeat of the agent. The fields are empty for an agent that sends none.
 	HeartbeatAt  *time.Time    `gorm:"column:heartbeat_at"`                  // the last one
-	Address      string        `gorm:"type:varchar(64);not null;default:''"` // the IP address that it came from
+	Address      string        `gorm:"type:varchar(64);not null;default:''"` // its IP address
 	Version      string        `gorm:"type:text;not null;default:''"`
 	Platform     string        `gorm:"type:text;not null;default:''"`
 	Arch         string        `gorm:"type:text;not null;default:''"`
 	Sensor       string        `gorm:"type:text;not null;default:''"`
 	Capabilities []Capability  `gorm:"type:text;serializer:json"`
-	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"` // that run there, by its own account
+	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"` // sessions that it reports as running
 	Delivery     AgentDelivery `gorm:"type:text;serializer:json"`
 }
 
-// Capability is something that an agent can do, or cannot on its machine.
+// Capability is something that an agent may be able to do on its machine.
 type Capability struct {
 	Name      string `json:"name"`
 	Supported bool   `json:"supported"`
-	Reason    string `json:"reason"` // why it cannot
-	Remedy    string `json:"remedy"` // what to do about it
+	Reason    string `json:"reason"` // why it is not supported
+	Remedy    string `json:"remedy"` // how to make it supported
 }
 
-// AgentDelivery counts what became of an agent's events since it was started.
+// AgentDelivery counts an agent's events by their fate since the agent was started.
 type AgentDelivery struct {
 	Delivered int64 `json:"delivered"`
 	Lost      int64 `json:"lost"`

@@ -2,28 +2,28 @@ package models
 
 import "strings"
 
-// Durability says what a committed event survives: "replicated", "disk",
+// Durability is the failures that a committed event survives: "replicated", "disk",
 // "unknown", or "weak: " and the reason.
 type Durability string
 
-// The kinds of durability; the zero value is that of a session without events.
+// The kinds of durability. A session without events has the zero value.
 const (
-	// DurabilityReplicated survives the loss of the database's machine: a
+	// DurabilityReplicated survives the loss of the database's machine, because a
 	// synchronous standby has the event too.
 	DurabilityReplicated Durability = "replicated"
 	// DurabilityDisk survives a crash or power loss of the database's machine.
 	DurabilityDisk Durability = "disk"
-	// DurabilityUnknown is that of events from a version that did not note it.
+	// DurabilityUnknown belongs to events from a version that did not record it.
 	DurabilityUnknown Durability = "unknown"
 )
 
 const weak = "weak: "
 
-// WeakDurability is for a database that loses commits in a crash or power loss,
-// for the reason.
+// WeakDurability returns the durability of a database that may lose commits in a crash
+// or power loss, for the reason.
 func WeakDurability(reason string) Durability { return Durability(weak + reason) }
 
-// Weak reports whether a crash or power loss may cost commits.
+// Weak reports whether a crash or power loss may lose commits.
 func (d Durability) Weak() bool { return strings.HasPrefix(string(d), weak) }
 
 // WorseThan reports whether d promises less than other.

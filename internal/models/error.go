@@ -5,38 +5,38 @@ import (
 	"fmt"
 )
 
-// Code says what kind of failure an Error is. The string is part of the API:
-// clients find it under "code" in an error answer.
+// Code is the kind of an Error. The string is part of the API: error answers have it as
+// "code".
 type Code string
 
 // The codes, with the HTTP status that internal/handlers maps each one to.
 const (
-	CodeInvalid          Code = "invalid"            // 400: the request is wrong; sending it again will not help
+	CodeInvalid          Code = "invalid"            // 400: the request is wrong; a retry does not help
 	CodeUnauthorized     Code = "unauthorized"       // 401: no key, or a wrong one
-	CodeForbidden        Code = "forbidden"          // 403: understood and refused
+	CodeForbidden        Code = "forbidden"          // 403: the request is not allowed
 	CodeNotFound         Code = "not_found"          // 404
 	CodeMethodNotAllowed Code = "method_not_allowed" // 405
-	CodeConflict         Code = "conflict"           // 409: true of the request, not of the present state
-	CodeTooLarge         Code = "too_large"          // 413: over a configured limit
-	CodeUnsupportedMedia Code = "unsupported_media"  // 415: the body is not of a type that is read here
+	CodeConflict         Code = "conflict"           // 409: the request does not fit the present state
+	CodeTooLarge         Code = "too_large"          // 413: larger than a configured limit
+	CodeUnsupportedMedia Code = "unsupported_media"  // 415: the route does not accept the type of the body
 	CodeCannotRun        Code = "cannot_run"         // 422: the agent cannot run a file of this kind
 	CodeOverloaded       Code = "overloaded"         // 429: try again after Retry-After
-	CodeInternal         Code = "internal"           // 500: a fault of ours
-	CodeAgentFailed      Code = "agent_failed"       // 502: the agent is down, or refused
+	CodeInternal         Code = "internal"           // 500: a fault of the backend
+	CodeAgentFailed      Code = "agent_failed"       // 502: the agent is down, or refused the request
 	CodeUnavailable      Code = "unavailable"        // 503: try again after Retry-After
 	CodeAgentTimeout     Code = "agent_timeout"      // 504: the agent did not answer in time
 )
 
-// Error is the one error type that crosses layers. Message is for the client:
-// it holds no SQL, no path of this machine and no secret. Err, when not nil, is
-// the cause and goes to the log only.
+// Error is the one error type that crosses layers. Message is for the client and holds
+// no SQL, no path of this machine and no secret. Err, when not nil, is the cause; it
+// goes to the log only.
 type Error struct {
 	Code    Code
 	Message string
 	Err     error
 }
 
-// Error gives the message and the cause, for the log.
+// Error returns the message and the cause, for the log.
 func (e *Error) Error() string {
 	if e.Err == nil {
 		return e.Message
@@ -44,23 +44,21 @@ func (e *Error) Error() string {
 	return e.Message + ": " + e.Err.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf makes an Error of the given code. The formatted text is what the
-// client reads; a cause is added with Wrap.
+// Errorf returns an Error without a cause. The client sees the formatted text.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Wrap makes an Error of the given code around a cause that the client does not
-// see.
+// Wrap returns an Error with a cause. The client sees only the formatted text.
 func Wrap(err error, code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Err: err}
 }
 
-// ErrorCode gives the code of the outermost Error in err's chain, CodeInternal
-// when there is none, and "" for nil.
+// ErrorCode returns the code of the outermost Error in err's chain, CodeInternal if
+// there is none, and "" for nil.
 func ErrorCode(err error) Code {
 	if err == nil {
 		return ""

@@ -2,42 +2,42 @@ package models
 
 import "time"
 
-// The event types that the existing agents send; any other is stored as it is.
+// The event types of the known agents. Events of other types are stored too.
 const (
 	TypeFile            = "file_operation"
 	TypeProcessCreation = "process_creation"
 	TypeHTTP            = "http_network_operation"
 	TypePacket          = "raw_network_operation"
-	TypeNetwork         = "network_operation" // a call on a socket, of our own agent
+	TypeNetwork         = "network_operation" // a socket call; only this project's agent sends it
 	TypeSessionStart    = "session_start"
-	TypeSessionEnd      = "session_end" // of our own agent
+	TypeSessionEnd      = "session_end" // only this project's agent sends it
 )
 
-// Where an event's timestamp comes from.
+// The origins of an event's timestamp.
 const (
-	TimestampFromAgent   = "agent"    // the agent said it
-	TimestampFromReceipt = "received" // missing or unreadable: the time at which the backend got it
+	TimestampFromAgent   = "agent"    // the agent sent it
+	TimestampFromReceipt = "received" // time of receipt; the agent sent none, or an unreadable one
 )
 
-// Limits of the envelope, in bytes. PostgreSQL's varchar counts characters, so
-// what passes here passes there.
+// Limits of an event's envelope, in bytes. PostgreSQL's varchar counts characters, so
+// it accepts every text within these limits.
 const (
 	MaxEventTypeLen = 100
 	MaxSourceLen    = 100
 	MaxTimestampLen = 255
 )
 
-// MaxProcessNameLen is how many bytes of a process's name are kept outside of data:
-// with the ID of a session it must fit an entry of an index, which has up to 2,704
-// bytes on PostgreSQL.
+// MaxProcessNameLen is the most bytes of a process's name outside of data. Together
+// with a session ID, the name must fit an index entry of PostgreSQL, at most 2,704
+// bytes.
 const MaxProcessNameLen = 1024
 
-// Event is one thing that a program did. ID is unique in the database; Seq
-// numbers the events of one session 1, 2, 3 … in commit order and without gaps.
-// Times are UTC with microseconds.
+// Event is one action of a program. ID is unique in the database. Seq numbers the
+// events of a session 1, 2, 3 … in commit order, without gaps. Times are UTC with
+// microseconds.
 //
-// Only the index of unsent events has seq after the time: with both alike, SQLite
-// would take the other one for a poll and walk over all that was sent.
+// Only the index of unsent events has seq after the time. If both indexes had it,
+// SQLite would use the other one for a poll and scan all sent events.
 type Event struct {
 	ID              uint64    `gorm:"primaryKey;autoIncrement"`
 	SessionID       string    `gorm:"column:session_id;type:varchar(255);not null;uniqueIndex:idx_events_session_seq,priority:1;index:idx_events_session_time,priority:1;index:idx_events_unsent,priority:1,where:NOT is_sent"`
@@ -45,34 +45,33 @@ type Event struct {
 	EventType       string    `gorm:"column:event_type;type:varchar(100);not null"`
 	Timestamp       time.Time `gorm:"not null;index:idx_events_session_time,priority:2;index:idx_events_unsent,priority:2"`
 	TimestampSource string    `gorm:"column:timestamp_source;type:varchar(16);not null;default:agent"`
-	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // what the agent sent, as JSON, if Timestamp does not read so
+	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // the agent's JSON, if it differs from the text of Timestamp
 	Source          string    `gorm:"type:varchar(100);not null"`
 
-	// Data is what the agent sent, in a form that jsonb takes. When that form
-	// does not carry the whole value, DataRaw holds the bytes as they came.
-	// Read both through Payload.
+	// Data is what the agent sent, in a form that jsonb accepts. If that form loses a
+	// part of the value, DataRaw holds the original bytes. Use Payload to read both.
 	Data    JSON   `gorm:"type:jsonb;not null"`
 	DataRaw []byte `gorm:"column:data_raw"`
 
-	// Hot fields: copies of members of Data, by which people filter.
+	// Hot fields: copies of members of Data, for filters.
 	PID         *int64  `gorm:"column:pid"`
 	ProcessName *string `gorm:"column:process_name;type:text"`
 	Operation   *string `gorm:"column:operation;type:text"`
 	Target      *string `gorm:"column:target;type:text"` // path, URL, host:port or image
 
-	// Preview is the beginning of long Data, so that a list need not read the whole;
-	// nil for short Data, and for events from before there were previews.
+	// Preview is the beginning of long Data, so that lists need not read all of it. It
+	// is nil for short Data, and for events stored before previews existed.
 	Preview *string `gorm:"type:text"`
 
-	IsSent    bool      `gorm:"column:is_sent;not null;default:false"` // handed to a poller of the session
+	IsSent    bool      `gorm:"column:is_sent;not null;default:false"` // a poller of the session claimed it
 	CreatedAt time.Time `gorm:"autoCreateTime"`
 	UpdatedAt time.Time `gorm:"autoUpdateTime"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID"`
 }
 
-// Payload gives the event's data as the agent sent it: the same JSON text, or a
-// text of the same value.
+// Payload returns the event's data as the agent sent it: the same JSON text, or one of
+// the same value.
 func (e *Event) Payload() JSON {
 	if e.DataRaw != nil {
 		return e.DataRaw
@@ -80,28 +79,28 @@ func (e *Event) Payload() JSON {
 	return e.Data
 }
 
-// EventPage is which of a session's events are listed: those with a Seq above
-// After and below Before, zero being no bound, in the order of Seq.
+// EventPage selects events of a session: those with a Seq above After and below Before,
+// in the order of Seq. Zero means no bound.
 type EventPage struct {
 	After, Before int64
 	Limit         int
 	Descending    bool
 }
 
-// Incoming is an event that came in and has no session yet. Two hints may have
-// come with it; each counts only if it is the ID of a session.
+// Incoming is a received event that has no session yet. It may have two hints; a hint
+// counts only if it is the ID of a session.
 type Incoming struct {
 	Event
-	RequestHint string // given with the whole request
-	SessionHint string // found in the event: often an ID that only the agent knows
+	RequestHint string // the request has it
+	SessionHint string // the event has it; often an ID that only the agent knows
 
-	// Processes is what the event tells of processes, beyond the PID and the
-	// ProcessName of the one that acted.
+	// Processes holds what the event says about processes, besides the PID and
+	// ProcessName of the acting one.
 	Processes []ProcessFact
 }
 
-// EventFilter selects unsent events of a session by their time, both ends
-// included; a zero time is no bound.
+// EventFilter selects unsent events of a session by their time, both ends included. A
+// zero time means no bound.
 type EventFilter struct {
 	Start, End time.Time
 	Limit      int

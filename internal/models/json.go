@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// JSON is one JSON value as text. In the database it is `jsonb` on PostgreSQL
-// and `text` on SQLite: never a type with numeric affinity, which would turn
-// the text 12345678901234567890 into a float.
+// JSON is one JSON value as text. Its column is `jsonb` on PostgreSQL and `text` on
+// SQLite. A type with numeric affinity would turn the text 12345678901234567890 into a
+// float.
 type JSON []byte
 
-// Value gives the text to the driver; an empty JSON is stored as null.
+// Value implements driver.Valuer. An empty JSON is stored as null.
 func (j JSON) Value() (driver.Value, error) {
 	if len(j) == 0 {
 		return "null", nil
@@ -18,7 +18,7 @@ func (j JSON) Value() (driver.Value, error) {
 	return string(j), nil
 }
 
-// Scan takes text or bytes from the driver, and copies them.
+// Scan implements sql.Scanner. It copies the value.
 func (j *JSON) Scan(src any) error {
 	switch v := src.(type) {
 	case nil:
@@ -33,7 +33,7 @@ func (j *JSON) Scan(src any) error {
 	return nil
 }
 
-// MarshalJSON gives the value itself.
+// MarshalJSON returns the value itself, and null for an empty one.
 func (j JSON) MarshalJSON() ([]byte, error) {
 	if len(j) == 0 {
 		return []byte("null"), nil

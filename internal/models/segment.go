@@ -6,13 +6,12 @@ import "time"
 const SegmentEvents = 4096
 
 // Segment holds the hot fields of SegmentEvents consecutive events of a session, those
-// with a Seq above Number × SegmentEvents, packed by internal/analysis so that counting
-// them is fast. It holds nothing that the events do not hold: where a segment is missing,
-// the service reads the events.
+// with a Seq above Number × SegmentEvents, packed by internal/analysis for fast
+// counting. It is redundant: if a segment is missing, the service reads the events.
 type Segment struct {
 	SessionID string    `gorm:"primaryKey;column:session_id;type:varchar(255)"`
 	Number    int64     `gorm:"primaryKey;autoIncrement:false"` // 0, 1, 2 …
-	FirstTime time.Time `gorm:"column:first_time;not null"`     // of any of its events
+	FirstTime time.Time `gorm:"column:first_time;not null"`     // the earliest time of its events
 	LastTime  time.Time `gorm:"column:last_time;not null"`
 	Columns   []byte    `gorm:"not null"`
 

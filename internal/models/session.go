@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// UnassignedID is the session that always exists and takes the events that
-// belong to no other.
+// UnassignedID is the session that always exists. It takes the events that belong to no
+// other session.
 const UnassignedID = "unassigned"
 
-// State is where a session is in its life; it follows from the session's times.
+// State is the state of a session. It follows from the session's times.
 type State string
 
 // The states of a session. A session is created; it is starting from the acceptance of a
@@ -36,37 +36,36 @@ const (
 	ModeSpawn Mode = 3 // the uploaded file, which the agent starts
 )
 
-// Monitoring is what an agent is asked to monitor.
+// Monitoring is what the backend asks an agent to monitor.
 type Monitoring struct {
 	Mode Mode
-	PIDs []int64 // of ModePIDs
+	PIDs []int64 // for ModePIDs
 
-	// Of ModeSpawn, for agents that know them: of an archive, the path of what is run,
-	// "" for the only file that can be; and what it is given.
+	// For ModeSpawn, and agents that support them: the path of the program in an
+	// archive, "" for the only one that can run; and its arguments.
 	EntryPoint string
 	Arguments  []string
 }
 
-// Session is one look at one target file: what is asked of the agent, and the
-// owner of the events that come back.
+// Session is the monitoring of one target file, and owns the resulting events.
 type Session struct {
 	ID                string     `gorm:"primaryKey;type:varchar(255)"`
-	FileName          string     `gorm:"column:file_name;type:text;not null"` // as the uploader named it: data, never a path
+	FileName          string     `gorm:"column:file_name;type:text;not null"` // the user's name for it; never used as a path
 	CreatedAt         time.Time  `gorm:"autoCreateTime"`
 	UpdatedAt         time.Time  `gorm:"autoUpdateTime"`
 	MonitoringStarted *time.Time `gorm:"column:monitoring_started"` // the latest start
 	MonitoringEnded   *time.Time `gorm:"column:monitoring_ended"`   // nil while active
 	IsActive          bool       `gorm:"column:is_active;not null;default:false"`
-	StartingSince     *time.Time `gorm:"column:starting_since"`                       // the agent was asked to start and has not answered; its first events may be faster
-	StartedAfterSeq   int64      `gorm:"column:started_after_seq;not null;default:0"` // EventCount when the agent was asked to start: later events may tell of this start's end
-	MonitoringPID     *int64     `gorm:"column:monitoring_pid"`                       // what the agent started or attached to; nil when it did not tell
+	StartingSince     *time.Time `gorm:"column:starting_since"`                       // the backend asked the agent to start, and has no answer yet; events may arrive before it
+	StartedAfterSeq   int64      `gorm:"column:started_after_seq;not null;default:0"` // EventCount at the request to start; only later events can report the end of this start
+	MonitoringPID     *int64     `gorm:"column:monitoring_pid"`                       // the process that the agent started or attached to; nil if not reported
 	End               SessionEnd `gorm:"embedded;embeddedPrefix:end_"`                // how the latest monitoring ended; zero while active
 	UnlistedSince     *time.Time `gorm:"column:unlisted_since"`                       // the first heartbeat of its agent that did not list the session, while active
-	AgentSilentSince  *time.Time `gorm:"column:agent_silent_since"`                   // the agent was heard of last, if that is too long ago, while active
+	AgentSilentSince  *time.Time `gorm:"column:agent_silent_since"`                   // the last sign of a silent agent, while active
 
 	AgentID       *string `gorm:"column:agent_id;type:varchar(255);index:idx_sessions_agent"`
 	AgentFileName string  `gorm:"column:agent_file_name;type:text;not null;default:''"` // the agent's name for the file; empty until it is delivered
-	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not been told
+	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not confirmed the stop
 
 	// The latest start: its parameters and its outcome.
 	Mode           Mode       `gorm:"column:mode;not null;default:0"`
@@ -88,8 +87,9 @@ type Session struct {
 	BackfilledSeq int64 `gorm:"column:backfilled_seq;not null;default:0"`
 	BackfillUpTo  int64 `gorm:"column:backfill_up_to;not null;default:0"`
 
-	// Durability is the worst that its events had when they were committed; "" while
-	// it has none, and for events of a version that did not note it.
+	// Durability is the worst durability of the session's events when they were
+	// committed. It is "" without events, and for events of a version that did not
+	// record it.
 	Durability Durability `gorm:"type:text;not null;default:''"`
 
 	// Notes of the users.
@@ -97,17 +97,16 @@ type Session struct {
 	Notes string   `gorm:"type:text;not null;default:''"`
 	Tags  []string `gorm:"type:text;serializer:json"`
 
-	// A session that is being deleted, or is not imported to its end, is not there
-	// for anyone: only what deletes or imports it sees it.
+	// Sessions being deleted or imported are hidden from every other query.
 	DeletingSince  *time.Time `gorm:"column:deleting_since"`
-	ImportingSince *time.Time `gorm:"column:importing_since"` // when the import last got further
+	ImportingSince *time.Time `gorm:"column:importing_since"` // when the import last made progress
 
 	Agent      *Agent      `gorm:"foreignKey:AgentID;references:ID"`
 	TargetFile *TargetFile `gorm:"foreignKey:FileSHA256;references:SHA256"`
 	Events     []Event     `gorm:"foreignKey:SessionID"`
 }
 
-// State gives the session's state.
+// State returns the session's state.
 func (s *Session) State() State {
 	switch {
 	case s.IsActive:
@@ -140,41 +139,40 @@ type StartError struct {
 	MayHaveRun bool   `gorm:"column:may_have_run;not null;default:false"`
 }
 
-// EndReason is why a session ended.
+// EndReason is the reason for which a session ended.
 type EndReason string
 
-// The reasons for which a session ends. One that ended before reasons were kept has
-// none.
+// The end reasons. Sessions that ended before reasons were stored have none.
 const (
-	EndExited    EndReason = "exited"     // its program ended by itself
-	EndSignal    EndReason = "signal"     // a signal ended its program
-	EndTimeout   EndReason = "timeout"    // its program ran for as long as the agent lets it
+	EndExited    EndReason = "exited"     // the program exited
+	EndSignal    EndReason = "signal"     // a signal ended the program
+	EndTimeout   EndReason = "timeout"    // the program reached the agent's time limit
 	EndStopped   EndReason = "stopped"    // a user stopped it
-	EndAgentLost EndReason = "agent_lost" // its agent no longer works for it
+	EndAgentLost EndReason = "agent_lost" // the agent no longer monitors for it
 )
 
 // OfProgram reports whether the program ended, not only the monitoring.
 func (r EndReason) OfProgram() bool { return r == EndExited || r == EndSignal || r == EndTimeout }
 
-// SessionEnd is how a session ended; MonitoringEnded says when.
+// SessionEnd is how a session ended; MonitoringEnded is when.
 type SessionEnd struct {
 	Reason   EndReason `gorm:"type:varchar(16);not null;default:''"`
-	ExitCode *int64    // of the program; nil when it has none, or nobody knows it
-	Signal   *int64    // that ended the program
+	ExitCode *int64    // of the program; nil if there is none, or it is unknown
+	Signal   *int64    // the signal that ended the program
 	Text     string    `gorm:"type:text;not null;default:''"` // for users
 }
 
-// SessionFilter selects sessions; what is zero selects all. A part of a text is
-// found whether it has A to Z or a to z.
+// SessionFilter selects sessions; zero fields select all. Parts of texts match
+// regardless of the case of A to Z.
 type SessionFilter struct {
 	State    State
 	AgentID  string
 	FileName string         // a part of it
-	SHA256   string         // lower-case hex: the beginning, or all of it
-	Tag      string         // one of the tags, as it is
+	SHA256   string         // lower-case hex: a prefix, or all of it
+	Tag      string         // one of the tags, exactly
 	Text     string         // a part of the name, the notes or the file name
 	From, To time.Time      // of CreatedAt, both included
-	After    *SessionCursor // those that follow it in the list
+	After    *SessionCursor // selects the sessions after it in the list
 	Limit    int
 }
 
@@ -184,14 +182,14 @@ type SessionCursor struct {
 	ID        string
 }
 
-// SessionChange is what to change of a session's notes; what is nil stays.
+// SessionChange is a change of a session's notes; nil fields stay as they are.
 type SessionChange struct {
 	Name  *string
 	Notes *string
 	Tags  *[]string
 }
 
-// Ended makes an active session one that ended.
+// Ended turns an active session into an ended one.
 func (s *Session) Ended(at time.Time, end SessionEnd) {
 	s.IsActive, s.MonitoringEnded, s.End = false, &at, end
 	s.UnlistedSince, s.AgentSilentSince = nil, nil
@@ -200,11 +198,11 @@ func (s *Session) Ended(at time.Time, end SessionEnd) {
 // Delivered reports whether the agent has the target file.
 func (s *Session) Delivered() bool { return s.AgentFileName != "" }
 
-// maxIDLen is what the id columns hold.
+// maxIDLen is the length of the id columns.
 const maxIDLen = 255
 
-// ValidID reports whether id can be the id of anything: any other text names
-// nothing, and is not worth asking the database.
+// ValidID reports whether id can be an id. No row has any other text as its id, so no
+// query is needed.
 func ValidID(id string) bool {
 	return id != "" && len(id) <= maxIDLen && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
 }

@@ -7,8 +7,8 @@ import "time"
 // again if the agent has not received it.
 const StartGrace = time.Minute
 
-// SessionRun is a time in which an agent monitored for a session, by the clock of the
-// database. The database writes it whenever a session starts or ends: see the
+// SessionRun is a span of time in which an agent monitored for a session, by the clock
+// of the database. The database writes it when a session starts or ends: see the
 // migration session_runs.
 type SessionRun struct {
 	ID        uint64    `gorm:"primaryKey;autoIncrement"`

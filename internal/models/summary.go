@@ -2,41 +2,41 @@ package models
 
 import "time"
 
-// TypeEventsLost is the type of event by which an agent, or what stands before
-// it, reports that it lost events: data.count (1 if it is not told), data.reason,
-// and data.from and data.to, between which they were lost.
+// TypeEventsLost is the type of events by which an agent, or the backend, reports lost
+// events: data.count (1 if missing), data.reason, and data.from and data.to, between
+// which they were lost.
 const TypeEventsLost = "events_lost"
 
-// SessionSummary is what the events of a session come to.
+// SessionSummary summarizes the events of a session.
 type SessionSummary struct {
 	EventCounts  map[string]int64 // by type
-	FirstEventAt *time.Time       // by the events' own times; nil when there is none
+	FirstEventAt *time.Time       // by the events' timestamps; nil without events
 	LastEventAt  *time.Time
 	Completeness Completeness
 }
 
-// Completeness says whether all that happened is there: the events 1 to Expected
-// are stored, and nobody reported that some were lost before they came here.
+// Completeness says whether the events 1 to Expected are all stored, and whether losses
+// were reported.
 type Completeness struct {
 	Complete bool
-	Expected int64     // how many events the session was given: the newest one's seq
-	Present  int64     // how many of them are stored
-	Missing  []SeqSpan // those that are not, the first MaxMissing spans
+	Expected int64     // the number of events that were given a seq: the newest seq
+	Present  int64     // stored events
+	Missing  []SeqSpan // the first MaxMissing spans of events that are not stored
 	Lost     int64     // events that were reported lost, in all reports
 	Losses   []Loss    // the newest MaxLosses reports, newest first
 
-	// Durability is the worst that the events had when they were committed; of a
-	// session without events, what its first one would have.
+	// Durability is the worst durability of the events when they were committed.
+	// Without events, it is that of a commit now.
 	Durability Durability
 }
 
-// Limits of what a Completeness lists.
+// Limits of the lists in a Completeness.
 const (
 	MaxMissing = 100
 	MaxLosses  = 100
 )
 
-// SeqSpan is events of one session from one seq to another, both included.
+// SeqSpan is a range of seqs of one session, both ends included.
 type SeqSpan struct{ First, Last int64 }
 
 // Loss is one report of lost events: an event of TypeEventsLost.
@@ -45,12 +45,11 @@ type Loss struct {
 	Timestamp time.Time
 	Count     int64
 	Reason    string
-	From, To  *time.Time // nil when they are not told
+	From, To  *time.Time // nil if not reported
 }
 
-// SessionTotals is what the events of a session with a Seq up to Seq come to. Events
-// never change, so it is true for good; what comes after Seq is counted when it is
-// asked for.
+// SessionTotals has the counts of a session's events up to Seq. Events never change, so
+// it stays true. Later events are counted on request.
 type SessionTotals struct {
 	SessionID   string           `gorm:"primaryKey;column:session_id;type:varchar(255)"`
 	Seq         int64            `gorm:"not null"`

@@ -7,13 +7,12 @@ import (
 	"strings"
 )
 
-// maxExtensionLen is how long an extension can be: what follows the dot of a
-// longer one is part of a name.
+// maxExtensionLen is the longest extension, in bytes. A longer text after the dot is
+// part of the name.
 const maxExtensionLen = 16
 
-// TargetHost gives the host that an event's target names, in lower case: of a URL,
-// or of the host:port of a packet or a connection. It is "" if the target is
-// something else.
+// TargetHost returns the host of an event's target in lower case: of a URL, or of the
+// host:port of a packet or a connection. It returns "" for other targets.
 func TargetHost(eventType, target string) string {
 	switch {
 	case strings.Contains(target, "://"):
@@ -31,15 +30,15 @@ func TargetHost(eventType, target string) string {
 	return strings.ToLower(target)
 }
 
-// isAddress reports whether a target is one of the network, with or without a
-// port; sockets of this machine have paths and, in Linux, names that begin with @.
+// isAddress reports whether a target is a network address, with or without a port. Unix
+// sockets have paths and, in Linux, names that begin with @.
 func isAddress(eventType, target string) bool {
 	return eventType == TypePacket || eventType == TypeNetwork && !strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "@")
 }
 
-// TargetExtension gives the extension of the file that an event's target names,
-// in lower case and without its dot: of a path of either world, or of a URL's
-// path. It is "" if there is none.
+// TargetExtension returns the extension of the file that an event's target names, in
+// lower case and without its dot: of a Unix or Windows path, or of a URL's path. It
+// returns "" if there is none.
 func TargetExtension(eventType, target string) string {
 	switch {
 	case isAddress(eventType, target):
@@ -54,7 +53,7 @@ func TargetExtension(eventType, target string) string {
 	name := path.Base(strings.ReplaceAll(target, `\`, "/"))
 	dot := strings.LastIndexByte(name, '.')
 	if dot <= 0 || len(name)-dot-1 > maxExtensionLen {
-		return "" // a dot at the beginning makes a file hidden
+		return "" // a leading dot marks a hidden file
 	}
 	return strings.ToLower(name[dot+1:])
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// FormatTime writes a time as the controllers do: RFC 3339 in UTC, with six digits of
+// FormatTime formats a time like the controllers: RFC 3339 in UTC, with six digits of
 // fraction unless the fraction is zero.
 func FormatTime(t time.Time) string {
 	if t = t.UTC(); t.Nanosecond()/1000 == 0 {
@@ -54,7 +54,7 @@ var (
 func AppendTime(out []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
-	if year < 0 || year > 9999 { // no time that came in
+	if year < 0 || year > 9999 { // never a received time
 		return append(out, FormatTime(t)...)
 	}
 	hour, minute, second := t.Clock()
