@@ -257,7 +257,7 @@ func killBetweenPlaceAndCommit(t *testing.T, env map[string]string, placed func(
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.Wait() //nolint:errcheck // it says that it was killed
+	p.Wait() //nolint:errcheck // the error says that it was killed
 	<-cut
 	unlock()
 	return kept

@@ -11,8 +11,9 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// The steps of the issue: events that were acknowledged while a session was active
-// belong to it, although it has ended, and another one is active, when they are stored.
+// TestSpooledEventsReachTheSessionOfTheirReceipt checks that events which were
+// acknowledged while a session was active belong to it, even if it has ended and
+// another session is active when they are stored.
 func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	t.Parallel()
 	server, url := startPostgres(t)
@@ -29,7 +30,7 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	if err := server.Stop(pgtest.Fast); err != nil {
 		t.Fatal(err)
 	}
-	for n := range 3 { // without a session, as the forwarders send them
+	for n := range 3 { // without a session, as forwarders send them
 		if a := b.send("POST", "/api/events", fmt.Sprintf(`{"event_type":"x","source":"%d"}`, n)); a.status != http.StatusAccepted {
 			t.Fatalf("event %d got %d %s", n, a.status, a.body)
 		}
@@ -37,7 +38,7 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.Wait() //nolint:errcheck // it says that it was killed
+	p.Wait() //nolint:errcheck // the error says that it was killed
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	if inA, inB := len(again.export(a)), len(again.export(next)); inA != 3 || inB != 0 {
 		t.Errorf("the session of their receipt has %d of 3 events, the one after it %d", inA, inB)
 	}
-	// What comes in now belongs to the session that is active now.
+	// New events belong to the session that is active now.
 	for _, b := range []*backend{again, other} {
 		if a := b.send("POST", "/api/events", `{"event_type":"x","source":"now"}`); a.status != http.StatusOK {
 			t.Errorf("%d %s", a.status, a.body)
@@ -63,8 +64,8 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 	}
 }
 
-// waitForConnections waits until the backend has no connection left to a PostgreSQL
-// that has ended: all that it uses at once answer.
+// waitForConnections waits until the backend has no connection to a stopped PostgreSQL:
+// more concurrent reads than it has connections succeed.
 func waitForConnections(t *testing.T, b *backend) {
 	t.Helper()
 	waitFor(t, "connections to the new server", func() bool {

@@ -21,15 +21,15 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// process is the program as a process of its own.
+// process is the program in a process of its own.
 type process struct {
 	*exec.Cmd
 	url    string
 	stderr bytes.Buffer
 }
 
-// command returns the program, not yet started, with an environment of its own
-// settings only.
+// command returns the program, not started, with only these settings in its
+// environment.
 func command(t *testing.T, env map[string]string, args ...string) *process {
 	t.Helper()
 	program, err := os.Executable()
@@ -68,8 +68,8 @@ func (p *process) start(t *testing.T) {
 	t.Fatalf("the program does not listen: %v %s", p.Wait(), p.stderr.String())
 }
 
-// What keeps the program from starting is said in one line, without a stack
-// trace, and ends it with exit code 1.
+// TestStartThatFailsSaysWhy checks that a failed start logs one line with the reason,
+// without a stack trace, and exits with code 1.
 func TestStartThatFailsSaysWhy(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -151,12 +151,13 @@ func TestDotEnvIsReadAndTheEnvironmentWins(t *testing.T) {
 	endWith(t, p, syscall.SIGINT)
 }
 
-// A PostgreSQL that comes up after the program is waited for.
+// TestPostgresThatComesLater checks that the program waits for a PostgreSQL that starts
+// later.
 func TestPostgresThatComesLater(t *testing.T) {
 	url := dbtest.Postgres(t).URL
 	_, rest, _ := strings.Cut(url, "@")
 	address, _, _ := strings.Cut(rest, "/")
-	front, err := net.Listen("tcp", "127.0.0.1:0") // stands for the server, and is closed at first
+	front, err := net.Listen("tcp", "127.0.0.1:0") // takes the server's place, closed at first
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestPostgresThatComesLater(t *testing.T) {
 	endWith(t, p, syscall.SIGTERM)
 }
 
-// forward passes connections on to an address until the listener is closed.
+// forward forwards connections to an address until the listener is closed.
 func forward(from net.Listener, to string) {
 	for {
 		in, err := from.Accept()
@@ -208,7 +209,7 @@ func forward(from net.Listener, to string) {
 	}
 }
 
-// endWith sends the signal and wants exit code 0.
+// endWith sends the signal and requires exit code 0.
 func endWith(t *testing.T, p *process, signal os.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(signal); err != nil {
@@ -221,8 +222,9 @@ func endWith(t *testing.T, p *process, signal os.Signal) {
 	}
 }
 
-// A request that is under way when the program is told to stop is answered and
-// stored; no new one is taken; the program ends with exit code 0.
+// TestStopFinishesWhatIsInFlight checks that a request which is in progress when the
+// program stops is answered and stored, that no new one is accepted, and that the exit
+// code is 0.
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -238,7 +240,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		if _, err := io.WriteString(conn, "POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body[:5]); err != nil {
 			t.Fatal(err)
 		}
-		// Another request, answered, tells that the server has the first one too.
+		// The answer to a later request shows that the server has the first one, too.
 		if response, err := http.Get(p.url + "/healthz"); err != nil || response.Body.Close() != nil {
 			t.Fatal(err)
 		}
@@ -272,8 +274,8 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	})
 }
 
-// A client that never finishes its request does not keep the program from
-// ending.
+// TestStopDoesNotWaitForEver checks that a client which never completes its request
+// does not keep the program running.
 func TestStopDoesNotWaitForEver(t *testing.T) {
 	p := command(t, map[string]string{"SHUTDOWN_TIMEOUT": "1s"})
 	p.start(t)
@@ -291,7 +293,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	endWith(t, p, syscall.SIGTERM)
 }
 
-// Two programs on the same data folder, started at once, share the database.
+// TestTwoBackendsShareADatabase starts two programs on one data folder at once.
 func TestTwoBackendsShareADatabase(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()

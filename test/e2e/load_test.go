@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// load sends numbered events from many clients until it is stopped, and keeps
-// what the backend said of each.
+// load sends numbered events from many clients until it is stopped, and records the
+// answers.
 type load struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	mu      sync.Mutex
-	acked   map[string]bool // answered 200 or 202
-	failed  map[int]int     // other answers, by status; 0 is none
-	spooled int             // of acked, how many requests were answered 202
-	cut     []error         // requests that were sent and got no answer
+	acked   map[string]bool // answered with 200 or 202
+	failed  map[int]int     // other answers by status; 0 is a failed connection
+	spooled int             // number of acked requests that were answered with 202
+	cut     []error         // requests that were sent and not answered
 }
 
-// startLoad starts clients that send events named after round.
+// startLoad starts clients that send events with round in their names.
 func startLoad(url string, round, clients int) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{stop: stop, acked: map[string]bool{}, failed: map[int]int{}}
@@ -35,7 +35,7 @@ func startLoad(url string, round, clients int) *load {
 			for n := 0; ctx.Err() == nil; n++ {
 				names := []string{fmt.Sprintf("%d-%d-%d", round, c, n)}
 				path, body := "/api/events", `{"event_type":"x","source":"`+names[0]+`","data":{"a":"\u0000"}}`
-				if n%4 == 3 { // a batch, which is all or nothing
+				if n%4 == 3 { // a batch, which is stored whole or not at all
 					names = append(names, names[0]+"+")
 					path, body = "/api/events/batch", `[{"event_type":"x","source":"`+names[0]+`"},{"event_type":"x","source":"`+names[1]+`"}]`
 				}
@@ -46,7 +46,7 @@ func startLoad(url string, round, clients int) *load {
 	return l
 }
 
-// answered is the outcome of one request: its status, or why there is none.
+// answered is the outcome of one request: its status or its error.
 type answered struct {
 	status int
 	err    error
@@ -84,7 +84,7 @@ func (l *load) note(names []string, a answered) {
 	}
 }
 
-// count returns how many events were acknowledged so far.
+// count returns the number of acknowledged events so far.
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,8 +105,8 @@ func (l *load) end() *load {
 	return l
 }
 
-// wantStored wants every acknowledged event in the database once, nothing twice,
-// and numbers without a gap.
+// wantStored checks that every acknowledged event is stored once, that no event is
+// duplicated, and that the numbers have no gaps.
 func wantStored(t *testing.T, b *backend, loads ...*load) {
 	t.Helper()
 	waitForDrain(t, b)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// residentMB returns the most memory that a process ever had resident.
+// residentMB returns the peak resident memory of a process.
 func residentMB(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -35,10 +35,11 @@ func residentMB(t *testing.T, pid int) int {
 	return kb >> 10
 }
 
-// A backend that gets many times as much as its memory can hold stays within bounds:
-// it answers 429, stores what it acknowledges, and takes small events meanwhile.
+// TestMemoryIsBounded checks that a backend which receives many times more than its
+// memory holds stays within its limit: it answers 429, stores what it acknowledges, and
+// meanwhile accepts small events.
 func TestMemoryIsBounded(t *testing.T) {
-	// As it is released: the race detector takes several times as much.
+	// Without the race detector, which needs several times the memory.
 	program := filepath.Join(t.TempDir(), "ospulse-backend")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "main.go")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -110,7 +111,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
-// /api/health shows the limit, where it is from, and its parts; GOMEMLIMIT wins.
+// TestHealthShowsMemory checks that /api/health has the memory limit, its source and
+// its parts, and that GOMEMLIMIT has precedence.
 func TestHealthShowsMemory(t *testing.T) {
 	for name, tt := range map[string]struct {
 		env     map[string]string

@@ -20,7 +20,7 @@ func TestMetrics(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 		for _, want := range []string{
-			"ospulse_events_accepted_total 7", // the repeated batch, too
+			"ospulse_events_accepted_total 7", // including the repeated batch
 			"ospulse_events_committed_total 5",
 			`ospulse_events_refused_total{reason="invalid"} 2`,
 			"ospulse_ingest_group_events_count 4",

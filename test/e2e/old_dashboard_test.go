@@ -10,7 +10,7 @@ import (
 
 const oldOrigin = "Origin: http://localhost:5173"
 
-// TestOldPollLimits checks that a poll takes a limit as the old backend did.
+// TestOldPollLimits checks that a poll treats a limit like the old backend.
 func TestOldPollLimits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -19,7 +19,7 @@ func TestOldPollLimits(t *testing.T) {
 			const event = `{"event_type":"x","timestamp":"2026-11-28T12:00:00Z"}`
 			b.batch("[" + strings.Repeat(event+",", n-1) + event + "]")
 		}
-		post(1001) // more than any limit returns
+		post(1001) // more than any limit permits
 		for limit, want := range map[string]int{
 			"limit=0": 10, "limit=abc": 10, "limit=-5": 10, "limit=": 10, "": 10, "limit=1.5": 10, "limit=99999999999999999999": 10, "limit=5000": 1000, "limit=1001": 1000, "limit=1000": 1000, "limit=7": 7,
 			"end=2026-11-28T12:00:00Z&limit=3": 3,
@@ -34,8 +34,8 @@ func TestOldPollLimits(t *testing.T) {
 	})
 }
 
-// TestDownloadReport checks that an old dashboard, which names no session, gets the one
-// that it started last, and that everybody else gets all.
+// TestDownloadReport checks that an old dashboard, which names no session, gets the
+// session that it started last, and that all other clients get all sessions.
 func TestDownloadReport(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = newTestAgent(t).URL, t.TempDir()
@@ -97,7 +97,7 @@ func TestDownloadReport(t *testing.T) {
 	})
 }
 
-// TestEmptyType checks that an event whose agent sent an empty type is kept.
+// TestEmptyType checks that an event with an empty type is stored.
 func TestEmptyType(t *testing.T) {
 	b := startBackend(t, nil)
 	if a := b.send("POST", "/api/events", `{"event_type":"","source":"s","data":{"n":1.0}}`); a.status != http.StatusOK {

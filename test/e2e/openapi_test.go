@@ -32,37 +32,37 @@ import (
 	"ospulse/internal/handlers"
 )
 
-// maxCheckedBody is how many bytes of a body are held against its schema: larger
-// ones are lists, whose elements smaller ones have too.
+// maxCheckedBody is the size up to which a body is validated. Larger bodies are lists,
+// whose elements also occur in smaller ones.
 const maxCheckedBody = 32 << 10
 
-// contract is the API's description as the tests hold the program against it.
+// contract is the API's description in the form in which the tests check the program.
 type contract struct {
 	operations []*operation
 	errorBody  *jsonschema.Schema // of every error answer
 
 	mu      sync.Mutex
-	covered map[string]bool // IDs of the operations that a test had a success with
+	covered map[string]bool // IDs of the operations that succeeded in a test
 }
 
 // operation is one method of one path.
 type operation struct {
 	id, method, path string
-	segments         []string                      // of the path; one in braces stands for any
-	query            map[string]*jsonschema.Schema // of the parameters of the URL
+	segments         []string                      // of the path; one in braces matches any
+	query            map[string]*jsonschema.Schema // by parameter of the URL
 	bodies           map[string]*jsonschema.Schema // of requests, by media type
 	responses        map[int]response
-	messages         map[string]*jsonschema.Schema // of a stream, by their type
+	messages         map[string]*jsonschema.Schema // of a stream, by type
 }
 
-// response is what an operation answers with one status.
+// response is the answer of an operation with one status.
 type response struct {
 	bodies  map[string]*jsonschema.Schema // by media type
-	headers map[string]*jsonschema.Schema // those that must be there
+	headers map[string]*jsonschema.Schema // required headers
 }
 
-// theContract is read once: to compile the schemas takes its time.
-var theContract = sync.OnceValue(func() *contract { //nolint:gochecknoglobals // all tests share it
+// theContract is read once, because compiling the schemas takes time.
+var theContract = sync.OnceValue(func() *contract { //nolint:gochecknoglobals // shared by all tests
 	c, err := readContract()
 	if err != nil {
 		panic(err)
@@ -93,7 +93,7 @@ func readContract() (*contract, error) {
 			}
 		}
 	}
-	// What is written out comes before what stands for anything.
+	// Literal segments come before parameters.
 	slices.SortFunc(c.operations, func(a, b *operation) int { return strings.Compare(a.path, b.path) })
 	slices.SortStableFunc(c.operations, func(a, b *operation) int { return strings.Count(a.path, "{") - strings.Count(b.path, "{") })
 	return c, r.err
@@ -178,7 +178,7 @@ func (r *contractReader) compile(at string) *jsonschema.Schema {
 	return schema
 }
 
-// resolve follows a reference, and says where that leads.
+// resolve follows a reference and returns its target and location.
 func (r *contractReader) resolve(value any, at string) (jsonObject, string) {
 	ref, isRef := value.(jsonObject)["$ref"].(string)
 	if !isRef {
@@ -199,7 +199,7 @@ func pointer(step string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(step)
 }
 
-// find returns the operation of a request, nil if none is described.
+// find returns the operation of a request, or nil if none is described.
 func (c *contract) find(method, path string) *operation {
 	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
 	for _, o := range c.operations {
@@ -212,8 +212,8 @@ func (c *contract) find(method, path string) *operation {
 	return nil
 }
 
-// checkContract fails the test if the answer to a request, or a request that was
-// taken, is not as the description says. Every helper that makes requests calls it.
+// checkContract fails the test if the answer, or a successful request, contradicts the
+// description. Every helper that makes requests calls it.
 func checkContract(t testing.TB, request *http.Request, body []byte, a answer) {
 	t.Helper()
 	if fault := theContract().check(request, body, a); fault != nil {
@@ -224,9 +224,9 @@ func checkContract(t testing.TB, request *http.Request, body []byte, a answer) {
 func (c *contract) check(request *http.Request, body []byte, a answer) error {
 	switch {
 	case a.header.Get("X-Request-Id") == "" && a.status >= 400:
-		return nil // net/http refused what was no request, before this program saw it
+		return nil // net/http refused an invalid request before the program received it
 	case request.Method == http.MethodOptions:
-		return nil // a browser's question about another origin, which no route answers
+		return nil // a CORS preflight, which no route answers
 	}
 	isHead := request.Method == http.MethodHead
 	o := c.find(request.Method, request.URL.EscapedPath())
@@ -273,13 +273,14 @@ func (c *contract) check(request *http.Request, body []byte, a answer) error {
 	return o.checkRequest(request, body, a)
 }
 
-// isDashboard tells a success of the dashboard's, whose paths are no part of the API.
+// isDashboard reports whether a is a success of the dashboard, whose paths do not
+// belong to the API.
 func isDashboard(request *http.Request, a answer) bool {
 	return slices.Contains([]string{http.MethodGet, http.MethodHead}, request.Method) && !strings.HasPrefix(request.URL.Path, "/api") &&
 		(a.status == http.StatusOK || a.status == http.StatusNotModified) && a.header.Get("Content-Security-Policy") != ""
 }
 
-// checkRequest checks a request that had a success.
+// checkRequest checks a successful request.
 func (o *operation) checkRequest(request *http.Request, body []byte, a answer) error {
 	query := request.URL.Query()
 	for name, schema := range o.query {
@@ -292,20 +293,20 @@ func (o *operation) checkRequest(request *http.Request, body []byte, a answer) e
 	if o.bodies == nil || len(body) > maxCheckedBody {
 		return nil
 	}
-	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // a byte order mark is overlooked
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // a byte order mark is ignored
 	if encoding := request.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil
 	}
 	mediaType, _, _ := mime.ParseMediaType(request.Header.Get("Content-Type"))
-	if mediaType == "" || strings.HasSuffix(mediaType, "+json") { // both are taken for JSON
+	if mediaType == "" || strings.HasSuffix(mediaType, "+json") { // the program reads both as JSON
 		mediaType = "application/json"
 	}
 	schema, ok := o.bodies[mediaType]
 	if !ok {
 		return fmt.Errorf("%s does not take a body of the type %s", o.id, mediaType)
 	}
-	// Of a batch, what is wrong is answered and need not be right; and lines are
-	// taken for lines whatever their type is said to be.
+	// A batch may have invalid items, which the answer reports. Lines are accepted with
+	// any media type.
 	var faulty struct{ Errors []any }
 	if !isJSON(mediaType) || json.Unmarshal(a.body, &faulty) == nil && len(faulty.Errors) > 0 ||
 		o.bodies["application/x-ndjson"] != nil && !bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
@@ -327,8 +328,8 @@ func checkBody(schema *jsonschema.Schema, body []byte) error {
 	return schema.Validate(value)
 }
 
-// checkText checks the text of a header or a parameter as what its schema wants it
-// to be.
+// checkText validates the text of a header or a parameter, converted to the type of its
+// schema.
 func checkText(schema *jsonschema.Schema, text string) error {
 	value := any(text)
 	if schema.Types != nil {
@@ -346,7 +347,7 @@ func checkText(schema *jsonschema.Schema, text string) error {
 	return schema.Validate(value)
 }
 
-// uncovered returns the operations that no test had a success with.
+// uncovered returns the operations that succeeded in no test.
 func (c *contract) uncovered() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -359,8 +360,8 @@ func (c *contract) uncovered() []string {
 	return missing
 }
 
-// wantAllCovered returns the exit code of a run: every operation that is described
-// must have had a success, if all tests ran.
+// wantAllCovered returns the exit code of a run: if all tests ran, every operation must
+// have succeeded.
 func wantAllCovered(code int) int {
 	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
 		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
@@ -377,8 +378,9 @@ func wantAllCovered(code int) int {
 	return 0
 }
 
-// The document is OpenAPI 3.1 by the schema of its makers, its schemas are JSON
-// Schema, and its examples are what they are examples of.
+// TestOpenAPIDocumentIsValid checks that the document is valid OpenAPI 3.1 by the
+// official schema, that its schemas are JSON Schema, and that its examples match their
+// schemas.
 func TestOpenAPIDocumentIsValid(t *testing.T) {
 	t.Parallel()
 	document, err := openAPI()
@@ -439,7 +441,7 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 	}
 }
 
-// walk visits the objects of a JSON value, but none in an example.
+// walk visits the objects of a JSON value, except those in examples.
 func walk(value any, at string, visit func(at string, value jsonObject)) {
 	switch value := value.(type) {
 	case jsonObject:
@@ -456,7 +458,8 @@ func walk(value any, at string, visit func(at string, value jsonObject)) {
 	}
 }
 
-// Every operation says what generators and readers need to know.
+// TestOpenAPIOperationsAreComplete checks that every operation has what generators and
+// readers need.
 func TestOpenAPIOperationsAreComplete(t *testing.T) {
 	t.Parallel()
 	document, err := openAPI()
@@ -521,7 +524,7 @@ func TestOpenAPIOperationsAreComplete(t *testing.T) {
 		if !ok {
 			return
 		}
-		if !strings.HasSuffix(at, "/log") { // what is in an HTTP Archive others say
+		if !strings.HasSuffix(at, "/log") { // others define the content of an HTTP Archive
 			for name, property := range properties {
 				if property.(jsonObject)["description"] == nil {
 					t.Errorf("%s: %s is not described", at, name)
@@ -537,8 +540,8 @@ func TestOpenAPIOperationsAreComplete(t *testing.T) {
 	})
 }
 
-// What is served is what openapi.yaml says, as the YAML library reads it by itself,
-// which also refuses a key that is there twice.
+// TestOpenAPIIsItsSource checks that the served document equals openapi.yaml as the
+// YAML library reads it directly. The library refuses duplicate keys.
 func TestOpenAPIIsItsSource(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile(filepath.Join(root, "internal", "apidoc", "openapi.yaml"))
@@ -564,7 +567,8 @@ func TestOpenAPIIsItsSource(t *testing.T) {
 	}
 }
 
-// The routes of the program and those that are described are the same.
+// TestOpenAPIDescribesEveryRoute checks that the program's routes and the described
+// routes are the same.
 func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	t.Parallel()
 	router, err := handlers.New(handlers.Services{}, handlers.Checks{}, handlers.Options{
@@ -593,7 +597,8 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 }
 
-// A fault in an answer is found: the check of the others is none that cannot fail.
+// TestContractFindsFaults checks that the contract check of the other tests finds
+// faults.
 func TestContractFindsFaults(t *testing.T) {
 	t.Parallel()
 	const (
@@ -613,7 +618,7 @@ func TestContractFindsFaults(t *testing.T) {
 		status             int
 		header             http.Header
 		answer             string
-		words              string // "" for none
+		words              string // "" if there is no fault
 	}{
 		"all is well":         {"POST", "/api/events?sessionId=x", event, 200, header(), ok, ""},
 		"a trailing slash":    {"POST", "/api/events/", event, 200, header(), ok, ""},
@@ -643,7 +648,7 @@ func TestContractFindsFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Of its own, so that nothing counts as covered.
+		// A separate contract, so that nothing counts as covered.
 		c := &contract{operations: theContract().operations, errorBody: theContract().errorBody, covered: map[string]bool{}}
 		switch err := c.check(request, []byte(test.body), answer{test.status, test.header, []byte(test.answer)}); {
 		case test.words == "" && err != nil:
@@ -657,8 +662,8 @@ func TestContractFindsFaults(t *testing.T) {
 	}
 }
 
-// The page shows every operation and every schema, its links lead somewhere, and it
-// needs nothing from anywhere.
+// TestDocsPage checks that the page shows every operation and every schema, that its
+// links have targets, and that it loads no other file.
 func TestDocsPage(t *testing.T) {
 	t.Parallel()
 	b := startBackend(t, nil)
@@ -713,7 +718,7 @@ func TestDocsPage(t *testing.T) {
 	}
 }
 
-// Streams are as they are described, and so are their messages.
+// TestOpenAPIStreams checks that streams and their messages match the description.
 func TestOpenAPIStreams(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -773,7 +778,7 @@ func readMessage(r *bufio.Reader) (event string, data []byte, err error) {
 	}
 }
 
-// Every format of an export is as it is described.
+// TestOpenAPIExports checks that every format of an export matches the description.
 func TestOpenAPIExports(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

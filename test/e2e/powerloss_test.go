@@ -27,14 +27,14 @@ import (
 	"ospulse/test/powerloss"
 )
 
-// recorder runs the real backend under strace on one data folder, and keeps what it
-// did to its files.
+// recorder runs the real backend under strace on one data folder, and records its
+// operations on files.
 type recorder struct {
 	t    *testing.T
-	root string // DATA_DIR is a folder in it, which the backend makes
+	root string // DATA_DIR is a folder in it, which the backend creates
 	env  map[string]string
 	ops  []powerloss.Op
-	disk *powerloss.Disk // as it is after ops
+	disk *powerloss.Disk // the state after ops
 }
 
 func newRecorder(t *testing.T, env map[string]string) *recorder {
@@ -53,9 +53,9 @@ func newRecorder(t *testing.T, env map[string]string) *recorder {
 	return r
 }
 
-// run starts the backend, has work use it, ends it with a signal and keeps its
-// calls. inject is an option of strace, or "". A backend that a fault keeps from
-// starting is a run too.
+// run starts the backend, calls work with its URL, ends it with a signal and records
+// its system calls. inject is an option of strace, or "". A start that fails because of
+// a fault counts as a run.
 func (r *recorder) run(inject string, signal os.Signal, work func(url string)) {
 	r.t.Helper()
 	log := filepath.Join(r.t.TempDir(), "strace.log")
@@ -70,7 +70,7 @@ func (r *recorder) run(inject string, signal os.Signal, work func(url string)) {
 	}
 	p.Args = append(append([]string{"strace"}, arguments...), p.Path)
 	p.Path = strace
-	p.WaitDelay = time.Minute // strace, which has the pipes too, ends after the program
+	p.WaitDelay = time.Minute // strace, which also has the pipes, ends after the program
 	stdout := &logBuffer{listening: make(chan string, 1)}
 	p.Stdout = stdout
 	if err := p.Start(); err != nil {
@@ -105,7 +105,7 @@ func (r *recorder) run(inject string, signal os.Signal, work func(url string)) {
 		r.t.Fatal(err)
 	}
 	r.apply(ops)
-	diff, err := r.disk.Diff("-shm") // which is mapped, and made anew after a power loss
+	diff, err := r.disk.Diff("-shm") // mapped, and recreated after a power loss
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (r *recorder) apply(ops []powerloss.Op) {
 	r.ops = append(r.ops, ops...)
 }
 
-// failures counts the syncs that failed.
+// failures returns the number of failed syncs.
 func (r *recorder) failures() int {
 	n := 0
 	for _, op := range r.ops {
@@ -136,10 +136,10 @@ func (r *recorder) failures() int {
 	return n
 }
 
-// cuts plays the runs on a model of the disk and calls check at n moments of them,
-// with a copy of DATA_DIR as a power loss would leave it and the IDs of the requests
-// that were acknowledged before. The moments are after answers, where most is at
-// stake, and anywhere.
+// cuts replays the runs on a model of the disk and calls check at about n moments with
+// a copy of DATA_DIR as a power loss would leave it and the IDs of the requests that
+// were acknowledged before. Half of the moments are right after acknowledgements, where
+// most can be lost.
 func (r *recorder) cuts(n int, rules powerloss.Rules, seed uint64, check func(dir string, acked []string)) {
 	r.t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -181,8 +181,8 @@ func (r *recorder) cut(disk *powerloss.Disk, acked []string, check func(dir stri
 	check(filepath.Join(dir, "data"), acked)
 }
 
-// acknowledged returns the ID of the request if the operation is an answer that says
-// that it is stored or spooled, else "".
+// acknowledged returns the ID of the request if the operation is an answer that
+// acknowledges it, else "".
 func acknowledged(op powerloss.Op) string {
 	answer := op.Data
 	if op.Kind != powerloss.Answer || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) && !bytes.HasPrefix(answer, []byte("HTTP/1.1 202 ")) {
@@ -196,12 +196,12 @@ func acknowledged(op powerloss.Op) string {
 	return ""
 }
 
-// writers send events, batches and uploads from several clients until stop says so.
-// The ID of each request names what it stores: ack-e-NAME an event, ack-b-NAME a
-// batch of two with a key, ack-u-NAME a session with a file.
+// writers send events, batches and uploads from several clients until stop returns
+// true. The ID of each request identifies what it stores: ack-e-NAME an event,
+// ack-b-NAME a batch of two with a key, ack-u-NAME a session with a file.
 type writers struct {
-	acked   atomic.Int64 // answers of 200 or 202
-	refused atomic.Int64 // others
+	acked   atomic.Int64 // answers with 200 or 202
+	refused atomic.Int64 // other answers
 }
 
 func (w *writers) run(url string, round int, stop func() bool) {
@@ -217,14 +217,14 @@ func (w *writers) run(url string, round int, stop func() bool) {
 					status = w.send(client, url+"/api/create-session", "ack-u-"+name, uploadBody(name), "multipart/form-data; boundary=b")
 				case n%4 == 3:
 					status = w.send(client, url+"/api/events/batch", "ack-b-"+name, `[{"event_type":"x","source":"`+name+`"},{"event_type":"x","source":"`+name+`+"}]`, "application/json")
-				default: // of some pages
+				default: // several pages
 					status = w.send(client, url+"/api/events", "ack-e-"+name, `{"event_type":"x","source":"`+name+`","data":"`+strings.Repeat(name, 1000)+`"}`, "application/json")
 				}
 				switch status {
 				case http.StatusOK, http.StatusAccepted:
 					w.acked.Add(1)
 				case 0:
-					return // it is gone
+					return // the backend has ended
 				default:
 					w.refused.Add(1)
 				}
@@ -238,10 +238,10 @@ func uploadBody(name string) string {
 	return "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + name + "\"\r\nContent-Type: application/octet-stream\r\n\r\n" + fileContent(name) + "\r\n--b--\r\n"
 }
 
-// fileContent is of some pages, and the same for several uploads.
+// fileContent returns several pages, the same for several uploads.
 func fileContent(name string) string { return strings.Repeat(name[len(name)-2:], 5000) }
 
-// send returns the status of the answer, 0 without one.
+// send returns the status of the answer, or 0 without one.
 func (w *writers) send(client *http.Client, url, id, body, contentType string) int {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
@@ -263,15 +263,15 @@ func (w *writers) send(client *http.Client, url, id, body, contentType string) i
 	return response.StatusCode
 }
 
-// until returns what stops writers after n more answers that acknowledge, or as many
-// that refuse: a backend whose disk fails may acknowledge nothing.
+// until returns a function that stops writers after n more acknowledgements, or as many
+// refusals: a backend whose disk fails may acknowledge nothing.
 func (w *writers) until(n int64) func() bool {
 	acked, refused := w.acked.Load(), w.refused.Load()
 	return func() bool { return w.acked.Load() >= acked+n || w.refused.Load() >= refused+n }
 }
 
-// lostIn starts the real backend on what a power loss left, and tells what is not
-// there of what was acknowledged, or is there twice.
+// lostIn starts the real backend on the remains of a power loss, and returns the
+// acknowledged requests whose data is missing or duplicated.
 func lostIn(t testing.TB, dir string, acked []string) (lost []string) {
 	t.Helper()
 	b := startBackend(t, map[string]string{"DATA_DIR": dir})
@@ -306,7 +306,7 @@ func lostIn(t testing.TB, dir string, acked []string) (lost []string) {
 	return lost
 }
 
-// hasUpload reports whether there is the session of an upload, and its file.
+// hasUpload reports whether the session of an upload and its file exist.
 func (b *backend) hasUpload(dir, name string) bool {
 	b.t.Helper()
 	var list struct {
@@ -317,12 +317,12 @@ func (b *backend) hasUpload(dir, name string) bool {
 	b.decode(b.send("GET", "/api/sessions?limit=500&file="+name, ""), http.StatusOK, &list)
 	isThere := false
 	for _, session := range list.Sessions {
-		isThere = isThere || session.FileName == name // others contain it
+		isThere = isThere || session.FileName == name // the query also matches names that contain this one
 	}
 	return isThere && hasFile(dir, name)
 }
 
-// hasFile reports whether there is the file of an upload.
+// hasFile reports whether the file of an upload exists.
 func hasFile(dir, name string) bool {
 	hash := fmt.Sprintf("%x", sha256.Sum256([]byte(fileContent(name))))
 	content, err := os.ReadFile(filepath.Join(dir, "files", hash[:2], hash))
@@ -344,8 +344,9 @@ func (r *recorder) wantNothingLost(n int, seed uint64, lostIn func(t testing.TB,
 	r.t.Logf("%d operations, %d failed syncs, %d cuts with seed %d, up to %d acknowledged requests: %d cuts lose any", len(r.ops), r.failures(), made, seed, most, wrong)
 }
 
-// After a power loss at any moment, what is left has every acknowledged event and
-// file once. Before, the backend was killed, started again and stopped.
+// TestPowerLossLosesNothing checks that, after a power loss at any moment, every
+// acknowledged event and file exists once. Before the power loss, the backend is
+// killed, started again and stopped.
 func TestPowerLossLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRecorder(t, nil)
@@ -355,7 +356,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	}
 	r.wantNothingLost(cutsOrFaults(t), 1, lostIn)
 
-	// The same calls on a disk that ignores what makes them safe.
+	// The same calls on a disk that ignores syncs must lose data.
 	for name, rules := range map[string]powerloss.Rules{"syncs": {IgnoreSyncs: true}, "syncs of folders": {IgnoreDirSyncs: true}} {
 		isFound := false
 		r.cuts(20, rules, 1, func(dir string, acked []string) {
@@ -371,7 +372,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	}
 }
 
-// cutsOrFaults is how many there are of them: some in the suite, 1000 in `make
+// cutsOrFaults is the number of power cuts or faults: few in the suite, 1000 in `make
 // torture`.
 func cutsOrFaults(t *testing.T) int { return max(50*rounds(t, 0), 30) }
 
@@ -387,7 +388,7 @@ func fails(t *testing.T, test func(t testing.TB)) bool {
 	return f.failed
 }
 
-// failing is a test whose failure is no failure of the test that it is part of.
+// failing records a failure without failing the enclosing test.
 type failing struct {
 	testing.TB
 	failed bool
@@ -399,11 +400,11 @@ func (f *failing) Failed() bool          { return false } // no log
 func (f *failing) Fatal(...any)          { f.failed = true; runtime.Goexit() }
 func (f *failing) Fatalf(string, ...any) { f.failed = true; runtime.Goexit() }
 
-// faults returns what makes syncs of a run fail, and how many answers the run takes.
-// strace counts for each thread. Of four runs, the first one fails at its start, the
-// second one now and then, the third one always from some moment on until it is
-// killed, and the last one never: what it acknowledges builds on what the third one
-// has left.
+// faults returns an strace option that makes syncs of a run fail, and the number of
+// answers after which the run ends. strace counts the calls of each thread. Of four
+// runs, the first one fails at its start, the second one now and then, the third one
+// from some moment on until it is killed, and the last one never: its acknowledgements
+// build on the remains of the third one.
 func faults(round int, random *rand.Rand) (inject string, answers int64) {
 	first, step := 20+random.IntN(20), 1+random.IntN(3)
 	switch round % 4 {
@@ -417,8 +418,9 @@ func faults(round int, random *rand.Rand) (inject string, answers int64) {
 	return fmt.Sprintf("fsync,fdatasync:error=EIO:when=%d+%d", first, step), 200
 }
 
-// While syncs fail, at any moment, nothing is acknowledged that a power loss would
-// take: not then, and not later by a backend that was killed and started again.
+// TestFailedSyncIsNotAcknowledged checks that, while syncs fail at any moment, no
+// acknowledged data can be lost in a power loss, neither then nor after the backend was
+// killed and started again.
 func TestFailedSyncIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	const seed = 1
@@ -429,19 +431,20 @@ func TestFailedSyncIsNotAcknowledged(t *testing.T) {
 		inject, answers := faults(round, random)
 		r.run(inject, syscall.SIGKILL, func(url string) { w.run(url, round, w.until(answers)) })
 	}
-	for seed := range uint64(3) { // each lets other pages of a failed sync come to the disk
+	for seed := range uint64(3) { // each seed writes other pages of a failed sync to the disk
 		r.wantNothingLost(cutsOrFaults(t)/3, seed, lostIn)
 	}
 	t.Logf("%d requests were acknowledged, %d were not", w.acked.Load(), w.refused.Load())
 }
 
-// The same of the spool, while PostgreSQL takes no events.
+// TestFailedSyncOfTheSpoolIsNotAcknowledged checks the same for the spool, while
+// PostgreSQL is stopped.
 func TestFailedSyncOfTheSpoolIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	const seed = 2
 	random := rand.New(rand.NewPCG(seed, 0))
 	_, url := startPostgres(t)
-	startBackend(t, map[string]string{"DATABASE_URL": url}).stop() // makes the tables
+	startBackend(t, map[string]string{"DATABASE_URL": url}).stop() // creates the tables
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -464,7 +467,7 @@ func TestFailedSyncOfTheSpoolIsNotAcknowledged(t *testing.T) {
 	t.Logf("%d requests were acknowledged, %d were not", w.acked.Load(), w.refused.Load())
 }
 
-// lostInSpool is lostIn for a backend whose events are all in its spool.
+// lostInSpool is lostIn for a backend with all its events in the spool.
 func lostInSpool(t testing.TB, dir string, acked []string) (lost []string) {
 	t.Helper()
 	times := map[string]int{}

@@ -36,7 +36,7 @@ func (b *backend) tree(id string) (t tree) {
 	return t
 }
 
-// String draws the tree: "name(child child(grandchild))".
+// String formats the tree: "name(child child(grandchild))".
 func (t tree) String() string { return draw(t.Processes, nil) }
 
 func draw(nodes []node, parent *node) string {
@@ -44,7 +44,7 @@ func draw(nodes []node, parent *node) string {
 	for _, n := range nodes {
 		text := n.Name
 		if parent != nil && (n.ParentID == nil || *n.ParentID != parent.ID) {
-			text += "?" // its true parent is another one
+			text += "?" // its real parent is another process
 		}
 		if len(n.Children) > 0 {
 			text += "(" + draw(n.Children, &n) + ")"
@@ -54,7 +54,7 @@ func draw(nodes []node, parent *node) string {
 	return strings.Join(texts, " ")
 }
 
-// creation is an event that tells of a process's creation.
+// creation returns an event of a process's creation.
 func creation(second int, parent int64, parentName string, pid int64, image string) string {
 	return fmt.Sprintf(`{"event_type":"process_creation","timestamp":"2026-11-22T12:00:%02dZ","source":"test","data":{"operation":"create","newProcessId":%d,"imagePath":%q,"commandLine":%q,"metadata":{"processId":%d,"processName":%q}}}`,
 		second, pid, image, image+" -x", parent, parentName)
@@ -72,7 +72,7 @@ func TestProcessTree(t *testing.T) {
 			creation(2, 20, "shell.exe", 30, "one.exe"),
 			creation(3, 20, "shell.exe", 40, "two.exe"),
 			creation(4, 40, "two.exe", 50, "three.exe"),
-			creation(5, 10, "explorer.exe", 20, "again.exe"), // the pid is used again
+			creation(5, 10, "explorer.exe", 20, "again.exe"), // the pid is reused
 			creation(6, 20, "again.exe", 60, "four.exe"),
 			`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:09Z","source":"test","data":{"operation":"read","filePath":"x","metadata":{"processId":30,"processName":"one.exe"}}}`,
 			`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:09Z","source":"test","data":{"operation":"read","filePath":"x","metadata":{"processId":99,"processName":"alone.exe"}}}`,
@@ -99,8 +99,9 @@ func TestProcessTree(t *testing.T) {
 	})
 }
 
-// A chain of thousands of processes is given out in a form that every reader of
-// JSON takes, and more than 10,000 not in full.
+// TestProcessTreeHasLimits checks that a chain of thousands of processes is returned in
+// a form that every JSON reader accepts, and that more than 10,000 processes are
+// truncated.
 func TestProcessTreeHasLimits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -133,7 +134,8 @@ func TestProcessTreeHasLimits(t *testing.T) {
 	})
 }
 
-// What runs when monitoring starts is in the tree before it has done anything.
+// TestProcessTreeKnowsWhatRuns checks that processes which run when monitoring starts
+// are in the tree before they act.
 func TestProcessTreeKnowsWhatRuns(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -155,7 +157,7 @@ func TestProcessTreeKnowsWhatRuns(t *testing.T) {
 		if got := b.tree(all); got.String() != "Bash ash zsh" || got.Processes[0].EventCount != 1 || got.Processes[1].StartKnown || got.Processes[1].EventCount != 0 {
 			t.Errorf("got %s: %+v", got, got)
 		}
-		agent.handle(agentList, hangUp) // it makes nothing fail
+		agent.handle(agentList, hangUp) // its failure has no effect
 		start(failed, 1, "")
 		waitFor(t, "the failure is logged", func() bool { return strings.Contains(b.log.String(), "processes could not be added") })
 		agent.handle(agentList, say(http.StatusOK, "application/json", `[{"name":"one","pid":1},{"name":"two","pid":2},{"name":"again","pid":2},{"name":"se\u0000ven","pid":7},{"name":"three","pid":3}]`))
@@ -168,7 +170,7 @@ func TestProcessTreeKnowsWhatRuns(t *testing.T) {
 		if got := b.tree(spawned); got.Total != 0 {
 			t.Errorf("got %s for a file that was only starting", got)
 		}
-		// What the chosen process does is its own.
+		// The events of the chosen process belong to it.
 		if a := b.send("POST", "/api/events?sessionId="+all, `{"event_type":"file_operation","data":{"metadata":{"processId":3,"processName":"zsh"}}}`); a.status != http.StatusOK {
 			t.Fatalf("%d %s", a.status, a.body)
 		}

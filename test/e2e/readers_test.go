@@ -14,7 +14,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// blocker holds statements of the backend up in PostgreSQL, as a slow disk or a
+// blocker blocks the backend's statements in PostgreSQL, as a slow disk or a
 // maintenance job would.
 type blocker struct {
 	t  *testing.T
@@ -40,8 +40,8 @@ func (b *blocker) exec(statements ...string) {
 	}
 }
 
-// readsOfEventsWait makes every query of the table events wait for the lock that
-// hold takes; inserts go on.
+// readsOfEventsWait makes every query of the table events wait for hold's lock. Inserts
+// continue.
 func (b *blocker) readsOfEventsWait() {
 	b.t.Helper()
 	b.exec("ALTER TABLE events RENAME TO events_stored",
@@ -49,7 +49,7 @@ func (b *blocker) readsOfEventsWait() {
 		"CREATE VIEW events AS SELECT * FROM events_stored WHERE wait_here()")
 }
 
-// hold runs statements that take locks and gives what lets go of them.
+// hold runs statements that take locks and returns a function that releases them.
 func (b *blocker) hold(t *testing.T, statements ...string) (letGo func()) {
 	t.Helper()
 	tx, err := b.db.BeginTx(context.Background(), nil)
@@ -70,7 +70,7 @@ func (b *blocker) hold(t *testing.T, statements ...string) (letGo func()) {
 	return letGo
 }
 
-// waiting tells how many statements are held up.
+// waiting returns the number of blocked statements.
 func (b *blocker) waiting() (n int) {
 	b.t.Helper()
 	return b.waitingBut("")
@@ -85,8 +85,8 @@ func (b *blocker) waitingBut(text string) (n int) {
 	return n
 }
 
-// Blocked readers of any kind, more than there are connections, cost an event that
-// comes in nothing: it is stored, not spooled.
+// TestBlockedReadersDoNotStopIngest checks that a new event is stored, not spooled,
+// while more readers of any kind than there are connections are blocked.
 func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Postgres(t).URL
@@ -127,7 +127,7 @@ func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if response, err := http.DefaultClient.Do(request); err == nil { // else it is stopped
+					if response, err := http.DefaultClient.Do(request); err == nil { // else it was stopped
 						response.Body.Close()
 					}
 				})
@@ -149,8 +149,8 @@ func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 	}
 }
 
-// Heavy reads that are held up leave room for everything else: lists, streams and
-// the old dashboard's poll. Those for which there is no room are told to come back.
+// TestBlockedReadersLeaveRoom checks that blocked heavy reads leave connections for
+// lists, streams and the old dashboard's poll, and that further heavy reads must retry.
 func TestBlockedReadersLeaveRoom(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Postgres(t).URL
@@ -169,7 +169,7 @@ func TestBlockedReadersLeaveRoom(t *testing.T) {
 			answers <- a
 		}()
 	}
-	for range 4 { // of six, two run
+	for range 4 { // two of six run
 		if a := <-answers; a.header.Get("Retry-After") == "" {
 			t.Errorf("a reader without room is answered %d %s", a.status, a.body)
 		} else {
@@ -201,7 +201,8 @@ func TestBlockedReadersLeaveRoom(t *testing.T) {
 	}
 }
 
-// A read that takes too long is given up, and says so.
+// TestReadThatTakesTooLong checks that a read which takes too long is cancelled and
+// reports it.
 func TestReadThatTakesTooLong(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Postgres(t).URL
@@ -213,13 +214,13 @@ func TestReadThatTakesTooLong(t *testing.T) {
 	if wantError(t, a, http.StatusServiceUnavailable, "unavailable", "READ_TIMEOUT"); a.header.Get("Retry-After") == "" {
 		t.Error("it does not say when to try again")
 	}
-	// The backend itself looks for sessions to segment, which has no such limit.
+	// The backend's own search for sessions to segment has no such limit.
 	waitFor(t, "an end of the statement in the database", func() bool { return locks.waitingBut("event_count / ") == 0 })
 }
 
-// While many search through all events of a large session, and export it, on two
-// processors or one, events are stored. An event whose commit is slow may wait in the
-// spool, but gets into the session while the readers go on.
+// TestHeavyReadersDoNotStopIngest checks that events are stored while many clients
+// search and export a large session, on two processors or one. An event with a slow
+// commit may be spooled, but is stored in the session while the readers continue.
 func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["READ_TIMEOUT"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "10m"
@@ -242,12 +243,13 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 					}
 					response, err := http.DefaultClient.Do(request)
 					if err != nil {
-						return // it is stopped
+						return // the backend has stopped
 					}
 					response.Body.Close()
 					mu.Lock()
 					outcomes[fmt.Sprint(response.StatusCode)]++
-					// A busy machine may need longer than the 10 s of one part of a rollup.
+					// A busy machine may need longer than the 10 s of one part of a
+					// rollup.
 					isSlowPart := path == "/files" && response.StatusCode == http.StatusServiceUnavailable
 					if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusTooManyRequests && !isSlowPart {
 						t.Errorf("%s is answered %d", path, response.StatusCode)
@@ -259,7 +261,7 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 		var slowest time.Duration
 		enough := func() bool { mu.Lock(); defer mu.Unlock(); return outcomes["200"] >= 8 }
 		db := openDatabase(t, env)
-		stored := func() (n int64) { // to ask the backend may be one read too many
+		stored := func() (n int64) { // a query of the backend may be one read too many
 			if err := db.QueryRowContext(t.Context(), "SELECT event_count FROM sessions WHERE id = '"+id+"'").Scan(&n); err != nil {
 				t.Fatal(err)
 			}

@@ -77,7 +77,7 @@ func TestFilesOfASession(t *testing.T) {
 		if r := files("q=TEMP%5CF4&filter=" + url.QueryEscape("pid = 0 and seq > 10")); r.paths() != `C:\Temp\f4` || r.Total != 1 || r.Files[0].Writes != 9 {
 			t.Errorf("%+v", r)
 		}
-		// What comes later is added.
+		// Later events are added.
 		b.sendEvents(id, events[:6])
 		if r := files("sort=last&limit=1"); r.Seq != 68 || r.paths() != `C:\Temp\f5` || r.Files[0].LastSeq != 68 || r.Files[0].Renames != 11 {
 			t.Errorf("%+v", r)

@@ -24,7 +24,7 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// listed is a session of the list; its own page has more.
+// listed is a session of the list. A single session has more fields.
 type listed struct {
 	ID, State, Name, Notes string
 	Tags                   []string
@@ -71,7 +71,7 @@ func (b *backend) list(query string) (sessions []listed, next *string) {
 	return page.Sessions, page.NextCursor
 }
 
-// session returns a session's own page.
+// session returns one session.
 func (b *backend) session(id string) (s listed) {
 	b.t.Helper()
 	b.decode(b.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &s)
@@ -111,7 +111,7 @@ func TestSessionListPages(t *testing.T) {
 					got = append(got, s.ID)
 				}
 				if limit == 2 && len(got) == 4 {
-					b.create("later.exe") // comes before, and shifts nothing
+					b.create("later.exe") // it is listed first, and shifts no page
 				}
 				if next == nil {
 					break
@@ -175,7 +175,7 @@ func TestSessionListFilters(t *testing.T) {
 			"file=%25":                  {"Setup_100%.EXE"},
 			"file=_":                    {"Setup_100%.EXE"},
 			"file=m%C3%9Cll":            {"MÜLL.exe"},
-			"file=m%C3%BCll":            {}, // case matters beyond ASCII, on both databases
+			"file=m%C3%BCll":            {}, // beyond ASCII, matching is case-sensitive on both databases
 			"file=%5C":                  {},
 			"file='":                    {},
 			"sha256=" + hashOf("b"):     {"MÜLL.exe", "other.bin"},
@@ -262,7 +262,7 @@ func TestSessionDetails(t *testing.T) {
 			t.Errorf("got %+v", s)
 		}
 
-		// Reports of lost events, well and badly formed.
+		// Valid and malformed reports of lost events.
 		for _, data := range []string{
 			`{"count":41.0,"reason":"ring buffer full","from":"2026-11-22T12:00:01Z","to":"2026-11-22T12:00:02.5Z"}`,
 			`{"count":-5}`, `{"count":1.5,"reason":7,"from":"never"}`, `[]`, `null`, `{"count":"many"}`,
@@ -285,7 +285,7 @@ func TestSessionDetails(t *testing.T) {
 			t.Errorf("%d losses are listed, from seq %d", len(c.Losses), c.Losses[0].Seq)
 		}
 
-		// Events that are gone from the database.
+		// Events are missing in the database.
 		db := openDatabase(t, env)
 		if _, err := db.ExecContext(t.Context(), "DELETE FROM events WHERE session_id = '"+id+"' AND (seq IN (1, 3) OR seq BETWEEN 20 AND 29 OR seq = 130)"); err != nil {
 			t.Fatal(err)
@@ -347,7 +347,7 @@ func TestSessionNotes(t *testing.T) {
 	})
 }
 
-// rows counts what the database has of a session.
+// rows counts a session's rows in a table.
 func rows(t *testing.T, env map[string]string, table, id string) (n int) {
 	t.Helper()
 	db := openDatabase(t, env)
@@ -362,8 +362,8 @@ func rows(t *testing.T, env map[string]string, table, id string) (n int) {
 	return n
 }
 
-// waitUntilGone waits until nothing is left of a deleted session. It is patient:
-// the race detector makes SQLite many times slower.
+// waitUntilGone waits until a deleted session is removed completely. Its timeout is
+// long: the race detector makes SQLite many times slower.
 func waitUntilGone(t *testing.T, env map[string]string, id string) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -378,7 +378,7 @@ func waitUntilGone(t *testing.T, env map[string]string, id string) {
 	}
 }
 
-// packets is the body of a batch with events of some processes.
+// packets returns the body of a batch with events of several processes.
 func packets(n int) string {
 	events := make([]string, n)
 	for i := range events {
@@ -417,7 +417,7 @@ func TestDeleteSession(t *testing.T) {
 		b.mustStop(first)
 
 		b.mustDelete(first)
-		// At once it is there for nobody.
+		// It is hidden at once.
 		for _, request := range [][3]string{
 			{"GET", "/api/sessions/" + first, ""}, {"PATCH", "/api/sessions/" + first, `{"name":"x"}`}, {"DELETE", "/api/sessions/" + first, ""},
 			{"GET", "/api/sessions/" + first + "/file", ""}, {"GET", "/api/sessions/" + first + "/processes", ""}, {"GET", "/api/events/" + first, ""},
@@ -429,7 +429,7 @@ func TestDeleteSession(t *testing.T) {
 		if sessions, _ := b.list("file=a.exe"); len(sessions) != 0 {
 			t.Error("it is listed")
 		}
-		// What names it goes elsewhere, even what happened in its time.
+		// An event that names it goes to another session.
 		var stored struct {
 			SessionID string `json:"session_id"`
 		}
@@ -453,8 +453,8 @@ func TestDeleteSession(t *testing.T) {
 	})
 }
 
-// A session of which the agent could not be told that it has ended is not
-// forgotten before the agent was told.
+// TestDeletedSessionIsStopped checks that a session whose stop did not reach the agent
+// is not removed before the agent has received it.
 func TestDeletedSessionIsStopped(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -481,8 +481,8 @@ func TestDeletedSessionIsStopped(t *testing.T) {
 	})
 }
 
-// A backend that is killed while it removes a session goes on when it is started
-// again; so do imports that died.
+// TestKilledWhileDeleting checks that a backend which is killed while it removes a
+// session continues after its next start, and removes abandoned imports, too.
 func TestKilledWhileDeleting(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -516,7 +516,7 @@ func TestKilledWhileDeleting(t *testing.T) {
 		if err := p.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		p.Wait() //nolint:errcheck // it says that it was killed
+		p.Wait() //nolint:errcheck // the error says that it was killed
 		if left := rows(t, env, "events", id); left == 0 {
 			t.Fatal("it was killed too late")
 		}
@@ -531,9 +531,9 @@ func TestKilledWhileDeleting(t *testing.T) {
 	})
 }
 
-// While a large session is removed, another one gets its events at the usual
-// speed, and all of them. What is usual, a backend tells that removes nothing
-// meanwhile and has a database of its own.
+// TestDeleteDoesNotBlockIngest checks that, while a large session is removed, another
+// session gets all its events at the usual speed. A backend with its own database and
+// nothing to remove measures the usual speed.
 func TestDeleteDoesNotBlockIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -557,7 +557,7 @@ func TestDeleteDoesNotBlockIngest(t *testing.T) {
 		b.mustDelete(large)
 		began := time.Now()
 		gone := make(chan struct{})
-		go func() { // watched from beside: asking between two POSTs would give the worker a rest
+		go func() { // in parallel: a query between two POSTs would let the worker rest
 			defer close(gone)
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
@@ -594,8 +594,8 @@ func TestDeleteDoesNotBlockIngest(t *testing.T) {
 	})
 }
 
-// Events that name a session which is deleted in this very moment are in another
-// one: none that was acknowledged is lost.
+// TestDeleteWhileEventsPourIn checks that acknowledged events which name a session that
+// is being deleted are stored in another one.
 func TestDeleteWhileEventsPourIn(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -656,7 +656,8 @@ func TestDeleteWhileEventsPourIn(t *testing.T) {
 	})
 }
 
-// Whoever comes first wins, and nothing is left half done.
+// TestDeleteChangeAndStartAtOnce checks that either the deletion or the start succeeds,
+// and completely.
 func TestDeleteChangeAndStartAtOnce(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -695,11 +696,12 @@ func TestDeleteChangeAndStartAtOnce(t *testing.T) {
 	})
 }
 
-// An upload of the content that is just being deleted has its bytes, always.
+// TestUploadWhileItsFileIsDeleted checks that an upload of a content which is being
+// deleted always has its bytes.
 func TestUploadWhileItsFileIsDeleted(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
-		b, other := startBackend(t, env), startBackend(t, env) // two replicas, one folder
+		b, other := startBackend(t, env), startBackend(t, env) // two replicas with one folder
 		var clients sync.WaitGroup
 		for i := range 4 {
 			clients.Go(func() {
@@ -726,8 +728,8 @@ func TestUploadWhileItsFileIsDeleted(t *testing.T) {
 	})
 }
 
-// unzipInfected reads the one file of a zip with the password infected: the
-// decryption of APPNOTE.TXT 6.1, written down once more.
+// unzipInfected reads the only file of a zip with the password infected. It is an
+// independent implementation of the decryption of APPNOTE.TXT 6.1.
 func unzipInfected(t *testing.T, archive []byte) (name, content string) {
 	t.Helper()
 	reader, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
@@ -815,7 +817,7 @@ func TestSessionFile(t *testing.T) {
 	})
 }
 
-// createNamed makes a session with a file of a name that may have any character.
+// createNamed creates a session with a file whose name may have any character.
 func (b *backend) createNamed(fileName, content string) string {
 	b.t.Helper()
 	var created map[string]any
@@ -823,8 +825,8 @@ func (b *backend) createNamed(fileName, content string) string {
 	return created["sessionId"].(string)
 }
 
-// wantDownload wants an answer that a browser saves under a name and does nothing
-// else with.
+// wantDownload checks that a browser saves an answer under a name and does nothing else
+// with it.
 func wantDownload(t *testing.T, a answer, name string) {
 	t.Helper()
 	kind, rest, _ := strings.Cut(a.header.Get("Content-Disposition"), ";")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ending is what a session tells of its end.
+// ending has the fields of a session that describe its end.
 type ending struct {
 	State   string
 	Started time.Time `json:"monitoring_started"`
@@ -33,7 +33,7 @@ func (b *backend) ending(id string) ending {
 	return e
 }
 
-// ended waits for a session's end.
+// ended waits until a session ends.
 func (b *backend) ended(id string) ending {
 	b.t.Helper()
 	var e ending
@@ -41,7 +41,7 @@ func (b *backend) ended(id string) ending {
 	return e
 }
 
-// spawn makes a session in mode 3, whose program has pid 4711.
+// spawn creates a session in mode 3, whose program has pid 4711.
 func (b *backend) spawn() string {
 	b.t.Helper()
 	id := b.create("sample.exe")
@@ -51,7 +51,7 @@ func (b *backend) spawn() string {
 	return id
 }
 
-// tellEnd sends a session_end as the agent does: more is members of its data, each
+// tellEnd sends a session_end as the agent does. more has members of its data, each
 // with a comma before it.
 func (b *backend) tellEnd(id string, at time.Time, more string) {
 	b.t.Helper()
@@ -61,9 +61,9 @@ func (b *backend) tellEnd(id string, at time.Time, more string) {
 	}
 }
 
-// A session ends when its program does, at the program's time and with its outcome;
-// then it takes no more of what names no session, and can be deleted. The agent is not
-// told to stop what it has ended.
+// TestSessionEndsWithItsProgram checks that a session ends when its program does, with
+// the program's time and outcome. Then it receives no more events that name no session,
+// can be deleted, and the agent gets no stop for it.
 func TestSessionEndsWithItsProgram(t *testing.T) {
 	for name, tt := range map[string]struct{ data, reason, text, exit, signal string }{
 		"exited":  {`,"processId":4711,"exitCode":3,"reason":"exited","durationSeconds":1`, "exited", "code 3", "3", "null"},
@@ -107,8 +107,8 @@ func TestSessionEndsWithItsProgram(t *testing.T) {
 	}
 }
 
-// What came late, by a clock that is not the backend's, more than once or about another
-// run does not end a session wrongly.
+// TestEndsThatAreNotTheSessions checks that an end which is late, repeated, of another
+// run or from a wrong clock does not end a session wrongly.
 func TestEndsThatAreNotTheSessions(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -116,7 +116,7 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 		b := startBackend(t, env)
 		say := func(pid string) {
 			agent.handle(agentStart, func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"monitoringPid":%s}`, pid) //nolint:errcheck // the backend would see it
+				fmt.Fprintf(w, `{"monitoringPid":%s}`, pid) //nolint:errcheck // the backend would report it
 			})
 		}
 		tellStart := func(id, pid string) {
@@ -147,14 +147,14 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 			t.Errorf("started again, it has the end %+v", e.End)
 		}
 		later := time.Now().Add(time.Hour)
-		b.tellEnd(id, later, `,"processId":1,"exitCode":1,"reason":"exited"`)     // of the first run, by a fast clock
-		b.tellEnd(id, first.Add(-time.Second), `,"exitCode":1,"reason":"exited"`) // by its time
-		b.tellEnd(id, first, `,"processId":9,"exitCode":1,"reason":"exited"`)     // the same
+		b.tellEnd(id, later, `,"processId":1,"exitCode":1,"reason":"exited"`)     // of the first run, with a fast clock
+		b.tellEnd(id, first.Add(-time.Second), `,"exitCode":1,"reason":"exited"`) // its time is before the start
+		b.tellEnd(id, first, `,"processId":9,"exitCode":1,"reason":"exited"`)     // its pid differs
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":{"reason":"exited"}}`), http.StatusOK, &struct{}{})
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":null}`), http.StatusOK, &struct{}{})
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":{"sessionId":"another","processId":2}}`), http.StatusOK, &struct{}{})
 
-		// All of these were looked at when an end that is told after them is in effect.
+		// The ends above have been processed when a later one has taken effect.
 		other := b.spawn()
 		b.tellEnd(other, time.Now(), `,"processId":2,"exitCode":0,"reason":"exited"`)
 		b.ended(other)
@@ -162,7 +162,8 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 			t.Fatalf("it ended: %+v", e.End)
 		}
 
-		// A slow clock does not keep it from ending, and its duration is the program's.
+		// A slow clock does not keep the session from ending, and the duration is that
+		// of the program.
 		tellStart(id, "2")
 		b.tellEnd(id, first.Add(-time.Hour), `,"processId":2,"exitCode":0,"reason":"exited","durationSeconds":0.001`)
 		if e := b.ended(id); e.Ended.Sub(e.Started) != time.Millisecond {
@@ -176,8 +177,8 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 	})
 }
 
-// An end that was stored and not acted upon, as its backend died, is found by the next
-// one.
+// TestEndIsFoundAfterACrash checks that the next backend processes an end that was
+// stored before its backend died.
 func TestEndIsFoundAfterACrash(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -197,8 +198,8 @@ func TestEndIsFoundAfterACrash(t *testing.T) {
 	})
 }
 
-// A stop by a user is told as that, unless the program had ended before; what its agent
-// says later of that end is taken over.
+// TestStopAndEnd checks that a user's stop is the recorded end, unless the program had
+// ended before, and that later details from its agent are added.
 func TestStopAndEnd(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -226,8 +227,9 @@ func TestStopAndEnd(t *testing.T) {
 	})
 }
 
-// A session that its agent's heartbeats leave out ends after a grace, and the agent is
-// told to stop it. One that is listed again goes on.
+// TestSessionThatItsAgentLost checks that a session which is missing in its agent's
+// heartbeats ends after SESSION_LOST_AFTER, and that the agent is told to stop it. A
+// session that is listed again continues.
 func TestSessionThatItsAgentLost(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -239,7 +241,7 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 		}
 		id := b.spawn()
 		other := b.spawn()
-		for range 30 { // longer than the grace, with and without
+		for range 30 { // longer than SESSION_LOST_AFTER, alternately listed and not
 			beat(`,"sessions":["` + id + `"]`)
 			beat(`,"sessions":["` + other + `"]`)
 			beat(``)
@@ -264,7 +266,7 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 			beat(`,"sessions":["` + id + `","` + other + `"]`)
 			return agent.stopsOf(id) == 2
 		})
-		b.tellEnd(id, e.Started, `,"processId":4711,"exitCode":6,"reason":"exited"`) // it came late
+		b.tellEnd(id, e.Started, `,"processId":4711,"exitCode":6,"reason":"exited"`) // it arrives late
 		waitFor(t, "the program's end is told", func() bool { e := b.ending(id); return e.End.Reason == "exited" && *e.End.ExitCode == 6 })
 		if a := b.send("DELETE", "/api/sessions/"+id, ""); a.status != http.StatusAccepted {
 			t.Errorf("it cannot be deleted: %d %s", a.status, a.body)
@@ -272,8 +274,9 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 	})
 }
 
-// A session whose agent is silent says so, in its views and to streams, and does not
-// end; when the agent is back, that goes away.
+// TestSessionWhoseAgentIsSilent checks that a session whose agent is silent is marked,
+// in its views and in streams, and does not end, and that the mark disappears when the
+// agent is back.
 func TestSessionWhoseAgentIsSilent(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)

@@ -35,7 +35,7 @@ type eventList struct {
 	Count   *int64        `json:"count"`
 }
 
-// sendEvents stores events in a session, a few thousand in a request.
+// sendEvents stores events in a session, a few thousand per request.
 func (b *backend) sendEvents(sessionID string, events []string) {
 	b.t.Helper()
 	for some := range slices.Chunk(events, 3000) {
@@ -77,7 +77,7 @@ func TestEventsAreListedBySeq(t *testing.T) {
 		id := b.create("sample.exe")
 		var events []string
 		for i := range 250 {
-			// Times go against the order of arrival: it is not them that is gone by.
+			// Times are in reverse order, because pages follow the order of arrival.
 			events = append(events, fmt.Sprintf(`{"event_type": "file_operation", "timestamp": "2026-11-22T12:%02d:%02dZ", "source": "test",
 				"data": {"operation": "ReadFile", "filePath": "C:\\%d.txt", "metadata": {"processName": "a.exe", "processId": %d}}}`, 59-i/60, 59-i%60, i+1, i%7))
 		}
@@ -118,7 +118,8 @@ func TestEventsAreListedBySeq(t *testing.T) {
 	})
 }
 
-// A list must not carry what is long; the event itself has it all.
+// TestLongDataIsListedByItsBeginning checks that a list truncates long data, and that
+// the single event has all of it.
 func TestLongDataIsListedByItsBeginning(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -127,7 +128,7 @@ func TestLongDataIsListedByItsBeginning(t *testing.T) {
 			`{"content": "` + strings.Repeat("é", 500) + `"}`, // longer in the list than a preview, short in the database
 			`{"content": "` + strings.Repeat("é", 200_000) + `"}`,
 			`{"content": "` + strings.Repeat(`\u0000\ud800`, 20_000) + `", "content": 1}`, // kept raw
-			`"` + strings.Repeat("x", 253) + `é"`,                                         // a character lies across the cut
+			`"` + strings.Repeat("x", 253) + `é"`,                                         // a character at the limit
 			`[1]`, `null`,
 		}
 		var events []string
@@ -183,7 +184,7 @@ func TestBadEventQueries(t *testing.T) {
 	})
 }
 
-// analysed is what the test knows of an event that it sent.
+// analysed has what the test knows of an event that it sent.
 type analysed struct {
 	at     time.Time
 	fields map[string]string
@@ -210,7 +211,7 @@ type facet struct {
 	None   int64 `json:"none"`
 }
 
-// wantHistogram wants each bucket to count just the events that lie in it.
+// wantHistogram checks that each bucket counts exactly the events in it.
 func wantHistogram(t *testing.T, b *backend, id, query string, events []analysed) {
 	t.Helper()
 	var h histogram
@@ -237,7 +238,7 @@ func wantHistogram(t *testing.T, b *backend, id, query string, events []analysed
 	}
 }
 
-// wantFacet wants the most frequent values of a field, and the rest summed up.
+// wantFacet checks the most frequent values of a field and the sum of the rest.
 func wantFacet(t *testing.T, b *backend, id, field, query string, limit int, events []analysed) {
 	t.Helper()
 	counts := map[string]int64{}
@@ -264,7 +265,7 @@ func wantFacet(t *testing.T, b *backend, id, field, query string, limit int, eve
 	}
 }
 
-// analysedEvents makes events of several kinds, not in the order of their times.
+// analysedEvents returns events of several kinds, not in the order of their times.
 func analysedEvents(n int) (texts []string, events []analysed) {
 	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for i := range n {
@@ -296,8 +297,8 @@ func analysedEvents(n int) (texts []string, events []analysed) {
 	return texts, events
 }
 
-// Counts are the same by the events, by their segments, and by both together, as
-// when a segment is missing or damaged.
+// TestEventsAreCountedRight checks that counts are the same from the events, from their
+// segments, and from both, as when a segment is missing or damaged.
 func TestEventsAreCountedRight(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = filepath.Join(t.TempDir(), "data")
@@ -361,8 +362,8 @@ func TestEventsAreCountedRight(t *testing.T) {
 	})
 }
 
-// Types without end, as a hostile agent may send them, do not make an answer grow
-// without end.
+// TestHistogramOfManyTypes checks that many types, as a hostile agent may send, do not
+// make an answer grow without limit.
 func TestHistogramOfManyTypes(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

@@ -21,9 +21,9 @@ import (
 	"testing"
 )
 
-// What an agent of these tests may do with a request.
+// Handlers of a fake agent.
 var (
-	hangUp = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) } // as if it were away
+	hangUp = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) } // as if it were offline
 	silent = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	say    = func(status int, contentType, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -56,13 +56,13 @@ func (a *testAgent) tells(r *http.Request, release <-chan struct{}) {
 	})
 }
 
-// start asks for a session to be monitored in mode 1.
+// start requests the monitoring of a session in mode 1.
 func (b *backend) start(id string) answer {
 	b.t.Helper()
 	return b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":1}`)
 }
 
-// mustStart is start for when it has to work.
+// mustStart is start with a required success.
 func (b *backend) mustStart(id string) {
 	b.t.Helper()
 	if a := b.start(id); a.status != http.StatusOK {
@@ -70,7 +70,7 @@ func (b *backend) mustStart(id string) {
 	}
 }
 
-// mustStop ends a session and gives the answer.
+// mustStop ends a session and returns the answer.
 func (b *backend) mustStop(id string) map[string]any {
 	b.t.Helper()
 	var stopped map[string]any
@@ -78,13 +78,14 @@ func (b *backend) mustStop(id string) map[string]any {
 	return stopped
 }
 
-// create makes a session and gives its id.
+// create creates a session and returns its id.
 func (b *backend) create(fileName string) string {
 	b.t.Helper()
 	return b.createSession(fileName, "MZ")["sessionId"].(string)
 }
 
-// owner stores an event that names no session, and gives the one it went to.
+// owner stores an event that names no session, and returns the session that it is
+// stored in.
 func (b *backend) owner() string {
 	b.t.Helper()
 	var s struct {
@@ -94,7 +95,7 @@ func (b *backend) owner() string {
 	return s.SessionID
 }
 
-// stopsOf counts how often the agent was told to stop a session.
+// stopsOf counts the stops of a session that the agent received.
 func (a *testAgent) stopsOf(id string) (n int) {
 	for _, r := range a.received(agentStop) {
 		if strings.Contains(r.body, id) {
@@ -104,7 +105,7 @@ func (a *testAgent) stopsOf(id string) (n int) {
 	return n
 }
 
-// uploadedFile returns the file that an agent was sent.
+// uploadedFile returns the file that an agent received.
 func uploadedFile(t testing.TB, r agentRequest) (name, content string) {
 	t.Helper()
 	boundary, _, _ := strings.Cut(strings.TrimPrefix(r.body, "--"), "\r\n")
@@ -123,7 +124,7 @@ func uploadedFile(t testing.TB, r agentRequest) (name, content string) {
 	return params["filename"], string(text)
 }
 
-// openDatabase opens the backend's database beside it.
+// openDatabase opens a second connection to the backend's database.
 func openDatabase(t testing.TB, env map[string]string) *sql.DB {
 	t.Helper()
 	driver, source := "sqlite", "file:"+filepath.ToSlash(filepath.Join(env["DATA_DIR"], "ospulse.db"))+"?_pragma=busy_timeout(5000)"
@@ -138,7 +139,7 @@ func openDatabase(t testing.TB, env map[string]string) *sql.DB {
 	return db
 }
 
-// storedNames reads the sessions' file names from the database itself.
+// storedNames reads the sessions' file names directly from the database.
 func storedNames(t testing.TB, env map[string]string) map[string]string {
 	t.Helper()
 	db := openDatabase(t, env)
@@ -177,15 +178,15 @@ func filesIn(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// storedAs is where in the data folder a content belongs.
+// storedAs returns the path of a content in the data folder.
 func storedAs(content string) string {
 	hash := sha256.Sum256([]byte(content))
 	name := hex.EncodeToString(hash[:])
 	return "files/" + name[:2] + "/" + name
 }
 
-// Whatever a file is called, its name is kept as it was sent, and the agent gets
-// the same bytes under a name that is harmless in any folder.
+// TestFileNames checks that any file name is kept as it was sent, and that the agent
+// gets the same bytes under a name that is safe in any folder.
 func TestFileNames(t *testing.T) {
 	long := strings.Repeat("n", 296) + ".exe"
 	tests := map[string]struct{ parameter, stored, sent string }{
@@ -279,7 +280,7 @@ func TestUploadSizes(t *testing.T) {
 	for name, size := range map[string]int{"empty": 0, "one byte": 1, "at the limit": limit} {
 		t.Run(name, func(t *testing.T) {
 			content := strings.Repeat("x", size)
-			for range 2 { // the same content is stored once
+			for range 2 { // the content is stored once
 				if created := b.createSession("a", content); created["sizeBytes"] != float64(size) || created["delivered"] != true {
 					t.Errorf("answered %v", created)
 				}
@@ -364,7 +365,8 @@ func TestSameUploadTenTimesAtOnce(t *testing.T) {
 	})
 }
 
-// What is no upload makes no session and leaves no file.
+// TestBrokenUploads checks that an invalid upload creates no session and leaves no
+// file.
 func TestBrokenUploads(t *testing.T) {
 	const form, part = "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n"
 	invalid, unsupported := http.StatusBadRequest, http.StatusUnsupportedMediaType
@@ -415,7 +417,8 @@ func TestBrokenUploads(t *testing.T) {
 	}
 }
 
-// The name that the agent gives the file is the one that start must use.
+// TestStartUsesTheAgentsName checks that start uses the file name that the agent
+// returned.
 func TestStartUsesTheAgentsName(t *testing.T) {
 	agent := newTestAgent(t)
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL})
@@ -439,7 +442,8 @@ func TestStartUsesTheAgentsName(t *testing.T) {
 	}
 }
 
-// An agent that cannot take the file costs no session; start delivers it.
+// TestPendingDelivery checks that a session is created even if the agent cannot receive
+// the file, and that start delivers it.
 func TestPendingDelivery(t *testing.T) {
 	page := func(status int) http.HandlerFunc {
 		return say(status, "text/html", "<html><title>Oops</title><script>alert(1)</script><h1>It broke</h1></html>")
@@ -602,7 +606,7 @@ func TestStart(t *testing.T) {
 	})
 }
 
-// A start that is wrong is refused before the agent hears of it.
+// TestStartRefuses checks that an invalid start is refused before it reaches the agent.
 func TestStartRefuses(t *testing.T) {
 	agent := newTestAgent(t)
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL})
@@ -671,7 +675,8 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// The session is active only when the agent said yes.
+// TestFailedStart checks that a session is active only if the agent has accepted the
+// start.
 func TestFailedStart(t *testing.T) {
 	agent := newTestAgent(t)
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "200ms", "AGENT_POLL_INTERVAL": "1s"})
@@ -697,8 +702,8 @@ func TestFailedStart(t *testing.T) {
 			}
 		})
 	}
-	// Without an answer the agent may have started all the same: it must be told
-	// to stop.
+	// Without an answer the agent may have started anyway: the backend must send a
+	// stop.
 	hung, slow := b.create("hung"), b.create("slow")
 	for _, test := range []struct {
 		id      string
@@ -716,7 +721,7 @@ func TestFailedStart(t *testing.T) {
 		}
 	}
 	waitFor(t, "the stops of what may have been started", func() bool { return agent.stopsOf(hung) > 0 && agent.stopsOf(slow) > 0 })
-	if agent.stopsOf(refused) != 0 { // it is older, and would have been the first
+	if agent.stopsOf(refused) != 0 { // it is older, and its stop would have been the first
 		t.Error("what the agent refused to start, it was told to stop")
 	}
 	t.Run("the other spelling", func(t *testing.T) {
@@ -763,8 +768,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// A stop that the agent missed ends the session all the same, and reaches the
-// agent as soon as it can.
+// TestStopThatTheAgentMissed checks that a stop which the agent did not receive ends
+// the session, and reaches the agent as soon as possible.
 func TestStopThatTheAgentMissed(t *testing.T) {
 	begin := func(t *testing.T, env map[string]string) (*testAgent, *backend) {
 		agent := newTestAgent(t)
@@ -847,8 +852,8 @@ func TestTenStartsAtOnce(t *testing.T) {
 	})
 }
 
-// While a start hangs, a start with other parameters is refused at once, and a stop
-// wins.
+// TestWhileAStartHangs checks that, while a start hangs, a start with other parameters
+// is refused at once and a stop takes effect.
 func TestWhileAStartHangs(t *testing.T) {
 	agent := newTestAgent(t)
 	env := map[string]string{"AGENT_SERVICE_URL": agent.URL, "DATA_DIR": t.TempDir()}
@@ -859,7 +864,7 @@ func TestWhileAStartHangs(t *testing.T) {
 		agent.tells(r, release)
 		close(asked)
 		<-release
-		io.WriteString(w, "{}") //nolint:errcheck // the test would see it
+		io.WriteString(w, "{}") //nolint:errcheck // the test would notice it
 	})
 	var hanging sync.WaitGroup
 	hanging.Go(func() {
@@ -890,7 +895,8 @@ func TestWhileAStartHangs(t *testing.T) {
 	}
 }
 
-// A client that hangs up does not leave the agent and the database at odds.
+// TestClientHangsUpDuringStart checks that the agent and the database agree after a
+// client has disconnected.
 func TestClientHangsUpDuringStart(t *testing.T) {
 	agent := newTestAgent(t)
 	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL})
@@ -900,7 +906,7 @@ func TestClientHangsUpDuringStart(t *testing.T) {
 	agent.handle(agentStart, func(w http.ResponseWriter, _ *http.Request) {
 		giveUp()
 		<-answered
-		io.WriteString(w, "{}") //nolint:errcheck // the test would see it
+		io.WriteString(w, "{}") //nolint:errcheck // the test would notice it
 	})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/api/start-monitor", strings.NewReader(`{"sessionId":"`+id+`","mode":1}`))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// spoolCommand runs the subcommand and gives what it prints.
+// spoolCommand runs the subcommand and returns its output.
 func spoolCommand(t *testing.T, env map[string]string, args ...string) (string, error) {
 	t.Helper()
 	settings := map[string]string{"DATABASE_ALLOW_WEAK": "true"}
@@ -25,8 +25,8 @@ func spoolCommand(t *testing.T, env map[string]string, args ...string) (string, 
 	return out.String(), err
 }
 
-// What the database refuses is listed, exported and stored again when an operator has
-// repaired the database.
+// TestSpoolListExportRetry checks that events which the database refuses are listed and
+// exported, and stored again once an operator has repaired the database.
 func TestSpoolListExportRetry(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -91,8 +91,8 @@ func TestSpoolListExportRetry(t *testing.T) {
 	})
 }
 
-// The spool of a backend that will not return is stored once, in its order, by
-// another program.
+// TestSpoolDrain checks that another program stores the spool of an abandoned backend
+// once, in order.
 func TestSpoolDrain(t *testing.T) {
 	t.Parallel()
 	server, url := startPostgres(t)
@@ -115,17 +115,17 @@ func TestSpoolDrain(t *testing.T) {
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	p.Wait() //nolint:errcheck // it says that it was killed
+	p.Wait() //nolint:errcheck // the error says that it was killed
 
 	elsewhere := map[string]string{"DATABASE_URL": url, "DATA_DIR": t.TempDir()}
-	for range 2 { // the second time there is nothing left
+	for range 2 { // the second time the spool is empty
 		if out, err := spoolCommand(t, elsewhere, "drain", dir); err != nil || !strings.Contains(out, "left=0") {
 			t.Errorf("drain: %v\n%s", err, out)
 		}
 	}
 	b := startBackend(t, elsewhere)
 	b.wantSources(want...)
-	again := startBackend(t, env) // it does return
+	again := startBackend(t, env) // it comes back after all
 	if a := again.send("POST", "/api/events", `{"event_type":"x","source":"last"}`); a.status != http.StatusOK {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -14,10 +14,10 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// acting is an event of a process, so that it is stored in every table.
+// acting is an event of a process, which has rows in every table.
 const acting = `{"event_type":"x","source":"%s","data":{"pid":7,"processName":"p"}}`
 
-// postSpooled sends events that must be taken and kept on the disk.
+// postSpooled sends events that must be accepted and spooled.
 func (b *backend) postSpooled(names ...string) {
 	b.t.Helper()
 	for _, name := range names {
@@ -27,7 +27,7 @@ func (b *backend) postSpooled(names ...string) {
 	}
 }
 
-// checks returns what /readyz says.
+// checks returns the checks of /readyz.
 func (b *backend) checks() map[string]string {
 	b.t.Helper()
 	var answer struct{ Checks map[string]string }
@@ -37,7 +37,7 @@ func (b *backend) checks() map[string]string {
 	return answer.Checks
 }
 
-// waitForReason waits until /readyz says why the spool waits.
+// waitForReason waits until /readyz has the reason why the spool waits.
 func (b *backend) waitForReason(reason string) {
 	b.t.Helper()
 	waitFor(b.t, "/readyz that says "+reason, func() bool {
@@ -46,12 +46,12 @@ func (b *backend) waitForReason(reason string) {
 	})
 }
 
-// wantSources wants exactly these events, in this order.
+// wantSources checks that exactly these events are stored, in this order.
 func (b *backend) wantSources(want ...string) {
 	b.t.Helper()
 	waitForDrain(b.t, b)
 	var a answer
-	waitFor(b.t, "an export", func() bool { // a connection from before a restart may be tried first
+	waitFor(b.t, "an export", func() bool { // the backend may first use a connection from before a restart
 		a = b.send("GET", "/api/events/export?sessionId=unassigned", "")
 		return a.status == http.StatusOK
 	})
@@ -68,8 +68,8 @@ func (b *backend) wantSources(want ...string) {
 	}
 }
 
-// ordinaryRole makes a role that owns the database and no more, as operators do, and
-// gives its URL. A superuser has every privilege.
+// ordinaryRole creates a role that only owns the database, as operators do, and returns
+// its URL. A superuser has every privilege.
 func ordinaryRole(t *testing.T, server *pgtest.Server) string {
 	t.Helper()
 	if err := server.Exec(t.Context(), "CREATE ROLE app LOGIN; ALTER DATABASE ospulse OWNER TO app"); err != nil {
@@ -96,8 +96,8 @@ func admin(t *testing.T, server *pgtest.Server, statements string) {
 	}
 }
 
-// The steps of the issue: events that were acknowledged while the database was away
-// outlast a missing privilege.
+// TestSpoolOutlastsAMissingPrivilege checks that events which were acknowledged while
+// the database was away survive a missing privilege.
 func TestSpoolOutlastsAMissingPrivilege(t *testing.T) {
 	t.Parallel()
 	server, _ := startPostgres(t)
@@ -125,7 +125,8 @@ func TestSpoolOutlastsAMissingPrivilege(t *testing.T) {
 	}
 }
 
-// raising makes every insert of an event fail with a SQLSTATE.
+// raising returns statements that make every insert of an event fail with a SQLSTATE,
+// and that undo this.
 func raising(code string) [2]string {
 	return [2]string{
 		`CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = '` + code + `'; END $$;
@@ -134,15 +135,16 @@ func raising(code string) [2]string {
 	}
 }
 
-// No fault of the database costs an event that was acknowledged: the events wait in
-// their order, /readyz says why, and they are stored when it is repaired.
+// TestNoFaultOfPostgresCostsAnEvent checks that no fault of the database loses an
+// acknowledged event: the events wait in order, /readyz has the reason, and they are
+// stored after the repair.
 func TestNoFaultOfPostgresCostsAnEvent(t *testing.T) {
 	t.Parallel()
 	server, _ := startPostgres(t)
 	b := startBackend(t, map[string]string{"DATABASE_URL": ordinaryRole(t, server)})
 	const disconnect = `; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'`
 	faults := map[string]struct {
-		sql    [2]string // breaks, repairs
+		sql    [2]string // to break it, to repair it
 		reason string
 	}{
 		"no INSERT":          {[2]string{"REVOKE INSERT ON events FROM app", "GRANT INSERT ON events TO app"}, "missing privilege"},
@@ -169,7 +171,7 @@ func TestNoFaultOfPostgresCostsAnEvent(t *testing.T) {
 		"out of memory":      {raising("53200"), "out of memory"},
 		"disk error":         {raising("58030"), "reports an error"},
 		"raised by somebody": {raising("P0001"), "refuses the statement"},
-		"division by zero":   {raising("22012"), "refuses every event"}, // class 22, and no event's fault
+		"division by zero":   {raising("22012"), "refuses every event"}, // class 22, but not the event's fault
 	}
 	var want []string
 	for name, fault := range faults {
@@ -195,7 +197,7 @@ func TestNoFaultOfPostgresCostsAnEvent(t *testing.T) {
 	}
 }
 
-// The same on SQLite.
+// TestNoFaultOfSQLiteCostsAnEvent checks the same on SQLite.
 func TestNoFaultOfSQLiteCostsAnEvent(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": t.TempDir()}
@@ -227,9 +229,9 @@ func TestNoFaultOfSQLiteCostsAnEvent(t *testing.T) {
 	b.wantSources(want...)
 }
 
-// An event that the database refuses for what is in it costs no other one. Its
-// sender hears of it, or, if it was acknowledged before, it stays visible until an
-// operator has it stored again.
+// TestRefusedEventIsVisible checks that an event which the database refuses because of
+// its content costs no other event. Its sender gets the error or, if it was already
+// acknowledged, it stays visible until an operator has it stored again.
 func TestRefusedEventIsVisible(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()

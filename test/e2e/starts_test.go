@@ -115,9 +115,9 @@ func (b *backend) startAsync(id string) {
 	}
 }
 
-// A session is starting while its start takes longer than the backend waits for the
-// agent, and then active. The sample runs once. Existing clients get the outcome if it
-// comes in time.
+// TestSlowStart checks that a session is starting while its start takes longer than the
+// backend waits for the agent, and then active. The sample runs once. Existing clients
+// get the outcome if it is in time.
 func TestSlowStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newKnowingAgent(t)
@@ -180,8 +180,8 @@ func TestSlowStart(t *testing.T) {
 	})
 }
 
-// If the agent does not answer a start, its report on the start decides the state of the
-// session.
+// TestOutcomesOfAStart checks that, if the agent does not answer a start, its report on
+// the start decides the state of the session.
 func TestOutcomesOfAStart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		told        string // the agent's report; "" for an agent that has none
@@ -228,8 +228,9 @@ func TestOutcomesOfAStart(t *testing.T) {
 	}
 }
 
-// If a backend is killed in the middle of a start, the next one asks the agent. If the
-// agent has not received the start, the backend sends it. The sample runs once.
+// TestKilledInTheMiddleOfAStart checks that, if a backend is killed in the middle of a
+// start, the next one asks the agent, and sends the start if the agent has not received
+// it. The sample runs once.
 func TestKilledInTheMiddleOfAStart(t *testing.T) {
 	for name, isLost := range map[string]bool{"the agent has it": false, "the agent has not got it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -271,8 +272,9 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 	}
 }
 
-// If the agent goes away in the middle of a start, the session stays starting and says
-// why until the agent is back and reports. A user can stop the session before that.
+// TestAgentThatLeavesInTheMiddleOfAStart checks that, if the agent becomes unreachable
+// in the middle of a start, the session stays starting with the reason until the agent
+// reports again. A user can stop the session before that.
 func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -321,7 +323,8 @@ func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 	})
 }
 
-// Eight concurrent stops of one session are answered, even if the agent is silent.
+// TestManyStopsAtOnce checks that eight concurrent stops of one session are answered,
+// even if the agent is silent.
 func TestManyStopsAtOnce(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{"the agent answers": nil, "the agent is silent": silent} {
 		t.Run(name, func(t *testing.T) {
@@ -349,8 +352,8 @@ func TestManyStopsAtOnce(t *testing.T) {
 	}
 }
 
-// A session that was stopped before its agent answered does not run, neither at once nor
-// when the agent processes the start.
+// TestStopBeforeTheStart checks that a session which was stopped before its agent
+// answered does not run, neither at once nor when the agent processes the start.
 func TestStopBeforeTheStart(t *testing.T) {
 	agent := newKnowingAgent(t)
 	started := make(chan struct{})

@@ -9,7 +9,8 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// While the database is away a stream stays open, and then has what was spooled.
+// TestStreamOutlivesADatabaseThatIsAway checks that a stream stays open while the
+// database is away, and then has the spooled events.
 func TestStreamOutlivesADatabaseThatIsAway(t *testing.T) {
 	t.Parallel()
 	server, url := startPostgres(t)

@@ -29,17 +29,17 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// eventSource reads an event stream as section 9.2 of the HTML standard says.
+// eventSource reads an event stream according to section 9.2 of the HTML standard.
 type eventSource struct {
 	lines *bufio.Reader
-	skip  bool // the line feed that follows a carriage return
+	skip  bool // skip a line feed that follows a carriage return
 
-	retry       string // the reconnection time, if one was told
-	lastEventID string // what a browser would send when it reconnects
+	retry       string // the reconnection time, or ""
+	lastEventID string // the ID that a browser would send when it reconnects
 	comments    int
 }
 
-// sseMessage is what a browser would dispatch.
+// sseMessage is an event that a browser would dispatch.
 type sseMessage struct {
 	event, data, lastEventID string
 }
@@ -52,8 +52,8 @@ func newEventSource(body io.Reader) *eventSource {
 	return &eventSource{lines: lines}
 }
 
-// line reads up to a carriage return, a line feed or both. A line that the end of
-// the stream cuts is no line.
+// line reads up to a carriage return, a line feed or both. It ignores a line that is
+// cut by the end of the stream.
 func (s *eventSource) line() (string, error) {
 	var line []byte
 	for {
@@ -78,8 +78,8 @@ func (s *eventSource) line() (string, error) {
 	}
 }
 
-// next returns the next message. What is pending when the stream ends is thrown
-// away.
+// next returns the next message. It discards an incomplete message at the end of the
+// stream.
 func (s *eventSource) next() (sseMessage, error) {
 	var data strings.Builder
 	eventType, id := "", s.lastEventID
@@ -130,8 +130,8 @@ type stream struct {
 // streamClient has a connection for each stream.
 var streamClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} //nolint:gochecknoglobals // as http.DefaultClient
 
-// openStream opens an event stream, of which at most so many bytes come through;
-// one that is refused gives the answer. It is closed when ctx ends.
+// openStream opens an event stream that breaks after a number of bytes, or returns the
+// answer if it is refused. The stream is closed when ctx ends.
 func openStream(ctx context.Context, url string, bytes int64, header ...string) (*stream, *answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -157,7 +157,7 @@ func openStream(ctx context.Context, url string, bytes int64, header ...string) 
 	return &stream{newEventSource(io.LimitReader(response.Body, bytes)), response.Header, closing}, nil, nil
 }
 
-// stream opens an event stream, for at most five minutes.
+// stream opens an event stream for at most five minutes.
 func (b *backend) stream(path string, header ...string) *stream {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -170,7 +170,7 @@ func (b *backend) stream(path string, header ...string) *stream {
 	return s
 }
 
-// want returns the next message, which must be of this type.
+// want returns the next message, which must have this type.
 func (s *stream) want(t testing.TB, event string) sseMessage {
 	t.Helper()
 	m, err := s.next()
@@ -204,7 +204,7 @@ func (m *sseMessage) events() ([]streamed, error) {
 
 var errBadStream = errors.New("a bad message")
 
-// wantSeqs wants the next events of the stream to have the seqs first to last.
+// wantSeqs checks that the next events of the stream have the seqs first to last.
 func (s *stream) wantSeqs(t testing.TB, first, last int64) []streamed {
 	t.Helper()
 	var all []streamed
@@ -275,17 +275,17 @@ func TestStreamReplaysAndGoesLive(t *testing.T) {
 	})
 }
 
-// cutReader follows a stream that is cut again and again, as a browser does, and
-// keeps the seqs of the events that it gets.
+// cutReader follows a stream that is interrupted repeatedly, as a browser does, and
+// keeps the seqs of the events.
 type cutReader struct {
 	path string
-	urls []string // of backends that it connects to by turns
-	cuts int      // how often the stream is to be cut
-	cut  func()   // called after each
+	urls []string // of the backends that it uses alternately
+	cuts int      // number of interruptions
+	cut  func()   // called after each interruption
 	seqs []int64
 }
 
-// run reads until the stream has told of all events up to last.
+// run reads until the stream has reached last.
 func (r *cutReader) run(ctx context.Context, last int64) error {
 	id := "0"
 	for n := 0; ; n++ {
@@ -304,8 +304,8 @@ func (r *cutReader) run(ctx context.Context, last int64) error {
 	}
 }
 
-// connect reads one connection, which may be cut at any byte or at any time, and
-// gives the id to come back with.
+// connect reads one connection, which may break at any byte or at any time, and returns
+// the id for the next one.
 func (r *cutReader) connect(ctx context.Context, url, id string, isCut bool, last int64) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -342,8 +342,8 @@ func (r *cutReader) connect(ctx context.Context, url, id string, isCut bool, las
 	}
 }
 
-// take keeps the seqs of a message's events, of which it reads nothing else: there
-// are many. The id must be the last of them.
+// take keeps the seqs of a message's events. It parses nothing else, because there are
+// many. The id must be the last of them.
 func (r *cutReader) take(data, id string) error {
 	text := ""
 	for part := range strings.SplitSeq(strings.TrimPrefix(data, `[{"session_id":"unassigned","seq":`), `,{"session_id":"unassigned","seq":`) {
@@ -360,8 +360,8 @@ func (r *cutReader) take(data, id string) error {
 	return nil
 }
 
-// Readers that are cut a thousand times while many write see each event once, in
-// order.
+// TestCutStreamMissesNothing checks that readers which are interrupted a thousand times
+// during many writes get each event once, in order.
 func TestCutStreamMissesNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		backends := []*backend{startBackend(t, env)}
@@ -373,11 +373,11 @@ func TestCutStreamMissesNothing(t *testing.T) {
 			urls = append(urls, b.url)
 		}
 		const cuts, batches, writers, each = 1000, 400, 4, 50
-		// Writing goes on as the cuts do, so that it lasts as long.
+		// Writing follows the interruptions, so that it lasts as long.
 		begin := make(chan struct{}, batches)
 		done := 0
 		all := &cutReader{path: "/api/sessions/unassigned/stream", urls: urls, cuts: cuts, cut: func() {
-			if done++; done%5 < 2 { // there are 400 batches for 1000 cuts
+			if done++; done%5 < 2 { // there are 400 batches for 1000 interruptions
 				begin <- struct{}{}
 			}
 		}}
@@ -395,7 +395,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 					}
 					var body bytes.Buffer
 					for i := range each {
-						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/20%2], w, i%10) // the last one is selected
+						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/20%2], w, i%10) // the filter selects the last one
 					}
 					a, err := backends[w%len(backends)].trySend("POST", "/api/events/batch", body.String(), "Content-Type: application/x-ndjson")
 					if err != nil || a.status != http.StatusOK {
@@ -437,7 +437,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 	})
 }
 
-// twoBackends returns two that share a database.
+// twoBackends returns two backends that share a database.
 func twoBackends(t *testing.T, env map[string]string) (here, there *backend) {
 	t.Helper()
 	if env["DATABASE_URL"] == "" {
@@ -446,8 +446,9 @@ func twoBackends(t *testing.T, env map[string]string) (here, there *backend) {
 	return startBackend(t, env), startBackend(t, env)
 }
 
-// What is done on one backend is told on the streams of another: by a word, or,
-// where programs cannot speak through the database, by looking.
+// TestStreamTellsWhatAnotherBackendDid checks that the streams of one backend report
+// the changes of another one: through notifications, or by polling where the database
+// has none.
 func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newTestAgent(t)
@@ -482,7 +483,7 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 		there.post("c")
 		one.wantSeqs(t, 3, 3)
 		if env["DATABASE_URL"] != "" {
-			// A backend that hears no word finds events when it polls, every two
+			// A backend without notifications finds events when it polls, every two
 			// seconds: eleven finds, one after the other, take 20 seconds.
 			seq, found := int64(3), []time.Time{}
 			waitFor(t, "events are there earlier than by polling", func() bool {
@@ -495,7 +496,7 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 			})
 		}
 
-		// It is deleted, as by another program.
+		// It is deleted without a notification, as by another program.
 		options := database.Options{URL: env["DATABASE_URL"], PoolSize: 2, AllowWeak: true, Log: slog.New(slog.DiscardHandler)}
 		if options.URL == "" {
 			options.Path = filepath.Join(env["DATA_DIR"], "ospulse.db")
@@ -527,7 +528,8 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 	})
 }
 
-// The connection on which a backend hears the others is made anew when it is lost.
+// TestStreamOutlivesItsListener checks that the connection with which a backend listens
+// for notifications is opened again when it is lost.
 func TestStreamOutlivesItsListener(t *testing.T) {
 	t.Parallel()
 	options := dbtest.Postgres(t)
@@ -594,8 +596,8 @@ func TestStreamRefusesBadRequests(t *testing.T) {
 	wantMetric("ospulse_streams_too_slow_total 0")
 }
 
-// A client that reads nothing is cut off, and keeps no event from being stored or
-// from others.
+// TestSlowClientStopsNobody checks that a client that reads nothing is disconnected,
+// and delays neither the storage of events nor other clients.
 func TestSlowClientStopsNobody(t *testing.T) {
 	t.Parallel()
 	b := startBackend(t, nil)
@@ -610,7 +612,7 @@ func TestSlowClientStopsNobody(t *testing.T) {
 	other := b.stream("/api/sessions/unassigned/stream?after=0")
 	sources := slices.Repeat([]string{strings.Repeat("x", 90)}, 1000)
 	posted := int64(0)
-	for range 30 { // more than the kernel keeps for it
+	for range 30 { // more than the kernel buffers
 		b.post(sources...)
 		other.wantSeqs(t, posted+1, posted+1000)
 		posted += 1000
@@ -623,7 +625,8 @@ func TestSlowClientStopsNobody(t *testing.T) {
 	waitFor(t, "a word in the log", func() bool { return strings.Contains(b.log.String(), "took nothing of a stream for 10s") })
 }
 
-// Open streams do not hold up the end of the program, and are told of it.
+// TestStopEndsStreamsAtOnce checks that open streams get a comment when the program
+// stops, and do not delay it.
 func TestStopEndsStreamsAtOnce(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

@@ -25,7 +25,8 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// kill -9 at any moment loses nothing that was acknowledged.
+// TestKilledBackendLosesNothing checks that kill -9 at any moment loses nothing that
+// was acknowledged.
 func TestKilledBackendLosesNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -38,14 +39,15 @@ func TestKilledBackendLosesNothing(t *testing.T) {
 			if err := p.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			p.Wait() //nolint:errcheck // it says that it was killed
+			p.Wait() //nolint:errcheck // the error says that it was killed
 			loads = append(loads, l.end())
 		}
 		wantStored(t, startBackend(t, env), loads...)
 	})
 }
 
-// A stop under load cuts no request: each is answered, or was never taken.
+// TestStopUnderLoadCutsNothing checks that, in a stop under load, each request is
+// answered or was never accepted.
 func TestStopUnderLoadCutsNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -56,8 +58,8 @@ func TestStopUnderLoadCutsNothing(t *testing.T) {
 		endWith(t, p, syscall.SIGTERM)
 		l.end()
 		for _, err := range l.cut {
-			// A connection that the kernel took for the closing listener was never
-			// the program's.
+			// The kernel accepted this connection for the closing listener. The program
+			// never had it.
 			if !errors.Is(err, syscall.ECONNRESET) {
 				t.Error("a request was cut: ", err)
 			}
@@ -70,9 +72,9 @@ func TestStopUnderLoadCutsNothing(t *testing.T) {
 	})
 }
 
-// A PostgreSQL that crashes under load loses nothing that was acknowledged, is
-// said to be away meanwhile, while events are taken, and is used again when it is
-// back.
+// TestPostgresCrashLosesNothing checks that a PostgreSQL crash under load loses nothing
+// that was acknowledged. Meanwhile /readyz reports the database as away and events are
+// accepted, and the backend uses the database again when it is back.
 func TestPostgresCrashLosesNothing(t *testing.T) {
 	server, url := startPostgres(t)
 	b := startBackend(t, map[string]string{"DATABASE_URL": url})
@@ -84,7 +86,7 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "/readyz that says no", func() bool { return b.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
-		l.waitFor(t, 100) // the spool takes them
+		l.waitFor(t, 100) // the spool accepts them
 		if a := b.send("GET", "/readyz", ""); !bytes.Contains(a.body, []byte("events wait on this machine's disk")) {
 			t.Errorf("/readyz does not tell of the spool: %s", a.body)
 		}
@@ -110,8 +112,8 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 	}
 }
 
-// A backend that is killed while it drains its spool stores every spooled event
-// once.
+// TestKilledWhileDrainingLosesNothing checks that a backend which is killed while it
+// drains its spool stores every spooled event once.
 func TestKilledWhileDrainingLosesNothing(t *testing.T) {
 	server, url := startPostgres(t)
 	env := map[string]string{"DATABASE_URL": url, "DATA_DIR": t.TempDir()}
@@ -129,14 +131,14 @@ func TestKilledWhileDrainingLosesNothing(t *testing.T) {
 		if err := server.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		select { // a drain takes some of this
+		select { // a drain takes a part of this time
 		case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
 		case <-t.Context().Done():
 		}
 		if err := p.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		p.Wait() //nolint:errcheck // it says that it was killed
+		p.Wait() //nolint:errcheck // the error says that it was killed
 		if l.spooled == 0 {
 			t.Error("nothing was spooled")
 		}
@@ -145,7 +147,8 @@ func TestKilledWhileDrainingLosesNothing(t *testing.T) {
 	wantStored(t, startBackend(t, env), loads...)
 }
 
-// A spool that is full is a 503, and what it took is stored later.
+// TestFullSpool checks that a full spool is a 503, and that spooled events are stored
+// later.
 func TestFullSpool(t *testing.T) {
 	server, url := startPostgres(t)
 	b := startBackend(t, map[string]string{"DATABASE_URL": url, "SPOOL_MAX_MB": "1"})
@@ -191,8 +194,9 @@ func TestFullSpool(t *testing.T) {
 	}
 }
 
-// A request that is repeated with its key while the database is away is stored
-// once; another request with that key was acknowledged too, and is stored.
+// TestKeysWhileTheDatabaseIsAway checks that a repeated request with a key is stored
+// once while the database is away, and that another acknowledged request with the same
+// key is stored, too.
 func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 	server, url := startPostgres(t)
 	b := startBackend(t, map[string]string{"DATABASE_URL": url})
@@ -224,7 +228,8 @@ func TestKeysWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// A full disk is a 503, corrupts nothing, and is over when there is room again.
+// TestFullDiskAsRoot checks that a full disk is a 503, corrupts nothing, and that
+// ingest continues when there is space again.
 func TestFullDiskAsRoot(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
@@ -242,7 +247,7 @@ func TestFullDiskAsRoot(t *testing.T) {
 		switch a := b.send("POST", "/api/events", fmt.Sprintf(`{"event_type":"x","source":"%d","data":"%s"}`, n, filler)); a.status {
 		case http.StatusOK:
 			stored++
-		case http.StatusAccepted: // the spool found some room
+		case http.StatusAccepted: // there was some space for the spool
 			spooled++
 		case http.StatusServiceUnavailable:
 			full++
@@ -286,8 +291,8 @@ func TestFullDiskAsRoot(t *testing.T) {
 	}
 }
 
-// Clients that send a byte a second, two thousand of them, do not keep others
-// from being served.
+// TestSlowClientsStopNobody checks that two thousand clients that send a byte per
+// second do not block others.
 func TestSlowClientsStopNobody(t *testing.T) {
 	b := startBackend(t, nil)
 	ctx, stop := context.WithCancel(t.Context())
@@ -335,15 +340,16 @@ func TestSlowClientsStopNobody(t *testing.T) {
 	slow.Wait()
 }
 
-// An export whose database dies on the way cannot be taken for a whole one: the
-// connection is cut, there is no trailer, and the last line says why.
+// TestSessionExportThatBreaksOff checks that an export whose database fails in the
+// middle cannot be mistaken for a complete one: the connection is reset, there is no
+// trailer, and the last line has the reason.
 func TestSessionExportThatBreaksOff(t *testing.T) {
 	server, url := startPostgres(t)
 	env := map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}
 	b := startBackend(t, env)
 	id := b.startSession()
 	fillSession(t, b, id, 1)
-	multiplySession(t, env, id, 60_000) // more than fits on the way
+	multiplySession(t, env, id, 60_000) // more than the buffers between hold
 	for i, query := range []string{"format=ndjson", "format=json"} {
 		if i > 0 {
 			if err := server.Restart(t.Context()); err != nil {
@@ -361,7 +367,7 @@ func TestSessionExportThatBreaksOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := bufio.NewReader(response.Body)
-		if _, err := body.Peek(1); err != nil { // it is on its way
+		if _, err := body.Peek(1); err != nil { // it has begun
 			t.Fatal(err)
 		}
 		if err := server.Stop(pgtest.Immediate); err != nil {

@@ -67,7 +67,7 @@ func BenchmarkUpgrade(b *testing.B) {
 func sampleStatements(events []oldEvent, dialect string) []string {
 	statements := []string{"CREATE TABLE samples (number integer PRIMARY KEY, event_type text, source text, data " + map[string]string{"sqlite": "text", "postgres": "jsonb"}[dialect] + ")"}
 	for i, e := range events {
-		data, _ := json.Marshal(e.Data) // keeps the text as it is
+		data, _ := json.Marshal(e.Data) // keeps the original text
 		statements = append(statements, fmt.Sprintf("INSERT INTO samples VALUES (%d, %s, %s, %s)", i, quoted(e.Type), quoted(e.Source), quoted(string(data))))
 	}
 	return statements

@@ -176,9 +176,9 @@ func withoutIDs(nodes []node) []node {
 	return nodes
 }
 
-// A database of the existing backend opens. Old clients read the same events. After the
-// backfill, all results are as if this backend had received the events. Before, it says
-// that they are not complete.
+// TestExistingDatabaseUpgrades checks that a database of the existing backend opens,
+// and that old clients read the same events. Before the backfill, results are marked as
+// incomplete. After it, all results are as if this backend had received the events.
 func TestExistingDatabaseUpgrades(t *testing.T) {
 	events := oldEvents(t)
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -347,7 +347,8 @@ func killAt(t *testing.T, env map[string]string, text string) {
 	}
 }
 
-// An upgrade that is killed several times has the same result as an uninterrupted one.
+// TestKilledUpgradeContinues checks that an upgrade which is killed several times has
+// the same result as an uninterrupted one.
 func TestKilledUpgradeContinues(t *testing.T) {
 	const n = 21_000
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -377,8 +378,8 @@ func TestKilledUpgradeContinues(t *testing.T) {
 	})
 }
 
-// Two backends that start at once upgrade the database together or one after the other,
-// and both serve.
+// TestTwoBackendsUpgradeOnce checks that two backends that start at once upgrade the
+// database together or one after the other, and that both serve.
 func TestTwoBackendsUpgradeOnce(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()
@@ -412,7 +413,8 @@ func TestTwoBackendsUpgradeOnce(t *testing.T) {
 	})
 }
 
-// Sessions from the time before processes were stored get their process tree, once.
+// TestProcessesOfSchema1AreFilled checks that sessions from before processes were
+// stored get their process tree, once.
 func TestProcessesOfSchema1AreFilled(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = t.TempDir()

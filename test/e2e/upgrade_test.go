@@ -12,8 +12,9 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// Backends serve on while a newer one changes the schema, also one that starts
-// afterwards, as long as the newer schema says that they work with it.
+// TestOlderBackendServesBesideANewerSchema checks that backends keep serving while a
+// newer one changes the schema, and that an older backend may start afterwards, if the
+// newer schema is marked as compatible.
 func TestOlderBackendServesBesideANewerSchema(t *testing.T) {
 	env := map[string]string{"DATABASE_URL": dbtest.Postgres(t).URL}
 	b := startBackend(t, env)

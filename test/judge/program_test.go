@@ -201,7 +201,7 @@ func (b *backend) start() error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // it says that it was killed
+			_ = cmd.Wait() // the error says that it was killed
 		}
 		close(exited)
 	}()
