@@ -1,27 +1,27 @@
-# What can be done with this repository; `make` alone lists it.
+# The commands of this repository. `make` alone lists them.
 
 GO          ?= go
 FUZZTIME    ?= 30s
 TESTTIMEOUT ?= 25m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
-# Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite'; see -help, and
-# --help of that of the dashboard.
+# Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite'. -help lists them, and
+# --help those of the dashboard's benchmark.
 BENCHFLAGS  ?=
 
-# The dashboard is built and tested with Node.js: tools/install-deps.sh puts one
-# there where that of the machine is too old.
+# The dashboard needs Node.js. tools/install-deps.sh installs it in web/.node if the
+# machine's version is too old.
 export PATH := $(CURDIR)/web/.node/node_modules/.bin:$(PATH)
 MODULES = web/node_modules/.package-lock.json
 
-# Everything but the tests is built without C, as the releases are. The race
-# detector of the tests needs it, and with it comes go-sqlite3, which GORM's
-# driver names and nobody runs: -O0 spares its minute of compiling.
+# Everything except the tests is built without cgo, like the releases. The race detector
+# needs cgo, which also compiles go-sqlite3, a dependency of GORM's driver that never
+# runs: -O0 saves a minute.
 NOCGO   = CGO_ENABLED=0
 TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
-# The race detector leaves SQLite, which is C translated to Go, alone. Its memory is
-# mapped beside the heap of Go, where the detector sees nothing, and most of the time
-# of the tests would go there.
+# SQLite, which is C translated to Go, is built without the race detector. Its memory is
+# outside the Go heap, where the detector sees nothing, and it would take most of the
+# time of the tests.
 RACE    = -race -gcflags=modernc.org/sqlite/lib=-race=false
 
 DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
@@ -49,7 +49,7 @@ web-dev: $(MODULES) ## Serve the dashboard as it is edited, for the backend at B
 web-types: $(MODULES) ## Generate the dashboard's types from the API's document
 	cd web && npm run types
 
-# npm writes this file when all modules are there.
+# npm writes this file once it has installed all modules.
 $(MODULES): web/package-lock.json
 	tools/install-deps.sh
 	cd web && npm ci
@@ -90,8 +90,8 @@ screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screen
 	tools/install-deps.sh
 	cd web && npm run --silent screenshots
 
-# Only tests call what is in the test packages, which are folders named test or *test;
-# test/bench is a program.
+# Only tests call the test packages (folders named test or *test), except for test/bench,
+# which is a program.
 lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: a C compiler for Go's race
-# detector, a PostgreSQL server that the tests start themselves, make and git; for
-# the dashboard Node.js with npm, and Chromium; on Linux, for the agent, bubblewrap,
-# and the programs whose doings the tests compare with what strace says of them; in
-# CI also what compiles the eBPF programs and checks the model of the delivery.
+# Installs the missing dependencies of the tests: a C compiler for Go's race detector, a
+# PostgreSQL server that the tests start themselves, make and git; for the dashboard
+# Node.js with npm, and Chromium; for the agent, on Linux, bubblewrap, strace, and the
+# programs that the tests observe; in CI also the compiler of the eBPF programs and the
+# model checker of the delivery.
 #
-# On Debian and Ubuntu it installs Debian packages, as root or by a sudo that
-# asks no password. Elsewhere, or without those rights, it says what to install.
-# Where nothing is missing it does nothing. Exit code 1: something is missing.
+# On Debian and Ubuntu it installs packages, as root or with a sudo that needs no
+# password. Elsewhere, or without those rights, it lists what to install. If nothing is
+# missing, it does nothing. It exits with 1 if something is still missing.
 #
-# With the argument run it is about what running needs, not testing: bubblewrap.
+# With the argument run it installs only what the agent needs at run time: bubblewrap.
 #
-# A Node.js that is older than the dashboard's build needs is left alone: a newer
-# one is put beside it, into web/.node, where the Makefile finds it.
+# It keeps a Node.js that is too old for the dashboard's build, and installs a newer one
+# in web/.node, where the Makefile finds it.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ has_postgres() {
 	has initdb && has postgres
 }
 
-# The headers that come without the compiler when recommended packages do not.
+# The compiler only recommends the package with these headers.
 has_libc_headers() {
 	echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1
 }
@@ -34,7 +34,7 @@ has_browser() {
 	[ -n "${CHROMIUM:-}" ] || has chromium || has google-chrome
 }
 
-# Whether Node.js is as new as web/package.json wants it.
+# Reports whether Node.js is as new as web/package.json requires.
 has_new_node() {
 	node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)' 2>/dev/null
 }
@@ -89,8 +89,8 @@ install_packages() { # package...
 	echo "install-deps: installing $*" >&2
 	exec </dev/null
 
-	# Debian's package makes a database and starts it. The tests start their own, so
-	# neither is wanted; a choice that was already made here is left alone.
+	# Debian's package creates a database cluster and starts it. The tests start their own
+	# server. An existing configuration is left alone.
 	policy=/usr/sbin/policy-rc.d
 	cluster=/etc/postgresql-common/createcluster.conf
 	if [ "$purpose" = test ] && ! has_postgres && [ ! -e "$cluster" ]; then
@@ -119,12 +119,12 @@ apt_get() {
 		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" >/dev/null
 }
 
-# npm's package node brings the program for this system, and nothing is compiled.
+# npm's package node has a binary for this system.
 install_node() {
 	echo "install-deps: Node.js $(node --version) is too old for the dashboard's build, putting version 20 into web/.node" >&2
 	mkdir -p web/.node
 	npm install --prefix web/.node --no-save --no-audit --no-fund --loglevel=error node@20 >&2 || true
-	hash -r # the shell keeps where it found the old one
+	hash -r # forget the path of the old one
 	if ! has_new_node; then
 		echo "install-deps: that failed. Please install Node.js 20.19 or newer" >&2
 		exit 1

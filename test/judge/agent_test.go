@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// busySample writes one file after the other, for ever.
+// busySample writes one file after another, forever.
 const busySample = `i=0
 while :; do
 	echo $i >n$i
@@ -28,7 +28,7 @@ while :; do
 done
 `
 
-// newAgent returns the default agent of a set-up, which runs only while killAgent does.
+// newAgent returns the default agent of a set-up. It runs only during killAgent.
 func newAgent(w *world) *backend {
 	port := freePort(w.t)
 	return &backend{
@@ -37,9 +37,9 @@ func newAgent(w *world) *backend {
 	}
 }
 
-// killAgent kills an agent whose sample is busy, starts it again, and checks what
-// arrived: everything up to some moment, each event once, and from then on the gap
-// is reported.
+// killAgent kills an agent whose sample is busy, starts it again, and checks the
+// received events: everything up to some moment, each event once, and then a report of
+// the gap.
 func killAgent(w *world, r *rand.Rand) (err error) {
 	a := w.agent
 	data := filepath.Join(w.dir, "agent")
@@ -62,7 +62,7 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 	if err := w.awaitDelivered(); err != nil {
 		return err
 	}
-	if err := w.awaitDrained(drainPatience); err != nil { // an agent takes 202 for delivered
+	if err := w.awaitDrained(drainPatience); err != nil { // an agent considers events with a 202 delivered
 		return err
 	}
 	return errors.Join(w.judgeAgent(s), w.call(w.backends[0], "/api/monitor/stop", `{"sessionId":"`+s.id+`"}`))
@@ -82,7 +82,7 @@ func (w *world) call(b *backend, path, body string) error {
 	return err
 }
 
-// awaitDelivered returns when the agent has sent all that it had kept.
+// awaitDelivered returns when the agent has delivered all its events.
 func (w *world) awaitDelivered() error {
 	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
 		var status struct {
@@ -105,8 +105,8 @@ func (w *world) awaitDelivered() error {
 	}
 }
 
-// opened returns the number of the file that an event tells the sample to have opened,
-// -1 if it tells of something else.
+// opened returns the number of the file that the sample opened according to an event,
+// or -1 for any other event.
 func opened(data json.RawMessage) int {
 	var call struct{ Operation, FilePath string }
 	if json.Unmarshal(data, &call) != nil || call.Operation != "CreateFile" && call.Operation != "OpenFile" {

@@ -17,46 +17,46 @@ type Rule string
 const (
 	// Lost is an acknowledged event that is not in the log.
 	Lost Rule = "lost"
-	// Announced is an acknowledged event that is not in the log, whose loss was
-	// announced: no violation.
+	// Announced is an acknowledged event that is not in the log, but whose possible
+	// loss was announced. It is no violation.
 	Announced Rule = "lost as announced"
 	// Duplicated is an event that is in the log more than once.
 	Duplicated Rule = "duplicated"
-	// Invented is an event that is in the log of a session to which nobody sent it,
-	// or that was refused.
+	// Invented is an event in the log of a session to which no client sent it, or an
+	// event that was refused.
 	Invented Rule = "misplaced"
 	// Gap is a log whose seq is not 1, 2, 3 …
 	Gap Rule = "gap"
-	// Torn is a batch that is stored in part, or with others' events in between.
+	// Torn is a batch that is stored in part, or mixed with other events.
 	Torn Rule = "torn batch"
-	// Renumbered is an event whose seq is not the acknowledged one, or not the one
-	// that an earlier reader saw.
+	// Renumbered is an event whose seq differs from the acknowledged one, or from the
+	// one that an earlier reader got.
 	Renumbered Rule = "renumbered"
-	// Hole is a read that skips an event, or gives one twice.
+	// Hole is a read that skips or repeats an event.
 	Hole Rule = "hole"
-	// Reordered is an append that is in the log before another one that the same
-	// backend had answered before.
+	// Reordered is an append that precedes another one in the log although the same
+	// backend had already answered that one.
 	Reordered Rule = "reordered"
 	// Stale is a history that no sequential log explains: a read misses an append
 	// that was acknowledged before it began, or shows one before it was sent.
 	Stale Rule = "not linearizable"
-	// HandedTwice is an event that two polls got.
+	// HandedTwice is an event that two polls returned.
 	HandedTwice Rule = "handed out twice"
-	// NeverHanded is an event that no poll got, although every poll was answered.
+	// NeverHanded is an event that no poll returned, although every poll was answered.
 	NeverHanded Rule = "never handed out"
 )
 
 // Violation is one broken promise.
 type Violation struct {
 	Rule   Rule
-	Events int // how many events it concerns
+	Events int // number of affected events
 	Text   string
 }
 
 func (v Violation) String() string { return string(v.Rule) + ": " + v.Text }
 
-// linearizeTimeout bounds the search of porcupine in one history. The positions
-// of all appends are known from the final log, so a search takes milliseconds.
+// linearizeTimeout limits porcupine's search in one history. The positions of all
+// appends are known from the final log, so a search takes milliseconds.
 const linearizeTimeout = 30 * time.Second
 
 // Check returns all violations of the rules in a history.
@@ -67,7 +67,7 @@ func Check(h *History) []Violation {
 	c.reads()
 	c.order()
 	c.polls()
-	if len(c.found) == 0 { // else the positions mean nothing
+	if len(c.found) == 0 { // else the positions have no meaning
 		c.linearizable()
 	}
 	return c.found
@@ -83,7 +83,7 @@ func (c *checker) report(rule Rule, events int, format string, args ...any) {
 	c.found = append(c.found, Violation{rule, events, c.h.Session + ": " + fmt.Sprintf(format, args...)})
 }
 
-// log checks the final log by itself.
+// log checks the final log alone.
 func (c *checker) log() {
 	sent := map[string]bool{}
 	for i := range c.h.Appends {
@@ -106,8 +106,8 @@ func (c *checker) log() {
 	}
 }
 
-// position returns the seqs of an append in the final log; ok is false if it is not
-// there as a whole.
+// position returns the seqs of an append in the final log. ok is false if the log does
+// not have the whole append.
 func (c *checker) position(a *Append) (first, last int64, ok bool) {
 	if len(a.Names) == 0 {
 		return 0, 0, false
@@ -164,9 +164,9 @@ func (c *checker) places(names []string) string {
 	return strings.Join(places, " ")
 }
 
-// reads checks that each read is a piece of the final log, without a hole.
+// reads checks that each read is a contiguous part of the final log.
 func (c *checker) reads() {
-	if c.h.MayLose { // what was read of the lost server need not be there
+	if c.h.MayLose { // reads of the lost server may have more
 		return
 	}
 	for i := range c.h.Reads {
@@ -195,8 +195,8 @@ func (c *checker) final(seq int64) string {
 	return c.h.Final[seq-1].Name
 }
 
-// order checks that each backend stores a session's appends in the order in which
-// it got them, spooled ones included.
+// order checks that each backend stores a session's appends in the order in which it
+// received them, including spooled ones.
 func (c *checker) order() {
 	byBackend := map[int][]*Append{}
 	for i := range c.h.Appends {
@@ -209,7 +209,7 @@ func (c *checker) order() {
 		returns := slices.DeleteFunc(slices.Clone(calls), func(a *Append) bool { return a.Outcome == Unknown })
 		slices.SortFunc(calls, func(a, b *Append) int { return cmp.Compare(a.Call, b.Call) })
 		slices.SortFunc(returns, func(a, b *Append) int { return cmp.Compare(a.Return, b.Return) })
-		var newest *Append // of those answered before the call, the one that is last in the log
+		var newest *Append // of the appends answered before the call, the last one in the log
 		newestSeq := int64(0)
 		for _, a := range calls {
 			for len(returns) > 0 && returns[0].Return < a.Call {
@@ -226,9 +226,9 @@ func (c *checker) order() {
 	}
 }
 
-// polls checks that the pollers shared the log between them.
+// polls checks that each event was returned to exactly one poller.
 func (c *checker) polls() {
-	if c.h.MayLose { // the claims as well
+	if c.h.MayLose { // claims may be lost, too
 		return
 	}
 	handed := map[string]int{}
@@ -257,21 +257,21 @@ func (c *checker) polls() {
 			missing++
 		}
 	}
-	if missing > unanswered { // an answer that got lost may have had so many
+	if missing > unanswered { // a lost answer may have had this many
 		c.report(NeverHanded, missing, "no poll got %d events, and unanswered polls explain %d", missing, unanswered)
 	}
 }
 
-// logCall is an operation on the model: the log as its length.
+// logCall is an operation on the model, which represents the log by its length.
 type logCall struct {
 	appends int64 // events that follow the seq before
 	before  int64
-	exact   bool // a read that saw all of the log, which ended at before
+	exact   bool // a read of the whole log, which ended at before
 }
 
-// logModel is a session as the clients may understand it: a log that grows by whole
-// batches. The state is its length. What stands where is known from the final log,
-// so a step is possible in one state only.
+// logModel is a session in the clients' view: a log that grows by whole batches. The
+// state is its length. The final log determines the content, so a step is possible in
+// one state only.
 func logModel() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return int64(0) },
@@ -288,8 +288,8 @@ func logModel() porcupine.Model {
 	}
 }
 
-// linearizable checks that there is an order of all calls in which each happens
-// between its call and its answer and sees the log as it is then.
+// linearizable checks that the calls have an order in which each takes effect between
+// its request and its answer, and sees the log of that moment.
 func (c *checker) linearizable() {
 	if c.h.MayLose {
 		return
@@ -302,7 +302,7 @@ func (c *checker) linearizable() {
 			continue
 		}
 		end := a.Return
-		if a.Outcome != Stored { // it happens when it is drained
+		if a.Outcome != Stored { // it takes effect when it is drained
 			end = math.MaxInt64
 		}
 		calls = append(calls, porcupine.Operation{ClientId: i, Input: logCall{appends: int64(len(a.Names)), before: first - 1}, Call: a.Call, Return: end})
@@ -324,7 +324,7 @@ func (c *checker) linearizable() {
 	}
 }
 
-// explain looks for the commonest reasons of a history that is not linearizable.
+// explain looks for the most common reasons why a history is not linearizable.
 func (c *checker) explain() string {
 	for i := range c.h.Reads {
 		r := &c.h.Reads[i]

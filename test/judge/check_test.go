@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// log makes the final log of these names.
+// log returns a final log of these names.
 func log(names ...string) []Event {
 	events := make([]Event, len(names))
 	for i, name := range names {
@@ -14,13 +14,13 @@ func log(names ...string) []Event {
 	return events
 }
 
-// stored is an acknowledged append of events first, first+1 …
+// stored returns an acknowledged append of the events first, first+1 …
 func stored(call, end, first int64, names ...string) Append {
 	return Append{Names: names, Call: call, Return: end, Outcome: Stored, First: first, Last: first + int64(len(names)) - 1}
 }
 
-// TestCheck shows that each rule is checked, by a history that breaks it, and that
-// what the rules allow is no violation.
+// TestCheck checks for each rule that a history which breaks it is reported, and that
+// permitted histories are not.
 func TestCheck(t *testing.T) {
 	spooled := func(call, end int64, names ...string) Append {
 		return Append{Names: names, Call: call, Return: end, Outcome: Spooled}
@@ -31,7 +31,7 @@ func TestCheck(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		history History
-		want    Rule // "" for none
+		want    Rule // "" for no violation
 	}{
 		"a log": {History{Appends: []Append{stored(1, 2, 1, "a"), stored(3, 4, 2, "b", "c")}, Reads: []Read{list(3, 5, "a"), list(5, 6, "a", "b", "c")}, Final: log("a", "b", "c")}, ""},
 		"an append without an answer that happened":     {History{Appends: []Append{unknown(1, "a"), stored(2, 3, 1, "b")}, Final: log("b", "a")}, ""},

@@ -19,8 +19,7 @@ import (
 	"time"
 )
 
-// session is one session under test: the clients that use it, and what they
-// recorded.
+// session is one session under test, with its clients and their records.
 type session struct {
 	id       string
 	backends []*backend
@@ -33,7 +32,7 @@ type session struct {
 	faults  []string // answers that no fault explains
 
 	length  atomic.Int64  // of the final log; -1 until it is known
-	settled chan struct{} // closed when it is
+	settled chan struct{} // closed when it is known
 }
 
 // outage measures the longest time without an acknowledged append.
@@ -51,8 +50,8 @@ func (o *outage) ack() {
 	o.last = now
 }
 
-// newHTTPClient returns a client that never repeats a request by itself, as Go's does
-// on connections that it uses again.
+// newHTTPClient returns a client that never repeats a request by itself. Go's default
+// client does so on reused connections.
 func newHTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 }
@@ -69,15 +68,15 @@ func (s *session) fault(format string, args ...any) {
 	}
 }
 
-// requestTimeout is how long clients wait for an answer, like the forwarders.
+// requestTimeout is the clients' timeout for an answer, like that of the forwarders.
 const requestTimeout = 8 * time.Second
 
-// do sends a request and reads the whole answer. status is 0 if there is none.
+// do sends a request and reads the whole answer. status is 0 without an answer.
 func (s *session) do(ctx context.Context, method, url, body string, header ...string) (status int, answer []byte, trailer http.Header) {
 	return s.doWithin(ctx, requestTimeout, method, url, body, header...)
 }
 
-// doWithin is do for a client with less patience, or more.
+// doWithin is do with another timeout.
 func (s *session) doWithin(ctx context.Context, timeout time.Duration, method, url, body string, header ...string) (status int, answer []byte, trailer http.Header) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -114,8 +113,8 @@ func pause(ctx context.Context, r *rand.Rand, mean time.Duration) {
 	}
 }
 
-// writer appends single events and batches until ctx ends. One with keys repeats
-// what got no answer, until it gets one or until ends.
+// writer appends single events and batches until ctx ends. With keys, it repeats an
+// unanswered request until it gets an answer or until ends.
 func (s *session) writer(ctx, until context.Context, r *rand.Rand, name string, keyed bool) {
 	for n := 0; ctx.Err() == nil; n++ {
 		s.append(until, r, fmt.Sprintf("%s.%s.%d", s.id, name, n), keyed)
@@ -123,7 +122,7 @@ func (s *session) writer(ctx, until context.Context, r *rand.Rand, name string, 
 	}
 }
 
-// append is one append of one to five events.
+// append sends one append of one to five events.
 func (s *session) append(until context.Context, r *rand.Rand, name string, keyed bool) {
 	a := Append{Backend: -1}
 	path, body := "/api/events", appendEvent(nil, name)
@@ -157,7 +156,7 @@ func (s *session) append(until context.Context, r *rand.Rand, name string, keyed
 	for {
 		asked[home.index] = true
 		timeout := requestTimeout
-		if r.IntN(8) == 0 { // one that does not wait for the answer
+		if r.IntN(8) == 0 { // a client that does not wait for the answer
 			timeout = time.Duration(1+r.IntN(300)) * time.Millisecond
 		}
 		status, answer, _ := s.doWithin(context.WithoutCancel(until), timeout, http.MethodPost, home.url()+path+"?sessionId="+s.id, string(body), header...)
@@ -171,7 +170,7 @@ func (s *session) append(until context.Context, r *rand.Rand, name string, keyed
 		case status == http.StatusTooManyRequests:
 		case status >= 400 && status < 500:
 			s.fault("%s was answered %d: %s", name, status, answer)
-		default: // no answer, or one that leaves it open
+		default: // no answer, or an ambiguous one
 			refused = false
 		}
 		if a.Outcome != Unknown {
@@ -263,7 +262,7 @@ func (s *session) record(read Read) {
 	s.history.Reads = append(s.history.Reads, read)
 }
 
-// list reads a page of events, and from the beginning again when there is no more.
+// list reads a page of events, and starts from the beginning again after the last one.
 func (s *session) list(ctx context.Context, b *backend, after int64, limit int) int64 {
 	read := Read{Kind: "list", Backend: b.index, Call: s.now(), After: after, Length: -1}
 	status, answer, _ := s.do(ctx, http.MethodGet, fmt.Sprintf("%s/api/sessions/%s/events?after=%d&limit=%d", b.url(), s.id, after, limit), "")
@@ -288,7 +287,7 @@ func (s *session) list(ctx context.Context, b *backend, after int64, limit int) 
 	return next
 }
 
-// failed accepts only answers that say that the database is away.
+// failed accepts only errors that report the database as away.
 func (s *session) failed(status int, answer []byte) {
 	switch status {
 	case 0, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable:
@@ -297,7 +296,7 @@ func (s *session) failed(status int, answer []byte) {
 	}
 }
 
-// count asks for the session's number of events.
+// count requests the session's number of events.
 func (s *session) count(ctx context.Context, b *backend) {
 	read := Read{Kind: "count", Backend: b.index, Call: s.now()}
 	status, answer, _ := s.do(ctx, http.MethodGet, b.url()+"/api/sessions/"+s.id+"/events?limit=1&before=1&count=true", "")
@@ -315,7 +314,7 @@ func (s *session) count(ctx context.Context, b *backend) {
 	s.record(read)
 }
 
-// export exports the session, one event a line.
+// export exports the session, one event per line.
 func (s *session) export(ctx context.Context, b *backend) bool {
 	read := Read{Kind: "export", Backend: b.index, Call: s.now()}
 	status, answer, trailer := s.do(ctx, http.MethodGet, b.url()+"/api/sessions/"+s.id+"/export?format=ndjson", "")
@@ -339,7 +338,7 @@ func (s *session) export(ctx context.Context, b *backend) bool {
 	return true
 }
 
-// exportArray downloads the session as the old dashboard does, and gives it.
+// exportArray exports the session as the old dashboard does, and returns its events.
 func (s *session) exportArray(ctx context.Context, b *backend) ([]Event, bool) {
 	read := Read{Kind: "download", Backend: b.index, Call: s.now()}
 	status, answer, _ := s.do(ctx, http.MethodGet, b.url()+"/api/events/export?sessionId="+s.id, "")
@@ -367,7 +366,7 @@ func (s *session) poller(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// poll takes unsent events, and reports how many it got; -1 if it got no answer.
+// poll claims unsent events, and returns their number, or -1 without an answer.
 func (s *session) poll(ctx context.Context, backend, limit int) int {
 	p := Poll{Limit: limit}
 	status, answer, _ := s.do(ctx, http.MethodGet, fmt.Sprintf("%s/api/events/%s?limit=%d", s.backends[backend].url(), s.id, limit), "")
@@ -387,21 +386,21 @@ func (s *session) poll(ctx context.Context, backend, limit int) int {
 	return got
 }
 
-// streamer follows the session's stream, on one backend after the other, until it
-// has the whole final log or ctx ends. It gives the seq that it came to.
+// streamer follows the session's stream, switching between backends, until it has the
+// whole final log or ctx ends. It returns the last seq that it received.
 func (s *session) streamer(ctx context.Context, r *rand.Rand) int64 {
 	last := int64(0)
 	for ctx.Err() == nil && last != s.length.Load() {
 		connection, leave := context.WithCancel(ctx)
 		if s.length.Load() < 0 {
 			after := time.Hour
-			if r.IntN(3) == 0 { // a client that goes away by itself
+			if r.IntN(3) == 0 { // a client that disconnects by itself
 				after = time.Duration(r.IntN(2000)) * time.Millisecond
 			}
 			go func() {
 				select {
 				case <-time.After(after):
-				case <-s.settled: // the stream may have it all, and nothing to say
+				case <-s.settled: // the stream may be at the end already and send nothing
 				case <-connection.Done():
 				}
 				leave()
@@ -414,7 +413,7 @@ func (s *session) streamer(ctx context.Context, r *rand.Rand) int64 {
 	return last
 }
 
-// stream reads one connection to its end and gives the seq of the last event.
+// stream reads one connection to its end and returns the seq of the last event.
 func (s *session) stream(ctx context.Context, b *backend, last int64, byHeader bool) int64 {
 	url := b.url() + "/api/sessions/" + s.id + "/stream"
 	if !byHeader {
@@ -434,8 +433,8 @@ func (s *session) stream(ctx context.Context, b *backend, last int64, byHeader b
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(response.Body)                              // it is for the report
-		if !s.mayLose() || response.StatusCode != http.StatusBadRequest { // a log that lost its end has no such seq
+		text, _ := io.ReadAll(response.Body)                              // for the report
+		if !s.mayLose() || response.StatusCode != http.StatusBadRequest { // a log that lost its end does not have this seq
 			s.failed(response.StatusCode, text)
 		}
 		return last
@@ -467,7 +466,7 @@ func (s *session) stream(ctx context.Context, b *backend, last int64, byHeader b
 	}
 }
 
-// message takes one message of a stream.
+// message processes one message of a stream.
 func (s *session) message(b *backend, last int64, data, id string) int64 {
 	var some []wireEvent
 	if err := json.Unmarshal([]byte(data), &some); err != nil || len(some) == 0 {
@@ -482,7 +481,7 @@ func (s *session) message(b *backend, last int64, data, id string) int64 {
 	return some[len(some)-1].Seq
 }
 
-// durability asks what the session's events survive.
+// durability returns the durability of the session's events.
 func (s *session) durability() (string, error) {
 	status, answer, _ := s.do(context.Background(), http.MethodGet, s.backends[0].url()+"/api/sessions/"+s.id, "")
 	var details struct {

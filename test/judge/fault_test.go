@@ -25,7 +25,7 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// fault is something that goes wrong. inject makes it so, waits, and mends it.
+// fault is a fault to inject. inject causes it, waits, and undoes it.
 type fault struct {
 	name         string
 	inject       func(w *world, r *rand.Rand) error
@@ -33,7 +33,7 @@ type fault struct {
 	needsStandby bool
 }
 
-// faults returns those that can happen to a set-up, and that this user may inject.
+// faults returns the faults that apply to a set-up and that this user may inject.
 func faults(s setup) []fault {
 	if s.standby && !s.sync {
 		return []fault{{name: "failover, asynchronous", inject: failoverAsync, needsStandby: true}}
@@ -96,7 +96,7 @@ func (f fault) turn(s setup, seed uint64) string {
 	return places[roundSeed(seed, f.name, 0)%uint64(len(places))]
 }
 
-// hold waits for a time between least and most.
+// hold waits for a random time between least and most.
 func hold(r *rand.Rand, least, most time.Duration) {
 	<-time.After(least + time.Duration(r.Int64N(int64(most-least))))
 }
@@ -129,7 +129,7 @@ func stopBackend(w *world, r *rand.Rand) error {
 	return b.signal(syscall.SIGCONT)
 }
 
-// steps are how far a clock may jump.
+// step returns a random clock step.
 func step(r *rand.Rand) time.Duration {
 	most := []time.Duration{2 * time.Second, time.Minute, time.Hour, 24 * time.Hour, 30 * 24 * time.Hour}[r.IntN(5)]
 	return time.Second + time.Duration(r.Int64N(int64(most)))
@@ -151,7 +151,7 @@ func clockBack(w *world, r *rand.Rand) error {
 	return nil
 }
 
-// heavyReaders take all connections that readers may have.
+// heavyReaders use all connections that readers may have.
 func heavyReaders(w *world, r *rand.Rand) error {
 	if w.big == "" {
 		w.fillBig()
@@ -168,7 +168,7 @@ func heavyReaders(w *world, r *rand.Rand) error {
 					return
 				}
 				if response, err := w.http.Do(request); err == nil {
-					_, _ = io.Copy(io.Discard, response.Body) // it may be cut
+					_, _ = io.Copy(io.Discard, response.Body) // the connection may be cut
 					response.Body.Close()
 				}
 			}
@@ -178,7 +178,7 @@ func heavyReaders(w *world, r *rand.Rand) error {
 	return nil
 }
 
-// lockFile holds SQLite's lock for writing, as another program may.
+// lockFile holds SQLite's write lock, as another program may.
 func lockFile(w *world, r *rand.Rand) error {
 	ctx := context.Background()
 	db, err := database.Open(ctx, database.Options{Path: filepath.Join(w.dir, "data", "0", "ospulse.db"), PoolSize: 2})
@@ -197,7 +197,7 @@ func lockFile(w *world, r *rand.Rand) error {
 	return errors.Join(err, db.Close())
 }
 
-// fill leaves no space on one of the disks, and gives what frees it.
+// fill fills one of the disks, and returns a function that frees the space.
 func (w *world) fill(name string) (free func() error, err error) {
 	path := filepath.Join(w.dir, name, "filler")
 	file, err := os.Create(path)
@@ -218,7 +218,7 @@ func (w *world) fill(name string) (free func() error, err error) {
 	return free, nil
 }
 
-// fullDisk fills the disk of the data folder, or that of PostgreSQL, which may stop.
+// fullDisk fills the disk of the data folder or that of PostgreSQL, which may stop.
 func fullDisk(name string) func(*world, *rand.Rand) error {
 	return func(w *world, r *rand.Rand) error {
 		free, err := w.fill(name)
@@ -233,7 +233,7 @@ func fullDisk(name string) func(*world, *rand.Rand) error {
 	}
 }
 
-// mendDatabase starts the servers again that do not answer.
+// mendDatabase restarts the servers that do not answer.
 func (w *world) mendDatabase() error {
 	for _, s := range w.pg.servers {
 		if s == nil {
@@ -254,7 +254,7 @@ func (w *world) mendDatabase() error {
 	return nil
 }
 
-// fullSpoolDisk has no space for the spool while the database is away.
+// fullSpoolDisk leaves no space for the spool while the database is away.
 func fullSpoolDisk(w *world, r *rand.Rand) error {
 	free, err := w.fill("data")
 	if err != nil {
@@ -274,10 +274,10 @@ func failSync(w *world, r *rand.Rand) error {
 	return end()
 }
 
-// failSync attaches strace to the backend, and gives what detaches it.
+// failSync attaches strace to the backend, and returns a function that detaches it.
 func (b *backend) failSync() (end func() error, err error) { return failSyncOf(b.process.Pid) }
 
-// failSyncOf has every fsync of processes, and of those that they start, fail.
+// failSyncOf makes every fsync of processes, and of their future children, fail.
 func failSyncOf(pids ...int) (end func() error, err error) {
 	args := []string{"-f", "-qq", "-o", os.DevNull, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO"}
 	for _, pid := range pids {
@@ -287,7 +287,7 @@ func failSyncOf(pids ...int) (end func() error, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	// strace is attached when the kernel says that the process is traced.
+	// strace is attached when the kernel reports it as the tracer.
 	for deadline := time.Now().Add(startTimeout); ; <-time.After(10 * time.Millisecond) {
 		var tracer int
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pids[0]))
@@ -304,8 +304,8 @@ func failSyncOf(pids ...int) (end func() error, err error) {
 	}
 	return func() error {
 		err := cmd.Process.Signal(syscall.SIGINT)
-		_ = cmd.Wait()                         // it says that it was interrupted
-		if errors.Is(err, os.ErrProcessDone) { // with what it traced
+		_ = cmd.Wait()                         // the error says that it was interrupted
+		if errors.Is(err, os.ErrProcessDone) { // together with the traced process
 			err = nil
 		}
 		return err
@@ -357,7 +357,7 @@ func stopDatabase(mode pgtest.StopMode) func(*world, *rand.Rand) error {
 	}
 }
 
-// killDraining kills a backend about when it stores what is in its spool.
+// killDraining kills a backend at about the time when it drains its spool.
 func killDraining(w *world, r *rand.Rand) error {
 	if err := stopDatabase(pgtest.Immediate)(w, r); err != nil {
 		return err
@@ -366,7 +366,7 @@ func killDraining(w *world, r *rand.Rand) error {
 	return killBackend(w, r)
 }
 
-// endSessions ends the backends' connections in the server, a few times.
+// endSessions terminates the backends' connections in the server, several times.
 func endSessions(w *world, r *rand.Rand) error {
 	for range 5 {
 		if err := w.pg.exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+role+"'"); err != nil {
@@ -377,7 +377,7 @@ func endSessions(w *world, r *rand.Rand) error {
 	return nil
 }
 
-// lockTable holds a table as a migration or VACUUM FULL would.
+// lockTable locks a table as a migration or VACUUM FULL would.
 func lockTable(w *world, r *rand.Rand) error {
 	ctx := context.Background()
 	conn, err := w.pg.connect(ctx)
@@ -392,7 +392,7 @@ func lockTable(w *world, r *rand.Rand) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// revoke takes privileges away and gives them back.
+// revoke revokes privileges and grants them again.
 func revoke(w *world, r *rand.Rand) error {
 	tables := w.pg.tables()
 	table := tables[r.IntN(len(tables))]
@@ -400,7 +400,7 @@ func revoke(w *world, r *rand.Rand) error {
 	if err := w.pg.exec(context.Background(), "REVOKE "+privilege+" ON "+table+" FROM "+role); err != nil {
 		return err
 	}
-	if r.IntN(2) == 0 { // and the spool is drained without them
+	if r.IntN(2) == 0 { // the spool is then drained without them
 		if err := stopDatabase(pgtest.Immediate)(w, r); err != nil {
 			return err
 		}
@@ -421,7 +421,7 @@ func exhaustConnections(w *world, r *rand.Rand) error {
 		}
 		for range maxConnections {
 			conn, err := pgx.Connect(ctx, url)
-			if err != nil { // there are no more
+			if err != nil { // none is left
 				break
 			}
 			taken = append(taken, conn)
@@ -434,8 +434,8 @@ func exhaustConnections(w *world, r *rand.Rand) error {
 	return err
 }
 
-// network_ disturbs the network of one backend or of all, and mends it; what was
-// half open may never come back.
+// network_ disturbs the network of one backend or of all, and restores it. Half-open
+// connections may stay dead.
 func network_(state network) func(*world, *rand.Rand) error { //nolint:revive // network is the type
 	return func(w *world, r *rand.Rand) error {
 		var some []int
@@ -452,7 +452,7 @@ func network_(state network) func(*world, *rand.Rand) error { //nolint:revive //
 	}
 }
 
-// resetNetwork resets all connections, a few times.
+// resetNetwork resets all connections, several times.
 func resetNetwork(w *world, r *rand.Rand) error {
 	for range 8 {
 		w.pg.resetConnections()
@@ -461,7 +461,7 @@ func resetNetwork(w *world, r *rand.Rand) error {
 	return nil
 }
 
-// failover loses the primary for good and promotes the standby, which later gets a
+// failover removes the primary for good and promotes the standby, which later gets a
 // standby of its own.
 func failover(w *world, r *rand.Rand) error {
 	ctx := context.Background()
@@ -472,8 +472,8 @@ func failover(w *world, r *rand.Rand) error {
 	return w.pg.addStandby(ctx)
 }
 
-// standbyAway has no standby for a while, so that commits wait for it, or longer
-// than the backends wait.
+// standbyAway stops the standby for a while, so that commits wait for it, possibly
+// longer than the backends do.
 func standbyAway(w *world, r *rand.Rand) error {
 	standby := w.pg.servers[1-w.pg.primary]
 	if err := standby.Stop(pgtest.Immediate); err != nil {
@@ -486,8 +486,8 @@ func standbyAway(w *world, r *rand.Rand) error {
 	return w.pg.awaitStandby(context.Background())
 }
 
-// failoverAsync fails over to a standby that may lack the last commits. A session of
-// which the backend says that it is replicated must not lose any.
+// failoverAsync fails over to a standby that may lack the last commits. A session that
+// the backend reports as replicated must lose none.
 func failoverAsync(w *world, r *rand.Rand) error {
 	for _, s := range w.running {
 		durability, err := s.durability()
@@ -501,8 +501,8 @@ func failoverAsync(w *world, r *rand.Rand) error {
 	return failover(w, r)
 }
 
-// failoverToLate fails over to a standby that was away for a while: nothing may have
-// been acknowledged, or seen, that only the primary had.
+// failoverToLate fails over to a standby that was away for a while. Commits of that
+// time, which only the primary had, must not have been acknowledged or visible.
 func failoverToLate(w *world, r *rand.Rand) error {
 	ctx := context.Background()
 	standby := w.pg.servers[1-w.pg.primary]

@@ -30,15 +30,15 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestTorture injects faults into each set-up while clients use it, and checks what they
-// saw. By default it injects every kind of fault once, into one of the set-ups, while
-// few clients use it. `make torture` sets TORTURE_FAULTS, the number of all faults;
-// TORTURE_MINUTES ends the run sooner. TORTURE_SEED repeats a run. TORTURE_SETUP and
-// TORTURE_ROUND limit it to one round. The repetition is as exact as timing allows.
+// TestTorture injects faults into each set-up while clients use it, and checks the
+// clients' records. By default it injects every kind of fault once, into one of the
+// set-ups, with few clients. `make torture` sets TORTURE_FAULTS, the number of all
+// faults. TORTURE_MINUTES ends the run sooner. TORTURE_SEED repeats a run, as exactly
+// as timing permits. TORTURE_SETUP and TORTURE_ROUND limit it to one round.
 func TestTorture(t *testing.T) {
 	seed := number(t, "TORTURE_SEED", uint64(time.Now().UnixNano()))
 	total := int(number(t, "TORTURE_FAULTS", 0))
-	var end time.Time // none
+	var end time.Time // zero: no limit
 	if minutes := number(t, "TORTURE_MINUTES", 0); minutes > 0 {
 		end = time.Now().Add(time.Duration(minutes) * time.Minute)
 	}
@@ -87,14 +87,14 @@ func TestTorture(t *testing.T) {
 	t.Logf("TORTURE_SEED=%d\n%s", seed, report.String())
 }
 
-// roundsOfWorld is after how many rounds a set-up begins anew: what the rounds leave
-// behind would fill its small disks.
+// roundsOfWorld is the number of rounds after which a set-up is created anew: the data
+// of the rounds would fill its small disks.
 const roundsOfWorld = 50
 
 // fewSessions is the number of sessions that clients use at once in a short run.
 const fewSessions = 4
 
-// share is the part of all faults, in percent, that a set-up gets.
+// share is the percentage of all faults that a set-up gets.
 func (s setup) share() int {
 	switch {
 	case s.standby && !s.sync:
@@ -116,7 +116,7 @@ type row struct {
 	outage                                            time.Duration
 }
 
-// report sums up the rounds.
+// report accumulates the rounds.
 type report struct {
 	mu   sync.Mutex
 	rows map[string]*row
@@ -158,13 +158,13 @@ func (row *row) add(res *result) {
 	}
 }
 
-// String returns the table, as Markdown.
+// String returns the table as Markdown.
 func (r *report) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 1, ' ', 0)
 	line := func(cells ...any) {
 		for _, cell := range cells {
-			_, _ = fmt.Fprintf(w, "| %v\t", cell) // a Builder takes everything
+			_, _ = fmt.Fprintf(w, "| %v\t", cell) // writes to a Builder never fail
 		}
 		_, _ = fmt.Fprintln(w, "|")
 	}

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// TestPlantedBugs shows that the judge finds a bug of each kind in the real backend.
+// TestPlantedBugs checks that the judge finds a bug of each kind in the real backend.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		bug     string // as the backend knows it, see package plant
+		bug     string // its name in package plant
 		setup   string
-		fault   string // during which it shows
+		fault   string // the fault during which it appears
 		want    Rule
 		spoolMB string
 	}{
@@ -39,11 +39,11 @@ func TestPlantedBugs(t *testing.T) {
 			s := all[slices.IndexFunc(all, func(s setup) bool { return s.name == c.setup })]
 			kinds := faults(s)
 			f := kinds[slices.IndexFunc(kinds, func(f fault) bool { return f.name == c.fault })]
-			// Without a spool a commit that failed is not repeated.
+			// Without a spool, a failed commit is not repeated.
 			w := startWorld(t, s, uint64(time.Now().UnixNano()), "OSPULSE_PLANT="+c.bug, "SPOOL_MAX_MB="+c.spoolMB)
 			w.sessions, w.patience = fewSessions, 5*time.Second
 			var found []Violation
-			for n := range 40 { // some bugs show only in the moment of a commit
+			for n := range 40 { // some bugs appear only at the moment of a commit
 				r := w.round(n, f)
 				found = append(found, r.violations...)
 				if slices.ContainsFunc(found, func(v Violation) bool { return v.Rule == c.want }) {

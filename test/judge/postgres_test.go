@@ -19,8 +19,8 @@ import (
 	"ospulse/test/pgtest"
 )
 
-// The role of the backends owns the database and is no superuser, so that its
-// privileges can be revoked.
+// The backends' role owns the database and is not a superuser, so that its privileges
+// can be revoked.
 const role, databaseName = "app", "ospulse"
 
 // postgres is a PostgreSQL server, perhaps with a streaming standby.
@@ -28,20 +28,20 @@ type postgres struct {
 	parent  string // folder
 	servers [2]*pgtest.Server
 	primary int
-	standby bool // there is one
-	sync    bool // commits wait for it
+	standby bool // it has a standby
+	sync    bool // commits wait for the standby
 
 	proxies [][2]*proxy // to the servers, for each backend
 }
 
-// maxConnections is few, so that a test can take them all.
+// maxConnections is small, so that a test can use them all.
 const maxConnections = 40
 
 func settings() map[string]string {
 	return map[string]string{
 		"max_connections": fmt.Sprint(maxConnections), "shared_buffers": "32MB", "max_wal_size": "96MB", "min_wal_size": "32MB",
 		"wal_keep_size": "64MB", "autovacuum_naptime": "5s",
-		"wal_writer_delay": "10s", // keeps commits that do not flush unflushed
+		"wal_writer_delay": "10s", // keeps asynchronous commits in memory
 	}
 }
 
@@ -79,7 +79,7 @@ func startPostgres(t testing.TB, parent string, backends int, standby, sync bool
 	return p
 }
 
-// url is where a backend finds the database.
+// url returns the database URL of a backend.
 func (p *postgres) url(backend int) string {
 	hosts := p.proxies[backend][0].address()
 	query := "sslmode=disable&connect_timeout=2"
@@ -90,10 +90,10 @@ func (p *postgres) url(backend int) string {
 	return "postgres://" + role + "@" + hosts + "/" + databaseName + "?" + query
 }
 
-// serving is the server that takes writes.
+// serving returns the primary.
 func (p *postgres) serving() *pgtest.Server { return p.servers[p.primary] }
 
-// pid returns the process of the server that takes writes.
+// pid returns the process ID of the primary.
 func (p *postgres) pid() (int, error) {
 	_, port, err := net.SplitHostPort(p.serving().Address())
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *postgres) pid() (int, error) {
 	return 0, fmt.Errorf("no server on port %s", port)
 }
 
-// connect connects as a superuser, past the proxies.
+// connect connects as a superuser, bypassing the proxies.
 func (p *postgres) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, p.serving().URL(databaseName))
 }
@@ -153,8 +153,8 @@ func (p *postgres) resetConnections() {
 	}
 }
 
-// addStandby makes a standby of the primary, in the other place, and returns when it
-// is one: synchronous, or streaming.
+// addStandby creates a standby of the primary in the other place, and returns once it
+// is synchronous or streaming.
 func (p *postgres) addStandby(ctx context.Context) error {
 	place := 1 - p.primary
 	if old := p.servers[place]; old != nil {
@@ -180,7 +180,7 @@ func (p *postgres) addStandby(ctx context.Context) error {
 	return p.awaitStandby(ctx)
 }
 
-// awaitStandby returns when the standby has all that is committed.
+// awaitStandby returns when the standby has everything that is committed.
 func (p *postgres) awaitStandby(ctx context.Context) error {
 	state := "async"
 	if p.sync {
@@ -203,7 +203,7 @@ func (p *postgres) awaitStandby(ctx context.Context) error {
 	}
 }
 
-// failover makes the standby the primary; the old one is gone for good.
+// failover promotes the standby. The old primary is removed.
 func (p *postgres) failover(ctx context.Context) error {
 	if err := p.serving().Stop(pgtest.Immediate); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (p *postgres) failover(ctx context.Context) error {
 	return p.serving().Promote(ctx)
 }
 
-// tables returns the names of the application's tables, to lock or revoke.
+// tables returns the names of the application's tables, to lock or revoke them.
 func (p *postgres) tables() []string {
 	return strings.Fields("events sessions writer_marks idempotency_keys")
 }

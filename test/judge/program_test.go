@@ -30,8 +30,8 @@ type built struct {
 	err            error
 }
 
-// setupsAtOnce is the number of set-ups that run at once, even on few processors,
-// because most of a round is waiting.
+// setupsAtOnce is the number of concurrent set-ups, even on few processors, because a
+// round mostly waits.
 const setupsAtOnce = 4
 
 var programs built //nolint:gochecknoglobals // removed by TestMain
@@ -53,9 +53,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// buildPrograms builds the backend and the agent. The backend differs from the one
-// that is shipped in two things, both off by default: its wall clock can be set
-// (see clockSource), and the planted bugs are there (package plant).
+// buildPrograms builds the backend and the agent. This backend differs from a release
+// in two ways, both off by default: its wall clock can be set (see clockSource), and it
+// has the planted bugs (package plant).
 func buildPrograms(t testing.TB) *built {
 	t.Helper()
 	programs.once.Do(func() { programs.err = programs.build() })
@@ -88,12 +88,12 @@ func (b *built) build() (err error) {
 	return nil
 }
 
-// clockVariable names the file whose first 8 bytes are the seconds by which the wall
-// clock of a backend is wrong.
+// clockVariable names the file whose first 8 bytes are the offset of a backend's wall
+// clock in seconds.
 const clockVariable = "OSPULSE_JUDGE_CLOCK"
 
-// clockSource is added to Go's package time. The monotonic clock is left alone, as
-// it is when an administrator or NTP sets the clock of a machine.
+// clockSource is added to Go's package time. It leaves the monotonic clock alone, as
+// does an administrator or NTP that sets a machine's clock.
 const clockSource = `package time
 
 import (
@@ -128,7 +128,7 @@ func step() int64 {
 }
 `
 
-// clockOverlay writes an overlay for go build that puts clockSource into time.Now.
+// clockOverlay writes an overlay for go build that calls clockSource from time.Now.
 func clockOverlay(dir string) (string, error) {
 	const call = "sec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
 	root, err := exec.Command("go", "env", "GOROOT").Output()
@@ -161,14 +161,14 @@ func clockOverlay(dir string) (string, error) {
 	return path, os.WriteFile(path, overlay, 0o600)
 }
 
-// backend is one backend, or an agent: a process that can be killed, and started
-// again with the same data and address.
+// backend is a backend or an agent: a process that can be killed, and started again
+// with the same data and address.
 type backend struct {
 	index   int
 	program string
 	args    []string
 	port    int
-	health  string // the path that is answered once it is there
+	health  string // a path that is answered once it has started
 	env     []string
 	log     string // path
 
@@ -179,7 +179,7 @@ type backend struct {
 
 func (b *backend) url() string { return "http://127.0.0.1:" + strconv.Itoa(b.port) }
 
-// startTimeout is generous: the machine may be busy.
+// startTimeout is long, because the machine may be busy.
 const startTimeout = 90 * time.Second
 
 // start starts the process and waits until it answers.
@@ -196,7 +196,7 @@ func (b *backend) start() error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	exited, started := make(chan struct{}), make(chan error)
 	go func() {
-		runtime.LockOSThread() // the death signal comes when the thread that forked ends
+		runtime.LockOSThread() // the parent-death signal is sent when the thread that forked ends
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
@@ -236,7 +236,7 @@ func (b *backend) signal(s os.Signal) error {
 	return b.process.Signal(s)
 }
 
-// end sends a signal that ends the process, and waits for its end.
+// end sends a signal that ends the process, and waits for it to exit.
 func (b *backend) end(s os.Signal) error {
 	if err := b.signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -258,7 +258,7 @@ func (b *backend) logTail() string {
 	return string(text[max(len(text)-2000, 0):])
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns an unused port.
 func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

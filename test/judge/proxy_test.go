@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// network is how a proxy treats what it is to pass on.
+// network is how a proxy treats traffic.
 type network int
 
 const (
 	passing  network = iota
 	cut              // connections are reset, and new ones are refused
-	halfOpen         // connections stay, and nothing comes through
-	mute             // what the backend sends comes through, the answers do not
-	delayed          // everything takes longer
+	halfOpen         // connections stay open, and no data passes
+	mute             // the backend's data passes, the answers do not
+	delayed          // all data is delayed
 	unheard          // a connection is reset instead of the answer to COMMIT
 )
 
@@ -33,7 +33,7 @@ type proxy struct {
 	conns    map[*net.TCPConn]struct{}
 }
 
-// delay is what each piece of data takes when the network is delayed.
+// delay is the delay of each piece of data in the state delayed.
 const delay = 60 * time.Millisecond
 
 func newProxy(t testing.TB, upstream string) *proxy {
@@ -54,7 +54,7 @@ func (p *proxy) serve() {
 	for {
 		conn, err := p.listener.Accept()
 		if err != nil {
-			return // it was closed
+			return // the proxy was closed
 		}
 		go p.connect(conn.(*net.TCPConn))
 	}
@@ -72,7 +72,7 @@ func (p *proxy) set(state network) {
 	}
 }
 
-// redirect makes another server the one behind the proxy.
+// redirect replaces the server behind the proxy.
 func (p *proxy) redirect(upstream string) {
 	p.mu.Lock()
 	p.upstream = upstream
@@ -96,7 +96,7 @@ func (p *proxy) get() (network, <-chan struct{}) {
 	return p.state, p.changed
 }
 
-// connect passes one connection on.
+// connect forwards one connection.
 func (p *proxy) connect(client *net.TCPConn) {
 	p.mu.Lock()
 	upstream, state := p.upstream, p.state
@@ -128,7 +128,7 @@ func (p *proxy) connect(client *net.TCPConn) {
 	_ = server.Close()
 }
 
-// forward passes on what one side sends, until it ends.
+// forward forwards one direction of a connection until it ends.
 func (p *proxy) forward(to, from *net.TCPConn, isAnswer bool) {
 	buffer := make([]byte, 32<<10)
 	for {

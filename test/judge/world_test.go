@@ -26,7 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setup is what the judge runs against.
+// setup describes a system that the judge tests.
 type setup struct {
 	name     string
 	backends int
@@ -49,26 +49,26 @@ type world struct {
 	t        testing.TB
 	setup    setup
 	seed     uint64
-	dir      string // everything that the set-up writes
-	isMount  bool   // dir/data and dir/pg are small disks of their own
+	dir      string // folder of everything that the set-up writes
+	isMount  bool   // dir/data and dir/pg are separate small disks
 	backends []*backend
 	pg       *postgres // nil on SQLite
-	clock    *int64    // seconds by which the backends' clocks are wrong
+	clock    *int64    // offset of the backends' clocks in seconds
 	http     *http.Client
 	big      string // a session with many events, "" until it is needed
 	agent    *backend
 
-	sessions int           // of each round
-	running  []*session    // of this round
-	patience time.Duration // for a stream to come to the end
+	sessions int           // per round
+	running  []*session    // in this round
+	patience time.Duration // timeout for a stream to reach the end
 	found    []Violation   // by the fault itself, in this round
-	acked    int           // events that were acknowledged to others than the clients, in this round
+	acked    int           // events of this round that were acknowledged to the fault itself
 }
 
-// Sizes of the disks that are filled.
+// Sizes of the disks that faults fill.
 const dataDisk, databaseDisk = "size=192m", "size=1536m"
 
-// startWorld starts a set-up whose backends have further settings.
+// startWorld starts a set-up. env has further settings of the backends.
 func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 	t.Helper()
 	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10, patience: startTimeout}
@@ -109,7 +109,7 @@ func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 	return w
 }
 
-// disk makes a folder, on a small disk if this user may.
+// disk creates a folder, on a small disk of its own if this user may mount it.
 func (w *world) disk(name, size string) {
 	path := filepath.Join(w.dir, name)
 	if err := os.Mkdir(path, 0o755); err != nil {
@@ -128,7 +128,7 @@ func (w *world) disk(name, size string) {
 	})
 }
 
-// openClock makes the file by which the backends' clocks are set.
+// openClock creates the file that sets the backends' clocks.
 func (w *world) openClock() {
 	file, err := os.Create(filepath.Join(w.dir, "clock"))
 	if err != nil {
@@ -150,7 +150,7 @@ func (w *world) openClock() {
 	w.clock = (*int64)(unsafe.Pointer(&page[0]))
 }
 
-// setClock makes the backends' clocks wrong by d.
+// setClock sets the offset of the backends' clocks.
 func (w *world) setClock(d time.Duration) { atomic.StoreInt64(w.clock, int64(d/time.Second)) }
 
 func (w *world) addBackend(i int, env []string) {
@@ -172,10 +172,10 @@ func (w *world) addBackend(i int, env []string) {
 	w.backends = append(w.backends, b)
 }
 
-// bigEvents is how many events the session has that heavy readers read.
+// bigEvents is the number of events in the session for heavy readers.
 const bigEvents = 20_000
 
-// fillBig makes a session that takes long to read.
+// fillBig creates a session that takes long to read.
 func (w *world) fillBig() {
 	w.big = w.createSession().id
 	for range bigEvents / 2000 {
@@ -197,7 +197,7 @@ func (w *world) fillBig() {
 	}
 }
 
-// createSession uploads a file, which creates a session.
+// createSession creates a session by an upload.
 func (w *world) createSession() *session { return w.upload("sample.exe", "MZ") }
 
 // upload creates a session for a file.
@@ -231,12 +231,12 @@ func (w *world) upload(name, content string) *session {
 	}
 }
 
-// drainPatience limits the time in which a spool must drain. One attempt of the backend
-// may take 30 s, and the machine may be busy.
+// drainPatience is the time limit for draining a spool. One attempt of the backend may
+// take 30 s, and the machine may be busy.
 const drainPatience = 3 * time.Minute
 
-// awaitDrained returns when every backend is ready and nothing waits in a spool, or an
-// error when that has not come within patience.
+// awaitDrained returns when every backend is ready and all spools are empty, or with an
+// error after patience.
 func (w *world) awaitDrained(patience time.Duration) error {
 	for _, b := range w.backends {
 		for deadline := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
@@ -258,7 +258,7 @@ func (w *world) awaitDrained(patience time.Duration) error {
 	return nil
 }
 
-// result is what one round showed.
+// result is the outcome of one round.
 type result struct {
 	fault      string
 	seed       uint64
@@ -268,10 +268,11 @@ type result struct {
 	violations []Violation
 }
 
-// roundSeed makes the seed of a round, of its set-up and number.
+// roundSeed returns the seed of a round, derived from the run's seed, the set-up and
+// the number.
 func roundSeed(seed uint64, setup string, round int) uint64 {
 	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, seed, setup, round) // it never fails
+	_, _ = fmt.Fprint(h, seed, setup, round) // never fails
 	return h.Sum64()
 }
 
@@ -326,7 +327,7 @@ func (w *world) round(number int, f fault) result {
 	stopWriting()
 	writers.Wait()
 	if err == nil {
-		err = w.awaitDrained(drainPatience) // what was written meanwhile may be in a spool
+		err = w.awaitDrained(drainPatience) // events of that time may be spooled
 	}
 	stopReading()
 	readers.Wait()
@@ -336,7 +337,7 @@ func (w *world) round(number int, f fault) result {
 	for _, s := range sessions {
 		w.finish(s, giveUp)
 	}
-	if sessions[0].history.MayLose { // a stream that is beyond the end of the log gets nothing more
+	if sessions[0].history.MayLose { // a stream beyond the end of the log receives nothing more
 		stopStreaming()
 	}
 	defer time.AfterFunc(w.patience, stopStreaming).Stop()
@@ -359,7 +360,7 @@ func (w *world) round(number int, f fault) result {
 	return res
 }
 
-// activity tells what PostgreSQL does, for the report of a round that does not end.
+// activity returns PostgreSQL's activity, for the report of a round that does not end.
 func (w *world) activity() string {
 	if w.pg == nil {
 		return ""
@@ -380,8 +381,8 @@ func (w *world) activity() string {
 	return strings.Join(lines, "\n") + fmt.Sprint("\n", err)
 }
 
-// finish takes the final log of a session, and the events that no poll got yet.
-func (w *world) finish(s *session, ctx context.Context) { //nolint:revive // the session is what it is about
+// finish reads the final log of a session, and polls the remaining events.
+func (w *world) finish(s *session, ctx context.Context) { //nolint:revive // the session is the subject
 	for ok := false; !ok; {
 		if s.history.Final, ok = s.exportArray(ctx, w.backends[len(s.id)%len(w.backends)]); !ok && ctx.Err() != nil {
 			w.t.Fatalf("%s: session %s cannot be exported: %v", w.setup.name, s.id, s.faults)
@@ -394,7 +395,7 @@ func (w *world) finish(s *session, ctx context.Context) { //nolint:revive // the
 	close(s.settled)
 }
 
-// summary joins the texts of violations, a few of them.
+// summary joins the texts of the first violations.
 func summary(violations []Violation) string {
 	var text strings.Builder
 	for i, v := range violations {

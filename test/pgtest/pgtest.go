@@ -1,15 +1,15 @@
-// Package pgtest starts a real PostgreSQL server from the binaries that are
-// installed on this machine, for tests and benchmarks.
+// Package pgtest starts a real PostgreSQL server from the binaries that are installed
+// on this machine, for tests and benchmarks.
 //
-// The server lives in a temporary folder, listens on a free loopback port only
-// and trusts every connection. It is gone when [Server.Close] returns; on Linux
-// it is also gone when the process that started it dies, however it dies (a
-// process that is killed leaves the temporary folder behind, never the server).
+// The server runs in a temporary folder, listens only on a free loopback port and trusts
+// every connection. It has ended when [Server.Close] returns. On Linux it also ends when
+// the process that started it dies in any way. A killed process leaves the temporary
+// folder behind, but never the server.
 //
-// PostgreSQL refuses to run as root: a process of root runs it as the user
-// "postgres", or "nobody" where that one is missing.
+// PostgreSQL refuses to run as root. A process of root runs it as the user "postgres",
+// or "nobody" if that user does not exist.
 //
-// The package knows nothing of the schema, of GORM or of the rest of OS-Pulse.
+// The package does not depend on the schema, on GORM or on the rest of OS-Pulse.
 package pgtest
 
 import (
@@ -32,28 +32,28 @@ import (
 )
 
 const (
-	startTimeout = time.Minute              // for one start, recovery after an immediate stop included
-	stopTimeout  = 30 * time.Second         // then the server is killed
+	startTimeout = time.Minute              // for one start, including recovery after an immediate stop
+	stopTimeout  = 30 * time.Second         // after which the server is killed
 	pollInterval = 20 * time.Millisecond    // between two attempts to connect while it starts
-	portAttempts = 5                        // free ports tried, as others may take one before the server does
-	logTailBytes = 4 << 10                  // of the server's log, in an error
-	superuser    = "postgres"               // role and first database that initdb makes
-	portTaken    = "Address already in use" // what the server logs then, under LC_ALL=C
+	portAttempts = 5                        // free ports to try: another process may take one before the server does
+	logTailBytes = 4 << 10                  // size of the log's end in an error
+	superuser    = "postgres"               // role and first database that initdb creates
+	portTaken    = "Address already in use" // the server's log message in that case, with LC_ALL=C
 )
 
-// Options say how a server is set up. The zero value is what tests want.
+// Options configure a server. The zero value is for tests.
 type Options struct {
-	// Settings are laid over the server's own, as in postgresql.conf.
+	// Settings override those of the server, as in postgresql.conf.
 	Settings map[string]string
-	// Durable leaves fsync and full_page_writes on, as in production: for
-	// benchmarks. Without it both are off, which is as safe as long as the
-	// machine itself stays up: what was committed survives Stop and Restart.
+	// Durable leaves fsync and full_page_writes on, as in production. Without it both
+	// are off, which is safe as long as the machine itself does not fail: commits
+	// survive Stop and Restart.
 	Durable bool
-	// Parent is the folder in which the server's own folder is made; by default that
-	// of temporary files. The user that PostgreSQL runs as must be able to enter it.
+	// Parent is the folder in which the server's own folder is created; by default the
+	// folder of temporary files. The user that runs PostgreSQL must have access to it.
 	Parent string
-	// Primary, if not nil, is a running server: the new one is its streaming standby,
-	// under the name ApplicationName of its WAL receiver.
+	// Primary, if not nil, is a running server. The new server is its streaming
+	// standby, and its WAL receiver has the name ApplicationName.
 	Primary *Server
 }
 
@@ -61,14 +61,14 @@ type Options struct {
 // synchronous_standby_names.
 const ApplicationName = "standby"
 
-// StopMode says how a server ends.
+// StopMode is a way to stop a server.
 type StopMode string
 
 const (
-	// Fast rolls back what is open, disconnects every client and shuts down in order.
+	// Fast rolls back open transactions, disconnects every client and shuts down.
 	Fast StopMode = "fast"
-	// Immediate ends at once, as after a crash: the next start recovers from the log.
-	// On Windows every stop is immediate.
+	// Immediate ends the server as in a crash: the next start recovers from the log. On
+	// Windows every stop is immediate.
 	Immediate StopMode = "immediate"
 )
 
@@ -76,7 +76,7 @@ const (
 type Server struct {
 	bin      string // folder of the binaries
 	dir      string // temporary folder: data, log and socket
-	name     string // its cluster_name, by which it is told from another server on the port
+	name     string // its cluster_name, which distinguishes it from another server on the port
 	settings map[string]string
 
 	port int // constant after Start
@@ -85,10 +85,10 @@ type Server struct {
 	running *process // nil when stopped
 }
 
-// Start runs initdb in a temporary folder and starts a server on a free
-// loopback port. It returns when a connection works. The context bounds the
-// start only; the server then runs until Close, or until this process ends.
-// The error of a failed start holds the end of the server's log.
+// Start runs initdb in a temporary folder and starts a server on a free loopback port.
+// It returns when a connection works. The context limits the start only; the server
+// then runs until Close, or until this process ends. The error of a failed start has
+// the end of the server's log.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	bin, err := BinDir()
 	if err != nil {
@@ -128,8 +128,8 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// BinDir returns the folder with initdb and postgres: the newest that Debian's
-// packages installed, else the one on PATH. The error says what to install.
+// BinDir returns the folder with initdb and postgres: the newest version of Debian's
+// packages, else the one on PATH. The error says what to install.
 func BinDir() (string, error) {
 	dirs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
@@ -147,7 +147,8 @@ func BinDir() (string, error) {
 		"run tools/install-deps.sh (Debian, Ubuntu), or install PostgreSQL 13 or newer and put the folder of its initdb and postgres on PATH")
 }
 
-// newestBinDir picks among folders named …/<major version>/bin; "" if none has a server in it.
+// newestBinDir returns the newest of the folders named …/<major version>/bin, or "" if
+// none has a server.
 func newestBinDir(dirs []string) string {
 	best, bestVersion := "", -1.0
 	for _, dir := range dirs {
@@ -159,7 +160,7 @@ func newestBinDir(dirs []string) string {
 	return best
 }
 
-// hasServer reports whether dir holds the two binaries that Start needs.
+// hasServer reports whether dir has the two binaries that Start needs.
 func hasServer(dir string) bool {
 	for _, name := range []string{"initdb", "postgres"} {
 		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
@@ -169,8 +170,8 @@ func hasServer(dir string) bool {
 	return true
 }
 
-// URL returns the connection string of a database of this server. The name
-// "postgres" is that of the database which every server has.
+// URL returns the connection string of a database of this server. Every server has the
+// database "postgres".
 func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
@@ -182,14 +183,13 @@ func (s *Server) URL(database string) string {
 	return u.String()
 }
 
-// CreateDatabase makes an empty database. It fails if there is one of that name.
+// CreateDatabase creates an empty database. It fails if the name exists.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return s.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 }
 
-// Stop ends the server and keeps its data for Restart. A server that is not
-// running is no error. One that does not end within 30 s is killed, and that is
-// an error.
+// Stop ends the server and keeps its data for Restart. It succeeds if the server is not
+// running. It kills a server that does not end within 30 s, and returns an error.
 func (s *Server) Stop(mode StopMode) error {
 	if mode != Fast && mode != Immediate {
 		return fmt.Errorf("stop PostgreSQL: mode %q is neither %q nor %q", mode, Fast, Immediate)
@@ -199,8 +199,8 @@ func (s *Server) Stop(mode StopMode) error {
 	return s.stop(mode)
 }
 
-// Restart starts a stopped server again, on the same port and data; one that
-// is running is stopped first (fast). It returns when a connection works.
+// Restart starts the server again, on the same port and data. It stops a running server
+// first (fast). It returns when a connection works.
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +210,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
-// Promote makes a standby a primary, and returns when it takes writes.
+// Promote promotes a standby to a primary, and returns when it accepts writes.
 func (s *Server) Promote(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, s.URL(superuser))
 	if err != nil {
@@ -224,8 +224,8 @@ func (s *Server) Promote(ctx context.Context) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// Close ends the server and removes everything that it left on disk. Closing
-// twice is no error; nothing else works after it.
+// Close ends the server and removes its folder. A second Close succeeds; no other
+// method works after Close.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,8 +249,8 @@ func (s *Server) Address() string  { return net.JoinHostPort("127.0.0.1", strcon
 func (s *Server) dataPath() string { return filepath.Join(s.dir, "data") }
 func (s *Server) logPath() string  { return filepath.Join(s.dir, "log") }
 
-// Exec runs one statement as a superuser, in the database that every server has, on
-// a connection of its own.
+// Exec runs one statement as a superuser, in the database "postgres", on a connection
+// of its own.
 func (s *Server) Exec(ctx context.Context, sql string) error {
 	conn, err := pgx.Connect(ctx, s.URL(superuser))
 	if err != nil {
@@ -260,18 +260,18 @@ func (s *Server) Exec(ctx context.Context, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// initdb makes the data folder.
+// initdb creates the data folder.
 func (s *Server) initdb(ctx context.Context) error {
 	return s.run(ctx, "initdb", "-D", s.dataPath(), "-U", superuser, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
 }
 
-// basebackup makes the data folder of a standby of primary.
+// basebackup creates the data folder of a standby of primary.
 func (s *Server) basebackup(ctx context.Context, primary *Server) error {
 	return s.run(ctx, "pg_basebackup", "-D", s.dataPath(), "-d", primary.URL(superuser)+"&application_name="+ApplicationName,
 		"--write-recovery-conf", "--checkpoint=fast", "--no-sync")
 }
 
-// run runs one of PostgreSQL's binaries to its end.
+// run runs one of PostgreSQL's binaries and waits for it.
 func (s *Server) run(ctx context.Context, name string, args ...string) error {
 	runtime.LockOSThread() // see process.run
 	defer runtime.UnlockOSThread()
@@ -288,7 +288,7 @@ func (s *Server) run(ctx context.Context, name string, args ...string) error {
 // errPortTaken means that another process listens on the server's port.
 var errPortTaken = errors.New("the port is taken")
 
-// start launches the server and waits until it answers. The caller holds mu.
+// start starts the server and waits until it answers. The caller holds mu.
 func (s *Server) start(ctx context.Context) error {
 	log, err := os.Create(s.logPath())
 	if err != nil {
@@ -316,7 +316,7 @@ func (s *Server) start(ctx context.Context) error {
 	return nil
 }
 
-// arguments are those of the postgres binary.
+// arguments returns the arguments of the postgres binary.
 func (s *Server) arguments() []string {
 	args := []string{"-D", s.dataPath(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.dir}
 	for k, v := range s.settings {
@@ -325,12 +325,12 @@ func (s *Server) arguments() []string {
 	return append(args, "-c", "cluster_name="+s.name)
 }
 
-// await returns when the server takes connections, or says why it never will.
+// await returns when the server accepts connections, or an error if it never will.
 func (s *Server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
 	defer cancel()
 	exited := s.running.exited
-	pingCtx, stopPing := context.WithCancel(ctx) // what else listens on the port may never answer
+	pingCtx, stopPing := context.WithCancel(ctx) // another program on the port may never answer
 	defer stopPing()
 	go func() {
 		select {
@@ -360,7 +360,7 @@ func (s *Server) await(ctx context.Context) error {
 	}
 }
 
-// ping makes a connection and sees that the server on the port is this one.
+// ping connects and checks that the server on the port is this one.
 func (s *Server) ping(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, s.URL(superuser))
 	if err != nil {
@@ -374,7 +374,7 @@ func (s *Server) ping(ctx context.Context) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// stop ends the server if it runs. The caller holds mu.
+// stop ends the server if it is running. The caller holds mu.
 func (s *Server) stop(mode StopMode) error {
 	running := s.running
 	s.running = nil
@@ -384,9 +384,9 @@ func (s *Server) stop(mode StopMode) error {
 	return running.stop(mode, stopTimeout)
 }
 
-// command prepares one of PostgreSQL's binaries: run from the temporary folder,
-// as a user that PostgreSQL accepts, without the PG* and locale settings of the
-// caller, which would change where it listens and what its log says.
+// command prepares one of PostgreSQL's binaries. It runs in the temporary folder, as a
+// user that PostgreSQL accepts, without the PG* and locale settings of the caller:
+// those would change where it listens and what it logs.
 func (s *Server) command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.dir
@@ -404,7 +404,7 @@ func (s *Server) command(ctx context.Context, name string, args ...string) (*exe
 	return cmd, nil
 }
 
-// freePort returns a loopback port that nobody listens on right now.
+// freePort returns an unused loopback port.
 func freePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")

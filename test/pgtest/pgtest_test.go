@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// start also makes every test one of a server that outlives the context of its start.
+// start starts a server with a context that ends before the test does, so that every
+// test checks that the server survives it.
 func start(t *testing.T, opts Options) *Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -31,7 +32,7 @@ func start(t *testing.T, opts Options) *Server {
 	return s
 }
 
-// query runs one statement and returns the first column of its first row, "" if it has none.
+// query runs one statement and returns the first column of its first row, or "".
 func query(t *testing.T, url, sql string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -178,7 +179,7 @@ func TestFailedStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tmp := t.TempDir()
 			for dir := tmp; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-				if err := os.Chmod(dir, 0o755); err != nil { // for the user that PostgreSQL runs as
+				if err := os.Chmod(dir, 0o755); err != nil { // for the user that runs PostgreSQL
 					t.Fatal(err)
 				}
 			}
@@ -248,8 +249,8 @@ func listens(t *testing.T, address string) bool {
 	return true
 }
 
-// TestStandby fails over: the standby has what was committed synchronously, and
-// takes writes once it is promoted.
+// TestStandby checks a failover: the standby has the synchronous commits, and accepts
+// writes once it is promoted.
 func TestStandby(t *testing.T) {
 	primary := start(t, Options{})
 	standby := start(t, Options{Primary: primary})

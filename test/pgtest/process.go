@@ -12,11 +12,11 @@ import (
 // process is a running server.
 type process struct {
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when it ended and was reaped
-	err    error         // why; to be read after exited only
+	exited chan struct{} // closed when it has ended and was reaped
+	err    error         // its result; valid after exited is closed
 }
 
-// launch starts cmd and returns once it runs.
+// launch starts cmd and returns once it is running.
 func launch(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
@@ -27,9 +27,9 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// run starts the server and waits for its end on one thread: on Linux the
-// server gets its death signal when the thread that forked it ends, and any
-// other thread of this process may end long before the process does.
+// run starts the server and waits for its end on one thread. On Linux the server gets
+// its parent-death signal when the thread that forked it ends, and any other thread may
+// end long before the process does.
 func (p *process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -45,7 +45,7 @@ func (p *process) run(started chan<- error) {
 	close(p.exited)
 }
 
-// stop asks the server to end, and kills it when it has not after the limit.
+// stop asks the server to end, and kills it after the limit.
 func (p *process) stop(mode StopMode, limit time.Duration) error {
 	err := p.signal(mode)
 	if errors.Is(err, os.ErrProcessDone) {

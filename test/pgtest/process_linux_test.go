@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// childEnv makes the test binary a program that starts a server and waits to be killed.
+// childEnv makes the test binary a program that starts a server and waits until it is
+// killed.
 const childEnv = "PGTEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child prints where its server is and never returns.
+// child prints the server's address and folder, and never returns.
 func child() {
 	s, err := Start(context.Background(), Options{})
 	if err != nil {
@@ -73,7 +74,7 @@ func TestServerDiesWithItsParent(t *testing.T) {
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	limit := time.After(60 * time.Second)
-	pidFile := filepath.Join(dir, "data", "postmaster.pid") // the server's last act is to remove it
+	pidFile := filepath.Join(dir, "data", "postmaster.pid") // the server removes it last
 	for {
 		_, err := os.Stat(pidFile)
 		if os.IsNotExist(err) && !listens(t, address) {

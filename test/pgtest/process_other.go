@@ -4,6 +4,6 @@ package pgtest
 
 import "syscall"
 
-// dieWithParent does nothing: these systems have no such signal, and a server
-// whose process was killed has to be ended by hand.
+// dieWithParent does nothing. These systems have no such signal: a server whose parent
+// was killed must be stopped by hand.
 func dieWithParent(*syscall.SysProcAttr) {}

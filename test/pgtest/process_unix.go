@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// signal sends what PostgreSQL takes for a stop of that mode.
+// signal sends PostgreSQL's signal for the mode.
 func (p *process) signal(mode StopMode) error {
 	if mode == Fast {
 		return p.cmd.Process.Signal(syscall.SIGINT)
@@ -21,8 +21,8 @@ func (p *process) signal(mode StopMode) error {
 	return p.cmd.Process.Signal(syscall.SIGQUIT)
 }
 
-// sysProcAttr returns PostgreSQL a user that it accepts, and a process group of
-// its own, so that Ctrl-C in a terminal reaches the tests and not the server.
+// sysProcAttr runs PostgreSQL as a user that it accepts, and in its own process group,
+// so that Ctrl-C in a terminal reaches only the tests.
 func sysProcAttr() (*syscall.SysProcAttr, error) {
 	credential, err := credential()
 	if err != nil {
@@ -33,7 +33,7 @@ func sysProcAttr() (*syscall.SysProcAttr, error) {
 	return attr, nil
 }
 
-// credential is the user that PostgreSQL runs as; nil means this process's own.
+// credential returns the user that runs PostgreSQL; nil is the user of this process.
 func credential() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -58,8 +58,8 @@ func credential() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no other user to run it as: %w", failed)
 }
 
-// makeDir makes the server's folder in parent, or where temporary files go, owned by
-// the user that PostgreSQL runs as.
+// makeDir creates the server's folder in parent, or in the folder of temporary files,
+// owned by the user that runs PostgreSQL.
 func makeDir(parent string) (string, error) {
 	credential, err := credential()
 	if err != nil {
@@ -83,8 +83,8 @@ func makeDir(parent string) (string, error) {
 	return dir, nil
 }
 
-// reachable returns the first of the folders that every user can enter: root's
-// own TMPDIR may well lie below a folder that is root's alone.
+// reachable returns the first folder that every user can enter. TMPDIR of root may be
+// in a folder that only root can enter.
 func reachable(dirs ...string) (string, error) {
 	for _, dir := range dirs {
 		if everyoneEnters(dir) {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// signal ends the server at once in either mode: Windows has no signals.
+// signal kills the server in either mode: Windows has no signals.
 func (p *process) signal(StopMode) error { return p.cmd.Process.Kill() }
 
 func sysProcAttr() (*syscall.SysProcAttr, error) { return &syscall.SysProcAttr{}, nil }

@@ -12,38 +12,37 @@ import (
 	"strings"
 )
 
-// pageSize is what the page cache writes and forgets as one; sectorSize is what a
-// disk writes as one.
+// pageSize is the unit in which the page cache writes and discards data. sectorSize is
+// the unit in which a disk writes.
 const (
 	pageSize   = 4096
 	sectorSize = 512
 )
 
-// Rules are how the model differs from a real disk: the mistakes that a test has to
-// find.
+// Rules make the model ignore syncs, so that a test can check that it detects the loss.
 type Rules struct {
 	IgnoreSyncs    bool // a sync does nothing
 	IgnoreDirSyncs bool // a sync of a folder does nothing
 }
 
-// Disk is a model of the files under a folder: the page cache, which the program
-// sees, and the disk, which is left after a power loss. It promises what POSIX
-// does, and no more:
+// Disk is a model of the files under a folder: the page cache, which the program sees,
+// and the disk, which remains after a power loss. It guarantees what POSIX does, and no
+// more:
 //
-//   - A sync that succeeds puts on the disk what was written before it began. Until
-//     then each page is on the disk or not, in any order, as any write left it or
-//     torn between two of them.
-//   - A sync that fails leaves each page on the disk or not, and clean: a later
-//     sync does not write it, until the program writes to it again.
-//   - A new, renamed or removed entry is on the disk after a sync of its folder.
-//     Until then it is there or not.
+// - A sync that succeeds puts everything on the disk that was written before it began.
+// Until then each page is on the disk or not, in any order, after any of its writes
+// or torn between two of them.
+// - A sync that fails leaves each page on the disk or not, and clean: a later sync does
+// not write it until the program writes to it again.
+// - A new, renamed or removed entry is on the disk after a sync of its folder. Until
+// then it may or may not be.
 type Disk struct {
 	root    string
 	rules   Rules
 	random  *rand.Rand
-	cached  map[string]*node // names in the page cache; a folder is a node too
+	cached  map[string]*node // names in the page cache, including folders
 	durable map[string]*node // names on the disk
-	pending []*entry         // in the order in which they were made
+	pending []*entry         // in the order of their calls
 	syncs   map[int]snapshot
 }
 
@@ -51,21 +50,21 @@ type Disk struct {
 type node struct {
 	isDir       bool
 	cache, disk []byte
-	dirty       map[int64][][]byte // by page: what it held after each write since it was clean, oldest first
-	truncations []int64            // sizes that the disk may not have yet
+	dirty       map[int64][][]byte // by page: its content after each write since it was clean, oldest first
+	truncations []int64            // sizes that may not be on the disk yet
 }
 
 // entry is a change of a folder that is not synced.
 type entry struct {
 	path  string
-	node  *node  // nil: the entry is removed
-	after *entry // without which this one is not made
+	node  *node  // nil if the entry is removed
+	after *entry // an entry that must be made first
 }
 
-// snapshot is what was written when a sync began.
+// snapshot is the unsynced state of a node when a sync begins.
 type snapshot struct {
 	node        *node
-	versions    map[int64]int // by page: how many
+	versions    map[int64]int // by page: number of versions
 	truncations int
 	entries     []*entry
 }
@@ -75,7 +74,7 @@ func NewDisk(root string, rules Rules, random *rand.Rand) *Disk {
 	return &Disk{root: root, rules: rules, random: random, cached: map[string]*node{root: {isDir: true}}, durable: map[string]*node{root: {isDir: true}}, syncs: map[int]snapshot{}}
 }
 
-// Apply plays an operation.
+// Apply replays an operation.
 func (d *Disk) Apply(op Op) error {
 	n := d.cached[op.Path]
 	if n == nil && op.Kind != Create && op.Kind != Mkdir && op.Kind != Answer {
@@ -135,7 +134,7 @@ func (d *Disk) sync(s snapshot, failed bool) {
 	if d.rules.IgnoreSyncs || d.rules.IgnoreDirSyncs && s.node.isDir {
 		return
 	}
-	if !failed { // what becomes of the entries after a failure stays open
+	if !failed { // after a failure, the entries may or may not be on the disk
 		for _, e := range s.entries {
 			if i := slices.Index(d.pending, e); i >= 0 {
 				d.pending = slices.Delete(d.pending, i, i+1)
@@ -163,7 +162,7 @@ func (d *Disk) sync(s snapshot, failed bool) {
 	}
 }
 
-// make makes a change of a folder.
+// make applies a change of a folder.
 func (d *Disk) make(names map[string]*node, e *entry) {
 	if e.node == nil {
 		delete(names, e.path)
@@ -182,7 +181,7 @@ func (n *node) write(offset int64, data []byte) {
 	}
 }
 
-// touch notes what a page holds now.
+// touch records the content of a page.
 func (n *node) touch(page int64) {
 	end := min((page+1)*pageSize, int64(len(n.cache)))
 	n.dirty[page] = append(n.dirty[page], bytes.Clone(n.cache[page*pageSize:end]))
@@ -205,7 +204,7 @@ func (n *node) truncate(size int64) {
 	}
 }
 
-// put lays what a page holds over a file.
+// put overwrites a page of a file.
 func put(file []byte, page int64, content []byte) []byte {
 	if end := page*pageSize + int64(len(content)); end > int64(len(file)) {
 		file = append(file, make([]byte, end-int64(len(file)))...)
@@ -214,12 +213,12 @@ func put(file []byte, page int64, content []byte) []byte {
 	return file
 }
 
-// Crash writes into the folder dir what a power loss leaves at this moment. The
-// model itself goes on as if none had been.
+// Crash writes into the folder dir what a power loss leaves at this moment. The model
+// itself continues unchanged.
 func (d *Disk) Crash(dir string) error {
 	names := maps.Clone(d.durable)
 	made := map[*entry]bool{}
-	// Most file systems make the changes in their order; POSIX lets them make any.
+	// Most file systems apply the changes in order; POSIX permits any order.
 	ordered, upTo := d.random.IntN(2) == 0, d.random.IntN(len(d.pending)+1)
 	for i, e := range d.pending {
 		isMade := d.random.IntN(2) == 0
@@ -234,11 +233,11 @@ func (d *Disk) Crash(dir string) error {
 			d.make(names, e)
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(names)) { // a folder comes before what is in it
+	for _, path := range slices.Sorted(maps.Keys(names)) { // a folder precedes its entries
 		to := filepath.Join(dir, strings.TrimPrefix(path, d.root))
 		parent, ok := names[filepath.Dir(path)]
 		if path != d.root && (!ok || !parent.isDir) {
-			delete(names, path) // the folder was lost, and with it this
+			delete(names, path) // the folder was lost, and so is this
 			continue
 		}
 		var err error
@@ -254,13 +253,13 @@ func (d *Disk) Crash(dir string) error {
 	return nil
 }
 
-// crash returns what is left of a file.
+// crash returns the remains of a file.
 func (n *node) crash(random *rand.Rand) []byte {
 	out := bytes.Clone(n.disk)
 	for _, size := range n.truncations[:random.IntN(len(n.truncations)+1)] {
 		out = out[:min(size, int64(len(out)))]
 	}
-	// Often all that is dirty is lost, or nothing is.
+	// In a third of the cases all dirty pages are lost, and in another third none is.
 	often := random.IntN(3)
 	for _, page := range slices.Sorted(maps.Keys(n.dirty)) {
 		versions := n.dirty[page]
@@ -283,7 +282,7 @@ func (n *node) crash(random *rand.Rand) []byte {
 	return out
 }
 
-// torn returns a page of which some sectors are as the disk had them before.
+// torn returns a page in which some sectors have their old content on the disk.
 func (n *node) torn(page int64, content []byte, random *rand.Rand) []byte {
 	content = bytes.Clone(content)
 	for sector := 0; sector < len(content); sector += sectorSize {
@@ -299,9 +298,9 @@ func (n *node) torn(page int64, content []byte, random *rand.Rand) []byte {
 	return content
 }
 
-// Diff returns the operations that make the page cache of the model hold what the
-// real files hold, apart from those whose names end with one of ignored. A program
-// that was killed may have made a call that the log does not have.
+// Diff returns the operations that turn the model's page cache into the real files,
+// except for names that end with one of ignored. A killed program may have made a call
+// that is missing in the log.
 func (d *Disk) Diff(ignored ...string) ([]Op, error) {
 	var ops []Op
 	there := map[string]bool{}

@@ -14,7 +14,7 @@ import (
 	"ospulse/test/powerloss"
 )
 
-// hex writes a text as strace -xx does.
+// hex formats a text as strace -xx does.
 func hex(text string) string {
 	var out strings.Builder
 	for _, c := range []byte(text) {
@@ -24,7 +24,7 @@ func hex(text string) string {
 }
 
 func TestParse(t *testing.T) {
-	line := func(parts ...string) string { // what is between two % is in hexadecimal
+	line := func(parts ...string) string { // the text between two % is in hexadecimal
 		text := strings.Split(strings.Join(parts, ""), "%")
 		for i := 1; i < len(text); i += 2 {
 			text[i] = hex(text[i])
@@ -86,8 +86,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What may be left of a file after each of some operations, in all of many power
-// losses, "-" for no file. Each sequence begins with a file "old" that is safe.
+// TestDisk checks which contents of a file are possible after some operations and any
+// of many power losses; "-" is no file. Each sequence begins with a synced file "old".
 func TestDisk(t *testing.T) {
 	type op = powerloss.Op
 	write := func(data string) op { return op{Kind: powerloss.Write, Path: "/r/f", Data: []byte(data)} }
@@ -140,8 +140,8 @@ func TestDisk(t *testing.T) {
 					t.Error("a file that was renamed is lost")
 				}
 				got[string(content)] = true
-				os.Remove(filepath.Join(dir, "f")) //nolint:errcheck // it may not be there
-				os.Remove(filepath.Join(dir, "g")) //nolint:errcheck // it may not be there
+				os.Remove(filepath.Join(dir, "f")) //nolint:errcheck // it may not exist
+				os.Remove(filepath.Join(dir, "g")) //nolint:errcheck // it may not exist
 			}
 			want := map[string]bool{}
 			for _, content := range test.want {
@@ -154,7 +154,7 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-// A folder that was not synced takes what is in it along.
+// TestLostFolder checks that a folder which was not synced is lost with its content.
 func TestLostFolder(t *testing.T) {
 	lost := 0
 	for seed := range uint64(50) {

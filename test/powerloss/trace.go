@@ -1,8 +1,8 @@
-// Package powerloss shows what is left of a program's files after a power loss at
-// any moment. Parse reads the system calls of the real program from a log of
-// strace, and Disk plays them on a model of the page cache and the disk below it.
+// Package powerloss shows which files of a program remain after a power loss at any
+// moment. Parse reads the system calls of the real program from a log of strace, and
+// Disk replays them on a model of the page cache and the disk.
 //
-// The package knows nothing of what the files hold.
+// The package does not depend on the content of the files.
 package powerloss
 
 import (
@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// StraceArguments are the arguments of strace, before the program's own, for a log
-// that Parse reads. The process that is started is the program itself; strace ends
-// after it.
+// StraceArguments returns the arguments of strace, before those of the program, for a
+// log that Parse can read. The process that is started is the program itself; strace
+// ends after it.
 func StraceArguments(log string) []string {
 	return []string{
 		"-D", "-f", "--seccomp-bpf", "-y", "-xx", "-ttt", "-s", "67108864", "-e", "signal=none", "-o", log,
@@ -27,20 +27,20 @@ func StraceArguments(log string) []string {
 	}
 }
 
-// Kind says what an Op is.
+// Kind is the kind of an Op.
 type Kind int
 
 // The kinds of operations.
 const (
-	Create    Kind = iota // Path, unless it is there
+	Create    Kind = iota // Path, unless it exists
 	Write                 // Data at Offset of Path
 	Truncate              // Path to Offset bytes
-	SyncBegin             // of Path, a file or a folder; Sync pairs it with its end
-	SyncEnd               // with Failed if it was an error
+	SyncBegin             // of Path, a file or a folder; Sync is the same in its SyncEnd
+	SyncEnd               // with Failed after an error
 	Mkdir                 // Path
 	Remove                // Path, a file or a folder
 	Rename                // Path to To
-	Answer                // Data is the beginning of an HTTP answer that is being sent
+	Answer                // Data is the beginning of an HTTP answer that is sent
 	SetTime               // the modification time of Path to Time
 )
 
@@ -52,20 +52,19 @@ type Op struct {
 	Data     []byte
 	Sync     int
 	Failed   bool
-	Time     time.Time // of a Write when it began, if the log has times
+	Time     time.Time // when a Write began, if the log has times
 }
 
-// Parse reads a log of strace, made with StraceArguments. It gives the operations
-// under the folder root, in the order in which they came to their end, and the
-// HTTP answers, when they began to be sent. A call under root that it does not know
-// is an error.
+// Parse reads a log of strace, made with StraceArguments. It returns the operations
+// under the folder root, in the order in which they ended, and the HTTP answers at the
+// time when they began. An unknown call under root is an error.
 func Parse(log io.Reader, root string) ([]Op, error) {
 	p := &parser{root: root, begun: map[string]string{}, syncs: map[string]int{}, offsets: map[string]int64{}, times: map[string]time.Time{}}
 	lines := bufio.NewReaderSize(log, 1<<20)
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			return p.ops, nil // a line that was cut off is of a call that did not end
+			return p.ops, nil // the truncated line is a call that did not end
 		}
 		if err != nil {
 			return nil, err
@@ -79,10 +78,10 @@ func Parse(log io.Reader, root string) ([]Op, error) {
 type parser struct {
 	root    string
 	ops     []Op
-	begun   map[string]string // by thread: the text of the call that has not ended
-	syncs   map[string]int    // by thread: the sync that has not ended
+	begun   map[string]string // by thread: the text of the unfinished call
+	syncs   map[string]int    // by thread: the unfinished sync
 	nextID  int
-	offsets map[string]int64     // by file descriptor: where write writes
+	offsets map[string]int64     // by file descriptor: the offset for write
 	times   map[string]time.Time // by thread: when its last call began
 }
 
@@ -118,7 +117,7 @@ func (p *parser) line(line string) error {
 	return nil
 }
 
-// begin notes what counts from the moment when a call begins.
+// begin handles calls that have an effect when they begin.
 func (p *parser) begin(thread, text string) error {
 	name, rest, _ := strings.Cut(text, "(")
 	switch name {
@@ -141,7 +140,7 @@ func (p *parser) begin(thread, text string) error {
 	return nil
 }
 
-// end adds a call that came to its end.
+// end handles a call that has ended.
 func (p *parser) end(thread, text string) error {
 	at := strings.LastIndex(text, " = ")
 	if at < 0 { // the program was killed
@@ -275,7 +274,8 @@ func (p *parser) onTime(arguments string) error {
 	return nil
 }
 
-// cutTime cuts off when a call began, in seconds, if the line begins with that.
+// cutTime removes and returns the start time of a call, in seconds, if the line has
+// one.
 func cutTime(text string) (time.Time, string, error) {
 	first, rest, _ := strings.Cut(text, " ")
 	seconds, fraction, ok := strings.Cut(first, ".")
@@ -290,12 +290,12 @@ func cutTime(text string) (time.Time, string, error) {
 	return time.Unix(s, micros*1000), rest, err
 }
 
-// isOurs reports whether path is root or lies below it, and was not deleted.
+// isOurs reports whether path is root or below it, and was not deleted.
 func (p *parser) isOurs(path string) bool {
 	return (path == p.root || strings.HasPrefix(path, p.root+"/")) && !strings.HasSuffix(path, " (deleted)")
 }
 
-// fdPath returns the path in the first fd<path> of a text; "" if the descriptor has
+// fdPath returns the path in the first fd<path> of a text, or "" if the descriptor has
 // none.
 func fdPath(text string) (string, error) {
 	_, text, ok := strings.Cut(text, "<")
@@ -307,16 +307,16 @@ func fdPath(text string) (string, error) {
 	return string(path), err
 }
 
-// quoted returns the nth string in quotes.
+// quoted returns the nth quoted string.
 func quoted(text string, n int) ([]byte, error) {
-	parts := strings.Split(text, `"`) // escaped as hexadecimal, a string has no quotes
+	parts := strings.Split(text, `"`) // hexadecimal strings have no quotes
 	if len(parts) < 2*n+3 || strings.HasPrefix(parts[2*n+2], "...") {
 		return nil, errors.New("a string is missing or cut")
 	}
 	return decode(parts[2*n+1])
 }
 
-// decode reads \x00\x01…
+// decode parses \x00\x01…
 func decode(text string) ([]byte, error) {
 	out := make([]byte, 0, len(text)/4)
 	for ; len(text) >= 4 && text[:2] == `\x`; text = text[4:] {
@@ -342,7 +342,7 @@ func digit(c byte) int {
 	return -1
 }
 
-// encode is the opposite of decode.
+// encode is the inverse of decode.
 func encode(text string) string {
 	var out strings.Builder
 	for _, c := range []byte(text) {

@@ -1,18 +1,17 @@
-// Command gotest runs `go test -json` with the arguments that it is given, says
-// what a reader of plain `go test` expects, and ends with one line that holds
-// nothing but the counts:
+// Command gotest runs `go test -json` with its arguments, prints what plain `go test`
+// prints, and ends with one line that has only the counts:
 //
-//	12 passed, 0 failed, 0 skipped
+// 12 passed, 0 failed, 0 skipped
 //
-// It exits 1 unless every test that exists was run and passed: a skipped test,
-// one that began and never ended, and a run without any test are failures too.
+// It exits with 1 unless every test was run and passed: a skipped test, a test that
+// began and never ended, and a run without any test are failures, too.
 //
-// A test whose name ends in AsRoot needs root. For another user it leaves these out,
-// and one more line says how many they are:
+// A test whose name ends in AsRoot needs root. For another user gotest omits these tests,
+// and one more line has their number:
 //
-//	52 tests need root and were not run
+// 52 tests need root and were not run
 //
-// It knows nothing else of this project and imports the standard library only.
+// It does not depend on the rest of this project and imports only the standard library.
 package main
 
 import (
@@ -31,7 +30,7 @@ import (
 )
 
 func main() {
-	// Ctrl-C reaches go test as well: what it still has to say is printed.
+	// Ctrl-C reaches go test, too. Its remaining output must still be printed.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	if err := run(os.Args[1:], os.Geteuid() == 0, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
@@ -42,7 +41,7 @@ func main() {
 // asRoot matches the names of tests that need root.
 const asRoot = "AsRoot$"
 
-// run runs go test and reports on w. The error says why the run is no success.
+// run runs go test and reports on w. It returns an error unless the run is a success.
 func run(args []string, isRoot bool, w io.Writer) error {
 	if isRoot {
 		return runTests(args, w)
@@ -91,7 +90,7 @@ func runTests(args []string, w io.Writer) error {
 type event struct {
 	Action     string
 	Package    string
-	ImportPath string // of build-output, instead of Package
+	ImportPath string // of build-output, which has no Package
 	Test       string
 	Output     string
 }
@@ -99,17 +98,17 @@ type event struct {
 // id names a test; the package itself has no test name.
 type id struct{ pkg, test string }
 
-// state is what is known of the run so far.
+// state is the state of the run so far.
 type state struct {
 	w                       io.Writer
 	verbose                 bool
 	passed, failed, skipped int
-	output                  map[id]*strings.Builder // of what has not ended yet
+	output                  map[id]*strings.Builder // of tests that have not ended
 	running                 map[id]bool
 	failedIn                map[string]bool // packages with a failed test
 }
 
-// report reads events to their end, prints what matters and then the counts.
+// report reads all events, prints the output that matters, and then the counts.
 func report(events io.Reader, w io.Writer, verbose bool) error {
 	s := &state{w: w, verbose: verbose, output: map[id]*strings.Builder{}, running: map[id]bool{}, failedIn: map[string]bool{}}
 	lines := bufio.NewReader(events)
@@ -163,14 +162,14 @@ func (s *state) line(line string) {
 	}
 }
 
-// print writes; where nobody reads, the exit code is all there is to say.
+// print writes to w and ignores errors: without a reader, only the exit code matters.
 func (s *state) print(text ...string) {
 	for _, t := range text {
 		_, _ = io.WriteString(s.w, t)
 	}
 }
 
-// keep holds output back until it is known whether anyone needs it.
+// keep holds output back until it is known whether to print it.
 func (s *state) keep(t id, text string) {
 	if s.verbose {
 		s.print(text)
@@ -182,7 +181,7 @@ func (s *state) keep(t id, text string) {
 	s.output[t].WriteString(text)
 }
 
-// take returns what was kept and forgets it.
+// take returns and removes the kept output of a test.
 func (s *state) take(t id) string {
 	b := s.output[t]
 	delete(s.output, t)
@@ -217,20 +216,20 @@ func (s *state) packageEnds(e event) {
 				s.unfinished(t)
 			}
 		}
-		if !s.failedIn[e.Package] { // it did not build, or it ended by itself
+		if !s.failedIn[e.Package] { // it did not build, or exited by itself
 			s.failed++
 		}
 		s.print(text)
 		return
 	}
-	for line := range strings.Lines(text) { // "ok …", "? … [no test files]"; not "PASS" and logs
+	for line := range strings.Lines(text) { // "ok …" and "? … [no test files]", but not "PASS" and logs
 		if strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "?   \t") {
 			s.print(line)
 		}
 	}
 }
 
-// unfinished counts a test that began and did not end: a panic, a time-out, os.Exit.
+// unfinished counts a test that began and did not end: a panic, a timeout, os.Exit.
 func (s *state) unfinished(t id) {
 	delete(s.running, t)
 	s.failed++

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// stream makes `go test -json` lines of "action package test output", with | between the fields.
+// stream returns `go test -json` lines for "action package test output", with | between
+// the fields.
 func stream(events ...string) string {
 	var b strings.Builder
 	for _, e := range events {
@@ -52,7 +53,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestRun runs a package with tests for everybody and tests for root.
+// TestRun runs a package with tests for every user and tests for root.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
