@@ -11,10 +11,10 @@ import (
 	"ospulse/internal/service"
 )
 
-// maxHeartbeatBytes is what a heartbeat may have.
+// maxHeartbeatBytes is the largest heartbeat.
 const maxHeartbeatBytes = 1 << 20
 
-// AgentService knows the agents; *service.Agents implements it and documents its
+// AgentService stores and lists agents. *service.Agents implements it and documents its
 // contracts.
 type AgentService interface {
 	Heartbeat(ctx context.Context, agent models.Agent) (id string, err error)
@@ -32,8 +32,8 @@ type agentHandler struct {
 	identity BackendIdentity
 }
 
-// heartbeat keeps what an agent says of itself. Members that are not known here
-// are those of a newer agent.
+// heartbeat stores the heartbeat of an agent. It ignores unknown members, which newer
+// agents may send.
 func (h *agentHandler) heartbeat(c *echo.Context) error {
 	var said struct {
 		Name         string               `json:"name"`
@@ -95,7 +95,7 @@ func newIdentityView(i *models.BackendIdentity) *identityView {
 type listedAgent struct {
 	agentView
 	URL          string               `json:"url"`
-	HeartbeatAt  *string              `json:"heartbeat_at"` // null for one that sends none
+	HeartbeatAt  *string              `json:"heartbeat_at"` // null for an agent that sends none
 	Version      string               `json:"version"`
 	Platform     string               `json:"platform"`
 	Arch         string               `json:"arch"`
@@ -105,7 +105,7 @@ type listedAgent struct {
 	Delivery     models.AgentDelivery `json:"delivery"`
 }
 
-// list gives all agents.
+// list sends all agents.
 func (h *agentHandler) list(c *echo.Context) error {
 	agents, err := h.agents.List(c.Request().Context())
 	if err != nil {

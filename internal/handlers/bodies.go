@@ -12,29 +12,30 @@ import (
 	"ospulse/internal/models"
 )
 
-// Bodies bounds the memory that request bodies take together, from their first byte
-// to the answer. What a client has not sent yet counts nothing. It is safe for
-// concurrent use.
+// Bodies bounds the memory of all request bodies together, from the first byte to the
+// answer. Bytes that a client has not sent yet do not count. It is safe for concurrent
+// use.
 type Bodies struct {
-	// The first smallBody bytes of each body are of small, the others of large: a
-	// few large bodies that come in slowly keep no event out.
+	// The first smallBody bytes of each body count in small and the rest in large, so
+	// that a few large, slow bodies do not block events.
 	small, large *semaphore.Weighted
-	// finishing holds a value while a body for which nothing is left of large takes
-	// what is reserved for one: of many that hold a part each, one always ends.
+	// finishing is a semaphore of size 1. If large is used up, its holder takes the
+	// memory reserved for one body, so that one of several partial bodies can always
+	// finish.
 	finishing chan struct{}
 	used      atomic.Int64
 	limit     int64
 }
 
 const (
-	// bodyPatience is how long a request waits for memory, and bodyRetry how often it
-	// looks.
+	// bodyPatience is how long a request waits for memory, and bodyRetry the interval
+	// of its attempts.
 	bodyPatience = 3 * time.Second
 	bodyRetry    = 20 * time.Millisecond
 )
 
 // NewBodies lets all bodies together take limit bytes, or what one body needs if that
-// is more: twice its size, as it is put together from its parts at the end.
+// is more: twice its size, because its parts are joined at the end.
 func NewBodies(limit, maxBody int64) *Bodies {
 	one := 2*maxBody + 2*maxPart
 	small := max(limit/4, 64*smallBody)
@@ -45,15 +46,15 @@ func NewBodies(limit, maxBody int64) *Bodies {
 	}
 }
 
-// Limit gives how many bytes bodies may take, Used how many they do.
+// Limit returns how many bytes bodies may take.
 func (b *Bodies) Limit() int64 { return b.limit }
 
-// Used gives how many bytes bodies take now.
+// Used returns how many bytes bodies take now.
 func (b *Bodies) Used() int64 { return b.used.Load() }
 
 const claimKey = "memory of the body"
 
-// middleware gives each request a claim, and takes it back after the answer.
+// middleware adds a claim to each request, and releases it after the answer.
 func (b *Bodies) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		claim := &bodyClaim{bodies: b, ctx: c.Request().Context(), reservedFrom: math.MaxInt64}
@@ -63,18 +64,18 @@ func (b *Bodies) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// claimOf gives the claim of a request.
+// claimOf returns the claim of a request.
 func claimOf(c *echo.Context) *bodyClaim { return c.Get(claimKey).(*bodyClaim) }
 
 // bodyClaim is the memory of one request's body.
 type bodyClaim struct {
 	bodies       *Bodies
-	ctx          context.Context //nolint:containedctx // of the request that it lives for
+	ctx          context.Context //nolint:containedctx // the context of its request
 	size         int64
-	reservedFrom int64 // what comes after so many bytes is of what is reserved for one body
+	reservedFrom int64 // bytes after this offset use the memory reserved for one body
 }
 
-// take claims n bytes more. When they do not become free soon, that is overloaded.
+// take claims n more bytes. It returns overloaded if they do not become free soon.
 func (c *bodyClaim) take(n int) error {
 	ctx, cancel := context.WithTimeout(c.ctx, bodyPatience)
 	defer cancel()
@@ -91,8 +92,8 @@ func (c *bodyClaim) take(n int) error {
 	return nil
 }
 
-// takeLarge claims n bytes of large or, when it is the body's turn, all that follows
-// of what is reserved for one.
+// takeLarge claims n bytes of large, or gets finishing. The rest of the body then uses
+// the memory reserved for one.
 func (c *bodyClaim) takeLarge(ctx context.Context, n int64) bool {
 	retry := time.NewTicker(bodyRetry)
 	defer retry.Stop()
@@ -116,7 +117,7 @@ func (c *bodyClaim) refusal() error {
 	return models.Errorf(models.CodeOverloaded, "the requests that are being read take all memory that there is for them; try again")
 }
 
-// giveBack gives back the last n bytes.
+// giveBack releases the last n bytes.
 func (c *bodyClaim) giveBack(n int64) {
 	small, large := c.split(c.size-n, c.size)
 	c.bodies.small.Release(small)
@@ -129,8 +130,7 @@ func (c *bodyClaim) giveBack(n int64) {
 	}
 }
 
-// split tells how many of the bytes from one place to another are of small and how
-// many of large.
+// split returns how many of the bytes in a range are small and how many are large.
 func (c *bodyClaim) split(from, to int64) (small, large int64) {
 	small = max(min(to, smallBody)-from, 0)
 	large = max(min(to, c.reservedFrom)-max(from, smallBody), 0)

@@ -19,14 +19,14 @@ import (
 	"ospulse/internal/service"
 )
 
-// How many sessions a page has.
+// Sessions per page.
 const (
 	defaultSessionsLimit = 50
 	maxSessionsLimit     = 500
 )
 
-// CatalogService keeps the sessions; *service.Catalog implements it and documents
-// its contracts.
+// CatalogService lists, reads, changes and deletes sessions. *service.Catalog
+// implements it and documents its contracts.
 type CatalogService interface {
 	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error)
 	Get(ctx context.Context, id string) (*models.Session, *models.Agent, error)
@@ -35,13 +35,12 @@ type CatalogService interface {
 	OpenFile(ctx context.Context, id string) (*service.StoredFile, error)
 }
 
-// Summarizer sums sessions up; *service.Summaries implements it.
+// Summarizer summarizes sessions. *service.Summaries implements it.
 type Summarizer interface {
 	Summary(ctx context.Context, session *models.Session) (models.SessionSummary, error)
 }
 
-// ProcessService gives the processes of sessions; *service.Processes implements
-// it.
+// ProcessService reads the processes of sessions. *service.Processes implements it.
 type ProcessService interface {
 	Tree(ctx context.Context, sessionID string) (process.Tree, error)
 }
@@ -59,7 +58,7 @@ type sessionPage struct {
 	NextCursor *string       `json:"next_cursor"` // null at the end of the list
 }
 
-// list gives a page of the list of sessions, newest first.
+// list sends a page of the list of sessions, newest first.
 func (h *catalogHandler) list(c *echo.Context) error {
 	filter, err := sessionFilter(c)
 	if err != nil {
@@ -82,7 +81,7 @@ func (h *catalogHandler) list(c *echo.Context) error {
 
 var hashPrefix = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
 
-// sessionFilter reads which sessions are asked for.
+// sessionFilter reads the query parameters that select sessions.
 func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
 	switch state := models.State(c.QueryParam("state")); state {
 	case "", models.StateCreated, models.StateStarting, models.StateActive, models.StateFailed, models.StateEnded:
@@ -112,10 +111,10 @@ func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
 	return filter, err
 }
 
-// maxTextParam is how many bytes a text to look for may have.
+// maxTextParam is the most bytes of a text to search for.
 const maxTextParam = 1000
 
-// textParam reads a text to look for, "" when it is not given.
+// textParam reads a text to search for, "" if it is missing.
 func textParam(c *echo.Context, name string) (string, error) {
 	text := c.QueryParam(name)
 	if len(text) > maxTextParam || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
@@ -124,22 +123,22 @@ func textParam(c *echo.Context, name string) (string, error) {
 	return text, nil
 }
 
-// cursorCheckLen is how many bytes of a cursor are a check of the others.
+// cursorCheckLen is the number of bytes of a cursor's checksum.
 const cursorCheckLen = 6
 
-// encodeCursor writes a place in the list of sessions. What is in it is no secret,
-// but nothing for others to rely on.
+// encodeCursor encodes a place in the list of sessions. Its content is not secret, but
+// clients must not rely on it.
 func encodeCursor(cursor models.SessionCursor) string {
 	text := strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(append(sum[:cursorCheckLen], text...))
 }
 
-// cursorParam reads a cursor that encodeCursor wrote; nil when none is given.
+// cursorParam decodes a cursor of encodeCursor; nil if there is none.
 func cursorParam(c *echo.Context) (*models.SessionCursor, error) {
 	text := c.QueryParam("cursor")
 	if text == "" {
-		return nil, nil // the list begins at its beginning
+		return nil, nil // from the beginning of the list
 	}
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil && len(raw) > cursorCheckLen {
 		micros, id, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")
@@ -162,17 +161,17 @@ type sessionDetails struct {
 	Completeness completenessView `json:"completeness"`
 }
 
-// completenessView says whether all that happened is there.
+// completenessView says whether all events of a session are present.
 type completenessView struct {
 	Complete bool       `json:"complete"` // nothing is missing, and nothing was reported lost
-	Expected int64      `json:"expected"` // events that the session was given
-	Present  int64      `json:"present"`  // of these
+	Expected int64      `json:"expected"` // events that were given a seq
+	Present  int64      `json:"present"`  // those of them that are stored
 	Missing  []seqSpan  `json:"missing"`  // the first 100 spans
-	Lost     int64      `json:"lost"`     // events that were reported lost before they came here
+	Lost     int64      `json:"lost"`     // events that were reported lost
 	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
 
-	Durability       models.Durability `json:"durability"`         // the worst that its events had when they were committed
-	AgentSilentSince *string           `json:"agent_silent_since"` // what happened since then may be missing
+	Durability       models.Durability `json:"durability"`         // the worst of its events, as committed
+	AgentSilentSince *string           `json:"agent_silent_since"` // later events may be missing
 }
 
 type seqSpan struct {
@@ -181,7 +180,7 @@ type seqSpan struct {
 }
 
 type lossView struct {
-	Seq       int64   `json:"seq"` // of the report
+	Seq       int64   `json:"seq"` // seq of the report
 	Timestamp string  `json:"timestamp"`
 	Count     int64   `json:"count"`
 	Reason    string  `json:"reason"`
@@ -189,7 +188,7 @@ type lossView struct {
 	To        *string `json:"to"`
 }
 
-// get gives a session with what its events come to.
+// get sends a session with a summary of its events.
 func (h *catalogHandler) get(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -216,7 +215,7 @@ func (h *catalogHandler) get(c *echo.Context) error {
 	return c.JSON(http.StatusOK, details)
 }
 
-// orNoCounts gives an empty object for nil, as orEmpty gives a list.
+// orNoCounts returns an empty map for nil, as orEmpty returns a list.
 func orNoCounts(counts map[string]int64) map[string]int64 {
 	if counts == nil {
 		return map[string]int64{}
@@ -244,7 +243,7 @@ func newCompletenessView(c *models.Completeness) completenessView {
 // optional is a member of a JSON object that may be missing, and may be null.
 type optional[T any] struct {
 	given bool
-	value T // null is its zero value
+	value T // the zero value for null
 }
 
 func (o *optional[T]) UnmarshalJSON(text []byte) error {
@@ -252,7 +251,7 @@ func (o *optional[T]) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &o.value)
 }
 
-// orNil gives nil for what is missing: it stays as it is.
+// orNil returns nil for a missing member, which stays unchanged.
 func (o *optional[T]) orNil() *T {
 	if !o.given {
 		return nil
@@ -260,8 +259,7 @@ func (o *optional[T]) orNil() *T {
 	return &o.value
 }
 
-// tagList reads a list of texts, in which encoding/json alone would take a null
-// for "".
+// tagList is a list of strings that refuses null, which encoding/json would read as "".
 type tagList []string
 
 func (l *tagList) UnmarshalJSON(text []byte) error {
@@ -279,7 +277,7 @@ func (l *tagList) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// noteText reads a text; null is none.
+// noteText is a string; null is "".
 type noteText string
 
 func (n *noteText) UnmarshalJSON(text []byte) error {
@@ -293,7 +291,8 @@ func (n *noteText) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// change changes what people note of a session: what is given; null clears it.
+// change sets a session's name, notes and tags. Missing members stay unchanged, and
+// null clears.
 func (h *catalogHandler) change(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -316,7 +315,7 @@ func (h *catalogHandler) change(c *echo.Context) error {
 	return c.JSON(http.StatusOK, newSessionView(session))
 }
 
-// delete deletes a session; what it had is removed in the background.
+// delete deletes a session. Its events and files are removed in the background.
 func (h *catalogHandler) delete(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {

@@ -19,18 +19,18 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// dashboardPolicy is what the dashboard's pages may do. What they show comes from
-// malware: if some of it ever became markup, there would be no script for it to run,
-// nowhere to send anything to, and nothing to be framed by. Styles may be inline, as
-// CodeMirror makes style elements and the rows of long lists stand where their style
-// attributes say; a style loads nothing but what img-src and font-src allow. Images
-// may be data: and blob:, for those that a program fetched and a reader looks at.
+// dashboardPolicy restricts the dashboard's pages, which show data from malware. If
+// such data became markup, it could run no script, send nothing anywhere, and not be
+// framed. Inline styles are allowed: CodeMirror makes style elements, and style
+// attributes place the rows of long lists. A style can load only what img-src and
+// font-src allow. Images may be data: and blob:, for those that a program fetched and a
+// user views.
 const dashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; " +
 	"img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// How long browsers keep a file: what is under assets is named by its content, of
-// anything else they ask each time whether it is still the same.
+// Cache lifetimes. Names of files under assets contain a hash of the content; browsers
+// revalidate all other files at each use.
 const (
 	cacheForever = "public, max-age=31536000, immutable"
 	cacheNever   = "no-cache"
@@ -41,8 +41,8 @@ const (
 	assetsFolder = "assets/"
 )
 
-// dashboardTypes are the types of the dashboard's files. They do not come from the
-// machine, whose registry may call a script text/plain, which nosniff would then stop.
+// dashboardTypes are the media types of the dashboard's files. The machine's own table
+// may call a script text/plain, which nosniff would block.
 var dashboardTypes = map[string]string{ //nolint:gochecknoglobals // a constant
 	".css":         "text/css; charset=utf-8",
 	".html":        "text/html; charset=utf-8",
@@ -59,14 +59,14 @@ var dashboardTypes = map[string]string{ //nolint:gochecknoglobals // a constant
 	".woff2":       "font/woff2",
 }
 
-// packedTypes are the extensions of files that are compressed already.
+// packedTypes are the extensions of files that are already compressed.
 var packedTypes = []string{".ico", ".png", ".webp", ".woff2"} //nolint:gochecknoglobals // a constant
 
-// dashboardHandler serves the dashboard's files, which are part of the program. It
-// is no part of the API, and its paths are not in the API's description.
-type dashboardHandler struct{ files map[string]*dashboardFile } // by their path
+// dashboardHandler serves the dashboard's files, which are embedded in the program.
+// They are not part of the API, so its description does not list their paths.
+type dashboardHandler struct{ files map[string]*dashboardFile } // by path
 
-// newDashboardHandler serves the files of a folder that has an index.html.
+// newDashboardHandler returns a handler for a folder that has an index.html.
 func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
 	h := &dashboardHandler{map[string]*dashboardFile{}}
 	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -93,7 +93,7 @@ func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
 	return h, nil
 }
 
-// paths gives the routes at which there are files or pages of the dashboard.
+// paths returns the routes of the dashboard's files and pages.
 func (h *dashboardHandler) paths() []string {
 	paths := []string{"/", "/sessions", "/sessions/*", "/" + assetsFolder + "*"}
 	for name := range h.files {
@@ -105,9 +105,9 @@ func (h *dashboardHandler) paths() []string {
 	return paths
 }
 
-// serve gives the file of the path or, where that is one of the dashboard's pages,
-// which its script draws, index.html. That page names its files relative to the
-// folder that the dashboard is served from, whatever path a proxy has for it.
+// serve sends the file at the path or, for a page that the dashboard's script renders,
+// index.html. That page names its files relative to the dashboard's folder, because a
+// proxy may serve it under any path.
 func (h *dashboardHandler) serve(c *echo.Context) error {
 	name := strings.TrimPrefix(c.Request().URL.Path, "/")
 	file := h.files[name]
@@ -120,11 +120,11 @@ func (h *dashboardHandler) serve(c *echo.Context) error {
 	return file.serve(c)
 }
 
-// dashboardFile is a file in the codings in which it is sent.
+// dashboardFile is a file with its encodings.
 type dashboardFile struct {
 	mediaType, cacheControl, etag string
 	content                       []byte
-	packed                        map[string]func() []byte // by coding: made once, when it is first asked for
+	packed                        map[string]func() []byte // by coding; each is made once, on first use
 }
 
 func newDashboardFile(name, mediaType string, content []byte) *dashboardFile {
@@ -145,8 +145,8 @@ func newDashboardFile(name, mediaType string, content []byte) *dashboardFile {
 	return f
 }
 
-// below gives a page for a path that is some folders below the page's own: the
-// addresses in it that begin with "./" lead as far up.
+// below returns the page for a path that is depth folders below the page's own.
+// Addresses in it that begin with "./" lead up as many folders.
 func (f *dashboardFile) below(depth int) *dashboardFile {
 	if depth <= 0 {
 		return f
@@ -185,8 +185,8 @@ func (f *dashboardFile) serve(c *echo.Context) error {
 	return c.Blob(http.StatusOK, f.mediaType, content)
 }
 
-// isOneOf reports whether If-None-Match names an entity tag (RFC 9110, 13.1.2): a
-// cache between may have made it a weak one.
+// isOneOf reports whether If-None-Match contains an entity tag (RFC 9110, 13.1.2). An
+// intermediate cache may have made it weak.
 func isOneOf(headers []string, etag string) bool {
 	for item := range strings.SplitSeq(strings.Join(headers, ","), ",") {
 		if item = strings.TrimSpace(item); item == "*" || strings.TrimPrefix(item, "W/") == etag {
@@ -196,18 +196,18 @@ func isOneOf(headers []string, etag string) bool {
 	return false
 }
 
-// gzipped compresses a file as much as gzip can: it is done once.
+// gzipped compresses a file with the best compression: it runs once per file.
 func gzipped(content []byte) []byte {
 	var out bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // a level that there is
-	_, _ = w.Write(content)                                 // to memory, as all here: nothing that can fail
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // the level is valid
+	_, _ = w.Write(content)                                 // writes to memory cannot fail
 	_ = w.Close()
 	return out.Bytes()
 }
 
-// zstandard compresses a file well, and as fast as a page should open. The window is
-// one that all browsers take (RFC 9659).
+// zstandard compresses a file well but fast, since a page waits for it. All browsers
+// accept this window size (RFC 9659).
 func zstandard(content []byte) []byte {
-	w, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20)) // options that there are
+	w, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20)) // the options are valid
 	return w.EncodeAll(content, nil)
 }

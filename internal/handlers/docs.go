@@ -29,8 +29,8 @@ func (h *docsHandler) openAPI(c *echo.Context) error {
 	return c.JSONBlob(http.StatusOK, docs.JSON)
 }
 
-// page sends the same as a page for people. The browser loads nothing for it and runs
-// nothing in it.
+// page sends the description as an HTML page without scripts. The browser loads nothing
+// else for it.
 func (h *docsHandler) page(c *echo.Context) error {
 	docs, err := h.load()
 	if err != nil {

@@ -5,16 +5,15 @@ import (
 	"strings"
 )
 
-// The codings in which answers can be sent, besides as they are.
+// The encodings of answers.
 const (
 	encodingGzip = "gzip"
 	encodingZstd = "zstd"
 )
 
-// acceptedEncoding chooses the coding of an answer by its request's
-// Accept-Encoding (RFC 9110, 12.5.3): the one of the highest quality, of equals
-// zstd, then gzip, then none. It is "" for none, also when the client refuses that
-// and has no other one.
+// acceptedEncoding chooses the encoding of an answer from Accept-Encoding (RFC 9110,
+// 12.5.3): the one of the highest quality; of equal ones zstd, then gzip, then none. It
+// returns "" for none, even if the client refuses that but accepts no other.
 func acceptedEncoding(headers []string) string {
 	quality := map[string]float64{} // as given
 	for item := range strings.SplitSeq(strings.Join(headers, ","), ",") {
@@ -47,7 +46,7 @@ func acceptedEncoding(headers []string) string {
 	return best
 }
 
-// qualityOf reads the q of a list's item, 0 to 1; what is none is 0.
+// qualityOf reads the q of a list item, 0 to 1; an invalid one is 0.
 func qualityOf(parameters string) float64 {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, ok := strings.Cut(parameter, "=")

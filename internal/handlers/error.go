@@ -11,15 +11,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// retryAfter is what clients are told to wait, in seconds, when the same request
-// may succeed later.
+// retryAfter is the Retry-After header in seconds, for requests that may succeed later.
 const retryAfter = "2"
 
-// statusClientGone is logged when there was no one left to answer; nginx's
-// number for it.
+// statusClientGone is logged if the client has gone before the answer, as in nginx.
 const statusClientGone = 499
 
-// errorBody is every error answer. Existing clients read Error as a string.
+// errorBody is the body of every error answer. Existing clients read Error as a string.
 type errorBody struct {
 	Error string      `json:"error"`
 	Code  models.Code `json:"code"`
@@ -59,8 +57,7 @@ func statusOf(code models.Code) int {
 	}
 }
 
-// clientError gives the error as the client may see it, whatever layer it is
-// from.
+// clientError returns an error of any layer in the form that the client may see.
 func clientError(c *echo.Context, err error) *models.Error {
 	if e, ok := errors.AsType[*models.Error](err); ok {
 		return e
@@ -78,17 +75,17 @@ func clientError(c *echo.Context, err error) *models.Error {
 	return models.Wrap(err, models.CodeInternal, "the request failed for a reason that is in the backend's log")
 }
 
-// handleError answers an error: the one place where codes become statuses.
+// handleError answers errors. Only it maps codes to statuses.
 func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 	return func(c *echo.Context, err error) {
 		if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Committed {
 			if errors.Is(err, errBrokenOff) {
 				log.Warn("an answer broke off", "id", requestID(c), "error", err)
 			}
-			return // too late for another one
+			return // the answer has begun
 		}
 		if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
-			_ = c.NoContent(statusClientGone) // no one reads it
+			_ = c.NoContent(statusClientGone) // for the log only
 			return
 		}
 		e := clientError(c, err)

@@ -22,34 +22,30 @@ import (
 	"ospulse/internal/wire"
 )
 
-// How many events a poll gives.
-const ()
-
 const (
-	flushBytes  = 256 << 10 // of an answer are put together before they are sent
+	flushBytes  = 256 << 10 // an answer is sent in parts of about this size
 	sendTimeout = 30 * time.Second
 )
 
-// Ingest takes events in; *ingest.Queue implements it and documents its
-// contract.
+// Ingest stores events. *ingest.Queue implements it and documents its contract.
 type Ingest interface {
 	Append(ctx context.Context, batch models.Batch) (models.Receipt, error)
 }
 
-// Senders tells which agent sent a request; *service.Senders implements it and
+// Senders finds the agent that sent a request. *service.Senders implements it and
 // documents its contract.
 type Senders interface {
 	Find(name string, address netip.Addr) (agentID string)
 }
 
-// EventService gives events out; *service.Events implements it and documents its
+// EventService reads and claims events. *service.Events implements it and documents its
 // contracts.
 type EventService interface {
 	EventReader
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
 }
 
-// RefusalMeter counts what was not stored; *telemetry.Ingest is one.
+// RefusalMeter counts events that were refused. *telemetry.Ingest implements it.
 type RefusalMeter interface {
 	Refused(events int, reason string)
 }
@@ -64,25 +60,25 @@ type eventHandler struct {
 	exports      ExportService
 }
 
-// The statuses of answers: 200 for what is committed, 202 for what is on this
-// machine's disk until the database is back.
+// The statuses of answers: 200 for committed events, 202 for events that wait on this
+// machine's disk for the database.
 const (
 	statusStored  = "success"
 	statusSpooled = "spooled"
 )
 
-// storedBatch is the answer to a batch: how many were stored and under which
-// numbers, and what was wrong with the others.
+// storedBatch is the answer to a batch: how many events were stored, with which seqs,
+// and the faults of the others.
 type storedBatch struct {
 	Status  string `json:"status"`
 	Spooled int    `json:"spooled,omitempty"`
 	models.Receipt
 }
 
-// postEvent takes one event of a controller.
+// postEvent stores one event of a controller.
 func (h *eventHandler) postEvent(c *echo.Context) error { return h.postOne(c, wire.Event) }
 
-// postHTTP takes one flow of the HTTP forwarder.
+// postHTTP stores one flow of the HTTP forwarder.
 func (h *eventHandler) postHTTP(c *echo.Context) error { return h.postOne(c, wire.HTTPFlow) }
 
 func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (models.Incoming, error)) error {
@@ -96,19 +92,19 @@ func (h *eventHandler) postOne(c *echo.Context, decode func([]byte, time.Time) (
 	if receipt.Spooled > 0 {
 		return c.JSON(http.StatusAccepted, map[string]string{"status": statusSpooled})
 	}
-	// By hand, as this is the answer that is given most often.
+	// Encoded by hand, because this is the most frequent answer.
 	answer := append(make([]byte, 0, 128), `{"status":"`+statusStored+`","session_id":`...)
 	answer = append(wire.AppendString(answer, receipt.Ranges[0].SessionID), `,"seq":`...)
 	answer = append(strconv.AppendInt(answer, receipt.Ranges[0].First, 10), "}\n"...)
 	return c.JSONBlob(http.StatusOK, answer)
 }
 
-// postPackets takes a batch of the network forwarder.
+// postPackets stores a batch of the network forwarder.
 func (h *eventHandler) postPackets(c *echo.Context) error {
 	return h.postMany(c, []string{jsonType}, wire.Packets)
 }
 
-// postBatch takes a batch of a new agent.
+// postBatch stores a batch of a new agent.
 func (h *eventHandler) postBatch(c *echo.Context) error {
 	return h.postMany(c, []string{jsonType, ndjsonType}, wire.Events)
 }
@@ -124,10 +120,10 @@ func (h *eventHandler) postMany(c *echo.Context, types []string, decode decodeFu
 	return c.JSON(http.StatusOK, storedBatch{Status: statusStored, Receipt: receipt})
 }
 
-// decodeFunc reads a body: what it holds, and what of it cannot be taken.
+// decodeFunc decodes a body into its events and the faults of other items.
 type decodeFunc func(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error)
 
-// post reads a body and stores what it holds, and counts what it cannot.
+// post reads a body, stores its events, and counts those that it refuses.
 func (h *eventHandler) post(c *echo.Context, types []string, decode decodeFunc) (models.Receipt, error) {
 	receipt, err := h.store(c, types, decode)
 	if err != nil {
@@ -139,8 +135,8 @@ func (h *eventHandler) post(c *echo.Context, types []string, decode decodeFunc) 
 	return receipt, err
 }
 
-// store is post without the counting. A batch of which nothing can be taken is
-// an error, so that its sender notices.
+// store is post without the counting. If it can store no event of a batch, it returns
+// an error, so that the sender notices.
 func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc) (models.Receipt, error) {
 	key, err := idempotencyKey(c)
 	if err != nil {
@@ -172,24 +168,24 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	return h.ingest.Append(c.Request().Context(), batch)
 }
 
-// agentHeader has the name of the agent that sends events, as in its heartbeats.
+// agentHeader is the header with the name of the sending agent, as in its heartbeats.
 const agentHeader = "X-OSPulse-Agent"
 
-// sender gives the ID of the agent that sent a request. The address is that of the
-// connection: a header that a client writes says nothing of where it is.
+// sender returns the ID of the agent that sent a request. It uses the address of the
+// connection, because a client can put any address into a header.
 func (h *eventHandler) sender(r *http.Request) string {
 	return h.senders.Find(r.Header.Get(agentHeader), remoteAddress(r))
 }
 
-// remoteAddress gives the IP address at the other end of the connection, the zero
-// address when there is none.
+// remoteAddress returns the IP address of the other end of the connection, or the zero
+// address if there is none.
 func remoteAddress(r *http.Request) netip.Addr {
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return from.Addr().Unmap()
 }
 
-// letGo copies the data of events that are a small part of their body, which they
-// would keep in memory otherwise.
+// letGo copies the data of events that are a small part of their body, so that they do
+// not keep the body in memory.
 func letGo(body []byte, events []models.Incoming) {
 	size := smallBody
 	for i := range events {
@@ -203,7 +199,7 @@ func letGo(body []byte, events []models.Incoming) {
 	}
 }
 
-// idempotencyKey gives the request's Idempotency-Key, "" when it has none.
+// idempotencyKey returns the request's Idempotency-Key, "" if it has none.
 func idempotencyKey(c *echo.Context) (string, error) {
 	key := c.Request().Header.Get("Idempotency-Key")
 	if key != "" && (!models.ValidID(key) || strings.IndexFunc(key, unicode.IsControl) >= 0) {
@@ -212,7 +208,7 @@ func idempotencyKey(c *echo.Context) (string, error) {
 	return key, nil
 }
 
-// digest tells two requests of the same key apart.
+// digest returns a hash that distinguishes two requests with the same key.
 func digest(path, hint string, body []byte) string {
 	hash := sha256.New()
 	hash.Write(fmt.Appendf(nil, "%q %q ", path, hint))
@@ -220,7 +216,7 @@ func digest(path, hint string, body []byte) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// poll hands out the session's unsent events: an array, newest first.
+// poll claims and sends the session's unsent events: an array, newest first.
 func (h *eventHandler) poll(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -234,8 +230,8 @@ func (h *eventHandler) poll(c *echo.Context) error {
 	if filter.End, err = timeParam(c, "end"); err != nil {
 		return err
 	}
-	// The old dashboard looks for another name of one event type. A browser tells
-	// whose page it is; everyone else reads what the agent sent.
+	// The old dashboard expects another name for one event type. Its browser sends the
+	// page's origin. All other clients get the data that the agent sent.
 	isDashboard := h.dashboards.Origin(c.Request()) != ""
 	answer := arrayWriter{response: newPatientWriter(c.Response(), sendTimeout), element: func(out []byte, e *models.Event) []byte {
 		return compat.AppendEvent(out, e, isDashboard)
@@ -243,8 +239,8 @@ func (h *eventHandler) poll(c *echo.Context) error {
 	return answer.finish(h.events.ClaimUnsent(c.Request().Context(), id, filter, answer.write))
 }
 
-// export sends every event as it came, of one session or of all, as a download. The
-// old dashboard names no session: it gets the one that it started last.
+// export sends all events of one session, or of all sessions, as a download. The old
+// dashboard names no session, so it gets the one that it started last.
 func (h *eventHandler) export(c *echo.Context) error {
 	id := c.QueryParam("sessionId")
 	if origin := h.dashboards.Origin(c.Request()); id == "" && origin != "" {
@@ -268,9 +264,9 @@ func (h *eventHandler) export(c *echo.Context) error {
 	return answer.finish(answer.write(pages))
 }
 
-// startedLast gives the session that the pages of an origin started last. After a
-// restart of the backend, and when that session was deleted, it is the one that anybody
-// started last; without any it is the one for events that belong to none.
+// startedLast returns the session that the pages of an origin started last. After a
+// restart, or if that session was deleted, it returns the session that anyone started
+// last, or else the unassigned session.
 func (h *eventHandler) startedLast(ctx context.Context, origin string) (string, error) {
 	if id := h.dashboards.LastStarted(origin); id != "" {
 		if _, err := h.exports.Session(ctx, id); models.ErrorCode(err) != models.CodeNotFound {
@@ -287,11 +283,11 @@ func (h *eventHandler) startedLast(ctx context.Context, origin string) (string, 
 	return session.ID, nil
 }
 
-// maxSafeName is how many bytes of an id go into a file name.
+// maxSafeName is the most bytes of an id in a file name.
 const maxSafeName = 128
 
-// safeName keeps of an id what is harmless in a file name. Something must stand before
-// it: an id may be the name of a device of Windows.
+// safeName returns an id without characters that are unsafe in a file name. The caller
+// must put a prefix before it, because an id may be a device name in Windows.
 func safeName(id string) string {
 	name := strings.Map(func(r rune) rune {
 		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
@@ -302,18 +298,17 @@ func safeName(id string) string {
 	return name[:min(len(name), maxSafeName)]
 }
 
-// arrayWriter sends events as a JSON array while they are read. Nothing is sent
-// before the first flushBytes are there, so that an early error still gets its
-// status.
+// arrayWriter sends events as a JSON array while they are read. It sends nothing before
+// it has flushBytes, so that an early error still sets the status.
 type arrayWriter struct {
 	response *patientWriter
 	element  func(out []byte, e *models.Event) []byte
-	fileName string // of a download
+	fileName string // for a download
 	out      []byte
-	started  bool // the status is on its way
+	started  bool // the status was sent
 }
 
-// write sends all pages and returns when they have left this program.
+// write sends all pages. It returns after they have left this program.
 func (w *arrayWriter) write(pages service.Pages) error {
 	w.out = append(w.out, '[')
 	separator := ""
@@ -335,7 +330,7 @@ func (w *arrayWriter) write(pages service.Pages) error {
 	return w.send()
 }
 
-// send sends what was put together.
+// send sends the buffered part.
 func (w *arrayWriter) send() error {
 	if !w.started {
 		w.started = true
@@ -355,7 +350,7 @@ func (w *arrayWriter) send() error {
 }
 
 // finish returns err for the error handler, or errBrokenOff if a part of the array was
-// sent: half an array must not look like a whole one.
+// sent, because the client must not take half an array for a whole one.
 func (w *arrayWriter) finish(err error) error {
 	if !w.started {
 		return err

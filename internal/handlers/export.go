@@ -21,9 +21,8 @@ import (
 	"ospulse/internal/service"
 )
 
-// The trailers of an export that is whole. One that is not has none: its
-// connection is cut, which no client takes for the end, while most never look at
-// trailers.
+// The trailers of a complete export. An incomplete one has none: its connection is cut.
+// Clients notice that, while most ignore trailers.
 const (
 	trailerStatus = "X-Export-Status" // complete
 	trailerEvents = "X-Export-Events" // how many events were written
@@ -31,8 +30,8 @@ const (
 	statusComplete = "complete"
 )
 
-// ExportService gives sessions out whole; *service.Exports implements it and
-// documents its contracts.
+// ExportService reads whole sessions. *service.Exports implements it and documents its
+// contracts.
 type ExportService interface {
 	Session(ctx context.Context, id string) (*models.Session, error)
 	Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) service.Pages
@@ -48,12 +47,11 @@ type exportHandler struct {
 
 // session sends a session as a download, in a format that the client chooses.
 //
-// An export that is whole ends as HTTP has it, with the trailers X-Export-Status:
-// complete and X-Export-Events; in NDJSON, JSON and CSV nothing is added to the
-// events for it. When something fails after the beginning is out, the connection
-// is cut (curl ends with status 18, an HTTP library with an error), and the formats
-// of one value a line have {"error", "code"} as their last line, for whoever looks
-// at the file alone; a JSON array is not closed.
+// A complete export ends normally, with the trailers X-Export-Status: complete and
+// X-Export-Events. NDJSON, JSON and CSV contain only the events. After a failure in the
+// middle, the connection is cut (curl exits with status 18, an HTTP library returns an
+// error). Formats with one value per line then end with the line {"error", "code"}, for
+// users who have only the file; a JSON array is not closed.
 func (h *exportHandler) session(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -129,7 +127,7 @@ func (h *exportHandler) writeEvents(c *echo.Context, d *download, format export.
 					return err
 				}
 				out = out[:0]
-				if cap(out) > maxKeptBuffer { // of a huge event
+				if cap(out) > maxKeptBuffer { // grown by a huge event
 					out = make([]byte, 0, flushBytes+flushBytes/4)
 				}
 			}
@@ -139,18 +137,18 @@ func (h *exportHandler) writeEvents(c *echo.Context, d *download, format export.
 	return err
 }
 
-// maxKeptBuffer is how large a buffer may be that is used again.
+// maxKeptBuffer is the largest buffer that is reused, in bytes.
 const maxKeptBuffer = 4 << 20
 
-// appendErrorLine appends an error as its answer would have it.
+// appendErrorLine appends an error in the form of an error answer.
 func appendErrorLine(out []byte, e *models.Error) []byte {
 	out = jsonscan.AppendText(append(out, `{"error":`...), e.Message)
 	out = jsonscan.AppendText(append(out, `,"code":`...), string(e.Code))
 	return append(out, "}\n"...)
 }
 
-// bundle sends the whole session in one zip, with its target file if the client
-// asks for that: a sample does not travel by accident.
+// bundle sends the whole session in one zip. It includes the target file only if the
+// client asks for it, so that samples do not spread by accident.
 func (h *exportHandler) bundle(c *echo.Context, id string) error {
 	if c.QueryParam("filter") != "" {
 		return models.Errorf(models.CodeInvalid, "filter is not for format=bundle: a bundle is the whole session")
@@ -174,16 +172,16 @@ func (h *exportHandler) bundle(c *echo.Context, id string) error {
 	return d.finish(err)
 }
 
-// download is an answer that is saved as a file while it is made. Nothing is sent
-// before the first Write, so that an early error still gets its status.
+// download is an answer that browsers save as a file. It sends nothing before the first
+// Write, so that an early error still sets the status.
 type download struct {
 	response    *patientWriter
 	fileName    string
 	contentType string
 	encoding    string // gzip, zstd or "" for none
-	events      int64  // that it holds, for the trailer
+	events      int64  // written events, for the trailer
 
-	started    bool           // the status is on its way
+	started    bool           // the status was sent
 	compressor io.WriteCloser // nil for none
 }
 
@@ -229,12 +227,12 @@ func (d *download) start() error {
 }
 
 // finish ends the download. It returns err for the error handler, or errBrokenOff if a
-// part of the file was sent: half a file must not look like a whole one.
+// part was sent, because the client must not take half a file for a whole one.
 func (d *download) finish(err error) error {
 	if !d.started && err != nil {
 		return err
 	}
-	if d.compressor != nil { // after an error, too: it holds the last line
+	if d.compressor != nil { // even after an error: it holds the last line
 		err = errors.Join(err, d.compressor.Close())
 	}
 	if err != nil {
@@ -246,8 +244,8 @@ func (d *download) finish(err error) error {
 	return brokenOff(cmp.Or(d.response.flush(), d.response.finish()))
 }
 
-// newCompressor gives what compresses for w, fast and in little memory: the
-// network is to be saved, and the export must not wait for it.
+// newCompressor returns a writer that compresses to w with little time and memory, so
+// that the export is not slowed down.
 func newCompressor(encoding string, w io.Writer) (io.WriteCloser, error) {
 	if encoding == encodingGzip {
 		return gzip.NewWriterLevel(w, gzip.BestSpeed)

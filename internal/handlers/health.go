@@ -12,18 +12,18 @@ import (
 	"ospulse/internal/models"
 )
 
-// checkTimeout bounds one look at the database.
+// checkTimeout bounds one check of the database.
 const checkTimeout = 3 * time.Second
 
-// Checks are what readiness and health look at.
+// Checks are the inputs of readiness and health.
 type Checks struct {
-	Database   func(ctx context.Context) error // answers
-	Migrations func(ctx context.Context) error // are those of this program
+	Database   func(ctx context.Context) error // nil if the database answers
+	Migrations func(ctx context.Context) error // nil if they are those of this program
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
-	Files      func() models.FileCheck         // of the last comparison of files and rows
+	Files      func() models.FileCheck         // the last comparison of files and rows
 	Spool      Spool
 	WaitsFor   func() string                                          // why the database does not store the events in the spool; "" if it does
-	Durability func(ctx context.Context) (models.Durability, error)   // of a commit now
+	Durability func(ctx context.Context) (models.Durability, error)   // durability of a commit now
 	Backfill   func(ctx context.Context) (models.BackfillLeft, error) // the old events that the backfill has not read yet
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
@@ -31,11 +31,11 @@ type Checks struct {
 
 	MinFreeBytes    int64
 	DatabaseDialect string
-	FileStorage     string // where target files are, without secrets
+	FileStorage     string // where target files are stored, without secrets
 	Version         string
 }
 
-// Spool is what keeps events that the database does not store now, or refuses.
+// Spool holds events that the database cannot store now, or refuses.
 type Spool interface {
 	Backlog() (events int, sizeBytes int64)
 	SetAsideEvents() int
@@ -43,35 +43,34 @@ type Spool interface {
 	Weakness() string
 }
 
-// Memory is how much memory this program may use, where that is from ("cgroup",
+// Memory is how much memory this program may use, the source of that limit ("cgroup",
 // "machine" or "GOMEMLIMIT"), and how it is divided.
 type Memory struct {
 	LimitBytes   int64                 `json:"limit_bytes"`
 	Source       string                `json:"source"`
-	PlannedBytes int64                 `json:"planned_bytes"` // of the limit, for this program
+	PlannedBytes int64                 `json:"planned_bytes"` // part of the limit that this program plans to use
 	Parts        map[string]MemoryPart `json:"parts"`
 }
 
-// MemoryPart is how much of it a part may use, and uses; nil if that is not known.
+// MemoryPart is how much memory a part may use, and uses; UsedBytes is nil if unknown.
 type MemoryPart struct {
 	LimitBytes int64  `json:"limit_bytes"`
 	UsedBytes  *int64 `json:"used_bytes,omitempty"`
 }
 
-// readiness is the answer of /readyz: each check's name with "ok" or what is
-// wrong.
+// readiness is the answer of /readyz. Each check has "ok" or what is wrong.
 type readiness struct {
 	Status     string            `json:"status"`
 	Durability models.Durability `json:"durability"`
 	Checks     map[string]string `json:"checks"`
 }
 
-// live says that the program runs.
+// live reports that the program runs.
 func (k *Checks) live(c *echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// ready says whether requests will be served: 200, or 503 with what is wrong.
+// ready reports whether the backend can serve requests: 200, or 503 with what is wrong.
 func (k *Checks) ready(c *echo.Context) error {
 	answer := k.check(c.Request().Context())
 	status := http.StatusOK
@@ -102,7 +101,7 @@ func (k *Checks) check(ctx context.Context) readiness {
 	case free < k.MinFreeBytes:
 		fail("disk", "the data folder's disk is nearly full", fmt.Errorf("%d bytes are free, of %d wanted (MIN_FREE_MB)", free, k.MinFreeBytes))
 	}
-	if events, size := k.Spool.Backlog(); events > 0 { // they are safe, and requests are served
+	if events, size := k.Spool.Backlog(); events > 0 { // not a failure: they are safe
 		answer.Checks["spool"] = fmt.Sprintf("%d events wait on this machine's disk for the database (%.1f of %d MB)", events, float64(size)/(1<<20), k.Spool.MaxBytes()>>20)
 		if why := k.WaitsFor(); why != "" {
 			answer.Checks["spool"] += ": " + why
@@ -113,15 +112,15 @@ func (k *Checks) check(ctx context.Context) readiness {
 	}
 	if left, err := k.Backfill(ctx); err != nil {
 		answer.Checks["backfill"] = "the backend could not find out whether search columns and processes of old events are filled in"
-	} else if left.Sessions > 0 { // the backend is ready all the same
+	} else if left.Sessions > 0 { // not a failure
 		answer.Checks["backfill"] = fmt.Sprintf("the backend is still filling in search columns and processes of %d events in %d sessions, which an older version or the existing backend stored", left.Events, left.Sessions)
 	}
 	k.checkDurability(ctx, &answer, fail)
 	return answer
 }
 
-// checkDurability tells what a commit survives. A weak one does not keep requests
-// from being served, unless it is not allowed.
+// checkDurability reports the durability of a commit. A weak one fails the check only
+// if it is not allowed.
 func (k *Checks) checkDurability(ctx context.Context, answer *readiness, fail func(check, text string, err error)) {
 	durability, err := k.Durability(ctx)
 	answer.Durability = durability
@@ -135,8 +134,7 @@ func (k *Checks) checkDurability(ctx context.Context, answer *readiness, fail fu
 	}
 }
 
-// health is for people and for the controllers, which take any 200 for
-// connected.
+// health serves users, and controllers, which take any 200 as connected.
 func (k *Checks) health(c *echo.Context) error {
 	type agent struct {
 		URL        string             `json:"url"`

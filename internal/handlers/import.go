@@ -13,7 +13,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// ImportService takes bundles in; *service.Imports implements it and documents its
+// ImportService imports bundles. *service.Imports implements it and documents its
 // contract.
 type ImportService interface {
 	Import(ctx context.Context, content io.Reader, asCopy bool) (*models.Session, error)
@@ -24,8 +24,7 @@ type importHandler struct {
 	maxBytes int64
 }
 
-// The types of a bundle that is sent as the body itself, as browsers and tools name
-// them.
+// The media types of a bundle as the body itself, as browsers and tools name them.
 const (
 	zipType      = "application/zip"
 	zipTypeOld   = "application/x-zip-compressed"
@@ -33,8 +32,8 @@ const (
 	formDataType = "multipart/form-data"
 )
 
-// session takes a bundle, as the body or in a form's field named file, and answers
-// with the session that it became.
+// session imports a bundle, from the body or a form field named file, and answers with
+// the new session.
 func (h *importHandler) session(c *echo.Context) error {
 	asCopy, err := boolParam(c, "new_id")
 	if err != nil {
@@ -58,7 +57,7 @@ func (h *importHandler) session(c *echo.Context) error {
 	return c.JSON(http.StatusCreated, newSessionView(session))
 }
 
-// content gives the bundle of a request.
+// content returns the bundle of a request.
 func (h *importHandler) content(request *http.Request) (io.Reader, error) {
 	header := request.Header.Get("Content-Type")
 	mediaType, _, err := mime.ParseMediaType(header)
@@ -83,8 +82,8 @@ func (h *importHandler) tooLarge(err error) error {
 	return models.Wrap(err, models.CodeTooLarge, "the bundle is larger than the %d MB that are taken: IMPORT_MAX_MB", h.maxBytes>>20)
 }
 
-// bundleUpload is a bundle that a client sends: whatever goes wrong while it is
-// read is the request's fault.
+// bundleUpload is a bundle that a client sends. All its read errors are the request's
+// fault.
 type bundleUpload struct {
 	io.Reader
 	h *importHandler

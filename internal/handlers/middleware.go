@@ -21,7 +21,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// errBrokenOff is for an answer that began well and cannot be finished.
+// errBrokenOff means that an answer began and cannot be completed.
 var errBrokenOff = errors.New("the answer broke off")
 
 // brokenOff wraps an error of an answer that has begun. It returns nil for nil.
@@ -32,9 +32,8 @@ func brokenOff(err error) error {
 	return fmt.Errorf("%w: %w", errBrokenOff, err)
 }
 
-// cutBrokenOff cuts the connection of an answer that broke off, which is the
-// only way left to tell the client. It comes before the log, which has a line
-// for these too.
+// cutBrokenOff closes the connection of an incomplete answer, which is the only way
+// left to signal the error. It wraps logRequests, which logs these errors first.
 func cutBrokenOff(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		err := next(c)
@@ -45,12 +44,12 @@ func cutBrokenOff(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// harmlessRequestID is what a client may choose as the id of its request: it
-// goes to the log and back.
+// harmlessRequestID matches the request ids that a client may choose. They appear in
+// the log and in the answer.
 var harmlessRequestID = regexp.MustCompile(`^[0-9A-Za-z._:/+=-]{1,100}$`)
 
-// requestIDs makes ids for the requests of one run of the program: its own random
-// name and a number.
+// requestIDs makes request ids: a random name for this run of the program, and a
+// number.
 type requestIDs struct {
 	run  string
 	last atomic.Uint64
@@ -58,7 +57,7 @@ type requestIDs struct {
 
 func newRequestIDs() *requestIDs { return &requestIDs{run: rand.Text()[:12]} }
 
-// middleware gives each request the id that its client chose, or one of ours.
+// middleware sets each request's id: the one that the client chose, or a new one.
 func (ids *requestIDs) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
@@ -70,13 +69,13 @@ func (ids *requestIDs) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// requestID gives the id that the request's log line and answer header carry.
+// requestID returns the id in the request's log line and answer header.
 func requestID(c *echo.Context) string {
 	return c.Response().Header().Get(echo.HeaderXRequestID)
 }
 
-// logRequests writes one line a request, without anything of its payload. It
-// answers errors, so that the line has their status.
+// logRequests logs one line per request, without data of the body. It writes the error
+// answers itself, so that the line has their status.
 func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
@@ -101,7 +100,7 @@ func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-// cors lets the pages of the given origins read answers, errors too.
+// cors lets pages of the given origins read answers, including errors.
 func cors(origins []string) echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{
 		UnsafeAllowOriginFunc: func(_ *echo.Context, origin string) (string, bool, error) {
@@ -114,10 +113,10 @@ func cors(origins []string) echo.MiddlewareFunc {
 	})
 }
 
-// guardHost refuses requests that name another host: a web page whose name was
-// made to point here (DNS rebinding) is of the same origin as the backend to its
-// browser, but cannot hide that name. An IP address can only be pointed at, not
-// rebound, so when the backend listens beyond this machine any address will do.
+// guardHost refuses requests with another host name. After DNS rebinding, a browser
+// takes the backend for the attacker's origin, but still sends the attacker's host
+// name. IP addresses cannot be rebound, so all of them are allowed if the backend
+// listens beyond this machine.
 func guardHost(listenHost string, allowed []string) echo.MiddlewareFunc {
 	names := append([]string{"localhost", strings.ToLower(listenHost)}, allowed...)
 	beyond := !isLoopback(listenHost)
@@ -135,7 +134,7 @@ func guardHost(listenHost string, allowed []string) echo.MiddlewareFunc {
 	}
 }
 
-// hostname cuts the port, the brackets and a final dot off a Host header.
+// hostname removes the port, the brackets and a final dot from a Host header.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -148,11 +147,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-// originGuard refuses what a page of another origin must not do, as its browser
-// tells by Sec-Fetch-Site and Origin. Programs send neither, and pass.
+// originGuard refuses requests of pages of other origins, according to Sec-Fetch-Site
+// and Origin. Programs send neither header, so they pass.
 type originGuard struct{ protection *http.CrossOriginProtection }
 
-// newOriginGuard trusts the given origins and the backend's own.
+// newOriginGuard returns a guard that trusts the given origins and the backend's own.
 func newOriginGuard(origins []string) (*originGuard, error) {
 	protection := http.NewCrossOriginProtection()
 	for _, origin := range origins {
@@ -163,7 +162,7 @@ func newOriginGuard(origins []string) (*originGuard, error) {
 	return &originGuard{protection}, nil
 }
 
-// middleware guards requests whose method may change something.
+// middleware guards requests with methods that may change something.
 func (g *originGuard) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		if err := g.check(c.Request()); err != nil {

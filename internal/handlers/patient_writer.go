@@ -8,13 +8,13 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// writeBytes is the most that a patientWriter writes at once: a client that takes so
+// writeBytes is the most that a patientWriter writes at once. A client that takes as
 // much within the timeout makes progress.
 const writeBytes = 32 << 10
 
-// patientWriter writes an answer for as long as the client makes progress. A client that
-// takes less than writeBytes within the timeout is given up: Write returns an error, then
-// and from then on.
+// patientWriter writes an answer while the client makes progress. If the client takes
+// less than writeBytes within the timeout, this Write and all later ones return an
+// error.
 type patientWriter struct {
 	http.ResponseWriter
 	controller *http.ResponseController
@@ -25,7 +25,7 @@ type patientWriter struct {
 func newPatientWriter(w http.ResponseWriter, timeout time.Duration) *patientWriter {
 	below := w
 	if response, err := echo.UnwrapResponse(w); err == nil {
-		below = response.ResponseWriter // Echo's Flush drops the error, which tells of a slow client
+		below = response.ResponseWriter // Echo's Flush drops the error of a slow client
 	}
 	return &patientWriter{ResponseWriter: w, controller: http.NewResponseController(below), timeout: timeout}
 }
@@ -41,7 +41,7 @@ func (w *patientWriter) Write(p []byte) (written int, err error) {
 	return written, w.err
 }
 
-// flush sends what net/http has buffered.
+// flush sends the data that net/http has buffered.
 func (w *patientWriter) flush() error {
 	if w.err == nil {
 		w.err = w.controller.Flush()

@@ -11,22 +11,22 @@ import (
 	"ospulse/internal/process"
 )
 
-// processTree is a session's processes.
+// processTree has a session's processes.
 type processTree struct {
-	Processes []processNode `json:"processes"` // those whose parent is not known, the others beneath them
+	Processes []processNode `json:"processes"` // roots: those with an unknown parent
 	Total     int64         `json:"total"`     // processes of the session
-	Truncated bool          `json:"truncated"` // only the first ones are here
+	Truncated bool          `json:"truncated"` // Processes has only the first ones
 }
 
-// processNode is a process with those that it started. Beyond a depth of 500
-// processes stand at the last level, and parent_id says whose they are.
+// processNode is a process with its children. Processes deeper than 500 levels are at
+// the last level; their parent_id names their parent.
 type processNode struct {
 	ID          string           `json:"id"`
 	PID         int64            `json:"pid"`
 	ParentID    *string          `json:"parent_id"`
 	ParentPID   *int64           `json:"parent_pid"`
 	StartedAt   string           `json:"started_at"`
-	StartKnown  bool             `json:"start_known"` // else started_at is when it was first heard of
+	StartKnown  bool             `json:"start_known"` // if false, started_at is the time of its first event
 	Name        string           `json:"name"`
 	Image       string           `json:"image"`
 	CommandLine string           `json:"command_line"`
@@ -37,7 +37,7 @@ type processNode struct {
 	Children    []processNode    `json:"children"`
 }
 
-// processes gives a session's processes as a tree.
+// listProcesses sends a session's processes as a tree.
 func (h *catalogHandler) listProcesses(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {

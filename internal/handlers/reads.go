@@ -8,21 +8,21 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// ReadLimiter runs reads that may take long; *service.Reads implements it and
-// documents its contract.
+// ReadLimiter limits slow reads. *service.Reads implements it and documents its
+// contract.
 type ReadLimiter interface {
 	Do(ctx context.Context, read func(ctx context.Context, done func()) error) error
 }
 
-// Gate bounds how many requests of a kind run at a time; *service.Gate implements it
-// and documents its contract.
+// Gate bounds the concurrent requests of a kind. *service.Gate implements it and
+// documents its contract.
 type Gate interface {
 	Enter(ctx context.Context) (leave func(), err error)
 }
 
-// limitReads makes a route one that may take long: always, or with any of some query
-// parameters. The read is done when its answer begins: a client that takes long to
-// receive it keeps no other read waiting.
+// limitReads limits a route's requests: all, or those with any of some query
+// parameters. The read ends when its answer begins, so a slow client does not block
+// other reads.
 func limitReads(reads ReadLimiter, params ...string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
@@ -53,10 +53,10 @@ func (w *doneWhenAnswered) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap serves http.ResponseController.
 func (w *doneWhenAnswered) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// enter lets a request of a route through a gate for as long as it takes.
+// enter makes each request of a route enter a gate and leave it at its end.
 func enter(gate Gate) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {

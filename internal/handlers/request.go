@@ -22,27 +22,27 @@ import (
 	"ospulse/internal/models"
 )
 
-// drainTimeout is how long a refused client may go on sending.
+// drainTimeout is how long a refused client may continue to send.
 const drainTimeout = 5 * time.Second
 
-// tinyBody is how many bytes of memory a request gets for the mere claim that it has
-// a body of that size. A body of up to smallBody gets all of its memory when it has
-// sent as much as that. A larger one is read in parts of up to maxPart.
+// tinyBody is the memory that a request gets at once for the body size that it
+// declares, in bytes. A body of up to smallBody gets the rest after it has sent
+// tinyBody. A larger one is read in parts of up to maxPart.
 const (
 	tinyBody  = 4 << 10
 	smallBody = 64 << 10
 	maxPart   = 1 << 20
 )
 
-// The types of bodies.
+// The media types of bodies.
 const (
 	jsonType   = "application/json"
 	ndjsonType = "application/x-ndjson"
 )
 
-// readBody reads a body of one of the given media types, which after
-// decompression has at most maxBytes. A missing Content-Type is taken for the
-// first of them, as half-broken agents mean it so. A byte order mark is left out.
+// readBody reads a body of one of the given media types, of at most maxBytes after
+// decompression. A missing Content-Type means the first type, because some agents omit
+// it. It removes a byte order mark.
 func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) {
 	request := c.Request()
 	if header := request.Header.Get("Content-Type"); header != "" && header != types[0] {
@@ -81,10 +81,9 @@ func readBody(c *echo.Context, maxBytes int64, types ...string) ([]byte, error) 
 	return jsonscan.TrimBOM(body), nil
 }
 
-// readAll reads to the end of r, of which about expected bytes are expected.
-// More than maxBytes are an *http.MaxBytesError, found without having held much
-// more than that: what was read is put together at the end only. It claims what it
-// holds beyond tinyBody before it has it.
+// readAll reads r to its end, about expected bytes. It returns an *http.MaxBytesError
+// for more than maxBytes, and holds not much more than that, because it joins the parts
+// only at the end. It claims memory beyond tinyBody before it allocates it.
 func readAll(r io.Reader, expected, maxBytes int64, claim *bodyClaim) ([]byte, error) {
 	var full [][]byte
 	part := make([]byte, 0, tinyBody)
@@ -93,7 +92,7 @@ func readAll(r io.Reader, expected, maxBytes int64, claim *bodyClaim) ([]byte, e
 			next := min(2*cap(part), maxPart)
 			isRest := full == nil && expected >= int64(cap(part)) && expected <= smallBody
 			if isRest {
-				next = int(expected) + 1 // one more: room to see the end
+				next = int(expected) + 1 // one more, to detect the end
 			}
 			if err := claim.take(next); err != nil {
 				return nil, err
@@ -128,8 +127,8 @@ func readAll(r io.Reader, expected, maxBytes int64, claim *bodyClaim) ([]byte, e
 	}
 }
 
-// decompress undoes the request's Content-Encoding, and claims the memory that it
-// takes for that. To close what it gives does not close the body.
+// decompress decodes the request's Content-Encoding, and claims the memory for that.
+// Closing the result does not close the body.
 func decompress(request *http.Request, body io.Reader, maxBytes int64, claim func(n int) error) (io.ReadCloser, error) {
 	switch encoding := strings.ToLower(request.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
@@ -165,25 +164,25 @@ func decompress(request *http.Request, body io.Reader, maxBytes int64, claim fun
 	}
 }
 
-// gzipBytes is about what a decoder takes by itself, and maxWindow the zstd window that
-// RFC 8878 asks all to take.
+// gzipBytes is about the memory of a decoder, and maxWindow the zstd window that RFC
+// 8878 recommends all decoders to support.
 const (
 	gzipBytes = 64 << 10
 	maxWindow = 8 << 20
 )
 
-// bodyError is for a body that ended or stalled before it was whole.
+// bodyError returns the error of a body that ended or stalled too early.
 func bodyError(err error) error {
 	return models.Wrap(err, models.CodeInvalid, "the body ended before it was complete, or is not encoded as its header says")
 }
 
-// readJSON reads a JSON object into v. Unknown fields, wrong types and text
-// after the object are errors that name what is wrong.
+// readJSON reads a JSON object into v. Its error names unknown fields, wrong types and
+// text after the object.
 func readJSON(c *echo.Context, maxBytes int64, v any) error {
 	return decodeJSON(c, maxBytes, v, true)
 }
 
-// readOpenJSON is readJSON for what others may add members to.
+// readOpenJSON is readJSON for objects that may have unknown members.
 func readOpenJSON(c *echo.Context, maxBytes int64, v any) error {
 	return decodeJSON(c, maxBytes, v, false)
 }
@@ -210,7 +209,7 @@ func decodeJSON(c *echo.Context, maxBytes int64, v any, closed bool) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return models.Errorf(models.CodeInvalid, "%s must be %s, not %.100s", wrong.Field, typeName(wrong), wrong.Value)
 	}
-	if fault, ok := errors.AsType[*models.Error](err); ok { // of a field that reads itself
+	if fault, ok := errors.AsType[*models.Error](err); ok { // from a field's own UnmarshalJSON
 		return fault
 	}
 	if err != nil { // an unknown field: encoding/json has no type for it
@@ -226,8 +225,8 @@ func typeName(wrong *json.UnmarshalTypeError) string {
 	return "a whole number"
 }
 
-// sessionIDParam gives the session id of the path; one that cannot be an id is
-// not_found.
+// sessionIDParam returns the session id of the path, and not_found if it cannot be an
+// id.
 func sessionIDParam(c *echo.Context) (string, error) {
 	id := c.Param("sessionId")
 	if unescaped, err := url.PathUnescape(id); err == nil {
@@ -243,7 +242,7 @@ func checkSessionID(id string) error {
 	return nil
 }
 
-// limitParam reads how many of something are wanted, 1 to maximum.
+// limitParam reads a limit, 1 to maximum; otherwise is the default.
 func limitParam(c *echo.Context, name string, otherwise, maximum int) (int, error) {
 	text := c.QueryParam(name)
 	if text == "" {
@@ -256,7 +255,7 @@ func limitParam(c *echo.Context, name string, otherwise, maximum int) (int, erro
 	return limit, nil
 }
 
-// boolParam reads true or false; false when it is not given.
+// boolParam reads true or false; the default is false.
 func boolParam(c *echo.Context, name string) (bool, error) {
 	switch text := c.QueryParam(name); text {
 	case "", "false":
@@ -268,13 +267,13 @@ func boolParam(c *echo.Context, name string) (bool, error) {
 	}
 }
 
-// timeParam reads a time; the zero time when it is not given.
+// timeParam reads a time; the default is the zero time.
 func timeParam(c *echo.Context, name string) (time.Time, error) {
 	text := c.QueryParam(name)
 	if text == "" {
 		return time.Time{}, nil
 	}
-	// An unescaped + of an offset arrives as a space.
+	// An unescaped + in an offset arrives as a space.
 	if t, ok := models.ParseTime(strings.ReplaceAll(text, " ", "+")); ok {
 		return t, nil
 	}
@@ -284,15 +283,15 @@ func timeParam(c *echo.Context, name string) (time.Time, error) {
 	return time.Time{}, models.Errorf(models.CodeInvalid, "%s must be an RFC 3339 time such as 2026-11-22T18:57:39Z, not %.100q", name, text)
 }
 
-// drain reads what is left of the body of a refused request, for a few seconds,
-// so that a client that is still sending gets to read why. One that waits to be
-// told to send is not told to.
+// drain reads the rest of the body of a refused request, for at most drainTimeout, so
+// that a client that is still sending can read the answer. It does not tell a client
+// that waits for 100 Continue to send.
 func drain(c *echo.Context) {
 	request := c.Request()
 	if request.ContentLength == 0 || request.Header.Get("Expect") != "" {
 		return
 	}
 	if http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(drainTimeout)) == nil {
-		_, _ = io.Copy(io.Discard, request.Body) // whatever it is, it is thrown away
+		_, _ = io.Copy(io.Discard, request.Body) // the content does not matter
 	}
 }

@@ -19,11 +19,11 @@ import (
 
 const (
 	defaultGroups, maxGroups = 200, 1000
-	maxPathText              = 1000 // bytes that are searched for in paths
+	maxPathText              = 1000 // most bytes of a text to search for in paths
 )
 
-// RollupService sums up sessions; *service.Rollups implements it and documents its
-// contracts.
+// RollupService groups a session's events by file or conversation. *service.Rollups
+// implements it and documents its contracts.
 type RollupService interface {
 	Files(ctx context.Context, sessionID string, where *filter.Filter, selected func(path string) bool, sort analysis.FileSort, after *analysis.Position, limit int) (page analysis.FilePage, seq int64, err error)
 	Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort analysis.ConversationSort, after *analysis.Position, limit int) (page analysis.ConversationPage, seq int64, err error)
@@ -65,7 +65,7 @@ type processCount struct {
 	Count int64  `json:"count"`
 }
 
-// spanView is when something was seen.
+// spanView has the times of the first and the last event.
 type spanView struct {
 	FirstAt  string `json:"first_at"`
 	LastAt   string `json:"last_at"`
@@ -77,7 +77,7 @@ func newSpanView(s *analysis.Seen) spanView {
 	return spanView{models.FormatTime(time.UnixMicro(s.FirstMicros)), models.FormatTime(time.UnixMicro(s.LastMicros)), s.FirstSeq, s.LastSeq}
 }
 
-// listFiles gives what was done with each file.
+// listFiles sends the operations on each file.
 func (h *rollupHandler) listFiles(c *echo.Context) error {
 	asked, err := rollupParams(c, analysis.FileSorts())
 	if err != nil {
@@ -161,7 +161,7 @@ func newEndView(end analysis.End) (view endView) {
 	return view
 }
 
-// listConversations gives who spoke with whom.
+// listConversations sends the conversations.
 func (h *rollupHandler) listConversations(c *echo.Context) error {
 	asked, err := rollupParams(c, analysis.ConversationSorts())
 	if err != nil {
@@ -189,7 +189,7 @@ func newConversationView(c *analysis.Conversation) conversationView {
 	}
 }
 
-// rollupAsked is what requests for rollups have in common.
+// rollupAsked has the parameters of all rollup requests.
 type rollupAsked[Sort ~string] struct {
 	sessionID string
 	where     *filter.Filter
@@ -198,7 +198,7 @@ type rollupAsked[Sort ~string] struct {
 	limit     int
 }
 
-// rollupParams reads what is asked of a rollup that has these sorts, the usual one
+// rollupParams reads the parameters of a rollup. sorts are its sorts, the default
 // first.
 func rollupParams[Sort ~string](c *echo.Context, sorts []Sort) (asked rollupAsked[Sort], err error) {
 	if asked.sessionID, asked.where, err = sessionAndFilter(c); err != nil {
@@ -228,7 +228,7 @@ func joined[Text ~string](texts []Text) string {
 	return b.String()
 }
 
-// pathParam reads which paths are wanted; nil for all.
+// pathParam reads which paths to include; nil means all.
 func pathParam(c *echo.Context) (selected func(path string) bool, err error) {
 	text := c.QueryParam("q")
 	switch {
@@ -245,7 +245,7 @@ func pathParam(c *echo.Context) (selected func(path string) bool, err error) {
 	}, nil
 }
 
-// rollupCursor writes a place in a sorted list, as encodeCursor does; nil for none.
+// rollupCursor encodes a place in a sorted list, as encodeCursor does; nil for none.
 func rollupCursor(sort string, at *analysis.Position) *string {
 	if at == nil {
 		return nil
@@ -256,12 +256,12 @@ func rollupCursor(sort string, at *analysis.Position) *string {
 	return &cursor
 }
 
-// rollupCursorParam reads a cursor that rollupCursor wrote for the same sort; nil
-// when none is given.
+// rollupCursorParam decodes a cursor of rollupCursor for the same sort; nil if there is
+// none.
 func rollupCursorParam(c *echo.Context, sort string) (*analysis.Position, error) {
 	text := c.QueryParam("cursor")
 	if text == "" {
-		return nil, nil // the list begins at its beginning
+		return nil, nil // from the beginning of the list
 	}
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil && len(raw) > cursorCheckLen {
 		_, rest, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")

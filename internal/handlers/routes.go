@@ -1,6 +1,5 @@
-// Package handlers is the HTTP face of the backend: routes, request and answer
-// types, guards, and the one place where errors become statuses. It holds no
-// rule of the application.
+// Package handlers is the HTTP layer of the backend: routes, request and answer types,
+// guards, and the mapping of errors to statuses. It contains no business rules.
 package handlers
 
 import (
@@ -16,24 +15,24 @@ import (
 	"github.com/labstack/echo/v5/middleware"
 )
 
-// Options is what the routes need to know of the configuration.
+// Options are the settings of the routes.
 type Options struct {
 	ListenHost     string
 	AllowedHosts   []string // host names besides ListenHost and localhost
-	CORSOrigins    []string // pages of these origins may call
+	CORSOrigins    []string // pages of these origins may call the API
 	MaxBodyBytes   int64
-	Bodies         *Bodies // nil is the least that one body needs
+	Bodies         *Bodies // nil limits memory to the need of one body
 	MaxUploadBytes int64
 	MaxImportBytes int64
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
 	Streams        StreamMeter
-	Dashboard      fs.FS // its files; nil serves none
+	Dashboard      fs.FS // files of the dashboard; nil serves none
 	Log            *slog.Logger
-	RequestLog     *slog.Logger // one line a request
+	RequestLog     *slog.Logger // one line per request
 }
 
-// Services is what the routes are for.
+// Services are the services that the routes use.
 type Services struct {
 	Ingest    Ingest
 	Events    EventService
@@ -54,7 +53,7 @@ type Services struct {
 	ExportsAtOnce Gate
 }
 
-// New gives the router over the services.
+// New returns the router over the services.
 func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	origins, err := newOriginGuard(o.CORSOrigins)
 	if err != nil {
@@ -64,7 +63,8 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.Logger = o.Log
 	e.HTTPErrorHandler = handleError(o.Log)
 	e.Pre(middleware.RemoveTrailingSlashWithConfig(middleware.RemoveTrailingSlashConfig{
-		// A page of the dashboard names its files relative to what the browser asked for.
+		// A dashboard page names its files relative to the URL that the browser
+		// requested.
 		Skipper: func(c *echo.Context) bool { return strings.HasPrefix(c.Request().URL.Path, "/sessions/") },
 	}))
 	e.Use(
@@ -78,8 +78,8 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 		cmp.Or(o.Bodies, NewBodies(0, o.MaxBodyBytes)).middleware,
 	)
 
-	// Routes that may read much: always, or when they are asked for a part that no
-	// index finds. Exports take their turns among them page by page.
+	// Routes that may read much: always, or if a parameter needs more than an index.
+	// Exports enter the same limit once per page.
 	heavy, exporting := limitReads(services.Reads), enter(services.ExportsAtOnce)
 	heavySearch := limitReads(services.Reads, "state", "agent", "file", "sha256", "tag", "q")
 	heavyList := limitReads(services.Reads, "filter", "count", "fields")

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Limits of one connection. There is none for a whole request or answer: an
-// upload or an export may take long.
+// Timeouts of a connection. A whole request or answer has none, because an upload or an
+// export may take long.
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 )
 
-// settleTime is how long a stop waits for connections that were accepted and
-// have not sent their request yet: http.Server.Shutdown would drop these.
+// settleTime is how long a shutdown waits for accepted connections that have not sent
+// their request yet. http.Server.Shutdown would drop them.
 const settleTime = 500 * time.Millisecond
 
-// Serve serves handler until ctx ends. Then it takes no more connections and
-// lets every request that it has taken finish, for at most patience; what is not
-// done by then is cut. It closes the listener.
+// Serve serves handler until ctx ends. Then it accepts no more connections and lets
+// accepted requests finish for at most patience, after which it cuts them. It closes
+// the listener.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, patience time.Duration, log *slog.Logger) error {
 	var conns connections
 	server := &http.Server{
@@ -47,7 +47,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, pat
 	if serveErr := <-ended; !errors.Is(serveErr, net.ErrClosed) {
 		err = errors.Join(err, serveErr)
 	}
-	server.SetKeepAlivesEnabled(false) // each answer is the last of its connection
+	server.SetKeepAlivesEnabled(false) // each connection closes after its answer
 	conns.settle(deadline)
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
 		log.Warn("some requests did not finish in time and are cut", "error", shutdownErr)
@@ -56,11 +56,11 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, pat
 	return err
 }
 
-// connections knows which connections have a request, or are about to.
+// connections tracks the connections that have a request, or may send their first.
 type connections struct {
 	mu      sync.Mutex
 	busy    map[net.Conn]struct{}
-	settled chan struct{} // if not nil, closed when none is busy
+	settled chan struct{} // if not nil, closed when no connection is busy
 }
 
 func (c *connections) track(conn net.Conn, state http.ConnState) {
@@ -81,8 +81,8 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// settle waits until no connection is busy, at most for settleTime: a request
-// that is under way by then is known to Shutdown.
+// settle waits until no connection is busy, at most for settleTime. Shutdown knows the
+// requests that are running by then.
 func (c *connections) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()

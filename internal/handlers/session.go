@@ -22,7 +22,7 @@ import (
 	"ospulse/internal/service"
 )
 
-// multipartOverhead is what a multipart body may have around its file, in bytes.
+// multipartOverhead is the most bytes of a multipart body besides its file.
 const multipartOverhead = 1 << 20
 
 // SessionService is what the session routes need; *service.Sessions implements
@@ -54,7 +54,7 @@ type created struct {
 	Warning   string       `json:"warning,omitempty"`
 }
 
-// create takes the target file, streamed to disk, and makes a session for it.
+// create stores the target file, streamed to disk, and creates a session for it.
 func (h *sessionHandler) create(c *echo.Context) error {
 	request := *c.Request()
 	limit := h.maxUploadBytes + multipartOverhead
@@ -97,7 +97,7 @@ func newCreated(c *echo.Context, session *models.Session, pending error) created
 	return answer
 }
 
-// filePart moves on to the part with the file.
+// filePart advances to the part with the file.
 func filePart(reader *multipart.Reader) (*multipart.Part, error) {
 	for {
 		part, err := reader.NextPart()
@@ -112,8 +112,7 @@ func filePart(reader *multipart.Reader) (*multipart.Part, error) {
 	}
 }
 
-// upload is a file that a client sends: whatever goes wrong while it is read is
-// the request's fault.
+// upload is a file that a client sends. All its read errors are the request's fault.
 type upload struct{ io.Reader }
 
 func (u upload) Read(p []byte) (int, error) {
@@ -124,7 +123,7 @@ func (u upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// uploadError says what is wrong with a multipart body.
+// uploadError returns the error of a multipart body.
 func uploadError(err error) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return models.Wrap(err, models.CodeTooLarge, "the upload is larger than the file of %d MB that is taken", (tooLarge.Limit-multipartOverhead)>>20)
@@ -135,7 +134,7 @@ func uploadError(err error) error {
 	return bodyError(err)
 }
 
-// fileName gives the part's file name as the client wrote it, path and all.
+// fileName returns the part's file name as the client sent it, with its path.
 func fileName(part *multipart.Part) string {
 	if _, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition")); err == nil {
 		return params["filename"]
@@ -149,7 +148,7 @@ type monitorMode struct {
 	Mode string      `json:"mode"`
 }
 
-// listModes gives the modes under the names that the dashboard shows.
+// listModes sends the modes under the names that the dashboard shows.
 func (h *sessionHandler) listModes(c *echo.Context) error {
 	return c.JSON(http.StatusOK, []monitorMode{
 		{models.ModeAll, "All Processes"}, {models.ModePIDs, "Specific Processes"}, {models.ModeSpawn, "Spawn Uploaded"},
@@ -167,7 +166,7 @@ func (r sessionRequest) id() (string, error) {
 	return *r.SessionID, checkSessionID(*r.SessionID)
 }
 
-// readSessionID reads a body that holds a session's id and nothing else.
+// readSessionID reads a body that holds only a session's id.
 func (h *sessionHandler) readSessionID(c *echo.Context) (string, error) {
 	var request sessionRequest
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
@@ -176,8 +175,8 @@ func (h *sessionHandler) readSessionID(c *echo.Context) (string, error) {
 	return request.id()
 }
 
-// pids reads a list of process ids. encoding/json alone would read null as 0, and
-// refuse 4.0.
+// pids is a list of process ids. encoding/json alone would read null as 0, and refuse
+// 4.0.
 type pids []int64
 
 func (p *pids) UnmarshalJSON(text []byte) error {
@@ -197,7 +196,7 @@ func (p *pids) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// listProcesses gives what runs on the agent's machine.
+// listProcesses sends the processes of the agent's machine.
 func (h *sessionHandler) listProcesses(c *echo.Context) error {
 	id, err := h.readSessionID(c)
 	if err != nil {
@@ -214,7 +213,7 @@ func (h *sessionHandler) listProcesses(c *echo.Context) error {
 	return c.JSON(http.StatusOK, views)
 }
 
-// agentProcess is a process on the agent's machine. What the agent does not tell is
+// agentProcess is a process on the agent's machine. Fields that the agent omits are
 // left out.
 type agentProcess struct {
 	PID         int64  `json:"pid"`
@@ -244,8 +243,8 @@ type monitored struct {
 	InFlight  *inFlight    `json:"inFlight,omitempty"`
 }
 
-// inFlight counts what the agent had recorded of a session when it was stopped and not
-// yet delivered. It still arrives.
+// inFlight counts the events of a stopped session that the agent has recorded but not
+// delivered. They still arrive.
 type inFlight struct {
 	Events      int64 `json:"events"`
 	Bytes       int64 `json:"bytes"`
@@ -309,7 +308,7 @@ func prefersAsync(r *http.Request) bool {
 	return false
 }
 
-// stop makes the agent stop.
+// stop stops monitoring.
 func (h *sessionHandler) stop(c *echo.Context) error {
 	id, err := h.readSessionID(c)
 	if err != nil {

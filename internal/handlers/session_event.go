@@ -17,15 +17,15 @@ import (
 	"ospulse/internal/wire"
 )
 
-// How many of each a request gives.
+// Limits of lists.
 const (
 	defaultEvents, maxEvents           = 100, 1000
 	defaultBuckets                     = 100
 	defaultFacetValues, maxFacetValues = 20, 1000
 )
 
-// EventReader gives a session's events out; *service.Events implements it and
-// documents its contracts.
+// EventReader reads a session's events. *service.Events implements it and documents its
+// contracts.
 type EventReader interface {
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
 	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
@@ -33,8 +33,8 @@ type EventReader interface {
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
 }
 
-// Analyst counts a session's events; *service.Analysis implements it and documents
-// its contracts.
+// Analyst counts a session's events. *service.Analysis implements it and documents its
+// contracts.
 type Analyst interface {
 	Histogram(ctx context.Context, sessionID string, where *filter.Filter, span models.Span, buckets int) (*analysis.Histogram, error)
 	Facet(ctx context.Context, sessionID, field string, where *filter.Filter, limit int) (*analysis.Facet, error)
@@ -45,8 +45,8 @@ type sessionEventHandler struct {
 	analyst Analyst
 }
 
-// list gives a page of events in the order of seq: {"events", "has_more"}, and
-// "count" if it is asked for. Only for fields of their data that is read.
+// list sends a page of events in the order of seq: {"events", "has_more"}, and "count"
+// on request. It reads the whole data only for the parameter fields.
 func (h *sessionEventHandler) list(c *echo.Context) error {
 	id, where, err := sessionAndFilter(c)
 	if err != nil {
@@ -90,8 +90,8 @@ func (h *sessionEventHandler) list(c *echo.Context) error {
 	return c.JSONBlob(http.StatusOK, append(answer, "}\n"...))
 }
 
-// eventPage reads which events a list is to have. They go up from after, else down
-// from before, unless order says otherwise.
+// eventPage reads which events to list: ascending from after, else descending from
+// before, unless order says otherwise.
 func eventPage(c *echo.Context) (models.EventPage, error) {
 	var page models.EventPage
 	var err error
@@ -115,7 +115,7 @@ func eventPage(c *echo.Context) (models.EventPage, error) {
 	return page, nil
 }
 
-// get gives one event whole, as exports do.
+// get sends one whole event, as exports do.
 func (h *sessionEventHandler) get(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -132,18 +132,18 @@ func (h *sessionEventHandler) get(c *echo.Context) error {
 	return c.JSONBlob(http.StatusOK, append(wire.AppendExported(nil, event), '\n'))
 }
 
-// histogramAnswer is counts over time, for a timeline.
+// histogramAnswer has counts over time, for a timeline.
 type histogramAnswer struct {
-	From        string   `json:"from"` // the session's creation if there is no event to go by
+	From        string   `json:"from"` // the session's creation if there are no events
 	To          string   `json:"to"`
 	WidthMicros int64    `json:"width_micros"` // of a bucket
-	Types       []string `json:"types"`        // that are there
+	Types       []string `json:"types"`        // types with events
 	Buckets     []bucket `json:"buckets"`
 }
 
 type bucket struct {
 	Start  string           `json:"start"`
-	Counts map[string]int64 `json:"counts"` // by type; those that are not there are 0
+	Counts map[string]int64 `json:"counts"` // by type; missing ones are 0
 }
 
 // histogram counts events over time by type.
@@ -183,11 +183,11 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 	return c.JSON(http.StatusOK, answer)
 }
 
-// facetAnswer is the most frequent values of a field.
+// facetAnswer has the most frequent values of a field.
 type facetAnswer struct {
 	Field  string                `json:"field"`
 	Values []analysis.FacetValue `json:"values"`
-	Others int64                 `json:"others"` // events with further values
+	Others int64                 `json:"others"` // events with other values
 	None   int64                 `json:"none"`   // events without a value
 }
 
@@ -212,7 +212,7 @@ func (h *sessionEventHandler) facet(c *echo.Context) error {
 	return c.JSON(http.StatusOK, facetAnswer{facet.Field, orEmpty(facet.Values), facet.Others, facet.None})
 }
 
-// sessionAndFilter reads what most requests about events have.
+// sessionAndFilter reads the session id and the filter.
 func sessionAndFilter(c *echo.Context) (id string, where *filter.Filter, err error) {
 	if id, err = sessionIDParam(c); err != nil {
 		return "", nil, err
@@ -221,7 +221,7 @@ func sessionAndFilter(c *echo.Context) (id string, where *filter.Filter, err err
 	return id, where, err
 }
 
-// seqParam reads an event's number, at least minimum; 0 when it is not given.
+// seqParam reads a seq, at least minimum; 0 if it is missing.
 func seqParam(c *echo.Context, name string, minimum int64) (int64, error) {
 	text := c.QueryParam(name)
 	if text == "" {

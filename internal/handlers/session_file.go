@@ -17,13 +17,12 @@ import (
 	"ospulse/internal/service"
 )
 
-// filePassword is the password of the zips that samples are given out in: the
-// custom of the field, and no secret.
+// filePassword is the usual password of zips with malware samples. It is not secret.
 const filePassword = "infected"
 
-// file gives a session's target file: in a zip that nothing opens by accident or,
-// with raw=true, as it is. Either way it is a download, of no type that a browser
-// would show or run.
+// file sends a session's target file in an encrypted zip, so that nothing opens it by
+// accident, or with raw=true unchanged. Both are downloads of a type that no browser
+// shows or runs.
 func (h *catalogHandler) file(c *echo.Context) error {
 	id, err := sessionIDParam(c)
 	if err != nil {
@@ -44,8 +43,8 @@ func (h *catalogHandler) file(c *echo.Context) error {
 	return sendZip(c, stored)
 }
 
-// setDownload sets the header of an answer that is a file of this name and type,
-// to be saved and nothing else.
+// setDownload sets the headers of an answer that browsers save as a file of this name
+// and type.
 func setDownload(header http.Header, name, contentType string) {
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Disposition", disposition(name))
@@ -54,8 +53,8 @@ func setDownload(header http.Header, name, contentType string) {
 	header.Set("Cache-Control", "private, no-store")
 }
 
-// disposition writes a Content-Disposition after RFC 6266: the name in ASCII for
-// old clients, and as it is in the encoding of RFC 8187.
+// disposition returns a Content-Disposition after RFC 6266: the name in ASCII for old
+// clients, and the exact name in the encoding of RFC 8187.
 func disposition(name string) string {
 	ascii := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' || r == '%' {
@@ -63,12 +62,12 @@ func disposition(name string) string {
 		}
 		return r
 	}, name)
-	// PathEscape leaves some characters as they are that RFC 8187 does not.
+	// PathEscape does not escape these characters; RFC 8187 requires it.
 	encoded := strings.NewReplacer("&", "%26", "+", "%2B", "=", "%3D", ":", "%3A", "@", "%40", "$", "%24").Replace(url.PathEscape(name))
 	return fmt.Sprintf(`attachment; filename="%s"; filename*=UTF-8''%s`, ascii, encoded)
 }
 
-// sendRaw sends the bytes as they are, or a range of them.
+// sendRaw sends the bytes unchanged, or a range of them.
 func sendRaw(c *echo.Context, file *service.StoredFile) error {
 	writer := newPatientWriter(c.Response(), sendTimeout)
 	setDownload(writer.Header(), file.Name, "application/octet-stream")
@@ -103,8 +102,8 @@ func sendZip(c *echo.Context, file *service.StoredFile) error {
 	return brokenOff(writer.finish())
 }
 
-// checksum gives the CRC-32 of a file, which in a zip comes before the content: it
-// is read once more for that.
+// checksum returns the CRC-32 of a file. In a zip it precedes the content, so the file
+// is read twice.
 func checksum(file *service.StoredFile) (uint32, error) {
 	sum := crc32.NewIEEE()
 	size, err := io.Copy(sum, file.Content)

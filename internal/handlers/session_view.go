@@ -6,8 +6,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// sessionView is a session as lists, streams and its own page give it. Times are
-// RFC 3339, UTC, with microseconds.
+// sessionView is a session in lists, streams and on its own page. Times are RFC 3339,
+// UTC, with microseconds.
 type sessionView struct {
 	ID                string          `json:"id"`
 	State             models.State    `json:"state"`
@@ -26,9 +26,9 @@ type sessionView struct {
 	UpdatedAt         string          `json:"updated_at"`
 	MonitoringStarted *string         `json:"monitoring_started"`
 	MonitoringEnded   *string         `json:"monitoring_ended"`
-	End               *sessionEndView `json:"end"`                // null until it has ended, and when nobody knows how
+	End               *sessionEndView `json:"end"`                // null until it has ended, and if the reason is unknown
 	StartError        *startErrorView `json:"start_error"`        // null unless the start failed or waits for something
-	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent for too long
+	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent
 	Backfill          *backfillView   `json:"backfill"`           // null when the backfill is complete
 }
 
@@ -46,7 +46,7 @@ func newBackfillView(s *models.Session) *backfillView {
 	return &backfillView{s.BackfilledSeq, s.BackfillUpTo}
 }
 
-// startErrorView says why a session's latest start failed, or what it waits for.
+// startErrorView is the reason for which a session's latest start failed or waits.
 type startErrorView struct {
 	Code       models.Code `json:"code"`
 	Text       string      `json:"text"`
@@ -64,12 +64,12 @@ func newStartErrorView(s *models.Session) *startErrorView {
 type sessionEndView struct {
 	Reason   models.EndReason `json:"reason"`
 	At       string           `json:"at"`
-	ExitCode *int64           `json:"exitCode"` // null when there is none, or nobody knows it
-	Signal   *int64           `json:"signal"`   // null when none ended the program
+	ExitCode *int64           `json:"exitCode"` // null if there is none, or it is unknown
+	Signal   *int64           `json:"signal"`   // null if no signal ended the program
 	Text     string           `json:"text"`
 }
 
-// newSessionEndView gives nil for a session of which nobody knows how it ended.
+// newSessionEndView returns nil if it is unknown how the session ended.
 func newSessionEndView(s *models.Session) *sessionEndView {
 	if s.End.Reason == "" || s.MonitoringEnded == nil {
 		return nil
@@ -88,7 +88,7 @@ func newSessionView(s *models.Session) sessionView {
 	}
 }
 
-// orEmpty gives an empty list for nil: clients read arrays, never null.
+// orEmpty returns an empty list for nil, because clients expect arrays and never null.
 func orEmpty[T any](list []T) []T {
 	if list == nil {
 		return []T{}

@@ -22,26 +22,26 @@ import (
 const (
 	keepAlive      = 15 * time.Second       // a stream without events sends a comment this often
 	sendInterval   = 20 * time.Millisecond  // between two messages with events, unless the first one is full
-	streamTimeout  = 10 * time.Second       // a client that takes nothing for so long is cut off
-	reconnectAfter = 2 * time.Second        // what clients are told
-	rereadAfter    = 500 * time.Millisecond // when the database could not be read
-	advanceEvents  = 10_000                 // a filter may leave out so many before the client is told how far the stream is
-	listedAtOnce   = 100                    // sessions
+	streamTimeout  = 10 * time.Second       // a client that takes nothing for this time is disconnected
+	reconnectAfter = 2 * time.Second        // retry time that clients receive
+	rereadAfter    = 500 * time.Millisecond // pause after a failed read of the database
+	advanceEvents  = 10_000                 // after the filter has excluded so many, the client receives the stream's position
+	listedAtOnce   = 100                    // sessions per message
 )
 
-// Live opens streams; *live.Hub implements it and documents its contracts.
+// Live opens streams. *live.Hub implements it and documents its contracts.
 type Live interface {
 	Subscribe(ctx context.Context, asked live.Asked) (*live.Stream, error)
 	SubscribeSessions(ctx context.Context, client string) (*live.SessionStream, error)
 	Closed() bool
 }
 
-// StreamMeter counts what goes through streams; *telemetry.Streams is one.
+// StreamMeter counts streams and their events. *telemetry.Streams implements it.
 type StreamMeter interface {
 	Opened()
 	Closed()
 	Sent(events int)
-	TooSlow() // a client that was cut off
+	TooSlow() // the client was disconnected
 }
 
 type streamHandler struct {
@@ -49,11 +49,11 @@ type streamHandler struct {
 	meter StreamMeter
 }
 
-// streamEvents sends a session's events as Server-Sent Events, for as long as the
-// client listens. The id of a message is the seq of its last event; the first
-// message, which tells of the session, has the one after which the stream starts,
-// and when a filter leaves out much, an id comes without a message. So a client that
-// comes back with the last id misses nothing.
+// streamEvents sends a session's events as Server-Sent Events while the client listens.
+// The id of a message is the seq of its last event. The first message describes the
+// session; its id is the seq after which the stream starts. After many excluded events,
+// an id comes without a message. A client that reconnects with the last id misses
+// nothing.
 func (h *streamHandler) streamEvents(c *echo.Context) error {
 	asked := live.Asked{Client: remoteHost(c.Request())}
 	var err error
@@ -80,13 +80,13 @@ func (h *streamHandler) streamEvents(c *echo.Context) error {
 	return h.finish(c, h.sendEvents(out, stream, asked.SessionID))
 }
 
-// sendEvents sends what the stream has to tell, to its end.
+// sendEvents sends the updates of the stream until it ends.
 func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessionID string) error {
 	begun, told := false, int64(0)
 	for !out.isDone() {
 		update, err := stream.Read()
 		switch {
-		case models.ErrorCode(err) == models.CodeUnavailable: // and the stream stays
+		case models.ErrorCode(err) == models.CodeUnavailable: // the stream stays open
 			out.wait(nil, rereadAfter)
 			err = out.beat()
 		case err != nil && out.isDone():
@@ -105,16 +105,16 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 			told = update.Last
 			err = out.send(message{id: strconv.FormatInt(told, 10), list: update.Events})
 			h.meter.Sent(len(update.Events))
-			if err == nil && !update.Full { // what comes meanwhile goes together
+			if err == nil && !update.Full { // events that arrive meanwhile share the next message
 				out.wait(nil, sendInterval)
 			}
 		case update.Seq-told >= advanceEvents || update.Seq > told && out.isQuiet():
-			// To browsers this is no message, but what they send as Last-Event-ID.
+			// Browsers report no message, but send the id as Last-Event-ID.
 			told = update.Seq
 			err = out.send(message{id: strconv.FormatInt(told, 10)})
 		case update.Changed != nil:
 			out.wait(update.Changed, keepAlive)
-			if update.Seq == told { // else a message without data does as well
+			if update.Seq == told { // otherwise a message with only an id follows
 				err = out.beat()
 			}
 		}
@@ -125,9 +125,9 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 	return h.goodbye(out)
 }
 
-// streamStart gives the seq after which a stream starts, nil for its live edge. A
-// browser that reconnects sends the id of the last message that it got, which is
-// newer than what the address says.
+// streamStart returns the seq after which a stream starts, nil for its live edge.
+// Last-Event-ID, which a browser sends when it reconnects, is newer than the URL's
+// parameter.
 func streamStart(c *echo.Context) (*int64, error) {
 	name, text := "Last-Event-ID", c.Request().Header.Get("Last-Event-ID")
 	if text == "" {
@@ -143,7 +143,7 @@ func streamStart(c *echo.Context) (*int64, error) {
 	return &seq, nil
 }
 
-// remoteHost tells clients apart, by what they cannot choose.
+// remoteHost identifies the client by its address, which it cannot choose.
 func remoteHost(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -152,9 +152,8 @@ func remoteHost(r *http.Request) string {
 	return host
 }
 
-// streamSessions sends what becomes of all sessions. Whoever lists the sessions when
-// it is told that the stream is ready, which it is upon each connection, misses
-// nothing.
+// streamSessions sends the changes of all sessions. A client that lists the sessions
+// after each ready message, one per connection, misses nothing.
 func (h *streamHandler) streamSessions(c *echo.Context) error {
 	stream, err := h.live.SubscribeSessions(c.Request().Context(), remoteHost(c.Request()))
 	if err != nil {
@@ -196,7 +195,7 @@ func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStrea
 }
 
 func sessionJSON(session *models.Session) []byte {
-	text, _ := json.Marshal(newSessionView(session)) // strings and numbers: nothing that can fail
+	text, _ := json.Marshal(newSessionView(session)) // strings and numbers cannot fail
 	return text
 }
 
@@ -205,7 +204,7 @@ func deletedView(id string) []byte {
 	return text
 }
 
-// goodbye tells a client that is still there why the stream ends.
+// goodbye sends the reason of the end to a client that is still connected.
 func (h *streamHandler) goodbye(out *eventStream) error {
 	if !h.live.Closed() {
 		return nil
@@ -213,8 +212,8 @@ func (h *streamHandler) goodbye(out *eventStream) error {
 	return out.comment(" the backend is shutting down")
 }
 
-// finish gives what is left of an error: that a client has gone is none, and one
-// that was too slow is cut off.
+// finish returns the error to report: none if the client has gone. It disconnects a
+// client that was too slow.
 func (h *streamHandler) finish(c *echo.Context, err error) error {
 	switch {
 	case errors.Is(err, errBrokenOff):
@@ -226,30 +225,30 @@ func (h *streamHandler) finish(c *echo.Context, err error) error {
 	return fmt.Errorf("%w: %s took nothing of a stream for %s, and can come back", errBrokenOff, remoteHost(c.Request()), streamTimeout)
 }
 
-// message is one message of an event stream; what is empty is left out. Without
-// data it only tells the id. See section 9.2 of the HTML standard.
+// message is one message of an event stream; empty fields are left out. Without data it
+// only sets the id. See section 9.2 of the HTML standard.
 type message struct {
 	event string   // the type
-	id    string   // what the client sends as Last-Event-ID when it comes back
+	id    string   // the client sends it as Last-Event-ID when it reconnects
 	data  []byte   // JSON, which has no line breaks
 	list  [][]byte // the elements of a JSON array, which is the data
 }
 
-// eventStream writes an answer of Server-Sent Events. Between two messages it holds
-// hardly any memory.
+// eventStream writes an answer of Server-Sent Events. It holds hardly any memory
+// between messages.
 type eventStream struct {
 	response *patientWriter
 	done     <-chan struct{}
 	timer    *time.Timer
-	written  time.Time // when something was written last
+	written  time.Time // time of the last write
 }
 
-// newEventStream begins the answer. It ends when done is closed.
+// newEventStream begins the answer. The stream ends when done is closed.
 func newEventStream(c *echo.Context, done <-chan struct{}) *eventStream {
 	header := c.Response().Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
-	header.Set("X-Accel-Buffering", "no") // nginx passes on what there is
+	header.Set("X-Accel-Buffering", "no") // nginx must not buffer
 	header.Set("X-Content-Type-Options", "nosniff")
 	c.Response().WriteHeader(http.StatusOK)
 	timer := time.NewTimer(0)
@@ -269,11 +268,11 @@ func (s *eventStream) isDone() bool {
 // isQuiet reports whether the stream has written nothing for keepAlive.
 func (s *eventStream) isQuiet() bool { return time.Since(s.written) >= keepAlive }
 
-// outputs are what messages are put together in.
+// outputs are buffers for messages.
 var outputs = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // a pool
 
-// send writes messages. The first of the stream also tells how soon a client that
-// was cut off may come back.
+// send writes messages. The first message also has the retry time for clients that
+// reconnect.
 func (s *eventStream) send(messages ...message) error {
 	buffer := outputs.Get().(*[]byte)
 	defer func() {
@@ -295,7 +294,7 @@ func (s *eventStream) send(messages ...message) error {
 	return s.flush(out)
 }
 
-// append puts a message together, and writes what becomes too much to hold.
+// append appends a message, and writes the buffer when it becomes too large.
 func (s *eventStream) append(out []byte, m *message) ([]byte, error) {
 	if m.event != "" {
 		out = append(append(append(out, "event: "...), m.event...), '\n')
@@ -316,7 +315,7 @@ func (s *eventStream) append(out []byte, m *message) ([]byte, error) {
 		}
 		out = append(out, "]\n"...)
 	}
-	if m.id != "" { // last: a careless client must not take it for said when the data is cut
+	if m.id != "" { // last, so that a client does not use the id of a message that was cut
 		out = append(append(append(out, "id: "...), m.id...), '\n')
 	}
 	return append(out, '\n'), nil
@@ -324,7 +323,7 @@ func (s *eventStream) append(out []byte, m *message) ([]byte, error) {
 
 func (s *eventStream) comment(text string) error { return s.flush([]byte(":" + text + "\n\n")) }
 
-// flush writes the last of something, and sees it on its way.
+// flush writes out and flushes the connection.
 func (s *eventStream) flush(out []byte) error {
 	if _, err := s.response.Write(out); err != nil {
 		return err
@@ -341,7 +340,7 @@ func (s *eventStream) beat() error {
 	return nil
 }
 
-// wait returns when changed is closed, the time is over, a comment is due or the
+// wait returns when changed is closed, most has elapsed, a comment is due, or the
 // stream is done.
 func (s *eventStream) wait(changed <-chan struct{}, most time.Duration) {
 	s.timer.Reset(min(most, time.Until(s.written.Add(keepAlive))))

@@ -8,8 +8,8 @@ import (
 // SourceBackend is the source of events that the backend itself reports.
 const SourceBackend = "os-pulse-backend"
 
-// The reasons for which the backend reports acknowledged events as lost. The spool has
-// set them aside, and a user can retry them.
+// The reasons for which the backend reports acknowledged events as lost. The spool
+// keeps all of them set aside.
 const (
 	LossRefused = "refused_by_database"
 	LossDamaged = "spool_damaged"
