@@ -8,10 +8,11 @@ import (
 	"ospulse/internal/models"
 )
 
-// Column is what a Field reads: one of an event's columns, or its data.
+// Column is the part of an event that a Field reads: a column, or its data.
 type Column uint8
 
-// The columns of the filter language. Columns of text come first: isText compares.
+// The columns of the filter language. Columns of text come first, because isText
+// compares the values.
 const (
 	Type Column = iota + 1
 	Operation
@@ -24,16 +25,16 @@ const (
 	Data
 )
 
-// columnNames are what the columns are called, the short name first.
+// columnNames are the names of each column, the short name first.
 var columnNames = [...][]string{ //nolint:gochecknoglobals // a constant
 	Type: {"type", "event_type"}, Operation: {"operation", "op"}, Process: {"process", "process_name"},
 	Target: {"target"}, Source: {"source"}, PID: {"pid"}, Seq: {"seq"}, Time: {"time", "timestamp"}, Data: {"data"},
 }
 
-// String gives the column's short name.
+// String returns the column's short name.
 func (c Column) String() string { return columnNames[c][0] }
 
-// columnOf gives the column of a name, in whatever case.
+// columnOf returns the column with a name, regardless of case.
 func columnOf(name string) (Column, bool) {
 	name = lower(name)
 	for column, names := range columnNames {
@@ -46,20 +47,19 @@ func columnOf(name string) (Column, bool) {
 	return 0, false
 }
 
-// Field is what a test is about. Only Data has a Path, of at least one step.
+// Field is what a test reads. Only Data has a Path, of at least one step.
 type Field struct {
 	Column Column
 	Path   []Step
 }
 
-// Step leads from a JSON value to one in it: from an object to the value of a key,
-// or from an array to an element.
+// Step leads from a JSON object to the value of a key, or from an array to an element.
 type Step struct {
 	Key   string
 	Index int // counted from 0; -1 when the step is a key
 }
 
-// String writes the field as the parser reads it.
+// String returns the field in the syntax of the parser.
 func (f Field) String() string {
 	var b strings.Builder
 	b.WriteString(f.Column.String())
@@ -76,7 +76,7 @@ func (f Field) String() string {
 	return b.String()
 }
 
-// text gives the value of a column of text.
+// text returns the value of a column of text.
 func (f Field) text(e *models.Event) (string, bool) {
 	switch f.Column {
 	case Type:
@@ -93,7 +93,7 @@ func (f Field) text(e *models.Event) (string, bool) {
 	return "", false
 }
 
-// integer gives the value of a column of whole numbers.
+// integer returns the value of a column of whole numbers.
 func (f Field) integer(e *models.Event) (int64, bool) {
 	if f.Column == PID {
 		return deref(e.PID)
@@ -111,18 +111,18 @@ func deref[T any](p *T) (value T, ok bool) {
 // isText reports whether the field is a column of text.
 func (f Field) isText() bool { return f.Column <= Source }
 
-// isInteger tells columns of whole numbers.
+// isInteger reports whether the field is a column of whole numbers.
 func (f Field) isInteger() bool { return f.Column == PID || f.Column == Seq }
 
-// Value is what a field is compared with. Kind tells which of the others is set.
+// Value is a value to compare a field with. Kind says which other fields are set.
 type Value struct {
 	Kind    Kind
-	Text    string // of String and Word; of a Number, a JSON number as it was written
+	Text    string // for String and Word; for Number, the JSON number as written
 	Integer int64
 	Time    time.Time
 }
 
-// Kind is what a Value is.
+// Kind is the kind of a Value.
 type Kind uint8
 
 // The kinds. A column of text is compared with String, one of whole numbers with
@@ -135,7 +135,7 @@ const (
 	Instant             // a point in time
 )
 
-// String writes the value as the parser reads it.
+// String returns the value in the syntax of the parser.
 func (v Value) String() string {
 	switch v.Kind {
 	case Integer:
@@ -149,7 +149,7 @@ func (v Value) String() string {
 	}
 }
 
-// Quote writes text as a string in double quotes.
+// Quote returns text as a string in double quotes.
 func Quote(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

@@ -1,10 +1,10 @@
-// Package filter is the language in which people say which events they want:
-// Kibana's KQL with the comparisons of SQL. docs/filter.md describes it.
+// Package filter implements the filter language: Kibana's KQL with the comparisons of
+// SQL. docs/filter.md describes it.
 //
 // A filter is parsed once. Match evaluates it on an event in memory; a repository
-// compiles the same tree to SQL. Both must select the same events: what a node
-// means is written at its type, and a test holds Match and both databases against
-// one another. The package knows no SQL.
+// compiles the same tree to SQL. Both must select the same events. Each node type
+// documents its meaning, and a test compares Match with both databases. The package
+// knows no SQL.
 package filter
 
 import (
@@ -14,14 +14,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// Limits of a filter. They keep what it costs in proportion to what was typed, and
-// the statement that it becomes within what both databases take.
+// Limits of a filter. They keep its cost in proportion to its length, and its SQL
+// within the limits of both databases.
 const (
 	MaxLength  = 8 << 10 // bytes of text
-	MaxNesting = 100     // parentheses and NOTs in one another
-	MaxTests   = 500     // values that are compared with
-	MaxTexts   = 32      // texts that are searched for, each in all of data
-	MaxSteps   = 32      // of a path into data
+	MaxNesting = 100     // nested parentheses and NOTs
+	MaxTests   = 500     // values to compare with
+	MaxTexts   = 32      // texts to search for in all of data
+	MaxSteps   = 32      // steps of a path into data
 )
 
 // Filter selects events; nil selects all. It is immutable, and safe for concurrent
@@ -31,8 +31,8 @@ type Filter struct {
 	needsData bool
 }
 
-// Parse reads a filter; text that is blank is nil, which selects all events. The
-// error is a *models.Error of code invalid around a *SyntaxError.
+// Parse parses a filter. Blank text returns nil, which selects all events. The error is
+// a *models.Error of code invalid around a *SyntaxError.
 func Parse(text string) (*Filter, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -47,14 +47,14 @@ func Parse(text string) (*Filter, error) {
 	return &Filter{root: root, needsData: needsData(root)}, nil
 }
 
-// TargetContains gives the filter that selects the events with a text in their
-// target; the case of A to Z does not matter.
+// TargetContains returns the filter that selects events with a text in their target,
+// regardless of the case of A to Z.
 func TargetContains(text string) *Filter {
 	return &Filter{root: Like{Field{Column: Target}, literalPattern(text).Anywhere()}}
 }
 
-// ParseNode reads what a Node's String has written, which may be longer than the
-// text that it was parsed from.
+// ParseNode parses the result of a Node's String, which may be longer than the text
+// that the Node was parsed from.
 func ParseNode(text string) (Node, error) {
 	root, err := parse(text)
 	if err != nil {
@@ -70,12 +70,11 @@ func invalid(err *SyntaxError) error {
 // Match reports whether the filter selects an event.
 func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.match(e) }
 
-// NeedsData reports whether Match looks into the event's Data, not only at what is
-// lifted from it.
+// NeedsData reports whether Match reads the event's Data, and not only its hot fields.
 func (f *Filter) NeedsData() bool { return f != nil && f.needsData }
 
-// Span gives a span of time in which all events that the filter selects lie, its
-// ends included; a zero end is no bound.
+// Span returns a span of time, both ends included, that contains all events that the
+// filter selects. A zero end means no bound.
 func (f *Filter) Span() models.Span {
 	if f == nil {
 		return models.Span{}
@@ -107,9 +106,8 @@ func spanOf(n Node) (span models.Span) {
 	return span
 }
 
-// String gives a text that is read as the same filter, by Parse if it is within the
-// limits: with every field by its short name, every comparison written one way, and
-// no parenthesis too many.
+// String returns the canonical text of the filter. Parse reads it as the same filter,
+// if it is within the limits.
 func (f *Filter) String() string {
 	if f == nil {
 		return ""
@@ -117,7 +115,7 @@ func (f *Filter) String() string {
 	return f.root.String()
 }
 
-// Root gives the filter's condition, to be compiled.
+// Root returns the filter's condition, for a compiler.
 func (f *Filter) Root() Node { return f.root }
 
 func needsData(n Node) bool {

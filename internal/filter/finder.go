@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// finder tells fast that a pattern is nowhere in a JSON text. It looks for the
-// longest literal part as JSON writes it, by Horspool's algorithm ("Practical fast
-// searching in strings", 1980): the byte at the end of the window says how far it
-// can go on.
+// finder detects fast that a JSON text does not contain a pattern. It searches for the
+// longest literal part in its JSON form with Horspool's algorithm ("Practical fast
+// searching in strings", 1980): the last byte of the window decides how far to skip.
 type finder struct {
 	literal []byte // lower-case
 	skip    [256]uint8
-	number  bool // the literal may be part of a number, which can be written otherwise
+	number  bool // the literal may be part of a number, which JSON can write in several ways
 }
 
 func newFinder(p Pattern) *finder {
@@ -39,7 +38,7 @@ func newFinder(p Pattern) *finder {
 	return f
 }
 
-// maybe reports whether the pattern may be in a JSON text; false is certain.
+// maybe reports whether a JSON text may contain the pattern; false is certain.
 func (f *finder) maybe(data []byte) bool {
 	return f.number || f.contains(data) || hasOtherEscapes(data)
 }
@@ -54,8 +53,8 @@ func (f *finder) contains(data []byte) bool {
 	return false
 }
 
-// hasOtherEscapes reports whether a JSON text may write a character in another way
-// than appendEscaped does.
+// hasOtherEscapes reports whether a JSON text may write a character differently from
+// appendEscaped.
 func hasOtherEscapes(data []byte) bool {
 	for {
 		i := bytes.IndexByte(data, '\\')
@@ -69,8 +68,7 @@ func hasOtherEscapes(data []byte) bool {
 	}
 }
 
-// appendEscaped writes the inside of a JSON string with no escape but those that
-// must be.
+// appendEscaped appends the inside of a JSON string with only the required escapes.
 func appendEscaped(out []byte, text string) []byte {
 	for i := range len(text) {
 		switch c := text[i]; c {

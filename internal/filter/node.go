@@ -7,11 +7,11 @@ import (
 	"ospulse/internal/models"
 )
 
-// Node is a condition on an event: And, Or, Not, or one of the tests Exists, In,
-// Order, Like and Text. Every one is true or false of every event: a test of
-// something that an event has not is false, and its Not is true.
+// Node is a condition on an event: And, Or, Not, or one of the tests Exists, In, Order,
+// Like and Text. Each is true or false for every event. A test of a field that the
+// event lacks is false, so its Not is true.
 type Node interface {
-	// String writes the condition as the parser reads it.
+	// String returns the condition in the syntax of the parser.
 	String() string
 	match(e *models.Event) bool
 }
@@ -19,43 +19,43 @@ type Node interface {
 // DataNode is a test that may need an event's data.
 type DataNode interface {
 	Node
-	// NeedsData reports whether it does.
+	// NeedsData reports whether the test needs data.
 	NeedsData() bool
-	// MatchData is the part of the test that is about data: the whole of it, but
-	// for a Text, which looks at the target too.
+	// MatchData evaluates the part of the test that reads data. That is the whole test,
+	// except for a Text, which reads the target too.
 	MatchData(data []byte) bool
 }
 
-// And is true when all are; the empty And is always true.
+// And is true if all its nodes are true; the empty And is true.
 type And []Node
 
-// Or is true when one is.
+// Or is true if one of its nodes is true.
 type Or []Node
 
-// Not is true when the other is not.
+// Not is true if its node is false.
 type Not struct{ Node Node }
 
-// Exists is true of an event that has the field; null in data is a value.
+// Exists is true if the event has the field; null in data is a value.
 type Exists struct{ Field Field }
 
-// In is true when the field equals one of the values.
+// In is true if the field equals one of the values.
 type In struct {
 	Field  Field
 	Values []Value
 }
 
-// Order is true when the field is below or above a value. In data, only numbers
-// are compared, with a Number.
+// Order is true if the field compares to a value as Op says. In data, it compares only
+// numbers, with a Number.
 type Order struct {
 	Field Field
 	Op    Op
 	Value Value
 }
 
-// Op is a comparison.
+// Op is a comparison operator.
 type Op string
 
-// The comparisons.
+// The comparison operators.
 const (
 	Below   Op = "<"
 	AtMost  Op = "<="
@@ -63,19 +63,19 @@ const (
 	AtLeast Op = ">="
 )
 
-// Like is true when the field is a text that the whole pattern matches. In data,
-// that is a string or a number, as jsonscan.AppendNumber writes it.
+// Like is true if the pattern matches the whole text of the field. In data, that is a
+// string or a number, as jsonscan.AppendNumber writes it.
 type Like struct {
 	Field   Field
 	Pattern Pattern
 }
 
-// Text is true when the pattern matches anywhere in the target, or in a key, a
-// string, a number (as jsonscan.AppendNumber writes it) or one of the words true,
-// false and null of the data.
+// Text is true if the pattern matches anywhere in the target, or in a key, a string, a
+// number (as jsonscan.AppendNumber writes it) or one of the words true, false and null
+// of the data.
 type Text struct {
 	Pattern  Pattern
-	literal  string // of a pattern without wildcards
+	literal  string // for a pattern without wildcards
 	anywhere Pattern
 	finder   *finder
 }
@@ -217,7 +217,7 @@ func (n Order) match(e *models.Event) bool {
 	return n.Op.holds(0)
 }
 
-// holds reports whether a comparison's outcome, as of cmp.Compare, is what Op asks.
+// holds reports whether a result of cmp.Compare satisfies the operator.
 func (op Op) holds(outcome int) bool {
 	switch op {
 	case Below:
@@ -285,7 +285,8 @@ func (n Text) MatchData(data []byte) bool {
 	return false
 }
 
-// find goes along the path. An event without data has null, which has nothing in it.
+// find returns the value at the path, nil if there is none. An event without data has
+// null, which contains nothing.
 func (f Field) find(data []byte) []byte {
 	for i := range f.Path {
 		if step := &f.Path[i]; step.Index < 0 {
@@ -305,8 +306,8 @@ func isNumber(value []byte) bool {
 	return kind == '-' || '0' <= kind && kind <= '9'
 }
 
-// plain gives what a string, number or word says, in the bytes of the token itself
-// or of scratch.
+// plain returns the text of a string, number or word, in the bytes of the token or of
+// scratch.
 func plain(scratch, token []byte) []byte {
 	switch {
 	case token[0] == '"':
@@ -344,7 +345,7 @@ func (n Or) String() string {
 
 func (n Not) String() string { return "not " + inner(n.Node, true) }
 
-// inner writes what is part of another condition, in parentheses where it must be.
+// inner returns the text of a condition inside another one, in parentheses if required.
 func inner(n Node, inAnd bool) string {
 	switch n := n.(type) {
 	case Or:

@@ -14,8 +14,9 @@ import (
 	"ospulse/internal/jsonscan"
 )
 
-// SyntaxError says where a filter is wrong. Column counts characters from 1, and
-// Length says how many of them are meant; it is 0 at the text's end.
+// SyntaxError is the place and the kind of an error in a filter. Column counts
+// characters from 1. Length is the number of wrong characters, 0 at the end of the
+// text.
 type SyntaxError struct {
 	Column, Length int
 	Text           string
@@ -25,7 +26,7 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("syntax error at column %d, length %d", e.Column, e.Length)
 }
 
-// parser goes over the text once, from left to right.
+// parser reads the text once, from left to right.
 //
 //	or    = and { ("or" | "||") and }
 //	and   = not { ["and" | "&&"] not }
@@ -53,7 +54,7 @@ func parse(text string) (Node, *SyntaxError) {
 	return node, nil
 }
 
-// checkText sees that the text has only what events can have.
+// checkText returns an error for text that no event can have.
 func (p *parser) checkText() *SyntaxError {
 	for i, r := range p.text {
 		if r == 0 {
@@ -66,7 +67,7 @@ func (p *parser) checkText() *SyntaxError {
 	return nil
 }
 
-// fault makes an error about the text from one byte to another.
+// fault returns an error about a byte range of the text.
 func (p *parser) fault(from, to int, format string, args ...any) *SyntaxError {
 	return &SyntaxError{
 		Column: utf8.RuneCountInString(p.text[:from]) + 1,
@@ -75,7 +76,7 @@ func (p *parser) fault(from, to int, format string, args ...any) *SyntaxError {
 	}
 }
 
-// unexpected makes an error about what comes next.
+// unexpected returns an error about the next token.
 func (p *parser) unexpected(wanted string) *SyntaxError {
 	p.space()
 	if p.pos == len(p.text) {
@@ -89,7 +90,7 @@ func (p *parser) unexpected(wanted string) *SyntaxError {
 	return p.fault(p.pos, end, "expected %s, found %s", wanted, shown(p.text[p.pos:end]))
 }
 
-// shown gives the beginning of a text, for an error.
+// shown returns the beginning of a text, for an error.
 func shown(text string) string {
 	const most = 40
 	if utf8.RuneCountInString(text) > most {
@@ -108,7 +109,7 @@ func (p *parser) atEnd() bool {
 	return p.pos == len(p.text)
 }
 
-// take goes past a symbol, if it is next.
+// take skips a symbol, if it is next, and reports whether it did.
 func (p *parser) take(symbol string) bool {
 	p.space()
 	if !strings.HasPrefix(p.text[p.pos:], symbol) {
@@ -118,7 +119,7 @@ func (p *parser) take(symbol string) bool {
 	return true
 }
 
-// keyword gives the keyword that is next, in lower case, "" if none is.
+// keyword returns the next keyword in lower case, or "" if none is next.
 func (p *parser) keyword() string {
 	p.space()
 	rest := p.text[p.pos:]
@@ -136,10 +137,10 @@ func (p *parser) keyword() string {
 	return ""
 }
 
-// keywords are not fields, and not values unless they are quoted.
+// keywords cannot be fields, or unquoted values.
 var keywords = []string{"and", "or", "not", "exists", "in", "contains", "startswith", "endswith", "like"} //nolint:gochecknoglobals // a constant
 
-// takeKeyword goes past a keyword, if it is next.
+// takeKeyword skips a keyword, if it is next, and reports whether it did.
 func (p *parser) takeKeyword(word string) bool {
 	if p.keyword() != word {
 		return false
@@ -148,7 +149,7 @@ func (p *parser) takeKeyword(word string) bool {
 	return true
 }
 
-// nest counts a level of nesting; the caller takes it back.
+// nest adds a level of nesting; the caller removes it.
 func (p *parser) nest(from int) *SyntaxError {
 	if p.nesting++; p.nesting > MaxNesting {
 		return p.fault(from, p.pos, "more than %d levels of parentheses and nots", MaxNesting)
@@ -156,8 +157,8 @@ func (p *parser) nest(from int) *SyntaxError {
 	return nil
 }
 
-// or reads conditions joined by or. test reads one; side by side they are joined
-// by and, if that is allowed.
+// or parses conditions joined by or; test parses one of them. If sideBySide is set,
+// adjacent conditions are joined by and.
 func (p *parser) or(test func() (Node, *SyntaxError), sideBySide bool) (Node, *SyntaxError) {
 	var nodes Or
 	for {
@@ -176,7 +177,7 @@ func (p *parser) or(test func() (Node, *SyntaxError), sideBySide bool) (Node, *S
 	return nodes, nil
 }
 
-// appendOr adds a condition; values of the same field become one test.
+// appendOr adds a condition. It merges tests of the same field's values into one.
 func appendOr(nodes Or, node Node) Or {
 	if next, ok := node.(In); ok && len(nodes) > 0 {
 		if last, ok := nodes[len(nodes)-1].(In); ok && last.Field.Column == next.Field.Column && slices.Equal(last.Field.Path, next.Field.Path) {
@@ -226,7 +227,7 @@ func (p *parser) not(test func() (Node, *SyntaxError)) (Node, *SyntaxError) {
 	return Not{node}, nil
 }
 
-// parenthesised reads what is in parentheses, the first of which was taken.
+// parenthesised parses a condition in parentheses, after the opening one.
 func (p *parser) parenthesised(test func() (Node, *SyntaxError), sideBySide bool) (Node, *SyntaxError) {
 	from := p.pos - 1
 	if err := p.nest(from); err != nil {
@@ -245,7 +246,7 @@ func (p *parser) parenthesised(test func() (Node, *SyntaxError), sideBySide bool
 	return node, nil
 }
 
-// aTest is what is expected where a condition begins.
+// aTest describes a condition, for errors.
 const aTest = `a condition such as type = "file_operation", or a text`
 
 func (p *parser) test() (Node, *SyntaxError) {
@@ -274,9 +275,9 @@ func (p *parser) test() (Node, *SyntaxError) {
 	return p.bareText()
 }
 
-// comparisonFollows reports whether what was read from a place on is a field, as a
-// comparison comes next. A colon with a slash after what is no field is that of a
-// URL or of a Windows path.
+// comparisonFollows reports whether a comparison is next, so that the text from a place
+// on is a field. After an unknown field, a colon with a slash belongs to a URL or a
+// Windows path.
 func (p *parser) comparisonFollows(from int) bool {
 	name, end := p.text[from:p.pos], p.pos
 	defer func() { p.pos = end }()
@@ -288,7 +289,7 @@ func (p *parser) comparisonFollows(from int) bool {
 	return comparison != ""
 }
 
-// firstName gives what stands before a field's path.
+// firstName returns the part of a field before its path.
 func firstName(name string) string {
 	if i := strings.IndexAny(name, ".["); i >= 0 {
 		return name[:i]
@@ -296,7 +297,8 @@ func firstName(name string) string {
 	return name
 }
 
-// comparison takes a comparison, and a not before a word; it is "" if none is next.
+// comparison parses a comparison, and a not before a word. It returns "" if none is
+// next.
 func (p *parser) comparison() (comparison string, negated bool) {
 	for _, symbol := range []string{"==", "=", ":", "!=", "<=", "<", ">=", ">"} {
 		if p.take(symbol) {
@@ -335,7 +337,7 @@ func (p *parser) exists() (Node, *SyntaxError) {
 	return p.counted(from, Exists{field})
 }
 
-// counted counts a test.
+// counted counts a test against MaxTests.
 func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
 	if p.tests++; p.tests > MaxTests {
 		return nil, p.fault(from, p.pos, "more than %d conditions and values", MaxTests)
@@ -349,7 +351,7 @@ func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
 	return node, nil
 }
 
-// quotedText reads a string that is searched for.
+// quotedText parses a string to search for.
 func (p *parser) quotedText() (Node, *SyntaxError) {
 	from := p.pos
 	text, err := p.quoted()
@@ -366,7 +368,7 @@ func (p *parser) quotedText() (Node, *SyntaxError) {
 	return p.counted(from, newText(literalPattern(text)))
 }
 
-// bareText reads a word that is searched for.
+// bareText parses a word to search for.
 func (p *parser) bareText() (Node, *SyntaxError) {
 	from := p.pos
 	n := wordLen(p.text[from:], "")
@@ -381,7 +383,7 @@ func (p *parser) bareText() (Node, *SyntaxError) {
 	return p.counted(from, newText(pattern))
 }
 
-// fieldTest reads a test of the field that was read from a place on.
+// fieldTest parses a test of the field that begins at a place.
 func (p *parser) fieldTest(from int) (Node, *SyntaxError) {
 	field, err := p.field(from)
 	if err != nil {
@@ -409,7 +411,7 @@ func (p *parser) fieldTest(from int) (Node, *SyntaxError) {
 	return node, err
 }
 
-// list reads the values of in, with the parenthesis that ends them.
+// list parses the values of in and the closing parenthesis.
 func (p *parser) list(field Field, at int) (Node, *SyntaxError) {
 	var nodes Or
 	for {
@@ -431,7 +433,7 @@ func (p *parser) list(field Field, at int) (Node, *SyntaxError) {
 	return nodes, nil
 }
 
-// value reads one value and makes the test. at is the place of the comparison.
+// value parses one value and returns the test. at is the position of the comparison.
 func (p *parser) value(field Field, comparison string, at int) (Node, *SyntaxError) {
 	p.space()
 	if comparison == "=" && p.take("(") { // parentheses in field: (a or (b and c))
@@ -468,9 +470,9 @@ func (p *parser) value(field Field, comparison string, at int) (Node, *SyntaxErr
 	return p.counted(from, node)
 }
 
-// quoted reads a string. In double quotes \" is a quote and \\ a backslash, and a
-// backslash before anything else is one; in single quotes all is as it is written,
-// but that a quote is written twice.
+// quoted parses a string. In double quotes, \" is a quote and \\ a backslash; any other
+// backslash is literal. In single quotes, two quotes are one, and everything else is
+// literal.
 func (p *parser) quoted() (string, *SyntaxError) {
 	from, quote := p.pos, p.text[p.pos]
 	var b strings.Builder
@@ -498,12 +500,12 @@ func (p *parser) quoted() (string, *SyntaxError) {
 	return "", p.fault(from, len(p.text), "the string that begins here does not end: expected %c%s", quote, hint)
 }
 
-// test is a comparison with one value, as it was written.
+// test is a comparison with one value, as written.
 type test struct {
 	p          *parser
 	field      Field
 	comparison string
-	at, from   int // the places of the comparison and of the value
+	at, from   int // positions of the comparison and of the value
 	text       string
 	quoted     bool
 }
@@ -560,7 +562,7 @@ func (t *test) node() (Node, *SyntaxError) {
 	return Like{t.field, pattern}, nil
 }
 
-// expected says what values the field takes.
+// expected describes the values that the field accepts.
 func (t *test) expected() string {
 	switch {
 	case t.field.isInteger():
@@ -592,7 +594,7 @@ func (t *test) value() (Value, *SyntaxError) {
 	return Value{Kind: String, Text: t.text}, nil
 }
 
-// parseTime reads a time; a day is its beginning.
+// parseTime parses a time; a day means its beginning.
 func parseTime(text string) (time.Time, bool) {
 	if len(text) == len("2006-01-02") {
 		text += "T00:00"
@@ -600,8 +602,8 @@ func parseTime(text string) (time.Time, bool) {
 	return models.ParseTime(text)
 }
 
-// wordKind tells what an unquoted value is. A number that jsonb does not keep is
-// kept as a string, and so it is compared.
+// wordKind returns the kind of an unquoted value. A number that jsonb cannot hold is
+// stored as a string, so it is compared as one.
 func wordKind(text string) Kind {
 	switch kept, err := jsonscan.Check([]byte(text)); {
 	case text == "true" || text == "false" || text == "null":
@@ -612,7 +614,7 @@ func wordKind(text string) Kind {
 	return String
 }
 
-// field gives the field that was read from a place to the present one.
+// field parses the field between a place and the present one.
 func (p *parser) field(from int) (Field, *SyntaxError) {
 	name := firstName(p.text[from:p.pos])
 	column, known := columnOf(name)
@@ -641,7 +643,7 @@ func (p *parser) field(from int) (Field, *SyntaxError) {
 	return f, nil
 }
 
-// step reads one step of a path, which fieldLen has seen.
+// step parses one step of a path that fieldLen has checked.
 func (p *parser) step() (Step, *SyntaxError) {
 	bracket := p.text[p.pos] == '['
 	p.pos++
@@ -672,8 +674,8 @@ func (p *parser) step() (Step, *SyntaxError) {
 	return step, nil
 }
 
-// fieldLen gives the length of the field that a text begins with, known or not, 0
-// if it begins with none.
+// fieldLen returns the length of the field, known or not, at the beginning of a text,
+// or 0 if there is none.
 func fieldLen(text string) int {
 	if text == "" || !isLetter(text[0]) && text[0] != '_' {
 		return 0
@@ -703,8 +705,8 @@ func fieldLen(text string) int {
 	return n
 }
 
-// quotedLen gives the length of the string that a text begins with, 0 if it does
-// not end.
+// quotedLen returns the length of the string at the beginning of a text, or 0 if it
+// does not end.
 func quotedLen(text string) int {
 	p := parser{text: text}
 	if _, err := p.quoted(); err != nil {
@@ -713,7 +715,7 @@ func quotedLen(text string) int {
 	return p.pos
 }
 
-// keyLen gives the length of the key that a text begins with: letters, digits, _
+// keyLen returns the length of the key at the beginning of a text: letters, digits, _
 // and -.
 func keyLen(text string) int {
 	for i, r := range text {
@@ -728,8 +730,8 @@ func isLetter(c byte) bool { return 'a' <= fold(c) && fold(c) <= 'z' }
 
 func isQuote(c byte) bool { return c == '"' || c == '\'' }
 
-// wordLen gives the length of the unquoted value that a text begins with: up to
-// white space, a parenthesis, a double quote, && or ||, or what is in stop.
+// wordLen returns the length of the unquoted value at the beginning of a text. White
+// space, a parenthesis, a double quote, && or ||, or a character in stop ends it.
 func wordLen(text, stop string) int {
 	for i, r := range text {
 		switch r {
@@ -757,7 +759,7 @@ func fieldNames() string {
 	return strings.Join(names, ", ")
 }
 
-// nearest suggests the field that a name may be meant for.
+// nearest returns the field that is most similar to a name, for an error.
 func nearest(name string) string {
 	best, bestDistance := "", 3
 	for _, names := range columnNames {
@@ -773,7 +775,7 @@ func nearest(name string) string {
 	return "; did you mean " + best + "?"
 }
 
-// distance is that of Levenshtein, of short words.
+// distance returns the Levenshtein distance of short words.
 func distance(a, b string) int {
 	if len(a) > 2*len(b)+2 {
 		return len(a)

@@ -9,21 +9,21 @@ import (
 	"ospulse/internal/models"
 )
 
-// MaxPaths is how many paths can be asked for at once.
+// MaxPaths is the most paths of one request.
 const MaxPaths = 24
 
-// MaxFieldLen is how many bytes of JSON are given of the value at one path.
+// MaxFieldLen is the most bytes of JSON to return for the value at one path.
 const MaxFieldLen = 1024
 
-// Paths are places in events' data whose values are given beside what lists show;
-// nil are none. They are immutable, and safe for concurrent use.
+// Paths are places in events' data whose values lists show in addition; nil means none.
+// They are immutable, and safe for concurrent use.
 type Paths struct {
-	names []string // as they were asked for
+	names []string // as requested
 	tree  *jsonscan.Tree
 }
 
-// ParsePaths reads paths into data as filters write them, with commas between; text
-// that is blank is nil. The error is a *models.Error of code invalid around a
+// ParsePaths parses paths into data in the syntax of filters, separated by commas.
+// Blank text returns nil. The error is a *models.Error of code invalid around a
 // *SyntaxError.
 func ParsePaths(text string) (*Paths, error) {
 	if strings.TrimSpace(text) == "" {
@@ -68,7 +68,7 @@ func parsePaths(text string) (*Paths, *SyntaxError) {
 	}
 }
 
-// path reads a path into data.
+// path parses a path into data.
 func (p *parser) path() (from int, field Field, err *SyntaxError) {
 	const aPath = "a path into data such as data.a.b"
 	p.space()
@@ -89,7 +89,7 @@ func (p *parser) path() (from int, field Field, err *SyntaxError) {
 	return from, field, err
 }
 
-// place gives the field's place in a tree of what is looked for in data.
+// place returns the field's node in the tree of searched paths.
 func (f Field) place(tree *jsonscan.Tree) *jsonscan.Tree {
 	for _, step := range f.Path {
 		if step.Index < 0 {
@@ -101,10 +101,10 @@ func (f Field) place(tree *jsonscan.Tree) *jsonscan.Tree {
 	return tree
 }
 
-// Append adds to an event that is listed, in JSON, what its data has at the paths:
-// "fields", with the values as they were sent, by the path as it was asked for, and
-// "fields_cut", with the paths of those that are longer than MaxFieldLen. Of these
-// texts are cut, and all else is left out. The event has its whole data.
+// Append adds the values at the paths to the JSON of a listed event: "fields" has the
+// original values by requested path, and "fields_cut" has the paths of values longer
+// than MaxFieldLen. Of these, strings are cut and all others are left out. The event
+// must have its whole data.
 func (p *Paths) Append(listed []byte, e *models.Event) []byte {
 	if p == nil {
 		return listed
@@ -142,9 +142,9 @@ func (p *Paths) Append(listed []byte, e *models.Event) []byte {
 	return append(out, '}')
 }
 
-// cutText gives the beginning of a string literal that is longer than MaxFieldLen,
-// as a literal: no character, no escape and no pair of surrogates is cut in two. Of
-// anything else it is nil.
+// cutText returns the beginning of a string literal longer than MaxFieldLen as a
+// literal. It cuts no character, escape or surrogate pair in two. It returns nil for
+// other values.
 func cutText(value []byte) []byte {
 	if jsonscan.Kind(value) != '"' {
 		return nil
@@ -160,8 +160,8 @@ func cutText(value []byte) []byte {
 	return append(value[:end:end], '"')
 }
 
-// unitLen gives the length of what the inside of a string literal begins with and
-// must stay together.
+// unitLen returns the length of the first unit of a string literal that must not be
+// divided.
 func unitLen(text []byte) int {
 	switch {
 	case text[0] != '\\':
@@ -175,8 +175,8 @@ func unitLen(text []byte) int {
 	return 6
 }
 
-// isSurrogate reports whether a text begins with an escape of half a pair, whose
-// second hexadecimal digit is one of some.
+// isSurrogate reports whether a text begins with an escape of half a surrogate pair.
+// second has the possible second hexadecimal digits.
 func isSurrogate(text []byte, second string) bool {
 	return text[0] == '\\' && text[1] == 'u' && fold(text[2]) == 'd' && strings.IndexByte(second, fold(text[3])) >= 0
 }

@@ -9,20 +9,19 @@ import (
 	"ospulse/internal/jsonscan"
 )
 
-// Pattern is a text with wildcards, compared without regard to the case of the
-// letters A to Z.
+// Pattern is a text with wildcards. It ignores the case of the letters A to Z.
 type Pattern struct {
 	// Parts holds literal texts, lower-case, and the wildcards AnyText and AnyChar.
 	Parts []string
 }
 
-// The wildcards. They hold a byte that no text in UTF-8 has.
+// The wildcards. They contain a byte that no UTF-8 text has.
 const (
-	AnyText = "\xff*" // any text, the empty one too
+	AnyText = "\xff*" // any text, even an empty one
 	AnyChar = "\xff?" // one character
 )
 
-// parsePattern reads * and ? as wildcards, [*] and [?] as the characters.
+// parsePattern parses * and ? as wildcards, and [*] and [?] as literal characters.
 func parsePattern(text string) (p Pattern, wild bool) {
 	var literal strings.Builder
 	flush := func() {
@@ -54,7 +53,7 @@ func parsePattern(text string) (p Pattern, wild bool) {
 	return p, wild
 }
 
-// literalPattern is a pattern without wildcards.
+// literalPattern returns a pattern without wildcards.
 func literalPattern(text string) Pattern {
 	if text == "" {
 		return Pattern{}
@@ -62,14 +61,14 @@ func literalPattern(text string) Pattern {
 	return Pattern{Parts: []string{lower(text)}}
 }
 
-// String writes the pattern as parsePattern reads it.
+// String returns the pattern in the syntax of parsePattern.
 func (p Pattern) String() string {
 	var b strings.Builder
 	for _, part := range p.Parts {
 		switch part {
 		case AnyText:
 			if strings.HasSuffix(b.String(), "[") {
-				b.WriteByte('*') // [**] is no character, as [*] would be
+				b.WriteByte('*') // [**] is not a literal, unlike [*]
 			}
 			b.WriteByte('*')
 		case AnyChar:
@@ -81,7 +80,7 @@ func (p Pattern) String() string {
 	return b.String()
 }
 
-// literal gives the text of a pattern without wildcards.
+// literal returns the text of a pattern without wildcards.
 func (p Pattern) literal() (string, bool) {
 	switch {
 	case len(p.Parts) == 0:
@@ -92,12 +91,12 @@ func (p Pattern) literal() (string, bool) {
 	return "", false
 }
 
-// matches reports whether the pattern matches the whole text. After a failure only
-// the last AnyText takes more, which finds a match if there is one; so the cost is
-// at most the product of the lengths.
+// matches reports whether the pattern matches the whole text. After a failure it
+// extends only the last AnyText, which finds a match if there is one. The cost is at
+// most the product of the lengths.
 func (p Pattern) matches(text string) bool {
 	part, pos := 0, 0
-	retry, retryPos := 0, 0 // what comes after the last AnyText, and where it was tried last
+	retry, retryPos := 0, 0 // the part after the last AnyText, and the last position where it was tried
 	for {
 		if part < len(p.Parts) && p.Parts[part] == AnyText {
 			part++
@@ -118,7 +117,7 @@ func (p Pattern) matches(text string) bool {
 			_, size := utf8.DecodeRuneInString(text[retryPos:])
 			part, retryPos = retry, retryPos+size
 		}
-		if p.Parts[part] != AnyChar { // go to where the literal is
+		if p.Parts[part] != AnyChar { // skip to the next occurrence of the literal
 			found := indexFold(text[retryPos:], p.Parts[part])
 			if found < 0 {
 				return false
@@ -129,9 +128,8 @@ func (p Pattern) matches(text string) bool {
 	}
 }
 
-// match gives how many bytes of the text's beginning a part takes that is not
-// AnyText, -1 if it does not match there. After the last part only the empty text
-// matches.
+// match returns how many bytes at the text's beginning match a part that is not
+// AnyText, or -1. After the last part, only the empty text matches.
 func (p Pattern) match(part int, text string) int {
 	switch {
 	case part == len(p.Parts):
@@ -149,8 +147,8 @@ func (p Pattern) match(part int, text string) int {
 	return -1
 }
 
-// Anywhere gives the pattern that matches a whole text that this one matches a part
-// of.
+// Anywhere returns the pattern that matches every text which contains a match of this
+// one.
 func (p Pattern) Anywhere() Pattern {
 	parts := make([]string, 0, len(p.Parts)+2)
 	if len(p.Parts) == 0 || p.Parts[0] != AnyText {
@@ -163,7 +161,7 @@ func (p Pattern) Anywhere() Pattern {
 	return Pattern{Parts: parts}
 }
 
-// indexFold finds a lower-case literal in a text of any case.
+// indexFold returns the index of a lower-case literal in a text of any case, or -1.
 func indexFold(text, literal string) int {
 	if literal == "" {
 		return 0
@@ -196,7 +194,7 @@ func fold(c byte) byte {
 	return c
 }
 
-// lower folds the letters A to Z, and no other.
+// lower lowers the letters A to Z, and no others.
 func lower(text string) string {
 	b := []byte(text)
 	for i, c := range b {
@@ -205,7 +203,7 @@ func lower(text string) string {
 	return string(b)
 }
 
-// unquoted gives what a string literal says: its own bytes when it has no escape.
+// unquoted returns the text of a string literal: its own bytes if it has no escape.
 func unquoted(scratch, literal []byte) []byte {
 	if len(literal) < 2 {
 		return nil
@@ -217,5 +215,6 @@ func unquoted(scratch, literal []byte) []byte {
 	return jsonscan.AppendUnquoted(scratch, inner)
 }
 
-// viewOf is the text of bytes that do not change while it is used.
+// viewOf returns bytes as a string without a copy. They must not change while it is in
+// use.
 func viewOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
