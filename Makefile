@@ -19,10 +19,14 @@ MODULES = web/node_modules/.package-lock.json
 # runs: -O0 saves a minute.
 NOCGO   = CGO_ENABLED=0
 TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
-# SQLite, which is C translated to Go, is built without the race detector. Its memory is
-# outside the Go heap, where the detector sees nothing, and it would take most of the
-# time of the tests.
-RACE    = -race -gcflags=modernc.org/sqlite/lib=-race=false
+# The race detector does not instrument SQLite, which is C translated to Go, and its C
+# library. Their memory is mapped beside Go's heap, where the detector sees nothing, and
+# the tests would spend most of their time there.
+RACE    = -race $(foreach p,sqlite/lib libc memory,-gcflags=modernc.org/$(p)=-race=false)
+
+# Many tests wait more than they compute, so more of them run at a time than there are
+# processors.
+ATONCE  = -p 3 -parallel 4
 
 DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
@@ -59,7 +63,7 @@ test: ## Run all tests, first installing what they need
 
 test-go: ## Run the tests in Go, with the race detector
 	tools/install-deps.sh
-	$(TESTCGO) $(GO) run tools/gotest/main.go $(RACE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+	$(TESTCGO) $(GO) run tools/gotest/main.go $(RACE) $(ATONCE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
 
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	tools/install-deps.sh
