@@ -17,13 +17,13 @@ const (
 	idleTimeout   = 2 * time.Minute
 )
 
-// settleTime is how long a shutdown waits for accepted connections that have not sent
-// their request yet. http.Server.Shutdown would drop them.
+// settleTime is how long a stop waits for the requests of accepted connections that have
+// not sent any yet.
 const settleTime = 500 * time.Millisecond
 
-// Serve serves handler until ctx ends. Then it accepts no more connections and lets
-// accepted requests finish for at most patience, after which it cuts them. It closes
-// the listener.
+// Serve serves handler until ctx ends. Then it accepts no more connections, closes those
+// that send no request within settleTime, and waits up to patience for the others to
+// finish; it cuts the rest. It closes the listener.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, patience time.Duration, log *slog.Logger) error {
 	var conns connections
 	server := &http.Server{
@@ -56,11 +56,11 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, pat
 	return err
 }
 
-// connections tracks the connections that have a request, or may send their first.
+// connections holds the connections that have a request or may send one.
 type connections struct {
 	mu      sync.Mutex
-	busy    map[net.Conn]struct{}
-	settled chan struct{} // if not nil, closed when no connection is busy
+	busy    map[net.Conn]http.ConnState // StateNew: it has not sent a byte yet
+	settled chan struct{}               // if not nil, closed when none is busy
 }
 
 func (c *connections) track(conn net.Conn, state http.ConnState) {
@@ -69,9 +69,9 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew, http.StateActive:
 		if c.busy == nil {
-			c.busy = map[net.Conn]struct{}{}
+			c.busy = map[net.Conn]http.ConnState{}
 		}
-		c.busy[conn] = struct{}{}
+		c.busy[conn] = state
 	case http.StateIdle, http.StateClosed, http.StateHijacked:
 		delete(c.busy, conn)
 	}
@@ -81,8 +81,9 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// settle waits until no connection is busy, at most for settleTime. Shutdown knows the
-// requests that are running by then.
+// settle waits until no connection is busy, at most for settleTime. It then closes the
+// connections without a request: Shutdown would wait 5 s for them. Shutdown knows those
+// with a request.
 func (c *connections) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
@@ -97,5 +98,12 @@ func (c *connections) settle(ctx context.Context) {
 	select {
 	case <-settled:
 	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for conn, state := range c.busy {
+			if state == http.StateNew {
+				_ = conn.Close()
+			}
+		}
 	}
 }

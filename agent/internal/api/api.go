@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -476,8 +477,9 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 // Serve serves on the listener until ctx ends. It then answers the requests that it has
 // received, for the duration of shutdown at most.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shutdown time.Duration, log *slog.Logger) error {
+	var unused unusedConnections
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ConnState: unused.track,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
@@ -489,10 +491,40 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shu
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
 	defer cancel()
+	// Shutdown would wait 5 s for connections that have sent nothing, such as spare ones in
+	// a client's pool.
+	defer time.AfterFunc(shutdown/4, unused.close).Stop()
 	err := server.Shutdown(last)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
 	}
 	<-ended //nolint:errcheck // always ErrServerClosed
 	return err
+}
+
+// unusedConnections holds the open connections that have not sent a byte yet.
+type unusedConnections struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func (u *unusedConnections) track(conn net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if state != http.StateNew {
+		delete(u.conns, conn)
+		return
+	}
+	if u.conns == nil {
+		u.conns = map[net.Conn]struct{}{}
+	}
+	u.conns[conn] = struct{}{}
+}
+
+func (u *unusedConnections) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for conn := range u.conns {
+		_ = conn.Close()
+	}
 }

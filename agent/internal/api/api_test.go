@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -307,12 +308,19 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
+// TestServeEndsInTime checks that Serve does not wait for a connection on which a client has
+// sent nothing. http.Server.Shutdown would wait for 5 s.
 func TestServeEndsInTime(t *testing.T) {
 	h, _ := newService(t, Guard{})
 	server := httptest.NewUnstartedServer(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- Serve(ctx, server.Listener, h, 5e9, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- Serve(ctx, server.Listener, h, 4*time.Second, slog.New(slog.DiscardHandler)) }()
+	spare, err := net.Dial("tcp", server.Listener.Addr().String()) // accepted before the next one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spare.Close()
 	response, err := http.Get(fmt.Sprintf("http://%s/health", server.Listener.Addr()))
 	if err != nil {
 		t.Fatal(err)
