@@ -202,7 +202,7 @@ func parts(t testing.TB, content []byte) []part {
 	return list
 }
 
-// pack makes a zip of parts.
+// pack returns a zip of parts.
 func pack(t testing.TB, list []part) []byte {
 	t.Helper()
 	var out bytes.Buffer

@@ -318,8 +318,8 @@ func TestUpgradeOfOneTable(t *testing.T) {
 	})
 }
 
-// What others added to the database stays. The upgrade renames it if this program needs
-// its name.
+// TestUpgradeKeepsWhatOthersAdded checks that tables and columns that others added stay, and
+// that the upgrade renames them if this program needs their names.
 func TestUpgradeKeepsWhatOthersAdded(t *testing.T) {
 	eachExisting(t, gorm.Config{}, func(t *testing.T, e *existing) {
 		if err := e.gorm.AutoMigrate(&specSession{}, &specEvent{}); err != nil {

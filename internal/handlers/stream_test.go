@@ -108,7 +108,7 @@ func (s *store) change(change func()) {
 	change()
 }
 
-// meter counts.
+// meter counts streams and the events that they send.
 type meter struct{ opened, closed, sent, tooSlow atomic.Int64 }
 
 func (m *meter) Opened()             { m.opened.Add(1) }
@@ -147,7 +147,7 @@ type server struct {
 	hub   *live.Hub
 	meter *meter
 	pipes *pipes
-	stop  func() // as the program ends
+	stop  func() // stops the hub as the end of the program does
 }
 
 func serve(t *testing.T, limits live.Limits) *server {

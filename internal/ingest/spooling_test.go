@@ -292,7 +292,7 @@ func TestSpooledIsStoredInOrderWhenTheDatabaseIsBack(t *testing.T) {
 		db.wantStored(t, "1", "2", "3", "4", "5", "6")
 		db.wantCounted(t, 7, 7, 4, 0)
 
-		db.setAway(true) // and once more
+		db.setAway(true) // again
 		spooled(t, q, batch("7"))
 		db.setAway(false)
 		wantDrained(t, kept)

@@ -158,7 +158,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// walk reads a value by reading all that is in it.
+// walk reads a value and everything in it.
 func walk(s *jsonscan.Scanner) {
 	switch s.Kind() {
 	case '{':
@@ -170,9 +170,9 @@ func walk(s *jsonscan.Scanner) {
 	}
 }
 
-// FuzzCheck holds the scanner against encoding/json: the same texts accepted
-// and refused (but for invalid UTF-8), the same members, and a lossless or
-// rewritten value that says the same.
+// FuzzCheck compares the scanner with encoding/json: it must accept and refuse the same
+// texts (except for invalid UTF-8), find the same members, and produce a lossless or
+// rewritten value that is equal.
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2.5e3,"x\u0000",{"b":null}],"a":-0}`, ` [true,false,null,"\ud83d\ude00\ud800"] `, `{"a":{"a":{"a":[]}}}`, `"\\\""`, "\"\xff\"", `1e999`, `{"\u0000":1,"\u0000":2}`} {
 		f.Add([]byte(s))
@@ -182,10 +182,10 @@ func FuzzCheck(f *testing.F) {
 		if want := json.Valid(text) && utf8.Valid(text); (err == nil) != want {
 			t.Fatalf("Check says %v, encoding/json and UTF-8 say %v", err, want)
 		}
-		for _, v := range jsonscan.Members(text) { // must end, whatever the text
+		for _, v := range jsonscan.Members(text) { // must end for any text
 			_ = jsonscan.KindName(v)
 		}
-		// Who goes along with a Scanner hears what Check says.
+		// A Scanner that reads everything has the result of Check.
 		s := jsonscan.NewScanner(text)
 		walked := s.Lossless(func() { walk(s) })
 		if end := s.End(); fmt.Sprint(end) != fmt.Sprint(err) || err == nil && walked != lossless {
@@ -221,8 +221,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// The worst that a hostile sender can ask of JSONB: duplicates around
-// duplicates. Its cost must be that of the length, whatever the depth.
+// BenchmarkJSONB measures the worst case for JSONB, nested duplicates. Its cost must be
+// proportional to the length, at any depth.
 func BenchmarkJSONB(b *testing.B) {
 	for _, levels := range []int{1, 100, 800} {
 		text := []byte(strings.Repeat(`{"a":`, levels) + `"` + strings.Repeat("x", 1<<20) + `"` + strings.Repeat(`,"a":1}`, levels))

@@ -12,7 +12,7 @@ import (
 func TestPick(t *testing.T) {
 	for name, tt := range map[string]struct {
 		text string
-		want string // of a, a.b, a.list[1], a.list[1].c, list[0], "x y"
+		want string // values of a, a.b, a.list[1], a.list[1].c, list[0], "x y"
 	}{
 		"all":              {`{"a":{"b":1,"list":[0,{"c":"s"}]},"list":[[2]],"x y":null}`, `{"b":1,"list":[0,{"c":"s"}]} | 1 | {"c":"s"} | "s" | [2] | null`},
 		"white space":      {" { \"a\" : { \"b\" : 1 , \"list\" : [ 0 , { \"c\" : \"s\" } ] } , \"list\" : [ [ 2 ] ] , \"x y\" : null } \n", `{ "b" : 1 , "list" : [ 0 , { "c" : "s" } ] } | 1 | { "c" : "s" } | "s" | [ 2 ] | null`},
@@ -46,7 +46,8 @@ func TestPick(t *testing.T) {
 	}
 }
 
-// FuzzPick checks that any text ends, and that of JSON what is found is what Get finds.
+// FuzzPick checks that Pick returns for any text, and that in JSON it finds the same
+// values as Get.
 func FuzzPick(f *testing.F) {
 	for _, seed := range []string{`{"a":{"b":[1,2]}}`, `{"a":{"b":1},"a":{"b":[0,[]]}}`, `[{"a":`, `{"a"`, `{"a":{"b":[`, `{,,,`, `[}`, `{"a":}`, `{"a":{"b":[}}]`} {
 		f.Add([]byte(seed))

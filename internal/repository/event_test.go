@@ -25,7 +25,7 @@ func newEvent(sessionID string, at time.Time) models.Event {
 	}
 }
 
-// batchOf makes a batch without a key.
+// batchOf returns a batch without a key.
 func batchOf(events ...models.Event) models.Batch {
 	incoming := make([]models.Incoming, len(events))
 	for i := range events {

@@ -149,7 +149,7 @@ func TestEndsThatAreNotTheSessions(t *testing.T) {
 		later := time.Now().Add(time.Hour)
 		b.tellEnd(id, later, `,"processId":1,"exitCode":1,"reason":"exited"`)     // of the first run, with a fast clock
 		b.tellEnd(id, first.Add(-time.Second), `,"exitCode":1,"reason":"exited"`) // its time is before the start
-		b.tellEnd(id, first, `,"processId":9,"exitCode":1,"reason":"exited"`)     // its pid differs
+		b.tellEnd(id, first, `,"processId":9,"exitCode":1,"reason":"exited"`)     // also before the start
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":{"reason":"exited"}}`), http.StatusOK, &struct{}{})
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":null}`), http.StatusOK, &struct{}{})
 		b.decode(b.send("POST", "/api/events?sessionId="+id, `{"event_type":"session_end","data":{"sessionId":"another","processId":2}}`), http.StatusOK, &struct{}{})
