@@ -57,8 +57,8 @@ func (c csv) Event(out []byte, e *models.Event) []byte {
 
 func (csv) End(out []byte) []byte { return out }
 
-// escapedStarts are what a formula begins with in some spreadsheet, as OWASP lists
-// them (in full width too, as East Asian editions read them), and the escape.
+// escapedStarts are the characters that begin a formula in some spreadsheet, as OWASP
+// lists them (also in full width, as East Asian editions read them), and the escape.
 const escapedStarts = "=+-@\t\r\n＝＋－＠'"
 
 // appendCell appends a text cell.
@@ -90,13 +90,14 @@ func (c csv) appendCell(out []byte, text string) []byte {
 	return append(append(out, text...), '"')
 }
 
-// cutForExcel shortens a text to what a cell holds, with an apostrophe in front.
+// cutForExcel shortens a text to the length of a cell, including an apostrophe in
+// front.
 func cutForExcel(text string) string {
 	const room = maxExcelCell - len("'")
 	if len(text) <= room {
 		return text
 	}
-	units, end := 0, 0 // end: where the mark of the cut still fits
+	units, end := 0, 0 // end: the last place where excelCut still fits
 	for i, r := range text {
 		if units <= room-utf8.RuneCountInString(excelCut) {
 			end = i

@@ -12,9 +12,9 @@ import (
 // (https://www.elastic.co/docs/reference/ecs) whose fields and values are written.
 const ecsVersion = "8.17.0"
 
-// ecs writes one document of the Elastic Common Schema a line. What the schema has
-// a field for is in that field; the whole event is under ospulse beside it, its
-// data as the agent sent it, but for keys that it has twice.
+// ecs writes one document of the Elastic Common Schema per line. It maps values to the
+// schema's fields, and adds the whole event under ospulse, with its data as the agent
+// sent it except for duplicate keys.
 type ecs struct{}
 
 func (ecs) Begin(out []byte) []byte { return out }
@@ -22,7 +22,7 @@ func (ecs) Begin(out []byte) []byte { return out }
 func (ecs) End(out []byte) []byte { return out }
 
 func (ecs) Event(out []byte, e *models.Event) []byte {
-	head, _ := json.Marshal(newECSDocument(e)) // texts and numbers: nothing that can fail
+	head, _ := json.Marshal(newECSDocument(e)) // strings and numbers cannot fail
 	out = append(out, head[:len(head)-1]...)
 	out = jsonscan.AppendText(append(out, `,"ospulse":{"session_id":`...), e.SessionID)
 	out = jsonscan.AppendText(append(out, `,"event_type":`...), e.EventType)
@@ -37,7 +37,7 @@ func (ecs) Event(out []byte, e *models.Event) []byte {
 	switch data := e.Payload(); {
 	case len(data) == 0:
 		out = append(out, "null"...)
-	case e.DataRaw != nil: // only such data may have a key twice
+	case e.DataRaw != nil: // only such data may have duplicate keys
 		out = appendUnique(out, data)
 	default:
 		out = jsonscan.AppendOneLine(out, data)

@@ -11,7 +11,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// Types of events that only the agents know.
+// Event types that only agents use.
 const (
 	typeEventsLost   = "events_lost"
 	typeSessionStart = "session_start"
@@ -42,7 +42,7 @@ const (
 	outcomeUnknown = "unknown"
 )
 
-// errInProgress is what connect returns for a socket that does not block.
+// errInProgress is the status of a connect on a non-blocking socket.
 const errInProgress = -115
 
 func newECSDocument(e *models.Event) *ecsDocument {
@@ -91,7 +91,7 @@ func newECSDocument(e *models.Event) *ecsDocument {
 		d.setEvent("session", ecsStart)
 	case typeSessionEnd:
 		d.setEvent("session", ecsEnd)
-	case typeEventsLost: // something of the pipeline is wrong, not of what it watches
+	case typeEventsLost: // the pipeline is at fault, not the program
 		d.Event.Kind = "pipeline_error"
 		d.Message = plain(first(data, "reason"))
 	}
@@ -101,19 +101,19 @@ func newECSDocument(e *models.Event) *ecsDocument {
 	return d
 }
 
-// setEvent sets the category and the types. What a call that failed would have done
-// did not happen, so it is only an information.
+// setEvent sets the category and the types. A failed call had no effect, so its type is
+// only info.
 func (d *ecsDocument) setEvent(category string, types ...string) {
 	if d.Event.Outcome == outcomeFailure {
 		types = []string{ecsInfo}
 	}
-	if category == "registry" && types[0] == ecsInfo { // which this category does not have
+	if category == "registry" && types[0] == ecsInfo { // the category does not have this type
 		types = []string{ecsAccess}
 	}
 	d.Event.Category, d.Event.Type = []string{category}, types
 }
 
-// setOutcome reads how a call ended: a negative status is an error of Linux or of
+// setOutcome sets the outcome of a call: a negative status is an error of Linux or
 // Windows.
 func (d *ecsDocument) setOutcome(data []byte) {
 	status, ok := jsonscan.Integer(jsonscan.Get(data, "status"))
@@ -128,8 +128,7 @@ func (d *ecsDocument) setOutcome(data []byte) {
 	}
 }
 
-// setActor sets the process that acted, with its user, its container and the system
-// that it runs on.
+// setActor sets the acting process, with its user, container and host system.
 func (d *ecsDocument) setActor(e *models.Event, data []byte) {
 	metadata := first(data, "metadata", "process_info")
 	if jsonscan.Kind(metadata) != '{' {
@@ -165,8 +164,8 @@ func (d *ecsDocument) setThread(id []byte) {
 	}
 }
 
-// entityID names a process among all processes of all sessions, as far as it can be
-// told: by its pid, and by its start if that is known.
+// entityID identifies a process among those of all sessions by its pid, and by its
+// start if known.
 func entityID(e *models.Event, pid *int64, start string) string {
 	if pid == nil {
 		return ""
@@ -174,7 +173,7 @@ func entityID(e *models.Event, pid *int64, start string) string {
 	return strings.TrimSuffix(e.SessionID+"/"+strconv.FormatInt(*pid, 10)+"/"+start, "/")
 }
 
-// timeText writes a time as the document has times; "" for what is none.
+// timeText returns a time in the document's format, or "" for other values.
 func timeText(value []byte) string {
 	if t, ok := models.ParseTime(plain(value)); ok {
 		return models.FormatTime(t)
@@ -182,7 +181,7 @@ func timeText(value []byte) string {
 	return ""
 }
 
-// datasetOf makes of an event type a part of a dataset's name.
+// datasetOf converts an event type to a part of a dataset's name.
 func datasetOf(eventType string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -203,9 +202,9 @@ func textOf(text *string) string {
 	return *text
 }
 
-// accessType gives the type that the schema has for what an operation does to a
-// file or a key. An operation that opens what is there or creates it, as
-// NtCreateFile does, may have done either; the schema's "creation" is taken.
+// accessType returns the schema's type for an operation on a file or a key. An
+// operation that opens or creates, such as NtCreateFile, may have done either; it
+// counts as "creation".
 func accessType(operation string) string {
 	operation = strings.ToLower(operation)
 	for _, rule := range [...]struct {
@@ -250,8 +249,7 @@ func (d *ecsDocument) setFile(e *models.Event, data []byte) {
 	}
 }
 
-// setProcess describes the process that was created; the one that created it is its
-// parent.
+// setProcess describes the created process; its parent is the process that created it.
 func (d *ecsDocument) setProcess(e *models.Event, data []byte) {
 	image := plain(first(data, "imagePath", "image_path", "filePath"))
 	child := &ecsProcess{
@@ -263,7 +261,7 @@ func (d *ecsDocument) setProcess(e *models.Event, data []byte) {
 	}
 	child.ArgsCount = len(child.Args)
 	if child.Parent != nil {
-		child.Parent.Thread, child.Parent.Parent = nil, nil // the schema has no grandparent
+		child.Parent.Thread, child.Parent.Parent = nil, nil // the schema has no grandparents
 	}
 	d.setChild(e, child, data)
 	if user := plain(first(data, "newUserId")); user != "" {
@@ -283,7 +281,7 @@ func (d *ecsDocument) setFork(e *models.Event, data []byte) {
 	d.setChild(e, child, data)
 }
 
-// setChild makes a new process the one that the event is about.
+// setChild makes a new process the subject of the event.
 func (d *ecsDocument) setChild(e *models.Event, child *ecsProcess, data []byte) {
 	if pid, ok := jsonscan.Integer(first(data, "newProcessId", "new_process_id")); ok {
 		child.PID = &pid
@@ -294,7 +292,7 @@ func (d *ecsDocument) setChild(e *models.Event, child *ecsProcess, data []byte) 
 }
 
 func (d *ecsDocument) setExit(data []byte) {
-	d.Event.Outcome = "" // of the process, which its exit code tells
+	d.Event.Outcome = "" // the exit code shows the outcome of the process
 	if signal := plain(first(data, "signalName")); signal != "" {
 		d.Message = "ended by " + signal
 	}
@@ -307,8 +305,8 @@ func (d *ecsDocument) setExit(data []byte) {
 	}
 }
 
-// setProcessOperation tells what a process does to itself, to another or to the
-// kernel.
+// setProcessOperation sets the type of an operation of a process on itself, another
+// process or the kernel.
 func (d *ecsDocument) setProcessOperation() {
 	switch operation := d.Event.Action; {
 	case operation == "LoadModule":
@@ -447,7 +445,7 @@ func (d *ecsDocument) setNetwork(data []byte) {
 		d.Network.Direction = "ingress"
 		d.Source, d.Destination = d.Destination, d.Source
 		d.setEvent("network", ecsConnection)
-	default: // Socket, Bind, Listen …: nothing is connected yet
+	default: // Socket, Bind, Listen …: not connected yet
 		d.setEvent("network", ecsInfo)
 	}
 	if moved && d.Source != nil && d.Network.Direction != "" {
@@ -490,8 +488,8 @@ func (d *ecsDocument) setPacket(data []byte) {
 	d.setDNS(data)
 }
 
-// setProtocol tells the transport or the protocol above it, and what the addresses
-// are of.
+// setProtocol sets the transport or the protocol above it, and the kind of the
+// addresses.
 func (d *ecsDocument) setProtocol(data []byte, ends ...*ecsEndpoint) {
 	d.Network = &ecsNetwork{}
 	switch protocol := strings.ToLower(plain(first(data, "protocol"))); protocol {
@@ -509,8 +507,8 @@ func (d *ecsDocument) setProtocol(data []byte, ends ...*ecsEndpoint) {
 	}
 }
 
-// setDNS reads the first DNS message of our agent's events, or what Wireshark says
-// of one: "Standard query 0x0010 A example.com".
+// setDNS reads the first DNS message of this project's agent, or Wireshark's
+// description of one: "Standard query 0x0010 A example.com".
 func (d *ecsDocument) setDNS(data []byte) {
 	message := jsonscan.Element(jsonscan.Get(data, "dns"), 0)
 	switch {
@@ -573,7 +571,7 @@ func dnsOfInfo(info string) *ecsDNS {
 	return dns
 }
 
-// newECSEndpoint gives an end of a connection; nil if nothing of it is known.
+// newECSEndpoint returns one end of a connection; nil if nothing of it is known.
 func newECSEndpoint(data []byte, host, port string) *ecsEndpoint {
 	return endpoint(plain(first(data, host)), first(data, port))
 }
@@ -593,8 +591,8 @@ func endpoint(address string, port []byte) *ecsEndpoint {
 
 func isPort(n int64) bool { return n >= 0 && n <= 65535 }
 
-// ipText writes an address as Elasticsearch takes one: without a zone. It is "" for
-// what is no address.
+// ipText returns an address in the form that Elasticsearch accepts, without a zone. It
+// returns "" for other text.
 func ipText(text string) string {
 	address, err := netip.ParseAddr(text)
 	if err != nil {
@@ -615,8 +613,8 @@ func networkType(ip string) string {
 	}
 }
 
-// directory gives the path of a file's folder, of Windows or of any other system; ""
-// for a name alone.
+// directory returns the path of a file's folder on Windows or any other system; "" for
+// a name alone.
 func directory(name string) string {
 	i := strings.LastIndexAny(name, `/\`)
 	if i <= 0 || name[i-1] == ':' { // a root keeps its slash

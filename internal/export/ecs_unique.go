@@ -6,10 +6,9 @@ import (
 	"ospulse/internal/jsonscan"
 )
 
-// appendUnique appends valid JSON text in which no object has a key twice: of equal
-// keys the last one stays, as in filters. Elasticsearch refuses a document that has a
-// key twice. Objects deeper than jsonscan.Scanner goes stay as they are. The cost is
-// that of two walks over the text.
+// appendUnique appends valid JSON text without duplicate keys, because Elasticsearch
+// refuses documents that have them. The last one stays, as in filters. Objects deeper
+// than jsonscan.Scanner reads stay unchanged. The cost is two walks over the text.
 func appendUnique(out, text []byte) []byte {
 	m := memberList{}
 	m.find(jsonscan.NewScanner(text))
@@ -28,7 +27,7 @@ type memberList struct {
 	hidden []bool
 }
 
-// find marks the members whose key is there again.
+// find marks the members whose key occurs again.
 func (m *memberList) find(s *jsonscan.Scanner) {
 	switch s.Kind() {
 	case '{':
@@ -70,7 +69,7 @@ func (m *memberList) append(out []byte, s *jsonscan.Scanner) []byte {
 			separator = ","
 			out = m.append(out, s)
 		})
-		if separator == "" { // empty, or too deep to be looked into
+		if separator == "" { // empty, or too deep to read
 			return jsonscan.AppendOneLine(out[:begun], whole)
 		}
 		return append(out, '}')

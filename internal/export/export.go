@@ -9,29 +9,28 @@ import (
 	"ospulse/internal/wire"
 )
 
-// Encoder writes events in one format, in the order of their Seq. Each method
-// appends to out and gives it back. It is for one export and one goroutine.
+// Encoder writes events in one format, in the order of their Seq. Each method appends
+// to out and returns it. An Encoder serves one export and one goroutine.
 type Encoder interface {
-	// Begin appends what comes before the first event.
+	// Begin appends the text before the first event.
 	Begin(out []byte) []byte
-	// Event appends an event, or keeps it for a later call: of an event it keeps
-	// copies only.
+	// Event appends an event, or keeps copies of it for a later call.
 	Event(out []byte, e *models.Event) []byte
-	// End appends what was kept, and what comes after the last event.
+	// End appends the kept events and the text after the last event.
 	End(out []byte) []byte
 }
 
 // Format is one way to write events.
 type Format struct {
-	Name        string // as clients ask for it
+	Name        string // as clients request it
 	ContentType string
-	Extension   string // of a file's name, with its dot
-	EventType   string // the only type of events that it holds; empty for all
-	IsLines     bool   // one JSON value a line: one more line does no harm
+	Extension   string // of the file name, with its dot
+	EventType   string // the only event type in it; empty for all types
+	IsLines     bool   // one JSON value per line, so one more line is harmless
 	New         func(version string) Encoder
 }
 
-// formats are those that clients can ask for, the default first.
+// formats are the formats that clients can request, the default first.
 var formats = []Format{ //nolint:gochecknoglobals // a constant
 	{Name: "ndjson", ContentType: "application/x-ndjson", Extension: ".ndjson", IsLines: true, New: func(string) Encoder { return ndjson{} }},
 	{Name: "json", ContentType: "application/json; charset=utf-8", Extension: ".json", New: func(string) Encoder { return &jsonArray{} }},
@@ -54,8 +53,8 @@ func ForExcel(format Format) Format {
 // package bundle writes it.
 const FormatBundle = "bundle"
 
-// FindFormat gives the format of a name, ndjson for none, or an error of code
-// invalid that lists the names.
+// FindFormat returns the format with a name, ndjson for "". The error has code invalid
+// and lists the names.
 func FindFormat(name string) (Format, error) {
 	if name == "" {
 		return formats[0], nil
@@ -70,7 +69,7 @@ func FindFormat(name string) (Format, error) {
 	return Format{}, models.Errorf(models.CodeInvalid, "format must be one of %s, not %.100q", strings.Join(append(names, FormatBundle), ", "), name)
 }
 
-// ndjson writes one event a line.
+// ndjson writes one event per line.
 type ndjson struct{}
 
 func (ndjson) Begin(out []byte) []byte { return out }

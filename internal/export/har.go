@@ -11,10 +11,10 @@ import (
 	"ospulse/internal/models"
 )
 
-// Bounds of what waits for its other half, and constant texts.
+// Limits of waiting halves, and constant texts.
 const (
 	maxWaitingBytes  = 16 << 20
-	waitingOverhead  = 512 // of memory, besides the data
+	waitingOverhead  = 512 // bytes of memory besides the data
 	harVersion       = "1.2"
 	harCreator       = "OS-Pulse"
 	commentNoAnswer  = "no response was captured"
@@ -39,11 +39,11 @@ type har struct {
 	seed    maphash.Seed
 
 	waiting map[uint64]*unpaired // by flow
-	order   []*half              // all that wait, the oldest first, and some that do no more
-	bytes   int                  // of those that wait
+	order   []*half              // all waiting halves, oldest first, and some written ones
+	bytes   int                  // of the waiting halves
 }
 
-// unpaired is what waits of one flow, the oldest first.
+// unpaired has the waiting halves of one flow, oldest first.
 type unpaired struct{ requests, responses []*half }
 
 // half is an event that waits for the other half of its flow.
@@ -96,7 +96,7 @@ func (h *har) Event(out []byte, e *models.Event) []byte {
 	}
 }
 
-// otherOf gives the oldest half that goes with one; nil if there is none.
+// otherOf returns the oldest half that matches one; nil if there is none.
 func (h *har) otherOf(mine *half) *half {
 	waiting := h.waiting[mine.key]
 	if waiting == nil {
@@ -119,7 +119,7 @@ func (h *har) otherOf(mine *half) *half {
 	return nil
 }
 
-// flow returns a hash of what a request and its response have in common.
+// flow returns a hash of the values that a request and its response share.
 func (h *har) flow(data, request []byte) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(h.seed)
@@ -138,7 +138,7 @@ func (h *har) flow(data, request []byte) uint64 {
 	return hash.Sum64()
 }
 
-// wait keeps a half. The event is kept with copies of what is not its own.
+// wait keeps a half. It copies the memory that the event shares.
 func (h *har) wait(mine *half) {
 	mine.event.Data, mine.event.DataRaw = slices.Clone(mine.event.Payload()), nil
 	waiting := h.waiting[mine.key]
@@ -152,7 +152,7 @@ func (h *har) wait(mine *half) {
 	h.bytes += mine.size()
 }
 
-// list gives the list that a half is in.
+// list returns the list for a half.
 func (u *unpaired) list(mine *half) *[]*half {
 	if mine.isResponse {
 		return &u.responses
@@ -160,7 +160,7 @@ func (u *unpaired) list(mine *half) *[]*half {
 	return &u.requests
 }
 
-// giveUpOldest writes the oldest half that still waits, and drops it.
+// giveUpOldest writes the oldest waiting half, and drops it.
 func (h *har) giveUpOldest(out []byte) []byte {
 	oldest := h.order[0]
 	h.order = h.order[1:]
@@ -188,8 +188,8 @@ func (h *har) forget(mine *half) {
 	}
 }
 
-// entry appends the entry of an event to the others; request is the event of its
-// request, if that is another.
+// entry appends the entry of an event, after a comma if needed. request is the event of
+// its request, if that is another.
 func (h *har) entry(out []byte, e, request *models.Event) []byte {
 	if h.begun {
 		out = append(out, ',')
@@ -244,15 +244,15 @@ func appendEntry(out []byte, e, request *models.Event) []byte {
 	return append(out, '}')
 }
 
-// timings are the phases of an entry in milliseconds; -1 is for one that is not
-// known. send, wait and receive are never: the specification wants them.
+// timings are the phases of an entry in milliseconds; -1 means unknown. send, wait and
+// receive are always known, because the specification requires them.
 type timings struct {
 	blocked, dns, connect, send, wait, receive, ssl float64
 
-	isKnown bool // the agent has measured
+	isKnown bool // measured by the agent
 }
 
-// timingsOf reads what an agent has measured, under the names of the HAR
+// timingsOf reads the agent's measurements, which have the names of the HAR
 // specification.
 func timingsOf(data []byte) timings {
 	sent := jsonscan.Get(data, "timings")
@@ -269,7 +269,7 @@ func timingsOf(data []byte) timings {
 	return t
 }
 
-// sum is the entry's time: ssl is a part of connect.
+// sum returns the entry's time: ssl is a part of connect.
 func (t *timings) sum() float64 {
 	total := t.send + t.wait + t.receive
 	for _, span := range [...]float64{t.blocked, t.dns, t.connect} {
@@ -311,7 +311,7 @@ func appendRequest(out, request []byte) []byte {
 	if body.content != nil && len(body.content) > len(`""`) {
 		out = jsonscan.AppendText(append(out, `,"postData":{"mimeType":`...), headerText(fields, "Content-Type"))
 		out = append(append(out, `,"params":[],"text":`...), body.content...)
-		if body.isBase64 { // the specification has no field for it here
+		if body.isBase64 { // the specification has no field for the encoding here
 			out = append(out, `,"_encoding":"base64"`...)
 		}
 		out = append(body.appendComment(out), '}')
@@ -354,7 +354,7 @@ func appendResponse(out, response []byte) []byte {
 type body struct {
 	content   []byte // a JSON string; nil if there is none
 	isBase64  bool
-	size      int64 // of the whole body; -1 if it is not known
+	size      int64 // of the whole body; -1 if unknown
 	truncated bool
 }
 
@@ -389,13 +389,13 @@ func appendHeaders(out []byte, fields []header) []byte {
 	return append(out, ']')
 }
 
-// appendPair appends an object of a name and a value that is left open.
+// appendPair appends an object with a name and a value, without its closing brace.
 func appendPair(out []byte, name, value string) []byte {
 	out = jsonscan.AppendText(append(out, `{"name":`...), name)
 	return jsonscan.AppendText(append(out, `,"value":`...), value)
 }
 
-// comma appends what stands before the element i of an array.
+// comma appends the separator before element i of an array.
 func comma(out []byte, i int) []byte {
 	if i > 0 {
 		return append(out, ',')
@@ -403,7 +403,7 @@ func comma(out []byte, i int) []byte {
 	return out
 }
 
-// cookiesOf gives the cookies that a request sends.
+// cookiesOf returns the cookies of a request.
 func cookiesOf(fields []header) [][2]string {
 	var cookies [][2]string
 	for _, h := range fields {
@@ -440,8 +440,8 @@ func setCookiesOf(fields []header) []setCookie {
 	return cookies
 }
 
-// splitSetCookie takes apart several cookies that a client has joined with commas;
-// the comma of a date is followed by no name and "=".
+// splitSetCookie splits several cookies that a client joined with commas. After the
+// comma of a date there is no name and "=".
 func splitSetCookie(text string) []string {
 	var parts []string
 	start := 0

@@ -10,8 +10,8 @@ import (
 	"ospulse/internal/jsonscan"
 )
 
-// first gives the value of the first of these keys that an object has with a value
-// other than null; nil if there is none.
+// first returns the first value other than null under these keys of an object; nil if
+// there is none.
 func first(object []byte, keys ...string) []byte {
 	for _, key := range keys {
 		if value := jsonscan.Get(object, key); value != nil && jsonscan.Kind(value) != 'n' {
@@ -21,7 +21,7 @@ func first(object []byte, keys ...string) []byte {
 	return nil
 }
 
-// plain gives a string's or a number's text; "" for any other value.
+// plain returns the text of a string or number; "" for other values.
 func plain(value []byte) string {
 	switch kind := jsonscan.Kind(value); {
 	case kind == '"':
@@ -33,7 +33,7 @@ func plain(value []byte) string {
 	}
 }
 
-// elements gives the values of an array.
+// elements returns the values of an array.
 func elements(array []byte) [][]byte {
 	if jsonscan.Kind(array) != '[' {
 		return nil
@@ -44,14 +44,14 @@ func elements(array []byte) [][]byte {
 	return values
 }
 
-// header is a header field of an HTTP message; a value that was sent as JSON text.
+// header is a header field of an HTTP message; other values than strings are JSON text.
 type header struct {
 	name  string
 	value []byte // a JSON string
 }
 
-// headers gives the fields of a message: an object of texts or of lists of texts,
-// or a list of pairs.
+// headers returns the fields of a message: an object of strings or lists of strings, or
+// a list of pairs.
 func headers(message []byte) []header {
 	var list []header
 	add := func(name string, value []byte) {
@@ -82,7 +82,7 @@ func headers(message []byte) []header {
 	return list
 }
 
-// headerText gives the first field of a name; "" if there is none.
+// headerText returns the first field with a name; "" if there is none.
 func headerText(list []header, name string) string {
 	for _, h := range list {
 		if strings.EqualFold(h.name, name) {
@@ -92,8 +92,7 @@ func headerText(list []header, name string) string {
 	return ""
 }
 
-// requestURL gives the URL of a flow's request, put together if it was sent in parts
-// only.
+// requestURL returns the URL of a flow's request, joined from its parts if necessary.
 func requestURL(request []byte) string {
 	if text := plain(first(request, "url")); text != "" {
 		return text
@@ -119,8 +118,8 @@ func joinHostPort(host string, port int64) string {
 	return host + ":" + strconv.FormatInt(port, 10)
 }
 
-// serverAddress gives the address of a flow's server, which is sent as
-// [host, port] under server.ip; "" and 0 for what is not there.
+// serverAddress returns the address of a flow's server, sent as [host, port] under
+// server.ip; "" and 0 for missing parts.
 func serverAddress(data []byte) (ip string, port int64) {
 	sent := first(jsonscan.Get(data, "server"), "ip")
 	if parts := elements(sent); len(parts) > 0 {
@@ -137,8 +136,8 @@ func serverAddress(data []byte) (ip string, port int64) {
 	return ip, port
 }
 
-// queryOf gives the names and values of a URL's query, in order; what is not
-// escaped as it should be stays as it is.
+// queryOf returns the names and values of a URL's query, in order. Wrongly escaped text
+// stays unchanged.
 func queryOf(address string) [][2]string {
 	address, _, _ = strings.Cut(address, "#")
 	_, query, _ := strings.Cut(address, "?")
@@ -160,7 +159,7 @@ func unescape(text string) string {
 	return text
 }
 
-// baseName gives the last element of a path of Windows or of any other system.
+// baseName returns the last element of a path of Windows or any other system.
 func baseName(name string) string {
 	if name == "" {
 		return ""
@@ -168,7 +167,7 @@ func baseName(name string) string {
 	return path.Base(strings.ReplaceAll(name, `\`, "/"))
 }
 
-// extension gives a file name's extension without its dot.
+// extension returns a file name's extension without its dot.
 func extension(name string) string {
 	return strings.TrimPrefix(path.Ext(baseName(name)), ".")
 }

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Find gives the raw value of a key of an object, the first one if it is there
-// twice, and nil if it is not there or the value is no object. Unlike Get it makes
-// no string of any key, and stops where it found one.
+// Find returns the raw value of an object's key, the first one of duplicates. It
+// returns nil if there is none, or if the value is not an object. Unlike Get it does
+// not decode keys, and stops at the first match.
 func Find(object []byte, key string) []byte {
 	rest := trimLeft(object)
 	if len(rest) == 0 || rest[0] != '{' {
@@ -31,7 +31,7 @@ func Find(object []byte, key string) []byte {
 	return nil
 }
 
-// literalIs reports whether a string literal says text.
+// literalIs reports whether a string literal decodes to text.
 func literalIs(literal []byte, text string) bool {
 	if len(literal) < 2 {
 		return false
@@ -44,8 +44,8 @@ func literalIs(literal []byte, text string) bool {
 	return string(AppendUnquoted(scratch[:0], inner)) == text
 }
 
-// Element gives the raw value of an array's element, counted from 0, and nil if it
-// is not there or the value is no array.
+// Element returns the raw value of an array's element, counted from 0. It returns nil
+// if there is none, or if the value is not an array.
 func Element(array []byte, index int) []byte {
 	rest := trimLeft(array)
 	if len(rest) == 0 || rest[0] != '[' {
@@ -63,9 +63,8 @@ func Element(array []byte, index int) []byte {
 	return nil
 }
 
-// NextToken gives the first key, string, number or word of a value's text, at
-// whatever depth and as it is written, and the text after it. The token is nil when
-// there is none.
+// NextToken returns the first key, string, number or word in text, at any depth and as
+// written, and the text after it. The token is nil if there is none.
 func NextToken(text []byte) (token, rest []byte) {
 	for len(text) > 0 && text[0] != '"' && endsWord(text[0]) {
 		text = text[1:]
@@ -92,8 +91,7 @@ func endsWord(c byte) bool {
 	return false
 }
 
-// AppendUnquoted appends what the inside of a string literal says, as Unquote
-// decodes it.
+// AppendUnquoted appends the decoded inside of a string literal, as Unquote decodes it.
 func AppendUnquoted(out, inner []byte) []byte {
 	for len(inner) > 0 {
 		plain := bytes.IndexByte(inner, '\\')

@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// JSONB gives, for a value that Check accepts but calls not lossless, the
-// nearest value that jsonb takes: \u0000 and lone surrogates become U+FFFD, of
-// duplicate keys the last one stays, numbers out of bounds become strings of
-// their digits, and what nests too deep becomes null. It is there to be
-// searched; the original text must be kept beside it. Its cost is linear.
+// JSONB returns, for a value that Check accepts as not lossless, the nearest value that
+// jsonb accepts: \u0000 and lone surrogates become U+FFFD, the last one of duplicate
+// keys stays, numbers out of bounds become strings of their digits, and too deep values
+// become null. The result is for searches; the caller must keep the original text too.
+// The cost is linear.
 func JSONB(value []byte) []byte {
 	r := rewriter{scanner: scanner{text: value}, out: make([]byte, 0, len(value))}
 	r.space()
@@ -22,11 +22,11 @@ func JSONB(value []byte) []byte {
 	return r.out
 }
 
-// rewriter copies a value to out while it scans it.
+// rewriter scans a value and copies it to out.
 type rewriter struct {
 	scanner
 	out     []byte
-	dropped [][2]int // spans of out: members that a later one of the same key replaces
+	dropped [][2]int // spans of out: members replaced by later ones with the same key
 }
 
 // blankDropped turns the dropped members into white space. One may lie in
@@ -101,7 +101,7 @@ func (r *rewriter) rewriteArray(depth int) error {
 }
 
 func (r *rewriter) rewriteObject(depth int) error {
-	places := map[string][2]int{} // of each key's member in out, its comma included
+	places := map[string][2]int{} // span of each key's member in out, with its comma
 	for closer := byte('}'); ; {
 		r.out = append(r.out, r.next()) // { or ,
 		r.pos++

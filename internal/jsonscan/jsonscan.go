@@ -1,10 +1,9 @@
-// Package jsonscan checks JSON text without building values from it, and walks
-// over checked text. It decides, in one pass, whether a value can live in
-// PostgreSQL's jsonb and come back the same.
+// Package jsonscan checks JSON text without building values from it, and walks over
+// checked text. In one pass it decides whether PostgreSQL's jsonb can store a value
+// without loss.
 //
-// It knows nothing of events. It accepts what encoding/json accepts, with one
-// difference: text that is not valid UTF-8 is refused, where encoding/json
-// quietly replaces it.
+// It knows nothing of events. It accepts the same text as encoding/json, except that it
+// refuses invalid UTF-8, which encoding/json silently replaces.
 package jsonscan
 
 import (
@@ -13,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep arrays and objects may nest; the limit of encoding/json.
+// MaxDepth is the deepest nesting of arrays and objects, as in encoding/json.
 const MaxDepth = 10000
 
 // Bounds within which jsonb keeps a value exactly. PostgreSQL stores numbers as decimals
@@ -26,31 +25,31 @@ const (
 	maxJSONBExponent = 400
 )
 
-// SyntaxError says where JSON text is malformed.
+// SyntaxError is the place and the kind of a syntax error.
 type SyntaxError struct {
 	Offset int    // bytes before the fault
-	Text   string // what is wrong there
+	Text   string // the kind of the fault
 }
 
 func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%s at byte %d", e.Text, e.Offset)
 }
 
-// TrimBOM returns text without a byte order mark at its beginning, which RFC 8259
-// (8.1) lets parsers ignore and which Check refuses.
+// TrimBOM returns text without a leading byte order mark. RFC 8259 (8.1) lets parsers
+// ignore it; Check refuses it.
 func TrimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
 
-// Check reads text as one JSON value (RFC 8259), with white space around it
-// allowed. lossless reports whether jsonb would carry the whole value: no
-// \u0000, no lone surrogate, no duplicate key, no number or nesting beyond its
-// bounds. The error, if any, is a *SyntaxError.
+// Check parses text as one JSON value (RFC 8259), with optional white space around it.
+// lossless reports whether jsonb can store the whole value: no \u0000, no lone
+// surrogate, no duplicate key, and no number or nesting beyond its bounds. The error,
+// if any, is a *SyntaxError.
 func Check(text []byte) (lossless bool, err error) {
 	s := NewScanner(text)
 	s.Value()
 	return s.lossless, s.End()
 }
 
-// scanner checks text from pos on, which is between 0 and its length.
+// scanner checks text from pos, which is between 0 and its length.
 type scanner struct {
 	text     []byte
 	pos      int
@@ -84,8 +83,8 @@ func (s *scanner) space() {
 	}
 }
 
-// next gives the byte at the position, 0 at the end; a NUL in the text is 0 as
-// well, and no production expects it.
+// next returns the byte at the position, and 0 at the end. A NUL in the text is 0 too,
+// but no production accepts it.
 func (s *scanner) next() byte {
 	if s.pos < len(s.text) {
 		return s.text[s.pos]
@@ -134,7 +133,7 @@ func (s *scanner) array(depth int) error {
 	return s.elements(func() error { return s.value(depth) })
 }
 
-// elements reads an array and has value read each of its values.
+// elements reads an array and calls value to read each element.
 func (s *scanner) elements(value func() error) error {
 	s.pos++ // [
 	s.space()
@@ -164,8 +163,8 @@ func (s *scanner) object(depth int) error {
 	return s.members(func([]byte) error { return s.value(depth) })
 }
 
-// members reads an object and has value read each of its values. The key is
-// decoded, and valid until value returns.
+// members reads an object and calls value to read each value. The key is decoded, and
+// valid until value returns.
 func (s *scanner) members(value func(key []byte) error) error {
 	s.pos++ // {
 	s.space()
@@ -213,8 +212,8 @@ func (s *scanner) members(value func(key []byte) error) error {
 	}
 }
 
-// keySet finds duplicate keys: a few by comparing, many by hashing, so that a
-// hostile object of a million keys costs no more than its length.
+// keySet finds duplicate keys: it compares a few keys and hashes many, so that even a
+// million keys in an object take linear time.
 type keySet struct {
 	few  [12][]byte
 	n    int
@@ -246,7 +245,7 @@ func (k *keySet) add(key []byte) bool {
 	return true
 }
 
-// str passes over a string literal, and tells whether it holds an escape.
+// str skips a string literal, and reports whether it has an escape.
 func (s *scanner) str() (escaped bool, err error) {
 	start := s.pos
 	s.pos++ // "
@@ -350,8 +349,8 @@ func (s *scanner) digits() {
 	}
 }
 
-// jsonbNumber reports whether jsonb keeps the number: not a negative zero, which
-// a decimal has not, and not beyond the bounds.
+// jsonbNumber reports whether jsonb stores the number exactly. A decimal has no
+// negative zero, and the number must be within the bounds.
 func jsonbNumber(number []byte) bool {
 	if len(number) > maxJSONBNumber {
 		return false

@@ -49,10 +49,10 @@ func Integer(value []byte) (n int64, ok bool) {
 type decimal struct {
 	negative   bool
 	whole      []byte // digits before the point
-	fraction   []byte // and after it
-	written    int    // the exponent as it is written
+	fraction   []byte // digits after the point
+	written    int    // the exponent as written
 	exponent   int
-	skip, take int // of whole and fraction together, which digits count
+	skip, take int // of whole and fraction together: the significant digits
 }
 
 func parseDecimal(number []byte) (d decimal) {
@@ -83,7 +83,7 @@ func parseDecimal(number []byte) (d decimal) {
 	return d
 }
 
-// digit gives a digit of whole and fraction together.
+// digit returns a digit of whole and fraction together.
 func (d *decimal) digit(i int) byte {
 	if i < len(d.whole) {
 		return d.whole[i]
@@ -91,7 +91,7 @@ func (d *decimal) digit(i int) byte {
 	return d.fraction[i-len(d.whole)]
 }
 
-// smallInt reads an exponent; beyond a million it is all the same.
+// smallInt reads an exponent; values beyond a million are equivalent.
 func smallInt(text []byte) int {
 	n, negative := 0, false
 	for i, c := range text {
@@ -108,8 +108,7 @@ func smallInt(text []byte) int {
 	return n
 }
 
-// CompareNumbers compares the values of two JSON numbers, exactly, as cmp.Compare
-// does.
+// CompareNumbers compares the exact values of two JSON numbers, like cmp.Compare.
 func CompareNumbers(a, b []byte) int {
 	x, y := parseDecimal(a), parseDecimal(b)
 	switch {
@@ -132,7 +131,7 @@ func (d *decimal) sign() int {
 	return 1
 }
 
-// compare compares without the signs.
+// compare compares the absolute values.
 func (d *decimal) compare(other *decimal) int {
 	if d.exponent != other.exponent {
 		return cmp.Compare(d.exponent, other.exponent)
@@ -145,9 +144,9 @@ func (d *decimal) compare(other *decimal) int {
 	return cmp.Compare(d.take, other.take)
 }
 
-// AppendNumber writes a JSON number without an exponent, as PostgreSQL writes it as
-// text: the digits stay, trailing zeros of the fraction too, and the point moves.
-// The number is one that jsonb keeps; of any other the text is appended as it is.
+// AppendNumber appends a JSON number without an exponent, like PostgreSQL: it keeps the
+// digits, with trailing zeros of the fraction, and moves the point. A number that jsonb
+// cannot store is appended unchanged.
 func AppendNumber(out, number []byte) []byte {
 	if !bytes.ContainsAny(number, "eE") || !jsonbNumber(number) {
 		return append(out, number...)
@@ -157,8 +156,8 @@ func AppendNumber(out, number []byte) []byte {
 		out = append(out, '-')
 	}
 	n := len(d.whole) + len(d.fraction)
-	point := len(d.whole) + d.written // where it comes to be, in digits from the left
-	start := point - 1                // one digit before the point, at least
+	point := len(d.whole) + d.written // new place of the point, in digits from the left
+	start := point - 1                // at least one digit before the point
 	if d.take > 0 {
 		start = min(start, d.skip)
 	}
@@ -174,7 +173,7 @@ func AppendNumber(out, number []byte) []byte {
 	return out
 }
 
-// at gives the digit at a place, which may be left or right of those written.
+// at returns the digit at a place, which may be outside of the written ones.
 func (d *decimal) at(i, n int) byte {
 	if i < 0 || i >= n {
 		return '0'

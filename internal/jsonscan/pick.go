@@ -1,8 +1,7 @@
 package jsonscan
 
-// Tree is places in a JSON value: those of keys of objects and of elements of
-// arrays, and of places in these. Pick finds all of them in one pass. The zero value
-// is a tree without any.
+// Tree is a set of places in a JSON value: keys of objects, elements of arrays, and
+// places in these. Pick finds all of them in one pass. The zero value is empty.
 type Tree struct {
 	branches []branch
 	wanted   []int
@@ -16,10 +15,10 @@ type branch struct {
 	tree  *Tree
 }
 
-// Key gives the place of a key of an object at this place.
+// Key returns the place of a key of the object at this place.
 func (t *Tree) Key(key string) *Tree { return t.branch(key, -1) }
 
-// Element gives the place of an element of an array at this place, counted from 0.
+// Element returns the place of an element, counted from 0, of the array at this place.
 func (t *Tree) Element(index int) *Tree { return t.branch("", index) }
 
 func (t *Tree) branch(key string, index int) *Tree {
@@ -33,16 +32,15 @@ func (t *Tree) branch(key string, index int) *Tree {
 	return tree
 }
 
-// Want makes Pick set the value with this number to what is at this place.
+// Want makes Pick store the value at this place under a number.
 func (t *Tree) Want(number int) { t.wanted = append(t.wanted, number) }
 
-// Pick sets the values that are wanted to the raw text of what is at their places,
-// and leaves those alone of which there is nothing. Of a key that is there twice the
-// last one counts. The cost is that of one walk over the text, however many places
-// there are.
+// Pick sets the wanted values to the raw text at their places, and leaves values
+// without one unchanged. The last one of duplicate keys counts. The cost is one walk
+// over the text, for any number of places.
 func (t *Tree) Pick(text []byte, values [][]byte) { t.pick(trimLeft(text), values) }
 
-// pick reads the value that text begins with and gives what follows it.
+// pick reads the value at the beginning of text and returns the rest.
 func (t *Tree) pick(text []byte, values [][]byte) (rest []byte) {
 	switch {
 	case len(text) == 0:
@@ -94,7 +92,7 @@ func (t *Tree) pickElements(array []byte, values [][]byte) []byte {
 		if rest = trimLeft(rest); len(rest) > 0 && rest[0] == ',' {
 			rest = trimLeft(rest[1:])
 		}
-		if len(rest) == before { // no JSON
+		if len(rest) == before { // not JSON
 			return nil
 		}
 	}
@@ -119,7 +117,7 @@ func (t *Tree) ofElement(index int) *Tree {
 	return nil
 }
 
-// forget takes back what was found for a key that is there once more.
+// forget removes the values that were found for an earlier duplicate of a key.
 func (t *Tree) forget(values [][]byte) {
 	for _, number := range t.wanted {
 		values[number] = nil

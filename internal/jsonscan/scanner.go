@@ -1,23 +1,23 @@
 package jsonscan
 
-// Scanner reads a JSON text once, from its start to its end, checking it as Check
-// does. The caller goes along with it: at each value it calls Value, Object or
-// Array, as it likes. After a syntax error nothing is read any more; End tells.
+// Scanner reads and checks a JSON text once from start to end. At each value the caller
+// calls Value, Object or Array. After a syntax error it reads nothing more, and End
+// returns the error.
 type Scanner struct {
 	scanner
 	depth int
 	err   error
 }
 
-// NewScanner gives a scanner at the text's value.
+// NewScanner returns a scanner at the text's value.
 func NewScanner(text []byte) *Scanner {
 	s := &Scanner{scanner: scanner{text: text, lossless: true}}
 	s.space()
 	return s
 }
 
-// Kind is the first byte of the value to come, which tells what it is, or would
-// be: one of { [ " - 0…9 t f n. It is 0 at the end and after an error.
+// Kind returns the first byte of the next value, which identifies its kind: one of { [
+// " - 0…9 t f n. It is 0 at the end and after an error.
 func (s *Scanner) Kind() byte {
 	if s.err != nil {
 		return 0
@@ -25,15 +25,14 @@ func (s *Scanner) Kind() byte {
 	return s.next()
 }
 
-// Value reads a value of any kind and gives its text, nil if it is malformed.
+// Value reads a value of any kind and returns its text, nil if it is malformed.
 func (s *Scanner) Value() []byte {
 	return s.read(func() error { return s.value(s.depth) })
 }
 
-// Object reads an object and gives its text, nil if it is malformed. For each
-// member it calls member, which must read the value, and only that. The key is
-// decoded, and valid until member returns. A value of another kind is read as
-// Value does, without a call.
+// Object reads an object and returns its text, nil if it is malformed. It calls member
+// for each member; member must read exactly the value. The key is decoded, and valid
+// until member returns. A value of another kind is read like Value, without a call.
 func (s *Scanner) Object(member func(key []byte)) []byte {
 	if s.Kind() != '{' || s.depth >= maxJSONBDepth {
 		return s.Value()
@@ -48,7 +47,7 @@ func (s *Scanner) Object(member func(key []byte)) []byte {
 	})
 }
 
-// Array reads an array as Object reads an object.
+// Array reads an array in the same way as Object reads an object.
 func (s *Scanner) Array(element func()) []byte {
 	if s.Kind() != '[' || s.depth >= maxJSONBDepth {
 		return s.Value()
@@ -63,8 +62,7 @@ func (s *Scanner) Array(element func()) []byte {
 	})
 }
 
-// Lossless does what read does, and reports whether jsonb would carry all that it
-// read.
+// Lossless calls read, and reports whether jsonb can store all that it read.
 func (s *Scanner) Lossless(read func()) bool {
 	before := s.lossless
 	s.lossless = true
@@ -74,8 +72,8 @@ func (s *Scanner) Lossless(read func()) bool {
 	return lossless
 }
 
-// End sees that the text has no more than the one value, and gives the error that
-// ended the reading, a *SyntaxError.
+// End checks that nothing follows the value. It returns the first error, a
+// *SyntaxError.
 func (s *Scanner) End() error {
 	if s.err != nil {
 		return s.err
@@ -86,7 +84,7 @@ func (s *Scanner) End() error {
 	return s.err
 }
 
-// read gives the text that value reads.
+// read returns the text that value reads.
 func (s *Scanner) read(value func() error) []byte {
 	if s.err != nil {
 		return nil

@@ -5,11 +5,11 @@ import (
 	"iter"
 )
 
-// The functions here read text that Check has accepted; given any other text
-// they return something, never panic, and always end.
+// The functions in this file read text that Check has accepted. With other text they
+// return some value, never panic, and always end.
 
-// Kind is the first byte of a value, which tells what it is: one of
-// { [ " - 0…9 t f n. It is 0 for an empty text.
+// Kind returns the first byte of a value, which identifies its kind: one of { [ " - 0…9
+// t f n. It is 0 for an empty text.
 func Kind(value []byte) byte {
 	value = trimLeft(value)
 	if len(value) == 0 {
@@ -18,7 +18,7 @@ func Kind(value []byte) byte {
 	return value[0]
 }
 
-// KindName names a value's kind in words, for error texts.
+// KindName returns the name of a value's kind, for error texts.
 func KindName(value []byte) string {
 	switch Kind(value) {
 	case '{':
@@ -38,9 +38,8 @@ func KindName(value []byte) string {
 	}
 }
 
-// Members gives the keys (decoded) and values (raw text) of an object in their
-// order, duplicates included; nothing for any other value. The slices share the
-// text's memory.
+// Members yields the keys (decoded) and values (raw text) of an object in order, with
+// duplicates. It yields nothing for other values. The slices share the text's memory.
 func Members(object []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		rest := trimLeft(object)
@@ -64,8 +63,8 @@ func Members(object []byte) iter.Seq2[string, []byte] {
 	}
 }
 
-// Get gives the raw value of a key, the last one if it is there twice, and nil
-// if it is not there or the value is no object.
+// Get returns the raw value of an object's key, the last one of duplicates. It returns
+// nil if there is none, or if the value is not an object.
 func Get(object []byte, key string) []byte {
 	var found []byte
 	for k, v := range Members(object) {
@@ -76,8 +75,8 @@ func Get(object []byte, key string) []byte {
 	return found
 }
 
-// Unquote decodes a string literal. What no Go string holds (a lone surrogate)
-// becomes U+FFFD. It gives "" for anything but a string.
+// Unquote decodes a string literal. Lone surrogates become U+FFFD. It returns "" for
+// other values.
 func Unquote(literal []byte) string {
 	literal = bytes.TrimSpace(literal)
 	if len(literal) < 2 || literal[0] != '"' {
@@ -97,7 +96,7 @@ func trimLeft(text []byte) []byte {
 	return text
 }
 
-// split cuts the first value off a text that starts with one.
+// split returns the value at the beginning of a text, and the rest.
 func split(text []byte) (value, rest []byte) {
 	depth := 0
 	for i := 0; i < len(text); {
@@ -127,7 +126,7 @@ func split(text []byte) (value, rest []byte) {
 	return text, nil
 }
 
-// stringLen gives the length of the string literal that text starts with.
+// stringLen returns the length of the string literal at the beginning of text.
 func stringLen(text []byte) int {
 	for i := 1; i < len(text); {
 		j := bytes.IndexByte(text[i:], '"')

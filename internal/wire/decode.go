@@ -1,6 +1,6 @@
-// Package wire reads what clients send and writes what the old dashboard
-// expects: the shapes of the wire contract, with the quirks of the programs
-// that speak it. It knows nothing of HTTP, sessions or databases.
+// Package wire decodes what clients send and encodes events for them: the shapes of the
+// wire contract, with the quirks of the programs that use it. It knows nothing of HTTP,
+// sessions or databases.
 package wire
 
 import (
@@ -14,32 +14,30 @@ import (
 	"ospulse/internal/models"
 )
 
-// Sources that the forwarders do not send themselves.
+// Sources of the forwarders, which do not send one.
 const (
 	sourceHTTP    = "http-interceptor"
 	sourceNetwork = "network-interceptor"
 	sourceUnknown = "unknown"
 )
 
-// typeUnknown is the type of an event whose agent sent an empty one.
+// typeUnknown is the type of events that arrive with an empty one.
 const typeUnknown = "unknown"
 
-// Event reads one controller event: {"event_type", "timestamp", "source",
-// "data"}. now is the time of receipt, used when the event's own time is
-// missing or cannot be read. The error is a *models.Error of code invalid that
-// names the field.
+// Event decodes one controller event: {"event_type", "timestamp", "source", "data"}.
+// now is the time of receipt, used if the event's own time is missing or unreadable.
+// The error is a *models.Error of code invalid that names the field.
 func Event(body []byte, now time.Time) (models.Incoming, error) {
 	return one(body, now, readEvent)
 }
 
-// HTTPFlow reads one flow of the HTTP forwarder. The whole body is the event's
-// data.
+// HTTPFlow decodes one flow of the HTTP forwarder. The whole body is the event's data.
 func HTTPFlow(body []byte, now time.Time) (models.Incoming, error) {
 	return one(body, now, readHTTPFlow)
 }
 
-// readFunc reads the event that the scanner is at. Its error is about what the
-// event says; malformed JSON is the scanner's.
+// readFunc reads the event at the scanner's position. Its error is about the content of
+// the event; the scanner reports malformed JSON.
 type readFunc func(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error
 
 // one reads a body that is one event.
@@ -56,7 +54,7 @@ func one(body []byte, now time.Time, read readFunc) (models.Incoming, error) {
 	return in, fault
 }
 
-// end ends the reading of a body, and says what is malformed in it.
+// end ends the reading of a body, and returns the error of malformed JSON.
 func end(s *jsonscan.Scanner) error {
 	err := s.End()
 	if syntax, ok := errors.AsType[*jsonscan.SyntaxError](err); ok {
@@ -97,7 +95,7 @@ func readEvent(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
 	}
 	switch {
 	case in.EventType != "":
-	case jsonscan.Kind(eventType) == '"': // old agents send it empty
+	case jsonscan.Kind(eventType) == '"': // old agents send an empty one
 		in.EventType = typeUnknown
 	default:
 		return invalid("event_type is missing: it names what happened, such as %q", models.TypeFile)
@@ -173,11 +171,11 @@ func readPacket(s *jsonscan.Scanner, in *models.Incoming, now time.Time) error {
 	return nil
 }
 
-// MaxBatch is how many events one batch may hold: a body of a few bytes an event
-// would else take a hundred times its size of memory.
+// MaxBatch is the most events of one batch. Without a limit, a body with a few bytes
+// per event would take a hundred times its size in memory.
 const MaxBatch = 10_000
 
-// batch collects what can be taken of the items of a batch.
+// batch collects the valid events and the faults of a batch.
 type batch struct {
 	now    time.Time
 	events []models.Incoming
@@ -185,7 +183,7 @@ type batch struct {
 	n      int // items so far
 }
 
-// read takes an item, or notes why it cannot be taken.
+// read adds an item, or its fault.
 func (b *batch) read(s *jsonscan.Scanner, read readFunc) {
 	index := b.n
 	if b.n++; b.n > MaxBatch {
@@ -198,13 +196,13 @@ func (b *batch) read(s *jsonscan.Scanner, read readFunc) {
 	}
 }
 
-// fail notes why the item that was just added cannot be taken.
+// fail adds the fault of the current item.
 func (b *batch) fail(index int, fault error) {
 	b.events = b.events[:len(b.events)-1]
 	b.faults = append(b.faults, models.ItemFault{Index: index, Error: fault.Error()})
 }
 
-// result gives what was taken, unless the batch is too long.
+// result returns the events and faults, or an error if the batch is too long.
 func (b *batch) result() ([]models.Incoming, []models.ItemFault, error) {
 	if b.n > MaxBatch {
 		return nil, nil, models.Errorf(models.CodeTooLarge, "the batch has more than the %d items that are taken at once", MaxBatch)
@@ -212,10 +210,9 @@ func (b *batch) result() ([]models.Incoming, []models.ItemFault, error) {
 	return b.events, b.faults, nil
 }
 
-// Events reads a batch of a new agent: events as Event reads them, in a JSON
-// array or one a line (NDJSON). Items that cannot be taken are reported by their
-// index and cost the others nothing; a malformed array is an error as a whole,
-// a malformed line is not.
+// Events decodes a batch of a new agent: events as in Event, in a JSON array or one per
+// line (NDJSON). Invalid items are reported by their index, and do not affect the
+// others. A malformed array is an error of the whole batch; a malformed line is not.
 func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
 	b := batch{now: now}
 	switch jsonscan.Kind(body) {
@@ -229,7 +226,7 @@ func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, 
 		}
 	default:
 		for line := range bytes.Lines(body) {
-			line = jsonscan.TrimBOM(line) // of a file that was appended to another
+			line = jsonscan.TrimBOM(line) // present if files were joined
 			if len(bytes.TrimSpace(line)) == 0 {
 				continue
 			}
@@ -237,7 +234,7 @@ func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, 
 			s := jsonscan.NewScanner(line)
 			b.read(s, readEvent)
 			if err := end(s); err != nil && b.n <= MaxBatch {
-				if len(b.events) == before { // it has a fault already; this one explains it
+				if len(b.events) == before { // the item has a fault already; this one explains it
 					b.faults = b.faults[:len(b.faults)-1]
 					b.events = b.events[:before+1]
 				}
@@ -248,9 +245,9 @@ func Events(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, 
 	return b.result()
 }
 
-// Packets reads a batch of the network forwarder: {"events": […], "count": n}.
-// Items that are no packets are reported by their index and cost the others
-// nothing. The error is for a body that is no batch at all.
+// Packets decodes a batch of the network forwarder: {"events": […], "count": n}. Items
+// that are not packets are reported by their index, and do not affect the others. It
+// returns an error if the body is not a batch.
 func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil, invalid("the body is empty: JSON is expected")
@@ -294,7 +291,7 @@ func Packets(body []byte, now time.Time) ([]models.Incoming, []models.ItemFault,
 	return b.result()
 }
 
-// How much of an event's data lists show, in bytes.
+// Sizes of previews, in bytes.
 const (
 	previewFrom = 1024 // longer data has its preview stored
 	previewLen  = 256
@@ -304,11 +301,11 @@ func invalid(format string, args ...any) error {
 	return models.Errorf(models.CodeInvalid, format, args...)
 }
 
-// envelope takes an object's members apart. It has no others than those that are
-// known: what nobody reads would be lost without a word.
+// envelope reads the members of an object. It refuses unknown members, because they
+// would be lost silently.
 type envelope struct {
-	shape string // what the object is to have
-	fault error  // the first
+	shape string // the expected members, for errors
+	fault error  // the first fault
 }
 
 func (e *envelope) set(name string, field *[]byte, value []byte) {
@@ -324,8 +321,8 @@ func (e *envelope) unknown(key []byte) {
 	}
 }
 
-// envelopeString reads a string of the envelope, which must fit its column;
-// missing and null are "".
+// envelopeString reads a string of the envelope, which must fit its column. Missing and
+// null are "".
 func envelopeString(name string, value []byte, maxLen int) (string, error) {
 	if jsonscan.Empty(value) {
 		return "", nil
@@ -343,9 +340,9 @@ func envelopeString(name string, value []byte, maxLen int) (string, error) {
 	return s, nil
 }
 
-// strangeAt returns where a string holds a character that no name has: a control
-// character, or the U+FFFD that stands for a lone surrogate of its JSON text. It
-// returns -1 for none. U+FFFD that was sent is a character like others.
+// strangeAt returns the index of a character that no name has, or -1: a control
+// character, or the U+FFFD of a lone surrogate in the JSON text. A U+FFFD that was sent
+// is allowed.
 func strangeAt(s string, value []byte) int {
 	isControl := func(r rune) bool { return r < 0x20 || r == 0x7f }
 	i := strings.IndexFunc(s, func(r rune) bool { return isControl(r) || r == utf8.RuneError })
@@ -358,9 +355,9 @@ func strangeAt(s string, value []byte) int {
 	return strings.IndexFunc(s, isControl)
 }
 
-// setData keeps the event's data in the form that the database takes, and its
-// bytes beside it when that form would lose something. lossless, if true, spares
-// the check: it was made for a text that data is a part of.
+// setData sets the event's data in the form that the database accepts, and its original
+// bytes if that form would lose something. If lossless is true, it skips the check,
+// because a check of a text that contains data succeeded.
 func setData(e *models.Event, data []byte, lossless bool) {
 	if !lossless {
 		lossless, _ = jsonscan.Check(data) // valid: the body that it is a part of was checked

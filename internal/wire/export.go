@@ -9,16 +9,15 @@ import (
 	"ospulse/internal/models"
 )
 
-// AppendExported appends the event as an export gives it: as AppendEvent does,
-// with what people filter by before the data, and without a line break, so that
-// it can be a line of its own.
+// AppendExported appends the event in the form of exports: as AppendEvent does, with
+// the hot fields before the data, and without line breaks, so that it can be one line.
 func AppendExported(out []byte, e *models.Event) []byte {
 	out = strconv.AppendUint(append(out, `{"id":`...), e.ID, 10)
 	return appendExported(append(out, ','), e)
 }
 
-// AppendBundled appends the event as a bundle keeps it: as AppendExported does,
-// without the ID, which only its own database knows. Bundled reads it.
+// AppendBundled appends the event in the form of bundles: as AppendExported does, but
+// without the ID, which is valid only in its own database. Bundled reads it.
 func AppendBundled(out []byte, e *models.Event) []byte {
 	return appendExported(append(out, '{'), e)
 }
@@ -29,9 +28,9 @@ func appendExported(out []byte, e *models.Event) []byte {
 	return append(out, '}')
 }
 
-// Bundled reads an event that AppendBundled wrote. Nothing of it is guessed: what
-// could not have been stored is an error of code invalid that names the field.
-// The event keeps the line's memory.
+// Bundled decodes an event of AppendBundled. It guesses nothing: a value that could not
+// have been stored is an error of code invalid that names the field. The event keeps
+// the line's memory.
 func Bundled(line []byte) (models.Event, error) {
 	var (
 		e      models.Event
@@ -108,7 +107,7 @@ func (b *bundled) fail(format string, args ...any) {
 	}
 }
 
-// text reads a string that a text column takes.
+// text reads a string for a text column.
 func (b *bundled) text(name string, value []byte, minLen, maxLen int) string {
 	if jsonscan.Kind(value) != '"' {
 		b.fail("%s must be a string, not %s", name, jsonscan.KindName(value))
@@ -124,7 +123,7 @@ func (b *bundled) text(name string, value []byte, minLen, maxLen int) string {
 	return s
 }
 
-// name reads a string as the envelope of an event that comes in has it.
+// name reads a string with the rules of a received event's envelope.
 func (b *bundled) name(name string, value []byte, maxLen int) string {
 	s := b.text(name, value, 1, maxLen)
 	if i := strangeAt(s, value); i >= 0 {
@@ -149,7 +148,7 @@ func (b *bundled) number(name string, value []byte) int64 {
 	return n
 }
 
-// time reads a time as FormatTime writes it.
+// time reads a time in the format of FormatTime.
 func (b *bundled) time(name string, value []byte) time.Time {
 	text := jsonscan.Unquote(value)
 	if t, ok := models.ParseTime(text); ok && models.FormatTime(t) == text {

@@ -11,23 +11,23 @@ import (
 	"ospulse/internal/models"
 )
 
-// maxHotFieldLen is how many bytes of a value are lifted into its column; the
-// whole value stays in data.
+// maxHotFieldLen is the most bytes of a value in a hot field's column. data has the
+// whole value.
 const maxHotFieldLen = 4096
 
-// lifted is what people filter by, and what tells of processes, wherever in an
-// event's data a client puts it.
+// lifted has the hot fields and the processes of an event's data, from all the places
+// where clients put them.
 type lifted struct {
 	pid                       *int64
 	name, operation, method   string
 	target, image, host, hint string
 	port, status              []byte
-	actor, child              models.ProcessFact // beyond pid and name
+	actor, child              models.ProcessFact // besides pid and name
 	childPID                  *int64
 	commandLine               string
 }
 
-// read reads the data, and lifts from it.
+// read reads the data and lifts its fields.
 func (l *lifted) read(s *jsonscan.Scanner) []byte {
 	return s.Object(func(key []byte) { l.member(s, key) })
 }
@@ -77,7 +77,7 @@ func (l *lifted) member(s *jsonscan.Scanner, key []byte) []byte {
 	}
 }
 
-// process reads a member that is about the process that acted.
+// process reads a member about the acting process.
 func (l *lifted) process(s *jsonscan.Scanner, key []byte) []byte {
 	switch value := s.Value(); string(key) {
 	case "processId", "process_id", "pid":
@@ -93,7 +93,7 @@ func (l *lifted) process(s *jsonscan.Scanner, key []byte) []byte {
 	}
 }
 
-// set sets what was lifted.
+// set sets the lifted fields of an event.
 func (l *lifted) set(in *models.Incoming) {
 	in.SessionHint = l.hint
 	in.PID = l.pid
@@ -107,7 +107,7 @@ func (l *lifted) set(in *models.Incoming) {
 	if l.childPID == nil || in.EventType != models.TypeProcessCreation {
 		return
 	}
-	if status, ok := jsonscan.Integer(l.status); ok && status < 0 { // NTSTATUS: it was not created
+	if status, ok := jsonscan.Integer(l.status); ok && status < 0 { // an error NTSTATUS: the process was not created
 		return
 	}
 	if l.child.StartedAt.IsZero() {
@@ -123,8 +123,8 @@ func (l *lifted) set(in *models.Incoming) {
 	in.Processes = append(in.Processes, l.child)
 }
 
-// hostPort joins an address and a port as net.JoinHostPort does; the port may be
-// null or missing.
+// hostPort joins an address and a port like net.JoinHostPort. The port may be null or
+// missing.
 func hostPort(host string, port []byte) string {
 	n, ok := jsonscan.Integer(port)
 	switch {
@@ -144,9 +144,8 @@ func optional(s *string) *string {
 	return s
 }
 
-// setFirst takes a text where there is none yet: of a field's several names, one
-// that is null or empty must not hide the one that says something. It gives the
-// value back.
+// setFirst sets a text that is still empty and returns value. A field may have several
+// names, and a null or empty one must not hide another.
 func setFirst(field *string, value []byte) []byte {
 	if *field == "" {
 		*field = hotText(value)
@@ -170,8 +169,8 @@ func setFirstTime(field *time.Time, value []byte) []byte {
 	return value
 }
 
-// hotText reads a string for a text column: without NUL, cut at
-// maxHotFieldLen; "" for anything but a string.
+// hotText reads a string for a text column: without NUL, cut at maxHotFieldLen. It
+// returns "" for other values.
 func hotText(value []byte) string {
 	return cut(strings.ReplaceAll(jsonscan.Unquote(value), "\x00", string(utf8.RuneError)), maxHotFieldLen)
 }
@@ -187,8 +186,8 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// Lift reads the search columns, the processes and the form in which the data is kept
-// from an event that was stored without them.
+// Lift returns the search columns, processes and stored form of the data of an event
+// that was stored without them.
 func Lift(stored *models.Event) models.Incoming {
 	in := models.Incoming{Event: *stored}
 	var lifted lifted

@@ -10,10 +10,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// setEnvelopeTime sets the event's time from the envelope's timestamp, an RFC 3339
-// time or a number as epochBySize reads it. One that cannot be read costs no event:
-// the time of receipt stands in. TimestampText keeps what was sent, as JSON, unless
-// FormatTime gives that same text.
+// setEnvelopeTime sets the event's time from the envelope's timestamp, an RFC 3339 time
+// or a number as epochBySize reads it. If it is unreadable, the event gets the time of
+// receipt. TimestampText keeps the sent JSON, unless FormatTime returns the same text.
 func setEnvelopeTime(e *models.Event, value []byte, now time.Time) error {
 	if len(value) > models.MaxTimestampLen {
 		return invalid("timestamp is %d bytes long; at most %d are taken", len(value), models.MaxTimestampLen)
@@ -34,15 +33,15 @@ func setEnvelopeTime(e *models.Event, value []byte, now time.Time) error {
 		e.Timestamp, e.TimestampSource = t, models.TimestampFromAgent
 	}
 	if sent := string(value); !ok || sent != `"`+models.FormatTime(t)+`"` {
-		e.TimestampText = &sent // as JSON, where a NUL is an escape: fit for any text column
+		e.TimestampText = &sent // as JSON, in which a NUL is escaped, so every text column accepts it
 	}
 	return nil
 }
 
-// epochBySize reads a JSON number of seconds, milliseconds, microseconds or
-// nanoseconds since 1970. Its size tells the unit: below 1e11 it is seconds (until
-// the year 5138), below 1e14 milliseconds, below 1e17 microseconds. The result is
-// UTC, cut to microseconds.
+// epochBySize reads a JSON number of seconds, milliseconds, microseconds or nanoseconds
+// since 1970. The size decides the unit: below 1e11 seconds (until the year 5138),
+// below 1e14 milliseconds, below 1e17 microseconds. The result is UTC, truncated to
+// microseconds.
 func epochBySize(text string) (time.Time, bool) {
 	number := []byte(strings.TrimSpace(text))
 	if kind := jsonscan.Kind(number); kind != '-' && (kind < '0' || kind > '9') {
@@ -71,8 +70,8 @@ func epochBySize(text string) (time.Time, bool) {
 	return models.InRange(time.Unix(0, n).UTC().Truncate(time.Microsecond))
 }
 
-// setEpochTime sets the event's time from a number of units since 1970, rounded
-// to microseconds; numbers and RFC 3339 times in strings are read too.
+// setEpochTime sets the event's time from a number of units since 1970, rounded to
+// microseconds. It also reads numbers and RFC 3339 times in strings.
 func setEpochTime(e *models.Event, value []byte, unit time.Duration, now time.Time) {
 	text := string(value)
 	if jsonscan.Kind(value) == '"' {
@@ -89,9 +88,9 @@ func setEpochTime(e *models.Event, value []byte, unit time.Duration, now time.Ti
 	e.Timestamp, e.TimestampSource = t, models.TimestampFromAgent
 }
 
-// EpochTime reads through a float64, as the clients write through one: the
-// microseconds of seconds are exact until the year 2242. The fraction is rounded
-// on its own, for the product of the whole number would be rounded twice.
+// EpochTime parses a number of units since 1970 as a float64, because the clients write
+// one: the microseconds of seconds are exact until the year 2242. It rounds the
+// fraction separately, because the product of the whole number would be rounded twice.
 func EpochTime(text string, unit time.Duration) (time.Time, bool) {
 	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	micros := float64(unit / time.Microsecond)

@@ -15,9 +15,9 @@ func AppendEvent(out []byte, e *models.Event) []byte {
 	return append(append(out, Payload(e)...), '}')
 }
 
-// AppendListedEvent appends the event as lists and streams give it, as JSON: what
-// people filter by, and the beginning of its data as text. Such an event has no ID:
-// a session and a seq name it.
+// AppendListedEvent appends the event as JSON in the form of lists and streams: the hot
+// fields, and the beginning of its data as text. It has no ID; session and seq identify
+// it.
 func AppendListedEvent(out []byte, e *models.Event) []byte {
 	out = appendHot(appendEnvelope(append(out, '{'), e, e.EventType), e)
 	preview, isCut := string(e.Data[:min(len(e.Data), previewLen+1)]), len(e.Data) > previewLen
@@ -28,7 +28,7 @@ func AppendListedEvent(out []byte, e *models.Event) []byte {
 	return append(strconv.AppendBool(append(out, `,"preview_is_cut":`...), isCut), '}')
 }
 
-// appendHot appends the members that are lifted from an event's data.
+// appendHot appends the hot fields.
 func appendHot(out []byte, e *models.Event) []byte {
 	out = appendNumberOrNull(append(out, `,"pid":`...), e.PID)
 	out = appendTextOrNull(append(out, `,"process_name":`...), e.ProcessName)
