@@ -10,10 +10,9 @@ import (
 	"ospulse/internal/models"
 )
 
-// Statement is one SQL statement with a ? for each argument. The rows of its
-// result, if it has any, are scanned into Dest one after the other, and Row is
-// called after each. Dest holds pointers to the types that database/sql scans
-// into; a pointer to a pointer takes NULL.
+// Statement is an SQL statement with a ? for each argument. Bulk scans each row of its
+// result into Dest and then calls Row. Dest holds pointers to types that database/sql
+// scans into; a pointer to a pointer accepts NULL.
 type Statement struct {
 	Text string
 	Args []any
@@ -21,34 +20,32 @@ type Statement struct {
 	Row  func()
 }
 
-// Bulk is a transaction for the few statements that run for every group of
-// events, by the fastest means that the database has and without GORM's share of
-// the cost. Values are of the types string, []byte, int64, bool, time.Time,
-// models.JSON, or nil.
+// Bulk is a transaction for the few statements that run for each group of events. It uses
+// the fastest interface of the database's driver, without GORM's overhead. Values have
+// the types string, []byte, int64, bool, time.Time or models.JSON, or are nil.
 type Bulk interface {
-	// Run runs statements in their order. PostgreSQL gets them together, in one
-	// round trip.
+	// Run runs statements in order. PostgreSQL gets them in one round trip.
 	Run(ctx context.Context, statements ...Statement) error
-	// Finish runs statements, as Run does, and commits, all in one round trip.
-	// Nothing is to follow.
+	// Finish runs statements like Run, and commits in the same round trip. It is the last
+	// call.
 	Finish(ctx context.Context, statements ...Statement) error
-	// Durability tells what the commit will survive. It is known after the first Run.
+	// Durability returns what the commit will survive. It is valid after the first Run.
 	Durability() models.Durability
-	// Insert adds n rows to a table; row gives the columns' values of row i, and
-	// may give the same slice again. On PostgreSQL a few rows wait for the next
-	// statements, whose error may be theirs.
+	// Insert inserts n rows into a table. row returns the column values of row i, and may
+	// reuse its slice. On PostgreSQL a few rows wait for the next statements, whose error
+	// may be theirs.
 	Insert(ctx context.Context, table string, columns []string, n int, row func(i int) []any) error
 }
 
-// Bulk runs fn in one transaction, committed by Finish or else when fn returns
-// nil, and rolled back otherwise. Errors are translated as GORM's are. Bulk is for
-// ingest: on PostgreSQL it has connections of its own, and on SQLite it waits for at
-// most one transaction of Write.
+// Bulk runs fn in a transaction. Finish commits it, or Bulk does when fn returns nil;
+// otherwise Bulk rolls back. It translates errors as GORM does. It is for ingest: on
+// PostgreSQL it has its own connections, and on SQLite it waits for at most one
+// transaction of Write.
 func (db *DB) Bulk(ctx context.Context, fn func(Bulk) error) error {
 	return db.bulk(ctx, db.ingest, fn)
 }
 
-// BulkBeside is Bulk for all that is not ingest: it takes its turn with Write.
+// BulkBeside is Bulk for everything except ingest: it takes turns with Write.
 func (db *DB) BulkBeside(ctx context.Context, fn func(Bulk) error) error {
 	if err := db.takeTurn(ctx); err != nil {
 		return err
@@ -73,23 +70,23 @@ func (db *DB) bulk(ctx context.Context, g *gorm.DB, fn func(Bulk) error) error {
 	return err
 }
 
-// insertSizes are how many rows go into one INSERT, each size a prepared
-// statement; their columns stay below the 32766 parameters that SQLite takes, and
-// the 65535 of PostgreSQL.
+// insertSizes are the numbers of rows of one INSERT, each a prepared statement. Their
+// parameters stay below the limits of 32,766 on SQLite and 65,535 on PostgreSQL.
 var insertSizes = []int{64, 32, 16, 8, 4, 2, 1} //nolint:gochecknoglobals // a constant
 
-// insertSize gives the largest of these that is not above n.
+// insertSize returns the largest of insertSizes that is at most n.
 func insertSize(n int) int {
 	return insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n })]
 }
 
-// insertKey stands for an INSERT of n rows into a table, always the same columns.
+// insertKey identifies an INSERT of n rows into a table. The columns of a table are
+// always the same.
 type insertKey struct {
 	table string
 	n     int
 }
 
-// insertText gives an INSERT of n rows. Table and columns are constants of this
+// insertText returns an INSERT of n rows. Table and columns are constants of this
 // program.
 func insertText(table string, columns []string, n int) string {
 	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"

@@ -17,12 +17,12 @@ import (
 	"ospulse/internal/plant"
 )
 
-// rollbackTimeout bounds a rollback; a connection that takes longer is dropped,
-// which rolls back as well.
+// rollbackTimeout limits a rollback. A connection that takes longer is closed, which also
+// rolls back.
 const rollbackTimeout = time.Second
 
-// copyFrom is from how many rows on COPY is faster than prepared statements, which
-// spare a round trip.
+// copyFrom is the number of rows from which COPY is faster than prepared statements,
+// which save a round trip.
 const copyFrom = 100
 
 // postgresBulk inserts many rows by COPY. Its transaction begins with the first
@@ -30,7 +30,7 @@ const copyFrom = 100
 type postgresBulk struct {
 	dialect *postgresDialect
 	conn    *pgx.Conn
-	waiting *pgx.Batch // to be sent before what comes next; nil if there is nothing
+	waiting *pgx.Batch // sent before the next statements; nil if empty
 
 	settings   syncSettings // read when the transaction began
 	durability models.Durability
@@ -40,7 +40,7 @@ func (d *postgresDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk
 	conn := driverConn.(*stdlib.Conn).Conn()
 	b := &postgresBulk{dialect: d, conn: conn}
 	err := fn(b)
-	if err == nil && (b.waiting != nil || conn.PgConn().TxStatus() != 'I') { // it was not finished
+	if err == nil && (b.waiting != nil || conn.PgConn().TxStatus() != 'I') { // fn did not finish it
 		err = b.Finish(ctx)
 	}
 	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
@@ -81,7 +81,7 @@ func (b *postgresBulk) Finish(ctx context.Context, statements ...Statement) erro
 	return b.send(ctx)
 }
 
-// batch gives what is sent next, for more to be added.
+// batch returns the batch to be sent next, so that the caller can add to it.
 func (b *postgresBulk) batch() *pgx.Batch {
 	if b.waiting == nil {
 		b.waiting = &pgx.Batch{}
@@ -99,7 +99,7 @@ func (b *postgresBulk) batch() *pgx.Batch {
 func (b *postgresBulk) send(ctx context.Context) error {
 	batch := b.waiting
 	b.waiting = nil
-	err := b.conn.SendBatch(ctx, batch).Close() // runs what each statement has for its result
+	err := b.conn.SendBatch(ctx, batch).Close() // calls the Row of each statement
 	if err == nil && b.durability == "" {
 		b.durability, err = b.dialect.note(&b.settings)
 	}
@@ -122,7 +122,7 @@ func (b *postgresBulk) Insert(ctx context.Context, table string, columns []strin
 	return err
 }
 
-// insert adds prepared statements to what is sent next.
+// insert adds prepared statements to the next batch.
 func (b *postgresBulk) insert(table string, columns []string, n int, row func(i int) []any) {
 	for done := 0; done < n; {
 		size := insertSize(n - done)
@@ -146,8 +146,8 @@ func (b *postgresBulk) insert(table string, columns []string, n int, row func(i 
 	}
 }
 
-// numbered writes each ? as PostgreSQL does: $1, $2 … Statements are few and come
-// again and again.
+// numbered replaces each ? by $1, $2 …, as PostgreSQL requires. It caches the result,
+// because the same few statements repeat.
 func (d *postgresDialect) numbered(statement string) string {
 	if text, ok := d.texts.Load(statement); ok {
 		return text.(string)
@@ -160,25 +160,25 @@ func (d *postgresDialect) numbered(statement string) string {
 	return text
 }
 
-// copyReader gives rows in the binary format of COPY (the manual's chapter on
-// COPY, "Binary Format"), encoding them as they are read.
+// copyReader encodes rows in the binary format of COPY while they are read (see "Binary
+// Format" in the manual's chapter on COPY).
 type copyReader struct {
 	n    int
 	row  func(i int) []any
-	next int    // row to encode
-	buf  []byte // encoded and not read yet: buf[read:]
+	next int    // next row to encode
+	buf  []byte // encoded; buf[read:] is not read yet
 	read int
 	done bool
 }
 
-// copyStart is the signature, no flags and no header extension; copyEnd takes the
-// place of a row's number of columns.
+// copyStart is the signature, without flags and header extension. copyEnd takes the place
+// of a row's number of columns.
 const (
 	copyStart = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 	copyEnd   = "\xff\xff"
 )
 
-// postgresEpoch is the zero of PostgreSQL's timestamps.
+// postgresEpoch is the origin of PostgreSQL's timestamps.
 var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
 
 func (r *copyReader) Read(p []byte) (int, error) {

@@ -14,17 +14,16 @@ import (
 	"ospulse/internal/models"
 )
 
-// sqliteBulk runs statements that stay prepared as long as the one writing
-// connection, and speaks to the driver itself: database/sql would check and
-// convert each of the many arguments. It gives the driver no context to watch:
-// that is a goroutine for every statement, and none of them waits for anything but
-// the disk.
+// sqliteBulk keeps its statements prepared as long as the writing connection lives. It
+// calls the driver directly, because database/sql checks and converts each of the many
+// arguments. It passes no context that can end: the driver would start a goroutine for
+// each statement, and statements wait only for the disk.
 type sqliteBulk struct {
 	conn     driver.Conn
 	prepared map[string]driver.Stmt
 	inserts  map[insertKey]driver.Stmt
-	args     []driver.NamedValue // of the statement that is about to run
-	open     bool                // the transaction was not committed yet
+	args     []driver.NamedValue // of the next statement
+	open     bool                // the transaction is not committed yet
 
 	durability models.Durability
 }
@@ -46,24 +45,24 @@ func (d *sqliteDialect) bulk(ctx context.Context, driverConn any, fn func(Bulk) 
 		err = b.Finish(ctx)
 	}
 	if err != nil && b.open {
-		// After some errors SQLite has rolled back by itself, and says that there
-		// is no transaction.
+		// After some errors SQLite has rolled back itself, and reports that there is no
+		// transaction.
 		_ = b.exec("ROLLBACK")
 	}
 	return err
 }
 
-// transaction waits for the one connection as long as ctx lasts, and lets nothing
-// interrupt what it then does: an interrupted connection is thrown away, and the
-// statements that are prepared on it are never freed.
+// transaction waits for the connection until ctx ends. After that nothing interrupts it:
+// database/sql closes an interrupted connection, and the statements prepared on it would
+// never be freed.
 func (*sqliteDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
 	return write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		return conn.WithContext(context.WithoutCancel(ctx)).Transaction(fn)
 	})
 }
 
-// closeStatements frees what is prepared on the connection that writes, if that is
-// still the one: to free statements of a connection that was closed is a crash.
+// closeStatements frees the statements prepared on the writing connection if it is still
+// the same. Freeing statements of a closed connection crashes.
 func (d *sqliteDialect) closeStatements(pool *sql.DB) error {
 	conn, err := pool.Conn(context.Background())
 	if err != nil {
@@ -94,7 +93,7 @@ func (b *sqliteBulk) statement(text string) (driver.Stmt, error) {
 	return statement, err
 }
 
-// bind adds an argument to those of the next statement.
+// bind adds an argument to the next statement.
 func (b *sqliteBulk) bind(value any) {
 	if text, ok := value.(models.JSON); ok {
 		value = string(text)
@@ -169,8 +168,8 @@ func (b *sqliteBulk) query(s Statement) error {
 	return errors.Join(err, rows.Close())
 }
 
-// scan sets what dest points at to a value of the driver. Only a pointer takes
-// NULL.
+// scan stores a value of the driver in what dest points at. Only a pointer to a pointer
+// accepts NULL.
 func scan(dest any, value driver.Value) error {
 	target := reflect.ValueOf(dest).Elem()
 	if target.Kind() == reflect.Pointer {

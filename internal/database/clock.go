@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// clock converts times of this program into those of a server's clock, by the last
-// time that the server told. Between, it counts monotonic time: it does not matter
-// that somebody sets this machine's clock while the server is away. It is safe for
-// concurrent use.
+// clock converts times of this program to a server's clock, by the server's last known
+// time. Between updates it counts monotonic time, so that setting this machine's clock
+// makes no difference while the server is away. It is safe for concurrent use.
 type clock struct {
 	mu            sync.Mutex
 	server, local time.Time // the same moment
@@ -29,13 +28,13 @@ func (c *clock) time(local time.Time) time.Time {
 	return c.server.Add(local.Sub(c.local))
 }
 
-// Time gives a time of this program by the clock of the database, which several
-// programs share.
+// Time converts a time of this program to the clock of the database, which all backends
+// share.
 func (db *DB) Time(local time.Time) time.Time {
 	return db.dialect.time(local).UTC().Truncate(time.Microsecond)
 }
 
-// time is this machine's: SQLite has no other clock.
+// time returns this machine's time: SQLite has no other clock.
 func (*sqliteDialect) time(local time.Time) time.Time { return local }
 
 func (d *postgresDialect) time(local time.Time) time.Time { return d.clock.time(local) }

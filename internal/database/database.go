@@ -1,8 +1,7 @@
-// Package database opens the database, sets it up and keeps its schema current.
-// It is the only place that chooses a dialect: above it, GORM speaks to SQLite
-// and PostgreSQL alike, and what still differs is a method of DB.
-//
-// It knows no query of the application.
+// Package database opens the database, sets it up and keeps its schema current. It is the
+// only place that chooses a dialect: GORM hides the differences between SQLite and
+// PostgreSQL, and methods of DB hide the rest. It must not know queries of the
+// application.
 package database
 
 import (
@@ -19,21 +18,21 @@ import (
 	"ospulse/internal/models"
 )
 
-// Options says which database to open.
+// Options configures the database.
 type Options struct {
 	URL        string        // postgres:// or postgresql://; empty for SQLite
 	Path       string        // the SQLite file; its folder must exist
-	PoolSize   int           // connections besides those of ingest: all others of PostgreSQL, the readers of SQLite
-	CacheBytes int64         // that SQLite may take for all connections; 0 is 8 MB for each
-	Wait       time.Duration // how long to retry a PostgreSQL that cannot be reached
+	PoolSize   int           // connections besides those of ingest: all others on PostgreSQL, the readers on SQLite
+	CacheBytes int64         // SQLite's cache for all connections; 0 is 8 MB for each
+	Wait       time.Duration // how long to retry while PostgreSQL cannot be reached
 	// Sync is PostgreSQL's synchronous_commit for every transaction that writes: local,
 	// remote_write, on or remote_apply; "" is on. SQLite always syncs.
 	Sync string
-	// AllowWeak takes a PostgreSQL that runs with fsync = off. Without it, Open
+	// AllowWeak accepts a PostgreSQL server that runs with fsync = off. Without it, Open
 	// refuses such a server, and transactions that write to it fail as unavailable.
 	AllowWeak bool
-	// Migrations are the numbered files, in a folder for each dialect; nil means those
-	// of this program.
+	// Migrations are the numbered files, in a folder for each dialect; nil means the
+	// embedded ones.
 	Migrations fs.FS
 	Log        *slog.Logger
 }
@@ -43,24 +42,24 @@ type DB struct {
 	dialect    dialect
 	migrations fs.FS // nil for the embedded ones
 	log        *slog.Logger
-	write      *gorm.DB // on SQLite one connection: there is one writer at a time
+	write      *gorm.DB // one connection on SQLite: there is one writer at a time
 	read       *gorm.DB // on PostgreSQL the same pool as write
 	ingest     *gorm.DB // for Bulk; on SQLite the same pool as write
 
-	// turn holds a value while something other than ingest uses the one connection
-	// of SQLite or waits for it; nil on PostgreSQL. A connection that becomes free
-	// goes to any of those that wait: with the turn, ingest competes with at most
-	// one transaction, however many others there are.
+	// turn holds a value while a caller other than ingest uses SQLite's only connection
+	// or waits for it; nil on PostgreSQL. A free connection goes to any waiting caller.
+	// With the turn, ingest competes with at most one transaction, however many callers
+	// wait.
 	turn chan struct{}
 }
 
-// ingestConnections is how many connections PostgreSQL has for ingest alone: for
-// the writer, for the drain of the spool, and to see whether the database answers.
+// ingestConnections is the number of PostgreSQL connections for ingest alone: for the
+// writer, for draining the spool, and for health checks.
 const ingestConnections = 3
 
-// dialect is what differs between the two databases.
+// dialect holds the differences between the two databases.
 type dialect interface {
-	// name is also the folder of the dialect's migrations.
+	// name is also the name of the folder with the dialect's migrations.
 	name() string
 	// tryLockMigration tries to lock out other programs that migrate, and reports whether
 	// it succeeded. It does not wait. The lock lasts until unlockMigration or the end of
@@ -84,38 +83,36 @@ type dialect interface {
 	upgradeStep(tx *gorm.DB, u *upgrade) (more bool, err error)
 	// isBusy reports whether err means that another program has locked the database.
 	isBusy(err error) bool
-	// unavailable reports whether err means that the database cannot work now:
-	// away, overloaded, full. The same statement may succeed later.
+	// unavailable reports whether err means that the database cannot work now, for
+	// example because it is offline, overloaded or full. The same statement may succeed
+	// later.
 	unavailable(err error) bool
-	// badContent does what DB.BadContent says.
+	// badContent implements DB.BadContent.
 	badContent(err error) bool
-	// reason does what DB.Reason says; it gives "" for an error that is not the
-	// database's own.
+	// reason implements DB.Reason. It returns "" for an error of another kind.
 	reason(err error) string
-	// bulk runs fn in a transaction of a connection, as the driver has it, of the
-	// pool that writes.
+	// bulk runs fn in a transaction on a driver connection of the writing pool.
 	bulk(ctx context.Context, driverConn any, fn func(Bulk) error) error
-	// listen and notify do what DB.Listen and DB.Notify say.
+	// listen and notify implement DB.Listen and DB.Notify.
 	listen(ctx context.Context, channel string, connected func(), heard func(payload string))
 	notify(tx *gorm.DB, channel string, payloads []string) error
-	// transaction does what DB.Write says.
+	// transaction implements DB.Write.
 	transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error
-	// durability and checkDurability do what DB.Durability and DB.CheckDurability say.
+	// durability and checkDurability implement DB.Durability and DB.CheckDurability.
 	durability() models.Durability
 	checkDurability(ctx context.Context, write *gorm.DB) error
-	// time does what DB.Time says.
+	// time implements DB.Time.
 	time(local time.Time) time.Time
-	// makeDurable sees to it, in a transaction that has just begun, that its commit
-	// is as durable as was asked for.
+	// makeDurable makes the commit of a just begun transaction as durable as the options
+	// require.
 	makeDurable(tx *gorm.DB) error
-	// closeStatements lets the connections of the pool that writes be closed.
+	// closeStatements prepares the connections of the writing pool for closing.
 	closeStatements(pool *sql.DB) error
 }
 
-// Open opens the database and sees that it answers; the schema is left alone.
-// While a PostgreSQL cannot be reached, Open retries for o.Wait and says so in
-// the log. The error is fit to be shown to whoever started the program: it holds
-// no password.
+// Open opens the database and checks that it answers. It does not change the schema.
+// While PostgreSQL cannot be reached, Open retries for o.Wait and logs that. The error
+// text is for the user and contains no password.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	open := openPostgres
 	if o.URL == "" {
@@ -129,16 +126,15 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
-// Dialect names the database: "sqlite" or "postgres".
+// Dialect returns "sqlite" or "postgres".
 func (db *DB) Dialect() string { return db.dialect.name() }
 
-// Read gives a handle for queries that change nothing.
+// Read returns a handle for queries that change nothing.
 func (db *DB) Read(ctx context.Context) *gorm.DB { return db.read.WithContext(ctx) }
 
-// Write runs fn in one transaction, committed when fn returns nil and rolled
-// back otherwise. On SQLite the transactions run one after the other, and once one
-// has begun it goes on when ctx ends; events that come in wait for it, so it must be
-// short.
+// Write runs fn in a transaction. It commits when fn returns nil and rolls back
+// otherwise. On SQLite, transactions run one after the other, and a transaction goes on
+// when ctx ends. Incoming events wait for it, so it must be short.
 func (db *DB) Write(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	if err := db.takeTurn(ctx); err != nil {
 		return err
@@ -165,8 +161,8 @@ func (db *DB) leaveTurn() {
 	}
 }
 
-// ReadForIngest gives a handle for the few queries of ingest and of health checks.
-// They wait for none of the connections that Read uses on PostgreSQL.
+// ReadForIngest returns a handle for the few queries of ingest and of health checks. On
+// PostgreSQL they do not wait for the connections of Read.
 func (db *DB) ReadForIngest(ctx context.Context) *gorm.DB {
 	if db.ingest != db.write {
 		return db.ingest.WithContext(ctx)
@@ -174,13 +170,13 @@ func (db *DB) ReadForIngest(ctx context.Context) *gorm.DB {
 	return db.Read(ctx)
 }
 
-// Unavailable reports whether err means that the database cannot work now, so
-// that the same request may succeed later.
+// Unavailable reports whether err means that the database cannot work now. The same
+// request may succeed later.
 func (db *DB) Unavailable(err error) bool {
 	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errWeak) || db.dialect.unavailable(err)
 }
 
-// Pools gives the pools of connections, by what they are for.
+// Pools returns the connection pools by their purpose.
 func (db *DB) Pools() (map[string]*sql.DB, error) {
 	pools := map[string]*sql.DB{}
 	for name, g := range map[string]*gorm.DB{"read": db.read, "write": db.write, "ingest": db.ingest} {
@@ -196,12 +192,12 @@ func (db *DB) Pools() (map[string]*sql.DB, error) {
 	return pools, nil
 }
 
-// Ping sees that the database answers.
+// Ping checks that the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.ReadForIngest(ctx).Exec("SELECT 1").Error
 }
 
-// Close closes every connection, once their queries have ended.
+// Close closes all connections once their queries have ended.
 func (db *DB) Close() error {
 	var errs []error
 	if db.write != nil {
@@ -223,12 +219,12 @@ func (db *DB) Close() error {
 	return errors.Join(errs...)
 }
 
-// open gives GORM over a pool of connections.
+// open returns GORM over a connection pool.
 func open(d gorm.Dialector) (*gorm.DB, error) {
 	return gorm.Open(d, &gorm.Config{
-		Logger:                 logger.Discard, // errors are returned, and logged once, above
+		Logger:                 logger.Discard, // callers return errors, and log them once
 		NowFunc:                func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
-		SkipDefaultTransaction: true, // Write makes them
+		SkipDefaultTransaction: true, // Write begins transactions
 		TranslateError:         true,
 	})
 }

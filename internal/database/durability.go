@@ -13,12 +13,11 @@ import (
 // durabilityInterval is the time between two checks of WatchDurability.
 const durabilityInterval = time.Minute
 
-// errWeak is the error of a transaction whose commit would promise more than the
-// server keeps.
+// errWeak is the error of a transaction that the server would not make durable.
 var errWeak = errors.New("the PostgreSQL server runs with fsync = off, and a crash of its machine can lose or destroy every event: set fsync = on, or allow it with DATABASE_ALLOW_WEAK=true")
 
-// durability is what commits survived when it was last seen. It is safe for
-// concurrent use.
+// durability holds what commits survived at the last check. It is safe for concurrent
+// use.
 type durability struct{ seen atomic.Value }
 
 func (d *durability) get() models.Durability {
@@ -28,13 +27,13 @@ func (d *durability) get() models.Durability {
 
 func (d *durability) set(seen models.Durability) { d.seen.Store(seen) }
 
-// Durability tells what a commit survives, by the latest transaction or
-// CheckDurability.
+// Durability returns what a commit survives, as the latest transaction or CheckDurability
+// found it.
 func (db *DB) Durability() models.Durability { return db.dialect.durability() }
 
-// CheckDurability reads again what a commit survives; of a database that does not
-// answer it returns what was last seen. The error says that the database is weak,
-// and that this is not allowed.
+// CheckDurability checks what a commit survives. If the database does not answer, it
+// returns the last result. The error says that the database is weak and that the options
+// do not allow that.
 func (db *DB) CheckDurability(ctx context.Context) (models.Durability, error) {
 	err := db.dialect.checkDurability(ctx, db.ingest)
 	if !errors.Is(err, errWeak) {
@@ -43,8 +42,8 @@ func (db *DB) CheckDurability(ctx context.Context) (models.Durability, error) {
 	return db.Durability(), err
 }
 
-// WatchDurability checks the durability every minute until ctx ends, and logs when
-// it becomes worse or better. Open has checked it before.
+// WatchDurability checks the durability every minute until ctx ends, and logs when it
+// changes. Open has checked it before.
 func (db *DB) WatchDurability(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(durabilityInterval)
 	defer tick.Stop()
@@ -57,7 +56,7 @@ func (db *DB) WatchDurability(ctx context.Context, log *slog.Logger) {
 			return
 		}
 		checking, cancel := context.WithTimeout(ctx, durabilityInterval/2)
-		now, _ := db.CheckDurability(checking) // the log tells of a weak database, allowed or not
+		now, _ := db.CheckDurability(checking) // the log reports a weak database whether or not it is allowed
 		cancel()
 		if now != last {
 			logDurability(log, now)

@@ -11,17 +11,17 @@ import (
 	"ospulse/internal/models"
 )
 
-// beginDurable sets synchronous_commit for the transaction, and reads the settings
-// of this connection's server process on which the commit depends. A server,
-// database or role whose default is weaker does not matter, and neither does a
-// pooler that gives each transaction another connection.
+// beginDurable sets synchronous_commit for the transaction, and reads those settings of
+// the connection's server process on which the commit depends. Therefore weaker defaults
+// of a server, database or role make no difference, nor does a pooler that gives each
+// transaction another connection.
 //
-// A process takes up a changed configuration between two commands, so a commit may
-// follow the change by at most one transaction.
+// A server process applies a changed configuration between two commands, so at most one
+// commit may follow a change.
 const beginDurable = `SELECT set_config('synchronous_commit', $1, true), current_setting('fsync'), current_setting('full_page_writes'),
 	COALESCE(current_setting('data_sync_retry', true), 'off'), current_setting('synchronous_standby_names'), clock_timestamp()`
 
-// syncSettings is the answer to beginDurable, in its order.
+// syncSettings holds the result of beginDurable, in its order.
 type syncSettings struct {
 	level, fsync, fullPageWrites, dataSyncRetry, standbys string
 
@@ -32,23 +32,23 @@ func (s *syncSettings) dest() []any {
 	return []any{&s.level, &s.fsync, &s.fullPageWrites, &s.dataSyncRetry, &s.standbys, &s.now}
 }
 
-// durability tells what a commit with these settings survives.
+// durability returns what a commit with these settings survives.
 func (s *syncSettings) durability() models.Durability {
 	switch {
 	case s.fsync != "on":
 		return models.WeakDurability("fsync is off")
 	case s.fullPageWrites != "on":
-		return models.WeakDurability("full_page_writes is off") // a page that was torn by a power loss stays torn
+		return models.WeakDurability("full_page_writes is off") // a page torn by a power loss stays torn
 	case s.dataSyncRetry != "off":
-		return models.WeakDurability("data_sync_retry is on") // the server goes on after a failed fsync, whose pages are lost
+		return models.WeakDurability("data_sync_retry is on") // the server continues after a failed fsync, whose pages are lost
 	case s.standbys != "" && s.level != "local":
 		return models.DurabilityReplicated
 	}
 	return models.DurabilityDisk
 }
 
-// note keeps what a transaction with these settings survives, and gives it. Without
-// allowWeak a server that does not sync is an error.
+// note stores and returns what a transaction with these settings survives. Without
+// allowWeak it returns an error for a server that does not sync.
 func (d *postgresDialect) note(s *syncSettings) (models.Durability, error) {
 	d.clock.set(s.now)
 	now := s.durability()
@@ -62,7 +62,7 @@ func (d *postgresDialect) note(s *syncSettings) (models.Durability, error) {
 	return now, nil
 }
 
-// makeDurable is beginDurable in a transaction of GORM.
+// makeDurable is beginDurable for a transaction of GORM.
 func (d *postgresDialect) makeDurable(tx *gorm.DB) error {
 	var s syncSettings
 	err := tx.Raw(beginDurable, d.sync).Row().Scan(s.dest()...)
@@ -82,7 +82,7 @@ func (d *postgresDialect) checkDurability(ctx context.Context, write *gorm.DB) e
 	return d.check(ctx, pool)
 }
 
-// check looks for tables whose rows do not survive a crash, and at the settings.
+// check reads the settings, and looks for tables whose rows do not survive a crash.
 func (d *postgresDialect) check(ctx context.Context, pool *sql.DB) error {
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {

@@ -5,14 +5,14 @@ import (
 	"errors"
 )
 
-// BadContent reports whether err is about the values that were to be stored: the
-// database will never take them, however often it is asked. Every other error may
-// go away: with time, or when an operator repairs something. A missing row that
-// another one refers to is of the second kind: it was deleted meanwhile.
+// BadContent reports whether err is about the values to be stored, so that the database
+// will never accept them. Every other error may be temporary, or an operator can remove
+// its cause. That includes a missing row that another row refers to: it was deleted
+// meanwhile.
 func (db *DB) BadContent(err error) bool { return db.dialect.badContent(err) }
 
-// Reason says in a sentence for people what err means. It holds no SQL, no path and
-// no value.
+// Reason returns a sentence that explains err to people. It contains no SQL, path or
+// value.
 func (db *DB) Reason(err error) string {
 	if reason := db.dialect.reason(err); reason != "" {
 		return reason

@@ -7,11 +7,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// foreignKeyViolation is about a row that is missing, not about a value.
+// foreignKeyViolation is about a missing row, not about a value.
 const foreignKeyViolation = "23503"
 
-// badContent knows the classes of Appendix A of the PostgreSQL manual: data
-// exception, integrity constraint violation, program limit exceeded.
+// badContent uses the classes of Appendix A of the PostgreSQL manual: data exception,
+// integrity constraint violation, program limit exceeded.
 func (*postgresDialect) badContent(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || e.Code == foreignKeyViolation {
@@ -20,8 +20,7 @@ func (*postgresDialect) badContent(err error) bool {
 	return strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || strings.HasPrefix(e.Code, "54")
 }
 
-// postgresReasons has a sentence for each beginning of a SQLSTATE. The first that
-// fits counts.
+// postgresReasons holds a sentence for each prefix of a SQLSTATE. The first match counts.
 var postgresReasons = []struct{ code, reason string }{ //nolint:gochecknoglobals // a constant
 	{"08", "the connection to the database broke"},
 	{"22", "the database takes no such value"},

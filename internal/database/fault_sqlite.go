@@ -9,7 +9,7 @@ import (
 
 func (*sqliteDialect) badContent(err error) bool {
 	e, ok := errors.AsType[*modernc.Error](err)
-	if !ok || e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY { // about a row that is missing, not about a value
+	if !ok || e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY { // about a missing row, not about a value
 		return false
 	}
 	switch e.Code() & 0xff { // the primary result code

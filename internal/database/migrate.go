@@ -18,7 +18,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// schemaMigration is one numbered migration that was applied.
+// schemaMigration is an applied numbered migration.
 type schemaMigration struct {
 	Version   int       `gorm:"primaryKey;autoIncrement:false"`
 	AppliedAt time.Time `gorm:"column:applied_at;not null"`
@@ -27,9 +27,9 @@ type schemaMigration struct {
 	CompatibleWith int `gorm:"column:compatible_with;not null;default:0"`
 }
 
-// schemaState is what a database says of its schema.
+// schemaState is the state of a database's schema.
 type schemaState struct {
-	Version        int // of the newest migration that was applied, 0 for none
+	Version        int // of the newest applied migration; 0 for none
 	CompatibleWith int // the oldest version whose program works with it
 }
 
@@ -41,9 +41,9 @@ func (s schemaState) check(latest int) error {
 	return nil
 }
 
-// lockRetry is how often a program asks again for the lock of the schema. It asks
-// instead of waiting in the server: a statement that waits keeps a snapshot, and
-// CREATE INDEX CONCURRENTLY waits for all snapshots.
+// lockRetry is the interval at which a program tries to lock the schema. It does not wait
+// in the server, because a waiting statement holds a snapshot, and CREATE INDEX
+// CONCURRENTLY waits for all snapshots.
 const lockRetry = 100 * time.Millisecond
 
 // Migrate brings the schema up to date. GORM's AutoMigrate creates tables and columns,
@@ -54,7 +54,7 @@ const lockRetry = 100 * time.Millisecond
 // that schema declares that this program works with it.
 func (db *DB) Migrate(ctx context.Context) error {
 	return db.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
-		conn = conn.Session(&gorm.Session{NewDB: true}) // else each statement would build on the one before
+		conn = conn.Session(&gorm.Session{NewDB: true}) // otherwise each statement would extend the one before
 		if err := db.lockMigration(ctx, conn); err != nil {
 			return fmt.Errorf("lock the schema: %w", err)
 		}
@@ -165,9 +165,9 @@ func (db *DB) migrate(conn *gorm.DB, othersWork bool) error {
 	}
 }
 
-// prepare locks older programs out, which know no other lock, and reads the state of
-// the schema. The first time it brings tables and columns up to date, unless the
-// schema is a newer one.
+// prepare locks out older programs, which know no other lock, and reads the state of the
+// schema. The first time it also updates tables and columns, unless the schema is newer
+// than this program.
 func (db *DB) prepare(tx *gorm.DB, isFirst bool, latest int) (schemaState, error) {
 	if err := db.dialect.lockSchema(tx); err != nil {
 		return schemaState{}, fmt.Errorf("lock the schema: %w", err)
@@ -190,7 +190,7 @@ func (db *DB) prepare(tx *gorm.DB, isFirst bool, latest int) (schemaState, error
 	return state, nil
 }
 
-// tables lists the models that have a table.
+// tables returns the models that have a table.
 func tables() []any {
 	return []any{
 		&models.Agent{},
@@ -208,7 +208,7 @@ func tables() []any {
 	}
 }
 
-// readSchemaState also reads a table that an older program has made.
+// readSchemaState also reads the table of an older program.
 func readSchemaState(tx *gorm.DB) (state schemaState, err error) {
 	columns := "COALESCE(MAX(version), 0) AS version, COALESCE(MAX(version), 0) AS compatible_with"
 	if tx.Migrator().HasColumn(&schemaMigration{}, "compatible_with") {
@@ -233,13 +233,13 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	return state.check(latest)
 }
 
-// migration is one numbered file.
+// migration is a numbered file.
 type migration struct {
 	name           string
 	version        int
 	compatibleWith int
 	text           string
-	concurrent     []concurrentIndex // not nil: what the text does, outside a transaction
+	concurrent     []concurrentIndex // not nil: the indexes that the text builds outside a transaction
 }
 
 // concurrentIndex is an index that is built while others write.
@@ -250,8 +250,8 @@ var (
 	concurrentIndexes = regexp.MustCompile(`(?m)^CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+) ON [^;]+;$`)
 )
 
-// parseMigration reads a file. It panics on one that is out of order or that cannot
-// be understood: files are part of the program.
+// parseMigration parses a file. It panics if the file is out of order or invalid, because
+// files are part of the program.
 func parseMigration(name, text string, version int) migration {
 	m := migration{name: name, version: version, compatibleWith: version, text: text}
 	number, _, _ := strings.Cut(path.Base(name), "_")
@@ -281,7 +281,7 @@ func parseMigration(name, text string, version int) migration {
 	return m
 }
 
-// loadMigrations gives the files of the dialect in their order.
+// loadMigrations returns the files of the dialect in their order.
 func (db *DB) loadMigrations() []migration {
 	files := db.migrations
 	if files == nil {
@@ -317,8 +317,8 @@ func (m *migration) note(tx *gorm.DB) error {
 	return nil
 }
 
-// applyConcurrently applies a migration outside a transaction. Each of its indexes is
-// complete, or is built anew by the next program that migrates.
+// applyConcurrently applies a migration outside a transaction. It completes each of its
+// indexes, or leaves an invalid one that the next program replaces.
 func (db *DB) applyConcurrently(conn *gorm.DB, m migration) error {
 	for _, index := range m.concurrent {
 		if err := db.dialect.dropInvalidIndex(conn, index.name); err != nil {

@@ -9,11 +9,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// How a connection that listens is kept.
+// Times of the listening connection.
 const (
-	listenCheck   = 30 * time.Second       // it is asked whether it still stands when it was quiet for so long
-	listenAnswer  = 5 * time.Second        // how long it may take to answer
-	firstRelisten = 100 * time.Millisecond // after it was lost, doubled up to
+	listenCheck   = 30 * time.Second       // of silence, after which it is tested
+	listenAnswer  = 5 * time.Second        // limit of the test
+	firstRelisten = 100 * time.Millisecond // wait before a new connection, doubled up to
 	lastRelisten  = 2 * time.Second
 )
 
@@ -33,9 +33,9 @@ func (d *postgresDialect) listen(ctx context.Context, channel string, connected 
 	}
 }
 
-// hear listens on a connection of its own until that is lost or ctx ends, and
-// reports whether it could be made. Why it was lost is of no interest: the same
-// fault shows wherever the database is used.
+// hear listens on a connection of its own until the connection is lost or ctx ends. It
+// reports whether it could connect. It does not report why the connection was lost: the
+// same fault shows in all other uses of the database.
 func (d *postgresDialect) hear(ctx context.Context, channel string, connected func(), heard func(string)) bool {
 	conn, err := d.connectToListen(ctx, channel)
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *postgresDialect) hear(ctx context.Context, channel string, connected fu
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = conn.Close(closing) // it says goodbye to whoever may be gone
+		_ = conn.Close(closing) // the server may be gone
 	}()
 	connected()
 	for {
@@ -56,7 +56,7 @@ func (d *postgresDialect) hear(ctx context.Context, channel string, connected fu
 			heard(notification.Payload)
 		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
 			return true
-		default: // a peer that vanished without a word is noticed by asking only
+		default: // only a test notices a peer that vanished silently
 			if !answers(ctx, conn) {
 				return true
 			}
@@ -79,8 +79,8 @@ func (d *postgresDialect) connectToListen(ctx context.Context, channel string) (
 	return conn, nil
 }
 
-// answers reports whether the connection's server is there. What it has notified
-// meanwhile is kept for the next wait.
+// answers reports whether the connection's server answers. The connection keeps
+// notifications that arrive meanwhile.
 func answers(ctx context.Context, conn *pgx.Conn) bool {
 	ctx, cancel := context.WithTimeout(ctx, listenAnswer)
 	defer cancel()

@@ -27,28 +27,28 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// minPostgres is the oldest server that is supported, as server_version_num.
+// minPostgres is the oldest supported server, as server_version_num.
 const minPostgres = 12_00_00
 
-// schemaLock is the key of the advisory lock under which the schema changes: an
-// arbitrary number that no one else uses.
+// schemaLock is the key of the advisory lock under which the schema changes. The number
+// is arbitrary.
 const schemaLock int64 = 0x6f73_7075_6c73_65
 
 type postgresDialect struct {
-	config *pgx.ConnConfig // for a connection that is not of the pool
-	texts  sync.Map        // of bulk statements, numbered
+	config *pgx.ConnConfig // for connections outside of the pools
+	texts  sync.Map        // numbered texts of bulk statements
 
 	sync      string // synchronous_commit of every transaction that writes
 	allowWeak bool
 	seen      durability
 	clock     clock
 	peers     peers
-	unlogged  atomic.Value // string: a table of ours whose rows a crash removes; "" for none
+	unlogged  atomic.Value // string: a table of this program that is empty after a crash; "" for none
 }
 
 func (*postgresDialect) name() string { return "postgres" }
 
-// closeStatements has nothing to do: they go with their connection.
+// closeStatements does nothing: statements end with their connection.
 func (*postgresDialect) closeStatements(*sql.DB) error { return nil }
 
 func (d *postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
@@ -60,10 +60,10 @@ func (d *postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn fu
 	})
 }
 
-// migrationLock is the key of the advisory lock that a program holds from the
-// beginning of its migrations to their end. It is not schemaLock: while one program
-// builds an index, an older one may wait for schemaLock in a transaction, and the
-// build would wait for that transaction.
+// migrationLock is the key of the advisory lock that a program holds during all of its
+// migrations. It differs from schemaLock: while a program builds an index, an older one
+// may wait for schemaLock in a transaction, and the build would wait for that
+// transaction.
 const migrationLock = schemaLock + 1
 
 func (*postgresDialect) tryLockMigration(conn *gorm.DB) (locked bool, err error) {
@@ -84,8 +84,7 @@ func (*postgresDialect) dropInvalidIndex(conn *gorm.DB, name string) error {
 	return conn.Exec("DROP INDEX CONCURRENTLY IF EXISTS ?", clause.Column{Name: name}).Error
 }
 
-// keepIndexes is the setting of a transaction whose value is the tables that get no
-// index by it.
+// keepIndexes is a setting of a transaction. It names the tables that get no index in it.
 const keepIndexes = "ospulse:keep_indexes"
 
 func (*postgresDialect) leaveIndexes(tx *gorm.DB) *gorm.DB {
@@ -106,7 +105,7 @@ func tableName(tx *gorm.DB, model any) string {
 	return stmt.Schema.Table
 }
 
-// buildIndexes builds the indexes of the models that are missing or whose build was
+// buildIndexes builds the models' indexes that are missing or whose build was
 // interrupted.
 func (d *postgresDialect) buildIndexes(conn *gorm.DB, tables []any, concurrently bool) error {
 	how := ""
@@ -158,7 +157,7 @@ func (*postgresDialect) unavailable(err error) bool {
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || // the server crashed
 		errors.Is(err, driver.ErrBadConn) || errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) ||
-		strings.Contains(fmt.Sprint(err), "conn closed") // pgx has no value for it
+		strings.Contains(fmt.Sprint(err), "conn closed") // pgx has no error value for it
 }
 
 func openPostgres(ctx context.Context, o Options) (*DB, error) {
@@ -199,21 +198,21 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
-// lockTimeout ends a transaction of ingest that waits for another one, of which the
-// program has given up waiting long before.
+// lockTimeout ends a transaction of ingest that waits for another one. The program has
+// given up long before.
 const lockTimeout = 10 * time.Second
 
-// uncancelled is the configuration of connections on which refuseCancel holds.
+// uncancelled is the configuration of connections that refuseCancel changed.
 func uncancelled(config *pgx.ConnConfig) *pgx.ConnConfig {
 	config = config.Copy()
 	config.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	return config
 }
 
-// refuseCancel keeps pgx from cancelling, in the server, what a closed connection
-// was doing. A COMMIT that waits for a synchronous standby must not be cancelled:
-// the server would make the transaction visible although only this server has it,
-// and after a failover the seqs that a reader saw would belong to other events.
+// refuseCancel keeps pgx from cancelling a closed connection's statement in the server. A
+// COMMIT that waits for a synchronous standby must not be cancelled: the server would
+// make the transaction visible although no standby has it, and after a failover the seqs
+// that a reader saw would belong to other events.
 func refuseCancel(_ context.Context, config *pgx.ConnConfig) error {
 	var connected atomic.Bool
 	dial := config.DialFunc
@@ -253,8 +252,8 @@ func openPostgresPool(pool *sql.DB) (*gorm.DB, error) {
 	return open(&postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)})
 }
 
-// waitForPostgres returns when the server answers, when it says something that
-// will not change by waiting (a wrong password), or when o.Wait is over.
+// waitForPostgres returns when the server answers, when its error is permanent (such as a
+// wrong password), or after o.Wait.
 func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
 	deadline := time.Now().Add(o.Wait)
 	for attempt := 1; ; attempt++ {
@@ -283,8 +282,8 @@ func waitForPostgres(ctx context.Context, pool *sql.DB, o Options) error {
 	}
 }
 
-// connectError says on one line, and each thing once, why no connection could be
-// made; pgx has a line for every address and kind of connection that it tried.
+// connectError says in one line, and without repetition, why no connection could be made.
+// pgx returns a line for each address and kind of connection that it tried.
 type connectError struct{ err error }
 
 func (e *connectError) Error() string {
@@ -318,8 +317,7 @@ func checkPostgres(ctx context.Context, pool *sql.DB) error {
 	return nil
 }
 
-// postgresDialector is GORM's PostgreSQL dialector with a migrator that adds
-// only.
+// postgresDialector is GORM's PostgreSQL dialector with a migrator that only adds.
 type postgresDialector struct{ *postgres.Dialector }
 
 func (d *postgresDialector) Migrator(db *gorm.DB) gorm.Migrator {
@@ -328,13 +326,13 @@ func (d *postgresDialector) Migrator(db *gorm.DB) gorm.Migrator {
 	}}}}
 }
 
-// postgresMigrator changes no column that is there: what a column becomes is
-// decided in a numbered migration, the same for everyone.
+// postgresMigrator changes no existing column. Numbered migrations do that, in the same
+// way for every database.
 type postgresMigrator struct{ postgres.Migrator }
 
 func (postgresMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }
 
-// CreateIndex leaves the tables of the setting keepIndexes alone.
+// CreateIndex skips the tables in the setting keepIndexes.
 func (m postgresMigrator) CreateIndex(value any, name string) error {
 	if found, ok := m.DB.Get(keepIndexes); ok && found.(map[string]bool)[tableName(m.DB, value)] {
 		return nil

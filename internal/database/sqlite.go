@@ -25,27 +25,26 @@ import (
 const sqliteDriver = "sqlite"
 
 type sqliteDialect struct {
-	writer  *sqliteBulk       // used by who has the connection
+	writer  *sqliteBulk       // used by the holder of the connection
 	commits models.Durability // what a commit survives
 }
 
 func (*sqliteDialect) name() string { return "sqlite" }
 
-// tryLockMigration has nothing to do: the connection is the only one that writes here,
-// and other programs wait at the beginning of a transaction.
+// tryLockMigration has nothing to lock: this program has one writing connection, and
+// other programs wait when they begin a transaction.
 func (*sqliteDialect) tryLockMigration(*gorm.DB) (bool, error) { return true, nil }
 
 func (*sqliteDialect) unlockMigration(*gorm.DB) error { return nil }
 
-// leaveIndexes leaves none: there is one writer, and it waits in any case.
+// leaveIndexes returns tx unchanged: there is one writer, which waits in any case.
 func (*sqliteDialect) leaveIndexes(tx *gorm.DB) *gorm.DB { return tx }
 
 func (*sqliteDialect) buildIndexes(*gorm.DB, []any, bool) error { return nil }
 
 func (*sqliteDialect) dropInvalidIndex(*gorm.DB, string) error { return nil }
 
-// lockSchema has nothing to do: the transaction began as a writer, and there is
-// only one.
+// lockSchema has nothing to lock: the transaction began as the only writer.
 func (*sqliteDialect) lockSchema(*gorm.DB) error { return nil }
 
 func (*sqliteDialect) unavailable(err error) bool {
@@ -69,9 +68,9 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	if o.CacheBytes > 0 {
 		cacheKiB = min(max(o.CacheBytes>>10/int64(readers+1), minCacheKiB), maxCacheKiB)
 	}
-	// The writer opens first: it creates the file and turns it to WAL. Its
-	// transactions take the write lock when they begin, so that none fails when
-	// it first writes because another process was faster.
+	// The writer opens first: it creates the file and switches it to WAL. Its
+	// transactions take the write lock when they begin, so that none fails at its first
+	// write because another process was faster.
 	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, url.Values{"_txlock": {"immediate"}}, openPool)
 	if err != nil {
 		return nil, err
@@ -96,16 +95,16 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
-// openSQLitePool opens connections that all have the same pragmas, as these are
-// part of the name.
+// openSQLitePool opens a pool. The pragmas are part of the name, so all of its
+// connections have them.
 func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
-		"synchronous(FULL)", // a commit is on the disk when it returns
+		"synchronous(FULL)", // a commit returns after the disk has it
 		"foreign_keys(ON)",
 		"journal_size_limit(67108864)",           // bytes the WAL keeps after a checkpoint
-		fmt.Sprintf("cache_size(-%d)", cacheKiB), // a connection
+		fmt.Sprintf("cache_size(-%d)", cacheKiB), // per connection
 	}
 	// Times are integers, microseconds since 1970: exact, ordered, cheap to read.
 	options["_time_integer_format"] = []string{"unix_micro"}
@@ -129,7 +128,7 @@ func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, 
 	return g, nil
 }
 
-// Bounds of the page cache of a connection.
+// Limits of the page cache of a connection.
 const (
 	minCacheKiB = 512
 	maxCacheKiB = 8192
@@ -140,7 +139,7 @@ func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name
 // busyTimeout is how long a statement of SQLite waits for a lock.
 const busyTimeout = 5 * time.Second
 
-// connectTimeout bounds how long connectSQLite waits for another program.
+// connectTimeout limits how long connectSQLite waits for another program.
 const connectTimeout = time.Minute
 
 // connectSQLite makes the first connection. While another program turns a new file to
@@ -166,8 +165,8 @@ func connectSQLite(ctx context.Context, pool *sql.DB) error {
 // sqliteDialector is GORM's SQLite dialector over modernc.org/sqlite.
 type sqliteDialector struct{ *sqlite.Dialector }
 
-// DataTypeOf keeps JSON as text: a column declared jsonb would have numeric
-// affinity and turn large numbers into floats.
+// DataTypeOf stores JSON as text: a column declared jsonb would have numeric affinity and
+// convert large numbers to floats.
 func (d *sqliteDialector) DataTypeOf(field *schema.Field) string {
 	if field.DataType == "jsonb" {
 		return "text"
@@ -181,8 +180,8 @@ func (d *sqliteDialector) Migrator(db *gorm.DB) gorm.Migrator {
 	}}}}
 }
 
-// Translate knows the error type of modernc.org/sqlite, which the embedded
-// dialector does not.
+// Translate translates the errors of modernc.org/sqlite, which the embedded dialector
+// does not know.
 func (d *sqliteDialector) Translate(err error) error {
 	e, ok := errors.AsType[*modernc.Error](err)
 	if !ok {
@@ -197,9 +196,9 @@ func (d *sqliteDialector) Translate(err error) error {
 	return err
 }
 
-// sqliteMigrator creates tables, columns and indexes and changes nothing that is
-// there: on SQLite, GORM alters a column by building the table anew, which
-// empties the tables that refer to it.
+// sqliteMigrator creates tables, columns and indexes, and changes nothing that exists. To
+// change a column, GORM would rebuild the table on SQLite, which empties the tables that
+// refer to it.
 type sqliteMigrator struct{ sqlite.Migrator }
 
 func (sqliteMigrator) MigrateColumn(any, *schema.Field, gorm.ColumnType) error { return nil }

@@ -7,11 +7,10 @@ import (
 	modernc "modernc.org/sqlite"
 )
 
-// SQLitePredicate makes a Go function callable by that name in the statements of
-// every SQLite database that is opened afterwards: name(test, value) is what it
-// says of the two texts. It must depend on them alone, and not keep them: they are
-// SQLite's memory. It is for package initialisation, and panics if the name is
-// taken.
+// SQLitePredicate registers fn as the SQL function name(test, value) for every SQLite database
+// opened afterwards. fn must depend only on its arguments, and must not keep them,
+// because they are SQLite's memory. SQLitePredicate is for package initialisation. It
+// panics if the name is taken.
 func SQLitePredicate(name string, fn func(test string, value []byte) (bool, error)) {
 	modernc.MustRegisterFunction(name, &modernc.FunctionImpl{
 		NArgs:         2,

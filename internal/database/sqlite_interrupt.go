@@ -13,8 +13,8 @@ import (
 )
 
 // openInterruptiblePool opens a pool whose queries end when their context ends.
-// modernc.org/sqlite alone interrupts a query until it has its first row; the step
-// from one row to the next, which may look at all events of a session, goes on.
+// modernc.org/sqlite interrupts a query only until its first row; a later step, which may
+// read all events of a session, would go on.
 func openInterruptiblePool(name string) (*sql.DB, error) {
 	plain, err := openPool(name)
 	if err != nil {
@@ -24,7 +24,7 @@ func openInterruptiblePool(name string) (*sql.DB, error) {
 }
 
 type interruptibleConnector struct {
-	driver driver.Driver // with the functions that are registered with it
+	driver driver.Driver // with its registered functions
 	name   string
 }
 
@@ -83,13 +83,13 @@ type sqliteRows interface {
 type interruptibleRows struct {
 	sqliteRows
 	conn *interruptibleConn
-	stop func() bool // keeps interrupt from being called
+	stop func() bool // prevents a call of interrupt
 
 	mu     sync.Mutex
-	closed bool // nothing of these rows runs any more
+	closed bool // none of the steps of these rows runs any more
 }
 
-// interrupt makes the step that runs fail. After it the pool drops the connection.
+// interrupt makes the running step fail. The pool closes the connection afterwards.
 func (r *interruptibleRows) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
