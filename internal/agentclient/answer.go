@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	maxTextRunes = 300  // of an agent's text that is shown to a person
+	maxTextRunes = 300  // of an agent's text for users
 	maxNameBytes = 1024 // of a file name
 
 	// maxRefusalRunes is larger, because a refusal lists the files of an archive.
 	maxRefusalRunes = 4000
 )
 
-// Health is an agent's report on itself. What the agent left out is zero.
+// Health is an agent's report on itself. Fields that the agent omits are zero.
 type Health struct {
 	Status         string
 	Service        string
@@ -48,8 +48,8 @@ func decodeHealth(body []byte) (Health, error) {
 	}, nil
 }
 
-// countOf reads a count that agents give as a number, or as the list or the
-// object of what is counted.
+// countOf reads a count that agents send as a number, or as the list or object to
+// count.
 func countOf(raw json.RawMessage) int {
 	var list []json.RawMessage
 	var object map[string]json.RawMessage
@@ -65,8 +65,8 @@ func countOf(raw json.RawMessage) int {
 	return 0
 }
 
-// Process is a process on the agent's machine. All but the pid may be zero: the
-// agents in the field tell no more than the name.
+// Process is a process on the agent's machine. All fields but the pid may be zero:
+// existing agents send only the name besides.
 type Process struct {
 	PID         int64
 	Name        string
@@ -116,10 +116,10 @@ func decodeProcesses(body []byte) ([]Process, error) {
 	return processes, nil
 }
 
-// decodeProcess reads an entry of a list; one without a pid is none.
+// decodeProcess decodes an entry of a list; ok is false without a pid.
 func decodeProcess(raw json.RawMessage) (Process, bool) {
 	var entry struct{ PID, Name, ParentPID, CommandLine, User, StartTime json.RawMessage }
-	_ = json.Unmarshal(raw, &entry) // what is no object has no pid
+	_ = json.Unmarshal(raw, &entry) // without an object, there is no pid
 	pid, ok := naturalOf(entry.PID)
 	if !ok {
 		return Process{}, false
@@ -145,11 +145,11 @@ func cut(text string, n int) string {
 	return text[:n]
 }
 
-// decodeUpload gives the name that the agent keeps the file under: the one that
-// it tells, else the end of the path that it tells, else the one that was sent.
+// decodeUpload returns the agent's name for the file: the name in the answer, else the
+// end of the path in the answer, else the name that was sent.
 func decodeUpload(body []byte, sent string) (string, error) {
 	var told struct{ Filename, Path json.RawMessage }
-	_ = json.Unmarshal(body, &told) // whatever it says, the file was taken
+	_ = json.Unmarshal(body, &told) // the agent accepted the file in any case
 	path := textOf(told.Path)
 	name := cmp.Or(textOf(told.Filename), path[strings.LastIndexAny(path, `/\`)+1:])
 	if len(name) > maxNameBytes || strings.ContainsFunc(name, unicode.IsControl) {
@@ -158,14 +158,14 @@ func decodeUpload(body []byte, sent string) (string, error) {
 	return cmp.Or(name, sent), nil
 }
 
-// StartResult is what an agent tells when it has started to monitor.
+// StartResult is an agent's answer to a successful start.
 type StartResult struct {
-	MonitoringPID *int64 // nil when the agent tells none
+	MonitoringPID *int64 // nil if the agent does not report it
 }
 
 func decodeStart(body []byte) StartResult {
 	var told struct{ MonitoringPID json.RawMessage }
-	_ = json.Unmarshal(body, &told) // whatever it says, monitoring was started
+	_ = json.Unmarshal(body, &told) // monitoring started in any case
 	if pid, ok := naturalOf(told.MonitoringPID); ok {
 		return StartResult{MonitoringPID: &pid}
 	}
@@ -254,7 +254,7 @@ func naturalOf(raw json.RawMessage) (int64, bool) {
 	return n, ok && n >= 0
 }
 
-// answer is what an agent said to one request.
+// answer is an agent's answer to one request.
 type answer struct {
 	status      int
 	contentType string
@@ -278,8 +278,8 @@ func (a answer) refusal() error {
 	return nil
 }
 
-// complaint gives a refusal in words for a person. own means that the agent's
-// program chose them, not its web framework.
+// complaint returns a refusal as text for users. own means that the agent's program
+// wrote it, not its web framework.
 func (a answer) complaint() (text string, own bool) {
 	standard := cmp.Or(http.StatusText(a.status), "status "+strconv.Itoa(a.status))
 	if a.status/100 == 3 {
@@ -306,8 +306,8 @@ func (a answer) complaint() (text string, own bool) {
 	return text, own
 }
 
-// plainText gives what a reader of an HTML page sees. It is no parser: what it
-// gives may hold remains of markup, so it must not be used as HTML.
+// plainText returns the visible text of an HTML page. It is not a parser: the result
+// may contain rests of markup, so it must not be used as HTML.
 func plainText(page string) string {
 	var text strings.Builder
 	for page != "" {
@@ -331,7 +331,7 @@ func hasTagName(tag, name string) bool {
 	return len(tag) > len(name) && strings.EqualFold(tag[:len(name)], name) && strings.ContainsRune(" \t\r\n/>", rune(tag[len(name)]))
 }
 
-// afterFold gives what follows the first end in text, without regard to case.
+// afterFold returns the text after the first end, regardless of case.
 func afterFold(text, end string) string {
 	for i := range len(text) - len(end) + 1 {
 		if strings.EqualFold(text[i:i+len(end)], end) {
@@ -341,8 +341,8 @@ func afterFold(text, end string) string {
 	return ""
 }
 
-// clean makes text fit for one line of a message: white space collapsed,
-// nothing unprintable, maxTextRunes at most.
+// clean makes text fit for one line of a message: it collapses white space, removes
+// unprintable characters, and keeps at most maxTextRunes.
 func clean(text string) string { return cleanTo(text, maxTextRunes) }
 
 func cleanTo(text string, maxRunes int) string {

@@ -1,6 +1,6 @@
-// Package agentclient is the backend's HTTP client for agents. It hides what
-// agents in the field differ in: how they spell their routes, what their
-// answers leave out, and what they answer instead of JSON.
+// Package agentclient is the backend's HTTP client for agents. It hides the differences
+// of existing agents: the spelling of routes, missing parts of answers, and answers
+// that are not JSON.
 //
 // It knows nothing of sessions in the database or of the dashboard. Each call asks one
 // agent for one thing. Failures are *models.Error: agent_failed if the agent is down,
@@ -29,25 +29,25 @@ import (
 )
 
 const (
-	// longestCall bounds an operation that always makes some progress.
+	// longestCall bounds an operation even if it makes progress.
 	longestCall = 5 * time.Minute
 
 	maxAnswerBytes     = 4 << 20
 	maxLongAnswerBytes = 32 << 20
 
-	// sendBufferBytes keeps small what the kernel holds back. It would take
-	// megabytes at once, and a slow agent would seem silent while it reads them.
+	// sendBufferBytes keeps the kernel's send buffer small. With megabytes in it, a
+	// slow agent would seem to make no progress while it reads them.
 	sendBufferBytes = 256 << 10
 )
 
-// Client talks to one agent. It is safe for concurrent use.
+// Client sends requests to one agent. It is safe for concurrent use.
 //
-// An operation fails with agent_timeout when the agent has taken no byte of the
-// request for the client's timeout and has not answered in full either, and
-// after five minutes in any case. Only the answer to Processes may start within
-// the timeout and take as long again. Each operation has a timeout of its own;
-// to bound several together, bound their ctx: an error after ctx is done wraps
-// ctx.Err(), and is agent_timeout too when that is a passed deadline.
+// An operation fails with agent_timeout if, for the client's timeout, the agent has
+// taken no byte of the request and not completed its answer, and after five minutes in
+// any case. Only the answer to Processes may start within the timeout and take as long
+// again. Each operation has its own timeout. To bound several operations together,
+// bound their ctx: an error after ctx is done wraps ctx.Err(), and is agent_timeout
+// after its deadline.
 type Client struct {
 	base      *url.URL // without userinfo
 	user      *url.Userinfo
@@ -58,25 +58,24 @@ type Client struct {
 	health, processes, upload, start, stop operation
 }
 
-// operation is one thing to ask of an agent.
+// operation is one kind of request to an agent.
 type operation struct {
 	verb   string  // completes "the agent refused to"
-	routes []route // the spellings that are in use, the usual one first
-	once   bool    // doing it twice does harm
+	routes []route // the spellings in use, the usual one first
+	once   bool    // must not be repeated
 	long   bool    // the answer may be long
 
-	worked atomic.Int32 // index of the spelling that the agent took last
+	worked atomic.Int32 // index of the spelling that the agent accepted last
 }
 
 type route struct{ method, path string }
 
-// New gives a client for the agent at baseURL. timeout limits how long one
-// operation may go on without progress. Proxy settings of the environment are
-// ignored.
+// New returns a client for the agent at baseURL. timeout limits the time of an
+// operation without progress. The client ignores proxy settings of the environment.
 func New(baseURL string, timeout time.Duration) *Client {
 	base, err := url.Parse(baseURL)
 	if err != nil || base.Host == "" {
-		base = &url.URL{Scheme: "malformed-url"} // what cannot be read may hold a password
+		base = &url.URL{Scheme: "malformed-url"} // a malformed URL may contain a password
 	}
 	user := base.User
 	base.User, base.RawQuery, base.Fragment = nil, "", ""
@@ -113,7 +112,7 @@ func New(baseURL string, timeout time.Duration) *Client {
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				conn, err := dialer.DialContext(ctx, network, address)
 				if tcp, ok := conn.(*net.TCPConn); ok {
-					_ = tcp.SetWriteBuffer(sendBufferBytes) // it works without, less well
+					_ = tcp.SetWriteBuffer(sendBufferBytes) // optional
 				}
 				return conn, err
 			},
@@ -124,14 +123,14 @@ func New(baseURL string, timeout time.Duration) *Client {
 	}
 }
 
-// WithKey has c send a key to the agent with all that it asks, unless it is "". It
-// is called before c is used, and gives c.
+// WithKey makes c send a key with all requests, unless it is "", and returns c. Call it
+// before using c.
 func (c *Client) WithKey(key string) *Client {
 	c.key = key
 	return c
 }
 
-// Health asks how the agent is.
+// Health returns the agent's health.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	answer, err := c.call(ctx, &c.health, source{})
 	if err != nil {
@@ -144,8 +143,8 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	return health, nil
 }
 
-// Processes lists what runs on the agent's machine, sorted by name without
-// regard to case, then by pid. The list is nil only beside an error.
+// Processes lists the processes of the agent's machine, sorted by name regardless of
+// case, then by pid. The list is nil only with an error.
 func (c *Client) Processes(ctx context.Context) ([]Process, error) {
 	answer, err := c.call(ctx, &c.processes, jsonSource(struct{}{}))
 	if err != nil {
@@ -158,14 +157,14 @@ func (c *Client) Processes(ctx context.Context) ([]Process, error) {
 	return processes, nil
 }
 
-// StartRequest says what to monitor.
+// StartRequest is what to monitor.
 type StartRequest struct {
 	SessionID string  `json:"sessionId"`
 	FileName  string  `json:"fileName"`            // as Upload returned it
 	Mode      int     `json:"mode"`                // 1 all processes, 2 Processes, 3 spawn FileName
 	Processes []int64 `json:"processes,omitempty"` // pids
 
-	// Beyond the wire contract, for our own agent; others do not look at them.
+	// Not in the wire contract: only this project's agent reads them.
 	EntryPoint string   `json:"entryPoint,omitempty"`
 	Arguments  []string `json:"arguments,omitempty"`
 
@@ -234,9 +233,9 @@ func (c *Client) Stop(ctx context.Context, sessionID, startID string) (StopResul
 	return decodeStop(answer), nil
 }
 
-// source is the body of a request. It is opened anew for each spelling, and
-// when a kept connection turns out to be dead. A body that takes time calls
-// progress whenever a part of it is taken.
+// source is the body of a request. It is reopened for each spelling, and if a kept
+// connection turns out to be dead. A slow body calls progress whenever a part of it is
+// read.
 type source struct {
 	header    http.Header
 	sizeBytes int64
@@ -244,7 +243,7 @@ type source struct {
 }
 
 func jsonSource(value any) source {
-	text, _ := json.Marshal(value) // cannot fail for what is sent here
+	text, _ := json.Marshal(value) // cannot fail for these values
 	return source{
 		header:    http.Header{"Content-Type": {"application/json"}},
 		sizeBytes: int64(len(text)),
@@ -260,11 +259,11 @@ func (s source) with(name, value string) source {
 	return s
 }
 
-// errNotThere is the cause of a refusal that was a 404 on every spelling.
+// errNotThere is the cause of a refusal with 404 for every spelling.
 var errNotThere = errors.New("404 on every route")
 
-// call asks for op and gives the body of the 2xx answer. A spelling that is
-// answered 404 or 405 may just not exist there: the next one is tried.
+// call sends op and returns the body of the 2xx answer. After a 404 or 405, it tries
+// the next spelling, because this one may not exist.
 func (c *Client) call(caller context.Context, op *operation, body source) ([]byte, error) {
 	ctx, end := context.WithTimeoutCause(caller, longestCall, c.timedOut("did not finish within %s", longestCall))
 	defer end()
@@ -329,12 +328,12 @@ func (c *Client) send(ctx context.Context, op *operation, to route, body source,
 		request.SetBasicAuth(c.user.Username(), password)
 	}
 	if op.once {
-		// A kept connection may be dying, and then it would be unknown whether
-		// the agent got the request.
+		// A kept connection may be closing. It would then be unknown whether the agent
+		// got the request.
 		c.transport.CloseIdleConnections()
 	} else {
-		// Not sent: tells the transport to repeat it when a kept connection
-		// turns out to be dead.
+		// This header is not sent. It makes the transport repeat the request if a kept
+		// connection turns out to be dead.
 		request.Header["Idempotency-Key"] = []string{}
 	}
 
@@ -357,7 +356,7 @@ func (c *Client) send(ctx context.Context, op *operation, to route, body source,
 	return answer{response.StatusCode, response.Header.Get("Content-Type"), jsonscan.TrimBOM(text)}, nil
 }
 
-// explain turns what stopped send into the error that the caller gets.
+// explain converts an error of send to the error for the caller.
 func (c *Client) explain(caller, ctx context.Context, op *operation, err error) error {
 	switch stopped := caller.Err(); {
 	case errors.Is(stopped, context.DeadlineExceeded):

@@ -11,35 +11,33 @@ import (
 	"sync"
 )
 
-// Upload gives the agent a file of sizeBytes bytes and returns the name that
-// the agent keeps it under, which is the one that Start must use. The file is
-// streamed, with its length told beforehand: some Python servers read a chunked
-// body as an empty one.
+// Upload sends the agent a file of sizeBytes bytes and returns the agent's name for it,
+// which Start needs. It streams the file with a Content-Length, because some Python
+// servers read a chunked body as empty.
 //
-// open is called once for each try, after the reader before was closed; every
-// reader is closed when Upload returns. An error of open or of a reader, or a
-// reader that does not give sizeBytes bytes, is no fault of the agent: it is
-// returned wrapped, without an agent code.
+// It calls open once per try, after closing the previous reader; every reader is closed
+// when Upload returns. An error of open or of a reader, or a reader with another size,
+// is not the agent's fault: it is returned wrapped, without an agent code.
 func (c *Client) Upload(ctx context.Context, name string, sizeBytes int64, open func() (io.ReadCloser, error)) (string, error) {
 	var envelope bytes.Buffer
 	form := multipart.NewWriter(&envelope)
-	_, _ = form.CreateFormFile("file", name) // a buffer takes everything
+	_, _ = form.CreateFormFile("file", name) // writes to a buffer cannot fail
 	headBytes := envelope.Len()
 	_ = form.Close()
 	head, tail := envelope.Bytes()[:headBytes], envelope.Bytes()[headBytes:]
 
-	var unread error // why the file could not be read
+	var unread error // error of reading the file
 	var inUse sync.WaitGroup
 	answer, err := c.call(ctx, &c.upload, source{
 		header: http.Header{
 			"Content-Type": {form.FormDataContentType()},
-			// An agent that will not have the file says so before it is sent,
-			// and the answer is not lost when it then hangs up.
+			// The agent can refuse the file before it is sent. Otherwise the answer
+			// could be lost when the agent closes the connection.
 			"Expect": {"100-continue"},
 		},
 		sizeBytes: int64(envelope.Len()) + sizeBytes,
 		open: func(progress func()) (io.ReadCloser, error) {
-			inUse.Wait() // an agent may answer while it is still being sent the file
+			inUse.Wait() // an agent may answer while it still receives the file
 			file, err := open()
 			if err != nil {
 				unread = err
@@ -68,7 +66,7 @@ func (c *Client) Upload(ctx context.Context, name string, sizeBytes int64, open 
 	return agentName, nil
 }
 
-// watchedBody tells when the transport takes a part of it.
+// watchedBody reports each read of the transport.
 type watchedBody struct {
 	io.Reader
 	progress func()
@@ -85,8 +83,8 @@ func (b *watchedBody) Close() error { return b.close() }
 
 var errSizeChanged = errors.New("the file has not the size that was told")
 
-// sizedFile reads exactly leftBytes more bytes. It keeps its failures apart from
-// those of the connection.
+// sizedFile reads exactly leftBytes more bytes. It separates its errors from those of
+// the connection.
 type sizedFile struct {
 	file      io.Reader
 	leftBytes int64

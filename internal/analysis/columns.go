@@ -12,7 +12,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// Columns are the hot fields of some events, in the order of their Seq.
+// Columns holds the hot fields of some events, in the order of their Seq.
 type Columns struct {
 	Micros    []int64 // the events' times, microseconds since 1970
 	Type      Texts
@@ -23,22 +23,22 @@ type Columns struct {
 	PID       Numbers
 }
 
-// Texts is a column of texts: of event i it is Values[Index[i]]. Values[0] is nil,
-// for events that have none.
+// Texts is a column of texts: event i has Values[Index[i]]. Values[0] is nil, for
+// events without a value.
 type Texts struct {
 	Values []*string
 	Index  []uint32
-	places map[string]uint32 // while it is built
+	places map[string]uint32 // used while the column is built
 }
 
-// Numbers is a column of numbers, as Texts is one of texts.
+// Numbers is a column of numbers, built like Texts.
 type Numbers struct {
 	Values []*int64
 	Index  []uint32
 	places map[int64]uint32
 }
 
-// Len is the number of events.
+// Len returns the number of events.
 func (c *Columns) Len() int { return len(c.Micros) }
 
 // Append adds an event.
@@ -86,14 +86,14 @@ func (n *Numbers) append(value *int64) {
 	n.Index = append(n.Index, place)
 }
 
-// version begins every encoding.
+// version is the first byte of every encoding.
 const version = 1
 
-// maxPlainBytes is the most that is packed: a hundred times what is usual. Texts of
-// a hostile length stay in their rows.
+// maxPlainBytes is the largest size to pack, a hundred times the usual one. Events with
+// extremely long texts stay in their rows only.
 const maxPlainBytes = 8 << 20
 
-// ErrTooLarge is for columns of which no segment can be made.
+// ErrTooLarge means that the columns are too large for a segment.
 var ErrTooLarge = errors.New("the events' hot fields are too large for a segment")
 
 //nolint:gochecknoglobals // both are safe for concurrent use, and costly to make
@@ -146,10 +146,11 @@ func appendIndex(out []byte, index []uint32) []byte {
 	return out
 }
 
-// errDamaged is for what EncodeColumns did not make.
+// errDamaged means that EncodeColumns did not make the bytes.
 var errDamaged = errors.New("the segment is damaged")
 
-// DecodeColumns unpacks what EncodeColumns packed. Damaged bytes are an error, never a panic.
+// DecodeColumns unpacks the result of EncodeColumns. Damaged bytes return an error,
+// never a panic.
 func DecodeColumns(packed []byte) (*Columns, error) {
 	decoder, err := unpacker()
 	if err != nil {
@@ -163,7 +164,7 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 		return nil, errDamaged
 	}
 	r := reader{text: plain[1:]}
-	n := int(min(r.uvarint(), uint64(len(plain)))) // every event takes a byte at least
+	n := int(min(r.uvarint(), uint64(len(plain)))) // every event takes at least one byte
 	c := &Columns{Micros: make([]int64, n)}
 	last := int64(0)
 	for i := range c.Micros {
@@ -192,7 +193,7 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 	return c, nil
 }
 
-// reader reads varints and texts; after a failure it gives zeros.
+// reader reads varints and texts. After a failure it returns zeros.
 type reader struct {
 	text   []byte
 	failed bool
@@ -229,7 +230,7 @@ func (r *reader) string() string {
 	return text
 }
 
-// index reads n places of values.
+// index reads n indexes below values.
 func (r *reader) index(n, values int) []uint32 {
 	index := make([]uint32, n)
 	for i := range index {

@@ -22,37 +22,36 @@ type End struct {
 	Port int64  // -1 if there is none
 }
 
-// Conversation is packets, or calls of one process, between the same two ends.
-// Packets do not tell which end is this machine's: Local is then the one that looks
-// more like it.
+// Conversation is packets, or calls of one process, between the same two ends. Packets
+// do not show which end is the monitored machine's, so Local is a guess.
 type Conversation struct {
-	ID            string // the same for the same conversation, always
-	Protocol      string // tcp, udp, icmp, unix …; "" if nothing tells
+	ID            string // follows from the ends, protocol and process, so it is stable
+	Protocol      string // tcp, udp, icmp, unix …; "" if unknown
 	Names         []string
 	Local, Remote End
 	PID           *int64
-	Process       string // by its last name
+	Process       string // the last name of the process
 
 	Packets, PacketBytes     int64
 	Calls, CallBytes         int64
-	SentBytes, ReceivedBytes int64 // by Local, of what has a direction
+	SentBytes, ReceivedBytes int64 // by Local, of events with a direction
 	Seen
 
-	// Only in pages: names that name servers gave for Remote, and the filter that
-	// selects exactly these events.
+	// Only in pages: names from DNS answers for Remote, and the filter that selects
+	// exactly these events.
 	Hosts  []string // set by NameHosts
 	Filter string
 
 	key conversationKey
 }
 
-// conversationKey is what events of a conversation have in common. Each part of it
-// follows from one event, whatever came before, so that a filter can say the same.
+// conversationKey has the values that the events of a conversation share. Each value
+// follows from one event alone, so that a filter can test it.
 type conversationKey struct {
 	packets bool
-	// protocol is that of the calls. Of packets it is the name that their capture
-	// gives, but "" for all that have ports on both sides and are not ICMP: the name
-	// is that of the innermost layer, another one for each packet of a connection.
+	// protocol is the protocol of calls. For packets it is the name in the capture, or
+	// "" for all that have ports on both sides and are not ICMP: the name is that of
+	// the innermost layer, which varies between the packets of a connection.
 	protocol      string
 	hasProtocol   bool
 	local, remote End
@@ -60,8 +59,8 @@ type conversationKey struct {
 	hasPID        bool
 }
 
-// Conversations sums up raw_network_operation and network_operation events. It is for
-// one goroutine.
+// Conversations is the rollup of raw_network_operation and network_operation events. It
+// is not safe for concurrent use.
 type Conversations struct {
 	limits Limits
 	bytes  int64
@@ -75,12 +74,12 @@ type Conversations struct {
 	truncated      bool
 }
 
-// NewConversations gives an empty rollup.
+// NewConversations returns an empty rollup.
 func NewConversations(limits Limits) *Conversations {
 	return &Conversations{limits: limits, places: map[conversationKey]int{}, hosts: hosts{}}
 }
 
-// ConversationTypes are the types of the events that Conversations sums up.
+// ConversationTypes returns the event types that Conversations reads.
 func ConversationTypes() []string { return []string{models.TypePacket, models.TypeNetwork} }
 
 // The members of data that Conversations reads, in the order of ConversationKeys.
@@ -96,24 +95,24 @@ const (
 	netDNS
 )
 
-// ConversationKeys are the members of data that Conversations reads.
+// ConversationKeys returns the members of data that Conversations reads.
 func ConversationKeys() []string {
 	return []string{"protocol", "src", "src_port", "dst", "dst_port", "length", "bytesTransferred", "info_raw", "dns"}
 }
 
-// Bytes gives how much memory the rollup takes, about.
+// Bytes returns about how much memory the rollup takes.
 func (d *Conversations) Bytes() int64 { return d.bytes }
 
-// Limits of what tells conversations apart. What is longer is one of the others.
+// Limits of the values in a key. Events with longer ones count as Others.
 const (
 	maxHostLen     = 512
 	maxProtocolLen = 64
-	maxNames       = 16 // of protocols, of one conversation
+	maxNames       = 16 // protocol names of one conversation
 )
 
-// Add adds an event, with the values of ConversationKeys as JSON, nil for those that
-// are not there. Events are added in the order of Seq. Their texts are kept, the
-// values not.
+// Add adds an event, with the values of ConversationKeys as JSON, nil for missing ones.
+// The caller adds events in the order of Seq. Add keeps the event's texts, but not the
+// values.
 func (d *Conversations) Add(e *models.Event, values [][]byte) {
 	d.addHosts(e, values)
 	key, isSent, fault := keyOf(e, values)
@@ -145,7 +144,7 @@ func (d *Conversations) Add(e *models.Event, values [][]byte) {
 		c.Packets++
 		c.PacketBytes += size
 		switch {
-		case key.local == key.remote: // of a loop nobody can tell
+		case key.local == key.remote: // a loop has no direction
 		case isSent:
 			c.SentBytes += size
 		default:
@@ -182,8 +181,8 @@ func (d *Conversations) conversation(key conversationKey) *Conversation {
 	return &d.conversations[len(d.conversations)-1]
 }
 
-// keyOf gives the conversation of an event and, of a packet, whether its local end
-// has sent it. fault is for what cannot be told apart from others by a filter.
+// keyOf returns the conversation of an event and, for a packet, whether its local end
+// sent it. fault means that no filter can distinguish the conversation.
 func keyOf(e *models.Event, values [][]byte) (key conversationKey, isSent, fault bool) {
 	source, ok1 := endOf(values[netSource], values[netSourcePort])
 	destination, ok2 := endOf(values[netDestination], values[netDestinationPort])
@@ -214,7 +213,7 @@ func endOf(host, port []byte) (End, bool) {
 	return End{name, number}, ok && portOK
 }
 
-// nameOf reads a string; it is "" for what is missing, null or empty, and not has.
+// nameOf reads a string. A missing, null or empty one is "", and has is false.
 func nameOf(value []byte, maxLen int) (name string, has, ok bool) {
 	switch jsonscan.Kind(value) {
 	case 0, 'n':
@@ -229,8 +228,8 @@ func nameOf(value []byte, maxLen int) (name string, has, ok bool) {
 	return "", false, false
 }
 
-// portOf reads a port as a filter compares it: any way to write the number, or the
-// text of it. It is -1 for null and for what is missing.
+// portOf reads a port like a filter: a number in any notation, or its text. It returns
+// -1 for null and for a missing value.
 func portOf(value []byte) (port int64, ok bool) {
 	switch jsonscan.Kind(value) {
 	case 0, 'n':
@@ -247,13 +246,13 @@ func portOf(value []byte) (port int64, ok bool) {
 
 func isICMP(protocol string) bool { return slices.Contains(icmpNames, protocol) }
 
-// icmpNames are the protocols whose packets have the ports of the packet that they
-// are about.
+// icmpNames are the protocols whose packets show the ports of the packet that they
+// report on.
 var icmpNames = []string{"ICMP", "ICMPv6"} //nolint:gochecknoglobals // a constant
 
-// isLocal guesses that the first of two ends is the one of the machine that was
-// watched: an address of a private network rather than one of the internet, and any
-// of these rather than a group's; else the one with the larger port, as clients have.
+// isLocal guesses whether end belongs to the monitored machine. A private address is
+// preferred to an internet address, and both to a multicast address; otherwise the
+// larger port decides, as clients have it.
 func isLocal(end, other End) bool {
 	return cmp.Or(
 		cmp.Compare(remoteness(end.Host), remoteness(other.Host)),
@@ -292,13 +291,13 @@ func directionOf(operation string) direction {
 	return neither
 }
 
-// id is short and follows from the key alone.
+// id returns a short ID that follows from the key alone.
 func (k *conversationKey) id() string {
 	hash := sha256.Sum256(fmt.Appendf(nil, "%t %q %t %q %d %q %d %d %t", k.packets, k.protocol, k.hasProtocol, k.local.Host, k.local.Port, k.remote.Host, k.remote.Port, k.pid, k.hasPID))
 	return base64.RawURLEncoding.EncodeToString(hash[:12])
 }
 
-// filter writes the filter that selects exactly the events of the conversation.
+// filter returns the filter that selects exactly the events of the conversation.
 func (k *conversationKey) filter() string {
 	var b strings.Builder
 	if k.packets {
@@ -351,7 +350,7 @@ func without(field string) string {
 	return "(not exists " + field + ` or ` + field + ` in (null, ""))`
 }
 
-// protocol names the transport of a conversation, as far as it is known.
+// protocol returns the transport of a conversation, as far as it is known.
 func (c *Conversation) protocol() string {
 	switch {
 	case !c.key.packets || c.key.protocol != "" || !c.key.hasProtocol:
@@ -364,9 +363,8 @@ func (c *Conversation) protocol() string {
 	return ""
 }
 
-// overTCP and overUDP are what the names of protocols begin with that go over these,
-// as Wireshark writes them. DNS goes over both, and so it is nearly always UDP when
-// no packet of its connection says TCP.
+// overTCP and overUDP are prefixes of Wireshark's names for protocols over TCP and UDP.
+// DNS uses both, so without a TCP packet in its connection it is nearly always UDP.
 var ( //nolint:gochecknoglobals // constants
 	overTCP = []string{
 		"TCP", "TLS", "SSL", "HTTP", "FTP", "SMTP", "SSH", "IMAP", "POP", "TELNET", "SMB", "NBSS", "TPKT", "COTP", "RDP", "LDAP",
@@ -386,17 +384,17 @@ func hasPrefixOf(name string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// ConversationSort is what conversations are sorted by: the largest first.
+// ConversationSort is a sort key of conversations. The largest value is first.
 type ConversationSort string
 
 // The sorts.
 const (
 	ConversationsByBytes   ConversationSort = "bytes"   // of packets and calls
-	ConversationsByPackets ConversationSort = "packets" // and calls
-	ConversationsByLast    ConversationSort = "last"    // seen
+	ConversationsByPackets ConversationSort = "packets" // packets and calls
+	ConversationsByLast    ConversationSort = "last"    // last event
 )
 
-// ConversationSorts are all of them, the usual one first.
+// ConversationSorts returns all sorts, the default first.
 func ConversationSorts() []ConversationSort {
 	return []ConversationSort{ConversationsByBytes, ConversationsByPackets, ConversationsByLast}
 }
@@ -414,18 +412,19 @@ func (s ConversationSort) position(c *Conversation) Position {
 	return at
 }
 
-// ConversationPage is a page of conversations, and what there is besides.
+// ConversationPage is a page of conversations, and counts of the events that it leaves
+// out.
 type ConversationPage struct {
 	Conversations  []Conversation
-	Next           *Position // where the next page begins, nil if there is none
+	Next           *Position // the end of this page, nil if it is the last one
 	Total          int
-	Others         int64 // events of conversations beyond the limits, or that cannot be told apart
-	WithoutAddress int64 // events
+	Others         int64 // events of conversations beyond the limits, or that no filter can distinguish
+	WithoutAddress int64 // events without an address
 	Truncated      bool  // some conversations are left out
 }
 
-// Page gives up to limit conversations that come after a position in the order of
-// sort, without the names of hosts.
+// Page returns up to limit conversations after a position in the order of sort, without
+// the names of hosts.
 func (d *Conversations) Page(sort ConversationSort, after *Position, limit int) ConversationPage {
 	places, total := first(len(d.conversations), func(int) bool { return true },
 		func(i int) Position { return sort.position(&d.conversations[i]) }, after, limit+1)
@@ -443,8 +442,8 @@ func (d *Conversations) Page(sort ConversationSort, after *Position, limit int) 
 	return page
 }
 
-// NameHosts sets Hosts of conversations, which may be another rollup's, by the names
-// that events of this rollup tell.
+// NameHosts sets Hosts of conversations, possibly another rollup's, from the names in
+// this rollup's events.
 func (d *Conversations) NameHosts(conversations []Conversation) {
 	for i := range conversations {
 		conversations[i].Hosts = slices.Clone(d.hosts.of(conversations[i].Remote.Host))

@@ -8,14 +8,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// File is what was done with one path.
+// File counts the operations on one path.
 type File struct {
 	Path string
-	// How many events there are of each kind; each is one of them.
+	// Events of each kind; every event counts once.
 	Reads, Writes, Creates, Renames, Deletes, Others int64
-	Failed                                           int64 // of these events, as far as agents tell
+	Failed                                           int64 // of these events, as far as agents report it
 	BytesRead, BytesWritten                          int64
-	RenamedTo                                        string // by the last rename that tells; "" if none does
+	RenamedTo                                        string // by the last rename that reports it; "" if none does
 	Seen
 
 	// The processes with the most events, and how many there are. Only in pages.
@@ -25,12 +25,13 @@ type File struct {
 	processes []uint32 // places in the table
 }
 
-// events gives how many events there are.
+// events returns the number of events.
 func (f *File) events() int64 {
 	return f.Reads + f.Writes + f.Creates + f.Renames + f.Deletes + f.Others
 }
 
-// Files sums up file_operation events by path. It is for one goroutine.
+// Files is the rollup of file_operation events by path. It is not safe for concurrent
+// use.
 type Files struct {
 	limits Limits
 	bytes  int64
@@ -47,12 +48,12 @@ type Files struct {
 	truncated   bool
 }
 
-// NewFiles gives an empty rollup.
+// NewFiles returns an empty rollup.
 func NewFiles(limits Limits) *Files {
 	return &Files{limits: limits, places: map[string]uint32{}, processPlaces: map[processKey]uint32{}, pairs: map[[2]uint32]int64{}}
 }
 
-// FileTypes are the types of the events that Files sums up.
+// FileTypes returns the event types that Files reads.
 func FileTypes() []string { return []string{models.TypeFile} }
 
 // The members of data that Files reads, in the order of FileKeys.
@@ -64,19 +65,20 @@ const (
 	fileStatus
 )
 
-// FileKeys are the members of data that Files reads.
+// FileKeys returns the members of data that Files reads.
 func FileKeys() []string {
 	return []string{"bytesTransferred", "bytes_transferred", "newFilePath", "flags", "status"}
 }
 
-// Bytes gives how much memory the rollup takes, about.
+// Bytes returns about how much memory the rollup takes.
 func (d *Files) Bytes() int64 { return d.bytes }
 
-// maxPathLen is how much of a path is kept; the target of an event is no longer.
+// maxPathLen is the most bytes of a path; the target of an event is no longer.
 const maxPathLen = 4096
 
-// Add adds an event, with the values of FileKeys as JSON, nil for those that are not
-// there. Events are added in the order of Seq. Their texts are kept, the values not.
+// Add adds an event, with the values of FileKeys as JSON, nil for missing ones. The
+// caller adds events in the order of Seq. Add keeps the event's texts, but not the
+// values.
 func (d *Files) Add(e *models.Event, values [][]byte) {
 	path := deref(e.Target)
 	if path == "" {
@@ -172,7 +174,7 @@ func (d *Files) addProcess(f *File, file uint32, e *models.Event) {
 	d.pairs[pair] = count + 1
 }
 
-// action is what an operation does with a file.
+// action is the effect of an operation on a file.
 type action uint8
 
 const (
@@ -182,12 +184,12 @@ const (
 	actionCreate
 	actionRename
 	actionDelete
-	actionCopy // reads it, and writes another one
-	actionLink // makes another name of it
+	actionCopy // reads it and writes another file
+	actionLink // adds a name to it
 )
 
-// actions are what operations begin with, less what Windows puts in front of its
-// system calls. The first that fits counts.
+// actions are prefixes of operations, after the removal of Windows's system call
+// prefixes. The first match counts.
 var actions = []struct { //nolint:gochecknoglobals // a constant
 	prefix string
 	action action
@@ -200,10 +202,10 @@ var actions = []struct { //nolint:gochecknoglobals // a constant
 	{"copy", actionCopy}, {"link", actionLink},
 }
 
-// actionOf tells what an operation does, by its name: that of our agent (ReadFile,
-// OpenFile, RenameFile …) or of a controller on Windows (ReadFile, NtCreateFile,
-// MoveFileExW …). Our agent's OpenFile creates if its flags say so, as creat does;
-// whether the file was there before, nobody tells.
+// actionOf returns the action of an operation by its name: that of this project's agent
+// (ReadFile, OpenFile, RenameFile …) or of a controller on Windows (ReadFile,
+// NtCreateFile, MoveFileExW …). The agent's OpenFile creates if its flags say so, as
+// creat does; no event reports whether the file existed before.
 func actionOf(operation string, flags []byte) action {
 	name := strings.ToLower(operation)
 	if rest, ok := strings.CutPrefix(name, "nt"); ok {
@@ -222,7 +224,7 @@ func actionOf(operation string, flags []byte) action {
 	return actionOther
 }
 
-// FileSort is what files are sorted by: the largest first, but paths from A to Z.
+// FileSort is a sort key of files. The largest value is first, but paths ascend.
 type FileSort string
 
 // The sorts.
@@ -231,10 +233,10 @@ const (
 	FilesByEvents       FileSort = "events"
 	FilesByBytesRead    FileSort = "bytes_read"
 	FilesByBytesWritten FileSort = "bytes_written"
-	FilesByLast         FileSort = "last" // seen
+	FilesByLast         FileSort = "last" // last event
 )
 
-// FileSorts are all of them, the usual one first.
+// FileSorts returns all sorts, the default first.
 func FileSorts() []FileSort {
 	return []FileSort{FilesByEvents, FilesByPath, FilesByBytesRead, FilesByBytesWritten, FilesByLast}
 }
@@ -255,21 +257,21 @@ func (s FileSort) position(f *File) Position {
 	return at
 }
 
-// FilePage is a page of files, and what there is besides.
+// FilePage is a page of files, and counts of the events that it leaves out.
 type FilePage struct {
 	Files       []File
 	Next        *Position // where the next page begins, nil if there is none
-	Total       int       // paths that are selected
+	Total       int       // selected paths
 	Others      int64     // events with paths beyond the limits
-	WithoutPath int64     // events
+	WithoutPath int64     // events without a path
 	Truncated   bool      // some paths, or some of their processes, are left out
 }
 
-// maxProcesses is how many processes are given of a file.
+// maxProcesses is the most processes in a page per file.
 const maxProcesses = 10
 
-// Page gives up to limit files that come after a position in the order of sort; all
-// if selected is nil.
+// Page returns up to limit selected files after a position in the order of sort; nil
+// selects all.
 func (d *Files) Page(selected func(path string) bool, sort FileSort, after *Position, limit int) FilePage {
 	places, total := first(len(d.files),
 		func(i int) bool { return selected == nil || selected(d.files[i].Path) },
@@ -288,7 +290,7 @@ func (d *Files) Page(selected func(path string) bool, sort FileSort, after *Posi
 	return page
 }
 
-// processesOf gives the processes with the most events of a file.
+// processesOf returns the processes with the most events of a file.
 func (d *Files) processesOf(file uint32) []ProcessCount {
 	var counts []ProcessCount
 	for _, process := range d.files[file].processes {

@@ -15,7 +15,7 @@ type Histogram struct {
 	counts  []int64        // bucket after bucket, maxTypes counts each
 }
 
-// maxTypes bounds how many types a histogram tells apart. The last one is
+// maxTypes is the most types that a histogram counts. The last one is
 // models.OtherTypes, for all others.
 const maxTypes = 65
 

@@ -9,17 +9,17 @@ import (
 	"ospulse/internal/models"
 )
 
-// hosts are the names that name servers gave for addresses.
+// hosts are the names of addresses, from DNS answers.
 type hosts map[netip.Addr][]string
 
-// Limits of what is remembered of names.
+// Limits of the stored names.
 const (
 	maxAddresses = 20_000
 	maxHosts     = 5   // of one address
 	maxNameLen   = 255 // of a name
 	maxInfoLen   = 4096
 	maxDNSLen    = 64 << 10
-	maxAnswers   = 200 // of one message, and messages of one event
+	maxAnswers   = 200 // answers of one message, and messages of one event
 )
 
 func (h hosts) of(host string) []string {
@@ -30,10 +30,10 @@ func (h hosts) of(host string) []string {
 	return h[plain(address)]
 }
 
-// plain is the address without what does not tell machines apart.
+// plain returns the address without the parts that do not identify the machine.
 func plain(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }
 
-// addHosts takes over what an event tells of names.
+// addHosts adds the names in an event.
 func (d *Conversations) addHosts(e *models.Event, values [][]byte) {
 	if e.EventType == models.TypePacket {
 		if isDNS(text(values[netProtocol], maxProtocolLen)) {
@@ -61,17 +61,17 @@ func (d *Conversations) addHost(name string, address netip.Addr) {
 	d.bytes += nameBytes + int64(len(name))
 }
 
-// namesOfInfo reads what Wireshark says of an answer, such as "Standard query
+// namesOfInfo reads Wireshark's description of an answer, such as "Standard query
 // response 0x0010 A example.com CNAME example.net A 192.0.2.1 A 192.0.2.2". The
-// addresses are those of the name that was asked for, whatever it is an alias of.
+// addresses belong to the requested name, even if it is an alias.
 func namesOfInfo(info string, add func(name string, address netip.Addr)) {
 	rest, ok := strings.CutPrefix(info, "Standard query response 0x")
 	if !ok {
 		return
 	}
-	words := strings.Fields(rest) // the id, the type and the name that were asked for, and the answers
+	words := strings.Fields(rest) // the id, the requested type and name, and the answers
 	if len(words) < 5 || strings.ToUpper(words[1]) != words[1] {
-		return // an error, which is told before the name
+		return // an error, which precedes the name
 	}
 	for i := 3; i+1 < min(len(words), maxAnswers); i++ {
 		if words[i] != "A" && words[i] != "AAAA" {
@@ -84,9 +84,10 @@ func namesOfInfo(info string, add func(name string, address netip.Addr)) {
 	}
 }
 
-// namesOfMessages reads the DNS messages of our agent's network_operation.
+// namesOfMessages reads the DNS messages in network_operation events of this project's
+// agent.
 func namesOfMessages(messages []byte, add func(name string, address netip.Addr)) {
-	if len(messages) > maxDNSLen { // no program sends so much at once
+	if len(messages) > maxDNSLen { // no program sends that much at once
 		return
 	}
 	for i := range maxAnswers {

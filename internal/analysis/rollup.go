@@ -23,26 +23,25 @@ type Limits struct {
 	Bytes  int64 // that it takes in memory, about
 }
 
-// Position is a place in a sorted list: that of what has this number and this name.
+// Position is a place in a sorted list: the number and the name of an entry.
 type Position struct {
 	Number int64
 	Name   string
 }
 
-// compare compares places of lists whose largest numbers, and then smallest names,
-// come first.
+// compare orders positions by number, descending, and then by name, ascending.
 func (p Position) compare(other Position) int {
 	return cmp.Or(cmp.Compare(other.Number, p.Number), cmp.Compare(p.Name, other.Name))
 }
 
-// ProcessCount is how many of some events a process did.
+// ProcessCount is the number of events of a process.
 type ProcessCount struct {
 	PID   *int64
 	Name  string
 	Count int64
 }
 
-// Seen is when something was seen, first and last.
+// Seen has the first and the last time and seq of some events.
 type Seen struct {
 	FirstMicros, LastMicros int64 // since 1970
 	FirstSeq, LastSeq       int64
@@ -58,7 +57,7 @@ func (s *Seen) see(e *models.Event) {
 	s.FirstSeq, s.LastSeq = min(s.FirstSeq, e.Seq), max(s.LastSeq, e.Seq)
 }
 
-// About how much memory an entry of each kind takes, without its text.
+// Approximate memory of an entry of each kind, without its text.
 const (
 	fileBytes         = 320
 	conversationBytes = 480
@@ -67,8 +66,8 @@ const (
 	nameBytes         = 96
 )
 
-// first gives the limit first ones of the places below n that are selected and come
-// after a position, and how many are selected. It holds no more than twice as many.
+// first returns the first limit places below n that are selected and after a position,
+// and the number of selected ones. It holds at most twice as many.
 func first(n int, selected func(int) bool, position func(int) Position, after *Position, limit int) (places []int, total int) {
 	type placed struct {
 		place int
@@ -79,7 +78,7 @@ func first(n int, selected func(int) bool, position func(int) Position, after *P
 		slices.SortFunc(best, func(a, b placed) int { return a.at.compare(b.at) })
 		best = best[:min(limit, len(best))]
 	}
-	var worst *Position // of the best ones, when there are enough
+	var worst *Position // of the best ones, once there are enough
 	for i := range n {
 		if !selected(i) {
 			continue
@@ -102,13 +101,14 @@ func first(n int, selected func(int) bool, position func(int) Position, after *P
 	return places, total
 }
 
-// maxMoved is the most that one call can have moved. What is beyond is an error that
-// was read as a size: controllers in the field send -16 both as -16 and as
-// 4294967280. Linux moves at most 2 GiB less a page in one call, and programs on
-// Windows hardly that.
+// maxMoved is the most bytes that one call can move. A larger value is an error code
+// that was read as a size: existing controllers send -16 both as -16 and as 4294967280.
+// Linux moves at most 2 GiB less a page in one call, and Windows programs hardly as
+// much.
 const maxMoved = math.MaxInt32
 
-// moved reads how many bytes a call moved, or a packet has; 0 for what is no size.
+// moved returns how many bytes a call moved, or the size of a packet; 0 for an invalid
+// size.
 func moved(value []byte) int64 {
 	n, ok := jsonscan.Integer(value)
 	if !ok || n < 0 || n > maxMoved || jsonscan.Kind(value) == '"' {
@@ -117,16 +117,15 @@ func moved(value []byte) int64 {
 	return n
 }
 
-// failed reports whether a status is an error: a negative one, of Linux or of
-// Windows.
+// failed reports whether a status is an error: a negative one, on Linux and Windows.
 func failed(status []byte) bool {
 	n, ok := jsonscan.Integer(status)
 	return ok && n < 0
 }
 
-// text gives what a string says, at most maxLen bytes of it; "" for anything else.
+// text returns the text of a string of at most maxLen bytes; "" for other values.
 func text(value []byte, maxLen int) string {
-	if len(value) > 6*maxLen+2 { // it cannot be shorter than this says
+	if len(value) > 6*maxLen+2 { // too long even if every byte is escaped
 		return ""
 	}
 	if s := jsonscan.Unquote(value); len(s) <= maxLen {
@@ -142,7 +141,7 @@ func deref(s *string) string {
 	return *s
 }
 
-// processKey names a process as events do.
+// processKey identifies a process in the same way as events do.
 type processKey struct {
 	pid    int64
 	hasPID bool

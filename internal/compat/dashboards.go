@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Dashboards knows the old dashboards by the origins of their pages, and the session that
-// each of them started last. It is safe for concurrent use.
+// Dashboards records the old dashboards by the origins of their pages, and the session
+// that each started last. It is safe for concurrent use.
 type Dashboards struct {
 	origins []string
 
@@ -23,9 +23,8 @@ func NewDashboards(origins []string) *Dashboards {
 	return &Dashboards{origins: origins, started: map[string]string{}}
 }
 
-// Origin returns the origin of the old dashboard whose page sent a request; "" if it
-// was something else. A link or a form of a page tells no Origin for a GET, but its
-// Referer does.
+// Origin returns the origin of the old dashboard whose page sent a request; "" for
+// other clients. Links and forms of a page send no Origin with a GET, but a Referer.
 func (d *Dashboards) Origin(r *http.Request) string {
 	origin := r.Header.Get("Origin")
 	if page, err := url.Parse(r.Referer()); origin == "" && err == nil && page.Host != "" {
@@ -37,7 +36,7 @@ func (d *Dashboards) Origin(r *http.Request) string {
 	return origin
 }
 
-// SetStarted notes that a request started a session.
+// SetStarted records that a request started a session.
 func (d *Dashboards) SetStarted(r *http.Request, sessionID string) {
 	if origin := d.Origin(r); origin != "" {
 		d.mu.Lock()

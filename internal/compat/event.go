@@ -54,9 +54,9 @@ func AppendEvent(out []byte, e *models.Event, asOperation bool) []byte {
 // field is a member that the dashboard reads.
 type field struct {
 	key     string
-	aliases []string // what other agents and versions call it
+	aliases []string // its names in other agents and versions
 	must    need
-	absent  string  // JSON, when it is there under no name; an empty string unless set
+	absent  string  // JSON default for a missing value; an empty string unless set
 	members []field // of an object
 	sentKey string  // where an unfit value moves; the key and "_sent" unless set
 }
@@ -68,9 +68,9 @@ const (
 	anything    need = iota // it is only displayed: whatever was sent stays, null too
 	object                  // its members are read
 	text                    // a string's methods are called on it
-	base64Text              // it is decoded; made of the text beside it when missing
-	isoTime                 // it is made a date, which throws on what is none
-	epochMillis             // the same, of a number
+	base64Text              // it is decoded; if missing, made from the text beside it
+	isoTime                 // it becomes a Date, which throws if it is invalid
+	epochMillis             // the same, from a number
 )
 
 func (n need) takes(value []byte) bool {

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// Config is everything that an operator can choose, checked. The tags of a field
-// name its variable (env), its default (envDefault) and the values that it takes:
-// from one to another (range), or one of some words in any case (oneof). Printing
-// or logging a Config in any way never shows the database password or a key.
+// Config has all settings of an operator, checked. The tags of a field are its variable
+// (env), its default (envDefault) and its valid values: a range (range), or one of some
+// words in any case (oneof). Printing or logging a Config never shows the database
+// password or a key.
 type Config struct {
 	// Host is where the server listens.
 	Host Host `env:"HOST" envDefault:"127.0.0.1"`
@@ -30,7 +30,7 @@ type Config struct {
 	// needs a key.
 	Insecure bool `env:"OSPULSE_INSECURE"`
 
-	// DatabaseURL says where PostgreSQL is. Without it, the backend uses the
+	// DatabaseURL is the address of PostgreSQL. Without it, the backend uses the
 	// embedded SQLite database at SQLitePath.
 	DatabaseURL DatabaseURL `env:"DATABASE_URL"`
 	// DatabaseWait is how long the start retries a database that is not up yet.
@@ -60,8 +60,8 @@ type Config struct {
 	// backend reports itself not ready.
 	MinFreeMB int `env:"MIN_FREE_MB" envDefault:"64" range:"0..1073741824"`
 
-	// FilesURL says where target files are: in a bucket, or without it in the folder
-	// files in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
+	// FilesURL is the location of target files: a bucket, or if empty the folder files
+	// in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
 	FilesURL FilesURL `env:"FILES_URL"`
 	// FilesAccessKey and FilesSecretKey are the keys of the bucket, which needs both.
 	FilesAccessKey Secret `env:"AWS_ACCESS_KEY_ID"`
@@ -77,7 +77,7 @@ type Config struct {
 	// AgentURL is the base URL of the default agent. AGENT_URL is another name of its
 	// variable.
 	AgentURL BaseURL `env:"AGENT_SERVICE_URL" envDefault:"http://localhost:7000"`
-	// AgentKey is the key that the default agent asks for.
+	// AgentKey is the key that the default agent requires.
 	AgentKey Secret `env:"AGENT_API_KEY"`
 	// AgentTimeout limits one operation on an agent, so that the client gets an
 	// answer within 10 seconds.

@@ -1,6 +1,5 @@
-// Package memory finds out how much memory this program may use, and divides it
-// among the parts whose use grows with what is asked of them. It knows none of these
-// parts.
+// Package memory detects how much memory this program may use, and divides it among the
+// parts whose use grows with load. It knows nothing of these parts.
 package memory
 
 import (
@@ -13,23 +12,23 @@ import (
 	"strings"
 )
 
-// Where a Limit comes from.
+// Sources of a Limit.
 const (
 	Cgroup     = "cgroup"
 	Machine    = "machine"
 	GoMemLimit = "GOMEMLIMIT"
 )
 
-// Limit is how much memory there is for this program and, if it is the machine's,
-// for all others.
+// Limit is the memory available to this program or, if the source is Machine, to all
+// programs together.
 type Limit struct {
 	Bytes  int64
 	Source string // Cgroup, Machine or GoMemLimit
 }
 
-// Detect gives the limit: what GOMEMLIMIT says, in bytes, if that is not 0; else the
-// smallest limit of the cgroup that this program is in and of those above it; else
-// what the machine has. root is the file system from / on.
+// Detect returns the limit: goMemLimit in bytes, if it is not 0; else the smallest
+// limit of this program's cgroup and those above it; else machine. root is the file
+// system at /.
 func Detect(root fs.FS, goMemLimit, machine int64) Limit {
 	if goMemLimit > 0 {
 		return Limit{goMemLimit, GoMemLimit}
@@ -40,34 +39,34 @@ func Detect(root fs.FS, goMemLimit, machine int64) Limit {
 	return Limit{machine, Machine}
 }
 
-// Budget is how many bytes each part may take at most. Together they are well below
-// Total: the rest is for the program itself and its garbage.
+// Budget is the most bytes of each part. Their sum is well below Total: the rest is for
+// the program itself and its garbage.
 type Budget struct {
 	Limit   Limit
-	Total   int64 // that this program plans with
+	Total   int64 // memory that this program plans to use
 	Queue   int64 // events that wait to be stored
 	Rings   int64 // recent events of sessions that have streams
-	Rollups int64 // sums over sessions
-	Bodies  int64 // of requests, from their first byte to the answer
-	Imports int64 // bundles that are being read
+	Rollups int64 // rollups of sessions
+	Bodies  int64 // request bodies, from their first byte to the answer
+	Imports int64 // bundles being imported
 	Caches  int64 // of the embedded database, outside of Go's heap
 }
 
 const (
 	mb = 1 << 20
-	// minTotal is the least that this program plans with: with less it could not take
-	// the largest requests.
+	// minTotal is the smallest Total: with less, the program could not accept the
+	// largest requests.
 	minTotal = 128 * mb
 )
 
-// Divide divides a limit.
+// Divide returns the budget for a limit.
 func Divide(limit Limit) Budget {
 	total := limit.Bytes
 	switch limit.Source {
 	case Machine:
-		total /= 4 // others run on it, such as the database and the browser
+		total /= 4 // other programs run there, such as the database and the browser
 	case Cgroup:
-		total -= total / 5 // the system's own cache counts, too
+		total -= total / 5 // the kernel's page cache counts too
 	}
 	total = max(total, minTotal)
 	part := func(divisor, most int64) int64 { return min(total/divisor, most) }
@@ -78,17 +77,17 @@ func Divide(limit Limit) Budget {
 	}
 }
 
-// Heap is the limit for Go's own memory.
+// Heap returns the limit for Go's own memory.
 func (b Budget) Heap() int64 { return b.Total - b.Caches }
 
-// cgroupLimit gives the smallest limit of the cgroups of this process, of version 1
-// or 2; math.MaxInt64 if there is none.
+// cgroupLimit returns the smallest limit of this process's cgroups, version 1 or 2;
+// math.MaxInt64 if there is none.
 func cgroupLimit(root fs.FS) int64 {
 	limit := int64(math.MaxInt64)
 	for _, m := range memoryMounts(root) {
 		for _, group := range groupsOf(root, m.isV2) {
-			// A container may see its own part of the tree only: then the mount shows
-			// that part, and the path is the one outside.
+			// A container may see only its own part of the tree. The mount then shows
+			// that part, while the path is the one outside.
 			inside := strings.TrimPrefix(group, strings.TrimSuffix(m.root, "/"))
 			for folder := path.Join(m.point, inside); ; folder = path.Dir(folder) {
 				for _, file := range m.files() {
@@ -103,7 +102,7 @@ func cgroupLimit(root fs.FS) int64 {
 	return limit
 }
 
-// mount is where a tree of cgroups that may limit memory is mounted.
+// mount is a mount point of a cgroup tree that may limit memory.
 type mount struct {
 	root, point string
 	isV2        bool
@@ -158,7 +157,7 @@ func readLimit(root fs.FS, name string) int64 {
 	return n
 }
 
-// lines walks over a file's lines; one that cannot be read has none.
+// lines yields a file's lines, none if it is unreadable.
 func lines(root fs.FS, name string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		text, err := fs.ReadFile(root, name)

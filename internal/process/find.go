@@ -13,10 +13,10 @@ import (
 	"ospulse/internal/models"
 )
 
-// find returns the one of a pid's processes that a fact seen at a time is about, nil if
-// it is none of them. For a fact without a start time that is the last process of the
-// same name that had started then: from an agent that reports no start times, only a new
-// name tells that the system has used a pid again.
+// find returns the process of a pid that a fact seen at a time is about, nil if there
+// is none. For a fact without a start time it is the last process of the same name that
+// had started by then: if an agent reports no start times, only a new name shows that a
+// pid was reused.
 func find(processes []*models.Process, fact models.ProcessFact, at time.Time) *models.Process {
 	var found *models.Process
 	for _, p := range processes {
@@ -49,7 +49,7 @@ func nearer(start, other, at time.Time) bool {
 	return start.After(other)
 }
 
-// learn adds to p a fact that events between first and last tell.
+// learn adds a fact to p that events between first and last report.
 func learn(p *models.Process, fact models.ProcessFact, first, last time.Time) {
 	if !fact.StartedAt.IsZero() {
 		p.StartedAt, p.StartKnown = fact.StartedAt, true
@@ -80,7 +80,7 @@ func count(p *models.Process, eventType string, n int64) {
 // maxCountedTypes bounds EventCounts. Events of further types count as models.OtherTypes.
 const maxCountedTypes = 64
 
-// add overwrites what i says with what later says, where that is known.
+// add overwrites the fields of i with the known fields of later.
 func add(i *models.ProcessInfo, later models.ProcessInfo) {
 	i.ParentPID = cmp.Or(later.ParentPID, i.ParentPID)
 	i.ParentStartedAt = cmp.Or(later.ParentStartedAt, i.ParentStartedAt)

@@ -15,14 +15,14 @@ type PID struct {
 	PID       int64
 }
 
-// Group is what a group of events tells about processes. The caller adds the processes
-// that are stored for PIDs, and then stores the Changes.
+// Group is what a group of events says about processes. The caller adds the stored
+// processes of PIDs, and then stores the Changes.
 type Group struct {
 	sightings []*sighting
 	pids      map[PID]*ofPID
 }
 
-// sighting is what the events of a group tell about one process.
+// sighting is what the events of a group say about one process.
 type sighting struct {
 	fact        models.ProcessFact
 	pid         *ofPID
@@ -35,7 +35,7 @@ type ofPID struct {
 	PID
 	processes []*models.Process
 	changed   []*Change
-	missingTo time.Time // if not zero: processes that started then or before may be missing
+	missingTo time.Time // if not zero: processes that started at this time or before may be missing
 }
 
 // Change is a process to which a group of events adds something. Its ID is 0 if it is
@@ -45,7 +45,7 @@ type Change struct {
 	CountsOnly bool // only FirstSeen, LastSeen and EventCounts have changed
 }
 
-// NewGroup collects what events tell about processes. Their sessions are set.
+// NewGroup collects what events say about processes. Their sessions must be set.
 func NewGroup(incoming []*models.Incoming) *Group {
 	g := &Group{pids: map[PID]*ofPID{}}
 	type key struct {
@@ -126,11 +126,12 @@ func (g *Group) AddStored(p *models.Process) {
 	}
 }
 
-// SetMissing says that stored processes of a pid which started at upTo or before were
-// not added.
+// SetMissing records that the caller did not add the stored processes of a pid that
+// started at upTo or before.
 func (g *Group) SetMissing(pid PID, upTo time.Time) { g.of(pid).missingTo = upTo }
 
-// Missing returns the starts, told by an event, of processes that SetMissing names.
+// Missing returns the reported starts of processes that may be missing after
+// SetMissing.
 func (g *Group) Missing() iter.Seq2[PID, time.Time] {
 	return func(yield func(PID, time.Time) bool) {
 		for _, seen := range g.sightings {
@@ -141,7 +142,7 @@ func (g *Group) Missing() iter.Seq2[PID, time.Time] {
 	}
 }
 
-// Changes merges what the events tell into the stored processes. It returns each process
+// Changes merges the events' facts into the stored processes. It returns each process
 // that is new or changed.
 func (g *Group) Changes() []*Change {
 	for _, seen := range g.sightings {
@@ -155,7 +156,7 @@ func (g *Group) Changes() []*Change {
 	return changes
 }
 
-// learn finds the process that was seen, or makes it, and notes what changes.
+// learn finds or creates the process that was seen, and records the change.
 func (o *ofPID) learn(seen *sighting) {
 	p := find(o.processes, seen.fact, seen.first)
 	if p == nil {

@@ -89,7 +89,7 @@ func parentsOf(processes []models.Process) []int {
 		for ; n >= 0 && seen[n] == 0; n = parents[n] {
 			seen[n] = i + 1
 		}
-		if n >= 0 && seen[n] == i+1 { // this very way was here before
+		if n >= 0 && seen[n] == i+1 { // visited on this path: a cycle
 			parents[n] = -1
 		}
 	}

@@ -21,7 +21,7 @@ import (
 	"ospulse/internal/models"
 )
 
-// Bucket says where a bucket of an S3 service is.
+// Bucket is the location of a bucket of an S3 service.
 type Bucket struct {
 	Endpoint  string // a URL, http or https, without a path
 	Region    string
@@ -32,19 +32,19 @@ type Bucket struct {
 }
 
 const (
-	// bucketTries is how often a request is sent before it fails.
+	// bucketTries is the number of attempts of a request.
 	bucketTries = 3
 	// bucketTimeout bounds a request without a body, and how long the service may
 	// send nothing while a file is read.
 	bucketTimeout = 10 * time.Second
-	// slowestUpload is the rate, in bytes a second, below which an upload is given up.
+	// slowestUpload is the rate, in bytes per second, below which an upload fails.
 	slowestUpload = 256 << 10
-	// maxPutBytes is what S3 takes in one request. A single request is atomic, and
-	// leaves nothing behind when it breaks off.
+	// maxPutBytes is the limit of S3 for one request. A single request is atomic, and
+	// leaves nothing behind if it is interrupted.
 	maxPutBytes = 5 << 30
 )
 
-// bucket keeps a file under the key prefix/ab/abcd…, as folder does.
+// bucket stores a file under the key prefix/ab/abcd…, like folder.
 type bucket struct {
 	client       *minio.Client
 	name, prefix string
@@ -70,13 +70,13 @@ func newBucket(b Bucket) (*bucket, error) {
 	return &bucket{client: client, name: b.Name, prefix: b.Prefix}, nil
 }
 
-// withLength adds the length that the client leaves out when it signs an empty file:
-// S3 takes no upload without it.
+// withLength adds the length that the client omits when it signs an empty file. S3
+// requires it.
 type withLength struct{ http.RoundTripper }
 
 func (t withLength) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.ContentLength == 0 && r.Body != nil && r.Body != http.NoBody {
-		signature, err := io.ReadAll(r.Body) // of no content
+		signature, err := io.ReadAll(r.Body) // a signature without content
 		if err := errors.Join(err, r.Body.Close()); err != nil {
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func (b *bucket) put(ctx context.Context, sha256, path string, size int64) error
 	defer cancel()
 	_, err = b.client.PutObject(ctx, b.name, b.key(sha256), content, size, minio.PutObjectOptions{
 		ContentType: "application/octet-stream", DisableMultipart: true,
-		SendContentMd5: true, // the service refuses content that got damaged on the way
+		SendContentMd5: true, // the service refuses content damaged in transit
 	})
 	return bucketError(err)
 }
@@ -135,8 +135,7 @@ func (b *bucket) open(ctx context.Context, sha256 string) (io.ReadSeekCloser, er
 	return &object{content, stall, cancel}, nil
 }
 
-// object is a file that is read from a bucket. A read that takes longer than
-// bucketTimeout fails.
+// object is a file in a bucket. A read that takes longer than bucketTimeout fails.
 type object struct {
 	*minio.Object
 	stall  *time.Timer
@@ -205,8 +204,8 @@ func (b *bucket) list(ctx context.Context) iter.Seq2[Object, error] {
 	}
 }
 
-// bucketError makes an answer that there is no such file an fs.ErrNotExist. A
-// missing bucket is another error.
+// bucketError converts the error of a missing file to fs.ErrNotExist. A missing bucket
+// is another error.
 func bucketError(err error) error {
 	if err == nil {
 		return nil

@@ -13,6 +13,6 @@ func freeBytes(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return 0, err
 	}
-	free := float64(stat.Bavail) * float64(stat.Bsize) // some systems have it unsigned, some signed
+	free := float64(stat.Bavail) * float64(stat.Bsize) // signed on some systems
 	return int64(min(free, math.MaxInt64/2)), nil
 }

@@ -12,7 +12,7 @@ import (
 	"ospulse/internal/durable"
 )
 
-// folder keeps a file at dir/ab/abcd…, where ab are the first digits of its hash.
+// folder stores a file at dir/ab/abcd…, where ab are the first digits of its hash.
 type folder struct{ dir string }
 
 func (f folder) path(sha256 string) string { return filepath.Join(f.dir, sha256[:2], sha256) }
@@ -64,7 +64,7 @@ func (f folder) list(ctx context.Context) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		err := filepath.WalkDir(f.dir, func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it went while the walk came to it
+				return nil // removed during the walk
 			}
 			if err = errors.Join(err, ctx.Err()); err != nil {
 				return err

@@ -24,7 +24,7 @@ import (
 
 var validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Store keeps files. It is safe for concurrent use, also by several processes.
+// Store stores files. It is safe for concurrent use, also by several processes.
 type Store struct {
 	folder  folder  // holds uploads that are being received
 	objects objects // where placed files are: folder, or a bucket

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A DelayedWriter writes when it holds this much, or this long after a line.
+// A DelayedWriter writes when it holds this many bytes, or this long after a line.
 const (
 	logBufferBytes = 64 << 10
 	logDelay       = 100 * time.Millisecond
@@ -50,7 +50,7 @@ func (d *DelayedWriter) Flush() {
 
 func (d *DelayedWriter) pass() {
 	if len(d.lines) > 0 {
-		_, _ = d.w.Write(d.lines) // a fault of the log cannot be logged
+		_, _ = d.w.Write(d.lines) // an error of the log cannot be logged
 		d.lines = d.lines[:0]
 	}
 }

@@ -1,6 +1,6 @@
-// Package telemetry holds the backend's metrics for Prometheus and the writer of its log
-// of requests. It imports no other package of the backend: callers report to it, or pass
-// functions that it asks.
+// Package telemetry holds the backend's Prometheus metrics and the writer of its
+// request log. It imports no other package of the backend: callers report to it, or
+// pass functions that return the values.
 package telemetry
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Ingest counts events on their way in. It is safe for concurrent use.
+// Ingest counts received events. It is safe for concurrent use.
 type Ingest struct {
 	accepted  prometheus.Counter
 	committed prometheus.Counter
@@ -24,7 +24,7 @@ type Ingest struct {
 	commit    prometheus.Histogram
 }
 
-// NewIngest gives the counters, registered with r.
+// NewIngest returns the counters, registered with r.
 func NewIngest(r prometheus.Registerer) *Ingest {
 	m := &Ingest{
 		accepted: prometheus.NewCounter(prometheus.CounterOpts{
@@ -65,25 +65,25 @@ func (m *Ingest) Committed(events int, took time.Duration) {
 	m.commit.Observe(took.Seconds())
 }
 
-// Spooled counts events that were put on this machine's disk.
+// Spooled counts events that were written to this machine's disk.
 func (m *Ingest) Spooled(events int) { m.spooled.Add(float64(events)) }
 
 // Rejected counts spooled events that cannot be stored.
 func (m *Ingest) Rejected(events int) { m.rejected.Add(float64(events)) }
 
-// Refused counts events that were not stored, for a reason that is one of a few.
+// Refused counts events that were not stored. There must be few different reasons.
 func (m *Ingest) Refused(events int, reason string) {
 	m.refused.WithLabelValues(reason).Add(float64(events))
 }
 
-// Streams counts what goes through live streams. It is safe for concurrent use.
+// Streams counts live streams and their events. It is safe for concurrent use.
 type Streams struct {
 	open    prometheus.Gauge
 	sent    prometheus.Counter
 	tooSlow prometheus.Counter
 }
 
-// NewStreams gives the counters, registered with r.
+// NewStreams returns the counters, registered with r.
 func NewStreams(r prometheus.Registerer) *Streams {
 	m := &Streams{
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -103,23 +103,23 @@ func NewStreams(r prometheus.Registerer) *Streams {
 // Opened counts a stream.
 func (m *Streams) Opened() { m.open.Inc() }
 
-// Closed takes a stream back.
+// Closed counts the end of a stream.
 func (m *Streams) Closed() { m.open.Dec() }
 
 // Sent counts events that were sent on a stream.
 func (m *Streams) Sent(events int) { m.sent.Add(float64(events)) }
 
-// TooSlow counts a stream that was cut off because its client took nothing.
+// TooSlow counts a stream that was closed because its client took nothing.
 func (m *Streams) TooSlow() { m.tooSlow.Inc() }
 
-// RegisterQueue reports, whenever it is asked, what waits to be committed.
+// RegisterQueue registers metrics of the events that wait to be committed.
 func RegisterQueue(r prometheus.Registerer, depth func() (events int, sizeBytes int64)) {
 	registerDepth(r, depth, "ospulse_ingest_queue_events", "Events that wait to be committed.",
 		"ospulse_ingest_queue_bytes", "About the memory that waiting events take.")
 }
 
-// RegisterSpool reports, whenever it is asked, what waits for the database, and what
-// is set aside.
+// RegisterSpool registers metrics of the spooled events, and of those that are set
+// aside.
 func RegisterSpool(r prometheus.Registerer, backlog func() (events int, sizeBytes int64), setAside func() int) {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ospulse_spool_set_aside_events", Help: "Acknowledged events on this machine's disk that the database refuses.",
@@ -137,7 +137,7 @@ func registerDepth(r prometheus.Registerer, depth func() (events int, sizeBytes 
 	)
 }
 
-// NewRegistry gives a registry that reports the Go runtime, the process and the
+// NewRegistry returns a registry with metrics of the Go runtime, the process and the
 // database's pools, by name.
 func NewRegistry(pools map[string]*sql.DB) *prometheus.Registry {
 	r := prometheus.NewRegistry()
