@@ -17,7 +17,7 @@ type DatabaseURL struct {
 	shown string
 }
 
-// Reveal gives the URL with its password, to connect with; "" when none is set.
+// Reveal returns the URL with its password, to connect with; "" if none is set.
 func (u DatabaseURL) Reveal() string {
 	if u.raw == nil {
 		return ""
@@ -25,8 +25,8 @@ func (u DatabaseURL) Reveal() string {
 	return *u.raw
 }
 
-// String gives the URL with *** for the password, and for what follows the
-// question mark, which may hold another one; "" when none is set.
+// String returns the URL with *** for the password, and for the query, which may
+// contain another one; "" if none is set.
 func (u DatabaseURL) String() string { return u.shown }
 
 // MarshalText is String, for JSON and slog.

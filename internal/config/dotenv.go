@@ -13,8 +13,8 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// readDotenv gives the variables in the file at path: none when there is no such
-// file, and those before the faulty line along with a fault.
+// readDotenv returns the variables in the file at path: none if there is no such file,
+// and those before the faulty line along with a fault.
 func readDotenv(path string) (map[string]string, Faults) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,8 @@ func readDotenv(path string) (map[string]string, Faults) {
 	return variables, nil
 }
 
-// faultyLine is the number, from 1, of the line at which godotenv stops: the one
-// after the longest run of lines that it takes.
+// faultyLine returns the number, from 1, of the line at which godotenv stops: the one
+// after the longest run of lines that it accepts.
 func faultyLine(content []byte) int {
 	lines := bytes.SplitAfter(content, []byte("\n"))
 	for n := len(lines) - 1; n > 0; n-- {

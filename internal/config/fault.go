@@ -5,26 +5,26 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong, told so that a stranger can put it right.
+// Fault is one faulty setting, described so that an operator can fix it.
 type Fault struct {
 	// Name is the variable, or the .env file with the line if it is known:
 	// "PORT", ".env:3".
 	Name string
-	// Got is what was found, fit for a log: values are quoted and shortened, and
-	// one that may hold a password is cut down to its scheme.
+	// Got is the value that was found, safe for a log: values are quoted and shortened,
+	// and one that may hold a password is cut to its scheme.
 	Got string
-	// Wants says what is taken instead.
+	// Wants describes the valid values.
 	Wants string
 }
 
-// String is the fault in one line.
+// String returns the fault in one line.
 func (f Fault) String() string { return f.Name + ": got " + f.Got + ", wants " + f.Wants }
 
 // Faults are all faults of one Load: first that of the .env file, then those of
 // the variables.
 type Faults []Fault
 
-// Error gives one line per fault.
+// Error returns one line per fault.
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {

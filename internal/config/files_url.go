@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// FilesURL says where target files are. The zero value means the data folder.
+// FilesURL is the location of target files. The zero value means the data folder.
 type FilesURL struct {
 	Bucket   string // its name
 	Prefix   string // of its keys, without slashes at its ends; may be empty
@@ -16,7 +16,7 @@ type FilesURL struct {
 	Region   string
 }
 
-// String writes the URL with all its options; "" for the data folder.
+// String returns the URL with all its options; "" for the data folder.
 func (u FilesURL) String() string {
 	if u.Bucket == "" {
 		return ""

@@ -15,8 +15,8 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// parse sets the fields of v from values. It returns the errors of the parsers, by
-// the name of the field. The other error says that a tag of a field is wrong.
+// parse sets the fields of v from values. It returns the errors of the parsers, by the
+// name of the field. The other error means that a tag of a field is wrong.
 func parse(v *variables, values map[string]string) (refused map[string]error, err error) {
 	err = env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[BaseURL]():     parser[BaseURL](baseURL),

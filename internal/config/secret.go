@@ -2,7 +2,7 @@ package config
 
 import "errors"
 
-// maxSecretBytes is what fits into a header.
+// maxSecretBytes is the largest key that fits into a header.
 const maxSecretBytes = 1024
 
 // Secret is a text that no log shows.
@@ -12,7 +12,7 @@ type Secret struct {
 	text *string
 }
 
-// Reveal gives the text, to use it; "" when none is set.
+// Reveal returns the text, to use it; "" if none is set.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -20,7 +20,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// String gives *** for any text; "" when none is set.
+// String returns *** for any text; "" if none is set.
 func (s Secret) String() string {
 	if s.text == nil {
 		return ""
@@ -31,7 +31,7 @@ func (s Secret) String() string {
 // MarshalText is String, for JSON and slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// key takes what can be sent as a key in a header.
+// key accepts text that a header can carry as a key.
 func key(value string) (Secret, error) {
 	for i := range len(value) {
 		if value[i] <= ' ' || value[i] > '~' {

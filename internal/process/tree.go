@@ -115,11 +115,11 @@ func newPIDIndex(processes []models.Process) *pidIndex {
 	return index
 }
 
-// parent returns the index of the parent of a process, -1 if it is unknown. If an
-// event told the start of the parent, it is the process with that start, otherwise the
-// first process without a reported start that was seen from then on. If no event told it,
-// the parent is the last process of that pid that had started before the child, otherwise
-// one that was seen only later and may have run before.
+// parent returns the index of the parent of a process, -1 if it is unknown. If an event
+// reported the parent's start, it is the process with that start, otherwise the first
+// process without a reported start that was seen from then on. If no event reported it,
+// the parent is the last process of that pid that had started before the child,
+// otherwise one that was seen only later and may have run before.
 func (x *pidIndex) parent(child int) int {
 	c := &x.processes[child]
 	if c.ParentPID == nil {

@@ -337,7 +337,7 @@ func (s *Store) FreeBytes() (int64, error) { return freeBytes(s.folder.dir) }
 
 func (s *Store) inBucket() bool { return s.objects != objects(s.folder) }
 
-// error gives an error of the storage its code and message.
+// error adds the code and message to an error of the storage.
 func (s *Store) error(err error) error {
 	switch {
 	case err == nil || models.ErrorCode(err) == models.CodeTooLarge:
@@ -352,7 +352,7 @@ func folderError(err error) error {
 	return models.Wrap(err, models.CodeUnavailable, "the file cannot be stored: the data folder is full or not writable")
 }
 
-// writer remembers whether it was the disk that failed, not the reader.
+// writer records whether the disk failed, and not the reader.
 type writer struct {
 	file *os.File
 	err  error

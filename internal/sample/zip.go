@@ -35,7 +35,7 @@ const (
 	maxNameLen       = math.MaxUint16
 )
 
-// ZipSizeBytes gives the size of the zip that Write writes.
+// ZipSizeBytes returns the size of the zip that WriteZip writes.
 func ZipSizeBytes(f ZipEntry) int64 {
 	return localHeaderLen + centralHeaderLen + 2*int64(len(f.Name)) + headerLen + f.SizeBytes + endLen
 }
@@ -57,7 +57,7 @@ func WriteZip(w io.Writer, f ZipEntry, password string, content io.Reader) error
 	if _, err := rand.Read(header); err != nil {
 		return err
 	}
-	header[headerLen-1] = byte(f.CRC32 >> 24) // by which a reader sees that the password is wrong
+	header[headerLen-1] = byte(f.CRC32 >> 24) // readers detect a wrong password by it
 	keys.encrypt(header)
 	if _, err := w.Write(header); err != nil {
 		return err
@@ -69,7 +69,7 @@ func WriteZip(w io.Writer, f ZipEntry, password string, content io.Reader) error
 	return err
 }
 
-// writeContent writes the content, and wants it to be what f says.
+// writeContent writes the content, and checks that it is as f says.
 func (f ZipEntry) writeContent(w io.Writer, keys *keys, content io.Reader) error {
 	var (
 		buffer = make([]byte, 64<<10)
@@ -133,8 +133,7 @@ func (f ZipEntry) ending() []byte {
 	return binary.LittleEndian.AppendUint16(out, 0) // no comment
 }
 
-// dosTime gives a time as MS-DOS keeps it: in steps of two seconds, from 1980 to
-// 2107.
+// dosTime returns a time in MS-DOS format: in steps of two seconds, from 1980 to 2107.
 func dosTime(t time.Time) (date, clock uint16) {
 	t = t.UTC()
 	year := min(max(t.Year(), 1980), 2107)
@@ -152,14 +151,14 @@ func newKeys(password string) *keys {
 	return k
 }
 
-// update goes on by one byte of plain text.
+// update advances the state by one byte of plain text.
 func (k *keys) update(plain byte) {
 	k[0] = crc(k[0], plain)
 	k[1] = (k[1]+k[0]&0xff)*134775813 + 1
 	k[2] = crc(k[2], byte(k[1]>>24))
 }
 
-// next gives the byte that the following one is encrypted with.
+// next returns the key byte for the following byte.
 func (k *keys) next() byte {
 	t := k[2]&0xffff | 2
 	return byte(t * (t ^ 1) >> 8)
@@ -173,5 +172,5 @@ func (k *keys) encrypt(text []byte) {
 	}
 }
 
-// crc takes one byte into a CRC-32 without the inversions around it.
+// crc adds one byte to a CRC-32 without the inversions around it.
 func crc(sum uint32, b byte) uint32 { return crc32.IEEETable[byte(sum)^b] ^ sum>>8 }
