@@ -95,7 +95,7 @@ screenshots: $(MODULES) ## Picture every view of the dashboard, into docs/screen
 	cd web && npm run --silent screenshots
 
 # Only tests call the test packages (folders named test or *test), except for test/bench,
-# which is a program.
+# which is a program, and test/testbed, which the benchmarks share.
 lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in .golangci.yml and web/biome.json
 	@files=$$($(GOFILES) -exec $(GOFMT) -l {} +) || exit; \
 	if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
@@ -103,7 +103,7 @@ lint: $(MODULES) ## Check formatting, types, go vet, dead code and the rules in 
 	$(NOCGO) $(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(NOCGO) $(GO) -C tools tool golangci-lint run ./...
 	@dead=$$($(DEADCODE) ./...) && untested=$$($(DEADCODE) -test ./...) || exit; \
-	dead=$$(echo "$$dead" | grep -Pv '^(?!test/bench/)([^:]*/)?[a-z]*test/'; echo "$$untested"); \
+	dead=$$(echo "$$dead" | grep -Pv '^(?!test/(bench|testbed)/)([^:]*/)?[a-z]*test/'; echo "$$untested"); \
 	if [ -n "$$dead" ]; then echo "no program calls these:"; echo "$$dead"; exit 1; fi
 	cd web && npm run check
 

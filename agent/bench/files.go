@@ -72,11 +72,11 @@ func (f files) goOn(ctx context.Context, st *stage, programs []*held, events int
 		}
 	}
 	if f.held > 0 {
-		if err := st.agent.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		if err := st.agent.Signal(syscall.SIGSTOP); err != nil {
 			return 0, fmt.Errorf("hold the agent: %w", err)
 		}
 		waited := pause(ctx, f.held)
-		if err := errors.Join(waited, st.agent.cmd.Process.Signal(syscall.SIGCONT)); err != nil {
+		if err := errors.Join(waited, st.agent.Signal(syscall.SIGCONT)); err != nil {
 			return 0, err
 		}
 	}

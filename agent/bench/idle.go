@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // startToReady measures how long the agent takes from its start until its health
@@ -27,12 +29,12 @@ func startToReady(ctx context.Context, l *lab) (s sample, err error) {
 		return s, err
 	}
 	began := time.Now()
-	agent, err := l.startAgent(ctx, dir, port, l.sink.url, 256)
+	agent, err := l.startAgent(ctx, dir, port, l.sink.URL, 256)
 	if err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, agent.stop()) }()
-	text, err := call(ctx, http.MethodGet, agent.url+"/health", "", nil)
+	defer func() { err = errors.Join(err, agent.Stop()) }()
+	text, err := testbed.Call(ctx, http.MethodGet, agent.URL+"/health", "", nil)
 	s.Value = time.Since(began).Seconds()
 	if err != nil {
 		return s, err
@@ -119,7 +121,7 @@ func (st *stage) ownEvents(ctx context.Context, session string) (own, total int,
 			return fmt.Errorf("read %.200s: %w", line, err)
 		}
 		total++
-		if told.Data.PID == st.agent.cmd.Process.Pid || told.Data.PID == st.backend.cmd.Process.Pid {
+		if told.Data.PID == st.agent.Pid || told.Data.PID == st.backend.Pid {
 			own++
 		}
 		return nil

@@ -9,9 +9,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
+
+	"ospulse/test/testbed"
 )
 
 // lab is what all measurements share: a temporary folder, the programs, the sink.
@@ -22,7 +23,7 @@ type lab struct {
 	self     string // this program
 	agent    string
 	backend  string // built when it is needed
-	sink     *process
+	sink     *testbed.Process
 }
 
 // openLab builds the agent and starts the sink.
@@ -39,10 +40,11 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 	if l.self, err = os.Executable(); err != nil {
 		return l, err
 	}
-	if l.agent, err = l.build(ctx, "ospulse-agent", "ospulse/agent"); err != nil {
+	l.say("building ospulse-agent")
+	if l.agent, err = testbed.Build(ctx, l.dir, "ospulse-agent", "ospulse/agent"); err != nil {
 		return l, err
 	}
-	l.sink, err = startProcess(ctx, l.dir, []string{}, l.self, sinkCommand)
+	l.sink, err = testbed.Start(ctx, l.dir, nil, l.self, sinkCommand)
 	return l, err
 }
 
@@ -50,7 +52,7 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 func (l *lab) close() error {
 	var err error
 	if l.sink != nil {
-		err = l.sink.stop()
+		err = l.sink.Stop()
 	}
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
@@ -60,21 +62,9 @@ func (l *lab) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.progress, format+"\n", args...)
 }
 
-// build builds a program of this module as it is released.
-func (l *lab) build(ctx context.Context, name, pkg string) (path string, err error) {
-	l.say("building %s", name)
-	path = filepath.Join(l.dir, name)
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
-	}
-	return path, nil
-}
-
 // stage is an agent, and whom it tells: the sink, or a real backend.
 type stage struct {
-	agent, backend *process
+	agent, backend *testbed.Process
 	isReal         bool
 }
 
@@ -101,36 +91,36 @@ func (l *lab) withStage(ctx context.Context, o stageOptions, fn func(*stage) (sa
 		if st.backend, err = l.startBackend(ctx, dir, port); err != nil {
 			return s, err
 		}
-		defer func() { err = errors.Join(err, st.backend.stop()) }()
+		defer func() { err = errors.Join(err, st.backend.Stop()) }()
 	}
-	if st.agent, err = l.startAgent(ctx, dir, port, st.backend.url, o.content); err != nil {
+	if st.agent, err = l.startAgent(ctx, dir, port, st.backend.URL, o.content); err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, st.agent.stop()) }()
-	before, err := st.agent.usage()
-	if err != nil {
-		return s, err
-	}
+	defer func() { err = errors.Join(err, st.agent.Stop()) }()
+	before := testbed.CPU(st.agent.Pid)
 	if s, err = fn(st); err != nil {
-		return s, fmt.Errorf("%w; the agent's log ends:\n%s", err, st.agent.logTail())
+		return s, fmt.Errorf("%w; the agent's log ends:\n%s", err, st.agent.LogTail())
 	}
-	after, err := st.agent.usage()
-	s.AgentCPU, s.PeakMB = (after.cpu - before.cpu).Seconds(), after.peakMB
-	return s, err
+	s.AgentCPU = (testbed.CPU(st.agent.Pid) - before).Seconds()
+	if s.PeakMB = testbed.Megabytes(testbed.PeakBytes(st.agent.Pid)); s.PeakMB == 0 {
+		return s, fmt.Errorf("the agent has ended; its log ends:\n%s", st.agent.LogTail())
+	}
+	return s, nil
 }
 
-func (l *lab) startAgent(ctx context.Context, dir string, port int, backend string, content int) (*process, error) {
-	return startProcess(ctx, dir, []string{}, l.agent, "--backend", backend, "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "agent"),
+func (l *lab) startAgent(ctx context.Context, dir string, port int, backend string, content int) (*testbed.Process, error) {
+	return testbed.Start(ctx, dir, nil, l.agent, "--backend", backend, "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "agent"),
 		"--content", strconv.Itoa(content), "--log-format", "json")
 }
 
-func (l *lab) startBackend(ctx context.Context, dir string, agentPort int) (_ *process, err error) {
+func (l *lab) startBackend(ctx context.Context, dir string, agentPort int) (_ *testbed.Process, err error) {
 	if l.backend == "" {
-		if l.backend, err = l.build(ctx, "ospulse-backend", "ospulse"); err != nil {
+		l.say("building ospulse-backend")
+		if l.backend, err = testbed.Build(ctx, l.dir, "ospulse-backend", "ospulse"); err != nil {
 			return nil, err
 		}
 	}
-	return startProcess(ctx, dir, []string{
+	return testbed.Start(ctx, dir, []string{
 		"PORT=0", "DATA_DIR=" + filepath.Join(dir, "backend"), "DATABASE_URL=", "LOG_FORMAT=json", "MIN_FREE_MB=0",
 		"AGENT_SERVICE_URL=http://127.0.0.1:" + strconv.Itoa(agentPort),
 	}, l.backend)

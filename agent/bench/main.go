@@ -19,6 +19,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 const help = `bench measures the agent of this working copy on this machine. It needs root.
@@ -105,7 +107,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	// What was measured before something broke is worth telling.
 	r := newReport(o, scenarios(), samples)
 	if o.jsonPath != "" {
-		err = errors.Join(err, r.writeJSON(o.jsonPath))
+		err = errors.Join(err, testbed.WriteJSON(o.jsonPath, r))
 	}
 	return errors.Join(err, r.writeTable(stdout))
 }

@@ -3,14 +3,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"ospulse/test/testbed"
 )
 
 // maxPeakMB is the memory that the agent may take.
@@ -18,9 +17,7 @@ const maxPeakMB = 80
 
 // report is what is printed and written: medians over the rounds.
 type report struct {
-	System string  `json:"system"`
-	CPUs   int     `json:"cpus"`
-	Go     string  `json:"go"`
+	testbed.Machine
 	Rounds int     `json:"rounds"`
 	Scale  float64 `json:"scale"`
 	Rows   []row   `json:"rows"`
@@ -41,7 +38,7 @@ type row struct {
 }
 
 func newReport(o options, all []scenario, samples map[string][][]sample) report {
-	r := report{System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Scale: o.scale}
+	r := report{Machine: testbed.ThisMachine(), Rounds: o.rounds, Scale: o.scale}
 	peak := 0.0
 	for _, s := range all {
 		of := samples[s.name]
@@ -76,11 +73,11 @@ func newRow(scenario string, m measurement, measured, base []sample) row {
 		}
 		isFaulty = isFaulty || len(s.Faults) > 0
 	}
-	r := row{Scenario: scenario, Name: m.name, Median: median(values), Unit: m.unit, Met: !isFaulty, Samples: measured}
+	r := row{Scenario: scenario, Name: m.name, Median: testbed.Median(values), Unit: m.unit, Met: !isFaulty, Samples: measured}
 	r.Spread = (slices.Max(values) - slices.Min(values)) / r.Median
 	judged := r.Median
 	if base != nil {
-		r.Ratio, r.CPURatio = median(ratios), median(cpu)
+		r.Ratio, r.CPURatio = testbed.Median(ratios), testbed.Median(cpu)
 		judged = r.Ratio
 	}
 	switch {
@@ -93,21 +90,6 @@ func newRow(scenario string, m measurement, measured, base []sample) row {
 		r.Met = r.Met && judged <= m.goal.limit
 	}
 	return r
-}
-
-// median gives the middle one of some values, or the mean of the middle two.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
-}
-
-func (r *report) writeJSON(path string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
 // writeTable prints a line for each measurement.
@@ -137,7 +119,7 @@ func (r *row) cells() []string {
 		if values == nil {
 			return 0
 		}
-		return median(values)
+		return testbed.Median(values)
 	}
 	met := ""
 	switch {
@@ -152,8 +134,8 @@ func (r *row) cells() []string {
 		cpu = fmt.Sprintf("%.1f µs/event", of(func(s sample) float64 { return s.AgentCPU })*1e6/(events+lost))
 	}
 	return []string{
-		r.Scenario, r.Name, figure(r.Median) + " " + r.Unit, number("%.0f %%", 100*r.Spread), number("%.3f", r.Ratio), number("%.3f", r.CPURatio), r.Goal, met,
-		number("%.0f", events), number("%.0f", lost), cpu, number("%.0f", peak),
+		r.Scenario, r.Name, figure(r.Median) + " " + r.Unit, testbed.Number("%.0f %%", 100*r.Spread), testbed.Number("%.3f", r.Ratio), testbed.Number("%.3f", r.CPURatio), r.Goal, met,
+		testbed.Number("%.0f", events), testbed.Number("%.0f", lost), cpu, testbed.Number("%.0f", peak),
 	}
 }
 
@@ -163,12 +145,4 @@ func figure(value float64) string {
 		return fmt.Sprintf("%.0f", value)
 	}
 	return fmt.Sprintf("%.3g", value)
-}
-
-// number formats a figure; 0 is none.
-func number(format string, value float64) string {
-	if value == 0 {
-		return ""
-	}
-	return fmt.Sprintf(format, value)
 }

@@ -6,23 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 )
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		values []float64
-		want   float64
-	}{
-		{[]float64{7}, 7},
-		{[]float64{9, 1, 5}, 5},
-		{[]float64{4, 1, 2, 30}, 3},
-	} {
-		if got := median(c.values); got != c.want {
-			t.Errorf("of %v it is %g, want %g", c.values, got, c.want)
-		}
-	}
-}
 
 func TestRow(t *testing.T) {
 	base := []sample{{Value: 10, LoadCPU: 20}, {Value: 20, LoadCPU: 40}, {Value: 12, LoadCPU: 20}}
@@ -78,26 +62,5 @@ func TestGrowthAndSlope(t *testing.T) {
 	}
 	if got := slope([]float64{5, 5, 5}, 1); got != 0 {
 		t.Errorf("slope of the same is %g", got)
-	}
-}
-
-func TestProcFiles(t *testing.T) {
-	stat := "12 (a) b) S 1 12 12 0 -1 4194304 1 0 0 0 150 25 0 0 20 0 1 0 100 1 1"
-	if got, err := parseCPU(stat); err != nil || got != 1750*time.Millisecond {
-		t.Errorf("processor time %s, %v", got, err)
-	}
-	for _, bad := range []string{"", "12 (a) S 1", "12 (a) S 1 12 12 0 -1 4194304 1 0 0 0 x 25 0", "12 (a) S 1 12 12 0 -1 4194304 1 0 0 0 1 x 0"} {
-		if got, err := parseCPU(bad); err == nil {
-			t.Errorf("%q is read as %s", bad, got)
-		}
-	}
-	if got, err := parsePeak([]byte("VmPeak:\t  9 kB\nVmHWM:\t   2048 kB\n")); err != nil || got != 2 {
-		t.Errorf("peak %g, %v", got, err)
-	}
-	if _, err := parsePeak([]byte("VmPeak:\t  9 kB\n")); err == nil {
-		t.Error("a peak is read where there is none")
-	}
-	if got := listens([]byte("text\n{\"msg\":\"other\",\"url\":\"x\"}\n{\"msg\":\"ready\",\"url\":\"http://a\"}\n{\"msg\":\"read")); got != "http://a" {
-		t.Errorf("listens at %q", got)
 	}
 }

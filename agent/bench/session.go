@@ -4,17 +4,17 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/url"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // drainTimeout is how long the agent may take to deliver what it has seen.
@@ -23,10 +23,10 @@ const drainTimeout = 3 * time.Minute
 // session starts a session, does something and stops it, and returns its ID when
 // all its events are delivered. With pids the session is of mode 2, else of mode 1.
 func (st *stage) session(ctx context.Context, pids []int, fn func(id string) error) (id string, err error) {
-	id, url, stop := rand.Text(), st.agent.url, "/api/stop-monitor"
+	id, url, stop := rand.Text(), st.agent.URL, "/api/stop-monitor"
 	if st.isReal { // as a user has it
-		url, stop = st.backend.url, "/api/monitor/stop"
-		if id, err = uploadFile(ctx, url); err != nil {
+		url, stop = st.backend.URL, "/api/monitor/stop"
+		if id, err = testbed.UploadFile(ctx, url, "sample.sh", "true\n"); err != nil {
 			return "", err
 		}
 	}
@@ -34,13 +34,13 @@ func (st *stage) session(ctx context.Context, pids []int, fn func(id string) err
 	if len(pids) > 0 {
 		request["mode"], request["processes"] = 2, pids
 	}
-	if err := post(ctx, url+"/api/start-monitor", request); err != nil {
+	if err := testbed.Post(ctx, url+"/api/start-monitor", request); err != nil {
 		return "", err
 	}
 	if err := fn(id); err != nil {
 		return "", err
 	}
-	if err := post(ctx, url+stop, map[string]any{"sessionId": id}); err != nil {
+	if err := testbed.Post(ctx, url+stop, map[string]any{"sessionId": id}); err != nil {
 		return "", err
 	}
 	return id, st.drained(ctx, id)
@@ -73,7 +73,7 @@ type arrived struct {
 func (a arrived) isEnded() bool { return a.Types["session_end"] > 0 }
 
 func (st *stage) arrived(ctx context.Context, session string) (a arrived, err error) {
-	text, err := call(ctx, http.MethodGet, st.backend.url+"/api/sessions/"+session, "", nil)
+	text, err := testbed.Call(ctx, http.MethodGet, st.backend.URL+"/api/sessions/"+session, "", nil)
 	if err == nil {
 		err = json.Unmarshal(text, &a)
 	}
@@ -83,7 +83,7 @@ func (st *stage) arrived(ctx context.Context, session string) (a arrived, err er
 // counts tells what arrived of a session that has ended.
 func (st *stage) counts(ctx context.Context, session, path string) (c counts, err error) {
 	if !st.isReal {
-		text, err := call(ctx, http.MethodDelete, st.backend.url+"/api/sessions/"+session+"?path="+url.QueryEscape(path), "", nil)
+		text, err := testbed.Call(ctx, http.MethodDelete, st.backend.URL+"/api/sessions/"+session+"?path="+url.QueryEscape(path), "", nil)
 		if err == nil {
 			err = json.Unmarshal(text, &c)
 		}
@@ -95,7 +95,7 @@ func (st *stage) counts(ctx context.Context, session, path string) (c counts, er
 
 // export gives each event of a session that a real backend has stored.
 func (st *stage) export(ctx context.Context, session string, each func(line []byte) error) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, st.backend.url+"/api/sessions/"+session+"/export?format=ndjson", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, st.backend.URL+"/api/sessions/"+session+"/export?format=ndjson", nil)
 	if err != nil {
 		return err
 	}
@@ -121,55 +121,6 @@ func (st *stage) export(ctx context.Context, session string, each func(line []by
 			return fmt.Errorf("read the export: %w", err)
 		}
 	}
-}
-
-func uploadFile(ctx context.Context, url string) (sessionID string, err error) {
-	var form bytes.Buffer
-	parts := multipart.NewWriter(&form)
-	file, err := parts.CreateFormFile("file", "sample.sh")
-	if err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(file, "true\n"); err != nil {
-		return "", err
-	}
-	if err := parts.Close(); err != nil {
-		return "", err
-	}
-	text, err := call(ctx, http.MethodPost, url+"/api/create-session", parts.FormDataContentType(), &form)
-	if err != nil {
-		return "", err
-	}
-	var created struct{ SessionID string }
-	err = json.Unmarshal(text, &created)
-	return created.SessionID, err
-}
-
-func post(ctx context.Context, url string, value any) error {
-	text, err := json.Marshal(value)
-	if err == nil {
-		_, err = call(ctx, http.MethodPost, url, "application/json", bytes.NewReader(text))
-	}
-	return err
-}
-
-// call makes a request and gives the body of its answer, which must be a 200.
-func call(ctx context.Context, method, url, contentType string, body io.Reader) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, body)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", contentType)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, url, response.Status, text)
-	}
-	return text, err
 }
 
 // pause waits, or until ctx ends.

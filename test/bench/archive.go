@@ -15,6 +15,7 @@ import (
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/sample"
+	"ospulse/test/testbed"
 )
 
 // sizes say how much there is to query.
@@ -112,7 +113,7 @@ func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...
 	}
 	l.note(dialect, "%d events in %d sessions, mixed, were stored in %s (%.0f/s, without HTTP) and take %.2f GB",
 		total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds(), float64(size)/(1<<30))
-	return l.withBackend(ctx, a.store, func(backend *process) error {
+	return l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
 		return l.awaitSegments(ctx, dialect, backend, a, sessions)
 	})
 }
@@ -248,14 +249,14 @@ func readDatabase(ctx context.Context, s store, fn func(*sql.DB) error) (err err
 // awaitSegments returns when the backend has made the segments of all sessions; it
 // begins when it starts. A histogram that it is asked for before has to do without
 // most of them.
-func (l *lab) awaitSegments(ctx context.Context, dialect string, backend *process, a *archive, sessions []*contents) error {
+func (l *lab) awaitSegments(ctx context.Context, dialect string, backend *testbed.Process, a *archive, sessions []*contents) error {
 	began := time.Now()
 	wanted := 0
 	for _, c := range sessions {
 		wanted += int(c.events / models.SegmentEvents)
 	}
 	if a.small != nil {
-		client, err := dialGetter(ctx, backend.url, askTimeout)
+		client, err := dialGetter(ctx, backend.URL, askTimeout)
 		if err != nil {
 			return err
 		}

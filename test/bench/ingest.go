@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // ingestScenarios are those of taking events in. A single event is compared with
@@ -81,12 +83,12 @@ func storing(load load) func(context.Context, *lab, string) (measurement, error)
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 		return m, l.withStore(ctx, dialect, func(s store) error {
 			var acknowledged int64
-			err := l.withBackend(ctx, s, func(backend *process) error {
-				if _, err := startSession(ctx, backend.url); err != nil {
+			err := l.withBackend(ctx, s, func(backend *testbed.Process) error {
+				if _, err := startSession(ctx, backend.URL); err != nil {
 					return err
 				}
 				m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
-					t, err := l.send(ctx, load, backend.url, w)
+					t, err := l.send(ctx, load, backend.URL, w)
 					acknowledged = t.acknowledged
 					return t, err
 				})

@@ -14,6 +14,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/test/pgtest"
+	"ospulse/test/testbed"
 )
 
 // The databases, as database.DB names them.
@@ -31,7 +32,7 @@ type lab struct {
 	bodies   *bodies
 	binary   string // the backend
 	agent    *agent
-	bare     *process
+	bare     *testbed.Process
 	server   *pgtest.Server // nil until a measurement needs it
 	stores   int            // so far
 	archives map[archiveKey]*archive
@@ -56,14 +57,14 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 		return l, fmt.Errorf("start the agent: %w", err)
 	}
 	l.say("building the backend")
-	if l.binary, err = buildBackend(ctx, l.dir); err != nil {
+	if l.binary, err = testbed.Build(ctx, l.dir, "ospulse-backend", "ospulse"); err != nil {
 		return l, err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return l, err
 	}
-	l.bare, err = startProcess(ctx, l.dir, self, bareVariable+"=1")
+	l.bare, err = testbed.Start(ctx, l.dir, []string{bareVariable + "=1"}, self)
 	return l, err
 }
 
@@ -71,7 +72,7 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 func (l *lab) close() error {
 	errs := []error{l.removeArchives()}
 	if l.bare != nil {
-		errs = append(errs, l.bare.stop())
+		errs = append(errs, l.bare.Stop())
 	}
 	if l.agent != nil {
 		errs = append(errs, l.agent.close())

@@ -48,7 +48,7 @@ func rawLimit(name, dialect string, rows [][]any, connections int, newWriter raw
 // bareLimit is a server that decodes the same requests and does nothing else.
 func bareLimit(name string, load load) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
-		t, err := l.send(ctx, load, l.bare.url, window{warmUp: warmUp, length: l.time})
+		t, err := l.send(ctx, load, l.bare.URL, window{warmUp: warmUp, length: l.time})
 		return newFigures(t, l.time), err
 	}}
 }

@@ -20,6 +20,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 const help = `bench measures the backend beside the limits of this very machine.
@@ -111,7 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	report := newReport(o, results, l.notes, func(dialect string) []scenario { return scenarios(l, dialect) })
 	if o.jsonPath != "" {
-		if err := report.writeJSON(o.jsonPath); err != nil {
+		if err := testbed.WriteJSON(o.jsonPath, report); err != nil {
 			return err
 		}
 	}

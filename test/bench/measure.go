@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ospulse/internal/database"
+	"ospulse/test/testbed"
 )
 
 // measurement is what one run of a scenario gave; 0 is unknown. Processor time is
@@ -93,15 +94,15 @@ func (c *comparison) compare(m measurement, f figures) compared {
 
 // observe does some work for the time of a measurement, and adds to what came of it
 // what it took.
-func (l *lab) observe(backend *process, dialect string, work func(window) (*tally, error)) (measurement, error) {
-	if err := resetPeak(backend.pid()); err != nil {
+func (l *lab) observe(backend *testbed.Process, dialect string, work func(window) (*tally, error)) (measurement, error) {
+	if err := testbed.ResetPeak(backend.Pid); err != nil {
 		return measurement{}, err
 	}
 	var used usage
 	t, err := work(window{
 		warmUp: warmUp, length: l.time,
-		opened: func() { used = readUsage(backend.pid(), dialect) },
-		closed: func() { used = readUsage(backend.pid(), dialect).since(used) },
+		opened: func() { used = readUsage(backend.Pid, dialect) },
+		closed: func() { used = readUsage(backend.Pid, dialect).since(used) },
 	})
 	if err != nil {
 		return measurement{}, err
@@ -110,11 +111,9 @@ func (l *lab) observe(backend *process, dialect string, work func(window) (*tall
 	return measurement{
 		PerSecond: f.perSecond, P50Millis: f.p50Millis, P99Millis: f.p99Millis,
 		BackendCPU: micros(used.backend) / t.counted, DatabaseCPU: micros(used.database) / t.counted, LoadCPU: micros(used.load) / t.counted,
-		PeakMB: megabytes(peakBytes(backend.pid())),
+		PeakMB: testbed.Megabytes(testbed.PeakBytes(backend.Pid)),
 	}, nil
 }
-
-func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 

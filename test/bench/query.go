@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // pageSize is how many events a page has, as in the backend if no other is asked for.
@@ -141,8 +143,8 @@ func (l *lab) askOver(ctx context.Context, dialect string, a *archive, c *conten
 
 // getting measures what one client does over and over at a backend of an archive.
 func (l *lab) getting(ctx context.Context, dialect string, a *archive, work func(*getter) (int, error)) (m measurement, err error) {
-	err = l.withBackend(ctx, a.store, func(backend *process) error {
-		client, err := dialGetter(ctx, backend.url, warmUp+l.time+askTimeout)
+	err = l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
+		client, err := dialGetter(ctx, backend.URL, warmUp+l.time+askTimeout)
 		if err != nil {
 			return err
 		}

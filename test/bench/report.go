@@ -2,18 +2,14 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"os"
-	"runtime"
-	"slices"
+
+	"ospulse/test/testbed"
 )
 
 // report is what is printed and written: medians over the rounds.
 type report struct {
-	System    string           `json:"system"`
-	CPUs      int              `json:"cpus"`
-	Go        string           `json:"go"`
+	testbed.Machine
 	Rounds    int              `json:"rounds"`
 	Seconds   float64          `json:"seconds"` // of a measurement
 	Databases []databaseReport `json:"databases"`
@@ -48,7 +44,7 @@ type limitReport struct {
 }
 
 func newReport(o options, all results, notes map[string][]string, list func(dialect string) []scenario) report {
-	r := report{System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Seconds: o.time.Seconds()}
+	r := report{Machine: testbed.ThisMachine(), Rounds: o.rounds, Seconds: o.time.Seconds()}
 	for _, dialect := range o.databases {
 		d := databaseReport{Database: dialect, Notes: notes[dialect]}
 		for _, s := range list(dialect) {
@@ -112,7 +108,7 @@ func medians(rounds []measurement) measurement {
 		for _, m := range rounds {
 			values = append(values, figure(m))
 		}
-		return median(values)
+		return testbed.Median(values)
 	}
 	m := measurement{
 		PerSecond:   of(func(m measurement) float64 { return m.PerSecond }),
@@ -131,19 +127,4 @@ func medians(rounds []measurement) measurement {
 		})
 	}
 	return m
-}
-
-// median gives the middle one of some values, or the mean of the middle two.
-func median(values []float64) float64 {
-	slices.Sort(values)
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
-}
-
-func (r *report) writeJSON(path string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }

@@ -7,21 +7,6 @@ import (
 	"time"
 )
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		values []float64
-		want   float64
-	}{
-		{[]float64{7}, 7},
-		{[]float64{9, 1, 5}, 5},
-		{[]float64{4, 1, 2, 30}, 3},
-	} {
-		if got := median(c.values); got != c.want {
-			t.Errorf("of %v it is %g, want %g", c.values, got, c.want)
-		}
-	}
-}
-
 func TestRatioIsTheMedianOfTheRoundsOwn(t *testing.T) {
 	rates, latency := &comparison{}, &comparison{byP50: true}
 	var rounds []measurement

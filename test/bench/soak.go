@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // soakLine is how often the soak reports.
@@ -32,9 +34,9 @@ func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, st
 		return err
 	}
 	s := soaking{length: length, stdout: stdout}
-	err = l.withBackend(ctx, store, func(backend *process) error {
+	err = l.withBackend(ctx, store, func(backend *testbed.Process) error {
 		s.backend = backend
-		if _, err := startSession(ctx, backend.url); err != nil {
+		if _, err := startSession(ctx, backend.URL); err != nil {
 			return err
 		}
 		return s.run(ctx, load{l.bodies.events, 1, 64}, load{l.bodies.packets, smallBatch, 4})
@@ -47,19 +49,19 @@ func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, st
 
 // soaking is a soak under way.
 type soaking struct {
-	backend      *process
+	backend      *testbed.Process
 	length       time.Duration
 	stdout       io.Writer
 	acknowledged int64
 }
 
 func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
-	single, err := singles.dial(ctx, s.backend.url)
+	single, err := singles.dial(ctx, s.backend.URL)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, single.close()) }()
-	packet, err := packets.dial(ctx, s.backend.url)
+	packet, err := packets.dial(ctx, s.backend.URL)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
 		}
 		all := merge(tallies)
 		s.acknowledged += all.acknowledged
-		now := megabytes(residentBytes(s.backend.pid()))
+		now := testbed.Megabytes(testbed.ResidentBytes(s.backend.Pid))
 		resident[i/linesEach] += now / float64(linesEach)
 		heap, goroutines, err := s.runtimeFigures(ctx)
 		if err != nil {
@@ -96,7 +98,7 @@ func (s *soaking) run(ctx context.Context, singles, packets load) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := s.backend.forgetLog(); err != nil { // it would fill the disk
+		if err := s.backend.ForgetLog(); err != nil { // it would fill the disk
 			return err
 		}
 	}
@@ -110,7 +112,7 @@ var metricLine = regexp.MustCompile(`(?m)^(go_memstats_heap_inuse_bytes|go_gorou
 
 // runtimeFigures asks the backend for its heap in bytes and its goroutines.
 func (s *soaking) runtimeFigures(ctx context.Context) (heap, goroutines float64, err error) {
-	text, err := call(ctx, http.MethodGet, s.backend.url+"/metrics", "", http.NoBody)
+	text, err := testbed.Call(ctx, http.MethodGet, s.backend.URL+"/metrics", "", http.NoBody)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 const (
@@ -33,11 +35,11 @@ func streamScenarios() []scenario {
 // delivering measures how long events take, from just before they are sent to the
 // backend until they are read from a stream, while they come in at an even rate.
 func delivering(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
-	err = l.withStreams(ctx, dialect, openStreams, nil, func(backend *process, s *streams) (acknowledged int64, err error) {
+	err = l.withStreams(ctx, dialect, openStreams, nil, func(backend *testbed.Process, s *streams) (acknowledged int64, err error) {
 		m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
 			opened := w.opened
 			w.opened = func() { opened(); s.countFrom(time.Now()) }
-			t, err := l.post(s.ctx, backend.url, w)
+			t, err := l.post(s.ctx, backend.URL, w)
 			if err != nil {
 				return nil, err
 			}
@@ -81,12 +83,12 @@ func (l *lab) post(ctx context.Context, url string, w window) (t *tally, err err
 // they all live.
 func idling(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 	var before int64
-	note := func(backend *process) { before = residentBytes(backend.pid()) }
-	err = l.withStreams(ctx, dialect, idleStreams, note, func(backend *process, s *streams) (int64, error) {
+	note := func(backend *testbed.Process) { before = testbed.ResidentBytes(backend.Pid) }
+	err = l.withStreams(ctx, dialect, idleStreams, note, func(backend *testbed.Process, s *streams) (int64, error) {
 		at(s.ctx, time.Now().Add(l.time), nil)
-		m = measurement{GrownMB: megabytes(residentBytes(backend.pid()) - before), PeakMB: megabytes(peakBytes(backend.pid()))}
+		m = measurement{GrownMB: testbed.Megabytes(testbed.ResidentBytes(backend.Pid) - before), PeakMB: testbed.Megabytes(testbed.PeakBytes(backend.Pid))}
 		event := bytes.ReplaceAll(newGenerator().event(), []byte(isoTime.placeholder), time.Now().UTC().AppendFormat(nil, time.RFC3339Nano))
-		if _, err := call(s.ctx, http.MethodPost, backend.url+eventPath, "application/json", bytes.NewReader(event)); err != nil {
+		if _, err := testbed.Call(s.ctx, http.MethodPost, backend.URL+eventPath, "application/json", bytes.NewReader(event)); err != nil {
 			return 0, err
 		}
 		return 1, s.await(1)
@@ -97,18 +99,18 @@ func idling(ctx context.Context, l *lab, dialect string) (m measurement, err err
 // withStreams does something while streams of a new session are open, on a fresh
 // database, and sees afterwards that the events that it says were acknowledged are
 // there. before, if not nil, is called when no stream is open yet.
-func (l *lab) withStreams(ctx context.Context, dialect string, n int, before func(*process), fn func(*process, *streams) (acknowledged int64, err error)) error {
+func (l *lab) withStreams(ctx context.Context, dialect string, n int, before func(*testbed.Process), fn func(*testbed.Process, *streams) (acknowledged int64, err error)) error {
 	return l.withStore(ctx, dialect, func(s store) error {
 		var acknowledged int64
-		err := l.withBackend(ctx, s, func(backend *process) error {
-			sessionID, err := startSession(ctx, backend.url)
+		err := l.withBackend(ctx, s, func(backend *testbed.Process) error {
+			sessionID, err := startSession(ctx, backend.URL)
 			if err != nil {
 				return err
 			}
 			if before != nil {
 				before(backend)
 			}
-			open, err := followSession(ctx, backend.url, sessionID, n)
+			open, err := followSession(ctx, backend.URL, sessionID, n)
 			if err != nil {
 				return err
 			}

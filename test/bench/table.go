@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"ospulse/test/testbed"
 )
 
 // writeTables prints a table for each database and each unit: a line for each
@@ -41,8 +43,8 @@ func (r *report) writeTables(w io.Writer) error {
 // lines gives the cells of a scenario's lines.
 func (s *scenarioReport) lines() [][]string {
 	first := []string{
-		s.Scenario, number("%8.0f", s.PerSecond), number("%6.2f", s.P50Millis), number("%6.2f", s.P99Millis),
-		number("%11.1f", s.BackendCPU), number("%8.1f", s.DatabaseCPU), number("%5.1f", s.LoadCPU), number("%7.0f", s.PeakMB), number("%8.1f", s.GrownMB),
+		s.Scenario, testbed.Number("%8.0f", s.PerSecond), testbed.Number("%6.2f", s.P50Millis), testbed.Number("%6.2f", s.P99Millis),
+		testbed.Number("%11.1f", s.BackendCPU), testbed.Number("%8.1f", s.DatabaseCPU), testbed.Number("%5.1f", s.LoadCPU), testbed.Number("%7.0f", s.PeakMB), testbed.Number("%8.1f", s.GrownMB),
 	}
 	further := make([]string, len(first))
 	goals := s.Goals
@@ -59,7 +61,7 @@ func (s *scenarioReport) lines() [][]string {
 		if l.Goal != nil {
 			goals = append([]goalReport{*l.Goal}, goals...)
 		}
-		limit := number("%12.0f", l.PerSecond)
+		limit := testbed.Number("%12.0f", l.PerSecond)
 		if l.P50Millis > 0 {
 			limit = fmt.Sprintf("p50 %5.2f ms", l.P50Millis)
 		}
@@ -85,12 +87,4 @@ func summary(goals []goalReport) (goal, met string) {
 		return strings.Join(all, ", "), "yes"
 	}
 	return strings.Join(all, ", "), "no: " + strings.Join(missed, ", ")
-}
-
-// number formats a figure; 0 is unknown.
-func number(format string, value float64) string {
-	if value == 0 {
-		return ""
-	}
-	return fmt.Sprintf(format, value)
 }

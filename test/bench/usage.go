@@ -3,15 +3,17 @@ package main
 import (
 	"os"
 	"time"
+
+	"ospulse/test/testbed"
 )
 
 // usage is the processor time of everyone who takes part.
 type usage struct{ backend, database, load time.Duration }
 
 func readUsage(backend int, dialect string) usage {
-	u := usage{backend: processCPU(backend), load: processCPU(os.Getpid())}
+	u := usage{backend: testbed.CPU(backend), load: testbed.CPU(os.Getpid())}
 	if dialect == postgres {
-		u.database = postgresCPU()
+		u.database = testbed.PostgresCPU()
 	}
 	return u
 }

@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"bytes"
@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// tick is the unit of processor time in /proc, the same on all machines that Go
-// runs on: see USER_HZ in time(7).
+// tick is the unit of processor time in /proc. It is the same on all machines that Go
+// supports, see USER_HZ in time(7).
 const tick = 10 * time.Millisecond
 
-// stat is what /proc/<pid>/stat says of a process, see proc_pid_stat(5).
+// stat is the part of /proc/<pid>/stat that is needed, see proc_pid_stat(5).
 type stat struct {
 	pid, parent int
 	name        string
 	own         time.Duration // processor time, user and system
-	ended       time.Duration // that of its children which have ended
+	ended       time.Duration // processor time of its children that have ended
 }
 
 func readStat(path string) (stat, bool) {
@@ -48,15 +48,15 @@ func readStat(path string) (stat, bool) {
 	return s, true
 }
 
-// processCPU gives the processor time of a process.
-func processCPU(pid int) time.Duration {
+// CPU returns the processor time of a process.
+func CPU(pid int) time.Duration {
 	s, _ := readStat(fmt.Sprintf("/proc/%d/stat", pid))
 	return s.own
 }
 
-// postgresCPU gives the processor time of the PostgreSQL server that this
+// PostgresCPU returns the processor time of the PostgreSQL server that this
 // program started: its first process is a child of this one.
-func postgresCPU() time.Duration {
+func PostgresCPU() time.Duration {
 	paths, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return 0
@@ -84,14 +84,14 @@ func postgresCPU() time.Duration {
 	return total
 }
 
-// peakBytes gives the most memory that a process had since resetPeak.
-func peakBytes(pid int) int64 { return statusBytes(pid, "VmHWM:") }
+// PeakBytes returns the most memory that a process had since ResetPeak.
+func PeakBytes(pid int) int64 { return statusBytes(pid, "VmHWM:") }
 
-// residentBytes gives the memory that a process has.
-func residentBytes(pid int) int64 { return statusBytes(pid, "VmRSS:") }
+// ResidentBytes returns the memory that a process has.
+func ResidentBytes(pid int) int64 { return statusBytes(pid, "VmRSS:") }
 
-// resetPeak forgets how much memory a process had, see proc_pid_clear_refs(5).
-func resetPeak(pid int) error {
+// ResetPeak resets the peak of a process to its current memory, see proc_pid_clear_refs(5).
+func ResetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 

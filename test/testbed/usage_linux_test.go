@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"os"
@@ -19,8 +19,20 @@ func TestReadStat(t *testing.T) {
 	}
 }
 
+func TestReadStatRefusesOtherText(t *testing.T) {
+	for _, text := range []string{"", "12 (a) S 1", "12 a S 1 12 12 0 -1 4194304 1 0 0 0 1 2 0 0 0"} {
+		path := filepath.Join(t.TempDir(), "stat")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := readStat(path); ok {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+}
+
 func TestMemoryOfThisProcess(t *testing.T) {
-	resident, peak := residentBytes(os.Getpid()), peakBytes(os.Getpid())
+	resident, peak := ResidentBytes(os.Getpid()), PeakBytes(os.Getpid())
 	if resident < 1<<20 || peak < resident/2 {
 		t.Errorf("%d bytes, %d at most", resident, peak)
 	}
