@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,7 +26,9 @@ import (
 
 	"ospulse/agent/internal/api"
 	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 )
@@ -230,13 +233,7 @@ func startBehind(t *testing.T, kind, key string, relay func(backend string) stri
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	eyes := newEyes(cfg, log)
-	if kind == "procfs" {
-		eyes.close()
-		eyes = procEyes(cfg, log, nil)
-	} else if eyes.fault != nil {
-		t.Fatal(eyes.fault)
-	}
+	eyes := openEyes(t, kind, cfg, log)
 	spawner, fault := newSpawner(cfg, log)
 	if fault != "" {
 		t.Fatal(fault)
@@ -251,6 +248,19 @@ func startBehind(t *testing.T, kind, key string, relay func(backend string) stri
 		}
 	})
 	return together{backend, backendProcess.Process.Pid}
+}
+
+// openEyes opens a kind of sensor. The caller closes it.
+func openEyes(t *testing.T, kind string, cfg config.Config, log *slog.Logger) eyes {
+	t.Helper()
+	if kind == "procfs" {
+		return procEyes(cfg, log, nil)
+	}
+	eyes := newEyes(cfg, log)
+	if eyes.fault != nil {
+		t.Fatal(eyes.fault)
+	}
+	return eyes
 }
 
 // TestWithTheBackend checks upload, start, the events in the session, and stop, with the real
@@ -337,6 +347,102 @@ func testWithTheBackend(t *testing.T, kind string) {
 			}
 		}
 	}
+}
+
+// leaver is a shell that ends when its input ends, and leaves a child that runs until
+// release is called.
+func leaver(t *testing.T) (shell *exec.Cmd, leave, release func()) {
+	t.Helper()
+	held, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell = exec.Command("/bin/sh", "-c", "cat <&3 >/dev/null 3<&- & exec 3<&-; echo ready; read -r _")
+	shell.ExtraFiles = []*os.File{held}
+	in, err := shell.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := shell.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	held.Close()
+	t.Cleanup(func() { in.Close(); hold.Close() })
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	return shell, func() { in.Close(); _ = shell.Wait() }, func() { hold.Close() } // its exit code does not matter
+}
+
+// TestWatchIsOver checks that a watch is over when the chosen process and its descendants
+// have ended, and not before.
+func TestWatchIsOver(t *testing.T)       { testWatchIsOver(t, "procfs") }
+func TestWatchIsOverAsRoot(t *testing.T) { testWatchIsOver(t, "ebpf") }
+
+func testWatchIsOver(t *testing.T, kind string) {
+	cfg, err := config.Load([]string{"--poll", "50ms", "--packets=false"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	eyes := openEyes(t, kind, cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	defer eyes.close()
+	shell, leave, release := leaver(t)
+	watch, err := eyes.sensor.Watch(monitor.Scope{PIDs: []int{shell.Process.Pid}}, func(*event.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := eyes.sensor.Watch(monitor.Scope{All: true}, func(*event.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	isOver := func(w monitor.Watch) bool {
+		over, err := w.IsOver()
+		if err != nil {
+			t.Error(err)
+		}
+		return over
+	}
+	if isOver(watch) {
+		t.Error("it is over while the process runs")
+	}
+	leave()
+	if isOver(watch) {
+		t.Error("it is over while a child of the process runs")
+	}
+	release()
+	eventually(t, "the watch is over", func() bool { return isOver(watch) })
+	if isOver(all) {
+		t.Error("a watch of all processes is over")
+	}
+	if err := errors.Join(watch.Close(), all.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSessionWithoutProcessesEnds checks that a session of chosen processes ends by itself.
+func TestSessionWithoutProcessesEnds(t *testing.T)       { testSessionWithoutProcessesEnds(t, "procfs") }
+func TestSessionWithoutProcessesEndsAsRoot(t *testing.T) { testSessionWithoutProcessesEnds(t, "ebpf") }
+
+func testSessionWithoutProcessesEnds(t *testing.T, kind string) {
+	backend := startBoth(t, kind).backend
+	shell, leave, release := leaver(t)
+	session := upload(t, backend, "x.sh", "true")
+	var answer map[string]any
+	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 2, "processes": []int{shell.Process.Pid}}, &answer)
+	leave()
+	release()
+	eventually(t, "the session has ended", func() bool {
+		var now struct {
+			State string
+			End   struct{ Reason, Text string }
+		}
+		call(t, "GET", backend+"/api/sessions/"+session, "", nil, &now)
+		return now.State == "ended" && now.End.Reason == "exited" && now.End.Text == "all chosen processes ended"
+	})
 }
 
 // TestStartsThatTimeOut checks starts whose answers come later than the backend waits. The

@@ -75,6 +75,9 @@ func (w *packetWatch) Close() error {
 	return err
 }
 
+// IsOver reports whether none of the watched processes is left.
+func (w *packetWatch) IsOver() (bool, error) { return w.calls.IsOver() }
+
 // Limits returns the processes whose packets are not captured, as text; "" if there are none.
 func (w *packetWatch) Limits() string { return w.packets.Limits() }
 

@@ -422,6 +422,7 @@ func endTime(session *models.Session, e *models.Event, data endData) time.Time {
 type endData struct {
 	SessionID string
 	ProcessID int64
+	Mode      models.Mode
 	Reason    string
 	ExitCode  *int64
 	Signal    *int64
@@ -432,7 +433,7 @@ type endData struct {
 func readEnd(e *models.Event) (d endData) {
 	var data map[string]json.RawMessage
 	_ = json.Unmarshal(e.Payload(), &data) // data that is no object has no members
-	for name, into := range map[string]any{"sessionId": &d.SessionID, "processId": &d.ProcessID, "reason": &d.Reason, "durationSeconds": &d.Seconds} {
+	for name, into := range map[string]any{"sessionId": &d.SessionID, "processId": &d.ProcessID, "mode": &d.Mode, "reason": &d.Reason, "durationSeconds": &d.Seconds} {
 		_ = json.Unmarshal(data[name], into) // unreadable: missing
 	}
 	for name, into := range map[string]**int64{"exitCode": &d.ExitCode, "signal": &d.Signal} {
@@ -471,6 +472,8 @@ func (d endData) end() models.SessionEnd {
 		end.Reason, end.Text = models.EndSignal, fmt.Sprintf("signal %d ended the program", *d.Signal)
 	case d.ExitCode != nil:
 		end.Reason, end.Text = models.EndExited, fmt.Sprintf("the program exited with code %d", *d.ExitCode)
+	case d.Mode == models.ModePIDs:
+		end.Reason, end.Text = models.EndExited, "all chosen processes ended"
 	default:
 		end.Reason, end.Text = models.EndExited, "the program ended"
 	}

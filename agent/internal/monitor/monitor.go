@@ -73,6 +73,8 @@ type Scope struct {
 type Watch interface {
 	// Close ends the watch, after sink has received all that happened before.
 	Close() error
+	// IsOver reports whether none of the watched processes is left, and none can follow.
+	IsOver() (bool, error)
 }
 
 // Sensor sees what programs do.
@@ -222,7 +224,7 @@ func (m *Monitor) start(ctx context.Context, r Request) (int, error) {
 		if old.same(r) {
 			return old.pid, nil
 		}
-		if err := m.end(r.SessionID, old); err != nil {
+		if err := m.end(r.SessionID, old, Ending{Reason: "stopped"}); err != nil {
 			return 0, err
 		}
 	}
@@ -451,9 +453,10 @@ func (m *Monitor) wait(s *session, began time.Time) {
 	m.options.Log.Info("the spawned program ended", "session", s.request.SessionID, "pid", s.pid, "reason", ending.Reason, "exitCode", ending.ExitCode)
 }
 
-// Run checks at each interval, until ctx ends, whether the backend or its database is
-// another process now, for example after a restart. If these were not excluded, each
-// report about them would cause another one, without end.
+// Run checks two things at each interval, until ctx ends. It excludes the backend or its
+// database again if it is another process now, for example after a restart: otherwise each
+// report about it would cause another one, without end. And it ends sessions whose chosen
+// processes and their descendants have all ended.
 func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -465,7 +468,35 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration) {
 		}
 		if m.Sessions() > 0 {
 			m.exclude(m.options.Exclude(false))
+			m.endDeserted(ctx)
 		}
+	}
+}
+
+// endDeserted ends the sessions that watch chosen processes of which none is left.
+func (m *Monitor) endDeserted(ctx context.Context) {
+	for _, id := range m.SessionIDs() {
+		s := m.get(id)
+		if s == nil || s.request.Mode != ModePIDs {
+			continue
+		}
+		over, err := s.watch.IsOver()
+		if err != nil {
+			m.options.Log.Warn("cannot check whether the processes of a session still run", "session", id, "error", err)
+		}
+		if !over {
+			continue
+		}
+		release, err := m.claim(ctx, id)
+		if err != nil { // the agent is ending
+			return
+		}
+		if m.get(id) == s { // nobody has stopped it meanwhile
+			if err := m.end(id, s, Ending{Reason: "exited", ExitCode: -1}); err != nil {
+				m.options.Log.Error("cannot end a session without processes", "session", id, "error", err)
+			}
+		}
+		release()
 	}
 }
 
@@ -501,11 +532,12 @@ func (m *Monitor) stop(ctx context.Context, id string) (known bool, err error) {
 	if s == nil {
 		return false, nil
 	}
-	return true, m.end(id, s)
+	return true, m.end(id, s, Ending{Reason: "stopped"})
 }
 
-// end ends a session that the caller has claimed.
-func (m *Monitor) end(id string, s *session) error {
+// end ends a session that the caller has claimed. ending is for sessions without a spawned
+// program, whose own ending counts otherwise.
+func (m *Monitor) end(id string, s *session, ending Ending) error {
 	var err error
 	if s.spawned != nil {
 		if err = s.spawned.Stop(); err != nil {
@@ -518,9 +550,9 @@ func (m *Monitor) end(id string, s *session) error {
 		m.endTelling(s)
 		now := time.Now()
 		m.options.Deliver(id, &event.Event{Type: typeEnd, Time: now, Data: &ended{
-			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: Ending{Reason: "stopped"},
+			SessionID: id, Mode: s.request.Mode, Timestamp: eventTime(now), Ending: ending,
 		}})
-		m.note(s.start(journal.StartEnded, "stopped"))
+		m.note(s.start(journal.StartEnded, ending.Reason))
 		m.forget(id)
 	}
 	m.mu.Lock()

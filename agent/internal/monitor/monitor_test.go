@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type world struct {
 	starts     *journal.Starts
 	limits     string // limits of each watch
 	unsettled  bool
+	deserted   atomic.Bool // result of each watch's IsOver
 	running    map[string]journal.Record
 }
 
@@ -88,6 +90,8 @@ type watch struct {
 	*world
 	sinking sync.WaitGroup
 }
+
+func (w *watch) IsOver() (bool, error) { return w.deserted.Load(), nil }
 
 func (w *watch) Limits() string { return w.limits }
 
@@ -226,6 +230,42 @@ func TestClockStepped(t *testing.T) {
 	slices.Sort(got)
 	if want := []string{"a gets clock_step", "b gets clock_step"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestDesertedSessionEnds checks that a session of chosen processes ends when none of them
+// is left, and that a session of all processes goes on.
+func TestDesertedSessionEnds(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	var end Ending
+	deliver := m.options.Deliver
+	m.options.Deliver = func(id string, e *event.Event) {
+		if d, ok := e.Data.(*ended); ok && e.Type == typeEnd && id == "chosen" {
+			end = d.Ending
+		}
+		deliver(id, e)
+	}
+	for _, r := range []Request{{SessionID: "all", Mode: ModeAll}, {SessionID: "chosen", Mode: ModePIDs, PIDs: []int{os.Getppid()}}} {
+		if _, err := m.Start(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); m.Run(ctx, time.Millisecond) }()
+	w.deserted.Store(true)
+	waitFor(t, "the session has ended", func() bool { return m.Sessions() == 1 })
+	cancel()
+	<-done
+	if ids := m.SessionIDs(); !slices.Equal(ids, []string{"all"}) || !slices.Equal(w.journaled(), ids) {
+		t.Errorf("%q run, %q are in the journal", ids, w.journaled())
+	}
+	if want := (Ending{Reason: "exited", ExitCode: -1}); end != want {
+		t.Errorf("it ended as %+v, want %+v", end, want)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -108,6 +108,19 @@ func (w *Watch) Close() error {
 	return nil
 }
 
+// IsOver reports whether no process of the watch was left at the last look. A watch of all
+// processes never is over.
+func (w *Watch) IsOver() (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.known {
+		if m.watched {
+			return false, nil
+		}
+	}
+	return !w.scope.All, nil
+}
+
 func (w *Watch) run(interval time.Duration) {
 	defer close(w.done)
 	ticker := time.NewTicker(interval)

@@ -103,6 +103,16 @@ func (w *Watch) Close() error {
 	}
 }
 
+// IsOver reports whether nothing of the tree is left.
+func (w *Watch) IsOver() (bool, error) {
+	select {
+	case <-w.done:
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
 // Done returns a channel that is closed when all processes of the tree have ended.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 

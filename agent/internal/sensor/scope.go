@@ -257,13 +257,12 @@ func (s *Sensor) exclude(root int) error {
 	})
 }
 
-// forget removes a watch from the entries of all processes.
-func (s *Sensor) forget(slot int) error {
+// members returns the running processes of a watch.
+func (s *Sensor) members(slot int) (pids []uint32, err error) {
 	bit := uint64(1) << slot
 	var (
-		pid  uint32
-		p    proc
-		pids []uint32
+		pid uint32
+		p   proc
 	)
 	entries := s.objects.Procs.Iterate()
 	for entries.Next(&pid, &p) {
@@ -271,9 +270,19 @@ func (s *Sensor) forget(slot int) error {
 			pids = append(pids, pid)
 		}
 	}
+	if err := entries.Err(); err != nil {
+		return pids, fmt.Errorf("list watched processes: %w", err)
+	}
+	return pids, nil
+}
+
+// forget removes a watch from the entries of all processes.
+func (s *Sensor) forget(slot int) error {
+	bit := uint64(1) << slot
+	pids, err := s.members(slot)
 	// An iteration that concurrent changes in the kernel cut short has seen most entries.
-	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("list watched processes: %w", err)
+	if err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return err
 	}
 	for _, pid := range pids {
 		var p proc

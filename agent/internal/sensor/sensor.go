@@ -285,6 +285,19 @@ func (w *Watch) Close() error {
 	return w.drop()
 }
 
+// IsOver reports whether no process of the watch is left. A watch of all processes never
+// is over.
+func (w *Watch) IsOver() (bool, error) {
+	if w.scope.All {
+		return false, nil
+	}
+	members, err := w.sensor.members(w.slot)
+	if errors.Is(err, ebpf.ErrIterationAborted) { // processes started or ended meanwhile
+		return false, nil
+	}
+	return err == nil && len(members) == 0, err
+}
+
 // drop removes the watch from the kernel side.
 func (w *Watch) drop() error {
 	s := w.sensor
