@@ -15,9 +15,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"regexp"
-	"syscall"
 	"time"
 
 	"ospulse/test/testbed"
@@ -49,21 +46,13 @@ a temporary folder, so TMPDIR chooses the disk.
 
 // options is what the flags say.
 type options struct {
-	scenarios *regexp.Regexp
-	rounds    int
-	scale     float64
-	idle      time.Duration
-	jsonPath  string
+	testbed.Flags
+	scale float64
+	idle  time.Duration
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := dispatch(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	testbed.Main(help, func(ctx context.Context) error { return dispatch(ctx, os.Args[1:]) })
 }
 
 // dispatch is the program that this process is to be: the benchmark, or one of its
@@ -72,7 +61,7 @@ func dispatch(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		switch args[0] {
 		case sinkCommand:
-			return serveSink(ctx, os.Stdout)
+			return testbed.Serve(ctx, newSink(), os.Stdin, os.Stdout)
 		case filesCommand:
 			return doFiles(args[1:], os.Stdin, os.Stdout)
 		case callsCommand:
@@ -85,10 +74,6 @@ func dispatch(ctx context.Context, args []string) error {
 // run is the benchmark. The table goes to stdout, progress to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		_, err := io.WriteString(stdout, help)
-		return err
-	}
 	if err != nil {
 		return fmt.Errorf("%w; see -help", err)
 	}
@@ -102,37 +87,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, l.close()) }()
 	samples, err := l.measureAll(ctx, scenarios(), o)
 	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx) // whatever broke, broke by that
+		return err
 	}
-	// What was measured before something broke is worth telling.
+	// After an error, the report has what was measured before it.
 	r := newReport(o, scenarios(), samples)
-	if o.jsonPath != "" {
-		err = errors.Join(err, testbed.WriteJSON(o.jsonPath, r))
-	}
-	return errors.Join(err, r.writeTable(stdout))
+	return errors.Join(err, o.WriteJSON(r), r.writeTable(stdout))
 }
 
-func parse(args []string) (options, error) {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	var o options
-	names := flags.String("run", "", "")
-	flags.IntVar(&o.rounds, "rounds", 5, "")
-	flags.Float64Var(&o.scale, "scale", 1, "")
-	flags.DurationVar(&o.idle, "idle", time.Minute, "")
-	flags.StringVar(&o.jsonPath, "json", "", "")
-	if err := flags.Parse(args); err != nil {
-		return o, err
+func parse(args []string) (o options, err error) {
+	err = o.Parse(args, 5, func(flags *flag.FlagSet) {
+		flags.Float64Var(&o.scale, "scale", 1, "")
+		flags.DurationVar(&o.idle, "idle", time.Minute, "")
+	})
+	if err == nil && (o.Rounds < 1 || !(o.scale > 0 && o.scale <= 100) || o.idle < minIdle) {
+		err = fmt.Errorf("-rounds must be at least 1, -scale above 0 and at most 100, -idle at least %s", minIdle)
 	}
-	var err error
-	if o.scenarios, err = regexp.Compile(*names); err != nil {
-		return o, fmt.Errorf("-run: %w", err)
-	}
-	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.rounds < 1, !(o.scale > 0 && o.scale <= 100), o.idle < minIdle:
-		return o, fmt.Errorf("-rounds must be at least 1, -scale above 0 and at most 100, -idle at least %s", minIdle)
-	}
-	return o, nil
+	return o, err
 }

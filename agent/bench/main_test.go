@@ -21,10 +21,10 @@ func TestMain(m *testing.M) {
 
 func TestParse(t *testing.T) {
 	o, err := parse([]string{"-run", "build", "-rounds", "2", "-scale", "0.1", "-idle", "6s", "-json", "x"})
-	if err != nil || !o.scenarios.MatchString("build of C") || o.rounds != 2 || o.scale != 0.1 || o.idle.Seconds() != 6 || o.jsonPath != "x" {
+	if err != nil || !o.Scenarios.MatchString("build of C") || o.Rounds != 2 || o.scale != 0.1 || o.idle.Seconds() != 6 || o.JSONPath != "x" {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	if o, err = parse(nil); err != nil || o.rounds != 5 || o.scale != 1 || o.idle.Seconds() != 60 {
+	if o, err = parse(nil); err != nil || o.Rounds != 5 || o.scale != 1 || o.idle.Seconds() != 60 {
 		t.Errorf("without flags: %+v, %v", o, err)
 	}
 	for _, args := range []string{"-rounds 0", "-scale 0", "-scale NaN", "-scale 101", "-idle 2s", "-run (", "more"} {

@@ -38,7 +38,7 @@ type row struct {
 }
 
 func newReport(o options, all []scenario, samples map[string][][]sample) report {
-	r := report{Machine: testbed.ThisMachine(), Rounds: o.rounds, Scale: o.scale}
+	r := report{Machine: testbed.ThisMachine(), Rounds: o.Rounds, Scale: o.scale}
 	peak := 0.0
 	for _, s := range all {
 		of := samples[s.name]

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"ospulse/test/testbed"
 )
 
 func TestRow(t *testing.T) {
@@ -35,7 +37,7 @@ func TestRow(t *testing.T) {
 func TestReport(t *testing.T) {
 	all := []scenario{{name: "a", measurements: []measurement{{name: "base"}, {name: "other", of: "base", goal: goal{limit: 2}}}}, {name: "not run"}}
 	samples := map[string][][]sample{"a": {{{Value: 2}}, {{Value: 3, PeakMB: 90, Notes: []string{"a note"}, Faults: []string{"a fault"}}}}}
-	r := newReport(options{rounds: 1}, all, samples)
+	r := newReport(options{Flags: testbed.Flags{Rounds: 1}}, all, samples)
 	if len(r.Rows) != 3 || r.Rows[1].Ratio != 1.5 || r.Rows[1].Met || r.Rows[2].Median != 90 || r.Rows[2].Met {
 		t.Errorf("got %+v", r.Rows)
 	}

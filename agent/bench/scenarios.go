@@ -69,11 +69,11 @@ func scenarios() []scenario {
 func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[string][][]sample, error) {
 	samples := map[string][][]sample{}
 	for _, s := range all {
-		if !o.scenarios.MatchString(s.name) {
+		if !o.Scenarios.MatchString(s.name) {
 			continue
 		}
 		of := make([][]sample, len(s.measurements))
-		rounds := o.rounds
+		rounds := o.Rounds
 		if s.once {
 			rounds = 1
 		} else {
@@ -97,7 +97,7 @@ func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[st
 		samples[s.name] = of
 	}
 	if len(samples) == 0 {
-		return nil, fmt.Errorf("no scenario has a name like %q", o.scenarios)
+		return nil, fmt.Errorf("no scenario has a name like %q", o.Scenarios)
 	}
 	return samples, nil
 }

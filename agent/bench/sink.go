@@ -4,16 +4,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -44,21 +39,6 @@ type kept struct {
 type body struct {
 	isZstd bool
 	bytes  []byte
-}
-
-// serveSink runs a sink until ctx ends.
-func serveSink(ctx context.Context, stdout io.Writer) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: newSink(), ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	slog.New(slog.NewJSONHandler(stdout, nil)).Info("listening", "url", "http://"+listener.Addr().String())
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 func newSink() http.Handler {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -13,36 +10,19 @@ import (
 
 	"ospulse/internal/models"
 	"ospulse/internal/wire"
+	"ospulse/test/testbed"
 )
 
 // bareVariable, set in the environment, makes this program the bare handler.
 const bareVariable = "OSPULSE_BENCH_BARE"
 
-// serveBare is the limit of taking single events in: a server that reads and
-// decodes them as the backend does, and then forgets them. It has no middleware
-// and no log beside the line that says where it listens. It ends with ctx, and
-// with the input, which whoever started it holds open.
+// serveBare serves the limit of ingesting single events: it reads and decodes them as
+// the backend does and drops them. It has no middleware and logs no requests.
 func serveBare(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	e := echo.New()
 	e.POST(eventPath, decodeOnly(wire.Event))
 	e.POST(flowPath, decodeOnly(wire.HTTPFlow))
-	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, stdin)
-		cancel()
-	}()
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	slog.New(slog.NewJSONHandler(stdout, nil)).Info("listening", "url", "http://"+listener.Addr().String())
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return testbed.Serve(ctx, e, stdin, stdout)
 }
 
 func decodeOnly(decode func([]byte, time.Time) (models.Incoming, error)) echo.HandlerFunc {

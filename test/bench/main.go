@@ -16,9 +16,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"regexp"
-	"syscall"
 	"time"
 
 	"ospulse/test/testbed"
@@ -57,40 +54,25 @@ const warmUp = 500 * time.Millisecond
 
 // options is what the flags say.
 type options struct {
+	testbed.Flags
 	databases []string
-	scenarios *regexp.Regexp
-	rounds    int
 	time      time.Duration
 	sizes     sizes
-	jsonPath  string
 	soak      time.Duration
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if os.Getenv(bareVariable) != "" {
-		err = serveBare(ctx, os.Stdin, os.Stdout)
-	} else {
-		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	}
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // whatever broke, broke by that
-	}
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	testbed.Main(help, func(ctx context.Context) error {
+		if os.Getenv(bareVariable) != "" {
+			return serveBare(ctx, os.Stdin, os.Stdout)
+		}
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
 // run is the whole program. The tables go to stdout, progress to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		_, err := io.WriteString(stdout, help)
-		return err
-	}
 	if err != nil {
 		return fmt.Errorf("%w; see -help", err)
 	}
@@ -112,45 +94,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	report := newReport(o, results, l.notes, func(dialect string) []scenario { return scenarios(l, dialect) })
-	if o.jsonPath != "" {
-		if err := testbed.WriteJSON(o.jsonPath, report); err != nil {
-			return err
-		}
+	if err := o.WriteJSON(report); err != nil {
+		return err
 	}
 	return report.writeTables(stdout)
 }
 
-func parse(args []string) (options, error) {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	var o options
-	db := flags.String("db", "all", "")
-	scenarios := flags.String("run", "", "")
-	flags.IntVar(&o.rounds, "rounds", 3, "")
-	flags.DurationVar(&o.time, "time", 3*time.Second, "")
-	flags.IntVar(&o.sizes.events, "events", 1_000_000, "")
-	flags.BoolVar(&o.sizes.large, "large", true, "")
-	flags.StringVar(&o.jsonPath, "json", "", "")
-	flags.DurationVar(&o.soak, "soak", 0, "")
-	if err := flags.Parse(args); err != nil {
+func parse(args []string) (o options, err error) {
+	var db string
+	err = o.Parse(args, 3, func(flags *flag.FlagSet) {
+		flags.StringVar(&db, "db", "all", "")
+		flags.DurationVar(&o.time, "time", 3*time.Second, "")
+		flags.IntVar(&o.sizes.events, "events", 1_000_000, "")
+		flags.BoolVar(&o.sizes.large, "large", true, "")
+		flags.DurationVar(&o.soak, "soak", 0, "")
+	})
+	if err != nil {
 		return o, err
 	}
-	var err error
-	if o.scenarios, err = regexp.Compile(*scenarios); err != nil {
-		return o, fmt.Errorf("-run: %w", err)
-	}
-	switch *db {
+	switch db {
 	case sqlite, postgres:
-		o.databases = []string{*db}
+		o.databases = []string{db}
 	case "all":
 		o.databases = []string{sqlite, postgres}
 	default:
-		return o, fmt.Errorf("-db is %q, not sqlite, postgres or all", *db)
+		return o, fmt.Errorf("-db is %q, not sqlite, postgres or all", db)
 	}
 	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.rounds < 1, o.time <= 0, o.soak < 0:
+	case o.Rounds < 1, o.time <= 0, o.soak < 0:
 		return o, errors.New("-rounds and -time must be positive, -soak not negative")
 	case o.sizes.events < minEvents:
 		return o, fmt.Errorf("-events must be at least %d", minEvents)

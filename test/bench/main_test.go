@@ -7,7 +7,7 @@ import (
 
 func TestParse(t *testing.T) {
 	o, err := parse([]string{"-db", "sqlite", "-run", "page", "-events", "20000", "-large=false"})
-	if err != nil || len(o.databases) != 1 || !o.scenarios.MatchString("page deep") || o.sizes != (sizes{events: 20000}) {
+	if err != nil || len(o.databases) != 1 || !o.Scenarios.MatchString("page deep") || o.sizes != (sizes{events: 20000}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	if o, err = parse(nil); err != nil || len(o.databases) != 2 || o.sizes != (sizes{1_000_000, true}) || o.sizes.small() != 10_000 || o.sizes.huge() != 10_000_000 {

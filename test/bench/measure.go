@@ -38,14 +38,14 @@ func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 	all, isAny := results{}, false
 	for _, dialect := range o.databases {
 		all[dialect] = map[string][]measurement{}
-		for round := range o.rounds {
+		for round := range o.Rounds {
 			known := map[string]figures{}
 			for _, s := range scenarios(l, dialect) {
-				if !o.scenarios.MatchString(s.name) {
+				if !o.Scenarios.MatchString(s.name) {
 					continue
 				}
 				isAny = true
-				where := fmt.Sprintf("%s, round %d of %d", dialect, round+1, o.rounds)
+				where := fmt.Sprintf("%s, round %d of %d", dialect, round+1, o.Rounds)
 				m, err := l.measureBoth(ctx, where, dialect, s, known)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", where, err)
@@ -58,7 +58,7 @@ func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 		}
 	}
 	if !isAny {
-		return nil, fmt.Errorf("no scenario has a name like %q", o.scenarios)
+		return nil, fmt.Errorf("no scenario has a name like %q", o.Scenarios)
 	}
 	return all, nil
 }

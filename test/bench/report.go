@@ -44,7 +44,7 @@ type limitReport struct {
 }
 
 func newReport(o options, all results, notes map[string][]string, list func(dialect string) []scenario) report {
-	r := report{Machine: testbed.ThisMachine(), Rounds: o.rounds, Seconds: o.time.Seconds()}
+	r := report{Machine: testbed.ThisMachine(), Rounds: o.Rounds, Seconds: o.time.Seconds()}
 	for _, dialect := range o.databases {
 		d := databaseReport{Database: dialect, Notes: notes[dialect]}
 		for _, s := range list(dialect) {

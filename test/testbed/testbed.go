@@ -7,7 +7,6 @@ package testbed
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,12 +59,3 @@ func Number(format string, value float64) string {
 
 // Megabytes converts bytes to MiB.
 func Megabytes(n int64) float64 { return float64(n) / (1 << 20) }
-
-// WriteJSON writes a report to a file.
-func WriteJSON(path string, report any) error {
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
-}
