@@ -41,7 +41,7 @@ const (
 	bundleVersion = 2
 )
 
-// manifest proves that a bundle is whole.
+// manifest proves that a bundle is complete.
 type manifest struct {
 	Format         string           `json:"format"`
 	Version        int              `json:"version"`
@@ -50,17 +50,17 @@ type manifest struct {
 	SessionID      string           `json:"session_id"`
 	Events         int64            `json:"events"`
 	Processes      int64            `json:"processes"`
-	Entries        map[string]entry `json:"entries"` // every one but the manifest
+	Entries        map[string]entry `json:"entries"` // all except the manifest
 }
 
-// entry is what an entry of the zip must be.
+// entry holds the expected properties of an entry of the zip.
 type entry struct {
 	SizeBytes int64  `json:"size_bytes"`
 	SHA256    string `json:"sha256"`
 }
 
-// bundledSession is a session in a bundle: what it is, and nothing of the
-// installation that it comes from, such as its agent.
+// bundledSession is a session in a bundle, without the parts that depend on the
+// installation, such as its agent.
 type bundledSession struct {
 	ID                string       `json:"id"`
 	State             models.State `json:"state"`
@@ -77,7 +77,7 @@ type bundledSession struct {
 	UpdatedAt         bundledTime  `json:"updated_at"`
 	MonitoringStarted *bundledTime `json:"monitoring_started"`
 	MonitoringEnded   *bundledTime `json:"monitoring_ended"`
-	End               *bundledEnd  `json:"end"` // nil when nobody knows it, and before version 2
+	End               *bundledEnd  `json:"end"` // nil if unknown, and before version 2
 }
 
 // bundledEnd is how a session ended.
@@ -158,8 +158,8 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-// Limits of what is read of a bundle, beyond those of the wire: generous, as what
-// was stored once is to be taken back.
+// Limits of the values in a bundle, beyond those of the wire. They are generous, because
+// an import must accept everything that an installation may have stored.
 const (
 	maxTextLen    = 4096
 	maxNotesLen   = 1 << 20
@@ -168,9 +168,9 @@ const (
 	maxCounts     = 100 // types of events that a process has
 )
 
-// session gives the session that a bundle holds, or why there cannot be such a
-// one. One that was active when it was exported is active no more: what it is then
-// follows from its times and its events.
+// session returns the bundle's session, or invalid with the reason. A session that was
+// active when it was exported is not active here; its new state follows from its times
+// and events.
 func (b *bundledSession) session() (*models.Session, error) {
 	texts := []text{{"id", b.ID, 255}, {"name", b.Name, maxTextLen}, {"notes", b.Notes, maxNotesLen}, {"file_name", b.FileName, maxTextLen}}
 	for _, tag := range b.Tags {
@@ -226,8 +226,7 @@ func newBundledProcess(p *models.Process) bundledProcess {
 	}
 }
 
-// process gives the process that a bundle holds, or why there cannot be such a
-// one.
+// process returns a process of the bundle, or invalid with the reason.
 func (b *bundledProcess) process() (models.Process, error) {
 	texts := []text{{"name", b.Name, maxTextLen}, {"image", b.Image, maxTextLen}, {"command_line", b.CommandLine, maxTextLen}}
 	for eventType, n := range b.EventCounts {
@@ -267,7 +266,7 @@ func checkTexts(texts []text) error {
 	return nil
 }
 
-// decodeLoosely reads those members of a JSON object that v knows.
+// decodeLoosely reads the members of a JSON object that v has, and ignores others.
 func decodeLoosely(value []byte, v any) error {
 	if _, err := jsonscan.Check(value); err != nil {
 		return invalid("malformed JSON: %v", err)
@@ -278,8 +277,8 @@ func decodeLoosely(value []byte, v any) error {
 	return nil
 }
 
-// decodeStrictly reads a JSON object that has exactly the members of the struct that
-// v points at, each once. Those that are optional may be missing.
+// decodeStrictly reads a JSON object with exactly the members of the struct at v, each
+// once. Optional members may be missing.
 func decodeStrictly(value []byte, v any, optional ...string) error {
 	lossless, err := jsonscan.Check(value)
 	switch {
@@ -294,7 +293,7 @@ func decodeStrictly(value []byte, v any, optional ...string) error {
 	for field := range reflect.TypeOf(v).Elem().Fields() {
 		known[field.Tag.Get("json")] = false
 	}
-	for name := range jsonscan.Members(value) { // encoding/json would take names in any case
+	for name := range jsonscan.Members(value) { // encoding/json ignores the case of names
 		if _, ok := known[name]; !ok {
 			return invalid("unknown field %.100q", name)
 		}
@@ -316,7 +315,7 @@ func decodeStrictly(value []byte, v any, optional ...string) error {
 
 var validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// sum adds sizes that are not negative, as far as numbers go.
+// sum adds sizes that are not negative. It does not overflow.
 func sum(sizes []int64) int64 {
 	total := int64(0)
 	for _, size := range sizes {

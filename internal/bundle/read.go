@@ -23,26 +23,25 @@ import (
 	"ospulse/internal/wire"
 )
 
-// Limits bound what a bundle costs that is read.
+// Limits bounds the cost of reading a bundle.
 type Limits struct {
 	MaxBytes     int64 // of all entries, decompressed
 	MaxLineBytes int   // of an event
 }
 
-// Limits of what is small in any bundle.
+// Limits of the small parts of every bundle.
 const (
-	maxDirectoryBytes = 256 << 10 // what is read of a zip to find its entries
+	maxDirectoryBytes = 256 << 10 // read of a zip to find its entries
 	maxSmallEntry     = 4 << 20   // session.json and manifest.json
-	pageLines         = 1000      // how many lines are read at once, at most
-	pageLineBytes     = 4 << 20   // and their size, unless the first is longer
+	pageLines         = 1000      // maximum number of lines of a page
+	pageLineBytes     = 4 << 20   // maximum size of a page, unless its first line is longer
 )
 
-// maxDeflateRatio is how many times longer than itself deflated data can become:
-// 258 bytes from 2 bits. Entries that become longer share their bytes.
+// maxDeflateRatio is the maximum ratio by which deflated data can grow: 258 bytes from 2
+// bits. Entries that grow more share their bytes.
 const maxDeflateRatio = 1032
 
-// Bundle is a bundle that is read. What is read of it is not to be trusted before
-// Verify says so.
+// Bundle is an opened bundle. Do not trust what it returns before Verify succeeds.
 type Bundle struct {
 	Session   *models.Session
 	Processes int64 // how many there are
@@ -52,9 +51,9 @@ type Bundle struct {
 	limits   Limits
 }
 
-// Open reads what a bundle says of itself, and sees that it has the entries
-// of a bundle and no others. All errors of the bundle are of code invalid or
-// too_large and say what is wrong; nothing of its names is used as a path.
+// Open reads a bundle's manifest and session, and checks that the bundle has the right
+// entries and no others. Its errors have the code invalid or too_large and describe the
+// fault. It uses no name in the bundle as a path.
 func Open(r io.ReaderAt, size int64, limits Limits) (*Bundle, error) {
 	source := &boundedSource{r: r, left: maxDirectoryBytes}
 	archive, err := zip.NewReader(source, size)
@@ -81,8 +80,8 @@ func Open(r io.ReaderAt, size int64, limits Limits) (*Bundle, error) {
 	return b, b.readSession()
 }
 
-// boundedSource bounds how much of a zip is read before its entries are known: a
-// directory of millions of them would take memory without end.
+// boundedSource limits how much of a zip is read before its entries are known: a
+// directory of millions of entries would exhaust the memory.
 type boundedSource struct {
 	r      io.ReaderAt
 	left   int64
@@ -98,7 +97,7 @@ func (s *boundedSource) ReadAt(p []byte, at int64) (int, error) {
 	return s.r.ReadAt(p, at)
 }
 
-// add takes an entry, if a bundle has such a one.
+// add adds an entry, or returns invalid if a bundle cannot have it.
 func (b *Bundle) add(file *zip.File) error {
 	_, isThere := b.files[file.Name]
 	sha, isFile := strings.CutPrefix(file.Name, filePrefix)
@@ -120,8 +119,8 @@ func (b *Bundle) add(file *zip.File) error {
 	return nil
 }
 
-// checkPlaces sees that no byte of the zip belongs to two entries: only so can a
-// small zip become a very large one.
+// checkPlaces checks that no byte of the zip belongs to two entries. Only shared bytes
+// let a small zip become a very large one.
 func checkPlaces(files []*zip.File, size int64) error {
 	type place struct{ start, end int64 }
 	places := make([]place, 0, len(files))
@@ -150,7 +149,7 @@ func (b *Bundle) readManifest(size int64) error {
 	if err != nil {
 		return err
 	}
-	// The version first: a later one may have other members.
+	// Check the version first: a later version may have other members.
 	var version struct {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
@@ -172,8 +171,8 @@ func (b *Bundle) readManifest(size int64) error {
 	return b.checkManifest(size)
 }
 
-// checkManifest sees that the zip has the entries that the manifest has, and that
-// they do not become too large.
+// checkManifest checks that the zip has the manifest's entries, and that they do not
+// become too large.
 func (b *Bundle) checkManifest(size int64) error {
 	m := &b.manifest
 	var sizes []int64
@@ -243,7 +242,7 @@ func (b *Bundle) readSession() error {
 	return nil
 }
 
-// fileEntry gives what the target file must be, if the bundle has it.
+// fileEntry returns the expected properties of the target file, if the bundle has it.
 func (b *Bundle) fileEntry() (entry, bool) {
 	if b.Session.FileSHA256 == nil {
 		return entry{}, false
@@ -252,8 +251,8 @@ func (b *Bundle) fileEntry() (entry, bool) {
 	return e, ok
 }
 
-// Verify reads the whole bundle and sees that each entry is what it must be. It
-// asks carryOn now and then, and ends with its error.
+// Verify reads the whole bundle and checks each entry. It calls carryOn from time to time
+// and stops at its error.
 func (b *Bundle) Verify(carryOn func() error) error {
 	for _, err := range b.Events() {
 		if err := errors.Join(err, carryOn()); err != nil {
@@ -274,9 +273,8 @@ func (b *Bundle) Verify(carryOn func() error) error {
 	return err
 }
 
-// Events reads the events in pages that fit into memory. They have the numbers 1,
-// 2, 3 … to the session's EventCount and belong to it, or the walk ends with an
-// error.
+// Events reads the events in pages that fit into memory. The iteration ends with an error
+// unless they belong to the session and have the numbers 1, 2, 3 … to its EventCount.
 func (b *Bundle) Events() iter.Seq2[[]models.Event, error] {
 	last := int64(0)
 	return readLines(b, eventsEntry, b.limits.MaxLineBytes, b.manifest.Events, func(line []byte) (models.Event, error) {
@@ -294,8 +292,8 @@ func (b *Bundle) Events() iter.Seq2[[]models.Event, error] {
 	})
 }
 
-// ProcessPages reads the processes in pages that fit into memory. Their keys are in
-// order, or the walk ends with an error. Their SessionID is not set.
+// ProcessPages reads the processes in pages that fit into memory. The iteration ends with
+// an error if their keys are out of order. It does not set their SessionID.
 func (b *Bundle) ProcessPages() iter.Seq2[[]models.Process, error] {
 	var last *models.Process
 	return readLines(b, processesEntry, maxSmallEntry, b.manifest.Processes, func(line []byte) (models.Process, error) {
@@ -312,8 +310,8 @@ func (b *Bundle) ProcessPages() iter.Seq2[[]models.Process, error] {
 	})
 }
 
-// File opens the target file; nil when the bundle has none. Its end is an error if
-// it is not the file of the session's hash.
+// File opens the target file; nil if the bundle has none. Reading it ends with an error
+// if it does not have the session's hash.
 func (b *Bundle) File() (io.ReadCloser, error) {
 	if _, ok := b.fileEntry(); !ok {
 		return nil, nil //nolint:nilnil // no file is no error
@@ -321,7 +319,7 @@ func (b *Bundle) File() (io.ReadCloser, error) {
 	return b.open(filePrefix + *b.Session.FileSHA256)
 }
 
-// readLines reads an entry of n lines. A page keeps its lines' memory.
+// readLines reads an entry of n lines. Its pages refer to the memory of the lines.
 func readLines[T any](b *Bundle, name string, maxLine int, n int64, read func(line []byte) (T, error)) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		content, err := b.open(name)
@@ -366,8 +364,8 @@ func readLines[T any](b *Bundle, name string, maxLine int, n int64, read func(li
 	}
 }
 
-// readLine reads a line of at most maxLen bytes without its end, in memory of its
-// own; io.EOF at the end of all lines.
+// readLine reads a line of at most maxLen bytes into new memory, without its end; io.EOF
+// after the last line.
 func readLine(lines *bufio.Reader, maxLen int) ([]byte, error) {
 	var line []byte
 	for {
@@ -388,7 +386,7 @@ func readLine(lines *bufio.Reader, maxLen int) ([]byte, error) {
 	}
 }
 
-// readSmall reads a whole entry that is never large.
+// readSmall reads a whole small entry.
 func (b *Bundle) readSmall(name string) ([]byte, error) {
 	content, err := b.open(name)
 	if err != nil {
@@ -402,8 +400,8 @@ func (b *Bundle) readSmall(name string) ([]byte, error) {
 	return jsonscan.TrimBOM(text), err
 }
 
-// open gives an entry's content. It ends with an error as soon as it is longer than
-// the manifest says, and at its end if it is not what the manifest says.
+// open returns an entry's content. Reading it fails as soon as it is longer than the
+// manifest says, and at its end if it differs from the manifest.
 func (b *Bundle) open(name string) (io.ReadCloser, error) {
 	file := b.files[name]
 	if file == nil {
@@ -421,7 +419,7 @@ func (b *Bundle) open(name string) (io.ReadCloser, error) {
 	return &e, nil
 }
 
-// entryReader reads an entry and proves it.
+// entryReader reads and verifies an entry.
 type entryReader struct {
 	io.ReadCloser
 	name string
@@ -459,7 +457,7 @@ func damaged(name string, err error) error {
 	return models.Wrap(err, models.CodeInvalid, "the entry %s is damaged", name)
 }
 
-// inEntry says where an error is.
+// inEntry adds the entry's name to an error.
 func inEntry(place string, err error) error {
 	if e, ok := asFault(err); ok {
 		return &models.Error{Code: e.Code, Message: place + ": " + e.Message, Err: e.Err}

@@ -16,18 +16,18 @@ import (
 	"ospulse/internal/wire"
 )
 
-// Contents is what a bundle is made of.
+// Contents holds the parts of a bundle.
 type Contents struct {
 	Session        *models.Session
-	Events         iter.Seq2[[]models.Event, error] // EventCount of them, by Seq from 1 on
+	Events         iter.Seq2[[]models.Event, error] // EventCount events by Seq, from 1
 	Processes      iter.Seq2[[]models.Process, error]
-	File           io.Reader // nil if it is not to travel
+	File           io.Reader // nil to leave it out
 	ProductVersion string
 	CreatedAt      time.Time
 }
 
-// Write writes a bundle to w while it reads the contents. It gives the
-// number of events.
+// Write writes a bundle to w while it reads the contents. It returns the number of
+// events.
 func Write(w io.Writer, c Contents) (events int64, err error) {
 	b := bundleWriter{zip: zip.NewWriter(w), createdAt: c.CreatedAt, entries: map[string]entry{}}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
@@ -70,14 +70,14 @@ func Write(w io.Writer, c Contents) (events int64, err error) {
 	return m.Events, b.zip.Close()
 }
 
-// bundleWriter writes the entries of a bundle, one after the other, and notes what
-// they are.
+// bundleWriter writes the entries of a bundle one after the other, and records their
+// properties.
 type bundleWriter struct {
 	zip       *zip.Writer
 	createdAt time.Time
 	entries   map[string]entry
 
-	name string // of the entry that is being written; "" for none
+	name string // of the current entry; "" for none
 	to   io.Writer
 	hash hash.Hash
 	size int64
@@ -92,7 +92,7 @@ func (b *bundleWriter) create(name string) (err error) {
 	return err
 }
 
-// end notes what the entry has become.
+// end records the properties of the finished entry.
 func (b *bundleWriter) end() {
 	if b.name != "" {
 		b.entries[b.name] = entry{SizeBytes: b.size, SHA256: hex.EncodeToString(b.hash.Sum(nil))}
@@ -144,5 +144,5 @@ func writeLines[T any](w io.Writer, pages iter.Seq2[[]T, error], appendLine func
 	return n, nil
 }
 
-// writeBytes are put together before they are compressed.
+// writeBytes is the number of bytes that are collected before they are compressed.
 const writeBytes = 128 << 10
