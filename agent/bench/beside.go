@@ -14,7 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// calls is a program that does little but system calls.
+// calls measures a program that does almost nothing but system calls.
 type calls struct {
 	kind, name string
 	n          int
@@ -41,8 +41,8 @@ func (c calls) beside(ctx context.Context, l *lab) (sample, error) {
 	return besideSession(ctx, l, func() (sample, error) { return c.alone(ctx, l) })
 }
 
-// besideNothing is the least that a sensor at these tracepoints can cost: programs
-// that do nothing.
+// besideNothing attaches eBPF programs that do nothing: the least that a sensor at these
+// tracepoints can cost.
 func (c calls) besideNothing(ctx context.Context, l *lab) (_ sample, err error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "nothing", Type: ebpf.RawTracepoint, License: "Dual BSD/GPL",
@@ -62,7 +62,7 @@ func (c calls) besideNothing(ctx context.Context, l *lab) (_ sample, err error) 
 	return c.alone(ctx, l)
 }
 
-// besideSession does something while a session watches a program that does nothing.
+// besideSession calls fn while a session watches an idle program.
 func besideSession(ctx context.Context, l *lab, fn func() (sample, error)) (s sample, err error) {
 	return l.withStage(ctx, stageOptions{content: 256}, func(st *stage) (s sample, err error) {
 		idler, err := start(ctx, load{command: []string{"sh", "-c", "read -r go"}})
@@ -79,7 +79,7 @@ func besideSession(ctx context.Context, l *lab, fn func() (sample, error)) (s sa
 		}
 		c, err := st.counts(ctx, id, "")
 		if err == nil && c.Lost > 0 {
-			s.Faults = append(s.Faults, "a session that sees nothing tells of losses")
+			s.Faults = append(s.Faults, "a session without events reports losses")
 		}
 		return s, err
 	})

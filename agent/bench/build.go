@@ -21,12 +21,12 @@ type work struct {
 	make func(ctx context.Context, l *lab, dir string) (load, error) // nothing is built yet in dir
 }
 
-// works keep all processors busy, as builds do: what the agent does has to come
-// from the same processors.
+// works returns builds that keep all processors busy, so that the agent's work delays
+// them.
 func works() []work { return []work{{"C", compileC}, {"Go", compileGo}} }
 
-// compileC compiles small programs with gcc by make: many short processes that
-// open many headers.
+// compileC compiles small programs with make and gcc: many short processes that open
+// many headers.
 func compileC(_ context.Context, l *lab, dir string) (load, error) {
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
@@ -44,7 +44,7 @@ func compileC(_ context.Context, l *lab, dir string) (load, error) {
 	return load{dir, buildEnv(dir), []string{"make", "-s", "-j" + strconv.Itoa(runtime.NumCPU())}}, nil
 }
 
-// sourceC gives a source of some 500 lines.
+// sourceC returns a source of some 500 lines.
 func sourceC(seed int) []byte {
 	var text strings.Builder
 	for _, header := range []string{"errno", "fcntl", "math", "signal", "stdio", "stdlib", "string", "sys/socket", "sys/stat", "time", "unistd"} {
@@ -74,8 +74,7 @@ static int digest_%[1]d(const unsigned char *data, size_t size, char *out, size_
 	return []byte(text.String())
 }
 
-// compileGo compiles packages of Go's library, and all that they are made of, from
-// an empty cache.
+// compileGo compiles a package of Go's library and its dependencies with an empty cache.
 func compileGo(_ context.Context, _ *lab, dir string) (load, error) {
 	return load{dir, buildEnv(dir), []string{"go", "build", "encoding/json"}}, nil
 }
@@ -87,8 +86,8 @@ func buildEnv(dir string) []string {
 	}
 }
 
-// ready gives the work, held until it is released, in a folder of its own that is
-// removed in the end; what earlier ones wrote is on the disk by then.
+// ready starts the work, held until it is released, in its own folder, calls fn and
+// removes the folder. Before the start it syncs the writes of earlier runs to the disk.
 func (w work) ready(ctx context.Context, l *lab, wrapper []string, fn func(*held) (sample, error)) (s sample, err error) {
 	dir, err := os.MkdirTemp(l.dir, "build-")
 	if err != nil {
@@ -138,7 +137,7 @@ func (w work) traced(o stageOptions) func(context.Context, *lab) (sample, error)
 	}
 }
 
-// beside measures the work while a session watches a program that does nothing.
+// beside measures the work while a session watches an idle program.
 func (w work) beside(ctx context.Context, l *lab) (sample, error) {
 	return besideSession(ctx, l, func() (sample, error) { return w.alone()(ctx, l) })
 }

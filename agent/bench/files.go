@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// files are programs that do so many file operations each, at a rate, or at 0 as
-// fast as they can.
+// files measures programs that cause events by file operations, each at rate events a
+// second, or as fast as possible if rate is 0.
 type files struct {
-	programs, rate, events int
-	held                   time.Duration // that the agent is stopped meanwhile
-	isReal                 bool          // with a backend
+	programs, rate, events int           // events of each program, times the scale
+	held                   time.Duration // how long the agent is stopped meanwhile
+	isReal                 bool          // with a backend instead of the sink
 }
 
 func (f files) measure(ctx context.Context, l *lab) (sample, error) {
@@ -57,14 +57,14 @@ func (f files) measure(ctx context.Context, l *lab) (sample, error) {
 		}
 		err = s.count(ctx, st, id, `"`+path, f.programs*rounds*eventsPerRound)
 		if err == nil && f.held > 0 && s.Lost == 0 {
-			s.Faults = append(s.Faults, "nothing was lost, so that nothing is known of how it is told")
+			s.Faults = append(s.Faults, "nothing was lost, so the reports of losses were not tested")
 		}
 		return s, err
 	})
 }
 
-// goOn releases programs that do so many events each, and gives the rate of all
-// together.
+// goOn releases the programs, which cause that many events each, and returns the rate of
+// all together.
 func (f files) goOn(ctx context.Context, st *stage, programs []*held, events int) (rate float64, err error) {
 	for _, h := range programs {
 		if err := h.release(); err != nil {

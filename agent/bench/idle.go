@@ -16,8 +16,7 @@ import (
 	"ospulse/test/testbed"
 )
 
-// startToReady measures how long the agent takes from its start until its health
-// can be asked for.
+// startToReady measures the time from the agent's start to the first answer of /health.
 func startToReady(ctx context.Context, l *lab) (s sample, err error) {
 	dir, err := os.MkdirTemp(l.dir, "start-")
 	if err != nil {
@@ -51,14 +50,14 @@ func startToReady(ctx context.Context, l *lab) (s sample, err error) {
 
 const (
 	minIdle   = 3 * time.Second
-	idleParts = 6 // each with a rate of its own
-	// idleNoise is added to rates before they are compared, in events a second:
-	// then a handful of events on a quiet machine is no growth.
+	idleParts = 6 // each has its own rate
+	// idleNoise is added to both rates before they are compared, in events a second, so
+	// that a few events on a quiet machine do not count as growth.
 	idleNoise = 20
 )
 
-// idle watches the whole machine, on which only agent and backend run, and whatever
-// it does by itself. Were OS-Pulse to report itself, there would be ever more events.
+// idle watches the whole machine while only the agent, the backend and the system's own
+// programs run. If OS-Pulse reported its own actions, the event rate would grow.
 func idle(ctx context.Context, l *lab) (sample, error) {
 	return l.withStage(ctx, stageOptions{content: 256, isReal: true}, func(st *stage) (s sample, err error) {
 		var rates []float64
@@ -88,8 +87,7 @@ func idle(ctx context.Context, l *lab) (sample, error) {
 	})
 }
 
-// rates gives the events a second that arrive of a session, in each part of the
-// time.
+// rates returns the events a second that arrive of a session in each of idleParts parts.
 func (st *stage) rates(ctx context.Context, session string, part time.Duration) (rates []float64, err error) {
 	before, err := st.arrived(ctx, session)
 	if err != nil {
@@ -129,7 +127,7 @@ func (st *stage) ownEvents(ctx context.Context, session string) (own, total int,
 	return own, total, err
 }
 
-// growth compares the last third of some rates with the first.
+// growth returns the ratio of the last third of the rates to the first third.
 func growth(rates []float64) float64 {
 	third := len(rates) / 3
 	var first, last float64
@@ -140,8 +138,8 @@ func growth(rates []float64) float64 {
 	return (last/float64(third) + idleNoise) / (first/float64(third) + idleNoise)
 }
 
-// slope gives by how much rates grow in a unit of time, by least squares; step is
-// the time from one to the next.
+// slope returns the growth of the rates per unit of time, by least squares. step is the
+// time between two rates.
 func slope(rates []float64, step float64) float64 {
 	middle, mean := float64(len(rates)-1)/2, 0.0
 	for _, rate := range rates {

@@ -15,14 +15,14 @@ import (
 	"ospulse/test/testbed"
 )
 
-// lab is what all measurements share: a temporary folder, the programs, the sink.
+// lab is shared by all measurements: a temporary folder, the programs and the sink.
 type lab struct {
 	options
 	progress io.Writer
 	dir      string
 	self     string // this program
 	agent    string
-	backend  string // built when it is needed
+	backend  string // built at the first use
 	sink     *testbed.Process
 }
 
@@ -57,25 +57,25 @@ func (l *lab) close() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// say tells what is being done.
+// say reports progress.
 func (l *lab) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.progress, format+"\n", args...)
 }
 
-// stage is an agent, and whom it tells: the sink, or a real backend.
+// stage is an agent and the receiver of its events: the sink or a real backend.
 type stage struct {
 	agent, backend *testbed.Process
 	isReal         bool
 }
 
-// stageOptions say what a stage is like.
+// stageOptions configure a stage.
 type stageOptions struct {
 	content int  // bytes, as the agent's --content
 	isReal  bool // with a backend on SQLite
 }
 
-// withStage starts an agent, does something and stops it. What the agent used
-// meanwhile goes into the sample.
+// withStage starts an agent, calls fn and stops the agent. It adds the agent's processor
+// time and memory to the sample.
 func (l *lab) withStage(ctx context.Context, o stageOptions, fn func(*stage) (sample, error)) (s sample, err error) {
 	dir, err := os.MkdirTemp(l.dir, "stage-")
 	if err != nil {
@@ -126,7 +126,7 @@ func (l *lab) startBackend(ctx context.Context, dir string, agentPort int) (_ *t
 	}, l.backend)
 }
 
-// freePort finds a port for the agent, whose number the backend has to know first.
+// freePort finds a port for the agent. The backend starts first and needs the number.
 func freePort(ctx context.Context) (int, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {

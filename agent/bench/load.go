@@ -21,14 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load is a program to measure.
+// load is a program that is measured.
 type load struct {
 	dir     string
 	env     []string
 	command []string
 }
 
-// held is a load that has started and waits for a line.
+// held is a started load that waits for a line on its input.
 type held struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -36,14 +36,14 @@ type held struct {
 	stderr strings.Builder
 }
 
-// hold starts a shell, by the wrapper if there is one, that becomes the load when
-// it gets a line.
+// hold starts a shell, under the wrapper if there is one, that reads a line and then
+// executes the load.
 func hold(ctx context.Context, wrapper []string, l load) (*held, error) {
 	l.command = slices.Concat(wrapper, []string{"sh", "-c", `read -r go && exec "$@"`, "sh"}, l.command)
 	return start(ctx, l)
 }
 
-// start starts a load that waits by itself.
+// start starts a load that itself waits for a line.
 func start(ctx context.Context, l load) (*held, error) {
 	h := &held{cmd: exec.CommandContext(ctx, l.command[0], l.command[1:]...)}
 	h.cmd.Dir, h.cmd.Env, h.cmd.Stderr = l.dir, l.env, &h.stderr
@@ -64,7 +64,7 @@ func start(ctx context.Context, l load) (*held, error) {
 
 func (h *held) pid() int { return h.cmd.Process.Pid }
 
-// release lets the load go on.
+// release sends the line.
 func (h *held) release() error {
 	if _, err := io.WriteString(h.stdin, "go\n"); err != nil {
 		return fmt.Errorf("release a load: %w", err)
@@ -72,16 +72,16 @@ func (h *held) release() error {
 	return nil
 }
 
-// seconds waits for the line in which the load tells how long it took.
+// seconds reads the line in which the load reports its duration.
 func (h *held) seconds() (float64, error) {
 	text, err := h.stdout.ReadString('\n')
 	if err != nil {
-		return 0, fmt.Errorf("a load tells nothing: %w", err)
+		return 0, fmt.Errorf("read the duration of a load: %w", err)
 	}
 	return strconv.ParseFloat(strings.TrimSpace(text), 64)
 }
 
-// finish waits for the end of the load.
+// finish closes the input and waits until the load ends.
 func (h *held) finish() error {
 	_ = h.stdin.Close() // it may have ended
 	_, err := io.Copy(io.Discard, h.stdout)
@@ -91,40 +91,40 @@ func (h *held) finish() error {
 	return err
 }
 
-// cpu gives the processor time in seconds of a load that has ended, and of all that
-// it has waited for.
+// cpu returns the processor time in seconds of an ended load and of the children that it
+// waited for.
 func (h *held) cpu() float64 {
 	return (h.cmd.ProcessState.UserTime() + h.cmd.ProcessState.SystemTime()).Seconds()
 }
 
-// end ends a load that has not ended.
+// end kills a load that has not finished.
 func (h *held) end() {
 	if h.cmd.ProcessState == nil {
 		_ = h.cmd.Process.Kill() // it may have ended
-		_ = h.cmd.Wait()         // by that
+		_ = h.cmd.Wait()         // the kill is its error
 	}
 }
 
-// run releases the load, waits for its end, and gives how many seconds it took.
+// run releases the load, waits for its end and returns the seconds in between.
 func (h *held) run() (float64, error) {
 	began := time.Now()
 	err := errors.Join(h.release(), h.finish())
 	return time.Since(began).Seconds(), err
 }
 
-// filesCommand makes this program one that works with a file: FILE ROUNDS RATE.
-// Each round opens it, writes to it, reads it and closes it: four events. RATE is
-// of events a second, 0 for as fast as it can. It says that it is ready, waits for
-// a line, and writes how many seconds it took when it is done and the agent has had
-// the time to read what is there: else that write may be lost as well, which is
-// none of those that are counted. It ends with the input.
+// filesCommand makes this program a load of file operations: FILE ROUNDS RATE. Each
+// round opens the file, writes, reads and closes it: four events. RATE is in events a
+// second, 0 for as fast as possible. The load writes "ready", waits for a line, does its
+// rounds and writes their duration in seconds. Before that write it waits until the agent
+// has emptied its buffer: otherwise the event of the write could be lost and counted,
+// although it is not one of the rounds'. The load ends when its input closes.
 const filesCommand = "be-files"
 
 const (
 	eventsPerRound = 4
-	// pace is how often a program that is not to be as fast as it can catches up.
+	// pace is the interval in which a load with a rate catches up.
 	pace = time.Millisecond
-	// readTime is within what the agent reads all that is in its buffer.
+	// readTime is long enough for the agent to empty its buffer.
 	readTime = 2 * time.Second
 )
 
@@ -144,7 +144,7 @@ func doFiles(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Go's own threads would begin at any time, which are events, too.
+	// New threads of the Go runtime would be events as well.
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1)
 	if _, err := fmt.Fprintln(stdout, "ready"); err != nil {
@@ -178,8 +178,8 @@ func doFiles(args []string, stdin io.Reader, stdout io.Writer) error {
 	return err
 }
 
-// rawFile is worked with by bare system calls: os.File makes more than it is told,
-// and Go may start a thread while it waits for one.
+// rawFile makes raw system calls. os.File would make additional ones, and Go may start a
+// thread while a call blocks.
 type rawFile struct {
 	path    *byte
 	content [64]byte
@@ -190,7 +190,7 @@ func newRawFile(path string) (*rawFile, error) {
 	return &rawFile{path: name}, err
 }
 
-// round makes its four calls; 0 is success.
+// round makes the four calls of a round; 0 is success.
 func (f *rawFile) round() syscall.Errno {
 	const size = uintptr(len(f.content))
 	at := unix.AT_FDCWD
@@ -212,16 +212,16 @@ func (f *rawFile) round() syscall.Errno {
 	return fault
 }
 
-// nap sleeps in this very thread.
+// nap blocks the current thread.
 func nap(d time.Duration) {
 	for until := time.Now().Add(d); d > 0; d = time.Until(until) {
 		left := syscall.NsecToTimespec(int64(d))
-		_, _, _ = syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&left)), 0, 0) // as long as it is
+		_, _, _ = syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&left)), 0, 0) // the loop repeats an interrupted call
 	}
 }
 
-// callsCommand makes this program one that does little but system calls: KIND FILE
-// N. Copying reads and writes 64 KiB, reading 4 KiB, and getpid nothing.
+// callsCommand makes this program a load of system calls: KIND FILE N. copy reads and
+// writes 64 KiB, read reads 4 KiB, getpid transfers nothing.
 const callsCommand = "be-calls"
 
 func doCalls(args []string, stdin io.Reader, stdout io.Writer) error {

@@ -1,11 +1,11 @@
 //go:build linux
 
-// Command bench measures the agent: what it costs the programs that it watches and
-// those that it does not, and whether all events arrive. What is compared runs in
-// turns, round after round, so that a ratio holds where absolute figures do not.
+// Command bench measures the agent: how much it slows watched and other programs, and
+// whether all events arrive. Compared measurements alternate in each round, so their
+// ratio is comparable between machines; absolute figures are not.
 //
-// scenarios.go lists what is measured; the agent, the backend, the sink in a
-// backend's place and the loads are processes of their own, as in real life.
+// scenarios.go lists the scenarios. The agent, the backend, the sink that replaces it and
+// the loads are separate processes, as in production.
 package main
 
 import (
@@ -25,26 +25,25 @@ const help = `bench measures the agent of this working copy on this machine. It 
 Usage: sudo go run ./agent/bench [flags]
 
   -run REGEXP   the scenarios to run, by name: build, beside, files, start, idle
-  -rounds N     of each, in turns (5); a figure is the median of the rounds, a
-                ratio that of the rounds' own ratios
-  -scale X      of the size of each load (1)
+  -rounds N     rounds of each scenario (5); a figure is the median of the rounds,
+                a ratio the median of the rounds' ratios
+  -scale X      factor of the size of each load (1)
   -idle D       how long an idle machine is watched, once (60s)
-  -json FILE    write the figures there, too
+  -json FILE    also write the figures to FILE
   -help         print this
 
-A traced load runs in a session of mode 2 of the agent's service, which tells a sink
-that answers 200 and keeps what it got: there the cost is the agent's. The rows with
-"backend beside" have the real backend on SQLite on the same processors, too.
+A traced load runs in a session of mode 2. The agent sends the events to a sink that
+answers 200 and only stores them, so the measured cost is the agent's. In the rows with
+"backend beside" the real backend runs on SQLite on the same processors.
 
-All events are counted: those that a session got and those that it says were lost
-must be those that were done. Exit code 1: something could not be measured; a goal
-that is not met is no failure.
+bench counts all events: a session's events and its reported losses must add up to the
+load's events. Exit code 1: something could not be measured. A missed goal is no failure.
 
-A build needs gcc, make and go; strace is measured beside it. Everything is kept in
-a temporary folder, so TMPDIR chooses the disk.
+The builds need gcc, make and go, and strace for comparison. All data is in a temporary
+folder, so TMPDIR chooses the disk.
 `
 
-// options is what the flags say.
+// options are the values of the flags.
 type options struct {
 	testbed.Flags
 	scale float64
@@ -55,8 +54,7 @@ func main() {
 	testbed.Main(help, func(ctx context.Context) error { return dispatch(ctx, os.Args[1:]) })
 }
 
-// dispatch is the program that this process is to be: the benchmark, or one of its
-// helpers.
+// dispatch runs the benchmark, or the helper that the first argument names.
 func dispatch(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		switch args[0] {

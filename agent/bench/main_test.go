@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestMain is a helper of the benchmark when it is asked to be.
+// TestMain runs a helper of the benchmark if the first argument names one.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "be-") {
 		main()
@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestBenchAsRoot measures a little of what needs eBPF, with the agent as it is built.
+// TestBenchAsRoot runs short scenarios with a real agent, which needs eBPF.
 func TestBenchAsRoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "figures.json")
 	var table, progress strings.Builder

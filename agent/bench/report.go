@@ -12,10 +12,10 @@ import (
 	"ospulse/test/testbed"
 )
 
-// maxPeakMB is the memory that the agent may take.
+// maxPeakMB is the goal for the agent's memory.
 const maxPeakMB = 80
 
-// report is what is printed and written: medians over the rounds.
+// report holds the medians of the rounds, for the table and the JSON file.
 type report struct {
 	testbed.Machine
 	Rounds int     `json:"rounds"`
@@ -23,17 +23,17 @@ type report struct {
 	Rows   []row   `json:"rows"`
 }
 
-// row is the figures of one measurement.
+// row has the figures of one measurement.
 type row struct {
 	Scenario string   `json:"scenario"`
 	Name     string   `json:"measurement"`
 	Median   float64  `json:"median"`
 	Unit     string   `json:"unit"`
-	Spread   float64  `json:"spread"` // the greatest less the least, of the median
+	Spread   float64  `json:"spread"` // (maximum - minimum) / median
 	Ratio    float64  `json:"ratio,omitempty"`
-	CPURatio float64  `json:"cpu_ratio,omitempty"` // of the processor time, the agent's included
+	CPURatio float64  `json:"cpu_ratio,omitempty"` // of the processor time, including the agent's
 	Goal     string   `json:"goal,omitempty"`
-	Met      bool     `json:"met"` // true where there is no goal
+	Met      bool     `json:"met"` // true if there is no goal and no fault
 	Samples  []sample `json:"samples,omitempty"`
 }
 
@@ -60,7 +60,7 @@ func newReport(o options, all []scenario, samples map[string][][]sample) report 
 	return r
 }
 
-// newRow judges what was measured, beside a base if there is one.
+// newRow judges a measurement, and compares it with base if that is not nil.
 func newRow(scenario string, m measurement, measured, base []sample) row {
 	values := make([]float64, len(measured))
 	ratios, cpu := make([]float64, len(base)), make([]float64, len(base))
@@ -139,7 +139,7 @@ func (r *row) cells() []string {
 	}
 }
 
-// figure writes a value with three digits, or all of it.
+// figure formats a value with three digits, or with all before the point.
 func figure(value float64) string {
 	if value >= 100 {
 		return fmt.Sprintf("%.0f", value)

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// measurement is one thing that is measured in each round of its scenario.
+// measurement is measured once in each round of its scenario.
 type measurement struct {
 	name string
 	unit string
-	of   string // the measurement of the same scenario that it is compared with, if any
+	of   string // the measurement of the scenario that is its base, if any
 	goal goal
 	run  func(context.Context, *lab) (sample, error)
 }
 
-// goal is what the figure or, where there is one, the ratio is to be.
+// goal is the goal of the ratio if there is a base, else of the figure.
 type goal struct {
-	limit   float64 // 0: there is none
-	isLeast bool    // else at most
+	limit   float64 // 0: no goal
+	isLeast bool    // limit is a minimum, not a maximum
 }
 
-// scenario is what is measured in turns.
+// scenario is a group of measurements that alternate.
 type scenario struct {
 	name         string
-	once         bool // not in each round
+	once         bool // in one round only
 	measurements []measurement
 }
 
@@ -61,11 +61,10 @@ func scenarios() []scenario {
 	)
 }
 
-// measureAll runs the chosen scenarios, round after round, and gives their samples
-// in the order of the measurements; beside an error those of the scenarios before
-// it. Each round begins with another one, so that none
-// always comes after the same; the first is run once before all, so that all find
-// their files in memory.
+// measureAll runs the chosen scenarios and returns their samples in the order of the
+// measurements. With an error it returns the samples of the scenarios before it. Each
+// round begins with another measurement, so that none always follows the same one. A
+// first run without a sample loads the files into memory.
 func (l *lab) measureAll(ctx context.Context, all []scenario, o options) (map[string][][]sample, error) {
 	samples := map[string][][]sample{}
 	for _, s := range all {

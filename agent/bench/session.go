@@ -17,14 +17,14 @@ import (
 	"ospulse/test/testbed"
 )
 
-// drainTimeout is how long the agent may take to deliver what it has seen.
+// drainTimeout is how long the agent may take to deliver all events of a session.
 const drainTimeout = 3 * time.Minute
 
-// session starts a session, does something and stops it, and returns its ID when
-// all its events are delivered. With pids the session is of mode 2, else of mode 1.
+// session starts a session, calls fn and stops the session. It returns the ID when all
+// events are delivered. With pids the session has mode 2, else mode 1.
 func (st *stage) session(ctx context.Context, pids []int, fn func(id string) error) (id string, err error) {
 	id, url, stop := rand.Text(), st.agent.URL, "/api/stop-monitor"
-	if st.isReal { // as a user has it
+	if st.isReal { // like a user
 		url, stop = st.backend.URL, "/api/monitor/stop"
 		if id, err = testbed.UploadFile(ctx, url, "sample.sh", "true\n"); err != nil {
 			return "", err
@@ -46,7 +46,7 @@ func (st *stage) session(ctx context.Context, pids []int, fn func(id string) err
 	return id, st.drained(ctx, id)
 }
 
-// drained returns when the session's last event has arrived.
+// drained waits until the session's last event has arrived.
 func (st *stage) drained(ctx context.Context, session string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, drainTimeout, fmt.Errorf("the session's end has not arrived after %s", drainTimeout))
 	defer cancel()
@@ -64,7 +64,7 @@ func (st *stage) drained(ctx context.Context, session string) error {
 	}
 }
 
-// arrived is what has arrived of a session so far.
+// arrived counts the events of a session that have arrived.
 type arrived struct {
 	Events int            `json:"event_count"`
 	Types  map[string]int `json:"event_counts"`
@@ -80,7 +80,7 @@ func (st *stage) arrived(ctx context.Context, session string) (a arrived, err er
 	return a, err
 }
 
-// counts tells what arrived of a session that has ended.
+// counts counts the events of an ended session, and those that name path.
 func (st *stage) counts(ctx context.Context, session, path string) (c counts, err error) {
 	if !st.isReal {
 		text, err := testbed.Call(ctx, http.MethodDelete, st.backend.URL+"/api/sessions/"+session+"?path="+url.QueryEscape(path), "", nil)
@@ -93,7 +93,7 @@ func (st *stage) counts(ctx context.Context, session, path string) (c counts, er
 	return c, err
 }
 
-// export gives each event of a session that a real backend has stored.
+// export calls each with every event of a session that a real backend has stored.
 func (st *stage) export(ctx context.Context, session string, each func(line []byte) error) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, st.backend.URL+"/api/sessions/"+session+"/export?format=ndjson", nil)
 	if err != nil {
@@ -123,7 +123,7 @@ func (st *stage) export(ctx context.Context, session string, each func(line []by
 	}
 }
 
-// pause waits, or until ctx ends.
+// pause waits for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

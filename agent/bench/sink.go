@@ -16,24 +16,24 @@ import (
 // sinkCommand makes this program the sink.
 const sinkCommand = "be-sink"
 
-// counts are of the events of a session.
+// counts are the numbers of events of a session.
 type counts struct {
-	Events  int // without those that tell of losses
-	Lost    int // as those tell
-	Matches int // file operations that name the path that was asked for
+	Events  int // without reports of losses
+	Lost    int // sum of the reports of losses
+	Matches int // file operations on the requested path
 }
 
-// sink is in a backend's place. It keeps what it gets as it comes, and looks at it
-// only when the session has ended: meanwhile it costs next to nothing.
+// sink replaces the backend. It stores request bodies and parses them only after the end
+// of the session, so it costs almost nothing during the measurement.
 type sink struct {
 	mu       sync.Mutex
 	sessions map[string]*kept
 }
 
-// kept is what came of a session.
+// kept are the request bodies of a session.
 type kept struct {
 	bodies []body
-	keys   map[string]bool // a batch may come twice
+	keys   map[string]bool // of the batches; the agent may send one twice
 }
 
 type body struct {
@@ -68,10 +68,10 @@ func (s *sink) take(w http.ResponseWriter, r *http.Request) {
 		k.keys[key] = true
 		k.bodies = append(k.bodies, body{r.Header.Get("Content-Encoding") == "zstd", text})
 	}
-	_, _ = io.WriteString(w, "{}") // an agent that is gone sends again
+	_, _ = io.WriteString(w, "{}") // an agent without the answer sends the batch again
 }
 
-// tell tells whether a session's last event has come, as a backend does.
+// tell answers like a backend, but counts only the event session_end.
 func (s *sink) tell(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	k := s.sessions[r.PathValue("session")]
@@ -91,10 +91,10 @@ func (s *sink) tell(w http.ResponseWriter, r *http.Request) {
 			a.Types["session_end"]++
 		}
 	}
-	_ = json.NewEncoder(w).Encode(a) // a bench that is gone is told nothing
+	_ = json.NewEncoder(w).Encode(a) // fails only if the client is gone
 }
 
-// count counts a session's events, and forgets them.
+// count counts a session's events and deletes them.
 func (s *sink) count(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	k := s.sessions[r.PathValue("session")]
@@ -113,10 +113,10 @@ func (s *sink) count(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	_ = json.NewEncoder(w).Encode(all) // a bench that is gone is told nothing
+	_ = json.NewEncoder(w).Encode(all) // fails only if the client is gone
 }
 
-// text gives a body's NDJSON.
+// text returns a body's NDJSON.
 func (b body) text() ([]byte, error) {
 	if !b.isZstd {
 		return b.bytes, nil
@@ -133,7 +133,7 @@ func (b body) text() ([]byte, error) {
 	return text, nil
 }
 
-// add counts NDJSON of events, of the agent or of a backend's export.
+// add counts events in NDJSON, as the agent sends and the backend exports them.
 func (c *counts) add(text []byte, path string) error {
 	for line := range bytes.Lines(text) {
 		switch {
@@ -152,8 +152,8 @@ func (c *counts) add(text []byte, path string) error {
 	return nil
 }
 
-// isOf reports whether an event is of a type. Most are counted by this: to read all
-// of the JSON would take ten times as long.
+// isOf reports whether an event has a type. It does not parse the JSON, which would take
+// ten times as long.
 func isOf(line []byte, eventType string) bool {
 	_, rest, found := bytes.Cut(line, []byte(`"event_type":`))
 	return found && bytes.HasPrefix(bytes.TrimLeft(rest, " "), []byte(`"`+eventType+`"`))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// agent says yes to everything that the backend asks of an agent.
+// agent answers every request of the backend with success.
 type agent struct {
 	url    string
 	server *http.Server
@@ -32,7 +32,7 @@ func startAgent(ctx context.Context) (*agent, error) {
 		return nil, err
 	}
 	a := &agent{url: "http://" + listener.Addr().String(), server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}}
-	go func() { _ = a.server.Serve(listener) }() // it says that it was closed
+	go func() { _ = a.server.Serve(listener) }() // ErrServerClosed
 	return a, nil
 }
 

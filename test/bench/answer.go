@@ -12,12 +12,12 @@ import (
 
 // answer is an HTTP answer of status 200 up to its body.
 type answer struct {
-	length  int // of the body; -1 when its end shows in another way
+	length  int // of the body; -1 if there is no Content-Length
 	chunked bool
 	zstd    bool // the body's encoding
 }
 
-// readAnswer reads an answer up to its end, and wants to know its length before.
+// readAnswer reads and discards an answer, which must have a Content-Length.
 func readAnswer(r *bufio.Reader) error {
 	a, err := readHead(r)
 	if err != nil {
@@ -32,8 +32,8 @@ func readAnswer(r *bufio.Reader) error {
 	return nil
 }
 
-// readHead reads an answer up to its body. Any status but 200 is an error, which
-// has the beginning of the body.
+// readHead reads an answer up to its body. Any status but 200 is an error with the
+// beginning of the body.
 func readHead(r *bufio.Reader) (answer, error) {
 	a := answer{length: -1}
 	line, err := r.ReadSlice('\n')
@@ -69,13 +69,13 @@ func readHead(r *bufio.Reader) (answer, error) {
 	}
 	var body []byte
 	if a.chunked || a.length > 0 {
-		body, _ = io.ReadAll(io.LimitReader(a.body(r), 500)) // what there is of it
+		body, _ = io.ReadAll(io.LimitReader(a.body(r), 500)) // an error leaves the part that arrived
 	}
 	return a, fmt.Errorf("the answer is %s: %s", status, body)
 }
 
-// readHeader reads a line of the head, or of the trailers; no name at their end. It
-// is valid until the next read.
+// readHeader reads one header or trailer. At the end of them name is nil. The slices are
+// valid until the next read.
 func readHeader(r *bufio.Reader) (name, value []byte, err error) {
 	line, err := r.ReadSlice('\n')
 	if line = bytes.TrimSpace(line); err != nil || len(line) == 0 {
@@ -85,8 +85,7 @@ func readHeader(r *bufio.Reader) (name, value []byte, err error) {
 	return name, bytes.TrimSpace(value), nil
 }
 
-// body gives a reader of the body, which says io.EOF at its end. Then finish is to
-// be called.
+// body returns a reader of the body. The caller calls finish after io.EOF.
 func (a answer) body(r *bufio.Reader) io.Reader {
 	if a.chunked {
 		return httputil.NewChunkedReader(r)
@@ -94,8 +93,7 @@ func (a answer) body(r *bufio.Reader) io.Reader {
 	return io.LimitReader(r, int64(a.length))
 }
 
-// finish reads what follows the body, and gives the value of a trailer, "" if it is
-// not there.
+// finish reads the trailers and returns the value of one, or "" if it is missing.
 func (a answer) finish(r *bufio.Reader, trailer string) (string, error) {
 	found := ""
 	for a.chunked {
@@ -113,7 +111,7 @@ func (a answer) finish(r *bufio.Reader, trailer string) (string, error) {
 	return found, nil
 }
 
-// appendBody appends the body to buf, and reads the answer to its end.
+// appendBody appends the body to buf and reads the trailers.
 func (a answer) appendBody(buf []byte, r *bufio.Reader) ([]byte, error) {
 	if !a.chunked && a.length < 0 {
 		return nil, errors.New("the answer has no Content-Length")

@@ -18,10 +18,10 @@ import (
 	"ospulse/test/testbed"
 )
 
-// sizes say how much there is to query.
+// sizes are the sizes of the queried sessions.
 type sizes struct {
 	events int  // of a session
-	large  bool // a session of ten times as many is queried, too
+	large  bool // also query a session of ten times the size
 }
 
 const (
@@ -29,19 +29,19 @@ const (
 	sessionsEach = 10 // sessions of that size
 )
 
-// small and huge are the sizes that a page of a session is compared over.
+// small and huge are the sizes of the sessions that show how a page scales.
 func (s sizes) small() int64 { return max(int64(s.events)/100, 2*pageSize) }
 func (s sizes) huge() int64  { return int64(s.events) * 10 }
 
 const (
 	loadGroup     = 10_000                 // events a transaction
-	maxBurst      = 32                     // events of a session that come in a row
-	loadSpacing   = 360 * time.Microsecond // from one event to the next, of whatever session
-	bytesAnEvent  = 2000                   // at most, with indexes and the database's own log
+	maxBurst      = 32                     // consecutive events of a session
+	loadSpacing   = 360 * time.Microsecond // between consecutive events of all sessions
+	bytesAnEvent  = 2000                   // upper bound, with indexes and the write-ahead log
 	segmentsStuck = time.Minute            // without a new one
 )
 
-// archive is a store that is full: what is queried.
+// archive is a store with the sessions that are queried.
 type archive struct {
 	store    store
 	measured *contents
@@ -53,8 +53,8 @@ type archiveKey struct {
 	isHuge  bool
 }
 
-// archive gives an archive, which it fills at the first time: with ten sessions of
-// which one is measured, and a small one; or with a huge one.
+// archive returns an archive and fills it at the first call: either with ten sessions,
+// one of which is measured, and a small one, or with a huge one.
 func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	if a := l.archives[key]; a != nil {
 		return a, nil
@@ -64,7 +64,7 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 		return nil, err
 	}
 	a := &archive{store: s}
-	l.archives[key] = a // to be removed, whatever happens
+	l.archives[key] = a // before fill, so that close removes it even after an error
 	if key.isHuge {
 		a.measured = newContents(l.sizes.huge())
 		return a, l.fill(ctx, key.dialect, a, a.measured)
@@ -79,7 +79,7 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	return a, l.fill(ctx, key.dialect, a, sessions...)
 }
 
-// removeArchives frees their disk.
+// removeArchives removes all archives from the disk.
 func (l *lab) removeArchives() error {
 	var errs []error
 	for key, a := range l.archives {
@@ -89,7 +89,7 @@ func (l *lab) removeArchives() error {
 	return errors.Join(errs...)
 }
 
-// fill stores sessions and has the backend make what it makes of them.
+// fill stores sessions and lets the backend build their segments.
 func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...*contents) error {
 	total := int64(0)
 	for _, c := range sessions {
@@ -118,14 +118,14 @@ func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...
 	})
 }
 
-// note adds to what is reported of a database.
+// note adds a line to the report of a database.
 func (l *lab) note(dialect, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	l.say("%s: %s", dialect, text)
 	l.notes[dialect] = append(l.notes[dialect], text)
 }
 
-// checkDisk sees that a folder's disk has room.
+// checkDisk returns an error if a folder's disk has less free space than needed.
 func checkDisk(dir string, needed int64) error {
 	files, err := sample.Open(filepath.Join(dir, "files"))
 	if err != nil {
@@ -138,8 +138,8 @@ func checkDisk(dir string, needed int64) error {
 	return err
 }
 
-// storeSessions stores them, and has PostgreSQL tidy up as it does by itself after
-// a while.
+// storeSessions stores sessions. On PostgreSQL it then runs the VACUUM that autovacuum
+// would run later.
 func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) (err error) {
 	db, err := database.Open(ctx, s.options)
 	if err != nil {
@@ -174,8 +174,8 @@ func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) 
 	return err
 }
 
-// storeEvents stores the sessions' events as they come from several agents at once:
-// some of one session, then some of another.
+// storeEvents stores the events of all sessions interleaved, as several agents send
+// them.
 func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []*contents) error {
 	left := int64(0)
 	for _, c := range sessions {
@@ -202,8 +202,8 @@ func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []
 	return nil
 }
 
-// someSession chooses one, by how much is left of each, which is left in all: so
-// they all end at about the same time.
+// someSession picks a session at random, weighted by its remaining events, so that all
+// end at about the same time. left is the sum of the remaining events.
 func someSession(random *rand.Rand, sessions []*contents, left int64) *contents {
 	n := random.Int64N(left)
 	for _, c := range sessions {
@@ -214,7 +214,7 @@ func someSession(random *rand.Rand, sessions []*contents, left int64) *contents 
 	panic("there is less left than was said")
 }
 
-// storeBytes gives the size of a database.
+// storeBytes returns the size of a database.
 func (l *lab) storeBytes(ctx context.Context, s store) (size int64, err error) {
 	if s.options.URL == "" {
 		info, err := os.Stat(s.options.Path)
@@ -229,7 +229,7 @@ func (l *lab) storeBytes(ctx context.Context, s store) (size int64, err error) {
 	return size, err
 }
 
-// readDatabase does something with connections for reading.
+// readDatabase calls fn with a pool of connections for reading.
 func readDatabase(ctx context.Context, s store, fn func(*sql.DB) error) (err error) {
 	db, err := database.Open(ctx, s.options)
 	if err != nil {
@@ -243,12 +243,11 @@ func readDatabase(ctx context.Context, s store, fn func(*sql.DB) error) (err err
 	if pool, ok := pools["read"]; ok {
 		return fn(pool)
 	}
-	return fn(pools["write"]) // the same on PostgreSQL
+	return fn(pools["write"]) // PostgreSQL has one pool
 }
 
-// awaitSegments returns when the backend has made the segments of all sessions; it
-// begins when it starts. A histogram that it is asked for before has to do without
-// most of them.
+// awaitSegments returns when the backend, which begins at its start, has made the
+// segments of all sessions. Before, it measures a histogram that has few of them.
 func (l *lab) awaitSegments(ctx context.Context, dialect string, backend *testbed.Process, a *archive, sessions []*contents) error {
 	began := time.Now()
 	wanted := 0

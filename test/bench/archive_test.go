@@ -14,7 +14,7 @@ import (
 	"ospulse/internal/database"
 )
 
-// stored gives a small archive on SQLite.
+// stored returns a small archive on SQLite.
 func stored(t *testing.T, events ...int64) (store, []*contents) {
 	t.Helper()
 	s := store{options: database.Options{Path: filepath.Join(t.TempDir(), "test.db"), PoolSize: 2, Log: slog.New(slog.DiscardHandler)}}
@@ -35,7 +35,7 @@ func stored(t *testing.T, events ...int64) (store, []*contents) {
 	return s, sessions
 }
 
-// column gives what a SELECT of one column gives.
+// column returns the rows of a SELECT of one column.
 func column[T any](t *testing.T, s store, text string, args ...any) (all []T) {
 	t.Helper()
 	err := readDatabase(t.Context(), s, func(pool *sql.DB) error {

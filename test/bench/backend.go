@@ -8,8 +8,8 @@ import (
 	"ospulse/test/testbed"
 )
 
-// withBackend starts the backend on a store, does something with it and stops it.
-// When that fails, the error has the end of the backend's log.
+// withBackend starts the backend on a store, calls fn and stops the backend. An error
+// of fn is returned with the end of the backend's log.
 func (l *lab) withBackend(ctx context.Context, s store, fn func(*testbed.Process) error) error {
 	p, err := testbed.Start(ctx, s.dir, []string{
 		"PORT=0", "DATA_DIR=" + s.dir, "DATABASE_URL=" + s.options.URL,
@@ -24,8 +24,8 @@ func (l *lab) withBackend(ctx context.Context, s store, fn func(*testbed.Process
 	return p.Stop()
 }
 
-// startSession uploads a file, has the agent monitor, and gives the session's ID:
-// events find it as they do in real life.
+// startSession uploads a file, starts monitoring and returns the session's ID. The
+// backend then attributes events to the session as in production.
 func startSession(ctx context.Context, url string) (id string, err error) {
 	id, err = testbed.UploadFile(ctx, url, "sample.exe", "MZ")
 	if err == nil {

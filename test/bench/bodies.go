@@ -15,9 +15,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// How many different requests there are of each kind. Of the compressed batches
-// each is there for a few seconds only: their times cannot be set when they are
-// sent.
+// Number of different requests of each kind. Compressed batches are many, because their
+// times cannot be set when they are sent.
 const (
 	variants       = 48
 	largeVariants  = 4
@@ -37,7 +36,7 @@ type bodies struct {
 	eventRows, flowRows, packetRows [][]any
 }
 
-// newBodies makes them all; they are the same in every run, but for the times.
+// newBodies makes all requests. They differ between runs only in their times.
 func newBodies() (*bodies, error) {
 	g := newGenerator()
 	b := &bodies{}
@@ -69,7 +68,7 @@ func newBodies() (*bodies, error) {
 	return b, err
 }
 
-// packed gives compressed variants of batches, each later than the one before.
+// packed returns compressed variants of batches, each with later times than the last.
 func packed(batches []request) ([]request, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -99,7 +98,7 @@ func rowsOf(events []models.Incoming, faults []models.ItemFault, err error) ([][
 	return rows, err
 }
 
-// allOf takes what a decoder gives; a fault is an error.
+// allOf passes on a decoder's events, and turns a fault into an error.
 func allOf(events []models.Incoming, faults []models.ItemFault, err error) ([]models.Incoming, error) {
 	if err == nil && len(faults) > 0 {
 		err = fmt.Errorf("event %d: %s", faults[0].Index, faults[0].Error)
@@ -110,20 +109,20 @@ func allOf(events []models.Incoming, faults []models.ItemFault, err error) ([]mo
 	return events, nil
 }
 
-// generator writes what agents send, in the shape of test/testdata/fixtures.
+// generator writes requests of agents, in the shape of test/testdata/fixtures.
 type generator struct {
 	rand      *rand.Rand
 	words     []string
 	processes []monitored
 }
 
-// monitored is a process that an agent watches; each has an agent's session of its own.
+// monitored is a process that an agent watches. Each has its own agent session.
 type monitored struct {
 	name, sessionID string
 	pid             int
 }
 
-// newGenerator gives one that writes the same each time.
+// newGenerator returns a generator with a fixed seed.
 func newGenerator() *generator {
 	g := &generator{rand: rand.New(rand.NewPCG(1, 2))}
 	g.words = g.newWords()
@@ -133,7 +132,7 @@ func newGenerator() *generator {
 	return g
 }
 
-// newWords gives a few hundred words that can nearly be read.
+// newWords returns a few hundred words of random syllables.
 func (g *generator) newWords() []string {
 	const consonants, vowels = "bcdfghjklmnprstvwz", "aeiou"
 	words := make([]string, 400)
@@ -145,13 +144,13 @@ func (g *generator) newWords() []string {
 	return words
 }
 
-// word gives a word; as in any text, some come much more often than others.
+// word returns a random word. Some are much more frequent, as in any text.
 func (g *generator) word() string {
 	return g.words[int(float64(len(g.words))*g.rand.Float64()*g.rand.Float64())]
 }
 
-// event writes one event of a controller. The session in it is an invention of
-// the agent. A few processes do most of the work.
+// event writes one event of a controller, with the agent's own session ID. A few
+// processes cause most events.
 func (g *generator) event() []byte {
 	p := g.processes[int(float64(len(g.processes))*g.rand.Float64()*g.rand.Float64())]
 	content := make([]string, 4+g.rand.IntN(8))
@@ -163,13 +162,13 @@ func (g *generator) event() []byte {
 		[]string{"ReadFile", "WriteFile"}[g.rand.IntN(2)], p.sessionID, p.name, p.pid)
 }
 
-// extension gives that of a file; a few come much more often than others.
+// extension returns a random file extension. Some are much more frequent.
 func (g *generator) extension() string {
 	extensions := []string{"dll", "exe", "dat", "txt", "log", "ini", "tmp", "lnk", "xml", "json", "png", "db"}
 	return extensions[int(float64(len(extensions))*g.rand.Float64()*g.rand.Float64())]
 }
 
-// creation writes an event of a process that was started.
+// creation writes the event of a process start.
 func (g *generator) creation() []byte {
 	p := g.processes[g.rand.IntN(len(g.processes))]
 	image := `C:\\Program Files\\` + g.word() + `\\` + g.word() + ".exe"
@@ -200,7 +199,7 @@ func (g *generator) packets(n int) []byte {
 	return fmt.Appendf(nil, `{"events": [%s], "count": %d}`, bytes.Join(packets, []byte(", ")), n)
 }
 
-// flow writes one HTTP flow of about 50 KB: a page that was answered.
+// flow writes one HTTP flow of about 50 KB whose response is a page.
 func (g *generator) flow() []byte {
 	const pageBytes = 48 << 10
 	path := "/" + g.word() + "/" + g.word()

@@ -8,17 +8,16 @@ import (
 	"ospulse/internal/models"
 )
 
-// contents is a session that is stored to be queried, and what is known of it: it is
-// what answers are compared with.
+// contents describes a stored session. Answers are compared with it.
 type contents struct {
 	id        string
-	events    int64 // that it is to have
-	noted     int64 // so far, also the last seq
+	events    int64 // in the end
+	noted     int64 // so far; also the last seq
 	selected  map[string]*selected
-	questions []selection // what is known but for the pages of all events
+	questions []selection // filters to prepare answers for
 }
 
-// selected is what a filter selects of a session.
+// selected are the events of a session that a filter selects.
 type selected struct {
 	seqs   []int64                     // nil if it selects all
 	counts map[string]map[string]int64 // by field and value, "" for events without one
@@ -41,7 +40,7 @@ func textOf(p *string) string {
 }
 
 func newContents(events int64, questions ...selection) *contents {
-	// An ID as the backend makes them; there is randomness, or Go ends the program.
+	// The ID has the form of the backend's. NewV7 fails only without randomness.
 	c := &contents{id: uuid.Must(uuid.NewV7()).String(), events: events, questions: questions, selected: map[string]*selected{}}
 	for _, q := range questions {
 		c.selected[q.filter] = &selected{counts: map[string]map[string]int64{}}
@@ -52,10 +51,10 @@ func newContents(events int64, questions ...selection) *contents {
 	return c
 }
 
-// note notes the session's next event.
+// note records the session's next event.
 func (c *contents) note(e *models.Event) {
 	c.noted++
-	var values map[string]string // of the fields, once they are asked for
+	var values map[string]string // of the fields, computed at the first match
 	for _, q := range c.questions {
 		if !q.matches(e) {
 			continue
@@ -76,8 +75,7 @@ func (c *contents) note(e *models.Event) {
 	}
 }
 
-// page gives the seqs of a page of what a filter selects, and whether there are more
-// after it.
+// page returns the seqs of a page of the selected events, and whether more follow.
 func (c *contents) page(q selection, after int64, limit int) (seqs []int64, more bool) {
 	if q.filter == "" {
 		for seq := after + 1; seq <= c.noted && len(seqs) < limit; seq++ {

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// worker does one piece of work, over and over, and gives how many events it
-// stored.
+// worker does one piece of work and returns how many events that was. drive calls it
+// repeatedly.
 type worker func() (events int, err error)
 
-// window is the time that counts, after a warm-up. opened and closed, if not
-// nil, are called at its ends.
+// window is the measured time, after a warm-up. opened and closed, if not nil, are
+// called at its start and end.
 type window struct {
 	warmUp, length time.Duration
 	opened, closed func()
 }
 
-// tally is what came of work.
+// tally is the result of work.
 type tally struct {
-	acknowledged int64   // events, the warm-up's too
+	acknowledged int64   // events, including the warm-up
 	counted      float64 // events inside the window
 	latencies    histogram
 }
 
-// add counts one piece of work, from start to end. Work that began before the
-// window or ended after it counts with the part that lies inside: else a window
-// that holds few pieces would measure its own edges.
+// add counts one piece of work, from start to end. Work that is partly outside of the
+// window counts in proportion. Otherwise the result would depend on where the window
+// begins, if it holds few pieces.
 func (t *tally) add(events int, start, end time.Duration, w *window) {
 	t.acknowledged += int64(events)
 	inside := min(end, w.warmUp+w.length) - max(start, w.warmUp)
@@ -47,8 +47,8 @@ func merge(tallies []tally) *tally {
 	return total
 }
 
-// drive has all workers work at once until the window ends, and gives the tally
-// of each. The first error ends all of them.
+// drive runs all workers concurrently until the window ends, and returns the tally of
+// each. The first error stops all of them.
 func drive(ctx context.Context, w window, workers []worker) ([]tally, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -75,7 +75,7 @@ func drive(ctx context.Context, w window, workers []worker) ([]tally, error) {
 	return tallies, context.Cause(ctx)
 }
 
-// at calls fn at a time, unless ctx ends before.
+// at waits until t and calls fn if it is not nil. It returns early if ctx ends.
 func at(ctx context.Context, t time.Time, fn func()) {
 	timer := time.NewTimer(time.Until(t))
 	defer timer.Stop()

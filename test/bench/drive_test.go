@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// takes gives a worker that stores events, each piece of work in the same time.
+// takes returns a worker whose pieces of work all take the same time.
 func takes(d time.Duration, events int) worker {
 	return func() (int, error) {
 		<-time.After(d)

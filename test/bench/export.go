@@ -10,14 +10,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// What an export ends with, when it is whole.
+// Trailer of a complete export.
 const (
 	exportTrailer  = "X-Export-Status"
 	exportComplete = "complete"
 )
 
-// exportScenarios give a session out whole, compared with reading it from the
-// database.
+// exportScenarios export a whole session. The limit is reading it from the database.
 func exportScenarios(l *lab, dialect string) []scenario {
 	export := func(name, header string, goals goals) scenario {
 		return scenario{
@@ -31,7 +30,7 @@ func exportScenarios(l *lab, dialect string) []scenario {
 	}
 }
 
-// exporting measures exports, one after the other.
+// exporting measures consecutive exports.
 func exporting(header string) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (measurement, error) {
 		a, err := l.archive(ctx, archiveKey{dialect, false})
@@ -48,7 +47,7 @@ func exporting(header string) func(context.Context, *lab, string) (measurement, 
 	}
 }
 
-// export reads an export to its end, and sees that it is one of all events.
+// export reads an export and checks that it has exactly the events 1 to want.
 func (g *getter) export(path, header string, want int64) error {
 	a, err := g.get(path, header)
 	if err != nil {
@@ -74,7 +73,7 @@ func (g *getter) export(path, header string, want int64) error {
 	if last != want {
 		return fmt.Errorf("WRONG ANSWER: the export has %d events, not %d", last, want)
 	}
-	if _, err := body.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // a decoder may not look for it
+	if _, err := body.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // the decoder may stop before io.EOF
 		return fmt.Errorf("the export goes on after its end: %w", err)
 	}
 	status, err := a.finish(g.answers, exportTrailer)
@@ -84,8 +83,8 @@ func (g *getter) export(path, header string, want int64) error {
 	return err
 }
 
-// checkLines sees that a text is of one event a line, with the seqs 1, 2, 3 …, and
-// gives the last.
+// checkLines checks that a text has one event a line, with the seqs 1, 2, 3 …, and
+// returns the last seq.
 func checkLines(r io.Reader) (last int64, err error) {
 	buf := make([]byte, 0, 256<<10)
 	for {

@@ -17,30 +17,30 @@ import (
 
 const (
 	streamBuffer    = 32 << 10
-	deliveryTimeout = 30 * time.Second // for the last event to come, after the last answer
+	deliveryTimeout = 30 * time.Second // for the last event, after the last answer
 	maxReconnects   = 1000             // of all streams
 )
 
-// streams follow a session, from its first event on. Each sees that it gets every
-// event once and in order; one that is cut off comes back.
+// streams follow a session from its first event. Each checks that it gets every event
+// once and in order, and reconnects after a disconnect.
 type streams struct {
-	ctx         context.Context //nolint:containedctx // it ends with the first stream that fails
+	ctx         context.Context //nolint:containedctx // the first failed stream cancels it
 	end         context.CancelCauseFunc
 	url, path   string
 	all         []*stream
 	following   sync.WaitGroup
-	counted     atomic.Int64 // from when on latencies are counted, microseconds; 0 is never
+	counted     atomic.Int64 // start of the measured time in microseconds; 0 before it is set
 	reconnected atomic.Int64
 }
 
 // stream is one client.
 type stream struct {
-	last      atomic.Int64 // seq that it has got
+	last      atomic.Int64 // seq of the last event
 	sent      stamp
 	latencies histogram
 }
 
-// followSession opens streams, and returns when all of them are.
+// followSession opens n streams and returns when all are open.
 func followSession(ctx context.Context, url, sessionID string, n int) (*streams, error) {
 	s := &streams{url: url, path: "/api/sessions/" + sessionID + "/stream?after=0"}
 	s.ctx, s.end = context.WithCancelCause(ctx)
@@ -48,7 +48,7 @@ func followSession(ctx context.Context, url, sessionID string, n int) (*streams,
 		one := &stream{}
 		messages, hangUp, err := s.dial("")
 		if err != nil {
-			s.end(fmt.Errorf("stream %d of %d: %w", i+1, n, err)) // unless another has failed before
+			s.end(fmt.Errorf("stream %d of %d: %w", i+1, n, err)) // no effect if another stream failed first
 			s.close()
 			return nil, context.Cause(s.ctx)
 		}
@@ -68,10 +68,10 @@ func (s *streams) close() {
 	s.following.Wait()
 }
 
-// countFrom has the latencies counted of what is sent from now on.
+// countFrom counts the latencies of events that are sent from now on.
 func (s *streams) countFrom(now time.Time) { s.counted.Store(now.UnixMicro()) }
 
-// latencies gives those of all streams, which are to have been awaited.
+// latencies closes the streams and returns the latencies of all. Call await before.
 func (s *streams) latencies() (all histogram) {
 	s.close()
 	for _, one := range s.all {
@@ -80,7 +80,7 @@ func (s *streams) latencies() (all histogram) {
 	return all
 }
 
-// await returns when every stream has the events up to a seq.
+// await returns when every stream has all events up to seq.
 func (s *streams) await(seq int64) error {
 	ctx, cancel := context.WithTimeout(s.ctx, deliveryTimeout)
 	defer cancel()
@@ -98,7 +98,7 @@ func (s *streams) await(seq int64) error {
 	}
 }
 
-// dial opens a connection with a stream that begins after an event, "" for the first.
+// dial opens a stream that begins after an event, or with the first if lastEventID is "".
 func (s *streams) dial(lastEventID string) (messages *sseReader, hangUp func(), err error) {
 	conn, err := (&net.Dialer{}).DialContext(s.ctx, "tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *streams) dial(lastEventID string) (messages *sseReader, hangUp func(), 
 	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	hangUp = func() {
 		stop()
-		_ = conn.Close() // it was only read from
+		_ = conn.Close() // nothing is left to write
 	}
 	header := ""
 	if lastEventID != "" {
@@ -125,13 +125,13 @@ func (s *streams) dial(lastEventID string) (messages *sseReader, hangUp func(), 
 	return newSSEReader(a.body(g.answers)), hangUp, nil
 }
 
-// follow reads a stream until ctx ends or something is wrong.
+// follow reads a stream and reconnects until the context ends or a message is wrong.
 func (s *streams) follow(one *stream, messages *sseReader, hangUp func()) error {
 	for {
 		cut, err := s.read(one, messages)
 		hangUp()
 		if s.ctx.Err() != nil {
-			return nil //nolint:nilerr // that is how it ends
+			return nil //nolint:nilerr // the streams were closed
 		}
 		if err != nil {
 			return err
@@ -141,14 +141,14 @@ func (s *streams) follow(one *stream, messages *sseReader, hangUp func()) error 
 		}
 		if messages, hangUp, err = s.dial(string(messages.lastID)); err != nil {
 			if s.ctx.Err() != nil {
-				return nil //nolint:nilerr // that is how it ends
+				return nil //nolint:nilerr // the streams were closed
 			}
 			return fmt.Errorf("come back after event %d: %w", one.last.Load(), err)
 		}
 	}
 }
 
-// read reads messages until the connection is cut, or one is wrong.
+// read reads messages until the connection breaks (cut) or a message is wrong.
 func (s *streams) read(one *stream, messages *sseReader) (cut, wrong error) {
 	for {
 		event, data, err := messages.next()
@@ -156,7 +156,7 @@ func (s *streams) read(one *stream, messages *sseReader) (cut, wrong error) {
 			return err, nil
 		}
 		if len(event) > 0 && string(event) != "message" {
-			continue // of the session
+			continue // about the session
 		}
 		if err := one.take(data, time.Now().UnixMicro(), s.counted.Load()); err != nil {
 			return nil, err
@@ -170,8 +170,8 @@ func (s *streams) read(one *stream, messages *sseReader) (cut, wrong error) {
 // timestampKey is the key of an event's time.
 var timestampKey = []byte(`"timestamp":"`)
 
-// take checks a message's events, and notes how old they are; now is when it was
-// read, and counted is from when on they count.
+// take checks the events of a message and records their latencies. now is when the
+// message was read. Events sent before counted do not count, nor any if it is 0.
 func (s *stream) take(events []byte, now, counted int64) error {
 	last := s.last.Load()
 	for rest := events; ; {
@@ -203,13 +203,13 @@ func (s *stream) take(events []byte, now, counted int64) error {
 	return nil
 }
 
-// stamp reads times as the backend writes them, and knows the last second.
+// stamp parses times as the backend writes them, and caches the last second.
 type stamp struct {
 	text   []byte // 2006-01-02T15:04:05
 	second int64  // microseconds
 }
 
-// micros reads the time that a text begins with.
+// micros parses the time at the beginning of text.
 func (s *stamp) micros(text []byte) (int64, error) {
 	const layout = "2006-01-02T15:04:05"
 	if len(text) <= len(layout) {

@@ -14,8 +14,8 @@ import (
 	"ospulse/internal/wire"
 )
 
-// message writes events with these seqs as the backend sends them; all of them were
-// sent at a time.
+// message writes events with these seqs as the backend sends them. All have the same
+// time.
 func message(sent time.Time, seqs ...int64) string {
 	var events []byte
 	id := int64(0)
@@ -131,7 +131,7 @@ func TestStreamsThatAreCutComeBack(t *testing.T) {
 		if after < 50 {
 			send(message(time.Now(), after+1, after+2))
 			half := message(time.Now(), after+3)
-			send(half[:len(half)-1]) // never told to its end
+			send(half[:len(half)-1]) // an incomplete message
 		}
 	})
 	s, err := followSession(t.Context(), url, "s", 1)

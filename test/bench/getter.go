@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// askTimeout is how long one measurement's answers may take in all, beyond its time.
+// askTimeout is how long a connection may be used beyond the time of its measurement.
 const askTimeout = 5 * time.Minute
 
-// getter asks one thing after the other on a connection of its own. As the load
-// that stores, it does little: it shares the processors with what it measures.
+// getter sends one request after the other on its own connection. It does little work,
+// because it shares the processors with the backend.
 type getter struct {
 	conn    net.Conn
 	answers *bufio.Reader
@@ -22,7 +22,7 @@ type getter struct {
 	body    []byte
 }
 
-// dialGetter connects to a server; all must be done within the given time.
+// dialGetter connects to a server. The connection fails after the given time.
 func dialGetter(ctx context.Context, url string, within time.Duration) (*getter, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -36,8 +36,8 @@ func dialGetter(ctx context.Context, url string, within time.Duration) (*getter,
 
 func (g *getter) close() error { return g.conn.Close() }
 
-// get sends a request, whose header lines end in "\r\n", and reads its answer up to
-// the body.
+// get sends a request and reads the answer up to the body. The lines of header end in
+// "\r\n".
 func (g *getter) get(path, header string) (answer, error) {
 	g.request = fmt.Appendf(g.request[:0], "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: OS-Pulse-Bench/1.0\r\n%s\r\n", path, header)
 	if _, err := g.conn.Write(g.request); err != nil {
@@ -50,7 +50,7 @@ func (g *getter) get(path, header string) (answer, error) {
 	return a, nil
 }
 
-// ask asks for something and checks the answer, which is valid until the next.
+// ask sends a request and checks the body, which is valid until the next request.
 func (g *getter) ask(path string, check func(answer []byte) error) error {
 	a, err := g.get(path, "")
 	if err != nil {

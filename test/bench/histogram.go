@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A power of two is divided into as many buckets, so that a bucket's middle is
-// within 0.4 % of all that is in it.
+// Each power of two has bucketsEach buckets, so the middle of a bucket is within 0.4 % of
+// every value in it.
 const (
 	bucketBits  = 7
 	bucketsEach = 1 << bucketBits
-	maxLatency  = 1 << 36 // nanoseconds: 69 s; what took longer is counted as that
+	maxLatency  = 1 << 36 // nanoseconds, 69 s; longer latencies count as that
 )
 
 // histogram counts latencies in a fixed size.
@@ -27,8 +27,8 @@ func (h *histogram) merge(other *histogram) {
 	}
 }
 
-// percentile gives the latency that a share of all (0 to 1) stays within; 0 when
-// nothing was counted.
+// percentile returns the latency that a share (0 to 1) of all does not exceed, or 0 if
+// the histogram is empty.
 func (h *histogram) percentile(share float64) time.Duration {
 	var total uint64
 	for _, n := range h {
@@ -44,14 +44,14 @@ func (h *histogram) percentile(share float64) time.Duration {
 	return 0
 }
 
-// bucket gives the place of a value: exact below 2*bucketsEach, then the
+// bucket returns the bucket of a value: exact below 2*bucketsEach, then the
 // value's highest bits.
 func bucket(value uint64) int {
 	shift := max(0, bits.Len64(value)-bucketBits-1)
 	return shift*bucketsEach + int(value>>shift)
 }
 
-// middle gives the middle of a bucket.
+// middle returns the middle of a bucket.
 func middle(i int) time.Duration {
 	shift := max(0, i/bucketsEach-1)
 	lowest := uint64(i-shift*bucketsEach) << shift

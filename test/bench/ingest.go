@@ -7,9 +7,9 @@ import (
 	"ospulse/test/testbed"
 )
 
-// ingestScenarios are those of taking events in. A single event is compared with
-// a server that only decodes it; batches and flows with the fastest way to get
-// the same rows into the same table.
+// ingestScenarios send events to the backend. Single events are compared with a server
+// that only decodes them, batches and flows with the fastest way to write the same rows
+// to the same table.
 func ingestScenarios(b *bodies, dialect string) []scenario {
 	limits := newIngestLimits(b, dialect)
 	pick := func(onSQLite, onPostgres float64) float64 {
@@ -77,8 +77,8 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 	}
 }
 
-// storing measures a load on a fresh database, and sees afterwards that every event
-// that was acknowledged is there.
+// storing measures a load on a fresh database, and then checks that the database has
+// every acknowledged event.
 func storing(load load) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 		return m, l.withStore(ctx, dialect, func(s store) error {

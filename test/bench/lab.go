@@ -23,7 +23,7 @@ const (
 	postgres = "postgres"
 )
 
-// lab is what all measurements share: a temporary folder and what runs in it.
+// lab is shared by all measurements: a temporary folder and the programs that run in it.
 type lab struct {
 	time     time.Duration // of one measurement
 	sizes    sizes
@@ -36,7 +36,7 @@ type lab struct {
 	server   *pgtest.Server // nil until a measurement needs it
 	stores   int            // so far
 	archives map[archiveKey]*archive
-	notes    map[string][]string // by database: what else there is to report
+	notes    map[string][]string // by database: further lines of the report
 }
 
 // openLab builds the backend and starts what every measurement needs.
@@ -83,7 +83,7 @@ func (l *lab) close() error {
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
 }
 
-// say tells what is being done.
+// say reports progress.
 func (l *lab) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.progress, format+"\n", args...)
 }
@@ -123,7 +123,7 @@ func (l *lab) newStore(ctx context.Context, dialect string) (store, error) {
 	return s, nil
 }
 
-// withStore does something with an empty database, and removes that.
+// withStore calls fn with an empty database, and then removes the database.
 func (l *lab) withStore(ctx context.Context, dialect string, fn func(store) error) (err error) {
 	s, err := l.newStore(ctx, dialect)
 	if err != nil {
@@ -133,8 +133,8 @@ func (l *lab) withStore(ctx context.Context, dialect string, fn func(store) erro
 	return fn(s)
 }
 
-// dropDatabase also has the server write what it holds back, so that the next
-// measurement does not wait for it.
+// dropDatabase drops a database. PostgreSQL runs a checkpoint for it, so pending writes
+// do not slow the next measurement.
 func (l *lab) dropDatabase(ctx context.Context, name string) error {
 	conn, err := pgx.Connect(ctx, l.server.URL("postgres"))
 	if err != nil {

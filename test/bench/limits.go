@@ -2,19 +2,18 @@ package main
 
 import "context"
 
-// ingestLimits are what a database does at most with the rows of the scenarios,
-// in the table that the backend writes.
+// ingestLimits are the fastest ways to write the scenarios' rows to the backend's table.
 type ingestLimits struct {
 	events, flows, packets limit // transactions of 1,000 rows on one connection
 	twoWriters             limit // the same of events on two
 	smallGroups            limit // transactions of 50 events
 	commit, commits        limit // single events, on one connection and on several
-	yardstick              limit // how fast the machine is, whatever the database
+	yardstick              limit // the speed of the machine, the same for both databases
 }
 
 func newIngestLimits(b *bodies, dialect string) ingestLimits {
 	copyEvents := rawLimit("COPY of 1000 events", postgres, b.eventRows, 1, copyRows(1000))
-	if dialect == sqlite { // which has one writer
+	if dialect == sqlite { // it has one writer
 		inserts := insertRows(50, 20)
 		commit := rawLimit("commit of 1 event", sqlite, b.eventRows, 1, commitSQLite)
 		return ingestLimits{

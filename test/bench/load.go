@@ -12,13 +12,12 @@ import (
 	"time"
 )
 
-// answerTimeout is how long one measurement's answers may take beyond its end.
+// answerTimeout is how long answers may take after the end of the measurement.
 const answerTimeout = 30 * time.Second
 
-// load is what some clients send at once, each waiting for its answer. The
-// generator shares the processors with what it measures, so it does little:
-// requests are made beforehand, and of an answer it reads the status and the
-// length.
+// load is sent by concurrent clients; each waits for its answer. The clients do little
+// work, because they share the processors with the backend: requests are made
+// beforehand, and of an answer only status and length are read.
 type load struct {
 	requests    []request // sent in turn
 	events      int       // in each request
@@ -30,8 +29,8 @@ type clients struct {
 	load   load
 	conns  []net.Conn
 	turn   atomic.Int64 // requests so far
-	micros atomic.Int64 // the time that the last event was given
-	pace   *pace        // nil: as fast as they are answered
+	micros atomic.Int64 // time of the last event
+	pace   *pace        // nil: each request follows the last answer
 }
 
 // dial opens the connections.
@@ -56,8 +55,8 @@ func (c *clients) close() error {
 	return errors.Join(errs...)
 }
 
-// workers gives one worker a connection. All of their work must be done within
-// the given time.
+// workers returns one worker per connection. Their work must be done within the given
+// time and answerTimeout.
 func (c *clients) workers(ctx context.Context, within time.Duration) ([]worker, error) {
 	var workers []worker
 	for _, conn := range c.conns {
@@ -86,8 +85,8 @@ func (c *clients) workers(ctx context.Context, within time.Duration) ([]worker, 
 	return workers, nil
 }
 
-// pace spaces requests evenly, however long the answers take, as long as a
-// connection is free.
+// pace spaces requests evenly, whatever the latency of the answers, while a connection
+// is free.
 type pace struct {
 	began time.Time
 	every time.Duration

@@ -1,12 +1,10 @@
-// Command bench measures the backend beside the physical limits of the machine
-// that it runs on: what a bare HTTP server decodes, what the database stores of
-// the same rows by its fastest means, and how fast it gives them without HTTP.
-// Scenario and limit run next to each other, so that their ratio holds where
-// absolute figures do not.
+// Command bench compares the backend with the limits of the machine: how fast a bare
+// HTTP server decodes the requests, and how fast the database stores and reads the same
+// rows without HTTP. A scenario and its limits run one right after the other, so their
+// ratio is comparable between machines; absolute figures are not.
 //
-// scenario.go lists what is measured. Each group of scenarios has a file: ingest.go
-// takes events in, query.go and export.go give out what archive.go has stored,
-// stream.go gives out what is just coming in.
+// scenario.go lists the scenarios. Each group has a file: ingest.go stores events,
+// query.go and export.go read what archive.go has stored, stream.go follows new events.
 package main
 
 import (
@@ -21,38 +19,36 @@ import (
 	"ospulse/test/testbed"
 )
 
-const help = `bench measures the backend beside the limits of this very machine.
+const help = `bench compares the backend with the limits of this machine.
 
 Usage: go run ./test/bench [flags]
 
   -db NAME      sqlite, postgres or all (default)
-  -run REGEXP   the scenarios to run, by name; the limits that they are compared
-                with come along
+  -run REGEXP   the scenarios to run, by name, with their limits
   -rounds N     each on fresh databases (3); a figure is the median of the rounds
   -time D       of each measurement (3s), after a warm-up of 0.5s
-  -events N     how many each of the ten sessions has that are queried (1000000)
-  -large=false  leave out the pages of a session of ten times as many
-  -json FILE    write the figures there, too
-  -soak D       instead of all that: one mixed load on each database for that long
+  -events N     events in each of the ten sessions that are queried (1000000)
+  -large=false  leave out the pages of a session with ten times as many events
+  -json FILE    also write the figures to FILE
+  -soak D       instead: one mixed load on each database for that long
 
-After what is taken in the events in the database are counted, and every answer and
-every stream is compared with what was stored. Exit code 1: an event was lost, an
-answer was wrong, a request failed, or a limit could not be measured; a goal that is
-not met is no failure.
+bench counts the events in the database after each ingest, and compares every answer
+and every stream with the stored events. Exit code 1: an event was lost, an answer was
+wrong, a request failed, or a limit could not be measured. A missed goal is no failure.
 
-What is queried (page, histogram, facet, files, conversations, text, export) is stored once for all rounds,
-which takes some minutes: -run leaves out what is not of interest, -events makes it
-smaller.
+The sessions for the queries (page, histogram, facet, files, conversations, text,
+export) are stored once for all rounds, which takes some minutes. -run selects
+scenarios, -events makes the sessions smaller.
 
-It keeps everything in a temporary folder, so TMPDIR chooses the disk that is
-measured. PostgreSQL must be installed; with -db sqlite only the scenario "flows"
-needs it, whose goal depends on how fast the machine is.
+All data is in a temporary folder, so TMPDIR chooses the disk that is measured.
+PostgreSQL must be installed. With -db sqlite only the scenario "flows" needs it: COPY
+into PostgreSQL tells how fast the machine is.
 `
 
 // warmUp comes before each measurement.
 const warmUp = 500 * time.Millisecond
 
-// options is what the flags say.
+// options are the values of the flags.
 type options struct {
 	testbed.Flags
 	databases []string

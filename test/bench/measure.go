@@ -10,8 +10,8 @@ import (
 	"ospulse/test/testbed"
 )
 
-// measurement is what one run of a scenario gave; 0 is unknown. Processor time is
-// in microseconds an event, or whatever the scenario counts.
+// measurement is the result of one run of a scenario; 0 is unknown. Processor time is
+// in microseconds per unit of the scenario.
 type measurement struct {
 	PerSecond   float64 `json:"per_second"`
 	P50Millis   float64 `json:"p50_ms"`
@@ -25,15 +25,14 @@ type measurement struct {
 	Limits []compared `json:"-"` // as in scenario.against
 }
 
-// compared is a measurement beside a limit's: a rate, or milliseconds.
+// compared is a limit's figure, a rate or milliseconds, and the scenario's ratio to it.
 type compared struct{ limit, ratio float64 }
 
 // results are the measurements of each round, by database and scenario.
 type results map[string]map[string][]measurement
 
-// measureAll runs the chosen scenarios and their limits, round after round, on one
-// database after the other: what is stored for the queries is large, and not needed
-// on both at once.
+// measureAll runs the chosen scenarios and their limits, round after round. It finishes
+// one database before the next, because the sessions for the queries take much disk.
 func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 	all, isAny := results{}, false
 	for _, dialect := range o.databases {
@@ -63,8 +62,8 @@ func (l *lab) measureAll(ctx context.Context, o options) (results, error) {
 	return all, nil
 }
 
-// measureBoth measures a scenario and right after it its limits, but for those
-// that this round knows.
+// measureBoth measures a scenario and right after it those of its limits that are not
+// in known.
 func (l *lab) measureBoth(ctx context.Context, where, dialect string, s scenario, known map[string]figures) (measurement, error) {
 	l.say("%s: %s", where, s.name)
 	m, err := s.measure(ctx, l, dialect)
@@ -92,8 +91,8 @@ func (c *comparison) compare(m measurement, f figures) compared {
 	return compared{f.perSecond, m.PerSecond / f.perSecond}
 }
 
-// observe does some work for the time of a measurement, and adds to what came of it
-// what it took.
+// observe runs work for the time of a measurement. The result includes the processor
+// time and memory that it took.
 func (l *lab) observe(backend *testbed.Process, dialect string, work func(window) (*tally, error)) (measurement, error) {
 	if err := testbed.ResetPeak(backend.Pid); err != nil {
 		return measurement{}, err
@@ -132,8 +131,8 @@ func (l *lab) send(ctx context.Context, load load, url string, w window) (t *tal
 	return merge(tallies), err
 }
 
-// verify compares what was acknowledged with what a database holds: its events,
-// and the counts of its sessions. All belong to the session that was started.
+// verify compares the number of acknowledged events with the events in a database and
+// with the counts of its sessions. All must belong to the started session.
 func verify(ctx context.Context, o database.Options, acknowledged int64) (err error) {
 	db, err := database.Open(ctx, o)
 	if err != nil {

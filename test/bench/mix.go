@@ -10,8 +10,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// What is rare in a session: one event in rareEvery has the type, the process and
-// the word. noWord is in none.
+// One event in rareEvery has the rare type, process and word. No event has noWord.
 const (
 	rareType    = "registry_operation"
 	rareProcess = "zwischenzug.exe"
@@ -20,15 +19,15 @@ const (
 	rareEvery   = 100_000
 )
 
-// mix gives the events of a session, mixed as agents send them: mostly files and
-// packets, some processes that start, and one HTTP flow in 500.
+// mix generates the events of a session in the proportions of an agent: mostly files and
+// packets, some process starts, and one HTTP flow in 500.
 type mix struct {
 	rand                             *rand.Rand
 	files, packets, creations, flows []models.Incoming
 	rare                             models.Incoming
 }
 
-// newMix gives one that gives the same events each time.
+// newMix returns a mix with a fixed seed.
 func newMix() (m *mix, err error) {
 	g := newGenerator()
 	m = &mix{rand: rand.New(rand.NewPCG(3, 4))}
@@ -52,8 +51,7 @@ func newMix() (m *mix, err error) {
 	return m, err
 }
 
-// event gives the event with a number of a session. What its parts point at is
-// shared.
+// event returns the event number seq of a session. Events share their pointers.
 func (m *mix) event(seq int64) models.Incoming {
 	if seq%rareEvery == rareEvery/200 { // one of them comes early
 		return m.rare
@@ -70,8 +68,7 @@ func (m *mix) event(seq int64) models.Incoming {
 	return from[m.rand.IntN(len(from))]
 }
 
-// selection is a filter, in the backend's language and in SQL, and what it is to
-// select.
+// selection is a filter in the backend's language, in SQL and in Go.
 type selection struct {
 	filter  string // "" selects all
 	where   string // in SQL, to be added to a condition
@@ -96,7 +93,7 @@ func newSelections(dialect string) selections {
 			func(e *models.Event) bool { return e.ProcessName != nil && *e.ProcessName == name }}
 	}
 	byWord := func(word string) selection {
-		where := " AND (target LIKE ? OR data LIKE ?)" // whatever the case
+		where := " AND (target LIKE ? OR data LIKE ?)" // ignoring case
 		if dialect == postgres {
 			where = " AND (target ILIKE ? OR CAST(data AS text) ILIKE ?)"
 		}
@@ -118,7 +115,7 @@ func newSelections(dialect string) selections {
 	}
 }
 
-// list gives them all.
+// list returns all selections.
 func (s *selections) list() []selection {
 	return []selection{s.all, s.commonType, s.rareType, s.commonProcess, s.rareProcess, s.pid, s.noWord, s.rareWord}
 }

@@ -15,21 +15,21 @@ import (
 	"ospulse/test/testbed"
 )
 
-// pageSize is how many events a page has, as in the backend if no other is asked for.
+// pageSize is the number of events of a page, the backend's default.
 const pageSize = 100
 
-// question gives a request about a session, and what is to be seen of its answer.
-// Where it is about one of many places, it chooses another each time.
+// question returns the path of a request about a session and a check of the answer. It
+// picks a random position where it needs one.
 type question func(c *contents, random *rand.Rand) (path string, check func(answer []byte) error)
 
-// queryScenarios are those of looking at a session, one request after the other.
+// queryScenarios read a session, one request after the other.
 func queryScenarios(l *lab, dialect string) []scenario {
 	all := newSelections(dialect)
 	return slices.Concat(pageScenarios(l, dialect, &all), countScenarios(dialect, &all), rollupScenarios(), textScenarios(dialect, &all))
 }
 
-// pageScenarios are pages of events, compared with the same SELECT without HTTP, and
-// with the page of a small session.
+// pageScenarios read pages of events. Their limits are the same SELECT without HTTP and
+// the page of a small session.
 func pageScenarios(l *lab, dialect string, all *selections) []scenario {
 	first, deep := askFirstPage(all.all), askPage(all.all)
 	sameCost := func(name string, q question) comparison {
@@ -61,8 +61,7 @@ func pageScenarios(l *lab, dialect string, all *selections) []scenario {
 	return scenarios
 }
 
-// countScenarios are a timeline and the most frequent values, compared with having
-// the database count.
+// countScenarios read histograms and facets. Their limit is a GROUP BY in the database.
 func countScenarios(dialect string, all *selections) []scenario {
 	var scenarios []scenario
 	for _, s := range []struct {
@@ -79,7 +78,7 @@ func countScenarios(dialect string, all *selections) []scenario {
 		for _, facet := range []struct{ field, column string }{
 			{"type", "event_type"}, {"operation", "operation"}, {"process", "process_name"}, {"host", ""}, {"extension", ""},
 		} {
-			var counted limit // of a column, but not of what is a part of one
+			var counted limit // hosts and extensions have no column
 			if facet.column != "" {
 				counted = groupLimit(facet.field+s.of, dialect, s.selection, facet.column)
 			}
@@ -89,8 +88,8 @@ func countScenarios(dialect string, all *selections) []scenario {
 	return scenarios
 }
 
-// rollupScenarios ask for what is summed up once and then kept. The first request of
-// each takes as long as a scan: it is in the slowest ones, not in the median.
+// rollupScenarios read sums that the backend keeps. Only the first request scans the
+// events, which affects the maximum but not the median.
 func rollupScenarios() []scenario {
 	rollup := func(name string) scenario {
 		return scenario{name: name, unit: aRequest, measure: asking(false, askRollup(name)), goals: goals{maxP50: 100 * time.Millisecond}}
@@ -98,7 +97,7 @@ func rollupScenarios() []scenario {
 	return []scenario{rollup("files"), rollup("conversations")}
 }
 
-// textScenarios look for a word in all events: there is no page to be filled early.
+// textScenarios search all events for a word with too few matches to fill a page.
 func textScenarios(dialect string, all *selections) []scenario {
 	text := func(name string, s selection) scenario {
 		return scenario{
@@ -109,8 +108,8 @@ func textScenarios(dialect string, all *selections) []scenario {
 	return []scenario{text("nowhere", all.noWord), text("rare", all.rareWord)}
 }
 
-// asking measures a question that one client asks over and over, of the measured
-// session of an archive.
+// asking measures a question that one client repeats about the measured session of an
+// archive.
 func asking(isHuge bool, q question) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (measurement, error) {
 		a, err := l.archive(ctx, archiveKey{dialect, isHuge})
@@ -121,7 +120,7 @@ func asking(isHuge bool, q question) func(context.Context, *lab, string) (measur
 	}
 }
 
-// smallLimit is the same question of the small session.
+// smallLimit is the same question about the small session.
 func smallLimit(name, dialect string, q question) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
 		a, err := l.archive(ctx, archiveKey{dialect, false})
@@ -141,14 +140,14 @@ func (l *lab) askOver(ctx context.Context, dialect string, a *archive, c *conten
 	})
 }
 
-// getting measures what one client does over and over at a backend of an archive.
+// getting measures work that one client repeats at a backend on an archive.
 func (l *lab) getting(ctx context.Context, dialect string, a *archive, work func(*getter) (int, error)) (m measurement, err error) {
 	err = l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
 		client, err := dialGetter(ctx, backend.URL, warmUp+l.time+askTimeout)
 		if err != nil {
 			return err
 		}
-		defer client.close() //nolint:errcheck // it was only read from
+		defer client.close() //nolint:errcheck // nothing is left to write
 		m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
 			tallies, err := drive(ctx, w, []worker{func() (int, error) { return work(client) }})
 			return merge(tallies), err
@@ -158,19 +157,19 @@ func (l *lab) getting(ctx context.Context, dialect string, a *archive, work func
 	return m, err
 }
 
-// askFirstPage asks for the first page of what a filter selects.
+// askFirstPage asks for the first page of the selected events.
 func askFirstPage(s selection) question {
 	return func(c *contents, _ *rand.Rand) (string, func([]byte) error) { return askPageAfter(c, s, 0) }
 }
 
-// askPage asks for a page somewhere in what a filter selects.
+// askPage asks for a page at a random position in the selected events.
 func askPage(s selection) question {
 	return func(c *contents, random *rand.Rand) (string, func([]byte) error) {
 		return askPageAfter(c, s, somewhere(c, random))
 	}
 }
 
-// somewhere gives a seq after which there is a page.
+// somewhere returns a random seq that a full page follows.
 func somewhere(c *contents, random *rand.Rand) int64 { return random.Int64N(c.events - pageSize + 1) }
 
 func askPageAfter(c *contents, s selection, after int64) (string, func([]byte) error) {
@@ -188,7 +187,7 @@ func filterParam(s selection) string {
 	return "&filter=" + url.QueryEscape(s.filter)
 }
 
-// checkPage sees that a page has exactly these events.
+// checkPage checks that a page has exactly these events.
 func checkPage(answer []byte, seqs []int64, more bool) error {
 	rest := answer
 	for i, want := range seqs {
@@ -210,12 +209,12 @@ func checkPage(answer []byte, seqs []int64, more bool) error {
 	return nil
 }
 
-// seqKey is the key of an event's seq: in the text of a JSON string there is a \
-// before each ".
+// seqKey is the key of an event's seq. It cannot occur inside a JSON string, where each
+// " has a \ before it.
 var seqKey = []byte(`"seq":`)
 
-// nextSeq gives the next event's seq in a JSON text and what follows it, nil if there
-// is none.
+// nextSeq returns the seq of the next event in a JSON text, and the text after it. rest
+// is nil if there is no more event.
 func nextSeq(text []byte) (seq int64, rest []byte, err error) {
 	i := bytes.Index(text, seqKey)
 	if i < 0 {
@@ -233,10 +232,10 @@ func nextSeq(text []byte) (seq int64, rest []byte, err error) {
 	return seq, rest[digits:], nil
 }
 
-// histogramBuckets are what a histogram is asked for.
+// histogramBuckets is the requested number of buckets.
 const histogramBuckets = 100
 
-// askHistogram asks for a timeline of what a filter selects.
+// askHistogram asks for a histogram of the selected events.
 func askHistogram(s selection) question {
 	return func(c *contents, _ *rand.Rand) (string, func([]byte) error) {
 		path := fmt.Sprintf("/api/sessions/%s/histogram?buckets=%d", c.id, histogramBuckets) + filterParam(s)
@@ -244,7 +243,7 @@ func askHistogram(s selection) question {
 	}
 }
 
-// checkHistogram sees that a timeline has all events, by type.
+// checkHistogram checks that a histogram counts all events, by type.
 func checkHistogram(answer []byte, counts map[string]int64) error {
 	var got struct {
 		Buckets []struct{ Counts map[string]int64 }
@@ -274,7 +273,7 @@ func askRollup(name string) question {
 	}
 }
 
-// checkRollup sees that a rollup is of all events, and of some at least.
+// checkRollup checks that a rollup covers all events and is not empty.
 func checkRollup(answer []byte, events int64) error {
 	var got struct{ Seq, Total int64 }
 	if err := json.Unmarshal(answer, &got); err != nil {
@@ -286,7 +285,7 @@ func checkRollup(answer []byte, events int64) error {
 	return nil
 }
 
-// facetValues are what a facet is asked for.
+// facetValues is the requested number of values.
 const facetValues = 20
 
 // askFacet asks for the most frequent values of a field.
@@ -297,8 +296,8 @@ func askFacet(s selection, field string) question {
 	}
 }
 
-// checkFacet sees that each value is there as often as it should, the most frequent
-// ones first, and that all events are counted.
+// checkFacet checks the count of each value, that the most frequent values come first,
+// and that all events are counted.
 func checkFacet(answer []byte, counts map[string]int64) error {
 	var got struct {
 		Values []struct {
@@ -310,7 +309,7 @@ func checkFacet(answer []byte, counts map[string]int64) error {
 	if err := json.Unmarshal(answer, &got); err != nil {
 		return err
 	}
-	frequent := slices.Sorted(maps.Values(counts)) // from the rarest on
+	frequent := slices.Sorted(maps.Values(counts)) // ascending
 	if none, ok := counts[""]; ok {
 		i, _ := slices.BinarySearch(frequent, none)
 		frequent = slices.Delete(frequent, i, i+1)

@@ -16,16 +16,14 @@ import (
 	"ospulse/internal/models"
 )
 
-// What the limits of the database need of it.
-
 // eventColumns are the columns that the backend fills, in the order of eventRow.
 var eventColumns = []string{
 	"session_id", "seq", "event_type", "timestamp", "timestamp_source", "timestamp_text", "source", "data", "data_raw",
 	"pid", "process_name", "operation", "target", "preview", "is_sent", "created_at", "updated_at",
 }
 
-// eventRow gives an event's row in the one session that every database has;
-// rowSource.row adds its number and times.
+// eventRow returns an event's row in the session "unassigned", which every database
+// has. rowSource.appendRow sets seq and times.
 func eventRow(e *models.Event) []any {
 	row := []any{models.UnassignedID, int64(0), e.EventType, time.Time{}, e.TimestampSource, nil, e.Source, string(e.Data), nil,
 		nil, nil, nil, nil, nil, false, time.Time{}, time.Time{}}
@@ -40,7 +38,7 @@ func eventRow(e *models.Event) []any {
 	return row
 }
 
-// rowSource gives rows without end. It is safe for concurrent use.
+// rowSource is an endless source of rows. It is safe for concurrent use.
 type rowSource struct {
 	rows  [][]any
 	began time.Time
@@ -60,8 +58,8 @@ func (s *rowSource) appendRow(dst []any) []any {
 // rawWriter makes a worker that writes rows to a database.
 type rawWriter func(ctx context.Context, pool *sql.DB, rows *rowSource) (worker, error)
 
-// writeRaw measures writers of rows into a fresh database: its tables, indexes
-// and pragmas are the backend's.
+// writeRaw measures writers of rows to a fresh database with the backend's tables,
+// indexes and pragmas.
 func (l *lab) writeRaw(ctx context.Context, dialect string, rows [][]any, connections int, newWriter rawWriter) (f figures, err error) {
 	store, err := l.newStore(ctx, dialect)
 	if err != nil {
@@ -92,7 +90,7 @@ func (l *lab) writeRaw(ctx context.Context, dialect string, rows [][]any, connec
 	return newFigures(merge(tallies), l.time), err
 }
 
-// withPgx makes writers of what works on a connection of pgx.
+// withPgx makes a rawWriter of a function that uses a connection of pgx.
 func withPgx(write func(ctx context.Context, conn *pgx.Conn, rows *rowSource) (int, error)) rawWriter {
 	return func(ctx context.Context, pool *sql.DB, rows *rowSource) (worker, error) {
 		return func() (n int, err error) {
@@ -110,7 +108,7 @@ func withPgx(write func(ctx context.Context, conn *pgx.Conn, rows *rowSource) (i
 	}
 }
 
-// copyRows writes by COPY, so many rows a transaction.
+// copyRows writes by COPY, with the given number of rows a transaction.
 func copyRows(each int) rawWriter {
 	return withPgx(func(ctx context.Context, conn *pgx.Conn, rows *rowSource) (int, error) {
 		row := make([]any, 0, len(eventColumns))
@@ -132,7 +130,7 @@ func commitPostgres(ctx context.Context, pool *sql.DB, rows *rowSource) (worker,
 	})(ctx, pool, rows)
 }
 
-// insertRows writes to SQLite by INSERTs of a number of rows, several of them a
+// insertRows writes to SQLite by INSERTs of perInsert rows each; inserts of them are a
 // transaction.
 func insertRows(perInsert, inserts int) rawWriter {
 	return func(ctx context.Context, pool *sql.DB, rows *rowSource) (worker, error) {
@@ -174,8 +172,8 @@ func commitSQLite(ctx context.Context, pool *sql.DB, rows *rowSource) (worker, e
 	}, nil
 }
 
-// insertText gives an INSERT of n rows. parameter is how the database writes
-// one, with %d where it is numbered.
+// insertText returns an INSERT of n rows. parameter is the database's placeholder, with
+// %d for its number if it has one.
 func insertText(n int, parameter string) string {
 	values := make([]string, n)
 	for i := range values {

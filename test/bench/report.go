@@ -7,7 +7,7 @@ import (
 	"ospulse/test/testbed"
 )
 
-// report is what is printed and written: medians over the rounds.
+// report holds the medians of the rounds, for the table and the JSON file.
 type report struct {
 	testbed.Machine
 	Rounds    int              `json:"rounds"`
@@ -25,7 +25,7 @@ type scenarioReport struct {
 	Scenario string `json:"scenario"`
 	Unit     unit   `json:"unit"` // of per_second
 	measurement
-	Goals  []goalReport  `json:"goals"` // those that concern no limit
+	Goals  []goalReport  `json:"goals"` // without the goals of ratios
 	Limits []limitReport `json:"limits"`
 }
 
@@ -38,7 +38,7 @@ type goalReport struct {
 type limitReport struct {
 	Limit     string      `json:"limit"`
 	PerSecond float64     `json:"per_second,omitempty"`
-	P50Millis float64     `json:"p50_ms,omitempty"` // when the latency is compared
+	P50Millis float64     `json:"p50_ms,omitempty"` // if the comparison is by latency
 	Ratio     float64     `json:"ratio"`
 	Goal      *goalReport `json:"goal,omitempty"`
 }
@@ -71,8 +71,8 @@ func newScenarioReport(s scenario, m measurement) scenarioReport {
 	return r
 }
 
-// judge gives the goals and whether a measurement meets them. No goal is set to what
-// is not known.
+// judge returns the goals and whether a measurement meets them. Unknown figures have no
+// goal.
 func (g goals) judge(m measurement) []goalReport {
 	peak := cmp.Or(g.maxPeakMB, usualPeakMB)
 	var all []goalReport
@@ -89,7 +89,7 @@ func (g goals) judge(m measurement) []goalReport {
 	return all
 }
 
-// goal judges a ratio; nil when there is no goal.
+// goal judges a ratio. It returns nil if there is no goal.
 func (c *comparison) goal(ratio float64) *goalReport {
 	switch {
 	case c.min > 0:
@@ -100,8 +100,8 @@ func (c *comparison) goal(ratio float64) *goalReport {
 	return nil
 }
 
-// medians gives the median of every figure over the rounds; a ratio is that of
-// the rounds' own ratios.
+// medians returns the median of every figure. A ratio is the median of the rounds'
+// ratios, not the ratio of two medians.
 func medians(rounds []measurement) measurement {
 	of := func(figure func(measurement) float64) float64 {
 		var values []float64

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Where events come in.
+// Paths that take events.
 const (
 	eventPath  = "/api/events"
 	batchPath  = "/api/events/batch"
@@ -16,15 +16,15 @@ const (
 	packetPath = "/api/net/events"
 )
 
-// timeForm is how a client writes an event's time: placeholder stands for it in
-// a text, write puts microseconds since 1970 in its place.
+// timeForm is the format of an event's time. placeholder marks its place in a text, and
+// write overwrites it with a time in microseconds since 1970.
 type timeForm struct {
 	placeholder string
 	write       func(dst []byte, micros int64)
 }
 
 var isoTime = timeForm{"2000-01-01T00:00:00.000000Z", func(dst []byte, micros int64) {
-	var text [40]byte // not in place: on its way AppendFormat writes more than it leaves
+	var text [40]byte // not in place, because AppendFormat writes beyond its result
 	copy(dst, time.UnixMicro(micros).UTC().AppendFormat(text[:0], "2006-01-02T15:04:05.000000Z"))
 }}
 
@@ -39,12 +39,12 @@ var secondsTime = timeForm{"1000000000.000000", func(dst []byte, micros int64) {
 	dst[seconds] = '.'
 }}
 
-// request is a whole HTTP request as it goes over the wire. Each time that it is
-// sent its events get new times, later than all before: as in real life they
-// then go to the end of every index.
+// request is a whole HTTP request as it goes over the wire. Each time it is sent, its
+// events get later times than all before, so that they go to the end of every index as
+// in production.
 type request struct {
 	bytes []byte
-	times []int // where the events' times are
+	times []int // offsets of the events' times
 	form  timeForm
 }
 
@@ -58,7 +58,7 @@ func newRequest(path, header string, body []byte, form timeForm) request {
 	return r
 }
 
-// placeholders finds the times in a text, which begins at offset.
+// placeholders returns the offsets of the times in a text that begins at offset.
 func placeholders(text []byte, form timeForm, offset int) []int {
 	var found []int
 	for i := 0; ; i += len(form.placeholder) {
@@ -71,7 +71,7 @@ func placeholders(text []byte, form timeForm, offset int) []int {
 	}
 }
 
-// clone gives a request that can be sent beside r.
+// clone returns a copy that can be sent concurrently with r.
 func (r request) clone() request {
 	if len(r.times) > 0 {
 		r.bytes = bytes.Clone(r.bytes)
@@ -79,7 +79,7 @@ func (r request) clone() request {
 	return r
 }
 
-// setTime gives all of the request's events the same time.
+// setTime sets the same time in all events of the request.
 func (r *request) setTime(micros int64) {
 	for _, at := range r.times {
 		r.form.write(r.bytes[at:at+len(r.form.placeholder)], micros)
@@ -89,7 +89,7 @@ func (r *request) setTime(micros int64) {
 // eventSpacing is the time from one event to the next, in microseconds.
 const eventSpacing = 10
 
-// setTimes gives the events the next times after last.
+// setTimes sets the next times after last in the events.
 func (r *request) setTimes(last *atomic.Int64) {
 	micros := last.Add(eventSpacing*int64(len(r.times))) - eventSpacing*int64(len(r.times))
 	for _, at := range r.times {

@@ -10,7 +10,7 @@ import (
 	"ospulse/internal/wire"
 )
 
-// body gives what a request carries.
+// body returns the body of a request.
 func body(r request) []byte {
 	_, body, _ := bytes.Cut(r.bytes, []byte("\r\n\r\n"))
 	return body

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// scenario is something that the backend does, and what it is compared with.
+// scenario is a task of the backend, and the limits that it is compared with.
 type scenario struct {
 	name    string
 	unit    unit
@@ -15,7 +15,7 @@ type scenario struct {
 	against []comparison
 }
 
-// unit is what a scenario counts; each has a table of its own.
+// unit is what a scenario counts. Each unit has its own table.
 type unit string
 
 const (
@@ -23,7 +23,7 @@ const (
 	aRequest unit = "request"
 )
 
-// goals are those that concern no limit; 0 is none.
+// goals do not depend on a limit; 0 is none.
 type goals struct {
 	maxP50, maxP99 time.Duration
 	minPerSecond   float64
@@ -31,25 +31,25 @@ type goals struct {
 	maxGrownMB     float64
 }
 
-// usualPeakMB is a goal of every scenario that has no other.
+// usualPeakMB is the goal for memory unless the scenario sets another.
 const usualPeakMB = 150
 
 // comparison is a scenario's ratio to a limit, and its goal.
 type comparison struct {
 	limit limit
-	byP50 bool    // the median latency is compared, not the events a second
-	min   float64 // the goal, likewise max; 0 is none
+	byP50 bool    // compare the median latency, not the rate
+	min   float64 // goals of the ratio, 0 is none
 	max   float64
 }
 
-// limit is what the machine can do at most. Its name is unique on a database; the
-// zero limit is one that the database does not have.
+// limit measures the maximum that the machine can do. Its name is unique per database.
+// The zero limit does not exist on this database.
 type limit struct {
 	name    string
 	measure func(ctx context.Context, l *lab) (figures, error)
 }
 
-// figures are what was measured of a limit.
+// figures are the result of a limit.
 type figures struct {
 	perSecond float64 // events
 	p50Millis float64
@@ -62,8 +62,7 @@ func newFigures(t *tally, length time.Duration) figures {
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// scenarios lists what is measured on a database; those that share a limit come
-// one after the other.
+// scenarios lists the scenarios of a database. Those that share a limit are adjacent.
 func scenarios(l *lab, dialect string) []scenario {
 	all := slices.Concat(
 		ingestScenarios(l.bodies, dialect),

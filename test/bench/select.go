@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// The limits of what is queried: the same rows by SQL on a connection of the
-// driver, prepared, without GORM, HTTP and JSON.
+// The limits of queries: the same rows by prepared SQL on a connection of the driver,
+// without GORM, HTTP and JSON.
 
-// listedColumns are those that a list needs of an event.
+// listedColumns are the columns of an event in a list.
 const listedColumns = "session_id, seq, event_type, timestamp, timestamp_source, timestamp_text, source, " +
 	"pid, process_name, operation, target, preview, created_at, CASE WHEN preview IS NULL THEN data END"
 
-// statement is a SELECT with a ? for each argument. Each time that it runs, args
-// gives its arguments, and how many rows are to come: -1 if that is not known.
+// statement is a SELECT with a ? for each argument. args returns the arguments of one
+// run and the expected number of rows, or -1 if that is unknown.
 type statement struct {
 	text string
 	args func(c *contents, random *rand.Rand) (args []any, rows int)
 }
 
-// selectPage compares with the SELECT of a page, the first one or one somewhere.
+// selectPage compares with the SELECT of the first page or of a page at a random position.
 func selectPage(name, dialect string, s selection, first bool) comparison {
 	return comparison{limit: sqlLimit("SELECT of a "+name, dialect, statement{
 		"SELECT " + listedColumns + " FROM events WHERE session_id = ? AND seq > ?" + s.where + " ORDER BY seq LIMIT " + strconv.Itoa(pageSize+1),
@@ -38,7 +38,7 @@ func selectPage(name, dialect string, s selection, first bool) comparison {
 	}), byP50: true}
 }
 
-// groupLimit is to have the database count events by what they have in common.
+// groupLimit counts events in the database by GROUP BY.
 func groupLimit(name, dialect string, s selection, by ...string) limit {
 	columns := strings.Join(by, ", ")
 	return sqlLimit("GROUP BY "+name, dialect, statement{
@@ -47,7 +47,7 @@ func groupLimit(name, dialect string, s selection, by ...string) limit {
 	})
 }
 
-// timeBuckets gives the number of the ten seconds that an event is in.
+// timeBuckets is the SQL of an event's ten-second bucket.
 func timeBuckets(dialect string) string {
 	if dialect == postgres {
 		return "CAST(EXTRACT(epoch FROM timestamp) AS bigint) / 10"
@@ -55,7 +55,7 @@ func timeBuckets(dialect string) string {
 	return "timestamp / 10000000"
 }
 
-// scanLimit is to read a session's events, whole.
+// scanLimit reads all columns of a session's events.
 func scanLimit(dialect string) limit {
 	return limit{"SELECT * of a session", func(ctx context.Context, l *lab) (figures, error) {
 		return l.selectOver(ctx, dialect, true, statement{
@@ -71,8 +71,7 @@ func sqlLimit(name, dialect string, s statement) limit {
 	}}
 }
 
-// selectOver runs a SELECT over and over. What is counted is the rows, or else that
-// it ran.
+// selectOver repeats a SELECT. It counts rows, or runs if countRows is false.
 func (l *lab) selectOver(ctx context.Context, dialect string, countRows bool, s statement) (f figures, err error) {
 	a, err := l.archive(ctx, archiveKey{dialect, false})
 	if err != nil {
@@ -103,7 +102,7 @@ func (l *lab) selectOver(ctx context.Context, dialect string, countRows bool, s 
 	return f, err
 }
 
-// readAll reads all that a SELECT gives, and tells how many rows that were.
+// readAll reads all rows of a SELECT and returns their number.
 func readAll(ctx context.Context, prepared *sql.Stmt, args []any) (n int, err error) {
 	rows, err := prepared.QueryContext(ctx, args...)
 	if err != nil {
@@ -127,7 +126,7 @@ func readAll(ctx context.Context, prepared *sql.Stmt, args []any) (n int, err er
 	return n, rows.Err()
 }
 
-// forDialect writes each ? as the database does.
+// forDialect replaces each ? with the database's placeholder.
 func forDialect(dialect, text string) string {
 	if dialect != postgres {
 		return text

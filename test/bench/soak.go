@@ -16,12 +16,12 @@ import (
 // soakLine is how often the soak reports.
 const soakLine = 30 * time.Second
 
-// spans is into how many equal parts the soak is divided. What the first holds
-// is still growing; the second is what the last is compared with.
+// spans is the number of equal parts of the soak. Memory still grows in the first, so
+// the last is compared with the second.
 const spans = 10
 
-// soak has the backend take single events and packets at once for a long time,
-// and tells whether its memory grows.
+// soak sends single events and packets concurrently for a long time, and reports whether
+// the backend's memory grows.
 func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, stdout io.Writer) (err error) {
 	store, err := l.newStore(ctx, dialect)
 	if err != nil {
@@ -47,7 +47,7 @@ func (l *lab) soak(ctx context.Context, dialect string, length time.Duration, st
 	return verify(ctx, store.options, s.acknowledged)
 }
 
-// soaking is a soak under way.
+// soaking is a running soak.
 type soaking struct {
 	backend      *testbed.Process
 	length       time.Duration

@@ -7,25 +7,24 @@ import (
 	"io"
 )
 
-// sseReader reads Server-Sent Events, as the HTML standard has it in "Interpreting an
-// event stream"; only lines that end in CR alone, which no server writes, are not
-// known.
+// sseReader reads Server-Sent Events as in "Interpreting an event stream" of the HTML
+// standard, except for lines that end in CR alone, which no server writes.
 type sseReader struct {
 	lines  *bufio.Reader
 	begun  bool
-	line   []byte // of those that are longer than the reader's buffer
+	line   []byte // a line that is longer than the reader's buffer
 	event  []byte
 	data   []byte
 	id     []byte // of the message that is being read
-	lastID []byte // what a client that comes back says it has got
+	lastID []byte // for Last-Event-ID when the client reconnects
 }
 
 func newSSEReader(r io.Reader) *sseReader {
 	return &sseReader{lines: bufio.NewReaderSize(r, streamBuffer)}
 }
 
-// next gives the next message's type and data, valid until the next call. Messages
-// without data are none, but their id counts.
+// next returns the type and data of the next message, valid until the next call. It
+// skips messages without data, but keeps their id.
 func (r *sseReader) next() (event, data []byte, err error) {
 	r.event, r.data = r.event[:0], r.data[:0]
 	isAny := false
@@ -73,7 +72,7 @@ func (r *sseReader) readLine() ([]byte, error) {
 		line = r.line
 	}
 	if err != nil {
-		return nil, err // what has no end is no line
+		return nil, err // an incomplete line does not count
 	}
 	if !r.begun {
 		r.begun = true

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	streamedEvents = 5000 // a second, that come in
-	streamPosters  = 32   // connections: one is free even if answers take long
+	streamedEvents = 5000 // a second, sent to the backend
+	streamPosters  = 32   // connections, enough that one is free even if answers are slow
 	openStreams    = 50
 	idleStreams    = 1000
 )
 
-// streamScenarios are those of seeing events as they come in.
+// streamScenarios follow a session live.
 func streamScenarios() []scenario {
 	return []scenario{
 		{
@@ -32,8 +32,8 @@ func streamScenarios() []scenario {
 	}
 }
 
-// delivering measures how long events take, from just before they are sent to the
-// backend until they are read from a stream, while they come in at an even rate.
+// delivering measures the time from just before an event is sent to the backend until it
+// is read from a stream, at an even rate of events.
 func delivering(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 	err = l.withStreams(ctx, dialect, openStreams, nil, func(backend *testbed.Process, s *streams) (acknowledged int64, err error) {
 		m, err = l.observe(backend, dialect, func(w window) (*tally, error) {
@@ -79,8 +79,7 @@ func (l *lab) post(ctx context.Context, url string, w window) (t *tally, err err
 	return merge(tallies), err
 }
 
-// idling measures the memory of streams on which nothing happens. Then it sees that
-// they all live.
+// idling measures the memory of idle streams, and then checks that an event reaches all.
 func idling(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 	var before int64
 	note := func(backend *testbed.Process) { before = testbed.ResidentBytes(backend.Pid) }
@@ -96,9 +95,9 @@ func idling(ctx context.Context, l *lab, dialect string) (m measurement, err err
 	return m, err
 }
 
-// withStreams does something while streams of a new session are open, on a fresh
-// database, and sees afterwards that the events that it says were acknowledged are
-// there. before, if not nil, is called when no stream is open yet.
+// withStreams calls fn while n streams of a new session are open, on a fresh database,
+// and then checks that the database has the acknowledged events. before, if not nil, is
+// called before the streams open.
 func (l *lab) withStreams(ctx context.Context, dialect string, n int, before func(*testbed.Process), fn func(*testbed.Process, *streams) (acknowledged int64, err error)) error {
 	return l.withStore(ctx, dialect, func(s store) error {
 		var acknowledged int64

@@ -9,8 +9,8 @@ import (
 	"ospulse/test/testbed"
 )
 
-// writeTables prints a table for each database and each unit: a line for each
-// scenario, and one more for each further limit of it.
+// writeTables prints a table for each database and unit. A scenario has one line, and
+// one more for each limit after the first.
 func (r *report) writeTables(w io.Writer) error {
 	var text strings.Builder
 	for _, d := range r.Databases {
@@ -40,7 +40,7 @@ func (r *report) writeTables(w io.Writer) error {
 	return columns.Flush()
 }
 
-// lines gives the cells of a scenario's lines.
+// lines returns the cells of a scenario's lines.
 func (s *scenarioReport) lines() [][]string {
 	first := []string{
 		s.Scenario, testbed.Number("%8.0f", s.PerSecond), testbed.Number("%6.2f", s.P50Millis), testbed.Number("%6.2f", s.P99Millis),
@@ -71,7 +71,7 @@ func (s *scenarioReport) lines() [][]string {
 	return lines
 }
 
-// summary tells of several goals what they are and whether all are met.
+// summary lists the goals and the missed ones.
 func summary(goals []goalReport) (goal, met string) {
 	var all, missed []string
 	for _, g := range goals {

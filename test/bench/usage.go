@@ -7,7 +7,7 @@ import (
 	"ospulse/test/testbed"
 )
 
-// usage is the processor time of everyone who takes part.
+// usage is the processor time of the backend, the database and the load generator.
 type usage struct{ backend, database, load time.Duration }
 
 func readUsage(backend int, dialect string) usage {
