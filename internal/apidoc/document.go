@@ -1,6 +1,5 @@
-// Package apidoc holds the description of the API, openapi.yaml, and renders it: as an
-// OpenAPI document in JSON, and as a page for people. It does not know the routes; tests
-// compare them with the description.
+// Package apidoc holds the description of the API, openapi.yaml, and converts it to JSON.
+// It does not know the routes; tests compare them with the description.
 package apidoc
 
 import (
@@ -18,20 +17,16 @@ import (
 //go:embed openapi.yaml
 var source []byte
 
-// readDocument returns the description as JSON and as the structs that the page shows,
-// both with the version of the program.
-func readDocument(version string) (text []byte, api *apiDocument, err error) {
+// JSON returns the description as an OpenAPI 3.1 document in JSON, with the version of the
+// program. It fails only if openapi.yaml is wrong.
+func JSON(version string) ([]byte, error) {
 	var file yaml.Node
 	if err := yaml.Unmarshal(source, &file); err != nil {
-		return nil, nil, fmt.Errorf("openapi.yaml: %w", err)
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
 	root := plain(file.Content[0])
 	lookup(lookup(root, "info"), "version").Value = version
-	api = new(apiDocument)
-	if err := root.Decode(api); err != nil {
-		return nil, nil, fmt.Errorf("openapi.yaml: %w", err)
-	}
-	return append(appendJSON(nil, root), '\n'), api, nil
+	return append(appendJSON(nil, root), '\n'), nil
 }
 
 // plain gives a node without what YAML has and JSON has not: what an alias (*name)
@@ -119,138 +114,4 @@ func appendText(out []byte, text string) []byte {
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(text) // a string: nothing that can fail
 	return append(out, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
-}
-
-// members is a mapping whose order counts.
-type members[T any] []member[T]
-
-type member[T any] struct {
-	Name  string
-	Value T
-}
-
-// UnmarshalYAML reads a plain mapping.
-func (m *members[T]) UnmarshalYAML(node *yaml.Node) error {
-	for pair := range slices.Chunk(node.Content, 2) {
-		one := member[T]{Name: pair[0].Value}
-		if err := pair[1].Decode(&one.Value); err != nil {
-			return err
-		}
-		*m = append(*m, one)
-	}
-	return nil
-}
-
-// get gives the value of a name; the zero value if there is none.
-func (m members[T]) get(name string) (value T) {
-	for _, one := range m {
-		if one.Name == name {
-			return one.Value
-		}
-	}
-	return value
-}
-
-// These are what the page shows of an OpenAPI document. See
-// https://spec.openapis.org/oas/v3.1.0 for what they mean.
-type (
-	apiDocument struct {
-		Info struct {
-			Title, Summary, Description, Version string
-		}
-		Tags       []apiTag
-		Paths      members[apiPath]
-		Components struct {
-			Headers    members[apiHeader]
-			Parameters members[apiParameter]
-			Responses  members[apiResponse]
-			Schemas    members[*apiSchema]
-		}
-	}
-	apiTag struct {
-		Name, Description string
-	}
-	apiPath struct {
-		Parameters                     []apiParameter
-		Get, Head, Post, Patch, Delete *apiOperation
-	}
-	apiOperation struct {
-		Tags                 []string
-		OperationID          string `yaml:"operationId"`
-		Summary, Description string
-		Parameters           []apiParameter
-		RequestBody          *apiResponse `yaml:"requestBody"`
-		Responses            members[apiResponse]
-	}
-	apiParameter struct {
-		Ref                   string `yaml:"$ref"`
-		Name, In, Description string
-		Required              bool
-		Schema                *apiSchema
-		Example               yaml.Node
-	}
-	apiResponse struct {
-		Ref         string `yaml:"$ref"`
-		Description string
-		Headers     members[apiHeader]
-		Content     members[apiContent]
-	}
-	apiHeader struct {
-		Ref         string `yaml:"$ref"`
-		Description string
-		Schema      *apiSchema
-	}
-	apiContent struct {
-		Schema   *apiSchema
-		Example  yaml.Node
-		Messages []apiMessage `yaml:"x-messages"`
-	}
-	apiMessage struct {
-		Event, Description string
-		Schema             *apiSchema
-	}
-	apiSchema struct {
-		Ref                  string `yaml:"$ref"`
-		Description          string
-		Type                 oneOrMore
-		Format, Pattern      string
-		Enum                 []string
-		Const, Default       yaml.Node
-		Minimum, Maximum     *int64
-		MinLength            *int64 `yaml:"minLength"`
-		MaxLength            *int64 `yaml:"maxLength"`
-		MinItems             *int64 `yaml:"minItems"`
-		MaxItems             *int64 `yaml:"maxItems"`
-		Items                *apiSchema
-		Properties           members[*apiSchema]
-		AdditionalProperties apiAdditional `yaml:"additionalProperties"`
-		Required             []string
-		AllOf                []*apiSchema `yaml:"allOf"`
-		OneOf                []*apiSchema `yaml:"oneOf"`
-		Examples             []yaml.Node
-	}
-)
-
-// oneOrMore is a text or a list of texts.
-type oneOrMore []string
-
-// UnmarshalYAML reads either.
-func (o *oneOrMore) UnmarshalYAML(node *yaml.Node) error {
-	if node.Kind == yaml.ScalarNode {
-		*o = oneOrMore{node.Value}
-		return nil
-	}
-	return node.Decode((*[]string)(o))
-}
-
-// apiAdditional is what members an object may have besides those that are named:
-// the schema of their values, if they have one.
-type apiAdditional struct{ Schema *apiSchema }
-
-// UnmarshalYAML reads true, false or a schema.
-func (a *apiAdditional) UnmarshalYAML(node *yaml.Node) error {
-	if node.Kind == yaml.ScalarNode {
-		return nil
-	}
-	return node.Decode(&a.Schema)
 }

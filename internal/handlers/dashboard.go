@@ -21,7 +21,7 @@ import (
 
 // dashboardPolicy restricts the dashboard's pages, which show data from malware. If
 // such data became markup, it could run no script, send nothing anywhere, and not be
-// framed. Inline styles are allowed: CodeMirror makes style elements, and style
+// framed. Inline styles are allowed: CodeMirror and Redoc make style elements, and style
 // attributes place the rows of long lists. A style can load only what img-src and
 // font-src allow. Images may be data: and blob:, for those that a program fetched and a
 // user views.
@@ -38,6 +38,7 @@ const (
 
 const (
 	indexName    = "index.html"
+	apiPageName  = "api-page.html"
 	assetsFolder = "assets/"
 )
 
@@ -66,9 +67,13 @@ var packedTypes = []string{".ico", ".png", ".webp", ".woff2"} //nolint:gocheckno
 // They are not part of the API, so its description does not list their paths.
 type dashboardHandler struct{ files map[string]*dashboardFile } // by path
 
-// newDashboardHandler returns a handler for a folder that has an index.html.
+// newDashboardHandler returns a handler for a folder that has both pages, or one without
+// files if folder is nil.
 func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
 	h := &dashboardHandler{map[string]*dashboardFile{}}
+	if folder == nil {
+		return h, nil
+	}
 	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -84,8 +89,10 @@ func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
 		h.files[name] = newDashboardFile(name, mediaType, content)
 		return nil
 	})
-	if err == nil && h.files[indexName] == nil {
-		err = errors.New("there is no " + indexName)
+	for _, page := range []string{indexName, apiPageName} {
+		if err == nil && h.files[page] == nil {
+			err = errors.New("there is no " + page)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the dashboard (web/dist) is not as it is built: %w", err)
@@ -95,7 +102,10 @@ func newDashboardHandler(folder fs.FS) (*dashboardHandler, error) {
 
 // paths returns the routes of the dashboard's files and pages.
 func (h *dashboardHandler) paths() []string {
-	paths := []string{"/", "/sessions", "/sessions/*", "/" + assetsFolder + "*"}
+	if len(h.files) == 0 {
+		return nil
+	}
+	paths := []string{"/", "/sessions", "/sessions/*", "/api/docs/", "/" + assetsFolder + "*"}
 	for name := range h.files {
 		if !strings.HasPrefix(name, assetsFolder) {
 			paths = append(paths, "/"+name)
@@ -105,14 +115,17 @@ func (h *dashboardHandler) paths() []string {
 	return paths
 }
 
-// serve sends the file at the path or, for a page that the dashboard's script renders,
-// index.html. That page names its files relative to the dashboard's folder, because a
-// proxy may serve it under any path.
+// serve sends the file or the page at the path. A page names its files relative to the
+// dashboard's folder, because a proxy may serve it under any path.
 func (h *dashboardHandler) serve(c *echo.Context) error {
 	name := strings.TrimPrefix(c.Request().URL.Path, "/")
 	file := h.files[name]
 	if file == nil && !strings.HasPrefix(name, assetsFolder) {
-		file = h.files[indexName].below(strings.Count(c.Request().URL.EscapedPath(), "/") - 1)
+		page := indexName // its script renders every other page
+		if strings.HasPrefix(name, "api/") {
+			page = apiPageName
+		}
+		file = h.files[page].below(strings.Count(c.Request().URL.EscapedPath(), "/") - 1)
 	}
 	if file == nil {
 		return echo.ErrNotFound
@@ -146,9 +159,9 @@ func newDashboardFile(name, mediaType string, content []byte) *dashboardFile {
 }
 
 // below returns the page for a path that is depth folders below the page's own.
-// Addresses in it that begin with "./" lead up as many folders.
+// Addresses in it that begin with "./" lead up as many folders. f may be nil.
 func (f *dashboardFile) below(depth int) *dashboardFile {
-	if depth <= 0 {
+	if f == nil || depth <= 0 {
 		return f
 	}
 	up := []byte(`="` + strings.Repeat("../", depth))

@@ -30,6 +30,7 @@ func dashboard(t *testing.T, files fstest.MapFS) (http.Handler, error) {
 func built() fstest.MapFS {
 	return fstest.MapFS{
 		"index.html":               {Data: []byte("<!doctype html><script src=/assets/main-1a2b.js></script>")},
+		"api-page.html":            {Data: []byte("<!doctype html><title>the API</title>")},
 		"favicon.svg":              {Data: []byte("<svg/>")},
 		"assets/main-1a2b.js":      {Data: []byte(script)},
 		"assets/main-1a2b.css":     {Data: []byte("body{}")},
@@ -54,13 +55,15 @@ func ask(t *testing.T, router http.Handler, method, path string, header ...strin
 // TestDashboardUnderAnyPath checks that a page names its files relative to the
 // dashboard's folder at any depth: a proxy may serve it under any path.
 func TestDashboardUnderAnyPath(t *testing.T) {
-	router, err := dashboard(t, fstest.MapFS{"index.html": {Data: []byte(`<link href="./favicon.svg"><script src="./assets/a.js"></script>`)}, "favicon.svg": {Data: []byte("<svg/>")}})
+	page := &fstest.MapFile{Data: []byte(`<link href="./favicon.svg"><script src="./assets/a.js"></script>`)}
+	router, err := dashboard(t, fstest.MapFS{"index.html": page, "api-page.html": page, "favicon.svg": {Data: []byte("<svg/>")}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, up := range map[string]string{
 		"/": "./", "/?x=/a/b": "./", "/index.html": "./", "/sessions": "./", "/sessions/": "../", "/sessions/x": "../", "/sessions/x/": "../../", "/sessions/x/files": "../../",
 		"/sessions/a%2Fb": "../", "/sessions/a%2Fb/http?y=z": "../../", "/sessions/x/y/z": "../../../",
+		"/api/docs": "../", "/api/docs/": "../../",
 	} {
 		want := `<link href="` + up + `favicon.svg"><script src="` + up + `assets/a.js"></script>`
 		a := ask(t, router, http.MethodGet, path)
@@ -88,6 +91,7 @@ func TestDashboardServesItsFiles(t *testing.T) {
 		"/sessions/abc/events":      {html, "no-cache", "index.html"},
 		"/sessions/a%2F..%2Fb/http": {html, "no-cache", "index.html"},
 		"/sessions/assets/x.js":     {html, "no-cache", "index.html"},
+		"/api-page.html":            {html, "no-cache", "api-page.html"},
 		"/favicon.svg":              {"image/svg+xml", "no-cache", "favicon.svg"},
 		"/assets/main-1a2b.js":      {js, "public, max-age=31536000, immutable", "assets/main-1a2b.js"},
 		"/assets/main-1a2b.css":     {"text/css; charset=utf-8", "public, max-age=31536000, immutable", "assets/main-1a2b.css"},
@@ -213,7 +217,8 @@ func unpack(encoding string, body []byte) (string, error) {
 
 func TestDashboardMustBeWhole(t *testing.T) {
 	for name, files := range map[string]fstest.MapFS{
-		"no index.html": {"assets/x.js": {Data: []byte("1")}}, "an unknown type": {"index.html": {}, "assets/x.exe": {Data: []byte("MZ")}},
+		"no index.html": {"api-page.html": {}}, "no api-page.html": {"index.html": {}},
+		"an unknown type": {"index.html": {}, "api-page.html": {}, "assets/x.exe": {Data: []byte("MZ")}},
 	} {
 		if _, err := dashboard(t, files); err == nil || !strings.Contains(err.Error(), "web/dist") {
 			t.Errorf("%s: %v", name, err)

@@ -63,9 +63,11 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.Logger = o.Log
 	e.HTTPErrorHandler = handleError(o.Log)
 	e.Pre(middleware.RemoveTrailingSlashWithConfig(middleware.RemoveTrailingSlashConfig{
-		// A dashboard page names its files relative to the URL that the browser
-		// requested.
-		Skipper: func(c *echo.Context) bool { return strings.HasPrefix(c.Request().URL.Path, "/sessions/") },
+		// A page names its files relative to the URL that the browser requested.
+		Skipper: func(c *echo.Context) bool {
+			path := c.Request().URL.Path
+			return strings.HasPrefix(path, "/sessions/") || path == "/api/docs/"
+		},
 	}))
 	e.Use(
 		cutBrokenOff,
@@ -138,17 +140,12 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session, exporting)
 	e.POST("/api/sessions/import", (&importHandler{services.Imports, o.MaxImportBytes}).session)
 
-	d := newDocsHandler(checks.Version)
-	e.GET("/api/openapi.json", d.openAPI)
-	e.GET("/api/docs", d.page)
-
-	if o.Dashboard == nil {
-		return e, nil
-	}
 	w, err := newDashboardHandler(o.Dashboard)
 	if err != nil {
 		return nil, err
 	}
+	e.GET("/api/openapi.json", newDocsHandler(checks.Version).openAPI)
+	e.GET("/api/docs", w.serve)
 	for _, path := range w.paths() {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, w.serve)
 	}

@@ -13,7 +13,7 @@ import (
 func TestDashboardIsServed(t *testing.T) {
 	t.Parallel()
 	b := startBackend(t, nil)
-	for _, path := range []string{"/", "/sessions/unassigned/events"} {
+	for _, path := range []string{"/", "/sessions/unassigned/events", "/api/docs"} {
 		a := b.send(http.MethodGet, path, "")
 		if a.status != http.StatusOK || a.header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(string(a.body), "<title>OS-Pulse") {
 			t.Errorf("%s: %d %.300s", path, a.status, a.body)
