@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { basename } from "node:path";
 import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import type { Plugin } from "vite";
@@ -24,6 +25,9 @@ function redoc(): Plugin {
       if (!code.includes(logo)) this.error(`Redoc no longer contains ${logo}`);
       const source = code.replaceAll(logo, "data:,");
       const file = this.emitFile({ type: "asset", name: "redoc.js", source });
+      // The bundle refers to it by this name.
+      const license = `${bundle}.LICENSE.txt`;
+      this.emitFile({ type: "asset", fileName: `assets/${basename(license)}`, source: readFileSync(license) });
       return `export default import.meta.ROLLUP_FILE_URL_${file};`;
     },
   };
