@@ -27,7 +27,11 @@ function redoc(): Plugin {
       const file = this.emitFile({ type: "asset", name: "redoc.js", source });
       // The bundle refers to it by this name.
       const license = `${bundle}.LICENSE.txt`;
-      this.emitFile({ type: "asset", fileName: `assets/${basename(license)}`, source: readFileSync(license) });
+      this.emitFile({
+        type: "asset",
+        fileName: `assets/${basename(license)}`,
+        source: readFileSync(license),
+      });
       return `export default import.meta.ROLLUP_FILE_URL_${file};`;
     },
   };

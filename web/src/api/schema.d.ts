@@ -13,8 +13,8 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description The newest first. `next_cursor` of an answer is `cursor` of the request for the
-         *     next page; it is null on the last one. Sessions that come meanwhile shift nothing.
+         * @description Newest first. For the next page, send the `next_cursor` of this page as `cursor`;
+         *     it is null on the last page. New sessions do not shift the pages.
          */
         get: operations["listSessions"];
         put?: never;
@@ -36,10 +36,10 @@ export interface paths {
         put?: never;
         /**
          * Import a bundle
-         * @description Takes what an export with `format=bundle` gave, of this or another backend, and
-         *     makes an equal session of it, under the same ID and with the same events under the
-         *     same seq. A bundle that is damaged, cut or made to do harm is refused whole: nothing
-         *     of it stays. A session that is there already is a 409.
+         * @description Imports the bundle that an export with `format=bundle` wrote, on this or another
+         *     backend. The session keeps its ID, unless `new_id` is set, and its events keep their
+         *     seqs. The backend rejects a damaged, truncated or malicious bundle and stores
+         *     nothing of it. If the session exists already, the answer is a 409.
          */
         post: operations["importSession"];
         delete?: never;
@@ -63,25 +63,25 @@ export interface paths {
         };
         /**
          * Get a session
-         * @description With its agent, what its events come to, and whether they are complete: all seq
-         *     from 1 to the newest are stored, and no one reported that some were lost before
-         *     they came here.
+         * @description Returns the session, its agent, a summary of its events, and whether they are
+         *     complete. They are complete if all seqs from 1 to the newest are stored, and no
+         *     losses were reported.
          */
         get: operations["getSession"];
         put?: never;
         post?: never;
         /**
          * Delete a session
-         * @description With its events and processes, and its file if no other session has it. From
-         *     this answer on nobody finds the session; what it had is removed in the background.
-         *     One that is being monitored is a 409, and so is `unassigned`.
+         * @description Deletes the session with its events and processes, and its file if no other session
+         *     has it. The session is hidden at once; the backend deletes its data in the
+         *     background. A starting or active session is a 409, and so is `unassigned`.
          */
         delete: operations["deleteSession"];
         options?: never;
         head?: never;
         /**
-         * Change what is noted of a session
-         * @description What is left out stays as it is; null clears it.
+         * Update a session's name, notes and tags
+         * @description Omitted members keep their value; null clears a member.
          */
         patch: operations["updateSession"];
         trace?: never;
@@ -102,7 +102,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make another session of the same file
+         * Create another session of the same file
          * @description Use this to start the file again, because a session can be started only once. The
          *     new session has the same file and file name, and the name and tags that users gave
          *     the session.
@@ -129,9 +129,9 @@ export interface paths {
         };
         /**
          * Download the target file
-         * @description As a zip with the password `infected`, as is the custom, so that nothing runs it
-         *     or deletes it on its way. `raw=true` gives the bare bytes, or a part of them by
-         *     `Range`.
+         * @description Returns a zip with the usual password `infected`, so that nothing runs or deletes
+         *     the file on the way. With `raw=true`, returns the bare bytes, or the part that
+         *     `Range` names.
          */
         get: operations["downloadSessionFile"];
         put?: never;
@@ -139,8 +139,8 @@ export interface paths {
         delete?: never;
         options?: never;
         /**
-         * Look at the target file's header
-         * @description What a download would have: its size, its name and, of the bare bytes, its hash.
+         * Get the headers of the target file
+         * @description The size and name of the download and, for the bare bytes, their hash.
          */
         head: operations["inspectSessionFile"];
         patch?: never;
@@ -161,10 +161,10 @@ export interface paths {
         };
         /**
          * Get the process tree
-         * @description The processes that events or the agent told of, each below the one that started
-         *     it. Pids are reused, so a process is its pid and its start. One whose parent is
-         *     not known is at the root. The first 10,000 are given, and at most 500 levels: what
-         *     is deeper stands on the last one, where `parent_id` says whose it is.
+         * @description The processes that events or the agent reported, each below its parent. Pids are
+         *     reused, so a pid and a start time identify a process. Processes with an unknown
+         *     parent are at the root. The tree has at most 10,000 processes and 500 levels.
+         *     Deeper processes are on the last level; their `parent_id` names their parent.
          */
         get: operations["getProcessTree"];
         put?: never;
@@ -190,12 +190,12 @@ export interface paths {
         };
         /**
          * List events
-         * @description A page of events as lists show them: what people filter by, and the beginning of
-         *     their data. Without `order` they go up from `after`, or down from `before` if only
-         *     that is given. There is no total unless `count=true` asks for one.
+         * @description A page of events with their hot fields and the beginning of their data. Without
+         *     `order`, the page ascends from `after`, or descends from `before` if only that is
+         *     set. The total is included only with `count=true`.
          *
-         *     With `fields` a page may have fewer events than `limit` although `has_more` is
-         *     true, when their data is large: it ends after some 8 MB of it.
+         *     With `fields`, a page ends after about 8 MB of data. It may then have fewer events
+         *     than `limit` although `has_more` is true.
          */
         get: operations["listEvents"];
         put?: never;
@@ -225,8 +225,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get one event, whole
-         * @description Its data is the JSON value that the agent sent, to the last broken surrogate.
+         * Get a whole event
+         * @description The data is exactly the JSON value that the agent sent, including broken surrogates.
          */
         get: operations["getEvent"];
         put?: never;
@@ -252,9 +252,9 @@ export interface paths {
         };
         /**
          * Count events over time
-         * @description By type, for a timeline. The buckets follow each other without a gap, each
-         *     `width_micros` long, from `from` to `to` or, where these are not given, from the
-         *     first event to the last one.
+         * @description Counts by type, for a timeline. The buckets have no gaps between them; each is
+         *     `width_micros` long. They extend from `from` to `to`; the defaults are the first
+         *     and the last event.
          */
         get: operations["getHistogram"];
         put?: never;
@@ -280,7 +280,7 @@ export interface paths {
         };
         /**
          * Count the values of a field
-         * @description The most frequent ones first. Host and extension are taken from the events' targets.
+         * @description Most frequent first. Host and extension come from the targets of the events.
          */
         get: operations["getFacet"];
         put?: never;
@@ -305,14 +305,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List files by what was done with them
-         * @description The `file_operation` events that the filter selects, by their target. A copy counts
-         *     for both files, as a read of one and a write of the other.
+         * List files with the operations on them
+         * @description The `file_operation` events that the filter selects, grouped by target. A copy
+         *     counts for both files: as a read of one and a write of the other.
          *
-         *     The first request looks at all events; what it found is kept, and later ones add
-         *     what came since. Up to 100,000 paths are told apart; `others` has the events of
-         *     further ones. A page goes on where the last one ended also when the counts change
-         *     meanwhile: what then moves before that place is not in it.
+         *     The first request reads all events. The backend keeps the result, and later
+         *     requests add only new events. It distinguishes up to 100,000 paths; `others` counts
+         *     the events of the rest. A page continues where the last one ended, even if the
+         *     counts have changed. Files that have moved ahead of that position are not in it.
          */
         get: operations["listFiles"];
         put?: never;
@@ -339,10 +339,10 @@ export interface paths {
         /**
          * List network conversations
          * @description The `raw_network_operation` events (packets) and `network_operation` events (calls)
-         *     that the filter selects, by their two ends and the process. Packets that have ports
-         *     on both ends belong together whatever protocol each of them is said to be, but ICMP.
+         *     that the filter selects, grouped by their two ends and the process. Packets with
+         *     ports on both ends are grouped regardless of their protocol, except ICMP.
          *
-         *     It is made, kept and paged through as the files of a session are, of up to 20,000
+         *     The backend counts and pages them like the files of a session, for up to 20,000
          *     conversations.
          */
         get: operations["listConversations"];
@@ -369,13 +369,13 @@ export interface paths {
         };
         /**
          * Stream a session's events
-         * @description Starts after `Last-Event-ID`, which wins, or after `after`, or with what comes from
-         *     now on. What is stored already is replayed; then it goes on live, without a gap or
-         *     a duplicate.
+         * @description Starts after `Last-Event-ID`, else after `after`, else with the next new event. The
+         *     stream replays the stored events and then continues live, without gaps or
+         *     duplicates.
          *
-         *     The `id` of a message is the seq up to which the client has all events. A message
-         *     with an id and no data only tells how far the stream is, when a filter left out
-         *     much. The stream ends when the session is deleted.
+         *     The `id` of a message is the seq up to which the client has all events. If a filter
+         *     excludes many events, a message with an id and no data reports the position of the
+         *     stream. The stream ends when the session is deleted.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -394,9 +394,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Stream what becomes of sessions
-         * @description Whoever lists the sessions upon each `ready` and follows the messages from there on
-         *     misses nothing. New events show in `event_count`, about once a second.
+         * Stream changes of sessions
+         * @description A client that lists the sessions after each `ready`, and then follows the messages,
+         *     misses nothing. New events change `event_count`, about once a second.
          */
         get: operations["streamSessions"];
         put?: never;
@@ -422,24 +422,25 @@ export interface paths {
         };
         /**
          * Export a session
-         * @description As a download, in the order of seq: what the session had when the export began.
-         *     gzip and zstd by `Accept-Encoding`.
+         * @description A download of the events that the session had when the export began, in the order
+         *     of seq. Compressed with gzip or zstd according to `Accept-Encoding`.
          *
-         *     - `ndjson`: one event a line
+         *     - `ndjson`: one event per line
          *     - `json`: one array of events
-         *     - `csv`: RFC 4180 with a header row; a cell that a spreadsheet would take for a
-         *       formula, and one that begins with an apostrophe, has an apostrophe in front. With
-         *       `excel=true` it begins with a byte order mark, and a cell of more than the 32,767
-         *       characters that Excel takes is cut and ends with `… (cut for Excel)`
-         *     - `har`: HTTP Archive 1.2 of the HTTP flows, requests and responses paired
-         *     - `ecs`: Elastic Common Schema 8.17, one document a line; the whole event is under `ospulse`, of keys that it has twice the last one
-         *     - `bundle`: a zip of the whole session, which `POST /api/sessions/import` reads
-         *       back; with its target file if `file=true`
+         *     - `csv`: RFC 4180 with a header row. A cell that looks like a formula or begins with
+         *       an apostrophe gets an apostrophe in front. With `excel=true` the file begins with
+         *       a byte order mark, and a cell longer than Excel's limit of 32,767 characters is cut
+         *       and ends with `… (cut for Excel)`
+         *     - `har`: HTTP Archive 1.2 of the HTTP flows, with paired requests and responses
+         *     - `ecs`: Elastic Common Schema 8.17, one document per line. `ospulse` contains the
+         *       whole event; of duplicate keys it has the last one
+         *     - `bundle`: a zip of the whole session, for `POST /api/sessions/import`. It includes
+         *       the target file if `file=true`
          *
-         *     An export that is whole ends with the trailers `X-Export-Status: complete` and
-         *     `X-Export-Events`, the number of events that were written. If something fails after
-         *     its beginning is out, the connection is cut, and the formats of one value a line have an error,
-         *     `{"error", "code"}`, as their last line.
+         *     A complete export ends with the trailers `X-Export-Status: complete` and
+         *     `X-Export-Events`, the number of events. If an export fails after it has begun, the
+         *     backend breaks the connection. The formats with one value per line then end with
+         *     an error, `{"error", "code"}`, as the last line.
          */
         get: operations["exportSession"];
         put?: never;
@@ -461,8 +462,8 @@ export interface paths {
         put?: never;
         /**
          * Upload a target file
-         * @description Makes a session for it, and sends the file on to the agent. An agent that is away
-         *     gets it at start: the session stands, and `warning` says so.
+         * @description Creates a session for the file and sends the file to the agent. If the agent is
+         *     offline, it gets the file at start; `warning` says so.
          */
         post: operations["createSession"];
         delete?: never;
@@ -480,7 +481,7 @@ export interface paths {
         };
         /**
          * List the modes
-         * @description What the agent can be told to monitor.
+         * @description The choices of what the agent monitors.
          */
         get: operations["listMonitorModes"];
         put?: never;
@@ -501,8 +502,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * List what runs on the agent's machine
-         * @description By name, without regard to case.
+         * List the processes on the agent's machine
+         * @description Sorted by name, ignoring case.
          */
         post: operations["listAgentProcesses"];
         delete?: never;
@@ -550,10 +551,10 @@ export interface paths {
         put?: never;
         /**
          * Stop monitoring
-         * @description Ends the session within 5 s, even if the agent is away or busy. `warning` says so
-         *     then, and the backend tells the agent later. `inFlight` counts what the agent has
-         *     recorded of the session and not delivered yet; it still arrives. A starting session
-         *     is stopped when the outcome of its start is known.
+         * @description Ends the session within 5 s, even if the agent is offline or busy. In that case
+         *     `warning` says so, and the backend stops the agent later. `inFlight` counts the
+         *     events that the agent has recorded but not delivered yet; they still arrive. The
+         *     backend stops a starting session when it knows the outcome of the start.
          */
         post: operations["stopMonitor"];
         delete?: never;
@@ -570,8 +571,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The agents
-         * @description The agents that operators configured, and all that send heartbeats, by name. At most 100.
+         * List agents
+         * @description The agents that operators configured and those that send heartbeats, sorted by name. At most 100.
          */
         get: operations["listAgents"];
         put?: never;
@@ -592,10 +593,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * An agent says that it is there
-         * @description The first one registers the agent. An agent whose `url` is the `AGENT_SERVICE_URL`
-         *     of a backend is that backend's own; any other is known by its `name`, so that
-         *     names must differ. An active session that `sessions` leaves out for
+         * Receive an agent's heartbeat
+         * @description The first heartbeat registers the agent. An agent whose `url` is the
+         *     `AGENT_SERVICE_URL` of a backend is that backend's own. The `name` identifies every
+         *     other agent, so names must differ. An active session that `sessions` omits for
          *     `SESSION_LOST_AFTER` ends. The backend shows the URL and never calls it. The 101st
          *     agent is a 409.
          */
@@ -617,7 +618,7 @@ export interface paths {
         put?: never;
         /**
          * Store one event
-         * @description A time that cannot be read costs no event; the time of receipt stands in, and the text is kept.
+         * @description If the time is malformed, the backend uses the time of receipt and keeps the original text.
          */
         post: operations["postEvent"];
         delete?: never;
@@ -636,8 +637,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Store one event, at the other path
-         * @description The same as `POST /api/events`. Controllers use either, as they are configured.
+         * Store one event, at the alternative path
+         * @description The same as `POST /api/events`. Controllers use one or the other, depending on their configuration.
          */
         post: operations["postEventToEndpoint"];
         delete?: never;
@@ -657,9 +658,9 @@ export interface paths {
         put?: never;
         /**
          * Store many events
-         * @description A JSON array, or one event a line; up to 10,000, also compressed. Items that cannot
-         *     be taken are reported by their index and cost the others nothing; if none can, the
-         *     answer is a 400.
+         * @description A JSON array, or one event per line. Up to 10,000 events; the body may be
+         *     compressed. The answer lists invalid items by their index, and the other items are
+         *     stored. If all items are invalid, the answer is a 400.
          */
         post: operations["postEventBatch"];
         delete?: never;
@@ -679,7 +680,7 @@ export interface paths {
         put?: never;
         /**
          * Store one HTTP flow
-         * @description What the mitmproxy forwarder sends. It becomes an event of type `http_network_operation`, the whole body its data.
+         * @description A flow from the mitmproxy forwarder. It becomes an event of type `http_network_operation` whose data is the whole body.
          */
         post: operations["postHTTPFlow"];
         delete?: never;
@@ -699,9 +700,9 @@ export interface paths {
         put?: never;
         /**
          * Store packets
-         * @description What the tshark forwarder sends, at most 10,000. Each becomes an event of type
-         *     `raw_network_operation`. Items that are no packets are reported by their index and
-         *     cost the others nothing.
+         * @description Up to 10,000 packets from the tshark forwarder. Each becomes an event of type
+         *     `raw_network_operation`. The answer lists invalid items by their index, and the
+         *     other items are stored.
          */
         post: operations["postPackets"];
         delete?: never;
@@ -725,11 +726,12 @@ export interface paths {
         };
         /**
          * Take the newest unsent events
-         * @description Gives each event once: what was given is marked as sent, and two who ask at the same
-         *     time never get the same. The newest come first. `data` has what existing dashboards
-         *     need added; what the agent sent is not altered. A page of another origin needs to be
-         *     in `CORS_ORIGINS`, as for a POST. `start` and `end` work together and each alone: with
-         *     `end` alone, all unsent events up to then are given.
+         * @description Returns each event once, newest first, and marks it as sent. Two concurrent
+         *     requests never get the same event. The backend completes `data` for existing
+         *     dashboards and keeps what the agent sent; a value whose type would break a dashboard
+         *     moves to another key. As for a POST, the backend refuses a page of another origin
+         *     unless the origin is in `CORS_ORIGINS`. `start` and `end` also work alone: with `end`
+         *     alone, the answer has unsent events up to that time.
          */
         get: operations["pollEvents"];
         put?: never;
@@ -749,10 +751,10 @@ export interface paths {
         };
         /**
          * Download every event
-         * @description As they were sent, oldest first, of one session or of all, as one JSON array. If the
-         *     database fails after the beginning is out, the connection is cut. A page of an origin
-         *     in `CORS_ORIGINS`, which is an old dashboard, gets without `sessionId` those of the
-         *     session that it started last.
+         * @description The events of one or all sessions as they were sent, oldest first, as one JSON
+         *     array. If the database fails after the answer has begun, the backend breaks the
+         *     connection. Without `sessionId`, a page whose origin is in `CORS_ORIGINS` is taken
+         *     for an old dashboard and gets the events of the session that it started last.
          */
         get: operations["exportAllEvents"];
         put?: never;
@@ -771,8 +773,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Say how the backend is
-         * @description For people. The status is 200 whatever the answer says.
+         * Get the backend's health
+         * @description For users. The status is 200 even if the backend is not healthy.
          */
         get: operations["getHealth"];
         put?: never;
@@ -791,8 +793,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Say how the backend is, to controllers
-         * @description The same as `GET /api/health`, where controllers look for it. They take 200 for connected.
+         * Get the backend's health, for controllers
+         * @description The same as `GET /api/health`, at the path that controllers request. They treat 200 as connected.
          */
         get: operations["getHealthForControllers"];
         put?: never;
@@ -810,7 +812,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Say that the program runs */
+        /** Check that the program runs */
         get: operations["getLiveness"];
         put?: never;
         post?: never;
@@ -827,7 +829,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Say whether requests will be served */
+        /** Check whether the backend serves requests */
         get: operations["getReadiness"];
         put?: never;
         post?: never;
@@ -845,8 +847,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures for Prometheus
-         * @description Events accepted, committed, spooled and refused, groups, queue, spool, streams, pools, runtime.
+         * Get metrics for Prometheus
+         * @description Counts of accepted, committed, spooled and refused events; groups, queue, spool, streams, pools and runtime.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -864,7 +866,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get this description */
+        /** Get this description as JSON */
         get: operations["getOpenAPI"];
         put?: never;
         post?: never;
@@ -881,7 +883,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read this description */
+        /** Get this description as a page */
         get: operations["getDocs"];
         put?: never;
         post?: never;
@@ -895,30 +897,30 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description Every error answer. */
+        /** @description An error answer. */
         Error: {
             /** @description What is wrong, and what to do. */
             error: string;
-            /** @description Of which kind it is. */
+            /** @description The kind of the error. */
             code: components["schemas"]["ErrorCode"];
         };
         /**
-         * @description Of which kind an error is.
+         * @description The kind of an error.
          * @enum {string}
          */
         ErrorCode: "invalid" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "conflict" | "too_large" | "unsupported_media" | "cannot_run" | "overloaded" | "internal" | "agent_failed" | "unavailable" | "agent_timeout";
         /**
          * Format: date-time
-         * @description UTC, six digits of fraction, none when it is zero.
+         * @description UTC, with six fractional digits, or none if they are zero.
          * @example 2026-11-22T18:57:39.967551Z
          */
         Time: string;
         /**
-         * @description An RFC 3339 time. Without a zone it is UTC; seconds may be left out, and a space may stand for the T.
+         * @description An RFC 3339 time. Without a zone it is UTC. Seconds are optional, and a space may replace the T.
          * @example 2026-11-22T18:57:39Z
          */
         TimeParameter: string;
-        /** @description A text to look for, of at most 1000 bytes, without NUL characters. */
+        /** @description A text to search for, at most 1000 bytes, without NUL characters. */
         TextParameter: string;
         /**
          * @description Created: not started yet. Starting: the backend accepted a start and does not know its outcome yet. Active: an agent monitors. Failed: the start failed, for the reason in `start_error`; the session can be started again, unless something may have run. Ended: the agent no longer monitors; the session cannot be started again, but it can be copied.
@@ -930,56 +932,56 @@ export interface components {
          * @enum {integer}
          */
         Mode: 1 | 2 | 3;
-        /** @description What is given out of every session. */
+        /** @description The members of every session. */
         SessionBase: {
-            /** @description Names it. */
+            /** @description The session's ID. */
             id: string;
-            /** @description Where it is in its life. */
+            /** @description The session's state. */
             state: components["schemas"]["SessionState"];
-            /** @description Given by people; empty at first. */
+            /** @description The name that users gave; empty at first. */
             name: string;
-            /** @description Written by people. */
+            /** @description The notes of users. */
             notes: string;
-            /** @description Given by people. */
+            /** @description The tags that users gave. */
             tags: string[];
-            /** @description As the uploader named it: text, never a path to open. */
+            /** @description The uploader's name of the file. It is text, never a path to open. */
             file_name: string;
-            /** @description Null for a session without a file. */
+            /** @description The SHA-256 of the file; null without a file. */
             file_sha256: string | null;
             /**
              * Format: int64
-             * @description Of the file, 0 without one.
+             * @description The size of the file; 0 without a file.
              */
             file_size_bytes: number;
-            /** @description Null until an agent has to do with it. */
+            /** @description The session's agent; null until it has one. */
             agent_id: string | null;
             /** @description Whether the agent has the file. */
             delivered: boolean;
             /**
-             * @description As in the list of modes; 0 until it is started.
+             * @description As in the list of modes; 0 before the first start.
              * @enum {integer}
              */
             mode: 0 | 1 | 2 | 3;
-            /** @description Of mode 2. */
+            /** @description The pids of mode 2. */
             chosen_pids: number[];
             /**
              * Format: int64
-             * @description Also the seq of the newest event.
+             * @description The number of events, and the seq of the newest one.
              */
             event_count: number;
-            /** @description When it was made. */
+            /** @description When the session was created. */
             created_at: components["schemas"]["Time"];
-            /** @description When anything of it but its events last changed. */
+            /** @description The last change of anything but its events. */
             updated_at: components["schemas"]["Time"];
-            /** @description The latest start; null before the first. */
+            /** @description The latest start; null before the first one. */
             monitoring_started: components["schemas"]["Time"] | null;
-            /** @description Null while it is active. */
+            /** @description The end of monitoring; null until then. */
             monitoring_ended: components["schemas"]["Time"] | null;
-            /** @description How it ended; null until then, and when nobody knows. */
+            /** @description How the session ended; null before the end, and if that is unknown. */
             end: components["schemas"]["SessionEnd"] | null;
-            /** @description Why the latest start failed or, while the session is starting, what the start waits for; else null. */
+            /** @description Why the latest start failed. While the session is starting: what the start waits for. Else null. */
             start_error: components["schemas"]["StartError"] | null;
-            /** @description When the agent of an active session was heard of last, if that is longer ago than AGENT_LOST_AFTER; else null. */
+            /** @description The last sign of the agent of an active session, if it is older than AGENT_LOST_AFTER; else null. */
             agent_silent_since: components["schemas"]["Time"] | null;
             /** @description The progress of the backfill of events that the existing backend or an older version stored. Until it is complete, filters, the process tree, and counts by anything but the type miss some of these events. Null when it is complete. */
             backfill: components["schemas"]["Backfill"] | null;
@@ -1015,23 +1017,23 @@ export interface components {
          */
         SessionEnd: {
             /**
-             * @description Exited: its program ended by itself. Signal: a signal ended the program. Timeout: the program ran for as long as the agent lets it. Stopped: a user stopped it. Agent_lost: its agent no longer works for it.
+             * @description Exited: the program ended by itself. Signal: a signal ended the program. Timeout: the program reached the agent's time limit. Stopped: a user stopped the session. Agent_lost: the agent no longer monitors for the session.
              * @enum {string}
              */
             reason: "exited" | "signal" | "timeout" | "stopped" | "agent_lost";
-            /** @description When: the program's end, if that is known. */
+            /** @description The end of the program if it is known, else the end of the session. */
             at: components["schemas"]["Time"];
             /**
              * Format: int64
-             * @description Of the program; null when it has none, or nobody knows it.
+             * @description The program's exit code; null if there is none, or it is unknown.
              */
             exitCode: number | null;
             /**
              * Format: int64
-             * @description Number of the signal that ended the program; null when none did.
+             * @description The number of the signal that ended the program; null if none did.
              */
             signal: number | null;
-            /** @description The same as text for users. */
+            /** @description The same, as text for users. */
             text: string;
         };
         /**
@@ -1043,9 +1045,9 @@ export interface components {
          *     }
          */
         StartError: {
-            /** @description Of which kind the error is. */
+            /** @description The kind of the error. */
             code: components["schemas"]["ErrorCode"];
-            /** @description The same as text for users. */
+            /** @description The same, as text for users. */
             text: string;
             /** @description Whether something may have run. If so, a failed session cannot be started again. */
             may_have_run: boolean;
@@ -1127,13 +1129,13 @@ export interface components {
          *     }
          */
         SessionList: {
-            /** @description The newest first. */
+            /** @description Newest first. */
             sessions: components["schemas"]["Session"][];
-            /** @description Of the next page; null on the last one. */
+            /** @description The cursor of the next page; null on the last page. */
             next_cursor: string | null;
         };
         /**
-         * @description A session, with what its events come to.
+         * @description A session with a summary of its events.
          * @example {
          *       "id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
          *       "state": "ended",
@@ -1192,24 +1194,24 @@ export interface components {
          *     }
          */
         SessionDetail: {
-            /** @description Null for a session without one. */
+            /** @description The session's agent; null if it has none. */
             agent: components["schemas"]["Agent"] | null;
-            /** @description Of all its events. */
+            /** @description The counts of all its events. */
             event_counts: components["schemas"]["EventCounts"];
-            /** @description By the events' own times; null without events. */
+            /** @description The earliest time of an event; null without events. */
             first_event_at: components["schemas"]["Time"] | null;
-            /** @description The same of the last one. */
+            /** @description The latest time of an event; null without events. */
             last_event_at: components["schemas"]["Time"] | null;
-            /** @description Whether anything is missing. */
+            /** @description Whether events are missing. */
             completeness: components["schemas"]["Completeness"];
         } & components["schemas"]["SessionBase"];
-        /** @description What to change of what people note; what is left out stays. */
+        /** @description A change of a session's name, notes and tags. Omitted members keep their value. */
         SessionChange: {
-            /** @description One line of at most 200 characters, without the spaces around it. */
+            /** @description One line of at most 200 characters. Spaces around it are removed. */
             name?: string | null;
             /** @description At most 64 KB. */
             notes?: string | null;
-            /** @description All of them: at most 50, each one line of at most 100 characters. Duplicates are dropped. */
+            /** @description The complete list: at most 50, each one line of at most 100 characters. Duplicates are removed. */
             tags?: string[] | null;
         };
         /**
@@ -1220,156 +1222,156 @@ export interface components {
          */
         Deleting: {
             /**
-             * @description It is being removed.
+             * @description The backend is deleting the session.
              * @constant
              */
             status: "deleting";
         };
         /** @description A service on a monitored machine that runs or watches programs. */
         Agent: {
-            /** @description Names it. */
+            /** @description The agent's ID. */
             id: string;
-            /** @description What people call it. */
+            /** @description The agent's name. */
             name: string;
-            /** @description How it was when it was last asked. */
+            /** @description The result of the last health check. */
             status: components["schemas"]["AgentStatus"];
-            /** @description Why it is down; empty when it is not. */
+            /** @description Why the agent is down; else empty. */
             last_error: string;
-            /** @description When it last answered. */
+            /** @description When the agent last answered or sent a heartbeat. */
             last_seen_at: components["schemas"]["Time"] | null;
         };
-        /** @description The agents, by name. */
+        /** @description The agents, sorted by name. */
         AgentList: {
-            /** @description All of them. */
+            /** @description All agents. */
             agents: components["schemas"]["ListedAgent"][];
         };
-        /** @description An agent, with what it last said of itself. One that sends no heartbeats has empty texts and lists. */
+        /** @description An agent and its last heartbeat. If it sends no heartbeats, texts and lists are empty. */
         ListedAgent: {
-            /** @description Names it; that of the first agent that an operator configured is `default`. */
+            /** @description The agent's ID. The first agent that an operator configured has the ID `default`. */
             id: string;
-            /** @description What people call it. */
+            /** @description The agent's name. */
             name: string;
-            /** @description How an agent that an operator configured was when it was last asked; another is down when it was silent for 30 seconds. */
+            /** @description For an agent that an operator configured, the result of the last health check. Any other agent is down after 30 seconds without a heartbeat. */
             status: components["schemas"]["AgentStatus"];
-            /** @description Why it is down; empty when it is not. */
+            /** @description Why the agent is down; else empty. */
             last_error: string;
-            /** @description When it last answered or sent a heartbeat. */
+            /** @description When the agent last answered or sent a heartbeat. */
             last_seen_at: components["schemas"]["Time"] | null;
-            /** @description Where it listens. */
+            /** @description The URL where the agent listens. */
             url: string;
-            /** @description When its last heartbeat came. */
+            /** @description When the last heartbeat arrived. */
             heartbeat_at: components["schemas"]["Time"] | null;
-            /** @description Of its program. */
+            /** @description The version of the agent. */
             version: string;
             /**
-             * @description Its operating system.
+             * @description The agent's operating system.
              * @example linux
              */
             platform: string;
             /**
-             * @description Its processor.
+             * @description The agent's processor architecture.
              * @example x64
              */
             arch: string;
             /**
-             * @description How it sees what programs do.
+             * @description How the agent observes programs.
              * @example ebpf
              */
             sensor: string;
-            /** @description What it can do on its machine and what not. */
+            /** @description What the agent can and cannot do on its machine. */
             capabilities: components["schemas"]["Capability"][];
-            /** @description The sessions that run there. */
+            /** @description The sessions that run at the agent. */
             sessions: string[];
-            /** @description What became of its events. */
+            /** @description The fate of the agent's events. */
             delivery: components["schemas"]["AgentDelivery"];
         };
-        /** @description Something that an agent can do, or cannot on its machine. */
+        /** @description Something that an agent may be able to do on its machine. */
         Capability: {
-            /** @description What it is. */
+            /** @description The name of the capability. */
             name: string;
-            /** @description Whether it can. */
+            /** @description Whether the agent can do it. */
             supported: boolean;
-            /** @description Why it cannot. */
+            /** @description Why the agent cannot do it. */
             reason?: string;
-            /** @description What to do about it. */
+            /** @description How to make it supported. */
             remedy?: string;
         } & {
             [key: string]: unknown;
         };
-        /** @description How many events an agent sent, lost and keeps, since it was started. */
+        /** @description The events that an agent has sent, lost and kept since it was started. */
         AgentDelivery: {
             /**
              * Format: int64
-             * @description That a backend took.
+             * @description Events that a backend accepted.
              */
             delivered?: number;
             /**
              * Format: int64
-             * @description That are gone, and reported in their sessions.
+             * @description Lost events, which the agent reports in their sessions.
              */
             lost?: number;
             /**
              * Format: int64
-             * @description In its memory.
+             * @description Events in the agent's memory.
              */
             queued_events?: number;
             /**
              * Format: int64
-             * @description On its disk.
+             * @description Events on the agent's disk.
              */
             spooled_events?: number;
         } & {
             [key: string]: unknown;
         };
-        /** @description What an agent says of itself. Other members are ignored. */
+        /** @description The report of an agent about itself. The backend ignores other members. */
         Heartbeat: {
             /**
-             * @description What people call it, such as its machine's name.
+             * @description The agent's name, such as its machine's name.
              * @example build-7
              */
             name: string;
             /**
-             * @description Where it listens.
+             * @description The URL where the agent listens.
              * @example http://192.0.2.7:7000
              */
             url: string;
-            /** @description Of its program. */
+            /** @description The version of the agent. */
             version?: string;
-            /** @description Its operating system. */
+            /** @description The agent's operating system. */
             platform?: string;
-            /** @description Its processor. */
+            /** @description The agent's processor architecture. */
             arch?: string;
-            /** @description How it sees what programs do. */
+            /** @description How the agent observes programs. */
             sensor?: string;
-            /** @description What it can do on its machine and what not. */
+            /** @description What the agent can and cannot do on its machine. */
             capabilities?: components["schemas"]["Capability"][] | null;
-            /** @description The sessions that run there. */
+            /** @description The sessions that run at the agent. */
             sessions?: string[] | null;
-            /** @description What became of its events. */
+            /** @description The fate of the agent's events. */
             delivery?: components["schemas"]["AgentDelivery"];
-            /** @description A value for this heartbeat only. The backend makes `backend.proof` of its answer with it. */
+            /** @description A value for this heartbeat only. The backend computes `backend.proof` of its answer with it. */
             nonce?: string;
         } & {
             [key: string]: unknown;
         };
         /**
-         * @description What the backend asks of the agent.
+         * @description The answer to a heartbeat.
          * @example {
          *       "id": "default",
          *       "interval_seconds": 10
          *     }
          */
         HeartbeatResult: {
-            /** @description The id that the agent has here. */
+            /** @description The agent's ID at this backend. */
             id: string;
-            /** @description When to send the next heartbeat. */
+            /** @description The number of seconds until the next heartbeat. */
             interval_seconds: number;
-            /** @description Which process the backend is. */
+            /** @description Identifies the process of the backend. */
             backend?: components["schemas"]["BackendIdentity"];
         };
         /**
-         * @description Which process the backend is. An agent on the same machine must not report the
-         *     backend, because each report makes the backend do more. Only on Linux.
+         * @description Identifies the process of the backend. An agent on the same machine must not report
+         *     the backend, because each report causes more activity. Only on Linux.
          */
         BackendIdentity: {
             /**
@@ -1383,10 +1385,10 @@ export interface components {
             pid: number;
             /**
              * Format: int64
-             * @description When the process began
+             * @description When the process started, in clock ticks since boot; field 22 of /proc/self/stat.
              */
             start_ticks: number;
-            /** @description The other ends of its newest connections to PostgreSQL. */
+            /** @description The other ends of the backend's newest connections to PostgreSQL. */
             database: components["schemas"]["DatabasePeer"][];
             /**
              * @description The HMAC-SHA256 in hex digits, with the key `AGENT_API_KEY`, over these lines, joined
@@ -1404,17 +1406,17 @@ export interface components {
             pid: number;
             /**
              * Format: int64
-             * @description When that process began; 0 for TCP.
+             * @description When that process started; 0 for TCP.
              */
             start_ticks: number;
         };
         /**
-         * @description What the last look at the agent said; unknown before the first.
+         * @description The result of the last health check or heartbeat; unknown before the first one.
          * @enum {string}
          */
         AgentStatus: "unknown" | "up" | "down";
         /**
-         * @description How many events there are, by type.
+         * @description The number of events by type.
          * @example {
          *       "file_operation": 17011,
          *       "process_creation": 12
@@ -1423,44 +1425,44 @@ export interface components {
         EventCounts: {
             [key: string]: number;
         };
-        /** @description Whether all that happened is there. */
+        /** @description Whether all events are stored, and the losses that were reported. */
         Completeness: {
-            /** @description All are stored and none were reported lost. */
+            /** @description Whether all events are stored and none were reported lost. */
             complete: boolean;
             /**
              * Format: int64
-             * @description How many events the session was given: the newest seq.
+             * @description The number of events that were given a seq: the newest seq.
              */
             expected: number;
             /**
              * Format: int64
-             * @description How many of them are stored.
+             * @description The number of stored events.
              */
             present: number;
-            /** @description Where some are not; the first 100 places. */
+            /** @description The first 100 ranges of missing events. */
             missing: components["schemas"]["SeqSpan"][];
             /**
              * Format: int64
-             * @description How many were reported lost, in all reports.
+             * @description The number of lost events in all reports.
              */
             lost: number;
             /** @description The newest 100 reports, newest first. */
             losses: components["schemas"]["Loss"][];
-            /** @description The worst that its events had when they were committed; without events that of a commit now. */
+            /** @description The worst durability of the events when they were committed. Without events, that of a commit now. */
             durability: components["schemas"]["Durability"];
-            /** @description As in the session: what happened since then may be missing. */
+            /** @description As in the session. Later events may be missing. */
             agent_silent_since: components["schemas"]["Time"] | null;
         };
-        /** @description From one seq to another, both included. */
+        /** @description A range of seqs, both ends included. */
         SeqSpan: {
             /**
              * Format: int64
-             * @description The first one.
+             * @description The first seq.
              */
             first_seq: number;
             /**
              * Format: int64
-             * @description The last one.
+             * @description The last seq.
              */
             last_seq: number;
         };
@@ -1468,21 +1470,21 @@ export interface components {
         Loss: {
             /**
              * Format: int64
-             * @description Of the report.
+             * @description The seq of the report.
              */
             seq: number;
-            /** @description Of the report. */
+            /** @description The time of the report. */
             timestamp: components["schemas"]["Time"];
             /**
              * Format: int64
-             * @description How many were lost; 1 if it is not told.
+             * @description The number of lost events; 1 if the report does not have it.
              */
             count: number;
-            /** @description Why, as the agent says; empty if it does not. */
+            /** @description The reason that the agent reports; else empty. */
             reason: string;
-            /** @description Between then and `to` they were lost; null when it is not told. */
+            /** @description When the loss began; null if the report does not have it. */
             from: components["schemas"]["Time"] | null;
-            /** @description When they stopped being lost. */
+            /** @description When the loss ended; null if the report does not have it. */
             to: components["schemas"]["Time"] | null;
         };
         /**
@@ -1532,100 +1534,100 @@ export interface components {
          *     }
          */
         ProcessTree: {
-            /** @description Those at the root. */
+            /** @description The processes at the root. */
             processes: components["schemas"]["ProcessNode"][];
             /**
              * Format: int64
-             * @description How many the session has, in all.
+             * @description The number of processes of the session.
              */
             total: number;
-            /** @description Whether only the first ones are here. */
+            /** @description Whether the tree has only the first processes. */
             truncated: boolean;
         };
-        /** @description A process and those that it started. */
+        /** @description A process and its children. */
         ProcessNode: {
-            /** @description Its own in this backend's database. */
+            /** @description The ID of the process in the backend's database. */
             id: string;
             /**
              * Format: int64
-             * @description The system's number for it, which is reused.
+             * @description The process ID of the operating system, which reuses pids.
              */
             pid: number;
-            /** @description The `id` of the process that started it; null if that is not known. */
+            /** @description The `id` of the parent; null if it is unknown. */
             parent_id: string | null;
             /**
              * Format: int64
-             * @description The pid of the process that started it; null if that is not known.
+             * @description The pid of the parent; null if it is unknown.
              */
             parent_pid: number | null;
-            /** @description When it started. */
+            /** @description When the process started, or was first seen. */
             started_at: components["schemas"]["Time"];
-            /** @description Whether an event told the start; else it is when the process was first heard of. */
+            /** @description Whether the start time was reported. If not, `started_at` is when the process was first seen. */
             start_known: boolean;
-            /** @description Empty when it is not known. */
+            /** @description The name of the process; empty if it is unknown. */
             name: string;
-            /** @description The program's path; empty when it is not known. */
+            /** @description The path of the program; empty if it is unknown. */
             image: string;
-            /** @description Empty when it is not known. */
+            /** @description The command line; empty if it is unknown. */
             command_line: string;
-            /** @description Of the first event that tells of it. */
+            /** @description The time of the first event about the process. */
             first_seen: components["schemas"]["Time"];
-            /** @description Of the last one. */
+            /** @description The time of the last event about the process. */
             last_seen: components["schemas"]["Time"];
             /**
              * Format: int64
-             * @description How many events it did.
+             * @description The number of events of the process.
              */
             event_count: number;
-            /** @description The same by type. */
+            /** @description The number of events by type. */
             event_counts: components["schemas"]["EventCounts"];
-            /** @description By time of start. */
+            /** @description Sorted by start time. */
             children: components["schemas"]["ProcessNode"][];
         };
-        /** @description What is given out of every event. */
+        /** @description The members of every event. */
         EventBase: {
-            /** @description The session that it belongs to. */
+            /** @description The session of the event. */
             session_id: string;
             /**
              * Format: int64
-             * @description Its number in the session: 1, 2, 3 … without gaps.
+             * @description The number of the event in its session: 1, 2, 3 … without gaps.
              */
             seq: number;
             /**
-             * @description What happened, as the agent names it.
+             * @description The type of the event, as the agent names it.
              * @example file_operation
              */
             event_type: string;
-            /** @description When it happened. */
+            /** @description When the event happened. */
             timestamp: components["schemas"]["Time"];
             /**
-             * @description Who told the time: the agent, or this backend's clock at receipt.
+             * @description The source of the time: the agent, or the backend's clock at receipt.
              * @enum {string}
              */
             timestamp_source: "agent" | "received";
-            /** @description What the agent sent as the time, as JSON, unless `timestamp` is that same text: it has more digits, an offset or another form, it is a number, or it cannot be read. */
+            /** @description The time that the agent sent, as JSON, if its text differs from `timestamp`: a number, a malformed time, an offset, more digits or another form. */
             timestamp_text?: string;
-            /** @description Who reported it, by its own name. */
+            /** @description The reporter's name for itself. */
             source: string;
-            /** @description When it was stored. */
+            /** @description When the event was stored. */
             created_at: components["schemas"]["Time"];
         };
-        /** @description What people filter by, lifted from the data; null when it has none. */
+        /** @description Copies of the members of the data that filters use most; null if the data lacks them. */
         HotFields: {
             /**
              * Format: int64
-             * @description Of the process that did it.
+             * @description The pid of the process that acted.
              */
             pid: number | null;
             /** @description The name of that process. */
             process_name: string | null;
-            /** @description What it did, such as ReadFile. */
+            /** @description What the process did, such as ReadFile. */
             operation: string | null;
-            /** @description What it acted on: a path, a URL, host:port or an image. */
+            /** @description The object of the event: a path, a URL, host:port or an image. */
             target: string | null;
         };
         /**
-         * @description An event, whole, as the first version of the export gave it.
+         * @description A whole event, in the form of the first version of the export.
          * @example {
          *       "id": 90210,
          *       "session_id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
@@ -1649,14 +1651,14 @@ export interface components {
         Event: {
             /**
              * Format: int64
-             * @description Unique in this backend's database.
+             * @description The ID of the event, unique in the backend's database.
              */
             id: number;
-            /** @description The JSON value that the agent sent, whatever it is. */
+            /** @description The JSON value that the agent sent, of any type. */
             data: unknown;
         } & components["schemas"]["EventBase"];
         /**
-         * @description An event as existing dashboards need it.
+         * @description An event in the form that existing dashboards need.
          * @example {
          *       "id": 90210,
          *       "session_id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
@@ -1680,16 +1682,16 @@ export interface components {
         PolledEvent: {
             /**
              * Format: int64
-             * @description Unique in this backend's database.
+             * @description The ID of the event, unique in the backend's database.
              */
             id: number;
-            /** @description The type that was sent, where a page of `CORS_ORIGINS` gets another one. */
+            /** @description The type that the agent sent, if a page of `CORS_ORIGINS` gets another one. */
             original_event_type?: string;
-            /** @description What the agent sent, with what dashboards would go blank without. */
+            /** @description The data that the agent sent, with the members that dashboards need. */
             data: unknown;
         } & components["schemas"]["EventBase"];
         /**
-         * @description An event, whole, with what is lifted from its data; in exports and by itself.
+         * @description A whole event with its hot fields, in exports and by itself.
          * @example {
          *       "id": 90210,
          *       "session_id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
@@ -1717,10 +1719,10 @@ export interface components {
         ExportedEvent: {
             /**
              * Format: int64
-             * @description Unique in this backend's database.
+             * @description The ID of the event, unique in the backend's database.
              */
             id: number;
-            /** @description The JSON value that the agent sent, whatever it is. */
+            /** @description The JSON value that the agent sent, of any type. */
             data: unknown;
         } & (components["schemas"]["EventBase"] & components["schemas"]["HotFields"]);
         /**
@@ -1742,21 +1744,21 @@ export interface components {
          *     }
          */
         ListedEvent: {
-            /** @description The beginning of its data, as JSON text. */
+            /** @description The beginning of the data, as JSON text. */
             preview: string;
-            /** @description Whether there is more of it. */
+            /** @description Whether the data is longer than the preview. */
             preview_is_cut: boolean;
             /**
-             * @description What its data has at the paths that `fields` asked for, by the path as it was
-             *     written there: the JSON value that was sent. Where there is nothing, nothing is
-             *     here.
+             * @description The original JSON values at the requested paths, by the path as the request
+             *     wrote it. Paths without a value are omitted.
              */
             fields?: {
                 [key: string]: unknown;
             };
             /**
-             * @description Those of the paths whose value is longer than 1024 bytes of JSON. A text is cut,
-             *     anything else is not in `fields`. The event by itself has the whole.
+             * @description The paths whose value is longer than 1024 bytes of JSON. `fields` has the
+             *     beginning of a string and omits other values. The event itself has the whole
+             *     value.
              */
             fields_cut?: string[];
         } & (components["schemas"]["EventBase"] & components["schemas"]["HotFields"]);
@@ -1784,18 +1786,18 @@ export interface components {
          *     }
          */
         EventList: {
-            /** @description In the order that was asked for. */
+            /** @description In the requested order. */
             events: components["schemas"]["ListedEvent"][];
             /** @description Whether more follow in this order. */
             has_more: boolean;
             /**
              * Format: int64
-             * @description All events that the filter selects, if `count=true` asked for it.
+             * @description The number of all events that the filter selects, if `count=true`.
              */
             count?: number;
         };
         /**
-         * @description Counts over time.
+         * @description Counts of events over time.
          * @example {
          *       "from": "2026-11-22T18:57:39Z",
          *       "to": "2026-11-22T18:57:41Z",
@@ -1822,29 +1824,29 @@ export interface components {
          *     }
          */
         Histogram: {
-            /** @description As asked for, else the time of the first event, else that of the session's creation. */
+            /** @description The requested time, else the time of the first event, else of the session's creation. */
             from: components["schemas"]["Time"];
-            /** @description As asked for, else the time of the last event, else that of the session's creation. */
+            /** @description The requested time, else the time of the last event, else of the session's creation. */
             to: components["schemas"]["Time"];
             /**
              * Format: int64
-             * @description How long a bucket is, in microseconds.
+             * @description The width of a bucket, in microseconds.
              */
             width_micros: number;
-            /** @description The types that are there, by name. */
+            /** @description The event types that occur, sorted by name. */
             types: string[];
-            /** @description In the order of time. */
+            /** @description Sorted by time. */
             buckets: components["schemas"]["HistogramBucket"][];
         };
-        /** @description Counts of a span of time. */
+        /** @description The counts of one bucket. */
         HistogramBucket: {
-            /** @description An event is in the last bucket that does not start after it. */
+            /** @description The start of the bucket. An event is in the last bucket that does not start after it. */
             start: components["schemas"]["Time"];
-            /** @description By type; those that are not there are 0. */
+            /** @description By type; omitted types are 0. */
             counts: components["schemas"]["EventCounts"];
         };
         /**
-         * @description What the values of can be counted.
+         * @description A field whose values can be counted.
          * @enum {string}
          */
         FacetField: "extension" | "host" | "operation" | "pid" | "process" | "source" | "target" | "type";
@@ -1867,28 +1869,28 @@ export interface components {
          *     }
          */
         Facet: {
-            /** @description The one that was asked for. */
+            /** @description The requested field. */
             field: components["schemas"]["FacetField"];
-            /** @description The most frequent ones first. */
+            /** @description Most frequent first. */
             values: components["schemas"]["FacetValue"][];
             /**
              * Format: int64
-             * @description Events with values that are not among these.
+             * @description The number of events with other values.
              */
             others: number;
             /**
              * Format: int64
-             * @description Events without a value.
+             * @description The number of events without a value.
              */
             none: number;
         };
-        /** @description How often a value is there. */
+        /** @description A value and its frequency. */
         FacetValue: {
-            /** @description The value, a pid in digits too. */
+            /** @description The value; a pid as decimal digits. */
             value: string;
             /**
              * Format: int64
-             * @description How many events have it.
+             * @description The number of events with this value.
              */
             count: number;
         };
@@ -1931,40 +1933,40 @@ export interface components {
          *     }
          */
         FileList: {
-            /** @description In the order that was asked for. */
+            /** @description In the requested order. */
             files: components["schemas"]["FileSummary"][];
             /**
              * Format: int64
-             * @description Paths that are selected.
+             * @description The number of selected paths.
              */
             total: number;
             /**
              * Format: int64
-             * @description Events of paths beyond those that are told apart.
+             * @description The number of events with paths beyond the limit.
              */
             others: number;
             /**
              * Format: int64
-             * @description Events that tell no path.
+             * @description The number of events without a path.
              */
             without_path: number;
-            /** @description Whether some paths, or some of their processes, are left out. */
+            /** @description Whether some paths, or some of their processes, are omitted. */
             truncated: boolean;
             /**
              * Format: int64
-             * @description The event up to which this was counted.
+             * @description The seq of the last event that was counted.
              */
             seq: number;
-            /** @description Gives the next page; null at the end. */
+            /** @description The cursor of the next page; null on the last page. */
             next_cursor: string | null;
         };
-        /** @description What was done with a file. */
+        /** @description The operations on a file. */
         FileSummary: {
-            /** @description The events' target. */
+            /** @description The target of the events. */
             path: string;
             /**
              * Format: int64
-             * @description Events by kind: each is one of these six.
+             * @description Reads. Each event counts as one of six kinds, from `reads` to `others`.
              */
             reads: number;
             /**
@@ -1974,49 +1976,49 @@ export interface components {
             writes: number;
             /**
              * Format: int64
-             * @description Calls that create it, or would if it were not there.
+             * @description Calls that create the file, or would create it if it did not exist.
              */
             creates: number;
             /**
              * Format: int64
-             * @description Renames of it.
+             * @description Renames.
              */
             renames: number;
             /**
              * Format: int64
-             * @description Deletions of it.
+             * @description Deletions.
              */
             deletes: number;
             /**
              * Format: int64
-             * @description Everything else: opened, closed, its mode changed …
+             * @description All other events, such as open, close or a change of mode.
              */
             others: number;
             /**
              * Format: int64
-             * @description Those of the events that failed, where the agent tells.
+             * @description The number of failed operations, as far as agents report it.
              */
             failed: number;
             /**
              * Format: int64
-             * @description What was read. Sizes that cannot be, which some agents send, count as 0.
+             * @description The bytes read. Impossible sizes, which some agents send, count as 0.
              */
             bytes_read: number;
             /**
              * Format: int64
-             * @description What was written, likewise.
+             * @description The bytes written, counted likewise.
              */
             bytes_written: number;
-            /** @description Those with the most events. */
+            /** @description The processes with the most events. */
             processes: components["schemas"]["ProcessCount"][];
             /**
              * Format: int64
-             * @description How many processes there are.
+             * @description The number of processes.
              */
             process_count: number;
-            /** @description The earliest event. */
+            /** @description The time of the earliest event. */
             first_at: components["schemas"]["Time"];
-            /** @description The latest event. */
+            /** @description The time of the latest event. */
             last_at: components["schemas"]["Time"];
             /**
              * Format: int64
@@ -2028,21 +2030,21 @@ export interface components {
              * @description The largest seq.
              */
             last_seq: number;
-            /** @description Where the last rename moved it, if that is known. */
+            /** @description The new path after the last rename, if known. */
             renamed_to: string | null;
         };
-        /** @description How many of some events a process did. */
+        /** @description A process and its number of events. */
         ProcessCount: {
             /**
              * Format: int64
-             * @description Its pid.
+             * @description The pid of the process.
              */
             pid: number | null;
-            /** @description May be empty. */
+            /** @description The name of the process; may be empty. */
             name: string;
             /**
              * Format: int64
-             * @description Events.
+             * @description The number of events.
              */
             count: number;
         };
@@ -2092,90 +2094,90 @@ export interface components {
          *     }
          */
         ConversationList: {
-            /** @description In the order that was asked for. */
+            /** @description In the requested order. */
             conversations: components["schemas"]["Conversation"][];
             /**
              * Format: int64
-             * @description Conversations.
+             * @description The number of conversations.
              */
             total: number;
             /**
              * Format: int64
-             * @description Events of conversations beyond those that are told apart, or whose addresses are none.
+             * @description The number of events of conversations beyond the limit, or with invalid addresses.
              */
             others: number;
             /**
              * Format: int64
-             * @description Events that have no address, such as of ARP.
+             * @description The number of events without an address, such as ARP.
              */
             without_address: number;
-            /** @description Whether some conversations are left out. */
+            /** @description Whether some conversations are omitted. */
             truncated: boolean;
             /**
              * Format: int64
-             * @description The event up to which this was counted.
+             * @description The seq of the last event that was counted.
              */
             seq: number;
-            /** @description Gives the next page; null at the end. */
+            /** @description The cursor of the next page; null on the last page. */
             next_cursor: string | null;
         };
         /**
-         * @description Packets, or calls of one process, between two ends. Which end of packets is the
-         *     watched machine's is a guess: the private address, else the larger port.
+         * @description Packets, or calls of one process, between two ends. For packets, the backend guesses
+         *     the monitored machine's end: the private address, else the larger port.
          */
         Conversation: {
-            /** @description The same for the same ends and process. */
+            /** @description An ID that is the same for the same ends and process. */
             id: string;
-            /** @description tcp, udp, icmp, unix …, or empty if nothing tells. */
+            /** @description tcp, udp, icmp, unix …; empty if unknown. */
             protocol: string;
-            /** @description The protocols that its events name. */
+            /** @description The protocols that the events name. */
             names: string[];
-            /** @description This machine's end. */
+            /** @description The monitored machine's end. */
             local: components["schemas"]["ConversationEnd"];
             /** @description The other end. */
             remote: components["schemas"]["ConversationEnd"];
-            /** @description Names for which answers in this session gave the remote address. */
+            /** @description Names that DNS answers in this session resolved to the remote address. */
             hosts: string[];
             /**
              * Format: int64
-             * @description The process, if its events tell.
+             * @description The pid of the process, if the events have it.
              */
             pid: number | null;
-            /** @description Its last name, or empty. */
+            /** @description The last name of the process, or empty. */
             process_name: string;
             /**
              * Format: int64
-             * @description Packets.
+             * @description The number of packets.
              */
             packets: number;
             /**
              * Format: int64
-             * @description Their length.
+             * @description The bytes of the packets.
              */
             packet_bytes: number;
             /**
              * Format: int64
-             * @description Calls.
+             * @description The number of calls.
              */
             calls: number;
             /**
              * Format: int64
-             * @description What they moved.
+             * @description The bytes that the calls transferred.
              */
             call_bytes: number;
             /**
              * Format: int64
-             * @description Of both, what went to the remote end.
+             * @description The bytes of packets and calls to the remote end.
              */
             sent_bytes: number;
             /**
              * Format: int64
-             * @description What came from it.
+             * @description The bytes of packets and calls from the remote end.
              */
             received_bytes: number;
-            /** @description The earliest event. */
+            /** @description The time of the earliest event. */
             first_at: components["schemas"]["Time"];
-            /** @description The latest event. */
+            /** @description The time of the latest event. */
             last_at: components["schemas"]["Time"];
             /**
              * Format: int64
@@ -2187,7 +2189,7 @@ export interface components {
              * @description The largest seq.
              */
             last_seq: number;
-            /** @description A filter that selects exactly its events. */
+            /** @description A filter that selects exactly the events of the conversation. */
             filter: string;
         };
         /** @description One end of a conversation. */
@@ -2196,7 +2198,7 @@ export interface components {
             host: string | null;
             /**
              * Format: int64
-             * @description The port.
+             * @description The port, if there is one.
              */
             port: number | null;
         };
@@ -2204,13 +2206,13 @@ export interface components {
         EventsMessage: components["schemas"]["ListedEvent"][];
         /** @description The data of a stream's `deleted`. */
         DeletedMessage: {
-            /** @description Of the session that is gone. */
+            /** @description The ID of the deleted session. */
             id: string;
         };
         /** @description The data of a stream's `ready`. */
         ReadyMessage: Record<string, never>;
         /**
-         * @description How an export is written.
+         * @description The format of an export.
          * @enum {string}
          */
         ExportFormat: "ndjson" | "json" | "csv" | "har" | "ecs" | "bundle";
@@ -2225,7 +2227,7 @@ export interface components {
             };
         };
         /**
-         * @description One thing that a program did, as agents report it.
+         * @description One action of a program, as agents report it.
          * @example {
          *       "event_type": "file_operation",
          *       "timestamp": "2026-11-22T18:57:39.967551Z",
@@ -2241,20 +2243,20 @@ export interface components {
          *     }
          */
         NewEvent: {
-            /** @description What happened. An empty one is stored as `unknown`. */
+            /** @description The type of the event. An empty type is stored as `unknown`. */
             event_type: string;
-            /** @description When: an RFC 3339 time, or a number since 1970. A number below 1e11 is seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds; a string may hold the number. 23:59:60 of UTC is the second before 00:00:00. Times are kept to the microsecond, and what was sent stays in `timestamp_text`. A time that is missing or cannot be read is taken from this backend's clock. */
+            /** @description An RFC 3339 time, or a number since 1970, which may be in a string. A number below 1e11 is seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds. 23:59:60 UTC is the second before 00:00:00. The backend keeps microseconds, and the original in `timestamp_text`. For a missing or malformed time it uses its own clock. */
             timestamp?: unknown;
             /**
-             * @description Who reports it.
+             * @description The name of the reporter.
              * @default unknown
              */
             source: string | null;
-            /** @description What there is to say of it: any JSON. `metadata.processName`, `metadata.processId` and `metadata.sessionId` in it are read. */
+            /** @description The content of the event: any JSON. The backend reads its members `metadata.processName`, `metadata.processId` and `metadata.sessionId`. */
             data?: unknown;
         };
         /**
-         * @description One HTTP request, or a request with its response, as the mitmproxy forwarder sends it. Members that are not named here are kept too.
+         * @description One HTTP request, or a request with its response, as the mitmproxy forwarder sends it. The backend keeps other members too.
          * @example {
          *       "timestamp_ms": 1795374777956,
          *       "kind": "request",
@@ -2271,7 +2273,7 @@ export interface components {
         HTTPFlow: {
             /** @description Milliseconds since 1970. */
             timestamp_ms?: unknown;
-            /** @description request or response. */
+            /** @description `request` or `response`. */
             kind?: unknown;
             /** @description `method`, `scheme`, `host`, `port`, `path`, `url`, `http_version`, `headers`, `body`. */
             request: Record<string, never> | null;
@@ -2279,7 +2281,7 @@ export interface components {
             response?: unknown;
         };
         /**
-         * @description Packets as the tshark forwarder sends them.
+         * @description Packets, as the tshark forwarder sends them.
          * @example {
          *       "events": [
          *         {
@@ -2300,22 +2302,22 @@ export interface components {
         PacketBatch: {
             /** @description The packets. */
             events: components["schemas"]["Packet"][];
-            /** @description How many they are: a whole number. */
+            /** @description The number of packets, an integer. */
             count?: unknown;
         };
-        /** @description One captured packet. Members that are not named here are kept too. */
+        /** @description One captured packet. The backend keeps other members too. */
         Packet: {
             /** @description Seconds since 1970, with a fraction. */
             timestamp?: unknown;
-            /** @description Its name. */
+            /** @description The name of the protocol. */
             protocol?: unknown;
-            /** @description Where it came from. */
+            /** @description The source address. */
             src?: unknown;
-            /** @description Where it went. */
+            /** @description The destination address. */
             dst?: unknown;
         };
         /**
-         * @description Where an event was stored.
+         * @description The session and seq of a stored event.
          * @example {
          *       "status": "success",
          *       "session_id": "unassigned",
@@ -2324,15 +2326,15 @@ export interface components {
          */
         StoredEvent: {
             /**
-             * @description It is committed.
+             * @description The event is committed.
              * @constant
              */
             status: "success";
-            /** @description The session that it was attributed to. */
+            /** @description The session of the event. */
             session_id: string;
             /**
              * Format: int64
-             * @description Its number there.
+             * @description The number of the event in the session.
              */
             seq: number;
         };
@@ -2350,7 +2352,7 @@ export interface components {
             status: "spooled";
         };
         /**
-         * @description Where the events of a batch were stored.
+         * @description The sessions and seqs of the stored events of a batch.
          * @example {
          *       "status": "success",
          *       "stored": 2,
@@ -2365,15 +2367,15 @@ export interface components {
          */
         StoredBatch: {
             /**
-             * @description It is committed.
+             * @description The events are committed.
              * @constant
              */
             status: "success";
-            /** @description How many. */
+            /** @description The number of stored events. */
             stored: number;
-            /** @description Under which numbers: one range for each session. */
+            /** @description The seqs of the events: one range per session. */
             ranges: components["schemas"]["SeqRange"][];
-            /** @description What could not be taken; left out when all could. */
+            /** @description The invalid items; omitted if there are none. */
             errors?: components["schemas"]["ItemError"][];
         };
         /**
@@ -2391,52 +2393,52 @@ export interface components {
              * @constant
              */
             status: "spooled";
-            /** @description How many events. */
+            /** @description The number of events that wait. */
             spooled: number;
             /**
-             * @description None yet.
+             * @description No event is stored yet.
              * @constant
              */
             stored: 0;
-            /** @description None yet. */
+            /** @description Always empty. */
             ranges: unknown[];
-            /** @description What could not be taken; left out when all could. */
+            /** @description The invalid items; omitted if there are none. */
             errors?: components["schemas"]["ItemError"][];
         };
-        /** @description The numbers that a batch's events got in one session. */
+        /** @description The seqs of a batch's events in one session. */
         SeqRange: {
             /** @description The session. */
             session_id: string;
             /**
              * Format: int64
-             * @description Of the first event.
+             * @description The seq of the first event.
              */
             first_seq: number;
             /**
              * Format: int64
-             * @description Of the last event.
+             * @description The seq of the last event.
              */
             last_seq: number;
         };
-        /** @description What is wrong with one item of a batch. */
+        /** @description The fault of one item of a batch. */
         ItemError: {
-            /** @description Which one, counted from 0. */
+            /** @description The index of the item, counted from 0. */
             index: number;
             /** @description What is wrong, and what was expected. */
             error: string;
         };
         /**
-         * @description Names a session.
+         * @description The ID of a session.
          * @example {
          *       "sessionId": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1"
          *     }
          */
         SessionReference: {
-            /** @description Its ID. */
+            /** @description The session's ID. */
             sessionId: string;
         };
         /**
-         * @description What to monitor.
+         * @description A request to start monitoring.
          * @example {
          *       "sessionId": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
          *       "mode": 2,
@@ -2448,17 +2450,17 @@ export interface components {
         StartRequest: {
             /** @description The session's ID. */
             sessionId: string;
-            /** @description What the agent is to monitor. */
+            /** @description The mode of monitoring. */
             mode: components["schemas"]["Mode"];
-            /** @description The pids, for mode 2. */
+            /** @description For mode 2: the pids. */
             processes?: number[] | null;
-            /** @description For mode 3. For an archive: the path of the file to run, as a refusal lists it; without it, the archive must contain exactly one file that can be run. For a text file: its own name, which runs it by its content if its name does not say what it is. Only for agents that support it, such as OS-Pulse's for Linux. */
+            /** @description For mode 3. For an archive: the path of the file to run, as a refusal lists it; without it, the archive must contain exactly one file that can be run. For a text file: its own name. The agent then runs it by its content if the name does not say what it is. Only for agents that support it, such as OS-Pulse's for Linux. */
             entryPoint?: string;
             /** @description For mode 3: the arguments of the program, at most 128 KB together. Only for agents that support it. */
             arguments?: string[] | null;
         };
         /**
-         * @description How the session is after a start or a stop.
+         * @description The state of the session after a start or a stop.
          * @example {
          *       "message": "monitoring started successfully",
          *       "sessionId": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
@@ -2468,13 +2470,13 @@ export interface components {
          */
         MonitorResult: {
             /**
-             * @description What was done.
+             * @description What the backend did.
              * @enum {string}
              */
             message: "monitoring started successfully" | "monitoring is starting" | "monitoring stopped successfully" | "monitoring is being stopped";
             /** @description The session's ID. */
             sessionId: string;
-            /** @description Where it is now in its life. */
+            /** @description The session's state. */
             state: components["schemas"]["SessionState"];
             /**
              * Format: date-time
@@ -2483,16 +2485,16 @@ export interface components {
             monitoringStarted?: string;
             /**
              * Format: date-time
-             * @description Left out while it is active.
+             * @description The end of monitoring. Omitted until then.
              */
             monitoringEnded?: string;
-            /** @description What did not work that the answer does not depend on. */
+            /** @description A failure that does not change the result. */
             warning?: string;
-            /** @description After a stop, if the agent reports it: what the agent has not delivered yet. */
+            /** @description After a stop, if the agent reports it: the events that it has not delivered yet. */
             inFlight?: components["schemas"]["InFlight"];
         };
         /**
-         * @description What an agent had recorded of a session when it was stopped, and not delivered yet.
+         * @description The events that an agent had recorded but not delivered when the session was stopped.
          * @example {
          *       "events": 1200,
          *       "bytes": 310244,
@@ -2516,7 +2518,7 @@ export interface components {
              * @description The bytes that the agent has not read from the kernel yet, for all sessions; 0 if the session has ended at the agent.
              */
             sensorBytes: number;
-            /** @description Whether the session has not ended at the agent yet. More events may follow then. */
+            /** @description Whether the session is still ending at the agent. If so, more events may follow. */
             ending: boolean;
         };
         /**
@@ -2533,28 +2535,28 @@ export interface components {
         CreatedSession: {
             /** @description The new session's ID. */
             sessionId: string;
-            /** @description As it was uploaded. */
+            /** @description The name of the uploaded file. */
             fileName: string;
-            /** @description Of the file. */
+            /** @description The SHA-256 of the file. */
             sha256: string;
             /**
              * Format: int64
-             * @description Of the file.
+             * @description The size of the file.
              */
             sizeBytes: number;
-            /** @description Always created. */
+            /** @description Always `created`. */
             state: components["schemas"]["SessionState"];
             /** @description Whether the agent has the file. */
             delivered: boolean;
-            /** @description Why it does not. */
+            /** @description Why the agent does not have the file. */
             warning?: string;
         };
-        /** @description What the agent can be told to monitor. */
+        /** @description A choice of what the agent monitors. */
         MonitorMode: {
-            /** @description What a start takes as mode. */
+            /** @description The `mode` of a start. */
             id: components["schemas"]["Mode"];
             /**
-             * @description What dashboards show.
+             * @description The name that dashboards show.
              * @enum {string}
              */
             mode: "All Processes" | "Specific Processes" | "Spawn Uploaded";
@@ -2563,67 +2565,67 @@ export interface components {
         AgentProcess: {
             /**
              * Format: int64
-             * @description What a start of mode 2 takes.
+             * @description The pid, for a start with mode 2.
              */
             pid: number;
-            /** @description May be empty. */
+            /** @description The name of the process; may be empty. */
             name: string;
             /**
              * Format: int64
-             * @description The process that it is a child of, if the agent tells.
+             * @description The pid of the parent, if the agent reports it.
              */
             parent_pid?: number;
-            /** @description The beginning of its command line, if the agent tells. */
+            /** @description The beginning of the command line, if the agent reports it. */
             command_line?: string;
-            /** @description Whose it is, if the agent tells. */
+            /** @description The user of the process, if the agent reports it. */
             user?: string;
-            /** @description When it began, if the agent tells. */
+            /** @description When the process started, if the agent reports it. */
             started_at?: components["schemas"]["Time"];
         };
         /**
-         * @description The program runs.
+         * @description The answer of a running program.
          * @example {
          *       "status": "ok"
          *     }
          */
         Liveness: {
             /**
-             * @description It runs.
+             * @description The program runs.
              * @constant
              */
             status: "ok";
         };
         /**
-         * @description Whether requests will be served.
+         * @description Whether the backend serves requests.
          * @enum {string}
          */
         HealthStatus: "ok" | "unavailable";
-        /** @description For each check `ok`, or what is to be said of it. */
+        /** @description For each check, `ok` or its finding. */
         HealthChecks: {
-            /** @description Whether it answers. */
+            /** @description Whether the database answers. */
             database: string;
-            /** @description Whether its schema is the one of this version. */
+            /** @description Whether the database's schema is that of this version. */
             migrations: string;
             /** @description Whether the data folder has MIN_FREE_MB of space. */
             disk: string;
-            /** @description How many events wait on this machine's disk for the database, and why it does not store them. Requests are served meanwhile. */
+            /** @description The number of events that wait on the backend's disk for the database, and why it does not store them. The backend serves requests meanwhile. */
             spool: string;
-            /** @description How many acknowledged events the database refuses for what is in them. They are kept: see `ospulse-backend spool list`. */
+            /** @description The number of acknowledged events whose content the database refuses. The backend keeps them: see `ospulse-backend spool list`. */
             set_aside: string;
-            /** @description Whether the database and the spool keep what they commit in a crash or power loss; else `weak: ` and the reason. Without DATABASE_ALLOW_WEAK, `fsync = off` is also a 503. */
+            /** @description Whether commits of the database and the spool survive a crash or power loss; else `weak: ` and the reason. Without DATABASE_ALLOW_WEAK, `fsync = off` is also a 503. */
             durability: string;
-            /** @description How many old events still lack processes and search columns. The backend serves requests meanwhile. */
+            /** @description The number of old events that still lack processes and search columns. The backend serves requests meanwhile. */
             backfill: string;
         };
         /**
-         * @description What a committed event survives: `disk`, a crash or power loss of the database's machine; `replicated`, also its loss, as a synchronous standby has the event; `unknown`, stored by a version that did not note it; otherwise `weak: ` and the reason.
+         * @description The failures that a committed event survives. `disk`: a crash or power loss of the database's machine. `replicated`: also its loss, because a synchronous standby has the event. `unknown`: the version that stored it did not record this. Else `weak: ` and the reason.
          * @example disk
          * @example replicated
          * @example weak: fsync is off
          */
         Durability: string;
         /**
-         * @description Whether requests will be served.
+         * @description Whether the backend serves requests.
          * @example {
          *       "status": "ok",
          *       "durability": "disk",
@@ -2639,15 +2641,15 @@ export interface components {
          *     }
          */
         Readiness: {
-            /** @description Ok, or a 503. */
+            /** @description `unavailable` comes with a 503. */
             status: components["schemas"]["HealthStatus"];
-            /** @description Of a commit now. */
+            /** @description The durability of a commit now. */
             durability: components["schemas"]["Durability"];
-            /** @description What was looked at. */
+            /** @description The results of the checks. */
             checks: components["schemas"]["HealthChecks"];
         };
         /**
-         * @description How the backend is, and its agent.
+         * @description The health of the backend and of its agent.
          * @example {
          *       "status": "ok",
          *       "service": "os-pulse-backend",
@@ -2705,85 +2707,85 @@ export interface components {
          *     }
          */
         Health: {
-            /** @description What `/readyz` says. */
+            /** @description The same as in `/readyz`. */
             status: components["schemas"]["HealthStatus"];
             /**
-             * @description Which program this is.
+             * @description The name of the program.
              * @constant
              */
             service: "os-pulse-backend";
-            /** @description Its version. */
+            /** @description The version of the program. */
             version: string;
             /**
-             * @description Which kind it has.
+             * @description The database system.
              * @enum {string}
              */
             database: "sqlite" | "postgres";
-            /** @description Of a commit now. */
+            /** @description The durability of a commit now. */
             durability: components["schemas"]["Durability"];
-            /** @description What was looked at. */
+            /** @description The results of the checks. */
             checks: components["schemas"]["HealthChecks"];
             /** @description The storage of target files. */
             files: components["schemas"]["HealthFiles"];
             /** @description The memory of the backend. */
             memory: components["schemas"]["HealthMemory"];
-            /** @description Left out when the database cannot tell. */
+            /** @description The backend's own agent. Omitted if the database cannot be read. */
             agent?: components["schemas"]["HealthAgent"];
         };
-        /** @description Where target files are, and the result of the last check of them, which runs at the start and every hour. */
+        /** @description The storage of target files, and the result of its last check. The check runs at the start and every hour. */
         HealthFiles: {
             /** @description `folder` for the data folder, or the bucket as `s3://name/prefix`. */
             storage: string;
-            /** @description How many target files should be stored and are not. */
+            /** @description The number of target files that are missing in the storage. */
             missing: number;
             /**
              * Format: date-time
-             * @description When the check began. Left out before the first one has ended.
+             * @description When the check began. Omitted before the first one has ended.
              */
             checkedAt?: string;
             /** @description Why the check is incomplete. */
             error?: string;
         };
-        /** @description How much memory the backend may use, and how it divides that. Everything else is for itself and its garbage. */
+        /** @description The memory that the backend may use, and its division into parts. The rest is for the program itself and its garbage. */
         HealthMemory: {
-            /** @description The limit that was found. */
+            /** @description The limit that the backend found. */
             limit_bytes: number;
             /**
-             * @description Whose limit that is.
+             * @description The source of the limit.
              * @enum {string}
              */
             source: "cgroup" | "machine" | "GOMEMLIMIT";
-            /** @description What of it the backend plans with. */
+            /** @description The part of the limit that the backend plans to use. */
             planned_bytes: number;
-            /** @description The parts: events that wait (`queue`), recent events for streams (`rings`), sums over sessions (`rollups`), requests that are being read or answered (`bodies`), bundles that are being read (`imports`), and the embedded database's (`caches`). */
+            /** @description The parts: waiting events (`queue`), recent events for streams (`rings`), sums over sessions (`rollups`), request bodies until the answer (`bodies`), bundles during an import (`imports`), and caches of the embedded database (`caches`). */
             parts: {
                 [key: string]: components["schemas"]["HealthMemoryPart"];
             };
         };
-        /** @description One part. */
+        /** @description The memory of one part. */
         HealthMemoryPart: {
-            /** @description What it may use. */
+            /** @description The limit of the part. */
             limit_bytes: number;
-            /** @description What it uses now. Left out when that is not known. */
+            /** @description The present use of the part. Omitted if it is unknown. */
             used_bytes?: number;
         };
-        /** @description How the agent was when it was last asked. */
+        /** @description The agent, as of the last health check. */
         HealthAgent: {
-            /** @description Where it is. */
+            /** @description The agent's URL. */
             url: string;
-            /** @description How it was when it was last asked. */
+            /** @description The result of the last health check. */
             status: components["schemas"]["AgentStatus"];
-            /** @description Why it is down. */
+            /** @description Why the agent is down. */
             error?: string;
             /**
              * Format: date-time
-             * @description When it last answered.
+             * @description When the agent last answered.
              */
             lastSeenAt?: string;
         };
     };
     responses: {
-        /** @description The request is wrong; the text names the field. `invalid`. */
+        /** @description The request is invalid; the text names the field. `invalid`. */
         Invalid: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2799,7 +2801,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The host is not one of this backend's, or the page's origin may not do this. `forbidden`. */
+        /** @description The host is not one of the backend's, or the page's origin may not do this. `forbidden`. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2815,7 +2817,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description There is no such thing. `not_found`. */
+        /** @description The path, or the object that the request names, does not exist. `not_found`. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2831,7 +2833,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The request is right, but not now. `conflict`. */
+        /** @description The request conflicts with the present state. `conflict`. */
         Conflict: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2847,7 +2849,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description More than is taken. `too_large`. */
+        /** @description The request is too large. `too_large`. */
         TooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2863,7 +2865,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description A body of a type that is not read here. `unsupported_media`. */
+        /** @description The route does not accept a body of this type. `unsupported_media`. */
         UnsupportedMedia: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2879,7 +2881,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description Too much at once; nothing was done. `overloaded`. */
+        /** @description The backend is overloaded and did nothing. `overloaded`. */
         Overloaded: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2896,7 +2898,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description A fault of this backend, whose log has the reason. `internal`. */
+        /** @description The backend failed; its log has the reason. `internal`. */
         Internal: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2928,7 +2930,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The agent is down, or refused. `agent_failed`. */
+        /** @description The agent is down, or refused the request. `agent_failed`. */
         AgentFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2944,7 +2946,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The database is away, a read took too long, or the backend is shutting down. `unavailable`. */
+        /** @description The database is unavailable, a read took too long, or the backend is shutting down. `unavailable`. */
         Unavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2985,36 +2987,36 @@ export interface components {
          */
         SessionId: string;
         /**
-         * @description Only events that this filter selects, at most 8 KB of text.
+         * @description Only events that this filter selects. At most 8 KB of text.
          * @example type = "file_operation" and target contains "temp"
          */
         Filter: string;
-        /** @description The `next_cursor` of the page before, of the same sort. */
+        /** @description The `next_cursor` of the previous page, with the same sort. */
         RollupCursor: string;
         /**
-         * @description Up to 24 paths into the events' data, as filters write them, with commas between.
-         *     Each event then has `fields`, with what is at these paths.
+         * @description Up to 24 paths into the events' data, in the notation of filters, separated by
+         *     commas. Each event then has `fields` with the values at these paths.
          * @example data.request.method,data.response.status_code
          */
         Fields: string;
-        /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+        /** @description The session that the events belong to. The backend ignores an unknown ID. */
         IntoSession: string;
-        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
         IdempotencyKey: string;
-        /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+        /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
         FromAgent: string;
-        /** @description How the body is compressed. */
+        /** @description The compression of the body. */
         ContentEncoding: "identity" | "gzip" | "zstd";
     };
     requestBodies: never;
     headers: {
-        /** @description Names the request, here and in the log. */
+        /** @description The ID of the request, also in the log. */
         "X-Request-Id": string;
-        /** @description After so many seconds the same request may succeed. */
+        /** @description The number of seconds after which the same request may succeed. */
         "Retry-After": number;
         /** @description `attachment`, with a file name. */
         "Content-Disposition": string;
-        /** @description The type is not to be guessed. */
+        /** @description Clients must not guess the type. */
         "X-Content-Type-Options": "nosniff";
     };
     pathItems: never;
@@ -3025,42 +3027,42 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description How many to give.
+                 * @description The maximum number of sessions.
                  * @example 20
                  */
                 limit?: number;
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: string;
-                /** @description Those in this state only. */
+                /** @description Only sessions in this state. */
                 state?: components["schemas"]["SessionState"];
                 /**
-                 * @description Those of the agent with this ID.
+                 * @description Only sessions of the agent with this ID.
                  * @example default
                  */
                 agent?: components["schemas"]["TextParameter"];
                 /**
-                 * @description Those whose file name contains this text; A to Z count as a to z.
+                 * @description Only sessions whose file name contains this text. ASCII case is ignored.
                  * @example setup
                  */
                 file?: components["schemas"]["TextParameter"];
                 /**
-                 * @description Those whose file has this SHA-256, or one that begins so.
+                 * @description Only sessions whose file has this SHA-256, or one with this prefix.
                  * @example 5e1d
                  */
                 sha256?: string;
                 /**
-                 * @description Those with this tag.
+                 * @description Only sessions with this tag.
                  * @example dropper
                  */
                 tag?: components["schemas"]["TextParameter"];
                 /**
-                 * @description Those whose name, notes or file name contain this text; A to Z count as a to z.
+                 * @description Only sessions whose name, notes or file name contain this text. ASCII case is ignored.
                  * @example invoice
                  */
                 q?: components["schemas"]["TextParameter"];
-                /** @description Those created then or later. */
+                /** @description Only sessions created at or after this time. */
                 from?: components["schemas"]["TimeParameter"];
-                /** @description Those created then or earlier. */
+                /** @description Only sessions created at or before this time. */
                 to?: components["schemas"]["TimeParameter"];
             };
             header?: never;
@@ -3089,14 +3091,14 @@ export interface operations {
     importSession: {
         parameters: {
             query?: {
-                /** @description Give the session a new ID. */
+                /** @description Whether to give the session a new ID. */
                 new_id?: boolean;
             };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** @description The bundle, of at most `IMPORT_MAX_MB`: as the body, or in a form's field named `file`. */
+        /** @description The bundle, of at most `IMPORT_MAX_MB`, as the body or in a form field named `file`. */
         requestBody: {
             content: {
                 "application/zip": string;
@@ -3112,11 +3114,11 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session is there. */
+            /** @description The backend imported the session. */
             201: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
-                    /** @description Where it is, relative to this request. */
+                    /** @description The URL of the session, relative to this request. */
                     Location: string;
                     [name: string]: unknown;
                 };
@@ -3181,7 +3183,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone, and is being removed. */
+            /** @description The session is hidden, and the backend is deleting it. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3226,7 +3228,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session as it is now. */
+            /** @description The updated session. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3281,7 +3283,7 @@ export interface operations {
     downloadSessionFile: {
         parameters: {
             query?: {
-                /** @description The bare bytes instead of a zip. */
+                /** @description Whether to return the bare bytes instead of a zip. */
                 raw?: boolean;
             };
             header?: never;
@@ -3322,7 +3324,7 @@ export interface operations {
                     "multipart/byteranges": string;
                 };
             };
-            /** @description The client has the file, as its `If-None-Match` says. */
+            /** @description The client has the file already, according to `If-None-Match`. */
             304: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3334,7 +3336,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
-            /** @description The file is not the one of the client's `If-Match`. */
+            /** @description The file does not match `If-Match`. */
             412: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3342,7 +3344,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The file has no such part. */
+            /** @description The file does not have the range that was requested. */
             416: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3359,7 +3361,7 @@ export interface operations {
     inspectSessionFile: {
         parameters: {
             query?: {
-                /** @description The bare bytes instead of a zip. */
+                /** @description Whether to return the bare bytes instead of a zip. */
                 raw?: boolean;
             };
             header?: never;
@@ -3400,7 +3402,7 @@ export interface operations {
                     "multipart/byteranges": string;
                 };
             };
-            /** @description The client has the file, as its `If-None-Match` says. */
+            /** @description The client has the file already, according to `If-None-Match`. */
             304: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3412,7 +3414,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
-            /** @description The file is not the one of the client's `If-Match`. */
+            /** @description The file does not match `If-Match`. */
             412: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3420,7 +3422,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The file has no such part. */
+            /** @description The file does not have the range that was requested. */
             416: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3449,7 +3451,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The tree, by time of start. */
+            /** @description The tree, sorted by start time. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -3470,31 +3472,31 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Those with a larger seq than this.
+                 * @description Only events with a larger seq.
                  * @example 200
                  */
                 after?: number;
-                /** @description Those with a smaller seq than this. */
+                /** @description Only events with a smaller seq. */
                 before?: number;
                 /**
-                 * @description How many to give.
+                 * @description The maximum number of events.
                  * @example 50
                  */
                 limit?: number;
-                /** @description By seq: upwards or downwards. */
+                /** @description Ascending or descending by seq. */
                 order?: "asc" | "desc";
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
                 /**
-                 * @description Up to 24 paths into the events' data, as filters write them, with commas between.
-                 *     Each event then has `fields`, with what is at these paths.
+                 * @description Up to 24 paths into the events' data, in the notation of filters, separated by
+                 *     commas. Each event then has `fields` with the values at these paths.
                  * @example data.request.method,data.response.status_code
                  */
                 fields?: components["parameters"]["Fields"];
-                /** @description Also count all events that the filter selects. */
+                /** @description Whether to count all events that the filter selects. */
                 count?: boolean;
             };
             header?: never;
@@ -3567,16 +3569,16 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description At most so many buckets.
+                 * @description The maximum number of buckets.
                  * @example 60
                  */
                 buckets?: number;
-                /** @description Events of then or later. */
+                /** @description Only events at or after this time. */
                 from?: components["schemas"]["TimeParameter"];
-                /** @description Events of then or earlier. */
+                /** @description Only events at or before this time. */
                 to?: components["schemas"]["TimeParameter"];
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -3615,17 +3617,17 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The field.
+                 * @description The field whose values to count.
                  * @example process
                  */
                 field: components["schemas"]["FacetField"];
                 /**
-                 * @description How many values to give.
+                 * @description The maximum number of values.
                  * @example 10
                  */
                 limit?: number;
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -3664,23 +3666,23 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
                 /**
-                 * @description Those whose path contains this text; A to Z count as a to z.
+                 * @description Only files whose path contains this text. ASCII case is ignored.
                  * @example temp
                  */
                 q?: string;
-                /** @description The largest first; paths from A to Z, by their bytes. */
+                /** @description Largest first; paths ascending by their bytes. */
                 sort?: "events" | "path" | "bytes_read" | "bytes_written" | "last";
                 /**
-                 * @description How many to give.
+                 * @description The maximum number of files.
                  * @example 50
                  */
                 limit?: number;
-                /** @description The `next_cursor` of the page before, of the same sort. */
+                /** @description The `next_cursor` of the previous page, with the same sort. */
                 cursor?: components["parameters"]["RollupCursor"];
             };
             header?: never;
@@ -3717,18 +3719,18 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
-                /** @description The largest first. */
+                /** @description The sort order, largest first. */
                 sort?: "bytes" | "packets" | "last";
                 /**
-                 * @description How many to give.
+                 * @description The maximum number of conversations.
                  * @example 50
                  */
                 limit?: number;
-                /** @description The `next_cursor` of the page before, of the same sort. */
+                /** @description The `next_cursor` of the previous page, with the same sort. */
                 cursor?: components["parameters"]["RollupCursor"];
             };
             header?: never;
@@ -3765,24 +3767,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Start after this seq; 0 is the beginning.
+                 * @description Start after this seq. 0 is the beginning.
                  * @example 0
                  */
                 after?: number;
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
                 /**
-                 * @description Up to 24 paths into the events' data, as filters write them, with commas between.
-                 *     Each event then has `fields`, with what is at these paths.
+                 * @description Up to 24 paths into the events' data, in the notation of filters, separated by
+                 *     commas. Each event then has `fields` with the values at these paths.
                  * @example data.request.method,data.response.status_code
                  */
                 fields?: components["parameters"]["Fields"];
             };
             header?: {
-                /** @description The id of the last message that was received. */
+                /** @description The id of the last message that the client received. */
                 "Last-Event-ID"?: number;
             };
             path: {
@@ -3862,16 +3864,16 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The format.
+                 * @description The format of the export.
                  * @example ndjson
                  */
                 format?: components["schemas"]["ExportFormat"];
-                /** @description With the target file; for `bundle` only. */
+                /** @description Whether to include the target file. For `bundle` only. */
                 file?: boolean;
-                /** @description As Excel reads it; for `csv` only. */
+                /** @description Whether to write the file for Excel. For `csv` only. */
                 excel?: boolean;
                 /**
-                 * @description Only events that this filter selects, at most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -3894,7 +3896,7 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     "Content-Disposition": components["headers"]["Content-Disposition"];
                     "X-Content-Type-Options": components["headers"]["X-Content-Type-Options"];
-                    /** @description gzip or zstd, if the client takes it. */
+                    /** @description gzip or zstd, if the client accepts it. */
                     "Content-Encoding"?: "gzip" | "zstd";
                     /** @description `X-Export-Status, X-Export-Events`. */
                     Trailer?: string;
@@ -3935,7 +3937,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session is there. */
+            /** @description The backend created the session. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4138,7 +4140,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description All that are known. */
+            /** @description The agents. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4166,7 +4168,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is kept. */
+            /** @description The backend stored the heartbeat. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4188,13 +4190,13 @@ export interface operations {
     postEvent: {
         parameters: {
             query?: {
-                /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+                /** @description The session that the events belong to. The backend ignores an unknown ID. */
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
@@ -4206,7 +4208,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is committed. */
+            /** @description The event is committed. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4216,7 +4218,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoredEvent"];
                 };
             };
-            /** @description It is on this machine's disk until the database is back, and has no seq yet. */
+            /** @description The event is on the backend's disk until the database is available again. It has no seq yet. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4239,13 +4241,13 @@ export interface operations {
     postEventToEndpoint: {
         parameters: {
             query?: {
-                /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+                /** @description The session that the events belong to. The backend ignores an unknown ID. */
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
@@ -4257,7 +4259,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is committed. */
+            /** @description The event is committed. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4267,7 +4269,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoredEvent"];
                 };
             };
-            /** @description It is on this machine's disk until the database is back, and has no seq yet. */
+            /** @description The event is on the backend's disk until the database is available again. It has no seq yet. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4290,15 +4292,15 @@ export interface operations {
     postEventBatch: {
         parameters: {
             query?: {
-                /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+                /** @description The session that the events belong to. The backend ignores an unknown ID. */
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
-                /** @description How the body is compressed. */
+                /** @description The compression of the body. */
                 "Content-Encoding"?: components["parameters"]["ContentEncoding"];
             };
             path?: never;
@@ -4311,7 +4313,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What could be taken is committed. */
+            /** @description The valid events are committed. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4321,7 +4323,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoredBatch"];
                 };
             };
-            /** @description It is on this machine's disk until the database is back. */
+            /** @description The valid events are on the backend's disk until the database is available again. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4344,13 +4346,13 @@ export interface operations {
     postHTTPFlow: {
         parameters: {
             query?: {
-                /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+                /** @description The session that the events belong to. The backend ignores an unknown ID. */
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
@@ -4362,7 +4364,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is committed. */
+            /** @description The event is committed. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4372,7 +4374,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoredEvent"];
                 };
             };
-            /** @description It is on this machine's disk until the database is back, and has no seq yet. */
+            /** @description The event is on the backend's disk until the database is available again. It has no seq yet. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4395,13 +4397,13 @@ export interface operations {
     postPackets: {
         parameters: {
             query?: {
-                /** @description The session that the events belong to. An ID that is not one of this backend's is passed over. */
+                /** @description The session that the events belong to. The backend ignores an unknown ID. */
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. Another request with it is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-                /** @description The name of the agent that sends the events, as in its heartbeats. Without it the agent is the only one that is known at the sender's address, else this backend's own. */
+                /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
             };
             path?: never;
@@ -4413,7 +4415,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What could be taken is committed. */
+            /** @description The valid events are committed. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4423,7 +4425,7 @@ export interface operations {
                     "application/json": components["schemas"]["StoredBatch"];
                 };
             };
-            /** @description It is on this machine's disk until the database is back. */
+            /** @description The valid events are on the backend's disk until the database is available again. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4447,13 +4449,13 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description How many to give, at most 1000: more are taken for 1000, and what is no number above 0 for 10.
+                 * @description The maximum number of events. A larger number than 1000 means 1000; text that is not a number above 0 means 10.
                  * @example 50
                  */
                 limit?: string;
-                /** @description Events of then or later. */
+                /** @description Only events at or after this time. */
                 start?: components["schemas"]["TimeParameter"];
-                /** @description Events of then or earlier. */
+                /** @description Only events at or before this time. */
                 end?: components["schemas"]["TimeParameter"];
             };
             header?: never;
@@ -4488,7 +4490,7 @@ export interface operations {
     exportAllEvents: {
         parameters: {
             query?: {
-                /** @description Those of this session only. */
+                /** @description Only the events of this session. */
                 sessionId?: string;
             };
             header?: never;
@@ -4525,7 +4527,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How it is. */
+            /** @description The health of the backend. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4548,7 +4550,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description How it is. */
+            /** @description The health of the backend. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4571,7 +4573,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It runs. */
+            /** @description The program runs. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4594,7 +4596,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description They will. */
+            /** @description The backend serves requests. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4606,7 +4608,7 @@ export interface operations {
             };
             403: components["responses"]["Forbidden"];
             500: components["responses"]["Internal"];
-            /** @description They will not, for the checks that are not `ok`. */
+            /** @description The backend does not serve requests. The checks show why. */
             503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4628,7 +4630,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The figures, in Prometheus' text format. */
+            /** @description The metrics, in the Prometheus text format. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4689,7 +4691,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page that needs nothing else. */
+            /** @description An HTML page that loads its files from this backend only. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
