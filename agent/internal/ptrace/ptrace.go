@@ -243,7 +243,7 @@ func (w *Watch) stopped(tid int, status unix.WaitStatus) {
 			resume = unix.PTRACE_LISTEN // the thread stays stopped until SIGCONT
 		}
 	case trap == unix.PTRACE_EVENT_FORK || trap == unix.PTRACE_EVENT_VFORK || trap == unix.PTRACE_EVENT_CLONE:
-		w.forked(tid, t)
+		w.forked(tid, t, trap == unix.PTRACE_EVENT_CLONE)
 	case trap == unix.PTRACE_EVENT_EXEC:
 		w.executed(tid)
 	case trap == 0:
@@ -273,9 +273,12 @@ func (w *Watch) thread(tid int) *thread {
 	}
 	tgid := threadGroup(tid)
 	t := &thread{}
-	if leader := w.threads[tgid]; leader != nil {
+	switch leader := w.threads[tgid]; {
+	case leader != nil:
 		t.process = leader.process
-	} else {
+	case tgid == 0: // the thread has ended already
+		t.process = &process{quiet: true}
+	default:
 		t.process = &process{Process: describe(tgid)}
 		w.mu.Lock()
 		w.pids[tgid] = true
@@ -285,8 +288,8 @@ func (w *Watch) thread(tid int) *thread {
 	return t
 }
 
-// threadGroup returns the process of a thread; tid if that is unknown.
-func threadGroup(tid int) int { return cmp.Or(status(tid, "Tgid:"), tid) }
+// threadGroup returns the process of a thread; 0 if the thread has ended.
+func threadGroup(tid int) int { return status(tid, "Tgid:") }
 
 // tracer returns the thread that traces tid; 0 if none does.
 func tracer(tid int) int { return status(tid, "TracerPid:") }
@@ -342,12 +345,19 @@ func (w *Watch) ended(tid int, status unix.WaitStatus) {
 	w.send(event.TypeProcessExit, now, exit)
 }
 
-func (w *Watch) forked(tid int, t *thread) {
+func (w *Watch) forked(tid int, t *thread, isClone bool) {
 	var message uintptr
 	if ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&message))) != nil {
 		return // the thread was killed meanwhile
 	}
 	child := w.thread(int(message))
+	switch {
+	case child.process.PID != 0:
+	case isClone: // it has ended already, and was a thread, as nearly all clones are
+		child.process = t.process
+	default:
+		child.process.PID = int(message)
+	}
 	defer w.admit(int(message))
 	if t.process.quiet {
 		return
