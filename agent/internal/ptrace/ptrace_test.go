@@ -177,7 +177,7 @@ func TestHeldThreads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 20 {
+	for i := range 6 {
 		out := filepath.Join(t.TempDir(), "out")
 		all := traceHeld(t, []string{role + "=held", "OUT=" + out}, exe)
 		if len(all) == 0 || all[0].kind != event.TypeProcessCreation {
