@@ -32,12 +32,16 @@ func TestSegmentsHaveEveryColumn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for column := filter.Type; column < filter.Data; column++ { // no segment has data: see Filter.NeedsData
+		if values[column] == "" {
+			t.Errorf("this test has no value for the column %s: add one to the event and to values", column)
+			continue
+		}
 		where, err := filter.Parse(column.String() + "=" + values[column])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !where.Match(&event) {
-			t.Errorf("this test gives the event no %s that %q selects: add one", column, where)
+			t.Errorf("the filter %s does not select this test's event", where)
 		}
 		if !selects(where, columns, event.Seq)(0) {
 			t.Errorf("segments lack the column %s: add it to analysis.Columns and selects", column)
