@@ -136,7 +136,7 @@ func (c *client) batch(ctx context.Context, key, session string, body []byte, is
 	var result *struct {
 		Errors []fault `json:"errors"`
 	}
-	if err := json.Unmarshal(text, &result); err != nil || body == nil {
+	if err := json.Unmarshal(text, &result); err != nil || result == nil {
 		// A server that answers every request with a page is not a backend.
 		return answer{verdict: failed, err: fmt.Errorf("the answer to a batch does not have the format of a backend: %.200q", text)}
 	}

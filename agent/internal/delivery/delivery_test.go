@@ -22,7 +22,7 @@ import (
 // Whatever fails, each event arrives once and in order, and a repeated request has its old
 // key.
 func TestFaults(t *testing.T) {
-	faults := []string{"drop", "500", "lost answer", "", "503", "cut answer", "slow", "502", "page", "spooled", "408"}
+	faults := []string{"drop", "500", "lost answer", "", "503", "cut answer", "slow", "502", "page", "null", "spooled", "408"}
 	s := newSink(t)
 	s.fault = func(q request) string { return faults[q.n%len(faults)] }
 	d := newDelivery(t, options(t, s.url))

@@ -149,6 +149,9 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	case "page":
 		_, _ = fmt.Fprint(w, "<html>welcome</html>")
 		return
+	case "null":
+		_, _ = fmt.Fprint(w, "null")
+		return
 	}
 	text := s.store(q, raw)
 	switch fault {
