@@ -25,13 +25,9 @@ function redoc(): Plugin {
       if (!code.includes(logo)) this.error(`Redoc no longer contains ${logo}`);
       const source = code.replaceAll(logo, "data:,");
       const file = this.emitFile({ type: "asset", name: "redoc.js", source });
-      // The bundle refers to it by this name.
+      // The bundle refers to it by this name. Names in assets/ would need a hash.
       const license = `${bundle}.LICENSE.txt`;
-      this.emitFile({
-        type: "asset",
-        fileName: `assets/${basename(license)}`,
-        source: readFileSync(license),
-      });
+      this.emitFile({ type: "asset", fileName: basename(license), source: readFileSync(license) });
       return `export default import.meta.ROLLUP_FILE_URL_${file};`;
     },
   };

@@ -64,7 +64,11 @@ func (b *backend) exportAs(t testing.TB, id, query string, header ...string) ans
 		t.Fatalf("%s: %s, trailers %v: %.500s", query, response.Status, response.Trailer, body)
 	}
 	response.Header.Set("X-Export-Events", response.Trailer.Get("X-Export-Events"))
-	return answer{response.StatusCode, response.Header, body}
+	a := answer{response.StatusCode, response.Header, body}
+	if a.header.Get("Content-Encoding") == "" {
+		checkContract(t, request, nil, a)
+	}
+	return a
 }
 
 // wantExported checks an event against the old export.

@@ -720,7 +720,18 @@ func readMessage(r *bufio.Reader) (event string, data []byte, err error) {
 	}
 }
 
-// TestOpenAPIExports checks that every format of an export matches the description.
+// exportHeads are the content type and the end of the file name of each export format.
+var exportHeads = map[string][2]string{ //nolint:gochecknoglobals // a constant
+	"ndjson": {"application/x-ndjson", ".ndjson"},
+	"json":   {"application/json; charset=utf-8", ".json"},
+	"csv":    {"text/csv; charset=utf-8; header=present", ".csv"},
+	"har":    {"application/json; charset=utf-8", ".har"},
+	"ecs":    {"application/x-ndjson", ".ecs.ndjson"},
+	"bundle": {"application/zip", ".ospulse.zip"},
+}
+
+// TestOpenAPIExports checks that the description has the formats that the program has, and
+// that every export matches the description.
 func TestOpenAPIExports(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)
@@ -732,10 +743,22 @@ func TestOpenAPIExports(t *testing.T) {
 		}
 		r := contractReader{document: document}
 		format, _ := r.resolve(jsonObject{"$ref": "#/components/schemas/ExportFormat"}, "")
+		var names []string
 		for _, name := range format["enum"].([]any) {
-			if a := b.send("GET", fmt.Sprintf("/api/sessions/unassigned/export?format=%v", name), ""); a.status != http.StatusOK || len(a.body) == 0 {
+			names = append(names, name.(string))
+			a := b.send("GET", fmt.Sprintf("/api/sessions/unassigned/export?format=%v", name), "")
+			if a.status != http.StatusOK || len(a.body) == 0 {
 				t.Errorf("%v: %d %.300s", name, a.status, a.body)
 			}
+			want := exportHeads[name.(string)]
+			contentType, file := a.header.Get("Content-Type"), a.header.Get("Content-Disposition")
+			if want[1] == "" || contentType != want[0] || !strings.HasSuffix(file, "unassigned"+want[1]+`"`) {
+				t.Errorf("%v: %q, %q, want %q", name, contentType, file, want)
+			}
+		}
+		refusal, want := b.send("GET", "/api/sessions/unassigned/export?format=no", ""), "format must be one of "+strings.Join(names, ", ")+", not "
+		if !strings.Contains(string(refusal.body), want) {
+			t.Errorf("the program lists other formats than the description: %s, want %s", refusal.body, want)
 		}
 	})
 }

@@ -6,6 +6,7 @@ type Schemas = components["schemas"];
 export type Session = Schemas["Session"];
 export type SessionDetail = Schemas["SessionDetail"];
 export type ListedEvent = Schemas["ListedEvent"];
+export type ExportFormat = Schemas["ExportFormat"];
 export type FullEvent = Schemas["ExportedEvent"];
 export type ProcessNode = Schemas["ProcessNode"];
 export type Histogram = Schemas["Histogram"];

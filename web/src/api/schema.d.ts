@@ -4702,6 +4702,14 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client's copy is current. */
+            304: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             403: components["responses"]["Forbidden"];
             500: components["responses"]["Internal"];
         };

@@ -32,7 +32,7 @@ export const fields: readonly FieldInfo[] = [
   { name: "pid", type: "number", about: "process ID" },
   { name: "time", other: "timestamp", type: "time", about: "time of the event" },
   { name: "seq", type: "number", about: "number in the session" },
-  { name: "source", type: "text", about: "name of the reporter" },
+  { name: "source", type: "text", about: "program that reported the event" },
   { name: "data.", type: "data", about: "any value that the agent sent" },
 ];
 

@@ -33,7 +33,7 @@ export const columnInfo: Record<ColumnId, ColumnInfo> = {
   operation: { label: "Operation", hint: "What the process did", width: 124 },
   target: { label: "Target", hint: "What the operation acted on", width: 330 },
   preview: { label: "Data", hint: "Beginning of the event's data", width: 280 },
-  source: { label: "Source", hint: "Name of the reporter", width: 140 },
+  source: { label: "Source", hint: "Program that reported the event", width: 140 },
 };
 
 export interface Column {

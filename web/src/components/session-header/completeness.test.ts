@@ -14,7 +14,7 @@ const empty: State = {
 };
 
 test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
-  ["failed", {}, "failed", "The session did not start; nothing was recorded"],
+  ["failed", {}, "failed", "The start failed; no events were recorded"],
   ["created", {}, "empty", "No events"],
   ["failed", { expected: 3, present: 3 }, "good", "3 of 3 events, none lost"],
   ["ended", { expected: 1, present: 1 }, "good", "1 of 1 event, none lost"],

@@ -50,7 +50,7 @@ export function summary(
 ): { look: keyof typeof looks; text: string } {
   if (complete && expected === 0) {
     return state === "failed"
-      ? { look: "failed", text: "The session did not start; nothing was recorded" }
+      ? { look: "failed", text: "The start failed; no events were recorded" }
       : { look: "empty", text: "No events" };
   }
   const count = `${formatCount(present)} of ${plural(expected, "event")}`;
@@ -68,7 +68,7 @@ function Details({ completeness }: { completeness: State }) {
     return (
       <p>
         Every number from 1 to {formatCount(completeness.expected)} is stored, and no agent reported a loss.
-        The agent saw no other events.
+        The agent reported no other events.
       </p>
     );
   }

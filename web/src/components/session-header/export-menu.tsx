@@ -1,17 +1,17 @@
 import { Download } from "lucide-react";
 import { sessionPath } from "@/api/base";
-import type { Session } from "@/api/client";
+import type { ExportFormat, Session } from "@/api/client";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuLabel, MenuLine, MenuLink } from "@/components/ui/menu";
 import { useView } from "@/hooks/view";
 
-const formats = [
-  ["ndjson", "NDJSON, one event per line"],
-  ["json", "JSON, one array"],
-  ["csv", "CSV, for spreadsheets"],
-  ["har", "HAR, the HTTP flows"],
-  ["ecs", "Elastic Common Schema"],
-] as const;
+const formats: Record<Exclude<ExportFormat, "bundle">, string> = {
+  ndjson: "NDJSON, one event per line",
+  json: "JSON, one array",
+  csv: "CSV, for spreadsheets",
+  har: "HAR, the HTTP flows",
+  ecs: "Elastic Common Schema",
+};
 
 /** Downloads the selected events in any format of the API. */
 export function ExportMenu({ session }: { session: Session }) {
@@ -31,7 +31,7 @@ export function ExportMenu({ session }: { session: Session }) {
       }
     >
       <MenuLabel>{filter === "" ? "All events" : "The events on screen"}</MenuLabel>
-      {formats.map(([format, label]) => (
+      {Object.entries(formats).map(([format, label]) => (
         <MenuLink key={format} href={path(`format=${format}`)} download>
           {label}
         </MenuLink>
