@@ -58,8 +58,9 @@ $(MODULES): web/package-lock.json
 	tools/install-deps.sh
 	cd web && npm ci
 
-test: ## Run all tests, first installing what they need
-	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-web test-go
+test: $(MODULES) ## Run all tests, first installing what they need
+	tools/install-deps.sh
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-web test-go
 
 test-go: ## Run the tests in Go, with the race detector
 	tools/install-deps.sh
