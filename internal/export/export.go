@@ -59,14 +59,21 @@ func FindFormat(name string) (Format, error) {
 	if name == "" {
 		return formats[0], nil
 	}
-	names := make([]string, 0, len(formats)+1)
 	for _, f := range formats {
 		if f.Name == name {
 			return f, nil
 		}
+	}
+	return Format{}, models.Errorf(models.CodeInvalid, "format must be one of %s, not %.100q", strings.Join(Names(), ", "), name)
+}
+
+// Names returns the names of all formats: the default first, and FormatBundle last.
+func Names() []string {
+	names := make([]string, 0, len(formats)+1)
+	for _, f := range formats {
 		names = append(names, f.Name)
 	}
-	return Format{}, models.Errorf(models.CodeInvalid, "format must be one of %s, not %.100q", strings.Join(append(names, FormatBundle), ", "), name)
+	return append(names, FormatBundle)
 }
 
 // ndjson writes one event per line.

@@ -48,7 +48,7 @@ type exportHandler struct {
 // session sends a session as a download, in a format that the client chooses.
 //
 // A complete export ends normally, with the trailers X-Export-Status: complete and
-// X-Export-Events. NDJSON, JSON and CSV contain only the events. After a failure in the
+// X-Export-Events. It contains only the events, in its format. After a failure in the
 // middle, the connection is cut (curl exits with status 18, an HTTP library returns an
 // error). Formats with one value per line then end with the line {"error", "code"}, for
 // users who have only the file; a JSON array is not closed.
