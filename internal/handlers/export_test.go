@@ -18,8 +18,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/labstack/echo/v5"
 
-	"ospulse/internal/filter"
 	"ospulse/internal/export"
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
 )
