@@ -29,7 +29,7 @@ func NewEvents(db *database.DB) *Events { return &Events{db} }
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error) {
 	ids := []uint64{}
 	var last *models.Event // the last claimed event
-	step := firstSentStep
+	step := minSentStep
 	for len(ids) < filter.Limit {
 		var some []models.Event
 		limit := min(step, filter.Limit-len(ids))
@@ -57,11 +57,13 @@ func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 }
 
 // ClaimUnsent marks events in steps. Each step is a transaction of about sentStepTime,
-// because SQLite rewrites the whole event and incoming events wait meanwhile.
+// because SQLite rewrites the whole event and incoming events wait meanwhile. A step has
+// at least minSentStep events: on a busy machine every transaction takes longer than
+// sentStepTime, and with steps of one event a poll would not end in time.
 const (
-	firstSentStep = 10
-	maxSentStep   = 200
-	sentStepTime  = 10 * time.Millisecond
+	minSentStep  = 32
+	maxSentStep  = 256
+	sentStepTime = 10 * time.Millisecond
 )
 
 // nextSentStep returns the size of the step after one that took this long.
@@ -69,7 +71,7 @@ func nextSentStep(step int, took time.Duration) int {
 	if took < sentStepTime {
 		return min(2*step, maxSentStep)
 	}
-	return max(step/2, 1)
+	return max(step/2, minSentStep)
 }
 
 func idsOf(events []models.Event) []uint64 {
@@ -99,7 +101,7 @@ func unsent(tx *gorm.DB, sessionID string, filter models.EventFilter, last *mode
 
 // Unclaim marks claimed events as unsent again.
 func (r *Events) Unclaim(ctx context.Context, ids []uint64) error {
-	for step := firstSentStep; len(ids) > 0; {
+	for step := minSentStep; len(ids) > 0; {
 		some := ids[:min(step, len(ids))]
 		began := time.Now()
 		if err := r.db.Write(ctx, func(tx *gorm.DB) error { return setSent(tx, some, false) }); err != nil {
