@@ -41,6 +41,8 @@ func Main() int {
 const usage = `OS-Pulse backend: keeps every event that agents see programs do.
 
 Usage: ospulse-backend [--help] [--version]
+       ospulse-backend backup FILE
+       ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
 
 It is configured by environment variables, also from a file .env in the working
@@ -61,7 +63,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && flags.Arg(0) != "spool":
+	case flags.NArg() > 0 && !slices.Contains([]string{"spool", "backup", "restore"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -73,7 +75,14 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return fmt.Errorf("the configuration is wrong:\n%w", err)
 	}
 	if flags.NArg() > 0 {
-		return runSpool(ctx, flags.Args()[1:], cfg, stdout)
+		args := flags.Args()[1:]
+		switch flags.Arg(0) {
+		case "backup":
+			return runBackup(ctx, args, cfg, stdout, os.Stderr)
+		case "restore":
+			return runRestore(ctx, args, cfg, stdout, os.Stderr)
+		}
+		return runSpool(ctx, args, cfg, stdout)
 	}
 	log := newLogger(cfg, stdout)
 	log.Info("starting", "version", BuildVersion(), "config", cfg)
@@ -119,10 +128,14 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 // connect opens the database.
 func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog.Logger) (*database.DB, error) {
-	return database.Open(ctx, database.Options{
+	return database.Open(ctx, databaseOptions(cfg, cacheBytes, log))
+}
+
+func databaseOptions(cfg config.Config, cacheBytes int64, log *slog.Logger) database.Options {
+	return database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
 		CacheBytes: cacheBytes, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
-	})
+	}
 }
 
 // openFiles opens the storage of target files.

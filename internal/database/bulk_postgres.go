@@ -191,7 +191,8 @@ func (r *copyReader) Read(p []byte) (int, error) {
 			r.buf = append(r.buf, copyStart...)
 		}
 		for ; r.next < r.n && len(r.buf) < len(p); r.next++ {
-			if err := r.encode(r.row(r.next)); err != nil {
+			var err error
+			if r.buf, err = appendRow(r.buf, r.row(r.next)); err != nil {
 				return 0, err
 			}
 		}
@@ -205,34 +206,37 @@ func (r *copyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (r *copyReader) encode(values []any) error {
-	r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(len(values)))
+// appendRow appends a Row.
+func appendRow(out []byte, values []any) ([]byte, error) {
+	out = binary.BigEndian.AppendUint16(out, uint16(len(values)))
 	for _, value := range values {
 		switch v := value.(type) {
 		case nil:
-			r.buf = binary.BigEndian.AppendUint32(r.buf, ^uint32(0))
+			out = binary.BigEndian.AppendUint32(out, ^uint32(0))
 		case string:
-			r.buf = append(r.size(len(v)), v...)
+			out = append(appendSize(out, len(v)), v...)
 		case []byte:
-			r.buf = append(r.size(len(v)), v...)
+			out = append(appendSize(out, len(v)), v...)
 		case models.JSON:
-			const jsonbVersion = 1
-			r.buf = append(append(r.size(1+len(v)), jsonbVersion), v...)
+			out = append(append(appendSize(out, 1+len(v)), jsonbVersion), v...)
 		case int64:
-			r.buf = binary.BigEndian.AppendUint64(r.size(8), uint64(v))
+			out = binary.BigEndian.AppendUint64(appendSize(out, 8), uint64(v))
 		case bool:
-			r.buf = append(r.size(1), 0)
+			out = append(appendSize(out, 1), 0)
 			if v {
-				r.buf[len(r.buf)-1] = 1
+				out[len(out)-1] = 1
 			}
 		case time.Time:
-			r.buf = binary.BigEndian.AppendUint64(r.size(8), uint64(v.UnixMicro()-postgresEpoch.UnixMicro()))
+			out = binary.BigEndian.AppendUint64(appendSize(out, 8), uint64(v.UnixMicro()-postgresEpoch.UnixMicro()))
 		default:
-			return fmt.Errorf("a value of type %T cannot be copied", value)
+			return out, fmt.Errorf("a value of type %T cannot be copied", value)
 		}
 	}
-	return nil
+	return out, nil
 }
 
-// size begins a value of n bytes.
-func (r *copyReader) size(n int) []byte { return binary.BigEndian.AppendUint32(r.buf, uint32(n)) }
+// jsonbVersion is the first byte of a jsonb value in binary COPY.
+const jsonbVersion = 1
+
+// appendSize begins a value of n bytes.
+func appendSize(out []byte, n int) []byte { return binary.BigEndian.AppendUint32(out, uint32(n)) }

@@ -31,11 +31,24 @@ type Options struct {
 	// AllowWeak accepts a PostgreSQL server that runs with fsync = off. Without it, Open
 	// refuses such a server, and transactions that write to it fail as unavailable.
 	AllowWeak bool
+	// Access is how the program uses the database; 0 is like a backend.
+	Access Access
 	// Migrations are the numbered files, in a folder for each dialect; nil means the
 	// embedded ones.
 	Migrations fs.FS
 	Log        *slog.Logger
 }
+
+// Access is how a program uses a database.
+type Access int
+
+const (
+	// ReadOnly opens a database that exists for Read and Snapshot only.
+	ReadOnly Access = iota + 1
+	// Exclusive opens a database for Restore. Open returns an error if another program
+	// has the SQLite file open. On PostgreSQL, Restore checks it.
+	Exclusive
+)
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
@@ -101,6 +114,8 @@ type dialect interface {
 	// durability and checkDurability implement DB.Durability and DB.CheckDurability.
 	durability() models.Durability
 	checkDurability(ctx context.Context, write *gorm.DB) error
+	// snapshot implements DB.Snapshot on a driver connection of the reading pool.
+	snapshot(ctx context.Context, driverConn any, fn func(copier) error) error
 	// time implements DB.Time.
 	time(local time.Time) time.Time
 	// makeDurable makes the commit of a just begun transaction as durable as the options

@@ -53,6 +53,11 @@ const lockRetry = 100 * time.Millisecond
 // next one continues. Migrate does not change a newer schema; it returns an error unless
 // that schema declares that this program works with it.
 func (db *DB) Migrate(ctx context.Context) error {
+	return db.migrateTo(ctx, len(db.loadMigrations()))
+}
+
+// migrateTo is Migrate up to a version. Tables and columns are those of this program.
+func (db *DB) migrateTo(ctx context.Context, version int) error {
 	return db.write.WithContext(ctx).Connection(func(conn *gorm.DB) error {
 		conn = conn.Session(&gorm.Session{NewDB: true}) // otherwise each statement would extend the one before
 		if err := db.lockMigration(ctx, conn); err != nil {
@@ -60,7 +65,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 		}
 		upgraded, err := db.upgrade(conn)
 		if err == nil {
-			err = db.migrate(conn, !upgraded)
+			err = db.migrate(conn, !upgraded, db.loadMigrations()[:version])
 		}
 		return errors.Join(err, db.dialect.unlockMigration(conn.WithContext(context.WithoutCancel(ctx))))
 	})
@@ -129,8 +134,7 @@ func (db *DB) retryWhileBusy(ctx context.Context, fn func() error) error {
 // migrate does the work of Migrate. The caller holds the lock. othersWork says whether
 // other programs may use the database: then migrate builds the indexes of existing
 // tables concurrently. Otherwise it builds them faster, with writers locked out.
-func (db *DB) migrate(conn *gorm.DB, othersWork bool) error {
-	all := db.loadMigrations()
+func (db *DB) migrate(conn *gorm.DB, othersWork bool, all []migration) error {
 	for isFirst := true; ; isFirst = false {
 		var state schemaState
 		err := db.inTransaction(conn, func(tx *gorm.DB) (err error) {

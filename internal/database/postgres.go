@@ -34,9 +34,13 @@ const minPostgres = 12_00_00
 // is arbitrary.
 const schemaLock int64 = 0x6f73_7075_6c73_65
 
+// defaultApplication is the name under which backends connect.
+const defaultApplication = "ospulse"
+
 type postgresDialect struct {
-	config *pgx.ConnConfig // for connections outside of the pools
-	texts  sync.Map        // numbered texts of bulk statements
+	config      *pgx.ConnConfig // for connections outside of the pools
+	application string          // the name under which backends with this URL connect
+	texts       sync.Map        // numbered texts of bulk statements
 
 	sync      string // synchronous_commit of every transaction that writes
 	allowWeak bool
@@ -166,13 +170,15 @@ func openPostgres(ctx context.Context, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open PostgreSQL: %w", err) // pgx keeps the password out of it
 	}
 	config.RuntimeParams["timezone"] = "UTC"
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "ospulse"
+	application := cmp.Or(config.RuntimeParams["application_name"], defaultApplication)
+	config.RuntimeParams["application_name"] = application
+	if o.Access == Exclusive {
+		config.RuntimeParams["application_name"] = "restore of " + application
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 5 * time.Second
 	}
-	d := &postgresDialect{config: config, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
+	d := &postgresDialect{config: config, application: application, sync: cmp.Or(o.Sync, "on"), allowWeak: o.AllowWeak}
 	db := &DB{dialect: d}
 	pool, ingest := d.pool(config, o.PoolSize, stdlib.OptionShouldPing(alwaysPing)), d.pool(uncancelled(config), ingestConnections, stdlib.OptionBeforeConnect(refuseCancel))
 	err = func() (err error) {

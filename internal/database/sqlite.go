@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -64,6 +65,9 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	dialect := &sqliteDialect{}
 	db := &DB{dialect: dialect, turn: make(chan struct{}, 1), log: o.Log}
 	readers := max(o.PoolSize, runtime.NumCPU())
+	if o.Access == ReadOnly {
+		return db, db.openReadOnly(ctx, o.Path, readers)
+	}
 	cacheKiB := int64(maxCacheKiB)
 	if o.CacheBytes > 0 {
 		cacheKiB = min(max(o.CacheBytes>>10/int64(readers+1), minCacheKiB), maxCacheKiB)
@@ -71,7 +75,15 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	// The writer opens first: it creates the file and switches it to WAL. Its
 	// transactions take the write lock when they begin, so that none fails at its first
 	// write because another process was faster.
-	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, url.Values{"_txlock": {"immediate"}}, openPool)
+	options, wait := url.Values{"_txlock": {"immediate"}}, connectTimeout
+	if o.Access == Exclusive { // the WAL's index is in this program's memory
+		options["_pragma"] = []string{"locking_mode(EXCLUSIVE)"}
+		cacheKiB, wait = exclusiveCacheKiB, 0
+	}
+	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, wait, options, openPool)
+	if e, ok := errors.AsType[*modernc.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_BUSY && o.Access == Exclusive {
+		err = fmt.Errorf("%s: %w", o.Path, errInUse)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,23 +101,40 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
 	}
 	dialect.commits = sqliteDurability(weakness)
-	if db.read, err = openSQLitePool(ctx, o.Path, readers, cacheKiB, url.Values{"_query_only": {"true"}}, openInterruptiblePool); err != nil {
+	if o.Access == Exclusive {
+		db.read = write
+		return db, nil
+	}
+	if db.read, err = openSQLitePool(ctx, o.Path, readers, cacheKiB, wait, url.Values{"_query_only": {"true"}}, openInterruptiblePool); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
+// openReadOnly opens the readers of a file that exists.
+func (db *DB) openReadOnly(ctx context.Context, path string, readers int) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("there is no database: %w", err)
+	}
+	read, err := openSQLitePool(ctx, path, readers, maxCacheKiB, connectTimeout, url.Values{"_query_only": {"true"}, "mode": {"rw"}}, openInterruptiblePool)
+	if err != nil {
+		return err
+	}
+	db.read, db.write, db.ingest = read, read, read
+	return nil
+}
+
 // openSQLitePool opens a pool. The pragmas are part of the name, so all of its
 // connections have them.
-func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
-	options["_pragma"] = []string{
+func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, wait time.Duration, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
+	options["_pragma"] = append(options["_pragma"],
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit returns after the disk has it
 		"foreign_keys(ON)",
 		"journal_size_limit(67108864)",           // bytes the WAL keeps after a checkpoint
 		fmt.Sprintf("cache_size(-%d)", cacheKiB), // per connection
-	}
+	)
 	// Times are integers, microseconds since 1970: exact, ordered, cheap to read.
 	options["_time_integer_format"] = []string{"unix_micro"}
 	options["_inttotime"] = []string{"true"}
@@ -117,7 +146,7 @@ func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, 
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	g, err := func() (*gorm.DB, error) {
-		if err := connectSQLite(ctx, pool); err != nil {
+		if err := connectSQLite(ctx, pool, wait); err != nil {
 			return nil, err
 		}
 		return open(&sqliteDialector{&sqlite.Dialector{Conn: pool}})
@@ -132,6 +161,8 @@ func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, 
 const (
 	minCacheKiB = 512
 	maxCacheKiB = 8192
+	// exclusiveCacheKiB is for a program that fills a whole database.
+	exclusiveCacheKiB = 65536
 )
 
 func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name) }
@@ -139,14 +170,14 @@ func openPool(name string) (*sql.DB, error) { return sql.Open(sqliteDriver, name
 // busyTimeout is how long a statement of SQLite waits for a lock.
 const busyTimeout = 5 * time.Second
 
-// connectTimeout limits how long connectSQLite waits for another program.
+// connectTimeout limits how long a backend waits for another program's lock on the file.
 const connectTimeout = time.Minute
 
 // connectSQLite makes the first connection. While another program turns a new file to
 // WAL, SQLite returns SQLITE_BUSY at once, so connectSQLite retries.
-func connectSQLite(ctx context.Context, pool *sql.DB) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+func connectSQLite(ctx context.Context, pool *sql.DB, wait time.Duration) error {
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
 	retry := time.NewTicker(20 * time.Millisecond)
 	defer retry.Stop()
 	for {
@@ -156,6 +187,8 @@ func connectSQLite(ctx context.Context, pool *sql.DB) error {
 		}
 		select {
 		case <-retry.C:
+		case <-timeout.C:
+			return err
 		case <-ctx.Done():
 			return err
 		}

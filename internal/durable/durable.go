@@ -34,6 +34,31 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
+// Create makes fill write a file, which appears at path when it is complete and durable.
+// It replaces a file that is there. Only this user can read it. If fill fails, nothing
+// remains; a kill leaves a file path.*.part.
+func Create(path string, fill func(io.Writer) error) (err error) {
+	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(part.Name()) // it may have been renamed
+		}
+	}()
+	if err = fill(part); err == nil {
+		err = part.Sync()
+	}
+	if err = errors.Join(err, part.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(part.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // Rewrite writes a file's bytes over themselves and syncs them. A file that does
 // not exist is no error.
 //
