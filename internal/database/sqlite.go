@@ -78,12 +78,9 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	options, wait := url.Values{"_txlock": {"immediate"}}, connectTimeout
 	if o.Access == Exclusive { // the WAL's index is in this program's memory
 		options["_pragma"] = []string{"locking_mode(EXCLUSIVE)"}
-		cacheKiB, wait = exclusiveCacheKiB, 0
+		cacheKiB, wait = exclusiveCacheKiB, time.Second
 	}
 	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, wait, options, openPool)
-	if e, ok := errors.AsType[*modernc.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_BUSY && o.Access == Exclusive {
-		err = fmt.Errorf("%s: %w", o.Path, errInUse)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +90,17 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	var weakness string
-	err = db.retryWhileBusy(ctx, func() (err error) {
+	recoverWAL := func() (err error) {
 		weakness, err = durable.RecoverWAL(ctx, pool)
 		return err
-	})
+	}
+	if o.Access == Exclusive { // its transaction takes the lock, which the connection keeps
+		if err = recoverWAL(); err != nil && dialect.isBusy(err) {
+			err = errInUse
+		}
+	} else {
+		err = db.retryWhileBusy(ctx, recoverWAL)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the SQLite database %s: %w", o.Path, err), db.Close())
 	}
@@ -124,11 +128,11 @@ func (db *DB) openReadOnly(ctx context.Context, path string, readers int) error 
 	return nil
 }
 
-// openSQLitePool opens a pool. The pragmas are part of the name, so all of its
+// openSQLitePool opens a pool and waits for the locks of other programs. The pragmas are part of the name, so all of its
 // connections have them.
 func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, wait time.Duration, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = append(options["_pragma"],
-		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+		fmt.Sprintf("busy_timeout(%d)", min(busyTimeout, wait).Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit returns after the disk has it
 		"foreign_keys(ON)",
