@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -26,7 +27,8 @@ type Process struct {
 }
 
 // Start starts a program in dir with exactly the environment env, and returns when the
-// program has logged the JSON line {"msg": "listening", "url": …}, or "ready".
+// program has logged the JSON line {"msg": "listening", "url": …} or "ready", or as
+// VictoriaLogs does {"msg": "started server at URL"}.
 func Start(ctx context.Context, dir string, env []string, path string, args ...string) (*Process, error) {
 	name := filepath.Base(path)
 	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
@@ -81,8 +83,14 @@ func (p *Process) awaitURL(ctx context.Context) error {
 func listeningURL(log []byte) string {
 	for line := range bytes.Lines(log) {
 		var entry struct{ Msg, URL string }
-		if json.Unmarshal(line, &entry) == nil && (entry.Msg == "listening" || entry.Msg == "ready") {
+		if json.Unmarshal(line, &entry) != nil {
+			continue
+		}
+		if entry.Msg == "listening" || entry.Msg == "ready" {
 			return entry.URL
+		}
+		if url, ok := strings.CutPrefix(entry.Msg, "started server at "); ok {
+			return strings.TrimSuffix(url, "/")
 		}
 	}
 	return ""

@@ -17,11 +17,17 @@ import (
 
 // Build builds a program of this module as it is released, and returns its path in dir.
 func Build(ctx context.Context, dir, name, pkg string) (string, error) {
+	return BuildIn(ctx, "", dir, name, pkg)
+}
+
+// BuildIn is Build in the module of another folder. dir must be absolute.
+func BuildIn(ctx context.Context, module, dir, name, pkg string) (string, error) {
 	path := filepath.Join(dir, name)
 	if runtime.GOOS == "windows" {
 		path += ".exe"
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
+	build.Dir = module
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)

@@ -29,6 +29,7 @@ func TestListeningURL(t *testing.T) {
 		"": "",
 		"text\n{\"msg\":\"other\",\"url\":\"x\"}\n{\"msg\":\"ready\",\"url\":\"http://a\"}\n{\"msg\":\"read": "http://a",
 		`{"msg":"listening","url":"http://b"}`: "http://b",
+		"{\"msg\":\"starting server at 127.0.0.1:0\"}\n{\"msg\":\"started server at http://127.0.0.1:3/\"}": "http://127.0.0.1:3",
 	} {
 		if got := listeningURL([]byte(log)); got != want {
 			t.Errorf("%q: %q, want %q", log, got, want)
