@@ -8,13 +8,27 @@ import (
 	"time"
 )
 
-// agent answers every request of the backend with success.
-type agent struct {
+// localServer is a server in this program.
+type localServer struct {
 	url    string
 	server *http.Server
 }
 
-func startAgent(ctx context.Context) (*agent, error) {
+// serveLocal serves on a free port of loopback.
+func serveLocal(ctx context.Context, handler http.Handler) (*localServer, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &localServer{"http://" + listener.Addr().String(), &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}}
+	go func() { _ = s.server.Serve(listener) }() // ErrServerClosed
+	return s, nil
+}
+
+func (s *localServer) close() error { return s.server.Close() }
+
+// startAgent starts an agent that answers every request of the backend with success.
+func startAgent(ctx context.Context) (*localServer, error) {
 	mux := http.NewServeMux()
 	for route, answer := range map[string]string{
 		"POST /api/upload-file":   `{"message":"ok","filename":"sample.exe","path":"C:\\samples\\sample.exe"}`,
@@ -27,13 +41,5 @@ func startAgent(ctx context.Context) (*agent, error) {
 			_, _ = io.WriteString(w, answer)
 		})
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	a := &agent{url: "http://" + listener.Addr().String(), server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}}
-	go func() { _ = a.server.Serve(listener) }() // ErrServerClosed
-	return a, nil
+	return serveLocal(ctx, mux)
 }
-
-func (a *agent) close() error { return a.server.Close() }

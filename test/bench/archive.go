@@ -50,11 +50,19 @@ type archive struct {
 
 type archiveKey struct {
 	dialect string
-	isHuge  bool
+	kind    archiveKind
 }
 
-// archive returns an archive and fills it at the first call: either with ten sessions,
-// one of which is measured, and a small one, or with a huge one.
+// archiveKind tells which sessions an archive has.
+type archiveKind int
+
+const (
+	usualArchive archiveKind = iota // ten sessions, one of which is measured, and a small one
+	hugeArchive                     // a huge one
+	realArchive                     // one of real events
+)
+
+// archive returns an archive and fills it at the first call.
 func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	if a := l.archives[key]; a != nil {
 		return a, nil
@@ -65,9 +73,13 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	}
 	a := &archive{store: s}
 	l.archives[key] = a // before fill, so that close removes it even after an error
-	if key.isHuge {
+	switch key.kind {
+	case hugeArchive:
 		a.measured = newContents(l.sizes.huge())
-		return a, l.fill(ctx, key.dialect, a, a.measured)
+		return a, l.fill(ctx, key.dialect, a, storeMix, a.measured)
+	case realArchive:
+		a.measured = newContents(int64(l.sizes.events), realSelections()...)
+		return a, l.fill(ctx, key.dialect, a, l.storeReal, a.measured)
 	}
 	all := newSelections(key.dialect)
 	a.measured = newContents(int64(l.sizes.events), all.list()...)
@@ -76,7 +88,7 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	for range sessionsEach - 1 {
 		sessions = append(sessions, newContents(int64(l.sizes.events)))
 	}
-	return a, l.fill(ctx, key.dialect, a, sessions...)
+	return a, l.fill(ctx, key.dialect, a, storeMix, sessions...)
 }
 
 // removeArchives removes all archives from the disk.
@@ -89,8 +101,11 @@ func (l *lab) removeArchives() error {
 	return errors.Join(errs...)
 }
 
+// storeFunc stores the events of sessions.
+type storeFunc func(ctx context.Context, to *repository.Events, sessions []*contents) error
+
 // fill stores sessions and lets the backend build their segments.
-func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...*contents) error {
+func (l *lab) fill(ctx context.Context, dialect string, a *archive, events storeFunc, sessions ...*contents) error {
 	total := int64(0)
 	for _, c := range sessions {
 		total += c.events
@@ -100,19 +115,19 @@ func (l *lab) fill(ctx context.Context, dialect string, a *archive, sessions ...
 	}
 	l.say("%s: storing %d events in %d sessions", dialect, total, len(sessions))
 	began := time.Now()
-	if err := l.storeSessions(ctx, a.store, sessions); err != nil {
+	if err := storeSessions(ctx, a.store, events, sessions); err != nil {
 		return fmt.Errorf("store %d events: %w", total, err)
 	}
 	took := time.Since(began)
 	if err := verify(ctx, a.store.options, total); err != nil {
 		return err
 	}
-	size, err := l.storeBytes(ctx, a.store)
+	each, err := a.store.bytesEach(ctx, total)
 	if err != nil {
 		return err
 	}
-	l.note(dialect, "%d events in %d sessions, mixed, were stored in %s (%.0f/s, without HTTP) and take %.2f GB",
-		total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds(), float64(size)/(1<<30))
+	l.note(dialect, "%d events in %d sessions were stored in %s (%.0f/s, without HTTP) and take %.0f bytes each",
+		total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds(), each)
 	return l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
 		return l.awaitSegments(ctx, dialect, backend, a, sessions)
 	})
@@ -140,7 +155,7 @@ func checkDisk(dir string, needed int64) error {
 
 // storeSessions stores sessions. On PostgreSQL it then runs the VACUUM that autovacuum
 // would run later.
-func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) (err error) {
+func storeSessions(ctx context.Context, s store, events storeFunc, sessions []*contents) (err error) {
 	db, err := database.Open(ctx, s.options)
 	if err != nil {
 		return err
@@ -156,11 +171,7 @@ func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) 
 			return err
 		}
 	}
-	m, err := newMix()
-	if err != nil {
-		return err
-	}
-	if err := storeEvents(ctx, repository.NewEvents(db), m, sessions); err != nil {
+	if err := events(ctx, repository.NewEvents(db), sessions); err != nil {
 		return err
 	}
 	if db.Dialect() != postgres {
@@ -174,9 +185,13 @@ func (l *lab) storeSessions(ctx context.Context, s store, sessions []*contents) 
 	return err
 }
 
-// storeEvents stores the events of all sessions interleaved, as several agents send
+// storeMix stores generated events of all sessions interleaved, as several agents send
 // them.
-func storeEvents(ctx context.Context, to *repository.Events, m *mix, sessions []*contents) error {
+func storeMix(ctx context.Context, to *repository.Events, sessions []*contents) error {
+	m, err := newMix()
+	if err != nil {
+		return err
+	}
 	left := int64(0)
 	for _, c := range sessions {
 		left += c.events
@@ -214,19 +229,25 @@ func someSession(random *rand.Rand, sessions []*contents, left int64) *contents 
 	panic("there is less left than was said")
 }
 
-// storeBytes returns the size of a database.
-func (l *lab) storeBytes(ctx context.Context, s store) (size int64, err error) {
+// bytesEach returns the bytes on disk of each of n stored events: all tables with their
+// indexes. Nobody may have the database open.
+func (s store) bytesEach(ctx context.Context, n int64) (float64, error) {
+	var size int64
 	if s.options.URL == "" {
 		info, err := os.Stat(s.options.Path)
 		if err != nil {
 			return 0, err
 		}
-		return info.Size(), nil
+		size = info.Size()
+	} else {
+		err := readDatabase(ctx, s, func(pool *sql.DB) error {
+			return pool.QueryRowContext(ctx, "SELECT SUM(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace").Scan(&size)
+		})
+		if err != nil {
+			return 0, err
+		}
 	}
-	err = readDatabase(ctx, s, func(pool *sql.DB) error {
-		return pool.QueryRowContext(ctx, "SELECT pg_database_size(current_database())").Scan(&size)
-	})
-	return size, err
+	return float64(size) / float64(n), nil
 }
 
 // readDatabase calls fn with a pool of connections for reading.

@@ -25,8 +25,7 @@ func stored(t *testing.T, events ...int64) (store, []*contents) {
 		sessions = append(sessions, newContents(n, all.list()...))
 		total += n
 	}
-	l := &lab{}
-	if err := l.storeSessions(t.Context(), s, sessions); err != nil {
+	if err := storeSessions(t.Context(), s, storeMix, sessions); err != nil {
 		t.Fatal(err)
 	}
 	if err := verify(t.Context(), s.options, total); err != nil {
@@ -198,7 +197,7 @@ func TestTooLittleDiskIsNoticedBefore(t *testing.T) {
 
 func TestSelectsGiveTheRowsThatAreKnown(t *testing.T) {
 	s, sessions := stored(t, 3000)
-	l := &lab{time: 1, archives: map[archiveKey]*archive{{sqlite, false}: {store: s, measured: sessions[0]}}}
+	l := &lab{time: 1, archives: map[archiveKey]*archive{{sqlite, usualArchive}: {store: s, measured: sessions[0]}}}
 	all := newSelections(sqlite)
 	for _, q := range []selection{all.all, all.rareWord} {
 		if _, err := selectPage("page", sqlite, q, false).limit.measure(t.Context(), l); err != nil {

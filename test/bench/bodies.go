@@ -81,7 +81,7 @@ func packed(batches []request) ([]request, error) {
 	)
 	last.Store(time.Now().UnixMicro())
 	for i := range packedVariants {
-		batch := batches[i%len(batches)].clone()
+		batch := batches[i%len(batches)].clone(nil)
 		batch.setTimes(&last)
 		_, body, _ := bytes.Cut(batch.bytes, []byte("\r\n\r\n"))
 		all = append(all, newRequest(batchPath, "Content-Encoding: zstd\r\n", encoder.EncodeAll(body, nil), isoTime))

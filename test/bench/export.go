@@ -21,7 +21,7 @@ func exportScenarios(l *lab, dialect string) []scenario {
 	export := func(name, header string, goals goals) scenario {
 		return scenario{
 			name: fmt.Sprintf("export ndjson%s of %d events", name, l.sizes.events), unit: anEvent, goals: goals,
-			measure: exporting(header), against: []comparison{{limit: scanLimit(dialect)}},
+			measure: exporting(usualArchive, header), against: []comparison{{limit: scanLimit(dialect)}},
 		}
 	}
 	return []scenario{
@@ -31,9 +31,9 @@ func exportScenarios(l *lab, dialect string) []scenario {
 }
 
 // exporting measures consecutive exports.
-func exporting(header string) func(context.Context, *lab, string) (measurement, error) {
+func exporting(kind archiveKind, header string) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (measurement, error) {
-		a, err := l.archive(ctx, archiveKey{dialect, false})
+		a, err := l.archive(ctx, archiveKey{dialect, kind})
 		if err != nil {
 			return measurement{}, err
 		}

@@ -78,7 +78,7 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 }
 
 // storing measures a load on a fresh database, and then checks that the database has
-// every acknowledged event.
+// every acknowledged event. The size of the database is that after the backend's end.
 func storing(load load) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 		return m, l.withStore(ctx, dialect, func(s store) error {
@@ -97,7 +97,11 @@ func storing(load load) func(context.Context, *lab, string) (measurement, error)
 			if err != nil {
 				return err
 			}
-			return verify(ctx, s.options, acknowledged)
+			if err := verify(ctx, s.options, acknowledged); err != nil {
+				return err
+			}
+			m.BytesEach, err = s.bytesEach(ctx, acknowledged)
+			return err
 		})
 	}
 }

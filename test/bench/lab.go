@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,17 +32,22 @@ type lab struct {
 	dir      string
 	bodies   *bodies
 	binary   string // the backend
-	agent    *agent
+	agent    *localServer
 	bare     *testbed.Process
 	server   *pgtest.Server // nil until a measurement needs it
 	stores   int            // so far
 	archives map[archiveKey]*archive
 	notes    map[string][]string // by database: further lines of the report
+
+	programs, flows func() (*corpus, error) // the recorded events
+	victoria        victoria
 }
 
 // openLab builds the backend and starts what every measurement needs.
 func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err error) {
 	l = &lab{time: o.time, sizes: o.sizes, progress: progress, archives: map[archiveKey]*archive{}, notes: map[string][]string{}}
+	l.programs = sync.OnceValues(func() (*corpus, error) { return newCorpus(time.Now(), programs...) })
+	l.flows = sync.OnceValues(func() (*corpus, error) { return newCorpus(time.Now(), httpFlows) })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
@@ -64,8 +70,13 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 	if err != nil {
 		return l, err
 	}
-	l.bare, err = testbed.Start(ctx, l.dir, []string{bareVariable + "=1"}, self)
-	return l, err
+	if l.bare, err = testbed.Start(ctx, l.dir, []string{bareVariable + "=1"}, self); err != nil {
+		return l, err
+	}
+	if o.victoria && l.needsVictoria(o) {
+		l.buildVictoria(ctx)
+	}
+	return l, nil
 }
 
 // close ends everything and removes the folder.

@@ -40,7 +40,7 @@ func newIngestLimits(b *bodies, dialect string) ingestLimits {
 
 func rawLimit(name, dialect string, rows [][]any, connections int, newWriter rawWriter) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
-		return l.writeRaw(ctx, dialect, rows, connections, newWriter)
+		return l.writeRaw(ctx, dialect, eventsTable, rows, connections, newWriter)
 	}}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -63,17 +62,19 @@ func (c *clients) workers(ctx context.Context, within time.Duration) ([]worker, 
 		if err := conn.SetDeadline(time.Now().Add(within + answerTimeout)); err != nil {
 			return nil, err
 		}
-		requests := slices.Clone(c.load.requests)
-		for i := range requests {
-			requests[i] = requests[i].clone()
-		}
+		var buf []byte // of the last request
 		answers := bufio.NewReader(conn)
 		workers = append(workers, func() (int, error) {
-			request := &requests[c.turn.Add(1)%int64(len(requests))]
-			if c.pace != nil {
+			turn, all := c.turn.Add(1), int64(len(c.load.requests))
+			request := c.load.requests[turn%all].clone(buf)
+			buf = request.bytes
+			switch {
+			case request.corpus != nil:
+				request.corpus.vary(buf, request.marks, turn/all)
+			case c.pace != nil:
 				c.pace.wait(ctx)
 				request.setTime(time.Now().UnixMicro())
-			} else {
+			default:
 				request.setTimes(&c.micros)
 			}
 			if _, err := conn.Write(request.bytes); err != nil {

@@ -4,7 +4,8 @@
 // ratio is comparable between machines; absolute figures are not.
 //
 // scenario.go lists the scenarios. Each group has a file: ingest.go stores events,
-// query.go and export.go read what archive.go has stored, stream.go follows new events.
+// query.go and export.go read what archive.go has stored, stream.go follows new events,
+// and real.go does the same with recorded events, beside VictoriaLogs (victoria.go).
 package main
 
 import (
@@ -30,7 +31,10 @@ Usage: go run ./test/bench [flags]
   -events N     events in each of the ten sessions that are queried (1000000)
   -large=false  leave out the pages of a session with ten times as many events
   -json FILE    also write the figures to FILE
+  -victorialogs=false  leave out VictoriaLogs
   -soak D       instead: one mixed load on each database for that long
+  -record DIR   instead: run the activities DIR/*.sh, each in a session of the agent, and
+                store its events as DIR/*.ndjson.zst (root, Linux)
 
 bench counts the events in the database after each ingest, and compares every answer
 and every stream with the stored events. Exit code 1: an event was lost, an answer was
@@ -39,6 +43,12 @@ wrong, a request failed, or a limit could not be measured. A missed goal is no f
 The sessions for the queries (page, histogram, facet, files, conversations, text,
 export) are stored once for all rounds, which takes some minutes. -run selects
 scenarios, -events makes the sessions smaller.
+
+The scenarios "real …" use events that the agent of this project recorded: a build, the
+installation of a package, a run of Python's unittest, a session at a shell, and HTTP
+flows (test/bench/testdata). Each repetition of them gets later times, other process IDs
+and another work folder. VictoriaLogs, a log store, gets the same events on the same disk.
+bench builds it from the Go module proxy; if that fails, it says so and goes on without.
 
 All data is in a temporary folder, so TMPDIR chooses the disk that is measured.
 PostgreSQL must be installed. With -db sqlite only the scenario "flows" needs it: COPY
@@ -55,6 +65,8 @@ type options struct {
 	time      time.Duration
 	sizes     sizes
 	soak      time.Duration
+	victoria  bool
+	record    string
 }
 
 func main() {
@@ -71,6 +83,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	o, err := parse(args)
 	if err != nil {
 		return fmt.Errorf("%w; see -help", err)
+	}
+	if o.record != "" {
+		return record(ctx, o.record, stderr)
 	}
 	l, err := openLab(ctx, o, stderr)
 	if err != nil {
@@ -104,6 +119,8 @@ func parse(args []string) (o options, err error) {
 		flags.IntVar(&o.sizes.events, "events", 1_000_000, "")
 		flags.BoolVar(&o.sizes.large, "large", true, "")
 		flags.DurationVar(&o.soak, "soak", 0, "")
+		flags.BoolVar(&o.victoria, "victorialogs", true, "")
+		flags.StringVar(&o.record, "record", "", "")
 	})
 	if err != nil {
 		return o, err

@@ -21,11 +21,12 @@ type measurement struct {
 	LoadCPU     float64 `json:"load_cpu_us,omitempty"`
 	PeakMB      float64 `json:"peak_mb,omitempty"` // the backend's memory
 	GrownMB     float64 `json:"grown_mb,omitempty"`
+	BytesEach   float64 `json:"bytes,omitempty"` // of an event on disk
 
 	Limits []compared `json:"-"` // as in scenario.against
 }
 
-// compared is a limit's figure, a rate or milliseconds, and the scenario's ratio to it.
+// compared is a limit's figure, a rate, milliseconds or bytes, and the scenario's ratio to it.
 type compared struct{ limit, ratio float64 }
 
 // results are the measurements of each round, by database and scenario.
@@ -85,8 +86,11 @@ func (l *lab) measureBoth(ctx context.Context, where, dialect string, s scenario
 }
 
 func (c *comparison) compare(m measurement, f figures) compared {
-	if c.byP50 {
+	switch {
+	case c.byP50:
 		return compared{f.p50Millis, m.P50Millis / f.p50Millis}
+	case c.byBytes:
+		return compared{f.bytesEach, m.BytesEach / f.bytesEach}
 	}
 	return compared{f.perSecond, m.PerSecond / f.perSecond}
 }

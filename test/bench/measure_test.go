@@ -34,7 +34,7 @@ func TestVerifyFindsWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write, err := insertRows(2, 1)(t.Context(), pool, &rowSource{rows: rows, began: time.Now()})
+	write, err := insertRows(2, 1)(t.Context(), pool, &rowSource{table: eventsTable, rows: rows, began: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

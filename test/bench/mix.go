@@ -46,14 +46,22 @@ func newMix() (m *mix, err error) {
 			return nil, err
 		}
 	}
-	m.rare, err = wire.Event(fmt.Appendf(nil, `{"event_type": %q, "timestamp": %q, "source": "os-pulse-controller", "data": {"key": "HKCU\\Software\\%s", "operation": "RegSetValue", "metadata": {"processName": %q, "processId": 31337}}}`,
-		rareType, isoTime.placeholder, rareWord, rareProcess), time.Now())
+	m.rare, err = wire.Event(rareEvent(), time.Now())
 	return m, err
 }
 
+func rareEvent() []byte {
+	return fmt.Appendf(nil, `{"event_type": %q, "timestamp": %q, "source": "os-pulse-controller", "data": {"key": "HKCU\\Software\\%s", "operation": "RegSetValue", "metadata": {"processName": %q, "processId": 31337}}}`,
+		rareType, isoTime.placeholder, rareWord, rareProcess)
+}
+
+// isRare tells whether the event number seq of a session is the rare one. The first comes
+// early.
+func isRare(seq int64) bool { return seq%rareEvery == rareEvery/200 }
+
 // event returns the event number seq of a session. Events share their pointers.
 func (m *mix) event(seq int64) models.Incoming {
-	if seq%rareEvery == rareEvery/200 { // one of them comes early
+	if isRare(seq) {
 		return m.rare
 	}
 	from := m.files

@@ -37,7 +37,7 @@ func pageScenarios(l *lab, dialect string, all *selections) []scenario {
 	}
 	page := func(name string, q question, against ...comparison) scenario {
 		return scenario{
-			name: "page " + name, unit: aRequest, measure: asking(false, q),
+			name: "page " + name, unit: aRequest, measure: asking(usualArchive, q),
 			goals: goals{maxP99: 10 * time.Millisecond}, against: against,
 		}
 	}
@@ -51,12 +51,12 @@ func pageScenarios(l *lab, dialect string, all *selections) []scenario {
 		page("of a pid", askPage(all.pid), selectPage("page of a pid", dialect, all.pid, false)),
 	}
 	if l.sizes.large {
-		huge := func(name string, q question) scenario {
+		large := func(name string, q question) scenario {
 			s := page(fmt.Sprintf("%s of %d events", name, l.sizes.huge()), q, sameCost(name, q))
-			s.measure = asking(true, q)
+			s.measure = asking(hugeArchive, q)
 			return s
 		}
-		scenarios = append(scenarios, huge("first", first), huge("deep", deep))
+		scenarios = append(scenarios, large("first", first), large("deep", deep))
 	}
 	return scenarios
 }
@@ -70,7 +70,7 @@ func countScenarios(dialect string, all *selections) []scenario {
 	}{{"", all.all}, {" of a type", all.commonType}} {
 		add := func(name string, q question, limit limit) {
 			scenarios = append(scenarios, scenario{
-				name: name + s.of, unit: aRequest, measure: asking(false, q),
+				name: name + s.of, unit: aRequest, measure: asking(usualArchive, q),
 				goals: goals{maxP50: 300 * time.Millisecond}, against: []comparison{{limit: limit, byP50: true}},
 			})
 		}
@@ -92,7 +92,7 @@ func countScenarios(dialect string, all *selections) []scenario {
 // events, which affects the maximum but not the median.
 func rollupScenarios() []scenario {
 	rollup := func(name string) scenario {
-		return scenario{name: name, unit: aRequest, measure: asking(false, askRollup(name)), goals: goals{maxP50: 100 * time.Millisecond}}
+		return scenario{name: name, unit: aRequest, measure: asking(usualArchive, askRollup(name)), goals: goals{maxP50: 100 * time.Millisecond}}
 	}
 	return []scenario{rollup("files"), rollup("conversations")}
 }
@@ -101,7 +101,7 @@ func rollupScenarios() []scenario {
 func textScenarios(dialect string, all *selections) []scenario {
 	text := func(name string, s selection) scenario {
 		return scenario{
-			name: "text " + name, unit: aRequest, measure: asking(false, askFirstPage(s)),
+			name: "text " + name, unit: aRequest, measure: asking(usualArchive, askFirstPage(s)),
 			goals: goals{maxP50: 2 * time.Second}, against: []comparison{selectPage("page of text "+name, dialect, s, true)},
 		}
 	}
@@ -110,9 +110,9 @@ func textScenarios(dialect string, all *selections) []scenario {
 
 // asking measures a question that one client repeats about the measured session of an
 // archive.
-func asking(isHuge bool, q question) func(context.Context, *lab, string) (measurement, error) {
+func asking(kind archiveKind, q question) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (measurement, error) {
-		a, err := l.archive(ctx, archiveKey{dialect, isHuge})
+		a, err := l.archive(ctx, archiveKey{dialect, kind})
 		if err != nil {
 			return measurement{}, err
 		}
@@ -123,12 +123,12 @@ func asking(isHuge bool, q question) func(context.Context, *lab, string) (measur
 // smallLimit is the same question about the small session.
 func smallLimit(name, dialect string, q question) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
-		a, err := l.archive(ctx, archiveKey{dialect, false})
+		a, err := l.archive(ctx, archiveKey{dialect, usualArchive})
 		if err != nil {
 			return figures{}, err
 		}
 		m, err := l.askOver(ctx, dialect, a, a.small, q)
-		return figures{m.PerSecond, m.P50Millis, m.P99Millis}, err
+		return figures{perSecond: m.PerSecond, p50Millis: m.P50Millis, p99Millis: m.P99Millis}, err
 	}}
 }
 

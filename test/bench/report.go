@@ -39,6 +39,7 @@ type limitReport struct {
 	Limit     string      `json:"limit"`
 	PerSecond float64     `json:"per_second,omitempty"`
 	P50Millis float64     `json:"p50_ms,omitempty"` // if the comparison is by latency
+	BytesEach float64     `json:"bytes,omitempty"`  // if it is by size
 	Ratio     float64     `json:"ratio"`
 	Goal      *goalReport `json:"goal,omitempty"`
 }
@@ -61,10 +62,13 @@ func newScenarioReport(s scenario, m measurement) scenarioReport {
 	r := scenarioReport{Scenario: s.name, Unit: s.unit, measurement: m, Goals: s.goals.judge(m)}
 	for i, c := range s.against {
 		l := limitReport{Limit: c.limit.name, Ratio: m.Limits[i].ratio, Goal: c.goal(m.Limits[i].ratio)}
-		if c.byP50 {
-			l.P50Millis = m.Limits[i].limit
-		} else {
-			l.PerSecond = m.Limits[i].limit
+		switch figure := m.Limits[i].limit; {
+		case c.byP50:
+			l.P50Millis = figure
+		case c.byBytes:
+			l.BytesEach = figure
+		default:
+			l.PerSecond = figure
 		}
 		r.Limits = append(r.Limits, l)
 	}
@@ -85,6 +89,7 @@ func (g goals) judge(m measurement) []goalReport {
 	add(g.maxP99 > 0, m.P99Millis <= millis(g.maxP99), "p99 ≤ %s", g.maxP99)
 	add(g.minPerSecond > 0, m.PerSecond >= g.minPerSecond, "≥ %.0f/s", g.minPerSecond)
 	add(m.PeakMB > 0, m.PeakMB <= peak, "≤ %g MB", peak)
+	add(g.maxBytesEach > 0 && m.BytesEach > 0, m.BytesEach <= g.maxBytesEach, "≤ %g bytes", g.maxBytesEach)
 	add(g.maxGrownMB > 0 && m.PeakMB > 0, m.GrownMB <= g.maxGrownMB, "grown ≤ %g MB", g.maxGrownMB)
 	return all
 }
@@ -119,6 +124,7 @@ func medians(rounds []measurement) measurement {
 		LoadCPU:     of(func(m measurement) float64 { return m.LoadCPU }),
 		PeakMB:      of(func(m measurement) float64 { return m.PeakMB }),
 		GrownMB:     of(func(m measurement) float64 { return m.GrownMB }),
+		BytesEach:   of(func(m measurement) float64 { return m.BytesEach }),
 	}
 	for i := range rounds[0].Limits {
 		m.Limits = append(m.Limits, compared{

@@ -46,7 +46,7 @@ func TestTableSaysWhichGoalsAreMet(t *testing.T) {
 				t.Fatalf("%d lines, want %d", len(lines), len(c.want))
 			}
 			for i, cells := range lines {
-				if line := strings.Join(cells, "|"); !strings.HasSuffix(strings.ReplaceAll(line, "          10|", "10|"), c.want[i]) || strings.Count(line, "|") != 13 {
+				if line := strings.Join(cells, "|"); !strings.HasSuffix(strings.ReplaceAll(line, "          10|", "10|"), c.want[i]) || strings.Count(line, "|") != 14 {
 					t.Errorf("line %d is %s, want %s", i, line, c.want[i])
 				}
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -46,36 +45,41 @@ type request struct {
 	bytes []byte
 	times []int // offsets of the events' times
 	form  timeForm
+
+	corpus *corpus // if the events are recorded; it sets their times
+	marks  []mark
 }
 
 // newRequest makes a request; header lines end in "\r\n".
 func newRequest(path, header string, body []byte, form timeForm) request {
-	r := request{form: form}
-	r.bytes = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: OS-Pulse-Bench/1.0\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n",
-		path, header, len(body))
-	r.times = placeholders(body, form, len(r.bytes))
-	r.bytes = append(r.bytes, body...)
+	head := requestHead(path, "Content-Type: application/json\r\n"+header, body)
+	r := request{bytes: append(head, body...), form: form}
+	for at := range occurrences(body, form.placeholder) {
+		r.times = append(r.times, len(head)+at)
+	}
 	return r
 }
 
-// placeholders returns the offsets of the times in a text that begins at offset.
-func placeholders(text []byte, form timeForm, offset int) []int {
-	var found []int
-	for i := 0; ; i += len(form.placeholder) {
-		next := bytes.Index(text[i:], []byte(form.placeholder))
-		if next < 0 {
-			return found
-		}
-		i += next
-		found = append(found, offset+i)
+// newRecordedRequest makes a request of recorded events.
+func newRecordedRequest(path string, c *corpus, body []byte, marks []mark) request {
+	contentType := "application/x-ndjson"
+	if path == eventPath {
+		contentType = "application/json"
 	}
+	head := requestHead(path, "Content-Type: "+contentType+"\r\n", body)
+	for i := range marks {
+		marks[i].at += len(head)
+	}
+	return request{bytes: append(head, body...), corpus: c, marks: marks}
 }
 
-// clone returns a copy that can be sent concurrently with r.
-func (r request) clone() request {
-	if len(r.times) > 0 {
-		r.bytes = bytes.Clone(r.bytes)
-	}
+func requestHead(path, header string, body []byte) []byte {
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: OS-Pulse-Bench/1.0\r\n%sContent-Length: %d\r\n\r\n", path, header, len(body))
+}
+
+// clone returns a copy that can be sent concurrently with r. It reuses the memory of buf.
+func (r request) clone(buf []byte) request {
+	r.bytes = append(buf[:0], r.bytes...)
 	return r
 }
 

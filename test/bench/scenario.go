@@ -29,6 +29,7 @@ type goals struct {
 	minPerSecond   float64
 	maxPeakMB      float64 // of the backend's memory; 0 is usualPeakMB
 	maxGrownMB     float64
+	maxBytesEach   float64 // on disk
 }
 
 // usualPeakMB is the goal for memory unless the scenario sets another.
@@ -36,10 +37,11 @@ const usualPeakMB = 150
 
 // comparison is a scenario's ratio to a limit, and its goal.
 type comparison struct {
-	limit limit
-	byP50 bool    // compare the median latency, not the rate
-	min   float64 // goals of the ratio, 0 is none
-	max   float64
+	limit   limit
+	byP50   bool    // compare the median latency, not the rate
+	byBytes bool    // compare the bytes of an event on disk
+	min     float64 // goals of the ratio, 0 is none
+	max     float64
 }
 
 // limit measures the maximum that the machine can do. Its name is unique per database.
@@ -54,10 +56,11 @@ type figures struct {
 	perSecond float64 // events
 	p50Millis float64
 	p99Millis float64
+	bytesEach float64 // of an event on disk
 }
 
 func newFigures(t *tally, length time.Duration) figures {
-	return figures{t.counted / length.Seconds(), millis(t.latencies.percentile(0.50)), millis(t.latencies.percentile(0.99))}
+	return figures{perSecond: t.counted / length.Seconds(), p50Millis: millis(t.latencies.percentile(0.50)), p99Millis: millis(t.latencies.percentile(0.99))}
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -69,6 +72,7 @@ func scenarios(l *lab, dialect string) []scenario {
 		queryScenarios(l, dialect),
 		exportScenarios(l, dialect),
 		streamScenarios(),
+		realScenarios(l, dialect),
 	)
 	for i := range all {
 		all[i].against = slices.DeleteFunc(all[i].against, func(c comparison) bool { return c.limit.measure == nil })

@@ -73,7 +73,7 @@ func sqlLimit(name, dialect string, s statement) limit {
 
 // selectOver repeats a SELECT. It counts rows, or runs if countRows is false.
 func (l *lab) selectOver(ctx context.Context, dialect string, countRows bool, s statement) (f figures, err error) {
-	a, err := l.archive(ctx, archiveKey{dialect, false})
+	a, err := l.archive(ctx, archiveKey{dialect, usualArchive})
 	if err != nil {
 		return f, err
 	}

@@ -20,7 +20,7 @@ func (r *report) writeTables(w io.Writer) error {
 				counted = s.Unit
 				fmt.Fprintf(&text, "\n%s: medians of %d rounds of %gs on %d processors, %s, %s; CPU in µs, each %s\n\n",
 					d.Database, r.Rounds, r.Seconds, r.CPUs, r.System, r.Go, counted)
-				fmt.Fprintf(&text, "scenario\t%ss/s\tp50 ms\tp99 ms\tCPU backend\tdatabase\tload\tpeak MB\tgrown MB\tlimit\tits %[1]ss/s\tratio\tgoal\tmet\n", counted)
+				fmt.Fprintf(&text, "scenario\t%ss/s\tp50 ms\tp99 ms\tCPU backend\tdatabase\tload\tpeak MB\tgrown MB\tbytes each\tlimit\tits %[1]ss/s\tratio\tgoal\tmet\n", counted)
 			}
 			for _, cells := range s.lines() {
 				fmt.Fprintln(&text, strings.Join(cells, "\t"))
@@ -44,7 +44,7 @@ func (r *report) writeTables(w io.Writer) error {
 func (s *scenarioReport) lines() [][]string {
 	first := []string{
 		s.Scenario, testbed.Number("%8.0f", s.PerSecond), testbed.Number("%6.2f", s.P50Millis), testbed.Number("%6.2f", s.P99Millis),
-		testbed.Number("%11.1f", s.BackendCPU), testbed.Number("%8.1f", s.DatabaseCPU), testbed.Number("%5.1f", s.LoadCPU), testbed.Number("%7.0f", s.PeakMB), testbed.Number("%8.1f", s.GrownMB),
+		testbed.Number("%11.1f", s.BackendCPU), testbed.Number("%8.1f", s.DatabaseCPU), testbed.Number("%5.1f", s.LoadCPU), testbed.Number("%7.0f", s.PeakMB), testbed.Number("%8.1f", s.GrownMB), testbed.Number("%10.0f", s.BytesEach),
 	}
 	further := make([]string, len(first))
 	goals := s.Goals
@@ -62,8 +62,11 @@ func (s *scenarioReport) lines() [][]string {
 			goals = append([]goalReport{*l.Goal}, goals...)
 		}
 		limit := testbed.Number("%12.0f", l.PerSecond)
-		if l.P50Millis > 0 {
+		switch {
+		case l.P50Millis > 0:
 			limit = fmt.Sprintf("p50 %5.2f ms", l.P50Millis)
+		case l.BytesEach > 0:
+			limit = fmt.Sprintf("%6.0f bytes", l.BytesEach)
 		}
 		goal, met := summary(goals)
 		lines = append(lines, append(cells[:len(cells):len(cells)], l.Limit, limit, fmt.Sprintf("%.3f", l.Ratio), goal, met))

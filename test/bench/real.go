@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ospulse/internal/models"
+	"ospulse/internal/repository"
+	"ospulse/internal/wire"
+	"ospulse/test/testbed"
+)
+
+// recordedLoad is a load of recorded events.
+type recordedLoad struct {
+	corpus              func(*lab) (*corpus, error)
+	path                string
+	events, connections int
+}
+
+func programEvents(l *lab) (*corpus, error) { return l.programs() }
+func flowEvents(l *lab) (*corpus, error)    { return l.flows() }
+
+func (r recordedLoad) load(l *lab) (load, error) {
+	c, err := r.corpus(l)
+	if err != nil {
+		return load{}, err
+	}
+	return load{c.requests(r.path, r.events), r.events, r.connections}, nil
+}
+
+// storing is the function storing for recorded events.
+func (r recordedLoad) storing(ctx context.Context, l *lab, dialect string) (measurement, error) {
+	load, err := r.load(l)
+	if err != nil {
+		return measurement{}, err
+	}
+	return storing(load)(ctx, l, dialect)
+}
+
+// bare is bareLimit for recorded events.
+func (r recordedLoad) bare(name string) limit {
+	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
+		load, err := r.load(l)
+		if err != nil {
+			return figures{}, err
+		}
+		return bareLimit(name, load).measure(ctx, l)
+	}}
+}
+
+// realScenarios store and read the events that the agent recorded. Their goals are those
+// of issue 14; the goals of searches are for sealed events.
+func realScenarios(l *lab, dialect string) []scenario {
+	single := recordedLoad{programEvents, eventPath, 1, 64}
+	batch := recordedLoad{programEvents, batchPath, largeBatch, 4}
+	flows := recordedLoad{flowEvents, batchPath, smallBatch, 4}
+	verb, writer, maxBytes, ofVictoria := "INSERT", insertRows(50, 20), 720.0, 0.4
+	if dialect == postgres {
+		verb, writer, maxBytes, ofVictoria = "COPY", copyRows(1000), 930, 0
+	}
+	rows := realRows(verb+" of 1000 real events", dialect, eventsTable, writer)
+	bareRows := realRows(verb+" of 1000 real events, bare table", dialect, bareTable, writer)
+	victoria, victoriaFlows := l.victoriaStoring("VictoriaLogs", batch), l.victoriaStoring("VictoriaLogs, flows", flows)
+	all := []scenario{
+		{
+			name: "real single c=64", unit: anEvent, measure: single.storing,
+			against: []comparison{{limit: single.bare("bare decode of real events c=64")}},
+		},
+		{
+			name: "real batch 1000 c=4", unit: anEvent, measure: batch.storing, goals: goals{maxBytesEach: maxBytes},
+			against: []comparison{
+				{limit: rows}, {limit: bareRows}, {limit: bareRows, byBytes: true},
+				{limit: victoria, min: ofVictoria}, {limit: victoria, byBytes: true},
+				{limit: packedLimit("zstd -3 of real events", programEvents), byBytes: true},
+			},
+		},
+		{
+			name: "real flows 25 c=4", unit: anEvent, measure: flows.storing,
+			against: []comparison{
+				{limit: victoriaFlows}, {limit: victoriaFlows, byBytes: true},
+				{limit: packedLimit("zstd -3 of real flows", flowEvents), byBytes: true},
+			},
+		},
+	}
+	for _, s := range []struct {
+		name      string
+		selection selection
+		query     string // of VictoriaLogs
+		goals     goals
+	}{
+		{"text nowhere", absentText, "*:" + noWord, goals{maxP50: 30 * time.Millisecond}},
+		{"text rare", rareText, "*:" + rareWord, goals{maxP50: 100 * time.Millisecond}},
+		{"JSON path", rareCall, "data.syscall:=" + rareSyscall, goals{maxP50: 400 * time.Millisecond}},
+		{"page of a rare type", rareEvents, "_msg:=" + rareType, goals{maxP99: 10 * time.Millisecond}},
+	} {
+		all = append(all, scenario{
+			name: "real " + s.name, unit: aRequest, measure: asking(realArchive, askFirstPage(s.selection)), goals: s.goals,
+			against: []comparison{{limit: l.victoriaAsking(dialect, "VictoriaLogs, "+s.name, s.query, s.selection), byP50: true}},
+		})
+	}
+	for _, name := range []string{"files", "conversations"} {
+		all = append(all, scenario{
+			name: "real " + name + ", first time", unit: aRequest, measure: askingOnce(askRollup(name)),
+			goals: goals{maxP50: 700 * time.Millisecond},
+		})
+	}
+	return append(all, scenario{
+		name: "real export ndjson", unit: anEvent, measure: exporting(realArchive, ""),
+		goals:   goals{minPerSecond: 500_000, maxPeakMB: 100},
+		against: []comparison{{limit: l.victoriaExporting(dialect, "VictoriaLogs, export")}},
+	})
+}
+
+// realRows is the speed of the database with the real events as rows.
+func realRows(name, dialect string, table rawTable, newWriter rawWriter) limit {
+	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
+		c, err := l.programs()
+		if err != nil {
+			return figures{}, err
+		}
+		var rows [][]any
+		for chunk := range slices.Chunk(c.events, largeBatch) {
+			var text []byte
+			for _, e := range chunk {
+				text = append(append(text, e.text...), '\n')
+			}
+			more, err := rowsOf(wire.Events(text, time.Now()))
+			if err != nil {
+				return figures{}, err
+			}
+			rows = append(rows, more...)
+		}
+		return l.writeRaw(ctx, dialect, table, rows, 1, newWriter)
+	}}
+}
+
+// packedLimit is the size of events that are compressed in groups as large as a segment.
+func packedLimit(name string, of func(*lab) (*corpus, error)) limit {
+	return limit{name, func(_ context.Context, l *lab) (f figures, err error) {
+		c, err := of(l)
+		if err != nil {
+			return f, err
+		}
+		var text []byte
+		size := 0
+		for i := range c.events {
+			text = c.appendLine(text, int64(i))
+			if (i+1)%models.SegmentEvents == 0 || i == len(c.events)-1 {
+				packed, err := compress(text, zstd.SpeedDefault)
+				if err != nil {
+					return f, err
+				}
+				size += len(packed)
+				text = text[:0]
+			}
+		}
+		return figures{bytesEach: float64(size) / float64(len(c.events))}, nil
+	}}
+}
+
+// The filters of real events. The rare call is one of a few in a repetition of the
+// corpus, so a page of it needs all events.
+const rareSyscall = "pidfd_send_signal"
+
+var (
+	absentText = selection{filter: noWord, matches: func(*models.Event) bool { return false }}
+	rareText   = selection{filter: rareWord, matches: isRareEvent}
+	rareEvents = selection{filter: "type = " + rareType, matches: isRareEvent}
+	rareCall   = selection{filter: "data.syscall = " + rareSyscall, matches: func(e *models.Event) bool {
+		return bytes.Contains(e.Data, []byte(`"syscall":"`+rareSyscall+`"`))
+	}}
+)
+
+func isRareEvent(e *models.Event) bool { return e.EventType == rareType }
+
+func realSelections() []selection { return []selection{absentText, rareText, rareEvents, rareCall} }
+
+// appendReal appends the events after to upTo of a session of real events, a line each.
+// The rare event replaces some of them.
+func (c *corpus) appendReal(dst []byte, after, upTo int64) []byte {
+	for seq := after + 1; seq <= upTo; seq++ {
+		if !isRare(seq) {
+			dst = c.appendLine(dst, seq-1)
+			continue
+		}
+		at := c.appendTime(nil, seq-1)
+		dst = append(append(dst, bytes.Replace(rareEvent(), []byte(isoTime.placeholder), at, 1)...), '\n')
+	}
+	return dst
+}
+
+// storeReal stores the real events of one session.
+func (l *lab) storeReal(ctx context.Context, to *repository.Events, sessions []*contents) error {
+	c, err := l.programs()
+	if err != nil {
+		return err
+	}
+	var text []byte
+	for s := sessions[0]; s.noted < s.events; {
+		text = c.appendReal(text[:0], s.noted, min(s.noted+largeBatch, s.events))
+		group, err := allOf(wire.Events(text, time.Now()))
+		if err != nil {
+			return err
+		}
+		for i := range group {
+			group[i].RequestHint = s.id
+			s.note(&group[i].Event)
+		}
+		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askingOnce measures the first answer of a backend to a question about real events.
+func askingOnce(q question) func(context.Context, *lab, string) (measurement, error) {
+	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
+		a, err := l.archive(ctx, archiveKey{dialect, realArchive})
+		if err != nil {
+			return m, err
+		}
+		return m, l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
+			client, err := dialGetter(ctx, backend.URL, askTimeout)
+			if err != nil {
+				return err
+			}
+			defer client.close() //nolint:errcheck // nothing is left to write
+			path, check := q(a.measured, nil)
+			began := time.Now()
+			err = client.ask(path, check)
+			took := time.Since(began)
+			m = measurement{PerSecond: 1 / took.Seconds(), P50Millis: millis(took), P99Millis: millis(took), PeakMB: testbed.Megabytes(testbed.PeakBytes(backend.Pid))}
+			return err
+		})
+	}
+}
