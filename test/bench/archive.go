@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -45,7 +44,9 @@ const (
 type archive struct {
 	store    store
 	measured *contents
-	small    *contents // nil in that of a huge session
+	small    *contents // only in the usual one
+
+	bytesEach float64 // of an event on disk
 }
 
 type archiveKey struct {
@@ -57,9 +58,10 @@ type archiveKey struct {
 type archiveKind int
 
 const (
-	usualArchive archiveKind = iota // ten sessions, one of which is measured, and a small one
-	hugeArchive                     // a huge one
-	realArchive                     // one of real events
+	usualArchive  archiveKind = iota // ten sessions, one of which is measured, and a small one
+	hugeArchive                      // a huge one
+	realArchive                      // one of real events
+	sealedArchive                    // the same, sealed
 )
 
 // archive returns an archive and fills it at the first call.
@@ -76,10 +78,10 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	switch key.kind {
 	case hugeArchive:
 		a.measured = newContents(l.sizes.huge())
-		return a, l.fill(ctx, key.dialect, a, storeMix, a.measured)
-	case realArchive:
+		return a, l.fill(ctx, key, a, storeMix, a.measured)
+	case realArchive, sealedArchive:
 		a.measured = newContents(int64(l.sizes.events), realSelections()...)
-		return a, l.fill(ctx, key.dialect, a, l.storeReal, a.measured)
+		return a, l.fill(ctx, key, a, l.storeReal, a.measured)
 	}
 	all := newSelections(key.dialect)
 	a.measured = newContents(int64(l.sizes.events), all.list()...)
@@ -88,7 +90,7 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 	for range sessionsEach - 1 {
 		sessions = append(sessions, newContents(int64(l.sizes.events)))
 	}
-	return a, l.fill(ctx, key.dialect, a, storeMix, sessions...)
+	return a, l.fill(ctx, key, a, storeMix, sessions...)
 }
 
 // removeArchives removes all archives from the disk.
@@ -105,7 +107,8 @@ func (l *lab) removeArchives() error {
 type storeFunc func(ctx context.Context, to *repository.Events, sessions []*contents) error
 
 // fill stores sessions and lets the backend build their segments.
-func (l *lab) fill(ctx context.Context, dialect string, a *archive, events storeFunc, sessions ...*contents) error {
+func (l *lab) fill(ctx context.Context, key archiveKey, a *archive, events storeFunc, sessions ...*contents) error {
+	dialect := key.dialect
 	total := int64(0)
 	for _, c := range sessions {
 		total += c.events
@@ -118,19 +121,30 @@ func (l *lab) fill(ctx context.Context, dialect string, a *archive, events store
 	if err := storeSessions(ctx, a.store, events, sessions); err != nil {
 		return fmt.Errorf("store %d events: %w", total, err)
 	}
+	if err := vacuum(ctx, a.store); err != nil {
+		return err
+	}
 	took := time.Since(began)
 	if err := verify(ctx, a.store.options, total); err != nil {
 		return err
 	}
-	each, err := a.store.bytesEach(ctx, total)
+	l.note(dialect, "%d events, sessions: %d, were stored in %s (%.0f/s, without HTTP)", total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds())
+	err := l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
+		return l.awaitSegments(ctx, dialect, backend, a, sessions)
+	})
+	if err == nil && key.kind == sealedArchive {
+		began := time.Now()
+		if err = l.seal(ctx, a.store, a.measured.id); err == nil {
+			err = vacuum(ctx, a.store)
+		}
+		l.note(dialect, "%d real events were sealed in %s", total, time.Since(began).Round(time.Millisecond))
+	}
 	if err != nil {
 		return err
 	}
-	l.note(dialect, "%d events in %d sessions were stored in %s (%.0f/s, without HTTP) and take %.0f bytes each",
-		total, len(sessions), took.Round(time.Second), float64(total)/took.Seconds(), each)
-	return l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
-		return l.awaitSegments(ctx, dialect, backend, a, sessions)
-	})
+	a.bytesEach, err = a.store.bytesEach(ctx, total)
+	l.note(dialect, "they take %.1f bytes each, with their segments", a.bytesEach)
+	return err
 }
 
 // note adds a line to the report of a database.
@@ -153,8 +167,7 @@ func checkDisk(dir string, needed int64) error {
 	return err
 }
 
-// storeSessions stores sessions. On PostgreSQL it then runs the VACUUM that autovacuum
-// would run later.
+// storeSessions stores sessions.
 func storeSessions(ctx context.Context, s store, events storeFunc, sessions []*contents) (err error) {
 	db, err := database.Open(ctx, s.options)
 	if err != nil {
@@ -171,18 +184,18 @@ func storeSessions(ctx context.Context, s store, events storeFunc, sessions []*c
 			return err
 		}
 	}
-	if err := events(ctx, repository.NewEvents(db), sessions); err != nil {
-		return err
-	}
-	if db.Dialect() != postgres {
+	return events(ctx, repository.NewEvents(db), sessions)
+}
+
+// vacuum runs the VACUUM that PostgreSQL's autovacuum would run later.
+func vacuum(ctx context.Context, s store) error {
+	if s.options.URL == "" {
 		return nil
 	}
-	pools, err := db.Pools()
-	if err != nil {
+	return readDatabase(ctx, s, func(pool *sql.DB) error {
+		_, err := pool.ExecContext(ctx, "VACUUM ANALYZE")
 		return err
-	}
-	_, err = pools["write"].ExecContext(ctx, "VACUUM ANALYZE")
-	return err
+	})
 }
 
 // storeMix stores generated events of all sessions interleaved, as several agents send
@@ -230,24 +243,15 @@ func someSession(random *rand.Rand, sessions []*contents, left int64) *contents 
 }
 
 // bytesEach returns the bytes on disk of each of n stored events: all tables with their
-// indexes. Nobody may have the database open.
+// indexes. On SQLite it leaves out free pages of the file, because new events use them.
 func (s store) bytesEach(ctx context.Context, n int64) (float64, error) {
-	var size int64
+	size := "SELECT SUM(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 	if s.options.URL == "" {
-		info, err := os.Stat(s.options.Path)
-		if err != nil {
-			return 0, err
-		}
-		size = info.Size()
-	} else {
-		err := readDatabase(ctx, s, func(pool *sql.DB) error {
-			return pool.QueryRowContext(ctx, "SELECT SUM(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace").Scan(&size)
-		})
-		if err != nil {
-			return 0, err
-		}
+		size = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 	}
-	return float64(size) / float64(n), nil
+	var bytes int64
+	err := readDatabase(ctx, s, func(pool *sql.DB) error { return pool.QueryRowContext(ctx, size).Scan(&bytes) })
+	return float64(bytes) / float64(n), err
 }
 
 // readDatabase calls fn with a pool of connections for reading.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type lab struct {
 
 	programs, flows func() (*corpus, error) // the recorded events
 	victoria        victoria
+	canSeal         bool // the backend has the command seal
 }
 
 // openLab builds the backend and starts what every measurement needs.
@@ -66,6 +68,7 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 	if l.binary, err = testbed.Build(ctx, l.dir, "ospulse-backend", "ospulse"); err != nil {
 		return l, err
 	}
+	l.canSeal = exec.CommandContext(ctx, l.binary, "seal", "--help").Run() == nil
 	self, err := os.Executable()
 	if err != nil {
 		return l, err

@@ -53,7 +53,7 @@ func (r recordedLoad) bare(name string) limit {
 }
 
 // realScenarios store and read the events that the agent recorded. Their goals are those
-// of issue 14; the goals of searches are for sealed events.
+// of issue 14.
 func realScenarios(l *lab, dialect string) []scenario {
 	single := recordedLoad{programEvents, eventPath, 1, 64}
 	batch := recordedLoad{programEvents, batchPath, largeBatch, 4}
@@ -86,6 +86,27 @@ func realScenarios(l *lab, dialect string) []scenario {
 			},
 		},
 	}
+	all = append(all, storedScenarios(l, dialect, "real", realArchive, goals{maxBytesEach: maxBytes})...)
+	if l.canSeal {
+		all = append(all, storedScenarios(l, dialect, "sealed", sealedArchive, goals{maxBytesEach: 32})...)
+	}
+	return all
+}
+
+// storedScenarios read the real events of an archive.
+func storedScenarios(l *lab, dialect, prefix string, kind archiveKind, size goals) []scenario {
+	key := archiveKey{dialect, kind}
+	all := []scenario{{
+		name: prefix + " bytes", unit: anEvent, goals: size,
+		measure: func(ctx context.Context, l *lab, _ string) (measurement, error) {
+			a, err := l.archive(ctx, key)
+			if err != nil {
+				return measurement{}, err
+			}
+			return measurement{BytesEach: a.bytesEach}, nil
+		},
+		against: []comparison{{limit: l.victoriaLimit("VictoriaLogs, stored", storedVictoria), byBytes: true}},
+	}}
 	for _, s := range []struct {
 		name      string
 		selection selection
@@ -98,20 +119,20 @@ func realScenarios(l *lab, dialect string) []scenario {
 		{"page of a rare type", rareEvents, "_msg:=" + rareType, goals{maxP99: 10 * time.Millisecond}},
 	} {
 		all = append(all, scenario{
-			name: "real " + s.name, unit: aRequest, measure: asking(realArchive, askFirstPage(s.selection)), goals: s.goals,
-			against: []comparison{{limit: l.victoriaAsking(dialect, "VictoriaLogs, "+s.name, s.query, s.selection), byP50: true}},
+			name: prefix + " " + s.name, unit: aRequest, measure: asking(kind, askFirstPage(s.selection)), goals: s.goals,
+			against: []comparison{{limit: l.victoriaAsking(key, "VictoriaLogs, "+s.name, s.query, s.selection), byP50: true}},
 		})
 	}
 	for _, name := range []string{"files", "conversations"} {
 		all = append(all, scenario{
-			name: "real " + name + ", first time", unit: aRequest, measure: askingOnce(askRollup(name)),
+			name: prefix + " " + name + ", first time", unit: aRequest, measure: askingOnce(kind, askRollup(name)),
 			goals: goals{maxP50: 700 * time.Millisecond},
 		})
 	}
 	return append(all, scenario{
-		name: "real export ndjson", unit: anEvent, measure: exporting(realArchive, ""),
+		name: prefix + " export ndjson", unit: anEvent, measure: exporting(kind, ""),
 		goals:   goals{minPerSecond: 500_000, maxPeakMB: 100},
-		against: []comparison{{limit: l.victoriaExporting(dialect, "VictoriaLogs, export")}},
+		against: []comparison{{limit: l.victoriaExporting(key, "VictoriaLogs, export")}},
 	})
 }
 
@@ -164,7 +185,7 @@ func packedLimit(name string, of func(*lab) (*corpus, error)) limit {
 
 // The filters of real events. The rare call is one of a few in a repetition of the
 // corpus, so a page of it needs all events.
-const rareSyscall = "pidfd_send_signal"
+const rareSyscall = "kill"
 
 var (
 	absentText = selection{filter: noWord, matches: func(*models.Event) bool { return false }}
@@ -218,9 +239,9 @@ func (l *lab) storeReal(ctx context.Context, to *repository.Events, sessions []*
 }
 
 // askingOnce measures the first answer of a backend to a question about real events.
-func askingOnce(q question) func(context.Context, *lab, string) (measurement, error) {
+func askingOnce(kind archiveKind, q question) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
-		a, err := l.archive(ctx, archiveKey{dialect, realArchive})
+		a, err := l.archive(ctx, archiveKey{dialect, kind})
 		if err != nil {
 			return m, err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -29,7 +30,9 @@ const (
 // victoria is the built VictoriaLogs.
 type victoria struct {
 	binary  string // "" if it does not take part
-	archive string // folder of the same events as in an archive of real events; "" before the first question
+	archive string // folder of the events of a real session; "" before the first question
+
+	bytesEach float64 // of these events on disk
 }
 
 // needsVictoria tells whether a chosen scenario is compared with VictoriaLogs.
@@ -51,11 +54,15 @@ func (l *lab) buildVictoria(ctx context.Context) {
 
 // withVictoria starts VictoriaLogs on a folder, calls fn and stops it.
 func (l *lab) withVictoria(ctx context.Context, dir string, fn func(*testbed.Process) error) error {
-	p, err := testbed.Start(ctx, l.dir, nil, l.victoria.binary, "-storageDataPath="+dir, "-httpListenAddr=127.0.0.1:0", "-loggerFormat=json")
+	p, err := testbed.Start(ctx, l.dir, nil, l.victoria.binary, "-storageDataPath="+dir, "-httpListenAddr=127.0.0.1:0", "-loggerFormat=json",
+		"-search.maxQueryDuration="+askTimeout.String())
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(p), p.Stop())
+	if err := fn(p); err != nil {
+		return errors.Join(fmt.Errorf("%w; the log of VictoriaLogs ends:\n%s", err, p.LogTail()), p.Stop())
+	}
+	return p.Stop()
 }
 
 // victoriaLimit is a limit that does not exist without VictoriaLogs.
@@ -110,28 +117,28 @@ func folderBytes(dir string) (size int64, err error) {
 }
 
 // victoriaAsking asks VictoriaLogs for a page of the selected events.
-func (l *lab) victoriaAsking(dialect, name, query string, s selection) limit {
-	return l.victoriaReading(dialect, name, fmt.Sprintf("%s%s&limit=%d", victoriaQuery, url.QueryEscape(query), pageSize), func(c *contents) (int, int) {
+func (l *lab) victoriaAsking(key archiveKey, name, query string, s selection) limit {
+	return l.victoriaReading(key, name, fmt.Sprintf("%s%s&limit=%d", victoriaQuery, url.QueryEscape(query), pageSize), func(c *contents) (int, int) {
 		seqs, _ := c.page(s, 0, pageSize)
 		return len(seqs), 1
 	})
 }
 
 // victoriaExporting reads all events from VictoriaLogs.
-func (l *lab) victoriaExporting(dialect, name string) limit {
-	return l.victoriaReading(dialect, name, victoriaQuery+"*", func(c *contents) (int, int) { return int(c.events), int(c.events) })
+func (l *lab) victoriaExporting(key archiveKey, name string) limit {
+	return l.victoriaReading(key, name, victoriaQuery+"*", func(c *contents) (int, int) { return int(c.events), int(c.events) })
 }
 
-// victoriaReading repeats a request about the events of the real session. expect returns the number of lines of an answer, and
-// what an answer counts.
-func (l *lab) victoriaReading(dialect, name, path string, expect func(*contents) (lines, counts int)) limit {
+// victoriaReading repeats a request about the events of an archive of real events. expect
+// returns the number of lines of an answer, and what an answer counts.
+func (l *lab) victoriaReading(key archiveKey, name, path string, expect func(*contents) (lines, counts int)) limit {
 	return l.victoriaLimit(name, func(ctx context.Context, l *lab) (f figures, err error) {
-		a, err := l.archive(ctx, archiveKey{dialect, realArchive})
+		a, err := l.archive(ctx, key)
 		if err != nil {
 			return f, err
 		}
 		c := a.measured
-		if err := l.fillVictoria(ctx, dialect, c.events); err != nil {
+		if err := l.fillVictoria(ctx); err != nil {
 			return f, err
 		}
 		lines, counts := expect(c)
@@ -142,12 +149,11 @@ func (l *lab) victoriaReading(dialect, name, path string, expect func(*contents)
 			}
 			defer client.close() //nolint:errcheck // nothing is left to write
 			tallies, err := drive(ctx, window{warmUp: warmUp, length: l.time}, []worker{func() (int, error) {
-				return counts, client.ask(path, func(answer []byte) error {
-					if n := bytes.Count(answer, []byte("\n")); n != lines {
-						return fmt.Errorf("WRONG ANSWER: VictoriaLogs gives %d events, not %d", n, lines)
-					}
-					return nil
-				})
+				n, err := client.countLines(path)
+				if err == nil && n != lines {
+					err = fmt.Errorf("WRONG ANSWER: VictoriaLogs gives %d events, not %d: GET %s", n, lines, path)
+				}
+				return counts, err
 			}})
 			f = newFigures(merge(tallies), l.time)
 			return err
@@ -156,11 +162,39 @@ func (l *lab) victoriaReading(dialect, name, path string, expect func(*contents)
 	})
 }
 
+// countLines returns the number of lines in an answer.
+func (g *getter) countLines(path string) (n int, err error) {
+	a, err := g.get(path, "")
+	if err != nil {
+		return 0, err
+	}
+	body := a.body(g.answers)
+	buf := make([]byte, 64<<10)
+	for {
+		read, err := body.Read(buf)
+		n += bytes.Count(buf[:read], []byte("\n"))
+		if errors.Is(err, io.EOF) {
+			_, err = a.finish(g.answers, "")
+			return n, err
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// storedVictoria returns the size of the real session in VictoriaLogs.
+func storedVictoria(ctx context.Context, l *lab) (figures, error) {
+	err := l.fillVictoria(ctx)
+	return figures{bytesEach: l.victoria.bytesEach}, err
+}
+
 // fillVictoria stores the events of the real session once.
-func (l *lab) fillVictoria(ctx context.Context, dialect string, events int64) error {
+func (l *lab) fillVictoria(ctx context.Context) error {
 	if l.victoria.archive != "" {
 		return nil
 	}
+	events := int64(l.sizes.events)
 	l.say("VictoriaLogs: storing %d events", events)
 	c, err := l.programs()
 	if err != nil {
@@ -181,7 +215,6 @@ func (l *lab) fillVictoria(ctx context.Context, dialect string, events int64) er
 		return err
 	}
 	size, err := folderBytes(dir)
-	l.victoria.archive = dir
-	l.note(dialect, "VictoriaLogs takes %.1f bytes for each of the %d real events", float64(size)/float64(events), events)
+	l.victoria.archive, l.victoria.bytesEach = dir, float64(size)/float64(events)
 	return err
 }

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBenchGoesOnWithoutVictoriaLogs(t *testing.T) {
@@ -38,5 +42,30 @@ func TestFolderBytes(t *testing.T) {
 	}
 	if got, err := folderBytes(dir); err != nil || got != 12 {
 		t.Errorf("%d bytes, %v, want 12", got, err)
+	}
+}
+
+func TestCountLines(t *testing.T) {
+	const lines = 20_000
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/none" {
+			return
+		}
+		for range lines { // in chunks
+			io.WriteString(w, `{"a":"line"}`+"\n") //nolint:errcheck // the client notices
+		}
+	}))
+	defer server.Close()
+	g, err := dialGetter(t.Context(), server.URL, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close() //nolint:errcheck // the test is over
+	for range 2 {   // one connection
+		for path, want := range map[string]int{"/none": 0, "/all": lines} {
+			if n, err := g.countLines(path); err != nil || n != want {
+				t.Errorf("%s has %d lines, %v, want %d", path, n, err, want)
+			}
+		}
 	}
 }
