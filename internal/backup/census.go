@@ -26,28 +26,29 @@ type Gap struct {
 	Expected, Present int64
 }
 
-// census counts the events of each session.
+// census counts the events of each session: those that it should have, and those that
+// are rows or in sealed segments.
 type census struct {
-	columns  map[string][2]int // by table: the columns that count
+	columns  map[string]countedColumns // by table
 	sessions map[string]*counts
 }
 
 type counts struct{ expected, present int64 }
 
-// counted are the columns that count: a session's ID, and a number.
-var counted = map[string][2]string{ //nolint:gochecknoglobals // a constant
-	"sessions": {"id", "event_count"},
-	"events":   {"session_id", "seq"},
-}
+// countedColumns are the places of the columns that count; −1 for none.
+type countedColumns struct{ session, number, isSealed int }
 
 func newCensus(head *Head) *census {
-	c := &census{columns: map[string][2]int{}, sessions: map[string]*counts{}}
+	c := &census{columns: map[string]countedColumns{}, sessions: map[string]*counts{}}
 	for i := range head.Tables {
 		table := &head.Tables[i]
-		names := counted[table.Name]
-		id, number := columnOf(table, names[0]), columnOf(table, names[1])
-		if id >= 0 && number >= 0 {
-			c.columns[table.Name] = [2]int{id, number}
+		columns := countedColumns{columnOf(table, "session_id"), columnOf(table, "event_count"), columnOf(table, "is_sealed")}
+		switch {
+		case table.Name == "sessions":
+			columns.session = columnOf(table, "id")
+			c.columns[table.Name] = columns
+		case table.Name == "events", table.Name == "segments" && columns.isSealed >= 0:
+			c.columns[table.Name] = columns
 		}
 	}
 	return c
@@ -63,17 +64,28 @@ func (c *census) add(table *database.Table, fields [][]byte) error {
 	if !ok {
 		return nil
 	}
-	session := c.sessions[string(fields[columns[0]])]
+	session := c.sessions[string(fields[columns.session])]
 	if session == nil {
 		session = &counts{}
-		c.sessions[string(fields[columns[0]])] = session
+		c.sessions[string(fields[columns.session])] = session
 	}
 	if table.Name == "events" {
 		session.present++
 		return nil
 	}
-	value, err := table.Columns[columns[1]].Value(fields[columns[1]])
-	session.expected, _ = value.(int64)
+	value, err := table.Columns[columns.number].Value(fields[columns.number])
+	if err != nil {
+		return err
+	}
+	n, _ := value.(int64)
+	if table.Name == "sessions" {
+		session.expected = n
+		return nil
+	}
+	isSealed, err := table.Columns[columns.isSealed].Value(fields[columns.isSealed])
+	if isSealed == true {
+		session.present += n
+	}
 	return err
 }
 

@@ -112,7 +112,7 @@ func (r *restorer) finish(ctx context.Context, table *database.Table, want Sum) 
 	summer := newSummer(table)
 	err := r.tx.CopyOut(ctx, table, func(row database.Row) error {
 		_, err := summer.add(row)
-		r.progress.tell("comparing table", table.Name, "rows", summer.rows)
+		r.progress.tell("compared", table.Name, "rows", summer.rows)
 		return err
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ospulse/internal/app"
 	"ospulse/test/dbtest"
@@ -391,4 +392,44 @@ func countEvents(t *testing.T, env map[string]string) (counted, stored int) {
 		t.Fatal(err)
 	}
 	return counted, stored
+}
+
+// TestBackupOfABucket checks that target files go from a bucket to a backup, from there to
+// a folder, and back to another bucket; that a backup without the bucket fails; and that
+// a file that the bucket does not have is named.
+func TestBackupOfABucket(t *testing.T) {
+	t.Parallel()
+	from, to := startBucket(t, time.Now()), startBucket(t, time.Now())
+	source := from.settings(map[string]string{"DATA_DIR": t.TempDir()})
+	b := startBackend(t, source)
+	content := strings.Repeat("MZ", 1<<17)
+	id := b.createSession("a.exe", content)["sessionId"].(string)
+	path, again := filepath.Join(t.TempDir(), "1.backup"), filepath.Join(t.TempDir(), "2.backup")
+	from.isDown.Store(true)
+	if _, err := runProgram(t, source, "backup", path); err == nil || !strings.Contains(err.Error(), "FILES_URL") {
+		t.Error("without the bucket: ", err)
+	}
+	from.isDown.Store(false)
+	mustRun(t, source, "backup", path)
+	folder := map[string]string{"DATA_DIR": t.TempDir()}
+	mustRun(t, folder, "restore", path)
+	mustRun(t, folder, "backup", again)
+	target := to.settings(map[string]string{"DATA_DIR": t.TempDir()})
+	mustRun(t, target, "restore", again)
+	if got, want := to.files(t), from.files(t); !strings.Contains(got, hashOf(content)) || !strings.Contains(want, got) {
+		t.Errorf("the other bucket has %s, the first one %s", got, want)
+	}
+	b = startBackend(t, target)
+	if a := b.send("GET", "/api/sessions/"+id+"/file?raw=true", ""); string(a.body) != content {
+		t.Errorf("the file: %d, %d bytes", a.status, len(a.body))
+	}
+	b.stop()
+	if err := os.RemoveAll(filepath.Join(folder["DATA_DIR"], "files")); err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range []string{mustRun(t, folder, "backup", "--force", again), mustRun(t, nil, "restore", "--verify", again)} {
+		if !strings.Contains(out, "warning: the storage did not have the target file "+hashOf(content)) {
+			t.Errorf("without the file: %s", out)
+		}
+	}
 }
