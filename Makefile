@@ -5,8 +5,8 @@ FUZZTIME    ?= 30s
 TESTTIMEOUT ?= 25m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
-# Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite'. -help lists them, and
-# --help those of the dashboard's benchmark.
+# Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite -run real'. -help lists them,
+# and --help those of the dashboard's benchmark.
 BENCHFLAGS  ?=
 
 # The dashboard needs Node.js. tools/install-deps.sh installs it in web/.node if the

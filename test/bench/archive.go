@@ -62,6 +62,7 @@ const (
 	hugeArchive                      // a huge one
 	realArchive                      // one of real events
 	sealedArchive                    // the same, sealed
+	flowArchive                      // a smaller one of recorded HTTP flows, sealed
 )
 
 // archive returns an archive and fills it at the first call.
@@ -81,7 +82,10 @@ func (l *lab) archive(ctx context.Context, key archiveKey) (*archive, error) {
 		return a, l.fill(ctx, key, a, storeMix, a.measured)
 	case realArchive, sealedArchive:
 		a.measured = newContents(int64(l.sizes.events), realSelections()...)
-		return a, l.fill(ctx, key, a, l.storeReal, a.measured)
+		return a, l.fill(ctx, key, a, l.storeReal(programEvents), a.measured)
+	case flowArchive:
+		a.measured = newContents(int64(l.sizes.events) / 50)
+		return a, l.fill(ctx, key, a, l.storeReal(flowEvents), a.measured)
 	}
 	all := newSelections(key.dialect)
 	a.measured = newContents(int64(l.sizes.events), all.list()...)
@@ -132,12 +136,12 @@ func (l *lab) fill(ctx context.Context, key archiveKey, a *archive, events store
 	err := l.withBackend(ctx, a.store, func(backend *testbed.Process) error {
 		return l.awaitSegments(ctx, dialect, backend, a, sessions)
 	})
-	if err == nil && key.kind == sealedArchive {
+	if err == nil && (key.kind == sealedArchive || key.kind == flowArchive) {
 		began := time.Now()
 		if err = l.seal(ctx, a.store, a.measured.id); err == nil {
 			err = vacuum(ctx, a.store)
 		}
-		l.note(dialect, "%d real events were sealed in %s", total, time.Since(began).Round(time.Millisecond))
+		l.note(dialect, "%d events were sealed in %s", total, time.Since(began).Round(time.Millisecond))
 	}
 	if err != nil {
 		return err

@@ -42,12 +42,13 @@ type lab struct {
 
 	programs, flows func() (*corpus, error) // the recorded events
 	victoria        victoria
-	canSeal         bool // the backend has the command seal
+	canSeal         bool   // the backend has the command seal
+	previous        string // path of an older backend; "" if it does not take part
 }
 
 // openLab builds the backend and starts what every measurement needs.
 func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err error) {
-	l = &lab{time: o.time, sizes: o.sizes, progress: progress, archives: map[archiveKey]*archive{}, notes: map[string][]string{}}
+	l = &lab{time: o.time, sizes: o.sizes, previous: o.previous, progress: progress, archives: map[archiveKey]*archive{}, notes: map[string][]string{}}
 	l.programs = sync.OnceValues(func() (*corpus, error) { return newCorpus(time.Now(), programs...) })
 	l.flows = sync.OnceValues(func() (*corpus, error) { return newCorpus(time.Now(), httpFlows) })
 	defer func() {

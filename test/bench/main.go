@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"ospulse/test/testbed"
@@ -32,6 +33,7 @@ Usage: go run ./test/bench [flags]
   -large=false  leave out the pages of a session with ten times as many events
   -json FILE    also write the figures to FILE
   -victorialogs=false  leave out VictoriaLogs
+  -previous FILE  also store the real events by this older ospulse-backend
   -soak D       instead: one mixed load on each database for that long
   -record DIR   instead: run the activities DIR/*.sh, each in a session of the agent, and
                 store its events as DIR/*.ndjson.zst (root, Linux)
@@ -66,6 +68,7 @@ type options struct {
 	sizes     sizes
 	soak      time.Duration
 	victoria  bool
+	previous  string
 	record    string
 }
 
@@ -120,10 +123,16 @@ func parse(args []string) (o options, err error) {
 		flags.BoolVar(&o.sizes.large, "large", true, "")
 		flags.DurationVar(&o.soak, "soak", 0, "")
 		flags.BoolVar(&o.victoria, "victorialogs", true, "")
+		flags.StringVar(&o.previous, "previous", "", "")
 		flags.StringVar(&o.record, "record", "", "")
 	})
 	if err != nil {
 		return o, err
+	}
+	if o.previous != "" {
+		if o.previous, err = filepath.Abs(o.previous); err != nil { // it runs in another folder
+			return o, err
+		}
 	}
 	switch db {
 	case sqlite, postgres:

@@ -18,7 +18,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s is taken", args)
 		}
 	}
-	for _, flag := range []string{"-db", "-run", "-rounds", "-time", "-events", "-large", "-json", "-soak", "-victorialogs", "-record"} {
+	for _, flag := range []string{"-db", "-run", "-rounds", "-time", "-events", "-large", "-json", "-soak", "-victorialogs", "-previous", "-record"} {
 		if !strings.Contains(help, "\n  "+flag) {
 			t.Errorf("the help does not tell of %s", flag)
 		}

@@ -41,6 +41,20 @@ func (r recordedLoad) storing(ctx context.Context, l *lab, dialect string) (meas
 	return storing(load)(ctx, l, dialect)
 }
 
+// previous stores the events by the older backend of the flag -previous. The limit does
+// not exist without the flag.
+func (r recordedLoad) previous(l *lab, name, dialect string) limit {
+	if l.previous == "" {
+		return limit{}
+	}
+	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
+		defer func(current string) { l.binary = current }(l.binary)
+		l.binary = l.previous
+		m, err := r.storing(ctx, l, dialect)
+		return figures{perSecond: m.PerSecond, p50Millis: m.P50Millis, p99Millis: m.P99Millis, bytesEach: m.BytesEach}, err
+	}}
+}
+
 // bare is bareLimit for recorded events.
 func (r recordedLoad) bare(name string) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
@@ -65,10 +79,14 @@ func realScenarios(l *lab, dialect string) []scenario {
 	rows := realRows(verb+" of 1000 real events", dialect, eventsTable, writer)
 	bareRows := realRows(verb+" of 1000 real events, bare table", dialect, bareTable, writer)
 	victoria, victoriaFlows := l.victoriaStoring("VictoriaLogs", batch), l.victoriaStoring("VictoriaLogs, flows", flows)
+	previous := batch.previous(l, "previous version, real batch", dialect)
 	all := []scenario{
 		{
 			name: "real single c=64", unit: anEvent, measure: single.storing,
-			against: []comparison{{limit: single.bare("bare decode of real events c=64")}},
+			against: []comparison{
+				{limit: single.bare("bare decode of real events c=64")},
+				{limit: single.previous(l, "previous version, real single c=64", dialect), min: 2},
+			},
 		},
 		{
 			name: "real batch 1000 c=4", unit: anEvent, measure: batch.storing, goals: goals{maxBytesEach: maxBytes},
@@ -76,6 +94,7 @@ func realScenarios(l *lab, dialect string) []scenario {
 				{limit: rows}, {limit: bareRows}, {limit: bareRows, byBytes: true},
 				{limit: victoria, min: ofVictoria}, {limit: victoria, byBytes: true},
 				{limit: packedLimit("zstd -3 of real events", programEvents), byBytes: true},
+				{limit: previous, min: 2.5}, {limit: previous, byBytes: true},
 			},
 		},
 		{
@@ -87,24 +106,39 @@ func realScenarios(l *lab, dialect string) []scenario {
 		},
 	}
 	all = append(all, storedScenarios(l, dialect, "real", realArchive, goals{maxBytesEach: maxBytes})...)
-	if l.canSeal {
-		all = append(all, storedScenarios(l, dialect, "sealed", sealedArchive, goals{maxBytesEach: 32})...)
+	if !l.canSeal {
+		return all
 	}
-	return all
+	all = append(all, scenario{
+		name: "sealed flows bytes", unit: anEvent, measure: sizeOf(archiveKey{dialect, flowArchive}),
+		against: []comparison{{limit: packedLimit("zstd -3 of real flows", flowEvents), byBytes: true, max: 1.2}},
+	})
+	return append(all, storedScenarios(l, dialect, "sealed", sealedArchive, goals{maxBytesEach: 32})...)
 }
 
-// storedScenarios read the real events of an archive.
+// sizeOf measures the size of the events of an archive.
+func sizeOf(key archiveKey) func(context.Context, *lab, string) (measurement, error) {
+	return func(ctx context.Context, l *lab, _ string) (measurement, error) {
+		a, err := l.archive(ctx, key)
+		if err != nil {
+			return measurement{}, err
+		}
+		return measurement{BytesEach: a.bytesEach}, nil
+	}
+}
+
+// storedScenarios read the real events of an archive. The goals of searches are for
+// sealed events.
 func storedScenarios(l *lab, dialect, prefix string, kind archiveKind, size goals) []scenario {
 	key := archiveKey{dialect, kind}
+	ofSealed := func(g goals) goals {
+		if kind == sealedArchive {
+			return g
+		}
+		return goals{}
+	}
 	all := []scenario{{
-		name: prefix + " bytes", unit: anEvent, goals: size,
-		measure: func(ctx context.Context, l *lab, _ string) (measurement, error) {
-			a, err := l.archive(ctx, key)
-			if err != nil {
-				return measurement{}, err
-			}
-			return measurement{BytesEach: a.bytesEach}, nil
-		},
+		name: prefix + " bytes", unit: anEvent, goals: size, measure: sizeOf(key),
 		against: []comparison{{limit: l.victoriaLimit("VictoriaLogs, stored", storedVictoria), byBytes: true}},
 	}}
 	for _, s := range []struct {
@@ -119,19 +153,19 @@ func storedScenarios(l *lab, dialect, prefix string, kind archiveKind, size goal
 		{"page of a rare type", rareEvents, "_msg:=" + rareType, goals{maxP99: 10 * time.Millisecond}},
 	} {
 		all = append(all, scenario{
-			name: prefix + " " + s.name, unit: aRequest, measure: asking(kind, askFirstPage(s.selection)), goals: s.goals,
+			name: prefix + " " + s.name, unit: aRequest, measure: asking(kind, askFirstPage(s.selection)), goals: ofSealed(s.goals),
 			against: []comparison{{limit: l.victoriaAsking(key, "VictoriaLogs, "+s.name, s.query, s.selection), byP50: true}},
 		})
 	}
 	for _, name := range []string{"files", "conversations"} {
 		all = append(all, scenario{
 			name: prefix + " " + name + ", first time", unit: aRequest, measure: askingOnce(kind, askRollup(name)),
-			goals: goals{maxP50: 700 * time.Millisecond},
+			goals: ofSealed(goals{maxP50: 700 * time.Millisecond}),
 		})
 	}
 	return append(all, scenario{
 		name: prefix + " export ndjson", unit: anEvent, measure: exporting(kind, ""),
-		goals:   goals{minPerSecond: 500_000, maxPeakMB: 100},
+		goals:   ofSealed(goals{minPerSecond: 500_000, maxPeakMB: 100}),
 		against: []comparison{{limit: l.victoriaExporting(key, "VictoriaLogs, export")}},
 	})
 }
@@ -159,6 +193,9 @@ func realRows(name, dialect string, table rawTable, newWriter rawWriter) limit {
 	}}
 }
 
+// zstdWindow is the window of zstd -3. A larger one would find the next repetition.
+const zstdWindow = 2 << 20
+
 // packedLimit is the size of events that are compressed in groups as large as a segment.
 func packedLimit(name string, of func(*lab) (*corpus, error)) limit {
 	return limit{name, func(_ context.Context, l *lab) (f figures, err error) {
@@ -171,7 +208,7 @@ func packedLimit(name string, of func(*lab) (*corpus, error)) limit {
 		for i := range c.events {
 			text = c.appendLine(text, int64(i))
 			if (i+1)%models.SegmentEvents == 0 || i == len(c.events)-1 {
-				packed, err := compress(text, zstd.SpeedDefault)
+				packed, err := compress(text, zstd.SpeedDefault, zstdWindow)
 				if err != nil {
 					return f, err
 				}
@@ -214,28 +251,30 @@ func (c *corpus) appendReal(dst []byte, after, upTo int64) []byte {
 	return dst
 }
 
-// storeReal stores the real events of one session.
-func (l *lab) storeReal(ctx context.Context, to *repository.Events, sessions []*contents) error {
-	c, err := l.programs()
-	if err != nil {
-		return err
-	}
-	var text []byte
-	for s := sessions[0]; s.noted < s.events; {
-		text = c.appendReal(text[:0], s.noted, min(s.noted+largeBatch, s.events))
-		group, err := allOf(wire.Events(text, time.Now()))
+// storeReal returns a function that stores the recorded events of one session.
+func (l *lab) storeReal(of func(*lab) (*corpus, error)) storeFunc {
+	return func(ctx context.Context, to *repository.Events, sessions []*contents) error {
+		c, err := of(l)
 		if err != nil {
 			return err
 		}
-		for i := range group {
-			group[i].RequestHint = s.id
-			s.note(&group[i].Event)
+		var text []byte
+		for s := sessions[0]; s.noted < s.events; {
+			text = c.appendReal(text[:0], s.noted, min(s.noted+largeBatch, s.events))
+			group, err := allOf(wire.Events(text, time.Now()))
+			if err != nil {
+				return err
+			}
+			for i := range group {
+				group[i].RequestHint = s.id
+				s.note(&group[i].Event)
+			}
+			if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}); err != nil {
+				return err
+			}
 		}
-		if _, err := to.Append(ctx, models.Group{Batches: []models.Batch{{Events: group}}}); err != nil {
-			return err
-		}
+		return nil
 	}
-	return nil
 }
 
 // askingOnce measures the first answer of a backend to a question about real events.

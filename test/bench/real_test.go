@@ -15,7 +15,7 @@ func TestRealSessionHoldsWhatIsKnownOfIt(t *testing.T) {
 	s := store{options: database.Options{Path: filepath.Join(t.TempDir(), "test.db"), PoolSize: 2, Log: slog.New(slog.DiscardHandler)}}
 	l := &lab{programs: func() (*corpus, error) { return newCorpus(time.Now(), "shell") }}
 	c := newContents(12_500, realSelections()...) // the recording and a part of its repetition
-	if err := storeSessions(t.Context(), s, l.storeReal, []*contents{c}); err != nil {
+	if err := storeSessions(t.Context(), s, l.storeReal(programEvents), []*contents{c}); err != nil {
 		t.Fatal(err)
 	}
 	if err := verify(t.Context(), s.options, c.events); err != nil {

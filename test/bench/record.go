@@ -64,7 +64,7 @@ func record(ctx context.Context, dir string, progress io.Writer) (err error) {
 		if filepath.Base(script) == httpFlows+".sh" {
 			events = flowsOf(events)
 		}
-		packed, err := compress(events, zstd.SpeedBestCompression)
+		packed, err := compress(events, zstd.SpeedBestCompression, zstd.MaxWindowSize>>3)
 		if err != nil {
 			return err
 		}
@@ -94,9 +94,9 @@ func flowsOf(events []byte) []byte {
 	return flows
 }
 
-// compress returns a text as one frame of zstd with a window that holds all of it.
-func compress(text []byte, level zstd.EncoderLevel) ([]byte, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(zstd.MaxWindowSize>>3), zstd.WithEncoderConcurrency(1))
+// compress returns a text as one frame of zstd.
+func compress(text []byte, level zstd.EncoderLevel, windowBytes int) ([]byte, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(windowBytes), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}

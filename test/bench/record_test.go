@@ -14,7 +14,7 @@ func TestRecorderKeepsWhatIsPosted(t *testing.T) {
 		first = `{"event_type":"session_start","data":{}}` + "\n" + `{"event_type":"http_network_operation","data":{}}` + "\n"
 		last  = `{"event_type":"session_end","data":{}}` + "\n"
 	)
-	packed, err := compress([]byte(last), zstd.SpeedDefault)
+	packed, err := compress([]byte(last), zstd.SpeedDefault, zstdWindow)
 	if err != nil {
 		t.Fatal(err)
 	}
