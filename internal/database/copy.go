@@ -176,7 +176,7 @@ func (c *Column) Value(field []byte) (any, error) {
 		return string(field), nil
 	case c.Kind == KindBytes:
 		return bytes.Clone(field), nil
-	case c.Kind == KindJSON && len(field) > 1 && field[0] == jsonbVersion:
+	case c.Kind == KindJSON && len(field) > 0 && field[0] == jsonbVersion:
 		return models.JSON(field[1:]), nil
 	case c.Kind == KindInt && len(field) == 8:
 		return int64(binary.BigEndian.Uint64(field)), nil
