@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // Facet counts the values of a field.
@@ -34,7 +35,7 @@ func NewFacet(field string) *Facet {
 }
 
 // Add counts the selected events.
-func (f *Facet) Add(c *Columns, selected func(i int) bool) {
+func (f *Facet) Add(c *segment.Columns, selected func(i int) bool) {
 	v := facetFields[f.Field](c)
 	here := make([]int64, len(v.texts))
 	for i, place := range v.index {
@@ -72,15 +73,15 @@ func (f *Facet) Close(limit int) {
 }
 
 // facetFields maps each field of a facet to the function that reads its values.
-var facetFields = map[string]func(*Columns) values{ //nolint:gochecknoglobals // a constant
-	"type":      func(c *Columns) values { return valuesOf(&c.Type) },
-	"source":    func(c *Columns) values { return valuesOf(&c.Source) },
-	"operation": func(c *Columns) values { return valuesOf(&c.Operation) },
-	"process":   func(c *Columns) values { return valuesOf(&c.Process) },
-	"target":    func(c *Columns) values { return valuesOf(&c.Target) },
-	"host":      func(c *Columns) values { return valuesOfTargets(c, models.TargetHost) },
-	"extension": func(c *Columns) values { return valuesOfTargets(c, models.TargetExtension) },
-	"pid": func(c *Columns) values {
+var facetFields = map[string]func(*segment.Columns) values{ //nolint:gochecknoglobals // a constant
+	"type":      func(c *segment.Columns) values { return valuesOf(&c.Type) },
+	"source":    func(c *segment.Columns) values { return valuesOf(&c.Source) },
+	"operation": func(c *segment.Columns) values { return valuesOf(&c.Operation) },
+	"process":   func(c *segment.Columns) values { return valuesOf(&c.Process) },
+	"target":    func(c *segment.Columns) values { return valuesOf(&c.Target) },
+	"host":      func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetHost) },
+	"extension": func(c *segment.Columns) values { return valuesOfTargets(c, models.TargetExtension) },
+	"pid": func(c *segment.Columns) values {
 		v := values{texts: make([]string, len(c.PID.Values)), index: c.PID.Index}
 		for i, pid := range c.PID.Values[1:] {
 			v.texts[i+1] = strconv.FormatInt(*pid, 10)
@@ -96,7 +97,7 @@ type values struct {
 	index []uint32
 }
 
-func valuesOf(column *Texts) values {
+func valuesOf(column *segment.Texts) values {
 	v := values{texts: make([]string, len(column.Values)), index: column.Index}
 	for i, text := range column.Values[1:] {
 		v.texts[i+1] = *text
@@ -105,7 +106,7 @@ func valuesOf(column *Texts) values {
 }
 
 // valuesOfTargets returns of(type, target) of each event. It calls of once for each pair.
-func valuesOfTargets(c *Columns, of func(eventType, target string) string) values {
+func valuesOfTargets(c *segment.Columns, of func(eventType, target string) string) values {
 	v := values{texts: []string{""}, index: make([]uint32, c.Len())}
 	known := map[[2]uint32]uint32{}
 	for i, target := range c.Target.Index {

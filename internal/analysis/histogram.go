@@ -1,6 +1,9 @@
 package analysis
 
-import "ospulse/internal/models"
+import (
+	"ospulse/internal/models"
+	"ospulse/internal/segment"
+)
 
 // Histogram counts events over time by type. Its buckets follow each other without a
 // gap, each WidthMicros long. An event belongs to the last bucket that does not start
@@ -29,7 +32,7 @@ func NewHistogram(span models.Span, maxBuckets int) *Histogram {
 }
 
 // Add counts the selected events that lie in the span.
-func (h *Histogram) Add(c *Columns, selected func(i int) bool) {
+func (h *Histogram) Add(c *segment.Columns, selected func(i int) bool) {
 	from, to := h.Span.From.UnixMicro(), h.Span.To.UnixMicro()
 	places := make([]int, len(c.Type.Values))
 	for i, name := range c.Type.Values[1:] {

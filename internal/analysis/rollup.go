@@ -1,6 +1,6 @@
 // Package analysis sums up the events of a session: histograms over time, facets of
 // fields, files by path, and conversations by their ends. Histograms and facets count hot
-// fields, packed as columns (Columns): a few bytes per event, read a hundred times faster
+// fields, packed as columns (segment.Columns): a few bytes per event, read a hundred times faster
 // than rows. Files and conversations are rollups: a rollup adds one event after the other
 // in the order of seq, and its result does not depend on how many it adds at a time. A
 // rollup bounds its memory for any events, and counts what it leaves out.

@@ -10,6 +10,7 @@ import (
 	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // SegmentRepository stores segments and reads the events that they are built from.
@@ -93,7 +94,7 @@ func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *fi
 }
 
 // countFunc counts the selected events of some columns.
-type countFunc func(c *analysis.Columns, selected func(int) bool)
+type countFunc func(c *segment.Columns, selected func(int) bool)
 
 func all(int) bool { return true }
 
@@ -105,11 +106,11 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 		if after >= upTo {
 			return nil
 		}
-		c := &analysis.Columns{}
+		c := &segment.Columns{}
 		err := a.segments.EachHot(ctx, session.ID, where, after, upTo, span, func(e *models.Event) {
 			if c.Append(e); c.Len() == models.SegmentEvents {
 				count(c, all)
-				c = &analysis.Columns{}
+				c = &segment.Columns{}
 			}
 		})
 		if c.Len() > 0 {
@@ -131,7 +132,7 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 		if _, listed := slices.BinarySearch(numbers, s.Number); !listed {
 			return nil
 		}
-		c, err := analysis.DecodeColumns(s.Columns)
+		c, err := segment.DecodeColumns(s.Columns)
 		if err != nil {
 			a.log.Warn("a segment is damaged; its events are read instead", "session", session.ID, "number", s.Number, "error", err)
 			damaged = append(damaged, s.Number)
@@ -158,7 +159,7 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 
 // selects returns a function that reports whether the filter selects event i of a
 // segment. firstSeq is the Seq of the segment's first event.
-func selects(where *filter.Filter, c *analysis.Columns, firstSeq int64) func(int) bool {
+func selects(where *filter.Filter, c *segment.Columns, firstSeq int64) func(int) bool {
 	if where == nil {
 		return all
 	}
@@ -236,7 +237,7 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 // makeSegment builds a segment. It builds none if an event is missing or the hot fields
 // are too large for a segment; Analysis reads these events themselves.
 func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int64) error {
-	c := &analysis.Columns{}
+	c := &segment.Columns{}
 	first := number * models.SegmentEvents
 	err := a.segments.EachHot(ctx, sessionID, nil, first, first+models.SegmentEvents, models.Span{}, c.Append)
 	if err != nil {
@@ -249,8 +250,8 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 		a.log.Error("events are missing", "session", sessionID, "after_seq", first, "present", c.Len(), "expected", models.SegmentEvents)
 		return nil
 	}
-	packed, err := analysis.EncodeColumns(c)
-	if errors.Is(err, analysis.ErrTooLarge) {
+	packed, err := segment.EncodeColumns(c)
+	if errors.Is(err, segment.ErrTooLarge) {
 		a.log.Info("some events are counted without a segment", "session", sessionID, "after_seq", first, "reason", err)
 		return nil
 	}

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // TestSegmentsHaveEveryColumn checks that a filter selects the same events of a segment as
@@ -22,13 +22,13 @@ func TestSegmentsHaveEveryColumn(t *testing.T) {
 		filter.Type: models.TypeFile, filter.Operation: operation, filter.Process: name, filter.Target: `"` + target + `"`, filter.Source: "source",
 		filter.PID: "4711", filter.Seq: "12", filter.Time: "2026-11-29T01:02:03Z",
 	}
-	columns := &analysis.Columns{}
+	columns := &segment.Columns{}
 	columns.Append(&event)
-	packed, err := analysis.EncodeColumns(columns)
+	packed, err := segment.EncodeColumns(columns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if columns, err = analysis.DecodeColumns(packed); err != nil {
+	if columns, err = segment.DecodeColumns(packed); err != nil {
 		t.Fatal(err)
 	}
 	for column := filter.Type; column < filter.Data; column++ { // no segment has data: see Filter.NeedsData

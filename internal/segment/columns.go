@@ -1,4 +1,4 @@
-package analysis
+package segment
 
 import (
 	"encoding/binary"

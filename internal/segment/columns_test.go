@@ -1,4 +1,4 @@
-package analysis_test
+package segment_test
 
 import (
 	"bytes"
@@ -10,12 +10,12 @@ import (
 
 	"pgregory.net/rapid"
 
-	"ospulse/internal/analysis"
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // event returns the fields of event i that a segment keeps.
-func event(c *analysis.Columns, i int) models.Event {
+func event(c *segment.Columns, i int) models.Event {
 	return models.Event{
 		Timestamp: time.UnixMicro(c.Micros[i]).UTC(), EventType: *c.Type.Values[c.Type.Index[i]], Source: *c.Source.Values[c.Source.Index[i]],
 		Operation: c.Operation.Values[c.Operation.Index[i]], ProcessName: c.Process.Values[c.Process.Index[i]],
@@ -36,15 +36,15 @@ func anyEvent(t *rapid.T) models.Event {
 func TestWhatIsPackedReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		events := rapid.SliceOfN(rapid.Custom(anyEvent), 0, 50).Draw(t, "events")
-		c := &analysis.Columns{}
+		c := &segment.Columns{}
 		for i := range events {
 			c.Append(&events[i])
 		}
-		packed, err := analysis.EncodeColumns(c)
+		packed, err := segment.EncodeColumns(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, err := analysis.DecodeColumns(packed)
+		read, err := segment.DecodeColumns(packed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func TestWhatIsPackedReadsBack(t *testing.T) {
 			t.Fatalf("%d of %d events were read", read.Len(), len(events))
 		}
 		for i := range events {
-			for _, columns := range []*analysis.Columns{c, read} {
+			for _, columns := range []*segment.Columns{c, read} {
 				if got := event(columns, i); !reflect.DeepEqual(got, events[i]) {
 					t.Fatalf("event %d is %+v, was %+v", i, got, events[i])
 				}
@@ -66,7 +66,7 @@ func TestWhatIsPackedReadsBack(t *testing.T) {
 func TestColumnsKeepTheirOwn(t *testing.T) {
 	name, pid := "a", int64(1)
 	e := models.Event{ProcessName: &name, PID: &pid}
-	c := &analysis.Columns{}
+	c := &segment.Columns{}
 	c.Append(&e)
 	name, pid = "b", 2
 	c.Append(&e)
@@ -76,12 +76,12 @@ func TestColumnsKeepTheirOwn(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	c := &analysis.Columns{}
+	c := &segment.Columns{}
 	for i := range models.SegmentEvents {
 		text := strings.Repeat("x", 4000) + string(rune('a'+i%26)) + strings.Repeat("y", i%100)
 		c.Append(&models.Event{Target: &text, Operation: &text})
 	}
-	if _, err := analysis.EncodeColumns(c); err != nil && !errors.Is(err, analysis.ErrTooLarge) {
+	if _, err := segment.EncodeColumns(c); err != nil && !errors.Is(err, segment.ErrTooLarge) {
 		t.Error(err)
 	} else if err == nil {
 		t.Error("20 MB were packed")
@@ -91,12 +91,12 @@ func TestTooLarge(t *testing.T) {
 // FuzzDecode checks that damaged bytes are refused or decode to columns that can be
 // read.
 func FuzzDecode(f *testing.F) {
-	c := &analysis.Columns{}
+	c := &segment.Columns{}
 	for i := range 20 {
 		text, pid := strings.Repeat("x", i%3), int64(i)
 		c.Append(&models.Event{Timestamp: time.UnixMicro(int64(i)), EventType: "t", Source: "s", Target: &text, PID: &pid})
 	}
-	packed, err := analysis.EncodeColumns(c)
+	packed, err := segment.EncodeColumns(c)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(packed[:len(packed)-1])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := analysis.DecodeColumns(text)
+		c, err := segment.DecodeColumns(text)
 		if err != nil {
 			return
 		}
@@ -117,19 +117,19 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestDamageIsNoticed(t *testing.T) {
-	c := &analysis.Columns{}
+	c := &segment.Columns{}
 	for i := range 100 {
 		text := strings.Repeat("x", i)
 		c.Append(&models.Event{EventType: text, Source: text})
 	}
-	packed, err := analysis.EncodeColumns(c)
+	packed, err := segment.EncodeColumns(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range packed {
 		damaged := bytes.Clone(packed)
 		damaged[i] ^= 0x55
-		if read, err := analysis.DecodeColumns(damaged); err == nil && !reflect.DeepEqual(read.Type.Index, c.Type.Index) {
+		if read, err := segment.DecodeColumns(damaged); err == nil && !reflect.DeepEqual(read.Type.Index, c.Type.Index) {
 			t.Fatalf("byte %d was changed without notice", i)
 		}
 	}
