@@ -44,6 +44,7 @@ Usage: ospulse-backend [--help] [--version]
        ospulse-backend backup FILE
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
+       ospulse-backend seal SESSION | unseal SESSION
 
 It is configured by environment variables, also from a file .env in the working
 directory; .env.example lists them all. Without any it listens on
@@ -63,7 +64,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"spool", "backup", "restore"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -74,15 +75,15 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return fmt.Errorf("the configuration is wrong:\n%w", err)
 	}
-	if flags.NArg() > 0 {
-		args := flags.Args()[1:]
-		switch flags.Arg(0) {
-		case "backup":
-			return runBackup(ctx, args, cfg, stdout, os.Stderr)
-		case "restore":
-			return runRestore(ctx, args, cfg, stdout, os.Stderr)
-		}
-		return runSpool(ctx, args, cfg, stdout)
+	switch args := flags.Args(); flags.Arg(0) {
+	case "backup":
+		return runBackup(ctx, args[1:], cfg, stdout, os.Stderr)
+	case "restore":
+		return runRestore(ctx, args[1:], cfg, stdout, os.Stderr)
+	case "spool":
+		return runSpool(ctx, args[1:], cfg, stdout)
+	case "seal", "unseal":
+		return runSeal(ctx, args[0], args[1:], cfg, stdout)
 	}
 	log := newLogger(cfg, stdout)
 	log.Info("starting", "version", BuildVersion(), "config", cfg)

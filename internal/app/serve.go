@@ -70,6 +70,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
 		summaries      = service.NewSummaries(events, reads, db.Durability)
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
+		seals          = service.NewSeals(segments, sessions, leases, time.Duration(cfg.SealAfter), time.Now, log)
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
 	telemetry.RegisterQueue(registry, queue.Depth)
@@ -126,6 +127,9 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { backfill.Run(beside) })
+	if cfg.SealAfter >= 0 {
+		running.Go(func() { seals.Run(beside) })
+	}
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

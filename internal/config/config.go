@@ -74,6 +74,10 @@ type Config struct {
 	// IdempotencyKeep is how long an Idempotency-Key is kept at least.
 	IdempotencyKeep time.Duration `env:"IDEMPOTENCY_KEEP" envDefault:"2160h" range:"1h..87600h"`
 
+	// SealAfter is how long after the end of a session, or after the newest event of a
+	// segment, its events are sealed.
+	SealAfter SealAfter `env:"SEAL_AFTER" envDefault:"1h"`
+
 	// AgentURL is the base URL of the default agent. AGENT_URL is another name of its
 	// variable.
 	AgentURL BaseURL `env:"AGENT_SERVICE_URL" envDefault:"http://localhost:7000"`

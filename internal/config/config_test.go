@@ -63,6 +63,7 @@ func TestLoadDefaults(t *testing.T) {
 		MinFreeMB:         64,
 		SpoolMaxMB:        512,
 		IdempotencyKeep:   90 * 24 * time.Hour,
+		SealAfter:         config.SealAfter(time.Hour),
 		AgentURL:          "http://localhost:7000",
 		AgentTimeout:      8 * time.Second,
 		AgentPollInterval: 10 * time.Second,
@@ -202,6 +203,8 @@ func TestRefused(t *testing.T) {
 		"streams of a client: no number":   {"STREAMS_PER_CLIENT", "many", `"many"`, "from 1 to 1000000"},
 
 		"keep: too short":                    {"IDEMPOTENCY_KEEP", "59m", `"59m"`, "from 1h"},
+		"seal: negative":                     {"SEAL_AFTER", "-1s", `"-1s"`, "never, or a duration"},
+		"seal: a word":                       {"SEAL_AFTER", "always", `"always"`, "never, or a duration"},
 		"keep: no unit":                      {"IDEMPOTENCY_KEEP", "90", `"90"`, "a duration with its unit"},
 		"import: too large":                  {"IMPORT_MAX_MB", "1048577", `"1048577"`, "from 1 to 1048576"},
 		"import: nothing":                    {"IMPORT_MAX_MB", "0", `"0"`, "from 1 to 1048576"},

@@ -25,6 +25,7 @@ func parse(v *variables, values map[string]string) (refused map[string]error, er
 		reflect.TypeFor[Host]():        parser[Host](host),
 		reflect.TypeFor[Hosts]():       parser[Hosts](list(host)),
 		reflect.TypeFor[Origins]():     parser[Origins](list(origin)),
+		reflect.TypeFor[SealAfter]():   parser[SealAfter](sealAfter),
 		reflect.TypeFor[Secret]():      parser[Secret](key),
 	}})
 	var all env.AggregateError
@@ -103,6 +104,33 @@ func parser[T, F any](parse func(string) (F, error)) env.ParserFunc {
 		parsed, err := parse(value)
 		return reflect.ValueOf(parsed).Convert(reflect.TypeFor[T]()).Interface(), err
 	}
+}
+
+// SealAfter is a duration. A negative one means never.
+type SealAfter time.Duration
+
+const (
+	neverSeal    = "never"
+	maxSealAfter = 87600 * time.Hour
+)
+
+// sealAfter returns a duration as in SealAfter.
+func sealAfter(value string) (time.Duration, error) {
+	if strings.EqualFold(value, neverSeal) {
+		return -1, nil
+	}
+	if d, err := time.ParseDuration(value); err == nil && d >= 0 && d <= maxSealAfter {
+		return d, nil
+	}
+	return 0, errors.New("never, or a duration with its unit, such as 1h, from 0s to 87600h")
+}
+
+// String returns the value in the syntax of the variable.
+func (s SealAfter) String() string {
+	if s < 0 {
+		return neverSeal
+	}
+	return time.Duration(s).String()
 }
 
 // Hosts are host names and IP addresses as in Host.

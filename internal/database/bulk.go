@@ -79,11 +79,11 @@ func insertSize(n int) int {
 	return insertSizes[slices.IndexFunc(insertSizes, func(size int) bool { return size <= n })]
 }
 
-// insertKey identifies an INSERT of n rows into a table. The columns of a table are
-// always the same.
+// insertKey identifies an INSERT of n rows into some columns of a table. Lists of columns
+// of one table differ in their length.
 type insertKey struct {
-	table string
-	n     int
+	table      string
+	columns, n int
 }
 
 // insertText returns an INSERT of n rows. Table and columns are constants of this

@@ -126,7 +126,7 @@ func (b *postgresBulk) Insert(ctx context.Context, table string, columns []strin
 func (b *postgresBulk) insert(table string, columns []string, n int, row func(i int) []any) {
 	for done := 0; done < n; {
 		size := insertSize(n - done)
-		key := insertKey{table, size}
+		key := insertKey{table, len(columns), size}
 		text, ok := b.dialect.texts.Load(key)
 		if !ok {
 			text = b.dialect.numbered(insertText(table, columns, size))

@@ -209,7 +209,7 @@ func (b *sqliteBulk) Insert(_ context.Context, table string, columns []string, n
 }
 
 func (b *sqliteBulk) insertStatement(table string, columns []string, n int) (driver.Stmt, error) {
-	key := insertKey{table, n}
+	key := insertKey{table, len(columns), n}
 	if statement := b.inserts[key]; statement != nil {
 		return statement, nil
 	}

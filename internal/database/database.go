@@ -114,6 +114,10 @@ type dialect interface {
 	// durability and checkDurability implement DB.Durability and DB.CheckDurability.
 	durability() models.Durability
 	checkDurability(ctx context.Context, write *gorm.DB) error
+	// lockSession implements DB.LockSession and DB.ShareSession.
+	lockSession(tx *gorm.DB, sessionID string, shared bool) error
+	// viewOptions returns the options of a transaction of DB.View.
+	viewOptions() *sql.TxOptions
 	// snapshot implements DB.Snapshot on a driver connection of the reading pool.
 	snapshot(ctx context.Context, driverConn any, fn func(copier) error) error
 	// time implements DB.Time.
@@ -147,6 +151,12 @@ func (db *DB) Dialect() string { return db.dialect.name() }
 // Read returns a handle for queries that change nothing.
 func (db *DB) Read(ctx context.Context) *gorm.DB { return db.read.WithContext(ctx) }
 
+// View runs fn in a transaction that changes nothing. All its queries see the database as
+// it was at the first one.
+func (db *DB) View(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return db.Read(ctx).Transaction(fn, db.dialect.viewOptions())
+}
+
 // Write runs fn in a transaction. It commits when fn returns nil and rolls back
 // otherwise. On SQLite, transactions run one after the other, and a transaction goes on
 // when ctx ends. Incoming events wait for it, so it must be short.
@@ -174,6 +184,18 @@ func (db *DB) leaveTurn() {
 	if db.turn != nil {
 		<-db.turn
 	}
+}
+
+// LockSession keeps other transactions from LockSession and ShareSession of the same
+// session until tx ends. It does not touch the session's row, which every append locks.
+func (db *DB) LockSession(tx *gorm.DB, sessionID string) error {
+	return db.dialect.lockSession(tx, sessionID, false)
+}
+
+// ShareSession keeps other transactions from LockSession of the same session until tx
+// ends.
+func (db *DB) ShareSession(tx *gorm.DB, sessionID string) error {
+	return db.dialect.lockSession(tx, sessionID, true)
 }
 
 // ReadForIngest returns a handle for the few queries of ingest and of health checks. On

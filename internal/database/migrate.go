@@ -205,6 +205,7 @@ func tables() []any {
 		&models.Event{},
 		&models.Process{},
 		&models.Segment{},
+		&models.Block{},
 		&models.SessionTotals{},
 		&models.IdempotencyKey{},
 		&models.WriterMark{},

@@ -55,6 +55,22 @@ func (*postgresDialect) name() string { return "postgres" }
 // closeStatements does nothing: statements end with their connection.
 func (*postgresDialect) closeStatements(*sql.DB) error { return nil }
 
+// sessionLock is the namespace of the advisory locks of sessions. migrationLock is in
+// another one: PostgreSQL keeps keys of two numbers apart from keys of one.
+const sessionLock = 1
+
+func (*postgresDialect) lockSession(tx *gorm.DB, sessionID string, shared bool) error {
+	lock := "SELECT pg_advisory_xact_lock(?, hashtext(?))"
+	if shared {
+		lock = "SELECT pg_advisory_xact_lock_shared(?, hashtext(?))"
+	}
+	return tx.Exec(lock, sessionLock, sessionID).Error
+}
+
+func (*postgresDialect) viewOptions() *sql.TxOptions {
+	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+}
+
 func (d *postgresDialect) transaction(ctx context.Context, write *gorm.DB, fn func(tx *gorm.DB) error) error {
 	return write.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := d.makeDurable(tx); err != nil {

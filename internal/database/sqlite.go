@@ -43,6 +43,12 @@ func (*sqliteDialect) leaveIndexes(tx *gorm.DB) *gorm.DB { return tx }
 
 func (*sqliteDialect) buildIndexes(*gorm.DB, []any, bool) error { return nil }
 
+// lockSession has nothing to lock: transactions that write queue.
+func (*sqliteDialect) lockSession(*gorm.DB, string, bool) error { return nil }
+
+// viewOptions returns the default: every read transaction of SQLite is a snapshot.
+func (*sqliteDialect) viewOptions() *sql.TxOptions { return nil }
+
 func (*sqliteDialect) dropInvalidIndex(*gorm.DB, string) error { return nil }
 
 // lockSchema has nothing to lock: the transaction began as the only writer.

@@ -53,6 +53,29 @@ func TargetContains(text string) *Filter {
 	return &Filter{root: Like{Field{Column: Target}, literalPattern(text).Anywhere()}}
 }
 
+// OfTypes returns the filter that selects the events of some types that where selects.
+func OfTypes(where *Filter, types ...string) *Filter {
+	is := In{Field: Field{Column: Type}}
+	for _, name := range types {
+		is.Values = append(is.Values, Value{Kind: String, Text: name})
+	}
+	return where.and(is)
+}
+
+// InSpan returns the filter that selects the events in a span that where selects.
+func InSpan(where *Filter, span models.Span) *Filter {
+	time := Field{Column: Time}
+	return where.and(Order{time, AtLeast, Value{Kind: Instant, Time: span.From}}, Order{time, AtMost, Value{Kind: Instant, Time: span.To}})
+}
+
+// and returns the filter that selects the events that f and all nodes select.
+func (f *Filter) and(nodes ...Node) *Filter {
+	if f == nil {
+		return &Filter{root: And(nodes)}
+	}
+	return &Filter{root: And(append(nodes, f.root)), needsData: f.needsData}
+}
+
 // ParseNode parses the result of a Node's String, which may be longer than the text
 // that the Node was parsed from.
 func ParseNode(text string) (Node, error) {
@@ -68,7 +91,7 @@ func invalid(err *SyntaxError) error {
 }
 
 // Match reports whether the filter selects an event.
-func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.match(e) }
+func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.Match(e) }
 
 // NeedsData reports whether Match reads the event's Data, and not only its hot fields.
 func (f *Filter) NeedsData() bool { return f != nil && f.needsData }

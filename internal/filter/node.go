@@ -13,7 +13,8 @@ import (
 type Node interface {
 	// String returns the condition in the syntax of the parser.
 	String() string
-	match(e *models.Event) bool
+	// Match reports whether the condition is true for an event.
+	Match(e *models.Event) bool
 }
 
 // DataNode is a test that may need an event's data.
@@ -93,27 +94,31 @@ func (n *Text) within(text string) bool {
 	return n.anywhere.matches(text)
 }
 
-func (n And) match(e *models.Event) bool {
+// Match implements Node.
+func (n And) Match(e *models.Event) bool {
 	for _, node := range n {
-		if !node.match(e) {
+		if !node.Match(e) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n Or) match(e *models.Event) bool {
+// Match implements Node.
+func (n Or) Match(e *models.Event) bool {
 	for _, node := range n {
-		if node.match(e) {
+		if node.Match(e) {
 			return true
 		}
 	}
 	return false
 }
 
-func (n Not) match(e *models.Event) bool { return !n.Node.match(e) }
+// Match implements Node.
+func (n Not) Match(e *models.Event) bool { return !n.Node.Match(e) }
 
-func (n Exists) match(e *models.Event) bool {
+// Match implements Node.
+func (n Exists) Match(e *models.Event) bool {
 	ok := true
 	switch {
 	case n.Field.Column == Data:
@@ -130,9 +135,10 @@ func (n Exists) match(e *models.Event) bool {
 func (n Exists) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
-func (n Exists) MatchData(data []byte) bool { return n.Field.find(data) != nil }
+func (n Exists) MatchData(data []byte) bool { return n.Field.Find(data) != nil }
 
-func (n In) match(e *models.Event) bool {
+// Match implements Node.
+func (n In) Match(e *models.Event) bool {
 	switch {
 	case n.Field.isText():
 		if text, ok := n.Field.text(e); ok {
@@ -167,7 +173,7 @@ func (n In) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
 func (n In) MatchData(data []byte) bool {
-	found := n.Field.find(data)
+	found := n.Field.Find(data)
 	if found == nil {
 		return false
 	}
@@ -197,7 +203,8 @@ func (n In) MatchData(data []byte) bool {
 	return false
 }
 
-func (n Order) match(e *models.Event) bool {
+// Match implements Node.
+func (n Order) Match(e *models.Event) bool {
 	switch n.Field.Column {
 	case Data:
 		return n.MatchData(e.Data)
@@ -236,11 +243,12 @@ func (n Order) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
 func (n Order) MatchData(data []byte) bool {
-	found := n.Field.find(data)
+	found := n.Field.Find(data)
 	return isNumber(found) && n.Op.holds(jsonscan.CompareNumbers(found, []byte(n.Value.Text)))
 }
 
-func (n Like) match(e *models.Event) bool {
+// Match implements Node.
+func (n Like) Match(e *models.Event) bool {
 	if n.Field.Column == Data {
 		return n.MatchData(e.Data)
 	}
@@ -253,7 +261,7 @@ func (n Like) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
 func (n Like) MatchData(data []byte) bool {
-	found := n.Field.find(data)
+	found := n.Field.Find(data)
 	if jsonscan.Kind(found) != '"' && !isNumber(found) {
 		return false
 	}
@@ -261,9 +269,11 @@ func (n Like) MatchData(data []byte) bool {
 	return n.Pattern.matches(viewOf(plain(scratch[:0], found)))
 }
 
-func (n Text) match(e *models.Event) bool {
-	return e.Target != nil && n.within(*e.Target) || n.MatchData(e.Data)
-}
+// Match implements Node.
+func (n Text) Match(e *models.Event) bool { return n.MatchTarget(e) || n.MatchData(e.Data) }
+
+// MatchTarget evaluates the part of the test that reads the event's target.
+func (n Text) MatchTarget(e *models.Event) bool { return e.Target != nil && n.within(*e.Target) }
 
 // NeedsData implements DataNode.
 func (n Text) NeedsData() bool { return true }
@@ -273,9 +283,12 @@ func (n Text) MatchData(data []byte) bool {
 	if len(data) == 0 {
 		data = []byte("null") // as it is stored
 	}
-	if !n.finder.maybe(data) {
-		return false
-	}
+	return n.finder.maybe(data) && n.MatchTokens(data)
+}
+
+// MatchTokens reports whether the pattern matches within a key, string, number or word of
+// a text. The text may be a part of a JSON text.
+func (n Text) MatchTokens(data []byte) bool {
 	var scratch [512]byte
 	for token, rest := jsonscan.NextToken(data); token != nil; token, rest = jsonscan.NextToken(rest) {
 		if n.within(viewOf(plain(scratch[:0], token))) {
@@ -285,9 +298,9 @@ func (n Text) MatchData(data []byte) bool {
 	return false
 }
 
-// find returns the value at the path, nil if there is none. An event without data has
+// Find returns the value at the path in data, nil if there is none. An event without data has
 // null, which contains nothing.
-func (f Field) find(data []byte) []byte {
+func (f Field) Find(data []byte) []byte {
 	for i := range f.Path {
 		if step := &f.Path[i]; step.Index < 0 {
 			data = jsonscan.Find(data, step.Key)
@@ -304,6 +317,14 @@ func (f Field) find(data []byte) []byte {
 func isNumber(value []byte) bool {
 	kind := jsonscan.Kind(value)
 	return kind == '-' || '0' <= kind && kind <= '9'
+}
+
+// AppendToken appends the text of a string, number or word, which tests compare.
+func AppendToken(out, token []byte) []byte {
+	if token[0] == '"' {
+		return append(out, unquoted(nil, token)...)
+	}
+	return append(out, plain(nil, token)...)
 }
 
 // plain returns the text of a string, number or word, in the bytes of the token or of

@@ -5,15 +5,45 @@ import "time"
 // SegmentEvents is the number of events in a segment.
 const SegmentEvents = 4096
 
-// Segment holds the hot fields of SegmentEvents consecutive events of a session, those
-// with a Seq above Number × SegmentEvents, packed by internal/analysis for fast
-// counting. It is redundant: if a segment is missing, the service reads the events.
+// Segment holds the hot fields of consecutive events of a session, packed by
+// internal/segment: those with a Seq above Number × SegmentEvents. It has SegmentEvents
+// of them, or fewer if it was sealed after the session's end.
+//
+// The events of a sealed segment have no rows; the segment's blocks have the rest of
+// them. Otherwise the segment is redundant: without it, the service reads the events.
 type Segment struct {
-	SessionID string    `gorm:"primaryKey;column:session_id;type:varchar(255)"`
-	Number    int64     `gorm:"primaryKey;autoIncrement:false"` // 0, 1, 2 …
-	FirstTime time.Time `gorm:"column:first_time;not null"`     // the earliest time of its events
-	LastTime  time.Time `gorm:"column:last_time;not null"`
-	Columns   []byte    `gorm:"not null"`
+	SessionID  string    `gorm:"primaryKey;column:session_id;type:varchar(255)"`
+	Number     int64     `gorm:"primaryKey;autoIncrement:false"` // 0, 1, 2 …
+	FirstTime  time.Time `gorm:"column:first_time;not null"`     // the earliest time of its events
+	LastTime   time.Time `gorm:"column:last_time;not null"`
+	EventCount int64     `gorm:"column:event_count;not null;default:4096"`
+
+	// Of sealed segments only.
+	IsSealed bool   `gorm:"column:is_sealed;not null;default:false"`
+	MinID    uint64 `gorm:"column:min_id;not null;default:0;index:idx_segments_ids,where:is_sealed"` // of its events
+	MaxID    uint64 `gorm:"column:max_id;not null;default:0"`
+	Unsent   int64  `gorm:"not null;default:0"` // events that no poller of the session has claimed
+	Sent     []byte // a bit for each event; empty if Unsent tells all
+	Skip     []byte // for segment.MayMatch
+
+	Columns []byte `gorm:"not null"`
+
+	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
+}
+
+// FirstSeq returns the Seq of the segment's first event.
+func (s *Segment) FirstSeq() int64 { return s.Number*SegmentEvents + 1 }
+
+// LastSeq returns the Seq of the segment's last event.
+func (s *Segment) LastSeq() int64 { return s.Number*SegmentEvents + s.EventCount }
+
+// Block holds what the columns of a sealed segment lack of some of its events, packed by
+// internal/segment.
+type Block struct {
+	SessionID string `gorm:"primaryKey;column:session_id;type:varchar(255)"`
+	FirstSeq  int64  `gorm:"primaryKey;column:first_seq;autoIncrement:false"`
+	LastSeq   int64  `gorm:"column:last_seq;not null"`
+	Data      []byte `gorm:"not null"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
 }

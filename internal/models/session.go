@@ -87,6 +87,11 @@ type Session struct {
 	BackfilledSeq int64 `gorm:"column:backfilled_seq;not null;default:0"`
 	BackfillUpTo  int64 `gorm:"column:backfill_up_to;not null;default:0"`
 
+	// The worker that seals is done with the events up to SealedSeq: most of them are in
+	// sealed segments, and the others cannot be. It leaves out a session with KeepRows.
+	SealedSeq int64 `gorm:"column:sealed_seq;not null;default:0"`
+	KeepRows  bool  `gorm:"column:keep_rows;not null;default:false"`
+
 	// Durability is the worst durability of the session's events when they were
 	// committed. It is "" without events, and for events of a version that did not
 	// record it.

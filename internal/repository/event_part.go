@@ -5,56 +5,65 @@ import (
 	"database/sql"
 	"strings"
 
-	"gorm.io/gorm"
-
 	"ospulse/internal/database"
 	"ospulse/internal/filter"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 )
 
-// partColumns are the columns that EachPart reads of every event.
-const partColumns = "seq, timestamp, event_type, operation, process_name, target, pid"
-
 // EachPart calls fn for each event of a part that a filter selects, in the order of Seq.
 // fn receives the event's hot fields and the values of the part's keys in its Data as
 // JSON, nil for missing keys. Both are valid until fn returns; fn may keep the event's
-// texts. One statement reads the part, so it should be small.
+// texts. The part should be small, because it is read in one view.
 func (r *Events) EachPart(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPart, fn func(e *models.Event, values [][]byte)) error {
-	members := membersOf(r.db, part.Keys)
-	query := inPart(filtered(r.db.Read(ctx).Model(&models.Event{}), where), sessionID, part)
-	rows, err := members.selected(query).Rows()
-	if err != nil {
-		return translate(r.db, err, "the event")
-	}
-	defer rows.Close()
-	var e models.Event
-	dest := append([]any{&e.Seq, &e.Timestamp, &e.EventType, &e.Operation, &e.ProcessName, &e.Target, &e.PID}, members.dest...)
-	for rows.Next() {
-		e.Operation, e.ProcessName, e.Target, e.PID = nil, nil, nil, nil // fn may have kept the texts
-		if err := rows.Scan(dest...); err != nil {
-			return translate(r.db, err, "the event")
-		}
-		fn(&e, members.read())
-	}
-	return translate(r.db, rows.Err(), "the event")
+	m := membersOf(r.db, part.Keys)
+	where = filter.OfTypes(where, part.Types...)
+	err := r.views.in(ctx, sessionID, func(v view) error {
+		return v.read(where, models.EventPage{After: part.After, Before: part.UpTo + 1}, m.form(), func(e *models.Event) (bool, error) {
+			fn(e, m.values)
+			return true, nil
+		})
+	})
+	return translate(r.db, err, "the event")
 }
 
-// inPart restricts a query to a part and orders it.
-func inPart(query *gorm.DB, sessionID string, part models.EventPart) *gorm.DB {
-	return query.Where("session_id = ? AND seq > ? AND seq <= ? AND event_type IN ?", sessionID, part.After, part.UpTo, part.Types).Order("seq")
-}
-
-// members reads some members of data, row by row.
+// members reads some members of data, event by event.
 type members struct {
-	columns string // follow partColumns
+	columns string // follow hotColumns
 	args    []any
 	dest    []any
-	read    func() [][]byte
+	read    func() // sets values to those of the scanned row
+
+	values [][]byte // of the last event
+	tree   jsonscan.Tree
+	data   []byte // of an event of a segment
 }
 
-func (m *members) selected(query *gorm.DB) *gorm.DB {
-	return query.Select(partColumns+m.columns, m.args...)
+// form returns the form of events with these members. It sets values for each event.
+func (m *members) form() form {
+	return form{
+		columns: hotColumns + m.columns, args: m.args,
+		row: func() ([]any, func() *models.Event) {
+			dest, take := hot.row()
+			return append(dest, m.dest...), func() *models.Event {
+				m.read()
+				return take()
+			}
+		},
+		sealed: func(s *sealedSegment, e *models.Event, i int) (err error) {
+			if m.data, err = s.appendData(m.data[:0], i); err != nil {
+				return err
+			}
+			m.pick(m.data)
+			return s.hotEvent(e, i)
+		},
+	}
+}
+
+// pick sets values to the members of data.
+func (m *members) pick(data []byte) {
+	clear(m.values)
+	m.tree.Pick(data, m.values)
 }
 
 // membersOf returns the members for the keys. PostgreSQL extracts them from jsonb, so
@@ -62,39 +71,35 @@ func (m *members) selected(query *gorm.DB) *gorm.DB {
 // numbers as floats; therefore this process reads the whole data and extracts the members
 // itself.
 func membersOf(db *database.DB, keys []string) *members {
-	values := make([][]byte, len(keys))
+	m := &members{values: make([][]byte, len(keys))}
+	for i, key := range keys {
+		m.tree.Key(key).Want(i)
+	}
 	if db.Dialect() == "postgres" {
-		m := &members{columns: strings.Repeat(", data->?::text", len(keys))}
+		m.columns = strings.Repeat(", data->?::text", len(keys))
 		raw := make([]sql.RawBytes, len(keys))
 		for i, key := range keys {
 			m.args = append(m.args, key)
 			m.dest = append(m.dest, &raw[i])
 		}
-		m.read = func() [][]byte {
+		m.read = func() {
 			for i := range raw {
-				values[i] = raw[i]
+				m.values[i] = raw[i]
 			}
-			return values
 		}
 		return m
 	}
 	var data sql.RawBytes
-	var tree jsonscan.Tree
-	for i, key := range keys {
-		tree.Key(key).Want(i)
-	}
-	return &members{columns: ", data", dest: []any{&data}, read: func() [][]byte {
-		clear(values)
-		tree.Pick(data, values)
-		return values
-	}}
+	m.columns, m.dest, m.read = ", data", []any{&data}, func() { m.pick(data) }
+	return m
 }
 
-// FirstID returns the ID of a session's first event; 0 if it has none. Event IDs are
-// never reused, so FirstID distinguishes a session from a deleted one with the same ID.
+// FirstID returns the smallest ID of a session's first events; 0 if it has none. Event
+// IDs are never reused, so FirstID distinguishes a session from a deleted one with the
+// same ID.
 func (r *Events) FirstID(ctx context.Context, sessionID string) (uint64, error) {
 	var ids []uint64
-	err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ? AND seq = 1", sessionID).Pluck("id", &ids).Error
+	err := r.db.Read(ctx).Raw("SELECT id FROM events WHERE session_id = ? AND seq = 1 UNION ALL SELECT min_id FROM segments WHERE session_id = ? AND number = 0 AND is_sealed", sessionID, sessionID).Scan(&ids).Error
 	if err != nil || len(ids) == 0 {
 		return 0, translate(r.db, err, "the event")
 	}

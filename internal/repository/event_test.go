@@ -100,7 +100,7 @@ func TestAppendGivesBackWhatWasStored(t *testing.T) {
 		if batch[0].Seq != 1 || batch[1].Seq != 2 || batch[2].Seq != 1 {
 			t.Errorf("seqs are %d, %d and %d, want 1, 2 and 1", batch[0].Seq, batch[1].Seq, batch[2].Seq)
 		}
-		found, err := events.ListByID(t.Context(), []uint64{batch[2].ID, batch[0].ID})
+		found, err := events.ListSeqs(t.Context(), "s", []int64{2, 1})
 		if err != nil || len(found) != 2 {
 			t.Fatalf("found %d, %v", len(found), err)
 		}
@@ -182,7 +182,7 @@ func TestClaimUnsent(t *testing.T) {
 			batch = append(batch, newEvent("s", noon.Add(time.Duration(i)*time.Second)))
 		}
 		appendEvents(t, db, batch)
-		claim := func(filter models.EventFilter) []uint64 {
+		claim := func(filter models.EventFilter) []int64 {
 			t.Helper()
 			ids, err := events.ClaimUnsent(t.Context(), "s", filter)
 			if err != nil {
@@ -190,18 +190,18 @@ func TestClaimUnsent(t *testing.T) {
 			}
 			return ids
 		}
-		id := func(i int) uint64 { return batch[i+1].ID }
-		if got, want := claim(models.EventFilter{Limit: 2}), []uint64{id(9), id(8)}; !slices.Equal(got, want) {
+		id := func(i int) int64 { return int64(i + 1) }
+		if got, want := claim(models.EventFilter{Limit: 2}), []int64{id(9), id(8)}; !slices.Equal(got, want) {
 			t.Errorf("first claim is %v, want the newest %v", got, want)
 		}
 		span := models.EventFilter{Start: noon.Add(2 * time.Second), End: noon.Add(4 * time.Second), Limit: 100}
-		if got, want := claim(span), []uint64{id(4), id(3), id(2)}; !slices.Equal(got, want) {
+		if got, want := claim(span), []int64{id(4), id(3), id(2)}; !slices.Equal(got, want) {
 			t.Errorf("claim of a span is %v, want %v, both ends included", got, want)
 		}
-		if err := events.Unclaim(t.Context(), []uint64{id(3)}); err != nil {
+		if err := events.Unclaim(t.Context(), "s", []int64{id(3)}); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := claim(models.EventFilter{Limit: 100}), []uint64{id(7), id(6), id(5), id(3), id(1), id(0)}; !slices.Equal(got, want) {
+		if got, want := claim(models.EventFilter{Limit: 100}), []int64{id(7), id(6), id(5), id(3), id(1), id(0)}; !slices.Equal(got, want) {
 			t.Errorf("the rest is %v, want %v", got, want)
 		}
 		if got := claim(models.EventFilter{Limit: 100}); got == nil || len(got) != 0 {
@@ -218,7 +218,7 @@ func TestConcurrentClaimsShareTheEvents(t *testing.T) {
 		var (
 			wg       sync.WaitGroup
 			mu       sync.Mutex
-			claimed  = map[uint64]int{}
+			claimed  = map[int64]int{}
 			appended = make(chan struct{})
 		)
 		for range pollers {

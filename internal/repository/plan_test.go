@@ -21,13 +21,15 @@ func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		for name, tt := range map[string]struct {
 			span models.EventFilter
-			last *models.Event
+			last *claim
 		}{
 			"newest": {},
 			"span":   {span: models.EventFilter{Start: time.UnixMicro(5), End: time.UnixMicro(7)}},
-			"next":   {last: &models.Event{Timestamp: time.UnixMicro(6), Seq: 3}},
+			"next":   {last: &claim{Timestamp: time.UnixMicro(6), Seq: 3}},
 		} {
-			query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB { return unsent(tx, "s", tt.span, tt.last).Limit(10).Find(&[]models.Event{}) })
+			query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB {
+				return unsentRows(tx, "s", tt.span, tt.last).Limit(10).Find(&[]models.Event{})
+			})
 			if !strings.Contains(text, "idx_events_unsent") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 				t.Errorf("%s: %s\n%s", name, query, text)
 			}
@@ -52,7 +54,9 @@ func TestPollEndsOnABusyMachine(t *testing.T) {
 // session's end read neither all sessions nor all events of one.
 func TestEndsGoByIndexes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB { return lastEnds(tx, "s", 3).Limit(20).Find(&[]models.Event{}) })
+		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB {
+			return view{tx: tx, sessionID: "s"}.rows(filter.OfTypes(nil, models.TypeSessionEnd), models.EventPage{After: 3}).Order("seq DESC").Limit(20).Find(&[]models.Event{})
+		})
 		if !strings.Contains(text, "idx_events_type") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 			t.Errorf("%s\n%s", query, text)
 		}
@@ -120,9 +124,9 @@ func TestPartGoesByItsBounds(t *testing.T) {
 			}
 			for _, types := range [][]string{{"type1"}, {"type1", "type2"}} {
 				query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-					return inPart(filtered(tx, where), models.UnassignedID, models.EventPart{Types: types, After: 20000, UpTo: 28192}).Find(&[]models.Event{})
+					return view{tx: tx, sessionID: models.UnassignedID}.rows(filter.OfTypes(where, types...), models.EventPage{After: 20000, Before: 28193}).Order("seq").Find(&[]models.Event{})
 				})
-				if !strings.Contains(steps, "seq>? AND seq<?") && !strings.Contains(steps, "seq > 20000) AND (seq <= 28192)") {
+				if !strings.Contains(steps, "seq>? AND seq<?") && !strings.Contains(steps, "seq > 20000) AND (seq < 28193)") {
 					t.Errorf("%s: %s\n%s", text, query, steps)
 				}
 			}

@@ -12,10 +12,13 @@ import (
 )
 
 // Segments stores segments and reads the events that they are built from.
-type Segments struct{ db *database.DB }
+type Segments struct {
+	db    *database.DB
+	views *views
+}
 
 // NewSegments returns the segments of db.
-func NewSegments(db *database.DB) *Segments { return &Segments{db} }
+func NewSegments(db *database.DB) *Segments { return &Segments{db, &views{db: db}} }
 
 // SessionsToSegment returns the sessions that have events beyond their segments, except
 // those whose backfill is not complete.
@@ -38,7 +41,7 @@ func (r *Segments) Numbers(ctx context.Context, sessionID string) ([]int64, erro
 // ListTimes returns a session's segments by number, without their columns.
 func (r *Segments) ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error) {
 	var segments []models.Segment
-	err := r.db.Read(ctx).Select("number, first_time, last_time").Where("session_id = ?", sessionID).Order("number").Find(&segments).Error
+	err := r.db.Read(ctx).Select("number, first_time, last_time, event_count").Where("session_id = ?", sessionID).Order("number").Find(&segments).Error
 	return segments, translate(r.db, err, "the segment")
 }
 
@@ -55,7 +58,7 @@ func (r *Segments) Create(ctx context.Context, segment *models.Segment) error {
 // events in the span if span is not zero. It stops at fn's first error and returns it.
 // The segment is valid until fn returns.
 func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error {
-	query := r.db.Read(ctx).Model(&models.Segment{}).Select("number, first_time, last_time, columns").Where("session_id = ?", sessionID)
+	query := r.db.Read(ctx).Model(&models.Segment{}).Select("number, first_time, last_time, event_count, columns").Where("session_id = ?", sessionID)
 	if span != (models.Span{}) {
 		query = query.Where("last_time >= ? AND first_time <= ?", span.From, span.To)
 	}
@@ -66,7 +69,7 @@ func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span,
 	defer rows.Close()
 	for rows.Next() {
 		segment := models.Segment{SessionID: sessionID}
-		if err := rows.Scan(&segment.Number, &segment.FirstTime, &segment.LastTime, &segment.Columns); err != nil {
+		if err := rows.Scan(&segment.Number, &segment.FirstTime, &segment.LastTime, &segment.EventCount, &segment.Columns); err != nil {
 			return translate(r.db, err, "the segment")
 		}
 		if err := fn(&segment); err != nil {
@@ -78,28 +81,16 @@ func (r *Segments) Each(ctx context.Context, sessionID string, span models.Span,
 
 // EachHot calls fn with the hot fields and the Seq of each event of a session with a Seq
 // in (after, upTo] that the filter selects and, if span is not zero, that lies in the
-// span. Without a span, the events come in the order of Seq. The event is valid until fn
-// returns.
+// span. The events come in the order of Seq. The event is valid until fn returns.
 func (r *Segments) EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error {
-	query := filtered(r.db.Read(ctx).Model(&models.Event{}), where).
-		Select("seq, timestamp, event_type, source, operation, process_name, target, pid").
-		Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo)
-	if span == (models.Span{}) {
-		query = query.Order("seq")
-	} else {
-		query = query.Where("timestamp >= ? AND timestamp <= ?", span.From, span.To)
+	if span != (models.Span{}) {
+		where = filter.InSpan(where, span)
 	}
-	rows, err := query.Rows()
-	if err != nil {
-		return translate(r.db, err, "the event")
-	}
-	defer rows.Close()
-	var e models.Event
-	for rows.Next() {
-		if err := rows.Scan(&e.Seq, &e.Timestamp, &e.EventType, &e.Source, &e.Operation, &e.ProcessName, &e.Target, &e.PID); err != nil {
-			return translate(r.db, err, "the event")
-		}
-		fn(&e)
-	}
-	return translate(r.db, rows.Err(), "the event")
+	err := r.views.in(ctx, sessionID, func(v view) error {
+		return v.read(where, models.EventPage{After: after, Before: upTo + 1}, hot, func(e *models.Event) (bool, error) {
+			fn(e)
+			return true, nil
+		})
+	})
+	return translate(r.db, err, "the event")
 }

@@ -73,6 +73,14 @@ func (r *Sessions) DeleteSegments(ctx context.Context, id string, limit int) (in
 	})
 }
 
+// DeleteBlocks is DeleteEvents for a session's blocks.
+func (r *Sessions) DeleteBlocks(ctx context.Context, id string, limit int) (int64, error) {
+	return r.deleteSome(ctx, id, func(tx *gorm.DB) *gorm.DB {
+		some := tx.Model(&models.Block{}).Select("first_seq").Where("session_id = ?", id).Limit(limit)
+		return tx.Where("session_id = ? AND first_seq IN (?)", id, some).Delete(&models.Block{})
+	})
+}
+
 func (r *Sessions) deleteSome(ctx context.Context, id string, remove func(*gorm.DB) *gorm.DB) (n int64, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		session, err := holdDeleting(tx, id)
@@ -98,19 +106,19 @@ func holdDeleting(tx *gorm.DB, id string) (*models.Session, error) {
 	return &found[0], nil
 }
 
-// FinishDelete deletes a session without events, processes and segments, and its target
+// FinishDelete deletes a session without events, processes, segments and blocks, and its target
 // file if no other session uses it. It calls unlink, which removes the content, while it
 // holds the file's row, so that a concurrent Create with the same content waits. It
 // reports whether the session is deleted. It keeps a session whose agent does not know of
 // its end yet, unless the session was deleted before giveUp, and a session that has
-// events, processes or segments again.
+// any of them again.
 func (r *Sessions) FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		session, err := holdDeleting(tx, id)
 		if err != nil || session == nil || session.StopPending && session.DeletingSince.After(giveUp) {
 			return err
 		}
-		for _, left := range []any{&models.Event{}, &models.Process{}, &models.Segment{}} {
+		for _, left := range []any{&models.Event{}, &models.Process{}, &models.Segment{}, &models.Block{}} {
 			var found []string
 			if err := tx.Model(left).Where("session_id = ?", id).Limit(1).Pluck("session_id", &found).Error; err != nil || len(found) > 0 {
 				return err

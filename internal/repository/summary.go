@@ -7,86 +7,111 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
 
 // CountByType counts a session's events with a Seq in (after, upTo] by type.
 func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
-	var rows []struct {
-		EventType string
-		N         int64
-	}
-	err := r.db.Read(ctx).Model(&models.Event{}).Select("event_type, COUNT(*) AS n").
-		Where("session_id = ? AND seq > ? AND seq <= ?", sessionID, after, upTo).Group("event_type").Scan(&rows).Error
-	counts := make(map[string]int64, len(rows))
-	for _, row := range rows {
-		counts[row.EventType] = row.N
-	}
+	counts := map[string]int64{}
+	page := models.EventPage{After: after, Before: upTo + 1}
+	err := r.views.in(ctx, sessionID, func(v view) error {
+		rows := func(gap models.EventPage) (bool, error) {
+			var found []struct {
+				EventType string
+				N         int64
+			}
+			err := v.rows(nil, gap).Select("event_type, COUNT(*) AS n").Group("event_type").Scan(&found).Error
+			for _, row := range found {
+				counts[row.EventType] += row.N
+			}
+			return true, err
+		}
+		return v.walk(page, nil, rows, func(s *sealedSegment) (bool, error) {
+			selected, err := s.selected(nil, page)
+			if err != nil {
+				return false, err
+			}
+			for i, place := range s.hot.Type.Index {
+				if selected[i] {
+					counts[*s.hot.Type.Values[place]]++
+				}
+			}
+			return true, nil
+		})
+	})
 	return counts, translate(r.db, err, "the event")
 }
 
 // Span returns the earliest and the latest of the events' own times in a session; nil if
 // it has no events.
 func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.Time, err error) {
-	end := func(order string) (*time.Time, error) {
-		var times []time.Time
-		err := r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ?", sessionID).Order(order).Limit(1).Pluck("timestamp", &times).Error
-		if err != nil || len(times) == 0 {
-			return nil, translate(r.db, err, "the event")
+	see := func(times ...time.Time) {
+		for _, t := range times {
+			if first == nil || t.Before(*first) {
+				first = &t
+			}
+			if last == nil || t.After(*last) {
+				last = &t
+			}
 		}
-		return &times[0], nil
 	}
-	if first, err = end("timestamp"); err != nil {
-		return nil, nil, err
-	}
-	last, err = end("timestamp DESC")
-	return first, last, err
+	err = r.views.in(ctx, sessionID, func(v view) error {
+		for _, end := range []*gorm.DB{
+			v.rows(nil, models.EventPage{}).Select("timestamp").Order("timestamp"),
+			v.rows(nil, models.EventPage{}).Select("timestamp").Order("timestamp DESC"),
+			v.sealed().Select("first_time").Order("first_time"),
+			v.sealed().Select("last_time").Order("last_time DESC"),
+		} {
+			var times []time.Time
+			if err := end.Limit(1).Scan(&times).Error; err != nil {
+				return err
+			}
+			see(times...)
+		}
+		return nil
+	})
+	return first, last, translate(r.db, err, "the event")
 }
 
 // ListMissing returns up to limit spans of numbers in (after, upTo] that no event of the
 // session has.
-func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error) {
-	var spans []models.SeqSpan
-	// An extra row stands for the end of the numbers.
-	err := r.db.Read(ctx).Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+
-		"(SELECT seq FROM events WHERE session_id = ? AND seq > ? AND seq <= ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
-		"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", after, sessionID, after, upTo, upTo+1, limit).Scan(&spans).Error
+func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) (spans []models.SeqSpan, err error) {
+	err = r.views.in(ctx, sessionID, func(v view) error {
+		rows := func(gap models.EventPage) (bool, error) {
+			var some []models.SeqSpan
+			// An extra row stands for the end of the numbers.
+			err := v.tx.Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+
+				"(SELECT seq FROM events WHERE session_id = ? AND seq > ? AND seq < ? UNION ALL SELECT CAST(? AS bigint)) AS numbers) AS steps "+
+				"WHERE seq > previous + 1 ORDER BY seq LIMIT ?", gap.After, sessionID, gap.After, gap.Before, gap.Before, limit-len(spans)).Scan(&some).Error
+			spans = append(spans, some...)
+			return len(spans) < limit, err
+		}
+		return v.walk(models.EventPage{After: after, Before: upTo + 1}, nil, rows, func(*sealedSegment) (bool, error) { return true, nil })
+	})
 	return spans, translate(r.db, err, "the event")
 }
 
 // ListOfType returns up to limit events of a type with a Seq below before, newest first,
 // with their Data.
 func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error) {
-	var events []models.Event
-	err := r.db.Read(ctx).Select("seq, timestamp, data, data_raw").
-		Where("session_id = ? AND event_type = ? AND seq < ?", sessionID, eventType, before).Order("seq DESC").Limit(limit).Find(&events).Error
-	return events, translate(r.db, err, "the event")
+	return r.list(ctx, sessionID, filter.OfTypes(nil, eventType), models.EventPage{Before: before, Limit: limit, Descending: true}, exported)
 }
 
 // ListEnds returns up to limit session_end events of a session with a Seq above after,
 // newest first, with their Data. It stops after the event with which their Data exceeds
 // maxBytes.
 func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, limit, maxBytes int) (events []models.Event, err error) {
-	rows, err := lastEnds(r.db.Read(ctx), sessionID, after).Limit(limit).Rows()
-	if err != nil {
-		return nil, translate(r.db, err, "the event")
-	}
-	defer rows.Close()
-	for size := 0; size < maxBytes && rows.Next(); {
-		var e models.Event
-		if err := r.db.Read(ctx).ScanRows(rows, &e); err != nil {
-			return nil, translate(r.db, err, "the event")
-		}
-		events = append(events, e)
-		size += len(e.Data) + len(e.DataRaw)
-	}
-	return events, translate(r.db, rows.Err(), "the event")
-}
-
-// lastEnds selects the session_end events of a session, newest first.
-func lastEnds(tx *gorm.DB, sessionID string, after int64) *gorm.DB {
-	return tx.Model(&models.Event{}).Select("seq, timestamp, created_at, data, data_raw").
-		Where("session_id = ? AND event_type = ? AND seq > ?", sessionID, models.TypeSessionEnd, after).Order("seq DESC")
+	size := 0
+	err = r.views.in(ctx, sessionID, func(v view) error {
+		page := models.EventPage{After: after, Limit: limit, Descending: true}
+		return v.read(filter.OfTypes(nil, models.TypeSessionEnd), page, exported, func(e *models.Event) (bool, error) {
+			events = append(events, *e)
+			size += len(e.Data) + len(e.DataRaw)
+			return size < maxBytes, nil
+		})
+	})
+	return events, translate(r.db, err, "the event")
 }
 
 // Totals returns the stored totals of a session; zero totals if there are none.

@@ -146,9 +146,6 @@ func appendIndex(out []byte, index []uint32) []byte {
 	return out
 }
 
-// errDamaged means that EncodeColumns did not make the bytes.
-var errDamaged = errors.New("the segment is damaged")
-
 // DecodeColumns unpacks the result of EncodeColumns. Damaged bytes return an error,
 // never a panic.
 func DecodeColumns(packed []byte) (*Columns, error) {
@@ -158,10 +155,10 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 	}
 	plain, err := decoder.DecodeAll(packed, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if len(plain) == 0 || plain[0] != version {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	r := reader{text: plain[1:]}
 	n := int(min(r.uvarint(), uint64(len(plain)))) // every event takes at least one byte
@@ -188,7 +185,7 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 	}
 	c.PID.Index = r.index(n, len(c.PID.Values))
 	if r.failed || len(r.text) > 0 {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	return c, nil
 }
@@ -242,4 +239,43 @@ func (r *reader) index(n, values int) []uint32 {
 		index[i] = uint32(place)
 	}
 	return index
+}
+
+func (r *reader) fail() { r.failed, r.text = true, nil }
+
+func (r *reader) byte() byte {
+	if len(r.text) == 0 {
+		r.fail()
+		return 0
+	}
+	b := r.text[0]
+	r.text = r.text[1:]
+	return b
+}
+
+// count reads the number of things that follow, each of which takes at least a byte.
+func (r *reader) count() int {
+	n := r.uvarint()
+	if n > uint64(len(r.text)) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) bytes() []byte {
+	n := r.count()
+	text := r.text[:n:n]
+	r.text = r.text[n:]
+	return text
+}
+
+func (r *reader) numbers(n int) []int64 {
+	numbers := make([]int64, n)
+	last := int64(0)
+	for i := range numbers {
+		last += r.varint()
+		numbers[i] = last
+	}
+	return numbers
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 type SegmentRepository interface {
 	SessionsToSegment(ctx context.Context) ([]models.Session, error)
 	Numbers(ctx context.Context, sessionID string) ([]int64, error)
+	ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error)
 	Create(ctx context.Context, segment *models.Segment) error
 	Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error
 	EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error
@@ -121,57 +123,46 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 	if where.NeedsData() { // segments have no data
 		return rows(0, session.EventCount)
 	}
-	numbers, err := a.segments.Numbers(ctx, session.ID)
+	segments, err := a.segments.ListTimes(ctx, session.ID)
 	if err != nil {
 		return err
 	}
 	// Ignore segments that were built after the session was read.
-	numbers = slices.DeleteFunc(numbers, func(n int64) bool { return (n+1)*models.SegmentEvents > session.EventCount })
-	var damaged []int64
+	segments = slices.DeleteFunc(segments, func(s models.Segment) bool { return s.LastSeq() > session.EventCount })
+	counted := map[int64]bool{}
 	err = a.segments.Each(ctx, session.ID, span, func(s *models.Segment) error {
-		if _, listed := slices.BinarySearch(numbers, s.Number); !listed {
+		place, listed := slices.BinarySearchFunc(segments, s.Number, func(s models.Segment, number int64) int { return cmp.Compare(s.Number, number) })
+		if !listed || segments[place].EventCount != s.EventCount {
 			return nil
 		}
 		c, err := segment.DecodeColumns(s.Columns)
 		if err != nil {
 			a.log.Warn("a segment is damaged; its events are read instead", "session", session.ID, "number", s.Number, "error", err)
-			damaged = append(damaged, s.Number)
 			return nil
 		}
-		count(c, selects(where, c, s.Number*models.SegmentEvents+1))
+		counted[s.Number] = true
+		if selected := c.Select(where, s.FirstSeq()); where != nil {
+			count(c, func(i int) bool { return selected[i] })
+		} else {
+			count(c, all)
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	after := int64(0)
-	for _, number := range numbers {
-		if slices.Contains(damaged, number) {
+	for i := range segments {
+		s := &segments[i]
+		if !counted[s.Number] && (span == models.Span{} || !s.LastTime.Before(span.From) && !s.FirstTime.After(span.To)) {
 			continue
 		}
-		if err := rows(after, number*models.SegmentEvents); err != nil {
+		if err := rows(after, s.FirstSeq()-1); err != nil {
 			return err
 		}
-		after = (number + 1) * models.SegmentEvents
+		after = s.LastSeq()
 	}
 	return rows(after, session.EventCount)
-}
-
-// selects returns a function that reports whether the filter selects event i of a
-// segment. firstSeq is the Seq of the segment's first event.
-func selects(where *filter.Filter, c *segment.Columns, firstSeq int64) func(int) bool {
-	if where == nil {
-		return all
-	}
-	var e models.Event
-	return func(i int) bool {
-		e.Seq = firstSeq + int64(i)
-		e.Timestamp = time.UnixMicro(c.Micros[i]).UTC()
-		e.EventType, e.Source = *c.Type.Values[c.Type.Index[i]], *c.Source.Values[c.Source.Index[i]]
-		e.Operation, e.ProcessName = c.Operation.Values[c.Operation.Index[i]], c.Process.Values[c.Process.Index[i]]
-		e.Target, e.PID = c.Target.Values[c.Target.Index[i]], c.PID.Values[c.PID.Index[i]]
-		return where.Match(&e)
-	}
 }
 
 // segmentInterval is the interval between two searches for events to build segments from.
@@ -259,7 +250,7 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 		return err
 	}
 	return a.segments.Create(ctx, &models.Segment{
-		SessionID: sessionID, Number: number, Columns: packed,
+		SessionID: sessionID, Number: number, EventCount: models.SegmentEvents, Columns: packed,
 		FirstTime: time.UnixMicro(slices.Min(c.Micros)).UTC(), LastTime: time.UnixMicro(slices.Max(c.Micros)).UTC(),
 	})
 }

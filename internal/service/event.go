@@ -19,13 +19,13 @@ type EventRepository interface {
 	Try(ctx context.Context, group models.Group) error
 	LastStored(ctx context.Context, writer string) (int64, error)
 	Time(local time.Time) time.Time
-	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]uint64, error)
-	Unclaim(ctx context.Context, ids []uint64) error
+	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]int64, error)
+	Unclaim(ctx context.Context, sessionID string, seqs []int64) error
 	List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error)
 	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage, maxBytes int) (events []models.Event, isCut bool, err error)
 	Count(ctx context.Context, sessionID string, where *filter.Filter, part models.EventPage) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
-	ListByID(ctx context.Context, ids []uint64) ([]models.Event, error)
+	ListSeqs(ctx context.Context, sessionID string, seqs []int64) ([]models.Event, error)
 }
 
 // SegmentLister lists the times of a session's segments. *repository.Segments implements
@@ -188,11 +188,10 @@ func (s *Events) parts(ctx context.Context, sessionID string, where *filter.Filt
 	for i := range segments {
 		segment := &segments[i]
 		if !span.From.IsZero() && segment.LastTime.Before(span.From) || !span.To.IsZero() && segment.FirstTime.After(span.To) {
-			first := segment.Number*models.SegmentEvents + 1
-			if first > done+1 {
-				parts = append(parts, models.EventPage{After: done, Before: first})
+			if segment.FirstSeq() > done+1 {
+				parts = append(parts, models.EventPage{After: done, Before: segment.FirstSeq()})
 			}
-			done = first - 1 + models.SegmentEvents
+			done = segment.LastSeq()
 		}
 	}
 	parts = append(parts, models.EventPage{After: done})
@@ -240,9 +239,9 @@ func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	}
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
-	ids, err := s.events.ClaimUnsent(claiming, sessionID, filter)
+	seqs, err := s.events.ClaimUnsent(claiming, sessionID, filter)
 	if err == nil {
-		err = deliver(s.claimedPages(ctx, ids))
+		err = deliver(s.claimedPages(ctx, sessionID, seqs))
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -252,14 +251,14 @@ func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	}
 	unclaiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
-	return errors.Join(err, s.events.Unclaim(unclaiming, ids))
+	return errors.Join(err, s.events.Unclaim(unclaiming, sessionID, seqs))
 }
 
 // claimedPages reads claimed events a few at a time.
-func (s *Events) claimedPages(ctx context.Context, ids []uint64) Pages {
+func (s *Events) claimedPages(ctx context.Context, sessionID string, seqs []int64) Pages {
 	return func(yield func([]models.Event, error) bool) {
-		for some := range slices.Chunk(ids, 50) {
-			if events, err := s.events.ListByID(ctx, some); !yield(events, err) || err != nil {
+		for some := range slices.Chunk(seqs, 50) {
+			if events, err := s.events.ListSeqs(ctx, sessionID, some); !yield(events, err) || err != nil {
 				return
 			}
 		}

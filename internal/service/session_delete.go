@@ -42,6 +42,7 @@ type Deleter interface {
 	DeleteEvents(ctx context.Context, id string, limit int) (int64, error)
 	DeleteProcesses(ctx context.Context, id string, limit int) (int64, error)
 	DeleteSegments(ctx context.Context, id string, limit int) (int64, error)
+	DeleteBlocks(ctx context.Context, id string, limit int) (int64, error)
 	FinishDelete(ctx context.Context, id string, giveUp time.Time, unlink func(sha256 string) error) (done bool, err error)
 }
 
@@ -120,7 +121,7 @@ func (a *Catalog) removeAll(ctx context.Context) error {
 // remove removes a deleted session's rows, and then the session.
 func (a *Catalog) remove(ctx context.Context, id string) error {
 	began, removed := time.Now(), int64(0)
-	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses, a.sessions.DeleteSegments} {
+	for _, some := range []func(context.Context, string, int) (int64, error){a.sessions.DeleteEvents, a.sessions.DeleteProcesses, a.sessions.DeleteSegments, a.sessions.DeleteBlocks} {
 		n, err := inSteps(ctx, func(limit int) (int64, error) { return some(ctx, id, limit) })
 		if removed += n; err != nil {
 			return err

@@ -335,6 +335,7 @@ func TestBackupKilled(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		const events = 10_000
 		env["DATA_DIR"] = t.TempDir()
+		env["SEAL_AFTER"] = "never" // the rows are counted
 		b := startBackend(t, env)
 		postRandom(t, b, events)
 		waitForDrain(t, b)
@@ -355,6 +356,7 @@ func TestBackupKilled(t *testing.T) {
 		mustRun(t, env, "backup", "--force", path)
 		b.stop()
 		eachTarget(t, func(t *testing.T, target map[string]string) {
+			target["SEAL_AFTER"] = "never"
 			for n := range rounds(t, 1) {
 				isFilling := func() bool {
 					info, err := os.Stat(filepath.Join(target["DATA_DIR"], "ospulse.db-wal"))

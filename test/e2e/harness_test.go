@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/http"
@@ -80,10 +81,21 @@ func startBackend(t testing.TB, env map[string]string) *backend {
 	return startBackendWithin(t, env, time.Minute)
 }
 
+// sealAfter returns SEAL_AFTER for a test. Half of the tests seal events as soon as
+// possible, so that everything is tested with rows, with sealed segments, and while events
+// move.
+func sealAfter(t testing.TB) string {
+
+	if crc32.ChecksumIEEE([]byte(t.Name()))%2 == 0 {
+		return "0s"
+	}
+	return "1h"
+}
+
 // startBackendWithin is startBackend with another timeout for the start.
 func startBackendWithin(t testing.TB, env map[string]string, patience time.Duration) *backend {
 	t.Helper()
-	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
+	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "SEAL_AFTER": sealAfter(t), "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
 	for name, value := range env {
 		settings[name] = value
 	}

@@ -38,7 +38,7 @@ func command(t *testing.T, env map[string]string, args ...string) *process {
 	}
 	p := &process{Cmd: exec.CommandContext(t.Context(), program, args...)}
 	p.Dir = t.TempDir()
-	p.Env = []string{runMain + "=1", "PORT=0", "LOG_FORMAT=json", "AGENT_SERVICE_URL=http://127.0.0.1:1", "MIN_FREE_MB=0", "DATABASE_ALLOW_WEAK=true"}
+	p.Env = []string{runMain + "=1", "PORT=0", "LOG_FORMAT=json", "AGENT_SERVICE_URL=http://127.0.0.1:1", "SEAL_AFTER=" + sealAfter(t), "MIN_FREE_MB=0", "DATABASE_ALLOW_WEAK=true"}
 	for name, value := range env {
 		p.Env = append(p.Env, name+"="+value)
 	}

@@ -157,8 +157,8 @@ func TestBlockedReadersLeaveRoom(t *testing.T) {
 	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "READ_TIMEOUT": "10m", "AGENT_SERVICE_URL": newTestAgent(t).URL})
 	id := b.startSession()
 	locks := newBlocker(t, url)
-	letGo := locks.hold(t, "LOCK TABLE segments IN ACCESS EXCLUSIVE MODE")
-	const path = "/histogram?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z"
+	letGo := locks.hold(t, "LOCK TABLE processes IN ACCESS EXCLUSIVE MODE")
+	const path = "/processes"
 	answers := make(chan answer, 6)
 	for range cap(answers) {
 		go func() {

@@ -233,6 +233,7 @@ func TestSessionDetails(t *testing.T) {
 		agent := newTestAgent(t)
 		env["AGENT_SERVICE_URL"] = agent.URL
 		env["DATA_DIR"] = t.TempDir()
+		env["SEAL_AFTER"] = "never" // the test changes what is stored
 		b := startBackend(t, env)
 		id := b.create("a.exe")
 		empty := b.session(id)

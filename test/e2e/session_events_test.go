@@ -302,6 +302,7 @@ func analysedEvents(n int) (texts []string, events []analysed) {
 func TestEventsAreCountedRight(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["DATA_DIR"] = filepath.Join(t.TempDir(), "data")
+		env["SEAL_AFTER"] = "never" // the test changes what is stored
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
 		const n = 3*4096 + 500

@@ -29,7 +29,7 @@ import (
 // was acknowledged.
 func TestKilledBackendLosesNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["DATA_DIR"] = t.TempDir()
+		env["DATA_DIR"], env["SEAL_AFTER"] = t.TempDir(), "0s"
 		var loads []*load
 		for round := range rounds(t, 3) {
 			p := command(t, env)

@@ -28,6 +28,7 @@ func TestPlantedBugs(t *testing.T) {
 		{"skip a seq", "sqlite", "backend: SIGTERM", Gap, "64"},
 		{"store half of a batch", "sqlite", "backend: SIGTERM", Lost, "64"},
 		{"put an event elsewhere", "sqlite", "backend: SIGTERM", Lost, "64"},
+		{"seal a row too few", "sqlite", "backend: SIGTERM", Lost, "64"},
 		{"hand an event out twice", "sqlite", "backend: SIGTERM", HandedTwice, "64"},
 		{"read past a hole", "sqlite", "backend: SIGTERM", Hole, "64"},
 		{"count from a cache", "sqlite", "backend: SIGTERM", Stale, "64"},

@@ -161,6 +161,7 @@ func (w *world) addBackend(i int, env []string) {
 	b := &backend{index: i, program: buildPrograms(w.t).backend, port: freePort(w.t), health: "/healthz", log: filepath.Join(w.dir, fmt.Sprint("log", i))}
 	b.env = append([]string{
 		fmt.Sprint("PORT=", b.port), "DATA_DIR=" + dir, "AGENT_SERVICE_URL=" + w.agent.url(), "MIN_FREE_MB=0", "DATABASE_POOL_SIZE=6",
+		"SEAL_AFTER=0s", // so that events are sealed all the time
 		"DATABASE_WAIT=60s", "LOG_LEVEL=warn", clockVariable + "=" + filepath.Join(w.dir, "clock"), "PATH=" + os.Getenv("PATH"),
 	}, env...)
 	if w.pg != nil {

@@ -1,0 +1,327 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"ospulse/internal/database"
+	"ospulse/internal/models"
+	"ospulse/internal/plant"
+	"ospulse/internal/segment"
+)
+
+// ListToSeal returns up to limit sessions by ID, after an ID, that have events which the
+// worker has not sealed yet.
+func (r *Segments) ListToSeal(ctx context.Context, after string, limit int) ([]models.Session, error) {
+	var sessions []models.Session
+	err := r.db.Read(ctx).Where("sealed_seq < event_count AND NOT keep_rows AND NOT "+backfilling+" AND "+visible+" AND id > ?", after).
+		Order("id").Limit(limit).Find(&sessions).Error
+	return sessions, translate(r.db, err, "the session")
+}
+
+// SetKeepRows says whether the worker leaves out a session, and makes it begin with the
+// session's first event.
+func (r *Segments) SetKeepRows(ctx context.Context, sessionID string, keep bool) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Model(&models.Session{}).Where("id = ?", sessionID).UpdateColumns(map[string]any{"keep_rows": keep, "sealed_seq": 0}).Error
+	})
+	return translate(r.db, err, "session "+sessionID)
+}
+
+// StoredAt returns when an event was stored; false if it has no row.
+func (r *Segments) StoredAt(ctx context.Context, sessionID string, seq int64) (at time.Time, isRow bool, err error) {
+	var times []time.Time
+	err = r.db.Read(ctx).Model(&models.Event{}).Where("session_id = ? AND seq = ?", sessionID, seq).Pluck("created_at", &times).Error
+	if err != nil || len(times) == 0 {
+		return at, false, translate(r.db, err, "the event")
+	}
+	return times[0], true, nil
+}
+
+// errChanged means that the events changed while they were packed.
+var errChanged = models.Errorf(models.CodeConflict, "the events changed meanwhile") //nolint:gochecknoglobals // a constant
+
+// maxSealedBytes limits the packed events of a segment, which Seal holds in memory.
+const maxSealedBytes = 32 << 20
+
+// Seal moves the events of a segment up to upTo from their rows to the segment, and
+// returns their number. Part of them may be sealed already. All or none are moved, in one
+// transaction, after Seal has checked that the packed events are exactly the stored ones.
+//
+// Seal moves nothing and returns 0 if an event is missing, or if the events are too large
+// for a segment. It returns conflict if another program changed the events meanwhile or
+// the session is being deleted: the caller may try again.
+func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int64) (int, error) {
+	if plant.Is("seal a row too few") && upTo > number*models.SegmentEvents+1 {
+		upTo--
+	}
+	s := &sealing{packer: segment.NewPacker(), next: number*models.SegmentEvents + 1}
+	s.sealed = models.Segment{SessionID: sessionID, Number: number, EventCount: upTo - number*models.SegmentEvents, IsSealed: true}
+	var was models.Segment // zero if it is not sealed
+	err := r.views.in(ctx, sessionID, func(v view) error {
+		if err := v.sealed().Where("number = ?", number).Omit("columns", "skip").Find(&was).Error; err != nil {
+			return err
+		}
+		page := models.EventPage{After: number * models.SegmentEvents, Before: upTo + 1}
+		return errors.Join(v.read(nil, page, whole, func(e *models.Event) (bool, error) { return s.add(e) }), s.flush())
+	})
+	if errors.Is(err, segment.ErrTooLarge) || err == nil && (s.next != upTo+1 || was.EventCount == s.sealed.EventCount) {
+		return 0, nil
+	}
+	if err == nil {
+		err = s.finish()
+	}
+	if errors.Is(err, segment.ErrTooLarge) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, translate(r.db, err, "the event")
+	}
+	err = r.db.Write(ctx, func(tx *gorm.DB) error {
+		v := view{tx: tx, sessionID: sessionID}
+		if err := r.db.LockSession(tx, sessionID); err != nil {
+			return err
+		}
+		if err := v.sealRows(&s.sealed, &was); err != nil {
+			return err
+		}
+		if err := v.deleteBlocks(&s.sealed); err != nil {
+			return err
+		}
+		for i := range s.blocks {
+			if err := tx.Omit(clause.Associations).Create(&s.blocks[i]).Error; err != nil {
+				return err
+			}
+		}
+		if err := tx.Omit(clause.Associations).Clauses(clause.OnConflict{UpdateAll: true}).Create(&s.sealed).Error; err != nil {
+			return err
+		}
+		return noteSealed(tx, sessionID, s.sealed.LastSeq())
+	})
+	if err != nil {
+		return 0, translate(r.db, err, "session "+sessionID)
+	}
+	return int(s.sealed.EventCount), nil
+}
+
+// sealing packs the events of a segment.
+type sealing struct {
+	packer *segment.Packer
+	sealed models.Segment
+	blocks []models.Block
+	next   int64 // Seq of the next event
+	bytes  int   // of the packed events
+
+	events     []models.Event // of the next block
+	eventBytes int
+}
+
+// add adds the next event. It reports whether to go on.
+func (s *sealing) add(e *models.Event) (bool, error) {
+	if e.Seq != s.next {
+		return false, nil
+	}
+	s.next++
+	s.events = append(s.events, *e)
+	if s.eventBytes += len(e.Data) + len(e.DataRaw); s.eventBytes >= segment.MaxBlockBytes {
+		return true, s.flush()
+	}
+	return true, nil
+}
+
+// flush packs the added events as a block, and checks that they return exactly.
+func (s *sealing) flush() error {
+	if len(s.events) == 0 {
+		return nil
+	}
+	first := s.packer.Hot().Len()
+	data, err := s.packer.Add(s.events)
+	if err != nil {
+		return err
+	}
+	block, err := segment.DecodeBlock(data, s.packer.Hot(), first)
+	if err != nil {
+		return err
+	}
+	for i := range s.events {
+		var e models.Event
+		if err := block.Event(&e, i); err != nil {
+			return err
+		}
+		want := &s.events[i]
+		if !isSame(&e, want) {
+			return models.Errorf(models.CodeInternal, "event %d of session %s cannot be packed exactly", want.Seq, want.SessionID)
+		}
+		if s.sealed.MinID == 0 {
+			s.sealed.MinID = want.ID
+		}
+		s.sealed.MinID, s.sealed.MaxID = min(s.sealed.MinID, want.ID), max(s.sealed.MaxID, want.ID)
+	}
+	s.blocks = append(s.blocks, models.Block{SessionID: s.sealed.SessionID, FirstSeq: s.events[0].Seq, LastSeq: s.next - 1, Data: data})
+	s.events, s.eventBytes = s.events[:0], 0
+	if s.bytes += len(data); s.bytes > maxSealedBytes {
+		return segment.ErrTooLarge
+	}
+	return nil
+}
+
+// finish packs the rest, and checks that it returns exactly.
+func (s *sealing) finish() error {
+	packed, err := s.packer.Pack()
+	if err != nil {
+		return err
+	}
+	hot, err := segment.DecodeColumns(packed.Columns)
+	if err != nil {
+		return err
+	}
+	var got, want models.Event
+	for i := range hot.Len() {
+		hot.Event(&got, i)
+		s.packer.Hot().Event(&want, i)
+		if !reflect.DeepEqual(got, want) {
+			return models.Errorf(models.CodeInternal, "the hot fields of session %s cannot be packed exactly", s.sealed.SessionID)
+		}
+	}
+	s.sealed.FirstTime, s.sealed.LastTime, s.sealed.Columns, s.sealed.Skip = packed.FirstTime, packed.LastTime, packed.Columns, packed.Skip
+	return nil
+}
+
+// isSame reports whether a packed event has all fields of the stored one that a segment
+// keeps.
+func isSame(packed, stored *models.Event) bool {
+	e := *stored
+	if !e.Timestamp.Equal(packed.Timestamp) || !e.CreatedAt.Equal(packed.CreatedAt) || !e.UpdatedAt.Equal(packed.UpdatedAt) {
+		return false
+	}
+	e.SessionID, e.Seq, e.IsSent = "", 0, false
+	e.Timestamp, e.CreatedAt, e.UpdatedAt = packed.Timestamp, packed.CreatedAt, packed.UpdatedAt
+	return reflect.DeepEqual(&e, packed)
+}
+
+// sealRows deletes the rows of a segment's events, and notes in the segment which of them
+// were sent. was is the segment as it was read, and the first of its events have no rows.
+// sealRows returns errChanged if other events than these have rows now.
+func (v view) sealRows(sealed, was *models.Segment) error {
+	lock := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
+	var now models.Segment
+	if err := v.sealed().Where("number = ?", sealed.Number).Omit("columns", "skip").Clauses(lock).Find(&now).Error; err != nil {
+		return err
+	}
+	var rows []models.Event
+	bounds := v.tx.Where("session_id = ? AND seq >= ? AND seq <= ?", v.sessionID, sealed.FirstSeq(), sealed.LastSeq()).Session(&gorm.Session{})
+	if err := bounds.Select("seq, is_sent").Order("seq").Clauses(lock).Find(&rows).Error; err != nil {
+		return err
+	}
+	if now.EventCount != was.EventCount || int64(len(rows)) != sealed.EventCount-was.EventCount {
+		return errChanged
+	}
+	s := &sealedSegment{Segment: *sealed}
+	s.Sent = make([]byte, (s.EventCount+7)/8)
+	s.Unsent = s.EventCount
+	sent := &sealedSegment{Segment: now}
+	for i := range s.EventCount {
+		isSent := i < now.EventCount && sent.isSent(int(i))
+		if row := i - now.EventCount; row >= 0 {
+			if rows[row].Seq != s.FirstSeq()+i {
+				return errChanged
+			}
+			isSent = rows[row].IsSent
+		}
+		if isSent {
+			s.setSent(int(i), true)
+		}
+	}
+	sealed.Unsent, sealed.Sent = s.Unsent, s.Sent
+	if plant.Is("seal a row too few") {
+		return v.tx.Where("session_id = ? AND seq >= ? AND seq <= ?", v.sessionID, sealed.FirstSeq(), sealed.LastSeq()+1).Delete(&models.Event{}).Error
+	}
+	return bounds.Delete(&models.Event{}).Error
+}
+
+// deleteBlocks deletes the blocks of a segment.
+func (v view) deleteBlocks(s *models.Segment) error {
+	return v.tx.Where("session_id = ? AND first_seq >= ? AND first_seq <= ?", v.sessionID, s.FirstSeq(), s.Number*models.SegmentEvents+models.SegmentEvents).Delete(&models.Block{}).Error
+}
+
+// noteSealed notes that the worker is done with a session's events up to a Seq. It
+// returns errChanged if the session is being deleted.
+func noteSealed(tx *gorm.DB, sessionID string, upTo int64) error {
+	done := tx.Model(&models.Session{}).Where("id = ? AND "+visible, sessionID).
+		UpdateColumn("sealed_seq", gorm.Expr("CASE WHEN sealed_seq < ? THEN ? ELSE sealed_seq END", upTo, upTo))
+	if done.Error == nil && done.RowsAffected == 0 {
+		return errChanged
+	}
+	return done.Error
+}
+
+// PassOver notes that the worker is done with a session's events up to a Seq.
+func (r *Segments) PassOver(ctx context.Context, sessionID string, upTo int64) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error { return noteSealed(tx, sessionID, upTo) })
+	return translate(r.db, err, "session "+sessionID)
+}
+
+// SealedNumbers returns the numbers of a session's sealed segments in ascending order.
+func (r *Segments) SealedNumbers(ctx context.Context, sessionID string) (numbers []int64, err error) {
+	err = (view{tx: r.db.Read(ctx), sessionID: sessionID}).sealed().Order("number").Pluck("number", &numbers).Error
+	return numbers, translate(r.db, err, "the segment")
+}
+
+// Unseal moves the events of a sealed segment back to rows, all or none, in one
+// transaction. It does nothing if the segment is not sealed, and returns conflict if the
+// segment changed meanwhile.
+func (r *Segments) Unseal(ctx context.Context, sessionID string, number int64) error {
+	var events []models.Event
+	var s models.Segment // zero if it is not sealed
+	err := r.views.in(ctx, sessionID, func(v view) error {
+		if err := v.sealed().Where("number = ?", number).Omit("columns", "skip").Find(&s).Error; err != nil || !s.IsSealed {
+			return err
+		}
+		sealed := &sealedSegment{view: v, Segment: s}
+		events = make([]models.Event, s.EventCount)
+		for i := range events {
+			if err := sealed.event(&events[i], i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || !s.IsSealed {
+		return translate(r.db, err, "the segment")
+	}
+	err = r.db.BulkBeside(ctx, func(tx database.Bulk) error {
+		isSame := false
+		claim := database.Statement{
+			Text: "UPDATE segments SET is_sealed = FALSE, min_id = 0, max_id = 0, unsent = 0, sent = NULL, skip = NULL " +
+				"WHERE session_id = ? AND number = ? AND is_sealed AND event_count = ? AND COALESCE(sent, ?) = ? RETURNING number",
+			Args: []any{sessionID, number, s.EventCount, []byte{}, append([]byte{}, s.Sent...)},
+			Dest: []any{new(int64)},
+			Row:  func() { isSame = true },
+		}
+		if err := tx.Run(ctx, claim); err != nil {
+			return err
+		}
+		if !isSame {
+			return errChanged
+		}
+		row := make([]any, 0, len(eventColumns)+1)
+		err := tx.Insert(ctx, "events", append(slices.Clone(eventColumns), "id"), len(events), func(i int) []any {
+			return append(eventRow(row, &events[i]), int64(events[i].ID))
+		})
+		if err != nil {
+			return err
+		}
+		writes := []database.Statement{{Text: "DELETE FROM blocks WHERE session_id = ? AND first_seq >= ? AND first_seq <= ?", Args: []any{sessionID, s.FirstSeq(), s.LastSeq()}}}
+		if s.EventCount < models.SegmentEvents { // only sealed segments may be incomplete
+			writes = append(writes, database.Statement{Text: "DELETE FROM segments WHERE session_id = ? AND number = ?", Args: []any{sessionID, number}})
+		}
+		return tx.Finish(ctx, writes...)
+	})
+	return translate(r.db, err, "session "+sessionID)
+}

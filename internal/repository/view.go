@@ -1,0 +1,388 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"ospulse/internal/database"
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/segment"
+)
+
+// view reads the events of one session as they are at one moment. Some of them are rows,
+// the others are in sealed segments.
+type view struct {
+	tx        *gorm.DB
+	sessionID string
+	unpacked  *unpackedSegments // nil without a cache
+}
+
+// views opens views of sessions. It keeps what it unpacked last, because the next page of
+// a list or an export often begins in the same segment.
+type views struct {
+	db       *database.DB
+	unpacked unpackedSegments
+}
+
+// in calls fn with a view of a session.
+func (r *views) in(ctx context.Context, sessionID string, fn func(v view) error) error {
+	return r.db.View(ctx, func(tx *gorm.DB) error { return fn(view{tx, sessionID, &r.unpacked}) })
+}
+
+// unpackedSegments are the segments that were used last, without their view. A caller
+// takes one out while it uses it.
+type unpackedSegments struct {
+	mu   sync.Mutex
+	list []sealedSegment
+}
+
+// maxUnpacked is the number of kept segments, each of some megabytes.
+const maxUnpacked = 2
+
+// take fills in what is unpacked of a segment. Segments with the same ID of their first
+// events are the same: IDs are never used again.
+func (u *unpackedSegments) take(s *sealedSegment) {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range u.list {
+		if k := &u.list[i]; k.SessionID == s.SessionID && k.Number == s.Number && k.EventCount == s.EventCount && k.MinID == s.MinID {
+			s.hot, s.block, s.first = k.hot, k.block, k.first
+			u.list = slices.Delete(u.list, i, i+1)
+			return
+		}
+	}
+}
+
+// put keeps what is unpacked of a segment that its caller does not use any more.
+func (u *unpackedSegments) put(s *sealedSegment) {
+	if u == nil || s.hot == nil {
+		return
+	}
+	kept := *s
+	kept.view, kept.Skip, kept.Sent = view{}, nil, nil
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.list = append(u.list, kept)
+	if len(u.list) > maxUnpacked {
+		u.list = slices.Delete(u.list, 0, 1)
+	}
+}
+
+// walk calls rows with each range of seqs that has no sealed segment, and sealed with each
+// sealed segment, within the bounds of a page and in its order. It leaves out segments in
+// which the filter certainly selects nothing. rows gets the page with narrower bounds.
+// Both report whether to go on.
+func (v view) walk(page models.EventPage, where *filter.Filter, rows func(models.EventPage) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
+	rest := page // what is not walked yet
+	for {
+		segments, err := v.segments(rest, where != nil)
+		if err != nil {
+			return err
+		}
+		for i := range segments {
+			s := &sealedSegment{view: v, Segment: segments[i]}
+			s.SessionID = v.sessionID
+			gap := rest
+			if page.Descending {
+				gap.After, rest.Before = max(rest.After, s.LastSeq()), s.FirstSeq()
+			} else {
+				gap.Before, rest.After = s.FirstSeq(), s.LastSeq()
+				if page.Before > 0 {
+					gap.Before = min(gap.Before, page.Before)
+				}
+			}
+			if !isEmpty(gap) {
+				if more, err := rows(gap); err != nil || !more {
+					return err
+				}
+			}
+			if s.isSkipped(where) {
+				continue
+			}
+			v.unpacked.take(s)
+			more, err := sealed(s)
+			if err != nil {
+				return err
+			}
+			if v.unpacked.put(s); !more {
+				return nil
+			}
+		}
+		if len(segments) < segmentPage {
+			if !isEmpty(rest) {
+				_, err = rows(rest)
+			}
+			return err
+		}
+	}
+}
+
+// rows selects the rows of a part of the session that a filter selects.
+func (v view) rows(where *filter.Filter, part models.EventPage) *gorm.DB {
+	query := filtered(v.tx.Model(&models.Event{}), where).Where("session_id = ?", v.sessionID)
+	if part.After > 0 {
+		query = query.Where("seq > ?", part.After)
+	}
+	if part.Before > 0 {
+		query = query.Where("seq < ?", part.Before)
+	}
+	return query
+}
+
+// read calls fn with the events of a page that a filter selects, in the page's order,
+// until fn returns false. A page without a limit has all events within its bounds. The
+// event is valid until fn returns, which may keep what the event refers to.
+func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(e *models.Event) (bool, error)) error {
+	n := 0
+	var e models.Event
+	pass := func(e *models.Event) (bool, error) {
+		more, err := fn(e)
+		n++
+		return more && n != page.Limit, err
+	}
+	rows := func(gap models.EventPage) (bool, error) {
+		query := v.rows(where, gap).Select(f.columns, f.args...).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending})
+		if page.Limit > 0 {
+			query = query.Limit(page.Limit - n)
+		}
+		return scan(query, f, v.sessionID, pass)
+	}
+	return v.walk(page, where, rows, func(s *sealedSegment) (more bool, err error) {
+		selected, err := s.selected(where, page)
+		if err != nil {
+			return false, err
+		}
+		more = true
+		err = each(selected, page.Descending, func(i int) (bool, error) {
+			if err := f.sealed(s, &e, i); err != nil {
+				return false, err
+			}
+			more, err = pass(&e)
+			return more, err
+		})
+		return more, err
+	})
+}
+
+// scan calls fn with the event of each row until fn returns false, and returns what fn
+// returned last.
+func scan(query *gorm.DB, f form, sessionID string, fn func(*models.Event) (bool, error)) (more bool, err error) {
+	rows, err := query.Rows()
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	dest, take := f.row()
+	for more = true; more && rows.Next(); {
+		if err := rows.Scan(dest...); err != nil {
+			return false, err
+		}
+		e := take()
+		e.SessionID = sessionID
+		if more, err = fn(e); err != nil {
+			return false, err
+		}
+	}
+	return more, rows.Err()
+}
+
+// isEmpty reports whether a page cannot have events by its bounds.
+func isEmpty(page models.EventPage) bool { return page.Before > 0 && page.After >= page.Before-1 }
+
+// segmentPage is the number of segments that one statement reads, without their columns.
+const segmentPage = 64
+
+// sealed selects the sealed segments of the session.
+func (v view) sealed() *gorm.DB {
+	return v.tx.Model(&models.Segment{}).Where("session_id = ? AND is_sealed", v.sessionID)
+}
+
+// segments returns the first sealed segments that overlap a page, in its order, up to
+// segmentPage of them.
+func (v view) segments(page models.EventPage, withSkip bool) (segments []models.Segment, err error) {
+	columns := "number, event_count, first_time, last_time, min_id, unsent, sent"
+	if withSkip {
+		columns += ", skip"
+	}
+	query := v.sealed().Select(columns)
+	if page.After > 0 {
+		query = query.Where("number >= ? AND number * ? + event_count > ?", page.After/models.SegmentEvents, models.SegmentEvents, page.After)
+	}
+	if page.Before > 0 {
+		query = query.Where("number * ? < ?", models.SegmentEvents, page.Before-1)
+	}
+	order := "number"
+	if page.Descending {
+		order = "number DESC"
+	}
+	err = query.Order(order).Limit(segmentPage).Find(&segments).Error
+	return segments, err
+}
+
+// sealedSegment is a sealed segment of a view. It is read as far as it is used.
+type sealedSegment struct {
+	view view
+	models.Segment
+
+	hot   *segment.Columns
+	block *segment.Block // the last one that was used, with the events from first on
+	first int
+}
+
+// isSkipped reports whether a filter certainly selects none of the events.
+func (s *sealedSegment) isSkipped(where *filter.Filter) bool {
+	span := where.Span()
+	return !span.From.IsZero() && s.LastTime.Before(span.From) || !span.To.IsZero() && s.FirstTime.After(span.To) || !segment.MayMatch(s.Skip, where)
+}
+
+// columns returns the hot fields.
+func (s *sealedSegment) columns() (*segment.Columns, error) {
+	if s.hot != nil {
+		return s.hot, nil
+	}
+	var packed []byte
+	err := s.view.tx.Model(&models.Segment{}).Where("session_id = ? AND number = ?", s.view.sessionID, s.Number).Select("columns").Row().Scan(&packed)
+	if err != nil {
+		return nil, err
+	}
+	hot, err := segment.DecodeColumns(packed)
+	if err == nil && int64(hot.Len()) != s.EventCount {
+		err = fmt.Errorf("%w: it has %d events", segment.ErrDamaged, hot.Len())
+	}
+	if err != nil {
+		return nil, s.damaged(err)
+	}
+	s.hot = hot
+	return hot, nil
+}
+
+// damaged returns the error of a segment that cannot be read.
+func (s *sealedSegment) damaged(err error) error {
+	return models.Wrap(err, models.CodeInternal, "the events %d to %d of session %s cannot be read: %s", s.FirstSeq(), s.LastSeq(), s.view.sessionID, err)
+}
+
+// blockOf returns the block that has event i, and the event's place in it.
+func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
+	if s.block != nil && i >= s.first && i < s.first+s.block.Len() {
+		return s.block, i - s.first, nil
+	}
+	hot, err := s.columns()
+	if err != nil {
+		return nil, 0, err
+	}
+	seq := s.FirstSeq() + int64(i)
+	var packed []models.Block
+	err = s.view.tx.Where("session_id = ? AND first_seq <= ?", s.view.sessionID, seq).Order("first_seq DESC").Limit(1).Find(&packed).Error
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(packed) == 0 || packed[0].FirstSeq < s.FirstSeq() || packed[0].LastSeq < seq {
+		return nil, 0, s.damaged(segment.ErrDamaged)
+	}
+	s.first = int(packed[0].FirstSeq - s.FirstSeq())
+	if s.block, err = segment.DecodeBlock(packed[0].Data, hot, s.first); err == nil && int64(s.block.Len()) != packed[0].LastSeq-packed[0].FirstSeq+1 {
+		err = segment.ErrDamaged
+	}
+	if err != nil {
+		s.block = nil
+		return nil, 0, s.damaged(err)
+	}
+	return s.block, i - s.first, nil
+}
+
+// event sets e to event i.
+func (s *sealedSegment) event(e *models.Event, i int) error {
+	block, place, err := s.blockOf(i)
+	if err != nil {
+		return err
+	}
+	if err := block.Event(e, place); err != nil {
+		return s.damaged(err)
+	}
+	e.SessionID, e.Seq = s.view.sessionID, s.FirstSeq()+int64(i)
+	e.IsSent = s.isSent(i)
+	return nil
+}
+
+// hotEvent sets Seq and the hot fields of e to those of event i.
+func (s *sealedSegment) hotEvent(e *models.Event, i int) error {
+	s.hot.Event(e, i)
+	e.Seq = s.FirstSeq() + int64(i)
+	return nil
+}
+
+// appendData appends the Data of event i.
+func (s *sealedSegment) appendData(out []byte, i int) ([]byte, error) {
+	block, place, err := s.blockOf(i)
+	if err != nil {
+		return out, err
+	}
+	if out = block.AppendData(out, place); block.Err() != nil {
+		return out, s.damaged(block.Err())
+	}
+	return out, nil
+}
+
+// isSent reports whether a poller has claimed event i.
+func (s *sealedSegment) isSent(i int) bool {
+	if len(s.Sent) == 0 {
+		return s.Unsent == 0
+	}
+	return s.Sent[i/8]&(1<<(i%8)) != 0
+}
+
+// selected returns, for each event of the segment, whether the filter selects it and it
+// lies within the page.
+func (s *sealedSegment) selected(where *filter.Filter, page models.EventPage) (selected []bool, err error) {
+	hot, err := s.columns()
+	if err != nil {
+		return nil, err
+	}
+	if !where.NeedsData() {
+		selected = hot.Select(where, s.FirstSeq())
+	}
+	for len(selected) < hot.Len() {
+		block, _, err := s.blockOf(len(selected))
+		if err != nil {
+			return nil, err
+		}
+		selected = append(selected, block.Select(where, s.FirstSeq())...)
+		if err := block.Err(); err != nil {
+			return nil, s.damaged(err)
+		}
+	}
+	if n := page.After - s.FirstSeq() + 1; n > 0 {
+		clear(selected[:min(n, s.EventCount)])
+	}
+	if n := page.Before - s.FirstSeq(); page.Before > 0 && n < s.EventCount {
+		clear(selected[max(n, 0):])
+	}
+	return selected, nil
+}
+
+// each calls fn with the index of each selected event, in the order of the page, until fn
+// returns false.
+func each(selected []bool, descending bool, fn func(i int) (bool, error)) error {
+	indexes := slices.All(selected)
+	if descending {
+		indexes = slices.Backward(selected)
+	}
+	for i, is := range indexes {
+		if !is {
+			continue
+		}
+		if more, err := fn(i); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

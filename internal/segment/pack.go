@@ -1,0 +1,129 @@
+package segment
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"strconv"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// Packer packs consecutive events of a session as a segment. Add gets them block by block,
+// so that it holds no more than one block of whole events.
+type Packer struct {
+	hot                 *Columns
+	words               *words
+	firstTime, lastTime time.Time
+}
+
+// Packed is what Add does not return of a segment.
+type Packed struct {
+	FirstTime, LastTime time.Time // of its events
+	Columns             []byte    // for DecodeColumns
+	Skip                []byte    // for MayMatch
+}
+
+// NewPacker returns a packer without events.
+func NewPacker() *Packer { return &Packer{hot: &Columns{}, words: newWords()} }
+
+// MaxBlockBytes limits Data and DataRaw of the events that one call of Add should get. One
+// event may be larger. The limit bounds the memory of the packer and of readers.
+const MaxBlockBytes = 4 << 20
+
+// Add packs the next events, at least one. It returns the bytes for DecodeBlock. The
+// events must have all of their fields; SessionID, Seq and IsSent are not packed. The
+// error may be ErrTooLarge.
+func (p *Packer) Add(events []models.Event) ([]byte, error) {
+	for i := range events {
+		e := &events[i]
+		if p.hot.Len() == 0 || e.Timestamp.Before(p.firstTime) {
+			p.firstTime = e.Timestamp
+		}
+		if p.hot.Len() == 0 || e.Timestamp.After(p.lastTime) {
+			p.lastTime = e.Timestamp
+		}
+		p.hot.Append(e)
+	}
+	return encodeBlock(events, p.words)
+}
+
+// Hot returns the hot fields of the events so far.
+func (p *Packer) Hot() *Columns { return p.hot }
+
+// Pack returns the rest of the segment. The error may be ErrTooLarge.
+func (p *Packer) Pack() (*Packed, error) {
+	columns, err := EncodeColumns(p.hot)
+	if err != nil {
+		return nil, err
+	}
+	p.words.addHot(p.hot)
+	return &Packed{p.firstTime, p.lastTime, columns, p.words.encode()}, nil
+}
+
+// encodeBlock packs all that Add packs but the hot fields. It adds the
+// words of their data to words.
+func encodeBlock(events []models.Event, words *words) ([]byte, error) {
+	encoder, err := blockPacker()
+	if err != nil {
+		return nil, err
+	}
+	plain := appendBlock(nil, events, words)
+	if len(plain) > maxPlainBlock {
+		return nil, ErrTooLarge
+	}
+	out := encoder.EncodeAll(plain, make([]byte, blockHeader, blockHeader+len(plain)/8))
+	out[0] = blockVersion
+	binary.LittleEndian.PutUint32(out[1:], crc32.Checksum(out[blockHeader:], castagnoli))
+	return out, nil
+}
+
+func appendBlock(out []byte, events []models.Event, words *words) []byte {
+	out = binary.AppendUvarint(out, uint64(len(events)))
+	out = appendNumbers(out, events, func(e *models.Event) int64 { return int64(e.ID) })
+	out = appendNumbers(out, events, func(e *models.Event) int64 { return e.CreatedAt.UnixMicro() })
+	out = appendNumbers(out, events, func(e *models.Event) int64 { return e.UpdatedAt.UnixMicro() - e.CreatedAt.UnixMicro() })
+	var fields [fieldCount]columnBuilder
+	shapes := newShapes()
+	for i := range events {
+		e := &events[i]
+		fields[fieldTimeSource].add([]byte(e.TimestampSource))
+		fields[fieldTimeText].add(bytesOf(e.TimestampText))
+		fields[fieldDataRaw].add(e.DataRaw)
+		fields[fieldPreview].add(previewForm(e))
+		shapes.add(e)
+	}
+	for i := range fields {
+		out = fields[i].column().appendTo(out)
+	}
+	return shapes.appendTo(out, words)
+}
+
+func bytesOf(text *string) []byte {
+	if text == nil {
+		return nil
+	}
+	return []byte(*text)
+}
+
+func appendNumbers(out []byte, events []models.Event, of func(*models.Event) int64) []byte {
+	last := int64(0)
+	for i := range events {
+		n := of(&events[i])
+		out = binary.AppendVarint(out, n-last)
+		last = n
+	}
+	return out
+}
+
+// previewForm returns the preview as a block keeps it: its length if it is the beginning
+// of Data, else '=' and its text.
+func previewForm(e *models.Event) []byte {
+	if e.Preview == nil {
+		return nil
+	}
+	if len(*e.Preview) <= len(e.Data) && string(e.Data[:len(*e.Preview)]) == *e.Preview {
+		return strconv.AppendInt(nil, int64(len(*e.Preview)), 10)
+	}
+	return append([]byte{'='}, *e.Preview...)
+}

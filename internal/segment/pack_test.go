@@ -1,0 +1,305 @@
+package segment_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/segment"
+	"ospulse/internal/wire"
+	"ospulse/test/odd"
+)
+
+// received returns an event as the backend stores it.
+func received(t interface{ Fatalf(string, ...any) }, body string, seq int64) models.Event {
+	in, err := wire.Event([]byte(body), time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
+	if err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	e := in.Event
+	e.Seq = seq
+	if len(e.Data) == 0 {
+		e.Data = models.JSON("null")
+	}
+	return e
+}
+
+// anyWholeEvent draws an event with all its fields.
+func anyWholeEvent(t *rapid.T, seq int64) models.Event {
+	e := received(t, odd.Event(t), seq)
+	text := rapid.OneOf(rapid.SampledFrom([]string{"", "a", `"2026-11-22T12:00:00Z"`, string(e.Data), "=x"}), rapid.String())
+	micros := rapid.OneOf(rapid.Int64Range(0, 1e15), rapid.SampledFrom([]int64{0, -1, 1 << 52, -1 << 52}))
+	e.ID = rapid.Uint64Range(0, 1<<63-1).Draw(t, "id")
+	e.CreatedAt, e.UpdatedAt = time.UnixMicro(micros.Draw(t, "created")).UTC(), time.UnixMicro(micros.Draw(t, "updated")).UTC()
+	e.TimestampSource = text.Draw(t, "time source")
+	e.TimestampText, e.Preview = rapid.Ptr(text, true).Draw(t, "time text"), rapid.Ptr(text, true).Draw(t, "preview")
+	if rapid.IntRange(0, 3).Draw(t, "raw") == 0 {
+		e.DataRaw = []byte(text.Draw(t, "data_raw"))
+	}
+	return e
+}
+
+// packedSegment is a whole packed segment.
+type packedSegment struct {
+	*segment.Packed
+	blocks [][]byte
+}
+
+// pack packs events in blocks of a few.
+func pack(t testing.TB, events []models.Event, perBlock int) packedSegment {
+	t.Helper()
+	packer := segment.NewPacker()
+	var s packedSegment
+	for some := range slices.Chunk(events, perBlock) {
+		block, err := packer.Add(some)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.blocks = append(s.blocks, block)
+	}
+	var err error
+	if s.Packed, err = packer.Pack(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// unpacked returns the events of a packed segment.
+func unpacked(t testing.TB, p packedSegment, firstSeq int64) (events []models.Event, hot *segment.Columns, blocks []*segment.Block) {
+	t.Helper()
+	hot, err := segment.DecodeColumns(p.Columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, packed := range p.blocks {
+		b, err := segment.DecodeBlock(packed, hot, len(events))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Len() {
+			e := models.Event{}
+			if err := b.Event(&e, i); err != nil {
+				t.Fatal(err)
+			}
+			e.Seq = firstSeq + int64(len(events))
+			events = append(events, e)
+		}
+		blocks = append(blocks, b)
+	}
+	return events, hot, blocks
+}
+
+// TestPackKeepsEveryField checks that every event returns as it was, byte for byte.
+func TestPackKeepsEveryField(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var events []models.Event
+		for i := range rapid.IntRange(1, 40).Draw(rt, "events") {
+			events = append(events, anyWholeEvent(rt, int64(i+1)))
+		}
+		read, _, _ := unpacked(t, pack(t, events, rapid.IntRange(1, 40).Draw(rt, "per block")), 1)
+		if len(read) != len(events) {
+			t.Fatalf("%d of %d events return", len(read), len(events))
+		}
+		for i := range events {
+			if !reflect.DeepEqual(read[i], events[i]) {
+				t.Fatalf("event %d returns as\n%+v, was\n%+v", i, read[i], events[i])
+			}
+		}
+	})
+}
+
+// TestSelectMeansMatch checks that a filter selects the same events of a segment as
+// filter.Match, and that MayMatch is true if it selects any.
+func TestSelectMeansMatch(t *testing.T) {
+	selected, skipped, tried := 0, 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		const firstSeq = 3
+		var events []models.Event
+		for i := range 20 {
+			events = append(events, received(rt, odd.Event(rt), firstSeq+int64(i)))
+		}
+		p := pack(t, events, rapid.IntRange(1, 20).Draw(rt, "per block"))
+		_, hot, blocks := unpacked(t, p, firstSeq)
+		for range 30 {
+			text := odd.Filter(rt, 2)
+			where, err := filter.Parse(text)
+			if err != nil {
+				continue
+			}
+			var got []bool
+			if where.NeedsData() {
+				for _, b := range blocks {
+					got = append(got, b.Select(where, firstSeq)...)
+				}
+			} else {
+				got = hot.Select(where, firstSeq)
+			}
+			may, matches := segment.MayMatch(p.Skip, where), 0
+			for i := range events {
+				want := where.Match(&events[i])
+				if got[i] != want {
+					t.Fatalf("Match says %v of\n%s\n%s\n%+v", want, text, events[i].Data, events[i])
+				}
+				if want {
+					matches++
+				}
+			}
+			if matches > 0 && !may {
+				t.Fatalf("%s selects %d events of a segment that is skipped", text, matches)
+			}
+			tried++
+			if matches > 0 {
+				selected++
+			} else if !may {
+				skipped++
+			}
+		}
+	})
+	t.Logf("%d of %d filters selected an event; of the others, %d skipped the segment", selected, tried, skipped)
+	if selected < tried/10 || skipped < tried/100 {
+		t.Error("the filters say nothing")
+	}
+}
+
+// realisticEvents returns events like those of a program that reads files.
+func realisticEvents(t testing.TB, n int) (events []models.Event) {
+	t.Helper()
+	for i := range n {
+		body, err := json.Marshal(map[string]any{
+			"event_type": "file_operation", "timestamp": time.Date(2026, 11, 22, 12, 0, 0, i*1000, time.UTC), "source": "s",
+			"data": map[string]any{"operation": "ReadFile", "filePath": "/usr/lib/x86_64-linux-gnu/lib" + strconv.Itoa(i%50) + ".so", "offset": i * 4096, "metadata": map[string]any{"processName": "cat", "processId": 4711}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, received(t, string(body), int64(i+1)))
+	}
+	return events
+}
+
+// TestSkip checks that a segment is skipped by what it lacks.
+func TestSkip(t *testing.T) {
+	p := pack(t, realisticEvents(t, 500), 200)
+	for text, want := range map[string]bool{
+		"libxyz": false, "x86_64": true, "LIB49.so": true, `"lib49.so" and process: cat`: true, "process: dog": false, "pid = 4711": true, "pid = 4712": false, "target = /etc/passwd": false,
+		"type = process_exit": false, "type = file_operation": true, "op: WriteFile or op: ReadFile": true, "op: WriteFile and op: ReadFile": false, "not libxyz": true, "data.offset = 4096": true, "target: *lib4?.so*": true,
+		`data.filePath contains "passwd"`: false, "exists data.nothing": true, "*": true, "zz": true,
+	} {
+		where, err := filter.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := segment.MayMatch(p.Skip, where); got != want {
+			t.Errorf("MayMatch says %v of %s", got, text)
+		}
+	}
+	if !segment.MayMatch(p.Skip, nil) || !segment.MayMatch(nil, nil) {
+		t.Error("a segment is skipped without a filter")
+	}
+}
+
+// TestRandomContentHasNoSkip checks that a segment with all kinds of trigrams is never
+// skipped.
+func TestRandomContentHasNoSkip(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, 1<<20)
+	for i := range text {
+		text[i] = byte(' ' + random.IntN(256-' '))
+	}
+	e := received(t, `{"event_type":"x","timestamp":"2026-11-22T12:00:00Z","source":"s","data":{}}`, 1)
+	e.Data = models.JSON(`{"body":"` + strings.NewReplacer(`"`, "'", `\`, "/").Replace(string(text)) + `"}`)
+	p := pack(t, []models.Event{e}, 1)
+	read, _, _ := unpacked(t, p, 1)
+	if !reflect.DeepEqual(read, []models.Event{e}) {
+		t.Error("the event does not return")
+	}
+	if len(p.Skip) > 0 {
+		t.Errorf("there are %d bytes to skip it", len(p.Skip))
+	}
+}
+
+func TestDamagedBlockIsRefused(t *testing.T) {
+	p := pack(t, realisticEvents(t, 100), 100)
+	hot, err := segment.DecodeColumns(p.Columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := p.blocks[0]
+	for i := range block {
+		damaged := bytes.Clone(block)
+		damaged[i] ^= 0x55
+		if _, err := segment.DecodeBlock(damaged, hot, 0); err == nil {
+			t.Fatalf("byte %d was changed without notice", i)
+		}
+	}
+	for i := range block {
+		if _, err := segment.DecodeBlock(block[:i], hot, 0); !errors.Is(err, segment.ErrDamaged) {
+			t.Fatalf("%d of %d bytes return %v", i, len(block), err)
+		}
+	}
+	if _, err := segment.DecodeBlock(block, hot, 1); !errors.Is(err, segment.ErrDamaged) {
+		t.Errorf("a block with more events than its columns returns %v", err)
+	}
+	unknown := bytes.Clone(block)
+	unknown[0] = 99
+	if _, err := segment.DecodeBlock(unknown, hot, 0); err == nil || errors.Is(err, segment.ErrDamaged) || !strings.Contains(err.Error(), "99") {
+		t.Errorf("an unknown format returns %v", err)
+	}
+}
+
+// FuzzReadBlock checks that bytes with a correct checksum which are no block are refused,
+// or read as something, without a panic.
+func FuzzReadBlock(f *testing.F) {
+	events := realisticEvents(f, 20)
+	hot := &segment.Columns{}
+	for i := range events {
+		hot.Append(&events[i])
+	}
+	plain := segment.AppendBlock(events)
+	f.Add(plain)
+	f.Add(plain[:len(plain)/2])
+	where, err := filter.Parse(`"x" or data.a.b[0] = 1 or target: x`)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(_ *testing.T, plain []byte) {
+		b, err := segment.ReadBlock(plain, hot)
+		if err != nil {
+			return
+		}
+		for i := range b.Len() {
+			_ = b.Event(&models.Event{}, i)
+		}
+		b.Select(where, 1)
+	})
+}
+
+func BenchmarkPack(b *testing.B) {
+	events := realisticEvents(b, models.SegmentEvents)
+	var bytes int
+	for b.Loop() {
+		p := pack(b, events, len(events))
+		bytes = len(p.Columns) + len(p.Skip) + len(p.blocks[0])
+	}
+	b.ReportMetric(float64(bytes)/float64(len(events)), "bytes/event")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+}
+
+func BenchmarkUnpack(b *testing.B) {
+	p := pack(b, realisticEvents(b, models.SegmentEvents), models.SegmentEvents)
+	for b.Loop() {
+		unpacked(b, p, 1)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*models.SegmentEvents), "ns/event")
+}

@@ -1,0 +1,191 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"time"
+
+	"ospulse/internal/models"
+)
+
+// SealRepository moves events between rows and segments. internal/repository implements
+// it and documents its contracts.
+type SealRepository interface {
+	ListToSeal(ctx context.Context, after string, limit int) ([]models.Session, error)
+	StoredAt(ctx context.Context, sessionID string, seq int64) (at time.Time, isRow bool, err error)
+	Seal(ctx context.Context, sessionID string, number, upTo int64) (int, error)
+	PassOver(ctx context.Context, sessionID string, upTo int64) error
+	SetKeepRows(ctx context.Context, sessionID string, keep bool) error
+	SealedNumbers(ctx context.Context, sessionID string) ([]int64, error)
+	Unseal(ctx context.Context, sessionID string, number int64) error
+}
+
+// Seals seals events that are old enough: it moves them from rows to compressed segments.
+// Reads return the same events before and after. One backend at a time does so. It is
+// safe for concurrent use.
+type Seals struct {
+	events   SealRepository
+	sessions SessionFinder
+	leases   LeaseRepository
+	after    time.Duration
+	clock    Clock
+	log      *slog.Logger
+	holder   string // of the lease
+}
+
+// NewSeals returns the service over its repositories. Run seals events that were stored
+// this long ago.
+func NewSeals(events SealRepository, sessions SessionFinder, leases LeaseRepository, after time.Duration, clock Clock, log *slog.Logger) *Seals {
+	return &Seals{events, sessions, leases, after, clock, log, rand.Text()}
+}
+
+const (
+	sealLease = "seal"
+	// If a backend is killed, others wait for this long.
+	sealLeaseLasts = 30 * time.Second
+	// maxSealInterval is the most time between two searches for events to seal.
+	maxSealInterval = 10 * time.Second
+	minSealInterval = 100 * time.Millisecond
+	// sealRest is how long the worker rests after a segment, as a multiple of the time
+	// that the segment took, so that incoming events and readers go on.
+	sealRest = 4
+)
+
+// Run seals present and future events until ctx ends.
+func (s *Seals) Run(ctx context.Context) {
+	ticker := time.NewTicker(min(max(s.after/4, minSealInterval), maxSealInterval))
+	defer ticker.Stop()
+	for {
+		if err := s.work(ctx); err != nil && ctx.Err() == nil {
+			level := slog.LevelError
+			if models.ErrorCode(err) == models.CodeUnavailable || models.ErrorCode(err) == models.CodeConflict {
+				level = slog.LevelDebug // others report it, or it is tried again soon
+			}
+			s.log.Log(ctx, level, "events cannot be sealed; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// work seals everything that is due. An error of one session does not keep it from the
+// others.
+func (s *Seals) work(ctx context.Context) error {
+	var failed []error
+	for after := ""; ; {
+		sessions, err := s.events.ListToSeal(ctx, after, 100)
+		if err != nil || len(sessions) == 0 {
+			return errors.Join(append(failed, err)...)
+		}
+		for i := range sessions {
+			if taken, err := s.leases.Take(ctx, sealLease, s.holder, sealLeaseLasts); err != nil || !taken {
+				return err
+			}
+			if err := s.session(ctx, &sessions[i], s.clock.now().Add(-s.after)); err != nil {
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		after = sessions[len(sessions)-1].ID
+	}
+}
+
+// session seals the events of a session that were stored before a time, segment by
+// segment. It seals an incomplete segment only if the session has ended or was never
+// started.
+func (s *Seals) session(ctx context.Context, session *models.Session, before time.Time) error {
+	state := session.State()
+	isLive := state == models.StateActive || state == models.StateStarting ||
+		session.MonitoringEnded != nil && session.MonitoringEnded.After(before)
+	for session.SealedSeq < session.EventCount {
+		number := session.SealedSeq / models.SegmentEvents
+		upTo := min((number+1)*models.SegmentEvents, session.EventCount)
+		if upTo%models.SegmentEvents != 0 && isLive {
+			return nil
+		}
+		at, isRow, err := s.events.StoredAt(ctx, session.ID, upTo)
+		if err != nil || isRow && !at.Before(before) {
+			return err
+		}
+		began := time.Now()
+		if err := s.segment(ctx, session.ID, number, upTo); err != nil {
+			return err
+		}
+		session.SealedSeq = upTo
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(sealRest * time.Since(began)):
+		}
+		if _, err := s.leases.Take(ctx, sealLease, s.holder, sealLeaseLasts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segment seals the events of a segment up to a Seq.
+func (s *Seals) segment(ctx context.Context, sessionID string, number, upTo int64) error {
+	n, err := s.events.Seal(ctx, sessionID, number, upTo)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		s.log.Debug("events are sealed", "session", sessionID, "after_seq", number*models.SegmentEvents, "up_to_seq", upTo)
+		return nil
+	}
+	s.log.Info("some events stay in the table, because they are missing in part, too large for a segment, or sealed already", "session", sessionID, "after_seq", number*models.SegmentEvents, "up_to_seq", upTo)
+	return s.events.PassOver(ctx, sessionID, upTo)
+}
+
+// Seal seals all events of a session now, and lets Run seal its future events. progress
+// is called after each segment.
+func (s *Seals) Seal(ctx context.Context, sessionID string, progress func(upTo, total int64)) error {
+	session, err := s.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return err
+	}
+	if session.IsBackfilling() {
+		return models.Errorf(models.CodeUnavailable, "session %s is not upgraded completely: try again later", sessionID)
+	}
+	if err := s.events.SetKeepRows(ctx, sessionID, false); err != nil {
+		return err
+	}
+	for upTo := int64(0); upTo < session.EventCount; progress(upTo, session.EventCount) {
+		number := upTo / models.SegmentEvents
+		upTo = min((number+1)*models.SegmentEvents, session.EventCount)
+		if err := s.segment(ctx, sessionID, number, upTo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unseal moves all events of a session back to rows, where they stay.
+func (s *Seals) Unseal(ctx context.Context, sessionID string, progress func(upTo, total int64)) error {
+	session, err := s.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return err
+	}
+	if err := s.events.SetKeepRows(ctx, sessionID, true); err != nil {
+		return err
+	}
+	numbers, err := s.events.SealedNumbers(ctx, sessionID)
+	if err != nil {
+		return err
+	}
+	for _, number := range numbers {
+		if err := s.events.Unseal(ctx, sessionID, number); err != nil {
+			return err
+		}
+		progress(min((number+1)*models.SegmentEvents, session.EventCount), session.EventCount)
+	}
+	return nil
+}
