@@ -13,8 +13,13 @@ import (
 
 func TestRealSessionHoldsWhatIsKnownOfIt(t *testing.T) {
 	s := store{options: database.Options{Path: filepath.Join(t.TempDir(), "test.db"), PoolSize: 2, Log: slog.New(slog.DiscardHandler)}}
-	l := &lab{programs: func() (*corpus, error) { return newCorpus(time.Now(), "shell") }}
-	c := newContents(12_500, realSelections()...) // the recording and a part of its repetition
+	recording, err := newCorpus(time.Now(), "shell")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recording.events = recording.events[len(recording.events)-1000:]
+	l := &lab{programs: func() (*corpus, error) { return recording, nil }}
+	c := newContents(1500, realSelections()...) // and a part of the repetition
 	if err := storeSessions(t.Context(), s, l.storeReal(programEvents), []*contents{c}); err != nil {
 		t.Fatal(err)
 	}
