@@ -10,9 +10,9 @@ import (
 )
 
 // withBackend starts the backend on a store, calls fn and stops the backend. An error
-// of fn is returned with the end of the backend's log.
-func (l *lab) withBackend(ctx context.Context, s store, fn func(*testbed.Process) error) error {
-	p, err := testbed.Start(ctx, s.dir, l.environment(s), l.binary)
+// of fn is returned with the end of the backend's log. Settings are NAME=VALUE.
+func (l *lab) withBackend(ctx context.Context, s store, fn func(*testbed.Process) error, settings ...string) error {
+	p, err := testbed.Start(ctx, s.dir, append(l.environment(s), settings...), l.binary)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,8 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 
 // storing measures a load on a fresh database, and then checks that the database has
 // every acknowledged event. The size of the database is that after the backend's end.
-func storing(load load) func(context.Context, *lab, string) (measurement, error) {
+// Settings of the backend are NAME=VALUE.
+func storing(load load, settings ...string) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 		return m, l.withStore(ctx, dialect, func(s store) error {
 			var acknowledged int64
@@ -93,15 +94,14 @@ func storing(load load) func(context.Context, *lab, string) (measurement, error)
 					return t, err
 				})
 				return err
-			})
+			}, settings...)
 			if err != nil {
 				return err
 			}
-			if err := verify(ctx, s.options, acknowledged); err != nil {
+			if m.BytesEach, err = s.bytesEach(ctx, acknowledged); err != nil {
 				return err
 			}
-			m.BytesEach, err = s.bytesEach(ctx, acknowledged)
-			return err
+			return verify(ctx, s.options, acknowledged)
 		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -42,7 +41,6 @@ type lab struct {
 
 	programs, flows func() (*corpus, error) // the recorded events
 	victoria        victoria
-	canSeal         bool   // the backend has the command seal
 	previous        string // path of an older backend; "" if it does not take part
 }
 
@@ -69,7 +67,6 @@ func openLab(ctx context.Context, o options, progress io.Writer) (l *lab, err er
 	if l.binary, err = testbed.Build(ctx, l.dir, "ospulse-backend", "ospulse"); err != nil {
 		return l, err
 	}
-	l.canSeal = exec.CommandContext(ctx, l.binary, "seal", "--help").Run() == nil
 	self, err := os.Executable()
 	if err != nil {
 		return l, err

@@ -66,4 +66,11 @@ func TestVerifyFindsWhatIsMissing(t *testing.T) {
 		}
 		exec(c.undo)
 	}
+
+	// A sealed segment has the events that are no rows.
+	exec("INSERT INTO segments (session_id, number, first_time, last_time, event_count, is_sealed, columns) VALUES ('started', 0, 0, 0, 3, true, x''), ('started', 1, 0, 0, 2, false, x'')")
+	exec("UPDATE sessions SET event_count = 5 WHERE id = 'started'")
+	if err := verify(t.Context(), o, 5); err != nil {
+		t.Error(err)
+	}
 }

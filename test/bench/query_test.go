@@ -94,7 +94,7 @@ func TestNamesOfScenariosAreUnique(t *testing.T) {
 	}
 	for _, dialect := range []string{sqlite, postgres} {
 		names := map[string]bool{}
-		for _, s := range scenarios(&lab{bodies: bodies, sizes: sizes{events: minEvents, large: true}, canSeal: true}, dialect) {
+		for _, s := range scenarios(&lab{bodies: bodies, sizes: sizes{events: minEvents, large: true}}, dialect) {
 			if names[s.name] || s.measure == nil || s.unit == "" {
 				t.Errorf("%s: %q is there twice, or is not measured", dialect, s.name)
 			}

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -19,6 +22,7 @@ type recordedLoad struct {
 	corpus              func(*lab) (*corpus, error)
 	path                string
 	events, connections int
+	settings            []string // of the backend
 }
 
 func programEvents(l *lab) (*corpus, error) { return l.programs() }
@@ -38,11 +42,19 @@ func (r recordedLoad) storing(ctx context.Context, l *lab, dialect string) (meas
 	if err != nil {
 		return measurement{}, err
 	}
-	return storing(load)(ctx, l, dialect)
+	return storing(load, r.settings...)(ctx, l, dialect)
 }
 
-// previous stores the events by the older backend of the flag -previous. The limit does
-// not exist without the flag.
+// limit is storing as a limit.
+func (r recordedLoad) limit(name, dialect string) limit {
+	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
+		m, err := r.storing(ctx, l, dialect)
+		return figures{perSecond: m.PerSecond, p50Millis: m.P50Millis, p99Millis: m.P99Millis, bytesEach: m.BytesEach}, err
+	}}
+}
+
+// previous is limit with the older backend of the flag -previous. The limit does not
+// exist without the flag.
 func (r recordedLoad) previous(l *lab, name, dialect string) limit {
 	if l.previous == "" {
 		return limit{}
@@ -50,8 +62,7 @@ func (r recordedLoad) previous(l *lab, name, dialect string) limit {
 	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
 		defer func(current string) { l.binary = current }(l.binary)
 		l.binary = l.previous
-		m, err := r.storing(ctx, l, dialect)
-		return figures{perSecond: m.PerSecond, p50Millis: m.P50Millis, p99Millis: m.P99Millis, bytesEach: m.BytesEach}, err
+		return r.limit(name, dialect).measure(ctx, l)
 	}}
 }
 
@@ -69,11 +80,15 @@ func (r recordedLoad) bare(name string) limit {
 // realScenarios store and read the events that the agent recorded. Their goals are those
 // of issue 14.
 func realScenarios(l *lab, dialect string) []scenario {
-	single := recordedLoad{programEvents, eventPath, 1, 64}
-	batch := recordedLoad{programEvents, batchPath, largeBatch, 4}
-	flows := recordedLoad{flowEvents, batchPath, smallBatch, 4}
+	single := recordedLoad{corpus: programEvents, path: eventPath, events: 1, connections: 64}
+	batch := recordedLoad{corpus: programEvents, path: batchPath, events: largeBatch, connections: 4}
+	flows := recordedLoad{corpus: flowEvents, path: batchPath, events: smallBatch, connections: 4}
+	unsealed, sealing := batch, batch
+	unsealed.settings, sealing.settings = []string{"SEAL_AFTER=never"}, []string{"SEAL_AFTER=0s"}
 	verb, writer, maxBytes, ofVictoria := "INSERT", insertRows(50, 20), 720.0, 0.4
 	if dialect == postgres {
+		unsealed, sealing := batch, batch
+		unsealed.settings, sealing.settings = []string{"SEAL_AFTER=never"}, []string{"SEAL_AFTER=0s"}
 		verb, writer, maxBytes, ofVictoria = "COPY", copyRows(1000), 930, 0
 	}
 	rows := realRows(verb+" of 1000 real events", dialect, eventsTable, writer)
@@ -98,6 +113,10 @@ func realScenarios(l *lab, dialect string) []scenario {
 			},
 		},
 		{
+			name: "real batch 1000 c=4, sealing", unit: anEvent, measure: sealing.storing,
+			against: []comparison{{limit: unsealed.limit("real batch 1000 c=4, never sealing", dialect), min: 0.9}},
+		},
+		{
 			name: "real flows 25 c=4", unit: anEvent, measure: flows.storing,
 			against: []comparison{
 				{limit: victoriaFlows}, {limit: victoriaFlows, byBytes: true},
@@ -106,13 +125,13 @@ func realScenarios(l *lab, dialect string) []scenario {
 		},
 	}
 	all = append(all, storedScenarios(l, dialect, "real", realArchive, goals{maxBytesEach: maxBytes})...)
-	if !l.canSeal {
-		return all
-	}
-	all = append(all, scenario{
-		name: "sealed flows bytes", unit: anEvent, measure: sizeOf(archiveKey{dialect, flowArchive}),
-		against: []comparison{{limit: packedLimit("zstd -3 of real flows", flowEvents), byBytes: true, max: 1.2}},
-	})
+	all = append(all,
+		scenario{
+			name: "sealed flows bytes", unit: anEvent, measure: sizeOf(archiveKey{dialect, flowArchive}),
+			against: []comparison{{limit: packedLimit("zstd -3 of real flows", flowEvents), byBytes: true, max: 1.2}},
+		},
+		scenario{name: "sealed delete", unit: aRequest, measure: deleting, goals: goals{maxP50: 500 * time.Millisecond}},
+	)
 	return append(all, storedScenarios(l, dialect, "sealed", sealedArchive, goals{maxBytesEach: 32})...)
 }
 
@@ -125,6 +144,43 @@ func sizeOf(key archiveKey) func(context.Context, *lab, string) (measurement, er
 		}
 		return measurement{BytesEach: a.bytesEach}, nil
 	}
+}
+
+// deleting measures the deletion of a sealed session, until nothing of it is left.
+func deleting(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
+	return m, l.withStore(ctx, dialect, func(s store) error {
+		a := &archive{store: s, measured: newContents(int64(l.sizes.events))}
+		if err := l.fill(ctx, archiveKey{dialect, sealedArchive}, a, l.storeReal(programEvents), a.measured); err != nil {
+			return err
+		}
+		return l.withBackend(ctx, s, func(backend *testbed.Process) error {
+			return readDatabase(ctx, s, func(pool *sql.DB) error {
+				began := time.Now()
+				request, err := http.NewRequestWithContext(ctx, http.MethodDelete, backend.URL+"/api/sessions/"+a.measured.id, http.NoBody)
+				if err != nil {
+					return err
+				}
+				answer, err := http.DefaultClient.Do(request)
+				if err != nil {
+					return err
+				}
+				defer answer.Body.Close()
+				if answer.StatusCode != http.StatusAccepted {
+					return fmt.Errorf("the deletion is answered %s", answer.Status)
+				}
+				for left := 1; left > 0; {
+					at(ctx, time.Now().Add(5*time.Millisecond), nil)
+					err := pool.QueryRowContext(ctx, forDialect(dialect, "SELECT COUNT(*) FROM sessions WHERE id = ?"), a.measured.id).Scan(&left)
+					if err != nil {
+						return err
+					}
+				}
+				took := time.Since(began)
+				m = measurement{PerSecond: 1 / took.Seconds(), P50Millis: millis(took), P99Millis: millis(took)}
+				return nil
+			})
+		})
+	})
 }
 
 // storedScenarios read the real events of an archive. The goals of searches are for
