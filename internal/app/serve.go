@@ -89,7 +89,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
-		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Agent: agentWatch.Get, Log: log,
+		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Damages: events.ListDamages, Agent: agentWatch.Get, Log: log,
 		Memory: func() handlers.Memory {
 			_, queued := queue.Depth()
 			return handlers.Memory{LimitBytes: budget.Limit.Bytes, Source: budget.Limit.Source, PlannedBytes: budget.Total, Parts: map[string]handlers.MemoryPart{

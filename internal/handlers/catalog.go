@@ -163,10 +163,11 @@ type sessionDetails struct {
 
 // completenessView says whether all events of a session are present.
 type completenessView struct {
-	Complete bool       `json:"complete"` // nothing is missing, and nothing was reported lost
+	Complete bool       `json:"complete"` // nothing is missing, damaged, or was reported lost
 	Expected int64      `json:"expected"` // events that were given a seq
 	Present  int64      `json:"present"`  // those of them that are stored
 	Missing  []seqSpan  `json:"missing"`  // the first 100 spans
+	Damaged  []seqSpan  `json:"damaged"`  // the first 100 spans of stored events that cannot be read
 	Lost     int64      `json:"lost"`     // events that were reported lost
 	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
 
@@ -226,7 +227,10 @@ func orNoCounts(counts map[string]int64) map[string]int64 {
 func newCompletenessView(c *models.Completeness) completenessView {
 	view := completenessView{
 		Complete: c.Complete, Expected: c.Expected, Present: c.Present, Lost: c.Lost, Durability: c.Durability,
-		Missing: make([]seqSpan, len(c.Missing)), Losses: make([]lossView, len(c.Losses)),
+		Missing: make([]seqSpan, len(c.Missing)), Damaged: make([]seqSpan, len(c.Damaged)), Losses: make([]lossView, len(c.Losses)),
+	}
+	for i, span := range c.Damaged {
+		view.Damaged[i] = seqSpan(span)
 	}
 	for i, span := range c.Missing {
 		view.Missing[i] = seqSpan(span)

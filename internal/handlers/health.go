@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v5"
@@ -22,9 +23,10 @@ type Checks struct {
 	FreeBytes  func() (int64, error)           // on the disk of the data folder
 	Files      func() models.FileCheck         // the last comparison of files and rows
 	Spool      Spool
-	WaitsFor   func() string                                          // why the database does not store the events in the spool; "" if it does
-	Durability func(ctx context.Context) (models.Durability, error)   // durability of a commit now
-	Backfill   func(ctx context.Context) (models.BackfillLeft, error) // the old events that the backfill has not read yet
+	WaitsFor   func() string                                                                   // why the database does not store the events in the spool; "" if it does
+	Durability func(ctx context.Context) (models.Durability, error)                            // durability of a commit now
+	Backfill   func(ctx context.Context) (models.BackfillLeft, error)                          // the old events that the backfill has not read yet
+	Damages    func(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) // sealed events that cannot be read
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
 	Log        *slog.Logger
@@ -84,7 +86,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok", "sealed": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -115,8 +117,29 @@ func (k *Checks) check(ctx context.Context) readiness {
 	} else if left.Sessions > 0 { // not a failure
 		answer.Checks["backfill"] = fmt.Sprintf("the backend is still filling in search columns and processes of %d events in %d sessions, which an older version or the existing backend stored", left.Events, left.Sessions)
 	}
+	k.checkSealed(ctx, &answer)
 	k.checkDurability(ctx, &answer, fail)
 	return answer
+}
+
+// checkSealed names the sealed events that cannot be read. The backend is ready
+// nevertheless: all others can.
+func (k *Checks) checkSealed(ctx context.Context, answer *readiness) {
+	const named = 3
+	damages, err := k.Damages(ctx, "", named+1)
+	if err != nil {
+		answer.Checks["sealed"] = "the backend could not find out whether sealed events are damaged"
+	}
+	var texts []string
+	for _, d := range damages[:min(len(damages), named)] {
+		texts = append(texts, fmt.Sprintf("the events %d to %d of session %s cannot be read: %s", d.First, d.Last, d.SessionID, d.Reason))
+	}
+	if len(damages) > named {
+		texts = append(texts, "and more")
+	}
+	if len(texts) > 0 {
+		answer.Checks["sealed"] = strings.Join(texts, "; ")
+	}
 }
 
 // checkDurability reports the durability of a commit. A weak one fails the check only

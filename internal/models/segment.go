@@ -25,6 +25,7 @@ type Segment struct {
 	Unsent   int64  `gorm:"not null;default:0"` // events that no poller of the session has claimed
 	Sent     []byte // a bit for each event; empty if Unsent tells all
 	Skip     []byte // for segment.MayMatch
+	Damage   string `gorm:"type:text;not null;default:'';index:idx_segments_damage,where:damage <> ''"` // why it could not be read; "" if it could
 
 	Columns []byte `gorm:"not null"`
 
@@ -46,6 +47,13 @@ type Block struct {
 	Data      []byte `gorm:"not null"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
+}
+
+// Damage is a range of sealed events that cannot be read.
+type Damage struct {
+	SessionID string
+	SeqSpan
+	Reason string
 }
 
 // Span is a span of time, both ends included.

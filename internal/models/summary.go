@@ -22,6 +22,7 @@ type Completeness struct {
 	Expected int64     // the number of events that were given a seq: the newest seq
 	Present  int64     // stored events
 	Missing  []SeqSpan // the first MaxMissing spans of events that are not stored
+	Damaged  []SeqSpan // the first MaxMissing spans of stored events that cannot be read
 	Lost     int64     // events that were reported lost, in all reports
 	Losses   []Loss    // the newest MaxLosses reports, newest first
 

@@ -273,6 +273,33 @@ func (r *Segments) SealedNumbers(ctx context.Context, sessionID string) (numbers
 	return numbers, translate(r.db, err, "the segment")
 }
 
+// CheckSealed reads the sealed segment that follows one, by session and number, and notes
+// whether it is damaged. It returns the segment's session and number, both empty at the
+// end, and the error of a damaged segment.
+func (r *Segments) CheckSealed(ctx context.Context, sessionID string, number int64) (string, int64, error) {
+	var found []models.Segment
+	err := r.db.Read(ctx).Select("session_id, number, event_count, damage").Where("is_sealed AND (session_id > ? OR session_id = ? AND number > ?)", sessionID, sessionID, number).
+		Order("session_id, number").Limit(1).Find(&found).Error
+	if err != nil || len(found) == 0 {
+		return "", 0, translate(r.db, err, "the segment")
+	}
+	s := &found[0]
+	err = r.views.in(ctx, s.SessionID, func(v view) error {
+		sealed := &sealedSegment{view: v, Segment: *s}
+		var e models.Event
+		for i := range int(s.EventCount) {
+			if err := sealed.event(&e, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && s.Damage != "" {
+		err = noteDamage(ctx, r.db, s, "")
+	}
+	return s.SessionID, s.Number, translate(r.db, err, "the segment")
+}
+
 // Unseal moves the events of a sealed segment back to rows, all or none, in one
 // transaction. It does nothing if the segment is not sealed, and returns conflict if the
 // segment changed meanwhile.
@@ -298,7 +325,7 @@ func (r *Segments) Unseal(ctx context.Context, sessionID string, number int64) e
 	err = r.db.BulkBeside(ctx, func(tx database.Bulk) error {
 		isSame := false
 		claim := database.Statement{
-			Text: "UPDATE segments SET is_sealed = FALSE, min_id = 0, max_id = 0, unsent = 0, sent = NULL, skip = NULL " +
+			Text: "UPDATE segments SET is_sealed = FALSE, min_id = 0, max_id = 0, unsent = 0, sent = NULL, skip = NULL, damage = '' " +
 				"WHERE session_id = ? AND number = ? AND is_sealed AND event_count = ? AND COALESCE(sent, ?) = ? RETURNING number",
 			Args: []any{sessionID, number, s.EventCount, []byte{}, append([]byte{}, s.Sent...)},
 			Dest: []any{new(int64)},

@@ -506,5 +506,9 @@ func TestDamagedBlockAffectsItsEventsOnly(t *testing.T) {
 		if err != nil || len(found) != 10 {
 			t.Errorf("%d events after the damage: %v", len(found), err)
 		}
+		damages, err := events.ListDamages(t.Context(), "", 5)
+		if err != nil || len(damages) != 1 || damages[0].SessionID != "sealed" || damages[0].SeqSpan != (models.SeqSpan{First: 1, Last: models.SegmentEvents}) || damages[0].Reason == "" {
+			t.Errorf("the damages are %+v, %v", damages, err)
+		}
 	})
 }

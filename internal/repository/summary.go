@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gorm.io/gorm"
@@ -11,7 +12,8 @@ import (
 	"ospulse/internal/models"
 )
 
-// CountByType counts a session's events with a Seq in (after, upTo] by type.
+// CountByType counts a session's events with a Seq in (after, upTo] by type. It leaves out
+// events whose segment is damaged.
 func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
 	counts := map[string]int64{}
 	page := models.EventPage{After: after, Before: upTo + 1}
@@ -29,6 +31,9 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 		}
 		return v.walk(page, nil, rows, func(s *sealedSegment) (bool, error) {
 			selected, err := s.selected(nil, page)
+			if _, ok := errors.AsType[*damageError](err); ok { // the session's other events are counted
+				return true, nil
+			}
 			if err != nil {
 				return false, err
 			}
@@ -90,6 +95,23 @@ func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo 
 		return v.walk(models.EventPage{After: after, Before: upTo + 1}, nil, rows, func(*sealedSegment) (bool, error) { return true, nil })
 	})
 	return spans, translate(r.db, err, "the event")
+}
+
+// ListDamages returns up to limit ranges of sealed events that could not be read when
+// they were last read: those of a session, or of all sessions if sessionID is empty.
+func (r *Events) ListDamages(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) {
+	query := r.db.ReadForIngest(ctx).Where("damage <> ''")
+	if sessionID != "" {
+		query = query.Where("session_id = ?", sessionID)
+	}
+	var segments []models.Segment
+	err := query.Select("session_id, number, event_count, damage").Order("session_id, number").Limit(limit).Find(&segments).Error
+	damages := make([]models.Damage, len(segments))
+	for i := range segments {
+		s := &segments[i]
+		damages[i] = models.Damage{SessionID: s.SessionID, SeqSpan: models.SeqSpan{First: s.FirstSeq(), Last: s.LastSeq()}, Reason: s.Damage}
+	}
+	return damages, translate(r.db, err, "the segment")
 }
 
 // ListOfType returns up to limit events of a type with a Seq below before, newest first,

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,9 +31,32 @@ type views struct {
 	unpacked unpackedSegments
 }
 
-// in calls fn with a view of a session.
+// in calls fn with a view of a session. If fn fails because a segment is damaged, in also
+// notes that in the segment.
 func (r *views) in(ctx context.Context, sessionID string, fn func(v view) error) error {
-	return r.db.View(ctx, func(tx *gorm.DB) error { return fn(view{tx, sessionID, &r.unpacked}) })
+	err := r.db.View(ctx, func(tx *gorm.DB) error { return fn(view{tx, sessionID, &r.unpacked}) })
+	if d, ok := errors.AsType[*damageError](err); ok {
+		return errors.Join(err, noteDamage(ctx, r.db, &d.segment, d.reason))
+	}
+	return err
+}
+
+// damageError is the error of a read that needs a damaged segment.
+type damageError struct {
+	segment models.Segment
+	reason  string
+	err     error // a *models.Error
+}
+
+func (d *damageError) Error() string { return d.err.Error() }
+
+func (d *damageError) Unwrap() error { return d.err }
+
+// noteDamage notes in a sealed segment that it is damaged, or is not with reason "".
+func noteDamage(ctx context.Context, db *database.DB, s *models.Segment, reason string) error {
+	return db.Write(ctx, func(tx *gorm.DB) error {
+		return tx.Model(&models.Segment{}).Where("session_id = ? AND number = ? AND is_sealed AND damage <> ?", s.SessionID, s.Number, reason).UpdateColumn("damage", reason).Error
+	})
 }
 
 // unpackedSegments are the segments that were used last, without their view. A caller
@@ -267,7 +291,8 @@ func (s *sealedSegment) columns() (*segment.Columns, error) {
 
 // damaged returns the error of a segment that cannot be read.
 func (s *sealedSegment) damaged(err error) error {
-	return models.Wrap(err, models.CodeInternal, "the events %d to %d of session %s cannot be read: %s", s.FirstSeq(), s.LastSeq(), s.view.sessionID, err)
+	known := models.Segment{SessionID: s.view.sessionID, Number: s.Number}
+	return &damageError{known, err.Error(), models.Wrap(err, models.CodeInternal, "the events %d to %d of session %s cannot be read: %s", s.FirstSeq(), s.LastSeq(), s.view.sessionID, err)}
 }
 
 // blockOf returns the block that has event i, and the event's place in it.

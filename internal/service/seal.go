@@ -20,6 +20,7 @@ type SealRepository interface {
 	SetKeepRows(ctx context.Context, sessionID string, keep bool) error
 	SealedNumbers(ctx context.Context, sessionID string) ([]int64, error)
 	Unseal(ctx context.Context, sessionID string, number int64) error
+	CheckSealed(ctx context.Context, sessionID string, number int64) (nextSession string, nextNumber int64, err error)
 }
 
 // Seals seals events that are old enough: it moves them from rows to compressed segments.
@@ -33,12 +34,16 @@ type Seals struct {
 	clock    Clock
 	log      *slog.Logger
 	holder   string // of the lease
+
+	// The sealed segment that Run checked last.
+	checkedSession string
+	checkedNumber  int64
 }
 
 // NewSeals returns the service over its repositories. Run seals events that were stored
 // this long ago.
 func NewSeals(events SealRepository, sessions SessionFinder, leases LeaseRepository, after time.Duration, clock Clock, log *slog.Logger) *Seals {
-	return &Seals{events, sessions, leases, after, clock, log, rand.Text()}
+	return &Seals{events: events, sessions: sessions, leases: leases, after: after, clock: clock, log: log, holder: rand.Text(), checkedNumber: -1}
 }
 
 const (
@@ -53,7 +58,8 @@ const (
 	sealRest = 4
 )
 
-// Run seals present and future events until ctx ends.
+// Run seals present and future events until ctx ends. It also reads the sealed segments
+// one after the other, one in each interval, to find damage before a user needs them.
 func (s *Seals) Run(ctx context.Context) {
 	ticker := time.NewTicker(min(max(s.after/4, minSealInterval), maxSealInterval))
 	defer ticker.Stop()
@@ -65,11 +71,23 @@ func (s *Seals) Run(ctx context.Context) {
 			}
 			s.log.Log(ctx, level, "events cannot be sealed; it is tried again", "error", err)
 		}
+		s.check(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+	}
+}
+
+// check reads the next sealed segment.
+func (s *Seals) check(ctx context.Context) {
+	session, number, err := s.events.CheckSealed(ctx, s.checkedSession, s.checkedNumber)
+	if err != nil && ctx.Err() == nil && models.ErrorCode(err) == models.CodeInternal {
+		s.log.Error("a sealed segment is damaged", "error", err)
+	}
+	if s.checkedSession, s.checkedNumber = session, number; session == "" {
+		s.checkedNumber = -1
 	}
 }
 

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type SummaryRepository interface {
 	Span(ctx context.Context, sessionID string) (first, last *time.Time, err error)
 	ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error)
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
+	ListDamages(ctx context.Context, sessionID string, limit int) ([]models.Damage, error)
 }
 
 // Summaries summarizes sessions. It is safe for concurrent use.
@@ -65,8 +67,12 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	if summary.EventCounts[models.TypeEventsLost] > 0 {
 		err = s.addLosses(ctx, session, c)
 	}
-	c.Complete = c.Present == c.Expected && c.Lost == 0
-	return summary, err
+	damages, damagesErr := s.events.ListDamages(ctx, session.ID, models.MaxMissing)
+	for _, d := range damages {
+		c.Damaged = append(c.Damaged, d.SeqSpan)
+	}
+	c.Complete = c.Present == c.Expected && c.Lost == 0 && len(c.Damaged) == 0
+	return summary, errors.Join(err, damagesErr)
 }
 
 const (

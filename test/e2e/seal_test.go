@@ -114,3 +114,65 @@ func TestSealRefusesBadArguments(t *testing.T) {
 		t.Errorf("help: %v %s", err, out)
 	}
 }
+
+// TestDamageIsNamed checks that damage of a sealed segment is reported by reads of its
+// events, by the session and by /readyz, that other events can be read, and that the
+// reports end when the damage is repaired.
+func TestDamageIsNamed(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["SEAL_AFTER"] = t.TempDir(), "0s"
+		b := startBackend(t, env)
+		id := b.create("a.exe")
+		fillSession(t, b, id, models.SegmentEvents+10)
+		db := openDatabase(t, env)
+		waitFor(t, "the seal", func() bool {
+			var n int
+			err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM segments WHERE is_sealed AND session_id = '"+id+"'").Scan(&n)
+			return err == nil && n == 2
+		})
+		var block []byte
+		const of = " WHERE first_seq = 1"
+		if err := db.QueryRowContext(t.Context(), "SELECT data FROM blocks"+of).Scan(&block); err != nil {
+			t.Fatal(err)
+		}
+		store := func(data []byte) {
+			t.Helper()
+			if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE blocks SET data = "+binaryLiteral(env)+of, data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		damaged := bytes.Clone(block)
+		damaged[len(damaged)/2] ^= 1
+		store(damaged)
+		const name = "the events 1 to 4096 of session "
+		if a := b.send("GET", "/api/sessions/"+id+"/events?after=100&limit=5", ""); a.status != http.StatusInternalServerError || !bytes.Contains(a.body, []byte(name+id)) {
+			t.Errorf("a read of damaged events is answered %d %s", a.status, a.body)
+		}
+		if list := b.listEvents(id, "after=4096"); len(list.Events) != 10 {
+			t.Errorf("%d events after the damage can be read", len(list.Events))
+		}
+		if c := b.session(id).Completeness; c.Complete || c.Present != models.SegmentEvents+10 || fmt.Sprint(c.Damaged) != "[{1 4096}]" {
+			t.Errorf("completeness: %+v", c)
+		}
+		if text := b.checks()["sealed"]; !strings.HasPrefix(text, name+id+" cannot be read") {
+			t.Errorf("/readyz says %s", text)
+		}
+		store(block)
+		waitFor(t, "the end of the reports", func() bool { return b.checks()["sealed"] == "ok" })
+		if c := b.session(id).Completeness; !c.Complete || len(c.Damaged) > 0 {
+			t.Errorf("completeness after the repair: %+v", c)
+		}
+
+		// The worker finds damage that nobody reads.
+		store(damaged)
+		waitFor(t, "a report without a read", func() bool { return b.checks()["sealed"] != "ok" })
+	})
+}
+
+// binaryLiteral returns the format of a literal of bytes.
+func binaryLiteral(env map[string]string) string {
+	if env["DATABASE_URL"] != "" {
+		return `'\x%x'`
+	}
+	return "X'%x'"
+}

@@ -44,7 +44,7 @@ type listed struct {
 	Completeness struct {
 		Complete                bool
 		Expected, Present, Lost int64
-		Missing                 []struct {
+		Missing, Damaged        []struct {
 			First int64 `json:"first_seq"`
 			Last  int64 `json:"last_seq"`
 		}

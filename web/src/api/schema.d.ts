@@ -1186,6 +1186,7 @@ export interface components {
          *         "expected": 18342,
          *         "present": 18342,
          *         "missing": [],
+         *         "damaged": [],
          *         "lost": 0,
          *         "losses": [],
          *         "durability": "disk",
@@ -1427,7 +1428,7 @@ export interface components {
         };
         /** @description Whether all events are stored, and the losses that were reported. */
         Completeness: {
-            /** @description Whether all events are stored and none were reported lost. */
+            /** @description Whether all events are stored and can be read */
             complete: boolean;
             /**
              * Format: int64
@@ -1441,6 +1442,8 @@ export interface components {
             present: number;
             /** @description The first 100 ranges of missing events. */
             missing: components["schemas"]["SeqSpan"][];
+            /** @description The first 100 ranges of stored events that cannot be read. */
+            damaged: components["schemas"]["SeqSpan"][];
             /**
              * Format: int64
              * @description The number of lost events in all reports.
@@ -2616,6 +2619,8 @@ export interface components {
             durability: string;
             /** @description The number of old events that still lack processes and search columns. The backend serves requests meanwhile. */
             backfill: string;
+            /** @description The sealed events that cannot be read, with their sessions, because what is stored of them is damaged. All other events can be read. */
+            sealed: string;
         };
         /**
          * @description The failures that a committed event survives. `disk`: a crash or power loss of the database's machine. `replicated`: also its loss, because a synchronous standby has the event. `unknown`: the version that stored it did not record this. Else `weak: ` and the reason.
@@ -2636,7 +2641,8 @@ export interface components {
          *         "spool": "ok",
          *         "set_aside": "ok",
          *         "durability": "ok",
-         *         "backfill": "ok"
+         *         "backfill": "ok",
+         *         "sealed": "ok"
          *       }
          *     }
          */
@@ -2663,7 +2669,8 @@ export interface components {
          *         "spool": "ok",
          *         "set_aside": "ok",
          *         "durability": "ok",
-         *         "backfill": "ok"
+         *         "backfill": "ok",
+         *         "sealed": "ok"
          *       },
          *       "files": {
          *         "storage": "folder",

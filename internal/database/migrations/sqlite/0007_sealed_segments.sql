@@ -14,6 +14,7 @@ CREATE TABLE segments_in_order (
     unsent integer NOT NULL DEFAULT 0,
     sent blob,
     skip blob,
+    damage text NOT NULL DEFAULT '',
     columns blob NOT NULL,
     PRIMARY KEY (session_id, number),
     CONSTRAINT fk_segments_session FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE
@@ -27,3 +28,5 @@ DROP TABLE segments;
 ALTER TABLE segments_in_order RENAME TO segments;
 
 CREATE INDEX idx_segments_ids ON segments (min_id) WHERE is_sealed;
+
+CREATE INDEX idx_segments_damage ON segments (damage) WHERE damage <> '';

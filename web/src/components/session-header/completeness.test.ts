@@ -7,6 +7,7 @@ const empty: State = {
   expected: 0,
   present: 0,
   missing: [],
+  damaged: [],
   lost: 0,
   losses: [],
   durability: "disk",
@@ -23,6 +24,12 @@ test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
     { complete: false, expected: 5, present: 3, lost: 4 },
     "bad",
     "3 of 5 events, 2 missing here, 4 lost on the way",
+  ],
+  [
+    "ended",
+    { complete: false, expected: 9000, present: 9000, damaged: [{ first_seq: 4097, last_seq: 8192 }] },
+    "bad",
+    "9,000 of 9,000 events, 4,096 damaged here",
   ],
   ["active", { complete: false, expected: 5, present: 5 }, "bad", "5 of 5 events, not complete"],
 ])("%s %j", (state, completeness, look, text) =>

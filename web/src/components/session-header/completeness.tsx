@@ -46,7 +46,7 @@ export function Completeness({ state, completeness }: Props) {
 /** Describes the completeness. A session without events is never "good": there is nothing to be complete. */
 export function summary(
   state: Props["state"],
-  { complete, expected, present, lost }: State,
+  { complete, expected, present, damaged, lost }: State,
 ): { look: keyof typeof looks; text: string } {
   if (complete && expected === 0) {
     return state === "failed"
@@ -57,6 +57,8 @@ export function summary(
   if (complete) return { look: "good", text: `${count}, none lost` };
   const faults = [];
   if (present < expected) faults.push(`${formatCount(expected - present)} missing here`);
+  const unreadable = damaged.reduce((n, span) => n + span.last_seq - span.first_seq + 1, 0);
+  if (unreadable > 0) faults.push(`${formatCount(unreadable)} damaged here`);
   if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
   return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}` };
 }
@@ -74,18 +76,8 @@ function Details({ completeness }: { completeness: State }) {
   }
   return (
     <div className="flex flex-col gap-3">
-      {completeness.missing.length > 0 && (
-        <section>
-          <h3 className="font-medium">Not stored here</h3>
-          <ul className="text-xs text-muted">
-            {completeness.missing.map((span) => (
-              <li key={span.first_seq}>
-                {formatCount(span.first_seq)} to {formatCount(span.last_seq)}
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
+      <Spans title="Not stored here" spans={completeness.missing} />
+      <Spans title="Stored, but damaged: they cannot be read" spans={completeness.damaged} />
       {completeness.losses.length > 0 && (
         <section>
           <h3 className="font-medium">Lost before they reached the backend</h3>
@@ -115,5 +107,22 @@ function Details({ completeness }: { completeness: State }) {
         </section>
       )}
     </div>
+  );
+}
+
+/** A list of ranges of events, if there are any. */
+function Spans({ title, spans }: { title: string; spans: State["missing"] }) {
+  if (spans.length === 0) return null;
+  return (
+    <section>
+      <h3 className="font-medium">{title}</h3>
+      <ul className="text-xs text-muted">
+        {spans.map((span) => (
+          <li key={span.first_seq}>
+            {formatCount(span.first_seq)} to {formatCount(span.last_seq)}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
