@@ -16,12 +16,15 @@ import (
 	"ospulse/internal/segment"
 )
 
-// ListToSeal returns up to limit sessions by ID, after an ID, that have events which the
-// worker has not sealed yet.
-func (r *Segments) ListToSeal(ctx context.Context, after string, limit int) ([]models.Session, error) {
+// ListToSeal returns up to limit sessions that have events which the worker has not sealed
+// yet, newest first; only those after a place if it is not nil.
+func (r *Segments) ListToSeal(ctx context.Context, after *models.SessionCursor, limit int) ([]models.Session, error) {
+	query := r.db.Read(ctx).Where("sealed_seq < event_count AND NOT keep_rows AND NOT " + backfilling + " AND " + visible)
+	if after != nil {
+		query = query.Where("(created_at, id) < (?, ?)", after.CreatedAt, after.ID)
+	}
 	var sessions []models.Session
-	err := r.db.Read(ctx).Where("sealed_seq < event_count AND NOT keep_rows AND NOT "+backfilling+" AND "+visible+" AND id > ?", after).
-		Order("id").Limit(limit).Find(&sessions).Error
+	err := query.Order("created_at DESC, id DESC").Limit(limit).Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
 

@@ -13,7 +13,7 @@ import (
 // SealRepository moves events between rows and segments. internal/repository implements
 // it and documents its contracts.
 type SealRepository interface {
-	ListToSeal(ctx context.Context, after string, limit int) ([]models.Session, error)
+	ListToSeal(ctx context.Context, after *models.SessionCursor, limit int) ([]models.Session, error)
 	StoredAt(ctx context.Context, sessionID string, seq int64) (at time.Time, isRow bool, err error)
 	Seal(ctx context.Context, sessionID string, number, upTo int64) (int, error)
 	PassOver(ctx context.Context, sessionID string, upTo int64) error
@@ -55,7 +55,7 @@ const (
 	minSealInterval = 100 * time.Millisecond
 	// sealRest is how long the worker rests after a segment, as a multiple of the time
 	// that the segment took, so that incoming events and readers go on.
-	sealRest = 4
+	sealRest = 2
 )
 
 // Run seals present and future events until ctx ends. It also reads the sealed segments
@@ -95,7 +95,7 @@ func (s *Seals) check(ctx context.Context) {
 // others.
 func (s *Seals) work(ctx context.Context) error {
 	var failed []error
-	for after := ""; ; {
+	for after := (*models.SessionCursor)(nil); ; {
 		sessions, err := s.events.ListToSeal(ctx, after, 100)
 		if err != nil || len(sessions) == 0 {
 			return errors.Join(append(failed, err)...)
@@ -111,7 +111,8 @@ func (s *Seals) work(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		after = sessions[len(sessions)-1].ID
+		last := &sessions[len(sessions)-1]
+		after = &models.SessionCursor{CreatedAt: last.CreatedAt, ID: last.ID}
 	}
 }
 

@@ -219,8 +219,9 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
   await send(400);
   await rows(page, "events").getByText("/tmp/file-400", { exact: true }).waitFor();
 
-  // With the events of the agent: every seq is present, and every file.
-  const { event_count } = await backend.get<Detail>(`/api/sessions/${session}`);
+  // With the events of the agent: every seq is present, and every file. The agent may still
+  // add one, because the new backend is another process to exclude.
+  const count = async () => (await backend.get<Detail>(`/api/sessions/${session}`)).event_count;
   const seen = new Map<number, string>();
   await page.getByRole("grid", { name: "Events" }).focus();
   await page.keyboard.press("Home");
@@ -237,13 +238,13 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
           if (cells.length > 1) seen.set(Number(cells[0]), cells.join(" "));
         }
         await page.mouse.wheel(0, 600);
-        return seen.size;
+        return (await count()) - seen.size;
       },
       { timeout: 180_000 },
     )
-    .toBe(event_count);
+    .toBe(0);
   expect([...seen.keys()].sort((a, b) => a - b)).toEqual(
-    Array.from({ length: event_count }, (_, i) => i + 1),
+    Array.from({ length: seen.size }, (_, i) => i + 1),
   );
   const text = [...seen.values()].join("\n");
   for (let i = 1; i <= 400; i++) expect(text).toMatch(new RegExp(`/tmp/file-${i}\\b`));
