@@ -243,9 +243,7 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
       { timeout: 180_000 },
     )
     .toBe(0);
-  expect([...seen.keys()].sort((a, b) => a - b)).toEqual(
-    Array.from({ length: seen.size }, (_, i) => i + 1),
-  );
+  expect([...seen.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: seen.size }, (_, i) => i + 1));
   const text = [...seen.values()].join("\n");
   for (let i = 1; i <= 400; i++) expect(text).toMatch(new RegExp(`/tmp/file-${i}\\b`));
   await backend.post("/api/monitor/stop", { sessionId: session });
