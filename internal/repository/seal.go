@@ -303,6 +303,24 @@ func (r *Segments) CheckSealed(ctx context.Context, sessionID string, number int
 	return s.SessionID, s.Number, translate(r.db, err, "the segment")
 }
 
+// keepTexts returns the statements after which the rows of events return their data as
+// the events have it. A segment that was sealed on SQLite and restored on PostgreSQL has
+// texts that jsonb would return differently: they go to data_raw.
+func keepTexts(ctx context.Context, tx database.Bulk, sessionID string, events []models.Event) (writes []database.Statement, err error) {
+	var seq int64
+	var data string
+	err = tx.Run(ctx, database.Statement{
+		Text: "SELECT seq, data FROM events WHERE session_id = ? AND seq >= ? AND seq <= ? AND data_raw IS NULL",
+		Args: []any{sessionID, events[0].Seq, events[len(events)-1].Seq}, Dest: []any{&seq, &data},
+		Row: func() {
+			if e := &events[seq-events[0].Seq]; data != string(e.Data) {
+				writes = append(writes, database.Statement{Text: "UPDATE events SET data_raw = ? WHERE id = ?", Args: []any{[]byte(e.Data), int64(e.ID)}})
+			}
+		},
+	})
+	return writes, err
+}
+
 // Unseal moves the events of a sealed segment back to rows, all or none, in one
 // transaction. It does nothing if the segment is not sealed, and returns conflict if the
 // segment changed meanwhile.
@@ -347,7 +365,11 @@ func (r *Segments) Unseal(ctx context.Context, sessionID string, number int64) e
 		if err != nil {
 			return err
 		}
-		writes := []database.Statement{{Text: "DELETE FROM blocks WHERE session_id = ? AND first_seq >= ? AND first_seq <= ?", Args: []any{sessionID, s.FirstSeq(), s.LastSeq()}}}
+		writes, err := keepTexts(ctx, tx, sessionID, events)
+		if err != nil {
+			return err
+		}
+		writes = append(writes, database.Statement{Text: "DELETE FROM blocks WHERE session_id = ? AND first_seq >= ? AND first_seq <= ?", Args: []any{sessionID, s.FirstSeq(), s.LastSeq()}})
 		if s.EventCount < models.SegmentEvents { // only sealed segments may be incomplete
 			writes = append(writes, database.Statement{Text: "DELETE FROM segments WHERE session_id = ? AND number = ?", Args: []any{sessionID, number}})
 		}
