@@ -254,9 +254,9 @@ func (v view) deleteBlocks(s *models.Segment) error {
 }
 
 // noteSealed notes that the worker is done with a session's events up to a Seq. It
-// returns errChanged if the session is being deleted.
+// returns errChanged if the session is being deleted or keeps its rows since.
 func noteSealed(tx *gorm.DB, sessionID string, upTo int64) error {
-	done := tx.Model(&models.Session{}).Where("id = ? AND "+visible, sessionID).
+	done := tx.Model(&models.Session{}).Where("id = ? AND NOT keep_rows AND "+visible, sessionID).
 		UpdateColumn("sealed_seq", gorm.Expr("CASE WHEN sealed_seq < ? THEN ? ELSE sealed_seq END", upTo, upTo))
 	if done.Error == nil && done.RowsAffected == 0 {
 		return errChanged

@@ -399,6 +399,32 @@ func TestUnsealReturnsTheRows(t *testing.T) {
 	})
 }
 
+// TestKeptRowsAreNotSealed checks that a worker which listed a session just before does not
+// seal it any more once it keeps its rows.
+func TestKeptRowsAreNotSealed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		segments := repository.NewSegments(db)
+		createSession(t, db, "s")
+		appendEvents(t, db, []models.Event{newEvent("s", noon)})
+		if err := segments.SetKeepRows(t.Context(), "s", true); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := segments.Seal(t.Context(), "s", 0, 1); models.ErrorCode(err) != models.CodeConflict || n != 0 {
+			t.Errorf("%d events were sealed: %v", n, err)
+		}
+		if listed, err := segments.ListToSeal(t.Context(), nil, 10); err != nil || len(listed) != 0 {
+			t.Errorf("%d sessions are to be sealed: %v", len(listed), err)
+		}
+		if err := segments.SetKeepRows(t.Context(), "s", false); err != nil {
+			t.Fatal(err)
+		}
+		if listed, err := segments.ListToSeal(t.Context(), nil, 10); err != nil || len(listed) != 1 {
+			t.Errorf("%d sessions are to be sealed: %v", len(listed), err)
+		}
+		seal(t, db, "s", 0, 1)
+	})
+}
+
 // TestSealingIsExclusive checks that concurrent sealing, unsealing, claiming and appending
 // lose and duplicate nothing.
 func TestSealingIsExclusive(t *testing.T) {

@@ -180,11 +180,27 @@ func (s *Seals) Seal(ctx context.Context, sessionID string, progress func(upTo, 
 	for upTo := int64(0); upTo < session.EventCount; progress(upTo, session.EventCount) {
 		number := upTo / models.SegmentEvents
 		upTo = min((number+1)*models.SegmentEvents, session.EventCount)
-		if err := s.segment(ctx, sessionID, number, upTo); err != nil {
+		if err := untilAlone(ctx, func() error { return s.segment(ctx, sessionID, number, upTo) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// untilAlone calls fn again while it returns conflict, because a backend may seal the same
+// segment, for a minute at most.
+func untilAlone(ctx context.Context, fn func() error) error {
+	for began := time.Now(); ; {
+		err := fn()
+		if models.ErrorCode(err) != models.CodeConflict || time.Since(began) > time.Minute {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Unseal moves all events of a session back to rows, where they stay.
@@ -201,7 +217,7 @@ func (s *Seals) Unseal(ctx context.Context, sessionID string, progress func(upTo
 		return err
 	}
 	for _, number := range numbers {
-		if err := s.events.Unseal(ctx, sessionID, number); err != nil {
+		if err := untilAlone(ctx, func() error { return s.events.Unseal(ctx, sessionID, number) }); err != nil {
 			return err
 		}
 		progress(min((number+1)*models.SegmentEvents, session.EventCount), session.EventCount)
