@@ -20,8 +20,8 @@ CREATE TABLE segments_in_order (
     CONSTRAINT fk_segments_session FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE
 );
 
-INSERT INTO segments_in_order (session_id, number, first_time, last_time, columns)
-SELECT session_id, number, first_time, last_time, columns FROM segments;
+INSERT INTO segments_in_order (session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, unsent, sent, skip, damage, columns)
+SELECT session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, unsent, sent, skip, damage, columns FROM segments;
 
 DROP TABLE segments;
 
