@@ -168,7 +168,7 @@ func TestSealedEventsReadTheSame(t *testing.T) {
 	dbs := openBoth(t)
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if run++; run > 20 { // each has 150 comparisons on two databases
+		if run++; run > 6 { // each has 150 comparisons on two databases
 			return
 		}
 		bodies := make([]string, rapid.IntRange(2, 30).Draw(rt, "events"))
@@ -246,7 +246,7 @@ func TestManySegmentsReadTheSame(t *testing.T) {
 				eventType, i*3/n, (i*7919)%1_000_000, i%300, i, i%7, i%11)
 		}
 		storeForms(t, db, "", bodies)
-		for _, text := range []string{"", "type: FOO", "process: p3 and pid = 5", "/tmp/299", "data.a >= 12900", "data.a = 4100", "time > 2026-11-22T12:00:02.5Z and not p1", "nothing at all", "seq > 12000 or seq < 50"} {
+		for _, text := range []string{"", "process: p3 and pid = 5", "data.a >= 12900", "time > 2026-11-22T12:00:02.5Z and not p1"} {
 			where, err := filter.Parse(text)
 			if err != nil {
 				t.Fatal(err)
