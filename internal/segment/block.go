@@ -61,11 +61,15 @@ const (
 // maxPlainBlock limits what a block may unpack to. It exceeds the largest event.
 const maxPlainBlock = 128 << 20
 
+// blockWindow is the distance up to which zstd finds repetitions in a block, which
+// unpacks to about 1 MB. The packer keeps a few times as much memory.
+const blockWindow = 1 << 20
+
 //nolint:gochecknoglobals // safe for concurrent use, and costly to make
 var (
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 	blockPacker = sync.OnceValues(func() (*zstd.Encoder, error) {
-		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderCRC(false))
+		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderCRC(false), zstd.WithWindowSize(blockWindow))
 	})
 	blockUnpacker = sync.OnceValues(func() (*zstd.Decoder, error) {
 		return zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxPlainBlock), zstd.WithDecoderLowmem(true))

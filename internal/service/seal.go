@@ -55,7 +55,7 @@ const (
 	minSealInterval = 100 * time.Millisecond
 	// sealRest is how long the worker rests after a segment, as a multiple of the time
 	// that the segment took, so that incoming events and readers go on.
-	sealRest = 2
+	sealRest = 4
 )
 
 // Run seals present and future events until ctx ends. It also reads the sealed segments

@@ -277,7 +277,7 @@ func TestImportOfAForm(t *testing.T) {
 // imported.
 func TestImportDoesNotBlockIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["AGENT_SERVICE_URL"], env["DATA_DIR"] = newTestAgent(t).URL, t.TempDir()
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["SEAL_AFTER"] = newTestAgent(t).URL, t.TempDir(), "never"
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)

@@ -223,7 +223,7 @@ func TestReadThatTakesTooLong(t *testing.T) {
 // commit may be spooled, but is stored in the session while the readers continue.
 func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["READ_TIMEOUT"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "10m"
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["READ_TIMEOUT"], env["SEAL_AFTER"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "10m", "never"
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)

@@ -345,7 +345,7 @@ func TestSlowClientsStopNobody(t *testing.T) {
 // trailer, and the last line has the reason.
 func TestSessionExportThatBreaksOff(t *testing.T) {
 	server, url := startPostgres(t)
-	env := map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir()}
+	env := map[string]string{"DATABASE_URL": url, "AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir(), "SEAL_AFTER": "never"}
 	b := startBackend(t, env)
 	id := b.startSession()
 	fillSession(t, b, id, 1)
