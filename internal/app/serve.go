@@ -127,9 +127,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { processes.Run(beside) })
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { backfill.Run(beside) })
-	if cfg.SealAfter >= 0 {
-		running.Go(func() { seals.Run(beside) })
-	}
+	running.Go(func() { seals.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

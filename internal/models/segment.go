@@ -1,6 +1,9 @@
 package models
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // SegmentEvents is the number of events in a segment.
 const SegmentEvents = 4096
@@ -48,6 +51,9 @@ type Block struct {
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
 }
+
+// ErrDamaged is in the chain of the error of a read that needs events of a damaged segment.
+var ErrDamaged = errors.New("sealed events are damaged") //nolint:gochecknoglobals // a constant
 
 // Damage is a range of sealed events that cannot be read.
 type Damage struct {

@@ -24,7 +24,8 @@ func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo in
 }
 
 // List returns a page of the session's events that a filter selects, without long values:
-// Data is null if the event has a Preview, and DataRaw is always nil.
+// Data is null if the event has a Preview, and DataRaw is always nil. If it reaches a
+// damaged segment, it returns the events before it, and models.ErrDamaged.
 func (r *Events) List(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) ([]models.Event, error) {
 	events, err := r.list(ctx, sessionID, where, page, listed)
 	if plant.Is("read past a hole") && len(events) > 1 {

@@ -3,6 +3,7 @@ package repository
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 
 // ClaimUnsent marks the newest unsent events of a session as sent and returns their Seqs,
 // newest first. Concurrent calls never claim the same event. The cost depends on the
-// number of claimed events, not on the number that were sent before. With an error it
-// returns the Seqs that it claimed before the error.
+// number of claimed events, not on the number that were sent before. It passes over
+// damaged segments. With an error it returns the Seqs that it claimed before the error.
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]int64, error) {
 	seqs := []int64{}
 	var last *claim
@@ -35,6 +36,11 @@ func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 			}
 			return v.setSent(seqsOf(some), true)
 		})
+		if d, ok := errors.AsType[*damageError](err); ok {
+			if err = noteDamage(ctx, r.db, &d.segment, d.reason); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return seqs, translate(r.db, err, "the event")
 		}
@@ -89,7 +95,7 @@ func seqsOf(claims []claim) []int64 {
 // those older than last if last is not nil. It locks them.
 func (v view) unsent(filter models.EventFilter, last *claim, limit int) ([]claim, error) {
 	var segments []models.Segment
-	query := v.sealed().Select("number, event_count, first_time, last_time, unsent, sent").Where("unsent > 0")
+	query := v.sealed().Select("number, event_count, first_time, last_time, unsent, sent").Where("unsent > 0 AND damage = ''")
 	if !filter.Start.IsZero() {
 		query = query.Where("last_time >= ?", filter.Start)
 	}

@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -53,38 +54,38 @@ var errChanged = models.Errorf(models.CodeConflict, "the events changed meanwhil
 // maxSealedBytes limits the packed events of a segment, which Seal holds in memory.
 const maxSealedBytes = 32 << 20
 
-// Seal moves the events of a segment up to upTo from their rows to the segment, and
-// returns their number. Part of them may be sealed already. All or none are moved, in one
-// transaction, after Seal has checked that the packed events are exactly the stored ones.
+// Seal moves the events of a segment up to upTo from their rows to the segment. Part of
+// them may be sealed already. All or none are moved, in one transaction, after Seal has
+// checked that the packed events are exactly the stored ones.
 //
-// Seal moves nothing and returns 0 if an event is missing, or if the events are too large
-// for a segment. It returns conflict if another program changed the events meanwhile or
-// the session is being deleted: the caller may try again.
-func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int64) (int, error) {
+// stay is the reason for which the events stay rows; "" if they are sealed. Seal returns
+// conflict if another program changed the events meanwhile or the session is being
+// deleted: the caller may try again.
+func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int64) (stay string, err error) {
 	if plant.Is("seal a row too few") && upTo > number*models.SegmentEvents+1 {
 		upTo--
 	}
 	s := &sealing{packer: segment.NewPacker(), next: number*models.SegmentEvents + 1}
 	s.sealed = models.Segment{SessionID: sessionID, Number: number, EventCount: upTo - number*models.SegmentEvents, IsSealed: true}
 	var was models.Segment // zero if it is not sealed
-	err := r.views.in(ctx, sessionID, func(v view) error {
-		if err := v.sealed().Where("number = ?", number).Omit("columns", "skip").Find(&was).Error; err != nil {
+	err = r.views.in(ctx, sessionID, func(v view) error {
+		if err := v.sealed().Where("number = ?", number).Omit("columns", "skip").Find(&was).Error; err != nil || was.EventCount == s.sealed.EventCount {
 			return err
 		}
 		page := models.EventPage{After: number * models.SegmentEvents, Before: upTo + 1}
-		return errors.Join(v.read(nil, page, whole, func(e *models.Event) (bool, error) { return s.add(e) }), s.flush())
+		if err := v.read(nil, page, whole, s.add); err != nil {
+			return err
+		}
+		return s.finish()
 	})
-	if errors.Is(err, segment.ErrTooLarge) || err == nil && (s.next != upTo+1 || was.EventCount == s.sealed.EventCount) {
-		return 0, nil
-	}
-	if err == nil {
-		err = s.finish()
-	}
-	if errors.Is(err, segment.ErrTooLarge) {
-		return 0, nil
+	if stays, ok := errors.AsType[staysRows](err); ok {
+		return string(stays), nil
 	}
 	if err != nil {
-		return 0, translate(r.db, err, "the event")
+		return "", translate(r.db, err, "the event")
+	}
+	if was.EventCount == s.sealed.EventCount {
+		return "", r.PassOver(ctx, sessionID, upTo)
 	}
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
 		v := view{tx: tx, sessionID: sessionID}
@@ -107,10 +108,20 @@ func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int6
 		}
 		return noteSealed(tx, sessionID, s.sealed.LastSeq())
 	})
-	if err != nil {
-		return 0, translate(r.db, err, "session "+sessionID)
+	return "", translate(r.db, err, "session "+sessionID)
+}
+
+// staysRows is the reason for which events are not sealed.
+type staysRows string
+
+func (s staysRows) Error() string { return string(s) }
+
+// unlessTooLarge replaces segment.ErrTooLarge by a reason.
+func unlessTooLarge(err error) error {
+	if errors.Is(err, segment.ErrTooLarge) {
+		return staysRows("they are too large for a segment")
 	}
-	return int(s.sealed.EventCount), nil
+	return err
 }
 
 // sealing packs the events of a segment.
@@ -125,10 +136,10 @@ type sealing struct {
 	eventBytes int
 }
 
-// add adds the next event. It reports whether to go on.
+// add adds the next event.
 func (s *sealing) add(e *models.Event) (bool, error) {
 	if e.Seq != s.next {
-		return false, nil
+		return false, staysRows(fmt.Sprintf("event %d is missing", s.next))
 	}
 	s.next++
 	s.events = append(s.events, *e)
@@ -146,7 +157,7 @@ func (s *sealing) flush() error {
 	first := s.packer.Hot().Len()
 	data, err := s.packer.Add(s.events)
 	if err != nil {
-		return err
+		return unlessTooLarge(err)
 	}
 	block, err := segment.DecodeBlock(data, s.packer.Hot(), first)
 	if err != nil {
@@ -159,7 +170,7 @@ func (s *sealing) flush() error {
 		}
 		want := &s.events[i]
 		if !isSame(&e, want) {
-			return models.Errorf(models.CodeInternal, "event %d of session %s cannot be packed exactly", want.Seq, want.SessionID)
+			return staysRows(fmt.Sprintf("event %d cannot be packed exactly", want.Seq))
 		}
 		if s.sealed.MinID == 0 {
 			s.sealed.MinID = want.ID
@@ -169,16 +180,22 @@ func (s *sealing) flush() error {
 	s.blocks = append(s.blocks, models.Block{SessionID: s.sealed.SessionID, FirstSeq: s.events[0].Seq, LastSeq: s.next - 1, Data: data})
 	s.events, s.eventBytes = s.events[:0], 0
 	if s.bytes += len(data); s.bytes > maxSealedBytes {
-		return segment.ErrTooLarge
+		return unlessTooLarge(segment.ErrTooLarge)
 	}
 	return nil
 }
 
 // finish packs the rest, and checks that it returns exactly.
 func (s *sealing) finish() error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if last := s.sealed.LastSeq(); s.next != last+1 {
+		return staysRows(fmt.Sprintf("event %d is missing", s.next))
+	}
 	packed, err := s.packer.Pack()
 	if err != nil {
-		return err
+		return unlessTooLarge(err)
 	}
 	hot, err := segment.DecodeColumns(packed.Columns)
 	if err != nil {
@@ -189,7 +206,7 @@ func (s *sealing) finish() error {
 		hot.Event(&got, i)
 		s.packer.Hot().Event(&want, i)
 		if !reflect.DeepEqual(got, want) {
-			return models.Errorf(models.CodeInternal, "the hot fields of session %s cannot be packed exactly", s.sealed.SessionID)
+			return staysRows(fmt.Sprintf("the hot fields of event %d cannot be packed exactly", s.sealed.FirstSeq()+int64(i)))
 		}
 	}
 	s.sealed.FirstTime, s.sealed.LastTime, s.sealed.Columns, s.sealed.Skip = packed.FirstTime, packed.LastTime, packed.Columns, packed.Skip
@@ -268,12 +285,6 @@ func noteSealed(tx *gorm.DB, sessionID string, upTo int64) error {
 func (r *Segments) PassOver(ctx context.Context, sessionID string, upTo int64) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error { return noteSealed(tx, sessionID, upTo) })
 	return translate(r.db, err, "session "+sessionID)
-}
-
-// SealedNumbers returns the numbers of a session's sealed segments in ascending order.
-func (r *Segments) SealedNumbers(ctx context.Context, sessionID string) (numbers []int64, err error) {
-	err = (view{tx: r.db.Read(ctx), sessionID: sessionID}).sealed().Order("number").Pluck("number", &numbers).Error
-	return numbers, translate(r.db, err, "the segment")
 }
 
 // CheckSealed reads the sealed segment that follows one, by session and number, and notes

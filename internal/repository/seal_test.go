@@ -3,6 +3,8 @@ package repository_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -28,9 +30,8 @@ import (
 // seal seals what a session has of a segment.
 func seal(t testing.TB, db *database.DB, sessionID string, number, upTo int64) {
 	t.Helper()
-	n, err := repository.NewSegments(db).Seal(t.Context(), sessionID, number, upTo)
-	if err != nil || int64(n) != upTo-number*models.SegmentEvents {
-		t.Fatalf("%d events of segment %d up to %d were sealed: %v", n, number, upTo, err)
+	if stay, err := repository.NewSegments(db).Seal(t.Context(), sessionID, number, upTo); err != nil || stay != "" {
+		t.Fatalf("segment %d up to %d was not sealed: %s %v", number, upTo, stay, err)
 	}
 }
 
@@ -409,8 +410,8 @@ func TestKeptRowsAreNotSealed(t *testing.T) {
 		if err := segments.SetKeepRows(t.Context(), "s", true); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := segments.Seal(t.Context(), "s", 0, 1); models.ErrorCode(err) != models.CodeConflict || n != 0 {
-			t.Errorf("%d events were sealed: %v", n, err)
+		if stay, err := segments.Seal(t.Context(), "s", 0, 1); models.ErrorCode(err) != models.CodeConflict {
+			t.Errorf("sealing returns %q, %v", stay, err)
 		}
 		if listed, err := segments.ListToSeal(t.Context(), nil, 10); err != nil || len(listed) != 0 {
 			t.Errorf("%d sessions are to be sealed: %v", len(listed), err)
@@ -422,6 +423,41 @@ func TestKeptRowsAreNotSealed(t *testing.T) {
 			t.Errorf("%d sessions are to be sealed: %v", len(listed), err)
 		}
 		seal(t, db, "s", 0, 1)
+	})
+}
+
+// TestEventsThatStayRows checks that a segment which lacks an event or is too large is not
+// sealed, that the reason says so, and that a sealed segment can be sealed again.
+func TestEventsThatStayRows(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		segments := repository.NewSegments(db)
+		for _, id := range []string{"gap", "large", "good"} {
+			createSession(t, db, id)
+			events := []models.Event{newEvent(id, noon), newEvent(id, noon), newEvent(id, noon)}
+			if id == "large" {
+				random := make([]byte, 40<<20)
+				if _, err := rand.Read(random); err != nil {
+					t.Fatal(err)
+				}
+				events[1].Data = models.JSON(`"` + hex.EncodeToString(random) + `"`)
+			}
+			appendEvents(t, db, events)
+		}
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			return tx.Where("session_id = 'gap' AND seq = 2").Delete(&models.Event{}).Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct{ id, want string }{{"gap", "event 2 is missing"}, {"large", "they are too large for a segment"}, {"good", ""}, {"good", ""}} {
+			if stay, err := segments.Seal(t.Context(), tt.id, 0, 3); err != nil || stay != tt.want {
+				t.Errorf("%s: %q, %v", tt.id, stay, err)
+			}
+		}
+		found, err := repository.NewEvents(db).ListBySeq(t.Context(), "gap", 0, 3, 5)
+		if err != nil || len(found) != 2 {
+			t.Errorf("%d events are left: %v", len(found), err)
+		}
 	})
 }
 

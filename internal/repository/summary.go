@@ -16,6 +16,7 @@ import (
 // events whose segment is damaged.
 func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
 	counts := map[string]int64{}
+	var damage *damageError
 	page := models.EventPage{After: after, Before: upTo + 1}
 	err := r.views.in(ctx, sessionID, func(v view) error {
 		rows := func(gap models.EventPage) (bool, error) {
@@ -31,7 +32,7 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 		}
 		return v.walk(page, nil, rows, func(s *sealedSegment) (bool, error) {
 			selected, err := s.selected(nil, page)
-			if _, ok := errors.AsType[*damageError](err); ok { // the session's other events are counted
+			if errors.As(err, &damage) { // the session's other events are counted
 				return true, nil
 			}
 			if err != nil {
@@ -45,6 +46,9 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 			return true, nil
 		})
 	})
+	if err == nil && damage != nil {
+		err = noteDamage(ctx, r.db, &damage.segment, damage.reason)
+	}
 	return counts, translate(r.db, err, "the event")
 }
 
@@ -100,9 +104,9 @@ func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo 
 // ListDamages returns up to limit ranges of sealed events that could not be read when
 // they were last read: those of a session, or of all sessions if sessionID is empty.
 func (r *Events) ListDamages(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) {
-	query := r.db.ReadForIngest(ctx).Where("damage <> ''")
+	query := r.db.ReadForIngest(ctx).Where("damage <> ''") // for health checks
 	if sessionID != "" {
-		query = query.Where("session_id = ?", sessionID)
+		query = r.db.Read(ctx).Where("damage <> '' AND session_id = ?", sessionID)
 	}
 	var segments []models.Segment
 	err := query.Select("session_id, number, event_count, damage").Order("session_id, number").Limit(limit).Find(&segments).Error

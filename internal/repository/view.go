@@ -50,7 +50,7 @@ type damageError struct {
 
 func (d *damageError) Error() string { return d.err.Error() }
 
-func (d *damageError) Unwrap() error { return d.err }
+func (d *damageError) Unwrap() []error { return []error{d.err, models.ErrDamaged} }
 
 // noteDamage notes in a sealed segment that it is damaged, or is not with reason "".
 func noteDamage(ctx context.Context, db *database.DB, s *models.Segment, reason string) error {

@@ -108,7 +108,8 @@ func (s *Events) ListWhole(ctx context.Context, sessionID string, where *filter.
 	})
 }
 
-// list assembles a page from what read returns for each part, up to a part that is cut.
+// list assembles a page from what read returns for each part, up to a part that is cut or
+// to damaged events.
 func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage,
 	read func(part models.EventPage) (events []models.Event, isCut bool, err error)) (events []models.Event, more bool, err error) {
 	if _, err := s.sessions.Get(ctx, sessionID); err != nil {
@@ -131,10 +132,14 @@ func (s *Events) list(ctx context.Context, sessionID string, where *filter.Filte
 			continue
 		}
 		some, isCut, err := read(part)
+		events = append(events, some...)
+		if errors.Is(err, models.ErrDamaged) && len(events) > 0 {
+			return events, true, nil // the next page begins at the damage, and reports it
+		}
 		if err != nil {
 			return nil, false, err
 		}
-		if events = append(events, some...); isCut {
+		if isCut {
 			return events, true, nil
 		}
 	}

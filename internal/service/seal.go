@@ -15,10 +15,9 @@ import (
 type SealRepository interface {
 	ListToSeal(ctx context.Context, after *models.SessionCursor, limit int) ([]models.Session, error)
 	StoredAt(ctx context.Context, sessionID string, seq int64) (at time.Time, isRow bool, err error)
-	Seal(ctx context.Context, sessionID string, number, upTo int64) (int, error)
+	Seal(ctx context.Context, sessionID string, number, upTo int64) (stay string, err error)
 	PassOver(ctx context.Context, sessionID string, upTo int64) error
 	SetKeepRows(ctx context.Context, sessionID string, keep bool) error
-	SealedNumbers(ctx context.Context, sessionID string) ([]int64, error)
 	Unseal(ctx context.Context, sessionID string, number int64) error
 	CheckSealed(ctx context.Context, sessionID string, number int64) (nextSession string, nextNumber int64, err error)
 }
@@ -41,7 +40,7 @@ type Seals struct {
 }
 
 // NewSeals returns the service over its repositories. Run seals events that were stored
-// this long ago.
+// this long ago; none if after is negative.
 func NewSeals(events SealRepository, sessions SessionFinder, leases LeaseRepository, after time.Duration, clock Clock, log *slog.Logger) *Seals {
 	return &Seals{events: events, sessions: sessions, leases: leases, after: after, clock: clock, log: log, holder: rand.Text(), checkedNumber: -1}
 }
@@ -61,7 +60,11 @@ const (
 // Run seals present and future events until ctx ends. It also reads the sealed segments
 // one after the other, one in each interval, to find damage before a user needs them.
 func (s *Seals) Run(ctx context.Context) {
-	ticker := time.NewTicker(min(max(s.after/4, minSealInterval), maxSealInterval))
+	interval := maxSealInterval
+	if s.after >= 0 {
+		interval = min(max(s.after/4, minSealInterval), maxSealInterval)
+	}
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		if err := s.work(ctx); err != nil && ctx.Err() == nil {
@@ -94,6 +97,9 @@ func (s *Seals) check(ctx context.Context) {
 // work seals everything that is due. An error of one session does not keep it from the
 // others.
 func (s *Seals) work(ctx context.Context) error {
+	if s.after < 0 {
+		return nil
+	}
 	var failed []error
 	for after := (*models.SessionCursor)(nil); ; {
 		sessions, err := s.events.ListToSeal(ctx, after, 100)
@@ -150,17 +156,13 @@ func (s *Seals) session(ctx context.Context, session *models.Session, before tim
 	return nil
 }
 
-// segment seals the events of a segment up to a Seq.
+// segment seals the events of a segment up to a Seq, or logs why it does not.
 func (s *Seals) segment(ctx context.Context, sessionID string, number, upTo int64) error {
-	n, err := s.events.Seal(ctx, sessionID, number, upTo)
-	if err != nil {
+	stay, err := s.events.Seal(ctx, sessionID, number, upTo)
+	if err != nil || stay == "" {
 		return err
 	}
-	if n > 0 {
-		s.log.Debug("events are sealed", "session", sessionID, "after_seq", number*models.SegmentEvents, "up_to_seq", upTo)
-		return nil
-	}
-	s.log.Info("some events stay in the table, because they are missing in part, too large for a segment, or sealed already", "session", sessionID, "after_seq", number*models.SegmentEvents, "up_to_seq", upTo)
+	s.log.Warn("some events stay in the table", "session", sessionID, "after_seq", number*models.SegmentEvents, "up_to_seq", upTo, "reason", stay)
 	return s.events.PassOver(ctx, sessionID, upTo)
 }
 
@@ -212,15 +214,12 @@ func (s *Seals) Unseal(ctx context.Context, sessionID string, progress func(upTo
 	if err := s.events.SetKeepRows(ctx, sessionID, true); err != nil {
 		return err
 	}
-	numbers, err := s.events.SealedNumbers(ctx, sessionID)
-	if err != nil {
-		return err
-	}
-	for _, number := range numbers {
+	for upTo := int64(0); upTo < session.EventCount; progress(upTo, session.EventCount) {
+		number := upTo / models.SegmentEvents
 		if err := untilAlone(ctx, func() error { return s.events.Unseal(ctx, sessionID, number) }); err != nil {
 			return err
 		}
-		progress(min((number+1)*models.SegmentEvents, session.EventCount), session.EventCount)
+		upTo = min((number+1)*models.SegmentEvents, session.EventCount)
 	}
 	return nil
 }
