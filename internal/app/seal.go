@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ospulse/internal/config"
+	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
 )
@@ -50,6 +51,9 @@ func runSeal(ctx context.Context, action string, args []string, cfg config.Confi
 			next = time.Now().Add(sealProgress)
 		}
 	})
+	if models.ErrorCode(err) == models.CodeNotFound {
+		return fmt.Errorf("session %s does not exist", args[0])
+	}
 	if err != nil {
 		return err
 	}

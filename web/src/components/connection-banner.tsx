@@ -7,7 +7,7 @@ export function ConnectionBanner() {
   if (lostSince !== undefined) {
     return (
       <p role="alert" className="flex items-center gap-2 bg-bad-soft px-4 py-1.5 text-bad">
-        <CloudOff size={16} aria-hidden />
+        <CloudOff size={16} className="shrink-0" aria-hidden />
         <span>
           The backend cannot be reached since {new Date(lostSince).toLocaleTimeString()}. The page keeps what
           it shows, and continues without a gap when the backend returns.
@@ -19,7 +19,7 @@ export function ConnectionBanner() {
   if (faults.length === 0) return null;
   return (
     <p role="alert" className="flex items-center gap-2 bg-warn-soft px-4 py-1.5 text-warn">
-      <HardDriveDownload size={16} aria-hidden />
+      <HardDriveDownload size={16} className="shrink-0" aria-hidden />
       <span>{faults.map(([check, state]) => `${check}: ${state}`).join(" · ")}</span>
     </p>
   );
