@@ -1,10 +1,13 @@
 package segment_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -12,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"ospulse/internal/filter"
@@ -285,19 +289,59 @@ func FuzzReadBlock(f *testing.F) {
 	})
 }
 
+// BenchmarkPack packs the recordings of real events in test/bench/testdata. It reports the
+// bytes per event of each part, and those of their JSON.
 func BenchmarkPack(b *testing.B) {
-	events := realisticEvents(b, models.SegmentEvents)
-	var bytes int
-	for b.Loop() {
-		p := pack(b, events, len(events))
-		bytes = len(p.Columns) + len(p.Skip) + len(p.blocks[0])
+	for _, name := range []string{"build", "package", "python", "shell", "http"} {
+		b.Run(name, func(b *testing.B) {
+			events := recorded(b, name)
+			var data, columns, blocks, skip int
+			for b.Loop() {
+				data, columns, blocks, skip = 0, 0, 0, 0
+				for some := range slices.Chunk(events, models.SegmentEvents) {
+					p := pack(b, some, models.SegmentEvents)
+					columns, skip = columns+len(p.Columns), skip+len(p.Skip)
+					for _, block := range p.blocks {
+						blocks += len(block)
+					}
+				}
+			}
+			for i := range events {
+				data += len(events[i].Data)
+			}
+			for part, bytes := range map[string]int{"json": data, "columns": columns, "blocks": blocks, "skip": skip, "all": columns + blocks + skip} {
+				b.ReportMetric(float64(bytes)/float64(len(events)), part+"-B/event")
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+		})
 	}
-	b.ReportMetric(float64(bytes)/float64(len(events)), "bytes/event")
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+}
+
+// recorded returns the events of a recording.
+func recorded(t testing.TB, name string) (events []models.Event) {
+	t.Helper()
+	file, err := os.Open(filepath.Join("..", "..", "test", "bench", "testdata", name+".ndjson.zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	plain, err := zstd.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	lines := bufio.NewScanner(plain)
+	for lines.Buffer(nil, 64<<20); lines.Scan(); {
+		events = append(events, received(t, lines.Text(), int64(len(events)+1)))
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return events
 }
 
 func BenchmarkUnpack(b *testing.B) {
-	p := pack(b, realisticEvents(b, models.SegmentEvents), models.SegmentEvents)
+	p := pack(b, recorded(b, "build")[:models.SegmentEvents], models.SegmentEvents)
 	for b.Loop() {
 		unpacked(b, p, 1)
 	}
