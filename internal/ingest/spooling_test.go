@@ -507,7 +507,7 @@ func TestNextRunStoresTheRestOnce(t *testing.T) {
 // marks of their own.
 func TestNextRunStoresWhatSeveralLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db, kept := &database{last: map[string]int64{"v": 1}, stored: []string{"1"}}, openDisk(t, 1<<20)
+		db, kept := &database{away: true, last: map[string]int64{"v": 1}, stored: []string{"1"}}, openDisk(t, 1<<20)
 		for i, mark := range []models.Mark{{Writer: "v", First: 1}, {Writer: "v", First: 2}, {Writer: "w", First: 1}} {
 			if err := kept.Append(t.Context(), models.Group{Batches: []models.Batch{batch(fmt.Sprint(i + 1))}, Mark: mark}); err != nil {
 				t.Fatal(err)
@@ -515,6 +515,7 @@ func TestNextRunStoresWhatSeveralLeft(t *testing.T) {
 		}
 		q, _ := start(t, db, kept)
 		spooled(t, q, batch("4")) // behind the left-over groups
+		db.setAway(false)
 		wantDrained(t, kept)
 		db.wantStored(t, "1", "2", "3", "4")
 	})
