@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -224,6 +224,9 @@ func compareForms(t *testing.T, db *database.DB, suffix string, where *filter.Fi
 			if err != nil {
 				t.Fatalf("%s with %s of the %s session on %s: %v", name, where, form, db.Dialect(), err)
 			}
+			if reflect.DeepEqual(got, want) { // faster than lines
+				continue
+			}
 			if got, want := lines(t, got), lines(t, want); !slices.Equal(got, want) {
 				for i := 0; i < min(len(got), len(want)); i++ {
 					if got[i] != want[i] {
@@ -435,11 +438,11 @@ func TestEventsThatStayRows(t *testing.T) {
 			createSession(t, db, id)
 			events := []models.Event{newEvent(id, noon), newEvent(id, noon), newEvent(id, noon)}
 			if id == "large" {
-				random := make([]byte, 40<<20)
+				random := make([]byte, 33<<20)
 				if _, err := rand.Read(random); err != nil {
 					t.Fatal(err)
 				}
-				events[1].Data = models.JSON(`"` + hex.EncodeToString(random) + `"`)
+				events[1].Data = models.JSON(`"` + base64.StdEncoding.EncodeToString(random) + `"`)
 			}
 			appendEvents(t, db, events)
 		}
@@ -467,7 +470,7 @@ func TestSealingIsExclusive(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		events, segments := repository.NewEvents(db), repository.NewSegments(db)
 		createSession(t, db, "s")
-		const total = 400
+		const total = 200
 		var workers sync.WaitGroup
 		appended := make(chan struct{})
 		work := func(fn func() error) {
