@@ -9,6 +9,7 @@ import (
 	"ospulse/internal/filter"
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // EachPart calls fn for each event of a part that a filter selects, in the order of Seq.
@@ -36,7 +37,9 @@ type members struct {
 
 	values [][]byte // of the last event
 	tree   jsonscan.Tree
-	data   []byte // of an event of a segment
+
+	block   *segment.Block // the last one, and its members
+	ofBlock *segment.Members
 }
 
 // form returns the form of events with these members. It sets values for each event.
@@ -50,11 +53,17 @@ func (m *members) form() form {
 				return take()
 			}
 		},
-		sealed: func(s *sealedSegment, e *models.Event, i int) (err error) {
-			if m.data, err = s.appendData(m.data[:0], i); err != nil {
+		sealed: func(s *sealedSegment, e *models.Event, i int) error {
+			block, place, err := s.blockOf(i)
+			if err != nil {
 				return err
 			}
-			m.pick(m.data)
+			if block != m.block {
+				m.block, m.ofBlock = block, block.Members(&m.tree, len(m.values))
+			}
+			if err := m.ofBlock.Pick(place, m.values); err != nil {
+				return s.damaged(err)
+			}
 			return s.hotEvent(e, i)
 		},
 	}

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"database/sql"
-	"time"
 
 	"ospulse/internal/models"
 )
@@ -38,11 +37,7 @@ var (
 			r := &storedRow{}
 			return r.dest()[:exportedCount], r.take
 		},
-		sealed: func(s *sealedSegment, e *models.Event, i int) error {
-			err := s.event(e, i)
-			e.Preview, e.IsSent, e.UpdatedAt = nil, false, time.Time{}
-			return err
-		},
+		sealed: (*sealedSegment).exported,
 	}
 	// listed has Data only without a Preview, and never DataRaw.
 	listed = form{

@@ -326,15 +326,25 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 
 // event sets e to event i.
 func (s *sealedSegment) event(e *models.Event, i int) error {
+	err := s.read(e, i, (*segment.Block).Event)
+	e.IsSent = s.isSent(i)
+	return err
+}
+
+// exported sets e to event i, without Preview, IsSent and UpdatedAt.
+func (s *sealedSegment) exported(e *models.Event, i int) error {
+	return s.read(e, i, (*segment.Block).Exported)
+}
+
+func (s *sealedSegment) read(e *models.Event, i int, from func(*segment.Block, *models.Event, int) error) error {
 	block, place, err := s.blockOf(i)
 	if err != nil {
 		return err
 	}
-	if err := block.Event(e, place); err != nil {
+	if err := from(block, e, place); err != nil {
 		return s.damaged(err)
 	}
 	e.SessionID, e.Seq = s.view.sessionID, s.FirstSeq()+int64(i)
-	e.IsSent = s.isSent(i)
 	return nil
 }
 
@@ -343,18 +353,6 @@ func (s *sealedSegment) hotEvent(e *models.Event, i int) error {
 	s.hot.Event(e, i)
 	e.Seq = s.FirstSeq() + int64(i)
 	return nil
-}
-
-// appendData appends the Data of event i.
-func (s *sealedSegment) appendData(out []byte, i int) ([]byte, error) {
-	block, place, err := s.blockOf(i)
-	if err != nil {
-		return out, err
-	}
-	if out = block.AppendData(out, place); block.Err() != nil {
-		return out, s.damaged(block.Err())
-	}
-	return out, nil
 }
 
 // isSent reports whether a poller has claimed event i.

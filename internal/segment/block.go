@@ -20,27 +20,64 @@ import (
 //
 // The Data of each event is cut into its shape, which is the text around the values, and
 // the values (cut). The events of a program have few shapes. The values at one place of a
-// shape form a column. So do the other fields of all events.
+// shape form a column. So do the other fields of all events. A column is unpacked when it
+// is used.
 type Block struct {
 	hot   *Columns
 	first int // the block's first event in hot
+	n     int // events
 
-	ids, created, updated []int64 // of each event: ID; CreatedAt in microseconds; UpdatedAt after CreatedAt
-	fields                [fieldCount]column
-	shapeOf               []uint32 // of each event
-	row                   []uint32 // of each event, among the events of its shape
-	shapes                []shape
-	damaged               bool
-	dataLen               int // of the last event
+	numbers [numberCount]packedNumbers
+	fields  [fieldCount]packedColumn
+	shapeOf []uint32 // of each event
+	row     []uint32 // of each event, among the events of its shape
+	shapes  []shape
+	damaged bool
+
+	hotJSON    [refKinds][][]byte // by place in the column of the hot field; nil until it is used
+	scratch    []byte
+	timeSource string // of the last event
+	free       []byte // memory for the data of the next events
+	dataLen    int    // of the last event
 }
 
 // shape is the text around the values of some events' data.
 type shape struct {
 	parts   [][]byte
-	packed  [][]byte  // columns of the values between the parts
-	columns []*column // the same; nil until they are used
-	rows    int       // events of this shape
+	columns []packedColumn // of the values between the parts
+	events  []uint32       // that have this shape
+
+	// How to write the data of an event: each piece is a text, and then a value of a
+	// column. Values that all events share are part of the texts. Nil until it is used.
+	pieces []piece
+	end    []byte
 }
+
+type piece struct {
+	text   []byte
+	column *column
+}
+
+// packedColumn is a column that is unpacked when it is used.
+type packedColumn struct {
+	packed   []byte
+	isFrame  bool // packed is a frame of zstd
+	unpacked *column
+}
+
+// packedNumbers is a list of numbers that is unpacked when it is used.
+type packedNumbers struct {
+	packed   []byte
+	unpacked []int64
+}
+
+// The numbers of each event.
+const (
+	numberID      = iota
+	numberCreated // CreatedAt in microseconds
+	numberUpdated // UpdatedAt − CreatedAt
+	numberCount
+)
 
 // The fields of an event that are columns of a block.
 const (
@@ -52,17 +89,22 @@ const (
 )
 
 // blockVersion is the first byte of an encoded block. The CRC-32 (Castagnoli) of the rest
-// follows, four bytes, little-endian; then a frame of zstd.
+// follows, four bytes, little-endian; then the length of the head; then the head and the
+// large columns, each a frame of zstd.
 const (
 	blockVersion = 1
 	blockHeader  = 5
 )
 
-// maxPlainBlock limits what a block may unpack to. It exceeds the largest event.
+// frameBytes is the size from which a column is a frame of its own, so that readers unpack
+// it only if they need it. Smaller columns are in the head: they compress better together.
+const frameBytes = 8 << 10
+
+// maxPlainBlock limits what a frame may unpack to. It exceeds the largest event.
 const maxPlainBlock = 128 << 20
 
-// blockWindow is the distance up to which zstd finds repetitions in a block, which
-// unpacks to about 1 MB. The packer keeps a few times as much memory.
+// blockWindow is the distance up to which zstd finds repetitions in a frame. The packer
+// keeps a few times as much memory.
 const blockWindow = 1 << 20
 
 //nolint:gochecknoglobals // safe for concurrent use, and costly to make
@@ -80,7 +122,8 @@ var (
 var ErrDamaged = errors.New("the segment is damaged")
 
 // DecodeBlock unpacks a result of Packer.Add. hot has the events' hot fields; the block's first
-// event is the one at first. Damaged bytes return ErrDamaged, never a panic.
+// event is the one at first. Damaged bytes return ErrDamaged, never a panic. The block keeps
+// packed.
 func DecodeBlock(packed []byte, hot *Columns, first int) (*Block, error) {
 	if len(packed) < blockHeader {
 		return nil, ErrDamaged
@@ -91,27 +134,40 @@ func DecodeBlock(packed []byte, hot *Columns, first int) (*Block, error) {
 	if binary.LittleEndian.Uint32(packed[1:]) != crc32.Checksum(packed[blockHeader:], castagnoli) {
 		return nil, ErrDamaged
 	}
+	r := reader{text: packed[blockHeader:]}
+	head, err := unpack(r.bytes())
+	if r.failed || err != nil {
+		return nil, ErrDamaged
+	}
+	return readBlock(head, r.text, hot, first)
+}
+
+// unpack unpacks a frame. The error is ErrDamaged.
+func unpack(frame []byte) ([]byte, error) {
 	decoder, err := blockUnpacker()
 	if err != nil {
 		return nil, err
 	}
-	plain, err := decoder.DecodeAll(packed[blockHeader:], nil)
+	plain, err := decoder.DecodeAll(frame, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return readBlock(plain, hot, first)
+	return plain, nil
 }
 
-// readBlock reads the result of appendBlock.
-func readBlock(plain []byte, hot *Columns, first int) (*Block, error) {
-	r := reader{text: plain}
+// readBlock reads the head and the frames of a block.
+func readBlock(head, frames []byte, hot *Columns, first int) (*Block, error) {
+	r, rest := reader{text: head}, reader{text: frames}
 	n := r.count()
 	if first < 0 || n > hot.Len()-first {
 		return nil, ErrDamaged
 	}
-	b := &Block{hot: hot, first: first, ids: r.numbers(n), created: r.numbers(n), updated: r.numbers(n), row: make([]uint32, n)}
+	b := &Block{hot: hot, first: first, n: n}
+	for i := range b.numbers {
+		b.numbers[i].packed = r.bytes()
+	}
 	for i := range b.fields {
-		b.fields[i] = r.column(n)
+		b.fields[i] = r.packedColumn(&rest)
 	}
 	b.shapes = make([]shape, r.count())
 	for i := range b.shapes {
@@ -119,40 +175,81 @@ func readBlock(plain []byte, hot *Columns, first int) (*Block, error) {
 		for j := range b.shapes[i].parts {
 			b.shapes[i].parts[j] = r.bytes()
 		}
+		if len(b.shapes[i].parts) == 0 {
+			r.fail()
+		}
 	}
 	b.shapeOf = r.index(n, len(b.shapes))
 	for i := range b.shapes {
 		s := &b.shapes[i]
-		s.packed = make([][]byte, max(len(s.parts)-1, 0))
-		s.columns = make([]*column, len(s.packed))
-		for j := range s.packed {
-			s.packed[j] = r.bytes()
+		s.columns = make([]packedColumn, max(len(s.parts)-1, 0))
+		for j := range s.columns {
+			s.columns[j] = r.packedColumn(&rest)
 		}
 	}
-	if r.failed || len(r.text) > 0 {
+	if r.failed || rest.failed || len(r.text) > 0 || len(rest.text) > 0 {
 		return nil, ErrDamaged
 	}
+	b.row = make([]uint32, n)
+	counts := make([]uint32, len(b.shapes))
 	for i, place := range b.shapeOf {
-		b.row[i] = uint32(b.shapes[place].rows)
-		b.shapes[place].rows++
+		b.row[i] = counts[place]
+		counts[place]++
+	}
+	all := make([]uint32, n)
+	for i := range b.shapes {
+		b.shapes[i].events, all = all[:0:counts[i]], all[counts[i]:]
+	}
+	for i, place := range b.shapeOf {
+		s := &b.shapes[place]
+		s.events = append(s.events, uint32(i))
 	}
 	return b, nil
 }
 
-// column returns the column of a shape at a place. The checksum protects its bytes. If
-// they are not those of a column nevertheless, it returns an empty one, and Err an error.
-func (b *Block) column(s *shape, place int) *column {
-	if c := s.columns[place]; c != nil {
-		return c
+// packedColumn reads the place of a column: in the head, or the next frame.
+func (r *reader) packedColumn(frames *reader) packedColumn {
+	if n := r.count(); n > 0 {
+		p := packedColumn{packed: r.text[:n:n]}
+		r.text = r.text[n:]
+		return p
 	}
-	r := reader{text: s.packed[place]}
-	c := r.column(s.rows)
+	return packedColumn{packed: frames.bytes(), isFrame: true}
+}
+
+// column returns a column with this number of rows. The checksum protects its bytes. If
+// they are not those of a column nevertheless, it returns an empty one, and Err an error.
+func (b *Block) column(p *packedColumn, rows int) *column {
+	if p.unpacked != nil {
+		return p.unpacked
+	}
+	if p.isFrame {
+		plain, err := unpack(p.packed)
+		p.packed, p.isFrame = plain, false
+		b.damaged = b.damaged || err != nil
+	}
+	r := reader{text: p.packed}
+	c := r.column(rows)
 	if r.failed || len(r.text) > 0 {
 		b.damaged = true
-		c = column{values: make([][]byte, 1), index: make([]uint32, s.rows)}
+		c = emptyColumn
 	}
-	s.columns[place] = &c
+	p.packed, p.unpacked = nil, &c
 	return &c
+}
+
+// field returns a field of event i.
+func (b *Block) field(field, i int) []byte { return b.column(&b.fields[field], b.n).at(i) }
+
+// number returns a number of event i.
+func (b *Block) number(number, i int) int64 {
+	p := &b.numbers[number]
+	if p.unpacked == nil {
+		r := reader{text: p.packed}
+		p.unpacked = r.numbers(b.n)
+		b.damaged = b.damaged || r.failed || len(r.text) > 0
+	}
+	return p.unpacked[i]
 }
 
 // Err returns ErrDamaged if something that was read of the block is damaged.
@@ -164,54 +261,108 @@ func (b *Block) Err() error {
 }
 
 // Len returns the number of events.
-func (b *Block) Len() int { return len(b.ids) }
+func (b *Block) Len() int { return b.n }
 
 // ID returns the ID of event i.
-func (b *Block) ID(i int) uint64 { return uint64(b.ids[i]) }
+func (b *Block) ID(i int) uint64 { return uint64(b.number(numberID, i)) }
 
 // AppendData appends the Data of event i.
 func (b *Block) AppendData(out []byte, i int) []byte {
 	s, row := &b.shapes[b.shapeOf[i]], int(b.row[i])
-	for j := range s.columns {
-		out = append(out, s.parts[j]...)
-		out = b.appendValue(out, b.column(s, j), row, i)
+	if s.end == nil {
+		b.setPieces(s)
 	}
-	if len(s.parts) > 0 {
-		out = append(out, s.parts[len(s.parts)-1]...)
+	for j := range s.pieces {
+		p := &s.pieces[j]
+		out = append(out, p.text...)
+		if value := p.column.at(row); value != nil {
+			out = append(out, value...)
+		} else {
+			out = append(out, b.hotValue(p.column.ref, i)...)
+		}
 	}
-	return out
+	return append(out, s.end...)
 }
 
-// appendValue appends the value of a column that event i has; row is the event's row.
-func (b *Block) appendValue(out []byte, c *column, row, i int) []byte {
-	if value := c.at(row); value != nil {
-		return append(out, value...)
+func (b *Block) setPieces(s *shape) {
+	text := s.parts[0]
+	for j := range s.columns {
+		c := b.column(&s.columns[j], len(s.events))
+		if value := c.at(0); c.order == allSame && value != nil {
+			text = append(text[:len(text):len(text)], value...)
+		} else {
+			s.pieces = append(s.pieces, piece{text, c})
+			text = nil
+		}
+		text = append(text[:len(text):len(text)], s.parts[j+1]...)
 	}
-	return b.hot.appendJSON(out, c.ref, i+b.first)
+	s.end = append([]byte{}, text...)
 }
+
+// hotValue returns a hot field of event i as JSON; nil if the event lacks it. The time is
+// valid until the next call.
+func (b *Block) hotValue(kind refKind, i int) []byte {
+	switch kind {
+	case refNothing:
+		return nil
+	case refTime:
+		b.scratch = appendTime(b.scratch[:0], b.hot.Micros[i+b.first])
+		return b.scratch
+	}
+	known := b.hotJSON[kind]
+	if known == nil {
+		known = make([][]byte, b.hot.different(kind))
+		b.hotJSON[kind] = known
+	}
+	place := b.hot.place(kind, i+b.first)
+	if known[place] == nil {
+		known[place] = b.hot.json(kind, place)
+	}
+	return known[place]
+}
+
+// arenaBytes is the size of the memory from which an event gets its data, so that not
+// every event allocates.
+const arenaBytes = 16 << 10
 
 // Event sets all fields of e but SessionID, Seq and IsSent to those of event i.
 func (b *Block) Event(e *models.Event, i int) error {
-	hot := i + b.first
-	data := b.AppendData(make([]byte, 0, b.dataLen+32), i)
-	b.dataLen = len(data)
-	*e = models.Event{
-		ID: uint64(b.ids[i]), TimestampSource: string(b.fields[fieldTimeSource].at(i)), Data: data, DataRaw: b.fields[fieldDataRaw].at(i),
-		CreatedAt: utc(b.created[i]), UpdatedAt: utc(b.created[i] + b.updated[i]),
-	}
-	b.hot.Event(e, hot)
-	if text := b.fields[fieldTimeText].at(i); text != nil {
-		s := string(text)
-		e.TimestampText = &s
-	}
-	if form := b.fields[fieldPreview].at(i); form != nil {
-		preview, err := previewOf(form, data)
+	b.exported(e, i)
+	e.UpdatedAt = utc(b.number(numberCreated, i) + b.number(numberUpdated, i))
+	if form := b.field(fieldPreview, i); form != nil {
+		preview, err := previewOf(form, e.Data)
 		if err != nil {
 			return err
 		}
 		e.Preview = &preview
 	}
 	return b.Err()
+}
+
+// Exported is Event without Preview and UpdatedAt.
+func (b *Block) Exported(e *models.Event, i int) error {
+	b.exported(e, i)
+	return b.Err()
+}
+
+func (b *Block) exported(e *models.Event, i int) {
+	if cap(b.free) < b.dataLen+32 {
+		b.free = make([]byte, 0, max(arenaBytes, b.dataLen+32))
+	}
+	data := b.AppendData(b.free[:0], i)
+	b.free, b.dataLen = data[len(data):], len(data)
+	if source := b.field(fieldTimeSource, i); string(source) != b.timeSource {
+		b.timeSource = string(source)
+	}
+	*e = models.Event{
+		ID: b.ID(i), TimestampSource: b.timeSource, Data: data[:len(data):len(data)], DataRaw: b.field(fieldDataRaw, i),
+		CreatedAt: utc(b.number(numberCreated, i)),
+	}
+	b.hot.Event(e, i+b.first)
+	if text := b.field(fieldTimeText, i); text != nil {
+		s := string(text)
+		e.TimestampText = &s
+	}
 }
 
 // previewOf reverses previewForm.
@@ -245,24 +396,35 @@ func deref(text *string) string {
 	return *text
 }
 
-// appendJSON appends a hot field of event i as JSON; nothing if the event lacks it.
-func (c *Columns) appendJSON(out []byte, kind refKind, i int) []byte {
-	switch kind {
-	case refTime:
-		return appendTime(out, c.Micros[i])
-	case refPID:
-		if pid := c.PID.Values[c.PID.Index[i]]; pid != nil {
-			return strconv.AppendInt(out, *pid, 10)
-		}
-		return out
-	case refNothing:
-		return out
-	}
-	if text := c.refTexts(kind).at(i); text != nil {
-		return jsonscan.AppendText(out, *text)
-	}
-	return out
-}
-
 // refTexts returns the column of texts that a reference means.
 func (c *Columns) refTexts(kind refKind) *Texts { return c.texts()[kind-refType] }
+
+// different returns the number of places in the column of a hot field, which is not the
+// time.
+func (c *Columns) different(kind refKind) int {
+	if kind == refPID {
+		return len(c.PID.Values)
+	}
+	return len(c.refTexts(kind).Values)
+}
+
+// place returns the place of event i in the column of a hot field, which is not the time.
+func (c *Columns) place(kind refKind, i int) uint32 {
+	if kind == refPID {
+		return c.PID.Index[i]
+	}
+	return c.refTexts(kind).Index[i]
+}
+
+// json returns the value at a place in the column of a hot field as JSON; nil if there is
+// none.
+func (c *Columns) json(kind refKind, place uint32) []byte {
+	if kind == refPID {
+		if pid := c.PID.Values[place]; pid != nil {
+			return strconv.AppendInt(nil, *pid, 10)
+		}
+	} else if text := c.refTexts(kind).Values[place]; text != nil {
+		return jsonscan.AppendText(nil, *text)
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -162,26 +163,22 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 	}
 	r := reader{text: plain[1:]}
 	n := int(min(r.uvarint(), uint64(len(plain)))) // every event takes at least one byte
-	c := &Columns{Micros: make([]int64, n)}
-	last := int64(0)
-	for i := range c.Micros {
-		last += r.varint()
-		c.Micros[i] = last
-	}
+	c := &Columns{Micros: r.numbers(n)}
 	for _, texts := range c.texts() {
-		values := int(min(r.uvarint(), uint64(len(plain))))
-		texts.Values = make([]*string, max(values, 1))
-		for i := 1; i < values; i++ {
-			text := r.string()
-			texts.Values[i] = &text
+		values := make([]string, max(int(min(r.uvarint(), uint64(len(plain)))), 1))
+		texts.Values = make([]*string, len(values))
+		for i := 1; i < len(values); i++ {
+			text := r.bytes()
+			values[i] = unsafe.String(unsafe.SliceData(text), len(text)) // nothing changes plain
+			texts.Values[i] = &values[i]
 		}
-		texts.Index = r.index(n, len(texts.Values))
+		texts.Index = r.index(n, len(values))
 	}
-	values := int(min(r.uvarint(), uint64(len(plain))))
-	c.PID.Values = make([]*int64, max(values, 1))
-	for i := 1; i < values; i++ {
-		number := r.varint()
-		c.PID.Values[i] = &number
+	numbers := make([]int64, max(int(min(r.uvarint(), uint64(len(plain)))), 1))
+	c.PID.Values = make([]*int64, len(numbers))
+	for i := 1; i < len(numbers); i++ {
+		numbers[i] = r.varint()
+		c.PID.Values[i] = &numbers[i]
 	}
 	c.PID.Index = r.index(n, len(c.PID.Values))
 	if r.failed || len(r.text) > 0 {
@@ -216,22 +213,16 @@ func (r *reader) skip(n int) {
 	r.text = r.text[n:]
 }
 
-func (r *reader) string() string {
-	n := r.uvarint()
-	if n > uint64(len(r.text)) {
-		r.failed, r.text = true, nil
-		return ""
-	}
-	text := string(r.text[:n])
-	r.text = r.text[n:]
-	return text
-}
-
 // index reads n indexes below values.
 func (r *reader) index(n, values int) []uint32 {
 	index := make([]uint32, n)
 	for i := range index {
-		place := r.uvarint()
+		var place uint64
+		if len(r.text) > 0 && r.text[0] < 0x80 { // most are one byte
+			place, r.text = uint64(r.text[0]), r.text[1:]
+		} else {
+			place = r.uvarint()
+		}
 		if place >= uint64(values) || place > math.MaxUint32 {
 			r.failed = true
 			return index
@@ -274,7 +265,12 @@ func (r *reader) numbers(n int) []int64 {
 	numbers := make([]int64, n)
 	last := int64(0)
 	for i := range numbers {
-		last += r.varint()
+		if len(r.text) > 0 && r.text[0] < 0x80 { // most are one byte
+			last += int64(r.text[0]>>1) ^ -int64(r.text[0]&1)
+			r.text = r.text[1:]
+		} else {
+			last += r.varint()
+		}
 		numbers[i] = last
 	}
 	return numbers

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"ospulse/internal/models"
 )
 
@@ -15,6 +17,7 @@ type Packer struct {
 	hot                 *Columns
 	words               *words
 	firstTime, lastTime time.Time
+	frameBytes          int // see the constant
 }
 
 // Packed is what Add does not return of a segment.
@@ -25,7 +28,7 @@ type Packed struct {
 }
 
 // NewPacker returns a packer without events.
-func NewPacker() *Packer { return &Packer{hot: &Columns{}, words: newWords()} }
+func NewPacker() *Packer { return &Packer{hot: &Columns{}, words: newWords(), frameBytes: frameBytes} }
 
 // MaxBlockBytes limits Data and DataRaw of the events that one call of Add should get. One
 // event may be larger. The limit bounds the memory of the packer and of readers.
@@ -45,7 +48,7 @@ func (p *Packer) Add(events []models.Event) ([]byte, error) {
 		}
 		p.hot.Append(e)
 	}
-	return encodeBlock(events, p.words)
+	return p.encodeBlock(events)
 }
 
 // Hot returns the hot fields of the events so far.
@@ -61,28 +64,60 @@ func (p *Packer) Pack() (*Packed, error) {
 	return &Packed{p.firstTime, p.lastTime, columns, p.words.encode()}, nil
 }
 
-// encodeBlock packs all that Add packs but the hot fields. It adds the
-// words of their data to words.
-func encodeBlock(events []models.Event, words *words) ([]byte, error) {
+// encodeBlock packs all that Add packs but the hot fields.
+func (p *Packer) encodeBlock(events []models.Event) ([]byte, error) {
 	encoder, err := blockPacker()
 	if err != nil {
 		return nil, err
 	}
-	plain := appendBlock(nil, events, words)
-	if len(plain) > maxPlainBlock {
+	b := p.buildBlock(events, encoder)
+	if len(b.head) > maxPlainBlock || b.isTooLarge {
 		return nil, ErrTooLarge
 	}
-	out := encoder.EncodeAll(plain, make([]byte, blockHeader, blockHeader+len(plain)/8))
+	head := encoder.EncodeAll(b.head, nil)
+	out := make([]byte, blockHeader, blockHeader+binary.MaxVarintLen64+len(head)+len(b.frames))
+	out = append(appendBytes(out, head), b.frames...)
 	out[0] = blockVersion
 	binary.LittleEndian.PutUint32(out[1:], crc32.Checksum(out[blockHeader:], castagnoli))
 	return out, nil
 }
 
-func appendBlock(out []byte, events []models.Event, words *words) []byte {
-	out = binary.AppendUvarint(out, uint64(len(events)))
-	out = appendNumbers(out, events, func(e *models.Event) int64 { return int64(e.ID) })
-	out = appendNumbers(out, events, func(e *models.Event) int64 { return e.CreatedAt.UnixMicro() })
-	out = appendNumbers(out, events, func(e *models.Event) int64 { return e.UpdatedAt.UnixMicro() - e.CreatedAt.UnixMicro() })
+// blockBuilder collects the parts of a block.
+type blockBuilder struct {
+	head, frames []byte
+	frameBytes   int
+	isTooLarge   bool // a frame would be
+	encoder      *zstd.Encoder
+	scratch      []byte
+}
+
+// add adds a column.
+func (b *blockBuilder) add(c *column) {
+	b.scratch = c.appendTo(b.scratch[:0])
+	if len(b.scratch) < b.frameBytes {
+		b.head = appendBytes(b.head, b.scratch)
+		return
+	}
+	b.isTooLarge = b.isTooLarge || len(b.scratch) > maxPlainBlock
+	b.head = append(b.head, 0)
+	b.frames = appendBytes(b.frames, b.encoder.EncodeAll(b.scratch, nil))
+}
+
+func appendBytes(out, text []byte) []byte {
+	return append(binary.AppendUvarint(out, uint64(len(text))), text...)
+}
+
+// buildBlock collects the parts of a block, and the words of the events' data.
+func (p *Packer) buildBlock(events []models.Event, encoder *zstd.Encoder) *blockBuilder {
+	b := &blockBuilder{frameBytes: p.frameBytes, encoder: encoder, head: binary.AppendUvarint(nil, uint64(len(events)))}
+	for _, of := range [numberCount]func(*models.Event) int64{
+		numberID:      func(e *models.Event) int64 { return int64(e.ID) },
+		numberCreated: func(e *models.Event) int64 { return e.CreatedAt.UnixMicro() },
+		numberUpdated: func(e *models.Event) int64 { return e.UpdatedAt.UnixMicro() - e.CreatedAt.UnixMicro() },
+	} {
+		b.scratch = appendNumbers(b.scratch[:0], events, of)
+		b.head = appendBytes(b.head, b.scratch)
+	}
 	var fields [fieldCount]columnBuilder
 	shapes := newShapes()
 	for i := range events {
@@ -94,9 +129,10 @@ func appendBlock(out []byte, events []models.Event, words *words) []byte {
 		shapes.add(e)
 	}
 	for i := range fields {
-		out = fields[i].column().appendTo(out)
+		b.add(fields[i].column())
 	}
-	return shapes.appendTo(out, words)
+	shapes.addTo(b, p.words)
+	return b
 }
 
 func bytesOf(text *string) []byte {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ospulse/internal/filter"
+	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
 	"ospulse/internal/segment"
 	"ospulse/internal/wire"
@@ -60,10 +62,13 @@ type packedSegment struct {
 	blocks [][]byte
 }
 
-// pack packs events in blocks of a few.
+// pack packs events in blocks of a few. If that is an odd number, most columns are frames.
 func pack(t testing.TB, events []models.Event, perBlock int) packedSegment {
 	t.Helper()
 	packer := segment.NewPacker()
+	if perBlock%2 == 1 {
+		packer.SetFrameBytes(12)
+	}
 	var s packedSegment
 	for some := range slices.Chunk(events, perBlock) {
 		block, err := packer.Add(some)
@@ -176,6 +181,56 @@ func TestSelectMeansMatch(t *testing.T) {
 	}
 }
 
+// TestMembersAreThoseOfData checks that the members of a block's events are those that
+// jsonscan finds in their data.
+func TestMembersAreThoseOfData(t *testing.T) {
+	found := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		var events []models.Event
+		keys := map[string]bool{"nothing": true}
+		for i := range 20 {
+			e := received(rt, odd.Event(rt), int64(i+1))
+			events = append(events, e)
+			for key, value := range jsonscan.Members(e.Data) {
+				keys[key] = true
+				for inner := range jsonscan.Members(value) {
+					keys[inner] = true
+				}
+			}
+		}
+		var tree jsonscan.Tree
+		names := slices.Sorted(maps.Keys(keys))
+		for i, key := range names {
+			tree.Key(key).Want(2 * i)
+			tree.Key(rapid.SampledFrom(names).Draw(rt, "outer")).Key(key).Want(2*i + 1)
+		}
+		_, _, blocks := unpacked(t, pack(t, events, rapid.IntRange(1, 20).Draw(rt, "per block")), 1)
+		got := make([][]byte, 2*len(names))
+		for _, b := range blocks {
+			members := b.Members(&tree, len(got))
+			for i := range b.Len() {
+				if err := members.Pick(i, got); err != nil {
+					t.Fatal(err)
+				}
+				want := make([][]byte, len(got))
+				tree.Pick(events[0].Data, want)
+				for j := range got {
+					if !bytes.Equal(got[j], want[j]) || (got[j] == nil) != (want[j] == nil) {
+						t.Fatalf("member %d is %q, not %q, of\n%s", j, got[j], want[j], events[0].Data)
+					}
+					if got[j] != nil {
+						found++
+					}
+				}
+				events = events[1:]
+			}
+		}
+	})
+	if found == 0 {
+		t.Error("no event has a member")
+	}
+}
+
 // realisticEvents returns events like those of a program that reads files.
 func realisticEvents(t testing.TB, n int) (events []models.Event) {
 	t.Helper()
@@ -266,19 +321,21 @@ func TestDamagedBlockIsRefused(t *testing.T) {
 // or read as something, without a panic.
 func FuzzReadBlock(f *testing.F) {
 	events := realisticEvents(f, 20)
+	events[0].Data = models.JSON(`{"body":"` + strings.Repeat("abc", 5000) + `"}`) // a frame
 	hot := &segment.Columns{}
 	for i := range events {
 		hot.Append(&events[i])
 	}
-	plain := segment.AppendBlock(events)
-	f.Add(plain)
-	f.Add(plain[:len(plain)/2])
+	head, frames := segment.AppendBlock(events)
+	f.Add(head, frames)
+	f.Add(head[:len(head)/2], frames)
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, frames)
 	where, err := filter.Parse(`"x" or data.a.b[0] = 1 or target: x`)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(_ *testing.T, plain []byte) {
-		b, err := segment.ReadBlock(plain, hot)
+	f.Fuzz(func(_ *testing.T, head, frames []byte) {
+		b, err := segment.ReadBlock(head, frames, hot)
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -138,48 +139,64 @@ func pick[T any](values []T, index []uint32, matches func(T) bool) []bool {
 // data evaluates a test of a path in data.
 func (s *selection) data(field filter.Field, test filter.DataNode) []bool {
 	b := s.block
-	selected := make([]bool, b.Len())
-	ofShape := make([][]bool, len(b.shapes)) // by row
+	t := valueTest{block: b, test: test, selected: make([]bool, b.Len())}
 	for i := range b.shapes {
-		if found := field.Find(b.shapes[i].skeleton()); found == nil {
-			ofShape[i] = make([]bool, b.shapes[i].rows)
+		shape := &b.shapes[i]
+		if found := field.Find(shape.skeleton()); found == nil {
+			continue
 		} else if place, err := strconv.Atoi(string(found)); err != nil { // an object or an array
-			ofShape[i] = fill(make([]bool, b.shapes[i].rows), test.MatchData(found))
+			if test.MatchData(found) {
+				t.all(shape)
+			}
 		} else {
-			ofShape[i] = b.matches(i, place, test)
+			t.column(shape, b.column(&shape.columns[place], len(shape.events)))
 		}
 	}
-	for i := range selected {
-		selected[i] = ofShape[b.shapeOf[i]][b.row[i]]
-	}
-	return selected
+	return t.selected
 }
+
+// numberCharacters are the characters in numbers and in times of timeLayout, lower-case.
+const numberCharacters = "0123456789-+.:etz"
 
 // text evaluates a test of the target and of all data.
 func (s *selection) text(test filter.Text) []bool {
 	b := s.block
 	var e models.Event
-	selected := s.texts(&s.hot.Target, func(target *string) bool { e.Target = target; return test.MatchTarget(&e) })
-	ofShape := make([][]bool, len(b.shapes))
+	t := valueTest{block: b, test: test}
+	t.selected = s.texts(&s.hot.Target, func(target *string) bool { e.Target = target; return test.MatchTarget(&e) })
+	t.neverNumbers = !test.MayMatchOf(numberCharacters)
 	for i := range b.shapes {
-		rows := make([]bool, b.shapes[i].rows)
-		for _, part := range b.shapes[i].parts {
-			if test.MatchTokens(part) {
-				fill(rows, true)
-				break
+		shape := &b.shapes[i]
+		if slices.ContainsFunc(shape.parts, test.MatchTokens) {
+			t.all(shape)
+			continue
+		}
+		for j := range shape.columns {
+			p := &shape.columns[j]
+			if t.neverNumbers && b.isNumbers(p) {
+				continue
+			}
+			if c := b.column(p, len(shape.events)); c.ref != refNothing || test.MayMatch(c.text) {
+				t.column(shape, c)
 			}
 		}
-		for place := range b.shapes[i].columns {
-			for row, is := range b.matches(i, place, test) {
-				rows[row] = rows[row] || is
-			}
-		}
-		ofShape[i] = rows
 	}
-	for i := range selected {
-		selected[i] = selected[i] || ofShape[b.shapeOf[i]][b.row[i]]
+	return t.selected
+}
+
+// isNumbers reports whether all values of a column are numbers or times. It may return
+// false for such a column.
+func (b *Block) isNumbers(p *packedColumn) bool {
+	if p.unpacked == nil && p.isFrame {
+		return false
 	}
-	return selected
+	ref, form := refNothing, asBytes
+	if c := p.unpacked; c != nil {
+		ref, form = c.ref, c.form
+	} else if len(p.packed) >= 2 {
+		ref, form = refKind(p.packed[0]), int(p.packed[1])
+	}
+	return ref <= refPID && (form == asInteger || form == asTime)
 }
 
 // skeleton returns the shape as a JSON text, each value being the number of its place.
@@ -191,49 +208,64 @@ func (s *shape) skeleton() []byte {
 	return append(text, s.parts[len(s.parts)-1]...)
 }
 
-// matches evaluates a test of a value for each row of a column of a shape.
-func (b *Block) matches(shape, place int, test filter.DataNode) []bool {
-	s := &b.shapes[shape]
-	c := b.column(s, place)
-	selected := make([]bool, s.rows)
-	if c.index == nil {
-		for row := range selected {
-			selected[row] = test.MatchData(c.values[row+1])
-		}
-		return selected
-	}
-	selected = pick(c.values, c.index, func(value []byte) bool { return value != nil && test.MatchData(value) })
-	if c.ref == refNothing {
-		return selected
-	}
-	known := map[uint32]bool{} // by place in the column of the hot field
-	var scratch []byte
-	for i, of := range b.shapeOf {
-		row := b.row[i]
-		if int(of) != shape || c.index[row] != 0 {
-			continue
-		}
-		hotPlace := b.hot.refPlace(c.ref, i+b.first)
-		is, ok := known[hotPlace]
-		if !ok {
-			scratch = b.hot.appendJSON(scratch[:0], c.ref, i+b.first)
-			is = test.MatchData(scratch)
-			known[hotPlace] = is
-		}
-		selected[row] = is
-	}
-	return selected
+// valueTest evaluates a test of the values in data, once for each different one.
+type valueTest struct {
+	block        *Block
+	test         filter.DataNode
+	neverNumbers bool // the test matches no number and no time
+	selected     []bool
+	ofHot        [refKinds][]int8 // by place in the column of a hot field: 1 or -1 once it is known
 }
 
-// refPlace returns a number that is the same for events with the same hot field.
-func (c *Columns) refPlace(kind refKind, i int) uint32 {
-	switch kind {
-	case refTime:
-		return uint32(i) // times differ
-	case refPID:
-		return c.PID.Index[i]
-	case refNothing:
-		return 0
+// all selects all events of a shape.
+func (t *valueTest) all(s *shape) {
+	for _, i := range s.events {
+		t.selected[i] = true
 	}
-	return c.refTexts(kind).Index[i]
+}
+
+// column selects the events of a shape whose value in a column passes the test.
+func (t *valueTest) column(s *shape, c *column) {
+	known := make([]int8, len(c.values)) // 1 or -1 once it is known
+	for row, i := range s.events {
+		place := row + 1
+		switch c.order {
+		case allSame:
+			place = len(c.values) - 1
+		case indexed:
+			place = int(c.index[row])
+		}
+		if place == 0 {
+			t.selected[i] = t.selected[i] || t.hot(c.ref, int(i))
+			continue
+		}
+		if known[place] == 0 {
+			known[place] = -1
+			if t.test.MatchData(c.values[place]) {
+				known[place] = 1
+			}
+		}
+		t.selected[i] = t.selected[i] || known[place] > 0
+	}
+}
+
+// hot tests a hot field of event i.
+func (t *valueTest) hot(kind refKind, i int) bool {
+	switch {
+	case kind == refNothing, t.neverNumbers && kind <= refPID:
+		return false
+	case kind == refTime:
+		return t.test.MatchData(t.block.hotValue(kind, i))
+	}
+	if t.ofHot[kind] == nil {
+		t.ofHot[kind] = make([]int8, t.block.hot.different(kind))
+	}
+	known := &t.ofHot[kind][t.block.hot.place(kind, i+t.block.first)]
+	if *known == 0 {
+		*known = -1
+		if t.test.MatchData(t.block.hotValue(kind, i)) {
+			*known = 1
+		}
+	}
+	return *known > 0
 }

@@ -66,7 +66,7 @@ func (s *shapes) add(e *models.Event) {
 	s.parts, s.values = cut(e.Data, s.parts, s.values)
 	s.key = s.key[:0]
 	for _, part := range s.parts {
-		s.key = append(binary.AppendUvarint(s.key, uint64(len(part))), part...)
+		s.key = appendBytes(s.key, part)
 	}
 	place, known := s.places[string(s.key)]
 	if !known {
@@ -107,29 +107,26 @@ func quoted(text *string) string {
 	return string(jsonscan.AppendText(nil, *text))
 }
 
-// appendTo packs the shapes and their columns.
-func (s *shapes) appendTo(out []byte, words *words) []byte {
-	out = binary.AppendUvarint(out, uint64(len(s.list)))
+// addTo adds the shapes and their columns to a block.
+func (s *shapes) addTo(block *blockBuilder, words *words) {
+	block.head = binary.AppendUvarint(block.head, uint64(len(s.list)))
 	for _, b := range s.list {
-		out = binary.AppendUvarint(out, uint64(len(b.parts)))
+		block.head = binary.AppendUvarint(block.head, uint64(len(b.parts)))
 		for _, part := range b.parts {
-			out = append(binary.AppendUvarint(out, uint64(len(part))), part...)
+			block.head = appendBytes(block.head, part)
 			words.addTokens(part)
 		}
 	}
-	out = appendIndex(out, s.of)
-	var packed []byte
+	block.head = appendIndex(block.head, s.of)
 	for _, b := range s.list {
 		for place := range len(b.parts) - 1 {
 			c := b.column(place)
 			for _, value := range c.values[1:] {
 				words.addTokens(value)
 			}
-			packed = c.appendTo(packed[:0])
-			out = append(binary.AppendUvarint(out, uint64(len(packed))), packed...)
+			block.add(c)
 		}
 	}
-	return out
 }
 
 // value returns the value at a place of a row.
