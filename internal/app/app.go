@@ -45,6 +45,8 @@ Usage: ospulse-backend [--help] [--version]
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
        ospulse-backend seal SESSION | unseal SESSION
+       ospulse-backend expire [--dry-run]
+       ospulse-backend vacuum
 
 It is configured by environment variables, also from a file .env in the working
 directory; .env.example lists them all. Without any it listens on
@@ -64,7 +66,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -84,6 +86,10 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return runSpool(ctx, args[1:], cfg, stdout)
 	case "seal", "unseal":
 		return runSeal(ctx, args[0], args[1:], cfg, stdout)
+	case "expire":
+		return runExpire(ctx, args[1:], cfg, stdout)
+	case "vacuum":
+		return runVacuum(ctx, args[1:], cfg, stdout)
 	}
 	log := newLogger(cfg, stdout)
 	log.Info("starting", "version", BuildVersion(), "config", cfg)

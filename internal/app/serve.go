@@ -43,6 +43,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		segments  = repository.NewSegments(db)
 		leases    = repository.NewLeases(db)
 		transfers = repository.NewTransfers(db)
+		expiries  = repository.NewRetention(db)
 
 		agent      = agentclient.New(string(cfg.AgentURL), cfg.AgentTimeout).WithKey(cfg.AgentKey.Reveal())
 		agentWatch = service.NewAgentWatch(agents, leases, agent, string(cfg.AgentURL), cfg.AgentPollInterval, time.Now, log)
@@ -68,9 +69,10 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		rollups        = service.NewRollups(events, sessions, budget.Rollups)
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
-		summaries      = service.NewSummaries(events, reads, db.Durability)
+		summaries      = service.NewSummaries(events, expiries, reads, db.Durability)
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
 		seals          = service.NewSeals(segments, sessions, leases, time.Duration(cfg.SealAfter), time.Now, log)
+		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, time.Now, log)
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
 	telemetry.RegisterQueue(registry, queue.Depth)
@@ -85,7 +87,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Analyst: analysis,
-		Rollups: rollups, Live: hub, Imports: imports,
+		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
@@ -128,6 +130,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { analysis.Run(beside) })
 	running.Go(func() { backfill.Run(beside) })
 	running.Go(func() { seals.Run(beside) })
+	running.Go(func() { retention.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

@@ -22,7 +22,8 @@ import (
 // counts what the others hold.
 //
 //	session.json       the session
-//	events.ndjson      its events, one a line, by seq from 1 on
+//	events.ndjson      its events, one a line, by seq from 1 on, or from the first that has
+//	                   not expired
 //	processes.ndjson   its processes, one a line, by pid and start
 //	file/<sha256>      its target file, if that was asked for
 //	manifest.json      size and SHA-256 of the other entries, and how many lines they have
@@ -35,10 +36,12 @@ const (
 )
 
 // Format and version of a manifest. A program reads all versions up to its own. Version 2
-// added how the session ended.
+// added how the session ended. Version 3 is for a session whose first events have expired;
+// others are written in version 2, so that older programs read them.
 const (
-	bundleFormat  = "ospulse-bundle"
-	bundleVersion = 2
+	bundleFormat   = "ospulse-bundle"
+	bundleVersion  = 3
+	versionOfWhole = 2
 )
 
 // manifest proves that a bundle is complete.
@@ -73,6 +76,7 @@ type bundledSession struct {
 	Mode              models.Mode  `json:"mode"`
 	ChosenPIDs        []int64      `json:"chosen_pids"`
 	EventCount        int64        `json:"event_count"`
+	ExpiredSeq        int64        `json:"expired_seq,omitempty"` // 0 before version 3
 	CreatedAt         bundledTime  `json:"created_at"`
 	UpdatedAt         bundledTime  `json:"updated_at"`
 	MonitoringStarted *bundledTime `json:"monitoring_started"`
@@ -146,7 +150,7 @@ func newBundledSession(s *models.Session) bundledSession {
 	return bundledSession{
 		ID: s.ID, State: state, Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes, Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
-		EventCount: s.EventCount, CreatedAt: bundledTime(s.CreatedAt), UpdatedAt: bundledTime(s.UpdatedAt),
+		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, CreatedAt: bundledTime(s.CreatedAt), UpdatedAt: bundledTime(s.UpdatedAt),
 		MonitoringStarted: bundledPointer(s.MonitoringStarted), MonitoringEnded: bundledPointer(s.MonitoringEnded), End: end,
 	}
 }
@@ -194,6 +198,8 @@ func (b *bundledSession) session() (*models.Session, error) {
 		return nil, invalid("file_sha256 is no SHA-256 in lower-case hex")
 	case b.FileSizeBytes < 0 || b.EventCount < 0:
 		return nil, invalid("file_size_bytes and event_count cannot be negative")
+	case b.ExpiredSeq < 0 || b.ExpiredSeq > b.EventCount:
+		return nil, invalid("expired_seq must be from 0 to event_count, not %d", b.ExpiredSeq)
 	case b.Mode < 0 || b.Mode > models.ModeSpawn:
 		return nil, invalid("mode must be 0 to %d, not %d", models.ModeSpawn, b.Mode)
 	case len(b.ChosenPIDs) > maxChosenPIDs:
@@ -207,7 +213,7 @@ func (b *bundledSession) session() (*models.Session, error) {
 	}
 	s := &models.Session{
 		ID: b.ID, Name: b.Name, Notes: b.Notes, Tags: b.Tags, FileName: b.FileName, FileSHA256: b.FileSHA256, FileSizeBytes: b.FileSizeBytes,
-		Mode: b.Mode, ChosenPIDs: b.ChosenPIDs, EventCount: b.EventCount, IsActive: b.State == models.StateActive,
+		Mode: b.Mode, ChosenPIDs: b.ChosenPIDs, EventCount: b.EventCount, ExpiredSeq: b.ExpiredSeq, IsActive: b.State == models.StateActive,
 		CreatedAt: time.Time(b.CreatedAt), UpdatedAt: time.Time(b.UpdatedAt),
 		MonitoringStarted: b.MonitoringStarted.pointer(), MonitoringEnded: b.MonitoringEnded.pointer(), End: end,
 	}
@@ -278,7 +284,7 @@ func decodeLoosely(value []byte, v any) error {
 }
 
 // decodeStrictly reads a JSON object with exactly the members of the struct at v, each
-// once. Optional members may be missing.
+// once. Optional members, and those with an option in their tag, may be missing.
 func decodeStrictly(value []byte, v any, optional ...string) error {
 	lossless, err := jsonscan.Check(value)
 	switch {
@@ -291,7 +297,8 @@ func decodeStrictly(value []byte, v any, optional ...string) error {
 	}
 	known := map[string]bool{}
 	for field := range reflect.TypeOf(v).Elem().Fields() {
-		known[field.Tag.Get("json")] = false
+		name, omitted, _ := strings.Cut(field.Tag.Get("json"), ",")
+		known[name] = omitted != ""
 	}
 	for name := range jsonscan.Members(value) { // encoding/json ignores the case of names
 		if _, ok := known[name]; !ok {

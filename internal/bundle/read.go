@@ -228,8 +228,8 @@ func (b *Bundle) readSession() error {
 	switch {
 	case session.ID != b.manifest.SessionID:
 		return invalid("%s is of session %.100q, the bundle of %.100q", sessionEntry, session.ID, b.manifest.SessionID)
-	case session.EventCount != b.manifest.Events:
-		return invalid("%s counts %d events, %s counts %d", sessionEntry, session.EventCount, manifestEntry, b.manifest.Events)
+	case session.EventCount-session.ExpiredSeq != b.manifest.Events:
+		return invalid("%s counts %d events, %s counts %d", sessionEntry, session.EventCount-session.ExpiredSeq, manifestEntry, b.manifest.Events)
 	}
 	for name := range b.files {
 		if sha, ok := strings.CutPrefix(name, filePrefix); ok && (session.FileSHA256 == nil || sha != *session.FileSHA256) {
@@ -274,9 +274,10 @@ func (b *Bundle) Verify(carryOn func() error) error {
 }
 
 // Events reads the events in pages that fit into memory. The iteration ends with an error
-// unless they belong to the session and have the numbers 1, 2, 3 … to its EventCount.
+// unless they belong to the session and have the numbers 1, 2, 3 … to its EventCount, or
+// those after its ExpiredSeq.
 func (b *Bundle) Events() iter.Seq2[[]models.Event, error] {
-	last := int64(0)
+	last := b.Session.ExpiredSeq
 	return readLines(b, eventsEntry, b.limits.MaxLineBytes, b.manifest.Events, func(line []byte) (models.Event, error) {
 		e, err := wire.Bundled(line)
 		switch {

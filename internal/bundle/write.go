@@ -19,7 +19,7 @@ import (
 // Contents holds the parts of a bundle.
 type Contents struct {
 	Session        *models.Session
-	Events         iter.Seq2[[]models.Event, error] // EventCount events by Seq, from 1
+	Events         iter.Seq2[[]models.Event, error] // by Seq, those after ExpiredSeq up to EventCount
 	Processes      iter.Seq2[[]models.Process, error]
 	File           io.Reader // nil to leave it out
 	ProductVersion string
@@ -32,8 +32,11 @@ func Write(w io.Writer, c Contents) (events int64, err error) {
 	b := bundleWriter{zip: zip.NewWriter(w), createdAt: c.CreatedAt, entries: map[string]entry{}}
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 	m := manifest{
-		Format: bundleFormat, Version: bundleVersion, ProductVersion: c.ProductVersion, CreatedAt: models.FormatTime(c.CreatedAt),
+		Format: bundleFormat, Version: versionOfWhole, ProductVersion: c.ProductVersion, CreatedAt: models.FormatTime(c.CreatedAt),
 		SessionID: c.Session.ID, Entries: b.entries,
+	}
+	if c.Session.ExpiredSeq > 0 {
+		m.Version = bundleVersion
 	}
 	if err := b.writeJSON(sessionEntry, newBundledSession(c.Session)); err != nil {
 		return 0, err

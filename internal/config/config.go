@@ -57,8 +57,17 @@ type Config struct {
 	// DataDir holds uploaded files, the spool and the embedded database.
 	DataDir string `env:"DATA_DIR" envDefault:"data"`
 	// MinFreeMB is the free space in DataDir, in MB of 2^20 bytes, below which the
-	// backend reports itself not ready.
+	// backend reports itself not ready and, if its database is there, refuses events.
 	MinFreeMB int `env:"MIN_FREE_MB" envDefault:"64" range:"0..1073741824"`
+
+	// RetainDays is how many days after its end a session is removed, and RetainGB is
+	// the size in GB of 2^30 bytes above which the oldest sessions are; 0 keeps them.
+	RetainDays Amount `env:"RETAIN_DAYS" envDefault:"0"`
+	RetainGB   Amount `env:"RETAIN_GB" envDefault:"0"`
+	// DiskLow says what happens when DataDir's free space comes near MinFreeMB:
+	// "refuse" refuses events below MinFreeMB, and "retain" removes the oldest sessions
+	// before that.
+	DiskLow string `env:"DISK_LOW" envDefault:"refuse" oneof:"refuse retain"`
 
 	// FilesURL is the location of target files: a bucket, or if empty the folder files
 	// in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
@@ -189,6 +198,15 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 			}
 		}
 	}
+	switch {
+	case v.DiskLow != diskRetain:
+	case v.DatabaseURL.Reveal() != "":
+		refuse("DISK_LOW", "refuse: the backend does not see the disk of PostgreSQL; RETAIN_GB limits what is stored there")
+	case v.RetainDays == 0 && v.RetainGB == 0:
+		refuse("DISK_LOW", "RETAIN_DAYS or RETAIN_GB beside it: without them nothing is ever removed")
+	case v.MinFreeMB == 0:
+		refuse("DISK_LOW", "a MIN_FREE_MB above 0 beside it")
+	}
 	v.AgentLostAfter = cmp.Or(v.AgentLostAfter, max(2*time.Minute, 3*v.AgentPollInterval))
 	v.AgentPollInterval = min(v.AgentPollInterval, v.AgentLostAfter/2)
 	return faults
@@ -234,6 +252,17 @@ func (c Config) ImportMaxBytes() int64 { return int64(c.ImportMaxMB) << 20 }
 
 // MaxBodyBytes is MaxBodyMB in bytes.
 func (c Config) MaxBodyBytes() int64 { return int64(c.MaxBodyMB) << 20 }
+
+// RetainAge is RetainDays as a duration.
+func (c Config) RetainAge() time.Duration {
+	return time.Duration(float64(c.RetainDays) * 24 * float64(time.Hour))
+}
+
+// RetainBytes is RetainGB in bytes.
+func (c Config) RetainBytes() int64 { return int64(float64(c.RetainGB) * (1 << 30)) }
+
+// RetainsEarly reports whether retention runs when the disk is nearly full.
+func (c Config) RetainsEarly() bool { return c.DiskLow == diskRetain }
 
 // MinFreeBytes is MinFreeMB in bytes.
 func (c Config) MinFreeBytes() int64 { return int64(c.MinFreeMB) << 20 }

@@ -19,6 +19,7 @@ import (
 // name of the field. The other error means that a tag of a field is wrong.
 func parse(v *variables, values map[string]string) (refused map[string]error, err error) {
 	err = env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
+		reflect.TypeFor[Amount]():      parser[Amount](amount),
 		reflect.TypeFor[BaseURL]():     parser[BaseURL](baseURL),
 		reflect.TypeFor[DatabaseURL](): parser[DatabaseURL](databaseURL),
 		reflect.TypeFor[FilesURL]():    parser[FilesURL](filesURL),
@@ -132,6 +133,27 @@ func (s SealAfter) String() string {
 	}
 	return time.Duration(s).String()
 }
+
+// diskRetain is a value of Config.DiskLow.
+const diskRetain = "retain"
+
+// Amount is a number from 0 on, not always a whole one.
+type Amount float64
+
+const maxAmount = 1_000_000
+
+// amount returns a number as in Amount. It refuses what strconv reads besides decimal
+// numbers, such as NaN.
+func amount(value string) (float64, error) {
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || n < 0 || n > maxAmount || !consistsOf(value, digits+".") {
+		return 0, errors.New("a number from 0, which keeps everything, to 1000000, such as 30 or 0.5")
+	}
+	return n, nil
+}
+
+// String returns the value in the syntax of the variable.
+func (a Amount) String() string { return strconv.FormatFloat(float64(a), 'f', -1, 64) }
 
 // Hosts are host names and IP addresses as in Host.
 type Hosts []string

@@ -207,6 +207,7 @@ func tables() []any {
 		&models.Segment{},
 		&models.Block{},
 		&models.SessionTotals{},
+		&models.Expiration{},
 		&models.IdempotencyKey{},
 		&models.WriterMark{},
 		&models.Lease{},

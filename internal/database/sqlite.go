@@ -139,6 +139,7 @@ func (db *DB) openReadOnly(ctx context.Context, path string, readers int) error 
 func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, wait time.Duration, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = append(options["_pragma"],
 		fmt.Sprintf("busy_timeout(%d)", min(busyTimeout, wait).Milliseconds()),
+		"auto_vacuum(INCREMENTAL)", // of a new file only; it comes before the first write
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit returns after the disk has it
 		"foreign_keys(ON)",

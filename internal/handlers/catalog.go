@@ -98,6 +98,9 @@ func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
 	if filter.SHA256 != "" && !hashPrefix.MatchString(filter.SHA256) {
 		return filter, models.Errorf(models.CodeInvalid, "sha256 must be 4 to 64 hexadecimal digits, the beginning of the file's hash, not %.100q", filter.SHA256)
 	}
+	if filter.Kept, err = boolParam(c, "keep"); err != nil {
+		return filter, err
+	}
 	if filter.From, err = timeParam(c, "from"); err != nil {
 		return filter, err
 	}
@@ -165,11 +168,14 @@ type sessionDetails struct {
 type completenessView struct {
 	Complete bool       `json:"complete"` // nothing is missing, damaged, or was reported lost
 	Expected int64      `json:"expected"` // events that were given a seq
+	Expired  int64      `json:"expired"`  // the events up to this seq expired; they are not missing
 	Present  int64      `json:"present"`  // those of them that are stored
 	Missing  []seqSpan  `json:"missing"`  // the first 100 spans
 	Damaged  []seqSpan  `json:"damaged"`  // the first 100 spans of stored events that cannot be read
 	Lost     int64      `json:"lost"`     // events that were reported lost
 	Losses   []lossView `json:"losses"`   // the newest 100 reports, newest first
+
+	Expirations []expirationView `json:"expirations"` // the newest 100 records, newest first
 
 	Durability       models.Durability `json:"durability"`         // the worst of its events, as committed
 	AgentSilentSince *string           `json:"agent_silent_since"` // later events may be missing
@@ -226,8 +232,9 @@ func orNoCounts(counts map[string]int64) map[string]int64 {
 
 func newCompletenessView(c *models.Completeness) completenessView {
 	view := completenessView{
-		Complete: c.Complete, Expected: c.Expected, Present: c.Present, Lost: c.Lost, Durability: c.Durability,
+		Complete: c.Complete, Expected: c.Expected, Expired: c.Expired, Present: c.Present, Lost: c.Lost, Durability: c.Durability,
 		Missing: make([]seqSpan, len(c.Missing)), Damaged: make([]seqSpan, len(c.Damaged)), Losses: make([]lossView, len(c.Losses)),
+		Expirations: newExpirationViews(c.Expirations),
 	}
 	for i, span := range c.Damaged {
 		view.Damaged[i] = seqSpan(span)
@@ -295,7 +302,7 @@ func (n *noteText) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// change sets a session's name, notes and tags. Missing members stay unchanged, and
+// change sets a session's name, notes, tags and keep. Missing members stay unchanged, and
 // null clears.
 func (h *catalogHandler) change(c *echo.Context) error {
 	id, err := sessionIDParam(c)
@@ -306,12 +313,13 @@ func (h *catalogHandler) change(c *echo.Context) error {
 		Name  optional[noteText] `json:"name"`
 		Notes optional[noteText] `json:"notes"`
 		Tags  optional[tagList]  `json:"tags"`
+		Keep  optional[bool]     `json:"keep"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
 	}
 	session, err := h.sessions.Change(c.Request().Context(), id, models.SessionChange{
-		Name: (*string)(request.Name.orNil()), Notes: (*string)(request.Notes.orNil()), Tags: (*[]string)(request.Tags.orNil()),
+		Name: (*string)(request.Name.orNil()), Notes: (*string)(request.Notes.orNil()), Tags: (*[]string)(request.Tags.orNil()), Keep: request.Keep.orNil(),
 	})
 	if err != nil {
 		return err

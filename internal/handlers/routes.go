@@ -48,6 +48,7 @@ type Services struct {
 	Live      Live
 	Exports   ExportService
 	Imports   ImportService
+	Expired   ExpirationService
 
 	Reads         ReadLimiter
 	ExportsAtOnce Gate
@@ -83,7 +84,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	// Routes that may read much: always, or if a parameter needs more than an index.
 	// Exports enter the same limit once per page.
 	heavy, exporting := limitReads(services.Reads), enter(services.ExportsAtOnce)
-	heavySearch := limitReads(services.Reads, "state", "agent", "file", "sha256", "tag", "q")
+	heavySearch := limitReads(services.Reads, "state", "agent", "file", "sha256", "tag", "q", "keep")
 	heavyList := limitReads(services.Reads, "filter", "count", "fields")
 
 	e.GET("/healthz", checks.live)
@@ -132,6 +133,10 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	u := &rollupHandler{services.Rollups}
 	e.GET("/api/sessions/:sessionId/files", u.listFiles, heavy)
 	e.GET("/api/sessions/:sessionId/conversations", u.listConversations, heavy)
+
+	x := &expirationHandler{services.Expired}
+	e.GET("/api/expirations", x.list)
+	e.DELETE("/api/sessions/:sessionId/events", x.removeEvents)
 
 	l := &streamHandler{services.Live, o.Streams}
 	e.GET("/api/stream", l.streamSessions)

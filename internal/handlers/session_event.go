@@ -31,6 +31,7 @@ type EventReader interface {
 	ListWhole(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (events []models.Event, more bool, err error)
 	Count(ctx context.Context, sessionID string, where *filter.Filter) (int64, error)
 	Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error)
+	ExpiredSeq(ctx context.Context, sessionID string) (int64, error)
 }
 
 // Analyst counts a session's events. *service.Analysis implements it and documents its
@@ -45,8 +46,9 @@ type sessionEventHandler struct {
 	analyst Analyst
 }
 
-// list sends a page of events in the order of seq: {"events", "has_more"}, and "count"
-// on request. It reads the whole data only for the parameter fields.
+// list sends a page of events in the order of seq: {"events", "has_more"}, "count" on
+// request, and "expired" if some of the page's events expired. It reads the whole data only
+// for the parameter fields.
 func (h *sessionEventHandler) list(c *echo.Context) error {
 	id, where, err := sessionAndFilter(c)
 	if err != nil {
@@ -87,7 +89,23 @@ func (h *sessionEventHandler) list(c *echo.Context) error {
 		}
 		answer = strconv.AppendInt(append(answer, `,"count":`...), n, 10)
 	}
+	expired, err := h.events.ExpiredSeq(c.Request().Context(), id) // after the read, so that nothing is gone unsaid
+	if err != nil {
+		return err
+	}
+	if span, ok := expiredIn(page, expired, more); ok {
+		answer = append(append(answer, `,"expired":`...), expiredJSON(span)...)
+	}
 	return c.JSONBlob(http.StatusOK, append(answer, "}\n"...))
+}
+
+// expiredIn returns the expired events of a page, which has more events or not.
+func expiredIn(page models.EventPage, expired int64, more bool) (span models.SeqSpan, ok bool) {
+	span = models.SeqSpan{First: page.After + 1, Last: expired}
+	if page.Before > 0 {
+		span.Last = min(expired, page.Before-1)
+	}
+	return span, span.First <= span.Last && (!page.Descending || !more)
 }
 
 // eventPage reads which events to list: ascending from after, else descending from

@@ -22,6 +22,8 @@ type sessionView struct {
 	Mode              models.Mode     `json:"mode"`      // 0 until it is started
 	ChosenPIDs        []int64         `json:"chosen_pids"`
 	EventCount        int64           `json:"event_count"` // also the newest event's seq
+	ExpiredSeq        int64           `json:"expired_seq"` // the events up to it expired
+	Keep              bool            `json:"keep"`        // retention does not remove it
 	CreatedAt         string          `json:"created_at"`
 	UpdatedAt         string          `json:"updated_at"`
 	MonitoringStarted *string         `json:"monitoring_started"`
@@ -82,7 +84,7 @@ func newSessionView(s *models.Session) sessionView {
 		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
-		EventCount: s.EventCount, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
+		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
 		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
 	}

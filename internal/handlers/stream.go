@@ -52,7 +52,8 @@ type streamHandler struct {
 // streamEvents sends a session's events as Server-Sent Events while the client listens.
 // The id of a message is the seq of its last event. The first message describes the
 // session; its id is the seq after which the stream starts. After many excluded events,
-// an id comes without a message. A client that reconnects with the last id misses
+// an id comes without a message. A message "expired" has the first and the last seq of
+// events that the stream cannot have, because they expired. A client that reconnects with the last id misses
 // nothing.
 func (h *streamHandler) streamEvents(c *echo.Context) error {
 	asked := live.Asked{Client: remoteHost(c.Request())}
@@ -101,6 +102,9 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 				begun, told, m.id = true, update.Seq, strconv.FormatInt(update.Seq, 10)
 			}
 			err = out.send(m)
+		case update.Expired != nil:
+			told = update.Seq
+			err = out.send(message{event: "expired", id: strconv.FormatInt(told, 10), data: expiredJSON(*update.Expired)})
 		case len(update.Events) > 0:
 			told = update.Last
 			err = out.send(message{id: strconv.FormatInt(told, 10), list: update.Events})
@@ -196,6 +200,11 @@ func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStrea
 
 func sessionJSON(session *models.Session) []byte {
 	text, _ := json.Marshal(newSessionView(session)) // strings and numbers cannot fail
+	return text
+}
+
+func expiredJSON(span models.SeqSpan) []byte {
+	text, _ := json.Marshal(seqSpan(span)) // numbers cannot fail
 	return text
 }
 

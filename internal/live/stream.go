@@ -20,13 +20,15 @@ type Asked struct {
 	Fields    *filter.Paths  // members of their data to add; nil adds none
 }
 
-// Update is one step of a stream. At most one of Events, Session and Deleted is set.
+// Update is one step of a stream. At most one of Events, Session, Expired and Deleted is
+// set.
 type Update struct {
 	Events  [][]byte        // JSON as in lists, by seq; the caller must not change it
 	Last    int64           // the seq of the last of Events
 	Full    bool            // more events are probably ready
 	Session *models.Session // the state of the session: first of all, and after each change
 	Deleted bool            // the session was deleted; the stream ends
+	Expired *models.SeqSpan // events that the stream cannot have, because they expired
 
 	// Seq is the position of the stream: Last, or more if the filter left out the events
 	// after it.
@@ -71,6 +73,7 @@ type Stream struct {
 	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
 	cancel  context.CancelFunc // of ctx
 	seq     int64
+	expired int64 // events up to this seq have expired, as far as the stream knows
 	version int   // of the session that was told last
 	page    int   // rows of the next read of the database
 	window  int64 // events that it looks at with a filter
@@ -102,7 +105,7 @@ func (s *Stream) start(asked Asked) error {
 		return err
 	}
 	s.topic.saw(session, false)
-	s.seq = session.EventCount
+	s.seq, s.expired = session.EventCount, session.ExpiredSeq
 	if asked.After == nil {
 		return nil
 	}
@@ -177,6 +180,10 @@ func (s *Stream) state() (update Update, ok bool) {
 	case s.version != t.version:
 		s.version = t.version
 		return Update{Session: t.session, Seq: s.seq}, true
+	case s.seq < s.expired:
+		span := models.SeqSpan{First: s.seq + 1, Last: s.expired}
+		s.seq = s.expired
+		return Update{Expired: &span, Seq: s.seq}, true
 	case s.seq >= t.newest:
 		return Update{Changed: t.wait(), Seq: s.seq}, true
 	}
@@ -198,7 +205,10 @@ func (s *Stream) gather(update *Update) error {
 			return s.replay(ctx, gapEnd, update)
 		}
 		var err error
-		if run, err = t.fill(ctx, s.seq, gapEnd); err != nil { // others near the end lack it as well
+		if run, err = t.fill(ctx, s.seq, gapEnd); errors.Is(err, errMissing) {
+			return errors.Join(s.sawExpired(ctx), err)
+		}
+		if err != nil { // others near the end lack it as well
 			return err
 		}
 	}
@@ -249,6 +259,13 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	case took < readGoal/2:
 		s.window = min(2*s.window, maxWindow)
 	}
+	if err == nil && s.topic.sessionID == models.UnassignedID {
+		err = s.sawExpired(ctx)
+		// The read may lack events that expired before it.
+		if s.expired > s.seq {
+			return err
+		}
+	}
 	switch {
 	case err != nil:
 		return err
@@ -270,6 +287,16 @@ func (s *Stream) replay(ctx context.Context, upTo int64, update *Update) error {
 	s.page = min(max(replayBytes*len(events)/(update.sizeBytes-size), minPage), maxUpdateEvents)
 	update.Full = true
 	return nil
+}
+
+// sawExpired finds out which events of the session have expired. The next update reports
+// those that the stream has not delivered.
+func (s *Stream) sawExpired(ctx context.Context) error {
+	session, err := s.hub.sessions.Get(ctx, s.topic.sessionID)
+	if err == nil {
+		s.expired = session.ExpiredSeq
+	}
+	return err
 }
 
 // read reads a page of the database, with the events' data if fields of it are

@@ -92,6 +92,13 @@ type Session struct {
 	SealedSeq int64 `gorm:"column:sealed_seq;not null;default:0"`
 	KeepRows  bool  `gorm:"column:keep_rows;not null;default:false"`
 
+	// Keep protects the session from retention. Retention removed the events up to
+	// ExpiredSeq, and a user asked to remove those up to ExpireUpTo.
+	Keep       bool       `gorm:"column:keep;not null;default:false"`
+	ExpiredSeq int64      `gorm:"column:expired_seq;not null;default:0"`
+	ExpireUpTo int64      `gorm:"column:expire_up_to;not null;default:0"`
+	ImportedAt *time.Time `gorm:"column:imported_at"` // nil for a session of this installation
+
 	// Durability is the worst durability of the session's events when they were
 	// committed. It is "" without events, and for events of a version that did not
 	// record it.
@@ -177,6 +184,7 @@ type SessionFilter struct {
 	Tag      string         // one of the tags, exactly
 	Text     string         // a part of the name, the notes or the file name
 	From, To time.Time      // of CreatedAt, both included
+	Kept     bool           // only sessions with Keep
 	After    *SessionCursor // selects the sessions after it in the list
 	Limit    int
 }
@@ -187,8 +195,10 @@ type SessionCursor struct {
 	ID        string
 }
 
-// SessionChange is a change of a session's notes; nil fields stay as they are.
+// SessionChange is a change of a session's notes and of Keep; nil fields stay as they
+// are.
 type SessionChange struct {
+	Keep  *bool
 	Name  *string
 	Notes *string
 	Tags  *[]string

@@ -20,11 +20,14 @@ type SessionSummary struct {
 type Completeness struct {
 	Complete bool
 	Expected int64     // the number of events that were given a seq: the newest seq
+	Expired  int64     // retention removed the events 1 to Expired, which are not missing
 	Present  int64     // stored events
 	Missing  []SeqSpan // the first MaxMissing spans of events that are not stored
 	Damaged  []SeqSpan // the first MaxMissing spans of stored events that cannot be read
 	Lost     int64     // events that were reported lost, in all reports
 	Losses   []Loss    // the newest MaxLosses reports, newest first
+
+	Expirations []Expiration // the newest MaxExpirations records, newest first
 
 	// Durability is the worst durability of the events when they were committed.
 	// Without events, it is that of a commit now.
@@ -33,8 +36,9 @@ type Completeness struct {
 
 // Limits of the lists in a Completeness.
 const (
-	MaxMissing = 100
-	MaxLosses  = 100
+	MaxMissing     = 100
+	MaxLosses      = 100
+	MaxExpirations = 100
 )
 
 // SeqSpan is a range of seqs of one session, both ends included.
@@ -49,8 +53,8 @@ type Loss struct {
 	From, To  *time.Time // nil if not reported
 }
 
-// SessionTotals has the counts of a session's events up to Seq. Events never change, so
-// it stays true. Later events are counted on request.
+// SessionTotals has the counts of a session's stored events up to Seq. Events never
+// change, so it stays true until some of them expire. Later events are counted on request.
 type SessionTotals struct {
 	SessionID   string           `gorm:"primaryKey;column:session_id;type:varchar(255)"`
 	Seq         int64            `gorm:"not null"`

@@ -84,11 +84,12 @@ func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filt
 	return total, translate(r.db, err, "the event")
 }
 
-// Get returns an event of a session with its whole data, or not_found.
+// Get returns an event of a session with its whole data, or not_found, whose message says
+// so if the event expired.
 func (r *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.Event, error) {
 	events, err := r.ListBySeq(ctx, sessionID, seq-1, seq, 1)
 	if err == nil && len(events) == 0 {
-		err = models.Errorf(models.CodeNotFound, "event %d of session %s does not exist", seq, sessionID)
+		err = noEvent(ctx, r.db, sessionID, seq)
 	}
 	if err != nil {
 		return nil, err

@@ -134,8 +134,14 @@ func reads(db *database.DB, where *filter.Filter, n int64) map[string]func(ctx c
 			return events.Count(ctx, id, where, models.EventPage{})
 		},
 		"Count, a page": func(ctx context.Context, id string) (any, error) { return events.Count(ctx, id, where, page) },
-		"CountByType":   func(ctx context.Context, id string) (any, error) { return events.CountByType(ctx, id, n/9, n-2) },
-		"ListMissing":   func(ctx context.Context, id string) (any, error) { return events.ListMissing(ctx, id, 0, n+5, 10) },
+		"CountByType": func(ctx context.Context, id string) (any, error) {
+			counts, _, err := events.CountByType(ctx, id, n/9, n-2)
+			return counts, err
+		},
+		"ListMissing": func(ctx context.Context, id string) (any, error) {
+			spans, _, err := events.ListMissing(ctx, id, 0, n+5, 10)
+			return spans, err
+		},
 		"Span": func(ctx context.Context, id string) (any, error) {
 			first, last, err := events.Span(ctx, id)
 			return fmt.Sprint(first.UTC(), last.UTC()), err

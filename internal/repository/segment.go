@@ -24,9 +24,9 @@ func NewSegments(db *database.DB) *Segments { return &Segments{db, &views{db: db
 // those whose backfill is not complete.
 func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
-	err := r.db.Read(ctx).Select("id, event_count").
+	err := r.db.Read(ctx).Select("id, event_count, expired_seq").
 		Where("event_count >= ? AND NOT "+backfilling+" AND "+visible, models.SegmentEvents).
-		Where("event_count / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents).
+		Where("event_count / ? - (expired_seq + ?) / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents, models.SegmentEvents-1, models.SegmentEvents).
 		Order("id").Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }

@@ -50,11 +50,12 @@ const visible = "deleting_since IS NULL AND importing_since IS NULL"
 // hidden is the opposite condition, with the text of its index.
 const hidden = "(deleting_since IS NOT NULL OR importing_since IS NOT NULL)"
 
-// Get returns a session, or not_found. Hidden sessions are not found.
+// Get returns a session, or not_found, whose message says so if the session expired.
+// Hidden sessions are not found.
 func (r *Sessions) Get(ctx context.Context, id string) (*models.Session, error) {
 	var session models.Session
 	if err := r.db.Read(ctx).Where("id = ? AND "+visible, id).Take(&session).Error; err != nil {
-		return nil, translate(r.db, err, "session "+id)
+		return nil, notFound(ctx, r.db, id, err)
 	}
 	return &session, nil
 }

@@ -54,6 +54,9 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 		tag := string(jsonText(filter.Tag))
 		query = query.Where("("+position(r.db, "tags")+" OR "+position(r.db, "tags")+")", "["+tag, ","+tag)
 	}
+	if filter.Kept {
+		query = query.Where("keep")
+	}
 	if !filter.From.IsZero() {
 		query = query.Where("created_at >= ?", filter.From)
 	}

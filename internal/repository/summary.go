@@ -13,12 +13,15 @@ import (
 )
 
 // CountByType counts a session's events with a Seq in (after, upTo] by type. It leaves out
-// events whose segment is damaged.
-func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
-	counts := map[string]int64{}
+// events whose segment is damaged. It also returns the session's ExpiredSeq at that moment.
+func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo int64) (counts map[string]int64, expired int64, err error) {
+	counts = map[string]int64{}
 	var damage *damageError
 	page := models.EventPage{After: after, Before: upTo + 1}
-	err := r.views.in(ctx, sessionID, func(v view) error {
+	err = r.views.in(ctx, sessionID, func(v view) (err error) {
+		if expired, err = v.expiredSeq(); err != nil {
+			return err
+		}
 		rows := func(gap models.EventPage) (bool, error) {
 			var found []struct {
 				EventType string
@@ -49,7 +52,13 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 	if err == nil && damage != nil {
 		err = noteDamage(ctx, r.db, &damage.segment, damage.reason)
 	}
-	return counts, translate(r.db, err, "the event")
+	return counts, expired, translate(r.db, err, "the event")
+}
+
+// expiredSeq returns the session's ExpiredSeq.
+func (v view) expiredSeq() (seq int64, err error) {
+	err = v.tx.Model(&models.Session{}).Where("id = ?", v.sessionID).Select("expired_seq").Scan(&seq).Error
+	return seq, err
 }
 
 // Span returns the earliest and the latest of the events' own times in a session; nil if
@@ -84,9 +93,13 @@ func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.
 }
 
 // ListMissing returns up to limit spans of numbers in (after, upTo] that no event of the
-// session has.
-func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) (spans []models.SeqSpan, err error) {
-	err = r.views.in(ctx, sessionID, func(v view) error {
+// session has. It also returns the session's ExpiredSeq at that moment, up to which
+// numbers are not missing.
+func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) (spans []models.SeqSpan, expired int64, err error) {
+	err = r.views.in(ctx, sessionID, func(v view) (err error) {
+		if expired, err = v.expiredSeq(); err != nil || expired >= upTo {
+			return err
+		}
 		rows := func(gap models.EventPage) (bool, error) {
 			var some []models.SeqSpan
 			// An extra row stands for the end of the numbers.
@@ -96,9 +109,9 @@ func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo 
 			spans = append(spans, some...)
 			return len(spans) < limit, err
 		}
-		return v.walk(models.EventPage{After: after, Before: upTo + 1}, nil, rows, func(*sealedSegment) (bool, error) { return true, nil })
+		return v.walk(models.EventPage{After: max(after, expired), Before: upTo + 1}, nil, rows, func(*sealedSegment) (bool, error) { return true, nil })
 	})
-	return spans, translate(r.db, err, "the event")
+	return spans, expired, translate(r.db, err, "the event")
 }
 
 // ListDamages returns up to limit ranges of sealed events that could not be read when
@@ -140,20 +153,38 @@ func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, li
 	return events, translate(r.db, err, "the event")
 }
 
-// Totals returns the stored totals of a session; zero totals if there are none.
-func (r *Events) Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error) {
-	var kept []models.SessionTotals
-	err := r.db.Read(ctx).Where("session_id = ?", sessionID).Find(&kept).Error
-	if err != nil || len(kept) == 0 {
-		return &models.SessionTotals{SessionID: sessionID}, translate(r.db, err, "the totals")
-	}
-	return &kept[0], nil
+// Totals returns the stored totals of a session, and its ExpiredSeq at that moment, after
+// which they count. Without stored totals, it returns those of no event.
+func (r *Events) Totals(ctx context.Context, sessionID string) (t *models.SessionTotals, expired int64, err error) {
+	err = r.views.in(ctx, sessionID, func(v view) (err error) {
+		if expired, err = v.expiredSeq(); err != nil {
+			return err
+		}
+		var kept []models.SessionTotals
+		if err := v.tx.Where("session_id = ?", sessionID).Find(&kept).Error; err != nil {
+			return err
+		}
+		if len(kept) > 0 && kept[0].EventCounts != nil {
+			t = &kept[0]
+		} else {
+			t = &models.SessionTotals{SessionID: sessionID, Seq: expired, EventCounts: map[string]int64{}}
+		}
+		return nil
+	})
+	return t, expired, translate(r.db, err, "the totals")
 }
 
-// SaveTotals stores a session's totals unless later ones are stored. It returns conflict
-// if the session does not exist any more.
-func (r *Events) SaveTotals(ctx context.Context, totals *models.SessionTotals) error {
+// SaveTotals stores a session's totals of the events after expired, unless later ones are
+// stored. It returns conflict if the session does not exist any more, or if more events
+// have expired.
+func (r *Events) SaveTotals(ctx context.Context, totals *models.SessionTotals, expired int64) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		if err := r.db.ShareSession(tx, totals.SessionID); err != nil { // against ExpirePart
+			return err
+		}
+		if now, err := (view{tx: tx, sessionID: totals.SessionID}).expiredSeq(); err != nil || now != expired {
+			return errors.Join(err, errChanged)
+		}
 		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{
 			Columns:   []clause.Column{{Name: "session_id"}},
 			Where:     clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "session_totals.seq < excluded.seq"}}},

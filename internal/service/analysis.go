@@ -206,7 +206,7 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 			delete(given, session.ID) // the ID may return: a session can be deleted and imported
 		}
 		upTo := session.EventCount / models.SegmentEvents
-		for number := given[session.ID]; number < upTo; number++ {
+		for number := max(given[session.ID], firstSegment(session)); number < upTo; number++ {
 			if _, made := slices.BinarySearch(numbers, number); made {
 				continue
 			}
@@ -223,6 +223,11 @@ func (a *Analysis) makeSegments(ctx context.Context, given map[string]int64) err
 		given[session.ID] = upTo
 	}
 	return nil
+}
+
+// firstSegment returns the number of the first segment of which no event has expired.
+func firstSegment(session *models.Session) int64 {
+	return (session.ExpiredSeq + models.SegmentEvents - 1) / models.SegmentEvents
 }
 
 // makeSegment builds a segment. It builds none if an event is missing or the hot fields

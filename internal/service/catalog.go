@@ -104,6 +104,9 @@ func (a *Catalog) Change(ctx context.Context, id string, change models.SessionCh
 		if change.Tags != nil {
 			session.Tags = *change.Tags
 		}
+		if change.Keep != nil {
+			session.Keep = *change.Keep
+		}
 		return nil
 	})
 	if err == nil {

@@ -159,7 +159,7 @@ func (s *Events) Count(ctx context.Context, sessionID string, where *filter.Filt
 		if plant.Is("count from a cache") {
 			session.EventCount--
 		}
-		return session.EventCount, nil
+		return session.EventCount - session.ExpiredSeq, nil
 	}
 	parts, err := s.parts(ctx, sessionID, where)
 	if err != nil {
@@ -225,6 +225,15 @@ func (s *Events) Get(ctx context.Context, sessionID string, seq int64) (*models.
 		return nil, err
 	}
 	return s.events.Get(ctx, sessionID, seq)
+}
+
+// ExpiredSeq returns the Seq up to which a session's events have expired.
+func (s *Events) ExpiredSeq(ctx context.Context, sessionID string) (int64, error) {
+	session, err := s.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return 0, err
+	}
+	return session.ExpiredSeq, nil
 }
 
 // claimTimeout limits the database work of a claim. The work continues when the poller

@@ -75,7 +75,7 @@ func (s *Exports) LastStarted(ctx context.Context) (*models.Session, error) {
 }
 
 // Events returns the session's events that a filter selects, only those of eventType
-// unless it is empty, by Seq up to the session's EventCount. It reads the next page while
+// unless it is empty, by Seq: those after the session's ExpiredSeq up to its EventCount. It reads the next page while
 // the caller handles one. It ends with an error if an event could not be read, for
 // example because the session was deleted.
 func (s *Exports) Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) Pages {
@@ -103,7 +103,7 @@ func (s *Exports) Events(ctx context.Context, session *models.Session, where *fi
 
 // read sends the events of a session page by page.
 func (s *Exports) read(ctx context.Context, session *models.Session, where *filter.Filter, eventType string, pages chan<- []models.Event) error {
-	events := models.EventRange{EventType: eventType}
+	events := models.EventRange{EventType: eventType, After: session.ExpiredSeq}
 	total, limit, window := int64(0), 64, firstWindow
 	for events.After < session.EventCount {
 		events.UpTo = min(events.After+window, session.EventCount)
@@ -142,11 +142,18 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 			return ctx.Err()
 		}
 	}
-	if where == nil && eventType == "" && total != session.EventCount {
-		return models.Errorf(models.CodeConflict, "session %s had %d events, of which %d are there: it is being deleted", session.ID, session.EventCount, total)
+	now, err := s.sessions.Get(ctx, session.ID) // an error if the session was deleted
+	switch want := session.EventCount - session.ExpiredSeq; {
+	case err != nil:
+		return err
+	case where == nil && eventType == "" && total == want:
+		return nil
+	case now.ExpiredSeq > session.ExpiredSeq: // perhaps before they were read; selected events cannot be counted
+		return models.Errorf(models.CodeConflict, "events of session %s expired during the export: export it again", session.ID)
+	case where == nil && eventType == "":
+		return models.Errorf(models.CodeConflict, "session %s had %d events, of which %d are there: it is being deleted", session.ID, want, total)
 	}
-	_, err := s.sessions.Get(ctx, session.ID) // an error if the session was deleted: the selected events cannot be counted
-	return err
+	return nil
 }
 
 // An export reads at most a window of events at once, because a filter may select none of

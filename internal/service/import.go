@@ -171,7 +171,7 @@ func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) err
 		}
 	}
 	session := *from.Session
-	session.ID = id
+	session.ID, session.ImportedAt = id, new(s.clock.now())
 	endWith(&session, last)
 	file, content, err := s.receiveFile(from)
 	if err != nil {

@@ -36,7 +36,7 @@ const (
 
 // Rollups sums up sessions by file and by conversation. It keeps a rollup after the
 // first request. The next request adds only the events that came since, because events
-// do not change. The events of a session that is being backfilled do change, so its
+// do not change; it sums up anew if events have expired. The events of a session that is being backfilled do change, so its
 // rollups are not kept. Concurrent requests for the same rollup share one scan. It is
 // safe for concurrent use.
 type Rollups struct {
@@ -98,6 +98,7 @@ type keptRollup struct {
 	rollup  rollup
 	seq     int64
 	firstID uint64
+	expired int64 // the session's ExpiredSeq
 
 	// Guarded by the service's mutex.
 	used  int64
@@ -148,8 +149,8 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 	if err != nil {
 		return err
 	}
-	if kept.rollup == nil || kept.firstID != firstID {
-		kept.rollup, kept.seq, kept.firstID = s.newRollup(kind), 0, firstID
+	if kept.rollup == nil || kept.firstID != firstID || kept.expired != session.ExpiredSeq {
+		kept.rollup, kept.seq, kept.firstID, kept.expired = s.newRollup(kind), session.ExpiredSeq, firstID, session.ExpiredSeq
 	}
 	err = s.advance(ctx, key, kept, where, session.EventCount)
 	s.keep(key, kept)

@@ -124,11 +124,12 @@ func (s *Seals) work(ctx context.Context) error {
 
 // session seals the events of a session that were stored before a time, segment by
 // segment. It seals an incomplete segment only if the session has ended or was never
-// started.
+// started. Events of a segment whose first events have expired stay rows.
 func (s *Seals) session(ctx context.Context, session *models.Session, before time.Time) error {
 	state := session.State()
 	isLive := state == models.StateActive || state == models.StateStarting ||
 		session.MonitoringEnded != nil && session.MonitoringEnded.After(before)
+	session.SealedSeq = max(session.SealedSeq, firstSegment(session)*models.SegmentEvents)
 	for session.SealedSeq < session.EventCount {
 		number := session.SealedSeq / models.SegmentEvents
 		upTo := min((number+1)*models.SegmentEvents, session.EventCount)
@@ -179,7 +180,7 @@ func (s *Seals) Seal(ctx context.Context, sessionID string, progress func(upTo, 
 	if err := s.events.SetKeepRows(ctx, sessionID, false); err != nil {
 		return err
 	}
-	for upTo := int64(0); upTo < session.EventCount; progress(upTo, session.EventCount) {
+	for upTo := firstSegment(session) * models.SegmentEvents; upTo < session.EventCount; progress(upTo, session.EventCount) {
 		number := upTo / models.SegmentEvents
 		upTo = min((number+1)*models.SegmentEvents, session.EventCount)
 		if err := untilAlone(ctx, func() error { return s.segment(ctx, sessionID, number, upTo) }); err != nil {

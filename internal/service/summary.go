@@ -21,33 +21,39 @@ const maxReasonLen = 1000
 // SummaryRepository reads the data of summaries. internal/repository implements it and
 // documents its contracts.
 type SummaryRepository interface {
-	Totals(ctx context.Context, sessionID string) (*models.SessionTotals, error)
-	SaveTotals(ctx context.Context, totals *models.SessionTotals) error
-	CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error)
+	Totals(ctx context.Context, sessionID string) (totals *models.SessionTotals, expired int64, err error)
+	SaveTotals(ctx context.Context, totals *models.SessionTotals, expired int64) error
+	CountByType(ctx context.Context, sessionID string, after, upTo int64) (counts map[string]int64, expired int64, err error)
 	Span(ctx context.Context, sessionID string) (first, last *time.Time, err error)
-	ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.SeqSpan, error)
+	ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) (spans []models.SeqSpan, expired int64, err error)
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
 	ListDamages(ctx context.Context, sessionID string, limit int) ([]models.Damage, error)
+}
+
+// ExpirationLister lists what expired. internal/repository implements it.
+type ExpirationLister interface {
+	ListExpirations(ctx context.Context, page models.ExpirationPage) ([]models.Expiration, error)
 }
 
 // Summaries summarizes sessions. It is safe for concurrent use.
 type Summaries struct {
 	events     SummaryRepository
+	expired    ExpirationLister
 	reads      *Reads
 	durability func() models.Durability // of a commit at present
 }
 
-// NewSummaries returns the service over its repository. If many events of a session are
+// NewSummaries returns the service over its repositories. If many events of a session are
 // not counted yet, the count waits for its turn among the heavy reads. durability
 // returns what a commit survives now.
-func NewSummaries(events SummaryRepository, reads *Reads, durability func() models.Durability) *Summaries {
-	return &Summaries{events, reads, durability}
+func NewSummaries(events SummaryRepository, expired ExpirationLister, reads *Reads, durability func() models.Durability) *Summaries {
+	return &Summaries{events, expired, reads, durability}
 }
 
 // Summary returns the summary of the events that the session had when it was read. Events
 // that are stored meanwhile do not make it incomplete.
 func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summary models.SessionSummary, err error) {
-	totals, err := s.totals(ctx, session)
+	totals, expired, err := s.totals(ctx, session)
 	if err != nil {
 		return summary, err
 	}
@@ -56,7 +62,12 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 		return summary, err
 	}
 	c := &summary.Completeness
-	c.Expected = session.EventCount
+	c.Expected, c.Expired = session.EventCount, min(expired, session.EventCount)
+	if expired > 0 {
+		if c.Expirations, err = s.expired.ListExpirations(ctx, models.ExpirationPage{SessionID: session.ID, Limit: models.MaxExpirations}); err != nil {
+			return summary, err
+		}
+	}
 	switch c.Durability = session.Durability; {
 	case c.Durability == "" && c.Expected > 0:
 		c.Durability = models.DurabilityUnknown
@@ -71,7 +82,7 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	for _, d := range damages {
 		c.Damaged = append(c.Damaged, d.SeqSpan)
 	}
-	c.Complete = c.Present == c.Expected && c.Lost == 0 && len(c.Damaged) == 0
+	c.Complete = c.Present == c.Expected-c.Expired && c.Lost == 0 && len(c.Damaged) == 0
 	return summary, errors.Join(err, damagesErr)
 }
 
@@ -83,35 +94,48 @@ const (
 	totalsWindow = 50_000
 )
 
-// totals returns the totals of a session up to its EventCount. It starts from the stored
-// totals.
-func (s *Summaries) totals(ctx context.Context, session *models.Session) (*models.SessionTotals, error) {
-	t, err := s.events.Totals(ctx, session.ID)
-	if err != nil {
-		return nil, err
+// totals returns the totals of a session up to its EventCount, and the Seq up to which its
+// events have expired. It starts from the stored totals.
+func (s *Summaries) totals(ctx context.Context, session *models.Session) (t *models.SessionTotals, expired int64, err error) {
+	for range maxRecounts {
+		if t, expired, err = s.events.Totals(ctx, session.ID); err != nil {
+			return nil, 0, err
+		}
+		if t.Seq > session.EventCount && expired <= session.EventCount { // those of another session that had this ID
+			t = &models.SessionTotals{SessionID: session.ID, Seq: expired, EventCounts: map[string]int64{}}
+		}
+		if session.EventCount-t.Seq <= totalsWindow {
+			err = s.count(ctx, t, expired, session.EventCount)
+		} else {
+			err = s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
+				return s.count(ctx, t, expired, session.EventCount)
+			})
+		}
+		if !errors.Is(err, errExpired) {
+			return t, expired, err
+		}
 	}
-	if t.EventCounts == nil || t.Seq > session.EventCount { // none are stored, or those of another session that had this ID
-		t = &models.SessionTotals{SessionID: session.ID, EventCounts: map[string]int64{}}
-	}
-	if session.EventCount-t.Seq <= totalsWindow {
-		return t, s.count(ctx, t, session.EventCount)
-	}
-	return t, s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
-		return s.count(ctx, t, session.EventCount)
-	})
+	return nil, 0, models.Errorf(models.CodeUnavailable, "events of the session %s are being removed: try again", session.ID)
 }
 
-// count adds the events up to the seq upTo to the totals. It stores the totals from time
-// to time, so that no request counts the same events again.
-func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int64) error {
+// errExpired means that events expired while they were counted.
+var errExpired = errors.New("events expired meanwhile") //nolint:gochecknoglobals // a constant
+
+// maxRecounts limits how often totals counts again because events expired meanwhile.
+const maxRecounts = 30
+
+// count adds the events up to the seq upTo to the totals, which count the events after
+// expired. It stores the totals from time to time, so that no request counts the same
+// events again. It returns errExpired if later events have expired.
+func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, expired, upTo int64) error {
 	for kept := t.Seq; t.Seq < upTo; {
-		if err := s.add(ctx, t, min(t.Seq+totalsWindow, upTo)); err != nil {
+		if err := s.add(ctx, t, expired, min(t.Seq+totalsWindow, upTo)); err != nil {
 			return err
 		}
 		if t.Seq-kept < totalsStep {
 			continue
 		}
-		if err := s.events.SaveTotals(ctx, t); err != nil && models.ErrorCode(err) != models.CodeConflict { // the session was deleted meanwhile
+		if err := s.events.SaveTotals(ctx, t, expired); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted, or events expired
 			return err
 		}
 		kept = t.Seq
@@ -120,8 +144,11 @@ func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, upTo int
 }
 
 // add adds the events up to a Seq to the totals.
-func (s *Summaries) add(ctx context.Context, t *models.SessionTotals, upTo int64) error {
-	counts, err := s.events.CountByType(ctx, t.SessionID, t.Seq, upTo)
+func (s *Summaries) add(ctx context.Context, t *models.SessionTotals, expired, upTo int64) error {
+	counts, stillExpired, err := s.events.CountByType(ctx, t.SessionID, t.Seq, upTo)
+	if err == nil && stillExpired != expired {
+		err = errExpired
+	}
 	if err != nil {
 		return err
 	}
@@ -129,7 +156,10 @@ func (s *Summaries) add(ctx context.Context, t *models.SessionTotals, upTo int64
 		t.EventCounts[eventType] += n
 	}
 	if sum(counts) != upTo-t.Seq {
-		spans, err := s.events.ListMissing(ctx, t.SessionID, t.Seq, upTo, models.MaxMissing+1)
+		spans, stillExpired, err := s.events.ListMissing(ctx, t.SessionID, t.Seq, upTo, models.MaxMissing+1)
+		if err == nil && stillExpired != expired {
+			err = errExpired
+		}
 		if err != nil {
 			return err
 		}

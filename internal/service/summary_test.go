@@ -23,7 +23,7 @@ type counting struct {
 	counted, listed int64
 }
 
-func (c *counting) CountByType(ctx context.Context, sessionID string, after, upTo int64) (map[string]int64, error) {
+func (c *counting) CountByType(ctx context.Context, sessionID string, after, upTo int64) (counts map[string]int64, expired int64, err error) {
 	c.counted += upTo - after
 	return c.Events.CountByType(ctx, sessionID, after, upTo)
 }
@@ -82,11 +82,11 @@ func TestSummaryCountsWhatIsNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := service.NewSummaries(events, service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // a new service without anything in memory
+			got, err := service.NewSummaries(events, repository.NewRetention(db), service.NewReads(1, time.Minute), durability).Summary(t.Context(), session) // a new service without anything in memory
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := events.Events.CountByType(t.Context(), "s", 0, n)
+			want, _, err := events.Events.CountByType(t.Context(), "s", 0, n)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,18 +119,18 @@ func TestTotalsGoWithTheirSession(t *testing.T) {
 		totals := &models.SessionTotals{SessionID: "s", Seq: 10, EventCounts: map[string]int64{"a": 10}, Missing: []models.SeqSpan{{First: 1, Last: 2}}, Lost: 3}
 		older := &models.SessionTotals{SessionID: "s", Seq: 5, EventCounts: map[string]int64{"a": 5}}
 		for _, save := range []*models.SessionTotals{totals, older} {
-			if err := events.SaveTotals(t.Context(), save); err != nil {
+			if err := events.SaveTotals(t.Context(), save, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got, err := events.Totals(t.Context(), "s"); err != nil || !reflect.DeepEqual(got, totals) {
+		if got, _, err := events.Totals(t.Context(), "s"); err != nil || !reflect.DeepEqual(got, totals) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		exec(t, db, "DELETE FROM sessions WHERE id = 's'")
-		if got, err := events.Totals(t.Context(), "s"); err != nil || got.Seq != 0 || got.EventCounts != nil {
+		if got, _, err := events.Totals(t.Context(), "s"); err != nil || got.Seq != 0 || len(got.EventCounts) != 0 {
 			t.Errorf("after the session: %+v, %v", got, err)
 		}
-		if err := events.SaveTotals(t.Context(), totals); models.ErrorCode(err) != models.CodeConflict {
+		if err := events.SaveTotals(t.Context(), totals, 0); models.ErrorCode(err) != models.CodeConflict {
 			t.Errorf("totals of a session that is gone: %v", err)
 		}
 	})
@@ -147,7 +147,7 @@ func BenchmarkSummary(b *testing.B) {
 			b.Fatal(err)
 		}
 		events := repository.NewEvents(db)
-		summaries := service.NewSummaries(events, service.NewReads(1, time.Minute), func() models.Durability { return "" })
+		summaries := service.NewSummaries(events, repository.NewRetention(db), service.NewReads(1, time.Minute), func() models.Durability { return "" })
 		b.Run(fmt.Sprint(name, "/totals"), func(b *testing.B) {
 			for range b.N {
 				if _, err := summaries.Summary(b.Context(), session); err != nil {
@@ -157,7 +157,7 @@ func BenchmarkSummary(b *testing.B) {
 		})
 		b.Run(fmt.Sprint(name, "/count of all, as before"), func(b *testing.B) {
 			for range b.N {
-				if _, err := events.CountByType(b.Context(), "s", 0, 300_000); err != nil {
+				if _, _, err := events.CountByType(b.Context(), "s", 0, 300_000); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -44,6 +44,7 @@ type listed struct {
 	Completeness struct {
 		Complete                bool
 		Expected, Present, Lost int64
+		Expired                 int64
 		Missing, Damaged        []struct {
 			First int64 `json:"first_seq"`
 			Last  int64 `json:"last_seq"`
@@ -54,6 +55,7 @@ type listed struct {
 			Reason     string
 			From, To   *string
 		}
+		Expirations []expiration
 	}
 }
 

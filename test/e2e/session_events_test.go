@@ -33,6 +33,10 @@ type eventList struct {
 	Events  []listedEvent `json:"events"`
 	HasMore bool          `json:"has_more"`
 	Count   *int64        `json:"count"`
+	Expired *struct {
+		First int64 `json:"first_seq"`
+		Last  int64 `json:"last_seq"`
+	} `json:"expired"`
 }
 
 // sendEvents stores events in a session, a few thousand per request.
