@@ -12,10 +12,16 @@ import (
 
 	"ospulse/internal/config"
 	"ospulse/internal/database"
+	"ospulse/internal/handlers"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
 )
+
+// retainSettings returns the settings of retention, for users.
+func retainSettings(cfg config.Config) handlers.Retention {
+	return handlers.Retention{Days: float64(cfg.RetainDays), GB: float64(cfg.RetainGB), DiskLow: cfg.DiskLow}
+}
 
 // retainRules returns the rules of the settings.
 func retainRules(cfg config.Config) service.RetainRules {

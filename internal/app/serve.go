@@ -73,6 +73,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
 		seals          = service.NewSeals(segments, sessions, leases, time.Duration(cfg.SealAfter), time.Now, log)
 		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, time.Now, log)
+		disk           = service.NewDisk(files.FreeBytes, cfg.MinFreeBytes(), db.Dialect() == "sqlite")
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
 	telemetry.RegisterQueue(registry, queue.Depth)
@@ -87,7 +88,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Analyst: analysis,
-		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake),
+		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
@@ -103,7 +104,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 				"caches":  {LimitBytes: budget.Caches},
 			}}
 		},
-		MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
+		Disk: disk.Status, Retention: retainSettings(cfg), MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
 	}, handlers.Options{
 		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
@@ -131,6 +132,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { backfill.Run(beside) })
 	running.Go(func() { seals.Run(beside) })
 	running.Go(func() { retention.Run(beside) })
+	running.Go(func() { disk.Run(beside) })
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

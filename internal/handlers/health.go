@@ -29,6 +29,8 @@ type Checks struct {
 	Damages    func(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) // sealed events that cannot be read
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
+	Disk       func() models.DiskStatus
+	Retention  Retention
 	Log        *slog.Logger
 
 	MinFreeBytes    int64
@@ -52,6 +54,47 @@ type Memory struct {
 	Source       string                `json:"source"`
 	PlannedBytes int64                 `json:"planned_bytes"` // part of the limit that this program plans to use
 	Parts        map[string]MemoryPart `json:"parts"`
+}
+
+// Retention has the settings of retention; 0 keeps everything.
+type Retention struct {
+	Days    float64 `json:"days"`
+	GB      float64 `json:"gb"`
+	DiskLow string  `json:"disk_low"`
+}
+
+// DiskGuard refuses events when the disk is nearly full. *service.Disk implements it.
+type DiskGuard interface {
+	Refusal() error
+}
+
+// refuseWithoutRoom answers requests that store events with the guard's refusal.
+func refuseWithoutRoom(guard DiskGuard) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			if err := guard.Refusal(); err != nil {
+				return err
+			}
+			return next(c)
+		}
+	}
+}
+
+// diskView is the disk of the data folder.
+type diskView struct {
+	State        models.DiskState `json:"state"`
+	FreeBytes    *int64           `json:"free_bytes"` // null if unknown
+	MinFreeBytes int64            `json:"min_free_bytes"`
+	FullAt       *string          `json:"full_at"` // null unless it is within a day
+	HasDatabase  bool             `json:"has_database"`
+}
+
+func newDiskView(s models.DiskStatus) diskView {
+	view := diskView{State: s.State, MinFreeBytes: s.MinFreeBytes, FullAt: optionalTime(s.FullAt), HasDatabase: s.HasDatabase}
+	if s.FreeBytes >= 0 {
+		view.FreeBytes = &s.FreeBytes
+	}
+	return view
 }
 
 // MemoryPart is how much memory a part may use, and uses; UsedBytes is nil if unknown.
@@ -181,8 +224,10 @@ func (k *Checks) health(c *echo.Context) error {
 		Checks     map[string]string `json:"checks"`
 		Files      files             `json:"files"`
 		Memory     Memory            `json:"memory"`
+		Disk       diskView          `json:"disk"`
+		Retention  Retention         `json:"retention"`
 		Agent      *agent            `json:"agent,omitempty"`
-	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, files{Storage: k.FileStorage}, k.Memory(), nil}
+	}{readiness.Status, "os-pulse-backend", k.Version, k.DatabaseDialect, readiness.Durability, readiness.Checks, files{Storage: k.FileStorage}, k.Memory(), newDiskView(k.Disk()), k.Retention, nil}
 	if last := k.Files(); !last.CheckedAt.IsZero() {
 		answer.Files.CheckedAt, answer.Files.Missing, answer.Files.Error = &last.CheckedAt, last.Missing, last.Error
 	}

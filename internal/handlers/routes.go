@@ -49,6 +49,7 @@ type Services struct {
 	Exports   ExportService
 	Imports   ImportService
 	Expired   ExpirationService
+	Disk      DiskGuard
 
 	Reads         ReadLimiter
 	ExportsAtOnce Gate
@@ -116,11 +117,12 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/sessions/:sessionId/processes", a.listProcesses, heavy)
 
 	h := &eventHandler{services.Ingest, services.Senders, o.Refusals, services.Events, o.MaxBodyBytes, dashboards, services.Exports}
-	e.POST("/api/events", h.postEvent)
-	e.POST("/api/events/events", h.postEvent)
-	e.POST("/api/events/batch", h.postBatch)
-	e.POST("/api/http/events", h.postHTTP)
-	e.POST("/api/net/events", h.postPackets)
+	roomy := refuseWithoutRoom(services.Disk)
+	e.POST("/api/events", h.postEvent, roomy)
+	e.POST("/api/events/events", h.postEvent, roomy)
+	e.POST("/api/events/batch", h.postBatch, roomy)
+	e.POST("/api/http/events", h.postHTTP, roomy)
+	e.POST("/api/net/events", h.postPackets, roomy)
 	e.GET("/api/events/export", h.export, exporting)
 	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
 

@@ -74,8 +74,9 @@ func (r *Retention) Wake() {
 
 const (
 	retainLease = "retain"
-	// If a backend is killed, others wait for this long.
-	retainLeaseLasts  = 30 * time.Second
+	// If a backend is killed, others wait for this long. A removal may take longer: then
+	// another one may begin, which costs only time.
+	retainLeaseLasts  = 5 * time.Second
 	maxRetainInterval = 2 * time.Second
 	minRetainInterval = 100 * time.Millisecond
 	// measureRest is how long the worker waits after it has measured the stored data, as a

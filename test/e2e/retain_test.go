@@ -3,13 +3,16 @@ package e2e
 import (
 	"bytes"
 	"database/sql"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"ospulse/internal/models"
@@ -247,4 +250,287 @@ func (b *backend) wantRest(id string, expired, n int64) {
 	if len(b.tree(id).Processes) == 0 {
 		b.t.Error("there are no processes")
 	}
+}
+
+// numbered returns n events of about size bytes as lines of JSON, which hardly compress.
+func numbered(n, size int) string {
+	var body strings.Builder
+	for i := range n {
+		fmt.Fprintf(&body, `{"event_type":"t%d","timestamp":"2026-11-22T18:57:39Z","data":{"pid":%d,"text":"`, i%3, i%50)
+		for body.Len()%size < size-40 {
+			fmt.Fprintf(&body, "%016x", rand.Uint64())
+		}
+		body.WriteString("\"}}\n")
+	}
+	return body.String()
+}
+
+// postBatch stores events in unassigned. It reports the last seq, or the status that is
+// not 200.
+func (b *backend) postNumbered(body string) (last int64, status int, err error) {
+	a, err := b.trySend("POST", "/api/events/batch?sessionId=unassigned", body, "Content-Type: application/x-ndjson")
+	if err != nil || a.status != http.StatusOK {
+		return 0, a.status, err
+	}
+	var stored struct {
+		Ranges []struct {
+			Last int64 `json:"last_seq"`
+		} `json:"ranges"`
+	}
+	err = json.Unmarshal(a.body, &stored)
+	if err == nil && len(stored.Ranges) != 1 {
+		err = fmt.Errorf("the batch is answered %s", a.body)
+	}
+	if err != nil {
+		return 0, a.status, err
+	}
+	return stored.Ranges[0].Last, a.status, nil
+}
+
+// TestExpiryLosesNothing checks that kill -9 at any moment of expiry, beside ingest and
+// sealing, leaves a session whose events are either there or recorded as expired.
+func TestExpiryLosesNothing(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["SEAL_AFTER"] = t.TempDir(), "0s"
+		db := openDatabase(t, env)
+		body := numbered(500, 200)
+		acked, expired := int64(0), int64(0)
+		for round := range rounds(t, 3) {
+			env["RETAIN_DAYS"] = "0.000001" // 86 ms
+			p := command(t, env)
+			p.start(t)
+			b := &backend{t: t, url: p.url}
+			for posted := 0; posted < 6+round || expired >= b.expiredSeq(); posted++ {
+				last, status, err := b.postNumbered(body)
+				if err != nil || status != http.StatusOK {
+					t.Fatal(status, err)
+				}
+				acked = last
+			}
+			if err := p.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			p.Wait() //nolint:errcheck // the error says that it was killed
+
+			env["RETAIN_DAYS"] = "0"
+			b = startBackend(t, env)
+			c := b.session(models.UnassignedID).Completeness
+			if !c.Complete || c.Expected < acked || c.Expired <= expired || c.Present != c.Expected-c.Expired || len(c.Missing) > 0 {
+				t.Errorf("after kill -9, %d events were acknowledged: %+v", acked, c)
+			}
+			next := int64(1) // the records have all expired events
+			for _, e := range slices.Backward(c.Expirations) {
+				if e.First != next {
+					t.Errorf("a record begins with %d, want %d", e.First, next)
+				}
+				next = e.Last + 1
+			}
+			var below int64
+			err := db.QueryRowContext(t.Context(), fmt.Sprintf("SELECT (SELECT COUNT(*) FROM events WHERE session_id = 'unassigned' AND seq <= %d) + (SELECT COUNT(*) FROM blocks WHERE session_id = 'unassigned' AND last_seq <= %[1]d) + (SELECT COUNT(*) FROM segments WHERE session_id = 'unassigned' AND number < %d)",
+				c.Expired, c.Expired/models.SegmentEvents)).Scan(&below)
+			if err != nil || below > 0 || next != c.Expired+1 {
+				t.Errorf("%d expired rows are left, the records end with %d: %v", below, next-1, err)
+			}
+			expired = c.Expired
+			b.stop()
+		}
+	})
+}
+
+// expiredSeq returns the seq up to which the events of unassigned have expired.
+func (b *backend) expiredSeq() int64 {
+	b.t.Helper()
+	var list struct {
+		Sessions []struct {
+			ID      string
+			Expired int64 `json:"expired_seq"`
+		}
+	}
+	b.decode(b.send("GET", "/api/sessions?limit=500", ""), http.StatusOK, &list)
+	for _, s := range list.Sessions {
+		if s.ID == models.UnassignedID {
+			return s.Expired
+		}
+	}
+	return 0
+}
+
+// TestReadersBesideExpiry checks that streams, lists, exports and completeness that begin
+// before events expire get each event, or the report that it expired.
+func TestReadersBesideExpiry(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["SEAL_AFTER"], env["RETAIN_DAYS"] = "0s", "0.000004" // 350 ms
+		b := startBackend(t, env)
+		body := numbered(700, 200)
+		const batches, total = 20, 20 * 700
+		streams := map[string]*stream{"": b.stream("/api/sessions/unassigned/stream?after=0"), "whole": b.stream("/api/sessions/unassigned/stream?after=0&fields=data.pid"),
+			"filtered": b.stream("/api/sessions/unassigned/stream?after=0&filter=data.pid+%3E%3D+0")}
+		var readers sync.WaitGroup
+		for name, s := range streams {
+			readers.Go(func() {
+				for next := int64(1); next <= total; {
+					m, err := s.next()
+					var span struct {
+						First int64 `json:"first_seq"`
+						Last  int64 `json:"last_seq"`
+					}
+					switch {
+					case err != nil:
+						t.Errorf("the stream %s waits for %d: %v", name, next, err)
+						return
+					case m.event == "expired" && json.Unmarshal([]byte(m.data), &span) == nil:
+						if span.First != next || span.Last < next {
+							t.Errorf("the stream %s reports %+v, want from %d on", name, span, next)
+						}
+						next = span.Last + 1
+					case m.event == "message" && m.data != "":
+						events, err := m.events()
+						if err != nil || events[0].Seq != next || events[len(events)-1].Seq != next+int64(len(events))-1 {
+							t.Errorf("the stream %s got %.80s, want %d: %v", name, m.data, next, err)
+							return
+						}
+						next += int64(len(events))
+					}
+				}
+			})
+		}
+		for range batches {
+			if last, status, err := b.postNumbered(body); err != nil || status != http.StatusOK {
+				t.Fatal(last, status, err)
+			}
+			c := b.session(models.UnassignedID).Completeness
+			if !c.Complete || c.Present != c.Expected-c.Expired {
+				t.Errorf("completeness: %+v", c)
+			}
+			list := b.listEvents(models.UnassignedID, "after=0&limit=1000")
+			first := int64(1)
+			if list.Expired != nil {
+				first = list.Expired.Last + 1
+			}
+			if len(list.Events) > 0 && list.Events[0].Seq > first {
+				t.Errorf("a list begins with %d, expired %+v", list.Events[0].Seq, list.Expired)
+			}
+		}
+		readers.Wait()
+		waitFor(t, "the end of all events", func() bool { return b.session(models.UnassignedID).Completeness.Expired == total })
+		waitFor(t, "the end of all processes", func() bool { return len(b.tree(models.UnassignedID).Processes) == 0 })
+		if c := b.session(models.UnassignedID).Completeness; !c.Complete || c.Present != 0 {
+			t.Errorf("in the end: %+v", c)
+		}
+	})
+}
+
+// TestDatabaseShrinks checks that the space of expired events returns to the file system,
+// and that vacuum makes an older SQLite database do so.
+func TestDatabaseShrinks(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["SEAL_AFTER"] = t.TempDir(), "never"
+		b := startBackend(t, env)
+		for range 4 {
+			if _, status, err := b.postNumbered(numbered(3000, 2000)); err != nil || status != http.StatusOK {
+				t.Fatal(status, err)
+			}
+		}
+		db := openDatabase(t, env)
+		size := func() (n int64) {
+			t.Helper()
+			if env["DATABASE_URL"] == "" {
+				info, err := os.Stat(filepath.Join(env["DATA_DIR"], "ospulse.db"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return info.Size()
+			}
+			execute(t, db, "VACUUM events") // as autovacuum does
+			if err := db.QueryRowContext(t.Context(), "SELECT pg_table_size('events')").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := size()
+		if a := b.send("DELETE", "/api/sessions/unassigned/events", ""); a.status != http.StatusAccepted {
+			t.Fatal(a.status, string(a.body))
+		}
+		waitFor(t, "the removal", func() bool { return b.expiredSeq() == 12_000 })
+		waitFor(t, "a small database", func() bool { return size() < before/4 })
+		if env["DATABASE_URL"] != "" {
+			p := command(t, env, "vacuum")
+			if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), "autovacuum") {
+				t.Errorf("vacuum on PostgreSQL: %v %s", err, p.stderr.String())
+			}
+			return
+		}
+		p := command(t, env, "vacuum")
+		if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), "stop all backends") {
+			t.Errorf("vacuum beside a backend: %v %s", err, p.stderr.String())
+		}
+		b.stop()
+		execute(t, db, "PRAGMA auto_vacuum = NONE") // the mode of an older version
+		execute(t, db, "VACUUM")
+		db.Close()
+		for want := range 2 {
+			mode := -1
+			db := openDatabase(t, env)
+			if err := db.QueryRowContext(t.Context(), "PRAGMA auto_vacuum").Scan(&mode); err != nil || mode != 2*want {
+				t.Errorf("auto_vacuum is %d, %v", mode, err)
+			}
+			db.Close()
+			if p := command(t, env, "vacuum"); p.Run() != nil {
+				t.Errorf("vacuum: %s", p.stderr.String())
+			}
+		}
+	})
+}
+
+// TestExpireCommandRefuses checks the errors of the command.
+func TestExpireCommandRefuses(t *testing.T) {
+	env := map[string]string{"DATA_DIR": t.TempDir()}
+	for _, tt := range []struct{ args, days, want string }{
+		{"expire", "0", "neither RETAIN_DAYS nor RETAIN_GB is set"}, {"expire now", "1", "--dry-run or nothing"}, {"expire --all", "1", "--dry-run or nothing"},
+		{"expire", "-1", "a number from 0"}, {"vacuum now", "1", "takes no arguments"}, {"vacuum", "1", "there is no database"},
+	} {
+		env["RETAIN_DAYS"] = tt.days
+		p := command(t, env, strings.Fields(tt.args)...)
+		if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), tt.want) {
+			t.Errorf("%s: %v %s", tt.args, err, p.stderr.String())
+		}
+	}
+	for _, name := range []string{"expire", "vacuum"} {
+		if out, err := command(t, env, name, "--help").Output(); err != nil || !bytes.Contains(out, []byte("Usage: ospulse-backend "+name)) {
+			t.Errorf("help: %v %s", err, out)
+		}
+	}
+}
+
+// TestEventsWithoutRoom checks that events are answered 503 below MIN_FREE_MB, and only if
+// the database is on that disk.
+func TestEventsWithoutRoom(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["MIN_FREE_MB"] = "1073741824"
+		b := startBackend(t, env)
+		var health struct {
+			Disk struct {
+				State       string
+				HasDatabase bool `json:"has_database"`
+			}
+		}
+		state, hasDatabase, status := "full", true, http.StatusServiceUnavailable
+		if env["DATABASE_URL"] != "" {
+			state, hasDatabase, status = "ok", false, http.StatusOK
+		}
+		waitFor(t, "the state of the disk", func() bool {
+			b.decode(b.send("GET", "/api/health", ""), http.StatusOK, &health)
+			return health.Disk.State == state
+		})
+		a := b.send("POST", "/api/events", `{"event_type":"x"}`)
+		if a.status != status || health.Disk.HasDatabase != hasDatabase {
+			t.Errorf("an event is answered %d %s; %+v", a.status, a.body, health)
+		}
+		if status != http.StatusOK {
+			wantError(t, a, status, "unavailable", "MIN_FREE_MB")
+			if a.header.Get("Retry-After") == "" {
+				t.Error("there is no Retry-After")
+			}
+		}
+	})
 }
