@@ -77,7 +77,7 @@ model: ## Check the model of the delivery in every order of its steps (docs/mode
 torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULTS, TORTURE_SEED)
 	tools/install-deps.sh
 	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -count 1 -v -run TestTorture ./test/judge
-	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' ./test/e2e
+	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|CutStream|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' ./test/e2e
 	[ $$(id -u) != 0 ] || TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -parallel 4 -timeout 1h -count 1 -v -run FailedSync ./agent
 
 bench: ## Measure the backend beside this machine's limits

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"sync"
 	"testing"
@@ -14,7 +15,7 @@ import (
 type testAgent struct {
 	*httptest.Server
 	mu       sync.Mutex
-	handlers map[string]http.HandlerFunc // by "METHOD /path"
+	handlers map[string]http.HandlerFunc // by "METHOD /path"; "METHOD /folder/" is for the paths in it
 	requests []agentRequest
 }
 
@@ -60,7 +61,10 @@ func (a *testAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/health" {
 		a.requests = append(a.requests, agentRequest{route, string(body)})
 	}
-	handler := a.handlers[route]
+	handler, ok := a.handlers[route]
+	if !ok {
+		handler = a.handlers[r.Method+" "+path.Dir(r.URL.Path)+"/"]
+	}
 	a.mu.Unlock()
 	if handler == nil {
 		http.NotFound(w, r)

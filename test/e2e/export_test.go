@@ -10,13 +10,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-
-	"ospulse/test/dbtest"
 )
 
 // postFixtures creates a session with every recorded event of real clients, and returns
@@ -291,42 +288,4 @@ func TestExportOfOddEvents(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestExportTakesLittleMemory checks that a large export needs as little memory as a
-// small one, of rows and of sealed segments. It runs alone, because it would measure other
-// tests, too.
-func TestExportTakesLittleMemory(t *testing.T) { //nolint:paralleltest // see above
-	const n = 100_000 // in memory they would need several times the limit
-	for _, database := range []string{"sqlite", "postgres"} {
-		t.Run(database, func(t *testing.T) {
-			env := map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL, "DATA_DIR": t.TempDir(), "SEAL_AFTER": "never"}
-			if database == "postgres" {
-				env["DATABASE_URL"] = dbtest.Postgres(t).URL
-			}
-			b := startBackend(t, env)
-			id := b.startSession()
-			fillSession(t, b, id, 1)
-			multiplySession(t, env, id, n)
-			check := func(form string) {
-				t.Helper()
-				for _, format := range []string{"ndjson", "bundle"} {
-					runtime.GC()
-					var before runtime.MemStats
-					runtime.ReadMemStats(&before)
-					peak, stop := watchHeap()
-					b.discard(t, "/api/sessions/"+id+"/export?format="+format)
-					stop()
-					if grown := int64(peak.Load()) - int64(before.HeapInuse); grown > 32<<20 {
-						t.Errorf("%s of %d events, %s: the heap grew by %d MB", format, n, form, grown>>20)
-					}
-				}
-			}
-			check("rows")
-			if out, err := command(t, env, "seal", id).Output(); err != nil {
-				t.Fatalf("seal: %v %s", err, out)
-			}
-			check("sealed")
-		})
-	}
 }

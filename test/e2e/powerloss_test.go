@@ -374,7 +374,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 
 // cutsOrFaults is the number of power cuts or faults: few in the suite, 1000 in `make
 // torture`.
-func cutsOrFaults(t *testing.T) int { return max(50*rounds(t, 0), 30) }
+func cutsOrFaults(t *testing.T) int { return max(50*rounds(t, 0), 18) }
 
 // fails reports whether a test fails.
 func fails(t *testing.T, test func(t testing.TB)) bool {

@@ -461,8 +461,9 @@ func TestPendingDelivery(t *testing.T) {
 		"agent answers 400 in JSON": {say(400, "application/json", `{"error":"bad file"}`), "bad file", 502, "agent_failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			agent := newTestAgent(t)
-			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "200ms"})
+			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "3s"})
 			agent.handle(agentUpload, test.away)
 			created := b.createSession("a b.exe", "MZ\x00")
 			warning, _ := created["warning"].(string)
@@ -502,8 +503,9 @@ func TestMonitorModes(t *testing.T) {
 }
 
 func TestListProcesses(t *testing.T) {
+	t.Parallel()
 	agent := newTestAgent(t)
-	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "200ms"})
+	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "3s"})
 	id := b.create("a")
 	list := func(id string) answer {
 		return b.send("POST", "/api/list-processes", `{"sessionId":"`+id+`"}`)
@@ -678,8 +680,9 @@ func TestStartRefuses(t *testing.T) {
 // TestFailedStart checks that a session is active only if the agent has accepted the
 // start.
 func TestFailedStart(t *testing.T) {
+	t.Parallel()
 	agent := newTestAgent(t)
-	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "200ms", "AGENT_POLL_INTERVAL": "1s"})
+	b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_TIMEOUT": "3s", "AGENT_POLL_INTERVAL": "1s"})
 	refused, notFound := b.create("refused"), b.create("not found")
 	for name, test := range map[string]struct {
 		id      string
@@ -773,7 +776,7 @@ func TestStop(t *testing.T) {
 func TestStopThatTheAgentMissed(t *testing.T) {
 	begin := func(t *testing.T, env map[string]string) (*testAgent, *backend) {
 		agent := newTestAgent(t)
-		env["AGENT_SERVICE_URL"], env["AGENT_POLL_INTERVAL"], env["AGENT_TIMEOUT"] = agent.URL, "1s", "200ms"
+		env["AGENT_SERVICE_URL"], env["AGENT_POLL_INTERVAL"], env["AGENT_TIMEOUT"] = agent.URL, "1s", "3s"
 		return agent, startBackend(t, env)
 	}
 	startAndStop := func(t *testing.T, b *backend) string {
@@ -791,6 +794,7 @@ func TestStopThatTheAgentMissed(t *testing.T) {
 	}
 	works := say(200, "application/json", "{}")
 	t.Run("arrives when the agent is back", func(t *testing.T) {
+		t.Parallel()
 		agent, b := begin(t, map[string]string{})
 		agent.handle(agentStop, silent)
 		id := startAndStop(t, b)
@@ -813,6 +817,7 @@ func TestStopThatTheAgentMissed(t *testing.T) {
 		})
 	})
 	t.Run("arrives although the agent refuses to stop another", func(t *testing.T) {
+		t.Parallel()
 		agent, b := begin(t, map[string]string{})
 		agent.handle(agentStop, say(500, "text/html", "<h1>Internal Server Error</h1>"))
 		first, second := startAndStop(t, b), startAndStop(t, b)

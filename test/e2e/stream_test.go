@@ -360,7 +360,7 @@ func (r *cutReader) take(data, id string) error {
 	return nil
 }
 
-// TestCutStreamMissesNothing checks that readers which are interrupted a thousand times
+// TestCutStreamMissesNothing checks that readers which are interrupted hundreds of times
 // during many writes get each event once, in order.
 func TestCutStreamMissesNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -372,12 +372,14 @@ func TestCutStreamMissesNothing(t *testing.T) {
 		for _, b := range backends {
 			urls = append(urls, b.url)
 		}
-		const cuts, batches, writers, each = 1000, 400, 4, 50
+		const writers, each = 4, 50
+		batches := 20 * rounds(t, 8) // 400 in make torture
+		cuts := 5 * batches / 2
 		// Writing follows the interruptions, so that it lasts as long.
 		begin := make(chan struct{}, batches)
 		done := 0
 		all := &cutReader{path: "/api/sessions/unassigned/stream", urls: urls, cuts: cuts, cut: func() {
-			if done++; done%5 < 2 { // there are 400 batches for 1000 interruptions
+			if done++; done%5 < 2 { // there are 2 batches for 5 interruptions
 				begin <- struct{}{}
 			}
 		}}
@@ -398,7 +400,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 						fmt.Fprintf(&body, `{"event_type":"%c","source":"%d","data":{"metadata":{"processId":%d}}}`+"\n", "yx"[i/20%2], w, i%10) // the filter selects the last one
 					}
 					a, err := backends[w%len(backends)].trySend("POST", "/api/events/batch", body.String(), "Content-Type: application/x-ndjson")
-					if err != nil || a.status != http.StatusOK {
+					if err != nil || a.status != http.StatusOK && a.status != http.StatusAccepted { // the machine is busy
 						t.Errorf("a batch got %d %s, %v", a.status, a.body, err)
 						cancel()
 					}
@@ -407,7 +409,7 @@ func TestCutStreamMissesNothing(t *testing.T) {
 		}
 		for _, r := range []*cutReader{all, some} {
 			running.Go(func() {
-				if err := r.run(ctx, batches*each); err != nil {
+				if err := r.run(ctx, int64(batches*each)); err != nil {
 					t.Error(err)
 					cancel()
 				}
