@@ -206,6 +206,7 @@ func tables() []any {
 		&models.Process{},
 		&models.Segment{},
 		&models.Block{},
+		&models.Claim{},
 		&models.SessionTotals{},
 		&models.Expiration{},
 		&models.IdempotencyKey{},

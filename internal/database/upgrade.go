@@ -160,7 +160,7 @@ const totalsTable = "CREATE TABLE upgrade_totals AS SELECT session_id, MAX(seq) 
 
 // finishSessions returns the statements that make sessions fit the events in
 // upgrade_totals. They end active sessions, set event_count, mark all events for the
-// backfill, and create sessions for events that have none. now, least and greatest are
+// backfill and for the polls, and create sessions for events that have none. now, least and greatest are
 // SQL expressions. within returns an expression that is NULL if a time column holds a
 // time that this program cannot use.
 func finishSessions(now, least, greatest string, within func(column string) string) []string {
@@ -183,13 +183,14 @@ func finishSessions(now, least, greatest string, within func(column string) stri
 			end_text = CASE WHEN t.was_active THEN '` + endedText + `' ELSE t.end_text END, is_active = false,
 			backfilled_seq = CASE WHEN ` + hasMore + ` AND t.backfilled_seq >= t.backfill_up_to THEN t.event_count ELSE t.backfilled_seq END,
 			backfill_up_to = CASE WHEN ` + hasMore + ` THEN t.upgrade_last ELSE t.backfill_up_to END,
+			claims_in_rows = CASE WHEN ` + hasMore + ` THEN t.upgrade_last ELSE t.claims_in_rows END,
 			event_count = CASE WHEN ` + hasMore + ` THEN t.upgrade_last ELSE t.event_count END
 		FROM (SELECT sessions.*, COALESCE(is_active, false) AS was_active, upgrade_last, upgrade_first_at, upgrade_last_at FROM sessions LEFT JOIN upgrade_totals ON session_id = id) AS t WHERE t.id = sessions.id`,
-		`INSERT INTO sessions (id, file_name, created_at, updated_at, monitoring_started, monitoring_ended, is_active, event_count, backfill_up_to, name, notes, tags)
-		SELECT session_id, '', ` + now + ", " + now + `, NULL, NULL, false, upgrade_last, upgrade_last, '', '', NULL FROM upgrade_totals WHERE session_id = '` + unassigned + `' AND session_id NOT IN (SELECT id FROM sessions)`,
-		`INSERT INTO sessions (id, file_name, created_at, updated_at, monitoring_started, monitoring_ended, is_active, event_count, backfill_up_to, name, notes, tags)
+		`INSERT INTO sessions (id, file_name, created_at, updated_at, monitoring_started, monitoring_ended, is_active, event_count, backfill_up_to, claims_in_rows, name, notes, tags)
+		SELECT session_id, '', ` + now + ", " + now + `, NULL, NULL, false, upgrade_last, upgrade_last, upgrade_last, '', '', NULL FROM upgrade_totals WHERE session_id = '` + unassigned + `' AND session_id NOT IN (SELECT id FROM sessions)`,
+		`INSERT INTO sessions (id, file_name, created_at, updated_at, monitoring_started, monitoring_ended, is_active, event_count, backfill_up_to, claims_in_rows, name, notes, tags)
 		SELECT session_id, '', COALESCE(` + known("t.upgrade_first_at") + ", " + now + "), COALESCE(" + known("t.upgrade_last_at") + ", " + now + "), " + known("t.upgrade_first_at") + ", " + known("t.upgrade_last_at") + `,
-			false, upgrade_last, upgrade_last, '` + recoveredName + `', '` + recoveredText + `', '["recovered"]' FROM upgrade_totals AS t WHERE session_id NOT IN (SELECT id FROM sessions)`,
+			false, upgrade_last, upgrade_last, upgrade_last, '` + recoveredName + `', '` + recoveredText + `', '["recovered"]' FROM upgrade_totals AS t WHERE session_id NOT IN (SELECT id FROM sessions)`,
 		"DROP TABLE upgrade_totals",
 	}
 }

@@ -36,14 +36,14 @@ const MaxProcessNameLen = 1024
 // events of a session 1, 2, 3 … in commit order, without gaps. Times are UTC with
 // microseconds.
 //
-// Only the index of unsent events has seq after the time. If both indexes had it,
-// SQLite would use the other one for a poll and scan all sent events.
+// The only index beside the primary key is that of Seq, because every index entry costs
+// ingest time. Segments serve as indexes of the other fields.
 type Event struct {
 	ID              uint64    `gorm:"primaryKey;autoIncrement"`
-	SessionID       string    `gorm:"column:session_id;type:varchar(255);not null;uniqueIndex:idx_events_session_seq,priority:1;index:idx_events_session_time,priority:1;index:idx_events_unsent,priority:1,where:NOT is_sent"`
-	Seq             int64     `gorm:"column:seq;not null;uniqueIndex:idx_events_session_seq,priority:2;index:idx_events_unsent,priority:3"`
+	SessionID       string    `gorm:"column:session_id;type:varchar(255);not null;uniqueIndex:idx_events_session_seq,priority:1"`
+	Seq             int64     `gorm:"column:seq;not null;uniqueIndex:idx_events_session_seq,priority:2"`
 	EventType       string    `gorm:"column:event_type;type:varchar(100);not null"`
-	Timestamp       time.Time `gorm:"not null;index:idx_events_session_time,priority:2;index:idx_events_unsent,priority:2"`
+	Timestamp       time.Time `gorm:"not null"`
 	TimestampSource string    `gorm:"column:timestamp_source;type:varchar(16);not null;default:agent"`
 	TimestampText   *string   `gorm:"column:timestamp_text;type:varchar(255)"` // the agent's JSON, if it differs from the text of Timestamp
 	Source          string    `gorm:"type:varchar(100);not null"`
@@ -63,7 +63,9 @@ type Event struct {
 	// is nil for short Data, and for events stored before previews existed.
 	Preview *string `gorm:"type:text"`
 
-	IsSent    bool      `gorm:"column:is_sent;not null;default:false"` // a poller of the session claimed it
+	// IsSent says that a poller of the session claimed the event. It repeats what Claim
+	// says, for users of SQL; no read of this program fills it in.
+	IsSent    bool      `gorm:"column:is_sent;not null;default:false"`
 	CreatedAt time.Time `gorm:"autoCreateTime"`
 	UpdatedAt time.Time `gorm:"autoUpdateTime"`
 

@@ -25,11 +25,10 @@ type Segment struct {
 	IsSealed bool   `gorm:"column:is_sealed;not null;default:false"`
 	MinID    uint64 `gorm:"column:min_id;not null;default:0;index:idx_segments_ids,where:is_sealed"` // of its events
 	MaxID    uint64 `gorm:"column:max_id;not null;default:0"`
-	Unsent   int64  `gorm:"not null;default:0"` // events that no poller of the session has claimed
-	Sent     []byte // a bit for each event; empty if Unsent tells all
-	Skip     []byte // for segment.MayMatch
 	Damage   string `gorm:"type:text;not null;default:'';index:idx_segments_damage,where:damage <> ''"` // why it could not be read; "" if it could
 
+	// Skip is for segment.MayMatch. That of rows covers the hot fields only.
+	Skip    []byte
 	Columns []byte `gorm:"not null"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
@@ -48,6 +47,17 @@ type Block struct {
 	FirstSeq  int64  `gorm:"primaryKey;column:first_seq;autoIncrement:false"`
 	LastSeq   int64  `gorm:"column:last_seq;not null"`
 	Data      []byte `gorm:"not null"`
+
+	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
+}
+
+// Claim says which events of a session old polls have claimed: of the SegmentEvents events
+// with a Seq above Number × SegmentEvents. Without a Claim, they have claimed those up to
+// Session.ClaimedSeq.
+type Claim struct {
+	SessionID string `gorm:"primaryKey;column:session_id;type:varchar(255)"`
+	Number    int64  `gorm:"primaryKey;autoIncrement:false"`
+	Sent      []byte // a bit for each event, the lowest first; empty if all are claimed
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
 }

@@ -99,6 +99,10 @@ type Session struct {
 	ExpireUpTo int64      `gorm:"column:expire_up_to;not null;default:0"`
 	ImportedAt *time.Time `gorm:"column:imported_at"` // nil for a session of this installation
 
+	// For the events up to ClaimsInRows, older versions noted only in their rows what polls
+	// have claimed.
+	ClaimsInRows int64 `gorm:"column:claims_in_rows;not null;default:0"`
+
 	// Durability is the worst durability of the session's events when they were
 	// committed. It is "" without events, and for events of a version that did not
 	// record it.

@@ -18,7 +18,7 @@ func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) (ev
 		err := tx.Where("id > ? AND id <= ? AND "+isShown, after, upTo).Order("id").Limit(limit).Find(&events).Error
 		for next := uint64(0); err == nil; {
 			var segments []models.Segment
-			err = tx.Select("session_id, number, event_count, min_id, max_id, unsent, sent").
+			err = tx.Select("session_id, number, event_count, min_id, max_id").
 				Where("is_sealed AND min_id >= ? AND min_id <= ? AND max_id > ? AND "+isShown, next, upTo, after).
 				Order("min_id").Limit(segmentPage).Find(&segments).Error
 			for i := range segments {

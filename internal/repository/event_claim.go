@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,60 +16,51 @@ import (
 )
 
 // ClaimUnsent marks the newest unsent events of a session as sent and returns their Seqs,
-// newest first. Concurrent calls never claim the same event. The cost depends on the
-// number of claimed events, not on the number that were sent before. It passes over
-// damaged segments. With an error it returns the Seqs that it claimed before the error.
+// newest first. Concurrent calls never claim the same event. It passes over damaged
+// segments. With an error it returns the Seqs that it claimed before the error.
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]int64, error) {
 	seqs := []int64{}
-	var last *claim
+	if err := r.readOldClaims(ctx, sessionID); err != nil {
+		return seqs, translate(r.db, err, "the event")
+	}
+	damaged := map[int64]bool{} // segments by number
 	step := minSentStep
-	for len(seqs) < filter.Limit {
-		var some []claim
-		limit := min(step, filter.Limit-len(seqs))
-		began := time.Now()
-		err := r.db.Write(ctx, func(tx *gorm.DB) (err error) {
-			v := view{tx: tx, sessionID: sessionID}
-			if err := r.db.ShareSession(tx, sessionID); err != nil { // rows that Seal has locked would be passed over
-				return err
-			}
-			if some, err = v.unsent(filter, last, limit); err != nil || len(some) == 0 || plant.Is("hand an event out twice") {
-				return err
-			}
-			return v.setSent(seqsOf(some), true)
+	for isComplete := false; !isComplete && len(seqs) < filter.Limit; {
+		var found []int64
+		err := r.views.in(ctx, sessionID, func(v view) (err error) {
+			found, err = v.unsent(filter, filter.Limit-len(seqs))
+			return err
 		})
-		if d, ok := errors.AsType[*damageError](err); ok {
-			if err = noteDamage(ctx, r.db, &d.segment, d.reason); err == nil {
-				continue
-			}
+		if d, ok := errors.AsType[*damageError](err); ok && !damaged[d.segment.Number] {
+			damaged[d.segment.Number] = true // and noted, so the next search leaves it out
+			continue
 		}
 		if err != nil {
 			return seqs, translate(r.db, err, "the event")
 		}
-		seqs = append(seqs, seqsOf(some)...)
-		if len(some) < limit {
-			break
+		isComplete = true
+		for len(found) > 0 {
+			some := found[:min(step, len(found))]
+			began := time.Now()
+			changed, err := r.setSent(ctx, sessionID, some, true)
+			if err != nil {
+				return seqs, translate(r.db, err, "the event")
+			}
+			if len(changed) < len(some) { // another caller has claimed the others
+				isComplete = false
+			}
+			seqs = append(seqs, changed...)
+			found = found[len(some):]
+			step = nextSentStep(step, time.Since(began))
 		}
-		last = &some[len(some)-1]
-		step = nextSentStep(step, time.Since(began))
 	}
 	return seqs, nil
 }
 
-// claim is an event that a poller claims.
-type claim struct {
-	Timestamp time.Time
-	Seq       int64
-}
-
-// newerFirst orders claims.
-func newerFirst(a, b claim) int {
-	return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.Seq, a.Seq))
-}
-
-// ClaimUnsent marks events in steps. Each step is a transaction of about sentStepTime,
-// because SQLite rewrites the whole event and incoming events wait meanwhile. A step has
-// at least minSentStep events: on a busy machine every transaction takes longer than
-// sentStepTime, and with steps of one event a poll would not end in time.
+// Events are marked in steps. Each step is a transaction of about sentStepTime, because
+// SQLite rewrites the whole event and incoming events wait meanwhile. A step has at least
+// minSentStep events: on a busy machine every transaction takes longer than sentStepTime,
+// and with steps of one event a poll would not end in time.
 const (
 	minSentStep  = 32
 	maxSentStep  = 256
@@ -83,71 +75,228 @@ func nextSentStep(step int, took time.Duration) int {
 	return max(step/2, minSentStep)
 }
 
-func seqsOf(claims []claim) []int64 {
-	seqs := make([]int64, len(claims))
-	for i := range claims {
-		seqs[i] = claims[i].Seq
+// claims are what pollers have claimed of the events of a Claim: a bit for each.
+type claims []byte
+
+// claimsOf returns the claims of a Claim, which may be nil.
+func claimsOf(kept *models.Claim) claims {
+	bits := make(claims, models.SegmentEvents/8)
+	if kept != nil && len(kept.Sent) == 0 {
+		for i := range bits {
+			bits[i] = 0xff
+		}
+	} else if kept != nil {
+		copy(bits, kept.Sent)
 	}
-	return seqs
+	return bits
 }
 
-// unsent returns the session's newest unsent events, up to limit, newest first; only
-// those older than last if last is not nil. It locks them.
-func (v view) unsent(filter models.EventFilter, last *claim, limit int) ([]claim, error) {
+// has reports whether the event with this Seq is claimed.
+func (c claims) has(seq int64) bool {
+	i := (seq - 1) % models.SegmentEvents
+	return c[i/8]&(1<<(i%8)) != 0
+}
+
+// flip changes whether the event with this Seq is claimed.
+func (c claims) flip(seq int64) {
+	i := (seq - 1) % models.SegmentEvents
+	c[i/8] ^= 1 << (i % 8)
+}
+
+// keep stores claims.
+func (v view) keep(number int64, bits claims) error {
+	kept := models.Claim{SessionID: v.sessionID, Number: number, Sent: bits}
+	if slices.Equal(bits, claimsOf(&models.Claim{})) {
+		kept.Sent = nil
+	}
+	return v.tx.Omit(clause.Associations).Clauses(clause.OnConflict{UpdateAll: true}).Create(&kept).Error
+}
+
+// claimed returns the stored claims with some numbers.
+func (v view) claimed(numbers ...int64) (map[int64]claims, error) {
+	var kept []models.Claim
+	err := v.tx.Where("session_id = ? AND number IN ?", v.sessionID, numbers).Find(&kept).Error
+	claimed := make(map[int64]claims, len(kept))
+	for i := range kept {
+		claimed[kept[i].Number] = claimsOf(&kept[i])
+	}
+	return claimed, err
+}
+
+// readOldClaims stores the claims that older versions noted in the rows only.
+func (r *Events) readOldClaims(ctx context.Context, sessionID string) error {
+	for isDone := false; !isDone; {
+		err := r.db.Write(ctx, func(tx *gorm.DB) error {
+			v := view{tx: tx, sessionID: sessionID}
+			session := tx.Model(&models.Session{}).Where("id = ?", sessionID).Session(&gorm.Session{})
+			var inRows int64
+			if err := session.Select("claims_in_rows").Scan(&inRows).Error; err != nil {
+				return err
+			}
+			if isDone = inRows == 0; isDone {
+				return nil
+			}
+			if err := r.db.LockSession(tx, sessionID); err != nil {
+				return err
+			}
+			number := (inRows - 1) / models.SegmentEvents
+			if err := v.readClaims(number); err != nil {
+				return err
+			}
+			return session.UpdateColumn("claims_in_rows", number*models.SegmentEvents).Error
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readClaims stores the claims with a number as the rows tell them, if none are stored.
+func (v view) readClaims(number int64) error {
+	if claimed, err := v.claimed(number); err != nil || claimed[number] != nil {
+		return err
+	}
+	var sent []int64
+	first := number * models.SegmentEvents
+	err := v.rows(nil, models.EventPage{After: first, Before: first + models.SegmentEvents + 1}).Where("is_sent").Pluck("seq", &sent).Error
+	if err != nil {
+		return err
+	}
+	bits := claimsOf(nil)
+	for _, seq := range sent {
+		bits.flip(seq)
+	}
+	return v.keep(number, bits)
+}
+
+// unsent returns the Seqs of the session's newest unsent events, newest first, up to
+// limit.
+func (v view) unsent(filter models.EventFilter, limit int) ([]int64, error) {
+	var eventCount int64
+	if err := v.tx.Model(&models.Session{}).Where("id = ?", v.sessionID).Select("event_count").Scan(&eventCount).Error; err != nil {
+		return nil, err
+	}
+	var kept []models.Claim
+	if err := v.tx.Where("session_id = ?", v.sessionID).Find(&kept).Error; err != nil {
+		return nil, err
+	}
+	claimed := make(map[int64]*models.Claim, len(kept))
+	for i := range kept {
+		claimed[kept[i].Number] = &kept[i]
+	}
+	isFull := func(number int64) bool { return claimed[number] != nil && len(claimed[number].Sent) == 0 }
+
 	var segments []models.Segment
-	query := v.sealed().Select("number, event_count, first_time, last_time, unsent, sent").Where("unsent > 0 AND damage = ''")
-	if !filter.Start.IsZero() {
-		query = query.Where("last_time >= ?", filter.Start)
-	}
-	if !filter.End.IsZero() {
-		query = query.Where("first_time <= ?", filter.End)
-	}
-	// Segments are locked before rows, as Seal does it. Locks have no effect on SQLite,
-	// where transactions queue.
-	if err := query.Order("last_time DESC").Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Find(&segments).Error; err != nil {
+	err := v.tx.Select("number, event_count, first_time, last_time, is_sealed, damage").Where("session_id = ?", v.sessionID).Order("last_time DESC").Find(&segments).Error
+	if err != nil {
 		return nil, err
 	}
-	locking := clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
-	var found []claim
-	if err := unsentRows(v.tx, v.sessionID, filter, last).Limit(limit).Clauses(locking).Select("timestamp, seq").Find(&found).Error; err != nil {
-		return nil, err
+	packed := make(map[int64]int64, len(segments)) // the last Seq of each segment, by number
+	for i := range segments {
+		packed[segments[i].Number] = segments[i].LastSeq()
+	}
+
+	found := newest{filter: filter, limit: limit}
+	for number := range (eventCount + models.SegmentEvents - 1) / models.SegmentEvents {
+		page := models.EventPage{After: max(number*models.SegmentEvents, packed[number]), Before: min((number+1)*models.SegmentEvents, eventCount) + 1}
+		if isFull(number) || isEmpty(page) {
+			continue
+		}
+		if err := found.addRows(v, page, claimsOf(claimed[number])); err != nil {
+			return nil, err
+		}
 	}
 	for i := range segments {
 		s := &sealedSegment{view: v, Segment: segments[i]}
-		if len(found) == limit && s.LastTime.Before(found[limit-1].Timestamp) {
-			break
+		if isFull(s.Number) || s.Damage != "" || !found.mayHave(s.FirstTime, s.LastTime) {
+			continue
 		}
+		bits := claimsOf(claimed[s.Number])
 		hot, err := s.columns()
+		if err != nil && !s.IsSealed {
+			if err := found.addRows(v, models.EventPage{After: s.FirstSeq() - 1, Before: s.LastSeq() + 1}, bits); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		for j, micros := range hot.Micros {
-			c := claim{time.UnixMicro(micros).UTC(), s.FirstSeq() + int64(j)}
-			if !s.isSent(j) && (last == nil || newerFirst(*last, c) < 0) && !c.Timestamp.Before(filter.Start) && (filter.End.IsZero() || !c.Timestamp.After(filter.End)) {
-				found = append(found, c)
+			if seq := s.FirstSeq() + int64(j); !bits.has(seq) {
+				found.add(unsentEvent{time.UnixMicro(micros).UTC(), seq})
 			}
 		}
-		slices.SortFunc(found, newerFirst)
-		found = found[:min(limit, len(found))]
+		found.cut()
 	}
-	return found, nil
+	seqs := make([]int64, len(found.events))
+	for i := range seqs {
+		seqs[i] = found.events[i].Seq
+	}
+	return seqs, nil
 }
 
-// unsentRows selects a session's newest unsent events among the rows; only those older
-// than last if last is not nil. The condition on is_sent repeats the index's text,
-// because SQLite would not use the index otherwise.
-func unsentRows(tx *gorm.DB, sessionID string, filter models.EventFilter, last *claim) *gorm.DB {
-	query := tx.Model(&models.Event{}).Where("session_id = ? AND NOT is_sent", sessionID)
-	if !filter.Start.IsZero() {
-		query = query.Where("timestamp >= ?", filter.Start)
+// newest collects the newest events that a filter selects, up to limit.
+type newest struct {
+	filter models.EventFilter
+	limit  int
+	events []unsentEvent // newest first after cut
+}
+
+type unsentEvent struct {
+	Timestamp time.Time
+	Seq       int64
+}
+
+// mayHave reports whether events between two times may be among the newest.
+func (n *newest) mayHave(first, last time.Time) bool {
+	f := n.filter
+	return (f.Start.IsZero() || !last.Before(f.Start)) && (f.End.IsZero() || !first.After(f.End)) &&
+		(len(n.events) < n.limit || !last.Before(n.events[n.limit-1].Timestamp))
+}
+
+func (n *newest) add(e unsentEvent) {
+	if n.mayHave(e.Timestamp, e.Timestamp) {
+		n.events = append(n.events, e)
 	}
-	if !filter.End.IsZero() {
-		query = query.Where("timestamp <= ?", filter.End)
+}
+
+// cut keeps the newest events.
+func (n *newest) cut() {
+	slices.SortFunc(n.events, func(a, b unsentEvent) int {
+		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.Seq, a.Seq))
+	})
+	n.events = n.events[:min(n.limit, len(n.events))]
+}
+
+// addRows adds the rows of a page that are not claimed.
+func (n *newest) addRows(v view, page models.EventPage, claimed claims) error {
+	for !isEmpty(page) && claimed.has(page.After+1) {
+		page.After++
 	}
-	if last != nil {
-		query = query.Where("(timestamp, seq) < (?, ?)", last.Timestamp, last.Seq)
+	for !isEmpty(page) && claimed.has(page.Before-1) {
+		page.Before--
 	}
-	return query.Order("timestamp DESC, seq DESC")
+	if isEmpty(page) {
+		return nil
+	}
+	rows, err := v.rows(nil, page).Select("timestamp, seq").Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var e unsentEvent
+	for rows.Next() {
+		if err := rows.Scan(&e.Timestamp, &e.Seq); err != nil {
+			return err
+		}
+		if !claimed.has(e.Seq) {
+			n.add(e)
+		}
+	}
+	n.cut()
+	return rows.Err()
 }
 
 // Unclaim marks claimed events as unsent again.
@@ -155,7 +304,7 @@ func (r *Events) Unclaim(ctx context.Context, sessionID string, seqs []int64) er
 	for step := minSentStep; len(seqs) > 0; {
 		some := seqs[:min(step, len(seqs))]
 		began := time.Now()
-		if err := r.db.Write(ctx, func(tx *gorm.DB) error { return view{tx: tx, sessionID: sessionID}.setSent(some, false) }); err != nil {
+		if _, err := r.setSent(ctx, sessionID, some, false); err != nil {
 			return translate(r.db, err, "the event")
 		}
 		seqs = seqs[len(some):]
@@ -164,66 +313,71 @@ func (r *Events) Unclaim(ctx context.Context, sessionID string, seqs []int64) er
 	return nil
 }
 
-// setSent marks events as sent or unsent.
-func (v view) setSent(seqs []int64, sent bool) error {
-	done := v.tx.Model(&models.Event{}).Where("session_id = ? AND seq IN ?", v.sessionID, seqs).Update("is_sent", sent)
-	if done.Error != nil || done.RowsAffected == int64(len(seqs)) {
-		return done.Error
-	}
-	segments, err := v.segmentsOf(seqs, clause.Locking{Strength: clause.LockingStrengthUpdate})
-	if err != nil {
-		return err
-	}
-	for number, s := range segments {
-		changed := false
-		for _, seq := range seqs {
-			if i := int(seq - s.FirstSeq()); seq > number*models.SegmentEvents && seq <= s.LastSeq() && s.isSent(i) != sent {
-				s.setSent(i, sent)
-				changed = true
-			}
+// setSent marks events as sent or unsent, in one transaction. It returns those that were
+// not so before, in the order of seqs.
+func (r *Events) setSent(ctx context.Context, sessionID string, seqs []int64, sent bool) (changed []int64, err error) {
+	err = r.db.Write(ctx, func(tx *gorm.DB) error {
+		changed = nil
+		v := view{tx: tx, sessionID: sessionID}
+		if err := r.db.LockSession(tx, sessionID); err != nil {
+			return err
 		}
-		if !changed {
-			continue
-		}
-		err := v.tx.Model(&models.Segment{}).Where("session_id = ? AND number = ?", v.sessionID, number).
-			UpdateColumns(map[string]any{"unsent": s.Unsent, "sent": s.Sent}).Error
+		claimed, err := v.claimsToChange(seqs)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// setSent notes whether a poller has claimed event i.
-func (s *sealedSegment) setSent(i int, sent bool) {
-	if len(s.Sent) == 0 {
-		s.Sent = make([]byte, (s.EventCount+7)/8)
-		if s.Unsent == 0 {
-			for j := range s.Sent {
-				s.Sent[j] = 0xff
+		for _, seq := range seqs {
+			if bits := claimed[(seq-1)/models.SegmentEvents]; bits.has(seq) != sent {
+				bits.flip(seq)
+				changed = append(changed, seq)
 			}
 		}
-	}
-	if s.Sent[i/8] ^= 1 << (i % 8); sent {
-		s.Unsent--
-	} else {
-		s.Unsent++
-	}
-	if s.Unsent == 0 || s.Unsent == s.EventCount {
-		s.Sent = nil
-	}
+		if len(changed) == 0 || sent && plant.Is("hand an event out twice") {
+			return nil
+		}
+		for _, number := range slices.Sorted(maps.Keys(claimed)) {
+			if err := v.keep(number, claimed[number]); err != nil {
+				return err
+			}
+		}
+		return tx.Model(&models.Event{}).Where("session_id = ? AND seq IN ?", sessionID, changed).Update("is_sent", sent).Error
+	})
+	return changed, err
 }
 
-// segmentsOf returns the sealed segments that have some of the events, by number.
-func (v view) segmentsOf(seqs []int64, clauses ...clause.Expression) (map[int64]*sealedSegment, error) {
-	var numbers []int64
+// claimsToChange returns the claims that cover some Seqs, by number. It locks their
+// segments, because Unseal copies the claims to the rows.
+func (v view) claimsToChange(seqs []int64) (map[int64]claims, error) {
+	numbers := numbersOf(seqs)
+	lock := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
+	var locked []int64
+	err := v.tx.Model(&models.Segment{}).Where("session_id = ? AND number IN ?", v.sessionID, numbers).Order("number").Clauses(lock).Pluck("number", &locked).Error
+	if err != nil {
+		return nil, err
+	}
+	claimed, err := v.claimed(numbers...)
+	for _, number := range numbers {
+		if claimed[number] == nil {
+			claimed[number] = claimsOf(nil)
+		}
+	}
+	return claimed, err
+}
+
+// numbersOf returns the numbers of the segments that have some events.
+func numbersOf(seqs []int64) (numbers []int64) {
 	for _, seq := range seqs {
 		if number := (seq - 1) / models.SegmentEvents; !slices.Contains(numbers, number) {
 			numbers = append(numbers, number)
 		}
 	}
+	return numbers
+}
+
+// segmentsOf returns the sealed segments that have some of the events, by number.
+func (v view) segmentsOf(seqs []int64) (map[int64]*sealedSegment, error) {
 	var found []models.Segment
-	err := v.sealed().Select("number, event_count, first_time, last_time, unsent, sent").Where("number IN ?", numbers).Clauses(clauses...).Order("number").Find(&found).Error
+	err := v.sealed().Select("number, event_count, first_time, last_time").Where("number IN ?", numbersOf(seqs)).Order("number").Find(&found).Error
 	segments := make(map[int64]*sealedSegment, len(found))
 	for i := range found {
 		segments[found[i].Number] = &sealedSegment{view: v, Segment: found[i]}

@@ -21,16 +21,16 @@ type form struct {
 //
 //nolint:gochecknoglobals // constants
 var (
-	// whole has all fields.
+	// whole has all fields but IsSent.
 	whole = form{
-		columns: exportedColumns + ", preview, is_sent, updated_at",
+		columns: exportedColumns + ", preview, updated_at",
 		row: func() ([]any, func() *models.Event) {
 			r := &storedRow{}
 			return r.dest(), r.take
 		},
 		sealed: (*sealedSegment).event,
 	}
-	// exported lacks Preview, IsSent and UpdatedAt.
+	// exported also lacks Preview and UpdatedAt.
 	exported = form{
 		columns: exportedColumns,
 		row: func() ([]any, func() *models.Event) {
@@ -49,7 +49,7 @@ var (
 		},
 		sealed: func(s *sealedSegment, e *models.Event, i int) error {
 			err := s.event(e, i)
-			e.DataRaw, e.IsSent = nil, false
+			e.DataRaw = nil
 			if e.Preview != nil {
 				e.Data = models.JSON("null")
 			}
@@ -88,7 +88,7 @@ type storedRow struct {
 
 func (r *storedRow) dest() []any {
 	return []any{&r.id, &r.seq, &r.eventType, &r.event.Timestamp, &r.timeSource, &r.timeText, &r.source, &r.event.Data, &r.event.DataRaw,
-		&r.pid, &r.name, &r.operation, &r.path, &r.event.CreatedAt, &r.preview, &r.event.IsSent, &r.event.UpdatedAt}
+		&r.pid, &r.name, &r.operation, &r.path, &r.event.CreatedAt, &r.preview, &r.event.UpdatedAt}
 }
 
 // take returns the scanned event.

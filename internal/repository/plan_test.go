@@ -14,29 +14,6 @@ import (
 	"ospulse/test/dbtest"
 )
 
-// TestPollGoesByTheIndexOfTheUnsent checks that a poll, with or without a time span,
-// uses the index of unsent events. Any other index would read all events that were
-// sent.
-func TestPollGoesByTheIndexOfTheUnsent(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		for name, tt := range map[string]struct {
-			span models.EventFilter
-			last *claim
-		}{
-			"newest": {},
-			"span":   {span: models.EventFilter{Start: time.UnixMicro(5), End: time.UnixMicro(7)}},
-			"next":   {last: &claim{Timestamp: time.UnixMicro(6), Seq: 3}},
-		} {
-			query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-				return unsentRows(tx, "s", tt.span, tt.last).Limit(10).Find(&[]models.Event{})
-			})
-			if !strings.Contains(text, "idx_events_unsent") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
-				t.Errorf("%s: %s\n%s", name, query, text)
-			}
-		}
-	})
-}
-
 // TestPollEndsOnABusyMachine checks that a poll needs few transactions however long each
 // of them takes. A poll of 1,187 events needed 1,100 of them, 18 s, and then failed.
 func TestPollEndsOnABusyMachine(t *testing.T) {
@@ -57,7 +34,7 @@ func TestEndsGoByIndexes(t *testing.T) {
 		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB {
 			return view{tx: tx, sessionID: "s"}.rows(filter.OfTypes(nil, models.TypeSessionEnd), models.EventPage{After: 3}).Order("seq DESC").Limit(20).Find(&[]models.Event{})
 		})
-		if !strings.Contains(text, "idx_events_type") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
+		if !strings.Contains(text, "idx_events_session_seq") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 			t.Errorf("%s\n%s", query, text)
 		}
 		err := db.Write(t.Context(), func(tx *gorm.DB) error {
@@ -134,14 +111,14 @@ func TestPartGoesByItsBounds(t *testing.T) {
 	})
 }
 
-// TestFilterGoesByTheIndexes checks that a filter's condition on a column can use the
-// column's index, whatever the rest of the filter.
-func TestFilterGoesByTheIndexes(t *testing.T) {
+// TestFilterGoesByTheIndexOfSeq checks that the rows behind the segments are found by
+// their Seq, whatever the filter.
+func TestFilterGoesByTheIndexOfSeq(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == "postgres" { // for an empty table it would choose a sequential scan
 			if err := db.Write(t.Context(), func(tx *gorm.DB) error {
 				return tx.Exec("INSERT INTO events (session_id, seq, event_type, timestamp, source, data, pid, process_name) " +
-					"SELECT 'unassigned', n, 'type' || n % 100, to_timestamp(n), 's', '{}', n % 100, 'p' || n % 100 FROM generate_series(1, 20000) n").Error
+					"SELECT 'unassigned', n, 'type' || n % 100, to_timestamp(n), 's', '{}', n % 100, 'p' || n % 100 FROM generate_series(1, 50000) n").Error
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -149,33 +126,21 @@ func TestFilterGoesByTheIndexes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		byTime := struct{ index, condition string }{"idx_events_", "timestamp"}
-		if db.Dialect() == "sqlite" { // never by the index of the time: all rows would then have to be sorted
-			byTime.index, byTime.condition = "idx_events_session_seq", "session_id"
-		}
-		for text, want := range map[string]struct{ index, condition string }{
-			`type = type1`:                               {"idx_events_type", "event_type"},
-			`type: type1 and target: *x*`:                {"idx_events_type", "event_type"},
-			`word process = p7`:                          {"idx_events_process", "process_name"},
-			`process: (p7) and not (pid = 1 or type: x)`: {"idx_events_process", "process_name"},
-			`pid = 5 and data.a = 1`:                     {"idx_events_pid", "pid"},
-			`seq > 19990 and word`:                       {"idx_events_session_seq", "seq"},
-			`time > 1970-01-01T05:33:10Z and word`:       byTime,
-			`pid = 5 and time > 1970-01-01T00:00:10Z`:    {"idx_events_pid", "pid"},
+		for _, text := range []string{
+			`type = type1`,
+			`type: type1 and target: *x*`,
+			`process: (p7) and not (pid = 1 or type: x)`,
+			`pid = 5 and data.a = 1`,
+			`time > 1970-01-01T05:33:10Z and word`,
 		} {
 			where, err := filter.Parse(text)
 			if err != nil {
 				t.Fatal(err)
 			}
 			query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-				return filtered(tx, where).Where("session_id = ?", models.UnassignedID).Order("seq").Limit(10).Find(&[]models.Event{})
+				return view{tx: tx, sessionID: models.UnassignedID}.rows(where, models.EventPage{After: 49_000}).Order("seq").Limit(10).Find(&[]models.Event{})
 			})
-			found := false
-			for line := range strings.Lines(steps) { // SQLite has both on one line
-				found = found || strings.Contains(line, "Index Cond") && strings.Contains(line, want.condition) ||
-					strings.Contains(line, want.index) && strings.Contains(line, want.condition+"=?") || strings.Contains(line, want.condition+">?")
-			}
-			if !found || !strings.Contains(steps, want.index) {
+			if !strings.Contains(steps, "idx_events_session_seq") || !strings.Contains(steps, "seq>?") && !strings.Contains(steps, "(seq > 49000)") {
 				t.Errorf("%s: %s\n%s", text, query, steps)
 			}
 		}

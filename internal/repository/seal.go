@@ -220,18 +220,18 @@ func isSame(packed, stored *models.Event) bool {
 	if !e.Timestamp.Equal(packed.Timestamp) || !e.CreatedAt.Equal(packed.CreatedAt) || !e.UpdatedAt.Equal(packed.UpdatedAt) {
 		return false
 	}
-	e.SessionID, e.Seq, e.IsSent = "", 0, false
+	e.SessionID, e.Seq = "", 0
 	e.Timestamp, e.CreatedAt, e.UpdatedAt = packed.Timestamp, packed.CreatedAt, packed.UpdatedAt
 	return reflect.DeepEqual(&e, packed)
 }
 
-// sealRows deletes the rows of a segment's events, and notes in the segment which of them
-// were sent. was is the segment as it was read, and the first of its events have no rows.
+// sealRows deletes the rows of a segment's events, and stores as claims what only they
+// tell. was is the segment as it was read, and the first of its events have no rows.
 // sealRows returns errChanged if other events than these have rows now.
 func (v view) sealRows(sealed, was *models.Segment) error {
 	lock := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
 	var now models.Segment
-	if err := v.sealed().Where("number = ?", sealed.Number).Omit("columns", "skip").Clauses(lock).Find(&now).Error; err != nil {
+	if err := v.sealed().Where("number = ?", sealed.Number).Select("event_count").Clauses(lock).Find(&now).Error; err != nil {
 		return err
 	}
 	var rows []models.Event
@@ -242,23 +242,18 @@ func (v view) sealRows(sealed, was *models.Segment) error {
 	if now.EventCount != was.EventCount || int64(len(rows)) != sealed.EventCount-was.EventCount {
 		return errChanged
 	}
-	s := &sealedSegment{Segment: *sealed}
-	s.Sent = make([]byte, (s.EventCount+7)/8)
-	s.Unsent = s.EventCount
-	sent := &sealedSegment{Segment: now}
-	for i := range s.EventCount {
-		isSent := i < now.EventCount && sent.isSent(int(i))
-		if row := i - now.EventCount; row >= 0 {
-			if rows[row].Seq != s.FirstSeq()+i {
-				return errChanged
-			}
-			isSent = rows[row].IsSent
+	isClaimed := false
+	for i := range rows {
+		if rows[i].Seq != sealed.FirstSeq()+was.EventCount+int64(i) {
+			return errChanged
 		}
-		if isSent {
-			s.setSent(int(i), true)
+		isClaimed = isClaimed || rows[i].IsSent
+	}
+	if isClaimed { // perhaps by an older version
+		if err := v.readClaims(sealed.Number); err != nil {
+			return err
 		}
 	}
-	sealed.Unsent, sealed.Sent = s.Unsent, s.Sent
 	if plant.Is("seal a row too few") {
 		return v.tx.Where("session_id = ? AND seq >= ? AND seq <= ?", v.sessionID, sealed.FirstSeq(), sealed.LastSeq()+1).Delete(&models.Event{}).Error
 	}
@@ -357,9 +352,9 @@ func (r *Segments) Unseal(ctx context.Context, sessionID string, number int64) e
 	err = r.db.BulkBeside(ctx, func(tx database.Bulk) error {
 		isSame := false
 		claim := database.Statement{
-			Text: "UPDATE segments SET is_sealed = FALSE, min_id = 0, max_id = 0, unsent = 0, sent = NULL, skip = NULL, damage = '' " +
-				"WHERE session_id = ? AND number = ? AND is_sealed AND event_count = ? AND COALESCE(sent, ?) = ? RETURNING number",
-			Args: []any{sessionID, number, s.EventCount, []byte{}, append([]byte{}, s.Sent...)},
+			Text: "UPDATE segments SET is_sealed = FALSE, min_id = 0, max_id = 0, damage = '' " +
+				"WHERE session_id = ? AND number = ? AND is_sealed AND event_count = ? RETURNING number",
+			Args: []any{sessionID, number, s.EventCount},
 			Dest: []any{new(int64)},
 			Row:  func() { isSame = true },
 		}
@@ -369,8 +364,21 @@ func (r *Segments) Unseal(ctx context.Context, sessionID string, number int64) e
 		if !isSame {
 			return errChanged
 		}
+		// The segment is locked, so its claims do not change any more.
+		claimed := claimsOf(nil)
+		var kept models.Claim
+		err := tx.Run(ctx, database.Statement{
+			Text: "SELECT sent FROM claims WHERE session_id = ? AND number = ?", Args: []any{sessionID, number},
+			Dest: []any{&kept.Sent}, Row: func() { claimed = claimsOf(&kept) },
+		})
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			events[i].IsSent = claimed.has(events[i].Seq)
+		}
 		row := make([]any, 0, len(eventColumns)+1)
-		err := tx.Insert(ctx, "events", append(slices.Clone(eventColumns), "id"), len(events), func(i int) []any {
+		err = tx.Insert(ctx, "events", append(slices.Clone(eventColumns), "id"), len(events), func(i int) []any {
 			return append(eventRow(row, &events[i]), int64(events[i].ID))
 		})
 		if err != nil {

@@ -116,12 +116,32 @@ func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, f
 		}
 		done := tx.Model(&models.Session{}).Where(importing, session.ID).
 			Select("*").Omit("id", "durability", clause.Associations).UpdateColumns(session) // also the times
-		if done.Error == nil && done.RowsAffected == 0 {
+		if done.Error != nil {
+			return done.Error
+		}
+		if done.RowsAffected == 0 {
 			return errImportGone
 		}
-		return done.Error
+		return claimAll(tx, session)
 	})
 	return translate(r.db, err, "session "+session.ID)
+}
+
+// claimAll stores that all events of a session are claimed.
+func claimAll(tx *gorm.DB, session *models.Session) error {
+	var all []models.Claim
+	for first := int64(0); first < session.EventCount; first += models.SegmentEvents {
+		claim := models.Claim{SessionID: session.ID, Number: first / models.SegmentEvents}
+		if n := session.EventCount - first; n < models.SegmentEvents {
+			bits := claimsOf(nil)
+			for seq := first + 1; seq <= session.EventCount; seq++ {
+				bits.flip(seq)
+			}
+			claim.Sent = bits
+		}
+		all = append(all, claim)
+	}
+	return tx.Omit(clause.Associations).CreateInBatches(all, maxImportStep).Error
 }
 
 // AbortImport deletes what an import has added, in steps, and then its session. It

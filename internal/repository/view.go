@@ -92,7 +92,7 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 		return
 	}
 	kept := *s
-	kept.view, kept.Skip, kept.Sent = view{}, nil, nil
+	kept.view, kept.Skip = view{}, nil
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.list = append(u.list, kept)
@@ -233,7 +233,7 @@ func (v view) sealed() *gorm.DB {
 // segments returns the first sealed segments that overlap a page, in its order, up to
 // segmentPage of them.
 func (v view) segments(page models.EventPage, withSkip bool) (segments []models.Segment, err error) {
-	columns := "number, event_count, first_time, last_time, min_id, unsent, sent"
+	columns := "number, event_count, first_time, last_time, min_id"
 	if withSkip {
 		columns += ", skip"
 	}
@@ -324,14 +324,12 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 	return s.block, i - s.first, nil
 }
 
-// event sets e to event i.
+// event sets e to event i, without IsSent.
 func (s *sealedSegment) event(e *models.Event, i int) error {
-	err := s.read(e, i, (*segment.Block).Event)
-	e.IsSent = s.isSent(i)
-	return err
+	return s.read(e, i, (*segment.Block).Event)
 }
 
-// exported sets e to event i, without Preview, IsSent and UpdatedAt.
+// exported sets e to event i, without Preview and UpdatedAt, too.
 func (s *sealedSegment) exported(e *models.Event, i int) error {
 	return s.read(e, i, (*segment.Block).Exported)
 }
@@ -353,14 +351,6 @@ func (s *sealedSegment) hotEvent(e *models.Event, i int) error {
 	s.hot.Event(e, i)
 	e.Seq = s.FirstSeq() + int64(i)
 	return nil
-}
-
-// isSent reports whether a poller has claimed event i.
-func (s *sealedSegment) isSent(i int) bool {
-	if len(s.Sent) == 0 {
-		return s.Unsent == 0
-	}
-	return s.Sent[i/8]&(1<<(i%8)) != 0
 }
 
 // selected returns, for each event of the segment, whether the filter selects it and it

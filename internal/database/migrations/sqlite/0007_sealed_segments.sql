@@ -11,8 +11,6 @@ CREATE TABLE segments_in_order (
     is_sealed numeric NOT NULL DEFAULT false,
     min_id integer NOT NULL DEFAULT 0,
     max_id integer NOT NULL DEFAULT 0,
-    unsent integer NOT NULL DEFAULT 0,
-    sent blob,
     skip blob,
     damage text NOT NULL DEFAULT '',
     columns blob NOT NULL,
@@ -20,8 +18,8 @@ CREATE TABLE segments_in_order (
     CONSTRAINT fk_segments_session FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE
 );
 
-INSERT INTO segments_in_order (session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, unsent, sent, skip, damage, columns)
-SELECT session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, unsent, sent, skip, damage, columns FROM segments;
+INSERT INTO segments_in_order (session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, skip, damage, columns)
+SELECT session_id, number, first_time, last_time, event_count, is_sealed, min_id, max_id, skip, damage, columns FROM segments;
 
 DROP TABLE segments;
 
