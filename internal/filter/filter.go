@@ -96,6 +96,47 @@ func (f *Filter) Match(e *models.Event) bool { return f == nil || f.root.Match(e
 // NeedsData reports whether Match reads the event's Data, and not only its hot fields.
 func (f *Filter) NeedsData() bool { return f != nil && f.needsData }
 
+// WithoutData returns a filter that needs no data and selects at least the events that f
+// selects; nil if there is none but the one that selects all.
+func (f *Filter) WithoutData() *Filter {
+	if !f.NeedsData() {
+		return f
+	}
+	if root := weaker(f.root); root != nil {
+		return &Filter{root: root}
+	}
+	return nil
+}
+
+// weaker returns a condition that needs no data and is true if n is; nil for one that is
+// always true.
+func weaker(n Node) Node {
+	if !needsData(n) {
+		return n
+	}
+	switch n := n.(type) {
+	case And:
+		var nodes And
+		for _, node := range n {
+			if node := weaker(node); node != nil {
+				nodes = append(nodes, node)
+			}
+		}
+		if len(nodes) > 0 {
+			return nodes
+		}
+	case Or:
+		nodes := make(Or, len(n))
+		for i, node := range n {
+			if nodes[i] = weaker(node); nodes[i] == nil {
+				return nil
+			}
+		}
+		return nodes
+	}
+	return nil
+}
+
 // Span returns a span of time, both ends included, that contains all events that the
 // filter selects. A zero end means no bound.
 func (f *Filter) Span() models.Span {

@@ -159,7 +159,7 @@ func (v view) readClaims(number int64) error {
 	}
 	var sent []int64
 	first := number * models.SegmentEvents
-	err := v.rows(nil, models.EventPage{After: first, Before: first + models.SegmentEvents + 1}).Where("is_sent").Pluck("seq", &sent).Error
+	err := v.rows(nil, models.EventPage{After: first, Before: first + models.SegmentEvents + 1}, nil).Where("is_sent").Pluck("seq", &sent).Error
 	if err != nil {
 		return err
 	}
@@ -173,8 +173,8 @@ func (v view) readClaims(number int64) error {
 // unsent returns the Seqs of the session's newest unsent events, newest first, up to
 // limit.
 func (v view) unsent(filter models.EventFilter, limit int) ([]int64, error) {
-	var eventCount int64
-	if err := v.tx.Model(&models.Session{}).Where("id = ?", v.sessionID).Select("event_count").Scan(&eventCount).Error; err != nil {
+	var session models.Session
+	if err := v.tx.Where("id = ?", v.sessionID).Select("event_count, expired_seq").Find(&session).Error; err != nil {
 		return nil, err
 	}
 	var kept []models.Claim
@@ -198,8 +198,8 @@ func (v view) unsent(filter models.EventFilter, limit int) ([]int64, error) {
 	}
 
 	found := newest{filter: filter, limit: limit}
-	for number := range (eventCount + models.SegmentEvents - 1) / models.SegmentEvents {
-		page := models.EventPage{After: max(number*models.SegmentEvents, packed[number]), Before: min((number+1)*models.SegmentEvents, eventCount) + 1}
+	for number := session.ExpiredSeq / models.SegmentEvents; number*models.SegmentEvents < session.EventCount; number++ {
+		page := models.EventPage{After: max(number*models.SegmentEvents, packed[number]), Before: min((number+1)*models.SegmentEvents, session.EventCount) + 1}
 		if isFull(number) || isEmpty(page) {
 			continue
 		}
@@ -241,7 +241,8 @@ func (v view) unsent(filter models.EventFilter, limit int) ([]int64, error) {
 type newest struct {
 	filter models.EventFilter
 	limit  int
-	events []unsentEvent // newest first after cut
+	events []unsentEvent
+	from   time.Time // no older event is among the newest; zero if unknown
 }
 
 type unsentEvent struct {
@@ -253,7 +254,7 @@ type unsentEvent struct {
 func (n *newest) mayHave(first, last time.Time) bool {
 	f := n.filter
 	return (f.Start.IsZero() || !last.Before(f.Start)) && (f.End.IsZero() || !first.After(f.End)) &&
-		(len(n.events) < n.limit || !last.Before(n.events[n.limit-1].Timestamp))
+		!last.Before(n.from)
 }
 
 func (n *newest) add(e unsentEvent) {
@@ -262,12 +263,15 @@ func (n *newest) add(e unsentEvent) {
 	}
 }
 
-// cut keeps the newest events.
+// cut keeps the newest events, newest first.
 func (n *newest) cut() {
 	slices.SortFunc(n.events, func(a, b unsentEvent) int {
 		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.Seq, a.Seq))
 	})
-	n.events = n.events[:min(n.limit, len(n.events))]
+	if len(n.events) >= n.limit {
+		n.events = n.events[:n.limit]
+		n.from = n.events[n.limit-1].Timestamp
+	}
 }
 
 // addRows adds the rows of a page that are not claimed.
@@ -281,7 +285,7 @@ func (n *newest) addRows(v view, page models.EventPage, claimed claims) error {
 	if isEmpty(page) {
 		return nil
 	}
-	rows, err := v.rows(nil, page).Select("timestamp, seq").Rows()
+	rows, err := v.rows(nil, page, nil).Select("timestamp, seq").Rows()
 	if err != nil {
 		return err
 	}
@@ -389,7 +393,7 @@ func (v view) segmentsOf(seqs []int64) (map[int64]*sealedSegment, error) {
 // leaves out missing ones.
 func (r *Events) ListSeqs(ctx context.Context, sessionID string, seqs []int64) (events []models.Event, err error) {
 	err = r.views.in(ctx, sessionID, func(v view) error {
-		_, err := scan(v.rows(nil, models.EventPage{}).Select(whole.columns).Where("seq IN ?", seqs), whole, sessionID, func(e *models.Event) (bool, error) {
+		_, err := scan(v.rows(nil, models.EventPage{}, nil).Select(whole.columns).Where("seq IN ?", seqs), whole, sessionID, func(e *models.Event) (bool, error) {
 			events = append(events, *e)
 			return true, nil
 		})

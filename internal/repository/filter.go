@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"strconv"
 	"strings"
 
 	"gorm.io/gorm"
@@ -144,6 +145,27 @@ func argument(v filter.Value) any {
 	default:
 		return v.Text
 	}
+}
+
+// seqsIn returns a condition on seq, the argument of which is a seqList. The text is the
+// same for any number of seqs, so that the statement stays prepared.
+func seqsIn(dialect string) string {
+	if dialect == "postgres" {
+		return "seq = ANY(CAST(? AS bigint[]))"
+	}
+	return "seq IN (SELECT value FROM json_each(?))"
+}
+
+func seqList(dialect string, seqs []int64) string {
+	list := []byte{'['}
+	for _, seq := range seqs {
+		list = append(strconv.AppendInt(list, seq, 10), ',')
+	}
+	list[len(list)-1] = ']'
+	if dialect == "postgres" {
+		list[0], list[len(list)-1] = '{', '}'
+	}
+	return string(list)
 }
 
 func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }

@@ -32,7 +32,7 @@ func TestPollEndsOnABusyMachine(t *testing.T) {
 func TestEndsGoByIndexes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		query, text := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-			return view{tx: tx, sessionID: "s"}.rows(filter.OfTypes(nil, models.TypeSessionEnd), models.EventPage{After: 3}).Order("seq DESC").Limit(20).Find(&[]models.Event{})
+			return view{tx: tx, sessionID: "s"}.rows(filter.OfTypes(nil, models.TypeSessionEnd), models.EventPage{After: 3}, nil).Order("seq DESC").Limit(20).Find(&[]models.Event{})
 		})
 		if !strings.Contains(text, "idx_events_session_seq") || strings.Contains(strings.ToUpper(text), "SORT") || strings.Contains(text, "TEMP B-TREE") {
 			t.Errorf("%s\n%s", query, text)
@@ -101,7 +101,7 @@ func TestPartGoesByItsBounds(t *testing.T) {
 			}
 			for _, types := range [][]string{{"type1"}, {"type1", "type2"}} {
 				query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-					return view{tx: tx, sessionID: models.UnassignedID}.rows(filter.OfTypes(where, types...), models.EventPage{After: 20000, Before: 28193}).Order("seq").Find(&[]models.Event{})
+					return view{tx: tx, sessionID: models.UnassignedID}.rows(filter.OfTypes(where, types...), models.EventPage{After: 20000, Before: 28193}, nil).Order("seq").Find(&[]models.Event{})
 				})
 				if !strings.Contains(steps, "seq>? AND seq<?") && !strings.Contains(steps, "seq > 20000) AND (seq < 28193)") {
 					t.Errorf("%s: %s\n%s", text, query, steps)
@@ -138,7 +138,7 @@ func TestFilterGoesByTheIndexOfSeq(t *testing.T) {
 				t.Fatal(err)
 			}
 			query, steps := plan(t, db, func(tx *gorm.DB) *gorm.DB {
-				return view{tx: tx, sessionID: models.UnassignedID}.rows(where, models.EventPage{After: 49_000}).Order("seq").Limit(10).Find(&[]models.Event{})
+				return view{tx: tx, sessionID: models.UnassignedID}.rows(where, models.EventPage{After: 49_000}, nil).Order("seq").Limit(10).Find(&[]models.Event{})
 			})
 			if !strings.Contains(steps, "idx_events_session_seq") || !strings.Contains(steps, "seq>?") && !strings.Contains(steps, "(seq > 49000)") {
 				t.Errorf("%s: %s\n%s", text, query, steps)

@@ -162,7 +162,7 @@ func (v view) countExpired(s *models.Segment, from, upTo int64) (map[string]int6
 		EventType string
 		N         int64
 	}
-	err := v.rows(nil, models.EventPage{After: from, Before: upTo + 1}).Select("event_type, COUNT(*) AS n").Group("event_type").Scan(&found).Error
+	err := v.rows(nil, models.EventPage{After: from, Before: upTo + 1}, nil).Select("event_type, COUNT(*) AS n").Group("event_type").Scan(&found).Error
 	for _, row := range found {
 		counts[row.EventType] = row.N
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
+	"ospulse/internal/segment"
 	"ospulse/internal/wire"
 	"ospulse/test/dbtest"
 	"ospulse/test/odd"
@@ -32,6 +34,23 @@ func seal(t testing.TB, db *database.DB, sessionID string, number, upTo int64) {
 	t.Helper()
 	if stay, err := repository.NewSegments(db).Seal(t.Context(), sessionID, number, upTo); err != nil || stay != "" {
 		t.Fatalf("segment %d up to %d was not sealed: %s %v", number, upTo, stay, err)
+	}
+}
+
+// index stores the segment of rows.
+func index(t testing.TB, db *database.DB, sessionID string, number int64) {
+	t.Helper()
+	segments := repository.NewSegments(db)
+	s := models.Segment{SessionID: sessionID, Number: number, EventCount: models.SegmentEvents}
+	hot := &segment.Columns{}
+	err := segments.EachHot(t.Context(), sessionID, nil, s.FirstSeq()-1, s.LastSeq(), models.Span{}, hot.Append)
+	if err == nil {
+		s.Columns, err = segment.EncodeColumns(hot)
+	}
+	s.Skip = segment.HotSkip(hot)
+	s.FirstTime, s.LastTime = time.UnixMicro(slices.Min(hot.Micros)).UTC(), time.UnixMicro(slices.Max(hot.Micros)).UTC()
+	if err = errors.Join(err, segments.Create(t.Context(), []models.Segment{s})); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -72,7 +91,9 @@ func storeForms(t testing.TB, db *database.DB, suffix string, bodies []string) {
 		}
 		add(events[:sealed])
 		for number := int64(0); number*models.SegmentEvents < sealed; number++ {
-			if name != "mixed" || number != 1 { // the mixed form has rows between segments
+			if name == "mixed" && number == 1 { // it has rows between sealed segments
+				index(t, db, id, number)
+			} else {
 				seal(t, db, id, number, min((number+1)*models.SegmentEvents, sealed))
 			}
 		}
@@ -256,7 +277,7 @@ func TestManySegmentsReadTheSame(t *testing.T) {
 				eventType, i*3/n, (i*7919)%1_000_000, i%300, i, i%7, i%11)
 		}
 		storeForms(t, db, "", bodies)
-		for _, text := range []string{"", "process: p3 and pid = 5", "data.a >= 12900", "time > 2026-11-22T12:00:02.5Z and not p1"} {
+		for _, text := range []string{"", "process: p3 and pid = 5", "pid in (5, 7) and data.a >= 6000 and p3", "process: nowhere", "data.a >= 12900", "time > 2026-11-22T12:00:02.5Z and not p1"} {
 			where, err := filter.Parse(text)
 			if err != nil {
 				t.Fatal(err)
@@ -374,6 +395,61 @@ func TestSealedEventsAreClaimed(t *testing.T) {
 		check("unsealed", claim(models.EventFilter{Limit: 100}), 3)
 		if n := isSent(); n != 12 {
 			t.Errorf("%d of 12 rows are sent", n)
+		}
+	})
+}
+
+// TestClaimsOfManySegments checks that polls return each event of a sealed segment, of a
+// segment of rows and of rows without a segment once, always the newest ones, and none
+// that an older version returned.
+func TestClaimsOfManySegments(t *testing.T) {
+	const n = 2*models.SegmentEvents + 500
+	const old = models.SegmentEvents + 100 // events of the older version
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		createSession(t, db, "s")
+		var batch []models.Event
+		var unsent []int64
+		for i := range int64(n) {
+			batch = append(batch, newEvent("s", noon.Add(time.Duration(i*7919%n)*time.Second)))
+			if seq := i + 1; seq > old || seq%3 > 0 {
+				unsent = append(unsent, seq)
+			}
+		}
+		appendEvents(t, db, batch)
+		err := db.Write(t.Context(), func(tx *gorm.DB) error {
+			return errors.Join(tx.Exec("UPDATE events SET is_sent = TRUE WHERE session_id = 's' AND seq <= ? AND seq % 3 = 0", old).Error,
+				tx.Exec("UPDATE sessions SET claims_in_rows = ? WHERE id = 's'", old).Error)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal(t, db, "s", 0, models.SegmentEvents)
+		index(t, db, "s", 1)
+		newestFirst := func(i, j int64) int { return batch[j-1].Timestamp.Compare(batch[i-1].Timestamp) }
+		slices.SortFunc(unsent, newestFirst)
+		inSpan := func(seq int64) bool {
+			return !batch[seq-1].Timestamp.Before(noon.Add(time.Hour)) && !batch[seq-1].Timestamp.After(noon.Add(time.Hour+time.Minute))
+		}
+		for poll := 0; ; poll++ {
+			filter := models.EventFilter{Limit: 1000}
+			want := slices.Clone(unsent[:min(filter.Limit, len(unsent))])
+			if poll == 1 {
+				filter.Start, filter.End = noon.Add(time.Hour), noon.Add(time.Hour+time.Minute)
+				want = slices.DeleteFunc(slices.Clone(unsent), func(seq int64) bool { return !inSpan(seq) })
+			}
+			got, err := events.ClaimUnsent(t.Context(), "s", filter)
+			if err != nil || !slices.Equal(got, want) {
+				t.Fatalf("poll %d: %d events, want %d; %v", poll, len(got), len(want), err)
+			}
+			if len(got) == 0 {
+				break
+			}
+			unsent = slices.DeleteFunc(unsent, func(seq int64) bool { return slices.Contains(want, seq) })
+		}
+		var left int64
+		if err := db.Read(t.Context()).Model(&models.Event{}).Where("session_id = 's' AND NOT is_sent").Count(&left).Error; err != nil || left > 0 {
+			t.Errorf("%d rows are not marked as sent, %v", left, err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -45,11 +46,27 @@ func (r *Segments) ListTimes(ctx context.Context, sessionID string) ([]models.Se
 	return segments, translate(r.db, err, "the segment")
 }
 
-// Create stores a segment. It does nothing if the segment exists: another backend built
-// the same one.
-func (r *Segments) Create(ctx context.Context, segment *models.Segment) error {
+// Create stores segments, all or none. It leaves out those that exist, because another
+// backend built the same ones, and those with expired events.
+func (r *Segments) Create(ctx context.Context, segments []models.Segment) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).Create(segment).Error
+		expired := map[string]int64{}
+		for i := range segments {
+			id := segments[i].SessionID
+			if _, isKnown := expired[id]; isKnown {
+				continue
+			}
+			if err := r.db.ShareSession(tx, id); err != nil {
+				return err
+			}
+			seq, err := view{tx: tx, sessionID: id}.expiredSeq()
+			if err != nil {
+				return err
+			}
+			expired[id] = seq
+		}
+		some := slices.DeleteFunc(slices.Clone(segments), func(s models.Segment) bool { return s.FirstSeq() <= expired[s.SessionID] })
+		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(some, 8).Error
 	})
 	return translate(r.db, err, "the segment")
 }

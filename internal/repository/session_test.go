@@ -160,7 +160,7 @@ func TestDeleteInSteps(t *testing.T) {
 		}
 		for number := range int64(25) {
 			segment := &models.Segment{SessionID: "s", Number: number, FirstTime: noon, LastTime: noon, Columns: []byte("x")}
-			if err := repository.NewSegments(db).Create(t.Context(), segment); err != nil {
+			if err := repository.NewSegments(db).Create(t.Context(), []models.Segment{*segment}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -22,12 +22,12 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 		if expired, err = v.expiredSeq(); err != nil {
 			return err
 		}
-		rows := func(gap models.EventPage) (bool, error) {
+		rows := func(gap models.EventPage, _ []int64) (bool, error) {
 			var found []struct {
 				EventType string
 				N         int64
 			}
-			err := v.rows(nil, gap).Select("event_type, COUNT(*) AS n").Group("event_type").Scan(&found).Error
+			err := v.rows(nil, gap, nil).Select("event_type, COUNT(*) AS n").Group("event_type").Scan(&found).Error
 			for _, row := range found {
 				counts[row.EventType] += row.N
 			}
@@ -64,32 +64,50 @@ func (v view) expiredSeq() (seq int64, err error) {
 // Span returns the earliest and the latest of the events' own times in a session; nil if
 // it has no events.
 func (r *Events) Span(ctx context.Context, sessionID string) (first, last *time.Time, err error) {
-	see := func(times ...time.Time) {
-		for _, t := range times {
-			if first == nil || t.Before(*first) {
-				first = &t
-			}
-			if last == nil || t.After(*last) {
-				last = &t
-			}
+	see := func(earliest, latest time.Time) {
+		if first == nil || earliest.Before(*first) {
+			first = &earliest
+		}
+		if last == nil || latest.After(*last) {
+			last = &latest
 		}
 	}
 	err = r.views.in(ctx, sessionID, func(v view) error {
-		for _, end := range []*gorm.DB{
-			v.rows(nil, models.EventPage{}).Select("timestamp").Order("timestamp"),
-			v.rows(nil, models.EventPage{}).Select("timestamp").Order("timestamp DESC"),
-			v.sealed().Select("first_time").Order("first_time"),
-			v.sealed().Select("last_time").Order("last_time DESC"),
-		} {
-			var times []time.Time
-			if err := end.Limit(1).Scan(&times).Error; err != nil {
+		var segments []models.Segment
+		err := v.tx.Select("number, event_count, first_time, last_time").Where("session_id = ?", sessionID).Order("number").Find(&segments).Error
+		if err != nil {
+			return err
+		}
+		gap := models.EventPage{}
+		for i := range segments {
+			s := &segments[i]
+			see(s.FirstTime, s.LastTime)
+			gap.Before = s.FirstSeq()
+			if err := v.seeRows(gap, see); err != nil {
 				return err
 			}
-			see(times...)
+			gap.After = s.LastSeq()
 		}
-		return nil
+		gap.Before = 0
+		return v.seeRows(gap, see)
 	})
 	return first, last, translate(r.db, err, "the event")
+}
+
+// seeRows calls see with the earliest and the latest time of the rows of a page, if it has
+// any.
+func (v view) seeRows(page models.EventPage, see func(earliest, latest time.Time)) error {
+	if isEmpty(page) {
+		return nil
+	}
+	var ends []time.Time
+	for _, order := range []string{"timestamp", "timestamp DESC"} {
+		if err := v.rows(nil, page, nil).Select("timestamp").Order(order).Limit(1).Scan(&ends).Error; err != nil || len(ends) == 0 {
+			return err
+		}
+		see(ends[0], ends[0])
+	}
+	return nil
 }
 
 // ListMissing returns up to limit spans of numbers in (after, upTo] that no event of the
@@ -100,7 +118,7 @@ func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo 
 		if expired, err = v.expiredSeq(); err != nil || expired >= upTo {
 			return err
 		}
-		rows := func(gap models.EventPage) (bool, error) {
+		rows := func(gap models.EventPage, _ []int64) (bool, error) {
 			var some []models.SeqSpan
 			// An extra row stands for the end of the numbers.
 			err := v.tx.Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+

@@ -101,14 +101,16 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 	}
 }
 
-// walk calls rows with each range of seqs that has no sealed segment, and sealed with each
-// sealed segment, within the bounds of a page and in its order. It leaves out segments in
-// which the filter certainly selects nothing. rows gets the page with narrower bounds.
+// walk calls rows with each range of seqs that has rows, and sealed with each sealed
+// segment, within the bounds of a page and in its order. It leaves out segments in which
+// the filter certainly selects nothing, sealed or not. rows gets the page with narrower
+// bounds. If seqs is not nil, the filter selects no rows of the range but some of these.
 // Both report whether to go on.
-func (v view) walk(page models.EventPage, where *filter.Filter, rows func(models.EventPage) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
+func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page models.EventPage, seqs []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
+	hot := where.WithoutData()
 	rest := page // what is not walked yet
 	for {
-		segments, err := v.segments(rest, where != nil)
+		segments, err := v.segments(rest, where, hot)
 		if err != nil {
 			return err
 		}
@@ -125,34 +127,66 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(models
 				}
 			}
 			if !isEmpty(gap) {
-				if more, err := rows(gap); err != nil || !more {
+				if more, err := rows(gap, nil); err != nil || !more {
 					return err
 				}
 			}
-			if s.isSkipped(where) {
-				continue
-			}
-			v.unpacked.take(s)
-			more, err := sealed(s)
-			if err != nil {
+			if more, err := s.walk(page, where, hot, rows, sealed); err != nil || !more {
 				return err
-			}
-			if v.unpacked.put(s); !more {
-				return nil
 			}
 		}
 		if len(segments) < segmentPage {
 			if !isEmpty(rest) {
-				_, err = rows(rest)
+				_, err = rows(rest, nil)
 			}
 			return err
 		}
 	}
 }
 
-// rows selects the rows of a part of the session that a filter selects.
-func (v view) rows(where *filter.Filter, part models.EventPage) *gorm.DB {
+// walk is the part of view.walk for one segment. hot is the part of the filter that needs
+// no data.
+func (s *sealedSegment) walk(page models.EventPage, where, hot *filter.Filter, rows func(models.EventPage, []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) (more bool, err error) {
+	if s.IsSealed {
+		if s.isSkipped(where) {
+			return true, nil
+		}
+		s.view.unpacked.take(s)
+		if more, err = sealed(s); err == nil {
+			s.view.unpacked.put(s)
+		}
+		return more, err
+	}
+	if s.isSkipped(hot) {
+		return true, nil
+	}
+	page.After = max(page.After, s.FirstSeq()-1)
+	if page.Before == 0 || page.Before > s.LastSeq() {
+		page.Before = s.LastSeq() + 1
+	}
+	selected, err := s.selected(hot, page)
+	if errors.Is(err, models.ErrDamaged) { // the rows have everything
+		return rows(page, nil)
+	}
+	seqs := []int64{}
+	for i, is := range selected {
+		if is {
+			seqs = append(seqs, s.FirstSeq()+int64(i))
+		}
+	}
+	if err != nil || len(seqs) == 0 {
+		return err == nil, err
+	}
+	return rows(page, seqs)
+}
+
+// rows selects the rows of a part of the session that a filter selects. If seqs is not
+// nil, it may leave out rows without one of these seqs.
+func (v view) rows(where *filter.Filter, part models.EventPage, seqs []int64) *gorm.DB {
 	query := filtered(v.tx.Model(&models.Event{}), where).Where("session_id = ?", v.sessionID)
+	if seqs != nil && int64(len(seqs)) < (part.Before-part.After)/listedShare {
+		return query.Where(seqsIn(v.tx.Name()), seqList(v.tx.Name(), seqs))
+	}
 	if part.After > 0 {
 		query = query.Where("seq > ?", part.After)
 	}
@@ -161,6 +195,10 @@ func (v view) rows(where *filter.Filter, part models.EventPage) *gorm.DB {
 	}
 	return query
 }
+
+// listedShare says from how many rows on the database reads those with given seqs one by
+// one: one in listedShare of a range. Otherwise it is faster to read the whole range.
+const listedShare = 8
 
 // read calls fn with the events of a page that a filter selects, in the page's order,
 // until fn returns false. A page without a limit has all events within its bounds. The
@@ -173,8 +211,15 @@ func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(
 		n++
 		return more && n != page.Limit, err
 	}
-	rows := func(gap models.EventPage) (bool, error) {
-		query := v.rows(where, gap).Select(f.columns, f.args...).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending})
+	rows := func(gap models.EventPage, seqs []int64) (bool, error) {
+		if over := len(seqs) - (page.Limit - n); page.Limit > 0 && over > 0 && !where.NeedsData() {
+			if page.Descending {
+				seqs = seqs[over:]
+			} else {
+				seqs = seqs[:len(seqs)-over]
+			}
+		}
+		query := v.rows(where, gap, seqs).Select(f.columns, f.args...).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending})
 		if page.Limit > 0 {
 			query = query.Limit(page.Limit - n)
 		}
@@ -230,14 +275,18 @@ func (v view) sealed() *gorm.DB {
 	return v.tx.Model(&models.Segment{}).Where("session_id = ? AND is_sealed", v.sessionID)
 }
 
-// segments returns the first sealed segments that overlap a page, in its order, up to
-// segmentPage of them.
-func (v view) segments(page models.EventPage, withSkip bool) (segments []models.Segment, err error) {
-	columns := "number, event_count, first_time, last_time, min_id"
-	if withSkip {
+// segments returns the first segments that overlap a page, in its order, up to segmentPage
+// of them: the sealed ones, and all of them if a part of the filter needs no data.
+func (v view) segments(page models.EventPage, where, hot *filter.Filter) (segments []models.Segment, err error) {
+	columns := "number, event_count, first_time, last_time, is_sealed, min_id"
+	if where != nil {
 		columns += ", skip"
 	}
-	query := v.sealed().Select(columns)
+	query := v.sealed()
+	if hot != nil {
+		query = v.tx.Model(&models.Segment{}).Where("session_id = ?", v.sessionID)
+	}
+	query = query.Select(columns)
 	if page.After > 0 {
 		query = query.Where("number >= ? AND number * ? + event_count > ?", page.After/models.SegmentEvents, models.SegmentEvents, page.After)
 	}
@@ -252,7 +301,8 @@ func (v view) segments(page models.EventPage, withSkip bool) (segments []models.
 	return segments, err
 }
 
-// sealedSegment is a sealed segment of a view. It is read as far as it is used.
+// sealedSegment is a segment of a view, usually a sealed one. It is read as far as it is
+// used.
 type sealedSegment struct {
 	view view
 	models.Segment

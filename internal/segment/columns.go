@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -61,7 +62,7 @@ func (t *Texts) append(value *string) {
 	if value != nil {
 		var known bool
 		if place, known = t.places[*value]; !known {
-			text := *value
+			text := strings.Clone(*value) // which may be part of a long text
 			place = uint32(len(t.Values))
 			t.Values = append(t.Values, &text)
 			t.places[text] = place

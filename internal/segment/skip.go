@@ -32,6 +32,13 @@ type words struct {
 	scratch []byte
 }
 
+// HotSkip returns a skip of the hot fields only, for filters that need no data.
+func HotSkip(c *Columns) []byte {
+	w := newWords()
+	w.addHot(c)
+	return w.encode()
+}
+
 func newWords() *words { return &words{seen: make([]uint64, 1<<24/64)} }
 
 // addHot adds the hot fields.

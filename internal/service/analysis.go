@@ -20,7 +20,7 @@ type SegmentRepository interface {
 	SessionsToSegment(ctx context.Context) ([]models.Session, error)
 	Numbers(ctx context.Context, sessionID string) ([]int64, error)
 	ListTimes(ctx context.Context, sessionID string) ([]models.Segment, error)
-	Create(ctx context.Context, segment *models.Segment) error
+	Create(ctx context.Context, segments []models.Segment) error
 	Each(ctx context.Context, sessionID string, span models.Span, fn func(*models.Segment) error) error
 	EachHot(ctx context.Context, sessionID string, where *filter.Filter, after, upTo int64, span models.Span, fn func(*models.Event)) error
 }
@@ -37,11 +37,12 @@ type Analysis struct {
 	spans    SpanFinder
 	sessions SessionFinder
 	log      *slog.Logger
+	*arrivals
 }
 
 // NewAnalysis returns the service over its repositories.
 func NewAnalysis(segments SegmentRepository, spans SpanFinder, sessions SessionFinder, log *slog.Logger) *Analysis {
-	return &Analysis{segments, spans, sessions, log}
+	return &Analysis{segments, spans, sessions, log, newArrivals()}
 }
 
 // MaxBuckets is the maximum number of buckets of a histogram.
@@ -175,19 +176,43 @@ func (a *Analysis) Run(ctx context.Context) {
 	defer ticker.Stop()
 	given := map[string]int64{} // numbers of segments that were tried
 	for {
-		if err := a.makeSegments(ctx, given); err != nil && ctx.Err() == nil {
+		if err := errors.Join(a.storeArrived(ctx), a.makeSegments(ctx, given)); err != nil && ctx.Err() == nil {
 			level := slog.LevelError
 			if models.ErrorCode(err) == models.CodeUnavailable {
 				level = slog.LevelDebug // others report it
 			}
 			a.log.Log(ctx, level, "segments cannot be made; it is tried again", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		for isDue := false; !isDue; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				isDue = true
+			case <-a.some:
+				if err := a.storeArrived(ctx); err != nil {
+					isDue = true // the segments are made from the events
+				}
+			}
 		}
 	}
+}
+
+// storeArrived stores the segments of arrived events.
+func (a *Analysis) storeArrived(ctx context.Context) error {
+	var segments []models.Segment
+	for _, s := range a.take() {
+		made, err := newSegment(s.sessionID, s.number, &s.columns)
+		if err == nil {
+			segments = append(segments, made)
+		} else if !errors.Is(err, segment.ErrTooLarge) {
+			return err
+		}
+	}
+	if len(segments) == 0 {
+		return nil
+	}
+	return a.segments.Create(ctx, segments)
 }
 
 // makeSegments builds all missing segments.
@@ -246,7 +271,7 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 		a.log.Error("events are missing", "session", sessionID, "after_seq", first, "present", c.Len(), "expected", models.SegmentEvents)
 		return nil
 	}
-	packed, err := segment.EncodeColumns(c)
+	made, err := newSegment(sessionID, number, c)
 	if errors.Is(err, segment.ErrTooLarge) {
 		a.log.Info("some events are counted without a segment", "session", sessionID, "after_seq", first, "reason", err)
 		return nil
@@ -254,8 +279,5 @@ func (a *Analysis) makeSegment(ctx context.Context, sessionID string, number int
 	if err != nil {
 		return err
 	}
-	return a.segments.Create(ctx, &models.Segment{
-		SessionID: sessionID, Number: number, EventCount: models.SegmentEvents, Columns: packed,
-		FirstTime: time.UnixMicro(slices.Min(c.Micros)).UTC(), LastTime: time.UnixMicro(slices.Max(c.Micros)).UTC(),
-	})
+	return a.segments.Create(ctx, []models.Segment{made})
 }
