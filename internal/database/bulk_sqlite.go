@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"unsafe"
 
 	"gorm.io/gorm"
 
@@ -96,7 +97,7 @@ func (b *sqliteBulk) statement(text string) (driver.Stmt, error) {
 // bind adds an argument to the next statement.
 func (b *sqliteBulk) bind(value any) {
 	if text, ok := value.(models.JSON); ok {
-		value = string(text)
+		value = unsafe.String(unsafe.SliceData(text), len(text)) // the driver copies it before the statement ends
 	}
 	b.args = append(b.args, driver.NamedValue{Ordinal: len(b.args) + 1, Value: value})
 }
