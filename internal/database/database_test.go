@@ -81,6 +81,8 @@ func TestOpenWaitsForTheWriter(t *testing.T) {
 	o := dbtest.SQLite(t)
 	writer := dbtest.Open(t, o)
 	locked, release := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(end) // before the database is closed, also if the test fails
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := writer.Write(t.Context(), func(*gorm.DB) error { close(locked); <-release; return nil }); err != nil {
@@ -99,7 +101,7 @@ func TestOpenWaitsForTheWriter(t *testing.T) {
 		opened <- err
 	}()
 	lines.wait(t, "waiting for another backend") // after the busy timeout of 5 s
-	close(release)
+	end()
 	wg.Wait()
 	if err := <-opened; err != nil {
 		t.Error(err)

@@ -82,8 +82,11 @@ func openSQLite(ctx context.Context, o Options) (*DB, error) {
 	// transactions take the write lock when they begin, so that none fails at its first
 	// write because another process was faster.
 	options, wait := url.Values{"_txlock": {"immediate"}}, connectTimeout
+	if info, err := os.Stat(o.Path); err != nil || info.Size() == 0 {
+		options.Add("_pragma", "auto_vacuum(INCREMENTAL)") // for an existing file it would wait for the write lock
+	}
 	if o.Access == Exclusive { // the WAL's index is in this program's memory
-		options["_pragma"] = []string{"locking_mode(EXCLUSIVE)"}
+		options.Add("_pragma", "locking_mode(EXCLUSIVE)")
 		cacheKiB, wait = exclusiveCacheKiB, time.Second
 	}
 	write, err := openSQLitePool(ctx, o.Path, 1, cacheKiB, wait, options, openPool)
@@ -139,7 +142,6 @@ func (db *DB) openReadOnly(ctx context.Context, path string, readers int) error 
 func openSQLitePool(ctx context.Context, path string, size int, cacheKiB int64, wait time.Duration, options url.Values, openPool func(name string) (*sql.DB, error)) (*gorm.DB, error) {
 	options["_pragma"] = append(options["_pragma"],
 		fmt.Sprintf("busy_timeout(%d)", min(busyTimeout, wait).Milliseconds()),
-		"auto_vacuum(INCREMENTAL)", // of a new file only; it comes before the first write
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // a commit returns after the disk has it
 		"foreign_keys(ON)",
