@@ -21,9 +21,9 @@ import (
 // rolls back.
 const rollbackTimeout = time.Second
 
-// copyFrom is the number of rows from which COPY is faster than prepared statements,
+// copyFrom is the number of rows from which COPY costs less than prepared statements,
 // which save a round trip.
-const copyFrom = 100
+const copyFrom = 12
 
 // postgresBulk inserts many rows by COPY. Its transaction begins with the first
 // statements, in the same round trip.
