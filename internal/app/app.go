@@ -18,6 +18,7 @@ import (
 	"slices"
 	"syscall"
 
+	"ospulse/internal/bucket"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/ingest/spool"
@@ -150,10 +151,14 @@ func openFiles(cfg config.Config) (*sample.Store, error) {
 	if cfg.FilesURL.Bucket == "" {
 		return sample.Open(cfg.FilesDir())
 	}
-	return sample.OpenBucket(cfg.FilesDir(), sample.Bucket{
-		Endpoint: cfg.FilesURL.Endpoint, Region: cfg.FilesURL.Region, Name: cfg.FilesURL.Bucket, Prefix: cfg.FilesURL.Prefix,
-		AccessKey: cfg.FilesAccessKey.Reveal(), SecretKey: cfg.FilesSecretKey.Reveal(),
-	})
+	return sample.OpenBucket(cfg.FilesDir(), bucketLocation(cfg, cfg.FilesURL.BucketURL))
+}
+
+func bucketLocation(cfg config.Config, u config.BucketURL) bucket.Location {
+	return bucket.Location{
+		Endpoint: u.Endpoint, Region: u.Region, Name: u.Bucket, Prefix: u.Prefix,
+		AccessKey: cfg.BucketAccessKey.Reveal(), SecretKey: cfg.BucketSecretKey.Reveal(),
+	}
 }
 
 // mayOwnFiles reports whether all stored target files belong to the configured database.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -72,9 +73,12 @@ type Config struct {
 	// FilesURL is the location of target files: a bucket, or if empty the folder files
 	// in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
 	FilesURL FilesURL `env:"FILES_URL"`
-	// FilesAccessKey and FilesSecretKey are the keys of the bucket, which needs both.
-	FilesAccessKey Secret `env:"AWS_ACCESS_KEY_ID"`
-	FilesSecretKey Secret `env:"AWS_SECRET_ACCESS_KEY"`
+	// BlocksURL is the location of the blocks of sealed events: a bucket, or if empty the
+	// database. The same variables fill in its options.
+	BlocksURL BlocksURL `env:"BLOCKS_URL"`
+	// BucketAccessKey and BucketSecretKey are the keys of the buckets, which need both.
+	BucketAccessKey Secret `env:"AWS_ACCESS_KEY_ID"`
+	BucketSecretKey Secret `env:"AWS_SECRET_ACCESS_KEY"`
 
 	// SpoolMaxMB is how much the spool keeps in DataDir, in MB of 2^20 bytes, of
 	// events that arrive while the database is unavailable; 0 refuses them.
@@ -138,9 +142,9 @@ type Config struct {
 // variables are all variables: those of Config, and those that fill it in.
 type variables struct {
 	Config
-	AgentAlias   BaseURL `env:"AGENT_URL"`
-	FilesRegion  string  `env:"AWS_REGION" envDefault:"us-east-1"`
-	FilesService string  `env:"AWS_ENDPOINT_URL"`
+	AgentAlias    BaseURL `env:"AGENT_URL"`
+	BucketRegion  string  `env:"AWS_REGION" envDefault:"us-east-1"`
+	BucketService string  `env:"AWS_ENDPOINT_URL"`
 }
 
 // Load reads every variable through getenv (os.Getenv outside of tests). It takes
@@ -188,14 +192,23 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 		}
 		v.AgentURL = v.AgentAlias
 	}
-	if v.FilesURL.Bucket != "" {
-		if err := v.FilesURL.complete(v.FilesRegion, v.FilesService); err != nil {
-			refuse("AWS_ENDPOINT_URL", err.Error())
+	var needing []string // the settings that name a bucket
+	var badService error
+	for _, in := range []struct {
+		name string
+		url  *BucketURL
+	}{{"FILES_URL", &v.FilesURL.BucketURL}, {"BLOCKS_URL", &v.BlocksURL.BucketURL}} {
+		if in.url.Bucket != "" {
+			needing = append(needing, in.name)
+			badService = cmp.Or(badService, in.url.complete(v.BucketRegion, v.BucketService))
 		}
-		for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
-			if values[name] == "" {
-				refuse(name, "the key of the bucket that FILES_URL names")
-			}
+	}
+	if badService != nil {
+		refuse("AWS_ENDPOINT_URL", badService.Error())
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		if values[name] == "" && len(needing) > 0 {
+			refuse(name, "the key of the bucket that "+strings.Join(needing, " or ")+" names")
 		}
 	}
 	switch {
@@ -206,6 +219,9 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 		refuse("DISK_LOW", "RETAIN_DAYS or RETAIN_GB beside it: without them nothing is ever removed")
 	case v.MinFreeMB == 0:
 		refuse("DISK_LOW", "a MIN_FREE_MB above 0 beside it")
+	}
+	if v.BlocksURL.Bucket != "" && v.FilesURL.holds(v.BlocksURL.BucketURL) {
+		refuse("BLOCKS_URL", "a bucket or prefix outside that of FILES_URL, because each sweep of files lists everything there")
 	}
 	v.AgentLostAfter = cmp.Or(v.AgentLostAfter, max(2*time.Minute, 3*v.AgentPollInterval))
 	v.AgentPollInterval = min(v.AgentPollInterval, v.AgentLostAfter/2)

@@ -135,7 +135,8 @@ func TestAccepted(t *testing.T) {
 	database := func(c config.Config) any { return c.DatabaseURL.Reveal() }
 	agent := func(c config.Config) any { return string(c.AgentURL) }
 	origins := func(c config.Config) any { return []string(c.CORSOrigins) }
-	files := func(c config.Config) any { return c.FilesURL }
+	files := func(c config.Config) any { return c.FilesURL.BucketURL }
+	blocks := func(c config.Config) any { return c.BlocksURL.BucketURL }
 	bucketKeys := env{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+cret"}
 	const multiHost = "postgres://u:p@h1:5432,h2:5432/db?target_session_attrs=read-write"
 	for name, test := range map[string]struct {
@@ -156,10 +157,13 @@ func TestAccepted(t *testing.T) {
 		"agent: alias":                        {env{"AGENT_URL": "http://a"}, agent, "http://a"},
 		"origins: as a browser sends them":    {env{"CORS_ORIGINS": "HTTP://Lab:80, https://lab:443,,http://[::1]:5173,"}, origins, []string{"http://lab", "https://lab", "http://[::1]:5173"}},
 		"allowed hosts: in lower case":        {env{"ALLOWED_HOSTS": "Pulse.Lab, 10.0.0.7,::1"}, func(c config.Config) any { return []string(c.AllowedHosts) }, []string{"pulse.lab", "10.0.0.7", "::1"}},
-		"files: the data folder":              {env{"FILES_URL": "file://", "AWS_ENDPOINT_URL": "anything"}, files, config.FilesURL{}},
-		"files: a bucket of Amazon":           {env{"FILES_URL": "s3://bucket", "AWS_REGION": "eu-central-1"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Endpoint: "https://s3.eu-central-1.amazonaws.com", Region: "eu-central-1"}},
-		"files: another service":              {env{"FILES_URL": "s3://bucket/a/b/", "AWS_ENDPOINT_URL": "http://s3:9000/"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Prefix: "a/b", Endpoint: "http://s3:9000", Region: "us-east-1"}},
-		"files: the options win":              {env{"FILES_URL": "s3://bucket?region=here&endpoint=http://127.0.0.1:9000", "AWS_REGION": "there", "AWS_ENDPOINT_URL": "anything"}.with(bucketKeys), files, config.FilesURL{Bucket: "bucket", Endpoint: "http://127.0.0.1:9000", Region: "here"}},
+		"files: the data folder":              {env{"FILES_URL": "file://", "AWS_ENDPOINT_URL": "anything"}, files, config.BucketURL{}},
+		"files: a bucket of Amazon":           {env{"FILES_URL": "s3://bucket", "AWS_REGION": "eu-central-1"}.with(bucketKeys), files, config.BucketURL{Bucket: "bucket", Endpoint: "https://s3.eu-central-1.amazonaws.com", Region: "eu-central-1"}},
+		"files: another service":              {env{"FILES_URL": "s3://bucket/a/b/", "AWS_ENDPOINT_URL": "http://s3:9000/"}.with(bucketKeys), files, config.BucketURL{Bucket: "bucket", Prefix: "a/b", Endpoint: "http://s3:9000", Region: "us-east-1"}},
+		"files: the options win":              {env{"FILES_URL": "s3://bucket?region=here&endpoint=http://127.0.0.1:9000", "AWS_REGION": "there", "AWS_ENDPOINT_URL": "anything"}.with(bucketKeys), files, config.BucketURL{Bucket: "bucket", Endpoint: "http://127.0.0.1:9000", Region: "here"}},
+		"blocks: in the database":             {env{"FILES_URL": "s3://bucket"}.with(bucketKeys), blocks, config.BucketURL{}},
+		"blocks: beside the files":            {env{"FILES_URL": "s3://bucket/a", "BLOCKS_URL": "s3://bucket/ab", "AWS_ENDPOINT_URL": "http://s3:9000/"}.with(bucketKeys), blocks, config.BucketURL{Bucket: "bucket", Prefix: "ab", Endpoint: "http://s3:9000", Region: "us-east-1"}},
+		"blocks: another service":             {env{"FILES_URL": "s3://bucket", "BLOCKS_URL": "s3://bucket?endpoint=http://s3:9000&region=x"}.with(bucketKeys), blocks, config.BucketURL{Bucket: "bucket", Endpoint: "http://s3:9000", Region: "x"}},
 		"log level: in any case":              {env{"LOG_LEVEL": "WARN"}, func(c config.Config) any { return c.LogLevel }, slog.LevelWarn},
 		"log format":                          {env{"LOG_FORMAT": "json"}, func(c config.Config) any { return c.LogFormat }, "json"},
 		"duration: zero":                      {env{"DATABASE_WAIT": "0"}, func(c config.Config) any { return c.DatabaseWait }, time.Duration(0)},
@@ -235,6 +239,7 @@ func TestRefused(t *testing.T) {
 		"origins: null":                      {"CORS_ORIGINS", "null", `"null"`, "an origin such as"},
 		"allowed hosts: a port":              {"ALLOWED_HOSTS", "a:1", `"a:1"`, "without brackets or port"},
 		"allowed hosts: a pattern":           {"ALLOWED_HOSTS", "*.lab", `"*.lab"`, "a host name"},
+		"blocks: a folder":                   {"BLOCKS_URL", "file://", `"file://"`, "s3://bucket/prefix, with the options endpoint"},
 		"files: no scheme":                   {"FILES_URL", "bucket", `"bucket"`, "s3://bucket/prefix"},
 		"files: a folder":                    {"FILES_URL", "file:///tmp", `"file:///tmp"`, "for the data folder"},
 		"files: keys in the URL":             {"FILES_URL", "s3://id:secret@bucket", `"s3://***"`, "AWS_SECRET_ACCESS_KEY"},
@@ -299,6 +304,16 @@ func TestBucketNeedsKeys(t *testing.T) {
 	_, err = config.Load(env{"FILES_URL": "s3://bucket", "AWS_ENDPOINT_URL": "s3:9000"}.get, "")
 	if err == nil || !strings.HasPrefix(err.Error(), "AWS_ENDPOINT_URL: ") {
 		t.Errorf("got %v, want a fault of the endpoint", err)
+	}
+	_, err = config.Load(env{"BLOCKS_URL": "s3://bucket", "FILES_URL": "s3://files", "AWS_ENDPOINT_URL": "s3:9000", "AWS_ACCESS_KEY_ID": "id"}.get, "")
+	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY: ") || !strings.Contains(err.Error(), "FILES_URL or BLOCKS_URL") {
+		t.Errorf("got %v, want a fault of the endpoint and one of the key that is missing", err)
+	}
+	for _, prefix := range []string{"", "/a", "/a/b"} { // the sweep of files would list all blocks
+		_, err = config.Load(env{"FILES_URL": "s3://bucket/a", "BLOCKS_URL": "s3://bucket" + prefix}.with(env{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}).get, "")
+		if isInside := prefix != ""; (err != nil) != isInside || isInside && !strings.HasPrefix(err.Error(), "BLOCKS_URL: ") {
+			t.Errorf("blocks at %q beside files at /a: %v", prefix, err)
+		}
 	}
 	c := load(t, env{"FILES_URL": "s3://bucket/a", "AWS_ACCESS_KEY_ID": "hunter1", "AWS_SECRET_ACCESS_KEY": "hunter2"})
 	if shown := c.String(); strings.Contains(shown, "hunter") || !strings.Contains(shown, "s3://bucket/a?endpoint=") {

@@ -21,6 +21,7 @@ func parse(v *variables, values map[string]string) (refused map[string]error, er
 	err = env.ParseWithOptions(v, env.Options{Environment: values, FuncMap: map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[Amount]():      parser[Amount](amount),
 		reflect.TypeFor[BaseURL]():     parser[BaseURL](baseURL),
+		reflect.TypeFor[BlocksURL]():   parser[BlocksURL](blocksURL),
 		reflect.TypeFor[DatabaseURL](): parser[DatabaseURL](databaseURL),
 		reflect.TypeFor[FilesURL]():    parser[FilesURL](filesURL),
 		reflect.TypeFor[Host]():        parser[Host](host),

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"time"
 
+	"ospulse/internal/bucket"
 	"ospulse/internal/durable"
 	"ospulse/internal/models"
 )
@@ -75,18 +76,16 @@ func Open(dir string) (*Store, error) {
 // OpenBucket opens a store in a bucket. It does not contact the bucket. The folder
 // holds uploads while they are received; files that Open has placed there earlier
 // are served, and MoveToBucket moves them.
-func OpenBucket(dir string, b Bucket) (*Store, error) {
+func OpenBucket(dir string, location bucket.Location) (*Store, error) {
 	s, err := Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if s.objects, err = newBucket(b); err != nil {
+	files, err := bucket.Open(location)
+	if err != nil {
 		return nil, err
 	}
-	s.shown = "s3://" + b.Name
-	if b.Prefix != "" {
-		s.shown += "/" + b.Prefix
-	}
+	s.objects, s.shown = filesBucket{files}, location.String()
 	return s, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
+	"ospulse/internal/bucket"
 	"ospulse/internal/models"
 	"ospulse/internal/sample"
 )
@@ -85,7 +86,7 @@ func startS3(t *testing.T, around func(http.Handler) http.Handler) *httptest.Ser
 
 func openBucket(t *testing.T, dir, endpoint string) *sample.Store {
 	t.Helper()
-	store, err := sample.OpenBucket(dir, sample.Bucket{Endpoint: endpoint, Region: "us-east-1", Name: "bucket", Prefix: "some/prefix", AccessKey: "key", SecretKey: "secret"})
+	store, err := sample.OpenBucket(dir, bucket.Location{Endpoint: endpoint, Region: "us-east-1", Name: "bucket", Prefix: "some/prefix", AccessKey: "key", SecretKey: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}

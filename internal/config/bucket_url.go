@@ -9,15 +9,22 @@ import (
 )
 
 // FilesURL is the location of target files. The zero value means the data folder.
-type FilesURL struct {
+type FilesURL struct{ BucketURL }
+
+// BlocksURL is the location of the blocks of sealed events. The zero value means the
+// database.
+type BlocksURL struct{ BucketURL }
+
+// BucketURL is the location of a bucket.
+type BucketURL struct {
 	Bucket   string // its name
 	Prefix   string // of its keys, without slashes at its ends; may be empty
 	Endpoint string // the URL of the S3 service, without a path
 	Region   string
 }
 
-// String returns the URL with all its options; "" for the data folder.
-func (u FilesURL) String() string {
+// String returns the URL with all its options; "" without a bucket.
+func (u BucketURL) String() string {
 	if u.Bucket == "" {
 		return ""
 	}
@@ -25,9 +32,9 @@ func (u FilesURL) String() string {
 	return "s3://" + strings.TrimSuffix(u.Bucket+"/"+u.Prefix, "/") + "?" + options.Encode()
 }
 
-// complete fills in the region and endpoint that FILES_URL does not name. It
-// returns an error if it needs endpoint, and that is not empty and no URL.
-func (u *FilesURL) complete(region, endpoint string) (err error) {
+// complete fills in the region and endpoint that the URL does not name. It returns an
+// error if it needs endpoint, and that is not empty and no URL.
+func (u *BucketURL) complete(region, endpoint string) (err error) {
 	u.Region = cmp.Or(u.Region, region)
 	if u.Endpoint == "" && endpoint != "" {
 		u.Endpoint, err = endpointURL(endpoint)
@@ -42,32 +49,55 @@ func filesURL(value string) (FilesURL, error) {
 	if value == "file://" {
 		return FilesURL{}, nil
 	}
-	wants := errors.New("s3://bucket/prefix, with the options endpoint (http://127.0.0.1:9000) and region if needed, " +
-		"or file:// for the data folder; the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	u, ok := bucketURL(value)
+	if !ok {
+		return FilesURL{}, errors.New(wantsBucket + ", or file:// for the data folder" + wantsKeys)
+	}
+	return FilesURL{u}, nil
+}
+
+// blocksURL takes s3://bucket/prefix?endpoint=URL&region=NAME.
+func blocksURL(value string) (BlocksURL, error) {
+	u, ok := bucketURL(value)
+	if !ok {
+		return BlocksURL{}, errors.New(wantsBucket + wantsKeys)
+	}
+	return BlocksURL{u}, nil
+}
+
+const (
+	wantsBucket = "s3://bucket/prefix, with the options endpoint (http://127.0.0.1:9000) and region if needed"
+	wantsKeys   = "; the keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
+
+func bucketURL(value string) (result BucketURL, ok bool) {
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "s3" || u.User != nil || u.Fragment != "" || !consistsOf(u.Host, letters+digits+".-") || len(u.Host) < 3 || len(u.Host) > 63 {
-		return FilesURL{}, wants
+		return result, false
 	}
 	prefix := strings.Trim(u.Path, "/")
 	if slices.ContainsFunc(strings.Split(prefix, "/"), func(part string) bool { return prefix != "" && part == "" || part == "." || part == ".." }) {
-		return FilesURL{}, wants
+		return result, false
 	}
 	options, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return FilesURL{}, wants
+		return result, false
 	}
 	for name := range options {
 		if name != "endpoint" && name != "region" {
-			return FilesURL{}, wants
+			return result, false
 		}
 	}
-	result := FilesURL{Bucket: u.Host, Prefix: prefix, Region: options.Get("region")}
+	result = BucketURL{Bucket: u.Host, Prefix: prefix, Region: options.Get("region")}
 	if endpoint := options.Get("endpoint"); endpoint != "" {
-		if result.Endpoint, err = endpointURL(endpoint); err != nil {
-			return FilesURL{}, wants
-		}
+		result.Endpoint, err = endpointURL(endpoint)
 	}
-	return result, nil
+	return result, err == nil
+}
+
+// holds reports whether the objects of other are below the prefix of u.
+func (u BucketURL) holds(other BucketURL) bool {
+	return u.Bucket == other.Bucket && u.Endpoint == other.Endpoint && (u.Prefix == "" || u.Prefix == other.Prefix || strings.HasPrefix(other.Prefix, u.Prefix+"/"))
 }
 
 // endpointURL takes the URL of an S3 service.
