@@ -136,14 +136,27 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 // connect opens the database.
 func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog.Logger) (*database.DB, error) {
-	return database.Open(ctx, databaseOptions(cfg, cacheBytes, log))
+	o, err := databaseOptions(cfg, cacheBytes, log)
+	if err != nil {
+		return nil, err
+	}
+	return database.Open(ctx, o)
 }
 
-func databaseOptions(cfg config.Config, cacheBytes int64, log *slog.Logger) database.Options {
-	return database.Options{
+func databaseOptions(cfg config.Config, cacheBytes int64, log *slog.Logger) (database.Options, error) {
+	o := database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,
 		CacheBytes: cacheBytes, Sync: cfg.DatabaseSync, AllowWeak: cfg.DatabaseAllowWeak,
 	}
+	if cfg.BlocksURL.Bucket == "" {
+		return o, nil
+	}
+	blocks, err := bucket.Open(bucketLocation(cfg, cfg.BlocksURL.BucketURL))
+	if err != nil {
+		return o, fmt.Errorf("BLOCKS_URL: %w", err)
+	}
+	o.Objects = bucket.NewObjects(blocks)
+	return o, nil
 }
 
 // openFiles opens the storage of target files.

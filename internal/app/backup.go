@@ -132,7 +132,10 @@ func interrupted(ctx context.Context, err error) error {
 
 // connectAs opens the database for a program that does not serve.
 func connectAs(ctx context.Context, cfg config.Config, access database.Access, log *slog.Logger) (*database.DB, error) {
-	o := databaseOptions(cfg, 0, log)
+	o, err := databaseOptions(cfg, 0, log)
+	if err != nil {
+		return nil, err
+	}
 	o.Access = access
 	return database.Open(ctx, o)
 }

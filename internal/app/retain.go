@@ -139,9 +139,7 @@ func runVacuum(ctx context.Context, args []string, cfg config.Config, stdout io.
 		return fmt.Errorf("there is no database: %w", err)
 	}
 	log := newLogger(cfg, stdout)
-	options := databaseOptions(cfg, 0, log)
-	options.Access = database.Exclusive
-	db, err := database.Open(ctx, options)
+	db, err := connectAs(ctx, cfg, database.Exclusive, log)
 	if err != nil {
 		return err
 	}

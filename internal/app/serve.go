@@ -93,6 +93,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Damages: events.ListDamages, Agent: agentWatch.Get, Log: log,
+		Bucket: func() string {
+			if db.Objects() == nil {
+				return ""
+			}
+			return db.Objects().Failure()
+		},
 		Memory: func() handlers.Memory {
 			_, queued := queue.Depth()
 			return handlers.Memory{LimitBytes: budget.Limit.Bytes, Source: budget.Limit.Source, PlannedBytes: budget.Total, Parts: map[string]handlers.MemoryPart{
@@ -133,6 +139,10 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { seals.Run(beside) })
 	running.Go(func() { retention.Run(beside) })
 	running.Go(func() { disk.Run(beside) })
+	if db.Objects() != nil {
+		blocks := service.NewBlocks(repository.NewBlocks(db), leases, time.Duration(cfg.SealAfter), log)
+		running.Go(func() { blocks.Run(beside) })
+	}
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
 	defer stopBeside()

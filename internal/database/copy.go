@@ -58,7 +58,7 @@ func (db *DB) Tables() ([]Table, error) {
 	var all []Table
 	for _, model := range append([]any{&schemaMigration{}}, tables()...) {
 		switch model.(type) {
-		case *models.Installation, *models.Lease:
+		case *models.Installation, *models.Lease, *models.UnusedObject:
 			continue
 		}
 		stmt := &gorm.Statement{DB: db.write}
@@ -203,12 +203,21 @@ type Snapshot struct {
 	Dialect string
 	Version int // of the schema
 	copier  copier
+	db      *DB
 }
 
 // CopyOut calls emit with each row of a table, in no certain order. A row is valid until
-// emit returns.
+// emit returns. Blocks have their data, also if it is in the bucket.
 func (s *Snapshot) CopyOut(ctx context.Context, table *Table, emit func(Row) error) error {
-	if err := s.copier.copyOut(ctx, table, emit); err != nil {
+	blocks, isBlocks := newBlockCopy(ctx, s.db, table, emit)
+	if isBlocks {
+		emit = blocks.add
+	}
+	err := s.copier.copyOut(ctx, table, emit)
+	if err == nil && isBlocks {
+		err = blocks.flush()
+	}
+	if err != nil {
 		return fmt.Errorf("read the table %s: %w", table.Name, err)
 	}
 	return nil
@@ -245,7 +254,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(*Snapshot) error) error {
 			if err != nil {
 				return err
 			}
-			return fn(&Snapshot{Tables: tables, Dialect: db.Dialect(), Version: version, copier: from})
+			return fn(&Snapshot{Tables: tables, Dialect: db.Dialect(), Version: version, copier: from, db: db})
 		})
 	})
 }

@@ -33,6 +33,8 @@ type Options struct {
 	AllowWeak bool
 	// Access is how the program uses the database; 0 is like a backend.
 	Access Access
+	// Objects has the data of blocks that are not in the database; nil if there is none.
+	Objects Objects
 	// Migrations are the numbered files, in a folder for each dialect; nil means the
 	// embedded ones.
 	Migrations fs.FS
@@ -58,6 +60,7 @@ type DB struct {
 	write      *gorm.DB // one connection on SQLite: there is one writer at a time
 	read       *gorm.DB // on PostgreSQL the same pool as write
 	ingest     *gorm.DB // for Bulk; on SQLite the same pool as write
+	objects    Objects  // nil if there are none
 
 	// turn holds a value while a caller other than ingest uses SQLite's only connection
 	// or waits for it; nil on PostgreSQL. A free connection goes to any waiting caller.
@@ -141,7 +144,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.migrations, db.log = o.Migrations, o.Log
+	db.migrations, db.log, db.objects = o.Migrations, o.Log, o.Objects
 	return db, nil
 }
 

@@ -207,6 +207,7 @@ func tables() []any {
 		&models.Segment{},
 		&models.Block{},
 		&models.Claim{},
+		&models.UnusedObject{},
 		&models.SessionTotals{},
 		&models.Expiration{},
 		&models.IdempotencyKey{},

@@ -27,6 +27,7 @@ type Checks struct {
 	Durability func(ctx context.Context) (models.Durability, error)                            // durability of a commit now
 	Backfill   func(ctx context.Context) (models.BackfillLeft, error)                          // the old events that the backfill has not read yet
 	Damages    func(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) // sealed events that cannot be read
+	Bucket     func() string                                                                   // why the bucket of sealed events failed last; "" if it works or there is none
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
 	Disk       func() models.DiskStatus
@@ -129,7 +130,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok", "sealed": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok", "sealed": "ok", "bucket": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -161,6 +162,9 @@ func (k *Checks) check(ctx context.Context) readiness {
 		answer.Checks["backfill"] = fmt.Sprintf("the backend is still filling in search columns and processes of %d events in %d sessions, which an older version or the existing backend stored", left.Events, left.Sessions)
 	}
 	k.checkSealed(ctx, &answer)
+	if failure := k.Bucket(); failure != "" { // not a failure: everything but these events can be read and stored
+		answer.Checks["bucket"] = failure
+	}
 	k.checkDurability(ctx, &answer, fail)
 	return answer
 }

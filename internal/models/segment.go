@@ -43,10 +43,13 @@ func (s *Segment) LastSeq() int64 { return s.Number*SegmentEvents + s.EventCount
 // Block holds what the columns of a sealed segment lack of some of its events, packed by
 // internal/segment.
 type Block struct {
-	SessionID string `gorm:"primaryKey;column:session_id;type:varchar(255)"`
-	FirstSeq  int64  `gorm:"primaryKey;column:first_seq;autoIncrement:false"`
+	SessionID string `gorm:"primaryKey;column:session_id;type:varchar(255);index:idx_blocks_stored,where:object = ''"`
+	FirstSeq  int64  `gorm:"primaryKey;column:first_seq;autoIncrement:false;index:idx_blocks_stored,where:object = ''"`
 	LastSeq   int64  `gorm:"column:last_seq;not null"`
-	Data      []byte `gorm:"not null"`
+	Data      []byte `gorm:"not null"` // empty if an object has it
+
+	Object      string `gorm:"type:varchar(255);not null;default:''"` // name of the object in the bucket; "" if there is none
+	ObjectBytes int64  `gorm:"column:object_bytes;not null;default:0"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
 }

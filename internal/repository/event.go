@@ -16,7 +16,7 @@ type Events struct {
 }
 
 // NewEvents returns the events of db.
-func NewEvents(db *database.DB) *Events { return &Events{db, &views{db: db}} }
+func NewEvents(db *database.DB) *Events { return &Events{db, newViews(db)} }
 
 // ListBySeq returns up to limit events of a session with a Seq in (after, upTo], by Seq.
 func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error) {

@@ -16,6 +16,7 @@ func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) (ev
 	err = r.db.View(ctx, func(tx *gorm.DB) error {
 		const isShown = "session_id NOT IN (SELECT id FROM sessions WHERE " + hidden + ")"
 		err := tx.Where("id > ? AND id <= ? AND "+isShown, after, upTo).Order("id").Limit(limit).Find(&events).Error
+		v := r.views.of(tx, "")
 		for next := uint64(0); err == nil; {
 			var segments []models.Segment
 			err = tx.Select("session_id, number, event_count, min_id, max_id").
@@ -25,7 +26,8 @@ func (r *Events) ListAll(ctx context.Context, after, upTo uint64, limit int) (ev
 				if len(events) == limit && events[limit-1].ID < segments[i].MinID {
 					return nil
 				}
-				s := &sealedSegment{view: view{tx: tx, sessionID: segments[i].SessionID}, Segment: segments[i]}
+				v.sessionID = segments[i].SessionID
+				s := &sealedSegment{view: v, Segment: segments[i]}
 				if events, err = s.addByID(events, after, upTo, limit); err != nil {
 					return err
 				}

@@ -15,7 +15,7 @@ type Transfers struct {
 }
 
 // NewTransfers returns the transfers of db.
-func NewTransfers(db *database.DB) *Transfers { return &Transfers{db, &views{db: db}} }
+func NewTransfers(db *database.DB) *Transfers { return &Transfers{db, newViews(db)} }
 
 // ReadEvents returns the first events of a range that a filter selects, by Seq: up to
 // limit, and no more once their data exceeds maxBytes. It does not read Preview, IsSent

@@ -17,9 +17,12 @@ import (
 // entity. The message says why the database failed. It returns errors of a cancelled
 // context unchanged.
 func translate(db *database.DB, err error, what string) error {
+	e, isOurs := errors.AsType[*models.Error](err)
 	switch {
 	case err == nil:
 		return nil
+	case isOurs && e.Code == models.CodeUnavailable: // of the bucket, for example
+		return err
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, gorm.ErrRecordNotFound):
@@ -32,8 +35,7 @@ func translate(db *database.DB, err error, what string) error {
 		return models.Wrap(err, models.CodeUnavailable, "%s", db.Reason(err))
 	case db.BadContent(err):
 		return models.Wrap(err, models.CodeInvalid, "%s", db.Reason(err))
-	}
-	if _, ok := errors.AsType[*models.Error](err); ok {
+	case isOurs:
 		return err
 	}
 	return models.Wrap(err, models.CodeInternal, "the database failed: %s", db.Reason(err))

@@ -123,7 +123,7 @@ func sealedSizes(ofSegments, ofBlocks *gorm.DB) (map[string]sealedSize, error) {
 	var segments, blocks []sealedSize
 	err := errors.Join(
 		ofSegments.Session(&gorm.Session{}).Model(&models.Segment{}).Group("session_id").Select("session_id, SUM(LENGTH(columns) + COALESCE(LENGTH(skip), 0) + COALESCE(LENGTH(sent), 0) + ?) AS bytes, SUM(CASE WHEN is_sealed THEN event_count ELSE 0 END) AS events", segmentOverhead).Scan(&segments).Error,
-		ofBlocks.Session(&gorm.Session{}).Model(&models.Block{}).Group("session_id").Select("session_id, SUM(LENGTH(data)) AS bytes").Scan(&blocks).Error,
+		ofBlocks.Session(&gorm.Session{}).Model(&models.Block{}).Group("session_id").Select("session_id, SUM(LENGTH(data) + object_bytes) AS bytes").Scan(&blocks).Error,
 	)
 	sizes := map[string]sealedSize{}
 	for _, s := range append(segments, blocks...) {
@@ -147,8 +147,8 @@ func (r *Retention) rowBytes(tx *gorm.DB) (int64, error) {
 	return int64(mean) + rowOverhead, err
 }
 
-// UsedBytes returns the size of the stored data and of the target files. It excludes free
-// space inside the database, which later events use.
+// UsedBytes returns the size of the stored data and of the target files, also of those in
+// a bucket. It excludes free space inside the database, which later events use.
 //
 // SQLite counts its pages in use. PostgreSQL does not know its free space, so the stored
 // events are added up as in ListExpirable, and all other tables count as the file system
@@ -164,6 +164,11 @@ func (r *Retention) UsedBytes(ctx context.Context) (used int64, err error) {
 			var pages, free, size int64
 			err := errors.Join(tx.Raw("PRAGMA page_count").Scan(&pages).Error, tx.Raw("PRAGMA freelist_count").Scan(&free).Error, tx.Raw("PRAGMA page_size").Scan(&size).Error)
 			used += (pages - free) * size
+			if r.db.Objects() != nil { // then the rows of blocks are short
+				var objects int64
+				err = errors.Join(err, tx.Model(&models.Block{}).Select("COALESCE(SUM(object_bytes), 0)").Scan(&objects).Error)
+				used += objects
+			}
 			return err
 		}
 		var others, events int64

@@ -27,6 +27,7 @@ import (
 	"ospulse/internal/wire"
 	"ospulse/test/dbtest"
 	"ospulse/test/odd"
+	"ospulse/test/s3test"
 )
 
 // seal seals what a session has of a segment.
@@ -54,15 +55,21 @@ func index(t testing.TB, db *database.DB, sessionID string, number int64) {
 	}
 }
 
-// forms are the names of sessions with the same events in different forms.
-var forms = []string{"hot", "sealed", "mixed"}
+// formsOf are the names of sessions with the same events in different forms. With a
+// bucket, the blocks of one are in it.
+func formsOf(db *database.DB) []string {
+	if db.Objects() != nil {
+		return []string{"hot", "moved", "sealed", "mixed"}
+	}
+	return []string{"hot", "sealed", "mixed"}
+}
 
 // storeForms stores events in a session of each form, with 9/10 of the last segment of
 // the mixed one sealed.
 func storeForms(t testing.TB, db *database.DB, suffix string, bodies []string) {
 	t.Helper()
 	n := int64(len(bodies))
-	for _, name := range forms {
+	for _, name := range formsOf(db) {
 		id := name + suffix
 		createSession(t, db, id)
 		var events []models.Incoming
@@ -98,6 +105,9 @@ func storeForms(t testing.TB, db *database.DB, suffix string, bodies []string) {
 			}
 		}
 		add(events[sealed:])
+		if name == "moved" {
+			moveBlocks(t, db)
+		}
 	}
 }
 
@@ -193,7 +203,7 @@ func getEvent(ctx context.Context, events *repository.Events, id string, seq int
 // TestSealedEventsReadTheSame checks that every way to read events returns the same for
 // rows, sealed segments and a mixture, with any filter.
 func TestSealedEventsReadTheSame(t *testing.T) {
-	dbs := openBoth(t)
+	dbs := openWithBucket(t, s3test.Start(t))
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		if run++; run > 6 { // each has 150 comparisons on two databases
@@ -246,7 +256,7 @@ func compareForms(t *testing.T, db *database.DB, suffix string, where *filter.Fi
 		if err != nil {
 			t.Fatalf("%s of rows fails on %s: %v", name, db.Dialect(), err)
 		}
-		for _, form := range forms[1:] {
+		for _, form := range formsOf(db)[1:] {
 			got, err := read(t.Context(), form+suffix)
 			if err != nil {
 				t.Fatalf("%s with %s of the %s session on %s: %v", name, where, form, db.Dialect(), err)

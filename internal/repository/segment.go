@@ -19,7 +19,7 @@ type Segments struct {
 }
 
 // NewSegments returns the segments of db.
-func NewSegments(db *database.DB) *Segments { return &Segments{db, &views{db: db}} }
+func NewSegments(db *database.DB) *Segments { return &Segments{db, newViews(db)} }
 
 // SessionsToSegment returns the sessions that have events beyond their segments, except
 // those whose backfill is not complete.

@@ -22,6 +22,7 @@ type view struct {
 	tx        *gorm.DB
 	sessionID string
 	unpacked  *unpackedSegments // nil without a cache
+	objects   *viewObjects      // nil in transactions that do not read blocks
 }
 
 // views opens views of sessions. It keeps what it unpacked last, because the next page of
@@ -29,12 +30,22 @@ type view struct {
 type views struct {
 	db       *database.DB
 	unpacked unpackedSegments
+	objects  objectReads
+}
+
+func newViews(db *database.DB) *views {
+	return &views{db: db, objects: objectReads{store: db.Objects()}}
+}
+
+// of returns the view of a session in a transaction.
+func (r *views) of(tx *gorm.DB, sessionID string) view {
+	return view{tx, sessionID, &r.unpacked, &viewObjects{&r.objects, maxObjectWait}}
 }
 
 // in calls fn with a view of a session. If fn fails because a segment is damaged, in also
 // notes that in the segment.
 func (r *views) in(ctx context.Context, sessionID string, fn func(v view) error) error {
-	err := r.db.View(ctx, func(tx *gorm.DB) error { return fn(view{tx, sessionID, &r.unpacked}) })
+	err := r.db.View(ctx, func(tx *gorm.DB) error { return fn(r.of(tx, sessionID)) })
 	if d, ok := errors.AsType[*damageError](err); ok {
 		return errors.Join(err, noteDamage(ctx, r.db, &d.segment, d.reason))
 	}
@@ -92,7 +103,7 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 		return
 	}
 	kept := *s
-	kept.view, kept.Skip = view{}, nil
+	kept.view, kept.Skip, kept.upcoming = view{}, nil, upcoming{}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.list = append(u.list, kept)
@@ -131,6 +142,7 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 					return err
 				}
 			}
+			s.upcoming = upcoming{segments[i+1:], where}
 			if more, err := s.walk(page, where, hot, rows, sealed); err != nil || !more {
 				return err
 			}
@@ -310,6 +322,7 @@ type sealedSegment struct {
 	hot   *segment.Columns
 	block *segment.Block // the last one that was used, with the events from first on
 	first int
+	upcoming
 }
 
 // isSkipped reports whether a filter certainly selects none of the events.
@@ -363,8 +376,12 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 	if len(packed) == 0 || packed[0].FirstSeq < s.FirstSeq() || packed[0].LastSeq < seq {
 		return nil, 0, s.damaged(segment.ErrDamaged)
 	}
+	data, err := s.data(&packed[0])
+	if err != nil {
+		return nil, 0, err
+	}
 	s.first = int(packed[0].FirstSeq - s.FirstSeq())
-	if s.block, err = segment.DecodeBlock(packed[0].Data, hot, s.first); err == nil && int64(s.block.Len()) != packed[0].LastSeq-packed[0].FirstSeq+1 {
+	if s.block, err = segment.DecodeBlock(data, hot, s.first); err == nil && int64(s.block.Len()) != packed[0].LastSeq-packed[0].FirstSeq+1 {
 		err = segment.ErrDamaged
 	}
 	if err != nil {

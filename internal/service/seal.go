@@ -60,11 +60,7 @@ const (
 // Run seals present and future events until ctx ends. It also reads the sealed segments
 // one after the other, one in each interval, to find damage before a user needs them.
 func (s *Seals) Run(ctx context.Context) {
-	interval := maxSealInterval
-	if s.after >= 0 {
-		interval = min(max(s.after/4, minSealInterval), maxSealInterval)
-	}
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(sealInterval(s.after))
 	defer ticker.Stop()
 	for {
 		if err := s.work(ctx); err != nil && ctx.Err() == nil {
@@ -81,6 +77,14 @@ func (s *Seals) Run(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// sealInterval returns the time between two searches for events to seal.
+func sealInterval(after time.Duration) time.Duration {
+	if after < 0 {
+		return maxSealInterval
+	}
+	return min(max(after/4, minSealInterval), maxSealInterval)
 }
 
 // check reads the next sealed segment.
