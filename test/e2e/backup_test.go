@@ -82,7 +82,7 @@ func TestBackupUnderLoad(t *testing.T) {
 					select {
 					case <-stop:
 						return
-					default:
+					case <-time.After(50 * time.Millisecond): // so that the events remain few
 					}
 					var events []string
 					for i := range 1 + n%40 {
@@ -99,7 +99,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		}
 		dir := t.TempDir()
 		var files []string
-		for n := range 5 {
+		for n := range rounds(t, 3) {
 			before := stored.Load()
 			waitFor(t, "more events", func() bool { return t.Failed() || stored.Load() > before+200 })
 			path := filepath.Join(dir, fmt.Sprintf("%d.backup", n))
