@@ -15,7 +15,8 @@ import (
 	"slices"
 )
 
-// Build builds a program of this module as it is released, and returns its path in dir.
+// Build builds a program of this module and returns its path in dir. It omits the flag
+// -trimpath of a release, which would compile everything again.
 func Build(ctx context.Context, dir, name, pkg string) (string, error) {
 	return BuildIn(ctx, "", dir, name, pkg)
 }
@@ -26,7 +27,7 @@ func BuildIn(ctx context.Context, module, dir, name, pkg string) (string, error)
 	if runtime.GOOS == "windows" {
 		path += ".exe"
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg)
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, pkg)
 	build.Dir = module
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
