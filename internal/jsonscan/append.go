@@ -14,6 +14,10 @@ func AppendText(out []byte, s string) []byte {
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if isPlain[c] {
+			i++
+			continue
+		}
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
 			switch {
@@ -28,14 +32,20 @@ func AppendText(out []byte, s string) []byte {
 			i += size
 			continue
 		}
-		if c < ' ' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			out = appendEscape(append(out, s[done:i]...), c)
-			done = i + 1
-		}
+		out = appendEscape(append(out, s[done:i]...), c)
 		i++
+		done = i
 	}
 	return append(append(out, s[done:]...), '"')
 }
+
+// isPlain tells the bytes that AppendText writes as they are.
+var isPlain = func() (plain [256]bool) { //nolint:gochecknoglobals // a constant
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return plain
+}()
 
 func appendEscape(out []byte, c byte) []byte {
 	switch c {

@@ -6,3 +6,9 @@ type EventRange struct {
 	After, UpTo int64
 	EventType   string
 }
+
+// EventMemory is memory that a reader of events uses again for the next events.
+type EventMemory struct {
+	Events []Event
+	Data   []byte // of some of them
+}

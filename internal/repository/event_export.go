@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"slices"
 
 	"ospulse/internal/database"
 	"ospulse/internal/filter"
@@ -19,22 +20,26 @@ func NewTransfers(db *database.DB) *Transfers { return &Transfers{db, newViews(d
 
 // ReadEvents returns the first events of a range that a filter selects, by Seq: up to
 // limit, and no more once their data exceeds maxBytes. It does not read Preview, IsSent
-// and UpdatedAt. It holds no connection when it returns, so that a slow client cannot
+// and UpdatedAt. The events are valid until their memory is used again; a nil memory is
+// new. ReadEvents holds no connection when it returns, so that a slow client cannot
 // block the database.
-func (r *Transfers) ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error) {
+func (r *Transfers) ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int, memory *models.EventMemory) ([]models.Event, error) {
 	if events.EventType != "" {
 		where = filter.OfTypes(where, events.EventType)
 	}
-	found := make([]models.Event, 0, limit)
+	if memory == nil {
+		memory = &models.EventMemory{}
+	}
+	memory.Events, memory.Data = slices.Grow(memory.Events[:0], limit), memory.Data[:0]
 	size := 0
 	err := r.views.in(ctx, sessionID, func(v view) error {
-		return v.read(where, models.EventPage{After: events.After, Before: events.UpTo + 1, Limit: limit}, exported, func(e *models.Event) (bool, error) {
-			found = append(found, *e)
+		return v.read(where, models.EventPage{After: events.After, Before: events.UpTo + 1, Limit: limit}, exported(memory), func(e *models.Event) (bool, error) {
+			memory.Events = append(memory.Events, *e)
 			size += len(e.Data) + len(e.DataRaw)
 			return size < maxBytes, nil
 		})
 	})
-	return found, translate(r.db, err, "the event")
+	return memory.Events, translate(r.db, err, "the event")
 }
 
 // ReadProcesses returns up to limit processes of a session by pid and start, those that

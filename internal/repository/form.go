@@ -4,6 +4,7 @@ import (
 	"database/sql"
 
 	"ospulse/internal/models"
+	"ospulse/internal/segment"
 )
 
 // form says which fields of events a reader gets.
@@ -29,15 +30,6 @@ var (
 			return r.dest(), r.take
 		},
 		sealed: (*sealedSegment).event,
-	}
-	// exported also lacks Preview and UpdatedAt.
-	exported = form{
-		columns: exportedColumns,
-		row: func() ([]any, func() *models.Event) {
-			r := &storedRow{}
-			return r.dest()[:exportedCount], r.take
-		},
-		sealed: (*sealedSegment).exported,
 	}
 	// listed has Data only without a Preview, and never DataRaw.
 	listed = form{
@@ -66,6 +58,24 @@ var (
 		sealed: (*sealedSegment).hotEvent,
 	}
 )
+
+// exported returns the form that also lacks Preview and UpdatedAt. The Data of sealed
+// events lies in the given memory.
+func exported(memory *models.EventMemory) form {
+	return form{
+		columns: exportedColumns,
+		row: func() ([]any, func() *models.Event) {
+			r := &storedRow{}
+			return r.dest()[:exportedCount], r.take
+		},
+		sealed: func(s *sealedSegment, e *models.Event, i int) error {
+			return s.read(e, i, func(b *segment.Block, e *models.Event, i int) (err error) {
+				memory.Data, err = b.Exported(e, i, memory.Data)
+				return err
+			})
+		},
+	}
+}
 
 // exportedColumns are the first columns of storedRow, exportedCount in number.
 const (

@@ -186,7 +186,7 @@ func reads(db *database.DB, where *filter.Filter, n int64) map[string]func(ctx c
 			return found.String(), err
 		},
 		"ReadEvents": func(ctx context.Context, id string) (any, error) {
-			found, err := transfers.ReadEvents(ctx, id, where, models.EventRange{After: n / 5, UpTo: n - 1, EventType: "file_operation"}, int(n), int(n)*40)
+			found, err := transfers.ReadEvents(ctx, id, where, models.EventRange{After: n / 5, UpTo: n - 1, EventType: "file_operation"}, int(n), int(n)*40, nil)
 			return strip(found, err)
 		},
 	}

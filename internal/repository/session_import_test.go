@@ -171,7 +171,7 @@ func TestReadEvents(t *testing.T) {
 		transfers := repository.NewTransfers(db)
 		read := func(after, upTo int64, eventType string, limit, maxBytes int) []models.Event {
 			t.Helper()
-			events, err := transfers.ReadEvents(t.Context(), "s", nil, models.EventRange{After: after, UpTo: upTo, EventType: eventType}, limit, maxBytes)
+			events, err := transfers.ReadEvents(t.Context(), "s", nil, models.EventRange{After: after, UpTo: upTo, EventType: eventType}, limit, maxBytes, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

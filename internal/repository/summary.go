@@ -152,7 +152,7 @@ func (r *Events) ListDamages(ctx context.Context, sessionID string, limit int) (
 // ListOfType returns up to limit events of a type with a Seq below before, newest first,
 // with their Data.
 func (r *Events) ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error) {
-	return r.list(ctx, sessionID, filter.OfTypes(nil, eventType), models.EventPage{Before: before, Limit: limit, Descending: true}, exported)
+	return r.list(ctx, sessionID, filter.OfTypes(nil, eventType), models.EventPage{Before: before, Limit: limit, Descending: true}, exported(&models.EventMemory{}))
 }
 
 // ListEnds returns up to limit session_end events of a session with a Seq above after,
@@ -162,7 +162,7 @@ func (r *Events) ListEnds(ctx context.Context, sessionID string, after int64, li
 	size := 0
 	err = r.views.in(ctx, sessionID, func(v view) error {
 		page := models.EventPage{After: after, Limit: limit, Descending: true}
-		return v.read(filter.OfTypes(nil, models.TypeSessionEnd), page, exported, func(e *models.Event) (bool, error) {
+		return v.read(filter.OfTypes(nil, models.TypeSessionEnd), page, exported(&models.EventMemory{}), func(e *models.Event) (bool, error) {
 			events = append(events, *e)
 			size += len(e.Data) + len(e.DataRaw)
 			return size < maxBytes, nil

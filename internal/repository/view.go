@@ -396,11 +396,7 @@ func (s *sealedSegment) event(e *models.Event, i int) error {
 	return s.read(e, i, (*segment.Block).Event)
 }
 
-// exported sets e to event i, without Preview and UpdatedAt, too.
-func (s *sealedSegment) exported(e *models.Event, i int) error {
-	return s.read(e, i, (*segment.Block).Exported)
-}
-
+// read sets e to event i by a method of its block.
 func (s *sealedSegment) read(e *models.Event, i int, from func(*segment.Block, *models.Event, int) error) error {
 	block, place, err := s.blockOf(i)
 	if err != nil {

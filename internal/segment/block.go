@@ -37,7 +37,7 @@ type Block struct {
 	hotJSON    [refKinds][][]byte // by place in the column of the hot field; nil until it is used
 	scratch    []byte
 	timeSource string // of the last event
-	free       []byte // memory for the data of the next events
+	arena      []byte // memory for the data of the next events
 	dataLen    int    // of the last event
 }
 
@@ -327,7 +327,12 @@ const arenaBytes = 16 << 10
 
 // Event sets all fields of e but SessionID, Seq and IsSent to those of event i.
 func (b *Block) Event(e *models.Event, i int) error {
-	b.exported(e, i)
+	if cap(b.arena)-len(b.arena) < b.dataLen+32 {
+		b.arena = make([]byte, 0, max(arenaBytes, b.dataLen+32))
+	}
+	before := len(b.arena)
+	b.arena = b.exported(e, i, b.arena)
+	b.dataLen = len(b.arena) - before
 	e.UpdatedAt = utc(b.number(numberCreated, i) + b.number(numberUpdated, i))
 	if form := b.field(fieldPreview, i); form != nil {
 		preview, err := previewOf(form, e.Data)
@@ -339,23 +344,21 @@ func (b *Block) Event(e *models.Event, i int) error {
 	return b.Err()
 }
 
-// Exported is Event without Preview and UpdatedAt.
-func (b *Block) Exported(e *models.Event, i int) error {
-	b.exported(e, i)
-	return b.Err()
+// Exported is Event without Preview and UpdatedAt. It appends the event's Data to out,
+// where it stays.
+func (b *Block) Exported(e *models.Event, i int, out []byte) ([]byte, error) {
+	out = b.exported(e, i, out)
+	return out, b.Err()
 }
 
-func (b *Block) exported(e *models.Event, i int) {
-	if cap(b.free) < b.dataLen+32 {
-		b.free = make([]byte, 0, max(arenaBytes, b.dataLen+32))
-	}
-	data := b.AppendData(b.free[:0], i)
-	b.free, b.dataLen = data[len(data):], len(data)
+func (b *Block) exported(e *models.Event, i int, out []byte) []byte {
+	before := len(out)
+	out = b.AppendData(out, i)
 	if source := b.field(fieldTimeSource, i); string(source) != b.timeSource {
 		b.timeSource = string(source)
 	}
 	*e = models.Event{
-		ID: b.ID(i), TimestampSource: b.timeSource, Data: data[:len(data):len(data)], DataRaw: b.field(fieldDataRaw, i),
+		ID: b.ID(i), TimestampSource: b.timeSource, Data: out[before:len(out):len(out)], DataRaw: b.field(fieldDataRaw, i),
 		CreatedAt: utc(b.number(numberCreated, i)),
 	}
 	b.hot.Event(e, i+b.first)
@@ -363,6 +366,7 @@ func (b *Block) exported(e *models.Event, i int) {
 		s := string(text)
 		e.TimestampText = &s
 	}
+	return out
 }
 
 // previewOf reverses previewForm.

@@ -7,7 +7,6 @@ import (
 	"math"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -169,8 +168,7 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 		values := make([]string, max(int(min(r.uvarint(), uint64(len(plain)))), 1))
 		texts.Values = make([]*string, len(values))
 		for i := 1; i < len(values); i++ {
-			text := r.bytes()
-			values[i] = unsafe.String(unsafe.SliceData(text), len(text)) // nothing changes plain
+			values[i] = string(r.bytes()) // a copy each, because callers keep some of them
 			texts.Values[i] = &values[i]
 		}
 		texts.Index = r.index(n, len(values))

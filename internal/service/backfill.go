@@ -22,7 +22,7 @@ type BackfillRepository interface {
 // EventReader reads a session's events in the order of Seq. internal/repository
 // implements it and documents its contracts.
 type EventReader interface {
-	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error)
+	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int, memory *models.EventMemory) ([]models.Event, error)
 }
 
 // SessionSummer counts the events of a session and stores the counts. *Summaries
@@ -200,7 +200,7 @@ func (s *Backfill) ahead(ctx context.Context, session *models.Session, after int
 	id, upTo := session.ID, session.BackfillUpTo
 	go func() {
 		some := lookedAt{upTo: upTo} // the last seq of the session, if events are missing
-		some.stored, some.err = s.events.ReadEvents(ctx, id, nil, models.EventRange{After: after, UpTo: upTo}, limit, backfillStepBytes)
+		some.stored, some.err = s.events.ReadEvents(ctx, id, nil, models.EventRange{After: after, UpTo: upTo}, limit, backfillStepBytes, nil)
 		if n := len(some.stored); n > 0 {
 			some.upTo = some.stored[n-1].Seq
 		}

@@ -22,7 +22,7 @@ const (
 // TransferReader reads whole sessions. internal/repository implements it and documents
 // its contracts.
 type TransferReader interface {
-	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int) ([]models.Event, error)
+	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int, memory *models.EventMemory) ([]models.Event, error)
 	ReadProcesses(ctx context.Context, sessionID string, after *models.Process, limit int) ([]models.Process, error)
 }
 
@@ -75,9 +75,10 @@ func (s *Exports) LastStarted(ctx context.Context) (*models.Session, error) {
 }
 
 // Events returns the session's events that a filter selects, only those of eventType
-// unless it is empty, by Seq: those after the session's ExpiredSeq up to its EventCount. It reads the next page while
-// the caller handles one. It ends with an error if an event could not be read, for
-// example because the session was deleted.
+// unless it is empty, by Seq: those after the session's ExpiredSeq up to its EventCount.
+// It reads the next page while the caller handles one. A page is valid until the next one.
+// Events ends with an error if an event could not be read, for example because the session
+// was deleted.
 func (s *Exports) Events(ctx context.Context, session *models.Session, where *filter.Filter, eventType string) Pages {
 	return func(yield func([]models.Event, error) bool) {
 		reading, cancel := context.WithCancel(ctx)
@@ -105,13 +106,14 @@ func (s *Exports) Events(ctx context.Context, session *models.Session, where *fi
 func (s *Exports) read(ctx context.Context, session *models.Session, where *filter.Filter, eventType string, pages chan<- []models.Event) error {
 	events := models.EventRange{EventType: eventType, After: session.ExpiredSeq}
 	total, limit, window := int64(0), 64, firstWindow
+	var memory [2]models.EventMemory // of the next page, and of the one that the caller handles
 	for events.After < session.EventCount {
 		events.UpTo = min(events.After+window, session.EventCount)
 		var page []models.Event
 		began := time.Now()
 		err := s.reads.Page(ctx, func(ctx context.Context) (err error) {
 			began = time.Now()
-			page, err = s.transfers.ReadEvents(ctx, session.ID, where, events, limit, exportPageBytes)
+			page, err = s.transfers.ReadEvents(ctx, session.ID, where, events, limit, exportPageBytes, &memory[0])
 			return err
 		})
 		if err != nil {
@@ -138,6 +140,7 @@ func (s *Exports) read(ctx context.Context, session *models.Session, where *filt
 		total += int64(len(page))
 		select {
 		case pages <- page:
+			memory[0], memory[1] = memory[1], memory[0]
 		case <-ctx.Done():
 			return ctx.Err()
 		}

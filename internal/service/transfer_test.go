@@ -57,7 +57,7 @@ func (s *store) Get(_ context.Context, id string) (*models.Session, error) {
 	return &session, nil
 }
 
-func (s *store) ReadEvents(ctx context.Context, _ string, where *filter.Filter, events models.EventRange, limit, _ int) ([]models.Event, error) {
+func (s *store) ReadEvents(ctx context.Context, _ string, where *filter.Filter, events models.EventRange, limit, _ int, _ *models.EventMemory) ([]models.Event, error) {
 	s.where, s.eventType = where, events.EventType
 	if err := errors.Join(ctx.Err(), s.step(fmt.Sprintf("read after %d", events.After))); err != nil {
 		return nil, err
