@@ -47,26 +47,32 @@ func (r *Segments) ListTimes(ctx context.Context, sessionID string) ([]models.Se
 }
 
 // Create stores segments, all or none. It leaves out those that exist, because another
-// backend built the same ones, and those with expired events.
+// backend built the same ones, those of deleted sessions, and those with expired events.
 func (r *Segments) Create(ctx context.Context, segments []models.Segment) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		expired := map[string]int64{}
+		ids := make([]string, len(segments))
 		for i := range segments {
-			id := segments[i].SessionID
-			if _, isKnown := expired[id]; isKnown {
-				continue
-			}
+			ids[i] = segments[i].SessionID
+		}
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+		for _, id := range ids {
 			if err := r.db.ShareSession(tx, id); err != nil {
 				return err
 			}
-			seq, err := view{tx: tx, sessionID: id}.expiredSeq()
-			if err != nil {
-				return err
-			}
-			expired[id] = seq
 		}
-		some := slices.DeleteFunc(slices.Clone(segments), func(s models.Segment) bool { return s.FirstSeq() <= expired[s.SessionID] })
-		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(some, 8).Error
+		var found []models.Session
+		if err := tx.Select("id, expired_seq").Where("id IN ? AND "+visible, ids).Find(&found).Error; err != nil {
+			return err
+		}
+		var wanted []models.Segment
+		for i := range segments {
+			s := &segments[i]
+			if slices.ContainsFunc(found, func(of models.Session) bool { return of.ID == s.SessionID && of.ExpiredSeq < s.FirstSeq() }) {
+				wanted = append(wanted, *s)
+			}
+		}
+		return tx.Omit(clause.Associations).Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(wanted, 8).Error
 	})
 	return translate(r.db, err, "the segment")
 }
