@@ -21,7 +21,7 @@ type Retention struct {
 }
 
 // NewRetention returns the retention of db.
-func NewRetention(db *database.DB) *Retention { return &Retention{db, &views{db: db}} }
+func NewRetention(db *database.DB) *Retention { return &Retention{db, newViews(db)} }
 
 // agedAt is the time by which a session's age counts: its end or its import, whichever is
 // later. A start that failed and may have run has no end.
@@ -122,7 +122,7 @@ type sealedSize struct {
 func sealedSizes(ofSegments, ofBlocks *gorm.DB) (map[string]sealedSize, error) {
 	var segments, blocks []sealedSize
 	err := errors.Join(
-		ofSegments.Session(&gorm.Session{}).Model(&models.Segment{}).Group("session_id").Select("session_id, SUM(LENGTH(columns) + COALESCE(LENGTH(skip), 0) + COALESCE(LENGTH(sent), 0) + ?) AS bytes, SUM(CASE WHEN is_sealed THEN event_count ELSE 0 END) AS events", segmentOverhead).Scan(&segments).Error,
+		ofSegments.Session(&gorm.Session{}).Model(&models.Segment{}).Group("session_id").Select("session_id, SUM(LENGTH(columns) + COALESCE(LENGTH(skip), 0) + ?) AS bytes, SUM(CASE WHEN is_sealed THEN event_count ELSE 0 END) AS events", segmentOverhead).Scan(&segments).Error,
 		ofBlocks.Session(&gorm.Session{}).Model(&models.Block{}).Group("session_id").Select("session_id, SUM(LENGTH(data) + object_bytes) AS bytes").Scan(&blocks).Error,
 	)
 	sizes := map[string]sealedSize{}
