@@ -38,13 +38,14 @@ const marker = "ospulse"
 // content, so Get notices a changed one. A name is never used again: it also has a random
 // part. Objects implements database.Objects, which documents its contracts.
 type Objects struct {
-	bucket *Bucket
-	failed atomic.Pointer[models.Error] // why the last request failed; nil if the service answered
-	probe  sync.Mutex                   // held by the one Get that tries a service that has failed
+	bucket  *Bucket
+	timeout time.Duration
+	failed  atomic.Pointer[models.Error] // why the last request failed; nil if the service answered
+	probe   sync.Mutex                   // held by the one Get that tries a service that has failed
 }
 
 // NewObjects returns the objects of a bucket.
-func NewObjects(b *Bucket) *Objects { return &Objects{bucket: b} }
+func NewObjects(b *Bucket) *Objects { return &Objects{bucket: b, timeout: objectTimeout} }
 
 // Name returns a new name for data.
 func (o *Objects) Name(installationID string, data []byte) string {
@@ -146,7 +147,7 @@ func (o *Objects) Failure() string {
 // do runs a request within its time. It returns unavailable for every error but
 // fs.ErrNotExist and the end of ctx.
 func (o *Objects) do(ctx context.Context, sizeBytes int64, request func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, objectTimeout+time.Duration(sizeBytes/slowestTransfer)*time.Second)
+	limited, cancel := context.WithTimeout(ctx, o.timeout+time.Duration(sizeBytes/slowestTransfer)*time.Second)
 	defer cancel()
 	err := request(limited)
 	switch {

@@ -1,6 +1,8 @@
 package repository_test
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -12,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
+	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/test/dbtest"
@@ -67,7 +70,9 @@ func storeSealed(t testing.TB, db *database.DB, id string, n int64) {
 	for range n {
 		batch = append(batch, newEvent(id, noon))
 	}
-	appendEvents(t, db, batch)
+	if _, err := appendBatch(t.Context(), repository.NewEvents(db), batchOf(batch...)); err != nil {
+		t.Fatal(err)
+	}
 	for number := int64(0); number*models.SegmentEvents < n; number++ {
 		seal(t, db, id, number, min((number+1)*models.SegmentEvents, n))
 	}
@@ -320,6 +325,91 @@ func TestNothingMovesToABucketThatIsOffline(t *testing.T) {
 		}
 		if found, err := repository.NewEvents(db).ListBySeq(t.Context(), "s", 0, 3, 5); err != nil || len(found) != 3 {
 			t.Errorf("%d events: %v", len(found), err)
+		}
+	})
+}
+
+// TestReadersReadAhead checks that a reader which goes from segment to segment reads every
+// object once, ahead of its use, in both directions; that others read no more than they
+// need; and that segments which the filter skips are not read.
+func TestReadersReadAhead(t *testing.T) {
+	eachWithBucket(t, func(t *testing.T, db *database.DB, s3 *s3test.Server, _ reopen) {
+		const segments, n = 3, 3 * models.SegmentEvents
+		storeSealed(t, db, "s", n)
+		moveBlocks(t, db)
+		requests := func(what string, want int64, read func()) {
+			t.Helper()
+			before := s3.Requests.Load()
+			read()
+			waitUntil(t, what, func() bool { return s3.Requests.Load()-before >= want })
+			if got := s3.Requests.Load() - before; got != want {
+				t.Errorf("%s: %d requests, want %d", what, got, want)
+			}
+		}
+		list := func(events *repository.Events, text string, page models.EventPage, want int) {
+			t.Helper()
+			where, err := filter.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := events.List(t.Context(), "s", where, page)
+			if err != nil || len(found) != want {
+				t.Fatalf("%d events, want %d: %v", len(found), want, err)
+			}
+			for i := 1; i < want; i++ {
+				if step := found[i].Seq - found[i-1].Seq; step != 1 && !page.Descending || step != -1 && page.Descending {
+					t.Fatalf("event %d follows %d", found[i].Seq, found[i-1].Seq)
+				}
+			}
+		}
+		requests("upwards", segments, func() { list(repository.NewEvents(db), "", models.EventPage{Limit: n + 1}, n) })
+		requests("downwards", segments, func() { list(repository.NewEvents(db), "", models.EventPage{Limit: n + 1, Descending: true}, n) })
+		requests("an absent word", 0, func() { list(repository.NewEvents(db), "noeventhasthisword", models.EventPage{Limit: 5}, 0) })
+		events := repository.NewEvents(db)
+		requests("a page", 1, func() { list(events, "", models.EventPage{Limit: 5}, 5) })
+		requests("the page of the next segment, and what follows", segments-1, func() { list(events, "", models.EventPage{After: models.SegmentEvents, Limit: 5}, 5) })
+		requests("what was read ahead", 0, func() { list(events, "", models.EventPage{After: 2 * models.SegmentEvents, Limit: 5}, 5) })
+	})
+}
+
+// waitUntil waits for a condition.
+func waitUntil(t *testing.T, what string, isSo func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); !isSo(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("this never came: ", what)
+		}
+	}
+}
+
+// TestUsedBytesCountObjects checks that moving blocks to a bucket does not make room for
+// RETAIN_GB.
+func TestUsedBytesCountObjects(t *testing.T) {
+	eachWithBucket(t, func(t *testing.T, db *database.DB, s3 *s3test.Server, _ reopen) {
+		used := func() int64 {
+			t.Helper()
+			n, err := repository.NewRetention(db).UsedBytes(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		createSession(t, db, "s")
+		e := newEvent("s", noon)
+		random := make([]byte, 2<<20)
+		rand.Read(random) //nolint:errcheck // never fails
+		e.Data = models.JSON(`"` + hex.EncodeToString(random) + `"`)
+		appendEvents(t, db, []models.Event{e})
+		seal(t, db, "s", 0, 1)
+		before := used()
+		moveBlocks(t, db)
+		if after := used(); after < before-(1<<20) || after > before+(1<<20) || before < 2<<20 {
+			t.Errorf("%d bytes are used, %d before the move", after, before)
+		}
+		if len(blockKeys(t, s3)) != 1 {
+			t.Errorf("in the bucket are %q", s3.Keys(t))
 		}
 	})
 }

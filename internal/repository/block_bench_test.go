@@ -1,0 +1,136 @@
+package repository_test
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ospulse/internal/database"
+	"ospulse/internal/filter"
+	"ospulse/internal/models"
+	"ospulse/internal/repository"
+	"ospulse/internal/wire"
+	"ospulse/test/dbtest"
+	"ospulse/test/s3test"
+)
+
+// BenchmarkBucket measures reads of a sealed session of 212,000 real events: with its
+// blocks in the database, and in a bucket that answers at once or after 20 ms. It also
+// reports the requests to the bucket of each read, and how fast events are sealed and
+// moved.
+func BenchmarkBucket(b *testing.B) {
+	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
+		b.Run(name, func(b *testing.B) {
+			s3, o := s3test.Start(b), options(b)
+			o.Objects = s3.Objects(b)
+			db := dbtest.Open(b, o)
+			n := storeRecorded(b, db, 8)
+			benchReads(b, db, s3, n, "database")
+			began := time.Now()
+			moveBlocks(b, db)
+			b.Logf("moved %.0f events/s", float64(n)/time.Since(began).Seconds())
+			for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
+				s3.Delay.Store(int64(delay))
+				benchReads(b, db, s3, n, "bucket "+delay.String())
+			}
+			s3.Delay.Store(0)
+		})
+	}
+}
+
+// storeRecorded stores the recorded events of a build some times in a session "s", seals
+// them, and returns their number.
+func storeRecorded(b *testing.B, db *database.DB, times int) (n int64) {
+	b.Helper()
+	file, err := os.Open(filepath.Join("..", "..", "test", "bench", "testdata", "build.ndjson.zst"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	plain, err := zstd.NewReader(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer plain.Close()
+	createSession(b, db, "s")
+	var recorded []models.Incoming
+	lines := bufio.NewScanner(plain)
+	for lines.Buffer(nil, 64<<20); lines.Scan(); {
+		in, err := wire.Event([]byte(lines.Text()), noon)
+		if err != nil {
+			b.Fatal(err)
+		}
+		in.SessionID = "s"
+		recorded = append(recorded, in)
+	}
+	for range times {
+		for from := 0; from < len(recorded); from += 1000 {
+			some := recorded[from:min(from+1000, len(recorded))]
+			if _, err := appendBatch(b.Context(), repository.NewEvents(db), models.Batch{Events: some}); err != nil {
+				b.Fatal(err)
+			}
+			n += int64(len(some))
+		}
+	}
+	began := time.Now()
+	for number := int64(0); number*models.SegmentEvents < n; number++ {
+		seal(b, db, "s", number, min((number+1)*models.SegmentEvents, n))
+	}
+	b.Logf("sealed %.0f events/s", float64(n)/time.Since(began).Seconds())
+	return n
+}
+
+func benchReads(b *testing.B, db *database.DB, s3 *s3test.Server, n int64, place string) {
+	b.Helper()
+	search := func(text string) func(b *testing.B) {
+		return func(b *testing.B) {
+			b.Helper()
+			where, err := filter.Parse(text)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if found, err := repository.NewEvents(db).List(b.Context(), "s", where, models.EventPage{Limit: 100}); err != nil || len(found) != 0 {
+				b.Fatal(len(found), err)
+			}
+		}
+	}
+	for _, read := range []struct {
+		name string
+		run  func(b *testing.B)
+	}{
+		{"page", func(b *testing.B) {
+			b.Helper()
+			after := rand.Int64N(n - 100)
+			if found, err := repository.NewEvents(db).List(b.Context(), "s", nil, models.EventPage{After: after, Limit: 100}); err != nil || len(found) != 100 {
+				b.Fatal(len(found), err)
+			}
+		}},
+		{"export", func(b *testing.B) {
+			b.Helper()
+			transfers := repository.NewTransfers(db)
+			for after := int64(0); after < n; {
+				found, err := transfers.ReadEvents(b.Context(), "s", nil, models.EventRange{After: after, UpTo: n}, 1000, 4<<20)
+				if err != nil {
+					b.Fatal(err)
+				}
+				after = found[len(found)-1].Seq
+			}
+		}},
+		{"absent word", search("noeventhasthisword")},
+		{"every block", search("data.bytesTransferred = 123456789012")},
+	} {
+		b.Run(fmt.Sprintf("%s/%s", place, read.name), func(b *testing.B) {
+			before := s3.Requests.Load()
+			for b.Loop() {
+				read.run(b)
+			}
+			b.ReportMetric(float64(s3.Requests.Load()-before)/float64(b.N), "requests/op")
+		})
+	}
+}
