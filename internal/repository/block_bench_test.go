@@ -114,8 +114,9 @@ func benchReads(b *testing.B, db *database.DB, s3 *s3test.Server, n int64, place
 		{"export", func(b *testing.B) {
 			b.Helper()
 			transfers := repository.NewTransfers(db)
+			var memory models.EventMemory
 			for after := int64(0); after < n; {
-				found, err := transfers.ReadEvents(b.Context(), "s", nil, models.EventRange{After: after, UpTo: n}, 1000, 4<<20)
+				found, err := transfers.ReadEvents(b.Context(), "s", nil, models.EventRange{After: after, UpTo: n}, 1000, 4<<20, &memory)
 				if err != nil {
 					b.Fatal(err)
 				}
