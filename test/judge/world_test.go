@@ -88,7 +88,7 @@ func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 	for name, size := range map[string]string{"data": dataDisk, "pg": databaseDisk} {
 		w.disk(name, size)
 	}
-	w.openClock()
+	w.clock = openClock(t, filepath.Join(w.dir, "clock"))
 	if s.postgres {
 		w.pg = startPostgres(t, filepath.Join(w.dir, "pg"), s.backends, s.standby, s.sync)
 	}
@@ -128,26 +128,28 @@ func (w *world) disk(name, size string) {
 	})
 }
 
-// openClock creates the file that sets the backends' clocks.
-func (w *world) openClock() {
-	file, err := os.Create(filepath.Join(w.dir, "clock"))
+// openClock creates a file that sets the clocks of backends, and returns their offset in
+// seconds.
+func openClock(t testing.TB, path string) *int64 {
+	t.Helper()
+	file, err := os.Create(path)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer file.Close()
 	if err := file.Truncate(8); err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	page, err := unix.Mmap(int(file.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
+	t.Cleanup(func() {
 		if err := unix.Munmap(page); err != nil {
-			w.t.Error(err)
+			t.Error(err)
 		}
 	})
-	w.clock = (*int64)(unsafe.Pointer(&page[0]))
+	return (*int64)(unsafe.Pointer(&page[0]))
 }
 
 // setClock sets the offset of the backends' clocks.
