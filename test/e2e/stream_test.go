@@ -486,7 +486,8 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 		one.wantSeqs(t, 3, 3)
 		if env["DATABASE_URL"] != "" {
 			// A backend without notifications finds events when it polls, every two
-			// seconds: eleven finds, one after the other, take 20 seconds.
+			// seconds: three more finds, one after the other, take more than 4 seconds,
+			// even if one poll was late.
 			seq, found := int64(3), []time.Time{}
 			waitFor(t, "events are there earlier than by polling", func() bool {
 				here.post("d")
@@ -494,7 +495,7 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 				one.wantSeqs(t, seq, seq)
 				found = append(found, time.Now())
 				n := len(found)
-				return n > 10 && found[n-1].Sub(found[n-11]) < 10*time.Second
+				return n > 3 && found[n-1].Sub(found[n-4]) < 4*time.Second
 			})
 		}
 
