@@ -49,6 +49,48 @@ test("a file is chosen by the button, and its progress is shown", async ({ page,
   expect(made.file_sha256).toBe(createHash("sha256").update(content).digest("hex"));
 });
 
+test("a session is marked keep, and the events of unassigned are removed and recorded", async ({
+  page,
+  backend,
+}) => {
+  const session = await backend.createSession("pinned.sh", "true");
+  const story = storyEvents(new Date("2026-11-20T10:00:00Z"));
+  await backend.postEvents("unassigned", story.slice(0, 300));
+  await page.goto("/");
+  const row = (name: string | RegExp) => page.getByRole("row", { name });
+  const menu = (name: string) => page.getByRole("button", { name: `More of ${name}` }).click();
+  await menu("pinned.sh");
+  await page.getByRole("menuitem", { name: "Keep: it never expires" }).click();
+  await row(/pinned\.sh Marked keep/).waitFor();
+  await page.getByRole("combobox", { name: "State" }).selectOption("Marked keep");
+  await row("Unassigned events").waitFor({ state: "detached" });
+  await row(/pinned\.sh/).waitFor();
+  const { sessions } = await backend.get<{ sessions: { id: string }[] }>("/api/sessions?keep=true");
+  expect(sessions.map(({ id }) => id)).toEqual([session]);
+  await page.getByRole("combobox", { name: "State" }).selectOption("Any state");
+
+  await menu("Unassigned events");
+  await page.getByRole("menuitem", { name: "Remove its events" }).click();
+  await page.getByText("The 300 events that belong to no session").waitFor();
+  await page.getByRole("button", { name: "Remove", exact: true }).click();
+  await page.getByText("The events are being removed.", { exact: true }).waitFor();
+  await expect
+    .poll(async () => (await backend.get<{ expired_seq: number }>("/api/sessions/unassigned")).expired_seq)
+    .toBe(300);
+  await backend.postEvents("unassigned", story.slice(300, 350));
+  await page.reload();
+  await page.getByRole("button", { name: "Events of unassigned expired, by a user's request" }).click();
+  await page.getByText("events 1 to 300").waitFor();
+  await page.keyboard.press("Escape");
+
+  await openView(page, "unassigned", "events");
+  await page.getByRole("button", { name: "50 of 50 events, none lost, 300 older expired" }).click();
+  await page.getByText(/^events 1 to 300, .*, by a user's request$/).waitFor();
+  await page.keyboard.press("Escape");
+  await expect.poll(() => rows(page, "events").count()).toBeGreaterThan(10);
+  expect(await page.getByText(/is not stored/).count()).toBe(0);
+});
+
 test("a session is named, tagged, found, exported, deleted and imported again", async ({
   page,
   faults,

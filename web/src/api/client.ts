@@ -10,6 +10,7 @@ export type ExportFormat = Schemas["ExportFormat"];
 export type FullEvent = Schemas["ExportedEvent"];
 export type ProcessNode = Schemas["ProcessNode"];
 export type Histogram = Schemas["Histogram"];
+export type Expiration = Schemas["Expiration"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
 

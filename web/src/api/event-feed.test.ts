@@ -136,6 +136,21 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
   },
 );
 
+test("a session whose first events expired begins with the first that is left", async () => {
+  const backend = new Backend();
+  backend.seqs = span(401, 1000).filter((seq) => seq !== 403);
+  const feed = new PageFeed(backend.load, 1000, 400);
+  feed.show(0, 10);
+  await vi.advanceTimersByTimeAsync(60);
+  expect(backend.open.map(({ query }) => query.after)).toEqual([400]);
+  await backend.answerAll();
+  expect(seqsOf(feed, 0, 4)).toEqual([401, 402, -403, 404]);
+  expect(feed.getState()).toMatchObject({ total: 600, count: 600 });
+  expect([400, 401, 1000, 1001].map((seq) => feed.indexOf(seq))).toEqual([undefined, 0, 599, undefined]);
+  feed.receive([eventOf(1001)], 1001);
+  expect(seqsOf(feed, 600, 601)).toEqual([1001]);
+});
+
 test("the request of a page that was scrolled past is cancelled, and the newest request is first", async () => {
   const backend = new Backend();
   const feed = new PageFeed(backend.load, 1_000_000);

@@ -13,8 +13,8 @@ const retryMillis = 2000;
 type Page = (ListedEvent | null | undefined)[];
 
 /**
- * All events of a session: row i is seq i + 1, whether it is stored or not. Any row can
- * be requested directly. The feed evicts the least recently used pages.
+ * All events of a session after those that had expired when the feed began: row i is seq
+ * expired + i + 1, whether it is stored or not. Any row can be requested directly. The feed evicts the least recently used pages.
  */
 export class PageFeed implements EventFeed {
   private pages = new Map<number, Page>(); // in order of use, the most recent last
@@ -25,10 +25,10 @@ export class PageFeed implements EventFeed {
   private error: unknown;
   private hasLoaded = false;
   private store = new FeedStore(() => ({
-    total: this.total,
-    count: this.total,
+    total: this.rows(),
+    count: this.rows(),
     shift: 0,
-    isPending: !this.hasLoaded && this.total > 0,
+    isPending: !this.hasLoaded && this.rows() > 0,
     error: this.error,
   }));
   subscribe = this.store.subscribe;
@@ -36,25 +36,30 @@ export class PageFeed implements EventFeed {
 
   constructor(
     private readonly load: LoadPage,
-    private total: number,
+    private total: number, // the newest seq
+    private readonly expired = 0,
   ) {
     this.store.changed();
   }
 
+  private rows(): number {
+    return Math.max(0, this.total - this.expired);
+  }
+
   row(index: number): FeedRow {
     const slot = this.pages.get(Math.floor(index / pageSize))?.[index % pageSize];
-    return slot === null ? { missing: index + 1 } : slot;
+    return slot === null ? { missing: this.expired + index + 1 } : slot;
   }
 
   indexOf(seq: number): number | undefined {
-    return seq >= 1 && seq <= this.total ? seq - 1 : undefined;
+    return seq > this.expired && seq <= this.total ? seq - this.expired - 1 : undefined;
   }
 
   find(_seq: number): void {} // every seq has its row
 
   show(from: number, to: number): void {
     const first = Math.max(0, Math.floor((from - ahead) / pageSize));
-    const last = Math.floor((Math.min(to + ahead, this.total) - 1) / pageSize);
+    const last = Math.floor((Math.min(to + ahead, this.rows()) - 1) / pageSize);
     const middle = (from + to) / 2 / pageSize - 0.5;
     this.wanted = [];
     for (let page = first; page <= last; page++) {
@@ -97,7 +102,7 @@ export class PageFeed implements EventFeed {
 
   private lacks(page: number): boolean {
     const slots = this.pages.get(page);
-    const length = Math.min(pageSize, this.total - page * pageSize);
+    const length = Math.min(pageSize, this.rows() - page * pageSize);
     if (!slots) return length > 0;
     for (let i = 0; i < length; i++) if (slots[i] === undefined) return true;
     return false;
@@ -126,7 +131,7 @@ export class PageFeed implements EventFeed {
     const before = this.total;
     try {
       const { events, has_more } = await this.load(
-        { after: page * pageSize, limit: pageSize },
+        { after: this.expired + page * pageSize, limit: pageSize },
         request.signal,
       );
       if (request.signal.aborted) return;
@@ -148,7 +153,7 @@ export class PageFeed implements EventFeed {
 
   /** Puts the events of an answer into a page, and marks the other seqs of the answered range as missing. */
   private fill(page: number, events: readonly ListedEvent[], hasMore: boolean, before: number): void {
-    const first = page * pageSize + 1;
+    const first = this.expired + page * pageSize + 1;
     for (const event of events) if (event.seq < first + pageSize) this.put(event);
     const last = events.at(-1)?.seq ?? 0;
     this.total = Math.max(this.total, last);
@@ -158,7 +163,8 @@ export class PageFeed implements EventFeed {
   }
 
   private put(event: ListedEvent): void {
-    const index = event.seq - 1;
+    const index = event.seq - this.expired - 1;
+    if (index < 0) return;
     this.slotsOf(Math.floor(index / pageSize))[index % pageSize] = event;
   }
 

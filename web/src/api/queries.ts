@@ -37,6 +37,7 @@ export interface SessionSearch {
   state?: Session["state"];
   tag?: string;
   sha256?: string;
+  keep?: true;
 }
 
 /** The sessions, newest first, a page at a time. */
@@ -50,6 +51,15 @@ export function useSessions(search: SessionSearch) {
       ),
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     placeholderData: keepPreviousData,
+  });
+}
+
+/** What retention removed, newest first. */
+export function useExpirations() {
+  return useQuery({
+    queryKey: ["expirations"],
+    queryFn: ({ signal }) => call(api.GET("/api/expirations", { signal })),
+    refetchInterval: 60_000,
   });
 }
 

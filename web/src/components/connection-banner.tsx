@@ -1,5 +1,6 @@
 import { CloudOff, HardDriveDownload } from "lucide-react";
 import { useConnection } from "@/api/health";
+import { diskWarning } from "@/lib/disk";
 
 /** Shows the faults of the backend while they last. */
 export function ConnectionBanner() {
@@ -15,12 +16,16 @@ export function ConnectionBanner() {
       </p>
     );
   }
-  const faults = Object.entries(health?.checks ?? {}).filter(([, state]) => state !== "ok");
+  const disk = health && diskWarning(health);
+  const faults = Object.entries(health?.checks ?? {})
+    .filter(([check, state]) => state !== "ok" && !(disk && check === "disk"))
+    .map(([check, state]) => `${check}: ${state}`);
+  if (disk) faults.unshift(disk);
   if (faults.length === 0) return null;
   return (
     <p role="alert" className="flex items-center gap-2 bg-warn-soft px-4 py-1.5 text-warn">
       <HardDriveDownload size={16} className="shrink-0" aria-hidden />
-      <span>{faults.map(([check, state]) => `${check}: ${state}`).join(" · ")}</span>
+      <span>{faults.join(" · ")}</span>
     </p>
   );
 }

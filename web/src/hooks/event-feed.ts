@@ -12,12 +12,12 @@ const firstRows = 50;
  * the new events of the session's stream. Another start does not make another feed.
  */
 export function useEventFeed(sessionId: string, filter: string, start: FeedStart) {
-  const { subscribe, position } = useSessionStream();
+  const { subscribe, position, session } = useSessionStream();
   // biome-ignore lint/correctness/useExhaustiveDependencies: only the first start counts
   const feed = useMemo<EventFeed>(
     () =>
       filter === ""
-        ? new PageFeed(pageLoader(sessionId), position())
+        ? new PageFeed(pageLoader(sessionId), position(), session?.expired_seq)
         : new KeysetFeed(pageLoader(sessionId), filter, position(), start),
     [sessionId, filter],
   );

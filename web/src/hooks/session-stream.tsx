@@ -73,6 +73,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
         },
         session: (data) => updateSession(data as Session),
         deleted: () => setDeleted(true),
+        expired: () => void queries.invalidateQueries({ queryKey: keys.session(sessionId), exact: true }),
       },
       onId: (id) => {
         deliver(received, Math.max(position.current ?? 0, Number(id)));

@@ -1,6 +1,7 @@
 import { FileUp, FolderOpen, Inbox, SearchX } from "lucide-react";
 import { useCallback, useState } from "react";
 import { type SessionSearch, useSessions } from "@/api/queries";
+import { Expirations } from "@/components/session-list/expirations";
 import { SearchBar } from "@/components/session-list/search-bar";
 import { SessionTable } from "@/components/session-list/session-table";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
@@ -25,6 +26,7 @@ export function SessionsPage() {
         </FileButton>
       </div>
       <List search={search} />
+      <Expirations />
     </>
   );
 }
@@ -40,7 +42,9 @@ function List({ search }: { search: SessionSearch }) {
   const isSearching = Object.values(search).some((value) => value !== undefined);
   const all = data.pages.flatMap((page) => page.sessions);
   // An empty session unassigned is hidden.
-  const sessions = all.filter((session) => session.id !== "unassigned" || session.event_count > 0);
+  const sessions = all.filter(
+    (session) => session.id !== "unassigned" || session.event_count > session.expired_seq,
+  );
   if (sessions.length === 0 && isSearching) {
     return (
       <EmptyState icon={<SearchX size={28} />} title="No matching sessions">

@@ -50,7 +50,7 @@ export const EventRow = memo(function EventRow(props: Props) {
         ))
       ) : (
         <div role="gridcell" className="col-span-full truncate px-2 text-muted" aria-colindex={1}>
-          {row ? `${row.missing} is not stored: it was lost or removed` : "…"}
+          {row ? `${row.missing} is not stored: it expired, or was lost or removed` : "…"}
         </div>
       )}
     </div>

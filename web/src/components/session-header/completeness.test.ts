@@ -5,11 +5,13 @@ type State = Parameters<typeof summary>[1];
 const empty: State = {
   complete: true,
   expected: 0,
+  expired: 0,
   present: 0,
   missing: [],
   damaged: [],
   lost: 0,
   losses: [],
+  expirations: [],
   durability: "disk",
   agent_silent_since: null,
 };
@@ -30,6 +32,19 @@ test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
     { complete: false, expected: 9000, present: 9000, damaged: [{ first_seq: 4097, last_seq: 8192 }] },
     "bad",
     "9,000 of 9,000 events, 4,096 damaged here",
+  ],
+  [
+    "created",
+    { expected: 9000, expired: 8192, present: 808 },
+    "good",
+    "808 of 808 events, none lost, 8,192 older expired",
+  ],
+  ["created", { expected: 8192, expired: 8192, present: 0 }, "empty", "All 8,192 events expired"],
+  [
+    "created",
+    { complete: false, expected: 9000, expired: 8192, present: 807 },
+    "bad",
+    "807 of 808 events, 1 missing here, 8,192 older expired",
   ],
   ["active", { complete: false, expected: 5, present: 5 }, "bad", "5 of 5 events, not complete"],
 ])("%s %j", (state, completeness, look, text) =>

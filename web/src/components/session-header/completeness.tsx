@@ -4,8 +4,9 @@ import { SafeText } from "@/components/safe-text";
 import { Panel } from "@/components/ui/panel";
 import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
+import { expiredEvents, ruleText } from "@/lib/expiration";
 import { formatCount, plural } from "@/lib/number";
-import { formatClock } from "@/lib/time";
+import { formatClock, formatDateTime } from "@/lib/time";
 
 type State = SessionDetail["completeness"];
 
@@ -38,7 +39,11 @@ export function Completeness({ state, completeness }: Props) {
         </button>
       }
     >
-      {look === "failed" || look === "empty" ? <p>{text}.</p> : <Details completeness={completeness} />}
+      {look === "failed" || (look === "empty" && completeness.expired === 0) ? (
+        <p>{text}.</p>
+      ) : (
+        <Details completeness={completeness} />
+      )}
     </Panel>
   );
 }
@@ -46,21 +51,24 @@ export function Completeness({ state, completeness }: Props) {
 /** Describes the completeness. A session without events is never "good": there is nothing to be complete. */
 export function summary(
   state: Props["state"],
-  { complete, expected, present, damaged, lost }: State,
+  { complete, expected, expired, present, damaged, lost }: State,
 ): { look: keyof typeof looks; text: string } {
-  if (complete && expected === 0) {
+  const kept = expected - expired;
+  if (complete && kept === 0) {
+    if (expired > 0) return { look: "empty", text: `All ${formatCount(expired)} events expired` };
     return state === "failed"
       ? { look: "failed", text: "The start failed; no events were recorded" }
       : { look: "empty", text: "No events" };
   }
-  const count = `${formatCount(present)} of ${plural(expected, "event")}`;
-  if (complete) return { look: "good", text: `${count}, none lost` };
+  const count = `${formatCount(present)} of ${plural(kept, "event")}`;
+  const older = expired > 0 ? `, ${formatCount(expired)} older expired` : "";
+  if (complete) return { look: "good", text: `${count}, none lost${older}` };
   const faults = [];
-  if (present < expected) faults.push(`${formatCount(expected - present)} missing here`);
+  if (present < kept) faults.push(`${formatCount(kept - present)} missing here`);
   const unreadable = damaged.reduce((n, span) => n + span.last_seq - span.first_seq + 1, 0);
   if (unreadable > 0) faults.push(`${formatCount(unreadable)} damaged here`);
   if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
-  return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}` };
+  return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}${older}` };
 }
 
 function Details({ completeness }: { completeness: State }) {
@@ -68,14 +76,20 @@ function Details({ completeness }: { completeness: State }) {
   const { change } = useView();
   if (completeness.complete) {
     return (
-      <p>
-        Every number from 1 to {formatCount(completeness.expected)} is stored, and no agent reported a loss.
-        The agent reported no other events.
-      </p>
+      <div className="flex flex-col gap-3">
+        {completeness.expired < completeness.expected && (
+          <p>
+            Every number from {formatCount(completeness.expired + 1)} to {formatCount(completeness.expected)}{" "}
+            is stored, and no agent reported a loss. The agent reported no other events.
+          </p>
+        )}
+        <Expired completeness={completeness} />
+      </div>
     );
   }
   return (
     <div className="flex flex-col gap-3">
+      <Expired completeness={completeness} />
       <Spans title="Not stored here" spans={completeness.missing} />
       <Spans title="Stored, but damaged: they cannot be read" spans={completeness.damaged} />
       {completeness.losses.length > 0 && (
@@ -107,6 +121,25 @@ function Details({ completeness }: { completeness: State }) {
         </section>
       )}
     </div>
+  );
+}
+
+/** The expired events, and by which settings they expired, if there are any. */
+function Expired({ completeness: { expired, expirations } }: { completeness: State }) {
+  const { zone } = useSettings();
+  if (expired === 0) return null;
+  return (
+    <section>
+      <h3 className="font-medium">Expired: removed by retention, not missing</h3>
+      <ul className="text-xs text-muted">
+        {expirations.length === 0 && <li>events 1 to {formatCount(expired)}, before the import</li>}
+        {expirations.map((record) => (
+          <li key={record.id}>
+            {expiredEvents(record)}, {formatDateTime(record.expired_at, zone)}, by {ruleText(record)}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

@@ -57,7 +57,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             {details ? (
               <Completeness state={session.state} completeness={details.completeness} />
             ) : (
-              <span className="px-1">{plural(session.event_count, "event")}</span>
+              <span className="px-1">{plural(session.event_count - session.expired_seq, "event")}</span>
             )}
           </Fact>
           {details?.backfill && (

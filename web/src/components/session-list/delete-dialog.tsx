@@ -13,15 +13,22 @@ interface Props {
   onDeleted?: () => void;
 }
 
-/** Asks for confirmation before it deletes a session, because that cannot be undone. */
+/**
+ * Asks for confirmation before it deletes a session, because that cannot be undone. The
+ * session unassigned stays, and only its events are removed.
+ */
 export function DeleteDialog({ session, onClose, onDeleted }: Props) {
+  const isUnassigned = session.id === "unassigned";
+  const params = { path: { sessionId: session.id } };
   const queries = useQueryClient();
   const notify = useNotify();
   const remove = useMutation({
     mutationFn: () =>
-      call(api.DELETE("/api/sessions/{sessionId}", { params: { path: { sessionId: session.id } } })),
+      isUnassigned
+        ? call(api.DELETE("/api/sessions/{sessionId}/events", { params }))
+        : call(api.DELETE("/api/sessions/{sessionId}", { params })),
     onSuccess: () => {
-      notify("The session is deleted.");
+      notify(isUnassigned ? "The events are being removed." : "The session is deleted.");
       void queries.invalidateQueries({ queryKey: ["sessions"] });
       onClose();
       onDeleted?.();
@@ -31,22 +38,29 @@ export function DeleteDialog({ session, onClose, onDeleted }: Props) {
     <Dialog
       open
       onClose={onClose}
-      title="Delete this session?"
+      title={isUnassigned ? "Remove these events?" : "Delete this session?"}
       footer={
         <>
           <Button onClick={onClose}>Cancel</Button>
           <Button look="danger" disabled={remove.isPending} onClick={() => remove.mutate()}>
-            Delete
+            {isUnassigned ? "Remove" : "Delete"}
           </Button>
         </>
       }
     >
-      <p>
-        <SafeText text={sessionTitle(session)} limit={200} className="font-medium break-all" /> with its{" "}
-        {plural(session.event_count, "event")}
-        {session.file_sha256 ? ", and its file if no other session has it," : ""} will be permanently deleted.
-        To keep a copy, export it as a bundle first.
-      </p>
+      {isUnassigned ? (
+        <p>
+          The {plural(session.event_count - session.expired_seq, "event")} that belong to no session will be
+          permanently removed. Later ones stay. To keep a copy, export them first.
+        </p>
+      ) : (
+        <p>
+          <SafeText text={sessionTitle(session)} limit={200} className="font-medium break-all" /> with its{" "}
+          {plural(session.event_count - session.expired_seq, "event")}
+          {session.file_sha256 ? ", and its file if no other session has it," : ""} will be permanently
+          deleted. To keep a copy, export it as a bundle first.
+        </p>
+      )}
       {remove.isError && (
         <p role="alert" className="mt-2 text-bad">
           {messageOf(remove.error)}

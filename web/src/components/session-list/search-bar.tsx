@@ -5,6 +5,9 @@ import { Input, inputClass } from "@/components/ui/field";
 import { useShortcut } from "@/hooks/shortcuts";
 import { stateNames } from "@/lib/session";
 
+// The option that is no state.
+const kept = "keep";
+
 interface Props {
   search: SessionSearch;
   onChange: (search: SessionSearch) => void;
@@ -43,9 +46,13 @@ export function SearchBar({ search, onChange }: Props) {
       </span>
       <select
         aria-label="State"
-        value={search.state ?? ""}
-        onChange={(event) =>
-          onChange({ ...search, state: (event.target.value || undefined) as SessionSearch["state"] })
+        value={search.keep ? kept : (search.state ?? "")}
+        onChange={({ target: { value } }) =>
+          onChange({
+            ...search,
+            keep: value === kept || undefined,
+            state: value === kept ? undefined : ((value || undefined) as SessionSearch["state"]),
+          })
         }
         className={`${inputClass} h-8`}
       >
@@ -55,6 +62,7 @@ export function SearchBar({ search, onChange }: Props) {
             {name}
           </option>
         ))}
+        <option value={kept}>Marked keep</option>
       </select>
     </search>
   );

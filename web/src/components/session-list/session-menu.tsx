@@ -1,9 +1,12 @@
-import { Download, Ellipsis, FileArchive, Pencil, Trash2 } from "lucide-react";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Download, Ellipsis, FileArchive, Pencil, Pin, PinOff, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { sessionPath } from "@/api/base";
-import type { Session } from "@/api/client";
+import { api, call, messageOf, type Session } from "@/api/client";
+import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuItem, MenuLine, MenuLink } from "@/components/ui/menu";
+import { useNotify } from "@/components/ui/toast";
 import { sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
 import { DeleteDialog } from "./delete-dialog";
@@ -13,6 +16,7 @@ import { EditDialog } from "./edit-dialog";
 export function SessionMenu({ session, onDeleted }: { session: Session; onDeleted?: () => void }) {
   const [open, setOpen] = useState<"edit" | "delete">();
   const close = () => setOpen(undefined);
+  const keep = useKeep(session);
   return (
     <>
       <Menu
@@ -37,17 +41,41 @@ export function SessionMenu({ session, onDeleted }: { session: Session; onDelete
             <Download size={14} aria-hidden /> File, in a zip (password: infected)
           </MenuLink>
         )}
+        <MenuItem onSelect={() => keep.mutate()}>
+          {session.keep ? <PinOff size={14} aria-hidden /> : <Pin size={14} aria-hidden />}
+          {session.keep ? "Let it expire" : "Keep: it never expires"}
+        </MenuItem>
         <MenuLine />
         <MenuItem
           danger
-          disabled={session.state === "active" || session.state === "starting" || session.id === "unassigned"}
+          disabled={session.state === "active" || session.state === "starting"}
           onSelect={() => setOpen("delete")}
         >
-          <Trash2 size={14} aria-hidden /> Delete
+          <Trash2 size={14} aria-hidden /> {session.id === "unassigned" ? "Remove its events" : "Delete"}
         </MenuItem>
       </Menu>
       {open === "edit" && <EditDialog session={session} onClose={close} />}
       {open === "delete" && <DeleteDialog session={session} onClose={close} onDeleted={onDeleted} />}
     </>
   );
+}
+
+/** Changes whether retention may remove the session. */
+function useKeep(session: Session) {
+  const queries = useQueryClient();
+  const notify = useNotify();
+  return useMutation({
+    mutationFn: () =>
+      call(
+        api.PATCH("/api/sessions/{sessionId}", {
+          params: { path: { sessionId: session.id } },
+          body: { keep: !session.keep },
+        }),
+      ),
+    onSuccess: () => {
+      void queries.invalidateQueries({ queryKey: ["sessions"] });
+      void queries.invalidateQueries({ queryKey: keys.session(session.id), exact: true });
+    },
+    onError: (error) => notify(messageOf(error)),
+  });
 }

@@ -1,4 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
+import { Pin } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import type { Session } from "@/api/client";
@@ -117,6 +118,11 @@ function Cells({ session }: { session: Session }) {
           >
             <SafeText text={sessionTitle(session)} limit={200} />
           </Link>
+          {session.keep && (
+            <span className="shrink-0 text-muted" title="Marked keep: retention does not remove it">
+              <Pin size={13} aria-label="Marked keep" />
+            </span>
+          )}
           {session.tags.slice(0, 4).map((tag) => (
             <span
               key={tag}
@@ -132,7 +138,7 @@ function Cells({ session }: { session: Session }) {
         {modeNames[session.mode]}
       </span>
       <span role="cell" className="text-right font-mono text-xs tabular-nums">
-        {formatCount(session.event_count)}
+        {formatCount(session.event_count - session.expired_seq)}
       </span>
       <span role="cell" className="hidden text-right text-xs text-muted tabular-nums md:block">
         {monitored === undefined ? "–" : formatDuration(monitored)}
