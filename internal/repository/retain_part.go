@@ -170,7 +170,8 @@ func (v view) countExpired(s *models.Segment, from, upTo int64) (map[string]int6
 }
 
 // deleteUpTo deletes the events in (from, upTo], which are those of a sealed segment or
-// rows, and the segment: the columns of an unsealed one would have too many events.
+// rows, and the segment: the columns of an unsealed one would have too many events. It
+// deletes the claims of a segment with the last of its events.
 func (v view) deleteUpTo(s *models.Segment, from, upTo int64) error {
 	if s.IsSealed && s.LastSeq() > from {
 		if err := v.deleteBlocks(s); err != nil {
@@ -179,10 +180,12 @@ func (v view) deleteUpTo(s *models.Segment, from, upTo int64) error {
 	} else if err := v.tx.Where("session_id = ? AND seq > ? AND seq <= ?", v.sessionID, from, upTo).Delete(&models.Event{}).Error; err != nil {
 		return err
 	}
-	if s.SessionID == "" {
-		return nil
+	number := from / models.SegmentEvents
+	err := v.tx.Where("session_id = ? AND number = ?", v.sessionID, number).Delete(&models.Segment{}).Error
+	if err == nil && upTo%models.SegmentEvents == 0 {
+		err = v.tx.Where("session_id = ? AND number = ?", v.sessionID, number).Delete(&models.Claim{}).Error
 	}
-	return v.tx.Where("session_id = ? AND number = ?", v.sessionID, s.Number).Delete(&models.Segment{}).Error
+	return err
 }
 
 // correctTotals takes the expired events up to upTo out of the session's totals. It deletes
