@@ -256,15 +256,16 @@ func wantError(t testing.TB, a answer, status int, code, words string) {
 	}
 }
 
-// waitFor waits until a condition holds.
+// waitFor waits until a condition holds. It asks less often the longer it waits, because
+// most conditions cost a request.
 func waitFor(t testing.TB, what string, isSo func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Minute); !isSo(); <-tick.C {
+	deadline := time.Now().Add(2 * time.Minute)
+	for wait := 5 * time.Millisecond; !isSo(); wait = min(wait*5/4, 100*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("this never came: ", what)
 		}
+		<-time.After(wait)
 	}
 }
 
