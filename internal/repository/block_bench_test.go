@@ -32,9 +32,11 @@ func BenchmarkBucket(b *testing.B) {
 			db := dbtest.Open(b, o)
 			n := storeRecorded(b, db, 8)
 			benchReads(b, db, s3, n, "database")
+			logSizes(b, db, n)
 			began := time.Now()
 			moveBlocks(b, db)
 			b.Logf("moved %.0f events/s", float64(n)/time.Since(began).Seconds())
+			logSizes(b, db, n)
 			for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
 				s3.Delay.Store(int64(delay))
 				benchReads(b, db, s3, n, "bucket "+delay.String())
@@ -42,6 +44,30 @@ func BenchmarkBucket(b *testing.B) {
 			s3.Delay.Store(0)
 		})
 	}
+}
+
+// logSizes logs the bytes of an event in the tables of sealed events, with their indexes,
+// and in the bucket.
+func logSizes(b *testing.B, db *database.DB, n int64) {
+	b.Helper()
+	if db.Dialect() != "postgres" {
+		return
+	}
+	for _, table := range []string{"segments", "blocks"} {
+		var size int64
+		if err := db.Read(b.Context()).Exec("VACUUM FULL " + table).Error; err != nil {
+			b.Fatal(err)
+		}
+		if err := db.Read(b.Context()).Raw("SELECT pg_total_relation_size(?::regclass)", table).Scan(&size).Error; err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%s: %.2f bytes/event", table, float64(size)/float64(n))
+	}
+	var objects int64
+	if err := db.Read(b.Context()).Model(&models.Block{}).Select("SUM(object_bytes)").Scan(&objects).Error; err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("objects: %.2f bytes/event", float64(objects)/float64(n))
 }
 
 // storeRecorded stores the recorded events of a build some times in a session "s", seals
