@@ -112,6 +112,51 @@ func storeRecorded(b *testing.B, db *database.DB, times int) (n int64) {
 	return n
 }
 
+// BenchmarkManySegments measures what workers ask again and again, with the rows of 10⁹
+// sealed events in 1,000 sessions. Their packed values are short here: the statements do
+// not read them.
+func BenchmarkManySegments(b *testing.B) {
+	const sessions, each = 1000, 244
+	db := dbtest.Open(b, dbtest.Postgres(b))
+	for i := range sessions {
+		createSession(b, db, fmt.Sprint("session-", i+1))
+	}
+	const all = each * models.SegmentEvents
+	if err := db.Read(b.Context()).Exec("UPDATE sessions SET event_count = ?, sealed_seq = ?", all, all).Error; err != nil {
+		b.Fatal(err)
+	}
+	for _, text := range []string{
+		"INSERT INTO segments (session_id, number, first_time, last_time, is_sealed, min_id, max_id, columns, skip) SELECT 'session-' || s, n, now(), now(), TRUE, (s * 1000 + n)::bigint * 4096, (s * 1000 + n)::bigint * 4096 + 4095, '0123456789abcdef0123', '0123456789abcdef0123' FROM generate_series(1, ?) AS s, generate_series(0, ? - 1) AS n",
+		"INSERT INTO blocks (session_id, first_seq, last_seq, data, object, object_bytes) SELECT 'session-' || s, n * 4096 + 1, n * 4096 + 4096, '', repeat('0', 118), 150000 FROM generate_series(1, ?) AS s, generate_series(0, ? - 1) AS n",
+	} {
+		if err := db.Read(b.Context()).Exec(text, sessions, each).Error; err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := db.Read(b.Context()).Exec("VACUUM ANALYZE").Error; err != nil {
+		b.Fatal(err)
+	}
+	logSizes(b, db, sessions*each*models.SegmentEvents)
+	segments := repository.NewSegments(db)
+	for _, ask := range []struct {
+		name string
+		run  func() error
+	}{
+		{"sessions to segment", func() error { _, err := segments.SessionsToSegment(b.Context()); return err }},
+		{"sessions to seal", func() error { _, err := segments.ListToSeal(b.Context(), nil, 100); return err }},
+		{"segments to check", func() error { _, _, err := segments.CheckSealed(b.Context(), "z", 0); return err }},
+		{"used bytes", func() error { _, err := repository.NewRetention(db).UsedBytes(b.Context()); return err }},
+	} {
+		b.Run(ask.name, func(b *testing.B) {
+			for b.Loop() {
+				if err := ask.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func benchReads(b *testing.B, db *database.DB, s3 *s3test.Server, n int64, place string) {
 	b.Helper()
 	search := func(text string) func(b *testing.B) {

@@ -287,7 +287,7 @@ func (r *Segments) PassOver(ctx context.Context, sessionID string, upTo int64) e
 // end, and the error of a damaged segment.
 func (r *Segments) CheckSealed(ctx context.Context, sessionID string, number int64) (string, int64, error) {
 	var found []models.Segment
-	err := r.db.Read(ctx).Select("session_id, number, event_count, damage").Where("is_sealed AND (session_id > ? OR session_id = ? AND number > ?)", sessionID, sessionID, number).
+	err := r.db.Read(ctx).Select("session_id, number, event_count, damage").Where("is_sealed AND (session_id, number) > (?, ?)", sessionID, number).
 		Order("session_id, number").Limit(1).Find(&found).Error
 	if err != nil || len(found) == 0 {
 		return "", 0, translate(r.db, err, "the segment")
