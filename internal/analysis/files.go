@@ -42,6 +42,11 @@ type Files struct {
 	processes     []processKey
 	processPlaces map[processKey]uint32
 	pairs         map[[2]uint32]int64 // events, by file and process
+	actions       map[string]action   // of some operations
+
+	// Of the last event, because the next one often has the same.
+	lastFile    uint32
+	lastProcess uint32
 
 	others      int64
 	withoutPath int64
@@ -50,7 +55,7 @@ type Files struct {
 
 // NewFiles returns an empty rollup.
 func NewFiles(limits Limits) *Files {
-	return &Files{limits: limits, places: map[string]uint32{}, processPlaces: map[processKey]uint32{}, pairs: map[[2]uint32]int64{}}
+	return &Files{limits: limits, places: map[string]uint32{}, processPlaces: map[processKey]uint32{}, pairs: map[[2]uint32]int64{}, actions: map[string]action{}}
 }
 
 // FileTypes returns the event types that Files reads.
@@ -89,7 +94,7 @@ func (d *Files) Add(e *models.Event, values [][]byte) {
 	if size == nil {
 		size = values[fileSizeOther]
 	}
-	action := actionOf(deref(e.Operation), values[fileFlags])
+	action := d.actionOf(deref(e.Operation), values[fileFlags])
 	hasFailed := failed(values[fileStatus])
 	newPath := ""
 	if !hasFailed {
@@ -107,7 +112,10 @@ func (d *Files) Add(e *models.Event, values [][]byte) {
 }
 
 func (d *Files) add(e *models.Event, path string, action action, size int64, hasFailed bool, newPath string) {
-	place, known := d.places[path]
+	place, known := d.lastFile, int(d.lastFile) < len(d.files) && d.files[d.lastFile].Path == path
+	if !known {
+		place, known = d.places[path]
+	}
 	if !known {
 		if len(d.files) >= d.limits.Groups || d.bytes >= d.limits.Bytes {
 			d.others++
@@ -119,6 +127,7 @@ func (d *Files) add(e *models.Event, path string, action action, size int64, has
 		d.places[path] = place
 		d.bytes += fileBytes + int64(len(path))
 	}
+	d.lastFile = place
 	f := &d.files[place]
 	f.see(e)
 	switch action {
@@ -150,7 +159,10 @@ func (d *Files) add(e *models.Event, path string, action action, size int64, has
 // addProcess counts the event for its process, unless there are too many.
 func (d *Files) addProcess(f *File, file uint32, e *models.Event) {
 	key := processOf(e)
-	process, known := d.processPlaces[key]
+	process, known := d.lastProcess, int(d.lastProcess) < len(d.processes) && d.processes[d.lastProcess] == key
+	if !known {
+		process, known = d.processPlaces[key]
+	}
 	if !known {
 		if d.bytes >= d.limits.Bytes {
 			d.truncated = true
@@ -161,6 +173,7 @@ func (d *Files) addProcess(f *File, file uint32, e *models.Event) {
 		d.processPlaces[key] = process
 		d.bytes += processBytes + int64(len(key.name))
 	}
+	d.lastProcess = process
 	pair := [2]uint32{file, process}
 	count := d.pairs[pair]
 	if count == 0 {
@@ -186,6 +199,7 @@ const (
 	actionDelete
 	actionCopy // reads it and writes another file
 	actionLink // adds a name to it
+	actionOpen // creates it if its flags say so
 )
 
 // actions are prefixes of operations, after the removal of Windows's system call
@@ -202,11 +216,32 @@ var actions = []struct { //nolint:gochecknoglobals // a constant
 	{"copy", actionCopy}, {"link", actionLink},
 }
 
+// maxActions is the most operations whose action Files keeps. Agents report some tens.
+const maxActions = 1000
+
+// actionOf is the function actionOf, with its results kept.
+func (d *Files) actionOf(operation string, flags []byte) action {
+	action, known := d.actions[operation]
+	if !known {
+		action = actionOf(operation)
+		if len(d.actions) < maxActions {
+			d.actions[operation] = action
+		}
+	}
+	if action != actionOpen {
+		return action
+	}
+	if strings.Contains(text(flags, 256), "O_CREAT") {
+		return actionCreate
+	}
+	return actionOther
+}
+
 // actionOf returns the action of an operation by its name: that of this project's agent
 // (ReadFile, OpenFile, RenameFile …) or of a controller on Windows (ReadFile,
 // NtCreateFile, MoveFileExW …). The agent's OpenFile creates if its flags say so, as
 // creat does; no event reports whether the file existed before.
-func actionOf(operation string, flags []byte) action {
+func actionOf(operation string) action {
 	name := strings.ToLower(operation)
 	if rest, ok := strings.CutPrefix(name, "nt"); ok {
 		name = rest
@@ -218,8 +253,8 @@ func actionOf(operation string, flags []byte) action {
 			return actions[i].action
 		}
 	}
-	if name == "openfile" && strings.Contains(text(flags, 256), "O_CREAT") {
-		return actionCreate
+	if name == "openfile" {
+		return actionOpen
 	}
 	return actionOther
 }

@@ -120,8 +120,8 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page models.EventPage, seqs []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
 	hot := where.WithoutData()
 	rest := page // what is not walked yet
-	for {
-		segments, err := v.segments(rest, where, hot)
+	for limit := firstSegmentPage; ; limit = min(4*limit, segmentPage) {
+		segments, err := v.segments(rest, where, hot, limit)
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 				return err
 			}
 		}
-		if len(segments) < segmentPage {
+		if len(segments) < limit {
 			if !isEmpty(rest) {
 				_, err = rows(rest, nil)
 			}
@@ -279,17 +279,20 @@ func scan(query *gorm.DB, f form, sessionID string, fn func(*models.Event) (bool
 // isEmpty reports whether a page cannot have events by its bounds.
 func isEmpty(page models.EventPage) bool { return page.Before > 0 && page.After >= page.Before-1 }
 
-// segmentPage is the number of segments that one statement reads, without their columns.
-const segmentPage = 64
+// segmentPage is the most segments that one statement reads, without their columns. The
+// first statement reads fewer, because most pages are full soon.
+const (
+	segmentPage      = 64
+	firstSegmentPage = 4
+)
 
 // sealed selects the sealed segments of the session.
 func (v view) sealed() *gorm.DB {
 	return v.tx.Model(&models.Segment{}).Where("session_id = ? AND is_sealed", v.sessionID)
 }
 
-// segments returns the first segments that overlap a page, in its order, up to segmentPage
-// of them: the sealed ones, and all of them if a part of the filter needs no data.
-func (v view) segments(page models.EventPage, where, hot *filter.Filter) (segments []models.Segment, err error) {
+// segments returns the first segments that overlap a page, in its order, up to a limit: the sealed ones, and all of them if a part of the filter needs no data.
+func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit int) (segments []models.Segment, err error) {
 	columns := "number, event_count, first_time, last_time, is_sealed, min_id"
 	if where != nil {
 		columns += ", skip"
@@ -309,7 +312,7 @@ func (v view) segments(page models.EventPage, where, hot *filter.Filter) (segmen
 	if page.Descending {
 		order = "number DESC"
 	}
-	err = query.Order(order).Limit(segmentPage).Find(&segments).Error
+	err = query.Order(order).Limit(limit).Find(&segments).Error
 	return segments, err
 }
 
@@ -423,8 +426,11 @@ func (s *sealedSegment) selected(where *filter.Filter, page models.EventPage) (s
 	if err != nil {
 		return nil, err
 	}
-	if !where.NeedsData() {
-		selected = hot.Select(where, s.FirstSeq())
+	if columns := where.WithoutData(); columns != nil || !where.NeedsData() {
+		selected = hot.Select(columns, s.FirstSeq())
+		if where.NeedsData() && slices.Contains(selected, true) {
+			selected = nil // the blocks tell more
+		}
 	}
 	for len(selected) < hot.Len() {
 		block, _, err := s.blockOf(len(selected))
