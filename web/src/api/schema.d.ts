@@ -64,8 +64,8 @@ export interface paths {
         /**
          * Get a session
          * @description Returns the session, its agent, a summary of its events, and whether they are
-         *     complete. They are complete if all seqs from 1 to the newest are stored, and no
-         *     losses were reported.
+         *     complete. They are complete if all seqs from 1 to the newest are stored or have
+         *     expired, and no losses were reported.
          */
         get: operations["getSession"];
         put?: never;
@@ -74,16 +74,40 @@ export interface paths {
          * Delete a session
          * @description Deletes the session with its events and processes, and its file if no other session
          *     has it. The session is hidden at once; the backend deletes its data in the
-         *     background. A starting or active session is a 409, and so is `unassigned`.
+         *     background. A starting or active session is a 409, and so is `unassigned`, whose
+         *     events can be removed.
          */
         delete: operations["deleteSession"];
         options?: never;
         head?: never;
         /**
-         * Update a session's name, notes and tags
+         * Update a session's name, notes, tags and keep
          * @description Omitted members keep their value; null clears a member.
          */
         patch: operations["updateSession"];
+        trace?: never;
+    };
+    "/api/expirations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what expired
+         * @description The records of what retention removed, newest first: sessions as a whole, and the
+         *     oldest events of `unassigned`. They stay when the sessions are gone. Removals of one
+         *     day from the same session by the same rule share a record. For the next page, send
+         *     the `id` of the last record as `before`.
+         */
+        get: operations["listExpirations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/sessions/{sessionId}/copy": {
@@ -200,7 +224,13 @@ export interface paths {
         get: operations["listEvents"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Remove the events of unassigned
+         * @description Removes the events that `unassigned` has now, in the background, and records that
+         *     they expired by the rule `user`. Later events stay. Other sessions are a 409: they
+         *     are deleted as a whole.
+         */
+        delete: operations["deleteEvents"];
         options?: never;
         head?: never;
         patch?: never;
@@ -966,9 +996,16 @@ export interface components {
             chosen_pids: number[];
             /**
              * Format: int64
-             * @description The number of events, and the seq of the newest one.
+             * @description The number of events, expired ones included, and the seq of the newest one.
              */
             event_count: number;
+            /**
+             * Format: int64
+             * @description The events up to this seq expired; 0 if none did. Lists, streams, counts and exports begin after it.
+             */
+            expired_seq: number;
+            /** @description Whether retention never removes the session. Users still can. */
+            keep: boolean;
             /** @description When the session was created. */
             created_at: components["schemas"]["Time"];
             /** @description The last change of anything but its events. */
@@ -1071,6 +1108,8 @@ export interface components {
          *       "mode": 3,
          *       "chosen_pids": [],
          *       "event_count": 18342,
+         *       "expired_seq": 0,
+         *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
@@ -1109,6 +1148,8 @@ export interface components {
          *           "mode": 3,
          *           "chosen_pids": [],
          *           "event_count": 18342,
+         *           "expired_seq": 0,
+         *           "keep": false,
          *           "created_at": "2026-11-22T18:56:02.114873Z",
          *           "updated_at": "2026-11-22T19:06:41.730155Z",
          *           "monitoring_started": "2026-11-22T18:57:39.901120Z",
@@ -1153,6 +1194,8 @@ export interface components {
          *       "mode": 3,
          *       "chosen_pids": [],
          *       "event_count": 18342,
+         *       "expired_seq": 0,
+         *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
@@ -1184,11 +1227,13 @@ export interface components {
          *       "completeness": {
          *         "complete": true,
          *         "expected": 18342,
+         *         "expired": 0,
          *         "present": 18342,
          *         "missing": [],
          *         "damaged": [],
          *         "lost": 0,
          *         "losses": [],
+         *         "expirations": [],
          *         "durability": "disk",
          *         "agent_silent_since": null
          *       }
@@ -1197,7 +1242,7 @@ export interface components {
         SessionDetail: {
             /** @description The session's agent; null if it has none. */
             agent: components["schemas"]["Agent"] | null;
-            /** @description The counts of all its events. */
+            /** @description The counts of its stored events. */
             event_counts: components["schemas"]["EventCounts"];
             /** @description The earliest time of an event; null without events. */
             first_event_at: components["schemas"]["Time"] | null;
@@ -1206,7 +1251,7 @@ export interface components {
             /** @description Whether events are missing. */
             completeness: components["schemas"]["Completeness"];
         } & components["schemas"]["SessionBase"];
-        /** @description A change of a session's name, notes and tags. Omitted members keep their value. */
+        /** @description A change of a session's name, notes, tags and keep. Omitted members keep their value. */
         SessionChange: {
             /** @description One line of at most 200 characters. Spaces around it are removed. */
             name?: string | null;
@@ -1214,6 +1259,8 @@ export interface components {
             notes?: string | null;
             /** @description The complete list: at most 50, each one line of at most 100 characters. Duplicates are removed. */
             tags?: string[] | null;
+            /** @description Whether retention never removes the session. */
+            keep?: boolean | null;
         };
         /**
          * @description The answer to a deletion.
@@ -1227,6 +1274,127 @@ export interface components {
              * @constant
              */
             status: "deleting";
+        };
+        /**
+         * @description The answer to a removal of events.
+         * @example {
+         *       "status": "deleting",
+         *       "up_to_seq": 40960
+         *     }
+         */
+        DeletingEvents: {
+            /**
+             * @description The backend is removing the events.
+             * @constant
+             */
+            status: "deleting";
+            /**
+             * Format: int64
+             * @description The seq of the last one.
+             */
+            up_to_seq: number;
+        };
+        /**
+         * @description A page of records of what expired.
+         * @example {
+         *       "expirations": [
+         *         {
+         *           "id": 7,
+         *           "session_id": "unassigned",
+         *           "whole": false,
+         *           "name": "",
+         *           "file_name": "",
+         *           "first_seq": 1,
+         *           "last_seq": 40960,
+         *           "events": 40960,
+         *           "rule": "RETAIN_DAYS",
+         *           "setting": "30",
+         *           "size_bytes": 1474560,
+         *           "age_from": "2026-10-23T19:06:41.730155Z",
+         *           "expired_at": "2026-11-22T19:06:42.112004Z"
+         *         }
+         *       ],
+         *       "has_more": false,
+         *       "sessions": 3,
+         *       "since": "2026-11-02T08:00:03.000413Z"
+         *     }
+         */
+        ExpirationList: {
+            /** @description Newest first. */
+            expirations: components["schemas"]["Expiration"][];
+            /** @description Whether there are older ones. */
+            has_more: boolean;
+            /**
+             * Format: int64
+             * @description The number of all sessions that expired as a whole.
+             */
+            sessions: number;
+            /** @description When the first of these sessions expired; null if none did. */
+            since: components["schemas"]["Time"] | null;
+        };
+        /**
+         * @description A record of what retention removed.
+         * @example {
+         *       "id": 7,
+         *       "session_id": "unassigned",
+         *       "whole": false,
+         *       "name": "",
+         *       "file_name": "",
+         *       "first_seq": 1,
+         *       "last_seq": 40960,
+         *       "events": 40960,
+         *       "rule": "RETAIN_DAYS",
+         *       "setting": "30",
+         *       "size_bytes": 1474560,
+         *       "age_from": "2026-10-23T19:06:41.730155Z",
+         *       "expired_at": "2026-11-22T19:06:42.112004Z"
+         *     }
+         */
+        Expiration: {
+            /**
+             * Format: int64
+             * @description The record's ID.
+             */
+            id: number;
+            /** @description The ID of the session. */
+            session_id: string;
+            /** @description Whether the session itself was removed, with all of its events. */
+            whole: boolean;
+            /** @description The session's name. */
+            name: string;
+            /** @description The uploader's name of the session's file. */
+            file_name: string;
+            /**
+             * Format: int64
+             * @description The seq of the first event.
+             */
+            first_seq: number;
+            /**
+             * Format: int64
+             * @description The seq of the last event; `first_seq` − 1 for a session without events.
+             */
+            last_seq: number;
+            /**
+             * Format: int64
+             * @description The number of seqs.
+             */
+            events: number;
+            /**
+             * @description The setting by which they expired, or the request of a user.
+             * @enum {string}
+             */
+            rule: "RETAIN_DAYS" | "RETAIN_GB" | "DISK_LOW" | "user";
+            /** @description The value of the setting. */
+            setting: string;
+            /**
+             * Format: int64
+             * @description The stored size as it was estimated.
+             */
+            size_bytes: number;
+            /** @description The time by which the age counted: the end of the session, its import, or when the last event was stored. */
+            age_from: components["schemas"]["Time"];
+            /** @description When the last of them was removed. */
+            expired_at: components["schemas"]["Time"];
         };
         /** @description A service on a monitored machine that runs or watches programs. */
         Agent: {
@@ -1428,13 +1596,18 @@ export interface components {
         };
         /** @description Whether all events are stored, and the losses that were reported. */
         Completeness: {
-            /** @description Whether all events are stored and can be read */
+            /** @description Whether all events that have not expired are stored and can be read, and none were reported lost. */
             complete: boolean;
             /**
              * Format: int64
              * @description The number of events that were given a seq: the newest seq.
              */
             expected: number;
+            /**
+             * Format: int64
+             * @description The events up to this seq expired. They are not missing.
+             */
+            expired: number;
             /**
              * Format: int64
              * @description The number of stored events.
@@ -1451,6 +1624,8 @@ export interface components {
             lost: number;
             /** @description The newest 100 reports, newest first. */
             losses: components["schemas"]["Loss"][];
+            /** @description The newest 100 records of expired events, newest first. */
+            expirations: components["schemas"]["Expiration"][];
             /** @description The worst durability of the events when they were committed. Without events, that of a commit now. */
             durability: components["schemas"]["Durability"];
             /** @description As in the session. Later events may be missing. */
@@ -1798,6 +1973,8 @@ export interface components {
              * @description The number of all events that the filter selects, if `count=true`.
              */
             count?: number;
+            /** @description The part of the page that expired. Omitted if none did. */
+            expired?: components["schemas"]["SeqSpan"];
         };
         /**
          * @description Counts of events over time.
@@ -2621,6 +2798,8 @@ export interface components {
             backfill: string;
             /** @description The sealed events that cannot be read, with their sessions, because what is stored of them is damaged. All other events can be read. */
             sealed: string;
+            /** @description Why the bucket of sealed events (BLOCKS_URL) failed last. Meanwhile reads of these events fail with a 503; everything else works. Always `ok` without a bucket. */
+            bucket: string;
         };
         /**
          * @description The failures that a committed event survives. `disk`: a crash or power loss of the database's machine. `replicated`: also its loss, because a synchronous standby has the event. `unknown`: the version that stored it did not record this. Else `weak: ` and the reason.
@@ -2642,7 +2821,8 @@ export interface components {
          *         "set_aside": "ok",
          *         "durability": "ok",
          *         "backfill": "ok",
-         *         "sealed": "ok"
+         *         "sealed": "ok",
+         *         "bucket": "ok"
          *       }
          *     }
          */
@@ -2670,7 +2850,8 @@ export interface components {
          *         "set_aside": "ok",
          *         "durability": "ok",
          *         "backfill": "ok",
-         *         "sealed": "ok"
+         *         "sealed": "ok",
+         *         "bucket": "ok"
          *       },
          *       "files": {
          *         "storage": "folder",
@@ -2706,6 +2887,18 @@ export interface components {
          *           }
          *         }
          *       },
+         *       "disk": {
+         *         "state": "filling",
+         *         "free_bytes": 5368709120,
+         *         "min_free_bytes": 67108864,
+         *         "full_at": "2026-11-23T02:10:00.000000Z",
+         *         "has_database": true
+         *       },
+         *       "retention": {
+         *         "days": 30,
+         *         "gb": 0,
+         *         "disk_low": "refuse"
+         *       },
          *       "agent": {
          *         "url": "http://localhost:7000",
          *         "status": "up",
@@ -2736,6 +2929,10 @@ export interface components {
             files: components["schemas"]["HealthFiles"];
             /** @description The memory of the backend. */
             memory: components["schemas"]["HealthMemory"];
+            /** @description The disk of the data folder. */
+            disk: components["schemas"]["HealthDisk"];
+            /** @description The settings of retention. */
+            retention: components["schemas"]["HealthRetention"];
             /** @description The backend's own agent. Omitted if the database cannot be read. */
             agent?: components["schemas"]["HealthAgent"];
         };
@@ -2752,6 +2949,40 @@ export interface components {
             checkedAt?: string;
             /** @description Why the check is incomplete. */
             error?: string;
+        };
+        /** @description The disk of the data folder, which also has the embedded database. */
+        HealthDisk: {
+            /**
+             * @description `filling`: at its present growth, the disk is full within a day. `low`: less than twice MIN_FREE_MB is free. `full`: less than MIN_FREE_MB is free, and events are answered 503. Always `ok` if the database is elsewhere.
+             * @enum {string}
+             */
+            state: "ok" | "filling" | "low" | "full";
+            /**
+             * Format: int64
+             * @description The free space; null if unknown.
+             */
+            free_bytes: number | null;
+            /**
+             * Format: int64
+             * @description MIN_FREE_MB.
+             */
+            min_free_bytes: number;
+            /** @description When the disk will be full, by its growth in the last hour; null unless that is within a day. */
+            full_at: components["schemas"]["Time"] | null;
+            /** @description Whether the database is on this disk. The backend does not see the disk of PostgreSQL. */
+            has_database: boolean;
+        };
+        /** @description The settings of retention. */
+        HealthRetention: {
+            /** @description RETAIN_DAYS; 0 keeps everything. */
+            days: number;
+            /** @description RETAIN_GB; 0 keeps everything. */
+            gb: number;
+            /**
+             * @description DISK_LOW.
+             * @enum {string}
+             */
+            disk_low: "refuse" | "retain";
         };
         /** @description The memory that the backend may use, and its division into parts. The rest is for the program itself and its garbage. */
         HealthMemory: {
@@ -3067,6 +3298,8 @@ export interface operations {
                  * @example invoice
                  */
                 q?: components["schemas"]["TextParameter"];
+                /** @description With true, only sessions that are marked keep. */
+                keep?: boolean;
                 /** @description Only sessions created at or after this time. */
                 from?: components["schemas"]["TimeParameter"];
                 /** @description Only sessions created at or before this time. */
@@ -3251,6 +3484,44 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listExpirations: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only records of the session with this ID.
+                 * @example unassigned
+                 */
+                session?: components["schemas"]["TextParameter"];
+                /** @description Only records with a smaller ID. */
+                before?: number;
+                /**
+                 * @description The maximum number of records.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of records. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExpirationList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -3532,6 +3803,38 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteEvents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The backend is removing the events. */
+            202: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletingEvents"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
