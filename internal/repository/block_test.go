@@ -399,7 +399,7 @@ func TestUsedBytesCountObjects(t *testing.T) {
 		createSession(t, db, "s")
 		e := newEvent("s", noon)
 		random := make([]byte, 2<<20)
-		rand.Read(random) //nolint:errcheck // never fails
+		rand.Read(random)
 		e.Data = models.JSON(`"` + hex.EncodeToString(random) + `"`)
 		appendEvents(t, db, []models.Event{e})
 		seal(t, db, "s", 0, 1)

@@ -54,13 +54,14 @@ func (b *Blocks) Run(ctx context.Context) {
 	defer ticker.Stop()
 	defer b.release(ctx)
 	nextCheck, nextSweep := time.Time{}, time.Time{}
+	var unusable error // of the last check
 	for {
 		now := time.Now()
-		var err error
 		if now.After(nextCheck) {
-			err = b.repo.Check(ctx)
-			nextCheck = now.Add(maxSealInterval)
+			unusable = b.repo.Check(ctx)
+			nextCheck = now.Add(maxSealInterval / 2)
 		}
+		err := unusable
 		if err == nil {
 			err = b.work(ctx, now.After(nextSweep))
 			if err == nil && now.After(nextSweep) {
