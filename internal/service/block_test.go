@@ -67,18 +67,18 @@ func TestOfflineBucketIsLoggedOnce(t *testing.T) {
 					defer close(done)
 					NewBlocks(repo, freeLease{}, 0, slog.New(slog.NewTextHandler(&log, nil))).Run(ctx)
 				}()
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				synctest.Wait()
 				if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "away") || repo.moved.Load() != 0 {
 					t.Errorf("offline for a minute: moved %d, logged\n%s", repo.moved.Load(), got)
 				}
 				repo.isDown.Store(false)
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				synctest.Wait()
 				if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "again") || repo.moved.Load() != toMove {
 					t.Errorf("online for a minute: moved %d, logged\n%s", repo.moved.Load(), got)
 				}
-				time.Sleep(3 * time.Hour)
+				<-time.After(3 * time.Hour)
 				cancel()
 				<-done
 				if got := repo.sweeps.Load(); got != 4 {
