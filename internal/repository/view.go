@@ -77,8 +77,10 @@ type unpackedSegments struct {
 	list []sealedSegment
 }
 
-// maxUnpacked is the number of kept segments, each of some megabytes.
-const maxUnpacked = 2
+// maxUnpackedBytes is the most memory of kept segments, about. The last one is always
+// kept. A segment takes half a megabyte if few of its events were read, and several if all
+// were.
+const maxUnpackedBytes = 8 << 20
 
 // take fills in what is unpacked of a segment. Segments with the same ID of their first
 // events are the same: IDs are never used again.
@@ -107,8 +109,12 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.list = append(u.list, kept)
-	if len(u.list) > maxUnpacked {
-		u.list = slices.Delete(u.list, 0, 1)
+	bytes := 0
+	for i, k := range slices.Backward(u.list) {
+		if bytes += k.bytes(); bytes > maxUnpackedBytes && i < len(u.list)-1 {
+			u.list = slices.Delete(u.list, 0, i+1)
+			break
+		}
 	}
 }
 
@@ -326,6 +332,15 @@ type sealedSegment struct {
 	block *segment.Block // the last one that was used, with the events from first on
 	first int
 	upcoming
+}
+
+// bytes returns about how much memory the unpacked part takes.
+func (s *sealedSegment) bytes() int {
+	bytes := s.hot.Bytes()
+	if s.block != nil {
+		bytes += s.block.Bytes()
+	}
+	return bytes
 }
 
 // isSkipped reports whether a filter certainly selects none of the events.

@@ -26,6 +26,7 @@ type Block struct {
 	hot   *Columns
 	first int // the block's first event in hot
 	n     int // events
+	bytes int // about, of memory
 
 	numbers [numberCount]packedNumbers
 	fields  [fieldCount]packedColumn
@@ -162,7 +163,7 @@ func readBlock(head, frames []byte, hot *Columns, first int) (*Block, error) {
 	if first < 0 || n > hot.Len()-first {
 		return nil, ErrDamaged
 	}
-	b := &Block{hot: hot, first: first, n: n}
+	b := &Block{hot: hot, first: first, n: n, bytes: len(head) + len(frames) + 12*n}
 	for i := range b.numbers {
 		b.numbers[i].packed = r.bytes()
 	}
@@ -226,6 +227,7 @@ func (b *Block) column(p *packedColumn, rows int) *column {
 	if p.isFrame {
 		plain, err := unpack(p.packed)
 		p.packed, p.isFrame = plain, false
+		b.bytes += len(plain)
 		b.damaged = b.damaged || err != nil
 	}
 	r := reader{text: p.packed}
@@ -235,6 +237,7 @@ func (b *Block) column(p *packedColumn, rows int) *column {
 		c = emptyColumn
 	}
 	p.packed, p.unpacked = nil, &c
+	b.bytes += len(c.text) + 24*len(c.values) + 4*len(c.index)
 	return &c
 }
 
@@ -262,6 +265,10 @@ func (b *Block) Err() error {
 
 // Len returns the number of events.
 func (b *Block) Len() int { return b.n }
+
+// Bytes returns about how much memory the block takes, without its columns of hot fields.
+// That grows when it is used.
+func (b *Block) Bytes() int { return b.bytes }
 
 // ID returns the ID of event i.
 func (b *Block) ID(i int) uint64 { return uint64(b.number(numberID, i)) }

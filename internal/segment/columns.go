@@ -42,6 +42,15 @@ type Numbers struct {
 // Len returns the number of events.
 func (c *Columns) Len() int { return len(c.Micros) }
 
+// Bytes returns about how much memory the columns take.
+func (c *Columns) Bytes() int {
+	bytes := 32*c.Len() + 16*len(c.PID.Values)
+	for _, texts := range c.texts() {
+		bytes += 64 * len(texts.Values)
+	}
+	return bytes
+}
+
 // Append adds an event.
 func (c *Columns) Append(e *models.Event) {
 	c.Micros = append(c.Micros, e.Timestamp.UnixMicro())

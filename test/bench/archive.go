@@ -139,7 +139,7 @@ func (l *lab) fill(ctx context.Context, key archiveKey, a *archive, events store
 	if err == nil && (key.kind == sealedArchive || key.kind == flowArchive) {
 		began := time.Now()
 		if err = l.seal(ctx, a.store, a.measured.id); err == nil {
-			err = vacuum(ctx, a.store)
+			err = errors.Join(vacuum(ctx, a.store), freeIndexes(ctx, a.store))
 		}
 		l.note(dialect, "%d events were sealed in %s", total, time.Since(began).Round(time.Millisecond))
 	}
@@ -198,6 +198,18 @@ func vacuum(ctx context.Context, s store) error {
 	}
 	return readDatabase(ctx, s, func(pool *sql.DB) error {
 		_, err := pool.ExecContext(ctx, "VACUUM ANALYZE")
+		return err
+	})
+}
+
+// freeIndexes returns the pages of PostgreSQL's indexes that sealed events leave free, so
+// that bytesEach leaves them out as it does on SQLite.
+func freeIndexes(ctx context.Context, s store) error {
+	if s.options.URL == "" {
+		return nil
+	}
+	return readDatabase(ctx, s, func(pool *sql.DB) error {
+		_, err := pool.ExecContext(ctx, "REINDEX TABLE events")
 		return err
 	})
 }
