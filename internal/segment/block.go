@@ -376,18 +376,6 @@ func (b *Block) exported(e *models.Event, i int, out []byte) []byte {
 	return out
 }
 
-// previewOf reverses previewForm.
-func previewOf(form, data []byte) (string, error) {
-	if len(form) > 0 && form[0] == '=' {
-		return string(form[1:]), nil
-	}
-	n, err := strconv.Atoi(string(form))
-	if err != nil || n < 0 || n > len(data) {
-		return "", ErrDamaged
-	}
-	return string(data[:n]), nil
-}
-
 func utc(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
 // Event sets the hot fields of e to those of event i.

@@ -3,7 +3,6 @@ package segment
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -150,16 +149,4 @@ func appendNumbers(out []byte, events []models.Event, of func(*models.Event) int
 		last = n
 	}
 	return out
-}
-
-// previewForm returns the preview as a block keeps it: its length if it is the beginning
-// of Data, else '=' and its text.
-func previewForm(e *models.Event) []byte {
-	if e.Preview == nil {
-		return nil
-	}
-	if len(*e.Preview) <= len(e.Data) && string(e.Data[:len(*e.Preview)]) == *e.Preview {
-		return strconv.AppendInt(nil, int64(len(*e.Preview)), 10)
-	}
-	return append([]byte{'='}, *e.Preview...)
 }

@@ -48,6 +48,14 @@ func anyWholeEvent(t *rapid.T, seq int64) models.Event {
 	micros := rapid.OneOf(rapid.Int64Range(0, 1e15), rapid.SampledFrom([]int64{0, -1, 1 << 52, -1 << 52}))
 	e.ID = rapid.Uint64Range(0, 1<<63-1).Draw(t, "id")
 	e.CreatedAt, e.UpdatedAt = time.UnixMicro(micros.Draw(t, "created")).UTC(), time.UnixMicro(micros.Draw(t, "updated")).UTC()
+	if other, err := json.Marshal(json.RawMessage(e.Data)); err == nil && rapid.Bool().Draw(t, "other order") {
+		var value any
+		if json.Unmarshal(other, &value) == nil {
+			other, _ = json.Marshal(value) // as a database may return it
+			text = rapid.OneOf(text, rapid.Just(string(e.Data[:rapid.IntRange(0, len(e.Data)).Draw(t, "cut")])))
+			e.Data = other
+		}
+	}
 	e.TimestampSource = text.Draw(t, "time source")
 	e.TimestampText, e.Preview = rapid.Ptr(text, true).Draw(t, "time text"), rapid.Ptr(text, true).Draw(t, "preview")
 	if rapid.IntRange(0, 3).Draw(t, "raw") == 0 {
@@ -126,6 +134,28 @@ func TestPackKeepsEveryField(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPreviewInAnotherOrder checks that previews take little space if the database has
+// changed the order of keys.
+func TestPreviewInAnotherOrder(t *testing.T) {
+	events := realisticEvents(t, 500)
+	without := pack(t, events, 500)
+	for i := range events {
+		var value map[string]any
+		if err := json.Unmarshal(events[i].Data, &value); err != nil {
+			t.Fatal(err)
+		}
+		preview := `{"operation":"ReadFile","offset":` + strconv.Itoa(i*4096) + `,"filePath":"` + value["filePath"].(string)[:20]
+		events[i].Preview = &preview
+	}
+	with := pack(t, events, 500)
+	if read, _, _ := unpacked(t, with, 1); !reflect.DeepEqual(read, events) {
+		t.Error("the events do not return")
+	}
+	if more := len(with.blocks[0]) - len(without.blocks[0]); more > 250 {
+		t.Errorf("500 previews take %d bytes", more)
+	}
 }
 
 // TestSelectMeansMatch checks that a filter selects the same events of a segment as
