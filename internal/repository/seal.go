@@ -59,8 +59,8 @@ const maxSealedBytes = 32 << 20
 // checked that the packed events are exactly the stored ones.
 //
 // stay is the reason for which the events stay rows; "" if they are sealed. Seal returns
-// conflict if another program changed the events meanwhile or the session is being
-// deleted: the caller may try again.
+// conflict if another program changed the events meanwhile, some have expired, or the
+// session is being deleted: the caller may try again.
 func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int64) (stay string, err error) {
 	if plant.Is("seal a row too few") && upTo > number*models.SegmentEvents+1 {
 		upTo--
@@ -69,6 +69,9 @@ func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int6
 	s.sealed = models.Segment{SessionID: sessionID, Number: number, EventCount: upTo - number*models.SegmentEvents, IsSealed: true}
 	var was models.Segment // zero if it is not sealed
 	err = r.views.in(ctx, sessionID, func(v view) error {
+		if expired, err := v.expiredSeq(); err != nil || expired > number*models.SegmentEvents {
+			return errors.Join(err, errChanged)
+		}
 		if err := v.sealed().Where("number = ?", number).Omit("columns", "skip").Find(&was).Error; err != nil || was.EventCount == s.sealed.EventCount {
 			return err
 		}

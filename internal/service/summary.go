@@ -92,12 +92,15 @@ const (
 	totalsStep = models.SegmentEvents
 	// totalsWindow is the number of events that one query counts.
 	totalsWindow = 50_000
+	// minTotalsWindow is that number while events expire so fast that larger counts are
+	// out of date when they are done.
+	minTotalsWindow = 500
 )
 
 // totals returns the totals of a session up to its EventCount, and the Seq up to which its
 // events have expired. It starts from the stored totals.
 func (s *Summaries) totals(ctx context.Context, session *models.Session) (t *models.SessionTotals, expired int64, err error) {
-	for range maxRecounts {
+	for window := int64(totalsWindow); ; window = max(window/2, minTotalsWindow) {
 		if t, expired, err = s.events.Totals(ctx, session.ID); err != nil {
 			return nil, 0, err
 		}
@@ -105,34 +108,33 @@ func (s *Summaries) totals(ctx context.Context, session *models.Session) (t *mod
 			t = &models.SessionTotals{SessionID: session.ID, Seq: expired, EventCounts: map[string]int64{}}
 		}
 		if session.EventCount-t.Seq <= totalsWindow {
-			err = s.count(ctx, t, expired, session.EventCount)
+			err = s.count(ctx, t, expired, session.EventCount, window)
 		} else {
 			err = s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
-				return s.count(ctx, t, expired, session.EventCount)
+				return s.count(ctx, t, expired, session.EventCount, window)
 			})
 		}
 		if !errors.Is(err, errExpired) {
 			return t, expired, err
 		}
+		if ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
 	}
-	return nil, 0, models.Errorf(models.CodeUnavailable, "events of the session %s are being removed: try again", session.ID)
 }
 
 // errExpired means that events expired while they were counted.
 var errExpired = errors.New("events expired meanwhile") //nolint:gochecknoglobals // a constant
 
-// maxRecounts limits how often totals counts again because events expired meanwhile.
-const maxRecounts = 30
-
 // count adds the events up to the seq upTo to the totals, which count the events after
-// expired. It stores the totals from time to time, so that no request counts the same
-// events again. It returns errExpired if later events have expired.
-func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, expired, upTo int64) error {
+// expired, a window at a time. It stores the totals from time to time, so that no request
+// counts the same events again. It returns errExpired if later events have expired.
+func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, expired, upTo, window int64) error {
 	for kept := t.Seq; t.Seq < upTo; {
-		if err := s.add(ctx, t, expired, min(t.Seq+totalsWindow, upTo)); err != nil {
+		if err := s.add(ctx, t, expired, min(t.Seq+window, upTo)); err != nil {
 			return err
 		}
-		if t.Seq-kept < totalsStep {
+		if t.Seq-kept < min(totalsStep, window) {
 			continue
 		}
 		if err := s.events.SaveTotals(ctx, t, expired); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted, or events expired
