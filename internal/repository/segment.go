@@ -22,12 +22,14 @@ type Segments struct {
 func NewSegments(db *database.DB) *Segments { return &Segments{db, newViews(db)} }
 
 // SessionsToSegment returns the sessions that have events beyond their segments, except
-// those whose backfill is not complete.
+// those whose backfill is not complete. It counts only segments that are not sealed, which
+// are few.
 func (r *Segments) SessionsToSegment(ctx context.Context) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.db.Read(ctx).Select("id, event_count, expired_seq").
 		Where("event_count >= ? AND NOT "+backfilling+" AND "+visible, models.SegmentEvents).
-		Where("event_count / ? - (expired_seq + ?) / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id)", models.SegmentEvents, models.SegmentEvents-1, models.SegmentEvents).
+		Where("event_count / ? - (sealed_seq + ?) / ? > (SELECT COUNT(*) FROM segments WHERE session_id = sessions.id AND number >= (sealed_seq + ?) / ?)",
+			models.SegmentEvents, models.SegmentEvents-1, models.SegmentEvents, models.SegmentEvents-1, models.SegmentEvents).
 		Order("id").Find(&sessions).Error
 	return sessions, translate(r.db, err, "the session")
 }
