@@ -53,8 +53,11 @@ const (
 	maxSealInterval = 10 * time.Second
 	minSealInterval = 100 * time.Millisecond
 	// sealRest is how long the worker rests after a segment, as a multiple of the time
-	// that the segment took, so that incoming events and readers go on.
-	sealRest = 4
+	// that the segment took, so that incoming events and readers go on. The worker rests
+	// lateSealRest if it is late by more than sealLate.
+	sealRest     = 4
+	lateSealRest = 1
+	sealLate     = 10 * time.Minute
 )
 
 // Run seals present and future events until ctx ends. It also reads the sealed segments
@@ -144,6 +147,10 @@ func (s *Seals) session(ctx context.Context, session *models.Session, before tim
 		if err != nil || isRow && !at.Before(before) {
 			return err
 		}
+		rest := time.Duration(sealRest)
+		if before.Sub(at) > sealLate {
+			rest = lateSealRest
+		}
 		began := time.Now()
 		if err := s.segment(ctx, session.ID, number, upTo); err != nil {
 			return err
@@ -152,7 +159,7 @@ func (s *Seals) session(ctx context.Context, session *models.Session, before tim
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(sealRest * time.Since(began)):
+		case <-time.After(rest * time.Since(began)):
 		}
 		if _, err := s.leases.Take(ctx, sealLease, s.holder, sealLeaseLasts); err != nil {
 			return err
