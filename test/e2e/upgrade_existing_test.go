@@ -259,7 +259,7 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 			t.Errorf("a bundle after the backfill: %d %.200s", a.status, a.body)
 		}
 		var polled []exported
-		b.decode(b.send("GET", "/api/events/old?limit=1000", "", oldOrigin), http.StatusOK, &polled)
+		b.decode(b.poll("/api/events/old?limit=1000", oldOrigin), http.StatusOK, &polled)
 		if len(polled) != 1000 || polled[0].Seq != int64(len(events)) || polled[0].ID != exportedAfter[len(events)-1].ID {
 			t.Errorf("a poll returns %d events", len(polled))
 		}
