@@ -105,7 +105,7 @@ func expiredIn(page models.EventPage, expired int64, more bool) (span models.Seq
 	if page.Before > 0 {
 		span.Last = min(expired, page.Before-1)
 	}
-	return span, span.First <= span.Last && (!page.Descending || !more)
+	return span, page.After < span.Last && (!page.Descending || !more) // After + 1 may overflow
 }
 
 // eventPage reads which events to list: ascending from after, else descending from
