@@ -122,7 +122,7 @@ func (b *backend) startAsync(id string) {
 func TestSlowStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		agent := newKnowingAgent(t)
-		env["AGENT_SERVICE_URL"], env["AGENT_TIMEOUT"] = agent.URL, "100ms"
+		env["AGENT_SERVICE_URL"], env["AGENT_TIMEOUT"] = agent.URL, "2s"
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
 		b.startAsync(id)
