@@ -45,11 +45,24 @@ func (r *views) of(tx *gorm.DB, sessionID string) view {
 // in calls fn with a view of a session. If fn fails because a segment is damaged, in also
 // notes that in the segment.
 func (r *views) in(ctx context.Context, sessionID string, fn func(v view) error) error {
+	if v, ok := ctx.Value(momentKey{}).(view); ok && v.sessionID == sessionID {
+		return fn(v)
+	}
 	err := r.db.View(ctx, func(tx *gorm.DB) error { return fn(r.of(tx, sessionID)) })
 	if d, ok := errors.AsType[*damageError](err); ok {
 		return errors.Join(err, noteDamage(ctx, r.db, &d.segment, d.reason))
 	}
 	return err
+}
+
+// momentKey is the key of a context's view.
+type momentKey struct{}
+
+// AtOneMoment calls fn with a context with which all reads of the session's events see
+// them as they are at one moment.
+func (r *Events) AtOneMoment(ctx context.Context, sessionID string, fn func(ctx context.Context) error) error {
+	err := r.views.in(ctx, sessionID, func(v view) error { return fn(context.WithValue(ctx, momentKey{}, v)) })
+	return translate(r.db, err, "the event")
 }
 
 // damageError is the error of a read that needs a damaged segment.

@@ -54,6 +54,8 @@ type Retention struct {
 	holder    string        // of the lease
 	wake      chan struct{} // holds a value if a user asked to remove events
 
+	hasParts    bool      // parts were removed, and their processes may be left
+	leadsUntil  time.Time // the lease need not be renewed before
 	nextMeasure time.Time // earliest time of the next measurement
 	isStuck     bool      // nothing more can be removed, which was logged
 }
@@ -82,6 +84,8 @@ const (
 	// measureRest is how long the worker waits after it has measured the stored data, as a
 	// multiple of the time that this took.
 	measureRest = 50
+	// partStep is the number of rows of a part that one transaction removes.
+	partStep = 2048
 	// expirablePage is the number of sessions that one query finds.
 	expirablePage = 100
 )
@@ -113,7 +117,7 @@ func (r *Retention) Run(ctx context.Context) {
 
 // work does what is due.
 func (r *Retention) work(ctx context.Context) error {
-	return errors.Join(r.requested(ctx), r.Expire(ctx, false, r.logged), r.returnSpace(ctx))
+	return errors.Join(r.requested(ctx), r.Expire(ctx, false, r.logged), r.forgetProcesses(ctx), r.returnSpace(ctx))
 }
 
 // Removal is what retention removed, or would remove.
@@ -287,14 +291,9 @@ func (r *Retention) remove(ctx context.Context, e *Removal) (bool, error) {
 		return false, err
 	}
 	if !e.Whole {
-		n, err := inSteps(ctx, func(limit int) (int64, error) {
-			return r.stored.ExpirePart(ctx, &e.Expirable, e.Rule, e.Setting, r.clock.now(), limit)
-		})
-		if err != nil || n == 0 {
-			return false, err
-		}
-		_, err = inSteps(ctx, func(limit int) (int64, error) { return r.stored.ForgetProcesses(ctx, e.SessionID, limit) })
-		return true, err
+		n, err := r.removePart(ctx, e)
+		r.hasParts = r.hasParts || n > 0
+		return n > 0, err
 	}
 	err := r.stored.Expire(ctx, &e.Expirable, e.Rule, e.Setting, r.clock.now())
 	if code := models.ErrorCode(err); code == models.CodeConflict || code == models.CodeNotFound {
@@ -307,11 +306,29 @@ func (r *Retention) remove(ctx context.Context, e *Removal) (bool, error) {
 	return true, r.catalog.remove(ctx, e.SessionID)
 }
 
+// removePart removes a part of a session, and returns the number of its seqs. It does not
+// rest between its steps, because events may arrive as fast as it removes others; the
+// database alternates them with groups of events.
+func (r *Retention) removePart(ctx context.Context, e *Removal) (total int64, err error) {
+	for {
+		n, err := r.stored.ExpirePart(ctx, &e.Expirable, e.Rule, e.Setting, r.clock.now(), partStep)
+		if total += n; err != nil || n == 0 {
+			return total, err
+		}
+	}
+}
+
 // lead takes the lease, or returns conflict if another backend has it.
 func (r *Retention) lead(ctx context.Context) error {
+	if time.Now().Before(r.leadsUntil) {
+		return nil
+	}
 	taken, err := r.leases.Take(ctx, retainLease, r.holder, retainLeaseLasts)
 	if err == nil && !taken {
 		err = models.Errorf(models.CodeConflict, "another backend is removing what expires")
+	}
+	if err == nil {
+		r.leadsUntil = time.Now().Add(retainLeaseLasts / 2)
 	}
 	return err
 }
@@ -332,6 +349,17 @@ func (r *Retention) requested(ctx context.Context) error {
 	}
 }
 
+// forgetProcesses removes the processes of unassigned that have no events left, if events
+// have expired since the last call.
+func (r *Retention) forgetProcesses(ctx context.Context) error {
+	if !r.hasParts {
+		return nil
+	}
+	r.hasParts = false
+	_, err := inSteps(ctx, func(limit int) (int64, error) { return r.stored.ForgetProcesses(ctx, models.UnassignedID, limit) })
+	return err
+}
+
 // returnSpace returns free space of the database to the operating system, if the database
 // can do so in small steps.
 func (r *Retention) returnSpace(ctx context.Context) error {
@@ -349,5 +377,5 @@ func (r *Retention) ExpireAlone(ctx context.Context, dryRun bool, each func(Remo
 		r.nextMeasure = time.Time{}
 		return r.Expire(ctx, false, each)
 	})
-	return errors.Join(err, r.returnSpace(ctx), r.leases.Release(context.WithoutCancel(ctx), retainLease, r.holder))
+	return errors.Join(err, r.forgetProcesses(ctx), r.returnSpace(ctx), r.leases.Release(context.WithoutCancel(ctx), retainLease, r.holder))
 }

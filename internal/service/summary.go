@@ -28,6 +28,7 @@ type SummaryRepository interface {
 	ListMissing(ctx context.Context, sessionID string, after, upTo int64, limit int) (spans []models.SeqSpan, expired int64, err error)
 	ListOfType(ctx context.Context, sessionID, eventType string, before int64, limit int) ([]models.Event, error)
 	ListDamages(ctx context.Context, sessionID string, limit int) ([]models.Damage, error)
+	AtOneMoment(ctx context.Context, sessionID string, fn func(ctx context.Context) error) error
 }
 
 // ExpirationLister lists what expired. internal/repository implements it.
@@ -92,49 +93,45 @@ const (
 	totalsStep = models.SegmentEvents
 	// totalsWindow is the number of events that one query counts.
 	totalsWindow = 50_000
-	// minTotalsWindow is that number while events expire so fast that larger counts are
-	// out of date when they are done.
-	minTotalsWindow = 500
 )
 
 // totals returns the totals of a session up to its EventCount, and the Seq up to which its
 // events have expired. It starts from the stored totals.
 func (s *Summaries) totals(ctx context.Context, session *models.Session) (t *models.SessionTotals, expired int64, err error) {
-	for window := int64(totalsWindow); ; window = max(window/2, minTotalsWindow) {
+	count := func(ctx context.Context, step int64) (err error) {
 		if t, expired, err = s.events.Totals(ctx, session.ID); err != nil {
-			return nil, 0, err
+			return err
 		}
 		if t.Seq > session.EventCount && expired <= session.EventCount { // those of another session that had this ID
 			t = &models.SessionTotals{SessionID: session.ID, Seq: expired, EventCounts: map[string]int64{}}
 		}
 		if session.EventCount-t.Seq <= totalsWindow {
-			err = s.count(ctx, t, expired, session.EventCount, window)
-		} else {
-			err = s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
-				return s.count(ctx, t, expired, session.EventCount, window)
-			})
+			return s.count(ctx, t, expired, session.EventCount, step)
 		}
-		if !errors.Is(err, errExpired) {
-			return t, expired, err
-		}
-		if ctx.Err() != nil {
-			return nil, 0, ctx.Err()
-		}
+		return s.reads.Do(ctx, func(ctx context.Context, _ func()) error {
+			return s.count(ctx, t, expired, session.EventCount, step)
+		})
 	}
+	if err = count(ctx, totalsStep); !errors.Is(err, errExpired) {
+		return t, expired, err
+	}
+	// Events expire faster than they are counted.
+	err = s.events.AtOneMoment(ctx, session.ID, func(ctx context.Context) error { return count(ctx, math.MaxInt64) })
+	return t, expired, err
 }
 
 // errExpired means that events expired while they were counted.
 var errExpired = errors.New("events expired meanwhile") //nolint:gochecknoglobals // a constant
 
 // count adds the events up to the seq upTo to the totals, which count the events after
-// expired, a window at a time. It stores the totals from time to time, so that no request
-// counts the same events again. It returns errExpired if later events have expired.
-func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, expired, upTo, window int64) error {
+// expired, a window at a time. It stores the totals after every step of events, so that no
+// request counts the same events again. It returns errExpired if later events have expired.
+func (s *Summaries) count(ctx context.Context, t *models.SessionTotals, expired, upTo, step int64) error {
 	for kept := t.Seq; t.Seq < upTo; {
-		if err := s.add(ctx, t, expired, min(t.Seq+window, upTo)); err != nil {
+		if err := s.add(ctx, t, expired, min(t.Seq+totalsWindow, upTo)); err != nil {
 			return err
 		}
-		if t.Seq-kept < min(totalsStep, window) {
+		if t.Seq-kept < step {
 			continue
 		}
 		if err := s.events.SaveTotals(ctx, t, expired); err != nil && models.ErrorCode(err) != models.CodeConflict { // it was deleted, or events expired
