@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"sync"
 
 	"ospulse/internal/filter"
 	"ospulse/internal/jsonscan"
@@ -25,7 +26,7 @@ const (
 
 // words collects the items of a skip.
 type words struct {
-	seen  []uint64 // a bit for each trigram
+	seen  *trigramSet
 	items []uint64 // hashes
 	full  bool
 
@@ -39,7 +40,13 @@ func HotSkip(c *Columns) []byte {
 	return w.encode()
 }
 
-func newWords() *words { return &words{seen: make([]uint64, 1<<24/64)} }
+// trigramSet has a bit for each trigram. It takes 2 MB, so it is used again.
+type trigramSet [1 << 24 / 64]uint64
+
+var trigramSets = sync.Pool{New: func() any { return new(trigramSet) }} //nolint:gochecknoglobals // safe for concurrent use
+
+// newWords returns words without items. encode is the last call.
+func newWords() *words { return &words{seen: trigramSets.Get().(*trigramSet)} }
 
 // addHot adds the hot fields.
 func (w *words) addHot(c *Columns) {
@@ -97,6 +104,9 @@ func trigrams[T string | []byte](text T) func(yield func(uint32) bool) {
 
 // encode returns the skip.
 func (w *words) encode() []byte {
+	clear(w.seen[:])
+	trigramSets.Put(w.seen)
+	w.seen = nil
 	if w.full {
 		return []byte{}
 	}
