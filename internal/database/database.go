@@ -213,7 +213,7 @@ func (db *DB) ReadForIngest(ctx context.Context) *gorm.DB {
 // Unavailable reports whether err means that the database cannot work now. The same
 // request may succeed later.
 func (db *DB) Unavailable(err error) bool {
-	return errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errWeak) || db.dialect.unavailable(err)
+	return errors.Is(err, sql.ErrConnDone) || isLate(err) || errors.Is(err, errWeak) || db.dialect.unavailable(err)
 }
 
 // Pools returns the connection pools by their purpose.

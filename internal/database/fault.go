@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 )
 
@@ -18,7 +19,7 @@ func (db *DB) Reason(err error) string {
 		return reason
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case isLate(err):
 		return "the database did not answer in time"
 	case errors.Is(err, errWeak):
 		return "the database server runs with fsync = off, which is not allowed"
@@ -26,4 +27,10 @@ func (db *DB) Reason(err error) string {
 		return "the database does not answer"
 	}
 	return "the backend does not know this error; its log has it"
+}
+
+// isLate reports whether the context of a statement or of its transaction has ended: then
+// database/sql rolls the transaction back, and later statements return ErrTxDone.
+func isLate(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone)
 }
