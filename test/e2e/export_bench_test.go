@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/internal/models"
 	"ospulse/test/dbtest"
 )
 
@@ -38,6 +40,22 @@ func multiplySession(t testing.TB, env map[string]string, id string, n int) {
 	if env["SEAL_AFTER"] != "never" {
 		t.Fatal("the row may be sealed: set SEAL_AFTER to never")
 	}
+	write := writePool(t, env)
+	const columns = "event_type, timestamp, timestamp_source, source, data, pid, process_name, operation, target, is_sent, created_at, updated_at"
+	for _, statement := range []string{
+		fmt.Sprintf("INSERT INTO events (session_id, seq, %s) WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
+			"SELECT session_id, i, %s FROM events, n WHERE session_id = '%s' AND seq = 1", columns, n, columns, id),
+		fmt.Sprintf("UPDATE sessions SET event_count = %d WHERE id = '%s'", n, id),
+	} {
+		if _, err := write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// writePool opens the database of a backend.
+func writePool(t testing.TB, env map[string]string) *sql.DB {
+	t.Helper()
 	options := dbtest.SQLite(t)
 	options.Path = filepath.Join(env["DATA_DIR"], "ospulse.db")
 	if url := env["DATABASE_URL"]; url != "" {
@@ -47,16 +65,21 @@ func multiplySession(t testing.TB, env map[string]string, id string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const columns = "event_type, timestamp, timestamp_source, source, data, pid, process_name, operation, target, is_sent, created_at, updated_at"
-	for _, statement := range []string{
-		fmt.Sprintf("INSERT INTO events (session_id, seq, %s) WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
-			"SELECT session_id, i, %s FROM events, n WHERE session_id = '%s' AND seq = 1", columns, n, columns, id),
-		fmt.Sprintf("UPDATE sessions SET event_count = %d WHERE id = '%s'", n, id),
-	} {
-		if _, err := pools["write"].ExecContext(t.Context(), statement); err != nil {
+	return pools["write"]
+}
+
+// waitForSegments waits until the worker has built the segments of the first n events of
+// the only session that has any. It reads these events, which takes memory.
+func waitForSegments(t testing.TB, env map[string]string, n int) {
+	t.Helper()
+	write := writePool(t, env)
+	waitFor(t, "all segments", func() bool {
+		var built int
+		if err := write.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM segments").Scan(&built); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return built == n/models.SegmentEvents
+	})
 }
 
 // BenchmarkExport measures the export of a session over HTTP on loopback, from the
