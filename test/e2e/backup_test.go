@@ -99,7 +99,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		}
 		dir := t.TempDir()
 		var files []string
-		for n := range rounds(t, 3) {
+		for n := range rounds(t, 5) {
 			before := stored.Load()
 			waitFor(t, "more events", func() bool { return t.Failed() || stored.Load() > before+200 })
 			path := filepath.Join(dir, fmt.Sprintf("%d.backup", n))
