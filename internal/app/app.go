@@ -143,6 +143,18 @@ func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog
 	return database.Open(ctx, o)
 }
 
+// connectUpgraded connects a subcommand to a database that has this program's schema.
+func connectUpgraded(ctx context.Context, cfg config.Config, log *slog.Logger) (*database.DB, error) {
+	db, err := connect(ctx, cfg, 0, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.CheckSchema(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("the database is not of this version; start its backend first: %w", err), db.Close())
+	}
+	return db, nil
+}
+
 func databaseOptions(cfg config.Config, cacheBytes int64, log *slog.Logger) (database.Options, error) {
 	o := database.Options{
 		URL: cfg.DatabaseURL.Reveal(), Path: cfg.SQLitePath(), PoolSize: cfg.DatabasePoolSize, Wait: cfg.DatabaseWait, Log: log,

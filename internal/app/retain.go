@@ -60,14 +60,11 @@ func runExpire(ctx context.Context, args []string, cfg config.Config, stdout io.
 		return errors.New("nothing expires: neither RETAIN_DAYS nor RETAIN_GB is set")
 	}
 	log := newLogger(cfg, stdout)
-	db, err := connect(ctx, cfg, 0, log)
+	db, err := connectUpgraded(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := db.CheckSchema(ctx); err != nil {
-		return fmt.Errorf("the database is not of this version; start its backend first: %w", err)
-	}
 	files, err := openFiles(cfg)
 	if err != nil {
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)

@@ -31,14 +31,11 @@ func runSeal(ctx context.Context, action string, args []string, cfg config.Confi
 		return fmt.Errorf("%s takes the ID of a session; see ospulse-backend %[1]s --help", action)
 	}
 	log := newLogger(cfg, stdout)
-	db, err := connect(ctx, cfg, 0, log)
+	db, err := connectUpgraded(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := db.CheckSchema(ctx); err != nil {
-		return fmt.Errorf("the database is not of this version; start its backend first: %w", err)
-	}
 	seals := service.NewSeals(repository.NewSegments(db), repository.NewSessions(db), repository.NewLeases(db), 0, time.Now, log)
 	run, done := seals.Seal, "sealed"
 	if action == "unseal" {

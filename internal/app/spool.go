@@ -129,14 +129,11 @@ func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Lo
 	if files, err := spool.Files(dir); err != nil || len(files) == 0 {
 		return errors.Join(fmt.Errorf("there is no spool in %s", dir), err)
 	}
-	db, err := connect(ctx, cfg, 0, log)
+	db, err := connectUpgraded(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := db.CheckSchema(ctx); err != nil {
-		return fmt.Errorf("the database is not of this version; start its backend first: %w", err)
-	}
 	spooled, err := spool.Open(ctx, dir, 0)
 	if err != nil {
 		return err

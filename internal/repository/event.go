@@ -13,11 +13,10 @@ import (
 type Events struct {
 	db    *database.DB
 	views *views
-	polls turns
 }
 
 // NewEvents returns the events of db.
-func NewEvents(db *database.DB) *Events { return &Events{db: db, views: newViews(db)} }
+func NewEvents(db *database.DB) *Events { return &Events{db, newViews(db)} }
 
 // ListBySeq returns up to limit events of a session with a Seq in (after, upTo], by Seq.
 func (r *Events) ListBySeq(ctx context.Context, sessionID string, after, upTo int64, limit int) ([]models.Event, error) {

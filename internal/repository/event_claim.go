@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -17,17 +16,11 @@ import (
 )
 
 // ClaimUnsent marks the newest unsent events of a session as sent and returns their Seqs,
-// newest first. Concurrent calls never claim the same event. It passes over damaged
-// segments. With an error it returns the Seqs that it claimed before the error.
+// newest first. Concurrent calls never claim the same event; but they find the same ones,
+// and all but one search again, so the caller should let one at a time go on. It passes
+// over damaged segments. With an error it returns the Seqs that it claimed before the error.
 func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter) ([]int64, error) {
 	seqs := []int64{}
-	// Concurrent calls would find the same events, and all but one would search again.
-	// Calls of other backends are few.
-	leave, err := r.polls.take(ctx, sessionID)
-	if err != nil {
-		return seqs, translate(r.db, err, "the event")
-	}
-	defer leave()
 	if err := r.readOldClaims(ctx, sessionID); err != nil {
 		return seqs, translate(r.db, err, "the event")
 	}
@@ -63,40 +56,6 @@ func (r *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 		}
 	}
 	return seqs, nil
-}
-
-// turns lets one call at a time go on for each session. Its zero value is ready to use.
-type turns struct {
-	mu    sync.Mutex
-	taken map[string]chan struct{} // closed at the end of a turn
-}
-
-// take waits until no other call has the turn of a session. The caller must call leave.
-func (t *turns) take(ctx context.Context, sessionID string) (leave func(), err error) {
-	for {
-		t.mu.Lock()
-		end, isTaken := t.taken[sessionID]
-		if !isTaken {
-			if t.taken == nil {
-				t.taken = map[string]chan struct{}{}
-			}
-			end = make(chan struct{})
-			t.taken[sessionID] = end
-			t.mu.Unlock()
-			return func() {
-				t.mu.Lock()
-				defer t.mu.Unlock()
-				delete(t.taken, sessionID)
-				close(end)
-			}, nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-end:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // Events are marked in steps. Each step is a transaction of about sentStepTime, because

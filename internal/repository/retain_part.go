@@ -236,7 +236,7 @@ func recordPart(tx *gorm.DB, e *models.Expirable, rule models.ExpiryRule, settin
 // expired: those that were last seen before the earliest event that is left. It returns
 // their number.
 func (r *Retention) ForgetProcesses(ctx context.Context, sessionID string, limit int) (n int64, err error) {
-	first, _, err := (&Events{db: r.db, views: r.views}).Span(ctx, sessionID)
+	first, _, err := (&Events{r.db, r.views}).Span(ctx, sessionID)
 	if err != nil {
 		return 0, err
 	}

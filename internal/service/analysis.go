@@ -176,13 +176,7 @@ func (a *Analysis) Run(ctx context.Context) {
 	defer ticker.Stop()
 	given := map[string]int64{} // numbers of segments that were tried
 	for {
-		if err := errors.Join(a.storeArrived(ctx), a.makeSegments(ctx, given)); err != nil && ctx.Err() == nil {
-			level := slog.LevelError
-			if models.ErrorCode(err) == models.CodeUnavailable {
-				level = slog.LevelDebug // others report it
-			}
-			a.log.Log(ctx, level, "segments cannot be made; it is tried again", "error", err)
-		}
+		logRetried(ctx, a.log, "segments cannot be made; it is tried again", errors.Join(a.storeArrived(ctx), a.makeSegments(ctx, given)))
 		for isDue := false; !isDue; {
 			select {
 			case <-ctx.Done():

@@ -45,11 +45,12 @@ type Events struct {
 	segments SegmentLister
 	sessions SessionFinder
 	clock    Clock
+	polls    keyedLock // by session
 }
 
 // NewEvents returns the service over its repositories.
 func NewEvents(events EventRepository, segments SegmentLister, sessions SessionFinder, clock Clock) *Events {
-	return &Events{events, segments, sessions, clock}
+	return &Events{events: events, segments: segments, sessions: sessions, clock: clock}
 }
 
 // Append chooses each event's session and commits the batches of a group, all or none. It
@@ -253,7 +254,7 @@ func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	}
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
-	seqs, err := s.events.ClaimUnsent(claiming, sessionID, filter)
+	seqs, err := s.claim(claiming, sessionID, filter)
 	if err == nil {
 		err = deliver(s.claimedPages(ctx, sessionID, seqs))
 	}
@@ -266,6 +267,16 @@ func (s *Events) ClaimUnsent(ctx context.Context, sessionID string, filter model
 	unclaiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
 	return errors.Join(err, s.events.Unclaim(unclaiming, sessionID, seqs))
+}
+
+// claim lets the polls of a session take turns. Those of other backends are few.
+func (s *Events) claim(ctx context.Context, sessionID string, filter models.EventFilter) ([]int64, error) {
+	unlock, err := s.polls.lock(ctx, sessionID)
+	if err != nil {
+		return nil, models.Wrap(err, models.CodeUnavailable, "other polls of this session take too long")
+	}
+	defer unlock()
+	return s.events.ClaimUnsent(ctx, sessionID, filter)
 }
 
 // claimedPages reads claimed events a few at a time.

@@ -99,13 +99,7 @@ func (r *Retention) Run(ctx context.Context) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		if err := r.work(ctx); err != nil && ctx.Err() == nil {
-			level := slog.LevelError
-			if models.ErrorCode(err) == models.CodeUnavailable || models.ErrorCode(err) == models.CodeConflict {
-				level = slog.LevelDebug // others report it, or do it
-			}
-			r.log.Log(ctx, level, "retention failed; it is tried again", "error", err)
-		}
+		logRetried(ctx, r.log, "retention failed; it is tried again", r.work(ctx))
 		select {
 		case <-ctx.Done():
 			return

@@ -66,13 +66,7 @@ func (s *Seals) Run(ctx context.Context) {
 	ticker := time.NewTicker(sealInterval(s.after))
 	defer ticker.Stop()
 	for {
-		if err := s.work(ctx); err != nil && ctx.Err() == nil {
-			level := slog.LevelError
-			if models.ErrorCode(err) == models.CodeUnavailable || models.ErrorCode(err) == models.CodeConflict {
-				level = slog.LevelDebug // others report it, or it is tried again soon
-			}
-			s.log.Log(ctx, level, "events cannot be sealed; it is tried again", "error", err)
-		}
+		logRetried(ctx, s.log, "events cannot be sealed; it is tried again", s.work(ctx))
 		s.check(ctx)
 		select {
 		case <-ctx.Done():

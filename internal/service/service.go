@@ -6,8 +6,11 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
+
+	"ospulse/internal/models"
 )
 
 // Clock tells the time.
@@ -16,6 +19,19 @@ type Clock func() time.Time
 // now gives the clock's time as it is stored: UTC, microseconds.
 func (c Clock) now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 
+// logRetried logs the error of a worker that will try again. An error that a health check
+// reports, or that passes because another backend does the work, is for debugging.
+func logRetried(ctx context.Context, log *slog.Logger, message string, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	level := slog.LevelError
+	if code := models.ErrorCode(err); code == models.CodeUnavailable || code == models.CodeConflict {
+		level = slog.LevelDebug
+	}
+	log.Log(ctx, level, message, "error", err)
+}
+
 // keyedLock lets one caller at a time work on a key.
 type keyedLock struct {
 	mu   sync.Mutex
@@ -23,7 +39,7 @@ type keyedLock struct {
 }
 
 type heldKey struct {
-	users int           // who hold it or wait for it
+	users int           // callers that hold the key or wait for it
 	token chan struct{} // holds one value while the key is free
 }
 
