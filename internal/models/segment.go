@@ -55,8 +55,8 @@ type Block struct {
 }
 
 // Claim says which events of a session old polls have claimed: of the SegmentEvents events
-// with a Seq above Number × SegmentEvents. Without a Claim, they have claimed those up to
-// Session.ClaimedSeq.
+// with a Seq above Number × SegmentEvents. Without a Claim they have claimed none, except
+// those that Session.ClaimsInRows is about.
 type Claim struct {
 	SessionID string `gorm:"primaryKey;column:session_id;type:varchar(255)"`
 	Number    int64  `gorm:"primaryKey;autoIncrement:false"`
