@@ -143,8 +143,23 @@ func connect(ctx context.Context, cfg config.Config, cacheBytes int64, log *slog
 	return database.Open(ctx, o)
 }
 
+// needDatabase returns an error if the file of the embedded database does not exist.
+// Opening the database would create it.
+func needDatabase(cfg config.Config) error {
+	if cfg.DatabaseURL.Reveal() != "" {
+		return nil
+	}
+	if _, err := os.Stat(cfg.SQLitePath()); err != nil {
+		return fmt.Errorf("there is no database in the data folder (DATA_DIR): %w", err)
+	}
+	return nil
+}
+
 // connectUpgraded connects a subcommand to a database that has this program's schema.
 func connectUpgraded(ctx context.Context, cfg config.Config, log *slog.Logger) (*database.DB, error) {
+	if err := needDatabase(cfg); err != nil {
+		return nil, err
+	}
 	db, err := connect(ctx, cfg, 0, log)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -132,8 +131,8 @@ func runVacuum(ctx context.Context, args []string, cfg config.Config, stdout io.
 	if cfg.DatabaseURL.Reveal() != "" {
 		return errors.New("PostgreSQL vacuums by itself (autovacuum); vacuum is for the embedded database")
 	}
-	if _, err := os.Stat(cfg.SQLitePath()); err != nil { // Open would create it
-		return fmt.Errorf("there is no database: %w", err)
+	if err := needDatabase(cfg); err != nil {
+		return err
 	}
 	log := newLogger(cfg, stdout)
 	db, err := connectAs(ctx, cfg, database.Exclusive, log)

@@ -483,18 +483,23 @@ func TestDatabaseShrinks(t *testing.T) {
 	})
 }
 
-// TestExpireCommandRefuses checks the errors of the command.
+// TestExpireCommandRefuses checks the errors of the command, and that it and others create
+// no database.
 func TestExpireCommandRefuses(t *testing.T) {
 	env := map[string]string{"DATA_DIR": t.TempDir()}
 	for _, tt := range []struct{ args, days, want string }{
 		{"expire", "0", "neither RETAIN_DAYS nor RETAIN_GB is set"}, {"expire now", "1", "--dry-run or nothing"}, {"expire --all", "1", "--dry-run or nothing"},
 		{"expire", "-1", "a number from 0"}, {"vacuum now", "1", "takes no arguments"}, {"vacuum", "1", "there is no database"},
+		{"expire --dry-run", "1", "there is no database"}, {"seal x", "1", "there is no database"}, {"unseal x", "1", "there is no database"},
 	} {
 		env["RETAIN_DAYS"] = tt.days
 		p := command(t, env, strings.Fields(tt.args)...)
 		if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), tt.want) {
 			t.Errorf("%s: %v %s", tt.args, err, p.stderr.String())
 		}
+	}
+	if left, err := os.ReadDir(env["DATA_DIR"]); err != nil || len(left) > 0 {
+		t.Errorf("the commands left %v, %v", left, err)
 	}
 	for _, name := range []string{"expire", "vacuum"} {
 		if out, err := command(t, env, name, "--help").Output(); err != nil || !bytes.Contains(out, []byte("Usage: ospulse-backend "+name)) {
