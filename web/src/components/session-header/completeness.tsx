@@ -130,7 +130,7 @@ function Expired({ completeness: { expired, expirations } }: { completeness: Sta
   if (expired === 0) return null;
   return (
     <section>
-      <h3 className="font-medium">Expired: removed by retention, not missing</h3>
+      <h3 className="font-medium">Expired: removed, not missing</h3>
       <ul className="text-xs text-muted">
         {expirations.length === 0 && <li>events 1 to {formatCount(expired)}, before the import</li>}
         {expirations.map((record) => (

@@ -32,7 +32,7 @@ export function Expirations() {
           </button>
         }
       >
-        <h2 className="font-medium">Removed by retention, newest first</h2>
+        <h2 className="font-medium">Removed, newest first</h2>
         <ul className="mt-1 flex flex-col gap-1.5 text-xs">
           {data.expirations.map((record) => (
             <Item key={record.id} record={record} />
