@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// heldTime is how long a packet waits until its owner is known.
+	// heldTime is how long a packet waits at least until its owner is known.
 	heldTime = 250 * time.Millisecond
-	// heldMax is the same while the sensor is behind with its events.
+	// heldMax is how long it waits at most: while the sensor is behind with its events, and
+	// until a look at /proc has ended, which takes long on a busy machine.
 	heldMax = 10 * time.Second
 	// heldBytes is how much memory held packets may take.
 	heldBytes = 1 << 20
@@ -85,11 +86,12 @@ func newHeld() held {
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
 
 // isOver reports whether a packet of time at, held since then, has waited long enough. It
-// waits longer while the sensor is behind: while events arrive that are older than the packet.
+// waits for a look at /proc that began after it came, and longer while the sensor is behind:
+// while events arrive that are older than the packet.
 func (h *held) isOver(since, at, now time.Time) bool {
 	waited := now.Sub(since)
 	behind := now.Sub(h.lastEvent) < heldTime && h.newest.Before(at)
-	return waited >= heldMax || waited >= heldTime && !behind
+	return waited >= heldMax || waited >= heldTime && !behind && !since.After(h.looked)
 }
 
 // leave updates the counts for a packet that leaves the queue.

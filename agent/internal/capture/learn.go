@@ -159,9 +159,10 @@ const (
 	// lookDelay lets the sensor's events come first: they cost nothing.
 	lookDelay = 30 * time.Millisecond
 	// lookRest is the least time between two looks at /proc. lookShare bounds the part of
-	// the time that looks take.
-	lookRest  = 50 * time.Millisecond
-	lookShare = 20
+	// the time that looks take, as long as no packet waits for longer than maxLookRest.
+	lookRest    = 50 * time.Millisecond
+	lookShare   = 20
+	maxLookRest = heldMax / 4
 )
 
 // askLook requests a look at /proc.
@@ -192,7 +193,7 @@ func (w *Watch) resolve(ctx context.Context) {
 		}
 		began := time.Now()
 		w.lookUp(began)
-		wait = max(lookRest, lookShare*time.Since(began)) + lookDelay
+		wait = min(max(lookRest, lookShare*time.Since(began)), maxLookRest) + lookDelay
 	}
 }
 

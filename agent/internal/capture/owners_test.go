@@ -23,6 +23,7 @@ type rig struct {
 	space *space
 	got   []string // process, direction and packet
 	lost  uint64
+	busy  bool // no look at /proc ends
 }
 
 // noOne is a pid without a process.
@@ -69,6 +70,9 @@ func (r *rig) later(d time.Duration) {
 		<-time.After(heldInterval)
 		r.mu.Lock()
 		r.settle(time.Now(), false)
+		if !r.busy {
+			r.held.looked = time.Now() // it found nothing
+		}
 		r.mu.Unlock()
 	}
 }
@@ -305,6 +309,19 @@ func TestOwners(t *testing.T) {
 				r.later(heldTime / 2)
 				r.Sensed(&event.Event{Time: time.Now(), Data: &event.Lost{}})
 			}
+			if !r.held.empty() {
+				t.Error("the packet is held for ever")
+			}
+		},
+		"packets wait for a look at /proc, however long it takes": func(t *testing.T, r *rig) {
+			r.busy = true
+			r.sees(segment(t, here, there, []byte("x"), ack))
+			r.later(8 * heldTime)
+			r.used("a", "Connect", "tcp", here, there)
+			r.later(heldInterval)
+			r.expects(t, "a out 1000 → 80")
+			r.sees(segment(t, "10.0.0.9:9", there, nil, ack))
+			r.later(heldMax + heldInterval)
 			if !r.held.empty() {
 				t.Error("the packet is held for ever")
 			}
