@@ -8,6 +8,7 @@ import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream";
+import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
 import { type ViewName, viewNames } from "@/lib/view";
 import { ViewTabs } from "./session/view-tabs";
@@ -73,13 +74,20 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
             <View />
           </CatchErrors>
         </section>
-        {shown.seq !== undefined && !ownDetail.has(view) && (
-          <CatchErrors>
-            <EventDetail sessionId={sessionId} seq={shown.seq} />
-          </CatchErrors>
-        )}
+        {shown.seq !== undefined && !ownDetail.has(view) && <Details sessionId={sessionId} seq={shown.seq} />}
       </div>
     </div>
+  );
+}
+
+/** The details of an event. The key that closes them works before their code is loaded. */
+function Details({ sessionId, seq }: { sessionId: string; seq: number }) {
+  const { change } = useView();
+  useShortcut("Escape", "Close the details", "Details", () => change({ seq: undefined }));
+  return (
+    <CatchErrors>
+      <EventDetail sessionId={sessionId} seq={seq} />
+    </CatchErrors>
   );
 }
 

@@ -44,7 +44,6 @@ export default function EventDetail({ sessionId, seq }: { sessionId: string; seq
       notify(messageOf(cause), { bad: true });
     }
   };
-  useShortcut("Escape", "Close the details", "Details", close);
   useShortcut("[", "Previous event", "Details", () => void go(-1));
   useShortcut("]", "Next event", "Details", () => void go(1));
   return (
