@@ -3,7 +3,6 @@
 package judge
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.end(syscall.SIGTERM), os.RemoveAll(data)) }()
 	s := w.upload("busy.sh", busySample)
-	if err := w.call(w.backends[0], "/api/start-monitor", `{"sessionId":"`+s.id+`","mode":3}`); err != nil {
+	if err := w.startMonitor(s); err != nil {
 		return err
 	}
 	hold(r, time.Second, 4*time.Second)
@@ -65,21 +64,49 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 	if err := w.awaitDrained(drainPatience); err != nil { // an agent considers events with a 202 delivered
 		return err
 	}
-	return errors.Join(w.judgeAgent(s), w.call(w.backends[0], "/api/monitor/stop", `{"sessionId":"`+s.id+`"}`))
-}
-
-// call makes a request that must succeed.
-func (w *world) call(b *backend, path, body string) error {
-	response, err := w.http.Post(b.url()+path, "application/json", bytes.NewBufferString(body))
-	if err != nil {
+	if err := w.judgeAgent(s); err != nil {
 		return err
 	}
-	answer, err := io.ReadAll(response.Body)
-	response.Body.Close()
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s was answered %d %s", path, response.StatusCode, answer)
+	stop, err := w.post("/api/monitor/stop", `{"sessionId":"`+s.id+`"}`)
+	if err == nil && stop.status != http.StatusOK {
+		err = stop
 	}
 	return err
+}
+
+// startMonitor starts the sample of a session. On a busy machine the agent takes longer
+// than the backend waits: it answers 504, and the repeated request waits for the same
+// start.
+func (w *world) startMonitor(s *session) error {
+	for deadline := time.Now().Add(startTimeout); ; {
+		got, err := w.post("/api/start-monitor", `{"sessionId":"`+s.id+`","mode":3}`)
+		if err != nil || got.status == http.StatusOK {
+			return err
+		}
+		if got.status != http.StatusGatewayTimeout || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
+// answer is what the first backend answered to a request.
+type answer struct {
+	path   string
+	status int
+	text   []byte
+}
+
+func (a *answer) Error() string { return fmt.Sprintf("%s was answered %d %s", a.path, a.status, a.text) }
+
+// post makes a request to the first backend.
+func (w *world) post(path, body string) (*answer, error) {
+	response, err := w.http.Post(w.backends[0].url()+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	return &answer{path, response.StatusCode, text}, err
 }
 
 // awaitDelivered returns when the agent has delivered all its events.
