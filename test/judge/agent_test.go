@@ -96,7 +96,9 @@ type answer struct {
 	text   []byte
 }
 
-func (a *answer) Error() string { return fmt.Sprintf("%s was answered %d %s", a.path, a.status, a.text) }
+func (a *answer) Error() string {
+	return fmt.Sprintf("%s was answered %d %s", a.path, a.status, a.text)
+}
 
 // post makes a request to the first backend.
 func (w *world) post(path, body string) (*answer, error) {
