@@ -266,6 +266,11 @@ type FileSort string
 const (
 	FilesByPath         FileSort = "path"
 	FilesByEvents       FileSort = "events"
+	FilesByReads        FileSort = "reads"
+	FilesByWrites       FileSort = "writes"
+	FilesByCreates      FileSort = "creates"
+	FilesByRenames      FileSort = "renames"
+	FilesByDeletes      FileSort = "deletes"
 	FilesByBytesRead    FileSort = "bytes_read"
 	FilesByBytesWritten FileSort = "bytes_written"
 	FilesByLast         FileSort = "last" // last event
@@ -273,12 +278,24 @@ const (
 
 // FileSorts returns all sorts, the default first.
 func FileSorts() []FileSort {
-	return []FileSort{FilesByEvents, FilesByPath, FilesByBytesRead, FilesByBytesWritten, FilesByLast}
+	return []FileSort{
+		FilesByEvents, FilesByPath, FilesByReads, FilesByWrites, FilesByCreates, FilesByRenames, FilesByDeletes, FilesByBytesRead, FilesByBytesWritten, FilesByLast,
+	}
 }
 
 func (s FileSort) position(f *File) Position {
 	at := Position{Name: f.Path}
 	switch s {
+	case FilesByReads:
+		at.Number = f.Reads
+	case FilesByWrites:
+		at.Number = f.Writes
+	case FilesByCreates:
+		at.Number = f.Creates
+	case FilesByRenames:
+		at.Number = f.Renames
+	case FilesByDeletes:
+		at.Number = f.Deletes
 	case FilesByBytesRead:
 		at.Number = f.BytesRead
 	case FilesByBytesWritten:

@@ -57,10 +57,20 @@ func (s *Seen) see(e *models.Event) {
 	s.FirstSeq, s.LastSeq = min(s.FirstSeq, e.Seq), max(s.LastSeq, e.Seq)
 }
 
+// join adds what other has seen.
+func (s *Seen) join(other *Seen) {
+	if s.FirstSeq == 0 {
+		*s = *other
+		return
+	}
+	s.FirstMicros, s.LastMicros = min(s.FirstMicros, other.FirstMicros), max(s.LastMicros, other.LastMicros)
+	s.FirstSeq, s.LastSeq = min(s.FirstSeq, other.FirstSeq), max(s.LastSeq, other.LastSeq)
+}
+
 // Approximate memory of an entry of each kind, without its text.
 const (
 	fileBytes         = 320
-	conversationBytes = 480
+	conversationBytes = 640
 	processBytes      = 160
 	pairBytes         = 64
 	nameBytes         = 96

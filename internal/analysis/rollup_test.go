@@ -264,7 +264,7 @@ func TestPagesOfFiles(t *testing.T) {
 		n := rapid.IntRange(0, 200).Draw(t, "events")
 		var events []models.Event
 		for i := range n {
-			path, operation := fmt.Sprintf("p%d", rapid.IntRange(0, 30).Draw(t, "path")), rapid.SampledFrom([]string{"ReadFile", "WriteFile"}).Draw(t, "operation")
+			path, operation := fmt.Sprintf("p%d", rapid.IntRange(0, 30).Draw(t, "path")), rapid.SampledFrom([]string{"ReadFile", "WriteFile", "CreateFile", "RenameFile", "DeleteFile"}).Draw(t, "operation")
 			events = append(events, models.Event{
 				Seq: int64(i + 1), EventType: models.TypeFile, Target: &path, Operation: &operation, Timestamp: start.Add(time.Duration(rapid.IntRange(0, 9).Draw(t, "second")) * time.Second),
 				Data: models.JSON(fmt.Sprintf(`{"bytesTransferred":%d}`, rapid.IntRange(0, 5).Draw(t, "size"))),
@@ -293,8 +293,11 @@ func TestPagesOfFiles(t *testing.T) {
 		}
 		number := map[analysis.FileSort]func(f *analysis.File) int64{
 			analysis.FilesByPath: func(*analysis.File) int64 { return 0 }, analysis.FilesByLast: func(f *analysis.File) int64 { return f.LastMicros },
-			analysis.FilesByEvents: func(f *analysis.File) int64 { return f.Reads + f.Writes }, analysis.FilesByBytesRead: func(f *analysis.File) int64 { return f.BytesRead },
+			analysis.FilesByEvents: func(f *analysis.File) int64 { return f.Reads + f.Writes + f.Creates + f.Renames + f.Deletes }, analysis.FilesByBytesRead: func(f *analysis.File) int64 { return f.BytesRead },
 			analysis.FilesByBytesWritten: func(f *analysis.File) int64 { return f.BytesWritten },
+			analysis.FilesByReads:        func(f *analysis.File) int64 { return f.Reads }, analysis.FilesByWrites: func(f *analysis.File) int64 { return f.Writes },
+			analysis.FilesByCreates: func(f *analysis.File) int64 { return f.Creates }, analysis.FilesByRenames: func(f *analysis.File) int64 { return f.Renames },
+			analysis.FilesByDeletes: func(f *analysis.File) int64 { return f.Deletes },
 		}[sort]
 		seen := map[string]bool{}
 		for i := range paged {
@@ -371,13 +374,21 @@ func TestConversations(t *testing.T) {
 			[]string{"tcp [TCP] 10.0.0.5:22-192.0.2.1:50000 pid -: 1 packets of 60, 0 calls of 0, sent 0, received 60"}, 0, 0},
 		"both local: the larger port": {models.TypePacket, []string{packet("HTTP", "127.0.0.1", 8080, "127.0.0.1", 40000, 60)},
 			[]string{"tcp [HTTP] 127.0.0.1:40000-127.0.0.1:8080 pid -: 1 packets of 60, 0 calls of 0, sent 0, received 60"}, 0, 0},
-		"a group":          {models.TypePacket, []string{packet("MDNS", "203.0.113.9", 5353, "224.0.0.251", 5353, 60)}, []string{"udp [MDNS] 203.0.113.9:5353-224.0.0.251:5353 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
-		"with itself":      {models.TypePacket, []string{packet("UDP", "::1", 53, "::1", 53, 60)}, []string{"udp [UDP] ::1:53-::1:53 pid -: 1 packets of 60, 0 calls of 0, sent 0, received 0"}, 0, 0},
-		"DNS over both":    {models.TypePacket, []string{packet("DNS", "10.0.0.5", 4000, "10.0.0.1", 53, 60), packet("TCP", "10.0.0.5", 4001, "10.0.0.1", 53, 60), packet("DNS", "10.0.0.5", 4001, "10.0.0.1", 53, 70)}, []string{"tcp [TCP DNS] 10.0.0.5:4001-10.0.0.1:53 pid -: 2 packets of 130, 0 calls of 0, sent 130, received 0", "udp [DNS] 10.0.0.5:4000-10.0.0.1:53 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
-		"ICMP of a packet": {models.TypePacket, []string{packet("UDP", "10.0.0.5", 4000, "10.0.0.1", 53, 60), packet("ICMP", "10.0.0.5", 4000, "10.0.0.1", 53, 90)}, []string{"icmp [ICMP] 10.0.0.5:4000-10.0.0.1:53 pid -: 1 packets of 90, 0 calls of 0, sent 90, received 0", "udp [UDP] 10.0.0.5:4000-10.0.0.1:53 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
-		"no ports":         {models.TypePacket, []string{packet("IGMP", "10.0.0.5", nil, "224.0.0.22", nil, 60), packet("ESP", "10.0.0.5", nil, "224.0.0.22", nil, 60)}, []string{"esp [ESP] 10.0.0.5:-1-224.0.0.22:-1 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0", "igmp [IGMP] 10.0.0.5:-1-224.0.0.22:-1 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
-		"no address":       {models.TypePacket, []string{packet("ARP", "", nil, "", nil, 42), `{}`, `[1]`, `{"src":null}`}, nil, 0, 4},
-		"an odd name":      {models.TypePacket, []string{packet("CORBA", "10.0.0.5", 1, "10.0.0.6", 2, 42)}, []string{" [CORBA] 10.0.0.6:2-10.0.0.5:1 pid -: 1 packets of 42, 0 calls of 0, sent 0, received 42"}, 0, 0},
+		"a group":                   {models.TypePacket, []string{packet("MDNS", "203.0.113.9", 5353, "224.0.0.251", 5353, 60)}, []string{"udp [MDNS] 203.0.113.9:5353-224.0.0.251:5353 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
+		"with itself":               {models.TypePacket, []string{packet("UDP", "::1", 53, "::1", 53, 60)}, []string{"udp [UDP] ::1:53-::1:53 pid -: 1 packets of 60, 0 calls of 0, sent 0, received 0"}, 0, 0},
+		"DNS over both":             {models.TypePacket, []string{packet("DNS", "10.0.0.5", 4000, "10.0.0.1", 53, 60), packet("TCP", "10.0.0.5", 4001, "10.0.0.1", 53, 60), packet("DNS", "10.0.0.5", 4001, "10.0.0.1", 53, 70)}, []string{"tcp [TCP DNS] 10.0.0.5:4001-10.0.0.1:53 pid -: 2 packets of 130, 0 calls of 0, sent 130, received 0", "udp [DNS] 10.0.0.5:4000-10.0.0.1:53 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
+		"ICMP of a packet":          {models.TypePacket, []string{packet("UDP", "10.0.0.5", 4000, "10.0.0.1", 53, 60), packet("ICMP", "10.0.0.1", 4000, "10.0.0.5", 53, 90), packet("ICMP", "10.0.0.254", 4000, "10.0.0.5", 53, 90)}, []string{"udp [UDP] 10.0.0.5:4000-10.0.0.1:53 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
+		"ICMP of an unknown packet": {models.TypePacket, []string{packet("ICMP", "10.0.0.1", 4000, "10.0.0.5", 53, 90), packet("ICMP", "10.0.0.1", 4001, "10.0.0.5", 53, 9), packet("ICMP", "10.0.0.5", nil, "10.0.0.1", nil, 1)}, []string{"icmp [ICMP] 10.0.0.1:-1-10.0.0.5:-1 pid -: 3 packets of 100, 0 calls of 0, sent 99, received 1"}, 0, 0},
+		"begun by the smaller port": {models.TypePacket, []string{strings.Replace(packet("TCP", "10.0.0.6", 80, "10.0.0.5", 4000, 60), "{", `{"info_raw":"80 → 4000 [SYN] Seq=0 Win=65495 Len=0",`, 1), packet("TCP", "10.0.0.5", 4000, "10.0.0.6", 80, 70)},
+			[]string{"tcp [TCP] 10.0.0.6:80-10.0.0.5:4000 pid -: 2 packets of 130, 0 calls of 0, sent 60, received 70"}, 0, 0},
+		"the direction decides": {models.TypePacket, []string{strings.Replace(packet("TCP", "192.0.2.1", 80, "10.0.0.5", 4000, 60), "{", `{"direction":"out","tcpFlags":"ACK",`, 1), strings.Replace(packet("TCP", "10.0.0.5", 4000, "192.0.2.1", 80, 70), "{", `{"direction":"in","tcpFlags":"ACK",`, 1)},
+			[]string{"tcp [TCP] 192.0.2.1:80-10.0.0.5:4000 pid -: 2 packets of 130, 0 calls of 0, sent 60, received 70"}, 0, 0},
+		"TCP and UDP between the same ends": {models.TypePacket, []string{strings.Replace(packet("TCP", "10.0.0.5", 4000, "192.0.2.1", 53, 60), "{", `{"direction":"out","tcpFlags":"ACK",`, 1), strings.Replace(packet("DNS", "10.0.0.5", 4000, "192.0.2.1", 53, 70), "{", `{"direction":"out",`, 1), packet("DNS", "10.0.0.5", 4000, "192.0.2.1", 53, 1)},
+			[]string{"tcp [TCP DNS] 10.0.0.5:4000-192.0.2.1:53 pid -: 2 packets of 61, 0 calls of 0, sent 61, received 0", "udp [DNS] 10.0.0.5:4000-192.0.2.1:53 pid -: 1 packets of 70, 0 calls of 0, sent 70, received 0"}, 0, 0},
+		"DHCP":        {models.TypePacket, []string{packet("DHCP", "0.0.0.0", 68, "255.255.255.255", 67, 300)}, []string{"udp [DHCP] 0.0.0.0:68-255.255.255.255:67 pid -: 1 packets of 300, 0 calls of 0, sent 300, received 0"}, 0, 0},
+		"no ports":    {models.TypePacket, []string{packet("IGMP", "10.0.0.5", nil, "224.0.0.22", nil, 60), packet("ESP", "10.0.0.5", nil, "224.0.0.22", nil, 60)}, []string{"esp [ESP] 10.0.0.5:-1-224.0.0.22:-1 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0", "igmp [IGMP] 10.0.0.5:-1-224.0.0.22:-1 pid -: 1 packets of 60, 0 calls of 0, sent 60, received 0"}, 0, 0},
+		"no address":  {models.TypePacket, []string{packet("ARP", "", nil, "", nil, 42), `{}`, `[1]`, `{"src":null}`}, nil, 0, 4},
+		"an odd name": {models.TypePacket, []string{packet("CORBA", "10.0.0.5", 1, "10.0.0.6", 2, 42)}, []string{" [CORBA] 10.0.0.6:2-10.0.0.5:1 pid -: 1 packets of 42, 0 calls of 0, sent 0, received 42"}, 0, 0},
 		"ports as texts and other numbers": {models.TypePacket, []string{`{"protocol":"TCP","src":"10.0.0.5","src_port":"4000","dst":"10.0.0.1","dst_port":80.0,"length":1}`, `{"protocol":"TCP","src":"10.0.0.5","src_port":4e3,"dst":"10.0.0.1","dst_port":80,"length":-5}`},
 			[]string{"tcp [TCP] 10.0.0.5:4000-10.0.0.1:80 pid -: 2 packets of 1, 0 calls of 0, sent 1, received 0"}, 0, 0},
 		"a protocol that is no name": {models.TypePacket, []string{packet("UDP", "10.0.0.5", 4000, "10.0.0.1", 53, 60), `{"protocol":17,"src":"10.0.0.5","src_port":4000,"dst":"10.0.0.1","dst_port":53,"length":9}`, `{"protocol":17,"src":"10.0.0.5","dst":"10.0.0.1"}`},
@@ -390,11 +401,11 @@ func TestConversations(t *testing.T) {
 			`{"operation":"Receive","protocol":"tcp","src":"10.0.0.5","src_port":4000,"dst":"192.0.2.1","dst_port":443,"bytesTransferred":30,"metadata":{"processId":7}}`,
 			`{"operation":"Receive","protocol":"tcp","src":"10.0.0.5","src_port":4000,"dst":"192.0.2.1","dst_port":443,"bytesTransferred":-11,"metadata":{"processId":7}}`,
 			`{"operation":"Receive","protocol":"tcp","src":"10.0.0.5","src_port":4000,"dst":"192.0.2.1","dst_port":443,"bytesTransferred":1,"metadata":{"processId":8}}`,
-		}, []string{"tcp [tcp] 10.0.0.5:4000-192.0.2.1:443 pid 7: 0 packets of 0, 4 calls of 130, sent 100, received 30", "tcp [tcp] 10.0.0.5:4000-192.0.2.1:443 pid 8: 0 packets of 0, 1 calls of 1, sent 0, received 1"}, 0, 0},
+		}, []string{"tcp [tcp] 10.0.0.5:4000-192.0.2.1:443 pid 7: 0 packets of 0, 5 calls of 131, sent 100, received 31"}, 0, 0},
 		"listening, and a Unix socket": {models.TypeNetwork, []string{
 			`{"operation":"Listen","protocol":"tcp","src":"0.0.0.0","src_port":4444,"metadata":{"processId":7}}`, `{"operation":"Send","protocol":"unix","dst":"/run/x.sock","bytesTransferred":3,"metadata":{"processId":7}}`,
 			`{"operation":"Socket","protocol":"netlink","metadata":{"processId":7}}`,
-		}, []string{"tcp [tcp] 0.0.0.0:4444-:-1 pid 7: 0 packets of 0, 1 calls of 0, sent 0, received 0", "unix [unix] :-1-/run/x.sock:-1 pid 7: 0 packets of 0, 1 calls of 3, sent 3, received 0"}, 0, 1},
+		}, []string{"unix [unix] :-1-/run/x.sock:-1 pid 7: 0 packets of 0, 1 calls of 3, sent 3, received 0"}, 0, 1},
 	} {
 		events := eventsOf(t, tt.eventType, tt.datas...)
 		page := conversationsOf(roomy, events).Page(analysis.ConversationsByBytes, nil, 100)
@@ -443,7 +454,7 @@ func checkFilters(t reporter, name string, events []models.Event, page analysis.
 				}
 			}
 		}
-		if total += n; n != c.Packets+c.Calls || firstSeq != c.FirstSeq || lastSeq != c.LastSeq || size != c.PacketBytes {
+		if total += n; n != c.Packets+c.Calls+c.Errors || firstSeq != c.FirstSeq || lastSeq != c.LastSeq || size < c.PacketBytes || size > c.PacketBytes && c.Errors == 0 {
 			t.Errorf("%s: %s selects %d events of %d bytes, %d to %d, but the conversation is %+v", name, c.Filter, n, size, firstSeq, lastSeq, *c)
 		}
 	}
@@ -453,9 +464,124 @@ func checkFilters(t reporter, name string, events []models.Event, page analysis.
 			net++
 		}
 	}
-	if total+page.Others+page.WithoutAddress != net || len(ids) != len(page.Conversations) {
+	if total+page.Others+page.WithoutAddress+page.WithoutRemote != net || len(ids) != len(page.Conversations) {
 		t.Errorf("%s: %d of %d events are in conversations, %d are others, %d without an address; %d IDs for %d", name, total, net, page.Others, page.WithoutAddress, len(ids), len(page.Conversations))
 	}
+}
+
+// recordedEvents returns what this project's agent sent about a small program.
+func recordedEvents(t testing.TB, name string) (events []models.Event) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata/agent", name+".ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(content) {
+		in, err := wire.Event(line, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Seq = int64(len(events) + 1)
+		events = append(events, in.Event)
+	}
+	return events
+}
+
+// TestConversationsOfTheAgent checks the conversations of programs that this project's
+// agent watched as root on loopback, so that it watched both ends.
+func TestConversationsOfTheAgent(t *testing.T) {
+	for name, tt := range map[string]struct {
+		want      []string
+		listeners []string
+	}{
+		"tcp": {[]string{
+			"tcp net 21116 127.0.0.1:47554 - net 21102 127.0.0.1:18080: 10 packets of 5685, 9 calls of 5009, opened 1, sent 413, received 5272",
+			"tcp net 21116 127.0.0.1:47562 - net 21102 127.0.0.1:18080: 10 packets of 5685, 9 calls of 5009, opened 1, sent 413, received 5272",
+		}, []string{"tcp 0.0.0.0:18080 net 21102"}},
+		"tcp6":   {[]string{"tcp net 21184 ::1:48434 - net 21165 ::1:18081: 10 packets of 5885, 9 calls of 5009, opened 1, sent 533, received 5352"}, []string{"tcp :::18081 net 21165"}},
+		"mapped": {[]string{"tcp net 21227 127.0.0.1:50432 - net 21212 127.0.0.1:18082: 10 packets of 692, 9 calls of 16, opened 1, sent 347, received 345"}, []string{"tcp :::18082 net 21212"}},
+		// The client binds a port before it connects.
+		"bound": {[]string{"tcp net 21323 127.0.0.1:29000 - net 21307 127.0.0.1:18083: 10 packets of 5685, 10 calls of 5009, opened 1, sent 413, received 5272"}, []string{"tcp 0.0.0.0:18083 net 21307"}},
+		// Two connections, one after the other, between the same ends.
+		"reuse": {[]string{"tcp net 4445 127.0.0.1:29500 - net 4421 127.0.0.1:18084: 20 packets of 11370, 20 calls of 10018, opened 2, sent 826, received 10544"}, []string{"tcp 0.0.0.0:18084 net 4421"}},
+		// The calls do not have the port of the client.
+		"refused": {[]string{"tcp net 21362 127.0.0.1:37076 - 127.0.0.1:18999: 2 packets of 128, 2 calls of 0, opened 1, sent 74, received 54"}, nil},
+		"nonblocking": {[]string{
+			"tcp nb 26923 127.0.0.1:33926 - nb 26909 127.0.0.1:18085: 10 packets of 692, 9 calls of 16, opened 1, sent 413, received 279",
+			"tcp nb 26923 127.0.0.1:54264 - 127.0.0.1:18998: 2 packets of 128, 2 calls of 0, opened 1, sent 74, received 54",
+			"tcp nb 26923 192.0.2.2:51222 - 192.0.2.7:18998: 0 packets of 0, 2 calls of 0, opened 1, sent 0, received 0",
+		}, []string{"tcp 127.0.0.1:18085 nb 26909"}},
+		// An ICMP packet says that nobody listens.
+		"dns":  {[]string{"udp net 21403 127.0.0.1:36251 - 127.0.0.1:53: 1 packets of 67, 2 calls of 25, 1 errors, sent 67, received 0"}, nil},
+		"dnsc": {[]string{"udp net 21481 127.0.0.1:54913 - 127.0.0.1:53: 1 packets of 67, 4 calls of 25, 1 errors, sent 67, received 0"}, nil},
+		"dns6": {[]string{"udp net 21534 ::1:37602 - ::1:53: 1 packets of 87, 4 calls of 25, 1 errors, sent 87, received 0"}, nil},
+		"dnsb": {[]string{"udp net 21576 127.0.0.1:29700 - 127.0.0.1:53: 1 packets of 67, 3 calls of 25, 1 errors, sent 67, received 0"}, nil},
+		// The sockets have no local address, and the client does not ask who sent the answer.
+		"udp":  {[]string{"udp net 21641 127.0.0.1:50016 - net 21629 127.0.0.1:18090: 4 packets of 198, 11 calls of 30, sent 94, received 104"}, nil},
+		"udp6": {[]string{"udp net 21695 ::1:55404 - net 21681 ::1:18091: 4 packets of 278, 11 calls of 30, sent 134, received 144"}, nil},
+		"unix": {[]string{
+			"raw python3.11 5346 0.0.0.0:1 - python3.11 5346 127.0.0.1: 2 packets of 100, 3 calls of 88, sent 100, received 0", // a ping of itself
+			"unix python3.11 5362  - python3.11 5346 /tmp/x.sock: 0 packets of 0, 10 calls of 14, opened 1, sent 8, received 6",
+		}, nil},
+	} {
+		events := recordedEvents(t, name)
+		page := conversationsOf(roomy, events).Page(analysis.ConversationsByLast, nil, 100)
+		var got, listeners []string
+		for i := range page.Conversations {
+			got = append(got, ends(&page.Conversations[i]))
+		}
+		for _, l := range page.Listeners {
+			listeners = append(listeners, fmt.Sprintf("%s %s:%d %s %d", l.Protocol, l.Local.Host, l.Local.Port, l.Process, *l.PID))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, tt.want) || !slices.Equal(listeners, tt.listeners) {
+			t.Errorf("%s: %q\ngot  %s\nwant %s", name, listeners, strings.Join(got, "\n     "), strings.Join(tt.want, "\n     "))
+		}
+		checkFilters(t, name, events, page)
+		// Without packets, as an agent without the right to capture sends them.
+		calls := conversationsOf(roomy, slices.DeleteFunc(slices.Clone(events), func(e models.Event) bool { return e.EventType == models.TypePacket })).Page(analysis.ConversationsByLast, nil, 100)
+		if len(calls.Conversations) != len(page.Conversations) {
+			t.Errorf("%s: %d conversations by calls alone, %d with packets", name, len(calls.Conversations), len(page.Conversations))
+		}
+		for i := range calls.Conversations {
+			if c := &calls.Conversations[i]; c.Bytes != c.CallBytes || !c.ByCalls {
+				t.Errorf("%s: %s", name, ends(c))
+			}
+		}
+		// Packets alone show the same ends, and the same sides.
+		packets := conversationsOf(roomy, slices.DeleteFunc(slices.Clone(events), func(e models.Event) bool { return e.EventType != models.TypePacket })).Page(analysis.ConversationsByLast, nil, 100)
+		for i := range packets.Conversations {
+			c := &packets.Conversations[i]
+			same := func(other analysis.Conversation) bool {
+				return c.Local == other.Local && c.Remote == other.Remote && c.SentBytes == other.SentBytes && c.ReceivedBytes == other.ReceivedBytes
+			}
+			if !slices.ContainsFunc(page.Conversations, same) && name != "unix" {
+				t.Errorf("%s: by packets alone %s", name, ends(c))
+			}
+		}
+	}
+}
+
+// ends formats a conversation with the processes at its ends.
+func ends(c *analysis.Conversation) string {
+	end := func(pid *int64, name string, e analysis.End) string {
+		text := e.Host
+		if e.Port >= 0 {
+			text += fmt.Sprint(":", e.Port)
+		}
+		if pid != nil {
+			text = fmt.Sprint(name, " ", *pid, " ", text)
+		}
+		return text
+	}
+	text := fmt.Sprintf("%s %s - %s: %d packets of %d, %d calls of %d", c.Protocol, end(c.PID, c.Process, c.Local), end(c.RemotePID, c.RemoteProcess, c.Remote), c.Packets, c.PacketBytes, c.Calls, c.CallBytes)
+	if c.Errors > 0 {
+		text += fmt.Sprintf(", %d errors", c.Errors)
+	}
+	if c.Opened > 0 {
+		text += fmt.Sprintf(", opened %d", c.Opened)
+	}
+	return text + fmt.Sprintf(", sent %d, received %d", c.SentBytes, c.ReceivedBytes)
 }
 
 func TestConversationsOfFixtures(t *testing.T) {
@@ -478,7 +604,8 @@ func TestConversationsOfFixtures(t *testing.T) {
 // TestFiltersSelectTheirConversations checks that the filter of a conversation selects
 // its events, for events of any shape.
 func TestFiltersSelectTheirConversations(t *testing.T) {
-	value := rapid.SampledFrom([]string{`"10.0.0.1"`, `"192.0.2.1"`, `"a\"\\b*?"`, `"\ud800"`, `"\u0000"`, `""`, `null`, `1`, `{}`, `[]`, `"ICMP"`, `"TCP"`, `"and"`})
+	value := rapid.SampledFrom([]string{`"10.0.0.1"`, `"192.0.2.1"`, `"a\"\\b*?"`, `"\ud800"`, `"\u0000"`, `""`, `null`, `1`, `{}`, `[]`, `"ICMP"`, `"TCP"`, `"and"`, `"0.0.0.0"`, `"::"`, `"10.0.0.2"`})
+	protocol := rapid.SampledFrom([]string{`"tcp"`, `"udp"`, `"SCTP"`, `"sctp"`, `"ICMP"`, `"ICMPv6"`, `"icmp"`, `"raw"`, `"unix"`, `"TCP"`, `"DNS"`, `"and"`, `""`, `null`, `1`, `{}`, `"\ud800"`})
 	port := rapid.SampledFrom([]string{`1`, `2`, `1.0`, `10e-1`, `"1"`, `"01"`, `0`, `-0`, `-1`, `null`, `1.5`, `true`, `1e10`, `99999999999999999999`, `"x"`})
 	rapid.Check(t, func(t *rapid.T) {
 		var events []models.Event
@@ -489,11 +616,15 @@ func TestFiltersSelectTheirConversations(t *testing.T) {
 					parts = append(parts, fmt.Sprintf("%q:%s", key, of.Draw(t, key)))
 				}
 			}
-			add("protocol", value)
+			add("protocol", protocol)
 			add("src", value)
 			add("src_port", port)
 			add("dst", value)
 			add("dst_port", port)
+			add("direction", rapid.SampledFrom([]string{`"in"`, `"out"`, `null`, `1`}))
+			add("tcpFlags", rapid.SampledFrom([]string{`"SYN"`, `null`}))
+			add("operation", rapid.SampledFrom([]string{`"Listen"`, `"Bind"`, `"Send"`, `"Close"`}))
+			add("bytesTransferred", port)
 			add("pid", rapid.SampledFrom([]string{"1", "2", "null"}))
 			eventType := rapid.SampledFrom(analysis.ConversationTypes()).Draw(t, "type")
 			in, err := wire.Event([]byte(`{"event_type":"`+eventType+`","data":{`+strings.Join(parts, ",")+`}}`), start)

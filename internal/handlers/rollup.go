@@ -119,29 +119,47 @@ func newFileView(f *analysis.File) fileView {
 // conversationList is a page of conversations.
 type conversationList struct {
 	Conversations  []conversationView `json:"conversations"`
+	Listeners      []listenerView     `json:"listeners"`
 	Total          int                `json:"total"`
 	Others         int64              `json:"others"`
 	WithoutAddress int64              `json:"without_address"`
+	WithoutRemote  int64              `json:"without_remote"`
 	Truncated      bool               `json:"truncated"`
 	Seq            int64              `json:"seq"`
 	NextCursor     *string            `json:"next_cursor"`
 }
 
 type conversationView struct {
-	ID            string   `json:"id"`
-	Protocol      string   `json:"protocol"`
-	Names         []string `json:"names"`
-	Local         endView  `json:"local"`
-	Remote        endView  `json:"remote"`
-	Hosts         []string `json:"hosts"`
-	PID           *int64   `json:"pid"`
-	ProcessName   string   `json:"process_name"`
-	Packets       int64    `json:"packets"`
-	PacketBytes   int64    `json:"packet_bytes"`
-	Calls         int64    `json:"calls"`
-	CallBytes     int64    `json:"call_bytes"`
-	SentBytes     int64    `json:"sent_bytes"`
-	ReceivedBytes int64    `json:"received_bytes"`
+	ID                string         `json:"id"`
+	Protocol          string         `json:"protocol"`
+	Names             []string       `json:"names"`
+	Local             endView        `json:"local"`
+	Remote            endView        `json:"remote"`
+	Hosts             []string       `json:"hosts"`
+	PID               *int64         `json:"pid"`
+	ProcessName       string         `json:"process_name"`
+	Processes         []processCount `json:"processes"`
+	RemotePID         *int64         `json:"remote_pid"`
+	RemoteProcessName string         `json:"remote_process_name"`
+	Packets           int64          `json:"packets"`
+	PacketBytes       int64          `json:"packet_bytes"`
+	Calls             int64          `json:"calls"`
+	CallBytes         int64          `json:"call_bytes"`
+	Errors            int64          `json:"errors"`
+	Opened            int64          `json:"opened"`
+	Bytes             int64          `json:"bytes"`
+	BytesOf           string         `json:"bytes_of"`
+	SentBytes         int64          `json:"sent_bytes"`
+	ReceivedBytes     int64          `json:"received_bytes"`
+	spanView
+	Filter string `json:"filter"`
+}
+
+type listenerView struct {
+	Protocol    string  `json:"protocol"`
+	Local       endView `json:"local"`
+	PID         *int64  `json:"pid"`
+	ProcessName string  `json:"process_name"`
 	spanView
 	Filter string `json:"filter"`
 }
@@ -172,21 +190,33 @@ func (h *rollupHandler) listConversations(c *echo.Context) error {
 		return err
 	}
 	list := conversationList{
-		Conversations: make([]conversationView, len(page.Conversations)), Total: page.Total, Others: page.Others,
-		WithoutAddress: page.WithoutAddress, Truncated: page.Truncated, Seq: seq, NextCursor: rollupCursor(string(asked.sort), page.Next),
+		Conversations: make([]conversationView, len(page.Conversations)), Listeners: make([]listenerView, len(page.Listeners)), Total: page.Total, Others: page.Others,
+		WithoutAddress: page.WithoutAddress, WithoutRemote: page.WithoutRemote, Truncated: page.Truncated, Seq: seq, NextCursor: rollupCursor(string(asked.sort), page.Next),
 	}
 	for i := range page.Conversations {
 		list.Conversations[i] = newConversationView(&page.Conversations[i])
+	}
+	for i := range page.Listeners {
+		l := &page.Listeners[i]
+		list.Listeners[i] = listenerView{l.Protocol, newEndView(l.Local), l.PID, l.Process, newSpanView(&l.Seen), l.Filter}
 	}
 	return c.JSON(http.StatusOK, list)
 }
 
 func newConversationView(c *analysis.Conversation) conversationView {
-	return conversationView{
+	view := conversationView{
 		ID: c.ID, Protocol: c.Protocol, Names: orEmpty(c.Names), Local: newEndView(c.Local), Remote: newEndView(c.Remote), Hosts: orEmpty(c.Hosts),
-		PID: c.PID, ProcessName: c.Process, Packets: c.Packets, PacketBytes: c.PacketBytes, Calls: c.Calls, CallBytes: c.CallBytes,
-		SentBytes: c.SentBytes, ReceivedBytes: c.ReceivedBytes, spanView: newSpanView(&c.Seen), Filter: c.Filter,
+		PID: c.PID, ProcessName: c.Process, Processes: make([]processCount, len(c.Processes)), RemotePID: c.RemotePID, RemoteProcessName: c.RemoteProcess,
+		Packets: c.Packets, PacketBytes: c.PacketBytes, Calls: c.Calls, CallBytes: c.CallBytes, Errors: c.Errors, Opened: c.Opened,
+		Bytes: c.Bytes, BytesOf: "packets", SentBytes: c.SentBytes, ReceivedBytes: c.ReceivedBytes, spanView: newSpanView(&c.Seen), Filter: c.Filter,
 	}
+	if c.ByCalls {
+		view.BytesOf = "calls"
+	}
+	for i, p := range c.Processes {
+		view.Processes[i] = processCount(p)
+	}
+	return view
 }
 
 // rollupAsked has the parameters of all rollup requests.

@@ -369,8 +369,12 @@ export interface paths {
         /**
          * List network conversations
          * @description The `raw_network_operation` events (packets) and `network_operation` events (calls)
-         *     that the filter selects, grouped by their two ends and the process. Packets with
-         *     ports on both ends are grouped regardless of their protocol, except ICMP.
+         *     that the filter selects. One conversation has all packets and calls between the
+         *     same two ends over the same transport, of the processes at both ends if both are
+         *     watched. Calls without a known local or remote end belong to the only conversation
+         *     of their process that can be meant; otherwise they are a conversation without that
+         *     end. An ICMP packet that reports a fault belongs to the conversation that it quotes.
+         *     `listeners` are sockets that wait for others.
          *
          *     The backend counts and pages them like the files of a session, for up to 20,000
          *     conversations.
@@ -2250,12 +2254,25 @@ export interface components {
          *           "hosts": [
          *             "c2.example"
          *           ],
-         *           "pid": null,
-         *           "process_name": "",
+         *           "pid": 4188,
+         *           "process_name": "invoice.sh",
+         *           "processes": [
+         *             {
+         *               "pid": 4188,
+         *               "name": "invoice.sh",
+         *               "count": 12
+         *             }
+         *           ],
+         *           "remote_pid": null,
+         *           "remote_process_name": "",
          *           "packets": 12,
          *           "packet_bytes": 5120,
-         *           "calls": 0,
-         *           "call_bytes": 0,
+         *           "calls": 4,
+         *           "call_bytes": 4096,
+         *           "errors": 0,
+         *           "opened": 1,
+         *           "bytes": 5120,
+         *           "bytes_of": "packets",
          *           "sent_bytes": 1024,
          *           "received_bytes": 4096,
          *           "first_at": "2026-11-22T18:57:39.967551Z",
@@ -2265,9 +2282,26 @@ export interface components {
          *           "filter": "type = raw_network_operation and data.src = \"10.0.2.15\""
          *         }
          *       ],
+         *       "listeners": [
+         *         {
+         *           "protocol": "tcp",
+         *           "local": {
+         *             "host": "0.0.0.0",
+         *             "port": 4444
+         *           },
+         *           "pid": 4188,
+         *           "process_name": "invoice.sh",
+         *           "first_at": "2026-11-22T18:57:39.967551Z",
+         *           "last_at": "2026-11-22T18:57:39.967612Z",
+         *           "first_seq": 3,
+         *           "last_seq": 5,
+         *           "filter": "type = network_operation and data.src = \"0.0.0.0\""
+         *         }
+         *       ],
          *       "total": 1,
          *       "others": 0,
          *       "without_address": 3,
+         *       "without_remote": 2,
          *       "truncated": false,
          *       "seq": 5120,
          *       "next_cursor": null
@@ -2276,6 +2310,8 @@ export interface components {
         ConversationList: {
             /** @description In the requested order. */
             conversations: components["schemas"]["Conversation"][];
+            /** @description Sockets that wait for others, in the order in which they appeared. Every page has all of them. */
+            listeners: components["schemas"]["Listener"][];
             /**
              * Format: int64
              * @description The number of conversations.
@@ -2291,6 +2327,11 @@ export interface components {
              * @description The number of events without an address, such as ARP.
              */
             without_address: number;
+            /**
+             * Format: int64
+             * @description The number of calls on sockets without a known remote end, such as those of `listeners`.
+             */
+            without_remote: number;
             /** @description Whether some conversations are omitted. */
             truncated: boolean;
             /**
@@ -2302,11 +2343,13 @@ export interface components {
             next_cursor: string | null;
         };
         /**
-         * @description Packets, or calls of one process, between two ends. For packets, the backend guesses
-         *     the monitored machine's end: the private address, else the larger port.
+         * @description What two ends exchanged. The local end is the one that the agent reports as local. If
+         *     both ends are watched, it is the one that opened the connection, else the one that
+         *     sent first. If the agent reports no direction, it is the private address, else the one
+         *     that opened the connection, else the larger port.
          */
         Conversation: {
-            /** @description An ID that is the same for the same ends and process. */
+            /** @description An ID that is the same for the same ends and transport. */
             id: string;
             /** @description tcp, udp, icmp, unix …; empty if unknown. */
             protocol: string;
@@ -2320,11 +2363,20 @@ export interface components {
             hosts: string[];
             /**
              * Format: int64
-             * @description The pid of the process, if the events have it.
+             * @description The pid of the process at the local end with the most events, if the events have it.
              */
             pid: number | null;
-            /** @description The last name of the process, or empty. */
+            /** @description The last name of this process, or empty. */
             process_name: string;
+            /** @description The processes at the local end with the most events. */
+            processes: components["schemas"]["ProcessCount"][];
+            /**
+             * Format: int64
+             * @description The pid of the process at the remote end with the most events, if it is watched too.
+             */
+            remote_pid: number | null;
+            /** @description The last name of this process, or empty. */
+            remote_process_name: string;
             /**
              * Format: int64
              * @description The number of packets.
@@ -2342,17 +2394,37 @@ export interface components {
             calls: number;
             /**
              * Format: int64
-             * @description The bytes that the calls transferred.
+             * @description The bytes that the calls transferred. A byte that one end sent and the other received counts once.
              */
             call_bytes: number;
             /**
              * Format: int64
-             * @description The bytes of packets and calls to the remote end.
+             * @description The number of ICMP packets that report a fault of this conversation, such as a closed port. They are not in `packets`.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description How often a connection between these ends was opened or refused, as far as the events show. Ends can be used again.
+             */
+            opened: number;
+            /**
+             * Format: int64
+             * @description The bytes of the packets or of the calls, whichever saw more. Both see the same bytes, packets with their headers.
+             */
+            bytes: number;
+            /**
+             * @description What `bytes`, `sent_bytes` and `received_bytes` count.
+             * @enum {string}
+             */
+            bytes_of: "packets" | "calls";
+            /**
+             * Format: int64
+             * @description The bytes from the local end to the remote end.
              */
             sent_bytes: number;
             /**
              * Format: int64
-             * @description The bytes of packets and calls from the remote end.
+             * @description The bytes from the remote end to the local end.
              */
             received_bytes: number;
             /** @description The time of the earliest event. */
@@ -2370,6 +2442,36 @@ export interface components {
              */
             last_seq: number;
             /** @description A filter that selects exactly the events of the conversation. */
+            filter: string;
+        };
+        /** @description A socket that waits for others. */
+        Listener: {
+            /** @description tcp, udp, unix … */
+            protocol: string;
+            /** @description The address on which it waits. */
+            local: components["schemas"]["ConversationEnd"];
+            /**
+             * Format: int64
+             * @description The pid of the process, if the events have it.
+             */
+            pid: number | null;
+            /** @description The last name of the process, or empty. */
+            process_name: string;
+            /** @description The time of the earliest call. */
+            first_at: components["schemas"]["Time"];
+            /** @description The time of the latest call. */
+            last_at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description The smallest seq.
+             */
+            first_seq: number;
+            /**
+             * Format: int64
+             * @description The largest seq.
+             */
+            last_seq: number;
+            /** @description A filter that selects the calls on the socket. */
             filter: string;
         };
         /** @description One end of a conversation. */
@@ -3986,7 +4088,7 @@ export interface operations {
                  */
                 q?: string;
                 /** @description Largest first; paths ascending by their bytes. */
-                sort?: "events" | "path" | "bytes_read" | "bytes_written" | "last";
+                sort?: "events" | "path" | "reads" | "writes" | "creates" | "renames" | "deletes" | "bytes_read" | "bytes_written" | "last";
                 /**
                  * @description The maximum number of files.
                  * @example 50
