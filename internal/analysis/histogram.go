@@ -11,6 +11,7 @@ import (
 type Histogram struct {
 	Span        models.Span
 	WidthMicros int64
+	UpTo        int64 // the seq up to which it counts
 
 	buckets int
 	places  map[string]int // of types, below maxTypes

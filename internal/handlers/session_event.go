@@ -155,6 +155,7 @@ type histogramAnswer struct {
 	From        string   `json:"from"` // the session's creation if there are no events
 	To          string   `json:"to"`
 	WidthMicros int64    `json:"width_micros"` // of a bucket
+	UpTo        int64    `json:"up_to"`        // counts the events up to this seq
 	Types       []string `json:"types"`        // types with events
 	Buckets     []bucket `json:"buckets"`
 }
@@ -186,7 +187,7 @@ func (h *sessionEventHandler) histogram(c *echo.Context) error {
 		return err
 	}
 	answer := histogramAnswer{
-		From: models.FormatTime(counted.Span.From), To: models.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros,
+		From: models.FormatTime(counted.Span.From), To: models.FormatTime(counted.Span.To), WidthMicros: counted.WidthMicros, UpTo: counted.UpTo,
 		Types: []string{}, Buckets: []bucket{},
 	}
 	for i, counts := range counted.Buckets() {

@@ -75,9 +75,10 @@ func (a *Analysis) Histogram(ctx context.Context, sessionID string, where *filte
 		}
 	}
 	if isEmpty || span.To.UnixMicro() < span.From.UnixMicro() {
-		return &analysis.Histogram{Span: span, WidthMicros: 1}, nil
+		return &analysis.Histogram{Span: span, WidthMicros: 1, UpTo: session.EventCount}, nil
 	}
 	h := analysis.NewHistogram(span, buckets)
+	h.UpTo = session.EventCount
 	return h, a.each(ctx, session, where, span, h.Add)
 }
 

@@ -78,8 +78,8 @@ func TestFilterSelectsTheSameEverywhere(t *testing.T) {
 					total += n
 				}
 			}
-			if count := b.listEvents(id, query+"&count=true&limit=1").Count; *count != int64(len(want)) || total != int64(len(want)) {
-				t.Errorf("%s: %d are counted, %d over time, want %d", filter, *count, total, len(want))
+			if count := b.listEvents(id, query+"&count=true&limit=1").Count; *count != int64(len(want)) || total != int64(len(want)) || h.UpTo != int64(n) {
+				t.Errorf("%s: %d are counted, %d over time up to %d, want %d up to %d", filter, *count, total, h.UpTo, len(want), n)
 			}
 		}
 	})

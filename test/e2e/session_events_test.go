@@ -198,6 +198,7 @@ type histogram struct {
 	From        string   `json:"from"`
 	To          string   `json:"to"`
 	WidthMicros int64    `json:"width_micros"`
+	UpTo        int64    `json:"up_to"`
 	Types       []string `json:"types"`
 	Buckets     []struct {
 		Start  time.Time        `json:"start"`

@@ -207,7 +207,7 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
 
   await backend.kill();
   const killed = Date.now();
-  const banner = page.getByRole("alert").filter({ hasText: "cannot be reached" });
+  const banner = page.getByRole("alert").filter({ hasText: "has been unreachable" });
   await banner.waitFor();
   expect(Date.now() - killed).toBeLessThan(5000);
   await rows(page, "events").getByText("/tmp/file-200", { exact: true }).waitFor();

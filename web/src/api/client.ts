@@ -1,5 +1,6 @@
 import createClient from "openapi-fetch";
 import { basePath } from "./base";
+import { heard } from "./contact";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -29,7 +30,12 @@ export class ApiError extends Error {
 /** The API, with the types of the OpenAPI document. Use it through call. */
 export const api = createClient<paths>({
   baseUrl: globalThis.location?.origin + basePath,
-  fetch: (request) => globalThis.fetch(request),
+  fetch: async (request) => {
+    const response = await globalThis.fetch(request);
+    // A proxy answers 502 or 504 for a backend that it cannot reach.
+    if (response.ok || response.headers.has("X-Request-Id")) heard();
+    return response;
+  },
 });
 
 interface Answer<T> {

@@ -1,15 +1,13 @@
-import type { FeedState } from "./event-feed";
-
 // The shortest time between two redraws of a live session.
 const liveMillis = 250;
 
-/** The state of a feed and its listeners. */
-export class FeedStore {
-  private state: FeedState;
+/** The state of a feed, or of counts, and its listeners. */
+export class FeedStore<State> {
+  private state: State;
   private listeners = new Set<() => void>();
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly compute: () => FeedState) {
+  constructor(private readonly compute: () => State) {
     this.state = compute();
   }
 

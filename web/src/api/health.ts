@@ -1,6 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { api, call, type Health } from "./client";
+import { contact } from "./contact";
 
 /** The health of the backend; lostSince is set while the backend cannot be reached. */
 export interface Connection {
@@ -8,9 +9,10 @@ export interface Connection {
   lostSince?: number;
 }
 
-// With this interval and timeout, a lost connection shows within 5 s.
+// A broken connection shows within this interval. A backend that does not answer shows
+// after the timeout, which is long enough for a busy machine.
 const intervalMillis = 2500;
-const timeoutMillis = 2000;
+const timeoutMillis = 10_000;
 
 let connection: Connection = {};
 const listeners = new Set<() => void>();
@@ -30,29 +32,46 @@ export function useConnection(): Connection {
   );
 }
 
-/** Polls the backend's health for the whole page. When the backend returns, it refetches all queries. */
+/**
+ * Polls the backend's health for the whole page. The backend is lost if a poll fails and
+ * nothing else arrives meanwhile. When anything arrives again, all queries are refetched.
+ */
 export function useConnectionWatch(): void {
   const queries = useQueryClient();
   useEffect(() => {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
+    let isAsking = false;
+    let heardAt = 0;
     const ask = async () => {
+      if (isAsking) return;
+      isAsking = true;
+      clearTimeout(timer);
+      const began = performance.now();
       try {
         const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(timeoutMillis)]);
-        const health = await call(api.GET("/api/health", { signal }));
-        const wasLost = connection.lostSince !== undefined;
-        set({ health });
-        if (wasLost) void queries.invalidateQueries();
+        set({ health: await call(api.GET("/api/health", { signal })) });
       } catch {
         if (ending.signal.aborted) return;
-        set({ health: connection.health, lostSince: connection.lostSince ?? Date.now() });
+        if (heardAt < began) set({ ...connection, lostSince: connection.lostSince ?? Date.now() });
       }
+      isAsking = false;
       timer = setTimeout(ask, intervalMillis);
     };
+    const hear = () => {
+      heardAt = performance.now();
+      if (connection.lostSince === undefined) return;
+      set({ health: connection.health });
+      void queries.invalidateQueries();
+    };
+    contact.addEventListener("heard", hear);
+    contact.addEventListener("doubt", ask);
     void ask();
     return () => {
       ending.abort();
       clearTimeout(timer);
+      contact.removeEventListener("heard", hear);
+      contact.removeEventListener("doubt", ask);
     };
   }, [queries]);
 }

@@ -1,6 +1,6 @@
 import { and } from "@/lib/filter";
 import { ApiError, type ListedEvent } from "./client";
-import type { EventFeed, FeedRow, FeedStart, LoadPage, PageQuery } from "./event-feed";
+import type { EventFeed, FeedRow, FeedStart, FeedState, LoadPage, PageQuery } from "./event-feed";
 import { FeedStore, isAbort } from "./feed-store";
 
 const pageSize = 200;
@@ -38,7 +38,7 @@ export class KeysetFeed implements EventFeed {
   private lastLive = 0; // seq of the newest selected event
   private hasLoaded = false;
   private error: unknown;
-  private store = new FeedStore(() => ({
+  private store = new FeedStore<FeedState>(() => ({
     total: this.total(),
     count: this.atStart && this.atEnd ? this.rows.length : this.count(),
     shift: this.shift,

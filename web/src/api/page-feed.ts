@@ -1,5 +1,5 @@
 import type { ListedEvent } from "./client";
-import type { EventFeed, FeedRow, LoadPage } from "./event-feed";
+import type { EventFeed, FeedRow, FeedState, LoadPage } from "./event-feed";
 import { FeedStore, isAbort } from "./feed-store";
 
 const pageSize = 200;
@@ -24,7 +24,7 @@ export class PageFeed implements EventFeed {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private error: unknown;
   private hasLoaded = false;
-  private store = new FeedStore(() => ({
+  private store = new FeedStore<FeedState>(() => ({
     total: this.rows(),
     count: this.rows(),
     shift: 0,

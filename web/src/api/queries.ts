@@ -28,6 +28,8 @@ export function newQueryClient(): QueryClient {
 export const keys = {
   sessions: (search: SessionSearch) => ["sessions", search] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
+  /** The session as the stream sent it last. */
+  streamed: (sessionId: string) => ["session", sessionId, "streamed"] as const,
   of: (sessionId: string, what: string, ...rest: unknown[]) => ["session", sessionId, what, ...rest] as const,
 };
 
@@ -67,16 +69,27 @@ export function useExpirations() {
 export function sessionQuery(sessionId: string) {
   return queryOptions({
     queryKey: keys.session(sessionId),
-    queryFn: ({ signal }) =>
-      call(api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal })),
+    queryFn: async ({ signal, client }): Promise<SessionDetail> => {
+      const began = Date.now();
+      const details = await call(
+        api.GET("/api/sessions/{sessionId}", { params: { path: { sessionId } }, signal }),
+      );
+      // What the stream sent during the request is newer than the answer.
+      const streamed = client.getQueryState<Session>(keys.streamed(sessionId));
+      return streamed?.data && streamed.dataUpdatedAt >= began ? { ...details, ...streamed.data } : details;
+    },
   });
 }
 
-/** The same query, repeated every few seconds while events may come or the backfill runs. */
+/**
+ * The same query, repeated every few seconds while events may come or the backfill runs.
+ * A session that has ended changes rarely, and the stream announces most changes.
+ */
 export function useSession(sessionId: string) {
   return useQuery({
     ...sessionQuery(sessionId),
-    refetchInterval: ({ state: { data } }) => (isLive(data) || data?.backfill ? 3000 : 15_000),
+    refetchInterval: ({ state: { data } }) =>
+      isLive(data) || data?.backfill ? 3000 : data?.state === "ended" ? 60_000 : 15_000,
   });
 }
 

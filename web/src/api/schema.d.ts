@@ -1986,6 +1986,7 @@ export interface components {
          *       "from": "2026-11-22T18:57:39Z",
          *       "to": "2026-11-22T18:57:41Z",
          *       "width_micros": 1000001,
+         *       "up_to": 300,
          *       "types": [
          *         "file_operation",
          *         "process_creation"
@@ -2017,6 +2018,11 @@ export interface components {
              * @description The width of a bucket, in microseconds.
              */
             width_micros: number;
+            /**
+             * Format: int64
+             * @description The events up to this seq are counted.
+             */
+            up_to: number;
             /** @description The event types that occur, sorted by name. */
             types: string[];
             /** @description Sorted by time. */

@@ -1,4 +1,5 @@
 import { ApiError } from "./client";
+import { doubt, heard } from "./contact";
 
 /**
  * The state of a stream of Server-Sent Events. A stream reconnects and resumes at its
@@ -65,16 +66,19 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<bool
       signal.addEventListener("abort", end);
       document.addEventListener("visibilitychange", endIfHidden);
       source.onopen = () => {
+        heard();
         wait = retryMillis.first;
         options.onState("live");
       };
       source.onerror = () => {
         options.onState("lost");
+        doubt();
         // After an answer such as 429 or 503, the browser does not reconnect.
         if (source.readyState === EventSource.CLOSED) end();
       };
       const listen = (type: string, handle?: (data: unknown) => void) =>
         source.addEventListener(type, (event) => {
+          heard();
           const message = event as MessageEvent<string>;
           if (handle && message.data !== "") handle(JSON.parse(message.data));
           if (message.lastEventId !== "") options.onId?.(message.lastEventId);

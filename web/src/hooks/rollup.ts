@@ -1,13 +1,16 @@
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
-import { isLive, keys, useSession } from "@/api/queries";
+import { keys } from "@/api/queries";
+import { refetchBehind, useLive } from "./live";
 
 interface Page {
   next_cursor: string | null;
 }
 
+const liveMillis = 4000;
+
 /**
- * Pages of a summary of a session's events, such as its files. While the session is
- * live, it refetches the pages on screen every few seconds.
+ * Pages of a summary of a session's events, such as its files. While the page knows of
+ * newer events, it refetches the pages on screen every few seconds.
  */
 export function useRollup<P extends Page>(
   sessionId: string,
@@ -15,13 +18,16 @@ export function useRollup<P extends Page>(
   search: Record<string, unknown>,
   fetchPage: (cursor: string | undefined, signal: AbortSignal) => Promise<P>,
 ) {
-  const { data: session } = useSession(sessionId);
+  const live = useLive();
   return useInfiniteQuery({
     queryKey: keys.of(sessionId, what, search),
     initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam, signal }) => fetchPage(pageParam, signal),
+    queryFn: async ({ pageParam, signal }) => {
+      const { upTo } = live;
+      return { ...(await fetchPage(pageParam, signal)), upTo };
+    },
     getNextPageParam: (page) => page.next_cursor ?? undefined,
     placeholderData: keepPreviousData,
-    refetchInterval: isLive(session) ? 4000 : false,
+    refetchInterval: ({ state: { data } }) => refetchBehind(data?.pages[0]?.upTo, live, liveMillis),
   });
 }

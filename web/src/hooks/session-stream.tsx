@@ -2,7 +2,8 @@ import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useState } from "react";
 import { sessionPath } from "@/api/base";
 import { api, call, type ListedEvent, type Session, type SessionDetail } from "@/api/client";
-import { keys, sessionQuery } from "@/api/queries";
+import { EventCounts } from "@/api/event-counts";
+import { keys, sessionQuery, useSession } from "@/api/queries";
 import { openStream, type StreamState } from "@/api/stream";
 
 /**
@@ -13,11 +14,13 @@ export type EventListener = (events: readonly ListedEvent[], upTo: number) => vo
 
 interface SessionStream {
   sessionId: string;
-  /** The session as the stream sent it last; undefined before that. */
+  /** The session as it was sent last, by the stream or a poll; undefined before that. */
   session: Session | undefined;
   /** The filter of the stream. */
   filter: string;
   state: StreamState;
+  /** The counts of the events that the filter selects. */
+  counts: EventCounts;
   /** Whether the session was deleted, here or elsewhere. */
   deleted: boolean;
   subscribe: (listener: EventListener) => () => void;
@@ -49,14 +52,19 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const [state, setState] = useState<StreamState>("connecting");
   const [deleted, setDeleted] = useState(false);
   const listeners = useRef(new Set<EventListener>());
-  const [session, setSession] = useState<Session>();
+  const [streamed, setStreamed] = useState<Session>();
+  const { data: details } = useSession(sessionId);
+  const session: Session | undefined = details ?? streamed;
   // The seq that the stream has reached; undefined until the stream reports its first position.
   const position = useRef<number>(undefined);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another session or filter has other counts
+  const counts = useMemo(() => new EventCounts(position.current), [sessionId, filter]);
 
   useEffect(() => {
     let received: ListedEvent[] = [];
     const deliver = (events: readonly ListedEvent[], upTo: number) => {
       position.current = upTo;
+      counts.receive(events, upTo);
       for (const listener of listeners.current) listener(events, upTo);
     };
     const url = () => {
@@ -65,7 +73,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       if (filter !== "") query.set("filter", filter);
       return sessionPath(sessionId, `/stream?${query}`);
     };
-    return openStream({
+    const close = openStream({
       url,
       on: {
         message: (data) => {
@@ -82,7 +90,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       onState: setState,
       poll: async (signal) => {
         const now = await queries.fetchQuery({ ...sessionQuery(sessionId), staleTime: 0 });
-        setSession(now);
+        setStreamed(now);
         if (position.current === undefined) deliver([], now.event_count);
         for (;;) {
           const page = await call(
@@ -100,12 +108,17 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
         }
       },
     });
+    return () => {
+      close();
+      counts.close();
+    };
 
     function updateSession(session: Session) {
-      setSession(session);
+      setStreamed(session);
+      queries.setQueryData(keys.streamed(sessionId), session);
       queries.setQueryData<SessionDetail>(keys.session(sessionId), (old) => old && { ...old, ...session });
     }
-  }, [sessionId, filter, queries]);
+  }, [sessionId, filter, counts, queries]);
 
   const value = useMemo<SessionStream>(
     () => ({
@@ -113,6 +126,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       session,
       filter,
       state,
+      counts,
       deleted,
       subscribe: (listener) => {
         listeners.current.add(listener);
@@ -120,7 +134,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       },
       position: () => position.current ?? 0,
     }),
-    [sessionId, session, filter, state, deleted],
+    [sessionId, session, filter, state, counts, deleted],
   );
   return <Context value={value}>{children}</Context>;
 }

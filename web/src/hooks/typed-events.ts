@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { api, call, type ListedEvent } from "@/api/client";
-import { isLive, useSession } from "@/api/queries";
+import { ApiError, api, call, type ListedEvent } from "@/api/client";
+import { refetchBehind, useLive } from "./live";
 
 const pageSize = 500;
 const liveMillis = 2000;
@@ -9,6 +9,8 @@ interface State {
   key: string;
   events: readonly ListedEvent[];
   after: number;
+  /** The newest seq that the page knew when it sent the last request. */
+  upTo: number;
   hasMore: boolean;
   error?: unknown;
 }
@@ -22,12 +24,14 @@ export interface TypedEvents extends Pick<State, "events" | "hasMore" | "error">
 
 /**
  * The events that a filter selects, in order, with fields of their data: the requested
- * pages and, while the session is live, new events at the end.
+ * pages and new events at the end.
  */
 export function useTypedEvents(sessionId: string, filter: string, fields: string): TypedEvents {
-  const { data: session } = useSession(sessionId);
+  const live = useLive();
+  const upTo = useRef(0);
+  upTo.current = live.upTo;
   const key = `${sessionId}\n${filter}\n${fields}`;
-  const [state, setState] = useState<State>({ key, events: [], after: 0, hasMore: true });
+  const [state, setState] = useState<State>({ key, events: [], after: 0, upTo: 0, hasMore: true });
   const current = useRef<State>(state);
   const running = useRef<{ key: string; ending: AbortController }>(undefined);
 
@@ -37,7 +41,8 @@ export function useTypedEvents(sessionId: string, filter: string, fields: string
     const ending = new AbortController();
     running.current = { key, ending };
     const before =
-      current.current.key === key ? current.current : { key, events: [], after: 0, hasMore: true };
+      current.current.key === key ? current.current : { key, events: [], after: 0, upTo: 0, hasMore: true };
+    const asked = upTo.current;
     const query = { after: before.after, limit: pageSize, filter, fields };
     call(
       api.GET("/api/sessions/{sessionId}/events", {
@@ -51,6 +56,7 @@ export function useTypedEvents(sessionId: string, filter: string, fields: string
           key,
           events: last ? [...before.events, ...page.events] : before.events,
           after: last?.seq ?? before.after,
+          upTo: asked,
           hasMore: page.has_more,
         };
       })
@@ -72,7 +78,9 @@ export function useTypedEvents(sessionId: string, filter: string, fields: string
   }, [fetchMore]);
 
   const isAtEnd = state.key === key && !state.hasMore;
-  const follows = isLive(session) && (isAtEnd || state.error !== undefined);
+  const isRefused = state.error instanceof ApiError && state.error.status === 400;
+  const isBehind = refetchBehind(state.upTo, live, liveMillis) !== false;
+  const follows = isBehind && !isRefused && (isAtEnd || state.error !== undefined);
   useEffect(() => {
     if (!follows) return;
     const timer = setInterval(fetchMore, liveMillis);

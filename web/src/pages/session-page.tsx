@@ -38,7 +38,7 @@ export default function SessionPage({ sessionId, view = "events" }: { sessionId:
 }
 
 function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
-  const { deleted, session, state } = useSessionStream();
+  const { deleted, session } = useSessionStream();
   const details = useSession(sessionId);
   const { view: shown } = useView();
   const View = views[view];
@@ -56,7 +56,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
     );
   }
   // The stream sends the session early; its counts may take much longer.
-  if (!session && !(state === "refused" && details.data)) {
+  if (!session) {
     if (details.isError) return <ErrorState error={details.error} retry={() => void details.refetch()} />;
     return <LoadingState label="Loading the session" />;
   }

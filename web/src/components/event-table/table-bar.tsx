@@ -1,5 +1,4 @@
 import { ArrowDownToLine, Columns3 } from "lucide-react";
-import type { FeedState } from "@/api/event-feed";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuCheck, MenuItem, MenuLine } from "@/components/ui/menu";
 import { plural } from "@/lib/number";
@@ -7,7 +6,8 @@ import { type ColumnState, columnInfo } from "./columns";
 import { setColumn } from "./header-row";
 
 interface Props {
-  state: FeedState;
+  /** The selected events; undefined while they are counted. */
+  count: number | undefined;
   isFiltered: boolean;
   /** Whether the rows still belong to the previous filter. */
   isStale: boolean;
@@ -18,13 +18,13 @@ interface Props {
 }
 
 /** The bar below the table: the count of events, the follow switch, and the choice of columns. */
-export function TableBar({ state, isFiltered, isStale, isFollowing, onFollow, columns }: Props) {
+export function TableBar({ count, isFiltered, isStale, isFollowing, onFollow, columns }: Props) {
   return (
     <div className="flex h-8 shrink-0 items-center gap-2 border-t border-line bg-surface px-2 text-xs text-muted">
       <p aria-live="off" className="min-w-0 flex-1 truncate tabular-nums">
-        {isStale || state.count === undefined
+        {isStale || count === undefined
           ? "Counting…"
-          : `${plural(state.count, "event")}${isFiltered ? " selected" : ""}`}
+          : `${plural(count, "event")}${isFiltered ? " selected" : ""}`}
       </p>
       {isFollowing !== undefined && (
         <Button

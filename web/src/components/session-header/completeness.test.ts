@@ -50,3 +50,13 @@ test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
 ])("%s %j", (state, completeness, look, text) =>
   expect(summary(state, { ...empty, ...completeness })).toEqual({ look, text }),
 );
+
+test("while events arrive, the text says up to which one they were checked", () => {
+  expect(summary("active", { ...empty, expected: 3, present: 3 }, 5).text).toBe(
+    "5 events, none lost up to event 3",
+  );
+  expect(summary("active", empty, 1)).toEqual({ look: "empty", text: "1 event, not checked yet" });
+  expect(summary("active", { ...empty, complete: false, expected: 5, present: 3 }, 9).text).toBe(
+    "7 events, 2 missing here up to event 5",
+  );
+});

@@ -20,11 +20,13 @@ const looks = {
 interface Props {
   state: SessionDetail["state"];
   completeness: State;
+  /** The newest seq that the page knows. The backend may have checked fewer events. */
+  upTo: number;
 }
 
 /** Whether all events are stored, and if not, which are missing and when they happened. */
-export function Completeness({ state, completeness }: Props) {
-  const { look, text } = summary(state, completeness);
+export function Completeness({ state, completeness, upTo }: Props) {
+  const { look, text } = summary(state, completeness, upTo);
   const { Icon, color } = looks[look];
   return (
     <Panel
@@ -48,27 +50,40 @@ export function Completeness({ state, completeness }: Props) {
   );
 }
 
-/** Describes the completeness. A session without events is never "good": there is nothing to be complete. */
+/**
+ * Describes the completeness. A session without events is never "good": there is nothing
+ * to be complete. While events arrive, the text says up to which one the backend has
+ * checked, so that it never contradicts the counts beside it.
+ */
 export function summary(
   state: Props["state"],
   { complete, expected, expired, present, damaged, lost }: State,
+  upTo = expected,
 ): { look: keyof typeof looks; text: string } {
   const kept = expected - expired;
+  const unchecked = Math.max(0, upTo - expected);
+  if (complete && kept === 0 && unchecked > 0) {
+    return { look: "empty", text: `${plural(unchecked, "event")}, not checked yet` };
+  }
   if (complete && kept === 0) {
     if (expired > 0) return { look: "empty", text: `All ${formatCount(expired)} events expired` };
     return state === "failed"
       ? { look: "failed", text: "The start failed; no events were recorded" }
       : { look: "empty", text: "No events" };
   }
-  const count = `${formatCount(present)} of ${plural(kept, "event")}`;
+  const count =
+    unchecked > 0
+      ? plural(present + unchecked, "event")
+      : `${formatCount(present)} of ${plural(kept, "event")}`;
+  const checked = unchecked > 0 ? ` up to event ${formatCount(expected)}` : "";
   const older = expired > 0 ? `, ${formatCount(expired)} older expired` : "";
-  if (complete) return { look: "good", text: `${count}, none lost${older}` };
+  if (complete) return { look: "good", text: `${count}, none lost${checked}${older}` };
   const faults = [];
   if (present < kept) faults.push(`${formatCount(kept - present)} missing here`);
   const unreadable = damaged.reduce((n, span) => n + span.last_seq - span.first_seq + 1, 0);
   if (unreadable > 0) faults.push(`${formatCount(unreadable)} damaged here`);
   if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
-  return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}${older}` };
+  return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}${checked}${older}` };
 }
 
 function Details({ completeness }: { completeness: State }) {

@@ -9,6 +9,7 @@ import { MonitorButton } from "@/components/monitor/monitor-button";
 import { SafeText } from "@/components/safe-text";
 import { SessionMenu } from "@/components/session-list/session-menu";
 import { StateBadge } from "@/components/state-badge";
+import { useLive } from "@/hooks/live";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, plural } from "@/lib/number";
@@ -23,8 +24,8 @@ import { ExportMenu } from "./export-menu";
 /** The header of a session: title, state, completeness and actions. */
 export function SessionHeader({ sessionId }: { sessionId: string }) {
   const { data: details } = useSession(sessionId);
-  const { session: streamed } = useSessionStream();
-  const session = streamed ?? details;
+  const { session } = useSessionStream();
+  const { upTo } = useLive();
   const [, navigate] = useLocation();
   useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
   const title = session ? sessionTitle(session) : sessionId;
@@ -55,7 +56,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
         <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
           <Fact label="Completeness">
             {details ? (
-              <Completeness state={session.state} completeness={details.completeness} />
+              <Completeness state={session.state} completeness={details.completeness} upTo={upTo} />
             ) : (
               <span className="px-1">{plural(session.event_count - session.expired_seq, "event")}</span>
             )}
@@ -137,8 +138,8 @@ function Duration({ session }: { session: Session }) {
 
 /** Shows that the session's agent is offline. For the default agent, it uses the health, which is polled often. */
 function AgentFact({ session }: { session: SessionDetail }) {
-  const { health } = useConnection();
-  if (!session.agent) return null;
+  const { health, lostSince } = useConnection();
+  if (!session.agent || lostSince !== undefined) return null;
   const status =
     session.agent.id === "default" ? (health?.agent?.status ?? session.agent.status) : session.agent.status;
   if (status !== "down") return null;
@@ -151,13 +152,14 @@ function AgentFact({ session }: { session: SessionDetail }) {
   );
 }
 
-/** The state of the stream: shown while events may arrive, or if the connection is lost. */
+/** The state of the connection: shown while events may arrive, or if the connection is lost. */
 function StreamMark({ session }: { session: Session }) {
   const { state } = useSessionStream();
-  if (state === "lost") {
+  const { lostSince } = useConnection();
+  if (lostSince !== undefined || state === "lost") {
     return (
       <span className="flex items-center gap-1 text-xs text-bad">
-        <CloudOff size={13} aria-hidden /> Not connected
+        <CloudOff size={13} aria-hidden /> {lostSince === undefined ? "Reconnecting" : "Not connected"}
       </span>
     );
   }

@@ -66,13 +66,13 @@ export function bucketAt(bars: Bars, micros: number): number {
   return Math.min(Math.floor((micros - bars.range.from) / bars.width), bars.starts.length - 1);
 }
 
-/** The sum of the counts over all buckets, by kind. */
-export function sumOf(bars: Bars | undefined): number[] {
+/** The counts of types as counts of kinds, in the order of stackOrder. */
+export function sumByKind(types: Readonly<Record<string, number>>): number[] {
   const sum = stackOrder.map(() => 0);
-  for (const row of bars?.counts ?? [])
-    row.forEach((count, place) => {
-      sum[place] = (sum[place] ?? 0) + count;
-    });
+  for (const [type, count] of Object.entries(types)) {
+    const place = stackOrder.indexOf(kindOf(type).kind);
+    sum[place] = (sum[place] ?? 0) + count;
+  }
   return sum;
 }
 

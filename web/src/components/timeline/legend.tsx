@@ -44,8 +44,12 @@ export function Legend({ session, sums }: { session: SessionDetail; sums: readon
               { push: true },
             );
           };
-          const total = (present.get(kind) ?? []).reduce((sum, [, count]) => sum + count, 0);
           const shown = sums?.[stackOrder.indexOf(kind)];
+          // The counts of the session may be older than those of the view.
+          const total = Math.max(
+            shown ?? 0,
+            (present.get(kind) ?? []).reduce((sum, [, count]) => sum + count, 0),
+          );
           return (
             <button
               key={kind}

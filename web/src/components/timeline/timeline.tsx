@@ -3,13 +3,15 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { messageOf, type SessionDetail } from "@/api/client";
 import { useSession } from "@/api/queries";
 import { Button } from "@/components/ui/button";
+import { useLive } from "@/hooks/live";
+import { useSessionStream } from "@/hooks/session-stream";
 import { readStored, useSettings, writeStored } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
 import { plural } from "@/lib/number";
 import { formatDuration, toMicros } from "@/lib/time";
 import { viewFilter } from "@/lib/view";
-import { type Range, sumOf } from "./bars";
+import { type Range, sumByKind } from "./bars";
 import { clock } from "./clock";
 import { plotHeight } from "./draw";
 import { Legend } from "./legend";
@@ -69,9 +71,11 @@ function Counts({ session, isOpen, onToggle }: CountsProps) {
   // The bars give the count only if they show the whole view.
   const isPart = span !== undefined || zoom !== undefined || !isOpen;
   const part = useHistogram({ sessionId, filter, buckets: 1, range: span, enabled: isPart });
-  const counted = isPart ? part.bars : main.bars;
-  const sums = counted && sumOf(counted);
-  const count = sums?.reduce((sum, n) => sum + n, 0);
+  const counted = isPart ? part.counts : main.counts;
+  const { counts } = useSessionStream();
+  useEffect(() => counted && counts.count(counted), [counts, counted]);
+  const { selected: count, types } = useLive();
+  const sums = useMemo(() => types && sumByKind(types), [types]);
 
   const all = (filter === "" ? undefined : total.bars) ?? main.bars;
   const known = useMemo(() => wholeOf(session), [session]);

@@ -1,7 +1,9 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { api, call } from "@/api/client";
-import { isLive, keys, useSession } from "@/api/queries";
+import { api, call, type Histogram } from "@/api/client";
+import type { Counted as Counts } from "@/api/event-counts";
+import { keys } from "@/api/queries";
+import { refetchBehind, useLive } from "@/hooks/live";
 import { fromMicros } from "@/lib/time";
 import { type Bars, type Range, readBars } from "./bars";
 
@@ -18,6 +20,8 @@ interface Asked {
 
 interface Counted {
   bars: Bars | undefined;
+  /** The sums of the answer to just this question; undefined until it arrives. */
+  counts: Counts | undefined;
   isPending: boolean;
   error: Error | null;
 }
@@ -27,7 +31,7 @@ interface Counted {
  * seconds, and less often if an answer takes long.
  */
 export function useHistogram({ sessionId, filter, buckets, range, enabled = true }: Asked): Counted {
-  const { data: session } = useSession(sessionId);
+  const live = useLive();
   const from = range && fromMicros(range.from);
   const to = range && fromMicros(range.to);
   const query = useQuery({
@@ -40,16 +44,26 @@ export function useHistogram({ sessionId, filter, buckets, range, enabled = true
           signal,
         }),
       );
-      return { histogram, millis: performance.now() - started, eventCount: session?.event_count };
+      return { histogram, millis: performance.now() - started };
     },
     enabled,
     placeholderData: keepPreviousData,
-    refetchInterval: ({ state: { data } }) => {
-      const isBehind = data !== undefined && data.eventCount !== session?.event_count;
-      return isLive(session) || isBehind ? Math.max(liveMillis, 10 * (data?.millis ?? 0)) : false;
-    },
+    refetchInterval: ({ state: { data } }) =>
+      refetchBehind(data?.histogram.up_to, live, Math.max(liveMillis, 10 * (data?.millis ?? 0))),
   });
   const histogram = query.data?.histogram;
   const bars = useMemo(() => histogram && readBars(histogram), [histogram]);
-  return { bars, isPending: enabled && query.isPending, error: query.error };
+  const isAnswer = !query.isPlaceholderData;
+  const counts = useMemo(
+    () => (histogram && isAnswer ? sumByType(histogram) : undefined),
+    [histogram, isAnswer],
+  );
+  return { bars, counts, isPending: enabled && query.isPending, error: query.error };
+}
+
+function sumByType({ up_to, buckets }: Histogram): Counts {
+  const types: Record<string, number> = {};
+  for (const { counts } of buckets)
+    for (const [type, count] of Object.entries(counts)) types[type] = (types[type] ?? 0) + count;
+  return { upTo: up_to, types };
 }

@@ -9,6 +9,7 @@ import { TableBar } from "@/components/event-table/table-bar";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useEventFeed } from "@/hooks/event-feed";
+import { useLive } from "@/hooks/live";
 import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useView } from "@/hooks/view";
@@ -17,6 +18,7 @@ import { useView } from "@/hooks/view";
 export default function EventsView() {
   const { sessionId, session } = useSessionStream();
   const { view, filter, change } = useView();
+  const { selected } = useLive();
   const canFollow = isLive(session);
   const [wantsFollow, setWantsFollow] = useState(view.seq === undefined);
   const isFollowing = canFollow && wantsFollow;
@@ -60,7 +62,7 @@ export default function EventsView() {
         />
       </div>
       <TableBar
-        state={state}
+        count={selected ?? state.count}
         isFiltered={filter !== ""}
         isStale={isStale}
         isFollowing={canFollow ? isFollowing : undefined}

@@ -8,6 +8,7 @@ import { ProcessTree } from "@/components/process-tree/process-tree";
 import { everyNode, isSelected, rowsOf } from "@/components/process-tree/rows";
 import { Input } from "@/components/ui/field";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { refetchBehind, useLive } from "@/hooks/live";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useView } from "@/hooks/view";
 import { plural } from "@/lib/number";
@@ -20,11 +21,17 @@ export default function ProcessesView() {
   const { view } = useView();
   const [search, setSearch] = useState("");
   const live = isLive(session);
+  const counts = useLive();
   const tree = useQuery({
     queryKey: keys.of(sessionId, "processes"),
-    queryFn: ({ signal }) =>
-      call(api.GET("/api/sessions/{sessionId}/processes", { params: { path: { sessionId } }, signal })),
-    refetchInterval: live ? 3000 : false,
+    queryFn: async ({ signal }) => {
+      const { upTo } = counts;
+      const tree = await call(
+        api.GET("/api/sessions/{sessionId}/processes", { params: { path: { sessionId } }, signal }),
+      );
+      return { ...tree, upTo };
+    },
+    refetchInterval: ({ state: { data } }) => refetchBehind(data?.upTo, counts, 3000),
     placeholderData: keepPreviousData,
   });
   const roots = tree.data?.processes;
