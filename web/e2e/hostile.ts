@@ -18,6 +18,17 @@ export const payloads = {
   prototype: "__proto__",
 } as const;
 
+const { script, image, svg, template, rightToLeft, terminal, invisible, nul, loneSurrogate } = payloads;
+/** All payloads, those that act anywhere in a text together: each text has to be opened. */
+export const texts = [
+  `${script} ${image} ${svg}`,
+  payloads.javascript,
+  payloads.data,
+  `${rightToLeft} ${terminal} ${invisible} ${template}`,
+  `${nul} ${loneSurrogate}`,
+  payloads.prototype,
+];
+
 const long = 10_000_000;
 
 /** A payload that the backend accepts as the type or source of an event: short, and without controls. */
@@ -33,7 +44,7 @@ export function hostileEvents(began: Date): { events: PostedEvent[]; large: Post
     source,
     data,
   });
-  const events = Object.values(payloads).flatMap((bad, i) => {
+  const events = texts.flatMap((bad, i) => {
     const pid = 7000 + i;
     const metadata = {
       sessionId: bad,
@@ -155,9 +166,10 @@ export function hostileEvents(began: Date): { events: PostedEvent[]; large: Post
         int: 12345678901234567890n.toString(),
         target: bad,
       }),
-      event(nameOf(bad), { target: bad }, nameOf(bad)),
     ];
   });
+  // Short names, so each payload has its own.
+  for (const bad of Object.values(payloads)) events.push(event(nameOf(bad), { target: bad }, nameOf(bad)));
   const metadata = { processName: "large", processId: 7999, processStartTime: began.toISOString() };
   const large = [
     event("file_operation", { operation: "WriteFile", filePath: `/tmp/${"A".repeat(long)}`, metadata }),

@@ -40,3 +40,14 @@ export async function runFilter(page: Page, filter: string): Promise<void> {
 export function countText(page: Page): Locator {
   return page.getByRole("region", { name: "events", exact: true }).getByText(/^[\d,]+ events?( selected)?$/);
 }
+
+/**
+ * Clicks by events of the page. A click of Playwright moves the mouse and waits for frames,
+ * which takes longer than drawing what most clicks open.
+ */
+export async function press(target: Locator): Promise<void> {
+  await target.evaluate((element) => {
+    for (const type of ["mousedown", "mouseup", "click"])
+      element.dispatchEvent(new MouseEvent(type, { bubbles: true, cancelable: true }));
+  });
+}
