@@ -317,7 +317,7 @@ func keyOf(e *models.Event, values [][]byte) (key pairKey, from int, fault bool)
 			if hasClass {
 				key.class = class
 			}
-			if e.PID != nil && !(destination.known() && source.isWildcard()) {
+			if e.PID != nil && (!destination.known() || !source.isWildcard()) {
 				key.pid, key.hasPID = *e.PID, true
 			}
 			return key, 0, false

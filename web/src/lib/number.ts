@@ -34,7 +34,9 @@ export function formatBytes(bytes: number): string {
   return `${value < 99.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
 }
 
+const rules = new Intl.PluralRules("en-US");
+
 /** "1 event", "2 events". */
 export function plural(n: number, one: string, many = `${one}s`): string {
-  return `${formatCount(n)} ${n === 1 ? one : many}`;
+  return `${formatCount(n)} ${rules.select(n) === "one" ? one : many}`;
 }

@@ -8,6 +8,7 @@ import { CopyButton } from "@/components/copy-button";
 import { download } from "@/components/download-button";
 import { KindBadge } from "@/components/event-table/kind-badge";
 import { JsonTree } from "@/components/json-tree/json-tree";
+import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
@@ -22,7 +23,6 @@ import { ContentTab } from "./content-tab";
 import { FieldsTab } from "./fields-tab";
 import { RawTab } from "./raw-tab";
 import { RelatedTab } from "./related-tab";
-import { ResizablePane } from "./resizable-pane";
 
 const tabNames = ["Fields", "JSON", "Content", "Raw", "Related"] as const;
 type TabName = (typeof tabNames)[number];

@@ -2,6 +2,7 @@ import { X } from "lucide-react";
 import { Link } from "wouter";
 import type { components } from "@/api/schema";
 import { CopyButton } from "@/components/copy-button";
+import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { useSettings } from "@/hooks/settings";
@@ -37,10 +38,7 @@ export function FileDetail({
     }).toString(),
   );
   return (
-    <aside
-      aria-label="File"
-      className="flex w-1/2 max-w-3xl min-w-80 flex-col border-l border-line-strong bg-surface max-md:fixed max-md:inset-0 max-md:z-30 max-md:w-full max-md:max-w-none"
-    >
+    <ResizablePane label="File">
       <header className="flex items-center gap-1 border-b border-line px-3 py-1.5">
         <h2 className="min-w-0 flex-1 font-mono text-xs break-all">
           <SafeText text={file.path} limit={1000} />
@@ -95,6 +93,6 @@ export function FileDetail({
           <FileContent sessionId={sessionId} path={file.path} filter={mine} />
         </section>
       </div>
-    </aside>
+    </ResizablePane>
   );
 }

@@ -1,3 +1,4 @@
+import type { operations } from "@/api/schema";
 import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/ui/grid";
 import { SortHeader } from "@/components/ui/sort-header";
@@ -6,16 +7,17 @@ import { formatBytes, formatShort } from "@/lib/number";
 import { formatClock } from "@/lib/time";
 import type { FileSummary } from "./file-detail";
 
-const narrowColumns = "grid items-center gap-3 px-3 grid-cols-[minmax(0,1fr)_4.5rem]";
-const wideColumns = `${narrowColumns} md:grid-cols-[minmax(0,1fr)_4.5rem_3.5rem_3.5rem_3.5rem_3.5rem_3.5rem_5rem_5rem_9rem_6.5rem]`;
+const columns =
+  "grid items-center gap-3 px-3 grid-cols-[minmax(0,1fr)_4.5rem] md:grid-cols-[minmax(12rem,1fr)_4.5rem_4rem_4rem_4.5rem_4.5rem_4.5rem_6rem_7rem_minmax(6rem,9rem)_6.5rem]";
+const more = "hidden md:block";
+const right = `${more} justify-end`;
 
-export type FileSort = "events" | "path" | "bytes_read" | "bytes_written" | "last";
+export type FileSort = NonNullable<NonNullable<operations["listFiles"]["parameters"]["query"]>["sort"]>;
 
 interface Props {
   files: readonly FileSummary[];
   sort: FileSort;
   chosen?: string;
-  narrow: boolean;
   onSort: (sort: FileSort) => void;
   onChoose: (path: string | undefined) => void;
   onEnd: () => void;
@@ -24,8 +26,7 @@ interface Props {
 const eventsOf = (file: FileSummary) =>
   file.reads + file.writes + file.creates + file.renames + file.deletes + file.others;
 
-export function FileTable({ files, sort, chosen, narrow, onSort, onChoose, onEnd }: Props) {
-  const more = narrow ? "hidden" : "hidden md:block";
+export function FileTable({ files, sort, chosen, onSort, onChoose, onEnd }: Props) {
   const sorted = (by: FileSort, label: string, className = "") => (
     <SortHeader
       label={label}
@@ -35,18 +36,14 @@ export function FileTable({ files, sort, chosen, narrow, onSort, onChoose, onEnd
       className={className}
     />
   );
-  const plain = (label: string, title: string) => (
-    <span role="columnheader" title={title} className={`${more} text-right`}>
-      {label}
-    </span>
-  );
   return (
     <Grid
       label="Files"
       one="file"
       rows={files}
       keyOf={(file) => file.path}
-      columns={narrow ? narrowColumns : wideColumns}
+      columns={columns}
+      innerClass="md:min-w-[70rem]"
       chosen={chosen}
       onChoose={(file) => onChoose(file?.path)}
       onEnd={onEnd}
@@ -54,25 +51,25 @@ export function FileTable({ files, sort, chosen, narrow, onSort, onChoose, onEnd
         <>
           {sorted("path", "Path")}
           {sorted("events", "Events", "justify-end")}
-          {plain("Read", "Reads")}
-          {plain("Write", "Writes")}
-          {plain("New", "Creations")}
-          {plain("Move", "Renames")}
-          {plain("Del", "Deletions")}
-          {sorted("bytes_read", "In", `${more} justify-end`)}
-          {sorted("bytes_written", "Out", `${more} justify-end`)}
+          {sorted("reads", "Reads", right)}
+          {sorted("writes", "Writes", right)}
+          {sorted("creates", "Created", right)}
+          {sorted("renames", "Renamed", right)}
+          {sorted("deletes", "Deleted", right)}
+          {sorted("bytes_read", "Bytes read", right)}
+          {sorted("bytes_written", "Bytes written", right)}
           <span role="columnheader" className={more}>
-            By
+            Process
           </span>
           {sorted("last", "Last", more)}
         </>
       }
-      cells={(file) => <Cells file={file} more={more} />}
+      cells={(file) => <Cells file={file} />}
     />
   );
 }
 
-function Cells({ file, more }: { file: FileSummary; more: string }) {
+function Cells({ file }: { file: FileSummary }) {
   const { zone } = useSettings();
   const count = (n: number, look = "") => (
     <span role="gridcell" className={`${more} text-right tabular-nums ${n === 0 ? "text-muted" : look}`}>

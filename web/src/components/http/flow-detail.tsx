@@ -5,6 +5,7 @@ import { Link } from "wouter";
 import { api, call } from "@/api/client";
 import { keys } from "@/api/queries";
 import { CopyButton } from "@/components/copy-button";
+import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { ErrorState, LoadingState } from "@/components/ui/state";
@@ -13,24 +14,30 @@ import { formatDuration } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
 import { BodyView } from "./body-view";
 import { curlCommand } from "./curl";
-import { curlOf, type Exchange, queryOf, readExchange } from "./exchange";
-import type { Flow } from "./flows";
+import { curlOf, type Exchange as Messages, queryOf, readExchange } from "./exchange";
+import { processText } from "./flow-table";
+import type { Exchange, Flow } from "./flows";
 import { Pairs } from "./pairs";
 
 const tabs = ["Headers", "Query", "Request", "Response"] as const;
 type Tab = (typeof tabs)[number];
 
-/** The details of a request and its response. */
+const sideNames = { client: "Client", server: "Server", proxy: "Proxy" };
+
+/** The details of a request and its response, as each side saw them. */
 export function FlowDetail({
   sessionId,
-  flow,
+  exchange: { others, ...first },
   onClose,
 }: {
   sessionId: string;
-  flow: Flow;
+  exchange: Exchange;
   onClose: () => void;
 }) {
   const [chosen, setChosen] = useState<Tab>("Headers");
+  const sides = [first, ...others];
+  const [side, setSide] = useState(0);
+  const flow = sides[side] ?? first;
   const event = useQuery({
     queryKey: keys.of(sessionId, "event", flow.seq),
     queryFn: ({ signal }) =>
@@ -52,10 +59,7 @@ export function FlowDetail({
   };
   const tab = has[chosen] ? chosen : "Headers";
   return (
-    <aside
-      aria-label="Request"
-      className="flex w-1/2 max-w-3xl min-w-80 flex-col border-l border-line-strong bg-surface max-md:fixed max-md:inset-0 max-md:z-30 max-md:w-full max-md:max-w-none"
-    >
+    <ResizablePane label="Request">
       <header className="flex items-center gap-2 border-b border-line px-3 py-1.5">
         <h2 className="min-w-0 flex-1 truncate font-mono text-xs">
           <span className="font-semibold">
@@ -70,6 +74,23 @@ export function FlowDetail({
           <X size={14} />
         </Button>
       </header>
+      {sides.length > 1 && (
+        <fieldset className="flex flex-wrap items-center gap-0.5 border-b border-line px-2 py-1 text-xs">
+          <legend className="sr-only">Seen by</legend>
+          <span className="mr-1 text-muted">Seen by</span>
+          {sides.map((each, index) => (
+            <Button
+              key={each.side}
+              size="small"
+              look={index === side ? "plain" : "ghost"}
+              aria-pressed={index === side}
+              onClick={() => setSide(index)}
+            >
+              {sideNames[each.side]} <SafeText text={processText(each)} limit={60} />
+            </Button>
+          ))}
+        </fieldset>
+      )}
       <div role="tablist" aria-label="Parts" className="flex gap-0.5 border-b border-line px-2 py-1">
         {tabs.map((name) => (
           <Button
@@ -100,7 +121,7 @@ export function FlowDetail({
           <BodyView key="response" body={exchange.response.body} name={fileOf(flow, "response")} />
         )}
       </div>
-    </aside>
+    </ResizablePane>
   );
 }
 
@@ -110,16 +131,19 @@ function fileOf(flow: Flow, what: string): string {
   return `${last || flow.host || "body"}.${what}-${flow.seq}.bin`;
 }
 
-function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow; exchange: Exchange }) {
+function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow; exchange: Messages }) {
   const { view } = useView();
   const asEvent = (seq: number) =>
     viewPath(sessionId, "events", writeView(new URLSearchParams(), { ...view, seq }).toString());
   const { response } = exchange;
   const facts: [string, string][] = [
     ["URL", exchange.url],
+    ["Scheme", flow.scheme],
+    ["Port", flow.port === undefined ? "" : String(flow.port)],
     ["Method", exchange.method],
     ["Status", response ? `${response.status} ${response.reason}`.trim() : "no response was captured"],
     ["Version", [exchange.request.version, response?.version].filter(Boolean).join(" → ")],
+    ["Client", flow.client.replace(" ", ":")],
     ["Server", exchange.server],
     ["Process", flow.pid === null ? "" : `${flow.process ?? ""} (${flow.pid})`],
     ["Took", flow.micros === undefined ? "" : formatDuration(flow.micros)],

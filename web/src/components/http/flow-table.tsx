@@ -2,31 +2,31 @@ import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/ui/grid";
 import { useSettings } from "@/hooks/settings";
 import { formatBytes } from "@/lib/number";
+import { plainText } from "@/lib/text";
 import { formatClock, formatDuration } from "@/lib/time";
-import type { Flow } from "./flows";
+import type { Exchange, Flow } from "./flows";
 
-const columns = "grid items-center gap-3 px-3 grid-cols-[4rem_3.5rem_minmax(0,1fr)]";
-const wide = `${columns} md:grid-cols-[6.5rem_4.5rem_3.5rem_11rem_minmax(0,1fr)_9rem_5rem_5rem_8rem]`;
+const columns =
+  "grid items-center gap-3 px-3 grid-cols-[4rem_3.5rem_minmax(0,1fr)] md:grid-cols-[6.5rem_4.5rem_3.5rem_3.5rem_minmax(8rem,13rem)_minmax(8rem,1fr)_8rem_5rem_5rem_minmax(7rem,14rem)]";
+const more = "hidden md:block";
 
 interface Props {
-  flows: readonly Flow[];
-  chosen?: Flow;
-  /** Whether only the first columns are shown, because the details are beside the table. */
-  narrow: boolean;
-  onChoose: (flow: Flow | undefined) => void;
+  flows: readonly Exchange[];
+  chosen?: Exchange;
+  onChoose: (flow: Exchange | undefined) => void;
   onEnd: () => void;
 }
 
-/** The requests, as in a browser's network panel. */
-export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
-  const more = narrow ? "hidden" : "hidden md:block";
+/** The requests, as in a browser's network panel: one row for each, whoever saw it. */
+export function FlowTable({ flows, chosen, onChoose, onEnd }: Props) {
   return (
     <Grid
       label="HTTP requests"
       one="request"
       rows={flows}
       keyOf={(flow) => flow.seq}
-      columns={narrow ? columns : wide}
+      columns={columns}
+      innerClass="md:min-w-[66rem]"
       chosen={chosen?.seq}
       onChoose={onChoose}
       onEnd={onEnd}
@@ -37,6 +37,9 @@ export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
           </span>
           <span role="columnheader">Method</span>
           <span role="columnheader">Status</span>
+          <span role="columnheader" className={more}>
+            Scheme
+          </span>
           <span role="columnheader" className={more}>
             Host
           </span>
@@ -55,12 +58,12 @@ export function FlowTable({ flows, chosen, narrow, onChoose, onEnd }: Props) {
           </span>
         </>
       }
-      cells={(flow) => <Cells flow={flow} more={more} narrow={narrow} />}
+      cells={(flow) => <Cells flow={flow} />}
     />
   );
 }
 
-function Cells({ flow, more, narrow }: { flow: Flow; more: string; narrow: boolean }) {
+function Cells({ flow }: { flow: Exchange }) {
   const { zone } = useSettings();
   return (
     <>
@@ -73,11 +76,16 @@ function Cells({ flow, more, narrow }: { flow: Flow; more: string; narrow: boole
       <span role="gridcell" className={`font-mono ${statusLook(flow.status)}`}>
         {flow.status ?? "–"}
       </span>
-      <span role="gridcell" className={`${more} truncate`}>
-        <SafeText text={flow.host} limit={200} />
+      <span role="gridcell" className={`${more} ${flow.scheme === "https" ? "text-good" : "text-muted"}`}>
+        <SafeText text={flow.scheme || "–"} limit={20} />
+      </span>
+      <span role="gridcell" className={`${more} truncate`} title={plainText(hostText(flow))}>
+        <SafeText text={hostText(flow)} limit={200} />
       </span>
       <span role="gridcell" className="truncate font-mono">
-        <SafeText text={flow.host} limit={200} className={`text-muted ${narrow ? "" : "md:hidden"}`} />
+        <span className="text-muted md:hidden">
+          <SafeText text={`${flow.scheme && `${flow.scheme}://`}${hostText(flow)}`} limit={220} />
+        </span>
         <SafeText text={flow.path} limit={400} />
       </span>
       <span role="gridcell" className={`${more} truncate text-muted`}>
@@ -90,14 +98,27 @@ function Cells({ flow, more, narrow }: { flow: Flow; more: string; narrow: boole
         {flow.micros === undefined ? "–" : formatDuration(flow.micros)}
       </span>
       <span role="gridcell" className={`${more} truncate text-muted`}>
-        {flow.pid !== null && (
-          <>
-            <SafeText text={flow.process ?? ""} limit={60} /> {flow.pid}
-          </>
-        )}
+        <SafeText
+          text={[flow, ...flow.others]
+            .filter((side) => side.pid !== null)
+            .map(processText)
+            .join(" → ")}
+          limit={140}
+        />
       </span>
     </>
   );
+}
+
+/** The host of a request with its port, an IPv6 address in brackets. */
+function hostText({ host, port }: Flow): string {
+  const name = host.includes(":") ? `[${host}]` : host;
+  return port === undefined ? name : `${name}:${port}`;
+}
+
+/** The process that a side of an exchange belongs to. */
+export function processText({ process, pid }: Flow): string {
+  return pid === null ? "" : `${process ?? ""} ${pid}`.trim();
 }
 
 function statusLook(status: number | undefined): string {

@@ -21,6 +21,8 @@ interface Props<T> {
   /** Called when the end of the list becomes visible. */
   onEnd?: () => void;
   className?: string;
+  /** The classes of the rows' container, such as its least width: a narrower list scrolls. */
+  innerClass?: string;
 }
 
 /**
@@ -62,7 +64,12 @@ export function Grid<T>(props: Props<T>) {
 
   return (
     <div ref={scroller} className={`min-h-0 min-w-0 flex-1 overflow-auto ${props.className ?? ""}`}>
-      <div role="grid" aria-label={label} aria-rowcount={rows.length + (header ? 1 : 0)}>
+      <div
+        role="grid"
+        className={props.innerClass}
+        aria-label={label}
+        aria-rowcount={rows.length + (header ? 1 : 0)}
+      >
         {header && (
           <div
             role="row"

@@ -81,7 +81,6 @@ export default function FilesView() {
             files={all}
             sort={sort}
             chosen={chosen?.path}
-            narrow={chosen !== undefined}
             onSort={setSort}
             onChoose={choose}
             onEnd={onEnd}

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 import { sessionPath } from "@/api/base";
 import { FlowDetail } from "@/components/http/flow-detail";
 import { FlowTable } from "@/components/http/flow-table";
-import { flowFields, pairFlows } from "@/components/http/flows";
+import { flowFields, joinSides, pairFlows } from "@/components/http/flows";
 import { buttonClass } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useSessionStream } from "@/hooks/session-stream";
@@ -17,9 +17,11 @@ export default function HTTPView() {
   const { view, filter, change } = useView();
   const wanted = and(equals("type", "http_network_operation"), filter);
   const { events, hasMore, error, isPending, fetchMore } = useTypedEvents(sessionId, wanted, flowFields);
-  const flows = useMemo(() => pairFlows(events), [events]);
-  const chosen = flows.find(
-    (flow) => view.seq !== undefined && (flow.requestSeq === view.seq || flow.responseSeq === view.seq),
+  const flows = useMemo(() => joinSides(pairFlows(events)), [events]);
+  const chosen = flows.find((flow) =>
+    [flow, ...flow.others].some(
+      (side) => view.seq !== undefined && (side.requestSeq === view.seq || side.responseSeq === view.seq),
+    ),
   );
   if (isPending) return <LoadingState label="Loading the requests" />;
   if (error !== undefined && flows.length === 0) return <ErrorState error={error} retry={fetchMore} />;
@@ -54,12 +56,16 @@ export default function HTTPView() {
         <FlowTable
           flows={flows}
           chosen={chosen}
-          narrow={chosen !== undefined}
           onChoose={(flow) => change({ seq: flow?.seq })}
           onEnd={hasMore ? fetchMore : nothing}
         />
         {chosen && (
-          <FlowDetail sessionId={sessionId} flow={chosen} onClose={() => change({ seq: undefined })} />
+          <FlowDetail
+            key={chosen.seq}
+            sessionId={sessionId}
+            exchange={chosen}
+            onClose={() => change({ seq: undefined })}
+          />
         )}
       </div>
     </>

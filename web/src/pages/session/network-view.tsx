@@ -2,6 +2,7 @@ import { ArrowLeftRight } from "lucide-react";
 import { useCallback, useState } from "react";
 import { api, call } from "@/api/client";
 import { type ConversationSort, ConversationTable } from "@/components/network/conversation-table";
+import { Listeners } from "@/components/network/listeners";
 import { PacketList } from "@/components/network/packet-list";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useRollup } from "@/hooks/rollup";
@@ -32,7 +33,8 @@ export default function NetworkView() {
   const all = conversations.data.pages.flatMap((page) => page.conversations);
   const newest = conversations.data.pages.at(-1);
   const chosen = all.find((conversation) => conversation.id === chosenID);
-  if (all.length === 0) {
+  const listeners = newest?.listeners ?? [];
+  if (all.length === 0 && listeners.length === 0) {
     return (
       <EmptyState
         icon={<ArrowLeftRight size={28} />}
@@ -54,7 +56,11 @@ export default function NetworkView() {
         {newest &&
           newest.without_address > 0 &&
           `; ${plural(newest.without_address, "event")} without an address`}
+        {newest &&
+          newest.without_remote > 0 &&
+          `; ${plural(newest.without_remote, "call")} on sockets without a remote end`}
       </p>
+      {listeners.length > 0 && <Listeners listeners={listeners} />}
       <ConversationTable
         conversations={all}
         sort={sort}
