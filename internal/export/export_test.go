@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -354,6 +356,49 @@ func TestHAR(t *testing.T) {
 
 // TestHARPairsInBoundedMemory checks that a session of requests without responses takes
 // bounded memory, and that each request is exported once.
+// TestHARHasExchangesOnce checks that an exchange on loopback, which this project's agent saw
+// at the client and at the server, is one entry.
+func TestHARHasExchangesOnce(t *testing.T) {
+	content, err := os.ReadFile("../../web/e2e/testdata/http-both-sides.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []models.Event
+	for line := range strings.Lines(string(content)) {
+		all = append(all, eventOf(t, int64(len(all)+1), line))
+	}
+	for name, tt := range map[string]struct {
+		selected func(data string) bool
+		want     string
+	}{
+		"both":         {func(string) bool { return true }, "200 200 200 404"},
+		"the server's": {func(data string) bool { return strings.Contains(data, `"role":"server"`) }, "200 200 200 404"},
+		"the client's": {func(data string) bool { return strings.Contains(data, `"role":"client"`) }, "200 200 200 404"},
+		"requests":     {func(data string) bool { return !strings.Contains(data, `"response"`) }, "0 0 0 0"},
+		"a client without an answer": {func(data string) bool {
+			return strings.Contains(data, `"role":"server"`) || !strings.Contains(data, `"response"`)
+		}, "200 200 200 404"},
+		"another client's, likewise": {func(data string) bool { return strings.Contains(data, `34716`) }, "404"},
+	} {
+		var events []models.Event
+		for i := range all {
+			if tt.selected(string(all[i].Payload())) {
+				events = append(events, all[i])
+			}
+		}
+		var got []string
+		for _, e := range readHAR(t, write(t, "har", events...)) {
+			got = append(got, strconv.FormatInt(int64(*e.Response.Status), 10))
+			if *e.Response.Status != 0 && e.RequestSeq == 0 {
+				t.Errorf("%s: entry %d has no request", name, e.Seq)
+			}
+		}
+		if text := strings.Join(got, " "); text != tt.want {
+			t.Errorf("%s: %s, want %s", name, text, tt.want)
+		}
+	}
+}
+
 func TestHARPairsInBoundedMemory(t *testing.T) {
 	format, err := export.FindFormat("har")
 	if err != nil {

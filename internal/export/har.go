@@ -29,6 +29,9 @@ const (
 // contains the request too, so it becomes an entry on its own if no request arrives. A
 // request without a response becomes an entry with status 0.
 //
+// This project's agent reports an exchange on loopback twice: as the client saw it, and as
+// the server saw it. The first of the two that is complete becomes the entry.
+//
 // An event without its other half waits until the end, within maxWaitingBytes. Beyond
 // that, the oldest ones become entries as they are. If the other half arrives later, it
 // becomes an entry of its own. Entries are in the order in which they became complete;
@@ -41,7 +44,13 @@ type har struct {
 	waiting map[uint64]*unpaired // by flow
 	order   []*half              // all waiting halves, oldest first, and some written ones
 	bytes   int                  // of the waiting halves
+
+	sides map[uint64]int // entries whose other side is to come, by half.exchange; negative for the server's
+	ended bool
 }
+
+// maxSides bounds har.sides. Beyond it, an exchange can have two entries.
+const maxSides = 1 << 17
 
 // unpaired has the waiting halves of one flow, oldest first.
 type unpaired struct{ requests, responses []*half }
@@ -49,6 +58,8 @@ type unpaired struct{ requests, responses []*half }
 // half is an event that waits for the other half of its flow.
 type half struct {
 	key        uint64
+	exchange   uint64 // the same for both sides
+	role       int    // 1: the client saw it; -1: the server; 0: unknown
 	event      models.Event
 	isResponse bool
 	isWritten  bool
@@ -57,7 +68,7 @@ type half struct {
 func (h *half) size() int { return len(h.event.Payload()) + waitingOverhead }
 
 func newHAR(version string) Encoder {
-	return &har{version: version, seed: maphash.MakeSeed(), waiting: map[uint64]*unpaired{}}
+	return &har{version: version, seed: maphash.MakeSeed(), waiting: map[uint64]*unpaired{}, sides: map[uint64]int{}}
 }
 
 func (h *har) Begin(out []byte) []byte {
@@ -66,6 +77,7 @@ func (h *har) Begin(out []byte) []byte {
 }
 
 func (h *har) End(out []byte) []byte {
+	h.ended = true
 	for len(h.order) > 0 {
 		out = h.giveUpOldest(out)
 	}
@@ -78,7 +90,8 @@ func (h *har) Event(out []byte, e *models.Event) []byte {
 	if e.EventType != models.TypeHTTP || jsonscan.Kind(request) != '{' {
 		return out
 	}
-	mine := &half{key: h.flow(data, request), event: *e, isResponse: jsonscan.Kind(jsonscan.Get(data, "response")) == '{'}
+	mine := &half{event: *e, isResponse: jsonscan.Kind(jsonscan.Get(data, "response")) == '{'}
+	mine.key, mine.exchange, mine.role = h.flow(data, request)
 	other := h.otherOf(mine)
 	switch {
 	case other == nil:
@@ -89,10 +102,10 @@ func (h *har) Event(out []byte, e *models.Event) []byte {
 		return out
 	case mine.isResponse:
 		h.forget(other)
-		return h.entry(out, &mine.event, &other.event)
+		return h.entry(out, mine, &other.event)
 	default:
 		h.forget(other)
-		return h.entry(out, &other.event, &mine.event)
+		return h.entry(out, other, &mine.event)
 	}
 }
 
@@ -119,8 +132,9 @@ func (h *har) otherOf(mine *half) *half {
 	return nil
 }
 
-// flow returns a hash of the values that a request and its response share.
-func (h *har) flow(data, request []byte) uint64 {
+// flow returns a hash of the values that a request and its response share, a hash that is
+// also the same for both sides of an exchange, and the side.
+func (h *har) flow(data, request []byte) (key, exchange uint64, role int) {
 	var hash maphash.Hash
 	hash.SetSeed(h.seed)
 	part := func(text string) {
@@ -129,13 +143,45 @@ func (h *har) flow(data, request []byte) uint64 {
 	}
 	if id := plain(first(data, "flow_id", "flowId", "id")); id != "" {
 		part(id)
-		return hash.Sum64()
+		return hash.Sum64(), 0, 0
 	}
 	body := jsonscan.Get(request, "body")
 	part(plain(first(request, "method")))
 	part(requestURL(request))
 	part(plain(first(body, "content", "content_b64")))
-	return hash.Sum64()
+	client := jsonscan.Get(data, "client")
+	if jsonscan.Kind(client) != '[' {
+		return hash.Sum64(), 0, 0
+	}
+	part(string(client))
+	exchange = hash.Sum64()
+	switch side := plain(first(data, "role")); side {
+	case "client":
+		role = 1
+	case "server":
+		role = -1
+	}
+	part(strconv.Itoa(role))
+	return hash.Sum64(), exchange, role
+}
+
+// isSeen reports whether an entry shows the same exchange as a half from its other side. If
+// not, the half is about to be an entry itself.
+func (h *har) isSeen(mine *half, isComplete bool) bool {
+	if mine.role == 0 {
+		return false
+	}
+	if n := h.sides[mine.exchange]; n*mine.role < 0 {
+		if h.sides[mine.exchange] = n + mine.role; n+mine.role == 0 {
+			delete(h.sides, mine.exchange)
+		}
+		return true
+	}
+	// Until the end, a complete entry is better than an incomplete one.
+	if (isComplete || h.ended) && len(h.sides) < maxSides {
+		h.sides[mine.exchange] += mine.role
+	}
+	return false
 }
 
 // wait keeps a half. It copies the memory that the event shares.
@@ -168,7 +214,7 @@ func (h *har) giveUpOldest(out []byte) []byte {
 		return out
 	}
 	h.forget(oldest)
-	return h.entry(out, &oldest.event, nil)
+	return h.entry(out, oldest, nil)
 }
 
 // forget drops a half that is about to be written.
@@ -188,14 +234,17 @@ func (h *har) forget(mine *half) {
 	}
 }
 
-// entry appends the entry of an event, after a comma if needed. request is the event of
-// its request, if that is another.
-func (h *har) entry(out []byte, e, request *models.Event) []byte {
+// entry appends the entry of a half, after a comma if needed, unless there is one of the
+// other side. request is the event of its request, if that is another.
+func (h *har) entry(out []byte, mine *half, request *models.Event) []byte {
+	if h.isSeen(mine, request != nil || mine.isResponse) {
+		return out
+	}
 	if h.begun {
 		out = append(out, ',')
 	}
 	h.begun = true
-	return appendEntry(append(out, '\n'), e, request)
+	return appendEntry(append(out, '\n'), &mine.event, request)
 }
 
 // appendEntry appends the entry of an event; request is the event of its request,
