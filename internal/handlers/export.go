@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"ospulse/internal/jsonscan"
 
@@ -91,7 +92,7 @@ func (h *exportHandler) session(c *echo.Context) error {
 			return err
 		}
 	}
-	d := newDownload(c, session.ID, format.Extension, format.ContentType)
+	d := newDownload(c, session, format.Extension, format.ContentType)
 	d.encoding = acceptedEncoding(c.Request().Header.Values("Accept-Encoding"))
 	return d.finish(h.writeEvents(c, d, format, session, where))
 }
@@ -167,7 +168,7 @@ func (h *exportHandler) bundle(c *echo.Context, id string) error {
 	if err := wantFilled(session); err != nil {
 		return err
 	}
-	d := newDownload(c, session.ID, ".ospulse.zip", "application/zip")
+	d := newDownload(c, session, ".ospulse.zip", "application/zip")
 	d.events, err = h.exports.WriteBundle(c.Request().Context(), d, session, withFile)
 	return d.finish(err)
 }
@@ -185,8 +186,30 @@ type download struct {
 	compressor io.WriteCloser // nil for none
 }
 
-func newDownload(c *echo.Context, sessionID, extension, contentType string) *download {
-	return &download{response: newPatientWriter(c.Response(), sendTimeout), fileName: "os-pulse-" + safeName(sessionID) + extension, contentType: contentType}
+func newDownload(c *echo.Context, session *models.Session, extension, contentType string) *download {
+	return &download{response: newPatientWriter(c.Response(), sendTimeout), fileName: exportName(session) + extension, contentType: contentType}
+}
+
+// maxExportName is the most characters of a sample's name in the name of an export.
+const maxExportName = 80
+
+// exportName returns the name of an export without its extension: the sample's name and
+// the start of the session's ID. The sample's name comes from its uploader, so only
+// letters, digits and a few marks of it are kept.
+func exportName(session *models.Session) string {
+	id := safeName(session.ID)
+	name := session.FileName[strings.LastIndexAny(session.FileName, `/\`)+1:]
+	kept := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-() ", r) {
+			return r
+		}
+		return '_'
+	}, strings.TrimLeft(cmp.Or(name, session.Name), ". ")))
+	if len(kept) == 0 {
+		return "os-pulse-" + id
+	}
+	// Without its dots: "NUL.txt…" is a device in Windows, and "a.exe…" misleads.
+	return strings.ReplaceAll(string(kept[:min(len(kept), maxExportName)]), ".", "_") + "-" + id[:min(len(id), 8)]
 }
 
 // Write sends a part of the file.
@@ -214,7 +237,7 @@ func (d *download) start() error {
 	header := d.response.Header()
 	header.Set("Content-Type", d.contentType)
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.fileName))
+	header.Set("Content-Disposition", disposition(d.fileName))
 	header.Set("Cache-Control", "no-store")
 	header.Set("Trailer", trailerStatus+", "+trailerEvents)
 	if d.encoding != "" {

@@ -200,7 +200,7 @@ func TestDownloadGivesUpOnStalledReaders(t *testing.T) {
 	for _, encoding := range []string{"", encodingGzip, encodingZstd} {
 		w := &stalledWriter{ResponseRecorder: httptest.NewRecorder()}
 		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), w)
-		d := newDownload(c, "s", ".x", "text/plain")
+		d := newDownload(c, &models.Session{ID: "s"}, ".x", "text/plain")
 		d.encoding = encoding
 		content := make([]byte, 1<<20)
 		if _, err := rand.Read(content); err != nil {
@@ -212,6 +212,22 @@ func TestDownloadGivesUpOnStalledReaders(t *testing.T) {
 		}
 		if w.late > 0 || w.largest > writeBytes || !w.deadline.IsZero() {
 			t.Errorf("%q: %d writes without a deadline, the largest of %d bytes, and %v at the end", encoding, w.late, w.largest, w.deadline)
+		}
+	}
+}
+
+func TestExportName(t *testing.T) {
+	for name, want := range map[string]string{
+		"invoice.exe":                   "invoice_exe-0b8f5c1e",
+		`C:\\temp\\..\\Rechnung für.js`: "Rechnung für_js-0b8f5c1e",
+		"../../NUL.txt":                 "NUL_txt-0b8f5c1e",
+		"\u202egnp.exe\n":               "_gnp_exe_-0b8f5c1e",
+		"":                              "os-pulse-0b8f5c1e-6d3a",
+		"...":                           "os-pulse-0b8f5c1e-6d3a",
+		strings.Repeat("ä", 300):        strings.Repeat("ä", maxExportName) + "-0b8f5c1e",
+	} {
+		if got := exportName(&models.Session{ID: "0b8f5c1e-6d3a", FileName: name}); got != want {
+			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
 	}
 }

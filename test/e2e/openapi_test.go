@@ -752,7 +752,7 @@ func TestOpenAPIExports(t *testing.T) {
 			}
 			want := exportHeads[name.(string)]
 			contentType, file := a.header.Get("Content-Type"), a.header.Get("Content-Disposition")
-			if want[1] == "" || contentType != want[0] || !strings.HasSuffix(file, "unassigned"+want[1]+`"`) {
+			if want[1] == "" || contentType != want[0] || !strings.HasSuffix(file, "unassigned"+want[1]) {
 				t.Errorf("%v: %q, %q, want %q", name, contentType, file, want)
 			}
 		}
