@@ -26,6 +26,8 @@ type sessionView struct {
 	Keep              bool            `json:"keep"`        // retention does not remove it
 	CreatedAt         string          `json:"created_at"`
 	UpdatedAt         string          `json:"updated_at"`
+	ImportedAt        *string         `json:"imported_at"`   // null for a session of this installation
+	ImportedFrom      *string         `json:"imported_from"` // its ID in the bundle
 	MonitoringStarted *string         `json:"monitoring_started"`
 	MonitoringEnded   *string         `json:"monitoring_ended"`
 	End               *sessionEndView `json:"end"`                // null until it has ended, and if the reason is unknown
@@ -85,6 +87,7 @@ func newSessionView(s *models.Session) sessionView {
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
 		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
+		ImportedAt: optionalTime(s.ImportedAt), ImportedFrom: orNull(s.ImportedFrom),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
 		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),
 	}
@@ -96,6 +99,14 @@ func orEmpty[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// orNull returns nil for "".
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 func optionalTime(t *time.Time) *string {

@@ -99,6 +99,10 @@ type Session struct {
 	ExpireUpTo int64      `gorm:"column:expire_up_to;not null;default:0"`
 	ImportedAt *time.Time `gorm:"column:imported_at"` // nil for a session of this installation
 
+	// ImportedFrom is the ID in the bundle; "" for a session of this installation, and for
+	// imports of a version that did not record it.
+	ImportedFrom string `gorm:"column:imported_from;type:varchar(255);not null;default:''"`
+
 	// For the events up to ClaimsInRows, older versions noted only in their rows what polls
 	// have claimed.
 	ClaimsInRows int64 `gorm:"column:claims_in_rows;not null;default:0"`

@@ -171,7 +171,7 @@ func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) err
 		}
 	}
 	session := *from.Session
-	session.ID, session.ImportedAt = id, new(s.clock.now())
+	session.ID, session.ImportedAt, session.ImportedFrom = id, new(s.clock.now()), from.Session.ID
 	endWith(&session, last)
 	file, content, err := s.receiveFile(from)
 	if err != nil {

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import type { Page, Route } from "playwright-core";
 import { onTestFinished } from "vitest";
+import type { Backend } from "./harness";
 import { countText, openView, rows, runFilter, viewPath } from "./pages";
 import { expect, test } from "./test";
 
@@ -129,4 +130,89 @@ test("summaries are requested again only after new events", async ({ page, backe
   await rows(page, "files").getByText("/tmp/news", { exact: true }).waitFor();
   expect(others()).toContain("files");
   await backend.post("/api/monitor/stop", { sessionId: session });
+});
+
+/** Uploads a script, runs it, and returns its session. */
+async function run(backend: Backend, name: string, script: string): Promise<string> {
+  const session = await backend.createSession(name, script);
+  await backend.post("/api/start-monitor", { sessionId: session, mode: 3 });
+  return session;
+}
+
+test("a program that has exited is not active, and the page says how it ended and how long it ran", async ({
+  page,
+  backend,
+}) => {
+  const session = await run(backend, "exits.sh", "#!/bin/sh\nsleep 1\nexit 3\n");
+  await page.goto(viewPath(session, "events"));
+  const ending = page.getByRole("button", { name: "Exit code 3", exact: true });
+  await ending.waitFor();
+  await page.getByText("Ended", { exact: true }).waitFor();
+  expect(await page.getByText(/^(Active|Live)$/).count()).toBe(0);
+  expect(await page.getByRole("button", { name: "Stop" }).count()).toBe(0);
+  const { monitoring_started: from, monitoring_ended: to } = await backend.get<{
+    monitoring_started: string;
+    monitoring_ended: string;
+  }>(`/api/sessions/${session}`);
+  const seconds = (Date.parse(to) - Date.parse(from)) / 1000;
+  const shown = page.getByText(/^\d+\.\d\d s$/).first();
+  expect(Number.parseFloat((await shown.textContent()) ?? "")).toBeCloseTo(seconds, 1);
+  await ending.click();
+  await page
+    .getByRole("complementary", { name: /^Event \d+$/ })
+    .getByText("session_end")
+    .first()
+    .waitFor();
+  await page.goto("/");
+  await page.getByRole("row", { name: /Ended\s*Exit code 3.*exits\.sh/ }).waitFor();
+});
+
+test("a session of chosen processes says how it ended", async ({ page, backend }) => {
+  const child = spawn("sleep", ["600"], { stdio: "ignore" });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const session = await backend.createSession("chosen.sh", "true");
+  await backend.post("/api/start-monitor", { sessionId: session, mode: 2, processes: [child.pid] });
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Stopped", exact: true }).waitFor();
+});
+
+test("while the table follows, its last row is in sight, and so is the end", async ({ page, backend }) => {
+  const session = await run(backend, "follow.sh", "#!/bin/sh\nwhile [ ! -e stop ]; do sleep 0.2; done\n");
+  await backend.postEvents(session, writes(300, "/tmp/follow"));
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: "Following" }).waitFor();
+  const grid = page.getByRole("grid", { name: "Events" });
+  /** The pixels below the viewport. */
+  const hidden = () => grid.evaluate((e) => Math.round(e.scrollHeight - e.clientHeight - e.scrollTop));
+  await expect.poll(() => grid.evaluate((e) => e.scrollHeight)).toBeGreaterThan(300 * 20);
+  await expect.poll(hidden).toBeLessThanOrEqual(1);
+  for (const height of [500, 1000, 640]) {
+    await page.setViewportSize({ width: 1440, height });
+    await expect.poll(() => page.evaluate(() => innerHeight)).toBe(height);
+    await expect.poll(hidden).toBeLessThanOrEqual(1);
+  }
+  await backend.post("/api/monitor/stop", { sessionId: session });
+  await page.getByText("Ended", { exact: true }).waitFor();
+  await backend.postEvents(session, writes(30, "/tmp/late"));
+  await rows(page, "events").getByText("/tmp/late-30", { exact: true }).waitFor();
+  await expect.poll(hidden).toBeLessThanOrEqual(1);
+});
+
+test("an imported copy does not look like the original", async ({ page, backend }) => {
+  const session = await backend.createSession("original.sh", "true");
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: "No events", exact: true }).waitFor();
+  const bundle = await (await fetch(`${backend.url}/api/sessions/${session}/export?format=bundle`)).blob();
+  const answer = await fetch(`${backend.url}/api/sessions/import?new_id=true`, {
+    method: "POST",
+    headers: { "Content-Type": "application/zip" },
+    body: bundle,
+  });
+  const copy = (await answer.json()) as { id: string };
+  await page.goto("/");
+  await page.getByRole("row", { name: /original\.sh Imported copy/ }).waitFor();
+  expect(await page.getByRole("row", { name: /original\.sh/ }).count()).toBe(2);
+  await page.goto(viewPath(copy.id, "events"));
+  await page.getByText(/^Copy, imported 20\d\d-/).waitFor();
 });

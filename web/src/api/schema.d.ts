@@ -1014,6 +1014,10 @@ export interface components {
             created_at: components["schemas"]["Time"];
             /** @description The last change of anything but its events. */
             updated_at: components["schemas"]["Time"];
+            /** @description When the session was imported; null if it was created here. */
+            imported_at: components["schemas"]["Time"] | null;
+            /** @description The session's ID in the bundle; null if it was created here, or is unknown. */
+            imported_from: string | null;
             /** @description The latest start; null before the first one. */
             monitoring_started: components["schemas"]["Time"] | null;
             /** @description The end of monitoring; null until then. */
@@ -1116,6 +1120,8 @@ export interface components {
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
+         *       "imported_at": null,
+         *       "imported_from": null,
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
          *       "monitoring_ended": "2026-11-22T19:06:41.730155Z",
          *       "end": {
@@ -1156,6 +1162,8 @@ export interface components {
          *           "keep": false,
          *           "created_at": "2026-11-22T18:56:02.114873Z",
          *           "updated_at": "2026-11-22T19:06:41.730155Z",
+         *           "imported_at": null,
+         *           "imported_from": null,
          *           "monitoring_started": "2026-11-22T18:57:39.901120Z",
          *           "monitoring_ended": "2026-11-22T19:06:41.730155Z",
          *           "end": {
@@ -1202,6 +1210,8 @@ export interface components {
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
+         *       "imported_at": null,
+         *       "imported_from": null,
          *       "monitoring_started": "2026-11-22T18:57:39.901120Z",
          *       "monitoring_ended": "2026-11-22T19:06:41.730155Z",
          *       "end": {

@@ -3,8 +3,9 @@ import { CircleAlert } from "lucide-react";
 import { api, call } from "@/api/client";
 import { useConnection } from "@/api/health";
 import type { components } from "@/api/schema";
+import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
-import { formatAgo } from "@/lib/time";
+import { formatAgo, formatDateTime, type Zone } from "@/lib/time";
 import { SafeText } from "./safe-text";
 import { Panel } from "./ui/panel";
 
@@ -13,7 +14,7 @@ type Status = Agent["status"];
 
 const words: Record<Status, string> = {
   up: "Agent is up",
-  down: "Agent is offline",
+  down: "Agent offline",
   unknown: "Agent status unknown",
 };
 const dots: Record<Status, string> = { up: "bg-good", down: "bg-bad", unknown: "bg-line-strong" };
@@ -65,8 +66,19 @@ function Agents({ fallback }: { fallback: { url: string; error?: string } }) {
   );
 }
 
+/** When the agent was heard of. Heartbeats may arrive from an agent that the backend cannot call. */
+function seenText({ status, last_seen_at, heartbeat_at }: Agent, zone: Zone, now: number): string {
+  if (!last_seen_at) return "";
+  const ago = formatAgo(last_seen_at, zone, now);
+  if (status !== "down") return `seen ${ago}`;
+  return heartbeat_at === last_seen_at
+    ? `last heartbeat ${ago}`
+    : `last seen ${formatDateTime(last_seen_at, zone)}`;
+}
+
 function AgentCard({ agent }: { agent: Agent }) {
   const { zone } = useSettings();
+  const now = useNow(5000);
   const limited = agent.capabilities.filter((capability) => !capability.supported);
   const about = [agent.platform, agent.arch, agent.sensor, agent.version].filter((part) => part !== "");
   return (
@@ -80,7 +92,7 @@ function AgentCard({ agent }: { agent: Agent }) {
       </p>
       <p className="mt-1 text-xs text-muted">
         <SafeText text={about.join(" · ")} limit={200} />
-        {agent.last_seen_at && `${about.length > 0 ? ", " : ""}seen ${formatAgo(agent.last_seen_at, zone)}`}
+        {agent.last_seen_at && `${about.length > 0 ? ", " : ""}${seenText(agent, zone, now)}`}
       </p>
       {agent.last_error !== "" && (
         <p className="mt-1 text-xs break-words text-bad">

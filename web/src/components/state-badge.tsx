@@ -9,12 +9,15 @@ const looks: Record<Session["state"], string> = {
   ended: "text-muted before:border before:border-line-strong",
 };
 
-export function StateBadge({ state }: { state: Session["state"] }) {
+/** The state of a session. An active session whose agent is silent may have ended. */
+export function StateBadge({ session }: { session: Pick<Session, "state" | "agent_silent_since"> }) {
+  const { state } = session;
+  const isSilent = state === "active" && session.agent_silent_since !== null;
   return (
     <span
-      className={`inline-flex items-center gap-1.5 text-xs font-medium whitespace-nowrap before:size-2 before:shrink-0 before:rounded-full ${looks[state]}`}
+      className={`inline-flex items-center gap-1.5 text-xs font-medium whitespace-nowrap before:size-2 before:shrink-0 before:rounded-full ${isSilent ? "text-warn before:bg-warn" : looks[state]}`}
     >
-      {stateNames[state]}
+      {isSilent ? "Agent silent" : stateNames[state]}
     </span>
   );
 }

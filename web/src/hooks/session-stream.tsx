@@ -54,7 +54,9 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
   const listeners = useRef(new Set<EventListener>());
   const [streamed, setStreamed] = useState<Session>();
   const { data: details } = useSession(sessionId);
-  const session: Session | undefined = details ?? streamed;
+  // Lists begin at the position of the stream, which its first message has.
+  const isPlaced = streamed !== undefined || state === "refused";
+  const session: Session | undefined = isPlaced ? (details ?? streamed) : undefined;
   // The seq that the stream has reached; undefined until the stream reports its first position.
   const position = useRef<number>(undefined);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another session or filter has other counts

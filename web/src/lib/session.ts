@@ -13,13 +13,25 @@ export const modeNames: Record<number, string> = {
   3: "Uploaded file",
 };
 
-/** How long a session was monitored, up to now if it is active, in microseconds; undefined before its first start. */
-export function monitoredMicros(
-  session: { monitoring_started: string | null; monitoring_ended: string | null },
-  now = Date.now(),
-): number | undefined {
+/** Whether the session is another session than the one in the bundle that it was imported from. */
+export function isImportedCopy(session: { id: string; imported_from: string | null }): boolean {
+  return session.imported_from !== null && session.imported_from !== session.id;
+}
+
+interface Monitored {
+  monitoring_started: string | null;
+  monitoring_ended: string | null;
+  agent_silent_since: string | null;
+}
+
+/**
+ * How long a session was monitored, in microseconds: up to its end, up to the last sign of
+ * a silent agent, or up to now; undefined before its first start.
+ */
+export function monitoredMicros(session: Monitored, now = Date.now()): number | undefined {
   if (!session.monitoring_started) return undefined;
-  const end = session.monitoring_ended ? toMicros(session.monitoring_ended) : now * 1000;
+  const last = session.monitoring_ended ?? session.agent_silent_since;
+  const end = last ? toMicros(last) : now * 1000;
   return Math.max(0, end - toMicros(session.monitoring_started));
 }
 
@@ -30,3 +42,25 @@ export const stateNames = {
   failed: "Failed",
   ended: "Ended",
 };
+
+interface End {
+  reason: "exited" | "signal" | "timeout" | "stopped" | "agent_lost";
+  exitCode: number | null;
+  signal: number | null;
+}
+
+/** How a session ended, for narrow places: "Exit code 3", "Signal 9", "Stopped". */
+export function endText({ reason, exitCode, signal }: End): string {
+  switch (reason) {
+    case "exited":
+      return exitCode === null ? "Exited" : `Exit code ${exitCode}`;
+    case "signal":
+      return signal === null ? "Killed by a signal" : `Signal ${signal}`;
+    case "timeout":
+      return "Time limit";
+    case "stopped":
+      return "Stopped";
+    case "agent_lost":
+      return "Agent lost";
+  }
+}

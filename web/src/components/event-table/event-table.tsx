@@ -153,6 +153,8 @@ function useRowsInPlace({
 }: EventTableProps & Pick<ReturnType<typeof useLongScroll>, "scroll" | "put">) {
   const seen = useRef<{ feed: EventFeed; shift: number }>(undefined);
   const revealed = useRef<number>(undefined);
+  // It changes with the number of rows, and with the height of the table.
+  const { end } = scroll;
   useLayoutEffect(() => {
     if (seen.current?.feed !== feed) {
       seen.current = { feed, shift: 0 };
@@ -162,8 +164,8 @@ function useRowsInPlace({
     const by = state.shift - seen.current.shift;
     seen.current.shift = state.shift;
     if (by !== 0) put(scroll.moveTo(scroll.position + by * rowHeight));
-    if (isFollowing) put(scroll.moveTo(scroll.end));
-  }, [feed, state, scroll, put, isFollowing]);
+    if (isFollowing) put(scroll.moveTo(end));
+  }, [feed, state, scroll, put, isFollowing, end]);
 
   // Scrolls once to the event whose details are open, however it was opened.
   useLayoutEffect(() => {

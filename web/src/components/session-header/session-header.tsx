@@ -1,5 +1,5 @@
 import { ChevronLeft, CircleDashed, CloudOff, Radio, RefreshCw } from "lucide-react";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect } from "react";
 import { Link, useLocation } from "wouter";
 import type { Session, SessionDetail } from "@/api/client";
 import { useConnection } from "@/api/health";
@@ -10,12 +10,14 @@ import { SafeText } from "@/components/safe-text";
 import { SessionMenu } from "@/components/session-list/session-menu";
 import { StateBadge } from "@/components/state-badge";
 import { useLive } from "@/hooks/live";
+import { useNow } from "@/hooks/now";
 import { useSessionStream } from "@/hooks/session-stream";
+import { useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, plural } from "@/lib/number";
-import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
+import { isImportedCopy, modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
-import { formatDuration } from "@/lib/time";
+import { formatDateTime, formatDuration } from "@/lib/time";
 import { Backfill } from "./backfill";
 import { Completeness } from "./completeness";
 import { Ending } from "./ending";
@@ -26,6 +28,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
   const { data: details } = useSession(sessionId);
   const { session } = useSessionStream();
   const { upTo } = useLive();
+  const { zone } = useSettings();
   const [, navigate] = useLocation();
   useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
   const title = session ? sessionTitle(session) : sessionId;
@@ -50,7 +53,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
           <h1 className="min-w-0 truncate text-base font-semibold">
             <SafeText text={title} limit={200} />
           </h1>
-          <StateBadge state={session.state} />
+          <StateBadge session={session} />
           <StreamMark session={session} />
         </div>
         <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
@@ -73,7 +76,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
               <Duration session={session} />
             </Fact>
           )}
-          {session.mode === 3 && (
+          {session.end && (
             <Fact label="Ending">
               <Ending session={session} />
             </Fact>
@@ -83,6 +86,14 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
               <SafeText text={session.start_error.text} limit={300} className="text-bad" />
             </Fact>
           )}
+          {session.state === "active" && session.agent_silent_since && (
+            <Fact label="Silence">
+              <span className="text-warn">
+                No sign of the agent since {formatDateTime(session.agent_silent_since, zone)}
+              </span>
+            </Fact>
+          )}
+          <Origin session={session} />
           {details && <AgentFact session={details} />}
         </dl>
       </div>
@@ -124,14 +135,21 @@ function FileFacts({ session }: { session: Session }) {
   );
 }
 
+/** Where an imported session comes from. */
+function Origin({ session }: { session: Session }) {
+  const { zone } = useSettings();
+  if (!session.imported_at) return null;
+  return (
+    <Fact label="Origin">
+      <span title={session.imported_from ? `The session ${session.imported_from} of the bundle` : undefined}>
+        {isImportedCopy(session) ? "Copy, imported" : "Imported"} {formatDateTime(session.imported_at, zone)}
+      </span>
+    </Fact>
+  );
+}
+
 function Duration({ session }: { session: Session }) {
-  const [now, setNow] = useState(Date.now());
-  const ticking = session.state === "active";
-  useEffect(() => {
-    if (!ticking) return;
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, [ticking]);
+  const now = useNow(1000, session.state === "active");
   const micros = monitoredMicros(session, now);
   return <span className="tabular-nums">{formatDuration(micros ?? 0)}</span>;
 }
@@ -146,7 +164,7 @@ function AgentFact({ session }: { session: SessionDetail }) {
   return (
     <Fact label="Agent">
       <span className="flex items-center gap-1 text-bad">
-        <CloudOff size={13} aria-hidden /> The agent is offline
+        <CloudOff size={13} aria-hidden /> Agent offline
       </span>
     </Fact>
   );

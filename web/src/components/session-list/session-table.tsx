@@ -5,10 +5,11 @@ import { Link, useLocation } from "wouter";
 import type { Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { StateBadge } from "@/components/state-badge";
+import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, formatCount } from "@/lib/number";
-import { modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
+import { endText, isImportedCopy, modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { formatAgo, formatDateTime, formatDuration } from "@/lib/time";
 import { SessionMenu } from "./session-menu";
 
@@ -72,7 +73,7 @@ export function SessionTable({ sessions, onEnd }: Props) {
             Monitored
           </span>
           <span role="columnheader" className="hidden md:block">
-            Made
+            Created
           </span>
           <span role="columnheader" className="sr-only">
             More
@@ -104,11 +105,15 @@ export function SessionTable({ sessions, onEnd }: Props) {
 
 function Cells({ session }: { session: Session }) {
   const { zone } = useSettings();
-  const monitored = monitoredMicros(session);
+  const now = useNow(10_000);
+  const monitored = monitoredMicros(session, now);
   return (
     <>
       <span role="cell">
-        <StateBadge state={session.state} />
+        <StateBadge session={session} />
+        {session.end && (
+          <span className="block truncate pl-3.5 text-xs text-muted">{endText(session.end)}</span>
+        )}
       </span>
       <span role="cell" className="min-w-0">
         <span className="flex items-center gap-2">
@@ -121,6 +126,14 @@ function Cells({ session }: { session: Session }) {
           {session.keep && (
             <span className="shrink-0 text-muted" title="Marked keep: retention does not remove it">
               <Pin size={13} aria-label="Marked keep" />
+            </span>
+          )}
+          {session.imported_at && (
+            <span
+              className="shrink-0 rounded-sm bg-sunken px-1 text-2xs text-muted"
+              title={`Imported ${formatDateTime(session.imported_at, zone)}${session.imported_from ? `, from the session ${session.imported_from}` : ""}`}
+            >
+              {isImportedCopy(session) ? "Imported copy" : "Imported"}
             </span>
           )}
           {session.tags.slice(0, 4).map((tag) => (
@@ -148,7 +161,7 @@ function Cells({ session }: { session: Session }) {
         className="hidden text-xs text-muted md:block"
         title={formatDateTime(session.created_at, zone)}
       >
-        {formatAgo(session.created_at, zone)}
+        {formatAgo(session.created_at, zone, now)}
       </span>
       <span role="cell" className="relative z-1">
         <SessionMenu session={session} />

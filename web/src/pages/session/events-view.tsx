@@ -21,7 +21,10 @@ export default function EventsView() {
   const { selected } = useLive();
   const canFollow = isLive(session);
   const [wantsFollow, setWantsFollow] = useState(view.seq === undefined);
-  const isFollowing = canFollow && wantsFollow;
+  // The last events arrive after the end of the session: who follows sees them too.
+  const [wasLive, setWasLive] = useState(canFollow);
+  if (canFollow && !wasLive) setWasLive(true);
+  const isFollowing = wasLive && wantsFollow;
   const isNarrow = useIsNarrow();
   const columnState = useColumns();
   const start: FeedStart = view.seq ?? (isFollowing ? "last" : "first");
