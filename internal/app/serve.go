@@ -67,6 +67,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
 		catalog        = service.NewCatalog(sessions, agents, files, hub, time.Now, log)
 		fileSweep      = service.NewFileSweep(files, repository.NewTargetFiles(db), mayOwnFiles(cfg), time.Now, log)
+		families       = service.NewFamilies(repository.NewProcesses(db), sessions)
 		rollups        = service.NewRollups(events, sessions, budget.Rollups)
 		reads          = service.NewReads(cfg.HeavyReads(runtime.NumCPU()), cfg.ReadTimeout)
 		summaries      = service.NewSummaries(events, expiries, reads, db.Durability)
@@ -87,7 +88,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
-		Catalog: catalog, Summaries: summaries, Processes: processes, Analyst: analysis,
+		Catalog: catalog, Summaries: summaries, Processes: processes, Analyst: analysis, Filters: families,
 		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk,
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),

@@ -21,6 +21,7 @@ const (
 	MaxNesting = 100     // nested parentheses and NOTs
 	MaxTests   = 500     // values to compare with
 	MaxTexts   = 32      // texts to search for in all of data
+	MaxUnders  = 32      // processes
 	MaxSteps   = 32      // steps of a path into data
 )
 
@@ -29,6 +30,7 @@ const (
 type Filter struct {
 	root      Node
 	needsData bool
+	upTo      int64 // the Seq up to which its processes are known, if it names some
 }
 
 // Parse parses a filter. Blank text returns nil, which selects all events. The error is
@@ -73,7 +75,7 @@ func (f *Filter) and(nodes ...Node) *Filter {
 	if f == nil {
 		return &Filter{root: And(nodes)}
 	}
-	return &Filter{root: And(append(nodes, f.root)), needsData: f.needsData}
+	return &Filter{root: And(append(nodes, f.root)), needsData: f.needsData, upTo: f.upTo}
 }
 
 // ParseNode parses the result of a Node's String, which may be longer than the text

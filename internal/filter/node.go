@@ -8,7 +8,7 @@ import (
 )
 
 // Node is a condition on an event: And, Or, Not, or one of the tests Exists, In, Order,
-// Like and Text. Each is true or false for every event. A test of a field that the
+// Like, Text and Under. Each is true or false for every event. A test of a field that the
 // event lacks is false, so its Not is true.
 type Node interface {
 	// String returns the condition in the syntax of the parser.

@@ -31,12 +31,12 @@ func (e *SyntaxError) Error() string {
 //	or    = and { ("or" | "||") and }
 //	and   = not { ["and" | "&&"] not }
 //	not   = { "not" | "!" } test
-//	test  = "(" or ")" | "exists" field | field comparison | text
+//	test  = "(" or ")" | "exists" field | ("under(" | "only(") process ")" | field comparison | text
 type parser struct {
 	text           string
 	pos            int // in bytes
 	nesting, tests int
-	texts          int
+	texts, unders  int
 }
 
 func parse(text string) (Node, *SyntaxError) {
@@ -267,6 +267,10 @@ func (p *parser) test() (Node, *SyntaxError) {
 	from := p.pos
 	if name := fieldLen(p.text[from:]); name > 0 {
 		p.pos = from + name
+		if word := lower(p.text[from:p.pos]); (word == underName || word == aloneName) && strings.HasPrefix(p.text[p.pos:], "(") {
+			p.pos++
+			return p.under(from, word == aloneName)
+		}
 		if p.comparisonFollows(from) {
 			return p.fieldTest(from)
 		}
@@ -337,13 +341,47 @@ func (p *parser) exists() (Node, *SyntaxError) {
 	return p.counted(from, Exists{field})
 }
 
+// under parses the id of a process and the closing parenthesis.
+func (p *parser) under(from int, alone bool) (Node, *SyntaxError) {
+	const aProcess = `the id of a process as the process tree has it, such as "42"`
+	p.space()
+	at := p.pos
+	var text string
+	if at < len(p.text) && isQuote(p.text[at]) {
+		var err *SyntaxError
+		if text, err = p.quoted(); err != nil {
+			return nil, err
+		}
+	} else {
+		p.pos += wordLen(p.text[at:], "")
+		text = p.text[at:p.pos]
+	}
+	if p.pos == at {
+		return nil, p.unexpected(aProcess)
+	}
+	id, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return nil, p.fault(at, p.pos, "expected %s, found %s", aProcess, shown(text))
+	}
+	if !p.take(")") {
+		return nil, p.unexpected(")")
+	}
+	return p.counted(from, Under{ID: id, Alone: alone})
+}
+
 // counted counts a test against MaxTests.
 func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
 	if p.tests++; p.tests > MaxTests {
 		return nil, p.fault(from, p.pos, "more than %d conditions and values", MaxTests)
 	}
-	if _, ok := node.(Text); ok {
+	switch node.(type) {
+	case Text:
 		p.texts++
+	case Under:
+		p.unders++
+	}
+	if p.unders > MaxUnders {
+		return nil, p.fault(from, p.pos, "more than %d processes", MaxUnders)
 	}
 	if p.texts > MaxTexts {
 		return nil, p.fault(from, p.pos, "more than %d texts to search for in all of data; ask a field where you can", MaxTexts)

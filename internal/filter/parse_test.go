@@ -29,6 +29,8 @@ func TestParse(t *testing.T) {
 		`!a !(!b)`:              `not "a" and not not "b"`,
 		`order android nothing`: `"order" and "android" and "nothing"`,
 		`"and" 'OR'`:            `"and" and "or"`,
+		// processes
+		`under(42) and not ONLY( '7' ) under (x)`: `under("42") and not only("7") and "under" and "x"`,
 		// fields and comparisons
 		`event_type:x op=x process_name==x timestamp>2026-11-22`: `type = "x" and operation = "x" and process = "x" and time > 2026-11-22T00:00:00Z`,
 		`type : x`:                         `type = "x"`,

@@ -43,6 +43,7 @@ type ExportService interface {
 
 type exportHandler struct {
 	exports ExportService
+	filters Filters
 	version string
 }
 
@@ -79,11 +80,11 @@ func (h *exportHandler) session(c *echo.Context) error {
 		}
 		format = export.ForExcel(format)
 	}
-	where, err := filter.Parse(c.QueryParam("filter"))
+	session, err := h.exports.Session(c.Request().Context(), id)
 	if err != nil {
 		return err
 	}
-	session, err := h.exports.Session(c.Request().Context(), id)
+	where, err := filterParam(c, h.filters, id)
 	if err != nil {
 		return err
 	}

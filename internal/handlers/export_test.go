@@ -65,7 +65,7 @@ func brokenServer(t *testing.T, pages int) *httptest.Server {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e.HTTPErrorHandler = handleError(log)
 	e.Use(cutBrokenOff)
-	h := &exportHandler{brokenExports{pages}, "1"}
+	h := &exportHandler{brokenExports{pages}, service.NewFamilies(nil, nil), "1"}
 	e.GET("/api/sessions/:sessionId/export", func(c *echo.Context) error {
 		err := h.session(c)
 		if err != nil {

@@ -29,7 +29,10 @@ type RollupService interface {
 	Conversations(ctx context.Context, sessionID string, where *filter.Filter, sort analysis.ConversationSort, after *analysis.Position, limit int) (page analysis.ConversationPage, seq int64, err error)
 }
 
-type rollupHandler struct{ rollups RollupService }
+type rollupHandler struct {
+	rollups RollupService
+	filters Filters
+}
 
 // fileList is a page of files.
 type fileList struct {
@@ -79,7 +82,7 @@ func newSpanView(s *analysis.Seen) spanView {
 
 // listFiles sends the operations on each file.
 func (h *rollupHandler) listFiles(c *echo.Context) error {
-	asked, err := rollupParams(c, analysis.FileSorts())
+	asked, err := rollupParams(c, h.filters, analysis.FileSorts())
 	if err != nil {
 		return err
 	}
@@ -181,7 +184,7 @@ func newEndView(end analysis.End) (view endView) {
 
 // listConversations sends the conversations.
 func (h *rollupHandler) listConversations(c *echo.Context) error {
-	asked, err := rollupParams(c, analysis.ConversationSorts())
+	asked, err := rollupParams(c, h.filters, analysis.ConversationSorts())
 	if err != nil {
 		return err
 	}
@@ -230,8 +233,8 @@ type rollupAsked[Sort ~string] struct {
 
 // rollupParams reads the parameters of a rollup. sorts are its sorts, the default
 // first.
-func rollupParams[Sort ~string](c *echo.Context, sorts []Sort) (asked rollupAsked[Sort], err error) {
-	if asked.sessionID, asked.where, err = sessionAndFilter(c); err != nil {
+func rollupParams[Sort ~string](c *echo.Context, filters Filters, sorts []Sort) (asked rollupAsked[Sort], err error) {
+	if asked.sessionID, asked.where, err = sessionAndFilter(c, filters); err != nil {
 		return asked, err
 	}
 	if asked.limit, err = limitParam(c, "limit", defaultGroups, maxGroups); err != nil {

@@ -44,6 +44,7 @@ type Services struct {
 	Summaries Summarizer
 	Processes ProcessService
 	Analyst   Analyst
+	Filters   Filters
 	Rollups   RollupService
 	Live      Live
 	Exports   ExportService
@@ -126,13 +127,13 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/events/export", h.export, exporting)
 	e.GET("/api/events/:sessionId", h.poll, origins.guardGet)
 
-	v := &sessionEventHandler{services.Events, services.Analyst}
+	v := &sessionEventHandler{services.Events, services.Analyst, services.Filters}
 	e.GET("/api/sessions/:sessionId/events", v.list, heavyList)
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
 	e.GET("/api/sessions/:sessionId/histogram", v.histogram, heavy)
 	e.GET("/api/sessions/:sessionId/facets", v.facet, heavy)
 
-	u := &rollupHandler{services.Rollups}
+	u := &rollupHandler{services.Rollups, services.Filters}
 	e.GET("/api/sessions/:sessionId/files", u.listFiles, heavy)
 	e.GET("/api/sessions/:sessionId/conversations", u.listConversations, heavy)
 
@@ -140,11 +141,11 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/expirations", x.list)
 	e.DELETE("/api/sessions/:sessionId/events", x.removeEvents)
 
-	l := &streamHandler{services.Live, o.Streams}
+	l := &streamHandler{services.Live, services.Filters, o.Streams}
 	e.GET("/api/stream", l.streamSessions)
 	e.GET("/api/sessions/:sessionId/stream", l.streamEvents)
 
-	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, checks.Version}).session, exporting)
+	e.GET("/api/sessions/:sessionId/export", (&exportHandler{services.Exports, services.Filters, checks.Version}).session, exporting)
 	e.POST("/api/sessions/import", (&importHandler{services.Imports, o.MaxImportBytes}).session)
 
 	w, err := newDashboardHandler(o.Dashboard)

@@ -44,13 +44,20 @@ type Analyst interface {
 type sessionEventHandler struct {
 	events  EventReader
 	analyst Analyst
+	filters Filters
+}
+
+// Filters completes filters that name processes. *service.Families implements it and
+// documents its contracts.
+type Filters interface {
+	Complete(ctx context.Context, sessionID string, where *filter.Filter) (*filter.Filter, error)
 }
 
 // list sends a page of events in the order of seq: {"events", "has_more"}, "count" on
 // request, and "expired" if some of the page's events expired. It reads the whole data only
 // for the parameter fields.
 func (h *sessionEventHandler) list(c *echo.Context) error {
-	id, where, err := sessionAndFilter(c)
+	id, where, err := sessionAndFilter(c, h.filters)
 	if err != nil {
 		return err
 	}
@@ -167,7 +174,7 @@ type bucket struct {
 
 // histogram counts events over time by type.
 func (h *sessionEventHandler) histogram(c *echo.Context) error {
-	id, where, err := sessionAndFilter(c)
+	id, where, err := sessionAndFilter(c, h.filters)
 	if err != nil {
 		return err
 	}
@@ -212,7 +219,7 @@ type facetAnswer struct {
 
 // facet counts the values of a field.
 func (h *sessionEventHandler) facet(c *echo.Context) error {
-	id, where, err := sessionAndFilter(c)
+	id, where, err := sessionAndFilter(c, h.filters)
 	if err != nil {
 		return err
 	}
@@ -232,12 +239,21 @@ func (h *sessionEventHandler) facet(c *echo.Context) error {
 }
 
 // sessionAndFilter reads the session id and the filter.
-func sessionAndFilter(c *echo.Context) (id string, where *filter.Filter, err error) {
+func sessionAndFilter(c *echo.Context, filters Filters) (id string, where *filter.Filter, err error) {
 	if id, err = sessionIDParam(c); err != nil {
 		return "", nil, err
 	}
-	where, err = filter.Parse(c.QueryParam("filter"))
+	where, err = filterParam(c, filters, id)
 	return id, where, err
+}
+
+// filterParam reads the filter for a session.
+func filterParam(c *echo.Context, filters Filters, sessionID string) (*filter.Filter, error) {
+	where, err := filter.Parse(c.QueryParam("filter"))
+	if err != nil {
+		return nil, err
+	}
+	return filters.Complete(c.Request().Context(), sessionID, where)
 }
 
 // seqParam reads a seq, at least minimum; 0 if it is missing.

@@ -45,8 +45,9 @@ type StreamMeter interface {
 }
 
 type streamHandler struct {
-	live  Live
-	meter StreamMeter
+	live    Live
+	filters Filters
+	meter   StreamMeter
 }
 
 // streamEvents sends a session's events as Server-Sent Events while the client listens.
@@ -64,8 +65,13 @@ func (h *streamHandler) streamEvents(c *echo.Context) error {
 	if asked.After, err = streamStart(c); err != nil {
 		return err
 	}
-	if asked.Where, err = filter.Parse(c.QueryParam("filter")); err != nil {
+	if asked.Where, err = filterParam(c, h.filters, asked.SessionID); err != nil {
 		return err
+	}
+	if asked.Where.NamesProcesses() {
+		asked.Renew = func(ctx context.Context, where *filter.Filter) (*filter.Filter, error) {
+			return h.filters.Complete(ctx, asked.SessionID, where)
+		}
 	}
 	if asked.Fields, err = filter.ParsePaths(c.QueryParam("fields")); err != nil {
 		return err

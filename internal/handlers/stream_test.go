@@ -22,6 +22,13 @@ import (
 	"ospulse/internal/models"
 )
 
+// noFilters completes no filter.
+type noFilters struct{}
+
+func (noFilters) Complete(_ context.Context, _ string, where *filter.Filter) (*filter.Filter, error) {
+	return where, nil
+}
+
 // store is an in-memory store of one session and its events.
 type store struct {
 	mu      sync.Mutex
@@ -154,7 +161,7 @@ func serve(t *testing.T, limits live.Limits) *server {
 	s := &server{store: &store{session: models.Session{ID: "s"}}, t: t, meter: &meter{}, pipes: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	s.hub = live.New(s.store, s.store, s.store, limits)
 	log := slog.New(slog.DiscardHandler)
-	router, err := handlers.New(handlers.Services{Live: s.hub}, handlers.Checks{}, handlers.Options{
+	router, err := handlers.New(handlers.Services{Live: s.hub, Filters: noFilters{}}, handlers.Checks{}, handlers.Options{
 		ListenHost: "localhost", Refusals: s.meter, Streams: s.meter, Metrics: http.NotFoundHandler(), Log: log, RequestLog: log,
 	})
 	if err != nil {

@@ -18,6 +18,8 @@ type Asked struct {
 	After     *int64         // the seq after which the stream starts; nil starts with the next event
 	Where     *filter.Filter // nil selects all events
 	Fields    *filter.Paths  // members of their data to add; nil adds none
+	// Renew, if not nil, returns Where with the processes that the session has now.
+	Renew func(ctx context.Context, where *filter.Filter) (*filter.Filter, error)
 }
 
 // Update is one step of a stream. At most one of Events, Session, Expired and Deleted is
@@ -68,6 +70,7 @@ type Stream struct {
 	client  string
 	where   *filter.Filter
 	match   func(*models.Event) bool // that of where
+	renew   func(ctx context.Context, where *filter.Filter) (*filter.Filter, error)
 	fields  *filter.Paths
 	whole   bool               // it needs the events' data
 	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
@@ -86,7 +89,7 @@ func (h *Hub) Subscribe(ctx context.Context, asked Asked) (*Stream, error) {
 	if err := h.enter(asked.Client); err != nil {
 		return nil, err
 	}
-	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, fields: asked.Fields, whole: asked.Fields != nil, page: minPage, window: minWindow}
+	s := &Stream{hub: h, topic: h.join(asked.SessionID), client: asked.Client, where: asked.Where, renew: asked.Renew, fields: asked.Fields, whole: asked.Fields != nil, page: minPage, window: minWindow}
 	if s.where != nil {
 		s.match, s.whole = s.where.Match, s.whole || s.where.NeedsData()
 	}
@@ -198,6 +201,9 @@ func (s *Stream) gather(update *Update) error {
 	run, gapEnd := t.run(s.seq, s.whole)
 	newest := t.newest
 	t.mu.Unlock()
+	if err := s.followProcesses(newest); err != nil {
+		return err
+	}
 	if len(run) == 0 && s.seq < newest {
 		ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
 		defer cancel()
@@ -222,6 +228,25 @@ func (s *Stream) gather(update *Update) error {
 		s.seq = i.event.Seq
 	}
 	return nil
+}
+
+// followProcesses makes the filter know the processes of all events up to newest, which are
+// committed.
+func (s *Stream) followProcesses(newest int64) error {
+	if s.renew == nil || s.seq >= newest {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
+	defer cancel()
+	var where *filter.Filter
+	var err error
+	if wait := s.hub.read(ctx, func() { where, err = s.renew(ctx, s.where) }); wait != nil {
+		return wait
+	}
+	if err == nil {
+		s.where, s.match = where, where.Match
+	}
+	return err
 }
 
 // listed gives an event of the ring as this stream lists it.

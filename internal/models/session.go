@@ -107,6 +107,10 @@ type Session struct {
 	// have claimed.
 	ClaimsInRows int64 `gorm:"column:claims_in_rows;not null;default:0"`
 
+	// ProcessVersion grows when the session gets a process, or when a process gets another
+	// name, start or parent.
+	ProcessVersion int64 `gorm:"column:process_version;not null;default:0"`
+
 	// Durability is the worst durability of the session's events when they were
 	// committed. It is "" without events, and for events of a version that did not
 	// record it.

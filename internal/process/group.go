@@ -20,6 +20,7 @@ type PID struct {
 type Group struct {
 	sightings []*sighting
 	pids      map[PID]*ofPID
+	families  map[string]bool // sessions whose Family changes
 }
 
 // sighting is what the events of a group say about one process.
@@ -47,7 +48,7 @@ type Change struct {
 
 // NewGroup collects what events say about processes. Their sessions must be set.
 func NewGroup(incoming []*models.Incoming) *Group {
-	g := &Group{pids: map[PID]*ofPID{}}
+	g := &Group{pids: map[PID]*ofPID{}, families: map[string]bool{}}
 	type key struct {
 		PID
 		startedAt int64 // microseconds
@@ -146,7 +147,9 @@ func (g *Group) Missing() iter.Seq2[PID, time.Time] {
 // that is new or changed.
 func (g *Group) Changes() []*Change {
 	for _, seen := range g.sightings {
-		seen.pid.learn(seen)
+		if seen.pid.learn(seen) {
+			g.families[seen.pid.SessionID] = true
+		}
 	}
 	var changes []*Change
 	for _, seen := range g.sightings {
@@ -156,14 +159,19 @@ func (g *Group) Changes() []*Change {
 	return changes
 }
 
-// learn finds or creates the process that was seen, and records the change.
-func (o *ofPID) learn(seen *sighting) {
+// Families returns, after Changes, the sessions of which a Family made before is out of
+// date, sorted.
+func (g *Group) Families() []string { return slices.Sorted(maps.Keys(g.families)) }
+
+// learn finds or creates the process that was seen, and records the change. It reports
+// whether a Family changes.
+func (o *ofPID) learn(seen *sighting) bool {
 	p := find(o.processes, seen.fact, seen.first)
 	if p == nil {
 		p = &models.Process{SessionID: o.SessionID, PID: o.PID.PID, StartedAt: o.freeStart(seen.first), FirstSeen: seen.first, LastSeen: seen.last}
 		o.processes = append(o.processes, p)
 	}
-	startedAt, info := p.StartedAt, p.ProcessInfo
+	before := *p
 	learn(p, seen.fact, seen.first, seen.last)
 	for eventType, n := range seen.counts {
 		count(p, eventType, n)
@@ -173,9 +181,16 @@ func (o *ofPID) learn(seen *sighting) {
 		i = len(o.changed)
 		o.changed = append(o.changed, &Change{Process: p, CountsOnly: p.ID != 0})
 	}
-	if !startedAt.Equal(p.StartedAt) || info != p.ProcessInfo || !seen.fact.StartedAt.IsZero() {
+	if !before.StartedAt.Equal(p.StartedAt) || before.ProcessInfo != p.ProcessInfo || !seen.fact.StartedAt.IsZero() {
 		o.changed[i].CountsOnly = false
 	}
+	return p.ID == 0 || before.StartKnown != p.StartKnown || !before.StartedAt.Equal(p.StartedAt) || before.Name != p.Name ||
+		!equal(before.ParentPID, p.ParentPID, func(a, b int64) bool { return a == b }) || !equal(before.ParentStartedAt, p.ParentStartedAt, time.Time.Equal)
+}
+
+// equal reports whether both are nil or have the same value.
+func equal[T any](a, b *T, same func(a, b T) bool) bool {
+	return a == b || a != nil && b != nil && same(*a, *b)
 }
 
 // freeStart returns the first start from a time on that no other process of the pid has:

@@ -27,9 +27,9 @@ func condition(dialect string, where *filter.Filter) (text string, args []any) {
 	if where == nil {
 		return "TRUE", nil
 	}
-	c := compiler{tests: sqliteTests{}, timeColumn: sqliteTime}
+	c := compiler{dialect: dialect, tests: sqliteTests{}, timeColumn: sqliteTime}
 	if dialect == "postgres" {
-		c = compiler{tests: postgresTests{}, timeColumn: "timestamp"}
+		c = compiler{dialect: dialect, tests: postgresTests{}, timeColumn: "timestamp"}
 	}
 	c.node(where.Root())
 	return c.text.String(), c.args
@@ -38,6 +38,7 @@ func condition(dialect string, where *filter.Filter) (text string, args []any) {
 // compiler writes a condition. Where the filter is false, the condition may be NULL. That
 // makes a difference only below NOT, where the compiler replaces NULL by false.
 type compiler struct {
+	dialect    string
 	tests      dataTests
 	timeColumn string
 	text       strings.Builder
@@ -88,6 +89,8 @@ func (c *compiler) node(n filter.Node) {
 		c.write(" OR ")
 		c.tests.data(c, n)
 		c.write(")")
+	case filter.Under:
+		c.under(n)
 	case filter.DataNode:
 		if n.NeedsData() {
 			c.tests.data(c, n)
@@ -112,6 +115,29 @@ func (c *compiler) join(nodes []filter.Node, word, none string) {
 		c.write(")")
 	}
 }
+
+// under writes a test of processes. If a pid has processes in the set and others, the
+// database finds the event's process as process.Family.Find does.
+func (c *compiler) under(n filter.Under) {
+	if n.Set == nil {
+		c.write("FALSE")
+		return
+	}
+	all, some := n.Set.PIDs()
+	c.write("("+isListed(c.dialect, "pid"), numberList(c.dialect, all))
+	if len(some) > 0 {
+		c.write(" OR "+isListed(c.dialect, "pid")+" AND "+isListed(c.dialect, eventProcess), numberList(c.dialect, some), numberList(c.dialect, n.Set.IDs(some)))
+	}
+	c.write(")")
+}
+
+// eventProcess is the ID of an event's process: the last one that had started, or else the
+// first one. Both are found by the index of processes.
+const (
+	eventProcess = "COALESCE((" + samePID + " AND p.started_at <= events.timestamp ORDER BY p.started_at DESC LIMIT 1), (" + samePID + " ORDER BY p.started_at LIMIT 1))"
+	samePID      = "SELECT p.id FROM processes p WHERE p.session_id = events.session_id AND p.pid = events.pid " +
+		"AND (p.start_known OR p.name = '' OR COALESCE(events.process_name, '') IN ('', p.name))"
+)
 
 // columnTest writes a test of a column.
 func (c *compiler) columnTest(n filter.Node) {
@@ -147,21 +173,24 @@ func argument(v filter.Value) any {
 	}
 }
 
-// seqsIn returns a condition on seq, the argument of which is a seqList. The text is the
-// same for any number of seqs, so that the statement stays prepared.
-func seqsIn(dialect string) string {
+// isListed returns the condition that a number is in the argument, a numberList. The text
+// is the same for lists of any length, so that the statement stays prepared.
+func isListed(dialect, number string) string {
 	if dialect == "postgres" {
-		return "seq = ANY(CAST(? AS bigint[]))"
+		return number + " = ANY(CAST(? AS bigint[]))"
 	}
-	return "seq IN (SELECT value FROM json_each(?))"
+	return number + " IN (SELECT value FROM json_each(?))"
 }
 
-func seqList(dialect string, seqs []int64) string {
+func numberList(dialect string, numbers []int64) string {
 	list := []byte{'['}
-	for _, seq := range seqs {
-		list = append(strconv.AppendInt(list, seq, 10), ',')
+	for i, n := range numbers {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = strconv.AppendInt(list, n, 10)
 	}
-	list[len(list)-1] = ']'
+	list = append(list, ']')
 	if dialect == "postgres" {
 		list[0], list[len(list)-1] = '{', '}'
 	}

@@ -25,6 +25,26 @@ func (r *Processes) List(ctx context.Context, sessionID string, limit int) (proc
 	return processes, total, translate(r.db, err, "the process")
 }
 
+// ListFamily returns what process.NewFamily needs of the first limit processes of a session
+// in the order of their start.
+func (r *Processes) ListFamily(ctx context.Context, sessionID string, limit int) ([]models.Process, error) {
+	rows, err := r.db.Read(ctx).Model(&models.Process{}).Select("id, pid, started_at, start_known, parent_pid, parent_started_at, name").
+		Where("session_id = ?", sessionID).Order("started_at, id").Limit(limit).Rows()
+	if err != nil {
+		return nil, translate(r.db, err, "the process")
+	}
+	defer rows.Close()
+	var processes []models.Process
+	for rows.Next() {
+		var p models.Process
+		if err := rows.Scan(&p.ID, &p.PID, &p.StartedAt, &p.StartKnown, &p.ParentPID, &p.ParentStartedAt, &p.Name); err != nil {
+			return nil, translate(r.db, err, "the process")
+		}
+		processes = append(processes, p)
+	}
+	return processes, translate(r.db, rows.Err(), "the process")
+}
+
 // addedAtOnce is the number of processes that Add adds in one transaction.
 const addedAtOnce = 50
 
@@ -55,7 +75,7 @@ func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, pro
 					Args: []any{sessionID, p.PID, at, false, p.Name, at, at, sessionID, p.PID},
 				}
 			}
-			return tx.Finish(ctx, statements...)
+			return tx.Finish(ctx, append(statements, familyChanged(sessionID))...)
 		})
 		if err != nil {
 			return translate(r.db, err, "the process")

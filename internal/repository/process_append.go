@@ -91,7 +91,16 @@ func writeProcesses(g *process.Group) ([]database.Statement, error) {
 	for some := range slices.Chunk(usual, 4*len(usualUpdates)) {
 		statements = append(statements, database.Statement{Text: usualUpdates[len(some)/4-1], Args: some})
 	}
+	for _, sessionID := range g.Families() {
+		statements = append(statements, familyChanged(sessionID))
+	}
 	return statements, nil
+}
+
+// familyChanged returns the statement that tells readers to read the processes of a session
+// again.
+func familyChanged(sessionID string) database.Statement {
+	return database.Statement{Text: "UPDATE sessions SET process_version = process_version + 1 WHERE id = ?", Args: []any{sessionID}}
 }
 
 // usualUpdates[i] updates the times and counts of i+1 processes in one statement.

@@ -216,7 +216,7 @@ func (s *sealedSegment) walk(page models.EventPage, where, hot *filter.Filter, r
 func (v view) rows(where *filter.Filter, part models.EventPage, seqs []int64) *gorm.DB {
 	query := filtered(v.tx.Model(&models.Event{}), where).Where("session_id = ?", v.sessionID)
 	if seqs != nil && int64(len(seqs)) < (part.Before-part.After)/listedShare {
-		return query.Where(seqsIn(v.tx.Name()), seqList(v.tx.Name(), seqs))
+		return query.Where(isListed(v.tx.Name(), "seq"), numberList(v.tx.Name(), seqs))
 	}
 	if part.After > 0 {
 		query = query.Where("seq > ?", part.After)

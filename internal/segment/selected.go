@@ -69,6 +69,8 @@ func (s *selection) node(node filter.Node) []bool {
 		return s.test(n, n.Field, filter.Order{Field: value, Op: n.Op, Value: n.Value})
 	case filter.Like:
 		return s.test(n, n.Field, filter.Like{Field: value, Pattern: n.Pattern})
+	case filter.Under:
+		return s.under(n)
 	}
 	return make([]bool, s.n)
 }
@@ -112,6 +114,32 @@ func (s *selection) test(node filter.Node, field filter.Field, ofValue filter.Da
 	for i := range selected {
 		e.Seq, e.Timestamp = s.firstSeq+int64(s.first+i), time.UnixMicro(s.hot.Micros[s.first+i]).UTC()
 		selected[i] = node.Match(&e)
+	}
+	return selected
+}
+
+// under evaluates a test of processes. For most pids the pid alone decides.
+func (s *selection) under(n filter.Under) []bool {
+	if n.Set == nil {
+		return make([]bool, s.n)
+	}
+	places := s.hot.PID.Index[s.first : s.first+s.n]
+	selected := pick(s.hot.PID.Values, places, func(pid *int64) bool {
+		if pid == nil {
+			return false
+		}
+		some, _ := n.Set.HasPID(*pid)
+		return some
+	})
+	for i, is := range selected {
+		if !is {
+			continue
+		}
+		pid := *s.hot.PID.Values[places[i]]
+		if _, all := n.Set.HasPID(pid); !all {
+			name := deref(s.hot.Process.Values[s.hot.Process.Index[s.first+i]])
+			selected[i] = n.Set.Has(pid, name, time.UnixMicro(s.hot.Micros[s.first+i]))
+		}
 	}
 	return selected
 }

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"slices"
 	"sync"
 
 	"ospulse/internal/filter"
@@ -173,8 +174,23 @@ func mayMatch(skip []byte, node filter.Node) bool {
 			}
 		}
 		return false
+	case filter.Under:
+		return mayBeUnder(skip, n)
 	}
 	return true
+}
+
+// maxSkipPIDs is the most pids that are searched for in a skip. More pids are likely to be in
+// every segment, and take longer than the segment.
+const maxSkipPIDs = 1000
+
+func mayBeUnder(skip []byte, n filter.Under) bool {
+	if n.Set == nil {
+		return false
+	}
+	all, some := n.Set.PIDs()
+	isHere := func(pid int64) bool { return has(skip, hashNumber(filter.PID, pid)) }
+	return len(all)+len(some) > maxSkipPIDs || slices.ContainsFunc(all, isHere) || slices.ContainsFunc(some, isHere)
 }
 
 // mayContain reports whether an event may have a text that a pattern matches.

@@ -96,6 +96,7 @@ type keptRollup struct {
 
 	// The holder of lock owns these fields.
 	rollup  rollup
+	where   *filter.Filter // what the events up to seq were selected with
 	seq     int64
 	firstID uint64
 	expired int64 // the session's ExpiredSeq
@@ -149,10 +150,14 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 	if err != nil {
 		return err
 	}
+	if kept.rollup != nil && where.NamesProcesses() && !where.SelectsAs(kept.where) {
+		kept.rollup = nil
+	}
 	if kept.rollup == nil || kept.firstID != firstID || kept.expired != session.ExpiredSeq {
 		kept.rollup, kept.seq, kept.firstID, kept.expired = s.newRollup(kind), session.ExpiredSeq, firstID, session.ExpiredSeq
 	}
-	err = s.advance(ctx, key, kept, where, session.EventCount)
+	kept.where = where
+	err = s.advance(ctx, key, kept, where, where.UpTo(session.EventCount))
 	s.keep(key, kept)
 	if err != nil {
 		return err

@@ -42,6 +42,19 @@ test.each([
   ['data.a["b c"][0] >= -1.5e3', ['field data.a["b c"][0]', "comparison >=", "number -1.5e3"]],
   ['target not like "a b', ["field target", "comparison not like", 'string "a b']],
   ["exists pid", ["keyword exists", "field pid"]],
+  [
+    'under("42") under (x)',
+    [
+      "keyword under",
+      "bracket (",
+      'string "42"',
+      "bracket )",
+      "word under",
+      "bracket (",
+      "word x",
+      "bracket )",
+    ],
+  ],
   ["!a || 'it''s'", ["keyword !", "word a", "keyword ||", "string 'it''s'"]],
 ])("%s is split into tokens", (text, parts) => expect(shape(text)).toEqual(parts));
 

@@ -43,6 +43,7 @@ export function fieldInfo(name: string): FieldInfo | undefined {
   return fields.find((field) => field.name === first || field.other === first);
 }
 
+const processTest = /(?:under|only)(?=\()/iy;
 const keywords = ["and", "or", "not", "exists", "in", "contains", "startswith", "endswith", "like"];
 const space = /[ \t\r\n\u00a0]*/y;
 const keyword = /[A-Za-z]+(?=[ \t\r\n\u00a0()"']|$)/y;
@@ -116,6 +117,11 @@ export function tokenize(text: string): Token[] {
       add(number.test(found) ? "number" : "word", found.length, valueField);
       awaited = undefined;
     } else {
+      const test = matchAt(processTest, text, at);
+      if (test !== "") {
+        add("keyword", test.length);
+        continue;
+      }
       const field = matchAt(name, text, at);
       const comparison = field === "" ? undefined : comparisonAfter(text, at, field);
       if (exists && field !== "") add("field", field.length, field);

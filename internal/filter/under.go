@@ -1,0 +1,114 @@
+package filter
+
+import (
+	"strconv"
+
+	"ospulse/internal/models"
+	"ospulse/internal/process"
+)
+
+// Under is true for the events of a process and of all its descendants, and with Alone for
+// those of the process itself. It is false for every event until WithProcesses has set Set.
+type Under struct {
+	ID    uint64
+	Alone bool
+	Set   *process.Set
+}
+
+// Names of the conditions.
+const (
+	underName = "under"
+	aloneName = "only"
+)
+
+// Match implements Node.
+func (n Under) Match(e *models.Event) bool {
+	if n.Set == nil || e.PID == nil {
+		return false
+	}
+	name, _ := deref(e.ProcessName)
+	return n.Set.Has(*e.PID, name, e.Timestamp)
+}
+
+func (n Under) String() string {
+	name := underName
+	if n.Alone {
+		name = aloneName
+	}
+	return name + `("` + strconv.FormatUint(n.ID, 10) + `")`
+}
+
+// NamesProcesses reports whether the filter selects by processes, so that it needs
+// WithProcesses.
+func (f *Filter) NamesProcesses() bool { return f != nil && len(f.unders()) > 0 }
+
+// unders returns the tests of processes in the order of the text.
+func (f *Filter) unders() (found []Under) {
+	if f == nil {
+		return nil
+	}
+	withUnders(f.root, func(n Under) Node {
+		found = append(found, n)
+		return n
+	})
+	return found
+}
+
+// WithProcesses returns the filter for the events of a session, whose processes are those of
+// the family. It returns invalid if the session has no process that the filter names.
+func (f *Filter) WithProcesses(family *process.Family) (*Filter, error) {
+	if !f.NamesProcesses() {
+		return f, nil
+	}
+	var err error
+	root := withUnders(f.root, func(n Under) Node {
+		if n.Set = family.Descendants(n.ID, n.Alone); n.Set == nil {
+			err = models.Errorf(models.CodeInvalid, "filter: the session has no process %d", n.ID)
+		}
+		return n
+	})
+	return &Filter{root: root, needsData: f.needsData, upTo: family.UpTo}, err
+}
+
+// UpTo returns upTo or, if the filter selects by processes, the last Seq up to which it
+// knows the processes, whichever is less.
+func (f *Filter) UpTo(upTo int64) int64 {
+	if f.NamesProcesses() {
+		return min(upTo, f.upTo)
+	}
+	return upTo
+}
+
+// SelectsAs reports whether the filter selects the same as another filter of the same text
+// among the events up to the other's UpTo.
+func (f *Filter) SelectsAs(other *Filter) bool {
+	before := other.unders()
+	for i, n := range f.unders() {
+		if !n.Set.SameFor(before[i].Set) {
+			return false
+		}
+	}
+	return true
+}
+
+// withUnders returns a copy of a condition in which replace replaced each Under.
+func withUnders(n Node, replace func(Under) Node) Node {
+	all := func(nodes []Node) []Node {
+		replaced := make([]Node, len(nodes))
+		for i, node := range nodes {
+			replaced[i] = withUnders(node, replace)
+		}
+		return replaced
+	}
+	switch n := n.(type) {
+	case And:
+		return And(all(n))
+	case Or:
+		return Or(all(n))
+	case Not:
+		return Not{withUnders(n.Node, replace)}
+	case Under:
+		return replace(n)
+	}
+	return n
+}
