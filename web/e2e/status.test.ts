@@ -216,3 +216,22 @@ test("an imported copy does not look like the original", async ({ page, backend 
   await page.goto(viewPath(copy.id, "events"));
   await page.getByText(/^Copy, imported 20\d\d-/).waitFor();
 });
+
+test("the details of a process have its exit code and its user", async ({ page, backend }) => {
+  const session = await backend.createSession("process.sh", "true");
+  const event = (event_type: string, timestamp: string, data: object) => ({
+    event_type,
+    timestamp,
+    source: "os-pulse-agent",
+    data: { ...data, metadata: { processName: "worker", processId: 5150, userId: 1000 } },
+  });
+  await backend.postEvents(session, [
+    event("file_operation", "2026-11-20T10:00:00Z", { operation: "ReadFile", filePath: "/etc/hosts" }),
+    event("process_exit", "2026-11-20T10:00:01Z", { operation: "exit", exitCode: 7 }),
+  ]);
+  const tree = await openView(page, session, "processes");
+  await tree.filter({ hasText: "5150" }).first().click();
+  const details = page.getByRole("region", { name: "Chosen process" });
+  await details.getByText("Exit code 7", { exact: true }).waitFor();
+  await details.getByText("1000", { exact: true }).waitFor();
+});

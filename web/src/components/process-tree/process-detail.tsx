@@ -12,11 +12,13 @@ import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
+import { useExit } from "./exit";
 
 /** The details of the chosen process, and links to its events. */
 export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {
   const { zone } = useSettings();
   const { view, change } = useView();
+  const exit = useExit(sessionId, node);
   const eventsOf = (type: string) =>
     viewPath(
       sessionId,
@@ -58,6 +60,12 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         <Row label={node.start_known ? "Started" : "First seen"}>
           {formatClock(node.started_at, zone)}, last seen {formatClock(node.last_seen, zone)} (
           {formatDuration(toMicros(node.last_seen) - toMicros(node.started_at))})
+        </Row>
+        <Row label="Exit">
+          <SafeText text={exit?.exit ?? "…"} limit={80} />
+        </Row>
+        <Row label="User ID">
+          <SafeText text={exit ? String(exit.user ?? "unknown") : "…"} limit={80} />
         </Row>
         <Row label="Events">
           <span className="flex flex-wrap gap-x-3">

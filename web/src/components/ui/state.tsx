@@ -13,7 +13,7 @@ interface Props {
 /** An empty view: a title, and what the reader can do. */
 export function EmptyState({ icon, title, children }: Props) {
   return (
-    <div className="flex flex-col items-center justify-center gap-2 px-6 py-12 text-center">
+    <div className="flex min-h-0 flex-1 flex-col items-center justify-center gap-2 px-6 py-12 text-center">
       {icon && <div className="text-muted">{icon}</div>}
       <p className="text-base font-medium">{title}</p>
       {children && <div className="max-w-prose text-muted">{children}</div>}

@@ -1,6 +1,6 @@
 import { ListX, Radio } from "lucide-react";
 import { useState } from "react";
-import { messageOf } from "@/api/client";
+import { messageOf, type Session } from "@/api/client";
 import type { FeedStart } from "@/api/event-feed";
 import { isLive } from "@/api/queries";
 import { narrowColumns, useColumns } from "@/components/event-table/columns";
@@ -41,7 +41,7 @@ export default function EventsView() {
           {messageOf(state.error)}
         </p>
       )}
-      {isEmpty && <NoEvents isFiltered={filter !== ""} isLive={canFollow} />}
+      {isEmpty && <NoEvents isFiltered={filter !== ""} state={session?.state} isLive={canFollow} />}
       {state.isPending && <LoadingState label="Loading events" />}
       <div
         className={
@@ -84,7 +84,13 @@ function useLastLoaded(current: ReturnType<typeof useEventFeed>) {
   return isReady ? { ...current, isStale: false } : { ...last, isStale: last.feed !== current.feed };
 }
 
-function NoEvents({ isFiltered, isLive }: { isFiltered: boolean; isLive: boolean }) {
+interface NoEventsProps {
+  isFiltered: boolean;
+  state: Session["state"] | undefined;
+  isLive: boolean;
+}
+
+function NoEvents({ isFiltered, state, isLive }: NoEventsProps) {
   const { change } = useView();
   if (isFiltered) {
     return (
@@ -96,11 +102,16 @@ function NoEvents({ isFiltered, isLive }: { isFiltered: boolean; isLive: boolean
       </EmptyState>
     );
   }
+  if (state === "ended") {
+    return (
+      <EmptyState icon={<Radio size={28} />} title="No events">
+        The session ended without any. “Start again” runs the file in a new session.
+      </EmptyState>
+    );
+  }
   return (
     <EmptyState icon={<Radio size={28} />} title="No events yet">
-      {isLive
-        ? "They appear here as the agent reports them."
-        : "Start monitoring above, and they appear here."}
+      {isLive ? "They appear here as the agent reports them." : "Press Start, and they appear here."}
     </EmptyState>
   );
 }

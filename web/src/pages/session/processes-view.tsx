@@ -43,8 +43,12 @@ export default function ProcessesView() {
   if (!tree.data || !roots) return <ErrorState error={tree.error} retry={() => void tree.refetch()} />;
   if (roots.length === 0) {
     return (
-      <EmptyState icon={<GitBranch size={28} />} title="No processes yet">
-        They appear when the agent reports events: press Start, or wait.
+      <EmptyState icon={<GitBranch size={28} />} title={live ? "No processes yet" : "No processes"}>
+        {session?.state === "created"
+          ? "Press Start, and they appear here."
+          : live
+            ? "They appear here as the agent reports them."
+            : "No event of this session names a process."}
       </EmptyState>
     );
   }
