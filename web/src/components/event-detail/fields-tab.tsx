@@ -18,8 +18,8 @@ const shownLimit = 600;
 /** The fields of an event, and the values of its data that are worth a line. */
 export function FieldsTab({ event }: { event: EventText }) {
   const { fields, text, data } = event;
-  const rest = useMemo(
-    () => (data ? dataFields(fields.event_type, text, data) : []),
+  const { fields: rest, isCut } = useMemo(
+    () => (data ? dataFields(fields.event_type, text, data) : { fields: [], isCut: false }),
     [fields.event_type, text, data],
   );
   const lifted = [
@@ -78,6 +78,7 @@ export function FieldsTab({ event }: { event: EventText }) {
               {field.meaning && <span className="ml-2 text-muted">{field.meaning}</span>}
             </Field>
           ))}
+          {isCut && <p className="py-1 text-xs text-muted">The JSON tab has the other values.</p>}
         </Section>
       )}
     </div>

@@ -1,4 +1,5 @@
 import { isContainer } from "@/components/json-tree/rows";
+import { dataPath } from "@/lib/filter";
 import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
 
@@ -58,19 +59,28 @@ const firstOf: Record<string, string[]> = {
 };
 
 // Other tabs, or the fields above, show these.
-const elsewhere = new Set(["content", "metadata", "info", "operation"]);
+const elsewhere = new Set(["content", "operation"]);
 // The agent's own ID of the session, and members that the event's fields repeat.
 const known = new Set(["sessionId", "processName", "processId"]);
-const maxFields = 60;
+const maxFields = 300;
+const maxDepth = 32;
 const maxText = 1000;
 
-/** The values of the data: first the important ones of the kind, then the other members at the top. */
-export function dataFields(eventType: string, text: string, data: JsonValue): DataField[] {
+/**
+ * The values of the data: first the important ones of the kind, then the other members at the
+ * top, then all nested values with their path. isCut says that there are more.
+ */
+export function dataFields(eventType: string, text: string, data: JsonValue) {
   const fields: DataField[] = [];
   const seen = new Set<string>();
+  let isCut = false;
   const add = (steps: (string | number)[], value: JsonValue | undefined) => {
-    const name = steps.join(".");
-    if (!value || isContainer(value) || seen.has(name) || fields.length >= maxFields) return;
+    const name = dataPath(steps);
+    if (!value || isContainer(value) || seen.has(name)) return;
+    if (fields.length >= maxFields) {
+      isCut = true;
+      return;
+    }
     seen.add(name);
     const said =
       value.kind === "string" ? jsonString(text, value, maxText) : text.slice(value.from, value.to);
@@ -80,21 +90,28 @@ export function dataFields(eventType: string, text: string, data: JsonValue): Da
     const steps = path.split(".");
     add(steps, jsonAt(text, data, steps));
   }
-  for (const { key, value } of jsonEntries(text, data, 200).entries)
-    if (!elsewhere.has(String(key))) add([key], value);
-  for (const { key, value } of entriesAt(text, data, "metadata"))
-    if (!known.has(String(key))) add(["metadata", key], value);
-  return fields;
+  const walk = (steps: (string | number)[], container: JsonValue) => {
+    const { entries } = jsonEntries(text, container, maxFields + 1);
+    const isHidden = (key: string | number) =>
+      steps.length === 0
+        ? elsewhere.has(String(key))
+        : steps.length === 1 && steps[0] === "metadata" && known.has(String(key));
+    for (const { key, value } of entries) if (!isHidden(key)) add([...steps, key], value);
+    for (const { key, value } of entries) {
+      if (!isContainer(value) || isCut) continue;
+      if (steps.length < maxDepth) walk([...steps, key], value);
+      else isCut = true;
+    }
+  };
+  if (isContainer(data)) walk([], data);
+  return { fields, isCut };
 }
 
-function entriesAt(text: string, data: JsonValue, key: string) {
-  const inner = jsonAt(text, data, [key]);
-  return inner ? jsonEntries(text, inner, 50).entries : [];
-}
-
-/** request.http_version → request http version; bytesTransferred → bytes transferred. */
+/** bytesTransferred → bytes transferred. Values nested deeper have their path. */
 function labelOf(steps: readonly (string | number)[]): string {
-  const shown = steps[0] === "metadata" ? steps.slice(1) : steps;
+  const shown = steps[0] === "metadata" && steps.length === 2 ? steps.slice(1) : steps;
+  if (shown.length > 2 || shown.some((step) => typeof step === "number"))
+    return dataPath(shown).slice("data".length).replace(/^\./, "");
   return shown
     .map((step) =>
       String(step)
