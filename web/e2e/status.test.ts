@@ -226,6 +226,12 @@ test("the details of a process have its exit code and its user", async ({ page, 
     data: { ...data, metadata: { processName: "worker", processId: 5150, userId: 1000 } },
   });
   await backend.postEvents(session, [
+    event("process_creation", "2026-11-20T10:00:00Z", {
+      operation: "execve",
+      newProcessId: 5150,
+      imagePath: "/bin/worker",
+      currentDirectory: "/srv/work",
+    }),
     event("file_operation", "2026-11-20T10:00:00Z", { operation: "ReadFile", filePath: "/etc/hosts" }),
     event("process_exit", "2026-11-20T10:00:01Z", { operation: "exit", exitCode: 7 }),
   ]);
@@ -234,4 +240,5 @@ test("the details of a process have its exit code and its user", async ({ page, 
   const details = page.getByRole("region", { name: "Chosen process" });
   await details.getByText("Exit code 7", { exact: true }).waitFor();
   await details.getByText("1000", { exact: true }).waitFor();
+  await details.getByText("/srv/work", { exact: true }).waitFor();
 });

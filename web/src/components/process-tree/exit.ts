@@ -2,16 +2,19 @@ import { useQuery } from "@tanstack/react-query";
 import { api, call, type ProcessNode } from "@/api/client";
 import { keys } from "@/api/queries";
 
-const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId";
+const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory";
 
-/** What the events of a process tell about its end and its user; undefined while they load. */
+/** What the events of a process tell about its end, user and working directory; undefined while they load. */
 export function useExit(sessionId: string, { pid, started_at, last_seen }: ProcessNode) {
-  const own = `pid = ${pid} and time >= ${started_at} and time <= ${last_seen}`;
+  const span = `time >= ${started_at} and time <= ${last_seen}`;
+  const own = `pid = ${pid} and ${span}`;
+  // The actor of a creation may be the parent.
+  const created = `type = process_creation and data.newProcessId = ${pid} and ${span}`;
   const { data } = useQuery({
     queryKey: keys.of(sessionId, "exit", own),
     queryFn: async ({ signal }) => {
-      const [exit, last] = await Promise.all(
-        [`type = process_exit and ${own}`, own].map(async (filter) => {
+      const [exit, last, creation] = await Promise.all(
+        [`type = process_exit and ${own}`, own, created].map(async (filter) => {
           const query = { filter, order: "desc" as const, limit: 1, fields };
           const path = { sessionId };
           const page = await call(
@@ -20,7 +23,11 @@ export function useExit(sessionId: string, { pid, started_at, last_seen }: Proce
           return page.events[0]?.fields;
         }),
       );
-      return { exit: exitText(exit), user: (exit ?? last)?.["data.metadata.userId"] };
+      return {
+        exit: exitText(exit),
+        user: (exit ?? last)?.["data.metadata.userId"],
+        directory: creation?.["data.currentDirectory"],
+      };
     },
   });
   return data;

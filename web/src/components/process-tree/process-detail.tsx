@@ -56,6 +56,13 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         <Row label="Image" copy={node.image}>
           <SafeText text={node.image || "unknown"} limit={2000} className="font-mono text-xs break-all" />
         </Row>
+        <Row label="Directory">
+          <SafeText
+            text={exit ? String(exit.directory ?? "unknown") : "…"}
+            limit={2000}
+            className="font-mono text-xs break-all"
+          />
+        </Row>
         <Row label="Parent">{node.parent_pid === null ? "unknown" : String(node.parent_pid)}</Row>
         <Row label={node.start_known ? "Started" : "First seen"}>
           {formatClock(node.started_at, zone)}, last seen {formatClock(node.last_seen, zone)} (

@@ -128,14 +128,6 @@ function Cells({ session }: { session: Session }) {
               <Pin size={13} aria-label="Marked keep" />
             </span>
           )}
-          {session.imported_at && (
-            <span
-              className="shrink-0 rounded-sm bg-sunken px-1 text-2xs text-muted"
-              title={`Imported ${formatDateTime(session.imported_at, zone)}${session.imported_from ? `, from the session ${session.imported_from}` : ""}`}
-            >
-              {isImportedCopy(session) ? "Imported copy" : "Imported"}
-            </span>
-          )}
           {session.tags.slice(0, 4).map((tag) => (
             <span
               key={tag}
@@ -145,7 +137,18 @@ function Cells({ session }: { session: Session }) {
             </span>
           ))}
         </span>
-        <span className="block truncate text-xs text-muted">{about(session)}</span>
+        <span className="block truncate text-xs text-muted">
+          {session.imported_at && (
+            <span
+              className="text-ink"
+              title={`Imported ${formatDateTime(session.imported_at, zone)}${session.imported_from ? `, from the session ${session.imported_from}` : ""}`}
+            >
+              {isImportedCopy(session) ? "Imported copy" : "Imported"}
+              {" · "}
+            </span>
+          )}
+          {about(session)}
+        </span>
       </span>
       <span role="cell" className="hidden truncate text-muted md:block">
         {modeNames[session.mode]}
