@@ -50,6 +50,22 @@ test("received bytes come from the remote end", () => {
   expect(packetRow(received)).toMatchObject({ from: "192.0.2.7:53", to: "10.0.0.1:5" });
 });
 
+test("an ICMP packet has no ports of its own", () => {
+  const about = { src: "10.0.0.1", src_port: 4000, dst: "10.0.0.5", dst_port: 53 };
+  const row = packetRow(
+    event("raw_network_operation", {
+      ...about,
+      protocol: "ICMP",
+      info_raw: "Destination unreachable (Port)",
+    }),
+  );
+  expect(row).toMatchObject({
+    from: "10.0.0.1",
+    to: "10.0.0.5",
+    info: "Destination unreachable (Port): 4000 → 53",
+  });
+});
+
 test("invalid addresses are left out", () => {
   expect(
     packetRow(

@@ -42,7 +42,12 @@ export function packetRow(event: ListedEvent): PacketRow {
   const end = (host: unknown, port: unknown) =>
     [text(host), number(port)].filter((part) => part !== "" && part !== undefined).join(":");
   const content = bytesFromHex(text(field("content")));
-  const ends = [end(field("src"), field("src_port")), end(field("dst"), field("dst_port"))];
+  // ICMP has no ports. Those in the event are of the packet that it reports on.
+  const isICMP = isPacket && /^ICMP/.test(text(field("protocol")));
+  const ends = isICMP
+    ? [text(field("src")), text(field("dst"))]
+    : [end(field("src"), field("src_port")), end(field("dst"), field("dst_port"))];
+  const quoted = isICMP && number(field("src_port")) !== undefined && number(field("dst_port")) !== undefined;
   // The dst of a call is the remote end, even if the call receives.
   if (!isPacket && /^(receive|recv|accept)/i.test(event.operation ?? "")) ends.reverse();
   return {
@@ -52,7 +57,11 @@ export function packetRow(event: ListedEvent): PacketRow {
     from: ends[0] ?? "",
     to: ends[1] || (isPacket ? "" : (event.target ?? "")),
     bytes: number(field(isPacket ? "length" : "bytesTransferred")),
-    info: isPacket ? infoOf(field) : [text(field("error")), dnsText(field("dns"))].filter(Boolean).join(" "),
+    info: quoted
+      ? `${infoOf(field)}: ${number(field("src_port"))} → ${number(field("dst_port"))}`
+      : isPacket
+        ? infoOf(field)
+        : [text(field("error")), dnsText(field("dns"))].filter(Boolean).join(" "),
     content: content && content.length > 0 ? content : undefined,
   };
 }
