@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ospulse/internal/database"
-	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
 
@@ -163,7 +162,7 @@ func (o *objectReads) following(s *sealedSegment) (next []models.Segment) {
 		return nil
 	}
 	for i, seen := 0, 0; i < len(s.following) && seen < aheadSegments; i++ {
-		if upcoming := (&sealedSegment{Segment: s.following[i]}); !upcoming.IsSealed || upcoming.isSkipped(s.where) {
+		if upcoming := &s.following[i]; !upcoming.IsSealed || upcoming.isSkipped {
 			continue
 		}
 		seen++
@@ -171,7 +170,7 @@ func (o *objectReads) following(s *sealedSegment) (next []models.Segment) {
 		if !slices.ContainsFunc(o.ahead, func(r *objectRead) bool {
 			return r.block.SessionID == s.view.sessionID && r.block.FirstSeq >= first && r.block.FirstSeq < first+models.SegmentEvents
 		}) {
-			next = append(next, s.following[i])
+			next = append(next, s.following[i].Segment)
 		}
 	}
 	return next
@@ -187,10 +186,4 @@ func (s *sealedSegment) data(b *models.Block) ([]byte, error) {
 		err = s.damaged(err)
 	}
 	return data, err
-}
-
-// upcoming is what walk knows of the segments behind one.
-type upcoming struct {
-	following []models.Segment // in the order of the page
-	where     *filter.Filter
 }

@@ -678,3 +678,62 @@ func TestDamagedBlockAffectsItsEventsOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestSkipsAreReadOnce checks that the second search of a session reads no skips, and that
+// a session with the same ID that was imported later gets its own.
+func TestSkipsAreReadOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		find := func(text string) int {
+			where, err := filter.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := events.List(t.Context(), "s", where, models.EventPage{Limit: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(found)
+		}
+		store := func(operation string) {
+			createSession(t, db, "s")
+			in, err := wire.Event([]byte(`{"event_type":"file_operation","source":"s","data":{"operation":"`+operation+`"}}`), noon)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.SessionID = "s"
+			if _, err := appendBatch(t.Context(), events, models.Batch{Events: []models.Incoming{in}}); err != nil {
+				t.Fatal(err)
+			}
+			seal(t, db, "s", 0, 1)
+		}
+		store("first")
+		if n := find("first"); n != 1 {
+			t.Fatalf("found %d events", n)
+		}
+		err := db.Write(t.Context(), func(tx *gorm.DB) error { // a skip without any item skips everything
+			return tx.Exec("UPDATE segments SET skip = ? WHERE session_id = 's'", make([]byte, 64)).Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := find("first"); n != 1 {
+			t.Errorf("the skip was read again: found %d events", n)
+		}
+		err = db.Write(t.Context(), func(tx *gorm.DB) error {
+			for _, condition := range []string{"blocks WHERE session_id", "segments WHERE session_id", "processes WHERE session_id", "sessions WHERE id"} {
+				if err := tx.Exec("DELETE FROM " + condition + " = 's'").Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store("second")
+		if n := find("second"); n != 1 {
+			t.Errorf("found %d events of the new session", n)
+		}
+	})
+}

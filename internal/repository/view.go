@@ -2,9 +2,11 @@ package repository
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"gorm.io/gorm"
@@ -22,6 +24,7 @@ type view struct {
 	tx        *gorm.DB
 	sessionID string
 	unpacked  *unpackedSegments // nil without a cache
+	skips     *keptSkips        // nil without a cache
 	objects   *viewObjects      // nil in transactions that do not read blocks
 }
 
@@ -30,6 +33,7 @@ type view struct {
 type views struct {
 	db       *database.DB
 	unpacked unpackedSegments
+	skips    keptSkips
 	objects  objectReads
 }
 
@@ -39,7 +43,7 @@ func newViews(db *database.DB) *views {
 
 // of returns the view of a session in a transaction.
 func (r *views) of(tx *gorm.DB, sessionID string) view {
-	return view{tx, sessionID, &r.unpacked, &viewObjects{&r.objects, maxObjectWait}}
+	return view{tx, sessionID, &r.unpacked, &r.skips, &viewObjects{&r.objects, maxObjectWait}}
 }
 
 // in calls fn with a view of a session. If fn fails because a segment is damaged, in also
@@ -118,7 +122,7 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 		return
 	}
 	kept := *s
-	kept.view, kept.Skip, kept.upcoming = view{}, nil, upcoming{}
+	kept.view, kept.following = view{}, nil
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.list = append(u.list, kept)
@@ -145,8 +149,7 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 			return err
 		}
 		for i := range segments {
-			s := &sealedSegment{view: v, Segment: segments[i]}
-			s.SessionID = v.sessionID
+			s := &sealedSegment{view: v, Segment: segments[i].Segment, following: segments[i+1:]}
 			gap := rest
 			if page.Descending {
 				gap.After, rest.Before = max(rest.After, s.LastSeq()), s.FirstSeq()
@@ -161,8 +164,10 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 					return err
 				}
 			}
-			s.upcoming = upcoming{segments[i+1:], where}
-			if more, err := s.walk(page, where, hot, rows, sealed); err != nil || !more {
+			if segments[i].isSkipped {
+				continue
+			}
+			if more, err := s.walk(page, hot, rows, sealed); err != nil || !more {
 				return err
 			}
 		}
@@ -177,19 +182,13 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 
 // walk is the part of view.walk for one segment. hot is the part of the filter that needs
 // no data.
-func (s *sealedSegment) walk(page models.EventPage, where, hot *filter.Filter, rows func(models.EventPage, []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) (more bool, err error) {
+func (s *sealedSegment) walk(page models.EventPage, hot *filter.Filter, rows func(models.EventPage, []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) (more bool, err error) {
 	if s.IsSealed {
-		if s.isSkipped(where) {
-			return true, nil
-		}
 		s.view.unpacked.take(s)
 		if more, err = sealed(s); err == nil {
 			s.view.unpacked.put(s)
 		}
 		return more, err
-	}
-	if s.isSkipped(hot) {
-		return true, nil
 	}
 	page.After = max(page.After, s.FirstSeq()-1)
 	if page.Before == 0 || page.Before > s.LastSeq() {
@@ -301,26 +300,28 @@ func isEmpty(page models.EventPage) bool { return page.Before > 0 && page.After 
 // segmentPage is the most segments that one statement reads, without their columns. The
 // first statement reads fewer, because most pages are full soon.
 const (
-	segmentPage      = 64
+	segmentPage      = 256
 	firstSegmentPage = 4
 )
+
+// listedSegment is a segment without Columns and Skip.
+type listedSegment struct {
+	models.Segment
+	isSkipped bool // the filter certainly selects none of its events
+}
 
 // sealed selects the sealed segments of the session.
 func (v view) sealed() *gorm.DB {
 	return v.tx.Model(&models.Segment{}).Where("session_id = ? AND is_sealed", v.sessionID)
 }
 
-// segments returns the first segments that overlap a page, in its order, up to a limit: the sealed ones, and all of them if a part of the filter needs no data.
-func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit int) (segments []models.Segment, err error) {
-	columns := "number, event_count, first_time, last_time, is_sealed, min_id"
-	if where != nil {
-		columns += ", skip"
-	}
-	query := v.sealed()
+// segments returns the first segments that overlap a page, in its order, up to a limit:
+// the sealed ones, and all of them if a part of the filter needs no data. hot is that part.
+func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit int) (segments []listedSegment, err error) {
+	query, columns := v.sealed(), "number, event_count, first_time, last_time, is_sealed, min_id, NULL AS skip"
 	if hot != nil {
-		query = v.tx.Model(&models.Segment{}).Where("session_id = ?", v.sessionID)
+		query, columns = v.tx.Model(&models.Segment{}).Where("session_id = ?", v.sessionID), strings.Replace(columns, "NULL", "CASE WHEN NOT is_sealed THEN skip END", 1)
 	}
-	query = query.Select(columns)
 	if page.After > 0 {
 		query = query.Where("number >= ? AND number * ? + event_count > ?", page.After/models.SegmentEvents, models.SegmentEvents, page.After)
 	}
@@ -331,8 +332,35 @@ func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit i
 	if page.Descending {
 		order = "number DESC"
 	}
-	err = query.Order(order).Limit(limit).Find(&segments).Error
-	return segments, err
+	rows, err := query.Select(columns).Order(order).Limit(limit).Rows()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	ofSealed, ofRows := where.Span(), hot.Span()
+	var skip sql.RawBytes
+	s := listedSegment{Segment: models.Segment{SessionID: v.sessionID}}
+	for rows.Next() {
+		if err := rows.Scan(&s.Number, &s.EventCount, &s.FirstTime, &s.LastTime, &s.IsSealed, &s.MinID, &skip); err != nil {
+			return nil, err
+		}
+		if s.IsSealed {
+			s.isSkipped = s.isOutside(ofSealed)
+		} else { // its skip has only the hot fields
+			s.isSkipped = s.isOutside(ofRows) || !segment.MayMatch(skip, hot)
+		}
+		segments = append(segments, s)
+	}
+	if err := rows.Err(); err != nil || where == nil {
+		return segments, err
+	}
+	return segments, v.test(segments, where)
+}
+
+// isOutside reports whether all events are outside of a span of time, whose zero times are
+// no bounds.
+func (s *listedSegment) isOutside(span models.Span) bool {
+	return !span.From.IsZero() && s.LastTime.Before(span.From) || !span.To.IsZero() && s.FirstTime.After(span.To)
 }
 
 // sealedSegment is a segment of a view, usually a sealed one. It is read as far as it is
@@ -344,7 +372,8 @@ type sealedSegment struct {
 	hot   *segment.Columns
 	block *segment.Block // the last one that was used, with the events from first on
 	first int
-	upcoming
+
+	following []listedSegment // in the order of the page
 }
 
 // bytes returns about how much memory the unpacked part takes.
@@ -354,12 +383,6 @@ func (s *sealedSegment) bytes() int {
 		bytes += s.block.Bytes()
 	}
 	return bytes
-}
-
-// isSkipped reports whether a filter certainly selects none of the events.
-func (s *sealedSegment) isSkipped(where *filter.Filter) bool {
-	span := where.Span()
-	return !span.From.IsZero() && s.LastTime.Before(span.From) || !span.To.IsZero() && s.FirstTime.After(span.To) || !segment.MayMatch(s.Skip, where)
 }
 
 // columns returns the hot fields.
