@@ -237,7 +237,7 @@ func (b *Block) column(p *packedColumn, rows int) *column {
 		c = emptyColumn
 	}
 	p.packed, p.unpacked = nil, &c
-	b.bytes += len(c.text) + 24*len(c.values) + 4*len(c.index)
+	b.bytes += len(c.text) + 4*len(c.ends) + 4*len(c.index)
 	return &c
 }
 

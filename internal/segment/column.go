@@ -8,15 +8,55 @@ import (
 	"time"
 )
 
-// column holds one value of each of some rows. values[0] is nil and stands for the row's
-// own text in ref.
+// column holds one value of each of some rows. Values have places from 1 on. Place 0 has no
+// value and stands for the row's own text in ref.
 type column struct {
-	ref    refKind
-	form   int
-	order  int
-	values [][]byte
-	index  []uint32 // by row, if the column is indexed
-	text   []byte   // of all values, one after the other; only in an unpacked column
+	ref   refKind
+	form  int
+	order int
+	text  []byte   // of all values, one after the other
+	ends  []uint32 // by place, of the value in text
+	index []uint32 // by row its place, if the column is indexed
+}
+
+// len returns the number of values.
+func (c *column) len() int { return len(c.ends) - 1 }
+
+// add adds a value.
+func (c *column) add(value []byte) {
+	c.text = append(c.text, value...)
+	c.ends = append(c.ends, uint32(len(c.text)))
+}
+
+// value returns the value at a place; nil at place 0.
+func (c *column) value(place int) []byte {
+	if place == 0 {
+		return nil
+	}
+	return c.text[c.ends[place-1]:c.ends[place]:c.ends[place]]
+}
+
+// place returns the place of a row's value.
+func (c *column) place(row int) int {
+	switch c.order {
+	case byRow:
+		return row + 1
+	case allSame:
+		return c.len()
+	}
+	return int(c.index[row])
+}
+
+// at returns the value of a row. It is nil for a row that refers to its own text.
+func (c *column) at(row int) []byte { return c.value(c.place(row)) }
+
+// values yields all values.
+func (c *column) values(yield func([]byte) bool) {
+	for place := 1; place <= c.len(); place++ {
+		if !yield(c.value(place)) {
+			return
+		}
+	}
 }
 
 // refKind names a text that the reader knows already.
@@ -103,11 +143,11 @@ func appendTime(out []byte, micros int64) []byte {
 	return out
 }
 
-// formOf returns the best form for all values.
-func formOf(values [][]byte) int {
+// bestForm returns the best form for all values.
+func (c *column) bestForm() int {
 	for _, form := range []int{asInteger, asTime} {
-		fits := len(values) > 0
-		for _, value := range values {
+		fits := c.len() > 0
+		for value := range c.values {
 			if _, fits = toNumber(form, value); !fits {
 				break
 			}
@@ -116,7 +156,7 @@ func formOf(values [][]byte) int {
 			return form
 		}
 	}
-	for _, value := range values {
+	for value := range c.values {
 		if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 			return asBytes
 		}
@@ -126,32 +166,31 @@ func formOf(values [][]byte) int {
 
 // The ways in which a column says which row has which value.
 const (
-	byRow   = iota // row i has values[i+1]
-	allSame        // every row has the last value; values[0] if it is the only one
-	indexed        // row i has values[index[i]]
+	byRow   = iota // row i has the value at place i+1
+	allSame        // every row has the last place, which is 0 if there is no value
+	indexed        // row i has the value at place index[i]
 	orders         // their number
 )
 
 // appendTo packs the column.
 func (c *column) appendTo(out []byte) []byte {
-	values := c.values[1:]
-	form := formOf(values)
+	form := c.bestForm()
 	out = append(out, byte(c.ref), byte(form), byte(c.order))
-	out = binary.AppendUvarint(out, uint64(len(values)))
+	out = binary.AppendUvarint(out, uint64(c.len()))
 	switch form {
 	case asInteger, asTime:
 		last := int64(0)
-		for _, value := range values {
+		for value := range c.values {
 			n, _ := toNumber(form, value)
 			out = binary.AppendVarint(out, n-last) // may wrap, and wraps back
 			last = n
 		}
 	default:
 		quote := quotes(form)
-		for _, value := range values {
+		for value := range c.values {
 			out = binary.AppendUvarint(out, uint64(len(value)-2*quote))
 		}
-		for _, value := range values {
+		for value := range c.values {
 			out = append(out, value[quote:len(value)-quote]...)
 		}
 	}
@@ -177,79 +216,60 @@ func (r *reader) column(rows int) (c column) {
 		r.fail()
 		return emptyColumn
 	}
-	c.values = make([][]byte, n+1)
-	values := c.values[1:]
+	c.ends = make([]uint32, n+1)
 	switch c.form {
 	case asInteger, asTime:
 		c.text = make([]byte, 0, n*8)
 		last := int64(0)
-		for i := range values {
+		for i := range n {
 			last += r.varint()
-			from := len(c.text)
 			if c.form == asInteger {
 				c.text = strconv.AppendInt(c.text, last, 10)
 			} else {
 				c.text = appendTime(c.text, last)
 			}
-			values[i] = c.text[from:len(c.text):len(c.text)]
+			c.ends[i+1] = uint32(len(c.text))
 		}
 	default:
-		c.text = r.texts(values, quotes(c.form))
+		c.text = r.texts(c.ends, quotes(c.form))
 	}
 	if c.order == indexed {
-		c.index = r.index(rows, len(c.values))
+		c.index = r.index(rows, len(c.ends))
 	}
 	return c
 }
 
 // emptyColumn has no value for any row.
-var emptyColumn = column{order: allSame, values: make([][]byte, 1)} //nolint:gochecknoglobals // a constant
+var emptyColumn = column{order: allSame, ends: make([]uint32, 1)} //nolint:gochecknoglobals // a constant
 
-// texts reads texts and puts quotes around each. It also returns all of them as one.
-func (r *reader) texts(values [][]byte, quotes int) []byte {
-	lengths := make([]int, len(values))
-	total := 0
-	for i := range lengths {
+// texts reads texts and puts quotes around each. It returns them one after the other, and
+// sets ends[1:] to the end of each.
+func (r *reader) texts(ends []uint32, quotes int) []byte {
+	total := uint64(0)
+	for i := range ends[1:] {
 		length := r.uvarint()
-		if length > uint64(len(r.text)) || total+int(length) > len(r.text) {
+		if total += length; length > uint64(len(r.text)) || total > uint64(len(r.text)) {
 			r.fail()
 			return nil
 		}
-		lengths[i] = int(length)
-		total += int(length)
+		ends[i+1] = uint32(total)
 	}
-	if total > len(r.text) {
+	if total > uint64(len(r.text)) {
 		r.fail()
 		return nil
 	}
 	all := r.text[:total:total]
 	r.text = r.text[total:]
 	if quotes == 0 {
-		rest := all
-		for i, length := range lengths {
-			values[i], rest = rest[:length:length], rest[length:]
-		}
 		return all
 	}
-	quoted := make([]byte, 0, total+2*len(values))
-	for i, length := range lengths {
-		from := len(quoted)
-		quoted = append(append(append(quoted, '"'), all[:length]...), '"')
-		values[i] = quoted[from:len(quoted):len(quoted)]
-		all = all[length:]
+	quoted := make([]byte, 0, int(total)+2*(len(ends)-1))
+	from := uint32(0)
+	for i, end := range ends[1:] {
+		quoted = append(append(append(quoted, '"'), all[from:end]...), '"')
+		from, ends[i+1] = end, uint32(len(quoted))
 	}
 	return quoted
-}
-
-// at returns the value of a row. It is nil for a row that refers to its own text.
-func (c *column) at(row int) []byte {
-	switch c.order {
-	case byRow:
-		return c.values[row+1]
-	case allSame:
-		return c.values[len(c.values)-1]
-	}
-	return c.values[c.index[row]]
 }
 
 // columnBuilder collects the values of a column.
@@ -278,15 +298,19 @@ func (b *columnBuilder) add(value []byte) {
 
 // column returns the column. It lists the values row by row if most of them differ.
 func (b *columnBuilder) column() *column {
-	c := &column{values: append([][]byte{nil}, b.values...), order: indexed, index: b.index}
+	c, values := &column{ends: []uint32{0}, order: indexed, index: b.index}, b.values
 	switch {
-	case len(b.values) > 1 && len(b.values) > len(b.index)/2 && !slices.Contains(b.index, 0):
-		c.values, c.order, c.index = c.values[:1:1], byRow, nil
-		for _, place := range b.index {
-			c.values = append(c.values, b.values[place-1])
+	case len(values) > 1 && len(values) > len(b.index)/2 && !slices.Contains(b.index, 0):
+		c.order, c.index = byRow, nil
+		values = make([][]byte, len(b.index))
+		for row, place := range b.index {
+			values[row] = b.values[place-1]
 		}
-	case len(b.values) <= 1 && !slices.ContainsFunc(b.index, func(place uint32) bool { return int(place) != len(b.values) }):
+	case len(values) <= 1 && !slices.ContainsFunc(b.index, func(place uint32) bool { return int(place) != len(values) }):
 		c.order, c.index = allSame, nil
+	}
+	for _, value := range values {
+		c.add(value)
 	}
 	return c
 }

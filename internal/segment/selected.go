@@ -254,22 +254,16 @@ func (t *valueTest) all(s *shape) {
 
 // column selects the events of a shape whose value in a column passes the test.
 func (t *valueTest) column(s *shape, c *column) {
-	known := make([]int8, len(c.values)) // 1 or -1 once it is known
+	known := make([]int8, len(c.ends)) // by place: 1 or -1 once it is known
 	for row, i := range s.events {
-		place := row + 1
-		switch c.order {
-		case allSame:
-			place = len(c.values) - 1
-		case indexed:
-			place = int(c.index[row])
-		}
+		place := c.place(row)
 		if place == 0 {
 			t.selected[i] = t.selected[i] || t.hot(c.ref, int(i))
 			continue
 		}
 		if known[place] == 0 {
 			known[place] = -1
-			if t.test.MatchData(c.values[place]) {
+			if t.test.MatchData(c.value(place)) {
 				known[place] = 1
 			}
 		}

@@ -121,7 +121,7 @@ func (s *shapes) addTo(block *blockBuilder, words *words) {
 	for _, b := range s.list {
 		for place := range len(b.parts) - 1 {
 			c := b.column(place)
-			for _, value := range c.values[1:] {
+			for value := range c.values {
 				words.addTokens(value)
 			}
 			block.add(c)
