@@ -37,6 +37,7 @@ type Seals struct {
 	// The sealed segment that Run checked last.
 	checkedSession string
 	checkedNumber  int64
+	nextCheck      time.Time
 }
 
 // NewSeals returns the service over its repositories. Run seals events that were stored
@@ -58,10 +59,14 @@ const (
 	sealRest     = 4
 	lateSealRest = 1
 	sealLate     = 10 * time.Minute
+	// checkRest is how long the worker reads no other sealed segment, as a multiple of the
+	// time that one took.
+	checkRest = 20
 )
 
 // Run seals present and future events until ctx ends. It also reads the sealed segments
-// one after the other, one in each interval, to find damage before a user needs them.
+// one after the other, at most one in each interval, to find damage before a user needs
+// them.
 func (s *Seals) Run(ctx context.Context) {
 	ticker := time.NewTicker(sealInterval(s.after))
 	defer ticker.Stop()
@@ -84,8 +89,13 @@ func sealInterval(after time.Duration) time.Duration {
 	return min(max(after/4, minSealInterval), maxSealInterval)
 }
 
-// check reads the next sealed segment.
+// check reads the next sealed segment, unless it read one a short time ago.
 func (s *Seals) check(ctx context.Context) {
+	began := time.Now()
+	if began.Before(s.nextCheck) {
+		return
+	}
+	defer func() { s.nextCheck = began.Add(checkRest * time.Since(began)) }()
 	session, number, err := s.events.CheckSealed(ctx, s.checkedSession, s.checkedNumber)
 	if err != nil && ctx.Err() == nil && models.ErrorCode(err) == models.CodeInternal {
 		s.log.Error("a sealed segment is damaged", "error", err)
