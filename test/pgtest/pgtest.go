@@ -50,7 +50,8 @@ type Options struct {
 	// survive Stop and Restart.
 	Durable bool
 	// Parent is the folder in which the server's own folder is created; by default the
-	// folder of temporary files. The user that runs PostgreSQL must have access to it.
+	// folder of temporary files, or for a server that is not durable one in memory, if
+	// TMPDIR does not say otherwise. The user that runs PostgreSQL must have access to it.
 	Parent string
 	// Primary, if not nil, is a running server. The new server is its streaming
 	// standby, and its WAL receiver has the name ApplicationName.
@@ -93,6 +94,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	bin, err := BinDir()
 	if err != nil {
 		return nil, err
+	}
+	if opts.Parent == "" && !opts.Durable {
+		opts.Parent = inMemory()
 	}
 	dir, err := makeDir(opts.Parent)
 	if err != nil {

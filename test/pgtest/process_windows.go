@@ -11,3 +11,5 @@ func (p *process) signal(StopMode) error { return p.cmd.Process.Kill() }
 func sysProcAttr() (*syscall.SysProcAttr, error) { return &syscall.SysProcAttr{}, nil }
 
 func makeDir(parent string) (string, error) { return os.MkdirTemp(parent, "ospulse-pgtest-") }
+
+func inMemory() string { return "" }
