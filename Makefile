@@ -21,9 +21,13 @@ NOCGO   = CGO_ENABLED=0
 TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 # The race detector does not instrument SQLite, which is C translated to Go, and its C
 # library. Their memory is mapped beside Go's heap, where the detector sees nothing. It
-# does not instrument the compression either, whose calls share no memory. The tests would
-# spend most of their time in these packages.
-RACE    = -race $(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory github.com/klauspost/compress/...,-gcflags=$(p)=-race=false)
+# does not instrument the compression, regular expressions and the validation of schemas
+# either, whose calls share no memory. The tests would spend most of their time in these
+# packages.
+RACE    = -race $(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory github.com/klauspost/compress/... regexp regexp/syntax github.com/santhosh-tekuri/jsonschema/... go.yaml.in/yaml/...,-gcflags=$(p)=-race=false)
+# A program with the detector otherwise waits for a second before it exits, and the tests
+# start hundreds.
+export GORACE = atexit_sleep_ms=0
 
 # Many tests wait more than they compute, so more of them run at a time than there are
 # processors.
