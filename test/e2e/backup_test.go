@@ -114,14 +114,14 @@ func TestBackupUnderLoad(t *testing.T) {
 			want[id] = b.exportAs(t, id, "format=ndjson").body
 		}
 		targets := []map[string]string{{"DATA_DIR": t.TempDir()}, {"DATA_DIR": t.TempDir(), "DATABASE_URL": dbtest.Postgres(t).URL}}
-		for _, path := range files {
+		for n, path := range files {
 			out := mustRun(t, map[string]string{}, "restore", "--verify", path)
 			if !strings.HasPrefix(out, "the backup is complete: 4 sessions") || strings.Contains(out, "warning") {
 				t.Error(out)
 			}
-			for _, target := range targets {
-				wantRestored(t, target, path, want)
-			}
+			// Each database gets several backups. TestBackupOfSealedSessions restores the
+			// same one into both.
+			wantRestored(t, targets[n%len(targets)], path, want)
 		}
 	})
 }

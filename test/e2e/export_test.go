@@ -268,10 +268,10 @@ func TestExportRefuses(t *testing.T) {
 // that a huge event is exported whole.
 func TestExportOfOddEvents(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["AGENT_SERVICE_URL"], env["MAX_BODY_MB"] = newTestAgent(t).URL, "32"
+		env["AGENT_SERVICE_URL"] = newTestAgent(t).URL
 		b := startBackend(t, env)
 		id := b.startSession()
-		huge := `"` + strings.Repeat("<&\\u0000é", 1<<20) + `"`
+		huge := `"` + strings.Repeat("<&\\u0000é", 1<<18) + `"`
 		for _, data := range []string{"{\r\n\t\"a\":\n[1,\r2]}", `"\r\n"`, huge, "null"} {
 			if a := b.send("POST", "/api/events", `{"event_type":"x","data":`+data+`}`); a.status != http.StatusOK {
 				t.Fatal(a.status, string(a.body))

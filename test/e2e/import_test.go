@@ -191,7 +191,7 @@ func TestConcurrentImports(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		source := startBackend(t, map[string]string{"AGENT_SERVICE_URL": newTestAgent(t).URL})
 		id := source.startSession()
-		fillSession(t, source, id, 5000)
+		fillSession(t, source, id, 1500)
 		bundle := source.exportAs(t, id, "format=bundle").body
 		b := startBackend(t, env)
 		statuses := make(chan int, 6)
@@ -214,7 +214,7 @@ func TestConcurrentImports(t *testing.T) {
 		if count[http.StatusCreated] != 1 || count[http.StatusConflict] != cap(statuses)-1 {
 			t.Errorf("answers %v", count)
 		}
-		if a := b.exportAs(t, id, ""); bytes.Count(a.body, []byte("\n")) != 5000 {
+		if a := b.exportAs(t, id, ""); bytes.Count(a.body, []byte("\n")) != 1500 {
 			t.Errorf("%d events", bytes.Count(a.body, []byte("\n")))
 		}
 	})
@@ -281,7 +281,7 @@ func TestImportDoesNotBlockIngest(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)
-		multiplySession(t, env, id, 20_000)
+		multiplySession(t, env, id, 8000)
 		bundle := b.exportAs(t, id, "format=bundle").body
 		imported := make(chan int, 1)
 		go func() {

@@ -104,6 +104,7 @@ func TestProcessTree(t *testing.T) {
 // truncated.
 func TestProcessTreeHasLimits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["READ_TIMEOUT"] = "10m" // of a busy machine
 		b := startBackend(t, env)
 		id := b.create("a.exe")
 		for first := 0; first < 10_500; first += 1500 {

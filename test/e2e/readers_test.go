@@ -227,7 +227,7 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)
-		multiplySession(t, env, id, 30_000)
+		multiplySession(t, env, id, 10_000)
 		ctx, stop := context.WithCancel(t.Context())
 		var readers sync.WaitGroup
 		var mu sync.Mutex

@@ -17,7 +17,7 @@ import (
 // corrupted.
 func TestDiskLowRetainsAsRoot(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=160m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
 		t.Fatal("mount a small disk: ", err)
 	}
 	t.Cleanup(func() {
@@ -25,10 +25,10 @@ func TestDiskLowRetainsAsRoot(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	b := startBackend(t, map[string]string{"DATA_DIR": dir, "SEAL_AFTER": "never", "MIN_FREE_MB": "32", "RETAIN_DAYS": "3650", "DISK_LOW": "retain"})
-	body := numbered(1500, 4000) // 6 MB
+	b := startBackend(t, map[string]string{"DATA_DIR": dir, "SEAL_AFTER": "never", "MIN_FREE_MB": "16", "RETAIN_DAYS": "3650", "DISK_LOW": "retain"})
+	body := numbered(500, 4000) // 2 MB
 	acked, refused := int64(0), 0
-	for deadline := time.Now().Add(2 * time.Minute); acked < 60_000; {
+	for deadline := time.Now().Add(2 * time.Minute); acked < 25_000; {
 		last, status, err := b.postNumbered(body)
 		switch {
 		case err == nil && status == http.StatusOK:

@@ -428,7 +428,7 @@ func TestDatabaseShrinks(t *testing.T) {
 		env["DATA_DIR"], env["SEAL_AFTER"] = t.TempDir(), "never"
 		b := startBackend(t, env)
 		for range 4 {
-			if _, status, err := b.postNumbered(numbered(3000, 2000)); err != nil || status != http.StatusOK {
+			if _, status, err := b.postNumbered(numbered(750, 2000)); err != nil || status != http.StatusOK {
 				t.Fatal(status, err)
 			}
 		}
@@ -452,7 +452,7 @@ func TestDatabaseShrinks(t *testing.T) {
 		if a := b.send("DELETE", "/api/sessions/unassigned/events", ""); a.status != http.StatusAccepted {
 			t.Fatal(a.status, string(a.body))
 		}
-		waitFor(t, "the removal", func() bool { return b.expiredSeq() == 12_000 })
+		waitFor(t, "the removal", func() bool { return b.expiredSeq() == 3000 })
 		waitFor(t, "a small database", func() bool { return size() < before/4 })
 		if env["DATABASE_URL"] != "" {
 			p := command(t, env, "vacuum")
