@@ -144,15 +144,19 @@ test("on a phone a touch anywhere opens the event", async ({ openWindow }) => {
   await page.getByRole("complementary", { name: /^Event \d+$/ }).waitFor();
 });
 
-test("a chosen process filters every view", async ({ page }) => {
+test("a chosen process and its descendants filter every view, on request it alone", async ({ page }) => {
   const tree = await openView(page, session, "processes");
   await tree.filter({ hasText: "4192" }).first().click();
   expect(new URL(page.url()).searchParams.get("pid")).toBe("4192");
   await page.keyboard.press("1");
-  const own = count(
-    (event) => (event.data as { metadata?: { processId?: number } }).metadata?.processId === 4192,
-  );
-  await page.getByText(`${own} events selected`).waitFor();
+  const of = (...pids: number[]) =>
+    count((event) =>
+      pids.includes((event.data as { metadata?: { processId?: number } }).metadata?.processId ?? 0),
+    );
+  expect(of(4193)).not.toBe("0");
+  await page.getByText(`${of(4192, 4193, 4194)} events selected`).waitFor();
+  await page.getByRole("button", { name: "with descendants" }).click();
+  await page.getByText(`${of(4192)} events selected`).waitFor();
 });
 
 test("the export has the selected events, in every format", async ({ page }) => {

@@ -14,6 +14,15 @@ test("a view survives its address", () => {
   expect(writeView(params, { filter: "" }).toString()).toBe("sort=path");
 });
 
+test("a chosen process is one with its descendants, or alone", () => {
+  const params = new URLSearchParams("pid=4&process=a&process_id=42");
+  const view = readView(params);
+  expect(viewFilter(view)).toBe('under("42")');
+  const alone = { ...view, process: view.process && { ...view.process, alone: true } };
+  expect(viewFilter(readView(writeView(params, alone)))).toBe('only("42")');
+  expect(viewFilter(readView(new URLSearchParams("pid=4&process_id=x")))).toBe("pid = 4");
+});
+
 test("invalid parts of an address are ignored", () => {
   expect(readView(new URLSearchParams("pid=x&seq=-1&from=1"))).toEqual({ filter: "" });
 });

@@ -15,13 +15,27 @@ export interface View {
   filter: string;
   /** A span of time, both ends included; undefined for all events. */
   span?: { from: string; to: string };
-  /** The chosen process: its pid and, if the pid was reused, its lifetime. */
-  process?: { pid: number; name: string; from?: string; to?: string };
+  /**
+   * The chosen process and, unless it is alone, all processes that descend from it. Without an
+   * id it is all processes of a pid, of old links within a lifetime.
+   */
+  process?: { pid: number; name: string; id?: string; alone?: boolean; from?: string; to?: string };
   /** The event whose details are open. */
   seq?: number;
 }
 
-const parameters = ["filter", "from", "to", "pid", "process", "pid_from", "pid_to", "seq"] as const;
+const parameters = [
+  "filter",
+  "from",
+  "to",
+  "pid",
+  "process",
+  "process_id",
+  "alone",
+  "pid_from",
+  "pid_to",
+  "seq",
+] as const;
 
 export function readView(params: URLSearchParams): View {
   const view: View = { filter: params.get("filter") ?? "" };
@@ -32,6 +46,8 @@ export function readView(params: URLSearchParams): View {
     view.process = {
       pid,
       name: params.get("process") ?? "",
+      id: /^\d{1,19}$/.exec(params.get("process_id") ?? "")?.[0],
+      alone: params.has("alone") || undefined,
       from: params.get("pid_from") ?? undefined,
       to: params.get("pid_to") ?? undefined,
     };
@@ -52,6 +68,8 @@ export function writeView(params: URLSearchParams, view: View): URLSearchParams 
   set("to", view.span?.to);
   set("pid", view.process?.pid);
   set("process", view.process?.name);
+  set("process_id", view.process?.id);
+  set("alone", view.process?.alone ? "1" : undefined);
   set("pid_from", view.process?.from);
   set("pid_to", view.process?.to);
   set("seq", view.seq);
@@ -61,6 +79,7 @@ export function writeView(params: URLSearchParams, view: View): URLSearchParams 
 /** The filter for the chosen process; "" if there is none. */
 export function processFilter(process: View["process"]): string {
   if (!process) return "";
+  if (process.id !== undefined) return `${process.alone ? "only" : "under"}("${process.id}")`;
   return and(
     `pid = ${process.pid}`,
     process.from && `time >= ${process.from}`,

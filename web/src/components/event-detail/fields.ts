@@ -4,7 +4,7 @@ import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
 
 /** A value of the data that gets its own line. */
-export interface DataField {
+interface DataField {
   label: string;
   steps: (string | number)[];
   value: JsonValue;

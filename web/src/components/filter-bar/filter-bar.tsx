@@ -69,7 +69,7 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
           <Link2 size={16} />
         </Button>
       </div>
-      <ViewChips view={view} onClear={change} />
+      <ViewChips view={view} onChange={change} />
     </div>
   );
 }

@@ -8,7 +8,7 @@ const span = { from: "2026-11-22T18:00:00Z", to: "2026-11-22T18:01:00Z" };
 test("a process has a chip, and its button removes it", async () => {
   const clear = vi.fn();
   const process = { pid: 4, name: "<b>\u202Efdp.exe\0" };
-  const { container } = render(<ViewChips view={{ filter: "x", process, span }} onClear={clear} />);
+  const { container } = render(<ViewChips view={{ filter: "x", process, span }} onChange={clear} />);
   expect(container.querySelector("b")).toBeNull();
   expect(container.textContent).not.toMatch(/[\u202e\0]/u);
   expect(container.querySelector("[data-hidden='U+202E']")).not.toBeNull();
@@ -22,6 +22,17 @@ test("a process has a chip, and its button removes it", async () => {
 });
 
 test("a filter alone has no chip", () => {
-  const { container } = render(<ViewChips view={{ filter: "x" }} onClear={() => {}} />);
+  const { container } = render(<ViewChips view={{ filter: "x" }} onChange={() => {}} />);
   expect(container.childElementCount).toBe(0);
+});
+
+test("a process comes with its descendants unless the reader says otherwise", async () => {
+  const change = vi.fn();
+  const process = { pid: 4, name: "a", id: "42" };
+  const { rerender } = render(<ViewChips view={{ filter: "", process }} onChange={change} />);
+  await userEvent.click(screen.getByRole("button", { name: "with descendants", pressed: true }));
+  expect(change).toHaveBeenLastCalledWith({ process: { ...process, alone: true } });
+  rerender(<ViewChips view={{ filter: "", process: { ...process, alone: true } }} onChange={change} />);
+  await userEvent.click(screen.getByRole("button", { name: "with descendants", pressed: false }));
+  expect(change).toHaveBeenLastCalledWith({ process: { ...process, alone: undefined } });
 });

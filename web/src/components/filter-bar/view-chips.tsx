@@ -8,7 +8,7 @@ import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import type { View } from "@/lib/view";
 
 /** The process and the span that select the view's events, each with a button to remove it. */
-export function ViewChips({ view, onClear }: { view: View; onClear: (change: Partial<View>) => void }) {
+export function ViewChips({ view, onChange }: { view: View; onChange: (change: Partial<View>) => void }) {
   const { zone } = useSettings();
   const { process, span } = view;
   if (!process && !span) return null;
@@ -19,17 +19,28 @@ export function ViewChips({ view, onClear }: { view: View; onClear: (change: Par
         <Chip
           icon={<GitBranch size={13} aria-hidden />}
           label={`Show all processes again, not only ${plainText(process.name, 60) || process.pid}`}
-          onClear={() => onClear({ process: undefined })}
+          onClear={() => onChange({ process: undefined })}
         >
           {process.name && <SafeText text={process.name} limit={60} className="truncate" />}
           <span className="text-muted tabular-nums">{process.pid}</span>
+          {process.id !== undefined && (
+            <button
+              type="button"
+              aria-pressed={!process.alone}
+              title="Whether to select the events of its descendants too"
+              onClick={() => onChange({ process: { ...process, alone: process.alone ? undefined : true } })}
+              className={`h-full px-1 hover:bg-hover ${process.alone ? "text-muted line-through" : "text-accent"}`}
+            >
+              with descendants
+            </button>
+          )}
         </Chip>
       )}
       {span && (
         <Chip
           icon={<Clock size={13} aria-hidden />}
           label="Show the whole time again"
-          onClear={() => onClear({ span: undefined })}
+          onClear={() => onChange({ span: undefined })}
         >
           <span className="truncate tabular-nums">
             {shortClock(span.from, duration, zone)} – {shortClock(span.to, duration, zone)}
@@ -41,7 +52,7 @@ export function ViewChips({ view, onClear }: { view: View; onClear: (change: Par
         look="ghost"
         size="small"
         className="text-muted"
-        onClick={() => onClear({ filter: "", process: undefined, span: undefined })}
+        onClick={() => onChange({ filter: "", process: undefined, span: undefined })}
       >
         Clear all
       </Button>

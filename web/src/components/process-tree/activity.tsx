@@ -11,7 +11,6 @@ const height = 18;
 interface Props {
   sessionId: string;
   node: ProcessNode;
-  reused: ReadonlySet<number>;
   /** The time range of the whole session. */
   from: string;
   to: string;
@@ -19,8 +18,8 @@ interface Props {
 }
 
 /** The activity of a process over the session's time: its lifetime as a line, its events as bars. */
-export function Activity({ sessionId, node, reused, from, to, live }: Props) {
-  const filter = processFilter(selectionOf(node, reused));
+export function Activity({ sessionId, node, from, to, live }: Props) {
+  const filter = processFilter({ ...selectionOf(node), alone: true });
   const histogram = useQuery({
     // In a live session the end of the range keeps moving; refetch only when the count changes.
     queryKey: keys.of(sessionId, "activity", node.id, node.event_count, live ? "" : to),

@@ -13,6 +13,7 @@ import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
 import { useExit } from "./exit";
+import { selectionOf } from "./rows";
 
 /** The details of the chosen process, and links to its events. */
 export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {
@@ -23,7 +24,12 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
     viewPath(
       sessionId,
       "events",
-      writeView(new URLSearchParams(), { ...view, filter: equals("type", type), seq: undefined }).toString(),
+      writeView(new URLSearchParams(), {
+        ...view,
+        process: { ...selectionOf(node), alone: true },
+        filter: equals("type", type),
+        seq: undefined,
+      }).toString(),
     );
   return (
     <section

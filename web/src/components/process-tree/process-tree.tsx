@@ -9,7 +9,7 @@ import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { Activity } from "./activity";
 import { KindCounts } from "./kind-counts";
-import { isSelected, type ProcessRow, reusedPIDs, rowsOf, selectionOf } from "./rows";
+import { isSelected, type ProcessRow, rowsOf, selectedIds, selectionOf } from "./rows";
 
 const rowHeight = 30;
 const columns =
@@ -30,7 +30,7 @@ export function ProcessTree({ sessionId, roots, search, live, from, to }: Props)
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [focused, setFocused] = useState(0);
   const rows = useMemo(() => rowsOf(roots, closed, search), [roots, closed, search]);
-  const reused = useMemo(() => reusedPIDs(roots), [roots]);
+  const selectedProcesses = useMemo(() => selectedIds(roots, view.process), [roots, view.process]);
   const scroller = useRef<HTMLDivElement>(null);
   const visible = useVirtualizer({
     count: rows.length,
@@ -47,7 +47,7 @@ export function ProcessTree({ sessionId, roots, search, live, from, to }: Props)
     setClosed(next);
   };
   const choose = (node: ProcessNode) =>
-    change({ process: isSelected(node, view.process) ? undefined : selectionOf(node, reused) });
+    change({ process: isSelected(node, view.process) ? undefined : selectionOf(node) });
   const focus = (index: number) => {
     const next = Math.min(rows.length - 1, Math.max(0, index));
     setFocused(next);
@@ -114,19 +114,12 @@ export function ProcessTree({ sessionId, roots, search, live, from, to }: Props)
                 onClick={() => choose(row.node)}
                 onKeyDown={(event) => handleKey(event, row, item.index)}
                 style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
-                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line -outline-offset-2 ${selected ? "bg-selected" : "bg-surface hover:bg-hover"}`}
+                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line -outline-offset-2 ${selectedProcesses.has(row.node.id) ? "bg-selected" : "bg-surface hover:bg-hover"}`}
               >
                 <Name row={row} onToggle={() => setOpen(row.node, !row.isOpen)} />
                 <Numbers node={row.node} />
                 <span role="gridcell" className="hidden lg:block">
-                  <Activity
-                    sessionId={sessionId}
-                    node={row.node}
-                    reused={reused}
-                    from={from}
-                    to={to}
-                    live={live}
-                  />
+                  <Activity sessionId={sessionId} node={row.node} from={from} to={to} live={live} />
                 </span>
               </div>
             );

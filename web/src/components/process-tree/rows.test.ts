@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { ProcessNode } from "@/api/client";
-import { isSelected, reusedPIDs, rowsOf, selectionOf } from "./rows";
+import { isSelected, rowsOf, selectedIds, selectionOf } from "./rows";
 
 function node(id: string, pid: number, children: ProcessNode[] = []): ProcessNode {
   return {
@@ -34,15 +34,15 @@ test("a search shows matches with ancestors, also below closed nodes", () => {
   expect(names(rowsOf(tree, new Set(), "40"))).toEqual(["p1", "  p4"]);
 });
 
-test("processes with a reused pid differ by time", () => {
-  const reused = reusedPIDs(tree);
-  expect([...reused]).toEqual([20]);
-  const second = tree[1] as ProcessNode;
-  const selection = selectionOf(second, reused);
-  expect(selection.from).toBe(second.first_seen);
-  expect(isSelected(second, selection)).toBe(true);
-  expect(isSelected(tree[0]?.children[0] as ProcessNode, selection)).toBe(false);
-  expect(selectionOf(tree[0] as ProcessNode, reused)).toEqual({ pid: 10, name: "p1" });
+test("a selection is the process and its descendants, or the process alone", () => {
+  const first = tree[0]?.children[0] as ProcessNode;
+  const selection = selectionOf(first);
+  expect(isSelected(first, selection)).toBe(true);
+  expect(isSelected(tree[1] as ProcessNode, selection)).toBe(false); // of the same pid
+  expect([...selectedIds(tree, selection)]).toEqual(["2", "3"]);
+  expect([...selectedIds(tree, { ...selection, alone: true })]).toEqual(["2"]);
+  expect([...selectedIds(tree, { pid: 20, name: "" })]).toEqual(["2", "5"]);
+  expect([...selectedIds(tree, undefined)]).toEqual([]);
 });
 
 test("ten thousand levels do not overflow the stack", () => {

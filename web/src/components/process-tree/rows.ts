@@ -55,24 +55,28 @@ export function* everyNode(roots: readonly ProcessNode[]): Generator<ProcessNode
   }
 }
 
-/** The pids that several processes of the tree had. */
-export function reusedPIDs(roots: readonly ProcessNode[]): Set<number> {
-  const seen = new Set<number>();
-  const reused = new Set<number>();
-  for (const { pid } of everyNode(roots)) (seen.has(pid) ? reused : seen).add(pid);
-  return reused;
-}
-
-/** The selection of a process: by its pid and, if the pid was reused, its lifetime. */
-export function selectionOf(node: ProcessNode, reused: ReadonlySet<number>): NonNullable<View["process"]> {
-  const selection = { pid: node.pid, name: node.name };
-  return reused.has(node.pid) ? { ...selection, from: node.first_seen, to: node.last_seen } : selection;
+/** The selection of a process and its descendants. */
+export function selectionOf(node: ProcessNode): NonNullable<View["process"]> {
+  return { pid: node.pid, name: node.name, id: node.id };
 }
 
 export function isSelected(node: ProcessNode, process: View["process"]): boolean {
+  if (process?.id !== undefined) return process.id === node.id;
   return (
     process !== undefined &&
     process.pid === node.pid &&
     (process.from === undefined || process.from === node.first_seen)
   );
+}
+
+/** The ids of the processes whose events are selected. */
+export function selectedIds(roots: readonly ProcessNode[], process: View["process"]): Set<string> {
+  const ids = new Set<string>();
+  if (!process) return ids;
+  for (const node of everyNode(roots)) {
+    if (!isSelected(node, process)) continue;
+    const withDescendants = process.id !== undefined && !process.alone;
+    for (const { id } of withDescendants ? everyNode([node]) : [node]) ids.add(id);
+  }
+  return ids;
 }
