@@ -138,7 +138,15 @@ test("chosen processes are watched", async ({ page, backend }) => {
     .filter({ hasText: String(child.pid) })
     .first()
     .waitFor();
+  // The key asks before it ends a sample, and the first answer is not to.
   await page.keyboard.press("s");
+  const question = page.getByRole("dialog", { name: "Stop monitoring?" });
+  await question.waitFor();
+  await page.keyboard.press("Enter");
+  await question.waitFor({ state: "detached" });
+  expect((await backend.get<{ state: string }>(`/api/sessions/${session}`)).state).toBe("active");
+  await page.keyboard.press("s");
+  await question.getByRole("button", { name: "Stop" }).click();
   await page.getByText("Ended", { exact: true }).waitFor();
 });
 

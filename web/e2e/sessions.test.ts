@@ -184,3 +184,26 @@ test("an open list shows changes by others", async ({ page, backend }) => {
   await fetch(`${backend.url}/api/sessions/${session}`, { method: "DELETE" });
   await row.waitFor({ state: "detached" });
 });
+
+test("keys go to what has the focus, and destroy nothing by themselves", async ({ page, backend }) => {
+  const first = await backend.createSession("first.sh", "true");
+  await backend.createSession("second.sh", "true");
+  await page.goto("/");
+  await page.getByRole("row", { name: /first\.sh/ }).waitFor();
+  await page.keyboard.press("j");
+  // Enter on a button is the button's, although a row is chosen.
+  await page.getByRole("button", { name: "More of first.sh" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("menuitem", { name: "Delete" }).waitFor();
+  expect(new URL(page.url()).pathname).toBe("/");
+  await page.keyboard.press("Escape");
+  await page.getByRole("link", { name: "first.sh" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "first.sh" }).waitFor();
+  expect(new URL(page.url()).pathname).toBe(`/sessions/${first}`);
+  await page.getByRole("button", { name: "Start" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("radio", { name: /^The uploaded file/ }).waitFor();
+  const focused = page.locator(":focus");
+  await expect.poll(() => focused.getAttribute("type")).toBe("radio");
+});

@@ -5,6 +5,7 @@ import { useLocation } from "wouter";
 import { api, call, messageOf, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
+import { Dialog } from "@/components/ui/dialog";
 import { useNotify } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
@@ -12,6 +13,7 @@ import { StartDialog } from "./start-dialog";
 /** Starts the monitoring of a session, or stops it. If the session was started before, it starts a copy. */
 export function MonitorButton({ session }: { session: Session }) {
   const [choosing, setChoosing] = useState(false);
+  const [asking, setAsking] = useState(false);
   const [, navigate] = useLocation();
   const queries = useQueryClient();
   const notify = useNotify();
@@ -32,14 +34,39 @@ export function MonitorButton({ session }: { session: Session }) {
   const canStop = session.state === "active" || session.state === "starting";
   const wasStarted = session.state === "ended" || session.start_error?.may_have_run === true;
   const start = () => (wasStarted ? copy.mutate() : setChoosing(true));
-  useShortcut("s", "Start or stop monitoring", "Session", () => (canStop ? stop.mutate() : start()));
+  useShortcut("s", "Start or stop monitoring", "Session", () => (canStop ? setAsking(true) : start()));
   if (session.id === "unassigned") return null;
   if (canStop) {
     return (
-      <Button look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
-        <Square size={13} aria-hidden />
-        {stop.isPending ? "Stopping…" : "Stop"}
-      </Button>
+      <>
+        <Button look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
+          <Square size={13} aria-hidden />
+          {stop.isPending ? "Stopping…" : "Stop"}
+        </Button>
+        <Dialog
+          open={asking}
+          onClose={() => setAsking(false)}
+          title="Stop monitoring?"
+          footer={
+            <>
+              <Button onClick={() => setAsking(false)}>Cancel</Button>
+              <Button
+                look="danger"
+                onClick={() => {
+                  setAsking(false);
+                  stop.mutate();
+                }}
+              >
+                Stop
+              </Button>
+            </>
+          }
+        >
+          <p>
+            The agent stops watching, and ends the sample if it started it. This session cannot be resumed.
+          </p>
+        </Dialog>
+      </>
     );
   }
   return (

@@ -1,7 +1,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Pin } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
-import { Link, useLocation } from "wouter";
+import { Link } from "wouter";
 import type { Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { StateBadge } from "@/components/state-badge";
@@ -27,7 +27,8 @@ interface Props {
 export function SessionTable({ sessions, onEnd }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [chosen, setChosen] = useState(-1);
-  const [, navigate] = useLocation();
+  // The row whose link gets the focus once it is drawn. Its Enter is then the browser's own.
+  const wanted = useRef<number>(undefined);
   const rows = useVirtualizer({
     count: sessions.length,
     getScrollElement: () => scroller.current,
@@ -44,13 +45,18 @@ export function SessionTable({ sessions, onEnd }: Props) {
   const move = (step: number) => {
     const next = Math.min(sessions.length - 1, Math.max(0, chosen + step));
     setChosen(next);
+    wanted.current = next;
     rows.scrollToIndex(next);
   };
   useShortcut("j", "Next session", "Sessions", () => move(1));
   useShortcut("k", "Previous session", "Sessions", () => move(-1));
-  useShortcut("Enter", "Open the session", "Sessions", () => {
-    const session = sessions[chosen];
-    if (session) navigate(`/sessions/${encodeURIComponent(session.id)}`);
+  useEffect(() => {
+    const link = scroller.current?.querySelector<HTMLElement>(
+      `[aria-rowindex="${(wanted.current ?? -1) + 2}"] a`,
+    );
+    if (wanted.current === undefined || !link) return;
+    wanted.current = undefined;
+    link.focus({ preventScroll: true });
   });
 
   return (

@@ -15,6 +15,17 @@ interface Props {
   wide?: boolean;
 }
 
+/** Focuses what the dialog asks for, or its first answer, before ✕. */
+function focusFirst(event: Event) {
+  const dialog = event.currentTarget as HTMLElement;
+  const first = ["input:checked", "input, textarea, select, button, a[href]"]
+    .map((what) => dialog.querySelector<HTMLElement>(`:scope > :not(header) :is(${what}):not(:disabled)`))
+    .find((element) => element !== null);
+  if (!first) return;
+  event.preventDefault();
+  first.focus();
+}
+
 export function Dialog({ open, onClose, title, description, children, footer, wide }: Props) {
   return (
     <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>
@@ -22,6 +33,7 @@ export function Dialog({ open, onClose, title, description, children, footer, wi
         <Radix.Overlay className="fixed inset-0 z-40 bg-black/50" />
         <Radix.Content
           className={`fixed inset-x-2 top-[4vh] z-50 mx-auto flex max-h-[92vh] flex-col rounded-lg border border-line bg-raised shadow-xl ${wide ? "max-w-4xl" : "max-w-lg"}`}
+          onOpenAutoFocus={focusFirst}
           {...(description ? {} : { "aria-describedby": undefined })}
         >
           <header className="flex items-start gap-3 border-b border-line px-4 py-3">
