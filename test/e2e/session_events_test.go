@@ -406,8 +406,8 @@ func TestCountsOfNothing(t *testing.T) {
 		for path, want := range map[string]string{
 			"events":            `{"events":[],"has_more":false}`,
 			"events?count=true": `{"events":[],"has_more":false,"count":0}`,
-			"histogram":         `{"from":"` + created + `","to":"` + created + `","width_micros":1,"types":[],"buckets":[]}`,
-			"histogram?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": `{"from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z","width_micros":1,"types":[],"buckets":[]}`,
+			"histogram":         `{"from":"` + created + `","to":"` + created + `","width_micros":1,"up_to":0,"types":[],"buckets":[]}`,
+			"histogram?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": `{"from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z","width_micros":1,"up_to":0,"types":[],"buckets":[]}`,
 			"facets?field=type": `{"field":"type","values":[],"others":0,"none":0}`,
 		} {
 			if a := b.send("GET", "/api/sessions/"+id+"/"+path, ""); a.status != http.StatusOK || strings.TrimSpace(string(a.body)) != want {
