@@ -67,7 +67,8 @@ type held struct {
 	foreign          map[ends]time.Time // flows without an owner, and when that was found
 	lastEvent        time.Time          // when the sensor's last event arrived
 	newest           time.Time          // time of the sensor's newest event
-	looked           time.Time          // when the last finished look at /proc began
+	lastLook         time.Time          // when the last finished look at /proc began
+	looked           time.Time          // when the one before it began
 }
 
 // eviction counts packets of a flow that left the queue early because it was full. They are
@@ -86,13 +87,17 @@ func newHeld() held {
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
 
 // isOver reports whether a packet of time at, held since then, has waited long enough. It
-// waits for a look at /proc that began after it came, and longer while the sensor is behind:
-// while events arrive that are older than the packet.
+// waits for two looks at /proc that began after it came: the kernel's lists may leave out a
+// socket while others come and go. It waits longer while the sensor is behind: while events
+// arrive that are older than the packet.
 func (h *held) isOver(since, at, now time.Time) bool {
 	waited := now.Sub(since)
 	behind := now.Sub(h.lastEvent) < heldTime && h.newest.Before(at)
 	return waited >= heldMax || waited >= heldTime && !behind && !since.After(h.looked)
 }
+
+// noteLook notes a finished look at /proc, and when it began.
+func (h *held) noteLook(began time.Time) { h.looked, h.lastLook = h.lastLook, began }
 
 // leave updates the counts for a packet that leaves the queue.
 func (h *held) leave(item *waiting) {
@@ -145,8 +150,8 @@ func (w *Watch) settleEvicted(now time.Time, last bool) {
 	}
 }
 
-// judge marks flows as foreign if a look at /proc, begun after their packet was held, found
-// no owner. Further packets of these flows are not held.
+// judge marks flows as foreign if two looks at /proc, begun after their packet was held,
+// found no owner. Further packets of these flows are not held.
 func (w *Watch) judge(now time.Time) {
 	h := &w.held
 	for i := range h.queue {

@@ -243,8 +243,12 @@ func (w *Watch) lookUp(began time.Time) {
 	if aliveErr == nil {
 		w.forgetEnded(alive, began)
 	}
-	w.held.looked = began
+	h := &w.held
+	h.noteLook(began)
 	w.judge(time.Now())
+	if n := len(h.queue); n > 0 && h.queue[n-1].since.After(h.looked) {
+		w.askLook()
+	}
 }
 
 // found learns from a socket that /proc lists.

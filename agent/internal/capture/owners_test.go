@@ -369,3 +369,20 @@ func TestOwners(t *testing.T) {
 		})
 	}
 }
+
+func TestPacketWaitsForTwoLooks(t *testing.T) {
+	h := newHeld()
+	came := time.Now()
+	now := came.Add(heldMax / 2)
+	for i, want := range []bool{false, false, true} {
+		if got := h.isOver(came, came, now); got != want {
+			t.Errorf("after %d looks: %v", i, got)
+		}
+		h.noteLook(came.Add(time.Duration(i+1) * time.Second))
+	}
+	h.noteLook(came.Add(-time.Second)) // a look that began before the packet came
+	h.noteLook(came.Add(time.Second))
+	if h.isOver(came, came, now) {
+		t.Error("a look from before the packet counts")
+	}
+}
