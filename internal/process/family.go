@@ -17,7 +17,7 @@ type Family struct {
 	byPID   map[int64][]int // in the order of their start
 }
 
-// member is what a family knows about a process.
+// member is a process of a family.
 type member struct {
 	id         uint64
 	startedAt  time.Time

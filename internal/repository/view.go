@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"gorm.io/gorm"
@@ -318,9 +317,9 @@ func (v view) sealed() *gorm.DB {
 // segments returns the first segments that overlap a page, in its order, up to a limit:
 // the sealed ones, and all of them if a part of the filter needs no data. hot is that part.
 func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit int) (segments []listedSegment, err error) {
-	query, columns := v.sealed(), "number, event_count, first_time, last_time, is_sealed, min_id, NULL AS skip"
+	query, skipOfRows := v.sealed(), "NULL"
 	if hot != nil {
-		query, columns = v.tx.Model(&models.Segment{}).Where("session_id = ?", v.sessionID), strings.Replace(columns, "NULL", "CASE WHEN NOT is_sealed THEN skip END", 1)
+		query, skipOfRows = v.tx.Model(&models.Segment{}).Where("session_id = ?", v.sessionID), "CASE WHEN NOT is_sealed THEN skip END"
 	}
 	if page.After > 0 {
 		query = query.Where("number >= ? AND number * ? + event_count > ?", page.After/models.SegmentEvents, models.SegmentEvents, page.After)
@@ -332,7 +331,7 @@ func (v view) segments(page models.EventPage, where, hot *filter.Filter, limit i
 	if page.Descending {
 		order = "number DESC"
 	}
-	rows, err := query.Select(columns).Order(order).Limit(limit).Rows()
+	rows, err := query.Select("number, event_count, first_time, last_time, is_sealed, min_id, " + skipOfRows).Order(order).Limit(limit).Rows()
 	if err != nil {
 		return nil, err
 	}
