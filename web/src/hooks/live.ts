@@ -2,7 +2,7 @@ import { useSyncExternalStore } from "react";
 import { useSession } from "@/api/queries";
 import { useSessionStream } from "./session-stream";
 
-/** What the page knows now of a session's events. Every count on the page comes from here. */
+/** The counts of a session's events. Every count on the page comes from here. */
 interface Live {
   /** The newest seq. */
   upTo: number;

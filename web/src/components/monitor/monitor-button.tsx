@@ -62,9 +62,7 @@ export function MonitorButton({ session }: { session: Session }) {
             </>
           }
         >
-          <p>
-            The agent stops watching, and ends the sample if it started it. This session cannot be resumed.
-          </p>
+          <p>The agent stops watching. A sample that it started ends. This session cannot be resumed.</p>
         </Dialog>
       </>
     );

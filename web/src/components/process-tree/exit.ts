@@ -4,12 +4,11 @@ import { keys } from "@/api/queries";
 
 const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory";
 
-/** What the events of a process tell about its end, user and working directory; undefined while they load. */
-export function useExit(sessionId: string, { pid, started_at, last_seen }: ProcessNode) {
-  const span = `time >= ${started_at} and time <= ${last_seen}`;
-  const own = `pid = ${pid} and ${span}`;
+/** Returns the exit, the user and the working directory that the events of a process report; undefined while they load. */
+export function useExit(sessionId: string, { id, pid, started_at, last_seen }: ProcessNode) {
+  const own = `only("${id}")`;
   // The actor of a creation may be the parent.
-  const created = `type = process_creation and data.newProcessId = ${pid} and ${span}`;
+  const created = `type = process_creation and data.newProcessId = ${pid} and time >= ${started_at} and time <= ${last_seen}`;
   const { data } = useQuery({
     queryKey: keys.of(sessionId, "exit", own),
     queryFn: async ({ signal }) => {
