@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -18,8 +18,7 @@ export interface Programs {
 export async function buildPrograms(): Promise<{ programs: Programs; remove: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "ospulse-web-"));
   const programs = { backend: join(folder, "ospulse-backend"), agent: join(folder, "ospulse-agent") };
-  // The production build; Vitest sets NODE_ENV to test.
-  await run("npm", ["run", "build"], { cwd: web, env: { ...process.env, NODE_ENV: "production" } });
+  await buildDashboard(join(folder, "dist"));
   // Like the releases, but not stripped: that would compile everything again.
   const env = { ...process.env, CGO_ENABLED: "0" };
   const go = (out: string, what: string) =>
@@ -27,4 +26,30 @@ export async function buildPrograms(): Promise<{ programs: Programs; remove: () 
   await go(programs.backend, "main.go");
   await go(programs.agent, "./agent");
   return { programs, remove: () => rm(folder, { recursive: true, force: true }) };
+}
+
+/**
+ * Builds the dashboard, and puts it into dist if dist has another version. Otherwise dist
+ * stays untouched: other tests may be compiling the backend meanwhile.
+ */
+async function buildDashboard(built: string): Promise<void> {
+  // The production build; Vitest sets NODE_ENV to test.
+  const env = { ...process.env, NODE_ENV: "production" };
+  await run("npm", ["run", "build", "--", "--outDir", built, "--emptyOutDir"], { cwd: web, env });
+  const dist = join(web, "dist");
+  const made = await filesOf(built);
+  const old = await filesOf(dist);
+  const isSame = async (name: string) =>
+    old.includes(name) && (await readFile(join(built, name))).equals(await readFile(join(dist, name)));
+  for (const name of made)
+    if (!(await isSame(name))) await cp(join(built, name), join(dist, name), { force: true });
+  for (const name of old) if (!made.includes(name)) await rm(join(dist, name));
+}
+
+/** The names of all files in a folder and its folders. */
+async function filesOf(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
 }

@@ -46,7 +46,7 @@ async function scrolledOut(scroller: Locator): Promise<void> {
 
 test("an uploaded file is started, watched and stopped", async ({ page, backend }) => {
   await page.goto("/");
-  await page.getByRole("button", { name: "Agent is up" }).waitFor();
+  await page.getByRole("button", { name: "Agent online" }).waitFor();
   const choosing = page.waitForEvent("filechooser");
   await page.getByRole("button", { name: "Upload a file" }).click();
   await (await choosing).setFiles({ name: "sample.sh", mimeType: "text/x-sh", buffer: Buffer.from(sample) });

@@ -13,7 +13,7 @@ type Agent = components["schemas"]["ListedAgent"];
 type Status = Agent["status"];
 
 const words: Record<Status, string> = {
-  up: "Agent is up",
+  up: "Agent online",
   down: "Agent offline",
   unknown: "Agent status unknown",
 };

@@ -84,7 +84,7 @@ function Cells({ flow }: { flow: Exchange }) {
       </span>
       <span role="gridcell" className="truncate font-mono">
         <span className="text-muted md:hidden">
-          <SafeText text={`${flow.scheme && `${flow.scheme}://`}${hostText(flow)}`} limit={220} />
+          <SafeText text={originText(flow)} limit={220} />
         </span>
         <SafeText text={flow.path} limit={400} />
       </span>
@@ -114,6 +114,12 @@ function Cells({ flow }: { flow: Exchange }) {
 function hostText({ host, port }: Flow): string {
   const name = host.includes(":") ? `[${host}]` : host;
   return port === undefined ? name : `${name}:${port}`;
+}
+
+/** The beginning of a request's URL, without the usual port of its scheme. */
+function originText(flow: Flow): string {
+  const usual = { http: 80, https: 443 }[flow.scheme];
+  return `${flow.scheme && `${flow.scheme}://`}${hostText(flow.port === usual ? { ...flow, port: undefined } : flow)}`;
 }
 
 /** The process that a side of an exchange belongs to. */
