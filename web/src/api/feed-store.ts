@@ -26,9 +26,12 @@ export class FeedStore<State> {
     for (const listener of this.listeners) listener();
   }
 
-  /** Does the same soon, once for all changes until then. */
+  /**
+   * Does the same soon, once for all changes until then. All stores do it at the same
+   * moments, so that the rows and the counts on a page show the same events.
+   */
   changedSoon(): void {
-    this.timer ??= setTimeout(() => this.changed(), liveMillis);
+    this.timer ??= setTimeout(() => this.changed(), liveMillis - (performance.now() % liveMillis));
   }
 
   close(): void {
