@@ -156,9 +156,13 @@ func TestBlockedReadersLeaveRoom(t *testing.T) {
 	url := dbtest.Postgres(t).URL
 	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "READ_TIMEOUT": "10m", "AGENT_SERVICE_URL": newTestAgent(t).URL})
 	id := b.startSession()
+	const path = "/processes"
+	// The start adds the agent's processes in a transaction that locks the session.
+	waitFor(t, "the agent's processes", func() bool {
+		return strings.Contains(string(b.send("GET", "/api/sessions/"+id+path, "").body), `"zsh"`)
+	})
 	locks := newBlocker(t, url)
 	letGo := locks.hold(t, "LOCK TABLE processes IN ACCESS EXCLUSIVE MODE")
-	const path = "/processes"
 	answers := make(chan answer, 6)
 	for range cap(answers) {
 		go func() {
