@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"ospulse/agent/internal/capture"
 	"ospulse/agent/internal/config"
@@ -18,8 +19,8 @@ import (
 var errPacketsOff = errors.New("they are switched off")
 
 // withPackets returns a sensor that also reports packets. If it cannot, it returns inner and
-// fault says why.
-func withPackets(inner monitor.Sensor, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, fault error) {
+// fault says why. sensed is capture.Options.SensedUntil for inner.
+func withPackets(inner monitor.Sensor, sensed func() time.Time, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, fault error) {
 	if !cfg.Packets {
 		return inner, errPacketsOff
 	}
@@ -27,7 +28,7 @@ func withPackets(inner monitor.Sensor, cfg config.Config, log *slog.Logger) (_ m
 		return inner, err
 	}
 	return &packetSensor{
-		Sensor: inner, options: capture.Options{ContentBytes: cfg.ContentBytes, Log: log}, watches: map[*packetWatch]bool{},
+		Sensor: inner, options: capture.Options{ContentBytes: cfg.ContentBytes, SensedUntil: sensed, Log: log}, watches: map[*packetWatch]bool{},
 	}, nil
 }
 

@@ -32,7 +32,7 @@ func newEyes(cfg config.Config, log *slog.Logger) eyes {
 	if err != nil {
 		return procEyes(cfg, log, err)
 	}
-	both, packetFault := withPackets(bpfSensor{s}, cfg, log)
+	both, packetFault := withPackets(bpfSensor{s}, s.Sensed, cfg, log)
 	return eyes{both, "ebpf", nil, packetFault, s.Backlog, func() {
 		if err := s.Close(); err != nil {
 			log.Warn("the sensor could not be closed", "error", err)
@@ -50,7 +50,7 @@ func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // omitted if unknown
 		return args, isCut
 	}
-	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes}, cfg, log)
+	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes}, nil, cfg, log)
 	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, helper.Close}
 }
 

@@ -28,8 +28,11 @@ import (
 // real process.
 const runMain = "OSPULSE_TEST_RUN_MAIN"
 
-// root is the repository's folder; tests run in folders of their own.
-var root string //nolint:gochecknoglobals // set by TestMain only
+//nolint:gochecknoglobals // set by TestMain only
+var (
+	root     string // the repository's folder; the working directory is empty
+	programs string // the folder for programs that tests build
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
@@ -40,12 +43,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "ospulse-test-") // a folder without a .env
+		dir, err := os.MkdirTemp("", "ospulse-test-")
 		if err != nil {
 			panic(err)
 		}
 		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
-		if err := os.Chdir(dir); err != nil {
+		programs = dir
+		empty := filepath.Join(dir, "empty")
+		if err := errors.Join(os.Mkdir(empty, 0o700), os.Chdir(empty)); err != nil {
 			panic(err)
 		}
 		return wantAllCovered(dbtest.Main(m))

@@ -48,12 +48,9 @@ func plainBackend(t *testing.T) string {
 	return program
 }
 
-//nolint:gochecknoglobals // one program for all tests, in the folder that TestMain removes
+//nolint:gochecknoglobals // one program for all tests
 var buildPlain = sync.OnceValues(func() (string, error) {
-	program, err := filepath.Abs("ospulse-backend")
-	if err != nil {
-		return "", err
-	}
+	program := filepath.Join(programs, "ospulse-backend")
 	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", program, "main.go")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -42,7 +42,11 @@ const (
 type Options struct {
 	ContentBytes int // bytes of a packet's payload that an event keeps
 	RingBytes    int
-	Log          *slog.Logger
+	// SensedUntil returns a moment: Watch.Sensed has had every event that happened before
+	// it. A packet is not given up before the sensor has read what belongs to it. nil: the
+	// sensor is never late.
+	SensedUntil func() time.Time
+	Log         *slog.Logger
 }
 
 // Scope says which processes a watch is about.
@@ -79,6 +83,7 @@ type space struct {
 	fragments map[fragment]ends // of packets whose first fragment was captured
 	places    map[ends]place
 	checked   time.Time // when the reader last asked for losses
+	readUntil time.Time // when the reader last found the ring empty
 }
 
 // place is the interface from which the watch takes a flow's packets. With a bridge, a
@@ -126,6 +131,9 @@ type Watch struct {
 func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error) {
 	if options.RingBytes == 0 {
 		options.RingBytes = RingBytes
+	}
+	if options.SensedUntil == nil {
+		options.SensedUntil = time.Now
 	}
 	if options.Log == nil {
 		options.Log = slog.Default()
@@ -253,6 +261,7 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	s.readUntil = s.ring.empty
 	w.settle(now, last)
 	if last || now.Sub(s.checked) >= pollInterval {
 		w.reportLosses(s, now)

@@ -4,21 +4,22 @@ package capture
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"ospulse/agent/internal/event"
 )
 
 const (
-	// heldTime is how long a packet waits at least until its owner is known.
+	// heldTime is how long after a packet the call that belongs to it may end.
 	heldTime = 250 * time.Millisecond
-	// heldMax is how long it waits at most: while the sensor is behind with its events, and
-	// until a look at /proc has ended, which takes long on a busy machine.
+	// heldMax is how long a packet waits at most: until the sensor has read the events of
+	// heldTime, and until two looks at /proc have ended. Both take long on a busy machine.
 	heldMax = 10 * time.Second
 	// heldBytes is how much memory held packets may take.
 	heldBytes = 1 << 20
-	// claimTime is how old a claim must be before it is settled. By then all earlier
-	// packets and events have been read.
+	// claimTime is how long after a claim its packets have been read, once the reader finds
+	// the ring empty.
 	claimTime = 60 * time.Millisecond
 	// foreignTime is how long a flow without an owner is assumed to have none.
 	foreignTime = 5 * time.Second
@@ -65,8 +66,6 @@ type held struct {
 	lost             uint64 // evicted packets that had an owner
 	lostFrom, lostTo time.Time
 	foreign          map[ends]time.Time // flows without an owner, and when that was found
-	lastEvent        time.Time          // when the sensor's last event arrived
-	newest           time.Time          // time of the sensor's newest event
 	lastLook         time.Time          // when the last finished look at /proc began
 	looked           time.Time          // when the one before it began
 }
@@ -86,14 +85,11 @@ func newHeld() held {
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
 
-// isOver reports whether a packet of time at, held since then, has waited long enough. It
-// waits for two looks at /proc that began after it came: the kernel's lists may leave out a
-// socket while others come and go. It waits longer while the sensor is behind: while events
-// arrive that are older than the packet.
-func (h *held) isOver(since, at, now time.Time) bool {
-	waited := now.Sub(since)
-	behind := now.Sub(h.lastEvent) < heldTime && h.newest.Before(at)
-	return waited >= heldMax || waited >= heldTime && !behind && !since.After(h.looked)
+// isKnown reports whether an owner of what came at since would be known by now: the sensor
+// has read the events until wait later, and two looks at /proc began after since. One look
+// is not enough: the kernel's lists may leave out a socket while others come and go.
+func (w *Watch) isKnown(since time.Time, wait time.Duration) bool {
+	return w.options.SensedUntil().Sub(since) >= wait && !since.After(w.held.looked)
 }
 
 // noteLook notes a finished look at /proc, and when it began.
@@ -137,26 +133,26 @@ func (h *held) evict(item *waiting) {
 }
 
 // settleEvicted counts the evicted packets of flows whose owner is known now as lost, and
-// forgets those that have waited long enough; with last, all.
+// forgets those that have none; with last, all.
 func (w *Watch) settleEvicted(now time.Time, last bool) {
 	for flow, e := range w.held.evicted {
 		use, _ := w.owner(&e.question, now)
 		if use != nil {
 			w.held.lose(e)
 		}
-		if use != nil || last || w.held.isOver(e.since, e.to, now) {
+		if use != nil || last || w.isKnown(e.since, heldTime) {
 			delete(w.held.evicted, flow)
 		}
 	}
 }
 
-// judge marks flows as foreign if two looks at /proc, begun after their packet was held,
-// found no owner. Further packets of these flows are not held.
+// judge marks the flows of held packets as foreign if neither the sensor nor two looks at
+// /proc found an owner. Further packets of these flows are not held.
 func (w *Watch) judge(now time.Time) {
 	h := &w.held
 	for i := range h.queue {
 		item := &h.queue[i]
-		if item.since.After(h.looked) {
+		if !w.isKnown(item.since, lookDelay) {
 			return
 		}
 		if use, _ := w.owner(&item.question, now); use == nil && !item.space.own {
@@ -196,7 +192,7 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 
 // giveUp handles a packet whose owner is still unknown when it leaves the queue. In the
 // separate namespace of Scope.Own it belongs to the root; elsewhere it is dropped. early says
-// that the queue was full.
+// that the owner may become known later.
 func (w *Watch) giveUp(item *waiting, early bool) {
 	h := &w.held
 	h.leave(item)
@@ -233,23 +229,33 @@ func (w *Watch) settle(now time.Time, last bool) {
 		h.queue = rest
 	}
 	n := 0
-	for n < len(h.queue) && (last || h.isOver(h.queue[n].since, h.queue[n].time, now)) {
-		w.giveUp(&h.queue[n], false)
-		n++
+	for ; n < len(h.queue); n++ {
+		item := &h.queue[n]
+		final := last || w.isKnown(item.since, heldTime) && !h.isClaimed(item)
+		if !final && now.Sub(item.since) < heldMax {
+			break
+		}
+		w.giveUp(item, !final)
 	}
 	clear(h.queue[:n])
 	h.queue = h.queue[n:]
 }
 
+// isClaimed reports whether a claim is pending that may be about this packet.
+func (h *held) isClaimed(item *waiting) bool {
+	return item.begins && slices.ContainsFunc(h.claims, func(c claim) bool { return c.isAbout(item) })
+}
+
+// isAbout reports whether a packet may be the SYN of the claim's connection.
+func (c *claim) isAbout(item *waiting) bool {
+	return item.space.index == c.space && item.ends.to == c.remote && !item.time.After(c.time)
+}
+
 // settleClaims finds the connection of each claim among the held packets, by its
-// destination.
+// destination. It waits until the packets from before the claim have been read.
 func (w *Watch) settleClaims(now time.Time, last bool) {
 	h := &w.held
-	ripe := 0
-	for ripe < len(h.claims) && (last || now.Sub(h.claims[ripe].since) >= claimTime) {
-		ripe++
-	}
-	if ripe == 0 {
+	if len(h.claims) == 0 {
 		return
 	}
 	type target struct {
@@ -263,17 +269,20 @@ func (w *Watch) settleClaims(now time.Time, last bool) {
 			tries[to] = append(tries[to], item)
 		}
 	}
-	for _, c := range h.claims[:ripe] {
+	h.claims = slices.DeleteFunc(h.claims, func(c claim) bool {
+		age := w.spaces[c.space-1].readUntil.Sub(c.since)
+		if age < claimTime && !last {
+			return false
+		}
 		open := tries[target{c.space, c.remote}]
 		for i := len(open) - 1; i >= 0; i-- {
-			if open[i] == nil || open[i].time.After(c.time) {
-				continue
+			if open[i] != nil && c.isAbout(open[i]) {
+				e := open[i].ends
+				w.owners.put(socket{c.space, protoTCP, e.from, e.to}, c.owner, c.time, now)
+				h.dirty, open[i] = true, nil
+				return true
 			}
-			e := open[i].ends
-			w.owners.put(socket{c.space, protoTCP, e.from, e.to}, c.owner, c.time, now)
-			h.dirty, open[i] = true, nil
-			break
 		}
-	}
-	h.claims = append(h.claims[:0], h.claims[ripe:]...)
+		return last || age >= heldTime
+	})
 }

@@ -24,11 +24,6 @@ import (
 func (w *Watch) Sensed(e *event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held.lastEvent = time.Now()
-	const step = time.Minute // an older event means that the clock was set back
-	if e.Time.After(w.held.newest) || w.held.newest.Sub(e.Time) > step {
-		w.held.newest = e.Time
-	}
 	switch data := e.Data.(type) {
 	case *event.Network:
 		w.learn(data)
@@ -113,7 +108,9 @@ func (w *Watch) learn(n *event.Network) {
 	case protocol == protoICMP:
 		s.remote = netip.AddrPort{} // the identifier is enough
 	case n.Operation == "Connect" && s.local.Port() == 0 && s.remote.Port() != 0 && protocol == protoTCP:
-		w.held.claims = append(w.held.claims, claim{o, s.space, s.remote, n.Time, time.Now()})
+		if s.space != elsewhere {
+			w.held.claims = append(w.held.claims, claim{o, s.space, s.remote, n.Time, time.Now()})
+		}
 		return
 	case s.remote.Port() == 0 || s.local.Addr().IsUnspecified():
 		s.remote = netip.AddrPort{} // the socket receives from everywhere
@@ -246,7 +243,7 @@ func (w *Watch) lookUp(began time.Time) {
 	h := &w.held
 	h.noteLook(began)
 	w.judge(time.Now())
-	if n := len(h.queue); n > 0 && h.queue[n-1].since.After(h.looked) {
+	if n := len(h.queue); n > 0 && !w.isKnown(h.queue[n-1].since, lookDelay) {
 		w.askLook()
 	}
 }

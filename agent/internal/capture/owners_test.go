@@ -23,7 +23,9 @@ type rig struct {
 	space *space
 	got   []string // process, direction and packet
 	lost  uint64
-	busy  bool // no look at /proc ends
+	busy  bool          // no look at /proc ends
+	late  time.Duration // how far the sensor is behind
+	slow  bool          // the reader finds no empty ring
 }
 
 // noOne is a pid without a process.
@@ -32,7 +34,7 @@ const noOne = 1 << 30
 func newRig() *rig {
 	r := &rig{space: &space{index: 1, host: true, names: map[int]string{loopback: "lo", 2: "eth0", 3: "br0"}, fragments: map[fragment]ends{}, places: map[ends]place{}}}
 	r.Watch = &Watch{
-		options: Options{ContentBytes: 8}, look: make(chan struct{}, 1), spaces: []*space{r.space},
+		options: Options{ContentBytes: 8, SensedUntil: func() time.Time { return time.Now().Add(-r.late) }}, look: make(chan struct{}, 1), spaces: []*space{r.space},
 		owners: newOwners(8), known: map[int]*owner{}, held: newHeld(),
 		sink: func(e *event.Event) {
 			switch data := e.Data.(type) {
@@ -69,6 +71,9 @@ func (r *rig) later(d time.Duration) {
 	for ; d > 0; d -= heldInterval {
 		<-time.After(heldInterval)
 		r.mu.Lock()
+		if !r.slow {
+			r.space.readUntil = time.Now()
+		}
 		r.settle(time.Now(), false)
 		if !r.busy {
 			r.held.looked = time.Now() // it found nothing
@@ -121,9 +126,8 @@ func TestOwners(t *testing.T) {
 		},
 		"a packet without an owner is dropped, and its flow is not held again": func(t *testing.T, r *rig) {
 			r.sees(segment(t, here, there, nil, ack))
-			r.later(time.Millisecond)
-			r.held.looked = time.Now() // a look at /proc that found no owner
-			r.judge(time.Now())
+			r.later(lookDelay)
+			r.judge(time.Now()) // two looks at /proc found no owner
 			r.later(heldTime)
 			if len(r.held.queue) > 0 || r.held.bytes != 0 {
 				t.Errorf("%d held, %d bytes", len(r.held.queue), r.held.bytes)
@@ -292,25 +296,56 @@ func TestOwners(t *testing.T) {
 				t.Errorf("%d arrived, %d lost", n, r.lost)
 			}
 		},
-		"packets wait longer while the sensor is behind": func(t *testing.T, r *rig) {
-			began := time.Now()
-			r.sees(segment(t, here, there, nil, syn))
-			for range 10 { // events older than the packet
-				r.later(heldTime / 2)
-				r.Sensed(&event.Event{Time: began.Add(-time.Second), Data: &event.Lost{}})
-			}
-			n := &event.Network{Actor: event.Process{PID: noOne, Name: "a"}, Operation: "Connect", Protocol: "tcp", Time: began}
-			n.Local.Port, n.Remote.Port = netip.MustParseAddrPort(here), netip.MustParseAddrPort(there)
-			r.Sensed(&event.Event{Time: began, Data: n})
-			r.later(heldInterval)
+		"a connection that is refused at once is found when both sides are late": func(t *testing.T, r *rig) {
+			r.late, r.slow = 2*time.Second, true
+			f := segment(t, here, there, nil, syn)
+			f.time = time.Now()
+			r.sees(segment(t, "10.0.0.9:9", there, nil, syn)) // of another process
+			r.later(4 * heldTime)
+			r.used("a", "Connect", "tcp", "", there)
+			r.later(4 * claimTime)
+			r.packet(r.space, f)
+			r.slow = false
+			r.later(2 * claimTime)
 			r.expects(t, "a out 1000 → 80 [SYN]")
-			r.sees(segment(t, "10.0.0.9:9", there, nil, syn))
-			for range 10 { // the sensor has caught up
-				r.later(heldTime / 2)
-				r.Sensed(&event.Event{Time: time.Now(), Data: &event.Lost{}})
+			r.late = 0
+			r.later(heldTime)
+			r.expects(t)
+			if !r.held.empty() || r.lost > 0 {
+				t.Errorf("%d held, %d lost", len(r.held.queue), r.lost)
 			}
+		},
+		"packets wait until the sensor has read what belongs to them": func(t *testing.T, r *rig) {
+			r.late = time.Minute
+			r.sees(segment(t, here, there, nil, ack))
+			r.later(heldMax - time.Second)
+			r.judge(time.Now())
+			r.sees(segment(t, there, here, nil, ack)) // not taken for foreign
+			r.used("a", "Connect", "tcp", here, there)
+			r.later(heldInterval)
+			r.expects(t, "a out 1000 → 80", "a in 80 → 1000")
+			r.sees(segment(t, "10.0.0.9:9", there, nil, ack))
+			r.late = 0 // the sensor has caught up
+			r.later(heldTime)
 			if !r.held.empty() {
 				t.Error("the packet is held for ever")
+			}
+		},
+		"a packet that waits for too long is lost if it had an owner": func(t *testing.T, r *rig) {
+			r.late = time.Minute
+			r.sees(segment(t, here, there, nil, ack))
+			r.sees(segment(t, "10.0.0.9:9", there, nil, ack))
+			r.later(heldMax + heldInterval)
+			if n := len(r.held.queue); n > 0 {
+				t.Errorf("%d packets are held for ever", n)
+			}
+			r.used("a", "Connect", "tcp", here, there)
+			r.late = 0
+			r.later(heldTime)
+			r.expects(t)
+			r.reportHeldLosses(time.Now())
+			if r.lost != 1 || !r.held.empty() {
+				t.Errorf("%d lost", r.lost)
 			}
 		},
 		"packets wait for a look at /proc, however long it takes": func(t *testing.T, r *rig) {
@@ -322,16 +357,20 @@ func TestOwners(t *testing.T) {
 			r.expects(t, "a out 1000 → 80")
 			r.sees(segment(t, "10.0.0.9:9", there, nil, ack))
 			r.later(heldMax + heldInterval)
-			if !r.held.empty() {
-				t.Error("the packet is held for ever")
+			if n := len(r.held.queue); n > 0 {
+				t.Errorf("%d packets are held for ever", n)
+			}
+			r.busy = false
+			r.later(2 * heldInterval)
+			if !r.held.empty() || r.lost > 0 {
+				t.Errorf("%d lost", r.lost)
 			}
 		},
 		"a flow without an owner does not wait twice": func(t *testing.T, r *rig) {
 			for i := range 10000 {
 				r.sees(segment(t, here, there, nil, ack))
 				if i == 10 {
-					r.later(heldInterval)
-					r.held.looked = time.Now()
+					r.later(lookDelay)
 					r.judge(time.Now())
 				}
 			}
@@ -371,18 +410,17 @@ func TestOwners(t *testing.T) {
 }
 
 func TestPacketWaitsForTwoLooks(t *testing.T) {
-	h := newHeld()
-	came := time.Now()
-	now := came.Add(heldMax / 2)
+	w := newRig().Watch
+	came := time.Now().Add(-heldTime)
 	for i, want := range []bool{false, false, true} {
-		if got := h.isOver(came, came, now); got != want {
+		if got := w.isKnown(came, heldTime); got != want {
 			t.Errorf("after %d looks: %v", i, got)
 		}
-		h.noteLook(came.Add(time.Duration(i+1) * time.Second))
+		w.held.noteLook(came.Add(time.Duration(i+1) * time.Second))
 	}
-	h.noteLook(came.Add(-time.Second)) // a look that began before the packet came
-	h.noteLook(came.Add(time.Second))
-	if h.isOver(came, came, now) {
+	w.held.noteLook(came.Add(-time.Second)) // a look that began before the packet came
+	w.held.noteLook(came.Add(time.Second))
+	if w.isKnown(came, heldTime) {
 		t.Error("a look from before the packet counts")
 	}
 }

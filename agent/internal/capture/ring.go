@@ -30,7 +30,8 @@ type ring struct {
 	file  *os.File
 	raw   syscall.RawConn
 	mem   []byte
-	block int // the block to read next
+	block int       // the block to read next
+	empty time.Time // when read last found no block
 }
 
 // openRing opens a ring of the given size in bytes in a network namespace: the file of that
@@ -182,7 +183,8 @@ func (r *ring) read(deadline time.Time, handle func(*frame)) (bool, error) {
 	desc := (*unix.TpacketBlockDesc)(unsafe.Pointer(&r.mem[r.block*blockBytes]))
 	header := (*unix.TpacketHdrV1)(unsafe.Pointer(&desc.Hdr))
 	ready := func(uintptr) bool { return atomic.LoadUint32(&header.Block_status)&unix.TP_STATUS_USER != 0 }
-	if !ready(0) {
+	if before := time.Now(); !ready(0) {
+		r.empty = before
 		if err := r.file.SetReadDeadline(deadline); err != nil {
 			return false, fmt.Errorf("wait for packets: %w", err)
 		}

@@ -90,3 +90,45 @@ func TestFlushOfAFullRingAsRoot(t *testing.T) {
 		t.Error("the sink received no event")
 	}
 }
+
+// TestSensedAsRoot holds back the sink: Sensed stays before the event that the sink has not
+// had, and passes it afterwards.
+func TestSensedAsRoot(t *testing.T) {
+	s := newSensor(t, Options{RingBytes: 1 << 20})
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	program := exec.Command("sh", "-c", "read line; exec true")
+	input, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Watch(Scope{PIDs: []int{program.Process.Pid}}, func(*event.Event) {
+		once.Do(func() { close(reached) })
+		<-release
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := input.Close(); err != nil { // the program goes on and ends
+		t.Fatal(err)
+	}
+	if err := program.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	ended := time.Now()
+	within(t, "the first event", func() { <-reached })
+	time.Sleep(3 * pollInterval)
+	if got := s.Sensed(); !got.Before(ended) {
+		t.Errorf("sensed until %v, but the event of %v has not arrived", got, ended)
+	}
+	close(release)
+	within(t, "the last event", func() {
+		for s.Sensed().Before(ended) {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	closeWatch(t, w)
+}

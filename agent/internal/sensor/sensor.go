@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -85,7 +86,15 @@ type Sensor struct {
 	ring   positions
 	given  uint64        // ring position up to which the sinks have had the events
 	passed chan struct{} // closed, and replaced, when given advances
+	mark   mark          // the next moment of sensed
+	sensed atomic.Pointer[time.Time]
 	done   chan struct{}
+}
+
+// mark is a moment, and the ring position up to which the kernel had written by then.
+type mark struct {
+	time     time.Time
+	position uint64
 }
 
 // New loads the programs into the kernel. They run from the first Watch on. It needs
@@ -128,6 +137,7 @@ func New(options Options) (*Sensor, error) {
 	}
 	multiPrograms(spec)
 	s := &Sensor{options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}
+	s.sensed.Store(&time.Time{})
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -345,6 +355,10 @@ func (s *Sensor) Backlog() int64 {
 	return int64(s.ring.written() - s.given)
 }
 
+// Sensed returns a recent moment: the sinks have had every event that happened before it. It
+// advances about every 50 ms while the reader keeps up. A sink may call it.
+func (s *Sensor) Sensed() time.Time { return *s.sensed.Load() }
+
 // Close ends all watches and unloads the programs from the kernel.
 func (s *Sensor) Close() error {
 	s.mu.Lock()
@@ -466,6 +480,12 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 		s.given = read
 		close(s.passed)
 		s.passed = make(chan struct{})
+	}
+	if s.given >= s.mark.position {
+		sensed := s.mark.time
+		s.sensed.Store(&sensed)
+		s.mark = mark{time: time.Now()} // before the position: later events may be behind it
+		s.mark.position = s.ring.written()
 	}
 	s.mu.Unlock()
 	switch {

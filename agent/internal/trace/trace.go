@@ -239,7 +239,7 @@ func watchBoth(sensors *sensor.Sensor, s settings, pid int, p *printer) (end fun
 		}
 		return calls.Close, nil
 	}
-	packets, err := capture.Open(capture.Options{ContentBytes: s.content}, capture.Scope{PIDs: []int{pid}}, p.print)
+	packets, err := capture.Open(capture.Options{ContentBytes: s.content, SensedUntil: sensors.Sensed}, capture.Scope{PIDs: []int{pid}}, p.print)
 	if err != nil {
 		return nil, err
 	}
