@@ -1,14 +1,18 @@
 import { readFile } from "node:fs/promises";
 import type { PostedEvent } from "./harness";
 import { countText, filterField, openView, rows, runFilter, views } from "./pages";
+import { resultEvents, shared } from "./results";
 import { storyEvents } from "./story";
 import { expect, telephone, test } from "./test";
 
 const began = new Date("2026-11-20T10:00:00Z");
 const story = storyEvents(began);
 let session: string;
+let results: string;
 
 test.beforeAll(async ({ backend }) => {
+  results = await backend.createSession("results.sh", "#!/bin/sh\n");
+  await backend.postEvents(results, resultEvents());
   session = await backend.createSession("invoice.sh", "#!/bin/sh\necho harmless\n");
   await backend.postEvents(session, story);
 });
@@ -157,6 +161,19 @@ test("a chosen process and its descendants filter every view, on request it alon
   await page.getByText(`${of(4192, 4193, 4194)} events selected`).waitFor();
   await page.getByRole("button", { name: "with descendants" }).click();
   await page.getByText(`${of(4192)} events selected`).waitFor();
+});
+
+test("a file says how many of its processes are listed", async ({ page }) => {
+  const files = await openView(page, results, "files");
+  await files.filter({ hasText: shared }).click();
+  const details = page.getByRole("complementary", { name: "File" });
+  await details.getByRole("heading", { name: "10 of 12 processes" }).waitFor();
+});
+
+test("each kind has its own letter in the counts of a process", async ({ page }) => {
+  const tree = await openView(page, results, "processes");
+  const counts = tree.filter({ hasText: "reader700" }).first().locator("[title] > [aria-hidden]");
+  expect(await counts.allInnerTexts()).toEqual(["F", "P", "H", "N", "K"]);
 });
 
 test("the export has the selected events, in every format", async ({ page }) => {

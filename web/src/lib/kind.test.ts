@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { kindOf, typesOf } from "./kind";
+import { kindOf, kinds, typesOf } from "./kind";
 
 test("any type has a kind", () => {
   expect(kindOf("file_operation").kind).toBe("file");
@@ -11,4 +11,9 @@ test("events about the monitoring itself have a kind", () => {
   const types = ["session_start", "session_end", "clock_step", "exclusions_changed"];
   expect(types.map((type) => kindOf(type).kind)).toEqual(types.map(() => "monitor"));
   expect(typesOf("monitor")).toEqual(types);
+});
+
+test("each kind has a letter of its own", () => {
+  const letters = Object.values(kinds).map(({ letter }) => letter);
+  expect(new Set(letters).size).toBe(letters.length);
 });

@@ -4,14 +4,17 @@ export type Kind = "file" | "process" | "http" | "network" | "packet" | "monitor
 interface KindInfo {
   kind: Kind;
   label: string;
+  /** One letter, different for each kind. */
+  letter: string;
   /** A text color, and the custom property for canvases. */
   text: string;
   color: string;
 }
 
-const info = (kind: Kind, label: string): KindInfo => ({
+const info = (kind: Kind, label: string, letter: string): KindInfo => ({
   kind,
   label,
+  letter,
   text: {
     file: "text-file",
     process: "text-process",
@@ -26,14 +29,14 @@ const info = (kind: Kind, label: string): KindInfo => ({
 });
 
 export const kinds: Record<Kind, KindInfo> = {
-  file: info("file", "Files"),
-  process: info("process", "Processes"),
-  http: info("http", "HTTP"),
-  network: info("network", "Network calls"),
-  packet: info("packet", "Packets"),
-  monitor: info("monitor", "Monitoring"),
-  loss: info("loss", "Lost"),
-  other: info("other", "Other"),
+  file: info("file", "Files", "F"),
+  process: info("process", "Processes", "P"),
+  http: info("http", "HTTP", "H"),
+  network: info("network", "Network calls", "N"),
+  packet: info("packet", "Packets", "K"),
+  monitor: info("monitor", "Monitoring", "M"),
+  loss: info("loss", "Lost", "!"),
+  other: info("other", "Other", "·"),
 };
 
 const byType: Record<string, Kind> = {

@@ -1,25 +1,14 @@
-import { type Kind, kindOf } from "@/lib/kind";
-
-const letters: Record<Kind, string> = {
-  file: "F",
-  process: "P",
-  http: "H",
-  network: "N",
-  packet: "K",
-  monitor: "M",
-  loss: "!",
-  other: "·",
-};
+import { kindOf } from "@/lib/kind";
 
 /** A letter in the color of the event's kind. The name of the type must be beside it. */
 export function KindBadge({ type }: { type: string }) {
-  const { kind, text } = kindOf(type);
+  const { letter, text } = kindOf(type);
   return (
     <span
       aria-hidden
       className={`grid size-4 shrink-0 place-items-center rounded-xs bg-current/15 font-mono text-2xs leading-none font-semibold ${text}`}
     >
-      {letters[kind]}
+      {letter}
     </span>
   );
 }

@@ -67,6 +67,7 @@ export function FileDetail({
         </section>
         <section>
           <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">
+            {file.processes.length < file.process_count && `${formatCount(file.processes.length)} of `}
             {plural(file.process_count, "process", "processes")}
           </h3>
           <ul className="flex flex-wrap gap-1">

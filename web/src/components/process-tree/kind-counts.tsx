@@ -10,7 +10,7 @@ export function KindCounts({ counts }: { counts: Record<string, number> }) {
   }
   return (
     <span className="flex gap-2 overflow-hidden text-xs tabular-nums">
-      {Object.values(kinds).map(({ kind, label, text }) => {
+      {Object.values(kinds).map(({ kind, label, letter, text }) => {
         const count = byKind.get(kind);
         return (
           count !== undefined && (
@@ -19,7 +19,7 @@ export function KindCounts({ counts }: { counts: Record<string, number> }) {
               className={`${text} whitespace-nowrap`}
               title={`${label}: ${formatCount(count)}`}
             >
-              <span aria-hidden>{label.slice(0, 1)}</span>
+              <span aria-hidden>{letter}</span>
               <span className="sr-only">{label} </span>
               {formatShort(count)}
             </span>
