@@ -43,6 +43,7 @@ type Services struct {
 	Catalog   CatalogService
 	Summaries Summarizer
 	Processes ProcessService
+	Trees     ProcessTrees
 	Analyst   Analyst
 	Filters   Filters
 	Rollups   RollupService
@@ -132,6 +133,9 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/sessions/:sessionId/events/:seq", v.get)
 	e.GET("/api/sessions/:sessionId/histogram", v.histogram, heavy)
 	e.GET("/api/sessions/:sessionId/facets", v.facet, heavy)
+
+	p := &processTreeHandler{services.Trees, services.Filters}
+	e.GET("/api/sessions/:sessionId/process-tree", p.list, heavy)
 
 	u := &rollupHandler{services.Rollups, services.Filters}
 	e.GET("/api/sessions/:sessionId/files", u.listFiles, heavy)

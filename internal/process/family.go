@@ -9,12 +9,14 @@ import (
 
 // Family holds the processes of a session and who started whom. It is immutable.
 type Family struct {
-	UpTo int64 // the family has all processes of the session's events up to this Seq
+	UpTo      int64 // the family has all processes of the session's events up to this Seq
+	Truncated bool  // the session has more processes, which started later
 
 	members []member // in the order of their start
 	parents []int    // index of each member's parent, -1 if it is unknown
 	byID    map[uint64]int
 	byPID   map[int64][]int // in the order of their start
+	outline
 }
 
 // member is a process of a family.
@@ -39,6 +41,7 @@ func NewFamily(processes []models.Process) *Family {
 		f.byID[p.ID] = i
 		f.byPID[p.PID] = append(f.byPID[p.PID], i)
 	}
+	f.outline = outlineOf(f.parents)
 	return f
 }
 

@@ -83,3 +83,19 @@ func (r *Processes) Add(ctx context.Context, sessionID string, at time.Time, pro
 	}
 	return nil
 }
+
+// Search returns the IDs of the first limit processes of a session, in the order of their
+// start, whose pid, name, image and command line, joined by spaces, contain a text. It
+// ignores the case of A to Z.
+func (r *Processes) Search(ctx context.Context, sessionID, text string, limit int) (ids []uint64, err error) {
+	err = r.db.Read(ctx).Model(&models.Process{}).Where("session_id = ?", sessionID).
+		Where(contains(r.db, "(CAST(pid AS text) || ' ' || name || ' ' || image || ' ' || command_line)"), lower(text)).
+		Order("started_at, id").Limit(limit).Pluck("id", &ids).Error
+	return ids, translate(r.db, err, "the process")
+}
+
+// ListByID returns the processes of a session with some IDs, in any order.
+func (r *Processes) ListByID(ctx context.Context, sessionID string, ids []uint64) (processes []models.Process, err error) {
+	err = r.db.Read(ctx).Where("session_id = ? AND id IN ?", sessionID, ids).Find(&processes).Error
+	return processes, translate(r.db, err, "the process")
+}

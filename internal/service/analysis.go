@@ -11,6 +11,7 @@ import (
 	"ospulse/internal/analysis"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
+	"ospulse/internal/process"
 	"ospulse/internal/segment"
 )
 
@@ -95,6 +96,30 @@ func (a *Analysis) Facet(ctx context.Context, sessionID, field string, where *fi
 	}
 	f.Close(limit)
 	return f, nil
+}
+
+// CountProcesses counts, by the processes of a family, the events of a session that a
+// filter selects, up to the family's UpTo.
+func (a *Analysis) CountProcesses(ctx context.Context, sessionID string, where *filter.Filter, family *process.Family) (*process.Counts, error) {
+	session, err := a.sessions.Get(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	session.EventCount = min(session.EventCount, family.UpTo)
+	counts := process.NewCounts(family)
+	return counts, a.each(ctx, session, where, models.Span{}, func(c *segment.Columns, selected func(int) bool) {
+		for i, micros := range c.Micros {
+			pid := c.PID.Values[c.PID.Index[i]]
+			if pid == nil || !selected(i) {
+				continue
+			}
+			name := ""
+			if p := c.Process.Values[c.Process.Index[i]]; p != nil {
+				name = *p
+			}
+			counts.Add(*c.Type.Values[c.Type.Index[i]], *pid, name, time.UnixMicro(micros))
+		}
+	})
 }
 
 // countFunc counts the selected events of some columns.

@@ -16,7 +16,7 @@ type FamilyRepository interface {
 	ListFamily(ctx context.Context, sessionID string, limit int) ([]models.Process, error)
 }
 
-// Limits of families. A process takes some 150 bytes.
+// Limits of families. A process takes some 170 bytes.
 const (
 	maxFamily       = 200_000 // processes of a session
 	maxKeptFamilies = 4
@@ -54,13 +54,26 @@ func (s *Families) Complete(ctx context.Context, sessionID string, where *filter
 		return where, nil
 	}
 	family, err := s.Of(ctx, sessionID)
+	if err == nil {
+		err = checkWhole(family, sessionID)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return where.WithProcesses(family)
 }
 
-// Of returns the family of a session.
+// checkWhole returns invalid for a family that is truncated: it may not know the process
+// of an event.
+func checkWhole(family *process.Family, sessionID string) error {
+	if family.Truncated {
+		return models.Errorf(models.CodeInvalid, "session %s has more than %d processes, too many to select events by their process", sessionID, maxFamily)
+	}
+	return nil
+}
+
+// Of returns the family of a session. It is truncated if the session has too many
+// processes.
 func (s *Families) Of(ctx context.Context, sessionID string) (*process.Family, error) {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
@@ -73,10 +86,8 @@ func (s *Families) Of(ctx context.Context, sessionID string) (*process.Family, e
 		if err != nil {
 			return nil, err
 		}
-		if len(processes) > maxFamily {
-			return nil, models.Errorf(models.CodeInvalid, "session %s has more than %d processes, too many to select or search by their tree", sessionID, maxFamily)
-		}
-		wanted.Family = process.NewFamily(processes)
+		wanted.Family = process.NewFamily(processes[:min(len(processes), maxFamily)])
+		wanted.Truncated = len(processes) > maxFamily
 	}
 	s.put(wanted)
 	return wanted.KnownUpTo(session.EventCount), nil

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -131,6 +134,131 @@ func TestProcessTreeHasLimits(t *testing.T) {
 		walk(got.Processes, 1)
 		if count != 10_000 || deepest != 500 || got.Total != 10_501 || !got.Truncated {
 			t.Errorf("%d processes, %d deep, of %d, truncated %v", count, deepest, got.Total, got.Truncated)
+		}
+		page := b.treePage(id, "q=10500&limit=1000&offset=10000")
+		if last := page.Rows[len(page.Rows)-1]; page.Matching != 1 || page.RowCount != 10_501 || page.Total != 10_501 || len(page.Rows) != 501 || last.Name != "10500" || last.Depth != 10_500 || !last.Matches || page.Rows[499].Matches {
+			t.Errorf("the search has %d matching processes in %d rows of %d; the last one is %+v", page.Matching, page.RowCount, page.Total, last)
+		}
+		if page := b.treePage(id, "limit=1000&around="+page.Rows[500].ID); page.Offset != 10_000 || page.Matching != 10_501 {
+			t.Errorf("the last process is on the page after %d rows of %d", page.Offset, page.Matching)
+		}
+	})
+}
+
+// treePage is a page of the process tree.
+type treePage struct {
+	Rows []struct {
+		node
+		Depth          int
+		HasChildren    bool `json:"has_children"`
+		Matches        bool
+		SelectedCounts map[string]int64 `json:"selected_counts"`
+	}
+	Offset    int
+	RowCount  int `json:"row_count"`
+	Matching  int
+	Total     int
+	Truncated bool
+	UpTo      int64 `json:"up_to"`
+}
+
+func (b *backend) treePage(id, query string) (p treePage) {
+	b.t.Helper()
+	b.decode(b.send("GET", "/api/sessions/"+id+"/process-tree?"+query, ""), http.StatusOK, &p)
+	return p
+}
+
+// String formats the rows: a dot for each level, + for children, - for an ancestor that does
+// not match, and the number of selected events.
+func (p treePage) String() string {
+	var texts []string
+	for _, r := range p.Rows {
+		text := strings.Repeat(".", r.Depth) + r.Name
+		if r.HasChildren {
+			text += "+"
+		}
+		if !r.Matches {
+			text += "-"
+		}
+		for _, eventType := range slices.Sorted(maps.Keys(r.SelectedCounts)) {
+			text += fmt.Sprintf("/%d %s", r.SelectedCounts[eventType], eventType)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, " ")
+}
+
+// TestProcessTreePages checks the search, the filter and the pages of the process tree.
+func TestProcessTreePages(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		id := b.create("a.exe")
+		if got := b.treePage(id, ""); got.Rows == nil || got.Total != 0 || got.RowCount != 0 || got.UpTo != 0 {
+			t.Errorf("without processes: %+v", got)
+		}
+		b.sendEvents(id, []string{
+			creation(1, 10, "explorer", 20, "shell"),
+			creation(2, 20, "shell", 30, `one'%_ÄÖ`),
+			creation(3, 20, "shell", 40, "two"),
+			creation(4, 40, "two", 50, "three"),
+			creation(5, 10, "explorer", 20, "again"), // the pid is used again
+			readBy(3, 20, "shell", "/a"),
+			readBy(6, 20, "again", "/a"), readBy(7, 20, "again", "/b"), readBy(7, 50, "three", "/b"),
+			readBy(9, 99, "alone", "/c"), // its parent is unknown
+			`{"event_type":"note","timestamp":"2026-11-22T12:00:07Z","source":"test","data":{}}`,
+		})
+		one := `one'%_ÄÖ`
+		ids := b.treePage(id, "")
+		idOf := func(name string) string {
+			for _, r := range ids.Rows {
+				if r.Name == name {
+					return r.ID
+				}
+			}
+			t.Fatal("there is no process ", name)
+			return ""
+		}
+		filter := func(text string) string { return "filter=" + url.QueryEscape(text) }
+		for query, want := range map[string]string{
+			"":                                "explorer+ .shell+ .." + one + " ..two+ ...three .again alone",
+			"limit=2&offset=3":                "..two+ ...three",
+			"limit=9&offset=7":                "",
+			"closed=" + idOf("shell"):         "explorer+ .shell+ .again alone",
+			"limit=3&around=" + idOf("three"): "..two+ ...three .again",
+			"limit=1&q=alone&around=" + idOf("three"): "",
+			"q=THREE":                          "explorer+- .shell+- ..two+- ...three",
+			"q=50+three":                       "explorer+- .shell+- ..two+- ...three",
+			"q=three+-x":                       "explorer+- .shell+- ..two+- ...three",
+			"q=" + url.QueryEscape(`'%_Ä`):     "explorer+- .shell+- .." + one,
+			"q=%25":                            "explorer+- .shell+- .." + one,
+			"q=nothing":                        "",
+			filter("target = /b"):              "explorer+- .shell+- ..two+- ...three/1 file_operation .again/1 file_operation",
+			filter("target = /b") + "&q=again": "explorer+- .again/1 file_operation",
+			filter("pid = 20 and type = file_operation"):                              "explorer+- .shell/1 file_operation .again/2 file_operation",
+			filter("data.filePath = /a"):                                              "explorer+- .shell/1 file_operation .again/1 file_operation",
+			filter(`under("` + idOf("shell") + `") and time >= 2026-11-22T12:00:03Z`): "explorer+- .shell+/1 file_operation/1 process_creation ..two+/1 process_creation ...three/1 file_operation",
+			filter("type = note"):                                                     "",
+			filter("seq = 10"):                                                        "alone/1 file_operation",
+		} {
+			if got := b.treePage(id, query).String(); got != want {
+				t.Errorf("%q: got %s, want %s", query, got, want)
+			}
+		}
+		if got := b.treePage(id, filter("target = /b")+"&limit=1"); got.Matching != 2 || got.RowCount != 5 || got.Total != 7 || got.UpTo != 11 || got.Truncated {
+			t.Errorf("got %+v", got)
+		}
+		row := b.treePage(id, "q=three").Rows[3]
+		if parent := ids.Rows[3]; row.PID != 50 || *row.ParentID != parent.ID || *row.ParentPID != 40 || row.Image != "three" || row.EventCounts["file_operation"] != 1 || row.SelectedCounts != nil {
+			t.Errorf("got %+v", row)
+		}
+		for query, message := range map[string]string{"limit=1001": "limit", "offset=-1": "offset", "offset=x": "offset", "around=x": "around", "closed=1,,2": "closed", "closed=" + strings.Repeat("1,", 500) + "1": "500", "filter=(": "filter", "q=%00": "q must be"} {
+			wantError(t, b.send("GET", "/api/sessions/"+id+"/process-tree?"+query, ""), http.StatusBadRequest, "invalid", message)
+		}
+		wantError(t, b.send("GET", "/api/sessions/nobody/process-tree", ""), http.StatusNotFound, "not_found", "nobody")
+
+		b.sendEvents(id, []string{creation(12, 50, "three", 60, "late")})
+		if got := b.treePage(id, "q=late").String(); got != "explorer+- .shell+- ..two+- ...three+- ....late" {
+			t.Errorf("then there is %s", got)
 		}
 	})
 }

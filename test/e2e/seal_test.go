@@ -41,6 +41,7 @@ func TestSealedSessionIsTheSame(t *testing.T) {
 			"/events?limit=300", "/events?after=4000&limit=300", "/events?before=4150&limit=100", "/events?filter=type%3Dodd", "/events?filter=data.dst_port+%3E+442&count=true", "/events?filter=host4.example&before=3000",
 			"/events?filter=no+such+text&count=true", "/events?fields=data.request.url&limit=50", "/events/1", "/events/4096", "/events/4097", "/histogram?buckets=50", "/histogram?buckets=20&filter=type%3Dodd",
 			"/facets?field=type", "/facets?field=process&filter=p7.exe", "/files", "/conversations", "/processes",
+			"/process-tree?filter=type%3Dodd", "/process-tree?filter=host4.example", "/process-tree?filter=seq+%3C+9&q=p3",
 			"/export?format=ndjson", "/export?format=json", "/export?format=csv", "/export?format=ecs", "/export?format=har", "/export?format=ndjson&filter=type%3Dodd",
 		}
 		read := func() map[string]string {

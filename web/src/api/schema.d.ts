@@ -199,6 +199,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions/{sessionId}/process-tree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List the process tree, a page at a time
+         * @description The rows of the process tree from top to bottom: each process before its children,
+         *     which are sorted by start time. With `q` or `filter` the list has the processes that
+         *     they select, and the ancestors of these, for which `matches` is false. With both, a
+         *     process must match both.
+         *
+         *     The tree has at most 200,000 processes, those that started first. It has any number
+         *     of levels.
+         */
+        get: operations["listProcessTree"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{sessionId}/events": {
         parameters: {
             query?: never;
@@ -1737,7 +1769,12 @@ export interface components {
             truncated: boolean;
         };
         /** @description A process and its children. */
-        ProcessNode: {
+        ProcessNode: components["schemas"]["Process"] & {
+            /** @description Sorted by start time. */
+            children: components["schemas"]["ProcessNode"][];
+        };
+        /** @description A process of a session. */
+        Process: {
             /** @description The ID of the process in the backend's database. */
             id: string;
             /**
@@ -1773,8 +1810,96 @@ export interface components {
             event_count: number;
             /** @description The number of events by type. */
             event_counts: components["schemas"]["EventCounts"];
-            /** @description Sorted by start time. */
-            children: components["schemas"]["ProcessNode"][];
+        };
+        /**
+         * @description A page of the process tree of a session.
+         * @example {
+         *       "rows": [
+         *         {
+         *           "id": "17",
+         *           "pid": 4188,
+         *           "parent_id": null,
+         *           "parent_pid": 912,
+         *           "started_at": "2026-11-22T18:57:39.914000Z",
+         *           "start_known": true,
+         *           "name": "invoice.exe",
+         *           "image": "C:\\samples\\invoice.exe",
+         *           "command_line": "invoice.exe /quiet",
+         *           "first_seen": "2026-11-22T18:57:39.967551Z",
+         *           "last_seen": "2026-11-22T19:06:41.502100Z",
+         *           "event_count": 15211,
+         *           "event_counts": {
+         *             "file_operation": 15211
+         *           },
+         *           "depth": 0,
+         *           "has_children": true,
+         *           "rows_below": 1,
+         *           "matches": false
+         *         },
+         *         {
+         *           "id": "18",
+         *           "pid": 5020,
+         *           "parent_id": "17",
+         *           "parent_pid": 4188,
+         *           "started_at": "2026-11-22T18:58:02.401002Z",
+         *           "start_known": false,
+         *           "name": "cmd.exe",
+         *           "image": "",
+         *           "command_line": "",
+         *           "first_seen": "2026-11-22T18:58:02.401002Z",
+         *           "last_seen": "2026-11-22T18:58:02.871930Z",
+         *           "event_count": 902,
+         *           "event_counts": {
+         *             "file_operation": 902
+         *           },
+         *           "depth": 1,
+         *           "has_children": false,
+         *           "rows_below": 0,
+         *           "matches": true,
+         *           "selected_counts": {
+         *             "file_operation": 12
+         *           }
+         *         }
+         *       ],
+         *       "offset": 0,
+         *       "row_count": 2,
+         *       "matching": 1,
+         *       "total": 204,
+         *       "truncated": false,
+         *       "up_to": 16113
+         *     }
+         */
+        ProcessTreePage: {
+            /** @description The rows of the page. */
+            rows: components["schemas"]["ProcessRow"][];
+            /** @description The number of rows before the page. */
+            offset: number;
+            /** @description The number of rows of all pages. */
+            row_count: number;
+            /** @description The number of processes that `q` and `filter` select, below closed processes too. */
+            matching: number;
+            /** @description The number of processes of the tree. */
+            total: number;
+            /** @description Whether the session has more processes than the tree. */
+            truncated: boolean;
+            /**
+             * Format: int64
+             * @description The page counts the events up to this seq.
+             */
+            up_to: number;
+        };
+        /** @description A process in the list of the process tree. */
+        ProcessRow: components["schemas"]["Process"] & {
+            /** @description The number of its ancestors. */
+            depth: number;
+            /** @description Whether children of it are listed, or would be if it were not closed. */
+            has_children: boolean;
+            /** @description The number of rows of its descendants. */
+            rows_below: number;
+            /** @description Whether `q` and `filter` select it. If not, it is an ancestor of a process that they select. */
+            matches: boolean;
+            /** @description With `filter`: the number of the process's selected events by type, with at most 15 types and `other`. Missing if there are none. */
+            selected_counts?: components["schemas"]["EventCounts"];
         };
         /** @description The members of every event. */
         EventBase: {
@@ -3857,6 +3982,61 @@ export interface operations {
                     "application/json": components["schemas"]["ProcessTree"];
                 };
             };
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listProcessTree: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @example type = "file_operation" and target contains "temp"
+                 */
+                filter?: components["parameters"]["Filter"];
+                /**
+                 * @description Only processes whose pid, name, image and command line, joined by spaces, contain this text, and their ancestors. ASCII case is ignored.
+                 * @example cmd
+                 */
+                q?: string;
+                /** @description The `id`s of processes whose descendants are left out, separated by commas. At most 500. */
+                closed?: string;
+                /** @description The number of rows before the page. */
+                offset?: number;
+                /** @description The `id` of a process: the page that has it, instead of `offset`. The page begins at a multiple of `limit`. It is empty if the process is not listed. */
+                around?: string;
+                /**
+                 * @description The maximum number of rows.
+                 * @example 50
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of rows. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcessTreePage"];
+                };
+            };
+            400: components["responses"]["Invalid"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
