@@ -134,11 +134,11 @@ test("nothing moves with prefers-reduced-motion", async ({ openWindow }) => {
   await openView(page, session, "events");
   await page.getByRole("button", { name: "Export" }).click();
   await page.getByRole("menu").waitFor();
-  const moving = await page.evaluate(() =>
-    document
-      .getAnimations()
-      .filter((a) => Number(a.effect?.getComputedTiming().duration) > 1)
-      .map((a) => (a as CSSAnimation).animationName),
-  );
-  expect(moving).toEqual([]);
+  const moving = await page.evaluate(() => document.getAnimations().length);
+  expect(moving).toBe(0);
+  // Even the shortest transition delays a height that the table needs before it can scroll to its end.
+  const durations = await page
+    .locator("[role=grid], [role=grid] *")
+    .evaluateAll((all) => [...new Set(all.map((element) => getComputedStyle(element).transitionDuration))]);
+  expect(durations).toEqual(["0s"]);
 });

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import type { Programs } from "./build";
 
@@ -212,10 +213,20 @@ export class Backend {
   }
 }
 
-/** Debian's Chromium, or the one that CHROMIUM names. */
+/** The browsers that can be used, the one that takes least of the processor first. */
+const browsers = ["chromium-headless-shell", "chromium", "google-chrome"];
+
+function findBrowser(): string | undefined {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  return browsers
+    .flatMap((name) => folders.map((folder) => join(folder, name)))
+    .find((path) => existsSync(path));
+}
+
+/** Launches the first of browsers that is installed, or the one that CHROMIUM names. */
 export function launchBrowser(args: string[] = []): Promise<Browser> {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: process.env.CHROMIUM ?? findBrowser(),
     args: [
       "--no-sandbox",
       "--disable-gpu",

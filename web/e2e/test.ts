@@ -47,7 +47,12 @@ export const test = base
       expect(found, "faults of the page").toEqual([]);
     });
     return async (options) => {
-      const context = await browser.newContext({ viewport: desk, baseURL: backend.url, ...options });
+      const context = await browser.newContext({
+        viewport: desk,
+        baseURL: backend.url,
+        reducedMotion: "reduce", // drawing animations would take the processor from the tests
+        ...options,
+      });
       const faults = await Faults.watch(context, backend.url);
       context.setDefaultTimeout(60_000);
       opened.push({ context, faults });
