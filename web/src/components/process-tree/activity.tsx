@@ -1,28 +1,32 @@
 import { useQuery } from "@tanstack/react-query";
-import { api, call, type ProcessNode } from "@/api/client";
+import { api, call, type ProcessRow } from "@/api/client";
 import { keys } from "@/api/queries";
+import { and } from "@/lib/filter";
 import { toMicros } from "@/lib/time";
 import { processFilter } from "@/lib/view";
-import { selectionOf } from "./rows";
+import { countOf, selectionOf } from "./rows";
 
 const buckets = 48;
 const height = 18;
 
 interface Props {
   sessionId: string;
-  node: ProcessNode;
+  node: ProcessRow;
+  /** The filter of the tree. */
+  filter: string;
   /** The time range of the whole session. */
   from: string;
   to: string;
   live: boolean;
 }
 
-/** The activity of a process over the session's time: its lifetime as a line, its events as bars. */
-export function Activity({ sessionId, node, from, to, live }: Props) {
-  const filter = processFilter({ ...selectionOf(node), alone: true });
+/** The activity of a process over the session's time: its lifetime as a line, its selected events as bars. */
+export function Activity({ sessionId, node, filter: selected, from, to, live }: Props) {
+  const filter = and(selected, processFilter({ ...selectionOf(node), alone: true }));
+  const count = countOf(node, selected !== "");
   const histogram = useQuery({
     // In a live session the end of the range keeps moving; refetch only when the count changes.
-    queryKey: keys.of(sessionId, "activity", node.id, node.event_count, live ? "" : to),
+    queryKey: keys.of(sessionId, "activity", node.id, selected, count, live ? "" : to),
     queryFn: ({ signal }) =>
       call(
         api.GET("/api/sessions/{sessionId}/histogram", {
@@ -30,7 +34,7 @@ export function Activity({ sessionId, node, from, to, live }: Props) {
           signal,
         }),
       ),
-    enabled: node.event_count > 0,
+    enabled: count > 0,
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: (old) => old,
   });

@@ -1,11 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { api, call, type ProcessNode } from "@/api/client";
+import { api, call, type Process } from "@/api/client";
 import { keys } from "@/api/queries";
 
 const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory";
 
 /** Returns the exit, the user and the working directory that the events of a process report; undefined while they load. */
-export function useExit(sessionId: string, { id, pid, started_at, last_seen }: ProcessNode) {
+export function useExit(sessionId: string, { id, pid, started_at, last_seen }: Process) {
   const own = `only("${id}")`;
   // The actor of a creation may be the parent.
   const created = `type = process_creation and data.newProcessId = ${pid} and time >= ${started_at} and time <= ${last_seen}`;

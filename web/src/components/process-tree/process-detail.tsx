@@ -1,7 +1,7 @@
 import { X } from "lucide-react";
 import type { ReactNode } from "react";
 import { Link } from "wouter";
-import type { ProcessNode } from "@/api/client";
+import type { Process } from "@/api/client";
 import { CopyButton } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
@@ -16,7 +16,7 @@ import { useExit } from "./exit";
 import { selectionOf } from "./rows";
 
 /** The details of the chosen process, and links to its events. */
-export function ProcessDetail({ sessionId, node }: { sessionId: string; node: ProcessNode }) {
+export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Process }) {
   const { zone } = useSettings();
   const { view, change } = useView();
   const exit = useExit(sessionId, node);

@@ -1,78 +1,118 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ChevronDown, ChevronRight } from "lucide-react";
-import { type KeyboardEvent, useMemo, useRef, useState } from "react";
-import type { ProcessNode } from "@/api/client";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
+import type { ProcessRow } from "@/api/client";
+import { fetchTree, type TreeSearch } from "@/api/process-tree";
 import { SafeText } from "@/components/safe-text";
+import { useTreeRow, useTreeRows } from "@/hooks/process-tree";
 import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
 import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { Activity } from "./activity";
 import { KindCounts } from "./kind-counts";
-import { isSelected, type ProcessRow, rowsOf, selectedIds, selectionOf } from "./rows";
+import { countOf, countsOf, selectionOf } from "./rows";
 
 const rowHeight = 30;
+const headerHeight = 32;
 const columns =
   "grid grid-cols-[minmax(0,1fr)_4rem] sm:grid-cols-[minmax(0,1fr)_7rem_4.5rem_9rem] lg:grid-cols-[minmax(0,2fr)_7.5rem_6rem_4.5rem_11rem_minmax(8rem,1fr)] items-center gap-3 px-3";
 
 interface Props {
   sessionId: string;
-  roots: readonly ProcessNode[];
-  search: string;
+  search: TreeSearch;
+  /** The number of rows. */
+  count: number;
+  isStale: boolean;
+  setOpen: (id: string, isOpen: boolean) => void;
+  /** The id of the chosen process. */
+  chosen: string | undefined;
   live: boolean;
   from: string;
   to: string;
 }
 
 /** The processes as a tree. Choosing one selects its events in all views. */
-export function ProcessTree({ sessionId, roots, search, live, from, to }: Props) {
+export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen, live, from, to }: Props) {
   const { view, change } = useView();
-  const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
-  const [focused, setFocused] = useState(0);
-  const rows = useMemo(() => rowsOf(roots, closed, search), [roots, closed, search]);
-  const selectedProcesses = useMemo(() => selectedIds(roots, view.process), [roots, view.process]);
   const scroller = useRef<HTMLDivElement>(null);
   const visible = useVirtualizer({
-    count: rows.length,
+    count,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowHeight,
     overscan: 8,
+    scrollMargin: headerHeight,
+    scrollPaddingStart: headerHeight, // the header stays above the rows
     initialRect: { width: 800, height: 600 },
   });
+  const items = visible.getVirtualItems();
+  const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
+  const rowAt = useTreeRows(sessionId, search, { first, last, count });
+  const place = useTreeRow(sessionId, search, chosen).data;
 
-  const setOpen = (node: ProcessNode, open: boolean) => {
-    const next = new Set(closed);
-    if (open) next.delete(node.id);
-    else next.add(node.id);
-    setClosed(next);
-  };
-  const choose = (node: ProcessNode) =>
-    change({ process: isSelected(node, view.process) ? undefined : selectionOf(node) });
+  // A link and the other views may choose a process that is far down.
+  const [isFar, setFar] = useState(chosen !== undefined);
+  useEffect(() => {
+    if (!isFar || !place) return;
+    setFar(false);
+    if (place.row) visible.scrollToIndex(place.index, { align: "center" });
+  }, [isFar, place, visible]);
+
+  const [focused, setFocused] = useState(0);
+  const current = Math.min(Math.max(focused, first), last);
+  const wantsFocus = useRef<number>(undefined);
+  useEffect(() => {
+    const row = scroller.current?.querySelector<HTMLElement>(`[data-index="${wantsFocus.current}"]`);
+    if (!row) return; // it is drawn once the scroller is there
+    wantsFocus.current = undefined;
+    row.focus({ preventScroll: true });
+  });
   const focus = (index: number) => {
-    const next = Math.min(rows.length - 1, Math.max(0, index));
+    const next = Math.min(count - 1, Math.max(0, index));
+    wantsFocus.current = next;
     setFocused(next);
     visible.scrollToIndex(next);
-    requestAnimationFrame(() =>
-      scroller.current?.querySelector<HTMLElement>(`[data-index="${next}"]`)?.focus(),
-    );
   };
-  const handleKey = (event: KeyboardEvent, row: ProcessRow, index: number) => {
+  const focusParent = async ({ parent_id }: ProcessRow, index: number) => {
+    for (let at = index - 1; at >= first; at--) if (rowAt(at)?.id === parent_id) return focus(at);
+    if (parent_id === null) return;
+    const page = await fetchTree(sessionId, search, { around: parent_id, limit: 1 });
+    if (page.rows[0]) focus(page.offset);
+  };
+
+  const isChosen = (row: ProcessRow) =>
+    row.id === chosen || (view.process !== undefined && !view.process.id && view.process.pid === row.pid);
+  const choose = (row: ProcessRow) => change({ process: isChosen(row) ? undefined : selectionOf(row) });
+  const isOpen = (row: ProcessRow) => !search.closed.includes(row.id);
+  const handleKey = (event: KeyboardEvent, index: number) => {
+    const row = rowAt(index);
     const move = moves[event.key];
-    if (move) focus(move(index, rows));
-    else if (event.key === "ArrowRight" && row.node.children.length > 0)
-      row.isOpen ? focus(index + 1) : setOpen(row.node, true);
+    if (move) focus(move(index, count));
+    else if (!row) return;
+    else if (event.key === "ArrowRight" && row.has_children)
+      isOpen(row) ? focus(index + 1) : setOpen(row.id, true);
     else if (event.key === "ArrowLeft") {
-      if (row.isOpen && row.node.children.length > 0) setOpen(row.node, false);
-      else focus(rows.findLastIndex((other, at) => at < index && other.depth < row.depth));
-    } else if (event.key === "Enter" || event.key === " ") choose(row.node);
+      if (isOpen(row) && row.has_children) setOpen(row.id, false);
+      else void focusParent(row, index).catch(() => {});
+    } else if (event.key === "Enter" || event.key === " ") choose(row);
     else return;
     event.preventDefault();
     event.stopPropagation();
   };
 
+  // The rows of the chosen process and its descendants.
+  const [top, topIndex] = topOf(items, rowAt, chosen) ?? [place?.row, place?.index ?? 0];
+  const below = top && view.process?.id && !view.process.alone ? top.rows_below : 0;
+  const isSelected = (row: ProcessRow, index: number) =>
+    isChosen(row) || (top != null && index > topIndex && index <= topIndex + below);
+
   return (
-    <div ref={scroller} className="min-h-0 flex-1 overflow-auto">
-      <div role="treegrid" aria-label="Processes" aria-rowcount={rows.length + 1}>
+    <div
+      ref={scroller}
+      className={`min-h-0 flex-1 overflow-auto ${isStale ? "opacity-60" : ""}`}
+      aria-busy={isStale}
+    >
+      <div role="treegrid" aria-label="Processes" aria-rowcount={count + 1}>
         <div
           role="row"
           aria-rowindex={1}
@@ -96,31 +136,45 @@ export function ProcessTree({ sessionId, roots, search, live, from, to }: Props)
           </span>
         </div>
         <div role="rowgroup" className="relative" style={{ height: visible.getTotalSize() }}>
-          {visible.getVirtualItems().map((item) => {
-            const row = rows[item.index];
-            if (!row) return null;
-            const selected = isSelected(row.node, view.process);
+          {items.map(({ index, start }) => {
+            const row = rowAt(index);
+            const isFiltered = search.filter !== "";
             return (
               <div
-                key={row.node.id}
+                key={index}
                 role="row"
-                data-index={item.index}
-                aria-rowindex={item.index + 2}
-                aria-level={row.depth + 1}
-                aria-selected={selected}
-                aria-expanded={row.node.children.length > 0 ? row.isOpen : undefined}
-                tabIndex={item.index === Math.min(focused, rows.length - 1) ? 0 : -1}
-                onFocus={() => setFocused(item.index)}
-                onClick={() => choose(row.node)}
-                onKeyDown={(event) => handleKey(event, row, item.index)}
-                style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
-                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line -outline-offset-2 ${selectedProcesses.has(row.node.id) ? "bg-selected" : "bg-surface hover:bg-hover"}`}
+                data-index={index}
+                aria-rowindex={index + 2}
+                aria-level={row && row.depth + 1}
+                aria-selected={row !== undefined && isChosen(row)}
+                aria-expanded={row?.has_children ? isOpen(row) : undefined}
+                tabIndex={index === current ? 0 : -1}
+                onFocus={() => setFocused(index)}
+                onClick={() => row && choose(row)}
+                onKeyDown={(event) => handleKey(event, index)}
+                style={{ transform: `translateY(${start - headerHeight}px)`, height: rowHeight }}
+                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line -outline-offset-2 ${row && isSelected(row, index) ? "bg-selected" : "bg-surface hover:bg-hover"}`}
               >
-                <Name row={row} onToggle={() => setOpen(row.node, !row.isOpen)} />
-                <Numbers node={row.node} />
-                <span role="gridcell" className="hidden lg:block">
-                  <Activity sessionId={sessionId} node={row.node} from={from} to={to} live={live} />
-                </span>
+                {row ? (
+                  <>
+                    <Name row={row} isOpen={isOpen(row)} onToggle={() => setOpen(row.id, !isOpen(row))} />
+                    <Numbers row={row} isFiltered={isFiltered} />
+                    <span role="gridcell" className="hidden lg:block">
+                      <Activity
+                        sessionId={sessionId}
+                        node={row}
+                        filter={search.filter}
+                        from={from}
+                        to={to}
+                        live={live}
+                      />
+                    </span>
+                  </>
+                ) : (
+                  <span role="gridcell" className="text-muted">
+                    …
+                  </span>
+                )}
               </div>
             );
           })}
@@ -130,24 +184,37 @@ export function ProcessTree({ sessionId, roots, search, live, from, to }: Props)
   );
 }
 
-const moves: Record<string, (index: number, rows: ProcessRow[]) => number> = {
+/** The chosen row and its index, if it is drawn. */
+function topOf(
+  items: readonly { index: number }[],
+  rowAt: (index: number) => ProcessRow | undefined,
+  chosen: string | undefined,
+): [ProcessRow, number] | undefined {
+  for (const { index } of items) {
+    const row = rowAt(index);
+    if (row && row.id === chosen) return [row, index];
+  }
+}
+
+const moves: Record<string, (index: number, count: number) => number> = {
   ArrowDown: (index) => index + 1,
   ArrowUp: (index) => index - 1,
   PageDown: (index) => index + 15,
   PageUp: (index) => index - 15,
   Home: () => 0,
-  End: (_, rows) => rows.length - 1,
+  End: (_, count) => count - 1,
 };
 
-function Name({ row: { node, depth, isOpen }, onToggle }: { row: ProcessRow; onToggle: () => void }) {
+function Name({ row, isOpen, onToggle }: { row: ProcessRow; isOpen: boolean; onToggle: () => void }) {
   const Icon = isOpen ? ChevronDown : ChevronRight;
   return (
     <span
       role="gridcell"
       className="flex min-w-0 items-center gap-1.5"
-      style={{ paddingLeft: Math.min(depth, 14) * 16 }}
+      style={{ paddingLeft: Math.min(row.depth, 14) * 16 }}
+      title={row.matches ? undefined : "Started a process that matches"}
     >
-      {node.children.length > 0 ? (
+      {row.has_children ? (
         <button
           type="button"
           tabIndex={-1}
@@ -164,13 +231,13 @@ function Name({ row: { node, depth, isOpen }, onToggle }: { row: ProcessRow; onT
         <span className="w-3.5 shrink-0" />
       )}
       <SafeText
-        text={node.name || node.image || "(no name)"}
+        text={row.name || row.image || "(no name)"}
         limit={120}
-        className="max-w-[60%] shrink-0 truncate font-medium"
+        className={`max-w-[60%] shrink-0 truncate ${row.matches ? "font-medium" : "text-muted italic"}`}
       />
-      <span className="shrink-0 font-mono text-xs text-muted">{node.pid}</span>
+      <span className="shrink-0 font-mono text-xs text-muted">{row.pid}</span>
       <SafeText
-        text={node.command_line}
+        text={row.command_line}
         limit={400}
         className="min-w-0 truncate font-mono text-xs text-muted"
       />
@@ -178,26 +245,30 @@ function Name({ row: { node, depth, isOpen }, onToggle }: { row: ProcessRow; onT
   );
 }
 
-function Numbers({ node }: { node: ProcessNode }) {
+function Numbers({ row, isFiltered }: { row: ProcessRow; isFiltered: boolean }) {
   const { zone } = useSettings();
   return (
     <>
       <span
         role="gridcell"
         className="hidden font-mono text-xs text-muted sm:block"
-        title={node.start_known ? "When it started" : "When it was first seen; its start was not captured"}
+        title={row.start_known ? "When it started" : "When it was first seen; its start was not captured"}
       >
-        {node.start_known ? "" : "≤ "}
-        {formatClock(node.started_at, zone).slice(0, 12)}
+        {row.start_known ? "" : "≤ "}
+        {formatClock(row.started_at, zone).slice(0, 12)}
       </span>
       <span role="gridcell" className="hidden text-right text-xs text-muted tabular-nums lg:block">
-        {formatDuration(toMicros(node.last_seen) - toMicros(node.started_at))}
+        {formatDuration(toMicros(row.last_seen) - toMicros(row.started_at))}
       </span>
-      <span role="gridcell" className="text-right font-mono text-xs tabular-nums">
-        {formatCount(node.event_count)}
+      <span
+        role="gridcell"
+        className="text-right font-mono text-xs tabular-nums"
+        title={isFiltered ? `Selected of ${formatCount(row.event_count)}` : undefined}
+      >
+        {formatCount(countOf(row, isFiltered))}
       </span>
       <span role="gridcell" className="hidden sm:block">
-        <KindCounts counts={node.event_counts} />
+        <KindCounts counts={countsOf(row, isFiltered)} />
       </span>
     </>
   );
