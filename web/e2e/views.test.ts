@@ -176,6 +176,98 @@ test("each kind has its own letter in the counts of a process", async ({ page })
   expect(await counts.allInnerTexts()).toEqual(["F", "P", "H", "N", "K"]);
 });
 
+test("a call that failed says so, by its error and not by color alone", async ({ page, openWindow }) => {
+  const events = await openView(page, results, "events");
+  const resultOf = async (text: string) => {
+    const cell = events.filter({ hasText: text }).first().getByRole("gridcell").nth(7).locator("bdi");
+    const style = (element: Element) => {
+      const { fontWeight, color } = getComputedStyle(element);
+      return { fontWeight, color, sign: getComputedStyle(element, "::before").content };
+    };
+    return { text: await cell.textContent(), ...(await cell.evaluate(style)) };
+  };
+  const ok = await resultOf("/etc/passwd");
+  expect(ok).toMatchObject({ text: "ok", fontWeight: "400", sign: "none" });
+  for (const [of, text] of [
+    ["/etc/absent", "ENOENT"],
+    ["C:\\absent", "OBJECT_NAME_NOT_FOUND"],
+    ["/tmp/a", "EACCES"],
+  ] as const) {
+    const found = await resultOf(of);
+    expect(found).toMatchObject({ text, fontWeight: "600", sign: expect.stringContaining("✕") });
+    expect(found.color).not.toBe(ok.color);
+  }
+  for (const text of ["404", "NXDOMAIN", "exit 3", "SIGKILL"])
+    await events.getByText(text, { exact: true }).waitFor();
+  await events.getByText("ENOENT", { exact: true }).click();
+  await page.getByRole("menuitem", { name: "Include this value" }).click();
+  await countText(page).getByText("1 event selected").waitFor();
+  expect(new URL(page.url()).searchParams.get("filter")).toBe("data.error = 'ENOENT'");
+
+  const { context } = await openWindow({ viewport: telephone });
+  const phone = await context.newPage();
+  const cell = (await openView(phone, results, "events")).getByText("ENOENT", { exact: true });
+  const box = await cell.boundingBox();
+  expect(box && box.x + box.width).toBeLessThan(telephone.width);
+});
+
+test("any field of the data can be a column, and stays one", async ({ page, backend }) => {
+  const events = await openView(page, results, "events");
+  await events.filter({ hasText: "reader705" }).getByRole("gridcell").first().click();
+  const details = page.getByRole("complementary", { name: /^Event \d+$/ });
+  const field = details.locator("div.group").filter({ hasText: "bytes transferred" });
+  await field.getByRole("button", { name: "Show as column" }).click();
+  const bytes = page.getByRole("columnheader", { name: "bytesTransferred" });
+  await bytes.waitFor();
+  await events.filter({ hasText: "reader705" }).getByText("705", { exact: true }).nth(1).waitFor();
+  await page.getByRole("button", { name: "Columns" }).click();
+  await page.getByRole("menuitem", { name: "Add a field of the data…" }).click();
+  const dialog = page.getByRole("dialog", { name: "Add a column" });
+  await dialog.getByRole("textbox").fill("a b");
+  await page.keyboard.press("Enter");
+  await dialog.getByText(/^Write a path such as/).waitFor();
+  await dialog.getByRole("textbox").fill("dns");
+  await dialog.getByRole("button", { name: /^data\.dns\[0\]\.questions\[0\]\.name/ }).click();
+  await events.getByText("absent.test", { exact: true }).waitFor();
+  await page.reload();
+  await events.getByText("absent.test", { exact: true }).waitFor();
+
+  // An event of the stream has them, too.
+  const data = {
+    operation: "WriteFile",
+    filePath: "/late",
+    bytesTransferred: 4711,
+    status: -1,
+    error: "EPERM",
+  };
+  const metadata = { processName: "late", processId: 1 };
+  const timestamp = new Date(began.getTime() + 7200_000).toISOString();
+  const event = { event_type: "file_operation", timestamp, source: "os-pulse-agent" };
+  await backend.postEvents(results, [{ ...event, data: { ...data, metadata } }]);
+  const late = events.filter({ hasText: "/late" });
+  await late.getByText("EPERM", { exact: true }).waitFor();
+  await late.getByText("4711", { exact: true }).waitFor();
+
+  await bytes.getByRole("button").first().click();
+  await page.getByRole("menuitem", { name: "Remove" }).click();
+  await bytes.waitFor({ state: "detached" });
+  await page.reload();
+  await events.getByText("absent.test", { exact: true }).waitFor();
+  expect(await bytes.count()).toBe(0);
+});
+
+test("the filter suggests the error, and the errors of the session", async ({ page }) => {
+  await openView(page, results, "events");
+  const field = await filterField(page);
+  await field.click();
+  await page.keyboard.type("resul");
+  await page.getByRole("option", { name: /^data\.error/ }).click();
+  await page.keyboard.type("= ENO");
+  await page.getByRole("option", { name: "ENOENT" }).click();
+  await page.keyboard.press("Enter");
+  await countText(page).getByText("1 event selected").waitFor();
+});
+
 test("the export has the selected events, in every format", async ({ page }) => {
   await openView(page, session, "events", "?filter=operation%20%3D%20DeleteFile");
   const wanted = story.filter((event) => operationOf(event) === "DeleteFile");

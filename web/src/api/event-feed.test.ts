@@ -12,8 +12,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function eventOf(seq: number): ListedEvent {
+function eventOf(seq: number, fields?: string): ListedEvent {
   return {
+    fields: { asked: fields },
     session_id: "s",
     seq,
     event_type: "file_operation",
@@ -43,6 +44,7 @@ class Backend {
   seqs: number[] = [];
   waiting: { answer: () => void; signal: AbortSignal; query: PageQuery }[] = [];
   asked: PageQuery[] = [];
+  most = Number.POSITIVE_INFINITY; // events of an answer with fields, whose data is long
   failing: unknown;
 
   load: LoadPage = (query, signal) => {
@@ -65,7 +67,12 @@ class Backend {
     let found = this.seqs.filter((seq) => seq > after && seq < before);
     if (query.order === "desc") found = found.toReversed();
     const count = bound ? this.seqs.filter((seq) => seq <= Number(bound)).length : undefined;
-    return { events: found.slice(0, limit).map(eventOf), has_more: found.length > limit, count };
+    const events = found.slice(0, query.fields ? Math.min(limit, this.most) : limit);
+    return {
+      events: events.map((seq) => eventOf(seq, query.fields)),
+      has_more: found.length > events.length,
+      count,
+    };
   }
 
   get open() {
@@ -97,6 +104,12 @@ function seqsOf(feed: EventFeed, from: number, to: number): number[] {
   });
 }
 
+/** The fields that the rows in a range have. */
+function fieldsOf(feed: EventFeed, from: number, to: number): Set<unknown> {
+  const rows = Array.from({ length: to - from }, (_, i) => feed.row(from + i));
+  return new Set(rows.flatMap((row) => (row && "seq" in row ? [row.fields?.asked] : [])));
+}
+
 const span = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 test.each([1, 2, 3, 4, 5, 6, 7, 8])(
@@ -107,14 +120,23 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
     let stored = 700 + random(900);
     const lost = new Set([3, 201, 650 + random(20)]);
     backend.seqs = span(1, stored).filter((seq) => !lost.has(seq));
+    backend.most = seed % 2 === 0 ? 70 : backend.most;
     const feed = new PageFeed(backend.load, stored);
+    let fields: string | undefined;
     for (let i = 0; i < 150; i++) {
       const what = random(4);
+      if (random(20) === 0) {
+        fields = `data.f${i}`;
+        feed.setFields(fields);
+      }
       if (what === 0) {
         const come = span(stored + 1, stored + 1 + random(150));
         stored += come.length;
         backend.seqs.push(...come);
-        feed.receive(come.map(eventOf), stored);
+        feed.receive(
+          come.map((seq) => eventOf(seq, fields)),
+          stored,
+        );
       } else if (what === 1) {
         await backend.answerOne(random(3));
       } else {
@@ -131,6 +153,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
       feed.show(from, from + 100);
       await backend.answerAll();
     }
+    expect(fieldsOf(feed, 0, stored)).toEqual(new Set([fields]));
     expect(feed.getState()).toMatchObject({ total: stored, count: stored });
     expect(seqsOf(feed, 0, stored)).toEqual(span(1, stored).map((seq) => (lost.has(seq) ? -seq : seq)));
   },
@@ -151,6 +174,27 @@ test("a session whose first events expired begins with the first that is left", 
   expect(seqsOf(feed, 600, 601)).toEqual([1001]);
 });
 
+test("rows stay in place until the same rows with other fields arrive", async () => {
+  const backend = new Backend();
+  backend.seqs = span(1, 4000);
+  for (const feed of [new PageFeed(backend.load, 4000), new KeysetFeed(backend.load, "x", 4000, 2000)]) {
+    feed.show(0, 40);
+    await backend.answerAll();
+    const at = feed.indexOf(1990) ?? 0;
+    feed.show(at, at + 40);
+    await backend.answerAll();
+    const before = seqsOf(feed, at, at + 40);
+    expect(before.includes(0)).toBe(false);
+    feed.setFields("data.a");
+    expect(seqsOf(feed, at, at + 40)).toEqual(before);
+    expect(fieldsOf(feed, at, at + 40)).toEqual(new Set([undefined]));
+    await backend.answerAll();
+    const now = feed.indexOf(before[0] ?? 0) ?? 0;
+    expect(seqsOf(feed, now, now + 40)).toEqual(before);
+    expect(fieldsOf(feed, now, now + 40)).toEqual(new Set(["data.a"]));
+  }
+});
+
 test("the request of a page that was scrolled past is cancelled, and the newest request is first", async () => {
   const backend = new Backend();
   const feed = new PageFeed(backend.load, 1_000_000);
@@ -166,7 +210,10 @@ test("the request of a page that was scrolled past is cancelled, and the newest 
 test("no more than 10,000 rows are held, those in sight among them", () => {
   const feed = new PageFeed(() => new Promise(() => {}), 0);
   for (let from = 1; from < 100_000; from += 500)
-    feed.receive(span(from, from + 499).map(eventOf), from + 499);
+    feed.receive(
+      span(from, from + 499).map((seq) => eventOf(seq)),
+      from + 499,
+    );
   const held = seqsOf(feed, 0, 100_000).filter((seq) => seq !== 0);
   expect(held.length).toBeLessThanOrEqual(10_000);
   expect(held.at(-1)).toBe(100_000);
@@ -204,16 +251,25 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
     let position = 20_000;
     backend.seqs = span(1, position).filter(() => random(3) === 0);
     const starts = ["first", "last", 9000] as const;
+    backend.most = seed % 2 === 0 ? 70 : backend.most;
     const feed = new KeysetFeed(backend.load, "pid = 1", position, starts[seed % 3] ?? "first");
+    let fields: string | undefined;
     feed.show(0, 40);
     for (let i = 0; i < 200; i++) {
       const what = random(4);
+      if (random(20) === 0) {
+        fields = `data.f${i}`;
+        feed.setFields(fields);
+      }
       if (what === 0) {
         const come = span(position + 1, position + 1 + random(60));
         const selected = come.filter(() => random(3) === 0);
         position += come.length;
         backend.seqs.push(...selected);
-        feed.receive(selected.map(eventOf), position);
+        feed.receive(
+          selected.map((seq) => eventOf(seq, fields)),
+          position,
+        );
       } else if (what === 1) {
         await backend.answerOne(random(2));
       } else {
@@ -240,6 +296,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
       await backend.answerAll();
     }
     expect(seqsOf(feed, 0, feed.getState().total)).toEqual(backend.seqs);
+    expect(fieldsOf(feed, 0, feed.getState().total)).toEqual(new Set([fields]));
     expect(feed.getState().count).toBe(backend.seqs.length);
   },
 );

@@ -36,6 +36,11 @@ export interface EventFeed {
   find: (seq: number) => void;
   /** Adds events of the stream. upTo is the seq that the stream has reached. */
   receive: (events: readonly ListedEvent[], upTo: number) => void;
+  /**
+   * Asks for these fields of the data with each event: paths, separated by commas. Loaded rows
+   * stay until the same rows with the new fields replace them.
+   */
+  setFields: (fields: string) => void;
   retry: () => void;
   /** Cancels all requests. The next show starts them again. */
   close: () => void;
@@ -47,6 +52,7 @@ export interface PageQuery {
   order?: "asc" | "desc";
   limit: number;
   filter?: string;
+  fields?: string;
   count?: boolean;
 }
 

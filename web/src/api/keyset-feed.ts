@@ -27,6 +27,7 @@ export class KeysetFeed implements EventFeed {
   private first = 0; // the number of rows[0]
   private atStart = false;
   private atEnd = false;
+  private isOld = false; // the loaded rows have other fields
   private shift = 0;
   private want = { from: 0, to: 0 };
   private request: Request | undefined;
@@ -53,6 +54,7 @@ export class KeysetFeed implements EventFeed {
     private readonly filter: string,
     private upTo: number,
     private start: FeedStart,
+    private fields = "",
   ) {
     this.countedTo = upTo;
     this.store.changed();
@@ -98,6 +100,15 @@ export class KeysetFeed implements EventFeed {
     this.store.changedSoon();
   };
 
+  setFields(fields: string): void {
+    if (fields === this.fields) return;
+    this.fields = fields;
+    this.request?.ending.abort();
+    this.request = undefined;
+    this.isOld = this.hasLoaded && this.rows.length > 0;
+    this.decide();
+  }
+
   retry(): void {
     this.error = undefined;
     this.store.changed();
@@ -134,6 +145,7 @@ export class KeysetFeed implements EventFeed {
     const end = this.first + this.rows.length;
     const isFar = (from > end + near && !this.atEnd) || (to < this.first - near && !this.atStart);
     if (isFar) this.timer = setTimeout(() => this.seek(), seekMillis);
+    else if (this.isOld) this.loadAgain();
     else if (to + ahead > end && !this.atEnd) this.growForward();
     else if (from - ahead < this.first && !this.atStart) this.growBack();
   }
@@ -158,6 +170,20 @@ export class KeysetFeed implements EventFeed {
         const first = Math.max(this.count() ?? 0, rows.length) - rows.length;
         this.put(rows, first, !hasMore, (rows.at(-1)?.seq ?? 0) >= this.lastLive);
         then?.();
+      },
+    );
+  }
+
+  /** Replaces the loaded rows with those in sight. The others follow. */
+  private loadAgain(): void {
+    const last = this.rows.at(Math.min(this.want.to - this.first, this.rows.length) - 1);
+    if (!last) return;
+    this.ask(
+      `again ${last.seq}`,
+      { before: last.seq + 1, order: "desc", limit: pageSize },
+      (events, hasMore) => {
+        const end = (this.indexOf(last.seq) ?? events.length - 1) + 1;
+        this.put(events.toReversed(), end - events.length, !hasMore, false);
       },
     );
   }
@@ -206,7 +232,7 @@ export class KeysetFeed implements EventFeed {
   }
 
   private put(rows: ListedEvent[], first: number, atStart: boolean, atEnd: boolean): void {
-    Object.assign(this, { rows, first, atStart, atEnd });
+    Object.assign(this, { rows, first, atStart, atEnd, isOld: false });
   }
 
   private ask(key: string, query: PageQuery, take: (events: ListedEvent[], hasMore: boolean) => void): void {
@@ -214,7 +240,7 @@ export class KeysetFeed implements EventFeed {
     this.request?.ending.abort();
     const ending = new AbortController();
     this.request = { key, ending };
-    this.load({ ...query, filter: this.filter }, ending.signal).then(
+    this.load({ ...query, filter: this.filter, fields: this.fields || undefined }, ending.signal).then(
       ({ events, has_more }) => {
         if (ending.signal.aborted) return;
         this.request = undefined;

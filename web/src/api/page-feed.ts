@@ -18,6 +18,8 @@ type Page = (ListedEvent | null | undefined)[];
  */
 export class PageFeed implements EventFeed {
   private pages = new Map<number, Page>(); // in order of use, the most recent last
+  private old = new Map<number, Page>(); // rows with other fields, shown until the new ones arrive
+  private sight = { from: 0, to: 0 };
   private wanted: number[] = [];
   private requests = new Map<number, AbortController>();
   private pumpedAt = 0;
@@ -38,6 +40,7 @@ export class PageFeed implements EventFeed {
     private readonly load: LoadPage,
     private total: number, // the newest seq
     private readonly expired = 0,
+    private fields = "",
   ) {
     this.store.changed();
   }
@@ -47,7 +50,9 @@ export class PageFeed implements EventFeed {
   }
 
   row(index: number): FeedRow {
-    const slot = this.pages.get(Math.floor(index / pageSize))?.[index % pageSize];
+    const page = Math.floor(index / pageSize);
+    const found = this.pages.get(page)?.[index % pageSize];
+    const slot = found === undefined ? this.old.get(page)?.[index % pageSize] : found;
     return slot === null ? { missing: this.expired + index + 1 } : slot;
   }
 
@@ -58,6 +63,7 @@ export class PageFeed implements EventFeed {
   find(_seq: number): void {} // every seq has its row
 
   show(from: number, to: number): void {
+    this.sight = { from, to };
     const first = Math.max(0, Math.floor((from - ahead) / pageSize));
     const last = Math.floor((Math.min(to + ahead, this.rows()) - 1) / pageSize);
     const middle = (from + to) / 2 / pageSize - 0.5;
@@ -86,6 +92,16 @@ export class PageFeed implements EventFeed {
     this.store.changedSoon();
   };
 
+  setFields(fields: string): void {
+    if (fields === this.fields) return;
+    this.fields = fields;
+    for (const request of this.requests.values()) request.abort();
+    this.requests.clear();
+    for (const [page, slots] of this.pages) this.old.set(page, slots);
+    this.pages.clear();
+    this.show(this.sight.from, this.sight.to);
+  }
+
   retry(): void {
     this.error = undefined;
     this.store.changed();
@@ -101,11 +117,13 @@ export class PageFeed implements EventFeed {
   }
 
   private lacks(page: number): boolean {
-    const slots = this.pages.get(page);
-    const length = Math.min(pageSize, this.rows() - page * pageSize);
-    if (!slots) return length > 0;
-    for (let i = 0; i < length; i++) if (slots[i] === undefined) return true;
-    return false;
+    return this.firstMissing(page) < Math.min(pageSize, this.rows() - page * pageSize);
+  }
+
+  /** The first slot of a page that is not loaded; pageSize if there is none. */
+  private firstMissing(page: number): number {
+    const at = this.pages.get(page)?.indexOf(undefined) ?? 0;
+    return at < 0 ? pageSize : at;
   }
 
   private pumpSoon(): void {
@@ -129,17 +147,24 @@ export class PageFeed implements EventFeed {
     const request = new AbortController();
     this.requests.set(page, request);
     const before = this.total;
+    // The answer to a request for fields may end early, if the data is long.
+    const from = this.firstMissing(page);
     try {
       const { events, has_more } = await this.load(
-        { after: this.expired + page * pageSize, limit: pageSize },
+        {
+          after: this.expired + page * pageSize + from,
+          limit: pageSize - from,
+          fields: this.fields || undefined,
+        },
         request.signal,
       );
       if (request.signal.aborted) return;
       this.requests.delete(page);
-      this.fill(page, events, has_more, before);
+      this.fill(page, from, events, has_more, before);
       this.hasLoaded = true;
       this.error = undefined;
       this.evict();
+      if (!this.wanted.some((other) => this.lacks(other))) this.old.clear();
       this.store.changed();
       this.pump();
     } catch (error) {
@@ -152,14 +177,20 @@ export class PageFeed implements EventFeed {
   }
 
   /** Puts the events of an answer into a page, and marks the other seqs of the answered range as missing. */
-  private fill(page: number, events: readonly ListedEvent[], hasMore: boolean, before: number): void {
+  private fill(
+    page: number,
+    from: number,
+    events: readonly ListedEvent[],
+    hasMore: boolean,
+    before: number,
+  ): void {
     const first = this.expired + page * pageSize + 1;
     for (const event of events) if (event.seq < first + pageSize) this.put(event);
     const last = events.at(-1)?.seq ?? 0;
     this.total = Math.max(this.total, last);
     const known = hasMore ? last : Math.max(last, before);
     const slots = this.slotsOf(page);
-    for (let i = 0; i < pageSize && first + i <= known; i++) slots[i] ??= null;
+    for (let i = from; i < pageSize && first + i <= known; i++) slots[i] ??= null;
   }
 
   private put(event: ListedEvent): void {

@@ -18,6 +18,8 @@ interface SessionStream {
   session: Session | undefined;
   /** The filter of the stream. */
   filter: string;
+  /** The fields of the data that come with each event. */
+  fields: string;
   state: StreamState;
   /** The counts of the events that the filter selects. */
   counts: EventCounts;
@@ -40,6 +42,8 @@ export function useSessionStream(): SessionStream {
 interface Props {
   sessionId: string;
   filter: string;
+  /** Paths into the data, separated by commas. */
+  fields: string;
   children: ReactNode;
 }
 
@@ -47,7 +51,7 @@ interface Props {
  * Opens the one stream of the page, for the session and the filter. It puts changes of the
  * session into the query cache and passes events to the listeners.
  */
-export function SessionStreamProvider({ sessionId, filter, children }: Props) {
+export function SessionStreamProvider({ sessionId, filter, fields, children }: Props) {
   const queries = useQueryClient();
   const [state, setState] = useState<StreamState>("connecting");
   const [deleted, setDeleted] = useState(false);
@@ -73,6 +77,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       const query = new URLSearchParams();
       if (position.current !== undefined) query.set("after", String(position.current));
       if (filter !== "") query.set("filter", filter);
+      if (fields !== "") query.set("fields", fields);
       return sessionPath(sessionId, `/stream?${query}`);
     };
     const close = openStream({
@@ -99,7 +104,12 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
             api.GET("/api/sessions/{sessionId}/events", {
               params: {
                 path: { sessionId },
-                query: { after: position.current, limit: 1000, filter: filter || undefined },
+                query: {
+                  after: position.current,
+                  limit: 1000,
+                  filter: filter || undefined,
+                  fields: fields || undefined,
+                },
               },
               signal,
             }),
@@ -120,13 +130,14 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       queries.setQueryData(keys.streamed(sessionId), session);
       queries.setQueryData<SessionDetail>(keys.session(sessionId), (old) => old && { ...old, ...session });
     }
-  }, [sessionId, filter, counts, queries]);
+  }, [sessionId, filter, fields, counts, queries]);
 
   const value = useMemo<SessionStream>(
     () => ({
       sessionId,
       session,
       filter,
+      fields,
       state,
       counts,
       deleted,
@@ -136,7 +147,7 @@ export function SessionStreamProvider({ sessionId, filter, children }: Props) {
       },
       position: () => position.current ?? 0,
     }),
-    [sessionId, session, filter, state, counts, deleted],
+    [sessionId, session, filter, fields, state, counts, deleted],
   );
   return <Context value={value}>{children}</Context>;
 }

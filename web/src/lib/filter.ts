@@ -47,6 +47,16 @@ export function dataPath(steps: readonly (string | number)[]): string {
   return path;
 }
 
+const path = /^data(?:\.[\p{L}\p{N}_-]+|\["(?:[^"\\]|\\["\\])*"\]|\[\d{1,8}\]){1,32}$/u;
+
+/**
+ * Whether a text is a path to a value in data that the backend takes, as dataPath writes it.
+ * There is no path to a key with control characters.
+ */
+export function isDataPath(text: string): boolean {
+  return text.length <= 300 && path.test(text) && text.isWellFormed() && !/\p{Cc}/u.test(text);
+}
+
 // The backend refuses longer filters, and the address would be too long to share.
 const longest = 1000;
 
@@ -70,6 +80,6 @@ export function condition(
 }
 
 /** Replaces NULs and lone surrogates with U+FFFD, as the backend stores them for search. */
-function asFound(text: string): string {
+export function asFound(text: string): string {
   return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

@@ -3,6 +3,7 @@ import { Link, Redirect } from "wouter";
 import { useSession } from "@/api/queries";
 import { CatchErrors } from "@/components/catch-errors";
 import { defer } from "@/components/defer";
+import { ColumnsProvider, useColumns } from "@/components/event-table/columns-provider";
 import { FilterBar } from "@/components/filter-bar/filter-bar";
 import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
@@ -28,10 +29,19 @@ const EventDetail = defer(() => import("@/components/event-detail/event-detail")
 
 /** A session: its header, its timeline, and a view of its events. */
 export default function SessionPage({ sessionId, view = "events" }: { sessionId: string; view?: string }) {
-  const { filter } = useView();
   if (!isViewName(view)) return <Redirect to={`/sessions/${encodeURIComponent(sessionId)}`} replace />;
   return (
-    <SessionStreamProvider sessionId={sessionId} filter={filter}>
+    <ColumnsProvider>
+      <Streamed sessionId={sessionId} view={view} />
+    </ColumnsProvider>
+  );
+}
+
+function Streamed({ sessionId, view }: { sessionId: string; view: ViewName }) {
+  const { filter } = useView();
+  const { fields } = useColumns();
+  return (
+    <SessionStreamProvider sessionId={sessionId} filter={filter} fields={fields}>
       <Content sessionId={sessionId} view={view} />
     </SessionStreamProvider>
   );

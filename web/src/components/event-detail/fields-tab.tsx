@@ -1,12 +1,14 @@
-import { Minus, Plus } from "lucide-react";
+import { Columns3, Minus, Plus } from "lucide-react";
 import { type ReactNode, useMemo } from "react";
 import type { EventText } from "@/api/event";
 import { CopyButton } from "@/components/copy-button";
+import { addDataColumn, type DataColumn, setColumn } from "@/components/event-table/columns";
+import { useColumns } from "@/components/event-table/columns-provider";
 import { jsonCondition } from "@/components/json-tree/rows";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { useView } from "@/hooks/view";
-import { addCondition, condition } from "@/lib/filter";
+import { addCondition, condition, dataPath, isDataPath } from "@/lib/filter";
 import { jsonPlain } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
 import { formatDateTime } from "@/lib/time";
@@ -67,6 +69,7 @@ export function FieldsTab({ event }: { event: EventText }) {
               label={<SafeText text={field.label} limit={80} />}
               copied={() => jsonPlain(text, field.value)}
               conditionOf={(isNot) => jsonCondition(text, field.steps, field.value, isNot)}
+              path={dataPath(field.steps)}
             >
               <span
                 className={
@@ -99,10 +102,12 @@ interface FieldProps {
   /** The text to copy; undefined for no copy button. */
   copied?: string | (() => string);
   conditionOf?: (isNot: boolean) => string;
+  /** The path of a value of the data, which can be a column of the table. */
+  path?: string;
   children: ReactNode;
 }
 
-function Field({ label, copied, conditionOf, children }: FieldProps) {
+function Field({ label, copied, conditionOf, path, children }: FieldProps) {
   const { view, change } = useView();
   const filter = (isNot: boolean) =>
     conditionOf && change({ filter: addCondition(view.filter, conditionOf(isNot)) });
@@ -133,8 +138,33 @@ function Field({ label, copied, conditionOf, children }: FieldProps) {
             </Button>
           </>
         )}
+        {path !== undefined && isDataPath(path) && <ColumnButton path={path as DataColumn} />}
         {copied !== undefined && <CopyButton text={copied} />}
       </dd>
     </div>
+  );
+}
+
+/** Shows a value of the data as a column of the table, or removes the column. */
+function ColumnButton({ path }: { path: DataColumn }) {
+  const { all, change } = useColumns();
+  const isShown = all.some((column) => column.id === path);
+  const label = isShown ? "Remove the column" : "Show as column";
+  return (
+    <Button
+      look="ghost"
+      size="smallIcon"
+      aria-label={label}
+      aria-pressed={isShown}
+      title={label}
+      className={isShown ? "text-accent!" : ""}
+      onClick={() =>
+        change((columns) =>
+          isShown ? setColumn(columns, path, { isShown: false }) : addDataColumn(columns, path),
+        )
+      }
+    >
+      <Columns3 size={14} />
+    </Button>
   );
 }

@@ -2,6 +2,7 @@ import { isContainer } from "@/components/json-tree/rows";
 import { dataPath } from "@/lib/filter";
 import { type JsonValue, jsonAt, jsonEntries, jsonString } from "@/lib/json";
 import { kindOf } from "@/lib/kind";
+import { ntHex, ntName } from "@/lib/nt-status";
 
 /** A value of the data that gets its own line. */
 interface DataField {
@@ -122,34 +123,11 @@ function labelOf(steps: readonly (string | number)[]): string {
     .join(" · ");
 }
 
-// NTSTATUS codes that monitored programs often get; from ntstatus.h.
-const ntStatus: Record<string, string> = {
-  "0": "success",
-  "259": "pending",
-  "-2147483643": "BUFFER_OVERFLOW",
-  "-2147483642": "NO_MORE_FILES",
-  "-1073741820": "INFO_LENGTH_MISMATCH",
-  "-1073741819": "ACCESS_VIOLATION",
-  "-1073741816": "INVALID_HANDLE",
-  "-1073741811": "INVALID_PARAMETER",
-  "-1073741809": "NO_SUCH_FILE",
-  "-1073741807": "END_OF_FILE",
-  "-1073741790": "ACCESS_DENIED",
-  "-1073741789": "BUFFER_TOO_SMALL",
-  "-1073741772": "OBJECT_NAME_NOT_FOUND",
-  "-1073741771": "OBJECT_NAME_COLLISION",
-  "-1073741766": "OBJECT_PATH_NOT_FOUND",
-  "-1073741757": "SHARING_VIOLATION",
-  "-1073741670": "INSUFFICIENT_RESOURCES",
-  "-1073741637": "NOT_SUPPORTED",
-  "-1073741515": "DLL_NOT_FOUND",
-};
-
 function meaningOf(steps: readonly (string | number)[], said: string): string | undefined {
   const name = steps.at(-1);
   if (name === "status" && /^-?\d{1,10}$/.test(said)) {
-    const hex = Number(said) < -4096 ? `0x${(Number(said) >>> 0).toString(16).toUpperCase()}` : "";
-    return [hex, ntStatus[said]].filter(Boolean).join(" ") || undefined;
+    const status = Number(said);
+    return [status < -4096 ? ntHex(status) : "", ntName(status)].filter(Boolean).join(" ") || undefined;
   }
   if (name === "bytesTransferred" && /^\d{10}$/.test(said) && Number(said) > 0x7fffffff)
     return `${Number(said) - 2 ** 32} as a signed number`;

@@ -4,8 +4,10 @@ import type { ReactNode } from "react";
 import { expect, test } from "vitest";
 import type { ListedEvent } from "@/api/client";
 import { readEvent } from "@/api/event";
-import { defaultColumns } from "@/components/event-table/columns";
+import { addDataColumn, defaultColumns } from "@/components/event-table/columns";
+import { ColumnsProvider } from "@/components/event-table/columns-provider";
 import { EventRow } from "@/components/event-table/event-row";
+import { HeaderRow } from "@/components/event-table/header-row";
 import { listStep, TreeReader } from "@/components/json-tree/rows";
 import { JsonTreeRow } from "@/components/json-tree/tree-row";
 import { jsonRoot } from "@/lib/json";
@@ -23,6 +25,10 @@ const hostile = [
   "x".repeat(10_000_000),
 ];
 
+const path = 'data["gpj.\u202Eexe <img>"]';
+const columns = addDataColumn(defaultColumns, path).map((column) => ({ ...column, isShown: true }));
+const columnState = { all: columns, shown: columns, fields: "", change: () => {}, reset: () => {} };
+
 function listed(text: string): ListedEvent {
   const time = "2026-11-22T18:57:39.967551Z";
   return {
@@ -39,13 +45,18 @@ function listed(text: string): ListedEvent {
     target: text,
     preview: text,
     preview_is_cut: true,
+    fields: { "data.error": text, [path]: text },
   };
 }
 
 /** Renders it, and checks that event text became neither markup nor hidden characters. */
 function draw(node: ReactNode): string {
   const client = new QueryClient({ defaultOptions: { queries: { enabled: false } } });
-  const { container, unmount } = render(<QueryClientProvider client={client}>{node}</QueryClientProvider>);
+  const { container, unmount } = render(
+    <QueryClientProvider client={client}>
+      <ColumnsProvider>{node}</ColumnsProvider>
+    </QueryClientProvider>,
+  );
   expect(
     container.querySelectorAll("script, img, iframe, object, a, [href], [src], [style*=url]").length,
   ).toBe(0);
@@ -67,7 +78,7 @@ test.each(hostile.map((text) => [text.slice(0, 30), text] as const))(
         index={0}
         row={listed(text)}
         previousTime={undefined}
-        columns={defaultColumns.map((column) => ({ ...column, isShown: true }))}
+        columns={columns}
         zone="utc"
         isNarrow={false}
         isCurrent={false}
@@ -77,6 +88,7 @@ test.each(hostile.map((text) => [text.slice(0, 30), text] as const))(
       />,
     );
     expect(shown).toContain("18:57:39.967551");
+    draw(<HeaderRow columns={columns} state={columnState} isFixed={false} preview={() => {}} />);
   },
 );
 

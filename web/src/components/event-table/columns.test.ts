@@ -1,14 +1,17 @@
 import { expect, test } from "vitest";
 import { kinds, shortTypeLabel, typesOf } from "@/lib/kind";
 import {
+  addDataColumn,
   clampWidth,
-  columnIds,
   columnInfo,
   defaultColumns,
+  fieldsOf,
   gridTemplate,
+  maxDataColumns,
   moveBefore,
   moveBy,
   readColumns,
+  setColumn,
 } from "./columns";
 
 const ids = (columns: readonly { id: string }[]) => columns.map((column) => column.id);
@@ -21,10 +24,10 @@ test("stored columns are read, and invalid ones ignored", () => {
     { id: "target", width: 10, isShown: false },
     { id: "seq", width: "x", isShown: false },
   ]);
-  expect(ids(read).slice(0, 2)).toEqual(["target", "seq"]);
-  expect(ids(read).toSorted()).toEqual([...columnIds].toSorted());
-  expect(read[0]).toEqual({ id: "target", width: 1600, isShown: true });
-  expect(read[1]).toEqual({ id: "seq", width: 72, isShown: false });
+  expect(ids(read).filter((id) => id === "target" || id === "seq")).toEqual(["target", "seq"]);
+  expect(ids(read).toSorted()).toEqual(ids(defaultColumns).toSorted());
+  expect(read.find(({ id }) => id === "target")).toEqual({ id: "target", width: 1600, isShown: true });
+  expect(read.find(({ id }) => id === "seq")).toEqual({ id: "seq", width: 72, isShown: false });
   expect(readColumns(defaultColumns.map((column) => ({ ...column, isShown: false })))).toBe(defaultColumns);
 });
 
@@ -33,7 +36,7 @@ test("the type column fits every known type", () => {
   const characterWidth = 7.4; // the mean of DejaVu Sans at 13 px
   const labels = Object.values(kinds).flatMap(({ kind }) => typesOf(kind).map(shortTypeLabel));
   const longest = Math.max(...labels.map((label) => label.length));
-  expect(columnInfo.type.width).toBeGreaterThanOrEqual(badgeGapAndPadding + longest * characterWidth);
+  expect(columnInfo("type").width).toBeGreaterThanOrEqual(badgeGapAndPadding + longest * characterWidth);
 });
 
 test("columns move among those that are shown", () => {
@@ -52,4 +55,33 @@ test("columns move among those that are shown", () => {
 test("widths have bounds, and the last column takes the rest", () => {
   expect([clampWidth(-5), clampWidth(Number.NaN), clampWidth(100.4)]).toEqual([36, 36, 100]);
   expect(gridTemplate(defaultColumns.slice(0, 2))).toBe("72px minmax(130px, 1fr)");
+});
+
+test("a new column comes to readers with stored columns, where it is by default", () => {
+  const stored = defaultColumns.filter(({ id }) => id !== "result");
+  expect(readColumns(stored)).toEqual(defaultColumns);
+  const read = ids(readColumns(stored.toReversed()));
+  expect(read[read.indexOf("operation") + 1]).toBe("result");
+});
+
+test("values of the data are columns, by paths that the backend takes", () => {
+  const odd = 'data["a key\u202e"]';
+  const added = [
+    odd,
+    "data.a.b[0]",
+    "data.a.b[0]",
+    "data.a..b",
+    "data",
+    'data["\ud800"]',
+    "data.a,data.b",
+  ].reduce(addDataColumn, defaultColumns);
+  const own = ids(added).filter((id) => id.startsWith("data"));
+  expect(own).toEqual([odd, "data.a.b[0]"]);
+  expect(readColumns(JSON.parse(JSON.stringify(added)))).toEqual(added);
+  expect(fieldsOf(added)).toMatch(/^data\.error,.*,data\["a key\u202e"\],data\.a\.b\[0\]$/);
+  expect(ids(setColumn(added, "data.a.b[0]", { isShown: false }))).not.toContain("data.a.b[0]");
+  const many = Array.from({ length: 30 }, (_, i) => `data.f${i}`).reduce(addDataColumn, defaultColumns);
+  expect(many).toHaveLength(defaultColumns.length + maxDataColumns);
+  expect(fieldsOf(many).split(",")).toHaveLength(24);
+  expect(fieldsOf(setColumn(defaultColumns, "result", { isShown: false }).filter((c) => c.isShown))).toBe("");
 });

@@ -1,7 +1,7 @@
-import { useCallback, useMemo, useState } from "react";
-import { readStored, writeStored } from "@/hooks/settings";
+import { isDataPath } from "@/lib/filter";
+import { resultFields } from "./result";
 
-export const columnIds = [
+const builtIn = [
   "seq",
   "time",
   "delta",
@@ -9,11 +9,15 @@ export const columnIds = [
   "process",
   "pid",
   "operation",
+  "result",
   "target",
   "preview",
   "source",
 ] as const;
-export type ColumnId = (typeof columnIds)[number];
+type BuiltIn = (typeof builtIn)[number];
+/** The path to a value in the data, as filters write it. */
+export type DataColumn = `data${string}`;
+export type ColumnId = BuiltIn | DataColumn;
 
 interface ColumnInfo {
   label: string;
@@ -23,7 +27,7 @@ interface ColumnInfo {
   align?: "right";
 }
 
-export const columnInfo: Record<ColumnId, ColumnInfo> = {
+const builtInInfo: Record<BuiltIn, ColumnInfo> = {
   seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
   time: { label: "Time", hint: "Time of the event", width: 130 },
   delta: { label: "Δ", hint: "Time since the event above", width: 76, align: "right" },
@@ -31,10 +35,16 @@ export const columnInfo: Record<ColumnId, ColumnInfo> = {
   process: { label: "Process", hint: "Name of the process", width: 120 },
   pid: { label: "PID", hint: "Process ID", width: 64, align: "right" },
   operation: { label: "Operation", hint: "What the process did", width: 124 },
+  result: { label: "Result", hint: "Error, exit code or status", width: 116 },
   target: { label: "Target", hint: "What the operation acted on", width: 330 },
-  preview: { label: "Data", hint: "Beginning of the event's data", width: 280 },
+  preview: { label: "Data", hint: "Beginning of the event's data", width: 220 },
   source: { label: "Source", hint: "Program that reported the event", width: 140 },
 };
+
+export function columnInfo(id: ColumnId): ColumnInfo {
+  if (!isDataColumn(id)) return builtInInfo[id];
+  return { label: id.replace(/^data\.?/, ""), hint: `The value of ${id}`, width: 160 };
+}
 
 export interface Column {
   id: ColumnId;
@@ -44,34 +54,70 @@ export interface Column {
 
 export const minWidth = 36;
 export const maxWidth = 1600;
-const storeName = "ospulse.events.columns";
+/** The most columns of data: the backend returns at most 24 fields, of which the result has nine. */
+export const maxDataColumns = 15;
 
-export const defaultColumns: readonly Column[] = columnIds.map((id) => ({
+export const defaultColumns: readonly Column[] = builtIn.map((id) => ({
   id,
-  width: columnInfo[id].width,
+  width: builtInInfo[id].width,
   isShown: id !== "source",
 }));
 
-/** Reads the stored columns. It skips unknown columns and appends missing ones. */
+/** Reads the stored columns. It skips unknown columns, and puts missing ones where they are by default. */
 export function readColumns(stored: unknown): readonly Column[] {
   if (!Array.isArray(stored)) return defaultColumns;
   const columns: Column[] = [];
   for (const entry of stored as unknown[]) {
     const { id, width, isShown } = (entry ?? {}) as Partial<Record<keyof Column, unknown>>;
     if (!isColumnId(id) || columns.some((column) => column.id === id)) continue;
+    if (isDataColumn(id) && columns.filter((column) => isDataColumn(column.id)).length === maxDataColumns)
+      continue;
     columns.push({
       id,
-      width: typeof width === "number" ? clampWidth(width) : columnInfo[id].width,
+      width: typeof width === "number" ? clampWidth(width) : columnInfo(id).width,
       isShown: isShown !== false,
     });
   }
-  for (const column of defaultColumns)
-    if (!columns.some((other) => other.id === column.id)) columns.push(column);
+  for (const [index, column] of defaultColumns.entries()) {
+    if (columns.some((other) => other.id === column.id)) continue;
+    const before = columns.findIndex((other) => other.id === defaultColumns[index - 1]?.id);
+    columns.splice(before + 1, 0, column);
+  }
   return columns.some((column) => column.isShown) ? columns : defaultColumns;
 }
 
 function isColumnId(id: unknown): id is ColumnId {
-  return (columnIds as readonly unknown[]).includes(id);
+  return typeof id === "string" && ((builtIn as readonly string[]).includes(id) || isDataPath(id));
+}
+
+export function isDataColumn(id: ColumnId): id is DataColumn {
+  return id.startsWith("data");
+}
+
+/** Adds a column of data before the target, where it is in sight; nothing if there are too many. */
+export function addDataColumn(columns: readonly Column[], path: string): readonly Column[] {
+  const id = path as DataColumn;
+  const count = columns.filter((column) => isDataColumn(column.id)).length;
+  if (!isDataPath(path) || count >= maxDataColumns || columns.some((column) => column.id === id))
+    return columns;
+  const at = columns.findIndex((column) => column.id === "target");
+  return columns.toSpliced(at, 0, { id, width: columnInfo(id).width, isShown: true });
+}
+
+export function setColumn(
+  columns: readonly Column[],
+  id: ColumnId,
+  change: Partial<Omit<Column, "id">>,
+): readonly Column[] {
+  // A hidden column of data is of no use: its place is not by default.
+  if (change.isShown === false && isDataColumn(id)) return columns.filter((column) => column.id !== id);
+  return columns.map((column) => (column.id === id ? { ...column, ...change } : column));
+}
+
+/** The fields that the backend must send for these columns, separated by commas. */
+export function fieldsOf(columns: readonly Column[]): string {
+  const ids = columns.map((column) => column.id);
+  return [...(ids.includes("result") ? resultFields : []), ...ids.filter(isDataColumn)].join(",");
 }
 
 export function clampWidth(width: number): number {
@@ -96,42 +142,14 @@ export function moveBy(columns: readonly Column[], id: ColumnId, by: -1 | 1): re
   return by < 0 ? moveBefore(columns, id, other.id) : moveBefore(columns, other.id, id);
 }
 
-export interface ColumnState {
-  all: readonly Column[];
-  shown: readonly Column[];
-  change: (next: (columns: readonly Column[]) => readonly Column[]) => void;
-  reset: () => void;
-}
-
-/** The reader's columns, stored in this browser. */
-export function useColumns(): ColumnState {
-  const [all, setAll] = useState(() => readColumns(readStored(storeName)));
-  const change = useCallback<ColumnState["change"]>((next) => {
-    setAll((now) => {
-      const columns = next(now);
-      const kept = columns.some((column) => column.isShown) ? columns : now;
-      writeStored(storeName, kept);
-      return kept;
-    });
-  }, []);
-  return useMemo(
-    () => ({
-      all,
-      shown: all.filter((column) => column.isShown),
-      change,
-      reset: () => change(() => defaultColumns),
-    }),
-    [all, change],
-  );
-}
-
 /** The columns on a phone; the reader's choice does not apply. */
 export const narrowColumns: readonly Column[] = [
-  { id: "time", width: 76, isShown: true },
-  { id: "type", width: 30, isShown: true },
-  { id: "process", width: 74, isShown: true },
-  { id: "operation", width: 84, isShown: true },
-  { id: "target", width: 120, isShown: true },
+  { id: "time", width: 70, isShown: true },
+  { id: "type", width: 28, isShown: true },
+  { id: "process", width: 64, isShown: true },
+  { id: "operation", width: 74, isShown: true },
+  { id: "result", width: 66, isShown: true },
+  { id: "target", width: 86, isShown: true },
 ];
 
 /** The widths as grid-template-columns; the last column takes the rest. */

@@ -5,9 +5,10 @@ import { SafeText } from "@/components/safe-text";
 import { kindOf, shortTypeLabel, typeLabel } from "@/lib/kind";
 import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
-import type { Column, ColumnId } from "./columns";
+import { type Column, type ColumnId, type DataColumn, isDataColumn } from "./columns";
 import { KindBadge } from "./kind-badge";
-import { fieldValue } from "./value";
+import { type Result, resultOf } from "./result";
+import { cellText, dataCell } from "./value";
 
 export const rowHeight = 26;
 const cellLimit = 300;
@@ -27,7 +28,7 @@ interface Props {
   idPrefix: string;
 }
 
-/** One row of the table. The table handles its clicks, by data-column. */
+/** One row of the table. The table handles its clicks: data-column has the place of a column. */
 export const EventRow = memo(function EventRow(props: Props) {
   const { index, row, columns, isCurrent, isOpen, idPrefix } = props;
   const isEvent = row !== undefined && !("missing" in row);
@@ -69,10 +70,10 @@ function Cell({
   return (
     <div
       role="gridcell"
-      id={isAt ? `${props.idPrefix}-${props.index}-${column}` : undefined}
+      id={isAt ? `${props.idPrefix}-${props.index}-${at}` : undefined}
       aria-colindex={at + 1}
-      data-column={column}
-      className={`${cellClass[column]} ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
+      data-column={at}
+      className={`${isDataColumn(column) ? cellClass.target : cellClass[column]} ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
     >
       <CellContent {...props} column={column} event={event} />
     </div>
@@ -81,7 +82,7 @@ function Cell({
 
 // As few elements as possible: each frame of a fast scroll draws hundreds of new cells.
 const number = "truncate px-2 text-right font-mono text-xs/[25px] text-muted tabular-nums";
-const cellClass: Record<ColumnId, string> = {
+const cellClass: Record<Exclude<ColumnId, DataColumn>, string> = {
   seq: number,
   time: "truncate px-2 font-mono text-xs/[25px] tabular-nums",
   delta: number,
@@ -89,9 +90,17 @@ const cellClass: Record<ColumnId, string> = {
   process: "truncate px-2 leading-[25px]",
   pid: "truncate px-2 text-right font-mono text-xs/[25px] tabular-nums",
   operation: "truncate px-2 leading-[25px]",
+  result: "truncate px-2 font-mono text-xs/[25px]",
   target: "truncate px-2 font-mono text-xs/[25px]",
   preview: "truncate px-2 font-mono text-xs/[25px] text-muted",
   source: "truncate px-2 leading-[25px]",
+};
+// A failure is told by a sign and a weight, too. The sign has no name: the text says it.
+const resultClass: Record<Result["look"], string> = {
+  failed: "font-semibold text-bad before:content-['✕_'/'']",
+  warning: "font-medium text-warn before:content-['!_'/'']",
+  plain: "",
+  ok: "text-muted",
 };
 // A value is a bdi; the table's menu opens on it.
 const valueClass = "cursor-pointer decoration-dotted underline-offset-2 hover:underline";
@@ -129,10 +138,23 @@ function CellContent({
       );
     case "preview":
       return <SafeText text={event.preview} limit={cellLimit} />;
+    case "result": {
+      const result = resultOf(event);
+      if (!result) return null;
+      return (
+        <SafeText
+          text={result.text}
+          limit={cellLimit}
+          className={`${valueClass} ${resultClass[result.look]}`}
+        />
+      );
+    }
     default: {
-      const value = fieldValue(event, column)?.value ?? null;
-      if (value === null) return <span className="text-muted">–</span>;
-      return <SafeText text={String(value)} limit={cellLimit} className={valueClass} />;
+      const cell = isDataColumn(column) ? dataCell(event, column) : undefined;
+      const text = cell === undefined ? cellText(event, column) : (cell?.text ?? null);
+      if (text === null) return <span className="text-muted">–</span>;
+      const value = <SafeText text={text} limit={cellLimit} className={valueClass} />;
+      return cell?.isRounded ? <span title="Rounded. The details have all digits">≈ {value}</span> : value;
     }
   }
 }

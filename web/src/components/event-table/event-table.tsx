@@ -37,10 +37,12 @@ export function EventTable(props: EventTableProps) {
     (index: number, column: ColumnId, at?: { x: number; y: number }) => {
       const row = feed.row(index);
       if (!row || "missing" in row) return;
-      const cell = document.getElementById(`${idPrefix}-${index}-${column}`)?.getBoundingClientRect();
+      const cell = document
+        .getElementById(`${idPrefix}-${index}-${columns.findIndex(({ id }) => id === column)}`)
+        ?.getBoundingClientRect();
       setAsked({ event: row, column, x: at?.x ?? cell?.left ?? 0, y: at?.y ?? cell?.bottom ?? 0 });
     },
-    [feed, idPrefix],
+    [feed, idPrefix, columns],
   );
   const cursor = useGridKeys({ ...props, scroll, put, ask });
   useRowsInPlace({ ...props, scroll, put });
@@ -59,7 +61,7 @@ export function EventTable(props: EventTableProps) {
     const target = event.target as HTMLElement;
     const index = Number(target.closest<HTMLElement>("[data-index]")?.dataset.index ?? Number.NaN);
     if (Number.isNaN(index)) return;
-    const column = target.closest<HTMLElement>("[data-column]")?.dataset.column as ColumnId | undefined;
+    const column = columns[Number(target.closest<HTMLElement>("[data-column]")?.dataset.column)]?.id;
     cursor.set(index, column);
     // On a phone, values fill the rows: a tap opens the event, and a long tap opens the menu.
     if (column && (isContext || (!isNarrow && isValue(target, column)))) {
@@ -80,7 +82,9 @@ export function EventTable(props: EventTableProps) {
         aria-rowcount={state.total + 1}
         aria-colcount={columns.length}
         aria-activedescendant={
-          isDrawn ? `${idPrefix}-${at}${cursor.column ? `-${cursor.column}` : ""}` : undefined
+          isDrawn
+            ? `${idPrefix}-${at}${cursor.column ? `-${columns.findIndex(({ id }) => id === cursor.column)}` : ""}`
+            : undefined
         }
         tabIndex={0}
         onKeyDown={cursor.onKeyDown}

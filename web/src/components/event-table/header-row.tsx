@@ -1,18 +1,22 @@
 import { useRef, useState } from "react";
+import { SafeText } from "@/components/safe-text";
 import { MenuItem } from "@/components/ui/menu";
 import { type Point, PointMenu } from "@/components/ui/point-menu";
+import { plainText } from "@/lib/text";
 import {
   type Column,
   type ColumnId,
-  type ColumnState,
   clampWidth,
   columnInfo,
   gridTemplate,
+  isDataColumn,
   maxWidth,
   minWidth,
   moveBefore,
   moveBy,
+  setColumn,
 } from "./columns";
+import type { ColumnState } from "./columns-provider";
 
 const dragType = "application/x-ospulse-column";
 
@@ -58,7 +62,7 @@ export function HeaderRow({ columns, state, isFixed, preview }: Props) {
         >
           {isFixed ? (
             <span className={column.id === "type" ? "sr-only" : "truncate px-2"}>
-              {columnInfo[column.id].label}
+              {columnInfo(column.id).label}
             </span>
           ) : (
             <>
@@ -89,12 +93,12 @@ interface NameProps {
 
 /** The name of a column. Its menu opens on click, not on press, because the name can be dragged. */
 function ColumnName({ column, ask }: NameProps) {
-  const { label, hint, align } = columnInfo[column.id];
+  const { label, hint, align } = columnInfo(column.id);
   return (
     <button
       type="button"
       draggable
-      title={hint}
+      title={plainText(hint, 300)}
       aria-haspopup="menu"
       onClick={(event) => ask(event.currentTarget)}
       onDragStart={(event) => {
@@ -103,7 +107,7 @@ function ColumnName({ column, ask }: NameProps) {
       }}
       className={`h-full min-w-0 flex-1 truncate px-2 hover:text-ink ${align === "right" ? "text-right" : "text-left"}`}
     >
-      {label}
+      <SafeText text={label} limit={100} />
     </button>
   );
 }
@@ -122,9 +126,9 @@ function ColumnItems({ id, state }: { id: ColumnId; state: ColumnState }) {
       >
         Move right
       </MenuItem>
-      <MenuItem onSelect={() => set({ width: columnInfo[id].width })}>Usual width</MenuItem>
+      <MenuItem onSelect={() => set({ width: columnInfo(id).width })}>Usual width</MenuItem>
       <MenuItem disabled={state.shown.length === 1} onSelect={() => set({ isShown: false })}>
-        Hide
+        {isDataColumn(id) ? "Remove" : "Hide"}
       </MenuItem>
     </>
   );
@@ -141,7 +145,7 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
       role="separator"
       tabIndex={0}
       aria-orientation="vertical"
-      aria-label={`Width of ${columnInfo[column.id].label}`}
+      aria-label={`Width of ${plainText(columnInfo(column.id).label, 100)}`}
       aria-valuenow={column.width}
       aria-valuemin={minWidth}
       aria-valuemax={maxWidth}
@@ -165,7 +169,7 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
         if (drag.current) keep(widthAt(event.clientX));
         drag.current = undefined;
       }}
-      onDoubleClick={() => keep(columnInfo[column.id].width)}
+      onDoubleClick={() => keep(columnInfo(column.id).width)}
       onKeyDown={(event) => {
         const by = { ArrowLeft: -8, ArrowRight: 8 }[event.key];
         if (by === undefined) return;
@@ -175,12 +179,4 @@ function ResizeHandle({ column, columns, state, preview }: { column: Column } & 
       }}
     />
   );
-}
-
-export function setColumn(
-  columns: readonly Column[],
-  id: ColumnId,
-  change: Partial<Column>,
-): readonly Column[] {
-  return columns.map((column) => (column.id === id ? { ...column, ...change } : column));
 }

@@ -1,5 +1,6 @@
 import type { EventFeed, FeedState } from "@/api/event-feed";
-import type { Column, ColumnState } from "./columns";
+import type { Column } from "./columns";
+import type { ColumnState } from "./columns-provider";
 
 /** The props of EventTable, shared with its keyboard and scroll hooks. */
 export interface EventTableProps {

@@ -1,9 +1,12 @@
 import { ArrowDownToLine, Columns3 } from "lucide-react";
+import { useState } from "react";
+import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuCheck, MenuItem, MenuLine } from "@/components/ui/menu";
 import { plural } from "@/lib/number";
-import { type ColumnState, columnInfo } from "./columns";
-import { setColumn } from "./header-row";
+import { AddColumn } from "./add-column";
+import { columnInfo, setColumn } from "./columns";
+import type { ColumnState } from "./columns-provider";
 
 interface Props {
   /** The selected events; undefined while they are counted. */
@@ -39,29 +42,41 @@ export function TableBar({ count, isFiltered, isStale, isFollowing, onFollow, co
           {isFollowing ? "Following" : "Follow"}
         </Button>
       )}
-      {columns && (
-        <Menu
-          trigger={
-            <Button look="ghost" size="small">
-              <Columns3 size={14} aria-hidden />
-              Columns
-            </Button>
-          }
-        >
-          {columns.all.map(({ id, isShown }) => (
+      {columns && <ColumnsMenu columns={columns} />}
+    </div>
+  );
+}
+
+function ColumnsMenu({ columns }: { columns: ColumnState }) {
+  const [isAdding, setAdding] = useState(false);
+  return (
+    <>
+      <Menu
+        trigger={
+          <Button look="ghost" size="small">
+            <Columns3 size={14} aria-hidden />
+            Columns
+          </Button>
+        }
+      >
+        {columns.all.map(({ id, isShown }) => {
+          const { label, hint } = columnInfo(id);
+          return (
             <MenuCheck
               key={id}
               checked={isShown}
               onChange={(checked) => columns.change((all) => setColumn(all, id, { isShown: checked }))}
             >
-              {columnInfo[id].label}
-              <span className="text-muted">{columnInfo[id].hint}</span>
+              <SafeText text={label} limit={60} className="shrink-0" />
+              <SafeText text={hint} limit={100} className="truncate text-muted" />
             </MenuCheck>
-          ))}
-          <MenuLine />
-          <MenuItem onSelect={columns.reset}>Reset the columns</MenuItem>
-        </Menu>
-      )}
-    </div>
+          );
+        })}
+        <MenuLine />
+        <MenuItem onSelect={() => setAdding(true)}>Add a field of the data…</MenuItem>
+        <MenuItem onSelect={columns.reset}>Reset the columns</MenuItem>
+      </Menu>
+      <AddColumn open={isAdding} onClose={() => setAdding(false)} columns={columns} />
+    </>
   );
 }

@@ -5,7 +5,7 @@ import { addCondition } from "@/lib/filter";
 import type { ColumnId } from "./columns";
 import type { LongScroll } from "./long-scroll";
 import type { EventTableProps } from "./props";
-import { fieldCondition, fieldValue } from "./value";
+import { fieldValue } from "./value";
 
 interface Options extends EventTableProps {
   scroll: LongScroll;
@@ -70,7 +70,7 @@ export function useGridKeys(options: Options) {
   const filterBy = (isNot: boolean) => {
     const event = eventAt(index);
     const value = event && shownColumn && fieldValue(event, shownColumn);
-    if (value) change({ filter: addCondition(view.filter, fieldCondition(value, isNot)) });
+    if (value) change({ filter: addCondition(view.filter, value.conditionOf(isNot)) });
   };
   const askHere = () => index !== undefined && ask(index, shownColumn ?? columns[0]?.id ?? "seq");
   const openHere = () => {

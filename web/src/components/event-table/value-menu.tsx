@@ -9,7 +9,7 @@ import { useView } from "@/hooks/view";
 import { addCondition } from "@/lib/filter";
 import { fromMicros, toMicros } from "@/lib/time";
 import type { ColumnId } from "./columns";
-import { fieldCondition, fieldValue } from "./value";
+import { fieldValue } from "./value";
 
 /** The value whose menu is open, and its place on the screen. */
 export interface Asked {
@@ -54,21 +54,22 @@ function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void 
       {value && (
         <>
           <p className="truncate px-2 py-1 font-mono text-xs text-muted">
-            {value.field} ={" "}
-            {value.value === null ? "none" : <SafeText text={String(value.value)} limit={80} />}
+            <SafeText text={value.field} limit={80} /> ={" "}
+            {value.text === null ? "none" : <SafeText text={value.text} limit={80} />}
           </p>
-          <MenuItem
-            onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, false)) })}
-          >
+          <MenuItem onSelect={() => change({ filter: addCondition(view.filter, value.conditionOf(false)) })}>
             Include this value
           </MenuItem>
-          <MenuItem
-            onSelect={() => change({ filter: addCondition(view.filter, fieldCondition(value, true)) })}
-          >
+          <MenuItem onSelect={() => change({ filter: addCondition(view.filter, value.conditionOf(true)) })}>
             Exclude this value
           </MenuItem>
-          {value.value !== null && <MenuItem onSelect={() => copy(String(value.value))}>Copy</MenuItem>}
+          {value.text !== null && <MenuItem onSelect={() => copy(value.text ?? "")}>Copy</MenuItem>}
         </>
+      )}
+      {column === "result" && (
+        <MenuItem onSelect={() => change({ filter: addCondition(view.filter, "exists data.error") })}>
+          Only failed calls
+        </MenuItem>
       )}
       {(column === "process" || column === "pid") && event.pid !== null && (
         <MenuItem

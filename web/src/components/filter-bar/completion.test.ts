@@ -11,8 +11,13 @@ const source: SuggestionSource = {
       { value: "<img src=x>", count: 1 },
     ];
   },
+  dataValues: async (path) => {
+    asked.push(path);
+    return ["EACCES", "ENOENT", -2, "ENOENT", null, { a: 1 }, 2 ** 64, "a\0 b"];
+  },
   paths: async (types) => [
     { path: "data.syscall", type: "text" },
+    { path: "data.exitCode", type: "number" },
     { path: `data.of.${types?.join("_") ?? "all"}`, type: "number" },
   ],
 };
@@ -48,5 +53,26 @@ test("parts of a target come from their facets", async () => {
 
 test("paths are those of the types that the filter names", async () => {
   expect(await labels("type = a and data.of")).toEqual(["data.of.a"]);
-  expect(await labels("data.")).toEqual(["data.syscall", "data.of.all"]);
+  expect((await labels("data."))?.slice(0, 3)).toEqual(["data.syscall", "data.exitCode", "data.of.all"]);
+});
+
+test("the result and the error are suggested by their names, and so is any step of a path", async () => {
+  expect((await labels("result"))?.[0]).toBe("data.error");
+  expect(await labels("result")).toContain("data.exitCode");
+  expect((await labels("err"))?.[0]).toBe("data.error");
+  expect((await labels("syscall"))?.[0]).toBe("data.syscall");
+  expect((await labels("data.err"))?.[0]).toBe("data.error");
+});
+
+test("values of the data are suggested as they must be written, the most frequent first", async () => {
+  asked.length = 0;
+  const found = await suggest("data.error = ", 13, source);
+  expect(asked).toEqual(["data.error"]);
+  expect(found?.items.map(({ label, insert }) => [label, insert])).toEqual([
+    ["ENOENT", "'ENOENT'"],
+    ["EACCES", "'EACCES'"],
+    ["-2", "-2"],
+    ["a␀ b", "'a\ufffd b'"],
+  ]);
+  expect(await labels("data.error = EN")).toEqual(["ENOENT"]);
 });

@@ -2,6 +2,7 @@ import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { api, call, type SessionDetail } from "@/api/client";
 import { keys } from "@/api/queries";
+import { asFound, isDataPath, quote } from "@/lib/filter";
 import {
   type FieldInfo,
   fieldInfo,
@@ -46,10 +47,18 @@ export async function suggest(
 
 async function itemsFor(place: Place, text: string, source: SuggestionSource): Promise<Suggestion[]> {
   switch (place.wants) {
-    case "condition":
-      return /^data[.[]/i.test(place.typed)
-        ? matching(pathItems(await source.paths(typeClause(text)?.types)), place.typed)
-        : matching(fields.map(fieldItem), place.typed);
+    case "condition": {
+      const isPath = /^data[.[]/i.test(place.typed);
+      // Every letter may begin a path, but not every letter is worth a request.
+      const paths = isPath || place.typed.length > 1 ? await source.paths(typeClause(text)?.types) : [];
+      const others = new Map(
+        [...(isPath ? [] : resultItems), ...pathItems(paths), ...resultItems].map((item) => [
+          item.label,
+          item,
+        ]),
+      ).values();
+      return matching(isPath ? [...others] : [...fields.map(fieldItem), ...others], place.typed);
+    }
     case "comparison":
       return matching(
         operatorsOf(place.field).map(({ text: operator, about }) => ({
@@ -72,6 +81,15 @@ function fieldItem(field: FieldInfo): Suggestion {
   return { label: field.name, detail: field.about, insert, kind: "field" };
 }
 
+/** The fields that tell the result of an event. They are suggested for "result" and "error", too. */
+const resultItems: readonly Suggestion[] = [
+  ["data.error", "result: error of a call, such as ENOENT"],
+  ["data.status", "result: 0, or a negative number"],
+  ["data.exitCode", "result: exit code of a process"],
+  ["data.signalName", "result: signal that killed a process"],
+  ["data.response.status_code", "result: status of an HTTP answer"],
+].map(([label = "", detail = ""]) => ({ label, detail, insert: `${label} `, kind: "path" }));
+
 function pathItems(paths: readonly { path: string; type: string }[]): Suggestion[] {
   return paths.map(({ path, type }) => ({
     label: plainText(path, 200),
@@ -86,6 +104,7 @@ async function valueItems(
   comparison: string,
   source: SuggestionSource,
 ): Promise<Suggestion[]> {
+  if (isDataPath(field)) return dataItems(await source.dataValues(field));
   const facet = facetFor(field, comparison);
   if (!facet) return [];
   return (await source.values(facet)).map(({ value, count }) => ({
@@ -94,6 +113,22 @@ async function valueItems(
     insert: writeValue(field, facet === "extension" ? `.${value.replace(/^\./, "")}` : value),
     kind: "value" as const,
   }));
+}
+
+/** Suggests values of the data, the most frequent first. */
+function dataItems(values: readonly unknown[]): Suggestion[] {
+  const counts = new Map<string | number | boolean, number>();
+  for (const value of values)
+    if (typeof value === "string" || typeof value === "boolean" || Number.isSafeInteger(value))
+      counts.set(value as string, (counts.get(value as string) ?? 0) + 1);
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .map(([value]) => ({
+      label: plainText(String(value), 120),
+      detail: "",
+      insert: typeof value === "string" ? quote(asFound(value)) : String(value),
+      kind: "value" as const,
+    }));
 }
 
 type FacetField = "type" | "operation" | "process" | "source" | "pid" | "target" | "host" | "extension";
@@ -108,22 +143,28 @@ function facetFor(field: string, comparison: string): FacetField | undefined {
   return (["type", "operation", "process", "source", "pid"] as const).find((known) => known === name);
 }
 
-/** The items that begin with the typed text, then those that contain it. */
+/**
+ * The items that begin with the typed text, then those with a step of their path or a
+ * description that does, then those that contain it.
+ */
 function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
   const wanted = typed.toLowerCase();
-  if (wanted === "") return items.slice(0, most);
-  const starts: Suggestion[] = [];
-  const has: Suggestion[] = [];
+  const ranks: Suggestion[][] = [[], [], []];
   for (const item of items) {
     const label = item.label.toLowerCase();
-    if (label.startsWith(wanted)) starts.push(item);
-    else if (label.includes(wanted)) has.push(item);
+    const begins = (text: string) => text.startsWith(wanted);
+    if (begins(label)) ranks[0]?.push(item);
+    else if (item.kind === "path" && (label.split(/[.[]/).some(begins) || begins(item.detail)))
+      ranks[1]?.push(item);
+    else if (label.includes(wanted)) ranks[2]?.push(item);
   }
-  return [...starts, ...has].slice(0, most);
+  return ranks.flat().slice(0, most);
 }
 
 export interface SuggestionSource {
   values: (field: FacetField) => Promise<readonly { value: string; count: number }[]>;
+  /** The values at a path in the data of the newest events that have it. */
+  dataValues: (path: string) => Promise<readonly unknown[]>;
   /** Paths in the data of events of these types, or of the most frequent types if none are given. */
   paths: (types?: readonly string[]) => Promise<readonly { path: string; type: string }[]>;
 }
@@ -147,6 +188,25 @@ export function useSuggestionSource(sessionId: string): SuggestionSource {
               ),
           })
           .then((facet) => facet.values)
+          .catch(() => []),
+      dataValues: (path) =>
+        queries
+          .fetchQuery({
+            queryKey: keys.of(sessionId, "values", path),
+            staleTime: 30_000,
+            queryFn: ({ signal }) => {
+              const query = { filter: `exists ${path}`, order: "desc" as const, limit: 500, fields: path };
+              return call(
+                api.GET("/api/sessions/{sessionId}/events", {
+                  params: { path: { sessionId }, query },
+                  signal,
+                }),
+              );
+            },
+          })
+          .then(({ events }) =>
+            events.flatMap(({ fields, fields_cut }) => (fields && !fields_cut ? [fields[path]] : [])),
+          )
           .catch(() => []),
       paths: async (types) => {
         const counts = queries.getQueryData<SessionDetail>(keys.session(sessionId))?.event_counts ?? {};

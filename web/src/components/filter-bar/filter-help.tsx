@@ -13,7 +13,7 @@ const examples: readonly (readonly [filter: string, about: string])[] = [
   ["pid in (102, 4711)", "several process IDs"],
   ["data.request.method = POST", "any value that the agent sent, by its path"],
   ["data.response.status_code >= 400", "a number, compared"],
-  ["exists data.content", "events that have a field"],
+  ["exists data.error", "calls that failed"],
 ];
 
 /** Ten examples of the filter language. A click inserts one into the filter. */

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { messageOf, type Session } from "@/api/client";
 import type { FeedStart } from "@/api/event-feed";
 import { isLive } from "@/api/queries";
-import { narrowColumns, useColumns } from "@/components/event-table/columns";
+import { useColumns } from "@/components/event-table/columns-provider";
 import { EventTable } from "@/components/event-table/event-table";
 import { TableBar } from "@/components/event-table/table-bar";
 import { Button } from "@/components/ui/button";
@@ -54,7 +54,7 @@ export default function EventsView() {
         <EventTable
           feed={feed}
           state={state}
-          columns={isNarrow ? narrowColumns : columnState.shown}
+          columns={columnState.shown}
           columnState={columnState}
           isNarrow={isNarrow}
           isFollowing={isFollowing}
