@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import type { Locator } from "playwright-core";
 import { onTestFinished } from "vitest";
 import { openView, rows, runFilter, viewPath, views } from "./pages";
@@ -30,6 +31,7 @@ function runs(command: string): ChildProcess {
 interface Detail {
   state: string;
   event_count: number;
+  file_sha256: string;
   completeness: { complete: boolean };
 }
 
@@ -117,6 +119,101 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
   expect(detail).toMatchObject({ state: "ended", completeness: { complete: true } });
   const count = detail.event_count.toLocaleString("en");
   await page.getByRole("button", { name: `${count} of ${count} events, none lost` }).waitFor();
+
+  // Another run is another session, so that two runs never share a timeline.
+  await page.getByRole("button", { name: "Start again" }).click();
+  await page.getByRole("button", { name: "Start", exact: true }).waitFor();
+  const again = new URL(page.url()).pathname.split("/").pop() ?? "";
+  expect(again).not.toBe(session);
+  const { file_sha256 } = detail;
+  expect(await backend.get(`/api/sessions/${again}`)).toMatchObject({
+    state: "created",
+    event_count: 0,
+    file_sha256,
+  });
+  const { state, event_count } = detail;
+  expect(await backend.get(`/api/sessions/${session}`)).toMatchObject({ state, event_count });
+});
+
+test("the keyboard alone uploads, starts, looks, filters, stops and exports", async ({ page, backend }) => {
+  let presses = 0;
+  const press = async (key: string) => {
+    presses++;
+    await page.keyboard.press(key);
+  };
+  const type = async (text: string) => {
+    presses += text.length;
+    await page.keyboard.type(text);
+  };
+  const focused = () =>
+    page.evaluate(() => {
+      const { activeElement: e } = document;
+      const name = e?.getAttribute("aria-label") ?? e?.closest("label")?.textContent ?? e?.textContent;
+      return `${e?.getAttribute("role") ?? e?.tagName.toLowerCase()} ${name?.trim()}`;
+    });
+  const has = (what: string) => expect.poll(focused).toBe(what);
+  /** Presses a key until an element has the focus. Another key press than Tab could do harm on the way. */
+  const goTo = async (what: string, key: "Tab" | "Shift+Tab" = "Tab") => {
+    const passed: string[] = [];
+    while (passed.at(-1) !== what) {
+      if (passed.length > 30) throw new Error(`${what} is not among ${passed.join(", ")}`);
+      await press(key);
+      passed.push(await focused());
+    }
+  };
+
+  const choosing = page.waitForEvent("filechooser");
+  await page.goto("/");
+  await page.getByRole("button", { name: "Agent online" }).waitFor();
+  await goTo("button Upload a file");
+  await press("Enter");
+  await (await choosing).setFiles({ name: "keys.sh", mimeType: "text/x-sh", buffer: Buffer.from(sample) });
+  await has("button Start");
+  const session = new URL(page.url()).pathname.split("/").pop() ?? "";
+
+  await press("Enter");
+  await expect.poll(focused).toMatch(/^input The uploaded file/);
+  await goTo("button Start");
+  await press("Enter");
+  await has("section events");
+  await expect.poll(async () => (await backend.get<Detail>(`/api/sessions/${session}`)).state).toBe("active");
+
+  await rows(page, "events").nth(2).waitFor();
+  await press("Tab");
+  await has("grid Events");
+  await press("Home");
+  await press("ArrowDown");
+  await press("Enter");
+  await page.getByRole("complementary", { name: "Event 2" }).waitFor();
+  await press("Escape");
+  await page.getByRole("complementary", { name: "Event 2" }).waitFor({ state: "detached" });
+  await has("grid Events");
+
+  await goTo("textbox Filter", "Shift+Tab");
+  await type("type = process_creation");
+  await press("Enter");
+  await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toBe("type = process_creation");
+  await has("textbox Filter");
+
+  await goTo("button Stop", "Shift+Tab");
+  await press("Enter");
+  await page.getByText("Ended", { exact: true }).waitFor();
+  await has("h1 keys.sh");
+
+  await goTo("button Export");
+  await press("Enter");
+  await has("menuitem NDJSON, one event per line");
+  const downloading = page.waitForEvent("download");
+  await press("Enter");
+  const lines = (await readFile(await (await downloading).path(), "utf8")).trimEnd().split("\n");
+  const { event_counts } = await backend.get<{ event_counts: Record<string, number> }>(
+    `/api/sessions/${session}`,
+  );
+  expect(lines).toHaveLength(event_counts.process_creation ?? 0);
+  for (const line of lines) expect(JSON.parse(line).event_type).toBe("process_creation");
+  await has("button Export");
+  // Two thirds are for the way from the grid to the filter, the text of the filter, and the way to "Stop".
+  expect(presses).toBeLessThanOrEqual(75);
 });
 
 test("chosen processes are watched", async ({ page, backend }) => {

@@ -207,3 +207,51 @@ test("keys go to what has the focus, and destroy nothing by themselves", async (
   const focused = page.locator(":focus");
   await expect.poll(() => focused.getAttribute("type")).toBe("radio");
 });
+
+test("the focus is never lost: it goes back to what opened a dialog, and on to the next row", async ({
+  page,
+  backend,
+}) => {
+  for (const name of ["third.sh", "middle.sh", "last.sh"]) await backend.createSession(name, "true");
+  await page.goto("/");
+  const name = () =>
+    page.evaluate(() => {
+      const { activeElement } = document;
+      return activeElement?.getAttribute("aria-label") ?? activeElement?.textContent?.trim().slice(0, 40);
+    });
+  const has = (what: string) => expect.poll(name).toBe(what);
+
+  // The sheet of keys opens by the mouse, too.
+  await page.getByRole("button", { name: /^Settings/ }).click();
+  await page.getByRole("menuitem", { name: "Keyboard shortcuts" }).click();
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).getByText("Next session").waitFor();
+  await page.keyboard.press("Escape");
+  await expect.poll(name).toMatch(/^Settings/);
+
+  await page.getByRole("link", { name: "last.sh" }).focus();
+  await page.keyboard.press("ArrowDown");
+  await has("middle.sh");
+  await page.keyboard.press("Tab");
+  await has("More of middle.sh");
+  await page.keyboard.press("Enter");
+  await page.getByRole("menuitem", { name: "Name, tags and notes" }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog", { name: "Name, tags and notes" }).waitFor();
+  await page.keyboard.press("Escape");
+  await has("More of middle.sh");
+  await page.keyboard.press("Enter");
+  await page.getByRole("menuitem", { name: "Delete" }).waitFor();
+  await page.keyboard.press("End");
+  await page.keyboard.press("Enter");
+  await has("Cancel");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await has("third.sh");
+
+  // The list has the focus where it was.
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "third.sh" }).waitFor();
+  await has("Start");
+  await page.keyboard.press("g");
+  await has("third.sh");
+});

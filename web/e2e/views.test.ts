@@ -339,3 +339,29 @@ test("a view of another kind opens by keys too", async ({ page }) => {
   await page.keyboard.press("Enter");
   await rows(page, "events").first().waitFor();
 });
+
+test("on a phone the rows begin in the first third, and all tabs have their names", async ({
+  openWindow,
+}) => {
+  const { context } = await openWindow({ viewport: telephone, hasTouch: true });
+  const page = await context.newPage();
+  for (const view of views) {
+    const found = await openView(page, session, view);
+    const top = (await found.first().boundingBox())?.y ?? telephone.height;
+    const most = view === "events" ? 0.32 : 0.4;
+    expect(top / telephone.height, `where the rows of ${view} begin`).toBeLessThanOrEqual(most);
+  }
+  const tabs = page.getByRole("navigation", { name: "Views" }).getByRole("link");
+  const shown = await tabs.evaluateAll((links) =>
+    links.map((link) => {
+      const text = document.createRange();
+      text.selectNodeContents(link);
+      const { left, right } = link.getBoundingClientRect();
+      const isInSight =
+        left >= 0 && right <= innerWidth && text.getBoundingClientRect().width <= right - left;
+      return { name: link.textContent, isInSight };
+    }),
+  );
+  const names = ["Events", "Processes", "Files", "HTTP", "Network"];
+  expect(shown).toEqual(names.map((name) => ({ name, isInSight: true })));
+});

@@ -5,10 +5,10 @@ import { AppHeader } from "./components/app-header";
 import { CatchErrors } from "./components/catch-errors";
 import { ConnectionBanner } from "./components/connection-banner";
 import { defer } from "./components/defer";
-import { ShortcutSheet } from "./components/shortcut-sheet";
 import { EmptyState } from "./components/ui/state";
 import { DropZone } from "./components/upload/drop-zone";
 import { UploadList } from "./components/upload/upload-list";
+import { ArrivalProvider } from "./hooks/focus";
 import { UploadProvider } from "./hooks/uploads";
 import { SessionsPage } from "./pages/sessions-page";
 
@@ -34,24 +34,25 @@ export function App() {
         <ConnectionBanner />
         <main id="main" className="flex min-h-0 flex-1 flex-col">
           <CatchErrors>
-            <Switch>
-              <Route path="/">
-                <SessionsPage />
-              </Route>
-              <Route path="/sessions/:sessionId/:view?">
-                {(params) => <SessionPage key={params.sessionId} {...params} />}
-              </Route>
-              <Route>
-                <EmptyState title="Page not found">
-                  <Link href="/" className="text-accent underline">
-                    Go to the sessions
-                  </Link>
-                </EmptyState>
-              </Route>
-            </Switch>
+            <ArrivalProvider>
+              <Switch>
+                <Route path="/">
+                  <SessionsPage />
+                </Route>
+                <Route path="/sessions/:sessionId/:view?">
+                  {(params) => <SessionPage key={params.sessionId} {...params} />}
+                </Route>
+                <Route>
+                  <EmptyState title="Page not found">
+                    <Link href="/" className="text-accent underline">
+                      Go to the sessions
+                    </Link>
+                  </EmptyState>
+                </Route>
+              </Switch>
+            </ArrivalProvider>
           </CatchErrors>
         </main>
-        <ShortcutSheet />
         <UploadList />
         <DropZone />
       </div>

@@ -1,17 +1,21 @@
 import { Activity, Settings2 } from "lucide-react";
+import { useState } from "react";
 import { Link } from "wouter";
 import { basePath } from "@/api/base";
 import { changeSettings, useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { zoneName } from "@/lib/time";
 import { AgentStatus } from "./agent-status";
+import { ShortcutSheet } from "./shortcut-sheet";
 import { Button } from "./ui/button";
-import { Menu, MenuCheck, MenuLabel, MenuLine, MenuLink } from "./ui/menu";
+import { Menu, MenuCheck, MenuItem, MenuLabel, MenuLine, MenuLink } from "./ui/menu";
 
 const themes = { system: "System", light: "Light", dark: "Dark" } as const;
 
 export function AppHeader() {
   const { theme, zone } = useSettings();
+  const [showsKeys, setShowsKeys] = useState(false);
+  useShortcut("?", "Show the keyboard shortcuts", "Everywhere", () => setShowsKeys(true));
   useShortcut("t", "Change the theme", "Everywhere", () =>
     changeSettings({ theme: isDark() ? "light" : "dark" }),
   );
@@ -19,7 +23,7 @@ export function AppHeader() {
     changeSettings({ zone: zone === "utc" ? "local" : "utc" }),
   );
   return (
-    <header className="flex h-11 shrink-0 items-center gap-3 border-b border-line bg-surface px-3">
+    <header className="flex h-11 max-sm:h-10 shrink-0 items-center gap-3 border-b border-line bg-surface px-3">
       <Link href="/" className="flex items-center gap-2 rounded font-semibold">
         <Activity size={18} className="text-accent" aria-hidden />
         OS-Pulse
@@ -49,8 +53,12 @@ export function AppHeader() {
           </MenuCheck>
         ))}
         <MenuLine />
+        <MenuItem onSelect={() => setShowsKeys(true)}>
+          Keyboard shortcuts <kbd className="ml-auto font-mono text-xs text-muted">?</kbd>
+        </MenuItem>
         <MenuLink href={`${basePath}/api/docs`}>The API</MenuLink>
       </Menu>
+      <ShortcutSheet open={showsKeys} onClose={() => setShowsKeys(false)} />
     </header>
   );
 }

@@ -1,4 +1,5 @@
 import { type ReactNode, useRef, useState } from "react";
+import { byId, focusIds, useFocusAfter } from "@/hooks/focus";
 import { useIsNarrow } from "@/hooks/media";
 import { readStored, writeStored } from "@/hooks/settings";
 
@@ -10,6 +11,15 @@ const least = 320;
 export function ResizablePane({ label, children }: { label: string; children: ReactNode }) {
   const isNarrow = useIsNarrow();
   const [width, setWidth] = useState(() => clamp(Number(readStored(storeName)) || usual));
+  const pane = useRef<HTMLElement>(null);
+  // The list whose row the pane is about, or the view.
+  useFocusAfter(pane, () => {
+    const view = byId(focusIds.view);
+    return (
+      view?.querySelector<HTMLElement>("[role=grid] [role=row][tabindex='0'], [role=grid][tabindex='0']") ??
+      view
+    );
+  });
   const drag = useRef<{ x: number; width: number }>(undefined);
   const keep = (next: number) => {
     setWidth(clamp(next));
@@ -17,7 +27,7 @@ export function ResizablePane({ label, children }: { label: string; children: Re
   };
   if (isNarrow) {
     return (
-      <aside aria-label={label} className="fixed inset-0 z-30 flex flex-col bg-surface">
+      <aside ref={pane} aria-label={label} className="fixed inset-0 z-30 flex flex-col bg-surface">
         {children}
       </aside>
     );
@@ -25,6 +35,7 @@ export function ResizablePane({ label, children }: { label: string; children: Re
   const widthAt = (x: number) => (drag.current ? drag.current.width + drag.current.x - x : width);
   return (
     <aside
+      ref={pane}
       aria-label={label}
       className="relative flex max-w-[70vw] shrink-0 flex-col border-l border-line bg-surface"
       style={{ width }}

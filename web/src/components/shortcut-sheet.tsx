@@ -1,16 +1,12 @@
-import { useState } from "react";
-import { type Shortcut, useShortcut, useShortcuts } from "@/hooks/shortcuts";
+import { type Shortcut, useShortcuts } from "@/hooks/shortcuts";
 import { groupBy } from "@/lib/group";
 import { Dialog } from "./ui/dialog";
 
-/** The sheet of active keys; "?" opens it. */
-export function ShortcutSheet() {
-  const [open, setOpen] = useState(false);
-  const shortcuts = useShortcuts();
-  useShortcut("?", "Show the keys", "Everywhere", () => setOpen(true));
-  const groups = groupBy(uniqueByKey(shortcuts), (shortcut) => shortcut.group);
+/** The sheet of active keys. */
+export function ShortcutSheet(props: { open: boolean; onClose: () => void }) {
+  const groups = groupBy(uniqueByKey(useShortcuts()), (shortcut) => shortcut.group);
   return (
-    <Dialog open={open} onClose={() => setOpen(false)} title="Keys">
+    <Dialog {...props} title="Keyboard shortcuts">
       <div className="grid gap-4 sm:grid-cols-2">
         {[...groups].map(([group, entries]) => (
           <section key={group}>

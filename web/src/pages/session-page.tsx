@@ -8,6 +8,7 @@ import { FilterBar } from "@/components/filter-bar/filter-bar";
 import { SessionHeader } from "@/components/session-header/session-header";
 import { Timeline } from "@/components/timeline/timeline";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
+import { byId, focusIds, useArrival } from "@/hooks/focus";
 import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
@@ -52,6 +53,12 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
   const details = useSession(sessionId);
   const { view: shown } = useView();
   const View = views[view];
+  // A new session is started next; of another, the events are read.
+  useArrival(
+    session !== undefined,
+    () => byId(session?.state === "created" ? focusIds.start : focusIds.view) ?? byId(focusIds.view),
+    sessionId,
+  );
   useEffect(() => {
     // Loads the code of the view while the session loads. The view itself shows an error.
     void views[view].load().catch(() => {});
@@ -73,13 +80,18 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <SessionHeader sessionId={sessionId} />
-      <div className="flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line bg-surface px-3 py-1.5">
+      <div className="flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line bg-surface px-3 py-1.5 max-sm:py-1">
         <ViewTabs sessionId={sessionId} current={view} />
         <FilterBar sessionId={sessionId} />
       </div>
       <Timeline sessionId={sessionId} />
       <div className="flex min-h-0 flex-1">
-        <section aria-label={view} className="flex min-w-0 flex-1 flex-col">
+        <section
+          id={focusIds.view}
+          tabIndex={-1}
+          aria-label={view}
+          className="flex min-w-0 flex-1 flex-col -outline-offset-2"
+        >
           <CatchErrors key={view}>
             <View />
           </CatchErrors>

@@ -6,6 +6,7 @@ import { SearchBar } from "@/components/session-list/search-bar";
 import { SessionTable } from "@/components/session-list/session-table";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { FileButton } from "@/components/upload/file-button";
+import { byId, focusIds, useArrival } from "@/hooks/focus";
 import { useSessionsStream } from "@/hooks/sessions-stream";
 import { useUploads } from "@/hooks/uploads";
 
@@ -21,7 +22,7 @@ export function SessionsPage() {
         <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
           <FolderOpen size={15} aria-hidden /> Import
         </FileButton>
-        <FileButton look="primary" onFiles={(files) => send(files, "target")}>
+        <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
           <FileUp size={15} aria-hidden /> Upload a file
         </FileButton>
       </div>
@@ -37,6 +38,10 @@ function List({ search }: { search: SessionSearch }) {
   const onEnd = useCallback(() => {
     if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
   }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  useArrival(data !== undefined, (before) => {
+    const links = [...document.querySelectorAll<HTMLElement>("[role=table] [role=cell] a")];
+    return links.find((link) => link.dataset.session === before) ?? links[0] ?? byId(focusIds.upload);
+  });
   if (isPending) return <LoadingState label="Loading the sessions" />;
   if (!data) return <ErrorState error={error} retry={() => void refetch()} />;
   const isSearching = Object.values(search).some((value) => value !== undefined);

@@ -73,10 +73,19 @@ export function useGridKeys(options: Options) {
     if (value) change({ filter: addCondition(view.filter, value.conditionOf(isNot)) });
   };
   const askHere = () => index !== undefined && ask(index, shownColumn ?? columns[0]?.id ?? "seq");
+  // A row that is not loaded yet opens when it is.
+  const waiting = useRef<number>(undefined);
   const openHere = () => {
     const event = eventAt(index);
     if (event) open(event.seq);
+    else waiting.current = index;
   };
+  useEffect(() => {
+    if (waiting.current === undefined) return;
+    const event = waiting.current === index ? eventAt(index) : undefined;
+    if (event || waiting.current !== index) waiting.current = undefined;
+    if (event) open(event.seq);
+  });
 
   useShortcut("j", "Next event", "Events", () => goBy(1));
   useShortcut("k", "Previous event", "Events", () => goBy(-1));

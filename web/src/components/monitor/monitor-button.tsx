@@ -1,12 +1,13 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, Square } from "lucide-react";
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { api, call, messageOf, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { useNotify } from "@/components/ui/toast";
+import { byId, focusIds, focusIfLost } from "@/hooks/focus";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
 
@@ -32,53 +33,59 @@ export function MonitorButton({ session }: { session: Session }) {
     onError: (error) => notify(messageOf(error), { bad: true }),
   });
   const canStop = session.state === "active" || session.state === "starting";
+  const wasStoppable = useRef(canStop);
   const wasStarted = session.state === "ended" || session.start_error?.may_have_run === true;
   const start = () => (wasStarted ? copy.mutate() : setChoosing(true));
   useShortcut("s", "Start or stop monitoring", "Session", () => (canStop ? setAsking(true) : start()));
+  useEffect(() => {
+    if (choosing) return; // the dialog has the focus
+    // The button that had the focus may be gone with its state.
+    if (wasStoppable.current !== canStop) focusIfLost(() => byId(canStop ? focusIds.view : focusIds.title));
+    wasStoppable.current = canStop;
+  }, [choosing, canStop]);
   if (session.id === "unassigned") return null;
-  if (canStop) {
-    return (
-      <>
-        <Button look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
+  return (
+    <>
+      {canStop ? (
+        <Button key="stop" look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
           <Square size={13} aria-hidden />
           {stop.isPending ? "Stopping…" : "Stop"}
         </Button>
-        <Dialog
-          open={asking}
-          onClose={() => setAsking(false)}
-          title="Stop monitoring?"
-          footer={
-            <>
-              <Button onClick={() => setAsking(false)}>Cancel</Button>
-              <Button
-                look="danger"
-                onClick={() => {
-                  setAsking(false);
-                  stop.mutate();
-                }}
-              >
-                Stop
-              </Button>
-            </>
-          }
+      ) : (
+        <Button
+          key="start"
+          id={focusIds.start}
+          look="primary"
+          onClick={start}
+          disabled={copy.isPending}
+          title={wasStarted ? "In a new session of the same file" : undefined}
         >
-          <p>The agent stops watching. A sample that it started ends. This session cannot be resumed.</p>
-        </Dialog>
-      </>
-    );
-  }
-  return (
-    <>
-      <Button
-        look="primary"
-        onClick={start}
-        disabled={copy.isPending}
-        title={wasStarted ? "In a new session of the same file" : undefined}
-      >
-        <Play size={14} aria-hidden />
-        {wasStarted ? "Start again" : "Start"}
-      </Button>
+          <Play size={14} aria-hidden />
+          {wasStarted ? "Start again" : "Start"}
+        </Button>
+      )}
       {choosing && <StartDialog session={session} onClose={() => setChoosing(false)} />}
+      <Dialog
+        open={asking && canStop}
+        onClose={() => setAsking(false)}
+        title="Stop monitoring?"
+        footer={
+          <>
+            <Button onClick={() => setAsking(false)}>Cancel</Button>
+            <Button
+              look="danger"
+              onClick={() => {
+                setAsking(false);
+                stop.mutate();
+              }}
+            >
+              Stop
+            </Button>
+          </>
+        }
+      >
+        <p>The agent stops watching. A sample that it started ends. This session cannot be resumed.</p>
+      </Dialog>
     </>
   );
 }

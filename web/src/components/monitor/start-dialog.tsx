@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, TriangleAlert } from "lucide-react";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { ApiError, messageOf, type Session } from "@/api/client";
 import { useConnection } from "@/api/health";
 import { keys } from "@/api/queries";
@@ -9,6 +9,7 @@ import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
+import { byId, focusIds } from "@/hooks/focus";
 import { splitWords } from "@/lib/words";
 import { ProcessPicker } from "./process-picker";
 
@@ -38,6 +39,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const words = splitWords(commandLine);
   const { health } = useConnection();
   const queries = useQueryClient();
+  const hasStarted = useRef(false);
   const start = useMutation({
     mutationFn: () =>
       startMonitoring({
@@ -48,6 +50,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
       }),
     onSuccess: () => {
+      hasStarted.current = true;
       void queries.invalidateQueries({ queryKey: keys.session(session.id), exact: true });
       void queries.invalidateQueries({ queryKey: ["sessions"] });
       onClose();
@@ -61,15 +64,17 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
       open
       onClose={onClose}
       title="Start monitoring"
+      focusAfter={() => (hasStarted.current ? byId(focusIds.view) : null)}
       footer={
         <>
           <Button onClick={onClose}>Cancel</Button>
           <Button
             look="primary"
-            disabled={
-              start.isPending || (mode === 2 && pids.size === 0) || (mode === 3 && words === undefined)
-            }
-            onClick={() => start.mutate()}
+            disabled={(mode === 2 && pids.size === 0) || (mode === 3 && words === undefined)}
+            // A disabled button would lose the focus.
+            aria-disabled={start.isPending}
+            className={start.isPending ? "opacity-50" : ""}
+            onClick={() => start.isPending || start.mutate()}
           >
             <Play size={14} aria-hidden />
             {start.isPending ? "Starting…" : "Start"}

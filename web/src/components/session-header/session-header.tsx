@@ -9,6 +9,7 @@ import { MonitorButton } from "@/components/monitor/monitor-button";
 import { SafeText } from "@/components/safe-text";
 import { SessionMenu } from "@/components/session-list/session-menu";
 import { StateBadge } from "@/components/state-badge";
+import { focusIds } from "@/hooks/focus";
 import { useLive } from "@/hooks/live";
 import { useNow } from "@/hooks/now";
 import { useSessionStream } from "@/hooks/session-stream";
@@ -40,23 +41,28 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
   }, [title]);
   if (!session) return null;
   return (
-    <header className="flex flex-wrap items-center gap-x-4 gap-y-1 border-b border-line bg-surface px-3 py-2">
-      <div className="flex min-w-0 flex-1 basis-80 flex-col">
-        <div className="flex min-w-0 items-center gap-2">
-          <Link
-            href="/"
-            aria-label="All sessions"
-            className="rounded p-0.5 text-muted hover:bg-hover hover:text-ink"
-          >
-            <ChevronLeft size={18} />
-          </Link>
-          <h1 className="min-w-0 truncate text-base font-semibold">
-            <SafeText text={title} limit={200} />
-          </h1>
-          <StateBadge session={session} />
-          <StreamMark session={session} />
+    // On narrow screens, the actions are beside the title, and the state begins the line of facts.
+    <header className="flex flex-wrap items-center gap-x-4 gap-y-1 border-b border-line bg-surface px-3 py-2 max-sm:gap-x-3 max-sm:gap-y-0.5 max-sm:py-1">
+      <div className="flex min-w-0 flex-1 basis-80 flex-col max-sm:contents">
+        <div className="flex min-w-0 items-center gap-2 max-sm:contents">
+          <div className="flex min-w-0 items-center gap-2 max-sm:flex-1">
+            <Link
+              href="/"
+              aria-label="All sessions"
+              className="rounded p-0.5 text-muted hover:bg-hover hover:text-ink"
+            >
+              <ChevronLeft size={18} />
+            </Link>
+            <h1 id={focusIds.title} tabIndex={-1} className="min-w-0 truncate text-base font-semibold">
+              <SafeText text={title} limit={200} />
+            </h1>
+          </div>
+          <div className="flex items-center gap-2 max-sm:order-2">
+            <StateBadge session={session} />
+            <StreamMark session={session} />
+          </div>
         </div>
-        <dl className="flex flex-wrap items-center gap-x-4 pl-7 text-xs text-muted">
+        <dl className="flex items-center gap-x-4 text-xs text-muted max-sm:order-2 max-sm:min-w-0 max-sm:flex-1 max-sm:overflow-x-auto max-sm:whitespace-nowrap max-sm:[scrollbar-width:none] sm:flex-wrap sm:pl-7">
           <Fact label="Completeness">
             {details ? (
               <Completeness state={session.state} completeness={details.completeness} upTo={upTo} />
@@ -65,7 +71,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             )}
           </Fact>
           {details?.backfill && (
-            <Fact label="Backfill">
+            <Fact label="Backfill" isFault>
               <Backfill sessionId={sessionId} backfill={details.backfill} />
             </Fact>
           )}
@@ -82,12 +88,12 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             </Fact>
           )}
           {session.start_error && (
-            <Fact label="Start">
+            <Fact label="Start" isFault>
               <SafeText text={session.start_error.text} limit={300} className="text-bad" />
             </Fact>
           )}
           {session.state === "active" && session.agent_silent_since && (
-            <Fact label="Silence">
+            <Fact label="Silence" isFault>
               <span className="text-warn">
                 No sign of the agent since {formatDateTime(session.agent_silent_since, zone)}
               </span>
@@ -97,18 +103,20 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
           {details && <AgentFact session={details} />}
         </dl>
       </div>
-      <div className="flex items-center gap-2">
+      <div className="flex items-center gap-2 max-sm:order-1">
         <ExportMenu session={session} />
         <MonitorButton session={session} />
         <SessionMenu session={session} onDeleted={() => navigate("/")} />
       </div>
+      <div className="order-1 hidden basis-full max-sm:block" />
     </header>
   );
 }
 
-function Fact({ label, children }: { label: string; children: ReactNode }) {
+/** One fact in the line below the title. Where the line scrolls, faults come first. */
+function Fact({ label, isFault, children }: { label: string; isFault?: boolean; children: ReactNode }) {
   return (
-    <div className="flex min-w-0 items-center">
+    <div className={`flex items-center max-sm:shrink-0 sm:min-w-0 ${isFault ? "max-sm:-order-1" : ""}`}>
       <dt className="sr-only">{label}</dt>
       <dd className="flex min-w-0 items-center">{children}</dd>
     </div>
@@ -162,7 +170,7 @@ function AgentFact({ session }: { session: SessionDetail }) {
     session.agent.id === "default" ? (health?.agent?.status ?? session.agent.status) : session.agent.status;
   if (status !== "down") return null;
   return (
-    <Fact label="Agent">
+    <Fact label="Agent" isFault>
       <span className="flex items-center gap-1 text-bad">
         <CloudOff size={13} aria-hidden /> Agent offline
       </span>

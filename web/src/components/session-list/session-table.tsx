@@ -1,10 +1,11 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Pin } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import type { Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
 import { StateBadge } from "@/components/state-badge";
+import { byId, focusIds, useFocusAfter } from "@/hooks/focus";
 import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
@@ -50,6 +51,22 @@ export function SessionTable({ sessions, onEnd }: Props) {
   };
   useShortcut("j", "Next session", "Sessions", () => move(1));
   useShortcut("k", "Previous session", "Sessions", () => move(-1));
+  // If the row with the focus is deleted, the row in its place gets it.
+  const focused = useRef<{ id: string; index: number }>(undefined);
+  useFocusAfter(scroller, () => byId(focusIds.upload));
+  useEffect(() => {
+    const { current } = focused;
+    if (!current || sessions.some(({ id }) => id === current.id)) return;
+    focused.current = undefined;
+    if (document.activeElement === document.body)
+      wanted.current = Math.min(current.index, sessions.length - 1);
+  }, [sessions]);
+  const handleKey = (event: KeyboardEvent) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step === undefined || event.defaultPrevented) return;
+    event.preventDefault();
+    move(step);
+  };
   useEffect(() => {
     const link = scroller.current?.querySelector<HTMLElement>(
       `[aria-rowindex="${(wanted.current ?? -1) + 2}"] a`,
@@ -95,6 +112,11 @@ export function SessionTable({ sessions, onEnd }: Props) {
                   role="row"
                   aria-rowindex={item.index + 2}
                   aria-selected={item.index === chosen}
+                  onFocus={() => {
+                    focused.current = { id: session.id, index: item.index };
+                    setChosen(item.index);
+                  }}
+                  onKeyDown={handleKey}
                   style={{ transform: `translateY(${item.start}px)`, height: rowHeight }}
                   className={`${columns} absolute inset-x-0 border-b border-line ${item.index === chosen ? "bg-selected" : "bg-surface hover:bg-hover"}`}
                 >
@@ -125,6 +147,7 @@ function Cells({ session }: { session: Session }) {
         <span className="flex items-center gap-2">
           <Link
             href={`/sessions/${encodeURIComponent(session.id)}`}
+            data-session={session.id}
             className="min-w-0 truncate font-medium before:absolute before:inset-0 hover:text-accent"
           >
             <SafeText text={sessionTitle(session)} limit={200} />

@@ -4,6 +4,7 @@ import { messageOf, type SessionDetail } from "@/api/client";
 import { useSession } from "@/api/queries";
 import { Button } from "@/components/ui/button";
 import { useLive } from "@/hooks/live";
+import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
 import { readStored, useSettings, writeStored } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
@@ -27,7 +28,9 @@ const key = "ospulse.timeline";
 export function Timeline({ sessionId }: { sessionId: string }) {
   const { data: session } = useSession(sessionId);
   useLateEvents(sessionId);
-  const [isOpen, setOpen] = useState(() => readStored(key) !== "closed");
+  // On narrow screens the rows need the room.
+  const isNarrow = useIsNarrow();
+  const [isOpen, setOpen] = useState(() => (readStored(key) ?? (isNarrow ? "closed" : "open")) === "open");
   const toggle = () => {
     writeStored(key, isOpen ? "closed" : "open");
     setOpen(!isOpen);
@@ -35,7 +38,7 @@ export function Timeline({ sessionId }: { sessionId: string }) {
   useShortcut("T", "Show or hide the timeline", "Views", toggle);
   if (!session) return null;
   return (
-    <section aria-label="Timeline" className="border-b border-line bg-surface px-3 pt-1">
+    <section aria-label="Timeline" className="border-b border-line bg-surface px-3 pt-1 max-sm:pt-0.5">
       {session.event_count === 0 || session.first_event_at === null ? (
         <p className="pb-1 text-xs text-muted">No events yet</p>
       ) : (

@@ -1,10 +1,10 @@
 import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
+import { byId } from "@/hooks/focus";
 import { Button } from "./button";
 
 interface Props {
-  open: boolean;
   onClose: () => void;
   title: ReactNode;
   /** A sentence that explains the dialog; screen readers read it with the title. */
@@ -13,6 +13,8 @@ interface Props {
   /** The buttons at the bottom. */
   footer?: ReactNode;
   wide?: boolean;
+  /** Returns the element that gets the focus when the dialog closes, if that is not what had it before. */
+  focusAfter?: () => HTMLElement | null;
 }
 
 /** Focuses what the dialog asks for, or its first answer, before ✕. */
@@ -26,14 +28,25 @@ function focusFirst(event: Event) {
   first.focus();
 }
 
-export function Dialog({ open, onClose, title, description, children, footer, wide }: Props) {
+export function Dialog({ open, ...props }: Props & { open: boolean }) {
+  return open && <OpenDialog {...props} />;
+}
+
+function OpenDialog({ onClose, title, description, children, footer, wide, focusAfter }: Props) {
+  // Radix returns the focus only to a trigger of its own.
+  const [opener] = useState(findOpener);
+  const focusNext = (event: Event) => {
+    event.preventDefault();
+    (focusAfter?.() ?? opener)?.focus();
+  };
   return (
-    <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>
+    <Radix.Root open onOpenChange={(next) => !next && onClose()}>
       <Radix.Portal>
         <Radix.Overlay className="fixed inset-0 z-40 bg-black/50" />
         <Radix.Content
           className={`fixed inset-x-2 top-[4vh] z-50 mx-auto flex max-h-[92vh] flex-col rounded-lg border border-line bg-raised shadow-xl ${wide ? "max-w-4xl" : "max-w-lg"}`}
           onOpenAutoFocus={focusFirst}
+          onCloseAutoFocus={focusNext}
           {...(description ? {} : { "aria-describedby": undefined })}
         >
           <header className="flex items-start gap-3 border-b border-line px-4 py-3">
@@ -59,4 +72,11 @@ export function Dialog({ open, onClose, title, description, children, footer, wi
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+/** The element that has the focus, or the button of the menu that has it. */
+function findOpener(): HTMLElement | null {
+  const { activeElement } = document;
+  const menu = activeElement?.closest("[role=menu]");
+  return menu ? byId(menu.getAttribute("aria-labelledby") ?? "") : (activeElement as HTMLElement | null);
 }

@@ -46,11 +46,22 @@ export function Grid<T>(props: Props<T>) {
   }, [last, rows.length, onEnd]);
 
   const index = chosen === undefined ? -1 : rows.findIndex((row) => keyOf(row) === chosen);
+  // The row that gets the focus once it is drawn: the one with the focus may scroll away.
+  const wanted = useRef<number>(undefined);
   const move = (step: number) => {
     const next = Math.min(rows.length - 1, Math.max(0, index + step));
+    wanted.current = next;
     visible.scrollToIndex(next);
     onChoose(rows[next]);
   };
+  useEffect(() => {
+    const row = scroller.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
+    if (wanted.current === undefined || !row) return;
+    wanted.current = undefined;
+    // The focus stays in another part of the page, such as the details.
+    if (document.activeElement === document.body || scroller.current?.contains(document.activeElement))
+      row.focus({ preventScroll: true });
+  });
   useShortcut("j", `Next ${one}`, label, () => move(1));
   useShortcut("k", `Previous ${one}`, label, () => move(-1));
   useShortcut("Escape", "Close the details", label, () => onChoose(undefined));
@@ -88,6 +99,7 @@ export function Grid<T>(props: Props<T>) {
               <div
                 key={keyOf(row)}
                 role="row"
+                data-index={item.index}
                 aria-rowindex={item.index + (header ? 2 : 1)}
                 aria-selected={isChosen}
                 tabIndex={isChosen || (index < 0 && item.index === 0) ? 0 : -1}

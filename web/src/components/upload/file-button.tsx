@@ -5,15 +5,16 @@ interface Props {
   onFiles: (files: File[]) => void;
   accept?: string;
   look?: "primary" | "plain";
+  id?: string;
   children: ReactNode;
 }
 
 /** A button that lets the reader choose files. */
-export function FileButton({ onFiles, accept, look, children }: Props) {
+export function FileButton({ onFiles, accept, look, id, children }: Props) {
   const input = useRef<HTMLInputElement>(null);
   return (
     <>
-      <Button look={look} onClick={() => input.current?.click()}>
+      <Button id={id} look={look} onClick={() => input.current?.click()}>
         {children}
       </Button>
       <input

@@ -55,12 +55,14 @@ export default function ProcessesView() {
           placeholder="Name, pid, image or command line"
           value={text}
           onChange={(event) => setText(event.target.value)}
-          className="w-72 max-w-full"
+          className="w-72 min-w-0"
         />
         {tree.data && (
           <span role="status" className="text-xs text-muted">
-            {(q !== "" || filter !== "") && `${formatCount(tree.data.matching)} of `}
-            {plural(tree.data.total, "process", "processes")}
+            <span className="whitespace-nowrap">
+              {(q !== "" || filter !== "") && `${formatCount(tree.data.matching)} of `}
+              {plural(tree.data.total, "process", "processes")}
+            </span>
             {tree.data.truncated && "; the session has more, which started later"}
           </span>
         )}

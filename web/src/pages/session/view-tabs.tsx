@@ -1,4 +1,5 @@
 import { ArrowLeftRight, FileText, GitBranch, Globe, List } from "lucide-react";
+import { useEffect, useRef } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { useShortcut } from "@/hooks/shortcuts";
 import { type ViewName, viewNames, viewPath } from "@/lib/view";
@@ -15,7 +16,7 @@ const tabs: Record<ViewName, { label: string; icon: typeof List }> = {
 export function ViewTabs({ sessionId, current }: { sessionId: string; current: ViewName }) {
   const search = useSearch();
   return (
-    <nav aria-label="Views" className="flex gap-0.5 overflow-x-auto">
+    <nav aria-label="Views" className="flex gap-0.5 overflow-x-auto [scrollbar-width:none]">
       {viewNames.map((name, index) => (
         <Tab
           key={name}
@@ -43,15 +44,21 @@ function Tab({
   const { label, icon: Icon } = tabs[name];
   const [, navigate] = useLocation();
   useShortcut(shortcut, label, "Views", () => navigate(href));
+  // On narrow screens the tabs may be wider than the page.
+  const link = useRef<HTMLAnchorElement>(null);
+  useEffect(() => {
+    if (isCurrent) link.current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [isCurrent]);
   return (
     <Link
+      ref={link}
       href={href}
       aria-current={isCurrent ? "page" : undefined}
       title={`${label} (${shortcut})`}
-      className={`flex h-8 items-center gap-1.5 rounded-md px-2.5 ${isCurrent ? "bg-selected font-medium text-accent" : "text-muted hover:bg-hover hover:text-ink"}`}
+      className={`flex h-8 shrink-0 items-center gap-1.5 rounded-md px-2.5 max-sm:px-2 ${isCurrent ? "bg-selected font-medium text-accent" : "text-muted hover:bg-hover hover:text-ink"}`}
     >
-      <Icon size={15} aria-hidden />
-      <span className={isCurrent ? "" : "max-sm:sr-only"}>{label}</span>
+      <Icon size={15} className="max-sm:hidden" aria-hidden />
+      {label}
     </Link>
   );
 }
