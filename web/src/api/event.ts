@@ -43,8 +43,8 @@ export function readEvent(text: string): EventText {
   return { text, fields: fields as Omit<FullEvent, "data">, data };
 }
 
-/** Counts the events that a filter selects. */
-export function useEventCount(sessionId: string, filter: string) {
+/** Counts the events that a filter selects, once it is known. */
+export function useEventCount(sessionId: string, filter: string | undefined) {
   return useQuery({
     queryKey: keys.of(sessionId, "count", filter),
     queryFn: async ({ signal }) => {
@@ -54,6 +54,7 @@ export function useEventCount(sessionId: string, filter: string) {
       );
       return page.count ?? 0;
     },
+    enabled: filter !== undefined,
   });
 }
 

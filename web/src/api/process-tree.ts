@@ -1,3 +1,4 @@
+import type { View } from "@/lib/view";
 import { api, call } from "./client";
 
 /** Which processes of a session are listed, and how. */
@@ -35,4 +36,26 @@ export function fetchTree(sessionId: string, search: TreeSearch, place: PlaceInT
       signal,
     }),
   );
+}
+
+/** What an event says about its process. */
+export interface Actor {
+  seq: number;
+  pid: number | null;
+  process_name: string | null;
+}
+
+/**
+ * Returns the selection of the process of an event, without its descendants: pids are used
+ * again, so only the backend knows which process of the pid it was. It returns all processes
+ * of the pid if the backend knows none.
+ */
+export async function processOf(
+  sessionId: string,
+  { seq, pid, process_name }: Actor,
+): Promise<View["process"]> {
+  if (pid === null) return undefined;
+  const { rows } = await fetchTree(sessionId, { ...wholeTree, filter: `seq = ${seq}` }, { limit: 1000 });
+  const row = rows.find((each) => each.matches);
+  return { pid, name: row?.name || (process_name ?? ""), id: row?.id, alone: row && true };
 }

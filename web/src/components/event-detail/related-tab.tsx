@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { ArrowDown, ArrowRight, ArrowUp } from "lucide-react";
 import type { ReactNode } from "react";
 import { type EventText, neighbour, useEventCount } from "@/api/event";
+import { type Actor, processOf } from "@/api/process-tree";
 import { keys } from "@/api/queries";
 import { around } from "@/components/event-table/value-menu";
 import { SafeText } from "@/components/safe-text";
@@ -10,11 +11,12 @@ import { and, condition } from "@/lib/filter";
 import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
 import { formatDuration, toMicros } from "@/lib/time";
-import { type View, viewFilter } from "@/lib/view";
+import { processFilter, type View, viewFilter } from "@/lib/view";
 
 interface Related {
   label: ReactNode;
-  view: View;
+  /** Undefined while it is unknown which process it is. */
+  view: View | undefined;
 }
 
 /** Events related to an event: by its process, its target and its time. */
@@ -24,7 +26,8 @@ export function RelatedTab({ sessionId, event }: { sessionId: string; event: Eve
   const name = fields.process_name ?? "";
   const span = around(fields.timestamp);
   const sameTarget = target === null ? undefined : condition("target", target);
-  const ofProcess = pid === null ? undefined : `pid = ${pid}`;
+  const process = useProcessOf(sessionId, fields);
+  const ofProcess = process && processFilter(process);
   const related: Related[] = [];
   if (pid !== null) {
     related.push({
@@ -33,20 +36,20 @@ export function RelatedTab({ sessionId, event }: { sessionId: string; event: Eve
           Same process, <SafeText text={name || "unnamed"} limit={60} /> {pid}
         </>
       ),
-      view: { filter: "", process: { pid, name } },
+      view: process && { filter: "", process },
     });
   }
   if (sameTarget) related.push({ label: "Same target", view: { filter: sameTarget } });
   if (sameTarget && pid !== null)
     related.push({
       label: "Same target, same process",
-      view: { filter: sameTarget, process: { pid, name } },
+      view: process && { filter: sameTarget, process },
     });
   related.push({ label: "1 s before and after", view: { filter: "", span } });
   if (pid !== null)
     related.push({
       label: "1 s before and after, same process",
-      view: { filter: "", span, process: { pid, name } },
+      view: process && { filter: "", span, process },
     });
   related.push({
     label: (
@@ -84,6 +87,16 @@ export function RelatedTab({ sessionId, event }: { sessionId: string; event: Eve
   );
 }
 
+/** The selection of the event's process; undefined while it loads. If it cannot be loaded, all processes of its pid. */
+function useProcessOf(sessionId: string, { seq, pid, process_name }: Actor): View["process"] {
+  const { data, isError } = useQuery({
+    queryKey: keys.of(sessionId, "process-of", seq),
+    queryFn: () => processOf(sessionId, { seq, pid, process_name }),
+    enabled: pid !== null,
+  });
+  return isError && pid !== null ? { pid, name: process_name ?? "" } : data;
+}
+
 function Title({ children }: { children: ReactNode }) {
   return <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">{children}</h3>;
 }
@@ -93,12 +106,15 @@ const line =
 
 function RelatedButton({ sessionId, label, view }: Related & { sessionId: string }) {
   const { change } = useView();
-  const count = useEventCount(sessionId, viewFilter(view));
+  const count = useEventCount(sessionId, view && viewFilter(view));
   return (
     <button
       type="button"
       className={line}
-      onClick={() => change({ filter: view.filter, span: view.span, process: view.process }, { push: true })}
+      disabled={!view}
+      onClick={() =>
+        view && change({ filter: view.filter, span: view.span, process: view.process }, { push: true })
+      }
     >
       <ArrowRight size={14} className="shrink-0 text-muted" aria-hidden />
       <span className="min-w-0 flex-1 truncate">{label}</span>

@@ -1,5 +1,6 @@
 import { type RefObject, useEffect, useState } from "react";
-import type { ListedEvent } from "@/api/client";
+import { type ListedEvent, messageOf } from "@/api/client";
+import { processOf } from "@/api/process-tree";
 import { copyText } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
 import { MenuItem, MenuLine } from "@/components/ui/menu";
@@ -73,7 +74,12 @@ function Items({ asked, onOpen }: { asked: Asked; onOpen: (seq: number) => void 
       )}
       {(column === "process" || column === "pid") && event.pid !== null && (
         <MenuItem
-          onSelect={() => change({ process: { pid: event.pid ?? 0, name: event.process_name ?? "" } })}
+          onSelect={() =>
+            void processOf(event.session_id, event).then(
+              (process) => change({ process }),
+              (error) => notify(messageOf(error)),
+            )
+          }
         >
           Only this process
         </MenuItem>

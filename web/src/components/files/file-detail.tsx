@@ -8,10 +8,11 @@ import { Button } from "@/components/ui/button";
 import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
 import { and, equals } from "@/lib/filter";
-import { formatCount, plural } from "@/lib/number";
+import { plural } from "@/lib/number";
 import { formatClock } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
 import { FileContent } from "./file-content";
+import { FileProcesses } from "./file-processes";
 
 export type FileSummary = components["schemas"]["FileSummary"];
 
@@ -26,7 +27,7 @@ export function FileDetail({
   onClose: () => void;
 }) {
   const { zone } = useSettings();
-  const { view, filter, change } = useView();
+  const { view, filter } = useView();
   const mine = and(filter, equals("target", file.path));
   const events = viewPath(
     sessionId,
@@ -65,30 +66,7 @@ export function FileDetail({
             </Link>
           </p>
         </section>
-        <section>
-          <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">
-            {file.processes.length < file.process_count && `${formatCount(file.processes.length)} of `}
-            {plural(file.process_count, "process", "processes")}
-          </h3>
-          <ul className="flex flex-wrap gap-1">
-            {file.processes.map((process) => (
-              <li key={`${process.pid} ${process.name}`}>
-                <Button
-                  size="small"
-                  disabled={process.pid === null}
-                  title="Show only what this process did"
-                  onClick={() =>
-                    process.pid !== null && change({ process: { pid: process.pid, name: process.name } })
-                  }
-                >
-                  <SafeText text={process.name || "(no name)"} limit={60} />
-                  <span className="font-mono text-2xs text-muted">{process.pid}</span>
-                  <span className="text-muted tabular-nums">{formatCount(process.count)}</span>
-                </Button>
-              </li>
-            ))}
-          </ul>
-        </section>
+        <FileProcesses sessionId={sessionId} file={file} filter={mine} />
         <section>
           <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">Content</h3>
           <FileContent sessionId={sessionId} path={file.path} filter={mine} />
