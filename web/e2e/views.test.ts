@@ -268,6 +268,38 @@ test("the filter suggests the error, and the errors of the session", async ({ pa
   await countText(page).getByText("1 event selected").waitFor();
 });
 
+test("a long filter is whole on screen, and loses its conditions one by one", async ({ page }) => {
+  const long = Array.from({ length: 12 }, (_, i) => `target !=  "/tmp/${"x".repeat(20)}/${i}"`).join(" and ");
+  await openView(
+    page,
+    session,
+    "events",
+    `?filter=${encodeURIComponent(`type = file_operation and ${long}`)}`,
+  );
+  const field = await filterField(page);
+  const scroller = page.locator(".cm-scroller");
+  expect(await scroller.evaluate((element) => element.scrollWidth - element.clientWidth)).toBe(0);
+  const heights = await scroller.evaluate((element) => [element.clientHeight, element.scrollHeight]);
+  expect(heights[0]).toBeGreaterThan(60);
+  expect(heights[1]).toBeGreaterThan(60);
+  await expect(field.getByText("file_operation").isVisible()).resolves.toBe(true);
+
+  await runFilter(page, "process = sh  and not operation=OpenFile and (target: /etc/* or target: /tmp/*)");
+  const chips = page.getByRole("list", { name: "Conditions" }).getByRole("listitem");
+  await expect.poll(() => chips.count()).toBe(3);
+  const filter = () => new URL(page.url()).searchParams.get("filter");
+  await chips.nth(1).getByRole("button", { name: "Remove not operation=OpenFile" }).click();
+  await expect.poll(filter).toBe("process = sh and (target: /etc/* or target: /tmp/*)");
+  await page.keyboard.press("Delete");
+  await expect.poll(filter).toBe("process = sh");
+  await expect.poll(() => field.textContent()).toBe("process = sh");
+  expect(await chips.count()).toBe(1);
+  await page.keyboard.press("Backspace");
+  await expect.poll(filter).toBeNull();
+  expect(await chips.count()).toBe(0);
+  expect(await field.evaluate((element) => element === document.activeElement)).toBe(true);
+});
+
 test("the export has the selected events, in every format", async ({ page }) => {
   await openView(page, session, "events", "?filter=operation%20%3D%20DeleteFile");
   const wanted = story.filter((event) => operationOf(event) === "DeleteFile");

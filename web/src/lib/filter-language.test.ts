@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  conditionsOf,
   faultOf,
   operatorsOf,
   pathsOf,
@@ -7,6 +8,7 @@ import {
   tokenize,
   typeClause,
   unquoted,
+  withoutCondition,
   withTypes,
   writeValue,
 } from "./filter-language";
@@ -169,3 +171,34 @@ test("paths name the values in data", () => {
   expect(pathsOf(null)).toEqual([]);
   expect(pathsOf(Array.from({ length: 5 }, () => 1))).toHaveLength(1);
 });
+
+const conditions = (filter: string) => conditionsOf(filter).map(({ from, to }) => filter.slice(from, to));
+
+test.each([
+  ["", []],
+  ["  type = x ", ["type = x"]],
+  ["type = x  and not pid in (1, 2) && evil", ["type = x", "not pid in (1, 2)", "evil"]],
+  ["evil.exe type: y 'and' exists pid low", ["evil.exe", "type: y", "'and'", "exists pid", "low"]],
+  ["pid: (1 or 2) and (a or b) and !(c)", ["pid: (1 or 2)", "(a or b)", "!(c)"]],
+  [
+    'under("42") and not only(7) and data["a and b"] = "c and d"',
+    ['under("42")', "not only(7)", 'data["a and b"] = "c and d"'],
+  ],
+  // One condition: what is joined by "or", and what is not finished or not correct.
+  ["a and b or c = d", ["a and b or c = d"]],
+  ["a and pid =", ["a and pid ="]],
+  ["a and (b or c", ["a and (b or c"]],
+  ["a ) and b", ["a ) and b"]],
+  ["not", ["not"]],
+])("%s has its conditions", (filter, expected) => expect(conditions(filter)).toEqual(expected));
+
+test.each([
+  ["type = x  and  pid=1 and 'a  b'", 0, "pid=1 and 'a  b'"],
+  ["type = x  and  pid=1 and 'a  b'", 1, "type = x and 'a  b'"],
+  ["type = x  and  pid=1 and 'a  b'", 2, "type = x  and  pid=1"],
+  ["evil type: y", 0, "type: y"],
+  ["evil type: y", 1, "evil"],
+  [" a or b ", 0, ""],
+])("%s loses only its condition %i", (filter, index, expected) =>
+  expect(withoutCondition(filter, conditionsOf(filter), index)).toBe(expected),
+);

@@ -297,6 +297,63 @@ export function faultOf(message: string, filter: string): Fault | undefined {
   };
 }
 
+/** A part of a filter, from inclusive to exclusive. */
+export interface Span {
+  from: number;
+  to: number;
+}
+
+/**
+ * The conditions that the filter joins by "and" outside of parentheses. A filter with an "or"
+ * there, or with an open parenthesis, is one condition.
+ */
+export function conditionsOf(filter: string): Span[] {
+  const tokens = tokenize(filter);
+  const spans: Span[] = [];
+  const isKeyword = (at: number, words: RegExp) =>
+    tokens[at]?.kind === "keyword" && words.test(tokens[at].text);
+  for (let at = 0; at < tokens.length; ) {
+    if (isKeyword(at, /^(and|&&)$/i)) {
+      at++;
+      continue;
+    }
+    const first = tokens[at];
+    while (isKeyword(at, /^(not|!)$/i)) at++;
+    if (isKeyword(at, /^exists$/i)) at += 2;
+    else {
+      if (isKeyword(at, /^(under|only)$/i)) at++;
+      else if (tokens[at]?.kind === "field") at += 2;
+      if (tokens[at]?.kind === "bracket") at = groupEnd(tokens, at);
+      else at = isKeyword(at, /./) ? 0 : at + 1;
+    }
+    const last = tokens[at - 1];
+    if (!first || !last) return [{ from: tokens[0]?.from ?? 0, to: tokens.at(-1)?.to ?? 0 }];
+    spans.push({ from: first.from, to: last.to });
+  }
+  return spans;
+}
+
+/** The place after the parenthesis that closes the one at a place; 0 if none does. */
+function groupEnd(tokens: readonly Token[], at: number): number {
+  let depth = 0;
+  for (let end = at; end < tokens.length; end++) {
+    if (tokens[end]?.kind !== "bracket") continue;
+    depth += tokens[end]?.text === "(" ? 1 : -1;
+    if (depth === 0) return end + 1;
+    if (depth < 0) return 0;
+  }
+  return 0;
+}
+
+/** The filter without one of its conditions. All others stay as they were written. */
+export function withoutCondition(filter: string, conditions: readonly Span[], index: number): string {
+  const [previous, removed, next] = [conditions[index - 1], conditions[index], conditions[index + 1]];
+  if (!removed || (!previous && !next)) return "";
+  const from = previous ? previous.to : removed.from;
+  const to = previous || !next ? removed.to : next.from;
+  return filter.slice(0, from) + filter.slice(to);
+}
+
 interface TypeClause {
   from: number;
   to: number;

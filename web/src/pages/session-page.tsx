@@ -80,7 +80,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <SessionHeader sessionId={sessionId} />
-      <div className="flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line bg-surface px-3 py-1.5 max-sm:py-1">
+      <div className="flex flex-wrap items-start gap-x-3 gap-y-1 border-b border-line bg-surface px-3 py-1.5 max-sm:py-1">
         <ViewTabs sessionId={sessionId} current={view} />
         <FilterBar sessionId={sessionId} />
       </div>

@@ -144,12 +144,12 @@ export function moveBy(columns: readonly Column[], id: ColumnId, by: -1 | 1): re
 
 /** The columns on a phone; the reader's choice does not apply. */
 export const narrowColumns: readonly Column[] = [
-  { id: "time", width: 70, isShown: true },
-  { id: "type", width: 28, isShown: true },
-  { id: "process", width: 64, isShown: true },
-  { id: "operation", width: 74, isShown: true },
-  { id: "result", width: 66, isShown: true },
-  { id: "target", width: 86, isShown: true },
+  { id: "time", width: 66, isShown: true },
+  { id: "type", width: 24, isShown: true },
+  { id: "process", width: 60, isShown: true },
+  { id: "operation", width: 68, isShown: true },
+  { id: "result", width: 74, isShown: true },
+  { id: "target", width: 98, isShown: true },
 ];
 
 /** The widths as grid-template-columns; the last column takes the rest. */

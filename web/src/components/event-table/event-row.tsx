@@ -81,19 +81,19 @@ function Cell({
 }
 
 // As few elements as possible: each frame of a fast scroll draws hundreds of new cells.
-const number = "truncate px-2 text-right font-mono text-xs/[25px] text-muted tabular-nums";
+const number = "truncate px-2 max-md:px-1 text-right font-mono text-xs/[25px] text-muted tabular-nums";
 const cellClass: Record<Exclude<ColumnId, DataColumn>, string> = {
   seq: number,
-  time: "truncate px-2 font-mono text-xs/[25px] tabular-nums",
+  time: "truncate px-2 max-md:px-1 font-mono text-xs/[25px] tabular-nums",
   delta: number,
-  type: "flex min-w-0 items-center gap-1.5 overflow-hidden px-2 whitespace-nowrap",
-  process: "truncate px-2 leading-[25px]",
-  pid: "truncate px-2 text-right font-mono text-xs/[25px] tabular-nums",
-  operation: "truncate px-2 leading-[25px]",
-  result: "truncate px-2 font-mono text-xs/[25px]",
-  target: "truncate px-2 font-mono text-xs/[25px]",
-  preview: "truncate px-2 font-mono text-xs/[25px] text-muted",
-  source: "truncate px-2 leading-[25px]",
+  type: "flex min-w-0 items-center gap-1.5 overflow-hidden px-2 max-md:px-1 whitespace-nowrap",
+  process: "truncate px-2 max-md:px-1 leading-[25px]",
+  pid: "truncate px-2 max-md:px-1 text-right font-mono text-xs/[25px] tabular-nums",
+  operation: "truncate px-2 max-md:px-1 leading-[25px]",
+  result: "truncate px-2 max-md:px-1 font-mono text-xs/[25px]",
+  target: "truncate px-2 max-md:px-1 font-mono text-xs/[25px]",
+  preview: "truncate px-2 max-md:px-1 font-mono text-xs/[25px] text-muted",
+  source: "truncate px-2 max-md:px-1 leading-[25px]",
 };
 // A failure is told by a sign and a weight, too. The sign has no name: the text says it.
 const resultClass: Record<Result["look"], string> = {

@@ -61,7 +61,7 @@ export function HeaderRow({ columns, state, isFixed, preview }: Props) {
           }}
         >
           {isFixed ? (
-            <span className={column.id === "type" ? "sr-only" : "truncate px-2"}>
+            <span className={column.id === "type" ? "sr-only" : "truncate px-2 max-md:px-1"}>
               {columnInfo(column.id).label}
             </span>
           ) : (

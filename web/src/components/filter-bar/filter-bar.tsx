@@ -6,6 +6,7 @@ import { useNotify } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
 import { and } from "@/lib/filter";
+import { ConditionChips } from "./condition-chips";
 import { FilterField, focusIn } from "./filter-field";
 import { FilterHelp } from "./filter-help";
 import { FilterMenu } from "./filter-menu";
@@ -36,9 +37,9 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
     <div
       ref={bar}
       role="search"
-      className="flex min-w-0 flex-[1_1_22rem] flex-wrap items-center gap-x-1 gap-y-1.5"
+      className="flex min-w-0 flex-[1_1_22rem] flex-wrap items-start gap-x-1 gap-y-1.5"
     >
-      <div className="flex min-w-0 flex-[1_1_18rem] items-center gap-0.5">
+      <div className="flex min-w-0 flex-[1_1_18rem] items-start gap-0.5">
         <FilterField
           sessionId={sessionId}
           draft={draft}
@@ -69,6 +70,11 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
           <Link2 size={16} />
         </Button>
       </div>
+      <ConditionChips
+        filter={view.filter}
+        onChange={(filter) => change({ filter }, { push: true })}
+        onEmpty={focus}
+      />
       <ViewChips view={view} onChange={change} />
     </div>
   );

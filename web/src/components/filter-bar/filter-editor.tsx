@@ -41,7 +41,7 @@ interface Props extends FilterInputProps {
   start: { from: number; to: number } | undefined;
 }
 
-/** The one-line editor of the filter. It is loaded when the page is idle. */
+/** The editor of the filter, whose one line wraps. It is loaded when the page is idle. */
 export default function FilterEditor(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(null);
@@ -92,7 +92,7 @@ export default function FilterEditor(props: Props) {
     });
   }, [described]);
 
-  return <div ref={place} className="filter-editor h-full min-w-0 flex-1 overflow-hidden" />;
+  return <div ref={place} className="filter-editor min-w-0 flex-1 overflow-hidden" />;
 }
 
 const marks = new Compartment();
@@ -104,6 +104,7 @@ function extensions(latest: { current: Props }) {
   return [
     // No text contains this separator, so line breaks stay in the one line as marks.
     EditorState.lineSeparator.of("\u{10fffe}\u{10fffe}"),
+    EditorView.lineWrapping,
     history(),
     autocompletion({
       override: [(context) => complete(context, latest.current.source)],

@@ -42,7 +42,7 @@ export function FilterField({
     <div
       ref={box}
       role="group"
-      className={`relative flex h-8 min-w-0 flex-1 items-center rounded-md border bg-page font-mono text-sm focus-within:outline-2 focus-within:outline-accent ${draft.fault ? "border-bad" : "border-line"}`}
+      className={`relative flex min-h-8 min-w-0 flex-1 items-start rounded-md border bg-page font-mono text-sm focus-within:outline-2 focus-within:outline-accent ${draft.fault ? "border-bad" : "border-line"}`}
       onBlur={() => {
         // Deferred, because the focus may move within the field. A switch to another window does not run the filter.
         setTimeout(() => {
@@ -56,7 +56,7 @@ export function FilterField({
         <Button
           look="ghost"
           size="small"
-          className="mr-0.5 h-6 font-sans text-accent"
+          className="mt-[3px] mr-0.5 h-6 shrink-0 font-sans text-accent"
           title="Run the filter (Enter)"
           onClick={() => draft.run()}
         >
@@ -67,7 +67,7 @@ export function FilterField({
           <Button
             look="ghost"
             size="smallIcon"
-            className="mr-0.5 size-6! text-muted"
+            className="mt-[3px] mr-0.5 size-6! shrink-0 text-muted"
             aria-label="Clear the filter"
             title="Clear the filter"
             onClick={() => {
@@ -143,7 +143,7 @@ function PlainField({ ref, ...props }: FilterInputProps & { ref: Ref<HTMLTextAre
       {...props.attributes}
       value={props.text}
       placeholder="Filter: type = …, process: curl, or a text"
-      className="h-full min-w-0 flex-1 resize-none overflow-hidden bg-transparent leading-[1.875rem] whitespace-pre outline-none placeholder:text-muted"
+      className="field-sizing-content max-h-[5.625rem] min-w-0 flex-1 resize-none bg-transparent py-[0.3125rem] leading-5 [overflow-wrap:anywhere] outline-none placeholder:truncate placeholder:text-muted"
       onChange={(event) => props.onChange(event.target.value)}
       onKeyDown={(event) => {
         if (event.key === "Enter") props.onRun();

@@ -18,7 +18,7 @@ export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filt
           <Button
             look="ghost"
             size="smallIcon"
-            className="h-full! w-10! gap-0.5! rounded-r-none text-muted"
+            className="h-[1.875rem]! w-10! shrink-0 gap-0.5! rounded-r-none text-muted"
             aria-label="Recent and saved filters"
             title="Recent and saved filters"
           >

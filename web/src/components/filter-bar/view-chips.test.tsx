@@ -21,7 +21,7 @@ test("a process has a chip, and its button removes it", async () => {
   expect(clear).toHaveBeenLastCalledWith({ filter: "", process: undefined, span: undefined });
 });
 
-test("a filter alone has no chip", () => {
+test("a filter alone has no chip here", () => {
   const { container } = render(<ViewChips view={{ filter: "x" }} onChange={() => {}} />);
   expect(container.childElementCount).toBe(0);
 });
