@@ -62,7 +62,7 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 // TestExportTakesLittleMemory checks that a large export needs as little memory as a
 // small one, of rows and of sealed segments.
 func TestExportTakesLittleMemory(t *testing.T) {
-	const n, limitMB = 40_000, 32 // in memory they would need several times the limit
+	const n, limitMB = 24_000, 32 // in memory they would need more than twice the limit
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["SEAL_AFTER"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "never"
 		env["GOGC"] = "10"           // little garbage

@@ -363,7 +363,7 @@ func TestReadersBesideExpiry(t *testing.T) {
 		env["SEAL_AFTER"], env["RETAIN_DAYS"] = "0s", "0.000004" // 350 ms
 		b := startBackend(t, env)
 		body := numbered(700, 200)
-		const batches, total = 20, 20 * 700
+		const batches, total = 8, 8 * 700
 		streams := map[string]*stream{"": b.stream("/api/sessions/unassigned/stream?after=0"), "whole": b.stream("/api/sessions/unassigned/stream?after=0&fields=data.pid"),
 			"filtered": b.stream("/api/sessions/unassigned/stream?after=0&filter=data.pid+%3E%3D+0")}
 		var readers sync.WaitGroup

@@ -313,7 +313,7 @@ func TestEventsAreCountedRight(t *testing.T) {
 		env["SEAL_AFTER"] = "never" // the test changes what is stored
 		b := startBackend(t, env)
 		id := b.create("sample.exe")
-		const n = 3*4096 + 500
+		const n = 2*4096 + 500
 		texts, events := analysedEvents(n)
 		b.sendEvents(id, texts)
 		from, to := events[0].at.Add(n*977*time.Microsecond/3), events[0].at.Add(n*977*time.Microsecond/2)
@@ -358,7 +358,7 @@ func TestEventsAreCountedRight(t *testing.T) {
 			}
 			return n
 		}
-		waitFor(t, "three segments", func() bool { return count() == 3 })
+		waitFor(t, "two segments", func() bool { return count() == 2 })
 		check("segments")
 		if _, err := db.Exec("UPDATE segments SET columns = '" + "damaged" + "' WHERE number = 0"); err != nil {
 			t.Fatal(err)
