@@ -155,6 +155,7 @@ export type Place =
   | { wants: "condition"; from: number; typed: string }
   | { wants: "comparison"; from: number; typed: string; field: string }
   | { wants: "value"; from: number; typed: string; field: string; comparison: string }
+  | { wants: "process"; from: number; typed: string }
   | { wants: "joint"; from: number; typed: string };
 
 export function placeAt(text: string, cursor: number): Place {
@@ -163,6 +164,11 @@ export function placeAt(text: string, cursor: number): Place {
   const last = tokens.at(-1);
   const condition = (from: number): Place => ({ wants: "condition", from, typed: before.slice(from) });
   if (!last) return condition(cursor);
+  const process = /(?:under|only)\(\s*(["']?[^"'()]*)$/i.exec(before);
+  if (process && tokens.some(({ kind, from }) => kind === "keyword" && from === process.index)) {
+    const typed = process[1] ?? "";
+    return { wants: "process", from: cursor - typed.length, typed: unquoted(typed) };
+  }
   const touches = last.to === cursor;
   if (last.kind === "comparison" && last.field) {
     if (touches && /\w$/.test(last.text))

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import type { Process } from "@/api/client";
 import { type SuggestionSource, suggest } from "./completion";
 
 const asked: string[] = [];
@@ -10,6 +11,10 @@ const source: SuggestionSource = {
       { value: "it's a \u202Etxt.exe", count: 3 },
       { value: "<img src=x>", count: 1 },
     ];
+  },
+  processes: async (text) => {
+    asked.push(text);
+    return [{ id: "42", pid: 7, name: "\u202Esh", command_line: "sh -c x" } as Process];
   },
   dataValues: async (path) => {
     asked.push(path);
@@ -28,6 +33,22 @@ test("items that begin with the typed text come first", async () => {
   expect((await labels("ti"))?.[0]).toBe("time");
   expect(await labels("pid ")).not.toContain("contains");
   expect(await labels("target cont")).toEqual(["contains"]);
+});
+
+test("a process is suggested by what the reader types, and inserted by its id", async () => {
+  asked.length = 0;
+  expect(await labels("und")).toEqual(["under"]);
+  for (const [text, from] of [
+    ["type = a and under(", 19],
+    ['not only("sh -c', 9],
+  ] as const)
+    expect(await suggest(text, text.length, source)).toMatchObject({
+      from,
+      items: [{ label: "⟨202E⟩sh 7", detail: "sh -c x", insert: '"42")' }],
+    });
+  expect((await suggest("under()", 6, source))?.items[0]?.insert).toBe('"42"');
+  await labels("process = 'under("); // a text
+  expect(asked).toEqual(["", "sh -c", "", "process"]);
 });
 
 test("values are quoted as needed, and shown without hidden characters", async () => {

@@ -1,6 +1,7 @@
 import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { api, call, type SessionDetail } from "@/api/client";
+import { api, call, type Process, type SessionDetail } from "@/api/client";
+import { fetchTree, wholeTree } from "@/api/process-tree";
 import { keys } from "@/api/queries";
 import { asFound, isDataPath, quote } from "@/lib/filter";
 import {
@@ -41,11 +42,16 @@ export async function suggest(
   source: SuggestionSource,
 ): Promise<Suggestions | undefined> {
   const place = placeAt(text, cursor);
-  const items = await itemsFor(place, text, source);
+  const items = await itemsFor(place, text, cursor, source);
   return items.length === 0 ? undefined : { from: place.from, items };
 }
 
-async function itemsFor(place: Place, text: string, source: SuggestionSource): Promise<Suggestion[]> {
+async function itemsFor(
+  place: Place,
+  text: string,
+  cursor: number,
+  source: SuggestionSource,
+): Promise<Suggestion[]> {
   switch (place.wants) {
     case "condition": {
       const isPath = /^data[.[]/i.test(place.typed);
@@ -57,7 +63,10 @@ async function itemsFor(place: Place, text: string, source: SuggestionSource): P
           item,
         ]),
       ).values();
-      return matching(isPath ? [...others] : [...fields.map(fieldItem), ...others], place.typed);
+      return matching(
+        isPath ? [...others] : [...fields.map(fieldItem), ...processTests, ...others],
+        place.typed,
+      );
     }
     case "comparison":
       return matching(
@@ -71,6 +80,13 @@ async function itemsFor(place: Place, text: string, source: SuggestionSource): P
       );
     case "value":
       return matching(await valueItems(place.field, place.comparison, source), place.typed);
+    case "process":
+      return (await source.processes(place.typed)).map(({ id, pid, name, command_line }) => ({
+        label: plainText(`${name || "(no name)"} ${pid}`, 80),
+        detail: plainText(command_line, 60),
+        insert: `"${id}"${text.startsWith(")", cursor) ? "" : ")"}`,
+        kind: "value" as const,
+      }));
     case "joint":
       return ["and", "or"].map((word) => ({ label: word, detail: "", insert: `${word} `, kind: "joint" }));
   }
@@ -80,6 +96,11 @@ function fieldItem(field: FieldInfo): Suggestion {
   const insert = field.type === "data" ? field.name : `${field.name} `;
   return { label: field.name, detail: field.about, insert, kind: "field" };
 }
+
+const processTests: readonly Suggestion[] = [
+  ["under", "a process and its descendants"],
+  ["only", "a process alone"],
+].map(([label = "", detail = ""]) => ({ label, detail, insert: `${label}(`, kind: "field" }));
 
 /** The fields that tell the result of an event. They are suggested for "result" and "error", too. */
 const resultItems: readonly Suggestion[] = [
@@ -162,6 +183,8 @@ function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
 }
 
 export interface SuggestionSource {
+  /** Processes whose pid, name, image or command line contains a text. */
+  processes: (text: string) => Promise<readonly Process[]>;
   values: (field: FacetField) => Promise<readonly { value: string; count: number }[]>;
   /** The values at a path in the data of the newest events that have it. */
   dataValues: (path: string) => Promise<readonly unknown[]>;
@@ -174,6 +197,15 @@ export function useSuggestionSource(sessionId: string): SuggestionSource {
   const queries = useQueryClient();
   return useMemo(
     () => ({
+      processes: (q) =>
+        queries
+          .fetchQuery({
+            queryKey: keys.of(sessionId, "processes-like", q),
+            staleTime: 30_000,
+            queryFn: ({ signal }) => fetchTree(sessionId, { ...wholeTree, q }, { limit: 200 }, signal),
+          })
+          .then(({ rows }) => rows.filter((row) => row.matches).slice(0, most))
+          .catch(() => []),
       values: (field) =>
         queries
           .fetchQuery({

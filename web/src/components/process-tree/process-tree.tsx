@@ -262,7 +262,7 @@ function Numbers({ row, isFiltered }: { row: ProcessRow; isFiltered: boolean }) 
       </span>
       <span
         role="gridcell"
-        className="text-right font-mono text-xs tabular-nums"
+        className={`text-right font-mono text-xs tabular-nums ${row.matches ? "" : "text-muted"}`}
         title={isFiltered ? `Selected of ${formatCount(row.event_count)}` : undefined}
       >
         {formatCount(countOf(row, isFiltered))}
