@@ -364,10 +364,11 @@ func TestReadersBesideExpiry(t *testing.T) {
 		b := startBackend(t, env)
 		body := numbered(700, 200)
 		const batches, total = 8, 8 * 700
-		streams := map[string]*stream{"": b.stream("/api/sessions/unassigned/stream?after=0"), "whole": b.stream("/api/sessions/unassigned/stream?after=0&fields=data.pid"),
-			"filtered": b.stream("/api/sessions/unassigned/stream?after=0&filter=data.pid+%3E%3D+0")}
 		var readers sync.WaitGroup
-		for name, s := range streams {
+		// read starts to read a stream until it has reported every event, as stored or as expired.
+		read := func(query string) (expired *int64) {
+			s := b.stream("/api/sessions/unassigned/stream?after=0" + query)
+			expired = new(int64)
 			readers.Go(func() {
 				for next := int64(1); next <= total; {
 					m, err := s.next()
@@ -377,25 +378,38 @@ func TestReadersBesideExpiry(t *testing.T) {
 					}
 					switch {
 					case err != nil:
-						t.Errorf("the stream %s waits for %d: %v", name, next, err)
+						t.Errorf("the stream %q waits for %d: %v", query, next, err)
 						return
 					case m.event == "expired" && json.Unmarshal([]byte(m.data), &span) == nil:
 						if span.First != next || span.Last < next {
-							t.Errorf("the stream %s reports %+v, want from %d on", name, span, next)
+							t.Errorf("the stream %q reports %+v, want from %d on", query, span, next)
 						}
 						next = span.Last + 1
+						*expired += span.Last - span.First + 1
 					case m.event == "message" && m.data != "":
 						events, err := m.events()
 						if err != nil || events[0].Seq != next || events[len(events)-1].Seq != next+int64(len(events))-1 {
-							t.Errorf("the stream %s got %.80s, want %d: %v", name, m.data, next, err)
+							t.Errorf("the stream %q got %.80s, want %d: %v", query, m.data, next, err)
 							return
 						}
 						next += int64(len(events))
 					}
 				}
 			})
+			return expired
 		}
-		for range batches {
+		queries := []string{"", "&fields=data.pid", "&filter=data.pid+%3E%3D+0"}
+		for _, query := range queries {
+			read(query)
+		}
+		var late []*int64 // of streams that begin when events have expired
+		for i := range batches {
+			if i == batches/2 {
+				waitFor(t, "the first expiry", func() bool { return b.session(models.UnassignedID).Completeness.Expired > 0 })
+				for _, query := range queries {
+					late = append(late, read(query))
+				}
+			}
 			if last, status, err := b.postNumbered(body); err != nil || status != http.StatusOK {
 				t.Fatal(last, status, err)
 			}
@@ -413,6 +427,11 @@ func TestReadersBesideExpiry(t *testing.T) {
 			}
 		}
 		readers.Wait()
+		for i, expired := range late {
+			if *expired == 0 {
+				t.Errorf("the late stream %q does not say that events have expired", queries[i])
+			}
+		}
 		waitFor(t, "the end of all events", func() bool { return b.session(models.UnassignedID).Completeness.Expired == total })
 		waitFor(t, "the end of all processes", func() bool { return len(b.tree(models.UnassignedID).Processes) == 0 })
 		if c := b.session(models.UnassignedID).Completeness; !c.Complete || c.Present != 0 {
