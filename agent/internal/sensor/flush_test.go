@@ -96,6 +96,8 @@ func TestFlushOfAFullRingAsRoot(t *testing.T) {
 func TestSensedAsRoot(t *testing.T) {
 	s := newSensor(t, Options{RingBytes: 1 << 20})
 	reached, release := make(chan struct{}), make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
 	var once sync.Once
 	program := exec.Command("sh", "-c", "read line; exec true")
 	input, err := program.StdinPipe()
@@ -120,14 +122,16 @@ func TestSensedAsRoot(t *testing.T) {
 	}
 	ended := time.Now()
 	within(t, "the first event", func() { <-reached })
-	time.Sleep(3 * pollInterval)
-	if got := s.Sensed(); !got.Before(ended) {
-		t.Errorf("sensed until %v, but the event of %v has not arrived", got, ended)
+	for time.Since(ended) < 3*pollInterval {
+		if got := s.Sensed(); !got.Before(ended) {
+			t.Fatalf("sensed until %v, but an event from before %v has not arrived", got, ended)
+		}
+		runtime.Gosched()
 	}
-	close(release)
+	free()
 	within(t, "the last event", func() {
 		for s.Sensed().Before(ended) {
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 	})
 	closeWatch(t, w)
