@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -547,6 +548,67 @@ exit 3
 	}
 }
 
+// TestStartLimitsAsRoot checks that a start may ask for less than the agent's owner allows,
+// that the agent enforces it and reports it in session_start, that it refuses more, and that
+// the backend learns what may be asked for.
+func TestStartLimitsAsRoot(t *testing.T) {
+	backend := startBoth(t, "ebpf").backend
+	eventually(t, "the backend knows what may be asked for", func() bool {
+		var list struct {
+			Agents []struct {
+				StartOptions *struct {
+					Networks       []string
+					TimeoutSeconds int `json:"timeout_seconds"`
+					MemoryMB       int `json:"memory_mb"`
+				} `json:"start_options"`
+			}
+		}
+		call(t, "GET", backend+"/api/agents", "", nil, &list)
+		options := list.Agents[0].StartOptions
+		return options != nil && slices.Equal(options.Networks, []string{"none"}) && options.TimeoutSeconds == 600 && options.MemoryMB == 1024
+	})
+	const hungry = "#!/usr/bin/python3\nx = b'x' * (300 << 20)\n"
+	for name, test := range map[string]struct {
+		text       string
+		limits     map[string]any
+		start, end string
+	}{
+		"slow.sh":   {"exec sleep 600", map[string]any{"timeoutSeconds": 1}, `"limits":{"network":"none","timeoutSeconds":1,"memoryMB":1024}`, `"reason":"timeout"`},
+		"hungry.py": {hungry, map[string]any{"memoryMB": 64, "network": "none"}, `"limits":{"network":"none","timeoutSeconds":600,"memoryMB":64}`, `"reason":"memory"|MemoryError`},
+		"fed.py":    {hungry, nil, `"limits":{"network":"none","timeoutSeconds":600,"memoryMB":1024}`, `"exitCode":0,"reason":"exited"`},
+	} {
+		session := upload(t, backend, name, test.text)
+		ask := map[string]any{"sessionId": session, "mode": 3}
+		maps.Copy(ask, test.limits)
+		callJSON(t, backend+"/api/start-monitor", ask, &map[string]any{})
+		var all []sessionEvent
+		eventually(t, name+" ends", func() bool {
+			all = events(t, backend, session)
+			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
+		})
+		for kind, want := range map[string]string{"session_start": regexp.QuoteMeta(test.start), "session_end": test.end} {
+			if !slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == kind && regexp.MustCompile(want).Match(e.Data) }) {
+				t.Errorf("%s: no %s with %s in %s", name, kind, want, all[len(all)-1].Data)
+			}
+		}
+	}
+	for field, value := range map[string]any{"network": "nat", "timeoutSeconds": 601, "memoryMB": 1025} {
+		body, err := json.Marshal(map[string]any{"sessionId": upload(t, backend, field+".sh", "echo "+field), "mode": 3, field: value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.Post(backend+"/api/start-monitor", "application/json", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if want := field + ": this agent allows"; err != nil || response.StatusCode/100 != 4 || !strings.Contains(string(text), want) {
+			t.Errorf("%s: answered %d %s, %v, want %q", field, response.StatusCode, text, err, want)
+		}
+	}
+}
+
 // TestWhatIsRun checks that the agent runs a file with its interpreter and reports both in
 // session_start; that the backend refuses a file that cannot run with cannot_run and a
 // reason; and that a client can send back the names in a refusal as entryPoint.
@@ -602,12 +664,12 @@ func TestWhatIsRun(t *testing.T) {
 	if status, _, text := refusal(names, "日経.sh"); status != http.StatusOK {
 		t.Fatalf("a name from the refusal: %d %s", status, text)
 	}
-	ran(names, `"run":{"path":"/home/user/日経.sh","what":"a shell script","interpreter":"/bin/sh","why":"its #! line names \"/bin/sh\""}`, `"output":"RAN /home/user/日経.sh\n"`)
+	ran(names, `"run":{"path":"/home/user/日経.sh","what":"a shell script","interpreter":"/bin/sh","why":"its #! line names \"/bin/sh\""`, `"output":"RAN /home/user/日経.sh\n"`)
 	python := upload(t, backend, "mal.py", "import os\nprint('PY-RAN')\n")
 	if status, _, text := refusal(python, ""); status != http.StatusOK {
 		t.Fatalf("a Python script: %d %s", status, text)
 	}
-	ran(python, `"run":{"path":"/home/user/mal.py","what":"a Python script","interpreter":"/usr/bin/python3","why":"its name ends in .py"}`, `"output":"PY-RAN\n"`)
+	ran(python, `"run":{"path":"/home/user/mal.py","what":"a Python script","interpreter":"/usr/bin/python3","why":"its name ends in .py"`, `"output":"PY-RAN\n"`)
 }
 
 // rank sorts session_start first and session_end last. The export sorts by time, and the

@@ -27,12 +27,12 @@ func agentName() string {
 }
 
 // report returns the agent's state for a heartbeat.
-func report(cfg config.Config, listens net.Addr, eyes eyes, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
+func report(cfg config.Config, listens net.Addr, eyes eyes, spawner monitor.Spawner, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
 	host := agentName()
 	status := sender.Status()
 	r := heartbeat.Report{
 		Name: host, URL: "http://" + reachable(cfg.Host, host, listens), Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,
-		Sessions: sessions.SessionIDs(), Delivery: heartbeat.Delivery{
+		StartOptions: startOptions(spawner), Sessions: sessions.SessionIDs(), Delivery: heartbeat.Delivery{
 			Delivered: status.Delivered, Lost: status.Lost, Queued: status.QueuedEvents, Spooled: status.SpooledEvents,
 		},
 	}

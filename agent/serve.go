@@ -169,7 +169,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			}
 			own.RecordIdentity(nonce, identity)
 		}, Report: func() heartbeat.Report {
-			return report(cfg, listener.Addr(), eyes, spawnFault, sessions, sender)
+			return report(cfg, listener.Addr(), eyes, spawner, spawnFault, sessions, sender)
 		}})
 	})
 	clean := false // whether all sessions ended in order

@@ -3,13 +3,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/heartbeat"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/sandbox"
 )
@@ -31,24 +36,73 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	case !support.Limits.OK:
 		log.Warn("this machine cannot enforce all limits of spawned programs", "why", support.Limits.Detail)
 	}
+	networks := []string{string(sandbox.NetworkNone)}
+	if network != sandbox.NetworkNone && support.NAT.OK {
+		networks = append(networks, string(sandbox.NetworkNAT))
+	}
+	if network == sandbox.NetworkHost {
+		networks = append(networks, string(sandbox.NetworkHost))
+	}
 	return spawner{sandbox.Options{
 		Network: network, Timeout: cfg.SpawnTimeout,
 		MemoryMB: cfg.SpawnMemoryMB, Processes: cfg.SpawnProcesses, DiskMB: cfg.SpawnDiskMB, CPUs: float64(cfg.SpawnCPUs),
 		DataDir: dataDir, Log: log,
-	}}, ""
+	}, networks}, ""
 }
 
-// spawner starts each uploaded file in a separate sandbox.
-type spawner struct{ options sandbox.Options }
+// spawner starts each uploaded file in a separate sandbox. A start may ask for less than
+// options allow, and for one of the networks.
+type spawner struct {
+	options  sandbox.Options
+	networks []string
+}
+
+// minMemoryMB is the least memory that a program can be run with.
+const minMemoryMB = 16
+
+// limited returns the options for a start with these limits. It returns a refusal if they
+// exceed what the agent's owner allows.
+func (s spawner) limited(l monitor.Limits) (sandbox.Options, error) {
+	o := s.options
+	most := int(o.Timeout / time.Second)
+	switch {
+	case l.Network != "" && !slices.Contains(s.networks, l.Network):
+		return o, monitor.Refuse("network: this agent allows %s, not %.20q (--spawn-network)", strings.Join(s.networks, ", "), l.Network)
+	case l.TimeoutSeconds < 0 || l.TimeoutSeconds > most:
+		return o, monitor.Refuse("timeoutSeconds: this agent allows 1 to %d, not %d (--spawn-timeout)", most, l.TimeoutSeconds)
+	case l.MemoryMB != 0 && (l.MemoryMB < minMemoryMB || l.MemoryMB > o.MemoryMB):
+		return o, monitor.Refuse("memoryMB: this agent allows %d to %d, not %d (--spawn-memory)", minMemoryMB, o.MemoryMB, l.MemoryMB)
+	}
+	o.Network = cmp.Or(sandbox.Network(l.Network), o.Network)
+	o.Timeout = cmp.Or(time.Duration(l.TimeoutSeconds)*time.Second, o.Timeout)
+	o.MemoryMB = cmp.Or(l.MemoryMB, o.MemoryMB)
+	return o, nil
+}
+
+// startOptions returns what a heartbeat says of starts; nil if the agent cannot start files.
+func startOptions(s monitor.Spawner) *heartbeat.StartOptions {
+	own, ok := s.(spawner)
+	if !ok {
+		return nil
+	}
+	o := own.options
+	return &heartbeat.StartOptions{
+		Networks: own.networks, Network: string(o.Network), TimeoutSeconds: int(o.Timeout / time.Second),
+		MinMemoryMB: minMemoryMB, MemoryMB: o.MemoryMB,
+	}
+}
 
 func (s spawner) Start(ctx context.Context, path string, command monitor.Command) (monitor.Spawned, error) {
-	o := s.options
+	o, err := s.limited(command.Limits)
+	if err != nil {
+		return nil, err
+	}
 	o.Entry, o.Args = command.EntryPoint, command.Arguments
 	p, err := sandbox.Start(ctx, path, o)
 	if err != nil {
 		return nil, refused(err)
 	}
-	return spawned{p}, nil
+	return spawned{p, monitor.Limits{Network: string(o.Network), TimeoutSeconds: int(o.Timeout / time.Second), MemoryMB: o.MemoryMB}}, nil
 }
 
 // refused turns an error into a refusal if the file is at fault.
@@ -60,7 +114,11 @@ func refused(err error) error {
 }
 
 // spawned is a sandbox with a program in it.
-type spawned struct{ *sandbox.Process }
+type spawned struct {
+	*sandbox.Process
+
+	limits monitor.Limits
+}
 
 // OnExec returns true: the watched process becomes the program with its next exec.
 func (spawned) OnExec() bool { return true }
@@ -68,8 +126,14 @@ func (spawned) OnExec() bool { return true }
 // Release runs the program. It returns a refusal if the kernel rejects the file.
 func (s spawned) Release() error { return refused(s.Process.Release()) }
 
-// Run returns what the file is and what runs it, for session_start.
-func (s spawned) Run() any { return s.Process.Run() }
+// Run returns what the file is, what runs it, and its limits, for session_start.
+func (s spawned) Run() any {
+	return struct {
+		sandbox.Run
+
+		Limits monitor.Limits `json:"limits"`
+	}{s.Process.Run(), s.limits}
+}
 
 // sandboxDetail is what session_end reports about the sandbox.
 type sandboxDetail struct {

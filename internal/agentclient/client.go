@@ -168,6 +168,10 @@ type StartRequest struct {
 	EntryPoint string   `json:"entryPoint,omitempty"`
 	Arguments  []string `json:"arguments,omitempty"`
 
+	Network        string `json:"network,omitempty"`
+	TimeoutSeconds int    `json:"timeoutSeconds,omitempty"`
+	MemoryMB       int    `json:"memoryMB,omitempty"`
+
 	// StartID is the backend's ID of this start. Our own agent carries out a start once,
 	// even if the backend sends it again.
 	StartID string `json:"-"`

@@ -43,6 +43,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		Arch         string               `json:"arch"`
 		Sensor       string               `json:"sensor"`
 		Capabilities []models.Capability  `json:"capabilities"`
+		StartOptions *models.StartOptions `json:"start_options"`
 		Sessions     []string             `json:"sessions"`
 		Delivery     models.AgentDelivery `json:"delivery"`
 		Nonce        string               `json:"nonce"`
@@ -52,7 +53,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 	}
 	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
 		Address: remoteAddress(c.Request()).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
-		Capabilities: said.Capabilities, SessionIDs: said.Sessions, Delivery: said.Delivery,
+		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery,
 	})
 	if err != nil {
 		return err
@@ -101,6 +102,7 @@ type listedAgent struct {
 	Arch         string               `json:"arch"`
 	Sensor       string               `json:"sensor"`
 	Capabilities []models.Capability  `json:"capabilities"`
+	StartOptions *models.StartOptions `json:"start_options"` // null if it reports none
 	Sessions     []string             `json:"sessions"`
 	Delivery     models.AgentDelivery `json:"delivery"`
 }
@@ -116,7 +118,7 @@ func (h *agentHandler) list(c *echo.Context) error {
 		a := &agents[i]
 		listed[i] = listedAgent{
 			agentView: newAgentView(a), URL: a.URL, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
-			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
+			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), StartOptions: a.StartOptions, Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
 		}
 	}
 	return c.JSON(http.StatusOK, map[string][]listedAgent{"agents": listed})

@@ -266,6 +266,10 @@ func (h *sessionHandler) start(c *echo.Context) error {
 
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
+
+		Network        string `json:"network"`
+		TimeoutSeconds int    `json:"timeoutSeconds"`
+		MemoryMB       int    `json:"memoryMB"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
@@ -279,6 +283,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	}
 	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
+		Limits: models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
 	})
 	if err != nil {
 		return err

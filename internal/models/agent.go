@@ -44,7 +44,8 @@ type Agent struct {
 	Arch         string        `gorm:"type:text;not null;default:''"`
 	Sensor       string        `gorm:"type:text;not null;default:''"`
 	Capabilities []Capability  `gorm:"type:text;serializer:json"`
-	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"` // sessions that it reports as running
+	StartOptions *StartOptions `gorm:"column:start_options;type:text;serializer:json"` // nil if it reports none
+	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"`   // sessions that it reports as running
 	Delivery     AgentDelivery `gorm:"type:text;serializer:json"`
 }
 
@@ -54,6 +55,16 @@ type Capability struct {
 	Supported bool   `json:"supported"`
 	Reason    string `json:"reason"` // why it is not supported
 	Remedy    string `json:"remedy"` // how to make it supported
+}
+
+// StartOptions are what the start of a file may ask of an agent, and what it gets if it
+// does not ask.
+type StartOptions struct {
+	Networks       []string `json:"networks"`        // all that are allowed: none, nat, host
+	Network        string   `json:"network"`         // the one without a request
+	TimeoutSeconds int      `json:"timeout_seconds"` // the most, and without a request
+	MinMemoryMB    int      `json:"min_memory_mb"`
+	MemoryMB       int      `json:"memory_mb"` // the most, and without a request
 }
 
 // AgentDelivery counts an agent's events by their fate since the agent was started.

@@ -45,6 +45,15 @@ type Monitoring struct {
 	// archive, "" for the only one that can run; and its arguments.
 	EntryPoint string
 	Arguments  []string
+	Limits     StartLimits
+}
+
+// StartLimits are what a start of a file asks of an agent that supports it. Zero fields
+// are the agent's own settings, which are also the most that it allows.
+type StartLimits struct {
+	Network        string `gorm:"column:network;type:varchar(16);not null;default:''"` // none, nat or host
+	TimeoutSeconds int    `gorm:"column:timeout_seconds;not null;default:0"`
+	MemoryMB       int    `gorm:"column:memory_mb;not null;default:0"`
 }
 
 // Session is the monitoring of one target file, and owns the resulting events.
@@ -68,10 +77,11 @@ type Session struct {
 	StopPending   bool    `gorm:"column:stop_pending;not null;default:false"`           // ended here, but the agent has not confirmed the stop
 
 	// The latest start: its parameters and its outcome.
-	Mode           Mode       `gorm:"column:mode;not null;default:0"`
-	ChosenPIDs     []int64    `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
-	EntryPoint     string     `gorm:"column:entry_point;type:text;not null;default:''"`
-	Arguments      []string   `gorm:"column:arguments;type:text;serializer:json"`
+	Mode           Mode     `gorm:"column:mode;not null;default:0"`
+	ChosenPIDs     []int64  `gorm:"column:chosen_pids;type:text;serializer:json"` // mode 2
+	EntryPoint     string   `gorm:"column:entry_point;type:text;not null;default:''"`
+	Arguments      []string `gorm:"column:arguments;type:text;serializer:json"`
+	StartLimits    `gorm:"embedded"`
 	StartID        string     `gorm:"column:start_id;type:varchar(64);not null;default:''"` // an agent carries out a start with one ID only once
 	StartRequested *time.Time `gorm:"column:start_requested"`                               // while the session is starting
 	StartError     StartError `gorm:"embedded;embeddedPrefix:start_error_"`
@@ -152,7 +162,7 @@ func (s *Session) IsBackfilling() bool { return s.BackfilledSeq < s.BackfillUpTo
 
 // Monitors reports whether the latest start has the same parameters.
 func (s *Session) Monitors(what Monitoring) bool {
-	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments)
+	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments) && s.StartLimits == what.Limits
 }
 
 // StartError says why the latest start failed or, while the session is starting, what

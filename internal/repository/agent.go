@@ -56,7 +56,7 @@ func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duratio
 
 // heartbeatColumns are the columns that a heartbeat sets.
 var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
-	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "session_ids", "delivery", "updated_at",
+	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "start_options", "session_ids", "delivery", "updated_at",
 }
 
 // Heartbeat stores what an agent reports of itself. It returns conflict for a new agent

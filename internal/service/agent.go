@@ -286,6 +286,10 @@ func checkAgent(a *models.Agent) error {
 	for _, c := range a.Capabilities {
 		fields = append(fields, field{"capabilities", cmp.Or(c.Name, none), maxAgentNameBytes}, field{"capabilities", c.Reason, maxAgentTextBytes}, field{"capabilities", c.Remedy, maxAgentTextBytes})
 	}
+	options := cmp.Or(a.StartOptions, &models.StartOptions{})
+	for _, network := range append(options.Networks, options.Network) {
+		fields = append(fields, field{"start_options", network, maxAgentNameBytes})
+	}
 	for _, id := range a.SessionIDs {
 		fields = append(fields, field{"sessions", cmp.Or(id, none), maxAgentNameBytes})
 	}
@@ -304,6 +308,8 @@ func checkAgent(a *models.Agent) error {
 		return models.Errorf(models.CodeInvalid, "capabilities has %d entries, of %d at most", len(a.Capabilities), maxCapabilities)
 	case len(a.SessionIDs) > maxAgentSessionIDs:
 		return models.Errorf(models.CodeInvalid, "sessions has %d entries, of %d at most", len(a.SessionIDs), maxAgentSessionIDs)
+	case len(options.Networks) > maxCapabilities, min(options.TimeoutSeconds, options.MinMemoryMB, options.MemoryMB) < 0:
+		return models.Errorf(models.CodeInvalid, "start_options must have at most %d networks, and no negative numbers", maxCapabilities)
 	case min(a.Delivery.Delivered, a.Delivery.Lost, a.Delivery.Queued, a.Delivery.Spooled) < 0:
 		return models.Errorf(models.CodeInvalid, "delivery must have no negative counts")
 	}

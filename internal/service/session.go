@@ -199,13 +199,16 @@ func sameTime(a, b *time.Time) bool {
 func checkMonitoring(what *models.Monitoring) error {
 	switch what.Mode {
 	case models.ModeSpawn:
+		if err := checkLimits(what.Limits); err != nil {
+			return err
+		}
 		return checkCommand(what.EntryPoint, what.Arguments)
 	case models.ModeAll, models.ModePIDs:
 	default:
 		return models.Errorf(models.CodeInvalid, "mode must be 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file), not %d", what.Mode)
 	}
-	if what.EntryPoint != "" || len(what.Arguments) > 0 {
-		return models.Errorf(models.CodeInvalid, "entryPoint and arguments are for mode 3, which starts the uploaded file, not for mode %d", what.Mode)
+	if what.EntryPoint != "" || len(what.Arguments) > 0 || what.Limits != (models.StartLimits{}) {
+		return models.Errorf(models.CodeInvalid, "entryPoint, arguments, network, timeoutSeconds and memoryMB are for mode 3, which starts the uploaded file, not for mode %d", what.Mode)
 	}
 	if what.Mode == models.ModeAll {
 		return nil
@@ -217,7 +220,22 @@ func checkMonitoring(what *models.Monitoring) error {
 const (
 	maxEntryPointLen = 4096
 	maxArgumentsLen  = 128 << 10
+	maxStartSeconds  = 24 * 60 * 60
+	maxStartMemoryMB = 1 << 20
 )
+
+// checkLimits checks only what no agent allows. The agent knows its own limits.
+func checkLimits(l models.StartLimits) error {
+	switch {
+	case !slices.Contains([]string{"", "none", "nat", "host"}, l.Network):
+		return models.Errorf(models.CodeInvalid, "network must be none, nat or host, not %.20q", l.Network)
+	case l.TimeoutSeconds < 0 || l.TimeoutSeconds > maxStartSeconds:
+		return models.Errorf(models.CodeInvalid, "timeoutSeconds must be from 0 (the agent's) to %d, not %d", maxStartSeconds, l.TimeoutSeconds)
+	case l.MemoryMB < 0 || l.MemoryMB > maxStartMemoryMB:
+		return models.Errorf(models.CodeInvalid, "memoryMB must be from 0 (the agent's) to %d, not %d", maxStartMemoryMB, l.MemoryMB)
+	}
+	return nil
+}
 
 func checkCommand(entryPoint string, arguments []string) error {
 	length := 0

@@ -20,6 +20,7 @@ type knownAgent struct {
 	LastSeenAt                                             *string `json:"last_seen_at"`
 	HeartbeatAt                                            *string `json:"heartbeat_at"`
 	Capabilities                                           []map[string]any
+	StartOptions                                           json.RawMessage `json:"start_options"`
 	Sessions                                               []string
 	Delivery                                               map[string]int
 }
@@ -66,6 +67,7 @@ func TestAgentsRegister(t *testing.T) {
 			}
 			b.decode(b.heartbeat(fmt.Sprintf(`{"name":%q,"url":%q,"version":"1.2","platform":"linux","arch":"x64","sensor":"ebpf",
 				"capabilities":[{"name":"a","supported":false,"reason":"b","remedy":"c"}],"sessions":["s1","s2"],
+				"start_options":{"networks":["none","nat"],"network":"nat","timeout_seconds":600,"min_memory_mb":16,"memory_mb":1024,"later":1},
 				"delivery":{"delivered":5,"lost":1,"queued_events":2,"spooled_events":3,"more":0},"later":true}`, says.name, says.url)), http.StatusOK, &told)
 			if told.ID == "" || says.id != "" && told.ID != says.id || says.id == "" && told.ID == "default" || told.Interval != 10 {
 				t.Errorf("%s: %+v", says.name, told)
@@ -79,7 +81,8 @@ func TestAgentsRegister(t *testing.T) {
 		for name, a := range all {
 			if a.Version != "1.2" || a.Platform != "linux" || a.Arch != "x64" || a.Sensor != "ebpf" || a.HeartbeatAt == nil || a.LastSeenAt == nil || a.Status != "up" ||
 				!slices.Equal(a.Sessions, []string{"s1", "s2"}) || a.Delivery["spooled_events"] != 3 || a.Delivery["lost"] != 1 ||
-				len(a.Capabilities) != 1 || a.Capabilities[0]["remedy"] != "c" || a.Capabilities[0]["supported"] != false {
+				len(a.Capabilities) != 1 || a.Capabilities[0]["remedy"] != "c" || a.Capabilities[0]["supported"] != false ||
+				!sameJSON(t, a.StartOptions, []byte(`{"networks":["none","nat"],"network":"nat","timeout_seconds":600,"min_memory_mb":16,"memory_mb":1024}`)) {
 				t.Errorf("%s: %+v", name, a)
 			}
 		}
@@ -89,7 +92,7 @@ func TestAgentsRegister(t *testing.T) {
 
 		// The next heartbeat replaces everything. Silence is reported.
 		b.decode(b.heartbeat(`{"name":"other","url":"http://192.0.2.7"}`), http.StatusOK, &struct{}{})
-		if a := b.agents()["other"]; a.Version != "" || a.URL != "http://192.0.2.7" || len(a.Sessions)+len(a.Capabilities) > 0 || a.ID != all["other"].ID {
+		if a := b.agents()["other"]; a.Version != "" || a.URL != "http://192.0.2.7" || len(a.Sessions)+len(a.Capabilities) > 0 || string(a.StartOptions) != "null" || a.ID != all["other"].ID {
 			t.Errorf("%+v", a)
 		}
 		if _, err := openDatabase(t, env).ExecContext(t.Context(), "UPDATE agents SET heartbeat_at = '2026-01-01 00:00:00+00:00' WHERE name = 'other'"); err != nil {
@@ -126,6 +129,8 @@ func TestAgentsAreRefused(t *testing.T) {
 			{`{"name":"a","url":"http://a","capabilities":[{"supported":true}]}`, "capabilities must have"},
 			{`{"name":"a","url":"http://a","capabilities":{}}`, "capabilities must be"},
 			{`{"name":"a","url":"http://a","capabilities":[` + strings.Repeat(`{"name":"x"},`, 50) + `{"name":"x"}]}`, "capabilities has 51 entries"},
+			{`{"name":"a","url":"http://a","start_options":{"networks":["\u0007"]}}`, "start_options must have"},
+			{`{"name":"a","url":"http://a","start_options":{"memory_mb":-1}}`, "start_options must have"},
 			{`{"name":"a","url":"http://a","sessions":[""]}`, "sessions must have"},
 			{`{"name":"a","url":"http://a","sessions":[` + strings.Repeat(`"x",`, 1000) + `"x"]}`, "sessions has 1001 entries"},
 			{`{"name":"a","url":"http://a","delivery":{"lost":-1}}`, "delivery must have"},

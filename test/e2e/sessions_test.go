@@ -571,6 +571,8 @@ func TestStart(t *testing.T) {
 			{`"mode":3,"processes":null`, `"mode":3`},
 			{`"mode":3,"entryPoint":"bin/run","arguments":["-v","a b",""]`, `"mode":3,"entryPoint":"bin/run","arguments":["-v","a b",""]`},
 			{`"mode":3,"entryPoint":"","arguments":null`, `"mode":3`},
+			{`"mode":3,"network":"nat","timeoutSeconds":30,"memoryMB":64`, `"mode":3,"network":"nat","timeoutSeconds":30,"memoryMB":64`},
+			{`"mode":3,"network":"","timeoutSeconds":0,"memoryMB":0`, `"mode":3`},
 		} {
 			id := b.create("a.exe")
 			start := func() answer {
@@ -642,6 +644,15 @@ func TestStartRefuses(t *testing.T) {
 		`"sessionId":%s,"mode":2,"processes":` + many:                                  "processes has 10001",
 		`"sessionId":%s,"mode":1,"arguments":["-v"]`:                                   "mode 3",
 		`"sessionId":%s,"mode":2,"processes":[1],"entryPoint":"a"`:                     "mode 3",
+		`"sessionId":%s,"mode":1,"network":"none"`:                                     "mode 3",
+		`"sessionId":%s,"mode":2,"processes":[1],"timeoutSeconds":5`:                   "mode 3",
+		`"sessionId":%s,"mode":2,"processes":[1],"memoryMB":64`:                        "mode 3",
+		`"sessionId":%s,"mode":3,"network":"lan"`:                                      "network must be none, nat or host",
+		`"sessionId":%s,"mode":3,"network":1`:                                          "network must be a string",
+		`"sessionId":%s,"mode":3,"timeoutSeconds":86401`:                               "timeoutSeconds must be from 0",
+		`"sessionId":%s,"mode":3,"timeoutSeconds":-1`:                                  "timeoutSeconds must be from 0",
+		`"sessionId":%s,"mode":3,"memoryMB":1048577`:                                   "memoryMB must be from 0",
+		`"sessionId":%s,"mode":3,"memoryMB":-1`:                                        "memoryMB must be from 0",
 		`"sessionId":%s,"mode":3,"arguments":"-v"`:                                     "arguments",
 		`"sessionId":%s,"mode":3,"arguments":[1]`:                                      "arguments",
 		`"sessionId":%s,"mode":3,"arguments":["a\u0000"]`:                              "NUL",

@@ -59,6 +59,13 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
   await page.getByRole("button", { name: "Start", exact: true }).click();
   const dialog = page.getByRole("dialog", { name: "Start monitoring" });
   expect(await dialog.getByRole("radio", { name: /The uploaded file/ }).isChecked()).toBe(true);
+  // The agent allows no network and ten minutes, as it does by default.
+  await dialog.getByText(/This agent allows no network/).waitFor();
+  expect(await dialog.getByRole("combobox", { name: "Network" }).inputValue()).toBe("none");
+  const time = dialog.getByRole("textbox", { name: "Time limit, in seconds" });
+  await time.fill("601");
+  expect(await dialog.getByRole("button", { name: "Start" }).isDisabled()).toBe(true);
+  await time.fill("500");
   await dialog.getByRole("button", { name: "Start" }).click();
   await dialog.waitFor({ state: "detached" });
   await page
@@ -119,6 +126,12 @@ test("an uploaded file is started, watched and stopped", async ({ page, backend 
   expect(detail).toMatchObject({ state: "ended", completeness: { complete: true } });
   const count = detail.event_count.toLocaleString("en");
   await page.getByRole("button", { name: `${count} of ${count} events, none lost` }).waitFor();
+
+  const began = await backend.get<{ data: { run: { limits: object } } }[]>(
+    `/api/sessions/${session}/export?format=json&filter=type%20%3D%20session_start`,
+  );
+  const limits = { network: "none", timeoutSeconds: 500, memoryMB: 1024 };
+  expect(began.map(({ data }) => data.run.limits)).toEqual([limits]);
 
   // Another run is another session, so that two runs never share a timeline.
   await page.getByRole("button", { name: "Start again" }).click();

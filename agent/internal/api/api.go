@@ -310,6 +310,10 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		// Fields beyond the contract, for the file that is spawned.
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
+
+		Network        string `json:"network"`
+		TimeoutSeconds int    `json:"timeoutSeconds"`
+		MemoryMB       int    `json:"memoryMB"`
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
@@ -334,7 +338,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 	}
 	request := monitor.Request{
 		SessionID: asked.SessionID, StartID: start, FileName: asked.FileName, Mode: int(*asked.Mode),
-		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments},
+		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments, Limits: monitor.Limits{Network: asked.Network, TimeoutSeconds: asked.TimeoutSeconds, MemoryMB: asked.MemoryMB}},
 	}
 	for _, pid := range asked.Processes {
 		request.PIDs = append(request.PIDs, int(pid))

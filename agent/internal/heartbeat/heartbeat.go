@@ -32,16 +32,17 @@ const (
 
 // Report is the content of a heartbeat.
 type Report struct {
-	Name         string       `json:"name"` // of the machine
-	URL          string       `json:"url"`  // at which the agent listens
-	Version      string       `json:"version"`
-	Platform     string       `json:"platform"`
-	Arch         string       `json:"arch"`
-	Sensor       string       `json:"sensor"`
-	Capabilities []Capability `json:"capabilities"`
-	Sessions     []string     `json:"sessions"` // running sessions
-	Delivery     Delivery     `json:"delivery"`
-	Nonce        string       `json:"nonce"` // random; the backend's proof of its identity covers it
+	Name         string        `json:"name"` // of the machine
+	URL          string        `json:"url"`  // at which the agent listens
+	Version      string        `json:"version"`
+	Platform     string        `json:"platform"`
+	Arch         string        `json:"arch"`
+	Sensor       string        `json:"sensor"`
+	Capabilities []Capability  `json:"capabilities"`
+	StartOptions *StartOptions `json:"start_options,omitempty"` // nil if the agent cannot start files
+	Sessions     []string      `json:"sessions"`                // running sessions
+	Delivery     Delivery      `json:"delivery"`
+	Nonce        string        `json:"nonce"` // random; the backend's proof of its identity covers it
 }
 
 // Capability is a feature of the agent that this machine may not support.
@@ -50,6 +51,15 @@ type Capability struct {
 	Supported bool   `json:"supported"`
 	Reason    string `json:"reason"`
 	Remedy    string `json:"remedy"`
+}
+
+// StartOptions are what a start of a file may ask for, and what it gets if it does not ask.
+type StartOptions struct {
+	Networks       []string `json:"networks"`        // all that are allowed
+	Network        string   `json:"network"`         // the one without a request
+	TimeoutSeconds int      `json:"timeout_seconds"` // the most, and without a request
+	MinMemoryMB    int      `json:"min_memory_mb"`
+	MemoryMB       int      `json:"memory_mb"` // the most, and without a request
 }
 
 // Delivery counts the agent's events by their state.

@@ -115,6 +115,7 @@ func TestReport(t *testing.T) {
 		return Report{
 			Name: "vm", URL: "http://127.0.0.1:7000", Version: "1", Platform: "linux", Arch: "x64", Sensor: "procfs", Sessions: []string{"s"},
 			Capabilities: []Capability{{Name: "eBPF", Reason: "line 1\n\xff" + strings.Repeat("é", 900), Remedy: "x"}}, Delivery: Delivery{1, 2, 3, 4},
+			StartOptions: &StartOptions{[]string{"none"}, "none", 600, 16, 1024},
 		}
 	}}
 	if interval, err := o.beat(t.Context()); err != nil || interval != usualInterval {
@@ -126,7 +127,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("the reason is %q", reason)
 	}
 	const want = `{"name":"vm","url":"http://127.0.0.1:7000","version":"1","platform":"linux","arch":"x64","sensor":"procfs","capabilities":[{"name":"eBPF","supported":false,` +
-		`"reason":"","remedy":"x"}],"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4},"nonce":""}`
+		`"reason":"","remedy":"x"}],"start_options":{"networks":["none"],"network":"none","timeout_seconds":600,"min_memory_mb":16,"memory_mb":1024},"sessions":["s"],"delivery":{"delivered":1,"lost":2,"queued_events":3,"spooled_events":4},"nonce":""}`
 	nonce := regexp.MustCompile(`"nonce":"([A-Z2-7]{26})"`).FindStringSubmatch(text)
 	if len(nonce) != 2 || nonce[1]+` {"pid":7}` != received {
 		t.Errorf("OnIdentity received %q, the nonce was %q", received, nonce)

@@ -49,7 +49,7 @@ func (m *Monitor) Start(ctx context.Context, r Request) (int, error) {
 		return 0, fmt.Errorf("wait for the start of session %s: %w", r.SessionID, context.Cause(ctx))
 	}
 	if a.sessionID != r.SessionID {
-		return 0, refuse("the start %s is of another session", r.StartID)
+		return 0, Refuse("the start %s is of another session", r.StartID)
 	}
 	return a.pid, a.err
 }

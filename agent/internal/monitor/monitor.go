@@ -56,7 +56,8 @@ func (r *Refusal) Is(target error) bool { return target == ErrRefused }
 // CannotRun returns err as a Refusal that blames the file.
 func CannotRun(err error) error { return &Refusal{codeCannotRun, err.Error()} }
 
-func refuse(format string, args ...any) error {
+// Refuse returns a Refusal that blames the request.
+func Refuse(format string, args ...any) error {
 	return &Refusal{codeInvalid, fmt.Sprintf(format, args...)}
 }
 
@@ -178,6 +179,15 @@ type Request struct {
 type Command struct {
 	EntryPoint string // path of the program in an archive; "" for the only one that can run
 	Arguments  []string
+	Limits     Limits
+}
+
+// Limits are what the backend asks for beside the file. Zero fields are the agent's own
+// settings, which are also the most that it allows.
+type Limits struct {
+	Network        string `json:"network"` // none, nat or host
+	TimeoutSeconds int    `json:"timeoutSeconds"`
+	MemoryMB       int    `json:"memoryMB"`
 }
 
 // session is a running session.
@@ -203,7 +213,7 @@ func (s *session) same(r Request) bool {
 		}
 	}
 	return s.request.Mode == r.Mode && s.request.FileName == r.FileName && slices.Equal(s.request.PIDs, r.PIDs) &&
-		s.request.EntryPoint == r.EntryPoint && slices.Equal(s.request.Arguments, r.Arguments)
+		s.request.EntryPoint == r.EntryPoint && s.request.Limits == r.Limits && slices.Equal(s.request.Arguments, r.Arguments)
 }
 
 // start starts a session: see Start.
@@ -258,12 +268,12 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 		r.PIDs = nil
 	case ModePIDs:
 		if len(r.PIDs) == 0 {
-			return "", "", refuse("mode 2 needs processes: the pids to monitor")
+			return "", "", Refuse("mode 2 needs processes: the pids to monitor")
 		}
 		excluded := pidsOf(m.options.Exclude(m.isQuiet()))
 		for _, pid := range r.PIDs {
 			if slices.Contains(excluded, pid) {
-				return "", "", refuse("process %d is OS-Pulse's own (the agent, its backend or its database) and is never monitored", pid)
+				return "", "", Refuse("process %d is OS-Pulse's own (the agent, its backend or its database) and is never monitored", pid)
 			}
 			if err := checkProcess(pid); err != nil {
 				return "", "", err
@@ -278,7 +288,7 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 			return "", "", &Refusal{Text: "this agent cannot spawn files: " + m.options.SpawnFault}
 		}
 	default:
-		return "", "", refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
+		return "", "", Refuse("mode must be 1 (all processes), 2 (specific processes) or 3 (spawn the uploaded file)")
 	}
 	return path, sha, nil
 }
@@ -287,18 +297,18 @@ func (m *Monitor) check(r *Request) (path, sha string, err error) {
 // because no event carries a thread's number as its process.
 func checkProcess(pid int) error {
 	if pid < 1 {
-		return refuse("there is no process %d", pid)
+		return Refuse("there is no process %d", pid)
 	}
 	process, err := procfs.ProcessOf(pid)
 	switch {
 	case errors.Is(err, procfs.ErrGone):
-		return refuse("there is no process %d", pid)
+		return Refuse("there is no process %d", pid)
 	case err != nil:
 		return err
 	case process != pid:
-		return refuse("%d is a thread of process %d: choose that", pid, process)
+		return Refuse("%d is a thread of process %d: choose that", pid, process)
 	case procfs.HasEnded(pid):
-		return refuse("process %d has ended", pid)
+		return Refuse("process %d has ended", pid)
 	}
 	return nil
 }

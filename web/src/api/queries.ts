@@ -93,6 +93,24 @@ export function useSession(sessionId: string) {
   });
 }
 
+/** All agents. They send a heartbeat every few seconds. */
+export function useAgents() {
+  return useQuery({
+    queryKey: ["agents"],
+    queryFn: ({ signal }) => call(api.GET("/api/agents", { signal })),
+    refetchInterval: 5000,
+  });
+}
+
+/** What a start of the session's file may ask for: null if its agent reports nothing, undefined while it loads. */
+export function useStartOptions(sessionId: string) {
+  const { data: session } = useSession(sessionId);
+  const { data: agents } = useAgents();
+  if (!session || !agents) return undefined;
+  const id = session.agent?.id ?? "default";
+  return agents.agents.find((agent) => agent.id === id)?.start_options ?? null;
+}
+
 /** Whether events may come. They may come to the session unassigned at any time. */
 export function isLive(session: Pick<SessionDetail, "state" | "id"> | undefined): boolean {
   return session?.state === "active" || session?.state === "starting" || session?.id === "unassigned";

@@ -1495,6 +1495,8 @@ export interface components {
             sensor: string;
             /** @description What the agent can and cannot do on its machine. */
             capabilities: components["schemas"]["Capability"][];
+            /** @description What the start of a file may ask for; null if the agent does not report it. */
+            start_options: components["schemas"]["StartOptions"] | null;
             /** @description The sessions that run at the agent. */
             sessions: string[];
             /** @description The fate of the agent's events. */
@@ -1510,6 +1512,33 @@ export interface components {
             reason?: string;
             /** @description How to make it supported. */
             remedy?: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * @description What the start of a file may ask of an agent, and what it gets if it does not ask. The owner of the agent sets it.
+         * @example {
+         *       "networks": [
+         *         "none",
+         *         "nat"
+         *       ],
+         *       "network": "nat",
+         *       "timeout_seconds": 600,
+         *       "min_memory_mb": 16,
+         *       "memory_mb": 1024
+         *     }
+         */
+        StartOptions: {
+            /** @description The networks that are allowed: none, nat and host. */
+            networks: string[] | null;
+            /** @description The network if a start does not name one. */
+            network: string;
+            /** @description How long a program may run, at most and if a start does not say it. */
+            timeout_seconds: number;
+            /** @description The least memory that a start may ask for. */
+            min_memory_mb: number;
+            /** @description How much memory a program may use, at most and if a start does not say it. */
+            memory_mb: number;
         } & {
             [key: string]: unknown;
         };
@@ -1560,6 +1589,8 @@ export interface components {
             sensor?: string;
             /** @description What the agent can and cannot do on its machine. */
             capabilities?: components["schemas"]["Capability"][] | null;
+            /** @description What the start of a file may ask for; null if the agent cannot start files. */
+            start_options?: components["schemas"]["StartOptions"] | null;
             /** @description The sessions that run at the agent. */
             sessions?: string[] | null;
             /** @description The fate of the agent's events. */
@@ -2881,6 +2912,15 @@ export interface components {
             entryPoint?: string;
             /** @description For mode 3: the arguments of the program, at most 128 KB together. Only for agents that support it. */
             arguments?: string[] | null;
+            /**
+             * @description For mode 3: the network of the program, one of the agent's `start_options`. `none` is a loopback of its own. `nat` reaches what the agent's machine can reach, except its loopback. `host` is the network of that machine. Empty or omitted, the agent's own setting. Only for agents with `start_options`, as timeoutSeconds and memoryMB; others ignore it.
+             * @enum {string}
+             */
+            network?: "" | "none" | "nat" | "host";
+            /** @description For mode 3: how long the program may run; 0 or omitted, the agent's own setting, which is also the most that it allows. */
+            timeoutSeconds?: number;
+            /** @description For mode 3: how much memory the program may use, in MB; 0 or omitted, the agent's own setting, which is also the most that it allows. */
+            memoryMB?: number;
         };
         /**
          * @description The state of the session after a start or a stop.

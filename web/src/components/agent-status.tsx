@@ -1,7 +1,6 @@
-import { useQuery } from "@tanstack/react-query";
 import { CircleAlert } from "lucide-react";
-import { api, call } from "@/api/client";
 import { useConnection } from "@/api/health";
+import { useAgents } from "@/api/queries";
 import type { components } from "@/api/schema";
 import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
@@ -49,11 +48,7 @@ function Dot({ status }: { status: Status }) {
 }
 
 function Agents({ fallback }: { fallback: { url: string; error?: string } }) {
-  const agents = useQuery({
-    queryKey: ["agents"],
-    queryFn: ({ signal }) => call(api.GET("/api/agents", { signal })),
-    refetchInterval: 5000,
-  });
+  const agents = useAgents();
   if (!agents.data) return <p className="p-3 text-xs text-muted">{fallback.error ?? fallback.url}</p>;
   return (
     <ul>

@@ -3,7 +3,7 @@ import { Play, TriangleAlert } from "lucide-react";
 import { useRef, useState } from "react";
 import { ApiError, messageOf, type Session } from "@/api/client";
 import { useConnection } from "@/api/health";
-import { keys } from "@/api/queries";
+import { keys, useStartOptions } from "@/api/queries";
 import { startMonitoring } from "@/api/start";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
@@ -11,7 +11,9 @@ import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
 import { byId, focusIds } from "@/hooks/focus";
 import { splitWords } from "@/lib/words";
+import { LimitFields } from "./limit-fields";
 import { ProcessPicker } from "./process-picker";
+import { type Draft, limitsOf } from "./start-limits";
 
 type Mode = 1 | 2 | 3;
 
@@ -36,6 +38,9 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const [pids, setPIDs] = useState<ReadonlySet<number>>(() => new Set(session.chosen_pids));
   const [commandLine, setCommandLine] = useState("");
   const [entryPoint, setEntryPoint] = useState("");
+  const [limits, setLimits] = useState<Draft>({});
+  const options = useStartOptions(session.id);
+  const limited = options ? limitsOf(limits, options) : {};
   const words = splitWords(commandLine);
   const { health } = useConnection();
   const queries = useQueryClient();
@@ -47,6 +52,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         mode,
         ...(mode === 2 && { processes: [...pids] }),
         ...(mode === 3 && words && words.length > 0 && { arguments: words }),
+        ...(mode === 3 && limited),
         ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
       }),
     onSuccess: () => {
@@ -70,7 +76,10 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           <Button onClick={onClose}>Cancel</Button>
           <Button
             look="primary"
-            disabled={(mode === 2 && pids.size === 0) || (mode === 3 && words === undefined)}
+            disabled={
+              (mode === 2 && pids.size === 0) ||
+              (mode === 3 && (words === undefined || limited === undefined))
+            }
             // A disabled button would lose the focus.
             aria-disabled={start.isPending}
             className={start.isPending ? "opacity-50" : ""}
@@ -149,6 +158,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
             />
           </Field>
         )}
+        {mode === 3 && <LimitFields options={options} draft={limits} onChange={setLimits} />}
         {mode === 2 && <ProcessPicker sessionId={session.id} chosen={pids} onChange={setPIDs} />}
         {start.isError && (
           <p role="alert" className="break-words text-bad">
