@@ -64,7 +64,8 @@ async function pictureAll(
   for (const view of views) {
     const rows = await openView(page, made, view);
     await page.locator(".cm-content").waitFor();
-    await page.getByRole("slider", { name: "Span of time" }).waitFor();
+    if (await page.getByRole("button", { name: "Timeline", expanded: true }).count())
+      await page.getByRole("slider", { name: "Span of time" }).waitFor();
     await picture(view);
     // At its left edge: a click on a value opens a menu.
     await rows.nth(chosen[view] ?? 5).click({ position: { x: 24, y: 12 } });
