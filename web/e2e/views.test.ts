@@ -170,6 +170,15 @@ test("a file says how many of its processes are listed", async ({ page }) => {
   await details.getByRole("heading", { name: "10 of 12 processes" }).waitFor();
 });
 
+test("the texts of the menu and of the tree are plain", async ({ page }) => {
+  await openView(page, results, "processes");
+  await page.getByRole("columnheader", { name: "Lifetime" }).waitFor();
+  await page.getByRole("button", { name: /^Settings/ }).click();
+  await page.getByRole("menuitem", { name: "API docs" }).waitFor();
+  await page.getByRole("menuitemcheckbox", { name: /^Local \(/ }).waitFor();
+  await page.getByRole("menuitemcheckbox", { name: "System" }).waitFor();
+});
+
 test("each kind has its own letter in the counts of a process", async ({ page }) => {
   const tree = await openView(page, results, "processes");
   const counts = tree.filter({ hasText: "reader700" }).first().locator("[title] > [aria-hidden]");

@@ -40,7 +40,7 @@ export function AppHeader() {
       >
         <MenuLabel>Times</MenuLabel>
         <MenuCheck checked={zone === "local"} onChange={() => changeSettings({ zone: "local" })}>
-          Here ({zoneName("local")})
+          Local ({zoneName("local")})
         </MenuCheck>
         <MenuCheck checked={zone === "utc"} onChange={() => changeSettings({ zone: "utc" })}>
           UTC
@@ -56,7 +56,7 @@ export function AppHeader() {
         <MenuItem onSelect={() => setShowsKeys(true)}>
           Keyboard shortcuts <kbd className="ml-auto font-mono text-xs text-muted">?</kbd>
         </MenuItem>
-        <MenuLink href={`${basePath}/api/docs`}>The API</MenuLink>
+        <MenuLink href={`${basePath}/api/docs`}>API docs</MenuLink>
       </Menu>
       <ShortcutSheet open={showsKeys} onClose={() => setShowsKeys(false)} />
     </header>

@@ -1,5 +1,6 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
+import { plural } from "@/lib/number";
 
 const rowHeight = 18;
 // Browsers limit the height of an element. The reader downloads larger contents.
@@ -40,7 +41,7 @@ export function HexView({ bytes, marked, offset = 0, className = "max-h-80" }: P
       // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroller must be reachable by keyboard
       tabIndex={0}
       role="group"
-      aria-label={`${bytes.length} bytes in hex`}
+      aria-label={`${plural(bytes.length, "byte")} in hex`}
       className={`overflow-auto rounded border border-line bg-sunken py-1 font-mono text-2xs ${className}`}
     >
       <div className="relative min-w-max" style={{ height: rows.getTotalSize() }}>

@@ -54,7 +54,7 @@ export function FieldsTab({ event }: { event: EventText }) {
         {fields.timestamp_source === "received" && (
           <Field label="time sent" copied={fields.timestamp_text}>
             <SafeText text={fields.timestamp_text ?? "none"} limit={200} />
-            <span className="ml-2 text-muted">no time; the one above is of its receipt</span>
+            <span className="ml-2 text-muted">no time; the time above is when the backend received it</span>
           </Field>
         )}
         <Field label="stored" copied={fields.created_at}>

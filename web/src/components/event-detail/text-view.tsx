@@ -2,6 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef } from "react";
 import type { ByteSpan } from "@/components/hex-view";
 import { SafeText } from "@/components/safe-text";
+import { plural } from "@/lib/number";
 import { lineStarts } from "./byte-search";
 
 const lineHeight = 18;
@@ -30,7 +31,7 @@ export function TextView({ bytes, marked }: { bytes: Uint8Array; marked?: ByteSp
       // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroller must be reachable by keyboard
       tabIndex={0}
       role="group"
-      aria-label={`${bytes.length} bytes as text`}
+      aria-label={`${plural(bytes.length, "byte")} as text`}
       className="min-h-0 flex-1 overflow-auto rounded border border-line bg-sunken py-1 font-mono text-2xs"
     >
       <div className="relative min-w-max" style={{ height: lines.getTotalSize() }}>

@@ -23,11 +23,11 @@ export function FilterHelp({ onInsert }: { onInsert: (example: string) => void }
     <Panel
       open={open}
       onOpenChange={setOpen}
-      label="How filters are written"
+      label="Filter syntax"
       align="end"
       className="w-[34rem] p-2"
       trigger={
-        <Button look="ghost" size="icon" aria-label="How filters are written" title="How filters are written">
+        <Button look="ghost" size="icon" aria-label="Filter syntax" title="Filter syntax">
           <CircleQuestionMark size={16} />
         </Button>
       }
@@ -51,9 +51,9 @@ export function FilterHelp({ onInsert }: { onInsert: (example: string) => void }
         ))}
       </ul>
       <p className="border-t border-line px-2 pt-2 text-xs text-muted">
-        A value with spaces or signs stands in quotes: <code className="font-mono">'it''s a b'</code>. In them
-        nothing is a pattern. <kbd className="font-mono">Tab</kbd> takes a suggestion,{" "}
-        <kbd className="font-mono">↑</kbd> in an empty filter the one before.
+        Put a value with spaces or signs in quotes: <code className="font-mono">'it''s a b'</code>. Nothing in
+        quotes is a pattern. <kbd className="font-mono">Tab</kbd> takes a suggestion.{" "}
+        <kbd className="font-mono">↑</kbd> in an empty filter recalls the previous filter.
       </p>
     </Panel>
   );

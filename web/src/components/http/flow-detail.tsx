@@ -146,7 +146,7 @@ function Headers({ sessionId, flow, exchange }: { sessionId: string; flow: Flow;
     ["Client", flow.client.replace(" ", ":")],
     ["Server", exchange.server],
     ["Process", flow.pid === null ? "" : `${flow.process ?? ""} (${flow.pid})`],
-    ["Took", flow.micros === undefined ? "" : formatDuration(flow.micros)],
+    ["Duration", flow.micros === undefined ? "" : formatDuration(flow.micros)],
   ];
   return (
     <div className="flex flex-col gap-4">

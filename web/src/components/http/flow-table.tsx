@@ -51,7 +51,7 @@ export function FlowTable({ flows, chosen, onChoose, onEnd }: Props) {
             Size
           </span>
           <span role="columnheader" className={`${more} text-right`}>
-            Took
+            Duration
           </span>
           <span role="columnheader" className={more}>
             Process

@@ -27,7 +27,7 @@ export function ProcessPicker({ sessionId, chosen, onChange }: Props) {
     staleTime: 0,
   });
   const rows = useMemo(() => arrange(matching(processes.data ?? [], search)), [processes.data, search]);
-  if (processes.isPending) return <LoadingState label="Asking the agent" />;
+  if (processes.isPending) return <LoadingState label="Loading the processes" />;
   if (!processes.data) return <ErrorState error={processes.error} retry={() => void processes.refetch()} />;
   const toggle = (pid: number) => {
     const next = new Set(chosen);
@@ -85,7 +85,7 @@ function Rows({ rows, chosen, toggle }: RowsProps) {
     overscan: 10,
     initialRect: { width: 400, height: 300 },
   });
-  if (rows.length === 0) return <p className="py-6 text-center text-muted">No matching processes.</p>;
+  if (rows.length === 0) return <p className="py-6 text-center text-muted">No matching processes</p>;
   return (
     <div ref={scroller} className="h-72 overflow-y-auto rounded-md border border-line bg-page">
       <div className="relative" style={{ height: visible.getTotalSize() }}>

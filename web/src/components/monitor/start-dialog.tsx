@@ -96,8 +96,8 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           <p className="flex gap-2 rounded-md bg-warn-soft px-3 py-2 text-warn">
             <TriangleAlert size={16} className="mt-0.5 shrink-0" aria-hidden />
             <span>
-              The agent at <SafeText text={agent.url} /> is away{agent.error ? `: ${agent.error}` : ""}. Start
-              it on the machine to be watched, then try.
+              The agent at <SafeText text={agent.url} /> is offline{agent.error ? `: ${agent.error}` : ""}.
+              Start it on the machine to be watched, then try again.
             </span>
           </p>
         )}

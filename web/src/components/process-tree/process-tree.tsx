@@ -123,7 +123,7 @@ export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen
             Start
           </span>
           <span role="columnheader" className="hidden text-right lg:block">
-            Seen for
+            Lifetime
           </span>
           <span role="columnheader" className="text-right">
             Events

@@ -39,7 +39,7 @@ test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
     "good",
     "808 of 808 events, none lost, 8,192 older expired",
   ],
-  ["created", { expected: 8192, expired: 8192, present: 0 }, "empty", "All 8,192 events expired"],
+  ["created", { expected: 8192, expired: 8192, present: 0 }, "empty", "8,192 events expired, none left"],
   [
     "created",
     { complete: false, expected: 9000, expired: 8192, present: 807 },

@@ -66,7 +66,7 @@ export function summary(
     return { look: "empty", text: `${plural(unchecked, "event")}, not checked yet` };
   }
   if (complete && kept === 0) {
-    if (expired > 0) return { look: "empty", text: `All ${formatCount(expired)} events expired` };
+    if (expired > 0) return { look: "empty", text: `${plural(expired, "event")} expired, none left` };
     return state === "failed"
       ? { look: "failed", text: "The start failed; no events were recorded" }
       : { look: "empty", text: "No events" };
