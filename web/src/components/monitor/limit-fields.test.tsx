@@ -58,7 +58,7 @@ test("the fields offer what is allowed, and say why the rest is not", async () =
     false,
     true,
   ]);
-  screen.getByText(/No server is ever reached.*does not allow “That of .*--spawn-network host/);
+  screen.getByText(/No server is ever reached.*“That of the agent's machine” needs .*--spawn-network host/);
   await userEvent.selectOptions(screen.getByRole("combobox"), "Outside only");
   await userEvent.type(screen.getByRole("textbox", { name: /Time limit/ }), "601");
   expect(last).toEqual({ network: "nat", seconds: "601" });
@@ -68,7 +68,10 @@ test("the fields offer what is allowed, and say why the rest is not", async () =
 
 test("an agent without a network or without a report says so", () => {
   render(<Form options={{ ...options, networks: ["none"] }} />);
-  screen.getByText(/This agent allows no network\. Its owner can, with --spawn-network nat\./);
+  screen.getByText(/This agent allows no network\. Its owner can allow one/);
+  cleanup();
+  render(<Form options={{ ...options, networks: ["none", "host"] }} />);
+  screen.getByText(/“Outside only” does not work on the agent's machine/);
   cleanup();
   render(<Form options={null} />);
   screen.getByText(/Its own settings apply/);

@@ -31,15 +31,16 @@ export function networkOf(draft: Draft, options: StartOptions): Network | undefi
   return draft.network ?? networkNames.find((name) => name === options.network);
 }
 
-/** Why the owner's settings leave less than all networks; undefined if they do not. */
+/** Why not all networks are available; undefined if they are. */
 export function networkRule({ networks: allowed }: StartOptions): string | undefined {
-  const others = networkNames.filter((name) => name !== "none" && !allowed?.includes(name));
-  if (others.length === 0) return undefined;
-  const what =
-    others.length === networkNames.length - 1
-      ? "This agent allows no network."
-      : `This agent does not allow “${networks[others[0] ?? "host"].label}”.`;
-  return `${what} Its owner can, with --spawn-network ${others[0]}.`;
+  const has = (name: Network) => allowed?.includes(name);
+  if (!has("host"))
+    return has("nat")
+      ? `“${networks.host.label}” needs an agent with --spawn-network host.`
+      : "This agent allows no network. Its owner can allow one: --spawn-network nat, or host.";
+  if (!has("nat"))
+    return `“${networks.nat.label}” does not work on the agent's machine: it needs slirp4netns.`;
+  return undefined;
 }
 
 /** The part of the request for a start; undefined if a number is outside of what is allowed. */
