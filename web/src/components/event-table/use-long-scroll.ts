@@ -63,7 +63,9 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
       clearTimeout(timer);
       timer = setTimeout(() => put(scroll.settle()), restMillis);
       if (scroll.position === before) return;
-      latest.current(scroll, scroll.position < before);
+      // When the scroller grows, the browser moves it to its new end, maybe before the page has measured it.
+      const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 1;
+      latest.current(scroll, scroll.position < before && !isAtEnd);
       const { from } = scroll.range();
       if (from === drawn.current.from && scroll.base === drawn.current.base) return;
       drawn.current = { from, base: scroll.base };
