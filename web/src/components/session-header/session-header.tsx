@@ -62,7 +62,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             <StreamMark session={session} />
           </div>
         </div>
-        <dl className="flex items-center gap-x-4 text-xs text-muted max-sm:order-2 max-sm:min-w-0 max-sm:flex-1 max-sm:overflow-x-auto max-sm:whitespace-nowrap max-sm:[scrollbar-width:none] sm:flex-wrap sm:pl-7">
+        <dl className="flex items-center gap-x-4 text-xs max-sm:gap-x-2 text-muted max-sm:order-2 max-sm:min-w-0 max-sm:flex-1 max-sm:overflow-x-auto max-sm:whitespace-nowrap max-sm:[scrollbar-width:none] sm:flex-wrap sm:pl-7">
           <Fact label="Completeness">
             {details ? (
               <Completeness state={session.state} completeness={details.completeness} upTo={upTo} />
@@ -71,7 +71,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             )}
           </Fact>
           {details?.backfill && (
-            <Fact label="Backfill" isFault>
+            <Fact label="Backfill" isFirst>
               <Backfill sessionId={sessionId} backfill={details.backfill} />
             </Fact>
           )}
@@ -83,17 +83,17 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             </Fact>
           )}
           {session.end && (
-            <Fact label="Ending">
+            <Fact label="Ending" isFirst>
               <Ending session={session} />
             </Fact>
           )}
           {session.start_error && (
-            <Fact label="Start" isFault>
+            <Fact label="Start" isFirst>
               <SafeText text={session.start_error.text} limit={300} className="text-bad" />
             </Fact>
           )}
           {session.state === "active" && session.agent_silent_since && (
-            <Fact label="Silence" isFault>
+            <Fact label="Silence" isFirst>
               <span className="text-warn">
                 No sign of the agent since {formatDateTime(session.agent_silent_since, zone)}
               </span>
@@ -113,10 +113,10 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
   );
 }
 
-/** One fact in the line below the title. Where the line scrolls, faults come first. */
-function Fact({ label, isFault, children }: { label: string; isFault?: boolean; children: ReactNode }) {
+/** One fact in the line below the title. On narrow screens the line scrolls, and important facts come first. */
+function Fact({ label, isFirst, children }: { label: string; isFirst?: boolean; children: ReactNode }) {
   return (
-    <div className={`flex items-center max-sm:shrink-0 sm:min-w-0 ${isFault ? "max-sm:-order-1" : ""}`}>
+    <div className={`flex items-center max-sm:shrink-0 sm:min-w-0 ${isFirst ? "max-sm:-order-1" : ""}`}>
       <dt className="sr-only">{label}</dt>
       <dd className="flex min-w-0 items-center">{children}</dd>
     </div>
@@ -170,7 +170,7 @@ function AgentFact({ session }: { session: SessionDetail }) {
     session.agent.id === "default" ? (health?.agent?.status ?? session.agent.status) : session.agent.status;
   if (status !== "down") return null;
   return (
-    <Fact label="Agent" isFault>
+    <Fact label="Agent" isFirst>
       <span className="flex items-center gap-1 text-bad">
         <CloudOff size={13} aria-hidden /> Agent offline
       </span>

@@ -55,7 +55,7 @@ export default function ProcessesView() {
           placeholder="Name, pid, image or command line"
           value={text}
           onChange={(event) => setText(event.target.value)}
-          className="w-72 min-w-0"
+          className="max-w-72 min-w-0 flex-[1_1_10rem]"
         />
         {tree.data && (
           <span role="status" className="text-xs text-muted">
