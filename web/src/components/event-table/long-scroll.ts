@@ -14,9 +14,10 @@ export class LongScroll {
   position = 0;
   /** The offset from a row's position among all rows to its position in the scroller. */
   base = 0;
+  /** The height in which rows are visible, in pixels. */
+  viewport = 0;
   private top = 0; // scrollTop of the scroller
   private rows = 0;
-  private viewport = 0;
 
   constructor(readonly rowHeight: number) {}
 

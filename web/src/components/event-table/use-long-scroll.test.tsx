@@ -1,9 +1,12 @@
-import { cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
 import { useRef } from "react";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { useLongScroll } from "./use-long-scroll";
 
-afterEach(cleanup);
+afterEach(() => {
+  cleanup();
+  vi.unstubAllGlobals();
+});
 
 const rows = 100;
 const rowHeight = 10;
@@ -14,23 +17,41 @@ function Table({ onScroll }: { onScroll: (isUp: boolean) => void }) {
   return <div ref={scroller} role="grid" />;
 }
 
-/** Scrolls as a browser does, in a scroller of some height. */
-function scroll(grid: HTMLElement, height: number, top: number): void {
-  Object.defineProperties(grid, {
-    clientHeight: { configurable: true, value: height },
-    scrollHeight: { configurable: true, value: rows * rowHeight },
-  });
-  grid.scrollTop = Math.min(top, rows * rowHeight - height);
+function setHeight(grid: HTMLElement, height: number): void {
+  Object.defineProperty(grid, "clientHeight", { configurable: true, value: height });
+}
+
+function scroll(grid: HTMLElement, top: number): void {
+  grid.scrollTop = top;
   fireEvent.scroll(grid);
 }
 
-test("a table that grows at its end is not scrolled up by the reader", () => {
+test("the browser's own scroll in a table that grows is not the reader's", () => {
+  const measures: (() => void)[] = [];
+  vi.stubGlobal(
+    "ResizeObserver",
+    class {
+      constructor(measure: () => void) {
+        measures.push(measure);
+      }
+      observe() {}
+      disconnect() {}
+    },
+  );
   const ups: boolean[] = [];
   render(<Table onScroll={(isUp) => ups.push(isUp)} />);
   const grid = screen.getByRole("grid");
-  scroll(grid, 200, 800);
-  scroll(grid, 300, 800); // the browser moves it to 700, before the page measures it
+  const measure = () =>
+    act(() => {
+      for (const each of measures) each();
+    });
+  setHeight(grid, 200);
+  measure();
+  scroll(grid, 800);
+  setHeight(grid, 300);
+  scroll(grid, 700); // by the browser, before the page measures the table
   expect(ups).toEqual([false, false]);
-  scroll(grid, 300, 690);
+  measure();
+  scroll(grid, 690);
   expect(ups).toEqual([false, false, true]);
 });

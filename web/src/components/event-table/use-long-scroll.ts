@@ -24,6 +24,11 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
   // During rendering, so that the height is set before the scroller is moved.
   const wantedTop = scroll.resize(rows, viewport);
 
+  // The height in which rows are visible.
+  const heightOf = useCallback(
+    (element: HTMLElement) => Math.max(rowHeight, element.clientHeight - headHeight),
+    [rowHeight, headHeight],
+  );
   const put = useCallback(
     (top: number | undefined) => {
       const element = scroller.current;
@@ -46,12 +51,12 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return;
-    const measure = () => setViewport(Math.max(rowHeight, element.clientHeight - headHeight));
+    const measure = () => setViewport(heightOf(element));
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     return () => observer.disconnect();
-  }, [scroller, rowHeight, headHeight]);
+  }, [scroller, heightOf]);
 
   useEffect(() => {
     const element = scroller.current;
@@ -64,8 +69,8 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
       timer = setTimeout(() => put(scroll.settle()), restMillis);
       if (scroll.position === before) return;
       // When the scroller grows, the browser moves it to its new end, maybe before the page has measured it.
-      const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 1;
-      latest.current(scroll, scroll.position < before && !isAtEnd);
+      const isMeasured = scroll.viewport === heightOf(element);
+      latest.current(scroll, scroll.position < before && isMeasured);
       const { from } = scroll.range();
       if (from === drawn.current.from && scroll.base === drawn.current.base) return;
       drawn.current = { from, base: scroll.base };
@@ -76,7 +81,7 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
       clearTimeout(timer);
       element.removeEventListener("scroll", scrolled);
     };
-  }, [scroll, scroller, put]);
+  }, [scroll, scroller, put, heightOf]);
 
   return { scroll, put };
 }
