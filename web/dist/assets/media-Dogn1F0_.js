@@ -1,1 +1,0 @@
-import{H as e,z as t}from"./number-Ds7B6T1f.js";var n=e(t(),1),r=`(max-width: 767px)`;function i(){return(0,n.useSyncExternalStore)(e=>{let t=matchMedia(r);return t.addEventListener(`change`,e),()=>t.removeEventListener(`change`,e)},()=>matchMedia(r).matches)}export{i as t};
