@@ -39,7 +39,7 @@ export class EventCounts {
     this.from ??= (events[0]?.seq ?? upTo + 1) - 1;
     this.upTo = Math.max(this.upTo, upTo);
     for (const { seq, event_type } of events) this.recent.push({ seq, type: event_type });
-    this.store.changedSoon();
+    this.store.changed();
   }
 
   /** Takes counts of the backend. It ignores counts that are older than what it knows. */
@@ -50,10 +50,6 @@ export class EventCounts {
     this.from = counted.upTo;
     this.recent = this.recent.filter(({ seq }) => seq > counted.upTo);
     this.store.changed();
-  }
-
-  close(): void {
-    this.store.close();
   }
 
   private types(): State["types"] {

@@ -97,7 +97,7 @@ export class KeysetFeed implements EventFeed {
       for (const event of events) if (event.seq > end) this.rows.push(event);
       this.settle();
     }
-    this.store.changedSoon();
+    this.store.changed();
   };
 
   setFields(fields: string): void {
@@ -117,7 +117,6 @@ export class KeysetFeed implements EventFeed {
 
   close(): void {
     clearTimeout(this.timer);
-    this.store.close();
     this.request?.ending.abort();
     this.request = undefined;
     this.counting?.abort();

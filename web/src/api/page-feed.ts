@@ -89,7 +89,7 @@ export class PageFeed implements EventFeed {
     this.total = Math.max(this.total, upTo, last);
     if (events.length > 0) this.hasLoaded = true;
     this.evict();
-    this.store.changedSoon();
+    this.store.changed();
   };
 
   setFields(fields: string): void {
@@ -111,7 +111,6 @@ export class PageFeed implements EventFeed {
   close(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.store.close();
     for (const request of this.requests.values()) request.abort();
     this.requests.clear();
   }

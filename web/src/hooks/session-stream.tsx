@@ -30,6 +30,11 @@ interface SessionStream {
   position: () => number;
 }
 
+/** The shortest time between two deliveries, each of which redraws the page. */
+const restMillis = 250;
+/** So many events are delivered at once: timers of a hidden page may be a minute late. */
+const maxWaiting = 5000;
+
 const Context = createContext<SessionStream | undefined>(undefined);
 
 /** The stream of the session on screen. */
@@ -67,15 +72,33 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
   const counts = useMemo(() => new EventCounts(position.current), [sessionId, filter]);
 
   useEffect(() => {
-    let received: ListedEvent[] = [];
-    const deliver = (events: readonly ListedEvent[], upTo: number) => {
+    let message: ListedEvent[] = [];
+    // The stream continues after what is delivered, also if another effect drops what waits.
+    let waiting: ListedEvent[] = [];
+    let reached = position.current;
+    let delivered = Number.NEGATIVE_INFINITY;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    // All listeners get the same events in one task, so the rows and the counts on the page agree.
+    const deliver = () => {
+      clearTimeout(timer);
+      timer = undefined;
+      delivered = performance.now();
+      const events = waiting;
+      waiting = [];
+      const upTo = reached ?? 0;
       position.current = upTo;
       counts.receive(events, upTo);
       for (const listener of listeners.current) listener(events, upTo);
     };
+    const receive = (events: readonly ListedEvent[], upTo: number) => {
+      waiting = waiting.concat(events);
+      reached = upTo;
+      if (position.current === undefined || waiting.length >= maxWaiting) deliver();
+      else timer ??= setTimeout(deliver, Math.max(0, delivered + restMillis - performance.now()));
+    };
     const url = () => {
       const query = new URLSearchParams();
-      if (position.current !== undefined) query.set("after", String(position.current));
+      if (reached !== undefined) query.set("after", String(reached));
       if (filter !== "") query.set("filter", filter);
       if (fields !== "") query.set("fields", fields);
       return sessionPath(sessionId, `/stream?${query}`);
@@ -84,28 +107,28 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
       url,
       on: {
         message: (data) => {
-          received = data as ListedEvent[];
+          message = data as ListedEvent[];
         },
         session: (data) => updateSession(data as Session),
         deleted: () => setDeleted(true),
         expired: () => void queries.invalidateQueries({ queryKey: keys.session(sessionId), exact: true }),
       },
       onId: (id) => {
-        deliver(received, Math.max(position.current ?? 0, Number(id)));
-        received = [];
+        receive(message, Math.max(reached ?? 0, Number(id)));
+        message = [];
       },
       onState: setState,
       poll: async (signal) => {
         const now = await queries.fetchQuery({ ...sessionQuery(sessionId), staleTime: 0 });
         setStreamed(now);
-        if (position.current === undefined) deliver([], now.event_count);
+        if (reached === undefined) receive([], now.event_count);
         for (;;) {
           const page = await call(
             api.GET("/api/sessions/{sessionId}/events", {
               params: {
                 path: { sessionId },
                 query: {
-                  after: position.current,
+                  after: reached,
                   limit: 1000,
                   filter: filter || undefined,
                   fields: fields || undefined,
@@ -115,14 +138,14 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
             }),
           );
           const last = page.events.at(-1);
-          if (last) deliver(page.events, last.seq);
+          if (last) receive(page.events, last.seq);
           if (!page.has_more) break;
         }
       },
     });
     return () => {
       close();
-      counts.close();
+      clearTimeout(timer);
     };
 
     function updateSession(session: Session) {
