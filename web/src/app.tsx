@@ -1,6 +1,5 @@
 import { useEffect } from "react";
 import { Link, Route, Switch } from "wouter";
-import { useConnectionWatch } from "./api/health";
 import { AppHeader } from "./components/app-header";
 import { CatchErrors } from "./components/catch-errors";
 import { ConnectionBanner } from "./components/connection-banner";
@@ -8,6 +7,7 @@ import { defer } from "./components/defer";
 import { EmptyState } from "./components/ui/state";
 import { DropZone } from "./components/upload/drop-zone";
 import { UploadList } from "./components/upload/upload-list";
+import { ConnectionProvider } from "./hooks/connection";
 import { ArrivalProvider } from "./hooks/focus";
 import { UploadProvider } from "./hooks/uploads";
 import { SessionsPage } from "./pages/sessions-page";
@@ -15,47 +15,48 @@ import { SessionsPage } from "./pages/sessions-page";
 const SessionPage = defer(() => import("./pages/session-page"));
 
 export function App() {
-  useConnectionWatch();
   useEffect(() => {
     // Preload the most likely next pages when the browser is idle.
     const timer = setTimeout(() => void SessionPage.load().catch(() => {}), 500);
     return () => clearTimeout(timer);
   }, []);
   return (
-    <UploadProvider>
-      <div className="flex h-full min-w-0 flex-col">
-        <a
-          href="#main"
-          className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-raised focus:p-2"
-        >
-          Skip to the content
-        </a>
-        <AppHeader />
-        <ConnectionBanner />
-        <main id="main" className="flex min-h-0 flex-1 flex-col">
-          <CatchErrors>
-            <ArrivalProvider>
-              <Switch>
-                <Route path="/">
-                  <SessionsPage />
-                </Route>
-                <Route path="/sessions/:sessionId/:view?">
-                  {(params) => <SessionPage key={params.sessionId} {...params} />}
-                </Route>
-                <Route>
-                  <EmptyState title="Page not found">
-                    <Link href="/" className="text-accent underline">
-                      Go to the sessions
-                    </Link>
-                  </EmptyState>
-                </Route>
-              </Switch>
-            </ArrivalProvider>
-          </CatchErrors>
-        </main>
-        <UploadList />
-        <DropZone />
-      </div>
-    </UploadProvider>
+    <ConnectionProvider>
+      <UploadProvider>
+        <div className="flex h-full min-w-0 flex-col">
+          <a
+            href="#main"
+            className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-raised focus:p-2"
+          >
+            Skip to the content
+          </a>
+          <AppHeader />
+          <ConnectionBanner />
+          <main id="main" className="flex min-h-0 flex-1 flex-col">
+            <CatchErrors>
+              <ArrivalProvider>
+                <Switch>
+                  <Route path="/">
+                    <SessionsPage />
+                  </Route>
+                  <Route path="/sessions/:sessionId/:view?">
+                    {(params) => <SessionPage key={params.sessionId} {...params} />}
+                  </Route>
+                  <Route>
+                    <EmptyState title="Page not found">
+                      <Link href="/" className="text-accent underline">
+                        Go to the sessions
+                      </Link>
+                    </EmptyState>
+                  </Route>
+                </Switch>
+              </ArrivalProvider>
+            </CatchErrors>
+          </main>
+          <UploadList />
+          <DropZone />
+        </div>
+      </UploadProvider>
+    </ConnectionProvider>
   );
 }

@@ -1,7 +1,7 @@
 import { CircleAlert } from "lucide-react";
-import { useConnection } from "@/api/health";
 import { useAgents } from "@/api/queries";
 import type { components } from "@/api/schema";
+import { useConnection } from "@/hooks/connection";
 import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
 import { formatAgo, formatDateTime, type Zone } from "@/lib/time";

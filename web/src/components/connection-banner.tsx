@@ -1,5 +1,5 @@
 import { CloudOff, HardDriveDownload } from "lucide-react";
-import { useConnection } from "@/api/health";
+import { useConnection } from "@/hooks/connection";
 import { useSettings } from "@/hooks/settings";
 import { diskWarning } from "@/lib/disk";
 import { clock } from "./timeline/clock";

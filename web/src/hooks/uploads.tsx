@@ -39,11 +39,10 @@ export function useUploads(): Uploads {
   return uploads;
 }
 
-let nextID = 1;
-
 export function UploadProvider({ children }: { children: ReactNode }) {
   const [list, setList] = useState<readonly Upload[]>([]);
   const running = useRef(new Map<number, AbortController>());
+  const lastID = useRef(0);
   const queries = useQueryClient();
   const [, navigate] = useLocation();
 
@@ -95,7 +94,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
           running.current.delete(id);
         }
       };
-      const added = files.map((file) => ({ id: nextID++, file }));
+      const added = files.map((file) => ({ id: ++lastID.current, file }));
       setList((now) => [
         ...now,
         ...added.map(

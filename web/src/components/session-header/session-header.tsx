@@ -2,13 +2,13 @@ import { ChevronLeft, CircleDashed, CloudOff, Radio, RefreshCw } from "lucide-re
 import { type ReactNode, useEffect } from "react";
 import { Link, useLocation } from "wouter";
 import type { Session, SessionDetail } from "@/api/client";
-import { useConnection } from "@/api/health";
 import { isLive, useSession } from "@/api/queries";
 import { CopyButton } from "@/components/copy-button";
 import { MonitorButton } from "@/components/monitor/monitor-button";
 import { SafeText } from "@/components/safe-text";
 import { SessionMenu } from "@/components/session-list/session-menu";
 import { StateBadge } from "@/components/state-badge";
+import { useConnection } from "@/hooks/connection";
 import { focusIds } from "@/hooks/focus";
 import { useLive } from "@/hooks/live";
 import { useNow } from "@/hooks/now";

@@ -1,6 +1,6 @@
 import { X } from "lucide-react";
 import { Toast as Radix } from "radix-ui";
-import { createContext, type ReactNode, useCallback, useContext, useState } from "react";
+import { createContext, type ReactNode, useCallback, useContext, useRef, useState } from "react";
 
 interface Note {
   id: number;
@@ -14,12 +14,12 @@ const Context = createContext<Notify>(() => {});
 /** Returns the function that shows a notification. */
 export const useNotify = () => useContext(Context);
 
-let nextID = 1;
-
 export function ToastProvider({ children }: { children: ReactNode }) {
   const [notes, setNotes] = useState<Note[]>([]);
+  const lastID = useRef(0);
   const notify = useCallback<Notify>((text, options) => {
-    setNotes((now) => [...now.slice(-3), { id: nextID++, text, bad: options?.bad ?? false }]);
+    const id = ++lastID.current;
+    setNotes((now) => [...now.slice(-3), { id, text, bad: options?.bad ?? false }]);
   }, []);
   return (
     <Context value={notify}>

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useSyncExternalStore } from "react";
-import { api, call, type Health } from "./client";
-import { contact } from "./contact";
+import { createContext, type ReactNode, useContext, useEffect, useState } from "react";
+import { api, call, type Health } from "@/api/client";
+import { contact } from "@/api/contact";
 
 /** The health of the backend; lostSince is set while the backend cannot be reached. */
 export interface Connection {
@@ -14,34 +14,22 @@ export interface Connection {
 const intervalMillis = 2500;
 const timeoutMillis = 10_000;
 
-let connection: Connection = {};
-const listeners = new Set<() => void>();
+const Context = createContext<Connection>({});
 
-function set(next: Connection): void {
-  connection = next;
-  for (const listener of listeners) listener();
-}
-
-export function useConnection(): Connection {
-  return useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => connection,
-  );
-}
+export const useConnection = () => useContext(Context);
 
 /**
  * Polls the backend's health for the whole page. The backend is lost if a poll fails and
  * nothing else arrives meanwhile. When anything arrives again, all queries are refetched.
  */
-export function useConnectionWatch(): void {
+export function ConnectionProvider({ children }: { children: ReactNode }) {
+  const [connection, setConnection] = useState<Connection>({});
   const queries = useQueryClient();
   useEffect(() => {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     let isAsking = false;
+    let isLost = false;
     let heardAt = 0;
     const ask = async () => {
       if (isAsking) return;
@@ -50,18 +38,24 @@ export function useConnectionWatch(): void {
       const began = performance.now();
       try {
         const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(timeoutMillis)]);
-        set({ health: await call(api.GET("/api/health", { signal })) });
+        const health = await call(api.GET("/api/health", { signal }));
+        isLost = false;
+        setConnection({ health });
       } catch {
         if (ending.signal.aborted) return;
-        if (heardAt < began) set({ ...connection, lostSince: connection.lostSince ?? Date.now() });
+        if (heardAt < began) {
+          isLost = true;
+          setConnection((now) => ({ ...now, lostSince: now.lostSince ?? Date.now() }));
+        }
       }
       isAsking = false;
       timer = setTimeout(ask, intervalMillis);
     };
     const hear = () => {
       heardAt = performance.now();
-      if (connection.lostSince === undefined) return;
-      set({ health: connection.health });
+      if (!isLost) return;
+      isLost = false;
+      setConnection(({ health }) => ({ health }));
       void queries.invalidateQueries();
     };
     contact.addEventListener("heard", hear);
@@ -74,4 +68,5 @@ export function useConnectionWatch(): void {
       contact.removeEventListener("doubt", ask);
     };
   }, [queries]);
+  return <Context value={connection}>{children}</Context>;
 }
