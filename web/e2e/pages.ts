@@ -1,4 +1,5 @@
 import type { Locator, Page } from "playwright-core";
+import { until } from "./harness";
 
 export const views = ["events", "processes", "files", "http", "network"] as const;
 export type ViewName = (typeof views)[number];
@@ -34,6 +35,20 @@ export async function runFilter(page: Page, filter: string): Promise<void> {
   await page.keyboard.press("ControlOrMeta+a");
   await page.keyboard.insertText(filter);
   await page.keyboard.press("Enter");
+}
+
+/** Takes a completion by mouse. The list ignores clicks just after it has opened or changed. */
+export async function complete(page: Page, name: string | RegExp): Promise<void> {
+  const option = page.getByRole("option", { name });
+  await option.waitFor();
+  await until(
+    "the completion is taken",
+    async () => {
+      await option.click({ timeout: 1000 }).catch(() => {});
+      return (await option.count()) === 0;
+    },
+    60_000,
+  );
 }
 
 /** The events that a filter selects, from the backend. */

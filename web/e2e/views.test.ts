@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { PostedEvent } from "./harness";
-import { countText, filterField, openView, rows, runFilter, views } from "./pages";
+import { complete, countText, filterField, openView, rows, runFilter, views } from "./pages";
 import { resultEvents, shared } from "./results";
 import { storyEvents } from "./story";
 import { expect, telephone, test } from "./test";
@@ -270,9 +270,9 @@ test("the filter suggests the error, and the errors of the session", async ({ pa
   const field = await filterField(page);
   await field.click();
   await page.keyboard.type("resul");
-  await page.getByRole("option", { name: /^data\.error/ }).click();
+  await complete(page, /^data\.error/);
   await page.keyboard.type("= ENO");
-  await page.getByRole("option", { name: "ENOENT" }).click();
+  await complete(page, "ENOENT");
   await page.keyboard.press("Enter");
   await countText(page).getByText("1 event selected").waitFor();
 });
