@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 30s
-TESTTIMEOUT ?= 25m
+TESTTIMEOUT ?= 45m
 # More arguments for go test, such as TESTFLAGS='-v -run TestName'.
 TESTFLAGS   ?=
 # Arguments for the benchmarks, such as BENCHFLAGS='-db sqlite -run real'. -help lists them,
