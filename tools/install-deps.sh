@@ -34,8 +34,8 @@ has_browser() {
 	[ -n "${CHROMIUM:-}" ] || has chromium-headless-shell || has chromium || has google-chrome
 }
 
-# Reports whether this system has a package. Before the first update of the lists it is
-# taken to have every package.
+# Reports whether this system offers a package. Before the first update of the package lists
+# it cannot know, and reports true.
 offers() { # package
 	apt-cache show "$1" >/dev/null 2>&1 || ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1
 }

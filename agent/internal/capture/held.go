@@ -18,8 +18,8 @@ const (
 	heldMax = 10 * time.Second
 	// heldBytes is how much memory held packets may take.
 	heldBytes = 1 << 20
-	// claimTime is how long after a claim its packets have been read, once the reader finds
-	// the ring empty.
+	// claimTime is how long after a claim the reader must have found the ring empty. By then
+	// it has read the packets from before the claim.
 	claimTime = 60 * time.Millisecond
 	// foreignTime is how long a flow without an owner is assumed to have none.
 	foreignTime = 5 * time.Second
@@ -132,8 +132,8 @@ func (h *held) evict(item *waiting) {
 	e.to, e.since = item.time, item.since
 }
 
-// settleEvicted counts the evicted packets of flows whose owner is known now as lost, and
-// forgets those that have none; with last, all.
+// settleEvicted counts evicted packets as lost if their owner is known by now. It forgets the
+// others once no owner can turn up any more; with last, at once.
 func (w *Watch) settleEvicted(now time.Time, last bool) {
 	for flow, e := range w.held.evicted {
 		use, _ := w.owner(&e.question, now)

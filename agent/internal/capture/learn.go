@@ -74,11 +74,11 @@ func fromProc(pid int) *owner {
 }
 
 // spaceOf returns the captured namespace that a process is in, or elsewhere. It assumes
-// the first namespace for a process that ended before the look-up.
+// the first namespace, if any is captured, for a process that ended before the look-up.
 func (w *Watch) spaceOf(o *owner) int {
 	if o.namespace == 0 {
 		inode, err := procfs.NetworkNamespace(o.PID)
-		if err != nil {
+		if err != nil && len(w.spaces) > 0 {
 			inode = w.spaces[0].inode
 		}
 		o.namespace = inode

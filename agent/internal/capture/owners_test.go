@@ -379,6 +379,15 @@ func TestOwners(t *testing.T) {
 				t.Errorf("%d lost", r.lost)
 			}
 		},
+		"without a captured namespace, calls of ended processes only pass": func(t *testing.T, r *rig) {
+			r.spaces = nil
+			r.used("a", "Connect", "tcp", "", there)
+			r.used("a", "Connect", "tcp", here, there)
+			r.later(2 * claimTime)
+			if !r.held.empty() {
+				t.Error("something is held")
+			}
+		},
 		"in a separate namespace all packets belong to the root": func(t *testing.T, r *rig) {
 			r.space.own, r.root = true, &owner{Process: event.Process{PID: noOne + 'z', Name: "sh"}}
 			r.used("z", "Socket", "tcp", "", "") // the process runs another image now

@@ -87,7 +87,7 @@ function dataFieldValue(event: ListedEvent, path: DataColumn): FieldValue | unde
   if (!cell) return { field: path, text: null, conditionOf: (isNot) => condition(path, null, isNot) };
   const { text, isRounded } = cell;
   const not = (isNot: boolean, written: string) => `${isNot ? "not " : ""}${written}`;
-  // The language compares no objects and arrays, and the page lacks the digits of these numbers.
+  // A filter cannot compare objects and arrays, and JavaScript has rounded this number.
   if (isRounded || (typeof value === "object" && value !== null) || value === undefined)
     return { field: path, text, conditionOf: (isNot) => not(isNot, `exists ${path}`) };
   // The page has only the beginning.
