@@ -53,12 +53,12 @@ test("the fields offer what is allowed, and say why the rest is not", async () =
     />,
   );
   const isDisabled = (name: string) => (screen.getByRole("option", { name }) as HTMLOptionElement).disabled;
-  expect(["None", "Outside only", "That of the agent's machine"].map(isDisabled)).toEqual([
+  expect(["None", "Outside only", "Same as the agent's machine"].map(isDisabled)).toEqual([
     false,
     false,
     true,
   ]);
-  screen.getByText(/No server is ever reached.*“That of the agent's machine” needs .*--spawn-network host/);
+  screen.getByText(/No server is ever reached.*“Same as the agent's machine” needs .*--spawn-network host/);
   await userEvent.selectOptions(screen.getByRole("combobox"), "Outside only");
   await userEvent.type(screen.getByRole("textbox", { name: /Time limit/ }), "601");
   expect(last).toEqual({ network: "nat", seconds: "601" });

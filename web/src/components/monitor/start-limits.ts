@@ -19,7 +19,7 @@ export const networks: Record<Network, { label: string; hint: string }> = {
     hint: "The sample reaches real servers, and they see it. It does not reach the loopback of the agent's machine.",
   },
   host: {
-    label: "That of the agent's machine",
+    label: "Same as the agent's machine",
     hint: "The sample reaches real servers, and every service of the agent's machine.",
   },
 };
