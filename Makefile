@@ -32,14 +32,16 @@ export GORACE = atexit_sleep_ms=0
 # Many tests wait more than they compute, so more of them run at a time than there are
 # processors.
 ATONCE  = -p 3 -parallel 4
+# Tests against the data of others exist only if REFEREE_DIR names its folder.
+REFEREE = $(if $(REFEREE_DIR),-tags referee)
 # The packages that take longest start first, so that no processor is idle at the end.
-LONGEST = ./test/e2e ./internal/repository ./agent ./test/judge
+LONGEST = ./internal/repository ./agent ./test/judge
 
 DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build web web-dev web-types test test-go test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
+.PHONY: help run build web web-dev web-types test test-go test-e2e test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -67,12 +69,19 @@ $(MODULES): web/package-lock.json
 
 test: $(MODULES) ## Run all tests, first installing what they need
 	tools/install-deps.sh
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-web test-go
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 test-web test-go test-e2e
 
 # make lint runs go vet. Here it would check all dependencies again, because of the flags.
-test-go: ## Run the tests in Go, with the race detector
+test-go: ## Run the tests in Go but test/e2e, with the race detector
 	tools/install-deps.sh
-	$(TESTCGO) $(GO) run tools/gotest/main.go -vet=off $(RACE) $(ATONCE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(LONGEST) ./...
+	$(TESTCGO) $(GO) run tools/gotest/main.go -vet=off $(REFEREE) $(RACE) $(ATONCE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/test/e2e$$')
+
+# These tests move much data, measure memory, and run the program as it is released. The
+# race detector would double their time. test/judge runs whole backends with it, and
+# make torture these tests.
+test-e2e: ## Run test/e2e, the tests of the whole backend
+	tools/install-deps.sh
+	$(NOCGO) $(GO) run tools/gotest/main.go -vet=off -parallel 6 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./test/e2e
 
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	tools/install-deps.sh

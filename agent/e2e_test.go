@@ -35,11 +35,14 @@ import (
 )
 
 // TestMain runs the agent instead of the tests for a hidden command, or if
-// OSPULSE_TEST_AGENT is set.
+// OSPULSE_TEST_AGENT is set. If browserVariable is set, it runs browse.
 func TestMain(m *testing.M) {
 	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command)
 	if hidden || os.Getenv("OSPULSE_TEST_AGENT") != "" {
 		os.Exit(run(context.Background(), os.Args[1:]))
+	}
+	if address := os.Getenv(browserVariable); address != "" {
+		os.Exit(browse(address, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }
@@ -185,17 +188,24 @@ func events(t *testing.T, backend, session string) []sessionEvent {
 
 func upload(t *testing.T, backend, name, content string) (session string) {
 	t.Helper()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
+	kind, body := fileForm(t, name, content)
+	var made struct{ SessionID string }
+	call(t, "POST", backend+"/api/create-session", kind, body, &made)
+	return made.SessionID
+}
+
+// fileForm returns a form with a file, and its content type.
+func fileForm(t *testing.T, name, content string) (kind string, body io.Reader) {
+	t.Helper()
+	var text bytes.Buffer
+	form := multipart.NewWriter(&text)
 	part, err := form.CreateFormFile("file", name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	io.WriteString(part, content) //nolint:errcheck // into memory
 	form.Close()
-	var made struct{ SessionID string }
-	call(t, "POST", backend+"/api/create-session", form.FormDataContentType(), &body, &made)
-	return made.SessionID
+	return form.FormDataContentType(), &text
 }
 
 // together is a backend and its agent.

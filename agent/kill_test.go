@@ -3,9 +3,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/sandbox"
 )
 
@@ -140,7 +144,8 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	if len(gaps) != 1 || gaps[0].From.Before(began) || gaps[0].From.After(killed) || gaps[0].To.Before(killed) {
 		t.Fatalf("the gaps are %+v, the agent was killed at %s", gaps, killed)
 	}
-	// The sample is never idle for 10 s, even on a busy machine.
+	// The sample is never idle for 10 s, even on a busy machine. What the sensor had not read
+	// yet is in the gap.
 	if last := lastTime(t, all); last.Before(gaps[0].From.Add(-10 * time.Second)) {
 		t.Errorf("the last event is at %s, the gap starts at %s", last, gaps[0].From)
 	}
@@ -298,4 +303,31 @@ func lastTime(t *testing.T, all []sessionEvent) (last time.Time) {
 		}
 	}
 	return last
+}
+
+// TestGapBeginsWhereTheSensorIs checks the time that the next run takes for the beginning of
+// the gap: events that the sensor has not passed on yet are in it.
+func TestGapBeginsWhereTheSensorIs(t *testing.T) {
+	cfg, err := config.Load([]string{"--backend", "http://127.0.0.1:1", "--data", t.TempDir(), "--packets=false"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	eyes, sensed := procEyes(cfg, log, nil), time.Now().Add(-time.Hour)
+	eyes.sensed = func() time.Time { return sensed }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, nil, "no sandbox", time.Now()) }()
+	eventually(t, "the journal has the sensor's time", func() bool {
+		info, err := os.Stat(filepath.Join(cfg.DataDir, "sessions", "alive"))
+		return err == nil && info.ModTime().Equal(sensed.Add(-sensorLag))
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

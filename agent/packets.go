@@ -18,18 +18,19 @@ import (
 // errPacketsOff means that the settings switch packets off.
 var errPacketsOff = errors.New("they are switched off")
 
-// withPackets returns a sensor that also reports packets. If it cannot, it returns inner and
-// fault says why. sensed is capture.Options.SensedUntil for inner.
-func withPackets(inner monitor.Sensor, sensed func() time.Time, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, fault error) {
+// withPackets returns a sensor that also reports packets, and its eyes.sensed. If it cannot,
+// it returns inner and fault says why. sensed is eyes.sensed for inner.
+func withPackets(inner monitor.Sensor, sensed func() time.Time, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, _ func() time.Time, fault error) {
 	if !cfg.Packets {
-		return inner, errPacketsOff
+		return inner, sensed, errPacketsOff
 	}
 	if err := capture.Available(); err != nil {
-		return inner, err
+		return inner, sensed, err
 	}
-	return &packetSensor{
+	s := &packetSensor{
 		Sensor: inner, options: capture.Options{ContentBytes: cfg.ContentBytes, SensedUntil: sensed, Log: log}, watches: map[*packetWatch]bool{},
-	}, nil
+	}
+	return s, s.sensed, nil
 }
 
 // packetSensor captures packets beside another sensor. It learns from that sensor's
@@ -51,7 +52,7 @@ type packetWatch struct {
 
 // Watch starts capturing before the first event.
 func (s *packetSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
-	packets, err := capture.Open(s.options, capture.Scope{All: scope.All, PIDs: scope.PIDs, Own: scope.OnExec, Exclude: scope.Exclude}, sink)
+	packets, err := capture.Open(s.options, capture.Scope{All: scope.All, PIDs: scope.PIDs, Own: scope.OnExec, Exclude: scope.Exclude, Hide: scope.Hide}, sink)
 	if err != nil {
 		return nil, fmt.Errorf("capture packets (--packets=false switches this off): %w", err)
 	}
@@ -67,6 +68,19 @@ func (s *packetSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (moni
 	return w, nil
 }
 
+// sensed implements eyes.sensed.
+func (s *packetSensor) sensed() time.Time {
+	until := s.options.SensedUntil()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.watches {
+		if read := w.packets.ReadUntil(); read.Before(until) {
+			until = read
+		}
+	}
+	return until
+}
+
 // Close closes the watch of the other sensor first: its events attribute the last packets.
 func (w *packetWatch) Close() error {
 	err := errors.Join(w.calls.Close(), w.packets.Close())
@@ -79,8 +93,14 @@ func (w *packetWatch) Close() error {
 // IsOver reports whether none of the watched processes is left.
 func (w *packetWatch) IsOver() (bool, error) { return w.calls.IsOver() }
 
+// Has reports whether the watch is about a process.
+func (w *packetWatch) Has(pid int) (bool, error) { return w.calls.Has(pid) }
+
 // Limits returns the processes whose packets are not captured, as text; "" if there are none.
 func (w *packetWatch) Limits() string { return w.packets.Limits() }
+
+// Hidden returns the processes that the watch does not report because of Scope.Hide.
+func (w *packetWatch) Hidden() ([]int, error) { return w.calls.Hidden() }
 
 // Exclude excludes more processes from events and packets.
 func (s *packetSensor) Exclude(pids []int) error {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -220,8 +221,23 @@ func packetEyes(t *testing.T, kind string) eyes {
 // TestPacketsOfTheWatchedAsRoot runs two programs that do the same at the same time and
 // watches one of them. It checks that all packets of that one are reported, and none of the
 // other. TCP may retransmit a segment on a busy machine: it counts once, by its number.
+// On a busy machine packets are lost and reported as lost: it runs them again until none is.
 func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
+	const tries = 20
+	for range tries {
+		lost := packetsOfTheWatched(t, e)
+		if lost == 0 || t.Failed() {
+			return
+		}
+		t.Logf("%d packets are reported as lost: it runs again", lost)
+	}
+	t.Errorf("in each of %d runs packets were lost", tries)
+}
+
+// packetsOfTheWatched is one run. It returns how many packets are reported as lost.
+func packetsOfTheWatched(t *testing.T, e eyes) (lost uint64) {
+	t.Helper()
 	names, err := net.ListenPacket("udp", "127.0.5.3:53")
 	if err != nil {
 		t.Fatal(err)
@@ -283,7 +299,8 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 			}
 		case mine == udp && theirs == port:
 			count["udp "+direction]++
-			if want := fmt.Sprintf("75 64 70 20 3%d", (count["udp "+direction]-1)%5); p.Content != want || p.Length != 14+20+8+5 {
+			want := fmt.Sprintf("75 64 70 20 3%d", (count["udp "+direction]-1)%5)
+			if got.lost == 0 && p.Content != want || p.Length != 14+20+8+5 {
 				t.Errorf("content %s, want %s, of %+v", p.Content, want, p)
 			}
 		case mine == dns && p.Protocol == "DNS" && p.Dst == "127.0.5.3" && len(p.DNS) == 1 && p.DNS[0].Questions[0].Name == "example.org":
@@ -297,12 +314,9 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 		"udp out": 5, "udp in": 5, "dns out": 1, "knock out": 1, "knock in": 1,
 	}
 	for what, n := range want {
-		if count[what] != n {
-			t.Errorf("%s: %d, want %d", what, count[what], n)
+		if count[what] > n || count[what] < n && got.lost == 0 {
+			t.Errorf("%s: %d, want %d (%d are reported as lost)", what, count[what], n, got.lost)
 		}
-	}
-	if got.lost > 0 {
-		t.Errorf("%d lost", got.lost)
 	}
 	if !slices.IsSortedFunc(got.packets, func(a, b packetShape) int {
 		if a.SrcPort != b.SrcPort {
@@ -312,6 +326,83 @@ func TestPacketsOfTheWatchedAsRoot(t *testing.T) {
 	}) {
 		t.Error("the packets of a flow are not in order")
 	}
+	return got.lost
+}
+
+// TestBothViewsOfDNSAsRoot watches a program that answers DNS with malformed messages. The
+// calls and the packets must say the same of each message.
+func TestBothViewsOfDNSAsRoot(t *testing.T) {
+	e := packetEyes(t, "ebpf")
+	names, err := net.ListenPacket("udp", "127.0.5.4:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer names.Close()
+	const (
+		dotted = `{"id":4660,"response":false,"questions":[{"name":"exa\\.mple.com","type":"TXT"}]}`
+		short  = `{"id":4660,"response":true,"code":"NOERROR","questions":[{"name":"r1.test","type":"A"}],"answers":[` +
+			`{"name":"r1.test","type":"A","data":"\\# 3 0a0000","ttl":60},{"name":"r1.test","type":"A","data":"10.0.0.4","ttl":60}]}`
+	)
+	want := []string{dotted, short}
+	for range 20 { // packets may be lost, which is reported
+		program := exec.Command("python3", "-c", `
+import socket, sys
+sys.stdin.readline()
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for message in sys.argv[1:]:
+    s.sendto(bytes.fromhex(message), ("127.0.5.4", 53))
+print("sent", flush=True)
+sys.stdin.readline()
+`, "123401000001000000000000086578612e6d706c6503636f6d0000100001",
+			"12348180000100020000000002723104746573740000010001c00c000100010000003c00030a0000c00c000100010000003c00040a000004")
+		in, err := program.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := program.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := program.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var calls, packets []string
+		lost := false
+		w, err := e.sensor.Watch(monitor.Scope{PIDs: []int{program.Process.Pid}}, func(e *event.Event) {
+			var data struct{ DNS []json.RawMessage }
+			if err := json.Unmarshal(e.Data.AppendJSON(nil), &data); err != nil {
+				t.Error(err)
+			}
+			for _, m := range data.DNS {
+				if e.Type == event.TypeNetwork {
+					calls = append(calls, string(m))
+				} else {
+					packets = append(packets, string(m))
+				}
+			}
+			_, isLoss := e.Data.(*event.Lost)
+			lost = lost || isLoss
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(in, "\n") //nolint:errcheck // the program would print nothing
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(line, err)
+		}
+		in.Close()
+		if err := errors.Join(program.Wait(), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if lost {
+			continue
+		}
+		if !slices.Equal(calls, want) || !slices.Equal(packets, want) {
+			t.Errorf("the calls say   %q\nthe packets say %q\nwant            %q", calls, packets, want)
+		}
+		return
+	}
+	t.Error("in each of 20 runs packets were lost")
 }
 
 // TestPacketsOfAllAsRoot watches the whole machine except for excluded processes. It checks
@@ -412,9 +503,17 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			}
 			// The last packet of the handshake may be reported first.
 			hello := func(p packetShape) bool { return p.Content == "68 65 6C 6C 6F" && p.Direction == "in" }
+			lost := uint64(0)
 			eventually(t, "the packet and its answer are reported", func() bool {
 				got.mu.Lock()
 				defer got.mu.Unlock()
+				if got.lost > lost { // on a busy machine it may be lost, which is reported
+					t.Logf("%d packets are reported as lost: it is sent again", got.lost-lost)
+					lost = got.lost
+					if _, err := c.Write([]byte("hello")); err != nil {
+						t.Fatal(err)
+					}
+				}
 				i := slices.IndexFunc(got.packets, hello)
 				return i >= 0 && slices.ContainsFunc(got.packets[i:], func(p packetShape) bool { return p.Direction == "out" })
 			})

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/api"
+	"ospulse/agent/internal/callers"
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
@@ -44,7 +45,8 @@ const shutdownTime = 3 * time.Second
 // and those of its backend.
 const excludeInterval = 3 * time.Second
 
-// sensorLag is how old an event may be when delivery receives it.
+// sensorLag is how much older than the sensor's position an event may be: a call has the time
+// of its beginning.
 const sensorLag = time.Second
 
 // serve runs the agent without a command: the service, --help, --version or --check. It
@@ -122,15 +124,20 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
-		Spawner: spawner, SpawnFault: spawnFault, Files: uploads,
-		Exclude: own.Find, Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
+		Spawner: spawner, SpawnFault: spawnFault, PauseSpawned: cfg.Pause != "none", PauseAll: cfg.Pause == "all", Files: uploads,
+		Exclude: own.Find, Viewers: viewers(cfg, monitor.BrowserFolders()), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
+	})
+	callers := callers.New(callers.Options{
+		AllowRemote:  cfg.AllowRemote,
+		BackendUsers: func() []int { return own.BackendUsers(sessions.IsQuiet()) },
+		HasPrograms:  sessions.HasPrograms, IsProgram: sessions.IsProgram, Log: log,
 	})
 	helper := inspect.New(log)
 	defer helper.Close()
 	handler := api.New(api.Options{
 		Monitor: sessions, Uploads: uploads, Arguments: helper.Arguments, MaxUploadBytes: int64(cfg.MaxUploadMB) << 20,
-		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey},
+		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey, Check: callers.Check},
 		Health: func() map[string]any {
 			return map[string]any{
 				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, eyes.packetFault, spawnFault),
@@ -156,7 +163,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		}
 	})
 	running.Go(func() {
-		notes.Run(beside, func() time.Time { return sender.SafeUntil().Add(-sensorLag) }, func(err error) {
+		notes.Run(beside, func() time.Time { return safeUntil(eyes.sensed, sender.SafeUntil) }, func(err error) {
 			log.Error("cannot write the journal: if the agent is killed, the time of the gap will be inexact", "error", err)
 		})
 	})
@@ -202,6 +209,24 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	}
 	log.Info("stopped")
 	return err
+}
+
+// safeUntil returns the time before which no event of a running session can be missing if the
+// agent is killed now: the sensor has passed it on, and delivery cannot lose it any more.
+func safeUntil(sensed, delivered func() time.Time) time.Time {
+	until := sensed() // first, so that delivery has all that was passed on by then
+	if safe := delivered(); safe.Before(until) {
+		until = safe
+	}
+	return until.Add(-sensorLag)
+}
+
+// viewers returns how to find the browsers that sessions do not report; nil if they report all.
+func viewers(cfg config.Config, folders []string) func() []monitor.Own {
+	if cfg.IncludeDashboard {
+		return nil
+	}
+	return monitor.NewViewers(cfg.Backend, folders).Find
 }
 
 func listenError(cfg config.Config, err error) error {

@@ -29,6 +29,8 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	sandbox.RemoveStale()
 	network, support := sandbox.Network(cfg.SpawnNetwork), sandbox.Check()
 	switch {
+	case network == sandbox.NetworkHost && cfg.APIKey == "":
+		return nil, "a sample in this machine's network could control the agent; set AGENT_API_KEY for the agent and the backend"
 	case !support.Sandbox.OK:
 		return nil, support.Sandbox.Detail
 	case network == sandbox.NetworkNAT && !support.NAT.OK:
@@ -66,6 +68,8 @@ func (s spawner) limited(l monitor.Limits) (sandbox.Options, error) {
 	o := s.options
 	most := int(o.Timeout / time.Second)
 	switch {
+	case l.Network == string(sandbox.NetworkHost) && !slices.Contains(s.networks, l.Network):
+		return o, monitor.Refuse("network: this agent allows %s, not host (--spawn-network host, which needs the same AGENT_API_KEY for the agent and the backend)", strings.Join(s.networks, ", "))
 	case l.Network != "" && !slices.Contains(s.networks, l.Network):
 		return o, monitor.Refuse("network: this agent allows %s, not %.20q (--spawn-network)", strings.Join(s.networks, ", "), l.Network)
 	case l.TimeoutSeconds < 0 || l.TimeoutSeconds > most:

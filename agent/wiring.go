@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
@@ -24,16 +25,18 @@ type eyes struct {
 	// packetFault is why the agent captures no packets; nil if it does.
 	packetFault error
 	backlog     func() int64 // bytes of events that the sensor has not reported yet
-	close       func()
+	// sensed returns a recent moment: every event that happened before it was reported.
+	sensed func() time.Time
+	close  func()
 }
 
 func newEyes(cfg config.Config, log *slog.Logger) eyes {
-	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Log: log})
+	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Environment: cfg.Environment, Log: log})
 	if err != nil {
 		return procEyes(cfg, log, err)
 	}
-	both, packetFault := withPackets(bpfSensor{s}, s.Sensed, cfg, log)
-	return eyes{both, "ebpf", nil, packetFault, s.Backlog, func() {
+	both, sensed, packetFault := withPackets(bpfSensor{s}, s.Sensed, cfg, log)
+	return eyes{both, "ebpf", nil, packetFault, s.Backlog, sensed, func() {
 		if err := s.Close(); err != nil {
 			log.Warn("the sensor could not be closed", "error", err)
 		}
@@ -50,8 +53,8 @@ func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // omitted if unknown
 		return args, isCut
 	}
-	both, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes}, nil, cfg, log)
-	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, helper.Close}
+	both, sensed, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes, cfg.Environment}, time.Now, cfg, log)
+	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, sensed, helper.Close}
 }
 
 // limits returns what the sensor cannot see, for session_start; "" if nothing is missing.
@@ -65,7 +68,7 @@ func (e eyes) limits() string {
 type bpfSensor struct{ *sensor.Sensor }
 
 func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
-	w, err := s.Sensor.Watch(sensor.Scope{All: scope.All, PIDs: scope.PIDs, OnExec: scope.OnExec, Exclude: scope.Exclude}, sink)
+	w, err := s.Sensor.Watch(sensor.Scope{All: scope.All, PIDs: scope.PIDs, OnExec: scope.OnExec, Exclude: scope.Exclude, Hide: scope.Hide, Pause: scope.Pause}, sink)
 	if err != nil {
 		return nil, err // not a nil *Watch in an interface
 	}
@@ -77,17 +80,18 @@ func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.
 type procSensor struct {
 	*procfs.Sensor
 	contentBytes int
+	environment  string
 }
 
 func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
 	if scope.OnExec && len(scope.PIDs) == 1 {
-		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, sink)
+		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, s.environment, sink)
 		if err != nil {
 			return nil, fmt.Errorf("watch the program through ptrace: %w", err)
 		}
 		return w, nil
 	}
-	w, err := s.Sensor.Watch(procfs.Scope{All: scope.All, PIDs: scope.PIDs, Exclude: scope.Exclude}, sink)
+	w, err := s.Sensor.Watch(procfs.Scope{All: scope.All, PIDs: scope.PIDs, Exclude: scope.Exclude, Hide: scope.Hide}, sink)
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,7 @@ missing() {
 	has_postgres || echo postgresql
 	has make || echo make
 	has git || echo git
+	has zstd || echo zstd
 	has node || echo nodejs
 	has npm || echo npm
 	has_browser || if offers "$shell"; then echo "$shell"; else echo chromium; fi

@@ -54,6 +54,7 @@ export default defineConfig({
     environment: "happy-dom",
     include: ["src/**/*.test.{ts,tsx}"],
     setupFiles: ["src/test-setup.ts"],
+    testTimeout: 60_000, // bounds a hang; a busy machine is slow
     passWithNoTests: false,
   },
 });

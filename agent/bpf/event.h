@@ -53,6 +53,7 @@ enum section_type {
 	SECTION_CWD = 9,    /* as SECTION_FILE */
 	SECTION_COMM = 10,  /* the parent's name */
 	SECTION_REST = 11,  /* u32 mount namespace, then the rest of the path, relative to SECTION_DIR */
+	SECTION_ENV = 12,   /* as SECTION_ARGV */
 };
 
 /* section.flags */
@@ -93,6 +94,8 @@ struct syscall {
 	__s8 fd, fd2, dir1, path1, dir2, path2, data, len, addr, addr_len;
 	__s8 at;     /* flags such as AT_SYMLINK_NOFOLLOW, for path1 */
 	__u8 lookup; /* enum lookup of path1, of path2 << 2, and LOOKUP_… */
+	__u8 when;   /* enum when */
+	__u8 pad;
 };
 
 /* How to treat a link that is the last component of a path. */
@@ -115,19 +118,28 @@ enum lookup {
 #define CALL_IOVEC 16     /* data is an iovec of len entries */
 #define CALL_MSGHDR 32    /* data is a msghdr */
 #define CALL_ADDR_PTR 64  /* addr_len is a pointer to the length */
-#define CALL_EXEC_MAP 128 /* report only files mapped with PROT_EXEC */
-#define CALL_DUP 256      /* report only F_DUPFD and F_DUPFD_CLOEXEC of fcntl */
-#define CALL_ARGV 512     /* path1 is followed by argv */
-#define CALL_NEW_CONN 1024 /* fd, or the returned descriptor, is a new connection */
-#define CALL_URGENT 2048  /* wake the reader at once */
-#define CALL_MMSG 4096    /* data is an array of mmsghdr, of which ret were transferred */
-#define CALL_SOCKETCALL 8192 /* the first argument is the number of the call, the second points to its arguments */
-#define CALL_CLONE3 16384 /* the first argument points to the flags */
+#define CALL_ARGV 128     /* path1 is followed by argv */
+#define CALL_NEW_CONN 256 /* fd, or the returned descriptor, is a new connection */
+#define CALL_URGENT 512   /* wake the reader at once */
+#define CALL_MMSG 1024    /* data is an array of mmsghdr, of which ret were transferred */
+#define CALL_SOCKETCALL 2048 /* the first argument is the number of the call, the second points to its arguments */
+#define CALL_CLONE3 4096  /* the first argument points to the flags */
+#define CALL_AIO 8192     /* the third argument is an array of pointers to struct iocb, of which ret were submitted */
+#define CALL_WRITES 16384 /* the call writes data */
+#define CALL_STRUCT 32768 /* data points to a struct of len bytes, or of addr_len bytes in a 32-bit program */
 
-#define CALL_AIO 32768    /* the third argument is an array of pointers to struct iocb, of which ret were submitted */
-#define CALL_IOCTL 65536  /* report only requests that change files */
-
-#define CALL_WRITES 131072 /* the call writes data */
+/* For which arguments a call is reported. */
+enum when {
+	WHEN_ALWAYS = 0,
+	WHEN_MAP = 1,     /* mmap: what may be executed, and files that may be changed through the memory */
+	WHEN_DUP = 2,     /* fcntl: F_DUPFD and F_DUPFD_CLOEXEC */
+	WHEN_IOCTL = 3,   /* ioctl: requests that change files */
+	WHEN_PROTECT = 4, /* mprotect: memory that becomes executable */
+	WHEN_PRCTL = 5,   /* prctl: options that change how the process looks, or what it may do */
+	WHEN_SOCKOPT = 6, /* setsockopt: options that show or change the packets of others */
+	WHEN_OTHER = 7,   /* signals to another process */
+	WHEN_LIMIT = 8,   /* prlimit64: a new limit */
+};
 
 /* Where the calls of socketcall begin in the table of 32-bit calls. */
 #define SOCKETCALL_BASE 480

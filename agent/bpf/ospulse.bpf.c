@@ -28,6 +28,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PAGE 4096
 
 #define PF_KTHREAD 0x00200000
+#define SIGSTOP 19
 #define SIGNAL_GROUP_EXIT 4
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
@@ -35,18 +36,26 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define PROT_WRITE 2
 #define PROT_EXEC 4
+#define MAP_PRIVATE 2
+#define MAP_TYPE 15
+#define MAP_ANONYMOUS 32
+#define FMODE_WRITE 2
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
 #define AT_FDCWD (-100)
 
-/* Settings from the agent, which changes all_sessions and epoch while the programs run. */
+/* Settings from the agent, which changes all_sessions, epoch and pausing while the programs run. */
 volatile __u64 all_sessions; /* sessions that watch every process */
 volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
 volatile __u64 epoch; /* counts the agent's readings of losses */
+volatile __u64 pausing; /* sessions whose processes are paused when the ring is nearly full */
+volatile __u32 pause_bytes = 12 << 20;
 volatile const __u32 uring_op; /* op of operations of io_uring */
 volatile const __u32 aio_op;   /* op of operations of native AIO */
+volatile const __u8 environment; /* whether to read the environment of programs */
 
 /*
  * For each system call number, in either table: whether the start and the end of the call
@@ -64,6 +73,7 @@ volatile const __u8 looks[MAX_SYSCALLS];
 struct proc {
 	__u64 sessions; /* sessions that watch it */
 	__u64 on_exec;  /* sessions that watch it from its next exec on */
+	__u64 hidden;   /* sessions that watch every process, but not this one */
 	__u64 start, parent_start;
 	__u32 parent_pid, flags;
 };
@@ -134,6 +144,11 @@ struct talk {
 		__u64 tail; /* the last bytes of the first line */
 		__u32 verdict, seen;
 	} way[2]; /* what the process reads; what it writes */
+};
+
+/* A process that is paused. */
+struct pause {
+	__u64 since, sessions;
 };
 
 /* A call of SSL_read or SSL_write that has begun. */
@@ -226,6 +241,14 @@ struct {
 	__type(value, struct tls_call);
 } tls_calls SEC(".maps");
 
+/* Paused processes, which the agent resumes. The key is the pid (tgid). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct pause);
+} pauses SEC(".maps");
+
 /*
  * Limits n to max. Inline assembly keeps clang from optimising the check away, so that the
  * verifier sees it.
@@ -267,7 +290,7 @@ static __always_inline __u64 sessions_of(struct proc *proc)
 		return all_sessions;
 	if (proc->flags & PROC_EXCLUDED)
 		return 0;
-	return proc->sessions | all_sessions;
+	return proc->sessions | (all_sessions & ~proc->hidden);
 }
 
 static __always_inline struct buffer *buffer_of_cpu(void)
@@ -358,18 +381,38 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	return buffer;
 }
 
+/*
+ * Stops the current process, because the ring is nearly full. The agent resumes it when it
+ * has read the ring. The process stops on its way back to user space, with all its threads,
+ * so that each thread sends one more event at most.
+ */
+__noinline int pause_process(__u64 sessions)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct pause pause = {.since = bpf_ktime_get_boot_ns(), .sessions = sessions};
+
+	/* Without an entry nobody would resume it. */
+	if (bpf_map_update_elem(&pauses, &pid, &pause, BPF_NOEXIST) && !bpf_map_lookup_elem(&pauses, &pid))
+		return 0;
+	bpf_send_signal(SIGSTOP);
+	return 0;
+}
+
 /* Sends the buffer to the ring and releases it. urgent wakes the reader. */
 static __always_inline void end(struct buffer *buffer, bool urgent)
 {
 	struct event_header *header = (struct event_header *)buffer->data;
-	__u64 off = buffer->off, flags = BPF_RB_NO_WAKEUP;
+	__u64 off = buffer->off, flags = BPF_RB_NO_WAKEUP, sessions = header->sessions, unread;
 
 	BOUND(off, BUFFER);
-	if (urgent || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+	unread = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	if (urgent || unread >= wakeup_bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (bpf_ringbuf_output(&events, buffer->data, off, flags))
-		lose(header->sessions);
+		lose(sessions);
 	buffer->busy = 0;
+	if (unread >= pause_bytes && sessions & pausing)
+		pause_process(sessions & pausing);
 }
 
 /*
@@ -1286,8 +1329,8 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 	return size;
 }
 
-/* Writes the arguments of a program from the memory to which exec copied them. */
-__noinline int put_argv(__u64 start, __u64 end)
+/* Writes the arguments or the environment of a program from the memory to which exec copied them. */
+__noinline int put_argv(__u64 start, __u64 end, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
@@ -1297,7 +1340,7 @@ __noinline int put_argv(__u64 start, __u64 end)
 		return 0;
 	off = buffer->off;
 	ROOM(buffer, off, MAX_ARGV + 2 * PAGE);
-	section = section_at(buffer, off, SECTION_ARGV);
+	section = section_at(buffer, off, type);
 	first = off + sizeof(*section);
 	off = first;
 	for (int i = 0; i < MAX_ARGV / PAGE + 1; i++) {
@@ -1783,7 +1826,8 @@ static __always_inline void put_iocbs(__u64 array, __s64 count, bool compat)
 
 /*
  * Returns whether a request of ioctl is reported. It sets the third argument to the source
- * descriptor of a copy; to -1 if the request copies nothing.
+ * descriptor of a copy; to -1 if the request copies nothing. It sets the fourth to the flags
+ * that a file gets.
  */
 static __always_inline bool is_reported(__u64 *args)
 {
@@ -1796,13 +1840,111 @@ static __always_inline bool is_reported(__u64 *args)
 		return true;
 	}
 	case FS_IOC_SETFLAGS:
-	case FS_IOC32_SETFLAGS:
+	case FS_IOC32_SETFLAGS: {
+		__u32 attributes = 0;
+
+		bpf_probe_read_user(&attributes, sizeof(attributes), (void *)args[2]);
+		args[3] = attributes;
 		args[2] = -1;
 		return true;
+	}
 	case FICLONE:
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Returns whether a mapping is reported: memory that may be written and executed, a file that
+ * may be executed, and a file that the program may change through the memory, now or after
+ * mprotect.
+ */
+static __always_inline bool is_reported_map(const __u64 *args)
+{
+	if ((__s32)args[4] < 0 || args[3] & MAP_ANONYMOUS)
+		return (args[2] & (PROT_WRITE | PROT_EXEC)) == (PROT_WRITE | PROT_EXEC);
+	if (args[2] & PROT_EXEC)
+		return true;
+	return (args[3] & MAP_TYPE) != MAP_PRIVATE && BPF_CORE_READ(file_of(args[4]), f_mode) & FMODE_WRITE;
+}
+
+/* Returns whether a pid, in the namespace of the process, is the process itself. */
+static __always_inline bool is_itself(__u32 number)
+{
+	struct pid *pid = BPF_CORE_READ(current_task(), group_leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid own = {};
+
+	if (level > 32) /* MAX_PID_NS_LEVEL */
+		return false;
+	bpf_probe_read_kernel(&own, sizeof(own), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
+	return (__u32)own.nr == number;
+}
+
+/* Returns whether an option of setsockopt is reported. */
+static __always_inline bool is_reported_option(__u32 level, __u32 option)
+{
+	switch (level) {
+	case 0: /* IPPROTO_IP: IP_HDRINCL, IP_TRANSPARENT */
+		return option == 3 || option == 19;
+	case 1: /* SOL_SOCKET: SO_BINDTODEVICE, SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_MARK, SO_LOCK_FILTER, SO_ATTACH_BPF and its kin */
+		return option == 25 || option == 26 || option == 27 || option == 36 || option == 44 || (option >= 50 && option <= 52);
+	case 6: /* SOL_TCP: TCP_REPAIR, TCP_ULP */
+		return option == 19 || option == 31;
+	case 41: /* IPPROTO_IPV6: IPV6_HDRINCL, IPV6_TRANSPARENT */
+		return option == 36 || option == 75;
+	case 263: /* SOL_PACKET: PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_TX_RING, PACKET_FANOUT */
+		return option == 1 || option == 5 || option == 13 || option == 18;
+	}
+	return false;
+}
+
+/* Returns whether an option of prctl is reported. */
+static __always_inline bool is_reported_control(__u32 option)
+{
+	switch (option) {
+	case 1:  /* PR_SET_PDEATHSIG */
+	case 4:  /* PR_SET_DUMPABLE */
+	case 8:  /* PR_SET_KEEPCAPS */
+	case 15: /* PR_SET_NAME */
+	case 22: /* PR_SET_SECCOMP */
+	case 24: /* PR_CAPBSET_DROP */
+	case 28: /* PR_SET_SECUREBITS */
+	case 35: /* PR_SET_MM */
+	case 36: /* PR_SET_CHILD_SUBREAPER */
+	case 38: /* PR_SET_NO_NEW_PRIVS */
+	case 47: /* PR_CAP_AMBIENT */
+	case 53: /* PR_SET_SPECULATION_CTRL */
+	case 59: /* PR_SET_SYSCALL_USER_DISPATCH */
+	case 65: /* PR_SET_MDWE */
+	case 0x59616d61: /* PR_SET_PTRACER */
+		return true;
+	}
+	return false;
+}
+
+/* Returns whether a call is reported with these arguments. It may change them, as is_reported does. */
+static __always_inline bool is_wanted(__u8 when, __u64 *args)
+{
+	switch (when) {
+	case WHEN_MAP:
+		return is_reported_map(args);
+	case WHEN_DUP:
+		return args[1] == F_DUPFD || args[1] == F_DUPFD_CLOEXEC;
+	case WHEN_IOCTL:
+		return is_reported(args);
+	case WHEN_PROTECT:
+		return args[2] & PROT_EXEC;
+	case WHEN_PRCTL:
+		return is_reported_control(args[0]);
+	case WHEN_SOCKOPT:
+		return is_reported_option(args[1], args[2]);
+	case WHEN_OTHER:
+		return !is_itself(args[0]);
+	case WHEN_LIMIT:
+		return args[2] != 0;
+	}
+	return true;
 }
 
 #define EEXIST 17
@@ -1913,11 +2055,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		for (int i = 0; i < 6; i++)
 			args[i] = inner[i];
 	}
-	if (flags & CALL_EXEC_MAP && (!(args[2] & PROT_EXEC) || (__s32)args[4] < 0))
-		return 0;
-	if (flags & CALL_DUP && args[1] != F_DUPFD && args[1] != F_DUPFD_CLOEXEC)
-		return 0;
-	if (flags & CALL_IOCTL && !is_reported(args))
+	if (call->when && !is_wanted(call->when, args))
 		return 0;
 
 	buffer = begin(proc, sessions, EVENT_SYSCALL);
@@ -1963,7 +2101,10 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		if (arg(args, call->addr) && len)
 			put_bytes(arg(args, call->addr), (__u32)len, MAX_ADDR, SECTION_ADDR);
 	}
-	if (call->data >= 0) {
+	if (flags & CALL_STRUCT) {
+		if (arg(args, call->data))
+			put_bytes(arg(args, call->data), compat ? call->addr_len : call->len, MAX_DATA, SECTION_DATA);
+	} else if (call->data >= 0) {
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (sock)
 			header->flags |= HEADER_TALK;
@@ -2059,6 +2200,7 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 		if (proc) {
 			made.sessions = proc->sessions;
 			made.on_exec = proc->on_exec;
+			made.hidden = proc->hidden;
 			made.flags = proc->flags & PROC_EXCLUDED;
 		}
 		know(&made, child);
@@ -2084,6 +2226,23 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/*
+ * Returns the sessions from which a process stays hidden when it executes an image: those
+ * from which its parent is hidden too, and only if both run the same image. So a browser's
+ * processes stay hidden, and programs that it starts do not.
+ */
+static __always_inline __u64 still_hidden(struct proc *proc, struct task_struct *task)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct inode *image = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	__u32 pid = BPF_CORE_READ(parent, tgid);
+	struct proc *above = bpf_map_lookup_elem(&procs, &pid);
+
+	if (!above || !image || image != BPF_CORE_READ(parent, mm, exe_file, f_inode))
+		return 0;
+	return proc->hidden & above->hidden;
+}
+
 SEC("raw_tracepoint/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -2104,6 +2263,8 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 		proc->sessions |= proc->on_exec;
 		proc->on_exec = 0;
 	}
+	if (proc && proc->hidden)
+		proc->hidden = still_hidden(proc, task);
 	sessions = sessions_of(proc);
 	if (!sessions)
 		return 0;
@@ -2123,7 +2284,9 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	put_string((__u64)BPF_CORE_READ(bprm, interp), 1);
 	put_cwd(SECTION_CWD);
 	mm = BPF_CORE_READ(task, mm);
-	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end));
+	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), SECTION_ARGV);
+	if (environment)
+		put_argv(BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end), SECTION_ENV);
 	off = buffer->off;
 	if (off <= BUFFER - 64) {
 		section = section_at(buffer, off, SECTION_COMM);

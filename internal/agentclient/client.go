@@ -298,6 +298,9 @@ func (c *Client) call(caller context.Context, op *operation, body source) ([]byt
 		if text, more := answer.complaint(); told == "" || !absent || more && !toldMore {
 			told, toldMore = text, more
 		}
+		if answer.status == http.StatusUnauthorized {
+			told += c.keyAdvice()
+		}
 		if !absent {
 			break
 		}
@@ -307,6 +310,15 @@ func (c *Client) call(caller context.Context, op *operation, body source) ([]byt
 		refused.Err = errNotThere
 	}
 	return nil, refused
+}
+
+// keyAdvice says what to do about an answer 401.
+func (c *Client) keyAdvice() string {
+	why := "; it requires a key"
+	if c.key != "" {
+		why = "; it does not accept this backend's key"
+	}
+	return why + ": set the same AGENT_API_KEY for the agent and for the backend whose AGENT_SERVICE_URL it is"
 }
 
 // send makes one request and reads the answer.

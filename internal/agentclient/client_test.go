@@ -443,10 +443,10 @@ func TestLoginIsSent(t *testing.T) {
 
 func TestKeyIsSent(t *testing.T) {
 	for name, call := range operations {
-		for _, tt := range []struct{ key, user, apiKey, authorization string }{
-			{"", "", "", ""},
-			{"s3cret", "", "s3cret", "Bearer s3cret"},
-			{"s3cret", "admin:p@", "s3cret", "Basic YWRtaW46cA=="},
+		for _, tt := range []struct{ key, user, apiKey, authorization, advice string }{
+			{"", "", "", "", "no; it requires a key: set the same AGENT_API_KEY for the agent and"},
+			{"s3cret", "", "s3cret", "Bearer s3cret", "no; it does not accept this backend's key: set the same AGENT_API_KEY"},
+			{"s3cret", "admin:p@", "s3cret", "Basic YWRtaW46cA==", "key: set the same AGENT_API_KEY"},
 		} {
 			asked := 0
 			a := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -457,7 +457,7 @@ func TestKeyIsSent(t *testing.T) {
 				saysJSON(401, `{"error":"no"}`)(w, r)
 			}))
 			err := call(New(strings.Replace(a.URL, "://", "://"+tt.user, 1), patience).WithKey(tt.key), t.Context())
-			if err == nil || strings.Contains(err.Error(), "s3cret") || asked == 0 {
+			if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), tt.advice) || asked == 0 {
 				t.Errorf("%s: %v after %d requests", name, err, asked)
 			}
 			a.Close()

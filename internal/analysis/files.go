@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ospulse/internal/models"
+	"ospulse/internal/wire"
 )
 
 // File counts the operations on one path.
@@ -95,7 +96,7 @@ func (d *Files) Add(e *models.Event, values [][]byte) {
 		size = values[fileSizeOther]
 	}
 	action := d.actionOf(deref(e.Operation), values[fileFlags])
-	hasFailed := failed(values[fileStatus])
+	hasFailed := wire.Failed(values[fileStatus])
 	newPath := ""
 	if !hasFailed {
 		newPath = text(values[fileNewPath], maxPathLen)

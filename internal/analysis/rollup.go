@@ -15,6 +15,7 @@ import (
 
 	"ospulse/internal/jsonscan"
 	"ospulse/internal/models"
+	"ospulse/internal/wire"
 )
 
 // Limits bound a rollup.
@@ -127,10 +128,11 @@ func moved(value []byte) int64 {
 	return n
 }
 
-// failed reports whether a status is an error: a negative one, on Linux and Windows.
-func failed(status []byte) bool {
-	n, ok := jsonscan.Integer(status)
-	return ok && n < 0
+// Failed reports whether the operation of an event failed, as far as its data says so. A
+// connection that is in progress did not.
+func Failed(e *models.Event) bool {
+	status := jsonscan.Find(e.Data, "status")
+	return wire.Failed(status) && reason(status, jsonscan.Find(e.Data, "error")) != inProgress
 }
 
 // text returns the text of a string of at most maxLen bytes; "" for other values.

@@ -48,6 +48,7 @@ Usage: ospulse-backend [--help] [--version]
        ospulse-backend seal SESSION | unseal SESSION
        ospulse-backend expire [--dry-run]
        ospulse-backend vacuum
+       ospulse-backend rules list | check PATH … | test [RULES] EVENTS
 
 It is configured by environment variables, also from a file .env in the working
 directory; .env.example lists them all. Without any it listens on
@@ -67,13 +68,16 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
 		return err
 	}
 
+	if flags.Arg(0) == "rules" { // needs no settings
+		return runRules(flags.Args()[1:], os.Stdin, stdout)
+	}
 	cfg, err := config.Load(getenv, ".env")
 	if err != nil {
 		return fmt.Errorf("the configuration is wrong:\n%w", err)

@@ -1,11 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"ospulse/internal/ingest/spool"
 	"ospulse/internal/live"
 	"ospulse/internal/memory"
+	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/sample"
 	"ospulse/internal/service"
@@ -52,16 +56,26 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
+	sources, err := ruleSources(cfg)
+	if err != nil {
+		return err
+	}
+	hub := live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders(), RingBytes: budget.Rings})
+	notices := repository.NewNotices(db)
+	rules := service.NewRules(sources, repository.NewRules(db), log)
+	detection, err := service.NewDetection(ctx, repository.NewFindings(db, webhookLevels(cfg)), transfers, sessions, hub, rules, budget.Rules, log)
+	if err != nil {
+		return fmt.Errorf("the rules cannot be read: %w", err)
+	}
 	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
 	var (
-		hub            = live.New(sessions, events, db, live.Limits{Streams: cfg.StreamsMax, PerClient: cfg.StreamsPerClient, Readers: cfg.StreamReaders(), RingBytes: budget.Rings})
 		announced      = service.Announced(sessions, hub)
 		operations     = service.NewOperations(leases, log)
 		ends           = service.NewEnds(sessions, announced, events, agents, operations, service.EndPatience{Unlisted: cfg.SessionLostAfter, Silent: cfg.AgentLostAfter}, time.Now, log)
 		senders        = service.NewSenders(agents, agentID, log)
 		eventService   = service.NewEvents(events, segments, sessions, time.Now)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
-		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(budget.Queue), meter, ingest.Publishers{hub, ends, analysis}, log)
+		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(budget.Queue), meter, ingest.Publishers{hub, ends, analysis, detection}, log)
 		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
@@ -88,12 +102,19 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	}
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
-		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: families,
-		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk,
+		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
+		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, transfers),
+		Rules: rules, Trials: service.NewTrials(sessions, transfers, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{
 		Database: db.Ping, Migrations: db.CheckSchema, FreeBytes: files.FreeBytes, Files: fileSweep.Last, Spool: spooled, WaitsFor: queue.WaitsFor, Durability: db.CheckDurability, Backfill: backfill.Left, Damages: events.ListDamages, Agent: agentWatch.Get, Log: log,
+		Notices: func(ctx context.Context) (models.NoticeStatus, error) {
+			if cfg.WebhookURL.Reveal() == "" {
+				return models.NoticeStatus{}, nil
+			}
+			return notices.Status(ctx)
+		},
 		Bucket: func() string {
 			if db.Objects() == nil {
 				return ""
@@ -106,6 +127,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 				"queue":   {LimitBytes: budget.Queue, UsedBytes: &queued},
 				"rings":   {LimitBytes: budget.Rings, UsedBytes: new(hub.RingBytes())},
 				"rollups": {LimitBytes: budget.Rollups, UsedBytes: new(rollups.Bytes())},
+				"rules":   {LimitBytes: budget.Rules, UsedBytes: new(detection.Bytes())},
 				"bodies":  {LimitBytes: bodies.Limit(), UsedBytes: new(bodies.Used())},
 				"imports": {LimitBytes: budget.Imports},
 				"caches":  {LimitBytes: budget.Caches},
@@ -140,9 +162,15 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { seals.Run(beside) })
 	running.Go(func() { retention.Run(beside) })
 	running.Go(func() { disk.Run(beside) })
+	running.Go(func() { detection.Run(beside) })
 	if db.Objects() != nil {
 		blocks := service.NewBlocks(repository.NewBlocks(db), leases, time.Duration(cfg.SealAfter), log)
 		running.Go(func() { blocks.Run(beside) })
+	}
+	if cfg.WebhookURL.Reveal() != "" {
+		link := cmp.Or(string(cfg.PublicURL), strings.TrimSuffix(dashboardURL(listener.Addr()), "/"))
+		webhook := service.NewWebhook(notices, leases, cfg.WebhookURL.Reveal(), cfg.WebhookSecret.Reveal(), link, BuildVersion(), time.Now, log)
+		running.Go(func() { webhook.Run(beside) })
 	}
 	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
 	defer running.Wait()
@@ -156,4 +184,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// webhookLevels returns the levels of the findings that the webhook gets; none without one.
+func webhookLevels(cfg config.Config) []string {
+	if cfg.WebhookURL.Reveal() == "" {
+		return nil
+	}
+	return models.FindingLevels[:slices.Index(models.FindingLevels, cfg.WebhookLevel)+1]
 }

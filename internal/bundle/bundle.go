@@ -1,5 +1,5 @@
 // Package bundle packs a whole session into a zip and reads it again: the session, its
-// events and processes, and its target file if that is wanted. A manifest with the size
+// events, processes and findings, and its target file if that is wanted. A manifest with the size
 // and the SHA-256 of each entry proves that a bundle is complete. The package works on
 // streams, in constant memory, and trusts nothing that it reads.
 package bundle
@@ -25,23 +25,30 @@ import (
 //	events.ndjson      its events, one a line, by seq from 1 on, or from the first that has
 //	                   not expired
 //	processes.ndjson   its processes, one a line, by pid and start
+//	findings.ndjson    what rules found in it, one a line, by rule_id; only if they found
+//	                   something
 //	file/<sha256>      its target file, if that was asked for
 //	manifest.json      size and SHA-256 of the other entries, and how many lines they have
 const (
 	sessionEntry   = "session.json"
 	eventsEntry    = "events.ndjson"
 	processesEntry = "processes.ndjson"
+	findingsEntry  = "findings.ndjson"
 	manifestEntry  = "manifest.json"
 	filePrefix     = "file/"
 )
 
 // Format and version of a manifest. A program reads all versions up to its own. Version 2
-// added how the session ended. Version 3 is for a session whose first events have expired;
-// others are written in version 2, so that older programs read them.
+// added how the session ended. Version 3 is for a session whose first events have expired,
+// version 4 for one with findings, version 5 for one with findings of events that failed.
+// Others are written in version 2. So older programs read what they know.
 const (
-	bundleFormat   = "ospulse-bundle"
-	bundleVersion  = 3
-	versionOfWhole = 2
+	bundleFormat      = "ospulse-bundle"
+	bundleVersion     = 5
+	versionOfFailed   = 5
+	versionOfFindings = 4
+	versionOfExpired  = 3
+	versionOfWhole    = 2
 )
 
 // manifest proves that a bundle is complete.
@@ -53,7 +60,8 @@ type manifest struct {
 	SessionID      string           `json:"session_id"`
 	Events         int64            `json:"events"`
 	Processes      int64            `json:"processes"`
-	Entries        map[string]entry `json:"entries"` // all except the manifest
+	Findings       int64            `json:"findings,omitempty"` // 0 before version 4
+	Entries        map[string]entry `json:"entries"`            // all except the manifest
 }
 
 // entry holds the expected properties of an entry of the zip.

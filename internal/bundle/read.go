@@ -101,7 +101,7 @@ func (s *boundedSource) ReadAt(p []byte, at int64) (int, error) {
 func (b *Bundle) add(file *zip.File) error {
 	_, isThere := b.files[file.Name]
 	sha, isFile := strings.CutPrefix(file.Name, filePrefix)
-	known := file.Name == sessionEntry || file.Name == eventsEntry || file.Name == processesEntry || file.Name == manifestEntry ||
+	known := file.Name == sessionEntry || file.Name == eventsEntry || file.Name == processesEntry || file.Name == findingsEntry || file.Name == manifestEntry ||
 		isFile && validSHA256.MatchString(sha)
 	switch {
 	case !known:
@@ -195,13 +195,16 @@ func (b *Bundle) checkManifest(size int64) error {
 			return invalid("the bundle has no entry %s", name)
 		}
 	}
+	if hasFindings := b.files[findingsEntry] != nil; hasFindings != (m.Version >= versionOfFindings) {
+		return invalid("a bundle has an entry %s if it is of version %d or newer, not of version %d", findingsEntry, versionOfFindings, m.Version)
+	}
 	switch total := sum(sizes); {
 	case total > b.limits.MaxBytes:
 		return models.Errorf(models.CodeTooLarge, "the bundle is %d MB when it is decompressed, more than the %d MB that are taken: IMPORT_MAX_MB", total>>20, b.limits.MaxBytes>>20)
 	case total/maxDeflateRatio > size:
 		return invalid("the bundle claims to become %d times as large as it is, which no zip does", total/max(size, 1))
-	case m.Events < 0 || m.Processes < 0:
-		return invalid("%s: events and processes cannot be negative", manifestEntry)
+	case m.Events < 0 || m.Processes < 0 || m.Findings < 0:
+		return invalid("%s: events, processes and findings cannot be negative", manifestEntry)
 	}
 	b.Processes = m.Processes
 	return nil
@@ -260,6 +263,11 @@ func (b *Bundle) Verify(carryOn func() error) error {
 		}
 	}
 	for _, err := range b.ProcessPages() {
+		if err := errors.Join(err, carryOn()); err != nil {
+			return err
+		}
+	}
+	for _, err := range b.Findings() {
 		if err := errors.Join(err, carryOn()); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/flate"
@@ -21,7 +22,8 @@ type Contents struct {
 	Session        *models.Session
 	Events         iter.Seq2[[]models.Event, error] // by Seq, those after ExpiredSeq up to EventCount
 	Processes      iter.Seq2[[]models.Process, error]
-	File           io.Reader // nil to leave it out
+	Findings       []models.Finding // perhaps also in later events
+	File           io.Reader        // nil to leave it out
 	ProductVersion string
 	CreatedAt      time.Time
 }
@@ -35,8 +37,15 @@ func Write(w io.Writer, c Contents) (events int64, err error) {
 		Format: bundleFormat, Version: versionOfWhole, ProductVersion: c.ProductVersion, CreatedAt: models.FormatTime(c.CreatedAt),
 		SessionID: c.Session.ID, Entries: b.entries,
 	}
-	if c.Session.ExpiredSeq > 0 {
-		m.Version = bundleVersion
+	found := upTo(c.Findings, c.Session.EventCount)
+	m.Findings = int64(len(found))
+	switch {
+	case slices.ContainsFunc(found, func(f models.Finding) bool { return f.Failed > 0 }):
+		m.Version = versionOfFailed
+	case len(found) > 0:
+		m.Version = versionOfFindings
+	case c.Session.ExpiredSeq > 0:
+		m.Version = versionOfExpired
 	}
 	if err := b.writeJSON(sessionEntry, newBundledSession(c.Session)); err != nil {
 		return 0, err
@@ -57,6 +66,18 @@ func Write(w io.Writer, c Contents) (events int64, err error) {
 	})
 	if err != nil {
 		return m.Events, err
+	}
+	if len(found) > 0 {
+		if err := b.create(findingsEntry); err != nil {
+			return m.Events, err
+		}
+		_, err := writeLines(&b, onePage(found), func(out []byte, f *models.Finding) ([]byte, error) {
+			line, err := json.Marshal(newBundledFinding(f))
+			return append(out, line...), err
+		})
+		if err != nil {
+			return m.Events, err
+		}
 	}
 	if c.File != nil {
 		if err := b.create(filePrefix + *c.Session.FileSHA256); err != nil {
@@ -145,6 +166,10 @@ func writeLines[T any](w io.Writer, pages iter.Seq2[[]T, error], appendLine func
 		}
 	}
 	return n, nil
+}
+
+func onePage[T any](values []T) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) { yield(values, nil) }
 }
 
 // writeBytes is the number of bytes that are collected before they are compressed.

@@ -70,6 +70,18 @@ type Config struct {
 	// before that.
 	DiskLow string `env:"DISK_LOW" envDefault:"refuse" oneof:"refuse retain"`
 
+	// RulesDir is a folder of detection rules besides those of this program; "" for none.
+	RulesDir string `env:"RULES_DIR"`
+
+	// WebhookURL gets the new findings of WebhookLevel and above; "" for none. WebhookSecret,
+	// which it needs, is the key of the signatures.
+	WebhookURL    WebhookURL `env:"WEBHOOK_URL"`
+	WebhookSecret Secret     `env:"WEBHOOK_SECRET"`
+	WebhookLevel  string     `env:"WEBHOOK_LEVEL" envDefault:"high" oneof:"informational low medium high critical"`
+	// PublicURL is the URL at which users open the dashboard, for links in what is sent to
+	// others; "" for that of this machine.
+	PublicURL BaseURL `env:"PUBLIC_URL"`
+
 	// FilesURL is the location of target files: a bucket, or if empty the folder files
 	// in DataDir. AWS_ENDPOINT_URL and AWS_REGION fill in its options.
 	FilesURL FilesURL `env:"FILES_URL"`
@@ -210,6 +222,9 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 		if values[name] == "" && len(needing) > 0 {
 			refuse(name, "the key of the bucket that "+strings.Join(needing, " or ")+" names")
 		}
+	}
+	if v.WebhookURL.Reveal() != "" && v.WebhookSecret.Reveal() == "" {
+		refuse("WEBHOOK_SECRET", "the key with which the receiver of WEBHOOK_URL checks the signatures")
 	}
 	switch {
 	case v.DiskLow != diskRetain:

@@ -29,6 +29,7 @@ func parse(v *variables, values map[string]string) (refused map[string]error, er
 		reflect.TypeFor[Origins]():     parser[Origins](list(origin)),
 		reflect.TypeFor[SealAfter]():   parser[SealAfter](sealAfter),
 		reflect.TypeFor[Secret]():      parser[Secret](key),
+		reflect.TypeFor[WebhookURL]():  parser[WebhookURL](webhookURL),
 	}})
 	var all env.AggregateError
 	if err != nil && !errors.As(err, &all) {

@@ -123,6 +123,25 @@ func TestKeyIsHidden(t *testing.T) {
 	}
 }
 
+// TestWebhookURLIsHidden checks that nothing shows the path of a webhook, which is often a
+// secret.
+func TestWebhookURLIsHidden(t *testing.T) {
+	const secret = "hunter2-hunter2"
+	const value = "https://Hooks.example:8443/services/T0/" + secret + "?key=" + secret
+	c := load(t, env{"WEBHOOK_URL": value, "WEBHOOK_SECRET": secret})
+	if c.WebhookURL.Reveal() != value || c.WebhookURL.String() != "https://hooks.example:8443/***" || c.WebhookSecret.Reveal() != secret {
+		t.Errorf("%s is shown as %s", c.WebhookURL.Reveal(), c.WebhookURL)
+	}
+	for _, text := range []string{c.String(), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c)} {
+		if strings.Contains(text, secret) {
+			t.Error("the configuration shows the secret: ", text)
+		}
+	}
+	if _, err := config.Load(env{"WEBHOOK_URL": value}.get, ""); err == nil || !strings.HasPrefix(err.Error(), "WEBHOOK_SECRET: ") {
+		t.Errorf("without a secret: %v", err)
+	}
+}
+
 func TestDatabaseURLIsShown(t *testing.T) {
 	for value, want := range map[string]string{
 		"":                                "",

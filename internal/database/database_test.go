@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,9 +164,13 @@ func TestOldDataKeepsOpening(t *testing.T) {
 		err := db.Write(t.Context(), func(tx *gorm.DB) error {
 			for _, statement := range []string{
 				"ALTER TABLE sessions DROP COLUMN chosen_pids",
+				"ALTER TABLE findings DROP COLUMN failed_count",
+				"ALTER TABLE imported_findings DROP COLUMN failed_count",
 				"ALTER TABLE sessions ADD COLUMN of_another_version varchar(10) DEFAULT 'kept'",
 				"INSERT INTO sessions (id, file_name, created_at, updated_at) SELECT 'old', 'x', created_at, updated_at FROM sessions",
 				"INSERT INTO events (session_id, seq, event_type, timestamp, source, data) SELECT id, 1, 'x', created_at, 'x', '{}' FROM sessions",
+				"INSERT INTO findings (session_id, rule_id, version, title, level, event_count, first_at, last_at) SELECT 'old', 'r', '1', 'x', 'low', 7, created_at, created_at FROM sessions WHERE id = 'old'",
+				"INSERT INTO imported_findings (session_id, rule_id, version, title, level, event_count, first_at, last_at) SELECT session_id, rule_id, version, title, level, event_count, first_at, last_at FROM findings",
 			} {
 				if err := tx.Exec(statement).Error; err != nil {
 					return err
@@ -186,6 +191,12 @@ func TestOldDataKeepsOpening(t *testing.T) {
 		}
 		if err := db.Read(t.Context()).Model(&models.Event{}).Count(&events).Error; err != nil || events != 2 {
 			t.Errorf("%d events are left of 2, %v", events, err)
+		}
+		for _, table := range []string{"findings", "imported_findings"} {
+			var failed []int64
+			if err := db.Read(t.Context()).Table(table).Where("event_count = 7").Pluck("failed_count", &failed).Error; err != nil || !slices.Equal(failed, []int64{0}) {
+				t.Errorf("%s: events that failed are %v, %v", table, failed, err)
+			}
 		}
 	})
 }

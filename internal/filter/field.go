@@ -29,10 +29,16 @@ const (
 var columnNames = [...][]string{ //nolint:gochecknoglobals // a constant
 	Type: {"type", "event_type"}, Operation: {"operation", "op"}, Process: {"process", "process_name"},
 	Target: {"target"}, Source: {"source"}, PID: {"pid"}, Seq: {"seq"}, Time: {"time", "timestamp"}, Data: {"data"},
+	Routine: {"routine"}, Finding: {"finding"}, Level: {"finding.level"}, Technique: {"technique"},
 }
 
 // String returns the column's short name.
-func (c Column) String() string { return columnNames[c][0] }
+func (c Column) String() string {
+	if name, ok := ruleColumns[c]; ok {
+		return name
+	}
+	return columnNames[c][0]
+}
 
 // columnOf returns the column with a name, regardless of case.
 func columnOf(name string) (Column, bool) {
@@ -90,7 +96,7 @@ func (f Field) text(e *models.Event) (string, bool) {
 	case Target:
 		return deref(e.Target)
 	}
-	return "", false
+	return f.fact(e)
 }
 
 // integer returns the value of a column of whole numbers.
@@ -109,7 +115,7 @@ func deref[T any](p *T) (value T, ok bool) {
 }
 
 // isText reports whether the field is a column of text.
-func (f Field) isText() bool { return f.Column <= Source }
+func (f Field) isText() bool { return f.Column <= Source || f.Column > Data }
 
 // isInteger reports whether the field is a column of whole numbers.
 func (f Field) isInteger() bool { return f.Column == PID || f.Column == Seq }
@@ -152,4 +158,31 @@ func (v Value) String() string {
 // Quote returns text as a string in double quotes.
 func Quote(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}
+
+// OnlyField returns the field that all tests of a condition with several tests have.
+func OnlyField(n Node) (field Field, ok bool) {
+	switch n.(type) {
+	case And, Or, Not:
+	default:
+		return Field{}, false
+	}
+	ok = true
+	rewrite(n, func(n Node) Node {
+		var tested Field
+		switch n := n.(type) {
+		case Exists:
+			tested = n.Field
+		case In:
+			tested = n.Field
+		case Like:
+			tested = n.Field
+		default:
+			ok = false
+		}
+		ok = ok && len(tested.Path) == 0 && (field.Column == 0 || field.Column == tested.Column)
+		field = tested
+		return n
+	})
+	return field, ok && field.Column != 0
 }

@@ -28,9 +28,11 @@ const (
 // Filter selects events; nil selects all. It is immutable, and safe for concurrent
 // use.
 type Filter struct {
-	root      Node
-	needsData bool
-	upTo      int64 // the Seq up to which its processes are known, if it names some
+	root       Node
+	asked      Node // as it was written, if WithKnown has replaced some of root
+	needsData  bool
+	namesKnown bool
+	upTo       int64 // the Seq up to which its processes and findings are known, if it names some
 }
 
 // Parse parses a filter. Blank text returns nil, which selects all events. The error is
@@ -46,7 +48,13 @@ func Parse(text string) (*Filter, error) {
 	if err != nil {
 		return nil, invalid(err)
 	}
-	return &Filter{root: root, needsData: needsData(root)}, nil
+	namesKnown := false
+	rewrite(root, func(n Node) Node {
+		_, isKnown := knownColumn(n)
+		namesKnown = namesKnown || isKnown
+		return n
+	})
+	return &Filter{root: root, needsData: needsData(root), namesKnown: namesKnown}, nil
 }
 
 // TargetContains returns the filter that selects events with a text in their target,
@@ -104,39 +112,70 @@ func (f *Filter) WithoutData() *Filter {
 	if !f.NeedsData() {
 		return f
 	}
-	if root := weaker(f.root); root != nil {
+	if root := boundOf(f.root, true); root != nil {
 		return &Filter{root: root}
 	}
 	return nil
 }
 
-// weaker returns a condition that needs no data and is true if n is; nil for one that is
-// always true.
-func weaker(n Node) Node {
+// Certain returns a filter that needs no data and selects only events that f selects; nil
+// if there is none but the one that selects none.
+func (f *Filter) Certain() *Filter {
+	if !f.NeedsData() {
+		return f
+	}
+	if root := boundOf(f.root, false); root != nil {
+		return &Filter{root: root}
+	}
+	return nil
+}
+
+// Among returns the filter that selects the events with the seqs sure, and those of the events
+// with the seqs maybe that f selects. Both are in increasing order.
+func (f *Filter) Among(sure, maybe []int64) *Filter {
+	some := And{Seqs(maybe), f.root}
+	switch {
+	case len(maybe) == 0:
+		return &Filter{root: Seqs(sure)}
+	case len(sure) == 0:
+		return &Filter{root: some, needsData: f.needsData}
+	}
+	return &Filter{root: Or{Seqs(sure), some}, needsData: f.needsData}
+}
+
+// boundOf returns a condition that needs no data. If isUpper, it is true if n is; nil stands
+// for one that is always true. Otherwise n is true if it is; nil stands for one that is always
+// false.
+func boundOf(n Node, isUpper bool) Node {
 	if !needsData(n) {
 		return n
 	}
 	switch n := n.(type) {
 	case And:
-		var nodes And
-		for _, node := range n {
-			if node := weaker(node); node != nil {
-				nodes = append(nodes, node)
-			}
-		}
-		if len(nodes) > 0 {
-			return nodes
+		// A part that is always true adds nothing; one that is always false decides.
+		if nodes, isWhole := boundsOf(n, isUpper); len(nodes) > 0 && (isWhole || isUpper) {
+			return And(nodes)
 		}
 	case Or:
-		nodes := make(Or, len(n))
-		for i, node := range n {
-			if nodes[i] = weaker(node); nodes[i] == nil {
-				return nil
-			}
+		if nodes, isWhole := boundsOf(n, isUpper); len(nodes) > 0 && (isWhole || !isUpper) {
+			return Or(nodes)
 		}
-		return nodes
+	case Not:
+		if node := boundOf(n.Node, !isUpper); node != nil {
+			return Not{node}
+		}
 	}
 	return nil
+}
+
+// boundsOf returns the bounds of some nodes that are not nil, and whether none was.
+func boundsOf(nodes []Node, isUpper bool) (bounds []Node, isWhole bool) {
+	for _, node := range nodes {
+		if bound := boundOf(node, isUpper); bound != nil {
+			bounds = append(bounds, bound)
+		}
+	}
+	return bounds, len(bounds) == len(nodes)
 }
 
 // Span returns a span of time, both ends included, that contains all events that the
@@ -177,6 +216,9 @@ func spanOf(n Node) (span models.Span) {
 func (f *Filter) String() string {
 	if f == nil {
 		return ""
+	}
+	if f.asked != nil {
+		return f.asked.String()
 	}
 	return f.root.String()
 }

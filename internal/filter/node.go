@@ -91,7 +91,7 @@ func (n *Text) within(text string) bool {
 	if n.literal != "" {
 		return indexFold(text, n.literal) >= 0
 	}
-	return n.anywhere.matches(text)
+	return n.anywhere.Matches(text)
 }
 
 // Match implements Node.
@@ -122,7 +122,7 @@ func (n Exists) Match(e *models.Event) bool {
 	ok := true
 	switch {
 	case n.Field.Column == Data:
-		ok = n.MatchData(e.Data)
+		ok = n.Field.value(e) != nil
 	case n.Field.isText():
 		_, ok = n.Field.text(e)
 	case n.Field.isInteger():
@@ -163,7 +163,7 @@ func (n In) Match(e *models.Event) bool {
 			}
 		}
 	default:
-		return n.MatchData(e.Data)
+		return n.matchValue(n.Field.value(e))
 	}
 	return false
 }
@@ -172,8 +172,9 @@ func (n In) Match(e *models.Event) bool {
 func (n In) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
-func (n In) MatchData(data []byte) bool {
-	found := n.Field.Find(data)
+func (n In) MatchData(data []byte) bool { return n.matchValue(n.Field.Find(data)) }
+
+func (n In) matchValue(found []byte) bool {
 	if found == nil {
 		return false
 	}
@@ -207,12 +208,12 @@ func (n In) MatchData(data []byte) bool {
 func (n Order) Match(e *models.Event) bool {
 	switch n.Field.Column {
 	case Data:
-		return n.MatchData(e.Data)
+		return n.matchValue(n.Field.value(e))
 	case Time:
 		return n.Op.holds(e.Timestamp.Compare(n.Value.Time))
 	}
 	number, ok := n.Field.integer(e)
-	if !ok {
+	if !ok || !n.Field.isInteger() {
 		return false
 	}
 	switch {
@@ -242,31 +243,33 @@ func (op Op) holds(outcome int) bool {
 func (n Order) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
-func (n Order) MatchData(data []byte) bool {
-	found := n.Field.Find(data)
+func (n Order) MatchData(data []byte) bool { return n.matchValue(n.Field.Find(data)) }
+
+func (n Order) matchValue(found []byte) bool {
 	return isNumber(found) && n.Op.holds(jsonscan.CompareNumbers(found, []byte(n.Value.Text)))
 }
 
 // Match implements Node.
 func (n Like) Match(e *models.Event) bool {
 	if n.Field.Column == Data {
-		return n.MatchData(e.Data)
+		return n.matchValue(n.Field.value(e))
 	}
 	text, ok := n.Field.text(e)
-	return ok && n.Pattern.matches(text)
+	return ok && n.Pattern.Matches(text)
 }
 
 // NeedsData implements DataNode.
 func (n Like) NeedsData() bool { return n.Field.Column == Data }
 
 // MatchData implements DataNode.
-func (n Like) MatchData(data []byte) bool {
-	found := n.Field.Find(data)
+func (n Like) MatchData(data []byte) bool { return n.matchValue(n.Field.Find(data)) }
+
+func (n Like) matchValue(found []byte) bool {
 	if jsonscan.Kind(found) != '"' && !isNumber(found) {
 		return false
 	}
 	var scratch [512]byte
-	return n.Pattern.matches(viewOf(plain(scratch[:0], found)))
+	return n.Pattern.Matches(viewOf(plain(scratch[:0], found)))
 }
 
 // Match implements Node.
@@ -315,9 +318,19 @@ func (n Text) MatchTokens(data []byte) bool {
 
 // Find returns the value at the path in data, nil if there is none. An event without data has
 // null, which contains nothing.
-func (f Field) Find(data []byte) []byte {
-	for i := range f.Path {
-		if step := &f.Path[i]; step.Index < 0 {
+func (f Field) Find(data []byte) []byte { return findIn(data, f.Path) }
+
+// value returns the value at the path in the event's data, nil if there is none.
+func (f Field) value(e *models.Event) []byte {
+	if e.Facts != nil && e.Facts.Member != nil && f.Path[0].Index < 0 {
+		return findIn(e.Facts.Member(f.Path[0].Key), f.Path[1:])
+	}
+	return f.Find(e.Data)
+}
+
+func findIn(data []byte, path []Step) []byte {
+	for i := range path {
+		if step := &path[i]; step.Index < 0 {
 			data = jsonscan.Find(data, step.Key)
 		} else {
 			data = jsonscan.Element(data, step.Index)

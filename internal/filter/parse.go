@@ -37,6 +37,7 @@ type parser struct {
 	pos            int // in bytes
 	nesting, tests int
 	texts, unders  int
+	known          int
 }
 
 func parse(text string) (Node, *SyntaxError) {
@@ -380,6 +381,12 @@ func (p *parser) counted(from int, node Node) (Node, *SyntaxError) {
 	case Under:
 		p.unders++
 	}
+	if _, isKnown := knownColumn(node); isKnown {
+		p.known++
+	}
+	if p.known > maxKnown {
+		return nil, p.fault(from, p.pos, "more than %d conditions on routine, finding and technique", maxKnown)
+	}
 	if p.unders > MaxUnders {
 		return nil, p.fault(from, p.pos, "more than %d processes", MaxUnders)
 	}
@@ -574,7 +581,7 @@ func (t *test) node() (Node, *SyntaxError) {
 		value, err := t.value()
 		return In{t.field, []Value{value}}, err
 	case "<", "<=", ">", ">=":
-		if t.field.isText() {
+		if t.field.isText() && t.field.Column != Level {
 			return nil, t.p.fault(t.at, t.at+len(t.comparison), "%s is a text: expected =, !=, in, contains, startswith, endswith or like", t.field)
 		}
 		value, err := t.value()
@@ -614,6 +621,8 @@ func (t *test) expected() string {
 
 func (t *test) value() (Value, *SyntaxError) {
 	switch {
+	case t.field.Column.isKnown():
+		return t.known()
 	case t.field.isInteger():
 		n, err := strconv.ParseInt(t.text, 10, 64)
 		if err != nil {
@@ -663,6 +672,8 @@ func (p *parser) field(from int) (Field, *SyntaxError) {
 			shown(p.text[from:p.pos]), nearest(name), fieldNames())
 	case column == Data && nameEnd == p.pos:
 		return Field{}, p.fault(from, p.pos, "data is compared by a path: expected data.a.b, data[\"a b\"] or data.list[0]")
+	case column == Finding && lower(p.text[from:p.pos]) == Level.String():
+		return Field{Column: Level}, nil
 	case column != Data && nameEnd < p.pos:
 		return Field{}, p.fault(nameEnd, p.pos, "%s has nothing inside; paths are into data: data.a.b", name)
 	}
@@ -792,6 +803,9 @@ func wordLen(text, stop string) int {
 func fieldNames() string {
 	var names []string
 	for column := Type; column < Data; column++ {
+		names = append(names, column.String())
+	}
+	for column := Routine; column <= Technique; column++ {
 		names = append(names, column.String())
 	}
 	return strings.Join(names, ", ")

@@ -100,7 +100,7 @@ func TestParseFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		`proces: x`:                 `column 1, 6 long: unknown field "proces"; did you mean process?`, //nolint:misspell // the misspelling is part of the test
 		`a and timestmp > 1`:        `column 7, 8 long: unknown field "timestmp"; did you mean timestamp?`,
-		`Prozess = x`:               `column 1, 7 long: unknown field "Prozess"; did you mean process? (fields: type, operation, process, target, source, pid, seq, time, data.…; a text with such characters is searched for in quotes)`,
+		`Prozess = x`:               `column 1, 7 long: unknown field "Prozess"; did you mean process? (fields: type, operation, process, target, source, pid, seq, time, routine, finding, finding.level, technique, data.…; a text with such characters is searched for in quotes)`,
 		`a.example:80`:              `column 1, 9 long: unknown field "a.example" (fields:`,
 		`exists`:                    `column 7, 0 long: expected a field after exists, found the end`,
 		`exists foo`:                `column 8, 3 long: unknown field "foo"`,

@@ -91,10 +91,10 @@ func (p Pattern) literal() (string, bool) {
 	return "", false
 }
 
-// matches reports whether the pattern matches the whole text. After a failure it
+// Matches reports whether the pattern matches the whole text. After a failure it
 // extends only the last AnyText, which finds a match if there is one. The cost is at
 // most the product of the lengths.
-func (p Pattern) matches(text string) bool {
+func (p Pattern) Matches(text string) bool {
 	part, pos := 0, 0
 	retry, retryPos := 0, 0 // the part after the last AnyText, and the last position where it was tried
 	for {

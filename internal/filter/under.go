@@ -47,8 +47,10 @@ func (f *Filter) unders() (found []Under) {
 	if f == nil {
 		return nil
 	}
-	withUnders(f.root, func(n Under) Node {
-		found = append(found, n)
+	rewrite(f.root, func(n Node) Node {
+		if under, ok := n.(Under); ok {
+			found = append(found, under)
+		}
 		return n
 	})
 	return found
@@ -61,19 +63,31 @@ func (f *Filter) WithProcesses(family *process.Family) (*Filter, error) {
 		return f, nil
 	}
 	var err error
-	root := withUnders(f.root, func(n Under) Node {
-		if n.Set = family.Descendants(n.ID, n.Alone); n.Set == nil {
-			err = models.Errorf(models.CodeInvalid, "filter: the session has no process %d", n.ID)
+	complete := *f
+	complete.root = rewrite(f.root, func(n Node) Node {
+		under, ok := n.(Under)
+		if !ok {
+			return n
 		}
-		return n
+		if under.Set = family.Descendants(under.ID, under.Alone); under.Set == nil {
+			err = models.Errorf(models.CodeInvalid, "filter: the session has no process %d", under.ID)
+		}
+		return under
 	})
-	return &Filter{root: root, needsData: f.needsData, upTo: family.UpTo}, err
+	if complete.upTo = family.UpTo; f.NamesKnown() {
+		complete.upTo = min(family.UpTo, f.upTo)
+	}
+	return &complete, err
 }
 
-// UpTo returns upTo or, if the filter selects by processes, the last Seq up to which it
-// knows the processes, whichever is less.
+// NeedsSession reports whether the filter selects by what is known of a session, so that it
+// must be completed.
+func (f *Filter) NeedsSession() bool { return f.NamesProcesses() || f.NamesKnown() }
+
+// UpTo returns upTo or, if the filter selects by what is known of a session, the last Seq up
+// to which it knows that, whichever is less.
 func (f *Filter) UpTo(upTo int64) int64 {
-	if f.NamesProcesses() {
+	if f.NeedsSession() {
 		return min(upTo, f.upTo)
 	}
 	return upTo
@@ -82,6 +96,9 @@ func (f *Filter) UpTo(upTo int64) int64 {
 // SelectsAs reports whether the filter selects the same as another filter of the same text
 // among the events up to the other's UpTo.
 func (f *Filter) SelectsAs(other *Filter) bool {
+	if f.NamesKnown() && upToSeq(f.root, other.upTo).String() != upToSeq(other.root, other.upTo).String() {
+		return false
+	}
 	before := other.unders()
 	for i, n := range f.unders() {
 		if !n.Set.SameFor(before[i].Set) {
@@ -89,26 +106,4 @@ func (f *Filter) SelectsAs(other *Filter) bool {
 		}
 	}
 	return true
-}
-
-// withUnders returns a copy of a condition in which replace replaced each Under.
-func withUnders(n Node, replace func(Under) Node) Node {
-	all := func(nodes []Node) []Node {
-		replaced := make([]Node, len(nodes))
-		for i, node := range nodes {
-			replaced[i] = withUnders(node, replace)
-		}
-		return replaced
-	}
-	switch n := n.(type) {
-	case And:
-		return And(all(n))
-	case Or:
-		return Or(all(n))
-	case Not:
-		return Not{withUnders(n.Node, replace)}
-	case Under:
-		return replace(n)
-	}
-	return n
 }

@@ -132,26 +132,38 @@ const cursorCheckLen = 6
 // encodeCursor encodes a place in the list of sessions. Its content is not secret, but
 // clients must not rely on it.
 func encodeCursor(cursor models.SessionCursor) string {
-	text := strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID
+	return sealCursor(strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID)
+}
+
+// sealCursor encodes the text of a cursor with a checksum.
+func sealCursor(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(append(sum[:cursorCheckLen], text...))
 }
 
+// openCursor returns the text of a cursor that sealCursor encoded.
+func openCursor(cursor string) (text string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) <= cursorCheckLen {
+		return "", false
+	}
+	text = string(raw[cursorCheckLen:])
+	return text, sealCursor(text) == cursor
+}
+
 // cursorParam decodes a cursor of encodeCursor; nil if there is none.
 func cursorParam(c *echo.Context) (*models.SessionCursor, error) {
-	text := c.QueryParam("cursor")
-	if text == "" {
+	given := c.QueryParam("cursor")
+	if given == "" {
 		return nil, nil // from the beginning of the list
 	}
-	if raw, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil && len(raw) > cursorCheckLen {
-		micros, id, _ := strings.Cut(string(raw[cursorCheckLen:]), " ")
-		n, err := strconv.ParseInt(micros, 10, 64)
-		cursor := models.SessionCursor{CreatedAt: time.UnixMicro(n).UTC(), ID: id}
-		if err == nil && models.ValidID(id) && encodeCursor(cursor) == text {
-			return &cursor, nil
+	if text, ok := openCursor(given); ok {
+		micros, id, _ := strings.Cut(text, " ")
+		if n, err := strconv.ParseInt(micros, 10, 64); err == nil && models.ValidID(id) {
+			return &models.SessionCursor{CreatedAt: time.UnixMicro(n).UTC(), ID: id}, nil
 		}
 	}
-	return nil, models.Errorf(models.CodeInvalid, "cursor must be a next_cursor of this list, not %.100q", text)
+	return nil, models.Errorf(models.CodeInvalid, "cursor must be a next_cursor of this list, not %.100q", given)
 }
 
 // sessionDetails is a session on its own page.

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v5"
 
 	"ospulse/internal/models"
+	"ospulse/internal/sigma"
 )
 
 // retryAfter is the Retry-After header in seconds, for requests that may succeed later.
@@ -21,6 +22,14 @@ const statusClientGone = 499
 type errorBody struct {
 	Error string      `json:"error"`
 	Code  models.Code `json:"code"`
+	*ruleFault
+}
+
+// ruleFault is what is wrong with a rule, and where in its text.
+type ruleFault struct {
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // statusOf maps each code to its HTTP status.
@@ -101,7 +110,11 @@ func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 			log.Log(c.Request().Context(), level, "request failed", "id", requestID(c), "code", e.Code, "error", err)
 		}
 		drain(c)
-		if err := c.JSON(status, errorBody{e.Message, e.Code}); err != nil {
+		body := errorBody{Error: e.Message, Code: e.Code}
+		if fault, ok := errors.AsType[*sigma.Error](e.Err); ok {
+			body.ruleFault = &ruleFault{fault.Line, fault.Column, fault.Text}
+		}
+		if err := c.JSON(status, body); err != nil {
 			log.Debug("an error answer was not read", "id", requestID(c), "error", err)
 		}
 	}

@@ -28,6 +28,7 @@ type Checks struct {
 	Backfill   func(ctx context.Context) (models.BackfillLeft, error)                          // the old events that the backfill has not read yet
 	Damages    func(ctx context.Context, sessionID string, limit int) ([]models.Damage, error) // sealed events that cannot be read
 	Bucket     func() string                                                                   // why the bucket of sealed events failed last; "" if it works or there is none
+	Notices    func(ctx context.Context) (models.NoticeStatus, error)                          // what the webhook lacks
 	Agent      func(ctx context.Context) (*models.Agent, error)
 	Memory     func() Memory
 	Disk       func() models.DiskStatus
@@ -130,7 +131,7 @@ func (k *Checks) ready(c *echo.Context) error {
 func (k *Checks) check(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok", "sealed": "ok", "bucket": "ok"}}
+	answer := readiness{Status: "ok", Checks: map[string]string{"database": "ok", "migrations": "ok", "disk": "ok", "spool": "ok", "set_aside": "ok", "durability": "ok", "backfill": "ok", "sealed": "ok", "bucket": "ok", "webhook": "ok"}}
 	fail := func(check, text string, err error) {
 		answer.Status, answer.Checks[check] = "unavailable", text
 		k.Log.Warn("not ready: "+text, "check", check, "error", err)
@@ -165,8 +166,28 @@ func (k *Checks) check(ctx context.Context) readiness {
 	if failure := k.Bucket(); failure != "" { // not a failure: everything but these events can be read and stored
 		answer.Checks["bucket"] = failure
 	}
+	k.checkWebhook(ctx, &answer)
 	k.checkDurability(ctx, &answer, fail)
 	return answer
+}
+
+// checkWebhook says how many findings the webhook did not take. It is no failure: they wait.
+func (k *Checks) checkWebhook(ctx context.Context, answer *readiness) {
+	status, err := k.Notices(ctx)
+	if err != nil {
+		answer.Checks["webhook"] = "the backend could not find out whether the webhook has all findings"
+		return
+	}
+	var texts []string
+	if status.Retried > 0 {
+		texts = append(texts, fmt.Sprintf("%d findings wait for the webhook, the oldest for %s; the last error: %s", status.Retried, status.Age.Round(time.Second), status.LastError))
+	}
+	if status.Failed > 0 {
+		texts = append(texts, fmt.Sprintf("%d findings of the last %d days were given up after the webhook did not take them for three days", status.Failed, int(models.NoticeReported.Hours()/24)))
+	}
+	if len(texts) > 0 {
+		answer.Checks["webhook"] = strings.Join(texts, "; ")
+	}
 }
 
 // checkSealed names the sealed events that cannot be read. The backend is ready

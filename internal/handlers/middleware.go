@@ -106,7 +106,7 @@ func cors(origins []string) echo.MiddlewareFunc {
 		UnsafeAllowOriginFunc: func(_ *echo.Context, origin string) (string, bool, error) {
 			return origin, slices.Contains(origins, strings.ToLower(origin)), nil
 		},
-		AllowMethods:  []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete},
+		AllowMethods:  []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 		AllowHeaders:  []string{"Content-Type", "Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID"},
 		ExposeHeaders: []string{echo.HeaderXRequestID, "Retry-After", "Content-Disposition"},
 		MaxAge:        600,

@@ -47,11 +47,15 @@ type Services struct {
 	Analyst   Analyst
 	Filters   Filters
 	Rollups   RollupService
+	Stories   StoryService
 	Live      Live
 	Exports   ExportService
 	Imports   ImportService
 	Expired   ExpirationService
 	Disk      DiskGuard
+	Findings  FindingService
+	Rules     RuleService
+	Trials    TrialService
 
 	Reads         ReadLimiter
 	ExportsAtOnce Gate
@@ -140,6 +144,24 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	u := &rollupHandler{services.Rollups, services.Filters}
 	e.GET("/api/sessions/:sessionId/files", u.listFiles, heavy)
 	e.GET("/api/sessions/:sessionId/conversations", u.listConversations, heavy)
+
+	y := &storyHandler{services.Stories}
+	e.GET("/api/sessions/:sessionId/story", y.get, heavy)
+	e.GET("/api/sessions/:sessionId/origin", y.origin, heavy)
+
+	d := &findingHandler{services.Findings}
+	e.GET("/api/sessions/:sessionId/findings", d.list)
+	e.GET("/api/findings", d.listAll, limitReads(services.Reads, "technique", "tag", "rule"))
+	e.GET("/api/sessions/:sessionId/attack", (&attackHandler{services.Findings, services.Exports}).matrix)
+
+	r := &ruleHandler{services.Rules, services.Trials, services.Reads, o.MaxBodyBytes}
+	e.GET("/api/rules", r.list)
+	e.POST("/api/rules", r.create)
+	e.POST("/api/rules/test", r.try)
+	e.GET("/api/rules/:ruleId", r.get)
+	e.PUT("/api/rules/:ruleId", r.replace)
+	e.DELETE("/api/rules/:ruleId", r.delete)
+	e.PUT("/api/rules/:ruleId/enabled", r.enable)
 
 	x := &expirationHandler{services.Expired}
 	e.GET("/api/expirations", x.list)

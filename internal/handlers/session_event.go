@@ -47,8 +47,8 @@ type sessionEventHandler struct {
 	filters Filters
 }
 
-// Filters completes filters that name processes. *service.Families implements it and
-// documents its contracts.
+// Filters completes filters that name processes, routine rules or findings. *service.Filters
+// implements it and documents its contracts.
 type Filters interface {
 	Complete(ctx context.Context, sessionID string, where *filter.Filter) (*filter.Filter, error)
 }

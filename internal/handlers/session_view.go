@@ -23,7 +23,8 @@ type sessionView struct {
 	ChosenPIDs        []int64         `json:"chosen_pids"`
 	EventCount        int64           `json:"event_count"` // also the newest event's seq
 	ExpiredSeq        int64           `json:"expired_seq"` // the events up to it expired
-	Keep              bool            `json:"keep"`        // retention does not remove it
+	Findings          findingCounts   `json:"findings"`
+	Keep              bool            `json:"keep"` // retention does not remove it
 	CreatedAt         string          `json:"created_at"`
 	UpdatedAt         string          `json:"updated_at"`
 	ImportedAt        *string         `json:"imported_at"`   // null for a session of this installation
@@ -34,6 +35,17 @@ type sessionView struct {
 	StartError        *startErrorView `json:"start_error"`        // null unless the start failed or waits for something
 	AgentSilentSince  *string         `json:"agent_silent_since"` // null unless it is active and its agent is silent
 	Backfill          *backfillView   `json:"backfill"`           // null when the backfill is complete
+}
+
+// findingCounts says how many findings a session has.
+type findingCounts struct {
+	Version int64   `json:"version"` // grows when the findings change
+	Highest *string `json:"highest"` // level; null without findings
+	models.LevelCounts
+}
+
+func newFindingCounts(s *models.Session) findingCounts {
+	return findingCounts{s.FindingVersion, orNull(s.Findings.Highest()), s.Findings}
 }
 
 // backfillView is the progress of a session's backfill.
@@ -86,7 +98,7 @@ func newSessionView(s *models.Session) sessionView {
 		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
-		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
+		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Findings: newFindingCounts(s), Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
 		ImportedAt: optionalTime(s.ImportedAt), ImportedFrom: orNull(s.ImportedFrom),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
 		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),

@@ -53,7 +53,8 @@ type streamHandler struct {
 // streamEvents sends a session's events as Server-Sent Events while the client listens.
 // The id of a message is the seq of its last event. The first message describes the
 // session; its id is the seq after which the stream starts. After many excluded events,
-// an id comes without a message. A message "expired" has the first and the last seq of
+// an id comes without a message. A message "findings", without an id, says that the findings
+// of the session changed. A message "expired" has the first and the last seq of
 // events that the stream cannot have, because they expired. A client that reconnects with the last id misses
 // nothing.
 func (h *streamHandler) streamEvents(c *echo.Context) error {
@@ -68,7 +69,7 @@ func (h *streamHandler) streamEvents(c *echo.Context) error {
 	if asked.Where, err = filterParam(c, h.filters, asked.SessionID); err != nil {
 		return err
 	}
-	if asked.Where.NamesProcesses() {
+	if asked.Where.NeedsSession() {
 		asked.Renew = func(ctx context.Context, where *filter.Filter) (*filter.Filter, error) {
 			return h.filters.Complete(ctx, asked.SessionID, where)
 		}
@@ -108,6 +109,8 @@ func (h *streamHandler) sendEvents(out *eventStream, stream *live.Stream, sessio
 				begun, told, m.id = true, update.Seq, strconv.FormatInt(update.Seq, 10)
 			}
 			err = out.send(m)
+		case update.Found != nil: // without an id: it does not move the stream
+			err = out.send(message{event: "findings", data: findingsJSON(update.Found)})
 		case update.Expired != nil:
 			told = update.Seq
 			err = out.send(message{event: "expired", id: strconv.FormatInt(told, 10), data: expiredJSON(*update.Expired)})
@@ -189,12 +192,17 @@ func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStrea
 			}
 			continue
 		}
-		messages := make([]message, len(changes))
-		for i, change := range changes {
+		messages := make([]message, 0, 2*len(changes))
+		for _, change := range changes {
 			if change.Session == nil {
-				messages[i] = message{event: "deleted", data: deletedView(change.ID)}
-			} else {
-				messages[i] = message{event: "session", data: sessionJSON(change.Session)}
+				messages = append(messages, message{event: "deleted", data: deletedView(change.ID)})
+				continue
+			}
+			if change.Changed {
+				messages = append(messages, message{event: "session", data: sessionJSON(change.Session)})
+			}
+			if change.Found {
+				messages = append(messages, message{event: "findings", data: findingsJSON(change.Session)})
 			}
 		}
 		if err := out.send(messages...); err != nil {
@@ -206,6 +214,15 @@ func (h *streamHandler) sendSessions(out *eventStream, stream *live.SessionStrea
 
 func sessionJSON(session *models.Session) []byte {
 	text, _ := json.Marshal(newSessionView(session)) // strings and numbers cannot fail
+	return text
+}
+
+// findingsJSON is the message about the findings of a session: two members of the session.
+func findingsJSON(session *models.Session) []byte {
+	text, _ := json.Marshal(struct { // strings and numbers cannot fail
+		ID       string        `json:"id"`
+		Findings findingCounts `json:"findings"`
+	}{session.ID, newFindingCounts(session)})
 	return text
 }
 

@@ -1,6 +1,7 @@
 package jsonscan_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/big"
 	"strings"
@@ -44,6 +45,14 @@ func FuzzFind(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte, key string, index int) {
 		found, element := jsonscan.Find(text, key), jsonscan.Element(text, index)
+		var ix jsonscan.Index
+		ix.Reset(text)
+		for _, before := range []string{"", "b", key, key} {
+			want := jsonscan.Find(text, before)
+			if got := ix.Find(before); !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+				t.Errorf("the index has %q as %q, want %q", before, got, want)
+			}
+		}
 		length := 0
 		for token, rest := jsonscan.NextToken(text); token != nil; token, rest = jsonscan.NextToken(rest) {
 			length += len(token)

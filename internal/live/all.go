@@ -10,10 +10,13 @@ import (
 	"ospulse/internal/models"
 )
 
-// Change is what became of a session: how it is now, or nil when it is gone.
+// Change is what became of a session: how it is now, or nil when it is gone. Of a session
+// that is not gone, at least one of Changed and Found is set.
 type Change struct {
 	ID      string
 	Session *models.Session
+	Changed bool // more than its findings changed
+	Found   bool // its findings changed
 }
 
 // SessionStream tells one client what becomes of all sessions. It is for one
@@ -23,7 +26,7 @@ type SessionStream struct {
 	client  string
 	ctx     context.Context    //nolint:containedctx // of the request that the stream lives for
 	cancel  context.CancelFunc // of ctx
-	pending map[string]*models.Session
+	pending map[string]Change
 	order   []string // the keys of pending, oldest change first
 }
 
@@ -44,9 +47,12 @@ type allSessions struct {
 type head struct {
 	eventCount int64
 	updatedAt  int64 // microseconds
+	findings   int64 // version
 }
 
-func headOf(s *models.Session) head { return head{s.EventCount, s.UpdatedAt.UnixMicro()} }
+func headOf(s *models.Session) head {
+	return head{s.EventCount, s.UpdatedAt.UnixMicro(), s.FindingVersion}
+}
 
 func newAllSessions() allSessions {
 	return allSessions{
@@ -66,7 +72,7 @@ func (h *Hub) SubscribeSessions(ctx context.Context, client string) (*SessionStr
 	if err := h.enter(client); err != nil {
 		return nil, err
 	}
-	s := &SessionStream{hub: h, client: client, pending: map[string]*models.Session{}}
+	s := &SessionStream{hub: h, client: client, pending: map[string]Change{}}
 	s.ctx, s.cancel = h.context(ctx)
 	a := &h.all
 	a.mu.Lock()
@@ -125,7 +131,7 @@ func (s *SessionStream) Read(limit int) ([]Change, <-chan struct{}) {
 	n := min(limit, len(s.order))
 	changes := make([]Change, n)
 	for i, id := range s.order[:n] {
-		changes[i] = Change{id, s.pending[id]}
+		changes[i] = s.pending[id]
 		delete(s.pending, id)
 	}
 	s.order = slices.Clone(s.order[n:])
@@ -137,6 +143,7 @@ func (a *allSessions) tell(id string, session *models.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before, known := a.known[id]
+	change := Change{ID: id, Session: session}
 	switch {
 	case a.known == nil: // who comes then lists it
 		return
@@ -147,13 +154,19 @@ func (a *allSessions) tell(id string, session *models.Session) {
 	case known && before == headOf(session):
 		return
 	default:
-		a.known[id] = headOf(session)
+		now := headOf(session)
+		change.Found = now.findings != before.findings
+		change.Changed = !known || now.eventCount != before.eventCount || now.updatedAt != before.updatedAt
+		a.known[id] = now
 	}
 	for s := range a.streams {
-		if _, waits := s.pending[id]; !waits {
+		one := change
+		if earlier, waits := s.pending[id]; waits {
+			one.Changed, one.Found = one.Changed || earlier.Changed, one.Found || earlier.Found
+		} else {
 			s.order = append(s.order, id)
 		}
-		s.pending[id] = session
+		s.pending[id] = one
 	}
 	if a.changed != nil {
 		close(a.changed)

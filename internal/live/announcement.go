@@ -25,6 +25,7 @@ type change struct {
 	ID      string `json:"id"`
 	Seq     int64  `json:"seq,omitempty"`     // the newest event that is committed
 	Changed bool   `json:"changed,omitempty"` // it was created, changed or deleted
+	Found   bool   `json:"found,omitempty"`   // its findings changed
 }
 
 // announcement tells the other backends of changes. It is sent as JSON.
@@ -47,7 +48,7 @@ func newChanges() changes {
 func (n *changes) add(one change) {
 	n.mu.Lock()
 	before := n.pending[one.ID]
-	n.pending[one.ID] = change{one.ID, max(one.Seq, before.Seq), one.Changed || before.Changed}
+	n.pending[one.ID] = change{one.ID, max(one.Seq, before.Seq), one.Changed || before.Changed, one.Found || before.Found}
 	n.mu.Unlock()
 	wake(n.added)
 }
@@ -125,6 +126,9 @@ func (h *Hub) hear(payload string) {
 		}
 		if n.Changed {
 			h.stale.add(n.ID)
+		}
+		if n.Found {
+			h.found(n.ID)
 		}
 	}
 }

@@ -156,6 +156,23 @@ func (h *Hub) SessionChanged(id string) {
 	h.changes.add(change{ID: id, Changed: true})
 }
 
+// FindingsChanged reports that the findings of a session changed. The caller calls it after
+// the commit.
+func (h *Hub) FindingsChanged(id string) {
+	h.found(id)
+	h.changes.add(change{ID: id, Found: true})
+}
+
+// found makes the streams of a session report its findings now, and those of all sessions
+// within countInterval.
+func (h *Hub) found(id string) {
+	if h.topic(id) != nil {
+		h.stale.add(id)
+	} else if h.all.watched() {
+		h.counted.keep(id)
+	}
+}
+
 // topic returns the topic of a session, nil if the session has no streams.
 func (h *Hub) topic(id string) *topic {
 	h.mu.RLock()

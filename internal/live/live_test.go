@@ -687,3 +687,124 @@ func TestRingHoldsEventsOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestFindingsAreTold checks that streams hear of changed findings, once each, from this
+// backend and from another one, and if the notification is lost; and that this moves no
+// stream.
+func TestFindingsAreTold(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			db := newDatabase("s")
+			db.lose = lose
+			hubs := []*Hub{start(t, db), start(t, db)}
+			batch := db.append("s", 3)
+			hubs[0].Published([]models.Batch{batch}, receiptOf(batch))
+			db.change(func() { db.sessions["s"].FindingVersion = 7 }) // before the streams
+			s := subscribe(t, hubs[0], "s", 1)
+			all, err := hubs[0].SubscribeSessions(t.Context(), "c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(all.Close)
+			if got := readAll(t, s); !slices.Equal(got, []int64{2, 3}) {
+				t.Errorf("got %v", got)
+			}
+			all.Read(10)
+			for i, hub := range hubs {
+				version := int64(8 + i)
+				db.change(func() { db.sessions["s"].FindingVersion = version })
+				hub.FindingsChanged("s")
+				if hub == hubs[0] {
+					<-time.After(time.Millisecond) // without a poll
+				} else {
+					<-time.After(pollInterval + countInterval)
+				}
+				synctest.Wait()
+				if u, err := s.Read(); err != nil || u.Found == nil || u.Found.FindingVersion != version || u.Seq != 3 || u.Session != nil {
+					t.Errorf("lose %t, hub %d: got %+v, %v, want the findings", lose, i, u, err)
+				}
+				if u, err := s.Read(); err != nil || u.Changed == nil {
+					t.Errorf("lose %t, hub %d: then got %+v, %v, want nothing", lose, i, u, err)
+				}
+				changes, _ := all.Read(10)
+				if len(changes) != 1 || !changes[0].Found || changes[0].Changed || changes[0].Session.FindingVersion != version {
+					t.Errorf("lose %t, hub %d: of all sessions got %+v", lose, i, changes)
+				}
+			}
+			// A change of both is told as both.
+			db.change(func() { db.sessions["s"].FindingVersion, db.sessions["s"].UpdatedAt = 20, time.Now() })
+			hubs[0].SessionChanged("s")
+			synctest.Wait()
+			first, _ := s.Read()
+			second, _ := s.Read()
+			if first.Session == nil || second.Found == nil {
+				t.Errorf("of a change of both got %+v and %+v", first, second)
+			}
+			if changes, _ := all.Read(10); len(changes) != 1 || !changes[0].Found || !changes[0].Changed {
+				t.Errorf("of a change of both got %+v", changes)
+			}
+			batch = db.append("s", 2)
+			hubs[0].Published([]models.Batch{batch}, receiptOf(batch))
+			if got := readAll(t, s); !slices.Equal(got, []int64{4, 5}) {
+				t.Errorf("the stream went on with %v", got)
+			}
+		})
+	}
+}
+
+// TestStreamWaitsUntilItsFilterKnows checks that a stream whose filter names findings neither
+// sends nor passes over an event before its findings are known, from the ring and from the
+// database, and that it asks again by itself.
+func TestStreamWaitsUntilItsFilterKnows(t *testing.T) {
+	for name, text := range map[string]string{"ring": "finding = true", "database": "finding = true and not data.x = 1"} {
+		published := name == "ring"
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db := newDatabase("s")
+				h := start(t, db)
+				known := &filter.Known{UpTo: 2, Findings: []models.Finding{{Seqs: []int64{2}}}}
+				renew := func(_ context.Context, where *filter.Filter) (*filter.Filter, error) { return where.WithKnown(known) }
+				where, err := filter.Parse(text)
+				if err == nil {
+					where, err = renew(t.Context(), where)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				after := int64(0)
+				s, err := h.Subscribe(t.Context(), Asked{Client: "c", SessionID: "s", After: &after, Where: where, Renew: renew})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				db.selects = func(e *models.Event) bool { return s.where.Match(e) }
+				batch := db.append("s", 3000)
+				if published {
+					h.Published([]models.Batch{batch}, receiptOf(batch))
+				} else {
+					s.topic.saw(db.sessions["s"], false)
+				}
+				if got := readAll(t, s); !slices.Equal(got, []int64{2}) || s.seq != 2 {
+					t.Errorf("the stream has %v and stands at %d, although it knows only 2 events", got, s.seq)
+				}
+				known = &filter.Known{UpTo: 2990, Findings: []models.Finding{{Seqs: []int64{2, 3, 2990, 3000}}}}
+				u, err := s.Read()
+				if err != nil || u.Changed == nil && len(u.Events) == 0 {
+					t.Fatal(u, err)
+				}
+				got := append(seqsOf(t, u), readAll(t, s)...)
+				if !slices.Equal(got, []int64{3, 2990}) || s.seq != 2990 {
+					t.Errorf("the stream has %v and stands at %d", got, s.seq)
+				}
+				known = &filter.Known{UpTo: 3000, Findings: known.Findings}
+				if u, err = s.Read(); err != nil || u.Changed != nil && len(u.Events) == 0 {
+					<-u.Changed // it is not the hub that closes it: no event comes
+					u, err = s.Read()
+				}
+				if got := seqsOf(t, u); err != nil || !slices.Equal(got, []int64{3000}) {
+					t.Errorf("at last the stream has %v, %v", got, err)
+				}
+			})
+		})
+	}
+}

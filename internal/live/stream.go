@@ -18,25 +18,26 @@ type Asked struct {
 	After     *int64         // the seq after which the stream starts; nil starts with the next event
 	Where     *filter.Filter // nil selects all events
 	Fields    *filter.Paths  // members of their data to add; nil adds none
-	// Renew, if not nil, returns Where with the processes that the session has now.
+	// Renew, if not nil, returns Where with what is known of the session now: its processes
+	// and findings. The stream waits for them: it stops at Where.UpTo.
 	Renew func(ctx context.Context, where *filter.Filter) (*filter.Filter, error)
 }
 
-// Update is one step of a stream. At most one of Events, Session, Expired and Deleted is
-// set.
+// Update is one step of a stream. At most one of Events, Session, Found, Expired and Deleted
+// is set.
 type Update struct {
 	Events  [][]byte        // JSON as in lists, by seq; the caller must not change it
 	Last    int64           // the seq of the last of Events
 	Full    bool            // more events are probably ready
 	Session *models.Session // the state of the session: first of all, and after each change
+	Found   *models.Session // the session, if its findings have changed since the stream told them
 	Deleted bool            // the session was deleted; the stream ends
 	Expired *models.SeqSpan // events that the stream cannot have, because they expired
 
 	// Seq is the position of the stream: Last, or more if the filter left out the events
 	// after it.
 	Seq int64
-	// Changed, if not nil, says that the update is empty. The hub closes it when there may
-	// be more.
+	// Changed, if not nil, says that the update is empty. It is closed when there may be more.
 	Changed <-chan struct{}
 
 	sizeBytes int // of Events
@@ -78,6 +79,7 @@ type Stream struct {
 	seq     int64
 	expired int64 // events up to this seq have expired, as far as the stream knows
 	version int   // of the session that was told last
+	found   int64 // the version of the findings that were told last
 	page    int   // rows of the next read of the database
 	window  int64 // events that it looks at with a filter
 }
@@ -158,10 +160,23 @@ func (s *Stream) Read() (Update, error) {
 			return update, s.fault(err)
 		}
 		update.Seq = s.seq
+		if s.seq == before && update.Events == nil && s.renew != nil {
+			update.Changed = later() // the filter knows too little of the next event
+			return update, nil
+		}
 		if s.seq == before || update.Full || time.Since(began) >= gatherTime {
 			return update, nil
 		}
 	}
+}
+
+// knownAfter is when a stream asks again whether its filter knows enough of the next event.
+const knownAfter = 50 * time.Millisecond
+
+func later() <-chan struct{} {
+	changed := make(chan struct{})
+	time.AfterFunc(knownAfter, func() { close(changed) })
+	return changed
 }
 
 // fault makes what may be over soon unavailable.
@@ -181,8 +196,14 @@ func (s *Stream) state() (update Update, ok bool) {
 	case t.deleted:
 		return Update{Deleted: true, Seq: s.seq}, true
 	case s.version != t.version:
+		if s.version == 0 { // the first update tells them
+			s.found = t.session.FindingVersion
+		}
 		s.version = t.version
 		return Update{Session: t.session, Seq: s.seq}, true
+	case s.found != t.session.FindingVersion:
+		s.found = t.session.FindingVersion
+		return Update{Found: t.session, Seq: s.seq}, true
 	case s.seq < s.expired:
 		span := models.SeqSpan{First: s.seq + 1, Last: s.expired}
 		s.seq = s.expired
@@ -201,9 +222,11 @@ func (s *Stream) gather(update *Update) error {
 	run, gapEnd := t.run(s.seq, s.whole)
 	newest := t.newest
 	t.mu.Unlock()
-	if err := s.followProcesses(newest); err != nil {
+	if err := s.followSession(newest); err != nil {
 		return err
 	}
+	newest = s.where.UpTo(newest)
+	gapEnd = min(gapEnd, newest)
 	if len(run) == 0 && s.seq < newest {
 		ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
 		defer cancel()
@@ -219,7 +242,7 @@ func (s *Stream) gather(update *Update) error {
 		}
 	}
 	for _, i := range run {
-		if update.full() {
+		if update.full() || i.event.Seq > newest {
 			break
 		}
 		if s.match == nil || s.match(i.event) {
@@ -230,9 +253,9 @@ func (s *Stream) gather(update *Update) error {
 	return nil
 }
 
-// followProcesses makes the filter know the processes of all events up to newest, which are
-// committed.
-func (s *Stream) followProcesses(newest int64) error {
+// followSession makes the filter know the processes of all events up to newest, which are
+// committed, and the findings that are known.
+func (s *Stream) followSession(newest int64) error {
 	if s.renew == nil || s.seq >= newest {
 		return nil
 	}
@@ -244,7 +267,7 @@ func (s *Stream) followProcesses(newest int64) error {
 		return wait
 	}
 	if err == nil {
-		s.where, s.match = where, where.Match
+		s.where, s.match, s.whole = where, where.Match, s.fields != nil || where.NeedsData()
 	}
 	return err
 }

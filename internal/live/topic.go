@@ -114,6 +114,9 @@ func (t *topic) saw(session *models.Session, inOrder bool) {
 		t.session = session
 		t.version++
 		t.wake()
+	} else if session.FindingVersion > known.FindingVersion {
+		t.session = session
+		t.wake()
 	}
 	if session.EventCount > t.newest {
 		t.newest = session.EventCount
@@ -125,7 +128,7 @@ func (t *topic) saw(session *models.Session, inOrder bool) {
 func (t *topic) differs(head *models.Session) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.session != nil && !t.session.UpdatedAt.Equal(head.UpdatedAt)
+	return t.session != nil && (!t.session.UpdatedAt.Equal(head.UpdatedAt) || t.session.FindingVersion != head.FindingVersion)
 }
 
 // close empties the ring for good; if the session was deleted, the streams are told.

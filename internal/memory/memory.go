@@ -47,6 +47,7 @@ type Budget struct {
 	Queue   int64 // events that wait to be stored
 	Rings   int64 // recent events of sessions that have streams
 	Rollups int64 // rollups of sessions
+	Rules   int64 // events that the rules have not been applied to, and what they know of processes
 	Bodies  int64 // request bodies, from their first byte to the answer
 	Imports int64 // bundles being imported
 	Caches  int64 // of the embedded database, outside of Go's heap
@@ -73,7 +74,7 @@ func Divide(limit Limit) Budget {
 	return Budget{
 		Limit: limit, Total: total,
 		Queue: part(8, 64*mb), Rings: part(16, 64*mb), Rollups: part(16, 128*mb),
-		Bodies: part(8, 512*mb), Imports: part(8, 512*mb), Caches: part(8, 128*mb),
+		Rules: part(16, 48*mb), Bodies: part(8, 512*mb), Imports: part(8, 512*mb), Caches: part(10, 128*mb),
 	}
 }
 

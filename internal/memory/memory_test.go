@@ -102,7 +102,7 @@ func TestDivide(t *testing.T) {
 				t.Errorf("got %+v, want a total of %d", b, tt.total)
 			}
 			sum := int64(0)
-			for _, part := range []int64{b.Queue, b.Rings, b.Rollups, b.Bodies, b.Imports, b.Caches} {
+			for _, part := range []int64{b.Queue, b.Rings, b.Rollups, b.Rules, b.Bodies, b.Imports, b.Caches} {
 				if part < 8*mb {
 					t.Errorf("a part has %d bytes: %+v", part, b)
 				}

@@ -70,6 +70,21 @@ type Event struct {
 	UpdatedAt time.Time `gorm:"autoUpdateTime"`
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID"`
+
+	Facts *Facts `gorm:"-" json:"-"` // set for rules only; never stored
+}
+
+// Facts are what an event and the events before it say about processes and hosts. A nil field is
+// unknown. For a process that begins (process_creation), Image and Command are those of the
+// new process, and the parent is the process that created it. Otherwise they are those of
+// the process that acts.
+type Facts struct {
+	Image, ParentImage     *string // the path of the program
+	Command, ParentCommand *string // the arguments, joined by single spaces
+	DestinationHost        *string // the name of the address to which the event connects
+
+	// Member returns a member of the event's data, nil if there is none; nil reads Data.
+	Member func(key string) []byte
 }
 
 // Payload returns the event's data as the agent sent it: the same JSON text, or one of

@@ -121,6 +121,11 @@ type Session struct {
 	// name, start or parent.
 	ProcessVersion int64 `gorm:"column:process_version;not null;default:0"`
 
+	// Findings counts what rules found. FindingVersion grows when that changes; UpdatedAt
+	// stays.
+	Findings       LevelCounts `gorm:"embedded;embeddedPrefix:findings_"`
+	FindingVersion int64       `gorm:"column:finding_version;not null;default:0"`
+
 	// Durability is the worst durability of the session's events when they were
 	// committed. It is "" without events, and for events of a version that did not
 	// record it.

@@ -65,13 +65,10 @@ func (r *Events) ListWhole(ctx context.Context, sessionID string, where *filter.
 // ignores the page's limit.
 func (r *Events) Count(ctx context.Context, sessionID string, where *filter.Filter, page models.EventPage) (total int64, err error) {
 	err = r.views.in(ctx, sessionID, func(v view) error {
-		rows := func(gap models.EventPage, seqs []int64) (bool, error) {
-			if seqs != nil && !where.NeedsData() {
-				total += int64(len(seqs))
-				return true, nil
-			}
+		v.usesColumns = true
+		rows := func(gap models.EventPage, known *candidates) (bool, error) {
 			var n int64
-			err := v.rows(where, gap, seqs).Count(&n).Error
+			err := v.rows(where, gap, known).Count(&n).Error
 			total += n
 			return true, err
 		}

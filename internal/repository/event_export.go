@@ -53,3 +53,8 @@ func (r *Transfers) ReadProcesses(ctx context.Context, sessionID string, after *
 	err := query.Order("pid, started_at").Limit(limit).Find(&processes).Error
 	return processes, translate(r.db, err, "the process")
 }
+
+// ListFindings returns the findings of a session.
+func (r *Transfers) ListFindings(ctx context.Context, sessionID string) ([]models.Finding, error) {
+	return listFindings(ctx, r.db, sessionID)
+}

@@ -91,6 +91,8 @@ func (c *compiler) node(n filter.Node) {
 		c.write(")")
 	case filter.Under:
 		c.under(n)
+	case filter.Seqs:
+		c.write(isOneOf(c.dialect), numberList(c.dialect, n))
 	case filter.DataNode:
 		if n.NeedsData() {
 			c.tests.data(c, n)
@@ -139,8 +141,13 @@ const (
 		"AND (p.start_known OR p.name = '' OR COALESCE(events.process_name, '') IN ('', p.name))"
 )
 
-// columnTest writes a test of a column.
+// columnTest writes a test of a column. It is false for a field of what is known of a session,
+// as in memory: a filter is completed before it is used.
 func (c *compiler) columnTest(n filter.Node) {
+	if filter.InFilters(n) != "" {
+		c.write("FALSE")
+		return
+	}
 	switch n := n.(type) {
 	case filter.Exists:
 		c.write(c.column(n.Field) + " IS NOT NULL")
@@ -180,6 +187,16 @@ func isListed(dialect, number string) string {
 		return number + " = ANY(CAST(? AS bigint[]))"
 	}
 	return number + " IN (SELECT value FROM json_each(?))"
+}
+
+// isOneOf is isListed for seqs of many rows, which are read by other conditions: PostgreSQL
+// looks each up in a hash table, and not one after the other; SQLite does not read the rows of
+// the list one by one.
+func isOneOf(dialect string) string {
+	if dialect == "postgres" {
+		return "seq IN (SELECT unnest(CAST(? AS bigint[])))"
+	}
+	return isListed(dialect, "+seq")
 }
 
 func numberList(dialect string, numbers []int64) string {

@@ -16,6 +16,8 @@ type form struct {
 	row func() (dest []any, take func() *models.Event)
 	// sealed sets e to event i of a segment.
 	sealed func(s *sealedSegment, e *models.Event, i int) error
+	// isHot says that sealed needs no more than the segment's columns.
+	isHot bool
 }
 
 // The forms of events.
@@ -56,6 +58,7 @@ var (
 			return []any{&e.Seq, &e.Timestamp, &e.EventType, &e.Source, &e.Operation, &e.ProcessName, &e.Target, &e.PID}, func() *models.Event { return e }
 		},
 		sealed: (*sealedSegment).hotEvent,
+		isHot:  true,
 	}
 )
 

@@ -61,6 +61,34 @@ func (r *Transfers) AddProcesses(ctx context.Context, sessionID string, processe
 	})
 }
 
+// AddFindings is AddEvents for what the rules of another backend found.
+func (r *Transfers) AddFindings(ctx context.Context, sessionID string, found []models.Finding, now time.Time) error {
+	rows := make([][]any, len(found))
+	for i := range found {
+		f := &found[i]
+		tags, err := json.Marshal(f.Tags)
+		if err != nil {
+			return err
+		}
+		seqs, err := json.Marshal(f.Seqs)
+		if err != nil {
+			return err
+		}
+		rows[i] = []any{sessionID, f.RuleID, f.Version, f.Title, f.Level, string(tags), f.Author, f.License,
+			f.Count, string(seqs), f.FirstAt, f.LastAt, orNil(f.PID), orNil(f.ProcessName), orNil(f.Target), f.Failed}
+	}
+	size := func(i int) int { return len(rows[i][9].(string)) }
+	return r.addRows(ctx, sessionID, now, len(rows), size, func(tx database.Bulk, from, to int) error {
+		return tx.Insert(ctx, "imported_findings", findingColumns, to-from, func(i int) []any { return rows[from+i] })
+	})
+}
+
+// findingColumns are the columns that AddFindings fills.
+var findingColumns = []string{ //nolint:gochecknoglobals // a constant
+	"session_id", "rule_id", "version", "title", "level", "tags", "author", "license",
+	"event_count", "seqs", "first_at", "last_at", "pid", "process_name", "target", "failed_count",
+}
+
 // processColumns are the columns that AddProcesses fills. The database assigns the IDs.
 var processColumns = []string{ //nolint:gochecknoglobals // a constant
 	"session_id", "pid", "started_at", "start_known", "parent_pid", "parent_started_at",
@@ -121,6 +149,9 @@ func (r *Transfers) FinishImport(ctx context.Context, session *models.Session, f
 		}
 		if done.RowsAffected == 0 {
 			return errImportGone
+		}
+		if err := countFindings(tx, []string{session.ID}); err != nil {
+			return err
 		}
 		return claimAll(tx, session)
 	})

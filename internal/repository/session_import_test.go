@@ -80,6 +80,7 @@ func TestImportStoresASessionAsItIs(t *testing.T) {
 		if err := transfers.FinishImport(t.Context(), session, file, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
+		session.FindingVersion = 1           // they were counted
 		session.Durability = db.Durability() // that of this database, not of the bundle's origin
 		got, err := repository.NewSessions(db).Get(t.Context(), "s")
 		if err != nil || !reflect.DeepEqual(got, session) {
@@ -130,8 +131,14 @@ func TestAbortedImportLeavesNothing(t *testing.T) {
 		if err := transfers.AddProcesses(t.Context(), "s", []models.Process{{SessionID: "s", PID: 1, StartedAt: noon, FirstSeen: noon, LastSeen: noon}}, noon); err != nil {
 			t.Fatal(err)
 		}
+		if err := transfers.AddFindings(t.Context(), "s", []models.Finding{{RuleID: "a", Level: "low", Count: 1, Seqs: []int64{1}, FirstAt: noon, LastAt: noon}}, noon); err != nil {
+			t.Fatal(err)
+		}
 		if err := transfers.AbortImport(t.Context(), "s"); err != nil {
 			t.Fatal(err)
+		}
+		if n := count(t, db, &models.ImportedFinding{}); n != 0 {
+			t.Errorf("%d findings are left", n)
 		}
 		if e, p, s := count(t, db, &models.Event{}), count(t, db, &models.Process{}), count(t, db, &models.Session{}); e != 1 || p != 1 || s != sessions {
 			t.Errorf("%d events, %d processes, %d sessions of %d are left", e, p, s, sessions)

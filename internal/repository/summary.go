@@ -22,7 +22,7 @@ func (r *Events) CountByType(ctx context.Context, sessionID string, after, upTo 
 		if expired, err = v.expiredSeq(); err != nil {
 			return err
 		}
-		rows := func(gap models.EventPage, _ []int64) (bool, error) {
+		rows := func(gap models.EventPage, _ *candidates) (bool, error) {
 			var found []struct {
 				EventType string
 				N         int64
@@ -118,7 +118,7 @@ func (r *Events) ListMissing(ctx context.Context, sessionID string, after, upTo 
 		if expired, err = v.expiredSeq(); err != nil || expired >= upTo {
 			return err
 		}
-		rows := func(gap models.EventPage, _ []int64) (bool, error) {
+		rows := func(gap models.EventPage, _ *candidates) (bool, error) {
 			var some []models.SeqSpan
 			// An extra row stands for the end of the numbers.
 			err := v.tx.Raw("SELECT previous + 1 AS first, seq - 1 AS last FROM (SELECT seq, LAG(seq, 1, CAST(? AS bigint)) OVER (ORDER BY seq) AS previous FROM "+

@@ -25,6 +25,10 @@ type view struct {
 	unpacked  *unpackedSegments // nil without a cache
 	skips     *keptSkips        // nil without a cache
 	objects   *viewObjects      // nil in transactions that do not read blocks
+
+	// usesColumns says that a reader needs no more of an event than the hot fields. It then
+	// reads segments that are not sealed like sealed ones, if a filter needs their columns.
+	usesColumns bool
 }
 
 // views opens views of sessions. It keeps what it unpacked last, because the next page of
@@ -42,7 +46,7 @@ func newViews(db *database.DB) *views {
 
 // of returns the view of a session in a transaction.
 func (r *views) of(tx *gorm.DB, sessionID string) view {
-	return view{tx, sessionID, &r.unpacked, &r.skips, &viewObjects{&r.objects, maxObjectWait}}
+	return view{tx: tx, sessionID: sessionID, unpacked: &r.unpacked, skips: &r.skips, objects: &viewObjects{&r.objects, maxObjectWait}}
 }
 
 // in calls fn with a view of a session. If fn fails because a segment is damaged, in also
@@ -137,9 +141,9 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 // walk calls rows with each range of seqs that has rows, and sealed with each sealed
 // segment, within the bounds of a page and in its order. It leaves out segments in which
 // the filter certainly selects nothing, sealed or not. rows gets the page with narrower
-// bounds. If seqs is not nil, the filter selects no rows of the range but some of these.
-// Both report whether to go on.
-func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page models.EventPage, seqs []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
+// bounds and, if they are known, the rows that the filter may select. Both report whether to
+// go on.
+func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page models.EventPage, known *candidates) (bool, error), sealed func(*sealedSegment) (bool, error)) error {
 	hot := where.WithoutData()
 	rest := page // what is not walked yet
 	for limit := firstSegmentPage; ; limit = min(4*limit, segmentPage) {
@@ -166,7 +170,7 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 			if segments[i].isSkipped {
 				continue
 			}
-			if more, err := s.walk(page, hot, rows, sealed); err != nil || !more {
+			if more, err := s.walk(page, where, rows, sealed); err != nil || !more {
 				return err
 			}
 		}
@@ -179,9 +183,12 @@ func (v view) walk(page models.EventPage, where *filter.Filter, rows func(page m
 	}
 }
 
-// walk is the part of view.walk for one segment. hot is the part of the filter that needs
-// no data.
-func (s *sealedSegment) walk(page models.EventPage, hot *filter.Filter, rows func(models.EventPage, []int64) (bool, error), sealed func(*sealedSegment) (bool, error)) (more bool, err error) {
+// candidates are the seqs of rows in a range, in increasing order: a filter selects all of
+// sure, some of maybe, and no others.
+type candidates struct{ sure, maybe []int64 }
+
+// walk is the part of view.walk for one segment.
+func (s *sealedSegment) walk(page models.EventPage, where *filter.Filter, rows func(models.EventPage, *candidates) (bool, error), sealed func(*sealedSegment) (bool, error)) (more bool, err error) {
 	if s.IsSealed {
 		s.view.unpacked.take(s)
 		if more, err = sealed(s); err == nil {
@@ -193,36 +200,58 @@ func (s *sealedSegment) walk(page models.EventPage, hot *filter.Filter, rows fun
 	if page.Before == 0 || page.Before > s.LastSeq() {
 		page.Before = s.LastSeq() + 1
 	}
-	selected, err := s.selected(hot, page)
-	if errors.Is(err, models.ErrDamaged) { // the rows have everything
+	if _, err := s.columns(); errors.Is(err, models.ErrDamaged) { // the rows have everything
 		return rows(page, nil)
+	} else if err != nil {
+		return false, err
 	}
-	seqs := []int64{}
-	for i, is := range selected {
-		if is {
-			seqs = append(seqs, s.FirstSeq()+int64(i))
-		}
+	if s.view.usesColumns {
+		return sealed(s)
 	}
-	if err != nil || len(seqs) == 0 {
-		return err == nil, err
+	may, sure, err := s.outline(where, page)
+	if err != nil {
+		return false, err
 	}
-	return rows(page, seqs)
+	known := s.candidates(may, sure)
+	if len(known.sure)+len(known.maybe) == 0 {
+		return true, nil
+	}
+	return rows(page, known)
 }
 
-// rows selects the rows of a part of the session that a filter selects. If seqs is not
-// nil, it may leave out rows without one of these seqs.
-func (v view) rows(where *filter.Filter, part models.EventPage, seqs []int64) *gorm.DB {
-	query := filtered(v.tx.Model(&models.Event{}), where).Where("session_id = ?", v.sessionID)
-	if seqs != nil && int64(len(seqs)) < (part.Before-part.After)/listedShare {
-		return query.Where(isListed(v.tx.Name(), "seq"), numberList(v.tx.Name(), seqs))
+// candidates returns the seqs of what outline returned.
+func (s *sealedSegment) candidates(may, sure []bool) *candidates {
+	var known candidates
+	for i, is := range may {
+		switch seq := s.FirstSeq() + int64(i); {
+		case is && sure[i]:
+			known.sure = append(known.sure, seq)
+		case is:
+			known.maybe = append(known.maybe, seq)
+		}
 	}
-	if part.After > 0 {
-		query = query.Where("seq > ?", part.After)
+	return &known
+}
+
+// rows selects the rows of a part of the session that a filter selects, those of known if it is
+// not nil.
+func (v view) rows(where *filter.Filter, part models.EventPage, known *candidates) *gorm.DB {
+	query := v.tx.Model(&models.Event{})
+	if known != nil && int64(len(known.sure)+len(known.maybe)) < (part.Before-part.After)/listedShare {
+		all := append(slices.Clone(known.sure), known.maybe...)
+		query = query.Where(isListed(v.tx.Name(), "seq"), numberList(v.tx.Name(), all))
+	} else {
+		if part.After > 0 {
+			query = query.Where("seq > ?", part.After)
+		}
+		if part.Before > 0 {
+			query = query.Where("seq < ?", part.Before)
+		}
 	}
-	if part.Before > 0 {
-		query = query.Where("seq < ?", part.Before)
+	if known != nil && where.NeedsData() {
+		where = where.Among(known.sure, known.maybe)
 	}
-	return query
+	return filtered(query, where).Where("session_id = ?", v.sessionID)
 }
 
 // listedShare says from how many rows on the database reads those with given seqs one by
@@ -233,6 +262,7 @@ const listedShare = 8
 // until fn returns false. A page without a limit has all events within its bounds. The
 // event is valid until fn returns, which may keep what the event refers to.
 func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(e *models.Event) (bool, error)) error {
+	v.usesColumns = f.isHot
 	n := 0
 	var e models.Event
 	pass := func(e *models.Event) (bool, error) {
@@ -240,15 +270,11 @@ func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(
 		n++
 		return more && n != page.Limit, err
 	}
-	rows := func(gap models.EventPage, seqs []int64) (bool, error) {
-		if over := len(seqs) - (page.Limit - n); page.Limit > 0 && over > 0 && !where.NeedsData() {
-			if page.Descending {
-				seqs = seqs[over:]
-			} else {
-				seqs = seqs[:len(seqs)-over]
-			}
+	rows := func(gap models.EventPage, known *candidates) (bool, error) {
+		if known != nil && page.Limit > 0 {
+			known = known.first(page.Limit-n, page.Descending)
 		}
-		query := v.rows(where, gap, seqs).Select(f.columns, f.args...).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending})
+		query := v.rows(where, gap, known).Select(f.columns, f.args...).Order(clause.OrderByColumn{Column: clause.Column{Name: "seq"}, Desc: page.Descending})
 		if page.Limit > 0 {
 			query = query.Limit(page.Limit - n)
 		}
@@ -269,6 +295,22 @@ func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(
 		})
 		return more, err
 	})
+}
+
+// first returns candidates without those after the first n that are sure, in the order of a
+// page: the page is full before them.
+func (c *candidates) first(n int, descending bool) *candidates {
+	if len(c.sure) <= n {
+		return c
+	}
+	if descending {
+		sure := c.sure[len(c.sure)-n:]
+		place, _ := slices.BinarySearch(c.maybe, sure[0])
+		return &candidates{sure, c.maybe[place:]}
+	}
+	sure := c.sure[:n]
+	place, _ := slices.BinarySearch(c.maybe, sure[n-1])
+	return &candidates{sure, c.maybe[:place]}
 }
 
 // scan calls fn with the event of each row until fn returns false, and returns what fn
@@ -469,36 +511,76 @@ func (s *sealedSegment) hotEvent(e *models.Event, i int) error {
 	return nil
 }
 
-// selected returns, for each event of the segment, whether the filter selects it and it
-// lies within the page.
-func (s *sealedSegment) selected(where *filter.Filter, page models.EventPage) (selected []bool, err error) {
+// outline returns, for each event of the segment, whether it lies within the page and its hot
+// fields allow the filter to select it, and whether the filter then certainly does.
+func (s *sealedSegment) outline(where *filter.Filter, page models.EventPage) (may, sure []bool, err error) {
 	hot, err := s.columns()
+	if err != nil {
+		return nil, nil, err
+	}
+	within := make([]bool, hot.Len())
+	for i := range within {
+		seq := s.FirstSeq() + int64(i)
+		within[i] = seq > page.After && (page.Before == 0 || seq < page.Before)
+	}
+	may = hot.Select(where.WithoutData(), s.FirstSeq(), within)
+	if !where.NeedsData() {
+		return may, may, nil
+	}
+	if certain := where.Certain(); certain != nil {
+		return may, hot.Select(certain, s.FirstSeq(), may), nil
+	}
+	return may, make([]bool, len(may)), nil
+}
+
+// selected returns, for each event of the segment, whether the filter selects it and it
+// lies within the page. It reads the blocks or the rows of events for which the hot fields do
+// not tell.
+func (s *sealedSegment) selected(where *filter.Filter, page models.EventPage) (selected []bool, err error) {
+	may, sure, err := s.outline(where, page)
 	if err != nil {
 		return nil, err
 	}
-	if columns := where.WithoutData(); columns != nil || !where.NeedsData() {
-		selected = hot.Select(columns, s.FirstSeq())
-		if where.NeedsData() && slices.Contains(selected, true) {
-			selected = nil // the blocks tell more
-		}
+	if !s.IsSealed {
+		return sure, s.selectRows(where, s.candidates(may, sure).maybe, sure)
 	}
-	for len(selected) < hot.Len() {
-		block, _, err := s.blockOf(len(selected))
+	open := make([]bool, len(may))
+	for i := range may {
+		open[i] = may[i] && !sure[i]
+	}
+	selected = slices.Clone(sure)
+	for i := slices.Index(open, true); i >= 0; {
+		block, place, err := s.blockOf(i)
 		if err != nil {
 			return nil, err
 		}
-		selected = append(selected, block.Select(where, s.FirstSeq())...)
+		first, end := i-place, i-place+block.Len()
+		for j, is := range block.Select(where, s.FirstSeq(), open[first:end]) {
+			selected[first+j] = selected[first+j] || is
+		}
 		if err := block.Err(); err != nil {
 			return nil, s.damaged(err)
 		}
-	}
-	if n := page.After - s.FirstSeq() + 1; n > 0 {
-		clear(selected[:min(n, s.EventCount)])
-	}
-	if n := page.Before - s.FirstSeq(); page.Before > 0 && n < s.EventCount {
-		clear(selected[max(n, 0):])
+		next := slices.Index(open[end:], true)
+		if i = end + next; next < 0 {
+			break
+		}
 	}
 	return selected, nil
+}
+
+// selectRows sets selected for those of some rows of the segment that the filter selects.
+func (s *sealedSegment) selectRows(where *filter.Filter, seqs []int64, selected []bool) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	var found []int64
+	part := models.EventPage{After: s.FirstSeq() - 1, Before: s.LastSeq() + 1}
+	err := s.view.rows(where, part, &candidates{maybe: seqs}).Pluck("seq", &found).Error
+	for _, seq := range found {
+		selected[seq-s.FirstSeq()] = true
+	}
+	return err
 }
 
 // each calls fn with the index of each selected event, in the order of the page, until fn

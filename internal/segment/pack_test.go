@@ -1,14 +1,11 @@
 package segment_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -16,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"ospulse/internal/filter"
@@ -25,6 +21,7 @@ import (
 	"ospulse/internal/segment"
 	"ospulse/internal/wire"
 	"ospulse/test/odd"
+	"ospulse/test/recording"
 )
 
 // received returns an event as the backend stores it.
@@ -179,10 +176,10 @@ func TestSelectMeansMatch(t *testing.T) {
 			var got []bool
 			if where.NeedsData() {
 				for _, b := range blocks {
-					got = append(got, b.Select(where, firstSeq)...)
+					got = append(got, b.Select(where, firstSeq, nil)...)
 				}
 			} else {
-				got = hot.Select(where, firstSeq)
+				got = hot.Select(where, firstSeq, nil)
 			}
 			may, matches := segment.MayMatch(p.Skip, where), 0
 			for i := range events {
@@ -372,7 +369,7 @@ func FuzzReadBlock(f *testing.F) {
 		for i := range b.Len() {
 			_ = b.Event(&models.Event{}, i)
 		}
-		b.Select(where, 1)
+		b.Select(where, 1, nil)
 	})
 }
 
@@ -407,22 +404,8 @@ func BenchmarkPack(b *testing.B) {
 // recorded returns the events of a recording.
 func recorded(t testing.TB, name string) (events []models.Event) {
 	t.Helper()
-	file, err := os.Open(filepath.Join("..", "..", "test", "bench", "testdata", name+".ndjson.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	plain, err := zstd.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	lines := bufio.NewScanner(plain)
-	for lines.Buffer(nil, 64<<20); lines.Scan(); {
-		events = append(events, received(t, lines.Text(), int64(len(events)+1)))
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+	for i, text := range recording.Events(t, name) {
+		events = append(events, received(t, text, int64(i+1)))
 	}
 	return events
 }

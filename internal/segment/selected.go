@@ -9,23 +9,26 @@ import (
 	"ospulse/internal/models"
 )
 
-// Select returns, for each event of some columns, whether a filter selects it. firstSeq
-// is the Seq of the first event. The filter must not need data.
-func (c *Columns) Select(where *filter.Filter, firstSeq int64) []bool {
+// Select returns, for each event of some columns, whether it is one of those in among and a
+// filter selects it. A nil among has all events. firstSeq is the Seq of the first event. The
+// filter must not need data.
+func (c *Columns) Select(where *filter.Filter, firstSeq int64, among []bool) []bool {
 	s := selection{hot: c, n: c.Len(), firstSeq: firstSeq}
-	return s.of(where)
+	return s.of(where, among)
 }
 
-// Select returns, for each event of the block, whether a filter selects it. firstSeq is
-// the Seq of the first event of the block's columns. The result is invalid if Err returns
-// an error afterwards.
-func (b *Block) Select(where *filter.Filter, firstSeq int64) []bool {
+// Select returns, for each event of the block, whether it is one of those in among and a
+// filter selects it. A nil among has all events. firstSeq is the Seq of the first event of the
+// block's columns. The result is invalid if Err returns an error afterwards.
+func (b *Block) Select(where *filter.Filter, firstSeq int64, among []bool) []bool {
 	s := selection{hot: b.hot, first: b.first, n: b.Len(), firstSeq: firstSeq, block: b}
-	return s.of(where)
+	return s.of(where, among)
 }
 
 // selection evaluates a filter on some events of columns. It evaluates each test once for
-// each different value, and not for each event.
+// each different value, and not for each event, and only for events that earlier tests have
+// not decided: what a method returns for an event that is not among the given ones means
+// nothing.
 type selection struct {
 	hot      *Columns
 	first, n int // the events' place in hot
@@ -33,11 +36,18 @@ type selection struct {
 	block    *Block // nil if the filter needs no data
 }
 
-func (s *selection) of(where *filter.Filter) []bool {
-	if where == nil {
-		return fill(make([]bool, s.n), true)
+func (s *selection) of(where *filter.Filter, among []bool) []bool {
+	if among == nil {
+		among = fill(make([]bool, s.n), true)
 	}
-	return s.node(where.Root())
+	if where == nil {
+		return slices.Clone(among)
+	}
+	selected := s.node(where.Root(), among)
+	for i, is := range among {
+		selected[i] = selected[i] && is
+	}
+	return selected
 }
 
 func fill(selected []bool, value bool) []bool {
@@ -47,30 +57,35 @@ func fill(selected []bool, value bool) []bool {
 	return selected
 }
 
-func (s *selection) node(node filter.Node) []bool {
+func (s *selection) node(node filter.Node, among []bool) []bool {
+	if field, ok := filter.OnlyField(node); ok && field.Column <= filter.Source {
+		return s.test(node, field, nil, among)
+	}
 	switch n := node.(type) {
 	case filter.And:
-		return s.join(n, true)
+		return s.join(n, true, among)
 	case filter.Or:
-		return s.join(n, false)
+		return s.join(n, false, among)
 	case filter.Not:
-		selected := s.node(n.Node)
+		selected := s.node(n.Node, among)
 		for i := range selected {
 			selected[i] = !selected[i]
 		}
 		return selected
 	case filter.Text:
-		return s.text(n)
+		return s.text(n, among)
 	case filter.Exists:
-		return s.test(n, n.Field, filter.Exists{Field: value})
+		return s.test(n, n.Field, filter.Exists{Field: value}, among)
 	case filter.In:
-		return s.test(n, n.Field, filter.In{Field: value, Values: n.Values})
+		return s.test(n, n.Field, filter.In{Field: value, Values: n.Values}, among)
 	case filter.Order:
-		return s.test(n, n.Field, filter.Order{Field: value, Op: n.Op, Value: n.Value})
+		return s.test(n, n.Field, filter.Order{Field: value, Op: n.Op, Value: n.Value}, among)
 	case filter.Like:
-		return s.test(n, n.Field, filter.Like{Field: value, Pattern: n.Pattern})
+		return s.test(n, n.Field, filter.Like{Field: value, Pattern: n.Pattern}, among)
 	case filter.Under:
-		return s.under(n)
+		return s.under(n, among)
+	case filter.Seqs:
+		return s.seqs(n)
 	}
 	return make([]bool, s.n)
 }
@@ -79,36 +94,40 @@ func (s *selection) node(node filter.Node) []bool {
 var value = filter.Field{Column: filter.Data} //nolint:gochecknoglobals // a constant
 
 // join evaluates And (all is true) or Or.
-func (s *selection) join(nodes []filter.Node, all bool) []bool {
-	selected := fill(make([]bool, s.n), all)
+func (s *selection) join(nodes []filter.Node, all bool, among []bool) []bool {
+	selected, open := fill(make([]bool, s.n), all), slices.Clone(among)
 	for _, node := range nodes {
-		for i, is := range s.node(node) {
-			if is != all {
-				selected[i] = !all
+		if !slices.Contains(open, true) {
+			break
+		}
+		for i, is := range s.node(node, open) {
+			if open[i] && is != all {
+				selected[i], open[i] = !all, false
 			}
 		}
 	}
 	return selected
 }
 
-// test evaluates a test of a field. ofValue is the same test for a value of data.
-func (s *selection) test(node filter.Node, field filter.Field, ofValue filter.DataNode) []bool {
+// test evaluates a condition on a field. ofValue is the same test for a value of data; it is
+// nil for a condition on a text column.
+func (s *selection) test(node filter.Node, field filter.Field, ofValue filter.DataNode, among []bool) []bool {
 	var e models.Event
 	switch field.Column {
 	case filter.Type:
-		return s.texts(&s.hot.Type, func(text *string) bool { e.EventType = deref(text); return node.Match(&e) })
+		return s.texts(&s.hot.Type, among, func(text *string) bool { e.EventType = deref(text); return node.Match(&e) })
 	case filter.Source:
-		return s.texts(&s.hot.Source, func(text *string) bool { e.Source = deref(text); return node.Match(&e) })
+		return s.texts(&s.hot.Source, among, func(text *string) bool { e.Source = deref(text); return node.Match(&e) })
 	case filter.Operation:
-		return s.texts(&s.hot.Operation, func(text *string) bool { e.Operation = text; return node.Match(&e) })
+		return s.texts(&s.hot.Operation, among, func(text *string) bool { e.Operation = text; return node.Match(&e) })
 	case filter.Process:
-		return s.texts(&s.hot.Process, func(text *string) bool { e.ProcessName = text; return node.Match(&e) })
+		return s.texts(&s.hot.Process, among, func(text *string) bool { e.ProcessName = text; return node.Match(&e) })
 	case filter.Target:
-		return s.texts(&s.hot.Target, func(text *string) bool { e.Target = text; return node.Match(&e) })
+		return s.texts(&s.hot.Target, among, func(text *string) bool { e.Target = text; return node.Match(&e) })
 	case filter.PID:
-		return pick(s.hot.PID.Values, s.hot.PID.Index[s.first:s.first+s.n], func(pid *int64) bool { e.PID = pid; return node.Match(&e) })
+		return pick(s.hot.PID.Values, s.hot.PID.Index[s.first:s.first+s.n], among, func(pid *int64) bool { e.PID = pid; return node.Match(&e) })
 	case filter.Data:
-		return s.data(field, ofValue)
+		return s.data(field, ofValue, among)
 	}
 	selected := make([]bool, s.n)
 	for i := range selected {
@@ -118,13 +137,26 @@ func (s *selection) test(node filter.Node, field filter.Field, ofValue filter.Da
 	return selected
 }
 
+// seqs evaluates a list of seqs.
+func (s *selection) seqs(n filter.Seqs) []bool {
+	selected, first := make([]bool, s.n), s.firstSeq+int64(s.first)
+	place, _ := slices.BinarySearch(n, first)
+	for _, seq := range n[place:] {
+		if seq >= first+int64(s.n) {
+			break
+		}
+		selected[seq-first] = true
+	}
+	return selected
+}
+
 // under evaluates a test of processes. For most pids the pid alone decides.
-func (s *selection) under(n filter.Under) []bool {
+func (s *selection) under(n filter.Under, among []bool) []bool {
 	if n.Set == nil {
 		return make([]bool, s.n)
 	}
 	places := s.hot.PID.Index[s.first : s.first+s.n]
-	selected := pick(s.hot.PID.Values, places, func(pid *int64) bool {
+	selected := pick(s.hot.PID.Values, places, among, func(pid *int64) bool {
 		if pid == nil {
 			return false
 		}
@@ -144,15 +176,18 @@ func (s *selection) under(n filter.Under) []bool {
 	return selected
 }
 
-func (s *selection) texts(column *Texts, matches func(*string) bool) []bool {
-	return pick(column.Values, column.Index[s.first:s.first+s.n], matches)
+func (s *selection) texts(column *Texts, among []bool, matches func(*string) bool) []bool {
+	return pick(column.Values, column.Index[s.first:s.first+s.n], among, matches)
 }
 
 // pick evaluates matches once for each value that is in use.
-func pick[T any](values []T, index []uint32, matches func(T) bool) []bool {
+func pick[T any](values []T, index []uint32, among []bool, matches func(T) bool) []bool {
 	known := make([]int8, len(values)) // 1 or -1 once it is known
 	selected := make([]bool, len(index))
 	for i, place := range index {
+		if !among[i] {
+			continue
+		}
 		if known[place] == 0 {
 			known[place] = -1
 			if matches(values[place]) {
@@ -165,11 +200,14 @@ func pick[T any](values []T, index []uint32, matches func(T) bool) []bool {
 }
 
 // data evaluates a test of a path in data.
-func (s *selection) data(field filter.Field, test filter.DataNode) []bool {
+func (s *selection) data(field filter.Field, test filter.DataNode, among []bool) []bool {
 	b := s.block
-	t := valueTest{block: b, test: test, selected: make([]bool, b.Len())}
+	t := valueTest{block: b, test: test, among: among, selected: make([]bool, b.Len())}
 	for i := range b.shapes {
 		shape := &b.shapes[i]
+		if !t.concerns(shape) {
+			continue
+		}
 		if found := field.Find(shape.skeleton()); found == nil {
 			continue
 		} else if place, err := strconv.Atoi(string(found)); err != nil { // an object or an array
@@ -187,14 +225,17 @@ func (s *selection) data(field filter.Field, test filter.DataNode) []bool {
 const numberCharacters = "0123456789-+.:etz"
 
 // text evaluates a test of the target and of all data.
-func (s *selection) text(test filter.Text) []bool {
+func (s *selection) text(test filter.Text, among []bool) []bool {
 	b := s.block
 	var e models.Event
-	t := valueTest{block: b, test: test}
-	t.selected = s.texts(&s.hot.Target, func(target *string) bool { e.Target = target; return test.MatchTarget(&e) })
+	t := valueTest{block: b, test: test, among: among}
+	t.selected = s.texts(&s.hot.Target, among, func(target *string) bool { e.Target = target; return test.MatchTarget(&e) })
 	t.neverNumbers = !test.MayMatchOf(numberCharacters)
 	for i := range b.shapes {
 		shape := &b.shapes[i]
+		if !t.concerns(shape) {
+			continue
+		}
 		if slices.ContainsFunc(shape.parts, test.MatchTokens) {
 			t.all(shape)
 			continue
@@ -241,8 +282,14 @@ type valueTest struct {
 	block        *Block
 	test         filter.DataNode
 	neverNumbers bool // the test matches no number and no time
+	among        []bool
 	selected     []bool
 	ofHot        [refKinds][]int8 // by place in the column of a hot field: 1 or -1 once it is known
+}
+
+// concerns reports whether an event of a shape is among those that are tested.
+func (t *valueTest) concerns(s *shape) bool {
+	return slices.ContainsFunc(s.events, func(i uint32) bool { return t.among[i] })
 }
 
 // all selects all events of a shape.
@@ -256,6 +303,9 @@ func (t *valueTest) all(s *shape) {
 func (t *valueTest) column(s *shape, c *column) {
 	known := make([]int8, len(c.ends)) // by place: 1 or -1 once it is known
 	for row, i := range s.events {
+		if !t.among[i] {
+			continue
+		}
 		place := c.place(row)
 		if place == 0 {
 			t.selected[i] = t.selected[i] || t.hot(c.ref, int(i))

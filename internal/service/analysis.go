@@ -168,7 +168,7 @@ func (a *Analysis) each(ctx context.Context, session *models.Session, where *fil
 			return nil
 		}
 		counted[s.Number] = true
-		if selected := c.Select(where, s.FirstSeq()); where != nil {
+		if selected := c.Select(where, s.FirstSeq(), nil); where != nil {
 			count(c, func(i int) bool { return selected[i] })
 		} else {
 			count(c, all)

@@ -43,7 +43,7 @@ func TestSegmentsHaveEveryColumn(t *testing.T) {
 		if !where.Match(&event) {
 			t.Errorf("the filter %s does not select this test's event", where)
 		}
-		if !columns.Select(where, event.Seq)[0] {
+		if !columns.Select(where, event.Seq, nil)[0] {
 			t.Errorf("segments lack the column %s: add it to analysis.Columns and selects", column)
 		}
 	}

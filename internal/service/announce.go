@@ -12,6 +12,12 @@ type SessionAnnouncer interface {
 	SessionChanged(id string)
 }
 
+// FindingAnnouncer is called after a commit that changed the findings of a session. *live.Hub
+// implements it. It must not block.
+type FindingAnnouncer interface {
+	FindingsChanged(id string)
+}
+
 // Announced returns a repository that announces each Create and Update.
 func Announced(sessions SessionRepository, to SessionAnnouncer) SessionRepository {
 	return &announced{sessions, to}

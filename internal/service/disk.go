@@ -58,28 +58,33 @@ func (d *Disk) Run(ctx context.Context) {
 }
 
 func (d *Disk) look(at time.Time) {
-	free, err := d.free()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.now = free; err != nil {
-		d.now = -1
+	d.read()
+	if n := len(d.history); d.now < 0 || n > 0 && at.Sub(d.history[n-1].at) < diskSampleInterval {
 		return
 	}
-	if n := len(d.history); n > 0 && at.Sub(d.history[n-1].at) < diskSampleInterval {
-		return
-	}
-	d.history = append(d.history, diskSample{at, free})
+	d.history = append(d.history, diskSample{at, d.now})
 	if len(d.history) > maxDiskSamples {
 		d.history = d.history[1:]
 	}
 }
 
+// read reads the free space. The caller holds the mutex.
+func (d *Disk) read() {
+	var err error
+	if d.now, err = d.free(); err != nil {
+		d.now = -1
+	}
+}
+
 // Refusal returns the error for requests that store events while the disk is nearly full;
-// nil if there is space or the database is on another disk.
+// nil if there is space or the database is on another disk. It reads the free space: much
+// may be written between two looks, and on a full disk nothing can be removed either.
 func (d *Disk) Refusal() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.state() != models.DiskFull {
+	if d.read(); d.state() != models.DiskFull {
 		return nil
 	}
 	return models.Errorf(models.CodeUnavailable, "the disk of the backend is nearly full: events are refused until more than %d MB are free (MIN_FREE_MB)", d.minFree>>20)

@@ -64,3 +64,16 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 		t.Errorf("the status is %+v", s)
 	}
 }
+
+// TestFastWriterIsRefused checks that events are refused as soon as the space is gone, and
+// taken as soon as it is back, without a look in between.
+func TestFastWriterIsRefused(t *testing.T) {
+	free := int64(2 << 30)
+	d := NewDisk(func() (int64, error) { return free, nil }, 1<<30, true)
+	d.look(time.Now())
+	for _, free = range []int64{1<<30 - 1, 1 << 30, 0, 2 << 30} {
+		if err := d.Refusal(); (err != nil) != (free < 1<<30) {
+			t.Errorf("with %d bytes free: %v", free, err)
+		}
+	}
+}

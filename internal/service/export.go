@@ -24,6 +24,7 @@ const (
 type TransferReader interface {
 	ReadEvents(ctx context.Context, sessionID string, where *filter.Filter, events models.EventRange, limit, maxBytes int, memory *models.EventMemory) ([]models.Event, error)
 	ReadProcesses(ctx context.Context, sessionID string, after *models.Process, limit int) ([]models.Process, error)
+	ListFindings(ctx context.Context, sessionID string) ([]models.Finding, error)
 }
 
 // StartedFinder finds sessions, also the last started one. internal/repository implements
@@ -185,8 +186,12 @@ const bundlePage = 500
 // WriteBundle writes the session as a bundle, with its target file if withFile, and
 // returns the number of events. It returns not_found if the session has no file to send.
 func (s *Exports) WriteBundle(ctx context.Context, w io.Writer, session *models.Session, withFile bool) (events int64, err error) {
+	found, err := s.transfers.ListFindings(ctx, session.ID)
+	if err != nil {
+		return 0, err
+	}
 	contents := bundle.Contents{
-		Session: session, Events: s.Events(ctx, session, nil, ""), Processes: s.processes(ctx, session.ID),
+		Session: session, Findings: found, Events: s.Events(ctx, session, nil, ""), Processes: s.processes(ctx, session.ID),
 		ProductVersion: s.version, CreatedAt: s.clock.now(),
 	}
 	if withFile {

@@ -37,6 +37,7 @@ type TransferWriter interface {
 	BeginImport(ctx context.Context, id string, now time.Time) error
 	AddEvents(ctx context.Context, sessionID string, events []models.Event, now time.Time) error
 	AddProcesses(ctx context.Context, sessionID string, processes []models.Process, now time.Time) error
+	AddFindings(ctx context.Context, sessionID string, found []models.Finding, now time.Time) error
 	FinishImport(ctx context.Context, session *models.Session, file *models.TargetFile, place func() error) error
 	AbortImport(ctx context.Context, id string) error
 }
@@ -94,7 +95,8 @@ func NewImports(transfers TransferWriter, sessions SessionFinder, files FileRece
 //
 // Import ignores what belongs to the installation that made the bundle. The session has no
 // agent, so that no agent adds events to it. A session that was active there ended with
-// its last event. All events count as sent, because the polls of an old dashboard are for
+// its last event. The findings are those of the other backend's rules; this one then applies
+// its own to the events. All events count as sent, because the polls of an old dashboard are for
 // what happens now.
 func (s *Imports) Import(ctx context.Context, content io.Reader, asCopy bool) (*models.Session, error) {
 	upload, size, err := s.spool(content)
@@ -167,6 +169,14 @@ func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) err
 			processes[i].SessionID = id
 		}
 		if err := s.transfers.AddProcesses(ctx, id, processes, s.clock.now()); err != nil {
+			return err
+		}
+	}
+	for found, err := range from.Findings() {
+		if err != nil {
+			return err
+		}
+		if err := s.transfers.AddFindings(ctx, id, found, s.clock.now()); err != nil {
 			return err
 		}
 	}

@@ -21,6 +21,7 @@ type PartReader interface {
 const (
 	maxRollupFiles         = 100_000
 	maxRollupConversations = 20_000
+	maxRollupDeeds         = 20_000
 	maxRollupBytes         = 32 << 20 // of one rollup; all kept rollups may take twice as much
 	maxRollups             = 16       // kept at a time
 	rollupScans            = 2        // at a time, so that other reads get their share
@@ -34,7 +35,7 @@ const (
 	rollupReadTimeout = 10 * time.Second
 )
 
-// Rollups sums up sessions by file and by conversation. It keeps a rollup after the
+// Rollups sums up sessions by file, by conversation and by deed. It keeps a rollup after the
 // first request. The next request adds only the events that came since, because events
 // do not change; it sums up anew if events have expired. The events of a session that is being backfilled do change, so its
 // rollups are not kept. Concurrent requests for the same rollup share one scan. It is
@@ -76,6 +77,7 @@ type rollupKind int
 const (
 	byFile rollupKind = iota
 	byConversation
+	byStory
 )
 
 type rollupKey struct {
@@ -150,7 +152,7 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 	if err != nil {
 		return err
 	}
-	if kept.rollup != nil && where.NamesProcesses() && !where.SelectsAs(kept.where) {
+	if kept.rollup != nil && where.NeedsSession() && !where.SelectsAs(kept.where) {
 		kept.rollup = nil
 	}
 	if kept.rollup == nil || kept.firstID != firstID || kept.expired != session.ExpiredSeq {
@@ -172,8 +174,11 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 
 func (s *Rollups) newRollup(kind rollupKind) rollup {
 	bytes := min(maxRollupBytes, s.maxBytes/2)
-	if kind == byFile {
+	switch kind {
+	case byFile:
 		return analysis.NewFiles(analysis.Limits{Groups: maxRollupFiles, Bytes: bytes})
+	case byStory:
+		return analysis.NewStory(analysis.Limits{Groups: maxRollupDeeds, Bytes: bytes})
 	}
 	return analysis.NewConversations(analysis.Limits{Groups: maxRollupConversations, Bytes: bytes})
 }
@@ -191,8 +196,11 @@ func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, 
 	}
 	defer func() { <-s.scanning }()
 	part := models.EventPart{Types: analysis.FileTypes(), Keys: analysis.FileKeys()}
-	if key.kind == byConversation {
+	switch key.kind {
+	case byConversation:
 		part.Types, part.Keys = analysis.ConversationTypes(), analysis.ConversationKeys()
+	case byStory:
+		part.Types, part.Keys = analysis.StoryTypes(), analysis.StoryKeys()
 	}
 	for kept.seq < upTo {
 		if err := ctx.Err(); err != nil {

@@ -21,8 +21,9 @@ import (
 // store is a database of one session. It fails at a chosen step.
 type store struct {
 	session   models.Session
-	gone      bool   // the session is deleted while it is exported
-	missing   int64  // number of its events that are missing
+	gone      bool  // the session is deleted while it is exported
+	missing   int64 // number of its events that are missing
+	found     []models.Finding
 	failAt    string // the step that fails
 	cancel    func() // if not nil, called at that step instead
 	steps     []string
@@ -73,6 +74,14 @@ func (s *store) ReadProcesses(context.Context, string, *models.Process, int) ([]
 	return nil, s.step("read processes")
 }
 
+func (s *store) ListFindings(context.Context, string) ([]models.Finding, error) {
+	return s.found, s.step("list findings")
+}
+
+func (s *store) AddFindings(context.Context, string, []models.Finding, time.Time) error {
+	return s.step("add findings")
+}
+
 func (s *store) BeginImport(context.Context, string, time.Time) error { return s.step("begin") }
 
 func (s *store) AddEvents(_ context.Context, _ string, events []models.Event, _ time.Time) error {
@@ -108,7 +117,11 @@ func (s *store) Receive(io.Reader, int64) (*sample.Upload, error) {
 }
 
 func newStore(events int64) *store {
-	return &store{session: models.Session{ID: "s", EventCount: events, CreatedAt: noon, UpdatedAt: noon}}
+	s := &store{session: models.Session{ID: "s", EventCount: events, CreatedAt: noon, UpdatedAt: noon}}
+	if events > 0 {
+		s.found = []models.Finding{{RuleID: "r", Level: "low", Count: 1, Seqs: []int64{1}, FirstAt: noon, LastAt: noon}}
+	}
+	return s
 }
 
 func exportsOf(s *store) *service.Exports {
@@ -201,12 +214,13 @@ func TestFailedImportIsClearedAway(t *testing.T) {
 		content func(whole []byte) []byte
 		want    string // steps
 	}{
-		"whole":          {want: "begin, add 1, add 1001, add 2001, finish"},
+		"whole":          {want: "begin, add 1, add 1001, add 2001, add findings, finish"},
 		"begin":          {failAt: "begin", want: "begin"},
 		"first events":   {failAt: "add 1", want: "begin, add 1, abort"},
 		"later events":   {failAt: "add 2001", want: "begin, add 1, add 1001, add 2001, abort"},
-		"finish":         {failAt: "finish", want: "begin, add 1, add 1001, add 2001, finish, abort"},
-		"client is gone": {failAt: "add 1001", goes: true, want: "begin, add 1, add 1001, add 2001, abort"},
+		"findings":       {failAt: "add findings", want: "begin, add 1, add 1001, add 2001, add findings, abort"},
+		"finish":         {failAt: "finish", want: "begin, add 1, add 1001, add 2001, add findings, finish, abort"},
+		"client is gone": {failAt: "add 1001", goes: true, want: "begin, add 1, add 1001, add 2001, add findings, abort"},
 		"damaged":        {content: func(whole []byte) []byte { return whole[:len(whole)-1] }, want: ""},
 		"empty":          {content: func([]byte) []byte { return nil }, want: ""},
 		"too large":      {content: func([]byte) []byte { return make([]byte, 2<<20) }, want: ""},

@@ -107,7 +107,7 @@ func (l *lifted) set(in *models.Incoming) {
 	if l.childPID == nil || in.EventType != models.TypeProcessCreation {
 		return
 	}
-	if status, ok := jsonscan.Integer(l.status); ok && status < 0 { // an error NTSTATUS: the process was not created
+	if Failed(l.status) { // the process was not created
 		return
 	}
 	if l.child.StartedAt.IsZero() {

@@ -73,6 +73,7 @@ func scenarios(l *lab, dialect string) []scenario {
 		exportScenarios(l, dialect),
 		streamScenarios(),
 		realScenarios(l, dialect),
+		ruleScenarios(),
 	)
 	for i := range all {
 		all[i].against = slices.DeleteFunc(all[i].against, func(c comparison) bool { return c.limit.measure == nil })

@@ -94,7 +94,7 @@ func (s *stream) seqs(t testing.TB, n int) []int64 {
 		if err != nil {
 			t.Fatalf("after %d of %d events: %v", len(seqs), n, err)
 		}
-		if m.event == "session" {
+		if m.event == "session" || m.event == "findings" {
 			continue
 		}
 		events, err := m.events()

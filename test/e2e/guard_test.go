@@ -379,7 +379,7 @@ func TestHealth(t *testing.T) {
 		ready := get(t, b, "/readyz", 200)
 		checks, _ := ready["checks"].(map[string]any)
 		delete(checks, "durability") // depends on this machine: see durability_test.go
-		if got := fmt.Sprint(checks); ready["status"] != "ok" || got != "map[backfill:ok bucket:ok database:ok disk:ok migrations:ok sealed:ok set_aside:ok spool:ok]" {
+		if got := fmt.Sprint(checks); ready["status"] != "ok" || got != "map[backfill:ok bucket:ok database:ok disk:ok migrations:ok sealed:ok set_aside:ok spool:ok webhook:ok]" {
 			t.Error("/readyz says", got)
 		}
 		database := "sqlite"

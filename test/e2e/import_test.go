@@ -281,7 +281,7 @@ func TestImportDoesNotBlockIngest(t *testing.T) {
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)
-		multiplySession(t, env, id, 8000)
+		multiplySession(t, env, id, 40_000) // the import takes seconds, also on a fast machine
 		bundle := b.exportAs(t, id, "format=bundle").body
 		imported := make(chan int, 1)
 		go func() {

@@ -46,7 +46,8 @@ func command(t *testing.T, env map[string]string, args ...string) *process {
 	return p
 }
 
-// start starts the program and waits until it listens.
+// start starts the program and waits until it listens. The program has ended before the
+// test's folders are removed.
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	stdout, err := p.StdoutPipe()
@@ -56,6 +57,10 @@ func (p *process) start(t *testing.T) {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait() // the test may have waited already
+	})
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		var line struct{ Msg, URL string }

@@ -211,7 +211,7 @@ func TestHealthShowsMemory(t *testing.T) {
 			if !slices.Contains(tt.sources, m.Source) || m.Planned < 128<<20 || tt.env["GOMEMLIMIT"] == "300MiB" && m.Limit != 300<<20 {
 				t.Errorf("got %+v", m)
 			}
-			for _, part := range []string{"queue", "rings", "rollups", "bodies", "imports", "caches"} {
+			for _, part := range []string{"queue", "rings", "rollups", "rules", "bodies", "imports", "caches"} {
 				if p, ok := m.Parts[part]; !ok || p.Limit <= 0 || p.Used != nil && *p.Used != 0 {
 					t.Errorf("%s is %+v", part, p)
 				}

@@ -164,7 +164,7 @@ func (w *world) addBackend(i int, env []string) {
 	b.env = append([]string{
 		fmt.Sprint("PORT=", b.port), "DATA_DIR=" + dir, "AGENT_SERVICE_URL=" + w.agent.url(), "MIN_FREE_MB=0", "DATABASE_POOL_SIZE=6",
 		"SEAL_AFTER=0s", // so that events are sealed all the time
-		"DATABASE_WAIT=60s", "LOG_LEVEL=warn", clockVariable + "=" + filepath.Join(w.dir, "clock"), "PATH=" + os.Getenv("PATH"),
+		"DATABASE_WAIT=10m", "LOG_LEVEL=warn", clockVariable + "=" + filepath.Join(w.dir, "clock"), "PATH=" + os.Getenv("PATH"),
 	}, env...)
 	if w.pg != nil {
 		b.env = append(b.env, "DATABASE_URL="+w.pg.url(i))

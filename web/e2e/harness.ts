@@ -159,6 +159,8 @@ export class Backend {
     });
   }
 
+  /** Kills the agent, like a crash. */
+  killAgent = () => this.agent?.end("SIGKILL");
   /** Kills the backend, like a crash. */
   kill = () => this.service.end("SIGKILL");
   /** Starts the backend again, on the same port and with the same data. */

@@ -49,7 +49,7 @@ test("a connection is one row, with its local and its remote end", async ({ back
   const list = page.getByRole("grid", { name: "Packets and calls" });
   await list.getByRole("row").filter({ hasText: "Accept" }).waitFor();
   await list.getByRole("row").filter({ hasText: "Connect" }).waitFor();
-  expect(await list.getAttribute("aria-rowcount")).toBe("19");
+  expect(await list.getAttribute("aria-rowcount")).toBe("20"); // with the header
   await listening.getByRole("button").click();
   await page.getByText("No matching conversations").waitFor({ state: "hidden" });
   await expect.poll(() => new URL(page.url()).searchParams.get("filter")).toContain("data.src_port = 18080");

@@ -48,11 +48,14 @@ test("a backend whose events arrive is reachable, and one that is unreachable is
   // The health fails each time, but an event has arrived since it was requested.
   let rounds = 0;
   let isSending = true;
+  let sending = 0; // rounds whose event may still arrive
   await page.route("**/api/health", async (route) => {
     if (isSending) {
+      sending++;
       const name = `/tmp/contact-${++rounds}`;
       await backend.postEvents("unassigned", [written(name)]);
       await rows(page, "events").getByText(name, { exact: true }).waitFor();
+      sending--;
     }
     await route.abort();
   });
@@ -61,6 +64,7 @@ test("a backend whose events arrive is reachable, and one that is unreachable is
   expect(await live.count()).toBe(1);
 
   isSending = false;
+  await expect.poll(() => sending).toBe(0);
   await banner.getByText(/since \d\d:\d\d:\d\d\./).waitFor();
   await page.getByText("Not connected", { exact: true }).waitFor();
   expect(await live.count()).toBe(0);
@@ -177,6 +181,20 @@ test("a session of chosen processes says how it ended", async ({ page, backend }
   await page.getByRole("button", { name: "Stopped", exact: true }).waitFor();
 });
 
+test("a session of all processes says that it does not record the browser", async ({ page, backend }) => {
+  const session = await backend.createSession("all.sh", "true");
+  await page.goto("/"); // the browser is connected before the session begins
+  await page.getByRole("row", { name: /all\.sh/ }).waitFor();
+  await backend.post("/api/start-monitor", { sessionId: session, mode: 1 });
+  await backend.post("/api/monitor/stop", { sessionId: session });
+  await page.goto(viewPath(session, "events"));
+  await page.getByRole("button", { name: /^Not recorded: (chrom|headless)/ }).click();
+  await page.getByText(/^The agent does not record \d+ processes? of the browser/).waitFor();
+  await page.getByRole("button", { name: "Show the event" }).click();
+  const event = page.getByRole("complementary", { name: /^Event \d+$/ });
+  await event.getByText("session_start").first().waitFor();
+});
+
 test("while the table follows, its last row is in sight, and so is the end", async ({ page, backend }) => {
   const session = await run(backend, "follow.sh", "#!/bin/sh\nwhile [ ! -e stop ]; do sleep 0.2; done\n");
   await backend.postEvents(session, writes(300, "/tmp/follow"));
@@ -217,7 +235,10 @@ test("an imported copy does not look like the original", async ({ page, backend 
   await page.getByText(/^Copy, imported 20\d\d-/).waitFor();
 });
 
-test("the details of a process have its exit code and its user", async ({ page, backend }) => {
+test("the details of a process have its exit code, its user and its environment", async ({
+  page,
+  backend,
+}) => {
   const session = await backend.createSession("process.sh", "true");
   const event = (event_type: string, timestamp: string, data: object) => ({
     event_type,
@@ -231,6 +252,8 @@ test("the details of a process have its exit code and its user", async ({ page, 
       newProcessId: 5150,
       imagePath: "/bin/worker",
       currentDirectory: "/srv/work",
+      environment: { PATH: "/bin", HOME: "/", A: "1", B: "2", C: "<b>3</b>", LD_PRELOAD: "/tmp/x.so" },
+      environmentRest: ["PATH=/second"],
     }),
     event("file_operation", "2026-11-20T10:00:00Z", { operation: "ReadFile", filePath: "/etc/hosts" }),
     event("process_exit", "2026-11-20T10:00:01Z", { operation: "exit", exitCode: 7 }),
@@ -241,4 +264,9 @@ test("the details of a process have its exit code and its user", async ({ page, 
   await details.getByText("Exit code 7", { exact: true }).waitFor();
   await details.getByText("1000", { exact: true }).waitFor();
   await details.getByText("/srv/work", { exact: true }).waitFor();
+  await details.getByText("/tmp/x.so", { exact: true }).waitFor();
+  expect(await details.getByText("<b>3</b>", { exact: true }).count()).toBe(0);
+  await details.getByRole("button", { name: "Show all 7 variables" }).click();
+  await details.getByText("<b>3</b>", { exact: true }).waitFor();
+  await details.getByText("PATH=/second", { exact: true }).waitFor();
 });

@@ -50,7 +50,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
   await (await choosing).setFiles({ name: "a.sh", mimeType: "text/x-sh", buffer: Buffer.from("true") });
   await page.getByRole("heading", { name: "a.sh" }).waitFor();
   const session = new URL(page.url()).pathname.split("/")[3] ?? "";
-  expect(page.url()).toBe(`${url}/osp/sessions/${session}`);
+  expect(page.url()).toBe(`${url}/osp/sessions/${session}/summary`);
 
   // The stream delivers events, and every view has its own address.
   await backend.postEvents(session, story.slice(0, 300));
@@ -58,7 +58,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
     .getByText(/^300 events$/)
     .first()
     .waitFor();
-  for (const view of ["events", "processes", "files", "http", "network"]) {
+  for (const view of ["summary", "events", "processes", "files", "http", "network"]) {
     await page.goto(`${url}/osp/sessions/${session}/${view}`);
     await page.getByRole("heading", { name: "a.sh" }).waitFor();
   }

@@ -63,9 +63,16 @@ export const test = base
   .extend("page", ({ window }) => window.context.newPage())
   .extend("faults", ({ window }) => window.faults);
 
+/** Takes a screenshot of each page, and prints what the page says, for machines whose files nobody can open. */
 async function picture(pages: Page[], name: string): Promise<void> {
   await mkdir(failures, { recursive: true });
   const file = name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 80);
-  for (const [index, page] of pages.entries())
+  for (const [index, page] of pages.entries()) {
     await page.screenshot({ path: join(failures, `${file}-${index}.png`) }).catch(() => {});
+    const text = await page
+      .locator("body")
+      .ariaSnapshot()
+      .catch((error: unknown) => String(error));
+    process.stderr.write(`${name}: the page says\n${text.slice(0, 4000)}\n`);
+  }
 }

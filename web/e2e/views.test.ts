@@ -3,7 +3,7 @@ import type { PostedEvent } from "./harness";
 import { complete, countText, filterField, openView, rows, runFilter, views } from "./pages";
 import { resultEvents, shared } from "./results";
 import { storyEvents } from "./story";
-import { expect, telephone, test } from "./test";
+import { desk, expect, telephone, test } from "./test";
 
 const began = new Date("2026-11-20T10:00:00Z");
 const story = storyEvents(began);
@@ -130,6 +130,25 @@ test("an event opens, with all its tabs", async ({ page }) => {
   await details.getByRole("tab", { name: "Related" }).waitFor();
   await details.getByRole("button", { name: "Close the details" }).click();
   await details.waitFor({ state: "detached" });
+});
+
+test("the width of the details is kept", async ({ page }) => {
+  await openView(page, session, "events", "?seq=1");
+  const handle = page.getByRole("separator", { name: "Width of the details" });
+  const details = page.getByRole("complementary", { name: "Event 1" });
+  const width = async () => Math.round((await details.boundingBox())?.width ?? 0);
+  await expect.poll(width).toBe(560);
+  await handle.press("End");
+  await expect.poll(width).toBe(320);
+  await handle.press("Home");
+  await expect.poll(width).toBe(Math.round(desk.width * 0.7));
+  await handle.press("ArrowRight");
+  await expect.poll(width).toBeLessThan(Math.round(desk.width * 0.7));
+  const chosen = await width();
+  await page.reload();
+  await expect.poll(width).toBe(chosen);
+  await handle.dblclick();
+  await expect.poll(width).toBe(560);
 });
 
 test("a value of a row becomes a filter", async ({ page }) => {
@@ -265,7 +284,36 @@ test("any field of the data can be a column, and stays one", async ({ page, back
   expect(await bytes.count()).toBe(0);
 });
 
-test("the filter suggests the error, and the errors of the session", async ({ page }) => {
+test("the columns of the events move, hide and change their width, and stay so", async ({ page }) => {
+  await openView(page, results, "events");
+  const headers = page.getByRole("columnheader");
+  const names = () => headers.evaluateAll((all) => all.map((each) => each.textContent));
+  expect((await names()).slice(0, 4)).toEqual(["#", "Time", "Δ", "Type"]);
+  const name = (label: string) => page.getByRole("button", { name: label, exact: true });
+  await name("Type").dragTo(name("Time"));
+  await name("#").click();
+  await page.getByRole("menuitem", { name: "Move right" }).click();
+  await name("Δ").click();
+  await page.getByRole("menuitem", { name: "Hide" }).click();
+  const width = async () => (await headers.nth(1).boundingBox())?.width;
+  const handle = page.getByRole("separator", { name: "Width of #" });
+  await handle.press("ArrowRight");
+  await expect.poll(width).toBe(80);
+  const box = (await handle.boundingBox()) ?? { x: 0, y: 0 };
+  await page.mouse.move(box.x + 4, box.y + 9);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 24, box.y + 9, { steps: 3 });
+  await expect.poll(width).toBe(100);
+  await page.mouse.up();
+  await page.reload();
+  await expect.poll(width).toBe(100);
+  expect((await names()).slice(0, 4)).toEqual(["Type", "#", "Time", "Process"]);
+  await handle.dblclick();
+  await expect.poll(width).toBe(72);
+});
+
+test("the filter suggests the error, and the errors of the session", async ({ page, faults }) => {
+  faults.allow(/status of 400.*filter=data.error/); // while the filter is being typed
   await openView(page, results, "events");
   const field = await filterField(page);
   await field.click();
@@ -339,7 +387,8 @@ test("the export has the selected events, in every format", async ({ page }) => 
   );
 });
 
-test("frequent actions have keys", async ({ page }) => {
+test("frequent actions have keys", async ({ page, faults }) => {
+  faults.allow(/status of 400.*filter=/); // while the filter is being typed
   await openView(page, session, "events");
   await page.keyboard.press("?");
   const sheet = page.getByRole("dialog");
@@ -378,7 +427,7 @@ test("a view of another kind opens by keys too", async ({ page }) => {
   await page.getByRole("table", { name: "Sessions" }).waitFor();
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
-  await rows(page, "events").first().waitFor();
+  await page.getByRole("list", { name: "Steps" }).waitFor();
 });
 
 test("on a phone the rows begin in the first third, and all tabs have their names", async ({
@@ -403,6 +452,6 @@ test("on a phone the rows begin in the first third, and all tabs have their name
       return { name: link.textContent, isInSight };
     }),
   );
-  const names = ["Events", "Processes", "Files", "HTTP", "Network"];
+  const names = ["Summary", "Events", "Processes", "Files", "HTTP", "Network", "Findings"];
   expect(shown).toEqual(names.map((name) => ({ name, isInSight: true })));
 });

@@ -13,6 +13,9 @@ import { UploadProvider } from "./hooks/uploads";
 import { SessionsPage } from "./pages/sessions-page";
 
 const SessionPage = defer(() => import("./pages/session-page"));
+const FindingsPage = defer(() => import("./pages/findings-page"));
+const RulesPage = defer(() => import("./pages/rules-page"));
+const RulePage = defer(() => import("./pages/rule-page"));
 
 export function App() {
   useEffect(() => {
@@ -41,6 +44,18 @@ export function App() {
                   </Route>
                   <Route path="/sessions/:sessionId/:view?">
                     {(params) => <SessionPage key={params.sessionId} {...params} />}
+                  </Route>
+                  <Route path="/findings">
+                    <FindingsPage />
+                  </Route>
+                  <Route path="/rules">
+                    <RulesPage />
+                  </Route>
+                  <Route path="/rules/rule">
+                    <RulePage />
+                  </Route>
+                  <Route path="/rules/new">
+                    <RulePage />
                   </Route>
                   <Route>
                     <EmptyState title="Page not found">

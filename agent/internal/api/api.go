@@ -484,6 +484,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shu
 	var unused unusedConnections
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ConnState: unused.track,
+		ConnContext:    withConnection,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
@@ -17,28 +18,52 @@ type Guard struct {
 	ListenHost   string
 	AllowedHosts []string // further names of the agent that requests may use, in lower case
 	APIKey       string   // "": no key is required
+	// Check decides about callers without a key: its error is the refusal. nil: it accepts
+	// every caller. It is not used if APIKey is set.
+	Check func(conn net.Conn) error
 }
 
 // wrap returns a handler that refuses requests before they reach next. It refuses requests
 // from web pages, by their Host (against DNS rebinding) and by the headers in which browsers
-// report the origin of a request. It also refuses requests without the key, except for
-// /health.
+// report the origin of a request. It also refuses requests without the key and, if there is
+// none, those that Check refuses. /health needs neither.
 func (g Guard) wrap(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimSuffix(r.URL.Path, "/")
+		isControl := path != "/health" && path != "/api/health"
 		switch {
 		case !g.ourName(r.Host):
 			answer(w, http.StatusForbidden, map[string]string{"error": "this agent does not have that host name: add the name to ALLOWED_HOSTS to allow it"})
 		case protection.Check(r) != nil || r.Header.Get("Sec-Fetch-Site") == "cross-site":
 			answer(w, http.StatusForbidden, map[string]string{"error": "web pages may not use the agent"})
-		case path != "/health" && path != "/api/health" && !g.knows(r):
+		case isControl && !g.knows(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			answer(w, http.StatusUnauthorized, map[string]string{"error": "the agent's API key is missing or wrong"})
 		default:
+			if isControl && g.APIKey == "" && g.Check != nil {
+				if err := g.Check(connectionOf(r)); err != nil {
+					answer(w, http.StatusForbidden, map[string]string{"error": err.Error()})
+					return
+				}
+			}
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// connectionKey is the key of a request's connection in its context.
+type connectionKey struct{}
+
+// withConnection adds a connection to the context of its requests.
+func withConnection(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// connectionOf returns the connection of a request that Serve received; nil for others.
+func connectionOf(r *http.Request) net.Conn {
+	conn, _ := r.Context().Value(connectionKey{}).(net.Conn)
+	return conn
 }
 
 // knows reports whether the request has the key.

@@ -59,6 +59,9 @@ type Scope struct {
 	// Exclude are processes whose packets are never reported: none to or from a TCP port
 	// on which they listen, and none of sockets that no other process used.
 	Exclude []int
+	// Hide are processes whose packets a watch of All does not report. It does not report
+	// those of their descendants that run the same program in an unbroken line.
+	Hide []procfs.Identity
 }
 
 // Available returns why packets cannot be captured; nil if they can.
@@ -184,7 +187,7 @@ func (w *Watch) openSpace(pid int, self uint64) error {
 	}
 	s := &space{
 		index: len(w.spaces) + 1, inode: inode, pid: pid, host: inode == self, own: w.scope.Own && inode != self,
-		names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(),
+		names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(), readUntil: time.Now(),
 	}
 	path := procfs.NetworkNamespacePath(pid)
 	if s.host {
@@ -270,6 +273,26 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 		return pollInterval
 	}
 	return heldInterval
+}
+
+// ReadUntil returns a recent moment: the sink has had every packet from before it, or the
+// packet was dropped or is reported as lost.
+func (w *Watch) ReadUntil() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	until := time.Now()
+	earlier := func(at time.Time) {
+		if at.Before(until) {
+			until = at
+		}
+	}
+	for _, s := range w.spaces {
+		earlier(s.readUntil.Add(-3 * retireTime)) // as in read
+	}
+	if len(w.held.queue) > 0 {
+		earlier(w.held.queue[0].time)
+	}
+	return until
 }
 
 // reportLosses reports packets for which the ring had no room.

@@ -3,7 +3,6 @@ package capture
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"ospulse/agent/internal/dns"
 	"ospulse/agent/internal/event"
 )
 
@@ -19,6 +19,9 @@ const (
 	portDNS  = 53
 	portMDNS = 5353
 )
+
+// maxInfo is after how many bytes a list in Info ends; the event has it whole elsewhere.
+const maxInfo = 1024
 
 // describe returns the event of a packet, without its process and number.
 func describe(f *frame, p *packet, contentBytes int) *event.Packet {
@@ -191,78 +194,27 @@ func nameService(p *packet) string {
 	}
 }
 
-// names adds a DNS message to the event. It leaves the event unchanged if b is not a DNS
-// message.
+// names adds a DNS message to the event. It leaves the event unchanged if b has no header of
+// one.
 func names(e *event.Packet, protocol string, b []byte) {
-	var (
-		d   layers.DNS
-		err = errors.New("not read")
-	)
-	guarded(func() { err = d.DecodeFromBytes(b, cut{}) })
-	if err != nil {
+	m, ok := dns.Parse(b)
+	if !ok {
 		return
 	}
-	m := event.DNS{ID: int(d.ID), Response: d.QR, Truncated: d.TC}
 	info := "Standard query"
-	if d.QR {
-		m.Code = responseCode(d.ResponseCode)
+	if m.Response {
 		info = "Standard query response"
 	}
-	info += fmt.Sprintf(" 0x%04x", d.ID)
-	for i := range d.Questions {
-		q := &d.Questions[i]
-		m.Questions = append(m.Questions, event.DNSRecord{Name: rootless(q.Name), Type: typeName(q.Type)})
-		info += " " + typeName(q.Type) + " " + rootless(q.Name)
+	info += fmt.Sprintf(" 0x%04x", m.ID)
+	for _, q := range m.Questions {
+		info += " " + q.Type + " " + q.Name
 	}
-	for i := range d.Answers {
-		r := &d.Answers[i]
-		record := event.DNSRecord{Name: rootless(r.Name), Type: typeName(r.Type), TTL: r.TTL, Data: recordData(r)}
-		m.Answers = append(m.Answers, record)
-		info += " " + record.Type + " " + record.Data
+	for _, r := range m.Answers {
+		if len(info) > maxInfo {
+			info += " …"
+			break
+		}
+		info += " " + r.Type + " " + r.Data
 	}
 	e.Protocol, e.Info, e.DNS = protocol, info, []event.DNS{m}
-}
-
-// rootless returns the name as text; "." for the root.
-func rootless(name []byte) string {
-	if len(name) == 0 {
-		return "."
-	}
-	return string(name)
-}
-
-func typeName(t layers.DNSType) string {
-	if name := t.String(); name != "Unknown" {
-		return name
-	}
-	return "TYPE" + strconv.Itoa(int(t))
-}
-
-func responseCode(c layers.DNSResponseCode) string {
-	codes := [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"}
-	if int(c) < len(codes) {
-		return codes[c]
-	}
-	return "RCODE" + strconv.Itoa(int(c))
-}
-
-func recordData(r *layers.DNSResourceRecord) string {
-	switch r.Type {
-	case layers.DNSTypeA, layers.DNSTypeAAAA:
-		return r.IP.String()
-	case layers.DNSTypeCNAME:
-		return rootless(r.CNAME)
-	case layers.DNSTypeNS:
-		return rootless(r.NS)
-	case layers.DNSTypePTR:
-		return rootless(r.PTR)
-	case layers.DNSTypeTXT:
-		return string(bytes.Join(r.TXTs, nil))
-	case layers.DNSTypeMX:
-		return strconv.Itoa(int(r.MX.Preference)) + " " + rootless(r.MX.Name)
-	case layers.DNSTypeSRV:
-		return fmt.Sprintf("%d %d %d %s", r.SRV.Priority, r.SRV.Weight, r.SRV.Port, rootless(r.SRV.Name))
-	default:
-		return fmt.Sprintf("%x", r.Data)
-	}
 }

@@ -285,6 +285,7 @@ func (w *Watch) candidates() []int {
 	for i := range all {
 		byPID[all[i].PID] = &all[i]
 	}
+	hidden := w.hides(byPID)
 	verdicts := map[int]bool{}
 	var watched func(pid int) bool
 	watched = func(pid int) bool {
@@ -299,6 +300,10 @@ func (w *Watch) candidates() []int {
 			return w.scope.All
 		case slices.Contains(named, pid), o != nil && o.is(p):
 			verdict = true
+		case hidden(pid):
+			verdict = false
+		case hidden(p.ParentPID):
+			verdict = w.scope.All
 		case !slices.Contains(excluded, pid):
 			verdict = watched(p.ParentPID)
 		}
@@ -312,6 +317,32 @@ func (w *Watch) candidates() []int {
 		}
 	}
 	return pids
+}
+
+// hides returns a function that reports whether Scope.Hide hides one of the given processes.
+func (w *Watch) hides(processes map[int]*procfs.Process) func(pid int) bool {
+	known := map[int]bool{}
+	var hidden func(pid int) bool
+	hidden = func(pid int) bool {
+		p := processes[pid]
+		if p == nil || len(w.scope.Hide) == 0 {
+			return false
+		}
+		is, ok := known[pid]
+		if ok {
+			return is
+		}
+		known[pid] = false // in case the parents form a cycle
+		is = slices.ContainsFunc(w.scope.Hide, func(i procfs.Identity) bool { return i.Is(p) })
+		if !is && hidden(p.ParentPID) {
+			own, _ := procfs.Exe(pid)
+			its, _ := procfs.Exe(p.ParentPID)
+			is = own != "" && own == its
+		}
+		known[pid] = is
+		return is
+	}
+	return hidden
 }
 
 // is reports whether p is this owner, and not a later process with the same pid.

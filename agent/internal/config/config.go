@@ -35,10 +35,14 @@ type Config struct {
 	SpoolMB     int
 
 	ContentBytes int
+	Environment  string
+	Pause        string
 	RingMB       int
 	TLS          bool
 	Packets      bool
-	PollInterval time.Duration
+	// IncludeDashboard reports the browser that displays the dashboard, in mode 1.
+	IncludeDashboard bool
+	PollInterval     time.Duration
 
 	SpawnTimeout   time.Duration
 	SpawnNetwork   string
@@ -74,12 +78,15 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"max-upload", "MAX_UPLOAD_MB", "100", "size limit of an uploaded file, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
 		{"spool", "SPOOL_MB", "512", "how many `MB` of events to keep on disk while the backend is unreachable", integer(&c.SpoolMB, 1, 1<<20)},
 		{"content", "CONTENT_BYTES", "256", "how many `bytes` to keep of the data that a call reads or writes", integer(&c.ContentBytes, 0, 16384)},
+		{"environment", "REPORT_ENVIRONMENT", "all", "which variables of a program's environment to report: `all`, some (LD_*, PATH, proxies and the like) or none", oneOf(&c.Environment, "all", "some", "none")},
 		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", c.setRing},
+		{"pause", "PAUSE", "spawned", "which watched programs to pause while that buffer is nearly full, so that no event is lost: `spawned` ones, all or none", oneOf(&c.Pause, "spawned", "all", "none")},
 		{"tls", "TRACE_TLS", "true", "read data that passes through OpenSSL", boolean(&c.TLS)},
 		{"packets", "PACKETS", "true", "capture the packets of watched processes", boolean(&c.Packets)},
+		{"include-dashboard", "INCLUDE_DASHBOARD", "false", "in sessions of all processes, also report the browser that displays the dashboard", boolean(&c.IncludeDashboard)},
 		{"poll", "POLL_INTERVAL", "100ms", "the `interval` at which to list processes if eBPF does not work, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},
 		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "the `time` that a spawned file may run, 1s to 24h", duration(&c.SpawnTimeout, time.Second, 24*time.Hour)},
-		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, host or nat", oneOf(&c.SpawnNetwork, "none", "host", "nat")},
+		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, nat, or host, which needs AGENT_API_KEY", oneOf(&c.SpawnNetwork, "none", "host", "nat")},
 		{"spawn-memory", "SPAWN_MEMORY_MB", "1024", "how much memory a spawned file may use, in `MB`", integer(&c.SpawnMemoryMB, 16, 1<<20)},
 		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much a spawned file may write, in `MB`; the data is kept in memory", integer(&c.SpawnDiskMB, 1, 1<<20)},
 		{"spawn-processes", "SPAWN_PROCESSES", "512", "the `number` of processes and threads that a spawned file may have", integer(&c.SpawnProcesses, 8, 1<<20)},
@@ -155,6 +162,9 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	if !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
 		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote to allow that", c.Host))
 	}
+	if c.APIKey == "" && c.SpawnNetwork == "host" {
+		faults = append(faults, errors.New("--spawn-network host: a sample could control this agent: set the same AGENT_API_KEY for the agent and the backend"))
+	}
 	return c, errors.Join(faults...)
 }
 
@@ -184,7 +194,7 @@ Each flag is also an environment variable. The flag overrides the variable.
 		if before, rest, ok := strings.Cut(usage, "`"); ok {
 			name, after, _ := strings.Cut(rest, "`")
 			argument, usage = " "+strings.ToUpper(name), before+name+after
-			if strings.Contains(s.usage, "`none`") || strings.Contains(s.usage, "`text`") {
+			if strings.Contains(s.usage, "`none`") || strings.Contains(s.usage, "`all`") || strings.Contains(s.usage, "`text`") {
 				argument = " KIND"
 			}
 		}

@@ -35,7 +35,7 @@ const (
 func child(backend, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	d, err := New(Options{Backend: backend, Dir: dir, SpoolMaxBytes: 64 << 20, FlushTimeout: 30 * time.Second})
+	d, err := New(Options{Backend: backend, Dir: dir, SpoolMaxBytes: 64 << 20, FlushTimeout: 10 * time.Minute})
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func (s *spool) takeOldFile(name string, begin int, neighbor *string) (left []le
 		}
 		b := &batch{key: head.Key, session: head.Session, count: head.Count, from: head.From, to: head.To}
 		var at ref
-		if at, err = s.appendWithin(b, body, 1<<62); err == nil {
+		if at, err = s.appendWithin(b, body, 1<<62, false); err == nil {
 			left = append(left, leftover{head.Session, at})
 		}
 	}, func(d damage) {

@@ -22,6 +22,7 @@ import (
 var (
 	errFull   = errors.New("the spool is full")
 	errClosed = errors.New("the spool is closed")
+	errTorn   = errors.New("a sync of the spool failed, and what it may have lost is written first")
 )
 
 // lossReserve is the space beyond the limit that only reports of loss may use, in bytes. A
@@ -40,8 +41,9 @@ const syncInterval = time.Second
 // undoes a mark, the batch is sent again with its old key.
 //
 // After a failed sync, the kernel may have dropped data that it could not write, and a later
-// successful sync proves nothing. Such a segment gets no more records. The caller must append
-// again the records that were appended since its last successful sync.
+// successful sync proves nothing. Such a segment and all newer ones get no more records. The
+// caller must append their records again, in their order, with again. Until it calls mended,
+// append takes nothing: a newer record would come before them.
 //
 // Its methods are safe for concurrent use.
 type spool struct {
@@ -62,6 +64,7 @@ type spool struct {
 	bytes    int64    // of all files
 	events   int64    // in live records
 	closed   bool
+	torn     bool // records must be appended again before others
 
 	fsync func(*os.File) error // (*os.File).Sync; tests replace it
 }
@@ -75,7 +78,7 @@ type ended struct {
 type segment struct {
 	size  int64
 	live  int  // records
-	isBad bool // a sync of it failed
+	isBad bool // a sync of it, or of an older one, failed
 }
 
 // ref is the place of a record.
@@ -253,20 +256,37 @@ func mend(file *os.File, seg *segment, d damage) error {
 }
 
 // append adds a batch and returns its place. The error wraps errFull if the limit is reached
-// or the disk cannot store the batch. With must, append may use lossReserve.
+// or the disk cannot store the batch, and it is errTorn after a failed sync. With must, append
+// may use lossReserve.
 func (s *spool) append(b *batch, payload []byte, must bool) (ref, error) {
 	limit := s.maxBytes
 	if must {
 		limit += lossReserve
 	}
-	return s.appendWithin(b, payload, limit)
+	return s.appendWithin(b, payload, limit, false)
 }
 
-func (s *spool) appendWithin(b *batch, payload []byte, limit int64) (ref, error) {
+// again adds a batch of a bad segment. It may use lossReserve.
+func (s *spool) again(b *batch, payload []byte) (ref, error) {
+	return s.appendWithin(b, payload, s.maxBytes+lossReserve, true)
+}
+
+// mended says that append may add batches again. It reports whether it could not before.
+func (s *spool) mended() (wasTorn bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	wasTorn, s.torn = s.torn, false
+	return wasTorn
+}
+
+func (s *spool) appendWithin(b *batch, payload []byte, limit int64, isAgain bool) (ref, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
 		return ref{}, errClosed
+	case s.torn && !isAgain:
+		return ref{}, errTorn
 	}
 	r := record{
 		key: b.key, session: b.session[:min(len(b.session), 0xffff)], payload: uint32(len(payload)), checksum: crc32.Checksum(payload, castagnoli),
@@ -426,23 +446,36 @@ func (s *spool) sync() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, f := range files {
-		isBad := faults[i] != nil || dirFault != nil
-		if seg := s.segments[f.number]; seg != nil && isBad {
-			seg.isBad = true
-		}
-		switch {
-		case f.file != active:
+	for _, f := range files {
+		if f.file != active {
 			_ = f.file.Close()
-		case isBad && s.active == active:
-			_ = active.Close()
-			s.active, s.dirty = nil, false
+		}
+	}
+	for i, f := range files { // the oldest first
+		if faults[i] != nil || dirFault != nil {
+			s.tear(f.number)
+			break
 		}
 	}
 	return errors.Join(append(faults, dirFault)...)
 }
 
-// isBad reports whether a sync of the segment failed.
+// tear marks a segment and all newer ones as bad.
+func (s *spool) tear(from uint32) {
+	s.torn = true
+	for number, seg := range s.segments {
+		seg.isBad = seg.isBad || number >= from
+	}
+	if s.active != nil {
+		_ = s.active.Close()
+	}
+	for _, f := range s.ended {
+		_ = f.file.Close()
+	}
+	s.active, s.ended, s.dirty = nil, nil, false
+}
+
+// isBad reports whether a sync of the segment, or of an older one, failed.
 func (s *spool) isBad(number uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

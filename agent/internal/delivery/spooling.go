@@ -4,6 +4,7 @@ package delivery
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -82,6 +83,10 @@ func (d *Delivery) nextToSpool() (*lane, *batch, time.Duration) {
 func (d *Delivery) spoolBatch(l *lane, b *batch, must bool) bool {
 	at, err := d.spool.append(b, d.codec.pack(b), must)
 	d.mu.Lock()
+	if errors.Is(err, errTorn) { // syncOnce wakes spoolOld
+		d.mu.Unlock()
+		return false
+	}
 	if err != nil {
 		d.spoolBusy = time.Now().Add(retrySpool)
 		if !d.spoolFull {
@@ -166,27 +171,31 @@ func (d *Delivery) syncOnce() bool {
 		return cmp.Or(cmp.Compare(a.at.segment, b.at.segment), cmp.Compare(a.at.offset, b.at.offset))
 	})
 	for _, each := range left {
-		if d.spool.isBad(each.at.segment) {
-			d.spoolAgain(each.lane, each.b)
+		if d.spool.isBad(each.at.segment) && !d.spoolAgain(each.lane, each.b) {
+			return false // the next sync goes on here
 		}
+	}
+	if d.spool.mended() {
+		poke(d.wakeOut)
 	}
 	return len(left) == 0
 }
 
-// spoolAgain appends a batch again after a failed sync, which may have lost its record.
-func (d *Delivery) spoolAgain(l *lane, b *batch) {
-	at, err := d.spool.append(b, d.codec.pack(b), true)
+// spoolAgain appends a batch again after a failed sync, which may have lost its record. It
+// returns false if the spool does not accept the batch, which stays in memory.
+func (d *Delivery) spoolAgain(l *lane, b *batch) bool {
+	at, err := d.spool.again(b, d.codec.pack(b))
 	d.mu.Lock()
 	if err != nil {
 		d.note(err)
 		d.mu.Unlock()
-		return // the batch stays in memory, and the next sync tries again
+		return false
 	}
 	old := b.ref
 	if b.finished || !slices.Contains(l.unsynced, b) { // another goroutine has delivered it
 		d.mu.Unlock()
 		d.markDone(at)
-		return
+		return true
 	}
 	b.ref = at
 	if i := slices.Index(l.disk, old); i >= 0 {
@@ -194,6 +203,7 @@ func (d *Delivery) spoolAgain(l *lane, b *batch) {
 	}
 	d.mu.Unlock()
 	d.markDone(old)
+	return true
 }
 
 // markDone marks a record of the spool as done: its batch is delivered or lost.
@@ -238,6 +248,7 @@ func (d *Delivery) end() {
 		}
 	}
 	d.mu.Unlock()
+	d.spool.mended() // a wrong order is better than a loss
 	room := d.useSpool
 	for _, l := range lanes {
 		for b := l.firstInMemory(); b != nil; b = l.firstInMemory() {

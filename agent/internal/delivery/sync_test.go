@@ -125,6 +125,45 @@ func TestSyncFails(t *testing.T) {
 	})
 }
 
+// A failed sync does not change the order of a session's events, although newer events were
+// written to another segment meanwhile, whose own sync succeeds.
+func TestOrderAfterAFailedSync(t *testing.T) {
+	s := newSink(t)
+	s.set(func(request) string { return "503" })
+	o := options(t, s.url)
+	o.FlushTimeout = time.Millisecond
+	d := newDelivery(t, o)
+	d.spool.segBytes = 1 // each batch has a segment of its own
+	var once sync.Once
+	d.spool.fsync = func(file *os.File) (err error) {
+		once.Do(func() {
+			for i := range 10 {
+				d.Add("a", numbered(10+i))
+			}
+			for wrote := d.Status().SpooledEvents; d.Status().SpooledEvents == wrote; {
+				<-time.After(time.Millisecond)
+			}
+			err = &os.PathError{Op: "sync", Path: file.Name(), Err: syscall.EIO}
+		})
+		return err
+	}
+	stop := run(t, d)
+	for i := range 10 {
+		d.Add("a", numbered(i))
+	}
+	if !d.Settle(t.Context(), "a") {
+		t.Fatal("the events do not become safe")
+	}
+	stop()
+
+	s.set(nil)
+	o.FlushTimeout = time.Minute
+	next := newDelivery(t, o)
+	stop = run(t, next)
+	s.want("a", 20)
+	stop()
+}
+
 // A segment whose first record did not fit on the disk has no data to sync. Its name is
 // synced with the first record that does fit.
 func TestNameOfAnEmptySegmentIsSynced(t *testing.T) {

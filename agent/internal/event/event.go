@@ -21,6 +21,7 @@ const (
 	TypePacket          = "raw_network_operation"
 	TypeLost            = "events_lost"
 	TypeClockStep       = "clock_step"
+	TypePaused          = "program_paused"
 )
 
 // Event is one action of a program, or a report of the agent.

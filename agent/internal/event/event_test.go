@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,11 +75,13 @@ func TestAppendJSON(t *testing.T) {
 		{
 			Event{TypeProcessCreation, at, &Creation{
 				Actor: contained, Result: Result{Syscall: "execve"}, Time: at, New: Process{PID: 9, StartTime: at, UserID: 1000}, ImagePath: "/bin/su",
-				Args: []string{"su"}, CurrentDirectory: "/", Cgroup: "/docker/c0ffee", SetUserID: true,
+				Args: []string{"su"}, CurrentDirectory: "/", Cgroup: "/docker/c0ffee", SetUserID: true, EnvironmentCut: true,
+				Environment: []string{"A=1=\"\xe9", "LD_PRELOAD=/x.so", "A=2", "=odd", "odd", "}\n=", ""},
 			}},
 			`{"event_type":"process_creation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","imagePath":"/bin/su",` +
 				`"commandLine":"su","arguments":["su"],"currentDirectory":"/","newProcessId":9,"newProcessStartTime":"2026-11-24T09:00:00.123456Z",` +
-				`"newUserId":1000,"effectiveUserId":0,"cgroup":"/docker/c0ffee","syscall":"execve","status":0,"returnValue":0,` + stamp + `,` +
+				`"newUserId":1000,"effectiveUserId":0,"cgroup":"/docker/c0ffee","environment":{"A":"1=\"\udce9","LD_PRELOAD":"/x.so","}\n":""},` +
+				`"environmentRest":["A=2","=odd","odd",""],"environmentTruncated":true,"syscall":"execve","status":0,"returnValue":0,` + stamp + `,` +
 				strings.Replace(metadata, `}`, `,"containerId":"c0ffee"}`, 1) + `}}`,
 		},
 		{
@@ -111,7 +114,7 @@ func TestAppendJSON(t *testing.T) {
 			Event{TypeProcess, at, &FailedExec{
 				Actor: actor, Result: Result{Syscall: "execveat", Return: -2}, Time: at, Path: "/opt/ls", Given: "ls", Args: []string{"ls", "a b"},
 			}},
-			`{"event_type":"process_operation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","filePath":"/opt/ls",` +
+			`{"event_type":"process_operation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","fromMemory":true,"filePath":"/opt/ls",` +
 				`"givenPath":"ls","commandLine":"ls 'a b'","arguments":["ls","a b"],"syscall":"execveat","status":-2,"error":"ENOENT",` +
 				`"returnValue":-2,` + stamp + `,` + metadata + `}}`,
 		},
@@ -138,6 +141,22 @@ func TestAppendJSON(t *testing.T) {
 		if !json.Valid([]byte(got)) {
 			t.Errorf("not JSON: %s", got)
 		}
+	}
+}
+
+func TestKeepVariables(t *testing.T) {
+	entries := []string{"PATH=/bin", "TOKEN=secret", "LD_PRELOAD=/x.so", "https_proxy=p", "LD_=", "NOT_LD_PRELOAD=1", "odd"}
+	for kept, want := range map[string][]string{
+		AllVariables:  entries,
+		SomeVariables: {"PATH=/bin", "LD_PRELOAD=/x.so", "https_proxy=p", "LD_="},
+		NoVariables:   nil,
+	} {
+		if got := KeepVariables(kept, entries); !slices.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Errorf("%s: %q, want %q", kept, got, want)
+		}
+	}
+	if got := KeepVariables(SomeVariables, nil); got == nil {
+		t.Error("an empty environment is unknown")
 	}
 }
 

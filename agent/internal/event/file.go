@@ -45,16 +45,20 @@ type File struct {
 	// PathGuessed says that a link in a path was gone when the agent resolved it. From
 	// that link on, the path is the program's text.
 	PathGuessed bool
-	Target      string // the text of a symbolic link
-	NewHandle   int    // descriptor that dup made; -1: none
-	Transfer    bool   // the call moves bytes: Result.Return of them
-	Content     Content
-	Flags       string // flags of open
-	Ring        string // operation handed to an io_uring; its result is not known
-	Aio         string // operation handed to native AIO; its result is not known
-	Deleted     bool   // the file has no name any more
-	Inode       uint64 // 0: not known
-	Mode        uint32 // 0: not known
+	// FromMemory says that the agent read a path from the program's memory. A thread that
+	// changes it during the call can make the agent see another path than the kernel.
+	FromMemory bool
+	Target     string // the text of a symbolic link
+	NewHandle  int    // descriptor that dup made; -1: none
+	Transfer   bool   // the call moves bytes: Result.Return of them
+	Content    Content
+	Flags      string // flags of open
+	Struct     []byte // the struct that the call read, such as times; nil if it could not be read
+	Ring       string // operation handed to an io_uring; its result is not known
+	Aio        string // operation handed to native AIO; its result is not known
+	Deleted    bool   // the file has no name any more
+	Inode      uint64 // 0: not known
+	Mode       uint32 // 0: not known
 }
 
 // Bytes returns the number of bytes that the call moved.
@@ -83,6 +87,7 @@ func (f *File) AppendJSON(out []byte) []byte {
 	o.some("newFilePath", f.NewPath)
 	o.some("newGivenPath", f.NewGiven)
 	o.flag("pathGuessed", f.PathGuessed)
+	o.flag("fromMemory", f.FromMemory)
 	o.some("linkTarget", f.Target)
 	o.some("attribute", f.Attribute)
 	if f.NewHandle >= 0 {
@@ -93,6 +98,7 @@ func (f *File) AppendJSON(out []byte) []byte {
 	}
 	o.content(&f.Content)
 	o.some("flags", f.Flags)
+	o.change(f)
 	o.flag("deleted", f.Deleted)
 	if f.Inode != 0 {
 		o.number("inode", int64(f.Inode))

@@ -136,21 +136,3 @@ func AioOperation(n uint64) string {
 	}
 	return "operation " + strconv.FormatUint(n, 10)
 }
-
-// argCount returns how many leading arguments of a call are numbers to report.
-func argCount(syscall string) int {
-	switch syscall {
-	case "setuid", "setgid", "setfsuid", "setfsgid", "setuid32", "setgid32", "setfsuid32", "setfsgid32",
-		"unshare", "setgroups", "setgroups32", "bpf", "process_vm_readv", "process_vm_writev",
-		"userfaultfd", "fanotify_init", "memfd_secret":
-		return 1
-	case "setreuid", "setregid", "setreuid32", "setregid32", "setns", "kill", "pidfd_send_signal", "pidfd_getfd":
-		return 2
-	case "setresuid", "setresgid", "setresuid32", "setresgid32":
-		return 3
-	case "ptrace":
-		return 4
-	default:
-		return 0
-	}
-}

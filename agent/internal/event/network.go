@@ -53,11 +53,15 @@ type Network struct {
 	Protocol  string // tcp, udp, unix, netlink …
 	Local     Address
 	Remote    Address
-	Transfer  bool // the call moves bytes
-	Bytes     int64
-	Messages  int     // number of messages of sendmmsg and recvmmsg; 0: another call
-	Content   Content // of the first message
-	DNS       []DNS
+	// FromMemory says that the agent read an address from the program's memory, and not from
+	// the kernel's socket; see File.FromMemory.
+	FromMemory bool
+	Transfer   bool // the call moves bytes
+	Bytes      int64
+	Messages   int     // number of messages of sendmmsg and recvmmsg; 0: another call
+	Content    Content // of the first message
+	DNS        []DNS
+	Option     string // that setsockopt sets
 }
 
 func (o *object) address(name string, a Address) {
@@ -131,6 +135,7 @@ func (n *Network) AppendJSON(out []byte) []byte {
 	o.some("protocol", n.Protocol)
 	o.address("src", n.Local)
 	o.address("dst", n.Remote)
+	o.flag("fromMemory", n.FromMemory)
 	if n.Handle >= 0 {
 		o.number("fd", int64(n.Handle))
 	}
@@ -143,6 +148,7 @@ func (n *Network) AppendJSON(out []byte) []byte {
 	o.positive("messages", int64(n.Messages))
 	o.content(&n.Content)
 	o.dns(n.DNS)
+	o.some("option", n.Option)
 	o.result(&n.Result)
 	o.time("timestamp", n.Time)
 	o.metadata(&n.Actor)

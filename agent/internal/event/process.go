@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ospulse/agent/internal/syscalls"
 )
 
 // Process is the process that acted: metadata in the contract.
@@ -81,8 +83,10 @@ type Creation struct {
 	Args             []string
 	ArgsCut          bool // there were more arguments
 	CurrentDirectory string
-	Cgroup           string // its path; "": not known
-	SetUserID        bool   // the process runs with the rights of EffectiveUserID, not of New.UserID
+	Environment      []string // NAME=value; nil: unknown
+	EnvironmentCut   bool     // there were more variables
+	Cgroup           string   // its path; "": not known
+	SetUserID        bool     // the process runs with the rights of EffectiveUserID, not of New.UserID
 	EffectiveUserID  int
 	Memory           bool // the image has no name in any file system: memfd, or deleted
 }
@@ -147,6 +151,7 @@ func (c *Creation) AppendJSON(out []byte) []byte {
 	}
 	o.some("cgroup", c.Cgroup)
 	o.flag("memoryImage", c.Memory)
+	o.environment(c.Environment, c.EnvironmentCut)
 	o.result(&c.Result)
 	o.time("timestamp", c.Time)
 	o.metadata(&c.Actor)
@@ -175,6 +180,7 @@ type FailedExec struct {
 func (f *FailedExec) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", "execve") // also for execveat: the member syscall has the name of the call
+	o.flag("fromMemory", true)    // see File.FromMemory
 	o.text("filePath", f.Path)
 	o.some("givenPath", f.Given)
 	o.arguments(f.Args, f.ArgsCut)
@@ -246,18 +252,27 @@ type Operation struct {
 	Result Result
 	Time   time.Time
 	Name   string // PtraceProcess, SetUserId, LoadModule, CreateMemoryFile …
-	Path   string // the module, the namespace, or the name of the memory file
+	Path   string // the module, the namespace, or the name of the memory file, the queue, the key, the host …
 	Target int    // the process that the operation acts on; 0: itself
+
+	FromMemory bool // of Path; see File.FromMemory
 }
 
 // Arguments returns the numeric arguments of the call: those of the set*id family, of
 // ptrace and the like. It returns none for a call whose arguments point to memory.
 func (p *Operation) Arguments() []int64 {
-	args := make([]int64, argCount(p.Result.Syscall))
+	c := syscalls.ByName(p.Result.Syscall)
+	if c == nil {
+		return nil
+	}
+	args := make([]int64, c.Plain)
 	for i := range args {
 		args[i] = int64(p.Result.Args[i])
-		if strings.HasPrefix(p.Name, "Set") { // -1 keeps the present ID
-			args[i] = int64(int32(p.Result.Args[i]))
+		if strings.HasPrefix(p.Name, "Set") { // of 32 bits
+			args[i] &= 1<<32 - 1
+			if args[i] == 1<<32-1 {
+				args[i] = -1 // it keeps the present ID
+			}
 		}
 	}
 	return args
@@ -268,6 +283,7 @@ func (p *Operation) AppendJSON(out []byte) []byte {
 	o := begin(out)
 	o.text("operation", p.Name)
 	o.some("filePath", p.Path)
+	o.flag("fromMemory", p.FromMemory)
 	o.positive("targetProcessId", int64(p.Target))
 	if arguments := p.Arguments(); len(arguments) > 0 {
 		o.key("arguments")
@@ -280,10 +296,39 @@ func (p *Operation) AppendJSON(out []byte) []byte {
 		}
 		o.out = append(o.out, ']')
 	}
+	p.meaning(&o)
 	o.result(&p.Result)
 	o.time("timestamp", p.Time)
 	o.metadata(&p.Actor)
 	return o.end()
+}
+
+// Meaning returns the names of what the arguments say, as text: option: PR_SET_NAME.
+func (p *Operation) Meaning() string {
+	o := begin(nil)
+	p.meaning(&o)
+	return o.plain()
+}
+
+// meaning writes the names of what the arguments say.
+func (p *Operation) meaning(o *object) {
+	args := &p.Result.Args
+	signal := func(n uint64) {
+		if int32(n) > 0 { // 0 only asks whether the process is there
+			o.text("signalName", SignalName(int(int32(n))))
+		}
+	}
+	switch p.Result.Syscall {
+	case "kill", "tkill", "rt_sigqueueinfo", "pidfd_send_signal":
+		signal(args[1])
+	case "tgkill", "rt_tgsigqueueinfo":
+		signal(args[2])
+	case "prctl":
+		o.text("option", controls[uint32(args[0])])
+	case "mprotect", "pkey_mprotect", "mmap", "mmap2":
+		o.text("protection", protection(args[2]))
+		o.number("length", int64(args[1]))
+	}
 }
 
 // Lost is an events_lost: events that the agent could not deliver.

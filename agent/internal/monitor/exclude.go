@@ -22,15 +22,17 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// Roles of processes that are never reported.
+// Roles of excluded processes. All but the last are never reported.
 const (
 	roleAgent    = "agent"
 	roleBackend  = "backend"
 	roleDatabase = "database"
+	roleViewer   = "dashboard" // a browser that displays the dashboard; see Viewers
 )
 
-// Own is a process of OS-Pulse: the agent, its backend, a relay between them, or the
-// backend's database. It is never reported, because each report makes it do more.
+// Own is a process of OS-Pulse: the agent, its backend, a relay between them, the backend's
+// database, or a browser that displays the dashboard. It is not reported, because each report
+// makes it do more.
 type Own struct {
 	PID        int       `json:"pid"`
 	StartTime  eventTime `json:"startTime"`
@@ -98,7 +100,8 @@ type OwnProcesses struct {
 	mu      sync.Mutex
 	named   []named
 	pinned  map[image]bool
-	refused bool // an answer without a valid proof was logged
+	users   map[int]bool // of processes found at the address while no session ran
+	refused bool         // an answer without a valid proof was logged
 }
 
 // named is a backend that identified itself.
@@ -117,7 +120,7 @@ type image struct {
 // NewOwnProcesses returns an OwnProcesses for the backend at a URL. key is "" if the
 // agent has none.
 func NewOwnProcesses(backend *url.URL, key string, log *slog.Logger) *OwnProcesses {
-	return &OwnProcesses{backend: backend, key: key, log: log, pinned: map[image]bool{}}
+	return &OwnProcesses{backend: backend, key: key, log: log, pinned: map[image]bool{}, users: map[int]bool{}}
 }
 
 // RecordIdentity records the identity that a backend sent in answer to the nonce. It ignores
@@ -166,6 +169,9 @@ func (o *OwnProcesses) Find(isQuiet bool) []Own {
 		p := image{own.Executable, own.UserID}
 		if ok && isQuiet && p.executable != "" && pid > 1 { // systemd's socket is not the backend
 			o.pinned[p] = true
+			if user, ok := procfs.SocketUser(pid); ok {
+				o.users[user] = true
+			}
 		}
 		return ok && o.pinned[p]
 	}
@@ -176,10 +182,7 @@ func (o *OwnProcesses) Find(isQuiet bool) []Own {
 			}
 		}
 	}
-	o.named = slices.DeleteFunc(o.named, func(n named) bool {
-		p, err := procfs.Read(n.pid)
-		return err != nil || p.Zombie || p.Ticks != n.StartTicks
-	})
+	o.dropEnded()
 	for _, n := range o.named {
 		if !n.proven && !isPinned(n.pid) {
 			continue
@@ -195,6 +198,46 @@ func (o *OwnProcesses) Find(isQuiet bool) []Own {
 	}
 	slices.SortFunc(own, func(a, b Own) int { return cmp.Compare(a.PID, b.PID) })
 	return own
+}
+
+// BackendUsers returns the users of the backend's processes on this machine, in ascending
+// order: those that listen on the exact address of --backend, and those that identified
+// themselves. While sessions run, it leaves out a user of which it found no such process
+// before, so that a watched program cannot make its user one of them.
+func (o *OwnProcesses) BackendUsers(isQuiet bool) []int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var pids []int
+	for _, address := range localAddresses(o.backend) {
+		pids = append(pids, procfs.Listeners(address)...)
+	}
+	o.dropEnded()
+	for _, n := range o.named {
+		pids = append(pids, n.pid)
+	}
+	var users []int
+	for _, pid := range pids {
+		user, ok := procfs.SocketUser(pid)
+		if !ok || pid <= 1 { // systemd's socket is not the backend
+			continue
+		}
+		if isQuiet {
+			o.users[user] = true
+		}
+		if o.users[user] {
+			users = append(users, user)
+		}
+	}
+	slices.Sort(users)
+	return slices.Compact(users)
+}
+
+// dropEnded forgets the backends that have ended. The caller holds o.mu.
+func (o *OwnProcesses) dropEnded() {
+	o.named = slices.DeleteFunc(o.named, func(n named) bool {
+		p, err := procfs.Read(n.pid)
+		return err != nil || p.Zombie || p.Ticks != n.StartTicks
+	})
 }
 
 // read returns the identity of a process; false if it has ended.
@@ -261,22 +304,11 @@ func founder(pid int) int {
 // localAddresses returns the addresses of this machine to which a URL leads; none if it
 // leads to another machine.
 func localAddresses(u *url.URL) []netip.AddrPort {
-	text := u.Port()
-	if text == "" {
-		text = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
+	port, ok := portOf(u)
+	if !ok {
 		return nil
 	}
-	machine := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
-	if own, err := net.InterfaceAddrs(); err == nil {
-		for _, a := range own {
-			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-				machine = append(machine, prefix.Addr().Unmap())
-			}
-		}
-	}
+	machine := machineAddresses()
 	var addresses []netip.Addr
 	host := u.Hostname()
 	name, _ := os.Hostname()
@@ -291,9 +323,32 @@ func localAddresses(u *url.URL) []netip.AddrPort {
 	}
 	var ends []netip.AddrPort
 	for _, a := range addresses {
-		ends = append(ends, netip.AddrPortFrom(a, uint16(port)))
+		ends = append(ends, netip.AddrPortFrom(a, port))
 	}
 	return ends
+}
+
+// portOf returns the port of a URL; false if it has none.
+func portOf(u *url.URL) (port uint16, ok bool) {
+	text := u.Port()
+	if text == "" {
+		text = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	return uint16(number), err == nil
+}
+
+// machineAddresses returns the addresses of this machine. The first two are those of localhost.
+func machineAddresses() []netip.Addr {
+	machine := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+	if own, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range own {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				machine = append(machine, prefix.Addr().Unmap())
+			}
+		}
+	}
+	return machine
 }
 
 // typeExclusions is the type of the event that reports a change of the excluded processes.
@@ -313,16 +368,7 @@ func (e *exclusions) AppendJSON(out []byte) []byte { return appendJSON(out, e) }
 // session. It does not exclude a process that a session chose or spawned, nor a
 // descendant of one, unless that is the agent or was excluded before.
 func (m *Monitor) exclude(now []Own) {
-	m.mu.Lock()
-	var roots []int
-	for _, s := range m.sessions {
-		if s.request.Mode == ModePIDs {
-			roots = append(roots, s.request.PIDs...)
-		} else if s.pid > 0 {
-			roots = append(roots, s.pid)
-		}
-	}
-	m.mu.Unlock()
+	roots := m.roots()
 	known := m.reportedOwn()
 	now = slices.DeleteFunc(now, func(o Own) bool {
 		return o.Role != roleAgent && !slices.ContainsFunc(known, o.same) && descendsFrom(o.PID, roots)
@@ -335,14 +381,30 @@ func (m *Monitor) exclude(now []Own) {
 	m.reportExclusions(now)
 }
 
-// reportedOwn returns the excluded processes that were reported to any session, by pid.
+// roots returns the processes that running sessions chose or spawned.
+func (m *Monitor) roots() []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var roots []int
+	for _, s := range m.sessions {
+		if s.request.Mode == ModePIDs {
+			roots = append(roots, s.request.PIDs...)
+		} else if s.pid > 0 {
+			roots = append(roots, s.pid)
+		}
+	}
+	return roots
+}
+
+// reportedOwn returns the excluded processes that were reported to any session, by pid,
+// without the browsers, which each session has for itself.
 func (m *Monitor) reportedOwn() []Own {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var known []Own
 	for _, s := range m.sessions {
 		for _, o := range s.excluded {
-			if !slices.ContainsFunc(known, o.same) {
+			if o.Role != roleViewer && !slices.ContainsFunc(known, o.same) {
 				known = append(known, o)
 			}
 		}
@@ -351,8 +413,9 @@ func (m *Monitor) reportedOwn() []Own {
 	return known
 }
 
-// reportExclusions reports to each session the change since its last report.
-func (m *Monitor) reportExclusions(now []Own) {
+// reportExclusions reports to each session the change since its last report. own are the
+// processes that are excluded from every session.
+func (m *Monitor) reportExclusions(own []Own) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := time.Now()
@@ -360,6 +423,7 @@ func (m *Monitor) reportExclusions(now []Own) {
 		if s.isEnding {
 			continue
 		}
+		now := slices.Concat(own, m.hiddenFrom(s.watch, s.excluded))
 		change := exclusions{Timestamp: eventTime(at), Added: without(now, s.excluded), Removed: without(s.excluded, now)}
 		if len(change.Added)+len(change.Removed) > 0 {
 			m.options.Deliver(id, &event.Event{Type: typeExclusions, Time: at, Data: &change})

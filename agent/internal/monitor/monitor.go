@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,10 @@ type Scope struct {
 	PIDs    []int // and their descendants, from now on
 	OnExec  bool  // begin with their next exec, to leave out what a launcher does
 	Exclude []int // and their descendants, except those in PIDs
+	Pause   bool  // stop the processes while the sensor's buffer is nearly full
+	// Hide are processes that this watch of All does not report, with their descendants that
+	// run the same program in an unbroken line. It reports every other descendant.
+	Hide []procfs.Identity
 }
 
 // Watch is a running watch. It may have a method Limits() string, which returns what the
@@ -76,6 +81,11 @@ type Watch interface {
 	Close() error
 	// IsOver reports whether none of the watched processes is left, and none can follow.
 	IsOver() (bool, error)
+	// Has reports whether the watch is about a running process.
+	Has(pid int) (bool, error)
+	// Hidden returns the running processes that the watch does not report because of
+	// Scope.Hide, in no order. An error is temporary.
+	Hidden() ([]int, error)
 }
 
 // Sensor sees what programs do.
@@ -133,10 +143,15 @@ type Options struct {
 	SensorLimits string // what the sensor cannot see; "" if nothing
 	Spawner      Spawner
 	SpawnFault   string // why nothing can be spawned, when Spawner is nil
+	PauseSpawned bool   // pause spawned programs while the sensor's buffer is nearly full
+	PauseAll     bool   // and all other watched programs
 	Files        Files
 	// Exclude returns the processes that are never reported. The Monitor calls it at each
 	// start, and again while sessions run. isQuiet says that no session runs yet.
 	Exclude func(isQuiet bool) []Own
+	// Viewers returns the browsers that display the dashboard. A session of mode 1 does not
+	// report those that are there when it starts. nil: it reports all.
+	Viewers func() []Own
 	// Deliver takes the events of a session.
 	Deliver func(sessionID string, e *event.Event)
 	// Settle waits until the delivered events of a session would survive a kill of the
@@ -197,7 +212,9 @@ type session struct {
 	watch   Watch
 	spawned Spawned       // nil except in mode 3
 	done    chan struct{} // closed when the wait for spawned is over
-	isOver  bool          // the spawned program has ended, and session_end was sent
+	// namespace is the pid namespace that the spawned program has for itself; "" if none.
+	namespace string
+	isOver    bool // the spawned program has ended, and session_end was sent
 
 	excluded []Own // as last reported to the session; guarded by Monitor.mu
 	isEnding bool  // session_end is the next and last event; guarded by Monitor.mu
@@ -349,7 +366,7 @@ func (m *Monitor) get(id string) *session {
 // lets the spawned program run.
 func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *session, err error) {
 	s := &session{request: r, done: make(chan struct{})}
-	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs}
+	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs, Pause: m.options.PauseAll || m.options.PauseSpawned && r.Mode == ModeSpawn}
 	name, run := "", any(nil)
 	switch r.Mode {
 	case ModePIDs:
@@ -367,6 +384,9 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 			}
 		}()
 		s.pid, name, run = s.spawned.PID(), r.FileName, s.spawned.Run()
+		if namespace := procfs.PIDNamespace(s.pid); namespace != procfs.PIDNamespace(os.Getpid()) {
+			s.namespace = namespace
+		}
 		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
 	}
 	began := time.Now()
@@ -422,10 +442,13 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 func (m *Monitor) watch(scope Scope, sink func(*event.Event)) (w Watch, excluded []Own, err error) {
 	excluded = m.options.Exclude(m.isQuiet())
 	scope.Exclude = pidsOf(excluded)
+	if scope.All && m.options.Viewers != nil {
+		scope.Hide = m.hide(m.options.Viewers(), excluded)
+	}
 	if w, err = m.options.Sensor.Watch(scope, sink); err != nil {
 		return nil, nil, fmt.Errorf("watch: %w", err)
 	}
-	return w, excluded, nil
+	return w, append(excluded, m.hiddenFrom(w, nil)...), nil
 }
 
 // isQuiet reports whether no session runs and none begins except the caller's.

@@ -41,6 +41,7 @@ type world struct {
 	limits     string // limits of each watch
 	unsettled  bool
 	deserted   atomic.Bool // result of each watch's IsOver
+	member     int         // for which each watch's Has is true
 	running    map[string]journal.Record
 }
 
@@ -92,6 +93,10 @@ type watch struct {
 }
 
 func (w *watch) IsOver() (bool, error) { return w.deserted.Load(), nil }
+
+func (w *watch) Has(pid int) (bool, error) { return pid == w.member, nil }
+
+func (w *watch) Hidden() ([]int, error) { return nil, nil }
 
 func (w *watch) Limits() string { return w.limits }
 

@@ -17,13 +17,17 @@ type Socket struct {
 	Local, Remote netip.AddrPort
 	Listening     bool
 	Inode         uint64
+	UserID        int // the file system user that made it
 }
 
 // Sockets returns the TCP and UDP sockets in the network namespace of a process. The error
 // is ErrGone if there is no such process.
-func Sockets(pid int) ([]Socket, error) {
+func Sockets(pid int) ([]Socket, error) { return sockets(pid, "tcp", "tcp6", "udp", "udp6") }
+
+// sockets returns the sockets in files of /proc/PID/net.
+func sockets(pid int, files ...string) ([]Socket, error) {
 	var all []Socket
-	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
+	for _, file := range files {
 		text, err := os.ReadFile(path(pid, "net/"+file))
 		switch {
 		case err == nil:
@@ -34,7 +38,7 @@ func Sockets(pid int) ([]Socket, error) {
 		}
 		for line := range strings.Lines(string(text)) {
 			if c, ok := parseConnection(line); ok {
-				all = append(all, Socket{strings.TrimSuffix(file, "6"), unmapped(c.local), unmapped(c.remote), c.listening, c.inode})
+				all = append(all, Socket{strings.TrimSuffix(file, "6"), unmapped(c.local), unmapped(c.remote), c.listening, c.inode, c.userID})
 			}
 		}
 	}

@@ -65,7 +65,7 @@ func Follow(viewer, self int, dir, rest string, followLast bool) (full string, i
 // readLink reads a link as self sees it.
 func readLink(viewer, self int, name string) (string, error) {
 	if name == "/proc/self" || name == "/proc/thread-self" {
-		if inner := innermostPID(self); inner != 0 {
+		if inner := InnermostPID(self); inner != 0 {
 			return strconv.Itoa(inner), nil
 		}
 		return "", gone(self, os.ErrNotExist)

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -122,6 +123,37 @@ func parseStat(text []byte) (Process, error) {
 	}, nil
 }
 
+// Identity identifies a process that runs a program. A later process with the same pid has
+// another identity, and so has the process itself once it runs another program.
+type Identity struct {
+	PID        int
+	Ticks      int64  // start, as in Process
+	Executable string // path of the image, as Exe returns it
+}
+
+// Runs reports whether the process still runs that program.
+func (i Identity) Runs() bool {
+	p, err := Read(i.PID)
+	return err == nil && !p.Zombie && i.Is(&p)
+}
+
+// Is reports whether p is the process, and still runs that program.
+func (i Identity) Is(p *Process) bool {
+	if p.PID != i.PID || p.Ticks != i.Ticks {
+		return false
+	}
+	executable, _ := Exe(i.PID)
+	return executable == i.Executable
+}
+
+// SharesMounts reports whether a process is in the caller's mount namespace, so that its
+// paths mean the same.
+func SharesMounts(pid int) bool {
+	own, err1 := os.Readlink("/proc/self/ns/mnt")
+	its, err2 := os.Readlink(path(pid, "ns/mnt"))
+	return err1 == nil && err2 == nil && own == its
+}
+
 // List returns all processes except the kernel's threads, by name without regard to case,
 // then by pid. It leaves out processes that end meanwhile.
 func List() ([]Process, error) {
@@ -183,15 +215,15 @@ func InNamespace(namespace string, pid int, ticks int64) int {
 		if PIDNamespace(here) != namespace {
 			continue
 		}
-		if p, err := Read(here); err == nil && p.Ticks == ticks && innermostPID(here) == pid {
+		if p, err := Read(here); err == nil && p.Ticks == ticks && InnermostPID(here) == pid {
 			return here
 		}
 	}
 	return 0
 }
 
-// innermostPID returns the pid of a process in its own namespace; 0 if it is gone.
-func innermostPID(pid int) int {
+// InnermostPID returns the pid of a process in its own namespace; 0 if it is gone.
+func InnermostPID(pid int) int {
 	status, err := os.ReadFile(path(pid, "status"))
 	if err != nil {
 		return 0
@@ -233,6 +265,27 @@ func Args(pid int) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+}
+
+// Environment returns the first maxBytes of the environment that a process has in its memory,
+// and whether there is more; nil if it is gone. Like Args, it may block.
+func Environment(pid, maxBytes int) (entries []string, isCut bool) {
+	file, err := os.Open(path(pid, "environ"))
+	if err != nil {
+		return nil, false
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, int64(maxBytes)+1))
+	if err != nil {
+		return nil, false
+	}
+	if isCut = len(text) > maxBytes; isCut {
+		text = text[:maxBytes]
+	}
+	if len(text) == 0 {
+		return []string{}, isCut
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), isCut
 }
 
 // CurrentDirectory returns the working directory, "" if it may not be read.

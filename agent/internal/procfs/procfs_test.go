@@ -293,7 +293,7 @@ func (j *journal) add(e *event.Event) {
 // await waits for an event of a kind about a process, and returns its data.
 func (j *journal) await(t *testing.T, kind, name string) event.Data {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
 		if d := j.find(kind, name); d != nil {
 			return d
 		}
@@ -322,7 +322,8 @@ func (j *journal) find(kind, name string) event.Data {
 
 func TestSensor(t *testing.T) {
 	s := NewSensor(10*time.Millisecond, func(pid int) ([]string, bool) { return Args(pid), false }, slog.New(slog.DiscardHandler))
-	shell := exec.Command("/bin/sh", "-c", "while read x; do /bin/sleep 0.2; done")
+	// The child lives until the sensor, which polls, has seen it: cat ends with its input.
+	shell := exec.Command("/bin/sh", "-c", "read x; /bin/cat; read x")
 	in, err := shell.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -344,11 +345,12 @@ func TestSensor(t *testing.T) {
 	}
 	other := idle(t, "other")
 	io.WriteString(in, "\n") //nolint:errcheck // if this fails, the checks below fail
-	created, ok := tree.await(t, event.TypeProcessCreation, "sleep").(*event.Creation)
-	if !ok || created.Actor.PID != shell.Process.Pid || created.New.ParentPID != shell.Process.Pid || created.CommandLine() != "/bin/sleep 0.2" {
+	created, ok := tree.await(t, event.TypeProcessCreation, "cat").(*event.Creation)
+	if !ok || created.Actor.PID != shell.Process.Pid || created.New.ParentPID != shell.Process.Pid || created.CommandLine() != "/bin/cat" {
 		t.Errorf("created: %+v", created)
 	}
-	tree.await(t, event.TypeProcessExit, "sleep")
+	in.Close()
+	tree.await(t, event.TypeProcessExit, "cat")
 	all.await(t, event.TypeProcessCreation, "other")
 	_ = other.Process.Kill() // the test's cleanup waits for it
 	_, _ = other.Process.Wait()
@@ -368,6 +370,74 @@ func TestSensor(t *testing.T) {
 	}
 	if _, err := s.Watch(Scope{PIDs: []int{1 << 30}}, all.add); !errors.Is(err, ErrGone) {
 		t.Errorf("Watch of a process that does not exist: %v", err)
+	}
+}
+
+// TestHiddenProgram checks that a hidden process and its children that run the same program are
+// not reported, that a program which it runs or becomes is reported, and that an identity hides
+// no other process.
+func TestHiddenProgram(t *testing.T) {
+	const name = "hidden-shell"
+	image, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, image, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	shell := exec.Command(path, "-c", `"$0" -c 'read x; :'; head -n 1; exec cat`, path)
+	in, err := shell.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = shell.Wait() }) // the test may have waited already
+	identity := func(pid int) Identity {
+		p, err := Read(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		executable, _ := Exe(pid)
+		return Identity{pid, p.Ticks, executable}
+	}
+	other := idle(t, "other")
+	stale := identity(other.Process.Pid)
+	stale.Ticks--
+	for shellID := identity(shell.Process.Pid); shellID.Executable != path; shellID = identity(shell.Process.Pid) {
+		<-time.After(time.Millisecond) // it has not executed the shell yet
+	}
+	var all journal
+	s := NewSensor(10*time.Millisecond, func(int) ([]string, bool) { return nil, false }, slog.New(slog.DiscardHandler))
+	w, err := s.Watch(Scope{All: true, Hide: []Identity{identity(shell.Process.Pid), stale}}, all.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(5 * time.Millisecond) {
+		hidden, _ := w.Hidden()
+		if len(hidden) == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v are hidden, want the shell and its child", hidden)
+		}
+	}
+	io.WriteString(in, "\n") //nolint:errcheck // if this fails, the checks below fail
+	all.await(t, event.TypeProcessCreation, "head")
+	io.WriteString(in, "\n") //nolint:errcheck // as above
+	all.await(t, event.TypeProcessCreation, "cat")
+	in.Close()
+	_ = shell.Wait()
+	_ = other.Process.Kill() // the test's cleanup waits for it
+	_, _ = other.Process.Wait()
+	all.await(t, event.TypeProcessExit, "other")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if all.find(event.TypeProcessCreation, name) != nil || all.find(event.TypeProcessExit, name) != nil {
+		t.Error("a hidden process is reported")
 	}
 }
 

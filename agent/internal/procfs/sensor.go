@@ -20,6 +20,9 @@ type Scope struct {
 	All     bool
 	PIDs    []int // and descendants that they create from now on
 	Exclude []int // and their descendants, unless these are among PIDs
+	// Hide are processes that are not reported, like those of their descendants that run
+	// the same program in an unbroken line.
+	Hide []Identity
 }
 
 // Sensor reports processes that begin and end, by polling /proc. It needs no privileges. It
@@ -78,6 +81,7 @@ type Watch struct {
 type member struct {
 	Process
 	watched, excluded bool
+	hidden            bool // excluded by Scope.Hide while it runs its image
 	image             string
 	userID            int
 }
@@ -175,16 +179,25 @@ func (w *Watch) look(report bool) error {
 	w.place()
 	for _, pid := range pids {
 		m := w.known[pid]
-		if m == nil || !m.watched {
+		if m == nil || !m.watched && !m.hidden {
 			continue
 		}
 		image, deleted := Exe(pid)
+		if m.hidden && (image == "" || image == m.image) {
+			continue
+		}
+		if m.hidden {
+			m.hidden, m.excluded, m.watched = false, false, true
+		}
 		begun := fresh[pid] || image != "" && m.image != "" && image != m.image
 		if image != "" {
 			m.image = image
 		}
-		if name := alive[pid].Name; name != "" {
-			m.Name = name
+		m.Name = alive[pid].Name
+		if begun { // the process may have executed the image after its name was read
+			if p, err := Read(pid); err == nil && p.Start.Equal(m.Start) {
+				m.Name = p.Name
+			}
 		}
 		m.userID = UserID(pid)
 		if report && begun {
@@ -213,6 +226,10 @@ func (w *Watch) place() {
 		case slices.Contains(w.scope.Exclude, pid):
 			m.watched, m.excluded = false, true
 		case m.watched || m.excluded:
+		case w.hides(m, parent):
+			m.hidden, m.excluded = true, true
+		case parent != nil && parent.hidden:
+			m.watched = true
 		case parent != nil && (parent.watched || parent.excluded):
 			m.watched, m.excluded = parent.watched, parent.excluded
 		default:
@@ -222,6 +239,37 @@ func (w *Watch) place() {
 	for pid := range w.known {
 		visit(pid, 0)
 	}
+}
+
+// hides reports whether Scope.Hide hides a new process.
+func (w *Watch) hides(m, parent *member) bool {
+	if len(w.scope.Hide) == 0 {
+		return false
+	}
+	m.image, _ = Exe(m.PID)
+	return m.image != "" && parent != nil && parent.hidden && parent.image == m.image ||
+		slices.ContainsFunc(w.scope.Hide, func(i Identity) bool { return i.Is(&m.Process) })
+}
+
+// Has reports whether the watch was about a process at the last look.
+func (w *Watch) Has(pid int) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := w.known[pid]
+	return m != nil && m.watched, nil
+}
+
+// Hidden returns the running processes that the watch does not report because of Scope.Hide.
+func (w *Watch) Hidden() ([]int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var pids []int
+	for pid, m := range w.known {
+		if m.hidden {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // begun reports a process that runs a new image.

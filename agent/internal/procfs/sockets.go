@@ -20,6 +20,7 @@ type connection struct {
 	local, remote netip.AddrPort
 	listening     bool
 	inode         uint64
+	userID        int
 }
 
 // Listeners returns the processes that connections to an address reach in the caller's
@@ -44,6 +45,22 @@ func Listeners(address netip.AddrPort) []int {
 		return owners(exact)
 	}
 	return owners(every)
+}
+
+// Clients returns the processes that have a TCP connection to one of the addresses, in the
+// caller's network namespace. Only root sees the processes of other users.
+func Clients(addresses []netip.AddrPort) []int {
+	sockets, err := Sockets(os.Getpid())
+	if err != nil {
+		return nil
+	}
+	inodes := map[uint64]bool{}
+	for _, s := range sockets {
+		if s.Protocol == "tcp" && !s.Listening && slices.Contains(addresses, s.Remote) {
+			inodes[s.Inode] = true
+		}
+	}
+	return owners(inodes)
 }
 
 // Peers returns the processes on this machine that have the other end of a process's TCP
@@ -166,12 +183,13 @@ func parseConnection(line string) (connection, bool) {
 	}
 	local, ok1 := parseAddress(fields[1])
 	remote, ok2 := parseAddress(fields[2])
-	inode, err := strconv.ParseUint(fields[9], 10, 64)
-	if !ok1 || !ok2 || err != nil || inode == 0 {
+	inode, err1 := strconv.ParseUint(fields[9], 10, 64)
+	user, err2 := strconv.ParseUint(fields[7], 10, 32)
+	if !ok1 || !ok2 || err1 != nil || err2 != nil || inode == 0 {
 		return connection{}, false
 	}
 	const listen = "0A"
-	return connection{local, remote, fields[3] == listen, inode}, true
+	return connection{local, remote, fields[3] == listen, inode, int(user)}, true
 }
 
 // parseAddress parses "0100007F:1F90": 32-bit words in the machine's byte order, which is

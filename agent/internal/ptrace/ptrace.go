@@ -24,6 +24,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/syscalls"
 )
 
 const (
@@ -31,6 +32,7 @@ const (
 	eventStop      = 128    // PTRACE_EVENT_STOP
 	options        = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	maxPath        = 4096
+	maxEnvironment = 16 << 10
 )
 
 // syscallInfo is struct ptrace_syscall_info. At entry, Values holds the call's number and
@@ -43,18 +45,20 @@ type syscallInfo struct {
 	Values [8]uint64
 }
 
-// thread is one traced thread. The fields after inCall describe the call that it is in.
+// thread is one traced thread. The fields after process describe the call that it is in.
 type thread struct {
 	process *process
-	inCall  bool
-	number  uint64 // native
-	compat  bool   // a 32-bit call
+	call    *syscalls.Call // nil: it is not reported
+	compat  bool           // a 32-bit call
 	args    [6]uint64
 	paths   [2]place // resolved at entry: the call may change where they lead
 }
 
 // place is a path argument: full is resolved, given is the program's text if that differs.
-type place struct{ full, given string }
+type place struct {
+	full, given string
+	deleted     bool // the file has no name any more
+}
 
 // process is the state that the threads of a process share.
 type process struct {
@@ -66,6 +70,7 @@ type process struct {
 type Watch struct {
 	sink         func(*event.Event)
 	contentBytes int
+	environment  string
 	threads      map[int]*thread // used by the tracing goroutine only
 	early        []int           // stopped threads whose creation is not reported yet
 
@@ -76,9 +81,10 @@ type Watch struct {
 
 // Start watches a held process, all of its threads and all of its descendants. It
 // reports nothing of the process until any of its threads executes another program.
-// sink is called from one goroutine. The kernel kills the whole tree when the watch ends.
-func Start(pid, contentBytes int, sink func(*event.Event)) (*Watch, error) {
-	w := &Watch{sink: sink, contentBytes: contentBytes, threads: map[int]*thread{}, pids: map[int]bool{}, done: make(chan struct{})}
+// sink is called from one goroutine. environment is a setting of event.KeepVariables. The kernel
+// kills the whole tree when the watch ends.
+func Start(pid, contentBytes int, environment string, sink func(*event.Event)) (*Watch, error) {
+	w := &Watch{sink: sink, contentBytes: contentBytes, environment: environment, threads: map[int]*thread{}, pids: map[int]bool{}, done: make(chan struct{})}
 	started := make(chan error)
 	go w.run(pid, started)
 	if err := <-started; err != nil {
@@ -112,6 +118,16 @@ func (w *Watch) IsOver() (bool, error) {
 		return false, nil
 	}
 }
+
+// Has reports whether a running process belongs to the tree.
+func (w *Watch) Has(pid int) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pids[pid], nil
+}
+
+// Hidden returns no process: a spawned tree is reported completely.
+func (w *Watch) Hidden() ([]int, error) { return nil, nil }
 
 // Done returns a channel that is closed when all processes of the tree have ended.
 func (w *Watch) Done() <-chan struct{} { return w.done }
@@ -408,6 +424,12 @@ func (w *Watch) executed(tid int) {
 	if c.Given = t.paths[0].given; t.paths[0].full != c.ImagePath {
 		c.FilePath = t.paths[0].full
 	}
+	if w.environment != event.NoVariables { // the program has not run an instruction, so this is what exec passed
+		entries, isCut := procfs.Environment(tid, maxEnvironment)
+		if entries != nil {
+			c.Environment, c.EnvironmentCut = event.KeepVariables(w.environment, entries), isCut
+		}
+	}
 	c.Memory = strings.HasPrefix(c.ImagePath, "/memfd:") || strings.HasSuffix(c.ImagePath, " (deleted)")
 	w.send(event.TypeProcessCreation, now, c)
 }
@@ -434,113 +456,226 @@ func (w *Watch) syscall(tid int, t *thread) {
 	}
 	switch info.Op {
 	case 1:
-		*t = thread{process: t.process, inCall: true, number: info.Values[0], args: [6]uint64(info.Values[1:7])}
+		*t = thread{process: t.process, call: native[info.Values[0]], args: [6]uint64(info.Values[1:7])}
 		if info.Arch != nativeArch {
-			native, ok := compat[t.number]
-			t.number, t.compat, t.inCall = native, true, ok
+			t.call, t.compat = compat[info.Values[0]], true
 		}
-		if c, ok := calls[t.number]; ok && t.inCall && (!t.process.quiet || c.operation == "") {
+		if c := t.call; c != nil && (!t.process.quiet || c.Kind == syscalls.Exec) {
 			t.paths = [2]place{
-				t.place(tid, c.dir, c.path, c.lookupOf(t.args)),
-				t.place(tid, c.dir2, c.path2, c.lookup2),
+				t.place(tid, c, syscalls.ArgDir1, syscalls.ArgPath1),
+				t.place(tid, c, syscalls.ArgDir2, syscalls.ArgPath2),
+			}
+			if c.Flags&syscalls.AtEnter != 0 { // the descriptor is gone afterwards
+				t.paths[0].full, t.paths[0].deleted = descriptor(tid, int32(t.arg(syscalls.ArgFd)))
 			}
 		}
 	case 2:
-		if c, ok := calls[t.number]; ok && t.inCall && !t.process.quiet {
-			w.report(tid, t, c, int64(info.Values[0]))
+		if t.call != nil && !t.process.quiet {
+			w.report(tid, t, t.call, int64(info.Values[0]))
 		}
-		t.inCall = false
+		t.call = nil
+	}
+}
+
+// native and compat are the reported calls by number, the latter those of 32-bit programs.
+// ptrace has events of its own for forks.
+var native, compat = func() (native, compat map[uint64]*syscalls.Call) { //nolint:gochecknoglobals // constants
+	native, compat = map[uint64]*syscalls.Call{}, map[uint64]*syscalls.Call{}
+	for i := range syscalls.Calls {
+		c := &syscalls.Calls[i]
+		if c.Kind == syscalls.Fork || c.Flags&syscalls.Socketcall != 0 { // the call that socketcall makes is in memory
+			continue
+		}
+		if c.Native >= 0 {
+			native[uint64(c.Native)] = c
+		}
+		if c.I386 >= 0 {
+			compat[uint64(c.I386)] = c
+		}
+	}
+	return native, compat
+}()
+
+// nativeArch is the arch that PTRACE_GET_SYSCALL_INFO reports for calls with native numbers.
+var nativeArch = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH] //nolint:gochecknoglobals // a constant
+
+// arg returns an argument of the call; 0 if it has none of the kind.
+func (t *thread) arg(which syscalls.Argument) uint64 {
+	i := t.call.Args[which]
+	if i < 0 {
+		return 0
+	}
+	return t.args[i]
+}
+
+// has reports whether the call has an argument of the kind.
+func (t *thread) has(which syscalls.Argument) bool { return t.call.Args[which] >= 0 }
+
+// isWanted reports whether a call is reported with its arguments.
+func (t *thread) isWanted(tid int) bool {
+	switch t.call.When {
+	case syscalls.WhenMap:
+		return isReportedMap(tid, &t.args)
+	case syscalls.WhenDuplicate:
+		return t.args[1] == unix.F_DUPFD || t.args[1] == unix.F_DUPFD_CLOEXEC
+	case syscalls.WhenIoctl:
+		return false
+	case syscalls.WhenProtect:
+		return t.args[2]&unix.PROT_EXEC != 0
+	case syscalls.WhenPrctl:
+		return event.TellsControl(t.args[0])
+	case syscalls.WhenSocketOption:
+		return event.TellsOption(t.args[1], t.args[2])
+	case syscalls.WhenOther:
+		return int32(t.args[0]) != int32(procfs.InnermostPID(t.process.PID))
+	case syscalls.WhenLimit:
+		return t.args[2] != 0
+	default:
+		return true
 	}
 }
 
 // report reports a system call that has returned.
-func (w *Watch) report(tid int, t *thread, c call, result int64) {
+func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	now := time.Now()
 	actor := w.actor(tid, t)
-	r := event.Result{Syscall: c.name, Args: t.args, Return: result, Compat: t.compat}
+	r := event.Result{Syscall: c.Name, Args: t.args, Return: result, Compat: t.compat}
 	switch {
-	case c.name == "io_uring_setup":
+	case c.Name == "io_uring_setup":
 		ring, _ := descriptor(tid, int32(result))
-		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: int(max(result, -1)), NewHandle: -1, Path: ring})
+		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.Operation, Handle: int(max(result, -1)), NewHandle: -1, Path: ring})
 		return
-	case c.name == "io_setup", c.name == "io_submit":
-		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: -1, NewHandle: -1})
-		if c.name == "io_submit" {
+	case c.Name == "io_setup", c.Name == "io_submit":
+		w.send(event.TypeFile, now, &event.File{Actor: actor, Result: r, Time: now, Operation: c.Operation, Handle: -1, NewHandle: -1})
+		if c.Name == "io_submit" {
 			w.aio(tid, t, result)
 		}
 		return
-	case c.operation == "": // an exec; executed reports those that succeed
+	case c.Kind == syscalls.Exec: // executed reports those that succeed
 		if r.Failed() {
-			args, isCut := argv(tid, t, c)
+			args, isCut := argv(tid, t)
 			w.send(event.TypeProcess, now, &event.FailedExec{Actor: actor, Time: now, Result: r, Path: t.paths[0].full, Given: t.paths[0].given, Args: args, ArgsCut: isCut})
 		}
 		return
-	case c.fd < 0 && c.path < 0:
-		w.send(event.TypeProcess, now, operation(tid, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.operation}))
+	case !t.isWanted(tid):
 		return
-	case c.operation == "MapFile" && (t.args[2]&unix.PROT_EXEC == 0 || int32(t.args[4]) < 0):
+	case c.Kind == syscalls.Process, c.When == syscalls.WhenMap && syscalls.IsAnonymous(&t.args):
+		w.send(event.TypeProcess, now, t.operation(tid, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.Operation}))
 		return
 	}
-	target, fd, deleted := t.paths[0].full, -1, false
-	if c.fd >= 0 {
-		fd = int(int32(t.args[c.fd]))
-		target, deleted = descriptor(tid, int32(fd))
+	target, fd, deleted := t.paths[0].full, -1, t.paths[0].deleted
+	if t.has(syscalls.ArgFd) {
+		if fd = int(int32(t.arg(syscalls.ArgFd))); c.Flags&syscalls.AtEnter == 0 {
+			target, deleted = descriptor(tid, int32(fd))
+		}
 	}
 	var content event.Content
-	transfer := c.operation == "ReadFile" || c.operation == "WriteFile" || c.operation == "Send" || c.operation == "Receive"
-	if c.data >= 0 && w.contentBytes > 0 && result > 0 {
+	isPlain := c.Flags&(syscalls.Iovec|syscalls.Msghdr|syscalls.Messages|syscalls.Struct) == 0
+	if t.has(syscalls.ArgData) && isPlain && w.contentBytes > 0 && result > 0 {
 		content.Known = true
-		content.Bytes = read(tid, t.args[c.data], int(min(result, int64(w.contentBytes))))
+		content.Bytes = read(tid, t.arg(syscalls.ArgData), int(min(result, int64(w.contentBytes))))
 		content.Cut = int64(len(content.Bytes)) < result
 		content.Fault = len(content.Bytes) == 0
 	}
-	if c.address >= 0 || strings.HasPrefix(target, "socket:") || c.operation == "Receive" || c.operation == "Listen" {
-		operation := map[string]string{"ReadFile": "Receive", "WriteFile": "Send"}[c.operation]
-		if operation == "" {
-			operation = c.operation
-		}
-		n := &event.Network{Actor: actor, Time: now, Result: r, Operation: operation, Handle: fd, NewHandle: -1, Transfer: transfer, Content: content}
-		if transfer {
-			n.Bytes = max(result, 0)
-		}
-		if c.name == "accept" || c.name == "accept4" {
-			n.NewHandle = int(result)
-		}
-		if c.address >= 0 && t.args[c.address] != 0 {
-			a := address(read(tid, t.args[c.address], int(min(t.args[c.address+1], 128))))
-			if n.Remote = a; c.name == "bind" {
-				n.Local, n.Remote = a, event.Address{}
-			}
-		}
-		w.send(event.TypeNetwork, now, n)
+	isNetwork := c.Kind == syscalls.Network || c.Kind == syscalls.NetTransfer
+	if isNetwork || strings.HasPrefix(target, "socket:") && c.Operation != "DuplicateHandle" && c.Operation != "CopyFile" {
+		w.send(event.TypeNetwork, now, t.network(tid, &event.Network{Actor: actor, Time: now, Result: r, Handle: fd, NewHandle: -1, Content: content}))
 		return
 	}
-	if c.operation == "CopyFile" {
-		transfer = true
-		t.paths[1].full, _ = descriptor(tid, int32(t.args[c.fd2]))
-	}
 	f := &event.File{
-		Actor: actor, Result: r, Time: now, Operation: c.operation, Handle: fd, NewHandle: -1, Path: target, Given: t.paths[0].given, Deleted: deleted,
-		NewPath: t.paths[1].full, NewGiven: t.paths[1].given, Transfer: transfer, Content: content,
+		Actor: actor, Result: r, Time: now, Operation: c.Operation, Handle: fd, NewHandle: -1, Path: target, Given: t.paths[0].given, Deleted: deleted,
+		NewPath: t.paths[1].full, NewGiven: t.paths[1].given, Transfer: c.Kind == syscalls.Transfer, Content: content,
 	}
-	if c.flags >= 0 {
-		f.Flags = event.OpenFlags(t.args[c.flags])
+	if t.has(syscalls.ArgPath1) && c.Kind != syscalls.Attribute || c.Kind == syscalls.Attribute && !t.has(syscalls.ArgFd) {
+		f.FromMemory = c.Flags&syscalls.ReturnsFD == 0 || result < 0
+	}
+	if c.Flags&syscalls.Struct != 0 {
+		f.Struct = read(tid, t.arg(syscalls.ArgData), c.StructSize(t.compat))
+	}
+	switch c.Name {
+	case "open", "openat":
+		f.Flags = event.OpenFlags(t.args[c.Args[syscalls.ArgPath1]+1])
+	case "creat":
+		f.Flags = event.OpenFlags(unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC)
 	}
 	switch {
-	case c.operation == "OpenFile" && result >= 0:
+	case c.Flags&syscalls.ReturnsFD != 0 && result >= 0:
 		f.Handle = int(result)
 		given := cmp.Or(f.Given, f.Path)
 		if f.Path, f.Deleted = descriptor(tid, int32(result)); f.Path != given {
 			f.Given = given
 		}
-	case c.operation == "SymlinkFile":
-		f.Target = text(tid, t.args[c.text])
-	case c.text >= 0:
-		f.Attribute = text(tid, t.args[c.text])
-	case c.name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
+	case c.Operation == "DuplicateHandle":
+		if result >= 0 {
+			f.NewHandle = int(result)
+		}
+	case c.Operation == "CopyFile":
+		f.NewHandle = int(int32(t.arg(syscalls.ArgFd2)))
+		f.NewPath, _ = descriptor(tid, int32(f.NewHandle))
+	case c.Kind == syscalls.Symlink:
+		f.Target = text(tid, t.arg(syscalls.ArgPath2))
+	case c.Kind == syscalls.Attribute && t.has(syscalls.ArgFd):
+		f.Attribute = text(tid, t.arg(syscalls.ArgPath1))
+	case c.Kind == syscalls.Attribute:
+		f.Attribute = text(tid, t.arg(syscalls.ArgPath2))
+	case c.Name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
 		f.Operation = "DeleteDirectory"
+	case c.Name == "close_range":
+		f.Handle = int(int32(t.args[0]))
 	}
 	w.send(event.TypeFile, now, f)
+}
+
+// network completes the event of a call on a socket, and returns it.
+func (t *thread) network(tid int, n *event.Network) *event.Network {
+	c, result := t.call, n.Result.Return
+	n.Operation = c.Operation
+	if name := map[string]string{"ReadFile": "Receive", "WriteFile": "Send", "CloseFile": "Close"}[c.Operation]; name != "" {
+		n.Operation = name
+	}
+	if n.Transfer = c.Kind == syscalls.Transfer || c.Kind == syscalls.NetTransfer; n.Transfer {
+		n.Bytes = max(result, 0)
+	}
+	if c.Flags&syscalls.ReturnsFD != 0 && result >= 0 {
+		n.NewHandle = int(result)
+	}
+	if c.Name == "setsockopt" {
+		n.Option = event.SocketOption(t.args[1], t.args[2])
+	}
+	if at := t.arg(syscalls.ArgAddr); at != 0 && c.Flags&syscalls.AddrPointer == 0 {
+		a := address(read(tid, at, int(min(t.arg(syscalls.ArgAddrLen), 128))))
+		n.FromMemory = !a.IsZero()
+		if n.Remote = a; c.Name == "bind" {
+			n.Local, n.Remote = a, event.Address{}
+		}
+	}
+	return n
+}
+
+// isReportedMap reports whether a mapping is reported: memory that may be written and
+// executed, a file that may be executed, and a file that the program may change through the
+// memory, now or after mprotect.
+func isReportedMap(tid int, args *[6]uint64) bool {
+	fd := int32(args[4])
+	if syscalls.IsAnonymous(args) {
+		return args[2]&(unix.PROT_WRITE|unix.PROT_EXEC) == unix.PROT_WRITE|unix.PROT_EXEC
+	}
+	return args[2]&unix.PROT_EXEC != 0 || args[3]&unix.MAP_TYPE != unix.MAP_PRIVATE && isWritable(tid, fd)
+}
+
+// isWritable reports whether a descriptor was opened to write.
+func isWritable(tid int, fd int32) bool {
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", tid, fd))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(info)) {
+		if text, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, _ := strconv.ParseUint(strings.TrimSpace(text), 8, 64) // 0: it can only be read
+			return flags&unix.O_ACCMODE != unix.O_RDONLY
+		}
+	}
+	return false
 }
 
 // maxIocbs is how many operations of one io_submit are reported.
@@ -585,65 +720,78 @@ func pointer(tid int, t *thread, array, i uint64) uint64 {
 }
 
 // operation adds the object of an operation: a process, a file or a name. It returns o.
-func operation(tid int, o *event.Operation) *event.Operation {
-	switch o.Result.Syscall {
-	case "ptrace":
-		o.Target = int(int32(o.Result.Args[1]))
-	case "process_vm_readv", "process_vm_writev":
-		o.Target = int(int32(o.Result.Args[0]))
-	case "kill":
-		o.Target = int(int32(o.Result.Args[0]))
-	case "pidfd_getfd":
+func (t *thread) operation(tid int, o *event.Operation) *event.Operation {
+	o.Target = syscalls.Target(t.call.Name, &t.args)
+	switch {
+	case t.call.When == syscalls.WhenMap:
+		o.Name = "MapMemory"
+	case t.call.Name == "pidfd_getfd":
 		o.Path, _ = descriptor(tid, int32(o.Result.Return))
-	case "memfd_create", "delete_module", "fsopen":
-		o.Path = text(tid, o.Result.Args[0])
-	case "finit_module", "setns", "fsmount":
-		o.Path, _ = descriptor(tid, int32(o.Result.Args[0]))
+	case t.has(syscalls.ArgPath1):
+		o.Path = syscalls.TextOf(t.call.Name, text(tid, t.arg(syscalls.ArgPath1)), &t.args)
+		o.FromMemory = o.Path != ""
+	case t.has(syscalls.ArgFd) && o.Name != "SendSignal":
+		o.Path, _ = descriptor(tid, int32(t.arg(syscalls.ArgFd)))
 	}
 	return o
 }
 
-// lookupOf returns how the call treats a link at the end of its first path.
-func (c call) lookupOf(args [6]uint64) lookup {
-	switch {
-	case c.flags >= 0 && (args[c.flags]&unix.O_NOFOLLOW != 0 || args[c.flags]&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL):
-		return isLink
-	case c.at >= 0 && c.lookup == isLink && args[c.at]&unix.AT_SYMLINK_FOLLOW != 0:
-		return follow
-	case c.at >= 0 && c.lookup == follow && args[c.at]&(unix.AT_SYMLINK_NOFOLLOW|unix.UMOUNT_NOFOLLOW) != 0:
-		return isLink
+// isFollowed reports whether the call follows a link at the end of a path.
+func (t *thread) isFollowed(path syscalls.Argument) bool {
+	c := t.call
+	if path == syscalls.ArgPath2 {
+		return c.Lookup>>2&3 == syscalls.LookupFollow
+	}
+	at := uint64(0)
+	if c.At >= 0 {
+		at = t.args[c.At]
+	}
+	switch c.Lookup & 3 {
+	case syscalls.LookupLink:
+		return at&unix.AT_SYMLINK_FOLLOW != 0
+	case syscalls.LookupFollow:
+		if c.Name == "open" || c.Name == "openat" {
+			flags := t.args[c.Args[syscalls.ArgPath1]+1]
+			return flags&unix.O_NOFOLLOW == 0 && flags&(unix.O_CREAT|unix.O_EXCL) != unix.O_CREAT|unix.O_EXCL
+		}
+		return at&(unix.AT_SYMLINK_NOFOLLOW|unix.UMOUNT_NOFOLLOW) == 0
 	default:
-		return c.lookup
+		return false
 	}
 }
 
-// place reads a path argument and resolves it.
-func (t *thread) place(tid, dir, argument int, lookup lookup) place {
-	if argument < 0 {
+// place reads a path argument and resolves it. It is the zero value if the call has none.
+func (t *thread) place(tid int, c *syscalls.Call, dir, path syscalls.Argument) place {
+	lookup := c.Lookup & 3
+	if path == syscalls.ArgPath2 {
+		lookup = c.Lookup >> 2 & 3
+	}
+	if !t.has(path) || lookup == syscalls.LookupText {
 		return place{}
 	}
-	given := text(tid, t.args[argument])
+	given := text(tid, t.arg(path))
 	base := below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
-	if dir >= 0 && int32(t.args[dir]) != unix.AT_FDCWD && !strings.HasPrefix(given, "/") {
-		switch base, _ = descriptor(tid, int32(t.args[dir])); {
+	if t.has(dir) && int32(t.arg(dir)) != unix.AT_FDCWD && !strings.HasPrefix(given, "/") {
+		switch base, _ = descriptor(tid, int32(t.arg(dir))); {
 		case base == "":
 			return place{full: given}
 		case given == "":
 			return place{full: base}
 		}
 	}
-	if given == "" || lookup == isSource && t.args[3]&(unix.MS_BIND|unix.MS_MOVE) == 0 {
+	isSource := path == syscalls.ArgPath2 && c.Lookup&syscalls.LookupMount != 0
+	if given == "" || isSource && t.args[3]&(unix.MS_BIND|unix.MS_MOVE) == 0 {
 		return place{full: given}
 	}
 	rest := given
-	if lookup == isName {
+	if lookup == syscalls.LookupName {
 		rest = strings.TrimRight(given, "/")
 	}
-	full, _ := procfs.Follow(tid, t.process.PID, base, rest, lookup == follow || lookup == isSource)
+	full, _ := procfs.Follow(tid, t.process.PID, base, rest, t.isFollowed(path))
 	if full == given {
 		given = ""
 	}
-	return place{full, given}
+	return place{full: full, given: given}
 }
 
 // descriptor returns the name of the file or socket behind a descriptor, and whether the
@@ -671,9 +819,9 @@ const maxArgs = 64
 
 // argv returns the arguments of an exec, and whether there are more. The pointer to them
 // follows the path among the arguments of the call.
-func argv(tid int, t *thread, c call) (args []string, isCut bool) {
+func argv(tid int, t *thread) (args []string, isCut bool) {
 	for len(args) < maxArgs {
-		from := pointer(tid, t, t.args[c.path+1], uint64(len(args)))
+		from := pointer(tid, t, t.args[t.call.Args[syscalls.ArgPath1]+1], uint64(len(args)))
 		if from == 0 {
 			return args, false
 		}

@@ -22,6 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/eventtest"
+	"ospulse/agent/internal/syscalls"
 )
 
 const role = "OSPULSE_TEST_ROLE"
@@ -124,7 +126,7 @@ func traceHeld(t *testing.T, env []string, argv ...string) []seen {
 		t.Fatal(err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
-	w, err := Start(cmd.Process.Pid, 256, func(e *event.Event) {
+	w, err := Start(cmd.Process.Pid, 256, event.AllVariables, func(e *event.Event) {
 		var decoded struct{ Data map[string]any }
 		if err := json.Unmarshal(e.AppendJSON(nil), &decoded); err != nil {
 			t.Error(err)
@@ -251,8 +253,47 @@ func TestOperations(t *testing.T) {
 	has(t, all, at, event.TypeFile, "operation", "EnterIoUring")
 }
 
-// unnamed matches the name that /proc shows for a file without a name (O_TMPFILE).
-var unnamed = regexp.MustCompile(`#[0-9]+`)
+// traceProgram compiles a program of the eBPF sensor's tests, runs it in a folder, and returns
+// the data of its events.
+func traceProgram(t *testing.T, dir, name string) (all []map[string]any) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("gcc", "-w", "-o", program, "../sensor/testdata/programs/"+name+".c").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, e := range trace(t, nil, "/bin/sh", "-c", `cd "$0" && exec "$1"`, dir, program) {
+		all = append(all, e.data)
+	}
+	return all
+}
+
+// TestChanges: an event of a change tells to what, as those of the eBPF sensor do.
+func TestChanges(t *testing.T) {
+	dir := t.TempDir()
+	eventtest.Changes(t, dir, traceProgram(t, dir, "changes"), func(changes string) string {
+		changes = strings.ReplaceAll(changes, "CreateFile", "OpenFile")
+		known, _, _ := strings.Cut(changes, "SetFlags") // the last one
+		return known
+	})
+}
+
+// TestOperationsHaveNames: each call that is reported has an operation, in both tables.
+func TestOperationsHaveNames(t *testing.T) {
+	for _, table := range []map[uint64]*syscalls.Call{native, compat} {
+		for number, c := range table {
+			if c.Operation == "" && c.Kind != syscalls.Exec {
+				t.Errorf("call %d, %s, has no operation", number, c.Name)
+			}
+		}
+	}
+}
+
+// TestCalls: calls that are rare in honest programs are reported, as by the eBPF sensor.
+func TestCalls(t *testing.T) { eventtest.Calls(t, traceProgram(t, t.TempDir(), "calls")) }
+
+// unnamed matches the name that /proc shows for a file without a name (O_TMPFILE), and the
+// number of a descriptor, which depends on those that the test inherits.
+var unnamed = regexp.MustCompile(`(#|/fd/)[0-9]+`)
 
 // TestPathsAsRoot checks that the paths are the same as those of the eBPF sensor, which has
 // the same test.
@@ -288,6 +329,8 @@ func TestPathsAsRoot(t *testing.T) {
 			continue
 		}
 		switch {
+		case e.data["operation"] == "CloseFile" || e.data["operation"] == "DuplicateHandle": // of the shell, too
+			continue
 		case e.kind == event.TypeFile, e.data["operation"] == "execve" && e.kind == event.TypeProcess:
 			path += data("givenPath", " (%s)") + data("newFilePath", " → %s") + data("newGivenPath", " (%s)")
 		case e.kind == event.TypeProcessCreation:
@@ -296,7 +339,7 @@ func TestPathsAsRoot(t *testing.T) {
 			continue
 		}
 		line := strings.ReplaceAll(data("syscall", "%s ")+path+data("error", " %s"), dir, "$")
-		got = append(got, unnamed.ReplaceAllString(line, "#"))
+		got = append(got, unnamed.ReplaceAllString(line, "$1"))
 	}
 	for i := range max(len(got), len(want)) {
 		switch {
@@ -374,6 +417,30 @@ func TestAFailedExec(t *testing.T) {
 	}
 }
 
+// TestEnvironment checks that a creation has the variables that the exec passed, also if there
+// are more than an event keeps.
+func TestEnvironment(t *testing.T) {
+	for _, size := range []int{5, 30000} {
+		found := false
+		for _, e := range trace(t, []string{"FIRST=a\n<b>", "LONG=" + strings.Repeat("x", size)}, "env", "-u", "LONG", "/bin/true") {
+			if e.kind != event.TypeProcessCreation {
+				continue
+			}
+			found = true
+			variables, _ := e.data["environment"].(map[string]any)
+			long, _ := variables["LONG"].(string)
+			isTrue := strings.HasSuffix(fmt.Sprint(e.data["imagePath"]), "/true")
+			isCut := e.data["environmentTruncated"] == true
+			if wantCut := size > maxEnvironment && !isTrue; isCut != wantCut || !isCut && (variables["FIRST"] != "a\n<b>" || (len(long) == size) == isTrue) {
+				t.Errorf("%v, %d bytes: FIRST is %q, LONG has %d, cut: %v", e.data["imagePath"], size, variables["FIRST"], len(long), isCut)
+			}
+		}
+		if !found {
+			t.Error("no process was created")
+		}
+	}
+}
+
 func TestCloseKillsAll(t *testing.T) {
 	cmd := exec.Command("/bin/sh", "-c", `read -r _; exec "$@"`, "sh", "/bin/sh", "-c", "trap '' TERM; sleep 1000 & setsid sleep 1000 & while :; do :; done")
 	hold, err := cmd.StdinPipe()
@@ -384,7 +451,7 @@ func TestCloseKillsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	running := make(chan bool, 1)
-	w, err := Start(cmd.Process.Pid, 0, func(e *event.Event) {
+	w, err := Start(cmd.Process.Pid, 0, event.NoVariables, func(e *event.Event) {
 		if e.Type == event.TypeProcessCreation && strings.Contains(string(e.AppendJSON(nil)), "sleep 1000\"") {
 			select {
 			case running <- true:

@@ -4,38 +4,14 @@ package sandbox
 
 import (
 	"encoding/binary"
+	"maps"
+	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/syscalls"
 )
-
-// denied lists the system calls that a sample does not need: those that change the
-// machine, reach out of the sandbox, or are known for kernel vulnerabilities. All others,
-// such as ptrace, are allowed, because the agent wants to see the sample use them.
-//
-//nolint:gochecknoglobals // a table of constants
-var denied = append([]uint32{
-	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN,
-	unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_OPEN_TREE_ATTR, unix.SYS_CHROOT,
-	unix.SYS_UNSHARE, unix.SYS_SETNS,
-	unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
-	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_SYSLOG, unix.SYS_VHANGUP,
-	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
-	unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
-	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_FANOTIFY_INIT,
-	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
-	unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_NFSSERVCTL,
-	unix.SYS_MBIND, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
-}, deniedHere...)
-
-// missing lists the system calls that fail with ENOSYS, as in a kernel without them.
-// Programs then use others. A filter cannot read the flags of clone3, and a sensor sees
-// little of what io_uring and native AIO do.
-//
-//nolint:gochecknoglobals // a table of constants
-var missing = []uint32{
-	unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
-	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
-}
 
 // newest is the last system call that this filter knows. Newer ones fail with ENOSYS. The
 // numbers of new system calls are the same on all architectures.
@@ -63,12 +39,48 @@ const (
 		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 )
 
-// table has the rules for one architecture, as numbers of system calls.
+// table has the rules for one architecture, as numbers of system calls. The sandbox denies
+// calls that change the machine, reach out of the sandbox, or are known for kernel
+// vulnerabilities. It allows others, such as ptrace, because the agent wants to see the
+// sample use them. A filter cannot read the flags of clone3, and a sensor sees little of what
+// io_uring and native AIO do: these are missing, as in a kernel without them, so that
+// programs use other calls.
 type table struct {
 	arch                              uint32
 	denied, missing                   []uint32
 	clone, ioctl, personality, socket uint32
 	socketcall                        uint32 // 0: this architecture has none
+}
+
+// tables has the rules for programs of this architecture and, on amd64, for 32-bit ones.
+var tables = func() []table { //nolint:gochecknoglobals // a constant
+	arch := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	all := []table{tableOf(arch, (*syscalls.Entry).Native)}
+	if runtime.GOARCH == "amd64" {
+		all = append(all, tableOf(unix.AUDIT_ARCH_I386, func(e *syscalls.Entry) int { return e.I386 }))
+	}
+	return all
+}()
+
+// tableOf returns the rules for an architecture. number returns a call's number there, -1 if
+// it lacks the call.
+func tableOf(arch uint32, number func(*syscalls.Entry) int) table {
+	of := func(name string) uint32 {
+		e := syscalls.Table[name]
+		return uint32(max(number(&e), 0))
+	}
+	t := table{arch: arch, clone: of("clone"), ioctl: of("ioctl"), personality: of("personality"), socket: of("socket"), socketcall: of("socketcall")}
+	for _, name := range slices.Sorted(maps.Keys(syscalls.Table)) {
+		e := syscalls.Table[name]
+		switch n := number(&e); {
+		case n < 0:
+		case e.Sandbox == syscalls.Deny:
+			t.denied = append(t.denied, uint32(n))
+		case e.Sandbox == syscalls.Absent:
+			t.missing = append(t.missing, uint32(n))
+		}
+	}
+	return t
 }
 
 type instructions []unix.SockFilter

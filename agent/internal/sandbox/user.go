@@ -35,6 +35,9 @@ func newCredential() (*syscall.Credential, string) {
 
 const nobody = 65534
 
+// IsUser reports whether only samples run as a user.
+func IsUser(id int) bool { return id >= firstUser && id < firstUser+users }
+
 // mapped reports whether this user namespace has the user id.
 func mapped(id uint32) bool {
 	text, err := os.ReadFile("/proc/self/uid_map")

@@ -22,6 +22,7 @@ const (
 	bpfMapLongClosings   = "long_closings"
 	bpfMapLosses         = "losses"
 	bpfMapNotes          = "notes"
+	bpfMapPauses         = "pauses"
 	bpfMapProcs          = "procs"
 	bpfMapSyscalls       = "syscalls"
 	bpfMapSyscallsCompat = "syscalls_compat"
@@ -42,8 +43,11 @@ const (
 	bpfVarAioOp          = "aio_op"
 	bpfVarAllSessions    = "all_sessions"
 	bpfVarContentBytes   = "content_bytes"
+	bpfVarEnvironment    = "environment"
 	bpfVarEpoch          = "epoch"
 	bpfVarLooks          = "looks"
+	bpfVarPauseBytes     = "pause_bytes"
+	bpfVarPausing        = "pausing"
 	bpfVarUringOp        = "uring_op"
 	bpfVarWakeupBytes    = "wakeup_bytes"
 )
@@ -113,6 +117,7 @@ type bpfMapSpecs struct {
 	LongClosings   *ebpf.MapSpec `ebpf:"long_closings"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Notes          *ebpf.MapSpec `ebpf:"notes"`
+	Pauses         *ebpf.MapSpec `ebpf:"pauses"`
 	Procs          *ebpf.MapSpec `ebpf:"procs"`
 	Syscalls       *ebpf.MapSpec `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.MapSpec `ebpf:"syscalls_compat"`
@@ -128,8 +133,11 @@ type bpfVariableSpecs struct {
 	AioOp        *ebpf.VariableSpec `ebpf:"aio_op"`
 	AllSessions  *ebpf.VariableSpec `ebpf:"all_sessions"`
 	ContentBytes *ebpf.VariableSpec `ebpf:"content_bytes"`
+	Environment  *ebpf.VariableSpec `ebpf:"environment"`
 	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
 	Looks        *ebpf.VariableSpec `ebpf:"looks"`
+	PauseBytes   *ebpf.VariableSpec `ebpf:"pause_bytes"`
+	Pausing      *ebpf.VariableSpec `ebpf:"pausing"`
 	UringOp      *ebpf.VariableSpec `ebpf:"uring_op"`
 	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
@@ -160,6 +168,7 @@ type bpfMaps struct {
 	LongClosings   *ebpf.Map `ebpf:"long_closings"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Notes          *ebpf.Map `ebpf:"notes"`
+	Pauses         *ebpf.Map `ebpf:"pauses"`
 	Procs          *ebpf.Map `ebpf:"procs"`
 	Syscalls       *ebpf.Map `ebpf:"syscalls"`
 	SyscallsCompat *ebpf.Map `ebpf:"syscalls_compat"`
@@ -176,6 +185,7 @@ func (m *bpfMaps) Close() error {
 		m.LongClosings,
 		m.Losses,
 		m.Notes,
+		m.Pauses,
 		m.Procs,
 		m.Syscalls,
 		m.SyscallsCompat,
@@ -192,8 +202,11 @@ type bpfVariables struct {
 	AioOp        *ebpf.Variable `ebpf:"aio_op"`
 	AllSessions  *ebpf.Variable `ebpf:"all_sessions"`
 	ContentBytes *ebpf.Variable `ebpf:"content_bytes"`
+	Environment  *ebpf.Variable `ebpf:"environment"`
 	Epoch        *ebpf.Variable `ebpf:"epoch"`
 	Looks        *ebpf.Variable `ebpf:"looks"`
+	PauseBytes   *ebpf.Variable `ebpf:"pause_bytes"`
+	Pausing      *ebpf.Variable `ebpf:"pausing"`
 	UringOp      *ebpf.Variable `ebpf:"uring_op"`
 	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
 }

@@ -13,6 +13,7 @@ import (
 
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/syscalls"
 )
 
 // process is a running process, as far as the decoder knows it.
@@ -43,6 +44,7 @@ type decoder struct {
 	dnsSockets map[uint64]int64
 	// contentBytes is the most bytes of a transfer that an event keeps.
 	contentBytes int
+	environment  string // a setting of event.KeepVariables
 	// exits are the latest process exits. If two threads end at the same moment, both
 	// may report the end of their process.
 	exits [256]exitOf
@@ -103,10 +105,10 @@ func (d *decoder) actor(r *record) event.Process {
 	}
 }
 
-func result(r *record, c *call) event.Result {
+func result(r *record, c *syscalls.Call) event.Result {
 	res := event.Result{Args: r.args, Return: r.ret, Compat: r.flags&headerCompat != 0}
-	if c != nil && c.name != uringName && c.name != aioName {
-		res.Syscall = c.name
+	if c != nil && c.Name != syscalls.UringName && c.Name != syscalls.AioName {
+		res.Syscall = c.Name
 	}
 	return res
 }
@@ -152,8 +154,8 @@ func (d *decoder) fork(r *record) *event.Event {
 		IsThread: pid == r.pid,
 	}
 	if c := r.call(); c != nil {
-		data.Result.Syscall = c.name
-		if c.name == "fork" || c.name == "vfork" {
+		data.Result.Syscall = c.Name
+		if c.Name == "fork" || c.Name == "vfork" {
 			data.Flags = 0
 		}
 	}
@@ -200,8 +202,12 @@ func (d *decoder) exec(r *record) *event.Event {
 		Memory:           image.deleted,
 		Cgroup:           p.cgroup.path,
 	}
+	if r.env.set {
+		data.Environment = event.KeepVariables(d.environment, args(&r.env))
+		data.EnvironmentCut = r.env.cut() || r.env.fault()
+	}
 	if c := r.call(); c != nil {
-		data.Result.Syscall = c.name
+		data.Result.Syscall = c.Name
 	}
 	if data.Given = given.given; given.full != image.path {
 		data.FilePath = given.full
@@ -313,25 +319,29 @@ func (d *decoder) lineage(r *record) []int {
 	return pids
 }
 
-func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
-	switch c.kind {
-	case kindNetwork, kindNetTransfer:
+func (d *decoder) syscall(r *record, c *syscalls.Call, emit func(*event.Event)) {
+	switch c.Kind {
+	case syscalls.Network, syscalls.NetTransfer:
 		d.network(r, c, emit)
-	case kindExec:
+	case syscalls.Exec:
 		emit(d.failedExec(r, c))
-	case kindFork:
+	case syscalls.Fork:
 		at := d.wall(r.time)
 		data := &event.Fork{Actor: d.actor(r), Result: result(r, c), Time: at}
 		emit(&event.Event{Type: event.TypeProcessFork, Time: at, Data: data})
-	case kindProcess:
+	case syscalls.Process:
 		emit(d.operation(r, c))
 	default:
-		if r.socket.set && c.op != "CopyFile" && c.op != "DuplicateHandle" {
+		if c.When == syscalls.WhenMap && syscalls.IsAnonymous(&r.args) {
+			emit(d.operation(r, c))
+			return
+		}
+		if r.socket.set && c.Operation != "CopyFile" && c.Operation != "DuplicateHandle" {
 			d.network(r, c, emit)
 			return
 		}
 		emit(d.file(r, c))
-		if c.op == "CopyFile" && r.file.set && (r.socket.set || r.resultSocket.set) {
+		if c.Operation == "CopyFile" && r.file.set && (r.socket.set || r.resultSocket.set) {
 			socket := &r.socket
 			if r.resultSocket.set {
 				socket = &r.resultSocket
@@ -342,7 +352,7 @@ func (d *decoder) syscall(r *record, c *call, emit func(*event.Event)) {
 	}
 }
 
-func (d *decoder) failedExec(r *record, c *call) *event.Event {
+func (d *decoder) failedExec(r *record, c *syscalls.Call) *event.Event {
 	at := d.wall(r.time)
 	file := d.place(r, 0)
 	data := &event.FailedExec{
@@ -351,24 +361,22 @@ func (d *decoder) failedExec(r *record, c *call) *event.Event {
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
 
-func (d *decoder) operation(r *record, c *call) *event.Event {
+func (d *decoder) operation(r *record, c *syscalls.Call) *event.Event {
 	at := d.wall(r.time)
-	data := &event.Operation{Actor: d.actor(r), Result: result(r, c), Time: at, Name: c.op}
-	switch c.name {
-	case "ptrace":
-		data.Target = int(int32(r.args[1]))
-	case "process_vm_readv", "process_vm_writev":
-		data.Target = int(int32(r.args[0]))
-	case "memfd_create", "delete_module", "fsopen":
-		data.Path = cString(&r.paths[0])
-	case "finit_module", "setns", "fsmount":
-		data.Path = r.file.info().path
-	case "pidfd_getfd": // the file or socket taken from the other process
+	data := &event.Operation{Actor: d.actor(r), Result: result(r, c), Time: at, Name: c.Operation}
+	data.Target = syscalls.Target(c.Name, &r.args)
+	switch {
+	case c.When == syscalls.WhenMap:
+		data.Name = "MapMemory"
+	case c.Name == "pidfd_getfd": // the file or socket taken from the other process
 		if data.Path = r.result.info().path; r.resultSocket.set {
 			data.Path = socketPath(&r.resultSocket)
 		}
-	case "kill":
-		data.Target = int(int32(r.args[0]))
+	case r.pathCount > 0:
+		data.Path = syscalls.TextOf(c.Name, cString(&r.paths[0]), &r.args)
+		data.FromMemory = data.Path != ""
+	case c.Args[syscalls.ArgFd] >= 0 && c.Operation != "SendSignal":
+		data.Path = r.file.info().path
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
@@ -401,32 +409,37 @@ type fileEvent struct {
 	data  event.File
 }
 
-func (d *decoder) file(r *record, c *call) *event.Event {
+func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 	made := &fileEvent{}
 	f := &made.data
 	f.Actor, f.Result, f.Time = d.actor(r), result(r, c), d.wall(r.time)
-	f.Operation, f.Handle, f.NewHandle = c.op, -1, -1
-	f.Transfer = c.kind == kindTransfer
+	f.Operation, f.Handle, f.NewHandle = c.Operation, -1, -1
+	f.Transfer = c.Kind == syscalls.Transfer
 	made.event = event.Event{Type: event.TypeFile, Time: f.Time, Data: f}
 
-	if i := c.args[argFd]; i >= 0 {
+	if i := c.Args[syscalls.ArgFd]; i >= 0 {
 		f.Handle = int(int32(r.args[i]))
 		switch {
 		case r.file.set:
 			setFile(f, r.file.info())
-		case r.socket.set && (c.op == "DuplicateHandle" || c.op == "CopyFile"):
+		case r.socket.set && (c.Operation == "DuplicateHandle" || c.Operation == "CopyFile"):
 			f.Path = socketPath(&r.socket)
 		}
 	}
-	if c.args[argData] >= 0 {
+	switch {
+	case c.Flags&syscalls.Struct != 0:
+		if len(r.messages) > 0 {
+			f.Struct = bytes.Clone(r.messages[0].data.body)
+		}
+	case c.Args[syscalls.ArgData] >= 0:
 		f.Content = d.content(r)
 	}
-	switch c.name {
-	case uringName:
+	switch c.Name {
+	case syscalls.UringName:
 		if f.Ring = event.UringOperation(r.args[0]); r.pathCount == 0 {
 			return &made.event
 		}
-	case aioName:
+	case syscalls.AioName:
 		if f.Aio = event.AioOperation(r.args[0]); len(r.messages) > 0 {
 			f.Content = d.content(r)
 		}
@@ -438,14 +451,14 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 		}
 	}
 	switch {
-	case c.flags&callReturnsFD != 0:
+	case c.Flags&syscalls.ReturnsFD != 0:
 		d.opened(f, r, c)
-	case c.op == "DuplicateHandle":
+	case c.Operation == "DuplicateHandle":
 		if r.ret >= 0 {
 			f.NewHandle = int(r.ret)
 		}
-	case c.op == "CopyFile":
-		f.NewHandle = int(int32(r.args[c.args[argFd2]]))
+	case c.Operation == "CopyFile":
+		f.NewHandle = int(int32(r.args[c.Args[syscalls.ArgFd2]]))
 		switch {
 		case r.result.set:
 			f.NewPath = r.result.info().path
@@ -454,46 +467,51 @@ func (d *decoder) file(r *record, c *call) *event.Event {
 		case r.socket.set && r.file.set:
 			f.NewPath = socketPath(&r.socket)
 		}
-	case c.kind == kindAttribute && c.args[argFd] >= 0:
+	case c.Kind == syscalls.Attribute && c.Args[syscalls.ArgFd] >= 0:
 		f.Attribute = cString(&r.paths[0])
 	case r.pathCount > 0:
 		first, second := d.place(r, 0), d.place(r, 1)
 		f.Path, f.Given, f.PathGuessed = first.full, first.given, first.isGuess || second.isGuess
-		switch c.kind {
-		case kindSymlink:
+		f.FromMemory = f.Ring == ""
+		if !r.rests[0].set && r.dirs[0].set && r.dirs[0].flags&sectionAbsent == 0 { // the kernel side found the file
+			info := r.dirs[0].info()
+			f.Inode, f.Mode = info.inode, info.mode
+		}
+		switch c.Kind {
+		case syscalls.Symlink:
 			f.Target = second.full
-		case kindAttribute:
+		case syscalls.Attribute:
 			f.Attribute = second.full
 		default:
 			f.NewPath, f.NewGiven = second.full, second.given
 		}
-		if c.name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
+		if c.Name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
 			f.Operation = "DeleteDirectory"
 		}
-	case c.name == "close_range":
+	case c.Name == "close_range":
 		f.Handle = int(int32(r.args[0]))
 	}
 	return &made.event
 }
 
 // opened fills in the file that a call opened. c returns a descriptor.
-func (d *decoder) opened(f *event.File, r *record, c *call) {
-	if c.name == "io_uring_setup" {
+func (d *decoder) opened(f *event.File, r *record, c *syscalls.Call) {
+	if c.Name == "io_uring_setup" {
 		if r.ret >= 0 {
 			f.Handle = int(r.ret)
 			setFile(f, r.result.info())
 		}
 		return
 	}
-	switch c.name {
+	switch c.Name {
 	case "open", "openat":
-		f.Flags = event.OpenFlags(r.args[c.args[argPath1]+1])
+		f.Flags = event.OpenFlags(r.args[c.Args[syscalls.ArgPath1]+1])
 	case "creat":
 		f.Flags = event.OpenFlags(0o1101)
 	}
 	given := d.place(r, 0)
 	if r.ret < 0 || !r.result.set {
-		f.Path, f.Given, f.PathGuessed = given.full, given.given, given.isGuess
+		f.Path, f.Given, f.PathGuessed, f.FromMemory = given.full, given.given, given.isGuess, r.pathCount > 0
 		return
 	}
 	f.Handle = int(r.ret)

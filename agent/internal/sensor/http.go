@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/syscalls"
 )
 
 // Limits on the state of connections. What is dropped because of a limit is reported as
@@ -185,12 +186,12 @@ func (c *connection) stream(written bool) *stream {
 }
 
 // plain handles a transfer on a TCP socket.
-func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo, emit func(*event.Event)) {
+func (h *httpAssembler) plain(d *decoder, r *record, c *syscalls.Call, socket *socketInfo, emit func(*event.Event)) {
 	if r.ret < 0 {
 		return
 	}
 	h.remember(r.tid, socket)
-	written := c.writes()
+	written := c.Flags&syscalls.Writes != 0
 	var data []byte
 	if len(r.messages) > 0 {
 		data = r.messages[0].data.body
@@ -217,9 +218,9 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *call, socket *socketInfo
 }
 
 // peeks reports whether a call leaves the data for the next call (MSG_PEEK).
-func peeks(r *record, c *call) bool {
+func peeks(r *record, c *syscalls.Call) bool {
 	const msgPeek = 2
-	switch c.name {
+	switch c.Name {
 	case "recvfrom", "recv":
 		return r.args[3]&msgPeek != 0
 	case "recvmsg":
@@ -236,7 +237,7 @@ func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
 		return
 	}
 	conn.with(d, r, emit)
-	conn.stream(c.writes()).piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
+	conn.stream(c.Flags&syscalls.Writes != 0).piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
 	h.count(d, conn)
 }
 

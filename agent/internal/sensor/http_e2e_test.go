@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ospulse/agent/internal/event"
 )
@@ -366,8 +367,8 @@ func tlsPort(t *testing.T, server *httptest.Server) string {
 }
 
 // TestTLSElsewhereAsRoot reads TLS of OpenSSL outside of the folders of distributions. If the
-// sensor can find it only when the program runs, the program waits 1000 ms before it uses
-// TLS.
+// sensor can find it only when the program runs, the program waits for its probes before it
+// uses TLS.
 func TestTLSElsewhereAsRoot(t *testing.T) {
 	server := testServer(true)
 	t.Cleanup(server.Close)
@@ -382,26 +383,39 @@ os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 	for name, argv := range map[string][]string{
 		"the machine's":        {dir + "/dynamic", port},
 		"linked in":            {dir + "/static", port},
-		"its own":              {"/usr/bin/env", "LD_LIBRARY_PATH=" + own, dir + "/dynamic", port, "1000"},
-		"its own, deleted":     {"/usr/bin/env", "LD_LIBRARY_PATH=" + deleted, dir + "/dynamic", port, "1000", deleted + "/" + filepath.Base(library)},
-		"linked in, deleted":   {"/usr/bin/env", gone + "/static", port, "1000", gone + "/static"},
-		"linked in, in memory": {python(t), "-c", memory, dir + "/static", port, "1000"},
-		"in its own /":         {"/usr/sbin/chroot", root, "/static", port, "1000"},
+		"its own":              {"/usr/bin/env", "LD_LIBRARY_PATH=" + own, dir + "/dynamic", port, "wait"},
+		"its own, deleted":     {"/usr/bin/env", "LD_LIBRARY_PATH=" + deleted, dir + "/dynamic", port, "wait", deleted + "/" + filepath.Base(library)},
+		"linked in, deleted":   {"/usr/bin/env", gone + "/static", port, "wait", gone + "/static"},
+		"linked in, in memory": {python(t), "-c", memory, dir + "/static", port, "wait"},
+		"in its own /":         {"/usr/sbin/chroot", root, "/static", port, "wait"},
 		"in its own mounts": {
 			"/usr/bin/unshare", "--mount", "sh", "-c",
-			`mount -t tmpfs none "$0" && cp "$1" "$0/hidden" && exec "$0/hidden" "$2" 1000`, t.TempDir(), dir + "/static", port,
+			`mount -t tmpfs none "$0" && cp "$1" "$0/hidden" && exec "$0/hidden" "$2" wait`, t.TempDir(), dir + "/static", port,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cmd, release := held(t, t.TempDir(), argv...)
+			cmd, release := launcher(t, argv...)
+			cmd.Dir = t.TempDir()
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(t, cmd)
 			var l log
 			w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Expect(argv[0])
+			before := probedFiles(s)
 			release()
+			isFoundLate := name != "the machine's" && name != "linked in"
+			for deadline := time.Now().Add(time.Minute); isFoundLate && probedFiles(s) == before; <-time.After(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the sensor does not find OpenSSL in the program")
+				}
+			}
+			in.Close()
 			if err := cmd.Wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -409,6 +423,13 @@ os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 			checkMissing(t, &l, port)
 		})
 	}
+}
+
+// probedFiles returns how many files have had probes since the sensor began.
+func probedFiles(s *Sensor) int {
+	s.tls.mu.Lock()
+	defer s.tls.mu.Unlock()
+	return s.tls.count
 }
 
 // checkMissing checks that the events hold the one fetch of the OpenSSL client.

@@ -3,15 +3,11 @@
 package sensor
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
-	"net/netip"
-	"strings"
 
-	"golang.org/x/net/dns/dnsmessage"
-
+	"ospulse/agent/internal/dns"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/syscalls"
 )
 
 // networkEvent is an event and its data in one allocation.
@@ -28,36 +24,39 @@ var socketOperation = map[string]string{
 	"CloseFile": "Close",
 }
 
+// inProgress is -EINPROGRESS, as connect returns it on a socket that does not block.
+const inProgress = -115
+
 // dnsPort is the port of name servers.
 const dnsPort = 53
 
-func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
+func (d *decoder) network(r *record, c *syscalls.Call, emit func(*event.Event)) {
 	made := &networkEvent{}
 	n := &made.data
 	n.Actor, n.Result, n.Time = d.actor(r), result(r, c), d.wall(r.time)
-	n.Operation, n.Handle, n.NewHandle = c.op, -1, -1
-	if op := socketOperation[c.op]; op != "" {
+	n.Operation, n.Handle, n.NewHandle = c.Operation, -1, -1
+	if op := socketOperation[c.Operation]; op != "" {
 		n.Operation = op
 	}
-	switch c.name {
-	case uringName:
+	switch c.Name {
+	case syscalls.UringName:
 		n.Ring = event.UringOperation(r.args[0])
-	case aioName:
+	case syscalls.AioName:
 		if n.Aio = event.AioOperation(r.args[0]); len(r.messages) > 0 {
 			n.Content = d.content(r)
 		}
 	}
-	n.Transfer = c.kind == kindTransfer || c.kind == kindNetTransfer
+	n.Transfer = c.Kind == syscalls.Transfer || c.Kind == syscalls.NetTransfer
 	made.event = event.Event{Type: event.TypeNetwork, Time: n.Time, Data: n}
 
-	if i := c.args[argFd]; i >= 0 {
+	if i := c.Args[syscalls.ArgFd]; i >= 0 {
 		n.Handle = int(int32(r.args[i]))
 	}
 	var socket socketInfo
 	if r.socket.set {
 		socket = r.socket.socketInfo()
 	}
-	if c.flags&callReturnsFD != 0 && r.ret >= 0 {
+	if c.Flags&syscalls.ReturnsFD != 0 && r.ret >= 0 {
 		n.NewHandle = int(r.ret)
 	}
 	if r.resultSocket.set {
@@ -66,21 +65,27 @@ func (d *decoder) network(r *record, c *call, emit func(*event.Event)) {
 	n.Protocol, n.Local, n.Remote = socket.protocol, socket.local, socket.remote
 	if len(r.messages) > 0 && r.messages[0].addr.set {
 		addr := sockaddr(r.messages[0].addr.body)
+		// The kernel's socket has the address of a bind or connect that did not fail. Unix
+		// sockets have the name that the other end was bound to, which may be relative.
+		isDone := r.ret >= 0 || r.ret == inProgress
 		switch {
 		case addr.IsZero():
-		case c.op == "Bind":
-			if n.Local.IsZero() || r.ret < 0 {
-				n.Local = addr
-			}
+		case c.Operation == "Bind" && (n.Local.IsZero() || r.ret < 0):
+			n.Local, n.FromMemory = addr, true
+		case c.Operation == "Bind":
+		case c.Operation == "Connect" && isDone && n.Remote.Port.IsValid():
 		default:
-			n.Remote = addr
+			n.Remote, n.FromMemory = addr, true
 		}
 	}
 	if n.Transfer {
 		n.Content = d.content(r)
 	}
+	if c.Name == "setsockopt" {
+		n.Option = event.SocketOption(r.args[1], r.args[2])
+	}
 	n.Bytes = max(r.ret, 0)
-	if c.flags&callMessages != 0 && r.ret > 0 {
+	if c.Flags&syscalls.Messages != 0 && r.ret > 0 {
 		n.Messages, n.Bytes = int(r.ret), int64(r.args[5])
 		n.Content.Cut = n.Content.Cut || n.Messages > 1
 	}
@@ -148,100 +153,9 @@ func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS
 				body = body[2:min(len(body), 2+int(size))]
 			}
 		}
-		if m, ok := dnsOf(body); ok {
+		if m, ok := dns.Parse(body); ok {
 			all = append(all, m)
 		}
 	}
 	return all
-}
-
-// dnsOf parses a DNS message, which may be truncated. It returns false if the header is
-// incomplete.
-func dnsOf(body []byte) (event.DNS, bool) {
-	var parser dnsmessage.Parser
-	header, err := parser.Start(body)
-	if err != nil {
-		return event.DNS{}, false
-	}
-	m := event.DNS{ID: int(header.ID), Response: header.Response, Truncated: header.Truncated}
-	if m.Response {
-		m.Code = rcode(header.RCode)
-	}
-	for {
-		q, err := parser.Question()
-		if err != nil {
-			break // the end, or malformed: keep the questions so far
-		}
-		m.Questions = append(m.Questions, event.DNSRecord{Name: name(q.Name), Type: typeName(q.Type)})
-	}
-	if parser.SkipAllQuestions() != nil {
-		return m, true
-	}
-	for {
-		a, err := parser.Answer()
-		if err != nil {
-			return m, true
-		}
-		m.Answers = append(m.Answers, event.DNSRecord{
-			Name: name(a.Header.Name), Type: typeName(a.Header.Type), TTL: a.Header.TTL, Data: dnsData(a.Body),
-		})
-	}
-}
-
-func name(n dnsmessage.Name) string {
-	s := n.String()
-	if len(s) > 1 {
-		s = strings.TrimSuffix(s, ".")
-	}
-	return s
-}
-
-func typeName(t dnsmessage.Type) string { return strings.TrimPrefix(t.String(), "Type") }
-
-func rcode(c dnsmessage.RCode) string {
-	switch c {
-	case dnsmessage.RCodeSuccess:
-		return "NOERROR"
-	case dnsmessage.RCodeFormatError:
-		return "FORMERR"
-	case dnsmessage.RCodeServerFailure:
-		return "SERVFAIL"
-	case dnsmessage.RCodeNameError:
-		return "NXDOMAIN"
-	case dnsmessage.RCodeNotImplemented:
-		return "NOTIMP"
-	case dnsmessage.RCodeRefused:
-		return "REFUSED"
-	default:
-		return fmt.Sprintf("RCODE%d", c)
-	}
-}
-
-func dnsData(body dnsmessage.ResourceBody) string {
-	switch b := body.(type) {
-	case *dnsmessage.AResource:
-		return netip.AddrFrom4(b.A).String()
-	case *dnsmessage.AAAAResource:
-		return netip.AddrFrom16(b.AAAA).String()
-	case *dnsmessage.CNAMEResource:
-		return name(b.CNAME)
-	case *dnsmessage.NSResource:
-		return name(b.NS)
-	case *dnsmessage.PTRResource:
-		return name(b.PTR)
-	case *dnsmessage.MXResource:
-		return fmt.Sprintf("%d %s", b.Pref, name(b.MX))
-	case *dnsmessage.SRVResource:
-		return fmt.Sprintf("%d %d %d %s", b.Priority, b.Weight, b.Port, name(b.Target))
-	case *dnsmessage.TXTResource:
-		return strings.Join(b.TXT, "")
-	case *dnsmessage.SOAResource:
-		return name(b.NS) + " " + name(b.MBox)
-	case *dnsmessage.UnknownResource:
-		var out bytes.Buffer
-		fmt.Fprintf(&out, "%x", b.Data)
-		return out.String()
-	default:
-		return ""
-	}
 }

@@ -3,7 +3,12 @@
 package sensor
 
 import (
+	"io"
+	"net"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -33,28 +38,6 @@ func answer(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	return raw
-}
-
-func TestDNS(t *testing.T) {
-	want := event.DNS{
-		ID: 99, Response: true, Code: "NOERROR",
-		Questions: []event.DNSRecord{{Name: "www.example.org", Type: "AAAA"}},
-		Answers: []event.DNSRecord{
-			{Name: "www.example.org", Type: "CNAME", Data: "example.org", TTL: 60},
-			{Name: "example.org", Type: "AAAA", Data: "2001::7", TTL: 60},
-			{Name: "example.org", Type: "MX", Data: "5 www.example.org", TTL: 60},
-		},
-	}
-	raw := answer(t)
-	if got, ok := dnsOf(raw); !ok || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if got, ok := dnsOf(raw[:len(raw)-8]); !ok || len(got.Answers) != 2 {
-		t.Errorf("truncated message: got %+v", got)
-	}
-	if _, ok := dnsOf([]byte("no DNS")); ok {
-		t.Error("six bytes were accepted as a message")
-	}
 }
 
 // TestDNSOverTCP decodes DNS over TCP, in the pieces in which programs transfer it.
@@ -130,6 +113,61 @@ c.recv(2); c.recv(512)
 	want := []string{"Send A host.test ", "Receive A host.test ", "Send A host.test NXDOMAIN", "Receive A host.test NXDOMAIN",
 		"Send A host.test ", "Receive A host.test ", "Send A host.test SERVFAIL", "Receive A host.test SERVFAIL"}
 	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestConnectInARaceAsRoot: the kernel's socket decides where a program connected to, and not
+// the program's memory, which another thread changes.
+func TestConnectInARaceAsRoot(t *testing.T) {
+	var ports []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		}()
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	s := newSensor(t, Options{})
+	cmd, release, out := heldWithOutput(t, append([]string{build(t) + "/race"}, ports...)...)
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	text, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	want := strings.Fields(string(text))
+	var got []string
+	for _, e := range l.events {
+		if d, ok := e.Data.(*event.Network); ok && d.Operation == "Connect" {
+			got = append(got, strconv.Itoa(int(d.Remote.Port.Port())))
+			if d.FromMemory {
+				t.Error("the address of a connection is from the program's memory")
+			}
+		}
+	}
+	if both := slices.Sorted(slices.Values(slices.Clone(want))); both[0] == both[len(both)-1] {
+		t.Log("the program connected only to one port") // the race was never won
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

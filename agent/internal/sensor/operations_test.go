@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/eventtest"
 )
 
 // watched runs a program to its end and returns its events.
@@ -155,6 +157,33 @@ func TestMappedAndRingsAsRoot(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+}
+
+// TestChangesAsRoot: an event of a change tells to what.
+func TestChangesAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	dir := t.TempDir()
+	events, _ := watched(t, s, dir, build(t)+"/changes")
+	eventtest.Changes(t, dir, data(t, events), func(changes string) string { return changes })
+}
+
+// TestCallsAsRoot: calls that are rare in honest programs are reported.
+func TestCallsAsRoot(t *testing.T) {
+	events, _ := watched(t, newSensor(t, Options{}), t.TempDir(), build(t)+"/calls")
+	eventtest.Calls(t, data(t, events))
+}
+
+// data returns the data of events.
+func data(t *testing.T, events []*event.Event) (all []map[string]any) {
+	t.Helper()
+	for _, e := range events {
+		var data map[string]any
+		if err := json.Unmarshal(e.Data.AppendJSON(nil), &data); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	return all
 }
 
 // TestAioAsRoot: operations of native AIO are reported, including an HTTP request, and so are

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/syscalls"
 )
 
 // Constants of the record format, as in bpf/event.h.
@@ -37,6 +38,7 @@ const (
 	sectionCwd    = 9
 	sectionComm   = 10
 	sectionRest   = 11
+	sectionEnv    = 12
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -96,12 +98,12 @@ type record struct {
 	flags       uint32
 	comm        []byte
 
-	file, result, cwd, argv, parentComm section
-	socket, resultSocket                section
-	paths                               [2]section
-	dirs, rests                         [2]section
-	pathCount                           int
-	messages                            []message
+	file, result, cwd, argv, env, parentComm section
+	socket, resultSocket                     section
+	paths                                    [2]section
+	dirs, rests                              [2]section
+	pathCount                                int
+	messages                                 []message
 }
 
 var errShort = errors.New("record ends early")
@@ -185,6 +187,8 @@ func (r *record) add(kind uint8, s section) {
 		r.messages = append(r.messages, message{addr: s})
 	case sectionArgv:
 		r.argv = s
+	case sectionEnv:
+		r.env = s
 	case sectionCwd:
 		r.cwd = s
 	case sectionComm:
@@ -195,15 +199,15 @@ func (r *record) add(kind uint8, s section) {
 // returnsOnly reports whether the call's only descriptor is the one that it returns.
 func (r *record) returnsOnly() bool {
 	c := r.call()
-	return c != nil && c.args[argFd] < 0 && c.flags&callReturnsFD != 0
+	return c != nil && c.Args[syscalls.ArgFd] < 0 && c.Flags&syscalls.ReturnsFD != 0
 }
 
 // call returns the system call of the record; nil if there is none.
-func (r *record) call() *call {
-	if r.op == 0 || int(r.op) >= len(calls) {
+func (r *record) call() *syscalls.Call {
+	if r.op == 0 || int(r.op) >= len(syscalls.Calls) {
 		return nil
 	}
-	return &calls[r.op]
+	return &syscalls.Calls[r.op]
 }
 
 func untilNUL(b []byte) []byte {

@@ -7,16 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
+
+	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/syscalls"
 )
 
 // proc mirrors struct proc of the kernel side.
 type proc struct {
 	Sessions, OnExec   uint64
+	Hidden             uint64
 	Start, ParentStart uint64
 	ParentPID, Flags   uint32
 }
@@ -27,41 +30,31 @@ const procExcluded = 1
 type syscallEntry struct {
 	Flags  uint32
 	Op     uint16
-	Args   callArgs
+	Args   syscalls.Args
 	At     int8
 	Lookup uint8
-	_      [2]uint8
+	When   uint8
+	_      uint8
 }
 
 // fillCalls fills the kernel side's table of what to do for each system call.
 func fillCalls(objects *bpfObjects) error {
-	native := 0
-	if runtime.GOARCH == "arm64" {
-		native = 1
-	}
-	put := func(m *ebpf.Map, number, op int) error {
-		entry := syscallEntry{Op: uint16(op), Flags: calls[op].flags, Args: calls[op].args, At: calls[op].at, Lookup: calls[op].lookup}
-		if err := m.Put(uint32(number), &entry); err != nil {
-			return fmt.Errorf("register %s: %w", calls[op].name, err)
-		}
-		return nil
-	}
-	for op := 1; op < len(calls); op++ {
-		numbers := calls[op].numbers
+	for op := range syscalls.Calls {
+		c := &syscalls.Calls[op]
+		entry := syscallEntry{Op: uint16(op), Flags: c.Flags, Args: c.Args, At: c.At, Lookup: c.Lookup, When: uint8(c.When)}
+		put := func(m *ebpf.Map, number int) error { return m.Put(uint32(number), &entry) }
 		var err error
-		if numbers[native] >= 0 {
-			err = put(objects.Syscalls, numbers[native], op)
+		if c.Native >= 0 {
+			err = put(objects.Syscalls, c.Native)
 		}
-		if runtime.GOARCH == "amd64" {
-			if numbers[2] >= 0 {
-				err = errors.Join(err, put(objects.SyscallsCompat, numbers[2], op))
-			}
-			if numbers[3] > 0 {
-				err = errors.Join(err, put(objects.SyscallsCompat, socketcallBase+numbers[3], op))
-			}
+		if c.I386 >= 0 {
+			err = errors.Join(err, put(objects.SyscallsCompat, c.I386))
+		}
+		if c.Socketcall > 0 {
+			err = errors.Join(err, put(objects.SyscallsCompat, syscalls.SocketcallBase+c.Socketcall))
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("register %s: %w", c.Name, err)
 		}
 	}
 	return nil
@@ -75,20 +68,16 @@ const (
 
 // looksOf returns the table by which the kernel side skips calls that it does not handle.
 func looksOf() (looks [512]uint8) {
-	native := 0
-	if runtime.GOARCH == "arm64" {
-		native = 1
-	}
-	for op := 1; op < len(calls); op++ {
+	for i := range syscalls.Calls {
+		c := &syscalls.Calls[i]
 		look := uint8(lookExit)
-		if calls[op].flags&(callAtEnter|callNoted) != 0 {
+		if c.Flags&(syscalls.AtEnter|syscalls.Noted) != 0 {
 			look |= lookEnter
 		}
-		if n := calls[op].numbers[native]; n >= 0 {
-			looks[n] |= look
-		}
-		if n := calls[op].numbers[2]; n >= 0 && runtime.GOARCH == "amd64" {
-			looks[n] |= look
+		for _, n := range []int{c.Native, c.I386} {
+			if n >= 0 {
+				looks[n] |= look
+			}
 		}
 	}
 	return looks
@@ -257,16 +246,43 @@ func (s *Sensor) exclude(root int) error {
 	})
 }
 
+// hide hides a process from a watch of all processes. It does nothing if the process is no
+// longer the described one. The kernel side hides what the process forks, and shows a process
+// again when it executes another program.
+func (s *Sensor) hide(slot int, process procfs.Identity) error {
+	bit := uint64(1) << slot
+	if err := s.change(uint32(process.PID), func(p *proc) { p.Hidden |= bit }); err != nil {
+		return err
+	}
+	// The kernel side removes the entry when the process ends. But if the process had ended
+	// before, the entry would hide the next process with its pid.
+	if process.Runs() {
+		return nil
+	}
+	return s.drop(uint32(process.PID), bit)
+}
+
 // members returns the running processes of a watch.
 func (s *Sensor) members(slot int) (pids []uint32, err error) {
 	bit := uint64(1) << slot
+	return s.entries(func(p *proc) bool { return (p.Sessions|p.OnExec)&bit != 0 })
+}
+
+// hidden returns the running processes that are hidden from a watch.
+func (s *Sensor) hidden(slot int) (pids []uint32, err error) {
+	bit := uint64(1) << slot
+	return s.entries(func(p *proc) bool { return p.Hidden&bit != 0 })
+}
+
+// entries returns the processes whose entry on the kernel side has a property.
+func (s *Sensor) entries(is func(*proc) bool) (pids []uint32, err error) {
 	var (
 		pid uint32
 		p   proc
 	)
 	entries := s.objects.Procs.Iterate()
 	for entries.Next(&pid, &p) {
-		if (p.Sessions|p.OnExec)&bit != 0 {
+		if is(&p) {
 			pids = append(pids, pid)
 		}
 	}
@@ -279,27 +295,36 @@ func (s *Sensor) members(slot int) (pids []uint32, err error) {
 // forget removes a watch from the entries of all processes.
 func (s *Sensor) forget(slot int) error {
 	bit := uint64(1) << slot
-	pids, err := s.members(slot)
+	pids, err := s.entries(func(p *proc) bool { return (p.Sessions|p.OnExec|p.Hidden)&bit != 0 })
 	// An iteration that concurrent changes in the kernel cut short has seen most entries.
 	if err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return err
 	}
 	for _, pid := range pids {
-		var p proc
-		if err := s.objects.Procs.Lookup(pid, &p); err != nil {
-			continue // it ended
+		if err := s.drop(pid, bit); err != nil {
+			return err
 		}
-		p.Sessions &^= bit
-		p.OnExec &^= bit
-		var err error
-		if p.Sessions|p.OnExec == 0 && p.Flags&procExcluded == 0 {
-			err = s.objects.Procs.Delete(pid)
-		} else {
-			err = s.objects.Procs.Update(pid, &p, ebpf.UpdateExist)
-		}
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget process %d: %w", pid, err)
-		}
+	}
+	return nil
+}
+
+// drop removes watches from the entry of a process.
+func (s *Sensor) drop(pid uint32, bits uint64) error {
+	var p proc
+	if err := s.objects.Procs.Lookup(pid, &p); err != nil {
+		return nil //nolint:nilerr // it ended
+	}
+	p.Sessions &^= bits
+	p.OnExec &^= bits
+	p.Hidden &^= bits
+	var err error
+	if p.Sessions|p.OnExec|p.Hidden == 0 && p.Flags&procExcluded == 0 {
+		err = s.objects.Procs.Delete(pid)
+	} else {
+		err = s.objects.Procs.Update(pid, &p, ebpf.UpdateExist)
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("forget process %d: %w", pid, err)
 	}
 	return nil
 }

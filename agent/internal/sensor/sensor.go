@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,8 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/syscalls"
 )
 
 // maxWatches is the most watches at once. Each has a bit in a 64-bit mask.
@@ -44,6 +47,9 @@ type Options struct {
 	// Exclude are processes that are never reported, with their descendants: the
 	// agent itself, the backend, its database.
 	Exclude []int
+	// Environment says which variables of a program's environment an event keeps: see
+	// event.KeepVariables. "" keeps none.
+	Environment string
 	// TLS turns on reading the plaintext of OpenSSL connections.
 	TLS bool
 	// Clock dates events; nil: clock.System.
@@ -61,6 +67,13 @@ type Scope struct {
 	OnExec bool
 	// Exclude is as in Options, and applies to all watches.
 	Exclude []int
+	// Pause stops the watched processes while the ring is nearly full, so that no event is
+	// lost. They see a SIGSTOP that nobody sent. If the agent is killed meanwhile, they stay
+	// stopped.
+	Pause bool
+	// Hide are processes that a watch of All does not report, with those that they fork.
+	// A process that executes another program than its parent is reported again.
+	Hide []procfs.Identity
 }
 
 // Sensor watches programs. An agent has one. Its methods are safe for concurrent use.
@@ -82,6 +95,9 @@ type Sensor struct {
 	epoch   uint64
 
 	tap func(raw []byte) // for tests: sees every record first
+
+	ringBytes int
+	isFull    bool // the ring was so full that processes may be paused
 
 	ring   positions
 	given  uint64        // ring position up to which the sinks have had the events
@@ -127,16 +143,24 @@ func New(options Options) (*Sensor, error) {
 	if err := spec.Variables["wakeup_bytes"].Set(wakeup); err != nil {
 		return nil, fmt.Errorf("set the wakeup size: %w", err)
 	}
+	if err := spec.Variables["pause_bytes"].Set(spec.Maps["events"].MaxEntries / 4 * 3); err != nil {
+		return nil, fmt.Errorf("set the size of a full ring: %w", err)
+	}
+	if options.Environment != "" && options.Environment != event.NoVariables {
+		if err := spec.Variables["environment"].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("turn on reading the environment: %w", err)
+		}
+	}
 	if err := spec.Variables["looks"].Set(looksOf()); err != nil {
 		return nil, fmt.Errorf("set the table of calls: %w", err)
 	}
-	for variable, name := range map[string]string{"uring_op": uringName, "aio_op": aioName} {
-		if err := spec.Variables[variable].Set(opOf(name)); err != nil {
+	for variable, name := range map[string]string{"uring_op": syscalls.UringName, "aio_op": syscalls.AioName} {
+		if err := spec.Variables[variable].Set(syscalls.IndexOf(name)); err != nil {
 			return nil, fmt.Errorf("set the table of calls: %w", err)
 		}
 	}
 	multiPrograms(spec)
-	s := &Sensor{options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}
+	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}
 	s.sensed.Store(&time.Time{})
 	if s.log == nil {
 		s.log = slog.Default()
@@ -164,6 +188,7 @@ func (s *Sensor) start(cpus int) error {
 		s.options.Clock = clock.System()
 	}
 	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
+	s.decoder.environment = s.options.Environment
 	s.decoder.lookup = newFollower(followTime).follow
 	var err error
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
@@ -243,6 +268,11 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 		s.lost[w.slot][cpu] = counts[cpu].Count
 	}
 	s.watches[w.slot] = w
+	for _, process := range scope.Hide {
+		if err := s.hide(w.slot, process); err != nil {
+			return nil, nil, errors.Join(err, w.drop())
+		}
+	}
 	if err := s.setAll(); err != nil {
 		return nil, nil, errors.Join(err, w.drop())
 	}
@@ -308,11 +338,41 @@ func (w *Watch) IsOver() (bool, error) {
 	return err == nil && len(members) == 0, err
 }
 
+// Has reports whether the watch is about a process.
+func (w *Watch) Has(pid int) (bool, error) {
+	var p proc
+	if err := w.sensor.objects.Procs.Lookup(uint32(pid), &p); errors.Is(err, ebpf.ErrKeyNotExist) {
+		return w.scope.All, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look up process %d: %w", pid, err)
+	}
+	if p.Flags&procExcluded != 0 {
+		return false, nil
+	}
+	bit := uint64(1) << w.slot
+	return (p.Sessions|p.OnExec)&bit != 0 || w.scope.All && p.Hidden&bit == 0, nil
+}
+
+// Hidden returns the running processes that the watch does not report because of Scope.Hide.
+// The error is temporary.
+func (w *Watch) Hidden() ([]int, error) {
+	if len(w.scope.Hide) == 0 {
+		return nil, nil
+	}
+	hidden, err := w.sensor.hidden(w.slot)
+	pids := make([]int, len(hidden))
+	for i, pid := range hidden {
+		pids[i] = int(pid)
+	}
+	return pids, err
+}
+
 // drop removes the watch from the kernel side.
 func (w *Watch) drop() error {
 	s := w.sensor
 	s.watches[w.slot] = nil
 	err := s.setAll()
+	s.resume() // of this watch, and others, which may be paused again
 	err = errors.Join(err, s.forget(w.slot))
 	for _, other := range &s.watches {
 		if other != nil {
@@ -363,6 +423,7 @@ func (s *Sensor) Sensed() time.Time { return *s.sensed.Load() }
 func (s *Sensor) Close() error {
 	s.mu.Lock()
 	err := s.detach()
+	s.resume()
 	clear(s.watches[:])
 	s.mu.Unlock()
 	s.helper.Close()
@@ -432,15 +493,18 @@ func closeLinks(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
-// setAll tells the kernel side which watches cover every process.
+// setAll tells the kernel side which watches cover every process, and which pause theirs.
 func (s *Sensor) setAll() error {
-	var all uint64
+	var all, pausing uint64
 	for slot, w := range &s.watches {
 		if w != nil && w.scope.All {
 			all |= 1 << slot
 		}
+		if w != nil && w.scope.Pause {
+			pausing |= 1 << slot
+		}
 	}
-	if err := s.objects.AllSessions.Set(all); err != nil {
+	if err := errors.Join(s.objects.AllSessions.Set(all), s.objects.Pausing.Set(pausing)); err != nil {
 		return fmt.Errorf("set the scope: %w", err)
 	}
 	return nil
@@ -468,6 +532,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	s.mu.Lock()
 	for n := 0; err == nil; n++ {
 		s.give(rec.RawSample)
+		s.resumeAt(int(s.ring.written() - s.ring.read())) // the reader may be closed meanwhile
 		if n == batchRecords || rec.Remaining == 0 {
 			break
 		}
@@ -475,6 +540,11 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	}
 	if now := time.Now(); now.Sub(s.polled) >= pollInterval {
 		s.reportLosses(now)
+		// A process may be paused by a look at the ring that is older than the last resume.
+		if slices.ContainsFunc(s.watches[:], func(w *Watch) bool { return w != nil && w.scope.Pause }) {
+			s.isFull = true
+			s.resumeAt(int(s.ring.written() - s.ring.read()))
+		}
 	}
 	if read := s.ring.read(); read != s.given {
 		s.given = read

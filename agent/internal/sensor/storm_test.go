@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,6 +171,86 @@ while data := c.recv(65536):
 	}
 	if got := counts[program]; got < writes || got > writes+100 {
 		t.Errorf("%d events of a program that writes %d times", got, writes)
+	}
+}
+
+// TestPauseAsRoot holds the reader for two seconds while two programs run at full speed, with
+// a small ring. They are paused, so that nothing is lost, and each pause is reported.
+func TestPauseAsRoot(t *testing.T) {
+	programs := build(t)
+	const calls = 100_000
+	dir := t.TempDir()
+	command := func(writes int) []string {
+		return []string{"/bin/sh", "-c", "$0 $1 & $0 $1 & wait", programs + "/many", strconv.Itoa(writes)}
+	}
+	all, _ := watched(t, newSensor(t, Options{}), dir, command(0)...)
+	s := newSensor(t, Options{ContentBytes: 256, RingBytes: 1 << 20})
+	cmd, release := held(t, dir, command(calls)...)
+	got, pauses := 0, 0
+	var longest time.Duration
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Pause: true}, func(e *event.Event) {
+		switch d := e.Data.(type) {
+		case *event.Lost:
+			t.Errorf("%d events lost", d.Count)
+			return
+		case *event.Paused:
+			pauses++
+			longest = max(longest, d.To.Sub(d.From))
+			return
+		}
+		if got++; got == 100 {
+			<-time.After(2 * time.Second) // the reader is held
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	t.Logf("%d events, %d pauses, the longest of %s", got, pauses, longest)
+	if want := len(all) + 2*calls; got != want {
+		t.Errorf("%d events, want %d", got, want)
+	}
+	if pauses < 2 || longest < time.Second || longest > time.Minute {
+		t.Errorf("%d pauses, the longest of %s", pauses, longest)
+	}
+}
+
+// TestLatePauseAsRoot: a process that the kernel side pauses after the ring was read, because
+// it had looked at the ring before, is resumed too.
+func TestLatePauseAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	sleeper := exec.Command("sleep", "600")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() }() // the error is that it was killed
+	paused := make(chan *event.Paused, 1)
+	w, err := s.Watch(Scope{PIDs: []int{sleeper.Process.Pid}, Pause: true}, func(e *event.Event) {
+		if d, ok := e.Data.(*event.Paused); ok {
+			paused <- d
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeWatch(t, w)
+	if err := sleeper.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.objects.Pauses.Put(uint32(sleeper.Process.Pid), &pause{Sessions: 1 << w.slot}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case d := <-paused:
+		if d.PID != sleeper.Process.Pid {
+			t.Errorf("process %d was resumed, want %d", d.PID, sleeper.Process.Pid)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the process was not resumed")
 	}
 }
 

@@ -194,7 +194,8 @@ func (p *tlsProbes) expect(held []int) {
 func (p *tlsProbes) notice(e *event.Event) {
 	switch d := e.Data.(type) {
 	case *event.File:
-		if d.Operation != "MapFile" || d.Result.Failed() {
+		const execute = 4 // PROT_EXEC
+		if d.Operation != "MapFile" || d.Result.Failed() || d.Result.Args[2]&execute == 0 {
 			return
 		}
 		page := uint64(os.Getpagesize())

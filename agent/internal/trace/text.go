@@ -228,13 +228,9 @@ func (t *line) file(f *event.File) {
 		t.comma()
 		t.content(&f.Content)
 	}
-	if f.Operation == "ChangeMode" {
-		i := 1
-		if f.Result.Syscall == "fchmodat" || f.Result.Syscall == "fchmodat2" {
-			i = 2
-		}
+	if change := f.Change(); change != "" {
 		t.comma()
-		t.add("0" + strconv.FormatUint(f.Result.Args[i]&0o7777, 8))
+		t.add(change)
 	}
 	if f.Operation == "CreateFile" {
 		t.note("created")
@@ -354,11 +350,15 @@ func (t *line) operation(p *event.Operation) {
 	if p.Path != "" {
 		t.comma()
 		t.quoted(p.Path)
-		return
+	} else {
+		for _, arg := range p.Arguments() {
+			t.comma()
+			t.add(strconv.FormatInt(arg, 10))
+		}
 	}
-	for _, arg := range p.Arguments() {
+	if meaning := p.Meaning(); meaning != "" {
 		t.comma()
-		t.add(strconv.FormatInt(arg, 10))
+		t.add(meaning)
 	}
 }
 

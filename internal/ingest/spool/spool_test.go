@@ -155,7 +155,7 @@ func TestWhatGoesInComesOutEqual(t *testing.T) {
 			ParentPID: new(int64(0)), ParentStartedAt: new(at.Add(-time.Microsecond)), Name: hard, Image: `C:\y`, CommandLine: `y "z"`,
 		}}, {}},
 	}
-	everyFieldSet(t, reflect.ValueOf(full), "Session")
+	everyFieldSet(t, reflect.ValueOf(full), "Session", "Facts")
 	empty := models.Incoming{Event: models.Event{
 		PID: new(int64(0)), ProcessName: new(""), Operation: new(""), Target: new(""), TimestampText: new(""), Data: models.JSON("null"), DataRaw: []byte{},
 	}, Processes: []models.ProcessFact{}}

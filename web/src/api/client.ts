@@ -13,8 +13,19 @@ export type Process = Schemas["Process"];
 export type ProcessRow = Schemas["ProcessRow"];
 export type Histogram = Schemas["Histogram"];
 export type Expiration = Schemas["Expiration"];
+export type Rule = Schemas["RuleFields"];
+export type RuleDetail = Schemas["RuleDetail"];
+export type Level = Schemas["Level"];
+export type ListedFinding = Schemas["ListedFinding"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
+
+/** What is wrong with a rule. Lines and the characters in them count from 1. */
+export interface RuleFault {
+  line?: number;
+  column?: number;
+  reason: string;
+}
 
 /** The error of every call: an error answer of the backend, or a failure to reach it. */
 export class ApiError extends Error {
@@ -22,6 +33,8 @@ export class ApiError extends Error {
     message: string,
     readonly code: ErrorCode,
     readonly status: number,
+    /** What is wrong with a rule that was sent, and where. */
+    readonly fault?: RuleFault,
   ) {
     super(message);
     this.name = "ApiError";
@@ -62,7 +75,10 @@ export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
 
 /** Returns the error for an unsuccessful answer. */
 export function errorFrom(body: unknown, status: number): ApiError {
-  if (isErrorBody(body)) return new ApiError(body.error, body.code, status);
+  if (isErrorBody(body)) {
+    const { error, code, line, column, reason } = body;
+    return new ApiError(error, code, status, reason === undefined ? undefined : { line, column, reason });
+  }
   return new ApiError(`The backend answered ${status} without a reason.`, "internal", status);
 }
 

@@ -5,7 +5,7 @@ import {
   useInfiniteQuery,
   useQuery,
 } from "@tanstack/react-query";
-import { ApiError, api, call, type Session, type SessionDetail } from "./client";
+import { ApiError, api, call, type Level, type Session, type SessionDetail } from "./client";
 
 /** Makes the query client of the page. It retries temporary errors and reports others at once. */
 export function newQueryClient(): QueryClient {
@@ -27,6 +27,10 @@ export function newQueryClient(): QueryClient {
 /** The keys of the query cache. Every key of a session's data begins with the session's key. */
 export const keys = {
   sessions: (search: SessionSearch) => ["sessions", search] as const,
+  /** The findings of all sessions. */
+  findings: ["findings"] as const,
+  rules: ["rules"] as const,
+  rule: (ruleId: string) => ["rules", ruleId] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
   /** The session as the stream sent it last. */
   streamed: (sessionId: string) => ["session", sessionId, "streamed"] as const,
@@ -90,6 +94,35 @@ export function useSession(sessionId: string) {
     ...sessionQuery(sessionId),
     refetchInterval: ({ state: { data } }) =>
       isLive(data) || data?.backfill ? 3000 : data?.state === "ended" ? 60_000 : 15_000,
+  });
+}
+
+/** The findings of all sessions of a level and above, the most severe and newest first, a page at a time. */
+export function useAllFindings(level: Level | undefined) {
+  return useInfiniteQuery({
+    queryKey: [...keys.findings, level],
+    initialPageParam: undefined as string | undefined,
+    queryFn: ({ pageParam, signal }) =>
+      call(api.GET("/api/findings", { params: { query: { level, limit: 100, cursor: pageParam } }, signal })),
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** All detection rules. Files and other users may change them at any time. */
+export function useRules() {
+  return useQuery({
+    queryKey: keys.rules,
+    queryFn: async ({ signal }) => (await call(api.GET("/api/rules", { signal }))).rules,
+    refetchInterval: 30_000,
+  });
+}
+
+/** A detection rule with its text. */
+export function useRule(ruleId: string) {
+  return useQuery({
+    queryKey: keys.rule(ruleId),
+    queryFn: ({ signal }) => call(api.GET("/api/rules/{ruleId}", { params: { path: { ruleId } }, signal })),
   });
 }
 

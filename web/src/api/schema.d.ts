@@ -87,6 +87,261 @@ export interface paths {
         patch: operations["updateSession"];
         trace?: never;
     };
+    "/api/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the detection rules
+         * @description All rules: those that come with the backend, those of `RULES_DIR`, and those of users.
+         *     A rule that is broken, or that needs what no event has, is listed with the reason and
+         *     does not affect the others.
+         */
+        get: operations["listRules"];
+        put?: never;
+        /**
+         * Create a detection rule
+         * @description Stores a rule in the database, so all backends of the database apply it: to new events,
+         *     and in the background to stored ones. Its ID is the `id` in its text, or a random one.
+         *     There are at most 5,000 rules of users, with 16 MB together.
+         */
+        post: operations["createRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rules/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a detection rule on stored events
+         * @description Applies a rule to the events of some sessions, and keeps nothing: what it finds is what
+         *     the rule finds once it is created. It is a long read, so few run at once (READS_MAX),
+         *     and it stops after three quarters of READ_TIMEOUT; `complete` is false then. It stops
+         *     when the client disconnects.
+         */
+        post: operations["testRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rules/{ruleId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        /** Get a detection rule with its text */
+        get: operations["getRule"];
+        /**
+         * Replace the text of a user's rule
+         * @description Replaces the text if the rule still has the version that the client read; otherwise
+         *     the answer is 409, so that two editors do not overwrite each other's changes. Only
+         *     rules of users can be changed.
+         */
+        put: operations["replaceRule"];
+        post?: never;
+        /**
+         * Delete a user's rule
+         * @description Deletes the rule and what it found. Other rules can be turned off.
+         */
+        delete: operations["deleteRule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/rules/{ruleId}/enabled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Turn a detection rule on or off
+         * @description Turns a rule of any source on or off, on all backends of the database. What a rule
+         *     found goes when it is turned off, and is found again when it is turned on.
+         */
+        put: operations["enableRule"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{sessionId}/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List what the detection rules found
+         * @description One finding for each rule that matches events of the session, the most severe first.
+         *     The backend applies the rules to new events right after it has stored them, and to
+         *     older ones in the background. `up_to_seq` says how far it is; it is 0 while new or
+         *     changed rules have not been applied yet, and the findings are then those of the old
+         *     ones.
+         */
+        get: operations["listFindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{sessionId}/attack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get the ATT&CK matrix of a session
+         * @description The findings of the session by the tactics and techniques of MITRE ATT&CK for
+         *     Enterprise that their rules name. A revoked technique counts for the one that
+         *     replaced it. If a rule names tactics too, its techniques count for those, otherwise
+         *     for all of their tactics. An event that two rules match counts twice.
+         *
+         *     `format=navigator` returns a layer of the ATT&CK Navigator as a download, in version
+         *     4.5 of its format. The score of a technique is its highest level, from 1
+         *     for `informational` to 5 for `critical`. Unknown and deprecated techniques are not
+         *     part of the layer; its description names them.
+         */
+        get: operations["getAttackMatrix"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{sessionId}/story": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Tell what happened in a session
+         * @description The deeds of the programs of the session, in the order of time: a step for each
+         *     program, kind of deed and object. Several deeds of a kind of one program are one step.
+         *     A file that the session wrote and ran is one step, from where it came to its run.
+         *     Steps carry the findings whose events they tell. Forks, exits, closes, maps and packets
+         *     are left out, and reads of a program are one step. At most 400 steps are sent; ordinary
+         *     ones are left out first.
+         */
+        get: operations["getStory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what the detection rules found in all sessions
+         * @description The most severe first; of one level, those with the newest first event first. For the
+         *     next page, send the `next_cursor` of this page as `cursor`; it is null on the last page.
+         */
+        get: operations["listAllFindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{sessionId}/origin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Tell why a file or a process exists
+         * @description The steps that led to a file or a process: who brought the file, made it executable and
+         *     ran it, and which programs started each other up to that. Either `path` or `pid` is
+         *     required.
+         */
+        get: operations["getOrigin"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/expirations": {
         parameters: {
             query?: never;
@@ -969,6 +1224,12 @@ export interface components {
             error: string;
             /** @description The kind of the error. */
             code: components["schemas"]["ErrorCode"];
+            /** @description The line of a fault in a rule, if it has one. */
+            line?: number;
+            /** @description The character in this line, if it is known. */
+            column?: number;
+            /** @description What is wrong with a rule, without its place. */
+            reason?: string;
         };
         /**
          * @description The kind of an error.
@@ -1040,6 +1301,8 @@ export interface components {
              * @description The events up to this seq expired; 0 if none did. Lists, streams, counts and exports begin after it.
              */
             expired_seq: number;
+            /** @description What detection rules found. A change of it does not change `updated_at`. */
+            findings: components["schemas"]["FindingCounts"];
             /** @description Whether retention never removes the session. Users still can. */
             keep: boolean;
             /** @description When the session was created. */
@@ -1149,6 +1412,15 @@ export interface components {
          *       "chosen_pids": [],
          *       "event_count": 18342,
          *       "expired_seq": 0,
+         *       "findings": {
+         *         "version": 3,
+         *         "highest": "high",
+         *         "informational": 0,
+         *         "low": 1,
+         *         "medium": 0,
+         *         "high": 2,
+         *         "critical": 0
+         *       },
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
@@ -1191,6 +1463,15 @@ export interface components {
          *           "chosen_pids": [],
          *           "event_count": 18342,
          *           "expired_seq": 0,
+         *           "findings": {
+         *             "version": 3,
+         *             "highest": "high",
+         *             "informational": 0,
+         *             "low": 1,
+         *             "medium": 0,
+         *             "high": 2,
+         *             "critical": 0
+         *           },
          *           "keep": false,
          *           "created_at": "2026-11-22T18:56:02.114873Z",
          *           "updated_at": "2026-11-22T19:06:41.730155Z",
@@ -1239,6 +1520,15 @@ export interface components {
          *       "chosen_pids": [],
          *       "event_count": 18342,
          *       "expired_seq": 0,
+         *       "findings": {
+         *         "version": 3,
+         *         "highest": "high",
+         *         "informational": 0,
+         *         "low": 1,
+         *         "medium": 0,
+         *         "high": 2,
+         *         "critical": 0
+         *       },
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
@@ -1377,6 +1667,808 @@ export interface components {
             sessions: number;
             /** @description When the first of these sessions expired; null if none did. */
             since: components["schemas"]["Time"] | null;
+        };
+        /**
+         * @description All detection rules.
+         * @example {
+         *       "rules": [
+         *         {
+         *           "rule_id": "5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01",
+         *           "rule_version": "0c9c3f6a51d7c6a4b1f6f3c6f8f6c1de",
+         *           "enabled": true,
+         *           "source": "OS-Pulse",
+         *           "path": "linux/secret_files_read.yml",
+         *           "state": "running",
+         *           "error": null,
+         *           "needs": [],
+         *           "kind": "detection",
+         *           "title": "A program read the password hashes",
+         *           "level": "high",
+         *           "tags": [
+         *             "attack.t1003.008"
+         *           ],
+         *           "author": "OS-Pulse",
+         *           "license": "",
+         *           "log_source": "product linux, category file_access",
+         *           "condition": "type = \"file_operation\" and target like \"/etc/shadow\""
+         *         }
+         *       ]
+         *     }
+         */
+        RuleList: {
+            /** @description By source, then by path. */
+            rules: components["schemas"]["Rule"][];
+        };
+        /**
+         * @description The text of a rule.
+         * @example {
+         *       "text": "title: Shadow\nlogsource: {product: linux, category: file_access}\ndetection: {s: {TargetFilename: /etc/shadow}, condition: s}\n"
+         *     }
+         */
+        RuleText: {
+            /** @description The rule, in Sigma. At most 256 KB. */
+            text: string;
+        };
+        /** @description What a rule would find. */
+        RuleTrial: {
+            /** @description The rule. If it cannot run, there are no sessions. */
+            rule: components["schemas"]["Rule"];
+            /** @description In the order of `session_ids`, or the newest first. */
+            sessions: components["schemas"]["SessionTrial"][];
+            /**
+             * Format: int64
+             * @description How many events the rule was applied to.
+             */
+            events_evaluated: number;
+            /** @description Whether the rule was applied to all events of the sessions. */
+            complete: boolean;
+            /**
+             * Format: int64
+             * @description The time taken, in milliseconds.
+             */
+            took_ms: number;
+        };
+        /** @description What a rule would find in a session. */
+        SessionTrial: {
+            /** @description The session. */
+            session_id: string;
+            /**
+             * Format: int64
+             * @description The number of events that match.
+             */
+            events: number;
+            /** @description The first of these events. */
+            seqs: number[];
+            /**
+             * Format: int64
+             * @description The seq of the last event to which the rule was applied.
+             */
+            up_to_seq: number;
+            /**
+             * Format: int64
+             * @description The seq of the session's newest event.
+             */
+            event_count: number;
+        };
+        /** @description A detection rule with its text. */
+        RuleDetail: components["schemas"]["RuleFields"] & {
+            /** @description The text of the rule. */
+            text: string;
+        };
+        /**
+         * @description A detection rule. Of a broken one only its file and the reason are known; its other texts are empty.
+         * @example {
+         *       "rule_id": "5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01",
+         *       "rule_version": "0c9c3f6a51d7c6a4b1f6f3c6f8f6c1de",
+         *       "enabled": true,
+         *       "source": "OS-Pulse",
+         *       "path": "linux/secret_files_read.yml",
+         *       "state": "running",
+         *       "error": null,
+         *       "needs": [],
+         *       "kind": "detection",
+         *       "title": "A program read the password hashes",
+         *       "level": "high",
+         *       "tags": [
+         *         "attack.t1003.008"
+         *       ],
+         *       "author": "OS-Pulse",
+         *       "license": "",
+         *       "log_source": "product linux, category file_access",
+         *       "condition": "type = \"file_operation\" and target like \"/etc/shadow\""
+         *     }
+         */
+        Rule: components["schemas"]["RuleFields"];
+        /** @description What is known of a rule. */
+        RuleFields: {
+            /** @description A hash of the rule's text. */
+            rule_version: string;
+            /** @description False if a user turned it off. */
+            enabled: boolean;
+            /** @description The rule's ID or, if it has none or another rule has the same, its source and path. */
+            rule_id: string;
+            /**
+             * @description Where it comes from; `user` if a user wrote it.
+             * @enum {string}
+             */
+            source: "OS-Pulse" | "RULES_DIR" | "user";
+            /** @description Its file's path in the source; empty for a user's rule. */
+            path: string;
+            /**
+             * @description Whether it is applied; `off` if a user turned it off, `cannot_run` if it needs what no event has or, if it is routine, what a filter cannot test.
+             * @enum {string}
+             */
+            state: "running" | "off" | "cannot_run" | "broken";
+            /** @description Why it is broken, with the line; null if it is not. */
+            error: string | null;
+            /** @description What it needs and no event has. A rule that runs nevertheless can match without. */
+            needs: string[];
+            /**
+             * @description `routine` describes what every program does; it makes no findings.
+             * @enum {string}
+             */
+            kind: "detection" | "routine" | "";
+            /** @description Its title. */
+            title: string;
+            /**
+             * @description How much a match matters.
+             * @enum {string}
+             */
+            level: "informational" | "low" | "medium" | "high" | "critical" | "";
+            /** @description Its tags, such as ATT&CK techniques. */
+            tags: string[];
+            /** @description Its author. */
+            author: string;
+            /** @description Its license. */
+            license: string;
+            /** @description The events that it is about. */
+            log_source: string;
+            /** @description Its condition in the filter language, with the tests that only rules have; empty if it cannot run. */
+            condition: string;
+        };
+        /** @description What happened in a session. */
+        Story: {
+            /** @description By the time of their first event. */
+            steps: components["schemas"]["StoryStep"][];
+            /** @description The number of ordinary steps */
+            ordinary_steps: number;
+            /**
+             * Format: int64
+             * @description Events of deeds for which the story had no room.
+             */
+            left_out_events: number;
+            /** @description What the first line can tell. */
+            counts: components["schemas"]["StoryCounts"];
+            /** @description `destinations`, `executed`, `written`, `deleted` and `refused`, in this order. */
+            sections: components["schemas"]["StorySection"][];
+            /** @description The home folder of the first program; empty if it is unknown. */
+            home: string;
+            /** @description All findings of the session. Steps name them by their place. */
+            findings: {
+                /** @description The rule's ID, or the path of its file. */
+                rule_id: string;
+                /** @description The rule's title. */
+                title: string;
+                /**
+                 * @description How much it matters.
+                 * @enum {string}
+                 */
+                level: "informational" | "low" | "medium" | "high" | "critical";
+                /**
+                 * Format: int64
+                 * @description The number of events that match.
+                 */
+                events: number;
+                /**
+                 * Format: int64
+                 * @description How many of these events failed: their `status` is an error. If it equals `events`, the program tried what the title says without success. Events that report no status count as not failed.
+                 */
+                failed_count: number;
+            }[];
+            /**
+             * Format: int64
+             * @description The seq of the last event that the story includes.
+             */
+            up_to_seq: number;
+            /**
+             * Format: int64
+             * @description The seq of the last event to which the rules have been applied.
+             */
+            rules_up_to_seq: number;
+            /**
+             * Format: int64
+             * @description The number of events of the session, and the seq of the newest.
+             */
+            event_count: number;
+        };
+        /** @description The objects of one kind that the session's programs dealt with. */
+        StorySection: {
+            /**
+             * @description What happened to the objects.
+             * @enum {string}
+             */
+            kind: "destinations" | "executed" | "written" | "deleted" | "refused";
+            /** @description The number of objects, with those that are left out. */
+            total: number;
+            /** @description The first objects, by their first events. */
+            objects: {
+                /** @description A path or an address. */
+                text: string;
+                /**
+                 * @description What the text is.
+                 * @enum {string}
+                 */
+                as: "path" | "address";
+                /** @description The first programs that dealt with it. */
+                programs: string[];
+                /** @description The names of an address, or what came of it; empty if there is nothing to add. */
+                note: string;
+                /**
+                 * Format: int64
+                 * @description Bytes that were written.
+                 */
+                bytes: number;
+                /**
+                 * Format: int64
+                 * @description The number of its events.
+                 */
+                events: number;
+                /** @description Of the first events. */
+                seqs: number[];
+            }[];
+        };
+        /** @description Why a file or a process exists. */
+        StoryOrigin: {
+            /** @description The steps that led to it, in the order of time; empty if the session does not tell. */
+            steps: components["schemas"]["StoryStep"][];
+            /** @description The home folder of the first program; empty if it is unknown. */
+            home: string;
+        };
+        /** @description What a first line can tell. */
+        StoryCounts: {
+            /** @description Processes that ran a program. */
+            processes: number;
+            /** @description Files that a program wrote after a request or a connection */
+            downloaded_and_run: components["schemas"]["StoryCount"];
+            /** @description Objects of deeds with a finding of the class persistence. */
+            startup_changes: components["schemas"]["StoryCount"];
+            /** @description Files of findings of credential access that a program was refused. */
+            secrets_refused: components["schemas"]["StoryCount"];
+            /** @description Files of findings of credential access that a program read. */
+            secrets_read: components["schemas"]["StoryCount"];
+            /** @description Addresses that programs connected to or sent to, without name servers. */
+            destinations: components["schemas"]["StoryCount"];
+            /** @description Programs that were deleted while they ran. */
+            own_deletions: components["schemas"]["StoryCount"];
+        };
+        /** @description A number, and the seqs of some events that tell of it. */
+        StoryCount: {
+            /** @description How many there are. */
+            count: number;
+            /** @description Of some events that tell of them. */
+            seqs: number[];
+        };
+        /** @description A line of a story. */
+        StoryStep: {
+            /** @description The kind of deed, such as `wrote` or `connected`; `chain` for a file that was written and ran. */
+            kind: string;
+            /** @description execution, persistence, credential access, discovery, network, evasion, clean-up, impact or files. */
+            class: string;
+            /** @description The sentence. A part with `as` is a value of the events. */
+            parts: {
+                /** @description Words, or the value. */
+                text: string;
+                /** @description What a value is: `program`, `command`, `path`, `address`, `name`, `url`, `bytes` …; empty for words. */
+                as: string;
+            }[];
+            /** @description Places in the list of findings. */
+            findings: number[];
+            /** @description It matters less. */
+            ordinary: boolean;
+            /**
+             * Format: int64
+             * @description The process of the first event.
+             */
+            pid: number | null;
+            /** @description How many objects it is about. */
+            objects: number;
+            /**
+             * Format: int64
+             * @description The number of its events.
+             */
+            events: number;
+            /** @description Of the first events. */
+            seqs: number[];
+            /** @description The time of the earliest event. */
+            first_at: components["schemas"]["Time"];
+            /** @description The time of the latest event. */
+            last_at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description The smallest seq of its events.
+             */
+            first_seq: number;
+            /**
+             * Format: int64
+             * @description The largest seq of its events.
+             */
+            last_seq: number;
+        };
+        /**
+         * @description What the detection rules found in a session.
+         * @example {
+         *       "findings": [
+         *         {
+         *           "rule_id": "5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01",
+         *           "rule_version": "0c9c3f6a51d7c6a4b1f6f3c6f8f6c1de",
+         *           "title": "A program read the password hashes",
+         *           "level": "high",
+         *           "tags": [
+         *             "attack.credential-access",
+         *             "attack.t1003.008"
+         *           ],
+         *           "tactics": [
+         *             "credential-access"
+         *           ],
+         *           "techniques": [
+         *             {
+         *               "id": "T1003.008",
+         *               "name": "/etc/passwd and /etc/shadow",
+         *               "parent_id": "T1003",
+         *               "parent_name": "OS Credential Dumping",
+         *               "state": "current",
+         *               "tagged_as": null,
+         *               "tactics": [
+         *                 "credential-access"
+         *               ]
+         *             }
+         *           ],
+         *           "author": "OS-Pulse",
+         *           "license": "",
+         *           "events": 2,
+         *           "failed_count": 2,
+         *           "seqs": [
+         *             31,
+         *             44
+         *           ],
+         *           "first_at": "2026-11-22T18:57:39.967551Z",
+         *           "last_at": "2026-11-22T18:57:40.012300Z",
+         *           "pid": 4711,
+         *           "process_name": "cat",
+         *           "target": "/etc/shadow",
+         *           "imported": false
+         *         }
+         *       ],
+         *       "up_to_seq": 18342,
+         *       "event_count": 18342
+         *     }
+         */
+        FindingList: {
+            /** @description The most severe first. */
+            findings: components["schemas"]["Finding"][];
+            /**
+             * Format: int64
+             * @description The seq of the last event to which the rules have been applied.
+             */
+            up_to_seq: number;
+            /**
+             * Format: int64
+             * @description The seq of the session's newest event.
+             */
+            event_count: number;
+        };
+        /**
+         * @description What a detection rule found in a session.
+         * @example {
+         *       "rule_id": "5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01",
+         *       "rule_version": "0c9c3f6a51d7c6a4b1f6f3c6f8f6c1de",
+         *       "title": "A program read the password hashes",
+         *       "level": "high",
+         *       "tags": [
+         *         "attack.credential-access",
+         *         "attack.t1003.008"
+         *       ],
+         *       "tactics": [
+         *         "credential-access"
+         *       ],
+         *       "techniques": [
+         *         {
+         *           "id": "T1003.008",
+         *           "name": "/etc/passwd and /etc/shadow",
+         *           "parent_id": "T1003",
+         *           "parent_name": "OS Credential Dumping",
+         *           "state": "current",
+         *           "tagged_as": null,
+         *           "tactics": [
+         *             "credential-access"
+         *           ]
+         *         }
+         *       ],
+         *       "author": "OS-Pulse",
+         *       "license": "",
+         *       "events": 2,
+         *       "failed_count": 2,
+         *       "seqs": [
+         *         31,
+         *         44
+         *       ],
+         *       "first_at": "2026-11-22T18:57:39.967551Z",
+         *       "last_at": "2026-11-22T18:57:40.012300Z",
+         *       "pid": 4711,
+         *       "process_name": "cat",
+         *       "target": "/etc/shadow",
+         *       "imported": false
+         *     }
+         */
+        Finding: {
+            /** @description The first of the events that match. */
+            seqs: number[];
+        } & components["schemas"]["FindingHead"];
+        /** @description What a detection rule found in a session, in a list over sessions. */
+        ListedFinding: {
+            /** @description The session. */
+            session_id: string;
+            /** @description The name that users gave the session; empty at first. */
+            session_name: string;
+            /** @description The uploader's name of the session's file. */
+            file_name: string;
+        } & components["schemas"]["FindingHead"];
+        /** @description A page of findings of all sessions. */
+        ListedFindings: {
+            /** @description The most severe and newest first. */
+            findings: components["schemas"]["ListedFinding"][];
+            /** @description The cursor of the next page; null on the last page. */
+            next_cursor: string | null;
+        };
+        /** @description What is known of a finding. */
+        FindingHead: {
+            /** @description The rule's ID, or the path of its file. */
+            rule_id: string;
+            /** @description A hash of the rule's text. */
+            rule_version: string;
+            /** @description The rule's title. */
+            title: string;
+            /** @description How much it matters. */
+            level: components["schemas"]["Level"];
+            /** @description The rule's tags, such as ATT&CK techniques. */
+            tags: string[];
+            /** @description The ATT&CK tactics of the tags and the techniques: short names, in the order of the matrix. */
+            tactics: string[];
+            /** @description The ATT&CK techniques that the tags name, each once, in the order of the tags. */
+            techniques: components["schemas"]["AttackTechnique"][];
+            /** @description The rule's author. */
+            author: string;
+            /** @description The rule's license. */
+            license: string;
+            /**
+             * Format: int64
+             * @description The number of events that match.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description How many of these events failed: their `status` is an error. If it equals `events`, the program tried what the title says without success. Events that report no status count as not failed.
+             */
+            failed_count: number;
+            /** @description The time of the earliest one. */
+            first_at: components["schemas"]["Time"];
+            /** @description The time of the latest one. */
+            last_at: components["schemas"]["Time"];
+            /**
+             * Format: int64
+             * @description The pid of the first event.
+             */
+            pid: number | null;
+            /** @description The process name of the first event. */
+            process_name: string | null;
+            /** @description The target of the first event. */
+            target: string | null;
+            /** @description Whether it came with the bundle of an imported session: a rule of the backend that exported it found it, and no rule with this ID found anything here. */
+            imported: boolean;
+        };
+        /**
+         * @description How much a match of a rule matters, from the least to the most.
+         * @enum {string}
+         */
+        Level: "informational" | "low" | "medium" | "high" | "critical";
+        /**
+         * @description How many findings a session has now.
+         * @example {
+         *       "id": "0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1",
+         *       "findings": {
+         *         "version": 3,
+         *         "highest": "high",
+         *         "informational": 0,
+         *         "low": 1,
+         *         "medium": 0,
+         *         "high": 2,
+         *         "critical": 0
+         *       }
+         *     }
+         */
+        FindingsMessage: {
+            /** @description The session. */
+            id: string;
+            /** @description The findings of the session. */
+            findings: components["schemas"]["FindingCounts"];
+        };
+        /**
+         * @description How many findings a session has, by level.
+         * @example {
+         *       "version": 3,
+         *       "highest": "high",
+         *       "informational": 0,
+         *       "low": 1,
+         *       "medium": 0,
+         *       "high": 2,
+         *       "critical": 0
+         *     }
+         */
+        FindingCounts: {
+            /**
+             * Format: int64
+             * @description It grows when the findings of the session change.
+             */
+            version: number;
+            /** @description The highest level; null without findings. */
+            highest: components["schemas"]["Level"] | null;
+            /**
+             * Format: int64
+             * @description Findings of this level.
+             */
+            informational: number;
+            /**
+             * Format: int64
+             * @description Findings of this level.
+             */
+            low: number;
+            /**
+             * Format: int64
+             * @description Findings of this level.
+             */
+            medium: number;
+            /**
+             * Format: int64
+             * @description Findings of this level.
+             */
+            high: number;
+            /**
+             * Format: int64
+             * @description Findings of this level.
+             */
+            critical: number;
+        };
+        /**
+         * @description A technique of MITRE ATT&CK for Enterprise that a rule names.
+         * @example {
+         *       "id": "T1003.008",
+         *       "name": "/etc/passwd and /etc/shadow",
+         *       "parent_id": "T1003",
+         *       "parent_name": "OS Credential Dumping",
+         *       "state": "current",
+         *       "tagged_as": null,
+         *       "tactics": [
+         *         "credential-access"
+         *       ]
+         *     }
+         */
+        AttackTechnique: {
+            /** @description Its ID, such as T1059.004. For a revoked technique, that of the one which replaced it. */
+            id: string;
+            /** @description Its name; empty if it is unknown. */
+            name: string;
+            /** @description The technique of which it is a sub-technique. */
+            parent_id: string | null;
+            /** @description The name of that technique. */
+            parent_name: string | null;
+            /**
+             * @description `deprecated` if it is out of use and not replaced; `unknown` if this version of ATT&CK does not have it.
+             * @enum {string}
+             */
+            state: "current" | "deprecated" | "unknown";
+            /** @description The revoked ID in the rule's tags; null if the tags have `id`. */
+            tagged_as: string | null;
+            /** @description Short names, in the order of the matrix: those of the technique that the rule names too; all of the technique's if the rule names none of them; those of the rule if the technique is unknown. */
+            tactics: string[];
+        };
+        /**
+         * @description The findings of a session by tactic and technique of MITRE ATT&CK for Enterprise.
+         * @example {
+         *       "attack_version": "19.2",
+         *       "tactics": [
+         *         {
+         *           "id": "TA0006",
+         *           "short_name": "credential-access",
+         *           "name": "Credential Access",
+         *           "findings": 1,
+         *           "events": 2,
+         *           "level": "high",
+         *           "techniques": [
+         *             {
+         *               "id": "T1003.008",
+         *               "name": "/etc/passwd and /etc/shadow",
+         *               "parent_id": "T1003",
+         *               "parent_name": "OS Credential Dumping",
+         *               "state": "current",
+         *               "findings": 1,
+         *               "events": 2,
+         *               "level": "high"
+         *             }
+         *           ]
+         *         }
+         *       ],
+         *       "unplaced": [],
+         *       "up_to_seq": 18342,
+         *       "event_count": 18342
+         *     }
+         */
+        AttackMatrix: {
+            /** @description The version of ATT&CK. */
+            attack_version: string;
+            /** @description All tactics in their order, those without findings too. */
+            tactics: components["schemas"]["AttackTactic"][];
+            /** @description Techniques without a tactic: unknown ones, of rules that name no tactic. */
+            unplaced: components["schemas"]["AttackCell"][];
+            /**
+             * Format: int64
+             * @description The seq of the last event to which the rules have been applied.
+             */
+            up_to_seq: number;
+            /**
+             * Format: int64
+             * @description The seq of the session's newest event.
+             */
+            event_count: number;
+        };
+        /**
+         * @description A tactic, and what was found of it.
+         * @example {
+         *       "id": "TA0006",
+         *       "short_name": "credential-access",
+         *       "name": "Credential Access",
+         *       "findings": 1,
+         *       "events": 2,
+         *       "level": "high",
+         *       "techniques": [
+         *         {
+         *           "id": "T1003.008",
+         *           "name": "/etc/passwd and /etc/shadow",
+         *           "parent_id": "T1003",
+         *           "parent_name": "OS Credential Dumping",
+         *           "state": "current",
+         *           "findings": 1,
+         *           "events": 2,
+         *           "level": "high"
+         *         }
+         *       ]
+         *     }
+         */
+        AttackTactic: {
+            /** @description Its ID. */
+            id: string;
+            /** @description Its name in tags. */
+            short_name: string;
+            /** @description Its name. */
+            name: string;
+            /** @description The number of findings, those that name no technique of it too. */
+            findings: number;
+            /**
+             * Format: int64
+             * @description The number of their events.
+             */
+            events: number;
+            /**
+             * @description Their highest level; null without a finding.
+             * @enum {string|null}
+             */
+            level: "informational" | "low" | "medium" | "high" | "critical" | null;
+            /** @description Techniques with findings, by their IDs. */
+            techniques: components["schemas"]["AttackCell"][];
+        };
+        /**
+         * @description A technique with findings.
+         * @example {
+         *       "id": "T1003.008",
+         *       "name": "/etc/passwd and /etc/shadow",
+         *       "parent_id": "T1003",
+         *       "parent_name": "OS Credential Dumping",
+         *       "state": "current",
+         *       "findings": 1,
+         *       "events": 2,
+         *       "level": "high"
+         *     }
+         */
+        AttackCell: {
+            /** @description Its ID, such as T1059.004. */
+            id: string;
+            /** @description Its name; empty if it is unknown. */
+            name: string;
+            /** @description The technique of which it is a sub-technique. */
+            parent_id: string | null;
+            /** @description The name of that technique. */
+            parent_name: string | null;
+            /**
+             * @description As in the findings.
+             * @enum {string}
+             */
+            state: "current" | "deprecated" | "unknown";
+            /** @description The number of findings. */
+            findings: number;
+            /**
+             * Format: int64
+             * @description The number of their events.
+             */
+            events: number;
+            /**
+             * @description Their highest level.
+             * @enum {string|null}
+             */
+            level: "informational" | "low" | "medium" | "high" | "critical" | null;
+        };
+        /**
+         * @description A layer of the ATT&CK Navigator, in version 4.5 of its format.
+         * @example {
+         *       "name": "OS-Pulse: a_exe-5d0c6a4b",
+         *       "versions": {
+         *         "attack": "19",
+         *         "navigator": "5.1.0",
+         *         "layer": "4.5"
+         *       },
+         *       "domain": "enterprise-attack",
+         *       "description": "Findings of session 5d0c6a4b. The rules have been applied to 18342 of 18342 events.",
+         *       "techniques": [
+         *         {
+         *           "techniqueID": "T1003.008",
+         *           "tactic": "credential-access",
+         *           "score": 4,
+         *           "comment": "A program read the password hashes (attempt failed)",
+         *           "enabled": true,
+         *           "metadata": [
+         *             {
+         *               "name": "Findings",
+         *               "value": "1"
+         *             },
+         *             {
+         *               "name": "Events",
+         *               "value": "2"
+         *             },
+         *             {
+         *               "name": "Highest level",
+         *               "value": "high"
+         *             }
+         *           ]
+         *         }
+         *       ]
+         *     }
+         */
+        NavigatorLayer: {
+            /** @description The name of the layer. */
+            name: string;
+            /** @description What the layer is for. */
+            versions: {
+                /** @description The major version of ATT&CK. */
+                attack: string;
+                /** @description A version of the Navigator that reads the layer. */
+                navigator: string;
+                /**
+                 * @description The version of the format.
+                 * @enum {string}
+                 */
+                layer: "4.5";
+            };
+            /**
+             * @description The matrix.
+             * @enum {string}
+             */
+            domain: "enterprise-attack";
+            /** @description The session, and what the layer does not have. */
+            description: string;
+            /** @description The techniques with findings. */
+            techniques: {
+                [key: string]: unknown;
+            }[];
+        } & {
+            [key: string]: unknown;
         };
         /**
          * @description A record of what retention removed.
@@ -3083,6 +4175,8 @@ export interface components {
             sealed: string;
             /** @description Why the bucket of sealed events (BLOCKS_URL) failed last. Meanwhile reads of these events fail with a 503; everything else works. Always `ok` without a bucket. */
             bucket: string;
+            /** @description The number of findings that wait because WEBHOOK_URL did not take them, with the last error, and the number of those that were given up. The backend serves requests meanwhile. */
+            webhook: string;
         };
         /**
          * @description The failures that a committed event survives. `disk`: a crash or power loss of the database's machine. `replicated`: also its loss, because a synchronous standby has the event. `unknown`: the version that stored it did not record this. Else `weak: ` and the reason.
@@ -3105,7 +4199,8 @@ export interface components {
          *         "durability": "ok",
          *         "backfill": "ok",
          *         "sealed": "ok",
-         *         "bucket": "ok"
+         *         "bucket": "ok",
+         *         "webhook": "ok"
          *       }
          *     }
          */
@@ -3134,7 +4229,8 @@ export interface components {
          *         "durability": "ok",
          *         "backfill": "ok",
          *         "sealed": "ok",
-         *         "bucket": "ok"
+         *         "bucket": "ok",
+         *         "webhook": "ok"
          *       },
          *       "files": {
          *         "storage": "folder",
@@ -3155,6 +4251,10 @@ export interface components {
          *             "used_bytes": 1048576
          *           },
          *           "rollups": {
+         *             "limit_bytes": 26843545,
+         *             "used_bytes": 0
+         *           },
+         *           "rules": {
          *             "limit_bytes": 26843545,
          *             "used_bytes": 0
          *           },
@@ -3278,7 +4378,7 @@ export interface components {
             source: "cgroup" | "machine" | "GOMEMLIMIT";
             /** @description The part of the limit that the backend plans to use. */
             planned_bytes: number;
-            /** @description The parts: waiting events (`queue`), recent events for streams (`rings`), sums over sessions (`rollups`), request bodies until the answer (`bodies`), bundles during an import (`imports`), and caches of the embedded database (`caches`). */
+            /** @description The parts: waiting events (`queue`), recent events for streams (`rings`), sums over sessions (`rollups`), new events for the detection rules (`rules`), request bodies until the answer (`bodies`), bundles during an import (`imports`), and caches of the embedded database (`caches`). */
             parts: {
                 [key: string]: components["schemas"]["HealthMemoryPart"];
             };
@@ -3508,7 +4608,12 @@ export interface components {
          */
         SessionId: string;
         /**
-         * @description Only events that this filter selects. At most 8 KB of text.
+         * @description The `rule_id` of a rule, percent-encoded.
+         * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+         */
+        RuleId: string;
+        /**
+         * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
          * @example type = "file_operation" and target contains "temp"
          */
         Filter: string;
@@ -3767,6 +4872,450 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listRules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All rules. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleList"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Internal"];
+        };
+    };
+    createRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/yaml": string;
+                "application/json": components["schemas"]["RuleText"];
+            };
+        };
+        responses: {
+            /** @description The new rule. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleDetail"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    testRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/yaml": string;
+                "application/json": {
+                    /** @description The rule, in Sigma. At most 256 KB. */
+                    text: string;
+                    /** @description The sessions; without it, the 20 newest. With an empty list, the rule is only checked. */
+                    session_ids?: string[] | null;
+                };
+            };
+        };
+        responses: {
+            /** @description What the rule finds. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleTrial"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rule. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleDetail"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    replaceRule: {
+        parameters: {
+            query: {
+                /** @description The `rule_version` of the rule that the client changed. */
+                rule_version: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/yaml": string;
+                "application/json": components["schemas"]["RuleText"];
+            };
+        };
+        responses: {
+            /** @description The changed rule. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleDetail"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rule is deleted. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /**
+                         * @description The rule is deleted.
+                         * @constant
+                         */
+                        status: "deleted";
+                    };
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    enableRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `rule_id` of a rule, percent-encoded.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                ruleId: components["parameters"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Whether the rule is applied. */
+                    enabled: boolean;
+                };
+            };
+        };
+        responses: {
+            /** @description The rule. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleDetail"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listFindings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All findings of the session. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getAttackMatrix: {
+        parameters: {
+            query?: {
+                /** @description `navigator` for a layer of the ATT&CK Navigator. */
+                format?: "navigator";
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The matrix, or the layer. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttackMatrix"] | components["schemas"]["NavigatorLayer"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getStory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The story. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Story"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAllFindings: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The maximum number of findings.
+                 * @example 20
+                 */
+                limit?: number;
+                /** @description The `next_cursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Only findings of this level or a more severe one.
+                 * @example high
+                 */
+                level?: components["schemas"]["Level"];
+                /**
+                 * @description Only findings of rules that name this technique of ATT&CK, one of its sub-techniques, or one that it replaced.
+                 * @example T1059
+                 */
+                technique?: string;
+                /**
+                 * @description Only findings of rules with this tag, regardless of case.
+                 * @example attack.persistence
+                 */
+                tag?: components["schemas"]["TextParameter"];
+                /**
+                 * @description Only findings of the rule with this `rule_id`.
+                 * @example 5f0f7c0e-2d0e-4b57-9a0c-6c6a4c1d0a01
+                 */
+                rule?: components["schemas"]["TextParameter"];
+                /**
+                 * @description Only findings of the session with this ID.
+                 * @example unassigned
+                 */
+                session?: components["schemas"]["TextParameter"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of findings. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedFindings"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getOrigin: {
+        parameters: {
+            query?: {
+                /** @description The path of the file, as events name it. */
+                path?: string;
+                /** @description The ID of the process. */
+                pid?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The session's ID, or `unassigned`.
+                 * @example 0b8f5c1e-6d3a-4a7e-9f59-3c1f2ad0e6b1
+                 */
+                sessionId: components["parameters"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The steps. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoryOrigin"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -4033,7 +5582,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4102,7 +5651,7 @@ export interface operations {
                 /** @description Ascending or descending by seq. */
                 order?: "asc" | "desc";
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4226,7 +5775,7 @@ export interface operations {
                 /** @description Only events at or before this time. */
                 to?: components["schemas"]["TimeParameter"];
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4275,7 +5824,7 @@ export interface operations {
                  */
                 limit?: number;
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4314,7 +5863,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4367,7 +5916,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4420,7 +5969,7 @@ export interface operations {
                  */
                 after?: number;
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];
@@ -4521,7 +6070,7 @@ export interface operations {
                 /** @description Whether to write the file for Excel. For `csv` only. */
                 excel?: boolean;
                 /**
-                 * @description Only events that this filter selects. At most 8 KB of text.
+                 * @description Only events that this filter selects. At most 8 KB of text. `routine`, `finding`, `finding.level` and `technique` select by what detection rules say of an event.
                  * @example type = "file_operation" and target contains "temp"
                  */
                 filter?: components["parameters"]["Filter"];

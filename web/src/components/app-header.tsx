@@ -1,6 +1,6 @@
-import { Activity, Settings2 } from "lucide-react";
+import { Activity, ListChecks, Settings2, ShieldAlert } from "lucide-react";
 import { useState } from "react";
-import { Link } from "wouter";
+import { Link, useLocation } from "wouter";
 import { basePath } from "@/api/base";
 import { changeSettings, useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
@@ -16,6 +16,8 @@ export function AppHeader() {
   const { theme, zone } = useSettings();
   const [showsKeys, setShowsKeys] = useState(false);
   useShortcut("?", "Show the keyboard shortcuts", "Everywhere", () => setShowsKeys(true));
+  const [, navigate] = useLocation();
+  useShortcut("g", "Go to the sessions", "Everywhere", () => navigate("/"));
   useShortcut("t", "Change the theme", "Everywhere", () =>
     changeSettings({ theme: isDark() ? "light" : "dark" }),
   );
@@ -28,7 +30,10 @@ export function AppHeader() {
         <Activity size={18} className="text-accent" aria-hidden />
         OS-Pulse
       </Link>
-      <div className="flex-1" />
+      <nav aria-label="Pages" className="flex flex-1 gap-0.5">
+        <PageLink href="/findings" label="Findings" shortcut="F" icon={ShieldAlert} />
+        <PageLink href="/rules" label="Rules" shortcut="R" icon={ListChecks} />
+      </nav>
       <AgentStatus />
       <Menu
         trigger={
@@ -60,6 +65,33 @@ export function AppHeader() {
       </Menu>
       <ShortcutSheet open={showsKeys} onClose={() => setShowsKeys(false)} />
     </header>
+  );
+}
+
+function PageLink({
+  href,
+  label,
+  shortcut,
+  icon: Icon,
+}: {
+  href: string;
+  label: string;
+  shortcut: string;
+  icon: typeof Activity;
+}) {
+  const [location, navigate] = useLocation();
+  useShortcut(shortcut, `Go to the ${label.toLowerCase()}`, "Everywhere", () => navigate(href));
+  const isCurrent = location === href || location.startsWith(`${href}/`);
+  return (
+    <Link
+      href={href}
+      aria-current={isCurrent ? "page" : undefined}
+      title={`${label} (${shortcut})`}
+      className={`flex h-7 items-center gap-1.5 rounded-md px-2 text-xs ${isCurrent ? "bg-selected font-medium text-accent" : "text-muted hover:bg-hover hover:text-ink"}`}
+    >
+      <Icon size={15} aria-hidden />
+      <span className="max-sm:sr-only">{label}</span>
+    </Link>
   );
 }
 

@@ -7,7 +7,8 @@ export function ShortcutSheet(props: { open: boolean; onClose: () => void }) {
   const groups = groupBy(uniqueByKey(useShortcuts()), (shortcut) => shortcut.group);
   return (
     <Dialog {...props} title="Keyboard shortcuts">
-      <div className="grid gap-4 sm:grid-cols-2">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: on phones the arrow keys scroll it */}
+      <div tabIndex={0} className="grid gap-4 sm:grid-cols-2">
         {[...groups].map(([group, entries]) => (
           <section key={group}>
             <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">{group}</h3>

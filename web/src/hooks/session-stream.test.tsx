@@ -4,6 +4,7 @@ import { useEffect, useSyncExternalStore } from "react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { ListedEvent } from "@/api/client";
 import { FeedStore } from "@/api/feed-store";
+import { keys } from "@/api/queries";
 import type { StreamOptions } from "@/api/stream";
 import { SessionStreamProvider, useSessionStream } from "./session-stream";
 
@@ -24,8 +25,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function page(filter: string, view: React.ReactNode) {
-  const client = new QueryClient({ defaultOptions: { queries: { enabled: false } } });
+const newClient = () => new QueryClient({ defaultOptions: { queries: { enabled: false } } });
+
+function page(filter: string, view: React.ReactNode, client = newClient()) {
   return (
     <QueryClientProvider client={client}>
       <SessionStreamProvider sessionId="s" filter={filter} fields="">
@@ -91,4 +93,24 @@ test("a hidden page, whose timers are late, does not collect events without boun
   render(page("", <View />));
   for (let from = 1; from < 20_000; from += 1000) act(() => send(from, from + 999));
   expect(seqs.length).toBeGreaterThan(14_000);
+});
+
+test("changed findings are counted at once, and fetched a few times a second", async () => {
+  const client = newClient();
+  const invalidate = vi.spyOn(client, "invalidateQueries");
+  client.setQueryData(keys.session("s"), { id: "s", event_count: 3 });
+  render(page("", <View />, client));
+  for (let version = 1; version <= 20; version++) {
+    act(() => opened.at(-1)?.on.findings?.({ id: "s", findings: { version } }));
+    expect(client.getQueryData(keys.session("s"))).toEqual({
+      id: "s",
+      event_count: 3,
+      findings: { version },
+    });
+    await act(() => vi.advanceTimersByTimeAsync(50));
+  }
+  await act(() => vi.advanceTimersByTimeAsync(200));
+  const fetched = invalidate.mock.calls.filter(([filters]) => filters?.queryKey?.includes("findings"));
+  expect(fetched.length).toBeGreaterThan(2);
+  expect(fetched.length).toBeLessThan(7);
 });

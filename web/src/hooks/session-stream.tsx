@@ -4,6 +4,7 @@ import { sessionPath } from "@/api/base";
 import { api, call, type ListedEvent, type Session, type SessionDetail } from "@/api/client";
 import { EventCounts } from "@/api/event-counts";
 import { keys, sessionQuery, useSession } from "@/api/queries";
+import type { components } from "@/api/schema";
 import { openStream, type StreamState } from "@/api/stream";
 
 /**
@@ -30,7 +31,7 @@ interface SessionStream {
   position: () => number;
 }
 
-/** The shortest time between two deliveries, each of which redraws the page. */
+/** The shortest time between two deliveries, or fetches of findings, which redraw the page. */
 const restMillis = 250;
 /** So many events are delivered at once: timers of a hidden page may be a minute late. */
 const maxWaiting = 5000;
@@ -78,6 +79,14 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
     let reached = position.current;
     let delivered = Number.NEGATIVE_INFINITY;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let found: ReturnType<typeof setTimeout> | undefined;
+    const refetchFindings = () => {
+      const what = { queryKey: keys.of(sessionId, "findings") };
+      // The answer of a running request may be older than the change.
+      const isBusy = queries.isFetching(what) > 0;
+      found = isBusy ? setTimeout(refetchFindings, restMillis) : undefined;
+      if (!isBusy) void queries.invalidateQueries(what);
+    };
     // All listeners get the same events in one task, so the rows and the counts on the page agree.
     const deliver = () => {
       clearTimeout(timer);
@@ -111,6 +120,14 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
         },
         session: (data) => updateSession(data as Session),
         deleted: () => setDeleted(true),
+        findings: (data) => {
+          const changed = data as components["schemas"]["FindingsMessage"];
+          queries.setQueryData<SessionDetail>(
+            keys.session(sessionId),
+            (old) => old && { ...old, ...changed },
+          );
+          found ??= setTimeout(refetchFindings, restMillis);
+        },
         expired: () => void queries.invalidateQueries({ queryKey: keys.session(sessionId), exact: true }),
       },
       onId: (id) => {
@@ -146,6 +163,7 @@ export function SessionStreamProvider({ sessionId, filter, fields, children }: P
     return () => {
       close();
       clearTimeout(timer);
+      clearTimeout(found);
     };
 
     function updateSession(session: Session) {

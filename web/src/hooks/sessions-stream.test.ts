@@ -23,6 +23,12 @@ test("a session is replaced in its place", () => {
   expect(replaceSession(undefined, session("a"))).toBeUndefined();
 });
 
+test("new findings of a session leave the rest of it", () => {
+  const findings = { version: 2, highest: "high", high: 1 } as Session["findings"];
+  const changed = replaceSession(list, { id: "b", findings });
+  expect(changed?.pages[0]?.sessions[1]).toEqual({ id: "b", event_count: 0, findings });
+});
+
 test("a deleted session is removed", () => {
   expect(withoutSession(list, "b")?.pages[0]?.sessions.map((s) => s.id)).toEqual(["a"]);
   expect(withoutSession(undefined, "b")).toBeUndefined();
@@ -48,7 +54,7 @@ function openList() {
 
 test("an answer that was pending when something changed is followed by another", async () => {
   const { queries, list, answer } = openList();
-  const done = newRefetch(queries)();
+  const done = newRefetch(queries, { queryKey: ["sessions"] })();
   await answer("before the change");
   await answer("after the change");
   await done;
@@ -59,7 +65,7 @@ test("changes during a fetch share one more request", async () => {
   const { queries, list, answer } = openList();
   await answer("first");
   await vi.waitFor(() => expect(list.getCurrentResult().data).toBe("first"), 20_000);
-  const refetch = newRefetch(queries);
+  const refetch = newRefetch(queries, { queryKey: ["sessions"] });
   const calls = [refetch(), refetch(), refetch()];
   await answer("second");
   calls.push(refetch());

@@ -2,6 +2,8 @@ import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/r
 import { useEffect } from "react";
 import { basePath } from "@/api/base";
 import type { Session } from "@/api/client";
+import { keys } from "@/api/queries";
+import type { components } from "@/api/schema";
 import { openStream } from "@/api/stream";
 
 interface Page {
@@ -12,16 +14,20 @@ interface Page {
 /** All cached lists of sessions. */
 const lists = { queryKey: ["sessions"] };
 
-/** Keeps all cached lists of sessions up to date, while a page uses this. */
+/** Keeps all cached lists of sessions, and of the findings of all sessions, up to date, while a page uses this. */
 export function useSessionsStream(): void {
   const queries = useQueryClient();
   useEffect(() => {
-    const refetch = newRefetch(queries);
+    const refetch = newRefetch(queries, lists);
+    const refetchFindings = newRefetch(queries, { queryKey: keys.findings });
     const lastChange = new Map<string, string>();
     return openStream({
       url: () => `${basePath}/api/stream`,
       on: {
-        ready: () => void refetch(),
+        ready: () => {
+          void refetch();
+          void refetchFindings();
+        },
         session: (data) => {
           const session = data as Session;
           let isKnown = true;
@@ -35,14 +41,21 @@ export function useSessionsStream(): void {
           if (isNew || queries.isFetching(lists) > 0) void refetch();
           lastChange.set(session.id, session.updated_at);
         },
+        findings: (data) => {
+          const changed = data as components["schemas"]["FindingsMessage"];
+          queries.setQueriesData<InfiniteData<Page>>(lists, (list) => replaceSession(list, changed) ?? list);
+          if (queries.isFetching(lists) > 0) void refetch();
+          void refetchFindings();
+        },
         deleted: (data) => {
           const { id } = data as { id: string };
           queries.setQueriesData<InfiniteData<Page>>(lists, (list) => withoutSession(list, id));
           if (queries.isFetching(lists) > 0) void refetch();
+          void refetchFindings();
         },
       },
       onState: () => {},
-      poll: refetch,
+      poll: () => Promise.all([refetch(), refetchFindings()]).then(() => {}),
     });
   }, [queries]);
 }
@@ -51,7 +64,10 @@ export function useSessionsStream(): void {
  * Returns a function that refetches the lists on screen. The answer of a running request
  * may be older than the change, so the function waits for it and then fetches once more.
  */
-export function newRefetch(queries: QueryClient): () => Promise<void> {
+export function newRefetch(
+  queries: QueryClient,
+  lists: { queryKey: readonly unknown[] },
+): () => Promise<void> {
   let running: Promise<void> | undefined;
   let isWanted = false;
   const run = async () => {
@@ -68,17 +84,17 @@ export function newRefetch(queries: QueryClient): () => Promise<void> {
   };
 }
 
-/** The list with the new state of the session; undefined if the session is not in it. */
+/** The list with the new members of the session; undefined if the session is not in it. */
 export function replaceSession(
   list: InfiniteData<Page> | undefined,
-  session: Session,
+  session: Pick<Session, "id"> & Partial<Session>,
 ): InfiniteData<Page> | undefined {
   if (!list?.pages.some((page) => page.sessions.some((other) => other.id === session.id))) return undefined;
   return {
     ...list,
     pages: list.pages.map((page) => ({
       ...page,
-      sessions: page.sessions.map((other) => (other.id === session.id ? session : other)),
+      sessions: page.sessions.map((other) => (other.id === session.id ? { ...other, ...session } : other)),
     })),
   };
 }

@@ -30,10 +30,11 @@ export function readStored<T>(name: string): T | undefined {
   }
 }
 
-/** Stores a value under a name, if the browser permits it. */
+/** Stores a value under a name, if the browser permits it; undefined removes what is stored. */
 export function writeStored(name: string, value: unknown): void {
   try {
-    localStorage.setItem(name, JSON.stringify(value));
+    if (value === undefined) localStorage.removeItem(name);
+    else localStorage.setItem(name, JSON.stringify(value));
   } catch {
     // Private windows refuse. The choice then lasts as long as the page.
   }

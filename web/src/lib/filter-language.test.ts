@@ -72,11 +72,12 @@ test("any text is split quickly, with no gaps but spaces", () => {
     "a.".repeat(4000),
     "'\\".repeat(4000),
   ]) {
-    const started = performance.now();
+    const began = process.cpuUsage(); // of this process: other programs may be busy
+    const tokens = tokenize(text);
+    expect(process.cpuUsage(began).user).toBeLessThan(500_000); // microseconds
     let rest = text;
-    for (const token of tokenize(text).reverse()) rest = rest.slice(0, token.from) + rest.slice(token.to);
+    for (const token of tokens.reverse()) rest = rest.slice(0, token.from) + rest.slice(token.to);
     expect(rest.trim()).toBe("");
-    expect(performance.now() - started).toBeLessThan(500);
   }
 });
 

@@ -15,7 +15,7 @@ export interface Token {
   field?: string;
 }
 
-type FieldType = "text" | "number" | "time" | "data";
+type FieldType = "text" | "number" | "time" | "level" | "data";
 
 export interface FieldInfo {
   name: string;
@@ -33,11 +33,16 @@ export const fields: readonly FieldInfo[] = [
   { name: "time", other: "timestamp", type: "time", about: "time of the event" },
   { name: "seq", type: "number", about: "number in the session" },
   { name: "source", type: "text", about: "program that reported the event" },
+  { name: "routine", type: "text", about: "routine rules that match the event" },
+  { name: "finding", type: "text", about: "findings that point to the event" },
+  { name: "finding.level", type: "level", about: "their levels" },
+  { name: "technique", type: "text", about: "their ATT&CK techniques" },
   { name: "data.", type: "data", about: "any value that the agent sent" },
 ];
 
 /** The field with a name or alias; undefined if there is none. */
 export function fieldInfo(name: string): FieldInfo | undefined {
+  if (name.toLowerCase() === "finding.level") return fields.find((field) => field.type === "level");
   const first = (/^[^.[]+/.exec(name)?.[0] ?? "").toLowerCase();
   if (first === "data") return fields.at(-1);
   return fields.find((field) => field.name === first || field.other === first);
@@ -274,7 +279,7 @@ export function operatorsOf(field: string): readonly Operator[] {
   ];
   const type = fieldInfo(field)?.type ?? "data";
   if (type === "time") return [...order, ...equal];
-  if (type === "number") return [...equal, ...order, ...list];
+  if (type === "number" || type === "level") return [...equal, ...order, ...list];
   return type === "text" ? [...equal, ...texts, ...list] : [...equal, ...texts, ...order, ...list];
 }
 

@@ -8,7 +8,7 @@ test("any type has a kind", () => {
 });
 
 test("events about the monitoring itself have a kind", () => {
-  const types = ["session_start", "session_end", "clock_step", "exclusions_changed"];
+  const types = ["session_start", "session_end", "clock_step", "exclusions_changed", "program_paused"];
   expect(types.map((type) => kindOf(type).kind)).toEqual(types.map(() => "monitor"));
   expect(typesOf("monitor")).toEqual(types);
 });

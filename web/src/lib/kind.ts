@@ -53,6 +53,7 @@ const byType: Record<string, Kind> = {
   session_end: "monitor",
   clock_step: "monitor",
   exclusions_changed: "monitor",
+  program_paused: "monitor",
   events_lost: "loss",
 };
 

@@ -6,6 +6,7 @@ test("a view survives its address", () => {
     filter: "target contains 'a&b=c'",
     span: { from: "2026-11-22T18:00:00Z", to: "2026-11-22T19:00:00.5Z" },
     process: { pid: 0, name: "système", from: "2026-11-22T18:00:00Z", to: undefined },
+    hidesRoutine: true,
     seq: 12,
   };
   const params = writeView(new URLSearchParams("sort=path&seq=1"), view);
@@ -40,4 +41,7 @@ test("a view is one filter", () => {
     "(a or b) and pid = 4 and time >= 2026-01-01T00:00:00Z and time <= 2026-01-02T00:00:00Z",
   );
   expect(viewFilter(view, { span: false })).toBe("(a or b) and pid = 4");
+  expect(viewFilter({ ...view, hidesRoutine: true }, { span: false })).toBe(
+    "(a or b) and pid = 4 and not routine = true",
+  );
 });

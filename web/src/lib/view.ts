@@ -1,12 +1,12 @@
 import { and } from "./filter";
 
 /** The views of a session, by their names in the address. */
-export const viewNames = ["events", "processes", "files", "http", "network"] as const;
+export const viewNames = ["summary", "events", "processes", "files", "http", "network", "findings"] as const;
 export type ViewName = (typeof viewNames)[number];
 
 /** The address of a view of a session. search is the selection, as writeView returns it. */
 export function viewPath(sessionId: string, view: ViewName, search = ""): string {
-  return `/sessions/${encodeURIComponent(sessionId)}${view === "events" ? "" : `/${view}`}${search && `?${search}`}`;
+  return `/sessions/${encodeURIComponent(sessionId)}/${view}${search && `?${search}`}`;
 }
 
 /** The reader's selection in a session. It is all in the address, so that a link shares it. */
@@ -20,6 +20,8 @@ export interface View {
    * id it is all processes of a pid, of old links within a lifetime.
    */
   process?: { pid: number; name: string; id?: string; alone?: boolean; from?: string; to?: string };
+  /** Whether routine events are hidden. */
+  hidesRoutine?: true;
   /** The event whose details are open. */
   seq?: number;
 }
@@ -34,6 +36,7 @@ const parameters = [
   "alone",
   "pid_from",
   "pid_to",
+  "routine",
   "seq",
 ] as const;
 
@@ -52,6 +55,7 @@ export function readView(params: URLSearchParams): View {
       to: params.get("pid_to") ?? undefined,
     };
   }
+  if (params.get("routine") === "hidden") view.hidesRoutine = true;
   view.seq = wholeNumber(params.get("seq"));
   return view;
 }
@@ -72,6 +76,7 @@ export function writeView(params: URLSearchParams, view: View): URLSearchParams 
   set("alone", view.process?.alone ? "1" : undefined);
   set("pid_from", view.process?.from);
   set("pid_to", view.process?.to);
+  set("routine", view.hidesRoutine ? "hidden" : undefined);
   set("seq", view.seq);
   return next;
 }
@@ -90,7 +95,8 @@ export function processFilter(process: View["process"]): string {
 /** The whole view as one filter, on request without its span. */
 export function viewFilter(view: View, parts: { span: boolean } = { span: true }): string {
   const span = parts.span && view.span ? `time >= ${view.span.from} and time <= ${view.span.to}` : "";
-  return and(view.filter, processFilter(view.process), span);
+  const routine = view.hidesRoutine ? "not routine = true" : "";
+  return and(view.filter, processFilter(view.process), span, routine);
 }
 
 function wholeNumber(text: string | null): number | undefined {

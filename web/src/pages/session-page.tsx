@@ -1,26 +1,29 @@
 import { useEffect } from "react";
-import { Link, Redirect } from "wouter";
+import { Link, Redirect, useSearch } from "wouter";
 import { useSession } from "@/api/queries";
 import { CatchErrors } from "@/components/catch-errors";
 import { defer } from "@/components/defer";
 import { ColumnsProvider, useColumns } from "@/components/event-table/columns-provider";
 import { FilterBar } from "@/components/filter-bar/filter-bar";
 import { SessionHeader } from "@/components/session-header/session-header";
+import { Split } from "@/components/split";
 import { Timeline } from "@/components/timeline/timeline";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { byId, focusIds, useArrival } from "@/hooks/focus";
 import { SessionStreamProvider, useSessionStream } from "@/hooks/session-stream";
 import { useShortcut } from "@/hooks/shortcuts";
 import { useView } from "@/hooks/view";
-import { type ViewName, viewNames } from "@/lib/view";
+import { type ViewName, viewNames, viewPath } from "@/lib/view";
 import { ViewTabs } from "./session/view-tabs";
 
 const views = {
+  summary: defer(() => import("./session/summary-view")),
   events: defer(() => import("./session/events-view")),
   processes: defer(() => import("./session/processes-view")),
   files: defer(() => import("./session/files-view")),
   http: defer(() => import("./session/http-view")),
   network: defer(() => import("./session/network-view")),
+  findings: defer(() => import("./session/findings-view")),
 } satisfies Record<ViewName, unknown>;
 
 /** The views that show details in a pane of their own. */
@@ -28,9 +31,16 @@ const ownDetail: ReadonlySet<ViewName> = new Set(["http"]);
 
 const EventDetail = defer(() => import("@/components/event-detail/event-detail"));
 
-/** A session: its header, its timeline, and a view of its events. */
-export default function SessionPage({ sessionId, view = "events" }: { sessionId: string; view?: string }) {
-  if (!isViewName(view)) return <Redirect to={`/sessions/${encodeURIComponent(sessionId)}`} replace />;
+/**
+ * A session: its header, its timeline, and a view of its events. Without a view it is the
+ * summary; links of older versions that select events open these.
+ */
+export default function SessionPage({ sessionId, view }: { sessionId: string; view?: string }) {
+  const search = useSearch();
+  if (view === undefined || !isViewName(view)) {
+    const selects = search !== "" && view === undefined;
+    return <Redirect to={viewPath(sessionId, selects ? "events" : "summary", search)} replace />;
+  }
   return (
     <ColumnsProvider>
       <Streamed sessionId={sessionId} view={view} />
@@ -82,10 +92,14 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
       <SessionHeader sessionId={sessionId} />
       <div className="flex flex-wrap items-start gap-x-3 gap-y-1 border-b border-line bg-surface px-3 py-1.5 max-sm:py-1">
         <ViewTabs sessionId={sessionId} current={view} />
-        <FilterBar sessionId={sessionId} />
+        {view !== "summary" && <FilterBar sessionId={sessionId} />}
       </div>
       <Timeline sessionId={sessionId} />
-      <div className="flex min-h-0 flex-1">
+      <Split
+        pane={
+          shown.seq !== undefined && !ownDetail.has(view) && <Details sessionId={sessionId} seq={shown.seq} />
+        }
+      >
         <section
           id={focusIds.view}
           tabIndex={-1}
@@ -96,8 +110,7 @@ function Content({ sessionId, view }: { sessionId: string; view: ViewName }) {
             <View />
           </CatchErrors>
         </section>
-        {shown.seq !== undefined && !ownDetail.has(view) && <Details sessionId={sessionId} seq={shown.seq} />}
-      </div>
+      </Split>
     </div>
   );
 }

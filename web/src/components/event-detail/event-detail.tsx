@@ -8,8 +8,8 @@ import { CopyButton } from "@/components/copy-button";
 import { download } from "@/components/download-button";
 import { KindBadge } from "@/components/event-table/kind-badge";
 import { JsonTree } from "@/components/json-tree/json-tree";
-import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
+import { Pane } from "@/components/split";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useNotify } from "@/components/ui/toast";
@@ -47,7 +47,7 @@ export default function EventDetail({ sessionId, seq }: { sessionId: string; seq
   useShortcut("[", "Previous event", "Details", () => void go(-1));
   useShortcut("]", "Next event", "Details", () => void go(1));
   return (
-    <ResizablePane label={`Event ${seq}`}>
+    <Pane label={`Event ${seq}`}>
       <header className="border-b border-line px-3 pt-2 pb-2">
         <div className="flex items-center gap-1">
           <h2 className="flex min-w-0 flex-1 items-center gap-2 font-semibold">
@@ -105,7 +105,7 @@ export default function EventDetail({ sessionId, seq }: { sessionId: string; seq
           <DetailTabs sessionId={sessionId} event={event} />
         </CatchErrors>
       )}
-    </ResizablePane>
+    </Pane>
   );
 }
 

@@ -6,10 +6,11 @@ import type { ListedEvent } from "@/api/client";
 import { readEvent } from "@/api/event";
 import { addDataColumn, defaultColumns } from "@/components/event-table/columns";
 import { ColumnsProvider } from "@/components/event-table/columns-provider";
+import { EventHeader, useEventColumns } from "@/components/event-table/event-header";
 import { EventRow } from "@/components/event-table/event-row";
-import { HeaderRow } from "@/components/event-table/header-row";
 import { listStep, TreeReader } from "@/components/json-tree/rows";
 import { JsonTreeRow } from "@/components/json-tree/tree-row";
+import { marksOf } from "@/hooks/findings";
 import { jsonRoot } from "@/lib/json";
 import { FieldsTab } from "./fields-tab";
 import { RawTab } from "./raw-tab";
@@ -28,6 +29,10 @@ const hostile = [
 const path = 'data["gpj.\u202Eexe <img>"]';
 const columns = addDataColumn(defaultColumns, path).map((column) => ({ ...column, isShown: true }));
 const columnState = { all: columns, shown: columns, fields: "", change: () => {}, reset: () => {} };
+
+function Header() {
+  return <EventHeader columns={useEventColumns(columnState)} state={columnState} isNarrow={false} />;
+}
 
 function listed(text: string): ListedEvent {
   const time = "2026-11-22T18:57:39.967551Z";
@@ -78,6 +83,7 @@ test.each(hostile.map((text) => [text.slice(0, 30), text] as const))(
         index={0}
         row={listed(text)}
         previousTime={undefined}
+        mark={marksOf([{ level: "high", title: text, events: 1, failed_count: 0, seqs: [1] }]).get(1)}
         columns={columns}
         zone="utc"
         isNarrow={false}
@@ -88,7 +94,7 @@ test.each(hostile.map((text) => [text.slice(0, 30), text] as const))(
       />,
     );
     expect(shown).toContain("18:57:39.967551");
-    draw(<HeaderRow columns={columns} state={columnState} isFixed={false} preview={() => {}} />);
+    draw(<Header />);
   },
 );
 

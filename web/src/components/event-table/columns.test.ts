@@ -2,16 +2,15 @@ import { expect, test } from "vitest";
 import { kinds, shortTypeLabel, typesOf } from "@/lib/kind";
 import {
   addDataColumn,
-  clampWidth,
   columnInfo,
   defaultColumns,
   fieldsOf,
-  gridTemplate,
   maxDataColumns,
   moveBefore,
   moveBy,
   readColumns,
   setColumn,
+  setWidths,
 } from "./columns";
 
 const ids = (columns: readonly { id: string }[]) => columns.map((column) => column.id);
@@ -52,9 +51,12 @@ test("columns move among those that are shown", () => {
   ]);
 });
 
-test("widths have bounds, and the last column takes the rest", () => {
-  expect([clampWidth(-5), clampWidth(Number.NaN), clampWidth(100.4)]).toEqual([36, 36, 100]);
-  expect(gridTemplate(defaultColumns.slice(0, 2))).toBe("72px minmax(130px, 1fr)");
+test("widths have bounds, and a column without one has its usual width", () => {
+  const of = (change: Record<string, number>) =>
+    setWidths(defaultColumns.slice(0, 2), () => change).map(({ width }) => width);
+  expect(of({ seq: -5, time: 1e9 })).toEqual([36, 1600]);
+  expect(of({ seq: Number.NaN, time: 100.4 })).toEqual([36, 100]);
+  expect(of({ seq: 50 })).toEqual([50, 130]);
 });
 
 test("a new column comes to readers with stored columns, where it is by default", () => {

@@ -1,3 +1,4 @@
+import { type ColumnSpec, maxWidth, minWidth, type Widths } from "@/components/table/use-columns";
 import { isDataPath } from "@/lib/filter";
 import { resultFields } from "./result";
 
@@ -19,31 +20,28 @@ type BuiltIn = (typeof builtIn)[number];
 export type DataColumn = `data${string}`;
 export type ColumnId = BuiltIn | DataColumn;
 
-interface ColumnInfo {
-  label: string;
-  /** Explains the label. */
+interface ColumnInfo extends ColumnSpec {
+  id: ColumnId;
   hint: string;
-  width: number;
-  align?: "right";
 }
 
-const builtInInfo: Record<BuiltIn, ColumnInfo> = {
+const builtInInfo: Record<BuiltIn, Omit<ColumnInfo, "id">> = {
   seq: { label: "#", hint: "Number in the session", width: 72, align: "right" },
-  time: { label: "Time", hint: "Time of the event", width: 130 },
+  time: { label: "Time", hint: "Time of the event", width: 130, phone: 66 },
   delta: { label: "Δ", hint: "Time since the event above", width: 76, align: "right" },
-  type: { label: "Type", hint: "Type of event", width: 172 },
-  process: { label: "Process", hint: "Name of the process", width: 120 },
+  type: { label: "Type", hint: "Type of event", width: 172, phone: 24 },
+  process: { label: "Process", hint: "Name of the process", width: 120, phone: 60 },
   pid: { label: "PID", hint: "Process ID", width: 64, align: "right" },
-  operation: { label: "Operation", hint: "What the process did", width: 124 },
-  result: { label: "Result", hint: "Error, exit code or status", width: 116 },
-  target: { label: "Target", hint: "What the operation acted on", width: 330 },
+  operation: { label: "Operation", hint: "What the process did", width: 124, phone: 68 },
+  result: { label: "Result", hint: "Error, exit code or status", width: 116, phone: 74 },
+  target: { label: "Target", hint: "What the operation acted on", width: 330, phone: 98 },
   preview: { label: "Data", hint: "Beginning of the event's data", width: 220 },
   source: { label: "Source", hint: "Program that reported the event", width: 140 },
 };
 
 export function columnInfo(id: ColumnId): ColumnInfo {
-  if (!isDataColumn(id)) return builtInInfo[id];
-  return { label: id.replace(/^data\.?/, ""), hint: `The value of ${id}`, width: 160 };
+  if (!isDataColumn(id)) return { id, ...builtInInfo[id] };
+  return { id, label: id.replace(/^data\.?/, ""), hint: `The value of ${id}`, width: 160 };
 }
 
 export interface Column {
@@ -52,8 +50,6 @@ export interface Column {
   isShown: boolean;
 }
 
-export const minWidth = 36;
-export const maxWidth = 1600;
 /** The most columns of data: the backend returns at most 24 fields, of which the result has nine. */
 export const maxDataColumns = 15;
 
@@ -120,8 +116,21 @@ export function fieldsOf(columns: readonly Column[]): string {
   return [...(ids.includes("result") ? resultFields : []), ...ids.filter(isDataColumn)].join(",");
 }
 
-export function clampWidth(width: number): number {
+function clampWidth(width: number): number {
   return Math.round(Math.max(minWidth, Math.min(width, maxWidth))) || minWidth;
+}
+
+export function widthsOf(columns: readonly Column[]): Widths {
+  return Object.fromEntries(columns.map(({ id, width }) => [id, width]));
+}
+
+/** Changes the widths. A column that has none gets its usual width. */
+export function setWidths(columns: readonly Column[], change: (now: Widths) => Widths): readonly Column[] {
+  const widths = change(widthsOf(columns));
+  return columns.map((column) => ({
+    ...column,
+    width: clampWidth(widths[column.id] ?? columnInfo(column.id).width),
+  }));
 }
 
 /** Moves a column before another one. */
@@ -143,18 +152,4 @@ export function moveBy(columns: readonly Column[], id: ColumnId, by: -1 | 1): re
 }
 
 /** The columns on a phone; the reader's choice does not apply. */
-export const narrowColumns: readonly Column[] = [
-  { id: "time", width: 66, isShown: true },
-  { id: "type", width: 24, isShown: true },
-  { id: "process", width: 60, isShown: true },
-  { id: "operation", width: 68, isShown: true },
-  { id: "result", width: 74, isShown: true },
-  { id: "target", width: 98, isShown: true },
-];
-
-/** The widths as grid-template-columns; the last column takes the rest. */
-export function gridTemplate(columns: readonly Column[]): string {
-  return columns
-    .map(({ width }, index) => (index === columns.length - 1 ? `minmax(${width}px, 1fr)` : `${width}px`))
-    .join(" ");
-}
+export const narrowColumns = defaultColumns.filter(({ id }) => columnInfo(id).phone !== undefined);

@@ -1,7 +1,9 @@
 import { memo } from "react";
 import type { ListedEvent } from "@/api/client";
 import type { FeedRow } from "@/api/event-feed";
+import { FindingSign, signOf } from "@/components/findings/mark";
 import { SafeText } from "@/components/safe-text";
+import type { FindingMark } from "@/hooks/findings";
 import { kindOf, shortTypeLabel, typeLabel } from "@/lib/kind";
 import { plainText } from "@/lib/text";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
@@ -25,12 +27,14 @@ interface Props {
   isOpen: boolean;
   /** The column of the keyboard cursor, in the current row. */
   currentColumn: ColumnId | undefined;
+  /** The findings that point to the event. */
+  mark: FindingMark | undefined;
   idPrefix: string;
 }
 
 /** One row of the table. The table handles its clicks: data-column has the place of a column. */
 export const EventRow = memo(function EventRow(props: Props) {
-  const { index, row, columns, isCurrent, isOpen, idPrefix } = props;
+  const { index, row, columns, isCurrent, isOpen, mark, idPrefix } = props;
   const isEvent = row !== undefined && !("missing" in row);
   const isLoss = isEvent && kindOf(row.event_type).kind === "loss";
   return (
@@ -46,9 +50,12 @@ export const EventRow = memo(function EventRow(props: Props) {
       style={{ height: rowHeight, lineHeight: `${rowHeight - 1}px`, gridTemplateColumns: "var(--columns)" }}
     >
       {isEvent ? (
-        columns.map((column, at) => (
-          <Cell key={column.id} column={column.id} at={at} event={row} {...props} />
-        ))
+        <>
+          {columns.map((column, at) => (
+            <Cell key={column.id} column={column.id} at={at} event={row} {...props} />
+          ))}
+          {mark && <div aria-hidden className={`absolute inset-y-0 left-0 w-1 ${signOf(mark.level).bar}`} />}
+        </>
       ) : (
         <div role="gridcell" className="col-span-full truncate px-2 text-muted" aria-colindex={1}>
           {row ? `${row.missing} is not stored: it expired, or was lost or removed` : "…"}
@@ -67,6 +74,8 @@ function Cell({
   ...props
 }: Props & { column: ColumnId; at: number; event: ListedEvent }) {
   const isAt = isCurrent && currentColumn === column;
+  // On a phone, only the last column has room.
+  const signed = props.isNarrow ? props.columns.length - 1 : 0;
   return (
     <div
       role="gridcell"
@@ -75,6 +84,7 @@ function Cell({
       data-column={at}
       className={`${isDataColumn(column) ? cellClass.target : cellClass[column]} ${isAt ? "outline-1 -outline-offset-1 outline-accent" : ""}`}
     >
+      {at === signed && props.mark && <FindingSign mark={props.mark} />}
       <CellContent {...props} column={column} event={event} />
     </div>
   );

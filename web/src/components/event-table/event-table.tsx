@@ -1,12 +1,14 @@
 import { ArrowDown } from "lucide-react";
 import { type MouseEvent, useCallback, useId, useLayoutEffect, useRef, useState } from "react";
 import type { EventFeed, FeedState } from "@/api/event-feed";
+import { FindingSign } from "@/components/findings/mark";
 import { Button } from "@/components/ui/button";
+import { useFindingMarks } from "@/hooks/findings";
 import { useSettings } from "@/hooks/settings";
 import { formatCount } from "@/lib/number";
-import { type ColumnId, gridTemplate } from "./columns";
+import type { ColumnId } from "./columns";
+import { EventHeader, useEventColumns } from "./event-header";
 import { EventRow, rowHeight } from "./event-row";
-import { HeaderRow } from "./header-row";
 import type { EventTableProps } from "./props";
 import { useGridKeys } from "./use-grid-keys";
 import { useLongScroll } from "./use-long-scroll";
@@ -15,8 +17,14 @@ import { type Asked, ValueMenu } from "./value-menu";
 const headHeight = 28;
 const around = 12; // rows drawn above and below the visible ones
 
-/** Any number of events as a grid. It draws and loads only the rows in sight. */
+/** Any number of events as a grid. */
 export function EventTable(props: EventTableProps) {
+  // Outside of the rows, which are drawn for each frame of a scroll.
+  return <Rows {...props} table={useEventColumns(props.columnState)} />;
+}
+
+/** The table's rows and header. It draws and loads only the rows in sight. */
+function Rows({ table, ...props }: EventTableProps & { table: ReturnType<typeof useEventColumns> }) {
   const { feed, state, columns, columnState, isNarrow, isFollowing, canFollow, follow, openSeq, open } =
     props;
   const { zone } = useSettings();
@@ -47,15 +55,17 @@ export function EventTable(props: EventTableProps) {
   const cursor = useGridKeys({ ...props, scroll, put, ask });
   useRowsInPlace({ ...props, scroll, put });
   const newCount = useNewCount(state, isFollowing || !canFollow);
+  const marks = useFindingMarks();
 
   const { from, to } = scroll.range(around);
   const rows = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
   // A row that comes into sight reuses the elements of one that leaves it.
   const pool = scroll.pageRows + 2 * around + 2;
-  const template = gridTemplate(columns);
-  const width = columns.reduce((sum, column) => sum + column.width, 0);
+  const { width } = table;
   const at = cursor.index;
   const isDrawn = at !== undefined && at >= from && at < to;
+  const current = at === undefined ? undefined : feed.row(at);
+  const currentMark = current && !("missing" in current) ? marks.get(current.seq) : undefined;
 
   const click = (event: MouseEvent, isContext: boolean) => {
     const target = event.target as HTMLElement;
@@ -91,15 +101,10 @@ export function EventTable(props: EventTableProps) {
         onClick={(event) => click(event, false)}
         onContextMenu={(event) => click(event, true)}
         className="min-h-0 flex-1 overflow-auto overscroll-contain -outline-offset-2 [overflow-anchor:none]"
-        style={{ "--columns": template } as React.CSSProperties}
+        style={{ "--columns": table.template } as React.CSSProperties}
       >
         <div role="rowgroup" style={{ minWidth: width }} className="sticky top-0 z-10">
-          <HeaderRow
-            columns={columns}
-            state={columnState}
-            isFixed={isNarrow}
-            preview={(next) => scroller.current?.style.setProperty("--columns", next)}
-          />
+          <EventHeader columns={table} state={columnState} isNarrow={isNarrow} />
         </div>
         <div role="rowgroup" className="relative" style={{ height: scroll.height, minWidth: width }}>
           <div
@@ -123,6 +128,7 @@ export function EventTable(props: EventTableProps) {
                   isCurrent={index === at}
                   isOpen={openSeq !== undefined && seq === openSeq}
                   currentColumn={index === at ? cursor.column : undefined}
+                  mark={typeof seq === "number" ? marks.get(seq) : undefined}
                   idPrefix={idPrefix}
                 />
               );
@@ -130,6 +136,14 @@ export function EventTable(props: EventTableProps) {
           </div>
         </div>
       </div>
+      {currentMark && (
+        <p
+          aria-hidden // the row says it
+          className="pointer-events-none absolute bottom-2 left-2 z-10 max-w-[90%] truncate rounded border border-line bg-raised px-2 py-1 text-xs shadow-lg"
+        >
+          <FindingSign mark={currentMark} /> <span>{currentMark.text}</span>
+        </p>
+      )}
       {newCount > 0 && (
         <Button
           look="primary"

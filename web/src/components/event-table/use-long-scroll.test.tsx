@@ -55,3 +55,15 @@ test("the browser's own scroll in a table that grows is not the reader's", () =>
   scroll(grid, 690);
   expect(ups).toEqual([false, false, true]);
 });
+
+test("a wheel that turns up is the reader's, even if the page stops its scroll", () => {
+  const ups: boolean[] = [];
+  render(<Table onScroll={(isUp) => ups.push(isUp)} />);
+  const grid = screen.getByRole("grid");
+  fireEvent.wheel(grid, { deltaY: -100 }); // already at the first row
+  scroll(grid, 100);
+  fireEvent.wheel(grid, { deltaY: 100 });
+  expect(ups).toEqual([false]);
+  fireEvent.wheel(grid, { deltaY: -100 });
+  expect(ups).toEqual([false, true]);
+});

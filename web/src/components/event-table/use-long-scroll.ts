@@ -76,10 +76,17 @@ export function useLongScroll({ scroller, rows, rowHeight, headHeight, onScroll 
       drawn.current = { from, base: scroll.base };
       flushSync(redraw);
     };
+    // While rows arrive, the page moves the scroller. That ends the browser's own smooth scroll,
+    // maybe before its first step, so the turn of the wheel already counts.
+    const wheeled = ({ deltaY, ctrlKey }: WheelEvent) => {
+      if (deltaY < 0 && !ctrlKey && scroll.position > 0) latest.current(scroll, true);
+    };
     element.addEventListener("scroll", scrolled, { passive: true });
+    element.addEventListener("wheel", wheeled, { passive: true });
     return () => {
       clearTimeout(timer);
       element.removeEventListener("scroll", scrolled);
+      element.removeEventListener("wheel", wheeled);
     };
   }, [scroll, scroller, put, heightOf]);
 

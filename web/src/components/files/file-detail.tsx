@@ -2,8 +2,9 @@ import { X } from "lucide-react";
 import { Link } from "wouter";
 import type { components } from "@/api/schema";
 import { CopyButton } from "@/components/copy-button";
-import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
+import { Pane } from "@/components/split";
+import { Origin } from "@/components/story/origin";
 import { Button } from "@/components/ui/button";
 import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
@@ -39,7 +40,7 @@ export function FileDetail({
     }).toString(),
   );
   return (
-    <ResizablePane label="File">
+    <Pane label="File">
       <header className="flex items-center gap-1 border-b border-line px-3 py-1.5">
         <h2 className="min-w-0 flex-1 font-mono text-xs break-all">
           <SafeText text={file.path} limit={1000} />
@@ -66,12 +67,13 @@ export function FileDetail({
             </Link>
           </p>
         </section>
+        <Origin key={file.path} sessionId={sessionId} path={file.path} />
         <FileProcesses sessionId={sessionId} file={file} filter={mine} />
         <section>
           <h3 className="mb-1 text-2xs font-semibold tracking-wide text-muted uppercase">Content</h3>
           <FileContent sessionId={sessionId} path={file.path} filter={mine} />
         </section>
       </div>
-    </ResizablePane>
+    </Pane>
   );
 }

@@ -1,18 +1,93 @@
 import type { operations } from "@/api/schema";
+import { Clock } from "@/components/clock";
 import { SafeText } from "@/components/safe-text";
-import { Grid } from "@/components/ui/grid";
-import { SortHeader } from "@/components/ui/sort-header";
-import { useSettings } from "@/hooks/settings";
+import { Grid } from "@/components/table/grid";
+import type { TableColumn } from "@/components/table/table";
 import { formatBytes, formatShort } from "@/lib/number";
-import { formatClock } from "@/lib/time";
 import type { FileSummary } from "./file-detail";
 
-const columns =
-  "grid items-center gap-3 px-3 grid-cols-[minmax(0,1fr)_4.5rem] md:grid-cols-[minmax(12rem,1fr)_4.5rem_4rem_4rem_4.5rem_4.5rem_4.5rem_6rem_7rem_minmax(6rem,9rem)_6.5rem]";
-const more = "hidden md:block";
-const right = `${more} justify-end`;
-
 export type FileSort = NonNullable<NonNullable<operations["listFiles"]["parameters"]["query"]>["sort"]>;
+
+const eventsOf = (file: FileSummary) =>
+  file.reads + file.writes + file.creates + file.renames + file.deletes + file.others;
+
+type FileColumn = TableColumn<FileSummary> & { id: FileSort | "process" };
+const number = { align: "right", sort: "descending" } as const;
+
+/** The column of an operation. */
+function counted(
+  id: "reads" | "writes" | "creates" | "renames" | "deletes",
+  label: string,
+  width: number,
+  look = "",
+): FileColumn {
+  const cell = ({ [id]: n }: FileSummary) => (
+    <span className={n === 0 ? "text-muted" : look}>{n === 0 ? "·" : formatShort(n)}</span>
+  );
+  return { ...number, id, label, width, cell };
+}
+
+const columns: readonly FileColumn[] = [
+  {
+    id: "path",
+    label: "Path",
+    width: 204,
+    grow: "1fr",
+    phone: 0,
+    sort: "ascending",
+    look: "font-mono",
+    cell: (file) => <SafeText text={file.path} limit={400} />,
+  },
+  {
+    ...number,
+    id: "events",
+    label: "Events",
+    width: 84,
+    phone: 84,
+    cell: (file) => formatShort(eventsOf(file)),
+  },
+  counted("reads", "Reads", 76),
+  counted("writes", "Writes", 76, "font-semibold text-file"),
+  counted("creates", "Created", 84, "font-semibold text-good"),
+  counted("renames", "Renamed", 84, "font-semibold text-warn"),
+  counted("deletes", "Deleted", 84, "font-semibold text-bad"),
+  {
+    ...number,
+    id: "bytes_read",
+    label: "Bytes read",
+    width: 108,
+    look: "text-muted",
+    cell: (file) => formatBytes(file.bytes_read),
+  },
+  {
+    ...number,
+    id: "bytes_written",
+    label: "Bytes written",
+    width: 124,
+    look: "text-muted",
+    cell: (file) => formatBytes(file.bytes_written),
+  },
+  {
+    id: "process",
+    label: "Process",
+    width: 108,
+    grow: "156px",
+    cell: ({ processes: [first], process_count }) => (
+      <>
+        {first && <SafeText text={first.name || String(first.pid ?? "")} limit={60} />}
+        {process_count > 1 && <span className="text-muted"> +{process_count - 1}</span>}
+      </>
+    ),
+  },
+  {
+    id: "last",
+    label: "Last",
+    width: 116,
+    sort: "descending",
+    look: "font-mono text-muted",
+    cell: (file) => <Clock at={file.last_at} />,
+  },
+];
 
 interface Props {
   files: readonly FileSummary[];
@@ -23,86 +98,20 @@ interface Props {
   onEnd: () => void;
 }
 
-const eventsOf = (file: FileSummary) =>
-  file.reads + file.writes + file.creates + file.renames + file.deletes + file.others;
-
 export function FileTable({ files, sort, chosen, onSort, onChoose, onEnd }: Props) {
-  const sorted = (by: FileSort, label: string, className = "") => (
-    <SortHeader
-      label={label}
-      active={sort === by}
-      descending={by !== "path"}
-      onSort={() => onSort(by)}
-      className={className}
-    />
-  );
   return (
     <Grid
       label="Files"
       one="file"
+      name="files"
+      columns={columns}
       rows={files}
       keyOf={(file) => file.path}
-      columns={columns}
-      innerClass="md:min-w-[70rem]"
+      sort={sort}
+      onSort={(id) => onSort(id as FileSort)}
       chosen={chosen}
       onChoose={(file) => onChoose(file?.path)}
       onEnd={onEnd}
-      header={
-        <>
-          {sorted("path", "Path")}
-          {sorted("events", "Events", "justify-end")}
-          {sorted("reads", "Reads", right)}
-          {sorted("writes", "Writes", right)}
-          {sorted("creates", "Created", right)}
-          {sorted("renames", "Renamed", right)}
-          {sorted("deletes", "Deleted", right)}
-          {sorted("bytes_read", "Bytes read", right)}
-          {sorted("bytes_written", "Bytes written", right)}
-          <span role="columnheader" className={more}>
-            Process
-          </span>
-          {sorted("last", "Last", more)}
-        </>
-      }
-      cells={(file) => <Cells file={file} />}
     />
-  );
-}
-
-function Cells({ file }: { file: FileSummary }) {
-  const { zone } = useSettings();
-  const count = (n: number, look = "") => (
-    <span role="gridcell" className={`${more} text-right tabular-nums ${n === 0 ? "text-muted" : look}`}>
-      {n === 0 ? "·" : formatShort(n)}
-    </span>
-  );
-  const first = file.processes[0];
-  return (
-    <>
-      <span role="gridcell" className="truncate font-mono">
-        <SafeText text={file.path} limit={400} />
-      </span>
-      <span role="gridcell" className="text-right tabular-nums">
-        {formatShort(eventsOf(file))}
-      </span>
-      {count(file.reads)}
-      {count(file.writes, "font-semibold text-file")}
-      {count(file.creates, "font-semibold text-good")}
-      {count(file.renames, "font-semibold text-warn")}
-      {count(file.deletes, "font-semibold text-bad")}
-      <span role="gridcell" className={`${more} text-right text-muted tabular-nums`}>
-        {formatBytes(file.bytes_read)}
-      </span>
-      <span role="gridcell" className={`${more} text-right text-muted tabular-nums`}>
-        {formatBytes(file.bytes_written)}
-      </span>
-      <span role="gridcell" className={`${more} truncate`}>
-        {first && <SafeText text={first.name || String(first.pid ?? "")} limit={60} />}
-        {file.process_count > 1 && <span className="text-muted"> +{file.process_count - 1}</span>}
-      </span>
-      <span role="gridcell" className={`${more} font-mono text-muted`}>
-        {formatClock(file.last_at, zone).slice(0, 12)}
-      </span>
-    </>
   );
 }

@@ -16,6 +16,13 @@ const source: SuggestionSource = {
     asked.push(text);
     return [{ id: "42", pid: 7, name: "\u202Esh", command_line: "sh -c x" } as Process];
   },
+  known: async (field) => {
+    asked.push(field);
+    return [
+      { value: "true", detail: "any" },
+      { value: "A shell\u202E", detail: "low" },
+    ];
+  },
   dataValues: async (path) => {
     asked.push(path);
     return ["EACCES", "ENOENT", -2, "ENOENT", null, { a: 1 }, 2 ** 64, "a\0 b"];
@@ -33,6 +40,19 @@ test("items that begin with the typed text come first", async () => {
   expect((await labels("ti"))?.[0]).toBe("time");
   expect(await labels("pid ")).not.toContain("contains");
   expect(await labels("target cont")).toEqual(["contains"]);
+});
+
+test("rules and findings are suggested", async () => {
+  asked.length = 0;
+  expect(await labels("rout")).toEqual(["routine"]);
+  expect(await labels("finding")).toEqual(["finding", "finding.level"]);
+  expect(await labels("finding.level ")).toEqual(["=", "!=", ">", ">=", "<", "<=", "in", "not in"]);
+  for (const field of ["routine", "finding", "finding.level", "technique"])
+    expect((await suggest(`${field} = `, field.length + 3, source))?.items).toMatchObject([
+      { label: "true", insert: "true", detail: "any" },
+      { label: "A shell⟨202E⟩", insert: "'A shell\u202E'" },
+    ]);
+  expect(asked).toEqual(["routine", "finding", "finding.level", "technique"]);
 });
 
 test("a process is suggested by what the reader types, and inserted by its id", async () => {

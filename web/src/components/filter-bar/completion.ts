@@ -126,6 +126,14 @@ async function valueItems(
   source: SuggestionSource,
 ): Promise<Suggestion[]> {
   if (isDataPath(field)) return dataItems(await source.dataValues(field));
+  const known = knownFields.find((name) => name === fieldInfo(field)?.name);
+  if (known)
+    return (await source.known(known)).map(({ value, detail }) => ({
+      label: plainText(value, 120),
+      detail: plainText(detail, 120),
+      insert: writeValue(field, value),
+      kind: "value" as const,
+    }));
   const facet = facetFor(field, comparison);
   if (!facet) return [];
   return (await source.values(facet)).map(({ value, count }) => ({
@@ -135,6 +143,10 @@ async function valueItems(
     kind: "value" as const,
   }));
 }
+
+/** The fields whose values are rules and findings. */
+const knownFields = ["routine", "finding", "finding.level", "technique"] as const;
+type KnownField = (typeof knownFields)[number];
 
 /** Suggests values of the data, the most frequent first. */
 function dataItems(values: readonly unknown[]): Suggestion[] {
@@ -185,6 +197,8 @@ function matching(items: readonly Suggestion[], typed: string): Suggestion[] {
 export interface SuggestionSource {
   /** Processes whose pid, name, image or command line contains a text. */
   processes: (text: string) => Promise<readonly Process[]>;
+  /** The values of a field of rules and findings. */
+  known: (field: KnownField) => Promise<readonly { value: string; detail: string }[]>;
   values: (field: FacetField) => Promise<readonly { value: string; count: number }[]>;
   /** The values at a path in the data of the newest events that have it. */
   dataValues: (path: string) => Promise<readonly unknown[]>;
@@ -206,6 +220,10 @@ export function useSuggestionSource(sessionId: string): SuggestionSource {
           })
           .then(({ rows }) => rows.filter((row) => row.matches).slice(0, most))
           .catch(() => []),
+      known: (field) =>
+        (field === "routine" ? routineValues(queries) : findingValues(queries, sessionId, field)).catch(
+          () => [],
+        ),
       values: (field) =>
         queries
           .fetchQuery({
@@ -252,6 +270,44 @@ export function useSuggestionSource(sessionId: string): SuggestionSource {
     }),
     [queries, sessionId],
   );
+}
+
+/** The routine rules, by the names of their files, or else by their titles. */
+async function routineValues(queries: QueryClient) {
+  const { rules } = await queries.fetchQuery({
+    queryKey: ["rules"],
+    staleTime: 30_000,
+    queryFn: ({ signal }) => call(api.GET("/api/rules", { signal })),
+  });
+  const routine = rules.filter(({ kind, state }) => kind === "routine" && state === "running");
+  return [
+    { value: "true", detail: "any routine rule" },
+    ...routine.map(({ path, title }) => {
+      const name = path && (/([^/]+)\.ya?ml$/.exec(path)?.[1] ?? "");
+      return name ? { value: name, detail: title } : { value: title, detail: "" };
+    }),
+  ];
+}
+
+/** What the findings of a session have in a field. */
+async function findingValues(queries: QueryClient, sessionId: string, field: KnownField) {
+  if (field === "finding.level")
+    return ["critical", "high", "medium", "low", "informational"].map((value) => ({ value, detail: "" }));
+  const { findings } = await queries.fetchQuery({
+    queryKey: keys.of(sessionId, "findings"),
+    staleTime: 1000,
+    queryFn: ({ signal }) =>
+      call(api.GET("/api/sessions/{sessionId}/findings", { params: { path: { sessionId } }, signal })),
+  });
+  if (field === "finding")
+    return [
+      { value: "true", detail: "any finding" },
+      ...findings.map(({ title, level }) => ({ value: title, detail: level })),
+    ];
+  const names = new Map(
+    findings.flatMap(({ techniques }) => techniques.map(({ id, name }) => [id, name] as const)),
+  );
+  return [...names].map(([value, detail]) => ({ value, detail }));
 }
 
 /** The paths in the data of one event of a type, preferably of one whose data is short. */

@@ -1,6 +1,7 @@
 import { Link2 } from "lucide-react";
 import { useRef } from "react";
 import { copyText } from "@/components/copy-button";
+import { HiddenRoutine, RoutineButton } from "@/components/routine/routine-switch";
 import { Button } from "@/components/ui/button";
 import { useNotify } from "@/components/ui/toast";
 import { useShortcut } from "@/hooks/shortcuts";
@@ -69,12 +70,14 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
         >
           <Link2 size={16} />
         </Button>
+        <RoutineButton />
       </div>
       <ConditionChips
         filter={view.filter}
         onChange={(filter) => change({ filter }, { push: true })}
         onEmpty={focus}
       />
+      <HiddenRoutine sessionId={sessionId} />
       <ViewChips view={view} onChange={change} />
     </div>
   );

@@ -5,8 +5,8 @@ import { Link } from "wouter";
 import { api, call } from "@/api/client";
 import { keys } from "@/api/queries";
 import { CopyButton } from "@/components/copy-button";
-import { ResizablePane } from "@/components/resizable-pane";
 import { SafeText } from "@/components/safe-text";
+import { Pane } from "@/components/split";
 import { Button } from "@/components/ui/button";
 import { ErrorState, LoadingState } from "@/components/ui/state";
 import { useView } from "@/hooks/view";
@@ -59,7 +59,7 @@ export function FlowDetail({
   };
   const tab = has[chosen] ? chosen : "Headers";
   return (
-    <ResizablePane label="Request">
+    <Pane label="Request">
       <header className="flex items-center gap-2 border-b border-line px-3 py-1.5">
         <h2 className="min-w-0 flex-1 truncate font-mono text-xs">
           <span className="font-semibold">
@@ -121,7 +121,7 @@ export function FlowDetail({
           <BodyView key="response" body={exchange.response.body} name={fileOf(flow, "response")} />
         )}
       </div>
-    </ResizablePane>
+    </Pane>
   );
 }
 

@@ -1,14 +1,114 @@
+import { useMemo } from "react";
+import { Clock } from "@/components/clock";
+import { FindingSign } from "@/components/findings/mark";
 import { SafeText } from "@/components/safe-text";
-import { Grid } from "@/components/ui/grid";
-import { useSettings } from "@/hooks/settings";
+import { Grid } from "@/components/table/grid";
+import type { TableColumn } from "@/components/table/table";
+import { type FindingMark, useFindingMarks } from "@/hooks/findings";
 import { formatBytes } from "@/lib/number";
 import { plainText } from "@/lib/text";
-import { formatClock, formatDuration } from "@/lib/time";
+import { formatDuration } from "@/lib/time";
 import type { Exchange, Flow } from "./flows";
 
-const columns =
-  "grid items-center gap-3 px-3 grid-cols-[4rem_3.5rem_minmax(0,1fr)] md:grid-cols-[6.5rem_4.5rem_3.5rem_3.5rem_minmax(8rem,13rem)_minmax(8rem,1fr)_8rem_5rem_5rem_minmax(7rem,14rem)]";
-const more = "hidden md:block";
+const columnsOf = (marks: ReadonlyMap<number, FindingMark>): readonly TableColumn<Exchange>[] => [
+  {
+    id: "time",
+    label: "Time",
+    width: 116,
+    look: "font-mono text-muted",
+    cell: (flow) => <Clock at={flow.timestamp} />,
+  },
+  {
+    id: "method",
+    label: "Method",
+    width: 84,
+    phone: 76,
+    look: "font-medium",
+    cell: (flow) => <SafeText text={flow.method} limit={20} />,
+  },
+  {
+    id: "status",
+    label: "Status",
+    width: 68,
+    phone: 68,
+    look: "font-mono",
+    cell: ({ status }) => <span className={statusLook(status)}>{status ?? "–"}</span>,
+  },
+  {
+    id: "scheme",
+    label: "Scheme",
+    width: 68,
+    cell: ({ scheme }) => (
+      <SafeText text={scheme || "–"} limit={20} className={scheme === "https" ? "text-good" : "text-muted"} />
+    ),
+  },
+  {
+    id: "host",
+    label: "Host",
+    width: 140,
+    grow: "220px",
+    cell: (flow) => (
+      <span title={plainText(hostText(flow))}>
+        <SafeText text={hostText(flow)} limit={200} />
+      </span>
+    ),
+  },
+  {
+    id: "path",
+    label: "Path",
+    width: 140,
+    grow: "1fr",
+    phone: 0,
+    look: "font-mono",
+    cell: (flow) => (
+      <>
+        <span className="text-muted md:hidden">
+          <SafeText text={originText(flow)} limit={220} />
+        </span>
+        <FlowSign flow={flow} marks={marks} />
+        <SafeText text={flow.path} limit={400} />
+      </>
+    ),
+  },
+  {
+    id: "type",
+    label: "Type",
+    width: 140,
+    look: "text-muted",
+    cell: (flow) => <SafeText text={flow.contentType.split(";")[0] ?? ""} limit={80} />,
+  },
+  {
+    id: "size",
+    label: "Size",
+    width: 92,
+    align: "right",
+    cell: ({ responseBytes }) => (responseBytes === undefined ? "–" : formatBytes(responseBytes)),
+  },
+  {
+    id: "duration",
+    label: "Duration",
+    width: 92,
+    align: "right",
+    look: "text-muted",
+    cell: ({ micros }) => (micros === undefined ? "–" : formatDuration(micros)),
+  },
+  {
+    id: "process",
+    label: "Process",
+    width: 124,
+    grow: "236px",
+    look: "text-muted",
+    cell: (flow) => (
+      <SafeText
+        text={[flow, ...flow.others]
+          .filter((side) => side.pid !== null)
+          .map(processText)
+          .join(" → ")}
+        limit={140}
+      />
+    ),
+  },
+];
 
 interface Props {
   flows: readonly Exchange[];
@@ -19,95 +119,33 @@ interface Props {
 
 /** The requests, as in a browser's network panel: one row for each, whoever saw it. */
 export function FlowTable({ flows, chosen, onChoose, onEnd }: Props) {
+  const marks = useFindingMarks();
+  const columns = useMemo(() => columnsOf(marks), [marks]);
   return (
     <Grid
       label="HTTP requests"
       one="request"
+      name="http"
+      columns={columns}
       rows={flows}
       keyOf={(flow) => flow.seq}
-      columns={columns}
-      innerClass="md:min-w-[66rem]"
       chosen={chosen?.seq}
       onChoose={onChoose}
       onEnd={onEnd}
-      header={
-        <>
-          <span role="columnheader" className={more}>
-            Time
-          </span>
-          <span role="columnheader">Method</span>
-          <span role="columnheader">Status</span>
-          <span role="columnheader" className={more}>
-            Scheme
-          </span>
-          <span role="columnheader" className={more}>
-            Host
-          </span>
-          <span role="columnheader">Path</span>
-          <span role="columnheader" className={more}>
-            Type
-          </span>
-          <span role="columnheader" className={`${more} text-right`}>
-            Size
-          </span>
-          <span role="columnheader" className={`${more} text-right`}>
-            Duration
-          </span>
-          <span role="columnheader" className={more}>
-            Process
-          </span>
-        </>
-      }
-      cells={(flow) => <Cells flow={flow} />}
     />
   );
 }
 
-function Cells({ flow }: { flow: Exchange }) {
-  const { zone } = useSettings();
-  return (
-    <>
-      <span role="gridcell" className={`${more} font-mono text-muted`}>
-        {formatClock(flow.timestamp, zone).slice(0, 12)}
-      </span>
-      <span role="gridcell" className="truncate font-medium">
-        <SafeText text={flow.method} limit={20} />
-      </span>
-      <span role="gridcell" className={`font-mono ${statusLook(flow.status)}`}>
-        {flow.status ?? "–"}
-      </span>
-      <span role="gridcell" className={`${more} ${flow.scheme === "https" ? "text-good" : "text-muted"}`}>
-        <SafeText text={flow.scheme || "–"} limit={20} />
-      </span>
-      <span role="gridcell" className={`${more} truncate`} title={plainText(hostText(flow))}>
-        <SafeText text={hostText(flow)} limit={200} />
-      </span>
-      <span role="gridcell" className="truncate font-mono">
-        <span className="text-muted md:hidden">
-          <SafeText text={originText(flow)} limit={220} />
-        </span>
-        <SafeText text={flow.path} limit={400} />
-      </span>
-      <span role="gridcell" className={`${more} truncate text-muted`}>
-        <SafeText text={flow.contentType.split(";")[0] ?? ""} limit={80} />
-      </span>
-      <span role="gridcell" className={`${more} text-right tabular-nums`}>
-        {flow.responseBytes === undefined ? "–" : formatBytes(flow.responseBytes)}
-      </span>
-      <span role="gridcell" className={`${more} text-right text-muted tabular-nums`}>
-        {flow.micros === undefined ? "–" : formatDuration(flow.micros)}
-      </span>
-      <span role="gridcell" className={`${more} truncate text-muted`}>
-        <SafeText
-          text={[flow, ...flow.others]
-            .filter((side) => side.pid !== null)
-            .map(processText)
-            .join(" → ")}
-          limit={140}
-        />
-      </span>
-    </>
-  );
+/** The sign of the findings that point to an event of a request. */
+function FlowSign({ flow, marks }: { flow: Exchange; marks: ReadonlyMap<number, FindingMark> }) {
+  const seqs = [flow, ...flow.others].flatMap(({ seq, requestSeq, responseSeq }) => [
+    seq,
+    requestSeq,
+    responseSeq,
+  ]);
+  const seq = seqs.find((seq) => seq !== undefined && marks.has(seq));
+  const mark = seq === undefined ? undefined : marks.get(seq);
+  return mark && <FindingSign mark={mark} />;
 }
 
 /** The host of a request with its port, an IPv6 address in brackets. */

@@ -1,23 +1,82 @@
 import { X } from "lucide-react";
 import { useMemo, useState } from "react";
 import { Link } from "wouter";
+import { Clock } from "@/components/clock";
+import { FindingSign } from "@/components/findings/mark";
 import { HexView } from "@/components/hex-view";
 import { SafeText } from "@/components/safe-text";
+import { Grid } from "@/components/table/grid";
+import type { TableColumn } from "@/components/table/table";
 import { Button } from "@/components/ui/button";
-import { Grid } from "@/components/ui/grid";
 import { ErrorState, LoadingState } from "@/components/ui/state";
-import { useSettings } from "@/hooks/settings";
+import { type FindingMark, useFindingMarks } from "@/hooks/findings";
 import { useTypedEvents } from "@/hooks/typed-events";
 import { useView } from "@/hooks/view";
 import { and } from "@/lib/filter";
 import { formatBytes } from "@/lib/number";
-import { formatClock } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
 import { type Conversation, endText } from "./conversation-table";
 import { type PacketRow, packetFields, packetRow } from "./packets";
 
-const columns =
-  "grid items-center gap-3 px-3 grid-cols-[6.5rem_4.5rem_minmax(0,1fr)] md:grid-cols-[4.5rem_8rem_6rem_minmax(0,1fr)_minmax(0,1fr)_4.5rem_minmax(0,2fr)]";
+const columnsOf = (marks: ReadonlyMap<number, FindingMark>): readonly TableColumn<PacketRow>[] => [
+  { id: "seq", label: "#", width: 84, align: "right", look: "font-mono text-muted", cell: (row) => row.seq },
+  {
+    id: "time",
+    label: "Time",
+    width: 140,
+    phone: 128,
+    look: "font-mono text-muted",
+    cell: (row) => <Clock at={row.timestamp} digits={6} />,
+  },
+  {
+    id: "what",
+    label: "Operation",
+    width: 108,
+    phone: 92,
+    look: "font-medium",
+    cell: (row) => <SafeText text={row.what} limit={40} />,
+  },
+  {
+    id: "from",
+    label: "From",
+    width: 60,
+    grow: "1fr",
+    look: "font-mono",
+    cell: (row) => <SafeText text={row.from} limit={120} />,
+  },
+  {
+    id: "to",
+    label: "To",
+    width: 60,
+    grow: "1fr",
+    look: "font-mono",
+    cell: (row) => <SafeText text={row.to} limit={120} />,
+  },
+  {
+    id: "bytes",
+    label: "Bytes",
+    width: 84,
+    align: "right",
+    cell: (row) => (row.bytes === undefined ? "–" : formatBytes(row.bytes)),
+  },
+  {
+    id: "info",
+    label: "Details",
+    width: 60,
+    grow: "2fr",
+    phone: 0,
+    look: "text-muted",
+    cell: ({ seq, info }) => {
+      const mark = marks.get(seq);
+      return (
+        <>
+          {mark && <FindingSign mark={mark} />}
+          <SafeText text={info} limit={300} />
+        </>
+      );
+    },
+  },
+];
 
 interface Props {
   sessionId: string;
@@ -34,6 +93,8 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
     packetFields,
   );
   const rows = useMemo(() => events.map(packetRow), [events]);
+  const marks = useFindingMarks();
+  const columns = useMemo(() => columnsOf(marks), [marks]);
   const [chosen, setChosen] = useState<number>();
   const row = rows.find((candidate) => candidate.seq === chosen);
   const asEvents = viewPath(
@@ -74,6 +135,7 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
         <Grid
           label="Packets and calls"
           one="packet"
+          name="packets"
           rows={rows}
           keyOf={(each) => each.seq}
           rowHeight={24}
@@ -83,40 +145,10 @@ export function PacketList({ sessionId, conversation, onClose }: Props) {
             each ? setChosen(each.seq) : chosen === undefined ? onClose() : setChosen(undefined)
           }
           onEnd={hasMore ? fetchMore : undefined}
-          cells={(each) => <Cells row={each} />}
         />
         {row && <Bytes row={row} onClose={() => setChosen(undefined)} />}
       </div>
     </section>
-  );
-}
-
-function Cells({ row }: { row: PacketRow }) {
-  const { zone } = useSettings();
-  return (
-    <>
-      <span role="gridcell" className="hidden text-right font-mono text-muted md:block">
-        {row.seq}
-      </span>
-      <span role="gridcell" className="font-mono text-muted">
-        {formatClock(row.timestamp, zone)}
-      </span>
-      <span role="gridcell" className="truncate font-medium">
-        <SafeText text={row.what} limit={40} />
-      </span>
-      <span role="gridcell" className="hidden truncate font-mono md:block">
-        <SafeText text={row.from} limit={120} />
-      </span>
-      <span role="gridcell" className="hidden truncate font-mono md:block">
-        <SafeText text={row.to} limit={120} />
-      </span>
-      <span role="gridcell" className="hidden text-right tabular-nums md:block">
-        {row.bytes === undefined ? "–" : formatBytes(row.bytes)}
-      </span>
-      <span role="gridcell" className="truncate text-muted">
-        <SafeText text={row.info} limit={300} />
-      </span>
-    </>
   );
 }
 

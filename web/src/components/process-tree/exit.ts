@@ -4,7 +4,10 @@ import { keys } from "@/api/queries";
 
 const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory";
 
-/** Returns the exit, the user and the working directory that the events of a process report; undefined while they load. */
+/**
+ * Returns the exit, the user and the working directory that the events of a process report, and
+ * the seq of its creation; undefined while they load.
+ */
 export function useExit(sessionId: string, { id, pid, started_at, last_seen }: Process) {
   const own = `only("${id}")`;
   // The actor of a creation may be the parent.
@@ -19,13 +22,14 @@ export function useExit(sessionId: string, { id, pid, started_at, last_seen }: P
           const page = await call(
             api.GET("/api/sessions/{sessionId}/events", { params: { path, query }, signal }),
           );
-          return page.events[0]?.fields;
+          return page.events[0];
         }),
       );
       return {
-        exit: exitText(exit),
-        user: (exit ?? last)?.["data.metadata.userId"],
-        directory: creation?.["data.currentDirectory"],
+        exit: exitText(exit?.fields),
+        user: (exit ?? last)?.fields?.["data.metadata.userId"],
+        directory: creation?.fields?.["data.currentDirectory"],
+        creation: creation?.seq,
       };
     },
   });

@@ -4,6 +4,7 @@ import { Link } from "wouter";
 import type { Process } from "@/api/client";
 import { CopyButton } from "@/components/copy-button";
 import { SafeText } from "@/components/safe-text";
+import { Origin } from "@/components/story/origin";
 import { Button } from "@/components/ui/button";
 import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
@@ -12,6 +13,7 @@ import { typeLabel } from "@/lib/kind";
 import { formatCount } from "@/lib/number";
 import { formatClock, formatDuration, toMicros } from "@/lib/time";
 import { viewPath, writeView } from "@/lib/view";
+import { Environment } from "./environment";
 import { useExit } from "./exit";
 import { selectionOf } from "./rows";
 
@@ -68,6 +70,12 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
             limit={2000}
             className="font-mono text-xs break-all"
           />
+        </Row>
+        <Row label="Environment">
+          {exit ? <Environment key={node.id} sessionId={sessionId} seq={exit.creation} /> : "…"}
+        </Row>
+        <Row label="Origin">
+          <Origin key={node.id} sessionId={sessionId} pid={node.pid} />
         </Row>
         <Row label="Parent">{node.parent_pid === null ? "unknown" : String(node.parent_pid)}</Row>
         <Row label={node.start_known ? "Started" : "First seen"}>

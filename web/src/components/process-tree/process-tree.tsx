@@ -1,22 +1,19 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
 import { ChevronDown, ChevronRight } from "lucide-react";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import type { ProcessRow } from "@/api/client";
 import { fetchTree, type TreeSearch } from "@/api/process-tree";
+import { Clock } from "@/components/clock";
+import { FindingSign } from "@/components/findings/mark";
 import { SafeText } from "@/components/safe-text";
+import { Table, type TableColumn, useVisibleRows } from "@/components/table/table";
+import { type FindingMark, type PlacedMark, usePlacedMarks } from "@/hooks/findings";
 import { useTreeRow, useTreeRows } from "@/hooks/process-tree";
-import { useSettings } from "@/hooks/settings";
 import { useView } from "@/hooks/view";
 import { formatCount } from "@/lib/number";
-import { formatClock, formatDuration, toMicros } from "@/lib/time";
+import { formatDuration, toMicros } from "@/lib/time";
 import { Activity } from "./activity";
 import { KindCounts } from "./kind-counts";
 import { countOf, countsOf, selectionOf } from "./rows";
-
-const rowHeight = 30;
-const headerHeight = 32;
-const columns =
-  "grid grid-cols-[minmax(0,1fr)_4rem] sm:grid-cols-[minmax(0,1fr)_7rem_4.5rem_9rem] lg:grid-cols-[minmax(0,2fr)_7.5rem_6rem_4.5rem_11rem_minmax(8rem,1fr)] items-center gap-3 px-3";
 
 interface Props {
   sessionId: string;
@@ -35,17 +32,8 @@ interface Props {
 /** The processes as a tree. Choosing one selects its events in all views. */
 export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen, live, from, to }: Props) {
   const { view, change } = useView();
-  const scroller = useRef<HTMLDivElement>(null);
-  const visible = useVirtualizer({
-    count,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowHeight,
-    overscan: 8,
-    scrollMargin: headerHeight,
-    scrollPaddingStart: headerHeight, // the header stays above the rows
-    initialRect: { width: 800, height: 600 },
-  });
-  const items = visible.getVirtualItems();
+  const visible = useVisibleRows(count, 30);
+  const { scroller, virtual, items } = visible;
   const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
   const rowAt = useTreeRows(sessionId, search, { first, last, count });
   const place = useTreeRow(sessionId, search, chosen).data;
@@ -55,8 +43,8 @@ export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen
   useEffect(() => {
     if (!isFar || !place) return;
     setFar(false);
-    if (place.row) visible.scrollToIndex(place.index, { align: "center" });
-  }, [isFar, place, visible]);
+    if (place.row) virtual.scrollToIndex(place.index, { align: "center" });
+  }, [isFar, place, virtual]);
 
   const [focused, setFocused] = useState(0);
   const current = Math.min(Math.max(focused, first), last);
@@ -71,7 +59,7 @@ export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen
     const next = Math.min(count - 1, Math.max(0, index));
     wantsFocus.current = next;
     setFocused(next);
-    visible.scrollToIndex(next);
+    virtual.scrollToIndex(next);
   };
   const focusParent = async ({ parent_id }: ProcessRow, index: number) => {
     for (let at = index - 1; at >= first; at--) if (rowAt(at)?.id === parent_id) return focus(at);
@@ -106,81 +94,98 @@ export function ProcessTree({ sessionId, search, count, isStale, setOpen, chosen
   const isSelected = (row: ProcessRow, index: number) =>
     isChosen(row) || (top != null && index > topIndex && index <= topIndex + below);
 
-  return (
-    <div
-      ref={scroller}
-      className={`min-h-0 flex-1 overflow-auto ${isStale ? "opacity-60" : ""}`}
-      aria-busy={isStale}
-    >
-      <div role="treegrid" aria-label="Processes" aria-rowcount={count + 1}>
-        <div
-          role="row"
-          aria-rowindex={1}
-          className={`${columns} sticky top-0 z-10 h-8 border-b border-line bg-page text-2xs font-semibold tracking-wide text-muted uppercase`}
+  const marks = usePlacedMarks(sessionId);
+  const isFiltered = search.filter !== "";
+  const columns: TableColumn<ProcessRow>[] = [
+    {
+      id: "process",
+      label: "Process",
+      width: 200,
+      grow: "2fr",
+      phone: 0,
+      cell: (row) => (
+        <Name
+          row={row}
+          mark={markOf(marks, row)}
+          isOpen={isOpen(row)}
+          onToggle={() => setOpen(row.id, !isOpen(row))}
+        />
+      ),
+    },
+    {
+      id: "start",
+      label: "Start",
+      width: 132,
+      look: "font-mono text-xs text-muted",
+      cell: (row) => (
+        <span
+          title={row.start_known ? "When it started" : "When it was first seen; its start was not captured"}
         >
-          <span role="columnheader">Process</span>
-          <span role="columnheader" className="hidden sm:block">
-            Start
-          </span>
-          <span role="columnheader" className="hidden text-right lg:block">
-            Lifetime
-          </span>
-          <span role="columnheader" className="text-right">
-            Events
-          </span>
-          <span role="columnheader" className="hidden sm:block">
-            By kind
-          </span>
-          <span role="columnheader" className="hidden lg:block">
-            Activity
-          </span>
-        </div>
-        <div role="rowgroup" className="relative" style={{ height: visible.getTotalSize() }}>
-          {items.map(({ index, start }) => {
-            const row = rowAt(index);
-            const isFiltered = search.filter !== "";
-            return (
-              <div
-                key={index}
-                role="row"
-                data-index={index}
-                aria-rowindex={index + 2}
-                aria-level={row && row.depth + 1}
-                aria-selected={row !== undefined && isChosen(row)}
-                aria-expanded={row?.has_children ? isOpen(row) : undefined}
-                tabIndex={index === current ? 0 : -1}
-                onFocus={() => setFocused(index)}
-                onClick={() => row && choose(row)}
-                onKeyDown={(event) => handleKey(event, index)}
-                style={{ transform: `translateY(${start - headerHeight}px)`, height: rowHeight }}
-                className={`${columns} absolute inset-x-0 cursor-pointer border-b border-line -outline-offset-2 ${row && isSelected(row, index) ? "bg-selected" : "bg-surface hover:bg-hover"}`}
-              >
-                {row ? (
-                  <>
-                    <Name row={row} isOpen={isOpen(row)} onToggle={() => setOpen(row.id, !isOpen(row))} />
-                    <Numbers row={row} isFiltered={isFiltered} />
-                    <span role="gridcell" className="hidden lg:block">
-                      <Activity
-                        sessionId={sessionId}
-                        node={row}
-                        filter={search.filter}
-                        from={from}
-                        to={to}
-                        live={live}
-                      />
-                    </span>
-                  </>
-                ) : (
-                  <span role="gridcell" className="text-muted">
-                    …
-                  </span>
-                )}
-              </div>
-            );
-          })}
-        </div>
-      </div>
-    </div>
+          {row.start_known ? "" : "≤ "}
+          <Clock at={row.started_at} />
+        </span>
+      ),
+    },
+    {
+      id: "lifetime",
+      label: "Lifetime",
+      width: 108,
+      align: "right",
+      look: "text-xs text-muted",
+      cell: (row) => formatDuration(toMicros(row.last_seen) - toMicros(row.started_at)),
+    },
+    {
+      id: "events",
+      label: "Events",
+      width: 84,
+      phone: 76,
+      align: "right",
+      look: "font-mono text-xs",
+      cell: (row) => (
+        <span
+          className={row.matches ? "" : "text-muted"}
+          title={isFiltered ? `Selected of ${formatCount(row.event_count)}` : undefined}
+        >
+          {formatCount(countOf(row, isFiltered))}
+        </span>
+      ),
+    },
+    {
+      id: "kinds",
+      label: "By kind",
+      width: 188,
+      cell: (row) => <KindCounts counts={countsOf(row, isFiltered)} />,
+    },
+    {
+      id: "activity",
+      label: "Activity",
+      width: 140,
+      grow: "1fr",
+      cell: (node) => <Activity {...{ sessionId, node, filter: search.filter, from, to, live }} />,
+    },
+  ];
+  return (
+    <Table
+      role="treegrid"
+      label="Processes"
+      name="processes"
+      columns={columns}
+      count={count}
+      rowAt={rowAt}
+      keyAt={(index) => index}
+      visible={visible}
+      isStale={isStale}
+      rowProps={(index, row) => ({
+        "aria-level": row && row.depth + 1,
+        "aria-selected": row !== undefined && isChosen(row),
+        "aria-expanded": row?.has_children ? isOpen(row) : undefined,
+        tabIndex: index === current ? 0 : -1,
+        onFocus: () => setFocused(index),
+        onClick: () => row && choose(row),
+        onKeyDown: (event) => handleKey(event, index),
+        className: `cursor-pointer ${row && isSelected(row, index) ? "bg-selected" : "bg-surface hover:bg-hover"}`,
+      })}
+    />
   );
 }
 
@@ -205,11 +210,27 @@ const moves: Record<string, (index: number, count: number) => number> = {
   End: (_, count) => count - 1,
 };
 
-function Name({ row, isOpen, onToggle }: { row: ProcessRow; isOpen: boolean; onToggle: () => void }) {
+const levels: readonly FindingMark["level"][] = ["critical", "high", "medium", "low", "informational"];
+
+/** The findings that point to events of a process, as one mark. */
+function markOf(marks: readonly PlacedMark[], row: ProcessRow): FindingMark | undefined {
+  const [from, to] = [toMicros(row.started_at), toMicros(row.last_seen)];
+  const own = marks.filter(({ pid, at }) => pid === row.pid && from <= at && at <= to);
+  const level = levels.find((level) => own.some((mark) => mark.level === level));
+  return level && { level, text: [...new Set(own.flatMap(({ text }) => text.split("; ")))].join("; ") };
+}
+
+interface NameProps {
+  row: ProcessRow;
+  mark: FindingMark | undefined;
+  isOpen: boolean;
+  onToggle: () => void;
+}
+
+function Name({ row, mark, isOpen, onToggle }: NameProps) {
   const Icon = isOpen ? ChevronDown : ChevronRight;
   return (
     <span
-      role="gridcell"
       className="flex min-w-0 items-center gap-1.5"
       style={{ paddingLeft: Math.min(row.depth, 14) * 16 }}
       title={row.matches ? undefined : "Started a process that matches"}
@@ -230,6 +251,7 @@ function Name({ row, isOpen, onToggle }: { row: ProcessRow; isOpen: boolean; onT
       ) : (
         <span className="w-3.5 shrink-0" />
       )}
+      {mark && <FindingSign mark={mark} />}
       <SafeText
         text={row.name || row.image || "(no name)"}
         limit={120}
@@ -242,34 +264,5 @@ function Name({ row, isOpen, onToggle }: { row: ProcessRow; isOpen: boolean; onT
         className="min-w-0 truncate font-mono text-xs text-muted"
       />
     </span>
-  );
-}
-
-function Numbers({ row, isFiltered }: { row: ProcessRow; isFiltered: boolean }) {
-  const { zone } = useSettings();
-  return (
-    <>
-      <span
-        role="gridcell"
-        className="hidden font-mono text-xs text-muted sm:block"
-        title={row.start_known ? "When it started" : "When it was first seen; its start was not captured"}
-      >
-        {row.start_known ? "" : "≤ "}
-        {formatClock(row.started_at, zone).slice(0, 12)}
-      </span>
-      <span role="gridcell" className="hidden text-right text-xs text-muted tabular-nums lg:block">
-        {formatDuration(toMicros(row.last_seen) - toMicros(row.started_at))}
-      </span>
-      <span
-        role="gridcell"
-        className={`text-right font-mono text-xs tabular-nums ${row.matches ? "" : "text-muted"}`}
-        title={isFiltered ? `Selected of ${formatCount(row.event_count)}` : undefined}
-      >
-        {formatCount(countOf(row, isFiltered))}
-      </span>
-      <span role="gridcell" className="hidden sm:block">
-        <KindCounts counts={countsOf(row, isFiltered)} />
-      </span>
-    </>
   );
 }

@@ -1,5 +1,5 @@
 import { ChevronLeft, CircleDashed, CloudOff, Radio, RefreshCw } from "lucide-react";
-import { type ReactNode, useEffect } from "react";
+import { useEffect } from "react";
 import { Link, useLocation } from "wouter";
 import type { Session, SessionDetail } from "@/api/client";
 import { isLive, useSession } from "@/api/queries";
@@ -14,7 +14,6 @@ import { useLive } from "@/hooks/live";
 import { useNow } from "@/hooks/now";
 import { useSessionStream } from "@/hooks/session-stream";
 import { useSettings } from "@/hooks/settings";
-import { useShortcut } from "@/hooks/shortcuts";
 import { formatBytes, plural } from "@/lib/number";
 import { isImportedCopy, modeNames, monitoredMicros, sessionTitle } from "@/lib/session";
 import { plainText } from "@/lib/text";
@@ -22,7 +21,9 @@ import { formatDateTime, formatDuration } from "@/lib/time";
 import { Backfill } from "./backfill";
 import { Completeness } from "./completeness";
 import { Ending } from "./ending";
+import { Exclusions } from "./exclusions";
 import { ExportMenu } from "./export-menu";
+import { Fact } from "./fact";
 
 /** The header of a session: title, state, completeness and actions. */
 export function SessionHeader({ sessionId }: { sessionId: string }) {
@@ -31,7 +32,6 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
   const { upTo } = useLive();
   const { zone } = useSettings();
   const [, navigate] = useLocation();
-  useShortcut("g", "Go to the sessions", "Session", () => navigate("/"));
   const title = session ? sessionTitle(session) : sessionId;
   useEffect(() => {
     document.title = `${plainText(title, 80)} · OS-Pulse`;
@@ -62,7 +62,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
             <StreamMark session={session} />
           </div>
         </div>
-        <dl className="flex items-center gap-x-4 text-xs max-sm:gap-x-2 text-muted max-sm:order-2 max-sm:min-w-0 max-sm:flex-1 max-sm:overflow-x-auto max-sm:whitespace-nowrap max-sm:[scrollbar-width:none] sm:flex-wrap sm:pl-7">
+        <dl className="relative flex items-center gap-x-4 text-xs max-sm:gap-x-2 text-muted max-sm:order-2 max-sm:min-w-0 max-sm:flex-1 max-sm:overflow-x-auto max-sm:whitespace-nowrap max-sm:[scrollbar-width:none] sm:flex-wrap sm:pl-7">
           <Fact label="Completeness">
             {details ? (
               <Completeness state={session.state} completeness={details.completeness} upTo={upTo} />
@@ -77,6 +77,7 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
           )}
           <FileFacts session={session} />
           {session.mode !== 0 && <Fact label="Mode">{modeNames[session.mode]}</Fact>}
+          {session.mode === 1 && <Exclusions session={session} />}
           {session.monitoring_started && (
             <Fact label="Monitored">
               <Duration session={session} />
@@ -110,16 +111,6 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
       </div>
       <div className="order-1 hidden basis-full max-sm:block" />
     </header>
-  );
-}
-
-/** One fact in the line below the title. On narrow screens the line scrolls, and important facts come first. */
-function Fact({ label, isFirst, children }: { label: string; isFirst?: boolean; children: ReactNode }) {
-  return (
-    <div className={`flex items-center max-sm:shrink-0 sm:min-w-0 ${isFirst ? "max-sm:-order-1" : ""}`}>
-      <dt className="sr-only">{label}</dt>
-      <dd className="flex min-w-0 items-center">{children}</dd>
-    </div>
   );
 }
 

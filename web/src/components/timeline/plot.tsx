@@ -1,4 +1,6 @@
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
+import { signOf } from "@/components/findings/mark";
+import type { PlacedMark } from "@/hooks/findings";
 import { useSettings } from "@/hooks/settings";
 import { plural } from "@/lib/number";
 import { formatDuration } from "@/lib/time";
@@ -19,6 +21,7 @@ interface Props {
   bars: Bars | undefined;
   total: Bars | undefined;
   losses: readonly LossMark[];
+  findings: readonly PlacedMark[];
   /** The number of the view's events, within the span if there is one. */
   count: number | undefined;
   onSpan: (span: Range | undefined, options?: { push: boolean }) => void;
@@ -28,7 +31,8 @@ interface Props {
 const keyMillis = 200;
 
 /** The bars, with the span over them. Pointer, wheel and keys change the span and the zoom. */
-export function Plot({ width, shown, whole, span, bars, total, losses, count, onSpan, onZoom }: Props) {
+export function Plot(props: Props) {
+  const { width, shown, whole, span, bars, total, losses, findings, count, onSpan, onZoom } = props;
   const plot = useRef<HTMLDivElement>(null);
   const { zone } = useSettings();
   const [keyed, setKeyed] = useState<Range>();
@@ -79,8 +83,10 @@ export function Plot({ width, shown, whole, span, bars, total, losses, count, on
   const atPointer = pointer
     ? losses.filter((loss) => loss.from - reach <= pointer.at && pointer.at <= loss.to + reach)
     : [];
+  const found = pointer ? textsOf(findings, pointer.at - reach, pointer.at + reach) : [];
   const range = drawn ?? shown;
-  const text = `${clock(range.from, 1e5, zone)} to ${clock(range.to, 1e5, zone)}, ${formatDuration(range.to - range.from)}${count === undefined || keyed || brush.draft ? "" : `, ${plural(count, "event")}`}${losses.length > 0 ? `. Events were lost in ${plural(losses.length, "place")}` : ""}`;
+  const foundInside = textsOf(findings, range.from, range.to);
+  const text = `${clock(range.from, 1e5, zone)} to ${clock(range.to, 1e5, zone)}, ${formatDuration(range.to - range.from)}${count === undefined || keyed || brush.draft ? "" : `, ${plural(count, "event")}`}${losses.length > 0 ? `. Events were lost in ${plural(losses.length, "place")}` : ""}${foundInside.length > 0 ? `. Findings, ${foundInside.join("; ")}` : ""}`;
   return (
     <div className="relative" style={{ width, height: plotHeight }}>
       <div
@@ -104,6 +110,7 @@ export function Plot({ width, shown, whole, span, bars, total, losses, count, on
         {...brush.handlers}
       >
         <PlotCanvas width={width} range={shown} bars={bars} total={total} losses={losses} />
+        <FindingMarks findings={findings} x={x} width={width} />
         {drawn && <SpanOverlay from={x(drawn.from)} to={x(drawn.to)} width={width} />}
         {pointer && (
           <div
@@ -113,11 +120,61 @@ export function Plot({ width, shown, whole, span, bars, total, losses, count, on
         )}
       </div>
       {pointer && (
-        <Readout at={pointer.at} x={pointer.x} width={width} bars={bars} total={total} losses={atPointer} />
+        <Readout
+          at={pointer.at}
+          x={pointer.x}
+          width={width}
+          bars={bars}
+          total={total}
+          losses={atPointer}
+          findings={found}
+        />
       )}
     </div>
   );
 }
+
+const mostNamed = 5;
+
+/** What the findings in a range of time are, each once, without those after the first few. */
+function textsOf(findings: readonly PlacedMark[], from: number, to: number): string[] {
+  const inside = findings.filter(({ at }) => from <= at && at <= to);
+  const texts = [...new Set(inside.flatMap(({ text }) => text.split("; ")))];
+  const others = texts.length - mostNamed;
+  return others > 0 ? [...texts.slice(0, mostNamed), `and ${plural(others, "other")}`] : texts;
+}
+
+const markWidth = 9;
+
+/** The signs of findings at their times, the highest level where several are close. */
+function FindingMarks(props: { findings: readonly PlacedMark[]; x: (at: number) => number; width: number }) {
+  const places = new Map<number, PlacedMark>();
+  for (const finding of props.findings) {
+    const place = Math.floor(props.x(finding.at) / markWidth);
+    const first = places.get(place);
+    if (!first || levels.indexOf(finding.level) > levels.indexOf(first.level)) places.set(place, finding);
+  }
+  return (
+    <div aria-hidden className="pointer-events-none absolute inset-x-0 top-0">
+      {[...places].map(([place, { level }]) => {
+        const left = place * markWidth;
+        if (left < 0 || left > props.width) return null;
+        const { sign, ink } = signOf(level);
+        return (
+          <span
+            key={place}
+            className={`absolute top-0 rounded-xs bg-surface/80 text-center text-2xs leading-3 ${ink}`}
+            style={{ left, width: markWidth }}
+          >
+            {sign}
+          </span>
+        );
+      })}
+    </div>
+  );
+}
+
+const levels: readonly PlacedMark["level"][] = ["informational", "low", "medium", "high", "critical"];
 
 /** Dims the plot outside of the span, and shows that its edges can be dragged. */
 function SpanOverlay({ from, to, width }: { from: number; to: number; width: number }) {

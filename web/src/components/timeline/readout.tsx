@@ -16,10 +16,12 @@ interface Props {
   bars: Bars | undefined;
   total: Bars | undefined;
   losses: readonly LossMark[];
+  /** What the findings near the time are. */
+  findings: readonly string[];
 }
 
 /** The time under the pointer, and the counts of each kind there. */
-export function Readout({ at, x, width, bars, total, losses }: Props) {
+export function Readout({ at, x, width, bars, total, losses, findings }: Props) {
   const { zone } = useSettings();
   const all = total ?? bars;
   if (!all) return null;
@@ -54,6 +56,11 @@ export function Readout({ at, x, width, bars, total, losses }: Props) {
           {formatCount(shown)} of {plural(of, "event")}
         </p>
       )}
+      {findings.map((text) => (
+        <p key={text} className="mt-1 border-t border-line pt-1 font-medium">
+          {text}
+        </p>
+      ))}
       {losses.map((loss) => (
         <p key={loss.seq} className="mt-1 border-t border-line pt-1 text-bad">
           {plural(loss.count, "event")} lost, {clock(loss.from, 1e5, zone)} – {clock(loss.to, 1e5, zone)}

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { messageOf, type SessionDetail } from "@/api/client";
 import { useSession } from "@/api/queries";
 import { Button } from "@/components/ui/button";
+import { usePlacedMarks } from "@/hooks/findings";
 import { useLive } from "@/hooks/live";
 import { useIsNarrow } from "@/hooks/media";
 import { useSessionStream } from "@/hooks/session-stream";
@@ -61,6 +62,7 @@ function Counts({ session, isOpen, onToggle }: CountsProps) {
   const head = useRef<HTMLDivElement>(null);
   const width = useWidth(head);
   const losses = useMemo(() => lossMarks(session), [session]);
+  const findings = usePlacedMarks(session.id);
   const span = useMemo(() => rangeOfSpan(view.span), [view.span]);
 
   const sessionId = session.id;
@@ -134,6 +136,7 @@ function Counts({ session, isOpen, onToggle }: CountsProps) {
                 bars={main.bars}
                 total={filter === "" ? undefined : total.bars}
                 losses={losses}
+                findings={findings}
                 count={count}
                 onSpan={(next, options) => change({ span: next && spanOfRange(next) }, options)}
                 onZoom={setZoom}

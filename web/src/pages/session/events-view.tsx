@@ -95,8 +95,12 @@ function NoEvents({ isFiltered, state, isLive }: NoEventsProps) {
   if (isFiltered) {
     return (
       <EmptyState icon={<ListX size={28} />} title="No matching events">
-        <p className="mb-3">The filter, the time span or the process excludes all events.</p>
-        <Button onClick={() => change({ filter: "", span: undefined, process: undefined })}>
+        <p className="mb-3">
+          The filter, the time span or the process excludes all events, or they are routine and hidden.
+        </p>
+        <Button
+          onClick={() => change({ filter: "", span: undefined, process: undefined, hidesRoutine: undefined })}
+        >
           Show all events
         </Button>
       </EmptyState>

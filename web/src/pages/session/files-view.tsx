@@ -4,6 +4,7 @@ import { useSearchParams } from "wouter";
 import { api, call } from "@/api/client";
 import { FileDetail } from "@/components/files/file-detail";
 import { type FileSort, FileTable } from "@/components/files/file-table";
+import { Split } from "@/components/split";
 import { Input } from "@/components/ui/field";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useRollup } from "@/hooks/rollup";
@@ -76,7 +77,18 @@ export default function FilesView() {
             : "Change the search or the filter."}
         </EmptyState>
       ) : (
-        <div className="flex min-h-0 flex-1">
+        <Split
+          pane={
+            chosen && (
+              <FileDetail
+                key={chosen.path}
+                sessionId={sessionId}
+                file={chosen}
+                onClose={() => choose(undefined)}
+              />
+            )
+          }
+        >
           <FileTable
             files={all}
             sort={sort}
@@ -85,15 +97,7 @@ export default function FilesView() {
             onChoose={choose}
             onEnd={onEnd}
           />
-          {chosen && (
-            <FileDetail
-              key={chosen.path}
-              sessionId={sessionId}
-              file={chosen}
-              onClose={() => choose(undefined)}
-            />
-          )}
-        </div>
+        </Split>
       )}
     </>
   );

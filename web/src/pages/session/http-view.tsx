@@ -4,6 +4,7 @@ import { sessionPath } from "@/api/base";
 import { FlowDetail } from "@/components/http/flow-detail";
 import { FlowTable } from "@/components/http/flow-table";
 import { flowFields, joinSides, pairFlows } from "@/components/http/flows";
+import { Split } from "@/components/split";
 import { buttonClass } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { useSessionStream } from "@/hooks/session-stream";
@@ -52,22 +53,25 @@ export default function HTTPView() {
           <Download size={13} aria-hidden /> HAR
         </a>
       </div>
-      <div className="flex min-h-0 flex-1">
+      <Split
+        pane={
+          chosen && (
+            <FlowDetail
+              key={chosen.seq}
+              sessionId={sessionId}
+              exchange={chosen}
+              onClose={() => change({ seq: undefined })}
+            />
+          )
+        }
+      >
         <FlowTable
           flows={flows}
           chosen={chosen}
           onChoose={(flow) => change({ seq: flow?.seq })}
           onEnd={hasMore ? fetchMore : nothing}
         />
-        {chosen && (
-          <FlowDetail
-            key={chosen.seq}
-            sessionId={sessionId}
-            exchange={chosen}
-            onClose={() => change({ seq: undefined })}
-          />
-        )}
-      </div>
+      </Split>
     </>
   );
 }

@@ -1,6 +1,6 @@
 /*
- * A sample for the sensor's tests: an OpenSSL client. Its arguments are the port, the
- * milliseconds to wait first, and a file to delete before that.
+ * A sample for the sensor's tests: an OpenSSL client. Its arguments are the port, "wait" to
+ * wait first for the end of the standard input, and a file to delete before that.
  */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
@@ -21,7 +21,8 @@ int main(int argc, char **argv)
 	if (argc > 3)
 		unlink(argv[3]);
 	if (argc > 2)
-		usleep(atoi(argv[2]) * 1000);
+		while (read(0, answer, sizeof answer) > 0)
+			;
 	if (argc < 2 || connect(fd, (void *)&to, sizeof to) || !SSL_set_fd(ssl, fd) || SSL_connect(ssl) != 1)
 		return 1;
 	if (SSL_write_ex(ssl, request, strlen(request), &n) != 1)

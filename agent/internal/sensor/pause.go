@@ -1,0 +1,60 @@
+//go:build linux
+
+package sensor
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/event"
+)
+
+// pause mirrors struct pause of the kernel side.
+type pause struct{ Since, Sessions uint64 }
+
+// resumeAt resumes the paused processes once few bytes of the ring are unread. The kernel
+// side pauses processes when three quarters are.
+func (s *Sensor) resumeAt(unread int) {
+	switch {
+	case unread > s.ringBytes/2:
+		s.isFull = true
+	case s.isFull && unread < s.ringBytes/8:
+		s.isFull = false
+		s.resume()
+	}
+}
+
+// resume resumes all paused processes, and reports each pause to its watches.
+func (s *Sensor) resume() {
+	var pid uint32
+	var p pause
+	paused := map[uint32]pause{}
+	entries := s.objects.Pauses.Iterate()
+	for entries.Next(&pid, &p) {
+		paused[pid] = p
+	}
+	if err := entries.Err(); err != nil {
+		s.isFull = true // it is tried again
+		s.log.Error("cannot list the paused processes", "error", err)
+	}
+	for pid, p := range paused {
+		// The entry first: a process that is paused again at once has a new one.
+		if err := s.objects.Pauses.Delete(pid); err != nil {
+			s.isFull = true
+			s.log.Error("cannot resume a paused process", "pid", pid, "error", err)
+			continue
+		}
+		if err := unix.Kill(int(pid), unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+			s.log.Error("cannot resume a paused process", "pid", pid, "error", err)
+		}
+		from, to := s.decoder.wall(p.Since), time.Now()
+		e := &event.Event{Type: event.TypePaused, Time: to, Data: &event.Paused{PID: int(pid), Name: nameOfProcess(pid), From: from, To: to}}
+		for slot, w := range &s.watches {
+			if w != nil && p.Sessions>>slot&1 != 0 {
+				w.sink(e)
+			}
+		}
+	}
+}

@@ -1,1 +1,0 @@
-import{V as e,W as t}from"./number-DqHv_BND.js";var n=t(e(),1),r=`(max-width: 767px)`;function i(){return(0,n.useSyncExternalStore)(e=>{let t=matchMedia(r);return t.addEventListener(`change`,e),()=>t.removeEventListener(`change`,e)},()=>matchMedia(r).matches)}export{i as t};

@@ -1,0 +1,25 @@
+import { formatCount } from "./number";
+
+interface Counts {
+  /** The number of events that match. */
+  events: number;
+  /** How many of them failed. */
+  failed_count: number;
+}
+
+/** "Attempt failed" if all events of a finding failed, "2 of 5 failed" if some did, or "". */
+export function failedText({ events, failed_count }: Counts): string {
+  if (!(failed_count > 0)) return "";
+  return failed_count === events
+    ? "Attempt failed"
+    : `${formatCount(failed_count)} of ${formatCount(events)} failed`;
+}
+
+/** The same as a sentence. */
+export function failedSentence({ events, failed_count }: Counts): string {
+  const why = "failed, for example with permission denied";
+  if (events === 1) return `The matching event ${why}.`;
+  return failed_count === events
+    ? `All ${formatCount(events)} matching events ${why}.`
+    : `${formatCount(failed_count)} of ${formatCount(events)} matching events ${why}.`;
+}
