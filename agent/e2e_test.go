@@ -32,6 +32,7 @@ import (
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
+	"ospulse/test/wait"
 )
 
 // TestMain runs the agent instead of the tests for a hidden command, or if
@@ -92,7 +93,7 @@ func start(t *testing.T, url string, env []string, name string, args ...string) 
 			t.Logf("%s:\n%s", name, &log)
 		}
 	})
-	eventually(t, name+" is ready", func() bool {
+	wait.For(t, name+" is ready", func() bool {
 		response, err := http.Get(url)
 		if err != nil {
 			return false
@@ -101,15 +102,6 @@ func start(t *testing.T, url string, env []string, name string, args ...string) 
 		return response.StatusCode == http.StatusOK
 	})
 	return cmd
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); !is(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 minutes: %s", what)
-		}
-	}
 }
 
 // call sends a request, and repeats it while the answer is that the agent is slow, as on a
@@ -123,7 +115,7 @@ func call(t *testing.T, method, url, kind string, body io.Reader, into any) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, method+" "+url+" is answered", func() bool {
+	wait.For(t, method+" "+url+" is answered", func() bool {
 		request, err := http.NewRequest(method, url, bytes.NewReader(content))
 		if err != nil {
 			t.Fatal(err)
@@ -163,7 +155,7 @@ func callJSON(t *testing.T, url string, body, into any) {
 		State      string
 		StartError json.RawMessage `json:"start_error"`
 	}
-	eventually(t, "the session is no longer starting", func() bool {
+	wait.For(t, "the session is no longer starting", func() bool {
 		call(t, "GET", fmt.Sprintf("%s/api/sessions/%s", backend, asked["sessionId"]), "", nil, &session)
 		return session.State != "starting"
 	})
@@ -282,7 +274,7 @@ func TestWithTheBackendAsRoot(t *testing.T) { testWithTheBackend(t, "ebpf") }
 func testWithTheBackend(t *testing.T, kind string) {
 	both := startBoth(t, kind)
 	backend := both.backend
-	eventually(t, "the backend knows the agent", func() bool {
+	wait.For(t, "the backend knows the agent", func() bool {
 		var list struct {
 			Agents []struct {
 				ID, Sensor   string
@@ -296,11 +288,11 @@ func testWithTheBackend(t *testing.T, kind string) {
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
 	var all []sessionEvent
-	eventually(t, "session_end is in the session", func() bool {
+	wait.For(t, "session_end is in the session", func() bool {
 		all = events(t, backend, session)
 		return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
-	eventually(t, "the session has ended as its program", func() bool {
+	wait.For(t, "the session has ended as its program", func() bool {
 		var ended struct {
 			State string
 			End   *struct {
@@ -346,7 +338,7 @@ func testWithTheBackend(t *testing.T, kind string) {
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
 	// On a busy machine many events of other programs come before the end. A page with the
 	// end alone is small.
-	eventually(t, "the end of the second session is delivered", func() bool {
+	wait.For(t, "the end of the second session is delivered", func() bool {
 		var page struct{ Events []json.RawMessage }
 		call(t, "GET", backend+"/api/sessions/"+second+"/events?filter=type%3Dsession_end", "", nil, &page)
 		return len(page.Events) == 1
@@ -425,7 +417,7 @@ func testWatchIsOver(t *testing.T, kind string) {
 		t.Error("it is over while a child of the process runs")
 	}
 	release()
-	eventually(t, "the watch is over", func() bool { return isOver(watch) })
+	wait.For(t, "the watch is over", func() bool { return isOver(watch) })
 	if isOver(all) {
 		t.Error("a watch of all processes is over")
 	}
@@ -446,7 +438,7 @@ func testSessionWithoutProcessesEnds(t *testing.T, kind string) {
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 2, "processes": []int{shell.Process.Pid}}, &answer)
 	leave()
 	release()
-	eventually(t, "the session has ended", func() bool {
+	wait.For(t, "the session has ended", func() bool {
 		var now struct {
 			State string
 			End   struct{ Reason, Text string }
@@ -489,7 +481,7 @@ func TestStartsThatTimeOut(t *testing.T) {
 			} `json:"start_error"`
 			End struct{ ExitCode int }
 		}
-		eventually(t, "the outcome of the start is known", func() bool {
+		wait.For(t, "the outcome of the start is known", func() bool {
 			call(t, "GET", backend+"/api/sessions/"+session, "", nil, &now)
 			return now.State == "ended" || now.State == "failed"
 		})
@@ -539,7 +531,7 @@ exit 3
 		}
 		callJSON(t, backend+"/api/start-monitor", ask, &answer)
 		var all []sessionEvent
-		eventually(t, name+" ends", func() bool {
+		wait.For(t, name+" ends", func() bool {
 			all = events(t, backend, session)
 			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 		})
@@ -563,7 +555,7 @@ exit 3
 // the backend learns what may be asked for.
 func TestStartLimitsAsRoot(t *testing.T) {
 	backend := startBoth(t, "ebpf").backend
-	eventually(t, "the backend knows what may be asked for", func() bool {
+	wait.For(t, "the backend knows what may be asked for", func() bool {
 		var list struct {
 			Agents []struct {
 				StartOptions *struct {
@@ -592,7 +584,7 @@ func TestStartLimitsAsRoot(t *testing.T) {
 		maps.Copy(ask, test.limits)
 		callJSON(t, backend+"/api/start-monitor", ask, &map[string]any{})
 		var all []sessionEvent
-		eventually(t, name+" ends", func() bool {
+		wait.For(t, name+" ends", func() bool {
 			all = events(t, backend, session)
 			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 		})
@@ -625,7 +617,7 @@ func TestStartLimitsAsRoot(t *testing.T) {
 func TestWhatIsRun(t *testing.T) {
 	backend := startBoth(t, "procfs").backend
 	refusal := func(session, entryPoint string) (status int, code, text string) {
-		eventually(t, "the backend answers the start", func() bool {
+		wait.For(t, "the backend answers the start", func() bool {
 			body, err := json.Marshal(map[string]any{"sessionId": session, "mode": 3, "entryPoint": entryPoint})
 			if err != nil {
 				t.Fatal(err)
@@ -647,7 +639,7 @@ func TestWhatIsRun(t *testing.T) {
 	ran := func(session, start, end string) {
 		t.Helper()
 		var all []sessionEvent
-		eventually(t, "the session has its session_end", func() bool {
+		wait.For(t, "the session has its session_end", func() bool {
 			all = events(t, backend, session)
 			return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
 		})

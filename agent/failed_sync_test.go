@@ -24,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"ospulse/test/powerloss"
+	"ospulse/test/wait"
 )
 
 // steadyScript writes one file after the other, for ten minutes at most.
@@ -201,7 +202,7 @@ func (r *agentRecorder) apply(ops []powerloss.Op) {
 // the start.
 func (r *agentRecorder) work(agent, log string, notes int, ended <-chan struct{}) (session string) {
 	r.t.Helper()
-	eventually(r.t, "the agent is ready, or ended", func() bool {
+	wait.For(r.t, "the agent is ready, or ended", func() bool {
 		select {
 		case <-ended:
 			return true
@@ -228,7 +229,7 @@ func (r *agentRecorder) work(agent, log string, notes int, ended <-chan struct{}
 		}
 	}
 	if session != "" {
-		eventually(r.t, "the run was long enough", func() bool {
+		wait.For(r.t, "the run was long enough", func() bool {
 			text, err := os.ReadFile(log)
 			if err != nil {
 				r.t.Fatal(err)
@@ -338,7 +339,7 @@ func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, 
 	agent := fmt.Sprintf("http://127.0.0.1:%d", freePort(r.t))
 	port := agent[strings.LastIndex(agent, ":")+1:]
 	cmd := start(r.t, agent+"/health", []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", port, "--data", data, "--backend", s.url)
-	eventually(r.t, "all is delivered", func() bool {
+	wait.For(r.t, "all is delivered", func() bool {
 		return slices.Equal(list(r.t, filepath.Join(data, "spool")), []string{"lock"}) &&
 			!slices.ContainsFunc(list(r.t, filepath.Join(data, "sessions")), func(name string) bool { return strings.HasSuffix(name, ".json") })
 	})

@@ -21,6 +21,7 @@ import (
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/sandbox"
+	"ospulse/test/wait"
 )
 
 // busyScript writes one file after the other, forever.
@@ -75,18 +76,18 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	began, session := time.Now(), upload(t, backend, "busy.sh", busyScript)
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
-	eventually(t, "events are delivered", func() bool { return health().Delivery.Delivered > 5000 })
+	wait.For(t, "events are delivered", func() bool { return health().Delivery.Delivered > 5000 })
 	sample := sampleOf(t, events(t, backend, session))
 	kill(t, backendProcess)
-	eventually(t, "events are in the spool", func() bool { return health().Delivery.Spooled > 5000 })
+	wait.For(t, "events are in the spool", func() bool { return health().Delivery.Spooled > 5000 })
 	before := health()
 	kill(t, agentProcess)
 	killed := time.Now()
 
-	eventually(t, "the sample is dead", func() bool { return len(processesOf(t, sample.user)) == 0 })
+	wait.For(t, "the sample is dead", func() bool { return len(processesOf(t, sample.user)) == 0 })
 	startBackend()
 	startAgent()
-	eventually(t, "all is delivered", func() bool {
+	wait.For(t, "all is delivered", func() bool {
 		s := health()
 		return s.Delivery.Delivered > 0 && s.Delivery.Queued+s.Delivery.Spooled == 0
 	})
@@ -164,9 +165,9 @@ func TestKilledAgentAsRoot(t *testing.T) {
 	}
 
 	// The agent has removed all traces of the session.
-	eventually(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
-	eventually(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
-	eventually(t, "the spool is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "spool")), []string{"lock"}) })
+	wait.For(t, "the cgroups are gone", func() bool { return len(cgroups(t, sample.cgroup)) == 0 })
+	wait.For(t, "the journal is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "sessions")), []string{"alive"}) })
+	wait.For(t, "the spool is empty", func() bool { return slices.Equal(list(t, filepath.Join(data, "spool")), []string{"lock"}) })
 	if got := list(t, data); !slices.Equal(got, []string{"sessions", "spool", "starts", "uploads"}) {
 		t.Errorf("the data folder has %q", got)
 	}
@@ -322,7 +323,7 @@ func TestGapBeginsWhereTheSensorIs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- serveOn(ctx, cfg, log, listener, eyes, nil, "no sandbox", time.Now()) }()
-	eventually(t, "the journal has the sensor's time", func() bool {
+	wait.For(t, "the journal has the sensor's time", func() bool {
 		info, err := os.Stat(filepath.Join(cfg.DataDir, "sessions", "alive"))
 		return err == nil && info.ModTime().Equal(sensed.Add(-sensorLag))
 	})

@@ -21,6 +21,7 @@ import (
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
+	"ospulse/test/wait"
 )
 
 // talker sends data over TCP and UDP to the port in its argument, sends a DNS query, and
@@ -504,7 +505,7 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 			// The last packet of the handshake may be reported first.
 			hello := func(p packetShape) bool { return p.Content == "68 65 6C 6C 6F" && p.Direction == "in" }
 			lost := uint64(0)
-			eventually(t, "the packet and its answer are reported", func() bool {
+			wait.For(t, "the packet and its answer are reported", func() bool {
 				got.mu.Lock()
 				defer got.mu.Unlock()
 				if got.lost > lost { // on a busy machine it may be lost, which is reported
@@ -547,7 +548,7 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	session := upload(t, backend, "talk.sh", "#!/bin/bash\nexec 3<>/dev/udp/127.0.0.1/3003\necho in the sandbox >&3\n")
 	var answer map[string]any
 	callJSON(t, backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 3}, &answer)
-	eventually(t, "session_end is in the session", func() bool {
+	wait.For(t, "session_end is in the session", func() bool {
 		return slices.ContainsFunc(events(t, backend, session), func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": session}, &answer)
@@ -593,7 +594,7 @@ func TestPacketsWithTheBackendAsRoot(t *testing.T) {
 	}
 	c.Close()
 	callJSON(t, backend+"/api/monitor/stop", map[string]any{"sessionId": second}, &answer)
-	eventually(t, "session_end is in the session", func() bool {
+	wait.For(t, "session_end is in the session", func() bool {
 		return slices.ContainsFunc(events(t, backend, second), func(e sessionEvent) bool { return e.Type == "session_end" })
 	})
 	reported := 0

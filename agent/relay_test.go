@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 // relayProgram forwards connections from one port, its first argument, to another, its
@@ -43,13 +45,13 @@ func TestBackendBehindARelay(t *testing.T) {
 		})
 		return fmt.Sprintf("http://127.0.0.1:%d", port)
 	})
-	eventually(t, "the backend has a heartbeat of the agent", func() bool {
+	wait.For(t, "the backend has a heartbeat of the agent", func() bool {
 		var list struct{ Agents []struct{ Sensor string } }
 		call(t, "GET", both.backend+"/api/agents", "", nil, &list)
 		return len(list.Agents) == 1 && list.Agents[0].Sensor == "procfs"
 	})
 	// The first session may start before the agent has the answer to its heartbeat.
-	eventually(t, "the backend is known to the agent", func() bool {
+	wait.For(t, "the backend is known to the agent", func() bool {
 		session := upload(t, both.backend, "x.sh", "true")
 		var answer map[string]any
 		callJSON(t, both.backend+"/api/start-monitor", map[string]any{"sessionId": session, "mode": 1}, &answer)
@@ -60,7 +62,7 @@ func TestBackendBehindARelay(t *testing.T) {
 				Role string
 			}
 		}
-		eventually(t, "session_start is delivered", func() bool {
+		wait.For(t, "session_start is delivered", func() bool {
 			all := events(t, both.backend, session)
 			at := slices.IndexFunc(all, func(e sessionEvent) bool { return e.Type == "session_start" })
 			return at >= 0 && json.Unmarshal(all[at].Data, &start) == nil

@@ -24,6 +24,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
+	"ospulse/test/wait"
 )
 
 // browserVariable makes this test program a browser: see browse.
@@ -243,7 +244,7 @@ func browserOfTheDashboard(t *testing.T, isIncluded bool) (lost bool) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var looking sync.WaitGroup
 		looking.Go(func() { m.Run(ctx, 10*time.Millisecond) })
-		eventually(t, "the end of the excluded browser is reported", func() bool { return r.hasRemoved(before.pid) })
+		wait.For(t, "the end of the excluded browser is reported", func() bool { return r.hasRemoved(before.pid) })
 		cancel()
 		looking.Wait()
 	}

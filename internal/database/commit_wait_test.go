@@ -9,6 +9,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // TestCommitThatWaitsForStandbyStaysHidden checks that PostgreSQL does not cancel a
@@ -50,14 +51,6 @@ func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 		}
 		return n
 	}
-	until := func(what string, isSo func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !isSo(); <-time.After(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("not within a minute: ", what)
-			}
-		}
-	}
 
 	ctx, giveUp := context.WithCancel(t.Context())
 	defer giveUp()
@@ -72,7 +65,7 @@ func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 	}
 	commit()
 	made := 0 // commits before the server applied the setting
-	until("a commit waits", func() bool {
+	wait.For(t, "a commit waits", func() bool {
 		select {
 		case err := <-committed:
 			if err != nil {
@@ -96,5 +89,5 @@ func TestCommitThatWaitsForStandbyStaysHidden(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	exec("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
-	until("the commit is visible", func() bool { return count() == made+1 })
+	wait.For(t, "the commit is visible", func() bool { return count() == made+1 })
 }

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"gorm.io/gorm"
 
 	"ospulse/internal/database"
 	"ospulse/internal/database/migrations"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // withMigrations returns the numbered files of this program and more files by name, the
@@ -139,20 +139,13 @@ func blockBuilds(t *testing.T, db *database.DB) (release func()) {
 // eventually waits until a query returns a positive number.
 func eventually(t *testing.T, db *database.DB, what, query string, args ...any) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(60 * time.Second); ; <-tick.C {
+	wait.For(t, what, func() bool {
 		var n int64
 		if err := db.Read(t.Context()).Raw(query, args...).Scan(&n).Error; err != nil {
 			t.Fatal(err)
 		}
-		if n > 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("this never came: ", what)
-		}
-	}
+		return n > 0
+	})
 }
 
 const waitingBuild = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE % CONCURRENTLY %'"

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"ospulse/internal/database"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // listen returns a channel with "connected" for each connection, and each payload.
@@ -27,13 +27,8 @@ func listen(t *testing.T, db *database.DB, channel string) <-chan string {
 func wantHeard(t *testing.T, heard <-chan string, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		select {
-		case got := <-heard:
-			if got != w {
-				t.Fatalf("heard %.100q, want %.100q", got, w)
-			}
-		case <-time.After(60 * time.Second):
-			t.Fatalf("%.100q is not heard", w)
+		if got := wait.Receive(t, fmt.Sprintf("%.100q is heard", w), heard); got != w {
+			t.Fatalf("heard %.100q, want %.100q", got, w)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"ospulse/internal/database"
 	"ospulse/internal/models"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // existing is a database of the existing backend.
@@ -590,7 +591,7 @@ func (w lineWriter) Write(p []byte) (int, error) {
 // wait waits for a line that contains text.
 func (w lineWriter) wait(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(wait.Patience); ; {
 		select {
 		case line := <-w:
 			if strings.Contains(line, text) {

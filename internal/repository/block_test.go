@@ -19,6 +19,7 @@ import (
 	"ospulse/internal/repository"
 	"ospulse/test/dbtest"
 	"ospulse/test/s3test"
+	"ospulse/test/wait"
 )
 
 // openWithBucket opens a database of each kind with the same bucket.
@@ -341,7 +342,7 @@ func TestReadersReadAhead(t *testing.T) {
 			t.Helper()
 			before := s3.Requests.Load()
 			read()
-			waitUntil(t, what, func() bool { return s3.Requests.Load()-before >= want })
+			wait.For(t, what, func() bool { return s3.Requests.Load()-before >= want })
 			if got := s3.Requests.Load() - before; got != want {
 				t.Errorf("%s: %d requests, want %d", what, got, want)
 			}
@@ -370,18 +371,6 @@ func TestReadersReadAhead(t *testing.T) {
 		requests("the page of the next segment, and what follows", segments-1, func() { list(events, "", models.EventPage{After: models.SegmentEvents, Limit: 5}, 5) })
 		requests("what was read ahead", 0, func() { list(events, "", models.EventPage{After: 2 * models.SegmentEvents, Limit: 5}, 5) })
 	})
-}
-
-// waitUntil waits for a condition.
-func waitUntil(t *testing.T, what string, isSo func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Minute); !isSo(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("this never came: ", what)
-		}
-	}
 }
 
 // TestUsedBytesCountObjects checks that moving blocks to a bucket does not make room for

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 type knownAgent struct {
@@ -73,7 +75,7 @@ func TestAgentsRegister(t *testing.T) {
 				t.Errorf("%s: %+v", says.name, told)
 			}
 		}
-		waitFor(t, "the default agent is up", func() bool { return b.agents()["build-8"].Status == "up" })
+		wait.For(t, "the default agent is up", func() bool { return b.agents()["build-8"].Status == "up" })
 		all := b.agents()
 		if names := slices.Sorted(maps.Keys(all)); !slices.Equal(names, []string{"build-8", "deeper", "other"}) {
 			t.Fatalf("%q are known", names)
@@ -173,7 +175,7 @@ func TestAgentThatWantsAKey(t *testing.T) {
 	id := b.startSession()
 	b.mustStop(id)
 	b.decode(b.send("POST", "/api/list-processes", `{"sessionId":"`+id+`"}`), http.StatusOK, &[]any{})
-	waitFor(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
+	wait.For(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
 	if strings.Contains(b.log.String(), key) {
 		t.Error("the log has the key")
 	}
@@ -289,7 +291,7 @@ func TestPythonAgent(t *testing.T) {
 				})
 			}
 			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_POLL_INTERVAL": "1s"})
-			waitFor(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
+			wait.For(t, "the agent is up", func() bool { return b.agents()["default"].Status == "up" })
 			created := b.createSession("My Tool (v2).exe", "MZ")
 			id := created["sessionId"].(string)
 			if created["delivered"] != true {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // When two backends get equal starts of one session, one start reaches the agent and all
@@ -41,7 +43,7 @@ func TestOneStartAtATimeAcrossBackends(t *testing.T) {
 				}
 			})
 		}
-		waitFor(t, "one start to reach the agent", func() bool { return sent.Load() == 4 && len(asked) > 0 })
+		wait.For(t, "one start to reach the agent", func() bool { return sent.Load() == 4 && len(asked) > 0 })
 		agent.handle(agentStop, func(w http.ResponseWriter, _ *http.Request) {
 			select {
 			case <-release:
@@ -87,9 +89,9 @@ func TestStartThatWasTakenOver(t *testing.T) {
 		if a := first.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`, "Prefer: respond-async"); a.status != http.StatusAccepted {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
-		waitFor(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
+		wait.For(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
 		db := openDatabase(t, env)
-		waitFor(t, "another backend to take over", func() bool {
+		wait.For(t, "another backend to take over", func() bool {
 			if _, err := db.ExecContext(t.Context(), "UPDATE leases SET until = 0 WHERE name = 'session:"+id+"'"); err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +249,7 @@ func TestOneBackendAsksTheAgent(t *testing.T) {
 			t.Errorf("the other backend knows %+v", got)
 		}
 		first.stop()
-		waitFor(t, "the other backend asks it", func() bool {
+		wait.For(t, "the other backend asks it", func() bool {
 			select {
 			case host := <-asked:
 				return host != address

@@ -21,6 +21,7 @@ import (
 
 	"ospulse/internal/app"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // runProgram runs a subcommand of the program inside the test and returns its output.
@@ -101,7 +102,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		var files []string
 		for n := range rounds(t, 5) {
 			before := stored.Load()
-			waitFor(t, "more events", func() bool { return t.Failed() || stored.Load() > before+200 })
+			wait.For(t, "more events", func() bool { return t.Failed() || stored.Load() > before+200 })
 			path := filepath.Join(dir, fmt.Sprintf("%d.backup", n))
 			mustRun(t, env, "backup", path)
 			files = append(files, path)
@@ -237,7 +238,7 @@ func TestRestoredInstallationCarriesOn(t *testing.T) {
 		batch := func(b *backend) string {
 			t.Helper()
 			var a answer
-			waitFor(t, "the receipt of a batch", func() bool { // 202 while a busy database is too slow
+			wait.For(t, "the receipt of a batch", func() bool { // 202 while a busy database is too slow
 				a = b.send("POST", "/api/events/batch", `[{"event_type":"x","source":"x","data":1}]`, "Idempotency-Key: one")
 				return a.status == http.StatusOK
 			})
@@ -317,7 +318,7 @@ func killWhen(t *testing.T, p *process, isSo func() bool) {
 	}
 	ended := make(chan struct{})
 	go func() { p.Wait(); close(ended) }() //nolint:errcheck // the error says that it was killed
-	waitFor(t, "the moment to kill the program", func() bool {
+	wait.For(t, "the moment to kill the program", func() bool {
 		select {
 		case <-ended:
 			return true

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ospulse/test/s3test"
+	"ospulse/test/wait"
 )
 
 // withBlocks returns settings with a bucket of blocks.
@@ -61,7 +62,7 @@ func TestBlocksInABucket(t *testing.T) {
 		id := b.create("a.exe")
 		const events = 4200
 		fillSession(t, b, id, events)
-		waitFor(t, "the seal", func() bool {
+		wait.For(t, "the seal", func() bool {
 			here, _ := storedBlocks(t, env)
 			return here == 2
 		})
@@ -87,7 +88,7 @@ func TestBlocksInABucket(t *testing.T) {
 		s3 := startBucket(t, time.Now())
 		bucketed := withBlocks(env, s3.URL)
 		b = startBackend(t, bucketed)
-		waitFor(t, "the move", func() bool {
+		wait.For(t, "the move", func() bool {
 			here, objects := storedBlocks(t, env)
 			return here == 0 && len(objects) == 2
 		})
@@ -114,7 +115,7 @@ func TestBlocksInABucket(t *testing.T) {
 			t.Error("a backup without the bucket: ", err)
 		}
 		s3.isDown.Store(false)
-		waitFor(t, "the bucket in /readyz", func() bool { return b.checks()["bucket"] == "ok" })
+		wait.For(t, "the bucket in /readyz", func() bool { return b.checks()["bucket"] == "ok" })
 		polled := 0
 		for n := 1; n > 0; polled += n {
 			n = strings.Count(string(b.poll("/api/events/"+id+"?limit=1000").body), `"event_type"`)
@@ -146,13 +147,13 @@ func TestBlocksInABucket(t *testing.T) {
 			other := s3test.Start(t)
 			target["SEAL_AFTER"] = "0s"
 			restored = startBackend(t, withBlocks(target, other.URL))
-			waitFor(t, "the move", func() bool {
+			wait.For(t, "the move", func() bool {
 				here, objects := storedBlocks(t, target)
 				return here == 0 && len(objects) >= 2
 			})
 			check("restored and moved", restored)
 			restored.mustDelete(id)
-			waitFor(t, "the deletion", func() bool {
+			wait.For(t, "the deletion", func() bool {
 				here, objects := storedBlocks(t, target)
 				return here+len(objects) == 0
 			})
@@ -175,7 +176,7 @@ func TestKilledWhileMovingBlocks(t *testing.T) {
 			fillSession(t, b, id, 5)
 			ids = append(ids, id)
 		}
-		waitFor(t, "the seals", func() bool {
+		wait.For(t, "the seals", func() bool {
 			here, _ := storedBlocks(t, env)
 			return here == sessions
 		})
@@ -199,7 +200,7 @@ func TestKilledWhileMovingBlocks(t *testing.T) {
 			backends = append(backends, startBackend(t, bucketed))
 		}
 		freeLease()
-		waitFor(t, "the move", func() bool {
+		wait.For(t, "the move", func() bool {
 			here, _ := storedBlocks(t, env)
 			return here == 0
 		})
@@ -215,7 +216,7 @@ func TestKilledWhileMovingBlocks(t *testing.T) {
 		execute(t, openDatabase(t, env), "UPDATE unused_objects SET since = 0")
 		b = startBackend(t, bucketed)
 		defer b.stop()
-		waitFor(t, "the sweep", func() bool {
+		wait.For(t, "the sweep", func() bool {
 			var found []string
 			for _, key := range s3.Keys(t) {
 				if !strings.HasSuffix(key, "/ospulse") {

@@ -13,6 +13,7 @@ import (
 
 	"ospulse/internal/durable"
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // durability returns the durability in its three places: /readyz, /api/health and the
@@ -129,7 +130,7 @@ func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	server, url := startDurablePostgres(t, nil)
 	reload := func(fsync string) {
 		onPostgres(t, url, "ALTER SYSTEM SET fsync = "+fsync, "SELECT pg_reload_conf()")
-		waitFor(t, "fsync = "+fsync, func() bool {
+		wait.For(t, "fsync = "+fsync, func() bool {
 			conn, err := pgx.Connect(t.Context(), url)
 			if err != nil {
 				t.Fatal(err)
@@ -147,7 +148,7 @@ func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	// The server becomes weak while the backend runs: new events are kept in the
 	// backend's spool, and none is acknowledged as stored.
 	reload("off")
-	waitFor(t, "events that are spooled", func() bool {
+	wait.For(t, "events that are spooled", func() bool {
 		return b.send("POST", "/api/events", `{"event_type":"x"}`).status == http.StatusAccepted
 	})
 	if a := b.send("GET", "/readyz", ""); a.status != http.StatusServiceUnavailable || !strings.Contains(string(a.body), "DATABASE_ALLOW_WEAK") {
@@ -182,7 +183,7 @@ func TestFsyncOffIsRefusedUnlessAllowed(t *testing.T) {
 	}
 
 	reload("on")
-	waitFor(t, "durability", func() bool { now, _, _ := b.durability(); return now == "disk" })
+	wait.For(t, "durability", func() bool { now, _, _ := b.durability(); return now == "disk" })
 	b.postEvent(http.StatusOK)
 	wantDurability(t, b, "disk", "weak: fsync is off")
 	if err := server.Stop(pgtest.Fast); err != nil {
@@ -268,7 +269,7 @@ func TestReplicatedDurability(t *testing.T) {
 				// Without its standbys, a commit is only on the local disk, and the
 				// session keeps that mark.
 				onPostgres(t, url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
-				waitFor(t, "durability", func() bool { now, _, _ := b.durability(); return now == "disk" })
+				wait.For(t, "durability", func() bool { now, _, _ := b.durability(); return now == "disk" })
 				b.postEvent(http.StatusOK)
 				wantDurability(t, b, "disk", "disk")
 			}

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"ospulse/test/wait"
 )
 
 // value parses JSON so that two texts of the same value are deeply equal: numbers as
@@ -440,7 +442,7 @@ func TestPollerThatIsGoneClaimsNothing(t *testing.T) {
 			if err := conn.Close(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the end of the request", func() bool {
+			wait.For(t, "the end of the request", func() bool {
 				return strings.Count(b.log.String(), `"method":"GET","path":"/api/events/unassigned"`) == i+1
 			})
 		}

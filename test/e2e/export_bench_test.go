@@ -15,6 +15,7 @@ import (
 
 	"ospulse/internal/models"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // fillSession posts n events to a session, as an agent does.
@@ -73,7 +74,7 @@ func writePool(t testing.TB, env map[string]string) *sql.DB {
 func waitForSegments(t testing.TB, env map[string]string, n int) {
 	t.Helper()
 	write := writePool(t, env)
-	waitFor(t, "all segments", func() bool {
+	wait.For(t, "all segments", func() bool {
 		var built int
 		if err := write.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM segments").Scan(&built); err != nil {
 			t.Fatal(err)

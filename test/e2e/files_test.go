@@ -21,6 +21,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // bucket is an S3 service with one bucket.
@@ -84,7 +85,7 @@ func (b *backend) checkedFiles() (files struct {
 	Error   string
 }) {
 	b.t.Helper()
-	waitFor(b.t, "a check of the files", func() bool {
+	wait.For(b.t, "a check of the files", func() bool {
 		var health struct{ Files json.RawMessage }
 		b.decode(b.send("GET", "/api/health", ""), http.StatusOK, &health)
 		return json.Unmarshal(health.Files, &files) == nil && strings.Contains(string(health.Files), "checkedAt")
@@ -134,7 +135,7 @@ func TestBackendsShareFiles(t *testing.T) {
 		t.Errorf("in the bucket are %s", keys)
 	}
 	a.mustDelete(id)
-	waitFor(t, "the file is gone", func() bool { return !strings.Contains(s3.files(t), hashOf(content)) })
+	wait.For(t, "the file is gone", func() bool { return !strings.Contains(s3.files(t), hashOf(content)) })
 	if files := b.checkedFiles(); files.Storage != "s3://bucket/ospulse" || files.Missing != 0 || files.Error != "" {
 		t.Errorf("health says %+v", files)
 	}
@@ -192,7 +193,7 @@ func TestFilesMoveToTheBucket(t *testing.T) {
 		if b.download(id) != "from before" {
 			t.Error("the file is another one")
 		}
-		waitFor(t, "the file is moved", func() bool {
+		wait.For(t, "the file is moved", func() bool {
 			return strings.Contains(s3.files(t), hashOf("from before")) && len(filesIn(t, filepath.Join(env["DATA_DIR"], "files"))) == 0
 		})
 		if b.download(id) != "from before" {
@@ -252,7 +253,7 @@ func killBetweenPlaceAndCommit(t *testing.T, env map[string]string, placed func(
 		defer close(cut)
 		b.tryUpload("an orphan") // fails when the program is killed
 	}()
-	waitFor(t, "the file in its place", placed)
+	wait.For(t, "the file in its place", placed)
 	waitForLockedWriter(t, env)
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -284,7 +285,7 @@ func lockSessions(t *testing.T, env map[string]string) (unlock func()) {
 func waitForLockedWriter(t *testing.T, env map[string]string) {
 	t.Helper()
 	db := openDatabase(t, env)
-	waitFor(t, "a transaction that waits for the lock", func() bool {
+	wait.For(t, "a transaction that waits for the lock", func() bool {
 		var n int
 		err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sessions'::regclass").Scan(&n)
 		return err == nil && n > 0
@@ -316,7 +317,7 @@ func TestSweepWaitsForAnUpload(t *testing.T) {
 	defer unlock()
 	var uploading sync.WaitGroup
 	uploading.Go(func() { a.tryUpload("in progress") })
-	waitFor(t, "the file in its place", func() bool { return len(filesIn(t, folder)) == 1 })
+	wait.For(t, "the file in its place", func() bool { return len(filesIn(t, folder)) == 1 })
 	waitForLockedWriter(t, env)
 	path := filepath.Join(folder, filesIn(t, folder)[0])
 	yesterday := time.Now().Add(-24 * time.Hour)
@@ -325,7 +326,7 @@ func TestSweepWaitsForAnUpload(t *testing.T) {
 	}
 	b := startBackend(t, env)
 	db := openDatabase(t, env)
-	waitFor(t, "a sweep that waits for the upload", func() bool {
+	wait.For(t, "a sweep that waits for the upload", func() bool {
 		var n int
 		err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO \"target_files\"%' AND datname = current_database()").Scan(&n)
 		return err == nil && n > 0

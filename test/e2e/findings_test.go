@@ -14,6 +14,7 @@ import (
 
 	"ospulse/internal/models"
 	"ospulse/test/recording"
+	"ospulse/test/wait"
 )
 
 type findings struct {
@@ -50,7 +51,7 @@ func readOf(program, path string) string {
 // found returns the findings of a session once the rules have been applied to all events.
 func (b *backend) found(id string) (list findings) {
 	b.t.Helper()
-	waitFor(b.t, "the rules are applied", func() bool {
+	wait.For(b.t, "the rules are applied", func() bool {
 		b.decode(b.send("GET", "/api/sessions/"+id+"/findings", ""), http.StatusOK, &list)
 		return list.UpTo == list.Total
 	})
@@ -117,7 +118,7 @@ func TestFindings(t *testing.T) {
 			t.Errorf("other rules were applied: %d events, then %d", n, m)
 		}
 		b.send("DELETE", "/api/sessions/"+id, "")
-		waitFor(t, "the session is deleted", func() bool {
+		wait.For(t, "the session is deleted", func() bool {
 			var left int
 			err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM findings").Scan(&left)
 			return err == nil && left == 0
@@ -170,7 +171,7 @@ func TestFindingOfAttempts(t *testing.T) {
 		if !slices.Equal(failed, []string{tried}) {
 			t.Errorf("of all findings %q, these have events that failed: %q", before, failed)
 		}
-		waitFor(t, "the webhook has the attempt", func() bool {
+		wait.For(t, "the webhook has the attempt", func() bool {
 			return slices.ContainsFunc(r.got(), func(p posted) bool { return p.Rule.ID == secretRead && p.Failed == 1 && p.Events == 1 })
 		})
 
@@ -313,7 +314,7 @@ func TestRulesDir(t *testing.T) {
 	}
 	has := func(what string, title string) {
 		t.Helper()
-		waitFor(t, what, func() bool { return slices.Contains(titles(), title) })
+		wait.For(t, what, func() bool { return slices.Contains(titles(), title) })
 	}
 	has("a rule of the folder", "Hosts")
 	has("a rule of the program", "A program read the password hashes")
@@ -352,7 +353,7 @@ func TestRulesDir(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a warning", func() bool { return strings.Contains(b.log.String(), "the old ones stay") })
+	wait.For(t, "a warning", func() bool { return strings.Contains(b.log.String(), "the old ones stay") })
 	has("the old rules", "Names of hosts")
 	b.stop()
 	p := command(t, map[string]string{"DATA_DIR": t.TempDir(), "PORT": "0", "RULES_DIR": dir})
@@ -473,7 +474,7 @@ func TestFactsAfterRestart(t *testing.T) {
 		if found() {
 			t.Error("it is found before the connection")
 		}
-		waitFor(t, "the progress is stored", func() bool {
+		wait.For(t, "the progress is stored", func() bool {
 			var upTo int
 			err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT MAX(up_to) FROM detections").Scan(&upTo)
 			return err == nil && upTo == 2

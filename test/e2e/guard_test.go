@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 const (
@@ -268,7 +270,7 @@ func TestRequestLog(t *testing.T) {
 		ask("GET", "/healthz", "", "X-Request-Id: "+bad)
 	}
 	var lines []logged
-	waitFor(t, "a line for each request", func() bool { lines = b.requestLines(); return len(lines) >= len(want) })
+	wait.For(t, "a line for each request", func() bool { lines = b.requestLines(); return len(lines) >= len(want) })
 	for _, line := range lines {
 		if line != want[line.ID] {
 			t.Errorf("logged is %+v, want %+v", line, want[line.ID])
@@ -313,7 +315,7 @@ func TestExportThatBreaksOff(t *testing.T) {
 	}
 	logged := func(id string) {
 		t.Helper()
-		waitFor(t, "the line of "+id, func() bool {
+		wait.For(t, "the line of "+id, func() bool {
 			return slices.ContainsFunc(b.requestLines(), func(line logged) bool { return line.ID == id })
 		})
 	}
@@ -393,7 +395,7 @@ func TestHealth(t *testing.T) {
 			}
 		}
 		for _, status := range []string{"up", "down"} {
-			waitFor(t, "an agent that is "+status, func() bool {
+			wait.For(t, "an agent that is "+status, func() bool {
 				seen, _ := get(t, b, "/api/health", 200)["agent"].(map[string]any)
 				return seen["status"] == status && seen["url"] == agent.URL && seen["lastSeenAt"] != nil && (seen["error"] != nil) == (status == "down")
 			})

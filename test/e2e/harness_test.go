@@ -22,6 +22,7 @@ import (
 	"ospulse/internal/app"
 	"ospulse/test/dbtest"
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // runMain makes the test binary run the program: tests of signals and exit codes need a
@@ -83,7 +84,7 @@ type backend struct {
 // says otherwise.
 func startBackend(t testing.TB, env map[string]string) *backend {
 	t.Helper()
-	return startBackendWithin(t, env, time.Minute)
+	return startBackendWithin(t, env, wait.Patience)
 }
 
 // sealAfter returns SEAL_AFTER for a test. Half of the tests seal events as soon as
@@ -100,7 +101,10 @@ func sealAfter(t testing.TB) string {
 // startBackendWithin is startBackend with another timeout for the start.
 func startBackendWithin(t testing.TB, env map[string]string, patience time.Duration) *backend {
 	t.Helper()
-	settings := map[string]string{"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "SEAL_AFTER": sealAfter(t), "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1"}
+	settings := map[string]string{
+		"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "SEAL_AFTER": sealAfter(t), "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1",
+		"DATABASE_WAIT": "10m", "READ_TIMEOUT": "10m", // the machine may be busy
+	}
 	for name, value := range env {
 		settings[name] = value
 	}
@@ -116,7 +120,7 @@ func startBackendWithin(t testing.TB, env map[string]string, patience time.Durat
 			if err != nil {
 				t.Error("the backend ended with:", err)
 			}
-		case <-time.After(60 * time.Second):
+		case <-time.After(wait.Patience):
 			t.Error("the backend does not end")
 		}
 		if t.Failed() {
@@ -210,7 +214,7 @@ func (b *backend) trySend(method, path, body string, header ...string) (answer, 
 // database is too slow on a busy machine.
 func (b *backend) poll(path string, header ...string) (a answer) {
 	b.t.Helper()
-	waitFor(b.t, "an answer to a poll", func() bool {
+	wait.For(b.t, "an answer to a poll", func() bool {
 		a = b.send("GET", path, "", header...)
 		return a.status != http.StatusServiceUnavailable
 	})
@@ -226,7 +230,7 @@ func (b *backend) raw(request string) answer {
 		b.t.Fatal(err)
 	}
 	defer conn.Close()
-	err = errors.Join(conn.SetDeadline(time.Now().Add(2*time.Minute)), func() error { _, err := io.WriteString(conn, request); return err }(),
+	err = errors.Join(conn.SetDeadline(time.Now().Add(wait.Patience)), func() error { _, err := io.WriteString(conn, request); return err }(),
 		conn.(*net.TCPConn).CloseWrite())
 	if err != nil {
 		b.t.Fatal("the backend does not take the request: ", err)
@@ -261,23 +265,10 @@ func wantError(t testing.TB, a answer, status int, code, words string) {
 	}
 }
 
-// waitFor waits until a condition holds. It asks less often the longer it waits, because
-// most conditions cost a request.
-func waitFor(t testing.TB, what string, isSo func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	for wait := 5 * time.Millisecond; !isSo(); wait = min(wait*5/4, 100*time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("this never came: ", what)
-		}
-		<-time.After(wait)
-	}
-}
-
 // waitForDrain waits until the spool is empty.
 func waitForDrain(t testing.TB, b *backend) {
 	t.Helper()
-	waitFor(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
+	wait.For(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "").body, []byte(`"spool":"ok"`)) })
 }
 
 // startPostgres starts a server that the test may stop.

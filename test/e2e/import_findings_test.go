@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 // TestFindingsTravel checks that a bundle has the findings of its session; that a backend
@@ -66,7 +68,7 @@ func TestFindingsTravel(t *testing.T) {
 			}
 		}
 		b.send("DELETE", "/api/sessions/"+view.ID, "")
-		waitFor(t, "the session is deleted", func() bool {
+		wait.For(t, "the session is deleted", func() bool {
 			var left int
 			err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM imported_findings").Scan(&left)
 			return err == nil && left == 0

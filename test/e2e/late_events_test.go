@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // TestSpooledEventsReachTheSessionOfTheirReceipt checks that events which were
@@ -68,7 +69,7 @@ func TestSpooledEventsReachTheSessionOfTheirReceipt(t *testing.T) {
 // more concurrent reads than it has connections succeed.
 func waitForConnections(t *testing.T, b *backend) {
 	t.Helper()
-	waitFor(t, "connections to the new server", func() bool {
+	wait.For(t, "connections to the new server", func() bool {
 		var failed atomic.Bool
 		var reading sync.WaitGroup
 		for range 40 { // more than it has connections

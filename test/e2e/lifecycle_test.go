@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // process is the program in a process of its own.
@@ -220,7 +221,7 @@ func endWith(t *testing.T, p *process, signal os.Signal) {
 	if err := p.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	tooLong := time.AfterFunc(2*time.Minute, func() { p.Process.Kill() }) //nolint:errcheck // it may have ended
+	tooLong := time.AfterFunc(wait.Patience, func() { p.Process.Kill() }) //nolint:errcheck // it may have ended
 	defer tooLong.Stop()
 	if err := p.Wait(); err != nil {
 		t.Errorf("%v ended it with %v: %s", signal, err, p.stderr.String())
@@ -252,16 +253,14 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(60 * time.Second); ; {
+		wait.For(t, "it takes no connection after SIGTERM", func() bool {
 			probe, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 			if err != nil {
-				break
+				return true
 			}
 			probe.Close()
-			if time.Now().After(deadline) {
-				t.Fatal("it still takes connections after SIGTERM")
-			}
-		}
+			return false
+		})
 		if _, err := io.WriteString(conn, body[5:]); err != nil {
 			t.Fatal(err)
 		}

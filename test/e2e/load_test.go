@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // load sends numbered events from many clients until it is stopped, and records the
@@ -95,7 +97,7 @@ func (l *load) count() int {
 func (l *load) waitFor(t *testing.T, n int) {
 	t.Helper()
 	n += l.count()
-	waitFor(t, "acknowledged events", func() bool { return l.count() >= n })
+	wait.For(t, "acknowledged events", func() bool { return l.count() >= n })
 }
 
 // end stops the clients and waits for their last answers.

@@ -25,6 +25,7 @@ import (
 
 	"ospulse/internal/ingest/spool"
 	"ospulse/test/powerloss"
+	"ospulse/test/wait"
 )
 
 // recorder runs the real backend under strace on one data folder, and records its
@@ -70,7 +71,7 @@ func (r *recorder) run(inject string, signal os.Signal, work func(url string)) {
 	}
 	p.Args = append(append([]string{"strace"}, arguments...), p.Path)
 	p.Path = strace
-	p.WaitDelay = time.Minute // strace, which also has the pipes, ends after the program
+	p.WaitDelay = wait.Patience // strace, which also has the pipes, ends after the program
 	stdout := &logBuffer{listening: make(chan string, 1)}
 	p.Stdout = stdout
 	if err := p.Start(); err != nil {
@@ -89,7 +90,7 @@ func (r *recorder) run(inject string, signal os.Signal, work func(url string)) {
 		if inject == "" {
 			r.t.Fatalf("the backend does not start: %v %s", err, p.stderr.String())
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(wait.Patience):
 		r.t.Fatal("the backend does not listen: ", stdout.String())
 	}
 	if signal == syscall.SIGTERM && inject == "" && err != nil {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 // node is a process of the tree.
@@ -107,7 +109,6 @@ func TestProcessTree(t *testing.T) {
 // truncated.
 func TestProcessTreeHasLimits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["READ_TIMEOUT"] = "10m" // of a busy machine
 		b := startBackend(t, env)
 		id := b.create("a.exe")
 		for first := 0; first < 10_500; first += 1500 {
@@ -282,17 +283,17 @@ func TestProcessTreeKnowsWhatRuns(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 		start(all, 1, "")
-		waitFor(t, "the processes of mode 1", func() bool { return b.tree(all).Total == 3 })
+		wait.For(t, "the processes of mode 1", func() bool { return b.tree(all).Total == 3 })
 		if got := b.tree(all); got.String() != "Bash ash zsh" || got.Processes[0].EventCount != 1 || got.Processes[1].StartKnown || got.Processes[1].EventCount != 0 {
 			t.Errorf("got %s: %+v", got, got)
 		}
 		agent.handle(agentList, hangUp) // its failure has no effect
 		start(failed, 1, "")
-		waitFor(t, "the failure is logged", func() bool { return strings.Contains(b.log.String(), "processes could not be added") })
+		wait.For(t, "the failure is logged", func() bool { return strings.Contains(b.log.String(), "processes could not be added") })
 		agent.handle(agentList, say(http.StatusOK, "application/json", `[{"name":"one","pid":1},{"name":"two","pid":2},{"name":"again","pid":2},{"name":"se\u0000ven","pid":7},{"name":"three","pid":3}]`))
 		start(spawned, 3, "")
 		start(chosen, 2, `,"processes":[2,7]`)
-		waitFor(t, "the processes of mode 2", func() bool { return b.tree(chosen).Total > 1 })
+		wait.For(t, "the processes of mode 2", func() bool { return b.tree(chosen).Total > 1 })
 		if got := b.tree(chosen); got.String() != "again se\ufffdven" || got.Total != 2 {
 			t.Errorf("got %s", got)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // blocker blocks the backend's statements in PostgreSQL, as a slow disk or a
@@ -90,7 +91,7 @@ func (b *blocker) waitingFor(text string) (n int) {
 func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Postgres(t).URL
-	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "READ_TIMEOUT": "10m", "AGENT_SERVICE_URL": newTestAgent(t).URL})
+	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "AGENT_SERVICE_URL": newTestAgent(t).URL})
 	id := b.startSession()
 	fillSession(t, b, id, 20)
 	locks := newBlocker(t, url)
@@ -132,7 +133,7 @@ func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 					}
 				})
 			}
-			waitFor(t, "a reader that is held up", func() bool { return locks.waiting() > 0 })
+			wait.For(t, "a reader that is held up", func() bool { return locks.waiting() > 0 })
 			for n := range 20 {
 				if a := b.send("POST", "/api/events?sessionId="+id, `{"event_type":"x"}`); a.status != http.StatusOK {
 					t.Fatalf("event %d is answered %d %s", n, a.status, a.body)
@@ -144,7 +145,7 @@ func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 			stop()
 			letGo()
 			readers.Wait()
-			waitFor(t, "an end of the statements", func() bool { return locks.waiting() == 0 })
+			wait.For(t, "an end of the statements", func() bool { return locks.waiting() == 0 })
 		})
 	}
 }
@@ -154,11 +155,11 @@ func TestBlockedReadersDoNotStopIngest(t *testing.T) {
 func TestBlockedReadersLeaveRoom(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Postgres(t).URL
-	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "READ_TIMEOUT": "10m", "AGENT_SERVICE_URL": newTestAgent(t).URL})
+	b := startBackend(t, map[string]string{"DATABASE_URL": url, "DATABASE_POOL_SIZE": "4", "AGENT_SERVICE_URL": newTestAgent(t).URL})
 	id := b.startSession()
 	const path = "/processes"
 	// The start adds the agent's processes in a transaction that locks the session.
-	waitFor(t, "the agent's processes", func() bool {
+	wait.For(t, "the agent's processes", func() bool {
 		return strings.Contains(string(b.send("GET", "/api/sessions/"+id+path, "").body), `"zsh"`)
 	})
 	locks := newBlocker(t, url)
@@ -219,7 +220,7 @@ func TestReadThatTakesTooLong(t *testing.T) {
 		t.Error("it does not say when to try again")
 	}
 	// Statements of the backend's workers, which have no such limit, may still wait.
-	waitFor(t, "an end of the statement in the database", func() bool { return locks.waitingFor("SELECT number, first_time") == 0 })
+	wait.For(t, "an end of the statement in the database", func() bool { return locks.waitingFor("SELECT number, first_time") == 0 })
 }
 
 // TestHeavyReadersDoNotStopIngest checks that events are stored while many clients
@@ -227,7 +228,7 @@ func TestReadThatTakesTooLong(t *testing.T) {
 // commit may be spooled, but is stored in the session while the readers continue.
 func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
-		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["READ_TIMEOUT"], env["SEAL_AFTER"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "10m", "never"
+		env["AGENT_SERVICE_URL"], env["DATA_DIR"], env["SEAL_AFTER"] = newTestAgent(t).URL, filepath.Join(t.TempDir(), "data"), "never"
 		b := startBackend(t, env)
 		id := b.startSession()
 		fillSession(t, b, id, 1)
@@ -279,7 +280,7 @@ func TestHeavyReadersDoNotStopIngest(t *testing.T) {
 			}
 			slowest = max(slowest, time.Since(began))
 		}
-		waitFor(t, "all events are stored", func() bool { return stored() == before+sent })
+		wait.For(t, "all events are stored", func() bool { return stored() == before+sent })
 		stop()
 		readers.Wait()
 		t.Logf("the slowest event took %s; readers: %v", slowest, outcomes)

@@ -10,6 +10,7 @@ import (
 
 	"ospulse/internal/models"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // TestDiskLowRetainsAsRoot checks that DISK_LOW=retain keeps a small disk from filling:
@@ -28,14 +29,14 @@ func TestDiskLowRetainsAsRoot(t *testing.T) {
 	b := startBackend(t, map[string]string{"DATA_DIR": dir, "SEAL_AFTER": "never", "MIN_FREE_MB": "16", "RETAIN_DAYS": "3650", "DISK_LOW": "retain"})
 	body := numbered(500, 4000) // 2 MB
 	acked, refused := int64(0), 0
-	for deadline := time.Now().Add(2 * time.Minute); acked < 25_000; {
+	for deadline := time.Now().Add(wait.Patience); acked < 25_000; {
 		last, status, err := b.postNumbered(body)
 		switch {
 		case err == nil && status == http.StatusOK:
 			acked = last
 		case err == nil && status == http.StatusServiceUnavailable && time.Now().Before(deadline):
 			refused++
-			waitFor(t, "space", func() bool { return b.send("POST", "/api/events", `{"event_type":"x"}`).status == http.StatusOK })
+			wait.For(t, "space", func() bool { return b.send("POST", "/api/events", `{"event_type":"x"}`).status == http.StatusOK })
 		default:
 			t.Fatalf("after %d events and %d refusals: %d %v", acked, refused, status, err)
 		}

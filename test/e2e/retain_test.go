@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ospulse/internal/models"
+	"ospulse/test/wait"
 )
 
 // expiration is a record of what expired.
@@ -123,7 +124,7 @@ func TestRetainDays(t *testing.T) {
 			t.Errorf("the dry run lists\n%s", listed)
 		}
 		b = startBackend(t, env)
-		waitFor(t, "the records", func() bool {
+		wait.For(t, "the records", func() bool {
 			return len(b.expirations("").Expirations) == 3 && b.session(models.UnassignedID).Completeness.Expired == old
 		})
 		for _, id := range []string{shared, alone} {
@@ -135,7 +136,7 @@ func TestRetainDays(t *testing.T) {
 				t.Errorf("what is left is not complete: %+v", s)
 			}
 		}
-		waitFor(t, "the end of the removal", func() bool {
+		wait.For(t, "the end of the removal", func() bool {
 			var left int
 			err := db.QueryRowContext(t.Context(), "SELECT (SELECT COUNT(*) FROM events WHERE session_id = '"+alone+"') + (SELECT COUNT(*) FROM blocks) + (SELECT COUNT(*) FROM sessions WHERE id = '"+alone+"')").Scan(&left)
 			return err == nil && left == 0
@@ -192,7 +193,7 @@ func TestRetainDays(t *testing.T) {
 		if a := b.send("DELETE", "/api/sessions/unassigned/events", ""); a.status != http.StatusAccepted || !bytes.Contains(a.body, []byte(fmt.Sprintf(`"up_to_seq":%d`, n))) {
 			t.Errorf("the removal is answered %d %s", a.status, a.body)
 		}
-		waitFor(t, "an empty session", func() bool { return b.session(models.UnassignedID).Completeness.Expired == n })
+		wait.For(t, "an empty session", func() bool { return b.session(models.UnassignedID).Completeness.Expired == n })
 		fillSession(t, b, models.UnassignedID, 7)
 		b.wantRest(models.UnassignedID, n, n+7)
 		if last := b.session(models.UnassignedID).Completeness.Expirations; len(last) != 2 || last[0].Rule != "user" || last[0].First != old+1 {
@@ -405,7 +406,7 @@ func TestReadersBesideExpiry(t *testing.T) {
 		var late []*int64 // of streams that begin when events have expired
 		for i := range batches {
 			if i == batches/2 {
-				waitFor(t, "the first expiry", func() bool { return b.session(models.UnassignedID).Completeness.Expired > 0 })
+				wait.For(t, "the first expiry", func() bool { return b.session(models.UnassignedID).Completeness.Expired > 0 })
 				for _, query := range queries {
 					late = append(late, read(query))
 				}
@@ -432,8 +433,8 @@ func TestReadersBesideExpiry(t *testing.T) {
 				t.Errorf("the late stream %q does not say that events have expired", queries[i])
 			}
 		}
-		waitFor(t, "the end of all events", func() bool { return b.session(models.UnassignedID).Completeness.Expired == total })
-		waitFor(t, "the end of all processes", func() bool { return len(b.tree(models.UnassignedID).Processes) == 0 })
+		wait.For(t, "the end of all events", func() bool { return b.session(models.UnassignedID).Completeness.Expired == total })
+		wait.For(t, "the end of all processes", func() bool { return len(b.tree(models.UnassignedID).Processes) == 0 })
 		if c := b.session(models.UnassignedID).Completeness; !c.Complete || c.Present != 0 {
 			t.Errorf("in the end: %+v", c)
 		}
@@ -471,8 +472,8 @@ func TestDatabaseShrinks(t *testing.T) {
 		if a := b.send("DELETE", "/api/sessions/unassigned/events", ""); a.status != http.StatusAccepted {
 			t.Fatal(a.status, string(a.body))
 		}
-		waitFor(t, "the removal", func() bool { return b.expiredSeq() == 3000 })
-		waitFor(t, "a small database", func() bool { return size() < before/4 })
+		wait.For(t, "the removal", func() bool { return b.expiredSeq() == 3000 })
+		wait.For(t, "a small database", func() bool { return size() < before/4 })
 		if env["DATABASE_URL"] != "" {
 			p := command(t, env, "vacuum")
 			if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), "autovacuum") {
@@ -543,7 +544,7 @@ func TestEventsWithoutRoom(t *testing.T) {
 		if env["DATABASE_URL"] != "" {
 			state, hasDatabase, status = "ok", false, http.StatusOK
 		}
-		waitFor(t, "the state of the disk", func() bool {
+		wait.For(t, "the state of the disk", func() bool {
 			b.decode(b.send("GET", "/api/health", ""), http.StatusOK, &health)
 			return health.Disk.State == state
 		})
@@ -591,10 +592,10 @@ func TestRetainGB(t *testing.T) {
 		b.stop()
 		env["RETAIN_GB"] = strconv.FormatFloat((used+26*(1<<20))/(1<<30), 'f', 6, 64) // three of four files fit
 		b = startBackend(t, env)
-		waitFor(t, "an expiration", func() bool { return b.expirations("").Sessions > 0 })
+		wait.For(t, "an expiration", func() bool { return b.expirations("").Sessions > 0 })
 		b.stop()
 		b = startBackend(t, env) // and nothing else expires
-		waitFor(t, "another look", func() bool { return strings.Contains(b.log.String(), `"listening"`) })
+		wait.For(t, "another look", func() bool { return strings.Contains(b.log.String(), `"listening"`) })
 		list := b.expirations("")
 		if list.Sessions != 1 || list.Expirations[0].SessionID != ids[1] || list.Expirations[0].Rule != "RETAIN_GB" || list.Expirations[0].Size < 8<<20 {
 			t.Errorf("what expired: %+v", list)
@@ -614,7 +615,7 @@ func BenchmarkExpireSealed(b *testing.B) {
 				id := back.createSession("a.exe", "MZ")["sessionId"].(string)
 				fillSession(b, back, id, models.SegmentEvents)
 				db := openDatabase(b, env)
-				waitFor(b, "the seal", func() bool {
+				wait.For(b, "the seal", func() bool {
 					var n int
 					return db.QueryRowContext(b.Context(), "SELECT COUNT(*) FROM segments WHERE is_sealed AND session_id = '"+id+"'").Scan(&n) == nil && n == 1
 				})
@@ -630,7 +631,7 @@ func BenchmarkExpireSealed(b *testing.B) {
 					Msg  string
 					Took string
 				}
-				waitFor(b, "the removal", func() bool {
+				wait.For(b, "the removal", func() bool {
 					for text := range strings.Lines(back.log.String()) {
 						if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "a deleted session was removed" {
 							return true

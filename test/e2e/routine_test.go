@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 // closed is the event that a program closes a file, which is routine.
@@ -109,7 +111,7 @@ func TestRoutine(t *testing.T) {
 		}
 
 		write("our_files.yml", strings.ReplaceAll(own, "/srv/", "/home/"))
-		waitFor(t, "the changed rule counts", func() bool { return slices.Equal(seqs(b.listEvents(id, hidden+"&limit=4")), []int64{2, 5, 6, 7}) })
+		wait.For(t, "the changed rule counts", func() bool { return slices.Equal(seqs(b.listEvents(id, hidden+"&limit=4")), []int64{2, 5, 6, 7}) })
 		if got := files(); !slices.Equal(got, []string{"/etc/shadow", "/srv/a", "/tmp/evil"}) {
 			t.Errorf("after a change of the rules the files are %v", got)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"ospulse/test/recording"
+	"ospulse/test/wait"
 )
 
 type rule struct {
@@ -86,7 +87,7 @@ func TestRulesOfUsers(t *testing.T) {
 		b.postEvents(id, readOf("cat", "/etc/hosts"), readOf("cat", "/etc/shadow"), readOf("cat", "/etc/issue"))
 		want := func(rule string, seqs ...int64) {
 			t.Helper()
-			waitFor(t, fmt.Sprint(rule, " finds ", seqs), func() bool { return slices.Equal(b.seqsOf(id, rule), seqs) })
+			wait.For(t, fmt.Sprint(rule, " finds ", seqs), func() bool { return slices.Equal(b.seqsOf(id, rule), seqs) })
 		}
 
 		hosts := b.createRule(opened("hosts", "Hosts", "/etc/hosts"))
@@ -207,15 +208,15 @@ func TestRulesOfManyBackends(t *testing.T) {
 	r := one.createRule(opened("hosts", "Hosts", "/etc/hosts"))
 	var read rule
 	other.decode(other.send("GET", "/api/rules/hosts", ""), http.StatusOK, &read) // at once
-	waitFor(t, "the rule on the other backend", func() bool {
+	wait.For(t, "the rule on the other backend", func() bool {
 		var list struct{ Rules []rule }
 		other.decode(other.send("GET", "/api/rules", ""), http.StatusOK, &list)
 		return slices.ContainsFunc(list.Rules, func(r rule) bool { return r.ID == "hosts" })
 	})
 	other.postEvents(id, readOf("cat", "/etc/hosts"), readOf("cat", "/etc/shadow"))
-	waitFor(t, "a finding", func() bool { return len(other.seqsOf(id, "hosts")) == 1 && len(one.seqsOf(id, "hosts")) == 1 })
+	wait.For(t, "a finding", func() bool { return len(other.seqsOf(id, "hosts")) == 1 && len(one.seqsOf(id, "hosts")) == 1 })
 	one.enable(secretRead, false)
-	waitFor(t, "its findings to go", func() bool { return other.seqsOf(id, secretRead) == nil && one.seqsOf(id, secretRead) == nil })
+	wait.For(t, "its findings to go", func() bool { return other.seqsOf(id, secretRead) == nil && one.seqsOf(id, secretRead) == nil })
 
 	statuses := make(chan int, 8)
 	for i := range 8 {
@@ -295,7 +296,7 @@ func TestTrialsFindWhatRulesFind(t *testing.T) {
 				}
 				var events int64
 				var seqs []int64
-				waitFor(t, "the rule is applied", func() bool {
+				wait.For(t, "the rule is applied", func() bool {
 					// The rules are read before the answer, and applied after it.
 					var list findings
 					b.decode(b.send("GET", "/api/sessions/"+s.ID+"/findings", ""), http.StatusOK, &list)
@@ -387,7 +388,7 @@ func TestFindingsOfAllSessions(t *testing.T) {
 			b.postEvents(id, at(10+i, "/etc/shadow"), at(20, "/c"), at(i, "/l"), at(30, "/l"))
 		}
 		for _, id := range ids {
-			waitFor(t, "the findings", func() bool { return len(b.found(id).Findings) == 3 })
+			wait.For(t, "the findings", func() bool { return len(b.found(id).Findings) == 3 })
 		}
 		key := func(f listedFinding) string { return f.Level + " " + f.FirstAt + " " + f.FileName }
 		var want []string
@@ -429,7 +430,7 @@ func TestFindingsOfAllSessions(t *testing.T) {
 				ID       string
 				Findings findingCounts
 			}
-			waitFor(t, "the same counts in the session and the list", func() bool { // they are two moments
+			wait.For(t, "the same counts in the session and the list", func() bool { // they are two moments
 				var list struct {
 					Sessions []struct {
 						ID       string
@@ -452,7 +453,7 @@ func TestFindingsOfAllSessions(t *testing.T) {
 			t.Errorf("the counts are %+v", before)
 		}
 		b.enable("crit", false)
-		waitFor(t, "the critical finding to go", func() bool { return counts(ids[0]).Critical == 0 })
+		wait.For(t, "the critical finding to go", func() bool { return counts(ids[0]).Critical == 0 })
 		if after := counts(ids[0]); *after.Highest != "high" || after.High != 1 || after.Low != 1 || after.Version <= before.Version {
 			t.Errorf("the counts are %+v", after)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ospulse/internal/models"
+	"ospulse/test/wait"
 )
 
 // TestSealedSessionIsTheSame checks that every read of a session answers the same before
@@ -95,7 +96,7 @@ func TestSealedSessionIsTheSame(t *testing.T) {
 		}
 		b.mustStop(id)
 		b.mustDelete(id)
-		waitFor(t, "the deletion", func() bool {
+		wait.For(t, "the deletion", func() bool {
 			return !slices.ContainsFunc([]string{"events", "segments", "blocks", "processes"}, func(table string) bool { return rows(table) > 0 })
 		})
 	})
@@ -128,7 +129,7 @@ func TestDamageIsNamed(t *testing.T) {
 		id := b.create("a.exe")
 		fillSession(t, b, id, models.SegmentEvents+10)
 		db := openDatabase(t, env)
-		waitFor(t, "the seal", func() bool {
+		wait.For(t, "the seal", func() bool {
 			var n int
 			err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM segments WHERE is_sealed AND session_id = '"+id+"'").Scan(&n)
 			return err == nil && n == 2
@@ -173,14 +174,14 @@ func TestDamageIsNamed(t *testing.T) {
 			t.Errorf("/readyz says %s", text)
 		}
 		store(block)
-		waitFor(t, "the end of the reports", func() bool { return b.checks()["sealed"] == "ok" })
+		wait.For(t, "the end of the reports", func() bool { return b.checks()["sealed"] == "ok" })
 		if c := b.session(id).Completeness; !c.Complete || len(c.Damaged) > 0 {
 			t.Errorf("completeness after the repair: %+v", c)
 		}
 
 		// The worker finds damage that nobody reads.
 		store(damaged)
-		waitFor(t, "a report without a read", func() bool { return b.checks()["sealed"] != "ok" })
+		wait.For(t, "a report without a read", func() bool { return b.checks()["sealed"] != "ok" })
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // listed is a session of the list. A single session has more fields.
@@ -243,7 +244,7 @@ func TestSessionDetails(t *testing.T) {
 			empty.Completeness.Missing == nil || empty.Completeness.Losses == nil || empty.State != "created" {
 			t.Errorf("without events: %+v", empty)
 		}
-		waitFor(t, "the agent is up", func() bool {
+		wait.For(t, "the agent is up", func() bool {
 			s := b.session(id)
 			return s.Agent != nil && s.Agent.Status == "up" && s.Agent.LastSeenAt != nil
 		})
@@ -365,17 +366,10 @@ func rows(t *testing.T, env map[string]string, table, id string) (n int) {
 	return n
 }
 
-// waitUntilGone waits until a deleted session is removed completely. Its timeout is
-// long: the race detector makes SQLite many times slower.
+// waitUntilGone waits until a deleted session is removed completely.
 func waitUntilGone(t *testing.T, env map[string]string, id string) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Minute); rows(t, env, "sessions", id) > 0; <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("session %s is not removed, %d of its events are left", id, rows(t, env, "events", id))
-		}
-	}
+	wait.For(t, "session "+id+" is removed", func() bool { return rows(t, env, "sessions", id) == 0 })
 	if n := rows(t, env, "events", id) + rows(t, env, "processes", id); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
@@ -449,7 +443,7 @@ func TestDeleteSession(t *testing.T) {
 		}
 		b.mustDelete(second)
 		waitUntilGone(t, env, second)
-		waitFor(t, "the file is gone", func() bool { return len(filesIn(t, filepath.Join(env["DATA_DIR"], "files"))) == 0 })
+		wait.For(t, "the file is gone", func() bool { return len(filesIn(t, filepath.Join(env["DATA_DIR"], "files"))) == 0 })
 		if id := b.createSession("again.exe", "shared")["sessionId"].(string); b.send("GET", "/api/sessions/"+id+"/file?raw=true", "").status != http.StatusOK {
 			t.Error("the same file cannot be stored again")
 		}
@@ -471,8 +465,8 @@ func TestDeletedSessionIsStopped(t *testing.T) {
 		wantError(t, b.send("GET", "/api/sessions/"+id, ""), http.StatusNotFound, "not_found", id)
 		told := agent.stopsOf(id)
 		agent.handle(agentStop, say(http.StatusOK, "application/json", `{}`))
-		waitFor(t, "the agent is told", func() bool { return agent.stopsOf(id) > told })
-		waitFor(t, "nothing is pending", func() bool {
+		wait.For(t, "the agent is told", func() bool { return agent.stopsOf(id) > told })
+		wait.For(t, "nothing is pending", func() bool {
 			var n int
 			if err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sessions WHERE stop_pending").Scan(&n); err != nil {
 				t.Fatal(err)
@@ -515,7 +509,7 @@ func TestKilledWhileDeleting(t *testing.T) {
 			t.Fatal("delete: ", err)
 		}
 		response.Body.Close()
-		waitFor(t, "some events are deleted", func() bool { return rows(t, env, "events", id) < 5000 })
+		wait.For(t, "some events are deleted", func() bool { return rows(t, env, "events", id) < 5000 })
 		if err := p.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -564,7 +558,7 @@ func TestDeleteDoesNotBlockIngest(t *testing.T) {
 			defer close(gone)
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for left := 1; left > 0 && time.Since(began) < 10*time.Minute; <-tick.C {
+			for left := 1; left > 0 && time.Since(began) < wait.Patience; <-tick.C {
 				if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sessions WHERE id = '"+large+"'").Scan(&left); err != nil {
 					t.Error(err)
 					return
@@ -584,13 +578,15 @@ func TestDeleteDoesNotBlockIngest(t *testing.T) {
 		slices.Sort(during)
 		slices.Sort(usual)
 		p99 := func(took []time.Duration) time.Duration { return took[len(took)*99/100] }
-		t.Logf("%d events were deleted in %s; p99 of a POST: %s usually, %s meanwhile (median %s, longest %s, of %d)", n, time.Since(began).Round(time.Millisecond),
+		took := time.Since(began)
+		t.Logf("%d events were deleted in %s; p99 of a POST: %s usually, %s meanwhile (median %s, longest %s, of %d)", n, took.Round(time.Millisecond),
 			p99(usual), p99(during), during[len(during)/2], during[len(during)-1], len(during))
-		if p99(during) > max(500*time.Millisecond, 10*p99(usual)) {
+		// A deletion that blocks ingest blocks it all the time. A busy machine slows both.
+		if p99(during) > max(500*time.Millisecond, 10*p99(usual), took/4) {
 			t.Errorf("a POST takes %s, and usually %s", p99(during), p99(usual))
 		}
 		waitUntilGone(t, env, large)
-		waitFor(t, "all events are stored", func() bool { return b.session(other).EventCount == int64(len(during)) })
+		wait.For(t, "all events are stored", func() bool { return b.session(other).EventCount == int64(len(during)) })
 		if s := b.session(other); !s.Completeness.Complete {
 			t.Errorf("the other session: %+v", s)
 		}
@@ -635,11 +631,11 @@ func TestDeleteWhileEventsPourIn(t *testing.T) {
 			})
 		}
 		for i, id := range ids[:11] {
-			waitFor(t, "it has events", func() bool { return rows(t, env, "events", id) > 20 })
+			wait.For(t, "it has events", func() bool { return rows(t, env, "events", id) > 20 })
 			b.mustDelete(id) // the writers still send to it
 			current.Store(int32(i + 1))
 		}
-		waitFor(t, "the last one has events", func() bool { return rows(t, env, "events", ids[11]) > 20 })
+		wait.For(t, "the last one has events", func() bool { return rows(t, env, "events", ids[11]) > 20 })
 		close(done)
 		writers.Wait()
 		for _, id := range ids[:11] {
@@ -727,7 +723,7 @@ func TestUploadWhileItsFileIsDeleted(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		waitFor(t, "no file is left", func() bool { return len(filesIn(t, filepath.Join(env["DATA_DIR"], "files"))) == 0 })
+		wait.For(t, "no file is left", func() bool { return len(filesIn(t, filepath.Join(env["DATA_DIR"], "files"))) == 0 })
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // ending has the fields of a session that describe its end.
@@ -37,7 +39,7 @@ func (b *backend) ending(id string) ending {
 func (b *backend) ended(id string) ending {
 	b.t.Helper()
 	var e ending
-	waitFor(b.t, "the session ends", func() bool { e = b.ending(id); return e.State == "ended" })
+	wait.For(b.t, "the session ends", func() bool { e = b.ending(id); return e.State == "ended" })
 	return e
 }
 
@@ -83,7 +85,7 @@ func TestSessionEndsWithItsProgram(t *testing.T) {
 				b := startBackend(t, env)
 				id := b.spawn()
 				at := b.ending(id).Started.Add(time.Millisecond)
-				waitFor(t, "its time is over", func() bool { return time.Now().After(at) })
+				wait.For(t, "its time is over", func() bool { return time.Now().After(at) })
 				b.tellEnd(id, at, tt.data)
 				e := b.ended(id)
 				codes, _ := json.Marshal([]*int64{e.End.ExitCode, e.End.Signal})
@@ -220,7 +222,7 @@ func TestStopAndEnd(t *testing.T) {
 		b.mustStop(id)
 		stopped := b.ending(id)
 		b.tellEnd(id, at, `,"processId":4711,"exitCode":4,"reason":"exited"`)
-		waitFor(t, "its own end wins", func() bool { return b.ending(id).End.Reason == "exited" })
+		wait.For(t, "its own end wins", func() bool { return b.ending(id).End.Reason == "exited" })
 		if e := b.ending(id); *e.End.ExitCode != 4 || !e.Ended.Equal(at) || e.Ended.After(stopped.Ended) {
 			t.Errorf("%+v, it ended at %s", e.End, e.Ended)
 		}
@@ -258,7 +260,7 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 			}
 			<-time.After(100 * time.Millisecond)
 		}
-		waitFor(t, "it ends", func() bool {
+		wait.For(t, "it ends", func() bool {
 			beat(`,"sessions":["` + other + `"]`)
 			return b.ending(id).State == "ended"
 		})
@@ -266,16 +268,16 @@ func TestSessionThatItsAgentLost(t *testing.T) {
 		if e.End == nil || e.End.Reason != "agent_lost" || !strings.Contains(e.End.Text, "no longer lists") || e.Ended.Before(e.Started) {
 			t.Errorf("%+v", e.End)
 		}
-		waitFor(t, "the agent is told", func() bool { return agent.stopsOf(id) == 1 })
+		wait.For(t, "the agent is told", func() bool { return agent.stopsOf(id) == 1 })
 		if b.ending(other).State != "active" {
 			t.Error("the listed one ended too")
 		}
-		waitFor(t, "the agent is told again, as it lists what has ended", func() bool {
+		wait.For(t, "the agent is told again, as it lists what has ended", func() bool {
 			beat(`,"sessions":["` + id + `","` + other + `"]`)
 			return agent.stopsOf(id) == 2
 		})
 		b.tellEnd(id, e.Started, `,"processId":4711,"exitCode":6,"reason":"exited"`) // it arrives late
-		waitFor(t, "the program's end is told", func() bool { e := b.ending(id); return e.End.Reason == "exited" && *e.End.ExitCode == 6 })
+		wait.For(t, "the program's end is told", func() bool { e := b.ending(id); return e.End.Reason == "exited" && *e.End.ExitCode == 6 })
 		if a := b.send("DELETE", "/api/sessions/"+id, ""); a.status != http.StatusAccepted {
 			t.Errorf("it cannot be deleted: %d %s", a.status, a.body)
 		}
@@ -294,7 +296,7 @@ func TestSessionWhoseAgentIsSilent(t *testing.T) {
 		stream := b.stream("/api/stream")
 		stream.want(t, "ready")
 		agent.handle("GET /health", hangUp)
-		waitFor(t, "the session says so", func() bool { return b.ending(id).SilentSince != nil })
+		wait.For(t, "the session says so", func() bool { return b.ending(id).SilentSince != nil })
 		e := b.ending(id)
 		if e.State != "active" || e.Completeness.SilentSince == nil || !e.SilentSince.Equal(*e.Completeness.SilentSince) || time.Since(*e.SilentSince) < time.Second {
 			t.Errorf("%+v", e)
@@ -302,11 +304,11 @@ func TestSessionWhoseAgentIsSilent(t *testing.T) {
 		for m := stream.want(t, "session"); !strings.Contains(m.data, `"agent_silent_since":"`); m = stream.want(t, "session") {
 		}
 		agent.handle("GET /health", say(200, "application/json", `{"status":"healthy"}`))
-		waitFor(t, "it does not say so any more", func() bool { return b.ending(id).SilentSince == nil })
+		wait.For(t, "it does not say so any more", func() bool { return b.ending(id).SilentSince == nil })
 		agent.handle("GET /health", hangUp)
-		waitFor(t, "the session says so again", func() bool { return b.ending(id).SilentSince != nil })
+		wait.For(t, "the session says so again", func() bool { return b.ending(id).SilentSince != nil })
 		b.decode(b.heartbeat(`{"name":"vm","url":"`+agent.URL+`"}`), http.StatusOK, &struct{}{})
-		waitFor(t, "a heartbeat does as well", func() bool { return b.ending(id).SilentSince == nil })
+		wait.For(t, "a heartbeat does as well", func() bool { return b.ending(id).SilentSince == nil })
 		if e := b.ending(id); e.State != "active" {
 			t.Errorf("it ended: %+v", e.End)
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // listedEvent is an event in a list.
@@ -358,7 +360,7 @@ func TestEventsAreCountedRight(t *testing.T) {
 			}
 			return n
 		}
-		waitFor(t, "two segments", func() bool { return count() == 2 })
+		wait.For(t, "two segments", func() bool { return count() == 2 })
 		check("segments")
 		if _, err := db.Exec("UPDATE segments SET columns = '" + "damaged" + "' WHERE number = 0"); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"ospulse/test/wait"
 )
 
 // Handlers of a fake agent.
@@ -734,7 +736,7 @@ func TestFailedStart(t *testing.T) {
 			t.Errorf("%s is active", owner)
 		}
 	}
-	waitFor(t, "the stops of what may have been started", func() bool { return agent.stopsOf(hung) > 0 && agent.stopsOf(slow) > 0 })
+	wait.For(t, "the stops of what may have been started", func() bool { return agent.stopsOf(hung) > 0 && agent.stopsOf(slow) > 0 })
 	if agent.stopsOf(refused) != 0 { // it is older, and its stop would have been the first
 		t.Error("what the agent refused to start, it was told to stop")
 	}
@@ -811,8 +813,8 @@ func TestStopThatTheAgentMissed(t *testing.T) {
 		id := startAndStop(t, b)
 		agent.handle(agentStop, works)
 		missed := agent.stopsOf(id)
-		waitFor(t, "the stop", func() bool { return agent.stopsOf(id) > missed })
-		waitFor(t, "the log of it", func() bool { return strings.Contains(b.log.String(), "was told that the session has ended") })
+		wait.For(t, "the stop", func() bool { return agent.stopsOf(id) > missed })
+		wait.For(t, "the log of it", func() bool { return strings.Contains(b.log.String(), "was told that the session has ended") })
 	})
 	t.Run("arrives after a restart of the backend", func(t *testing.T) {
 		eachDatabase(t, func(t *testing.T, env map[string]string) {
@@ -824,7 +826,7 @@ func TestStopThatTheAgentMissed(t *testing.T) {
 			agent.handle(agentStop, works)
 			missed := agent.stopsOf(id)
 			startBackend(t, env)
-			waitFor(t, "the stop", func() bool { return agent.stopsOf(id) > missed })
+			wait.For(t, "the stop", func() bool { return agent.stopsOf(id) > missed })
 		})
 	})
 	t.Run("arrives although the agent refuses to stop another", func(t *testing.T) {
@@ -833,7 +835,7 @@ func TestStopThatTheAgentMissed(t *testing.T) {
 		agent.handle(agentStop, say(500, "text/html", "<h1>Internal Server Error</h1>"))
 		first, second := startAndStop(t, b), startAndStop(t, b)
 		missedFirst, missedSecond := agent.stopsOf(first), agent.stopsOf(second)
-		waitFor(t, "a stop of both", func() bool {
+		wait.For(t, "a stop of both", func() bool {
 			return agent.stopsOf(first) > missedFirst && agent.stopsOf(second) > missedSecond
 		})
 	})
@@ -896,7 +898,7 @@ func TestWhileAStartHangs(t *testing.T) {
 			t.Errorf("the stop: %v %d %s", err, a.status, a.body)
 		}
 	})
-	waitFor(t, "the stop to be stored", func() bool {
+	wait.For(t, "the stop to be stored", func() bool {
 		var isPending bool
 		err := openDatabase(t, env).QueryRowContext(t.Context(), "SELECT stop_pending FROM sessions WHERE id = '"+id+"'").Scan(&isPending)
 		return err == nil && isPending
@@ -933,7 +935,7 @@ func TestClientHangsUpDuringStart(t *testing.T) {
 		t.Fatal("an answer came")
 	}
 	close(answered)
-	waitFor(t, "the session to be active", func() bool { return b.ending(id).State == "active" })
+	wait.For(t, "the session to be active", func() bool { return b.ending(id).State == "active" })
 	if b.owner() != id {
 		t.Error("the events go elsewhere")
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // acting is an event of a process, which has rows in every table.
@@ -40,7 +41,7 @@ func (b *backend) checks() map[string]string {
 // waitForReason waits until /readyz has the reason why the spool waits.
 func (b *backend) waitForReason(reason string) {
 	b.t.Helper()
-	waitFor(b.t, "/readyz that says "+reason, func() bool {
+	wait.For(b.t, "/readyz that says "+reason, func() bool {
 		text := b.checks()["spool"]
 		return strings.Contains(text, "events wait on this machine's disk") && strings.Contains(text, reason)
 	})
@@ -51,7 +52,7 @@ func (b *backend) wantSources(want ...string) {
 	b.t.Helper()
 	waitForDrain(b.t, b)
 	var a answer
-	waitFor(b.t, "an export", func() bool { // the backend may first use a connection from before a restart
+	wait.For(b.t, "an export", func() bool { // the backend may first use a connection from before a restart
 		a = b.send("GET", "/api/events/export?sessionId=unassigned", "")
 		return a.status == http.StatusOK
 	})

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // knowingAgent is a testAgent that carries out each start once and reports on it, as our
@@ -127,7 +129,7 @@ func TestSlowStart(t *testing.T) {
 		id := b.create("sample.exe")
 		b.startAsync(id)
 		b.startAsync(id) // a repeated start
-		waitFor(t, "the question to the agent about the start", func() bool {
+		wait.For(t, "the question to the agent about the start", func() bool {
 			for _, r := range agent.requestsSoFar() {
 				if strings.HasPrefix(r.route, "GET /api/starts/") {
 					return true
@@ -153,7 +155,7 @@ func TestSlowStart(t *testing.T) {
 		})
 		close(agent.release)
 		waiting.Wait()
-		waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
+		wait.For(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
 		b.tellEnd(id, time.Now(), `,"processId":4711,"exitCode":0,"reason":"exited"`)
 		b.ended(id)
 		wantError(t, b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`), http.StatusConflict, "conflict", "has ended")
@@ -171,7 +173,7 @@ func TestSlowStart(t *testing.T) {
 		if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+again+`","mode":3}`, "Prefer: respond-async"); a.status != http.StatusAccepted && a.status != http.StatusOK {
 			t.Errorf("the start of the copy: %d %s", a.status, a.body)
 		}
-		waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(again); return state == "active" })
+		wait.For(t, "the session to be active", func() bool { state, _, _ := b.startError(again); return state == "active" })
 		stopped := b.mustStop(again)
 		if in, _ := stopped["inFlight"].(map[string]any); in["events"] != 3.0 || in["bytes"] != 40.0 || in["ending"] != false {
 			t.Errorf("the answer to the stop is %v", stopped)
@@ -209,7 +211,7 @@ func TestOutcomesOfAStart(t *testing.T) {
 			b := startBackend(t, map[string]string{"AGENT_SERVICE_URL": agent.URL, "AGENT_POLL_INTERVAL": "1s"})
 			id := b.create("sample.exe")
 			b.startAsync(id)
-			waitFor(t, "the outcome of the start", func() bool { state, _, _ := b.startError(id); return state != "starting" })
+			wait.For(t, "the outcome of the start", func() bool { state, _, _ := b.startError(id); return state != "starting" })
 			state, text, mayHaveRun := b.startError(id)
 			if state != tt.state || !strings.Contains(text, tt.words) || mayHaveRun == tt.canStart {
 				t.Errorf("the session is %s: %q, may have run: %t", state, text, mayHaveRun)
@@ -224,7 +226,7 @@ func TestOutcomesOfAStart(t *testing.T) {
 			if a := b.send("POST", "/api/start-monitor", `{"sessionId":"`+id+`","mode":3}`); a.status != want {
 				t.Errorf("the repeated start: %d %s", a.status, a.body)
 			}
-			waitFor(t, "the stop of what may run", func() bool { return agent.stopsOf(id) >= tt.stopsOfThis })
+			wait.For(t, "the stop of what may run", func() bool { return agent.stopsOf(id) >= tt.stopsOfThis })
 		})
 	}
 }
@@ -249,7 +251,7 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 				first := &backend{t: t, url: p.url}
 				id := first.create("sample.exe")
 				first.startAsync(id)
-				waitFor(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
+				wait.For(t, "the request to the agent", func() bool { return len(agent.received(agentStart)) == 1 })
 				if err := p.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
@@ -260,7 +262,7 @@ func TestKilledInTheMiddleOfAStart(t *testing.T) {
 				if a := b.send("GET", "/api/sessions/"+id, ""); !strings.Contains(string(a.body), `"starting"`) && !strings.Contains(string(a.body), `"active"`) {
 					t.Errorf("after the restart of the backend: %s", a.body)
 				}
-				waitFor(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
+				wait.For(t, "the session to be active", func() bool { state, _, _ := b.startError(id); return state == "active" })
 				if n := agent.runs(); n != 1 {
 					t.Errorf("the sample ran %d times", n)
 				}
@@ -289,7 +291,7 @@ func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 		for i := range ids {
 			ids[i] = b.create("sample.exe")
 			b.startAsync(ids[i])
-			waitFor(t, "the session to say what it waits for", func() bool {
+			wait.For(t, "the session to say what it waits for", func() bool {
 				state, text, mayHaveRun := b.startError(ids[i])
 				if state != "starting" {
 					t.Fatalf("the session is %s: %s", state, text)
@@ -298,13 +300,13 @@ func TestAgentThatLeavesInTheMiddleOfAStart(t *testing.T) {
 			})
 		}
 		stopped := b.mustStop(ids[1])
-		waitFor(t, "the stopped session to be no longer starting", func() bool { state, _, _ := b.startError(ids[1]); return state != "starting" })
+		wait.For(t, "the stopped session to be no longer starting", func() bool { state, _, _ := b.startError(ids[1]); return state != "starting" })
 		if state, text, mayHaveRun := b.startError(ids[1]); state != "failed" || !strings.Contains(text, "a user stopped it") || !mayHaveRun {
 			t.Errorf("after the answer %v the session is %s: %s", stopped, state, text)
 		}
 		wantError(t, b.start(ids[1]), http.StatusConflict, "conflict", "has failed")
 		agent.handle("GET /api/starts/"+<-starts, say(200, "application/json", `{"state":"not_run","reason":"the agent was ended before it ran anything, and restarted"}`))
-		waitFor(t, "the other session to fail", func() bool { state, _, _ := b.startError(ids[0]); return state == "failed" })
+		wait.For(t, "the other session to fail", func() bool { state, _, _ := b.startError(ids[0]); return state == "failed" })
 		if _, text, mayHaveRun := b.startError(ids[0]); !strings.Contains(text, "before it ran anything") || mayHaveRun {
 			t.Errorf("the start failed with %q, may have run: %t", text, mayHaveRun)
 		}
@@ -363,7 +365,7 @@ func TestStopBeforeTheStart(t *testing.T) {
 	b.startAsync(id)
 	stopped := b.mustStop(id)
 	close(started)
-	waitFor(t, "the session to be no longer starting", func() bool { state, _, _ := b.startError(id); return state != "starting" })
+	wait.For(t, "the session to be no longer starting", func() bool { state, _, _ := b.startError(id); return state != "starting" })
 	if state, text, mayHaveRun := b.startError(id); state != "failed" || mayHaveRun || agent.runs() > 0 {
 		t.Errorf("after the answer %v the session is %s: %s", stopped, state, cmp.Or(text, fmt.Sprint(mayHaveRun)))
 	}

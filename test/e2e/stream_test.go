@@ -27,6 +27,7 @@ import (
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // eventSource reads an event stream according to section 9.2 of the HTML standard.
@@ -489,7 +490,7 @@ func TestStreamTellsWhatAnotherBackendDid(t *testing.T) {
 			// seconds: three more finds, one after the other, take more than 4 seconds,
 			// even if one poll was late.
 			seq, found := int64(3), []time.Time{}
-			waitFor(t, "events are there earlier than by polling", func() bool {
+			wait.For(t, "events are there earlier than by polling", func() bool {
 				here.post("d")
 				seq++
 				one.wantSeqs(t, seq, seq)
@@ -587,7 +588,7 @@ func TestStreamRefusesBadRequests(t *testing.T) {
 	}
 	wantMetric := func(line string) {
 		t.Helper()
-		waitFor(t, line, func() bool { return strings.Contains(string(b.send("GET", "/metrics", "").body), line+"\n") })
+		wait.For(t, line, func() bool { return strings.Contains(string(b.send("GET", "/metrics", "").body), line+"\n") })
 	}
 	b.post("d")
 	two.wantSeqs(t, 4, 4)
@@ -620,12 +621,12 @@ func TestSlowClientStopsNobody(t *testing.T) {
 		other.wantSeqs(t, posted+1, posted+1000)
 		posted += 1000
 	}
-	waitFor(t, "the end of the slow client", func() bool {
+	wait.For(t, "the end of the slow client", func() bool {
 		return strings.Contains(string(b.send("GET", "/metrics", "").body), "ospulse_streams_too_slow_total 1\n")
 	})
 	b.post("last")
 	other.wantSeqs(t, posted+1, posted+1)
-	waitFor(t, "a word in the log", func() bool { return strings.Contains(b.log.String(), "took nothing of a stream for 10s") })
+	wait.For(t, "a word in the log", func() bool { return strings.Contains(b.log.String(), "took nothing of a stream for 10s") })
 }
 
 // TestStopEndsStreamsAtOnce checks that open streams get a comment when the program

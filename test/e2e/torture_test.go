@@ -23,6 +23,7 @@ import (
 
 	"ospulse/test/dbtest"
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // TestKilledBackendLosesNothing checks that kill -9 at any moment loses nothing that
@@ -85,7 +86,7 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 		if err := server.Stop(pgtest.Immediate); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "/readyz that says no", func() bool { return b.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
+		wait.For(t, "/readyz that says no", func() bool { return b.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
 		l.waitFor(t, 100) // the spool accepts them
 		if a := b.send("GET", "/readyz", ""); !bytes.Contains(a.body, []byte("events wait on this machine's disk")) {
 			t.Errorf("/readyz does not tell of the spool: %s", a.body)
@@ -96,7 +97,7 @@ func TestPostgresCrashLosesNothing(t *testing.T) {
 		if err := server.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
+		wait.For(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
 		l.waitFor(t, 50)
 		loads = append(loads, l.end())
 		if delete(l.failed, http.StatusTooManyRequests); len(l.failed) > 0 || len(l.cut) > 0 || l.spooled == 0 {
@@ -355,7 +356,7 @@ func TestSessionExportThatBreaksOff(t *testing.T) {
 			if err := server.Restart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
+			wait.For(t, "/readyz that says yes", func() bool { return b.send("GET", "/readyz", "").status == http.StatusOK })
 		}
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/api/sessions/"+id+"/export?"+query, nil)
 		if err != nil {

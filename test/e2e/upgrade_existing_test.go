@@ -16,6 +16,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/test/dbtest"
+	"ospulse/test/wait"
 )
 
 // existingTables are the statements with which GORM creates the specification's two
@@ -222,7 +223,7 @@ func TestExistingDatabaseUpgrades(t *testing.T) {
 			}
 		})
 		b = startBackend(t, env)
-		waitFor(t, "the end of the backfill", b.isFilled)
+		wait.For(t, "the end of the backfill", b.isFilled)
 
 		// Another backend receives the same events.
 		other := startBackend(t, map[string]string{})
@@ -364,13 +365,13 @@ func TestKilledUpgradeContinues(t *testing.T) {
 			existingDatabase(t, e, manyEvents(dialect, n)...)
 		}
 		b := startBackend(t, whole)
-		waitFor(t, "the end of the backfill", b.isFilled)
+		wait.For(t, "the end of the backfill", b.isFilled)
 		b.stop()
 		for _, moment := range []string{"is upgraded now", `"msg":"upgrading"`, "is upgraded; ", "filling search columns"} {
 			killAt(t, env, moment)
 		}
 		b = startBackend(t, env)
-		waitFor(t, "the end of the backfill", b.isFilled)
+		wait.For(t, "the end of the backfill", b.isFilled)
 		b.stop()
 		want := contentsOf(t, whole)
 		if got := contentsOf(t, env); !slices.Equal(got, want) || len(want) < 50 {
@@ -397,7 +398,7 @@ func TestTwoBackendsUpgradeOnce(t *testing.T) {
 		}()
 		second := startBackend(t, env)
 		<-started
-		waitFor(t, "the end of the backfill", second.isFilled)
+		wait.For(t, "the end of the backfill", second.isFilled)
 		for _, url := range []string{first.url, second.url} {
 			b := &backend{t: t, url: url}
 			if a := b.send("GET", "/readyz", ""); a.status != http.StatusOK {
@@ -443,7 +444,7 @@ func TestProcessesOfSchema1AreFilled(t *testing.T) {
 			}
 		})
 		b = startBackend(t, env)
-		waitFor(t, "the end of the backfill", b.isFilled)
+		wait.For(t, "the end of the backfill", b.isFilled)
 		for id, want := range map[string]tree{id: want, "unassigned": wantOther} {
 			if got := b.tree(id); !reflect.DeepEqual(withoutIDs(got.Processes), withoutIDs(want.Processes)) {
 				t.Errorf("the processes are %+v, want %+v", got, want)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // posted is what a webhook got.
@@ -130,11 +132,11 @@ func TestWebhook(t *testing.T) {
 		b.createRule(strings.Replace(opened("medium", "Medium", "/medium"), "high", "medium", 1))
 		id := b.createSession("a.exe", "MZ")["sessionId"].(string)
 		b.postEvents(id, readOf("cat", "/medium"), readOf("cat", "/etc/shadow"), readOf("cat", "/second"))
-		waitFor(t, "a failure in /readyz", func() bool {
+		wait.For(t, "a failure in /readyz", func() bool {
 			return strings.Contains(b.checks()["webhook"], "1 findings wait for the webhook") && strings.Contains(b.checks()["webhook"], "it answered 500")
 		})
 		both := []string{secretRead + " " + id, "second " + id}
-		waitFor(t, "two findings", func() bool { return slices.Equal(r.accepted(), both) })
+		wait.For(t, "two findings", func() bool { return slices.Equal(r.accepted(), both) })
 		all := r.got()
 		p := &all[2]
 		if len(all) != 6 || p.Type != "finding" || p.Session.ID != id || p.Session.FileName != "a.exe" || p.Rule.ID != secretRead || p.Rule.Level != "high" || p.Events != 1 ||
@@ -149,21 +151,21 @@ func TestWebhook(t *testing.T) {
 				t.Errorf("attempt %d has the signature %s", i, one.header.Get("X-OSPulse-Signature"))
 			}
 		}
-		waitFor(t, "no failure in /readyz", func() bool { return b.checks()["webhook"] == "ok" })
+		wait.For(t, "no failure in /readyz", func() bool { return b.checks()["webhook"] == "ok" })
 
 		// Nothing of this is a new finding.
 		b.postEvents(id, readOf("cat", "/etc/shadow"))
 		b.createRule(strings.Replace(opened("low", "Low", "/etc/shadow"), "high", "low", 1))
 		b.enable("second", false)
 		b.enable("second", true)
-		waitFor(t, "the rules are applied", func() bool { return len(b.seqsOf(id, "low")) == 2 && len(b.seqsOf(id, "second")) == 1 })
+		wait.For(t, "the rules are applied", func() bool { return len(b.seqsOf(id, "low")) == 2 && len(b.seqsOf(id, "second")) == 1 })
 		b.stop()
 		execute(t, openDatabase(t, env), "UPDATE detections SET rules = 'old'")
 		b = startBackend(t, env)
 		b.found(id)
 		// This one is.
 		b.createRule(opened("third", "Third", "/medium"))
-		waitFor(t, "the third finding", func() bool { return len(r.accepted()) >= 3 })
+		wait.For(t, "the third finding", func() bool { return len(r.accepted()) >= 3 })
 		if got, want := r.accepted(), slices.Concat(both, []string{"third " + id}); !slices.Equal(got, want) {
 			t.Errorf("accepted %v, want %v", got, want)
 		}
@@ -187,12 +189,12 @@ func TestWebhookAfterKill(t *testing.T) {
 		b := &backend{t: t, url: p.url}
 		id := b.createSession("a.exe", "MZ")["sessionId"].(string)
 		b.postEvents(id, readOf("cat", "/etc/shadow"))
-		waitFor(t, "an attempt", func() bool { return len(r.got()) > 0 })
+		wait.For(t, "an attempt", func() bool { return len(r.got()) > 0 })
 		_ = p.Process.Kill()
 		_ = p.Wait()
 		r.answers(nil)
 		startBackend(t, env)
-		waitFor(t, "the finding", func() bool { return len(r.accepted()) > 0 })
+		wait.For(t, "the finding", func() bool { return len(r.accepted()) > 0 })
 		all := r.got()
 		if last := all[len(all)-1]; !slices.Equal(r.accepted(), []string{secretRead + " " + id}) || last.ID != all[0].ID {
 			t.Errorf("accepted %v; first %s, last %s", r.accepted(), all[0].body, last.body)
@@ -214,12 +216,12 @@ func TestWebhookOfManyBackends(t *testing.T) {
 		b.postEvents(id, readOf("cat", "/etc/shadow"))
 		want[secretRead+" "+id] = 1
 	}
-	waitFor(t, "all findings", func() bool { return len(r.accepted()) >= len(want) })
+	wait.For(t, "all findings", func() bool { return len(r.accepted()) >= len(want) })
 	one.stop()
 	id := other.createSession("a.exe", "MZ")["sessionId"].(string)
 	other.postEvents(id, readOf("cat", "/etc/shadow"))
 	want[secretRead+" "+id] = 1
-	waitFor(t, "a finding after the stop", func() bool { return slices.Contains(r.accepted(), secretRead+" "+id) })
+	wait.For(t, "a finding after the stop", func() bool { return slices.Contains(r.accepted(), secretRead+" "+id) })
 	got := map[string]int{}
 	for _, key := range r.accepted() {
 		got[key]++

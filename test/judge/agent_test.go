@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // busySample writes one file after another, forever.
@@ -61,7 +63,7 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 	if err := w.awaitDelivered(); err != nil {
 		return err
 	}
-	if err := w.awaitDrained(drainPatience); err != nil { // an agent considers events with a 202 delivered
+	if err := w.awaitDrained(wait.Patience); err != nil { // an agent considers events with a 202 delivered
 		return err
 	}
 	if err := w.judgeAgent(s); err != nil {
@@ -78,7 +80,7 @@ func killAgent(w *world, r *rand.Rand) (err error) {
 // than the backend waits: it answers 504, and the repeated request waits for the same
 // start.
 func (w *world) startMonitor(s *session) error {
-	for deadline := time.Now().Add(startTimeout); ; {
+	for deadline := time.Now().Add(wait.Patience); ; {
 		got, err := w.post("/api/start-monitor", `{"sessionId":"`+s.id+`","mode":3}`)
 		if err != nil || got.status == http.StatusOK {
 			return err
@@ -113,7 +115,7 @@ func (w *world) post(path, body string) (*answer, error) {
 
 // awaitDelivered returns when the agent has delivered all its events.
 func (w *world) awaitDelivered() error {
-	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(wait.Patience); ; <-time.After(50 * time.Millisecond) {
 		var status struct {
 			Delivery struct {
 				Delivered int

@@ -23,6 +23,7 @@ import (
 
 	"ospulse/internal/database"
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // fault is a fault to inject. inject causes it, waits, and undoes it.
@@ -288,7 +289,7 @@ func failSyncOf(pids ...int) (end func() error, err error) {
 		return nil, err
 	}
 	// strace is attached when the kernel reports it as the tracer.
-	for deadline := time.Now().Add(startTimeout); ; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(wait.Patience); ; <-time.After(10 * time.Millisecond) {
 		var tracer int
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pids[0]))
 		if err == nil {

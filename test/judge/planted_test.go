@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // TestPlantedBugs checks that the judge finds a bug of each kind in the real backend.
@@ -44,7 +46,7 @@ func TestPlantedBugs(t *testing.T) {
 			w := startWorld(t, s, uint64(time.Now().UnixNano()), "OSPULSE_PLANT="+c.bug, "SPOOL_MAX_MB="+c.spoolMB)
 			w.sessions, w.patience = fewSessions, 5*time.Second
 			var found []Violation
-			for n := range 40 { // some bugs appear only at the moment of a commit
+			for n, began := 0, time.Now(); time.Since(began) < wait.Patience; n++ { // some bugs appear only at the moment of a commit
 				r := w.round(n, f)
 				found = append(found, r.violations...)
 				if slices.ContainsFunc(found, func(v Violation) bool { return v.Rule == c.want }) {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"ospulse/test/pgtest"
+	"ospulse/test/wait"
 )
 
 // The backends' role owns the database and is not a superuser, so that its privileges
@@ -191,7 +192,7 @@ func (p *postgres) awaitStandby(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	for deadline := time.Now().Add(startTimeout); ; <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(wait.Patience); ; <-time.After(20 * time.Millisecond) {
 		var ok bool
 		err := conn.QueryRow(ctx, "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = $1 AND flush_lsn >= pg_current_wal_lsn() - 100000", state).Scan(&ok)
 		if err != nil || ok {

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // built are the programs under test, built once for all tests of the package.
@@ -134,9 +136,6 @@ type backend struct {
 
 func (b *backend) url() string { return "http://127.0.0.1:" + strconv.Itoa(b.port) }
 
-// startTimeout is long, because the machine may be busy.
-const startTimeout = 90 * time.Second
-
 // start starts the process and waits until it answers.
 func (b *backend) start() error {
 	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -167,7 +166,7 @@ func (b *backend) start() error {
 	b.process, b.exited = cmd.Process, exited
 	b.mu.Unlock()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	for deadline := time.Now().Add(startTimeout); ; {
+	for deadline := time.Now().Add(wait.Patience); ; {
 		response, err := client.Get(b.url() + b.health)
 		if err == nil {
 			response.Body.Close()
@@ -199,7 +198,7 @@ func (b *backend) end(s os.Signal) error {
 	select {
 	case <-b.exited:
 		return nil
-	case <-time.After(startTimeout):
+	case <-time.After(wait.Patience):
 		return fmt.Errorf("%s does not end; its log ends:\n%s", b.log, b.logTail())
 	}
 }

@@ -24,6 +24,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
+
+	"ospulse/test/wait"
 )
 
 // setup describes a system that the judge tests.
@@ -71,7 +73,7 @@ const dataDisk, databaseDisk = "size=192m", "size=1536m"
 // startWorld starts a set-up. env has further settings of the backends.
 func startWorld(t testing.TB, s setup, seed uint64, env ...string) *world {
 	t.Helper()
-	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10, patience: startTimeout}
+	w := &world{t: t, setup: s, seed: seed, http: newHTTPClient(), sessions: 10, patience: wait.Patience}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "ospulse-judge-"); err != nil {
 		t.Fatal(err)
@@ -215,7 +217,7 @@ func (w *world) upload(name, content string) *session {
 		w.t.Fatal(err)
 	}
 	text := body.Bytes()
-	for deadline := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(wait.Patience); ; <-time.After(50 * time.Millisecond) {
 		response, err := w.http.Post(w.backends[0].url()+"/api/create-session", form.FormDataContentType(), bytes.NewReader(text))
 		if err == nil {
 			var created struct{ SessionID string }
@@ -233,10 +235,6 @@ func (w *world) upload(name, content string) *session {
 		}
 	}
 }
-
-// drainPatience is the time limit for draining a spool. One attempt of the backend may
-// take 30 s, and the machine may be busy.
-const drainPatience = 3 * time.Minute
 
 // awaitDrained returns when every backend is ready and all spools are empty, or with an
 // error after patience.
@@ -295,7 +293,7 @@ func (w *world) round(number int, f fault) result {
 	defer stopWriting()
 	reading, stopReading := context.WithCancel(context.Background())
 	defer stopReading()
-	giveUp, cancel := context.WithTimeout(context.Background(), 4*startTimeout)
+	giveUp, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
 	streaming, stopStreaming := context.WithCancel(context.Background())
 	defer stopStreaming()
@@ -324,13 +322,13 @@ func (w *world) round(number int, f fault) result {
 	pause(giveUp, r, 300*time.Millisecond)
 	err := f.inject(w, r)
 	if err == nil {
-		err = w.awaitDrained(drainPatience) // while the clients continue
+		err = w.awaitDrained(wait.Patience) // while the clients continue
 	}
 	pause(giveUp, r, 100*time.Millisecond)
 	stopWriting()
 	writers.Wait()
 	if err == nil {
-		err = w.awaitDrained(drainPatience) // events of that time may be spooled
+		err = w.awaitDrained(wait.Patience) // events of that time may be spooled
 	}
 	stopReading()
 	readers.Wait()

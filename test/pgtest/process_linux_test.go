@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"ospulse/test/wait"
 )
 
 // childEnv makes the test binary a program that starts a server and waits until it is
@@ -71,19 +72,9 @@ func TestServerDiesWithItsParent(t *testing.T) {
 	}
 	_ = cmd.Wait() // "signal: killed"
 
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	limit := time.After(60 * time.Second)
 	pidFile := filepath.Join(dir, "data", "postmaster.pid") // the server removes it last
-	for {
+	wait.For(t, "the server ends with the process that started it", func() bool {
 		_, err := os.Stat(pidFile)
-		if os.IsNotExist(err) && !listens(t, address) {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-limit:
-			t.Fatal("the server outlived the process that started it")
-		}
-	}
+		return os.IsNotExist(err) && !listens(t, address)
+	})
 }

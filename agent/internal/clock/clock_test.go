@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"ospulse/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,13 +96,8 @@ func TestFollow(t *testing.T) {
 		h.pass(time.Second, by)
 		c.Check()
 		c.Check()
-		select {
-		case s := <-steps:
-			if s.By() != by || !s.After.Equal(h.wall) {
-				t.Errorf("Follow reported %+v, by %s; want %s", s, s.By(), by)
-			}
-		case <-time.After(60 * time.Second):
-			t.Fatal("Follow did not report a step")
+		if s := wait.Receive(t, "Follow reports a step", steps); s.By() != by || !s.After.Equal(h.wall) {
+			t.Errorf("Follow reported %+v, by %s; want %s", s, s.By(), by)
 		}
 	}
 	stop()

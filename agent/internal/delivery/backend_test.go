@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // With these variables, the test binary runs as an agent that a test kills.
@@ -120,7 +122,7 @@ func (p *process) kill() {
 // line waits for a line for which ok returns true.
 func (p *process) line(what string, ok func(string) bool) {
 	p.t.Helper()
-	late := time.After(60 * time.Second)
+	late := time.After(wait.Patience)
 	for {
 		select {
 		case line, open := <-p.lines:
@@ -358,7 +360,7 @@ func waitStatus(t *testing.T, d *Delivery, ok func(Status) bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(60 * time.Second)
+	late := time.After(wait.Patience)
 	for !ok(d.Status()) {
 		select {
 		case <-tick.C:

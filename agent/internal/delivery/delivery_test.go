@@ -38,13 +38,7 @@ func TestFaults(t *testing.T) {
 	}
 	s.set(nil)
 	// The answer to the last batch may have been lost, so that it is sent once more.
-	for late := time.After(60 * time.Second); d.Status().Delivered < 3*n; {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-late:
-			t.Fatalf("not in time: %+v", d.Status())
-		}
-	}
+	waitStatus(t, d, func(s Status) bool { return s.Delivered >= 3*n })
 	stop()
 	if status := wantSum(t, d); status.Delivered != 3*n || status.Lost != 0 {
 		t.Errorf("%+v", status)
@@ -215,15 +209,7 @@ func TestRefusedReportsDoNotLoop(t *testing.T) {
 	for i := range 8 {
 		d.Add("a", numbered(i))
 	}
-	for late := time.Now().Add(time.Minute); ; <-time.After(time.Millisecond) {
-		status := d.Status()
-		if status.Reports > 0 && status.Lost == 8+status.Reports {
-			break
-		}
-		if time.Now().After(late) {
-			t.Fatalf("not all is lost: %+v", status)
-		}
-	}
+	waitStatus(t, d, func(s Status) bool { return s.Reports > 0 && s.Lost == 8+s.Reports })
 	for i := range 100 {
 		d.Add("b", numbered(i))
 	}

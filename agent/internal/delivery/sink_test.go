@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -275,7 +276,7 @@ func (s *sink) set(fault func(request) string) {
 // wait waits for a request after which ok returns true.
 func (s *sink) wait(what string, ok func() bool) {
 	s.t.Helper()
-	late := time.After(60 * time.Second)
+	late := time.After(wait.Patience)
 	for {
 		s.mu.Lock()
 		changed, done := s.changed, ok()

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
+	"ospulse/test/wait"
 )
 
 // peer runs a Python program that has a socket s. The program prints a line when it is ready,
@@ -198,11 +198,10 @@ func TestDatabaseByItsConnection(t *testing.T) {
 	// connection may still be in the queue.
 	want := map[int]string{pid: roleBackend, pooler: roleDatabase, server: roleDatabase}
 	var got []Own
-	for begin := time.Now(); time.Since(begin) < time.Minute; {
-		if got = own.Find(false); len(got) == len(want)+1 {
-			break
-		}
-	}
+	wait.For(t, "all are found", func() bool {
+		got = own.Find(false)
+		return len(got) == len(want)+1
+	})
 	checkOwn(t, "by TCP", got, want)
 
 	local := finder(t, "127.0.0.1:1", key)
@@ -260,11 +259,7 @@ func TestExclusionsAreReported(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx, time.Millisecond) }()
 	for range 2 {
-		select {
-		case <-changed:
-		case <-time.After(time.Minute):
-			t.Fatal("no exclusion is reported")
-		}
+		wait.Receive(t, "an exclusion is reported", changed)
 	}
 	cancel()
 	<-done
@@ -306,12 +301,7 @@ func TestCloseStopsSideBySide(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(slices.DeleteFunc(slices.Clone(w.diary), func(line string) bool { return line != "stop" }))
 	}
-	for began := time.Now(); stops() < 2 && time.Since(began) < time.Minute; {
-		runtime.Gosched()
-	}
-	if n := stops(); n != 2 {
-		t.Errorf("%d of 2 programs were stopped", n)
-	}
+	wait.For(t, "both programs are stopped", func() bool { return stops() == 2 })
 	close(w.stuck)
 	if err := <-closed; err != nil {
 		t.Error(err)

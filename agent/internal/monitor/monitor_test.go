@@ -21,6 +21,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/journal"
+	"ospulse/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -260,7 +261,7 @@ func TestDesertedSessionEnds(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx, time.Millisecond) }()
 	w.deserted.Store(true)
-	waitFor(t, "the session has ended", func() bool { return m.Sessions() == 1 })
+	wait.For(t, "the session has ended", func() bool { return m.Sessions() == 1 })
 	cancel()
 	<-done
 	if ids := m.SessionIDs(); !slices.Equal(ids, []string{"all"}) || !slices.Equal(w.journaled(), ids) {

@@ -9,10 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
+	"ospulse/test/wait"
 )
 
 // thread starts a Python program with two threads. The first thread runs the code in first.
@@ -51,18 +51,6 @@ threading.Thread(target=second).start()
 	return cmd, id
 }
 
-// waitFor waits until a condition holds.
-func waitFor(t *testing.T, what string, isSo func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !isSo(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time: ", what)
-		}
-	}
-}
-
 // Mode 2 refuses an id that does not belong to a running process, and says what has that id.
 func TestChosenProcesses(t *testing.T) {
 	m := newMonitor(&world{})
@@ -72,7 +60,7 @@ func TestChosenProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dead.Wait() //nolint:errcheck // it is a zombie until here
-	waitFor(t, "a zombie", func() bool { return procfs.HasEnded(dead.Process.Pid) })
+	wait.For(t, "a zombie", func() bool { return procfs.HasEnded(dead.Process.Pid) })
 	for pid, want := range map[int]string{
 		second:           strconv.Itoa(second) + " is a thread of process " + strconv.Itoa(two.Process.Pid),
 		dead.Process.Pid: "process " + strconv.Itoa(dead.Process.Pid) + " has ended",
@@ -86,7 +74,7 @@ func TestChosenProcesses(t *testing.T) {
 	// A process continues when its first thread has ended.
 	headless, _ := thread(t, "ctypes.CDLL(None).pthread_exit(None)")
 	pid := headless.Process.Pid
-	waitFor(t, "its first thread has ended", func() bool { p, err := procfs.Read(pid); return err == nil && p.Zombie })
+	wait.For(t, "its first thread has ended", func() bool { p, err := procfs.Read(pid); return err == nil && p.Zombie })
 	for _, pids := range [][]int{{two.Process.Pid}, {pid}} {
 		if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModePIDs, PIDs: pids}); err != nil {
 			t.Error(err)

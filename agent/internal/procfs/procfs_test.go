@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -293,13 +294,12 @@ func (j *journal) add(e *event.Event) {
 // await waits for an event of a kind about a process, and returns its data.
 func (j *journal) await(t *testing.T, kind, name string) event.Data {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
-		if d := j.find(kind, name); d != nil {
-			return d
-		}
-	}
-	t.Fatalf("no %s of %s", kind, name)
-	return nil
+	var found event.Data
+	wait.For(t, kind+" of "+name, func() bool {
+		found = j.find(kind, name)
+		return found != nil
+	})
+	return found
 }
 
 func (j *journal) find(kind, name string) event.Data {
@@ -415,15 +415,10 @@ func TestHiddenProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(5 * time.Millisecond) {
+	wait.For(t, "the shell and its child are hidden", func() bool {
 		hidden, _ := w.Hidden()
-		if len(hidden) == 2 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%v are hidden, want the shell and its child", hidden)
-		}
-	}
+		return len(hidden) == 2
+	})
 	io.WriteString(in, "\n") //nolint:errcheck // if this fails, the checks below fail
 	all.await(t, event.TypeProcessCreation, "head")
 	io.WriteString(in, "\n") //nolint:errcheck // as above

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -24,6 +23,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/eventtest"
 	"ospulse/agent/internal/syscalls"
+	"ospulse/test/wait"
 )
 
 const role = "OSPULSE_TEST_ROLE"
@@ -139,11 +139,7 @@ func traceHeld(t *testing.T, env []string, argv ...string) []seen {
 	if _, err := io.WriteString(hold, "\n"); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-w.Done():
-	case <-time.After(60 * time.Second):
-		t.Error("the watch has not ended")
-	}
+	wait.Receive(t, "the watch ends", w.Done())
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}

@@ -405,7 +405,7 @@ func TestArchivesInTheSandbox(t *testing.T) {
 			if err := p.Release(); err != nil {
 				t.Fatal(err)
 			}
-			wait(t, p)
+			waitForEnd(t, p)
 			if r := p.Result(); string(r.Output) != "infected ran well\n" || r.ExitCode != 0 {
 				t.Errorf("%s: %d, %q", name, r.ExitCode, r.Output)
 			}

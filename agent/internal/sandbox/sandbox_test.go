@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/procfs"
+	"ospulse/test/wait"
 )
 
 // The test binary acts as the agent: it implements LaunchCommand and the commands below.
@@ -167,30 +168,16 @@ func released(t *testing.T, text string, o Options) *Process {
 func ended(t *testing.T, text string, o Options) Result {
 	t.Helper()
 	p := released(t, text, o)
-	wait(t, p)
+	waitForEnd(t, p)
 	return p.Result()
 }
 
-func wait(t *testing.T, p *Process) {
+func waitForEnd(t *testing.T, p *Process) {
 	t.Helper()
 	select {
 	case <-p.Done():
-	case <-time.After(60 * time.Second):
+	case <-time.After(wait.Patience):
 		t.Fatalf("the sample does not end; it printed: %s", p.output.last(2000))
-	}
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(60 * time.Second); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not in 60 s: %s", what)
-		}
 	}
 }
 
@@ -199,7 +186,7 @@ func says(t *testing.T, p *Process, text string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(60 * time.Second); !bytes.Contains(p.output.last(tailBytes), []byte(text)); {
+	for deadline := time.After(wait.Patience); !bytes.Contains(p.output.last(tailBytes), []byte(text)); {
 		select {
 		case <-tick.C:
 		case <-p.Done():
@@ -208,7 +195,7 @@ func says(t *testing.T, p *Process, text string) {
 			}
 			t.Fatalf("it ended (%+v) and never printed %q: %s", p.Result().Reason, text, p.output.last(2000))
 		case <-deadline:
-			t.Fatalf("in 60 s it did not print %q: %s", text, p.output.last(2000))
+			t.Fatalf("it did not print %q: %s", text, p.output.last(2000))
 		}
 	}
 }
@@ -513,7 +500,7 @@ func TestForkBomb(t *testing.T) {
 			o := small()
 			p := released(t, bomb, o)
 			says(t, p, "begins")
-			until(t, "its limit is noted", func() bool {
+			wait.For(t, "its limit is noted", func() bool {
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				return p.limits["processes"]
@@ -584,7 +571,7 @@ dd if=/dev/zero of=/usr/x bs=1M count=1 2>/dev/null && echo usr
 for d in / /etc /dev /run /var /home; do dd if=/dev/zero of=$d/x bs=1M count=1 2>/dev/null && echo $d; done
 echo end
 `, o)
-	wait(t, p)
+	waitForEnd(t, p)
 	r := p.Result()
 	var kb int
 	if _, err := fmt.Sscanf(string(r.Output), "full %d\nend\n", &kb); err != nil || !bytes.HasSuffix(r.Output, []byte("\nend\n")) {
@@ -653,7 +640,7 @@ for i in range(8):
 time.sleep(100)
 `, small())
 		most, bound := int64(0), int64(small().MemoryMB+small().DiskMB)<<20 // files are in memory too
-		until(t, "a limit ends some of it", func() bool {
+		wait.For(t, "a limit ends some of it", func() bool {
 			most = max(most, peakOf(t, p))
 			return slices.Contains(p.cgroup.hit(), "memory") || isDone(p)
 		})
@@ -724,7 +711,7 @@ func TestEatsProcessors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var used, most time.Duration
-	until(t, "it uses a processor", func() bool {
+	wait.For(t, "it uses a processor", func() bool {
 		used = processorTime(t, p) - before
 		most = time.Duration(o.CPUs*float64(time.Since(began))) + 200*time.Millisecond // two periods of the quota
 		return used > 600*time.Millisecond
@@ -790,7 +777,7 @@ if os.fork() == 0:
 os.wait()
 os._exit(5)
 `, small())
-	until(t, "the daemon runs alone", func() bool {
+	wait.For(t, "the daemon runs alone", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/daemon", p.init.Pid))
@@ -1017,7 +1004,7 @@ func TestAgentIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tree []int
-	until(t, "it has children", func() bool {
+	wait.For(t, "it has children", func() bool {
 		tree, err = descendants(first)
 		return err == nil && len(tree) >= 4
 	})
@@ -1025,7 +1012,7 @@ func TestAgentIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = agent.Wait()
-	until(t, "all of it has ended", func() bool {
+	wait.For(t, "all of it has ended", func() bool {
 		return !slices.ContainsFunc(tree, func(pid int) bool { p, err := procfs.Read(pid); return err == nil && !p.Zombie })
 	})
 	if left := cgroups()[agent.Process.Pid]; support().Limits.OK && len(left) == 0 {

@@ -46,7 +46,7 @@ func TestWatchedFromItsFirstInstructionAsRoot(t *testing.T) {
 	if err := p.Release(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, p)
+	waitForEnd(t, p)
 	if err := watch.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestOnePathAsRoot(t *testing.T) {
 	if err := p.Release(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, p)
+	waitForEnd(t, p)
 	if err := watch.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
-// within fails the test if do does not end within a minute, enough for a slow machine.
+// within fails the test if do does not end.
 func within(t *testing.T, what string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -21,11 +22,7 @@ func within(t *testing.T, what string, do func()) {
 		defer close(done)
 		do()
 	}()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatal(what, "did not end")
-	}
+	wait.Receive(t, what+" ends", done)
 }
 
 // TestManyFlushesAtOnceAsRoot calls Flush from many goroutines at once: each call returns.

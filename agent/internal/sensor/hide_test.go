@@ -11,6 +11,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
+	"ospulse/test/wait"
 )
 
 // TestHiddenIsNoOtherProcessAsRoot checks that hiding a process hides no later process with
@@ -55,7 +56,7 @@ func TestHiddenIsNoOtherProcessAsRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = hidden.Wait()
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(wait.Patience); ; {
 		// The next process gets the first free pid after this one.
 		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			t.Fatal(err)

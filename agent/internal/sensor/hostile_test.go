@@ -9,10 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect/fusetest"
+	"ospulse/test/wait"
 )
 
 // mapping waits for a line, maps a file as a library 21 times, opens a second file, and
@@ -65,11 +65,7 @@ func checkMapping(t *testing.T, library string, ready func()) {
 	if _, err := in.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-marked:
-	case <-time.After(time.Minute):
-		t.Fatal("no events after the library was mapped: the sensor hangs")
-	}
+	wait.Receive(t, "events after the library was mapped", marked)
 	if err := errors.Join(in.Close(), cmd.Wait(), w.Close()); err != nil {
 		t.Error(err)
 	}

@@ -19,9 +19,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 // testServer starts a server on loopback.
@@ -410,11 +410,7 @@ os.execv('/proc/self/fd/%d' % fd, ['x'] + sys.argv[2:])`
 			before := probedFiles(s)
 			release()
 			isFoundLate := name != "the machine's" && name != "linked in"
-			for deadline := time.Now().Add(time.Minute); isFoundLate && probedFiles(s) == before; <-time.After(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the sensor does not find OpenSSL in the program")
-				}
-			}
+			wait.For(t, "the sensor finds OpenSSL in the program", func() bool { return !isFoundLate || probedFiles(s) != before })
 			in.Close()
 			if err := cmd.Wait(); err != nil {
 				t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 // born identifies a process, even if its pid is reused.
@@ -244,13 +245,8 @@ func TestLatePauseAsRoot(t *testing.T) {
 	if err := s.objects.Pauses.Put(uint32(sleeper.Process.Pid), &pause{Sessions: 1 << w.slot}); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case d := <-paused:
-		if d.PID != sleeper.Process.Pid {
-			t.Errorf("process %d was resumed, want %d", d.PID, sleeper.Process.Pid)
-		}
-	case <-time.After(time.Minute):
-		t.Error("the process was not resumed")
+	if d := wait.Receive(t, "the process is resumed", paused); d.PID != sleeper.Process.Pid {
+		t.Errorf("process %d was resumed, want %d", d.PID, sleeper.Process.Pid)
 	}
 }
 
