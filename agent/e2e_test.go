@@ -40,7 +40,7 @@ import (
 func TestMain(m *testing.M) {
 	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command)
 	if hidden || os.Getenv("OSPULSE_TEST_AGENT") != "" {
-		os.Exit(run(context.Background(), os.Args[1:]))
+		os.Exit(run(context.Background(), os.Args[1:], wait.Patience))
 	}
 	if address := os.Getenv(browserVariable); address != "" {
 		os.Exit(browse(address, os.Args[1:]))

@@ -18,10 +18,11 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:]))
+	os.Exit(run(context.Background(), os.Args[1:], endTime))
 }
 
-func run(ctx context.Context, args []string) int {
+// run runs a command and returns its exit code. The agent may take limit to end.
+func run(ctx context.Context, args []string, limit time.Duration) int {
 	command := ""
 	if len(args) > 0 {
 		command = args[0]
@@ -39,18 +40,19 @@ func run(ctx context.Context, args []string) int {
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the agent at once
-		return endInTime(ctx, os.Stderr, func() int { return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr) })
+		return endInTime(ctx, os.Stderr, limit, func() int { return serve(ctx, args, os.Getenv, os.Stdout, os.Stderr) })
 	}
 }
 
 // endTime is how long the agent may take to end. It is longer than the time limits of
-// requests, samples and deliveries together. Samples end with the agent.
-const endTime = 20 * time.Second
+// requests, samples and deliveries together, and shorter than TimeoutStopSec of the unit.
+// Samples end with the agent.
+const endTime = 50 * time.Second
 
-// endInTime runs agent and returns its exit code. If agent does not return within endTime
+// endInTime runs agent and returns its exit code. If agent does not return within limit
 // after the end of ctx, endInTime returns 1; the next run of the agent then reports which
 // events may be lost.
-func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
+func endInTime(ctx context.Context, stderr io.Writer, limit time.Duration, agent func() int) int {
 	code := make(chan int, 1)
 	go func() { code <- agent() }()
 	select {
@@ -61,8 +63,8 @@ func endInTime(ctx context.Context, stderr io.Writer, agent func() int) int {
 	select {
 	case c := <-code:
 		return c
-	case <-time.After(endTime):
-		_, _ = fmt.Fprintf(stderr, "ospulse-agent: the agent did not end within %s and exits now; its next start reports what may be lost\n", endTime)
+	case <-time.After(limit):
+		_, _ = fmt.Fprintf(stderr, "ospulse-agent: the agent did not end within %s and exits now; its next start reports what may be lost\n", limit)
 		return 1
 	}
 }

@@ -20,13 +20,13 @@ func TestEndInTime(t *testing.T) {
 		var said bytes.Buffer
 		began := time.Now()
 		time.AfterFunc(time.Hour, cancel)
-		if code := endInTime(ctx, &said, func() int { <-hangs; return 0 }); code != 1 || time.Since(began) != time.Hour+endTime {
+		if code := endInTime(ctx, &said, endTime, func() int { <-hangs; return 0 }); code != 1 || time.Since(began) != time.Hour+endTime {
 			t.Errorf("endInTime returned %d after %s", code, time.Since(began))
 		}
 		if !strings.Contains(said.String(), "next start") {
 			t.Errorf("endInTime wrote %q", &said)
 		}
-		if code := endInTime(ctx, &said, func() int { return 7 }); code != 7 {
+		if code := endInTime(ctx, &said, endTime, func() int { return 7 }); code != 7 {
 			t.Errorf("an agent that ends: endInTime returned %d, want 7", code)
 		}
 	})
