@@ -12,9 +12,9 @@ import (
 // incoming events hardly wait.
 const (
 	firstStep    = 8                      // rows; their size is not known yet
-	stepTime     = 6 * time.Millisecond   // target for one step
-	minStep      = 50                     // rows; a slow disk takes long even for few of them,
-	longStep     = 200 * time.Millisecond // unless a step takes this long: then its rows are large
+	stepTime     = 6 * time.Millisecond   // target for the rows of one step
+	minStep      = 50                     // rows; the times of a busy machine say little,
+	longStep     = 200 * time.Millisecond // unless its rows take this long: then they are large
 	maxStep      = 2000
 	shortestRest = 2 * time.Millisecond
 	longestRest  = 50 * time.Millisecond
@@ -152,13 +152,21 @@ func inSteps(ctx context.Context, step func(limit int) (int64, error)) (total in
 			return total, err
 		}
 		took := time.Since(began)
-		limit = nextStep(limit, took)
 		rest.Reset(min(max(took, shortestRest), longestRest))
+		if took > 2*stepTime { // is it the rows, or would one row take as long, as on a distant database?
+			began = time.Now()
+			n, err := step(1)
+			if total += n; err != nil || n == 0 {
+				return total, err
+			}
+			took -= min(took, time.Since(began))
+		}
+		limit = nextStep(limit, took)
 	}
 }
 
-// nextStep returns the size of the step after one that took this long. It grows slowly,
-// because the next rows may be larger.
+// nextStep returns the size of the step after one whose rows took this long. It grows
+// slowly, because the next rows may be larger.
 func nextStep(limit int, took time.Duration) int {
 	fitting := int(float64(limit) * float64(stepTime) / float64(max(took, time.Microsecond)))
 	if took >= longStep {

@@ -15,10 +15,10 @@ func TestStepsFitTheirTime(t *testing.T) {
 		const rows = 20_000
 		left, resting, longest, worst := rows, time.Time{}, 0, time.Duration(0)
 		step := func(limit int) (int64, error) {
-			if limit < firstStep || limit > maxStep {
+			if limit != 1 && limit < firstStep || limit > maxStep {
 				t.Fatalf("a step of %d", limit)
 			}
-			if !resting.IsZero() && time.Since(resting) < shortestRest {
+			if limit > 1 && !resting.IsZero() && time.Since(resting) < shortestRest {
 				t.Fatalf("a rest of %s", time.Since(resting))
 			}
 			n := min(limit, left)
@@ -43,21 +43,39 @@ func TestStepsFitTheirTime(t *testing.T) {
 	})
 }
 
-// TestStepsOnASlowDisk checks that a disk that is slow for any number of rows does not
-// make the steps so small that the deletion takes forever.
-func TestStepsOnASlowDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began, left := time.Now(), 3000
-		_, err := inSteps(t.Context(), func(limit int) (int64, error) {
-			<-time.After(100 * time.Millisecond)
-			n := min(limit, left)
-			left -= n
-			return int64(n), nil
+// TestStepsOfADistantDatabase checks that a database which takes long for any number of
+// rows does not make the steps so small that the deletion takes for ever, and that large
+// rows still do.
+func TestStepsOfADistantDatabase(t *testing.T) {
+	for name, tt := range map[string]struct {
+		step, row time.Duration
+		rows      int
+		atMost    time.Duration
+	}{
+		"a slow disk":               {100 * time.Millisecond, 0, 3000, 10 * time.Second},
+		"far away":                  {300 * time.Millisecond, 10 * time.Microsecond, 100_000, 2 * time.Minute},
+		"far away, with large rows": {300 * time.Millisecond, 300 * time.Millisecond, 100, 2 * time.Minute},
+		"nearby, with large rows":   {time.Millisecond, 300 * time.Millisecond, 100, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, left, longest := time.Now(), tt.rows, time.Duration(0)
+				_, err := inSteps(t.Context(), func(limit int) (int64, error) {
+					n := min(limit, left)
+					took := time.Duration(n) * tt.row
+					<-time.After(tt.step + took)
+					if left < tt.rows { // the size of the first rows is unknown
+						longest = max(longest, took)
+					}
+					left -= n
+					return int64(n), nil
+				})
+				if took := time.Since(began); err != nil || took > tt.atMost || longest > max(2*tt.row, longStep) {
+					t.Errorf("it took %s, the rows of one step up to %s, %v", took, longest, err)
+				}
+			})
 		})
-		if took := time.Since(began); err != nil || took > 10*time.Second {
-			t.Errorf("it took %s, %v", took, err)
-		}
-	})
+	}
 }
 
 func TestStepsEnd(t *testing.T) {
