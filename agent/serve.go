@@ -39,7 +39,7 @@ const softMemoryLimit = 32 << 20
 var version = "" //nolint:gochecknoglobals // the linker needs a variable
 
 // shutdownTime is how long running requests may take when the agent ends.
-const shutdownTime = 3 * time.Second
+const shutdownTime = 10 * time.Second
 
 // excludeInterval is how often the agent looks for the processes that it excludes: its own
 // and those of its backend.

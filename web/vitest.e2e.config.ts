@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { patience } from "./e2e/harness";
 
 export default defineConfig({
   test: {
@@ -7,10 +8,10 @@ export default defineConfig({
     globalSetup: ["e2e/setup.ts"],
     // Each file has a browser, a backend and an agent; more in parallel would overload the machine.
     maxWorkers: 2,
-    // Long enough for a busy machine.
-    testTimeout: 300_000,
-    expect: { poll: { timeout: 60_000 } },
-    hookTimeout: 60_000,
+    // Each wait has the same long limit: the machine may be busy.
+    testTimeout: 3 * patience,
+    expect: { poll: { timeout: patience } },
+    hookTimeout: patience,
     passWithNoTests: false,
     allowOnly: false,
   },

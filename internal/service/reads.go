@@ -11,26 +11,38 @@ import (
 // Gate limits the number of concurrent callers. It is safe for concurrent use.
 type Gate struct {
 	places   chan struct{} // holds a value for each caller inside
+	waiting  chan struct{} // holds a value for each caller that waits
 	patience time.Duration // how long a caller waits for a place
 	refusal  string        // the error for a caller without a place
 }
 
+// maxWaiting bounds the callers that wait at a gate, and so the memory of their requests.
+const maxWaiting = 64
+
 // NewGate returns a gate with a number of places. refusal says what they are for, and
 // which setting raises their number.
 func NewGate(places int, patience time.Duration, refusal string) *Gate {
-	return &Gate{make(chan struct{}, places), patience, refusal}
+	return &Gate{make(chan struct{}, places), make(chan struct{}, maxWaiting), patience, refusal}
 }
 
 // Enter waits for a place. The caller must call leave to return it. Enter returns
-// overloaded if no place becomes free within the gate's patience.
+// overloaded if no place becomes free within the gate's patience, and at once if too many
+// callers wait.
 func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
+	overloaded := models.Errorf(models.CodeOverloaded, "%s; try again", g.refusal)
+	select {
+	case g.waiting <- struct{}{}:
+		defer func() { <-g.waiting }()
+	default:
+		return nil, overloaded
+	}
 	patience := time.NewTimer(g.patience)
 	defer patience.Stop()
 	select {
 	case g.places <- struct{}{}:
 		return g.leave, nil
 	case <-patience.C:
-		return nil, models.Errorf(models.CodeOverloaded, "%s; try again", g.refusal)
+		return nil, overloaded
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -38,10 +50,13 @@ func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
 
 func (g *Gate) leave() { <-g.places }
 
+// exportPatience is how long an export waits for its turn.
+const exportPatience = 5 * time.Second
+
 // NewExportGate limits the number of concurrent exports: each lasts as long as its reader
 // takes.
 func NewExportGate(exports int) *Gate {
-	return NewGate(exports, readPatience, "as many exports are running as may run at a time (EXPORTS_MAX)")
+	return NewGate(exports, exportPatience, "as many exports are running as may run at a time (EXPORTS_MAX)")
 }
 
 // Reads runs the reads that may take long: text searches, filters without an index,
@@ -53,13 +68,10 @@ type Reads struct {
 	timeout time.Duration
 }
 
-// readPatience is how long a read waits for its turn.
-const readPatience = 5 * time.Second
-
-// NewReads limits the number of concurrent reads to most, and the time of each to
-// timeout.
+// NewReads limits the number of concurrent reads to most. Each waits for its turn for at
+// most timeout, and then takes at most timeout.
 func NewReads(most int, timeout time.Duration) *Reads {
-	return &Reads{NewGate(most, readPatience, "as many long reads are running as may run at a time (READS_MAX)"), timeout}
+	return &Reads{NewGate(most, timeout, "as many long reads are running as may run at a time (READS_MAX)"), timeout}
 }
 
 // Do waits for its turn and calls read, with a context that ends after the timeout; the

@@ -35,7 +35,7 @@ func TestReadsAreLimited(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		for range 5 {
+		for range 2 + maxWaiting + 3 {
 			go func() {
 				err := reads.Do(t.Context(), func(ctx context.Context, _ func()) error { return read(ctx) })
 				mu.Lock()
@@ -52,15 +52,34 @@ func TestReadsAreLimited(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		<-time.After(readPatience)
+		<-time.After(59 * time.Second)
 		synctest.Wait()
-		if running != 2 || outcomes[models.CodeOverloaded] != 3 {
+		if running != 2 || len(outcomes) != 1 || outcomes[models.CodeOverloaded] != 3 {
 			t.Errorf("%d reads run, the others: %v", running, outcomes)
 		}
 		close(block)
 		synctest.Wait()
-		if most != 2 || pages != 3 || outcomes[""] != 2 {
+		if most != 2 || pages != 3 || outcomes[""] != 2+maxWaiting {
 			t.Errorf("at most %d ran, %d pages were read, and %v", most, pages, outcomes)
+		}
+	})
+}
+
+// TestReadGetsNoTurn checks that a read which waits too long for its turn is refused.
+func TestReadGetsNoTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewGate(1, time.Minute, "full")
+		leave, err := gate.Enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := gate.Enter(t.Context()); models.ErrorCode(err) != models.CodeOverloaded || time.Since(began) != time.Minute {
+			t.Errorf("%v, after %s", err, time.Since(began))
+		}
+		leave()
+		if len(gate.waiting) != 0 || len(gate.places) != 0 {
+			t.Error("a caller is left")
 		}
 	})
 }

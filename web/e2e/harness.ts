@@ -7,13 +7,15 @@ import { delimiter, join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import type { Programs } from "./build";
 
+/** How long a test waits for what must come. A test that passes waits a small part of it, on a busy machine too. */
+export const patience = 600_000;
+
 /** Polls until the function returns a value, and returns it. */
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
-  millis = 20_000,
 ): Promise<T> {
-  const deadline = Date.now() + millis;
+  const deadline = Date.now() + patience;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
@@ -86,7 +88,7 @@ class Service {
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((done) => child.once("exit", done));
     child.kill(signal);
-    const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    const late = setTimeout(() => child.kill("SIGKILL"), patience);
     await ended;
     clearTimeout(late);
   }
@@ -135,6 +137,7 @@ export class Backend {
         MIN_FREE_MB: "0",
         AGENT_SERVICE_URL: `http://127.0.0.1:${agentPort}`,
         AGENT_POLL_INTERVAL: "1s",
+        READ_TIMEOUT: "10m", // the machine may be busy
       },
       `${url}/api/health`,
     );

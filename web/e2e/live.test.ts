@@ -353,23 +353,20 @@ test("a backend that is killed and comes back leaves no gap", async ({ page, fau
     .waitFor();
   let reached = "";
   await expect
-    .poll(
-      async () => {
-        const drawn = await rows(page, "events").evaluateAll((all) =>
-          all.map((row) => [...row.querySelectorAll("[role=gridcell]")].map((cell) => cell.textContent)),
-        );
-        const cells = drawn.filter((row) => row.length > 1);
-        for (const row of cells) seen.set(Number(row[0]), row.join(" "));
-        const total = await count();
-        // The current row is named once it is drawn.
-        const current = await grid.getAttribute("aria-activedescendant");
-        const isLast = cells.some((row) => Number(row[0]) >= total);
-        if (current && current !== reached) await page.keyboard.press(isLast ? "Home" : "PageDown");
-        reached = current ?? reached;
-        return total - seen.size;
-      },
-      { timeout: 180_000 },
-    )
+    .poll(async () => {
+      const drawn = await rows(page, "events").evaluateAll((all) =>
+        all.map((row) => [...row.querySelectorAll("[role=gridcell]")].map((cell) => cell.textContent)),
+      );
+      const cells = drawn.filter((row) => row.length > 1);
+      for (const row of cells) seen.set(Number(row[0]), row.join(" "));
+      const total = await count();
+      // The current row is named once it is drawn.
+      const current = await grid.getAttribute("aria-activedescendant");
+      const isLast = cells.some((row) => Number(row[0]) >= total);
+      if (current && current !== reached) await page.keyboard.press(isLast ? "Home" : "PageDown");
+      reached = current ?? reached;
+      return total - seen.size;
+    })
     .toBe(0);
   expect([...seen.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: seen.size }, (_, i) => i + 1));
   const text = [...seen.values()].join("\n");

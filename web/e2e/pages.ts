@@ -42,14 +42,10 @@ export async function runFilter(page: Page, filter: string): Promise<void> {
 export async function complete(page: Page, name: string | RegExp): Promise<void> {
   const option = page.getByRole("option", { name });
   await option.waitFor();
-  await until(
-    "the completion is taken",
-    async () => {
-      await option.click({ timeout: 1000 }).catch(() => {});
-      return (await option.count()) === 0;
-    },
-    60_000,
-  );
+  await until("the completion is taken", async () => {
+    await option.click({ timeout: 1000 }).catch(() => {});
+    return (await option.count()) === 0;
+  });
 }
 
 /** The events that a filter selects, from the backend. */

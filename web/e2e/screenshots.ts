@@ -105,13 +105,9 @@ done`;
   child.unref();
   const sessionId = await backend.createSession("notes.sh", script);
   await backend.post("/api/start-monitor", { sessionId, mode: 2, processes: [child.pid] });
-  await until(
-    "events of the script",
-    async () => {
-      const { event_count } = await backend.get<{ event_count: number }>(`/api/sessions/${sessionId}`);
-      return event_count > 1000;
-    },
-    60_000,
-  );
+  await until("events of the script", async () => {
+    const { event_count } = await backend.get<{ event_count: number }>(`/api/sessions/${sessionId}`);
+    return event_count > 1000;
+  });
   return sessionId;
 }

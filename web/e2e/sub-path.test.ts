@@ -1,5 +1,6 @@
 import { createServer, request, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { patience } from "./harness";
 import { storyEvents } from "./story";
 import { desk, expect, test } from "./test";
 import { Faults } from "./watch";
@@ -38,7 +39,7 @@ test("the dashboard works under a path of a proxy", async ({ backend, browser, o
     server.close();
   });
   const faults = await Faults.watch(context, url);
-  context.setDefaultTimeout(60_000);
+  context.setDefaultTimeout(patience);
   const page = await context.newPage();
   const story = storyEvents(new Date("2026-11-20T10:00:00Z"));
 

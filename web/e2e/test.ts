@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { BrowserContext, BrowserContextOptions, Page } from "playwright-core";
 import { test as base, expect, inject } from "vitest";
-import { Backend, launchBrowser } from "./harness";
+import { Backend, launchBrowser, patience } from "./harness";
 import { Faults } from "./watch";
 
 export { expect };
@@ -54,7 +54,7 @@ export const test = base
         ...options,
       });
       const faults = await Faults.watch(context, backend.url);
-      context.setDefaultTimeout(60_000);
+      context.setDefaultTimeout(patience);
       opened.push({ context, faults });
       return { context, faults };
     };

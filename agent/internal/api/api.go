@@ -499,9 +499,10 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, shu
 	// Shutdown would wait 5 s for connections that have sent nothing, such as spare ones in
 	// a client's pool.
 	defer time.AfterFunc(shutdown/4, unused.close).Stop()
-	err := server.Shutdown(last)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("shut down: %w", err), server.Close())
+	var err error
+	if server.Shutdown(last) != nil {
+		log.Warn("requests are cut off, because the agent ends", "after", shutdown)
+		err = server.Close()
 	}
 	<-ended //nolint:errcheck // always ErrServerClosed
 	return err

@@ -315,7 +315,8 @@ func TestServeEndsInTime(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- Serve(ctx, server.Listener, h, 4*time.Second, slog.New(slog.DiscardHandler)) }()
+	var log bytes.Buffer
+	go func() { ended <- Serve(ctx, server.Listener, h, 4*time.Second, slog.New(slog.NewTextHandler(&log, nil))) }()
 	spare, err := net.Dial("tcp", server.Listener.Addr().String()) // accepted before the next one
 	if err != nil {
 		t.Fatal(err)
@@ -328,8 +329,8 @@ func TestServeEndsInTime(t *testing.T) {
 	response.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
 	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if err := <-ended; err != nil || log.Len() > 0 {
+		t.Error(err, &log)
 	}
 }
 
