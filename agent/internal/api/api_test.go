@@ -316,7 +316,9 @@ func TestServeEndsInTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	var log bytes.Buffer
-	go func() { ended <- Serve(ctx, server.Listener, h, 4*time.Second, slog.New(slog.NewTextHandler(&log, nil))) }()
+	go func() {
+		ended <- Serve(ctx, server.Listener, h, 4*time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+	}()
 	spare, err := net.Dial("tcp", server.Listener.Addr().String()) // accepted before the next one
 	if err != nil {
 		t.Fatal(err)

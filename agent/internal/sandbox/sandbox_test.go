@@ -427,7 +427,7 @@ func TestDeniedCalls(t *testing.T) {
 		"settimeofday": {unix.SYS_SETTIMEOFDAY, 0, 0}, "clock_settime": {unix.SYS_CLOCK_SETTIME, 99}, "adjtimex": {unix.SYS_ADJTIMEX}, "sethostname": {unix.SYS_SETHOSTNAME, 0, 65},
 		"name_to_handle_at": {unix.SYS_NAME_TO_HANDLE_AT}, "open_by_handle_at": {unix.SYS_OPEN_BY_HANDLE_AT, ^uintptr(0)}, "fanotify_init": {unix.SYS_FANOTIFY_INIT, 0xffff},
 		"ioctl TIOCSTI": {unix.SYS_IOCTL, 0, unix.TIOCSTI}, "ioctl TIOCSTI, higher bits": {unix.SYS_IOCTL, 0, 1<<40 | unix.TIOCSTI}, "ioctl TIOCLINUX": {unix.SYS_IOCTL, 0, tiocLinux},
-		"personality": {unix.SYS_PERSONALITY, 0x0400000},
+		"personality": {unix.SYS_PERSONALITY, 0x0400000}, "kcmp": {unix.SYS_KCMP, 1, 1, 99}, "set_mempolicy": {unix.SYS_SET_MEMPOLICY, 99}, "pidfd_getfd": {unix.SYS_PIDFD_GETFD, ^uintptr(0)},
 	}
 	others := map[string]struct {
 		args []uintptr
@@ -437,7 +437,10 @@ func TestDeniedCalls(t *testing.T) {
 		"io_uring_setup":        {[]uintptr{unix.SYS_IO_URING_SETUP, 1}, unix.ENOSYS},
 		"io_setup":              {[]uintptr{unix.SYS_IO_SETUP, 1}, unix.ENOSYS},
 		"io_submit":             {[]uintptr{unix.SYS_IO_SUBMIT, 0, 0, 0}, unix.ENOSYS},
-		"a call of tomorrow":    {[]uintptr{newest + 1}, unix.ENOSYS},
+		"a call of tomorrow":    {[]uintptr{1000}, unix.ENOSYS},
+		"NETLINK_GENERIC":       {[]uintptr{unix.SYS_SOCKET, unix.AF_NETLINK, 3, unix.NETLINK_GENERIC}, unix.EPROTONOSUPPORT},
+		"NETLINK_NETFILTER":     {[]uintptr{unix.SYS_SOCKET, unix.AF_NETLINK, 3, unix.NETLINK_NETFILTER}, unix.EPROTONOSUPPORT},
+		"statmount":             {[]uintptr{unix.SYS_STATMOUNT}, unix.ENOSYS},
 		"AF_VSOCK":              {[]uintptr{unix.SYS_SOCKET, unix.AF_VSOCK, 1, 0}, unix.EAFNOSUPPORT},
 		"AF_ALG":                {[]uintptr{unix.SYS_SOCKET, unix.AF_ALG, 5, 0}, unix.EAFNOSUPPORT},
 		"AF_INET":               {[]uintptr{unix.SYS_SOCKET, unix.AF_INET, 1, 0}, 0},

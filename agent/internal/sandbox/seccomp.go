@@ -4,7 +4,6 @@ package sandbox
 
 import (
 	"encoding/binary"
-	"maps"
 	"runtime"
 	"slices"
 
@@ -13,15 +12,17 @@ import (
 	"ospulse/agent/internal/syscalls"
 )
 
-// newest is the last system call that this filter knows. Newer ones fail with ENOSYS. The
-// numbers of new system calls are the same on all architectures.
-const newest = unix.SYS_RSEQ_SLICE_YIELD
-
-// families lists the allowed families of sockets. Some of the others reach out of every
+// families lists the allowed families of sockets, besides AF_NETLINK. Some of the others reach out of every
 // network namespace (AF_VSOCK: the hypervisor), and most are obsolete.
 //
 //nolint:gochecknoglobals // a table of constants
-var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
+var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_PACKET}
+
+// protocols lists the allowed protocols of AF_NETLINK, which programs use to ask for
+// addresses, routes, sockets and devices. The others configure the kernel.
+//
+//nolint:gochecknoglobals // a table of constants
+var protocols = []uint32{unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_KOBJECT_UEVENT}
 
 // The offsets in struct seccomp_data, and the return values of a filter; see seccomp(2).
 const (
@@ -29,25 +30,28 @@ const (
 	dataArch   = 4
 	dataArg0   = 16 // the lower half; both architectures are little endian
 	dataArg1   = 24
+	dataArg2   = 32
 
-	allow    = uint32(unix.SECCOMP_RET_ALLOW)
-	noPerm   = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	noCall   = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
-	noFamily = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	allow      = uint32(unix.SECCOMP_RET_ALLOW)
+	noPerm     = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	noCall     = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	noFamily   = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	noProtocol = unix.SECCOMP_RET_ERRNO | uint32(unix.EPROTONOSUPPORT)
 
 	newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 )
 
-// table has the rules for one architecture, as numbers of system calls. The sandbox denies
-// calls that change the machine, reach out of the sandbox, or are known for kernel
-// vulnerabilities. It allows others, such as ptrace, because the agent wants to see the
-// sample use them. A filter cannot read the flags of clone3, and a sensor sees little of what
-// io_uring and native AIO do: these are missing, as in a kernel without them, so that
-// programs use other calls.
+// table has the rules for one architecture, as numbers of system calls. The sandbox allows
+// only the calls that the table of system calls allows; it began as Docker's default
+// profile. It denies calls that change the machine, reach out of the sandbox, or are known
+// for kernel vulnerabilities. It allows others, such as ptrace, because the agent wants to
+// see the sample use them. All other calls are missing, as in a kernel without them, so that
+// programs use older ones. Also missing are clone3, whose flags a filter cannot read, and
+// io_uring and native AIO, of which a sensor sees little.
 type table struct {
 	arch                              uint32
-	denied, missing                   []uint32
+	allowed, denied                   []uint32 // sorted
 	clone, ioctl, personality, socket uint32
 	socketcall                        uint32 // 0: this architecture has none
 }
@@ -70,16 +74,17 @@ func tableOf(arch uint32, number func(*syscalls.Entry) int) table {
 		return uint32(max(number(&e), 0))
 	}
 	t := table{arch: arch, clone: of("clone"), ioctl: of("ioctl"), personality: of("personality"), socket: of("socket"), socketcall: of("socketcall")}
-	for _, name := range slices.Sorted(maps.Keys(syscalls.Table)) {
-		e := syscalls.Table[name]
+	for _, e := range syscalls.Table {
 		switch n := number(&e); {
 		case n < 0:
 		case e.Sandbox == syscalls.Deny:
 			t.denied = append(t.denied, uint32(n))
-		case e.Sandbox == syscalls.Absent:
-			t.missing = append(t.missing, uint32(n))
+		case e.Sandbox == syscalls.Allow:
+			t.allowed = append(t.allowed, uint32(n))
 		}
 	}
+	slices.Sort(t.allowed)
+	slices.Sort(t.denied)
 	return t
 }
 
@@ -125,9 +130,6 @@ func filter(tables []table) instructions {
 func (t table) compile() instructions {
 	var p instructions
 	p.load(dataNumber)
-	p.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 0, 1, newest) // also excludes the numbers of x32
-	p.answer(noCall)
-	p.each(t.missing, noCall)
 	p.each(t.denied, noPerm)
 
 	var clone instructions
@@ -144,8 +146,14 @@ func (t table) compile() instructions {
 	personality.answer(noPerm)
 	p.call(t.personality, dataArg0, personality)
 
+	var netlink instructions
+	netlink.load(dataArg2)
+	netlink.each(protocols, allow)
+	netlink.answer(noProtocol)
 	var socket instructions
 	socket.each(families, allow)
+	socket.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, uint8(len(netlink)), unix.AF_NETLINK)
+	socket = append(socket, netlink...)
 	socket.answer(noFamily)
 	p.call(t.socket, dataArg0, socket)
 
@@ -155,7 +163,16 @@ func (t table) compile() instructions {
 		socketcall.each([]uint32{1}, noPerm)
 		p.call(t.socketcall, dataArg0, socketcall)
 	}
-	p.answer(allow)
+	for i := 0; i < len(t.allowed); { // each span of numbers
+		first := t.allowed[i]
+		for i++; i < len(t.allowed) && t.allowed[i] == t.allowed[i-1]+1; i++ {
+		}
+		p.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 3, 0, t.allowed[i-1])
+		p.add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, 0, 1, first)
+		p.answer(allow)
+		p.answer(noCall)
+	}
+	p.answer(noCall)
 	return p
 }
 
