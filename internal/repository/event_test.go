@@ -66,13 +66,25 @@ func appendEvents(t testing.TB, db *database.DB, batch []models.Event) []models.
 	if _, err := appendBatch(t.Context(), events, b); err != nil {
 		t.Fatal(err)
 	}
+	ids := map[string]map[int64]uint64{} // by session and seq
 	for i := range batch {
 		batch[i] = b.Events[i].Event
-		stored, err := events.ListBySeq(t.Context(), batch[i].SessionID, batch[i].Seq-1, batch[i].Seq, 2)
-		if err != nil || len(stored) != 1 {
-			t.Fatalf("event %d is stored %d times, %v", i, len(stored), err)
+		id, after := batch[i].SessionID, batch[i].Seq-1
+		if ids[id] == nil {
+			ids[id] = map[int64]uint64{}
 		}
-		batch[i].ID = stored[0].ID
+		if _, isKnown := ids[id][batch[i].Seq]; !isKnown {
+			stored, err := events.ListBySeq(t.Context(), id, after, after+int64(len(batch)-i), len(batch)-i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range stored {
+				ids[id][e.Seq] = e.ID
+			}
+		}
+		if batch[i].ID = ids[id][batch[i].Seq]; batch[i].ID == 0 {
+			t.Fatalf("event %d is not stored", i)
+		}
 	}
 	return batch
 }

@@ -52,12 +52,12 @@ func TestRoutineMeansTheSameEverywhere(t *testing.T) {
 		"routine = true", "not routine = true", "routine = false", "not routine = true and type = file_operation and process: *", "routine = process_forked_or_ended", "routine: *_read and not routine = locale_read",
 		"routine in (packet_without_data, path_searched, socket_made_or_closed)", `finding = true`, `not finding = a and finding: an*`, "technique = T1059", "finding.level >= medium or not routine: *",
 	}
-	most := map[string]int{"shell": models.SegmentEvents + 400} // of events; 1,000 of the others
+	most := map[string]int{"shell": models.SegmentEvents + 400} // of events; 400 of the others
 	selecting := map[string]int{}
 	dbs := openBoth(t)
 	for _, name := range []string{"build", "http", "package", "python", "shell"} {
 		bodies := recording.Events(t, name)
-		bodies = bodies[:min(len(bodies), max(most[name], 1000))]
+		bodies = bodies[:min(len(bodies), max(most[name], 400))]
 		events := make([]models.Event, len(bodies))
 		for i, body := range bodies {
 			in, err := wire.Event([]byte(body), noon)

@@ -49,9 +49,10 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Each runs fn as a subtest on each database.
+// Each runs fn as a subtest on each database. The test t runs beside other tests.
 func Each(t *testing.T, fn func(t *testing.T, db *database.DB)) {
 	t.Helper()
+	t.Parallel()
 	for name, options := range map[string]func(testing.TB) database.Options{"sqlite": SQLite, "postgres": Postgres} {
 		t.Run(name, func(t *testing.T) { fn(t, Open(t, options(t))) })
 	}
