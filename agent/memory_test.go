@@ -1,0 +1,213 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ospulse/test/wait"
+)
+
+// hoarder makes an agent keep as much as it can: heads and bodies without an end on many
+// connections, requests without answers, and answers that decompress to 1,000 times their
+// size. It prints a line when it has done everything, and ends with its standard input.
+const hoarder = `
+import gzip, io, resource, socket, sys
+sys.stdin.readline()
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(4096)
+def pair():
+    client = socket.create_connection(server.getsockname())
+    other, _ = server.accept()
+    for s in client, other: s.setblocking(False)
+    return client, other
+def send(to, data):
+    try: to.send(data)
+    except BlockingIOError: pass
+def empty(s):
+    try:
+        while s.recv(1 << 20): pass
+    except BlockingIOError: pass
+kept = [pair() for _ in range(3000)]
+for round in range(2):
+    for client, other in kept:
+        send(client, b"GET /%d HTTP/1.1\r\nX: " % round + b"x" * 60000); empty(other)
+        send(other, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60000); empty(client)
+for client, other in [pair() for _ in range(1000)]:
+    kept.append((client, other))
+    send(client, b"GET / HTTP/1.1\r\n\r\n" * 1000); empty(other)
+bomb = io.BytesIO()
+with gzip.GzipFile(fileobj=bomb, mode="wb") as packed:
+    for _ in range(100): packed.write(bytes(1 << 20))
+for _ in range(200):
+    client, other = pair()
+    send(client, b"GET /bomb HTTP/1.1\r\n\r\n"); empty(other)
+    send(other, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb.getvalue()) + bomb.getvalue()); empty(client)
+    client.close(); other.close()
+print("done", flush=True)
+sys.stdin.readline()
+`
+
+// unitMemory returns the MemoryMax of the unit for systemd in bytes.
+func unitMemory(t *testing.T) int64 {
+	t.Helper()
+	unit, err := os.ReadFile("packaging/ospulse-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^MemoryMax=(\d+)M$`).FindSubmatch(unit)
+	if found == nil {
+		t.Fatal("the unit has no MemoryMax in megabytes")
+	}
+	mb, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mb << 20
+}
+
+// memoryGroup is a cgroup with a memory limit, of version 2 or 1.
+type memoryGroup struct {
+	t        *testing.T
+	dir      string
+	isLegacy bool // version 1
+}
+
+// newMemoryGroup makes a group for the time of the test.
+func newMemoryGroup(t *testing.T, limit int64) memoryGroup {
+	t.Helper()
+	g := memoryGroup{t: t, isLegacy: true}
+	root, limits := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+	if _, err := os.Stat(root); err != nil {
+		g.isLegacy, root, limits = false, "/sys/fs/cgroup", "memory.max"
+		// If it fails, the limit below cannot be written.
+		_ = os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0)
+	}
+	var err error
+	if g.dir, err = os.MkdirTemp(root, "ospulse-test-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		wait.For(t, "the cgroup is empty", func() bool { return os.Remove(g.dir) == nil })
+	})
+	if err := os.WriteFile(filepath.Join(g.dir, limits), []byte(strconv.FormatInt(limit, 10)), 0); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// reached returns how often the group has reached its limit, and kills how many of its
+// processes the kernel has killed then.
+func (g memoryGroup) reached() int {
+	if g.isLegacy {
+		return g.read("memory.failcnt", "")
+	}
+	return g.read("memory.events", "max ")
+}
+
+func (g memoryGroup) kills() int {
+	if g.isLegacy {
+		return g.read("memory.oom_control", "oom_kill ")
+	}
+	return g.read("memory.events", "oom_kill ")
+}
+
+// read returns the number after a prefix of a line in a file of the group.
+func (g memoryGroup) read(name, prefix string) int {
+	g.t.Helper()
+	text, err := os.ReadFile(filepath.Join(g.dir, name))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, isSo := strings.CutPrefix(line, prefix); isSo {
+			n, err := strconv.Atoi(strings.TrimSpace(rest))
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			return n
+		}
+	}
+	g.t.Fatalf("%s lacks %q: %s", name, prefix, text)
+	return 0
+}
+
+// TestMemoryAttackAsRoot checks that a program which makes the agent keep as much as it can
+// does not bring it to the MemoryMax of its unit, and that the agent survives when the cached
+// pages of its files do.
+func TestMemoryAttackAsRoot(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "ospulse-agent") // the race detector would take ten times the memory
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	limit := unitMemory(t)
+	group := newMemoryGroup(t, limit)
+	data, err := os.MkdirTemp("/var/tmp", "ospulse-test-") // /tmp may be in memory, which the kernel cannot take back
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(data); err != nil {
+			t.Error(err)
+		}
+	})
+	port := freePort(t)
+	agent := fmt.Sprintf("http://127.0.0.1:%d", port)
+	process := start(t, agent+"/health", []string{"AGENT_API_KEY="}, "/bin/sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`,
+		group.dir, program, "--port", strconv.Itoa(port), "--data", data, "--backend", nowhere, "--spool", "4096")
+
+	attack := exec.Command("/usr/bin/python3", "-c", hoarder)
+	in, err := attack.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := attack.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attack.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = attack.Wait() }) // its exit code does not matter
+	callJSON(t, agent+"/api/monitor/start", map[string]any{"sessionId": "s", "mode": 2, "fileName": "", "processes": []int{attack.Process.Pid}}, &map[string]any{})
+	if _, err := in.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, 5)
+	if _, err := io.ReadFull(out, said); err != nil || string(said) != "done\n" {
+		t.Fatalf("the program said %q: %v", said, err)
+	}
+	callJSON(t, agent+"/api/monitor/stop", map[string]any{"sessionId": "s"}, &map[string]any{})
+	wait.For(t, "the session ends", func() bool { return sessionsOf(t, agent) == 0 })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if peak := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status); peak != nil {
+		t.Logf("the agent held up to %s KiB of %d", peak[1], limit>>10)
+	}
+	if n := group.reached(); n > 0 {
+		t.Errorf("the program brought the agent to its limit %d times", n)
+	}
+
+	const fileBytes = 99_000_000
+	content := make([]byte, fileBytes)
+	for i := range limit/fileBytes + 1 {
+		content[0] = byte(i)
+		kind, form := fileForm(t, fmt.Sprint(i), string(content))
+		call(t, "POST", agent+"/api/upload-file", kind, form, &map[string]any{})
+	}
+	if group.reached() == 0 || group.kills() > 0 || sessionsOf(t, agent) != 0 {
+		t.Errorf("the agent reached its limit %d times, and %d processes were killed", group.reached(), group.kills())
+	}
+}
