@@ -48,7 +48,7 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	return spawner{sandbox.Options{
 		Network: network, Timeout: cfg.SpawnTimeout,
 		MemoryMB: cfg.SpawnMemoryMB, Processes: cfg.SpawnProcesses, DiskMB: cfg.SpawnDiskMB, CPUs: float64(cfg.SpawnCPUs),
-		DataDir: dataDir, Log: log,
+		ShowLocal: cfg.SpawnLocal, DataDir: dataDir, Log: log,
 	}, networks}, ""
 }
 

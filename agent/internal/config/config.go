@@ -50,6 +50,7 @@ type Config struct {
 	SpawnDiskMB    int
 	SpawnProcesses int
 	SpawnCPUs      int
+	SpawnLocal     bool
 
 	LogFormat string
 	Check     bool
@@ -91,6 +92,7 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"spawn-disk", "SPAWN_DISK_MB", "512", "how much a spawned file may write, in `MB`; the data is kept in memory", integer(&c.SpawnDiskMB, 1, 1<<20)},
 		{"spawn-processes", "SPAWN_PROCESSES", "512", "the `number` of processes and threads that a spawned file may have", integer(&c.SpawnProcesses, 8, 1<<20)},
 		{"spawn-cpus", "SPAWN_CPUS", "1", "the `number` of CPUs that a spawned file may use", integer(&c.SpawnCPUs, 1, 1024)},
+		{"spawn-local", "SPAWN_LOCAL", "false", "show a spawned file this machine's /usr/local, for interpreters and libraries that are there", boolean(&c.SpawnLocal)},
 		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(&c.LogFormat, "text", "json")},
 	}
 }

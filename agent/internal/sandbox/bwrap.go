@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	homeDir = "/home/user" // holds the file; the working directory of the program
-	inside  = 1000         // the uid and gid of the program in the sandbox
+	localDir = "/usr/local" // what this machine's administrator installed
+	homeDir  = "/home/user" // holds the file; the working directory of the program
+	inside   = 1000         // the uid and gid of the program in the sandbox
 )
 
 // errNoBubblewrap means that bubblewrap is not installed.
@@ -58,7 +59,8 @@ func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 	if err != nil {
 		return made, err
 	}
-	p.cmd = exec.Command(path, "--args", list, "--", programPath, LaunchCommand, roleInit) //nolint:noctx // killAll ends it
+	command := append(longRunning(), path, "--args", list, "--", programPath, LaunchCommand, roleInit)
+	p.cmd = exec.Command(command[0], command[1:]...) //nolint:noctx // killAll ends it
 	p.cmd.Dir, p.cmd.Env, p.cmd.ExtraFiles = "/", []string{}, files
 	return made, nil
 }
@@ -67,7 +69,7 @@ func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 func sandboxArguments(o Options, pass func(name string, content []byte) string) []string {
 	args := []string{
 		"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-		"--uid", strconv.Itoa(inside), "--gid", strconv.Itoa(inside), "--hostname", "desktop",
+		"--uid", strconv.Itoa(inside), "--gid", strconv.Itoa(inside),
 		"--new-session", "--die-with-parent", "--as-pid-1", "--cap-drop", "ALL", "--clearenv",
 	}
 	if o.Network != NetworkHost {
@@ -90,24 +92,28 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 	for _, name := range etc {
 		args = append(args, "--ro-bind-try", "/etc/"+name, "/etc/"+name)
 	}
-	text := func(path, content string) {
-		args = append(args, "--perms", "0444", "--ro-bind-data", pass(filepath.Base(path), []byte(content)), path)
+	args = append(args, machineArguments(o, pass)...)
+	if !o.ShowLocal {
+		args = append(args, "--perms", "0755", "--size", "4096", "--tmpfs", localDir)
+		for _, dir := range []string{"bin", "etc", "games", "include", "lib", "sbin", "share", "src"} {
+			args = append(args, "--perms", "0755", "--dir", localDir+"/"+dir)
+		}
+		args = append(args, "--remount-ro", localDir)
 	}
-	text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:"+homeDir+":/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
-	text("/etc/group", "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n")
-	text("/etc/hosts", "127.0.0.1 localhost desktop\n::1 localhost\n")
 	switch o.Network {
 	case NetworkHost:
 		args = append(args, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
 	case NetworkNAT: // the name server of slirp4netns
-		text("/etc/resolv.conf", "nameserver 10.0.2.3\n")
+		args = append(args, "--perms", "0444", "--file", pass("resolv.conf", []byte("nameserver 10.0.2.3\n")), "/etc/resolv.conf")
 	case NetworkNone:
 	}
-	args = append(args, hideAgent(o.DataDir)...)
+	args = append(args, hideAgent(o)...)
 	// All writable folders together have DiskMB. bubblewrap cannot limit /dev, so it is
 	// read-only.
 	size := func(parts int) string { return strconv.FormatInt(int64(o.DiskMB)<<20/8*int64(parts), 10) }
-	return append(args, "--proc", "/proc", "--dev", "/dev",
+	args = append(args, "--proc", "/proc")
+	args = append(args, procArguments(pass)...)
+	return append(args, "--dev", "/dev",
 		"--perms", "1777", "--size", size(1), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
 		"--perms", "1777", "--size", size(3), "--tmpfs", "/tmp",
 		"--perms", "0755", "--size", size(4), "--tmpfs", homeDir,
@@ -116,13 +122,16 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 }
 
 // hideAgent hides the agent's program and its data folder, if they are in a folder that
-// sandboxes share.
-func hideAgent(dataDir string) []string {
+// the sandbox shares.
+func hideAgent(o Options) []string {
 	var args []string
+	shown := func(path string) bool {
+		return shown(path) && (o.ShowLocal || !strings.HasPrefix(path, localDir+"/"))
+	}
 	if exe, err := os.Executable(); err == nil && shown(exe) {
 		args = append(args, "--ro-bind", "/dev/null", exe)
 	}
-	if dir, err := filepath.EvalSymlinks(dataDir); err == nil && shown(dir) { // it may not exist yet
+	if dir, err := filepath.EvalSymlinks(o.DataDir); err == nil && shown(dir) { // it may not exist yet
 		args = append(args, "--perms", "0700", "--size", "4096", "--tmpfs", dir, "--remount-ro", dir)
 	}
 	return args

@@ -236,12 +236,13 @@ func (c *cgroup) remove() error {
 	})
 }
 
-// cgroupName returns a new name that contains the agent's pid.
+// cgroupName returns a new name that contains the agent's pid. A sample sees the name, which
+// looks like that of a login.
 func cgroupName() string {
-	return fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), strings.ToLower(rand.Text()[:12]))
+	return fmt.Sprintf("%s%d-%s.scope", cgroupPrefix, os.Getpid(), strings.ToLower(rand.Text()[:12]))
 }
 
-const cgroupPrefix = "ospulse-"
+const cgroupPrefix = "session-"
 
 // cgroups returns the cgroup folders of the sandboxes of all agents, by the agent's pid.
 func cgroups() map[int][]string {

@@ -41,6 +41,7 @@ func Launch(args []string, stderr io.Writer) int {
 	var err error
 	switch {
 	case len(args) == 1 && args[0] == roleInit:
+		becomeInit()
 		err = runInit()
 	case len(args) == 1 && args[0] == roleHeld:
 		err = runHeld()
@@ -140,7 +141,7 @@ func runInit() error {
 	}
 }
 
-// runHeld unpacks the file, waits for the release, and becomes the program.
+// runHeld unpacks the file, fills the home, waits for the release, and becomes the program.
 func runHeld() error {
 	runtime.LockOSThread()
 	control, err := inherited(fdControl)
@@ -163,6 +164,9 @@ func runHeld() error {
 	c, err := load(upload, homeDir, o)
 	_ = upload.Close()
 	if err != nil {
+		return reportFault(control, err)
+	}
+	if err := furnish(homeDir); err != nil {
 		return reportFault(control, err)
 	}
 	if err := send(control, message{Op: opReady, Run: &c.run, Notes: c.notes}); err != nil {

@@ -50,6 +50,8 @@ type Options struct {
 	Processes        int     // with threads (default 256)
 	CPUs             float64 // default 1
 
+	ShowLocal bool // the program sees this machine's /usr/local
+
 	Entry   string       // the path of the file to run in an archive; "": the only one that can be run
 	Args    []string     // arguments, without the program's name
 	DataDir string       // the agent's data folder, which the sandbox hides; "": none

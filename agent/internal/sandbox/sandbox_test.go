@@ -281,7 +281,7 @@ func TestResults(t *testing.T) {
 		"signals are as ever":       {"grep -E 'Sig(Ign|Blk)' /proc/self/status\n", 0, 0, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"},
 		"no descriptor is left":     {"exec 3</proc/self/fd && ls /proc/self/fd | tr '\\n' ' '\n", 0, 0, "0 1 2 3 4 "},
 		"the environment is fixed":  {"env | sort | cut -d= -f1 | tr '\\n' ' '\n", 0, 0, "HOME LANG LOGNAME PATH PWD SHELL TMPDIR USER "},
-		"it begins beside the file": {"pwd; ls\n", 0, 0, "/home/user\nsample\n"},
+		"it begins beside the file": {"pwd; ls\n", 0, 0, "/home/user\nDesktop\nDocuments\nDownloads\nsample\n"},
 		"what a daemon does counts": {"(sleep 0.2; echo later) & exit 4\n", 4, 0, "later\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -385,8 +385,8 @@ func TestFiles(t *testing.T) {
 	var script strings.Builder
 	script.WriteString("#!/bin/sh\n")
 	for _, path := range []string{
-		"/root", "/home/*/.ssh", "/work", "/opt", "/srv", "/mnt", "/media", "/boot", "/sys", "/var/lib", "/var/log", "/var/run/docker.sock",
-		"/run/docker.sock", "/run/systemd", "/etc/shadow", "/etc/ssh", "/etc/sudoers", "/etc/machine-id", "/dev/vsock", "/dev/kvm", "/dev/vda", "/dev/mem", "/dev/fuse", "/dev/net/tun",
+		"/root", "/home/*/.ssh", "/work", "/opt", "/srv", "/mnt", "/media", "/boot", "/sys/block", "/sys/fs", "/var/lib", "/var/log", "/var/run/docker.sock",
+		"/run/docker.sock", "/run/systemd", "/etc/shadow", "/etc/ssh", "/etc/sudoers", "/dev/vsock", "/dev/kvm", "/dev/vda", "/dev/mem", "/dev/fuse", "/dev/net/tun",
 		secret, exe, cwd, "/proc/1/root/root", fmt.Sprintf("/proc/%d", os.Getpid()),
 	} {
 		fmt.Fprintf(&script, "for f in %s; do [ ! -e $f ] || echo there is $f; done\n", path)
@@ -402,7 +402,7 @@ func TestFiles(t *testing.T) {
 		for d in /home/user /tmp /var/tmp /dev/shm; do (: >$d/x) || echo $d cannot be written; done
 		cp /bin/true /tmp/t && /tmp/t || echo what is written cannot be run
 		[ $(ls -d /proc/[0-9]* | wc -l) -lt 8 ] || echo there are more processes
-		cat /etc/passwd >/dev/null && [ "$(id -un)" = user ] && [ "$(hostname)" = desktop ] || echo it does not know who it is
+		cat /etc/passwd >/dev/null && [ "$(id -un)" = user ] && [ "$(hostname)" = "$(cat /etc/hostname)" ] || echo it does not know who it is
 		echo looked`)
 	if r := ended(t, script.String(), small()); string(r.Output) != "looked\n" {
 		t.Errorf("%s", r.Output)
@@ -1189,7 +1189,7 @@ func TestAgentIsHiddenAsRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := small()
-	o.DataDir = data
+	o.DataDir, o.ShowLocal = data, true
 	r := ended(t, fmt.Sprintf("ls %s; ls %s 2>/dev/null; cat %[2]s/secret 2>/dev/null; echo end", dir, data), o)
 	if want := "data\nneighbor\nend\n"; string(r.Output) != want {
 		t.Errorf("got %q", r.Output)
