@@ -14,7 +14,8 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define MAX_SYSCALLS 512
+#define MAX_SYSCALLS 1024
+#define FIRST_X32 512 /* the first number that only x32 has */
 #define MAX_SESSIONS 64
 #define MAX_COMPONENTS 96
 #define MAX_PATH 4096
@@ -2043,6 +2044,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (flags & CALL_FAILURE && ret >= 0)
 		return 0;
 	read_args(regs, args, compat);
+	compat |= number >= FIRST_X32; /* its structures are those of 32-bit programs */
 	if (flags & CALL_SOCKETCALL) {
 		__u32 inner[6] = {}, key = SOCKETCALL_BASE + args[0];
 

@@ -456,7 +456,8 @@ func (w *Watch) syscall(tid int, t *thread) {
 	}
 	switch info.Op {
 	case 1:
-		*t = thread{process: t.process, call: native[info.Values[0]], args: [6]uint64(info.Values[1:7])}
+		number := info.Values[0] &^ syscalls.X32Bit
+		*t = thread{process: t.process, call: native[number], args: [6]uint64(info.Values[1:7]), compat: number >= syscalls.FirstX32}
 		if info.Arch != nativeArch {
 			t.call, t.compat = compat[info.Values[0]], true
 		}
@@ -488,6 +489,9 @@ var native, compat = func() (native, compat map[uint64]*syscalls.Call) { //nolin
 		}
 		if c.Native >= 0 {
 			native[uint64(c.Native)] = c
+		}
+		if c.X32 >= 0 {
+			native[uint64(c.X32)] = c
 		}
 		if c.I386 >= 0 {
 			compat[uint64(c.I386)] = c

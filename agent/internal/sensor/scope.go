@@ -47,6 +47,9 @@ func fillCalls(objects *bpfObjects) error {
 		if c.Native >= 0 {
 			err = put(objects.Syscalls, c.Native)
 		}
+		if c.X32 >= 0 {
+			err = errors.Join(err, put(objects.Syscalls, c.X32))
+		}
 		if c.I386 >= 0 {
 			err = errors.Join(err, put(objects.SyscallsCompat, c.I386))
 		}
@@ -67,14 +70,14 @@ const (
 )
 
 // looksOf returns the table by which the kernel side skips calls that it does not handle.
-func looksOf() (looks [512]uint8) {
+func looksOf() (looks [1024]uint8) {
 	for i := range syscalls.Calls {
 		c := &syscalls.Calls[i]
 		look := uint8(lookExit)
 		if c.Flags&(syscalls.AtEnter|syscalls.Noted) != 0 {
 			look |= lookEnter
 		}
-		for _, n := range []int{c.Native, c.I386} {
+		for _, n := range []int{c.Native, c.I386, c.X32} {
 			if n >= 0 {
 				looks[n] |= look
 			}

@@ -52,6 +52,7 @@ type Call struct {
 	Name       string
 	Native     int // the number on this machine's architecture; -1: it lacks the call
 	I386       int // the number for 32-bit programs of amd64; likewise
+	X32        int // the number that only x32 has, without X32Bit; likewise
 	Socketcall int // the number in socketcall of i386; 0: none
 	Kind       Kind
 	Operation  string // the event's
@@ -142,16 +143,35 @@ var socketcalls = map[string]int{ //nolint:gochecknoglobals // a constant
 	"shutdown": 13, "setsockopt": 14, "sendmsg": 16, "recvmsg": 17, "accept4": 18, "recvmmsg": 19, "sendmmsg": 20,
 }
 
+// X32Bit marks the numbers of x32, programs with 32-bit pointers on amd64. Most of its calls
+// have the numbers of amd64. Those with structures that hold pointers have numbers of their
+// own, from FirstX32 on.
+const (
+	X32Bit   = 0x40000000
+	FirstX32 = 512
+)
+
+// x32 are the numbers that only x32 has, without X32Bit.
+var x32 = map[string]int{ //nolint:gochecknoglobals // a constant
+	"ioctl": 514, "readv": 515, "writev": 516, "recvfrom": 517, "sendmsg": 518, "recvmsg": 519, "execve": 520, "ptrace": 521,
+	"rt_sigqueueinfo": 524, "kexec_load": 528, "vmsplice": 532, "move_pages": 533, "preadv": 534, "pwritev": 535, "rt_tgsigqueueinfo": 536,
+	"recvmmsg": 537, "sendmmsg": 538, "process_vm_readv": 539, "process_vm_writev": 540, "setsockopt": 541,
+	"io_setup": 543, "io_submit": 544, "execveat": 545, "preadv2": 546, "pwritev2": 547,
+}
+
 func add(name string, k Kind, op string, flags uint32, args ...argumentAt) Call {
 	e, ok := Table[name]
 	if !ok { // only in socketcall, or no system call at all
 		e = Entry{AMD64: -1, ARM64: -1, I386: -1}
 	}
 	c := Call{
-		Name: name, Native: e.Native(), I386: -1, Kind: k, Operation: op, Flags: flags, Args: Args{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}, At: -1,
+		Name: name, Native: e.Native(), I386: -1, X32: -1, Kind: k, Operation: op, Flags: flags, Args: Args{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1}, At: -1,
 	}
 	if runtime.GOARCH == "amd64" {
 		c.I386, c.Socketcall = e.I386, socketcalls[name]
+		if n, ok := x32[name]; ok {
+			c.X32 = n
+		}
 	}
 	for _, a := range args {
 		switch a.argument {
@@ -199,7 +219,7 @@ func (c Call) only(native bool) Call {
 	if native {
 		c.I386 = -1
 	} else {
-		c.Native = -1
+		c.Native, c.X32 = -1, -1
 	}
 	return c
 }
@@ -243,7 +263,7 @@ func IndexOf(name string) uint32 {
 // of its call, which is never 0. Recordings of the tests have indexes too: add new calls at
 // the end.
 var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
-	{Native: -1, I386: -1}, // no call
+	{Native: -1, I386: -1, X32: -1}, // no call
 	add("open", File, "OpenFile", ReturnsFD, ArgPath1.is(0)),
 	add("openat", File, "OpenFile", ReturnsFD, ArgDir1.is(0), ArgPath1.is(1)),
 	add("openat2", File, "OpenFile", ReturnsFD, ArgDir1.is(0), ArgPath1.is(1).with(LookupHow)).reads(2, 24, 24),

@@ -1,12 +1,10 @@
 //go:build linux
 
-package main
+package attacks
 
 import (
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -18,10 +16,9 @@ import (
 
 // hoarder makes an agent keep as much as it can: heads and bodies without an end on many
 // connections, requests without answers, and answers that decompress to 1,000 times their
-// size. It prints a line when it has done everything, and ends with its standard input.
+// size.
 const hoarder = `
-import gzip, io, resource, socket, sys
-sys.stdin.readline()
+import gzip, io, resource, socket
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
 server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(4096)
 def pair():
@@ -52,14 +49,12 @@ for _ in range(200):
     send(client, b"GET /bomb HTTP/1.1\r\n\r\n"); empty(other)
     send(other, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb.getvalue()) + bomb.getvalue()); empty(client)
     client.close(); other.close()
-print("done", flush=True)
-sys.stdin.readline()
 `
 
 // unitMemory returns the MemoryMax of the unit for systemd in bytes.
 func unitMemory(t *testing.T) int64 {
 	t.Helper()
-	unit, err := os.ReadFile("packaging/ospulse-agent.service")
+	unit, err := os.ReadFile("../packaging/ospulse-agent.service")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,52 +139,13 @@ func (g memoryGroup) read(name, prefix string) int {
 // does not bring it to the MemoryMax of its unit, and that the agent survives when the cached
 // pages of its files do.
 func TestMemoryAttackAsRoot(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "ospulse-agent") // the race detector would take ten times the memory
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the agent: %v\n%s", err, out)
-	}
 	limit := unitMemory(t)
 	group := newMemoryGroup(t, limit)
-	data, err := os.MkdirTemp("/var/tmp", "ospulse-test-") // /tmp may be in memory, which the kernel cannot take back
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(data); err != nil {
-			t.Error(err)
-		}
-	})
-	port := freePort(t)
-	agent := fmt.Sprintf("http://127.0.0.1:%d", port)
-	process := start(t, agent+"/health", []string{"AGENT_API_KEY="}, "/bin/sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`,
-		group.dir, program, "--port", strconv.Itoa(port), "--data", data, "--backend", nowhere, "--spool", "4096")
-
-	attack := exec.Command("/usr/bin/python3", "-c", hoarder)
-	in, err := attack.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := attack.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := attack.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = attack.Wait() }) // its exit code does not matter
-	callJSON(t, agent+"/api/monitor/start", map[string]any{"sessionId": "s", "mode": 2, "fileName": "", "processes": []int{attack.Process.Pid}}, &map[string]any{})
-	if _, err := in.Write([]byte("\n")); err != nil {
-		t.Fatal(err)
-	}
-	said := make([]byte, 5)
-	if _, err := io.ReadFull(out, said); err != nil || string(said) != "done\n" {
-		t.Fatalf("the program said %q: %v", said, err)
-	}
-	callJSON(t, agent+"/api/monitor/stop", map[string]any{"sessionId": "s"}, &map[string]any{})
-	wait.For(t, "the session ends", func() bool { return sessionsOf(t, agent) == 0 })
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Process.Pid))
+	w := newWorld(t, group.dir)
+	p, id := w.watched(hoarder)
+	p.run()
+	w.end(id)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.agentProcess.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,10 +160,11 @@ func TestMemoryAttackAsRoot(t *testing.T) {
 	content := make([]byte, fileBytes)
 	for i := range limit/fileBytes + 1 {
 		content[0] = byte(i)
-		kind, form := fileForm(t, fmt.Sprint(i), string(content))
-		call(t, "POST", agent+"/api/upload-file", kind, form, &map[string]any{})
+		w.upload(w.agent+"/api/upload-file", fmt.Sprint(i), content, &map[string]any{})
 	}
-	if group.reached() == 0 || group.kills() > 0 || sessionsOf(t, agent) != 0 {
+	_, id = w.watched("")
+	w.stop(id)
+	if group.reached() == 0 || group.kills() > 0 {
 		t.Errorf("the agent reached its limit %d times, and %d processes were killed", group.reached(), group.kills())
 	}
 }
