@@ -27,29 +27,33 @@ import (
 	"ospulse/test/wait"
 )
 
-// built is the folder of the two programs.
-var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "ospulse-attacks-")
-	if err != nil {
-		return "", err
-	}
-	for name, pkg := range map[string]string{"ospulse-agent": ".", "ospulse-backend": "../main.go"} {
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), pkg)
-		cmd.Dir, cmd.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+// folder has the two programs, once build has built them.
+var folder string
+
+var build = sync.OnceValue(func() error {
+	for name, pkg := range map[string]string{"ospulse-agent": "./agent", "ospulse-backend": "main.go"} {
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(folder, name), pkg)
+		cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return dir, fmt.Errorf("build %s: %w\n%s", name, err, out)
+			return fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}
-	return dir, nil
+	return nil
 })
 
 func TestMain(m *testing.M) {
 	fusetest.Serve()
-	code := m.Run()
-	if dir, err := built(); err == nil || dir != "" {
-		_ = os.RemoveAll(dir) // a leftover is only a temporary folder
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if folder, err = os.MkdirTemp("", "ospulse-attacks-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	os.Exit(code)
+	defer os.RemoveAll(folder) //nolint:errcheck // a leftover is only a temporary folder
+	return m.Run()
 }
 
 func freePort(t *testing.T) int {
@@ -75,15 +79,14 @@ type world struct {
 // agent's cgroup; "" for none.
 func newWorld(t *testing.T, group string, arguments ...string) *world {
 	t.Helper()
-	dir, err := built()
-	if err != nil {
+	if err := build(); err != nil {
 		t.Fatal(err)
 	}
 	backendPort, agentPort := freePort(t), freePort(t)
 	w := &world{t: t, backend: fmt.Sprintf("http://127.0.0.1:%d", backendPort), agent: fmt.Sprintf("http://127.0.0.1:%d", agentPort)}
 	backendData := t.TempDir()
 	w.startBackend = func() *exec.Cmd {
-		return w.start(w.backend+"/api/health", "", filepath.Join(dir, "ospulse-backend"), []string{
+		return w.start(w.backend+"/api/health", "", filepath.Join(folder, "ospulse-backend"), []string{
 			"PORT=" + strconv.Itoa(backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + w.agent, "AGENT_POLL_INTERVAL=1s",
 		})
 	}
@@ -97,7 +100,7 @@ func newWorld(t *testing.T, group string, arguments ...string) *world {
 			t.Error(err)
 		}
 	})
-	w.agentProcess = w.start(w.agent+"/health", group, filepath.Join(dir, "ospulse-agent"), nil,
+	w.agentProcess = w.start(w.agent+"/health", group, filepath.Join(folder, "ospulse-agent"), nil,
 		append([]string{"--backend", w.backend, "--port", strconv.Itoa(agentPort), "--data", data}, arguments...)...)
 	wait.For(t, "the backend knows of the agent", func() bool {
 		var health struct{ Agent struct{ Status string } }
@@ -114,7 +117,7 @@ func (w *world) start(url, group, program string, env []string, arguments ...str
 	if group != "" {
 		arguments = append([]string{"/bin/sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, group}, arguments...)
 	}
-	cmd := exec.Command(arguments[0], arguments[1:]...) //nolint:noctx // the cleanup ends it
+	cmd := exec.Command(arguments[0], arguments[1:]...)
 	cmd.Env, cmd.Dir = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/root"}, env...), w.t.TempDir()
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -160,7 +163,7 @@ func (w *world) post(url string, body, into any) {
 
 func (w *world) send(method, url, kind string, body []byte, into any) {
 	w.t.Helper()
-	request, err := http.NewRequest(method, url, bytes.NewReader(body)) //nolint:noctx // of a test
+	request, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -270,7 +273,7 @@ type program struct {
 // newProgram starts a program.
 func newProgram(t *testing.T, argv ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(argv[0], argv[1:]...)} //nolint:noctx // it ends with its standard input
+	p := &program{t: t, cmd: exec.Command(argv[0], argv[1:]...)}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = t.TempDir(), &p.out, os.Stderr
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -316,7 +319,7 @@ func paths(events []stored, operation string) (found []string) {
 func compile(t *testing.T, name string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(name), ".c"))
-	if out, err := exec.Command("gcc", "-O1", "-pthread", "-o", binary, filepath.Join("testdata", name)).CombinedOutput(); err != nil { //nolint:noctx // it ends by itself
+	if out, err := exec.Command("gcc", "-O1", "-pthread", "-o", binary, filepath.Join("testdata", name)).CombinedOutput(); err != nil {
 		t.Fatalf("compile %s: %v\n%s", name, err, out)
 	}
 	return binary

@@ -104,23 +104,23 @@ var sysFiles = map[string]string{ //nolint:gochecknoglobals // a constant
 func machineArguments(o Options, pass func(name string, content []byte) string) []string {
 	host := hostNames[rand.IntN(len(hostNames))]
 	args := []string{"--hostname", host}
-	add := func(permissions, name string, content []byte) {
-		args = append(args, "--perms", permissions, "--file", pass(path.Base(name), content), name)
+	add := func(name string, content []byte) {
+		args = append(args, "--perms", "0444", "--file", pass(path.Base(name), content), name)
 	}
-	add("0444", "/etc/passwd", []byte(passwd))
-	add("0444", "/etc/group", []byte(group))
-	add("0444", "/etc/hostname", []byte(host+"\n"))
-	add("0444", "/etc/machine-id", fmt.Appendf(nil, "%016x%016x\n", rand.Uint64(), rand.Uint64()))
-	add("0444", "/etc/hosts", []byte("127.0.0.1 localhost\n127.0.1.1 "+host+"\n::1 localhost ip6-localhost ip6-loopback\n"))
+	add("/etc/passwd", []byte(passwd))
+	add("/etc/group", []byte(group))
+	add("/etc/hostname", []byte(host+"\n"))
+	add("/etc/machine-id", fmt.Appendf(nil, "%016x%016x\n", rand.Uint64(), rand.Uint64()))
+	add("/etc/hosts", []byte("127.0.0.1 localhost\n127.0.1.1 "+host+"\n::1 localhost ip6-localhost ip6-loopback\n"))
 	for name, content := range sysFiles {
-		add("0444", "/sys/"+name, []byte(content+"\n"))
+		add("/sys/"+name, []byte(content+"\n"))
 	}
 	processors := "0"
 	if n := int(max(o.CPUs, 1)); n > 1 {
 		processors = "0-" + strconv.Itoa(n-1)
 	}
 	for _, name := range []string{"online", "possible", "present"} {
-		add("0444", "/sys/devices/system/cpu/"+name, []byte(processors+"\n"))
+		add("/sys/devices/system/cpu/"+name, []byte(processors+"\n"))
 	}
 	return args
 }
@@ -167,7 +167,7 @@ func furnish(dir string) error {
 		}
 		file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		if err != nil {
-			return nil //nolint:nilerr // the sample has such a file, or there is no space
+			return nil // the sample has such a file, or there is no space
 		}
 		defer file.Close()
 		_, _ = file.Write(content) // without space the file is shorter

@@ -56,10 +56,10 @@ python3 -c 'import time; print("python agrees:", abs(time.clock_gettime(time.CLO
 	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(id) > 1 && strings.Contains(said, strings.TrimSpace(string(id))) {
 		t.Error("it has this machine's id")
 	}
-	if name := regexp.MustCompile(`127\.0\.1\.1 (\S+)`).FindStringSubmatch(said); name == nil || name[1] == host {
+	if name := regexp.MustCompile(`127\.0\.1\.1 (\S+)`).FindStringSubmatch(said); len(name) != 2 || name[1] == host {
 		t.Errorf("its name is %q, and this machine's %q", name, host)
 	}
-	if up := regexp.MustCompile(`it has run for (\d+) s`).FindStringSubmatch(said); up == nil || unshare() != "" && len(up[1]) < 5 {
+	if up := regexp.MustCompile(`it has run for (\d+) s`).FindStringSubmatch(said); len(up) != 2 || unshare() != "" && len(up[1]) < 5 {
 		t.Errorf("it has run for %q s", up)
 	}
 	if t.Failed() {
