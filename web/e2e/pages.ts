@@ -35,7 +35,9 @@ export async function runFilter(page: Page, filter: string): Promise<void> {
   await field.click();
   await page.keyboard.press("ControlOrMeta+a");
   await page.keyboard.insertText(filter);
-  await page.keyboard.press("Enter");
+  // Enter would take a completion if the list opens before it.
+  await page.getByRole("search").getByRole("button", { name: "Run", exact: true }).click();
+  await field.focus();
 }
 
 /** Takes a completion by mouse. The list ignores clicks just after it has opened or changed. */
