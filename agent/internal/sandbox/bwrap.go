@@ -92,7 +92,7 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 	for _, name := range etc {
 		args = append(args, "--ro-bind-try", "/etc/"+name, "/etc/"+name)
 	}
-	args = append(args, machineArguments(o, pass)...)
+	args = append(args, machineArguments(pass)...)
 	if !o.ShowLocal {
 		args = append(args, "--perms", "0755", "--size", "4096", "--tmpfs", localDir)
 		for _, dir := range []string{"bin", "etc", "games", "include", "lib", "sbin", "share", "src"} {

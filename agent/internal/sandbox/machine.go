@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -101,7 +102,7 @@ var sysFiles = map[string]string{ //nolint:gochecknoglobals // a constant
 
 // machineArguments returns the arguments of bubblewrap for everything that describes the
 // machine. pass makes it inherit a file.
-func machineArguments(o Options, pass func(name string, content []byte) string) []string {
+func machineArguments(pass func(name string, content []byte) string) []string {
 	host := hostNames[rand.IntN(len(hostNames))]
 	args := []string{"--hostname", host}
 	add := func(name string, content []byte) {
@@ -115,8 +116,8 @@ func machineArguments(o Options, pass func(name string, content []byte) string) 
 	for name, content := range sysFiles {
 		add("/sys/"+name, []byte(content+"\n"))
 	}
-	processors := "0"
-	if n := int(max(o.CPUs, 1)); n > 1 {
+	processors := "0" // as many as /proc/cpuinfo has
+	if n := runtime.NumCPU(); n > 1 {
 		processors = "0-" + strconv.Itoa(n-1)
 	}
 	for _, name := range []string{"online", "possible", "present"} {
