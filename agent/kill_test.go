@@ -209,7 +209,7 @@ func sampleOf(t *testing.T, all []sessionEvent) (s sample) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cgroup = regexp.MustCompile(`ospulse-\d+-[a-z0-9]+`).FindString(string(text))
+	s.cgroup = regexp.MustCompile(`session-\d+-[a-z0-9]+\.scope`).FindString(string(text))
 	if limits := sandbox.Check().Limits; limits.OK && len(cgroups(t, s.cgroup)) == 0 {
 		t.Fatalf("the sample has no separate cgroup: %s", text)
 	}
