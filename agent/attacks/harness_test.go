@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -88,7 +89,7 @@ func newWorld(t *testing.T, group string, arguments ...string) *world {
 	backendData := t.TempDir()
 	w.startBackend = func() *exec.Cmd {
 		return w.start(w.backend+"/api/health", "", filepath.Join(folder, "ospulse-backend"), []string{
-			"PORT=" + strconv.Itoa(backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + w.agent, "AGENT_POLL_INTERVAL=1s",
+			"PORT=" + strconv.Itoa(backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + w.agent, "AGENT_POLL_INTERVAL=1s", "READ_TIMEOUT=10m",
 		})
 	}
 	w.backendProcess = w.startBackend()
@@ -254,12 +255,19 @@ func (w *world) events(id string) []stored {
 	}
 	defer response.Body.Close()
 	var all []stored
-	for lines := json.NewDecoder(response.Body); lines.More(); {
+	for lines := json.NewDecoder(response.Body); ; {
 		var e stored
-		if err := lines.Decode(&e); err != nil {
-			w.t.Fatal(err)
+		err := lines.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			w.t.Fatalf("the export broke after %d events: %v", len(all), err)
 		}
 		all = append(all, e)
+	}
+	if status := response.Trailer.Get("X-Export-Status"); status != "complete" {
+		w.t.Fatalf("the export has %d events and the status %q", len(all), status)
 	}
 	return all
 }
