@@ -315,7 +315,7 @@ func (p *program) run() string {
 	return p.out.String()
 }
 
-// paths returns the values of a key of the file events with an operation.
+// paths returns the paths of the events with an operation.
 func paths(events []stored, operation string) (found []string) {
 	for _, e := range events {
 		if e.Data["operation"] == operation {
