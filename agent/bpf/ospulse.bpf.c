@@ -396,6 +396,8 @@ __noinline int pause_process(__u64 sessions)
 	if (bpf_map_update_elem(&pauses, &pid, &pause, BPF_NOEXIST) && !bpf_map_lookup_elem(&pauses, &pid))
 		return 0;
 	bpf_send_signal(SIGSTOP);
+	/* The agent may have removed the entry, and resumed the process, before that signal. */
+	bpf_map_update_elem(&pauses, &pid, &pause, BPF_NOEXIST);
 	return 0;
 }
 

@@ -38,6 +38,7 @@ type Process struct {
 	Start     time.Time // PID and Start identify a process, also when its pid is used again; exact to 10 ms
 	Ticks     int64     // Start as the kernel reports it: hundredths of a second since the boot
 	Zombie    bool      // it has ended, and its parent has not waited for it
+	Stopped   bool      // by a signal such as SIGSTOP
 	kernel    bool      // a thread of the kernel
 }
 
@@ -116,10 +117,11 @@ func parseStat(text []byte) (Process, error) {
 	const kernelThread = 0x00200000 // PF_KTHREAD
 	return Process{
 		PID: pid, Name: string(text[opening+1 : closing]), ParentPID: parent, Session: session,
-		Ticks:  ticks,
-		Start:  clock.System().Wall(uint64(ticks) * uint64(time.Second/ticksPerSecond)),
-		kernel: flags&kernelThread != 0,
-		Zombie: fields[0] == "Z" || fields[0] == "X",
+		Ticks:   ticks,
+		Start:   clock.System().Wall(uint64(ticks) * uint64(time.Second/ticksPerSecond)),
+		kernel:  flags&kernelThread != 0,
+		Zombie:  fields[0] == "Z" || fields[0] == "X",
+		Stopped: fields[0] == "T",
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
 )
 
 // pause mirrors struct pause of the kernel side.
@@ -46,15 +47,42 @@ func (s *Sensor) resume() {
 			s.log.Error("cannot resume a paused process", "pid", pid, "error", err)
 			continue
 		}
-		if err := unix.Kill(int(pid), unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
-			s.log.Error("cannot resume a paused process", "pid", pid, "error", err)
-		}
+		s.resumeProcess(int(pid))
+		s.resumed[int(pid)] = time.Now()
 		from, to := s.decoder.wall(p.Since), time.Now()
 		e := &event.Event{Type: event.TypePaused, Time: to, Data: &event.Paused{PID: int(pid), Name: nameOfProcess(pid), From: from, To: to}}
 		for slot, w := range &s.watches {
 			if w != nil && p.Sessions>>slot&1 != 0 {
 				w.sink(e)
 			}
+		}
+	}
+}
+
+func (s *Sensor) resumeProcess(pid int) {
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+		s.log.Error("cannot resume a paused process", "pid", pid, "error", err)
+	}
+}
+
+// signalTime is the most time that the kernel takes to send the SIGSTOP of a pause, which it
+// does after the program of the kernel side has ended.
+const signalTime = 30 * time.Millisecond
+
+// resumeLate resumes the processes that were resumed before their SIGSTOP was sent, and
+// stopped after that.
+func (s *Sensor) resumeLate() {
+	for pid, at := range s.resumed {
+		if time.Since(at) < signalTime {
+			continue
+		}
+		delete(s.resumed, pid)
+		if err := s.objects.Pauses.Lookup(uint32(pid), &pause{}); err == nil {
+			continue // it is paused again
+		}
+		// Without its first thread, a process looks like one that has ended.
+		if p, err := procfs.Read(pid); err == nil && (p.Stopped || p.Zombie) {
+			s.resumeProcess(pid)
 		}
 	}
 }

@@ -97,7 +97,8 @@ type Sensor struct {
 	tap func(raw []byte) // for tests: sees every record first
 
 	ringBytes int
-	isFull    bool // the ring was so full that processes may be paused
+	isFull    bool              // the ring was so full that processes may be paused
+	resumed   map[int]time.Time // when the processes were resumed, by pid; see resumeLate
 
 	ring   positions
 	given  uint64        // ring position up to which the sinks have had the events
@@ -160,7 +161,7 @@ func New(options Options) (*Sensor, error) {
 		}
 	}
 	multiPrograms(spec)
-	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, passed: make(chan struct{}), done: make(chan struct{})}
+	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, resumed: map[int]time.Time{}, passed: make(chan struct{}), done: make(chan struct{})}
 	s.sensed.Store(&time.Time{})
 	if s.log == nil {
 		s.log = slog.Default()
@@ -431,6 +432,10 @@ func (s *Sensor) Close() error {
 	<-s.done
 	s.decoder.cgroups.close()
 	s.mu.Lock()
+	if len(s.resumed) > 0 {
+		<-time.After(signalTime)
+		s.resumeLate()
+	}
 	err = errors.Join(err, s.ring.close())
 	s.ring = positions{}
 	s.mu.Unlock()
@@ -540,6 +545,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	}
 	if now := time.Now(); now.Sub(s.polled) >= pollInterval {
 		s.reportLosses(now)
+		s.resumeLate()
 		// A process may be paused by a look at the ring that is older than the last resume.
 		if slices.ContainsFunc(s.watches[:], func(w *Watch) bool { return w != nil && w.scope.Pause }) {
 			s.isFull = true

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/procfs"
 	"ospulse/test/wait"
 )
 
@@ -248,6 +249,39 @@ func TestLatePauseAsRoot(t *testing.T) {
 	if d := wait.Receive(t, "the process is resumed", paused); d.PID != sleeper.Process.Pid {
 		t.Errorf("process %d was resumed, want %d", d.PID, sleeper.Process.Pid)
 	}
+}
+
+// TestLateStopAsRoot: a process that gets the SIGSTOP of its pause after the agent has resumed
+// it is resumed again.
+func TestLateStopAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	sleeper := exec.Command("sleep", "600")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = sleeper.Process.Kill(), sleeper.Wait() }() // the error is that it was killed
+	isStopped := func() bool {
+		p, err := procfs.Read(sleeper.Process.Pid)
+		return err == nil && p.Stopped
+	}
+	stopped := make(chan error, 1)
+	w, err := s.Watch(Scope{PIDs: []int{sleeper.Process.Pid}, Pause: true}, func(e *event.Event) {
+		if _, ok := e.Data.(*event.Paused); ok {
+			stopped <- sleeper.Process.Signal(syscall.SIGSTOP)
+			wait.For(t, "the process is stopped", isStopped)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeWatch(t, w)
+	if err := s.objects.Pauses.Put(uint32(sleeper.Process.Pid), &pause{Sessions: 1 << w.slot}); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait.Receive(t, "the process was resumed", stopped); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, "the process is resumed again", func() bool { return !isStopped() })
 }
 
 // TestLossIsCountedAsRoot overruns the ring with two programs at once: the events that
