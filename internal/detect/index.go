@@ -3,6 +3,7 @@ package detect
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
@@ -219,10 +220,21 @@ func (s *searcher) each(text string, fn func(number int32)) {
 	}
 }
 
-// index finds the rules that may match an event. It is immutable.
+// index finds the rules that may match an event. It is safe for concurrent use.
 type index struct {
-	types, operations map[string]bool // that rules name, in lower case
-	parts             map[kind]*part
+	needed        [][]need          // by rule
+	operationsOf  [][]string        // by rule
+	types         map[string]ofType // that rules name, in lower case, and ""
+	hasOperations map[string]bool   // likewise
+
+	mu    sync.Mutex
+	parts map[kind]*part // that were asked for
+}
+
+// ofType has the rules that may match events of a type.
+type ofType struct {
+	rules []int32
+	texts *texts
 }
 
 // kind is a type and an operation in lower case. "" stands for all types or operations that
@@ -244,30 +256,28 @@ type texts struct {
 }
 
 func newIndex(rules []filter.Node) *index {
-	ix := &index{types: map[string]bool{"": true}, operations: map[string]bool{"": true}, parts: map[kind]*part{}}
-	types, operations := make([][]string, len(rules)), make([][]string, len(rules))
-	needed := make([][]need, len(rules))
+	ix := &index{
+		needed: make([][]need, len(rules)), operationsOf: make([][]string, len(rules)),
+		types: map[string]ofType{"": {}}, hasOperations: map[string]bool{}, parts: map[kind]*part{},
+	}
+	typesOfRules := make([][]string, len(rules))
 	for i, rule := range rules {
-		types[i], operations[i], needed[i] = typesOf(rule), operationsOf(rule), needs(rule)
-		for _, name := range types[i] {
-			ix.types[name] = true
+		typesOfRules[i], ix.operationsOf[i], ix.needed[i] = typesOf(rule), operationsOf(rule), needs(rule)
+		for _, name := range typesOfRules[i] {
+			ix.types[name] = ofType{}
 		}
-		for _, name := range operations[i] {
-			ix.operations[name] = true
+		for _, name := range ix.operationsOf[i] {
+			ix.hasOperations[name] = true
 		}
 	}
 	for eventType := range ix.types {
-		var ofType []int32
+		var some []int32
 		for i := range rules {
-			if allows(types[i], eventType) {
-				ofType = append(ofType, int32(i))
+			if allows(typesOfRules[i], eventType) {
+				some = append(some, int32(i))
 			}
 		}
-		shared := newTexts(ofType, needed)
-		for operation := range ix.operations {
-			some := slices.DeleteFunc(slices.Clone(ofType), func(rule int32) bool { return !allows(operations[rule], operation) })
-			ix.parts[kind{eventType, operation}] = newPart(some, needed, shared)
-		}
+		ix.types[eventType] = ofType{some, newTexts(some, ix.needed)}
 	}
 	return ix
 }
@@ -296,17 +306,23 @@ func newTexts(some []int32, needed [][]need) *texts {
 	return t
 }
 
-// newPart returns the index of some rules of a type.
-func newPart(some []int32, needed [][]need, shared *texts) *part {
-	p := &part{rules: make(map[int32]bool, len(some)), texts: shared}
-	for _, rule := range some {
-		if needed[rule] == nil {
+// newPart returns the index for the events of a kind.
+func (ix *index) newPart(k kind) *part {
+	all := ix.types[k.eventType]
+	p := &part{rules: map[int32]bool{}, texts: all.texts}
+	known := map[string]bool{}
+	for _, rule := range all.rules {
+		if !allows(ix.operationsOf[rule], k.operation) {
+			continue
+		}
+		if ix.needed[rule] == nil {
 			p.always = append(p.always, rule)
 			continue
 		}
 		p.rules[rule] = true
-		for _, n := range needed[rule] {
-			if !slices.ContainsFunc(p.fields, func(f filter.Field) bool { return f.String() == n.field.String() }) {
+		for _, n := range ix.needed[rule] {
+			if name := n.field.String(); !known[name] {
+				known[name] = true
 				p.fields = append(p.fields, n.field)
 			}
 		}
@@ -317,13 +333,20 @@ func newPart(some []int32, needed [][]need, shared *texts) *part {
 // part returns the part for the events of a type and an operation.
 func (ix *index) part(eventType, operation string) *part {
 	k := kind{strings.ToLower(eventType), strings.ToLower(operation)}
-	if !ix.types[k.eventType] {
+	if _, named := ix.types[k.eventType]; !named {
 		k.eventType = ""
 	}
-	if !ix.operations[k.operation] {
+	if !ix.hasOperations[k.operation] {
 		k.operation = ""
 	}
-	return ix.parts[k]
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	p := ix.parts[k]
+	if p == nil {
+		p = ix.newPart(k)
+		ix.parts[k] = p
+	}
+	return p
 }
 
 // finder finds the rules that may match events of one session. Programs use the same paths
