@@ -75,7 +75,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		senders        = service.NewSenders(agents, agentID, log)
 		eventService   = service.NewEvents(events, segments, sessions, time.Now)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
-		queue          = ingest.New(eventService, spooled, ingest.DefaultLimits(budget.Queue), meter, ingest.Publishers{hub, ends, analysis, detection}, log)
+		queue          = ingest.New(eventService, spooled, ingest.NewLimits(budget.Queue, cfg.CommitTimeout), meter, ingest.Publishers{hub, ends, analysis, detection}, log)
 		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)

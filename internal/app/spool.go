@@ -139,7 +139,7 @@ func drainSpool(ctx context.Context, dir string, cfg config.Config, log *slog.Lo
 		return err
 	}
 	events := service.NewEvents(repository.NewEvents(db), repository.NewSegments(db), repository.NewSessions(db), time.Now)
-	queue := ingest.New(events, spooled, ingest.DefaultLimits(0), telemetry.NewIngest(telemetry.NewRegistry(nil)), ingest.Publishers{}, log)
+	queue := ingest.New(events, spooled, ingest.NewLimits(0, cfg.CommitTimeout), telemetry.NewIngest(telemetry.NewRegistry(nil)), ingest.Publishers{}, log)
 	done := make(chan struct{})
 	go func() { queue.Drain(ctx); close(done) }()
 	tick := time.NewTicker(drainProgress)

@@ -47,6 +47,9 @@ type Config struct {
 	// lose every event in a crash of its machine.
 	DatabaseAllowWeak bool `env:"DATABASE_ALLOW_WEAK"`
 
+	// CommitTimeout is how long events may take to be stored before they go to the spool.
+	CommitTimeout time.Duration `env:"COMMIT_TIMEOUT" envDefault:"4s" range:"1s..10m"`
+
 	// ReadsMax is how many heavy reads (searches, counts, histograms, pages of an
 	// export) run at once; see HeavyReads for 0.
 	ReadsMax int `env:"READS_MAX" range:"0..500"`

@@ -29,10 +29,10 @@ type Limits struct {
 	Commit      time.Duration // how long one commit may take before the group goes to the spool
 }
 
-// DefaultLimits returns limits for a machine of any size. Groups of more than a
-// thousand events are not faster, and the forwarders wait five seconds for an answer.
-func DefaultLimits(queueBytes int64) Limits {
-	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: queueBytes, Commit: 4 * time.Second}
+// NewLimits returns limits for a machine of any size. Groups of more than a thousand events
+// are not faster.
+func NewLimits(queueBytes int64, commit time.Duration) Limits {
+	return Limits{GroupEvents: 1000, GroupBytes: 8 << 20, QueueEvents: 50_000, QueueBytes: queueBytes, Commit: commit}
 }
 
 // Store stores events. The service's Events implements it.
