@@ -32,6 +32,7 @@ import (
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
+	"ospulse/test/ownnet"
 	"ospulse/test/wait"
 )
 
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(browserVariable); address != "" {
 		os.Exit(browse(address, os.Args[1:]))
 	}
+	ownnet.Enter()
 	os.Exit(m.Run())
 }
 
@@ -52,7 +54,7 @@ func TestMain(m *testing.M) {
 func buildBackend(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "ospulse-backend")
-	cmd := exec.Command("go", "build", "-o", binary, "main.go")
+	cmd := ownnet.Outside("go", "build", "-o", binary, "main.go")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -25,6 +25,7 @@ import (
 	"testing"
 
 	"ospulse/agent/internal/inspect/fusetest"
+	"ospulse/test/ownnet"
 	"ospulse/test/wait"
 )
 
@@ -33,7 +34,7 @@ var folder string
 
 var build = sync.OnceValue(func() error {
 	for name, pkg := range map[string]string{"ospulse-agent": "./agent", "ospulse-backend": "main.go"} {
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(folder, name), pkg)
+		cmd := ownnet.Outside("go", "build", "-o", filepath.Join(folder, name), pkg)
 		cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", name, err, out)
@@ -44,6 +45,7 @@ var build = sync.OnceValue(func() error {
 
 func TestMain(m *testing.M) {
 	fusetest.Serve()
+	ownnet.Enter()
 	os.Exit(run(m))
 }
 
@@ -89,7 +91,7 @@ func newWorld(t *testing.T, group string, arguments ...string) *world {
 	backendData := t.TempDir()
 	w.startBackend = func() *exec.Cmd {
 		return w.start(w.backend+"/api/health", "", filepath.Join(folder, "ospulse-backend"), []string{
-			"PORT=" + strconv.Itoa(backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + w.agent, "AGENT_POLL_INTERVAL=1s", "READ_TIMEOUT=10m",
+			"PORT=" + strconv.Itoa(backendPort), "DATA_DIR=" + backendData, "AGENT_SERVICE_URL=" + w.agent, "AGENT_POLL_INTERVAL=1s", "COMMIT_TIMEOUT=10m", "READ_TIMEOUT=10m",
 		})
 	}
 	w.backendProcess = w.startBackend()

@@ -103,7 +103,7 @@ func startBackendWithin(t testing.TB, env map[string]string, patience time.Durat
 	t.Helper()
 	settings := map[string]string{
 		"PORT": "0", "DATA_DIR": filepath.Join(t.TempDir(), "data"), "LOG_FORMAT": "json", "SEAL_AFTER": sealAfter(t), "MIN_FREE_MB": "0", "DATABASE_ALLOW_WEAK": "true", "AGENT_SERVICE_URL": "http://127.0.0.1:1",
-		"DATABASE_WAIT": "10m", "READ_TIMEOUT": "10m", // the machine may be busy
+		"DATABASE_WAIT": "10m", "COMMIT_TIMEOUT": "10m", "READ_TIMEOUT": "10m", // the machine may be busy
 	}
 	for name, value := range env {
 		settings[name] = value

@@ -102,7 +102,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for PostgreSQL: %w", err)
 	}
-	s := &Server{bin: bin, dir: dir, name: filepath.Base(dir), settings: map[string]string{}}
+	s := &Server{bin: bin, dir: dir, name: filepath.Base(dir), settings: map[string]string{
+		"max_connections": "500", // many tests share a server
+	}}
 	if !opts.Durable {
 		s.settings["fsync"] = "off"
 		s.settings["full_page_writes"] = "off"

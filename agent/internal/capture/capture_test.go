@@ -18,9 +18,13 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/procfs"
+	"ospulse/test/ownnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	ownnet.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 // apart is a program in a separate network namespace. It waits for a line.
 type apart struct {

@@ -25,6 +25,7 @@ import (
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/inspect/fusetest"
 	"ospulse/agent/internal/syscalls"
+	"ospulse/test/ownnet"
 )
 
 // launcherVariable makes this test program a launcher, which waits until it is watched and
@@ -53,6 +54,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(126)
 	}
+	ownnet.Enter()
 	code := m.Run()
 	if compiled.dir != "" {
 		_ = os.RemoveAll(compiled.dir)

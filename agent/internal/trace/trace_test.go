@@ -17,6 +17,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/test/ownnet"
 )
 
 // The test program runs as the agent if this variable is set.
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		os.Exit(inspect.Serve(os.Stderr))
 	}
 	if os.Getenv(agentVariable) == "" {
+		ownnet.Enter()
 		os.Exit(m.Run())
 	}
 	switch os.Args[1] {

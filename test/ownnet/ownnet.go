@@ -1,0 +1,70 @@
+//go:build linux
+
+// Package ownnet gives a test binary a network of its own, so that the packets of other tests
+// do not reach it.
+package ownnet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// variable tells the program that it runs in its own namespace.
+const variable = "OSPULSE_TEST_OWN_NETWORK"
+
+// Enter moves this process into a new network namespace, which has only the loopback
+// interface. It executes the program again there, and returns in that run. A TestMain calls
+// it first. Without root it returns at once.
+func Enter() {
+	if os.Geteuid() != 0 || os.Getenv(variable) != "" {
+		return
+	}
+	if err := enter(); err != nil {
+		fmt.Fprintln(os.Stderr, "enter a network namespace for the tests:", err)
+		os.Exit(1)
+	}
+}
+
+func enter() error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // the namespace is the thread's, and execve keeps it
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	if err := bringUp("lo"); err != nil {
+		return fmt.Errorf("bring up the loopback interface: %w", err)
+	}
+	return syscall.Exec(program, os.Args, append(os.Environ(), variable+"=1"))
+}
+
+func bringUp(name string) (err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
+
+// Outside returns a command that runs in the network of the process that started the tests,
+// such as `go build`, which may have to download.
+func Outside(name string, arguments ...string) *exec.Cmd {
+	if os.Getenv(variable) == "" {
+		return exec.Command(name, arguments...)
+	}
+	return exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", os.Getppid()), name}, arguments...)...)
+}
