@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"ospulse/internal/analysis"
@@ -19,9 +20,12 @@ import (
 	"ospulse/internal/wire"
 )
 
+// ownRules returns the rules of this program. Nobody changes them.
+var ownRules = sync.OnceValues(func() ([]detect.Rule, error) { return detect.Load(rules.Files()) }) //nolint:gochecknoglobals // read once
+
 // ruleSources returns the rules of this program, and those of RULES_DIR.
 func ruleSources(cfg config.Config) (*detect.Sources, error) {
-	sources := []detect.Source{{Name: "OS-Pulse", Files: rules.Files()}}
+	sources := []detect.Source{{Name: "OS-Pulse", Files: rules.Files(), Rules: ownRules}}
 	if cfg.RulesDir != "" {
 		if _, err := os.ReadDir(cfg.RulesDir); err != nil {
 			return nil, fmt.Errorf("the folder of RULES_DIR cannot be read: %w", err)
@@ -58,7 +62,7 @@ func runRules(args []string, stdin io.Reader, stdout io.Writer) error {
 	case len(args) == 1 && args[0] == "list":
 		return listRules(stdout)
 	case len(args) == 2 && args[0] == "test":
-		own, err := detect.Load(rules.Files())
+		own, err := ownRules()
 		if err != nil {
 			return err
 		}
@@ -96,7 +100,7 @@ func rulesAt(name string) ([]detect.Rule, error) {
 }
 
 func listRules(stdout io.Writer) error {
-	own, err := detect.Load(rules.Files())
+	own, err := ownRules()
 	if err != nil {
 		return err
 	}

@@ -6,13 +6,23 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
-// Source is a folder of rules, which may change.
+// Source is a folder of rules.
 type Source struct {
 	Name  string // for users
 	Files fs.FS
+	Rules func() ([]Rule, error) // reads them if they never change; nil for a folder that may
+}
+
+func (s *Source) load() ([]Rule, error) {
+	if s.Rules == nil {
+		return Load(s.Files)
+	}
+	rules, err := s.Rules()
+	return slices.Clone(rules), err
 }
 
 // Sources reads rules from several sources, and again once a file has changed. It is for
@@ -34,7 +44,7 @@ func (s *Sources) Load() (rules []Rule, changed bool, err error) {
 		return nil, false, err
 	}
 	for _, source := range s.sources {
-		found, err := Load(source.Files)
+		found, err := source.load()
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", source.Name, err)
 		}

@@ -49,6 +49,7 @@ const (
 	webhookLease   = "webhook"
 	webhookPoll    = time.Second
 	webhookTimeout = 10 * time.Second // of an attempt
+	webhookEnding  = 2 * time.Second  // of an attempt once the program stops
 	webhookAtOnce  = 4                // attempts at a time, which share the lease
 	// webhookLeaseLasts is more than the attempts take. If a backend is killed, others wait
 	// for this long.
@@ -122,13 +123,17 @@ func (w *Webhook) work(ctx context.Context) error {
 
 // deliver posts a notice and stores the outcome. The error is that of the database.
 func (w *Webhook) deliver(ctx context.Context, n *models.DueNotice) error {
-	after, err := w.post(ctx, n)
+	// The target may have taken the notice already: without its answer it would be sent again.
+	posting, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(webhookEnding, cut) })()
+	after, err := w.post(posting, n)
 	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseCall) // a stop must not make it be sent again
 	defer cancel()
 	if err == nil {
 		return w.stored.Finish(storing, n.ID, models.NoticeDelivered, "")
 	}
-	if ctx.Err() != nil { // this backend stops: no attempt was made
+	if posting.Err() != nil { // this backend stops: no attempt was made
 		return nil
 	}
 	if n.Age > webhookGivesUp && n.Attempts+1 >= webhookLeast {

@@ -203,7 +203,7 @@ func TestWebhookAfterKill(t *testing.T) {
 }
 
 // TestWebhookOfManyBackends checks that two backends post each finding once, and that one takes
-// over when the other stops.
+// over when the other stops. What one was posting when it stopped may come twice.
 func TestWebhookOfManyBackends(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
@@ -226,7 +226,14 @@ func TestWebhookOfManyBackends(t *testing.T) {
 	for _, key := range r.accepted() {
 		got[key]++
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("accepted %v", got)
+	twice := 0
+	for key, n := range got {
+		if want[key] == 0 || n > 2 {
+			t.Errorf("%s was accepted %d times", key, n)
+		}
+		twice += n - 1
+	}
+	if len(got) != len(want) || twice > 4 {
+		t.Errorf("accepted %v, want %v", got, want)
 	}
 }

@@ -10,19 +10,25 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// variable tells the program that it runs in its own namespace.
-const variable = "OSPULSE_TEST_OWN_NETWORK"
+// variable has the number of a descriptor: the network namespace in which the tests were
+// started. It tells the program that it runs in its own one.
+const variable = "OSPULSE_TEST_NETWORK"
 
 // Enter moves this process into a new network namespace, which has only the loopback
 // interface. It executes the program again there, and returns in that run. A TestMain calls
 // it first. Without root it returns at once.
 func Enter() {
-	if os.Geteuid() != 0 || os.Getenv(variable) != "" {
+	if before, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		unix.CloseOnExec(before)
+		return
+	}
+	if os.Geteuid() != 0 {
 		return
 	}
 	if err := enter(); err != nil {
@@ -36,6 +42,10 @@ func enter() error {
 	if err != nil {
 		return err
 	}
+	before, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
 	runtime.LockOSThread() // the namespace is the thread's, and execve keeps it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return err
@@ -43,7 +53,7 @@ func enter() error {
 	if err := bringUp("lo"); err != nil {
 		return fmt.Errorf("bring up the loopback interface: %w", err)
 	}
-	return syscall.Exec(program, os.Args, append(os.Environ(), variable+"=1"))
+	return syscall.Exec(program, os.Args, append(os.Environ(), variable+"="+strconv.Itoa(before)))
 }
 
 func bringUp(name string) (err error) {
@@ -60,11 +70,12 @@ func bringUp(name string) (err error) {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
-// Outside returns a command that runs in the network of the process that started the tests,
-// such as `go build`, which may have to download.
+// Outside returns a command that runs in the network in which the tests were started, such as
+// `go build`, which may have to download.
 func Outside(name string, arguments ...string) *exec.Cmd {
-	if os.Getenv(variable) == "" {
+	before := os.Getenv(variable)
+	if before == "" {
 		return exec.Command(name, arguments...)
 	}
-	return exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", os.Getppid()), name}, arguments...)...)
+	return exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/fd/%s", os.Getpid(), before), name}, arguments...)...)
 }
