@@ -24,7 +24,8 @@ TESTCGO = CGO_ENABLED=1 CGO_CFLAGS=-O0
 # does not instrument the compression, regular expressions and the validation of schemas
 # either, whose calls share no memory. The tests would spend most of their time in these
 # packages.
-RACE    = -race $(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory github.com/klauspost/compress/... regexp regexp/syntax github.com/santhosh-tekuri/jsonschema/... go.yaml.in/yaml/...,-gcflags=$(p)=-race=false)
+NORACE  = modernc.org/sqlite/lib modernc.org/libc modernc.org/memory github.com/klauspost/compress/... regexp regexp/syntax github.com/santhosh-tekuri/jsonschema/... go.yaml.in/yaml/...
+RACE    = -race $(foreach p,$(NORACE),"-gcflags=$(p)=-race=false -d=checkptr=0")
 # A program with the detector otherwise waits for a second before it exits, and the tests
 # start hundreds.
 export GORACE = atexit_sleep_ms=0
@@ -35,7 +36,7 @@ ATONCE  = -p 3 -parallel 4
 # Tests against the data of others exist only if REFEREE_DIR names its folder.
 REFEREE = $(if $(REFEREE_DIR),-tags referee)
 # The packages that take longest start first, so that no processor is idle at the end.
-LONGEST = ./internal/repository ./agent ./test/judge
+LONGEST = ./agent/attacks ./agent ./test/judge
 
 DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
@@ -72,16 +73,16 @@ test: $(MODULES) ## Run all tests, first installing what they need
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 test-web test-go test-e2e
 
 # make lint runs go vet. Here it would check all dependencies again, because of the flags.
-test-go: ## Run the tests in Go but test/e2e, with the race detector
+test-go: ## Run the tests in Go but those of test-e2e, with the race detector
 	tools/install-deps.sh
-	$(TESTCGO) $(GO) run tools/gotest/main.go -vet=off $(REFEREE) $(RACE) $(ATONCE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/test/e2e$$')
+	$(TESTCGO) $(GO) run tools/gotest/main.go -vet=off $(REFEREE) $(RACE) $(ATONCE) -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v -e '/test/e2e$$' -e '/internal/repository$$')
 
 # These tests move much data, measure memory, and run the program as it is released. The
-# race detector would double their time. test/judge runs whole backends with it, and
+# race detector would take several times as long. test/judge runs whole backends with it, and
 # make torture these tests.
-test-e2e: ## Run test/e2e, the tests of the whole backend
+test-e2e: ## Run the tests of the whole backend and of its data, without the race detector
 	tools/install-deps.sh
-	$(NOCGO) $(GO) run tools/gotest/main.go -vet=off -parallel 6 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./test/e2e
+	$(NOCGO) $(GO) run tools/gotest/main.go -vet=off -p 2 -parallel 4 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./test/e2e ./internal/repository
 
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	tools/install-deps.sh
@@ -94,6 +95,7 @@ torture: ## Inject 1,000 faults while clients check every promise (TORTURE_FAULT
 	tools/install-deps.sh
 	TORTURE_FAULTS=$${TORTURE_FAULTS:-1000} $(NOCGO) $(GO) test -timeout 4h -count 1 -v -run TestTorture ./test/judge
 	TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -timeout 2h -count 1 -v -run 'Killed|UnderLoad|Crash|CutStream|FullDisk|FullSpool|DatabaseIsAway|SlowClients|Delet|PowerLoss|FailedSync' ./test/e2e
+	$(TESTCGO) $(GO) test $(RACE) -timeout 1h -count 1 ./internal/repository
 	[ $$(id -u) != 0 ] || TORTURE_ROUNDS=20 $(TESTCGO) $(GO) test $(RACE) -parallel 4 -timeout 1h -count 1 -v -run FailedSync ./agent
 
 bench: ## Measure the backend beside this machine's limits

@@ -57,6 +57,7 @@ func TestLoadDefaults(t *testing.T) {
 		DatabaseWait:      30 * time.Second,
 		DatabasePoolSize:  16,
 		DatabaseSync:      "on",
+		CommitTimeout:     4 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		ExportsMax:        4,
 		DataDir:           "data",
