@@ -54,6 +54,7 @@ enum section_type {
 	SECTION_COMM = 10,  /* the parent's name */
 	SECTION_REST = 11,  /* u32 mount namespace, then the rest of the path, relative to SECTION_DIR */
 	SECTION_ENV = 12,   /* as SECTION_ARGV */
+	SECTION_ROOT = 13,  /* as SECTION_FILE: the root of the process, if its root or its mount namespace is not the agent's */
 };
 
 /* section.flags */
@@ -64,6 +65,7 @@ enum section_type {
 #define SECTION_NAME 16   /* the name of a file that has no path, such as memfd:x */
 #define SECTION_LAST 32   /* SECTION_REST: nothing in it must be looked up */
 #define SECTION_FOLLOW 64 /* SECTION_REST: a link at its end must be followed */
+#define SECTION_OUTSIDE 128 /* the file is not below the root of the process; its path begins at the root of a mount namespace */
 
 struct section {
 	__u8 type, flags;
@@ -72,11 +74,12 @@ struct section {
 
 /*
  * The path follows as its components in reverse order, each u8 len, bytes. They are read
- * from the file up to the root of the process, as the kernel links them.
+ * from the file up to the root of the process, as the kernel links them. Those of SECTION_ROOT
+ * are read up to the root of the mount namespace.
  */
 struct file_section {
 	__u64 inode;
-	__u32 dev, mode, fmode, magic; /* magic: of the file system */
+	__u32 dev, mode, fmode, magic; /* magic: of the file system; fmode of SECTION_ROOT: the mount namespace */
 };
 
 struct socket_section {

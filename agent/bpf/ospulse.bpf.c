@@ -33,6 +33,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SIGNAL_GROUP_EXIT 4
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define PROC_MAGIC 0x9fa0
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -57,6 +58,12 @@ volatile __u32 pause_bytes = 12 << 20;
 volatile const __u32 uring_op; /* op of operations of io_uring */
 volatile const __u32 aio_op;   /* op of operations of native AIO */
 volatile const __u8 environment; /* whether to read the environment of programs */
+
+/* The agent's root and mount namespace, by the numbers that user space knows. */
+volatile const __u32 home_mount;     /* mnt_id */
+volatile const __u64 home_inode;
+volatile const __u8 home_is_mounted; /* the root is the root of its mount */
+volatile const __u32 home_namespace;
 
 /*
  * For each system call number, in either table: whether the start and the end of the call
@@ -86,6 +93,13 @@ struct loss {
 struct raw_path { /* struct path, the same in all kernels */
 	__u64 mnt, dentry;
 };
+
+/*
+ * The same, by address. put_root stores them when it first sees a process that shares them.
+ * The agent keeps them in use, so the addresses stay valid.
+ */
+struct raw_path home_root;
+__u64 home_mounts;
 
 struct raw_qstr { /* struct qstr, the same in all kernels */
 	__u32 hash, len;
@@ -333,6 +347,8 @@ static __always_inline void know(struct proc *proc, struct task_struct *task)
 	proc->flags |= PROC_KNOWN;
 }
 
+__noinline int put_root(void);
+
 /*
  * Takes this CPU's buffer and fills in the header of an event of the current process.
  * Returns NULL if the buffer is in use. Programs at tracepoints do not preempt each other;
@@ -379,6 +395,7 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	header->start = proc->start;
 	header->parent_pid = proc->parent_pid;
 	header->parent_start = proc->parent_start;
+	put_root();
 	return buffer;
 }
 
@@ -467,6 +484,8 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 	start = buffer->off;
 	ROOM(buffer, start, MAX_PATH + 1024);
 	root = buffer->root;
+	if (type == SECTION_ROOT)
+		root.mnt = 0; /* do not stop there */
 	section = section_at(buffer, start, type);
 	start += sizeof(*section);
 	head = (struct file_section *)&buffer->data[start];
@@ -491,8 +510,11 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 		if (dentry == top) {
 			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
 
-			if (up == mount || !up)
+			if (up == mount || !up) {
+				if (root.mnt)
+					flags |= SECTION_OUTSIDE;
 				goto out;
+			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = up;
 			vfsmount = (void *)mount + bpf_core_field_offset(struct mount, mnt);
@@ -526,6 +548,33 @@ out:
 	section->flags = flags;
 	section->len = *next - start;
 	return 0;
+}
+
+/* Writes the root and the mount namespace of the process, unless both are the agent's. */
+__noinline int put_root(void)
+{
+	struct mnt_namespace *mounts = BPF_CORE_READ(current_task(), nsproxy, mnt_ns);
+	struct buffer *buffer = buffer_of_cpu();
+	struct dentry *dentry;
+	struct mount *mount;
+	struct inode *inode;
+	__u32 namespace;
+
+	if (!buffer || !buffer->root.mnt)
+		return 0;
+	if (buffer->root.mnt == home_root.mnt && buffer->root.dentry == home_root.dentry && (__u64)mounts == home_mounts)
+		return 0;
+	mount = (void *)buffer->root.mnt - bpf_core_field_offset(struct mount, mnt);
+	dentry = (struct dentry *)buffer->root.dentry;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	namespace = BPF_CORE_READ(mounts, ns.inum);
+	if (namespace == home_namespace && BPF_CORE_READ(mount, mnt_id) == home_mount && BPF_CORE_READ(inode, i_ino) == home_inode &&
+	    (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) == home_is_mounted) {
+		home_root = buffer->root;
+		home_mounts = (__u64)mounts;
+		return 0;
+	}
+	return put_path_section(buffer->root.mnt, (__u64)dentry, (__u64)inode, namespace, SECTION_ROOT);
 }
 
 static __always_inline void put_name(struct buffer *buffer, __u32 off, struct unix_sock *sock)
@@ -599,9 +648,10 @@ static __always_inline int put_file(struct file *file, __u32 type)
 	return put_path_section(path.mnt, path.dentry, (__u64)BPF_CORE_READ(file, f_inode), BPF_CORE_READ(file, f_mode), type);
 }
 
-static __always_inline struct file *file_of(int fd)
+/* Returns the file behind a descriptor of a task; NULL if there is none. */
+static __always_inline struct file *file_in(struct task_struct *task, int fd)
 {
-	struct fdtable *table = BPF_CORE_READ(current_task(), files, fdt);
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files, *file = NULL;
 
 	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
@@ -609,6 +659,11 @@ static __always_inline struct file *file_of(int fd)
 	files = BPF_CORE_READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
+}
+
+static __always_inline struct file *file_of(int fd)
+{
+	return file_in(current_task(), fd);
 }
 
 /* Returns the socket of a file; NULL if the file is not a socket. */
@@ -920,43 +975,6 @@ __noinline int go_up(void)
 	return 0;
 }
 
-/*
- * Goes to the file behind descriptor N if the text begins with /proc/self/fd/N, which the
- * dentry cache cannot resolve. Returns whether it did.
- */
-__noinline int go_to_fd(__u32 text)
-{
-	struct walk *w = walk_of_cpu();
-	const char prefix[] = "/proc/self/fd/";
-	struct file *file;
-	__u32 i = 0, fd = 0;
-	__u64 off;
-	__u8 c = 0;
-
-	if (!w)
-		return 0;
-	off = text_at(text, 0);
-	for (; i < sizeof(prefix) - 1; i++) {
-		if (w->texts[off + i] != prefix[i])
-			return 0;
-	}
-	for (__u32 digits = 0; digits < 8; digits++) {
-		c = w->texts[off + i];
-		if (c < '0' || c > '9')
-			break;
-		fd = fd * 10 + c - '0';
-		i++;
-	}
-	if (i == sizeof(prefix) - 1 || (c != 0 && c != '/') || (c == 0 && w->lookup != LOOKUP_FOLLOW))
-		return 0;
-	file = file_of(fd);
-	if (!file)
-		return 0;
-	bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)file + bpf_core_field_offset(struct file, f_path));
-	w->begin[text & (MAX_TEXTS - 1)] = i;
-	return 1;
-}
-
 /* Goes to where a text starts. Returns its first byte to follow, as skip_slashes does. */
 __noinline int begin_text(__u32 text)
 {
@@ -965,7 +983,7 @@ __noinline int begin_text(__u32 text)
 	if (!w)
 		return 0;
 	w->begin[text & (MAX_TEXTS - 1)] = 0;
-	if (w->texts[text_at(text, 0)] == '/' && !go_to_fd(text))
+	if (w->texts[text_at(text, 0)] == '/')
 		w->at = w->root;
 	return skip_slashes(text);
 }
@@ -986,7 +1004,7 @@ __noinline int follow_link(void)
 	child = (struct dentry *)w->child;
 	link = BPF_CORE_READ(child, d_inode, i_link);
 	text = w->last ? 0 : w->text + 1;
-	if (!link || text >= MAX_TEXTS || w->links++ >= 40)
+	if (text >= MAX_TEXTS || w->links++ >= 40)
 		return WALK_STUCK;
 	off = text_at(text, 0);
 	len = bpf_probe_read_kernel_str(&w->texts[off], MAX_PATH, link);
@@ -1002,6 +1020,110 @@ __noinline int follow_link(void)
 		return w->last ? WALK_END : WALK_ON;
 	w->text = text;
 	return WALK_ON;
+}
+
+/* Replaces name by a number. */
+static __always_inline void set_number(struct walk *w, __u32 number)
+{
+	__u32 len = 0;
+
+	*(__u64 *)w->name = 0;
+	*(__u64 *)&w->name[8] = 0;
+	for (__u32 scale = 1000000; scale; scale /= 10) { /* PID_MAX_LIMIT has seven digits */
+		if (len || number >= scale || scale == 1)
+			w->name[len++ & 7] = '0' + number / scale % 10;
+	}
+	w->len = len;
+}
+
+/* Returns the number of a pid in a pid namespace of this level. */
+static __always_inline __u32 number_in(struct pid *pid, __u32 level)
+{
+	struct upid own = {};
+
+	if (level > 32) /* MAX_PID_NS_LEVEL */
+		return 0;
+	bpf_probe_read_kernel(&own, sizeof(own), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
+	return own.nr;
+}
+
+/* Goes from the root of a proc file system to the folder of the process, or of the thread. Returns whether it did. */
+static __always_inline int enter_self(struct walk *w, struct super_block *sb, bool thread)
+{
+	struct proc_fs_info *info = BPF_CORE_READ(sb, s_fs_info);
+	__u32 level = BPF_CORE_READ(info, pid_ns, level);
+	__u64 before = w->at.dentry;
+
+	for (int i = 0; i < 3; i++) {
+		if (i == 1) {
+			*(__u64 *)w->name = 0x6b736174; /* task */
+			w->len = 4;
+		} else if (i == 0) {
+			set_number(w, number_in(BPF_CORE_READ(current_task(), group_leader, thread_pid), level));
+		} else {
+			set_number(w, number_in(BPF_CORE_READ(current_task(), thread_pid), level));
+		}
+		if (!find_child()) {
+			w->at.dentry = before;
+			return 0;
+		}
+		w->at.dentry = w->child;
+		if (!thread)
+			break;
+	}
+	return 1;
+}
+
+/*
+ * Follows the link child if it is one that the proc file system makes: self and thread-self,
+ * and fd/N, cwd, root and exe of any process. Returns whether it did.
+ */
+__noinline int follow_proc(void)
+{
+	struct walk *w = walk_of_cpu();
+	struct proc_inode *proc;
+	struct super_block *sb;
+	struct file *file = NULL;
+	struct task_struct *task;
+	struct dentry *child;
+	struct inode *inode;
+	struct pid *pid;
+	__u32 folder = 0;
+	__u64 name;
+	void *path;
+
+	if (!w || !bpf_core_field_exists(struct proc_inode, vfs_inode) || !bpf_core_field_exists(struct proc_fs_info, pid_ns))
+		return 0;
+	child = (struct dentry *)w->child;
+	inode = BPF_CORE_READ(child, d_inode);
+	sb = BPF_CORE_READ(inode, i_sb);
+	if (BPF_CORE_READ(sb, s_magic) != PROC_MAGIC)
+		return 0;
+	name = *(__u64 *)w->name;
+	if (w->len == 4 && name == 0x666c6573) /* self */
+		return enter_self(w, sb, false);
+	if (w->len == 11 && name == 0x732d646165726874) /* thread-s */
+		return enter_self(w, sb, true);
+	proc = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	pid = BPF_CORE_READ(proc, pid);
+	path = pid ? BPF_CORE_READ(pid, tasks[0].first) : NULL;
+	if (!path)
+		return 0;
+	task = path - bpf_core_field_offset(struct task_struct, pid_links);
+	bpf_probe_read_kernel_str(&folder, sizeof(folder), BPF_CORE_READ(child, d_parent, d_name.name));
+	if (folder == 0x6466) /* fd */
+		file = file_in(task, BPF_CORE_READ(proc, fd));
+	else if (w->len == 3 && name == 0x657865) /* exe */
+		file = BPF_CORE_READ(task, mm, exe_file);
+	if (file)
+		path = (void *)file + bpf_core_field_offset(struct file, f_path);
+	else if (w->len == 3 && name == 0x647763) /* cwd */
+		path = (void *)BPF_CORE_READ(task, fs) + bpf_core_field_offset(struct fs_struct, pwd);
+	else if (w->len == 4 && name == 0x746f6f72) /* root */
+		path = (void *)BPF_CORE_READ(task, fs) + bpf_core_field_offset(struct fs_struct, root);
+	else
+		return 0;
+	return !bpf_probe_read_kernel(&w->at, sizeof(w->at), path);
 }
 
 /* Follows the next component. Returns WALK_…. */
@@ -1027,8 +1149,13 @@ __noinline int step(void)
 	inode = BPF_CORE_READ(child, d_inode);
 	if (!inode)
 		return WALK_LAST; /* a negative dentry: the name does not exist */
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK)
-		return follow_link();
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK) {
+		if (BPF_CORE_READ(inode, i_link))
+			return follow_link();
+		if (w->links++ >= 40 || !follow_proc())
+			return WALK_STUCK;
+		return w->last ? WALK_END : WALK_ON;
+	}
 	w->at.dentry = w->child;
 	enter_mounts();
 	return w->last ? WALK_END : WALK_ON;
@@ -1875,13 +2002,8 @@ static __always_inline bool is_reported_map(const __u64 *args)
 static __always_inline bool is_itself(__u32 number)
 {
 	struct pid *pid = BPF_CORE_READ(current_task(), group_leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
-	struct upid own = {};
 
-	if (level > 32) /* MAX_PID_NS_LEVEL */
-		return false;
-	bpf_probe_read_kernel(&own, sizeof(own), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
-	return (__u32)own.nr == number;
+	return number_in(pid, BPF_CORE_READ(pid, level)) == number;
 }
 
 /* Returns whether an option of setsockopt is reported. */

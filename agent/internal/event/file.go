@@ -57,12 +57,22 @@ type File struct {
 	Ring       string // operation handed to an io_uring; its result is not known
 	Aio        string // operation handed to native AIO; its result is not known
 	Deleted    bool   // the file has no name any more
+	Outside    bool   // the file is not below the root of the process; its path begins at the root of a mount namespace
 	Inode      uint64 // 0: not known
+	Device     uint32 // of the file system, as the kernel encodes it; known if Inode is
 	Mode       uint32 // 0: not known
 }
 
 // Bytes returns the number of bytes that the call moved.
 func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
+
+// deviceID writes the device of a file system as /proc/self/mountinfo does: 8:1.
+func (o *object) deviceID(device uint32) {
+	o.key("deviceId")
+	o.out = strconv.AppendUint(append(o.out, '"'), uint64(device>>20), 10)
+	o.out = strconv.AppendUint(append(o.out, ':'), uint64(device&(1<<20-1)), 10)
+	o.out = append(o.out, '"')
+}
 
 // AppendJSON appends the data of the event.
 func (f *File) AppendJSON(out []byte) []byte {
@@ -100,8 +110,10 @@ func (f *File) AppendJSON(out []byte) []byte {
 	o.some("flags", f.Flags)
 	o.change(f)
 	o.flag("deleted", f.Deleted)
+	o.flag("outsideRoot", f.Outside)
 	if f.Inode != 0 {
 		o.number("inode", int64(f.Inode))
+		o.deviceID(f.Device)
 	}
 	if f.Mode != 0 {
 		o.key("fileMode")

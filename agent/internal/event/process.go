@@ -20,6 +20,11 @@ type Process struct {
 	// ContainerID is the container that the process is in, as its engine names it; ""
 	// outside of containers.
 	ContainerID string
+	// RootPath is the root directory of the process, from the root of its mount namespace,
+	// and MountNamespace the number of that namespace. They are set only if one of them is
+	// not the agent's.
+	RootPath       string
+	MountNamespace uint32
 }
 
 // AppendJSON appends the process as the JSON object of metadata.
@@ -42,6 +47,8 @@ func (o *object) process(p *Process) {
 		o.number("cgroupId", int64(p.CgroupID))
 	}
 	o.some("containerId", p.ContainerID)
+	o.some("rootPath", p.RootPath)
+	o.positive("mountNamespace", int64(p.MountNamespace))
 }
 
 // Result is the result of a system call.

@@ -2,13 +2,16 @@
 package eventtest
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -78,5 +81,75 @@ func Changes(t *testing.T, dir string, events []map[string]any, known func(chang
 	}
 	if want := known(changes); got.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &got, want)
+	}
+}
+
+// places are the events that sensor/testdata/programs/places.c must cause, a line each.
+//
+//go:embed places.txt
+var places string
+
+// number matches the numbers in a path of /proc, which differ in each run.
+var number = regexp.MustCompile(`/(proc|fd)/[0-9]+`)
+
+// Places checks that the data of events has the files of places.c, which ran in dir: the path, in
+// brackets the path that the program passed, and the same of a second path. "root" and the root
+// follow if the process has another root than the agent, "other mounts" if it has another mount
+// namespace, "outside" if the file is not below the root, and "as" and the name under which the
+// file, by its device and inode, was opened first. known returns what the sensor reports of them.
+func Places(t *testing.T, dir string, events []map[string]any, known func(places string) string) {
+	t.Helper()
+	var namespace syscall.Stat_t
+	if err := syscall.Stat("/proc/self/ns/mnt", &namespace); err != nil {
+		t.Fatal(err)
+	}
+	mounts := float64(namespace.Ino)
+	names := map[string]string{}
+	var got strings.Builder
+	for _, data := range events {
+		operation, _ := data["operation"].(string)
+		file, _ := data["filePath"].(string)
+		metadata, _ := data["metadata"].(map[string]any)
+		if inode, ok := data["inode"]; ok && file != "" {
+			id := fmt.Sprint(data["deviceId"], inode)
+			names[id] = cmp.Or(names[id], file)
+			file += " as " + names[id]
+		}
+		switch operation {
+		case "ChangeMode", "TruncateFile", "ChangeOwner", "SetFileTime", "SetAttribute", "LinkFile", "RenameFile", "DeleteFile", "CreateDirectory",
+			"DeleteDirectory", "SymlinkFile":
+		case "execve":
+			if given, _ := data["givenPath"].(string); !strings.HasPrefix(given, "/proc") {
+				continue
+			}
+			file = fmt.Sprint(data["imagePath"], file) // file is a script
+		default:
+			continue
+		}
+		name, as, isKnown := strings.Cut(file, " as ")
+		fmt.Fprint(&got, operation, " ", name)
+		for _, key := range []string{"givenPath", "newFilePath", "newGivenPath", "deleted", "pathGuessed"} {
+			if value, ok := data[key]; ok {
+				fmt.Fprintf(&got, " %s=%v", key, value)
+			}
+		}
+		if root, ok := metadata["rootPath"]; ok {
+			fmt.Fprint(&got, " root ", root)
+		}
+		if its, ok := metadata["mountNamespace"]; ok && its != mounts {
+			fmt.Fprint(&got, " other mounts")
+		}
+		if data["outsideRoot"] == true {
+			fmt.Fprint(&got, " outside")
+		}
+		if isKnown && as != name {
+			fmt.Fprint(&got, " as ", as)
+		}
+		got.WriteByte('\n')
+	}
+	text := number.ReplaceAllString(strings.ReplaceAll(got.String(), dir, "$"), "/$1/N")
+	text = regexp.MustCompile(`\[[0-9]+\]`).ReplaceAllString(text, "[N]")
+	if want := known(places); text != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
 }

@@ -156,6 +156,21 @@ func SharesMounts(pid int) bool {
 	return err1 == nil && err2 == nil && own == its
 }
 
+// Root returns the root directory of a process and the number of its mount namespace; zero values
+// if both are the caller's, or if they may not be read.
+func Root(pid int) (directory string, mountNamespace uint32) {
+	root, err1 := os.Readlink(path(pid, "root"))
+	namespace, err2 := os.Readlink(path(pid, "ns/mnt"))
+	if err1 != nil || err2 != nil || root == "/" && SharesMounts(pid) {
+		return "", 0
+	}
+	number, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(namespace, "mnt:["), "]"), 10, 32)
+	if err != nil {
+		return "", 0
+	}
+	return root, uint32(number)
+}
+
 // List returns all processes except the kernel's threads, by name without regard to case,
 // then by pid. It leaves out processes that end meanwhile.
 func List() ([]Process, error) {

@@ -328,6 +328,7 @@ func describe(pid int) event.Process {
 		p.Name, p.StartTime, p.ParentPID = stat.Name, stat.Start, stat.ParentPID
 	}
 	p.UserID = max(procfs.UserID(pid), 0)
+	p.RootPath, p.MountNamespace = procfs.Root(pid)
 	return p
 }
 
@@ -419,7 +420,7 @@ func (w *Watch) executed(tid int) {
 	image, _ := procfs.Exe(tid)
 	c := &event.Creation{
 		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image, Args: procfs.Args(tid),
-		CurrentDirectory: procfs.CurrentDirectory(tid), Result: event.Result{Syscall: "execve", Args: t.args},
+		CurrentDirectory: procfs.Below(tid, procfs.CurrentDirectory(tid)), Result: event.Result{Syscall: "execve", Args: t.args},
 	}
 	if c.Given = t.paths[0].given; t.paths[0].full != c.ImagePath {
 		c.FilePath = t.paths[0].full
@@ -430,6 +431,7 @@ func (w *Watch) executed(tid int) {
 			c.Environment, c.EnvironmentCut = event.KeepVariables(w.environment, entries), isCut
 		}
 	}
+	c.Actor.RootPath, c.Actor.MountNamespace = p.RootPath, p.MountNamespace
 	c.Memory = strings.HasPrefix(c.ImagePath, "/memfd:") || strings.HasSuffix(c.ImagePath, " (deleted)")
 	w.send(event.TypeProcessCreation, now, c)
 }
@@ -542,6 +544,10 @@ func (t *thread) isWanted(tid int) bool {
 // report reports a system call that has returned.
 func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	now := time.Now()
+	switch c.Name {
+	case "chroot", "pivot_root", "setns", "unshare":
+		t.process.RootPath, t.process.MountNamespace = procfs.Root(tid)
+	}
 	actor := w.actor(tid, t)
 	r := event.Result{Syscall: c.Name, Args: t.args, Return: result, Compat: t.compat}
 	switch {
@@ -774,7 +780,7 @@ func (t *thread) place(tid int, c *syscalls.Call, dir, path syscalls.Argument) p
 		return place{}
 	}
 	given := text(tid, t.arg(path))
-	base := below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
+	base := procfs.Below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
 	if t.has(dir) && int32(t.arg(dir)) != unix.AT_FDCWD && !strings.HasPrefix(given, "/") {
 		switch base, _ = descriptor(tid, int32(t.arg(dir))); {
 		case base == "":
@@ -806,16 +812,7 @@ func descriptor(tid int, fd int32) (name string, deleted bool) {
 		return "", false
 	}
 	name, deleted = strings.CutSuffix(target, " (deleted)")
-	return below(tid, name), deleted
-}
-
-// below converts a path on this machine to the path from the root of the process.
-func below(tid int, name string) string {
-	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", tid))
-	if err != nil || root == "/" || !strings.HasPrefix(name, root) {
-		return name
-	}
-	return "/" + strings.TrimPrefix(name[len(root):], "/")
+	return procfs.Below(tid, name), deleted
 }
 
 // maxArgs is how many arguments of a failed exec are reported.

@@ -490,3 +490,15 @@ func FuzzAddress(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 80, 1, 2, 3, 4})
 	f.Fuzz(func(t *testing.T, b []byte) { _ = address(b).String() })
 }
+
+// TestPlacesAsRoot: a file that is named by a link of /proc is reported by its path, and a jail and
+// a mount namespace with the process, as by the eBPF sensor. This sensor reports no inode.
+func TestPlacesAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventtest.Places(t, dir, traceProgram(t, dir, "places"), func(places string) string {
+		return strings.NewReplacer(" outside", "", " deleted=true", "", " as $/real/file", "").Replace(places)
+	})
+}

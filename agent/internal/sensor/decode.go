@@ -24,6 +24,8 @@ type process struct {
 	parentStart uint64
 	cgroupID    uint64 // of cgroup
 	cgroup      cgroup
+	root        string // its root directory, if its root or its mount namespace is not the agent's
+	mounts      uint32 // its mount namespace, likewise
 }
 
 // decoder converts records to events. It keeps state that spans records, such as the
@@ -33,9 +35,9 @@ type decoder struct {
 	processes map[uint32]*process
 	// nameOf returns the name of a process that no record has named; "" if it has ended.
 	nameOf func(pid uint32) string
-	// lookup calls procfs.Follow for the first of the processes that is in the mount
-	// namespace. ok is false if there is no such process, or no answer in time.
-	lookup  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
+	// lookup calls procfs.Follow for the first of the processes that has the view. ok is
+	// false if there is no such process, or no answer in time.
+	lookup  func(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool)
 	cgroups *cgroups
 	record  record
 	http    *httpAssembler
@@ -58,7 +60,7 @@ type exitOf struct {
 func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
 		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
-		lookup:    func([]int, uint32, string, string, bool) (string, bool, bool) { return "", false, false },
+		lookup:    func([]int, view, string, string, bool) (string, bool, bool) { return "", false, false },
 		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
@@ -88,20 +90,29 @@ func (d *decoder) process(r *record) *process {
 	if p.cgroupID != r.cgroup {
 		p.cgroupID, p.cgroup = r.cgroup, d.cgroups.of(r.cgroup, r.pid, p.cgroup)
 	}
+	if r.kind != recordTLS { // whose records do not have it
+		p.root, p.mounts = "", 0
+		if r.root.set {
+			root := r.root.info()
+			p.root, p.mounts = root.path, root.fmode
+		}
+	}
 	return p
 }
 
 func (d *decoder) actor(r *record) event.Process {
 	p := d.process(r)
 	return event.Process{
-		PID:         int(r.pid),
-		Name:        p.name,
-		StartTime:   d.start(r.start),
-		ParentPID:   p.parentPID,
-		ThreadID:    int(r.tid),
-		UserID:      int(r.uid),
-		CgroupID:    r.cgroup,
-		ContainerID: p.cgroup.container,
+		PID:            int(r.pid),
+		Name:           p.name,
+		StartTime:      d.start(r.start),
+		ParentPID:      p.parentPID,
+		ThreadID:       int(r.tid),
+		UserID:         int(r.uid),
+		CgroupID:       r.cgroup,
+		ContainerID:    p.cgroup.container,
+		RootPath:       p.root,
+		MountNamespace: p.mounts,
 	}
 }
 
@@ -190,12 +201,19 @@ func (d *decoder) exec(r *record) *event.Event {
 	at := d.wall(r.time)
 	image := r.file.info()
 	given, interpreter := d.place(r, 0), cString(&r.paths[1])
+	if interpreter == cString(&r.paths[0]) { // no script: the image is what the program asked for
+		if given.given = interpreter; interpreter == image.path {
+			given.given = ""
+		}
+		given.full, interpreter = image.path, ""
+	}
 	data := &event.Creation{
 		Result:           event.Result{Syscall: "execve"},
 		Time:             at,
 		ImagePath:        image.path,
 		Args:             args(&r.argv),
 		ArgsCut:          r.argv.cut() || r.argv.fault(),
+		Interpreter:      interpreter,
 		CurrentDirectory: r.cwd.info().path,
 		SetUserID:        r.args[1] != uint64(r.uid),
 		EffectiveUserID:  int(r.args[1]),
@@ -212,15 +230,15 @@ func (d *decoder) exec(r *record) *event.Event {
 	if data.Given = given.given; given.full != image.path {
 		data.FilePath = given.full
 	}
-	if interpreter != cString(&r.paths[0]) {
-		data.Interpreter = interpreter
-	}
 	p.name = cmp.Or(path.Base(image.path), string(r.comm))
 	data.New = event.Process{
 		PID: int(r.pid), Name: p.name, StartTime: d.start(r.start), ParentPID: p.parentPID, UserID: int(r.uid),
 		ThreadID: int(r.tid),
 	}
-	data.Actor = event.Process{PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup, ContainerID: p.cgroup.container}
+	data.Actor = event.Process{
+		PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup, ContainerID: p.cgroup.container,
+		RootPath: p.root, MountNamespace: p.mounts,
+	}
 	if parent := d.processes[uint32(p.parentPID)]; parent != nil && parent.start == p.parentStart {
 		data.Actor.Name, data.Actor.ParentPID = parent.name, parent.parentPID
 	} else {
@@ -274,7 +292,7 @@ func (d *decoder) place(r *record, i int) place {
 		return p
 	}
 	if dir, rest := &r.dirs[i], &r.rests[i]; dir.set && dir.flags&sectionAbsent == 0 {
-		p.full, p.isGuess = d.follow(r, dir.info().path, rest)
+		p.full, p.isGuess = d.follow(r, dir, rest)
 	}
 	if p.full != given {
 		p.given = given
@@ -285,14 +303,16 @@ func (d *decoder) place(r *record, i int) place {
 // noEntry is -ENOENT, as a call returns it.
 const noEntry = -2
 
-// follow returns where the rest of a path leads from dir.
-func (d *decoder) follow(r *record, dir string, rest *section) (full string, isGuess bool) {
+// follow returns where the rest of a path leads from a folder.
+func (d *decoder) follow(r *record, folder, rest *section) (full string, isGuess bool) {
+	dir := folder.info().path
 	if len(rest.body) < 4 {
 		return dir, false
 	}
-	mountNamespace, text := binary.LittleEndian.Uint32(rest.body), string(untilNUL(rest.body[4:]))
-	if rest.flags&sectionLast == 0 {
-		if full, isThere, ok := d.lookup(d.lineage(r), mountNamespace, dir, text, rest.flags&sectionFollow != 0); ok {
+	text := string(untilNUL(rest.body[4:]))
+	if rest.flags&sectionLast == 0 && folder.flags&sectionOutside == 0 {
+		seen := view{binary.LittleEndian.Uint32(rest.body), cmp.Or(d.process(r).root, "/")}
+		if full, isThere, ok := d.lookup(d.lineage(r), seen, dir, text, rest.flags&sectionFollow != 0); ok {
 			return full, !isThere && r.ret >= 0
 		}
 	}
@@ -475,7 +495,8 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		f.FromMemory = f.Ring == ""
 		if !r.rests[0].set && r.dirs[0].set && r.dirs[0].flags&sectionAbsent == 0 { // the kernel side found the file
 			info := r.dirs[0].info()
-			f.Inode, f.Mode = info.inode, info.mode
+			info.path = f.Path
+			setFile(f, info)
 		}
 		switch c.Kind {
 		case syscalls.Symlink:
@@ -526,7 +547,8 @@ func (d *decoder) opened(f *event.File, r *record, c *syscalls.Call) {
 }
 
 func setFile(f *event.File, info fileInfo) {
-	f.Path, f.Deleted, f.Inode, f.Mode = info.path, info.deleted, info.inode, info.mode
+	f.Path, f.Deleted, f.Outside = info.path, info.deleted, info.outside
+	f.Inode, f.Device, f.Mode = info.inode, info.device, info.mode
 }
 
 func socketPath(s *section) string {

@@ -14,7 +14,7 @@ func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = followTime - time.Millisecond
 		f := newFollower(followTime)
-		f.lookUp = func([]int, uint32, string, string, bool) (string, bool, bool) {
+		f.lookUp = func([]int, view, string, string, bool) (string, bool, bool) {
 			<-time.After(slow)
 			return "/found", true, true
 		}
@@ -24,7 +24,7 @@ func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 		began := time.Now()
 		for range events {
 			asked := time.Now()
-			if _, _, ok := f.follow(nil, 0, "/", "a", true); ok {
+			if _, _, ok := f.follow(nil, view{}, "/", "a", true); ok {
 				followed++
 			}
 			waited += time.Since(asked)
@@ -43,10 +43,10 @@ func TestSlowLookUpsTakeAShareOfTheTime(t *testing.T) {
 // running.
 func TestLookUpsFollowEachOther(t *testing.T) {
 	f := newFollower(time.Minute)
-	f.lookUp = func([]int, uint32, string, string, bool) (string, bool, bool) { return "/found", true, true }
+	f.lookUp = func([]int, view, string, string, bool) (string, bool, bool) { return "/found", true, true }
 	for i := range 20_000 {
 		f.left = followBurst // a slow machine must not use up the time for look-ups
-		if _, _, ok := f.follow(nil, 0, "/", "a", true); !ok {
+		if _, _, ok := f.follow(nil, view{}, "/", "a", true); !ok {
 			t.Fatalf("look-up %d was skipped", i)
 		}
 	}
@@ -57,13 +57,13 @@ func TestLookUpThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFollower(followTime)
 		release := make(chan struct{})
-		f.lookUp = func([]int, uint32, string, string, bool) (string, bool, bool) {
+		f.lookUp = func([]int, view, string, string, bool) (string, bool, bool) {
 			<-release
 			return "/found", true, true
 		}
 		began := time.Now()
 		for range 1000 {
-			if _, _, ok := f.follow(nil, 0, "/", "a", true); ok {
+			if _, _, ok := f.follow(nil, view{}, "/", "a", true); ok {
 				t.Fatal("a path was followed")
 			}
 		}
@@ -72,7 +72,7 @@ func TestLookUpThatHangs(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if _, _, ok := f.follow(nil, 0, "/", "a", true); !ok {
+		if _, _, ok := f.follow(nil, view{}, "/", "a", true); !ok {
 			t.Error("no path is followed after the look-up has ended")
 		}
 	})

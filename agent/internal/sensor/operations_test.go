@@ -167,6 +167,17 @@ func TestChangesAsRoot(t *testing.T) {
 	eventtest.Changes(t, dir, data(t, events), func(changes string) string { return changes })
 }
 
+// TestPlacesAsRoot: a file that is named by a link of /proc is reported by its path, and a file in
+// a jail or in a mount of the process's own is told from one of the machine.
+func TestPlacesAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, _ := watched(t, newSensor(t, Options{}), dir, build(t)+"/places")
+	eventtest.Places(t, dir, data(t, events), func(places string) string { return places })
+}
+
 // TestCallsAsRoot: calls that are rare in honest programs are reported.
 func TestCallsAsRoot(t *testing.T) {
 	events, _ := watched(t, newSensor(t, Options{}), t.TempDir(), build(t)+"/calls")

@@ -39,6 +39,7 @@ const (
 	sectionComm   = 10
 	sectionRest   = 11
 	sectionEnv    = 12
+	sectionRoot   = 13
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -47,6 +48,7 @@ const (
 	sectionName    = 16
 	sectionLast    = 32
 	sectionFollow  = 64
+	sectionOutside = 128
 
 	sectionHeadSize = 4
 	fileHeadSize    = 24
@@ -98,12 +100,12 @@ type record struct {
 	flags       uint32
 	comm        []byte
 
-	file, result, cwd, argv, env, parentComm section
-	socket, resultSocket                     section
-	paths                                    [2]section
-	dirs, rests                              [2]section
-	pathCount                                int
-	messages                                 []message
+	file, result, cwd, argv, env, parentComm, root section
+	socket, resultSocket                           section
+	paths                                          [2]section
+	dirs, rests                                    [2]section
+	pathCount                                      int
+	messages                                       []message
 }
 
 var errShort = errors.New("record ends early")
@@ -193,6 +195,8 @@ func (r *record) add(kind uint8, s section) {
 		r.cwd = s
 	case sectionComm:
 		r.parentComm = s
+	case sectionRoot:
+		r.root = s
 	}
 }
 
@@ -223,9 +227,11 @@ func untilNUL(b []byte) []byte {
 type fileInfo struct {
 	path    string
 	inode   uint64
+	device  uint32 // of the file system
 	mode    uint32
 	fmode   uint32
 	deleted bool
+	outside bool // not below the root of the process
 }
 
 // info parses a file section. A path whose beginning is missing begins with "…".
@@ -235,9 +241,11 @@ func (s *section) info() (f fileInfo) {
 	}
 	le := binary.LittleEndian
 	f.inode = le.Uint64(s.body)
+	f.device = le.Uint32(s.body[8:])
 	f.mode = le.Uint32(s.body[12:])
 	f.fmode = le.Uint32(s.body[16:])
 	f.deleted = s.flags&sectionDeleted != 0
+	f.outside = s.flags&sectionOutside != 0
 	components := s.body[fileHeadSize:]
 	if s.flags&sectionName != 0 || len(components) == 0 && f.mode&modeType == modeFIFO {
 		f.path = f.pseudo(components, le.Uint32(s.body[20:]))
@@ -282,6 +290,8 @@ func (f *fileInfo) pseudo(components []byte, magic uint32) string {
 	switch {
 	case f.mode&modeType == modeFIFO:
 		return "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
+	case f.mode&modeType == modeSocket:
+		return "socket:[" + strconv.FormatUint(f.inode, 10) + "]"
 	case len(name) > 0 && name[0] == '[':
 		return "anon_inode:" + name
 	case magic == magicPidfs:
