@@ -55,6 +55,8 @@ enum section_type {
 	SECTION_REST = 11,  /* u32 mount namespace, then the rest of the path, relative to SECTION_DIR */
 	SECTION_ENV = 12,   /* as SECTION_ARGV */
 	SECTION_ROOT = 13,  /* as SECTION_FILE: the root of the process, if its root or its mount namespace is not the agent's */
+	SECTION_PASSED = 14, /* s32: a descriptor in a control message; SECTION_HELD or SECTION_SOCKET follows */
+	SECTION_HELD = 15,  /* as SECTION_FILE, of that descriptor */
 };
 
 /* section.flags */

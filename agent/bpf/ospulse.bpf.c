@@ -25,6 +25,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_ADDR 128
 #define MAX_IOVECS 8
 #define MAX_MESSAGES 16
+#define MAX_CONTROLS 16
+#define MAX_PASSED 253 /* SCM_MAX_FD */
 #define BUFFER 65536
 #define PAGE 4096
 
@@ -38,6 +40,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
 #define PROT_WRITE 2
 #define PROT_EXEC 4
 #define MAP_PRIVATE 2
@@ -1404,11 +1408,16 @@ __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u3
 struct msghdr {
 	__u64 name;
 	__u32 name_len, pad;
-	__u64 iov, iov_count;
+	__u64 iov, iov_count, control, control_len;
 };
 
 struct compat_msghdr {
-	__u32 name, name_len, iov, iov_count;
+	__u32 name, name_len, iov, iov_count, control, control_len;
+};
+
+struct cmsghdr {
+	__u64 len;
+	__s32 level, type;
 };
 
 /* Reads a msghdr. Returns whether that succeeded. */
@@ -1424,10 +1433,59 @@ static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 c
 	m->name_len = c.name_len;
 	m->iov = c.iov;
 	m->iov_count = c.iov_count;
+	m->control = c.control;
+	m->control_len = c.control_len;
 	return true;
 }
 
-/* Writes the address and the data of a msghdr. */
+/* Writes an array of descriptors with what is behind them. */
+__noinline int put_passed(__u64 address, __u64 count)
+{
+	struct buffer *buffer = buffer_of_cpu();
+
+	if (!buffer)
+		return 0;
+	for (__u32 i = 0; i < MAX_PASSED; i++) {
+		__u32 off = buffer->off;
+		struct section *section;
+		__s32 fd;
+
+		if (i >= count || bpf_probe_read_user(&fd, sizeof(fd), (void *)(address + i * sizeof(fd))))
+			break;
+		ROOM(buffer, off, sizeof(fd));
+		section = section_at(buffer, off, SECTION_PASSED);
+		section->len = sizeof(fd);
+		*(__s32 *)&buffer->data[off + sizeof(*section)] = fd;
+		buffer->off = off + sizeof(*section) + sizeof(fd);
+		put_fd(fd, SECTION_HELD);
+	}
+	return 0;
+}
+
+/* Writes the descriptors in control messages. */
+__noinline int put_control(__u64 address, __u64 len, __u32 compat)
+{
+	__u64 size = compat ? 12 : sizeof(struct cmsghdr), align = compat ? 4 : 8;
+
+	for (int i = 0; i < MAX_CONTROLS; i++) {
+		struct cmsghdr head = {};
+		__u64 next;
+
+		if (len < size || bpf_probe_read_user(&head.len, compat ? 4 : 8, (void *)address) ||
+		    bpf_probe_read_user(&head.level, 8, (void *)(address + size - 8)) || head.len < size || head.len > len)
+			break;
+		if (head.level == SOL_SOCKET && head.type == SCM_RIGHTS)
+			put_passed(address + size, (head.len - size) / 4);
+		next = (head.len + align - 1) & -align;
+		if (next >= len)
+			break;
+		address += next;
+		len -= next;
+	}
+	return 0;
+}
+
+/* Writes the address, the data and the descriptors of a msghdr. */
 static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
 {
 	struct msghdr m = {};
@@ -1438,6 +1496,8 @@ static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u3
 		put_bytes(m.name, m.name_len, MAX_ADDR, SECTION_ADDR);
 	if (ret > 0)
 		put_iovec(m.iov, m.iov_count, ret, max, compat);
+	if (ret >= 0 && m.control && m.control_len)
+		put_control(m.control, m.control_len, compat);
 }
 
 /* Writes the first messages of sendmmsg or recvmmsg. Returns how many bytes these have. */

@@ -66,8 +66,13 @@ type File struct {
 // Bytes returns the number of bytes that the call moved.
 func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
 
-// deviceID writes the device of a file system as /proc/self/mountinfo does: 8:1.
-func (o *object) deviceID(device uint32) {
+// inode writes what identifies a file, if it is known. The device of its file system is as in
+// /proc/self/mountinfo: 8:1.
+func (o *object) inode(inode uint64, device uint32) {
+	if inode == 0 {
+		return
+	}
+	o.number("inode", int64(inode))
 	o.key("deviceId")
 	o.out = strconv.AppendUint(append(o.out, '"'), uint64(device>>20), 10)
 	o.out = strconv.AppendUint(append(o.out, ':'), uint64(device&(1<<20-1)), 10)
@@ -111,10 +116,7 @@ func (f *File) AppendJSON(out []byte) []byte {
 	o.change(f)
 	o.flag("deleted", f.Deleted)
 	o.flag("outsideRoot", f.Outside)
-	if f.Inode != 0 {
-		o.number("inode", int64(f.Inode))
-		o.deviceID(f.Device)
-	}
+	o.inode(f.Inode, f.Device)
 	if f.Mode != 0 {
 		o.key("fileMode")
 		o.out = append(o.out, '"')

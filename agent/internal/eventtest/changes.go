@@ -153,3 +153,36 @@ func Places(t *testing.T, dir string, events []map[string]any, known func(places
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
 }
+
+// passing are the events that sensor/testdata/programs/passing.c must cause, a line each.
+//
+//go:embed passing.txt
+var passing string
+
+// Passing checks that the data of events has the descriptors that passing.c passed to itself, and
+// the files that it then used by them. It ran in dir.
+func Passing(t *testing.T, dir string, events []map[string]any) {
+	t.Helper()
+	var got strings.Builder
+	for _, data := range events {
+		operation, _ := data["operation"].(string)
+		switch descriptors, _ := data["descriptors"].([]any); {
+		case operation == "WriteFile":
+			fmt.Fprint(&got, operation, " ", data["fd"], " ", data["filePath"], "\n")
+		case operation != "Send" && operation != "Receive":
+		case len(descriptors) > 3:
+			fmt.Fprintln(&got, operation, len(descriptors), "descriptors")
+		default:
+			fmt.Fprint(&got, operation)
+			for _, one := range descriptors {
+				member, _ := one.(map[string]any)
+				fmt.Fprint(&got, " ", member["fd"], " ", member["filePath"])
+			}
+			got.WriteByte('\n')
+		}
+	}
+	text := regexp.MustCompile(`\[[0-9]+\]`).ReplaceAllString(strings.ReplaceAll(got.String(), dir, "$"), "[N]")
+	if text != passing {
+		t.Errorf("got\n%s\nwant\n%s", text, passing)
+	}
+}

@@ -652,6 +652,7 @@ func (t *thread) network(tid int, n *event.Network) *event.Network {
 	if c.Name == "setsockopt" {
 		n.Option = event.SocketOption(t.args[1], t.args[2])
 	}
+	n.Descriptors = t.descriptors(tid, result)
 	if at := t.arg(syscalls.ArgAddr); at != 0 && c.Flags&syscalls.AddrPointer == 0 {
 		a := address(read(tid, at, int(min(t.arg(syscalls.ArgAddrLen), 128))))
 		n.FromMemory = !a.IsZero()
@@ -659,7 +660,58 @@ func (t *thread) network(tid int, n *event.Network) *event.Network {
 			n.Local, n.Remote = a, event.Address{}
 		}
 	}
+	n.FromMemory = n.FromMemory || len(n.Descriptors) > 0
 	return n
+}
+
+// maxMessages is how many messages of sendmmsg and recvmmsg the sensor reads.
+const maxMessages = 16
+
+// descriptors returns the descriptors that a call passed in control messages. result is what the
+// call returned.
+func (t *thread) descriptors(tid int, result int64) (all []event.Descriptor) {
+	word, count := 8, min(result, maxMessages)
+	if t.compat {
+		word = 4
+	}
+	switch {
+	case t.call.Flags&(syscalls.Msghdr|syscalls.Messages) == 0 || result < 0:
+		return nil
+	case t.call.Flags&syscalls.Msghdr != 0:
+		count = 1
+	}
+	number := func(from []byte) uint64 {
+		if word == 4 {
+			return uint64(binary.NativeEndian.Uint32(from))
+		}
+		return binary.NativeEndian.Uint64(from)
+	}
+	for i := range count {
+		// A struct mmsghdr has 8 words, and begins with a struct msghdr: the control messages
+		// are at the fifth word, their size at the sixth.
+		header := read(tid, t.arg(syscalls.ArgData)+uint64(i)*8*uint64(word), 6*word)
+		if len(header) < 6*word {
+			return all
+		}
+		const most = 64 << 10
+		control := read(tid, number(header[4*word:]), int(min(number(header[5*word:]), most)))
+		for len(control) >= word+8 {
+			size := number(control) // of this control message; its level and its type follow
+			if size < uint64(word)+8 || size > uint64(len(control)) {
+				break
+			}
+			level, kind := binary.NativeEndian.Uint32(control[word:]), binary.NativeEndian.Uint32(control[word+4:])
+			if level == unix.SOL_SOCKET && kind == unix.SCM_RIGHTS {
+				for fds := control[word+8 : size]; len(fds) >= 4; fds = fds[4:] {
+					fd := int32(binary.NativeEndian.Uint32(fds))
+					path, _ := descriptor(tid, fd)
+					all = append(all, event.Descriptor{FD: int(fd), Path: path})
+				}
+			}
+			control = control[min(uint64(len(control)), (size+uint64(word)-1)&^(uint64(word)-1)):]
+		}
+	}
+	return all
 }
 
 // isReportedMap reports whether a mapping is reported: memory that may be written and

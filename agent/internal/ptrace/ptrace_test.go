@@ -502,3 +502,13 @@ func TestPlacesAsRoot(t *testing.T) {
 		return strings.NewReplacer(" outside", "", " deleted=true", "", " as $/real/file", "").Replace(places)
 	})
 }
+
+// TestPassing: descriptors that a program passes over a Unix socket are reported with their files,
+// as by the eBPF sensor.
+func TestPassing(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventtest.Passing(t, dir, traceProgram(t, dir, "passing"))
+}

@@ -178,6 +178,17 @@ func TestPlacesAsRoot(t *testing.T) {
 	eventtest.Places(t, dir, data(t, events), func(places string) string { return places })
 }
 
+// TestPassingAsRoot: descriptors that a program passes over a Unix socket are reported with their
+// files, by the sender and by the receiver.
+func TestPassingAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, _ := watched(t, newSensor(t, Options{}), dir, build(t)+"/passing")
+	eventtest.Passing(t, dir, data(t, events))
+}
+
 // TestCallsAsRoot: calls that are rare in honest programs are reported.
 func TestCallsAsRoot(t *testing.T) {
 	events, _ := watched(t, newSensor(t, Options{}), t.TempDir(), build(t)+"/calls")

@@ -40,6 +40,8 @@ const (
 	sectionRest   = 11
 	sectionEnv    = 12
 	sectionRoot   = 13
+	sectionPassed = 14
+	sectionHeld   = 15
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -82,6 +84,12 @@ func (s *section) fault() bool { return s.flags&sectionFault != 0 }
 // message is one message of a call, with the address of its sender or receiver.
 type message struct{ addr, data section }
 
+// passed is a descriptor in a control message, and the file or the socket behind it.
+type passed struct {
+	fd           int32
+	file, socket section
+}
+
 // record is a record of the kernel side, split into its fields and sections. It points into
 // the bytes that it was parsed from.
 type record struct {
@@ -106,6 +114,7 @@ type record struct {
 	dirs, rests                                    [2]section
 	pathCount                                      int
 	messages                                       []message
+	passed                                         []passed
 }
 
 var errShort = errors.New("record ends early")
@@ -116,7 +125,7 @@ func (r *record) parse(raw []byte) error {
 		return errShort
 	}
 	le := binary.LittleEndian
-	*r = record{messages: r.messages[:0]}
+	*r = record{messages: r.messages[:0], passed: r.passed[:0]}
 	r.time = le.Uint64(raw[0:])
 	r.sessions = le.Uint64(raw[8:])
 	r.ret = int64(le.Uint64(raw[16:]))
@@ -158,7 +167,9 @@ func (r *record) add(kind uint8, s section) {
 	case sectionFile:
 		r.file = s
 	case sectionSocket:
-		if r.socket.set || r.returnsOnly() {
+		if last := len(r.passed) - 1; last >= 0 {
+			r.passed[last].socket = s
+		} else if r.socket.set || r.returnsOnly() {
 			r.resultSocket = s
 		} else {
 			r.socket = s
@@ -197,6 +208,14 @@ func (r *record) add(kind uint8, s section) {
 		r.parentComm = s
 	case sectionRoot:
 		r.root = s
+	case sectionPassed:
+		if len(s.body) == 4 {
+			r.passed = append(r.passed, passed{fd: int32(binary.LittleEndian.Uint32(s.body))})
+		}
+	case sectionHeld:
+		if last := len(r.passed) - 1; last >= 0 {
+			r.passed[last].file = s
+		}
 	}
 }
 
