@@ -57,6 +57,7 @@ enum section_type {
 	SECTION_ROOT = 13,  /* as SECTION_FILE: the root of the process, if its root or its mount namespace is not the agent's */
 	SECTION_PASSED = 14, /* s32: a descriptor in a control message; SECTION_HELD or SECTION_SOCKET follows */
 	SECTION_HELD = 15,  /* as SECTION_FILE, of that descriptor */
+	SECTION_TEXT = 16,  /* as SECTION_PATH, another text */
 };
 
 /* section.flags */
@@ -132,6 +133,8 @@ enum lookup {
 #define CALL_AIO 8192     /* the third argument is an array of pointers to struct iocb, of which ret were submitted */
 #define CALL_WRITES 16384 /* the call writes data */
 #define CALL_STRUCT 32768 /* data points to a struct of len bytes, or of addr_len bytes in a 32-bit program */
+#define CALL_MOUNT 65536  /* mount: the third and the fifth argument are texts */
+#define CALL_CONFIG 131072 /* fsconfig: the fourth argument is a value, as the second says */
 
 /* For which arguments a call is reported. */
 enum when {

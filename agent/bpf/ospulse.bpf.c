@@ -729,7 +729,7 @@ __noinline int put_cwd(__u32 type)
 }
 
 /* Writes a string from user memory, or from kernel memory. Returns whether it is a relative path. */
-__noinline int put_string(__u64 address, __u32 kernel)
+__noinline int put_string(__u64 address, __u32 kernel, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
@@ -740,7 +740,7 @@ __noinline int put_string(__u64 address, __u32 kernel)
 		return 0;
 	off = buffer->off;
 	ROOM(buffer, off, MAX_PATH);
-	section = section_at(buffer, off, SECTION_PATH);
+	section = section_at(buffer, off, type);
 	off += sizeof(*section);
 	if (kernel)
 		len = bpf_probe_read_kernel_str(&buffer->data[off], MAX_PATH, (void *)address);
@@ -1255,7 +1255,7 @@ __noinline int put_path(__u64 address, int dir, __u32 source)
 	if (!buffer || !w)
 		return 0;
 	off = buffer->off + sizeof(struct section);
-	put_string(address, source & PATH_KERNEL);
+	put_string(address, source & PATH_KERNEL, SECTION_PATH);
 	w->lookup = source & 3;
 	if (w->lookup == LOOKUP_TEXT || buffer->off < off)
 		return 0;
@@ -1322,6 +1322,29 @@ __noinline int put_bytes(__u64 address, __u64 len, __u32 max, __u32 type)
 	}
 	section->len = n;
 	buffer->off = off + n;
+	return 0;
+}
+
+#define FSCONFIG_SET_STRING 1
+#define FSCONFIG_SET_BINARY 2
+#define FSCONFIG_SET_PATH 3
+#define FSCONFIG_SET_PATH_EMPTY 4
+#define FSCONFIG_SET_FD 5
+
+/* Writes the value that fsconfig sets. aux is its last argument. */
+__noinline int put_config(__u32 command, __u64 value, __u64 aux)
+{
+	switch (command) {
+	case FSCONFIG_SET_STRING:
+		return put_string(value, 0, SECTION_TEXT);
+	case FSCONFIG_SET_BINARY:
+		return put_bytes(value, aux, content_bytes, SECTION_DATA);
+	case FSCONFIG_SET_PATH:
+	case FSCONFIG_SET_PATH_EMPTY:
+		return put_path(value, aux, LOOKUP_FOLLOW);
+	case FSCONFIG_SET_FD:
+		return put_fd(aux, SECTION_RESULT);
+	}
 	return 0;
 }
 
@@ -2174,7 +2197,7 @@ static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 r
 			source |= PATH_ROOTED;
 	}
 	if (call->lookup & LOOKUP_CHDIR && ret == 0) {
-		put_string(arg(args, call->path1), 0);
+		put_string(arg(args, call->path1), 0, SECTION_PATH);
 		put_cwd(SECTION_DIR);
 		return;
 	}
@@ -2272,6 +2295,12 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (call->fd2 >= 0)
 		put_fd(arg(args, call->fd2), SECTION_RESULT);
 	put_paths(call, args, ret);
+	if (flags & CALL_MOUNT) {
+		put_string(args[2], 0, SECTION_TEXT);
+		put_string(args[4], 0, SECTION_TEXT);
+	}
+	if (flags & CALL_CONFIG)
+		put_config(args[1], args[3], args[4]);
 	if (flags & CALL_ARGV)
 		put_argv_array(arg(args, call->path1 + 1), compat);
 	if (call->addr >= 0) {
@@ -2467,7 +2496,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	}
 	put_image();
 	put_path((__u64)BPF_CORE_READ(bprm, filename), AT_FDCWD, LOOKUP_FOLLOW | PATH_KERNEL);
-	put_string((__u64)BPF_CORE_READ(bprm, interp), 1);
+	put_string((__u64)BPF_CORE_READ(bprm, interp), 1, SECTION_PATH);
 	put_cwd(SECTION_CWD);
 	mm = BPF_CORE_READ(task, mm);
 	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), SECTION_ARGV);

@@ -263,6 +263,9 @@ type Operation struct {
 	Target int    // the process that the operation acts on; 0: itself
 
 	FromMemory bool // of Path; see File.FromMemory
+
+	Value   string  // that fsconfig sets
+	Content Content // likewise, if it is binary
 }
 
 // Arguments returns the numeric arguments of the call: those of the set*id family, of
@@ -332,6 +335,12 @@ func (p *Operation) meaning(o *object) {
 		signal(args[2])
 	case "prctl":
 		o.text("option", controls[uint32(args[0])])
+	case "fsconfig":
+		if command := uint32(args[1]); command < uint32(len(configs)) {
+			o.text("option", configs[command])
+		}
+		o.some("value", p.Value)
+		o.content(&p.Content)
 	case "mprotect", "pkey_mprotect", "mmap", "mmap2":
 		o.text("protection", protection(args[2]))
 		o.number("length", int64(args[1]))

@@ -38,7 +38,7 @@ func Calls(t *testing.T, events []map[string]any) {
 			continue
 		}
 		fmt.Fprint(&got, data["operation"])
-		for _, key := range []string{"filePath", "option", "protection", "signalName", "targetProcessId"} {
+		for _, key := range []string{"filePath", "option", "value", "content", "protection", "signalName", "targetProcessId"} {
 			if n, ok := data[key].(float64); ok {
 				data[key] = strconv.FormatFloat(n, 'f', -1, 64)
 			}
@@ -56,6 +56,7 @@ func Calls(t *testing.T, events []map[string]any) {
 // keys are the members that tell a change.
 var keys = []string{ //nolint:gochecknoglobals // a constant
 	"mode", "ownerId", "groupId", "device", "accessTime", "modificationTime", "offset", "length", "protection", "resolve", "flags", "newFilePath",
+	"fileSystemType", "mountOptions",
 }
 
 // Changes checks that the data of events has the changes of changes.c, which ran in dir.

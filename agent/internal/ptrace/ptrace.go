@@ -628,6 +628,8 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		f.Attribute = text(tid, t.arg(syscalls.ArgPath1))
 	case c.Kind == syscalls.Attribute:
 		f.Attribute = text(tid, t.arg(syscalls.ArgPath2))
+	case c.Flags&syscalls.Mount != 0:
+		f.FileSystemType, f.MountOptions = text(tid, t.args[2]), text(tid, t.args[4])
 	case c.Name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
 		f.Operation = "DeleteDirectory"
 	case c.Name == "close_range":
@@ -792,10 +794,26 @@ func (t *thread) operation(tid int, o *event.Operation) *event.Operation {
 	case t.has(syscalls.ArgPath1):
 		o.Path = syscalls.TextOf(t.call.Name, text(tid, t.arg(syscalls.ArgPath1)), &t.args)
 		o.FromMemory = o.Path != ""
+		if t.call.Flags&syscalls.Config != 0 {
+			o.Value = t.config(tid)
+		}
 	case t.has(syscalls.ArgFd) && o.Name != "SendSignal":
 		o.Path, _ = descriptor(tid, int32(t.arg(syscalls.ArgFd)))
 	}
 	return o
+}
+
+// config returns the value that fsconfig sets; "" if it is binary.
+func (t *thread) config(tid int) string {
+	switch uint32(t.args[1]) {
+	case unix.FSCONFIG_SET_STRING, unix.FSCONFIG_SET_PATH, unix.FSCONFIG_SET_PATH_EMPTY:
+		return text(tid, t.args[3])
+	case unix.FSCONFIG_SET_FD:
+		path, _ := descriptor(tid, int32(t.args[4]))
+		return path
+	default:
+		return ""
+	}
 }
 
 // isFollowed reports whether the call follows a link at the end of a path.

@@ -395,10 +395,29 @@ func (d *decoder) operation(r *record, c *syscalls.Call) *event.Event {
 	case r.pathCount > 0:
 		data.Path = syscalls.TextOf(c.Name, cString(&r.paths[0]), &r.args)
 		data.FromMemory = data.Path != ""
+		if c.Flags&syscalls.Config != 0 {
+			d.config(data, r)
+		}
 	case c.Args[syscalls.ArgFd] >= 0 && c.Operation != "SendSignal":
 		data.Path = r.file.info().path
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
+}
+
+// config adds the value that fsconfig sets.
+func (d *decoder) config(data *event.Operation, r *record) {
+	switch {
+	case r.texts[0].set:
+		data.Value = cString(&r.texts[0])
+	case r.pathCount > 1:
+		data.Value = d.place(r, 1).full
+	case r.result.set:
+		data.Value = r.result.info().path
+	case r.socket.set:
+		data.Value = socketPath(&r.socket)
+	case len(r.messages) > 0:
+		data.Content = d.content(r)
+	}
 }
 
 // content returns the first bytes that a call moved, at most contentBytes. The kernel side
@@ -506,6 +525,7 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		default:
 			f.NewPath, f.NewGiven = second.full, second.given
 		}
+		f.FileSystemType, f.MountOptions = cString(&r.texts[0]), cString(&r.texts[1])
 		if c.Name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
 			f.Operation = "DeleteDirectory"
 		}

@@ -42,6 +42,7 @@ const (
 	sectionRoot   = 13
 	sectionPassed = 14
 	sectionHeld   = 15
+	sectionText   = 16
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -111,6 +112,7 @@ type record struct {
 	file, result, cwd, argv, env, parentComm, root section
 	socket, resultSocket                           section
 	paths                                          [2]section
+	texts                                          [2]section // the zero value after the last
 	dirs, rests                                    [2]section
 	pathCount                                      int
 	messages                                       []message
@@ -180,6 +182,12 @@ func (r *record) add(kind uint8, s section) {
 		if r.pathCount < len(r.paths) {
 			r.paths[r.pathCount] = s
 			r.pathCount++
+		}
+	case sectionText:
+		if !r.texts[0].set {
+			r.texts[0] = s
+		} else {
+			r.texts[1] = s
 		}
 	case sectionDir:
 		if r.pathCount > 0 {

@@ -42,6 +42,8 @@ const (
 	Aio
 	Writes
 	Struct
+	Mount
+	Config
 )
 
 // SocketcallBase is where the calls of socketcall begin in the table of 32-bit calls.
@@ -340,7 +342,7 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("fchdir", File, "ChangeDirectory", 0, ArgFd.is(0)),
 	add("chroot", File, "ChangeRoot", Noted, ArgPath1.is(0).with(LookupRoot)),
 	add("pivot_root", File, "ChangeRoot", Noted, ArgPath1.is(0).with(LookupRoot), ArgPath2.is(1)),
-	add("mount", File, "MountFile", 0, ArgPath1.is(1).with(LookupMount), ArgPath2.is(0)),
+	add("mount", File, "MountFile", Mount, ArgPath1.is(1).with(LookupMount), ArgPath2.is(0)),
 	add("umount", File, "UnmountFile", 0, ArgPath1.is(0)),
 	add("umount2", File, "UnmountFile", 0, ArgPath1.is(0), ArgAt.is(1)),
 	add("io_uring_setup", File, "SetupIoUring", ReturnsFD),
@@ -473,7 +475,7 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("mq_timedreceive", Process, "ReceiveMessage", 0, ArgFd.is(0)).plain(1),
 	add("mq_timedreceive_time64", Process, "ReceiveMessage", 0, ArgFd.is(0)).plain(1),
 	add("open_tree_attr", File, "OpenFile", ReturnsFD, ArgDir1.is(0), ArgPath1.is(1)),
-	add("fsconfig", Process, "ConfigureFileSystem", 0, ArgFd.is(0), ArgPath1.text(2)).plain(2),
+	add("fsconfig", Process, "ConfigureFileSystem", Config, ArgFd.is(0), ArgPath1.text(2)).plain(2),
 	add("file_setattr", File, "SetFlags", 0, ArgDir1.is(0), ArgPath1.is(1), ArgAt.is(4)),
 	add("inotify_add_watch", File, "WatchFile", 0, ArgPath1.is(1)),
 	add("fanotify_mark", File, "WatchFile", 0, ArgDir1.is(3), ArgPath1.is(4)).only(true),

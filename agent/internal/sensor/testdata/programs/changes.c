@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -69,6 +70,8 @@ int main(void)
 	mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0); /* mprotect could make it writable */
 	mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	mmap(NULL, 4096, PROT_READ, MAP_SHARED, only, 0);
+	mount("a", "b", "no such type", MS_RDONLY | MS_NOSUID, "mode=0700,size=1");
+	mount("a", "none", NULL, MS_BIND, NULL);
 	ioctl(fd, FS_IOC_SETFLAGS, &attributes);
 	return 0;
 }
