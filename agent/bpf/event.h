@@ -135,6 +135,7 @@ enum lookup {
 #define CALL_STRUCT 32768 /* data points to a struct of len bytes, or of addr_len bytes in a 32-bit program */
 #define CALL_MOUNT 65536  /* mount: the third and the fifth argument are texts */
 #define CALL_CONFIG 131072 /* fsconfig: the fourth argument is a value, as the second says */
+#define CALL_VALUE 262144 /* data has len bytes, whatever the call returns */
 
 /* For which arguments a call is reported. */
 enum when {
@@ -147,6 +148,7 @@ enum when {
 	WHEN_SOCKOPT = 6, /* setsockopt: options that show or change the packets of others */
 	WHEN_OTHER = 7,   /* signals to another process */
 	WHEN_LIMIT = 8,   /* prlimit64: a new limit */
+	WHEN_ATTRIBUTE = 9, /* setxattrat: always; the fifth argument points to the address and the size of the value */
 };
 
 /* Where the calls of socketcall begin in the table of 32-bit calls. */

@@ -2131,6 +2131,11 @@ static __always_inline bool is_reported_control(__u32 option)
 	return false;
 }
 
+struct xattr_args {
+	__u64 value;
+	__u32 size, flags;
+};
+
 /* Returns whether a call is reported with these arguments. It may change them, as is_reported does. */
 static __always_inline bool is_wanted(__u8 when, __u64 *args)
 {
@@ -2151,6 +2156,14 @@ static __always_inline bool is_wanted(__u8 when, __u64 *args)
 		return !is_itself(args[0]);
 	case WHEN_LIMIT:
 		return args[2] != 0;
+	case WHEN_ATTRIBUTE: {
+		struct xattr_args attribute = {};
+
+		bpf_probe_read_user(&attribute, sizeof(attribute), (void *)args[4]);
+		args[4] = attribute.value;
+		args[5] = attribute.size;
+		return true;
+	}
 	}
 	return true;
 }
@@ -2319,6 +2332,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (flags & CALL_STRUCT) {
 		if (arg(args, call->data))
 			put_bytes(arg(args, call->data), compat ? call->addr_len : call->len, MAX_DATA, SECTION_DATA);
+	} else if (flags & CALL_VALUE) {
+		put_bytes(arg(args, call->data), arg(args, call->len), content_bytes, SECTION_DATA);
 	} else if (call->data >= 0) {
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (sock)

@@ -65,6 +65,10 @@ func (o *object) change(f *File) {
 			o.number("offset", int64(a[2]))
 			o.number("length", int64(a[3]))
 		}
+	case "setxattr", "lsetxattr", "fsetxattr":
+		o.number("length", int64(a[3]))
+	case "setxattrat":
+		o.number("length", int64(a[5]))
 	case "pread64", "pwrite64":
 		o.number("offset", whole(a[3], a[4], compat))
 	case "preadv", "pwritev", "preadv2", "pwritev2":

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Content holds the first bytes that a call read or wrote.
+// Content holds the first bytes that a call read or wrote, or of the value that it set.
 type Content struct {
 	Bytes []byte
 	Known bool // false: the agent did not look at the bytes

@@ -56,7 +56,7 @@ func Calls(t *testing.T, events []map[string]any) {
 // keys are the members that tell a change.
 var keys = []string{ //nolint:gochecknoglobals // a constant
 	"mode", "ownerId", "groupId", "device", "accessTime", "modificationTime", "offset", "length", "protection", "resolve", "flags", "newFilePath",
-	"fileSystemType", "mountOptions",
+	"fileSystemType", "mountOptions", "attribute",
 }
 
 // Changes checks that the data of events has the changes of changes.c, which ran in dir.
@@ -74,7 +74,7 @@ func Changes(t *testing.T, dir string, events []map[string]any, known func(chang
 			if n, ok := data[key].(float64); ok {
 				data[key] = strconv.FormatFloat(n, 'f', -1, 64)
 			}
-			if slices.Contains(keys, key) {
+			if slices.Contains(keys, key) || key == "content" && data["operation"] == "SetAttribute" {
 				fmt.Fprintf(&got, " %s=%s", key, strings.TrimPrefix(fmt.Sprint(data[key]), dir+"/"))
 			}
 		}

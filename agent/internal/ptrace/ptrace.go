@@ -573,6 +573,12 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		w.send(event.TypeProcess, now, t.operation(tid, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.Operation}))
 		return
 	}
+	if c.When == syscalls.WhenAttribute { // the argument points to the address and the size of the value
+		value := make([]byte, 16)
+		copy(value, read(tid, t.args[4], len(value)))
+		t.args[4], t.args[5] = binary.NativeEndian.Uint64(value), uint64(binary.NativeEndian.Uint32(value[8:]))
+		r.Args = t.args
+	}
 	target, fd, deleted := t.paths[0].full, -1, t.paths[0].deleted
 	if t.has(syscalls.ArgFd) {
 		if fd = int(int32(t.arg(syscalls.ArgFd))); c.Flags&syscalls.AtEnter == 0 {
@@ -581,11 +587,15 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	}
 	var content event.Content
 	isPlain := c.Flags&(syscalls.Iovec|syscalls.Msghdr|syscalls.Messages|syscalls.Struct) == 0
-	if t.has(syscalls.ArgData) && isPlain && w.contentBytes > 0 && result > 0 {
+	size, isValue := result, c.Flags&syscalls.Value != 0
+	if isValue {
+		size = int64(min(t.arg(syscalls.ArgLen), 1<<32))
+	}
+	if t.has(syscalls.ArgData) && isPlain && w.contentBytes > 0 && (size > 0 || isValue) {
 		content.Known = true
-		content.Bytes = read(tid, t.arg(syscalls.ArgData), int(min(result, int64(w.contentBytes))))
-		content.Cut = int64(len(content.Bytes)) < result
-		content.Fault = len(content.Bytes) == 0
+		content.Bytes = read(tid, t.arg(syscalls.ArgData), int(min(size, int64(w.contentBytes))))
+		content.Cut = int64(len(content.Bytes)) < size
+		content.Fault = len(content.Bytes) == 0 && size > 0
 	}
 	isNetwork := c.Kind == syscalls.Network || c.Kind == syscalls.NetTransfer
 	if isNetwork || strings.HasPrefix(target, "socket:") && c.Operation != "DuplicateHandle" && c.Operation != "CopyFile" {

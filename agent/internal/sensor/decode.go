@@ -423,7 +423,15 @@ func (d *decoder) config(data *event.Operation, r *record) {
 // content returns the first bytes that a call moved, at most contentBytes. The kernel side
 // sends more of some calls.
 func (d *decoder) content(r *record) (c event.Content) {
-	if d.contentBytes == 0 || r.ret < 0 {
+	if r.ret < 0 {
+		return c
+	}
+	return d.data(r)
+}
+
+// data returns the first bytes that a call was given or got, also if it failed.
+func (d *decoder) data(r *record) (c event.Content) {
+	if d.contentBytes == 0 {
 		return c
 	}
 	c.Known = true
@@ -470,6 +478,8 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		if len(r.messages) > 0 {
 			f.Struct = bytes.Clone(r.messages[0].data.body)
 		}
+	case c.Flags&syscalls.Value != 0:
+		f.Content = d.data(r)
 	case c.Args[syscalls.ArgData] >= 0:
 		f.Content = d.content(r)
 	}

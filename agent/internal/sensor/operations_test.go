@@ -161,7 +161,7 @@ func TestMappedAndRingsAsRoot(t *testing.T) {
 
 // TestChangesAsRoot: an event of a change tells to what.
 func TestChangesAsRoot(t *testing.T) {
-	s := newSensor(t, Options{})
+	s := newSensor(t, Options{ContentBytes: 256})
 	dir := t.TempDir()
 	events, _ := watched(t, s, dir, build(t)+"/changes")
 	eventtest.Changes(t, dir, data(t, events), func(changes string) string { return changes })

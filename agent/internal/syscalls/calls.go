@@ -44,6 +44,7 @@ const (
 	Struct
 	Mount
 	Config
+	Value
 )
 
 // SocketcallBase is where the calls of socketcall begin in the table of 32-bit calls.
@@ -80,6 +81,7 @@ const (
 	WhenSocketOption
 	WhenOther
 	WhenLimit
+	WhenAttribute
 )
 
 // Args has the index of each argument, -1 if there is none, in the order of struct syscall.
@@ -323,10 +325,10 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("utime", File, "SetFileTime", 0, ArgPath1.is(0)).reads(1, 16, 8),
 	add("utimes", File, "SetFileTime", 0, ArgPath1.is(0)).reads(1, 32, 16),
 	add("futimesat", File, "SetFileTime", 0, ArgDir1.is(0), ArgPath1.is(1)).reads(2, 32, 16),
-	add("setxattr", Attribute, "SetAttribute", 0, ArgPath1.is(0), ArgPath2.text(1)),
-	add("lsetxattr", Attribute, "SetAttribute", 0, ArgPath1.link(0), ArgPath2.text(1)),
-	add("fsetxattr", Attribute, "SetAttribute", 0, ArgFd.is(0), ArgPath1.text(1)),
-	add("setxattrat", Attribute, "SetAttribute", 0, ArgDir1.is(0), ArgPath1.is(1), ArgPath2.text(3), ArgAt.is(2)),
+	add("setxattr", Attribute, "SetAttribute", Value, ArgPath1.is(0), ArgPath2.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("lsetxattr", Attribute, "SetAttribute", Value, ArgPath1.link(0), ArgPath2.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("fsetxattr", Attribute, "SetAttribute", Value, ArgFd.is(0), ArgPath1.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("setxattrat", Attribute, "SetAttribute", Value, ArgDir1.is(0), ArgPath1.is(1), ArgPath2.text(3), ArgAt.is(2), ArgData.is(4), ArgLen.is(5)).when(WhenAttribute),
 	add("removexattr", Attribute, "UnsetAttribute", 0, ArgPath1.is(0), ArgPath2.text(1)),
 	add("lremovexattr", Attribute, "UnsetAttribute", 0, ArgPath1.link(0), ArgPath2.text(1)),
 	add("fremovexattr", Attribute, "UnsetAttribute", 0, ArgFd.is(0), ArgPath1.text(1)),
