@@ -17,7 +17,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_SYSCALLS 1024
 #define FIRST_X32 512 /* the first number that only x32 has */
 #define MAX_SESSIONS 64
-#define MAX_COMPONENTS 96
+#define MAX_COMPONENTS 96 /* of a path, in one call of climb */
+#define MAX_CLIMBS 24
 #define MAX_PATH 4096
 #define MAX_DATA 16384
 #define MAX_CHUNKS 8 /* pieces of MAX_DATA that one call on an HTTP connection sends */
@@ -110,9 +111,17 @@ struct raw_qstr { /* struct qstr, the same in all kernels */
 	const void *name;
 };
 
+/* The state of the way from a file up to the root. */
+struct climb {
+	struct raw_path at, root;
+	__u32 limit; /* the last position for a component */
+	__u32 flags; /* of the section */
+};
+
 struct buffer {
 	__u32 busy, off;
 	struct raw_path root; /* of the process; paths are relative to it */
+	struct climb climb;
 	__u8 data[BUFFER];
 };
 
@@ -462,62 +471,43 @@ static __always_inline struct section *section_at(struct buffer *buffer, __u32 o
 	} while (0)
 
 /*
- * Writes the path of (mount, dentry) as a section. The position of the next component is
- * kept in the buffer, not in a register. In a register it would make each iteration of the
- * loop a new state for the verifier: thousands instead of a hundred.
+ * Writes the next components of a path, from its end. Returns whether there are more. One
+ * function cannot write a whole path: the verifier would have to follow too many jumps. The
+ * position of the next component is kept in the buffer, not in a register. In a register it
+ * would make each iteration of the loop a new state for the verifier: thousands instead of a
+ * hundred.
  */
-__noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
+__noinline int climb(void)
 {
-	struct vfsmount *vfsmount = (struct vfsmount *)mount_address;
-	struct dentry *dentry = (struct dentry *)dentry_address;
-	struct inode *inode = (struct inode *)inode_address;
-	struct raw_path root;
-	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
 	struct buffer *buffer = buffer_of_cpu();
+	struct vfsmount *vfsmount;
+	struct dentry *dentry, *top;
+	struct climb *state;
+	struct mount *mount;
 	volatile __u32 *next;
-	struct section *section;
-	struct file_section *head;
-	__u32 start;
-	__u8 flags = 0;
-
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
 
 	if (!buffer)
 		return 0;
-	start = buffer->off;
-	ROOM(buffer, start, MAX_PATH + 1024);
-	root = buffer->root;
-	if (type == SECTION_ROOT)
-		root.mnt = 0; /* do not stop there */
-	section = section_at(buffer, start, type);
-	start += sizeof(*section);
-	head = (struct file_section *)&buffer->data[start];
-	head->inode = BPF_CORE_READ(inode, i_ino);
-	head->mode = BPF_CORE_READ(inode, i_mode);
-	head->dev = BPF_CORE_READ(sb, s_dev);
-	head->fmode = fmode;
-	head->magic = BPF_CORE_READ(sb, s_magic);
-	/* as d_unlinked(): unhashed, and not a root */
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
-		flags |= SECTION_DELETED;
-
+	state = &buffer->climb;
 	next = &buffer->off;
-	*next = start + sizeof(*head);
+	dentry = (struct dentry *)state->at.dentry;
+	vfsmount = (struct vfsmount *)state->at.mnt;
+	mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	top = BPF_CORE_READ(vfsmount, mnt_root);
 	for (int i = 0; i < MAX_COMPONENTS; i++) {
 		struct dentry *parent;
 		struct raw_qstr name;
 		__u64 off, len;
 
-		if ((__u64)dentry == root.dentry && (__u64)vfsmount == root.mnt)
-			goto out;
+		if ((__u64)dentry == state->root.dentry && (__u64)vfsmount == state->root.mnt)
+			return 0;
 		if (dentry == top) {
 			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
 
 			if (up == mount || !up) {
-				if (root.mnt)
-					flags |= SECTION_OUTSIDE;
-				goto out;
+				if (state->root.mnt)
+					state->flags |= SECTION_OUTSIDE;
+				return 0;
 			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = up;
@@ -527,30 +517,75 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 		}
 		parent = BPF_CORE_READ(dentry, d_parent);
 		if (bpf_probe_read_kernel(&name, sizeof(name), (void *)dentry + bpf_core_field_offset(struct dentry, d_name))) {
-			flags |= SECTION_FAULT;
-			goto out;
+			state->flags |= SECTION_FAULT;
+			return 0;
 		}
 		if (parent == dentry) /* in no directory */
-			flags |= SECTION_NAME;
+			state->flags |= SECTION_NAME;
 		off = *next;
-		if (off > start + MAX_PATH)
-			break;
+		if (off > state->limit) {
+			state->flags |= SECTION_CUT;
+			return 0;
+		}
 		BOUND(off, BUFFER - 512);
 		len = name.len & 0xff;
 		buffer->data[off] = len;
 		if (bpf_probe_read_kernel(&buffer->data[off + 1], len, name.name)) {
-			flags |= SECTION_FAULT;
-			goto out;
+			state->flags |= SECTION_FAULT;
+			return 0;
 		}
 		*next = off + len + 1;
 		if (parent == dentry)
-			goto out;
+			return 0;
 		dentry = parent;
 	}
-	flags |= SECTION_CUT;
-out:
-	section->flags = flags;
-	section->len = *next - start;
+	state->at.dentry = (__u64)dentry;
+	state->at.mnt = (__u64)vfsmount;
+	return 1;
+}
+
+/* Writes the path of (mount, dentry) as a section. */
+__noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
+{
+	struct dentry *dentry = (struct dentry *)dentry_address;
+	struct inode *inode = (struct inode *)inode_address;
+	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	struct file_section *head;
+	struct climb *state;
+	__u32 start;
+	int more = 1;
+
+	if (!buffer)
+		return 0;
+	start = buffer->off;
+	ROOM(buffer, start, MAX_PATH + 1024);
+	section = section_at(buffer, start, type);
+	start += sizeof(*section);
+	head = (struct file_section *)&buffer->data[start];
+	head->inode = BPF_CORE_READ(inode, i_ino);
+	head->mode = BPF_CORE_READ(inode, i_mode);
+	head->dev = BPF_CORE_READ(sb, s_dev);
+	head->fmode = fmode;
+	head->magic = BPF_CORE_READ(sb, s_magic);
+	buffer->off = start + sizeof(*head);
+
+	state = &buffer->climb;
+	state->at.mnt = mount_address;
+	state->at.dentry = dentry_address;
+	state->root = buffer->root;
+	if (type == SECTION_ROOT)
+		state->root.mnt = 0; /* do not stop there */
+	state->limit = buffer->off + MAX_PATH;
+	state->flags = 0;
+	/* as d_unlinked(): unhashed, and not a root */
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+		state->flags = SECTION_DELETED;
+	for (int i = 0; i < MAX_CLIMBS && more; i++)
+		more = climb();
+	section->flags = state->flags | (more ? SECTION_CUT : 0);
+	section->len = buffer->off - start;
 	return 0;
 }
 
@@ -763,7 +798,7 @@ __noinline int put_string(__u64 address, __u32 kernel, __u32 type)
  * MAX_CHILDREN children of each dentry, newest first. They leave what they do not find to
  * the agent.
  */
-#define MAX_STEPS 128
+#define MAX_STEPS 2100
 #define MAX_CHILDREN 1024
 #define MAX_MOUNTS 256
 #define MAX_SLASHES 256
