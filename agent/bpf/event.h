@@ -14,6 +14,7 @@ enum event_type {
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more data of the preceding EVENT_SYSCALL */
 	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
+	EVENT_PART = 7,    /* args: index; one SECTION_ARGV or SECTION_ENV: a part of an EVENT_EXEC that follows */
 };
 
 enum tls_op {
@@ -58,6 +59,7 @@ enum section_type {
 	SECTION_PASSED = 14, /* s32: a descriptor in a control message; SECTION_HELD or SECTION_SOCKET follows */
 	SECTION_HELD = 15,  /* as SECTION_FILE, of that descriptor */
 	SECTION_TEXT = 16,  /* as SECTION_PATH, another text */
+	SECTION_PARTS = 17, /* u32 number of EVENT_PART before SECTION_ARGV, u32 the same before SECTION_ENV */
 };
 
 /* section.flags */

@@ -22,7 +22,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_PATH 4096
 #define MAX_DATA 16384
 #define MAX_CHUNKS 8 /* pieces of MAX_DATA that one call on an HTTP connection sends */
-#define MAX_ARGV 16384
+#define MAX_ARGV 16384  /* in one event */
+#define MAX_ARGS 128    /* of an exec that failed */
+#define MAX_PARTS 64    /* of the arguments, of MAX_ARGV bytes */
+#define MAX_ENV_PARTS 8 /* of the environment */
 #define MAX_ADDR 128
 #define MAX_IOVECS 8
 #define MAX_MESSAGES 16
@@ -121,6 +124,7 @@ struct climb {
 struct buffer {
 	__u32 busy, off;
 	struct raw_path root; /* of the process; paths are relative to it */
+	__u32 parts;          /* events that send_parts has sent */
 	struct climb climb;
 	__u8 data[BUFFER];
 };
@@ -1577,12 +1581,16 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 	return size;
 }
 
-/* Writes the arguments or the environment of a program from the memory to which exec copied them. */
+/*
+ * Writes the arguments or the environment of a program from the memory to which exec copied
+ * them, at most MAX_ARGV bytes. Returns how many.
+ */
 __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
 	__u32 off, first;
+	__u64 stop = start + MAX_ARGV < end ? start + MAX_ARGV : end;
 
 	if (!buffer)
 		return 0;
@@ -1594,10 +1602,10 @@ __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 	for (int i = 0; i < MAX_ARGV / PAGE + 1; i++) {
 		__u64 n = PAGE - (start & (PAGE - 1)); /* to the end of the page: the next may not be in memory */
 
-		if (start >= end)
+		if (start >= stop)
 			break;
-		if (n > end - start)
-			n = end - start;
+		if (n > stop - start)
+			n = stop - start;
 		if (off > BUFFER - 2 * PAGE)
 			break;
 		BOUND(n, PAGE);
@@ -1612,45 +1620,87 @@ __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 		section->flags |= SECTION_CUT;
 	section->len = off - first;
 	buffer->off = off;
-	return 0;
+	return off - first;
 }
 
-/* Writes the arguments of a failed exec from the program's own array. */
+/*
+ * Sends long arguments, or a long environment, in events of their own, and returns how many
+ * bytes these have. The rest fits into one event, if there are not more than most parts. A part
+ * that finds no room in the ring is not counted as a lost event: the agent sees that it is
+ * missing, and says so in the event of the exec.
+ */
+__noinline int send_parts(__u64 start, __u64 end, __u32 type, __u32 most)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+	__u64 sent = 0;
+
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->type = EVENT_PART;
+	for (__u32 i = 0; i < MAX_PARTS; i++) {
+		__u64 off;
+		int n;
+
+		if (i >= most || start + sent + MAX_ARGV >= end)
+			break;
+		header->args[0] = i;
+		buffer->off = sizeof(*header);
+		n = put_argv(start + sent, end, type);
+		if (n < MAX_ARGV)
+			break;
+		off = buffer->off;
+		BOUND(off, BUFFER);
+		bpf_ringbuf_output(&events, buffer->data, off, BPF_RB_NO_WAKEUP);
+		buffer->parts++;
+		sent += n;
+	}
+	return sent;
+}
+
+/* Writes the arguments of a failed exec from the program's own array. See climb for next. */
 __noinline int put_argv_array(__u64 array, __u32 compat)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
-	__u32 off, first;
+	volatile __u32 *next;
+	__u32 first;
+	__u8 flags = SECTION_CUT;
 
 	if (!buffer)
 		return 0;
-	off = buffer->off;
-	ROOM(buffer, off, MAX_PATH * 2);
-	section = section_at(buffer, off, SECTION_ARGV);
-	first = off + sizeof(*section);
-	off = first;
-	for (int i = 0; i < 64; i++) {
-		__u64 arg = 0;
+	next = &buffer->off;
+	first = *next;
+	ROOM(buffer, first, MAX_PATH * 2);
+	section = section_at(buffer, first, SECTION_ARGV);
+	first += sizeof(*section);
+	*next = first;
+	for (int i = 0; i < MAX_ARGS; i++) {
+		__u64 arg = 0, off = *next;
 		long n;
 
-		if (bpf_probe_read_user(&arg, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8))))
-			goto fault;
-		if (!arg)
-			goto out;
+		if (bpf_probe_read_user(&arg, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8)))) {
+			flags = SECTION_FAULT;
+			break;
+		}
+		if (!arg) {
+			flags = 0;
+			break;
+		}
 		if (off > BUFFER - MAX_PATH)
 			break;
 		n = bpf_probe_read_user_str(&buffer->data[off], MAX_PATH, (void *)arg);
-		if (n < 0 || n > MAX_PATH)
-			goto fault;
-		off += n;
+		if (n < 0 || n > MAX_PATH) {
+			flags = SECTION_FAULT;
+			break;
+		}
+		if (n == MAX_PATH)
+			section->flags = SECTION_CUT;
+		*next = off + n;
 	}
-	section->flags = SECTION_CUT;
-	goto out;
-fault:
-	section->flags = SECTION_FAULT;
-out:
-	section->len = off - first;
-	buffer->off = off;
+	section->flags |= flags;
+	section->len = *next - first;
 	return 0;
 }
 
@@ -2508,6 +2558,26 @@ static __always_inline __u64 still_hidden(struct proc *proc, struct task_struct 
 	return proc->hidden & above->hidden;
 }
 
+/* Writes a section of two numbers. */
+__noinline int put_numbers(__u32 type, __u32 first, __u32 second)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u32 off;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, 2 * sizeof(__u32));
+	section = section_at(buffer, off, type);
+	section->len = 2 * sizeof(__u32);
+	off += sizeof(*section);
+	*(__u32 *)&buffer->data[off] = first;
+	*(__u32 *)&buffer->data[off + sizeof(__u32)] = second;
+	buffer->off = off + 2 * sizeof(__u32);
+	return 0;
+}
+
 SEC("raw_tracepoint/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -2521,8 +2591,8 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct section *section;
 	struct mm_struct *mm;
 	struct note *note;
-	__u64 sessions;
-	__u32 off;
+	__u64 sessions, argv, env;
+	__u32 off, parts;
 
 	if (proc && proc->on_exec) {
 		proc->sessions |= proc->on_exec;
@@ -2537,6 +2607,20 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!buffer)
 		return 0;
 	header = (struct event_header *)buffer->data;
+	mm = BPF_CORE_READ(task, mm);
+	argv = BPF_CORE_READ(mm, arg_start);
+	env = BPF_CORE_READ(mm, env_start);
+	buffer->parts = 0;
+	argv += send_parts(argv, BPF_CORE_READ(mm, arg_end), SECTION_ARGV, MAX_PARTS);
+	parts = buffer->parts;
+	if (environment)
+		env += send_parts(env, BPF_CORE_READ(mm, env_end), SECTION_ENV, MAX_ENV_PARTS);
+	if (buffer->parts) { /* they have taken the place of what begin wrote */
+		buffer->off = sizeof(*header);
+		put_root();
+		put_numbers(SECTION_PARTS, parts, buffer->parts - parts);
+	}
+	header->type = EVENT_EXEC;
 	header->args[0] = old_tid;
 	header->args[1] = BPF_CORE_READ(task, cred, euid.val);
 	note = bpf_map_lookup_elem(&notes, &old_tid);
@@ -2548,10 +2632,9 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	put_path((__u64)BPF_CORE_READ(bprm, filename), AT_FDCWD, LOOKUP_FOLLOW | PATH_KERNEL);
 	put_string((__u64)BPF_CORE_READ(bprm, interp), 1, SECTION_PATH);
 	put_cwd(SECTION_CWD);
-	mm = BPF_CORE_READ(task, mm);
-	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), SECTION_ARGV);
+	put_argv(argv, BPF_CORE_READ(mm, arg_end), SECTION_ARGV);
 	if (environment)
-		put_argv(BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end), SECTION_ENV);
+		put_argv(env, BPF_CORE_READ(mm, env_end), SECTION_ENV);
 	off = buffer->off;
 	if (off <= BUFFER - 64) {
 		section = section_at(buffer, off, SECTION_COMM);

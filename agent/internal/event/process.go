@@ -101,9 +101,17 @@ type Creation struct {
 // CommandLine returns the arguments as one text, quoted for a shell.
 func (c *Creation) CommandLine() string { return commandLine(c.Args, c.ArgsCut) }
 
+// maxCommandLine bounds the text of a command line. Its event has all arguments besides, and must
+// fit into a batch, also if each byte takes six in JSON.
+const maxCommandLine = 128 << 10
+
 func commandLine(args []string, isCut bool) string {
 	var out []byte
 	for i, arg := range args {
+		if len(out)+len(arg) > maxCommandLine {
+			out, isCut = append(out, arg[:max(maxCommandLine-len(out), 0)]...), true
+			break
+		}
 		if i > 0 {
 			out = append(out, ' ')
 		}

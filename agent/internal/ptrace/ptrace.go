@@ -32,7 +32,8 @@ const (
 	eventStop      = 128    // PTRACE_EVENT_STOP
 	options        = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	maxPath        = 4096
-	maxEnvironment = 16 << 10
+	maxArguments   = 1 << 20
+	maxEnvironment = 128 << 10
 )
 
 // syscallInfo is struct ptrace_syscall_info. At entry, Values holds the call's number and
@@ -419,12 +420,13 @@ func (w *Watch) executed(tid int) {
 	now := time.Now()
 	image, _ := procfs.Exe(tid)
 	c := &event.Creation{
-		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image, Args: procfs.Args(tid),
+		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image,
 		CurrentDirectory: procfs.Below(tid, procfs.CurrentDirectory(tid)), Result: event.Result{Syscall: "execve", Args: t.args},
 	}
 	if c.Given = t.paths[0].given; t.paths[0].full != c.ImagePath {
 		c.FilePath = t.paths[0].full
 	}
+	c.Args, c.ArgsCut = procfs.Args(tid, maxArguments)
 	if w.environment != event.NoVariables { // the program has not run an instruction, so this is what exec passed
 		entries, isCut := procfs.Environment(tid, maxEnvironment)
 		if entries != nil {
@@ -896,7 +898,7 @@ func descriptor(tid int, fd int32) (name string, deleted bool) {
 }
 
 // maxArgs is how many arguments of a failed exec are reported.
-const maxArgs = 64
+const maxArgs = 128
 
 // argv returns the arguments of an exec, and whether there are more. The pointer to them
 // follows the path among the arguments of the call.
@@ -904,9 +906,11 @@ func argv(tid int, t *thread) (args []string, isCut bool) {
 	for len(args) < maxArgs {
 		from := pointer(tid, t, t.args[t.call.Args[syscalls.ArgPath1]+1], uint64(len(args)))
 		if from == 0 {
-			return args, false
+			return args, isCut
 		}
-		args = append(args, text(tid, from))
+		arg := text(tid, from)
+		isCut = isCut || len(arg) == maxPath
+		args = append(args, arg)
 	}
 	return args, true
 }

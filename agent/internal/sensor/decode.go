@@ -46,11 +46,24 @@ type decoder struct {
 	dnsSockets map[uint64]int64
 	// contentBytes is the most bytes of a transfer that an event keeps.
 	contentBytes int
-	environment  string // a setting of event.KeepVariables
+	environment  string            // a setting of event.KeepVariables
+	parts        map[uint32]*parts // by process
+	partsBytes   int               // of all parts
 	// exits are the latest process exits. If two threads end at the same moment, both
 	// may report the end of their process.
 	exits [256]exitOf
 }
+
+// parts are the parts of a long argv and of a long environment that came before the record of
+// the exec.
+type parts [2]struct {
+	count uint32 // of parts that came without a gap
+	text  []byte
+}
+
+// maxPartsBytes bounds the parts of execs whose record is still to come. The kernel sends them
+// together, so that there are more only if records were lost.
+const maxPartsBytes = 32 << 20
 
 type exitOf struct {
 	pid   uint32
@@ -61,7 +74,7 @@ func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) st
 	return &decoder{
 		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
 		lookup:    func([]int, view, string, string, bool) (string, bool, bool) { return "", false, false },
-		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
+		processes: map[uint32]*process{}, parts: map[uint32]*parts{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
 
@@ -144,6 +157,8 @@ func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
 		if e := d.exit(r, emit); e != nil {
 			emit(e)
 		}
+	case recordPart:
+		d.part(r)
 	case recordMore:
 		d.http.more(d, r, emit)
 	case recordTLS:
@@ -181,9 +196,57 @@ func (d *decoder) fork(r *record) *event.Event {
 	return e
 }
 
+// part keeps a part of an exec's argv or environment.
+func (d *decoder) part(r *record) {
+	kind, s := 0, &r.argv
+	if r.env.set {
+		kind, s = 1, &r.env
+	}
+	p := d.parts[r.pid]
+	if p == nil || r.args[0] == 0 && p[kind].count > 0 {
+		d.forget(r.pid) // of an earlier exec, whose record was lost
+		p = &parts{}
+		d.parts[r.pid] = p
+	}
+	if list := &p[kind]; uint64(list.count) == r.args[0] {
+		list.count++
+		list.text = append(list.text, s.body...)
+		d.partsBytes += len(s.body)
+	}
+	if d.partsBytes > maxPartsBytes {
+		clear(d.parts)
+		d.partsBytes = 0
+	}
+}
+
+// forget drops the parts of a process.
+func (d *decoder) forget(pid uint32) {
+	if p := d.parts[pid]; p != nil {
+		d.partsBytes -= len(p[0].text) + len(p[1].text)
+		delete(d.parts, pid)
+	}
+}
+
+// whole returns the argv (kind 0) or the environment (kind 1) of an exec, of which s is the end,
+// and whether something is missing.
+func (d *decoder) whole(r *record, kind int, s *section) (list []string, isCut bool) {
+	isCut = s.cut() || s.fault()
+	if r.parts[kind] == 0 {
+		return args(s.body), isCut
+	}
+	var text []byte
+	count := uint32(0)
+	if p := d.parts[r.pid]; p != nil {
+		text, count = p[kind].text, p[kind].count
+	}
+	if count != r.parts[kind] {
+		return args(text), true
+	}
+	return args(append(text, s.body...)), isCut
+}
+
 // args splits NUL-separated arguments.
-func args(s *section) []string {
-	body := s.body
+func args(body []byte) []string {
 	if len(body) == 0 {
 		return nil
 	}
@@ -211,8 +274,6 @@ func (d *decoder) exec(r *record) *event.Event {
 		Result:           event.Result{Syscall: "execve"},
 		Time:             at,
 		ImagePath:        image.path,
-		Args:             args(&r.argv),
-		ArgsCut:          r.argv.cut() || r.argv.fault(),
 		Interpreter:      interpreter,
 		CurrentDirectory: r.cwd.info().path,
 		SetUserID:        r.args[1] != uint64(r.uid),
@@ -220,10 +281,13 @@ func (d *decoder) exec(r *record) *event.Event {
 		Memory:           image.deleted,
 		Cgroup:           p.cgroup.path,
 	}
+	data.Args, data.ArgsCut = d.whole(r, 0, &r.argv)
 	if r.env.set {
-		data.Environment = event.KeepVariables(d.environment, args(&r.env))
-		data.EnvironmentCut = r.env.cut() || r.env.fault()
+		var entries []string
+		entries, data.EnvironmentCut = d.whole(r, 1, &r.env)
+		data.Environment = event.KeepVariables(d.environment, entries)
 	}
+	d.forget(r.pid)
 	if c := r.call(); c != nil {
 		data.Result.Syscall = c.Name
 	}
@@ -263,6 +327,7 @@ func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 		data.Code = int(r.ret >> 8 & 0xff)
 	}
 	delete(d.processes, r.pid)
+	d.forget(r.pid)
 	return &event.Event{Type: event.TypeProcessExit, Time: at, Data: data}
 }
 
@@ -376,7 +441,7 @@ func (d *decoder) failedExec(r *record, c *syscalls.Call) *event.Event {
 	at := d.wall(r.time)
 	file := d.place(r, 0)
 	data := &event.FailedExec{
-		Actor: d.actor(r), Result: result(r, c), Time: at, Path: file.full, Given: file.given, Args: args(&r.argv), ArgsCut: r.argv.cut(),
+		Actor: d.actor(r), Result: result(r, c), Time: at, Path: file.full, Given: file.given, Args: args(r.argv.body), ArgsCut: r.argv.cut(),
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }

@@ -279,3 +279,37 @@ func TestOperationsOfRingsAsRoot(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestFailedExecsWithManyArgumentsAsRoot: a failed exec has its arguments too, and says if some are
+// cut.
+func TestFailedExecsWithManyArgumentsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	many := make([]string, 100)
+	for i := range many {
+		many[i] = strconv.Itoa(i)
+	}
+	for _, test := range []struct {
+		arguments []string
+		isCut     bool
+	}{
+		{many, false},
+		{[]string{strings.Repeat("x", 5000), "end"}, true},
+		{slices.Repeat(many, 2), true},
+	} {
+		events, _ := watched(t, s, t.TempDir(), append([]string{"/usr/bin/env", "/none"}, test.arguments...)...)
+		found := false
+		for _, e := range events {
+			d, ok := e.Data.(*event.FailedExec)
+			if !ok {
+				continue
+			}
+			found = true
+			if d.ArgsCut != test.isCut || !test.isCut && !slices.Equal(d.Args[1:], test.arguments) {
+				t.Errorf("%d arguments of %d, cut: %v", len(d.Args), len(test.arguments)+1, d.ArgsCut)
+			}
+		}
+		if !found {
+			t.Error("the failed exec was not reported")
+		}
+	}
+}

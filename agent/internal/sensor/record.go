@@ -20,6 +20,7 @@ const (
 	recordExit    = 4
 	recordMore    = 5
 	recordTLS     = 6
+	recordPart    = 7
 
 	headerCompat    = 1
 	headerTruncated = 2
@@ -43,6 +44,7 @@ const (
 	sectionPassed = 14
 	sectionHeld   = 15
 	sectionText   = 16
+	sectionParts  = 17
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -114,6 +116,7 @@ type record struct {
 	paths                                          [2]section
 	texts                                          [2]section // the zero value after the last
 	dirs, rests                                    [2]section
+	parts                                          [2]uint32 // of argv and of env: how many records have come before
 	pathCount                                      int
 	messages                                       []message
 	passed                                         []passed
@@ -216,6 +219,10 @@ func (r *record) add(kind uint8, s section) {
 		r.parentComm = s
 	case sectionRoot:
 		r.root = s
+	case sectionParts:
+		if len(s.body) == 8 {
+			r.parts = [2]uint32{binary.LittleEndian.Uint32(s.body), binary.LittleEndian.Uint32(s.body[4:])}
+		}
 	case sectionPassed:
 		if len(s.body) == 4 {
 			r.passed = append(r.passed, passed{fd: int32(binary.LittleEndian.Uint32(s.body))})
