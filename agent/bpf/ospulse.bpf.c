@@ -121,8 +121,30 @@ struct climb {
 	__u32 flags; /* of the section */
 };
 
+struct msghdr {
+	__u64 name;
+	__u32 name_len, pad;
+	__u64 iov, iov_count, control, control_len;
+};
+
+struct compat_msghdr {
+	__u32 name, name_len, iov, iov_count, control, control_len;
+};
+
+struct cmsghdr {
+	__u64 len;
+	__s32 level, type;
+};
+
+/*
+ * The buffer in which a CPU makes an event. It also has what would take too much of the stack:
+ * all functions of a chain of calls share 512 bytes.
+ */
 struct buffer {
 	__u32 busy, off;
+	__u64 args[8];      /* of the call; arg() needs a power of two */
+	struct msghdr msg;  /* what put_msghdr reads */
+	struct cmsghdr control;
 	struct raw_path root; /* of the process; paths are relative to it */
 	__u32 parts;          /* events that send_parts has sent */
 	struct climb climb;
@@ -366,6 +388,27 @@ static __always_inline void know(struct proc *proc, struct task_struct *task)
 
 __noinline int put_root(void);
 
+/* Fills in the header's part about the process, and remembers it. */
+__noinline int put_process(void)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid), made = {};
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+
+	if (!buffer)
+		return 0;
+	if (proc)
+		made = *proc;
+	know(&made, current_task());
+	bpf_map_update_elem(&procs, &pid, &made, BPF_ANY);
+	header = (struct event_header *)buffer->data;
+	header->start = made.start;
+	header->parent_pid = made.parent_pid;
+	header->parent_start = made.parent_start;
+	return 0;
+}
+
 /*
  * Takes this CPU's buffer and fills in the header of an event of the current process.
  * Returns NULL if the buffer is in use. Programs at tracepoints do not preempt each other;
@@ -373,11 +416,9 @@ __noinline int put_root(void);
  */
 static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, __u16 type)
 {
-	struct task_struct *task = current_task();
 	struct event_header *header;
 	struct buffer *buffer = buffer_of_cpu();
 	__u64 id = bpf_get_current_pid_tgid();
-	struct proc made = {};
 
 	if (!buffer)
 		return NULL;
@@ -401,17 +442,12 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	header->ret = 0;
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 	if (!proc || !(proc->flags & PROC_KNOWN)) {
-		__u32 pid = id >> 32;
-
-		if (proc)
-			made = *proc;
-		know(&made, task);
-		bpf_map_update_elem(&procs, &pid, &made, BPF_ANY);
-		proc = &made;
+		put_process();
+	} else {
+		header->start = proc->start;
+		header->parent_pid = proc->parent_pid;
+		header->parent_start = proc->parent_start;
 	}
-	header->start = proc->start;
-	header->parent_pid = proc->parent_pid;
-	header->parent_start = proc->parent_start;
 	put_root();
 	return buffer;
 }
@@ -1467,21 +1503,6 @@ __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u3
 	return 0;
 }
 
-struct msghdr {
-	__u64 name;
-	__u32 name_len, pad;
-	__u64 iov, iov_count, control, control_len;
-};
-
-struct compat_msghdr {
-	__u32 name, name_len, iov, iov_count, control, control_len;
-};
-
-struct cmsghdr {
-	__u64 len;
-	__s32 level, type;
-};
-
 /* Reads a msghdr. Returns whether that succeeded. */
 static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 compat)
 {
@@ -1524,21 +1545,28 @@ __noinline int put_passed(__u64 address, __u64 count)
 	return 0;
 }
 
-/* Writes the descriptors in control messages. */
-__noinline int put_control(__u64 address, __u64 len, __u32 compat)
+/* Writes the descriptors in the control messages of the msghdr that put_msghdr has read. */
+__noinline int put_control(__u32 compat)
 {
-	__u64 size = compat ? 12 : sizeof(struct cmsghdr), align = compat ? 4 : 8;
+	__u64 size = compat ? 12 : sizeof(struct cmsghdr), align = compat ? 4 : 8, address, len;
+	struct buffer *buffer = buffer_of_cpu();
+	struct cmsghdr *head;
 
+	if (!buffer)
+		return 0;
+	head = &buffer->control;
+	address = buffer->msg.control;
+	len = address ? buffer->msg.control_len : 0;
 	for (int i = 0; i < MAX_CONTROLS; i++) {
-		struct cmsghdr head = {};
 		__u64 next;
 
-		if (len < size || bpf_probe_read_user(&head.len, compat ? 4 : 8, (void *)address) ||
-		    bpf_probe_read_user(&head.level, 8, (void *)(address + size - 8)) || head.len < size || head.len > len)
+		head->len = 0;
+		if (len < size || bpf_probe_read_user(&head->len, compat ? 4 : 8, (void *)address) ||
+		    bpf_probe_read_user(&head->level, 8, (void *)(address + size - 8)) || head->len < size || head->len > len)
 			break;
-		if (head.level == SOL_SOCKET && head.type == SCM_RIGHTS)
-			put_passed(address + size, (head.len - size) / 4);
-		next = (head.len + align - 1) & -align;
+		if (head->level == SOL_SOCKET && head->type == SCM_RIGHTS)
+			put_passed(address + size, (head->len - size) / 4);
+		next = (head->len + align - 1) & -align;
 		if (next >= len)
 			break;
 		address += next;
@@ -1547,19 +1575,24 @@ __noinline int put_control(__u64 address, __u64 len, __u32 compat)
 	return 0;
 }
 
-/* Writes the address, the data and the descriptors of a msghdr. */
-static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
+/* Reads a msghdr, and writes its address and its data. */
+__noinline int put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
 {
-	struct msghdr m = {};
+	struct buffer *buffer = buffer_of_cpu();
+	struct msghdr *m;
 
-	if (!read_msghdr(&m, address, compat))
-		return;
-	if (m.name && m.name_len)
-		put_bytes(m.name, m.name_len, MAX_ADDR, SECTION_ADDR);
+	if (!buffer)
+		return 0;
+	m = &buffer->msg;
+	if (!read_msghdr(m, address, compat)) {
+		m->control = 0;
+		return 0;
+	}
+	if (m->name && m->name_len)
+		put_bytes(m->name, m->name_len, MAX_ADDR, SECTION_ADDR);
 	if (ret > 0)
-		put_iovec(m.iov, m.iov_count, ret, max, compat);
-	if (ret >= 0 && m.control && m.control_len)
-		put_control(m.control, m.control_len, compat);
+		put_iovec(m->iov, m->iov_count, ret, max, compat);
+	return 0;
 }
 
 /* Writes the first messages of sendmmsg or recvmmsg. Returns how many bytes these have. */
@@ -1575,6 +1608,7 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 		if (bpf_probe_read_user(&len, sizeof(len), (void *)(address + (compat ? 28 : 56))))
 			break;
 		put_msghdr(address, len, max, compat);
+		put_control(compat);
 		address += compat ? 32 : 64;
 		size += len;
 	}
@@ -1743,12 +1777,17 @@ struct all_regs {
 };
 #endif
 
-static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool compat)
+/* Reads the arguments of a call into the buffer. */
+__noinline int read_args(__u64 address, __u32 compat)
 {
+	struct pt_regs *regs = (struct pt_regs *)address;
+	struct buffer *buffer = buffer_of_cpu();
 	struct all_regs all;
+	__u64 *args;
 
-	if (bpf_probe_read_kernel(&all, sizeof(all), regs))
-		return;
+	if (!buffer || bpf_probe_read_kernel(&all, sizeof(all), regs))
+		return 0;
+	args = buffer->args;
 #if defined(__TARGET_ARCH_x86)
 	if (compat) {
 		args[0] = (__u32)all.bx;
@@ -1757,7 +1796,7 @@ static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool co
 		args[3] = (__u32)all.si;
 		args[4] = (__u32)all.di;
 		args[5] = (__u32)all.bp;
-		return;
+		return 0;
 	}
 	args[0] = all.di;
 	args[1] = all.si;
@@ -1770,6 +1809,7 @@ static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool co
 		args[i] = all.regs[i];
 	args[0] = BPF_CORE_READ(regs, orig_x0);
 #endif
+	return 0;
 }
 
 /* Returns how to handle a call; NULL if it is not handled. */
@@ -1797,7 +1837,8 @@ SEC("raw_tracepoint/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	__u64 number = number_of(ctx->args[1]), id, args[8] = {};
+	__u64 number = number_of(ctx->args[1]), id, *args;
+	struct buffer *buffer;
 	struct syscall *call;
 	struct proc *proc;
 	__u32 pid, tid;
@@ -1815,7 +1856,11 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	call = syscall_of(number, compat);
 	if (!call || !(call->flags & (CALL_ENTER | CALL_NOTE)))
 		return 0;
-	read_args(regs, args, compat);
+	buffer = buffer_of_cpu();
+	if (!buffer || buffer->busy)
+		return 0;
+	args = buffer->args;
+	read_args((__u64)regs, compat);
 	if (call->flags & CALL_NOTE) {
 		struct note note = {.op = call->op, .flags = args[0]};
 
@@ -1826,10 +1871,6 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
 		return 0;
 	}
-	struct buffer *buffer = buffer_of_cpu();
-
-	if (!buffer || buffer->busy)
-		return 0;
 	/* The section follows its length, as in struct closing. */
 	buffer->off = sizeof(__u32);
 	read_root(&buffer->root);
@@ -1946,26 +1987,28 @@ __noinline int judge(__u64 sock, __u64 address, __u64 len, __u32 way)
 
 #define MAX_JUDGED_IOVECS 4
 
-/* Calls judge for the data that a call moved. */
-static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 len, __u64 sock, bool compat)
+/* For judge_call and put_more, in the flags of a call: they are of a 32-bit program. */
+#define CALL_COMPAT (1U << 31)
+
+/* Calls judge for the len bytes that a call moved. address and count are its arguments data and len. */
+__noinline int judge_call(__u32 flags, __u64 address, __u64 count, __u64 len, __u64 sock)
 {
-	__u64 address = arg(args, call->data), count = 0;
-	__u32 way = call->flags & CALL_WRITES ? 1 : 0;
+	__u32 way = flags & CALL_WRITES ? 1 : 0;
+	bool compat = flags & CALL_COMPAT;
+	struct buffer *buffer = buffer_of_cpu();
 
-	if (call->flags & CALL_MMSG)
-		return;
-	if (call->flags & CALL_MSGHDR) {
-		struct msghdr m = {};
+	if (!buffer || flags & CALL_MMSG)
+		return 0;
+	if (flags & CALL_MSGHDR) {
+		struct msghdr *m = &buffer->msg;
 
-		if (!read_msghdr(&m, address, compat))
-			return;
-		address = m.iov;
-		count = m.iov_count;
-	} else if (call->flags & CALL_IOVEC) {
-		count = arg(args, call->len);
-	} else {
+		if (!read_msghdr(m, address, compat))
+			return 0;
+		address = m->iov;
+		count = m->iov_count;
+	} else if (!(flags & CALL_IOVEC)) {
 		judge(sock, address, len, way);
-		return;
+		return 0;
 	}
 	for (__u32 i = 0; i < MAX_JUDGED_IOVECS; i++) {
 		struct iovec v;
@@ -1977,6 +2020,7 @@ static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 
 		judge(sock, v.base, v.len, way);
 		len -= v.len;
 	}
+	return 0;
 }
 
 /*
@@ -2005,7 +2049,7 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 	talk = bpf_map_lookup_elem(&talks, sock);
 	is_open = !talk || talk->way[call->flags & CALL_WRITES ? 1 : 0].verdict == TALK_OPEN;
 	if (ret > 0)
-		judge_call(call, args, ret, *sock, compat);
+		judge_call(call->flags | (compat ? CALL_COMPAT : 0), arg(args, call->data), arg(args, call->len), ret, *sock);
 	talk = bpf_map_lookup_elem(&talks, sock);
 	if (is_open || (talk && (talk->way[0].verdict == TALK_HTTP || talk->way[1].verdict == TALK_HTTP)))
 		return MAX_DATA;
@@ -2020,23 +2064,22 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
  * Writes the rest of a call's data on a connection that speaks HTTP, as events after the
  * call's. The call's header is still in the buffer.
  */
-static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 ret, __u64 sock, bool compat)
+__noinline int put_more(__u32 flags, __u64 data, __u64 count, __s64 ret, __u64 sock)
 {
-	__u64 data = arg(args, call->data), count = 0;
 	struct buffer *buffer = buffer_of_cpu();
+	bool compat = flags & CALL_COMPAT;
 	struct event_header *header;
-	struct msghdr m = {};
 
 	if (!buffer)
-		return;
+		return 0;
 	header = (struct event_header *)buffer->data;
-	if (call->flags & CALL_MSGHDR) {
-		if (!read_msghdr(&m, data, compat))
-			return;
-		data = m.iov;
-		count = m.iov_count;
-	} else if (call->flags & CALL_IOVEC) {
-		count = arg(args, call->len);
+	if (flags & CALL_MSGHDR) {
+		struct msghdr *m = &buffer->msg;
+
+		if (!read_msghdr(m, data, compat))
+			return 0;
+		data = m->iov;
+		count = m->iov_count;
 	}
 	for (__u32 i = 1; i < MAX_CHUNKS; i++) {
 		if ((__u64)ret <= i * MAX_DATA)
@@ -2046,12 +2089,13 @@ static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 re
 		header->type = EVENT_MORE;
 		header->args[0] = sock;
 		header->args[1] = i * MAX_DATA;
-		if (call->flags & (CALL_MSGHDR | CALL_IOVEC))
+		if (flags & (CALL_MSGHDR | CALL_IOVEC))
 			put_iovec(data, count, ret - i * MAX_DATA, MAX_DATA, i << 1 | compat);
 		else
 			put_bytes(data + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
 		end(buffer, false);
 	}
+	return 0;
 }
 
 struct iocb { /* the same on all architectures and in 32-bit programs */
@@ -2316,7 +2360,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	__s64 ret = ctx->args[1];
-	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, args[8] = {};
+	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, *args;
 	__u32 pid, tid, flags, limit = 0;
 	struct raw_path root = {};
 	struct event_header *header;
@@ -2348,7 +2392,15 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (flags & CALL_FAILURE && ret >= 0)
 		return 0;
-	read_args(regs, args, compat);
+	buffer = buffer_of_cpu();
+	if (!buffer)
+		return 0;
+	if (buffer->busy) {
+		lose(sessions);
+		return 0;
+	}
+	args = buffer->args;
+	read_args((__u64)regs, compat);
 	compat |= number >= FIRST_X32; /* its structures are those of 32-bit programs */
 	if (flags & CALL_SOCKETCALL) {
 		__u32 inner[6] = {}, key = SOCKETCALL_BASE + args[0];
@@ -2423,19 +2475,22 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (sock)
 			header->flags |= HEADER_TALK;
-		if (flags & CALL_MMSG)
+		if (flags & CALL_MMSG) {
 			header->args[5] = (__u32)put_messages(arg(args, call->data), ret, limit, compat);
-		else if (flags & CALL_MSGHDR)
+		} else if (flags & CALL_MSGHDR) {
 			put_msghdr(arg(args, call->data), ret, limit, compat);
-		else if (ret > 0 && limit && flags & CALL_IOVEC)
+			if (ret >= 0)
+				put_control(compat);
+		} else if (ret > 0 && limit && flags & CALL_IOVEC) {
 			put_iovec(arg(args, call->data), arg(args, call->len), ret, limit, compat);
-		else if (ret > 0 && limit)
+		} else if (ret > 0 && limit) {
 			put_bytes(arg(args, call->data), ret, limit, SECTION_DATA);
+		}
 	}
 	end(buffer, flags & CALL_URGENT);
 
 	if (sock && ret > MAX_DATA && !(flags & CALL_MMSG))
-		put_more(call, args, ret, sock, compat);
+		put_more(flags | (compat ? CALL_COMPAT : 0), arg(args, call->data), arg(args, call->len), ret, sock);
 	if (flags & CALL_AIO)
 		put_iocbs(args[2], ret, compat);
 	return 0;
