@@ -14,7 +14,7 @@ enum event_type {
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more data of the preceding EVENT_SYSCALL */
 	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
-	EVENT_PART = 7,    /* args: index; one SECTION_ARGV or SECTION_ENV: a part of an EVENT_EXEC that follows */
+	EVENT_PART = 7,    /* args: index; time: of the exec; one SECTION_ARGV or SECTION_ENV: a part of an EVENT_EXEC that follows */
 };
 
 enum tls_op {

@@ -53,16 +53,16 @@ type File struct {
 	Transfer   bool   // the call moves bytes: Result.Return of them
 	Content    Content
 	Flags      string // flags of open
-	// FileSystemType and MountOptions are the texts that mount passed.
-	FileSystemType, MountOptions string
-	Struct                       []byte // the struct that the call read, such as times; nil if it could not be read
-	Ring                         string // operation handed to an io_uring; its result is not known
-	Aio                          string // operation handed to native AIO; its result is not known
-	Deleted                      bool   // the file has no name any more
-	Outside                      bool   // the file is not below the root of the process; its path begins at the root of a mount namespace
-	Inode                        uint64 // 0: not known
-	Device                       uint32 // of the file system, as the kernel encodes it; known if Inode is
-	Mode                         uint32 // 0: not known
+	Struct     []byte // the struct that the call read, such as times; nil if it could not be read
+	Ring       string // operation handed to an io_uring; its result is not known
+	Aio        string // operation handed to native AIO; its result is not known
+	Deleted    bool   // the file has no name any more
+	Outside    bool   // the file is not below the root of the process; its path begins at the root of a mount namespace
+	Inode      uint64 // 0: not known
+	Device     uint32 // of the file system, as the kernel encodes it; known if Inode is
+	Mode       uint32 // 0: not known
+
+	FileSystemType, MountOptions string // the texts that mount passed
 }
 
 // Bytes returns the number of bytes that the call moved.

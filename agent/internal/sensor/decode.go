@@ -56,9 +56,12 @@ type decoder struct {
 
 // parts are the parts of a long argv and of a long environment that came before the record of
 // the exec.
-type parts [2]struct {
-	count uint32 // of parts that came without a gap
-	text  []byte
+type parts struct {
+	time  uint64 // of the exec, by which its records know each other
+	lists [2]struct {
+		count uint32 // of parts that came without a gap
+		text  []byte
+	}
 }
 
 // maxPartsBytes bounds the parts of execs whose record is still to come. The kernel sends them
@@ -203,12 +206,12 @@ func (d *decoder) part(r *record) {
 		kind, s = 1, &r.env
 	}
 	p := d.parts[r.pid]
-	if p == nil || r.args[0] == 0 && p[kind].count > 0 {
+	if p == nil || p.time != r.time {
 		d.forget(r.pid) // of an earlier exec, whose record was lost
-		p = &parts{}
+		p = &parts{time: r.time}
 		d.parts[r.pid] = p
 	}
-	if list := &p[kind]; uint64(list.count) == r.args[0] {
+	if list := &p.lists[kind]; uint64(list.count) == r.args[0] {
 		list.count++
 		list.text = append(list.text, s.body...)
 		d.partsBytes += len(s.body)
@@ -222,7 +225,7 @@ func (d *decoder) part(r *record) {
 // forget drops the parts of a process.
 func (d *decoder) forget(pid uint32) {
 	if p := d.parts[pid]; p != nil {
-		d.partsBytes -= len(p[0].text) + len(p[1].text)
+		d.partsBytes -= len(p.lists[0].text) + len(p.lists[1].text)
 		delete(d.parts, pid)
 	}
 }
@@ -236,8 +239,8 @@ func (d *decoder) whole(r *record, kind int, s *section) (list []string, isCut b
 	}
 	var text []byte
 	count := uint32(0)
-	if p := d.parts[r.pid]; p != nil {
-		text, count = p[kind].text, p[kind].count
+	if p := d.parts[r.pid]; p != nil && p.time == r.time {
+		text, count = p.lists[kind].text, p.lists[kind].count
 	}
 	if count != r.parts[kind] {
 		return args(text), true
