@@ -3,6 +3,8 @@
 package sensor
 
 import (
+	"fmt"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,4 +78,32 @@ func TestLookUpThatHangs(t *testing.T) {
 			t.Error("no path is followed after the look-up has ended")
 		}
 	})
+}
+
+// TestViewerHasTheSameRoot: a process with another root directory does not look up the paths of a
+// process in a jail, nor the agent.
+func TestViewerHasTheSameRoot(t *testing.T) {
+	link, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own view
+	if _, err := fmt.Sscanf(link, "mnt:[%d]", &own.mountNamespace); err != nil {
+		t.Fatal(err)
+	}
+	if own.root, err = os.Readlink("/proc/self/root"); err != nil {
+		t.Fatal(err)
+	}
+	if viewer, ok := viewerOf([]int{os.Getpid()}, own); !ok || viewer != os.Getpid() {
+		t.Errorf("viewer %d, %v", viewer, ok)
+	}
+	jailed := own
+	jailed.root = "/jail"
+	other := own
+	other.mountNamespace++
+	for _, v := range []view{jailed, other} {
+		if viewer, ok := viewerOf([]int{os.Getpid()}, v); ok {
+			t.Errorf("process %d would look up paths of %+v", viewer, v)
+		}
+	}
 }
