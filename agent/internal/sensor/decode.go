@@ -106,7 +106,7 @@ func (d *decoder) process(r *record) *process {
 	if p.cgroupID != r.cgroup {
 		p.cgroupID, p.cgroup = r.cgroup, d.cgroups.of(r.cgroup, r.pid, p.cgroup)
 	}
-	if r.kind != recordTLS { // whose records do not have it
+	if r.kind != recordTLS && r.kind != recordMore { // whose records do not have it
 		p.root, p.mounts = "", 0
 		if r.root.set {
 			root := r.root.info()
