@@ -14,6 +14,7 @@ enum event_type {
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more data of the preceding EVENT_SYSCALL */
 	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
+	EVENT_PART = 7,    /* args: index; time: of the exec; one SECTION_ARGV or SECTION_ENV: a part of an EVENT_EXEC that follows */
 };
 
 enum tls_op {
@@ -54,6 +55,11 @@ enum section_type {
 	SECTION_COMM = 10,  /* the parent's name */
 	SECTION_REST = 11,  /* u32 mount namespace, then the rest of the path, relative to SECTION_DIR */
 	SECTION_ENV = 12,   /* as SECTION_ARGV */
+	SECTION_ROOT = 13,  /* as SECTION_FILE: the root of the process, if its root or its mount namespace is not the agent's */
+	SECTION_PASSED = 14, /* s32: a descriptor in a control message; SECTION_HELD or SECTION_SOCKET follows */
+	SECTION_HELD = 15,  /* as SECTION_FILE, of that descriptor */
+	SECTION_TEXT = 16,  /* as SECTION_PATH, another text */
+	SECTION_PARTS = 17, /* u32 number of EVENT_PART before SECTION_ARGV, u32 the same before SECTION_ENV */
 };
 
 /* section.flags */
@@ -64,6 +70,7 @@ enum section_type {
 #define SECTION_NAME 16   /* the name of a file that has no path, such as memfd:x */
 #define SECTION_LAST 32   /* SECTION_REST: nothing in it must be looked up */
 #define SECTION_FOLLOW 64 /* SECTION_REST: a link at its end must be followed */
+#define SECTION_OUTSIDE 128 /* the file is not below the root of the process; its path begins at the root of a mount namespace */
 
 struct section {
 	__u8 type, flags;
@@ -72,11 +79,12 @@ struct section {
 
 /*
  * The path follows as its components in reverse order, each u8 len, bytes. They are read
- * from the file up to the root of the process, as the kernel links them.
+ * from the file up to the root of the process, as the kernel links them. Those of SECTION_ROOT
+ * are read up to the root of the mount namespace.
  */
 struct file_section {
 	__u64 inode;
-	__u32 dev, mode, fmode, magic; /* magic: of the file system */
+	__u32 dev, mode, fmode, magic; /* magic: of the file system; fmode of SECTION_ROOT: the mount namespace */
 };
 
 struct socket_section {
@@ -127,6 +135,9 @@ enum lookup {
 #define CALL_AIO 8192     /* the third argument is an array of pointers to struct iocb, of which ret were submitted */
 #define CALL_WRITES 16384 /* the call writes data */
 #define CALL_STRUCT 32768 /* data points to a struct of len bytes, or of addr_len bytes in a 32-bit program */
+#define CALL_MOUNT 65536  /* mount: the third and the fifth argument are texts */
+#define CALL_CONFIG 131072 /* fsconfig: the fourth argument is a value, as the second says */
+#define CALL_VALUE 262144 /* data has len bytes, whatever the call returns */
 
 /* For which arguments a call is reported. */
 enum when {
@@ -139,6 +150,7 @@ enum when {
 	WHEN_SOCKOPT = 6, /* setsockopt: options that show or change the packets of others */
 	WHEN_OTHER = 7,   /* signals to another process */
 	WHEN_LIMIT = 8,   /* prlimit64: a new limit */
+	WHEN_ATTRIBUTE = 9, /* setxattrat: always; the fifth argument points to the address and the size of the value */
 };
 
 /* Where the calls of socketcall begin in the table of 32-bit calls. */

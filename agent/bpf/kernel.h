@@ -107,6 +107,7 @@ struct hlist_head {
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	void *s_fs_info;
 };
 
 struct inode {
@@ -143,6 +144,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	int mnt_id;
 	struct list_head mnt_mounts;
 	struct list_head mnt_child;
 };
@@ -206,7 +208,22 @@ struct upid {
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4];
 	struct upid numbers[1];
+};
+
+struct pid_namespace {
+	unsigned int level;
+};
+
+struct proc_fs_info {
+	struct pid_namespace *pid_ns;
+};
+
+struct proc_inode {
+	struct pid *pid;
+	unsigned int fd;
+	struct inode vfs_inode;
 };
 
 struct task_struct {
@@ -219,6 +236,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct files_struct *files;

@@ -17,14 +17,20 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_SYSCALLS 1024
 #define FIRST_X32 512 /* the first number that only x32 has */
 #define MAX_SESSIONS 64
-#define MAX_COMPONENTS 96
+#define MAX_COMPONENTS 96 /* of a path, in one call of climb */
+#define MAX_CLIMBS 24
 #define MAX_PATH 4096
 #define MAX_DATA 16384
 #define MAX_CHUNKS 8 /* pieces of MAX_DATA that one call on an HTTP connection sends */
-#define MAX_ARGV 16384
+#define MAX_ARGV 16384  /* in one event */
+#define MAX_ARGS 128    /* of an exec that failed */
+#define MAX_PARTS 64    /* of the arguments, of MAX_ARGV bytes */
+#define MAX_ENV_PARTS 8 /* of the environment */
 #define MAX_ADDR 128
 #define MAX_IOVECS 8
 #define MAX_MESSAGES 16
+#define MAX_CONTROLS 16
+#define MAX_PASSED 253 /* SCM_MAX_FD */
 #define BUFFER 65536
 #define PAGE 4096
 
@@ -33,10 +39,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SIGNAL_GROUP_EXIT 4
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define PROC_MAGIC 0x9fa0
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
 #define PROT_WRITE 2
 #define PROT_EXEC 4
 #define MAP_PRIVATE 2
@@ -57,6 +66,12 @@ volatile __u32 pause_bytes = 12 << 20;
 volatile const __u32 uring_op; /* op of operations of io_uring */
 volatile const __u32 aio_op;   /* op of operations of native AIO */
 volatile const __u8 environment; /* whether to read the environment of programs */
+
+/* The agent's root and mount namespace, by the numbers that user space knows. */
+volatile const __u32 home_mount;     /* mnt_id */
+volatile const __u64 home_inode;
+volatile const __u8 home_is_mounted; /* the root is the root of its mount */
+volatile const __u32 home_namespace;
 
 /*
  * For each system call number, in either table: whether the start and the end of the call
@@ -87,14 +102,52 @@ struct raw_path { /* struct path, the same in all kernels */
 	__u64 mnt, dentry;
 };
 
+/*
+ * The same, by address. put_root stores them when it first sees a process that shares them.
+ * The agent keeps them in use, so the addresses stay valid.
+ */
+struct raw_path home_root;
+__u64 home_mounts;
+
 struct raw_qstr { /* struct qstr, the same in all kernels */
 	__u32 hash, len;
 	const void *name;
 };
 
+/* The state of the way from a file up to the root. */
+struct climb {
+	struct raw_path at, root;
+	__u32 limit; /* the last position for a component */
+	__u32 flags; /* of the section */
+};
+
+struct msghdr {
+	__u64 name;
+	__u32 name_len, pad;
+	__u64 iov, iov_count, control, control_len;
+};
+
+struct compat_msghdr {
+	__u32 name, name_len, iov, iov_count, control, control_len;
+};
+
+struct cmsghdr {
+	__u64 len;
+	__s32 level, type;
+};
+
+/*
+ * The buffer in which a CPU makes an event. It also has what would take too much of the stack:
+ * all functions of a chain of calls share 512 bytes.
+ */
 struct buffer {
 	__u32 busy, off;
+	__u64 args[8];      /* of the call; arg() needs a power of two */
+	struct msghdr msg;  /* what put_msghdr reads */
+	struct cmsghdr control;
 	struct raw_path root; /* of the process; paths are relative to it */
+	__u32 parts;          /* events that send_parts has sent */
+	struct climb climb;
 	__u8 data[BUFFER];
 };
 
@@ -333,6 +386,29 @@ static __always_inline void know(struct proc *proc, struct task_struct *task)
 	proc->flags |= PROC_KNOWN;
 }
 
+__noinline int put_root(void);
+
+/* Fills in the header's part about the process, and remembers it. */
+__noinline int put_process(void)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid), made = {};
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+
+	if (!buffer)
+		return 0;
+	if (proc)
+		made = *proc;
+	know(&made, current_task());
+	bpf_map_update_elem(&procs, &pid, &made, BPF_ANY);
+	header = (struct event_header *)buffer->data;
+	header->start = made.start;
+	header->parent_pid = made.parent_pid;
+	header->parent_start = made.parent_start;
+	return 0;
+}
+
 /*
  * Takes this CPU's buffer and fills in the header of an event of the current process.
  * Returns NULL if the buffer is in use. Programs at tracepoints do not preempt each other;
@@ -340,11 +416,9 @@ static __always_inline void know(struct proc *proc, struct task_struct *task)
  */
 static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, __u16 type)
 {
-	struct task_struct *task = current_task();
 	struct event_header *header;
 	struct buffer *buffer = buffer_of_cpu();
 	__u64 id = bpf_get_current_pid_tgid();
-	struct proc made = {};
 
 	if (!buffer)
 		return NULL;
@@ -368,17 +442,13 @@ static __always_inline struct buffer *begin(struct proc *proc, __u64 sessions, _
 	header->ret = 0;
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 	if (!proc || !(proc->flags & PROC_KNOWN)) {
-		__u32 pid = id >> 32;
-
-		if (proc)
-			made = *proc;
-		know(&made, task);
-		bpf_map_update_elem(&procs, &pid, &made, BPF_ANY);
-		proc = &made;
+		put_process();
+	} else {
+		header->start = proc->start;
+		header->parent_pid = proc->parent_pid;
+		header->parent_start = proc->parent_start;
 	}
-	header->start = proc->start;
-	header->parent_pid = proc->parent_pid;
-	header->parent_start = proc->parent_start;
+	put_root();
 	return buffer;
 }
 
@@ -441,58 +511,44 @@ static __always_inline struct section *section_at(struct buffer *buffer, __u32 o
 	} while (0)
 
 /*
- * Writes the path of (mount, dentry) as a section. The position of the next component is
- * kept in the buffer, not in a register. In a register it would make each iteration of the
- * loop a new state for the verifier: thousands instead of a hundred.
+ * Writes the next components of a path, from its end. Returns whether there are more. One
+ * function cannot write a whole path: the verifier would have to follow too many jumps. The
+ * position of the next component is kept in the buffer, not in a register. In a register it
+ * would make each iteration of the loop a new state for the verifier: thousands instead of a
+ * hundred.
  */
-__noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
+__noinline int climb(void)
 {
-	struct vfsmount *vfsmount = (struct vfsmount *)mount_address;
-	struct dentry *dentry = (struct dentry *)dentry_address;
-	struct inode *inode = (struct inode *)inode_address;
-	struct raw_path root;
-	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
 	struct buffer *buffer = buffer_of_cpu();
+	struct vfsmount *vfsmount;
+	struct dentry *dentry, *top;
+	struct climb *state;
+	struct mount *mount;
 	volatile __u32 *next;
-	struct section *section;
-	struct file_section *head;
-	__u32 start;
-	__u8 flags = 0;
-
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
 
 	if (!buffer)
 		return 0;
-	start = buffer->off;
-	ROOM(buffer, start, MAX_PATH + 1024);
-	root = buffer->root;
-	section = section_at(buffer, start, type);
-	start += sizeof(*section);
-	head = (struct file_section *)&buffer->data[start];
-	head->inode = BPF_CORE_READ(inode, i_ino);
-	head->mode = BPF_CORE_READ(inode, i_mode);
-	head->dev = BPF_CORE_READ(sb, s_dev);
-	head->fmode = fmode;
-	head->magic = BPF_CORE_READ(sb, s_magic);
-	/* as d_unlinked(): unhashed, and not a root */
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
-		flags |= SECTION_DELETED;
-
+	state = &buffer->climb;
 	next = &buffer->off;
-	*next = start + sizeof(*head);
+	dentry = (struct dentry *)state->at.dentry;
+	vfsmount = (struct vfsmount *)state->at.mnt;
+	mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	top = BPF_CORE_READ(vfsmount, mnt_root);
 	for (int i = 0; i < MAX_COMPONENTS; i++) {
 		struct dentry *parent;
 		struct raw_qstr name;
 		__u64 off, len;
 
-		if ((__u64)dentry == root.dentry && (__u64)vfsmount == root.mnt)
-			goto out;
+		if ((__u64)dentry == state->root.dentry && (__u64)vfsmount == state->root.mnt)
+			return 0;
 		if (dentry == top) {
 			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
 
-			if (up == mount || !up)
-				goto out;
+			if (up == mount || !up) {
+				if (state->root.mnt)
+					state->flags |= SECTION_OUTSIDE;
+				return 0;
+			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = up;
 			vfsmount = (void *)mount + bpf_core_field_offset(struct mount, mnt);
@@ -501,31 +557,103 @@ __noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64
 		}
 		parent = BPF_CORE_READ(dentry, d_parent);
 		if (bpf_probe_read_kernel(&name, sizeof(name), (void *)dentry + bpf_core_field_offset(struct dentry, d_name))) {
-			flags |= SECTION_FAULT;
-			goto out;
+			state->flags |= SECTION_FAULT;
+			return 0;
 		}
 		if (parent == dentry) /* in no directory */
-			flags |= SECTION_NAME;
+			state->flags |= SECTION_NAME;
 		off = *next;
-		if (off > start + MAX_PATH)
-			break;
+		if (off > state->limit) {
+			state->flags |= SECTION_CUT;
+			return 0;
+		}
 		BOUND(off, BUFFER - 512);
 		len = name.len & 0xff;
 		buffer->data[off] = len;
 		if (bpf_probe_read_kernel(&buffer->data[off + 1], len, name.name)) {
-			flags |= SECTION_FAULT;
-			goto out;
+			state->flags |= SECTION_FAULT;
+			return 0;
 		}
 		*next = off + len + 1;
 		if (parent == dentry)
-			goto out;
+			return 0;
 		dentry = parent;
 	}
-	flags |= SECTION_CUT;
-out:
-	section->flags = flags;
-	section->len = *next - start;
+	state->at.dentry = (__u64)dentry;
+	state->at.mnt = (__u64)vfsmount;
+	return 1;
+}
+
+/* Writes the path of (mount, dentry) as a section. */
+__noinline int put_path_section(__u64 mount_address, __u64 dentry_address, __u64 inode_address, __u32 fmode, __u32 type)
+{
+	struct dentry *dentry = (struct dentry *)dentry_address;
+	struct inode *inode = (struct inode *)inode_address;
+	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	struct file_section *head;
+	struct climb *state;
+	__u32 start;
+	int more = 1;
+
+	if (!buffer)
+		return 0;
+	start = buffer->off;
+	ROOM(buffer, start, MAX_PATH + 1024);
+	section = section_at(buffer, start, type);
+	start += sizeof(*section);
+	head = (struct file_section *)&buffer->data[start];
+	head->inode = BPF_CORE_READ(inode, i_ino);
+	head->mode = BPF_CORE_READ(inode, i_mode);
+	head->dev = BPF_CORE_READ(sb, s_dev);
+	head->fmode = fmode;
+	head->magic = BPF_CORE_READ(sb, s_magic);
+	buffer->off = start + sizeof(*head);
+
+	state = &buffer->climb;
+	state->at.mnt = mount_address;
+	state->at.dentry = dentry_address;
+	state->root = buffer->root;
+	if (type == SECTION_ROOT)
+		state->root.mnt = 0; /* do not stop there */
+	state->limit = buffer->off + MAX_PATH;
+	state->flags = 0;
+	/* as d_unlinked(): unhashed, and not a root */
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+		state->flags = SECTION_DELETED;
+	for (int i = 0; i < MAX_CLIMBS && more; i++)
+		more = climb();
+	section->flags = state->flags | (more ? SECTION_CUT : 0);
+	section->len = buffer->off - start;
 	return 0;
+}
+
+/* Writes the root and the mount namespace of the process, unless both are the agent's. */
+__noinline int put_root(void)
+{
+	struct mnt_namespace *mounts = BPF_CORE_READ(current_task(), nsproxy, mnt_ns);
+	struct buffer *buffer = buffer_of_cpu();
+	struct dentry *dentry;
+	struct mount *mount;
+	struct inode *inode;
+	__u32 namespace;
+
+	if (!buffer || !buffer->root.mnt)
+		return 0;
+	if (buffer->root.mnt == home_root.mnt && buffer->root.dentry == home_root.dentry && (__u64)mounts == home_mounts)
+		return 0;
+	mount = (void *)buffer->root.mnt - bpf_core_field_offset(struct mount, mnt);
+	dentry = (struct dentry *)buffer->root.dentry;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	namespace = BPF_CORE_READ(mounts, ns.inum);
+	if (namespace == home_namespace && BPF_CORE_READ(mount, mnt_id) == home_mount && BPF_CORE_READ(inode, i_ino) == home_inode &&
+	    (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) == home_is_mounted) {
+		home_root = buffer->root;
+		home_mounts = (__u64)mounts;
+		return 0;
+	}
+	return put_path_section(buffer->root.mnt, (__u64)dentry, (__u64)inode, namespace, SECTION_ROOT);
 }
 
 static __always_inline void put_name(struct buffer *buffer, __u32 off, struct unix_sock *sock)
@@ -599,9 +727,10 @@ static __always_inline int put_file(struct file *file, __u32 type)
 	return put_path_section(path.mnt, path.dentry, (__u64)BPF_CORE_READ(file, f_inode), BPF_CORE_READ(file, f_mode), type);
 }
 
-static __always_inline struct file *file_of(int fd)
+/* Returns the file behind a descriptor of a task; NULL if there is none. */
+static __always_inline struct file *file_in(struct task_struct *task, int fd)
 {
-	struct fdtable *table = BPF_CORE_READ(current_task(), files, fdt);
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files, *file = NULL;
 
 	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
@@ -609,6 +738,11 @@ static __always_inline struct file *file_of(int fd)
 	files = BPF_CORE_READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
+}
+
+static __always_inline struct file *file_of(int fd)
+{
+	return file_in(current_task(), fd);
 }
 
 /* Returns the socket of a file; NULL if the file is not a socket. */
@@ -670,7 +804,7 @@ __noinline int put_cwd(__u32 type)
 }
 
 /* Writes a string from user memory, or from kernel memory. Returns whether it is a relative path. */
-__noinline int put_string(__u64 address, __u32 kernel)
+__noinline int put_string(__u64 address, __u32 kernel, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
@@ -681,7 +815,7 @@ __noinline int put_string(__u64 address, __u32 kernel)
 		return 0;
 	off = buffer->off;
 	ROOM(buffer, off, MAX_PATH);
-	section = section_at(buffer, off, SECTION_PATH);
+	section = section_at(buffer, off, type);
 	off += sizeof(*section);
 	if (kernel)
 		len = bpf_probe_read_kernel_str(&buffer->data[off], MAX_PATH, (void *)address);
@@ -704,7 +838,7 @@ __noinline int put_string(__u64 address, __u32 kernel)
  * MAX_CHILDREN children of each dentry, newest first. They leave what they do not find to
  * the agent.
  */
-#define MAX_STEPS 128
+#define MAX_STEPS 2100
 #define MAX_CHILDREN 1024
 #define MAX_MOUNTS 256
 #define MAX_SLASHES 256
@@ -920,43 +1054,6 @@ __noinline int go_up(void)
 	return 0;
 }
 
-/*
- * Goes to the file behind descriptor N if the text begins with /proc/self/fd/N, which the
- * dentry cache cannot resolve. Returns whether it did.
- */
-__noinline int go_to_fd(__u32 text)
-{
-	struct walk *w = walk_of_cpu();
-	const char prefix[] = "/proc/self/fd/";
-	struct file *file;
-	__u32 i = 0, fd = 0;
-	__u64 off;
-	__u8 c = 0;
-
-	if (!w)
-		return 0;
-	off = text_at(text, 0);
-	for (; i < sizeof(prefix) - 1; i++) {
-		if (w->texts[off + i] != prefix[i])
-			return 0;
-	}
-	for (__u32 digits = 0; digits < 8; digits++) {
-		c = w->texts[off + i];
-		if (c < '0' || c > '9')
-			break;
-		fd = fd * 10 + c - '0';
-		i++;
-	}
-	if (i == sizeof(prefix) - 1 || (c != 0 && c != '/') || (c == 0 && w->lookup != LOOKUP_FOLLOW))
-		return 0;
-	file = file_of(fd);
-	if (!file)
-		return 0;
-	bpf_probe_read_kernel(&w->at, sizeof(w->at), (void *)file + bpf_core_field_offset(struct file, f_path));
-	w->begin[text & (MAX_TEXTS - 1)] = i;
-	return 1;
-}
-
 /* Goes to where a text starts. Returns its first byte to follow, as skip_slashes does. */
 __noinline int begin_text(__u32 text)
 {
@@ -965,7 +1062,7 @@ __noinline int begin_text(__u32 text)
 	if (!w)
 		return 0;
 	w->begin[text & (MAX_TEXTS - 1)] = 0;
-	if (w->texts[text_at(text, 0)] == '/' && !go_to_fd(text))
+	if (w->texts[text_at(text, 0)] == '/')
 		w->at = w->root;
 	return skip_slashes(text);
 }
@@ -986,7 +1083,7 @@ __noinline int follow_link(void)
 	child = (struct dentry *)w->child;
 	link = BPF_CORE_READ(child, d_inode, i_link);
 	text = w->last ? 0 : w->text + 1;
-	if (!link || text >= MAX_TEXTS || w->links++ >= 40)
+	if (text >= MAX_TEXTS || w->links++ >= 40)
 		return WALK_STUCK;
 	off = text_at(text, 0);
 	len = bpf_probe_read_kernel_str(&w->texts[off], MAX_PATH, link);
@@ -1002,6 +1099,110 @@ __noinline int follow_link(void)
 		return w->last ? WALK_END : WALK_ON;
 	w->text = text;
 	return WALK_ON;
+}
+
+/* Replaces name by a number. */
+static __always_inline void set_number(struct walk *w, __u32 number)
+{
+	__u32 len = 0;
+
+	*(__u64 *)w->name = 0;
+	*(__u64 *)&w->name[8] = 0;
+	for (__u32 scale = 1000000; scale; scale /= 10) { /* PID_MAX_LIMIT has seven digits */
+		if (len || number >= scale || scale == 1)
+			w->name[len++ & 7] = '0' + number / scale % 10;
+	}
+	w->len = len;
+}
+
+/* Returns the number of a pid in a pid namespace of this level. */
+static __always_inline __u32 number_in(struct pid *pid, __u32 level)
+{
+	struct upid own = {};
+
+	if (level > 32) /* MAX_PID_NS_LEVEL */
+		return 0;
+	bpf_probe_read_kernel(&own, sizeof(own), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
+	return own.nr;
+}
+
+/* Goes from the root of a proc file system to the folder of the process, or of the thread. Returns whether it did. */
+static __always_inline int enter_self(struct walk *w, struct super_block *sb, bool thread)
+{
+	struct proc_fs_info *info = BPF_CORE_READ(sb, s_fs_info);
+	__u32 level = BPF_CORE_READ(info, pid_ns, level);
+	__u64 before = w->at.dentry;
+
+	for (int i = 0; i < 3; i++) {
+		if (i == 1) {
+			*(__u64 *)w->name = 0x6b736174; /* task */
+			w->len = 4;
+		} else if (i == 0) {
+			set_number(w, number_in(BPF_CORE_READ(current_task(), group_leader, thread_pid), level));
+		} else {
+			set_number(w, number_in(BPF_CORE_READ(current_task(), thread_pid), level));
+		}
+		if (!find_child()) {
+			w->at.dentry = before;
+			return 0;
+		}
+		w->at.dentry = w->child;
+		if (!thread)
+			break;
+	}
+	return 1;
+}
+
+/*
+ * Follows the link child if it is one that the proc file system makes: self and thread-self,
+ * and fd/N, cwd, root and exe of any process. Returns whether it did.
+ */
+__noinline int follow_proc(void)
+{
+	struct walk *w = walk_of_cpu();
+	struct proc_inode *proc;
+	struct super_block *sb;
+	struct file *file = NULL;
+	struct task_struct *task;
+	struct dentry *child;
+	struct inode *inode;
+	struct pid *pid;
+	__u32 folder = 0;
+	__u64 name;
+	void *path;
+
+	if (!w || !bpf_core_field_exists(struct proc_inode, vfs_inode) || !bpf_core_field_exists(struct proc_fs_info, pid_ns))
+		return 0;
+	child = (struct dentry *)w->child;
+	inode = BPF_CORE_READ(child, d_inode);
+	sb = BPF_CORE_READ(inode, i_sb);
+	if (BPF_CORE_READ(sb, s_magic) != PROC_MAGIC)
+		return 0;
+	name = *(__u64 *)w->name;
+	if (w->len == 4 && name == 0x666c6573) /* self */
+		return enter_self(w, sb, false);
+	if (w->len == 11 && name == 0x732d646165726874) /* thread-s */
+		return enter_self(w, sb, true);
+	proc = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	pid = BPF_CORE_READ(proc, pid);
+	path = pid ? BPF_CORE_READ(pid, tasks[0].first) : NULL;
+	if (!path)
+		return 0;
+	task = path - bpf_core_field_offset(struct task_struct, pid_links);
+	bpf_probe_read_kernel_str(&folder, sizeof(folder), BPF_CORE_READ(child, d_parent, d_name.name));
+	if (folder == 0x6466) /* fd */
+		file = file_in(task, BPF_CORE_READ(proc, fd));
+	else if (w->len == 3 && name == 0x657865) /* exe */
+		file = BPF_CORE_READ(task, mm, exe_file);
+	if (file)
+		path = (void *)file + bpf_core_field_offset(struct file, f_path);
+	else if (w->len == 3 && name == 0x647763) /* cwd */
+		path = (void *)BPF_CORE_READ(task, fs) + bpf_core_field_offset(struct fs_struct, pwd);
+	else if (w->len == 4 && name == 0x746f6f72) /* root */
+		path = (void *)BPF_CORE_READ(task, fs) + bpf_core_field_offset(struct fs_struct, root);
+	else
+		return 0;
+	return !bpf_probe_read_kernel(&w->at, sizeof(w->at), path);
 }
 
 /* Follows the next component. Returns WALK_…. */
@@ -1027,8 +1228,13 @@ __noinline int step(void)
 	inode = BPF_CORE_READ(child, d_inode);
 	if (!inode)
 		return WALK_LAST; /* a negative dentry: the name does not exist */
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK)
-		return follow_link();
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFLNK) {
+		if (BPF_CORE_READ(inode, i_link))
+			return follow_link();
+		if (w->links++ >= 40 || !follow_proc())
+			return WALK_STUCK;
+		return w->last ? WALK_END : WALK_ON;
+	}
 	w->at.dentry = w->child;
 	enter_mounts();
 	return w->last ? WALK_END : WALK_ON;
@@ -1124,7 +1330,7 @@ __noinline int put_path(__u64 address, int dir, __u32 source)
 	if (!buffer || !w)
 		return 0;
 	off = buffer->off + sizeof(struct section);
-	put_string(address, source & PATH_KERNEL);
+	put_string(address, source & PATH_KERNEL, SECTION_PATH);
 	w->lookup = source & 3;
 	if (w->lookup == LOOKUP_TEXT || buffer->off < off)
 		return 0;
@@ -1191,6 +1397,29 @@ __noinline int put_bytes(__u64 address, __u64 len, __u32 max, __u32 type)
 	}
 	section->len = n;
 	buffer->off = off + n;
+	return 0;
+}
+
+#define FSCONFIG_SET_STRING 1
+#define FSCONFIG_SET_BINARY 2
+#define FSCONFIG_SET_PATH 3
+#define FSCONFIG_SET_PATH_EMPTY 4
+#define FSCONFIG_SET_FD 5
+
+/* Writes the value that fsconfig sets. aux is its last argument. */
+__noinline int put_config(__u32 command, __u64 value, __u64 aux)
+{
+	switch (command) {
+	case FSCONFIG_SET_STRING:
+		return put_string(value, 0, SECTION_TEXT);
+	case FSCONFIG_SET_BINARY:
+		return put_bytes(value, aux, content_bytes, SECTION_DATA);
+	case FSCONFIG_SET_PATH:
+	case FSCONFIG_SET_PATH_EMPTY:
+		return put_path(value, aux, LOOKUP_FOLLOW);
+	case FSCONFIG_SET_FD:
+		return put_fd(aux, SECTION_RESULT);
+	}
 	return 0;
 }
 
@@ -1274,16 +1503,6 @@ __noinline int put_iovec(__u64 address, __u64 count, __u64 left, __u32 max, __u3
 	return 0;
 }
 
-struct msghdr {
-	__u64 name;
-	__u32 name_len, pad;
-	__u64 iov, iov_count;
-};
-
-struct compat_msghdr {
-	__u32 name, name_len, iov, iov_count;
-};
-
 /* Reads a msghdr. Returns whether that succeeded. */
 static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 compat)
 {
@@ -1297,20 +1516,83 @@ static __always_inline bool read_msghdr(struct msghdr *m, __u64 address, __u32 c
 	m->name_len = c.name_len;
 	m->iov = c.iov;
 	m->iov_count = c.iov_count;
+	m->control = c.control;
+	m->control_len = c.control_len;
 	return true;
 }
 
-/* Writes the address and the data of a msghdr. */
-static __always_inline void put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
+/* Writes an array of descriptors with what is behind them. */
+__noinline int put_passed(__u64 address, __u64 count)
 {
-	struct msghdr m = {};
+	struct buffer *buffer = buffer_of_cpu();
 
-	if (!read_msghdr(&m, address, compat))
-		return;
-	if (m.name && m.name_len)
-		put_bytes(m.name, m.name_len, MAX_ADDR, SECTION_ADDR);
+	if (!buffer)
+		return 0;
+	for (__u32 i = 0; i < MAX_PASSED; i++) {
+		__u32 off = buffer->off;
+		struct section *section;
+		__s32 fd;
+
+		if (i >= count || bpf_probe_read_user(&fd, sizeof(fd), (void *)(address + i * sizeof(fd))))
+			break;
+		ROOM(buffer, off, sizeof(fd));
+		section = section_at(buffer, off, SECTION_PASSED);
+		section->len = sizeof(fd);
+		*(__s32 *)&buffer->data[off + sizeof(*section)] = fd;
+		buffer->off = off + sizeof(*section) + sizeof(fd);
+		put_fd(fd, SECTION_HELD);
+	}
+	return 0;
+}
+
+/* Writes the descriptors in the control messages of the msghdr that put_msghdr has read. */
+__noinline int put_control(__u32 compat)
+{
+	__u64 size = compat ? 12 : sizeof(struct cmsghdr), align = compat ? 4 : 8, address, len;
+	struct buffer *buffer = buffer_of_cpu();
+	struct cmsghdr *head;
+
+	if (!buffer)
+		return 0;
+	head = &buffer->control;
+	address = buffer->msg.control;
+	len = address ? buffer->msg.control_len : 0;
+	for (int i = 0; i < MAX_CONTROLS; i++) {
+		__u64 next;
+
+		head->len = 0;
+		if (len < size || bpf_probe_read_user(&head->len, compat ? 4 : 8, (void *)address) ||
+		    bpf_probe_read_user(&head->level, 8, (void *)(address + size - 8)) || head->len < size || head->len > len)
+			break;
+		if (head->level == SOL_SOCKET && head->type == SCM_RIGHTS)
+			put_passed(address + size, (head->len - size) / 4);
+		next = (head->len + align - 1) & -align;
+		if (next >= len)
+			break;
+		address += next;
+		len -= next;
+	}
+	return 0;
+}
+
+/* Reads a msghdr, and writes its address and its data. */
+__noinline int put_msghdr(__u64 address, __s64 ret, __u32 max, __u32 compat)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct msghdr *m;
+
+	if (!buffer)
+		return 0;
+	m = &buffer->msg;
+	if (!read_msghdr(m, address, compat)) {
+		m->control = 0;
+		return 0;
+	}
+	if (m->name && m->name_len)
+		put_bytes(m->name, m->name_len, MAX_ADDR, SECTION_ADDR);
 	if (ret > 0)
-		put_iovec(m.iov, m.iov_count, ret, max, compat);
+		put_iovec(m->iov, m->iov_count, ret, max, compat);
+	return 0;
 }
 
 /* Writes the first messages of sendmmsg or recvmmsg. Returns how many bytes these have. */
@@ -1326,18 +1608,23 @@ __noinline int put_messages(__u64 address, __s64 count, __u32 max, __u32 compat)
 		if (bpf_probe_read_user(&len, sizeof(len), (void *)(address + (compat ? 28 : 56))))
 			break;
 		put_msghdr(address, len, max, compat);
+		put_control(compat);
 		address += compat ? 32 : 64;
 		size += len;
 	}
 	return size;
 }
 
-/* Writes the arguments or the environment of a program from the memory to which exec copied them. */
+/*
+ * Writes the arguments or the environment of a program from the memory to which exec copied
+ * them, at most MAX_ARGV bytes. Returns how many.
+ */
 __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
 	__u32 off, first;
+	__u64 stop = start + MAX_ARGV < end ? start + MAX_ARGV : end;
 
 	if (!buffer)
 		return 0;
@@ -1349,10 +1636,10 @@ __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 	for (int i = 0; i < MAX_ARGV / PAGE + 1; i++) {
 		__u64 n = PAGE - (start & (PAGE - 1)); /* to the end of the page: the next may not be in memory */
 
-		if (start >= end)
+		if (start >= stop)
 			break;
-		if (n > end - start)
-			n = end - start;
+		if (n > stop - start)
+			n = stop - start;
 		if (off > BUFFER - 2 * PAGE)
 			break;
 		BOUND(n, PAGE);
@@ -1367,45 +1654,87 @@ __noinline int put_argv(__u64 start, __u64 end, __u32 type)
 		section->flags |= SECTION_CUT;
 	section->len = off - first;
 	buffer->off = off;
-	return 0;
+	return off - first;
 }
 
-/* Writes the arguments of a failed exec from the program's own array. */
+/*
+ * Sends long arguments, or a long environment, in events of their own, and returns how many
+ * bytes these have. The rest fits into one event, if there are not more than most parts. A part
+ * that finds no room in the ring is not counted as a lost event: the agent sees that it is
+ * missing, and says so in the event of the exec.
+ */
+__noinline int send_parts(__u64 start, __u64 end, __u32 type, __u32 most)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+	__u64 sent = 0;
+
+	if (!buffer)
+		return 0;
+	header = (struct event_header *)buffer->data;
+	header->type = EVENT_PART;
+	for (__u32 i = 0; i < MAX_PARTS; i++) {
+		__u64 off;
+		int n;
+
+		if (i >= most || start + sent + MAX_ARGV >= end)
+			break;
+		header->args[0] = i;
+		buffer->off = sizeof(*header);
+		n = put_argv(start + sent, end, type);
+		if (n < MAX_ARGV)
+			break;
+		off = buffer->off;
+		BOUND(off, BUFFER);
+		bpf_ringbuf_output(&events, buffer->data, off, BPF_RB_NO_WAKEUP);
+		buffer->parts++;
+		sent += n;
+	}
+	return sent;
+}
+
+/* Writes the arguments of a failed exec from the program's own array. See climb for next. */
 __noinline int put_argv_array(__u64 array, __u32 compat)
 {
 	struct buffer *buffer = buffer_of_cpu();
 	struct section *section;
-	__u32 off, first;
+	volatile __u32 *next;
+	__u32 first;
+	__u8 flags = SECTION_CUT;
 
 	if (!buffer)
 		return 0;
-	off = buffer->off;
-	ROOM(buffer, off, MAX_PATH * 2);
-	section = section_at(buffer, off, SECTION_ARGV);
-	first = off + sizeof(*section);
-	off = first;
-	for (int i = 0; i < 64; i++) {
-		__u64 arg = 0;
+	next = &buffer->off;
+	first = *next;
+	ROOM(buffer, first, MAX_PATH * 2);
+	section = section_at(buffer, first, SECTION_ARGV);
+	first += sizeof(*section);
+	*next = first;
+	for (int i = 0; i < MAX_ARGS; i++) {
+		__u64 arg = 0, off = *next;
 		long n;
 
-		if (bpf_probe_read_user(&arg, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8))))
-			goto fault;
-		if (!arg)
-			goto out;
+		if (bpf_probe_read_user(&arg, compat ? 4 : 8, (void *)(array + i * (compat ? 4 : 8)))) {
+			flags = SECTION_FAULT;
+			break;
+		}
+		if (!arg) {
+			flags = 0;
+			break;
+		}
 		if (off > BUFFER - MAX_PATH)
 			break;
 		n = bpf_probe_read_user_str(&buffer->data[off], MAX_PATH, (void *)arg);
-		if (n < 0 || n > MAX_PATH)
-			goto fault;
-		off += n;
+		if (n < 0 || n > MAX_PATH) {
+			flags = SECTION_FAULT;
+			break;
+		}
+		if (n == MAX_PATH)
+			section->flags = SECTION_CUT;
+		*next = off + n;
 	}
-	section->flags = SECTION_CUT;
-	goto out;
-fault:
-	section->flags = SECTION_FAULT;
-out:
-	section->len = off - first;
-	buffer->off = off;
+	section->flags |= flags;
+	section->len = *next - first;
 	return 0;
 }
 
@@ -1448,12 +1777,17 @@ struct all_regs {
 };
 #endif
 
-static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool compat)
+/* Reads the arguments of a call into the buffer. */
+__noinline int read_args(__u64 address, __u32 compat)
 {
+	struct pt_regs *regs = (struct pt_regs *)address;
+	struct buffer *buffer = buffer_of_cpu();
 	struct all_regs all;
+	__u64 *args;
 
-	if (bpf_probe_read_kernel(&all, sizeof(all), regs))
-		return;
+	if (!buffer || bpf_probe_read_kernel(&all, sizeof(all), regs))
+		return 0;
+	args = buffer->args;
 #if defined(__TARGET_ARCH_x86)
 	if (compat) {
 		args[0] = (__u32)all.bx;
@@ -1462,7 +1796,7 @@ static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool co
 		args[3] = (__u32)all.si;
 		args[4] = (__u32)all.di;
 		args[5] = (__u32)all.bp;
-		return;
+		return 0;
 	}
 	args[0] = all.di;
 	args[1] = all.si;
@@ -1475,6 +1809,7 @@ static __always_inline void read_args(struct pt_regs *regs, __u64 *args, bool co
 		args[i] = all.regs[i];
 	args[0] = BPF_CORE_READ(regs, orig_x0);
 #endif
+	return 0;
 }
 
 /* Returns how to handle a call; NULL if it is not handled. */
@@ -1502,7 +1837,8 @@ SEC("raw_tracepoint/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	__u64 number = number_of(ctx->args[1]), id, args[8] = {};
+	__u64 number = number_of(ctx->args[1]), id, *args;
+	struct buffer *buffer;
 	struct syscall *call;
 	struct proc *proc;
 	__u32 pid, tid;
@@ -1520,7 +1856,11 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	call = syscall_of(number, compat);
 	if (!call || !(call->flags & (CALL_ENTER | CALL_NOTE)))
 		return 0;
-	read_args(regs, args, compat);
+	buffer = buffer_of_cpu();
+	if (!buffer || buffer->busy)
+		return 0;
+	args = buffer->args;
+	read_args((__u64)regs, compat);
 	if (call->flags & CALL_NOTE) {
 		struct note note = {.op = call->op, .flags = args[0]};
 
@@ -1531,10 +1871,6 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
 		return 0;
 	}
-	struct buffer *buffer = buffer_of_cpu();
-
-	if (!buffer || buffer->busy)
-		return 0;
 	/* The section follows its length, as in struct closing. */
 	buffer->off = sizeof(__u32);
 	read_root(&buffer->root);
@@ -1651,26 +1987,28 @@ __noinline int judge(__u64 sock, __u64 address, __u64 len, __u32 way)
 
 #define MAX_JUDGED_IOVECS 4
 
-/* Calls judge for the data that a call moved. */
-static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 len, __u64 sock, bool compat)
+/* For judge_call and put_more, in the flags of a call: they are of a 32-bit program. */
+#define CALL_COMPAT (1U << 31)
+
+/* Calls judge for the len bytes that a call moved. address and count are its arguments data and len. */
+__noinline int judge_call(__u32 flags, __u64 address, __u64 count, __u64 len, __u64 sock)
 {
-	__u64 address = arg(args, call->data), count = 0;
-	__u32 way = call->flags & CALL_WRITES ? 1 : 0;
+	__u32 way = flags & CALL_WRITES ? 1 : 0;
+	bool compat = flags & CALL_COMPAT;
+	struct buffer *buffer = buffer_of_cpu();
 
-	if (call->flags & CALL_MMSG)
-		return;
-	if (call->flags & CALL_MSGHDR) {
-		struct msghdr m = {};
+	if (!buffer || flags & CALL_MMSG)
+		return 0;
+	if (flags & CALL_MSGHDR) {
+		struct msghdr *m = &buffer->msg;
 
-		if (!read_msghdr(&m, address, compat))
-			return;
-		address = m.iov;
-		count = m.iov_count;
-	} else if (call->flags & CALL_IOVEC) {
-		count = arg(args, call->len);
-	} else {
+		if (!read_msghdr(m, address, compat))
+			return 0;
+		address = m->iov;
+		count = m->iov_count;
+	} else if (!(flags & CALL_IOVEC)) {
 		judge(sock, address, len, way);
-		return;
+		return 0;
 	}
 	for (__u32 i = 0; i < MAX_JUDGED_IOVECS; i++) {
 		struct iovec v;
@@ -1682,6 +2020,7 @@ static __always_inline void judge_call(struct syscall *call, __u64 *args, __u64 
 		judge(sock, v.base, v.len, way);
 		len -= v.len;
 	}
+	return 0;
 }
 
 /*
@@ -1710,7 +2049,7 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
 	talk = bpf_map_lookup_elem(&talks, sock);
 	is_open = !talk || talk->way[call->flags & CALL_WRITES ? 1 : 0].verdict == TALK_OPEN;
 	if (ret > 0)
-		judge_call(call, args, ret, *sock, compat);
+		judge_call(call->flags | (compat ? CALL_COMPAT : 0), arg(args, call->data), arg(args, call->len), ret, *sock);
 	talk = bpf_map_lookup_elem(&talks, sock);
 	if (is_open || (talk && (talk->way[0].verdict == TALK_HTTP || talk->way[1].verdict == TALK_HTTP)))
 		return MAX_DATA;
@@ -1725,23 +2064,22 @@ static __always_inline __u32 data_limit(struct syscall *call, __u64 *args, __s64
  * Writes the rest of a call's data on a connection that speaks HTTP, as events after the
  * call's. The call's header is still in the buffer.
  */
-static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 ret, __u64 sock, bool compat)
+__noinline int put_more(__u32 flags, __u64 data, __u64 count, __s64 ret, __u64 sock)
 {
-	__u64 data = arg(args, call->data), count = 0;
 	struct buffer *buffer = buffer_of_cpu();
+	bool compat = flags & CALL_COMPAT;
 	struct event_header *header;
-	struct msghdr m = {};
 
 	if (!buffer)
-		return;
+		return 0;
 	header = (struct event_header *)buffer->data;
-	if (call->flags & CALL_MSGHDR) {
-		if (!read_msghdr(&m, data, compat))
-			return;
-		data = m.iov;
-		count = m.iov_count;
-	} else if (call->flags & CALL_IOVEC) {
-		count = arg(args, call->len);
+	if (flags & CALL_MSGHDR) {
+		struct msghdr *m = &buffer->msg;
+
+		if (!read_msghdr(m, data, compat))
+			return 0;
+		data = m->iov;
+		count = m->iov_count;
 	}
 	for (__u32 i = 1; i < MAX_CHUNKS; i++) {
 		if ((__u64)ret <= i * MAX_DATA)
@@ -1751,12 +2089,13 @@ static __always_inline void put_more(struct syscall *call, __u64 *args, __s64 re
 		header->type = EVENT_MORE;
 		header->args[0] = sock;
 		header->args[1] = i * MAX_DATA;
-		if (call->flags & (CALL_MSGHDR | CALL_IOVEC))
+		if (flags & (CALL_MSGHDR | CALL_IOVEC))
 			put_iovec(data, count, ret - i * MAX_DATA, MAX_DATA, i << 1 | compat);
 		else
 			put_bytes(data + i * MAX_DATA, ret - i * MAX_DATA, MAX_DATA, SECTION_DATA);
 		end(buffer, false);
 	}
+	return 0;
 }
 
 struct iocb { /* the same on all architectures and in 32-bit programs */
@@ -1875,13 +2214,8 @@ static __always_inline bool is_reported_map(const __u64 *args)
 static __always_inline bool is_itself(__u32 number)
 {
 	struct pid *pid = BPF_CORE_READ(current_task(), group_leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
-	struct upid own = {};
 
-	if (level > 32) /* MAX_PID_NS_LEVEL */
-		return false;
-	bpf_probe_read_kernel(&own, sizeof(own), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
-	return (__u32)own.nr == number;
+	return number_in(pid, BPF_CORE_READ(pid, level)) == number;
 }
 
 /* Returns whether an option of setsockopt is reported. */
@@ -1926,6 +2260,11 @@ static __always_inline bool is_reported_control(__u32 option)
 	return false;
 }
 
+struct xattr_args {
+	__u64 value;
+	__u32 size, flags;
+};
+
 /* Returns whether a call is reported with these arguments. It may change them, as is_reported does. */
 static __always_inline bool is_wanted(__u8 when, __u64 *args)
 {
@@ -1946,6 +2285,14 @@ static __always_inline bool is_wanted(__u8 when, __u64 *args)
 		return !is_itself(args[0]);
 	case WHEN_LIMIT:
 		return args[2] != 0;
+	case WHEN_ATTRIBUTE: {
+		struct xattr_args attribute = {};
+
+		bpf_probe_read_user(&attribute, sizeof(attribute), (void *)args[4]);
+		args[4] = attribute.value;
+		args[5] = attribute.size;
+		return true;
+	}
 	}
 	return true;
 }
@@ -1992,7 +2339,7 @@ static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 r
 			source |= PATH_ROOTED;
 	}
 	if (call->lookup & LOOKUP_CHDIR && ret == 0) {
-		put_string(arg(args, call->path1), 0);
+		put_string(arg(args, call->path1), 0, SECTION_PATH);
 		put_cwd(SECTION_DIR);
 		return;
 	}
@@ -2013,7 +2360,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	__s64 ret = ctx->args[1];
-	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, args[8] = {};
+	__u64 number = number_of(number_at(regs)), id, sessions, sock = 0, *args;
 	__u32 pid, tid, flags, limit = 0;
 	struct raw_path root = {};
 	struct event_header *header;
@@ -2045,7 +2392,15 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (flags & CALL_FAILURE && ret >= 0)
 		return 0;
-	read_args(regs, args, compat);
+	buffer = buffer_of_cpu();
+	if (!buffer)
+		return 0;
+	if (buffer->busy) {
+		lose(sessions);
+		return 0;
+	}
+	args = buffer->args;
+	read_args((__u64)regs, compat);
 	compat |= number >= FIRST_X32; /* its structures are those of 32-bit programs */
 	if (flags & CALL_SOCKETCALL) {
 		__u32 inner[6] = {}, key = SOCKETCALL_BASE + args[0];
@@ -2090,6 +2445,12 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (call->fd2 >= 0)
 		put_fd(arg(args, call->fd2), SECTION_RESULT);
 	put_paths(call, args, ret);
+	if (flags & CALL_MOUNT) {
+		put_string(args[2], 0, SECTION_TEXT);
+		put_string(args[4], 0, SECTION_TEXT);
+	}
+	if (flags & CALL_CONFIG)
+		put_config(args[1], args[3], args[4]);
 	if (flags & CALL_ARGV)
 		put_argv_array(arg(args, call->path1 + 1), compat);
 	if (call->addr >= 0) {
@@ -2108,23 +2469,28 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (flags & CALL_STRUCT) {
 		if (arg(args, call->data))
 			put_bytes(arg(args, call->data), compat ? call->addr_len : call->len, MAX_DATA, SECTION_DATA);
+	} else if (flags & CALL_VALUE) {
+		put_bytes(arg(args, call->data), arg(args, call->len), content_bytes, SECTION_DATA);
 	} else if (call->data >= 0) {
 		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
 		if (sock)
 			header->flags |= HEADER_TALK;
-		if (flags & CALL_MMSG)
+		if (flags & CALL_MMSG) {
 			header->args[5] = (__u32)put_messages(arg(args, call->data), ret, limit, compat);
-		else if (flags & CALL_MSGHDR)
+		} else if (flags & CALL_MSGHDR) {
 			put_msghdr(arg(args, call->data), ret, limit, compat);
-		else if (ret > 0 && limit && flags & CALL_IOVEC)
+			if (ret >= 0)
+				put_control(compat);
+		} else if (ret > 0 && limit && flags & CALL_IOVEC) {
 			put_iovec(arg(args, call->data), arg(args, call->len), ret, limit, compat);
-		else if (ret > 0 && limit)
+		} else if (ret > 0 && limit) {
 			put_bytes(arg(args, call->data), ret, limit, SECTION_DATA);
+		}
 	}
 	end(buffer, flags & CALL_URGENT);
 
 	if (sock && ret > MAX_DATA && !(flags & CALL_MMSG))
-		put_more(call, args, ret, sock, compat);
+		put_more(flags | (compat ? CALL_COMPAT : 0), arg(args, call->data), arg(args, call->len), ret, sock);
 	if (flags & CALL_AIO)
 		put_iocbs(args[2], ret, compat);
 	return 0;
@@ -2247,6 +2613,26 @@ static __always_inline __u64 still_hidden(struct proc *proc, struct task_struct 
 	return proc->hidden & above->hidden;
 }
 
+/* Writes a section of two numbers. */
+__noinline int put_numbers(__u32 type, __u32 first, __u32 second)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct section *section;
+	__u32 off;
+
+	if (!buffer)
+		return 0;
+	off = buffer->off;
+	ROOM(buffer, off, 2 * sizeof(__u32));
+	section = section_at(buffer, off, type);
+	section->len = 2 * sizeof(__u32);
+	off += sizeof(*section);
+	*(__u32 *)&buffer->data[off] = first;
+	*(__u32 *)&buffer->data[off + sizeof(__u32)] = second;
+	buffer->off = off + 2 * sizeof(__u32);
+	return 0;
+}
+
 SEC("raw_tracepoint/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -2260,8 +2646,8 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct section *section;
 	struct mm_struct *mm;
 	struct note *note;
-	__u64 sessions;
-	__u32 off;
+	__u64 sessions, argv, env;
+	__u32 off, parts;
 
 	if (proc && proc->on_exec) {
 		proc->sessions |= proc->on_exec;
@@ -2276,6 +2662,20 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!buffer)
 		return 0;
 	header = (struct event_header *)buffer->data;
+	mm = BPF_CORE_READ(task, mm);
+	argv = BPF_CORE_READ(mm, arg_start);
+	env = BPF_CORE_READ(mm, env_start);
+	buffer->parts = 0;
+	argv += send_parts(argv, BPF_CORE_READ(mm, arg_end), SECTION_ARGV, MAX_PARTS);
+	parts = buffer->parts;
+	if (environment)
+		env += send_parts(env, BPF_CORE_READ(mm, env_end), SECTION_ENV, MAX_ENV_PARTS);
+	if (buffer->parts) { /* they have taken the place of what begin wrote */
+		buffer->off = sizeof(*header);
+		put_root();
+		put_numbers(SECTION_PARTS, parts, buffer->parts - parts);
+	}
+	header->type = EVENT_EXEC;
 	header->args[0] = old_tid;
 	header->args[1] = BPF_CORE_READ(task, cred, euid.val);
 	note = bpf_map_lookup_elem(&notes, &old_tid);
@@ -2285,12 +2685,11 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	}
 	put_image();
 	put_path((__u64)BPF_CORE_READ(bprm, filename), AT_FDCWD, LOOKUP_FOLLOW | PATH_KERNEL);
-	put_string((__u64)BPF_CORE_READ(bprm, interp), 1);
+	put_string((__u64)BPF_CORE_READ(bprm, interp), 1, SECTION_PATH);
 	put_cwd(SECTION_CWD);
-	mm = BPF_CORE_READ(task, mm);
-	put_argv(BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), SECTION_ARGV);
+	put_argv(argv, BPF_CORE_READ(mm, arg_end), SECTION_ARGV);
 	if (environment)
-		put_argv(BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end), SECTION_ENV);
+		put_argv(env, BPF_CORE_READ(mm, env_end), SECTION_ENV);
 	off = buffer->off;
 	if (off <= BUFFER - 64) {
 		section = section_at(buffer, off, SECTION_COMM);

@@ -129,6 +129,7 @@ type ecsFile struct {
 	Extension  string `json:"extension,omitempty"`
 	TargetPath string `json:"target_path,omitempty"`
 	Inode      string `json:"inode,omitempty"`
+	Device     string `json:"device,omitempty"`
 	Mode       string `json:"mode,omitempty"`
 }
 

@@ -244,7 +244,7 @@ func (d *ecsDocument) setFile(e *models.Event, data []byte) {
 	if name != "" {
 		d.File = &ecsFile{
 			Path: name, Name: baseName(name), Directory: directory(name), Extension: extension(name), TargetPath: plain(first(data, "linkTarget")),
-			Inode: plain(first(data, "inode")), Mode: plain(first(data, "fileMode")),
+			Inode: plain(first(data, "inode")), Device: plain(first(data, "deviceId")), Mode: plain(first(data, "fileMode")),
 		}
 	}
 }

@@ -212,7 +212,7 @@ var ecsEvents = map[string]struct{ eventType, data, want string }{ //nolint:goch
 	"deletion":             {"file_operation", `{"operation":"DeleteFile","filePath":"/etc/x.conf","status":0,` + actor + `}`, `{"event":{"category":["file"],"type":["deletion"],"outcome":"success"},"file":{"path":"/etc/x.conf","name":"x.conf","directory":"/etc","extension":"conf"}}`},
 	"deletion that failed": {"file_operation", `{"operation":"DeleteFile","filePath":"/etc/x","status":-13,"error":"EACCES",` + actor + `}`, `{"event":{"category":["file"],"type":["info"],"outcome":"failure"}}`},
 	"deletion, NTSTATUS":   {"file_operation", `{"operation":"NtDeleteFile","filePath":"C:\\x","status":-1073741790.0}`, `{"event":{"type":["info"],"outcome":"failure"},"file":{"directory":"C:\\"}}`},
-	"mode":                 {"file_operation", `{"operation":"ChangeMode","filePath":"/x","fileMode":"0755","inode":12,"status":0}`, `{"event":{"type":["change"]},"file":{"mode":"0755","inode":"12","directory":"/"}}`},
+	"mode":                 {"file_operation", `{"operation":"ChangeMode","filePath":"/x","fileMode":"0755","inode":12,"deviceId":"8:1","status":0}`, `{"event":{"type":["change"]},"file":{"mode":"0755","inode":"12","device":"8:1","directory":"/"}}`},
 	"owner":                {"file_operation", `{"operation":"ChangeOwner","filePath":"/x","status":0}`, `{"event":{"type":["change"]}}`},
 	"read of a link":       {"file_operation", `{"operation":"ReadLink","filePath":"/x","status":0}`, `{"event":{"type":["access"]}}`},
 	"link":                 {"file_operation", `{"operation":"SymlinkFile","filePath":"/x","linkTarget":"/y","status":0}`, `{"event":{"type":["creation"]},"file":{"target_path":"/y"}}`},

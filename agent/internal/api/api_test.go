@@ -88,8 +88,8 @@ func newService(t testing.TB, guard Guard) (http.Handler, *fake) {
 		Health:   func() map[string]any { return map[string]any{"sensor": "none"} },
 		InFlight: func(string) InFlight { return InFlight{1, 20, 300} },
 		Arguments: func(_ context.Context, pid, maxBytes int) ([]string, bool, error) {
-			text := strings.Join(procfs.Args(pid), "\x00")
-			return strings.Split(text[:min(len(text), maxBytes)], "\x00"), len(text) > maxBytes, nil
+			args, isCut := procfs.Args(pid, maxBytes)
+			return args, isCut, nil
 		},
 	}), f
 }

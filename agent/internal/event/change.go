@@ -65,6 +65,10 @@ func (o *object) change(f *File) {
 			o.number("offset", int64(a[2]))
 			o.number("length", int64(a[3]))
 		}
+	case "setxattr", "lsetxattr", "fsetxattr":
+		o.number("length", int64(a[3]))
+	case "setxattrat":
+		o.number("length", int64(a[5]))
 	case "pread64", "pwrite64":
 		o.number("offset", whole(a[3], a[4], compat))
 	case "preadv", "pwritev", "preadv2", "pwritev2":
@@ -79,6 +83,8 @@ func (o *object) change(f *File) {
 		o.some("flags", flagNames("", a[1]&0xffffffff, unmountFlags))
 	case "mount":
 		o.some("flags", flagNames("", a[3]&^mountMagic, mountFlags))
+		o.some("fileSystemType", f.FileSystemType)
+		o.some("mountOptions", f.MountOptions)
 	case "ioctl":
 		if f.Operation == "SetFlags" {
 			o.text("flags", flagNames("", a[3], attributeFlags))
@@ -283,6 +289,12 @@ var controls = map[uint32]string{ //nolint:gochecknoglobals // a constant
 	1: "PR_SET_PDEATHSIG", 4: "PR_SET_DUMPABLE", 8: "PR_SET_KEEPCAPS", 15: "PR_SET_NAME", 22: "PR_SET_SECCOMP", 24: "PR_CAPBSET_DROP",
 	28: "PR_SET_SECUREBITS", 35: "PR_SET_MM", 36: "PR_SET_CHILD_SUBREAPER", 38: "PR_SET_NO_NEW_PRIVS", 47: "PR_CAP_AMBIENT",
 	53: "PR_SET_SPECULATION_CTRL", 59: "PR_SET_SYSCALL_USER_DISPATCH", 65: "PR_SET_MDWE", 0x59616d61: "PR_SET_PTRACER",
+}
+
+// configs are the commands of fsconfig, by number.
+var configs = [...]string{ //nolint:gochecknoglobals // a constant
+	"FSCONFIG_SET_FLAG", "FSCONFIG_SET_STRING", "FSCONFIG_SET_BINARY", "FSCONFIG_SET_PATH", "FSCONFIG_SET_PATH_EMPTY", "FSCONFIG_SET_FD",
+	"FSCONFIG_CMD_CREATE", "FSCONFIG_CMD_RECONFIGURE", "FSCONFIG_CMD_CREATE_EXCL",
 }
 
 // TellsControl reports whether an option of prctl is reported. The kernel side has the same

@@ -236,3 +236,14 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestLargestCreation checks that an event with the longest arguments and the longest environment
+// that a sensor reports fits into a batch, also if each byte takes six in JSON.
+func TestLargestCreation(t *testing.T) {
+	c := Creation{Args: []string{strings.Repeat("\x01", 65<<14)}, Environment: []string{"A=" + strings.Repeat("\xff", 9<<14)}}
+	e := Event{Type: TypeProcessCreation, Data: &c}
+	text := e.AppendJSON(nil)
+	if len(text) > 8<<20-64<<10 || !json.Valid(text) {
+		t.Errorf("%d bytes", len(text))
+	}
+}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Content holds the first bytes that a call read or wrote.
+// Content holds the first bytes that a call read or wrote, or of the value that it set.
 type Content struct {
 	Bytes []byte
 	Known bool // false: the agent did not look at the bytes
@@ -57,12 +57,29 @@ type File struct {
 	Ring       string // operation handed to an io_uring; its result is not known
 	Aio        string // operation handed to native AIO; its result is not known
 	Deleted    bool   // the file has no name any more
+	Outside    bool   // the file is not below the root of the process; its path begins at the root of a mount namespace
 	Inode      uint64 // 0: not known
+	Device     uint32 // of the file system, as the kernel encodes it; known if Inode is
 	Mode       uint32 // 0: not known
+
+	FileSystemType, MountOptions string // the texts that mount passed
 }
 
 // Bytes returns the number of bytes that the call moved.
 func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
+
+// inode writes what identifies a file, if it is known. The device of its file system is as in
+// /proc/self/mountinfo: 8:1.
+func (o *object) inode(inode uint64, device uint32) {
+	if inode == 0 {
+		return
+	}
+	o.number("inode", int64(inode))
+	o.key("deviceId")
+	o.out = strconv.AppendUint(append(o.out, '"'), uint64(device>>20), 10)
+	o.out = strconv.AppendUint(append(o.out, ':'), uint64(device&(1<<20-1)), 10)
+	o.out = append(o.out, '"')
+}
 
 // AppendJSON appends the data of the event.
 func (f *File) AppendJSON(out []byte) []byte {
@@ -100,9 +117,8 @@ func (f *File) AppendJSON(out []byte) []byte {
 	o.some("flags", f.Flags)
 	o.change(f)
 	o.flag("deleted", f.Deleted)
-	if f.Inode != 0 {
-		o.number("inode", int64(f.Inode))
-	}
+	o.flag("outsideRoot", f.Outside)
+	o.inode(f.Inode, f.Device)
 	if f.Mode != 0 {
 		o.key("fileMode")
 		o.out = append(o.out, '"')

@@ -62,6 +62,40 @@ type Network struct {
 	Content    Content // of the first message
 	DNS        []DNS
 	Option     string // that setsockopt sets
+	// Descriptors are those that the call passed over a Unix socket, with the numbers of
+	// this process.
+	Descriptors    []Descriptor
+	DescriptorsCut bool // there were more, or the files of some are missing
+}
+
+// Descriptor is a descriptor that a process passed to another, or received.
+type Descriptor struct {
+	FD      int
+	Path    string // "": not known
+	Inode   uint64 // 0: not known
+	Device  uint32 // see File.Device
+	Outside bool   // see File.Outside
+}
+
+// descriptors writes the descriptors that a call passed, if there are any.
+func (o *object) descriptors(all []Descriptor) {
+	if len(all) == 0 {
+		return
+	}
+	o.key("descriptors")
+	o.out = append(o.out, '[')
+	for i := range all {
+		if i > 0 {
+			o.out = append(o.out, ',')
+		}
+		o.out = append(o.out, '{')
+		o.number("fd", int64(all[i].FD))
+		o.some("filePath", all[i].Path)
+		o.flag("outsideRoot", all[i].Outside)
+		o.inode(all[i].Inode, all[i].Device)
+		o.out = append(o.out, '}')
+	}
+	o.out = append(o.out, ']')
 }
 
 func (o *object) address(name string, a Address) {
@@ -149,6 +183,8 @@ func (n *Network) AppendJSON(out []byte) []byte {
 	o.content(&n.Content)
 	o.dns(n.DNS)
 	o.some("option", n.Option)
+	o.descriptors(n.Descriptors)
+	o.flag("descriptorsTruncated", n.DescriptorsCut)
 	o.result(&n.Result)
 	o.time("timestamp", n.Time)
 	o.metadata(&n.Actor)

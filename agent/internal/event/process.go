@@ -20,6 +20,11 @@ type Process struct {
 	// ContainerID is the container that the process is in, as its engine names it; ""
 	// outside of containers.
 	ContainerID string
+	// RootPath is the root directory of the process, from the root of its mount namespace,
+	// and MountNamespace the number of that namespace. They are set only if one of them is
+	// not the agent's.
+	RootPath       string
+	MountNamespace uint32
 }
 
 // AppendJSON appends the process as the JSON object of metadata.
@@ -42,6 +47,8 @@ func (o *object) process(p *Process) {
 		o.number("cgroupId", int64(p.CgroupID))
 	}
 	o.some("containerId", p.ContainerID)
+	o.some("rootPath", p.RootPath)
+	o.positive("mountNamespace", int64(p.MountNamespace))
 }
 
 // Result is the result of a system call.
@@ -94,9 +101,17 @@ type Creation struct {
 // CommandLine returns the arguments as one text, quoted for a shell.
 func (c *Creation) CommandLine() string { return commandLine(c.Args, c.ArgsCut) }
 
+// maxCommandLine bounds the text of a command line. Its event has all arguments besides, and must
+// fit into a batch, also if each byte takes six in JSON.
+const maxCommandLine = 128 << 10
+
 func commandLine(args []string, isCut bool) string {
 	var out []byte
 	for i, arg := range args {
+		if len(out)+len(arg) > maxCommandLine {
+			out, isCut = append(out, arg[:max(maxCommandLine-len(out), 0)]...), true
+			break
+		}
 		if i > 0 {
 			out = append(out, ' ')
 		}
@@ -256,6 +271,9 @@ type Operation struct {
 	Target int    // the process that the operation acts on; 0: itself
 
 	FromMemory bool // of Path; see File.FromMemory
+
+	Value   string  // that fsconfig sets
+	Content Content // likewise, if it is binary
 }
 
 // Arguments returns the numeric arguments of the call: those of the set*id family, of
@@ -325,6 +343,12 @@ func (p *Operation) meaning(o *object) {
 		signal(args[2])
 	case "prctl":
 		o.text("option", controls[uint32(args[0])])
+	case "fsconfig":
+		if command := uint32(args[1]); command < uint32(len(configs)) {
+			o.text("option", configs[command])
+		}
+		o.some("value", p.Value)
+		o.content(&p.Content)
 	case "mprotect", "pkey_mprotect", "mmap", "mmap2":
 		o.text("protection", protection(args[2]))
 		o.number("length", int64(args[1]))

@@ -60,4 +60,11 @@ func TestFollow(t *testing.T) {
 			t.Errorf("%s from %s (%t): %s, want %s", test.rest, test.dir, test.follow, got, fill(test.want))
 		}
 	}
+	// What a link of /proc leads to may have changed since the call.
+	for rest, sure := range map[string]bool{"link/x": false, "link/sub": true, fd + "/sub": false, "/proc/self/cwd": false, "/proc/self/status": true} {
+		if got, isThere := Follow(os.Getpid(), os.Getpid(), top, rest, true); isThere != sure {
+			t.Errorf("%s: %s, sure: %v", rest, got, isThere)
+		}
+	}
+
 }

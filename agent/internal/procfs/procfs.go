@@ -156,6 +156,21 @@ func SharesMounts(pid int) bool {
 	return err1 == nil && err2 == nil && own == its
 }
 
+// Root returns the root directory of a process and the number of its mount namespace; zero values
+// if both are the caller's, or if they may not be read.
+func Root(pid int) (directory string, mountNamespace uint32) {
+	root, err1 := os.Readlink(path(pid, "root"))
+	namespace, err2 := os.Readlink(path(pid, "ns/mnt"))
+	if err1 != nil || err2 != nil || root == "/" && SharesMounts(pid) {
+		return "", 0
+	}
+	number, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(namespace, "mnt:["), "]"), 10, 32)
+	if err != nil {
+		return "", 0
+	}
+	return root, uint32(number)
+}
+
 // List returns all processes except the kernel's threads, by name without regard to case,
 // then by pid. It leaves out processes that end meanwhile.
 func List() ([]Process, error) {
@@ -259,20 +274,20 @@ func Exe(pid int) (name string, deleted bool) {
 	return strings.CutSuffix(target, " (deleted)")
 }
 
-// Args returns the arguments that the process shows; nil if it is gone. Args blocks while
-// the process's memory is locked: for a process that is not stopped, use package inspect.
-func Args(pid int) []string {
-	text, err := os.ReadFile(path(pid, "cmdline"))
-	if err != nil || len(text) == 0 {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-}
+// Args returns the first maxBytes of the arguments that the process shows, and whether there
+// are more; nil if it is gone. It blocks while the process's memory is locked: for a process that
+// is not stopped, use package inspect.
+func Args(pid, maxBytes int) (args []string, isCut bool) { return list(pid, "cmdline", maxBytes) }
 
 // Environment returns the first maxBytes of the environment that a process has in its memory,
 // and whether there is more; nil if it is gone. Like Args, it may block.
 func Environment(pid, maxBytes int) (entries []string, isCut bool) {
-	file, err := os.Open(path(pid, "environ"))
+	return list(pid, "environ", maxBytes)
+}
+
+// list reads a file of NUL-terminated texts.
+func list(pid int, name string, maxBytes int) (texts []string, isCut bool) {
+	file, err := os.Open(path(pid, name))
 	if err != nil {
 		return nil, false
 	}

@@ -67,7 +67,7 @@ func TestReadHostileNames(t *testing.T) {
 		if exe, deleted := Exe(p.PID); exe != cmd.Path || deleted {
 			t.Errorf("%q: image %q", name, exe)
 		}
-		if args := Args(p.PID); !slices.Equal(args, cmd.Args) {
+		if args, _ := Args(p.PID, 1<<20); !slices.Equal(args, cmd.Args) {
 			t.Errorf("%q: arguments %q", name, args)
 		}
 	}
@@ -321,7 +321,7 @@ func (j *journal) find(kind, name string) event.Data {
 }
 
 func TestSensor(t *testing.T) {
-	s := NewSensor(10*time.Millisecond, func(pid int) ([]string, bool) { return Args(pid), false }, slog.New(slog.DiscardHandler))
+	s := NewSensor(10*time.Millisecond, func(pid int) ([]string, bool) { return Args(pid, 1<<20) }, slog.New(slog.DiscardHandler))
 	// The child lives until the sensor, which polls, has seen it: cat ends with its input.
 	shell := exec.Command("/bin/sh", "-c", "read x; /bin/cat; read x")
 	in, err := shell.StdinPipe()

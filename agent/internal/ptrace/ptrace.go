@@ -32,7 +32,8 @@ const (
 	eventStop      = 128    // PTRACE_EVENT_STOP
 	options        = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	maxPath        = 4096
-	maxEnvironment = 16 << 10
+	maxArguments   = 1 << 20
+	maxEnvironment = 128 << 10
 )
 
 // syscallInfo is struct ptrace_syscall_info. At entry, Values holds the call's number and
@@ -328,6 +329,7 @@ func describe(pid int) event.Process {
 		p.Name, p.StartTime, p.ParentPID = stat.Name, stat.Start, stat.ParentPID
 	}
 	p.UserID = max(procfs.UserID(pid), 0)
+	p.RootPath, p.MountNamespace = procfs.Root(pid)
 	return p
 }
 
@@ -418,18 +420,20 @@ func (w *Watch) executed(tid int) {
 	now := time.Now()
 	image, _ := procfs.Exe(tid)
 	c := &event.Creation{
-		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image, Args: procfs.Args(tid),
-		CurrentDirectory: procfs.CurrentDirectory(tid), Result: event.Result{Syscall: "execve", Args: t.args},
+		Actor: w.parent(p), Time: now, New: p.Process, ImagePath: image,
+		CurrentDirectory: procfs.Below(tid, procfs.CurrentDirectory(tid)), Result: event.Result{Syscall: "execve", Args: t.args},
 	}
 	if c.Given = t.paths[0].given; t.paths[0].full != c.ImagePath {
 		c.FilePath = t.paths[0].full
 	}
+	c.Args, c.ArgsCut = procfs.Args(tid, maxArguments)
 	if w.environment != event.NoVariables { // the program has not run an instruction, so this is what exec passed
 		entries, isCut := procfs.Environment(tid, maxEnvironment)
 		if entries != nil {
 			c.Environment, c.EnvironmentCut = event.KeepVariables(w.environment, entries), isCut
 		}
 	}
+	c.Actor.RootPath, c.Actor.MountNamespace = p.RootPath, p.MountNamespace
 	c.Memory = strings.HasPrefix(c.ImagePath, "/memfd:") || strings.HasSuffix(c.ImagePath, " (deleted)")
 	w.send(event.TypeProcessCreation, now, c)
 }
@@ -542,6 +546,10 @@ func (t *thread) isWanted(tid int) bool {
 // report reports a system call that has returned.
 func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	now := time.Now()
+	switch c.Name {
+	case "chroot", "pivot_root", "setns", "unshare":
+		t.process.RootPath, t.process.MountNamespace = procfs.Root(tid)
+	}
 	actor := w.actor(tid, t)
 	r := event.Result{Syscall: c.Name, Args: t.args, Return: result, Compat: t.compat}
 	switch {
@@ -567,6 +575,12 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		w.send(event.TypeProcess, now, t.operation(tid, &event.Operation{Actor: actor, Time: now, Result: r, Name: c.Operation}))
 		return
 	}
+	if c.When == syscalls.WhenAttribute { // the argument points to the address and the size of the value
+		value := make([]byte, 16)
+		copy(value, read(tid, t.args[4], len(value)))
+		t.args[4], t.args[5] = binary.NativeEndian.Uint64(value), uint64(binary.NativeEndian.Uint32(value[8:]))
+		r.Args = t.args
+	}
 	target, fd, deleted := t.paths[0].full, -1, t.paths[0].deleted
 	if t.has(syscalls.ArgFd) {
 		if fd = int(int32(t.arg(syscalls.ArgFd))); c.Flags&syscalls.AtEnter == 0 {
@@ -575,11 +589,15 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	}
 	var content event.Content
 	isPlain := c.Flags&(syscalls.Iovec|syscalls.Msghdr|syscalls.Messages|syscalls.Struct) == 0
-	if t.has(syscalls.ArgData) && isPlain && w.contentBytes > 0 && result > 0 {
+	size, isValue := result, c.Flags&syscalls.Value != 0
+	if isValue {
+		size = int64(min(t.arg(syscalls.ArgLen), 1<<32))
+	}
+	if t.has(syscalls.ArgData) && isPlain && w.contentBytes > 0 && (size > 0 || isValue) {
 		content.Known = true
-		content.Bytes = read(tid, t.arg(syscalls.ArgData), int(min(result, int64(w.contentBytes))))
-		content.Cut = int64(len(content.Bytes)) < result
-		content.Fault = len(content.Bytes) == 0
+		content.Bytes = read(tid, t.arg(syscalls.ArgData), int(min(size, int64(w.contentBytes))))
+		content.Cut = int64(len(content.Bytes)) < size
+		content.Fault = len(content.Bytes) == 0 && size > 0
 	}
 	isNetwork := c.Kind == syscalls.Network || c.Kind == syscalls.NetTransfer
 	if isNetwork || strings.HasPrefix(target, "socket:") && c.Operation != "DuplicateHandle" && c.Operation != "CopyFile" {
@@ -622,6 +640,8 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		f.Attribute = text(tid, t.arg(syscalls.ArgPath1))
 	case c.Kind == syscalls.Attribute:
 		f.Attribute = text(tid, t.arg(syscalls.ArgPath2))
+	case c.Flags&syscalls.Mount != 0:
+		f.FileSystemType, f.MountOptions = text(tid, t.args[2]), text(tid, t.args[4])
 	case c.Name == "unlinkat" && t.args[2]&unix.AT_REMOVEDIR != 0:
 		f.Operation = "DeleteDirectory"
 	case c.Name == "close_range":
@@ -646,6 +666,7 @@ func (t *thread) network(tid int, n *event.Network) *event.Network {
 	if c.Name == "setsockopt" {
 		n.Option = event.SocketOption(t.args[1], t.args[2])
 	}
+	n.Descriptors = t.descriptors(tid, result)
 	if at := t.arg(syscalls.ArgAddr); at != 0 && c.Flags&syscalls.AddrPointer == 0 {
 		a := address(read(tid, at, int(min(t.arg(syscalls.ArgAddrLen), 128))))
 		n.FromMemory = !a.IsZero()
@@ -653,7 +674,58 @@ func (t *thread) network(tid int, n *event.Network) *event.Network {
 			n.Local, n.Remote = a, event.Address{}
 		}
 	}
+	n.FromMemory = n.FromMemory || len(n.Descriptors) > 0
 	return n
+}
+
+// maxMessages is how many messages of sendmmsg and recvmmsg the sensor reads.
+const maxMessages = 16
+
+// descriptors returns the descriptors that a call passed in control messages. result is what the
+// call returned.
+func (t *thread) descriptors(tid int, result int64) (all []event.Descriptor) {
+	word, count := 8, min(result, maxMessages)
+	if t.compat {
+		word = 4
+	}
+	switch {
+	case t.call.Flags&(syscalls.Msghdr|syscalls.Messages) == 0 || result < 0:
+		return nil
+	case t.call.Flags&syscalls.Msghdr != 0:
+		count = 1
+	}
+	number := func(from []byte) uint64 {
+		if word == 4 {
+			return uint64(binary.NativeEndian.Uint32(from))
+		}
+		return binary.NativeEndian.Uint64(from)
+	}
+	for i := range count {
+		// A struct mmsghdr has 8 words, and begins with a struct msghdr: the control messages
+		// are at the fifth word, their size at the sixth.
+		header := read(tid, t.arg(syscalls.ArgData)+uint64(i)*8*uint64(word), 6*word)
+		if len(header) < 6*word {
+			return all
+		}
+		const most = 64 << 10
+		control := read(tid, number(header[4*word:]), int(min(number(header[5*word:]), most)))
+		for len(control) >= word+8 {
+			size := number(control) // of this control message; its level and its type follow
+			if size < uint64(word)+8 || size > uint64(len(control)) {
+				break
+			}
+			level, kind := binary.NativeEndian.Uint32(control[word:]), binary.NativeEndian.Uint32(control[word+4:])
+			if level == unix.SOL_SOCKET && kind == unix.SCM_RIGHTS {
+				for fds := control[word+8 : size]; len(fds) >= 4; fds = fds[4:] {
+					fd := int32(binary.NativeEndian.Uint32(fds))
+					path, _ := descriptor(tid, fd)
+					all = append(all, event.Descriptor{FD: int(fd), Path: path})
+				}
+			}
+			control = control[min(uint64(len(control)), (size+uint64(word)-1)&^(uint64(word)-1)):]
+		}
+	}
+	return all
 }
 
 // isReportedMap reports whether a mapping is reported: memory that may be written and
@@ -734,10 +806,26 @@ func (t *thread) operation(tid int, o *event.Operation) *event.Operation {
 	case t.has(syscalls.ArgPath1):
 		o.Path = syscalls.TextOf(t.call.Name, text(tid, t.arg(syscalls.ArgPath1)), &t.args)
 		o.FromMemory = o.Path != ""
+		if t.call.Flags&syscalls.Config != 0 {
+			o.Value = t.config(tid)
+		}
 	case t.has(syscalls.ArgFd) && o.Name != "SendSignal":
 		o.Path, _ = descriptor(tid, int32(t.arg(syscalls.ArgFd)))
 	}
 	return o
+}
+
+// config returns the value that fsconfig sets; "" if it is binary.
+func (t *thread) config(tid int) string {
+	switch uint32(t.args[1]) {
+	case unix.FSCONFIG_SET_STRING, unix.FSCONFIG_SET_PATH, unix.FSCONFIG_SET_PATH_EMPTY:
+		return text(tid, t.args[3])
+	case unix.FSCONFIG_SET_FD:
+		path, _ := descriptor(tid, int32(t.args[4]))
+		return path
+	default:
+		return ""
+	}
 }
 
 // isFollowed reports whether the call follows a link at the end of a path.
@@ -774,7 +862,7 @@ func (t *thread) place(tid int, c *syscalls.Call, dir, path syscalls.Argument) p
 		return place{}
 	}
 	given := text(tid, t.arg(path))
-	base := below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
+	base := procfs.Below(tid, strings.TrimSuffix(procfs.CurrentDirectory(tid), " (deleted)"))
 	if t.has(dir) && int32(t.arg(dir)) != unix.AT_FDCWD && !strings.HasPrefix(given, "/") {
 		switch base, _ = descriptor(tid, int32(t.arg(dir))); {
 		case base == "":
@@ -806,20 +894,11 @@ func descriptor(tid int, fd int32) (name string, deleted bool) {
 		return "", false
 	}
 	name, deleted = strings.CutSuffix(target, " (deleted)")
-	return below(tid, name), deleted
-}
-
-// below converts a path on this machine to the path from the root of the process.
-func below(tid int, name string) string {
-	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", tid))
-	if err != nil || root == "/" || !strings.HasPrefix(name, root) {
-		return name
-	}
-	return "/" + strings.TrimPrefix(name[len(root):], "/")
+	return procfs.Below(tid, name), deleted
 }
 
 // maxArgs is how many arguments of a failed exec are reported.
-const maxArgs = 64
+const maxArgs = 128
 
 // argv returns the arguments of an exec, and whether there are more. The pointer to them
 // follows the path among the arguments of the call.
@@ -827,9 +906,11 @@ func argv(tid int, t *thread) (args []string, isCut bool) {
 	for len(args) < maxArgs {
 		from := pointer(tid, t, t.args[t.call.Args[syscalls.ArgPath1]+1], uint64(len(args)))
 		if from == 0 {
-			return args, false
+			return args, isCut
 		}
-		args = append(args, text(tid, from))
+		arg := text(tid, from)
+		isCut = isCut || len(arg) == maxPath
+		args = append(args, arg)
 	}
 	return args, true
 }

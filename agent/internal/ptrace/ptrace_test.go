@@ -416,9 +416,9 @@ func TestAFailedExec(t *testing.T) {
 // TestEnvironment checks that a creation has the variables that the exec passed, also if there
 // are more than an event keeps.
 func TestEnvironment(t *testing.T) {
-	for _, size := range []int{5, 30000} {
+	for _, size := range []int{5, 100_000} {
 		found := false
-		for _, e := range trace(t, []string{"FIRST=a\n<b>", "LONG=" + strings.Repeat("x", size)}, "env", "-u", "LONG", "/bin/true") {
+		for _, e := range trace(t, []string{"FIRST=a\n<b>", "LONG=" + strings.Repeat("x", size), "MORE=" + strings.Repeat("x", size)}, "env", "-u", "LONG", "-u", "MORE", "/bin/true") {
 			if e.kind != event.TypeProcessCreation {
 				continue
 			}
@@ -427,7 +427,7 @@ func TestEnvironment(t *testing.T) {
 			long, _ := variables["LONG"].(string)
 			isTrue := strings.HasSuffix(fmt.Sprint(e.data["imagePath"]), "/true")
 			isCut := e.data["environmentTruncated"] == true
-			if wantCut := size > maxEnvironment && !isTrue; isCut != wantCut || !isCut && (variables["FIRST"] != "a\n<b>" || (len(long) == size) == isTrue) {
+			if wantCut := 2*size > maxEnvironment && !isTrue; isCut != wantCut || !isCut && (variables["FIRST"] != "a\n<b>" || (len(long) == size) == isTrue) {
 				t.Errorf("%v, %d bytes: FIRST is %q, LONG has %d, cut: %v", e.data["imagePath"], size, variables["FIRST"], len(long), isCut)
 			}
 		}
@@ -489,4 +489,26 @@ func TestAddress(t *testing.T) {
 func FuzzAddress(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 80, 1, 2, 3, 4})
 	f.Fuzz(func(t *testing.T, b []byte) { _ = address(b).String() })
+}
+
+// TestPlacesAsRoot: a file that is named by a link of /proc is reported by its path, and a jail and
+// a mount namespace with the process, as by the eBPF sensor. This sensor reports no inode.
+func TestPlacesAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventtest.Places(t, dir, traceProgram(t, dir, "places"), func(places string) string {
+		return strings.NewReplacer(" outside", "", " deleted=true", "", " as $/real/file", "").Replace(places)
+	})
+}
+
+// TestPassing: descriptors that a program passes over a Unix socket are reported with their files,
+// as by the eBPF sensor.
+func TestPassing(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventtest.Passing(t, dir, traceProgram(t, dir, "passing"))
 }

@@ -45,6 +45,12 @@ const (
 	bpfVarContentBytes   = "content_bytes"
 	bpfVarEnvironment    = "environment"
 	bpfVarEpoch          = "epoch"
+	bpfVarHomeInode      = "home_inode"
+	bpfVarHomeIsMounted  = "home_is_mounted"
+	bpfVarHomeMount      = "home_mount"
+	bpfVarHomeMounts     = "home_mounts"
+	bpfVarHomeNamespace  = "home_namespace"
+	bpfVarHomeRoot       = "home_root"
 	bpfVarLooks          = "looks"
 	bpfVarPauseBytes     = "pause_bytes"
 	bpfVarPausing        = "pausing"
@@ -130,16 +136,22 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	AioOp        *ebpf.VariableSpec `ebpf:"aio_op"`
-	AllSessions  *ebpf.VariableSpec `ebpf:"all_sessions"`
-	ContentBytes *ebpf.VariableSpec `ebpf:"content_bytes"`
-	Environment  *ebpf.VariableSpec `ebpf:"environment"`
-	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
-	Looks        *ebpf.VariableSpec `ebpf:"looks"`
-	PauseBytes   *ebpf.VariableSpec `ebpf:"pause_bytes"`
-	Pausing      *ebpf.VariableSpec `ebpf:"pausing"`
-	UringOp      *ebpf.VariableSpec `ebpf:"uring_op"`
-	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	AioOp         *ebpf.VariableSpec `ebpf:"aio_op"`
+	AllSessions   *ebpf.VariableSpec `ebpf:"all_sessions"`
+	ContentBytes  *ebpf.VariableSpec `ebpf:"content_bytes"`
+	Environment   *ebpf.VariableSpec `ebpf:"environment"`
+	Epoch         *ebpf.VariableSpec `ebpf:"epoch"`
+	HomeInode     *ebpf.VariableSpec `ebpf:"home_inode"`
+	HomeIsMounted *ebpf.VariableSpec `ebpf:"home_is_mounted"`
+	HomeMount     *ebpf.VariableSpec `ebpf:"home_mount"`
+	HomeMounts    *ebpf.VariableSpec `ebpf:"home_mounts"`
+	HomeNamespace *ebpf.VariableSpec `ebpf:"home_namespace"`
+	HomeRoot      *ebpf.VariableSpec `ebpf:"home_root"`
+	Looks         *ebpf.VariableSpec `ebpf:"looks"`
+	PauseBytes    *ebpf.VariableSpec `ebpf:"pause_bytes"`
+	Pausing       *ebpf.VariableSpec `ebpf:"pausing"`
+	UringOp       *ebpf.VariableSpec `ebpf:"uring_op"`
+	WakeupBytes   *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -199,16 +211,22 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	AioOp        *ebpf.Variable `ebpf:"aio_op"`
-	AllSessions  *ebpf.Variable `ebpf:"all_sessions"`
-	ContentBytes *ebpf.Variable `ebpf:"content_bytes"`
-	Environment  *ebpf.Variable `ebpf:"environment"`
-	Epoch        *ebpf.Variable `ebpf:"epoch"`
-	Looks        *ebpf.Variable `ebpf:"looks"`
-	PauseBytes   *ebpf.Variable `ebpf:"pause_bytes"`
-	Pausing      *ebpf.Variable `ebpf:"pausing"`
-	UringOp      *ebpf.Variable `ebpf:"uring_op"`
-	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
+	AioOp         *ebpf.Variable `ebpf:"aio_op"`
+	AllSessions   *ebpf.Variable `ebpf:"all_sessions"`
+	ContentBytes  *ebpf.Variable `ebpf:"content_bytes"`
+	Environment   *ebpf.Variable `ebpf:"environment"`
+	Epoch         *ebpf.Variable `ebpf:"epoch"`
+	HomeInode     *ebpf.Variable `ebpf:"home_inode"`
+	HomeIsMounted *ebpf.Variable `ebpf:"home_is_mounted"`
+	HomeMount     *ebpf.Variable `ebpf:"home_mount"`
+	HomeMounts    *ebpf.Variable `ebpf:"home_mounts"`
+	HomeNamespace *ebpf.Variable `ebpf:"home_namespace"`
+	HomeRoot      *ebpf.Variable `ebpf:"home_root"`
+	Looks         *ebpf.Variable `ebpf:"looks"`
+	PauseBytes    *ebpf.Variable `ebpf:"pause_bytes"`
+	Pausing       *ebpf.Variable `ebpf:"pausing"`
+	UringOp       *ebpf.Variable `ebpf:"uring_op"`
+	WakeupBytes   *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -24,6 +24,8 @@ type process struct {
 	parentStart uint64
 	cgroupID    uint64 // of cgroup
 	cgroup      cgroup
+	root        string // its root directory, if its root or its mount namespace is not the agent's
+	mounts      uint32 // its mount namespace, likewise
 }
 
 // decoder converts records to events. It keeps state that spans records, such as the
@@ -33,9 +35,9 @@ type decoder struct {
 	processes map[uint32]*process
 	// nameOf returns the name of a process that no record has named; "" if it has ended.
 	nameOf func(pid uint32) string
-	// lookup calls procfs.Follow for the first of the processes that is in the mount
-	// namespace. ok is false if there is no such process, or no answer in time.
-	lookup  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
+	// lookup calls procfs.Follow for the first of the processes that has the view. ok is
+	// false if there is no such process, or no answer in time.
+	lookup  func(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool)
 	cgroups *cgroups
 	record  record
 	http    *httpAssembler
@@ -44,11 +46,27 @@ type decoder struct {
 	dnsSockets map[uint64]int64
 	// contentBytes is the most bytes of a transfer that an event keeps.
 	contentBytes int
-	environment  string // a setting of event.KeepVariables
+	environment  string            // a setting of event.KeepVariables
+	parts        map[uint32]*parts // by process
+	partsBytes   int               // of all parts
 	// exits are the latest process exits. If two threads end at the same moment, both
 	// may report the end of their process.
 	exits [256]exitOf
 }
+
+// parts are the parts of a long argv and of a long environment that came before the record of
+// the exec.
+type parts struct {
+	time  uint64 // of the exec, by which its records know each other
+	lists [2]struct {
+		count uint32 // of parts that came without a gap
+		text  []byte
+	}
+}
+
+// maxPartsBytes bounds the parts of execs whose record is still to come. The kernel sends them
+// together, so that there are more only if records were lost.
+const maxPartsBytes = 32 << 20
 
 type exitOf struct {
 	pid   uint32
@@ -58,8 +76,8 @@ type exitOf struct {
 func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
 	return &decoder{
 		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
-		lookup:    func([]int, uint32, string, string, bool) (string, bool, bool) { return "", false, false },
-		processes: map[uint32]*process{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
+		lookup:    func([]int, view, string, string, bool) (string, bool, bool) { return "", false, false },
+		processes: map[uint32]*process{}, parts: map[uint32]*parts{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
 	}
 }
 
@@ -88,20 +106,29 @@ func (d *decoder) process(r *record) *process {
 	if p.cgroupID != r.cgroup {
 		p.cgroupID, p.cgroup = r.cgroup, d.cgroups.of(r.cgroup, r.pid, p.cgroup)
 	}
+	if r.kind != recordTLS && r.kind != recordMore { // whose records do not have it
+		p.root, p.mounts = "", 0
+		if r.root.set {
+			root := r.root.info()
+			p.root, p.mounts = root.path, root.fmode
+		}
+	}
 	return p
 }
 
 func (d *decoder) actor(r *record) event.Process {
 	p := d.process(r)
 	return event.Process{
-		PID:         int(r.pid),
-		Name:        p.name,
-		StartTime:   d.start(r.start),
-		ParentPID:   p.parentPID,
-		ThreadID:    int(r.tid),
-		UserID:      int(r.uid),
-		CgroupID:    r.cgroup,
-		ContainerID: p.cgroup.container,
+		PID:            int(r.pid),
+		Name:           p.name,
+		StartTime:      d.start(r.start),
+		ParentPID:      p.parentPID,
+		ThreadID:       int(r.tid),
+		UserID:         int(r.uid),
+		CgroupID:       r.cgroup,
+		ContainerID:    p.cgroup.container,
+		RootPath:       p.root,
+		MountNamespace: p.mounts,
 	}
 }
 
@@ -133,6 +160,8 @@ func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
 		if e := d.exit(r, emit); e != nil {
 			emit(e)
 		}
+	case recordPart:
+		d.part(r)
 	case recordMore:
 		d.http.more(d, r, emit)
 	case recordTLS:
@@ -170,9 +199,57 @@ func (d *decoder) fork(r *record) *event.Event {
 	return e
 }
 
+// part keeps a part of an exec's argv or environment.
+func (d *decoder) part(r *record) {
+	kind, s := 0, &r.argv
+	if r.env.set {
+		kind, s = 1, &r.env
+	}
+	p := d.parts[r.pid]
+	if p == nil || p.time != r.time {
+		d.forget(r.pid) // of an earlier exec, whose record was lost
+		p = &parts{time: r.time}
+		d.parts[r.pid] = p
+	}
+	if list := &p.lists[kind]; uint64(list.count) == r.args[0] {
+		list.count++
+		list.text = append(list.text, s.body...)
+		d.partsBytes += len(s.body)
+	}
+	if d.partsBytes > maxPartsBytes {
+		clear(d.parts)
+		d.partsBytes = 0
+	}
+}
+
+// forget drops the parts of a process.
+func (d *decoder) forget(pid uint32) {
+	if p := d.parts[pid]; p != nil {
+		d.partsBytes -= len(p.lists[0].text) + len(p.lists[1].text)
+		delete(d.parts, pid)
+	}
+}
+
+// whole returns the argv (kind 0) or the environment (kind 1) of an exec, of which s is the end,
+// and whether something is missing.
+func (d *decoder) whole(r *record, kind int, s *section) (list []string, isCut bool) {
+	isCut = s.cut() || s.fault()
+	if r.parts[kind] == 0 {
+		return args(s.body), isCut
+	}
+	var text []byte
+	count := uint32(0)
+	if p := d.parts[r.pid]; p != nil && p.time == r.time {
+		text, count = p.lists[kind].text, p.lists[kind].count
+	}
+	if count != r.parts[kind] {
+		return args(text), true
+	}
+	return args(append(text, s.body...)), isCut
+}
+
 // args splits NUL-separated arguments.
-func args(s *section) []string {
-	body := s.body
+func args(body []byte) []string {
 	if len(body) == 0 {
 		return nil
 	}
@@ -190,37 +267,45 @@ func (d *decoder) exec(r *record) *event.Event {
 	at := d.wall(r.time)
 	image := r.file.info()
 	given, interpreter := d.place(r, 0), cString(&r.paths[1])
+	if interpreter == cString(&r.paths[0]) { // no script: the image is what the program asked for
+		if given.given = interpreter; interpreter == image.path {
+			given.given = ""
+		}
+		given.full, interpreter = image.path, ""
+	}
 	data := &event.Creation{
 		Result:           event.Result{Syscall: "execve"},
 		Time:             at,
 		ImagePath:        image.path,
-		Args:             args(&r.argv),
-		ArgsCut:          r.argv.cut() || r.argv.fault(),
+		Interpreter:      interpreter,
 		CurrentDirectory: r.cwd.info().path,
 		SetUserID:        r.args[1] != uint64(r.uid),
 		EffectiveUserID:  int(r.args[1]),
 		Memory:           image.deleted,
 		Cgroup:           p.cgroup.path,
 	}
+	data.Args, data.ArgsCut = d.whole(r, 0, &r.argv)
 	if r.env.set {
-		data.Environment = event.KeepVariables(d.environment, args(&r.env))
-		data.EnvironmentCut = r.env.cut() || r.env.fault()
+		var entries []string
+		entries, data.EnvironmentCut = d.whole(r, 1, &r.env)
+		data.Environment = event.KeepVariables(d.environment, entries)
 	}
+	d.forget(r.pid)
 	if c := r.call(); c != nil {
 		data.Result.Syscall = c.Name
 	}
 	if data.Given = given.given; given.full != image.path {
 		data.FilePath = given.full
 	}
-	if interpreter != cString(&r.paths[0]) {
-		data.Interpreter = interpreter
-	}
 	p.name = cmp.Or(path.Base(image.path), string(r.comm))
 	data.New = event.Process{
 		PID: int(r.pid), Name: p.name, StartTime: d.start(r.start), ParentPID: p.parentPID, UserID: int(r.uid),
 		ThreadID: int(r.tid),
 	}
-	data.Actor = event.Process{PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup, ContainerID: p.cgroup.container}
+	data.Actor = event.Process{
+		PID: p.parentPID, StartTime: d.start(p.parentStart), UserID: int(r.uid), CgroupID: r.cgroup, ContainerID: p.cgroup.container,
+		RootPath: p.root, MountNamespace: p.mounts,
+	}
 	if parent := d.processes[uint32(p.parentPID)]; parent != nil && parent.start == p.parentStart {
 		data.Actor.Name, data.Actor.ParentPID = parent.name, parent.parentPID
 	} else {
@@ -245,6 +330,7 @@ func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 		data.Code = int(r.ret >> 8 & 0xff)
 	}
 	delete(d.processes, r.pid)
+	d.forget(r.pid)
 	return &event.Event{Type: event.TypeProcessExit, Time: at, Data: data}
 }
 
@@ -274,7 +360,7 @@ func (d *decoder) place(r *record, i int) place {
 		return p
 	}
 	if dir, rest := &r.dirs[i], &r.rests[i]; dir.set && dir.flags&sectionAbsent == 0 {
-		p.full, p.isGuess = d.follow(r, dir.info().path, rest)
+		p.full, p.isGuess = d.follow(r, dir, rest)
 	}
 	if p.full != given {
 		p.given = given
@@ -285,14 +371,16 @@ func (d *decoder) place(r *record, i int) place {
 // noEntry is -ENOENT, as a call returns it.
 const noEntry = -2
 
-// follow returns where the rest of a path leads from dir.
-func (d *decoder) follow(r *record, dir string, rest *section) (full string, isGuess bool) {
+// follow returns where the rest of a path leads from a folder.
+func (d *decoder) follow(r *record, folder, rest *section) (full string, isGuess bool) {
+	dir := folder.info().path
 	if len(rest.body) < 4 {
 		return dir, false
 	}
-	mountNamespace, text := binary.LittleEndian.Uint32(rest.body), string(untilNUL(rest.body[4:]))
-	if rest.flags&sectionLast == 0 {
-		if full, isThere, ok := d.lookup(d.lineage(r), mountNamespace, dir, text, rest.flags&sectionFollow != 0); ok {
+	text := string(untilNUL(rest.body[4:]))
+	if rest.flags&sectionLast == 0 && folder.flags&sectionOutside == 0 {
+		seen := view{binary.LittleEndian.Uint32(rest.body), cmp.Or(d.process(r).root, "/")}
+		if full, isThere, ok := d.lookup(d.lineage(r), seen, dir, text, rest.flags&sectionFollow != 0); ok {
 			return full, !isThere && r.ret >= 0
 		}
 	}
@@ -356,7 +444,7 @@ func (d *decoder) failedExec(r *record, c *syscalls.Call) *event.Event {
 	at := d.wall(r.time)
 	file := d.place(r, 0)
 	data := &event.FailedExec{
-		Actor: d.actor(r), Result: result(r, c), Time: at, Path: file.full, Given: file.given, Args: args(&r.argv), ArgsCut: r.argv.cut(),
+		Actor: d.actor(r), Result: result(r, c), Time: at, Path: file.full, Given: file.given, Args: args(r.argv.body), ArgsCut: r.argv.cut(),
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
@@ -375,16 +463,43 @@ func (d *decoder) operation(r *record, c *syscalls.Call) *event.Event {
 	case r.pathCount > 0:
 		data.Path = syscalls.TextOf(c.Name, cString(&r.paths[0]), &r.args)
 		data.FromMemory = data.Path != ""
+		if c.Flags&syscalls.Config != 0 {
+			d.config(data, r)
+		}
 	case c.Args[syscalls.ArgFd] >= 0 && c.Operation != "SendSignal":
 		data.Path = r.file.info().path
 	}
 	return &event.Event{Type: event.TypeProcess, Time: at, Data: data}
 }
 
+// config adds the value that fsconfig sets.
+func (d *decoder) config(data *event.Operation, r *record) {
+	switch {
+	case r.texts[0].set:
+		data.Value = cString(&r.texts[0])
+	case r.pathCount > 1:
+		data.Value = d.place(r, 1).full
+	case r.result.set:
+		data.Value = r.result.info().path
+	case r.socket.set:
+		data.Value = socketPath(&r.socket)
+	case len(r.messages) > 0:
+		data.Content = d.content(r)
+	}
+}
+
 // content returns the first bytes that a call moved, at most contentBytes. The kernel side
 // sends more of some calls.
 func (d *decoder) content(r *record) (c event.Content) {
-	if d.contentBytes == 0 || r.ret < 0 {
+	if r.ret < 0 {
+		return c
+	}
+	return d.data(r)
+}
+
+// data returns the first bytes that a call was given or got, also if it failed.
+func (d *decoder) data(r *record) (c event.Content) {
+	if d.contentBytes == 0 {
 		return c
 	}
 	c.Known = true
@@ -431,6 +546,8 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		if len(r.messages) > 0 {
 			f.Struct = bytes.Clone(r.messages[0].data.body)
 		}
+	case c.Flags&syscalls.Value != 0:
+		f.Content = d.data(r)
 	case c.Args[syscalls.ArgData] >= 0:
 		f.Content = d.content(r)
 	}
@@ -475,7 +592,8 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		f.FromMemory = f.Ring == ""
 		if !r.rests[0].set && r.dirs[0].set && r.dirs[0].flags&sectionAbsent == 0 { // the kernel side found the file
 			info := r.dirs[0].info()
-			f.Inode, f.Mode = info.inode, info.mode
+			info.path = f.Path
+			setFile(f, info)
 		}
 		switch c.Kind {
 		case syscalls.Symlink:
@@ -485,6 +603,7 @@ func (d *decoder) file(r *record, c *syscalls.Call) *event.Event {
 		default:
 			f.NewPath, f.NewGiven = second.full, second.given
 		}
+		f.FileSystemType, f.MountOptions = cString(&r.texts[0]), cString(&r.texts[1])
 		if c.Name == "unlinkat" && r.args[2]&0x200 != 0 { // AT_REMOVEDIR
 			f.Operation = "DeleteDirectory"
 		}
@@ -526,7 +645,8 @@ func (d *decoder) opened(f *event.File, r *record, c *syscalls.Call) {
 }
 
 func setFile(f *event.File, info fileInfo) {
-	f.Path, f.Deleted, f.Inode, f.Mode = info.path, info.deleted, info.inode, info.mode
+	f.Path, f.Deleted, f.Outside = info.path, info.deleted, info.outside
+	f.Inode, f.Device, f.Mode = info.inode, info.device, info.mode
 }
 
 func socketPath(s *section) string {

@@ -230,7 +230,7 @@ func build(t *testing.T) string {
 		if compiled.dir, err = os.MkdirTemp("", "sensor-programs"); err != nil {
 			t.Fatal(err)
 		}
-		names := []string{"files", "processes", "sockets", "many", "storm", "uring", "aio", "paths", "changes", "calls", "race"}
+		names := []string{"files", "processes", "sockets", "many", "storm", "uring", "aio", "paths", "changes", "calls", "race", "places", "passing", "deep"}
 		if runtime.GOARCH == "amd64" {
 			names = append(names, "compat")
 		}

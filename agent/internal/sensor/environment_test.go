@@ -3,8 +3,11 @@
 package sensor
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,7 +27,8 @@ ctypes.CDLL(None).execve(b'/bin/true', (ctypes.c_char_p * 2)(b'true'), array)`
 // secrets out.
 func TestEnvironmentAsRoot(t *testing.T) {
 	passed := []string{"LD_PRELOAD=/nowhere.so", "TOKEN=\n<b>\xe9", "LC_ALL=C", "odd", "", "LD_PRELOAD=/second.so"}
-	long := append(slices.Clone(passed), "LONG="+strings.Repeat("x", 30000))
+	some := append(slices.Clone(passed), "LONG="+strings.Repeat("x", 90000))
+	long := append(slices.Clone(some), "MORE="+strings.Repeat("y", 90000))
 	for _, test := range []struct {
 		setting      string
 		passed, want []string
@@ -32,7 +36,8 @@ func TestEnvironmentAsRoot(t *testing.T) {
 	}{
 		{event.AllVariables, passed, passed, false},
 		{event.AllVariables, []string{}, []string{}, false},
-		{event.AllVariables, long, passed, true},
+		{event.AllVariables, some, some, false},
+		{event.AllVariables, long, some, true},
 		{event.SomeVariables, passed, []string{"LD_PRELOAD=/nowhere.so", "LD_PRELOAD=/second.so"}, false},
 		{event.NoVariables, passed, nil, false},
 		{"", passed, nil, false},
@@ -81,4 +86,75 @@ func latin1(texts []string) []string {
 		converted[i] = string(runes)
 	}
 	return converted
+}
+
+// TestLongArgumentsAsRoot checks that the arguments and the environment of a program are complete
+// up to their limits, and that what is missing is marked.
+func TestLongArgumentsAsRoot(t *testing.T) {
+	argv := []string{"/bin/true"}
+	for i := range 20 {
+		argv = append(argv, strconv.Itoa(i)+strings.Repeat(string(rune('a'+i)), 100_000))
+	}
+	variable := "LONG=" + strings.Repeat("x", 100_000)
+	run := func(argv []string) (created []*event.Creation, raw [][]byte) {
+		s := newSensor(t, Options{Environment: event.AllVariables})
+		s.tap = func(record []byte) { raw = append(raw, bytes.Clone(record)) }
+		cmd, release := launcher(t, argv...)
+		cmd.Env = append(cmd.Env, variable)
+		start(t, cmd)
+		w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(e *event.Event) {
+			if d, ok := e.Data.(*event.Creation); ok {
+				created = append(created, d)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		closeWatch(t, w)
+		if len(created) != 1 {
+			t.Fatalf("%d programs were executed", len(created))
+		}
+		return created, raw
+	}
+	created, raw := run(argv[:11]) // somewhat less than 1 MiB
+	if d := created[0]; !slices.Equal(d.Args, argv[:11]) || d.ArgsCut || d.EnvironmentCut || !slices.Contains(d.Environment, variable) {
+		t.Errorf("%d arguments of %d bytes, cut: %v; %d variables, cut: %v", len(d.Args), len(strings.Join(d.Args, "")), d.ArgsCut, len(d.Environment), d.EnvironmentCut)
+	}
+	prefix := func(d *event.Creation, want []string) int {
+		got := strings.Join(d.Args, "\x00")
+		if !strings.HasPrefix(strings.Join(want, "\x00"), got) || !d.ArgsCut {
+			t.Errorf("the arguments are wrong, or not marked as cut: %v", d.ArgsCut)
+		}
+		return len(got)
+	}
+	many, _ := run(argv[:18])
+	if n := prefix(many[0], argv[:18]); n < 1<<20 {
+		t.Errorf("%d bytes of long arguments were reported", n)
+	}
+
+	// A part is lost.
+	d, lost := recordedDecoder(), false
+	d.environment = event.AllVariables
+	for _, record := range raw {
+		if binary.LittleEndian.Uint16(record[112:]) == recordPart && binary.LittleEndian.Uint64(record[24:]) == 5 && !lost {
+			lost = true
+			continue
+		}
+		if err := d.decode(record, func(e *event.Event) {
+			if c, ok := e.Data.(*event.Creation); ok {
+				if n := prefix(c, argv[:11]); n < 5*16384-20 || n > 5*16384 || c.EnvironmentCut || !slices.Contains(c.Environment, variable) {
+					t.Errorf("%d bytes without the lost part; %d variables, cut: %v", n, len(c.Environment), c.EnvironmentCut)
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !lost || len(d.parts) > 0 || d.partsBytes != 0 {
+		t.Errorf("lost: %v; %d parts of %d bytes are left", lost, len(d.parts), d.partsBytes)
+	}
 }

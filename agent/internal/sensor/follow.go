@@ -22,12 +22,18 @@ const (
 	followBurst = time.Second
 )
 
+// view says which files a process sees.
+type view struct {
+	mountNamespace uint32
+	root           string // as /proc/PID/root names it
+}
+
 // follower follows paths that the kernel side could not follow. While a look-up hangs,
 // and when the time for look-ups is used up, it follows nothing. Only the event reader
 // uses it.
 type follower struct {
 	timeout time.Duration
-	lookUp  func(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool)
+	lookUp  func(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool)
 
 	busy chan struct{} // holds a value while a look-up runs
 	left time.Duration // for look-ups
@@ -39,7 +45,7 @@ func newFollower(timeout time.Duration) *follower {
 }
 
 // follow is decoder.lookup.
-func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool) {
+func (f *follower) follow(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool) {
 	began := time.Now()
 	f.left = min(f.left+time.Duration(followShare*float64(began.Sub(f.seen))), followBurst)
 	f.seen = began
@@ -58,7 +64,7 @@ func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, f
 	}
 	followed := make(chan result, 1)
 	go func() {
-		full, isThere, ok := f.lookUp(pids, mountNamespace, dir, rest, followLast)
+		full, isThere, ok := f.lookUp(pids, seen, dir, rest, followLast)
 		<-f.busy // before the result, so that the next look-up finds it free
 		followed <- result{full, isThere, ok}
 	}()
@@ -72,10 +78,9 @@ func (f *follower) follow(pids []int, mountNamespace uint32, dir, rest string, f
 	}
 }
 
-// lookUp follows a path as the first of the processes sees it that still has the mount
-// namespace.
-func lookUp(pids []int, mountNamespace uint32, dir, rest string, followLast bool) (full string, isThere, ok bool) {
-	viewer, ok := viewerOf(pids, mountNamespace)
+// lookUp follows a path as the first of the processes sees it that still has the view.
+func lookUp(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool) {
+	viewer, ok := viewerOf(pids, seen)
 	if !ok {
 		return "", false, false
 	}
@@ -83,12 +88,13 @@ func lookUp(pids []int, mountNamespace uint32, dir, rest string, followLast bool
 	return full, isThere, true
 }
 
-// viewerOf returns the first of the processes that is in a mount namespace. It asks the
-// agent itself last.
-func viewerOf(pids []int, mountNamespace uint32) (int, bool) {
-	want := fmt.Sprintf("mnt:[%d]", mountNamespace)
+// viewerOf returns the first of the processes that has a view. It asks the agent itself last.
+func viewerOf(pids []int, seen view) (int, bool) {
+	want := fmt.Sprintf("mnt:[%d]", seen.mountNamespace)
 	for _, pid := range append(pids, os.Getpid()) {
-		if namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err == nil && namespace == want {
+		namespace, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+		root, err2 := os.Readlink(fmt.Sprintf("/proc/%d/root", pid))
+		if err1 == nil && err2 == nil && namespace == want && root == seen.root {
 			return pid, true
 		}
 	}

@@ -89,6 +89,10 @@ func (d *decoder) network(r *record, c *syscalls.Call, emit func(*event.Event)) 
 		n.Messages, n.Bytes = int(r.ret), int64(r.args[5])
 		n.Content.Cut = n.Content.Cut || n.Messages > 1
 	}
+	if n.Protocol == "unix" {
+		n.Descriptors, n.DescriptorsCut = descriptors(r), len(r.passed) > 0 && r.flags&headerTruncated != 0
+		n.FromMemory = n.FromMemory || len(r.passed) > 0
+	}
 	if n.Transfer && d.speaksDNS(&socket, n.Local, n.Remote) {
 		n.DNS = d.dns(r, n, socket.sock)
 	}
@@ -103,6 +107,23 @@ func (d *decoder) network(r *record, c *syscalls.Call, emit func(*event.Event)) 
 			d.http.remember(r.tid, &socket)
 		}
 	}
+}
+
+// descriptors returns the descriptors that a call passed.
+func descriptors(r *record) (all []event.Descriptor) {
+	for i := range r.passed {
+		p := &r.passed[i]
+		one := event.Descriptor{FD: int(p.fd)}
+		switch {
+		case p.socket.set:
+			one.Path = socketPath(&p.socket)
+		case p.file.set:
+			info := p.file.info()
+			one.Path, one.Inode, one.Device, one.Outside = info.path, info.inode, info.device, info.outside
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // maxDNSSockets bounds decoder.dnsSockets.

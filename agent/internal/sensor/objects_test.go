@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -48,6 +49,53 @@ func TestObjectsFitOldKernels(t *testing.T) {
 		for name, m := range spec.Maps {
 			if !slices.Contains(maps, m.Type) {
 				t.Errorf("%s: map %s is a %s", path, name, m.Type)
+			}
+		}
+	}
+}
+
+// TestStacksFitOldKernels checks the stack that each chain of functions needs. Kernels before
+// 6.13 allow 512 bytes in all, and count a function's bytes in steps of 32. Newer ones give each
+// function a stack of its own, so that the programs would load here in any case.
+func TestStacksFitOldKernels(t *testing.T) {
+	const most, frames = 512, 8
+	for _, path := range []string{"bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"} {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, program := range spec.Programs {
+			sizes, calls, function, entry := map[string]int{}, map[string][]string{}, "", ""
+			var last asm.Instruction
+			for _, ins := range program.Instructions {
+				if symbol := ins.Symbol(); symbol != "" {
+					function = symbol
+					entry = cmp.Or(entry, symbol)
+				}
+				offset := 0
+				switch class := ins.OpCode.Class(); {
+				case class == asm.LdXClass && ins.Src == asm.RFP, class.IsStore() && ins.Dst == asm.RFP:
+					offset = int(ins.Offset)
+				case ins.OpCode == asm.Add.Op(asm.ImmSource) && last.OpCode == asm.Mov.Op(asm.RegSource) && last.Src == asm.RFP && last.Dst == ins.Dst:
+					offset = int(ins.Constant) // the address of a variable
+				}
+				sizes[function] = max(sizes[function], -offset)
+				if ins.IsFunctionCall() {
+					calls[function] = append(calls[function], ins.Reference())
+				}
+				last = ins
+			}
+			var deepest func(function string) (size int, chain []string)
+			deepest = func(function string) (size int, chain []string) {
+				for _, callee := range calls[function] {
+					if below, its := deepest(callee); below > size {
+						size, chain = below, its
+					}
+				}
+				return size + (max(sizes[function], 1)+31)&^31, append([]string{function}, chain...)
+			}
+			if size, chain := deepest(entry); size > most || len(chain) > frames || size < 64 && len(calls[entry]) > 0 {
+				t.Errorf("%s: %s needs %d bytes of stack: %v", path, name, size, chain)
 			}
 		}
 	}

@@ -161,10 +161,32 @@ func TestMappedAndRingsAsRoot(t *testing.T) {
 
 // TestChangesAsRoot: an event of a change tells to what.
 func TestChangesAsRoot(t *testing.T) {
-	s := newSensor(t, Options{})
+	s := newSensor(t, Options{ContentBytes: 256})
 	dir := t.TempDir()
 	events, _ := watched(t, s, dir, build(t)+"/changes")
 	eventtest.Changes(t, dir, data(t, events), func(changes string) string { return changes })
+}
+
+// TestPlacesAsRoot: a file that is named by a link of /proc is reported by its path, and a file in
+// a jail or in a mount of the process's own is told from one of the machine.
+func TestPlacesAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, _ := watched(t, newSensor(t, Options{}), dir, build(t)+"/places")
+	eventtest.Places(t, dir, data(t, events), func(places string) string { return places })
+}
+
+// TestPassingAsRoot: descriptors that a program passes over a Unix socket are reported with their
+// files, by the sender and by the receiver.
+func TestPassingAsRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, _ := watched(t, newSensor(t, Options{}), dir, build(t)+"/passing")
+	eventtest.Passing(t, dir, data(t, events))
 }
 
 // TestCallsAsRoot: calls that are rare in honest programs are reported.
@@ -255,5 +277,39 @@ func TestOperationsOfRingsAsRoot(t *testing.T) {
 	want := []string{"OPENAT " + dir + "/by ring", "WRITE " + dir + "/by ring", "READ " + dir + "/by ring", "CONNECT tcp", "NOP "}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestFailedExecsWithManyArgumentsAsRoot: a failed exec has its arguments too, and says if some are
+// cut.
+func TestFailedExecsWithManyArgumentsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	many := make([]string, 100)
+	for i := range many {
+		many[i] = strconv.Itoa(i)
+	}
+	for _, test := range []struct {
+		arguments []string
+		isCut     bool
+	}{
+		{many, false},
+		{[]string{strings.Repeat("x", 5000), "end"}, true},
+		{slices.Repeat(many, 2), true},
+	} {
+		events, _ := watched(t, s, t.TempDir(), append([]string{"/usr/bin/env", "/none"}, test.arguments...)...)
+		found := false
+		for _, e := range events {
+			d, ok := e.Data.(*event.FailedExec)
+			if !ok {
+				continue
+			}
+			found = true
+			if d.ArgsCut != test.isCut || !test.isCut && !slices.Equal(d.Args[1:], test.arguments) {
+				t.Errorf("%d arguments of %d, cut: %v", len(d.Args), len(test.arguments)+1, d.ArgsCut)
+			}
+		}
+		if !found {
+			t.Error("the failed exec was not reported")
+		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,5 +138,56 @@ func TestFollowedLaterAsRoot(t *testing.T) {
 	}
 	if got, want := pathOf("/bin/sh", "-c", "chmod 700 short-lived/full/first; rm short-lived"), "$/short-lived/full/first (short-lived/full/first) true"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestDeepPathsAsRoot: paths with as many folders as PATH_MAX has room for are complete, and the
+// kernel side resolves them.
+func TestDeepPathsAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	depth := (4095 - len(dir) - len("/moved")) / len("/d")
+	events, _ := watched(t, s, dir, build(t)+"/deep", strconv.Itoa(depth))
+	folder := strings.Repeat("d/", depth)
+	var got []string
+	deepest := 0
+	add := func(name, path, given string, isGuess bool) {
+		short := strings.NewReplacer(dir, "$", folder, "DEEP/").Replace
+		line := name + " " + short(path) + " (" + short(given) + ")"
+		if isGuess {
+			line += " guessed"
+		}
+		got = append(got, line)
+	}
+	for _, e := range events {
+		switch d := e.Data.(type) {
+		case *event.File:
+			switch d.Operation {
+			case "CreateDirectory":
+				if want := dir + strings.Repeat("/d", deepest+1); d.Path != want || d.PathGuessed {
+					t.Fatalf("folder %d: %q, guessed: %v", deepest, d.Path, d.PathGuessed)
+				}
+				deepest++
+			case "CreateFile", "CloseFile", "ChangeMode", "TruncateFile", "RenameFile", "DeleteFile":
+				if strings.HasPrefix(d.Path, dir) {
+					add(d.Operation, d.Path, d.Given, d.PathGuessed)
+				}
+				if d.NewPath != "" {
+					add("to", d.NewPath, d.NewGiven, d.PathGuessed)
+				}
+			}
+		case *event.FailedExec:
+			add("execve", d.Path, d.Given, false)
+		}
+	}
+	want := []string{
+		"CreateFile $/DEEP/file (DEEP/file)", "CloseFile $/DEEP/file ()", "ChangeMode $/DEEP/file (DEEP/file)", "TruncateFile $/DEEP/file (DEEP/file)",
+		"execve $/DEEP/file (DEEP/file)", "RenameFile $/DEEP/file (DEEP/file)", "to $/DEEP/moved (DEEP/moved)", "DeleteFile $/DEEP/moved (DEEP/moved)",
+	}
+	if deepest != depth || !slices.Equal(got, want) {
+		t.Errorf("%d folders, want %d\ngot  %.3000q\nwant %q", deepest, depth, got, want)
 	}
 }

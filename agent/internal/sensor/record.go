@@ -20,6 +20,7 @@ const (
 	recordExit    = 4
 	recordMore    = 5
 	recordTLS     = 6
+	recordPart    = 7
 
 	headerCompat    = 1
 	headerTruncated = 2
@@ -39,6 +40,11 @@ const (
 	sectionComm   = 10
 	sectionRest   = 11
 	sectionEnv    = 12
+	sectionRoot   = 13
+	sectionPassed = 14
+	sectionHeld   = 15
+	sectionText   = 16
+	sectionParts  = 17
 
 	sectionCut     = 1
 	sectionFault   = 2
@@ -47,6 +53,7 @@ const (
 	sectionName    = 16
 	sectionLast    = 32
 	sectionFollow  = 64
+	sectionOutside = 128
 
 	sectionHeadSize = 4
 	fileHeadSize    = 24
@@ -80,6 +87,12 @@ func (s *section) fault() bool { return s.flags&sectionFault != 0 }
 // message is one message of a call, with the address of its sender or receiver.
 type message struct{ addr, data section }
 
+// passed is a descriptor in a control message, and the file or the socket behind it.
+type passed struct {
+	fd           int32
+	file, socket section
+}
+
 // record is a record of the kernel side, split into its fields and sections. It points into
 // the bytes that it was parsed from.
 type record struct {
@@ -98,12 +111,15 @@ type record struct {
 	flags       uint32
 	comm        []byte
 
-	file, result, cwd, argv, env, parentComm section
-	socket, resultSocket                     section
-	paths                                    [2]section
-	dirs, rests                              [2]section
-	pathCount                                int
-	messages                                 []message
+	file, result, cwd, argv, env, parentComm, root section
+	socket, resultSocket                           section
+	paths                                          [2]section
+	texts                                          [2]section // the zero value after the last
+	dirs, rests                                    [2]section
+	parts                                          [2]uint32 // of argv and of env: how many records have come before
+	pathCount                                      int
+	messages                                       []message
+	passed                                         []passed
 }
 
 var errShort = errors.New("record ends early")
@@ -114,7 +130,7 @@ func (r *record) parse(raw []byte) error {
 		return errShort
 	}
 	le := binary.LittleEndian
-	*r = record{messages: r.messages[:0]}
+	*r = record{messages: r.messages[:0], passed: r.passed[:0]}
 	r.time = le.Uint64(raw[0:])
 	r.sessions = le.Uint64(raw[8:])
 	r.ret = int64(le.Uint64(raw[16:]))
@@ -156,7 +172,9 @@ func (r *record) add(kind uint8, s section) {
 	case sectionFile:
 		r.file = s
 	case sectionSocket:
-		if r.socket.set || r.returnsOnly() {
+		if last := len(r.passed) - 1; last >= 0 {
+			r.passed[last].socket = s
+		} else if r.socket.set || r.returnsOnly() {
 			r.resultSocket = s
 		} else {
 			r.socket = s
@@ -167,6 +185,12 @@ func (r *record) add(kind uint8, s section) {
 		if r.pathCount < len(r.paths) {
 			r.paths[r.pathCount] = s
 			r.pathCount++
+		}
+	case sectionText:
+		if !r.texts[0].set {
+			r.texts[0] = s
+		} else {
+			r.texts[1] = s
 		}
 	case sectionDir:
 		if r.pathCount > 0 {
@@ -193,6 +217,20 @@ func (r *record) add(kind uint8, s section) {
 		r.cwd = s
 	case sectionComm:
 		r.parentComm = s
+	case sectionRoot:
+		r.root = s
+	case sectionParts:
+		if len(s.body) == 8 {
+			r.parts = [2]uint32{binary.LittleEndian.Uint32(s.body), binary.LittleEndian.Uint32(s.body[4:])}
+		}
+	case sectionPassed:
+		if len(s.body) == 4 {
+			r.passed = append(r.passed, passed{fd: int32(binary.LittleEndian.Uint32(s.body))})
+		}
+	case sectionHeld:
+		if last := len(r.passed) - 1; last >= 0 {
+			r.passed[last].file = s
+		}
 	}
 }
 
@@ -223,9 +261,11 @@ func untilNUL(b []byte) []byte {
 type fileInfo struct {
 	path    string
 	inode   uint64
+	device  uint32 // of the file system
 	mode    uint32
 	fmode   uint32
 	deleted bool
+	outside bool // not below the root of the process
 }
 
 // info parses a file section. A path whose beginning is missing begins with "…".
@@ -235,9 +275,11 @@ func (s *section) info() (f fileInfo) {
 	}
 	le := binary.LittleEndian
 	f.inode = le.Uint64(s.body)
+	f.device = le.Uint32(s.body[8:])
 	f.mode = le.Uint32(s.body[12:])
 	f.fmode = le.Uint32(s.body[16:])
 	f.deleted = s.flags&sectionDeleted != 0
+	f.outside = s.flags&sectionOutside != 0
 	components := s.body[fileHeadSize:]
 	if s.flags&sectionName != 0 || len(components) == 0 && f.mode&modeType == modeFIFO {
 		f.path = f.pseudo(components, le.Uint32(s.body[20:]))
@@ -282,6 +324,8 @@ func (f *fileInfo) pseudo(components []byte, magic uint32) string {
 	switch {
 	case f.mode&modeType == modeFIFO:
 		return "pipe:[" + strconv.FormatUint(f.inode, 10) + "]"
+	case f.mode&modeType == modeSocket:
+		return "socket:[" + strconv.FormatUint(f.inode, 10) + "]"
 	case len(name) > 0 && name[0] == '[':
 		return "anon_inode:" + name
 	case magic == magicPidfs:

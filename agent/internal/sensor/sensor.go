@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
@@ -160,6 +161,9 @@ func New(options Options) (*Sensor, error) {
 			return nil, fmt.Errorf("set the table of calls: %w", err)
 		}
 	}
+	if err := setHome(spec); err != nil {
+		return nil, fmt.Errorf("set the agent's root: %w", err)
+	}
 	multiPrograms(spec)
 	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, resumed: map[int]time.Time{}, passed: make(chan struct{}), done: make(chan struct{})}
 	s.sensed.Store(&time.Time{})
@@ -175,6 +179,24 @@ func New(options Options) (*Sensor, error) {
 	}
 	go s.read()
 	return s, nil
+}
+
+// setHome tells the kernel side the agent's root and mount namespace.
+func setHome(spec *ebpf.CollectionSpec) error {
+	var root unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, "/", 0, unix.STATX_INO|unix.STATX_MNT_ID, &root); err != nil {
+		return err
+	}
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/mnt", &namespace); err != nil {
+		return err
+	}
+	return errors.Join(
+		spec.Variables["home_mount"].Set(uint32(root.Mnt_id)),
+		spec.Variables["home_inode"].Set(root.Ino),
+		spec.Variables["home_is_mounted"].Set(uint8(root.Attributes/unix.STATX_ATTR_MOUNT_ROOT&1)),
+		spec.Variables["home_namespace"].Set(uint32(namespace.Ino)),
+	)
 }
 
 // start fills the maps and opens the ring.

@@ -42,6 +42,9 @@ const (
 	Aio
 	Writes
 	Struct
+	Mount
+	Config
+	Value
 )
 
 // SocketcallBase is where the calls of socketcall begin in the table of 32-bit calls.
@@ -78,6 +81,7 @@ const (
 	WhenSocketOption
 	WhenOther
 	WhenLimit
+	WhenAttribute
 )
 
 // Args has the index of each argument, -1 if there is none, in the order of struct syscall.
@@ -321,10 +325,10 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("utime", File, "SetFileTime", 0, ArgPath1.is(0)).reads(1, 16, 8),
 	add("utimes", File, "SetFileTime", 0, ArgPath1.is(0)).reads(1, 32, 16),
 	add("futimesat", File, "SetFileTime", 0, ArgDir1.is(0), ArgPath1.is(1)).reads(2, 32, 16),
-	add("setxattr", Attribute, "SetAttribute", 0, ArgPath1.is(0), ArgPath2.text(1)),
-	add("lsetxattr", Attribute, "SetAttribute", 0, ArgPath1.link(0), ArgPath2.text(1)),
-	add("fsetxattr", Attribute, "SetAttribute", 0, ArgFd.is(0), ArgPath1.text(1)),
-	add("setxattrat", Attribute, "SetAttribute", 0, ArgDir1.is(0), ArgPath1.is(1), ArgPath2.text(3), ArgAt.is(2)),
+	add("setxattr", Attribute, "SetAttribute", Value, ArgPath1.is(0), ArgPath2.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("lsetxattr", Attribute, "SetAttribute", Value, ArgPath1.link(0), ArgPath2.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("fsetxattr", Attribute, "SetAttribute", Value, ArgFd.is(0), ArgPath1.text(1), ArgData.is(2), ArgLen.is(3)),
+	add("setxattrat", Attribute, "SetAttribute", Value, ArgDir1.is(0), ArgPath1.is(1), ArgPath2.text(3), ArgAt.is(2), ArgData.is(4), ArgLen.is(5)).when(WhenAttribute),
 	add("removexattr", Attribute, "UnsetAttribute", 0, ArgPath1.is(0), ArgPath2.text(1)),
 	add("lremovexattr", Attribute, "UnsetAttribute", 0, ArgPath1.link(0), ArgPath2.text(1)),
 	add("fremovexattr", Attribute, "UnsetAttribute", 0, ArgFd.is(0), ArgPath1.text(1)),
@@ -340,7 +344,7 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("fchdir", File, "ChangeDirectory", 0, ArgFd.is(0)),
 	add("chroot", File, "ChangeRoot", Noted, ArgPath1.is(0).with(LookupRoot)),
 	add("pivot_root", File, "ChangeRoot", Noted, ArgPath1.is(0).with(LookupRoot), ArgPath2.is(1)),
-	add("mount", File, "MountFile", 0, ArgPath1.is(1).with(LookupMount), ArgPath2.is(0)),
+	add("mount", File, "MountFile", Mount, ArgPath1.is(1).with(LookupMount), ArgPath2.is(0)),
 	add("umount", File, "UnmountFile", 0, ArgPath1.is(0)),
 	add("umount2", File, "UnmountFile", 0, ArgPath1.is(0), ArgAt.is(1)),
 	add("io_uring_setup", File, "SetupIoUring", ReturnsFD),
@@ -473,7 +477,7 @@ var Calls = [...]Call{ //nolint:gochecknoglobals // a constant
 	add("mq_timedreceive", Process, "ReceiveMessage", 0, ArgFd.is(0)).plain(1),
 	add("mq_timedreceive_time64", Process, "ReceiveMessage", 0, ArgFd.is(0)).plain(1),
 	add("open_tree_attr", File, "OpenFile", ReturnsFD, ArgDir1.is(0), ArgPath1.is(1)),
-	add("fsconfig", Process, "ConfigureFileSystem", 0, ArgFd.is(0), ArgPath1.text(2)).plain(2),
+	add("fsconfig", Process, "ConfigureFileSystem", Config, ArgFd.is(0), ArgPath1.text(2)).plain(2),
 	add("file_setattr", File, "SetFlags", 0, ArgDir1.is(0), ArgPath1.is(1), ArgAt.is(4)),
 	add("inotify_add_watch", File, "WatchFile", 0, ArgPath1.is(1)),
 	add("fanotify_mark", File, "WatchFile", 0, ArgDir1.is(3), ArgPath1.is(4)).only(true),

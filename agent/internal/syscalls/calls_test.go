@@ -28,7 +28,7 @@ func TestCallsAreSound(t *testing.T) {
 				t.Errorf("%s: argument %d has index %d", c.Name, a, index)
 			}
 		}
-		if (c.Args[ArgData] >= 0) != (c.Kind == Transfer && c.Operation != "CopyFile" || c.Kind == NetTransfer) {
+		if (c.Args[ArgData] >= 0) != (c.Kind == Transfer && c.Operation != "CopyFile" || c.Kind == NetTransfer || c.Flags&Value != 0) {
 			t.Errorf("%s: has data %v", c.Name, c.Args[ArgData] >= 0)
 		}
 	}

@@ -41,6 +41,7 @@ var conditions = [...]string{
 	WhenSocketOption: "options that show or change the packets of others",
 	WhenOther:        "signals to another process",
 	WhenLimit:        "a new limit",
+	WhenAttribute:    "",
 }
 
 var verdicts = [...]string{Allow: "allowed", Deny: "denied", Absent: "absent"}

@@ -275,6 +275,10 @@ func (t *line) network(n *event.Network) {
 		t.add(" → ")
 		t.quoted(n.Remote.String())
 	}
+	for i := range n.Descriptors {
+		t.comma()
+		t.fd(n.Descriptors[i].FD, n.Descriptors[i].Path)
+	}
 }
 
 func (t *line) dns(messages []event.DNS) {

@@ -76,6 +76,8 @@ int main(void)
 	inotify_add_watch(watch, "/nowhere", IN_CREATE);
 	syscall(SYS_fanotify_mark, -1, 1, 1ULL, AT_FDCWD, "/nowhere/marked");
 	syscall(431 /* fsconfig */, -1, 1, "source", "none", 0);
+	syscall(431 /* fsconfig */, -1, 3, "upper", "/nowhere", AT_FDCWD);
+	syscall(431 /* fsconfig */, -1, 0, "ro", NULL, 0);
 	setsockopt(udp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* not reported */
 	setsockopt(udp, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 	setsid();

@@ -9,16 +9,23 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <utime.h>
 
 int main(void)
 {
+	char many[300] = "many";
+	struct {
+		unsigned long long value;
+		unsigned size, flags;
+	} value = {(unsigned long)"at", 2};
 	struct timespec exact[2] = {{978307200, 123456789}, {978307200, 0}}, part[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}}, far[2] = {{1LL << 60, 0}, {-1, 0}};
 	struct timeval micro[2] = {{978307200, 123456}, {978307201, 0}};
 	struct utimbuf second = {978307200, 978307201};
@@ -69,6 +76,12 @@ int main(void)
 	mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0); /* mprotect could make it writable */
 	mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	mmap(NULL, 4096, PROT_READ, MAP_SHARED, only, 0);
+	setxattr("b", "user.x", "value", 5, 0);
+	lsetxattr("b", "user.none", NULL, 0, 0);
+	fsetxattr(fd, "no.such", many, sizeof many, 0); /* fails */
+	syscall(463 /* setxattrat */, AT_FDCWD, "b", 0, "user.y", &value, sizeof value);
+	mount("a", "b", "no such type", MS_RDONLY | MS_NOSUID, "mode=0700,size=1");
+	mount("a", "none", NULL, MS_BIND, NULL);
 	ioctl(fd, FS_IOC_SETFLAGS, &attributes);
 	return 0;
 }
