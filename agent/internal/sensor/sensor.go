@@ -22,6 +22,7 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/syscalls"
 )
@@ -82,6 +83,7 @@ type Sensor struct {
 	objects bpfObjects
 	reader  *ringbuf.Reader
 	helper  *inspect.Helper
+	parser  *parser.Parser
 	log     *slog.Logger
 
 	mu      sync.Mutex // guards everything below; held while sinks are called
@@ -89,6 +91,7 @@ type Sensor struct {
 	watches [maxWatches]*Watch
 	next    int // where to look for a free slot: after the last one, so that none is reused soon
 	decoder *decoder
+	outbox  outbox
 	tls     *tlsProbes
 	lost    [maxWatches][]uint64 // count of losses reported so far, by CPU
 	polled  time.Time
@@ -101,6 +104,7 @@ type Sensor struct {
 	resumed   map[int]time.Time // when the processes were resumed, by pid; see resumeLate
 
 	ring   positions
+	placed uint64        // ring position up to which the events are in the outbox, or given
 	given  uint64        // ring position up to which the sinks have had the events
 	passed chan struct{} // closed, and replaced, when given advances
 	mark   mark          // the next moment of sensed
@@ -167,6 +171,7 @@ func New(options Options) (*Sensor, error) {
 		s.log = slog.Default()
 	}
 	s.helper = inspect.New(s.log)
+	s.parser = parser.New(s.log, s.parserEnded)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
@@ -189,7 +194,7 @@ func (s *Sensor) start(cpus int) error {
 		s.options.Clock = clock.System()
 	}
 	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
-	s.decoder.environment = s.options.Environment
+	s.decoder.environment, s.decoder.ask = s.options.Environment, s.ask
 	s.decoder.lookup = newFollower(followTime).follow
 	var err error
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
@@ -218,6 +223,8 @@ type Watch struct {
 	scope  Scope
 	slot   int
 	sink   func(*event.Event)
+	// unparsed are the losses of the parser that are not reported yet, by reason.
+	unparsed map[string]*event.Lost
 }
 
 // Watch starts to report the events in scope to sink, from one goroutine at a time. sink
@@ -241,7 +248,7 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink}
+	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink, unparsed: map[string]*event.Lost{}}
 	for i := range maxWatches {
 		if slot := (s.next + i) % maxWatches; s.watches[slot] == nil {
 			w.slot, s.next = slot, slot+1
@@ -430,6 +437,7 @@ func (s *Sensor) Close() error {
 	s.helper.Close()
 	err = errors.Join(err, s.reader.Close())
 	<-s.done
+	s.parser.Close()
 	s.decoder.cgroups.close()
 	s.mu.Lock()
 	if len(s.resumed) > 0 {
@@ -479,6 +487,7 @@ func (s *Sensor) attach() error {
 func (s *Sensor) detach() error {
 	err := closeLinks(s.links)
 	s.links = nil
+	s.decoder.http.clear(s.decoder)
 	if s.tls != nil {
 		err = errors.Join(err, s.tls.close())
 		s.tls = nil
@@ -552,10 +561,9 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 			s.resumeAt(int(s.ring.written() - s.ring.read()))
 		}
 	}
-	if read := s.ring.read(); read != s.given {
-		s.given = read
-		close(s.passed)
-		s.passed = make(chan struct{})
+	if read := s.ring.read(); read != s.placed {
+		s.placed = read
+		s.reached(read)
 	}
 	if s.given >= s.mark.position {
 		sensed := s.mark.time
@@ -575,7 +583,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	return true
 }
 
-// give decodes a record and passes its events to the watches that cover its process.
+// give decodes a record and sends its events to the watches that cover its process.
 func (s *Sensor) give(raw []byte) {
 	if s.tap != nil {
 		s.tap(raw)
@@ -584,11 +592,7 @@ func (s *Sensor) give(raw []byte) {
 		if s.tls != nil {
 			s.tls.notice(e)
 		}
-		for slot, bits := 0, s.decoder.record.sessions; bits != 0; slot, bits = slot+1, bits>>1 {
-			if w := s.watches[slot]; bits&1 != 0 && w != nil {
-				w.sink(e)
-			}
-		}
+		s.send(e, s.decoder.record.sessions, len(raw))
 	})
 	if err != nil {
 		s.log.Error("cannot decode a record from the kernel", "error", err, "bytes", len(raw))
@@ -606,8 +610,9 @@ func (s *Sensor) losses(slot int) ([]loss, error) {
 	return counts, nil
 }
 
-// reportLosses reports events that did not fit into the ring.
+// reportLosses reports events that did not fit into the ring, and data that was not parsed.
 func (s *Sensor) reportLosses(now time.Time) {
+	s.reportUnparsed()
 	for slot, w := range &s.watches {
 		if w == nil {
 			continue

@@ -1,6 +1,4 @@
-//go:build linux
-
-package sensor
+package parser
 
 import (
 	"bytes"
@@ -21,6 +19,12 @@ import (
 const (
 	maxHead    = 64 << 10
 	maxForeign = 4 << 10
+)
+
+// The kernel side sends the data of a call in at most maxChunks pieces of chunkSize bytes.
+const (
+	chunkSize = 16384
+	maxChunks = 8
 )
 
 // streamState is the position of a stream within a message.
@@ -66,6 +70,9 @@ type stream struct {
 	decided func(isRequest bool)
 	// dropped is called when a head is longer than maxHead.
 	dropped func()
+	// joined says that the beginning of an undecided stream was missed: each of its pieces
+	// may begin with a message.
+	joined bool
 }
 
 // verdict is the class of a stream, by its first line.
@@ -168,6 +175,10 @@ func (s *stream) feedFirst(b []byte) []byte {
 
 // giveUp marks the stream as foreign and keeps at most maxForeign bytes of its beginning.
 func (s *stream) giveUp() {
+	if s.joined {
+		s.head = nil
+		return
+	}
 	s.state = foreign
 	s.head = bytes.Clone(s.head[:min(len(s.head), maxForeign)])
 }
