@@ -133,7 +133,7 @@ func (a *Answer) append(out []byte) []byte {
 
 // read reads an answer, and checks what the agent relies on. It copies what it keeps of body.
 func (a *Answer) read(body []byte) error {
-	r := reader{rest: body}
+	r := reader{rest: body, texts: string(body)}
 	*a = Answer{Last: r.flag(), Kept: int(r.number()), Lost: r.flag()}
 	r.check(a.Kept >= 0 && a.Kept <= maxMemory)
 	if r.flag() {
@@ -222,6 +222,8 @@ func (w *writer) dns(d *event.DNS) {
 type reader struct {
 	rest []byte
 	bad  bool
+	// texts is the message. All texts are parts of it, so that they need one allocation.
+	texts string
 }
 
 // check marks the message as malformed if ok is false.
@@ -268,7 +270,11 @@ func (r *reader) bytes() []byte {
 	return b
 }
 
-func (r *reader) text() string { return string(r.bytes()) }
+func (r *reader) text() string {
+	n := len(r.bytes())
+	end := len(r.texts) - len(r.rest)
+	return r.texts[end-n : end]
+}
 
 // count reads the length of a list.
 func (r *reader) count() int {

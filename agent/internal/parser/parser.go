@@ -11,6 +11,7 @@ package parser
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,12 +26,14 @@ import (
 
 const (
 	// maxWaiting is the most bytes of questions that wait for an answer.
-	maxWaiting = 8 << 20
+	maxWaiting = 16 << 20
 	// maxAnswers is the most answers to one question, and maxAnswerBytes their size. No
 	// honest worker reaches them: the first piece after a beginning of 64 KiB may complete
 	// 4,000 requests, and one piece may answer 64 requests of 200 KiB.
 	maxAnswers     = 1 << 13
 	maxAnswerBytes = 64 << 20
+	// maxMessages is the largest buffer of messages that is used again.
+	maxMessages = 1 << 20
 
 	// questionTime is the most CPU time for a question, and silentTime the most time, for
 	// a worker that does not run. checkInterval is how often the Parser checks them.
@@ -57,13 +60,14 @@ var (
 // concurrently, and do not wait for the worker.
 type Parser struct {
 	log   *slog.Logger
+	owner sync.Locker
 	ended func()
 
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when run has returned
 
 	mu       sync.Mutex
-	wake     sync.Cond // for run and send
+	wake     sync.Cond // for send
 	running  bool      // run was started
 	closed   bool
 	isPaused bool              // no worker runs, and none may start yet
@@ -80,20 +84,36 @@ type waiting struct {
 	bytes    int
 }
 
-// New creates a Parser. The first question starts the worker. The Parser calls ended after a
+// New creates a Parser. The Parser calls ended after a
 // worker has failed and all questions to it got ErrFailed: the next worker knows no
-// connection.
-func New(log *slog.Logger, ended func()) *Parser {
-	p := &Parser{log: log, ended: ended, closing: make(chan struct{}), done: make(chan struct{})}
+// connection. It holds owner while it calls ended, and while it passes on answers, as many
+// at once as have arrived.
+func New(log *slog.Logger, owner sync.Locker, ended func()) *Parser {
+	p := &Parser{log: log, owner: owner, ended: ended, closing: make(chan struct{}), done: make(chan struct{})}
 	p.wake.L = &p.mu
 	return p
+}
+
+// Start starts the worker, unless it runs. Ask does so too; the first answers then come later.
+func (p *Parser) Start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.start()
+}
+
+// start starts the worker, unless it runs. The caller holds mu.
+func (p *Parser) start() {
+	if !p.running && !p.closed {
+		p.running = true
+		go p.run()
+	}
 }
 
 // Ask sends a question. The Parser calls answered for each answer, in the order of the
 // questions, from a goroutine of its own; or with an error if the worker fails. If Ask
 // returns an error, it does not call answered. Ask does not keep q.
 func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
-	const overhead = 128 // of a waiting question
+	const overhead = 512 // of a waiting question
 	size := len(q.Data) + overhead
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,24 +122,13 @@ func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
 		return ErrFailed
 	case p.bytes+size > maxWaiting && q.Kind != Closed && q.Kind != Dropped: // these free memory
 		return ErrFull
-	case !p.running:
-		p.running = true
-		go p.run()
 	}
+	p.start()
 	p.bytes += size
 	p.waiting = append(p.waiting, waiting{answered, size})
 	p.unsent = q.append(p.unsent)
 	p.wake.Broadcast()
 	return nil
-}
-
-// Restart ends the worker, as if it had failed.
-func (p *Parser) Restart() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.process != nil {
-		p.process.Kill()
-	}
 }
 
 // Close ends the worker. It waits until every question has its answer or error.
@@ -141,12 +150,13 @@ func (p *Parser) Close() {
 // run runs workers until the Parser is closed.
 func (p *Parser) run() {
 	defer close(p.done)
-	defer p.fail() // questions that came before a worker started
-	for pause := minPause; p.isAsked(); {
+	for pause := minPause; ; {
 		began := time.Now()
 		err := p.worker()
 		isClosed := p.fail()
+		p.owner.Lock()
 		p.ended()
+		p.owner.Unlock()
 		if isClosed {
 			return
 		}
@@ -160,19 +170,12 @@ func (p *Parser) run() {
 		}
 		pause = min(2*pause, maxPause)
 		p.mu.Lock()
-		p.isPaused = false
+		p.isPaused, isClosed = false, p.closed
 		p.mu.Unlock()
+		if isClosed {
+			return
+		}
 	}
-}
-
-// isAsked waits for a question. It returns false if the Parser is closed.
-func (p *Parser) isAsked() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.waiting) == 0 && !p.closed {
-		p.wake.Wait()
-	}
-	return !p.closed
 }
 
 // worker runs one worker until it fails.
@@ -210,6 +213,8 @@ func (p *Parser) fail() bool {
 	all, isClosed := p.waiting, p.closed
 	p.waiting, p.unsent, p.bytes, p.isPaused = nil, nil, 0, true
 	p.mu.Unlock()
+	p.owner.Lock()
+	defer p.owner.Unlock()
 	for _, w := range all {
 		w.answered(nil, ErrFailed)
 	}
@@ -218,13 +223,16 @@ func (p *Parser) fail() bool {
 
 // send sends questions until the worker fails.
 func (p *Parser) send(process *confined.Process) {
+	var messages []byte
 	for {
 		p.mu.Lock()
 		for len(p.unsent) == 0 && p.process == process {
 			p.wake.Wait()
 		}
-		messages := p.unsent
-		p.unsent = nil
+		if cap(messages) > maxMessages {
+			messages = nil
+		}
+		messages, p.unsent = p.unsent, messages[:0]
 		isCurrent := p.process == process
 		p.mu.Unlock()
 		if !isCurrent {
@@ -237,43 +245,82 @@ func (p *Parser) send(process *confined.Process) {
 	}
 }
 
+// receiver reads the answers of a worker.
+type receiver struct {
+	in      *bufio.Reader
+	body    []byte
+	answers int // to the oldest question
+	size    int // of them, in bytes
+}
+
+// next reads the body of a message.
+func (r *receiver) next() (err error) {
+	r.body, err = readMessage(r.in, r.body, maxAnswer)
+	return err
+}
+
+// hasNext reports whether a whole message has arrived: next does not wait.
+func (r *receiver) hasNext() bool {
+	if r.in.Buffered() < sizeBytes {
+		return false
+	}
+	head, _ := r.in.Peek(sizeBytes) // it is in the buffer
+	return r.in.Buffered()-sizeBytes >= int(binary.LittleEndian.Uint32(head))
+}
+
 // receive passes on answers until the worker fails.
 func (p *Parser) receive(process *confined.Process) error {
-	in := bufio.NewReaderSize(process.Conn, bufferBytes)
-	var body []byte
-	for answers, size := 0, 0; ; {
-		var err error
-		if body, err = readMessage(in, body, maxAnswer); err != nil {
+	r := receiver{in: bufio.NewReaderSize(process.Conn, bufferBytes)}
+	for {
+		err := r.next() // without owner: it waits
+		if err != nil {
 			return err
 		}
-		var a Answer
-		if err := a.read(body); err != nil {
+		p.owner.Lock()
+		for err = p.pass(&r); err == nil && r.hasNext(); {
+			if err = r.next(); err == nil {
+				err = p.pass(&r)
+			}
+		}
+		p.owner.Unlock()
+		if err != nil {
 			return err
 		}
-		if a.Fault != "" {
-			return fmt.Errorf("%w: %.500q", ErrFailed, a.Fault)
-		}
-		p.mu.Lock()
-		if len(p.waiting) == 0 {
-			p.mu.Unlock()
-			return fmt.Errorf("%w: it answers no question", errMessage)
-		}
-		of := p.waiting[0]
-		answers++
-		if size += len(body); answers > maxAnswers || size > maxAnswerBytes {
-			p.mu.Unlock()
-			return fmt.Errorf("%w: it is one answer too many", errMessage)
-		}
-		if a.Last {
-			answers, size = 0, 0
-			p.answered++
-			p.bytes -= of.bytes
-			p.waiting[0] = waiting{}
-			p.waiting = p.waiting[1:]
-		}
-		p.mu.Unlock()
-		of.answered(&a, nil)
 	}
+}
+
+// pass passes on the answer that was read.
+func (p *Parser) pass(r *receiver) error {
+	var a Answer
+	if err := a.read(r.body); err != nil {
+		return err
+	}
+	if a.Fault != "" {
+		return fmt.Errorf("%w: %.500q", ErrFailed, a.Fault)
+	}
+	p.mu.Lock()
+	if len(p.waiting) == 0 {
+		p.mu.Unlock()
+		return fmt.Errorf("%w: it answers no question", errMessage)
+	}
+	of := p.waiting[0]
+	r.answers++
+	r.size += len(r.body)
+	if a.Last {
+		p.answered++
+		p.bytes -= of.bytes
+		p.waiting[0] = waiting{}
+		p.waiting = p.waiting[1:]
+	}
+	p.mu.Unlock()
+	if r.answers > maxAnswers || r.size > maxAnswerBytes {
+		return fmt.Errorf("%w: it is one answer too many", errMessage)
+	}
+	if a.Last {
+		r.answers, r.size = 0, 0
+	}
+	of.answered(&a, nil)
+	return nil
 }
 
 // watch kills a worker that takes too long for a question.

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,8 +38,7 @@ func newParser(t *testing.T) (*Parser, chan struct{}) {
 	t.Helper()
 	t.Setenv(testSetting, "1")
 	ended := make(chan struct{}, 100)
-	p := New(slog.New(slog.DiscardHandler), func() { ended <- struct{}{} })
-	t.Cleanup(p.Close)
+	p := New(slog.New(slog.DiscardHandler), &sync.Mutex{}, func() { ended <- struct{}{} })
 	return p, ended
 }
 
@@ -47,12 +47,14 @@ func ask(p *Parser, connection uint64, request string) chan result {
 	out := make(chan result, 1)
 	var r result
 	err := p.Ask(&Question{Kind: Piece, Connection: connection, Written: true, Total: int64(len(request)), Data: []byte(request)}, func(a *Answer, err error) {
-		switch {
-		case err != nil:
+		if err != nil {
 			out <- result{err: err}
-		case a.Flow != nil:
+			return
+		}
+		if a.Flow != nil {
 			r.flows++
-		case a.Last:
+		}
+		if a.Last {
 			out <- r
 		}
 	})
@@ -73,6 +75,8 @@ func TestFailures(t *testing.T) {
 	for name, path := range map[string]string{"panic": "/parser-panic", "hang": "/parser-hang"} {
 		t.Run(name, func(t *testing.T) {
 			p, ended := newParser(t)
+			defer p.Close()
+			p.Start()
 			if r := wait.Receive(t, "an answer", ask(p, 1, request("/first", 100))); r != (result{flows: 1}) {
 				t.Fatalf("%+v", r)
 			}
@@ -114,7 +118,7 @@ func TestFull(t *testing.T) {
 	if err := p.Ask(&Question{Kind: Closed, Connection: 2}, func(*Answer, error) {}); err != nil {
 		t.Error("the end of a connection:", err)
 	}
-	p.Restart()
+	p.Close()
 	for _, c := range all {
 		if r := wait.Receive(t, "an error", c); !errors.Is(r.err, ErrFailed) {
 			t.Errorf("%+v", r)

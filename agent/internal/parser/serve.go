@@ -24,7 +24,7 @@ const (
 	moreMemory = 256 << 20
 	goMemory   = "GOMEMLIMIT=128MiB"
 	// bufferBytes is the size of the buffers of the socket, on both sides.
-	bufferBytes = 64 << 10
+	bufferBytes = 256 << 10
 	// testSetting is set by tests: the worker panics at a question with the text
 	// parser-panic, and never answers one with parser-hang.
 	testSetting = "OSPULSE_TEST_PARSER"
@@ -97,20 +97,31 @@ type Worker struct {
 // NewWorker returns a Worker without connections.
 func NewWorker() *Worker { return &Worker{map[uint64]*connection{}} }
 
-// Answer calls answer with each answer to a question. An answer may refer to the question's
-// memory and is valid until answer returns.
+// Answer calls answer with each answer to a question. An answer is valid until answer
+// returns.
 func (w *Worker) Answer(q *Question, answer func(*Answer)) {
-	last := Answer{Last: true}
+	kept := 0
+	var last *Answer // not passed on yet
+	each := func(a *Answer) {
+		if last != nil {
+			answer(last)
+		}
+		last = a
+	}
 	if q.Kind == DNS {
 		for message := range messages(q.Data) {
 			if m, ok := dns.Parse(message); ok {
-				answer(&Answer{DNS: &m})
+				each(&Answer{DNS: &m})
 			}
 		}
 	} else {
-		last.Kept = w.http(q, answer)
+		kept = w.http(q, each)
 	}
-	answer(&last)
+	if last == nil {
+		last = &Answer{}
+	}
+	last.Last, last.Kept = true, kept
+	answer(last)
 }
 
 // messages yields the DNS messages in data, each after its length in two bytes.

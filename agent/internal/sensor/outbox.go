@@ -4,20 +4,31 @@ package sensor
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
 )
 
-// maxHeld is the most bytes of records whose events wait for the parser.
-const maxHeld = 8 << 20
+// Limits of what waits for the parser: the data of questions, and the events behind them.
+const (
+	// maxHeld is the most bytes. Beyond it, the events do not wait any longer, and those
+	// that the parser's answers bring come after them.
+	maxHeld = 24 << 20
+	// pauseHeld is from how many bytes on the kernel side pauses the processes that it
+	// pauses while the ring is nearly full.
+	pauseHeld = 4 << 20
+	// itemBytes is the memory of an item besides its data.
+	itemBytes = 512
+)
 
 // outbox holds the events behind the data that the parser still reads, so that the sinks get
 // all events in their order. The reader of events never waits. Sensor.mu guards it.
 type outbox struct {
-	items []*outgoing
-	bytes int // of items
+	items  []*outgoing
+	bytes  int  // of items
+	isFull bool // processes may be paused until it is nearly empty
 }
 
 // outgoing is one item of the outbox: an event, a question to the parser, or a ring
@@ -26,20 +37,17 @@ type outgoing struct {
 	event    *event.Event
 	sessions uint64
 	position uint64 // 0: the item is no position
-	fail     func() // gives up a question that waits for its answer; else nil
+	waits    bool   // a question that waits for its last answer
 	bytes    int
 }
 
-// errHeld means that too many events wait for the parser.
-var errHeld = errors.New("too many events wait for the parser")
-
-// send passes an event of a record of some bytes to the sinks, after those in the outbox.
-func (s *Sensor) send(e *event.Event, sessions uint64, bytes int) {
+// send passes an event of a record of recordBytes to the sinks, after those in the outbox.
+func (s *Sensor) send(e *event.Event, sessions uint64, recordBytes int) {
 	if len(s.outbox.items) == 0 {
 		s.pass(e, sessions)
 		return
 	}
-	s.put(&outgoing{event: e, sessions: sessions, bytes: bytes})
+	s.put(&outgoing{event: e, sessions: sessions, bytes: itemBytes + min(recordBytes, itemBytes+s.options.ContentBytes)})
 }
 
 // reached records that the sinks have had the events up to a ring position, once they have.
@@ -48,25 +56,33 @@ func (s *Sensor) reached(position uint64) {
 	s.passOn()
 }
 
-// put adds an item. If there are too many, it gives up all questions.
+// put adds an item.
 func (s *Sensor) put(o *outgoing) {
 	s.outbox.items = append(s.outbox.items, o)
-	if s.outbox.bytes += o.bytes; s.outbox.bytes <= maxHeld {
-		return
+	s.outbox.bytes += o.bytes
+	if s.outbox.bytes > pauseHeld && !s.outbox.isFull {
+		s.outbox.isFull = true
+		s.pauseFrom(0)
 	}
-	s.log.Error("the parser does not keep up and is started again; sessions report what it did not parse")
-	s.parser.Restart()
-	for len(s.outbox.items) > 0 {
-		if first := s.outbox.items[0]; first.fail != nil {
-			first.fail()
+	if s.outbox.bytes > maxHeld {
+		s.passEvents()
+	}
+}
+
+// passEvents passes on all events, and leaves the questions and positions.
+func (s *Sensor) passEvents() {
+	s.outbox.items = slices.DeleteFunc(s.outbox.items, func(o *outgoing) bool {
+		if o.event != nil {
+			s.outbox.bytes -= o.bytes
+			s.pass(o.event, o.sessions)
 		}
-		s.passOn()
-	}
+		return o.event != nil
+	})
 }
 
 // passOn passes on the items before the first question that waits.
 func (s *Sensor) passOn() {
-	for len(s.outbox.items) > 0 && s.outbox.items[0].fail == nil {
+	for len(s.outbox.items) > 0 && !s.outbox.items[0].waits {
 		o := s.outbox.items[0]
 		s.outbox.items[0] = nil
 		s.outbox.items = s.outbox.items[1:]
@@ -79,6 +95,11 @@ func (s *Sensor) passOn() {
 			close(s.passed)
 			s.passed = make(chan struct{})
 		}
+	}
+	if s.outbox.isFull && s.outbox.bytes < pauseHeld/4 {
+		s.outbox.isFull = false
+		s.pauseFrom(s.ringBytes / 4 * 3)
+		s.resume()
 	}
 }
 
@@ -93,26 +114,13 @@ func (s *Sensor) pass(e *event.Event, sessions uint64) {
 
 // ask implements decoder.ask.
 func (s *Sensor) ask(q *parser.Question, sessions uint64, at time.Time, answered func(*parser.Answer, error, func(*event.Event))) bool {
-	o := &outgoing{bytes: len(q.Data)}
-	emit := func(e *event.Event) { s.pass(e, sessions) } // when o is the first item
-	fail := func(err error) {
-		o.fail = nil
-		s.unparsed(sessions, at, err)
-		answered(nil, err, emit)
-	}
-	o.fail = func() { fail(errHeld) }
-	err := s.parser.Ask(q, func(a *parser.Answer, err error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		switch {
-		case o.fail == nil: // it was given up
-		case err != nil:
-			fail(err)
-		default:
-			if answered(a, nil, emit); a.Last {
-				o.fail = nil
-			}
+	o := &outgoing{waits: true, bytes: itemBytes + len(q.Data)}
+	err := s.parser.Ask(q, func(a *parser.Answer, err error) { // o is the first item
+		if err != nil {
+			s.unparsed(sessions, at, err)
 		}
+		answered(a, err, func(e *event.Event) { s.pass(e, sessions) })
+		o.waits = err == nil && !a.Last
 		s.passOn()
 	})
 	if err != nil {
@@ -127,7 +135,7 @@ func (s *Sensor) ask(q *parser.Question, sessions uint64, at time.Time, answered
 // unparsed counts data of sessions that was not parsed, for reportUnparsed.
 func (s *Sensor) unparsed(sessions uint64, at time.Time, err error) {
 	reason := event.ReasonParserFailed
-	if errors.Is(err, parser.ErrFull) || errors.Is(err, errHeld) {
+	if errors.Is(err, parser.ErrFull) {
 		reason = event.ReasonParserFull
 	}
 	for slot, bits := 0, sessions; bits != 0; slot, bits = slot+1, bits>>1 {
@@ -165,7 +173,5 @@ func (s *Sensor) reportUnparsed() {
 
 // parserEnded handles the end of a worker of the parser.
 func (s *Sensor) parserEnded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.decoder.http.forget(func(sessions uint64, at time.Time) { s.unparsed(sessions, at, parser.ErrFailed) })
 }

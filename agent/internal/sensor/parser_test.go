@@ -110,3 +110,48 @@ func TestParserFailureAsRoot(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestParserHangsAsRoot: while the parser hangs, the program is paused before too many events
+// wait. No event of its calls is lost.
+func TestParserHangsAsRoot(t *testing.T) {
+	t.Setenv("OSPULSE_TEST_PARSER", "1")
+	server := testServer(false)
+	defer server.Close()
+	s := newSensor(t, Options{})
+	const files = 20_000
+	dir := t.TempDir()
+	cmd, release := held(t, dir, python(t), "-c", `
+import http.client, os, sys
+c = http.client.HTTPConnection(sys.argv[1])
+c.request('GET', '/parser-hang'); c.getresponse().read()
+for i in range(int(sys.argv[2])):
+    os.close(os.open('file', os.O_CREAT | os.O_WRONLY))
+`, server.Listener.Addr().String(), fmt.Sprint(files))
+	counts := map[string]int{}
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Pause: true}, func(e *event.Event) {
+		switch d := e.Data.(type) {
+		case *event.File:
+			if d.Path == dir+"/file" && d.Handle >= 0 {
+				counts[d.Operation]++
+			}
+		case *event.Lost:
+			counts[d.Reason]++
+		case *event.Paused:
+			counts[e.Type]++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	if opened := counts["CreateFile"] + counts["OpenFile"]; opened != files || counts["CloseFile"] != files {
+		t.Errorf("%d files were opened and %d closed, want %d", opened, counts["CloseFile"], files)
+	}
+	if counts[event.TypePaused] == 0 || counts[event.ReasonParserFailed] == 0 || counts[event.ReasonOverrun] > 0 {
+		t.Errorf("reported: %v", counts)
+	}
+}

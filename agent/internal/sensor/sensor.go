@@ -171,7 +171,7 @@ func New(options Options) (*Sensor, error) {
 		s.log = slog.Default()
 	}
 	s.helper = inspect.New(s.log)
-	s.parser = parser.New(s.log, s.parserEnded)
+	s.parser = parser.New(s.log, &s.mu, s.parserEnded)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
@@ -461,6 +461,7 @@ func (s *Sensor) attach() error {
 	if err := s.renew(); err != nil {
 		return err
 	}
+	s.parser.Start()
 	for name, program := range map[string]*ebpf.Program{
 		"sched_process_fork": s.objects.ProcessFork,
 		"sched_process_exec": s.objects.ProcessExec,
@@ -536,8 +537,12 @@ func (s *Sensor) read() {
 	}
 }
 
-// batchRecords bounds how long Watch and Close wait while events come in.
-const batchRecords = 4096
+// batchRecords bounds how long Watch and Close wait while events come in, and shareRecords
+// how long the parser's answers wait.
+const (
+	batchRecords = 4096
+	shareRecords = 64
+)
 
 // readBatch waits for events and passes those in the ring to the sinks, about
 // batchRecords at most. It returns false if the ring is closed.
@@ -547,7 +552,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	for n := 0; err == nil; n++ {
 		s.give(rec.RawSample)
 		s.resumeAt(int(s.ring.written() - s.ring.read())) // the reader may be closed meanwhile
-		if n == batchRecords || rec.Remaining == 0 {
+		if n == batchRecords || rec.Remaining == 0 || n >= shareRecords && len(s.outbox.items) > 0 {
 			break
 		}
 		err = s.reader.ReadInto(rec)
