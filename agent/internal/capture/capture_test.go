@@ -17,11 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 	"ospulse/test/ownnet"
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == parser.Command {
+		os.Exit(parser.Serve())
+	}
 	ownnet.Enter()
 	goleak.VerifyTestMain(m)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package parser
 
 import (
@@ -20,6 +22,7 @@ const (
 	Closed                  // the connection has ended
 	Dropped                 // the agent gives the connection up
 	DNS                     // Data is DNS messages, each after its length in two bytes
+	Segment                 // Data is the beginning of a TCP segment
 )
 
 // Question is one message to the worker.
@@ -40,6 +43,9 @@ type Answer struct {
 	Flow *Flow // nil: none
 	Lost bool  // part of the connection was dropped because of a limit
 	DNS  *event.DNS
+	// Protocol, Info and ServerName describe a segment; see event.Packet. They are "" if its
+	// protocol is unknown.
+	Protocol, Info, ServerName string
 	// Fault says why the worker ends now; "" if it does not.
 	Fault string
 }
@@ -127,6 +133,9 @@ func (a *Answer) append(out []byte) []byte {
 		if w.flag(a.DNS != nil); a.DNS != nil {
 			w.dns(a.DNS)
 		}
+		w.text(a.Protocol)
+		w.text(a.Info)
+		w.text(a.ServerName)
 		w.text(a.Fault)
 	})
 }
@@ -142,7 +151,7 @@ func (a *Answer) read(body []byte) error {
 	if r.flag() {
 		a.DNS = r.dns()
 	}
-	a.Fault = r.text()
+	a.Protocol, a.Info, a.ServerName, a.Fault = r.text(), r.text(), r.text(), r.text()
 	return r.end()
 }
 

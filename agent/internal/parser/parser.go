@@ -67,7 +67,7 @@ type Parser struct {
 	done    chan struct{} // closed when run has returned
 
 	mu       sync.Mutex
-	wake     sync.Cond // for send
+	wake     sync.Cond // for send and Finish
 	running  bool      // run was started
 	closed   bool
 	isPaused bool              // no worker runs, and none may start yet
@@ -129,6 +129,17 @@ func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
 	p.unsent = q.append(p.unsent)
 	p.wake.Broadcast()
 	return nil
+}
+
+// Finish waits until every question has its answer or error, and closes the Parser. No
+// other goroutine may ask any more.
+func (p *Parser) Finish() {
+	p.mu.Lock()
+	for len(p.waiting) > 0 {
+		p.wake.Wait()
+	}
+	p.mu.Unlock()
+	p.Close()
 }
 
 // Close ends the worker. It waits until every question has its answer or error.
@@ -212,6 +223,7 @@ func (p *Parser) fail() bool {
 	p.mu.Lock()
 	all, isClosed := p.waiting, p.closed
 	p.waiting, p.unsent, p.bytes, p.isPaused = nil, nil, 0, true
+	p.wake.Broadcast()
 	p.mu.Unlock()
 	p.owner.Lock()
 	defer p.owner.Unlock()
@@ -310,7 +322,9 @@ func (p *Parser) pass(r *receiver) error {
 		p.answered++
 		p.bytes -= of.bytes
 		p.waiting[0] = waiting{}
-		p.waiting = p.waiting[1:]
+		if p.waiting = p.waiting[1:]; len(p.waiting) == 0 {
+			p.wake.Broadcast()
+		}
 	}
 	p.mu.Unlock()
 	if r.answers > maxAnswers || r.size > maxAnswerBytes {

@@ -133,6 +133,7 @@ func TestMessages(t *testing.T) {
 		{Last: true, Kept: 5},
 		{Lost: true},
 		{Fault: "why"},
+		{Protocol: "TLS", Info: "Client Hello", ServerName: "a.test", Last: true},
 		{Flow: &Flow{Serving: true, Request: event.Request{Method: "GET", Target: "/", Version: "HTTP/1.1", Header: header}}},
 		{Flow: &Flow{Response: &event.Response{
 			StatusCode: 200, Reason: "OK", Version: "HTTP/1.0", Header: header,

@@ -108,13 +108,16 @@ func (w *Worker) Answer(q *Question, answer func(*Answer)) {
 		}
 		last = a
 	}
-	if q.Kind == DNS {
+	switch q.Kind {
+	case DNS:
 		for message := range messages(q.Data) {
 			if m, ok := dns.Parse(message); ok {
 				each(&Answer{DNS: &m})
 			}
 		}
-	} else {
+	case Segment:
+		each(segment(q.Data))
+	default:
 		kept = w.http(q, each)
 	}
 	if last == nil {

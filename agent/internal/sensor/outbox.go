@@ -3,7 +3,6 @@
 package sensor
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -132,41 +131,11 @@ func (s *Sensor) ask(q *parser.Question, sessions uint64, at time.Time, answered
 	return true
 }
 
-// unparsed counts data of sessions that was not parsed, for reportUnparsed.
+// unparsed counts data of sessions that was not parsed. reportLosses reports it.
 func (s *Sensor) unparsed(sessions uint64, at time.Time, err error) {
-	reason := event.ReasonParserFailed
-	if errors.Is(err, parser.ErrFull) {
-		reason = event.ReasonParserFull
-	}
 	for slot, bits := 0, sessions; bits != 0; slot, bits = slot+1, bits>>1 {
-		w := s.watches[slot]
-		if bits&1 == 0 || w == nil {
-			continue
-		}
-		lost := w.unparsed[reason]
-		if lost == nil {
-			lost = &event.Lost{Reason: reason, From: at, To: at, CPU: -1}
-			w.unparsed[reason] = lost
-		}
-		lost.Count++
-		if at.Before(lost.From) {
-			lost.From = at
-		}
-		if at.After(lost.To) {
-			lost.To = at
-		}
-	}
-}
-
-// reportUnparsed reports the data that was not parsed.
-func (s *Sensor) reportUnparsed() {
-	for _, w := range &s.watches {
-		if w == nil {
-			continue
-		}
-		for reason, lost := range w.unparsed {
-			w.sink(&event.Event{Type: event.TypeLost, Time: lost.To, Data: lost})
-			delete(w.unparsed, reason)
+		if w := s.watches[slot]; bits&1 != 0 && w != nil {
+			w.unparsed.Add(at, err)
 		}
 	}
 }

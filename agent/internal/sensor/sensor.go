@@ -219,12 +219,11 @@ func nameOfProcess(pid uint32) string {
 
 // Watch is a running watch.
 type Watch struct {
-	sensor *Sensor
-	scope  Scope
-	slot   int
-	sink   func(*event.Event)
-	// unparsed are the losses of the parser that are not reported yet, by reason.
-	unparsed map[string]*event.Lost
+	sensor   *Sensor
+	scope    Scope
+	slot     int
+	sink     func(*event.Event)
+	unparsed parser.Losses
 }
 
 // Watch starts to report the events in scope to sink, from one goroutine at a time. sink
@@ -248,7 +247,7 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink, unparsed: map[string]*event.Lost{}}
+	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink}
 	for i := range maxWatches {
 		if slot := (s.next + i) % maxWatches; s.watches[slot] == nil {
 			w.slot, s.next = slot, slot+1
@@ -617,11 +616,11 @@ func (s *Sensor) losses(slot int) ([]loss, error) {
 
 // reportLosses reports events that did not fit into the ring, and data that was not parsed.
 func (s *Sensor) reportLosses(now time.Time) {
-	s.reportUnparsed()
 	for slot, w := range &s.watches {
 		if w == nil {
 			continue
 		}
+		w.unparsed.Report(w.sink)
 		counts, err := s.losses(slot)
 		if err != nil {
 			s.log.Error("cannot read how many events were lost", "error", err)
