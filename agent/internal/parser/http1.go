@@ -20,6 +20,7 @@ import (
 // does: the response may still be HTTP/1.
 const (
 	maxHead    = 64 << 10
+	maxFields  = 1000 // of a head: many short ones take long to compare with each other
 	maxForeign = 4 << 10
 )
 
@@ -70,7 +71,7 @@ type stream struct {
 	done func(*httpMessage)
 	// decided is called when an undecided stream turns out to be HTTP.
 	decided func(isRequest bool)
-	// dropped is called when a head is longer than maxHead.
+	// dropped is called when a head is longer than maxHead, or has more than maxFields.
 	dropped func()
 	// joined says that the beginning of an undecided stream was missed: each of its pieces
 	// may begin with a message.
@@ -323,6 +324,11 @@ func (s *stream) feedHead(b []byte) []byte {
 	s.head = nil
 	m, ok := parseHead(head)
 	if !ok || m.request != (s.answerTo == nil) {
+		s.lose()
+		return nil
+	}
+	if len(m.header) > maxFields {
+		s.dropped()
 		s.lose()
 		return nil
 	}

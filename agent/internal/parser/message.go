@@ -61,8 +61,8 @@ type Flow struct {
 const (
 	sizeBytes   = 4
 	maxQuestion = 1 << 20
-	// No honest answer reaches these limits: a head has at most maxHead bytes and those of
-	// one piece, and a DNS message at most 64 KiB and 1 MiB of names.
+	// No honest answer reaches these limits: heads and bodies have theirs, and a DNS message
+	// has at most 64 KiB and 1 MiB of names.
 	maxAnswer = 2 << 20
 	maxList   = 1 << 15
 	maxMemory = 1 << 30
@@ -308,7 +308,8 @@ func (r *reader) flow() *Flow {
 
 func (r *reader) header() event.Header {
 	n := r.count()
-	if n == 0 {
+	r.check(n <= maxFields)
+	if n == 0 || r.bad {
 		return nil
 	}
 	h := make(event.Header, n)

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package parser parses data that a watched program controls: HTTP, compressed bodies and
-// DNS. A parser may have an error that lets a program take over the process that runs it.
+// Package parser parses data that a watched program controls: HTTP, compressed bodies, DNS
+// and TLS records. A parser may have an error that lets a program take over the process that runs it.
 // Therefore a worker process parses: the agent's own program with another command, as a
 // user that owns nothing, without files, network or the right to start programs, and with
 // limits for memory and time.
@@ -35,10 +35,11 @@ const (
 	// maxMessages is the largest buffer of messages that is used again.
 	maxMessages = 1 << 20
 
-	// questionTime is the most CPU time for a question, and silentTime the most time, for
-	// a worker that does not run. checkInterval is how often the Parser checks them.
+	// questionTime is the most CPU time for a question. waitingTime is how long a question
+	// may wait for its last answer, so that a worker which does nothing is not waited for.
+	// checkInterval is how often the Parser checks them.
 	questionTime  = 2 * time.Second
-	silentTime    = 30 * time.Second
+	waitingTime   = 30 * time.Second
 	checkInterval = 250 * time.Millisecond
 
 	// The pause before the next worker grows from minPause to maxPause while workers live
@@ -82,12 +83,12 @@ type Parser struct {
 type waiting struct {
 	answered func(*Answer, error)
 	bytes    int
+	since    time.Time
 }
 
-// New creates a Parser. The Parser calls ended after a
-// worker has failed and all questions to it got ErrFailed: the next worker knows no
-// connection. It holds owner while it calls ended, and while it passes on answers, as many
-// at once as have arrived.
+// New creates a Parser. The Parser calls ended after a worker has failed and all questions to
+// it got ErrFailed: the next worker knows no connection. It holds owner while it calls ended,
+// and while it passes on answers, as many at once as have arrived.
 func New(log *slog.Logger, owner sync.Locker, ended func()) *Parser {
 	p := &Parser{log: log, owner: owner, ended: ended, closing: make(chan struct{}), done: make(chan struct{})}
 	p.wake.L = &p.mu
@@ -125,7 +126,7 @@ func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
 	}
 	p.start()
 	p.bytes += size
-	p.waiting = append(p.waiting, waiting{answered, size})
+	p.waiting = append(p.waiting, waiting{answered, size, time.Now()})
 	p.unsent = q.append(p.unsent)
 	p.wake.Broadcast()
 	return nil
@@ -145,6 +146,10 @@ func (p *Parser) Finish() {
 // Close ends the worker. It waits until every question has its answer or error.
 func (p *Parser) Close() {
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
 	p.closed = true
 	if p.process != nil {
 		p.process.Kill()
@@ -342,7 +347,6 @@ func (p *Parser) watch(process *confined.Process, ended <-chan struct{}) {
 	var (
 		answered uint64
 		used     time.Duration // when the oldest question became the oldest
-		since    time.Time
 	)
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
@@ -353,14 +357,17 @@ func (p *Parser) watch(process *confined.Process, ended <-chan struct{}) {
 		case <-ticker.C:
 		}
 		p.mu.Lock()
-		isIdle, count := len(p.waiting) == 0, p.answered
+		count, waited := p.answered, time.Duration(0)
+		if len(p.waiting) > 0 {
+			waited = time.Since(p.waiting[0].since)
+		}
 		p.mu.Unlock()
 		now := processorTime(process.PID)
-		switch {
-		case isIdle || count != answered || since.IsZero():
-			answered, used, since = count, now, time.Now()
-		case now-used > questionTime || time.Since(since) > silentTime:
-			p.log.Error("the parser takes too long for a question", "cpu", now-used, "time", time.Since(since))
+		if waited == 0 || count != answered {
+			answered, used = count, now
+		}
+		if now-used > questionTime || waited > waitingTime {
+			p.log.Error("the parser takes too long", "cpu", now-used, "waited", waited)
 			process.Kill()
 			return
 		}

@@ -174,7 +174,7 @@ func TestHostileAnswers(t *testing.T) {
 		"status":           flow(Flow{Response: &event.Response{StatusCode: 1}}),
 		"body too large":   flow(Flow{Request: event.Request{Body: event.Body{Bytes: make([]byte, event.MaxBody+1), Size: event.MaxBody + 1}}}),
 		"size of the body": flow(Flow{Request: event.Request{Body: event.Body{Bytes: make([]byte, 9), Size: 8}}}),
-		"long list":        list(maxList + 1),
+		"long list":        list(maxFields + 1),
 		"negative list":    list(-1),
 		"kept":             (&Answer{Last: true, Kept: maxMemory + 1}).append(nil)[sizeBytes:],
 		"id":               (&Answer{DNS: &event.DNS{ID: 1 << 16}}).append(nil)[sizeBytes:],
@@ -230,5 +230,28 @@ func TestMissed(t *testing.T) {
 	}
 	if want := " 204,/next,/next 204"; strings.Join(got, ",") != want+","+want {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestManyFields: a head with too many fields is given up, and the connection is read again
+// from the next request.
+func TestManyFields(t *testing.T) {
+	w := NewWorker()
+	var got []string
+	say := func(data string) {
+		w.Answer(&Question{Kind: Piece, Connection: 1, Written: true, Total: int64(len(data)), Data: []byte(data)}, func(a *Answer) {
+			if a.Lost {
+				got = append(got, "lost")
+			}
+			if a.Flow != nil {
+				got = append(got, a.Flow.Request.Target)
+			}
+		})
+	}
+	for _, n := range []int{maxFields, maxFields + 1, 1} {
+		say(fmt.Sprintf("GET /%d HTTP/1.1\r\n%s\r\n", n, strings.Repeat("a:\r\n", n)))
+	}
+	if want := "/1000,lost,/1"; strings.Join(got, ",") != want {
+		t.Errorf("got %q, want %s", got, want)
 	}
 }

@@ -112,11 +112,18 @@ func TestParserFailureAsRoot(t *testing.T) {
 }
 
 // TestParserHangsAsRoot: while the parser hangs, the program is paused before too many events
-// wait. No event of its calls is lost.
+// wait, or they do not wait any longer. No event of its calls is lost.
 func TestParserHangsAsRoot(t *testing.T) {
 	t.Setenv("OSPULSE_TEST_PARSER", "1")
 	server := testServer(false)
 	defer server.Close()
+	for _, isPaused := range []bool{true, false} {
+		t.Run(fmt.Sprint("paused ", isPaused), func(t *testing.T) { checkHanging(t, server.Listener.Addr().String(), isPaused) })
+	}
+}
+
+func checkHanging(t *testing.T, server string, isPaused bool) {
+	t.Helper()
 	s := newSensor(t, Options{})
 	const files = 20_000
 	dir := t.TempDir()
@@ -126,9 +133,9 @@ c = http.client.HTTPConnection(sys.argv[1])
 c.request('GET', '/parser-hang'); c.getresponse().read()
 for i in range(int(sys.argv[2])):
     os.close(os.open('file', os.O_CREAT | os.O_WRONLY))
-`, server.Listener.Addr().String(), fmt.Sprint(files))
+`, server, fmt.Sprint(files))
 	counts := map[string]int{}
-	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Pause: true}, func(e *event.Event) {
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Pause: isPaused}, func(e *event.Event) {
 		switch d := e.Data.(type) {
 		case *event.File:
 			if d.Path == dir+"/file" && d.Handle >= 0 {
@@ -151,7 +158,7 @@ for i in range(int(sys.argv[2])):
 	if opened := counts["CreateFile"] + counts["OpenFile"]; opened != files || counts["CloseFile"] != files {
 		t.Errorf("%d files were opened and %d closed, want %d", opened, counts["CloseFile"], files)
 	}
-	if counts[event.TypePaused] == 0 || counts[event.ReasonParserFailed] == 0 || counts[event.ReasonOverrun] > 0 {
+	if (counts[event.TypePaused] > 0) != isPaused || counts[event.ReasonParserFailed] == 0 || counts[event.ReasonOverrun] > 0 {
 		t.Errorf("reported: %v", counts)
 	}
 }
