@@ -70,17 +70,17 @@ func (w *Worker) http(q *Question, answer func(*Answer)) (kept int) {
 	return c.kept()
 }
 
-// kept returns how many bytes the connection keeps.
+// kept returns how much memory the connection keeps.
 func (c *connection) kept() int {
-	n := len(c.read.head) + len(c.written.head)
+	n := cap(c.read.head) + cap(c.written.head)
 	for _, s := range []*stream{&c.read, &c.written} {
 		if m := s.message; m != nil {
-			n += len(m.body.Bytes) + headerSize(m.header)
+			n += cap(m.body.Bytes) + headerSize(m.header)
 		}
 	}
 	for i := range c.pending {
 		r := &c.pending[i]
-		n += len(r.Body.Bytes) + len(r.Target) + headerSize(r.Header)
+		n += cap(r.Body.Bytes) + len(r.Target) + headerSize(r.Header)
 	}
 	return n
 }

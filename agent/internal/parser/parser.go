@@ -35,12 +35,13 @@ const (
 	// maxMessages is the largest buffer of messages that is used again.
 	maxMessages = 1 << 20
 
-	// questionTime is the most CPU time for a question. waitingTime is how long a question
-	// may wait for its last answer, so that a worker which does nothing is not waited for.
-	// checkInterval is how often the Parser checks them.
-	questionTime  = 2 * time.Second
-	waitingTime   = 30 * time.Second
+	// answerTime is the most CPU time for the next answer, and silentTime the most time, for
+	// a worker that does not run. checkInterval is how often the Parser checks them.
+	answerTime    = 2 * time.Second
+	silentTime    = 30 * time.Second
 	checkInterval = 250 * time.Millisecond
+	// finishTime is how long Finish waits.
+	finishTime = time.Minute
 
 	// The pause before the next worker grows from minPause to maxPause while workers live
 	// shorter than steadyTime.
@@ -76,14 +77,13 @@ type Parser struct {
 	unsent   []byte            // messages that send has not taken
 	waiting  []waiting         // questions without their last answer, oldest first
 	bytes    int               // of waiting
-	answered uint64            // count of questions
+	answers  uint64            // count
 }
 
 // waiting is a question that waits for its last answer.
 type waiting struct {
 	answered func(*Answer, error)
 	bytes    int
-	since    time.Time
 }
 
 // New creates a Parser. The Parser calls ended after a worker has failed and all questions to
@@ -126,15 +126,26 @@ func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
 	}
 	p.start()
 	p.bytes += size
-	p.waiting = append(p.waiting, waiting{answered, size, time.Now()})
+	p.waiting = append(p.waiting, waiting{answered, size})
 	p.unsent = q.append(p.unsent)
 	p.wake.Broadcast()
 	return nil
 }
 
-// Finish waits until every question has its answer or error, and closes the Parser. No
-// other goroutine may ask any more.
+// Restart ends the worker, as if it had failed.
+func (p *Parser) Restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process != nil {
+		p.process.Kill()
+	}
+}
+
+// Finish waits until every question has its answer, finishTime at most, and closes the
+// Parser. No other goroutine may ask any more.
 func (p *Parser) Finish() {
+	limit := time.AfterFunc(finishTime, p.Restart)
+	defer limit.Stop()
 	p.mu.Lock()
 	for len(p.waiting) > 0 {
 		p.wake.Wait()
@@ -321,10 +332,10 @@ func (p *Parser) pass(r *receiver) error {
 		return fmt.Errorf("%w: it answers no question", errMessage)
 	}
 	of := p.waiting[0]
+	p.answers++
 	r.answers++
 	r.size += len(r.body)
 	if a.Last {
-		p.answered++
 		p.bytes -= of.bytes
 		p.waiting[0] = waiting{}
 		if p.waiting = p.waiting[1:]; len(p.waiting) == 0 {
@@ -342,11 +353,12 @@ func (p *Parser) pass(r *receiver) error {
 	return nil
 }
 
-// watch kills a worker that takes too long for a question.
+// watch kills a worker that takes too long for an answer.
 func (p *Parser) watch(process *confined.Process, ended <-chan struct{}) {
 	var (
-		answered uint64
-		used     time.Duration // when the oldest question became the oldest
+		answers uint64
+		used    time.Duration // when the latest answer came
+		since   time.Time
 	)
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
@@ -357,17 +369,14 @@ func (p *Parser) watch(process *confined.Process, ended <-chan struct{}) {
 		case <-ticker.C:
 		}
 		p.mu.Lock()
-		count, waited := p.answered, time.Duration(0)
-		if len(p.waiting) > 0 {
-			waited = time.Since(p.waiting[0].since)
-		}
+		isIdle, count := len(p.waiting) == 0, p.answers
 		p.mu.Unlock()
 		now := processorTime(process.PID)
-		if waited == 0 || count != answered {
-			answered, used = count, now
+		if isIdle || count != answers || since.IsZero() {
+			answers, used, since = count, now, time.Now()
 		}
-		if now-used > questionTime || waited > waitingTime {
-			p.log.Error("the parser takes too long", "cpu", now-used, "waited", waited)
+		if now-used > answerTime || time.Since(since) > silentTime {
+			p.log.Error("the parser takes too long", "cpu", now-used, "time", time.Since(since))
 			process.Kill()
 			return
 		}

@@ -21,8 +21,8 @@ const (
 	// moreMemory is how much address space the worker may use more than at its start. It
 	// includes what the garbage collector has not collected yet, so it is several times
 	// the bytes that the agent lets the worker keep.
-	moreMemory = 256 << 20
-	goMemory   = "GOMEMLIMIT=128MiB"
+	moreMemory = 384 << 20
+	goMemory   = "GOMEMLIMIT=96MiB"
 	// bufferBytes is the size of the buffers of the socket, on both sides.
 	bufferBytes = 256 << 10
 	// testSetting is set by tests: the worker panics at a question with the text
@@ -51,7 +51,7 @@ func Serve() int {
 func serve(socket *os.File, isTest bool) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("panic: %v\n%s", fault, debug.Stack()) //nolint:errorlint // not an error of a call
+			err = fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
 		}
 	}()
 	in, out := bufio.NewReaderSize(socket, bufferBytes), bufio.NewWriterSize(socket, bufferBytes)
@@ -59,7 +59,7 @@ func serve(socket *os.File, isTest bool) (err error) {
 	var question, message []byte
 	for {
 		if question, err = readMessage(in, question, maxQuestion); err != nil {
-			return nil //nolint:nilerr // the agent closed the socket
+			return nil // the agent closed the socket
 		}
 		var q Question
 		if err := q.read(question); err != nil {

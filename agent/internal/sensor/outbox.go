@@ -28,6 +28,7 @@ type outbox struct {
 	items  []*outgoing
 	bytes  int  // of items
 	isFull bool // processes may be paused until it is nearly empty
+	limit  int  // of bytes, from which on it is full
 }
 
 // outgoing is one item of the outbox: an event, a question to the parser, or a ring
@@ -59,7 +60,7 @@ func (s *Sensor) reached(position uint64) {
 func (s *Sensor) put(o *outgoing) {
 	s.outbox.items = append(s.outbox.items, o)
 	s.outbox.bytes += o.bytes
-	if s.outbox.bytes > pauseHeld && !s.outbox.isFull {
+	if s.outbox.bytes > s.outbox.limit && !s.outbox.isFull {
 		s.outbox.isFull = true
 		s.pauseFrom(0)
 	}
@@ -95,7 +96,7 @@ func (s *Sensor) passOn() {
 			s.passed = make(chan struct{})
 		}
 	}
-	if s.outbox.isFull && s.outbox.bytes < pauseHeld/4 {
+	if s.outbox.isFull && s.outbox.bytes < s.outbox.limit/4 {
 		s.outbox.isFull = false
 		s.pauseFrom(s.ringBytes / 4 * 3)
 		s.resume()

@@ -53,7 +53,8 @@ func TestParserFailureAsRoot(t *testing.T) {
 				got = append(got, "file "+name)
 			}
 		case *event.HTTP:
-			if d.Response != nil {
+			// The request of a flow may be missing: the parser may start between the two.
+			if d.Response != nil && d.Request.Target != "" {
 				name := strings.TrimPrefix(d.Request.Target, "/")
 				flows[name] = true
 				got = append(got, "flow "+name)
@@ -125,6 +126,7 @@ func TestParserHangsAsRoot(t *testing.T) {
 func checkHanging(t *testing.T, server string, isPaused bool) {
 	t.Helper()
 	s := newSensor(t, Options{})
+	s.outbox.limit = 64 << 10 // a slow machine reads few events while the parser hangs
 	const files = 20_000
 	dir := t.TempDir()
 	cmd, release := held(t, dir, python(t), "-c", `

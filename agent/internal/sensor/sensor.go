@@ -171,6 +171,7 @@ func New(options Options) (*Sensor, error) {
 		s.log = slog.Default()
 	}
 	s.helper = inspect.New(s.log)
+	s.outbox.limit = pauseHeld
 	s.parser = parser.New(s.log, &s.mu, s.parserEnded)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
@@ -389,6 +390,9 @@ func (w *Watch) drop() error {
 	return errors.Join(err, s.detach())
 }
 
+// flushTime is how long a flush waits for the parser.
+const flushTime = time.Minute
+
 // Flush returns when the sinks have had every event that happened before the call: when
 // the reader has passed the ring position that the kernel had written up to. Later events
 // do not delay it. Any number of calls may wait at once.
@@ -399,15 +403,21 @@ func (s *Sensor) Flush() error {
 	if err := s.reader.Flush(); err != nil { // wakes the reader
 		return fmt.Errorf("flush: %w", err)
 	}
+	limit := time.NewTimer(flushTime)
+	defer limit.Stop()
 	for {
 		s.mu.Lock()
-		given, passed := s.given, s.passed
+		given, passed, waits := s.given, s.passed, len(s.outbox.items) > 0
 		s.mu.Unlock()
 		if given >= until {
 			return nil
 		}
 		select {
 		case <-passed:
+		case <-limit.C:
+			if waits {
+				s.parser.Restart()
+			}
 		case <-s.done:
 			return nil
 		}
