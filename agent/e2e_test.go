@@ -30,6 +30,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 	"ospulse/test/ownnet"
@@ -39,7 +40,7 @@ import (
 // TestMain runs the agent instead of the tests for a hidden command, or if
 // OSPULSE_TEST_AGENT is set. If browserVariable is set, it runs browse.
 func TestMain(m *testing.M) {
-	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command)
+	hidden := len(os.Args) > 1 && (os.Args[1] == trace.LaunchCommand || os.Args[1] == sandbox.LaunchCommand || os.Args[1] == inspect.Command || os.Args[1] == parser.Command)
 	if hidden || os.Getenv("OSPULSE_TEST_AGENT") != "" {
 		os.Exit(run(context.Background(), os.Args[1:], wait.Patience))
 	}

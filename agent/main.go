@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
 )
@@ -32,6 +33,8 @@ func run(ctx context.Context, args []string, limit time.Duration) int {
 		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
 	case inspect.Command:
 		return inspect.Serve(os.Stderr)
+	case parser.Command:
+		return parser.Serve()
 	case sandbox.LaunchCommand:
 		return sandbox.Launch(args[1:], os.Stderr)
 	case trace.LaunchCommand:

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 )
 
@@ -113,6 +114,7 @@ type Watch struct {
 	limits  []string
 	root    *owner // owner of the packets in the separate namespace of Scope.Own
 
+	parser  *parser.Parser
 	stop    context.CancelFunc
 	look    chan struct{} // signals that there is something to look up
 	running sync.WaitGroup
@@ -124,6 +126,9 @@ type Watch struct {
 	owners   owners
 	known    map[int]*owner // by pid
 	held     held
+	asked    map[*event.Packet]bool // packets that wait for the parser
+	outbox   []*event.Packet        // packets of watched processes behind one that waits
+	unparsed parser.Losses
 	excluded endpoints
 	ended    bool // sink is not called any more
 }
@@ -145,8 +150,9 @@ func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error)
 	w := &Watch{
 		options: options, scope: scope, sink: sink, log: options.Log,
 		look: make(chan struct{}, 1), closing: make(chan struct{}),
-		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(),
+		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(), asked: map[*event.Packet]bool{},
 	}
+	w.parser = parser.New(w.log, &w.mu, func() {})
 	if err := w.open(); err != nil {
 		return nil, errors.Join(err, w.closeRings())
 	}
@@ -292,6 +298,9 @@ func (w *Watch) ReadUntil() time.Time {
 	if len(w.held.queue) > 0 {
 		earlier(w.held.queue[0].time)
 	}
+	if len(w.outbox) > 0 {
+		earlier(w.outbox[0].Time)
+	}
 	return until
 }
 
@@ -307,6 +316,7 @@ func (w *Watch) reportLosses(s *space, now time.Time) {
 		}})
 	}
 	w.reportHeldLosses(now)
+	w.unparsed.Report(w.send)
 	s.checked = now
 }
 
@@ -340,7 +350,9 @@ func (w *Watch) Close() error {
 				w.tick(s, true)
 			}
 		}
+		w.parser.Finish()
 		w.mu.Lock()
+		w.unparsed.Report(w.send)
 		w.ended = true
 		w.mu.Unlock()
 		err = w.closeRings()
@@ -399,6 +411,7 @@ func (w *Watch) packet(s *space, f *frame) {
 	}
 	e := describe(f, p, w.options.ContentBytes)
 	e.Interface = s.interfaceName(f.ifindex)
+	w.parse(p, e)
 	if use == nil {
 		w.hold(&q, e, now)
 		return
@@ -443,7 +456,7 @@ func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	if out {
 		e.Direction = event.DirectionOut
 	}
-	w.send(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
+	w.put(e)
 }
 
 // owner returns the owner of a packet, and whether the owner sent it; nil if the owner is

@@ -17,11 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 	"ospulse/test/ownnet"
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == parser.Command {
+		os.Exit(parser.Serve())
+	}
 	ownnet.Enter()
 	goleak.VerifyTestMain(m)
 }
@@ -151,6 +155,31 @@ print(flush=True)
 	}
 	if len(s.lost) > 0 {
 		t.Error(s.lost)
+	}
+}
+
+// TestParserFailureAsRoot: if the parser fails, the watch says so and reports the packets, as
+// far as their headers describe them.
+func TestParserFailureAsRoot(t *testing.T) {
+	t.Setenv("OSPULSE_TEST_PARSER", "1")
+	const sent = 10
+	a := startApart(t, fmt.Sprintf(`
+r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+r.bind(("127.0.0.1", 53))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(%d):
+    u.sendto(b"parser-panic", ("127.0.0.1", 53))
+print(flush=True)
+`, sent))
+	var s seen
+	watch(t, a, Options{ContentBytes: 16}, &s)
+	for i, p := range s.packets {
+		if p.Protocol != "UDP" || p.DestPort != 53 || string(p.Content.Bytes) != "parser-panic" || p.Number != uint64(i+1) {
+			t.Errorf("%+v", p)
+		}
+	}
+	if len(s.packets) != sent || s.lost[event.ReasonParserFailed] != sent || len(s.lost) != 1 {
+		t.Errorf("%d packets, lost %v", len(s.packets), s.lost)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package capture
 
 import (
@@ -15,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 )
 
 // bytesOf reads hex, with or without spaces.
@@ -60,6 +63,15 @@ const (
 		"11 00 00 10 00 00 00 2a 62 62"
 )
 
+// parsed describes a packet and parses its payload in this process.
+func parsed(f *frame, p *packet, contentBytes int) *event.Packet {
+	e := describe(f, p, contentBytes)
+	if q, service := questionOf(p); q != nil {
+		parser.NewWorker().Answer(q, func(a *parser.Answer) { complete(e, a, service) })
+	}
+	return e
+}
+
 func TestDecode(t *testing.T) {
 	tagged := func(tags, text string) string { // tags after the addresses
 		b := bytesOf(t, text)
@@ -96,7 +108,7 @@ func TestDecode(t *testing.T) {
 				test.change(test.frame)
 			}
 			var d decoder
-			e := describe(test.frame, d.decode(test.frame), 256)
+			e := parsed(test.frame, d.decode(test.frame), 256)
 			got := strings.Join([]string{e.Protocol, text(e.Source), str(e.SourcePort), text(e.Destination), str(e.DestPort), str(e.Length), str(e.Payload), e.Info}, " ")
 			if !strings.HasPrefix(got, test.want) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
@@ -169,7 +181,7 @@ func TestStreams(t *testing.T) {
 	} {
 		var d decoder
 		f := segment(t, "10.0.0.1:1000", "10.0.0.2:2000", test.payload, func(h *layers.TCP) { h.PSH, h.ACK, h.Seq, h.Ack = true, true, 5, 6 })
-		e := describe(f, d.decode(f), 3)
+		e := parsed(f, d.decode(f), 3)
 		if e.Protocol != test.protocol || e.Info != test.info || e.ServerName != test.server || !e.Content.Cut || !bytes.Equal(e.Content.Bytes, test.payload[:3]) || e.Payload != len(test.payload) {
 			t.Errorf("%q: %+v", test.payload, e)
 		}
@@ -188,7 +200,7 @@ func FuzzDecode(f *testing.F) {
 		frame.network = network
 		var d decoder
 		d.read(frame)
-		e := describe(frame, &d.packet, 16)
+		e := parsed(frame, &d.packet, 16)
 		e.Actor = event.Process{PID: 1}
 		if out := e.AppendJSON(nil); !json.Valid(out) {
 			t.Errorf("%s", out)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
-	"ospulse/agent/internal/dns"
 	"ospulse/agent/internal/event"
 )
 
@@ -23,7 +22,8 @@ const (
 // maxInfo is after how many bytes a list in Info ends; the event has it whole elsewhere.
 const maxInfo = 1024
 
-// describe returns the event of a packet, without its process and number.
+// describe returns the event of a packet, without its process, its number, and what the
+// parser reads in its payload.
 func describe(f *frame, p *packet, contentBytes int) *event.Packet {
 	e := &event.Packet{
 		Time: f.time, Source: p.from.Addr(), Destination: p.to.Addr(), SourcePort: -1, DestPort: -1,
@@ -53,13 +53,9 @@ func describe(f *frame, p *packet, contentBytes int) *event.Packet {
 	case p.tcp != nil:
 		e.TCP = &event.TCPHeader{Flags: tcpFlags(p.tcp), Sequence: p.tcp.Seq, Ack: p.tcp.Ack, Window: int(p.tcp.Window)}
 		e.Protocol, e.Info = "TCP", tcpInfo(p, e.TCP)
-		stream(e, p)
 	case p.protocol == protoUDP && p.hasPorts:
 		e.Protocol = "UDP"
 		e.Info = strconv.Itoa(e.SourcePort) + " → " + strconv.Itoa(e.DestPort) + " Len=" + strconv.Itoa(p.payloadLength)
-		if name := nameService(p); name != "" {
-			names(e, name, p.payload)
-		}
 	case p.protocol == protoICMP:
 		e.Protocol, e.Info = "ICMP", p.icmp
 		if p.from.Addr().Is6() {
@@ -150,38 +146,6 @@ func tcpInfo(p *packet, h *event.TCPHeader) string {
 	return string(out)
 }
 
-// stream describes the payload of a TCP segment if a message of a known protocol begins with
-// it.
-func stream(e *event.Packet, p *packet) {
-	b := p.payload
-	switch {
-	case len(b) == 0:
-	case nameService(p) != "" && len(b) > 2 && int(binary.BigEndian.Uint16(b)) <= len(b)-2:
-		names(e, "DNS", b[2:])
-	case isTLS(b):
-		e.Protocol = "TLS"
-		e.Info, e.ServerName = records(b)
-	case isHTTP(b):
-		line, _, _ := bytes.Cut(b[:min(len(b), 1024)], []byte("\r\n"))
-		e.Protocol, e.Info = "HTTP", string(line)
-	case bytes.HasPrefix(b, []byte("SSH-")):
-		line, _, _ := bytes.Cut(b[:min(len(b), 255)], []byte("\r\n"))
-		e.Protocol, e.Info = "SSH", "Protocol ("+string(line)+")"
-	}
-}
-
-func isHTTP(b []byte) bool {
-	if bytes.HasPrefix(b, []byte("HTTP/1.")) {
-		return true
-	}
-	for _, method := range [...]string{"GET ", "POST ", "PUT ", "HEAD ", "DELETE ", "OPTIONS ", "PATCH ", "CONNECT ", "TRACE "} {
-		if len(b) > len(method) && string(b[:len(method)]) == method {
-			return true
-		}
-	}
-	return false
-}
-
 // nameService returns the name service that a port belongs to; "" if there is none.
 func nameService(p *packet) string {
 	switch from, to := p.from.Port(), p.to.Port(); {
@@ -194,13 +158,8 @@ func nameService(p *packet) string {
 	}
 }
 
-// names adds a DNS message to the event. It leaves the event unchanged if b has no header of
-// one.
-func names(e *event.Packet, protocol string, b []byte) {
-	m, ok := dns.Parse(b)
-	if !ok {
-		return
-	}
+// names describes a DNS message of a name service.
+func names(e *event.Packet, protocol string, m *event.DNS) {
 	info := "Standard query"
 	if m.Response {
 		info = "Standard query response"
@@ -216,5 +175,5 @@ func names(e *event.Packet, protocol string, b []byte) {
 		}
 		info += " " + r.Type + " " + r.Data
 	}
-	e.Protocol, e.Info, e.DNS = protocol, info, []event.DNS{m}
+	e.Protocol, e.Info, e.DNS = protocol, info, []event.DNS{*m}
 }

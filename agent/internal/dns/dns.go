@@ -18,14 +18,14 @@ const (
 	recordBytes   = 10  // of a record, between its name and its data
 	maxName       = 255 // bytes of a name on the wire (RFC 1035, 3.1)
 
-	// maxText is the most bytes of names and data in the answers: 64 KiB can name one long
+	// maxText is the most bytes of names and data in a message: 64 KiB can name one long
 	// name thousands of times.
 	maxText = 1 << 20
 )
 
 // Parse reads a message (RFC 1035, 4.1), which may be cut: its questions, and the records of
 // its answer section. A record whose data is malformed has its data in the notation of RFC
-// 3597. A record whose name is malformed is left out, and so are all records after maxText.
+// 3597. A record whose name is malformed is left out, and so is everything after maxText.
 // ok is false if the header is incomplete.
 func Parse(message []byte) (m event.DNS, ok bool) {
 	if len(message) < headerBytes {
@@ -36,10 +36,13 @@ func Parse(message []byte) (m event.DNS, ok bool) {
 	if m.Response {
 		m.Code = codeName(flags & 15)
 	}
-	at := headerBytes
+	at, text := headerBytes, 0
 	for range binary.BigEndian.Uint16(message[4:]) {
 		name, next, isName := nameAt(message, at)
 		if next < 0 || next+questionBytes > len(message) {
+			return m, true
+		}
+		if text += len(name); text > maxText {
 			return m, true
 		}
 		if isName {
@@ -47,7 +50,6 @@ func Parse(message []byte) (m event.DNS, ok bool) {
 		}
 		at = next + questionBytes
 	}
-	text := 0
 	for range binary.BigEndian.Uint16(message[6:]) {
 		name, next, isName := nameAt(message, at)
 		if next < 0 || next+recordBytes > len(message) {

@@ -375,6 +375,11 @@ const (
 	// ReasonHTTP counts connections, requests and answers that the agent gave up at a
 	// bound on memory. The agent still reports the calls that moved their bytes.
 	ReasonHTTP = "http_bound"
+	// ReasonParserFailed and ReasonParserFull count transfers that were not parsed because
+	// the parser failed or had too much to do, and connections whose unfinished messages a
+	// failure lost. The agent still reports the calls.
+	ReasonParserFailed = "parser_failed"
+	ReasonParserFull   = "parser_overrun"
 	// ReasonHeld counts packets of watched processes that the agent gave up before it
 	// knew their owner.
 	ReasonHeld = "packet_attribution_overrun"

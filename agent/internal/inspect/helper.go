@@ -10,15 +10,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/confined"
 )
 
 const (
@@ -82,10 +82,7 @@ type debt struct {
 }
 
 // child is one helper process.
-type child struct {
-	cmd  *exec.Cmd
-	conn *net.UnixConn
-}
+type child struct{ *confined.Process }
 
 // New creates a Helper. It starts no process.
 func New(log *slog.Logger) *Helper {
@@ -152,7 +149,7 @@ func (h *Helper) Close() {
 	h.current = nil
 	h.mu.Unlock()
 	if c != nil {
-		c.kill()
+		c.Kill()
 	}
 }
 
@@ -263,40 +260,23 @@ func (h *Helper) start() (*child, error) {
 	case h.running.Load() >= maxStuck:
 		return nil, fmt.Errorf("%d helpers are stuck in the kernel: %w", maxStuck, ErrTime)
 	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("start the helper: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
-	defer ours.Close()
-	defer theirs.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		return nil, fmt.Errorf("start the helper: %w", err)
-	}
-	c := &child{cmd: exec.Command("/proc/self/exe", Command), conn: conn.(*net.UnixConn)} //nolint:noctx,forcetypeassert // kill ends it; the socket is a Unix socket
-	c.cmd.Dir, c.cmd.Env, c.cmd.ExtraFiles = "/", []string{"GOMEMLIMIT=48MiB", "GOMAXPROCS=2"}, []*os.File{theirs}
-	c.cmd.Stderr = os.Stderr
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the agent
-	if err := c.cmd.Start(); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("start the helper: %w", err)
-	}
 	h.running.Add(1)
-	go func() {
-		_ = c.cmd.Wait() // the exit code does not matter
+	started, err := confined.Start(Command, unix.SOCK_SEQPACKET, []string{"GOMEMLIMIT=48MiB", "GOMAXPROCS=2"}, os.Stderr, func() { h.running.Add(-1) })
+	if err != nil {
 		h.running.Add(-1)
-	}()
+		return nil, err
+	}
+	c := &child{started}
 	h.current = c
 	return c, nil
 }
 
 // ready waits until the helper process reports that it is ready.
 func (c *child) ready(buffer []byte) error {
-	if err := c.conn.SetDeadline(time.Now().Add(startTime)); err != nil {
+	if err := c.Conn.SetDeadline(time.Now().Add(startTime)); err != nil {
 		return fmt.Errorf("start the helper: %w", err)
 	}
-	if n, err := c.conn.Read(buffer); err != nil || n == 0 {
+	if n, err := c.Conn.Read(buffer); err != nil || n == 0 {
 		return fmt.Errorf("start the helper: %w", errors.Join(errors.New("it ended"), err))
 	}
 	return nil
@@ -309,13 +289,7 @@ func (h *Helper) drop(c *child) {
 		h.current = nil
 	}
 	h.mu.Unlock()
-	c.kill()
-}
-
-// kill kills a helper process and does not wait for its end: it may hang in the kernel.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill() // it may have ended
-	_ = c.conn.Close()
+	c.Kill()
 }
 
 // ask sends a question to this helper process and reads its answers.
@@ -324,17 +298,17 @@ func (c *child) ask(ctx context.Context, limit time.Duration, q question, buffer
 	if err != nil {
 		return last, nil, fmt.Errorf("ask the helper: %w", err)
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(limit)); err != nil {
+	if err := c.Conn.SetDeadline(time.Now().Add(limit)); err != nil {
 		return last, nil, fmt.Errorf("ask the helper: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := c.conn.Write(text); err != nil {
+	if _, err := c.Conn.Write(text); err != nil {
 		return last, nil, fault(err)
 	}
 	rights := make([]byte, unix.CmsgSpace(4))
 	for {
-		n, rn, _, _, err := c.conn.ReadMsgUnix(buffer, rights)
+		n, rn, _, _, err := c.Conn.ReadMsgUnix(buffer, rights)
 		if err == nil && n == 0 {
 			err = net.ErrClosed
 		}

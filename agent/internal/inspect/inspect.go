@@ -26,14 +26,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/confined"
 )
 
 // Command is the agent's hidden command that runs the helper.
 const Command = "inspect"
 
 const (
-	fdSocket = 3
-
 	// idleTime is how long the helper waits for the next question before it exits.
 	idleTime = time.Minute
 	// maxMessageBytes bounds one message in either direction.
@@ -111,7 +111,7 @@ func Serve(stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "ospulse-agent: inspect:", err)
 		return 1
 	}
-	file := os.NewFile(fdSocket, "socket")
+	file := os.NewFile(confined.Socket, "socket")
 	c, err := net.FileConn(file)
 	_ = file.Close()
 	conn, ok := c.(*net.UnixConn)
@@ -143,31 +143,11 @@ func Serve(stderr io.Writer) int {
 // dropPrivileges keeps only the capabilities that reading other users' processes and
 // files requires.
 func dropPrivileges() error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
-	}
 	wanted := []uint{unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_PTRACE, unix.CAP_CHECKPOINT_RESTORE}
 	if unix.Prctl(unix.PR_CAPBSET_READ, unix.CAP_CHECKPOINT_RESTORE, 0, 0, 0) != nil { // before Linux 5.9
 		wanted = append(wanted, unix.CAP_SYS_ADMIN)
 	}
-	var keep [2]uint32
-	for _, c := range wanted {
-		keep[c/32] |= 1 << (c % 32)
-	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
-	}
-	for i := range data {
-		data[i].Permitted &= keep[i]
-		data[i].Effective = data[i].Permitted
-		data[i].Inheritable = 0
-	}
-	if err := unix.Capset(&head, &data[0]); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
-	}
-	return nil
+	return confined.KeepCapabilities(wanted...)
 }
 
 // answer answers a question. An error means that the agent is gone.

@@ -77,7 +77,7 @@ func TestArguments(t *testing.T) {
 		}
 		// The Helper must replace a helper process that has ended.
 		h.mu.Lock()
-		_ = h.current.conn.Close()
+		_ = h.current.Conn.Close()
 		h.mu.Unlock()
 	}
 	if got, isCut, err := h.Arguments(t.Context(), os.Getpid(), 3); err != nil || !isCut || !slices.Equal(got, []string{os.Args[0][:3]}) {

@@ -54,7 +54,7 @@ func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 		return strconv.Itoa(2 + len(files))
 	}
 	arguments := sandboxArguments(p.options, pass)
-	arguments = append(arguments, "--seccomp", pass("seccomp", filter(tables).bytes()))
+	arguments = append(arguments, "--seccomp", pass("seccomp", filter(tables).Bytes()))
 	list := pass("arguments", []byte(strings.Join(arguments, "\x00")+"\x00"))
 	if err != nil {
 		return made, err

@@ -3,12 +3,12 @@
 package sandbox
 
 import (
-	"encoding/binary"
 	"runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"ospulse/agent/internal/seccomp"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -24,14 +24,8 @@ var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_PACKE
 //nolint:gochecknoglobals // a table of constants
 var protocols = []uint32{unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_KOBJECT_UEVENT}
 
-// The offsets in struct seccomp_data, and the return values of a filter; see seccomp(2).
+// The return values of the filter, and flags of clone.
 const (
-	dataNumber = 0
-	dataArch   = 4
-	dataArg0   = 16 // the lower half; both architectures are little endian
-	dataArg1   = 24
-	dataArg2   = 32
-
 	allow      = uint32(unix.SECCOMP_RET_ALLOW)
 	noPerm     = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	noCall     = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
@@ -58,8 +52,7 @@ type table struct {
 
 // tables has the rules for programs of this architecture and, on amd64, for 32-bit ones.
 var tables = func() []table { //nolint:gochecknoglobals // a constant
-	arch := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
-	all := []table{tableOf(arch, (*syscalls.Entry).Native)}
+	all := []table{tableOf(seccomp.NativeArch, (*syscalls.Entry).Native)}
 	if runtime.GOARCH == "amd64" {
 		all = append(all, tableOf(unix.AUDIT_ARCH_I386, func(e *syscalls.Entry) int { return e.I386 }))
 	}
@@ -88,91 +81,66 @@ func tableOf(arch uint32, number func(*syscalls.Entry) int) table {
 	return t
 }
 
-type instructions []unix.SockFilter
-
-func (p *instructions) add(code uint16, jt, jf uint8, k uint32) {
-	*p = append(*p, unix.SockFilter{Code: code, Jt: jt, Jf: jf, K: k})
-}
-
-func (p *instructions) load(offset uint32)  { p.add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, offset) }
-func (p *instructions) answer(value uint32) { p.add(unix.BPF_RET|unix.BPF_K, 0, 0, value) }
-
-// each returns an answer if the loaded value is one of the values.
-func (p *instructions) each(values []uint32, value uint32) {
-	for _, v := range values {
-		p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, 1, v)
-		p.answer(value)
-	}
-}
-
-// call adds the rules for one system call. They test the value at an offset in its data.
-func (p *instructions) call(number, offset uint32, rules instructions) {
-	p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, uint8(len(rules)+2), number)
-	p.load(offset)
-	*p = append(*p, rules...)
-	p.answer(allow)
-}
-
 // filter compiles the rules. It denies every system call of an architecture without rules.
-func filter(tables []table) instructions {
-	var p instructions
-	p.load(dataArch)
+func filter(tables []table) seccomp.Program {
+	var p seccomp.Program
+	p.Load(seccomp.Arch)
 	for _, t := range tables {
 		body := t.compile()
-		p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 1, 0, t.arch)
-		p.add(unix.BPF_JMP|unix.BPF_JA, 0, 0, uint32(len(body)))
+		p.Add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 1, 0, t.arch)
+		p.Add(unix.BPF_JMP|unix.BPF_JA, 0, 0, uint32(len(body)))
 		p = append(p, body...)
 	}
-	p.answer(noPerm)
+	p.Answer(noPerm)
 	return p
 }
 
-func (t table) compile() instructions {
-	var p instructions
-	p.load(dataNumber)
-	p.each(t.denied, noPerm)
+func (t table) compile() seccomp.Program {
+	var p seccomp.Program
+	p.Load(seccomp.Number)
+	p.Each(t.denied, noPerm)
 
-	var clone instructions
-	clone.add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, 0, 1, newNamespaces)
-	clone.answer(noPerm)
-	p.call(t.clone, dataArg0, clone)
+	var clone seccomp.Program
+	clone.Add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, 0, 1, newNamespaces)
+	clone.Answer(noPerm)
+	p.Call(t.clone, seccomp.Arg0, clone)
 
-	var ioctl instructions // both insert input into terminals; the kernel uses only 32 bits too
-	ioctl.each([]uint32{unix.TIOCSTI, tiocLinux}, noPerm)
-	p.call(t.ioctl, dataArg1, ioctl)
+	var ioctl seccomp.Program // both insert input into terminals; the kernel uses only 32 bits too
+	ioctl.Each([]uint32{unix.TIOCSTI, tiocLinux}, noPerm)
+	p.Call(t.ioctl, seccomp.Arg1, ioctl)
 
-	var personality instructions
-	personality.each([]uint32{0, askPersonality}, allow)
-	personality.answer(noPerm)
-	p.call(t.personality, dataArg0, personality)
+	var personality seccomp.Program
+	personality.Each([]uint32{0, askPersonality}, allow)
+	personality.Answer(noPerm)
+	p.Call(t.personality, seccomp.Arg0, personality)
 
-	var netlink instructions
-	netlink.load(dataArg2)
-	netlink.each(protocols, allow)
-	netlink.answer(noProtocol)
-	var socket instructions
-	socket.each(families, allow)
-	socket.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, uint8(len(netlink)), unix.AF_NETLINK)
+	var netlink seccomp.Program
+	netlink.Load(seccomp.Arg2)
+	netlink.Each(protocols, allow)
+	netlink.Answer(noProtocol)
+	var socket seccomp.Program
+	socket.Each(families, allow)
+	socket.Add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, uint8(len(netlink)), unix.AF_NETLINK)
 	socket = append(socket, netlink...)
-	socket.answer(noFamily)
-	p.call(t.socket, dataArg0, socket)
+	socket.Answer(noFamily)
+	p.Call(t.socket, seccomp.Arg0, socket)
 
 	if t.socketcall != 0 {
 		// The family is in memory, which a filter cannot read.
-		var socketcall instructions
-		socketcall.each([]uint32{1}, noPerm)
-		p.call(t.socketcall, dataArg0, socketcall)
+		var socketcall seccomp.Program
+		socketcall.Each([]uint32{1}, noPerm)
+		p.Call(t.socketcall, seccomp.Arg0, socketcall)
 	}
 	for i := 0; i < len(t.allowed); { // each span of numbers
 		first := t.allowed[i]
 		for i++; i < len(t.allowed) && t.allowed[i] == t.allowed[i-1]+1; i++ {
 		}
-		p.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 3, 0, t.allowed[i-1])
-		p.add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, 0, 1, first)
-		p.answer(allow)
-		p.answer(noCall)
+		p.Add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, 3, 0, t.allowed[i-1])
+		p.Add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, 0, 1, first)
+		p.Answer(allow)
+		p.Answer(noCall)
 	}
-	p.answer(noCall)
+	p.Answer(noCall)
 	return p
 }
 
@@ -180,14 +148,3 @@ const (
 	tiocLinux      = 0x541c
 	askPersonality = 0xffffffff
 )
-
-// bytes returns the filter in the format that bubblewrap reads.
-func (p instructions) bytes() []byte {
-	text := make([]byte, 0, 8*len(p))
-	for _, in := range p {
-		text = binary.NativeEndian.AppendUint16(text, in.Code)
-		text = append(text, in.Jt, in.Jf)
-		text = binary.NativeEndian.AppendUint32(text, in.K)
-	}
-	return text
-}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"ospulse/agent/internal/seccomp"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -19,7 +20,7 @@ func TestFilter(t *testing.T) {
 	for _, in := range compiled {
 		raw = append(raw, bpf.RawInstruction{Op: in.Code, Jt: in.Jt, Jf: in.Jf, K: in.K})
 	}
-	if n := len(compiled.bytes()); n != 8*len(raw) || len(raw) > 4096 {
+	if n := len(compiled.Bytes()); n != 8*len(raw) || len(raw) > 4096 {
 		t.Fatalf("%d bytes for %d instructions", n, len(raw))
 	}
 	instructions, ok := bpf.Disassemble(raw)
@@ -34,11 +35,11 @@ func TestFilter(t *testing.T) {
 		t.Helper()
 		// The virtual machine loads in big endian, the kernel in the byte order of the CPU.
 		data := make([]byte, 64)
-		binary.BigEndian.PutUint32(data[dataNumber:], number)
-		binary.BigEndian.PutUint32(data[dataArch:], arch)
+		binary.BigEndian.PutUint32(data[seccomp.Number:], number)
+		binary.BigEndian.PutUint32(data[seccomp.Arch:], arch)
 		for i, a := range args {
-			binary.BigEndian.PutUint32(data[dataArg0+8*i:], uint32(a))
-			binary.BigEndian.PutUint32(data[dataArg0+8*i+4:], uint32(a>>32))
+			binary.BigEndian.PutUint32(data[seccomp.Arg0+8*i:], uint32(a))
+			binary.BigEndian.PutUint32(data[seccomp.Arg0+8*i+4:], uint32(a>>32))
 		}
 		got, err := vm.Run(data)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -40,7 +41,11 @@ type decoder struct {
 	lookup  func(pids []int, seen view, dir, rest string, followLast bool) (full string, isThere, ok bool)
 	cgroups *cgroups
 	record  record
-	http    *httpAssembler
+	http    *httpConnections
+	// ask asks the parser about data of sessions, which happened at a time. answered gets
+	// the answers in the order of the questions, or one error, and reports events to the
+	// same sessions. ask returns false if the parser did not get the question.
+	ask func(q *parser.Question, sessions uint64, at time.Time, answered func(a *parser.Answer, err error, emit func(*event.Event))) bool
 	// dnsSockets holds the sockets used for DNS. The value is the size of the next
 	// message if the program transferred a TCP message's length by itself, else 0.
 	dnsSockets map[uint64]int64
@@ -77,7 +82,7 @@ func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) st
 	return &decoder{
 		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
 		lookup:    func([]int, view, string, string, bool) (string, bool, bool) { return "", false, false },
-		processes: map[uint32]*process{}, parts: map[uint32]*parts{}, http: newHTTPAssembler(), dnsSockets: map[uint64]int64{},
+		processes: map[uint32]*process{}, parts: map[uint32]*parts{}, http: newHTTPConnections(), dnsSockets: map[uint64]int64{},
 	}
 }
 
@@ -157,15 +162,15 @@ func (d *decoder) decode(raw []byte, emit func(*event.Event)) error {
 	case recordExec:
 		emit(d.exec(r))
 	case recordExit:
-		if e := d.exit(r, emit); e != nil {
+		if e := d.exit(r); e != nil {
 			emit(e)
 		}
 	case recordPart:
 		d.part(r)
 	case recordMore:
-		d.http.more(d, r, emit)
+		d.http.more(d, r)
 	case recordTLS:
-		d.http.tls(d, r, emit)
+		d.http.tls(d, r)
 	}
 	return nil
 }
@@ -314,9 +319,9 @@ func (d *decoder) exec(r *record) *event.Event {
 	return &event.Event{Type: event.TypeProcessCreation, Time: at, Data: data}
 }
 
-// exit returns the event of a process's end; nil if it was reported already. It emits the
-// HTTP messages that the process leaves unfinished.
-func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
+// exit returns the event of a process's end; nil if it was reported already. The HTTP
+// messages that the process leaves unfinished are reported before it.
+func (d *decoder) exit(r *record) *event.Event {
 	at := d.wall(r.time)
 	actor := d.actor(r)
 	actor.ThreadID = 0
@@ -324,7 +329,7 @@ func (d *decoder) exit(r *record, emit func(*event.Event)) *event.Event {
 		return nil
 	}
 	d.exits[r.pid%uint32(len(d.exits))] = exitOf{r.pid, r.start}
-	d.http.exited(actor, at, emit)
+	d.http.exited(d, actor, at, r.sessions)
 	data := &event.Exit{Actor: actor, Time: at, Signal: int(r.ret & 0x7f), Core: r.ret&0x80 != 0}
 	if data.Signal == 0 {
 		data.Code = int(r.ret >> 8 & 0xff)
@@ -435,7 +440,7 @@ func (d *decoder) syscall(r *record, c *syscalls.Call, emit func(*event.Event)) 
 				socket = &r.resultSocket
 			}
 			info := socket.socketInfo()
-			d.http.copied(d, r, &info, emit)
+			d.http.copied(d, r, &info)
 		}
 	}
 }

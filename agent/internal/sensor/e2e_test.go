@@ -24,6 +24,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/inspect/fusetest"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/syscalls"
 	"ospulse/test/ownnet"
 )
@@ -43,6 +44,9 @@ func TestMain(m *testing.M) {
 	fusetest.Serve()
 	if len(os.Args) > 1 && os.Args[1] == inspect.Command {
 		os.Exit(inspect.Serve(os.Stderr))
+	}
+	if len(os.Args) > 1 && os.Args[1] == parser.Command {
+		os.Exit(parser.Serve())
 	}
 	if os.Getenv(launcherVariable) != "" {
 		var one [1]byte

@@ -137,7 +137,7 @@ func TestLongArgumentsAsRoot(t *testing.T) {
 	}
 
 	// A part is lost.
-	d, lost := recordedDecoder(), false
+	d, lost := recordedDecoder(nil), false
 	d.environment = event.AllVariables
 	for _, record := range raw {
 		if binary.LittleEndian.Uint16(record[112:]) == recordPart && binary.LittleEndian.Uint64(record[24:]) == 5 && !lost {

@@ -3,30 +3,19 @@
 package sensor
 
 import (
-	"bytes"
 	"container/list"
-	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/syscalls"
 )
 
-// Limits on the state of connections. What is dropped because of a limit is reported as
-// events_lost.
+// Limits on the connections that the parser assembles. What is dropped because of a limit is
+// reported as events_lost.
 const (
 	maxConnections = 4096
-	maxPending     = 64       // unanswered requests of a connection
-	maxKept        = 32 << 20 // bytes, of all connections
-)
-
-// The kernel side sends the data of a call in at most maxChunks pieces of chunkSize bytes.
-const (
-	chunkSize = 16384
-	maxChunks = 8
+	maxKept        = 32 << 20 // bytes that the parser keeps, of all connections
 )
 
 // The operations of TLS records.
@@ -43,42 +32,39 @@ type connectionKey struct {
 	pointer uint64
 }
 
-// connection is a connection that speaks HTTP, or may.
+// connection is a connection that speaks HTTP, or may. The parser has its data.
 type connection struct {
-	tls     bool
-	known   bool // it speaks HTTP, and serving is set
-	serving bool // the process is the server
-	socket  socketInfo
-	read    stream
-	written stream
-	pending []event.Request
-	// early reports that the request that is being read has been answered already.
-	early bool
-	// actor, at and emit belong to the latest record.
-	actor event.Process
-	at    time.Time
-	emit  func(*event.Event)
-	// sessions are the sessions of the latest record.
+	id     uint64 // its name for the parser
+	tls    bool
+	socket socketInfo
+	// actor, at and sessions belong to the latest record.
+	actor    event.Process
+	at       time.Time
 	sessions uint64
-	kept     int           // bytes, as last counted
-	place    *list.Element // in httpAssembler.used
+	isAsked  bool          // the parser knows the connection
+	isMissed bool          // the parser did not get all of its data
+	isEnded  bool          // the parser has been told that it ended, or was dropped
+	kept     int           // bytes that the parser keeps, as it last said
+	place    *list.Element // in httpConnections.used
 }
 
-// httpAssembler assembles flows from the data of connections.
-type httpAssembler struct {
+// httpConnections passes the data of connections to the parser, and reports the flows in its
+// answers.
+type httpConnections struct {
 	connections map[connectionKey]*connection
 	used        *list.List // keys of connections, most recently used first
 	kept        int        // bytes, of all connections
+	lastID      uint64
 	// lastSocket is the socket that each thread used last. The thread's TLS runs over it.
 	lastSocket map[uint32]socketInfo
 }
 
-func newHTTPAssembler() *httpAssembler {
-	return &httpAssembler{connections: map[connectionKey]*connection{}, used: list.New(), lastSocket: map[uint32]socketInfo{}}
+func newHTTPConnections() *httpConnections {
+	return &httpConnections{connections: map[connectionKey]*connection{}, used: list.New(), lastSocket: map[uint32]socketInfo{}}
 }
 
-// connection returns the connection with the key. It adds an undecided one if there is none.
-func (h *httpAssembler) connection(d *decoder, key connectionKey) *connection {
+// connection returns the connection with the key. It adds one if there is none.
+func (h *httpConnections) connection(d *decoder, key connectionKey) *connection {
 	if c := h.connections[key]; c != nil {
 		h.used.MoveToFront(c.place)
 		return c
@@ -86,107 +72,97 @@ func (h *httpAssembler) connection(d *decoder, key connectionKey) *connection {
 	if len(h.connections) >= maxConnections {
 		h.dropOldest(d)
 	}
-	c := &connection{place: h.used.PushFront(key)}
+	h.lastID++
+	c := &connection{id: h.lastID, place: h.used.PushFront(key)}
 	h.connections[key] = c
-	for _, s := range []*stream{&c.read, &c.written} {
-		s.state = undecided
-		s.decided = func(isRequest bool) { c.decided(isRequest == (s == &c.read)) }
-		s.dropped = func() { c.lost(event.ReasonHTTP) }
-	}
 	return c
 }
 
-// decided records that the connection speaks HTTP, and which side the process is on. It
-// then reads what the other stream has kept.
-func (c *connection) decided(serving bool) {
-	if c.known {
-		return // the other stream decided before
-	}
-	c.known, c.serving = true, serving
-	requests, responses := c.stream(!serving), c.stream(serving)
-	requests.done = c.request
-	responses.done = c.response
-	responses.answerTo = c.answered
-	for _, s := range []*stream{requests, responses} {
-		switch early := s.head; s.state {
-		case undecided:
-			s.head, s.state = nil, inHead
-			s.feed(early)
-		case foreign:
-			s.head, s.state = nil, opaque
-			if s == requests {
-				c.pending = append(c.pending, rawRequest(early))
-			}
-		}
-	}
+// dropOldest drops the least recently used connection.
+func (h *httpConnections) dropOldest(d *decoder) {
+	key, _ := h.used.Back().Value.(connectionKey)
+	h.end(d, key, parser.Dropped)
 }
 
-// rawRequest returns a request for bytes that were answered as one but do not begin with an
-// HTTP/1 request line: HTTP/0.9, or garbage.
-func rawRequest(b []byte) event.Request {
-	line, _, _ := strings.Cut(strings.TrimLeft(string(b), "\r\n"), "\n")
-	method, target, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if !isToken(method) {
-		method, target = "", ""
-	}
-	return event.Request{Method: method, Target: target, Body: event.Body{Bytes: bytes.Clone(b), Size: int64(len(b)), Truncated: true}}
-}
-
-// dropOldest drops the least recently used connection, and reports what is known of it.
-func (h *httpAssembler) dropOldest(d *decoder) {
-	oldest := h.used.Back()
-	key, _ := oldest.Value.(connectionKey)
+// end removes a connection. The parser reports what is known of it.
+func (h *httpConnections) end(d *decoder, key connectionKey, kind parser.Kind) {
 	c := h.connections[key]
-	current := d.record.sessions
-	d.record.sessions = c.sessions // they receive what emit reports
-	if c.known && len(c.pending) > 0 || c.read.isMidway() || c.written.isMidway() {
-		c.lost(event.ReasonHTTP)
-	}
-	h.end(key, c)
-	d.record.sessions = current
-}
-
-// lost reports that data of the connection was dropped.
-func (c *connection) lost(reason string) {
-	if c.emit != nil {
-		c.emit(&event.Event{Type: event.TypeLost, Time: c.at, Data: &event.Lost{Count: 1, Reason: reason, From: c.at, To: c.at, CPU: -1}})
+	h.keep(c, 0)
+	c.isEnded = true
+	h.used.Remove(c.place)
+	delete(h.connections, key)
+	if c.isAsked {
+		h.ask(d, c, &parser.Question{Kind: kind})
 	}
 }
 
-// count updates the number of bytes that a connection keeps. It drops the least recently
-// used connections while all of them keep more than maxKept.
-func (h *httpAssembler) count(d *decoder, c *connection) {
-	kept := 0
-	for _, s := range []*stream{&c.read, &c.written} {
-		kept += len(s.head)
-		if s.message != nil {
-			kept += len(s.message.body.Bytes)
+// keep records how many bytes the parser keeps of a connection.
+func (h *httpConnections) keep(c *connection, kept int) {
+	if !c.isEnded {
+		h.kept += kept - c.kept
+		c.kept = kept
+	}
+}
+
+// ask asks the parser about a connection, and reports the flows in its answers.
+func (h *httpConnections) ask(d *decoder, c *connection, q *parser.Question) {
+	q.Connection, q.Missed = c.id, c.isMissed
+	c.isMissed = false
+	flow := event.HTTP{Actor: c.actor, Time: c.at, TLS: c.tls, Server: c.socket.remote, Client: c.socket.local}
+	lost := uint64(0) // messages, which are one event: a program may send many in one piece
+	isAsked := d.ask(q, c.sessions, c.at, func(a *parser.Answer, err error, emit func(*event.Event)) {
+		switch {
+		case err != nil:
+			c.isMissed = true
+		case a.Flow != nil:
+			f := flow
+			if f.Serving, f.Request, f.Response = a.Flow.Serving, a.Flow.Request, a.Flow.Response; f.Serving {
+				f.Server, f.Client = f.Client, f.Server
+			}
+			emit(&event.Event{Type: event.TypeHTTP, Time: f.Time, Data: &f})
+		case a.Lost:
+			lost++
+		}
+		if lost > 0 && (err != nil || a.Last) {
+			emit(&event.Event{Type: event.TypeLost, Time: flow.Time, Data: &event.Lost{
+				Count: lost, Reason: event.ReasonHTTP, From: flow.Time, To: flow.Time, CPU: -1,
+			}})
+		}
+		if err == nil && a.Last {
+			h.keep(c, a.Kept)
+		}
+		for h.kept > maxKept && h.used.Len() > 1 {
+			h.dropOldest(d)
+		}
+	})
+	c.isAsked = c.isAsked || isAsked
+}
+
+// forget handles the loss of what the parser kept. It calls lost for each connection with
+// data that will not be reported.
+func (h *httpConnections) forget(lost func(sessions uint64, at time.Time)) {
+	for _, c := range h.connections {
+		if c.isMissed = true; c.kept > 0 {
+			lost(c.sessions, c.at)
+			h.keep(c, 0)
 		}
 	}
-	for i := range c.pending {
-		kept += len(c.pending[i].Body.Bytes) + len(c.pending[i].Target)
-	}
-	h.kept += kept - c.kept
-	c.kept = kept
-	for h.kept > maxKept && h.used.Len() > 1 {
-		h.dropOldest(d)
+}
+
+// clear removes all connections.
+func (h *httpConnections) clear(d *decoder) {
+	for key := range h.connections {
+		h.end(d, key, parser.Closed)
 	}
 }
 
-// with sets the actor, time, sessions and receiver of the flows that follow.
-func (c *connection) with(d *decoder, r *record, emit func(*event.Event)) {
-	c.actor, c.at, c.emit, c.sessions = d.actor(r), d.wall(r.time), emit, r.sessions
-}
-
-func (c *connection) stream(written bool) *stream {
-	if written {
-		return &c.written
-	}
-	return &c.read
+// of sets the actor, time and sessions of the flows that follow.
+func (c *connection) of(d *decoder, r *record) {
+	c.actor, c.at, c.sessions = d.actor(r), d.wall(r.time), r.sessions
 }
 
 // plain handles a transfer on a TCP socket.
-func (h *httpAssembler) plain(d *decoder, r *record, c *syscalls.Call, socket *socketInfo, emit func(*event.Event)) {
+func (h *httpConnections) plain(d *decoder, r *record, c *syscalls.Call, socket *socketInfo) {
 	if r.ret < 0 {
 		return
 	}
@@ -202,8 +178,8 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *syscalls.Call, socket *s
 	}
 	if r.ret == 0 {
 		if conn := h.connections[key]; conn != nil && !written {
-			conn.with(d, r, emit)
-			conn.read.end()
+			conn.of(d, r)
+			h.ask(d, conn, &parser.Question{Kind: parser.Ended})
 		}
 		return
 	}
@@ -212,9 +188,8 @@ func (h *httpAssembler) plain(d *decoder, r *record, c *syscalls.Call, socket *s
 	}
 	conn := h.connection(d, key)
 	conn.socket = *socket
-	conn.with(d, r, emit)
-	conn.stream(written).piece(0, r.ret, data)
-	h.count(d, conn)
+	conn.of(d, r)
+	h.ask(d, conn, &parser.Question{Kind: parser.Piece, Written: written, Total: r.ret, Data: data})
 }
 
 // peeks reports whether a call leaves the data for the next call (MSG_PEEK).
@@ -231,32 +206,33 @@ func peeks(r *record, c *syscalls.Call) bool {
 }
 
 // more handles a further piece of a large transfer.
-func (h *httpAssembler) more(d *decoder, r *record, emit func(*event.Event)) {
+func (h *httpConnections) more(d *decoder, r *record) {
 	conn, c := h.connections[connectionKey{pointer: r.args[0]}], r.call()
 	if conn == nil || c == nil || len(r.messages) == 0 {
 		return
 	}
-	conn.with(d, r, emit)
-	conn.stream(c.Flags&syscalls.Writes != 0).piece(int64(r.args[1]), r.ret, r.messages[0].data.body)
-	h.count(d, conn)
+	conn.of(d, r)
+	h.ask(d, conn, &parser.Question{
+		Kind: parser.Piece, Written: c.Flags&syscalls.Writes != 0, Offset: int64(r.args[1]), Total: r.ret, Data: r.messages[0].data.body,
+	})
 }
 
 // copied handles bytes of unknown content that the kernel copied into a connection, as
 // sendfile does.
-func (h *httpAssembler) copied(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
+func (h *httpConnections) copied(d *decoder, r *record, socket *socketInfo) {
 	if conn := h.connections[connectionKey{pointer: socket.sock}]; conn != nil && r.ret > 0 {
-		conn.with(d, r, emit)
-		conn.written.gap(r.ret)
+		conn.of(d, r)
+		h.ask(d, conn, &parser.Question{Kind: parser.Copied, Written: true, Total: r.ret})
 	}
 }
 
 // tls handles data that went through OpenSSL, and the end of an SSL.
-func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
+func (h *httpConnections) tls(d *decoder, r *record) {
 	key := connectionKey{pid: r.pid, pointer: r.args[0]}
 	if r.op == tlsFreed {
 		if conn := h.connections[key]; conn != nil {
-			conn.with(d, r, emit)
-			h.end(key, conn)
+			conn.of(d, r)
+			h.end(d, key, parser.Closed)
 		}
 		return
 	}
@@ -269,13 +245,12 @@ func (h *httpAssembler) tls(d *decoder, r *record, emit func(*event.Event)) {
 	if conn.socket.sock == 0 {
 		conn.socket = h.lastSocket[r.tid]
 	}
-	conn.with(d, r, emit)
-	conn.stream(r.op == tlsWritten).piece(int64(r.args[1]), r.ret, data)
-	h.count(d, conn)
+	conn.of(d, r)
+	h.ask(d, conn, &parser.Question{Kind: parser.Piece, Written: r.op == tlsWritten, Offset: int64(r.args[1]), Total: r.ret, Data: data})
 }
 
 // remember records the socket that a thread uses.
-func (h *httpAssembler) remember(tid uint32, socket *socketInfo) {
+func (h *httpConnections) remember(tid uint32, socket *socketInfo) {
 	if len(h.lastSocket) > maxConnections {
 		clear(h.lastSocket)
 	}
@@ -283,114 +258,21 @@ func (h *httpAssembler) remember(tid uint32, socket *socketInfo) {
 }
 
 // closed handles the close of a socket.
-func (h *httpAssembler) closed(d *decoder, r *record, socket *socketInfo, emit func(*event.Event)) {
+func (h *httpConnections) closed(d *decoder, r *record, socket *socketInfo) {
 	key := connectionKey{pointer: socket.sock}
 	if conn := h.connections[key]; conn != nil {
-		conn.with(d, r, emit)
-		h.end(key, conn)
+		conn.of(d, r)
+		h.end(d, key, parser.Closed)
 	}
 }
 
 // exited handles the end of a process.
-func (h *httpAssembler) exited(actor event.Process, at time.Time, emit func(*event.Event)) {
+func (h *httpConnections) exited(d *decoder, actor event.Process, at time.Time, sessions uint64) {
 	for key, conn := range h.connections {
 		if conn.actor.PID == actor.PID {
-			conn.actor, conn.at, conn.emit = actor, at, emit
-			h.end(key, conn)
+			conn.actor, conn.at, conn.sessions = actor, at, sessions
+			h.end(d, key, parser.Closed)
 		}
 	}
 	delete(h.lastSocket, uint32(actor.PID))
-}
-
-func (h *httpAssembler) end(key connectionKey, conn *connection) {
-	conn.stream(!conn.serving).end() // requests
-	conn.stream(conn.serving).end()
-	h.kept -= conn.kept
-	h.used.Remove(conn.place)
-	delete(h.connections, key)
-}
-
-// request handles a complete request.
-func (c *connection) request(m *httpMessage) {
-	r := requestOf(m)
-	switch {
-	case c.early:
-	case len(c.pending) < maxPending:
-		c.pending = append(c.pending, r)
-	default:
-		c.lost(event.ReasonHTTP) // its response will be paired with another request
-	}
-	c.early = false
-	c.report(r, nil)
-}
-
-func requestOf(m *httpMessage) event.Request {
-	return event.Request{
-		Method: m.first[0], Target: m.first[1], Version: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
-	}
-}
-
-// unfinished returns the request that is being read; nil if there is none, or if it has been
-// answered.
-func (c *connection) unfinished() *httpMessage {
-	requests := c.stream(!c.serving)
-	switch {
-	case c.early:
-		return nil
-	case requests.message == nil && requests.state == inHead && len(requests.head) > 0: // answered before its head was complete
-		if m, ok := parseHead(string(requests.head)); ok {
-			return m
-		}
-		raw := rawRequest(requests.head)
-		return &httpMessage{request: true, first: [3]string{raw.Method, raw.Target, ""}}
-	default:
-		return requests.message
-	}
-}
-
-// response handles a complete response.
-func (c *connection) response(m *httpMessage) {
-	code, _ := strconv.Atoi(m.first[1]) // parseFirst accepts only numbers
-	if code >= 100 && code < 200 && code != 101 {
-		return // the final response follows
-	}
-	var request event.Request
-	if len(c.pending) > 0 {
-		request = c.pending[0]
-		c.pending = c.pending[1:]
-	} else if m := c.unfinished(); m != nil { // some servers answer before they have the whole request
-		request = requestOf(m)
-		request.Body.Truncated = true
-		request.Body.Bytes = slices.Clone(request.Body.Bytes)
-		c.early = true
-	}
-	c.report(request, &event.Response{
-		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
-	})
-	if code == 101 || request.Method == http.MethodConnect && code/100 == 2 {
-		c.read.state, c.written.state = opaque, opaque
-	}
-}
-
-// answered returns the method of the request that the next response answers; "" if unknown.
-func (c *connection) answered() string {
-	if len(c.pending) > 0 {
-		return c.pending[0].Method
-	}
-	if m := c.unfinished(); m != nil {
-		return m.first[0]
-	}
-	return ""
-}
-
-// report emits a flow. response is nil if the flow is a request.
-func (c *connection) report(request event.Request, response *event.Response) {
-	data := &event.HTTP{
-		Actor: c.actor, Time: c.at, TLS: c.tls, Serving: c.serving,
-		Server: c.socket.remote, Client: c.socket.local, Request: request, Response: response,
-	}
-	if c.serving {
-		data.Server, data.Client = c.socket.local, c.socket.remote
-	}
-	c.emit(&event.Event{Type: event.TypeHTTP, Time: c.at, Data: data})
 }

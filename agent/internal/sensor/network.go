@@ -5,8 +5,8 @@ package sensor
 import (
 	"encoding/binary"
 
-	"ospulse/agent/internal/dns"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -93,16 +93,21 @@ func (d *decoder) network(r *record, c *syscalls.Call, emit func(*event.Event)) 
 		n.Descriptors, n.DescriptorsCut = descriptors(r), len(r.passed) > 0 && r.flags&headerTruncated != 0
 		n.FromMemory = n.FromMemory || len(r.passed) > 0
 	}
+	var names []byte
 	if n.Transfer && d.speaksDNS(&socket, n.Local, n.Remote) {
-		n.DNS = d.dns(r, n, socket.sock)
+		names = d.dnsMessages(r, n, socket.sock)
 	}
-	emit(&made.event)
+	if len(names) == 0 {
+		emit(&made.event)
+	} else {
+		d.askNames(made, names, r.sessions, len(r.messages))
+	}
 	if socket.protocol == "tcp" {
 		switch {
 		case n.Transfer, n.Aio == "PWRITE":
-			d.http.plain(d, r, c, &socket, emit)
+			d.http.plain(d, r, c, &socket)
 		case n.Operation == "Close":
-			d.http.closed(d, r, &socket, emit)
+			d.http.closed(d, r, &socket)
 		case n.Operation == "Connect":
 			d.http.remember(r.tid, &socket)
 		}
@@ -150,9 +155,9 @@ func (d *decoder) speaksDNS(socket *socketInfo, local, remote event.Address) boo
 	return false
 }
 
-// dns parses the DNS messages of a transfer. Over TCP, a message follows its length, which
-// many programs read separately.
-func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS) {
+// dnsMessages returns the DNS messages of a transfer, each after its length in two bytes, as
+// over TCP. Many programs transfer that length separately.
+func (d *decoder) dnsMessages(r *record, n *event.Network, sock uint64) (all []byte) {
 	for i := range r.messages {
 		body := r.messages[i].data.body
 		if n.Protocol == "tcp" {
@@ -174,9 +179,21 @@ func (d *decoder) dns(r *record, n *event.Network, sock uint64) (all []event.DNS
 				body = body[2:min(len(body), 2+int(size))]
 			}
 		}
-		if m, ok := dns.Parse(body); ok {
-			all = append(all, m)
-		}
+		all = append(binary.BigEndian.AppendUint16(all, uint16(len(body))), body...)
 	}
 	return all
+}
+
+// askNames emits a transfer with the DNS messages that the parser reads in data, at most
+// count. If the parser fails, the event has none.
+func (d *decoder) askNames(made *networkEvent, data []byte, sessions uint64, count int) {
+	n := &made.data
+	d.ask(&parser.Question{Kind: parser.DNS, Data: data}, sessions, n.Time, func(a *parser.Answer, err error, emit func(*event.Event)) {
+		if err == nil && a.DNS != nil && len(n.DNS) < count {
+			n.DNS = append(n.DNS, *a.DNS)
+		}
+		if err != nil || a.Last {
+			emit(&made.event)
+		}
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 )
 
 // answer returns a DNS response.
@@ -56,11 +57,13 @@ func TestDNSOverTCP(t *testing.T) {
 		"another length":      {[]string{size, string(raw[:20]), string(raw[20:])}, 0},
 		"a byte":              {[]string{"\x00"}, 0},
 	} {
-		d := recordedDecoder()
+		d := recordedDecoder(nil)
 		got := 0
 		for _, piece := range test.pieces {
 			r := &record{messages: []message{{data: section{body: []byte(piece), set: true}}}}
-			got += len(d.dns(r, &event.Network{Protocol: "tcp", Bytes: int64(len(piece))}, 1))
+			if len(d.dnsMessages(r, &event.Network{Protocol: "tcp", Bytes: int64(len(piece))}, 1)) > 0 {
+				got++
+			}
 		}
 		if got != test.want {
 			t.Errorf("%s: %d messages, want %d", name, got, test.want)
@@ -176,14 +179,15 @@ func FuzzDNS(f *testing.F) {
 	f.Add([]byte{0, 12}, answer(f), true)
 	f.Add([]byte(nil), append([]byte{0, 12}, answer(f)[:12]...), false)
 	f.Fuzz(func(_ *testing.T, one, two []byte, udp bool) {
-		d := recordedDecoder()
+		d, worker := recordedDecoder(nil), parser.NewWorker()
 		protocol := "tcp"
 		if udp {
 			protocol = "udp"
 		}
 		for _, piece := range [][]byte{one, two} {
 			r := &record{messages: []message{{data: section{body: piece, set: true}}}}
-			d.dns(r, &event.Network{Protocol: protocol, Bytes: int64(len(piece))}, 1)
+			data := d.dnsMessages(r, &event.Network{Protocol: protocol, Bytes: int64(len(piece))}, 1)
+			worker.Answer(&parser.Question{Kind: parser.DNS, Data: data}, func(*parser.Answer) {})
 		}
 	})
 }

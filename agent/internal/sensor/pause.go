@@ -15,13 +15,21 @@ import (
 // pause mirrors struct pause of the kernel side.
 type pause struct{ Since, Sessions uint64 }
 
+// pauseFrom makes the kernel side pause processes while that many bytes of the ring are
+// unread.
+func (s *Sensor) pauseFrom(unread int) {
+	if err := s.objects.PauseBytes.Set(uint32(unread)); err != nil {
+		s.log.Error("cannot set when processes are paused", "error", err)
+	}
+}
+
 // resumeAt resumes the paused processes once few bytes of the ring are unread. The kernel
-// side pauses processes when three quarters are.
+// side pauses processes when three quarters are, or when the outbox is full.
 func (s *Sensor) resumeAt(unread int) {
 	switch {
 	case unread > s.ringBytes/2:
 		s.isFull = true
-	case s.isFull && unread < s.ringBytes/8:
+	case s.isFull && unread < s.ringBytes/8 && !s.outbox.isFull:
 		s.isFull = false
 		s.resume()
 	}

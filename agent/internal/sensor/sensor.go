@@ -23,6 +23,7 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/syscalls"
 )
@@ -83,6 +84,7 @@ type Sensor struct {
 	objects bpfObjects
 	reader  *ringbuf.Reader
 	helper  *inspect.Helper
+	parser  *parser.Parser
 	log     *slog.Logger
 
 	mu      sync.Mutex // guards everything below; held while sinks are called
@@ -90,6 +92,7 @@ type Sensor struct {
 	watches [maxWatches]*Watch
 	next    int // where to look for a free slot: after the last one, so that none is reused soon
 	decoder *decoder
+	outbox  outbox
 	tls     *tlsProbes
 	lost    [maxWatches][]uint64 // count of losses reported so far, by CPU
 	polled  time.Time
@@ -102,6 +105,7 @@ type Sensor struct {
 	resumed   map[int]time.Time // when the processes were resumed, by pid; see resumeLate
 
 	ring   positions
+	placed uint64        // ring position up to which the events are in the outbox, or given
 	given  uint64        // ring position up to which the sinks have had the events
 	passed chan struct{} // closed, and replaced, when given advances
 	mark   mark          // the next moment of sensed
@@ -171,6 +175,8 @@ func New(options Options) (*Sensor, error) {
 		s.log = slog.Default()
 	}
 	s.helper = inspect.New(s.log)
+	s.outbox.limit = pauseHeld
+	s.parser = parser.New(s.log, &s.mu, s.parserEnded)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
@@ -211,7 +217,7 @@ func (s *Sensor) start(cpus int) error {
 		s.options.Clock = clock.System()
 	}
 	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
-	s.decoder.environment = s.options.Environment
+	s.decoder.environment, s.decoder.ask = s.options.Environment, s.ask
 	s.decoder.lookup = newFollower(followTime).follow
 	var err error
 	if s.ring, err = openPositions(s.objects.Events.FD()); err != nil {
@@ -236,10 +242,11 @@ func nameOfProcess(pid uint32) string {
 
 // Watch is a running watch.
 type Watch struct {
-	sensor *Sensor
-	scope  Scope
-	slot   int
-	sink   func(*event.Event)
+	sensor   *Sensor
+	scope    Scope
+	slot     int
+	sink     func(*event.Event)
+	unparsed parser.Losses
 }
 
 // Watch starts to report the events in scope to sink, from one goroutine at a time. sink
@@ -405,6 +412,9 @@ func (w *Watch) drop() error {
 	return errors.Join(err, s.detach())
 }
 
+// flushTime is how long a flush waits for the parser.
+const flushTime = time.Minute
+
 // Flush returns when the sinks have had every event that happened before the call: when
 // the reader has passed the ring position that the kernel had written up to. Later events
 // do not delay it. Any number of calls may wait at once.
@@ -415,15 +425,21 @@ func (s *Sensor) Flush() error {
 	if err := s.reader.Flush(); err != nil { // wakes the reader
 		return fmt.Errorf("flush: %w", err)
 	}
+	limit := time.NewTimer(flushTime)
+	defer limit.Stop()
 	for {
 		s.mu.Lock()
-		given, passed := s.given, s.passed
+		given, passed, waits := s.given, s.passed, len(s.outbox.items) > 0
 		s.mu.Unlock()
 		if given >= until {
 			return nil
 		}
 		select {
 		case <-passed:
+		case <-limit.C:
+			if waits {
+				s.parser.Restart()
+			}
 		case <-s.done:
 			return nil
 		}
@@ -452,6 +468,7 @@ func (s *Sensor) Close() error {
 	s.helper.Close()
 	err = errors.Join(err, s.reader.Close())
 	<-s.done
+	s.parser.Close()
 	s.decoder.cgroups.close()
 	s.mu.Lock()
 	if len(s.resumed) > 0 {
@@ -475,6 +492,7 @@ func (s *Sensor) attach() error {
 	if err := s.renew(); err != nil {
 		return err
 	}
+	s.parser.Start()
 	for name, program := range map[string]*ebpf.Program{
 		"sched_process_fork": s.objects.ProcessFork,
 		"sched_process_exec": s.objects.ProcessExec,
@@ -501,6 +519,7 @@ func (s *Sensor) attach() error {
 func (s *Sensor) detach() error {
 	err := closeLinks(s.links)
 	s.links = nil
+	s.decoder.http.clear(s.decoder)
 	if s.tls != nil {
 		err = errors.Join(err, s.tls.close())
 		s.tls = nil
@@ -549,8 +568,12 @@ func (s *Sensor) read() {
 	}
 }
 
-// batchRecords bounds how long Watch and Close wait while events come in.
-const batchRecords = 4096
+// batchRecords bounds how long Watch and Close wait while events come in, and shareRecords
+// how long the parser's answers wait.
+const (
+	batchRecords = 4096
+	shareRecords = 64
+)
 
 // readBatch waits for events and passes those in the ring to the sinks, about
 // batchRecords at most. It returns false if the ring is closed.
@@ -560,7 +583,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	for n := 0; err == nil; n++ {
 		s.give(rec.RawSample)
 		s.resumeAt(int(s.ring.written() - s.ring.read())) // the reader may be closed meanwhile
-		if n == batchRecords || rec.Remaining == 0 {
+		if n == batchRecords || rec.Remaining == 0 || n >= shareRecords && len(s.outbox.items) > 0 {
 			break
 		}
 		err = s.reader.ReadInto(rec)
@@ -574,10 +597,9 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 			s.resumeAt(int(s.ring.written() - s.ring.read()))
 		}
 	}
-	if read := s.ring.read(); read != s.given {
-		s.given = read
-		close(s.passed)
-		s.passed = make(chan struct{})
+	if read := s.ring.read(); read != s.placed {
+		s.placed = read
+		s.reached(read)
 	}
 	if s.given >= s.mark.position {
 		sensed := s.mark.time
@@ -597,7 +619,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 	return true
 }
 
-// give decodes a record and passes its events to the watches that cover its process.
+// give decodes a record and sends its events to the watches that cover its process.
 func (s *Sensor) give(raw []byte) {
 	if s.tap != nil {
 		s.tap(raw)
@@ -606,11 +628,7 @@ func (s *Sensor) give(raw []byte) {
 		if s.tls != nil {
 			s.tls.notice(e)
 		}
-		for slot, bits := 0, s.decoder.record.sessions; bits != 0; slot, bits = slot+1, bits>>1 {
-			if w := s.watches[slot]; bits&1 != 0 && w != nil {
-				w.sink(e)
-			}
-		}
+		s.send(e, s.decoder.record.sessions, len(raw))
 	})
 	if err != nil {
 		s.log.Error("cannot decode a record from the kernel", "error", err, "bytes", len(raw))
@@ -628,12 +646,13 @@ func (s *Sensor) losses(slot int) ([]loss, error) {
 	return counts, nil
 }
 
-// reportLosses reports events that did not fit into the ring.
+// reportLosses reports events that did not fit into the ring, and data that was not parsed.
 func (s *Sensor) reportLosses(now time.Time) {
 	for slot, w := range &s.watches {
 		if w == nil {
 			continue
 		}
+		w.unparsed.Report(w.sink)
 		counts, err := s.losses(slot)
 		if err != nil {
 			s.log.Error("cannot read how many events were lost", "error", err)

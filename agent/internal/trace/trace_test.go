@@ -17,6 +17,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
+	"ospulse/agent/internal/parser"
 	"ospulse/test/ownnet"
 )
 
@@ -26,6 +27,9 @@ const agentVariable = "OSPULSE_TEST_AGENT"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == inspect.Command {
 		os.Exit(inspect.Serve(os.Stderr))
+	}
+	if len(os.Args) > 1 && os.Args[1] == parser.Command {
+		os.Exit(parser.Serve())
 	}
 	if os.Getenv(agentVariable) == "" {
 		ownnet.Enter()

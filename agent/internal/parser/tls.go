@@ -1,4 +1,6 @@
-package capture
+//go:build linux
+
+package parser
 
 import (
 	"encoding/binary"

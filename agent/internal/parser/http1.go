@@ -1,6 +1,6 @@
 //go:build linux
 
-package sensor
+package parser
 
 import (
 	"bytes"
@@ -20,7 +20,14 @@ import (
 // does: the response may still be HTTP/1.
 const (
 	maxHead    = 64 << 10
+	maxFields  = 1000 // of a head: many short ones take long to compare with each other
 	maxForeign = 4 << 10
+)
+
+// The kernel side sends the data of a call in at most maxChunks pieces of chunkSize bytes.
+const (
+	chunkSize = 16384
+	maxChunks = 8
 )
 
 // streamState is the position of a stream within a message.
@@ -64,8 +71,11 @@ type stream struct {
 	done func(*httpMessage)
 	// decided is called when an undecided stream turns out to be HTTP.
 	decided func(isRequest bool)
-	// dropped is called when a head is longer than maxHead.
+	// dropped is called when a head is longer than maxHead, or has more than maxFields.
 	dropped func()
+	// joined says that the beginning of an undecided stream was missed: each of its pieces
+	// may begin with a message.
+	joined bool
 }
 
 // verdict is the class of a stream, by its first line.
@@ -168,6 +178,10 @@ func (s *stream) feedFirst(b []byte) []byte {
 
 // giveUp marks the stream as foreign and keeps at most maxForeign bytes of its beginning.
 func (s *stream) giveUp() {
+	if s.joined {
+		s.head = nil
+		return
+	}
 	s.state = foreign
 	s.head = bytes.Clone(s.head[:min(len(s.head), maxForeign)])
 }
@@ -310,6 +324,11 @@ func (s *stream) feedHead(b []byte) []byte {
 	s.head = nil
 	m, ok := parseHead(head)
 	if !ok || m.request != (s.answerTo == nil) {
+		s.lose()
+		return nil
+	}
+	if len(m.header) > maxFields {
+		s.dropped()
 		s.lose()
 		return nil
 	}
