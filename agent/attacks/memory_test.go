@@ -40,7 +40,7 @@ for round in range(2):
         send(other, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60000); empty(client)
 for client, other in [pair() for _ in range(1000)]:
     kept.append((client, other))
-    send(client, b"GET / HTTP/1.1\r\n\r\n" * 1000); empty(other)
+    send(client, b"GET / HTTP/1.1\r\n\r\n" * 200); empty(other)
 bomb = io.BytesIO()
 with gzip.GzipFile(fileobj=bomb, mode="wb") as packed:
     for _ in range(100): packed.write(bytes(1 << 20))

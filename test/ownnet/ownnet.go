@@ -5,6 +5,7 @@
 package ownnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -75,7 +76,7 @@ func bringUp(name string) (err error) {
 func Outside(name string, arguments ...string) *exec.Cmd {
 	before := os.Getenv(variable)
 	if before == "" {
-		return exec.Command(name, arguments...)
+		return exec.CommandContext(context.Background(), name, arguments...)
 	}
-	return exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/fd/%s", os.Getpid(), before), name}, arguments...)...)
+	return exec.CommandContext(context.Background(), "nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/fd/%s", os.Getpid(), before), name}, arguments...)...)
 }
