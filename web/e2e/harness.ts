@@ -137,7 +137,8 @@ export class Backend {
         MIN_FREE_MB: "0",
         AGENT_SERVICE_URL: `http://127.0.0.1:${agentPort}`,
         AGENT_POLL_INTERVAL: "1s",
-        COMMIT_TIMEOUT: "10m", READ_TIMEOUT: "10m", // the machine may be busy
+        COMMIT_TIMEOUT: "10m",
+        READ_TIMEOUT: "10m", // the machine may be busy
       },
       `${url}/api/health`,
     );
