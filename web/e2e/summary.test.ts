@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { Locator } from "playwright-core";
 import type { Backend, PostedEvent } from "./harness";
 import { countText, openView, rows } from "./pages";
 import { desk, expect, telephone, test } from "./test";
@@ -20,6 +21,17 @@ async function post(backend: Backend, name: string): Promise<string> {
   for (let at = 0; at < events.length; at += 1000)
     await backend.postEvents(session, events.slice(at, at + 1000));
   return session;
+}
+
+/** Clicks a button until it is expanded: a click has no effect if the button moves meanwhile. */
+async function expand(button: Locator): Promise<void> {
+  const isExpanded = async () => (await button.getAttribute("aria-expanded")) === "true";
+  await expect
+    .poll(async () => {
+      if (!(await isExpanded())) await button.click();
+      return isExpanded();
+    })
+    .toBe(true);
 }
 
 test("the summary of a dropper tells its deeds on the first screen", async ({ backend, page }) => {
@@ -86,7 +98,7 @@ test("a file and a process tell why they exist", async ({ backend, page }) => {
   await openView(page, session, "files", `?filter=${encodeURIComponent("target contains .x11")}`);
   await rows(page, "files").filter({ hasText: ".cache/.x11" }).first().click();
   const pane = page.getByRole("complementary", { name: "File" });
-  await pane.getByRole("button", { name: "Why does this exist?" }).click();
+  await expand(pane.getByRole("button", { name: "Why does this exist?" }));
   const steps = pane.getByRole("list", { name: "Origin" }).getByRole("listitem");
   await steps.getByText("curl asked GET http://127.0.0.1:39580/stage2").waitFor();
   const texts = await steps.allTextContents();
@@ -95,7 +107,7 @@ test("a file and a process tell why they exist", async ({ backend, page }) => {
 
   await openView(page, session, "processes");
   await rows(page, "processes").filter({ hasText: "find /usr/bin" }).first().click();
-  await page.getByRole("button", { name: "Why does this exist?" }).click();
+  await expand(page.getByRole("button", { name: "Why does this exist?" }));
   await page
     .getByRole("list", { name: "Origin" })
     .getByText("dropper ran find /usr/bin /usr/sbin /etc -perm -4000 -type f")
