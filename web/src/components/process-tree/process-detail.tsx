@@ -64,6 +64,10 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         <Row label="Image" copy={node.image}>
           <SafeText text={node.image || "unknown"} limit={2000} className="font-mono text-xs break-all" />
         </Row>
+        {/* Above what loads later: a button that moves swallows clicks. */}
+        <Row label="Origin">
+          <Origin key={node.id} sessionId={sessionId} pid={node.pid} />
+        </Row>
         <Row label="Directory">
           <SafeText
             text={exit ? String(exit.directory ?? "unknown") : "…"}
@@ -73,9 +77,6 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         </Row>
         <Row label="Environment">
           {exit ? <Environment key={node.id} sessionId={sessionId} seq={exit.creation} /> : "…"}
-        </Row>
-        <Row label="Origin">
-          <Origin key={node.id} sessionId={sessionId} pid={node.pid} />
         </Row>
         <Row label="Parent">{node.parent_pid === null ? "unknown" : String(node.parent_pid)}</Row>
         <Row label={node.start_known ? "Started" : "First seen"}>
